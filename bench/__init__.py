@@ -1,0 +1,1 @@
+"""Benches: timer and result rows."""

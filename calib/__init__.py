@@ -1,0 +1,1 @@
+"""Calibration: balanced samples and Q/DQ quantization."""

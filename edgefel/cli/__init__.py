@@ -1,0 +1,1 @@
+"""The command line: one file per command, options defined once in `params`."""

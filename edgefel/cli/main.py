@@ -1,0 +1,68 @@
+"""Entry point of the `edgefel` command."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from edgefel import __version__
+from edgefel.errors import EdgefelError
+
+# command -> (module, attribute, one-line help). Commands are imported when they are used, so that
+# `edgefel --help` and `edgefel predict` need nothing beyond the base install.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("edgefel.cli.demo", "The whole way once: faces, training, export, engines, a labelled photograph."),
+    "models": ("edgefel.cli.models", "List the models: parameters, GMAC, input size."),
+    "data": ("edgefel.cli.data", "Make and look at data sets."),
+    "train": ("edgefel.cli.train", "Train a model."),
+    "evaluate": ("edgefel.cli.evaluate", "Accuracy, macro F1, per-class recall and calibration of a checkpoint."),
+    "import": ("edgefel.cli.import_", "Turn published checkpoints into edgefel's format."),
+    "export": ("edgefel.cli.export", "Export to ONNX (FP32, FP16, INT8) and TensorRT engines."),
+    "predict": ("edgefel.cli.predict", "Label the faces in images or a video with an exported model."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module only when that command is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except EdgefelError as error:
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(2)
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="edgefel")
+def main() -> None:
+    """Facial-expression transformers from training to an edge device.
+
+    \b
+    Examples:
+      edgefel demo                                  see everything once, on the CPU
+      edgefel train --model arbex-nano --data faces -o runs/nano
+      edgefel export runs/nano -o bundle --fp32 --fp16 --int8 --data faces
+      edgefel predict bundle photo.jpg --save out
+    """
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,17 @@
+"""Every option that more than one command takes, defined once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+json_output = click.option("--json", "as_json", is_flag=True, help="Print machine-readable JSON instead of a table.")
+seed = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed.")
+
+
+def output(help: str, *, required: bool = True, default: Path | None = None) -> click.decorators.FC:  # type: ignore[name-defined]
+    """`-o/--output PATH`."""
+    return click.option(
+        "-o", "--output", type=click.Path(path_type=Path), required=required, default=default, help=help
+    )

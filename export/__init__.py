@@ -1,0 +1,1 @@
+"""Export: ONNX, simplification, precision, TensorRT engines, parity."""

@@ -1,0 +1,1 @@
+"""Ops, one folder each: pure PyTorch reference and fused kernels."""
