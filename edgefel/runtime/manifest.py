@@ -1,0 +1,250 @@
+"""The manifest of an exported bundle: what is in the folder, and what the files promise. Torch-free."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgefel.errors import EdgefelError
+from edgefel.files import read_json, sha256, write_json
+from edgefel.runtime.preprocessing import Preprocessing
+
+FORMAT = "edgefel-bundle"
+VERSION = 1
+MANIFEST_NAME = "manifest.json"
+INPUT_NAME = "image"
+OUTPUT_NAMES = ("logits", "primary", "probabilities", "confidence", "embedding")
+KINDS = ("onnx", "engine")
+PRECISIONS = ("fp32", "fp16", "int8", "int8+fp16")
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """The exported network: registry name, classes, parameter count, GMAC per image, embedding width."""
+
+    name: str
+    num_classes: int
+    parameters: int
+    gmac: float
+    embedding_dim: int
+
+
+@dataclass(frozen=True)
+class BundleFile:
+    """One model file of the bundle. `parity` holds its deviations from PyTorch, `builder` (engines) the
+    TensorRT version and GPU it was built for."""
+
+    name: str
+    kind: str
+    precision: str
+    sha256: str
+    bytes: int
+    parity: Mapping[str, Any] | None = None
+    builder: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.name or self.name in (".", "..") or "/" in self.name or "\\" in self.name:
+            raise EdgefelError(f"file name {self.name!r}: a bundle's files lie directly in its folder")
+        _one_of(f"{self.name}: kind", self.kind, KINDS)
+        _one_of(f"{self.name}: precision", self.precision, PRECISIONS)
+        if len(self.sha256) != 64 or set(self.sha256) - set("0123456789abcdef"):
+            raise EdgefelError(f"{self.name}: sha256 {self.sha256!r} is not 64 lower-case hex digits")
+
+
+def describe_file(
+    path: str | os.PathLike[str],
+    *,
+    kind: str,
+    precision: str,
+    parity: Mapping[str, Any] | None = None,
+    builder: Mapping[str, Any] | None = None,
+) -> BundleFile:
+    """The manifest entry of a file on disk: its name, size and hash with what the caller knows about it."""
+    path = Path(path)
+    return BundleFile(path.name, kind, precision, sha256(path), path.stat().st_size, parity, builder)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A bundle's manifest. `folder` is where it was read from; it is not written.
+
+    labels: class names in the order of the outputs' columns.
+    source: {"checkpoint", "sha256"}: what was exported. tools: versions of what exported it.
+    """
+
+    model: ModelInfo
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing
+    files: tuple[BundleFile, ...]
+    source: Mapping[str, Any] = field(default_factory=dict)
+    tools: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path = field(default=Path(), compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", tuple(self.labels))
+        object.__setattr__(self, "files", tuple(self.files))
+        object.__setattr__(self, "folder", Path(self.folder))
+        if len(self.labels) != self.model.num_classes:
+            raise EdgefelError(f"{len(self.labels)} labels for a model of {self.model.num_classes} classes")
+        if len(set(self.labels)) != len(self.labels):
+            raise EdgefelError(f"labels {', '.join(self.labels)}: a label occurs twice")
+        names = [file.name for file in self.files]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise EdgefelError(f"files: {', '.join(twice)} listed twice")
+
+    @property
+    def input_shape(self) -> tuple[str | int, ...]:
+        """("N", 3, H, W) of the input `image`, float32."""
+        size = self.preprocessing.output_size
+        return ("N", 3, size, size)
+
+    def find(self, precision: str, kind: str = "onnx") -> BundleFile:
+        """The bundle's file of that precision and kind; raises EdgefelError listing what there is."""
+        for file in self.files:
+            if (file.precision, file.kind) == (precision, kind):
+                return file
+        there = ", ".join(f"{file.precision} ({file.kind})" for file in self.files) or "no files"
+        raise EdgefelError(
+            f"{self.folder}: no {precision} {kind} file in this bundle; it holds {there}. "
+            f"Choose one of these or export again with the precision you need"
+        )
+
+    def with_file(self, file: BundleFile) -> Manifest:
+        """A copy with `file` added, or put in the place of the one with the same name."""
+        kept = [file if old.name == file.name else old for old in self.files]
+        return dataclasses.replace(self, files=tuple(kept if file in kept else [*kept, file]))
+
+    def verify(self, file: BundleFile | str) -> Path:
+        """Path of the file if its bytes are those the manifest promises; raises EdgefelError if not."""
+        if isinstance(file, str):
+            file = self._named(file)
+        path = self.folder / file.name
+        if not path.is_file():
+            raise EdgefelError(f"{path}: the manifest lists this file, but it is missing; export again")
+        if sha256(path) != file.sha256:
+            raise EdgefelError(
+                f"{path}: SHA-256 differs from the manifest's; the file was changed or is incomplete. "
+                f"Export or copy it again, or pass --force (force=True) to use it as it is"
+            )
+        return path
+
+    def _named(self, name: str) -> BundleFile:
+        for file in self.files:
+            if file.name == name:
+                return file
+        there = ", ".join(file.name for file in self.files)
+        raise EdgefelError(f"{self.folder}: no file {name!r} in the manifest; it lists {there}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON document, see docs/runtime.md."""
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "model": dataclasses.asdict(self.model),
+            "labels": list(self.labels),
+            "input": {"name": INPUT_NAME, "dtype": "float32", "shape": list(self.input_shape)},
+            "outputs": list(OUTPUT_NAMES),
+            "preprocessing": self.preprocessing.to_dict(),
+            "files": [_file_dict(file) for file in self.files],
+            "source": dict(self.source),
+            "tools": dict(self.tools),
+        }
+
+
+def _file_dict(file: BundleFile) -> dict[str, Any]:
+    optional = {name: getattr(file, name) for name in ("parity", "builder")}
+    return {
+        "name": file.name,
+        "kind": file.kind,
+        "precision": file.precision,
+        "sha256": file.sha256,
+        "bytes": file.bytes,
+        **{name: None if value is None else dict(value) for name, value in optional.items()},
+    }
+
+
+def write_manifest(folder: str | os.PathLike[str], manifest: Manifest) -> Path:
+    """Writes `folder`/manifest.json atomically and returns its path."""
+    path = Path(folder) / MANIFEST_NAME
+    write_json(path, manifest.to_dict())
+    return path
+
+
+def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
+    """Reads and checks `folder`/manifest.json; raises a one-line EdgefelError naming what is wrong."""
+    folder = Path(folder)
+    path = folder / MANIFEST_NAME
+    if not folder.is_dir():
+        raise EdgefelError(f"{folder}: no such folder; give the folder that 'edgefel export' wrote")
+    if not path.is_file():
+        raise EdgefelError(f"{folder}: no {MANIFEST_NAME} here; give the folder that 'edgefel export' wrote")
+    document = read_json(path)
+    try:
+        return _parse(document, folder)
+    except EdgefelError as error:
+        raise EdgefelError(f"{path}: {error}; run 'edgefel export' again to get a sound bundle") from None
+
+
+def _parse(document: Any, folder: Path) -> Manifest:
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise EdgefelError(f"not a bundle manifest: 'format' is not {FORMAT!r}")
+    if document.get("version") != VERSION:
+        raise EdgefelError(f"version {document.get('version')!r}, and this edgefel reads version {VERSION}")
+    _fields(document, "manifest", model=dict, labels=list, input=dict, outputs=list, preprocessing=dict)
+    _fields(document, "manifest", files=list, source=dict, tools=dict)
+    model = _fields(
+        document["model"],
+        "model",
+        name=str,
+        num_classes=int,
+        parameters=int,
+        gmac=(int, float),
+        embedding_dim=int,
+    )
+    if not all(isinstance(label, str) for label in document["labels"]):
+        raise EdgefelError(f"labels {document['labels']!r} must be strings")
+    manifest = Manifest(
+        model=ModelInfo(**model),
+        labels=tuple(document["labels"]),
+        preprocessing=Preprocessing.from_dict(document["preprocessing"]),
+        files=tuple(_parse_file(entry) for entry in document["files"]),
+        source=document["source"],
+        tools=document["tools"],
+        folder=folder,
+    )
+    expected = manifest.to_dict()
+    for name in ("input", "outputs"):
+        if document[name] != expected[name]:
+            raise EdgefelError(f"{name} is {document[name]!r}, expected {expected[name]!r}")
+    return manifest
+
+
+def _parse_file(entry: Any) -> BundleFile:
+    if not isinstance(entry, dict):
+        raise EdgefelError(f"files: {entry!r} is not an object")
+    where = f"files: {entry.get('name', 'an entry')}"
+    values = _fields(entry, where, name=str, kind=str, precision=str, sha256=str, bytes=int)
+    for name in ("parity", "builder"):
+        values[name] = entry.get(name)
+        if not isinstance(values[name], dict | None):
+            raise EdgefelError(f"{where}: {name} must be an object or null")
+    return BundleFile(**values)
+
+
+def _fields(values: dict[str, Any], where: str, **types: type | tuple[type, ...]) -> dict[str, Any]:
+    """The named fields of `values`, each checked to be there and of its type."""
+    if missing := [name for name in types if name not in values]:
+        raise EdgefelError(f"{where}: missing {', '.join(missing)}")
+    for name, kind in types.items():
+        if not isinstance(values[name], kind) or isinstance(values[name], bool):
+            raise EdgefelError(f"{where}: {name} is {values[name]!r}, which has the wrong type")
+    return {name: values[name] for name in types}
+
+
+def _one_of(what: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise EdgefelError(f"{what} is {value!r}; known are {', '.join(known)}")

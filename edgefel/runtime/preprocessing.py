@@ -1,0 +1,149 @@
+"""From a face crop to the model's input: resize, centre crop, stride, normalise. Torch-free.
+
+The same object serves training (validation crops), calibration, parity checks and the device, and travels
+in checkpoints and bundle manifests as a plain dict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edgefel.errors import EdgefelError
+
+Image = npt.NDArray[np.uint8]
+Tensor = npt.NDArray[np.float32]
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a uint8 RGB face crop becomes a float32 tensor; checked at construction.
+
+    resize: side in pixels that the crop is resized to (bilinear when growing, area when shrinking).
+    crop: side of the centre crop taken from it.
+    stride: every stride-th pixel of it is kept, starting with the first; the side of the tensor is
+        crop / stride. Stride 2 is the nearest-neighbour resample that the full-size encoder starts with.
+    mean, std: per channel, on the scale 0..1 (ImageNet's by default).
+    colour: channel order; RGB is the only one.
+    """
+
+    resize: int
+    crop: int
+    stride: int = 1
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    colour: str = "RGB"
+
+    def __post_init__(self) -> None:
+        for name in ("resize", "crop", "stride"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise EdgefelError(f"preprocessing: {name} is {value!r}; it must be an integer of at least 1")
+        if self.crop > self.resize:
+            raise EdgefelError(f"preprocessing: crop {self.crop} is larger than resize {self.resize}")
+        if self.crop % self.stride:
+            raise EdgefelError(f"preprocessing: crop {self.crop} is not a multiple of stride {self.stride}")
+        for name in ("mean", "std"):
+            object.__setattr__(self, name, _triple(name, getattr(self, name)))
+        if min(self.std) <= 0:
+            raise EdgefelError(f"preprocessing: std is {self.std}; every value must be greater than 0")
+        if self.colour != "RGB":
+            raise EdgefelError(f"preprocessing: colour is {self.colour!r}; the only known order is 'RGB'")
+
+    @property
+    def output_size(self) -> int:
+        """Side of the tensor in pixels."""
+        return self.crop // self.stride
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; `from_dict` reads them back."""
+        return {
+            "resize": self.resize,
+            "crop": self.crop,
+            "stride": self.stride,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "colour": self.colour,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
+        """Reads `to_dict`'s values; raises EdgefelError for missing, unknown or impossible ones."""
+        if not isinstance(values, Mapping):
+            raise EdgefelError(f"preprocessing: expected an object with fields, got {values!r}")
+        known = ("resize", "crop", "stride", "mean", "std", "colour")
+        if missing := [name for name in known if name not in values]:
+            raise EdgefelError(f"preprocessing: missing {', '.join(missing)}")
+        if unknown := sorted(set(values) - set(known)):
+            raise EdgefelError(f"preprocessing: unknown {', '.join(unknown)}; known are {', '.join(known)}")
+        return cls(**values)
+
+    def resize_image(self, rgb: Image) -> Image:
+        """uint8 RGB [H, W, 3] of any size -> uint8 [resize, resize, 3]."""
+        _check_image(rgb)
+        height, width = rgb.shape[:2]
+        if (height, width) == (self.resize, self.resize):
+            return rgb
+        shrinking = height > self.resize and width > self.resize
+        method = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
+        return np.asarray(cv2.resize(rgb, (self.resize, self.resize), interpolation=method), dtype=np.uint8)
+
+    def to_tensor(self, rgb: Image) -> Tensor:
+        """uint8 RGB [H, W, 3] of any size -> float32 [3, output_size, output_size].
+
+        Every value is (x / 255 - mean) / std computed in float64 and rounded once.
+        """
+        tensor: Tensor = self.batch([rgb])[0]
+        return tensor
+
+    def batch(self, images: Sequence[Image]) -> Tensor:
+        """N uint8 RGB images [H, W, 3] of any sizes -> float32 [N, 3, output_size, output_size]."""
+        table = _normalisation_table(self.mean, self.std)
+        size, start = self.output_size, (self.resize - self.crop) // 2
+        window = slice(start, start + self.crop, self.stride)
+        out = np.empty((len(images), 3, size, size), dtype=np.float32)
+        for tensor, image in zip(out, images, strict=True):
+            pixels = self.resize_image(image)[window, window]
+            for channel in range(3):
+                # mode="clip" is what lets take() write straight into `out`; a byte is never out of range
+                np.take(table[channel], pixels[:, :, channel], out=tensor[channel], mode="clip")
+        return out
+
+
+def default_preprocessing(input_size: int) -> Preprocessing:
+    """The recipe's crops for a model of that input size: resize to 8/7 of it (224 -> 256, 112 -> 128)."""
+    return Preprocessing(resize=input_size * 8 // 7, crop=input_size)
+
+
+def _triple(name: str, values: Any) -> tuple[float, float, float]:
+    try:
+        first, second, third = (float(value) for value in values)
+    except (TypeError, ValueError):
+        raise EdgefelError(f"preprocessing: {name} is {values!r}; it must be three numbers") from None
+    if not np.isfinite([first, second, third]).all():
+        raise EdgefelError(f"preprocessing: {name} is {values!r}; every value must be finite")
+    return first, second, third
+
+
+def _check_image(rgb: Image) -> None:
+    if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
+        raise EdgefelError(
+            f"face crop of shape {rgb.shape} and type {rgb.dtype}: expected uint8 RGB [height, width, 3]"
+        )
+
+
+@lru_cache(maxsize=8)
+def _normalisation_table(mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """float32 [3, 256]: the normalised value of every byte, per channel; a look-up beats three passes."""
+    values = np.arange(256, dtype=np.float64) / 255.0
+    table = (values - np.asarray(mean)[:, None]) / np.asarray(std)[:, None]
+    return np.ascontiguousarray(table.astype(np.float32))
