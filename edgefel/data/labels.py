@@ -19,6 +19,18 @@ EXPRESSIONS_8 = (
 )
 EXPRESSIONS_7 = EXPRESSIONS_8[:7]
 
+# The names that public data sets give the same classes.
+_ALIASES = {
+    "happy": "happiness",
+    "joy": "happiness",
+    "sad": "sadness",
+    "surprised": "surprise",
+    "afraid": "fear",
+    "fearful": "fear",
+    "disgusted": "disgust",
+    "angry": "anger",
+}
+
 
 def expression_labels(num_classes: int) -> tuple[str, ...]:
     """The canonical labels for 7 or 8 classes; raises EdgefelError for any other count."""
@@ -27,3 +39,10 @@ def expression_labels(num_classes: int) -> tuple[str, ...]:
     if num_classes == 8:
         return EXPRESSIONS_8
     raise EdgefelError(f"{num_classes} expression classes: the canonical label sets have 7 or 8")
+
+
+def canonical_label(name: str) -> str | None:
+    """The canonical name for `name` (any case, or a usual synonym such as "happy"), or None."""
+    name = name.strip().lower()
+    name = _ALIASES.get(name, name)
+    return name if name in EXPRESSIONS_8 else None

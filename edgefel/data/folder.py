@@ -1,0 +1,217 @@
+"""Reads a folder of labelled face pictures: `labels.csv` beside the pictures, or one folder per class."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edgefel.data.labels import EXPRESSIONS_7, EXPRESSIONS_8, canonical_label, expression_labels
+from edgefel.errors import EdgefelError
+from edgefel.files import read_json
+
+SPLITS = ("train", "val", "test")
+CSV_NAME = "labels.csv"
+CSV_COLUMNS = ("path", "label", "split", "subject")
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
+_SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+
+
+class UnreadableImageError(EdgefelError):
+    """One picture of a data set cannot be read; callers may skip it, count it and name it."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}; replace the file or take it out of the data set")
+        self.path = path
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One labelled picture.
+
+    `label` indexes `ImageDataset.labels`; `group` is the subject or video it comes from; `split` is train,
+    val, test, or "" where the folder has no splits; `soft` is a distribution over the labels, if known.
+    """
+
+    path: Path
+    label: int
+    group: str
+    split: str
+    soft: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class ImageDataset:
+    """Labelled pictures, read from disk when asked for."""
+
+    root: Path
+    labels: tuple[str, ...]
+    samples: tuple[Sample, ...]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def load(self, index: int) -> NDArray[np.uint8]:
+        """RGB picture [H, W, 3], uint8. Raises UnreadableImageError."""
+        return read_rgb(self.samples[index].path)
+
+
+def read_rgb(path: Path) -> NDArray[np.uint8]:
+    """RGB picture [H, W, 3], uint8. Raises UnreadableImageError if the file is missing or no picture."""
+    try:
+        data = np.fromfile(path, dtype=np.uint8)
+    except OSError as error:
+        raise UnreadableImageError(path, f"cannot be read ({error.strerror})") from None
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if image is None:
+        raise UnreadableImageError(path, "not a picture that OpenCV can decode")
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def open_dataset(path: str | os.PathLike[str], split: str | None = None) -> ImageDataset:
+    """Opens a folder with a `labels.csv`, or a tree `class/*.png`, or `split/class/*.png`.
+
+    `labels.csv` has the columns path (relative to the folder), label (by name), split, subject, and
+    optionally soft_<label> probabilities; other columns are ignored. In a plain tree every picture is a
+    group of its own. `split` keeps the samples of one split. Pictures are not opened here.
+
+    Raises EdgefelError for a missing or empty folder, missing columns, an unknown label, or a split that
+    holds nothing.
+    """
+    root = Path(path)
+    if split is not None and split not in SPLITS:
+        raise EdgefelError(f"split {split!r}: choose one of {', '.join(SPLITS)}")
+    if not root.is_dir():
+        raise EdgefelError(f"{root}: no such folder; make one with: edgefel data synth -o {root}")
+    csv_path = root / CSV_NAME
+    dataset = _read_csv(root, csv_path) if csv_path.is_file() else _read_tree(root)
+    if split is None:
+        return dataset
+    samples = tuple(sample for sample in dataset.samples if sample.split == split)
+    if not samples:
+        found = sorted({sample.split for sample in dataset.samples} - {""})
+        held = f"it has {', '.join(found)}" if found else "it has no splits"
+        raise EdgefelError(
+            f"{root}: no pictures in the split {split!r} ({held}); name splits in {CSV_NAME} or sort the "
+            "class folders into train/, val/ and test/"
+        )
+    return ImageDataset(dataset.root, dataset.labels, samples)
+
+
+def _read_csv(root: Path, csv_path: Path) -> ImageDataset:
+    try:
+        with csv_path.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            columns = tuple(reader.fieldnames or ())
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise EdgefelError(f"{csv_path}: cannot be read as a UTF-8 CSV file ({error})") from None
+    missing = [column for column in CSV_COLUMNS if column not in columns]
+    if missing:
+        raise EdgefelError(
+            f"{csv_path}: missing column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
+            f"the first line must name {', '.join(CSV_COLUMNS)}"
+        )
+    if not rows:
+        raise EdgefelError(f"{csv_path}: lists no pictures; add one line per picture")
+    soft_names = {c.removeprefix("soft_"): c for c in columns if c.startswith("soft_")}
+    names = [_canonical(row["label"], f"{csv_path} line {n}") for n, row in enumerate(rows, start=2)]
+    labels = _label_set(root, {*names, *soft_names})
+    soft_columns = [soft_names[label] for label in labels if label in soft_names]
+    if soft_columns and len(soft_columns) != len(labels):
+        lacking = ", ".join(f"soft_{label}" for label in labels if label not in soft_names)
+        raise EdgefelError(
+            f"{csv_path}: has some soft_ columns but lacks {lacking}; add them or drop all of them"
+        )
+    index = {label: i for i, label in enumerate(labels)}
+    samples = tuple(
+        _csv_sample(root, row, index[name], soft_columns, f"{csv_path} line {n}")
+        for n, (row, name) in enumerate(zip(rows, names, strict=True), start=2)
+    )
+    return ImageDataset(root, labels, samples)
+
+
+def _csv_sample(
+    root: Path, row: dict[str, str | None], label: int, soft_columns: list[str], where: str
+) -> Sample:
+    path, split, subject = ((row[column] or "").strip() for column in ("path", "split", "subject"))
+    if not path:
+        raise EdgefelError(f"{where}: the path is empty")
+    if split not in (*SPLITS, ""):
+        raise EdgefelError(f"{where}: split {split!r} is unknown; use {', '.join(SPLITS)} or leave it empty")
+    soft = None
+    if soft_columns:
+        try:
+            soft = tuple(float(row[column] or "") for column in soft_columns)
+        except ValueError:
+            raise EdgefelError(f"{where}: a soft_ column does not hold a number") from None
+        if not (min(soft) >= 0 and math.isclose(sum(soft), 1.0, abs_tol=1e-3)):
+            raise EdgefelError(f"{where}: the soft_ columns are not a distribution (each >= 0, sum 1)")
+    # a subject that is not named is taken as a subject of its own
+    return Sample(root / path, label, subject or path, split, soft)
+
+
+def _read_tree(root: Path) -> ImageDataset:
+    folders = _subfolders(root)
+    if folders and all(folder.name.lower() in _SPLIT_FOLDERS for folder in folders):
+        by_split = [(_SPLIT_FOLDERS[f.name.lower()], f, _subfolders(f)) for f in folders]
+    else:
+        by_split = [("", root, folders)]
+    found: list[tuple[str, str, Path]] = []
+    for split, _, classes in by_split:
+        for folder in classes:
+            pictures = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+            name = _canonical(folder.name, str(folder)) if pictures else ""
+            found += [(split, name, picture) for picture in pictures]
+    if not found:
+        raise EdgefelError(
+            f"{root}: no {CSV_NAME} and no pictures in class folders; make a data set with "
+            "edgefel data synth, or sort pictures into folders named after their expression"
+        )
+    labels = _label_set(root, {name for _, name, _ in found})
+    index = {label: i for i, label in enumerate(labels)}
+    samples = (
+        Sample(picture, index[name], picture.relative_to(root).as_posix(), split)
+        for split, name, picture in found
+    )
+    return ImageDataset(root, labels, tuple(samples))
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _canonical(name: str | None, where: str) -> str:
+    label = canonical_label(name or "")
+    if label is None:
+        raise EdgefelError(f"{where}: unknown label {name!r}; the labels are {', '.join(EXPRESSIONS_8)}")
+    return label
+
+
+def _label_set(root: Path, names: set[str]) -> tuple[str, ...]:
+    """The canonical 7 labels, or 8 where contempt occurs or `dataset.json` says so."""
+    unknown = names - set(EXPRESSIONS_8)
+    if unknown:
+        raise EdgefelError(
+            f"{root / CSV_NAME}: unknown label in the column soft_{min(unknown)}; "
+            f"the labels are {', '.join(EXPRESSIONS_8)}"
+        )
+    described = root / "dataset.json"
+    eight = "contempt" in names
+    if described.is_file():
+        description = read_json(described)
+        listed = description.get("labels") if isinstance(description, dict) else None
+        if listed is not None and listed not in (list(EXPRESSIONS_8), list(EXPRESSIONS_7)):
+            raise EdgefelError(
+                f"{described}: the labels {listed} are not the canonical 7 or 8 in order; correct them"
+            )
+        if listed is not None and eight and len(listed) == 7:
+            raise EdgefelError(f"{described}: lists 7 labels, but {CSV_NAME} has contempt; list all 8")
+        eight = eight or (listed is not None and len(listed) == 8)
+    return expression_labels(8 if eight else 7)
