@@ -1,0 +1,145 @@
+"""Model configurations: frozen dataclasses, checked at construction."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from edgefel.errors import EdgefelError
+
+STREAM_SIZE = 112  # both streams see a 112x112 image, whatever the input size (POSTER++ section 3)
+
+
+def _check(condition: bool, message: str) -> None:
+    if not condition:
+        raise EdgefelError(f"model config: {message}")
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """The window cross-attention pyramid (POSTER++, arXiv 2301.12149). Defaults are the published size.
+
+    image_stem, image_widths, image_units: IR-50 stem width, and width and residual units of its three bodies.
+    landmark_widths, landmark_units: MobileFaceNet output widths F1..F3 and residual blocks per stage.
+    windows, heads: window side and attention heads per level; a head is image_widths[i] / heads[i] wide.
+    width, depth, vit_heads: the ViT over the 147 tokens.
+    drop_path: stochastic depth rate of the fusion block per level.
+    query_projection: project the landmark query with a Linear (written in ARBEx, absent in POSTER++).
+    """
+
+    image_stem: int = 64
+    image_widths: tuple[int, int, int] = (64, 128, 256)
+    image_units: tuple[int, int, int] = (3, 4, 14)
+    landmark_widths: tuple[int, int, int] = (64, 128, 512)
+    landmark_units: tuple[int, int, int] = (4, 6, 2)
+    windows: tuple[int, int, int] = (28, 14, 7)
+    heads: tuple[int, int, int] = (2, 4, 8)
+    width: int = 768
+    depth: int = 2
+    vit_heads: int = 8
+    mlp_ratio: float = 4.0
+    drop_path: tuple[float, float, float] = (0.0, 0.125, 0.25)
+    layer_scale: float = 1e-5
+    query_projection: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("image_widths", "image_units", "landmark_widths", "landmark_units", "windows", "heads"):
+            values = getattr(self, name)
+            _check(len(values) == 3 and all(v >= 1 for v in values), f"{name} needs 3 positive values, got {values}")
+        for width, heads in zip(self.image_widths, self.heads, strict=True):
+            _check(width % heads == 0, f"width {width} is not divisible by {heads} heads")
+        for level in (0, 1):
+            _check(
+                self.image_widths[level] == self.landmark_widths[level],
+                f"level {level + 1} joins the streams, so their widths must agree: image_widths "
+                f"{self.image_widths}, landmark_widths {self.landmark_widths}",
+            )
+        _check(self.width % self.vit_heads == 0, f"width {self.width} is not divisible by {self.vit_heads} heads")
+        _check(all(0 <= rate < 1 for rate in self.drop_path), f"drop_path rates must be in [0, 1): {self.drop_path}")
+
+
+@dataclass(frozen=True)
+class ReliabilityConfig:
+    """The reliability balancing head (ARBEx section 3.3-3.4, GReFEL section 3.2-3.3).
+
+    embedding_dim: width E of the embedding; equal to the encoder's width means no reduction (GReFEL).
+    hidden, dropout: hidden widths and dropout rate of the primary classifier.
+    norm_first: Linear, ReLU, BatchNorm, Dropout (the released code) instead of Linear, ReLU, Dropout,
+        BatchNorm (the paper). Equal in evaluation mode.
+    anchors_per_class: K; 0 turns the anchor branch off.
+    delta: temperature of the anchor-distance softmax.
+    attentive: whether the attentive correction branch exists (the released checkpoints lack it).
+    attention_head_dim: width of one head of that branch.
+    attention_tokens: "embedding" attends over the single embedding token (literal reading; equal to one
+        matrix), "patches" queries the encoder's tokens with the embedding.
+    """
+
+    embedding_dim: int = 128
+    hidden: tuple[int, ...] = (64, 64)
+    dropout: float = 0.5
+    norm_first: bool = False
+    anchors_per_class: int = 10
+    delta: float = 1.0
+    attentive: bool = True
+    attention_head_dim: int = 64
+    attention_tokens: Literal["embedding", "patches"] = "embedding"
+
+    def __post_init__(self) -> None:
+        _check(self.embedding_dim >= 1, f"embedding_dim must be positive, got {self.embedding_dim}")
+        _check(all(h >= 1 for h in self.hidden), f"hidden widths must be positive, got {self.hidden}")
+        _check(0 <= self.dropout < 1, f"dropout must be in [0, 1), got {self.dropout}")
+        _check(self.anchors_per_class >= 0, f"anchors_per_class must be 0 or more, got {self.anchors_per_class}")
+        _check(self.delta > 0, f"delta must be positive, got {self.delta}")
+        _check(
+            not self.attentive or self.embedding_dim % self.attention_head_dim == 0,
+            f"embedding_dim {self.embedding_dim} is not a multiple of attention_head_dim {self.attention_head_dim}",
+        )
+        _check(
+            self.attention_tokens in ("embedding", "patches"),
+            f"attention_tokens must be 'embedding' or 'patches', got {self.attention_tokens!r}",
+        )
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A whole network. `head=None` is a plain linear classifier, as in POSTER++."""
+
+    name: str
+    num_classes: int = 7
+    input_size: int = 224
+    encoder: EncoderConfig = EncoderConfig()
+    head: ReliabilityConfig | None = ReliabilityConfig()
+
+    def __post_init__(self) -> None:
+        _check(self.num_classes >= 2, f"num_classes must be at least 2, got {self.num_classes}")
+        _check(
+            self.input_size >= STREAM_SIZE and self.input_size % STREAM_SIZE == 0,
+            f"input_size must be a multiple of {STREAM_SIZE}, got {self.input_size}",
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> ModelConfig:
+        """The inverse of `to_dict`; raises EdgefelError naming unknown or missing entries."""
+        data = dict(data)
+        data["encoder"] = _build(EncoderConfig, data.get("encoder", {}))
+        head = data.get("head")
+        data["head"] = None if head is None else _build(ReliabilityConfig, head)
+        built = _build(cls, data)
+        assert isinstance(built, cls)
+        return built
+
+
+def _build(cls: type, data: dict[str, Any]) -> Any:
+    known = {field.name for field in dataclasses.fields(cls)}
+    unknown = sorted(set(data) - known)
+    _check(not unknown, f"unknown entries {unknown} for {cls.__name__}; known: {sorted(known)}")
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise EdgefelError(f"model config: {cls.__name__}: {error}") from None

@@ -1,0 +1,44 @@
+"""Whole networks: encoder and head."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from edgefel.models.config import STREAM_SIZE, ModelConfig
+from edgefel.models.encoder import Encoder
+from edgefel.models.outputs import Prediction
+from edgefel.models.reliability import LinearHead, ReliabilityHead
+
+
+class FacialExpressionModel(nn.Module):
+    """ARBEx/GReFEL, or POSTER++ with `config.head` None."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config.encoder)
+        width = config.encoder.width
+        self.head: ReliabilityHead | LinearHead = (
+            LinearHead(width, config.num_classes)
+            if config.head is None
+            else ReliabilityHead(width, config.num_classes, config.head)
+        )
+
+    def forward(self, image: Tensor, trust: Tensor | float = 1.0) -> Prediction:
+        """Labels aligned face crops.
+
+        Args:
+            image: [B, 3, S, S], RGB, ImageNet mean and standard deviation removed; S a multiple of 112.
+            trust: factor in [0, 1] on the weight of the correction; 1 except during training.
+
+        Returns:
+            Prediction; no entry depends on the other images of the batch in evaluation mode.
+        """
+        height, width = image.shape[-2:]
+        if height != width or width % STREAM_SIZE:
+            raise ValueError(
+                f"image: expected [B, 3, S, S] with S a multiple of {STREAM_SIZE}, got {tuple(image.shape)}"
+            )
+        embedding, tokens = self.encoder(image)
+        prediction: Prediction = self.head(embedding, tokens, trust)
+        return prediction

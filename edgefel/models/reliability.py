@@ -1,0 +1,183 @@
+"""Reliability balancing head (ARBEx section 3.3-3.4, GReFEL section 3.2-3.3), and the plain linear head."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from edgefel.kernels.anchor_softmax import anchor_softmax
+from edgefel.models.config import ReliabilityConfig
+from edgefel.models.outputs import Prediction
+
+
+def confidence(p: Tensor) -> Tensor:
+    """c(p) = 1 - H(p) with H(p) = -sum p log p / log C: [B, C] -> [B], in [0, 1].
+
+    Both papers print a division by C, but state that a uniform p gives H = 1, which only log C does.
+    """
+    # p log p is 0 at p = 0; the clamp keeps the log, and its slope, finite there
+    plogp = p * p.clamp_min(1e-30).log()
+    return (1.0 + plogp.sum(dim=-1) / math.log(p.shape[-1])).clamp(0.0, 1.0)
+
+
+def weighted_mean(p: Tensor, q: Tensor, weight_p: Tensor, weight_q: Tensor, fallback_q: Tensor | float) -> Tensor:
+    """(w_p p + w_q q) / (w_p + w_q) per row; where both weights are 0, p and q weighted 1 : fallback_q.
+
+    Args:
+        p, q: [B, C].
+        weight_p, weight_q: [B], not negative.
+        fallback_q: scalar; 1 is the plain mean.
+
+    Returns:
+        [B, C]; rows sum to 1 if those of p and q do.
+    """
+    total = weight_p + weight_q
+    empty = total <= 0
+    share = torch.where(empty, torch.ones_like(total), weight_q) / torch.where(empty, torch.ones_like(total), total)
+    fallback = fallback_q / (1.0 + fallback_q)
+    share = torch.where(empty, share * fallback, share).unsqueeze(-1)
+    return p * (1.0 - share) + q * share
+
+
+class AttentiveCorrection(nn.Module):
+    """t_a = softmax(W_c MHSA(e)), each image on its own: the batch is never a sequence.
+
+    The authors' released code feeds a 2-D tensor to the attention, which makes a prediction depend on its
+    batch-mates; this one does not.
+    """
+
+    def __init__(self, width: int, head_dim: int, num_classes: int) -> None:
+        super().__init__()
+        self.heads = width // head_dim
+        self.scale = head_dim**-0.5
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+        self.project = nn.Linear(width, width)
+        self.to_logits = nn.Linear(width, num_classes)
+
+    def forward(self, e: Tensor, tokens: Tensor) -> Tensor:
+        """e: [B, E], the query; tokens: [B, T, E], keys and values. Returns logits [B, C]."""
+        q = self._split_heads(self.query(e).unsqueeze(1))  # [B, H, 1, D]
+        k, v = self._split_heads(self.key(tokens)), self._split_heads(self.value(tokens))
+        weights = ((q * self.scale) @ k.transpose(-2, -1)).softmax(dim=-1)  # [B, H, 1, T]
+        out: Tensor = self.to_logits(self.project((weights @ v).transpose(1, 2).flatten(1)))
+        return out
+
+    def _split_heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def fold(self) -> nn.Linear:
+        """The single Linear [E -> C] that this module equals when the only token is `e` itself.
+
+        The attention weight of a single token is 1, so what is left is W_c (W_o (W_v e)).
+        """
+        with torch.no_grad():
+            wide = [
+                (layer.weight.double(), layer.bias.double()) for layer in (self.value, self.project, self.to_logits)
+            ]
+            weight, bias = wide[0]
+            for next_weight, next_bias in wide[1:]:
+                weight, bias = next_weight @ weight, next_weight @ bias + next_bias
+            like = self.to_logits.weight
+            folded = nn.Linear(weight.shape[1], weight.shape[0], device=like.device, dtype=like.dtype)
+            folded.weight.copy_(weight)
+            folded.bias.copy_(bias)
+        return folded
+
+
+class ReliabilityHead(nn.Module):
+    """Corrects a primary distribution by anchors and attention, each weighted by its confidence."""
+
+    def __init__(self, width: int, num_classes: int, config: ReliabilityConfig) -> None:
+        super().__init__()
+        self.config = config
+        dim = config.embedding_dim
+        self.reduce = nn.Identity() if dim == width else nn.Linear(width, dim)
+        self.classifier = _classifier(dim, num_classes, config)
+        self.anchors: nn.Parameter | None = None
+        if config.anchors_per_class:
+            self.anchors = nn.Parameter(torch.randn(num_classes, config.anchors_per_class, dim))
+        self.attentive: AttentiveCorrection | None = None
+        if config.attentive:
+            self.attentive = AttentiveCorrection(dim, config.attention_head_dim, num_classes)
+        self.folded: nn.Linear | None = None
+
+    def forward(self, embedding: Tensor, tokens: Tensor, trust: Tensor | float = 1.0) -> Prediction:
+        """Classifies.
+
+        Args:
+            embedding: [B, D] of the encoder.
+            tokens: [B, T, D] of the encoder; used with attention_tokens = "patches" only.
+            trust: factor in [0, 1] on the weight of the correction; rises during training.
+
+        Returns:
+            Prediction, with `embedding` reduced to [B, E].
+        """
+        e = self.reduce(embedding)
+        logits = self.classifier(e)
+        primary = logits.softmax(dim=-1)
+        correction = self._correction(e, tokens)
+        if correction is None:
+            probabilities = primary.clone()
+        else:
+            probabilities = weighted_mean(
+                primary, correction, confidence(primary), trust * confidence(correction), trust
+            )
+        return Prediction(logits, primary, probabilities, confidence(probabilities), e)
+
+    def _correction(self, e: Tensor, tokens: Tensor) -> Tensor | None:
+        geometric = attended = None
+        if self.anchors is not None:
+            geometric = anchor_softmax(e, self.anchors, self.config.delta)
+        if self.attentive is not None:
+            attended = self._attentive_logits(e, tokens).softmax(dim=-1)
+        if geometric is None or attended is None:
+            return geometric if attended is None else attended
+        return weighted_mean(geometric, attended, confidence(geometric), confidence(attended), 1.0)
+
+    def _attentive_logits(self, e: Tensor, tokens: Tensor) -> Tensor:
+        assert self.attentive is not None
+        if self.folded is not None:
+            folded: Tensor = self.folded(e)
+            return folded
+        if self.config.attention_tokens == "patches":
+            logits: Tensor = self.attentive(e, self.reduce(tokens))
+        else:
+            logits = self.attentive(e, e.unsqueeze(1))
+        return logits
+
+    def fold_attention(self) -> None:
+        """For inference: replaces single-token attention by the one matrix it equals."""
+        if self.attentive is not None and self.config.attention_tokens == "embedding":
+            self.folded = self.attentive.fold()
+
+
+class LinearHead(nn.Module):
+    """POSTER++'s own head: one Linear; nothing is corrected."""
+
+    def __init__(self, width: int, num_classes: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, num_classes)
+        self.anchors = None
+
+    def forward(self, embedding: Tensor, tokens: Tensor, trust: Tensor | float = 1.0) -> Prediction:
+        """embedding: [B, D]. `tokens` and `trust` are accepted for the same call as the other head."""
+        logits = self.linear(embedding)
+        primary = logits.softmax(dim=-1)
+        probabilities = primary.clone()
+        return Prediction(logits, primary, probabilities, confidence(probabilities), embedding)
+
+    def fold_attention(self) -> None:
+        """Nothing to fold."""
+
+
+def _classifier(dim: int, num_classes: int, config: ReliabilityConfig) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for hidden in config.hidden:
+        norm, drop = nn.BatchNorm1d(hidden), nn.Dropout(config.dropout)
+        layers += [nn.Linear(dim, hidden), nn.ReLU(), *((norm, drop) if config.norm_first else (drop, norm))]
+        dim = hidden
+    return nn.Sequential(*layers, nn.Linear(dim, num_classes))
