@@ -1,0 +1,271 @@
+"""Settings of a training run: frozen, checked at construction, from YAML and flags.
+
+Every setting is one dataclass field; its metadata carries the help text and the limits, and both the
+command line and `config.yaml` are made from it. Defaults are the recipe of ARBEx section 4.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgefel.errors import EdgefelError
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a setting means and which values it takes."""
+
+    help: str
+    minimum: float = -math.inf
+    maximum: float = math.inf
+    above: bool = False  # the minimum itself is not allowed
+    choices: tuple[str, ...] = ()
+    resumable: bool = False  # may change when a run is resumed: it does not alter what is learned
+    flag: str = ""  # where the flag is not the field's own name
+
+
+def setting(default: Any, help: str, **limits: Any) -> Any:
+    """A dataclass field with its limits."""
+    return field(default=default, metadata={"limits": Limits(help, **limits)})
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """The losses (ARBEx section 3.4)."""
+
+    smoothing: float = setting(0.11, "Label smoothing.", minimum=0, maximum=0.999)
+    lambda_cls: float = setting(1.0, "Weight of the classification loss.", minimum=0)
+    lambda_anchor: float = setting(1.0, "Weight of the loss that pushes anchors apart.", minimum=0)
+    lambda_center: float = setting(1.0, "Weight of the loss that pulls to the own anchor.", minimum=0)
+    anchor_loss: str = setting(
+        "unbounded", "The paper's anchor loss, or one that stops at a margin.", choices=("unbounded", "hinge")
+    )
+    anchor_margin: float = setting(
+        4.0, "Squared distance per dimension at which the hinge stops.", minimum=0, above=True
+    )
+    trust: str = setting(
+        "linear", "Fade anchors and correction in over the training, or not.", choices=("linear", "none")
+    )
+    soft_labels: bool = setting(False, "Train on the soft_ columns of labels.csv instead of the labels.")
+
+    def __post_init__(self) -> None:
+        _check_fields(self, "loss")
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """What happens to a training batch besides the random crop. Zero turns a part off."""
+
+    flip: float = setting(0.5, "Probability of mirroring.", minimum=0, maximum=1)
+    rotation: float = setting(10.0, "Largest rotation in degrees.", minimum=0, maximum=180)
+    brightness: float = setting(0.2, "Largest relative change of brightness.", minimum=0, maximum=1)
+    contrast: float = setting(0.2, "Largest relative change of contrast.", minimum=0, maximum=1)
+    saturation: float = setting(0.2, "Largest relative change of saturation.", minimum=0, maximum=1)
+    hue: float = setting(8.0, "Largest change of hue in degrees.", minimum=0, maximum=180)
+    noise: float = setting(
+        0.03, "Largest standard deviation of the noise (scale 0..1).", minimum=0, maximum=1
+    )
+    erase_probability: float = setting(1.0, "Probability of erasing a rectangle.", minimum=0, maximum=1)
+    erase_area: float = setting(0.05, "Erased share of the picture.", minimum=0, maximum=0.3)
+
+    def __post_init__(self) -> None:
+        _check_fields(self, "augment")
+
+
+@dataclass(frozen=True)
+class ComputeConfig:
+    """Where it runs (Lightning Fabric's own words) and how pictures are read."""
+
+    accelerator: str = setting("auto", "auto, cpu, cuda or mps.", resumable=True)
+    devices: str = setting("auto", "How many devices, e.g. 2.", resumable=True)
+    nodes: int = setting(1, "How many machines.", minimum=1, resumable=True)
+    precision: str = setting("32-true", "32-true, bf16-mixed, 16-mixed, 64-true, ...")
+    strategy: str = setting("auto", "auto or ddp.", choices=("auto", "ddp"), resumable=True)
+    workers: int = setting(
+        2, "Processes that read pictures; 0 reads in the main one.", minimum=0, resumable=True
+    )
+    cache_mb: int = setting(
+        4096, "Keep the resized pictures in memory if they fit in this.", minimum=0, resumable=True
+    )
+
+    def __post_init__(self) -> None:
+        _check_fields(self, "compute")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything about one run."""
+
+    model: str = setting("arbex", "Model name; edgefel models lists them.")
+    data: str = setting("", "Folder with labels.csv, or train/ and val/ folders of classes.")
+    num_classes: int | None = setting(
+        None, "Expected number of classes (7 or 8); the data decides if left out.", minimum=2
+    )
+    model_settings: Mapping[str, Any] = field(
+        default_factory=dict,
+        metadata={"limits": Limits("Changes to the model, as in edgefel.models.model_config.")},
+    )
+    init_from: str | None = setting(
+        None, "Start from the weights of this checkpoint, where names and shapes agree."
+    )
+    freeze_backbones: bool = setting(False, "Keep the image and landmark streams as they are.")
+    epochs: int = setting(1000, "Balanced epochs.", minimum=1, resumable=True)
+    batch_size: int = setting(64, "Pictures per step, over all processes.", minimum=2)
+    lr: float = setting(3e-4, "Learning rate of Adam.", minimum=0, above=True)
+    lr_decay: float = setting(
+        0.995, "Factor on the learning rate after each epoch.", minimum=0, maximum=1, above=True
+    )
+    per_class: int = setting(500, "Pictures of each class in a balanced epoch.", minimum=1)
+    per_group: int = setting(512, "Pictures of each subject or video in an epoch's pool.", minimum=1)
+    max_steps: int | None = setting(None, "Stop after this many steps.", minimum=1, resumable=True)
+    max_minutes: float | None = setting(
+        None, "Stop after this many minutes.", minimum=0, above=True, resumable=True
+    )
+    eval_every: int = setting(1, "Validate every this many epochs.", minimum=1, resumable=True)
+    best_by: str = setting(
+        "macro_f1", "What the best checkpoint is best at.", choices=("macro_f1", "accuracy")
+    )
+    checkpoint_every: int = setting(
+        500, "Save every this many steps, besides validations.", minimum=1, resumable=True
+    )
+    keep: int = setting(1, "Recent checkpoints to keep, besides the best.", minimum=1, resumable=True)
+    log_every: int = setting(20, "Steps per line of metrics.csv.", minimum=1)
+    seed: int = setting(0, "Random seed.", minimum=0)
+    loss: LossConfig = field(default_factory=LossConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+
+    def __post_init__(self) -> None:
+        _check_fields(self, "")
+        if not isinstance(self.model_settings, Mapping):
+            raise EdgefelError(f"model_settings: expected names and values, got {self.model_settings!r}")
+        object.__setattr__(self, "model_settings", dict(self.model_settings))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for YAML; `from_dict` reads it back."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], source: str = "config") -> TrainConfig:
+        """Reads nested plain data; raises EdgefelError for unknown keys, with the known ones, and bad values."""
+        return _read(cls, values, source, "")
+
+    def replaced(self, changes: Mapping[str, Any]) -> TrainConfig:
+        """A copy with `changes`, whose keys are dotted paths such as "loss.smoothing"."""
+        values = self.to_dict()
+        for path, value in changes.items():
+            *sections, name = path.split(".")
+            target = values
+            for section in sections:
+                target = target[section]
+            target[name] = value
+        return self.from_dict(values)
+
+
+SECTIONS: dict[str, type] = {"loss": LossConfig, "augment": AugmentConfig, "compute": ComputeConfig}
+
+
+def settings(
+    cls: type = TrainConfig, prefix: str = ""
+) -> Iterator[tuple[str, dataclasses.Field[Any], Limits]]:
+    """Every setting as (dotted path, field, limits), sections last."""
+    for item in dataclasses.fields(cls):
+        if item.name in SECTIONS and cls is TrainConfig:
+            yield from settings(SECTIONS[item.name], f"{item.name}.")
+        else:
+            yield prefix + item.name, item, item.metadata["limits"]
+
+
+def load_config(path: str | os.PathLike[str]) -> TrainConfig:
+    """Reads a YAML file; raises EdgefelError naming the file for anything that is wrong with it."""
+    import yaml
+
+    path = Path(path)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise EdgefelError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise EdgefelError(f"{path}: cannot be read ({error})") from None
+    except yaml.YAMLError as error:
+        raise EdgefelError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    return TrainConfig.from_dict(values or {}, str(path))
+
+
+def dump_config(config: TrainConfig) -> str:
+    """The configuration as YAML text that `load_config` reads."""
+    import yaml
+
+    return str(yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True))
+
+
+def _read(cls: Any, values: Any, source: str, prefix: str) -> Any:
+    if not isinstance(values, Mapping):
+        raise EdgefelError(f"{source}: {prefix.rstrip('.') or 'the file'} must hold names and values")
+    known = [item.name for item in dataclasses.fields(cls)]
+    unknown = sorted(str(name) for name in values if name not in known)
+    if unknown:
+        listed = ", ".join(prefix + name for name in unknown)
+        raise EdgefelError(f"{source}: unknown setting {listed}; known here: {', '.join(known)}")
+    values = dict(values)
+    if cls is TrainConfig:
+        for name, section in SECTIONS.items():
+            if name in values:
+                values[name] = _read(section, values[name], source, f"{name}.")
+    try:
+        return cls(**values)
+    except EdgefelError as error:
+        raise EdgefelError(f"{source}: {error}") from None
+
+
+def _check_fields(config: Any, section: str) -> None:
+    """Checks types and limits, and turns integers (and YAML's "3e-4", a string) into floats."""
+    for item in dataclasses.fields(config):
+        limits = item.metadata.get("limits")
+        if limits is None or item.name == "model_settings":
+            continue
+        name = f"{section}.{item.name}" if section else item.name
+        value = _convert(getattr(config, item.name), str(item.type), name)
+        object.__setattr__(config, item.name, value)
+        if value is None:
+            continue
+        if limits.choices and value not in limits.choices:
+            raise EdgefelError(f"{name} is {value!r}; choose one of {', '.join(limits.choices)}")
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            _check_range(value, limits, name)
+
+
+def _convert(value: Any, kind: str, name: str) -> Any:
+    kind, _, optional = kind.partition(" | ")
+    if value is None and optional == "None":
+        return None
+    if kind == "bool" and isinstance(value, bool):
+        return value
+    if kind == "str" and isinstance(value, (str, int)) and not isinstance(value, bool):
+        return str(value)
+    if kind == "int" and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if kind == "float" and isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    expected = {"bool": "true or false", "str": "text", "int": "a whole number", "float": "a number"}[kind]
+    raise EdgefelError(f"{name} is {value!r}; it must be {expected}")
+
+
+def _check_range(value: float, limits: Limits, name: str) -> None:
+    low = value <= limits.minimum if limits.above else value < limits.minimum
+    if not math.isfinite(value) or low or value > limits.maximum:
+        parts = []
+        if limits.minimum > -math.inf:
+            parts.append(f"{'more than' if limits.above else 'at least'} {limits.minimum:g}")
+        if limits.maximum < math.inf:
+            parts.append(f"at most {limits.maximum:g}")
+        raise EdgefelError(f"{name} is {value}; it must be {' and '.join(parts) or 'finite'}")

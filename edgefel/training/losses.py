@@ -1,0 +1,154 @@
+"""The three losses of reliability balancing, and their weighted sum.
+
+Sources: ARBEx (arXiv 2305.01486) section 3.4, GReFEL section 3.3. Shapes: batch B, classes C, anchors per
+class K, embedding width E.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+AnchorLoss = Literal["unbounded", "hinge"]
+
+# log(1e-7) = -16.1: a probability below this counts as this one, so that one confident mistake
+# neither makes the loss infinite nor dominates a batch.
+PROBABILITY_FLOOR = 1e-7
+
+
+def _wide(x: Tensor) -> Tensor:
+    """`x` in at least float32: sums in half precision lose what the losses measure."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+class HasProbabilities(Protocol):
+    """What the losses read of a `Prediction`."""
+
+    @property
+    def probabilities(self) -> Tensor: ...
+
+    @property
+    def embedding(self) -> Tensor: ...
+
+
+class LossTerms(NamedTuple):
+    """Scalars (0-d tensors): the weighted sum, and the unweighted terms for the log.
+
+    `spread` is the root mean squared distance between different anchors per dimension; it tells whether
+    an unbounded anchor loss runs away.
+    """
+
+    total: Tensor
+    classification: Tensor
+    anchor: Tensor
+    center: Tensor
+    spread: Tensor
+
+
+def smooth_targets(target: Tensor, num_classes: int, smoothing: float) -> Tensor:
+    """[B, C] float32 target distributions: `(1 - smoothing) * y + smoothing / C`.
+
+    `target` is int64 [B] class indices, or float [B, C] distributions (soft labels).
+    """
+    distribution = target if target.is_floating_point() else F.one_hot(target, num_classes).float()
+    return distribution * (1.0 - smoothing) + smoothing / num_classes
+
+
+def classification_loss(probabilities: Tensor, target: Tensor, smoothing: float) -> Tensor:
+    """`L_cls = -mean_b Σ_c y_bc log max(L_bc, 1e-7)`: NLL of the corrected distribution L.
+
+    Args: `probabilities` [B, C] rows that sum to 1; `target` int64 [B] or float [B, C]; `smoothing` in
+    [0, 1), 0.11 in the paper (ARBEx table 3).
+    """
+    log_p = _wide(probabilities).clamp_min(PROBABILITY_FLOOR).log()
+    return -(smooth_targets(target, probabilities.shape[1], smoothing) * log_p).sum(1).mean()
+
+
+def mean_squared_distance(anchors: Tensor) -> Tensor:
+    """Mean of `‖a_m - a_n‖² / E` over all pairs m ≠ n of the C·K anchors of [C, K, E].
+
+    Without the quadratic number of pairs: the sum over ordered pairs of M points is `2M Σ_m ‖a_m - ā‖²`.
+    """
+    points = _wide(anchors).flatten(0, 1)
+    centred = points - points.mean(0)
+    return 2.0 * centred.square().sum() / (max(points.shape[0] - 1, 1) * points.shape[1])
+
+
+def anchor_loss(anchors: Tensor, kind: AnchorLoss, margin: float) -> Tensor:
+    """`L_a`, which pushes anchors [C, K, E] apart; d² = ‖a_m - a_n‖² / E over pairs of different anchors.
+
+    "unbounded" (the papers): `-mean d²`, which has no lower bound.
+    "hinge": `mean max(0, margin - d²)`, the same gradient until a pair is `margin` apart, then none.
+    """
+    if kind == "unbounded":
+        return -mean_squared_distance(anchors)
+    points = _wide(anchors).flatten(0, 1)
+    # ‖a‖² + ‖b‖² - 2ab of centred points: no square root, so the gradient is finite where anchors coincide
+    points = points - points.mean(0)
+    norms = points.square().sum(1)
+    squared = norms[:, None] + norms[None, :] - 2.0 * points @ points.T
+    first, second = torch.triu_indices(len(points), len(points), offset=1, device=points.device)
+    return F.relu(margin - squared[first, second] / points.shape[1]).mean()
+
+
+def center_loss(embedding: Tensor, target: Tensor, anchors: Tensor) -> Tensor:
+    """`L_c = mean_b min_k ‖e_b - a_{y_b,k}‖² / E`, which pulls embeddings to an anchor of their class.
+
+    Args: `embedding` [B, E]; `anchors` [C, K, E]; `target` int64 [B], or float [B, C]: then the mean over
+    classes weighted by the target, which is the same for a one-hot row.
+    """
+    embedding, anchors = _wide(embedding), _wide(anchors)
+    if not target.is_floating_point():
+        nearest = (embedding[:, None] - anchors[target]).square().sum(-1).amin(1)
+        return nearest.mean() / embedding.shape[1]
+    squared = (embedding[:, None, None] - anchors).square().sum(-1)  # [B, C, K]
+    return (target * squared.amin(2)).sum(1).mean() / embedding.shape[1]
+
+
+class ReliabilityLoss:
+    """`L = λ_cls L_cls + trust · (λ_a L_a + λ_c L_c)`; classification alone where there are no anchors.
+
+    `trust` is the factor by which the authors' released code fades in the anchor terms (and the
+    correction itself: pass the same value to the model).
+    """
+
+    def __init__(
+        self,
+        *,
+        smoothing: float = 0.11,
+        lambda_cls: float = 1.0,
+        lambda_anchor: float = 1.0,
+        lambda_center: float = 1.0,
+        kind: AnchorLoss = "unbounded",
+        margin: float = 4.0,
+    ) -> None:
+        self.smoothing = smoothing
+        self.lambda_cls = lambda_cls
+        self.lambda_anchor = lambda_anchor
+        self.lambda_center = lambda_center
+        self.kind: AnchorLoss = kind
+        self.margin = margin
+
+    def __call__(
+        self, prediction: HasProbabilities, target: Tensor, anchors: Tensor | None, trust: float = 1.0
+    ) -> LossTerms:
+        """Terms for one batch; `target` int64 [B] or float [B, C], `anchors` [C, K, E] or None."""
+        classification = classification_loss(prediction.probabilities, target, self.smoothing)
+        if anchors is None or anchors.numel() == 0:
+            zero = classification.new_zeros(())
+            return LossTerms(self.lambda_cls * classification, classification, zero, zero, zero)
+        apart = anchor_loss(anchors, self.kind, self.margin)
+        center = center_loss(prediction.embedding, target, anchors)
+        total = self.lambda_cls * classification + trust * (
+            self.lambda_anchor * apart + self.lambda_center * center
+        )
+        spread = mean_squared_distance(anchors.detach()).sqrt()
+        return LossTerms(total, classification, apart, center, spread)
+
+
+def linear_trust(step: int, total_steps: int) -> float:
+    """Trust at `step` (counted from 0): rises linearly from 0 at the first to 1 at the last step."""
+    return min(1.0, step / max(total_steps - 1, 1))

@@ -1,0 +1,142 @@
+"""The fused augmentation against kornia's separate operations, and its independence of the shards."""
+
+from __future__ import annotations
+
+import math
+
+import kornia
+import pytest
+import torch
+
+from edgefel.runtime.preprocessing import Preprocessing
+from edgefel.training.augmentation import Augmentation, Shard, affine_matrices, colour_maps, draw
+from edgefel.training.config import AugmentConfig
+
+SIZE = Preprocessing(resize=40, crop=33)
+OFF = {
+    "flip": 0.0,
+    "rotation": 0.0,
+    "brightness": 0.0,
+    "contrast": 0.0,
+    "saturation": 0.0,
+    "hue": 0.0,
+    "noise": 0.0,
+    "erase_probability": 0.0,
+}
+
+
+def images(count: int = 6, seed: int = 0) -> torch.Tensor:
+    rng = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (count, 3, 40, 40), generator=rng, dtype=torch.uint8)
+
+
+def unnormalised(batch: torch.Tensor) -> torch.Tensor:
+    return batch * torch.tensor(SIZE.std).view(3, 1, 1) + torch.tensor(SIZE.mean).view(3, 1, 1)
+
+
+def offsets_of(seed: int, count: int) -> torch.Tensor:
+    from edgefel.training.randomness import Purpose, generator
+
+    rng = generator(seed, Purpose.AUGMENTATION, 0, 0)
+    return draw(AugmentConfig(**OFF), count, 7, 33, rng).offset.long()
+
+
+def test_with_everything_off_it_is_an_exact_random_crop():
+    batch = images(32)
+    out = unnormalised(Augmentation(AugmentConfig(**OFF), SIZE, seed=5)(batch, 0, 0))
+    offsets = offsets_of(5, 32)
+    for image, result, (left, top) in zip(batch, out, offsets.tolist(), strict=True):
+        expected = image[:, top : top + 33, left : left + 33].float() / 255
+        torch.testing.assert_close(result, expected, atol=2e-4, rtol=0)
+    assert len(offsets.unique(dim=0)) > 16
+    assert offsets.amin() == 0
+    assert offsets.amax() == 7
+
+
+def test_flip_mirrors_the_crop():
+    batch = images(4)
+    plain = Augmentation(AugmentConfig(**OFF), SIZE, seed=1)(batch, 0, 0)
+    mirrored = Augmentation(AugmentConfig(**{**OFF, "flip": 1.0}), SIZE, seed=1)(batch, 0, 0)
+    torch.testing.assert_close(mirrored, plain.flip(-1), atol=1e-3, rtol=0)
+
+
+def test_a_rotation_turns_about_the_middle_of_the_crop():
+    rng = torch.Generator().manual_seed(0)
+    draws = draw(AugmentConfig(rotation=30.0, flip=0.5), 50, 7, 33, rng)
+    matrices = affine_matrices(draws, 33)
+    middle = torch.cat([draws.offset + 16, torch.ones(50, 1)], 1)
+    landed = (matrices @ middle[:, :, None])[:, :, 0]
+    torch.testing.assert_close(landed, torch.full((50, 2), 16.0))
+    determinant = torch.linalg.det(matrices[:, :, :2])
+    torch.testing.assert_close(determinant, draws.flip)
+    assert draws.angle.abs().max() <= math.radians(30)
+    assert draws.angle.std() > math.radians(10)
+
+
+def test_the_colour_map_equals_kornias_separate_operations():
+    rng = torch.Generator().manual_seed(2)
+    config = AugmentConfig(brightness=0.1, contrast=0.1, saturation=0.1, hue=0.0)
+    draws = draw(config, 8, 7, 33, rng)
+    # far enough from 0 and 1 that kornia's clamps between the operations do nothing
+    pixels = torch.rand(8, 3, 9, 11, generator=rng) * 0.3 + 0.35
+    matrix, offset = colour_maps(draws, pixels.mean((2, 3)))
+    fused = torch.baddbmm(offset, matrix, pixels.flatten(2)).view_as(pixels)
+    expected = kornia.enhance.adjust_brightness_accumulative(pixels, draws.brightness)
+    expected = kornia.enhance.adjust_contrast_with_mean_subtraction(expected, draws.contrast)
+    expected = kornia.enhance.adjust_saturation_with_gray_subtraction(expected, draws.saturation)
+    torch.testing.assert_close(fused, expected, atol=2e-3, rtol=0)
+
+
+def test_hue_turns_colours_and_leaves_greys_and_luma():
+    rng = torch.Generator().manual_seed(2)
+    draws = draw(AugmentConfig(**{**OFF, "hue": 40.0}), 6, 7, 33, rng)
+    pixels = torch.rand(6, 3, 5, 5, generator=rng)
+    matrix, offset = colour_maps(draws, pixels.mean((2, 3)))
+    turned = torch.baddbmm(offset, matrix, pixels.flatten(2)).view_as(pixels)
+    luma = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
+    torch.testing.assert_close((turned * luma).sum(1), (pixels * luma).sum(1), atol=1e-5, rtol=0)
+    assert (turned - pixels).abs().amax() > 0.05
+    torch.testing.assert_close(matrix.sum(2), torch.ones(6, 3), atol=1e-5, rtol=0)
+
+
+def test_erasing_covers_five_percent_with_the_mean_colour():
+    config = AugmentConfig(**{**OFF, "erase_probability": 1.0, "erase_area": 0.05})
+    big = Preprocessing(resize=128, crop=112)
+    batch = torch.full((64, 3, 128, 128), 255, dtype=torch.uint8)
+    erased = (Augmentation(config, big, 0)(batch, 0, 0) == 0).all(1).float().mean((1, 2))
+    assert erased.mean().item() == pytest.approx(0.05, abs=0.001)
+    assert erased.amin() > 0.04
+    assert erased.amax() < 0.06
+
+
+def test_noise_has_the_drawn_strength_and_differs_between_images():
+    config = AugmentConfig(**{**OFF, "noise": 0.1})
+    batch = torch.full((8, 3, 40, 40), 128, dtype=torch.uint8)
+    noisy = unnormalised(Augmentation(config, SIZE, 0)(batch, 0, 0)) - 128 / 255
+    deviations = noisy.flatten(1).std(1)
+    assert 0 < deviations.amin() < deviations.amax() < 0.11
+    scaled = noisy.flatten(1) / deviations[:, None]
+    assert scaled.mean(1).abs().amax() < 0.06
+    correlation = scaled @ scaled.T / scaled.shape[1] - torch.eye(8)
+    assert correlation.abs().amax() < 0.1
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_shards_get_exactly_their_part_of_the_global_batch(world):
+    batch = images(6)
+    whole = Augmentation(AugmentConfig(), SIZE, 9)(batch, 3, 4)
+    for rank in range(world):
+        part = Shard(rank, world).slice(6)
+        result = Augmentation(AugmentConfig(), SIZE, 9)(batch[part], 3, 4, Shard(rank, world))
+        torch.testing.assert_close(result, whole[part], atol=1e-5, rtol=0)
+
+
+def test_steps_epochs_and_seeds_differ_and_repeat():
+    batch = images(2)
+    first = Augmentation(AugmentConfig(), SIZE, 9)(batch, 3, 4)
+    assert torch.equal(first, Augmentation(AugmentConfig(), SIZE, 9)(batch, 3, 4))
+    for seed, epoch, step in ((8, 3, 4), (9, 2, 4), (9, 3, 5), (9, 4, 3)):
+        assert not torch.equal(first, Augmentation(AugmentConfig(), SIZE, seed)(batch, epoch, step))
+    assert first.dtype == torch.float32
+    assert first.shape == (2, 3, 33, 33)
+    assert batch.equal(images(2))

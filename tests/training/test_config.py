@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from edgefel.errors import EdgefelError
+from edgefel.training.config import LossConfig, TrainConfig, dump_config, load_config, settings
+
+
+def test_defaults_are_the_recipe_of_the_paper():
+    config = TrainConfig()
+    assert (config.lr, config.lr_decay, config.epochs) == (3e-4, 0.995, 1000)
+    assert (config.per_class, config.per_group, config.loss.smoothing) == (500, 512, 0.11)
+    assert (config.loss.lambda_cls, config.loss.lambda_anchor, config.loss.lambda_center) == (1, 1, 1)
+    assert (config.loss.trust, config.loss.anchor_loss) == ("linear", "unbounded")
+    assert (config.augment.erase_probability, config.augment.erase_area) == (1.0, 0.05)
+
+
+def test_yaml_round_trip(tmp_path):
+    config = TrainConfig(
+        model="arbex-nano",
+        data="faces",
+        max_minutes=2.5,
+        num_classes=8,
+        model_settings={"head": {"anchors_per_class": 4}},
+        loss=LossConfig(anchor_loss="hinge"),
+    )
+    path = tmp_path / "config.yaml"
+    path.write_text(dump_config(config))
+    assert load_config(path) == config
+
+
+def test_a_partial_file_keeps_the_other_defaults(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("lr: 3e-3\nloss:\n  smoothing: 0\ncompute:\n  devices: 2\n")
+    config = load_config(path)
+    # YAML 1.1 reads 3e-3 as text
+    assert config.lr == 3e-3
+    assert config.loss == LossConfig(smoothing=0.0)
+    assert config.compute.devices == "2"
+
+
+def test_dotted_changes_override_and_are_checked():
+    config = TrainConfig().replaced({"lr": 0.01, "loss.smoothing": 0.2})
+    assert (config.lr, config.loss.smoothing) == (0.01, 0.2)
+    with pytest.raises(EdgefelError, match=r"loss.smoothing is 2.* at most 0.999"):
+        config.replaced({"loss.smoothing": 2})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("lr: -1", r"lr is -1.0; it must be more than 0"),
+        ("lr: .nan", r"lr is nan"),
+        ("epochs: 0", r"epochs is 0; it must be at least 1"),
+        ("epochs: 1.5", r"epochs is 1.5; it must be a whole number"),
+        ("epochs: true", r"epochs is True; it must be a whole number"),
+        ("freeze_backbones: 1", r"freeze_backbones is 1; it must be true or false"),
+        ("learning_rate: 1", r"unknown setting learning_rate; known here: model, data.* lr,"),
+        ("loss: {smooth: 1}", r"unknown setting loss.smooth; known here: smoothing"),
+        ("loss: 3", r"loss must hold names and values"),
+        ("loss: {trust: maybe}", r"loss.trust is 'maybe'; choose one of linear, none"),
+        ("- 1", r"the file must hold names and values"),
+        ("a: [", r"not valid YAML"),
+        ("model_settings: 3", r"model_settings: expected names and values"),
+    ],
+)
+def test_bad_files_are_one_clear_line(tmp_path, text, message):
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(EdgefelError, match=message) as caught:
+        load_config(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(EdgefelError, match="no such file"):
+        load_config(tmp_path / "none.yaml")
+
+
+def test_every_setting_is_explained_and_frozen():
+    paths = [path for path, _, limits in settings() if limits.help.endswith(".")]
+    assert len(paths) == len(list(settings())) == len(set(paths))
+    assert {"lr", "loss.smoothing", "augment.noise", "compute.devices"} <= set(paths)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        TrainConfig().lr = 1.0  # type: ignore[misc]
