@@ -11,12 +11,14 @@ from edgefel.models.network import FacialExpressionModel
 
 NANO_ENCODER = EncoderConfig(
     image_stem=8,
-    image_widths=(16, 32, 64),
+    image_widths=(8, 16, 32),
     image_units=(1, 2, 2),
-    landmark_widths=(16, 32, 64),
-    landmark_units=(1, 2, 1),
-    width=128,
+    landmark_widths=(8, 16, 32),
+    landmark_units=(1, 1, 1),
+    heads=(1, 1, 2),
+    width=96,
     vit_heads=4,
+    mlp_ratio=2.0,
     # at this size the fusion branches are most of the network: they should learn from the first step
     layer_scale=0.1,
     drop_path=(0.0, 0.0, 0.0),
