@@ -19,6 +19,9 @@ EXPRESSIONS_8 = (
 )
 EXPRESSIONS_7 = EXPRESSIONS_8[:7]
 
+# The order of RAF-DB's label files (Li et al., CVPR 2017), which models trained on it keep.
+RAF_DB = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
+
 # The names that public data sets give the same classes.
 _ALIASES = {
     "happy": "happiness",
@@ -46,3 +49,19 @@ def canonical_label(name: str) -> str | None:
     name = name.strip().lower()
     name = _ALIASES.get(name, name)
     return name if name in EXPRESSIONS_8 else None
+
+
+def parse_labels(text: str, num_classes: int) -> tuple[str, ...]:
+    """Label names from "canonical", "rafdb" or a comma-separated list.
+
+    Raises EdgefelError if their number is not `num_classes`, or a name is empty or repeated.
+    """
+    if text == "canonical":
+        return expression_labels(num_classes)
+    labels = RAF_DB if text == "rafdb" else tuple(name.strip() for name in text.split(","))
+    if len(labels) != num_classes or not all(labels) or len(set(labels)) != len(labels):
+        raise EdgefelError(
+            f"labels '{text}': {len(labels)} names for {num_classes} classes; "
+            "give 'canonical', 'rafdb', or that many different names separated by commas"
+        )
+    return labels

@@ -59,7 +59,9 @@ def save_checkpoint(
         EdgefelError: the folder is not empty, or the number of labels is not the number of classes.
     """
     if len(labels) != model.config.num_classes:
-        raise EdgefelError(f"{folder}: {len(labels)} labels for a model of {model.config.num_classes} classes")
+        raise EdgefelError(
+            f"{folder}: {len(labels)} labels for a model of {model.config.num_classes} classes"
+        )
     description = {
         "config": model.config.to_dict(),
         "labels": list(labels),
@@ -126,7 +128,9 @@ def initialize_from(model: nn.Module, path: str | Path) -> list[str]:
     wrong = [key for key in weights if key not in own or own[key].shape != weights[key].shape]
     if wrong or not weights:
         listed = ", ".join(wrong[:5]) or "nothing"
-        raise EdgefelError(f"{folder}: does not fit this model; entries that differ: {listed} ({len(wrong)} in all)")
+        raise EdgefelError(
+            f"{folder}: does not fit this model; entries that differ: {listed} ({len(wrong)} in all)"
+        )
     model.load_state_dict(weights, strict=False)
     return sorted(weights)
 
@@ -135,7 +139,9 @@ def resolve_checkpoint(path: str | Path) -> Path:
     """The checkpoint folder that `path` means: itself, or the best (else last) one of a run folder."""
     path = Path(path)
     if not path.exists():
-        raise EdgefelError(f"{path}: no such checkpoint; give a checkpoint folder or a run folder of edgefel train")
+        raise EdgefelError(
+            f"{path}: no such checkpoint; give a checkpoint folder or a run folder of edgefel train"
+        )
     if (path / DESCRIPTION_FILE).is_file():
         return path
     for pointer in ("best.json", "last.json"):
@@ -146,14 +152,20 @@ def resolve_checkpoint(path: str | Path) -> Path:
             return path / target
     if path.is_file():
         raise EdgefelError(
-            f"{path}: is a file; give a checkpoint folder, or turn a published file into one with: edgefel import"
+            f"{path}: is a file; give a checkpoint folder, "
+            "or turn a published file into one with: edgefel import"
         )
-    raise EdgefelError(f"{path}: not a checkpoint: it has neither {DESCRIPTION_FILE} nor best.json nor last.json")
+    raise EdgefelError(
+        f"{path}: not a checkpoint: it has neither {DESCRIPTION_FILE} nor best.json nor last.json"
+    )
 
 
 def _write(folder: Path, weights: Mapping[str, Tensor], description: dict[str, Any]) -> None:
     with atomic_folder(folder) as temporary:
-        save_file({key: value.detach().cpu().contiguous() for key, value in weights.items()}, temporary / WEIGHTS_FILE)
+        save_file(
+            {key: value.detach().cpu().contiguous() for key, value in weights.items()},
+            temporary / WEIGHTS_FILE,
+        )
         header = {"format": FORMAT, "version": VERSION, "edgefel": __version__}
         write_json(temporary / DESCRIPTION_FILE, header | description)
 
@@ -192,4 +204,6 @@ def _check_weights(folder: Path, weights: Mapping[str, Tensor], expected: Mappin
     ]
     if problems:
         listed = "; ".join(problems[:5])
-        raise EdgefelError(f"{folder}: weights do not fit their configuration ({len(problems)} problems): {listed}")
+        raise EdgefelError(
+            f"{folder}: weights do not fit their configuration ({len(problems)} problems): {listed}"
+        )

@@ -46,7 +46,10 @@ class EncoderConfig:
     def __post_init__(self) -> None:
         for name in ("image_widths", "image_units", "landmark_widths", "landmark_units", "windows", "heads"):
             values = getattr(self, name)
-            _check(len(values) == 3 and all(v >= 1 for v in values), f"{name} needs 3 positive values, got {values}")
+            _check(
+                len(values) == 3 and all(v >= 1 for v in values),
+                f"{name} needs 3 positive values, got {values}",
+            )
         for width, heads in zip(self.image_widths, self.heads, strict=True):
             _check(width % heads == 0, f"width {width} is not divisible by {heads} heads")
         for level in (0, 1):
@@ -55,8 +58,13 @@ class EncoderConfig:
                 f"level {level + 1} joins the streams, so their widths must agree: image_widths "
                 f"{self.image_widths}, landmark_widths {self.landmark_widths}",
             )
-        _check(self.width % self.vit_heads == 0, f"width {self.width} is not divisible by {self.vit_heads} heads")
-        _check(all(0 <= rate < 1 for rate in self.drop_path), f"drop_path rates must be in [0, 1): {self.drop_path}")
+        _check(
+            self.width % self.vit_heads == 0, f"width {self.width} is not divisible by {self.vit_heads} heads"
+        )
+        _check(
+            all(0 <= rate < 1 for rate in self.drop_path),
+            f"drop_path rates must be in [0, 1): {self.drop_path}",
+        )
 
 
 @dataclass(frozen=True)
@@ -89,11 +97,14 @@ class ReliabilityConfig:
         _check(self.embedding_dim >= 1, f"embedding_dim must be positive, got {self.embedding_dim}")
         _check(all(h >= 1 for h in self.hidden), f"hidden widths must be positive, got {self.hidden}")
         _check(0 <= self.dropout < 1, f"dropout must be in [0, 1), got {self.dropout}")
-        _check(self.anchors_per_class >= 0, f"anchors_per_class must be 0 or more, got {self.anchors_per_class}")
+        _check(
+            self.anchors_per_class >= 0, f"anchors_per_class must be 0 or more, got {self.anchors_per_class}"
+        )
         _check(self.delta > 0, f"delta must be positive, got {self.delta}")
         _check(
             not self.attentive or self.embedding_dim % self.attention_head_dim == 0,
-            f"embedding_dim {self.embedding_dim} is not a multiple of attention_head_dim {self.attention_head_dim}",
+            f"embedding_dim {self.embedding_dim} is not a multiple of "
+            f"attention_head_dim {self.attention_head_dim}",
         )
         _check(
             self.attention_tokens in ("embedding", "patches"),

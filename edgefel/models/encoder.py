@@ -82,7 +82,9 @@ class Encoder(nn.Module):
         )
         self.embed = nn.ModuleList(
             [
-                nn.Sequential(nn.Conv2d(w1, config.width, 3, 2, 1), nn.Conv2d(config.width, config.width, 3, 2, 1)),
+                nn.Sequential(
+                    nn.Conv2d(w1, config.width, 3, 2, 1), nn.Conv2d(config.width, config.width, 3, 2, 1)
+                ),
                 nn.Sequential(nn.Conv2d(w2, config.width, 3, 2, 1)),
                 nn.Sequential(nn.Conv2d(w3, config.width, 1)),
             ]

@@ -41,7 +41,9 @@ class ImageStream(nn.Module):
 
     def __init__(self, stem: int, widths: tuple[int, int, int], units: tuple[int, int, int]) -> None:
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, stem, 3, 1, 1, bias=False), nn.BatchNorm2d(stem), nn.PReLU(stem))
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, stem, 3, 1, 1, bias=False), nn.BatchNorm2d(stem), nn.PReLU(stem)
+        )
         inputs = (stem, *widths[:2])
         self.stages = nn.ModuleList(
             nn.Sequential(

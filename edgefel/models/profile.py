@@ -13,7 +13,7 @@ from edgefel.models.network import FacialExpressionModel
 
 @dataclass(frozen=True)
 class Profile:
-    """parameters: trained numbers; macs: multiply-accumulates of convolutions and matrix products, batch 1."""
+    """Trained numbers, and multiply-accumulates of convolutions and matrix products at batch 1."""
 
     parameters: int
     macs: int

@@ -22,7 +22,9 @@ def confidence(p: Tensor) -> Tensor:
     return (1.0 + plogp.sum(dim=-1) / math.log(p.shape[-1])).clamp(0.0, 1.0)
 
 
-def weighted_mean(p: Tensor, q: Tensor, weight_p: Tensor, weight_q: Tensor, fallback_q: Tensor | float) -> Tensor:
+def weighted_mean(
+    p: Tensor, q: Tensor, weight_p: Tensor, weight_q: Tensor, fallback_q: Tensor | float
+) -> Tensor:
     """(w_p p + w_q q) / (w_p + w_q) per row; where both weights are 0, p and q weighted 1 : fallback_q.
 
     Args:
@@ -35,7 +37,9 @@ def weighted_mean(p: Tensor, q: Tensor, weight_p: Tensor, weight_q: Tensor, fall
     """
     total = weight_p + weight_q
     empty = total <= 0
-    share = torch.where(empty, torch.ones_like(total), weight_q) / torch.where(empty, torch.ones_like(total), total)
+    share = torch.where(empty, torch.ones_like(total), weight_q) / torch.where(
+        empty, torch.ones_like(total), total
+    )
     fallback = fallback_q / (1.0 + fallback_q)
     share = torch.where(empty, share * fallback, share).unsqueeze(-1)
     return p * (1.0 - share) + q * share
@@ -76,7 +80,8 @@ class AttentiveCorrection(nn.Module):
         """
         with torch.no_grad():
             wide = [
-                (layer.weight.double(), layer.bias.double()) for layer in (self.value, self.project, self.to_logits)
+                (layer.weight.double(), layer.bias.double())
+                for layer in (self.value, self.project, self.to_logits)
             ]
             weight, bias = wide[0]
             for next_weight, next_bias in wide[1:]:

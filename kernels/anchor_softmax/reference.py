@@ -24,9 +24,9 @@ def anchor_distances(e: Tensor, anchors: Tensor) -> Tensor:
     difference = e.to(dtype)[:, None, None, :] - anchors.to(dtype)[None]  # [B, C, K, E]
     squared = difference.square().sum(dim=-1)
     # sqrt has an infinite slope at 0; the inner where keeps it out of the backward pass
-    positive = squared > 0
-    root = torch.where(positive, squared, torch.ones_like(squared)).sqrt()
-    return torch.where(positive, root, torch.zeros_like(root))
+    zero = squared == 0
+    root = torch.where(zero, torch.ones_like(squared), squared).sqrt()
+    return torch.where(zero, torch.zeros_like(root), root)
 
 
 def anchor_softmax(e: Tensor, anchors: Tensor, delta: float) -> Tensor:

@@ -1,0 +1,54 @@
+"""`edgefel models`."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from edgefel.cli import params
+
+
+@click.command("models")
+@params.json_output
+def command(as_json: bool) -> None:
+    """List the models: parameters, multiply-accumulates (batch 1, 7 classes) and input size.
+
+    \b
+    Examples:
+      edgefel models
+      edgefel models --json
+    """
+    from edgefel.cli.optional import require
+
+    require("torch", "train", "edgefel models")
+    from edgefel.models.profile import profile
+    from edgefel.models.registry import DESCRIPTIONS, MODELS
+
+    rows = [
+        {
+            "name": name,
+            "parameters": (counted := profile(config)).parameters,
+            "macs": counted.macs,
+            "input_size": config.input_size,
+            "description": DESCRIPTIONS[name],
+        }
+        for name, config in MODELS.items()
+    ]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("model", "parameters", "GMAC", "input", "what it is")
+    for row in rows:
+        size = row["input_size"]
+        table.add_row(
+            str(row["name"]),
+            f"{float(row['parameters']) / 1e6:.2f} M",
+            f"{float(row['macs']) / 1e9:.3f}",
+            f"{size}x{size}",
+            str(row["description"]),
+        )
+    Console().print(table)

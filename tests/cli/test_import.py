@@ -1,0 +1,76 @@
+"""`edgefel import` and `edgefel models` from the command line."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from click.testing import CliRunner
+from published_weights import state_dict
+
+from edgefel.cli.main import main
+from edgefel.models.checkpoint import load_checkpoint
+
+
+@pytest.fixture(scope="module")
+def poster_file(tmp_path_factory):
+    file = tmp_path_factory.mktemp("poster") / "poster.pth"
+    torch.save({"state_dict": state_dict("poster_v2_7cls")[""]}, file)
+    return file
+
+
+def run(*arguments: object):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def test_import_writes_a_checkpoint_with_labels(poster_file, tmp_path):
+    result = run(
+        "import", poster_file, "--layout", "poster-v2", "--labels", "rafdb", "-o", tmp_path / "poster"
+    )
+    assert result.exit_code == 0, result.output
+    checkpoint = load_checkpoint(tmp_path / "poster")
+    assert checkpoint.config.name == "poster-v2"
+    assert checkpoint.labels[0] == "surprise"
+    assert checkpoint.extra["source"]["files"][0]["file"] == "poster.pth"
+
+
+def test_a_backbone_becomes_a_starting_point(poster_file, tmp_path):
+    tensors = {
+        key.removeprefix("ir_back."): value
+        for key, value in torch.load(poster_file)["state_dict"].items()
+        if key.startswith("ir_back.")
+    }
+    torch.save(tensors, tmp_path / "ir50.pth")
+    result = run("import", tmp_path / "ir50.pth", "--layout", "ir50", "-o", tmp_path / "ir50", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["labels"] == []
+    assert (tmp_path / "ir50" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["absent.pth", "--layout", "poster-v2"], "no such file"),
+        (["{file}", "--layout", "arbex"], "nothing in it has a name of the layout 'arbex'"),
+        (["{file}", "--layout", "poster-v2", "--labels", "a,b"], "2 names for 7 classes"),
+    ],
+)
+def test_bad_input_is_one_line_exit_code_2_and_nothing_written(poster_file, tmp_path, arguments, message):
+    filled = [argument.format(file=poster_file) for argument in arguments]
+    result = run("import", *filled, "-o", tmp_path / "out")
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_models_lists_sizes():
+    result = run("models", "--json")
+    assert result.exit_code == 0, result.output
+    rows = {row["name"]: row for row in json.loads(result.stdout)}
+    assert {"arbex", "poster-v2", "arbex-nano"} <= set(rows)
+    assert rows["arbex-nano"]["input_size"] == 112
+    table = run("models").output
+    assert "43.94 M" in table
