@@ -1,0 +1,51 @@
+"""Calibration images as model inputs, through the same preprocessing as on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edgefel.calib.samples import LabelledImages
+from edgefel.data.folder import UnreadableImageError
+from edgefel.errors import EdgefelError
+from edgefel.runtime.preprocessing import Preprocessing
+
+
+class CalibrationReader:
+    """Iterates over batches [n, 3, H, W], float32, of the chosen images; may be iterated again.
+
+    Unreadable pictures are skipped and named in `skipped`. Raises EdgefelError if all of them are.
+    """
+
+    def __init__(
+        self, dataset: LabelledImages, indices: Sequence[int], preprocessing: Preprocessing, batch_size: int = 4
+    ) -> None:
+        self.dataset = dataset
+        self.indices = tuple(indices)
+        self.preprocessing = preprocessing
+        self.batch_size = batch_size
+        self.skipped: list[Path] = []
+
+    def __len__(self) -> int:
+        """Images, readable or not."""
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[npt.NDArray[np.float32]]:
+        self.skipped.clear()
+        pending: list[npt.NDArray[np.uint8]] = []
+        for index in self.indices:
+            try:
+                pending.append(self.dataset.load(index))
+            except UnreadableImageError as error:
+                self.skipped.append(error.path)
+                continue
+            if len(pending) == self.batch_size:
+                yield self.preprocessing.batch(pending)
+                pending = []
+        if pending:
+            yield self.preprocessing.batch(pending)
+        if self.indices and len(self.skipped) == len(self.indices):
+            raise EdgefelError(f"none of {len(self.indices)} pictures can be read, e.g. {self.skipped[0]}")

@@ -1,0 +1,109 @@
+"""Which images calibrate: the same number of every class, and few of any one subject."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from edgefel.errors import EdgefelError
+
+DEFAULT_PER_CLASS = 16
+DEFAULT_GROUP_CAP = 32
+
+
+class LabelledSample(Protocol):
+    """What is needed to know of an image without opening it."""
+
+    @property
+    def label(self) -> int: ...
+    @property
+    def group(self) -> str: ...
+
+
+class LabelledImages(Protocol):
+    """A labelled image set: `edgefel.data.folder.ImageDataset`, or synthetic faces."""
+
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+    @property
+    def samples(self) -> Sequence[LabelledSample]: ...
+    def load(self, index: int) -> npt.NDArray[np.uint8]: ...
+
+
+@dataclass(frozen=True)
+class SampleChoice:
+    """indices: into the data set, classes interleaved. counts: images per label. short: labels that have
+    fewer than were asked for."""
+
+    indices: tuple[int, ...]
+    counts: dict[str, int]
+    short: tuple[str, ...]
+
+
+def balanced_samples(
+    dataset: LabelledImages,
+    per_class: int = DEFAULT_PER_CLASS,
+    group_cap: int = DEFAULT_GROUP_CAP,
+    seed: int = 0,
+    *,
+    among: Collection[int] | None = None,
+) -> SampleChoice:
+    """Draws `per_class` images of every class, at most `group_cap` from one group; the same for the same seed.
+
+    Classes take turns, one image each, so that no class uses up a group that a later one needs. A class that
+    is too small gives what it has and is listed in `short`. `among` limits the draw to those indices.
+
+    Raises EdgefelError if a count is below 1 or fewer images than classes can be drawn.
+    """
+    if per_class < 1 or group_cap < 1:
+        raise EdgefelError(f"per_class={per_class}, group_cap={group_cap}: both must be at least 1")
+    queues = _shuffled_queues(dataset, seed, among)
+    taken: Counter[str] = Counter()
+    drawn: list[list[int]] = [[] for _ in dataset.labels]
+    for turn in range(per_class):
+        # every other turn runs backwards, so that the last class is not always the one to find a group full
+        order = range(len(queues)) if turn % 2 == 0 else range(len(queues) - 1, -1, -1)
+        for label in order:
+            index = _next_allowed(queues[label], dataset, taken, group_cap)
+            if index is not None:
+                drawn[label].append(index)
+    counts = {name: len(chosen) for name, chosen in zip(dataset.labels, drawn, strict=True)}
+    total = sum(counts.values())
+    if total < len(dataset.labels):
+        raise EdgefelError(
+            f"calibration: {total} usable images for {len(dataset.labels)} classes; "
+            "give at least one image per class"
+        )
+    indices = [chosen[i] for i in range(per_class) for chosen in drawn if i < len(chosen)]
+    return SampleChoice(tuple(indices), counts, tuple(name for name in counts if counts[name] < per_class))
+
+
+def _shuffled_queues(
+    dataset: LabelledImages, seed: int, among: Collection[int] | None
+) -> list[list[int]]:
+    """Per class, the indices in random order, the next one last."""
+    labels = np.fromiter((sample.label for sample in dataset.samples), dtype=np.int64, count=len(dataset.samples))
+    allowed = np.ones(len(labels), dtype=bool)
+    if among is not None:
+        allowed[:] = False
+        allowed[list(among)] = True
+    rng = np.random.default_rng(seed)
+    return [
+        [int(i) for i in rng.permutation(np.flatnonzero((labels == label) & allowed))]
+        for label in range(len(dataset.labels))
+    ]
+
+
+def _next_allowed(queue: list[int], dataset: LabelledImages, taken: Counter[str], group_cap: int) -> int | None:
+    while queue:
+        index = queue.pop()
+        group = dataset.samples[index].group
+        if taken[group] < group_cap:
+            taken[group] += 1
+            return index
+    return None
