@@ -27,7 +27,6 @@ class Limits:
     above: bool = False  # the minimum itself is not allowed
     choices: tuple[str, ...] = ()
     resumable: bool = False  # may change when a run is resumed: it does not alter what is learned
-    flag: str = ""  # where the flag is not the field's own name
 
 
 def setting(default: Any, help: str, **limits: Any) -> Any:
@@ -103,7 +102,7 @@ class TrainConfig:
     """Everything about one run."""
 
     model: str = setting("arbex", "Model name; edgefel models lists them.")
-    data: str = setting("", "Folder with labels.csv, or train/ and val/ folders of classes.")
+    data: str = setting("", "Folder with labels.csv, or train/ and val/ folders of classes.", resumable=True)
     num_classes: int | None = setting(
         None, "Expected number of classes (7 or 8); the data decides if left out.", minimum=2
     )
@@ -111,8 +110,8 @@ class TrainConfig:
         default_factory=dict,
         metadata={"limits": Limits("Changes to the model, as in edgefel.models.model_config.")},
     )
-    init_from: str | None = setting(
-        None, "Start from the weights of this checkpoint, where names and shapes agree."
+    init_from: tuple[str, ...] = setting(
+        (), "Start from the weights of this checkpoint or imported backbone; repeat for several."
     )
     freeze_backbones: bool = setting(False, "Keep the image and landmark streams as they are.")
     epochs: int = setting(1000, "Balanced epochs.", minimum=1, resumable=True)
@@ -149,12 +148,14 @@ class TrainConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for YAML; `from_dict` reads it back."""
-        return dataclasses.asdict(self)
+        return dataclasses.asdict(self) | {"init_from": list(self.init_from)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], source: str = "config") -> TrainConfig:
-        """Reads nested plain data; raises EdgefelError for unknown keys, with the known ones, and bad values."""
-        return _read(cls, values, source, "")
+        """Reads nested plain data; raises EdgefelError for bad values and unknown keys (lists the known)."""
+        config = _read(cls, values, source, "")
+        assert isinstance(config, cls)
+        return config
 
     def replaced(self, changes: Mapping[str, Any]) -> TrainConfig:
         """A copy with `changes`, whose keys are dotted paths such as "loss.smoothing"."""
@@ -247,6 +248,11 @@ def _convert(value: Any, kind: str, name: str) -> Any:
         return None
     if kind == "bool" and isinstance(value, bool):
         return value
+    if kind.startswith("tuple"):
+        items = [value] if isinstance(value, str) else value
+        if isinstance(items, (list, tuple)) and all(isinstance(item, str) for item in items):
+            return tuple(items)
+        raise EdgefelError(f"{name} is {value!r}; it must be a list of texts")
     if kind == "str" and isinstance(value, (str, int)) and not isinstance(value, bool):
         return str(value)
     if kind == "int" and isinstance(value, int) and not isinstance(value, bool):

@@ -1,0 +1,181 @@
+"""`edgefel train`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from edgefel.cli import params
+from edgefel.cli.optional import require
+from edgefel.errors import EdgefelError
+from edgefel.training.config import Limits, TrainConfig, load_config, settings
+
+GROUPS = {
+    "": "Run",
+    "model": "Model and data",
+    "recipe": "Recipe",
+    "loss": "Losses",
+    "augment": "Augmentation (0 turns a part off)",
+    "keeping": "Validation, checkpoints, log",
+    "compute": "Where it runs",
+}
+_GROUP_OF = {
+    **dict.fromkeys(
+        ("model", "data", "num_classes", "model_settings", "init_from", "freeze_backbones", "seed"), "model"
+    ),
+    **dict.fromkeys(
+        ("eval_every", "best_by", "checkpoint_every", "keep", "log_every"),
+        "keeping",
+    ),
+}
+
+
+def _group(path: str) -> str:
+    section, dot, name = path.rpartition(".")
+    return section if dot else _GROUP_OF.get(name, "recipe")
+
+
+class GroupedCommand(click.Command):
+    """Help with the options under headings."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows: dict[str, list[tuple[str, str]]] = {title: [] for title in GROUPS.values()}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record:
+                title = GROUPS[_group(_PATHS[parameter.name])] if parameter.name in _PATHS else GROUPS[""]
+                rows[title].append(record)
+        for title, records in rows.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+def _option(path: str, item: dataclasses.Field[Any], limits: Limits) -> Callable[[Any], Any]:
+    flag = "--" + item.name.replace("_", "-")
+    kind = str(item.type).partition(" | ")[0]
+    default = item.default
+    text = limits.help
+    if default not in (None, "", (), False) and default is not dataclasses.MISSING:
+        text += f"  [default: {default}]"
+    if item.name == "model_settings":
+        return click.option(
+            "--model-set", path, multiple=True, metavar="NAME=VALUE", help=_MODEL_SET_HELP, default=()
+        )
+    if kind == "bool":
+        return click.option(f"{flag}/--no-{flag[2:]}", path, default=None, help=text)
+    if kind.startswith("tuple"):
+        return click.option(flag, path, multiple=True, metavar="PATH", help=text, default=())
+    types: dict[str, Any] = {"int": int, "float": float, "str": str}
+    chosen = click.Choice(limits.choices) if limits.choices else types[kind]
+    return click.option(flag, path, type=chosen, default=None, help=text)
+
+
+_MODEL_SET_HELP = "Change the model, e.g. head.anchors_per_class=4; repeat for several."
+# click names parameters by identifiers: "loss.smoothing" is the parameter "loss__smoothing"
+_PATHS = {path.replace(".", "__"): path for path, _, _ in settings()}
+
+
+def _setting_options(function: Callable[..., None]) -> Callable[..., None]:
+    for path, item, limits in reversed(list(settings())):
+        function = _option(path.replace(".", "__"), item, limits)(function)
+    return function
+
+
+@click.command("train", cls=GroupedCommand)
+@click.option(
+    "-c", "--config", "config_file", type=click.Path(path_type=Path), help="YAML file with settings."
+)
+@params.output("Folder of the new run; must not exist or be empty.", required=False)
+@click.option("--resume", type=click.Path(path_type=Path), help="Continue this run from its last checkpoint.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
+@_setting_options
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    config_file: Path | None,
+    output: Path | None,
+    resume: Path | None,
+    quiet: bool,
+    **values: Any,
+) -> None:
+    """Train a model.
+
+    Settings come from the defaults (the recipe of the ARBEx paper), then a YAML file, then flags; what was
+    used is stored in RUN/config.yaml. Ctrl-C saves a checkpoint and stops with exit code 130; --resume goes
+    on where the last checkpoint was, with the same result as a run that was never stopped.
+
+    \b
+    Examples:
+      edgefel train --model arbex-nano --data faces -o runs/nano --epochs 20 --lr 1e-3
+      edgefel train -c recipe.yaml --data faces -o runs/full --batch-size 128 --precision bf16-mixed
+      edgefel train --resume runs/nano
+      edgefel train --data faces -o runs/ddp --devices 2 --accelerator cpu
+      torchrun --nproc-per-node 8 -m edgefel.cli.main train --data faces -o runs/eight
+    """
+    for module in ("torch", "lightning_fabric", "kornia", "safetensors", "yaml", "tensorboard", "sklearn"):
+        require(module, "train", "edgefel train")
+    changes = _changes(ctx, values)
+    if (resume is None) == (output is None):
+        raise EdgefelError("give either -o RUN to start a run or --resume RUN to continue one")
+    if resume is not None and config_file is not None:
+        raise EdgefelError(f"--resume uses the settings stored in {resume}; leave out --config")
+    from edgefel.training import loop
+
+    if resume is not None:
+        result = loop.resume(resume, changes, quiet=quiet)
+    else:
+        assert output is not None
+        config = load_config(config_file) if config_file else TrainConfig()
+        result = loop.train(config.replaced(changes), output, quiet=quiet)
+    if result.main_process:
+        _report(result)
+    if result.interrupted:
+        # the launcher of several processes takes a non-zero code of a child for a crash
+        ctx.exit(130 if result.main_process else 0)
+
+
+def _changes(ctx: click.Context, values: dict[str, Any]) -> dict[str, Any]:
+    """The settings that were given as flags, by dotted path."""
+    changes = {}
+    for name, value in values.items():
+        if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE:
+            changes[_PATHS[name]] = _model_settings(value) if name == "model_settings" else value
+    return changes
+
+
+def _model_settings(pairs: tuple[str, ...]) -> dict[str, Any]:
+    import yaml
+
+    nested: dict[str, Any] = {}
+    for pair in pairs:
+        path, equals, text = pair.partition("=")
+        if not equals or not path:
+            raise EdgefelError(f"--model-set {pair!r}: write NAME=VALUE, e.g. head.anchors_per_class=4")
+        *sections, name = path.split(".")
+        target = nested
+        for section in sections:
+            target = target.setdefault(section, {})
+        try:
+            target[name] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise EdgefelError(f"--model-set {pair!r}: the value is not valid YAML") from None
+    return nested
+
+
+def _report(result: Any) -> None:
+    if result.skipped:
+        first = ", ".join(result.skipped[:3]) + (", ..." if len(result.skipped) > 3 else "")
+        click.echo(f"skipped {len(result.skipped)} unreadable pictures: {first}", err=True)
+    if result.interrupted:
+        click.echo(
+            f"stopped at step {result.step}; continue with: edgefel train --resume {result.run}", err=True
+        )
+        return
+    score = "" if result.best is None else f", best validation score {result.best:.4f}"
+    click.echo(f"{result.run}: {result.step} steps, {result.epoch} epochs{score}")

@@ -1,0 +1,57 @@
+"""Runs a model over pictures; shared by validation during training and by `edgefel evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from edgefel.runtime.preprocessing import Preprocessing
+from edgefel.training.images import Batch
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Per picture: index in the data set [N], probabilities [N, C] without and with the reliability head."""
+
+    indices: NDArray[np.int64]
+    primary: NDArray[np.float64]
+    corrected: NDArray[np.float64]
+
+
+def run_model(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    preprocessing: Preprocessing,
+    num_classes: int,
+    device: torch.device | str = "cpu",
+    advance: Callable[[int], None] = lambda count: None,
+) -> Outputs:
+    """Labels batches with `model` in evaluation mode (the mode is put back afterwards).
+
+    Pictures go through the runtime's own preprocessing, so that the numbers are those of the device.
+    `advance` is told how many pictures are done.
+    """
+    indices: list[Any] = [np.empty(0, np.int64)]
+    primary: list[Any] = [np.empty((0, num_classes))]
+    corrected: list[Any] = [np.empty((0, num_classes))]
+    dtype = next(model.parameters()).dtype
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            for batch in batches:
+                crops = preprocessing.batch([p.transpose(1, 2, 0) for p in batch.pixels.numpy()])
+                prediction = model(torch.from_numpy(crops).to(device, dtype))
+                indices.append(batch.indices.numpy())
+                primary.append(prediction.primary.double().cpu().numpy())
+                corrected.append(prediction.probabilities.double().cpu().numpy())
+                advance(len(crops))
+    finally:
+        model.train(training)
+    return Outputs(np.concatenate(indices), np.concatenate(primary), np.concatenate(corrected))

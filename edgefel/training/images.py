@@ -1,0 +1,207 @@
+"""Pictures for training: resized once, kept in memory if they fit, read by worker processes."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, cast
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from edgefel.data.folder import ImageDataset, UnreadableImageError
+from edgefel.errors import EdgefelError
+from edgefel.runtime.preprocessing import Preprocessing
+
+# Workers hand over plain arrays in pieces of this many pictures: shared memory is small in containers.
+_PIECE = 16
+
+
+class Batch(NamedTuple):
+    """Pictures uint8 [B, 3, resize, resize], and the indices int64 [B] of what they show."""
+
+    pixels: Tensor
+    indices: Tensor
+
+
+class _Read(NamedTuple):
+    pixels: NDArray[np.uint8]  # [n, 3, resize, resize]
+    indices: NDArray[np.int64]
+    unreadable: dict[int, str]
+
+
+class _Reader(Dataset[_Read]):
+    """Reads lists of indices; with `replace`, another picture of its class stands in for a bad one."""
+
+    def __init__(
+        self,
+        dataset: ImageDataset,
+        preprocessing: Preprocessing,
+        pieces: Sequence[Sequence[int]],
+        replace: bool,
+    ) -> None:
+        self.dataset = dataset
+        self.preprocessing = preprocessing
+        self.pieces = pieces
+        self.replace = replace
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+    def __getitem__(self, piece: int) -> _Read:
+        pictures: list[NDArray[np.uint8]] = []
+        indices: list[int] = []
+        unreadable: dict[int, str] = {}
+        for wanted in self.pieces[piece]:
+            for index in _candidates(self.dataset, int(wanted)) if self.replace else [int(wanted)]:
+                try:
+                    picture = self.preprocessing.resize_image(self.dataset.load(index))
+                except UnreadableImageError as error:
+                    unreadable[index] = str(error)
+                    continue
+                pictures.append(picture.transpose(2, 0, 1))
+                indices.append(index)
+                break
+        side = self.preprocessing.resize
+        stacked = np.stack(pictures) if pictures else np.empty((0, 3, side, side), np.uint8)
+        return _Read(stacked, np.asarray(indices, np.int64), unreadable)
+
+
+def _candidates(dataset: ImageDataset, index: int) -> Iterator[int]:
+    """`index`, then the other pictures of its class in order, starting after it and going round.
+
+    A rule without a random draw: the stand-in is the same in every process and after every resume.
+    """
+    yield index
+    label = dataset.samples[index].label
+    count = len(dataset)
+    for other in ((index + step) % count for step in range(1, count)):
+        if dataset.samples[other].label == label:
+            yield other
+
+
+class ImageSource:
+    """The pictures of a data set as uint8 batches; unreadable ones are skipped, counted and named.
+
+    `skipped` maps the index of every unreadable picture met so far to the reason.
+    """
+
+    def __init__(
+        self, dataset: ImageDataset, preprocessing: Preprocessing, *, workers: int = 0, cache_mb: int = 4096
+    ) -> None:
+        self.dataset = dataset
+        self.preprocessing = preprocessing
+        self.workers = workers
+        self.skipped: dict[int, str] = {}
+        self._reported: set[int] = set()
+        bytes_needed = len(dataset) * 3 * preprocessing.resize**2
+        self.fits = bytes_needed <= cache_mb * 2**20
+        self._cache: Tensor | None = None
+
+    def load(self, advance: Callable[[int], None] = lambda count: None) -> None:
+        """Fills the cache if everything fits; `advance` is told how many pictures have been read.
+
+        Raises EdgefelError if no picture is readable.
+        """
+        if not self.fits or self._cache is not None:
+            return
+        side = self.preprocessing.resize
+        cache = torch.zeros((len(self.dataset), 3, side, side), dtype=torch.uint8)
+        for read in self._read([range(len(self.dataset))], replace=False):
+            cache[torch.from_numpy(read.indices)] = torch.from_numpy(read.pixels)
+            advance(len(read.indices) + len(read.unreadable))
+        if len(self.skipped) == len(self.dataset):
+            first = next(iter(self.skipped.values()))
+            raise EdgefelError(
+                f"{self.dataset.root}: none of its {len(self.dataset)} pictures can be read ({first})"
+            )
+        self._cache = cache
+
+    def batches(self, index_lists: Sequence[NDArray[np.int64]]) -> Iterator[Batch]:
+        """One batch per list, as long as the list: unreadable pictures are replaced within their class.
+
+        Raises EdgefelError if a class has no readable picture.
+        """
+        if self._cache is not None:
+            for wanted in index_lists:
+                indices = torch.from_numpy(np.array([self._stand_in(int(i)) for i in wanted], np.int64))
+                yield Batch(self._cache[indices], indices)
+            return
+        reads = self._read(index_lists, replace=True)
+        for wanted in index_lists:
+            parts = [next(reads) for _ in range(0, len(wanted), _PIECE)]
+            if sum(len(part.indices) for part in parts) < len(wanted):
+                for index in self.skipped:
+                    self._stand_in(index)  # raises for the class that has none
+            yield Batch(
+                torch.from_numpy(np.concatenate([part.pixels for part in parts])),
+                torch.from_numpy(np.concatenate([part.indices for part in parts])),
+            )
+
+    def readable(self, indices: Sequence[int], batch_size: int) -> Iterator[Batch]:
+        """The readable ones among `indices` in order, in batches of at most `batch_size`."""
+        if self._cache is not None:
+            kept = [i for i in indices if i not in self.skipped]
+            for start in range(0, len(kept), batch_size):
+                chosen = torch.tensor(kept[start : start + batch_size], dtype=torch.int64)
+                yield Batch(self._cache[chosen], chosen)
+            return
+        for read in self._read([indices], replace=False):
+            if len(read.indices):
+                yield Batch(torch.from_numpy(read.pixels), torch.from_numpy(read.indices))
+
+    def unreported(self) -> list[tuple[int, str]]:
+        """Unreadable pictures met since the last call: (index, reason)."""
+        new = [(index, self.skipped[index]) for index in sorted(self.skipped) if index not in self._reported]
+        self._reported.update(index for index, _ in new)
+        return new
+
+    def _stand_in(self, index: int) -> int:
+        if index not in self.skipped:
+            return index
+        for candidate in _candidates(self.dataset, index):
+            if candidate not in self.skipped:
+                return candidate
+        return self._no_stand_in(index)
+
+    def _no_stand_in(self, index: int) -> int:
+        label = self.dataset.labels[self.dataset.samples[index].label]
+        raise EdgefelError(
+            f"{self.dataset.root}: no picture of the class {label!r} can be read "
+            f"(e.g. {self.dataset.samples[index].path}); repair the files or remove the class"
+        )
+
+    def _read(
+        self, index_lists: Iterable[Sequence[int] | NDArray[np.int64]], replace: bool
+    ) -> Iterator[_Read]:
+        pieces = [
+            [int(i) for i in wanted[start : start + _PIECE]]
+            for wanted in index_lists
+            for start in range(0, len(wanted), _PIECE)
+        ]
+        loader: DataLoader[_Read] = DataLoader(
+            _Reader(self.dataset, self.preprocessing, pieces, replace),
+            batch_size=None,
+            num_workers=min(self.workers, len(pieces)),
+            collate_fn=cast(Any, _as_is),
+            worker_init_fn=_prepare_worker,
+            prefetch_factor=8 if min(self.workers, len(pieces)) else None,
+        )
+        for read in loader:
+            self.skipped.update(read.unreadable)
+            yield read
+
+
+def _as_is(read: _Read) -> _Read:
+    return read
+
+
+def _prepare_worker(worker: int) -> None:
+    cv2.setNumThreads(1)
+    # Ctrl-C reaches the whole process group; the main process answers it, and ends its workers itself
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,0 +1,355 @@
+"""The training loop (ARBEx section 4): `train` starts a run, `resume` continues one bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor
+
+from edgefel.errors import EdgefelError
+from edgefel.models.network import FacialExpressionModel
+from edgefel.runtime.preprocessing import Preprocessing
+from edgefel.training.augmentation import Augmentation, Shard
+from edgefel.training.config import TrainConfig, settings
+from edgefel.training.distributed import convert_for_ranks, gather_sum
+from edgefel.training.images import Batch
+from edgefel.training.interrupts import Interrupts
+from edgefel.training.logs import MetricsLog
+from edgefel.training.losses import ReliabilityLoss, linear_trust
+from edgefel.training.meters import Clock, Window
+from edgefel.training.progress import TrainingProgress
+from edgefel.training.randomness import Purpose, derive_seed
+from edgefel.training.run_folder import RunFolder, TrainingState, check_output, restore_optimizer
+from edgefel.training.setup import (
+    Data,
+    absolute,
+    check_batches,
+    create_fabric,
+    freeze_backbones,
+    make_model,
+    open_data,
+    run_preprocessing,
+    set_training_mode,
+)
+from edgefel.training.validation import validate
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+# Processes agree on stopping every so many steps; on one process it is every step.
+_AGREE_EVERY = 8
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a run ended. `best` is the validation score of the best checkpoint, None without validation."""
+
+    run: Path
+    step: int
+    epoch: int
+    best: float | None
+    interrupted: bool
+    skipped: tuple[str, ...]
+    main_process: bool
+
+
+def train(config: TrainConfig, output: str | Path, *, quiet: bool = False) -> TrainResult:
+    """Trains a model into the new folder `output`; see `run_folder` for what it holds.
+
+    Raises EdgefelError, before anything is written, for an output folder in use, unusable data, an unknown
+    model, a class count that does not match, or a device that is not there.
+    """
+    run = RunFolder(Path(output))
+    check_output(run.path)
+    with torch.random.fork_rng(devices=[]):
+        return _run(absolute(config), run, quiet)
+
+
+def resume(run: str | Path, changes: Mapping[str, Any] | None = None, *, quiet: bool = False) -> TrainResult:
+    """Continues a run from its last checkpoint, or from the start if it was killed before the first.
+
+    `changes` maps dotted names to values; only settings that do not alter what is learned may change.
+    """
+    folder = RunFolder(Path(run))
+    config = folder.config()
+    changes = dict(changes or {})
+    allowed = [path for path, _, limits in settings() if limits.resumable]
+    fixed = sorted(set(changes) - set(allowed))
+    if fixed:
+        raise EdgefelError(
+            f"{run}: {', '.join(fixed)} cannot change when a run is resumed; these can: {', '.join(allowed)}"
+        )
+    with torch.random.fork_rng(devices=[]):
+        return _run(absolute(config.replaced(changes)), folder, quiet, resuming=True)
+
+
+def _run(config: TrainConfig, run: RunFolder, quiet: bool, resuming: bool = False) -> TrainResult:
+    preprocessing = run_preprocessing(config)
+    fabric = create_fabric(config.compute)
+    data = open_data(config, preprocessing)
+    state = TrainingState()
+    tensors: dict[str, Tensor] = {}
+    if resuming and run.has_checkpoint():
+        checkpoint, state, tensors = run.load_last()
+        model = checkpoint.model
+        if checkpoint.labels != data.labels:
+            raise EdgefelError(
+                f"{config.data}: has the classes {', '.join(data.labels)}, the run {run.path} was trained on "
+                f"{', '.join(checkpoint.labels)}; give its own data with --data"
+            )
+    else:
+        model = make_model(config, len(data.labels))
+    fabric.launch()
+    steps = check_batches(config, data, fabric.world_size)
+    trainer = Trainer(config, run, fabric, data, preprocessing, model, state, steps, quiet)
+    restore_optimizer(trainer.raw, trainer.adam, tensors)
+    return trainer.fit(resuming)
+
+
+class Trainer:
+    """One run on this process. Use `train` and `resume`."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        run: RunFolder,
+        fabric: Fabric,
+        data: Data,
+        preprocessing: Preprocessing,
+        model: FacialExpressionModel,
+        state: TrainingState,
+        steps_per_epoch: int,
+        quiet: bool,
+    ) -> None:
+        self.config, self.run, self.fabric, self.data = config, run, fabric, data
+        self.preprocessing, self.raw, self.state = preprocessing, model, state
+        self.shard = Shard(fabric.global_rank, fabric.world_size)
+        self.main = fabric.global_rank == 0
+        planned = config.epochs * steps_per_epoch
+        self.planned = min(planned, config.max_steps or planned)
+        if config.freeze_backbones:
+            freeze_backbones(model)
+        convert_for_ranks(model, self.shard, cuda=fabric.device.type == "cuda")
+        learning = [p for p in model.parameters() if p.requires_grad]
+        self.adam = torch.optim.Adam(learning, lr=config.lr)
+        self.model, self.optimizer = cast(Any, fabric.setup(model, self.adam))
+        self.loss = ReliabilityLoss(
+            smoothing=config.loss.smoothing,
+            lambda_cls=config.loss.lambda_cls,
+            lambda_anchor=config.loss.lambda_anchor,
+            lambda_center=config.loss.lambda_center,
+            kind=cast(Any, config.loss.anchor_loss),
+            margin=config.loss.anchor_margin,
+        )
+        self.augment = Augmentation(config.augment, preprocessing, config.seed)
+        self.window = Window(fabric.device, self.shard.world, state.window if self.main else [])
+        self.progress = TrainingProgress(
+            enabled=self.main and not quiet,
+            epochs=config.epochs,
+            steps=self.planned,
+            start=state.step,
+            max_seconds=None if config.max_minutes is None else 60 * config.max_minutes,
+        )
+        self.clock = Clock(state.seconds)
+        self.log: MetricsLog | None = None
+        self.saved_step = state.step if state.step else -1
+
+    def fit(self, resuming: bool) -> TrainResult:
+        """Trains until the epochs, a limit or a signal end it."""
+        self._prepare(resuming)
+        try:
+            with Interrupts() as interrupts, self.progress:
+                interrupted = self._epochs(interrupts)
+        finally:
+            if self.log:
+                self.log.close()
+        return self._result(interrupted)
+
+    def _prepare(self, resuming: bool) -> None:
+        for source in (self.data.train, self.data.val):
+            if source and source.fits:
+                with self.progress.loading(len(source.dataset)) as bar:
+                    source.load(bar.advance)
+        self._report_skipped()
+        if self.data.val is None:
+            self.progress.say(
+                "no val split: training goes on without validation, and no checkpoint is the best"
+            )
+        if self.main:
+            self.run.create(self.config)
+            if self.run.has_checkpoint():
+                self.run.prune(self.config.keep)
+            self.log = MetricsLog(self.run.path, self.state.step if resuming else None)
+        self.fabric.barrier()
+        if self.state.precision:
+            self.fabric.strategy.precision.load_state_dict(self.state.precision)
+        self.clock = Clock(self.state.seconds)
+
+    def _epochs(self, interrupts: Interrupts) -> bool:
+        """Runs to the end; True if a signal stopped it."""
+        while not self._finished():
+            set_training_mode(self.raw, self.config.freeze_backbones)
+            epoch = self.state.epoch
+            for group in self.adam.param_groups:
+                group["lr"] = self.config.lr * self.config.lr_decay**epoch
+            order = self.data.sampler.indices(epoch)
+            size = self.config.batch_size
+            steps = len(order) // size
+            batches = [
+                order[step * size : (step + 1) * size][self.shard.slice(size)]
+                for step in range(self.state.epoch_step, steps)
+            ]
+            for batch in self.data.train.batches(batches):
+                self._step(batch)
+                ends_epoch = self.state.epoch_step == steps
+                stop, interrupted = self._agree(interrupts)
+                self._after_step(ends_epoch, stop)
+                if interrupted:
+                    self._save(best=False)
+                if stop or interrupted:
+                    return interrupted and not self._finished()
+            if not batches:  # a pool without some class can leave an epoch shorter than a batch
+                self.state.epoch, self.state.epoch_step = epoch + 1, 0
+        return False
+
+    def _finished(self) -> bool:
+        limit = self.config.max_minutes
+        late = limit is not None and self.state.seconds >= 60 * limit
+        return late or self.state.epoch >= self.config.epochs or self.state.step >= self.planned
+
+    def _step(self, batch: Batch) -> None:
+        """One optimizer step on this rank's part of a global batch."""
+        config, state = self.config, self.state
+        trust = linear_trust(state.step, self.planned) if config.loss.trust == "linear" else 1.0
+        pixels = self.fabric.to_device(batch.pixels)
+        images = self.augment(pixels, state.epoch, state.epoch_step, self.shard)
+        target = self.fabric.to_device(self.data.targets[batch.indices])
+        torch.manual_seed(derive_seed(config.seed, Purpose.LAYERS, state.epoch, state.epoch_step))
+        prediction = self.model(images, trust=trust)
+        terms = self.loss(prediction, target, self.raw.head.anchors, trust)
+        self.fabric.backward(terms.total)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        with torch.no_grad():
+            label = target.argmax(1) if target.is_floating_point() else target
+            correct = (prediction.probabilities.argmax(1) == label).sum()
+            self.window.add(terms, correct, len(label))
+        state.step += 1
+        state.epoch_step += 1
+        self.clock.count(config.batch_size)
+
+    def _agree(self, interrupts: Interrupts) -> tuple[bool, bool]:
+        """(stop because a limit is reached, stop because of a signal), the same on all ranks."""
+        limit = self.config.max_minutes
+        late = limit is not None and self.clock.seconds() >= 60 * limit
+        if self.shard.world > 1:
+            if self.state.step % _AGREE_EVERY:
+                return self.state.step >= self.planned, False
+            flags = gather_sum(torch.tensor([late, interrupts.requested], device=self.fabric.device).float())
+            late, asked = bool(flags[0] > 0), bool(flags[1] > 0)
+        else:
+            asked = interrupts.requested
+        return late or self.state.step >= self.planned, asked
+
+    def _after_step(self, ends_epoch: bool, stop: bool) -> None:
+        """Logs, validates and saves where it is due."""
+        config, state = self.config, self.state
+        last = stop or (ends_epoch and state.epoch + 1 == config.epochs)
+        validating = last or (ends_epoch and (state.epoch + 1) % config.eval_every == 0)
+        if self.fabric.device.type == "cpu" or state.step % 10 == 0:
+            self._show()
+        scores: dict[str, float] = {}
+        if validating or state.step % config.log_every == 0:
+            train_row = self._train_row()
+            if validating and self.data.val is not None:
+                scores = validate(self.raw, self.data.val, self.preprocessing, self.fabric)
+                set_training_mode(self.raw, config.freeze_backbones)
+                self._summary(train_row, scores)
+            self._report_skipped()
+            if self.log:
+                self.log.write(train_row | scores | {"skipped_images": len(self.data.train.skipped)})
+            self.clock.lap()
+        if ends_epoch:
+            state.epoch, state.epoch_step = state.epoch + 1, 0
+        score = scores.get(f"val_{config.best_by}")
+        best = score is not None and (state.best is None or score > state.best)
+        if best:
+            state.best = score
+        if validating or state.step % config.checkpoint_every == 0:
+            self._save(best=best, scores=scores, finished=last)
+
+    def _train_row(self) -> dict[str, Any]:
+        means = self.window.take()
+        state = self.state
+        trust = linear_trust(state.step - 1, self.planned) if self.config.loss.trust == "linear" else 1.0
+        return {
+            "step": state.step,
+            "epoch": state.epoch + 1,
+            "seconds": round(self.clock.seconds(), 3),
+            "images_per_second": round(self.clock.rate(), 1),
+            "lr": self.adam.param_groups[0]["lr"],
+            "trust": trust,
+            **means,
+        }
+
+    def _show(self) -> None:
+        if not self.progress.enabled:
+            return
+        means = self.window.own()
+        self.progress.update(
+            epoch=self.state.epoch,
+            step=self.state.step,
+            loss=means["loss"],
+            accuracy=means["accuracy"],
+            rate=self.clock.rate(),
+            spent=self.clock.seconds(),
+        )
+
+    def _summary(self, row: Mapping[str, Any], scores: Mapping[str, float]) -> None:
+        self.progress.say(
+            f"epoch {row['epoch']}/{self.config.epochs}  step {row['step']}  loss {row['loss']:.3f}  "
+            f"accuracy {row['accuracy']:.1%}  |  val accuracy {scores['val_accuracy']:.1%}  "
+            f"macro F1 {scores['val_macro_f1']:.3f}  without head {scores['val_primary_accuracy']:.1%}"
+        )
+
+    def _save(self, *, best: bool, scores: Mapping[str, float] | None = None, finished: bool = False) -> None:
+        """Writes a checkpoint (rank 0). A signal right after one that is already there adds nothing."""
+        state = self.state
+        state.window = self.window.state()
+        state.seconds = self.clock.seconds()
+        state.precision = dict(self.fabric.strategy.precision.state_dict())
+        state.finished = finished
+        if self.main and (state.step != self.saved_step or best or finished):
+            extra = {"step": state.step, "epoch": state.epoch, "scores": dict(scores or {})}
+            self.run.save(
+                self.raw,
+                self.adam,
+                state,
+                {
+                    "labels": self.data.labels,
+                    "preprocessing": self.preprocessing.to_dict(),
+                    "extra": {"training": extra},
+                },
+                best=best,
+                keep=self.config.keep,
+            )
+        self.saved_step = state.step
+        self.fabric.barrier()
+
+    def _report_skipped(self) -> None:
+        for source in (self.data.train, self.data.val):
+            if source:
+                for index, reason in source.unreported():
+                    self.progress.say(f"skipped picture {index}: {reason}")
+
+    def _result(self, interrupted: bool) -> TrainResult:
+        sources = [source for source in (self.data.train, self.data.val) if source]
+        names = [str(s.dataset.samples[i].path) for s in sources for i in sorted(s.skipped)]
+        state = self.state
+        return TrainResult(
+            self.run.path, state.step, state.epoch, state.best, interrupted, tuple(names), self.main
+        )

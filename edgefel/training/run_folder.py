@@ -1,0 +1,171 @@
+"""The folder of a run: config.yaml, metrics.csv, tb/, checkpoints/step-NNNNNN/, last.json, best.json.
+
+A checkpoint folder appears whole (written aside, then renamed), and last.json and best.json are replaced
+only after it. Whenever the process is killed, last.json names a complete checkpoint. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from edgefel.errors import EdgefelError
+from edgefel.files import atomic_folder, read_json, write_json, write_text
+from edgefel.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from edgefel.models.network import FacialExpressionModel
+from edgefel.training.config import TrainConfig, dump_config, load_config
+
+_OPTIMIZER_FILE = "training.safetensors"
+_STATE_FILE = "training.json"
+
+
+@dataclass
+class TrainingState:
+    """Where a run stands. Random generators need no place here: they are keyed by these numbers.
+
+    step counts optimizer steps from the start; epoch_step those of the current epoch; window holds the
+    sums since the last line of metrics.csv; seconds is the time spent training so far.
+    """
+
+    epoch: int = 0
+    epoch_step: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    best: float | None = None
+    finished: bool = False
+    window: list[float] = field(default_factory=list)
+    precision: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Reads and writes one run."""
+
+    path: Path
+
+    def create(self, config: TrainConfig) -> None:
+        """Makes the folder and stores the resolved configuration."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_text(self.path / "config.yaml", dump_config(config))
+
+    def config(self) -> TrainConfig:
+        """The stored configuration; raises EdgefelError if this is no run."""
+        if not (self.path / "config.yaml").is_file():
+            raise EdgefelError(
+                f"{self.path}: not a training run (no config.yaml); give the folder that -o named, or start "
+                "a run with: edgefel train --data DIR -o RUN"
+            )
+        return load_config(self.path / "config.yaml")
+
+    def save(
+        self,
+        model: FacialExpressionModel,
+        optimizer: torch.optim.Optimizer,
+        state: TrainingState,
+        description: Mapping[str, Any],
+        *,
+        best: bool,
+        keep: int,
+    ) -> Path:
+        """Writes a checkpoint of this step, points last.json (and best.json) at it, removes older ones.
+
+        `description` holds labels, preprocessing and extra for `save_checkpoint`.
+        """
+        name = f"checkpoints/step-{state.step:06d}"
+        with atomic_folder(self.path / name, replace=True) as folder:
+            save_checkpoint(folder, model, **description)
+            save_file(optimizer_tensors(model, optimizer), folder / _OPTIMIZER_FILE)
+            write_json(folder / _STATE_FILE, dataclasses.asdict(state))
+        pointer = {"checkpoint": name, "step": state.step, "epoch": state.epoch}
+        write_json(self.path / "last.json", pointer)
+        if best:
+            write_json(self.path / "best.json", pointer | {"best": state.best})
+        self.prune(keep)
+        return self.path / name
+
+    def has_checkpoint(self) -> bool:
+        """Whether there is anything to resume from besides the configuration."""
+        return (self.path / "last.json").is_file()
+
+    def load_last(self) -> tuple[Checkpoint, TrainingState, dict[str, Tensor]]:
+        """The last checkpoint: model, state, optimizer tensors. Raises EdgefelError if it is damaged."""
+        folder = self.path / self._target("last.json")
+        checkpoint = load_checkpoint(folder)
+        values = read_json(folder / _STATE_FILE)
+        known = {item.name for item in dataclasses.fields(TrainingState)}
+        if not isinstance(values, dict) or set(values) != known:
+            raise EdgefelError(f"{folder / _STATE_FILE}: not a training state of this version")
+        try:
+            tensors: dict[str, Tensor] = load_file(folder / _OPTIMIZER_FILE)
+        except (OSError, SafetensorError) as error:
+            raise EdgefelError(f"{folder / _OPTIMIZER_FILE}: cannot be read ({error})") from None
+        return checkpoint, TrainingState(**values), tensors
+
+    def prune(self, keep: int) -> None:
+        """Removes what a killed run left half-written or beyond last.json; keeps `keep` and the best."""
+        last = self._target("last.json") if self.has_checkpoint() else ""
+        best = self._target("best.json") if (self.path / "best.json").is_file() else ""
+        folders = sorted((self.path / "checkpoints").glob("step-*"), key=lambda f: int(f.name[5:]))
+        names = [f"checkpoints/{folder.name}" for folder in folders]
+        past = names[: names.index(last) + 1] if last in names else []
+        wanted = {last, best, *past[-keep:]}
+        for folder, name in zip(folders, names, strict=True):
+            if name not in wanted:
+                shutil.rmtree(folder)
+        for leftover in (self.path / "checkpoints").glob(".*step-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+    def _target(self, pointer: str) -> str:
+        target = read_json(self.path / pointer).get("checkpoint")
+        if not isinstance(target, str):
+            raise EdgefelError(f"{self.path / pointer}: names no checkpoint")
+        return target
+
+
+def check_output(path: Path) -> None:
+    """Raises EdgefelError unless `path` is free for a new run."""
+    if path.exists() and not path.is_dir():
+        raise EdgefelError(f"{path}: exists and is not a folder; choose another output folder")
+    if not path.is_dir() or not any(path.iterdir()):
+        return
+    if (path / "config.yaml").is_file():
+        raise EdgefelError(
+            f"{path}: holds a run already; continue it with: edgefel train --resume {path}, "
+            "or choose another folder"
+        )
+    raise EdgefelError(f"{path}: the output folder is not empty; choose another one")
+
+
+def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimizer's tensors as "parameter name/entry" -> CPU tensor."""
+    tensors: dict[str, Tensor] = {}
+    for name, parameter in model.named_parameters():
+        for entry, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"{name}/{entry}"] = value.detach().cpu().contiguous()
+    return tensors
+
+
+def restore_optimizer(
+    model: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]
+) -> None:
+    """Puts `optimizer_tensors` back. Raises EdgefelError for entries of parameters that the model lacks."""
+    parameters = dict(model.named_parameters())
+    for key, value in tensors.items():
+        name, _, entry = key.rpartition("/")
+        if name not in parameters:
+            raise EdgefelError(
+                f"{_OPTIMIZER_FILE}: state of an unknown parameter {name!r}; the run is damaged"
+            )
+        parameter = parameters[name]
+        # Adam keeps its step count on the CPU whatever the device
+        place = value if entry == "step" else value.to(parameter.device)
+        optimizer.state[parameter][entry] = place

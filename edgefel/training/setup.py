@@ -1,0 +1,171 @@
+"""Everything a run needs, checked before anything is written: devices, data, model, batches."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from edgefel.data.folder import ImageDataset, open_dataset
+from edgefel.data.sampling import BalancedEpoch
+from edgefel.errors import EdgefelError
+from edgefel.models.checkpoint import initialize_from
+from edgefel.models.network import FacialExpressionModel
+from edgefel.models.registry import build_model, model_config
+from edgefel.runtime.preprocessing import Preprocessing, default_preprocessing
+from edgefel.training.config import ComputeConfig, TrainConfig
+from edgefel.training.images import ImageSource
+from edgefel.training.randomness import Purpose, derive_seed
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+BACKBONES = ("image_stream", "landmark_stream")
+
+
+@dataclass(frozen=True)
+class Data:
+    """The pictures of a run: `val` is None where the data set has no validation split."""
+
+    labels: tuple[str, ...]
+    train: ImageSource
+    val: ImageSource | None
+    sampler: BalancedEpoch
+    targets: Tensor  # int64 [N], or float32 [N, C] when training on soft labels
+
+
+def create_fabric(config: ComputeConfig) -> Fabric:
+    """Lightning Fabric for these settings; raises EdgefelError where they cannot be had here."""
+    from lightning_fabric import Fabric
+    from lightning_fabric.utilities.exceptions import MisconfigurationException
+
+    devices, nodes = config.devices, config.nodes
+    if "LOCAL_WORLD_SIZE" in os.environ and devices == "auto":
+        # started by torchrun, which has decided already; on a CPU Fabric's "auto" would mean one process
+        devices = os.environ["LOCAL_WORLD_SIZE"]
+        nodes = int(os.environ["WORLD_SIZE"]) // int(devices)
+    try:
+        return Fabric(
+            accelerator=config.accelerator,
+            devices=devices,
+            num_nodes=nodes,
+            precision=config.precision,  # type: ignore[arg-type]
+            strategy=config.strategy,
+        )
+    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
+        raise EdgefelError(
+            f"accelerator {config.accelerator!r}, devices {config.devices!r}, precision {config.precision!r}"
+            f": not available here ({' '.join(str(error).split())}); try --accelerator cpu or other values"
+        ) from None
+
+
+def open_data(config: TrainConfig, preprocessing: Preprocessing) -> Data:
+    """Opens the training and validation splits. Raises EdgefelError if there is nothing to train on."""
+    if not config.data:
+        raise EdgefelError("no data set named; give --data DIR, or make one with: edgefel data synth -o DIR")
+    train = open_dataset(config.data, "train")
+    _check_classes(config, train)
+    has_val = any(sample.split == "val" for sample in open_dataset(config.data).samples)
+
+    def source(dataset: ImageDataset) -> ImageSource:
+        return ImageSource(
+            dataset, preprocessing, workers=config.compute.workers, cache_mb=config.compute.cache_mb
+        )
+
+    samples = train.samples
+    sampler = BalancedEpoch(
+        [sample.label for sample in samples],
+        [sample.group for sample in samples],
+        per_class=config.per_class,
+        per_group=config.per_group,
+        seed=derive_seed(config.seed, Purpose.ORDER),
+    )
+    val = source(open_dataset(config.data, "val")) if has_val else None
+    return Data(train.labels, source(train), val, sampler, _targets(config, train))
+
+
+def _check_classes(config: TrainConfig, dataset: ImageDataset) -> None:
+    count = len(dataset.labels)
+    if config.num_classes is not None and config.num_classes != count:
+        raise EdgefelError(
+            f"{dataset.root}: has {count} classes ({', '.join(dataset.labels)}), but num_classes is "
+            f"{config.num_classes}; leave it out or use other data"
+        )
+    if "num_classes" in config.model_settings:
+        raise EdgefelError("model_settings: set num_classes as a setting of its own, beside model_settings")
+
+
+def _targets(config: TrainConfig, dataset: ImageDataset) -> Tensor:
+    if not config.loss.soft_labels:
+        return torch.tensor([sample.label for sample in dataset.samples], dtype=torch.int64)
+    rows = [sample.soft for sample in dataset.samples]
+    if any(row is None for row in rows):
+        raise EdgefelError(f"{dataset.root}: has no soft_ columns in labels.csv; leave out --soft-labels")
+    soft = torch.tensor(rows, dtype=torch.float32)
+    return soft / soft.sum(1, keepdim=True)
+
+
+def make_model(config: TrainConfig, num_classes: int) -> FacialExpressionModel:
+    """A model with weights that depend on the seed alone, started from `init_from` if that is set."""
+    torch.manual_seed(derive_seed(config.seed, Purpose.WEIGHTS))
+    model = build_model(config.model, num_classes=num_classes, **_tuples(dict(config.model_settings)))
+    for path in config.init_from:
+        initialize_from(model, path)
+    return model
+
+
+def _tuples(value: Any) -> Any:
+    """YAML's lists as the tuples that model configurations hold."""
+    if isinstance(value, dict):
+        return {name: _tuples(item) for name, item in value.items()}
+    return tuple(value) if isinstance(value, list) else value
+
+
+def run_preprocessing(config: TrainConfig) -> Preprocessing:
+    """The recipe's crops for the model's input size. Raises EdgefelError for an unknown model."""
+    settings = _tuples(dict(config.model_settings))
+    return default_preprocessing(model_config(config.model, **settings).input_size)
+
+
+def freeze_backbones(model: FacialExpressionModel) -> None:
+    """Stops gradients of both streams; `set_training_mode` keeps their BatchNorm statistics too."""
+    for name in BACKBONES:
+        getattr(model.encoder, name).requires_grad_(False)
+
+
+def set_training_mode(model: FacialExpressionModel, frozen: bool) -> None:
+    """Training mode for what learns, evaluation mode for frozen backbones."""
+    model.train()
+    if frozen:
+        for name in BACKBONES:
+            getattr(model.encoder, name).eval()
+
+
+def check_batches(config: TrainConfig, data: Data, world: int) -> int:
+    """Steps per epoch. Every global batch is full: what is left over at the end of an epoch is dropped.
+
+    Raises EdgefelError if the batch cannot be divided over the processes or an epoch holds less than one.
+    """
+    if config.batch_size % world:
+        raise EdgefelError(
+            f"batch_size {config.batch_size} cannot be divided over {world} processes; "
+            f"use a multiple of {world}"
+        )
+    steps = len(data.sampler) // config.batch_size
+    if steps == 0:
+        raise EdgefelError(
+            f"a balanced epoch has {len(data.sampler)} pictures, fewer than one batch of "
+            f"{config.batch_size}; lower --batch-size or raise --per-class"
+        )
+    return steps
+
+
+def absolute(config: TrainConfig) -> TrainConfig:
+    """`config` with absolute paths, so that a run can be resumed from any folder."""
+    # not resolve(), which would follow links that may be meant to change
+    data = os.path.abspath(config.data) if config.data else ""  # noqa: PTH100
+    starts = tuple(os.path.abspath(path) for path in config.init_from)  # noqa: PTH100
+    return replace(config, data=data, init_from=starts)
