@@ -14,11 +14,17 @@ from edgefel.errors import EdgefelError
 # command -> (module, attribute, one-line help). Commands are imported when they are used, so that
 # `edgefel --help` and `edgefel predict` need nothing beyond the base install.
 COMMANDS: dict[str, tuple[str, str]] = {
-    "demo": ("edgefel.cli.demo", "The whole way once: faces, training, export, engines, a labelled photograph."),
+    "demo": (
+        "edgefel.cli.demo",
+        "The whole way once: faces, training, export, engines, a labelled photograph.",
+    ),
     "models": ("edgefel.cli.models", "List the models: parameters, GMAC, input size."),
     "data": ("edgefel.cli.data", "Make and look at data sets."),
     "train": ("edgefel.cli.train", "Train a model."),
-    "evaluate": ("edgefel.cli.evaluate", "Accuracy, macro F1, per-class recall and calibration of a checkpoint."),
+    "evaluate": (
+        "edgefel.cli.evaluate",
+        "Accuracy, macro F1, per-class recall and calibration of a checkpoint.",
+    ),
     "import": ("edgefel.cli.import_", "Turn published checkpoints into edgefel's format."),
     "export": ("edgefel.cli.export", "Export to ONNX (FP32, FP16, INT8) and TensorRT engines."),
     "predict": ("edgefel.cli.predict", "Label the faces in images or a video with an exported model."),

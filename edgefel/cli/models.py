@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
 
@@ -25,7 +26,7 @@ def command(as_json: bool) -> None:
     from edgefel.models.profile import profile
     from edgefel.models.registry import DESCRIPTIONS, MODELS
 
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": name,
             "parameters": (counted := profile(config)).parameters,
@@ -45,10 +46,10 @@ def command(as_json: bool) -> None:
     for row in rows:
         size = row["input_size"]
         table.add_row(
-            str(row["name"]),
-            f"{float(row['parameters']) / 1e6:.2f} M",
-            f"{float(row['macs']) / 1e9:.3f}",
+            row["name"],
+            f"{row['parameters'] / 1e6:.2f} M",
+            f"{row['macs'] / 1e9:.3f}",
             f"{size}x{size}",
-            str(row["description"]),
+            row["description"],
         )
     Console().print(table)

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
-json_output = click.option("--json", "as_json", is_flag=True, help="Print machine-readable JSON instead of a table.")
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+json_output = click.option(
+    "--json", "as_json", is_flag=True, help="Print machine-readable JSON instead of a table."
+)
 seed = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed.")
 
 
-def output(help: str, *, required: bool = True, default: Path | None = None) -> click.decorators.FC:  # type: ignore[name-defined]
+def output(
+    help: str, *, required: bool = True, default: Path | None = None
+) -> Callable[[Function], Function]:
     """`-o/--output PATH`."""
     return click.option(
         "-o", "--output", type=click.Path(path_type=Path), required=required, default=default, help=help

@@ -299,7 +299,8 @@ def _rename(
     compiled = [(re.compile(pattern), replacement) for pattern, replacement in rules]
     unused_compiled = [re.compile(pattern) for pattern in unused_patterns]
     weights: dict[str, Tensor] = {}
-    unused, unknown = [], []
+    unused: list[str] = []
+    unknown: list[str] = []
     for key, value in published.items():
         for pattern, replacement in compiled:
             match = pattern.fullmatch(key)

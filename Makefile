@@ -1,0 +1,44 @@
+# `make demo` and `make test` are all a newcomer needs; both make their own .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help demo test test-fast lint types wheel-check install clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: $(STAMP)  ## the whole way once on the CPU: faces, training, export, engines, a labelled photograph
+	$(BIN)/edgefel demo -o demo
+
+test: $(STAMP)  ## run the tests
+	$(BIN)/python -m pytest
+
+test-fast: $(STAMP)  ## run the tests that take seconds
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(STAMP)  ## check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)  ## check types
+	$(BIN)/python tools/check_types.py
+
+wheel-check: $(STAMP)  ## build the wheel; it must hold every package and no top-level name but edgefel
+	$(BIN)/python tools/check_wheel.py
+
+install: $(STAMP)  ## make .venv with everything for development
+
+$(STAMP): pyproject.toml constraints-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: development needs Python 3.11 or newer; set one with: make PYTHON=python3.12"; exit 2; }
+	@$(PYTHON) -c 'import venv, ensurepip' || \
+		{ echo "error: this Python cannot make virtual environments; on Debian: apt install python3-venv"; exit 2; }
+	@echo "Installing into $(VENV) (PyTorch, ONNX, TensorRT for RTX: about 3 GB, some minutes the first time)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints-dev.txt
+	@touch $(STAMP)
+
+clean:  ## remove what the other targets made
+	rm -rf $(VENV) build dist demo edgefel.egg-info

@@ -1,0 +1,54 @@
+"""The command group: help without optional dependencies, errors in one line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from edgefel.cli.main import COMMANDS, main
+
+
+def test_help_lists_every_command_with_an_example():
+    result = CliRunner().invoke(main, ["--help"])
+    assert result.exit_code == 0
+    for name in COMMANDS:
+        assert f"  {name} " in result.output
+    assert "Examples:" in result.output
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_each_command_explains_itself_with_an_example(name):
+    result = CliRunner().invoke(main, [name, "--help"])
+    assert result.exit_code == 0, result.output
+    if name != "data":  # a group: its subcommands have the examples
+        assert f"edgefel {name}" in result.output
+        assert "Example" in result.output
+
+
+def test_help_needs_no_optional_dependency():
+    """`edgefel COMMAND --help` runs where only the base install exists."""
+    code = f"""
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] in {{'torch', 'onnx', 'onnxsim', 'kornia', 'sklearn', 'lightning_fabric',
+                                   'matplotlib', 'safetensors', 'yaml', 'tensorrt', 'tensorrt_rtx'}}:
+            raise ModuleNotFoundError(f"No module named '{{name}}'", name=name)
+sys.meta_path.insert(0, Absent())
+from click.testing import CliRunner
+from edgefel.cli.main import main
+for command in {list(COMMANDS)!r}:
+    result = CliRunner().invoke(main, [command, '--help'])
+    assert result.exit_code == 0, (command, result.output, result.exception)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+def test_an_unknown_command_is_a_usage_error():
+    result = CliRunner().invoke(main, ["trian"])
+    assert result.exit_code == 2
+    assert "No such command" in result.output

@@ -1,0 +1,41 @@
+"""Runs mypy on the package as it looks once installed.
+
+kernels/, export/, calib/ and bench/ are sub-packages of edgefel after installation only, and mypy does not
+follow the import hooks of an editable install. A folder of links shows it the installed layout.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        package = Path(folder) / "edgefel"
+        package.mkdir()
+        for entry in (ROOT / "edgefel").iterdir():
+            if entry.name != "__pycache__":
+                (package / entry.name).symlink_to(entry)
+        for name in ("kernels", "export", "calib", "bench"):
+            (package / name).symlink_to(ROOT / name)
+        command = [
+            sys.executable,
+            "-m",
+            "mypy",
+            "--config-file",
+            str(ROOT / "pyproject.toml"),
+            "-p",
+            "edgefel",
+        ]
+        environment = os.environ | {"MYPY_CACHE_DIR": str(ROOT / ".mypy_cache")}
+        return subprocess.run(command, cwd=folder, env=environment, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
