@@ -1,13 +1,13 @@
 """Checkpoints people already have: published files into edgefel's names.
 
-Each layout is a list of rules (pattern on a published key -> our key), and a list of entries that exist in
-such files and are never used. Everything else that is missing, unknown or wrongly shaped is refused.
+The names are translated by `published_layouts`. Entries that such files hold and networks never use are
+dropped; everything else that is missing, unknown or wrongly shaped is refused.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,30 +22,11 @@ from edgefel.models.checkpoint import save_checkpoint, save_part
 from edgefel.models.config import ModelConfig
 from edgefel.models.network import FacialExpressionModel
 from edgefel.models.pickles import load_tensors
+from edgefel.models.published_layouts import LAYOUTS, RULES
 from edgefel.models.registry import model_config
 from edgefel.runtime.preprocessing import default_preprocessing
 
-LAYOUTS = ("poster-v2", "arbex", "ir50", "mobilefacenet")
-
-Replacement = Callable[[re.Match[str]], str]
-Rule = tuple[str, Replacement]
-
-
-def _to(template: str) -> Replacement:
-    """A replacement by `{0}`, `{1}`... for the groups; `{0-1}` and `{0+1}` shift a number by one."""
-
-    def replace(match: re.Match[str]) -> str:
-        def field(found: re.Match[str]) -> str:
-            value, shift = match.group(int(found.group(1)) + 1), found.group(2)
-            return str(int(value) + int(shift)) if shift else value
-
-        return re.sub(r"\{(\d)([+-]\d)?\}", field, template)
-
-    return replace
-
-
-# MobileFaceNet as in the POSTER++ repository: every stage is a down-sampling block and a run of residual ones
-_DEPTHWISE_PARTS = {"conv": "expand", "conv_dw": "depthwise", "project": "project"}
+_PARTS = {"conv": "expand", "conv_dw": "depthwise", "project": "project"}
 _CONV_PARTS = {"conv": "conv", "bn": "norm", "prelu": "act"}
 _MOBILEFACENET_STAGES = {"23": "0", "34": "1", "45": "2", "3": "0", "4": "1", "5": "2"}
 
@@ -295,7 +276,7 @@ def import_to_checkpoint(
 def _rename(
     published: Mapping[str, Tensor], layout: str
 ) -> tuple[dict[str, Tensor], tuple[str, ...], list[str]]:
-    rules, unused_patterns = _RULES[layout]
+    rules, unused_patterns = RULES[layout]
     compiled = [(re.compile(pattern), replacement) for pattern, replacement in rules]
     unused_compiled = [re.compile(pattern) for pattern in unused_patterns]
     weights: dict[str, Tensor] = {}
