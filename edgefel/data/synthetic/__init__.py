@@ -1,1 +1,9 @@
-"""Synthetic faces with known expressions."""
+"""Synthetic faces with known expressions: a renderer driven by FACS action units.
+
+`SyntheticFaces(FaceOptions(...)).sample(index)` gives a picture and what it shows.
+"""
+
+from edgefel.data.synthetic.faces import FacePlan, SyntheticFace, SyntheticFaces, class_shares
+from edgefel.data.synthetic.options import FaceOptions
+
+__all__ = ["FaceOptions", "FacePlan", "SyntheticFace", "SyntheticFaces", "class_shares"]

@@ -1,0 +1,161 @@
+"""`edgefel data`: make and look at data sets."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgefel.cli import params
+
+
+@click.group("data")
+def command() -> None:
+    """Make and look at data sets.
+
+    \b
+    Examples:
+      edgefel data synth -o faces --count 4000        render faces with known expressions
+      edgefel data sheet faces -o sheet.png           look at any data set
+    """
+
+
+@command.command("synth")
+@params.output("Folder to write; must not exist or be empty.")
+@click.option("--count", type=int, default=2000, show_default=True, help="Pictures.")
+@click.option("--size", type=int, default=224, show_default=True, help="Side of a picture in pixels.")
+@click.option(
+    "--classes", type=click.Choice(["7", "8"]), default="7", show_default=True, help="8 adds contempt."
+)
+@click.option("--subjects", type=int, default=100, show_default=True, help="Different people.")
+@click.option(
+    "--long-tail", type=float, default=1.0, show_default=True, help="Most frequent class over rarest."
+)
+@click.option("--label-noise", type=float, default=0.0, show_default=True, help="Share of wrong labels.")
+@click.option(
+    "--group-bias", type=float, default=0.0, show_default=True, help="Share of faces chosen to fit the bias."
+)
+@click.option(
+    "--bias-attribute",
+    type=click.Choice(["glasses", "skin", "hair"]),
+    default="glasses",
+    show_default=True,
+    help="What of the subject goes with the class.",
+)
+@click.option(
+    "--blend", type=float, default=0.2, show_default=True, help="Share of faces mixing two expressions."
+)
+@click.option(
+    "--intensity",
+    type=float,
+    nargs=2,
+    default=(0.45, 1.0),
+    show_default=True,
+    help="Range of expression strength.",
+)
+@click.option(
+    "--dropout", type=float, default=0.1, show_default=True, help="Chance that an action unit stays away."
+)
+@click.option(
+    "--pose", type=float, default=1.0, show_default=True, help="How far heads turn; 0 is not at all."
+)
+@click.option(
+    "--nuisance", type=float, default=1.0, show_default=True, help="Light, blur, noise, occluders; 0 is none."
+)
+@click.option("--format", "image_format", type=click.Choice(["png", "jpg"]), default="png", show_default=True)
+@click.option(
+    "--workers", type=click.IntRange(min=1), default=None, help="Processes.  [default: one per core]"
+)
+@params.seed
+@params.json_output
+def synth(
+    output: Path, image_format: str, workers: int | None, as_json: bool, classes: str, **settings: Any
+) -> None:
+    """Render faces with known expressions: pictures, labels.csv, dataset.json, contact_sheet.png.
+
+    Subjects are dealt out to train, val and test; labels.csv also holds the distribution over the classes
+    (soft_*) and the action units (au_*) that were drawn. The same options give the same files.
+
+    \b
+    Examples:
+      edgefel data synth -o faces --count 4000 --size 112
+      edgefel data synth -o hard --classes 8 --long-tail 20 --label-noise 0.1 --blend 0.4
+      edgefel data synth -o biased --group-bias 0.8 --bias-attribute glasses
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from edgefel.data.synthetic import FaceOptions
+    from edgefel.data.synthetic.write import write_faces
+
+    options = FaceOptions(classes=int(classes), **settings)
+    columns = (TextColumn("faces"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=as_json) as bar:
+        task = bar.add_task("faces", total=options.count, rate="")
+
+        def advance(done: int) -> None:
+            bar.advance(task, done)
+            speed = bar.tasks[0].speed
+            bar.update(task, rate=f"{speed:.0f}/s" if speed else "")
+
+        summary = write_faces(
+            output,
+            options,
+            image_format=image_format,
+            workers=workers or os.cpu_count() or 1,
+            progress=advance,
+        )
+    _report(output, summary, as_json)
+
+
+def _report(output: Path, summary: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        import json
+
+        click.echo(json.dumps({"output": str(output), **summary}, indent=2))
+        return
+    classes = ", ".join(f"{name} {count}" for name, count in summary["per_class"].items())
+    splits = ", ".join(f"{name} {count}" for name, count in summary["per_split"].items())
+    click.echo(f"{output}: {summary['images']} faces of {summary['subjects']} subjects")
+    click.echo(f"  {classes}")
+    click.echo(f"  {splits}")
+    click.echo(f"  look at {output / 'contact_sheet.png'}")
+
+
+@command.command("sheet")
+@click.argument("dataset", type=click.Path(path_type=Path))
+@params.output("Picture to write (PNG or JPEG).")
+@click.option(
+    "--columns", type=click.IntRange(1, 100), default=10, show_default=True, help="Pictures per class."
+)
+@click.option(
+    "--side",
+    type=click.IntRange(16, 512),
+    default=112,
+    show_default=True,
+    help="Side of a picture in pixels.",
+)
+@click.option("--split", type=click.Choice(["train", "val", "test"]), default=None, help="Only this split.")
+def sheet(dataset: Path, output: Path, columns: int, side: int, split: str | None) -> None:
+    """Draw a contact sheet of a data set: one row per class.
+
+    \b
+    Example:
+      edgefel data sheet faces -o sheet.png --split test
+    """
+    import cv2
+
+    from edgefel.data.folder import open_dataset
+    from edgefel.data.sheet import dataset_sheet
+    from edgefel.errors import EdgefelError
+    from edgefel.files import atomic_file
+
+    if output.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise EdgefelError(f"{output}: give a name that ends in .png or .jpg")
+    picture = dataset_sheet(open_dataset(dataset, split), columns, side)
+    with atomic_file(output) as temporary:
+        if not cv2.imwrite(str(temporary), picture[..., ::-1]):
+            raise EdgefelError(f"{output}: cannot be written; check the folder and the free space")
+    click.echo(str(output))

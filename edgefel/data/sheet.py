@@ -1,0 +1,76 @@
+"""Contact sheets: one row of pictures per class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edgefel.data.folder import ImageDataset, UnreadableImageError
+from edgefel.errors import EdgefelError
+
+Image = NDArray[np.uint8]
+_GUTTER, _GAP, _PAPER, _INK = 104, 4, 250, (40, 40, 40)
+
+
+def contact_sheet(rows: Sequence[tuple[str, Sequence[Image]]], columns: int, side: int = 112) -> Image:
+    """One row per (label, RGB pictures of any size): an RGB picture with the label at the left of each row."""
+    pitch = side + _GAP
+    sheet = np.full((len(rows) * pitch + _GAP, _GUTTER + columns * pitch + _GAP, 3), _PAPER, np.uint8)
+    for row, (label, pictures) in enumerate(rows):
+        top = row * pitch + _GAP
+        at = (8, top + side // 2 + 4)
+        cv2.putText(sheet, label, at, cv2.FONT_HERSHEY_SIMPLEX, 0.46, _INK, 1, cv2.LINE_AA)
+        for column, picture in enumerate(pictures[:columns]):
+            left = _GUTTER + column * pitch
+            sheet[top : top + side, left : left + side] = _fit(picture, side)
+    return sheet
+
+
+def dataset_sheet(dataset: ImageDataset, columns: int = 10, side: int = 112) -> Image:
+    """The first `columns` readable pictures of each class, of different groups as far as there are any.
+
+    Raises EdgefelError if no picture can be read.
+    """
+    rows = []
+    for label, name in enumerate(dataset.labels):
+        indices = [i for i, sample in enumerate(dataset.samples) if sample.label == label]
+        rows.append((name, _pictures(dataset, _spread(dataset, indices), columns)))
+    if not any(pictures for _, pictures in rows):
+        raise EdgefelError(f"{dataset.root}: no picture can be read; check the paths in the data set")
+    return contact_sheet(rows, columns, side)
+
+
+def _spread(dataset: ImageDataset, indices: list[int]) -> list[int]:
+    """The same indices, the first of every group before any second."""
+    seen: dict[str, int] = {}
+    turn = []
+    for index in indices:
+        group = dataset.samples[index].group
+        seen[group] = seen.get(group, 0) + 1
+        turn.append((seen[group], index))
+    return [index for _, index in sorted(turn)]
+
+
+def _pictures(dataset: ImageDataset, indices: list[int], wanted: int) -> list[Image]:
+    pictures: list[Image] = []
+    for index in indices:
+        if len(pictures) == wanted:
+            break
+        try:
+            pictures.append(dataset.load(index))
+        except UnreadableImageError:
+            continue
+    return pictures
+
+
+def _fit(picture: Image, side: int) -> Image:
+    """The middle square, resized."""
+    height, width = picture.shape[:2]
+    edge = min(height, width)
+    top, left = (height - edge) // 2, (width - edge) // 2
+    square = picture[top : top + edge, left : left + edge]
+    how = cv2.INTER_AREA if edge > side else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(square, (side, side), interpolation=how), np.uint8)

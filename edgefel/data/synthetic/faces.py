@@ -1,0 +1,191 @@
+"""Synthetic faces by index: who, which expression, and the picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgefel.data.labels import EXPRESSIONS_8
+from edgefel.data.synthetic.canvas import PIXELS_PER_SIZE, Canvas, Image
+from edgefel.data.synthetic.expressions import Expression, draw_expression
+from edgefel.data.synthetic.geometry import build_face
+from edgefel.data.synthetic.identity import Identity, draw_identity
+from edgefel.data.synthetic.options import FaceOptions
+from edgefel.data.synthetic.portrait import paint_portrait
+from edgefel.data.synthetic.scene import draw_background, draw_scene, spoil, take_picture
+from edgefel.errors import EdgefelError
+
+# From frequent to rare, as in AffectNet (Mollahosseini et al., 2017, table 3).
+_BY_FREQUENCY = ("happiness", "neutral", "sadness", "anger", "surprise", "fear", "disgust", "contempt")
+
+
+@dataclass(frozen=True)
+class FacePlan:
+    """What is known about a face before it is drawn. `soft` [C] is the distribution over the classes;
+    `label` is `true_label` unless label noise replaced it."""
+
+    index: int
+    label: int
+    true_label: int
+    subject: int
+    split: str
+    expression: Expression
+
+    @property
+    def soft(self) -> NDArray[np.float64]:
+        """The distribution over classes [C]."""
+        return self.expression.soft
+
+    @property
+    def action_units(self) -> dict[int, float]:
+        """Active units and their intensities, the stronger side's."""
+        return self.expression.action_units()
+
+
+@dataclass(frozen=True)
+class SyntheticFace:
+    """A picture `image` [S, S, 3], uint8 RGB, and what it shows."""
+
+    image: Image
+    plan: FacePlan
+
+    @property
+    def label(self) -> int:
+        """Class index, label noise included."""
+        return self.plan.label
+
+    @property
+    def true_label(self) -> int:
+        """Class index before label noise."""
+        return self.plan.true_label
+
+    @property
+    def soft(self) -> NDArray[np.float64]:
+        """The distribution over classes [C]."""
+        return self.plan.soft
+
+    @property
+    def action_units(self) -> dict[int, float]:
+        """Active units and their intensities, the stronger side's."""
+        return self.plan.action_units
+
+    @property
+    def subject(self) -> int:
+        """Number of the person."""
+        return self.plan.subject
+
+    @property
+    def split(self) -> str:
+        """train, val or test: decided by the subject."""
+        return self.plan.split
+
+
+class SyntheticFaces:
+    """A set of rendered faces. A picture depends on the options and its index alone, not on the order of
+    the calls, the process or the number of pictures."""
+
+    def __init__(self, options: FaceOptions | None = None) -> None:
+        self.options = options or FaceOptions()
+        self.labels = self.options.labels
+        self._splits = _deal_subjects(self.options)
+        self._cumulative = np.cumsum(class_shares(self.options))
+        shared = np.random.default_rng(np.random.SeedSequence([self.options.seed], spawn_key=(2,)))
+        self._offset = float(shared.random())
+        self._matching = _biased_subjects(self.options) if self.options.group_bias > 0 else None
+
+    def __len__(self) -> int:
+        return self.options.count
+
+    def plan(self, index: int) -> FacePlan:
+        """Everything but the picture; raises IndexError outside 0..len-1."""
+        return self._plan(index)[0]
+
+    def sample(self, index: int) -> SyntheticFace:
+        """The face at `index`; raises IndexError outside 0..len-1."""
+        plan, rng = self._plan(index)
+        return SyntheticFace(render(plan, self.options, rng), plan)
+
+    def __getitem__(self, index: int) -> SyntheticFace:
+        return self.sample(index)
+
+    def _plan(self, index: int) -> tuple[FacePlan, np.random.Generator]:
+        if not 0 <= index < self.options.count:
+            raise IndexError(f"face {index} of {self.options.count}")
+        rng = np.random.default_rng(np.random.SeedSequence([self.options.seed, index]))
+        # golden-ratio steps: every run of indices holds the classes in the wanted proportion
+        position = (self._offset + (index + 1) * 0.6180339887498949) % 1.0
+        true_label = int(min(np.searchsorted(self._cumulative, position, "right"), len(self.labels) - 1))
+        label = true_label
+        if rng.random() < self.options.label_noise:
+            label = int((true_label + rng.integers(1, len(self.labels))) % len(self.labels))
+        subject = int(rng.integers(self.options.subjects))
+        biased = rng.random() < self.options.group_bias
+        pick = rng.random()
+        if biased and self._matching is not None:
+            fitting = self._matching[true_label % 2]
+            subject = int(fitting[int(pick * len(fitting))])
+        expression = draw_expression(true_label, self.options, rng)
+        return FacePlan(index, label, true_label, subject, self._splits[subject], expression), rng
+
+
+def render(plan: FacePlan, options: FaceOptions, rng: np.random.Generator) -> Image:
+    """The picture [S, S, 3], uint8 RGB, of a planned face; `rng` decides pose, light and the rest."""
+    identity = _identity(options.seed, plan.subject)
+    scene = draw_scene(options, rng)
+    canvas = Canvas(2 * round(options.size * PIXELS_PER_SIZE / 2))
+    draw_background(canvas, options, rng)
+    face = build_face(identity, plan.expression, scene.rest)
+    own = np.random.default_rng(np.random.SeedSequence([options.seed, plan.subject], spawn_key=(3,)))
+    depth = paint_portrait(canvas, face, scene.light, own, rng)
+    return spoil(take_picture(canvas, depth, scene.pose, options.size), options, rng)
+
+
+def class_shares(options: FaceOptions) -> NDArray[np.float64]:
+    """Share of each class [C]: equal, or falling exponentially so that head/tail = `long_tail`."""
+    labels = options.labels
+    order = [name for name in _BY_FREQUENCY if name in labels]
+    rank = np.array([order.index(name) for name in labels])
+    weights = options.long_tail ** (-rank / (len(labels) - 1))
+    return np.asarray(weights / weights.sum())
+
+
+def _deal_subjects(options: FaceOptions) -> list[str]:
+    """Split of each subject: 70 % train, 15 % val, 15 % test, at least one each."""
+    count = options.subjects
+    held = max(1, round(0.15 * count))
+    rng = np.random.default_rng(np.random.SeedSequence([options.seed], spawn_key=(4,)))
+    splits = ["train"] * count
+    order = rng.permutation(count)
+    for subject in order[:held]:
+        splits[int(subject)] = "val"
+    for subject in order[held : 2 * held]:
+        splits[int(subject)] = "test"
+    return splits
+
+
+def _biased_subjects(options: FaceOptions) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Subjects without and with the biased attribute: the first fit even classes, the second odd ones."""
+    has = np.array(
+        [_has(draw_identity(options.seed, s), options.bias_attribute) for s in range(options.subjects)]
+    )
+    if has.all() or not has.any():
+        raise EdgefelError(
+            f"group bias by {options.bias_attribute}: all {options.subjects} subjects are alike; use more subjects"
+        )
+    return np.flatnonzero(~has), np.flatnonzero(has)
+
+
+def _has(identity: Identity, attribute: str) -> bool:
+    if attribute == "glasses":
+        return identity.glasses != "none"
+    if attribute == "skin":
+        return identity.tone > 0.5
+    return identity.light_hair
+
+
+_identity = lru_cache(maxsize=4096)(draw_identity)
+
+assert set(_BY_FREQUENCY) == set(EXPRESSIONS_8)

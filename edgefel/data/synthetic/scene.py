@@ -1,0 +1,206 @@
+"""Everything around the face: pose, light, background, camera and what gets in the way."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from edgefel.data.synthetic.canvas import EXTENT, TOP, Canvas, Field, Image, blend, blur_fast
+from edgefel.data.synthetic.curves import smooth
+from edgefel.data.synthetic.features import ellipse
+from edgefel.data.synthetic.geometry import Rest
+from edgefel.data.synthetic.options import FaceOptions
+from edgefel.data.synthetic.relief import Light
+
+# The layout of an aligned crop: where the point between the pupils lies and how far apart they are, as
+# shares of the picture's side.
+EYES_X, EYES_Y, EYES_APART = 0.5, 0.395, 0.365
+
+
+@dataclass(frozen=True)
+class Pose:
+    """yaw, pitch, roll in radians; scale relative to the layout; shift in shares of the side."""
+
+    yaw: float
+    pitch: float
+    roll: float
+    scale: float
+    shift: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """All that varies between two pictures of the same person with the same expression."""
+
+    pose: Pose
+    rest: Rest
+    light: Light
+
+
+def draw_scene(options: FaceOptions, rng: np.random.Generator) -> Scene:
+    """Pose, gaze and light of one picture."""
+    turn = options.pose
+
+    def normal(spread: float) -> float:
+        return float(spread * np.clip(rng.standard_normal(), -2, 2))
+
+    pose = Pose(
+        yaw=math.radians(normal(9.0)) * turn,
+        pitch=math.radians(normal(5.5)) * turn,
+        roll=math.radians(normal(3.5)) * turn,
+        scale=1 + normal(0.03) * turn,
+        shift=(normal(0.015) * turn, normal(0.015) * turn),
+    )
+    rest = Rest(gaze=(normal(0.5), normal(0.4)), lids=float(1 - 0.12 * options.nuisance * rng.random() ** 2))
+    return Scene(pose, rest, _light(options.nuisance, rng))
+
+
+def _light(nuisance: float, rng: np.random.Generator) -> Light:
+    across = math.radians(rng.normal(0, 32) * nuisance)
+    above = math.radians(28 + rng.normal(0, 16) * nuisance)
+    direction = (
+        math.sin(across) * math.cos(above),
+        -math.sin(above),
+        max(math.cos(across) * math.cos(above), 0.2),
+    )
+    contrast = float(np.clip(0.55 + 0.18 * rng.standard_normal() * nuisance, 0.2, 0.95))
+    warm = 0.07 * rng.standard_normal() * nuisance
+    bright = 1.06 * math.exp(0.10 * np.clip(rng.standard_normal(), -2, 2) * nuisance)
+    key = np.array([1 + warm, 1.0, 1 - warm]) * contrast * bright
+    # skin lets red through, so its shade is warm
+    fill = np.array([1.03 - 0.5 * warm, 0.97, 0.95 + 0.5 * warm]) * (1.02 - 0.78 * contrast) * bright
+    length = math.sqrt(sum(part * part for part in direction))
+    unit = (direction[0] / length, direction[1] / length, direction[2] / length)
+    return Light(unit, _triple(key), _triple(fill), float(rng.uniform(0.03, 0.2)))
+
+
+def _triple(values: np.ndarray) -> tuple[float, float, float]:  # type: ignore[type-arg]
+    first, second, third = values.tolist()
+    return first, second, third
+
+
+def draw_background(canvas: Canvas, options: FaceOptions, rng: np.random.Generator) -> None:
+    """Blurred colours, sometimes with shapes."""
+    side = canvas.grid.side
+    base = rng.uniform(25, 230, 3) * 0.5 + rng.uniform(25, 230) * 0.5
+    cells = int(rng.integers(2, 7))
+    coarse = np.clip(base + rng.normal(0, 26 * options.nuisance, (cells, cells, 3)), 0, 255).astype(np.uint8)
+    canvas.rgb[:] = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
+    for _ in range(int(rng.integers(0, 5) * min(options.nuisance, 1.0))):
+        colour = _triple(rng.uniform(10, 245, 3))
+        x, y = rng.uniform(-1.7, 1.7), rng.uniform(-1.4, 1.6)
+        if rng.random() < 0.5:
+            shape = ellipse(float(x), float(y), float(rng.uniform(0.1, 0.7)), float(rng.uniform(0.1, 0.7)))
+        else:
+            w, h = rng.uniform(0.1, 0.5), rng.uniform(0.3, 2.5)
+            shape = np.array([(x - w, y - h), (x + w, y - h), (x + w, y + h), (x - w, y + h)])
+        canvas.fill(shape, colour)
+    sigma = float(rng.uniform(0.01, 0.12)) * canvas.grid.scale
+    small = cv2.resize(canvas.rgb, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    small = cv2.GaussianBlur(small, (0, 0), max(sigma / 2, 0.4))
+    canvas.rgb[:] = cv2.resize(small, (side, side), interpolation=cv2.INTER_LINEAR)
+
+
+def take_picture(canvas: Canvas, depth: Field, pose: Pose, size: int) -> Image:
+    """The picture [size, size, 3]: turns the surface by its depth, then scales, rolls and shifts it.
+
+    Turning is a displacement in proportion to depth (weak perspective); its inverse is found by two
+    fixed-point steps, enough for the slopes of a face at up to about 20 degrees.
+    """
+    half = max(size // 4, 16)
+    axis = (np.arange(half, dtype=np.float32) + 0.5) / half
+    unit = EYES_APART * pose.scale
+    across = (axis[None, :] - EYES_X - pose.shift[0]) / unit
+    down = (axis[:, None] - EYES_Y - pose.shift[1]) / unit
+    # roll about the middle of the face, not about the eyes
+    cos, sin = math.cos(pose.roll), math.sin(pose.roll)
+    down = down - 0.5
+    x_flat = (cos * across + sin * down).astype(np.float32)
+    y_flat = (cos * down - sin * across + 0.5).astype(np.float32)
+    sin_yaw, cos_yaw = math.sin(pose.yaw), math.cos(pose.yaw)
+    sin_pitch, cos_pitch = math.sin(pose.pitch), math.cos(pose.pitch)
+    per_unit = depth.shape[0] / EXTENT
+    x, y = x_flat, y_flat
+    for _ in range(3):
+        z = cv2.remap(
+            depth,
+            (x + np.float32(EXTENT / 2)) * np.float32(per_unit) - np.float32(0.5),
+            (y - np.float32(TOP)) * np.float32(per_unit) - np.float32(0.5),
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        z -= np.float32(0.45)  # turn about an axis inside the head
+        x = (x_flat - np.float32(sin_yaw) * z) / np.float32(cos_yaw)
+        y = (y_flat - np.float32(sin_pitch) * z) / np.float32(cos_pitch)
+    full = (size, size)
+    scale = np.float32(canvas.grid.scale)
+    map_x = cv2.resize(
+        (x + np.float32(EXTENT / 2)) * scale - np.float32(0.5), full, interpolation=cv2.INTER_LINEAR
+    )
+    map_y = cv2.resize((y - np.float32(TOP)) * scale - np.float32(0.5), full, interpolation=cv2.INTER_LINEAR)
+    picture = cv2.remap(canvas.rgb, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    return np.asarray(picture, np.uint8)
+
+
+def spoil(picture: Image, options: FaceOptions, rng: np.random.Generator) -> Image:
+    """Occluders, blur, tone and noise of a real camera, in proportion to `options.nuisance`."""
+    amount = options.nuisance
+    if rng.random() < 0.10 * amount:
+        _occlude(picture, rng)
+    size = picture.shape[0]
+    kind = rng.random()
+    if kind < 0.30 * amount:
+        picture = np.asarray(
+            cv2.GaussianBlur(picture, (0, 0), float(rng.uniform(0.3, 1.3)) * size / 224), np.uint8
+        )
+    elif kind < 0.42 * amount:
+        small = max(16, int(size * rng.uniform(0.35, 0.7)))
+        coarse = cv2.resize(picture, (small, small), interpolation=cv2.INTER_AREA)
+        picture = np.asarray(cv2.resize(coarse, (size, size), interpolation=cv2.INTER_LINEAR), np.uint8)
+    picture = np.asarray(cv2.LUT(picture, _tone_curve(amount, rng)), np.uint8)
+    if rng.random() < 0.08 * amount:
+        picture = np.asarray(
+            cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB), np.uint8
+        )
+    return _add_noise(picture, float(rng.uniform(0, 0.055)) * amount, rng)
+
+
+def _tone_curve(amount: float, rng: np.random.Generator) -> Image:
+    gamma = math.exp(0.16 * amount * rng.standard_normal())
+    gain = 1 + 0.06 * amount * rng.standard_normal(3)
+    low = 14 * amount * rng.random()
+    curve = low + (255 - low) * np.linspace(0, 1, 256)[:, None] ** gamma * gain
+    return np.clip(np.round(curve), 0, 255).astype(np.uint8)[None]
+
+
+def _add_noise(picture: Image, strength: float, rng: np.random.Generator) -> Image:
+    """Triangular noise: the difference of two uniform bytes, far cheaper than normal deviates."""
+    if strength <= 0:
+        return picture
+    size = picture.size
+    raw = np.frombuffer(rng.bytes(2 * size), np.uint8).reshape(2, *picture.shape)
+    noisy = cv2.addWeighted(picture, 1.0, raw[0], strength, 0.0, dtype=cv2.CV_16S)
+    noisy = cv2.addWeighted(noisy, 1.0, raw[1].astype(np.int16), -strength, 0.0)
+    return np.clip(noisy, 0, 255).astype(np.uint8)
+
+
+def _occlude(picture: Image, rng: np.random.Generator) -> None:
+    """A soft-edged thing before the face, from one side: a hand, a cup, a shoulder."""
+    size = picture.shape[0]
+    angle = rng.uniform(0, 2 * math.pi)
+    centre = np.array([0.5 + 0.55 * math.cos(angle), 0.5 + 0.55 * math.sin(angle)])
+    radius = rng.uniform(0.12, 0.24)
+    turns = np.linspace(0, 2 * np.pi, 9)[:-1]
+    spokes = np.stack([np.cos(turns), np.sin(turns)], 1) * (radius * rng.uniform(0.7, 1.3, 8))[:, None]
+    outline = smooth(centre + spokes, 5, closed=True)
+    mask = np.zeros((size, size), np.uint8)
+    cv2.fillPoly(mask, [np.round(outline * size * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
+    mask = blur_fast(mask, float(rng.uniform(0.3, 2.5)) * size / 224)
+    ramp = np.linspace(0.75, 1.15, size, dtype=np.float32)[:, None, None]
+    surface = np.clip(np.float32(rng.uniform(20, 235, 3)) * ramp, 0, 255) * np.ones(
+        (size, size, 1), np.float32
+    )
+    blend(picture, mask, surface.astype(np.uint8))

@@ -1,0 +1,137 @@
+"""Writes a synthetic face set as an image folder that `edgefel.data.folder` reads."""
+
+from __future__ import annotations
+
+import csv
+import multiprocessing
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from edgefel import __version__
+from edgefel.data.folder import CSV_NAME, SPLITS, open_dataset
+from edgefel.data.sheet import dataset_sheet
+from edgefel.data.synthetic.expressions import UNITS
+from edgefel.data.synthetic.faces import FacePlan, SyntheticFaces
+from edgefel.data.synthetic.options import FaceOptions
+from edgefel.errors import EdgefelError
+from edgefel.files import atomic_folder, write_json
+
+IMAGE_FORMATS = ("png", "jpg")
+_CHUNK = 32
+# PNG at its fastest: faces compress little, and drawing should be the slow part
+_ENCODING = {"png": (cv2.IMWRITE_PNG_COMPRESSION, 1), "jpg": (cv2.IMWRITE_JPEG_QUALITY, 95)}
+
+
+def write_faces(
+    folder: str | os.PathLike[str],
+    options: FaceOptions,
+    *,
+    image_format: str = "png",
+    workers: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, Any]:
+    """Renders the set into `folder`: images/, labels.csv, dataset.json, contact_sheet.png.
+
+    The folder appears when it is complete and is the same whatever the number of `workers`. `progress` is
+    called with the number of pictures that are newly done. Returns what dataset.json holds.
+
+    Raises EdgefelError if the folder exists and is not empty, or the arguments make no sense.
+    """
+    if image_format not in IMAGE_FORMATS:
+        raise EdgefelError(f"image format {image_format!r}: choose one of {', '.join(IMAGE_FORMATS)}")
+    if workers < 1:
+        raise EdgefelError(f"{workers} workers: give at least 1")
+    faces = SyntheticFaces(options)
+    with atomic_folder(folder) as temporary:
+        (temporary / "images").mkdir()
+        for done in _draw_all(temporary, options, image_format, workers):
+            if progress is not None:
+                progress(done)
+        plans = [faces.plan(index) for index in range(len(faces))]
+        _write_csv(temporary / CSV_NAME, plans, faces.labels, image_format)
+        description = describe(faces, plans, image_format)
+        write_json(temporary / "dataset.json", description)
+        sheet = dataset_sheet(open_dataset(temporary))
+        if not cv2.imwrite(str(temporary / "contact_sheet.png"), sheet[..., ::-1]):
+            raise EdgefelError(f"{folder}: the contact sheet cannot be written; check the free space")
+    return description
+
+
+def describe(faces: SyntheticFaces, plans: list[FacePlan], image_format: str) -> dict[str, Any]:
+    """What dataset.json holds: options, labels, and how many pictures there are of what."""
+    classes = Counter(faces.labels[plan.label] for plan in plans)
+    splits = Counter(plan.split for plan in plans)
+    return {
+        "format": "edgefel-synthetic-faces",
+        "version": 1,
+        "edgefel": __version__,
+        "labels": list(faces.labels),
+        "options": faces.options.to_dict(),
+        "image_format": image_format,
+        "images": len(plans),
+        "subjects": len({plan.subject for plan in plans}),
+        "per_class": {name: classes[name] for name in faces.labels},
+        "per_split": {name: splits[name] for name in SPLITS},
+        "relabelled": sum(plan.label != plan.true_label for plan in plans),
+    }
+
+
+def _draw_all(folder: Path, options: FaceOptions, image_format: str, workers: int) -> Iterator[int]:
+    chunks = [range(start, min(start + _CHUNK, options.count)) for start in range(0, options.count, _CHUNK)]
+    draw = partial(_draw_chunk, folder, options, image_format)
+    if workers == 1:
+        for chunk in chunks:
+            yield draw(chunk)
+        return
+    # spawn: forking a process that already runs OpenCV's or torch's threads can deadlock
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(
+        min(workers, len(chunks)), context, initializer=cv2.setNumThreads, initargs=(1,)
+    )
+    try:
+        for future in as_completed([pool.submit(draw, chunk) for chunk in chunks]):
+            yield future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _draw_chunk(folder: Path, options: FaceOptions, image_format: str, indices: range) -> int:
+    faces = SyntheticFaces(options)
+    for index in indices:
+        path = folder / _image_path(index, image_format)
+        image = faces.sample(index).image
+        if not cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR), _ENCODING[image_format]):
+            raise EdgefelError(f"{path}: cannot be written; check the free space")
+    return len(indices)
+
+
+def _image_path(index: int, image_format: str) -> str:
+    return f"images/{index:06d}.{image_format}"
+
+
+def _write_csv(path: Path, plans: list[FacePlan], labels: tuple[str, ...], image_format: str) -> None:
+    header = ["path", "label", "split", "subject", "true_label"]
+    header += [f"soft_{name}" for name in labels] + [f"au_{unit}" for unit in UNITS]
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(header)
+        for plan in plans:
+            units = plan.action_units
+            writer.writerow(
+                [
+                    _image_path(plan.index, image_format),
+                    labels[plan.label],
+                    plan.split,
+                    f"s{plan.subject:04d}",
+                    labels[plan.true_label],
+                    *(f"{share:.5f}" for share in plan.soft),
+                    *(f"{units.get(unit, 0.0):.4f}" for unit in UNITS),
+                ]
+            )
