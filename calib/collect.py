@@ -38,7 +38,7 @@ class ActivationHistogram:
         self.maximum = 0.0
 
     def collect(self, values: npt.NDArray[np.float32]) -> None:
-        """Adds an activation of any shape. Raises EdgefelError naming the tensor if it has NaN or infinity."""
+        """Adds an activation of any shape. Raises EdgefelError naming the tensor if it is not finite."""
         magnitude = np.abs(values, dtype=np.float32).ravel()
         top = float(magnitude.max(initial=0.0))
         if not np.isfinite(top):
@@ -56,7 +56,7 @@ class ActivationHistogram:
         self.counts += np.bincount(bins, minlength=BINS)
 
     def threshold(self, method: CalibrationMethod) -> float:
-        """The |x| that maps to 127: the largest seen, a percentile, or the one with the least squared error."""
+        """The |x| that maps to 127: the largest, a percentile, or the one of least squared error."""
         if method == "minmax" or self.maximum == 0.0:
             return self.maximum
         if method == "percentile":
@@ -117,9 +117,11 @@ def collect_activations(
 def activation_scales(
     histograms: Mapping[str, ActivationHistogram], method: CalibrationMethod
 ) -> dict[str, np.float32]:
-    """INT8 scale of every activation: threshold / 127. One that is 0 everywhere gets scale 1, which is exact."""
+    """INT8 scale of every activation: threshold / 127; exactly 1 where it is 0 everywhere."""
     thresholds = {name: histogram.threshold(method) for name, histogram in histograms.items()}
-    return {name: np.float32(value / QMAX) if value > 0 else np.float32(1.0) for name, value in thresholds.items()}
+    return {
+        name: np.float32(value / QMAX) if value > 0 else np.float32(1.0) for name, value in thresholds.items()
+    }
 
 
 def _session_with_outputs(model: onnx.ModelProto, tensors: Sequence[str]) -> ort.InferenceSession:
@@ -131,6 +133,4 @@ def _session_with_outputs(model: onnx.ModelProto, tensors: Sequence[str]) -> ort
             observed.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
     options = ort.SessionOptions()
     options.log_severity_level = 3
-    return ort.InferenceSession(
-        observed.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    return ort.InferenceSession(observed.SerializeToString(), options, providers=["CPUExecutionProvider"])

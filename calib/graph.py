@@ -27,7 +27,9 @@ class GraphIndex:
         self.initializers = {tensor.name: tensor for tensor in self.graph.initializer}
         for node in self.graph.node:
             if any(a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for a in node.attribute):
-                raise ValueError(f"node {node.name!r} ({node.op_type}) has a subgraph; the graph must be flat")
+                raise ValueError(
+                    f"node {node.name!r} ({node.op_type}) has a subgraph; the graph must be flat"
+                )
             for output in node.output:
                 if output:
                     self.producers[output] = node

@@ -82,10 +82,16 @@ def place(model: onnx.ModelProto, policy: PlacementPolicy) -> Placement:
             nodes.append(node.name)
             inputs[node.input[0]] = None
             weights[node.input[1]] = QuantizedWeight(node.input[1], _channel_axis(node))
-            if node.op_type == "Conv" and policy.quantize_conv_outputs and node.output[0] not in index.outputs:
+            if (
+                node.op_type == "Conv"
+                and policy.quantize_conv_outputs
+                and node.output[0] not in index.outputs
+            ):
                 outputs[node.output[0]] = None
     if not nodes:
-        raise EdgefelError(f"policy '{policy.name}': the graph has no Conv, Gemm or MatMul that it would quantize")
+        raise EdgefelError(
+            f"policy '{policy.name}': the graph has no Conv, Gemm or MatMul that it would quantize"
+        )
     only_inputs = tuple(name for name in inputs if name not in outputs)
     return Placement(policy, tuple(nodes), only_inputs, tuple(outputs), tuple(weights.values()), kept)
 

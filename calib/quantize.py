@@ -18,7 +18,9 @@ from edgefel.calib.graph import GraphIndex
 from edgefel.calib.placement import Placement
 
 
-def quantize(model: onnx.ModelProto, placement: Placement, scales: Mapping[str, np.float32]) -> onnx.ModelProto:
+def quantize(
+    model: onnx.ModelProto, placement: Placement, scales: Mapping[str, np.float32]
+) -> onnx.ModelProto:
     """A copy of the float graph with Q/DQ nodes.
 
     `scales` holds the scale of every activation of the placement. Weights are stored as INT8 with a
@@ -46,7 +48,9 @@ def quantize_weight(
 
 
 class _Quantizer:
-    def __init__(self, model: onnx.ModelProto, placement: Placement, scales: Mapping[str, np.float32]) -> None:
+    def __init__(
+        self, model: onnx.ModelProto, placement: Placement, scales: Mapping[str, np.float32]
+    ) -> None:
         self.graph = model.graph
         self.placement = placement
         self.scales = scales

@@ -21,7 +21,11 @@ class CalibrationReader:
     """
 
     def __init__(
-        self, dataset: LabelledImages, indices: Sequence[int], preprocessing: Preprocessing, batch_size: int = 4
+        self,
+        dataset: LabelledImages,
+        indices: Sequence[int],
+        preprocessing: Preprocessing,
+        batch_size: int = 4,
     ) -> None:
         self.dataset = dataset
         self.indices = tuple(indices)

@@ -53,7 +53,7 @@ def balanced_samples(
     *,
     among: Collection[int] | None = None,
 ) -> SampleChoice:
-    """Draws `per_class` images of every class, at most `group_cap` from one group; the same for the same seed.
+    """Draws `per_class` images of every class, at most `group_cap` from one group; same seed, same draw.
 
     Classes take turns, one image each, so that no class uses up a group that a later one needs. A class that
     is too small gives what it has and is listed in `short`. `among` limits the draw to those indices.
@@ -83,11 +83,11 @@ def balanced_samples(
     return SampleChoice(tuple(indices), counts, tuple(name for name in counts if counts[name] < per_class))
 
 
-def _shuffled_queues(
-    dataset: LabelledImages, seed: int, among: Collection[int] | None
-) -> list[list[int]]:
+def _shuffled_queues(dataset: LabelledImages, seed: int, among: Collection[int] | None) -> list[list[int]]:
     """Per class, the indices in random order, the next one last."""
-    labels = np.fromiter((sample.label for sample in dataset.samples), dtype=np.int64, count=len(dataset.samples))
+    labels = np.fromiter(
+        (sample.label for sample in dataset.samples), dtype=np.int64, count=len(dataset.samples)
+    )
     allowed = np.ones(len(labels), dtype=bool)
     if among is not None:
         allowed[:] = False
@@ -99,7 +99,9 @@ def _shuffled_queues(
     ]
 
 
-def _next_allowed(queue: list[int], dataset: LabelledImages, taken: Counter[str], group_cap: int) -> int | None:
+def _next_allowed(
+    queue: list[int], dataset: LabelledImages, taken: Counter[str], group_cap: int
+) -> int | None:
     while queue:
         index = queue.pop()
         group = dataset.samples[index].group

@@ -1,0 +1,155 @@
+"""Which images an export calibrates on and compares with: two sets that do not overlap."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgefel.calib.samples import LabelledImages, LabelledSample, SampleChoice, balanced_samples
+from edgefel.data.folder import open_dataset
+from edgefel.data.labels import expression_labels
+from edgefel.data.synthetic import FaceOptions, SyntheticFaces
+from edgefel.errors import EdgefelError
+
+PARITY_IMAGES = 32
+SYNTHETIC_POOL = 1024  # faces to choose from; they are drawn only when chosen
+HELD_OUT = ("val", "test")
+
+
+@dataclass(frozen=True)
+class SyntheticSample:
+    """A synthetic face before it is drawn; `group` is its subject."""
+
+    label: int
+    group: str
+    split: str
+
+
+class SyntheticImages:
+    """Synthetic faces in the shape of a labelled image set."""
+
+    def __init__(self, labels: Sequence[str], seed: int) -> None:
+        if len(labels) not in (7, 8) or set(labels) != set(expression_labels(len(labels))):
+            raise EdgefelError(
+                f"synthetic faces show the standard 7 or 8 expressions, and the model's labels are "
+                f"{', '.join(labels)}; give images of these with --data"
+            )
+        self._faces = SyntheticFaces(FaceOptions(count=SYNTHETIC_POOL, classes=len(labels), seed=seed))
+        self.labels = self._faces.labels
+        self.samples = tuple(
+            SyntheticSample(plan.label, str(plan.subject), plan.split)
+            for plan in (self._faces.plan(i) for i in range(len(self._faces)))
+        )
+
+    def load(self, index: int) -> npt.NDArray[np.uint8]:
+        """Draws the face: uint8 RGB [H, W, 3]."""
+        return self._faces.sample(index).image
+
+
+class NoiseImages:
+    """Seeded noise, for a comparison where no picture is left for it."""
+
+    def __init__(self, labels: Sequence[str], count: int, size: int, seed: int) -> None:
+        self.labels = tuple(labels)
+        self.samples = tuple(SyntheticSample(i % len(labels), str(i), "") for i in range(count))
+        self._size, self._seed = size, seed
+
+    def load(self, index: int) -> npt.NDArray[np.uint8]:
+        """uint8 [size, size, 3], uniform."""
+        rng = np.random.default_rng([self._seed, index])
+        return rng.integers(0, 256, (self._size, self._size, 3), dtype=np.uint8)
+
+
+@dataclass(frozen=True)
+class ExportImages:
+    """calibration: None when nothing is calibrated. sources: what the manifest says about both sets."""
+
+    dataset: LabelledImages
+    calibration: SampleChoice | None
+    parity_dataset: LabelledImages
+    parity: tuple[int, ...]
+    sources: dict[str, Any]
+    warnings: tuple[str, ...]
+
+
+def choose_images(
+    data: str | os.PathLike[str] | None,
+    labels: Sequence[str],
+    *,
+    calibrate: bool,
+    per_class: int,
+    group_cap: int,
+    seed: int,
+    parity_images: int = PARITY_IMAGES,
+) -> ExportImages:
+    """Chooses both sets from `data`, or from synthetic faces where `data` is None.
+
+    Calibration takes balanced samples of the split train, or of everything where there are no splits. The
+    comparison takes images of val and test, or else any that calibration left; failing these, noise.
+
+    Raises EdgefelError if the data set's classes are not the model's, or too few images are there.
+    """
+    warnings: list[str] = []
+    dataset: LabelledImages
+    if data is None:
+        dataset, name = SyntheticImages(labels, seed), "synthetic faces"
+        if calibrate:
+            warnings.append(
+                "no --data given: INT8 is calibrated on synthetic faces; use real faces for a device"
+            )
+    else:
+        dataset, name = open_dataset(data), os.fspath(data)
+        _check_labels(dataset, labels, name)
+    splits = [_split(sample) for sample in dataset.samples]
+    choice = None
+    if calibrate:
+        pool = [i for i, split in enumerate(splits) if split not in HELD_OUT] or list(range(len(splits)))
+        choice = balanced_samples(dataset, per_class, group_cap, seed, among=pool)
+        if choice.short:
+            listed = ", ".join(f"{label} {choice.counts[label]}" for label in choice.short)
+            warnings.append(f"fewer than {per_class} calibration images: {listed}")
+    parity_set, parity = _parity_choice(dataset, splits, choice, labels, seed, parity_images)
+    if parity_set is not dataset:
+        warnings.append("no image is left that calibration did not use: files are compared on noise")
+    sources = {
+        "calibration": None
+        if choice is None
+        else {"images": name, "counts": dict(choice.counts), "seed": seed},
+        "parity": name if parity_set is dataset else "noise",
+    }
+    return ExportImages(dataset, choice, parity_set, parity, sources, tuple(warnings))
+
+
+def _parity_choice(
+    dataset: LabelledImages,
+    splits: Sequence[str],
+    choice: SampleChoice | None,
+    labels: Sequence[str],
+    seed: int,
+    count: int,
+) -> tuple[LabelledImages, tuple[int, ...]]:
+    used = set(choice.indices) if choice is not None else set()
+    left = [i for i in range(len(splits)) if i not in used]
+    pool = [i for i in left if splits[i] in HELD_OUT] or left
+    if not pool:
+        return NoiseImages(labels, count, 256, seed), tuple(range(count))
+    picked = np.random.default_rng([seed, 1]).permutation(np.asarray(pool))[:count]
+    return dataset, tuple(int(i) for i in sorted(picked))
+
+
+def _check_labels(dataset: LabelledImages, labels: Sequence[str], name: str) -> None:
+    # published checkpoints order the same classes differently; here only the names matter
+    if set(dataset.labels) != set(labels):
+        raise EdgefelError(
+            f"{name}: its classes are {', '.join(dataset.labels)}, the checkpoint's are {', '.join(labels)}; "
+            "give data with the same classes"
+        )
+
+
+def _split(sample: LabelledSample) -> str:
+    return str(getattr(sample, "split", ""))
