@@ -1,0 +1,187 @@
+"""One process and two train alike; the rank-aware layers equal torch's where they can be compared."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from edgefel.data.labels import EXPRESSIONS_7
+from edgefel.models.layers import DropPath
+from edgefel.training.augmentation import Shard
+from edgefel.training.distributed import CrossRankBatchNorm, RankDropout, RankDropPath, convert_for_ranks
+
+# Two processes normalise and train halves of a batch, one process the whole; run by torch.distributed.
+_BATCH_NORM = """
+import sys, torch, torch.distributed as dist
+from torch import nn
+from edgefel.training.distributed import CrossRankBatchNorm
+dist.init_process_group("gloo")
+rank = dist.get_rank()
+torch.manual_seed(0)
+x = torch.randn(8, 5, 3, 3, dtype=torch.float64) * 3 + 7
+weight = torch.randn(8, 5, 3, 3, dtype=torch.float64)
+whole, split = nn.BatchNorm2d(5).double(), CrossRankBatchNorm(5).double()
+for norm in (whole, split):
+    nn.init.uniform_(norm.weight), nn.init.uniform_(norm.bias)
+split.load_state_dict(whole.state_dict())
+mine = slice(rank * 4, rank * 4 + 4)
+a = x.clone().requires_grad_()
+b = x[mine].clone().requires_grad_()
+for _ in range(2):
+    out_a, out_b = whole(a), split(b)
+(out_a * weight).sum().backward()
+(out_b * weight[mine]).sum().backward()
+torch.testing.assert_close(out_b, out_a[mine])
+torch.testing.assert_close(b.grad, a.grad[mine])
+for name, buffer in whole.named_buffers():
+    torch.testing.assert_close(dict(split.named_buffers())[name], buffer)
+for name, parameter in whole.named_parameters():
+    gradient = dict(split.named_parameters())[name].grad
+    dist.all_reduce(gradient)
+    torch.testing.assert_close(gradient, parameter.grad)
+split.eval(), whole.eval()
+torch.testing.assert_close(split(b), whole(a)[mine])
+print("same")
+"""
+
+
+LR = 1e-3
+
+
+def launch(arguments: list[str], **options) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, env=environment, timeout=300, **options
+    )
+
+
+def test_cross_rank_batch_norm_equals_batch_norm_of_the_whole_batch(tmp_path):
+    script = tmp_path / "norms.py"
+    script.write_text(_BATCH_NORM)
+    done = launch(["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("same") == 2
+
+
+class Small(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Dropout(0.5))
+        self.path = DropPath(0.25)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.path(self.body(x)).sum(1, keepdim=True)
+
+
+def test_conversion_shares_parameters_and_keeps_keys():
+    model = Small()
+    before = model.state_dict(keep_vars=True)
+    convert_for_ranks(model, Shard(1, 2))
+    after = model.state_dict(keep_vars=True)
+    assert list(before) == list(after)
+    assert all(after[key] is value for key, value in before.items())
+    assert isinstance(model.body[1], CrossRankBatchNorm)
+    assert isinstance(model.body[2], RankDropout)
+    assert isinstance(model.path, RankDropPath)
+
+
+def test_on_one_process_batch_norm_stays():
+    model = convert_for_ranks(Small(), Shard())
+    assert type(model.body[1]) is nn.BatchNorm1d
+    assert isinstance(model.body[2], RankDropout)
+
+
+def test_layers_without_a_rank_aware_version_are_refused():
+    with pytest.raises(TypeError, match="Dropout2d"):
+        convert_for_ranks(nn.Sequential(nn.Dropout2d(0.5)), Shard())
+
+
+@pytest.mark.parametrize("make", [lambda s: RankDropout(0.25, s), lambda s: RankDropPath(0.25, s)])
+def test_masks_are_slices_of_the_global_mask(make):
+    x = torch.ones(400, 6)
+    torch.manual_seed(1)
+    whole = make(Shard())(x)
+    for rank in range(4):
+        torch.manual_seed(1)
+        part = make(Shard(rank, 4))(x[:100])
+        assert torch.equal(part, whole[rank * 100 : rank * 100 + 100])
+    assert whole.unique().tolist() == pytest.approx([0.0, 1 / 0.75])
+    assert (whole == 0).float().mean().item() == pytest.approx(0.25, abs=0.06)
+    assert torch.equal(make(Shard()).eval()(x), x)
+
+
+def test_a_dropped_path_drops_whole_images():
+    torch.manual_seed(0)
+    out = RankDropPath(0.5, Shard())(torch.ones(64, 3, 5))
+    assert set(out.flatten(1).std(1).tolist()) == {0.0}
+
+
+def write_faces(root: Path) -> None:
+    root.mkdir()
+    rng = np.random.default_rng(0)
+    with (root / "labels.csv").open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(("path", "label", "split", "subject"))
+        for i in range(35):
+            split = "train" if i < 28 else "val"
+            cv2.imwrite(str(root / f"{i}.png"), rng.integers(0, 256, (32, 32, 3), dtype=np.uint8))
+            writer.writerow((f"{i}.png", EXPRESSIONS_7[i % 7], split, f"s{i % 5}"))
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> dict[str, Path]:
+    """The same three steps on one process, on two started by Fabric, and on two started by torchrun."""
+    root = tmp_path_factory.mktemp("ranks")
+    write_faces(root / "faces")
+    # float64, so that rounding stays below what Adam makes of it: it normalises every gradient, also that
+    # of parameters whose gradient is 0 in theory, such as the bias of keys
+    flags = ["--model", "arbex-nano", "--data", str(root / "faces"), "--epochs", "2", "--per-class", "4"]
+    flags += ["--batch-size", "8", "--lr", str(LR), "--precision", "64-true", "--accelerator", "cpu"]
+    flags += ["--workers", "0", "--log-every", "1", "--trust", "none", "--max-steps", "3"]
+    flags += ["--checkpoint-every", "2", "--keep", "2"]
+    flags += ["--model-set", "encoder.drop_path=[0.1,0.3,0.5]", "--model-set", "encoder.layer_scale=0.3"]
+    module = ["-m", "edgefel.cli.main", "train", *flags]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    commands = {"one": module, "fabric": [*module, "--devices", "2"], "torchrun": torchrun + module}
+    for name, command in commands.items():
+        done = launch([*command, "-o", str(root / name)])
+        assert done.returncode == 0, done.stderr
+    return {name: root / name for name in commands}
+
+
+@pytest.mark.parametrize("name", ["fabric", "torchrun"])
+def test_two_processes_train_like_one(runs, name):
+    one, two = (load_file(runs[n] / "checkpoints/step-000003/model.safetensors") for n in ("one", name))
+    start = load_file(runs["one"] / "checkpoints/step-000002/model.safetensors")
+    assert one.keys() == two.keys()
+    for key, value in one.items():
+        difference = (two[key].double() - value.double()).abs()
+        # a few gradients are so small that the float32 rounding of the augmentation shows
+        assert difference.max() < 0.05 * LR, key
+        assert (difference > 1e-6).double().mean() < 0.01, key
+    moved = [key for key, value in one.items() if not torch.equal(value, start[key])]
+    assert len(moved) > 0.9 * len(one)
+
+
+@pytest.mark.parametrize("name", ["fabric", "torchrun"])
+def test_two_processes_log_like_one(runs, name):
+    def rows(run: Path) -> list[dict[str, str]]:
+        with (run / "metrics.csv").open() as stream:
+            return list(csv.DictReader(stream))
+
+    one, two = rows(runs["one"]), rows(runs[name])
+    assert [row["step"] for row in one] == [row["step"] for row in two] == ["1", "2", "3"]
+    for a, b in zip(one, two, strict=True):
+        for column in ("loss", "loss_anchor", "loss_center", "accuracy", "val_loss", "val_macro_f1"):
+            if a[column] or b[column]:
+                assert float(a[column]) == pytest.approx(float(b[column]), rel=1e-5), column
