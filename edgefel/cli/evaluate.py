@@ -1,0 +1,70 @@
+"""`edgefel evaluate`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgefel.cli import params
+from edgefel.cli.optional import require
+
+if TYPE_CHECKING:
+    from edgefel.evaluation.evaluate import Evaluation
+
+
+@click.command("evaluate")
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option(
+    "--split",
+    type=click.Choice(("train", "val", "test", "all")),
+    default="test",
+    show_default=True,
+    help="Which part of the data.",
+)
+@params.output("New folder for evaluation.json and confusion.png.", required=False)
+@params.json_output
+@click.option(
+    "--workers", type=click.IntRange(min=0), default=2, show_default=True, help="Reading processes."
+)
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, ...")
+def command(
+    checkpoint: Path, data: Path, split: str, output: Path | None, as_json: bool, workers: int, device: str
+) -> None:
+    """Accuracy, macro F1, per-class recall and calibration of a checkpoint.
+
+    CHECKPOINT is a checkpoint folder or a run of edgefel train (its best checkpoint is taken). Every number
+    is given with and without the reliability head. Unreadable pictures are skipped, counted and named.
+
+    \b
+    Examples:
+      edgefel evaluate runs/nano faces
+      edgefel evaluate runs/nano faces --split val -o report
+      edgefel evaluate runs/nano/checkpoints/step-000120 faces --json
+    """
+    for module in ("torch", "sklearn", "safetensors"):
+        require(module, "train", "edgefel evaluate")
+    if output:
+        require("matplotlib", "train", "edgefel evaluate -o")
+    from edgefel.evaluation.run import evaluate_with_progress
+
+    evaluation = evaluate_with_progress(
+        checkpoint, data, None if split == "all" else split, output, workers=workers, device=device
+    )
+    if as_json:
+        click.echo(json.dumps(evaluation.to_dict(), indent=2, allow_nan=False))
+        return
+    _print(evaluation)
+
+
+def _print(evaluation: Evaluation) -> None:
+    from rich.console import Console
+
+    from edgefel.evaluation.run import notes, table
+
+    Console().print(table(evaluation))
+    for line in notes(evaluation):
+        click.echo(line)

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from edgefel.cli.main import main
+from edgefel.data.labels import EXPRESSIONS_7, EXPRESSIONS_8
+from edgefel.errors import EdgefelError
+from edgefel.evaluation.evaluate import evaluate, write_evaluation
+from edgefel.models.checkpoint import load_checkpoint, save_checkpoint
+from edgefel.models.registry import build_model
+from edgefel.runtime.preprocessing import default_preprocessing
+
+
+def checkpoint(folder: Path, name: str = "arbex-nano", classes: int = 7) -> Path:
+    torch.manual_seed(0)
+    model = build_model(name, num_classes=classes)
+    labels = EXPRESSIONS_7 if classes == 7 else EXPRESSIONS_8
+    save_checkpoint(folder, model, labels, default_preprocessing(112).to_dict())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory) -> Path:
+    """21 pictures of which two cannot be read."""
+    root = tmp_path_factory.mktemp("faces")
+    rng = np.random.default_rng(0)
+    with (root / "labels.csv").open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(("path", "label", "split", "subject"))
+        for i in range(21):
+            cv2.imwrite(str(root / f"{i}.png"), rng.integers(0, 256, (40, 48, 3), dtype=np.uint8))
+            writer.writerow((f"{i}.png", EXPRESSIONS_7[i % 7], "test", f"s{i % 3}"))
+    (root / "4.png").write_bytes(b"not a picture")
+    (root / "20.png").unlink()
+    return root
+
+
+@pytest.fixture(scope="module")
+def nano(tmp_path_factory) -> Path:
+    return checkpoint(tmp_path_factory.mktemp("model") / "nano")
+
+
+def test_numbers_equal_those_of_the_model_run_by_hand(nano, faces):
+    result = evaluate(nano, faces)
+    model = load_checkpoint(nano).model
+    kept = [i for i in range(21) if i not in (4, 20)]
+    pictures = [cv2.cvtColor(cv2.imread(str(faces / f"{i}.png")), cv2.COLOR_BGR2RGB) for i in kept]
+    with torch.no_grad():
+        out = model(torch.from_numpy(default_preprocessing(112).batch(pictures)))
+    targets = np.array([i % 7 for i in kept])
+    for metrics, probabilities in (
+        (result.with_head, out.probabilities),
+        (result.without_head, out.primary),
+    ):
+        predicted = probabilities.argmax(1).numpy()
+        assert metrics.accuracy == pytest.approx((predicted == targets).mean())
+        expected = np.zeros((7, 7), int)
+        np.add.at(expected, (targets, predicted), 1)
+        assert np.array_equal(metrics.confusion, expected)
+    assert result.final is result.with_head
+    assert result.with_head.ece != result.without_head.ece
+    assert result.pictures == sum(result.counts) == 19
+    assert [Path(p).name for p in result.skipped] == ["4.png", "20.png"]
+
+
+def test_a_model_without_the_head_has_one_set_of_numbers(tmp_path, faces):
+    result = evaluate(checkpoint(tmp_path / "p", "poster-v2-nano"), faces)
+    assert result.with_head is None
+    assert result.final is result.without_head
+
+
+def test_class_counts_must_match(tmp_path, faces):
+    with pytest.raises(EdgefelError, match="predicts 8 classes .* has 7"):
+        evaluate(checkpoint(tmp_path / "eight", classes=8), faces)
+
+
+def test_a_missing_split_and_unreadable_pictures_only(nano, faces, tmp_path):
+    with pytest.raises(EdgefelError, match="no pictures in the split 'val'"):
+        evaluate(nano, faces, "val")
+    for name in EXPRESSIONS_7:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.png").write_bytes(b"")
+    with pytest.raises(EdgefelError, match="none of the 7 pictures can be read"):
+        evaluate(nano, tmp_path, None)
+
+
+def test_written_files(nano, faces, tmp_path):
+    result = evaluate(nano, faces)
+    write_evaluation(tmp_path / "out", result)
+    assert json.loads((tmp_path / "out/evaluation.json").read_text()) == json.loads(
+        json.dumps(result.to_dict())
+    )
+    picture = cv2.imread(str(tmp_path / "out/confusion.png"))
+    assert picture.shape[1] > 1.5 * picture.shape[0] > 600
+    assert picture.std() > 20
+
+
+def run(*arguments: object):
+    return CliRunner().invoke(main, ["evaluate", *map(str, arguments)])
+
+
+def test_command_prints_one_json_document(nano, faces, tmp_path):
+    done = run(nano, faces, "--json", "--workers", 0, "-o", tmp_path / "report")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["pictures"] == 19
+    assert sorted(p.name for p in (tmp_path / "report").iterdir()) == ["confusion.png", "evaluation.json"]
+
+
+def test_command_prints_tables(nano, faces, tmp_path):
+    done = run(nano, faces, "--workers", 0)
+    assert done.exit_code == 0, done.output
+    for text in ("without head", "with head", "macro F1", "ECE", "recall fear", "skipped 2", "4.png"):
+        assert text in done.stdout
+    done = run(checkpoint(tmp_path / "p", "poster-v2-nano"), faces, "--workers", 0)
+    assert "no reliability head" in done.stdout
+    assert "with head" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("{none}", "{faces}"), "no such checkpoint"),
+        (("{nano}", "{none}"), "no such folder"),
+        (("{nano}", "{faces}", "--device", "cuda:77"), "is not available here"),
+        (("{nano}", "{faces}", "-o", "{faces}"), "not an empty folder"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(nano, faces, tmp_path, arguments, message):
+    places = {"none": tmp_path / "none", "nano": nano, "faces": faces}
+    done = run(*(argument.format(**places) for argument in arguments))
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "none").exists()
