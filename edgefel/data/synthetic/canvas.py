@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,8 +18,8 @@ from edgefel.data.synthetic.identity import Colour
 # turning and shifting the head bring its surroundings into view.
 EXTENT = 3.5
 TOP = -1.45
-_SHIFT = 4  # OpenCV draws at 1/16 pixel
 PIXELS_PER_SIZE = 1.25
+SHIFT = 4  # OpenCV draws at 1/16 pixel
 
 Image = NDArray[np.uint8]
 Field = NDArray[np.float32]
@@ -34,9 +35,19 @@ class Grid:
     y: NDArray[np.float64]
 
     def to_pixels(self, points: Points) -> NDArray[np.int32]:
-        """Fixed-point pixel coordinates [n, 2] as OpenCV's drawing functions take them."""
-        pixels = (points - (-EXTENT / 2, TOP)) * self.scale - 0.5
-        return np.round(pixels * (1 << _SHIFT)).astype(np.int32)
+        """Fixed-point pixel coordinates [..., 2] as OpenCV's drawing functions take them."""
+        fixed = points * (self.scale * (1 << SHIFT))
+        fixed += self._origin
+        return np.rint(fixed).astype(np.int32)
+
+    @property
+    def _origin(self) -> NDArray[np.float64]:
+        return _origin(self.scale)
+
+
+@lru_cache(maxsize=64)
+def _origin(scale: float) -> NDArray[np.float64]:
+    return np.array([EXTENT / 2 * scale - 0.5, -TOP * scale - 0.5]) * (1 << SHIFT)
 
 
 @lru_cache(maxsize=16)
@@ -47,77 +58,129 @@ def grid(side: int) -> Grid:
     return Grid(side, scale, axis - EXTENT / 2, axis + TOP)
 
 
+class Mask:
+    """A single-channel surface [N, N], uint8, for what is coarse and soft."""
+
+    def __init__(self, on: Grid) -> None:
+        self.grid = on
+        self.values: Image = np.zeros((on.side, on.side), np.uint8)
+
+    def fill(self, shapes: Sequence[Points], strength: float) -> None:
+        """Fills polygons; overlapping ones are filled even-odd, so an inner one is a hole."""
+        pixels = [self.grid.to_pixels(shape) for shape in shapes]
+        cv2.fillPoly(self.values, pixels, _level(strength), cv2.LINE_AA, SHIFT)
+
+    def lines(self, lines: Sequence[Points], strength: float, width: float = 0.0) -> None:
+        """Draws open polylines, at least one pixel wide."""
+        pixels = [self.grid.to_pixels(line) for line in lines]
+        thick = max(1, round(width * self.grid.scale))
+        cv2.polylines(self.values, pixels, False, _level(strength), thick, cv2.LINE_AA, SHIFT)
+
+    def blurred(self, sigma: float) -> Field:
+        """The values in 0..1, blurred by `sigma` face units."""
+        soft = gaussian(self.values, max(sigma * self.grid.scale, 0.4))
+        return soft.astype(np.float32) * np.float32(1 / 255)
+
+
 class Canvas:
-    """An RGB surface [N, N, 3] and ways to paint on it, all anti-aliased."""
+    """An RGB surface [N, N, 3], uint8, and ways to paint on it, all anti-aliased."""
 
-    def __init__(self, side: int, colour: Colour = (0, 0, 0)) -> None:
+    def __init__(self, side: int) -> None:
         self.grid = grid(side)
-        self.rgb: Image = np.empty((side, side, 3), np.uint8)
-        self.rgb[:] = np.round(colour)
+        self.rgb: Image = np.zeros((side, side, 3), np.uint8)
 
-    def fill(self, points: Points, colour: Colour) -> None:
-        """Fills a polygon."""
-        cv2.fillPoly(self.rgb, [self.grid.to_pixels(points)], colour, cv2.LINE_AA, _SHIFT)
+    def fill(self, shapes: Sequence[Points], colour: Colour) -> None:
+        """Fills polygons with sharp edges; overlapping ones even-odd."""
+        cv2.fillPoly(self.rgb, [self.grid.to_pixels(shape) for shape in shapes], colour, cv2.LINE_AA, SHIFT)
 
     def lines(self, lines: Sequence[Points], colour: Colour, width: float) -> None:
         """Draws open polylines, `width` in face units, at least one pixel."""
-        cv2.polylines(
-            self.rgb,
-            [self.grid.to_pixels(line) for line in lines],
-            False,
-            colour,
-            max(1, round(width * self.grid.scale)),
-            cv2.LINE_AA,
-            _SHIFT,
-        )
+        thick = max(1, round(width * self.grid.scale))
+        pixels = [self.grid.to_pixels(line) for line in lines]
+        cv2.polylines(self.rgb, pixels, False, colour, thick, cv2.LINE_AA, SHIFT)
 
-    def soft_fill(self, polygons: Sequence[Points], colour: Colour, alpha: float, blur: float) -> None:
-        """Blends polygons of `colour` in with edges blurred by `blur` (standard deviation, face units)."""
-        self._blend(polygons, colour, alpha, blur, width=None)
+    def soft_fill(self, shapes: Sequence[Points], colour: Colour, alpha: float, blur: float = 0.0) -> None:
+        """Blends polygons in, edges blurred by `blur` (standard deviation, face units)."""
+        self._soften(shapes, colour, alpha, blur, thick=0)
 
     def soft_lines(
         self, lines: Sequence[Points], colour: Colour, width: float, alpha: float, blur: float = 0.0
     ) -> None:
         """Blends polylines in; thinner than a pixel they fade instead."""
         pixels = width * self.grid.scale
-        self._blend(lines, colour, alpha * min(1.0, pixels), blur, width=max(1, round(pixels)))
+        self._soften(lines, colour, alpha * min(1.0, pixels), blur, thick=max(1, round(pixels)))
 
-    def _blend(
-        self, shapes: Sequence[Points], colour: Colour, alpha: float, blur: float, width: int | None
+    def patch(self, points: Points, margin: float) -> tuple[slice, slice] | None:
+        """Rows and columns of the surface around `points`, or None if they lie outside."""
+        return self._around(self.grid.to_pixels(points), int(margin * self.grid.scale) + 2)
+
+    def _around(self, pixels: NDArray[np.int32], margin: int) -> tuple[slice, slice] | None:
+        x, y, width, height = cv2.boundingRect(pixels)
+        x0, y0 = max((x >> SHIFT) - margin, 0), max((y >> SHIFT) - margin, 0)
+        x1 = min(((x + width) >> SHIFT) + margin + 2, self.grid.side)
+        y1 = min(((y + height) >> SHIFT) + margin + 2, self.grid.side)
+        return (slice(y0, y1), slice(x0, x1)) if x1 > x0 and y1 > y0 else None
+
+    def _soften(
+        self, shapes: Sequence[Points], colour: Colour, alpha: float, blur: float, thick: int
     ) -> None:
         pixels = [self.grid.to_pixels(shape) for shape in shapes]
         sigma = blur * self.grid.scale
-        margin = int(3 * sigma + (width or 0)) + 2
-        low = np.min([p.min(0) for p in pixels], 0) // (1 << _SHIFT) - margin
-        high = np.max([p.max(0) for p in pixels], 0) // (1 << _SHIFT) + margin + 2
-        x0, y0 = np.clip(low, 0, self.grid.side).tolist()
-        x1, y1 = np.clip(high, 0, self.grid.side).tolist()
-        if x1 <= x0 or y1 <= y0 or alpha <= 0:
+        around = self._around(
+            np.concatenate(pixels) if len(pixels) > 1 else pixels[0], int(2.5 * sigma) + thick
+        )
+        if around is None or alpha <= 0:
             return
-        mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
-        offset = np.array([x0, y0]) << _SHIFT
-        moved = [(p - offset).astype(np.int32) for p in pixels]
-        if width is None:
-            cv2.fillPoly(mask, moved, 255, cv2.LINE_AA, _SHIFT)
+        rows, columns = around
+        mask = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.uint8)
+        offset = (-columns.start, -rows.start)
+        moved = [p + np.array(offset, np.int32) * (1 << SHIFT) for p in pixels]
+        if thick == 0:
+            cv2.fillPoly(mask, moved, 255, cv2.LINE_AA, SHIFT)
         else:
-            cv2.polylines(mask, moved, False, 255, width, cv2.LINE_AA, _SHIFT)
-        if sigma > 0.3:
-            mask = blur_fast(mask, sigma)
-        blend(self.rgb[y0:y1, x0:x1], mask, colour, alpha)
+            cv2.polylines(mask, moved, False, 255, thick, cv2.LINE_AA, SHIFT)
+        if sigma > 0.45:
+            mask = gaussian(mask, sigma)
+        blend(self.rgb[rows, columns], mask, colour, alpha)
 
 
-def blur_fast(mask: Image, sigma: float) -> Image:
-    """Gaussian blur of a mask; wide ones go through a smaller picture."""
-    if sigma > 5 and min(mask.shape) > 16:
-        small = cv2.resize(mask, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
-        small = cv2.GaussianBlur(small, (0, 0), sigma / 4)
-        return np.asarray(cv2.resize(small, mask.shape[1::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
-    return np.asarray(cv2.GaussianBlur(mask, (0, 0), sigma), np.uint8)
+@lru_cache(maxsize=256)
+def _kernel(sigma: float) -> NDArray[np.float32]:
+    return np.asarray(cv2.getGaussianKernel(2 * int(2.5 * sigma + 0.5) + 1, sigma, cv2.CV_32F), np.float32)
+
+
+def gaussian(values: NDArray[Any], sigma: float) -> NDArray[Any]:
+    """Gaussian blur with a kernel that is made once; wide blurs go through a picture of half the size."""
+    # cv2.GaussianBlur computes its kernel anew in software floating point: slower than the blur itself
+    sigma = round(sigma * 16) / 16
+    if sigma < 0.25:
+        return values
+    if sigma > 3.0 and min(values.shape[:2]) > 24:
+        height, width = values.shape[:2]
+        small = cv2.resize(values, ((width + 1) // 2, (height + 1) // 2), interpolation=cv2.INTER_AREA)
+        return np.asarray(
+            cv2.resize(gaussian(small, sigma / 2), (width, height), interpolation=cv2.INTER_LINEAR)
+        )
+    kernel = _kernel(sigma)
+    return np.asarray(cv2.sepFilter2D(values, -1, kernel, kernel, borderType=cv2.BORDER_REPLICATE))
 
 
 def blend(region: Image, mask: Image, colour: Colour | Image, alpha: float = 1.0) -> None:
     """Moves `region` [h, w, 3] towards `colour` (one, or a picture) by mask/255 * alpha, in place."""
-    weight = mask.astype(np.float32)[..., None] * np.float32(alpha / 255)
-    target = np.asarray(colour, np.float32)
-    mixed = region + (target - region) * weight
-    region[:] = np.clip(mixed + np.float32(0.5), 0, 255).astype(np.uint8)
+    share = cv2.convertScaleAbs(mask, alpha=alpha * 128 / 255)
+    weight = cv2.merge((share, share, share)).astype(np.int16)
+    if isinstance(colour, tuple):
+        step = np.empty(region.shape, np.int16)
+        cv2.rectangle(step, (0, 0), (region.shape[1], region.shape[0]), colour, cv2.FILLED)
+    else:
+        step = colour.astype(np.int16)
+    # 7-bit weights: 255 * 128 is the most that 16 bits hold
+    step -= region
+    step *= weight
+    step += 64
+    step >>= 7
+    np.add(region, step, out=region, casting="unsafe")
+
+
+def _level(strength: float) -> int:
+    return round(255 * min(max(strength, 0.0), 1.0))

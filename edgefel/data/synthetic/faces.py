@@ -117,7 +117,7 @@ class SyntheticFaces:
         rng = np.random.default_rng(np.random.SeedSequence([self.options.seed, index]))
         # golden-ratio steps: every run of indices holds the classes in the wanted proportion
         position = (self._offset + (index + 1) * 0.6180339887498949) % 1.0
-        true_label = int(min(np.searchsorted(self._cumulative, position, "right"), len(self.labels) - 1))
+        true_label = min(int(np.searchsorted(self._cumulative, position, "right")), len(self.labels) - 1)
         label = true_label
         if rng.random() < self.options.label_noise:
             label = int((true_label + rng.integers(1, len(self.labels))) % len(self.labels))
@@ -139,7 +139,7 @@ def render(plan: FacePlan, options: FaceOptions, rng: np.random.Generator) -> Im
     draw_background(canvas, options, rng)
     face = build_face(identity, plan.expression, scene.rest)
     own = np.random.default_rng(np.random.SeedSequence([options.seed, plan.subject], spawn_key=(3,)))
-    depth = paint_portrait(canvas, face, scene.light, own, rng)
+    depth = paint_portrait(canvas, face, scene.light, own)
     return spoil(take_picture(canvas, depth, scene.pose, options.size), options, rng)
 
 

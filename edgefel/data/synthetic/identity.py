@@ -122,7 +122,7 @@ def draw_identity(seed: int, subject: int) -> Identity:
         hair=hair,
         brow=_colour(np.array(brow)),
         iris=_IRIS[int(rng.integers(2 if tone > 0.55 else len(_IRIS)))],
-        cloth=_colour(rng.uniform(30, 220, 3)),
+        cloth=_colour(rng.uniform(35, 200) + rng.uniform(-40, 40, 3)),
         hair_style=style,
         light_hair=light,
         beard=beard,

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from edgefel.data.synthetic.canvas import EXTENT, TOP, Canvas, Field, Image, blend, blur_fast
+from edgefel.data.synthetic.canvas import EXTENT, TOP, Canvas, Field, Image, blend, gaussian
 from edgefel.data.synthetic.curves import smooth
 from edgefel.data.synthetic.features import ellipse
 from edgefel.data.synthetic.geometry import Rest
@@ -77,31 +78,31 @@ def _light(nuisance: float, rng: np.random.Generator) -> Light:
     return Light(unit, _triple(key), _triple(fill), float(rng.uniform(0.03, 0.2)))
 
 
-def _triple(values: np.ndarray) -> tuple[float, float, float]:  # type: ignore[type-arg]
+def _triple(values: NDArray[np.float64]) -> tuple[float, float, float]:
     first, second, third = values.tolist()
     return first, second, third
 
 
 def draw_background(canvas: Canvas, options: FaceOptions, rng: np.random.Generator) -> None:
-    """Blurred colours, sometimes with shapes."""
+    """Blurred colours, sometimes with shapes; drawn small, since it is out of focus."""
     side = canvas.grid.side
-    base = rng.uniform(25, 230, 3) * 0.5 + rng.uniform(25, 230) * 0.5
+    small = Canvas(max(side // 4, 16))
+    base = rng.uniform(25, 225) + rng.uniform(-28, 28, 3)
     cells = int(rng.integers(2, 7))
-    coarse = np.clip(base + rng.normal(0, 26 * options.nuisance, (cells, cells, 3)), 0, 255).astype(np.uint8)
-    canvas.rgb[:] = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
+    coarse = np.clip(base + rng.normal(0, 18 * options.nuisance, (cells, cells, 3)), 0, 255).astype(np.uint8)
+    small.rgb[:] = cv2.resize(coarse, small.rgb.shape[1::-1], interpolation=cv2.INTER_CUBIC)
     for _ in range(int(rng.integers(0, 5) * min(options.nuisance, 1.0))):
-        colour = _triple(rng.uniform(10, 245, 3))
-        x, y = rng.uniform(-1.7, 1.7), rng.uniform(-1.4, 1.6)
+        colour = _triple(np.clip(rng.uniform(20, 235) + rng.uniform(-45, 45, 3), 0, 255))
+        x, y = rng.uniform((-1.7, -1.4), (1.7, 1.6)).tolist()
+        width, height = rng.uniform((0.1, 0.2), (0.6, 2.0)).tolist()
         if rng.random() < 0.5:
-            shape = ellipse(float(x), float(y), float(rng.uniform(0.1, 0.7)), float(rng.uniform(0.1, 0.7)))
+            shape = ellipse(x, y, width, 0.5 * height)
         else:
-            w, h = rng.uniform(0.1, 0.5), rng.uniform(0.3, 2.5)
-            shape = np.array([(x - w, y - h), (x + w, y - h), (x + w, y + h), (x - w, y + h)])
-        canvas.fill(shape, colour)
-    sigma = float(rng.uniform(0.01, 0.12)) * canvas.grid.scale
-    small = cv2.resize(canvas.rgb, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    small = cv2.GaussianBlur(small, (0, 0), max(sigma / 2, 0.4))
-    canvas.rgb[:] = cv2.resize(small, (side, side), interpolation=cv2.INTER_LINEAR)
+            corners = [(-width, -height), (width, -height), (width, height), (-width, height)]
+            shape = np.array(corners) + (x, y)
+        small.fill([shape], colour)
+    soft = gaussian(small.rgb, float(rng.uniform(0.01, 0.12)) * small.grid.scale)
+    cv2.resize(soft, (side, side), dst=canvas.rgb, interpolation=cv2.INTER_LINEAR)
 
 
 def take_picture(canvas: Canvas, depth: Field, pose: Pose, size: int) -> Image:
@@ -153,38 +154,27 @@ def spoil(picture: Image, options: FaceOptions, rng: np.random.Generator) -> Ima
     size = picture.shape[0]
     kind = rng.random()
     if kind < 0.30 * amount:
-        picture = np.asarray(
-            cv2.GaussianBlur(picture, (0, 0), float(rng.uniform(0.3, 1.3)) * size / 224), np.uint8
-        )
+        picture = np.asarray(gaussian(picture, float(rng.uniform(0.3, 1.3)) * size / 224), np.uint8)
     elif kind < 0.42 * amount:
         small = max(16, int(size * rng.uniform(0.35, 0.7)))
         coarse = cv2.resize(picture, (small, small), interpolation=cv2.INTER_AREA)
         picture = np.asarray(cv2.resize(coarse, (size, size), interpolation=cv2.INTER_LINEAR), np.uint8)
-    picture = np.asarray(cv2.LUT(picture, _tone_curve(amount, rng)), np.uint8)
     if rng.random() < 0.08 * amount:
         picture = np.asarray(
             cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB), np.uint8
         )
-    return _add_noise(picture, float(rng.uniform(0, 0.055)) * amount, rng)
+    return _develop(picture, amount, rng)
 
 
-def _tone_curve(amount: float, rng: np.random.Generator) -> Image:
-    gamma = math.exp(0.16 * amount * rng.standard_normal())
-    gain = 1 + 0.06 * amount * rng.standard_normal(3)
-    low = 14 * amount * rng.random()
-    curve = low + (255 - low) * np.linspace(0, 1, 256)[:, None] ** gamma * gain
-    return np.clip(np.round(curve), 0, 255).astype(np.uint8)[None]
-
-
-def _add_noise(picture: Image, strength: float, rng: np.random.Generator) -> Image:
-    """Triangular noise: the difference of two uniform bytes, far cheaper than normal deviates."""
-    if strength <= 0:
-        return picture
-    size = picture.size
-    raw = np.frombuffer(rng.bytes(2 * size), np.uint8).reshape(2, *picture.shape)
-    noisy = cv2.addWeighted(picture, 1.0, raw[0], strength, 0.0, dtype=cv2.CV_16S)
-    noisy = cv2.addWeighted(noisy, 1.0, raw[1].astype(np.int16), -strength, 0.0)
-    return np.clip(noisy, 0, 255).astype(np.uint8)
+def _develop(picture: Image, amount: float, rng: np.random.Generator) -> Image:
+    """Contrast, brightness and noise in two passes."""
+    contrast = 1 + 0.12 * amount * float(np.clip(rng.standard_normal(), -2, 2))
+    bright = 120 * (1 - contrast) + 7 * amount * float(np.clip(rng.standard_normal(), -2, 2))
+    noise = 0.05 * amount * float(rng.random()) ** 1.5
+    # two uniform bytes make triangular noise, far cheaper than normal deviates
+    raw = np.frombuffer(rng.bytes(2 * picture.size), np.uint8).reshape(2, *picture.shape)
+    graded = cv2.addWeighted(picture, contrast, raw[0], noise, bright - 127.5 * noise)
+    return np.asarray(cv2.addWeighted(graded, 1.0, raw[1], noise, -127.5 * noise), np.uint8)
 
 
 def _occlude(picture: Image, rng: np.random.Generator) -> None:
@@ -198,7 +188,7 @@ def _occlude(picture: Image, rng: np.random.Generator) -> None:
     outline = smooth(centre + spokes, 5, closed=True)
     mask = np.zeros((size, size), np.uint8)
     cv2.fillPoly(mask, [np.round(outline * size * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
-    mask = blur_fast(mask, float(rng.uniform(0.3, 2.5)) * size / 224)
+    mask = np.asarray(gaussian(mask, float(rng.uniform(0.3, 2.5)) * size / 224), np.uint8)
     ramp = np.linspace(0.75, 1.15, size, dtype=np.float32)[:, None, None]
     surface = np.clip(np.float32(rng.uniform(20, 235, 3)) * ramp, 0, 255) * np.ones(
         (size, size, 1), np.float32

@@ -1,0 +1,122 @@
+"""Wrinkles and folds: which lines an expression and age draw in the skin."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from edgefel.data.synthetic.canvas import SHIFT, Field, Grid, Mask
+from edgefel.data.synthetic.curves import Points, smooth
+from edgefel.data.synthetic.geometry import SIGN, Face
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A smooth line through `points`, as deep as `strength` (0 to 1), broad or sharp."""
+
+    points: Sequence[Sequence[float]] | Points
+    strength: float
+    broad: bool
+
+
+def fold_field(face: Face, grid: Grid) -> Field:
+    """Depth of the folds [n, n] in 0..1."""
+    broad, fine = Mask(grid), Mask(grid)
+    for fold in _folds(face):
+        if fold.strength < 0.04:
+            continue
+        target = broad if fold.broad else fine
+        pixels = grid.to_pixels(smooth(fold.points, 3))
+        value = round(255 * min(fold.strength, 1.0))
+        cv2.polylines(target.values, [pixels], False, value, 2 if fold.broad else 1, cv2.LINE_AA, SHIFT)
+    total = broad.blurred(0.028) * np.float32(1.5) + fine.blurred(0.014) * np.float32(1.3)
+    return np.minimum(total, np.float32(1))
+
+
+def _folds(face: Face) -> list[Fold]:
+    return [
+        fold
+        for side in (0, 1)
+        for part in (_cheek_folds, _nose_folds, _eye_folds, _brow_folds)
+        for fold in part(face, side)
+    ]
+
+
+def _cheek_folds(face: Face, side: int) -> list[Fold]:
+    """Nasolabial fold (9, 12), lines beside the mouth (14, 15, 20)."""
+    identity, au, s = face.identity, face.sides[side], SIGN[side]
+    cx, cy = face.mouth.top[0 if side == 0 else -1].tolist()
+    cx = abs(cx)
+    up, wing, nose = face.nose_up[side], identity.nose_width, face.nose_y
+    age = identity.age
+    nasolabial = [
+        (s * (wing + 0.03), nose - 0.08 - up),
+        (s * (wing + 0.16 + 0.06 * au[12]), nose + 0.10 - up),
+        (s * (cx + 0.11 + 0.04 * au[12]), cy - 0.12),
+        (s * (cx + 0.14), cy + 0.08 + 0.06 * au[15]),
+    ]
+    down = [(s * (cx + 0.02), cy + 0.01), (s * (cx + 0.06), cy + 0.10), (s * (cx + 0.05), cy + 0.20)]
+    dimple = [(s * (cx + 0.05), cy - 0.09), (s * (cx + 0.09), cy), (s * (cx + 0.055), cy + 0.09)]
+    bracket = [(s * (cx + 0.10), cy - 0.12), (s * (cx + 0.15), cy), (s * (cx + 0.11), cy + 0.14)]
+    depth = 0.05 + 0.32 * age + 0.55 * au[12] + 0.65 * au[9] + 0.2 * au[20] + 0.15 * au[15]
+    return [
+        Fold(nasolabial, depth, True),
+        Fold(down, 0.75 * au[15] + 0.15 * age - 0.4 * au[12], True),
+        Fold(dimple, 0.95 * au[14] + 0.22 * au[12], True),
+        Fold(bracket, 0.8 * au[20], True),
+    ]
+
+
+def _nose_folds(face: Face, side: int) -> list[Fold]:
+    """Wrinkles across the root of the nose (9)."""
+    au, s = face.sides[side], SIGN[side]
+    folds = []
+    for k in range(3):
+        y = 0.02 + 0.085 * k
+        line = [(s * (0.04 + 0.02 * k), y - 0.045), (s * (0.13 + 0.02 * k), y), (s * 0.20, y + 0.07)]
+        folds.append(Fold(line, (1.0 - 0.1 * k) * au[9], False))
+    return folds
+
+
+def _eye_folds(face: Face, side: int) -> list[Fold]:
+    """Crow's feet (6), pouch below the eye (6, 7), bags of age."""
+    identity, au, s = face.identity, face.sides[side], SIGN[side]
+    feet = 0.85 * au[6] + 0.28 * max(identity.age - 0.35, 0) + 0.2 * au[12]
+    folds = []
+    for k, slope in enumerate((-0.13, -0.02, 0.10)):
+        y = -0.035 + 0.05 * k
+        line = [(s * (0.79 + 0.01 * k), y), (s * 0.87, y + 0.005 + 0.5 * slope), (s * 0.97, y + 0.01 + slope)]
+        folds.append(Fold(line, feet, False))
+    lower = face.eyes[side].lower
+    pouch = lower[1:11:3] + _POUCH
+    folds.append(Fold(pouch, 0.6 * au[6] + 0.45 * au[7] + 0.3 * identity.age, False))
+    bag = lower[0:10:3] + _BAG
+    folds.append(Fold(bag, 0.5 * max(identity.age - 0.3, 0) + 0.35 * au[6] + 0.4 * au[9], True))
+    return folds
+
+
+_POUCH = np.stack([np.zeros(4), 0.07 + 0.03 * np.sin(np.linspace(0, np.pi, 4))], 1)
+_BAG = np.stack([np.zeros(4), 0.03 + 0.13 * np.linspace(0, 1, 4) ** 0.5], 1)
+
+
+def _brow_folds(face: Face, side: int) -> list[Fold]:
+    """Forehead lines (1, 2), frown (4)."""
+    identity, au, s = face.identity, face.sides[side], SIGN[side]
+    brow = face.brows[side]
+    inner_y, outer_y = float(brow[0, 1]), float(brow[10, 1])
+    frown = [(s * 0.075, inner_y + 0.08), (s * 0.06, inner_y - 0.05), (s * 0.085, inner_y - 0.20)]
+    folds = [Fold(frown, 0.95 * au[4] + 0.2 * max(identity.age - 0.4, 0), True)]
+    top, worn = identity.forehead + 0.12, 0.45 * max(identity.age - 0.3, 0)
+    for k in range(3):
+        share = (k + 0.7) / 3.4
+        inner = (1 - share) * (inner_y - 0.10) + share * top
+        outer = (1 - share) * (outer_y - 0.12) + share * top
+        middle = [(0.0, inner + 0.015), (s * 0.2, inner), (s * 0.36, 0.5 * (inner + outer) - 0.01)]
+        lateral = [(s * 0.36, 0.5 * (inner + outer) - 0.01), (s * 0.55, outer), (s * 0.74, outer + 0.06)]
+        fade = 1 - 0.15 * k
+        folds.append(Fold(middle, 0.8 * au[1] * fade + worn, False))
+        folds.append(Fold(lateral, 0.75 * au[2] * fade + 0.8 * worn, False))
+    return folds
