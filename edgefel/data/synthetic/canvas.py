@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any
 
 import cv2
@@ -14,15 +15,16 @@ from numpy.typing import NDArray
 from edgefel.data.synthetic.curves import Points
 from edgefel.data.synthetic.identity import Colour
 
-# The surface covers x from -1.75 to 1.75 and y from -1.45 to 2.05: more than the picture shows, since
-# turning and shifting the head bring its surroundings into view.
-EXTENT = 3.5
-TOP = -1.45
-PIXELS_PER_SIZE = 1.25
+# The surface covers x from -1.6 to 1.6 and y from -1.3 to 1.9: more than the picture shows, since turning
+# and shifting the head bring its surroundings into view.
+EXTENT = 3.2
+TOP = -1.3
+PIXELS_PER_SIZE = 1.14
 SHIFT = 4  # OpenCV draws at 1/16 pixel
 
 Image = NDArray[np.uint8]
 Field = NDArray[np.float32]
+Shapes = Sequence[Points] | NDArray[np.float64]  # a list of [n, 2], or [m, n, 2]
 
 
 @dataclass(frozen=True)
@@ -33,29 +35,32 @@ class Grid:
     scale: float
     x: NDArray[np.float64]
     y: NDArray[np.float64]
+    origin: NDArray[np.float64]
 
     def to_pixels(self, points: Points) -> NDArray[np.int32]:
         """Fixed-point pixel coordinates [..., 2] as OpenCV's drawing functions take them."""
         fixed = points * (self.scale * (1 << SHIFT))
-        fixed += self._origin
-        return np.rint(fixed).astype(np.int32)
+        fixed += self.origin
+        return np.rint(fixed).astype(np.int32, order="C")
 
-    @property
-    def _origin(self) -> NDArray[np.float64]:
-        return _origin(self.scale)
-
-
-@lru_cache(maxsize=64)
-def _origin(scale: float) -> NDArray[np.float64]:
-    return np.array([EXTENT / 2 * scale - 0.5, -TOP * scale - 0.5]) * (1 << SHIFT)
+    def outlines(self, shapes: Shapes) -> list[NDArray[np.int32]]:
+        """`to_pixels` of several shapes at once: a list of [n, 2], or an array [m, n, 2]."""
+        if isinstance(shapes, np.ndarray):
+            return list(self.to_pixels(shapes))
+        if len(shapes) == 1:
+            return [self.to_pixels(shapes[0])]
+        joined = self.to_pixels(np.concatenate(shapes))
+        ends = list(accumulate(map(len, shapes)))
+        return [joined[start:end] for start, end in zip([0, *ends], ends)]
 
 
 @lru_cache(maxsize=16)
 def grid(side: int) -> Grid:
     """The grid of `side` x `side` pixels that covers the surface."""
     scale = side / EXTENT
-    axis = (np.arange(side) + 0.5) / scale
-    return Grid(side, scale, axis - EXTENT / 2, axis + TOP)
+    axis = np.arange(0.5, side, dtype=np.float64) / scale
+    origin = np.array([EXTENT / 2 * scale - 0.5, -TOP * scale - 0.5]) * (1 << SHIFT)
+    return Grid(side, scale, axis - EXTENT / 2, axis + TOP, origin)
 
 
 class Mask:
@@ -65,14 +70,14 @@ class Mask:
         self.grid = on
         self.values: Image = np.zeros((on.side, on.side), np.uint8)
 
-    def fill(self, shapes: Sequence[Points], strength: float) -> None:
+    def fill(self, shapes: Shapes, strength: float) -> None:
         """Fills polygons; overlapping ones are filled even-odd, so an inner one is a hole."""
-        pixels = [self.grid.to_pixels(shape) for shape in shapes]
+        pixels = self.grid.outlines(shapes)
         cv2.fillPoly(self.values, pixels, _level(strength), cv2.LINE_AA, SHIFT)
 
-    def lines(self, lines: Sequence[Points], strength: float, width: float = 0.0) -> None:
+    def lines(self, lines: Shapes, strength: float, width: float = 0.0) -> None:
         """Draws open polylines, at least one pixel wide."""
-        pixels = [self.grid.to_pixels(line) for line in lines]
+        pixels = self.grid.outlines(lines)
         thick = max(1, round(width * self.grid.scale))
         cv2.polylines(self.values, pixels, False, _level(strength), thick, cv2.LINE_AA, SHIFT)
 
@@ -89,22 +94,22 @@ class Canvas:
         self.grid = grid(side)
         self.rgb: Image = np.zeros((side, side, 3), np.uint8)
 
-    def fill(self, shapes: Sequence[Points], colour: Colour) -> None:
+    def fill(self, shapes: Shapes, colour: Colour) -> None:
         """Fills polygons with sharp edges; overlapping ones even-odd."""
-        cv2.fillPoly(self.rgb, [self.grid.to_pixels(shape) for shape in shapes], colour, cv2.LINE_AA, SHIFT)
+        cv2.fillPoly(self.rgb, self.grid.outlines(shapes), colour, cv2.LINE_AA, SHIFT)
 
-    def lines(self, lines: Sequence[Points], colour: Colour, width: float) -> None:
+    def lines(self, lines: Shapes, colour: Colour, width: float) -> None:
         """Draws open polylines, `width` in face units, at least one pixel."""
         thick = max(1, round(width * self.grid.scale))
-        pixels = [self.grid.to_pixels(line) for line in lines]
+        pixels = self.grid.outlines(lines)
         cv2.polylines(self.rgb, pixels, False, colour, thick, cv2.LINE_AA, SHIFT)
 
-    def soft_fill(self, shapes: Sequence[Points], colour: Colour, alpha: float, blur: float = 0.0) -> None:
+    def soft_fill(self, shapes: Shapes, colour: Colour, alpha: float, blur: float = 0.0) -> None:
         """Blends polygons in, edges blurred by `blur` (standard deviation, face units)."""
         self._soften(shapes, colour, alpha, blur, thick=0)
 
     def soft_lines(
-        self, lines: Sequence[Points], colour: Colour, width: float, alpha: float, blur: float = 0.0
+        self, lines: Shapes, colour: Colour, width: float, alpha: float, blur: float = 0.0
     ) -> None:
         """Blends polylines in; thinner than a pixel they fade instead."""
         pixels = width * self.grid.scale
@@ -121,10 +126,8 @@ class Canvas:
         y1 = min(((y + height) >> SHIFT) + margin + 2, self.grid.side)
         return (slice(y0, y1), slice(x0, x1)) if x1 > x0 and y1 > y0 else None
 
-    def _soften(
-        self, shapes: Sequence[Points], colour: Colour, alpha: float, blur: float, thick: int
-    ) -> None:
-        pixels = [self.grid.to_pixels(shape) for shape in shapes]
+    def _soften(self, shapes: Shapes, colour: Colour, alpha: float, blur: float, thick: int) -> None:
+        pixels = self.grid.outlines(shapes)
         sigma = blur * self.grid.scale
         around = self._around(
             np.concatenate(pixels) if len(pixels) > 1 else pixels[0], int(2.5 * sigma) + thick
@@ -156,11 +159,9 @@ def gaussian(values: NDArray[Any], sigma: float) -> NDArray[Any]:
     if sigma < 0.25:
         return values
     if sigma > 3.0 and min(values.shape[:2]) > 24:
-        height, width = values.shape[:2]
-        small = cv2.resize(values, ((width + 1) // 2, (height + 1) // 2), interpolation=cv2.INTER_AREA)
-        return np.asarray(
-            cv2.resize(gaussian(small, sigma / 2), (width, height), interpolation=cv2.INTER_LINEAR)
-        )
+        # halving blurs by one pixel already
+        small = gaussian(cv2.pyrDown(values), float(np.sqrt(sigma**2 - 1)) / 2)
+        return np.asarray(cv2.resize(small, values.shape[1::-1], interpolation=cv2.INTER_LINEAR))
     kernel = _kernel(sigma)
     return np.asarray(cv2.sepFilter2D(values, -1, kernel, kernel, borderType=cv2.BORDER_REPLICATE))
 

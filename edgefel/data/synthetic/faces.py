@@ -138,8 +138,7 @@ def render(plan: FacePlan, options: FaceOptions, rng: np.random.Generator) -> Im
     canvas = Canvas(2 * round(options.size * PIXELS_PER_SIZE / 2))
     draw_background(canvas, options, rng)
     face = build_face(identity, plan.expression, scene.rest)
-    own = np.random.default_rng(np.random.SeedSequence([options.seed, plan.subject], spawn_key=(3,)))
-    depth = paint_portrait(canvas, face, scene.light, own)
+    depth = paint_portrait(canvas, face, scene.light)
     return spoil(take_picture(canvas, depth, scene.pose, options.size), options, rng)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from edgefel.data.synthetic.canvas import SHIFT, Canvas, Mask, blend, gaussian
 from edgefel.data.synthetic.curves import Points, smooth
-from edgefel.data.synthetic.geometry import SIGN, Eye, Face
+from edgefel.data.synthetic.geometry import SIGN, Face
 from edgefel.data.synthetic.identity import Colour
 
 _ANGLE = np.linspace(0, 2 * np.pi, 25)[:-1]
@@ -41,25 +44,32 @@ def ring(upper: Points, lower: Points) -> Points:
     return np.concatenate([upper, lower[::-1]])
 
 
-def paint_eye(canvas: Canvas, face: Face, side: int) -> None:
-    """Eyeball clipped to the lids, then lashes and lid edges."""
-    identity, eye, sign = face.identity, face.eyes[side], SIGN[side]
-    lid = scaled(identity.skin, 0.62 - 0.12 * identity.makeup)
-    canvas.soft_fill([ring(eye.fold, eye.upper)], lid, 0.30 + 0.35 * identity.makeup, 0.012)
-    _paint_eyeball(canvas, face, eye)
-    inner, outer = eye.upper[0], eye.upper[-1]
-    duct = ellipse(float(inner[0]) + sign * 0.016, float(inner[1]) + 0.004, 0.018, 0.013)
-    canvas.fill([duct], mixed(identity.skin, (190, 90, 90), 0.6))
-    canvas.soft_lines([eye.lower], mixed(scaled(identity.skin, 0.5), (120, 60, 60), 0.3), 0.013, 0.6)
-    flick = np.array([eye.upper[-4], outer, outer + (sign * (0.015 + 0.03 * identity.makeup), -0.018)])
+def paint_eyes(canvas: Canvas, face: Face) -> None:
+    """Eyeballs clipped to the lids, then lashes and lid edges; both eyes at once."""
+    identity, eyes = face.identity, face.eyes
+    skin, makeup = identity.skin, identity.makeup
+    if makeup > 0.15:
+        canvas.soft_fill([ring(eye.fold, eye.upper) for eye in eyes], scaled(skin, 0.5), 0.45 * makeup, 0.012)
+    _paint_eyeballs(canvas, face)
+    ducts = [
+        eye.upper[0] + _CIRCLE * (0.018, 0.013) + (s * 0.016, 0.004)
+        for s, eye in zip(SIGN, eyes, strict=True)
+    ]
+    canvas.fill(ducts, mixed(skin, (190, 90, 90), 0.6))
+    edge = mixed(scaled(skin, 0.5), (120, 60, 60), 0.3)
+    canvas.soft_lines([eye.lower for eye in eyes], edge, 0.013, 0.6)
     lash = scaled(identity.brow, 0.45)
-    canvas.soft_lines([eye.upper, flick], lash, 0.022 + 0.012 * identity.makeup, 0.9)
-    canvas.soft_lines([eye.fold[1:-1]], scaled(identity.skin, 0.5), 0.014, 0.6)
+    reach = 0.015 + 0.03 * makeup
+    lashes = [
+        np.concatenate([eye.upper, eye.upper[-1:] + (s * reach, -0.018)])
+        for s, eye in zip(SIGN, eyes, strict=True)
+    ]
+    canvas.soft_lines(lashes, lash, 0.022 + 0.012 * makeup, 0.9)
 
 
-def _paint_eyeball(canvas: Canvas, face: Face, eye: Eye) -> None:
-    opening = ring(eye.upper, eye.lower)
-    around = canvas.patch(opening, 0.0)
+def _paint_eyeballs(canvas: Canvas, face: Face) -> None:
+    openings = [ring(eye.upper, eye.lower) for eye in face.eyes]
+    around = canvas.patch(np.concatenate(openings), 0.0)
     if around is None:
         return
     rows, columns = around
@@ -68,22 +78,22 @@ def _paint_eyeball(canvas: Canvas, face: Face, eye: Eye) -> None:
     iris = face.identity.iris
     ball = np.zeros((rows.stop - rows.start, columns.stop - columns.start, 3), np.uint8)
     cv2.rectangle(ball, (0, 0), ball.shape[1::-1], white, cv2.FILLED)
-    x, y = eye.pupil
-    for shape, colour in (
-        (ellipse(x, y, 0.099, 0.099), scaled(iris, 0.45)),
-        (ellipse(x, y, 0.086, 0.086), iris),
-        (ellipse(x, y + 0.05, 0.05, 0.022), scaled(iris, 1.35)),
-        (ellipse(x, y, 0.043, 0.043), (14.0, 11.0, 11.0)),
+    pupils = np.array([eye.pupil for eye in face.eyes])[:, None]
+    for size, drop, colour in (
+        ((0.099, 0.099), 0.0, scaled(iris, 0.45)),
+        ((0.086, 0.086), 0.0, iris),
+        ((0.05, 0.022), 0.05, scaled(iris, 1.35)),
+        ((0.043, 0.043), 0.0, (14.0, 11.0, 11.0)),
     ):
-        cv2.fillPoly(ball, [canvas.grid.to_pixels(shape) - offset], colour, cv2.LINE_AA, SHIFT)
-    # the upper lid shades the eyeball
-    lid = ring(eye.upper - (0, 0.2), eye.upper + (0, 0.026))
-    shadow = np.zeros(ball.shape[:2], np.uint8)
-    cv2.fillPoly(shadow, [canvas.grid.to_pixels(lid) - offset], 255, cv2.LINE_AA, SHIFT)
+        discs = canvas.grid.to_pixels(pupils + (_CIRCLE * size + (0, drop))) - offset
+        cv2.fillPoly(ball, list(discs), colour, cv2.LINE_AA, SHIFT)
+    # the upper lids shade the eyeballs
+    lids = [ring(eye.upper - (0, 0.2), eye.upper + (0, 0.026)) for eye in face.eyes]
+    shadow, mask = np.zeros(ball.shape[:2], np.uint8), np.zeros(ball.shape[:2], np.uint8)
+    cv2.fillPoly(shadow, [p - offset for p in canvas.grid.outlines(lids)], 255, cv2.LINE_AA, SHIFT)
     shadow = np.asarray(gaussian(shadow, 0.015 * canvas.grid.scale), np.uint8)
     blend(ball, shadow, scaled(white, 0.22), 0.55)
-    mask = np.zeros(ball.shape[:2], np.uint8)
-    cv2.fillPoly(mask, [canvas.grid.to_pixels(opening) - offset], 255, cv2.LINE_AA, SHIFT)
+    cv2.fillPoly(mask, [p - offset for p in canvas.grid.outlines(openings)], 255, cv2.LINE_AA, SHIFT)
     blend(canvas.rgb[rows, columns], mask, ball)
 
 
@@ -95,18 +105,27 @@ def paint_catchlights(canvas: Canvas, face: Face, light_x: float, light_y: float
             canvas.fill([ellipse(*at, 0.019, 0.019)], (250, 250, 250))
 
 
-def paint_brow(canvas: Canvas, face: Face, side: int, rng: np.random.Generator) -> None:
-    """A tapered stroke with single hairs."""
-    identity, line = face.identity, face.brows[side]
-    half = 0.5 * identity.brow_thick * _BROW_PROFILE * (1 + 0.12 * face.sides[side][4])
-    offset = np.stack([np.zeros_like(half), half], 1)
-    canvas.soft_fill([ring(line - offset, line + offset)], identity.brow, 0.8, 0.013)
-    at = rng.integers(0, len(line) - 2, 14)
-    lean = 0.25 + 0.7 * at / len(line)
-    start = line[at]
-    start[:, 1] += half[at] * rng.uniform(-0.4, 0.9, 14)
-    tip = start + np.stack([SIGN[side] * 0.07 * lean, -0.05 * (1.1 - lean) - 0.01], 1)
-    canvas.soft_lines(list(np.stack([start, tip], 1)), scaled(identity.brow, 0.7), 0.011, 0.6)
+def paint_brows(canvas: Canvas, face: Face) -> None:
+    """Tapered strokes with single hairs."""
+    identity = face.identity
+    at, height = _brow_hairs(identity.stream)
+    lean = 0.25 + 0.7 * at / 17
+    bodies, hairs = [], []
+    for side, line in enumerate(face.brows):
+        half = 0.5 * identity.brow_thick * _BROW_PROFILE * (1 + 0.12 * face.sides[side][4])
+        offset = half[:, None] * (0, 1)
+        bodies.append(ring(line - offset, line + offset))
+        start = line[at] + (half[at] * height)[:, None] * (0, 1)
+        tip = start + np.stack([SIGN[side] * 0.07 * lean, -0.05 * (1.1 - lean) - 0.01], 1)
+        hairs.append(np.stack([start, tip], 1))
+    canvas.soft_fill(bodies, identity.brow, 0.8, 0.013)
+    canvas.lines(np.concatenate(hairs), scaled(identity.brow, 0.82), 0.0)
+
+
+@lru_cache(maxsize=1024)
+def _brow_hairs(stream: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    rng = np.random.default_rng(stream)
+    return rng.integers(0, 15, 12), rng.uniform(-0.4, 0.9, 12)
 
 
 def paint_nostrils(canvas: Canvas, face: Face) -> None:
@@ -137,8 +156,10 @@ def ink_lines(ink: Mask, face: Face) -> None:
     up = 0.5 * sum(face.nose_up)
     base = [(-0.6 * wing, y + 0.10 - up), (0.0, y + 0.115 - 0.6 * up), (0.6 * wing, y + 0.10 - up)]
     ink.lines(wings, 0.62)
+    ink.lines([eye.fold[1:-1] for eye in face.eyes], 0.75 if identity.eye_fold > 0.02 else 0.3)
     ink.lines([smooth(base, 4)], 0.5)
     ink.lines([mouth.bottom[5:16] + (0, 0.02)], 0.42)
+    ink.fill([_CIRCLE * (0.03, 0.022) + corner for corner in (mouth.top[0], mouth.top[-1])], 0.6)
     ink.lines([face.outline[18:58]], 0.5)
     x = identity.face_width + 0.025
     ink.lines([ellipse(s * x, 0.10, 0.07, 0.2)[4:20] for s in SIGN], 0.6)
@@ -156,8 +177,6 @@ def paint_mouth(canvas: Canvas, face: Face) -> None:
         _paint_inside(canvas, face)
         edge, strength = scaled(lips, 0.45), 0.5
     canvas.soft_lines([mouth.inner_top], edge, 0.024, strength, 0.006)
-    corners = [ellipse(float(p[0]), float(p[1]), 0.024, 0.017) for p in (mouth.top[0], mouth.top[-1])]
-    canvas.soft_fill(corners, scaled(lips, 0.42), 0.6, 0.012)
 
 
 def _paint_inside(canvas: Canvas, face: Face) -> None:

@@ -25,13 +25,16 @@ class Fold:
 def fold_field(face: Face, grid: Grid) -> Field:
     """Depth of the folds [n, n] in 0..1."""
     broad, fine = Mask(grid), Mask(grid)
-    for fold in _folds(face):
-        if fold.strength < 0.04:
-            continue
-        target = broad if fold.broad else fine
-        pixels = grid.to_pixels(smooth(fold.points, 3))
-        value = round(255 * min(fold.strength, 1.0))
-        cv2.polylines(target.values, [pixels], False, value, 2 if fold.broad else 1, cv2.LINE_AA, SHIFT)
+    folds = [fold for fold in _folds(face) if fold.strength > 0.04]
+    for length in {len(fold.points) for fold in folds}:
+        alike = [fold for fold in folds if len(fold.points) == length]
+        # all controls as columns of one matrix: [length, folds * 2] becomes [points, folds, 2]
+        controls = np.array([fold.points for fold in alike]).transpose(1, 0, 2).reshape(length, -1)
+        curves = grid.to_pixels(smooth(controls, 3).reshape(-1, len(alike), 2).transpose(1, 0, 2))
+        for fold, curve in zip(alike, curves, strict=True):
+            value = round(255 * min(fold.strength, 1.0))
+            target, width = (broad, 2) if fold.broad else (fine, 1)
+            cv2.polylines(target.values, [curve], False, value, width, cv2.LINE_AA, SHIFT)
     total = broad.blurred(0.028) * np.float32(1.5) + fine.blurred(0.014) * np.float32(1.3)
     return np.minimum(total, np.float32(1))
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import lru_cache
+
 import numpy as np
 
 from edgefel.data.synthetic.canvas import Canvas, Mask
 from edgefel.data.synthetic.curves import Points, smooth
 from edgefel.data.synthetic.features import ellipse, mixed, ring, scaled
 from edgefel.data.synthetic.geometry import SIGN, Face
+from edgefel.data.synthetic.identity import Identity
 
 _MIRROR = np.array((-1.0, 1.0))
 _PARTED = ("parted", "long", "bob")
 _LIP_T = np.linspace(-1, 1, 21)
 
 
-def back_outline(face: Face) -> list[Points]:
+def _back_outline(identity: Identity) -> list[Points]:
     """Outlines of what is behind the head: long hair, curls, a scarf."""
-    width, style = face.identity.face_width, face.identity.hair_style
+    width, style = identity.face_width, identity.hair_style
     if style == "curly":
         cloud = ellipse(0, -0.35, 1.22 * width, 1.02)
         bulges = 1 + 0.05 * np.sin(np.arange(24) * 2.4)
@@ -53,29 +57,23 @@ def back_outline(face: Face) -> list[Points]:
     return [ring(outline, outline * _MIRROR)]
 
 
-def paint_back_hair(canvas: Canvas, face: Face, rng: np.random.Generator) -> None:
-    """Paints `back_outline`."""
-    identity = face.identity
-    outlines = back_outline(face)
-    if not outlines:
-        return
-    style = identity.hair_style
-    canvas.fill(outlines, scaled(identity.cloth if style == "scarf" else identity.hair, 0.7))
-    if style in ("long", "bob"):
-        end = 2.0 if style == "long" else 1.1
-        x = rng.uniform(1.0, 1.26, 16) * identity.face_width * np.repeat(SIGN, 8)
-        bend = rng.uniform(0.95, 1.05, 16)
-        strands = [
-            smooth([(0.85 * a, -0.9), (a, 0.0), (1.01 * a, 0.9), (b * a, end)], 3)
-            for a, b in zip(x, bend, strict=True)
-        ]
-        canvas.lines(strands[::2], scaled(identity.hair, 0.95), 0.02)
-        canvas.lines(strands[1::2], scaled(identity.hair, 0.55), 0.02)
+def _back_strands(identity: Identity, rng: np.random.Generator) -> Points:
+    """Strands [16, n, 2] of long hair."""
+    end = 2.0 if identity.hair_style == "long" else 1.1
+    x = rng.uniform(1.0, 1.26, 16) * identity.face_width * np.repeat(SIGN, 8)
+    bend = rng.uniform(0.95, 1.05, 16)
+    controls = [(0.85 * x, -0.9), (x, 0.0), (1.01 * x, 0.9), (bend * x, end)]
+    return _bundle(np.array([np.stack([a, np.full(16, y)], 1) for a, y in controls]))
 
 
-def _hairline(face: Face) -> Points | None:
+def _bundle(controls: Points) -> Points:
+    """Curves [count, n, 2] through controls [k, count, 2]."""
+    length, count = controls.shape[:2]
+    return smooth(controls.reshape(length, -1), 4).reshape(-1, count, 2).transpose(1, 0, 2)
+
+
+def _hairline(identity: Identity) -> Points | None:
     """The edge of the hair over the forehead, from the left temple to the right."""
-    identity = face.identity
     w, y, part = identity.face_width, identity.forehead, identity.part
     style = identity.hair_style
     if style in ("bald", "scarf", "cap"):
@@ -130,25 +128,25 @@ def _hairline(face: Face) -> Points | None:
     return smooth(line, 4)
 
 
-def _roof(face: Face, bottom: float) -> Points:
+def _roof(identity: Identity, bottom: float) -> Points:
     """The outer edge of the hair, from the right temple over the top to the left."""
-    side = face.identity.face_width * (1.20 if face.identity.hair_style in ("long", "bob", "curly") else 1.11)
+    side = identity.face_width * (1.20 if identity.hair_style in ("long", "bob", "curly") else 1.11)
     right = smooth([(side, bottom), (1.05 * side, -0.5), (side, -1.3), (0.5, -1.9), (0.0, -2.0)], 4)
     return ring(right, right * _MIRROR)
 
 
-def hair_outline(face: Face) -> list[Points]:
+def _front_outline(identity: Identity) -> list[Points]:
     """Outlines of the hair in front, a cap or a scarf: what covers the head from above."""
-    line = _hairline(face)
+    line = _hairline(identity)
     if line is not None:
-        return [np.concatenate([line, _roof(face, float(line[0, 1]))])]
-    w = face.identity.face_width
-    if face.identity.hair_style == "cap":
+        return [np.concatenate([line, _roof(identity, float(line[0, 1]))])]
+    w = identity.face_width
+    if identity.hair_style == "cap":
         edge = smooth([(-1.14 * w, -0.42), (-0.6, -0.68), (0, -0.74), (0.6, -0.68), (1.14 * w, -0.42)], 5)
         top = smooth([(1.18 * w, -1.0), (0.7, -1.9), (-0.7, -1.9), (-1.18 * w, -1.0)], 4)
         return [np.concatenate([edge, top])]
-    if face.identity.hair_style == "scarf":
-        chin = face.identity.chin + face.mouth.jaw
+    if identity.hair_style == "scarf":
+        chin = identity.chin + 0.03
         right = np.array(
             [
                 (0.0, -0.78),
@@ -167,51 +165,12 @@ def hair_outline(face: Face) -> list[Points]:
     return []
 
 
-def ink_hair(ink: Mask, face: Face) -> None:
-    """The shadow of hair or head wear on the skin."""
-    outlines = hair_outline(face)
-    if outlines:
-        ink.fill([outlines[0] + (0, 0.045), *outlines[1:]], 0.55)
-
-
-def paint_front_hair(canvas: Canvas, face: Face, rng: np.random.Generator) -> None:
-    """Hair over the forehead and temples, or what is worn instead."""
-    identity = face.identity
-    outlines = hair_outline(face)
-    if not outlines:
-        return
-    if identity.hair_style == "scarf":
-        canvas.fill(outlines, identity.cloth)
-        folds = [
-            smooth([(s * x, -1.3), (s * (x + 0.25), -0.3), (s * (x + 0.2), 0.9), (s * 0.4, 1.9)], 4)
-            for s in SIGN
-            for x in (0.75, 0.9)
-        ]
-        canvas.soft_lines(folds, scaled(identity.cloth, 0.7), 0.05, 0.5, 0.02)
-    elif identity.hair_style == "cap":
-        temples = [ellipse(s * 1.03 * identity.face_width, -0.15, 0.08, 0.35) for s in SIGN]
-        canvas.fill(temples, identity.hair)
-        canvas.fill(outlines, identity.cloth)
-        edge = outlines[0][:21]
-        canvas.fill([ring(edge, edge - (0, 0.17))], scaled(identity.cloth, 0.75))
-    else:
-        _paint_hair(canvas, face, outlines[0], rng)
-
-
-def _paint_hair(canvas: Canvas, face: Face, outline: Points, rng: np.random.Generator) -> None:
-    """The mass of the hair, then lighter and darker strands that stand out over its edge."""
-    identity = face.identity
-    canvas.fill([outline], identity.hair)
-    edge = outline[:49]
-    light, dark = scaled(identity.hair, 1.3), scaled(identity.hair, 0.66)
+def _front_strands(identity: Identity, edge: Points, rng: np.random.Generator) -> Points:
+    """Strands [count, n, 2] that comb the hair in front and stand out over its edge."""
     if identity.hair_style == "curly":
-        at = edge[rng.integers(0, 49, 60)] * rng.uniform(0.92, 1.25, (60, 1))
-        arcs = np.stack([np.cos(np.arange(5)), np.sin(np.arange(5))], 1) * 0.055
-        curls = [a + arcs[:, ::flip] for a, flip in zip(at, rng.choice((-1, 1), 60), strict=True)]
-        canvas.fill([ellipse(x, y, 0.07, 0.065) for x, y in edge[4:-4:3].tolist()], identity.hair)
-        canvas.lines(curls[::2], light, 0.022)
-        canvas.lines(curls[1::2], dark, 0.022)
-        return
+        at = edge[rng.integers(0, 49, 70)] * rng.uniform(0.93, 1.3, (70, 1)) + rng.normal(0, 0.02, (70, 2))
+        turn = rng.uniform(0, 2 * np.pi, 70)[:, None] + np.arange(5) * 0.8
+        return at[:, None] + np.stack([np.cos(turn), np.sin(turn)], 2) * 0.06
     count = 64
     ends = edge[rng.integers(0, 49, count)] + rng.normal(0, 0.018, (count, 2)) + (0, 0.012)
     root_x = identity.part if identity.hair_style in _PARTED else 0.0
@@ -220,12 +179,91 @@ def _paint_hair(canvas: Canvas, face: Face, outline: Points, rng: np.random.Gene
     middle = 0.5 * (roots + ends) + np.stack([0.22 * across, np.full(count, -0.1)], 1)
     # half of the strands end inside the hair, so that its whole surface is combed
     ends[::2] += (middle[::2] - ends[::2]) * rng.uniform(0.1, 0.8, (count // 2, 1))
-    strands = smooth(np.stack([roots, middle, ends]).reshape(3, -1), 5).reshape(-1, count, 2)
-    canvas.lines([strands[:, k] for k in range(0, count, 2)], light, 0.012)
-    canvas.lines([strands[:, k] for k in range(1, count, 2)], dark, 0.012)
+    return _bundle(np.stack([roots, middle, ends]))
 
 
-def paint_beard(canvas: Canvas, face: Face, rng: np.random.Generator) -> None:
+@dataclass(frozen=True)
+class Hair:
+    """A subject's hair or head wear: outlines and strands behind the head and in front of it. `front` may
+    have a second outline, which is an opening."""
+
+    back: list[Points]
+    back_strands: Points
+    front: list[Points]
+    front_strands: Points
+    tufts: list[Points]
+
+
+@lru_cache(maxsize=1024)
+def hair_of(identity: Identity) -> Hair:
+    """The hair of a subject: it does not change with the expression, so it is laid once."""
+    rng = np.random.default_rng(identity.stream)
+    style = identity.hair_style
+    none = np.zeros((0, 2, 2))
+    back, front = _back_outline(identity), _front_outline(identity)
+    grown = style not in ("scarf", "cap", "bald")
+    tufts: list[Points] = []
+    if style == "curly":
+        tufts = [ellipse(x, y, 0.07, 0.065) for x, y in front[0][4:45:3].tolist()]
+    elif style == "cap":
+        tufts = [ellipse(s * 1.03 * identity.face_width, -0.15, 0.08, 0.35) for s in SIGN]
+    return Hair(
+        back=back,
+        back_strands=_back_strands(identity, rng) if style in ("long", "bob") else none,
+        front=front,
+        front_strands=_front_strands(identity, front[0][:49], rng) if grown else none,
+        tufts=tufts,
+    )
+
+
+def paint_back_hair(canvas: Canvas, identity: Identity) -> None:
+    """What is behind the head."""
+    hair = hair_of(identity)
+    if not hair.back:
+        return
+    canvas.fill(hair.back, scaled(identity.cloth if identity.hair_style == "scarf" else identity.hair, 0.7))
+    if len(hair.back_strands):
+        canvas.lines(hair.back_strands[::2], scaled(identity.hair, 0.95), 0.02)
+        canvas.lines(hair.back_strands[1::2], scaled(identity.hair, 0.55), 0.02)
+
+
+def ink_hair(ink: Mask, identity: Identity) -> None:
+    """The shadow of hair or head wear on the skin."""
+    front = hair_of(identity).front
+    if front:
+        ink.fill([front[0] + np.array((0, 0.045)), *front[1:]], 0.55)
+
+
+def paint_front_hair(canvas: Canvas, identity: Identity) -> None:
+    """Hair over the forehead and temples, or what is worn instead."""
+    hair, style = hair_of(identity), identity.hair_style
+    if not hair.front:
+        return
+    if style == "scarf":
+        canvas.fill(hair.front, identity.cloth)
+        canvas.soft_lines(_SCARF_FOLDS, scaled(identity.cloth, 0.7), 0.05, 0.5, 0.02)
+    elif style == "cap":
+        canvas.fill(hair.tufts, identity.hair)
+        canvas.fill(hair.front, identity.cloth)
+        edge = hair.front[0][:21]
+        canvas.fill([ring(edge, edge - (0, 0.17))], scaled(identity.cloth, 0.75))
+    else:
+        canvas.fill(hair.front, identity.hair)
+        for tuft in hair.tufts:
+            canvas.fill([tuft], identity.hair)
+        width = 0.022 if style == "curly" else 0.012
+        canvas.lines(hair.front_strands[::2], scaled(identity.hair, 1.3), width)
+        canvas.lines(hair.front_strands[1::2], scaled(identity.hair, 0.66), width)
+
+
+_SCARF_FOLDS = [
+    smooth([(s * x, -1.3), (s * (x + 0.25), -0.3), (s * (x + 0.2), 0.9), (s * 0.4, 1.9)], 4)
+    for s in SIGN
+    for x in (0.75, 0.9)
+]
+
+
+def paint_beard(canvas: Canvas, face: Face) -> None:
     """Stubble, moustache, goatee or full beard; they move with the mouth and the jaw."""
     identity, mouth = face.identity, face.mouth
     kind = identity.beard
@@ -253,7 +291,7 @@ def paint_beard(canvas: Canvas, face: Face, rng: np.random.Generator) -> None:
         ]
         canvas.soft_fill([tache, smooth([*patch, (-0.34, chin)], 3, closed=True)], hair, 0.8, 0.025)
     if kind != "stubble":
-        _bristles(canvas, face, rng, tache)
+        _bristles(canvas, face, tache)
 
 
 def _beard_region(face: Face, half: float, low: float, chin: float) -> Points:
@@ -284,14 +322,15 @@ def _beard_region(face: Face, half: float, low: float, chin: float) -> Points:
     return np.concatenate([top, bottom])
 
 
-def _bristles(canvas: Canvas, face: Face, rng: np.random.Generator, tache: Points) -> None:
+def _bristles(canvas: Canvas, face: Face, tache: Points) -> None:
     identity, chin = face.identity, face.identity.chin + face.mouth.jaw
     low = float(face.mouth.bottom[10, 1])
+    rng = np.random.default_rng(identity.stream)
     start = tache[rng.integers(0, len(tache), 18)]
-    lines = list(np.stack([start, start + np.stack([0.03 * np.sign(start[:, 0]), np.full(18, 0.05)], 1)], 1))
+    lines = np.stack([start, start + np.stack([0.03 * np.sign(start[:, 0]), np.full(18, 0.05)], 1)], 1)
     if identity.beard in ("full", "goatee"):
         reach = 0.75 * identity.jaw_width if identity.beard == "full" else 0.3
-        start = np.stack([rng.uniform(-reach, reach, 40), rng.uniform(low + 0.10, chin, 40)], 1)
-        lines += list(np.stack([start, start * (1.04, 1) + (0, 0.08)], 1))
+        start = np.stack([rng.uniform(-reach, reach, 40), low + 0.1 + (chin - low - 0.1) * rng.random(40)], 1)
+        lines = np.concatenate([lines, np.stack([start, start * (1.04, 1) + (0, 0.08)], 1)])
     canvas.soft_lines(lines[::2], scaled(identity.hair, 1.5), 0.012, 0.5)
     canvas.soft_lines(lines[1::2], scaled(identity.hair, 0.55), 0.012, 0.5)

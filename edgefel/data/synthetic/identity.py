@@ -48,8 +48,10 @@ BEARDS = ("none", "stubble", "moustache", "goatee", "full")
 
 @dataclass(frozen=True)
 class Identity:
-    """Features of a subject. Lengths are in face units: the distance between the pupils is 1."""
+    """Features of a subject. Lengths are in face units: the distance between the pupils is 1. `stream` seeds
+    what is too fine to list, such as single hairs."""
 
+    stream: int
     skin: Colour
     tone: float
     lips: Colour
@@ -116,6 +118,7 @@ def draw_identity(seed: int, subject: int) -> Identity:
 
     male = 1.0 if masculine else 0.0
     return Identity(
+        stream=int(rng.integers(2**63)),
         skin=skin,
         tone=tone,
         lips=_colour(lips),

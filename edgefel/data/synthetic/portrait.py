@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 
@@ -11,24 +13,26 @@ from edgefel.data.synthetic.features import (
     ellipse,
     ink_lines,
     mixed,
-    paint_brow,
+    paint_brows,
     paint_catchlights,
-    paint_eye,
+    paint_eyes,
     paint_mouth,
     paint_nostrils,
     scaled,
 )
 from edgefel.data.synthetic.geometry import SIGN, Face
 from edgefel.data.synthetic.hair import (
-    back_outline,
-    hair_outline,
+    hair_of,
     ink_hair,
     paint_back_hair,
     paint_beard,
     paint_front_hair,
 )
+from edgefel.data.synthetic.identity import Identity
 from edgefel.data.synthetic.relief import Light, Relief, build_relief, shade
 
+# Light and soft shadow are smooth: they are worked out at this share of the canvas' resolution.
+COARSE = 0.44
 # Multipliers travel as bytes: 255 stands for this factor.
 _RANGE = 1.6
 # What of red, green and blue a full stroke of ink takes: shadow on skin is warm.
@@ -37,24 +41,22 @@ _TURN = np.linspace(0, 2 * np.pi, 29)
 _SQUARENESS = {"round": 2.0, "square": 4.0, "rimless": 2.8}
 
 
-def paint_portrait(canvas: Canvas, face: Face, light: Light, rng: np.random.Generator) -> Field:
+def paint_portrait(canvas: Canvas, face: Face, light: Light) -> Field:
     """Paints and lights the face on `canvas`, whose content is the background.
 
-    `rng` belongs to the subject: it places hairs and freckles. Returns the depth field [n, n] at half the
-    canvas' resolution.
+    Returns the depth field [n, n], coarser than the canvas.
     """
-    coarse = grid(canvas.grid.side // 2)
+    coarse = grid(round(canvas.grid.side * COARSE))
     relief = build_relief(face, coarse)
-    paint_back_hair(canvas, face, rng)
+    paint_back_hair(canvas, face.identity)
     _paint_body(canvas, face)
-    _paint_skin(canvas, face, rng)
-    paint_beard(canvas, face, rng)
+    _paint_skin(canvas, face)
+    paint_beard(canvas, face)
     paint_nostrils(canvas, face)
     paint_mouth(canvas, face)
-    for side in (0, 1):
-        paint_eye(canvas, face, side)
-        paint_brow(canvas, face, side, rng)
-    paint_front_hair(canvas, face, rng)
+    paint_eyes(canvas, face)
+    paint_brows(canvas, face)
+    paint_front_hair(canvas, face.identity)
     _light(canvas, face, relief, coarse, light)
     paint_catchlights(canvas, face, light.direction[0], light.direction[1])
     _paint_glasses(canvas, face, light)
@@ -80,27 +82,37 @@ def _paint_body(canvas: Canvas, face: Face) -> None:
     canvas.fill(_ears(face), scaled(identity.skin, 0.9))
 
 
-def _paint_skin(canvas: Canvas, face: Face, rng: np.random.Generator) -> None:
+def _paint_skin(canvas: Canvas, face: Face) -> None:
     skin = face.identity.skin
     canvas.fill([face.outline], skin)
-    count = int(70 * face.identity.freckles)
-    if count > 10:
-        at = rng.normal(0, 1, (count, 2)) * (0.45, 0.16) + (0, 0.36)
-        size = rng.uniform(0.005, 0.013, count)
-        spots = [ellipse(x, y, r, r)[::4] for (x, y), r in zip(at.tolist(), size.tolist(), strict=True)]
-        canvas.fill(spots, mixed(skin, (150, 84, 50), 0.35))
-    for _ in range(int(rng.integers(0, 3))):
-        at_x, at_y = float(rng.uniform(-0.8, 0.8)), float(rng.uniform(-0.6, 1.3))
-        canvas.soft_fill([ellipse(at_x, at_y, 0.016, 0.016)], scaled(skin, 0.42), 0.7)
+    freckles, moles = _spots(face.identity)
+    if len(freckles):
+        canvas.fill(freckles, mixed(skin, (150, 84, 50), 0.35))
+    if len(moles):
+        canvas.fill(moles, scaled(skin, 0.5))
+
+
+@lru_cache(maxsize=1024)
+def _spots(identity: Identity) -> tuple[Points, Points]:
+    """Freckles [m, 8, 2] and moles [k, 8, 2] of a subject."""
+    rng = np.random.default_rng(identity.stream)
+    count = max(int(70 * identity.freckles) - 10, 0)
+    disc = ellipse(0, 0, 1, 1)[::3]
+    at = rng.normal(0, 1, (count, 1, 2)) * (0.45, 0.16) + (0, 0.36)
+    freckles = at + disc * rng.uniform(0.005, 0.013, (count, 1, 1))
+    count = int(rng.integers(0, 3))
+    moles = rng.uniform((-0.8, -0.6), (0.8, 1.3), (count, 1, 2)) + disc * 0.015
+    return freckles, moles
 
 
 def _light(canvas: Canvas, face: Face, relief: Relief, coarse: Grid, light: Light) -> None:
     """Multiplies the painting by the light that falls on it; around the head the light is even."""
     multipliers, shine = shade(relief, coarse, light)
     ink, silhouette = Mask(coarse), Mask(coarse)
-    ink_hair(ink, face)
+    hair = hair_of(face.identity)
+    ink_hair(ink, face.identity)
     ink_lines(ink, face)
-    for shape in (*back_outline(face), *hair_outline(face)[:1], face.outline, _neck(face), *_ears(face)):
+    for shape in (*hair.back, *hair.front[:1], face.outline, _neck(face), *_ears(face)):
         silhouette.fill([shape], 1.0)
     inside = silhouette.blurred(0.02)
     drawn = ink.blurred(0.022) * inside
@@ -139,7 +151,5 @@ def _paint_glasses(canvas: Canvas, face: Face, light: Light) -> None:
     canvas.soft_lines(shadow, scaled(identity.skin, 0.4), width, 0.25, 0.015)
     canvas.lines([*rims, bridge, *arms], identity.glasses_colour, width)
     side = 1 if light.direction[0] > 0 else -1
-    for sign in SIGN:
-        x = sign * 0.51 + 0.12 * side
-        glint = np.array([(x - 0.02, -0.14), (x + 0.06, -0.14), (x - 0.04, 0.14), (x - 0.12, 0.14)])
-        canvas.soft_fill([glint], (255, 255, 255), 0.13)
+    glint = np.array([(-0.02, -0.14), (0.06, -0.14), (-0.04, 0.14), (-0.12, 0.14)])
+    canvas.soft_fill([glint + (sign * 0.51 + 0.12 * side, 0) for sign in SIGN], (255, 255, 255), 0.13)
