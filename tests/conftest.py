@@ -5,5 +5,49 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pytest
+
 # tests run with --import-mode=importlib, which adds nothing to sys.path; helpers live beside this file
 sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(scope="session")
+def faces_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """140 synthetic faces as a data set on disk."""
+    from edgefel.data.synthetic import FaceOptions
+    from edgefel.data.synthetic.write import write_faces
+
+    folder = tmp_path_factory.mktemp("data") / "faces"
+    write_faces(folder, FaceOptions(count=140, size=128, subjects=20))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def nano_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A nano model with random weights and sensible batch norm statistics."""
+    import torch
+
+    from edgefel.data.labels import EXPRESSIONS_7
+    from edgefel.models import build_model
+    from edgefel.models.checkpoint import save_checkpoint
+    from edgefel.runtime.preprocessing import default_preprocessing
+
+    torch.manual_seed(0)
+    model = build_model("arbex-nano")
+    with torch.no_grad():
+        for _ in range(5):
+            model(torch.randn(16, 3, 112, 112))
+    folder = tmp_path_factory.mktemp("nano") / "checkpoint"
+    save_checkpoint(folder, model.eval(), EXPRESSIONS_7, default_preprocessing(112).to_dict())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def nano_bundle(nano_checkpoint: Path, faces_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`nano_checkpoint` exported as FP32 and INT8."""
+    from edgefel.export.bundle import ExportOptions, export_bundle
+
+    folder = tmp_path_factory.mktemp("nano") / "bundle"
+    options = ExportOptions(precisions=("fp32", "int8"), per_class=4, parity_images=8)
+    export_bundle(nano_checkpoint, folder, options, data=faces_folder)
+    return folder

@@ -1,0 +1,185 @@
+"""How fast and how right the files of a bundle are, next to the PyTorch model they came from."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgefel.bench.timer import interleave
+from edgefel.data.folder import ImageDataset, UnreadableImageError
+from edgefel.errors import EdgefelError
+from edgefel.runtime.manifest import BundleFile, read_manifest
+from edgefel.runtime.preprocessing import Image, Preprocessing
+from edgefel.runtime.session import Session
+
+BATCH = 16
+REFERENCE = "PyTorch"
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """One line of the comparison; None is what cannot be measured here.
+
+    megabytes: 10^6 bytes. ms_p50: median milliseconds per image at batch 1. accuracy: of the corrected
+    probabilities. agreement: share of images with the reference's label. deviation: largest absolute
+    difference of a probability from the reference's.
+    """
+
+    file: str
+    precision: str
+    megabytes: float
+    ms_p50: float | None = None
+    accuracy: float | None = None
+    agreement: float | None = None
+    deviation: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class BundleResult:
+    """All lines, the reference first, and what they were measured on."""
+
+    files: tuple[FileResult, ...]
+    images: int
+    skipped: tuple[str, ...]
+    threads: int
+    timed_runs: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return dataclasses.asdict(self)
+
+
+def compare_bundle(
+    checkpoint: str | os.PathLike[str],
+    bundle: str | os.PathLike[str],
+    dataset: ImageDataset,
+    *,
+    threads: int | None = None,
+    min_runs: int = 50,
+    max_seconds: float = 10.0,
+    advance: Callable[[int, int], None] = lambda done, total: None,
+) -> BundleResult:
+    """Labels every image of `dataset` with the checkpoint and with each ONNX file of the bundle, then times
+    all of them in turn (A B A B) at batch 1.
+
+    threads: CPU threads for each of them; all cores by default. advance: told (images done, images).
+    Engines are listed with their size only: running them needs a GPU.
+    Raises EdgefelError for a data set without a readable image, or whose labels are not the bundle's.
+    """
+    import torch
+
+    from edgefel.models.checkpoint import load_checkpoint
+
+    threads = threads or os.cpu_count() or 1
+    loaded = load_checkpoint(os.fspath(checkpoint))
+    manifest = read_manifest(bundle)
+    if dataset.labels != manifest.labels:
+        raise EdgefelError(
+            f"{dataset.root}: its classes {list(dataset.labels)} are not the bundle's {list(manifest.labels)}"
+        )
+    sessions = {
+        file.precision: Session.open(bundle, file.precision, threads=threads)
+        for file in manifest.files
+        if file.kind == "onnx"
+    }
+    reference_preprocessing = Preprocessing.from_dict(loaded.preprocessing)
+    probabilities: dict[str, list[npt.NDArray[np.float64]]] = {name: [] for name in (REFERENCE, *sessions)}
+    targets: list[int] = []
+    skipped: list[str] = []
+
+    def run_reference(crops: list[Image]) -> npt.NDArray[np.float32]:
+        with torch.inference_mode():
+            batch = torch.from_numpy(reference_preprocessing.batch(crops))
+            return loaded.model(batch).probabilities.numpy()
+
+    with _torch_threads(threads):
+        for labels, crops, done in _batches(dataset, skipped):
+            probabilities[REFERENCE].append(run_reference(crops).astype(np.float64))
+            for name, session in sessions.items():
+                probabilities[name].append(session(crops).probabilities.astype(np.float64))
+            targets += labels
+            advance(done, len(dataset))
+        if not targets:
+            raise EdgefelError(f"{dataset.root}: no image can be read, so nothing was compared")
+        crop = crops[:1]
+        callables: dict[str, Callable[[], Any]] = {REFERENCE: lambda: run_reference(crop)}
+        callables |= {name: _bound(session, crop) for name, session in sessions.items()}
+        timings = interleave(callables, min_runs=min_runs, max_seconds=max_seconds)
+    merged = {name: np.concatenate(parts) for name, parts in probabilities.items()}
+    weights = Path(loaded.path) / "model.safetensors"
+    reference = FileResult(
+        REFERENCE,
+        "fp32",
+        weights.stat().st_size / 1e6,
+        timings[REFERENCE].p50,
+        *_scores(merged[REFERENCE], merged[REFERENCE], targets),
+    )
+    rows = [reference]
+    for file in manifest.files:
+        if file.kind == "onnx":
+            scores = _scores(merged[file.precision], merged[REFERENCE], targets)
+            p50 = timings[file.precision].p50
+            rows.append(FileResult(file.name, file.precision, file.bytes / 1e6, p50, *scores))
+        else:
+            rows.append(_engine_row(file))
+    for session in sessions.values():
+        session.close()
+    return BundleResult(tuple(rows), len(targets), tuple(skipped), threads, timings[REFERENCE].runs)
+
+
+def _engine_row(file: BundleFile) -> FileResult:
+    return FileResult(file.name, file.precision, file.bytes / 1e6, note="built; running it needs a GPU")
+
+
+def _bound(session: Session, crops: list[Image]) -> Callable[[], Any]:
+    return lambda: session(crops)
+
+
+def _batches(dataset: ImageDataset, skipped: list[str]) -> Iterator[tuple[list[int], list[Image], int]]:
+    """Labels and crops in batches, and how many images are done; unreadable ones go to `skipped`."""
+    labels: list[int] = []
+    crops: list[Image] = []
+    for index, sample in enumerate(dataset.samples):
+        try:
+            crops.append(dataset.load(index))
+            labels.append(sample.label)
+        except UnreadableImageError:
+            skipped.append(str(sample.path))
+        if crops and (len(crops) == BATCH or index == len(dataset) - 1):
+            yield labels, crops, index + 1
+            labels, crops = [], []
+    if crops:
+        yield labels, crops, len(dataset)
+
+
+def _scores(
+    probabilities: npt.NDArray[np.float64], reference: npt.NDArray[np.float64], targets: list[int]
+) -> tuple[float, float, float]:
+    """Accuracy, agreement, deviation."""
+    chosen = probabilities.argmax(axis=1)
+    return (
+        float(np.mean(chosen == np.asarray(targets))),
+        float(np.mean(chosen == reference.argmax(axis=1))),
+        float(np.abs(probabilities - reference).max()),
+    )
+
+
+@contextlib.contextmanager
+def _torch_threads(threads: int) -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,237 @@
+"""`edgefel demo`: every other command once, in order."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import shlex
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgefel.cli import params
+from edgefel.cli.main import COMMANDS
+from edgefel.cli.optional import require
+from edgefel.errors import EdgefelError
+from edgefel.files import read_json, write_json
+
+MODEL = "arbex-nano"
+STATE_FILE = "state.json"
+RESULTS_FILE = "results.json"
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """What the demo makes; the same options and folder mean the same demo."""
+
+    faces: int
+    subjects: int
+    epochs: int
+    per_class: int
+    engine: bool
+    photo: str
+    seed: int
+
+
+@click.command("demo")
+@params.output("Folder for everything the demo makes.", required=False, default=Path("demo"))
+@click.option("--quick", is_flag=True, help="A few faces and one epoch: shows the way, learns little.")
+@click.option("--photo", type=click.Path(path_type=Path), help="Picture to label; else a bundled portrait.")
+@click.option("--no-engine", is_flag=True, help="Leave out the TensorRT engines.")
+@params.seed
+@params.json_output
+def command(output: Path, quick: bool, photo: Path | None, no_engine: bool, seed: int, as_json: bool) -> None:
+    """The whole way once, on the CPU, in a few minutes.
+
+    Renders synthetic faces, trains the small ARBEx model, evaluates it on people it has not seen, exports it
+    to ONNX in FP32, FP16 and INT8, builds a TensorRT engine of each, compares every file with PyTorch, and
+    labels the face in a photograph. Each stage is an edgefel command, shown as it runs. A demo that was
+    interrupted goes on where it stopped; a finished one only shows its results.
+
+    \b
+    Examples:
+      edgefel demo
+      edgefel demo --photo me.jpg -o my-demo
+      edgefel demo --quick --no-engine --json
+    """
+    for module in ("torch", "lightning_fabric", "kornia", "matplotlib"):
+        require(module, "train", "edgefel demo")
+    for module in ("onnx", "onnxscript", "onnxsim"):
+        require(module, "export", "edgefel demo")
+    picture = _photo(photo)
+    size = {"faces": 420, "subjects": 42, "epochs": 1, "per_class": 32} if quick else FULL
+    options = DemoOptions(engine=not no_engine, photo=str(picture), seed=seed, **size)
+    # with --json stdout holds one document, so what the stages print goes to stderr
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        results = Demo(output, options).run()
+    if as_json:
+        click.echo(json.dumps(results, indent=2))
+    else:
+        _print_results(results, output)
+
+
+FULL = {"faces": 4200, "subjects": 140, "epochs": 8, "per_class": 200}
+
+
+class Demo:
+    """The stages, and which of them are done."""
+
+    def __init__(self, folder: Path, options: DemoOptions) -> None:
+        self.folder = folder
+        self.options = options
+
+    def stages(self) -> dict[str, list[str]]:
+        """Stage -> the command line that makes it, without the program's name."""
+        folder, options = self.folder, self.options
+        faces, run, bundle = str(folder / "faces"), str(folder / "run"), str(folder / "bundle")
+        seed = ["--seed", str(options.seed)]
+        synth = ["--count", str(options.faces), "--subjects", str(options.subjects), "--size", "160"]
+        workers = ["--workers", str(os.cpu_count() or 1)]
+        train = ["--resume", run]
+        if not (folder / "run" / "last.json").exists():
+            train = ["--model", MODEL, "--data", faces, "-o", run, *seed, *TRAIN]
+            train += ["--epochs", str(options.epochs), "--per-class", str(options.per_class)]
+        precisions = ["--fp32", "--fp16", "--int8", *(["--engine"] if options.engine else [])]
+        return {
+            "faces": ["data", "synth", "-o", faces, *synth, *seed, *workers],
+            "training": ["train", *train],
+            "evaluation": ["evaluate", run, faces, "--split", "test", "-o", str(folder / "evaluation")],
+            "export": ["export", run, "-o", bundle, *precisions, "--data", faces, *seed],
+            "photograph": ["predict", bundle, options.photo, "--save", str(folder / "photograph")],
+        }
+
+    def run(self) -> dict[str, Any]:
+        """Runs what is not done yet; returns the results, which are also in results.json."""
+        state = self._state()
+        stages = self.stages()
+        for number, (name, arguments) in enumerate(stages.items(), start=1):
+            if name in ATOMIC and (self.folder / ATOMIC[name]).exists() and name not in state["seconds"]:
+                # the demo was killed between the stage's last step and its note of it
+                self._finish(state, name, time.monotonic())
+            if name not in state["seconds"]:
+                shown = shlex.join(["edgefel", *arguments])
+                click.secho(f"\n[{number}/{len(stages) + 1}] {name}: ", bold=True, err=True, nl=False)
+                click.echo(f"$ {shown}", err=True)
+                start = time.monotonic()
+                _run_command(arguments)
+                self._finish(state, name, start)
+        if "measurement" not in state["seconds"]:
+            click.secho(f"\n[{len(stages) + 1}/{len(stages) + 1}] measurement", bold=True, err=True)
+            start = time.monotonic()
+            write_json(self.folder / RESULTS_FILE, self._measure())
+            self._finish(state, "measurement", start)
+        results: dict[str, Any] = read_json(self.folder / RESULTS_FILE)
+        return results | {"seconds": state["seconds"], "options": asdict(self.options)}
+
+    def _state(self) -> dict[str, Any]:
+        file = self.folder / STATE_FILE
+        if not file.exists():
+            if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+                raise EdgefelError(f"{self.folder}: in use and no demo; choose another folder with -o")
+            self.folder.mkdir(parents=True, exist_ok=True)
+            state: dict[str, Any] = {"options": asdict(self.options), "seconds": {}}
+            write_json(file, state)
+            return state
+        state = read_json(file)
+        if state.get("options") != asdict(self.options):
+            raise EdgefelError(
+                f"{self.folder}: holds a demo with other options; choose another folder with -o, or remove it"
+            )
+        return state
+
+    def _finish(self, state: dict[str, Any], name: str, start: float) -> None:
+        state["seconds"][name] = round(time.monotonic() - start, 1)
+        write_json(self.folder / STATE_FILE, state)
+
+    def _measure(self) -> dict[str, Any]:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        from edgefel.bench.bundle import compare_bundle
+        from edgefel.data.folder import open_dataset
+
+        dataset = open_dataset(self.folder / "faces", split="test")
+        with Progress(console=Console(stderr=True)) as progress:
+            task = progress.add_task("every file on the test split", total=len(dataset))
+            compared = compare_bundle(
+                self.folder / "run",
+                self.folder / "bundle",
+                dataset,
+                advance=lambda done, total: progress.update(task, completed=done),
+            )
+        return {
+            "model": MODEL,
+            "classes": len(dataset.labels),
+            "chance": 1 / len(dataset.labels),
+            "evaluation": read_json(self.folder / "evaluation" / "evaluation.json"),
+            "comparison": compared.to_dict(),
+        }
+
+
+# stages whose folder is there only when it is complete
+ATOMIC = {"faces": "faces", "export": "bundle"}
+# what the training needs to differ in from the papers' recipe to get somewhere within minutes
+TRAIN = ["--batch-size", "32", "--lr", "1e-3"]
+
+
+def _run_command(arguments: list[str]) -> None:
+    """Runs another edgefel command in this process."""
+    name, *rest = arguments
+    command = importlib.import_module(COMMANDS[name][0]).command
+    code = command.main(rest, prog_name=f"edgefel {name}", standalone_mode=False)
+    if isinstance(code, int) and code:
+        raise click.exceptions.Exit(code)
+
+
+def _photo(photo: Path | None) -> Path:
+    if photo is None:
+        from matplotlib import cbook
+
+        return Path(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
+    if not photo.is_file():
+        raise EdgefelError(f"{photo}: no such picture; give an image file with --photo")
+    return photo.resolve()
+
+
+def _print_results(results: dict[str, Any], folder: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    compared = results["comparison"]
+    table = Table(
+        title=f"{results['model']} on {compared['images']} faces of unseen people "
+        f"(batch 1, {compared['threads']} threads; chance {results['chance']:.1%})"
+    )
+    table.add_column("file", no_wrap=True)
+    table.add_column("precision", no_wrap=True)
+    for column in ("MB", "ms/image p50", "accuracy", "agrees", "largest deviation"):
+        table.add_column(column, justify="right")
+    for row in compared["files"]:
+        if row["note"]:
+            table.add_row(row["file"], row["precision"], f"{row['megabytes']:.2f}", row["note"])
+            continue
+        table.add_row(
+            row["file"],
+            row["precision"],
+            f"{row['megabytes']:.2f}",
+            f"{row['ms_p50']:.2f}",
+            f"{row['accuracy']:.1%}",
+            f"{row['agreement']:.1%}",
+            f"{row['deviation']:.1e}",
+        )
+    console = Console()
+    console.print(table)
+    console.print(f"{sum(results['seconds'].values()):.0f} s in all. Look at:")
+    for what, file in (
+        ("faces", "faces/contact_sheet.png"),
+        ("confusion matrix", "evaluation/confusion_matrix.png"),
+        ("photograph", "photograph/"),
+        ("numbers", RESULTS_FILE),
+    ):
+        console.print(f"  {what:<17}{folder / file}")

@@ -1,0 +1,72 @@
+"""The README says what is: its table is that of the committed results, its files exist, its commands run."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+from click.testing import CliRunner
+
+from edgefel.cli.main import main
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+from readme_results import RESULTS, with_table  # noqa: E402
+
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_table_is_that_of_the_committed_results():
+    assert with_table(README, json.loads(RESULTS.read_text())) == README
+
+
+def test_linked_files_exist():
+    documents = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    for document in documents:
+        for link in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
+            if not link.startswith("http"):
+                assert (document.parent / link).exists(), f"{document.name}: {link}"
+
+
+def commands() -> list[list[str]]:
+    """Every `edgefel` line of the README's code blocks."""
+    blocks = re.findall(r"```\n(.*?)```", README, flags=re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    return [shlex.split(line)[1:] for line in lines if line.startswith("edgefel ")]
+
+
+SMALLER = {"--count": "210", "--epochs": "1", "--size": "128"}
+
+
+@pytest.mark.slow
+def test_the_commands_run_as_written(tmp_path, monkeypatch):
+    """In order, in one folder; only made smaller by the options named in SMALLER."""
+    from matplotlib import cbook
+
+    monkeypatch.chdir(tmp_path)
+    portrait = cv2.imread(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
+    cv2.imwrite("photo.jpg", portrait)
+    ran = []
+    for arguments in commands():
+        for option, value in SMALLER.items():
+            if option in arguments:
+                arguments[arguments.index(option) + 1] = value
+        if arguments[0] == "train":
+            arguments += ["--per-class", "16", "--batch-size", "16"]
+        result = CliRunner().invoke(main, arguments)
+        assert result.exit_code == 0, (arguments, result.output)
+        ran.append(arguments[0])
+    assert ran == ["models", "data", "train", "evaluate", "export", "predict"]
+    assert list(Path("labelled").iterdir())
+
+
+def test_the_two_commands_of_the_readme_are_targets():
+    makefile = (ROOT / "Makefile").read_text()
+    for target in ("demo", "test"):
+        assert f"make {target}" in README
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE)
