@@ -92,14 +92,16 @@ def synth(
 
     options = FaceOptions(classes=int(classes), **settings)
     columns = (TextColumn("faces"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=as_json) as bar:
-        task = bar.add_task("faces", total=options.count, rate="")
+    bar = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=as_json)
+    task = bar.add_task("faces", total=options.count, rate="")
 
-        def advance(done: int) -> None:
-            bar.advance(task, done)
-            speed = bar.tasks[0].speed
-            bar.update(task, rate=f"{speed:.0f}/s" if speed else "")
+    def advance(done: int) -> None:
+        bar.start()  # once the folder has been accepted: an error message should stand alone
+        bar.advance(task, done)
+        speed = bar.tasks[0].speed
+        bar.update(task, rate=f"{speed:.0f}/s" if speed else "")
 
+    try:
         summary = write_faces(
             output,
             options,
@@ -107,6 +109,9 @@ def synth(
             workers=workers or os.cpu_count() or 1,
             progress=advance,
         )
+    finally:
+        if bar.live.is_started:
+            bar.stop()
     _report(output, summary, as_json)
 
 

@@ -16,7 +16,7 @@ _GUTTER, _GAP, _PAPER, _INK = 104, 4, 250, (40, 40, 40)
 
 
 def contact_sheet(rows: Sequence[tuple[str, Sequence[Image]]], columns: int, side: int = 112) -> Image:
-    """One row per (label, RGB pictures of any size): an RGB picture with the label at the left of each row."""
+    """One row per (label, RGB pictures of any size): an RGB picture, labels at the left."""
     pitch = side + _GAP
     sheet = np.full((len(rows) * pitch + _GAP, _GUTTER + columns * pitch + _GAP, 3), _PAPER, np.uint8)
     for row, (label, pictures) in enumerate(rows):

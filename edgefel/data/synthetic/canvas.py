@@ -51,7 +51,7 @@ class Grid:
             return [self.to_pixels(shapes[0])]
         joined = self.to_pixels(np.concatenate(shapes))
         ends = list(accumulate(map(len, shapes)))
-        return [joined[start:end] for start, end in zip([0, *ends], ends)]
+        return [joined[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
 
 @lru_cache(maxsize=16)

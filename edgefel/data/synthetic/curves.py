@@ -41,6 +41,6 @@ def smooth(
     return np.asarray(_matrix(len(controls), per_segment, closed) @ controls)
 
 
-def mirrored(points: Points) -> Points:
-    """`points` [n, 2] and then their mirror images in reverse: a closed symmetric outline [2n, 2]."""
-    return np.concatenate([points, points[::-1] * (-1, 1)])
+def shifted(points: Points, x: float, y: float) -> Points:
+    """`points` [..., 2], moved."""
+    return np.asarray(points + np.array((x, y)))

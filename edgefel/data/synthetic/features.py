@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefel.data.synthetic.canvas import SHIFT, Canvas, Mask, blend, gaussian
-from edgefel.data.synthetic.curves import Points, smooth
+from edgefel.data.synthetic.curves import Points, shifted, smooth
 from edgefel.data.synthetic.geometry import SIGN, Face
 from edgefel.data.synthetic.identity import Colour
 
@@ -61,7 +61,7 @@ def paint_eyes(canvas: Canvas, face: Face) -> None:
     lash = scaled(identity.brow, 0.45)
     reach = 0.015 + 0.03 * makeup
     lashes = [
-        np.concatenate([eye.upper, eye.upper[-1:] + (s * reach, -0.018)])
+        np.concatenate([eye.upper, shifted(eye.upper[-1:], s * reach, -0.018)])
         for s, eye in zip(SIGN, eyes, strict=True)
     ]
     canvas.soft_lines(lashes, lash, 0.022 + 0.012 * makeup, 0.9)
@@ -88,7 +88,7 @@ def _paint_eyeballs(canvas: Canvas, face: Face) -> None:
         discs = canvas.grid.to_pixels(pupils + (_CIRCLE * size + (0, drop))) - offset
         cv2.fillPoly(ball, list(discs), colour, cv2.LINE_AA, SHIFT)
     # the upper lids shade the eyeballs
-    lids = [ring(eye.upper - (0, 0.2), eye.upper + (0, 0.026)) for eye in face.eyes]
+    lids = [ring(shifted(eye.upper, 0, -0.2), shifted(eye.upper, 0, 0.026)) for eye in face.eyes]
     shadow, mask = np.zeros(ball.shape[:2], np.uint8), np.zeros(ball.shape[:2], np.uint8)
     cv2.fillPoly(shadow, [p - offset for p in canvas.grid.outlines(lids)], 255, cv2.LINE_AA, SHIFT)
     shadow = np.asarray(gaussian(shadow, 0.015 * canvas.grid.scale), np.uint8)
@@ -158,7 +158,7 @@ def ink_lines(ink: Mask, face: Face) -> None:
     ink.lines(wings, 0.62)
     ink.lines([eye.fold[1:-1] for eye in face.eyes], 0.75 if identity.eye_fold > 0.02 else 0.3)
     ink.lines([smooth(base, 4)], 0.5)
-    ink.lines([mouth.bottom[5:16] + (0, 0.02)], 0.42)
+    ink.lines([shifted(mouth.bottom[5:16], 0, 0.02)], 0.42)
     ink.fill([_CIRCLE * (0.03, 0.022) + corner for corner in (mouth.top[0], mouth.top[-1])], 0.6)
     ink.lines([face.outline[18:58]], 0.5)
     x = identity.face_width + 0.025
@@ -192,7 +192,7 @@ def _paint_inside(canvas: Canvas, face: Face) -> None:
     canvas.soft_fill([ring(top[2:-2], teeth[2:-2])], _ENAMEL, 0.96)
     half = float(mouth.top[-1, 0]) - 0.08
     near = [int(np.argmin(np.abs(top[:, 0] - x))) for x in _TOOTH_GAPS if abs(x) < half]
-    gaps = [np.array([top[k] + (0, 0.006), teeth[k] - (0, 0.004)]) for k in near]
+    gaps = [np.array([top[k], teeth[k]]) for k in near]
     if gaps:
         canvas.soft_lines(gaps, (150, 130, 116), 0.009, 0.5)
     lower_show = 0.055 * face.both(16) + 0.03 * face.both(20) + 0.02 * face.both(25)

@@ -64,7 +64,7 @@ class Face:
 
 @dataclass(frozen=True)
 class Rest:
-    """What varies between pictures of a subject and is no expression: gaze (x, y) and how open the lids are."""
+    """What varies between pictures of a subject and is no expression: gaze (x, y), how open the lids are."""
 
     gaze: tuple[float, float] = (0.0, 0.0)
     lids: float = 1.0

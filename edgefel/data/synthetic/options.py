@@ -11,6 +11,17 @@ from edgefel.data.labels import expression_labels
 from edgefel.errors import EdgefelError
 
 BIAS_ATTRIBUTES = ("glasses", "skin", "hair")
+# option, least, most
+_WHOLE = (("count", 1, 10**8), ("size", 32, 1024), ("subjects", 4, 10**6), ("seed", 0, 2**63 - 1))
+_REAL = (
+    ("label_noise", 0.0, 1.0),
+    ("group_bias", 0.0, 1.0),
+    ("blend", 0.0, 1.0),
+    ("dropout", 0.0, 1.0),
+    ("long_tail", 1.0, 1e6),
+    ("pose", 0.0, 1.5),
+    ("nuisance", 0.0, 1.5),
+)
 
 
 @dataclass(frozen=True)
@@ -46,42 +57,29 @@ class FaceOptions:
 
     def __post_init__(self) -> None:
         expression_labels(self.classes)
-        for name, low, high in (
-            ("count", 1, 10**8),
-            ("size", 32, 1024),
-            ("subjects", 4, 10**6),
-            ("seed", 0, 2**63),
-        ):
+        for name, low, high in _WHOLE:
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
                 raise EdgefelError(
                     f"synthetic faces: {name}={value!r}; give a whole number from {low} to {high}"
                 )
-        for name in ("label_noise", "group_bias", "blend", "dropout"):
-            self._check(name, getattr(self, name), 0.0, 1.0)
-        self._check("long_tail", self.long_tail, 1.0, 1e6)
-        self._check("pose", self.pose, 0.0, 1.5)
-        self._check("nuisance", self.nuisance, 0.0, 1.5)
+        for name, least, most in _REAL:
+            _check(name, getattr(self, name), least, most)
         if self.bias_attribute not in BIAS_ATTRIBUTES:
+            known = ", ".join(BIAS_ATTRIBUTES)
             raise EdgefelError(
-                f"synthetic faces: bias_attribute={self.bias_attribute!r}; choose one of {', '.join(BIAS_ATTRIBUTES)}"
+                f"synthetic faces: bias_attribute={self.bias_attribute!r}; choose one of {known}"
             )
-        if not isinstance(self.intensity, tuple) or len(self.intensity) != 2:
+        if len(self.intensity) != 2:
             raise EdgefelError(
                 f"synthetic faces: intensity={self.intensity!r}; give two numbers, low and high"
             )
-        low, high = self.intensity
-        self._check("intensity", low, 0.05, 1.0)
-        self._check("intensity", high, 0.05, 1.0)
-        if low > high:
+        for strength in self.intensity:
+            _check("intensity", strength, 0.05, 1.0)
+        if self.intensity[0] > self.intensity[1]:
             raise EdgefelError(
                 f"synthetic faces: intensity={self.intensity}; the first must not exceed the second"
             )
-
-    @staticmethod
-    def _check(name: str, value: float, low: float, high: float) -> None:
-        if not isinstance(value, (int, float)) or not math.isfinite(value) or not low <= value <= high:
-            raise EdgefelError(f"synthetic faces: {name}={value!r}; give a number from {low:g} to {high:g}")
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -91,3 +89,8 @@ class FaceOptions:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return dataclasses.asdict(self)
+
+
+def _check(name: str, value: Any, low: float, high: float) -> None:
+    if not isinstance(value, (int, float)) or not math.isfinite(value) or not low <= value <= high:
+        raise EdgefelError(f"synthetic faces: {name}={value!r}; give a number from {low:g} to {high:g}")

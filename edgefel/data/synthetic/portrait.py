@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from edgefel.data.synthetic.canvas import Canvas, Field, Grid, Mask, grid
-from edgefel.data.synthetic.curves import Points, smooth
+from edgefel.data.synthetic.curves import Points, shifted, smooth
 from edgefel.data.synthetic.features import (
     ellipse,
     ink_lines,
@@ -147,9 +147,9 @@ def _paint_glasses(canvas: Canvas, face: Face, light: Light) -> None:
     bridge = smooth([(-inner, 0.0), (0, -0.05), (inner, 0.0)], 4)
     arms = [np.array([(sign * (0.51 + rx), -0.03), (sign * 1.10, -0.08)]) for sign in SIGN]
     width = 0.022 if kind == "rimless" else 0.05
-    shadow = [np.add(rim, (0.0, 0.05)) for rim in rims]
+    shadow = [shifted(rim, 0, 0.05) for rim in rims]
     canvas.soft_lines(shadow, scaled(identity.skin, 0.4), width, 0.25, 0.015)
     canvas.lines([*rims, bridge, *arms], identity.glasses_colour, width)
     side = 1 if light.direction[0] > 0 else -1
     glint = np.array([(-0.02, -0.14), (0.06, -0.14), (-0.04, 0.14), (-0.12, 0.14)])
-    canvas.soft_fill([glint + (sign * 0.51 + 0.12 * side, 0) for sign in SIGN], (255, 255, 255), 0.13)
+    canvas.soft_fill([shifted(glint, sign * 0.51 + 0.12 * side, 0) for sign in SIGN], (255, 255, 255), 0.13)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefel.data.synthetic.canvas import EXTENT, TOP, Canvas, Field, Image, blend, gaussian
-from edgefel.data.synthetic.curves import smooth
+from edgefel.data.synthetic.curves import shifted, smooth
 from edgefel.data.synthetic.features import ellipse
 from edgefel.data.synthetic.geometry import Rest
 from edgefel.data.synthetic.options import FaceOptions
@@ -99,7 +99,7 @@ def draw_background(canvas: Canvas, options: FaceOptions, rng: np.random.Generat
             shape = ellipse(x, y, width, 0.5 * height)
         else:
             corners = [(-width, -height), (width, -height), (width, height), (-width, height)]
-            shape = np.array(corners) + (x, y)
+            shape = shifted(np.array(corners), x, y)
         small.fill([shape], colour)
     soft = gaussian(small.rgb, float(rng.uniform(0.01, 0.12)) * small.grid.scale)
     cv2.resize(soft, (side, side), dst=canvas.rgb, interpolation=cv2.INTER_LINEAR)
@@ -171,7 +171,8 @@ def _develop(picture: Image, amount: float, rng: np.random.Generator) -> Image:
     contrast = 1 + 0.12 * amount * float(np.clip(rng.standard_normal(), -2, 2))
     bright = 120 * (1 - contrast) + 7 * amount * float(np.clip(rng.standard_normal(), -2, 2))
     noise = 0.05 * amount * float(rng.random()) ** 1.5
-    # two uniform bytes make triangular noise, far cheaper than normal deviates; the second is the first, moved
+    # two uniform bytes make triangular noise, far cheaper than normal deviates; the second is the first,
+    # moved
     raw = np.frombuffer(rng.bytes(picture.size + 997), np.uint8)
     first, second = raw[997:].reshape(picture.shape), raw[:-997].reshape(picture.shape)
     graded = cv2.addWeighted(picture, contrast, first, noise, bright - 127.5 * noise)
