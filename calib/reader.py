@@ -37,6 +37,16 @@ class CalibrationReader:
         """Images, readable or not."""
         return len(self.indices)
 
+    def require(self, classes: int) -> int:
+        """Readable images of the last pass; raises EdgefelError if they are fewer than `classes`."""
+        used = len(self.indices) - len(self.skipped)
+        if used < classes:
+            raise EdgefelError(
+                f"calibration: {used} readable images for {classes} classes; {len(self.skipped)} cannot be "
+                f"read, e.g. {self.skipped[0]}; give more images"
+            )
+        return used
+
     def __iter__(self) -> Iterator[npt.NDArray[np.float32]]:
         self.skipped.clear()
         pending: list[npt.NDArray[np.uint8]] = []

@@ -114,12 +114,12 @@ class _Export:
         self.files: list[BundleFile] = []
 
     def run(self) -> ExportReport:
+        crops = self._load_crops()
+        reference = self._reference(crops)
         self.progress.start("trace and simplify")
         graph = export_onnx(
             self.checkpoint.model, input_size=self.preprocessing.output_size, opset=self.options.opset
         )
-        crops = self._load_crops()
-        reference = self._reference(crops)
         for precision, (model, builder) in self._graphs(graph).items():
             path = self.folder / f"{FILE_STEMS[precision]}.onnx"
             save_onnx(model, path)
@@ -180,7 +180,10 @@ class _Export:
         tensors = list(dict.fromkeys(name for p in placements.values() for name in p.activations))
         self.progress.start("calibrate INT8", len(reader))
         histograms = collect_activations(graph, tensors, reader, self.progress.advance)
-        used = self._check_skipped(reader, len(self.checkpoint.labels))
+        used = reader.require(len(self.checkpoint.labels))
+        if reader.skipped:
+            named = ", ".join(path.name for path in reader.skipped[:3])
+            self.warnings.append(f"{len(reader.skipped)} unreadable calibration pictures skipped: {named}")
         scales = activation_scales(histograms, self.options.method)
         calibration = {
             **self.images.sources["calibration"],
@@ -192,18 +195,6 @@ class _Export:
             name: (quantize(graph, placement, scales), _quantizer_entry(placement, calibration))
             for name, placement in placements.items()
         }
-
-    def _check_skipped(self, reader: CalibrationReader, classes: int) -> int:
-        used = len(reader) - len(reader.skipped)
-        if used < classes:
-            raise EdgefelError(
-                f"calibration: {used} readable images for {classes} classes, {len(reader.skipped)} cannot be "
-                f"read, e.g. {reader.skipped[0]}; give more images"
-            )
-        if reader.skipped:
-            named = ", ".join(path.name for path in reader.skipped[:3])
-            self.warnings.append(f"{len(reader.skipped)} unreadable calibration pictures skipped: {named}")
-        return used
 
     def _load_crops(self) -> list[Image]:
         """The comparison's pictures, already resized: each is read or drawn once for all files."""
@@ -227,7 +218,14 @@ class _Export:
     def _reference(self, crops: list[Image]) -> Outputs:
         """PyTorch on its own preprocessing: a resample moved out of the graph is part of the comparison."""
         self.progress.start("PyTorch reference", len(crops))
-        return reference_outputs(self.checkpoint.model, _batches(crops, self.own), self.progress)
+        reference = reference_outputs(self.checkpoint.model, _batches(crops, self.own), self.progress)
+        broken = [name for name, values in reference.items() if not np.isfinite(values).all()]
+        if broken:
+            raise EdgefelError(
+                f"{self.checkpoint.path}: {', '.join(broken)} of this model are not finite; its training has "
+                "diverged, export an earlier checkpoint"
+            )
+        return reference
 
     def _compare(self, path: Path, precision: str, crops: list[Image], reference: Outputs) -> Parity:
         self.progress.start(f"compare {precision} with PyTorch", len(crops))

@@ -1,0 +1,89 @@
+"""Which nodes get Q/DQ and which do not."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import onnx
+import pytest
+from exported import tiny_graph
+
+from edgefel.calib.graph import GraphIndex
+from edgefel.calib.placement import ONNXRUNTIME, TENSORRT, place
+from edgefel.errors import EdgefelError
+
+POLICIES = pytest.mark.parametrize("policy", [ONNXRUNTIME, TENSORRT], ids=lambda policy: policy.name)
+
+
+@POLICIES
+def test_every_weighted_layer_of_the_encoder_is_quantized(policy):
+    placement = place(tiny_graph(), policy)
+    index = GraphIndex(tiny_graph().graph)
+    expected = {
+        node.name
+        for node in tiny_graph().graph.node
+        if node.op_type in ("Conv", "Gemm", "MatMul")
+        and node.input[1] in index.initializers
+        and node.name.startswith("encoder.")
+        and not node.name.startswith("encoder.gate")
+    }
+    assert set(placement.nodes) == expected
+    assert "encoder.image_stream.stem.0/Conv" in expected
+    assert "encoder.levels.0.attention.kv/MatMul" in expected
+    assert "encoder.blocks.0.mlp.fc2/MatMul" in expected
+    assert len(placement.weights) == len(expected)
+
+
+@POLICIES
+def test_attention_products_gate_and_head_stay_float(policy):
+    placement = place(tiny_graph(), policy)
+    reasons = placement.kept_float
+    assert reasons["encoder.levels.0.attention/MatMul"] == "both operands are activations"  # q k^T
+    assert reasons["encoder.levels.0.attention/MatMul_2"] == "both operands are activations"  # attention v
+    assert reasons["encoder.blocks.0.attention/MatMul"] == "both operands are activations"
+    assert "encoder.gate" in reasons["encoder.gate.fc1/Gemm"]
+    assert "head" in reasons["head.classifier.0/Gemm"]
+    assert "head" in reasons["head.reduce/Gemm"]
+    weighted = {n.name for n in tiny_graph().graph.node if n.op_type in ("Conv", "Gemm", "MatMul")}
+    assert set(reasons) | set(placement.nodes) == weighted
+    assert not set(reasons) & set(placement.nodes)
+
+
+def test_only_the_onnxruntime_policy_quantizes_behind_a_conv():
+    convolutions = [n for n in tiny_graph().graph.node if n.op_type == "Conv"]
+    assert set(place(tiny_graph(), ONNXRUNTIME).outputs) == {n.output[0] for n in convolutions}
+    assert place(tiny_graph(), TENSORRT).outputs == ()
+
+
+@POLICIES
+def test_no_activation_is_listed_twice(policy):
+    placement = place(tiny_graph(), policy)
+    assert not set(placement.inputs) & set(placement.outputs)
+    assert len(set(placement.activations)) == len(placement.activations)
+
+
+def test_channel_axes():
+    placement = place(tiny_graph(), TENSORRT)
+    index = GraphIndex(tiny_graph().graph)
+    nodes = index.nodes
+    for name, weight in zip(placement.nodes, placement.weights, strict=True):
+        shape = tuple(index.initializers[weight.tensor].dims)
+        # Conv weights are [O, I, kH, kW], MatMul constants [I, O]
+        assert weight.axis == (0 if nodes[name].op_type == "Conv" else 1), (name, shape)
+
+
+def test_float_scopes_are_configurable_and_must_leave_something():
+    narrow = dataclasses.replace(TENSORRT, name="streams only", float_scopes=("encoder.levels", "head"))
+    placement = place(tiny_graph(), narrow)
+    assert "encoder.gate.fc1/Gemm" in placement.nodes
+    assert not any(name.startswith("encoder.levels.") for name in placement.nodes)
+    with pytest.raises(EdgefelError, match="no Conv, Gemm or MatMul"):
+        place(tiny_graph(), dataclasses.replace(TENSORRT, float_scopes=("encoder", "head")))
+
+
+def test_gemm_axis_follows_its_transposition():
+    from edgefel.calib.placement import _channel_axis
+
+    plain = onnx.helper.make_node("Gemm", ["x", "w"], ["y"])
+    transposed = onnx.helper.make_node("Gemm", ["x", "w"], ["y"], transB=1)
+    assert (_channel_axis(plain), _channel_axis(transposed)) == (1, 0)

@@ -1,0 +1,123 @@
+"""`edgefel export` from the command line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from click.testing import CliRunner
+from exported import large_bundle, save, tiny_model, write_faces
+
+from edgefel.calib.collect import METHODS
+from edgefel.calib.samples import DEFAULT_GROUP_CAP, DEFAULT_PER_CLASS
+from edgefel.cli.export import command
+from edgefel.cli.main import main
+from edgefel.data.labels import expression_labels
+from edgefel.runtime.manifest import read_manifest
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return save(tmp_path_factory.mktemp("checkpoint") / "nano", tiny_model())
+
+
+def run(*arguments: object):
+    return CliRunner().invoke(main, ["export", *(str(argument) for argument in arguments)])
+
+
+def test_json_alone_is_on_stdout_and_the_rest_on_stderr():
+    folder, result = large_bundle()
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert document["bundle"] == str(folder)
+    assert [row["file"] for row in document["files"]] == [f.name for f in read_manifest(folder).files]
+    assert document["files"][0]["status"] == "pass"
+    assert document["files"][0]["max_deviation"] < 1e-4
+    assert any("1 unreadable calibration pictures skipped" in text for text in document["warnings"])
+    assert "trace and simplify" in result.stderr
+    assert "warning: " in result.stderr
+
+
+def test_a_bundle_is_not_overwritten_by_accident(checkpoint):
+    folder = large_bundle()[0]
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    result = run(checkpoint, "-o", folder)
+    assert result.exit_code == 2
+    assert "--force" in result.stderr
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+def test_the_table_has_a_row_per_file_and_an_engine_is_not_called_compared():
+    from edgefel.cli.export import _cells
+
+    compared = {
+        "file": "model.fp16.onnx",
+        "precision": "fp16",
+        "megabytes": 2.25,
+        "max_deviation": 6.1e-4,
+        "logits_sqnr_db": 68.5,
+        "top1_agreement": 0.984,
+        "status": "pass",
+    }
+    assert _cells(compared) == ("model.fp16.onnx", "fp16", "2.2", "6.1e-04", "68.5", "98.4%", "pass")
+    built = {**dict.fromkeys(compared), "file": "a.engine", "precision": "fp16", "megabytes": 10.0}
+    assert _cells(built) == ("a.engine", "fp16", "10.0", "-", "-", "-", "built, not run")
+
+
+def truncated(checkpoint, tmp_path):
+    copy = shutil.copytree(checkpoint, tmp_path / "truncated")
+    weights = copy / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    return [copy]
+
+
+def seven_classes(checkpoint, tmp_path):
+    return [checkpoint, "--data", write_faces(tmp_path / "seven", expression_labels(7), 2)]
+
+
+def empty_data(checkpoint, tmp_path):
+    (tmp_path / "empty").mkdir()
+    return [checkpoint, "--int8", "--data", tmp_path / "empty"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (lambda c, t: [t / "absent"], "absent"),
+        (truncated, "truncated"),
+        (lambda c, t: [c, "--data", t / "nowhere"], "no such folder"),
+        (empty_data, "empty"),
+        (seven_classes, "give data with the same classes"),
+        (lambda c, t: [c, "--input-size", "224"], "takes 112x112 pictures"),
+    ],
+    ids=["missing", "truncated", "no-data", "empty-data", "classes", "input-size"],
+)
+def test_bad_input_is_one_line_exit_code_2_and_nothing_written(checkpoint, tmp_path, arguments, message):
+    filled = arguments(checkpoint, tmp_path)
+    before = sorted(tmp_path.iterdir())
+    result = run(*filled, "-o", tmp_path / "out")
+    assert result.exit_code == 2, result.output
+    error = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(error) == 1
+    assert message in error[0]
+    assert result.stdout == ""
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("arguments", [["--opset", "18"], ["--max-batch", "0"], ["--input-size", "96"]])
+def test_impossible_options_exit_with_code_2(checkpoint, tmp_path, arguments):
+    assert run(checkpoint, "-o", tmp_path / "out", *arguments).exit_code == 2
+
+
+def test_the_defaults_are_the_librarys():
+    options = {option.name: option for option in command.params}
+    assert options["per_class"].default == DEFAULT_PER_CLASS
+    assert options["group_cap"].default == DEFAULT_GROUP_CAP
+    assert tuple(options["method"].type.choices) == METHODS
+
+
+def test_help_shows_examples():
+    result = run("--help")
+    assert result.exit_code == 0
+    assert "edgefel export runs/nano -o bundle --fp32 --fp16 --int8 --data faces" in result.stdout

@@ -1,0 +1,69 @@
+"""Calibration and comparison never share an image."""
+
+from __future__ import annotations
+
+import pytest
+from exported import write_faces
+
+from edgefel.data.labels import expression_labels
+from edgefel.errors import EdgefelError
+from edgefel.export.images import SyntheticImages, choose_images
+
+LABELS = expression_labels(8)
+COUNTS = {"per_class": 3, "group_cap": 100, "seed": 0}
+
+
+def test_synthetic_faces_stand_in_and_it_is_said():
+    images = choose_images(None, LABELS, calibrate=True, **COUNTS)
+    assert images.sources["calibration"]["images"] == "synthetic faces"
+    assert images.calibration.counts == dict.fromkeys(LABELS, 3)
+    assert any("synthetic faces" in warning for warning in images.warnings)
+    assert not set(images.calibration.indices) & set(images.parity)
+    held_out = {images.dataset.samples[i].group for i in images.parity}
+    assert not held_out & {images.dataset.samples[i].group for i in images.calibration.indices}
+    assert images.dataset.load(images.parity[0]).shape == (224, 224, 3)
+
+
+def test_without_calibration_nothing_is_said_about_it():
+    images = choose_images(None, LABELS, calibrate=False, **COUNTS)
+    assert images.calibration is None
+    assert images.warnings == ()
+
+
+def test_a_plain_folder_is_split_by_use(tmp_path):
+    images = choose_images(write_faces(tmp_path / "f", LABELS, 4), LABELS, calibrate=True, **COUNTS)
+    assert images.calibration.counts == dict.fromkeys(LABELS, 3)
+    assert len(images.parity) == 8
+    assert not set(images.calibration.indices) & set(images.parity)
+    assert images.warnings == ()
+
+
+def test_the_splits_of_the_data_are_kept(tmp_path):
+    for split in ("train", "val"):
+        write_faces(tmp_path / "f" / split, LABELS, 2)
+    images = choose_images(tmp_path / "f", LABELS, calibrate=True, **COUNTS)
+    assert {images.dataset.samples[i].split for i in images.calibration.indices} == {"train"}
+    assert {images.dataset.samples[i].split for i in images.parity} == {"val"}
+    assert images.calibration.short == LABELS
+    assert "fewer than 3 calibration images" in images.warnings[0]
+
+
+def test_when_calibration_takes_everything_noise_is_compared_and_it_is_said(tmp_path):
+    images = choose_images(write_faces(tmp_path / "f", LABELS, 3), LABELS, calibrate=True, **COUNTS)
+    assert images.sources["parity"] == "noise"
+    assert images.parity_dataset.load(0).shape == (256, 256, 3)
+    assert any("noise" in warning for warning in images.warnings)
+
+
+def test_an_order_of_labels_other_than_the_datas_is_fine(tmp_path):
+    faces = write_faces(tmp_path / "f", LABELS, 4)
+    assert choose_images(faces, LABELS[::-1], calibrate=True, **COUNTS).calibration.counts
+    assert SyntheticImages(LABELS[::-1], 0).labels == LABELS
+
+
+def test_other_classes_are_refused(tmp_path):
+    faces = write_faces(tmp_path / "f", expression_labels(7), 2)
+    with pytest.raises(EdgefelError, match="give data with the same classes"):
+        choose_images(faces, LABELS, calibrate=True, **COUNTS)
+    with pytest.raises(EdgefelError, match="--data"):
+        choose_images(None, ("calm", "angry"), calibrate=True, **COUNTS)

@@ -1,0 +1,124 @@
+"""Small models with random weights and their traced graphs, made once per test run."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import importlib.util
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnx
+import onnxruntime as ort
+import torch
+from click.testing import CliRunner, Result
+
+from edgefel.cli.main import main
+from edgefel.data.labels import expression_labels
+from edgefel.export.images import choose_images
+from edgefel.export.onnx_graph import export_onnx
+from edgefel.export.tensorrt_engine import PACKAGES
+from edgefel.models import build_model
+from edgefel.models.checkpoint import save_checkpoint
+from edgefel.runtime.manifest import OUTPUT_NAMES
+from edgefel.runtime.preprocessing import default_preprocessing
+
+LABELS = expression_labels(8)
+HAS_TENSORRT = any(importlib.util.find_spec(package) for package in PACKAGES)
+TINY_ENCODER = {"image_units": (1, 1, 1), "landmark_units": (1, 1, 1), "depth": 1}
+
+
+def tiny_model(name: str = "arbex-nano"):
+    """The nano network with one block per stage; a few training batches give its batch norms statistics."""
+    return _model(name)
+
+
+@functools.cache
+def _model(name: str):
+    generator_state = torch.get_rng_state()
+    torch.manual_seed(5)
+    model = build_model(name, num_classes=8, encoder=dict(TINY_ENCODER)).train()
+    with torch.no_grad():
+        for _ in range(4):
+            model(torch.randn(8, 3, 112, 112))
+        # at initialization a head says nearly the same of every image; spread the labels
+        for parameter in model.head.parameters():
+            parameter.mul_(3.0)
+    torch.set_rng_state(generator_state)
+    return model.eval()
+
+
+@functools.cache
+def large_model():
+    """The same weights behind a 224x224 input, which the encoder samples down to 112 itself."""
+    model = build_model("arbex-nano", num_classes=8, input_size=224, encoder=dict(TINY_ENCODER))
+    model.load_state_dict(tiny_model().state_dict())
+    return model.eval()
+
+
+def tiny_graph(name: str = "arbex-nano") -> onnx.ModelProto:
+    """Its FP32 graph. Shared: copy it before changing it."""
+    return _graph(name)
+
+
+@functools.cache
+def _graph(name: str) -> onnx.ModelProto:
+    return export_onnx(tiny_model(name))
+
+
+def anchors_of(model: Any) -> np.ndarray:
+    return model.head.anchors.detach().numpy()
+
+
+def save(folder: Path, model: Any) -> Path:
+    """A checkpoint folder of one of these models."""
+    preprocessing = default_preprocessing(model.config.input_size).to_dict()
+    save_checkpoint(folder, model, LABELS, preprocessing)
+    return folder
+
+
+@functools.cache
+def large_bundle() -> tuple[Path, Result]:
+    """`edgefel export` of the 224 model with --input-size 112 in every precision: the bundle's folder and
+    what the command said. Of the images, one that calibration chooses cannot be read."""
+    root = Path(tempfile.mkdtemp(prefix="edgefel-test-"))
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
+    checkpoint = save(root / "large", large_model())
+    faces = write_faces(root / "faces", LABELS, 5)
+    chosen = choose_images(faces, LABELS, calibrate=True, per_class=3, group_cap=32, seed=0)
+    chosen.dataset.samples[chosen.calibration.indices[0]].path.write_bytes(b"no picture")
+    engine = ["--engine"] if HAS_TENSORRT else []
+    options = ["--fp32", "--fp16", "--int8", *engine, "--input-size", "112", "--per-class", "3", "--json"]
+    arguments = ["export", str(checkpoint), "-o", str(root / "bundle"), "--data", str(faces), *options]
+    return root / "bundle", CliRunner().invoke(main, arguments)
+
+
+def random_batch(count: int, seed: int = 0, size: int = 112) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((count, 3, size, size), dtype=np.float32)
+
+
+def run_onnx(model: onnx.ModelProto | Path, batch: np.ndarray) -> dict[str, np.ndarray]:
+    source = str(model) if isinstance(model, Path) else model.SerializeToString()
+    session = ort.InferenceSession(source, providers=["CPUExecutionProvider"])
+    return dict(zip(OUTPUT_NAMES, session.run(list(OUTPUT_NAMES), {"image": batch}), strict=True))
+
+
+def run_torch(model: torch.nn.Module, batch: np.ndarray) -> dict[str, np.ndarray]:
+    with torch.no_grad():
+        return dict(zip(OUTPUT_NAMES, (v.numpy() for v in model(torch.from_numpy(batch))), strict=True))
+
+
+def write_faces(root: Path, labels: tuple[str, ...], per_class: int, size: int = 64, seed: int = 0) -> Path:
+    """A folder `class/*.png` of smooth random pictures."""
+    rng = np.random.default_rng(seed)
+    for label in labels:
+        (root / label).mkdir(parents=True)
+        for i in range(per_class):
+            coarse = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            picture = cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
+            cv2.imwrite(str(root / label / f"{i}.png"), picture)
+    return root
