@@ -37,7 +37,7 @@ class _SumOverRanks(torch.autograd.Function):
 
 def sum_over_ranks(x: Tensor) -> Tensor:
     """Differentiable sum of same-shaped tensors over all processes."""
-    return cast(Tensor, _SumOverRanks.apply(x))  # type: ignore[no-untyped-call]
+    return cast(Tensor, _SumOverRanks.apply(x))
 
 
 class CrossRankBatchNorm(nn.modules.batchnorm._BatchNorm):
@@ -123,7 +123,7 @@ def convert_for_ranks(model: nn.Module, shard: Shard, *, cuda: bool = False) -> 
     """
     _swap(model, shard, cross_rank_norm=shard.world > 1 and not cuda)
     if shard.world > 1 and cuda:
-        return cast(nn.Module, nn.SyncBatchNorm.convert_sync_batchnorm(model))  # type: ignore[no-untyped-call]
+        return cast(nn.Module, nn.SyncBatchNorm.convert_sync_batchnorm(model))
     return model
 
 

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from edgefel.data.folder import ImageDataset, UnreadableImageError
 from edgefel.errors import EdgefelError
 from edgefel.runtime.preprocessing import Preprocessing
+from edgefel.training.distributed import gather_sum
 
 # Workers hand over plain arrays in pieces of this many pictures: shared memory is small in containers.
 _PIECE = 16
@@ -159,6 +160,14 @@ class ImageSource:
         new = [(index, self.skipped[index]) for index in sorted(self.skipped) if index not in self._reported]
         self._reported.update(index for index, _ in new)
         return new
+
+    def join_skipped(self, device: torch.device) -> None:
+        """Adds what the other processes could not read; all of them must call it together."""
+        mask = torch.zeros(len(self.dataset), device=device)
+        mask[list(self.skipped)] = 1.0
+        for index in gather_sum(mask).nonzero().flatten().tolist():
+            path = self.dataset.samples[index].path
+            self.skipped.setdefault(index, f"{path}: another process could not read it")
 
     def _stand_in(self, index: int) -> int:
         if index not in self.skipped:

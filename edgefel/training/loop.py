@@ -269,6 +269,10 @@ class Trainer:
                 scores = validate(self.raw, self.data.val, self.preprocessing, self.fabric)
                 set_training_mode(self.raw, config.freeze_backbones)
                 self._summary(train_row, scores)
+            if validating:
+                for source in (self.data.train, self.data.val):
+                    if source and not source.fits:
+                        source.join_skipped(self.fabric.device)
             self._report_skipped()
             if self.log:
                 self.log.write(train_row | scores | {"skipped_images": len(self.data.train.skipped)})

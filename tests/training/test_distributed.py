@@ -135,6 +135,8 @@ def write_faces(root: Path) -> None:
         for i in range(35):
             split = "train" if i < 28 else "val"
             cv2.imwrite(str(root / f"{i}.png"), rng.integers(0, 256, (32, 32, 3), dtype=np.uint8))
+            if i in (3, 9):
+                (root / f"{i}.png").write_bytes(b"unreadable")
             writer.writerow((f"{i}.png", EXPRESSIONS_7[i % 7], split, f"s{i % 5}"))
 
 
@@ -148,7 +150,7 @@ def runs(tmp_path_factory) -> dict[str, Path]:
     flags = ["--model", "arbex-nano", "--data", str(root / "faces"), "--epochs", "2", "--per-class", "4"]
     flags += ["--batch-size", "8", "--lr", str(LR), "--precision", "64-true", "--accelerator", "cpu"]
     flags += ["--workers", "0", "--log-every", "1", "--trust", "none", "--max-steps", "3"]
-    flags += ["--checkpoint-every", "2", "--keep", "2"]
+    flags += ["--checkpoint-every", "2", "--keep", "2", "--cache-mb", "0"]
     flags += ["--model-set", "encoder.drop_path=[0.1,0.3,0.5]", "--model-set", "encoder.layer_scale=0.3"]
     module = ["-m", "edgefel.cli.main", "train", *flags]
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -181,6 +183,7 @@ def test_two_processes_log_like_one(runs, name):
 
     one, two = rows(runs["one"]), rows(runs[name])
     assert [row["step"] for row in one] == [row["step"] for row in two] == ["1", "2", "3"]
+    assert one[-1]["skipped_images"] == two[-1]["skipped_images"] != "0"
     for a, b in zip(one, two, strict=True):
         for column in ("loss", "loss_anchor", "loss_center", "accuracy", "val_loss", "val_macro_f1"):
             if a[column] or b[column]:
