@@ -1,0 +1,202 @@
+"""A bundle that is open and ready to label face crops. Torch-free."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from edgefel.errors import EdgefelError
+from edgefel.runtime.backend import BACKENDS, Backend, backend_entry
+from edgefel.runtime.manifest import INPUT_NAME, OUTPUT_NAMES, PRECISIONS, BundleFile, Manifest, read_manifest
+from edgefel.runtime.preprocessing import Image, Tensor
+
+
+class Predictions(NamedTuple):
+    """What the model says of N crops, all float32; C classes in the order of the session's labels.
+
+    logits [N, C] and primary [N, C] = softmax(logits): before the reliability correction.
+    probabilities [N, C] and confidence [N] = 1 - normalised entropy: after it. embedding [N, E].
+    """
+
+    logits: Tensor
+    primary: Tensor
+    probabilities: Tensor
+    confidence: Tensor
+    embedding: Tensor
+
+
+class Session:
+    """Runs one file of a bundle. Use `Session.open`; `run` and calls may come from several threads.
+
+    manifest, file, precision, backend, threads and max_batch say what was opened.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        file: BundleFile,
+        backend: str,
+        runner: Backend,
+        threads: int,
+        max_batch: int,
+    ) -> None:
+        self.manifest = manifest
+        self.file = file
+        self.backend = backend
+        self.threads = threads
+        self.max_batch = max_batch
+        self._runner: Backend | None = runner
+
+    @classmethod
+    def open(
+        cls,
+        folder: str | os.PathLike[str],
+        precision: str | None = None,
+        backend: str = "auto",
+        threads: int | None = None,
+        force: bool = False,
+        *,
+        max_batch: int = 16,
+    ) -> Session:
+        """Opens a bundle.
+
+        precision: fp32, fp16, int8 or int8+fp16; without one, fp32, or the only one the bundle holds.
+        backend: "auto" is the first backend that loads such a file here. threads: CPU threads of one
+        call; all cores by default. force: use a file whose hash differs from the manifest's.
+        Raises EdgefelError: no such bundle, precision or backend, a changed file, a file that does not
+        load or whose inputs and outputs are not the manifest's. Never takes another precision or backend
+        than the one asked for.
+        """
+        if threads is not None and threads < 1:
+            raise EdgefelError(f"threads is {threads}; give at least 1")
+        if max_batch < 1:
+            raise EdgefelError(f"max_batch is {max_batch}; give at least 1")
+        manifest = read_manifest(folder)
+        name, file = _choose(manifest, precision, backend)
+        path = manifest.folder / file.name
+        if not force or not path.is_file():
+            manifest.verify(file)
+        threads = threads or _cores()
+        runner = BACKENDS[name].load().open(path, threads=threads)
+        session = cls(manifest, file, name, runner, threads, max_batch)
+        session._check_interface(path)
+        return session
+
+    @property
+    def precision(self) -> str:
+        """Precision of the open file."""
+        return self.file.precision
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names in the order of the outputs' columns."""
+        return self.manifest.labels
+
+    def __call__(self, crops: Sequence[Image]) -> Predictions:
+        """Predictions for N face crops, uint8 RGB [H, W, 3] of any sizes; preprocesses them."""
+        crops = list(crops)
+        preprocessing = self.manifest.preprocessing
+        parts = [
+            self.run(preprocessing.batch(crops[start : start + self.max_batch]))
+            for start in range(0, len(crops), self.max_batch)
+        ]
+        return self._concatenate(parts)
+
+    def run(self, batch: Tensor) -> Predictions:
+        """Predictions for a preprocessed batch, float32 [N, 3, H, W]; N may be 0 or above max_batch."""
+        runner = self._runner
+        if runner is None:
+            raise EdgefelError(f"{self.manifest.folder}: the session is closed; open a new one")
+        expected = self.manifest.input_shape[1:]
+        if batch.dtype != np.float32 or batch.ndim != 4 or batch.shape[1:] != expected:
+            shape = ", ".join(str(side) for side in self.manifest.input_shape)
+            raise EdgefelError(
+                f"batch of shape {batch.shape} and type {batch.dtype}: expected float32 [{shape}]"
+            )
+        parts = []
+        for start in range(0, len(batch), self.max_batch):
+            part = np.ascontiguousarray(batch[start : start + self.max_batch])
+            parts.append(self._predictions(runner.run(part), len(part)))
+        return self._concatenate(parts)
+
+    def warm_up(self, runs: int = 1) -> None:
+        """Runs an image of zeros, so that the first real call does not pay for the first allocations."""
+        image = np.zeros((1, *self.manifest.input_shape[1:]), dtype=np.float32)  # type: ignore[arg-type]
+        for _ in range(runs):
+            self.run(image)
+
+    def close(self) -> None:
+        """Frees the model; a second call does nothing. Calls already running end as usual."""
+        self._runner = None
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _shapes(self, count: int) -> dict[str, tuple[int, ...]]:
+        classes, width = self.manifest.model.num_classes, self.manifest.model.embedding_dim
+        rows = dict.fromkeys(OUTPUT_NAMES, (count, classes))
+        return {**rows, "confidence": (count,), "embedding": (count, width)}
+
+    def _predictions(self, outputs: Mapping[str, npt.NDArray[Any]], count: int) -> Predictions:
+        for name, shape in self._shapes(count).items():
+            if outputs[name].shape != shape:
+                raise EdgefelError(
+                    f"{self.manifest.folder / self.file.name}: output {name} has shape {outputs[name].shape}, "
+                    f"and the manifest promises {shape}; export again"
+                )
+        return Predictions(*(np.asarray(outputs[name], dtype=np.float32) for name in OUTPUT_NAMES))
+
+    def _concatenate(self, parts: Sequence[Predictions]) -> Predictions:
+        if len(parts) == 1:
+            return parts[0]
+        if parts:
+            return Predictions(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+        return Predictions(**{name: np.zeros(shape, np.float32) for name, shape in self._shapes(0).items()})
+
+    def _check_interface(self, path: Path) -> None:
+        assert self._runner is not None
+        inputs, outputs = self._runner.input_names, self._runner.output_names
+        if inputs != (INPUT_NAME,) or set(OUTPUT_NAMES) - set(outputs):
+            raise EdgefelError(
+                f"{path}: takes {', '.join(inputs)} and gives {', '.join(outputs)}; a bundle's file takes "
+                f"{INPUT_NAME} and gives {', '.join(OUTPUT_NAMES)}. Export it again"
+            )
+
+
+def _choose(manifest: Manifest, precision: str | None, backend: str) -> tuple[str, BundleFile]:
+    """The backend's name and the file to open."""
+    names = list(BACKENDS) if backend == "auto" else [backend]
+    kinds = {name: backend_entry(name).kind for name in names}
+    if precision is not None and precision not in PRECISIONS:
+        raise EdgefelError(f"precision {precision!r} is not known; choose one of: {', '.join(PRECISIONS)}")
+    for name, kind in kinds.items():
+        there = [file for file in manifest.files if file.kind == kind]
+        for file in there:
+            if file.precision == (precision or "fp32"):
+                return name, file
+        if precision is None and len(there) == 1:
+            return name, there[0]
+    files = ", ".join(f"{file.name} ({file.precision})" for file in manifest.files) or "no files"
+    wanted = f"no {precision} file" if precision else "neither an fp32 file nor a single other one"
+    raise EdgefelError(
+        f"{manifest.folder}: {wanted} for {', '.join(names)}; the bundle holds {files}. "
+        f"Choose a precision from these, or export again"
+    )
+
+
+def _cores() -> int:
+    """Cores this process may use; on a shared board that is less than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
