@@ -19,6 +19,7 @@ _TONGUE = np.stack([np.zeros(21), 0.34 * np.clip(1 - np.linspace(-1.3, 1.3, 21) 
 _TOOTH_GAPS = np.array([-0.26, -0.17, -0.085, 0.0, 0.085, 0.17, 0.26])
 _BROW_PROFILE = np.interp(np.linspace(0, 1, 17), (0, 0.12, 0.45, 0.75, 1), (0.55, 0.95, 1.0, 0.7, 0.12))
 _DARK_MOUTH: Colour = (52, 18, 20)
+_LIP_INSET = np.array((0.0, 0.01))
 _ENAMEL: Colour = (234, 228, 216)
 
 
@@ -57,14 +58,14 @@ def paint_eyes(canvas: Canvas, face: Face) -> None:
     ]
     canvas.fill(ducts, mixed(skin, (190, 90, 90), 0.6))
     edge = mixed(scaled(skin, 0.5), (120, 60, 60), 0.3)
-    canvas.soft_lines([eye.lower for eye in eyes], edge, 0.013, 0.6)
+    canvas.lines([eye.lower for eye in eyes], mixed(skin, edge, 0.55), 0.0)
     lash = scaled(identity.brow, 0.45)
     reach = 0.015 + 0.03 * makeup
     lashes = [
         np.concatenate([eye.upper, shifted(eye.upper[-1:], s * reach, -0.018)])
         for s, eye in zip(SIGN, eyes, strict=True)
     ]
-    canvas.soft_lines(lashes, lash, 0.022 + 0.012 * makeup, 0.9)
+    canvas.lines(lashes, lash, 0.02 + 0.02 * makeup)
 
 
 def _paint_eyeballs(canvas: Canvas, face: Face) -> None:
@@ -136,7 +137,7 @@ def paint_nostrils(canvas: Canvas, face: Face) -> None:
         ellipse(SIGN[side] * 0.52 * wing, y + 0.075 - face.nose_up[side], 0.25 * wing, 0.028)
         for side in (0, 1)
     ]
-    canvas.soft_fill(nostrils, mixed(scaled(identity.skin, 0.36), (70, 24, 20), 0.3), 0.85, 0.012)
+    canvas.fill(nostrils, mixed(scaled(identity.skin, 0.42), (70, 24, 20), 0.3))
 
 
 def ink_lines(ink: Mask, face: Face) -> None:
@@ -158,6 +159,9 @@ def ink_lines(ink: Mask, face: Face) -> None:
     ink.lines(wings, 0.62)
     ink.lines([eye.fold[1:-1] for eye in face.eyes], 0.75 if identity.eye_fold > 0.02 else 0.3)
     ink.lines([smooth(base, 4)], 0.5)
+    if mouth.gap > 0.012:
+        # the upper lip shades the teeth
+        ink.lines([shifted(mouth.inner_top[1:-1], 0, 0.015)], 0.45)
     ink.lines([shifted(mouth.bottom[5:16], 0, 0.02)], 0.42)
     ink.fill([_CIRCLE * (0.03, 0.022) + corner for corner in (mouth.top[0], mouth.top[-1])], 0.6)
     ink.lines([face.outline[18:58]], 0.5)
@@ -171,12 +175,12 @@ def paint_mouth(canvas: Canvas, face: Face) -> None:
     lips = identity.lips
     soft = 0.013 - 0.008 * identity.makeup
     canvas.soft_fill([ring(mouth.top, mouth.bottom)], mixed(lips, (255, 190, 180), 0.06), 0.92, soft)
-    canvas.soft_fill([ring(mouth.top, mouth.inner_top)], scaled(lips, 0.80), 0.7, 0.006)
-    edge, strength = mixed(scaled(lips, 0.34), (60, 16, 18), 0.4), 0.92
+    canvas.fill([ring(mouth.top[1:-1] + _LIP_INSET, mouth.inner_top[1:-1])], scaled(lips, 0.86))
+    edge = mixed(scaled(lips, 0.38), (60, 16, 18), 0.4)
     if mouth.gap > 0.012:
         _paint_inside(canvas, face)
-        edge, strength = scaled(lips, 0.45), 0.5
-    canvas.soft_lines([mouth.inner_top], edge, 0.024, strength, 0.006)
+        edge = scaled(lips, 0.62)
+    canvas.lines([mouth.inner_top], edge, 0.02)
 
 
 def _paint_inside(canvas: Canvas, face: Face) -> None:
@@ -185,19 +189,17 @@ def _paint_inside(canvas: Canvas, face: Face) -> None:
     canvas.fill([ring(top, bottom)], _DARK_MOUTH)
     room = bottom - top
     if mouth.gap > 0.12:
-        canvas.soft_fill([ring(bottom - room * _TONGUE, bottom)], (132, 58, 60), 0.9, 0.02)
+        canvas.fill([ring(bottom - room * _TONGUE, bottom)], (122, 52, 54))
     # a dropped jaw leaves the upper lip over the teeth, a smile or a sneer bares them
     show = 0.04 + 0.08 * face.both(12) + 0.06 * face.both(9) + 0.055 * face.both(20) + 0.03 * face.both(25)
     teeth = top + np.minimum(room * (0, 0.92), np.array((0.0, show)))
-    canvas.soft_fill([ring(top[2:-2], teeth[2:-2])], _ENAMEL, 0.96)
+    canvas.fill([ring(top[2:-2], teeth[2:-2])], _ENAMEL)
     half = float(mouth.top[-1, 0]) - 0.08
     near = [int(np.argmin(np.abs(top[:, 0] - x))) for x in _TOOTH_GAPS if abs(x) < half]
     gaps = [np.array([top[k], teeth[k]]) for k in near]
     if gaps:
-        canvas.soft_lines(gaps, (150, 130, 116), 0.009, 0.5)
+        canvas.lines(gaps, (196, 184, 172), 0.0)
     lower_show = 0.055 * face.both(16) + 0.03 * face.both(20) + 0.02 * face.both(25)
     if mouth.gap > 0.06 and lower_show > 0.015:
         teeth = bottom - np.minimum(room * (0, 0.3), np.array((0.0, lower_show)))
-        canvas.soft_fill([ring(teeth[4:-4], bottom[4:-4])], scaled(_ENAMEL, 0.88), 0.92)
-    # the upper lip shades the teeth
-    canvas.soft_lines([top[1:-1]], _DARK_MOUTH, 0.03, 0.4, 0.012)
+        canvas.fill([ring(teeth[4:-4], bottom[4:-4])], scaled(_ENAMEL, 0.86))

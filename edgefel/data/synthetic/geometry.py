@@ -11,13 +11,40 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgefel.data.synthetic.curves import Points, smooth
-from edgefel.data.synthetic.expressions import Expression
+from edgefel.data.synthetic.expressions import UNIT_ROW, UNITS, Expression
 from edgefel.data.synthetic.identity import Identity
 
 SIGN = (-1.0, 1.0)
 _EYE_T = np.linspace(-1, 1, 13)
-_LIP_T = np.linspace(-1, 1, 21)
+# shapes of the lids over _EYE_T: the upper lid peaks inwards of the middle, the lower sags outwards
+_UPPER_LID = -(1 - np.abs(_EYE_T) ** 2.3) * (1 - 0.14 * _EYE_T)
+_LOWER_LID = (1 - np.abs(_EYE_T) ** 2.6) * (1 + 0.16 * _EYE_T)
+_SORROW = 0.044 * _EYE_T * (1 - _EYE_T**2)
+_FOLD = np.clip(1.02 - _EYE_T**4, 0, 1)
+_TEAR_DUCT = 0.018 * np.clip(-_EYE_T, 0, 1) ** 4
 _BROW_X = np.array([0.16, 0.32, 0.51, 0.70, 0.88])
+_BROW_TILT = np.linspace(1, -1, 5)
+_BROW_ARCH = np.array([0.5, -0.25, -0.8, -0.75, 0.35])
+# how far units 1, 2, 4, 9 and 6 move the five points of a brow up or down
+_BROW_UNITS = (1, 2, 4, 9, 6)
+_BROW_MOVES = np.array(
+    [
+        -0.19 * np.array([1, 0.8, 0.35, 0.05, -0.05]),
+        -0.18 * np.array([0.05, 0.3, 0.8, 1, 0.85]),
+        0.135 * np.array([1, 0.9, 0.5, 0.15, 0.0]),
+        0.05 * np.array([1, 0.7, 0.3, 0, 0]),
+        0.02 * np.array([0, 0, 0.3, 1, 1]),
+    ]
+)
+_BROW_SQUEEZE = 0.075 * np.array([1, 0.75, 0.4, 0.2, 0.1])
+_LIP_T = np.linspace(-1, 1, 21)
+# how much each point of the mouth belongs to the left and the right side
+_SHARE = np.stack([0.5 - 0.5 * _LIP_T, 0.5 + 0.5 * _LIP_T])
+_BEND = np.abs(_LIP_T) ** 1.7
+_ARC = np.clip(1 - _LIP_T**2, 0, 1)
+_ARC_50, _ARC_60, _ARC_70 = _ARC**0.5, _ARC**0.6, _ARC**0.7
+_BOW = 1 - 0.2 * np.exp(-((_LIP_T / 0.13) ** 2)) + 0.1 * np.exp(-(((np.abs(_LIP_T) - 0.3) / 0.2) ** 2))
+_DIMPLE = 0.010 * np.exp(-((_LIP_T / 0.2) ** 2))
 
 
 @dataclass(frozen=True)
@@ -73,11 +100,11 @@ class Rest:
 def build_face(identity: Identity, expression: Expression, rest: Rest) -> Face:
     """The geometry of one face."""
     sides = (expression.side(0), expression.side(1))
-    mouth = _mouth(identity, sides)
+    mouth = _mouth(identity, expression)
     return Face(
         identity=identity,
         outline=_outline(identity, mouth.jaw),
-        brows=(_brow(identity, sides[0], 0), _brow(identity, sides[1], 1)),
+        brows=_brows(identity, sides),
         eyes=(_eye(identity, sides[0], 0, rest), _eye(identity, sides[1], 1, rest)),
         mouth=mouth,
         nose_y=identity.nose_length,
@@ -104,86 +131,80 @@ def _outline(identity: Identity, jaw: float) -> Points:
     return smooth([(0.0, -1.85), *right, (0.0, chin), *left], 4, closed=True)
 
 
-def _brow(identity: Identity, au: dict[int, float], side: int) -> Points:
-    """Centre line [17, 2] from the inner to the outer end."""
-    arch = identity.brow_arch
-    y = identity.brow_height + np.array([0.5 * arch, -0.25 * arch, -0.8 * arch, -0.75 * arch, 0.35 * arch])
-    y += identity.brow_tilt * np.linspace(1, -1, 5) + identity.asymmetry * SIGN[side]
-    y -= 0.19 * au[1] * np.array([1, 0.8, 0.35, 0.05, -0.05])
-    y -= 0.18 * au[2] * np.array([0.05, 0.3, 0.8, 1, 0.85])
-    frown = au[4] * (1 - 0.55 * au[1])
-    y += 0.135 * frown * np.array([1, 0.9, 0.5, 0.15, 0.0]) + 0.05 * au[9] * np.array([1, 0.7, 0.3, 0, 0])
-    y += 0.02 * au[6] * np.array([0, 0, 0.3, 1, 1])
-    x = _BROW_X - 0.075 * au[4] * np.array([1, 0.75, 0.4, 0.2, 0.1])
-    return smooth(np.stack([SIGN[side] * x, y], 1), 4)
+def _brows(identity: Identity, sides: tuple[dict[int, float], dict[int, float]]) -> tuple[Points, Points]:
+    """Centre lines [17, 2] from the inner to the outer end."""
+    rest = identity.brow_height + identity.brow_arch * _BROW_ARCH + identity.brow_tilt * _BROW_TILT
+    lines = []
+    for sign, au in zip(SIGN, sides, strict=True):
+        # a raised inner brow holds against the frown: together they slant the brow
+        amounts = np.array([au[unit] for unit in _BROW_UNITS])
+        amounts[2] *= 1 - 0.55 * au[1]
+        y = rest + amounts @ _BROW_MOVES + identity.asymmetry * sign
+        lines.append(smooth(np.stack([sign * (_BROW_X - au[4] * _BROW_SQUEEZE), y], 1), 4))
+    return lines[0], lines[1]
 
 
 def _eye(identity: Identity, au: dict[int, float], side: int, rest: Rest) -> Eye:
-    t = _EYE_T
     upper = (0.098 * identity.eye_open) * rest.lids
     upper += 0.075 * au[5] - 0.03 * au[7] - 0.014 * au[6] - 0.012 * au[4] - 0.02 * au[9] - 0.012 * au[12]
     lower = 0.064 * identity.eye_open
     lower += 0.012 * au[5] - 0.036 * au[7] - 0.045 * au[6] - 0.018 * au[9] - 0.008 * au[12]
     upper = max(upper, 0.012)
     lower = max(lower, 0.008)
-    # the upper lid peaks inwards of the middle, the lower lid sags outwards; sorrow lifts the inner third
+    # sorrow lifts the inner third of the upper lid
     sorrow = au[1] * (1 - au[2]) * (0.3 + 0.7 * au[4])
-    upper_y = -upper * (1 - np.abs(t) ** 2.3) * (1 - 0.14 * t) + 0.022 * sorrow * t * (1 - t**2) * 2
-    lower_y = lower * (1 - np.abs(t) ** 2.6) * (1 + 0.16 * t)
-    x = SIGN[side] * (0.5 + identity.eye_width * t)
-    base = 0.018 * np.clip(-t, 0, 1) ** 4 - identity.eye_tilt * t  # the tear duct dips
-    fold_gap = identity.eye_fold * (1 - 0.5 * au[4]) * np.clip(1.02 - np.abs(t) ** 4, 0, 1)
-    fold_y = upper_y - fold_gap - 0.012 + 0.02 * sorrow * t
-    pupil = (SIGN[side] * 0.5 + 0.06 * rest.gaze[0], 0.045 * rest.gaze[1] - 0.012)
+    base = _TEAR_DUCT - identity.eye_tilt * _EYE_T
+    upper_y = base + upper * _UPPER_LID + sorrow * _SORROW
+    fold_y = upper_y - identity.eye_fold * (1 - 0.5 * au[4]) * _FOLD - 0.012 + 0.02 * sorrow * _EYE_T
+    x = SIGN[side] * (0.5 + identity.eye_width * _EYE_T)
     return Eye(
-        upper=np.stack([x, base + upper_y], 1),
-        lower=np.stack([x, base + lower_y], 1),
-        fold=np.stack([x, base + fold_y], 1),
-        pupil=pupil,
+        upper=np.stack([x, upper_y], 1),
+        lower=np.stack([x, base + lower * _LOWER_LID], 1),
+        fold=np.stack([x, fold_y], 1),
+        pupil=(SIGN[side] * 0.5 + 0.06 * rest.gaze[0], 0.045 * rest.gaze[1] - 0.012),
         opening=upper + lower,
     )
 
 
-def _mouth(identity: Identity, sides: tuple[dict[int, float], dict[int, float]]) -> Mouth:
-    t = _LIP_T
-    right = np.clip(0.5 + 0.5 * t, 0, 1)  # how much of a point belongs to the right side
-    au = {unit: (1 - right) * sides[0][unit] + right * sides[1][unit] for unit in sides[0]}
-    mid = {unit: 0.5 * (sides[0][unit] + sides[1][unit]) for unit in sides[0]}
-    bend = np.abs(t) ** 1.7
-    half = (
-        identity.mouth_width
-        + 0.125 * au[12]
-        + 0.13 * au[20]
-        + 0.035 * au[14]
-        - 0.05 * au[23]
-        - 0.045 * au[17]
-    )
-    half -= 0.085 * mid[26] * (1 - mid[20])
-    y = identity.mouth_y - 0.035 * mid[17] + 0.03 * mid[26] + identity.rest_corner * bend
-    y += bend * (
-        -0.15 * au[12] + 0.15 * au[15] + 0.045 * au[20] - 0.03 * au[14] + 0.035 * au[17] + 0.02 * au[16]
-    )
-    y += 0.02 * mid[12] - 0.03 * mid[15]
-    lift = 0.045 * au[9] + 0.012 * au[12]
-    jaw = 0.24 * mid[26]
+# What the corners and the width of the mouth do: unit -> (half width, height at the corners), at full strength
+_MOUTH_MOVES = {
+    12: (0.125, -0.15),
+    20: (0.13, 0.045),
+    14: (0.035, -0.03),
+    23: (-0.05, 0.0),
+    17: (-0.045, 0.035),
+    15: (0.0, 0.15),
+    16: (0.0, 0.02),
+}
+_MOUTH_ROWS = [UNIT_ROW[unit] for unit in _MOUTH_MOVES]
+_MOUTH_MATRIX = np.array(list(_MOUTH_MOVES.values())).T
+_LIP_ROWS = [UNIT_ROW[unit] for unit in (9, 12, 16, 17, 20, 23)]
+
+
+def _mouth(identity: Identity, expression: Expression) -> Mouth:
+    units = expression.units
+    mid = dict(zip(UNITS, units.mean(1).tolist(), strict=True))
+    width, corners = _MOUTH_MATRIX @ (units[_MOUTH_ROWS] @ _SHARE)
+    au9, au12, au16, au17, au20, au23 = units[_LIP_ROWS] @ _SHARE
+    half = identity.mouth_width + width - 0.085 * mid[26] * (1 - mid[20])
+    y = identity.mouth_y - 0.035 * mid[17] + 0.03 * mid[26] + 0.02 * mid[12] - 0.03 * mid[15]
+    y = y + _BEND * (corners + identity.rest_corner)
+    lift = (0.045 * au9 + 0.012 * au12) * _ARC_50
     parted = 0.085 * mid[25] * (1 + 0.35 * mid[12]) + 0.05 * mid[16] + 0.36 * mid[26]
     gap = max(parted - 0.03 * mid[17], 0.0)
-    thin = (1 - 0.5 * au[23]) * (1 - 0.22 * au[12]) * (1 - 0.2 * au[20])
+    thin = (1 - 0.5 * au23) * (1 - 0.22 * au12) * (1 - 0.2 * au20)
     upper = identity.upper_lip * thin * (1 - 0.2 * mid[26])
-    lower = identity.lower_lip * thin * (1 + 0.15 * au[17] + 0.25 * au[16]) * (1 - 0.15 * mid[26])
-    arc = np.clip(1 - t**2, 0, 1)
-    bow = 1 - 0.2 * np.exp(-((t / 0.13) ** 2)) + 0.1 * np.exp(-(((np.abs(t) - 0.3) / 0.2) ** 2))
-    x = half * t
-    inner_top = y - lift * arc**0.5 - 0.22 * gap * arc**0.7 + 0.010 * np.exp(-((t / 0.2) ** 2)) * (gap < 0.02)
-    inner_bottom = y - lift * arc**0.5 * 0.3 + 0.78 * gap * arc**0.62
-    inner_bottom = np.maximum(inner_bottom + (gap < 0.005) * lift * -0.7 * arc**0.5, inner_top)
-    top = inner_top - upper * arc**0.72 * bow
-    bottom = inner_bottom + lower * arc**0.6
+    lower = identity.lower_lip * thin * (1 + 0.15 * au17 + 0.25 * au16) * (1 - 0.15 * mid[26])
+    inner_top = y - lift - 0.22 * gap * _ARC_70
+    if gap < 0.02:
+        inner_top = inner_top + _DIMPLE
+    inner_bottom = np.maximum(y - (1.0 if gap < 0.005 else 0.3) * lift + 0.78 * gap * _ARC_60, inner_top)
+    x = half * _LIP_T
     return Mouth(
-        top=np.stack([x, top], 1),
+        top=np.stack([x, inner_top - upper * _ARC_70 * _BOW], 1),
         inner_top=np.stack([x, inner_top], 1),
         inner_bottom=np.stack([x, inner_bottom], 1),
-        bottom=np.stack([x, bottom], 1),
+        bottom=np.stack([x, inner_bottom + lower * _ARC_60], 1),
         gap=gap,
-        jaw=jaw,
+        jaw=0.24 * mid[26],
     )

@@ -69,7 +69,7 @@ def _back_strands(identity: Identity, rng: np.random.Generator) -> Points:
 def _bundle(controls: Points) -> Points:
     """Curves [count, n, 2] through controls [k, count, 2]."""
     length, count = controls.shape[:2]
-    return smooth(controls.reshape(length, -1), 4).reshape(-1, count, 2).transpose(1, 0, 2)
+    return smooth(controls.reshape(length, -1), 3).reshape(-1, count, 2).transpose(1, 0, 2)
 
 
 def _hairline(identity: Identity) -> Points | None:
@@ -171,7 +171,7 @@ def _front_strands(identity: Identity, edge: Points, rng: np.random.Generator) -
         at = edge[rng.integers(0, 49, 70)] * rng.uniform(0.93, 1.3, (70, 1)) + rng.normal(0, 0.02, (70, 2))
         turn = rng.uniform(0, 2 * np.pi, 70)[:, None] + np.arange(5) * 0.8
         return at[:, None] + np.stack([np.cos(turn), np.sin(turn)], 2) * 0.06
-    count = 64
+    count = 48
     ends = edge[rng.integers(0, 49, count)] + rng.normal(0, 0.018, (count, 2)) + (0, 0.012)
     root_x = identity.part if identity.hair_style in _PARTED else 0.0
     across = ends[:, 0] - root_x

@@ -32,9 +32,9 @@ from edgefel.data.synthetic.identity import Identity
 from edgefel.data.synthetic.relief import Light, Relief, build_relief, shade
 
 # Light and soft shadow are smooth: they are worked out at this share of the canvas' resolution.
-COARSE = 0.44
+COARSE = 0.42
 # Multipliers travel as bytes: 255 stands for this factor.
-_RANGE = 1.6
+_RANGE = 1.9
 # What of red, green and blue a full stroke of ink takes: shadow on skin is warm.
 _INK = (0.62, 0.78, 0.80)
 _TURN = np.linspace(0, 2 * np.pi, 29)
@@ -116,10 +116,12 @@ def _light(canvas: Canvas, face: Face, relief: Relief, coarse: Grid, light: Ligh
         silhouette.fill([shape], 1.0)
     inside = silhouette.blurred(0.02)
     drawn = ink.blurred(0.022) * inside
+    # a highlight adds the same light to any skin: as a factor it is larger on dark skin
     coded = []
     for channel, lit in enumerate(multipliers):
         even = np.float32(light.ambient[channel] + 0.6 * light.colour[channel])
         lit *= 1 - np.float32(_INK[channel]) * drawn
+        lit += shine * np.float32(255 / max(face.identity.skin[channel], 50))
         lit -= even
         lit *= inside
         lit += even
@@ -127,9 +129,6 @@ def _light(canvas: Canvas, face: Face, relief: Relief, coarse: Grid, light: Ligh
     size = (canvas.grid.side, canvas.grid.side)
     factor = cv2.resize(cv2.merge(coded), size, interpolation=cv2.INTER_LINEAR)
     cv2.multiply(canvas.rgb, factor, dst=canvas.rgb, scale=_RANGE / 255)
-    shine *= inside
-    gloss = cv2.resize(cv2.convertScaleAbs(shine, alpha=255), size, interpolation=cv2.INTER_LINEAR)
-    cv2.add(canvas.rgb, cv2.merge((gloss, gloss, gloss)), dst=canvas.rgb)
 
 
 def _paint_glasses(canvas: Canvas, face: Face, light: Light) -> None:
@@ -142,14 +141,15 @@ def _paint_glasses(canvas: Canvas, face: Face, light: Light) -> None:
     cos, sin = np.cos(_TURN), np.sin(_TURN)
     shape = np.stack([np.sign(cos) * np.abs(cos) ** power, np.sign(sin) * np.abs(sin) ** power], 1)
     rx, ry = (0.33, 0.29) if kind == "round" else (0.36, 0.24)
-    rims = [shape * (rx, ry) + (sign * 0.51, 0.03) for sign in SIGN]
-    inner = 0.51 - rx
-    bridge = smooth([(-inner, 0.0), (0, -0.05), (inner, 0.0)], 4)
-    arms = [np.array([(sign * (0.51 + rx), -0.03), (sign * 1.10, -0.08)]) for sign in SIGN]
-    width = 0.022 if kind == "rimless" else 0.05
-    shadow = [shifted(rim, 0, 0.05) for rim in rims]
-    canvas.soft_lines(shadow, scaled(identity.skin, 0.4), width, 0.25, 0.015)
-    canvas.lines([*rims, bridge, *arms], identity.glasses_colour, width)
+    width = 0.02 if kind == "rimless" else 0.05
+    outer, inner = shape * (rx, ry), shape * (rx - width, ry - width)
+    rims = [shifted(edge, sign * 0.51, 0.03) for sign in SIGN for edge in (outer, inner)]
+    gap = 0.52 - rx
+    bridge = smooth([(-gap, 0.0), (0, -0.05), (gap, 0.0)], 3)
+    arms = [np.array([(sign * (0.50 + rx), -0.03), (sign * 1.10, -0.08)]) for sign in SIGN]
+    # even-odd: each inner edge is a hole
+    canvas.fill(rims, identity.glasses_colour)
+    canvas.lines([bridge, *arms], identity.glasses_colour, width)
     side = 1 if light.direction[0] > 0 else -1
     glint = np.array([(-0.02, -0.14), (0.06, -0.14), (-0.04, 0.14), (-0.12, 0.14)])
     canvas.soft_fill([shifted(glint, sign * 0.51 + 0.12 * side, 0) for sign in SIGN], (255, 255, 255), 0.13)

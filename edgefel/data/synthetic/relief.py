@@ -67,15 +67,14 @@ def gaussian_sums(bumps: NDArray[np.float64], grid: Grid) -> tuple[Field, Field,
     # Factors are rounded to multiples of 2^-18, so that products and sums are exact in float64 and the
     # result has the same bits whatever order and however many threads the matrix product uses.
     step = 2.0**18
-    along_x = np.exp(-0.5 * ((grid.x[None, :] - bumps[:, 0:1]) / bumps[:, 2:3]) ** 2)
-    along_y = np.exp(-0.5 * ((grid.y[None, :] - bumps[:, 1:2]) / bumps[:, 3:4]) ** 2)
-    along_x = np.round(along_x * step) / step
-    fields = []
-    for column in (4, 5, 6):
-        used = bumps[:, column] != 0
-        weighted = np.round(along_y[used] * (bumps[used, column : column + 1] * step)) / step
-        fields.append((weighted.T @ along_x[used]).astype(np.float32))
-    return fields[0], fields[1], fields[2]
+    along_x = (grid.x - bumps[:, 0:1]) * (1 / bumps[:, 2:3])
+    along_y = (grid.y - bumps[:, 1:2]) * (1 / bumps[:, 3:4])
+    along_x = np.rint(np.exp(-0.5 * along_x * along_x) * step) * (1 / step)
+    along_y = np.exp(-0.5 * along_y * along_y)
+    weighted = np.rint(along_y[:, None, :] * (bumps[:, 4:, None] * step)) * (1 / step)
+    total = (weighted.reshape(len(bumps), -1).T @ along_x).astype(np.float32)
+    height, red, dark = total.reshape(3, grid.side, grid.side)
+    return height, red, dark
 
 
 def _middle_bumps(face: Face) -> list[Bump]:
@@ -167,21 +166,20 @@ def shade(relief: Relief, grid: Grid, light: Light) -> tuple[list[Field], Field]
     shine = np.maximum((hz - hx * slope_x - hy * slope_y) * inverse, 0)
     for _ in range(4):
         shine = shine * shine
-    return multipliers, shine * (1 - shadow) * sky * np.float32(light.gloss)
+    shine = shine * (1 - shadow) * sky * np.float32(light.gloss)
+    return multipliers, shine
 
 
 def _cast_shadow(relief: Relief, grid: Grid, light: Light) -> Field:
     """Soft shadow [n, n] in 0..1 of what stands out (nose, brow ridge): higher ground towards the light."""
     lx, ly, lz = light.direction
-    reach = 0.16
-    shift = reach * grid.scale
-    moved = np.array([[1, 0, -lx * shift], [0, 1, -ly * shift]])
-    towards = cv2.warpAffine(
-        relief.height,
-        moved,
-        relief.height.shape[::-1],
-        flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-    rise = towards - relief.height - np.float32(reach * max(lz, 0.25) * 0.9)
-    return np.clip(rise * np.float32(5.0), 0, 1)
+    reach, height = 0.16, relief.height
+    side = len(height)
+    margin = int(reach * grid.scale) + 1
+    right, down = round(lx * reach * grid.scale), round(ly * reach * grid.scale)
+    padded = cv2.copyMakeBorder(height, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
+    towards = padded[margin + down : margin + down + side, margin + right : margin + right + side]
+    rise = towards - height
+    rise -= np.float32(reach * max(lz, 0.25) * 0.9)
+    rise *= np.float32(5.0)
+    return np.clip(rise, 0, 1)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefel.data.synthetic.canvas import EXTENT, TOP, Canvas, Field, Image, blend, gaussian
+from edgefel.data.synthetic.canvas import EXTENT, SHIFT, TOP, Canvas, Field, Image, blend, gaussian
 from edgefel.data.synthetic.curves import shifted, smooth
 from edgefel.data.synthetic.features import ellipse
 from edgefel.data.synthetic.geometry import Rest
@@ -167,16 +168,23 @@ def spoil(picture: Image, options: FaceOptions, rng: np.random.Generator) -> Ima
 
 
 def _develop(picture: Image, amount: float, rng: np.random.Generator) -> Image:
-    """Contrast, brightness and noise in two passes."""
+    """Contrast, brightness and noise in one pass."""
     contrast = 1 + 0.12 * amount * float(np.clip(rng.standard_normal(), -2, 2))
     bright = 120 * (1 - contrast) + 7 * amount * float(np.clip(rng.standard_normal(), -2, 2))
-    noise = 0.05 * amount * float(rng.random()) ** 1.5
-    # two uniform bytes make triangular noise, far cheaper than normal deviates; the second is the first,
-    # moved
-    raw = np.frombuffer(rng.bytes(picture.size + 997), np.uint8)
-    first, second = raw[997:].reshape(picture.shape), raw[:-997].reshape(picture.shape)
-    graded = cv2.addWeighted(picture, contrast, first, noise, bright - 127.5 * noise)
-    return np.asarray(cv2.addWeighted(graded, 1.0, second, noise, -127.5 * noise), np.uint8)
+    noise = 0.14 * amount * float(rng.random()) ** 1.5
+    grain = _grain(picture.size)
+    start = int(rng.integers(len(grain) - picture.size))
+    grain = grain[start : start + picture.size].reshape(picture.shape)
+    return np.asarray(cv2.addWeighted(picture, contrast, grain, noise, bright - 127.5 * noise), np.uint8)
+
+
+@lru_cache(maxsize=4)
+def _grain(size: int) -> Image:
+    """Noise bytes around 127.5, more than one picture needs: pictures take different stretches of it."""
+    # drawing it anew for each picture would cost more than rendering the eyes
+    rng = np.random.default_rng(np.random.SeedSequence([size]))
+    deviates = rng.normal(127.5, 50.0, size + (1 << 18))
+    return np.clip(np.rint(deviates), 0, 255).astype(np.uint8)
 
 
 def _occlude(picture: Image, rng: np.random.Generator) -> None:
@@ -187,12 +195,17 @@ def _occlude(picture: Image, rng: np.random.Generator) -> None:
     radius = rng.uniform(0.12, 0.24)
     turns = np.linspace(0, 2 * np.pi, 9)[:-1]
     spokes = np.stack([np.cos(turns), np.sin(turns)], 1) * (radius * rng.uniform(0.7, 1.3, 8))[:, None]
-    outline = smooth(centre + spokes, 5, closed=True)
-    mask = np.zeros((size, size), np.uint8)
-    cv2.fillPoly(mask, [np.round(outline * size * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
-    mask = np.asarray(gaussian(mask, float(rng.uniform(0.3, 2.5)) * size / 224), np.uint8)
-    ramp = np.linspace(0.75, 1.15, size, dtype=np.float32)[:, None, None]
-    surface = np.clip(np.float32(rng.uniform(20, 235, 3)) * ramp, 0, 255) * np.ones(
-        (size, size, 1), np.float32
-    )
-    blend(picture, mask, surface.astype(np.uint8))
+    outline = smooth(centre + spokes, 5, closed=True) * size
+    soft = float(rng.uniform(0.3, 2.5)) * size / 224
+    margin = int(3 * soft) + 2
+    x0, y0 = np.clip(np.floor(outline.min(0)).astype(int) - margin, 0, size).tolist()
+    x1, y1 = np.clip(np.ceil(outline.max(0)).astype(int) + margin, 0, size).tolist()
+    colour = rng.uniform(20, 235, 3)
+    if x1 <= x0 or y1 <= y0:
+        return
+    mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
+    cv2.fillPoly(mask, [np.rint((outline - (x0, y0)) * 16).astype(np.int32)], 255, cv2.LINE_AA, SHIFT)
+    ramp = np.linspace(0.75, 1.15, y1 - y0)[:, None, None]
+    surface = np.clip(colour * ramp, 0, 255).astype(np.uint8)
+    whole = np.ascontiguousarray(np.broadcast_to(surface, (*mask.shape, 3)))
+    blend(picture[y0:y1, x0:x1], np.asarray(gaussian(mask, soft), np.uint8), whole)
