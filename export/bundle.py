@@ -41,6 +41,8 @@ from edgefel.runtime.preprocessing import Image, Preprocessing
 if TYPE_CHECKING:
     from edgefel.models.checkpoint import Checkpoint
 
+__all__ = ["ExportOptions", "ExportReport", "export_bundle", "summarize", "tool_versions"]
+
 PARITY_BATCH = 8
 _TOOLS = ("torch", "onnx", "onnxscript", "onnxsim", "onnxruntime", "numpy")
 
