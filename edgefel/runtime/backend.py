@@ -19,7 +19,10 @@ from edgefel.runtime.preprocessing import Tensor
 
 
 class Backend(Protocol):
-    """A loaded model file. `run` may be called from several threads at once."""
+    """A loaded model file. `run` may be called from several threads at once.
+
+    It frees what it holds when the last reference goes, so a session can be closed while calls still run.
+    """
 
     @classmethod
     def open(cls, path: Path, *, threads: int) -> Backend:
@@ -34,10 +37,6 @@ class Backend(Protocol):
 
     def run(self, batch: Tensor) -> Mapping[str, npt.NDArray[Any]]:
         """float32 [N, 3, H, W] with N >= 1, C-contiguous -> every output by name, on the host."""
-        ...
-
-    def close(self) -> None:
-        """Frees what the backend holds; it is not used afterwards."""
         ...
 
 

@@ -17,8 +17,9 @@ from edgefel.runtime.preprocessing import Tensor
 class OnnxRuntimeBackend:
     """ONNX Runtime's CPU provider with all graph optimisations."""
 
-    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+    def __init__(self, session: onnxruntime.InferenceSession, path: Path) -> None:
         self._session = session
+        self._path = path
 
     @classmethod
     def open(cls, path: Path, *, threads: int) -> OnnxRuntimeBackend:
@@ -30,9 +31,10 @@ class OnnxRuntimeBackend:
         try:
             session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exception classes have no public base
-            reason = " ".join(str(error).split())
-            raise EdgefelError(f"{path}: ONNX Runtime cannot load it ({reason}); export it again") from error
-        return cls(session)
+            raise EdgefelError(
+                f"{path}: ONNX Runtime cannot load it ({_line(error)}); export it again"
+            ) from error
+        return cls(session, path)
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -45,7 +47,14 @@ class OnnxRuntimeBackend:
     def run(self, batch: Tensor) -> Mapping[str, npt.NDArray[Any]]:
         """float32 [N, 3, H, W] -> every output by name."""
         names = self.output_names
-        return dict(zip(names, self._session.run(names, {INPUT_NAME: batch}), strict=True))
+        try:
+            values = self._session.run(names, {INPUT_NAME: batch})
+        except Exception as error:
+            raise EdgefelError(
+                f"{self._path}: ONNX Runtime cannot run it on {list(batch.shape)} ({_line(error)}); export it again"
+            ) from error
+        return dict(zip(names, values, strict=True))
 
-    def close(self) -> None:
-        del self._session
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())

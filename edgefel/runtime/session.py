@@ -84,9 +84,8 @@ class Session:
             manifest.verify(file)
         threads = threads or _cores()
         runner = BACKENDS[name].load().open(path, threads=threads)
-        session = cls(manifest, file, name, runner, threads, max_batch)
-        session._check_interface(path)
-        return session
+        _check_interface(path, runner)
+        return cls(manifest, file, name, runner, threads, max_batch)
 
     @property
     def precision(self) -> str:
@@ -127,7 +126,8 @@ class Session:
 
     def warm_up(self, runs: int = 1) -> None:
         """Runs an image of zeros, so that the first real call does not pay for the first allocations."""
-        image = np.zeros((1, *self.manifest.input_shape[1:]), dtype=np.float32)  # type: ignore[arg-type]
+        size = self.manifest.preprocessing.output_size
+        image = np.zeros((1, 3, size, size), dtype=np.float32)
         for _ in range(runs):
             self.run(image)
 
@@ -150,9 +150,10 @@ class Session:
 
     def _predictions(self, outputs: Mapping[str, npt.NDArray[Any]], count: int) -> Predictions:
         for name, shape in self._shapes(count).items():
-            if outputs[name].shape != shape:
+            found = outputs[name].shape
+            if found != shape:
                 raise EdgefelError(
-                    f"{self.manifest.folder / self.file.name}: output {name} has shape {outputs[name].shape}, "
+                    f"{self.manifest.folder / self.file.name}: output {name} has shape {found}, "
                     f"and the manifest promises {shape}; export again"
                 )
         return Predictions(*(np.asarray(outputs[name], dtype=np.float32) for name in OUTPUT_NAMES))
@@ -164,14 +165,14 @@ class Session:
             return Predictions(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
         return Predictions(**{name: np.zeros(shape, np.float32) for name, shape in self._shapes(0).items()})
 
-    def _check_interface(self, path: Path) -> None:
-        assert self._runner is not None
-        inputs, outputs = self._runner.input_names, self._runner.output_names
-        if inputs != (INPUT_NAME,) or set(OUTPUT_NAMES) - set(outputs):
-            raise EdgefelError(
-                f"{path}: takes {', '.join(inputs)} and gives {', '.join(outputs)}; a bundle's file takes "
-                f"{INPUT_NAME} and gives {', '.join(OUTPUT_NAMES)}. Export it again"
-            )
+
+def _check_interface(path: Path, runner: Backend) -> None:
+    inputs, outputs = runner.input_names, runner.output_names
+    if inputs != (INPUT_NAME,) or set(OUTPUT_NAMES) - set(outputs):
+        raise EdgefelError(
+            f"{path}: takes {', '.join(inputs)} and gives {', '.join(outputs)}; a bundle's file takes "
+            f"{INPUT_NAME} and gives {', '.join(OUTPUT_NAMES)}. Export it again"
+        )
 
 
 def _choose(manifest: Manifest, precision: str | None, backend: str) -> tuple[str, BundleFile]:

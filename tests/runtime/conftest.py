@@ -1,0 +1,20 @@
+"""A small bundle with a real ONNX file, made without training or exporting anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tiny_bundle import write_bundle
+
+
+@pytest.fixture
+def make_bundle(tmp_path: Path) -> Callable[..., Path]:
+    """`write_bundle` into this test's own folder."""
+    return lambda **options: write_bundle(tmp_path / "bundle", **options)
+
+
+@pytest.fixture
+def bundle(make_bundle: Callable[..., Path]) -> Path:
+    return make_bundle()
