@@ -41,6 +41,14 @@ def smooth(
     return np.asarray(_matrix(len(controls), per_segment, closed) @ controls)
 
 
+def columns(x: NDArray[np.float64], y: NDArray[np.float64] | float) -> Points:
+    """Points [n, 2] from coordinates [n]."""
+    points = np.empty((len(x), 2))
+    points[:, 0] = x
+    points[:, 1] = y
+    return points
+
+
 def shifted(points: Points, x: float, y: float) -> Points:
     """`points` [..., 2], moved."""
     return np.asarray(points + np.array((x, y)))

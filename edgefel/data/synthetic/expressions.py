@@ -79,7 +79,7 @@ def draw_units(label: str, options: FaceOptions, rng: np.random.Generator) -> ND
         units[UNIT_ROW[unit]] = strength * scale * rng.uniform(0.75, 1.2) * rng.uniform(0.88, 1.0, 2)
     if label == "contempt":
         units[:, int(rng.integers(2))] *= rng.uniform(0.0, 0.15)
-    return np.clip(units, 0.0, 1.0)
+    return np.minimum(units, 1.0)
 
 
 def draw_expression(true_class: int, options: FaceOptions, rng: np.random.Generator) -> Expression:

@@ -18,6 +18,9 @@ _CIRCLE = np.stack([np.cos(_ANGLE), np.sin(_ANGLE)], 1)
 _TONGUE = np.stack([np.zeros(21), 0.34 * np.clip(1 - np.linspace(-1.3, 1.3, 21) ** 2, 0, 1)], 1)
 _TOOTH_GAPS = np.array([-0.26, -0.17, -0.085, 0.0, 0.085, 0.17, 0.26])
 _BROW_PROFILE = np.interp(np.linspace(0, 1, 17), (0, 0.12, 0.45, 0.75, 1), (0.55, 0.95, 1.0, 0.7, 0.12))
+# single hairs stand up at the inner end of a brow and lie down at the outer one: [2, 17, 2]
+_LEAN = np.linspace(0.25, 0.95, 17)
+_HAIR_LEAN = np.stack([np.stack([sign * 0.07 * _LEAN, -0.05 * (1.1 - _LEAN) - 0.01], 1) for sign in SIGN])
 _DARK_MOUTH: Colour = (52, 18, 20)
 _LIP_INSET = np.array((0.0, 0.01))
 _ENAMEL: Colour = (234, 228, 216)
@@ -110,23 +113,21 @@ def paint_brows(canvas: Canvas, face: Face) -> None:
     """Tapered strokes with single hairs."""
     identity = face.identity
     at, height = _brow_hairs(identity.stream)
-    lean = 0.25 + 0.7 * at / 17
-    bodies, hairs = [], []
-    for side, line in enumerate(face.brows):
-        half = 0.5 * identity.brow_thick * _BROW_PROFILE * (1 + 0.12 * face.sides[side][4])
-        offset = half[:, None] * (0, 1)
-        bodies.append(ring(line - offset, line + offset))
-        start = line[at] + (half[at] * height)[:, None] * (0, 1)
-        tip = start + np.stack([SIGN[side] * 0.07 * lean, -0.05 * (1.1 - lean) - 0.01], 1)
-        hairs.append(np.stack([start, tip], 1))
+    lines = np.stack(face.brows)  # [2, 17, 2]
+    frown = np.array([[1 + 0.12 * side[4]] for side in face.sides])
+    half = np.zeros((2, 17, 2))
+    half[..., 1] = frown * (0.5 * identity.brow_thick * _BROW_PROFILE)
+    bodies = np.concatenate([lines - half, (lines + half)[:, ::-1]], 1)
     canvas.soft_fill(bodies, identity.brow, 0.8, 0.013)
-    canvas.lines(np.concatenate(hairs), scaled(identity.brow, 0.82), 0.0)
+    start = lines[:, at] + half[:, at] * height[:, None]
+    hairs = np.stack([start, start + _HAIR_LEAN[:, at]], 2)
+    canvas.lines(hairs.reshape(-1, 2, 2), scaled(identity.brow, 0.82), 0.0)
 
 
 @lru_cache(maxsize=1024)
 def _brow_hairs(stream: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     rng = np.random.default_rng(stream)
-    return rng.integers(0, 15, 12), rng.uniform(-0.4, 0.9, 12)
+    return rng.integers(0, 15, 9), rng.uniform(-0.4, 0.9, 9)
 
 
 def paint_nostrils(canvas: Canvas, face: Face) -> None:

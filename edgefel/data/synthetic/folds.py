@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -12,9 +12,11 @@ from edgefel.data.synthetic.canvas import SHIFT, Field, Grid, Mask
 from edgefel.data.synthetic.curves import Points, smooth
 from edgefel.data.synthetic.geometry import SIGN, Face
 
+# weaker folds than this are not drawn
+_FAINT = 0.05
 
-@dataclass(frozen=True)
-class Fold:
+
+class Fold(NamedTuple):
     """A smooth line through `points`, as deep as `strength` (0 to 1), broad or sharp."""
 
     points: Sequence[Sequence[float]] | Points
@@ -25,7 +27,7 @@ class Fold:
 def fold_field(face: Face, grid: Grid) -> Field:
     """Depth of the folds [n, n] in 0..1."""
     broad, fine = Mask(grid), Mask(grid)
-    folds = [fold for fold in _folds(face) if fold.strength > 0.04]
+    folds = [fold for fold in _folds(face) if fold.strength > _FAINT]
     for length in {len(fold.points) for fold in folds}:
         alike = [fold for fold in folds if len(fold.points) == length]
         # all controls as columns of one matrix: [length, folds * 2] becomes [points, folds, 2]
@@ -76,8 +78,8 @@ def _cheek_folds(face: Face, side: int) -> list[Fold]:
 def _nose_folds(face: Face, side: int) -> list[Fold]:
     """Wrinkles across the root of the nose (9)."""
     au, s = face.sides[side], SIGN[side]
-    folds = []
-    for k in range(3):
+    folds: list[Fold] = []
+    for k in range(3 if au[9] > _FAINT else 0):
         y = 0.02 + 0.085 * k
         line = [(s * (0.04 + 0.02 * k), y - 0.045), (s * (0.13 + 0.02 * k), y), (s * 0.20, y + 0.07)]
         folds.append(Fold(line, (1.0 - 0.1 * k) * au[9], False))
@@ -88,8 +90,8 @@ def _eye_folds(face: Face, side: int) -> list[Fold]:
     """Crow's feet (6), pouch below the eye (6, 7), bags of age."""
     identity, au, s = face.identity, face.sides[side], SIGN[side]
     feet = 0.85 * au[6] + 0.28 * max(identity.age - 0.35, 0) + 0.2 * au[12]
-    folds = []
-    for k, slope in enumerate((-0.13, -0.02, 0.10)):
+    folds: list[Fold] = []
+    for k, slope in enumerate((-0.13, -0.02, 0.10) if feet > _FAINT else ()):
         y = -0.035 + 0.05 * k
         line = [(s * (0.79 + 0.01 * k), y), (s * 0.87, y + 0.005 + 0.5 * slope), (s * 0.97, y + 0.01 + slope)]
         folds.append(Fold(line, feet, False))
@@ -113,7 +115,7 @@ def _brow_folds(face: Face, side: int) -> list[Fold]:
     frown = [(s * 0.075, inner_y + 0.08), (s * 0.06, inner_y - 0.05), (s * 0.085, inner_y - 0.20)]
     folds = [Fold(frown, 0.95 * au[4] + 0.2 * max(identity.age - 0.4, 0), True)]
     top, worn = identity.forehead + 0.12, 0.45 * max(identity.age - 0.3, 0)
-    for k in range(3):
+    for k in range(3 if max(au[1], au[2], worn) > _FAINT else 0):
         share = (k + 0.7) / 3.4
         inner = (1 - share) * (inner_y - 0.10) + share * top
         outer = (1 - share) * (outer_y - 0.12) + share * top

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgefel.data.synthetic.curves import Points, smooth
+from edgefel.data.synthetic.curves import Points, columns, smooth
 from edgefel.data.synthetic.expressions import UNIT_ROW, UNITS, Expression
 from edgefel.data.synthetic.identity import Identity
 
@@ -140,7 +140,7 @@ def _brows(identity: Identity, sides: tuple[dict[int, float], dict[int, float]])
         amounts = np.array([au[unit] for unit in _BROW_UNITS])
         amounts[2] *= 1 - 0.55 * au[1]
         y = rest + amounts @ _BROW_MOVES + identity.asymmetry * sign
-        lines.append(smooth(np.stack([sign * (_BROW_X - au[4] * _BROW_SQUEEZE), y], 1), 4))
+        lines.append(smooth(columns(sign * (_BROW_X - au[4] * _BROW_SQUEEZE), y), 4))
     return lines[0], lines[1]
 
 
@@ -158,9 +158,9 @@ def _eye(identity: Identity, au: dict[int, float], side: int, rest: Rest) -> Eye
     fold_y = upper_y - identity.eye_fold * (1 - 0.5 * au[4]) * _FOLD - 0.012 + 0.02 * sorrow * _EYE_T
     x = SIGN[side] * (0.5 + identity.eye_width * _EYE_T)
     return Eye(
-        upper=np.stack([x, upper_y], 1),
-        lower=np.stack([x, base + lower * _LOWER_LID], 1),
-        fold=np.stack([x, fold_y], 1),
+        upper=columns(x, upper_y),
+        lower=columns(x, base + lower * _LOWER_LID),
+        fold=columns(x, fold_y),
         pupil=(SIGN[side] * 0.5 + 0.06 * rest.gaze[0], 0.045 * rest.gaze[1] - 0.012),
         opening=upper + lower,
     )
@@ -201,10 +201,10 @@ def _mouth(identity: Identity, expression: Expression) -> Mouth:
     inner_bottom = np.maximum(y - (1.0 if gap < 0.005 else 0.3) * lift + 0.78 * gap * _ARC_60, inner_top)
     x = half * _LIP_T
     return Mouth(
-        top=np.stack([x, inner_top - upper * _ARC_70 * _BOW], 1),
-        inner_top=np.stack([x, inner_top], 1),
-        inner_bottom=np.stack([x, inner_bottom], 1),
-        bottom=np.stack([x, inner_bottom + lower * _ARC_60], 1),
+        top=columns(x, inner_top - upper * _ARC_70 * _BOW),
+        inner_top=columns(x, inner_top),
+        inner_bottom=columns(x, inner_bottom),
+        bottom=columns(x, inner_bottom + lower * _ARC_60),
         gap=gap,
         jaw=0.24 * mid[26],
     )

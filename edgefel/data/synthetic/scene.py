@@ -42,12 +42,17 @@ class Scene:
     light: Light
 
 
+def _normal(rng: np.random.Generator) -> float:
+    """A standard normal deviate, not further out than 2."""
+    return min(max(float(rng.standard_normal()), -2.0), 2.0)
+
+
 def draw_scene(options: FaceOptions, rng: np.random.Generator) -> Scene:
     """Pose, gaze and light of one picture."""
     turn = options.pose
 
     def normal(spread: float) -> float:
-        return float(spread * np.clip(rng.standard_normal(), -2, 2))
+        return spread * _normal(rng)
 
     pose = Pose(
         yaw=math.radians(normal(9.0)) * turn,
@@ -61,22 +66,26 @@ def draw_scene(options: FaceOptions, rng: np.random.Generator) -> Scene:
 
 
 def _light(nuisance: float, rng: np.random.Generator) -> Light:
-    across = math.radians(rng.normal(0, 32) * nuisance)
-    above = math.radians(28 + rng.normal(0, 16) * nuisance)
+    across = math.radians(32 * _normal(rng) * nuisance)
+    above = math.radians(28 + 16 * _normal(rng) * nuisance)
     direction = (
         math.sin(across) * math.cos(above),
         -math.sin(above),
         max(math.cos(across) * math.cos(above), 0.2),
     )
-    contrast = float(np.clip(0.55 + 0.18 * rng.standard_normal() * nuisance, 0.2, 0.95))
-    warm = 0.07 * rng.standard_normal() * nuisance
-    bright = 1.06 * math.exp(0.10 * np.clip(rng.standard_normal(), -2, 2) * nuisance)
-    key = np.array([1 + warm, 1.0, 1 - warm]) * contrast * bright
+    contrast = min(max(0.55 + 0.18 * _normal(rng) * nuisance, 0.2), 0.95)
+    warm = 0.07 * _normal(rng) * nuisance
+    bright = 1.06 * math.exp(0.10 * _normal(rng) * nuisance)
+    key = contrast * bright
     # skin lets red through, so its shade is warm
-    fill = np.array([1.03 - 0.5 * warm, 0.97, 0.95 + 0.5 * warm]) * (1.02 - 0.78 * contrast) * bright
+    fill = (1.02 - 0.78 * contrast) * bright
     length = math.sqrt(sum(part * part for part in direction))
-    unit = (direction[0] / length, direction[1] / length, direction[2] / length)
-    return Light(unit, _triple(key), _triple(fill), float(rng.uniform(0.03, 0.2)))
+    return Light(
+        direction=(direction[0] / length, direction[1] / length, direction[2] / length),
+        colour=((1 + warm) * key, key, (1 - warm) * key),
+        ambient=((1.03 - 0.5 * warm) * fill, 0.97 * fill, (0.95 + 0.5 * warm) * fill),
+        gloss=float(rng.uniform(0.03, 0.2)),
+    )
 
 
 def _triple(values: NDArray[np.float64]) -> tuple[float, float, float]:
@@ -126,7 +135,7 @@ def take_picture(canvas: Canvas, depth: Field, pose: Pose, size: int) -> Image:
     sin_pitch, cos_pitch = math.sin(pose.pitch), math.cos(pose.pitch)
     per_unit = depth.shape[0] / EXTENT
     x, y = x_flat, y_flat
-    for _ in range(3):
+    for _ in range(2):
         z = cv2.remap(
             depth,
             (x + np.float32(EXTENT / 2)) * np.float32(per_unit) - np.float32(0.5),
@@ -169,8 +178,8 @@ def spoil(picture: Image, options: FaceOptions, rng: np.random.Generator) -> Ima
 
 def _develop(picture: Image, amount: float, rng: np.random.Generator) -> Image:
     """Contrast, brightness and noise in one pass."""
-    contrast = 1 + 0.12 * amount * float(np.clip(rng.standard_normal(), -2, 2))
-    bright = 120 * (1 - contrast) + 7 * amount * float(np.clip(rng.standard_normal(), -2, 2))
+    contrast = 1 + 0.12 * amount * _normal(rng)
+    bright = 120 * (1 - contrast) + 7 * amount * _normal(rng)
     noise = 0.14 * amount * float(rng.random()) ** 1.5
     grain = _grain(picture.size)
     start = int(rng.integers(len(grain) - picture.size))
