@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from edgefel.cli import params
+from edgefel.cli.console import table_console
 from edgefel.cli.main import COMMANDS
 from edgefel.cli.optional import require
 from edgefel.errors import EdgefelError
@@ -200,7 +201,6 @@ def _photo(photo: Path | None) -> Path:
 
 
 def _print_results(results: dict[str, Any], folder: Path) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     compared = results["comparison"]
@@ -225,7 +225,7 @@ def _print_results(results: dict[str, Any], folder: Path) -> None:
             f"{row['agreement']:.1%}",
             f"{row['deviation']:.1e}",
         )
-    console = Console()
+    console = table_console()
     console.print(table)
     console.print(f"{sum(results['seconds'].values()):.0f} s in all. Look at:")
     for what, file in (

@@ -8,6 +8,8 @@ from typing import Any
 import click
 
 from edgefel.cli import params
+from edgefel.cli.console import table_console
+from edgefel.cli.optional import require
 
 
 @click.command("models")
@@ -20,8 +22,6 @@ def command(as_json: bool) -> None:
       edgefel models
       edgefel models --json
     """
-    from edgefel.cli.optional import require
-
     require("torch", "train", "edgefel models")
     from edgefel.models.profile import profile
     from edgefel.models.registry import DESCRIPTIONS, MODELS
@@ -39,7 +39,6 @@ def command(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("model", "parameters", "GMAC", "input", "what it is")
@@ -52,4 +51,4 @@ def command(as_json: bool) -> None:
             f"{size}x{size}",
             row["description"],
         )
-    Console().print(table)
+    table_console().print(table)

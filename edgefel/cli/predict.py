@@ -1,0 +1,152 @@
+"""`edgefel predict`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgefel.cli import params
+from edgefel.cli.console import table_console
+from edgefel.errors import EdgefelError
+
+if TYPE_CHECKING:
+    from edgefel.runtime.predict import PictureResult, Summary
+    from edgefel.runtime.sources import Source
+
+PRECISIONS = ("fp32", "fp16", "int8", "int8+fp16")
+
+
+@click.command("predict")
+@click.argument("bundle", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option(
+    "--precision", type=click.Choice(PRECISIONS), help="File of the bundle to run.  [default: fp32]"
+)
+@click.option(
+    "--detector",
+    type=click.Choice(["haar", "yunet"]),
+    default="haar",
+    show_default=True,
+    help="Haar comes with OpenCV; YuNet is better and needs --detector-model.",
+)
+@click.option("--detector-model", type=click.Path(path_type=Path), help="YuNet's ONNX file.")
+@click.option("--no-detect", is_flag=True, help="The pictures are face crops already.")
+@click.option("--save", type=click.Path(path_type=Path), help="Folder for annotated pictures or the video.")
+@click.option(
+    "--every", type=click.IntRange(min=1), default=1, show_default=True, help="Each n-th video frame."
+)
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all cores]")
+@click.option("--force", is_flag=True, help="Run a file although its hash is not the manifest's.")
+@params.json_output
+def command(
+    bundle: Path,
+    source: Path,
+    precision: str | None,
+    detector: str,
+    detector_model: Path | None,
+    no_detect: bool,
+    save: Path | None,
+    every: int,
+    threads: int | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Label the faces in an image, a folder of images or a video.
+
+    DIR is a bundle made by `edgefel export`. Prints a table, or with --json one line of JSON for each
+    picture or video frame, with its faces: label, box, confidence, probabilities after and before correction.
+    A picture without a face has an empty list.
+
+    \b
+    Examples:
+      edgefel predict bundle photo.jpg --save labelled
+      edgefel predict bundle photos/ --json > faces.jsonl
+      edgefel predict bundle clip.mp4 --every 5 --precision int8
+      edgefel predict bundle crops/ --no-detect
+    """
+    from edgefel.runtime.faces import make_detector
+    from edgefel.runtime.predict import predict_source
+    from edgefel.runtime.session import Session
+    from edgefel.runtime.sources import open_source
+
+    if no_detect and detector_model is not None:
+        raise EdgefelError("--no-detect and --detector-model exclude each other; leave one out")
+    opened = open_source(source)
+    find = make_detector("none" if no_detect else detector, detector_model)
+    with Session.open(bundle, precision, threads=threads, force=force) as session, _Output(as_json) as output:
+        session.warm_up()
+        summary = predict_source(
+            opened,
+            find,
+            session,
+            save=save,
+            every=every,
+            each=output.add,
+            advance=output.progress(opened, every),
+        )
+    output.finish(summary)
+
+
+class _Output:
+    """Prints results as they come (JSON) or at the end (table); progress of many pictures goes to stderr."""
+
+    def __init__(self, as_json: bool) -> None:
+        from rich.console import Console
+        from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+        from rich.table import Table
+
+        self._json = as_json
+        self._started = False
+        self._table = Table()
+        for name in ("picture", "face", "label", "prob.", "confidence", "before correction"):
+            self._table.add_column(name, no_wrap=True)
+        self._errors = Console(stderr=True)
+        columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+        self._bar = Progress(*columns, console=self._errors, transient=True)
+
+    def __enter__(self) -> _Output:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._started:  # stopping a bar that never ran prints an empty line
+            self._bar.stop()
+
+    def progress(self, source: Source, every: int) -> Callable[[], None]:
+        if source.kind == "image":
+            return lambda: None
+        task = self._bar.add_task("labelling", total=-(-source.frames // every) or None)
+        self._bar.start()
+        self._started = True
+        return lambda: self._bar.advance(task)
+
+    def add(self, result: PictureResult) -> None:
+        if self._json:
+            click.echo(json.dumps(result.to_dict()))
+            return
+        name = Path(result.picture).name
+        if result.frame is not None:
+            name += f" #{result.frame}"
+        for face in result.faces:
+            before = f"{face.primary_label} {face.primary[face.primary_label]:.1%}"
+            box = f"{face.box.x},{face.box.y} {face.box.side}x{face.box.side}"
+            self._table.add_row(
+                name, box, face.label, f"{face.probability:.1%}", f"{face.confidence:.2f}", before
+            )
+
+    def finish(self, summary: Summary) -> None:
+        if not self._json and summary.faces:
+            table_console().print(self._table)
+        say = self._errors.print
+        say(f"{summary.faces} faces in {summary.pictures} pictures", highlight=False)
+        if summary.without_face:
+            say(f"no face found in {summary.without_face} of them", highlight=False)
+        if summary.unreadable:
+            names = ", ".join(summary.unreadable[:5]) + (", ..." if len(summary.unreadable) > 5 else "")
+            say(f"skipped {len(summary.unreadable)} unreadable: {names}", highlight=False, soft_wrap=True)
+        if summary.saved:
+            where = summary.saved[0] if len(summary.saved) == 1 else f"{len(summary.saved)} pictures"
+            say(f"saved {where}", highlight=False, soft_wrap=True)

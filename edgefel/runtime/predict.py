@@ -1,0 +1,152 @@
+"""Labels a whole source: what `edgefel predict` does, without the printing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import cv2
+
+from edgefel.errors import EdgefelError
+from edgefel.files import atomic_file
+from edgefel.runtime.annotate import annotate
+from edgefel.runtime.faces import FaceDetector
+from edgefel.runtime.labelling import LabelledFace, label_faces
+from edgefel.runtime.preprocessing import Image
+from edgefel.runtime.session import Session
+from edgefel.runtime.sources import Picture, Source
+
+
+@dataclass(frozen=True)
+class PictureResult:
+    """The labelled faces of one picture; an empty list if it shows none."""
+
+    picture: str
+    faces: tuple[LabelledFace, ...]
+    frame: int | None = None
+    time: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; a video's frames also have `frame` and `time` (seconds)."""
+        result: dict[str, Any] = {"source": self.picture}
+        if self.frame is not None:
+            result |= {"frame": self.frame, "time": self.time}
+        return result | {"faces": [face.to_dict() for face in self.faces]}
+
+
+@dataclass
+class Summary:
+    """What a run over a source came to."""
+
+    pictures: int = 0
+    faces: int = 0
+    without_face: int = 0
+    unreadable: list[str] = field(default_factory=list)
+    saved: list[str] = field(default_factory=list)
+
+
+def predict_source(
+    source: Source,
+    detector: FaceDetector,
+    session: Session,
+    *,
+    save: Path | None = None,
+    every: int = 1,
+    each: Callable[[PictureResult], None] = lambda result: None,
+    advance: Callable[[], None] = lambda: None,
+) -> Summary:
+    """Labels every picture of a source, handing each result to `each` as it comes.
+
+    save: folder for annotated pictures (same relative names), or for the one annotated video. every: each
+    n-th frame of a video. advance: called after each picture, also after an unreadable one.
+    Raises EdgefelError if nothing of the source could be read.
+    """
+    summary = Summary()
+
+    def skip(file: Path) -> None:
+        summary.unreadable.append(str(file))
+        advance()
+
+    with _Saver(source, save, every) as saver:
+        for picture in source.pictures(skip, every):
+            faces = tuple(label_faces(picture.image, detector, session))
+            summary.pictures += 1
+            summary.faces += len(faces)
+            summary.without_face += not faces
+            if save is not None:
+                saver.write(picture, annotate(picture.image, faces))
+            each(PictureResult(picture.name, faces, picture.frame, picture.time))
+            advance()
+        if not summary.pictures:
+            raise EdgefelError(
+                f"{source.path}: nothing in it can be read; is it truncated, or another format?"
+            )
+    summary.saved = saver.saved
+    return summary
+
+
+class _Saver:
+    """Writes annotated pictures as they come, and a video under its name only when it is complete."""
+
+    def __init__(self, source: Source, folder: Path | None, every: int) -> None:
+        if folder is not None and folder.exists() and not folder.is_dir():
+            raise EdgefelError(f"{folder}: exists and is not a folder; choose another one with --save")
+        self._source, self._folder = source, folder
+        self._fps = source.fps / every
+        self._stack = ExitStack()
+        self._video: cv2.VideoWriter | None = None
+        self._size = (0, 0)
+        self.saved: list[str] = []
+
+    def __enter__(self) -> _Saver:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._video is not None:
+            self._video.release()
+        self._stack.__exit__(kind, error, trace)
+
+    def write(self, picture: Picture, image: Image) -> None:
+        assert self._folder is not None
+        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+        if self._source.kind == "video":
+            self._write_frame(bgr)  # type: ignore[arg-type]
+            return
+        file = Path(picture.name)
+        root = self._source.path if self._source.kind == "folder" else file.parent
+        target = self._folder / file.relative_to(root)
+        if target.resolve() == file.resolve():
+            raise EdgefelError(
+                f"{target}: would overwrite the picture itself; choose another folder with --save"
+            )
+        with atomic_file(target) as temporary:
+            if not cv2.imwrite(str(temporary), bgr):
+                raise EdgefelError(f"{target}: cannot be written; check the free space")
+        self.saved.append(str(target))
+
+    def _write_frame(self, frame: Image) -> None:
+        assert self._folder is not None
+        if self._video is None:
+            target = self._folder / f"{self._source.path.stem}.mp4"
+            if target.resolve() == self._source.path.resolve():
+                raise EdgefelError(
+                    f"{target}: would overwrite the video itself; choose another folder with --save"
+                )
+            temporary = self._stack.enter_context(atomic_file(target))
+            self._size = (frame.shape[1], frame.shape[0])
+            codec = cv2.VideoWriter.fourcc(*"mp4v")
+            self._video = cv2.VideoWriter(str(temporary), codec, self._fps, self._size)
+            if not self._video.isOpened():
+                raise EdgefelError(
+                    f"{target}: OpenCV cannot write MP4 here; save pictures of single frames instead"
+                )
+            self.saved.append(str(target))
+        if (frame.shape[1], frame.shape[0]) != self._size:  # a stream may change its resolution
+            frame = cv2.resize(frame, self._size)  # type: ignore[assignment]
+        self._video.write(frame)

@@ -1,0 +1,111 @@
+"""Where pictures come from: an image file, a folder, a video."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import cv2
+
+from edgefel.errors import EdgefelError
+from edgefel.runtime.preprocessing import Image
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
+VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"})
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of a source.
+
+    name: path of the image, or of the video. image: uint8 RGB [H, W, 3]. frame: number of the video frame
+    from 0, and time: its time in seconds; None for images.
+    """
+
+    name: str
+    image: Image
+    frame: int | None = None
+    time: float | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """What `open_source` found. files: the images, or the one video. frames: how many pictures to expect.
+
+    fps: frames per second of a video, else 0.
+    """
+
+    kind: Literal["image", "folder", "video"]
+    path: Path
+    files: tuple[Path, ...]
+    frames: int
+    fps: float = 0.0
+
+    def pictures(self, skip: Callable[[Path], None] = lambda path: None, every: int = 1) -> Iterator[Picture]:
+        """The pictures in order; unreadable ones are told to `skip`. `every`: each n-th frame of a video."""
+        if self.kind == "video":
+            yield from _video_frames(self.path, self.fps, every)
+            return
+        for file in self.files:
+            image = read_image(file)
+            if image is None:
+                skip(file)
+            else:
+                yield Picture(str(file), image)
+
+
+def open_source(path: str | os.PathLike[str]) -> Source:
+    """Looks at a path: an image, a video, or a folder searched for images at any depth, in sorted order.
+
+    Raises EdgefelError: nothing there, a folder without images, a video that cannot be opened, another
+    kind of file.
+    """
+    path = Path(path)
+    if path.is_dir():
+        files = tuple(sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES))
+        if not files:
+            raise EdgefelError(f"{path}: no images in it; known suffixes: {' '.join(sorted(IMAGE_SUFFIXES))}")
+        return Source("folder", path, files, len(files))
+    if not path.exists():
+        raise EdgefelError(f"{path}: no such file or folder; give an image, a folder of images, or a video")
+    suffix = path.suffix.lower()
+    if suffix in IMAGE_SUFFIXES:
+        return Source("image", path, (path,), 1)
+    if suffix in VIDEO_SUFFIXES:
+        capture = cv2.VideoCapture(str(path))
+        try:
+            if not capture.isOpened():
+                raise EdgefelError(
+                    f"{path}: OpenCV cannot open this video; try converting it to H.264 in MP4"
+                )
+            frames = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+            fps = capture.get(cv2.CAP_PROP_FPS)
+        finally:
+            capture.release()
+        return Source("video", path, (path,), frames, fps if 0 < fps < 1000 else 25.0)
+    known = " ".join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))
+    raise EdgefelError(f"{path}: not a kind of file that can be labelled; known suffixes: {known}")
+
+
+def read_image(path: Path) -> Image | None:
+    """uint8 RGB [H, W, 3], or None if the file is no readable image. EXIF orientation is applied."""
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
+
+
+def _video_frames(path: Path, fps: float, every: int) -> Iterator[Picture]:
+    capture = cv2.VideoCapture(str(path))
+    try:
+        number = 0
+        while capture.grab():
+            if number % every == 0:
+                readable, frame = capture.retrieve()
+                if readable:
+                    rgb = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+                    yield Picture(str(path), rgb, number, number / fps)  # type: ignore[arg-type]
+            number += 1
+    finally:
+        capture.release()

@@ -1,0 +1,53 @@
+"""Annotated pictures: everything is drawn, and stays in the picture."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgefel.data.labels import EXPRESSIONS_8
+from edgefel.runtime.annotate import PALETTE, annotate
+from edgefel.runtime.faces import FaceBox
+from edgefel.runtime.labelling import LabelledFace
+
+
+def face(x: int, y: int, side: int, label: int = 1, share: float = 0.65) -> LabelledFace:
+    rest = (1 - share) / 7
+    probabilities = {name: share if i == label else rest for i, name in enumerate(EXPRESSIONS_8)}
+    name = EXPRESSIONS_8[label]
+    return LabelledFace(FaceBox(x, y, side), name, name, 0.5, probabilities, probabilities)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (240, 320), (1080, 1920)])
+def test_the_label_has_its_colour_and_the_original_is_kept(size):
+    picture = np.full((*size, 3), 90, np.uint8)
+    side = min(size) // 3
+    out = annotate(picture, [face(side, side, side)])
+    assert (picture == 90).all()
+    assert out.shape == picture.shape
+    assert (out == PALETTE[1]).all(axis=-1).any()
+    assert np.array_equal(annotate(picture, []), picture)
+
+
+def test_a_longer_bar_for_a_larger_probability():
+    picture = np.full((480, 640, 3), 90, np.uint8)
+    lengths = [
+        (annotate(picture, [face(50, 50, 200, share=share)]) == PALETTE[1]).all(axis=-1).sum()
+        for share in (0.3, 0.6, 0.9)
+    ]
+    assert lengths[0] < lengths[1] < lengths[2]
+
+
+def test_panels_keep_off_the_faces_where_there_is_room():
+    picture = np.full((600, 900, 3), 90, np.uint8)
+    faces = [face(40, 150, 200), face(650, 150, 200, label=3)]
+    out = annotate(picture, faces)
+    for each in faces:
+        inner = out[200:300, each.box.x + 60 : each.box.x + 140]
+        assert (inner == 90).all()
+
+
+def test_faces_at_and_beyond_the_border():
+    picture = np.full((200, 200, 3), 90, np.uint8)
+    out = annotate(picture, [face(-30, -20, 120), face(150, 160, 120, label=4)])
+    assert not np.array_equal(out, picture)

@@ -1,0 +1,65 @@
+"""Images, folders, videos, and what is none of these."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from edgefel.errors import EdgefelError
+from edgefel.runtime.sources import open_source
+
+
+@pytest.fixture
+def video(tmp_path):
+    file = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(file), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (64, 48))
+    for number in range(6):
+        writer.write(np.full((48, 64, 3), 40 * number, np.uint8))
+    writer.release()
+    return file
+
+
+def test_an_image_is_rgb(tmp_path):
+    picture = np.zeros((8, 9, 3), np.uint8)
+    picture[..., 2] = 255  # red in OpenCV's order
+    cv2.imwrite(str(tmp_path / "red.png"), picture)
+    (only,) = open_source(tmp_path / "red.png").pictures()
+    assert only.image[0, 0].tolist() == [255, 0, 0]
+    assert only.frame is None
+
+
+def test_a_folder_is_searched_in_order_and_unreadable_files_are_told(tmp_path):
+    for name in ("b.png", "a/c.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / name), np.zeros((8, 8, 3), np.uint8))
+    (tmp_path / "a" / "bad.png").write_bytes(b"\x89PNG")
+    (tmp_path / "notes.txt").write_text("")
+    skipped = []
+    source = open_source(tmp_path)
+    names = [picture.name for picture in source.pictures(skipped.append)]
+    assert names == [str(tmp_path / "a/c.jpg"), str(tmp_path / "b.png")]
+    assert skipped == [tmp_path / "a/bad.png"]
+    assert source.frames == 3
+
+
+def test_a_video_has_frames_and_times(video):
+    source = open_source(video)
+    assert (source.kind, source.frames, source.fps) == ("video", 6, 10.0)
+    pictures = list(source.pictures(every=2))
+    assert [picture.frame for picture in pictures] == [0, 2, 4]
+    assert [picture.time for picture in pictures] == [0.0, 0.2, 0.4]
+    assert abs(int(pictures[1].image.mean()) - 80) < 4
+
+
+def test_what_cannot_be_labelled_is_explained(tmp_path):
+    with pytest.raises(EdgefelError, match="no such file or folder"):
+        open_source(tmp_path / "absent.jpg")
+    with pytest.raises(EdgefelError, match="no images in it"):
+        open_source(tmp_path)
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(EdgefelError, match="not a kind of file"):
+        open_source(tmp_path / "notes.txt")
+    (tmp_path / "broken.mp4").write_bytes(b"nothing")
+    with pytest.raises(EdgefelError, match="cannot open this video"):
+        open_source(tmp_path / "broken.mp4")
