@@ -22,7 +22,7 @@ START = "<!-- results: made by tools/readme_results.py -->"
 END = "<!-- end of results -->"
 PICTURES = {
     "faces/contact_sheet.png": "contact_sheet.png",
-    "evaluation/confusion_matrix.png": "confusion_matrix.png",
+    "evaluation/confusion.png": "confusion_matrix.png",
     "photograph/grace_hopper.jpg": "photograph.jpg",
 }
 

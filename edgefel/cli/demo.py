@@ -176,7 +176,7 @@ class Demo:
 
 
 # stages whose folder is there only when it is complete
-ATOMIC = {"faces": "faces", "export": "bundle"}
+ATOMIC = {"faces": "faces", "evaluation": "evaluation", "export": "bundle"}
 # what the training needs to differ in from the papers' recipe to get somewhere within minutes
 TRAIN = ["--batch-size", "32", "--lr", "1e-3"]
 
@@ -230,7 +230,7 @@ def _print_results(results: dict[str, Any], folder: Path) -> None:
     console.print(f"{sum(results['seconds'].values()):.0f} s in all. Look at:")
     for what, file in (
         ("faces", "faces/contact_sheet.png"),
-        ("confusion matrix", "evaluation/confusion_matrix.png"),
+        ("confusion matrix", "evaluation/confusion.png"),
         ("photograph", "photograph/"),
         ("numbers", RESULTS_FILE),
     ):
