@@ -164,7 +164,7 @@ def ink_lines(ink: Mask, face: Face) -> None:
         # the upper lip shades the teeth
         ink.lines([shifted(mouth.inner_top[1:-1], 0, 0.015)], 0.45)
     ink.lines([shifted(mouth.bottom[5:16], 0, 0.02)], 0.42)
-    ink.fill([_CIRCLE * (0.03, 0.022) + corner for corner in (mouth.top[0], mouth.top[-1])], 0.6)
+    ink.fill([_CIRCLE * (0.03, 0.022) + corner for corner in (mouth.top[0], mouth.top[-1])], 0.48)
     ink.lines([face.outline[18:58]], 0.5)
     x = identity.face_width + 0.025
     ink.lines([ellipse(s * x, 0.10, 0.07, 0.2)[4:20] for s in SIGN], 0.6)

@@ -70,7 +70,7 @@ def _cheek_folds(face: Face, side: int) -> list[Fold]:
     return [
         Fold(nasolabial, depth, True),
         Fold(down, 0.75 * au[15] + 0.15 * age - 0.4 * au[12], True),
-        Fold(dimple, 0.95 * au[14] + 0.22 * au[12], True),
+        Fold(dimple, 0.75 * au[14] + 0.22 * au[12], True),
         Fold(bracket, 0.8 * au[20], True),
     ]
 
@@ -112,8 +112,8 @@ def _brow_folds(face: Face, side: int) -> list[Fold]:
     identity, au, s = face.identity, face.sides[side], SIGN[side]
     brow = face.brows[side]
     inner_y, outer_y = float(brow[0, 1]), float(brow[10, 1])
-    frown = [(s * 0.075, inner_y + 0.08), (s * 0.06, inner_y - 0.05), (s * 0.085, inner_y - 0.20)]
-    folds = [Fold(frown, 0.95 * au[4] + 0.2 * max(identity.age - 0.4, 0), True)]
+    frown = [(s * 0.075, inner_y + 0.08), (s * 0.06, inner_y - 0.05), (s * 0.08, inner_y - 0.14)]
+    folds = [Fold(frown, 0.8 * au[4] + 0.2 * max(identity.age - 0.4, 0), True)]
     top, worn = identity.forehead + 0.12, 0.45 * max(identity.age - 0.3, 0)
     for k in range(3 if max(au[1], au[2], worn) > _FAINT else 0):
         share = (k + 0.7) / 3.4

@@ -166,14 +166,14 @@ def _eye(identity: Identity, au: dict[int, float], side: int, rest: Rest) -> Eye
     )
 
 
-# What the corners and the width of the mouth do: unit -> (half width, height at the corners), at full strength
+# What units do to the mouth at full strength: unit -> (half width, height at the corners)
 _MOUTH_MOVES = {
-    12: (0.125, -0.15),
+    12: (0.12, -0.185),
     20: (0.13, 0.045),
     14: (0.035, -0.03),
     23: (-0.05, 0.0),
     17: (-0.045, 0.035),
-    15: (0.0, 0.15),
+    15: (0.0, 0.16),
     16: (0.0, 0.02),
 }
 _MOUTH_ROWS = [UNIT_ROW[unit] for unit in _MOUTH_MOVES]
@@ -186,11 +186,11 @@ def _mouth(identity: Identity, expression: Expression) -> Mouth:
     mid = dict(zip(UNITS, units.mean(1).tolist(), strict=True))
     width, corners = _MOUTH_MATRIX @ (units[_MOUTH_ROWS] @ _SHARE)
     au9, au12, au16, au17, au20, au23 = units[_LIP_ROWS] @ _SHARE
-    half = identity.mouth_width + width - 0.085 * mid[26] * (1 - mid[20])
+    half = identity.mouth_width + width - 0.11 * mid[26] * (1 - mid[20])
     y = identity.mouth_y - 0.035 * mid[17] + 0.03 * mid[26] + 0.02 * mid[12] - 0.03 * mid[15]
     y = y + _BEND * (corners + identity.rest_corner)
     lift = (0.045 * au9 + 0.012 * au12) * _ARC_50
-    parted = 0.085 * mid[25] * (1 + 0.35 * mid[12]) + 0.05 * mid[16] + 0.36 * mid[26]
+    parted = 0.085 * mid[25] * (1 + 0.35 * mid[12]) + 0.05 * mid[16] + 0.42 * mid[26]
     gap = max(parted - 0.03 * mid[17], 0.0)
     thin = (1 - 0.5 * au23) * (1 - 0.22 * au12) * (1 - 0.2 * au20)
     upper = identity.upper_lip * thin * (1 - 0.2 * mid[26])

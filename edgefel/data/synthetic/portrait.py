@@ -7,7 +7,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from edgefel.data.synthetic.canvas import Canvas, Field, Grid, Mask, grid
+from edgefel.data.synthetic.canvas import Canvas, Field, Grid, Image, Mask, grid
 from edgefel.data.synthetic.curves import Points, shifted, smooth
 from edgefel.data.synthetic.features import (
     ellipse,
@@ -32,7 +32,7 @@ from edgefel.data.synthetic.identity import Identity
 from edgefel.data.synthetic.relief import Light, Relief, build_relief, shade
 
 # Light and soft shadow are smooth: they are worked out at this share of the canvas' resolution.
-COARSE = 0.36
+COARSE = 0.39
 # Multipliers travel as bytes: 255 stands for this factor.
 _RANGE = 1.9
 # What of red, green and blue a full stroke of ink takes: shadow on skin is warm.
@@ -63,23 +63,25 @@ def paint_portrait(canvas: Canvas, face: Face, light: Light) -> Field:
     return relief.depth
 
 
-def _neck(face: Face) -> Points:
-    width = 0.74 * face.identity.jaw_width + 0.06
+@lru_cache(maxsize=1024)
+def _neck(identity: Identity) -> Points:
+    width = 0.74 * identity.jaw_width + 0.06
     right = np.array([(width, 0.9), (width + 0.02, 1.7), (width + 0.5, 2.1)])
     return np.concatenate([right, right[::-1] * (-1, 1)])
 
 
-def _ears(face: Face) -> list[Points]:
-    return [ellipse(s * (face.identity.face_width + 0.005), 0.12, 0.13, 0.30) for s in SIGN]
+@lru_cache(maxsize=1024)
+def _ears(identity: Identity) -> list[Points]:
+    return [ellipse(s * (identity.face_width + 0.005), 0.12, 0.13, 0.30) for s in SIGN]
 
 
 def _paint_body(canvas: Canvas, face: Face) -> None:
     identity = face.identity
-    canvas.fill([_neck(face)], scaled(identity.skin, 0.74))
+    canvas.fill([_neck(identity)], scaled(identity.skin, 0.74))
     width = 0.74 * identity.jaw_width + 0.06
     shirt = np.array([(-1.8, 2.1), (-1.8, 1.88), (-width, 1.72), (-0.2, 2.1)])
     canvas.fill([shirt, shirt * (-1, 1)], identity.cloth)
-    canvas.fill(_ears(face), scaled(identity.skin, 0.9))
+    canvas.fill(_ears(identity), scaled(identity.skin, 0.9))
 
 
 def _paint_skin(canvas: Canvas, face: Face) -> None:
@@ -105,15 +107,25 @@ def _spots(identity: Identity) -> tuple[Points, Points]:
     return freckles, moles
 
 
+@lru_cache(maxsize=1024)
+def _still(identity: Identity, side: int) -> tuple[Image, Image]:
+    """What no expression moves: the shadow of the hair, and the silhouette but for the face itself."""
+    ink, silhouette = Mask(grid(side)), Mask(grid(side))
+    hair = hair_of(identity)
+    ink_hair(ink, identity)
+    for shape in (*hair.back, *hair.front[:1], _neck(identity), *_ears(identity)):
+        silhouette.fill([shape], 1.0)
+    return ink.values, silhouette.values
+
+
 def _light(canvas: Canvas, face: Face, relief: Relief, coarse: Grid, light: Light) -> None:
     """Multiplies the painting by the light that falls on it; around the head the light is even."""
     multipliers, shine = shade(relief, coarse, light)
     ink, silhouette = Mask(coarse), Mask(coarse)
-    hair = hair_of(face.identity)
-    ink_hair(ink, face.identity)
+    still_ink, still_silhouette = _still(face.identity, coarse.side)
+    ink.values[:], silhouette.values[:] = still_ink, still_silhouette
+    silhouette.fill([face.outline], 1.0)
     ink_lines(ink, face)
-    for shape in (*hair.back, *hair.front[:1], face.outline, _neck(face), *_ears(face)):
-        silhouette.fill([shape], 1.0)
     inside = silhouette.blurred(0.02)
     drawn = ink.blurred(0.022) * inside
     # a highlight adds the same light to any skin: as a factor it is larger on dark skin

@@ -73,9 +73,9 @@ def _light(nuisance: float, rng: np.random.Generator) -> Light:
         -math.sin(above),
         max(math.cos(across) * math.cos(above), 0.2),
     )
-    contrast = min(max(0.55 + 0.18 * _normal(rng) * nuisance, 0.2), 0.95)
+    contrast = min(max(0.55 + 0.18 * _normal(rng) * nuisance, 0.2), 0.82)
     warm = 0.07 * _normal(rng) * nuisance
-    bright = 1.06 * math.exp(0.10 * _normal(rng) * nuisance)
+    bright = 1.02 * math.exp(0.10 * _normal(rng) * nuisance)
     key = contrast * bright
     # skin lets red through, so its shade is warm
     fill = (1.02 - 0.78 * contrast) * bright
