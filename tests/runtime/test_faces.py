@@ -62,7 +62,7 @@ def test_detectors_by_name(tmp_path):
     with pytest.raises(EdgefelError, match="no such file"):
         make_detector("yunet", tmp_path / "absent.onnx")
     (tmp_path / "broken.onnx").write_bytes(b"nothing")
-    with pytest.raises(EdgefelError, match="cannot load it as YuNet"):
+    with pytest.raises(EdgefelError, match="cannot run it as YuNet"):
         make_detector("yunet", tmp_path / "broken.onnx")
     with pytest.raises(EdgefelError, match="not known"):
         make_detector("dlib")

@@ -1,87 +1,200 @@
-"""Manifests: round trip, and every way in which one can be broken."""
+"""The manifest: round trip, hashes, and one clear line for everything that can be wrong with it."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-import shutil
 
 import pytest
 
 from edgefel.errors import EdgefelError
-from edgefel.files import sha256
-from edgefel.runtime.manifest import read_manifest, write_manifest
-
-
-@pytest.fixture
-def bundle(nano_bundle, tmp_path):
-    return shutil.copytree(nano_bundle, tmp_path / "bundle")
-
-
-def test_what_export_wrote_is_read_back(bundle, tmp_path):
-    manifest = read_manifest(bundle)
-    assert manifest.labels[0] == "neutral"
-    assert manifest.input_shape == ("N", 3, 112, 112)
-    assert [file.precision for file in manifest.files] == ["fp32", "int8"]
-    for file in manifest.files:
-        assert file.sha256 == sha256(bundle / file.name)
-        assert file.bytes == (bundle / file.name).stat().st_size
-    document = json.loads((bundle / "manifest.json").read_text())
-    write_manifest(tmp_path, manifest)
-    assert json.loads((tmp_path / "manifest.json").read_text()) == document
-
-
-def test_a_changed_file_is_noticed(bundle):
-    manifest = read_manifest(bundle)
-    with (bundle / "model.fp32.onnx").open("ab") as stream:
-        stream.write(b"x")
-    with pytest.raises(EdgefelError, match="model.fp32.onnx"):
-        manifest.verify("model.fp32.onnx")
-    manifest.verify("model.int8.onnx")
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda d: d.update(format="other"),
-        lambda d: d.update(version=99),
-        lambda d: d.pop("labels"),
-        lambda d: d.pop("files"),
-        lambda d: d.pop("preprocessing"),
-        lambda d: d["labels"].pop(),
-        lambda d: d["preprocessing"].update(crop=1000),
-        lambda d: d["files"][0].update(precision="fp7"),
-        lambda d: d["files"][0].update(name="../model.onnx"),
-    ],
-    ids=[
-        "format",
-        "version",
-        "no labels",
-        "no files",
-        "no preprocessing",
-        "labels",
-        "crop",
-        "precision",
-        "path",
-    ],
+from edgefel.runtime.manifest import (
+    OUTPUT_NAMES,
+    BundleFile,
+    Manifest,
+    ModelInfo,
+    describe_file,
+    read_manifest,
+    write_manifest,
 )
-def test_a_broken_manifest_is_one_clear_error(bundle, change):
-    file = bundle / "manifest.json"
-    document = json.loads(file.read_text())
-    change(document)
-    file.write_text(json.dumps(document))
-    with pytest.raises(EdgefelError) as caught:
-        read_manifest(bundle)
+from edgefel.runtime.preprocessing import Preprocessing
+
+HASH = hashlib.sha256(b"weights").hexdigest()
+
+
+def manifest(**changes) -> Manifest:
+    values = {
+        "model": ModelInfo("arbex-nano", 3, 12345, 0.25, 128),
+        "labels": ("neutral", "happiness", "sadness"),
+        "preprocessing": Preprocessing(256, 224, 2),
+        "files": (
+            BundleFile("model.fp32.onnx", "onnx", "fp32", HASH, 7, parity={"probabilities": 1e-7}),
+            BundleFile("model.fp32.engine", "engine", "fp32", HASH, 7, builder={"tensorrt": "11.4"}),
+            BundleFile("model.int8-fp16.onnx", "onnx", "int8+fp16", HASH, 7),
+        ),
+        "source": {"checkpoint": "runs/x", "sha256": "ab"},
+        "tools": {"edgefel": "0.1.0"},
+    }
+    return Manifest(**{**values, **changes})
+
+
+def document() -> dict:
+    return manifest().to_dict()
+
+
+def test_round_trip(tmp_path):
+    path = write_manifest(tmp_path, manifest())
+    read = read_manifest(tmp_path)
+    assert path == tmp_path / "manifest.json"
+    assert read == manifest()
+    assert read.folder == tmp_path
+    assert [file.name for file in tmp_path.iterdir()] == ["manifest.json"]
+
+
+def test_what_is_on_disk(tmp_path):
+    values = json.loads(write_manifest(tmp_path, manifest()).read_text())
+    assert list(values) == [
+        *("format", "version", "model", "labels", "input", "outputs"),
+        *("preprocessing", "files", "source", "tools"),
+    ]
+    assert (values["format"], values["version"]) == ("edgefel-bundle", 1)
+    assert values["input"] == {"name": "image", "dtype": "float32", "shape": ["N", 3, 112, 112]}
+    assert values["outputs"] == list(OUTPUT_NAMES)
+    assert values["files"][0] == {
+        "name": "model.fp32.onnx",
+        "kind": "onnx",
+        "precision": "fp32",
+        "sha256": HASH,
+        "bytes": 7,
+        "parity": {"probabilities": 1e-7},
+        "builder": None,
+    }
+
+
+def test_find_and_with_file():
+    old = manifest()
+    assert old.find("fp32").name == "model.fp32.onnx"
+    assert old.find("fp32", "engine").name == "model.fp32.engine"
+    with pytest.raises(EdgefelError, match=r"no int8 onnx file.*fp32 \(onnx\), fp32 \(engine\), int8\+fp16"):
+        old.find("int8")
+    new = BundleFile("model.int8.onnx", "onnx", "int8", HASH, 7)
+    assert old.with_file(new).files == (*old.files, new)
+    changed = BundleFile("model.fp32.onnx", "onnx", "fp32", HASH, 8)
+    assert old.with_file(changed).files == (changed, *old.files[1:])
+
+
+def test_verify(tmp_path):
+    (tmp_path / "model.fp32.onnx").write_bytes(b"weights")
+    write_manifest(tmp_path, manifest())
+    read = read_manifest(tmp_path)
+    assert read.verify("model.fp32.onnx") == tmp_path / "model.fp32.onnx"
+    assert read.verify(read.files[0]) == tmp_path / "model.fp32.onnx"
+    (tmp_path / "model.fp32.onnx").write_bytes(b"weightz")
+    with pytest.raises(EdgefelError, match=r"model\.fp32\.onnx: SHA-256 differs .*--force"):
+        read.verify("model.fp32.onnx")
+    with pytest.raises(EdgefelError, match=r"model\.fp32\.engine: .*missing; export again"):
+        read.verify("model.fp32.engine")
+    with pytest.raises(EdgefelError, match=r"no file 'x' in the manifest; it lists model\.fp32\.onnx"):
+        read.verify("x")
+
+
+def test_describe_file(tmp_path):
+    (tmp_path / "model.fp16.onnx").write_bytes(b"weights")
+    file = describe_file(tmp_path / "model.fp16.onnx", kind="onnx", precision="fp16", parity={"a": 1})
+    assert file == BundleFile("model.fp16.onnx", "onnx", "fp16", HASH, 7, {"a": 1})
+
+
+def check_refused(folder, pattern):
+    with pytest.raises(EdgefelError, match=pattern) as caught:
+        read_manifest(folder)
     assert "\n" not in str(caught.value)
+    assert str(folder) in str(caught.value)
 
 
-def test_missing_and_unreadable_manifests(tmp_path):
-    with pytest.raises(EdgefelError, match="edgefel export"):
-        read_manifest(tmp_path / "absent")
-    with pytest.raises(EdgefelError, match="manifest.json"):
-        read_manifest(tmp_path)
-    (tmp_path / "manifest.json").write_text("{")
-    with pytest.raises(EdgefelError, match="not valid JSON"):
-        read_manifest(tmp_path)
-    (tmp_path / "manifest.json").write_text("[]")
-    with pytest.raises(EdgefelError):
-        read_manifest(tmp_path)
+def test_missing_folder_file_or_json(tmp_path):
+    check_refused(tmp_path / "nowhere", "no such folder; give the folder that 'edgefel export' wrote")
+    check_refused(tmp_path, r"no manifest\.json here; give the folder")
+    (tmp_path / "manifest.json").write_text('{"format": "edgefel-bundle",\n "vers')
+    check_refused(tmp_path, "not valid JSON")
+    (tmp_path / "manifest.json").write_bytes(b"\xff\xfe\x00")
+    check_refused(tmp_path, "not valid JSON")
+
+
+def without(name):
+    def change(values):
+        del values[name]
+
+    return change
+
+
+def setting(*keys, value):
+    def change(values):
+        for key in keys[:-1]:
+            values = values[key]
+        values[keys[-1]] = value
+
+    return change
+
+
+BAD = {
+    "another format": (setting("format", value="onnx"), "not a bundle manifest"),
+    "another version": (setting("version", value=2), "version 2, and this edgefel reads version 1"),
+    "no model": (without("model"), "manifest: missing model"),
+    "no files": (without("files"), "manifest: missing files"),
+    "no preprocessing": (without("preprocessing"), "manifest: missing preprocessing"),
+    "files no list": (setting("files", value={}), "files is {}, which has the wrong type"),
+    "model half": (setting("model", value={"name": "x"}), "model: missing num_classes, parameters"),
+    "classes as text": (
+        setting("model", "num_classes", value="3"),
+        "num_classes is '3', which has the wrong",
+    ),
+    "a flag for a number": (setting("model", "num_classes", value=True), "num_classes is True"),
+    "labels short": (setting("labels", value=["a", "b"]), "2 labels for a model of 3 classes"),
+    "labels twice": (setting("labels", value=["a", "b", "a"]), "a label occurs twice"),
+    "labels numbers": (setting("labels", value=[1, 2, 3]), "must be strings"),
+    "preprocessing half": (setting("preprocessing", value={"resize": 256}), "preprocessing: missing crop"),
+    "input of another size": (setting("input", "shape", value=["N", 3, 224, 224]), "input is .*expected"),
+    "outputs short": (setting("outputs", value=["logits"]), r"outputs is \['logits'\], expected"),
+    "file no object": (setting("files", 0, value="model.onnx"), "'model.onnx' is not an object"),
+    "file without hash": (
+        lambda values: values["files"][1].pop("sha256"),
+        "model.fp32.engine: missing sha256",
+    ),
+    "hash short": (setting("files", 0, "sha256", value="abc"), "is not 64 lower-case hex digits"),
+    "kind": (setting("files", 0, "kind", value="tflite"), "kind is 'tflite'; known are onnx, engine"),
+    "precision": (setting("files", 0, "precision", value="fp8"), "precision is 'fp8'; known are fp32, fp16"),
+    "parity": (setting("files", 0, "parity", value=3), "parity must be an object or null"),
+    "file twice": (setting("files", 1, "name", value="model.fp32.onnx"), "model.fp32.onnx listed twice"),
+    "file elsewhere": (setting("files", 0, "name", value="../model.onnx"), "lie directly in its folder"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_manifests(case, tmp_path):
+    change, pattern = BAD[case]
+    values = document()
+    change(values)
+    (tmp_path / "manifest.json").write_text(json.dumps(values))
+    check_refused(tmp_path, pattern)
+
+
+def test_json_that_is_no_object(tmp_path):
+    (tmp_path / "manifest.json").write_text("[1, 2]")
+    check_refused(tmp_path, "not a bundle manifest")
+
+
+def test_nan_in_parity_is_refused_and_nothing_is_written(tmp_path):
+    broken = manifest(files=(BundleFile("m.onnx", "onnx", "fp32", HASH, 7, parity={"x": float("nan")}),))
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_manifest(tmp_path, broken)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_export_wrote_is_read_back(nano_bundle, tmp_path):
+    read = read_manifest(nano_bundle)
+    assert [file.precision for file in read.files] == ["fp32", "int8"]
+    for file in read.files:
+        assert read.verify(file).stat().st_size == file.bytes
+    write_manifest(tmp_path, read)
+    written = [json.loads((folder / "manifest.json").read_text()) for folder in (nano_bundle, tmp_path)]
+    assert written[0] == written[1]
