@@ -83,7 +83,7 @@ class Mask:
 
     def blurred(self, sigma: float) -> Field:
         """The values in 0..1, blurred by `sigma` face units."""
-        soft = gaussian(self.values, max(sigma * self.grid.scale, 0.4))
+        soft = gaussian(self.values, sigma * self.grid.scale)
         return soft.astype(np.float32) * np.float32(1 / 255)
 
 
@@ -92,7 +92,7 @@ class Canvas:
 
     def __init__(self, side: int) -> None:
         self.grid = grid(side)
-        self.rgb: Image = np.zeros((side, side, 3), np.uint8)
+        self.rgb: Image = np.empty((side, side, 3), np.uint8)
 
     def fill(self, shapes: Shapes, colour: Colour) -> None:
         """Fills polygons with sharp edges; overlapping ones even-odd."""

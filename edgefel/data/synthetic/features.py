@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefel.data.synthetic.canvas import SHIFT, Canvas, Mask, blend, gaussian
+from edgefel.data.synthetic.canvas import SHIFT, Canvas, Mask, blend
 from edgefel.data.synthetic.curves import Points, shifted, smooth
 from edgefel.data.synthetic.geometry import SIGN, Face
 from edgefel.data.synthetic.identity import Colour
@@ -91,12 +91,7 @@ def _paint_eyeballs(canvas: Canvas, face: Face) -> None:
     ):
         discs = canvas.grid.to_pixels(pupils + (_CIRCLE * size + (0, drop))) - offset
         cv2.fillPoly(ball, list(discs), colour, cv2.LINE_AA, SHIFT)
-    # the upper lids shade the eyeballs
-    lids = [ring(shifted(eye.upper, 0, -0.2), shifted(eye.upper, 0, 0.026)) for eye in face.eyes]
-    shadow, mask = np.zeros(ball.shape[:2], np.uint8), np.zeros(ball.shape[:2], np.uint8)
-    cv2.fillPoly(shadow, [p - offset for p in canvas.grid.outlines(lids)], 255, cv2.LINE_AA, SHIFT)
-    shadow = np.asarray(gaussian(shadow, 0.015 * canvas.grid.scale), np.uint8)
-    blend(ball, shadow, scaled(white, 0.22), 0.55)
+    mask = np.zeros(ball.shape[:2], np.uint8)
     cv2.fillPoly(mask, [p - offset for p in canvas.grid.outlines(openings)], 255, cv2.LINE_AA, SHIFT)
     blend(canvas.rgb[rows, columns], mask, ball)
 
@@ -118,7 +113,7 @@ def paint_brows(canvas: Canvas, face: Face) -> None:
     half = np.zeros((2, 17, 2))
     half[..., 1] = frown * (0.5 * identity.brow_thick * _BROW_PROFILE)
     bodies = np.concatenate([lines - half, (lines + half)[:, ::-1]], 1)
-    canvas.soft_fill(bodies, identity.brow, 0.8, 0.013)
+    canvas.fill(bodies, mixed(identity.skin, identity.brow, 0.78))
     start = lines[:, at] + half[:, at] * height[:, None]
     hairs = np.stack([start, start + _HAIR_LEAN[:, at]], 2)
     canvas.lines(hairs.reshape(-1, 2, 2), scaled(identity.brow, 0.82), 0.0)
@@ -159,6 +154,8 @@ def ink_lines(ink: Mask, face: Face) -> None:
     base = [(-0.6 * wing, y + 0.10 - up), (0.0, y + 0.115 - 0.6 * up), (0.6 * wing, y + 0.10 - up)]
     ink.lines(wings, 0.62)
     ink.lines([eye.fold[1:-1] for eye in face.eyes], 0.75 if identity.eye_fold > 0.02 else 0.3)
+    # the upper lids shade the eyeballs
+    ink.lines([shifted(eye.upper[1:-1], 0, 0.022) for eye in face.eyes], 0.7)
     ink.lines([smooth(base, 4)], 0.5)
     if mouth.gap > 0.012:
         # the upper lip shades the teeth
@@ -174,8 +171,7 @@ def paint_mouth(canvas: Canvas, face: Face) -> None:
     """Lips, the line between them or the inside of an open mouth."""
     identity, mouth = face.identity, face.mouth
     lips = identity.lips
-    soft = 0.013 - 0.008 * identity.makeup
-    canvas.soft_fill([ring(mouth.top, mouth.bottom)], mixed(lips, (255, 190, 180), 0.06), 0.92, soft)
+    canvas.fill([ring(mouth.top, mouth.bottom)], mixed(lips, identity.skin, 0.1))
     canvas.fill([ring(mouth.top[1:-1] + _LIP_INSET, mouth.inner_top[1:-1])], scaled(lips, 0.86))
     edge = mixed(scaled(lips, 0.38), (60, 16, 18), 0.4)
     if mouth.gap > 0.012:

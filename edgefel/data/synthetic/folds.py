@@ -26,7 +26,7 @@ class Fold(NamedTuple):
 
 def fold_field(face: Face, grid: Grid) -> Field:
     """Depth of the folds [n, n] in 0..1."""
-    broad, fine = Mask(grid), Mask(grid)
+    mask = Mask(grid)
     folds = [fold for fold in _folds(face) if fold.strength > _FAINT]
     for length in {len(fold.points) for fold in folds}:
         alike = [fold for fold in folds if len(fold.points) == length]
@@ -35,10 +35,9 @@ def fold_field(face: Face, grid: Grid) -> Field:
         curves = grid.to_pixels(smooth(controls, 3).reshape(-1, len(alike), 2).transpose(1, 0, 2))
         for fold, curve in zip(alike, curves, strict=True):
             value = round(255 * min(fold.strength, 1.0))
-            target, width = (broad, 2) if fold.broad else (fine, 1)
-            cv2.polylines(target.values, [curve], False, value, width, cv2.LINE_AA, SHIFT)
-    total = broad.blurred(0.028) * np.float32(1.5) + fine.blurred(0.014) * np.float32(1.3)
-    return np.minimum(total, np.float32(1))
+            width = 2 if fold.broad else 1
+            cv2.polylines(mask.values, [curve], False, value, width, cv2.LINE_AA, SHIFT)
+    return np.minimum(mask.blurred(0.019) * np.float32(1.35), np.float32(1))
 
 
 def _folds(face: Face) -> list[Fold]:

@@ -126,7 +126,7 @@ def _light(canvas: Canvas, face: Face, relief: Relief, coarse: Grid, light: Ligh
     ink.values[:], silhouette.values[:] = still_ink, still_silhouette
     silhouette.fill([face.outline], 1.0)
     ink_lines(ink, face)
-    inside = silhouette.blurred(0.02)
+    inside = silhouette.blurred(0.0)
     drawn = ink.blurred(0.022) * inside
     # a highlight adds the same light to any skin: as a factor it is larger on dark skin
     coded = []
