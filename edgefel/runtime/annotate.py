@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from edgefel.runtime.labelling import LabelledFace
 from edgefel.runtime.preprocessing import Image
@@ -24,143 +26,236 @@ PALETTE: tuple[Colour, ...] = (
     (236, 130, 192),
 )
 INK: Colour = (240, 243, 247)
-FAINT: Colour = (150, 158, 168)
-PANEL: Colour = (22, 25, 31)
+FAINT: Colour = (176, 184, 194)
+TRACK: Colour = (58, 64, 74)
+PANEL: Colour = (20, 23, 29)
+PANEL_ALPHA = 0.82
 FONT = cv2.FONT_HERSHEY_DUPLEX
+# OpenCV's stroke fonts are ragged at small sizes: draw larger and average down
+OVERSAMPLING = 3
+PANEL_WIDTH, ROW, HEAD, FOOT, PAD = 246, 19, 46, 22, 12
+MOST_COVERED = 0.1
+STRIP_HEIGHT = 320
+
+
+class Rect(NamedTuple):
+    """Pixels: left and top inside, right and bottom outside."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    def overlap(self, other: Rect) -> int:
+        """Common area in pixels."""
+        width = min(self.right, other.right) - max(self.left, other.left)
+        height = min(self.bottom, other.bottom) - max(self.top, other.top)
+        return max(0, width) * max(0, height)
 
 
 def annotate(picture: Image, faces: Sequence[LabelledFace]) -> Image:
     """A copy of uint8 RGB [H, W, 3] with every face marked.
 
     Beside each face is a panel: one row per class with the corrected probability as a bar and the primary
-    one as a tick on it. It is placed where it fits, inside the picture.
+    one as a tick on it. It lies inside the picture; where it would hide faces or not fit, the face gets its
+    label alone.
     """
     image = picture.copy()
+    boxes = [_extent(face) for face in faces]
     for face in faces:
         _draw_box(image, face)
-    taken = [_extent(face) for face in faces]
+    panels: list[Rect] = []
     for face in faces:
-        _draw_panel(image, face, taken)
+        # readable beside a small face, in proportion to a large one
+        unit = float(np.clip(face.box.side / 230, 0.8, 3.0))
+        unit = min(unit, image.shape[1] / (PANEL_WIDTH + 8), image.shape[0] / (_panel_height(face) + 8))
+        place = _place(face, unit, image, boxes, panels) if unit >= 0.7 else None
+        if place is None:
+            _draw_tag(image, face)
+        else:
+            panels.append(place)
+            _panel(face, unit).blend_into(image, place.left, place.top)
     return image
 
 
-def _extent(face: LabelledFace) -> tuple[int, int, int, int]:
+def annotate_crop(picture: Image, face: LabelledFace) -> Image:
+    """A picture that is one face, uint8 RGB [H, W, 3], with the panel on a strip to its right.
+
+    A small picture is enlarged until its height is STRIP_HEIGHT, so that the panel can be read.
+    """
+    factor = max(1.0, STRIP_HEIGHT / picture.shape[0])
+    height, width = round(picture.shape[0] * factor), max(1, round(picture.shape[1] * factor))
+    unit = height / (_panel_height(face) + 20)
+    panel = _panel(face, unit)
+    margin = round(10 * unit)
+    image = np.full((height, width + panel.width + 2 * margin, 3), PANEL, np.uint8)
+    image[:, :width] = cv2.resize(picture, (width, height), interpolation=cv2.INTER_CUBIC)
+    panel.blend_into(image, width + margin, (height - panel.height) // 2)
+    return image
+
+
+class _Layer:
+    """A drawing with its own opacity, larger than what it becomes by OVERSAMPLING."""
+
+    def __init__(self, width: int, height: int, unit: float) -> None:
+        self.width, self.height = max(1, round(width * unit)), max(1, round(height * unit))
+        shape = (self.height * OVERSAMPLING, self.width * OVERSAMPLING)
+        self._scale = unit * OVERSAMPLING
+        self._colour = np.full((*shape, 3), PANEL, np.uint8)
+        self._alpha = np.zeros(shape, np.uint8)
+
+    def bar(
+        self, left: float, top: float, right: float, bottom: float, colour: Colour, alpha: float = 1.0
+    ) -> None:
+        """A filled rectangle."""
+        corners = self._pixel(left, top), self._pixel(right, bottom)
+        cv2.rectangle(self._colour, *corners, colour, -1)
+        cv2.rectangle(self._alpha, *corners, round(255 * alpha), -1)
+
+    def background(self, width: float, height: float, radius: float, alpha: float) -> None:
+        """A rectangle with round corners in the panel's colour."""
+        inner = np.array(
+            [self._pixel(x, y) for x in (radius, width - radius) for y in (radius, height - radius)]
+        )
+        grown = round(radius * self._scale)
+        left, top = inner.min(axis=0)
+        right, bottom = inner.max(axis=0)
+        value = round(255 * alpha)
+        for x, y in inner:
+            cv2.circle(self._alpha, (int(x), int(y)), grown, value, -1)
+        self._alpha[top : bottom + 1, max(0, left - grown) : right + grown + 1] = value
+        self._alpha[max(0, top - grown) : bottom + grown + 1, left : right + 1] = value
+
+    def text(
+        self, text: str, x: float, baseline: float, size: float, colour: Colour, bold: float = 1.0
+    ) -> None:
+        """`size` is OpenCV's font scale at unit 1."""
+        thickness = max(1, round(1.5 * bold * size * self._scale))
+        arguments = (text, self._pixel(x, baseline), FONT, size * self._scale)
+        cv2.putText(self._colour, *arguments, colour, thickness, cv2.LINE_AA)
+        cv2.putText(self._alpha, *arguments, 255, thickness, cv2.LINE_AA)
+
+    def blend_into(self, image: Image, left: int, top: int) -> None:
+        """Draws the layer into uint8 RGB, in place; what lies outside is cut off."""
+        size = (self.width, self.height)
+        colour = cv2.resize(self._colour, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+        alpha = (
+            cv2.resize(self._alpha, size, interpolation=cv2.INTER_AREA).astype(np.float32)[..., None] / 255
+        )
+        region = image[top : top + self.height, left : left + self.width]
+        colour, alpha = (
+            colour[: region.shape[0], : region.shape[1]],
+            alpha[: region.shape[0], : region.shape[1]],
+        )
+        region[:] = np.rint(region + alpha * (colour - region)).astype(np.uint8)
+
+    def _pixel(self, x: float, y: float) -> tuple[int, int]:
+        return round(x * self._scale), round(y * self._scale)
+
+
+def _text_width(text: str, size: float) -> float:
+    """At unit 1, like everything that is laid out."""
+    return float(cv2.getTextSize(text, FONT, 10 * size, 1)[0][0]) / 10
+
+
+def _panel_height(face: LabelledFace) -> int:
+    return 2 * PAD + HEAD + ROW * len(face.probabilities) + FOOT
+
+
+def _panel(face: LabelledFace, unit: float) -> _Layer:
+    """Label and confidence, a bar for each class, a legend."""
+    height = _panel_height(face)
+    layer = _Layer(PANEL_WIDTH, height, unit)
+    layer.background(PANEL_WIDTH, height, 9, PANEL_ALPHA)
+    right = PANEL_WIDTH - PAD
+    share = f"{face.probability:.0%}"
+    layer.text(face.label, PAD, PAD + 17, 0.66, _colour(face), 1.2)
+    layer.text(share, right - _text_width(share, 0.66), PAD + 17, 0.66, INK, 1.2)
+    layer.text(f"confidence {face.confidence:.2f}", PAD, PAD + 36, 0.4, FAINT)
+    bar_left, bar_right = PAD + 80.0, right - 34.0
+    for number, (name, probability) in enumerate(face.probabilities.items()):
+        middle = PAD + HEAD + ROW * (number + 0.5)
+        ink = INK if name == face.label else FAINT
+        layer.text(name, PAD, middle + 4.5, 0.4, ink)
+        percent = f"{probability:.0%}"
+        layer.text(percent, right - _text_width(percent, 0.36), middle + 4, 0.36, ink)
+        layer.bar(bar_left, middle - 5, bar_right, middle + 5, TRACK)
+        end = bar_left + (bar_right - bar_left) * probability
+        layer.bar(bar_left, middle - 5, end, middle + 5, PALETTE[number % len(PALETTE)])
+        tick = bar_left + (bar_right - bar_left) * face.primary[name]
+        layer.bar(tick - 1, middle - 7, tick + 1, middle + 7, INK)
+    baseline = height - PAD
+    layer.bar(PAD, baseline - 8, PAD + 16, baseline, _colour(face))
+    layer.text("corrected", PAD + 22, baseline, 0.36, FAINT)
+    layer.bar(PAD + 101, baseline - 10, PAD + 103, baseline + 2, INK)
+    layer.text("before correction", PAD + 110, baseline, 0.36, FAINT)
+    return layer
+
+
+def _draw_tag(image: Image, face: LabelledFace) -> None:
+    """The label alone, under the box, or at its lower edge where the picture ends."""
+    text = f"{face.label} {face.probability:.0%}"
+    width = _text_width(text, 0.55) + 14
+    unit = min(float(np.clip(face.box.side / 200, 0.8, 3.0)), image.shape[1] / width, image.shape[0] / 24)
+    tag = _Layer(round(width), 24, unit)
+    tag.background(width, 24, 5, 0.88)
+    tag.text(text, 7, 17.5, 0.55, _colour(face), 1.2)
+    extent = _extent(face)
+    left = int(np.clip(extent.left, 0, max(0, image.shape[1] - tag.width)))
+    top = int(np.clip(extent.bottom + 3, 0, max(0, image.shape[0] - tag.height)))
+    tag.blend_into(image, left, top)
+
+
+def _draw_box(image: Image, face: LabelledFace) -> None:
+    """Corners instead of a full frame, which would hide more of the face."""
+    box = _extent(face)
+    thickness = max(2, round(face.box.side / 90))
+    arm = face.box.side // 5
+    corners = (
+        (box.left, box.top, 1, 1),
+        (box.right, box.top, -1, 1),
+        (box.left, box.bottom, 1, -1),
+        (box.right, box.bottom, -1, -1),
+    )
+    for x, y, dx, dy in corners:
+        corner: npt.NDArray[np.int32] = np.array([[x + dx * arm, y], [x, y], [x, y + dy * arm]], np.int32)
+        for colour, width in (((0, 0, 0), thickness + 2), (_colour(face), thickness)):
+            cv2.polylines(image, [corner], False, colour, width, cv2.LINE_AA)
+
+
+def _extent(face: LabelledFace) -> Rect:
     box = face.box
-    return box.x, box.y, box.x + box.side, box.y + box.side
+    return Rect(box.x, box.y, box.x + box.side, box.y + box.side)
 
 
 def _colour(face: LabelledFace) -> Colour:
     return PALETTE[list(face.probabilities).index(face.label) % len(PALETTE)]
 
 
-def _draw_box(image: Image, face: LabelledFace) -> None:
-    """Rounded corners instead of a full frame, which would hide more of the face."""
-    left, top, right, bottom = _extent(face)
-    thickness = max(2, round(face.box.side / 90))
-    arm = face.box.side // 5
-    for x, y, dx, dy in (
-        (left, top, 1, 1),
-        (right, top, -1, 1),
-        (left, bottom, 1, -1),
-        (right, bottom, -1, -1),
-    ):
-        for colour, width in (((0, 0, 0), thickness + 2), (_colour(face), thickness)):
-            corner = np.array([[x + dx * arm, y], [x, y], [x, y + dy * arm]], np.int32)
-            cv2.polylines(image, [corner], False, colour, width, cv2.LINE_AA)
-
-
-def _draw_panel(image: Image, face: LabelledFace, taken: list[tuple[int, int, int, int]]) -> None:
-    height, width = image.shape[:2]
-    # readable beside a large face, and not larger than the picture beside a small one
-    unit = float(np.clip(face.box.side / 230, 0.55, 3.0))
-    unit = min(unit, width / 240, height / 260)
-    row, pad = round(19 * unit), round(9 * unit)
-    panel_width = round(214 * unit)
-    panel_height = 2 * pad + round(40 * unit) + row * len(face.probabilities) + round(20 * unit)
-    x, y = _place(face, panel_width, panel_height, width, height, taken)
-    taken.append((x, y, x + panel_width, y + panel_height))
-    _shade(image, x, y, panel_width, panel_height)
-    colour = _colour(face)
-    _text(image, face.label, x + pad, y + pad + round(17 * unit), 0.62 * unit, colour)
-    share = f"{face.probability:.0%}"
-    _text(
-        image,
-        share,
-        x + panel_width - pad - _text_width(share, 0.62 * unit),
-        y + pad + round(17 * unit),
-        0.62 * unit,
-        INK,
-    )
-    _text(image, f"confidence {face.confidence:.2f}", x + pad, y + pad + round(35 * unit), 0.38 * unit, FAINT)
-    top = y + pad + round(44 * unit)
-    bar_left = x + pad + round(84 * unit)
-    bar_width = x + panel_width - pad - bar_left
-    for number, (name, probability) in enumerate(face.probabilities.items()):
-        middle = top + row * number + row // 2
-        half = max(2, round(5 * unit))
-        chosen = name == face.label
-        _text(image, name, x + pad, middle + round(4.5 * unit), 0.38 * unit, INK if chosen else FAINT)
-        cv2.rectangle(
-            image, (bar_left, middle - half), (bar_left + bar_width, middle + half), (52, 57, 66), -1
-        )
-        end = bar_left + round(bar_width * probability)
-        bar = PALETTE[number % len(PALETTE)]
-        cv2.rectangle(image, (bar_left, middle - half), (max(bar_left, end), middle + half), bar, -1)
-        tick = bar_left + round(bar_width * face.primary[name])
-        cv2.line(
-            image,
-            (tick, middle - half - 1),
-            (tick, middle + half + 1),
-            INK,
-            max(1, round(1.6 * unit)),
-            cv2.LINE_AA,
-        )
-    legend = y + panel_height - pad
-    _text(image, "bar: corrected   tick: primary", x + pad, legend, 0.33 * unit, FAINT)
-
-
 def _place(
-    face: LabelledFace,
-    width: int,
-    height: int,
-    limit_x: int,
-    limit_y: int,
-    taken: list[tuple[int, int, int, int]],
-) -> tuple[int, int]:
-    """Left top corner of a panel: beside, below or above the face, wherever it covers least."""
-    left, top, right, bottom = _extent(face)
+    face: LabelledFace, unit: float, image: Image, boxes: Sequence[Rect], panels: Sequence[Rect]
+) -> Rect | None:
+    """Where in the picture a panel hides least: beside, below or above its face. None if it would hide more
+    than MOST_COVERED of a face, or lie on another panel."""
+    width, height = round(PANEL_WIDTH * unit), round(_panel_height(face) * unit)
+    own = _extent(face)
     gap = max(4, face.box.side // 40)
-    candidates = [
-        (right + gap, top),
-        (left - gap - width, top),
-        (left, bottom + gap),
-        (left, top - gap - height),
-    ]
+    middle = (own.left + own.right - width) // 2
+    corners = (
+        (own.right + gap, own.top),
+        (own.left - gap - width, own.top),
+        (middle, own.bottom + gap),
+        (middle, own.top - gap - height),
+    )
 
-    def clamped(x: int, y: int) -> tuple[int, int]:
-        return max(0, min(x, limit_x - width)), max(0, min(y, limit_y - height))
+    def inside(x: int, y: int) -> Rect:
+        left = max(0, min(x, image.shape[1] - width))
+        top = max(0, min(y, image.shape[0] - height))
+        return Rect(left, top, left + width, top + height)
 
-    def covered(corner: tuple[int, int]) -> int:
-        x, y = corner
-        total = 0
-        for x0, y0, x1, y1 in taken:
-            overlap_x = max(0, min(x + width, x1) - max(x, x0))
-            overlap_y = max(0, min(y + height, y1) - max(y, y0))
-            total += overlap_x * overlap_y
-        return total
+    def covered(place: Rect) -> float:
+        faces = max(place.overlap(box) / max(1, box.overlap(box)) for box in boxes)
+        return faces + any(place.overlap(panel) for panel in panels)
 
-    return min((clamped(x, y) for x, y in candidates), key=covered)
-
-
-def _shade(image: Image, x: int, y: int, width: int, height: int) -> None:
-    """Darkens a rectangle, so that text on it is readable whatever lies behind."""
-    region = image[y : y + height, x : x + width]
-    region[:] = (0.22 * region + 0.78 * np.array(PANEL)).astype(np.uint8)
-
-
-def _text(image: Image, text: str, x: int, y: int, scale: float, colour: Colour) -> None:
-    cv2.putText(image, text, (x, y), FONT, scale, colour, max(1, round(1.3 * scale)), cv2.LINE_AA)
-
-
-def _text_width(text: str, scale: float) -> int:
-    return int(cv2.getTextSize(text, FONT, scale, max(1, round(1.3 * scale)))[0][0])
+    best = min((inside(x, y) for x, y in corners), key=covered)
+    return best if covered(best) <= MOST_COVERED else None
