@@ -21,7 +21,9 @@ _BROW_PROFILE = np.interp(np.linspace(0, 1, 17), (0, 0.12, 0.45, 0.75, 1), (0.55
 # single hairs stand up at the inner end of a brow and lie down at the outer one: [2, 17, 2]
 _LEAN = np.linspace(0.25, 0.95, 17)
 _HAIR_LEAN = np.stack([np.stack([sign * 0.07 * _LEAN, -0.05 * (1.1 - _LEAN) - 0.01], 1) for sign in SIGN])
+_LASHES = np.stack([np.zeros(13), np.linspace(0.35, 1.0, 13)], 1)
 _DARK_MOUTH: Colour = (52, 18, 20)
+_LIP_SEAM = np.stack([np.zeros(21), 0.012 * np.clip(1 - np.linspace(-1, 1, 21) ** 4, 0, 1)], 1)
 _LIP_INSET = np.array((0.0, 0.01))
 _ENAMEL: Colour = (234, 228, 216)
 
@@ -62,13 +64,13 @@ def paint_eyes(canvas: Canvas, face: Face) -> None:
     canvas.fill(ducts, mixed(skin, (190, 90, 90), 0.6))
     edge = mixed(scaled(skin, 0.5), (120, 60, 60), 0.3)
     canvas.lines([eye.lower for eye in eyes], mixed(skin, edge, 0.55), 0.0)
-    lash = scaled(identity.brow, 0.45)
-    reach = 0.015 + 0.03 * makeup
-    lashes = [
-        np.concatenate([eye.upper, shifted(eye.upper[-1:], s * reach, -0.018)])
-        for s, eye in zip(SIGN, eyes, strict=True)
-    ]
-    canvas.lines(lashes, lash, 0.02 + 0.02 * makeup)
+    # lashes: a band above the lid that thickens towards the outer corner, where it runs out in a flick
+    thick = _LASHES * (0.026 + 0.02 * makeup)
+    lashes = []
+    for sign, eye in zip(SIGN, eyes, strict=True):
+        flick = shifted(eye.upper[-1:], sign * (0.02 + 0.03 * makeup), -0.02)
+        lashes.append(np.concatenate([shifted(eye.upper, 0, 0.004), flick, (eye.upper - thick)[::-1]]))
+    canvas.fill(lashes, scaled(identity.brow, 0.45))
 
 
 def _paint_eyeballs(canvas: Canvas, face: Face) -> None:
@@ -177,7 +179,7 @@ def paint_mouth(canvas: Canvas, face: Face) -> None:
     if mouth.gap > 0.012:
         _paint_inside(canvas, face)
         edge = scaled(lips, 0.62)
-    canvas.lines([mouth.inner_top], edge, 0.02)
+    canvas.fill([ring(shifted(mouth.inner_top, 0, -0.009), mouth.inner_top + _LIP_SEAM)], edge)
 
 
 def _paint_inside(canvas: Canvas, face: Face) -> None:

@@ -171,7 +171,7 @@ def _front_strands(identity: Identity, edge: Points, rng: np.random.Generator) -
         at = edge[rng.integers(0, 49, 70)] * rng.uniform(0.93, 1.3, (70, 1)) + rng.normal(0, 0.02, (70, 2))
         turn = rng.uniform(0, 2 * np.pi, 70)[:, None] + np.arange(5) * 0.8
         return at[:, None] + np.stack([np.cos(turn), np.sin(turn)], 2) * 0.06
-    count = 48
+    count = 40
     ends = edge[rng.integers(0, 49, count)] + rng.normal(0, 0.018, (count, 2)) + (0, 0.012)
     root_x = identity.part if identity.hair_style in _PARTED else 0.0
     across = ends[:, 0] - root_x
@@ -223,8 +223,8 @@ def paint_back_hair(canvas: Canvas, identity: Identity) -> None:
         return
     canvas.fill(hair.back, scaled(identity.cloth if identity.hair_style == "scarf" else identity.hair, 0.7))
     if len(hair.back_strands):
-        canvas.lines(hair.back_strands[::2], scaled(identity.hair, 0.95), 0.02)
-        canvas.lines(hair.back_strands[1::2], scaled(identity.hair, 0.55), 0.02)
+        canvas.lines(hair.back_strands[::2], scaled(identity.hair, 0.95), 0.0)
+        canvas.lines(hair.back_strands[1::2], scaled(identity.hair, 0.55), 0.0)
 
 
 def ink_hair(ink: Mask, identity: Identity) -> None:
@@ -251,9 +251,8 @@ def paint_front_hair(canvas: Canvas, identity: Identity) -> None:
         canvas.fill(hair.front, identity.hair)
         for tuft in hair.tufts:
             canvas.fill([tuft], identity.hair)
-        width = 0.022 if style == "curly" else 0.012
-        canvas.lines(hair.front_strands[::2], scaled(identity.hair, 1.3), width)
-        canvas.lines(hair.front_strands[1::2], scaled(identity.hair, 0.66), width)
+        canvas.lines(hair.front_strands[::2], scaled(identity.hair, 1.3), 0.0)
+        canvas.lines(hair.front_strands[1::2], scaled(identity.hair, 0.66), 0.0)
 
 
 _SCARF_FOLDS = [
