@@ -92,7 +92,7 @@ class Canvas:
 
     def __init__(self, side: int) -> None:
         self.grid = grid(side)
-        self.rgb: Image = np.empty((side, side, 3), np.uint8)
+        self.rgb: Image = np.zeros((side, side, 3), np.uint8)
 
     def fill(self, shapes: Shapes, colour: Colour) -> None:
         """Fills polygons with sharp edges; overlapping ones even-odd."""
