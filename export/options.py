@@ -37,7 +37,7 @@ class ExportOptions:
     opset: int = DEFAULT_OPSET
     per_class: int = DEFAULT_PER_CLASS
     group_cap: int = DEFAULT_GROUP_CAP
-    method: CalibrationMethod = "minmax"
+    method: CalibrationMethod = "mse"
     seed: int = 0
     parity_images: int = PARITY_IMAGES
     engine_options: EngineOptions = field(default_factory=EngineOptions)

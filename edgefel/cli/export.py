@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     "--calibration",
     "method",
     type=click.Choice(["minmax", "percentile", "mse"]),
-    default="minmax",
+    default="mse",
     show_default=True,
     help="How activation ranges are chosen.",
 )

@@ -14,6 +14,7 @@ from edgefel.calib.samples import DEFAULT_GROUP_CAP, DEFAULT_PER_CLASS
 from edgefel.cli.export import command
 from edgefel.cli.main import main
 from edgefel.data.labels import expression_labels
+from edgefel.export.options import ExportOptions
 from edgefel.runtime.manifest import read_manifest
 
 
@@ -115,6 +116,7 @@ def test_the_defaults_are_the_librarys():
     assert options["per_class"].default == DEFAULT_PER_CLASS
     assert options["group_cap"].default == DEFAULT_GROUP_CAP
     assert tuple(options["method"].type.choices) == METHODS
+    assert options["method"].default == ExportOptions().method
 
 
 def test_help_shows_examples():
