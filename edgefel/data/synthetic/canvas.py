@@ -19,7 +19,7 @@ from edgefel.data.synthetic.identity import Colour
 # and shifting the head bring its surroundings into view.
 EXTENT = 3.2
 TOP = -1.3
-PIXELS_PER_SIZE = 1.07
+PIXELS_PER_SIZE = 1.0
 SHIFT = 4  # OpenCV draws at 1/16 pixel
 
 Image = NDArray[np.uint8]

@@ -32,7 +32,7 @@ from edgefel.data.synthetic.identity import Identity
 from edgefel.data.synthetic.relief import Light, Relief, build_relief, shade
 
 # Light and soft shadow are smooth: they are worked out at this share of the canvas' resolution.
-COARSE = 0.39
+COARSE = 0.41
 # Multipliers travel as bytes: 255 stands for this factor.
 _RANGE = 1.9
 # What of red, green and blue a full stroke of ink takes: shadow on skin is warm.

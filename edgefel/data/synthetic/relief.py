@@ -19,6 +19,9 @@ from edgefel.data.synthetic.geometry import SIGN, Face
 # A bump: x, y, its widths, and the amounts of height, redness and darkness at its centre.
 Bump = tuple[float, float, float, float, float, float, float]
 
+# OpenBLAS starts threads above 2^18 multiplications
+_SERIAL_PRODUCT = 200_000
+
 
 @dataclass(frozen=True)
 class Relief:
@@ -72,7 +75,13 @@ def gaussian_sums(bumps: NDArray[np.float64], grid: Grid) -> tuple[Field, Field,
     along_x = np.rint(np.exp(-0.5 * along_x * along_x) * step) * (1 / step)
     along_y = np.exp(-0.5 * along_y * along_y)
     weighted = np.rint(along_y[:, None, :] * (bumps[:, 4:, None] * step)) * (1 / step)
-    total = (weighted.reshape(len(bumps), -1).T @ along_x).astype(np.float32)
+    rows = weighted.reshape(len(bumps), -1).T
+    total = np.empty((len(rows), grid.side), np.float32)
+    # In pieces that OpenBLAS multiplies on the calling thread: waking its others takes longer than the
+    # product, and far longer where every core already draws faces.
+    piece = max(_SERIAL_PRODUCT // (len(bumps) * grid.side), 1)
+    for start in range(0, len(rows), piece):
+        total[start : start + piece] = rows[start : start + piece] @ along_x
     height, red, dark = total.reshape(3, grid.side, grid.side)
     return height, red, dark
 
