@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,6 +69,8 @@ def command(
       edgefel predict bundle clip.mp4 --every 5 --precision int8
       edgefel predict bundle crops/ --no-detect
     """
+    # before OpenCV loads its video reader: a broken video is explained by one line of our own
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     from edgefel.runtime.faces import make_detector
     from edgefel.runtime.predict import predict_source
     from edgefel.runtime.session import Session
@@ -88,7 +91,7 @@ def command(
             each=output.add,
             advance=output.progress(opened, every),
         )
-    output.finish(summary)
+    output.finish(summary, f"{session.file.name} by {session.backend}")
 
 
 class _Output:
@@ -101,12 +104,15 @@ class _Output:
 
         self._json = as_json
         self._started = False
+        self._root: Path | None = None
         self._table = Table()
         for name in ("picture", "face", "label", "prob.", "confidence", "before correction"):
             self._table.add_column(name, no_wrap=True)
         self._errors = Console(stderr=True)
         columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
-        self._bar = Progress(*columns, console=self._errors, transient=True)
+        self._bar = Progress(
+            *columns, console=self._errors, transient=True, disable=not self._errors.is_terminal
+        )
 
     def __enter__(self) -> _Output:
         return self
@@ -118,16 +124,21 @@ class _Output:
     def progress(self, source: Source, every: int) -> Callable[[], None]:
         if source.kind == "image":
             return lambda: None
+        if source.kind == "folder":
+            self._root = source.path
         task = self._bar.add_task("labelling", total=-(-source.frames // every) or None)
         self._bar.start()
         self._started = True
         return lambda: self._bar.advance(task)
 
     def add(self, result: PictureResult) -> None:
+        from rich.markup import escape
+
         if self._json:
             click.echo(json.dumps(result.to_dict()))
             return
-        name = Path(result.picture).name
+        file = Path(result.picture)
+        name = escape(str(file.relative_to(self._root)) if self._root else file.name)
         if result.frame is not None:
             name += f" #{result.frame}"
         for face in result.faces:
@@ -137,16 +148,20 @@ class _Output:
                 name, box, face.label, f"{face.probability:.1%}", f"{face.confidence:.2f}", before
             )
 
-    def finish(self, summary: Summary) -> None:
+    def finish(self, summary: Summary, model: str) -> None:
         if not self._json and summary.faces:
             table_console().print(self._table)
-        say = self._errors.print
-        say(f"{summary.faces} faces in {summary.pictures} pictures", highlight=False)
+
+        def say(text: str) -> None:
+            self._errors.print(text, markup=False, highlight=False, soft_wrap=True)
+
+        say(f"{summary.faces} faces in {summary.pictures} pictures ({model})")
         if summary.without_face:
-            say(f"no face found in {summary.without_face} of them", highlight=False)
+            say(f"no face found in {summary.without_face} of them")
         if summary.unreadable:
-            names = ", ".join(summary.unreadable[:5]) + (", ..." if len(summary.unreadable) > 5 else "")
-            say(f"skipped {len(summary.unreadable)} unreadable: {names}", highlight=False, soft_wrap=True)
+            say(f"skipped {len(summary.unreadable)} unreadable: {', '.join(summary.unreadable)}")
+        if summary.lost_frames:
+            say(f"the video ended {summary.lost_frames} pictures before its announced end: is it complete?")
         if summary.saved:
             where = summary.saved[0] if len(summary.saved) == 1 else f"{len(summary.saved)} pictures"
-            say(f"saved {where}", highlight=False, soft_wrap=True)
+            say(f"saved {where}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,12 +13,12 @@ import cv2
 
 from edgefel.errors import EdgefelError
 from edgefel.files import atomic_file
-from edgefel.runtime.annotate import annotate
-from edgefel.runtime.faces import FaceDetector
+from edgefel.runtime.annotate import annotate, annotate_crop
+from edgefel.runtime.faces import FaceDetector, WholePicture
 from edgefel.runtime.labelling import LabelledFace, label_faces
 from edgefel.runtime.preprocessing import Image
 from edgefel.runtime.session import Session
-from edgefel.runtime.sources import Picture, Source
+from edgefel.runtime.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Picture, Source
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,12 @@ class PictureResult:
 
 @dataclass
 class Summary:
-    """What a run over a source came to."""
+    """What a run over a source came to. lost_frames: how many less a video held than it announced."""
 
     pictures: int = 0
     faces: int = 0
     without_face: int = 0
+    lost_frames: int = 0
     unreadable: list[str] = field(default_factory=list)
     saved: list[str] = field(default_factory=list)
 
@@ -78,15 +79,24 @@ def predict_source(
             summary.faces += len(faces)
             summary.without_face += not faces
             if save is not None:
-                saver.write(picture, annotate(picture.image, faces))
+                saver.write(picture, _annotated(picture.image, faces, detector))
             each(PictureResult(picture.name, faces, picture.frame, picture.time))
             advance()
         if not summary.pictures:
             raise EdgefelError(
                 f"{source.path}: nothing in it can be read; is it truncated, or another format?"
             )
+    if source.kind == "video":
+        summary.lost_frames = max(0, -(-source.frames // every) - summary.pictures)
     summary.saved = saver.saved
     return summary
+
+
+def _annotated(picture: Image, faces: Sequence[LabelledFace], detector: FaceDetector) -> Image:
+    """Where the picture is the face, a panel inside would hide it."""
+    return (
+        annotate_crop(picture, faces[0]) if isinstance(detector, WholePicture) else annotate(picture, faces)
+    )
 
 
 class _Saver:
@@ -95,6 +105,13 @@ class _Saver:
     def __init__(self, source: Source, folder: Path | None, every: int) -> None:
         if folder is not None and folder.exists() and not folder.is_dir():
             raise EdgefelError(f"{folder}: exists and is not a folder; choose another one with --save")
+        if folder is not None and folder.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
+            raise EdgefelError(f"{folder}: --save takes a folder; names are those of the pictures")
+        if folder is not None and source.kind == "folder" and _is_within(folder, source.path):
+            raise EdgefelError(
+                f"{folder}: lies in the source {source.path}, and would be labelled with it the next time; "
+                f"choose a folder outside with --save"
+            )
         self._source, self._folder = source, folder
         self._fps = source.fps / every
         self._stack = ExitStack()
@@ -150,3 +167,7 @@ class _Saver:
         if (frame.shape[1], frame.shape[0]) != self._size:  # a stream may change its resolution
             frame = cv2.resize(frame, self._size)  # type: ignore[assignment]
         self._video.write(frame)
+
+
+def _is_within(path: Path, folder: Path) -> bool:
+    return folder.resolve() in (path.resolve(), *path.resolve().parents)

@@ -156,6 +156,11 @@ class Session:
                     f"{self.manifest.folder / self.file.name}: output {name} has shape {found}, "
                     f"and the manifest promises {shape}; export again"
                 )
+            if not np.isfinite(outputs[name]).all():
+                raise EdgefelError(
+                    f"{self.manifest.folder / self.file.name}: output {name} is not finite; the input is not, "
+                    f"or {self.precision} does not hold the model's values: try another precision"
+                )
         return Predictions(*(np.asarray(outputs[name], dtype=np.float32) for name in OUTPUT_NAMES))
 
     def _concatenate(self, parts: Sequence[Predictions]) -> Predictions:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import cv2
+import numpy as np
 
 from edgefel.errors import EdgefelError
 from edgefel.runtime.preprocessing import Image
@@ -60,12 +61,14 @@ class Source:
 def open_source(path: str | os.PathLike[str]) -> Source:
     """Looks at a path: an image, a video, or a folder searched for images at any depth, in sorted order.
 
+    Files and folders whose name begins with a dot are left out.
+
     Raises EdgefelError: nothing there, a folder without images, a video that cannot be opened, another
     kind of file.
     """
     path = Path(path)
     if path.is_dir():
-        files = tuple(sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES))
+        files = tuple(sorted(file for file in path.rglob("*") if _is_image(file.relative_to(path))))
         if not files:
             raise EdgefelError(f"{path}: no images in it; known suffixes: {' '.join(sorted(IMAGE_SUFFIXES))}")
         return Source("folder", path, files, len(files))
@@ -90,10 +93,35 @@ def open_source(path: str | os.PathLike[str]) -> Source:
     raise EdgefelError(f"{path}: not a kind of file that can be labelled; known suffixes: {known}")
 
 
-def read_image(path: Path) -> Image | None:
-    """uint8 RGB [H, W, 3], or None if the file is no readable image. EXIF orientation is applied."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
+def read_image(path: str | os.PathLike[str]) -> Image | None:
+    """uint8 RGB [H, W, 3], or None if the file is no whole, readable image. EXIF orientation is applied."""
+    try:
+        content = Path(path).read_bytes()
+        if _is_cut_jpeg(content):
+            return None
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+    except (OSError, cv2.error):
+        return None
+    return None if image is None else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def _is_image(path: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.parts)
+    return path.suffix.lower() in IMAGE_SUFFIXES and not hidden
+
+
+def _is_cut_jpeg(content: bytes) -> bool:
+    """Whether a JPEG ends before its end marker. OpenCV fills what is missing with grey and says nothing.
+
+    Walks the segments up to the pixels, since a thumbnail in one of them has an end marker of its own
+    (ITU T.81, annex B).
+    """
+    if not content.startswith(b"\xff\xd8"):
+        return False
+    at = 2
+    while content[at : at + 1] == b"\xff" and content[at + 1 : at + 2] != b"\xda":
+        at += 2 + int.from_bytes(content[at + 2 : at + 4], "big")
+    return content.find(b"\xff\xd9", at) < 0
 
 
 def _video_frames(path: Path, fps: float, every: int) -> Iterator[Picture]:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from matplotlib import cbook
+from tiny_bundle import write_bundle
 
 from edgefel.cli.main import main
 
@@ -128,3 +129,72 @@ def test_nothing_of_torch_is_imported(nano_bundle):
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stderr.strip().endswith("[]")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return write_bundle(tmp_path_factory.mktemp("tiny") / "bundle")
+
+
+def test_names_with_brackets_and_folders_are_shown_as_they_are(tiny, tmp_path):
+    folder = tmp_path / "photos" / "x[a]"
+    folder.mkdir(parents=True)
+    shutil.copy(PORTRAIT, folder / "[bold]b[,red].jpg")
+    (folder / "[broken].jpg").write_bytes(b"")
+    result = run(tiny, tmp_path / "photos")
+    assert result.exit_code == 0, result.output
+    assert "x[a]/[bold]b[,red].jpg" in result.stdout
+    assert str(folder / "[broken].jpg") in result.stderr
+    assert "(model.fp32.onnx by onnxruntime)" in result.stderr
+
+
+def test_annotated_crops_show_the_whole_crop(tiny, tmp_path):
+    crop = np.random.default_rng(0).integers(0, 256, (400, 350, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "crop.png"), crop)
+    assert run(tiny, tmp_path / "crop.png", "--no-detect", "--save", tmp_path / "out").exit_code == 0
+    saved = cv2.imread(str(tmp_path / "out" / "crop.png"))
+    assert np.array_equal(saved[:, :350], crop)
+    assert saved.shape[1] > 500
+
+
+def test_pictures_are_not_saved_into_their_source_or_under_a_file_name(tiny, tmp_path):
+    shutil.copy(PORTRAIT, tmp_path / "a.jpg")
+    for save, message in (
+        (tmp_path, "lies in the source"),
+        (tmp_path / "out", "lies in the source"),
+        (tmp_path / "x.png", "--save takes a folder"),
+    ):
+        result = run(tiny, tmp_path, "--save", save)
+        assert result.exit_code == 2
+        assert message in result.stderr
+    result = run(tiny, tmp_path / "a.jpg", "--save", tmp_path)
+    assert result.exit_code == 2
+    assert "would overwrite" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jpg"]
+    assert (tmp_path / "a.jpg").read_bytes() == PORTRAIT.read_bytes()
+
+
+def command_line(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """In a process of its own, where the libraries' own messages on stderr can be seen."""
+    command = [sys.executable, "-m", "edgefel.cli.main", "predict", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_cut_and_broken_videos(tiny, tmp_path):
+    portrait = cv2.resize(cv2.imread(str(PORTRAIT)), (256, 300))
+    file = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(file), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (256, 300))
+    for _ in range(8):
+        writer.write(portrait)
+    writer.release()
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2])
+    result = run(tiny, file, "--json", "--save", tmp_path / "out")
+    assert 0 < len(lines(result)) < 8
+    assert "pictures before its announced end" in result.stderr
+    (tmp_path / "broken.mp4").write_bytes(b"no video at all" * 10)
+    result = command_line(tiny, tmp_path / "broken.mp4")
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert "OpenCV cannot open this video" in result.stderr

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgefel.data.labels import EXPRESSIONS_8
-from edgefel.runtime.annotate import PALETTE, annotate
+from edgefel.runtime.annotate import PALETTE, STRIP_HEIGHT, annotate, annotate_crop
 from edgefel.runtime.faces import FaceBox
 from edgefel.runtime.labelling import LabelledFace
 
@@ -51,3 +51,31 @@ def test_faces_at_and_beyond_the_border():
     picture = np.full((200, 200, 3), 90, np.uint8)
     out = annotate(picture, [face(-30, -20, 120), face(150, 160, 120, label=4)])
     assert not np.array_equal(out, picture)
+
+
+def test_a_face_that_fills_the_picture_gets_its_label_alone():
+    picture = np.full((600, 600, 3), 90, np.uint8)
+    out = annotate(picture, [face(20, 20, 540)])
+    changed = (out[:480, 40:540] != 90).any(axis=-1)
+    assert changed[120:].sum() == 0
+    assert (out[520:] != 90).any()
+
+
+def test_panels_do_not_lie_on_each_other():
+    """Two faces side by side, with room for panels only above and below them."""
+    picture = np.full((700, 560, 3), 90, np.uint8)
+    faces = [face(20, 260, 200), face(330, 260, 200, label=3)]
+    panels = [annotate(picture, [each]) != annotate(picture, []) for each in faces]
+    together = annotate(picture, faces) != picture
+    assert together.any(axis=-1).sum() > 0.95 * sum(panel.any(axis=-1).sum() for panel in panels)
+
+
+def test_the_strip_beside_a_crop_leaves_the_crop_as_it_is():
+    rng = np.random.default_rng(0)
+    large = rng.integers(0, 256, (400, 300, 3), dtype=np.uint8)
+    out = annotate_crop(large, face(0, 0, 300))
+    assert out.shape[0] == 400
+    assert np.array_equal(out[:, :300], large)
+    assert (out[:, 300:] == PALETTE[1]).all(axis=-1).any()
+    small = annotate_crop(large[:112, :112], face(0, 0, 112))
+    assert small.shape[0] == STRIP_HEIGHT

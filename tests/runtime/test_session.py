@@ -238,3 +238,10 @@ def test_batches_of_another_kind(bundle, batch):
         pytest.raises(EdgefelError, match=r"expected float32 \[N, 3, 14, 14\]"),
     ):
         session.run(batch)
+
+
+def test_outputs_that_are_not_finite_are_refused(bundle):
+    batch = random_batch(2)
+    batch[1, 0, 3, 3] = np.nan
+    with Session.open(bundle) as session, pytest.raises(EdgefelError, match="logits is not finite"):
+        session.run(batch)

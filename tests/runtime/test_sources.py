@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edgefel.errors import EdgefelError
-from edgefel.runtime.sources import open_source
+from edgefel.runtime.sources import open_source, read_image
 
 
 @pytest.fixture
@@ -63,3 +63,28 @@ def test_what_cannot_be_labelled_is_explained(tmp_path):
     (tmp_path / "broken.mp4").write_bytes(b"nothing")
     with pytest.raises(EdgefelError, match="cannot open this video"):
         open_source(tmp_path / "broken.mp4")
+
+
+def jpeg(seed: int = 0) -> bytes:
+    picture = np.random.default_rng(seed).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    return cv2.imencode(".jpg", picture)[1].tobytes()
+
+
+def test_a_cut_jpeg_is_unreadable_even_behind_a_whole_thumbnail(tmp_path):
+    whole, thumbnail = jpeg(), jpeg(1)
+    segment = b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail
+    with_thumbnail = whole[:2] + segment + whole[2:]
+    file = tmp_path / "picture.jpg"
+    for content in (whole, with_thumbnail, whole + b"trailing bytes"):
+        file.write_bytes(content)
+        assert read_image(file).shape == (64, 64, 3)
+    for content in (whole[:-2], whole[:900], with_thumbnail[:-200], whole[:30], whole[:2], b""):
+        file.write_bytes(content)
+        assert read_image(file) is None
+
+
+def test_hidden_files_and_folders_are_left_out(tmp_path):
+    (tmp_path / ".cache").mkdir()
+    for name in ("a.png", ".b.png", ".cache/c.png"):
+        cv2.imwrite(str(tmp_path / name), np.zeros((8, 8, 3), np.uint8))
+    assert open_source(tmp_path).files == (tmp_path / "a.png",)
