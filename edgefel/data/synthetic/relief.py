@@ -159,15 +159,15 @@ def shade(relief: Relief, grid: Grid, light: Light) -> tuple[list[Field], Field]
     lambert = np.maximum(facing * np.float32(0.85) + np.float32(0.15), 0)
     # hollows see less of the sky: compare the height with its surroundings
     hollow = np.maximum(gaussian(height, 0.10 * grid.scale) - height, 0)
-    sky = 1.0 - np.float32(2.6) * hollow - np.float32(0.42) * relief.crease - relief.dark
+    sky = 1.0 - np.float32(2.6) * hollow - np.float32(0.22) * relief.crease - relief.dark
     sky = np.maximum(sky, np.float32(0.25))
     shadow = _cast_shadow(relief, grid, light)
     direct = lambert * (1 - np.float32(0.5) * shadow) * (np.float32(0.45) + np.float32(0.55) * sky)
-    # blood shows as less green and blue, and more so in the shade
-    loss = (0.0, 0.85, 0.75)
+    # blood shows as less green and blue; folds are dark, and warm where light passes through the skin
+    blood, fold = (0.0, 0.85, 0.75), (0.10, 0.24, 0.28)
     multipliers = [
         (sky * np.float32(light.ambient[c]) + direct * np.float32(light.colour[c]))
-        * (1 - np.float32(loss[c]) * relief.red)
+        * (1 - np.float32(blood[c]) * relief.red - np.float32(fold[c]) * relief.crease)
         for c in range(3)
     ]
     half = np.array([lx, ly, lz + 1.0])
