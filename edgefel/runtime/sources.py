@@ -97,8 +97,7 @@ def read_image(path: str | os.PathLike[str]) -> Image | None:
     """uint8 RGB [H, W, 3], or None if the file is no whole, readable image. EXIF orientation is applied."""
     try:
         content = Path(path).read_bytes()
-        if _is_cut_jpeg(content):
-            return None
+        # not imread: it fills what a truncated JPEG lacks with grey, where imdecode refuses the file
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
     except (OSError, cv2.error):
         return None
@@ -108,20 +107,6 @@ def read_image(path: str | os.PathLike[str]) -> Image | None:
 def _is_image(path: Path) -> bool:
     hidden = any(part.startswith(".") for part in path.parts)
     return path.suffix.lower() in IMAGE_SUFFIXES and not hidden
-
-
-def _is_cut_jpeg(content: bytes) -> bool:
-    """Whether a JPEG ends before its end marker. OpenCV fills what is missing with grey and says nothing.
-
-    Walks the segments up to the pixels, since a thumbnail in one of them has an end marker of its own
-    (ITU T.81, annex B).
-    """
-    if not content.startswith(b"\xff\xd8"):
-        return False
-    at = 2
-    while content[at : at + 1] == b"\xff" and content[at + 1 : at + 2] != b"\xda":
-        at += 2 + int.from_bytes(content[at + 2 : at + 4], "big")
-    return content.find(b"\xff\xd9", at) < 0
 
 
 def _video_frames(path: Path, fps: float, every: int) -> Iterator[Picture]:

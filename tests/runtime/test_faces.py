@@ -53,6 +53,16 @@ def test_crops_inside_and_beyond_the_border():
     assert np.array_equal(beyond[-1, 4:], picture[-1, :16])  # and the bottom one
 
 
+@pytest.mark.parametrize(
+    "box", [FaceBox(-7, -3, 30), FaceBox(30, 25, 30), FaceBox(-5, -5, 70), FaceBox(60, 9, 8)]
+)
+def test_beyond_the_border_the_border_is_repeated(box):
+    picture = np.random.default_rng(1).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    padded = np.pad(picture, ((70, 70), (70, 70), (0, 0)), mode="edge")
+    expected = padded[box.y + 70 : box.y + 70 + box.side, box.x + 70 : box.x + 70 + box.side]
+    np.testing.assert_array_equal(box.crop(picture), expected)
+
+
 def test_the_whole_picture_is_its_central_square():
     (box,) = WholePicture()(np.zeros((60, 100, 3), np.uint8))
     assert (box.x, box.y, box.side) == (20, 0, 60)
