@@ -12,21 +12,23 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from safetensors.torch import load_file
 from torch import nn
 
+from edgefel.cli.main import main
 from edgefel.data.labels import EXPRESSIONS_7
 from edgefel.models.layers import DropPath
 from edgefel.training.augmentation import Shard
 from edgefel.training.distributed import CrossRankBatchNorm, RankDropout, RankDropPath, convert_for_ranks
 
-# Two processes normalise and train halves of a batch, one process the whole; run by torch.distributed.
+# Two processes normalise and train halves of a batch, and compare with the whole.
 _BATCH_NORM = """
 import sys, torch, torch.distributed as dist
 from torch import nn
 from edgefel.training.distributed import CrossRankBatchNorm
-dist.init_process_group("gloo")
-rank = dist.get_rank()
+rank = int(sys.argv[1])
+dist.init_process_group("gloo", init_method="file://" + sys.argv[2], rank=rank, world_size=2)
 torch.manual_seed(0)
 x = torch.randn(8, 5, 3, 3, dtype=torch.float64) * 3 + 7
 weight = torch.randn(8, 5, 3, 3, dtype=torch.float64)
@@ -51,7 +53,6 @@ for name, parameter in whole.named_parameters():
     torch.testing.assert_close(gradient, parameter.grad)
 split.eval(), whole.eval()
 torch.testing.assert_close(split(b), whole(a)[mine])
-print("same")
 """
 
 
@@ -68,9 +69,13 @@ def launch(arguments: list[str], **options) -> subprocess.CompletedProcess[str]:
 def test_cross_rank_batch_norm_equals_batch_norm_of_the_whole_batch(tmp_path):
     script = tmp_path / "norms.py"
     script.write_text(_BATCH_NORM)
-    done = launch(["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)])
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("same") == 2
+    meeting = str(tmp_path / "meeting")
+    command = [sys.executable, str(script)]
+    first = subprocess.Popen([*command, "0", meeting], stderr=subprocess.PIPE, text=True)
+    second = subprocess.Popen([*command, "1", meeting], stderr=subprocess.PIPE, text=True)
+    for process in (first, second):
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
 
 
 class Small(nn.Module):
@@ -152,13 +157,15 @@ def runs(tmp_path_factory) -> dict[str, Path]:
     flags += ["--workers", "0", "--log-every", "1", "--trust", "none", "--max-steps", "3"]
     flags += ["--checkpoint-every", "2", "--keep", "2", "--cache-mb", "0"]
     flags += ["--model-set", "encoder.drop_path=[0.1,0.3,0.5]", "--model-set", "encoder.layer_scale=0.3"]
+    done = CliRunner().invoke(main, ["train", *flags, "-o", str(root / "one")])
+    assert done.exit_code == 0, done.output
     module = ["-m", "edgefel.cli.main", "train", *flags]
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    commands = {"one": module, "fabric": [*module, "--devices", "2"], "torchrun": torchrun + module}
+    commands = {"fabric": [*module, "--devices", "2"], "torchrun": torchrun + module}
     for name, command in commands.items():
         done = launch([*command, "-o", str(root / name)])
         assert done.returncode == 0, done.stderr
-    return {name: root / name for name in commands}
+    return {name: root / name for name in ("one", *commands)}
 
 
 @pytest.mark.parametrize("name", ["fabric", "torchrun"])
