@@ -54,7 +54,7 @@ class FaceDetector(Protocol):
 class HaarDetector:
     """OpenCV's bundled frontal-face cascade (Viola and Jones, 2001): needs no file, finds frontal faces.
 
-    Of the bundled ones this is the cascade whose boxes vary least in size and place from face to face.
+    The boxes of this cascade vary less in size and place from face to face than those of the "default" one.
     min_share: smallest face, as a share of the picture's shorter side.
     """
 
