@@ -12,6 +12,8 @@ from edgefel.models.mobilefacenet import LandmarkStream
 from edgefel.models.window_attention import FusionLevel
 
 TOKENS = 3 * 7 * 7
+POSITION_STD = 1.0
+QUERY_KEY_GAIN = 2.0
 
 
 class SelfAttention(nn.Module):
@@ -105,10 +107,17 @@ class Encoder(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
             elif isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
-        nn.init.trunc_normal_(self.cls_token, std=0.02)
-        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        # With the usual small values every token looks alike to the class token, which then averages the
+        # whole face, and training from scratch stays at chance for hundreds of steps. Positions as large as
+        # the features and sharp first attention let it look at places from the start.
+        nn.init.normal_(self.cls_token, std=POSITION_STD)
+        nn.init.normal_(self.pos_embed, std=POSITION_STD)
+        for block in self.blocks:
+            assert isinstance(block, ViTBlock)
+            query_key = block.attention.qkv.weight.detach()[: 2 * block.attention.qkv.in_features]
+            nn.init.normal_(query_key, std=QUERY_KEY_GAIN * query_key.shape[1] ** -0.5)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Encodes images.

@@ -42,6 +42,11 @@ class LossConfig:
     lambda_cls: float = setting(1.0, "Weight of the classification loss.", minimum=0)
     lambda_anchor: float = setting(1.0, "Weight of the loss that pushes anchors apart.", minimum=0)
     lambda_center: float = setting(1.0, "Weight of the loss that pulls to the own anchor.", minimum=0)
+    lambda_auxiliary: float = setting(
+        0.0,
+        "Weight of an auxiliary classifier on all tokens (deep supervision), for training from scratch.",
+        minimum=0,
+    )
     anchor_loss: str = setting(
         "unbounded", "The paper's anchor loss, or one that stops at a margin.", choices=("unbounded", "hinge")
     )
@@ -120,6 +125,8 @@ class TrainConfig:
     lr_decay: float = setting(
         0.995, "Factor on the learning rate after each epoch.", minimum=0, maximum=1, above=True
     )
+    warmup_steps: int = setting(0, "Steps over which the learning rate rises to --lr.", minimum=0)
+    clip_norm: float = setting(0.0, "Largest norm of the gradient; 0 does not limit it.", minimum=0)
     per_class: int = setting(500, "Pictures of each class in a balanced epoch.", minimum=1)
     per_group: int = setting(512, "Pictures of each subject or video in an epoch's pool.", minimum=1)
     max_steps: int | None = setting(None, "Stop after this many steps.", minimum=1, resumable=True)

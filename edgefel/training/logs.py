@@ -21,6 +21,7 @@ COLUMNS = (
     "loss_classification",
     "loss_anchor",
     "loss_center",
+    "loss_auxiliary",
     "anchor_spread",
     "accuracy",
     "val_loss",

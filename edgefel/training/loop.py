@@ -23,7 +23,7 @@ from edgefel.training.losses import ReliabilityLoss, linear_trust
 from edgefel.training.meters import Clock, Window
 from edgefel.training.progress import TrainingProgress
 from edgefel.training.randomness import Purpose, derive_seed
-from edgefel.training.run_folder import RunFolder, TrainingState, check_output, restore_optimizer
+from edgefel.training.run_folder import RunFolder, TrainingState, check_output, restore_training
 from edgefel.training.setup import (
     Data,
     absolute,
@@ -35,6 +35,7 @@ from edgefel.training.setup import (
     run_preprocessing,
     set_training_mode,
 )
+from edgefel.training.supervision import SupervisedModel
 from edgefel.training.validation import validate
 
 if TYPE_CHECKING:
@@ -106,8 +107,14 @@ def _run(config: TrainConfig, run: RunFolder, quiet: bool, resuming: bool = Fals
     fabric.launch()
     steps = check_batches(config, data, fabric.world_size)
     trainer = Trainer(config, run, fabric, data, preprocessing, model, state, steps, quiet)
-    restore_optimizer(trainer.raw, trainer.adam, tensors)
+    restore_training(trainer.supervised, trainer.adam, tensors)
     return trainer.fit(resuming)
+
+
+def learning_rate(config: TrainConfig, epoch: int, step: int) -> float:
+    """`lr * lr_decay^epoch` (epochs from 0), rising linearly over the first `warmup_steps` steps."""
+    warmup = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
+    return config.lr * config.lr_decay**epoch * warmup
 
 
 class Trainer:
@@ -134,14 +141,16 @@ class Trainer:
         if config.freeze_backbones:
             freeze_backbones(model)
         convert_for_ranks(model, self.shard, cuda=fabric.device.type == "cuda")
-        learning = [p for p in model.parameters() if p.requires_grad]
+        self.supervised = SupervisedModel(model, enabled=config.loss.lambda_auxiliary > 0)
+        learning = [p for p in self.supervised.parameters() if p.requires_grad]
         self.adam = torch.optim.Adam(learning, lr=config.lr)
-        self.model, self.optimizer = cast(Any, fabric.setup(model, self.adam))
+        self.model, self.optimizer = cast(Any, fabric.setup(self.supervised, self.adam))
         self.loss = ReliabilityLoss(
             smoothing=config.loss.smoothing,
             lambda_cls=config.loss.lambda_cls,
             lambda_anchor=config.loss.lambda_anchor,
             lambda_center=config.loss.lambda_center,
+            lambda_auxiliary=config.loss.lambda_auxiliary,
             kind=cast(Any, config.loss.anchor_loss),
             margin=config.loss.anchor_margin,
         )
@@ -194,8 +203,6 @@ class Trainer:
         while not self._finished():
             set_training_mode(self.raw, self.config.freeze_backbones)
             epoch = self.state.epoch
-            for group in self.adam.param_groups:
-                group["lr"] = self.config.lr * self.config.lr_decay**epoch
             order = self.data.sampler.indices(epoch)
             size = self.config.batch_size
             steps = len(order) // size
@@ -228,10 +235,16 @@ class Trainer:
         pixels = self.fabric.to_device(batch.pixels)
         images = self.augment(pixels, state.epoch, state.epoch_step, self.shard)
         target = self.fabric.to_device(self.data.targets[batch.indices])
+        for group in self.adam.param_groups:
+            group["lr"] = learning_rate(config, state.epoch, state.step)
         torch.manual_seed(derive_seed(config.seed, Purpose.LAYERS, state.epoch, state.epoch_step))
-        prediction = self.model(images, trust=trust)
-        terms = self.loss(prediction, target, self.raw.head.anchors, trust)
+        prediction, auxiliary = self.model(images, trust=trust)
+        terms = self.loss(prediction, target, self.raw.head.anchors, trust, auxiliary)
         self.fabric.backward(terms.total)
+        if config.clip_norm:
+            self.fabric.clip_gradients(
+                self.model, self.optimizer, max_norm=config.clip_norm, error_if_nonfinite=False
+            )
         self.optimizer.step()
         self.optimizer.zero_grad()
         with torch.no_grad():
@@ -330,7 +343,7 @@ class Trainer:
         if self.main and (state.step != self.saved_step or best or finished):
             extra = {"step": state.step, "epoch": state.epoch, "scores": dict(scores or {})}
             self.run.save(
-                self.raw,
+                self.supervised,
                 self.adam,
                 state,
                 {

@@ -46,6 +46,7 @@ class LossTerms(NamedTuple):
     anchor: Tensor
     center: Tensor
     spread: Tensor
+    auxiliary: Tensor
 
 
 def smooth_targets(target: Tensor, num_classes: int, smoothing: float) -> Tensor:
@@ -111,6 +112,9 @@ def center_loss(embedding: Tensor, target: Tensor, anchors: Tensor) -> Tensor:
 class ReliabilityLoss:
     """`L = λ_cls L_cls + trust · (λ_a L_a + λ_c L_c)`; classification alone where there are no anchors.
 
+    With deep supervision, plus `λ_aux` times the classification loss of the auxiliary classifier (not in
+    the papers, which start from pretrained streams).
+
     `trust` is the factor by which the authors' released code fades in the anchor terms (and the
     correction itself: pass the same value to the model).
     """
@@ -122,6 +126,7 @@ class ReliabilityLoss:
         lambda_cls: float = 1.0,
         lambda_anchor: float = 1.0,
         lambda_center: float = 1.0,
+        lambda_auxiliary: float = 0.0,
         kind: AnchorLoss = "unbounded",
         margin: float = 4.0,
     ) -> None:
@@ -129,24 +134,34 @@ class ReliabilityLoss:
         self.lambda_cls = lambda_cls
         self.lambda_anchor = lambda_anchor
         self.lambda_center = lambda_center
+        self.lambda_auxiliary = lambda_auxiliary
         self.kind: AnchorLoss = kind
         self.margin = margin
 
     def __call__(
-        self, prediction: HasProbabilities, target: Tensor, anchors: Tensor | None, trust: float = 1.0
+        self,
+        prediction: HasProbabilities,
+        target: Tensor,
+        anchors: Tensor | None,
+        trust: float = 1.0,
+        auxiliary: Tensor | None = None,
     ) -> LossTerms:
-        """Terms for one batch; `target` int64 [B] or float [B, C], `anchors` [C, K, E] or None."""
+        """Terms for one batch.
+
+        Args: `target` int64 [B] or float [B, C]; `anchors` [C, K, E] or None; `auxiliary` probabilities
+        [B, C] of the auxiliary classifier, or None.
+        """
         classification = classification_loss(prediction.probabilities, target, self.smoothing)
+        zero = classification.new_zeros(())
+        extra = zero if auxiliary is None else classification_loss(auxiliary, target, self.smoothing)
+        total = self.lambda_cls * classification + self.lambda_auxiliary * extra
         if anchors is None or anchors.numel() == 0:
-            zero = classification.new_zeros(())
-            return LossTerms(self.lambda_cls * classification, classification, zero, zero, zero)
+            return LossTerms(total, classification, zero, zero, zero, extra)
         apart = anchor_loss(anchors, self.kind, self.margin)
         center = center_loss(prediction.embedding, target, anchors)
-        total = self.lambda_cls * classification + trust * (
-            self.lambda_anchor * apart + self.lambda_center * center
-        )
+        total = total + trust * (self.lambda_anchor * apart + self.lambda_center * center)
         spread = mean_squared_distance(anchors.detach()).sqrt()
-        return LossTerms(total, classification, apart, center, spread)
+        return LossTerms(total, classification, apart, center, spread, extra)
 
 
 def linear_trust(step: int, total_steps: int) -> float:

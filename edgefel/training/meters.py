@@ -12,7 +12,7 @@ from edgefel.errors import EdgefelError
 from edgefel.training.distributed import gather_sum
 from edgefel.training.losses import LossTerms
 
-_TERMS = ("loss", "loss_classification", "loss_anchor", "loss_center", "anchor_spread")
+_TERMS = ("loss", "loss_classification", "loss_anchor", "loss_center", "anchor_spread", "loss_auxiliary")
 _CORRECT, _PICTURES, _STEPS = len(_TERMS), len(_TERMS) + 1, len(_TERMS) + 2
 
 

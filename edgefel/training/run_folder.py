@@ -16,14 +16,15 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from edgefel.errors import EdgefelError
 from edgefel.files import atomic_folder, read_json, write_json, write_text
 from edgefel.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from edgefel.models.network import FacialExpressionModel
 from edgefel.training.config import TrainConfig, dump_config, load_config
+from edgefel.training.supervision import SupervisedModel
 
+_AUXILIARY = "auxiliary."
 _OPTIMIZER_FILE = "training.safetensors"
 _STATE_FILE = "training.json"
 
@@ -68,7 +69,7 @@ class RunFolder:
 
     def save(
         self,
-        model: FacialExpressionModel,
+        supervised: SupervisedModel,
         optimizer: torch.optim.Optimizer,
         state: TrainingState,
         description: Mapping[str, Any],
@@ -82,8 +83,8 @@ class RunFolder:
         """
         name = f"checkpoints/step-{state.step:06d}"
         with atomic_folder(self.path / name, replace=True) as folder:
-            save_checkpoint(folder, model, **description)
-            save_file(optimizer_tensors(model, optimizer), folder / _OPTIMIZER_FILE)
+            save_checkpoint(folder, supervised.model, **description)
+            save_file(training_tensors(supervised, optimizer), folder / _OPTIMIZER_FILE)
             write_json(folder / _STATE_FILE, dataclasses.asdict(state))
         pointer = {"checkpoint": name, "step": state.step, "epoch": state.epoch}
         write_json(self.path / "last.json", pointer)
@@ -145,27 +146,34 @@ def check_output(path: Path) -> None:
     raise EdgefelError(f"{path}: the output folder is not empty; choose another one")
 
 
-def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimizer's tensors as "parameter name/entry" -> CPU tensor."""
+def training_tensors(supervised: SupervisedModel, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """What a model checkpoint lacks, as CPU tensors: the optimizer's as "parameter name/entry", and the
+    weights of the auxiliary classifier by their names.
+    """
     tensors: dict[str, Tensor] = {}
-    for name, parameter in model.named_parameters():
+    for name, parameter in supervised.named_parameters():
+        if name.startswith(_AUXILIARY):
+            tensors[name] = parameter.detach().cpu().contiguous()
         for entry, value in optimizer.state.get(parameter, {}).items():
             tensors[f"{name}/{entry}"] = value.detach().cpu().contiguous()
     return tensors
 
 
-def restore_optimizer(
-    model: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]
+def restore_training(
+    supervised: SupervisedModel, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]
 ) -> None:
-    """Puts `optimizer_tensors` back. Raises EdgefelError for entries of parameters that the model lacks."""
-    parameters = dict(model.named_parameters())
+    """Puts `training_tensors` back. Raises EdgefelError for entries of parameters that the model lacks."""
+    parameters = dict(supervised.named_parameters())
     for key, value in tensors.items():
-        name, _, entry = key.rpartition("/")
+        name, _, entry = key.rpartition("/") if "/" in key else (key, "", "")
         if name not in parameters:
             raise EdgefelError(
                 f"{_OPTIMIZER_FILE}: state of an unknown parameter {name!r}; the run is damaged"
             )
         parameter = parameters[name]
+        if not entry:
+            parameter.data.copy_(value)
+            continue
         # Adam keeps its step count on the CPU whatever the device
         place = value if entry == "step" else value.to(parameter.device)
         optimizer.state[parameter][entry] = place

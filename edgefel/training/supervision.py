@@ -1,0 +1,42 @@
+"""Deep supervision: a second classifier that only exists in training.
+
+From scratch, the class token sees the face through attention that has yet to learn where to look, and for
+hundreds of steps hardly any gradient reaches the two streams. A linear classifier on all tokens of the
+encoder gives them one from the first step (Lee et al., Deeply-Supervised Nets, arXiv 1409.5185). It is
+dropped when the model is saved; its weights live in the run's training state.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from edgefel.models.encoder import TOKENS
+from edgefel.models.network import FacialExpressionModel
+from edgefel.models.outputs import Prediction
+
+
+class SupervisedModel(nn.Module):
+    """A model and, if `enabled`, its auxiliary classifier."""
+
+    def __init__(self, model: FacialExpressionModel, enabled: bool) -> None:
+        super().__init__()
+        self.model = model
+        self.auxiliary: nn.Linear | None = None
+        if enabled:
+            width = (TOKENS + 1) * model.config.encoder.width
+            self.auxiliary = nn.Linear(width, model.config.num_classes)
+            # Adam moves every weight by about the learning rate, whatever the number of inputs: unscaled, a
+            # single step on 14,000 of them would move the logits by tens
+            self.scale = 8.0 * width**-0.5
+            nn.init.zeros_(self.auxiliary.weight)
+            nn.init.zeros_(self.auxiliary.bias)
+
+    def forward(self, image: Tensor, trust: Tensor | float = 1.0) -> tuple[Prediction, Tensor | None]:
+        """The model's prediction, and the auxiliary classifier's probabilities [B, C]."""
+        if self.auxiliary is None:
+            return self.model(image, trust=trust), None
+        embedding, tokens = self.model.encoder(image)
+        prediction: Prediction = self.model.head(embedding, tokens, trust)
+        logits: Tensor = self.auxiliary(tokens.flatten(1) * self.scale)
+        return prediction, torch.softmax(logits, dim=-1)

@@ -1,0 +1,80 @@
+"""The auxiliary classifier: only in training, and outside the saved model."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from edgefel.models import build_model
+from edgefel.training.config import TrainConfig
+from edgefel.training.loop import learning_rate
+from edgefel.training.losses import ReliabilityLoss, classification_loss
+from edgefel.training.run_folder import restore_training, training_tensors
+from edgefel.training.supervision import SupervisedModel
+
+
+def supervised(enabled: bool = True) -> SupervisedModel:
+    torch.manual_seed(0)
+    return SupervisedModel(build_model("arbex-nano", head={"dropout": 0.0}), enabled)
+
+
+def test_the_prediction_is_the_models_own():
+    wrapped = supervised().eval()
+    images = torch.randn(3, 3, 112, 112)
+    with torch.no_grad():
+        prediction, auxiliary = wrapped(images, trust=0.3)
+        alone = wrapped.model(images, trust=0.3)
+    for name, value in prediction._asdict().items():
+        assert torch.equal(value, getattr(alone, name)), name
+    torch.testing.assert_close(auxiliary, torch.full((3, 7), 1 / 7))  # it starts without an opinion
+
+
+def test_disabled_there_is_none():
+    wrapped = supervised(enabled=False)
+    assert wrapped(torch.randn(2, 3, 112, 112))[1] is None
+    assert not [name for name, _ in wrapped.named_parameters() if name.startswith("auxiliary")]
+
+
+def test_its_loss_reaches_both_streams():
+    wrapped = supervised()
+    with torch.no_grad():
+        wrapped.auxiliary.weight.normal_(std=0.01)
+    _, auxiliary = wrapped(torch.randn(4, 3, 112, 112))
+    classification_loss(auxiliary, torch.tensor([0, 1, 2, 3]), 0.1).backward()
+    for stream in (wrapped.model.encoder.image_stream, wrapped.model.encoder.landmark_stream):
+        assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in stream.parameters())
+
+
+def test_the_total_has_its_weighted_loss():
+    wrapped = supervised()
+    prediction, auxiliary = wrapped(torch.randn(4, 3, 112, 112))
+    target = torch.tensor([0, 1, 2, 3])
+    anchors = wrapped.model.head.anchors
+    without = ReliabilityLoss()(prediction, target, anchors, 0.5)
+    terms = ReliabilityLoss(lambda_auxiliary=2.0)(prediction, target, anchors, 0.5, auxiliary)
+    torch.testing.assert_close(terms.total, without.total + 2.0 * terms.auxiliary)
+    torch.testing.assert_close(terms.auxiliary, classification_loss(auxiliary, target, 0.11))
+    assert without.auxiliary == 0
+
+
+def test_its_weights_and_optimizer_state_come_back():
+    first, second = supervised(), supervised()
+    optimizer = torch.optim.Adam(first.parameters(), lr=0.1)
+    prediction, auxiliary = first(torch.randn(4, 3, 112, 112))
+    (prediction.logits.sum() + auxiliary[:, 0].sum()).backward()
+    optimizer.step()
+    other = torch.optim.Adam(second.parameters(), lr=0.1)
+    restore_training(second, other, training_tensors(first, optimizer))
+    assert torch.equal(second.auxiliary.weight, first.auxiliary.weight)
+    assert first.auxiliary.weight.abs().sum() > 0
+    state, restored = (o.state[m.auxiliary.weight] for o, m in ((optimizer, first), (other, second)))
+    assert torch.equal(state["exp_avg"], restored["exp_avg"])
+
+
+def test_warm_up_rises_to_the_rate_and_epochs_lower_it():
+    config = TrainConfig(lr=1e-2, lr_decay=0.5, warmup_steps=4)
+    assert [learning_rate(config, 0, step) for step in range(5)] == pytest.approx(
+        [0.0025, 0.005, 0.0075, 0.01, 0.01]
+    )
+    assert learning_rate(config, 2, 100) == pytest.approx(0.0025)
+    assert learning_rate(TrainConfig(lr=1e-2), 0, 0) == pytest.approx(0.01)
