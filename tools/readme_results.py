@@ -67,6 +67,8 @@ def main(demo: Path) -> None:
     results = json.loads((demo / "results.json").read_text())
     state = json.loads((demo / "state.json").read_text())
     results["seconds"] = state["seconds"]
+    for key in ("checkpoint", "dataset"):  # where the demo was made is nobody's business
+        results["evaluation"].pop(key, None)
     results["command"] = "make demo"
     results["machine"] = f"{results['comparison']['threads']} CPU cores ({platform.machine()}, no GPU)"
     packages = ("edgefel", "torch", "onnx", "onnxruntime", "numpy", "opencv-python-headless")

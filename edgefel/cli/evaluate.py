@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgefel.cli import params
+from edgefel.cli.console import table_console
 from edgefel.cli.optional import require
 
 if TYPE_CHECKING:
@@ -61,10 +62,8 @@ def command(
 
 
 def _print(evaluation: Evaluation) -> None:
-    from rich.console import Console
-
     from edgefel.evaluation.run import notes, table
 
-    Console().print(table(evaluation))
+    table_console().print(table(evaluation))
     for line in notes(evaluation):
         click.echo(line)

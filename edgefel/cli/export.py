@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgefel.cli import params
+from edgefel.cli.console import table_console
 from edgefel.cli.optional import require
 
 if TYPE_CHECKING:
@@ -128,18 +129,17 @@ def _show(report: ExportReport, output: Path, as_json: bool) -> None:
         document = {"bundle": str(output), "files": rows, "warnings": list(report.warnings)}
         click.echo(json.dumps(document, indent=2, allow_nan=False))
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(title=f"{output}: {report.manifest.model.name}")
-    table.add_column("file")
-    table.add_column("precision")
+    table.add_column("file", no_wrap=True)
+    table.add_column("precision", no_wrap=True)
     for name in ("MB", "largest deviation", "SQNR dB", "agreement"):
         table.add_column(name, justify="right")
     table.add_column("check")
     for row in rows:
         table.add_row(*_cells(row))
-    Console().print(table)
+    table_console().print(table)
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
