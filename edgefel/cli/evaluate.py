@@ -28,9 +28,7 @@ if TYPE_CHECKING:
 )
 @params.output("New folder for evaluation.json and confusion.png.", required=False)
 @params.json_output
-@click.option(
-    "--workers", type=click.IntRange(min=0), default=2, show_default=True, help="Reading processes."
-)
+@click.option("--workers", type=click.IntRange(min=0), default=2, show_default=True, help="Reading threads.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, ...")
 def command(
     checkpoint: Path, data: Path, split: str, output: Path | None, as_json: bool, workers: int, device: str

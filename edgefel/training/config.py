@@ -92,7 +92,7 @@ class ComputeConfig:
     precision: str = setting("32-true", "32-true, bf16-mixed, 16-mixed, 64-true, ...")
     strategy: str = setting("auto", "auto or ddp.", choices=("auto", "ddp"), resumable=True)
     workers: int = setting(
-        2, "Processes that read pictures; 0 reads in the main one.", minimum=0, resumable=True
+        2, "Threads that read pictures; 0 reads in the main one.", minimum=0, resumable=True
     )
     cache_mb: int = setting(
         4096, "Keep the resized pictures in memory if they fit in this.", minimum=0, resumable=True

@@ -1,25 +1,26 @@
-"""Pictures for training: resized once, kept in memory if they fit, read by worker processes."""
+"""Pictures for training: resized once, kept in memory if they fit, read by several threads."""
 
 from __future__ import annotations
 
-import signal
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, cast
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from edgefel.data.folder import ImageDataset, UnreadableImageError
 from edgefel.errors import EdgefelError
 from edgefel.runtime.preprocessing import Preprocessing
 from edgefel.training.distributed import gather_sum
 
-# Workers hand over plain arrays in pieces of this many pictures: shared memory is small in containers.
+# A thread reads this many pictures at a time, and this many pieces ahead of training.
 _PIECE = 16
+_AHEAD = 8
 
 
 class Batch(NamedTuple):
@@ -35,41 +36,26 @@ class _Read(NamedTuple):
     unreadable: dict[int, str]
 
 
-class _Reader(Dataset[_Read]):
-    """Reads lists of indices; with `replace`, another picture of its class stands in for a bad one."""
-
-    def __init__(
-        self,
-        dataset: ImageDataset,
-        preprocessing: Preprocessing,
-        pieces: Sequence[Sequence[int]],
-        replace: bool,
-    ) -> None:
-        self.dataset = dataset
-        self.preprocessing = preprocessing
-        self.pieces = pieces
-        self.replace = replace
-
-    def __len__(self) -> int:
-        return len(self.pieces)
-
-    def __getitem__(self, piece: int) -> _Read:
-        pictures: list[NDArray[np.uint8]] = []
-        indices: list[int] = []
-        unreadable: dict[int, str] = {}
-        for wanted in self.pieces[piece]:
-            for index in _candidates(self.dataset, int(wanted)) if self.replace else [int(wanted)]:
-                try:
-                    picture = self.preprocessing.resize_image(self.dataset.load(index))
-                except UnreadableImageError as error:
-                    unreadable[index] = str(error)
-                    continue
-                pictures.append(picture.transpose(2, 0, 1))
-                indices.append(index)
-                break
-        side = self.preprocessing.resize
-        stacked = np.stack(pictures) if pictures else np.empty((0, 3, side, side), np.uint8)
-        return _Read(stacked, np.asarray(indices, np.int64), unreadable)
+def _read_piece(
+    dataset: ImageDataset, preprocessing: Preprocessing, replace: bool, wanted: Sequence[int]
+) -> _Read:
+    """Reads the pictures `wanted`; with `replace`, another one of its class stands in for a bad one."""
+    pictures: list[NDArray[np.uint8]] = []
+    indices: list[int] = []
+    unreadable: dict[int, str] = {}
+    for first in wanted:
+        for index in _candidates(dataset, first) if replace else [first]:
+            try:
+                picture = preprocessing.resize_image(dataset.load(index))
+            except UnreadableImageError as error:
+                unreadable[index] = str(error)
+                continue
+            pictures.append(picture.transpose(2, 0, 1))
+            indices.append(index)
+            break
+    side = preprocessing.resize
+    stacked = np.stack(pictures) if pictures else np.empty((0, 3, side, side), np.uint8)
+    return _Read(stacked, np.asarray(indices, np.int64), unreadable)
 
 
 def _candidates(dataset: ImageDataset, index: int) -> Iterator[int]:
@@ -192,25 +178,29 @@ class ImageSource:
             for wanted in index_lists
             for start in range(0, len(wanted), _PIECE)
         ]
-        loader: DataLoader[_Read] = DataLoader(
-            _Reader(self.dataset, self.preprocessing, pieces, replace),
-            batch_size=None,
-            num_workers=min(self.workers, len(pieces)),
-            collate_fn=cast(Any, _as_is),
-            worker_init_fn=_prepare_worker,
-            prefetch_factor=8 if min(self.workers, len(pieces)) else None,
-        )
-        for read in loader:
+        reader = partial(_read_piece, self.dataset, self.preprocessing, replace)
+        for read in _ordered(reader, pieces, self.workers):
             self.skipped.update(read.unreadable)
             yield read
 
 
-def _as_is(read: _Read) -> _Read:
-    return read
+def _ordered(reader: Callable[[list[int]], _Read], pieces: list[list[int]], workers: int) -> Iterator[_Read]:
+    """`reader` of every piece, in order, at most a few pieces ahead of what was taken.
 
-
-def _prepare_worker(worker: int) -> None:
-    cv2.setNumThreads(1)
-    # Ctrl-C reaches the whole process group; the main process answers it, and ends its workers itself
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    Threads, not processes: decoding and resizing release the interpreter, and a process forked from one
+    in which OpenCV's or ONNX Runtime's threads have run can hang.
+    """
+    if workers == 0:
+        yield from map(reader, pieces)
+        return
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="pictures")
+    try:
+        ahead: deque[Future[_Read]] = deque()
+        for piece in pieces:
+            ahead.append(pool.submit(reader, piece))
+            if len(ahead) > _AHEAD * workers:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
