@@ -9,6 +9,7 @@ compares the two.
 from __future__ import annotations
 
 import json
+import os
 import platform
 import shutil
 import sys
@@ -49,7 +50,7 @@ def table(results: dict[str, Any]) -> str:
     seconds = sum(results["seconds"].values())
     lines += [
         "",
-        f"{results['model']}, batch 1, {compared['threads']} threads, {compared['images']} test faces of "
+        f"{results['model']}, batch 1, {compared['threads']} thread, {compared['images']} test faces of "
         f"people that training did not see; chance is {results['chance']:.1%}. The whole demo took "
         f"{seconds:.0f} s on {results['machine']}. Numbers: [docs/results/demo.json](docs/results/demo.json).",
     ]
@@ -70,7 +71,7 @@ def main(demo: Path) -> None:
     for key in ("checkpoint", "dataset"):  # where the demo was made is nobody's business
         results["evaluation"].pop(key, None)
     results["command"] = "make demo"
-    results["machine"] = f"{results['comparison']['threads']} CPU cores ({platform.machine()}, no GPU)"
+    results["machine"] = f"{os.cpu_count()} CPU cores ({platform.machine()}, no GPU)"
     packages = ("edgefel", "torch", "onnx", "onnxruntime", "numpy", "opencv-python-headless")
     results["versions"] = {name: version(name) for name in packages}
     RESULTS.parent.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,8 @@ from edgefel.data.synthetic.identity import Colour
 # and shifting the head bring its surroundings into view.
 EXTENT = 3.2
 TOP = -1.3
-PIXELS_PER_SIZE = 1.0
+FINE_SIDE = 184  # up to this size a picture is painted pixel by pixel, above it at 82 %: skin is smooth
+COARSE_SHARE = 0.82
 SHIFT = 4  # OpenCV draws at 1/16 pixel
 
 Image = NDArray[np.uint8]
@@ -52,6 +53,11 @@ class Grid:
         joined = self.to_pixels(np.concatenate(shapes))
         ends = list(accumulate(map(len, shapes)))
         return [joined[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+def canvas_side(size: int) -> int:
+    """Side of the canvas for pictures of `size` pixels; even."""
+    return 2 * round(max(min(size, FINE_SIDE), COARSE_SHARE * size) / 2)
 
 
 @lru_cache(maxsize=16)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefel.data.labels import EXPRESSIONS_8
-from edgefel.data.synthetic.canvas import PIXELS_PER_SIZE, Canvas, Image
+from edgefel.data.synthetic.canvas import Canvas, Image, canvas_side
 from edgefel.data.synthetic.expressions import Expression, draw_expression
 from edgefel.data.synthetic.geometry import build_face
 from edgefel.data.synthetic.identity import Identity, draw_identity
@@ -135,7 +135,7 @@ def render(plan: FacePlan, options: FaceOptions, rng: np.random.Generator) -> Im
     """The picture [S, S, 3], uint8 RGB, of a planned face; `rng` decides pose, light and the rest."""
     identity = _identity(options.seed, plan.subject)
     scene = draw_scene(options, rng)
-    canvas = Canvas(2 * round(options.size * PIXELS_PER_SIZE / 2))
+    canvas = Canvas(canvas_side(options.size))
     draw_background(canvas, options, rng)
     face = build_face(identity, plan.expression, scene.rest)
     depth = paint_portrait(canvas, face, scene.light)

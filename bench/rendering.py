@@ -1,0 +1,49 @@
+"""How many synthetic faces one core renders: `python -m edgefel.bench.rendering`."""
+
+from __future__ import annotations
+
+import json
+import platform
+from typing import Any
+
+import cv2
+
+from edgefel import __version__
+from edgefel.bench.timer import Timing, interleave
+from edgefel.data.synthetic import FaceOptions, SyntheticFaces
+
+FACES = 200
+
+
+def rendering_speed(size: int = 224, rounds: int = 5) -> dict[str, Any]:
+    """Renders the same FACES pictures `rounds` times on one thread; the row has faces/s of every round.
+
+    The first round, in which each person's fixed outlines are worked out, is a warm-up and not counted.
+    """
+    faces = SyntheticFaces(FaceOptions(count=FACES, size=size))
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        timing: Timing = interleave(
+            {"faces": lambda: [faces.sample(index) for index in range(FACES)]},
+            warmup=1,
+            min_runs=rounds,
+            max_runs=rounds,
+        )["faces"]
+    finally:
+        cv2.setNumThreads(threads)
+    return {
+        "bench": "rendering",
+        "command": "python -m edgefel.bench.rendering",
+        "size": size,
+        "faces_per_round": FACES,
+        "rounds": timing.runs,
+        "faces_per_second_median": round(1000 * FACES / timing.p50, 1),
+        "faces_per_second_best": round(1000 * FACES / timing.min, 1),
+        "machine": f"one of {cv2.getNumberOfCPUs()} cores ({platform.machine()})",
+        "versions": {"edgefel": __version__, "opencv": cv2.__version__, "python": platform.python_version()},
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(rendering_speed(), indent=2))
