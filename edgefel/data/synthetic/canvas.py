@@ -25,6 +25,7 @@ SHIFT = 4  # OpenCV draws at 1/16 pixel
 
 Image = NDArray[np.uint8]
 Field = NDArray[np.float32]
+Outlines = list[NDArray[np.int32]]  # in fixed-point pixels
 Shapes = Sequence[Points] | NDArray[np.float64]  # a list of [n, 2], or [m, n, 2]
 
 
@@ -44,7 +45,7 @@ class Grid:
         fixed += self.origin
         return np.rint(fixed).astype(np.int32, order="C")
 
-    def outlines(self, shapes: Shapes) -> list[NDArray[np.int32]]:
+    def outlines(self, shapes: Shapes) -> Outlines:
         """`to_pixels` of several shapes at once: a list of [n, 2], or an array [m, n, 2]."""
         if isinstance(shapes, np.ndarray):
             return list(self.to_pixels(shapes))
@@ -102,13 +103,20 @@ class Canvas:
 
     def fill(self, shapes: Shapes, colour: Colour) -> None:
         """Fills polygons with sharp edges; overlapping ones even-odd."""
-        cv2.fillPoly(self.rgb, self.grid.outlines(shapes), colour, cv2.LINE_AA, SHIFT)
+        self.fill_outlines(self.grid.outlines(shapes), colour)
+
+    def fill_outlines(self, outlines: Outlines, colour: Colour) -> None:
+        """`fill` of what `Grid.outlines` gave: what is drawn often is worked out once."""
+        cv2.fillPoly(self.rgb, outlines, colour, cv2.LINE_AA, SHIFT)
 
     def lines(self, lines: Shapes, colour: Colour, width: float) -> None:
         """Draws open polylines, `width` in face units, at least one pixel."""
         thick = max(1, round(width * self.grid.scale))
-        pixels = self.grid.outlines(lines)
-        cv2.polylines(self.rgb, pixels, False, colour, thick, cv2.LINE_AA, SHIFT)
+        self.line_outlines(self.grid.outlines(lines), colour, thick)
+
+    def line_outlines(self, outlines: Outlines, colour: Colour, thick: int = 1) -> None:
+        """`lines` of what `Grid.outlines` gave, `thick` in pixels."""
+        cv2.polylines(self.rgb, outlines, False, colour, thick, cv2.LINE_AA, SHIFT)
 
     def soft_fill(self, shapes: Shapes, colour: Colour, alpha: float, blur: float = 0.0) -> None:
         """Blends polygons in, edges blurred by `blur` (standard deviation, face units)."""

@@ -7,7 +7,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from edgefel.data.synthetic.canvas import Canvas, Field, Grid, Image, Mask, grid
+from edgefel.data.synthetic.canvas import Canvas, Field, Grid, Image, Mask, Outlines, Shapes, grid
 from edgefel.data.synthetic.curves import Points, shifted, smooth
 from edgefel.data.synthetic.features import (
     ellipse,
@@ -75,23 +75,38 @@ def _ears(identity: Identity) -> list[Points]:
     return [ellipse(s * (identity.face_width + 0.005), 0.12, 0.13, 0.30) for s in SIGN]
 
 
-def _paint_body(canvas: Canvas, face: Face) -> None:
-    identity = face.identity
-    canvas.fill([_neck(identity)], scaled(identity.skin, 0.74))
+@lru_cache(maxsize=1024)
+def _outlines_of(identity: Identity, side: int) -> dict[str, Outlines]:
+    """What no expression moves, in pixels of a canvas of this side."""
     width = 0.74 * identity.jaw_width + 0.06
     shirt = np.array([(-1.8, 2.1), (-1.8, 1.88), (-width, 1.72), (-0.2, 2.1)])
-    canvas.fill([shirt, shirt * (-1, 1)], identity.cloth)
-    canvas.fill(_ears(identity), scaled(identity.skin, 0.9))
+    freckles, moles = _spots(identity)
+    shapes: dict[str, Shapes] = {
+        "neck": [_neck(identity)],
+        "shirt": [shirt, shirt * (-1, 1)],
+        "ears": _ears(identity),
+        "freckles": freckles,
+        "moles": moles,
+    }
+    return {name: grid(side).outlines(shape) if len(shape) else [] for name, shape in shapes.items()}
+
+
+def _paint_body(canvas: Canvas, face: Face) -> None:
+    identity = face.identity
+    outlines = _outlines_of(identity, canvas.grid.side)
+    canvas.fill_outlines(outlines["neck"], scaled(identity.skin, 0.74))
+    canvas.fill_outlines(outlines["shirt"], identity.cloth)
+    canvas.fill_outlines(outlines["ears"], scaled(identity.skin, 0.9))
 
 
 def _paint_skin(canvas: Canvas, face: Face) -> None:
     skin = face.identity.skin
     canvas.fill([face.outline], skin)
-    freckles, moles = _spots(face.identity)
-    if len(freckles):
-        canvas.fill(freckles, mixed(skin, (150, 84, 50), 0.35))
-    if len(moles):
-        canvas.fill(moles, scaled(skin, 0.5))
+    outlines = _outlines_of(face.identity, canvas.grid.side)
+    if outlines["freckles"]:
+        canvas.fill_outlines(outlines["freckles"], mixed(skin, (150, 84, 50), 0.35))
+    if outlines["moles"]:
+        canvas.fill_outlines(outlines["moles"], scaled(skin, 0.5))
 
 
 @lru_cache(maxsize=1024)
