@@ -103,20 +103,12 @@ class Canvas:
 
     def fill(self, shapes: Shapes, colour: Colour) -> None:
         """Fills polygons with sharp edges; overlapping ones even-odd."""
-        self.fill_outlines(self.grid.outlines(shapes), colour)
-
-    def fill_outlines(self, outlines: Outlines, colour: Colour) -> None:
-        """`fill` of what `Grid.outlines` gave: what is drawn often is worked out once."""
-        cv2.fillPoly(self.rgb, outlines, colour, cv2.LINE_AA, SHIFT)
+        cv2.fillPoly(self.rgb, self.grid.outlines(shapes), colour, cv2.LINE_AA, SHIFT)
 
     def lines(self, lines: Shapes, colour: Colour, width: float) -> None:
         """Draws open polylines, `width` in face units, at least one pixel."""
         thick = max(1, round(width * self.grid.scale))
-        self.line_outlines(self.grid.outlines(lines), colour, thick)
-
-    def line_outlines(self, outlines: Outlines, colour: Colour, thick: int = 1) -> None:
-        """`lines` of what `Grid.outlines` gave, `thick` in pixels."""
-        cv2.polylines(self.rgb, outlines, False, colour, thick, cv2.LINE_AA, SHIFT)
+        cv2.polylines(self.rgb, self.grid.outlines(lines), False, colour, thick, cv2.LINE_AA, SHIFT)
 
     def soft_fill(self, shapes: Shapes, colour: Colour, alpha: float, blur: float = 0.0) -> None:
         """Blends polygons in, edges blurred by `blur` (standard deviation, face units)."""

@@ -7,6 +7,7 @@ and y down. Side 0 is the left of the picture, side 1 the right.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -103,7 +104,7 @@ def build_face(identity: Identity, expression: Expression, rest: Rest) -> Face:
     mouth = _mouth(identity, expression)
     return Face(
         identity=identity,
-        outline=_outline(identity, mouth.jaw),
+        outline=head_outline(identity, mouth.jaw),
         brows=_brows(identity, sides),
         eyes=(_eye(identity, sides[0], 0, rest), _eye(identity, sides[1], 1, rest)),
         mouth=mouth,
@@ -111,6 +112,13 @@ def build_face(identity: Identity, expression: Expression, rest: Rest) -> Face:
         nose_up=(0.075 * sides[0][9], 0.075 * sides[1][9]),
         sides=sides,
     )
+
+
+def head_outline(identity: Identity, jaw: float) -> Points:
+    """The edge of the face [n, 2] with the jaw dropped by `jaw`."""
+    if jaw > 0:
+        return _outline(identity, jaw)
+    return _closed_outline(identity)
 
 
 def _outline(identity: Identity, jaw: float) -> Points:
@@ -129,6 +137,11 @@ def _outline(identity: Identity, jaw: float) -> Points:
     ]
     left = [(-x, y) for x, y in reversed(right)]
     return smooth([(0.0, -1.85), *right, (0.0, chin), *left], 4, closed=True)
+
+
+@lru_cache(maxsize=1024)
+def _closed_outline(identity: Identity) -> Points:
+    return _outline(identity, 0.0)
 
 
 def _brows(identity: Identity, sides: tuple[dict[int, float], dict[int, float]]) -> tuple[Points, Points]:

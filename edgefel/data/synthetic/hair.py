@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from edgefel.data.synthetic.canvas import Canvas, Mask, Outlines, Shapes, grid
+from edgefel.data.synthetic.canvas import Canvas, Mask
 from edgefel.data.synthetic.curves import Points, smooth
 from edgefel.data.synthetic.features import ellipse, mixed, ring, scaled
 from edgefel.data.synthetic.geometry import SIGN, Face
@@ -216,31 +216,15 @@ def hair_of(identity: Identity) -> Hair:
     )
 
 
-@lru_cache(maxsize=1024)
-def _outlines_of(identity: Identity, side: int) -> dict[str, Outlines]:
-    """The hair of a subject in pixels of a canvas of this side."""
-    hair, on = hair_of(identity), grid(side)
-    shapes: dict[str, Shapes] = {
-        "back": hair.back,
-        "back light": hair.back_strands[::2],
-        "back dark": hair.back_strands[1::2],
-        "front": hair.front,
-        "front light": hair.front_strands[::2],
-        "front dark": hair.front_strands[1::2],
-    }
-    return {name: on.outlines(shape) if len(shape) else [] for name, shape in shapes.items()}
-
-
 def paint_back_hair(canvas: Canvas, identity: Identity) -> None:
     """What is behind the head."""
-    outlines = _outlines_of(identity, canvas.grid.side)
-    if not outlines["back"]:
+    hair = hair_of(identity)
+    if not hair.back:
         return
-    colour = identity.cloth if identity.hair_style == "scarf" else identity.hair
-    canvas.fill_outlines(outlines["back"], scaled(colour, 0.7))
-    if outlines["back light"]:
-        canvas.line_outlines(outlines["back light"], scaled(identity.hair, 0.95))
-        canvas.line_outlines(outlines["back dark"], scaled(identity.hair, 0.55))
+    canvas.fill(hair.back, scaled(identity.cloth if identity.hair_style == "scarf" else identity.hair, 0.7))
+    if len(hair.back_strands):
+        canvas.lines(hair.back_strands[::2], scaled(identity.hair, 0.95), 0.0)
+        canvas.lines(hair.back_strands[1::2], scaled(identity.hair, 0.55), 0.0)
 
 
 def ink_hair(ink: Mask, identity: Identity) -> None:
@@ -264,12 +248,11 @@ def paint_front_hair(canvas: Canvas, identity: Identity) -> None:
         edge = hair.front[0][:21]
         canvas.fill([ring(edge, edge - (0, 0.17))], scaled(identity.cloth, 0.75))
     else:
-        outlines = _outlines_of(identity, canvas.grid.side)
-        canvas.fill_outlines(outlines["front"], identity.hair)
+        canvas.fill(hair.front, identity.hair)
         for tuft in hair.tufts:
             canvas.fill([tuft], identity.hair)
-        canvas.line_outlines(outlines["front light"], scaled(identity.hair, 1.3))
-        canvas.line_outlines(outlines["front dark"], scaled(identity.hair, 0.66))
+        canvas.lines(hair.front_strands[::2], scaled(identity.hair, 1.3), 0.0)
+        canvas.lines(hair.front_strands[1::2], scaled(identity.hair, 0.66), 0.0)
 
 
 _SCARF_FOLDS = [

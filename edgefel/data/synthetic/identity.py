@@ -91,6 +91,10 @@ class Identity:
     part: float
     asymmetry: float
 
+    def __hash__(self) -> int:
+        # identities are keys of many caches: hashing all features would take longer than finding them
+        return hash(self.stream)
+
 
 def draw_identity(seed: int, subject: int) -> Identity:
     """The subject's features; depends on nothing but the two numbers."""

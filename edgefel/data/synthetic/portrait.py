@@ -7,7 +7,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from edgefel.data.synthetic.canvas import Canvas, Field, Grid, Image, Mask, Outlines, Shapes, grid
+from edgefel.data.synthetic.canvas import Canvas, Field, Grid, Image, Mask, grid
 from edgefel.data.synthetic.curves import Points, shifted, smooth
 from edgefel.data.synthetic.features import (
     ellipse,
@@ -20,7 +20,7 @@ from edgefel.data.synthetic.features import (
     paint_nostrils,
     scaled,
 )
-from edgefel.data.synthetic.geometry import SIGN, Face
+from edgefel.data.synthetic.geometry import SIGN, Face, head_outline
 from edgefel.data.synthetic.hair import (
     hair_of,
     ink_hair,
@@ -29,6 +29,7 @@ from edgefel.data.synthetic.hair import (
     paint_front_hair,
 )
 from edgefel.data.synthetic.identity import Identity
+from edgefel.data.synthetic.layers import Layers
 from edgefel.data.synthetic.relief import Light, Relief, build_relief, shade
 
 # Light and soft shadow are smooth: they are worked out at this share of the canvas' resolution.
@@ -39,6 +40,7 @@ _RANGE = 1.9
 _INK = (0.62, 0.78, 0.80)
 _TURN = np.linspace(0, 2 * np.pi, 29)
 _SQUARENESS = {"round": 2.0, "square": 4.0, "rimless": 2.8}
+_LAYERS = Layers()
 
 
 def paint_portrait(canvas: Canvas, face: Face, light: Light) -> Field:
@@ -48,18 +50,23 @@ def paint_portrait(canvas: Canvas, face: Face, light: Light) -> Field:
     """
     coarse = grid(round(canvas.grid.side * COARSE))
     relief = build_relief(face, coarse)
-    paint_back_hair(canvas, face.identity)
-    _paint_body(canvas, face)
-    _paint_skin(canvas, face)
+    identity = face.identity
+    _LAYERS.lay(canvas, identity, "back", lambda surface: _paint_back(surface, identity))
+    if face.mouth.jaw > 0:
+        _paint_skin(canvas, identity, face.outline)
     paint_beard(canvas, face)
     paint_nostrils(canvas, face)
     paint_mouth(canvas, face)
     paint_eyes(canvas, face)
     paint_brows(canvas, face)
-    paint_front_hair(canvas, face.identity)
+    if identity.hair_style != "bald":
+        _LAYERS.lay(canvas, identity, "front", lambda surface: paint_front_hair(surface, identity))
     _light(canvas, face, relief, coarse, light)
     paint_catchlights(canvas, face, light.direction[0], light.direction[1])
-    _paint_glasses(canvas, face, light)
+    if identity.glasses != "none":
+        side = 1 if light.direction[0] > 0 else -1
+        name = f"glasses{side}"
+        _LAYERS.lay(canvas, identity, name, lambda surface: _paint_glasses(surface, identity, side))
     return relief.depth
 
 
@@ -75,38 +82,25 @@ def _ears(identity: Identity) -> list[Points]:
     return [ellipse(s * (identity.face_width + 0.005), 0.12, 0.13, 0.30) for s in SIGN]
 
 
-@lru_cache(maxsize=1024)
-def _outlines_of(identity: Identity, side: int) -> dict[str, Outlines]:
-    """What no expression moves, in pixels of a canvas of this side."""
+def _paint_back(canvas: Canvas, identity: Identity) -> None:
+    """What lies behind the features: hair, body, ears, and the skin with the jaw closed."""
+    paint_back_hair(canvas, identity)
+    canvas.fill([_neck(identity)], scaled(identity.skin, 0.74))
     width = 0.74 * identity.jaw_width + 0.06
     shirt = np.array([(-1.8, 2.1), (-1.8, 1.88), (-width, 1.72), (-0.2, 2.1)])
+    canvas.fill([shirt, shirt * (-1, 1)], identity.cloth)
+    canvas.fill(_ears(identity), scaled(identity.skin, 0.9))
+    _paint_skin(canvas, identity, head_outline(identity, 0.0))
+
+
+def _paint_skin(canvas: Canvas, identity: Identity, outline: Points) -> None:
+    skin = identity.skin
+    canvas.fill([outline], skin)
     freckles, moles = _spots(identity)
-    shapes: dict[str, Shapes] = {
-        "neck": [_neck(identity)],
-        "shirt": [shirt, shirt * (-1, 1)],
-        "ears": _ears(identity),
-        "freckles": freckles,
-        "moles": moles,
-    }
-    return {name: grid(side).outlines(shape) if len(shape) else [] for name, shape in shapes.items()}
-
-
-def _paint_body(canvas: Canvas, face: Face) -> None:
-    identity = face.identity
-    outlines = _outlines_of(identity, canvas.grid.side)
-    canvas.fill_outlines(outlines["neck"], scaled(identity.skin, 0.74))
-    canvas.fill_outlines(outlines["shirt"], identity.cloth)
-    canvas.fill_outlines(outlines["ears"], scaled(identity.skin, 0.9))
-
-
-def _paint_skin(canvas: Canvas, face: Face) -> None:
-    skin = face.identity.skin
-    canvas.fill([face.outline], skin)
-    outlines = _outlines_of(face.identity, canvas.grid.side)
-    if outlines["freckles"]:
-        canvas.fill_outlines(outlines["freckles"], mixed(skin, (150, 84, 50), 0.35))
-    if outlines["moles"]:
-        canvas.fill_outlines(outlines["moles"], scaled(skin, 0.5))
+    if len(freckles):
+        canvas.fill(freckles, mixed(skin, (150, 84, 50), 0.35))
+    if len(moles):
+        canvas.fill(moles, scaled(skin, 0.5))
 
 
 @lru_cache(maxsize=1024)
@@ -158,12 +152,9 @@ def _light(canvas: Canvas, face: Face, relief: Relief, coarse: Grid, light: Ligh
     cv2.multiply(canvas.rgb, factor, dst=canvas.rgb, scale=_RANGE / 255)
 
 
-def _paint_glasses(canvas: Canvas, face: Face, light: Light) -> None:
-    """Frames, bridge, temples and a faint glint."""
-    identity = face.identity
+def _paint_glasses(canvas: Canvas, identity: Identity, side: int) -> None:
+    """Frames, bridge, temples and a faint glint on the `side` (-1 or 1) that the light comes from."""
     kind = identity.glasses
-    if kind == "none":
-        return
     power = 2 / _SQUARENESS[kind]
     cos, sin = np.cos(_TURN), np.sin(_TURN)
     shape = np.stack([np.sign(cos) * np.abs(cos) ** power, np.sign(sin) * np.abs(sin) ** power], 1)
@@ -177,6 +168,5 @@ def _paint_glasses(canvas: Canvas, face: Face, light: Light) -> None:
     # even-odd: each inner edge is a hole
     canvas.fill(rims, identity.glasses_colour)
     canvas.lines([bridge, *arms], identity.glasses_colour, width)
-    side = 1 if light.direction[0] > 0 else -1
     glint = np.array([(-0.02, -0.14), (0.06, -0.14), (-0.04, 0.14), (-0.12, 0.14)])
     canvas.soft_fill([shifted(glint, sign * 0.51 + 0.12 * side, 0) for sign in SIGN], (255, 255, 255), 0.13)
