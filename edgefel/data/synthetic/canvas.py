@@ -43,7 +43,7 @@ class Grid:
         """Fixed-point pixel coordinates [..., 2] as OpenCV's drawing functions take them."""
         fixed = points * (self.scale * (1 << SHIFT))
         fixed += self.origin
-        return np.rint(fixed).astype(np.int32, order="C")
+        return fixed.astype(np.int32, order="C")
 
     def outlines(self, shapes: Shapes) -> Outlines:
         """`to_pixels` of several shapes at once: a list of [n, 2], or an array [m, n, 2]."""
@@ -66,7 +66,8 @@ def grid(side: int) -> Grid:
     """The grid of `side` x `side` pixels that covers the surface."""
     scale = side / EXTENT
     axis = np.arange(0.5, side, dtype=np.float64) / scale
-    origin = np.array([EXTENT / 2 * scale - 0.5, -TOP * scale - 0.5]) * (1 << SHIFT)
+    # half more, since `to_pixels` cuts off what follows the point
+    origin = np.array([EXTENT / 2 * scale - 0.5, -TOP * scale - 0.5]) * (1 << SHIFT) + 0.5
     return Grid(side, scale, axis - EXTENT / 2, axis + TOP, origin)
 
 
@@ -88,10 +89,19 @@ class Mask:
         thick = max(1, round(width * self.grid.scale))
         cv2.polylines(self.values, pixels, False, _level(strength), thick, cv2.LINE_AA, SHIFT)
 
+    def strokes(self, groups: Sequence[tuple[Shapes, float]]) -> None:
+        """Draws groups of open polylines, each with its strength, one pixel wide."""
+        pixels = self.grid.outlines([line for lines, _ in groups for line in lines])
+        start = 0
+        for lines, strength in groups:
+            end = start + len(lines)
+            cv2.polylines(self.values, pixels[start:end], False, _level(strength), 1, cv2.LINE_AA, SHIFT)
+            start = end
+
     def blurred(self, sigma: float) -> Field:
         """The values in 0..1, blurred by `sigma` face units."""
         soft = gaussian(self.values, sigma * self.grid.scale)
-        return soft.astype(np.float32) * np.float32(1 / 255)
+        return np.asarray(soft * np.float32(1 / 255))
 
 
 class Canvas:
@@ -121,11 +131,8 @@ class Canvas:
         pixels = width * self.grid.scale
         self._soften(lines, colour, alpha * min(1.0, pixels), blur, thick=max(1, round(pixels)))
 
-    def patch(self, points: Points, margin: float) -> tuple[slice, slice] | None:
-        """Rows and columns of the surface around `points`, or None if they lie outside."""
-        return self._around(self.grid.to_pixels(points), int(margin * self.grid.scale) + 2)
-
-    def _around(self, pixels: NDArray[np.int32], margin: int) -> tuple[slice, slice] | None:
+    def around(self, pixels: NDArray[np.int32], margin: int) -> tuple[slice, slice] | None:
+        """Rows and columns of the surface around `pixels` [n, 2], or None if they lie outside."""
         x, y, width, height = cv2.boundingRect(pixels)
         x0, y0 = max((x >> SHIFT) - margin, 0), max((y >> SHIFT) - margin, 0)
         x1 = min(((x + width) >> SHIFT) + margin + 2, self.grid.side)
@@ -135,7 +142,7 @@ class Canvas:
     def _soften(self, shapes: Shapes, colour: Colour, alpha: float, blur: float, thick: int) -> None:
         pixels = self.grid.outlines(shapes)
         sigma = blur * self.grid.scale
-        around = self._around(
+        around = self.around(
             np.concatenate(pixels) if len(pixels) > 1 else pixels[0], int(2.5 * sigma) + thick
         )
         if around is None or alpha <= 0:

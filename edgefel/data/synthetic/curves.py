@@ -41,6 +41,12 @@ def smooth(
     return np.asarray(_matrix(len(controls), per_segment, closed) @ controls)
 
 
+def bundle(controls: Points) -> Points:
+    """Curves [count, m, 2] through controls [n, count, 2], 3 points to a segment."""
+    length, count = controls.shape[:2]
+    return smooth(controls.reshape(length, -1), 3).reshape(-1, count, 2).transpose(1, 0, 2)
+
+
 def columns(x: NDArray[np.float64], y: NDArray[np.float64] | float) -> Points:
     """Points [n, 2] from coordinates [n]."""
     points = np.empty((len(x), 2))

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefel.data.synthetic.canvas import SHIFT, Canvas, Mask, blend
-from edgefel.data.synthetic.curves import Points, shifted, smooth
+from edgefel.data.synthetic.canvas import SHIFT, Canvas, Mask, Shapes, blend
+from edgefel.data.synthetic.curves import Points, bundle, shifted, smooth
 from edgefel.data.synthetic.geometry import SIGN, Face
-from edgefel.data.synthetic.identity import Colour
+from edgefel.data.synthetic.identity import Colour, Identity
 
 _ANGLE = np.linspace(0, 2 * np.pi, 25)[:-1]
 _CIRCLE = np.stack([np.cos(_ANGLE), np.sin(_ANGLE)], 1)
@@ -22,22 +22,40 @@ _BROW_PROFILE = np.interp(np.linspace(0, 1, 17), (0, 0.12, 0.45, 0.75, 1), (0.55
 _LEAN = np.linspace(0.25, 0.95, 17)
 _HAIR_LEAN = np.stack([np.stack([sign * 0.07 * _LEAN, -0.05 * (1.1 - _LEAN) - 0.01], 1) for sign in SIGN])
 _LASHES = np.stack([np.zeros(13), np.linspace(0.35, 1.0, 13)], 1)
+_LASH_FLICK = np.array([[sign, -0.02] for sign in SIGN])
+_LASH_FOOT = np.array((0.0, 0.004))
 _DARK_MOUTH: Colour = (52, 18, 20)
 _LIP_SEAM = np.stack([np.zeros(21), 0.012 * np.clip(1 - np.linspace(-1, 1, 21) ** 4, 0, 1)], 1)
+_LIP_RISE = np.array((0.0, 0.009))
 _LIP_INSET = np.array((0.0, 0.01))
 _ENAMEL: Colour = (234, 228, 216)
+_LID_SHADOW, _LIP_SHADOW, _TEETH_SHADOW = np.array([[0, 0.022], [0, 0.02], [0, 0.015]])
+_DUCTS = np.stack([_CIRCLE * (0.018, 0.013) + (s * 0.016, 0.004) for s in SIGN])
+_CATCHLIGHT = 0.019 * _CIRCLE
+_MOUTH_CORNER = _CIRCLE * (0.03, 0.022)
+# the iris from the outside in, and the pupil: [4, 1, 24, 2]
+_DISCS = np.stack(
+    [
+        _CIRCLE * size + (0, drop)
+        for size, drop in ((0.099, 0.0), (0.086, 0.0), ((0.05, 0.022), 0.05), (0.043, 0.0))
+    ]
+)[:, None]
 
 
 def scaled(colour: Colour, factor: float) -> Colour:
     """A lighter or darker colour."""
-    red, green, blue = (min(255.0, channel * factor) for channel in colour)
-    return red, green, blue
+    red, green, blue = colour
+    return min(255.0, red * factor), min(255.0, green * factor), min(255.0, blue * factor)
 
 
 def mixed(first: Colour, second: Colour, share: float) -> Colour:
     """`share` of the second colour in the first."""
-    red, green, blue = (a + (b - a) * share for a, b in zip(first, second, strict=True))
-    return red, green, blue
+    red, green, blue = first
+    return (
+        red + (second[0] - red) * share,
+        green + (second[1] - green) * share,
+        blue + (second[2] - blue) * share,
+    )
 
 
 def ellipse(x: float, y: float, rx: float, ry: float) -> Points:
@@ -57,25 +75,23 @@ def paint_eyes(canvas: Canvas, face: Face) -> None:
     if makeup > 0.15:
         canvas.soft_fill([ring(eye.fold, eye.upper) for eye in eyes], scaled(skin, 0.5), 0.45 * makeup, 0.012)
     _paint_eyeballs(canvas, face)
-    ducts = [
-        eye.upper[0] + _CIRCLE * (0.018, 0.013) + (s * 0.016, 0.004)
-        for s, eye in zip(SIGN, eyes, strict=True)
-    ]
+    ducts = np.array([eye.upper[0] for eye in eyes])[:, None] + _DUCTS
     canvas.fill(ducts, mixed(skin, (190, 90, 90), 0.6))
     edge = mixed(scaled(skin, 0.5), (120, 60, 60), 0.3)
     canvas.lines([eye.lower for eye in eyes], mixed(skin, edge, 0.55), 0.0)
     # lashes: a band above the lid that thickens towards the outer corner, where it runs out in a flick
     thick = _LASHES * (0.026 + 0.02 * makeup)
-    lashes = []
-    for sign, eye in zip(SIGN, eyes, strict=True):
-        flick = shifted(eye.upper[-1:], sign * (0.02 + 0.03 * makeup), -0.02)
-        lashes.append(np.concatenate([shifted(eye.upper, 0, 0.004), flick, (eye.upper - thick)[::-1]]))
+    flicks = _LASH_FLICK * (0.02 + 0.03 * makeup, 1)
+    lashes = [
+        np.concatenate([eye.upper + _LASH_FOOT, eye.upper[-1:] + flick, (eye.upper - thick)[::-1]])
+        for flick, eye in zip(flicks, eyes, strict=True)
+    ]
     canvas.fill(lashes, scaled(identity.brow, 0.45))
 
 
 def _paint_eyeballs(canvas: Canvas, face: Face) -> None:
-    openings = [ring(eye.upper, eye.lower) for eye in face.eyes]
-    around = canvas.patch(np.concatenate(openings), 0.0)
+    openings = canvas.grid.to_pixels(np.stack([ring(eye.upper, eye.lower) for eye in face.eyes]))
+    around = canvas.around(openings.reshape(-1, 2), 2)
     if around is None:
         return
     rows, columns = around
@@ -85,25 +101,24 @@ def _paint_eyeballs(canvas: Canvas, face: Face) -> None:
     ball = np.zeros((rows.stop - rows.start, columns.stop - columns.start, 3), np.uint8)
     cv2.rectangle(ball, (0, 0), ball.shape[1::-1], white, cv2.FILLED)
     pupils = np.array([eye.pupil for eye in face.eyes])[:, None]
-    for size, drop, colour in (
-        ((0.099, 0.099), 0.0, scaled(iris, 0.45)),
-        ((0.086, 0.086), 0.0, iris),
-        ((0.05, 0.022), 0.05, scaled(iris, 1.35)),
-        ((0.043, 0.043), 0.0, (14.0, 11.0, 11.0)),
-    ):
-        discs = canvas.grid.to_pixels(pupils + (_CIRCLE * size + (0, drop))) - offset
-        cv2.fillPoly(ball, list(discs), colour, cv2.LINE_AA, SHIFT)
+    discs = canvas.grid.to_pixels(pupils + _DISCS) - offset
+    colours: tuple[Colour, ...] = (scaled(iris, 0.45), iris, scaled(iris, 1.35), (14.0, 11.0, 11.0))
+    for pair, colour in zip(discs, colours, strict=True):
+        cv2.fillPoly(ball, list(pair), colour, cv2.LINE_AA, SHIFT)
     mask = np.zeros(ball.shape[:2], np.uint8)
-    cv2.fillPoly(mask, [p - offset for p in canvas.grid.outlines(openings)], 255, cv2.LINE_AA, SHIFT)
+    cv2.fillPoly(mask, list(openings - offset), 255, cv2.LINE_AA, SHIFT)
     blend(canvas.rgb[rows, columns], mask, ball)
 
 
 def paint_catchlights(canvas: Canvas, face: Face, light_x: float, light_y: float) -> None:
     """The light's reflection on the cornea, where the lids leave room."""
-    for eye in face.eyes:
-        if eye.opening > 0.09:
-            at = (eye.pupil[0] + 0.035 * light_x, eye.pupil[1] + 0.035 * light_y)
-            canvas.fill([ellipse(*at, 0.019, 0.019)], (250, 250, 250))
+    glints = [
+        shifted(_CATCHLIGHT, eye.pupil[0] + 0.035 * light_x, eye.pupil[1] + 0.035 * light_y)
+        for eye in face.eyes
+        if eye.opening > 0.09
+    ]
+    if glints:
+        canvas.fill(glints, (250, 250, 250))
 
 
 def paint_brows(canvas: Canvas, face: Face) -> None:
@@ -142,29 +157,35 @@ def ink_lines(ink: Mask, face: Face) -> None:
     """Soft dark lines that are shadow more than colour: nose wings, below and beside the mouth, ears."""
     identity, mouth, y = face.identity, face.mouth, face.nose_y
     wing = identity.nose_width
-    wings = []
-    for side in (0, 1):
-        s, up = SIGN[side], face.nose_up[side]
-        outline = [
+    wings = [
+        [
             (s * (wing - 0.04), y - 0.10 - up),
             (s * (wing + 0.005), y - 0.01 - up),
             (s * (wing - 0.025), y + 0.06 - up),
             (s * 0.75 * wing, y + 0.085 - up),
         ]
-        wings.append(smooth(outline, 3))
+        for s, up in zip(SIGN, face.nose_up, strict=True)
+    ]
     up = 0.5 * sum(face.nose_up)
     base = [(-0.6 * wing, y + 0.10 - up), (0.0, y + 0.115 - 0.6 * up), (0.6 * wing, y + 0.10 - up)]
-    ink.lines(wings, 0.62)
-    ink.lines([eye.fold[1:-1] for eye in face.eyes], 0.75 if identity.eye_fold > 0.02 else 0.3)
-    # the upper lids shade the eyeballs
-    ink.lines([shifted(eye.upper[1:-1], 0, 0.022) for eye in face.eyes], 0.7)
-    ink.lines([smooth(base, 4)], 0.5)
+    groups: list[tuple[Shapes, float]] = [
+        (bundle(np.array(wings).transpose(1, 0, 2)), 0.62),
+        ([eye.fold[1:-1] for eye in face.eyes], 0.75 if identity.eye_fold > 0.02 else 0.3),
+        # the upper lids shade the eyeballs
+        ([eye.upper[1:-1] + _LID_SHADOW for eye in face.eyes], 0.7),
+        ([smooth(base, 4)], 0.5),
+        ([mouth.bottom[5:16] + _LIP_SHADOW], 0.42),
+        ([face.outline[18:58]], 0.5),
+    ]
     if mouth.gap > 0.012:
         # the upper lip shades the teeth
-        ink.lines([shifted(mouth.inner_top[1:-1], 0, 0.015)], 0.45)
-    ink.lines([shifted(mouth.bottom[5:16], 0, 0.02)], 0.42)
-    ink.fill([_CIRCLE * (0.03, 0.022) + corner for corner in (mouth.top[0], mouth.top[-1])], 0.48)
-    ink.lines([face.outline[18:58]], 0.5)
+        groups.append(([mouth.inner_top[1:-1] + _TEETH_SHADOW], 0.45))
+    ink.strokes(groups)
+    ink.fill(np.stack([mouth.top[:1], mouth.top[-1:]]) + _MOUTH_CORNER, 0.48)
+
+
+def ink_ears(ink: Mask, identity: Identity) -> None:
+    """The rims of the ears."""
     x = identity.face_width + 0.025
     ink.lines([ellipse(s * x, 0.10, 0.07, 0.2)[4:20] for s in SIGN], 0.6)
 
@@ -179,7 +200,7 @@ def paint_mouth(canvas: Canvas, face: Face) -> None:
     if mouth.gap > 0.012:
         _paint_inside(canvas, face)
         edge = scaled(lips, 0.62)
-    canvas.fill([ring(shifted(mouth.inner_top, 0, -0.009), mouth.inner_top + _LIP_SEAM)], edge)
+    canvas.fill([ring(mouth.inner_top - _LIP_RISE, mouth.inner_top + _LIP_SEAM)], edge)
 
 
 def _paint_inside(canvas: Canvas, face: Face) -> None:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from edgefel.data.synthetic.canvas import SHIFT, Field, Grid, Mask
-from edgefel.data.synthetic.curves import Points, smooth
+from edgefel.data.synthetic.curves import Points, bundle
 from edgefel.data.synthetic.geometry import SIGN, Face
 
 # weaker folds than this are not drawn
@@ -30,9 +30,7 @@ def fold_field(face: Face, grid: Grid) -> Field:
     folds = [fold for fold in _folds(face) if fold.strength > _FAINT]
     for length in {len(fold.points) for fold in folds}:
         alike = [fold for fold in folds if len(fold.points) == length]
-        # all controls as columns of one matrix: [length, folds * 2] becomes [points, folds, 2]
-        controls = np.array([fold.points for fold in alike]).transpose(1, 0, 2).reshape(length, -1)
-        curves = grid.to_pixels(smooth(controls, 3).reshape(-1, len(alike), 2).transpose(1, 0, 2))
+        curves = grid.to_pixels(bundle(np.array([fold.points for fold in alike]).transpose(1, 0, 2)))
         for fold, curve in zip(alike, curves, strict=True):
             value = round(255 * min(fold.strength, 1.0))
             width = 2 if fold.broad else 1

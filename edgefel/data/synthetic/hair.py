@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from edgefel.data.synthetic.canvas import Canvas, Mask
-from edgefel.data.synthetic.curves import Points, smooth
+from edgefel.data.synthetic.curves import Points, bundle, smooth
 from edgefel.data.synthetic.features import ellipse, mixed, ring, scaled
 from edgefel.data.synthetic.geometry import SIGN, Face
 from edgefel.data.synthetic.identity import Identity
@@ -63,13 +63,7 @@ def _back_strands(identity: Identity, rng: np.random.Generator) -> Points:
     x = rng.uniform(1.0, 1.26, 16) * identity.face_width * np.repeat(SIGN, 8)
     bend = rng.uniform(0.95, 1.05, 16)
     controls = [(0.85 * x, -0.9), (x, 0.0), (1.01 * x, 0.9), (bend * x, end)]
-    return _bundle(np.array([np.stack([a, np.full(16, y)], 1) for a, y in controls]))
-
-
-def _bundle(controls: Points) -> Points:
-    """Curves [count, n, 2] through controls [k, count, 2]."""
-    length, count = controls.shape[:2]
-    return smooth(controls.reshape(length, -1), 3).reshape(-1, count, 2).transpose(1, 0, 2)
+    return bundle(np.array([np.stack([a, np.full(16, y)], 1) for a, y in controls]))
 
 
 def _hairline(identity: Identity) -> Points | None:
@@ -179,7 +173,7 @@ def _front_strands(identity: Identity, edge: Points, rng: np.random.Generator) -
     middle = 0.5 * (roots + ends) + np.stack([0.22 * across, np.full(count, -0.1)], 1)
     # half of the strands end inside the hair, so that its whole surface is combed
     ends[::2] += (middle[::2] - ends[::2]) * rng.uniform(0.1, 0.8, (count // 2, 1))
-    return _bundle(np.stack([roots, middle, ends]))
+    return bundle(np.stack([roots, middle, ends]))
 
 
 @dataclass(frozen=True)

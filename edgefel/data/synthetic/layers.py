@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from threading import Lock
 
 import cv2
+import numpy as np
 
 from edgefel.data.synthetic.canvas import Canvas, Image
 from edgefel.data.synthetic.identity import Identity
@@ -33,8 +34,9 @@ def paint_layer(side: int, paint: Callable[[Canvas], None]) -> Layer | None:
     over_white.rgb[:] = 255
     paint(over_black)
     paint(over_white)
-    free = cv2.subtract(over_white.rgb, over_black.rgb)
-    x, y, width, height = cv2.boundingRect(255 - free.min(2))
+    free = np.asarray(cv2.subtract(over_white.rgb, over_black.rgb), np.uint8)
+    red, green, blue = cv2.split(cv2.bitwise_not(free))
+    x, y, width, height = cv2.boundingRect(cv2.max(cv2.max(red, green), blue))
     if width == 0 or height == 0:
         return None
     rows, columns = slice(y, y + height), slice(x, x + width)

@@ -11,6 +11,7 @@ from edgefel.data.synthetic.canvas import Canvas, Field, Grid, Image, Mask, grid
 from edgefel.data.synthetic.curves import Points, shifted, smooth
 from edgefel.data.synthetic.features import (
     ellipse,
+    ink_ears,
     ink_lines,
     mixed,
     paint_brows,
@@ -37,7 +38,7 @@ COARSE = 0.41
 # Multipliers travel as bytes: 255 stands for this factor.
 _RANGE = 1.9
 # What of red, green and blue a full stroke of ink takes: shadow on skin is warm.
-_INK = (0.62, 0.78, 0.80)
+_INK = np.array([0.62, 0.78, 0.80], np.float32)[:, None, None]
 _TURN = np.linspace(0, 2 * np.pi, 29)
 _SQUARENESS = {"round": 2.0, "square": 4.0, "rimless": 2.8}
 _LAYERS = Layers()
@@ -122,6 +123,7 @@ def _still(identity: Identity, side: int) -> tuple[Image, Image]:
     ink, silhouette = Mask(grid(side)), Mask(grid(side))
     hair = hair_of(identity)
     ink_hair(ink, identity)
+    ink_ears(ink, identity)
     for shape in (*hair.back, *hair.front[:1], _neck(identity), *_ears(identity)):
         silhouette.fill([shape], 1.0)
     return ink.values, silhouette.values
@@ -136,19 +138,20 @@ def _light(canvas: Canvas, face: Face, relief: Relief, coarse: Grid, light: Ligh
     silhouette.fill([face.outline], 1.0)
     ink_lines(ink, face)
     inside = silhouette.blurred(0.0)
-    drawn = ink.blurred(0.022) * inside
+    drawn = ink.blurred(0.022)
+    drawn *= inside
+    multipliers *= np.float32(1) - drawn * _INK
     # a highlight adds the same light to any skin: as a factor it is larger on dark skin
-    coded = []
-    for channel, lit in enumerate(multipliers):
-        even = np.float32(light.ambient[channel] + 0.6 * light.colour[channel])
-        lit *= 1 - np.float32(_INK[channel]) * drawn
-        lit += shine * np.float32(255 / max(face.identity.skin[channel], 50))
-        lit -= even
-        lit *= inside
-        lit += even
-        coded.append(cv2.convertScaleAbs(lit, alpha=255 / _RANGE))
+    skin = np.array(face.identity.skin, np.float32)[:, None, None]
+    multipliers += shine * (np.float32(255) / np.maximum(skin, np.float32(50)))
+    even = np.array(light.ambient, np.float32) + np.float32(0.6) * np.array(light.colour, np.float32)
+    multipliers -= even[:, None, None]
+    multipliers *= inside
+    multipliers += even[:, None, None]
+    coded = cv2.convertScaleAbs(multipliers.reshape(3, -1), alpha=255 / _RANGE)
+    planes = coded.reshape(multipliers.shape)
     size = (canvas.grid.side, canvas.grid.side)
-    factor = cv2.resize(cv2.merge(coded), size, interpolation=cv2.INTER_LINEAR)
+    factor = cv2.resize(cv2.merge(list(planes)), size, interpolation=cv2.INTER_LINEAR)
     cv2.multiply(canvas.rgb, factor, dst=canvas.rgb, scale=_RANGE / 255)
 
 

@@ -53,16 +53,18 @@ def build_relief(face: Face, grid: Grid) -> Relief:
     across = (grid.x / (1.20 * width)).astype(np.float32) ** 2
     down = ((grid.y - 0.15) / (1.95 + face.mouth.jaw)).astype(np.float32) ** 2
     radius = across[None, :] + down[:, None]
-    dome = np.sqrt(np.maximum(1.0 - radius, np.float32(0.02)))
     crease = fold_field(face, grid)
-    depth = 0.95 * (1.0 - np.minimum(radius, 1.25)) + 0.8 * np.maximum(height, 0)
-    return Relief(
-        depth=gaussian(depth, 0.09 * grid.scale),
-        height=1.05 * dome + height - np.float32(0.035) * crease,
-        red=red,
-        dark=dark,
-        crease=crease,
-    )
+    depth = np.maximum(height, 0)
+    depth *= np.float32(0.8)
+    depth -= np.float32(0.95) * np.minimum(radius, np.float32(1.25))
+    depth += np.float32(0.95)
+    dome = np.subtract(np.float32(1), radius, out=radius)
+    np.maximum(dome, np.float32(0.02), out=dome)
+    np.sqrt(dome, out=dome)
+    dome *= np.float32(1.05)
+    dome += height
+    dome -= np.float32(0.035) * crease
+    return Relief(gaussian(depth, 0.09 * grid.scale), height=dome, red=red, dark=dark, crease=crease)
 
 
 def gaussian_sums(bumps: NDArray[np.float64], grid: Grid) -> tuple[Field, Field, Field]:
@@ -147,36 +149,63 @@ def _side_bumps(face: Face, side: int) -> list[Bump]:
     ]
 
 
-def shade(relief: Relief, grid: Grid, light: Light) -> tuple[list[Field], Field]:
-    """Multipliers for red, green and blue, three times [n, n], and additive highlights [n, n]."""
+# blood shows as less green and blue; folds are dark, and warm where light passes through the skin
+_BLOOD = np.array([0.0, 0.85, 0.75], np.float32)[:, None, None]
+_FOLD = np.array([0.10, 0.24, 0.28], np.float32)[:, None, None]
+
+
+def shade(relief: Relief, grid: Grid, light: Light) -> tuple[Field, Field]:
+    """Multipliers for red, green and blue [3, n, n], and additive highlights [n, n]."""
     height = relief.height
     scale = 0.125 * grid.scale
-    slope_x = cv2.Sobel(height, cv2.CV_32F, 1, 0, ksize=3, scale=scale)
-    slope_y = cv2.Sobel(height, cv2.CV_32F, 0, 1, ksize=3, scale=scale)
-    inverse = np.float32(1.0) / np.sqrt(slope_x * slope_x + slope_y * slope_y + np.float32(1.0))
+    slope_x = np.asarray(cv2.Sobel(height, cv2.CV_32F, 1, 0, ksize=3, scale=scale), np.float32)
+    slope_y = np.asarray(cv2.Sobel(height, cv2.CV_32F, 0, 1, ksize=3, scale=scale), np.float32)
+    steep = slope_x * slope_x
+    steep += slope_y * slope_y
+    steep += np.float32(1)
+    inverse = np.reciprocal(np.sqrt(steep, out=steep), out=steep)
     lx, ly, lz = light.direction
-    facing = (np.float32(lz) - np.float32(lx) * slope_x - np.float32(ly) * slope_y) * inverse
-    lambert = np.maximum(facing * np.float32(0.85) + np.float32(0.15), 0)
+    lambert = _along(slope_x, slope_y, inverse, (0.85 * lx, 0.85 * ly, 0.85 * lz))
+    lambert += np.float32(0.15)
+    np.maximum(lambert, 0, out=lambert)
     # hollows see less of the sky: compare the height with its surroundings
-    hollow = np.maximum(gaussian(height, 0.10 * grid.scale) - height, 0)
-    sky = 1.0 - np.float32(2.6) * hollow - np.float32(0.22) * relief.crease - relief.dark
-    sky = np.maximum(sky, np.float32(0.25))
+    sky = gaussian(height, 0.10 * grid.scale)
+    sky = np.subtract(height, sky, out=sky)
+    np.minimum(sky, 0, out=sky)
+    sky *= np.float32(2.6)
+    sky -= np.float32(0.22) * relief.crease
+    sky -= relief.dark
+    sky += np.float32(1)
+    np.maximum(sky, np.float32(0.25), out=sky)
     shadow = _cast_shadow(relief, grid, light)
-    direct = lambert * (1 - np.float32(0.5) * shadow) * (np.float32(0.45) + np.float32(0.55) * sky)
-    # blood shows as less green and blue; folds are dark, and warm where light passes through the skin
-    blood, fold = (0.0, 0.85, 0.75), (0.10, 0.24, 0.28)
-    multipliers = [
-        (sky * np.float32(light.ambient[c]) + direct * np.float32(light.colour[c]))
-        * (1 - np.float32(blood[c]) * relief.red - np.float32(fold[c]) * relief.crease)
-        for c in range(3)
-    ]
+    direct = lambert
+    direct *= 1 - np.float32(0.5) * shadow
+    direct *= np.float32(0.45) + np.float32(0.55) * sky
+    multipliers = sky * np.array(light.ambient, np.float32)[:, None, None]
+    multipliers += direct * np.array(light.colour, np.float32)[:, None, None]
+    tint = relief.red * _BLOOD
+    tint += relief.crease * _FOLD
+    multipliers *= np.subtract(np.float32(1), tint, out=tint)
     half = np.array([lx, ly, lz + 1.0])
-    hx, hy, hz = (half / np.linalg.norm(half)).astype(np.float32)
-    shine = np.maximum((hz - hx * slope_x - hy * slope_y) * inverse, 0)
+    hx, hy, hz = (half / np.linalg.norm(half)).tolist()
+    shine = _along(slope_x, slope_y, inverse, (hx, hy, hz))
+    np.maximum(shine, 0, out=shine)
     for _ in range(4):
-        shine = shine * shine
-    shine = shine * (1 - shadow) * sky * np.float32(light.gloss)
+        shine *= shine
+    shine *= np.subtract(np.float32(1), shadow, out=shadow)
+    shine *= sky
+    shine *= np.float32(light.gloss)
     return multipliers, shine
+
+
+def _along(slope_x: Field, slope_y: Field, inverse: Field, way: tuple[float, float, float]) -> Field:
+    """How far the surface faces `way`: the product of its normal with it [n, n]."""
+    x, y, z = way
+    facing = slope_x * np.float32(-x)
+    facing -= slope_y * np.float32(y)
+    facing += np.float32(z)
+    facing *= inverse
+    return facing
 
 
 def _cast_shadow(relief: Relief, grid: Grid, light: Light) -> Field:
@@ -191,4 +220,5 @@ def _cast_shadow(relief: Relief, grid: Grid, light: Light) -> Field:
     rise = towards - height
     rise -= np.float32(reach * max(lz, 0.25) * 0.9)
     rise *= np.float32(5.0)
-    return np.clip(rise, 0, 1)
+    np.maximum(rise, 0, out=rise)
+    return np.minimum(rise, 1, out=rise)

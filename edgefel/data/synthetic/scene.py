@@ -8,10 +8,9 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from edgefel.data.synthetic.canvas import EXTENT, SHIFT, TOP, Canvas, Field, Image, blend, gaussian
-from edgefel.data.synthetic.curves import shifted, smooth
+from edgefel.data.synthetic.curves import smooth
 from edgefel.data.synthetic.features import ellipse
 from edgefel.data.synthetic.geometry import Rest
 from edgefel.data.synthetic.options import FaceOptions
@@ -20,6 +19,11 @@ from edgefel.data.synthetic.relief import Light
 # The layout of an aligned crop: where the point between the pupils lies and how far apart they are, as
 # shares of the picture's side.
 EYES_X, EYES_Y, EYES_APART = 0.5, 0.395, 0.365
+# Things in the background: brightness, colour [3], place [2], half size [2], kind
+_THING_LEAST = np.array([20, -45, -45, -45, -1.7, -1.4, 0.1, 0.2, 0])
+_THING_MOST = np.array([235, 45, 45, 45, 1.7, 1.6, 0.6, 2.0, 1])
+_DISC = ellipse(0, 0, 1, 0.5)
+_BOX = np.array([(-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0)])
 
 
 @dataclass(frozen=True)
@@ -88,29 +92,23 @@ def _light(nuisance: float, rng: np.random.Generator) -> Light:
     )
 
 
-def _triple(values: NDArray[np.float64]) -> tuple[float, float, float]:
-    first, second, third = values.tolist()
-    return first, second, third
-
-
 def draw_background(canvas: Canvas, options: FaceOptions, rng: np.random.Generator) -> None:
     """Blurred colours, sometimes with shapes; drawn small, since it is out of focus."""
     side = canvas.grid.side
     small = Canvas(max(side // 4, 16))
     base = rng.uniform(25, 225) + rng.uniform(-28, 28, 3)
     cells = int(rng.integers(2, 7))
-    coarse = np.clip(base + rng.normal(0, 18 * options.nuisance, (cells, cells, 3)), 0, 255).astype(np.uint8)
+    coarse = base + rng.normal(0, 18 * options.nuisance, (cells, cells, 3))
+    coarse = np.minimum(np.maximum(coarse, 0), 255).astype(np.uint8)
     small.rgb[:] = cv2.resize(coarse, small.rgb.shape[1::-1], interpolation=cv2.INTER_CUBIC)
-    for _ in range(int(rng.integers(0, 5) * min(options.nuisance, 1.0))):
-        colour = _triple(np.clip(rng.uniform(20, 235) + rng.uniform(-45, 45, 3), 0, 255))
-        x, y = rng.uniform((-1.7, -1.4), (1.7, 1.6)).tolist()
-        width, height = rng.uniform((0.1, 0.2), (0.6, 2.0)).tolist()
-        if rng.random() < 0.5:
-            shape = ellipse(x, y, width, 0.5 * height)
-        else:
-            corners = [(-width, -height), (width, -height), (width, height), (-width, height)]
-            shape = shifted(np.array(corners), x, y)
-        small.fill([shape], colour)
+    count = int(rng.integers(0, 5) * min(options.nuisance, 1.0))
+    if count:
+        things = rng.uniform(_THING_LEAST, _THING_MOST, (count, len(_THING_LEAST)))
+        colours = np.minimum(np.maximum(things[:, :1] + things[:, 1:4], 0), 255).tolist()
+        for colour, thing in zip(colours, things, strict=True):
+            # an ellipse or an upright rectangle
+            shape = _DISC if thing[8] < 0.5 else _BOX
+            small.fill([shape * thing[6:8] + thing[4:6]], tuple(colour))
     soft = gaussian(small.rgb, float(rng.uniform(0.01, 0.12)) * small.grid.scale)
     cv2.resize(soft, (side, side), dst=canvas.rgb, interpolation=cv2.INTER_LINEAR)
 
@@ -122,36 +120,40 @@ def take_picture(canvas: Canvas, depth: Field, pose: Pose, size: int) -> Image:
     fixed-point steps, enough for the slopes of a face at up to about 20 degrees.
     """
     half = max(size // 4, 16)
-    axis = (np.arange(half, dtype=np.float32) + 0.5) / half
+    # all lengths are in pixels of the depth field from here on
+    pixel = depth.shape[0] / EXTENT
     unit = EYES_APART * pose.scale
-    across = (axis[None, :] - EYES_X - pose.shift[0]) / unit
-    down = (axis[:, None] - EYES_Y - pose.shift[1]) / unit
-    # roll about the middle of the face, not about the eyes
     cos, sin = math.cos(pose.roll), math.sin(pose.roll)
-    down = down - 0.5
-    x_flat = (cos * across + sin * down).astype(np.float32)
-    y_flat = (cos * down - sin * across + 0.5).astype(np.float32)
-    sin_yaw, cos_yaw = math.sin(pose.yaw), math.cos(pose.yaw)
-    sin_pitch, cos_pitch = math.sin(pose.pitch), math.cos(pose.pitch)
-    per_unit = depth.shape[0] / EXTENT
+    axis = (np.arange(half, dtype=np.float32) + np.float32(0.5)) * np.float32(pixel / (half * unit))
+    across = axis - np.float32((EYES_X + pose.shift[0]) / unit * pixel)
+    # roll about the middle of the face, not about the eyes
+    down = axis - np.float32(((EYES_Y + pose.shift[1]) / unit + 0.5) * pixel)
+    down = down[:, None]
+    # turn about an axis inside the head
+    axis_x, axis_y = 0.45 * math.sin(pose.yaw), 0.45 * math.sin(pose.pitch)
+    stretch_x, stretch_y = 1 / math.cos(pose.yaw), 1 / math.cos(pose.pitch)
+    x_flat = np.float32(cos * stretch_x) * across + np.float32(sin * stretch_x) * down
+    x_flat += np.float32((axis_x * stretch_x + EXTENT / 2) * pixel - 0.5)
+    y_flat = np.float32(cos * stretch_y) * down - np.float32(sin * stretch_y) * across
+    y_flat += np.float32(((0.5 + axis_y) * stretch_y - TOP) * pixel - 0.5)
+    turn_x = np.float32(-math.sin(pose.yaw) * stretch_x * pixel)
+    turn_y = np.float32(-math.sin(pose.pitch) * stretch_y * pixel)
     x, y = x_flat, y_flat
     for _ in range(2):
-        z = cv2.remap(
-            depth,
-            (x + np.float32(EXTENT / 2)) * np.float32(per_unit) - np.float32(0.5),
-            (y - np.float32(TOP)) * np.float32(per_unit) - np.float32(0.5),
-            cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_REPLICATE,
-        )
-        z -= np.float32(0.45)  # turn about an axis inside the head
-        x = (x_flat - np.float32(sin_yaw) * z) / np.float32(cos_yaw)
-        y = (y_flat - np.float32(sin_pitch) * z) / np.float32(cos_pitch)
+        z = cv2.remap(depth, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        x = turn_x * z
+        x += x_flat
+        z *= turn_y
+        z += y_flat
+        y = z
     full = (size, size)
-    scale = np.float32(canvas.grid.scale)
-    map_x = cv2.resize(
-        (x + np.float32(EXTENT / 2)) * scale - np.float32(0.5), full, interpolation=cv2.INTER_LINEAR
-    )
-    map_y = cv2.resize((y - np.float32(TOP)) * scale - np.float32(0.5), full, interpolation=cv2.INTER_LINEAR)
+    scale = canvas.grid.scale / pixel
+    for field in (x, y):
+        field += np.float32(0.5)
+        field *= np.float32(scale)
+        field -= np.float32(0.5)
+    map_x = cv2.resize(x, full, interpolation=cv2.INTER_LINEAR)
+    map_y = cv2.resize(y, full, interpolation=cv2.INTER_LINEAR)
     picture = cv2.remap(canvas.rgb, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     return np.asarray(picture, np.uint8)
 
