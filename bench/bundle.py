@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,11 +102,14 @@ def compare_bundle(
             batch = torch.from_numpy(reference_preprocessing.batch(crops))
             return loaded.model(batch).probabilities.numpy()
 
-    with _torch_threads(threads):
+    def label(name: str, crops: list[Image]) -> None:
+        found = run_reference(crops) if name == REFERENCE else sessions[name](crops).probabilities
+        probabilities[name].append(found.astype(np.float64))
+
+    # labelling fills the cores with several runtimes at once; the timing after it has them one by one
+    with _torch_threads(threads), ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // threads)) as pool:
         for labels, crops, done in _batches(dataset, skipped):
-            probabilities[REFERENCE].append(run_reference(crops).astype(np.float64))
-            for name, session in sessions.items():
-                probabilities[name].append(session(crops).probabilities.astype(np.float64))
+            list(pool.map(lambda name, crops=crops: label(name, crops), probabilities))
             targets += labels
             advance(done, len(dataset))
         if not targets:

@@ -180,9 +180,9 @@ class Demo:
 ATOMIC = {"faces": "faces", "evaluation": "evaluation", "export": "bundle"}
 # what the training needs to differ in from the papers' recipe to get somewhere within minutes
 TRAIN = [
-    *("--batch-size", "32", "--lr", "2e-3", "--lr-decay", "0.68", "--warmup-steps", "20", "--clip-norm", "1"),
+    *("--batch-size", "32", "--lr", "2e-3", "--lr-decay", "0.76", "--warmup-steps", "20", "--clip-norm", "1"),
     *("--lambda-auxiliary", "1", "--rotation", "5", "--noise", "0.01", "--erase-probability", "0"),
-    *("--eval-every", "2"),
+    *("--eval-every", "3"),
 ]
 # clear expressions in moderate poses and light: what a small network can learn in three minutes
 FACES = ["--size", "144", "--pose", "0.5", "--nuisance", "0.5", "--blend", "0.1", "--intensity", "0.7", "1.0"]

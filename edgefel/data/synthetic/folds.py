@@ -27,7 +27,7 @@ class Fold(NamedTuple):
 def fold_field(face: Face, grid: Grid) -> Field:
     """Depth of the folds [n, n] in 0..1."""
     mask = Mask(grid)
-    folds = [fold for fold in _folds(face) if fold.strength > _FAINT]
+    folds = _folds(face)
     for length in {len(fold.points) for fold in folds}:
         alike = [fold for fold in folds if len(fold.points) == length]
         curves = grid.to_pixels(bundle(np.array([fold.points for fold in alike]).transpose(1, 0, 2)))
@@ -54,22 +54,25 @@ def _cheek_folds(face: Face, side: int) -> list[Fold]:
     cx = abs(cx)
     up, wing, nose = face.nose_up[side], identity.nose_width, face.nose_y
     age = identity.age
-    nasolabial = [
-        (s * (wing + 0.03), nose - 0.08 - up),
-        (s * (wing + 0.16 + 0.06 * au[12]), nose + 0.10 - up),
-        (s * (cx + 0.11 + 0.04 * au[12]), cy - 0.12),
-        (s * (cx + 0.14), cy + 0.08 + 0.06 * au[15]),
-    ]
-    down = [(s * (cx + 0.02), cy + 0.01), (s * (cx + 0.06), cy + 0.10), (s * (cx + 0.05), cy + 0.20)]
-    dimple = [(s * (cx + 0.05), cy - 0.09), (s * (cx + 0.09), cy), (s * (cx + 0.055), cy + 0.09)]
-    bracket = [(s * (cx + 0.10), cy - 0.12), (s * (cx + 0.15), cy), (s * (cx + 0.11), cy + 0.14)]
-    depth = 0.05 + 0.32 * age + 0.55 * au[12] + 0.65 * au[9] + 0.2 * au[20] + 0.15 * au[15]
-    return [
-        Fold(nasolabial, depth, True),
-        Fold(down, 0.75 * au[15] + 0.15 * age - 0.4 * au[12], True),
-        Fold(dimple, 0.75 * au[14] + 0.22 * au[12], True),
-        Fold(bracket, 0.8 * au[20], True),
-    ]
+    folds: list[Fold] = []
+
+    def fold(strength: float, *points: tuple[float, float]) -> None:
+        if strength > _FAINT:
+            folds.append(Fold([(s * x, y) for x, y in points], strength, True))
+
+    fold(
+        0.05 + 0.32 * age + 0.55 * au[12] + 0.65 * au[9] + 0.2 * au[20] + 0.15 * au[15],
+        (wing + 0.03, nose - 0.08 - up),
+        (wing + 0.16 + 0.06 * au[12], nose + 0.10 - up),
+        (cx + 0.11 + 0.04 * au[12], cy - 0.12),
+        (cx + 0.14, cy + 0.08 + 0.06 * au[15]),
+    )
+    down = 0.75 * au[15] + 0.15 * age - 0.4 * au[12]
+    fold(down, (cx + 0.02, cy + 0.01), (cx + 0.06, cy + 0.10), (cx + 0.05, cy + 0.20))
+    dimple = 0.75 * au[14] + 0.22 * au[12]
+    fold(dimple, (cx + 0.05, cy - 0.09), (cx + 0.09, cy), (cx + 0.055, cy + 0.09))
+    fold(0.8 * au[20], (cx + 0.10, cy - 0.12), (cx + 0.15, cy), (cx + 0.11, cy + 0.14))
+    return folds
 
 
 def _nose_folds(face: Face, side: int) -> list[Fold]:
@@ -93,10 +96,12 @@ def _eye_folds(face: Face, side: int) -> list[Fold]:
         line = [(s * (0.79 + 0.01 * k), y), (s * 0.87, y + 0.005 + 0.5 * slope), (s * 0.97, y + 0.01 + slope)]
         folds.append(Fold(line, feet, False))
     lower = face.eyes[side].lower
-    pouch = lower[1:11:3] + _POUCH
-    folds.append(Fold(pouch, 0.6 * au[6] + 0.45 * au[7] + 0.3 * identity.age, False))
-    bag = lower[0:10:3] + _BAG
-    folds.append(Fold(bag, 0.5 * max(identity.age - 0.3, 0) + 0.35 * au[6] + 0.4 * au[9], True))
+    pouch = 0.6 * au[6] + 0.45 * au[7] + 0.3 * identity.age
+    if pouch > _FAINT:
+        folds.append(Fold(lower[1:11:3] + _POUCH, pouch, False))
+    bag = 0.5 * max(identity.age - 0.3, 0) + 0.35 * au[6] + 0.4 * au[9]
+    if bag > _FAINT:
+        folds.append(Fold(lower[0:10:3] + _BAG, bag, True))
     return folds
 
 
@@ -109,8 +114,11 @@ def _brow_folds(face: Face, side: int) -> list[Fold]:
     identity, au, s = face.identity, face.sides[side], SIGN[side]
     brow = face.brows[side]
     inner_y, outer_y = float(brow[0, 1]), float(brow[10, 1])
-    frown = [(s * 0.075, inner_y + 0.08), (s * 0.06, inner_y - 0.05), (s * 0.08, inner_y - 0.14)]
-    folds = [Fold(frown, 0.8 * au[4] + 0.2 * max(identity.age - 0.4, 0), True)]
+    frown = 0.8 * au[4] + 0.2 * max(identity.age - 0.4, 0)
+    folds: list[Fold] = []
+    if frown > _FAINT:
+        line = [(s * 0.075, inner_y + 0.08), (s * 0.06, inner_y - 0.05), (s * 0.08, inner_y - 0.14)]
+        folds.append(Fold(line, frown, True))
     top, worn = identity.forehead + 0.12, 0.45 * max(identity.age - 0.3, 0)
     for k in range(3 if max(au[1], au[2], worn) > _FAINT else 0):
         share = (k + 0.7) / 3.4
@@ -119,6 +127,7 @@ def _brow_folds(face: Face, side: int) -> list[Fold]:
         middle = [(0.0, inner + 0.015), (s * 0.2, inner), (s * 0.36, 0.5 * (inner + outer) - 0.01)]
         lateral = [(s * 0.36, 0.5 * (inner + outer) - 0.01), (s * 0.55, outer), (s * 0.74, outer + 0.06)]
         fade = 1 - 0.15 * k
-        folds.append(Fold(middle, 0.8 * au[1] * fade + worn, False))
-        folds.append(Fold(lateral, 0.75 * au[2] * fade + 0.8 * worn, False))
+        for line, strength in ((middle, 0.8 * au[1] * fade), (lateral, 0.75 * au[2] * fade - 0.2 * worn)):
+            if strength + worn > _FAINT:
+                folds.append(Fold(line, strength + worn, False))
     return folds

@@ -19,6 +19,8 @@ from edgefel.data.synthetic.relief import Light
 # The layout of an aligned crop: where the point between the pupils lies and how far apart they are, as
 # shares of the picture's side.
 EYES_X, EYES_Y, EYES_APART = 0.5, 0.395, 0.365
+# How many backdrops a set of faces has; a picture shows a part of one.
+BACKDROPS = 512
 # Things in the background: brightness, colour [3], place [2], half size [2], kind
 _THING_LEAST = np.array([20, -45, -45, -45, -1.7, -1.4, 0.1, 0.2, 0])
 _THING_MOST = np.array([235, 45, 45, 45, 1.7, 1.6, 0.6, 2.0, 1])
@@ -93,24 +95,40 @@ def _light(nuisance: float, rng: np.random.Generator) -> Light:
 
 
 def draw_background(canvas: Canvas, options: FaceOptions, rng: np.random.Generator) -> None:
-    """Blurred colours, sometimes with shapes; drawn small, since it is out of focus."""
-    side = canvas.grid.side
-    small = Canvas(max(side // 4, 16))
+    """Lays a part of one of the BACKDROPS behind the face."""
+    number, size, left, top = rng.random(4).tolist()
+    backdrop = _backdrop(options.seed, options.nuisance, canvas.grid.side // 4, int(number * BACKDROPS))
+    whole = len(backdrop)
+    part = max(int(whole * (0.7 + 0.3 * size)), 1)
+    x, y = int(left * (whole - part + 1)), int(top * (whole - part + 1))
+    cv2.resize(
+        backdrop[y : y + part, x : x + part],
+        canvas.rgb.shape[1::-1],
+        dst=canvas.rgb,
+        interpolation=cv2.INTER_LINEAR,
+    )
+
+
+@lru_cache(maxsize=2 * BACKDROPS)
+def _backdrop(seed: int, nuisance: float, side: int, number: int) -> Image:
+    """Blurred colours [n, n, 3], sometimes with shapes; small, since it is out of focus."""
+    # drawn once and kept: drawing one for each picture would take as long as painting its eyes
+    rng = np.random.default_rng(np.random.SeedSequence([seed, number], spawn_key=(6,)))
+    canvas = Canvas(max(side, 16))
     base = rng.uniform(25, 225) + rng.uniform(-28, 28, 3)
     cells = int(rng.integers(2, 7))
-    coarse = base + rng.normal(0, 18 * options.nuisance, (cells, cells, 3))
+    coarse = base + rng.normal(0, 18 * nuisance, (cells, cells, 3))
     coarse = np.minimum(np.maximum(coarse, 0), 255).astype(np.uint8)
-    small.rgb[:] = cv2.resize(coarse, small.rgb.shape[1::-1], interpolation=cv2.INTER_CUBIC)
-    count = int(rng.integers(0, 5) * min(options.nuisance, 1.0))
+    canvas.rgb[:] = cv2.resize(coarse, canvas.rgb.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+    count = int(rng.integers(0, 5) * min(nuisance, 1.0))
     if count:
         things = rng.uniform(_THING_LEAST, _THING_MOST, (count, len(_THING_LEAST)))
         colours = np.minimum(np.maximum(things[:, :1] + things[:, 1:4], 0), 255).tolist()
         for colour, thing in zip(colours, things, strict=True):
             # an ellipse or an upright rectangle
             shape = _DISC if thing[8] < 0.5 else _BOX
-            small.fill([shape * thing[6:8] + thing[4:6]], tuple(colour))
-    soft = gaussian(small.rgb, float(rng.uniform(0.01, 0.12)) * small.grid.scale)
-    cv2.resize(soft, (side, side), dst=canvas.rgb, interpolation=cv2.INTER_LINEAR)
+            canvas.fill([shape * thing[6:8] + thing[4:6]], tuple(colour))
+    return np.asarray(gaussian(canvas.rgb, float(rng.uniform(0.01, 0.12)) * canvas.grid.scale), np.uint8)
 
 
 def take_picture(canvas: Canvas, depth: Field, pose: Pose, size: int) -> Image:
