@@ -14,6 +14,8 @@ from edgefel.data.synthetic.geometry import SIGN, Face
 
 # weaker folds than this are not drawn
 _FAINT = 0.05
+# of a broad fold, in fixed-point pixels
+_HALF_WIDTH = 6
 
 
 class Fold(NamedTuple):
@@ -33,8 +35,9 @@ def fold_field(face: Face, grid: Grid) -> Field:
         curves = grid.to_pixels(bundle(np.array([fold.points for fold in alike]).transpose(1, 0, 2)))
         for fold, curve in zip(alike, curves, strict=True):
             value = round(255 * min(fold.strength, 1.0))
-            width = 2 if fold.broad else 1
-            cv2.polylines(mask.values, [curve], False, value, width, cv2.LINE_AA, SHIFT)
+            # two thin lines side by side: OpenCV takes five times as long for a thick one
+            lines = [curve - _HALF_WIDTH, curve + _HALF_WIDTH] if fold.broad else [curve]
+            cv2.polylines(mask.values, lines, False, value, 1, cv2.LINE_AA, SHIFT)
     return np.minimum(mask.blurred(0.019) * np.float32(1.35), np.float32(1))
 
 
