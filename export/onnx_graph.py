@@ -46,7 +46,8 @@ def export_onnx(
     if not MIN_OPSET <= opset <= MAX_OPSET:
         raise EdgefelError(f"opset {opset}: choose {MIN_OPSET} to {MAX_OPSET}")
     size = model.config.input_size if input_size is None else input_size
-    prepared = copy.deepcopy(model).cpu().float().eval()
+    # ONNX has no fused window attention: it is written out, in the form that TensorRT fuses best
+    prepared = copy.deepcopy(model).cpu().float().eval().use_attention("reference")
     prepared.head.fold_attention()
     raw = _trace(prepared, size, opset)
     _name_by_scope(raw.graph)

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from edgefel.kernels import backend
 from edgefel.models.config import STREAM_SIZE, ModelConfig
 from edgefel.models.encoder import Encoder
 from edgefel.models.outputs import Prediction
 from edgefel.models.reliability import LinearHead, ReliabilityHead
+from edgefel.models.window_attention import WindowCrossAttention
 
 
 class FacialExpressionModel(nn.Module):
-    """ARBEx/GReFEL, or POSTER++ with `config.head` None."""
+    """ARBEx/GReFEL, or POSTER++ with `config.head` None.
 
-    def __init__(self, config: ModelConfig) -> None:
+    attention: who computes the window cross-attention and the reliability arithmetic: "reference" (plain
+    PyTorch), "triton" (the fused kernels, or an error), or "auto" (Triton on CUDA). Weights and results are the
+    same; it is not a part of the configuration and is not saved.
+    """
+
+    def __init__(self, config: ModelConfig, attention: backend.Choice = "auto") -> None:
         super().__init__()
         self.config = config
         self.encoder = Encoder(config.encoder)
@@ -23,6 +30,15 @@ class FacialExpressionModel(nn.Module):
             if config.head is None
             else ReliabilityHead(width, config.num_classes, config.head)
         )
+        self.use_attention(attention)
+
+    def use_attention(self, attention: backend.Choice) -> FacialExpressionModel:
+        """Chooses "auto", "reference" or "triton"; raises EdgefelError for anything else. Returns the model."""
+        backend.check_choice(attention)
+        for module in self.modules():
+            if isinstance(module, WindowCrossAttention | ReliabilityHead):
+                module.implementation = attention
+        return self
 
     def forward(self, image: Tensor, trust: Tensor | float = 1.0) -> Prediction:
         """Labels aligned face crops.

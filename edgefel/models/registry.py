@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from edgefel.errors import EdgefelError
+from edgefel.kernels.backend import Choice
 from edgefel.models.config import EncoderConfig, ModelConfig, ReliabilityConfig
 from edgefel.models.network import FacialExpressionModel
 
@@ -75,9 +76,12 @@ def model_config(name: str, **overrides: Any) -> ModelConfig:
     return replaced
 
 
-def build_model(name: str, **overrides: Any) -> FacialExpressionModel:
-    """A freshly initialized model (training mode, weights from torch's global generator)."""
-    return FacialExpressionModel(model_config(name, **overrides))
+def build_model(name: str, *, attention: Choice = "auto", **overrides: Any) -> FacialExpressionModel:
+    """A freshly initialized model (training mode, weights from torch's global generator).
+
+    attention: "auto", "reference" or "triton", as in FacialExpressionModel; the rest as in `model_config`.
+    """
+    return FacialExpressionModel(model_config(name, **overrides), attention)
 
 
 def _replace(config: Any, changes: dict[str, Any], where: str) -> Any:

@@ -2,47 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
-from edgefel.kernels.anchor_softmax import anchor_softmax
+from edgefel.kernels import anchor_softmax, backend
+from edgefel.kernels.reliability_balance import confidence, weighted_mean
 from edgefel.models.config import ReliabilityConfig
 from edgefel.models.outputs import Prediction
-
-
-def confidence(p: Tensor) -> Tensor:
-    """c(p) = 1 - H(p) with H(p) = -sum p log p / log C: [B, C] -> [B], in [0, 1].
-
-    Both papers print a division by C, but state that a uniform p gives H = 1, which only log C does.
-    """
-    # p log p is 0 at p = 0; the clamp keeps the log, and its slope, finite there
-    plogp = p * p.clamp_min(1e-30).log()
-    return (1.0 + plogp.sum(dim=-1) / math.log(p.shape[-1])).clamp(0.0, 1.0)
-
-
-def weighted_mean(
-    p: Tensor, q: Tensor, weight_p: Tensor, weight_q: Tensor, fallback_q: Tensor | float
-) -> Tensor:
-    """(w_p p + w_q q) / (w_p + w_q) per row; where both weights are 0, p and q weighted 1 : fallback_q.
-
-    Args:
-        p, q: [B, C].
-        weight_p, weight_q: [B], not negative.
-        fallback_q: scalar; 1 is the plain mean.
-
-    Returns:
-        [B, C]; rows sum to 1 if those of p and q do.
-    """
-    total = weight_p + weight_q
-    empty = total <= 0
-    share = torch.where(empty, torch.ones_like(total), weight_q) / torch.where(
-        empty, torch.ones_like(total), total
-    )
-    fallback = fallback_q / (1.0 + fallback_q)
-    share = torch.where(empty, share * fallback, share).unsqueeze(-1)
-    return p * (1.0 - share) + q * share
 
 
 class AttentiveCorrection(nn.Module):
@@ -99,6 +65,7 @@ class ReliabilityHead(nn.Module):
     def __init__(self, width: int, num_classes: int, config: ReliabilityConfig) -> None:
         super().__init__()
         self.config = config
+        self.implementation: backend.Choice = "auto"
         dim = config.embedding_dim
         self.reduce = nn.Identity() if dim == width else nn.Linear(width, dim)
         self.classifier = _classifier(dim, num_classes, config)
@@ -123,8 +90,14 @@ class ReliabilityHead(nn.Module):
         """
         e = self.reduce(embedding)
         logits = self.classifier(e)
+        attended = None if self.attentive is None else self._attentive_logits(e, tokens)
+        if self._in_one_launch(e, trust):
+            from edgefel.kernels.reliability_balance.op import reliability_balance as fused
+
+            balanced = fused(logits, e, self.anchors, attended, self.config.delta)
+            return Prediction(logits, balanced.primary, balanced.probabilities, balanced.confidence, e)
         primary = logits.softmax(dim=-1)
-        correction = self._correction(e, tokens)
+        correction = self._correction(e, attended)
         if correction is None:
             probabilities = primary.clone()
         else:
@@ -133,12 +106,21 @@ class ReliabilityHead(nn.Module):
             )
         return Prediction(logits, primary, probabilities, confidence(probabilities), e)
 
-    def _correction(self, e: Tensor, tokens: Tensor) -> Tensor | None:
-        geometric = attended = None
+    def _in_one_launch(self, e: Tensor, trust: Tensor | float) -> bool:
+        """Whether the fused kernel applies: it has no gradient and weighs the correction fully."""
+        plain = isinstance(trust, float | int) and trust == 1.0
+        return plain and not torch.is_grad_enabled() and backend.uses_triton(self.implementation, e)
+
+    def _correction(self, e: Tensor, attentive_logits: Tensor | None) -> Tensor | None:
+        geometric = None
         if self.anchors is not None:
-            geometric = anchor_softmax(e, self.anchors, self.config.delta)
-        if self.attentive is not None:
-            attended = self._attentive_logits(e, tokens).softmax(dim=-1)
+            if backend.uses_triton(self.implementation, e):
+                from edgefel.kernels.anchor_softmax.op import anchor_softmax as fused
+
+                geometric = fused(e, self.anchors, self.config.delta)
+            else:
+                geometric = anchor_softmax.anchor_softmax(e, self.anchors, self.config.delta)
+        attended = None if attentive_logits is None else attentive_logits.softmax(dim=-1)
         if geometric is None or attended is None:
             return geometric if attended is None else attended
         return weighted_mean(geometric, attended, confidence(geometric), confidence(attended), 1.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from edgefel.kernels import backend
 from edgefel.kernels.window_cross_attention import window_cross_attention
 from edgefel.models.layers import DropPath, Mlp
 
@@ -36,6 +37,7 @@ class WindowCrossAttention(nn.Module):
     def __init__(self, width: int, heads: int, window: int, query_projection: bool) -> None:
         super().__init__()
         self.heads, self.window = heads, window
+        self.implementation: backend.Choice = "auto"
         self.scale = (width // heads) ** -0.5
         self.query = nn.Linear(width, width) if query_projection else nn.Identity()
         self.kv = nn.Linear(width, 2 * width)
@@ -55,7 +57,10 @@ class WindowCrossAttention(nn.Module):
         """
         q = self._split_heads(self.query(landmarks))
         k, v = self.kv(windows).chunk(2, dim=-1)
-        out = window_cross_attention(
+        attend = window_cross_attention
+        if backend.uses_triton(self.implementation, q):
+            from edgefel.kernels.window_cross_attention.op import window_cross_attention as attend
+        out = attend(
             q,
             self._split_heads(k),
             self._split_heads(v),

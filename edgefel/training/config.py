@@ -90,6 +90,13 @@ class ComputeConfig:
     devices: str = setting("auto", "How many devices, e.g. 2.", resumable=True)
     nodes: int = setting(1, "How many machines.", minimum=1, resumable=True)
     precision: str = setting("32-true", "32-true, bf16-mixed, 16-mixed, 64-true, ...")
+    attention: str = setting(
+        "auto",
+        "Window cross-attention by PyTorch (reference) or the fused kernels (triton, needs CUDA); auto takes the "
+        "kernels where they run.",
+        choices=("auto", "reference", "triton"),
+        resumable=True,
+    )
     strategy: str = setting("auto", "auto or ddp.", choices=("auto", "ddp"), resumable=True)
     workers: int = setting(
         2, "Threads that read pictures; 0 reads in the main one.", minimum=0, resumable=True

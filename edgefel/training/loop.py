@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from edgefel.errors import EdgefelError
+from edgefel.kernels.backend import check_available
 from edgefel.models.network import FacialExpressionModel
 from edgefel.runtime.preprocessing import Preprocessing
 from edgefel.training.augmentation import Augmentation, Shard
@@ -140,6 +141,8 @@ class Trainer:
         self.planned = min(planned, config.max_steps or planned)
         if config.freeze_backbones:
             freeze_backbones(model)
+        check_available(config.compute.attention, fabric.device)
+        model.use_attention(cast(Any, config.compute.attention))
         convert_for_ranks(model, self.shard, cuda=fabric.device.type == "cuda")
         self.supervised = SupervisedModel(model, enabled=config.loss.lambda_auxiliary > 0)
         learning = [p for p in self.supervised.parameters() if p.requires_grad]

@@ -43,12 +43,17 @@ def anchor_softmax(e: Tensor, anchors: Tensor, delta: float) -> Tensor:
     Raises:
         ValueError: a shape does not fit or delta is not positive.
     """
+    check_anchor_arguments(e, anchors, delta)
+    distances = anchor_distances(e, anchors)  # [B, C, K]
+    weights = (-distances / delta).flatten(1).softmax(dim=-1)
+    return weights.unflatten(1, anchors.shape[:2]).sum(dim=-1)
+
+
+def check_anchor_arguments(e: Tensor, anchors: Tensor, delta: float) -> None:
+    """Raises ValueError naming the first argument that does not fit."""
     if e.ndim != 2:
         raise ValueError(f"e: expected [B, E], got shape {tuple(e.shape)}")
     if anchors.ndim != 3 or anchors.shape[-1] != e.shape[-1]:
         raise ValueError(f"anchors: expected [C, K, {e.shape[-1]}], got shape {tuple(anchors.shape)}")
     if not delta > 0:
         raise ValueError(f"delta: expected a positive number, got {delta}")
-    distances = anchor_distances(e, anchors)  # [B, C, K]
-    weights = (-distances / delta).flatten(1).softmax(dim=-1)
-    return weights.unflatten(1, anchors.shape[:2]).sum(dim=-1)

@@ -63,13 +63,16 @@ def check_window_attention_shapes(q: Tensor, k: Tensor, v: Tensor, bias_table: T
     """Raises ValueError naming the first argument whose shape does not fit."""
     if k.ndim != 4:
         raise ValueError(f"k: expected [B*nW, H, M, D], got shape {tuple(k.shape)}")
-    _, heads, m, width = k.shape
+    total, heads, m, width = k.shape
     if m != window * window:
         raise ValueError(f"k: expected M = {window * window} tokens for window {window}, got {m}")
     if v.shape != k.shape:
         raise ValueError(f"v: expected the shape of k {tuple(k.shape)}, got {tuple(v.shape)}")
     if q.ndim != 4 or tuple(q.shape[1:]) != (heads, m, width):
         raise ValueError(f"q: expected [B, {heads}, {m}, {width}], got shape {tuple(q.shape)}")
+    # an empty batch has no windows to share a query map
+    if q.shape[0] != total and (q.shape[0] == 0 or total % q.shape[0]):
+        raise ValueError(f"q: expected a batch of {total}, or a divisor of {total}, got {q.shape[0]}")
     rows = (2 * window - 1) ** 2
     if tuple(bias_table.shape) != (rows, heads):
         raise ValueError(f"bias_table: expected [{rows}, {heads}], got shape {tuple(bias_table.shape)}")

@@ -1,0 +1,181 @@
+"""Compiles kernels for a GPU that is not here, and writes folders that need neither torch nor Triton to run."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from edgefel import __version__
+from edgefel.errors import EdgefelError, MissingDependencyError
+from edgefel.files import atomic_folder, sha256, write_json
+from edgefel.kernels.ahead_of_time.resources import (
+    TARGETS,
+    Resources,
+    blocks_per_multiprocessor,
+    occupancy,
+    read_resources,
+)
+from edgefel.kernels.ahead_of_time.specs import TYPES, KernelSpec
+from edgefel.kernels.backend import TRITON_INSTALLED
+
+FORMAT = "edgefel-kernels"
+VERSION = 1
+INDEX = "kernels.json"
+# Triton gives every kernel these two pointers behind the stated ones; kernels without scratch ignore them
+HIDDEN_ARGUMENTS = ("global_scratch", "profile_scratch")
+
+
+@dataclass(frozen=True)
+class CompiledKernel:
+    """One kernel for one target. entry: the function's name in the cubin. hidden: trailing pointers (null)."""
+
+    spec: KernelSpec
+    arch: int
+    entry: str
+    cubin: bytes
+    ptx: str
+    resources: Resources
+    hidden: tuple[str, ...]
+
+    def describe(self) -> dict[str, Any]:
+        """What a launcher and a reader need, as JSON data."""
+        spec = self.spec
+        return {
+            "name": spec.name,
+            "arch": f"sm_{self.arch}",
+            "entry": self.entry,
+            "arguments": [
+                *(asdict(argument) | {"kind": "pointer"} for argument in spec.arguments),
+                *({"name": name, "kind": "null pointer"} for name in self.hidden),
+            ],
+            "constants": {key: value for key, value in spec.constants.items() if value is not None},
+            "grid": {"x": {"programs_per_image": spec.programs_per_image}, "y": 1, "z": 1},
+            "block": {"x": 32 * spec.warps, "y": 1, "z": 1},
+            "warps": spec.warps,
+            "stages": spec.stages,
+            "resources": asdict(self.resources),
+            "blocks_per_multiprocessor": blocks_per_multiprocessor(self.resources, spec.warps, self.arch),
+            "occupancy": round(occupancy(self.resources, spec.warps, self.arch), 3),
+        }
+
+
+def parse_arch(text: str) -> int:
+    """`sm_87` or `87` -> 87; raises EdgefelError for what is not a target."""
+    digits = text.removeprefix("sm_")
+    known = ", ".join(f"sm_{arch}" for arch in TARGETS)
+    if not digits.isdigit() or int(digits) not in TARGETS:
+        raise EdgefelError(f"architecture '{text}' is unknown; known: {known}")
+    return int(digits)
+
+
+def compile_kernel(spec: KernelSpec, arch: int) -> CompiledKernel:
+    """Compiles one kernel with Triton; needs no GPU.
+
+    Raises EdgefelError where Triton is missing, in interpreter mode, or refuses the kernel.
+    """
+    _check_compiler()
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    function = getattr(importlib.import_module(spec.module), spec.function)
+    pointers = {argument.name: argument for argument in spec.arguments}
+    signature = {
+        name: f"*{TYPES[pointers[name].type]}" if name in pointers else "constexpr"
+        for name in function.arg_names
+    }
+    missing = set(function.arg_names) - set(pointers) - set(spec.constants)
+    if missing:
+        raise EdgefelError(f"{spec.name}: no value for {', '.join(sorted(missing))}")
+    # cudaMalloc aligns to 256 bytes; a launcher must keep 16
+    aligned = {
+        (index,): [["tt.divisibility", 16]]
+        for index, name in enumerate(function.arg_names)
+        if name in pointers
+    }
+    source = ASTSource(function, signature, constexprs=dict(spec.constants), attrs=aligned)
+    options = {"num_warps": spec.warps, "num_stages": spec.stages}
+    try:
+        compiled = triton.compile(source, target=GPUTarget("cuda", arch, 32), options=options)
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise EdgefelError(f"{spec.name}: Triton cannot compile it for sm_{arch}: {lines[0]}") from error
+    cubin, ptx = compiled.asm["cubin"], compiled.asm["ptx"]
+    entry = compiled.metadata.name
+    tool = Path(triton.knobs.nvidia.cuobjdump.path)
+    resources = read_resources(cubin, entry, tool, compiled.metadata.shared)
+    hidden = HIDDEN_ARGUMENTS[: _parameter_count(ptx, entry) - len(pointers)]
+    if compiled.metadata.global_scratch_size:
+        raise EdgefelError(f"{spec.name}: needs scratch memory on sm_{arch}, which the loader does not give")
+    return CompiledKernel(spec, arch, entry, cubin, ptx, resources, hidden)
+
+
+def compile_all(
+    specs: Sequence[KernelSpec],
+    archs: Sequence[int],
+    *,
+    workers: int | None = None,
+    advance: Callable[[int, int], None] = lambda done, total: None,
+) -> list[CompiledKernel]:
+    """Every kernel for every target, in parallel; ordered by target, then as given. advance(done, total)."""
+    _check_compiler()
+    tasks = [(spec, arch) for arch in archs for spec in specs]
+    found: dict[int, CompiledKernel] = {}
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        futures = {pool.submit(compile_kernel, *task): number for number, task in enumerate(tasks)}
+        try:
+            for future in as_completed(futures):
+                found[futures[future]] = future.result()
+                advance(len(found), len(tasks))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return [found[number] for number in range(len(tasks))]
+
+
+def write_kernels(kernels: Sequence[CompiledKernel], folder: Path, model: str) -> Path:
+    """Writes `folder` atomically: `sm_NN/NAME.{cubin,ptx,json}`, and `kernels.json` with a hash of every file."""
+    import triton
+
+    with atomic_folder(folder) as temporary:
+        rows = []
+        for kernel in kernels:
+            place = temporary / f"sm_{kernel.arch}"
+            place.mkdir(exist_ok=True)
+            base = place / kernel.spec.name
+            base.with_suffix(".cubin").write_bytes(kernel.cubin)
+            base.with_suffix(".ptx").write_text(kernel.ptx)
+            description = kernel.describe() | {"cubin_sha256": sha256(base.with_suffix(".cubin"))}
+            write_json(base.with_suffix(".json"), description)
+            rows.append({"name": kernel.spec.name, "arch": f"sm_{kernel.arch}"})
+        index = {
+            "format": FORMAT,
+            "version": VERSION,
+            "model": model,
+            "kernels": rows,
+            "versions": {"edgefel": __version__, "triton": triton.__version__},
+        }
+        write_json(temporary / INDEX, index)
+    return folder
+
+
+def _check_compiler() -> None:
+    if not TRITON_INSTALLED:
+        raise MissingDependencyError("triton", "kernels", "compiling kernels")
+    import triton
+
+    if triton.knobs.runtime.interpret:
+        raise EdgefelError("kernels cannot be compiled while TRITON_INTERPRET is set; unset it")
+
+
+def _parameter_count(ptx: str, entry: str) -> int:
+    header = re.search(rf"\.entry\s+{re.escape(entry)}\s*\((.*?)\)", ptx, re.DOTALL)
+    if not header:
+        raise EdgefelError(f"the PTX has no entry '{entry}'")
+    return len(re.findall(r"\.param\b", header[1]))

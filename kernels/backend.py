@@ -1,0 +1,100 @@
+"""Which implementation of an op runs: the plain PyTorch reference or the Triton kernel."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from edgefel.errors import EdgefelError, MissingDependencyError
+
+Choice = Literal["auto", "reference", "triton"]
+CHOICES: tuple[str, ...] = get_args(Choice)
+
+# looked up once: torch.compile must not trace a search of the disk
+TRITON_INSTALLED = importlib.util.find_spec("triton") is not None
+FLOAT_TYPES = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
+
+
+def check_choice(choice: str) -> None:
+    """Raises EdgefelError unless `choice` is one of CHOICES."""
+    if choice not in CHOICES:
+        raise EdgefelError(f"attention: '{choice}' is unknown; choose one of {', '.join(CHOICES)}")
+
+
+def uses_triton(choice: str, tensor: Tensor) -> bool:
+    """Whether `tensor` is handled by the Triton kernel.
+
+    "auto" is Triton for CUDA tensors of up to 32 bits where Triton is installed, but the reference while
+    torch.export traces (an exported graph should run anywhere). "triton" never falls back: without CUDA, Triton
+    or its interpreter the op raises.
+    """
+    if choice == "auto":
+        known = tensor.is_cuda and tensor.dtype in FLOAT_TYPES
+        return known and TRITON_INSTALLED and not torch.compiler.is_exporting()
+    return choice == "triton"
+
+
+def interpreting() -> bool:
+    """Whether Triton was imported with TRITON_INTERPRET=1, which runs kernels in NumPy on the CPU."""
+    import triton
+
+    return bool(triton.knobs.runtime.interpret)
+
+
+def check_runnable(name: str, tensor: Tensor) -> None:
+    """Raises ValueError unless kernels can run where `tensor` is, and EdgefelError where Triton is missing."""
+    if torch.compiler.is_compiling():
+        return  # tracing runs nothing; the compiled call ends here too
+    if not TRITON_INSTALLED:
+        raise MissingDependencyError("triton", "kernels", "attention 'triton'")
+    if not tensor.is_cuda and not interpreting():
+        raise ValueError(
+            f"{name}: expected a CUDA tensor, got one on {tensor.device}; choose attention 'reference', "
+            "or set TRITON_INTERPRET=1 to run the kernels on the CPU (slow, for tests)"
+        )
+
+
+def check_available(choice: str, device: torch.device) -> None:
+    """Raises EdgefelError if `choice` asks for kernels that cannot run on `device`."""
+    if choice != "triton":
+        return
+    try:
+        check_runnable("model", torch.empty(0, device=device))
+    except ValueError as error:
+        raise EdgefelError(f"attention 'triton': {error}") from None
+
+
+def check_same(reference: Tensor, reference_name: str, **others: Tensor) -> None:
+    """Raises ValueError unless `others` are on the device of `reference` and in a type kernels know."""
+    for name, tensor in {reference_name: reference, **others}.items():
+        if tensor.dtype not in FLOAT_TYPES:
+            raise ValueError(f"{name}: expected float32, float16 or bfloat16, got {tensor.dtype}")
+        if tensor.device != reference.device:
+            raise ValueError(
+                f"{name}: expected a tensor on {reference.device} like {reference_name}, got {tensor.device}"
+            )
+
+
+def dot_precision(dtype: torch.dtype) -> str:
+    """How tl.dot multiplies: exact FP32, or TF32 where PyTorch's own matrix products are allowed it."""
+    tf32 = dtype == torch.float32 and torch.backends.cuda.matmul.allow_tf32
+    return "tf32" if tf32 else "ieee"
+
+
+def type_name(dtype: torch.dtype) -> str:
+    """The short name of a type the kernels know, e.g. "fp16"."""
+    return FLOAT_TYPES[dtype]
+
+
+def next_power_of_two(value: int) -> int:
+    """The smallest power of two that is at least `value`."""
+    return 1 << max(value - 1, 0).bit_length()
+
+
+def on_device(tensor: Tensor) -> Any:
+    """A context in which the tensor's GPU is the current one."""
+    return torch.cuda.device(tensor.device) if tensor.is_cuda else contextlib.nullcontext()

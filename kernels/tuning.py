@@ -1,0 +1,153 @@
+"""Which tile size, warps and stages a kernel gets: a small stated space, timed once, remembered on disk.
+
+The cache is keyed on what decides the answer: the kernel's source, the device, the versions and the problem.
+`EDGEFEL_AUTOTUNE=0` uses the stated defaults; `EDGEFEL_CACHE` moves the folder (else `~/.cache/edgefel`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from threading import RLock
+from typing import Any
+
+import torch
+
+from edgefel.errors import EdgefelError
+from edgefel.files import read_json, write_json
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Tile of queries and of keys, warps to a program, and stages of the load pipeline."""
+
+    block_m: int
+    block_n: int
+    warps: int
+    stages: int
+
+
+# Runs one launch and returns its milliseconds; raises where the device cannot run it.
+Measure = Callable[[Callable[[], None]], float]
+
+
+def measure_on_gpu(run: Callable[[], None]) -> float:
+    """Median milliseconds of `run` on the current device, cache flushed between calls."""
+    from triton.testing import do_bench
+
+    return float(do_bench(run, warmup=5, rep=20, return_mode="median"))
+
+
+def cache_folder() -> Path:
+    """Where tuning results are kept."""
+    chosen = os.environ.get("EDGEFEL_CACHE")
+    return (
+        Path(chosen)
+        if chosen
+        else Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "edgefel"
+    )
+
+
+class Tuner:
+    """Picks launches for one kernel.
+
+    name: of the kernel, and of its file in the cache. source: text whose change makes old results void.
+    """
+
+    def __init__(self, name: str, source: str, measure: Measure = measure_on_gpu) -> None:
+        self.name = name
+        self._digest = hashlib.sha256(source.encode()).hexdigest()[:16]
+        self._measure = measure
+        self._known: dict[str, Launch] = {}
+        self._loaded = False
+        self._lock = RLock()
+
+    @property
+    def file(self) -> Path:
+        """The kernel's cache file."""
+        return cache_folder() / "tuning" / f"{self.name}-{self._digest}.json"
+
+    def pick(
+        self,
+        key: Sequence[Any],
+        space: Sequence[Launch],
+        default: Launch,
+        run: Callable[[Launch], None],
+    ) -> Launch:
+        """The fastest launch of `space` for the problem `key`, or `default` where timing is off or impossible.
+
+        `run(launch)` executes the kernel. Launches that the device refuses are left out.
+        Raises EdgefelError where it refuses all of them.
+        """
+        if not tuning_allowed():
+            return default
+        text = json.dumps([*_machine(), *key])
+        with self._lock:
+            if not self._loaded:
+                self._known = self._read()
+                self._loaded = True
+            if text not in self._known:
+                if torch.cuda.is_current_stream_capturing():
+                    return default  # a graph that is being captured cannot be timed
+                self._known[text] = self._fastest(space, run)
+                self._write()
+            return self._known[text]
+
+    def _fastest(self, space: Sequence[Launch], run: Callable[[Launch], None]) -> Launch:
+        times: dict[Launch, float] = {}
+        reason = "the space is empty"
+        for launch in space:
+            try:
+                times[launch] = self._measure(lambda launch=launch: run(launch))  # type: ignore[misc]
+            except Exception as error:
+                if not _is_refusal(error):
+                    raise
+                reason = str(error)
+        if not times:
+            raise EdgefelError(f"{self.name}: no launch of the tuning space runs on this device: {reason}")
+        return min(times, key=lambda launch: times[launch])
+
+    def _read(self) -> dict[str, Launch]:
+        if not self.file.exists():
+            return {}
+        try:
+            return {key: Launch(**value) for key, value in read_json(self.file).items()}
+        except (EdgefelError, TypeError, AttributeError) as error:
+            warnings.warn(f"{self.file}: ignored, it is not a tuning file ({error})", stacklevel=2)
+            return {}
+
+    def _write(self) -> None:
+        # another process may have added results since this one read the file
+        merged = self._read() | self._known
+        try:
+            write_json(self.file, {key: asdict(value) for key, value in merged.items()})
+        except OSError as error:
+            warnings.warn(f"{self.file}: tuning results are not kept ({error})", stacklevel=2)
+
+
+def tuning_allowed() -> bool:
+    """Whether launches may be timed: a GPU is there, and EDGEFEL_AUTOTUNE is not 0."""
+    from edgefel.kernels.backend import interpreting
+
+    return os.environ.get("EDGEFEL_AUTOTUNE", "1") != "0" and torch.cuda.is_available() and not interpreting()
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether the device lacks the registers, shared memory or threads that a launch asks for."""
+    from triton.runtime.errors import OutOfResources, PTXASError
+
+    return isinstance(error, OutOfResources | PTXASError)
+
+
+@lru_cache(maxsize=1)
+def _machine() -> tuple[str, ...]:
+    import triton
+
+    capability = "{}.{}".format(*torch.cuda.get_device_capability())
+    return torch.cuda.get_device_name(), capability, torch.__version__, triton.__version__

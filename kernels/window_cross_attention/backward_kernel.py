@@ -1,0 +1,366 @@
+"""Tiled window cross-attention: the backward pass, without atomics, so its results do not vary from run to run.
+
+With p = exp(s - lse), dP = dO v^T, delta[m] = dO[m] . out[m] and dS = p (dP - delta):
+
+    dv = p^T dO,    dk = scale dS^T q,    dq = scale sum_windows dS k,
+    dtable[r] = sum over B nW, and over all pairs (m, n) whose offset is r, of dS[m, n]
+
+Source: FlashAttention-2 (arXiv 2307.08691), section 3.2; the table's gradient is ours. It is taken in two
+steps: a program owns one tile of (m, n) and sums dS over windows in registers, in order, and stores it once;
+then the sums, [splits, H, M, M] whatever the batch, are added up along offsets.
+
+Tails as in the forward pass; rows of queries past M get p = 0.
+"""
+
+import triton
+import triton.language as tl
+
+from edgefel.kernels.window_cross_attention.kernel import LOG2E, load_rows, offset_position, scores
+
+
+@triton.jit
+def delta_kernel(
+    out_ptr,
+    grad_ptr,
+    delta_ptr,
+    rows_total,
+    H: tl.constexpr,
+    M: tl.constexpr,
+    D: tl.constexpr,
+    BLOCK_R: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+):
+    """delta [B nW, H, M] = sum over D of out * grad, both [B nW, M, H, D] contiguous. Grid: tiles of rows."""
+    rows = tl.program_id(0).to(tl.int64) * BLOCK_R + tl.arange(0, BLOCK_R)
+    channels = tl.arange(0, BLOCK_D)
+    mask = (rows < rows_total)[:, None] & (channels < D)[None, :]
+    offsets = rows[:, None] * D + channels[None, :]
+    out = tl.load(out_ptr + offsets, mask=mask, other=0.0).to(tl.float32)
+    grad = tl.load(grad_ptr + offsets, mask=mask, other=0.0).to(tl.float32)
+    head, token = rows % H, rows // H % M
+    window = rows // (M * H)
+    tl.store(delta_ptr + (window * H + head) * M + token, tl.sum(out * grad, 1), mask=rows < rows_total)
+
+
+@triton.jit
+def score_gradient(
+    q,
+    k,
+    v,
+    grad,
+    lse,
+    delta,
+    inside,
+    table,
+    position_q,
+    position_k,
+    stride_table,
+    scale,
+    W: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """p and dS [len(q), len(k)], FP32, where `inside`, else 0."""
+    s = scores(q, k, table, position_q, position_k, stride_table, scale, W, PRECISION)
+    p = tl.exp2((s - lse[:, None]) * LOG2E)
+    p = tl.where(inside, p, 0.0)
+    grad_p = tl.dot(grad, tl.trans(v), input_precision=PRECISION)
+    return p, p * (grad_p - delta[:, None])
+
+
+@triton.jit
+def backward_kv_kernel(
+    q_ptr,
+    k_ptr,
+    v_ptr,
+    table_ptr,
+    grad_ptr,
+    lse_ptr,
+    delta_ptr,
+    grad_k_ptr,
+    grad_v_ptr,
+    scale,
+    shared,
+    stride_qb,
+    stride_qh,
+    stride_qm,
+    stride_qd,
+    stride_kb,
+    stride_kh,
+    stride_km,
+    stride_kd,
+    stride_vb,
+    stride_vh,
+    stride_vm,
+    stride_vd,
+    stride_tr,
+    stride_th,
+    H: tl.constexpr,
+    W: tl.constexpr,
+    D: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """One program: BLOCK_N keys of one head in one window, all queries. Grid: (tiles of M) * H * (B nW).
+
+    grad [B nW, M, H, D] contiguous; lse, delta [B nW, H, M]; grad_k, grad_v [B nW, M, H, D] contiguous.
+    """
+    M: tl.constexpr = W * W
+    TILES: tl.constexpr = (M + BLOCK_N - 1) // BLOCK_N
+    program = tl.program_id(0)
+    tile = program % TILES
+    head = program // TILES % H
+    window = (program // (TILES * H)).to(tl.int64)
+
+    columns = tile * BLOCK_N + tl.arange(0, BLOCK_N)
+    safe_columns = tl.minimum(columns, M - 1)
+    channels = tl.arange(0, BLOCK_D)
+    q_base = q_ptr + window // shared * stride_qb + head * stride_qh
+    k_base = k_ptr + window * stride_kb + head * stride_kh
+    v_base = v_ptr + window * stride_vb + head * stride_vh
+    grad_base = grad_ptr + window * (M * H * D) + head * D
+    row_base = (window * H + head) * M
+    table = table_ptr + head * stride_th
+    k = load_rows(k_base, safe_columns, channels, stride_km, stride_kd, D, BLOCK_D)
+    v = load_rows(v_base, safe_columns, channels, stride_vm, stride_vd, D, BLOCK_D)
+    position_k = offset_position(safe_columns, W)
+
+    grad_k = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    grad_v = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    for start in range(0, M, BLOCK_M):
+        rows = start + tl.arange(0, BLOCK_M)
+        safe_rows = tl.minimum(rows, M - 1)
+        q = load_rows(q_base, safe_rows, channels, stride_qm, stride_qd, D, BLOCK_D)
+        grad = load_rows(grad_base, safe_rows, channels, H * D, 1, D, BLOCK_D)
+        lse = tl.load(lse_ptr + row_base + safe_rows)
+        delta = tl.load(delta_ptr + row_base + safe_rows)
+        p, ds = score_gradient(
+            q,
+            k,
+            v,
+            grad,
+            lse,
+            delta,
+            (rows < M)[:, None],
+            table,
+            offset_position(safe_rows, W),
+            position_k,
+            stride_tr,
+            scale,
+            W,
+            PRECISION,
+        )
+        grad_v = tl.dot(tl.trans(p.to(grad.dtype)), grad, grad_v, input_precision=PRECISION)
+        grad_k = tl.dot(tl.trans(ds.to(q.dtype)), q, grad_k, input_precision=PRECISION)
+
+    offsets = window * (M * H * D) + head * D + columns[:, None] * (H * D) + channels[None, :]
+    mask = (columns < M)[:, None] & (channels < D)[None, :]
+    tl.store(grad_k_ptr + offsets, (grad_k * scale).to(grad_k_ptr.dtype.element_ty), mask=mask)
+    tl.store(grad_v_ptr + offsets, grad_v.to(grad_v_ptr.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def backward_q_kernel(
+    q_ptr,
+    k_ptr,
+    v_ptr,
+    table_ptr,
+    grad_ptr,
+    lse_ptr,
+    delta_ptr,
+    grad_q_ptr,
+    scale,
+    shared,
+    stride_qb,
+    stride_qh,
+    stride_qm,
+    stride_qd,
+    stride_kb,
+    stride_kh,
+    stride_km,
+    stride_kd,
+    stride_vb,
+    stride_vh,
+    stride_vm,
+    stride_vd,
+    stride_tr,
+    stride_th,
+    H: tl.constexpr,
+    W: tl.constexpr,
+    D: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """One program: BLOCK_M queries of one head of one query map, all keys of the windows that share it.
+
+    Grid: (tiles of M) * H * B. grad_q [B, M, H, D] contiguous; the rest as in `backward_kv_kernel`.
+    """
+    M: tl.constexpr = W * W
+    TILES: tl.constexpr = (M + BLOCK_M - 1) // BLOCK_M
+    program = tl.program_id(0)
+    tile = program % TILES
+    head = program // TILES % H
+    image = (program // (TILES * H)).to(tl.int64)
+
+    rows = tile * BLOCK_M + tl.arange(0, BLOCK_M)
+    safe_rows = tl.minimum(rows, M - 1)
+    channels = tl.arange(0, BLOCK_D)
+    table = table_ptr + head * stride_th
+    q_base = q_ptr + image * stride_qb + head * stride_qh
+    q = load_rows(q_base, safe_rows, channels, stride_qm, stride_qd, D, BLOCK_D)
+    position_q = offset_position(safe_rows, W)
+
+    grad_q = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
+    for part in range(shared):
+        window = image * shared + part
+        row_base = (window * H + head) * M
+        grad_base = grad_ptr + window * (M * H * D) + head * D
+        grad = load_rows(grad_base, safe_rows, channels, H * D, 1, D, BLOCK_D)
+        lse = tl.load(lse_ptr + row_base + safe_rows)
+        delta = tl.load(delta_ptr + row_base + safe_rows)
+        k_base = k_ptr + window * stride_kb + head * stride_kh
+        v_base = v_ptr + window * stride_vb + head * stride_vh
+        for start in range(0, M, BLOCK_N):
+            columns = start + tl.arange(0, BLOCK_N)
+            safe_columns = tl.minimum(columns, M - 1)
+            k = load_rows(k_base, safe_columns, channels, stride_km, stride_kd, D, BLOCK_D)
+            v = load_rows(v_base, safe_columns, channels, stride_vm, stride_vd, D, BLOCK_D)
+            _, ds = score_gradient(
+                q,
+                k,
+                v,
+                grad,
+                lse,
+                delta,
+                (columns < M)[None, :],
+                table,
+                position_q,
+                offset_position(safe_columns, W),
+                stride_tr,
+                scale,
+                W,
+                PRECISION,
+            )
+            grad_q = tl.dot(ds.to(k.dtype), k, grad_q, input_precision=PRECISION)
+
+    offsets = image * (M * H * D) + head * D + rows[:, None] * (H * D) + channels[None, :]
+    mask = (rows < M)[:, None] & (channels < D)[None, :]
+    tl.store(grad_q_ptr + offsets, (grad_q * scale).to(grad_q_ptr.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def backward_bias_kernel(
+    q_ptr,
+    k_ptr,
+    v_ptr,
+    table_ptr,
+    grad_ptr,
+    lse_ptr,
+    delta_ptr,
+    sums_ptr,
+    scale,
+    shared,
+    windows,
+    windows_per_split,
+    stride_qb,
+    stride_qh,
+    stride_qm,
+    stride_qd,
+    stride_kb,
+    stride_kh,
+    stride_km,
+    stride_kd,
+    stride_vb,
+    stride_vh,
+    stride_vm,
+    stride_vd,
+    stride_tr,
+    stride_th,
+    H: tl.constexpr,
+    W: tl.constexpr,
+    D: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """One program: dS of one tile of pairs, summed over the windows of one split, in order.
+
+    Grid: (tiles of queries) * (tiles of keys) * H * splits. sums [splits, H, M, M], FP32.
+    """
+    M: tl.constexpr = W * W
+    TILES_M: tl.constexpr = (M + BLOCK_M - 1) // BLOCK_M
+    TILES_N: tl.constexpr = (M + BLOCK_N - 1) // BLOCK_N
+    program = tl.program_id(0)
+    tile_n = program % TILES_N
+    tile_m = program // TILES_N % TILES_M
+    head = program // (TILES_N * TILES_M) % H
+    split = program // (TILES_N * TILES_M * H)
+
+    rows = tile_m * BLOCK_M + tl.arange(0, BLOCK_M)
+    columns = tile_n * BLOCK_N + tl.arange(0, BLOCK_N)
+    safe_rows, safe_columns = tl.minimum(rows, M - 1), tl.minimum(columns, M - 1)
+    channels = tl.arange(0, BLOCK_D)
+    table = table_ptr + head * stride_th
+    position_q, position_k = offset_position(safe_rows, W), offset_position(safe_columns, W)
+    inside = (rows < M)[:, None] & (columns < M)[None, :]
+
+    total = tl.zeros([BLOCK_M, BLOCK_N], tl.float32)
+    first = split * windows_per_split
+    for number in range(first, tl.minimum(first + windows_per_split, windows)):
+        window = tl.full((), 0, tl.int64) + number
+        q_base = q_ptr + window // shared * stride_qb + head * stride_qh
+        k_base = k_ptr + window * stride_kb + head * stride_kh
+        v_base = v_ptr + window * stride_vb + head * stride_vh
+        grad_base = grad_ptr + window * (M * H * D) + head * D
+        row_base = (window * H + head) * M
+        q = load_rows(q_base, safe_rows, channels, stride_qm, stride_qd, D, BLOCK_D)
+        k = load_rows(k_base, safe_columns, channels, stride_km, stride_kd, D, BLOCK_D)
+        v = load_rows(v_base, safe_columns, channels, stride_vm, stride_vd, D, BLOCK_D)
+        grad = load_rows(grad_base, safe_rows, channels, H * D, 1, D, BLOCK_D)
+        lse = tl.load(lse_ptr + row_base + safe_rows)
+        delta = tl.load(delta_ptr + row_base + safe_rows)
+        _, ds = score_gradient(
+            q, k, v, grad, lse, delta, inside, table, position_q, position_k, stride_tr, scale, W, PRECISION
+        )
+        total += ds
+
+    base = (split * H + head).to(tl.int64) * (M * M)
+    tl.store(sums_ptr + base + rows[:, None] * M + columns[None, :], total, mask=inside)
+
+
+@triton.jit
+def sum_offsets_kernel(
+    sums_ptr,
+    grad_table_ptr,
+    splits,
+    H: tl.constexpr,
+    W: tl.constexpr,
+    BLOCK_W: tl.constexpr,
+    BLOCK_R: tl.constexpr,
+):
+    """One program: all entries of the table with one row offset. Grid: (2W-1) * H.
+
+    sums [splits, H, M, M]; grad_table [(2W-1)^2, H] contiguous, FP32. For a row of queries r and a row
+    offset dr the keys are in row r - dr; a tile holds the query columns against the column offsets.
+    """
+    M: tl.constexpr = W * W
+    S: tl.constexpr = 2 * W - 1
+    head = tl.program_id(0) % H
+    row_offset = tl.program_id(0) // H - (W - 1)
+    query = tl.arange(0, BLOCK_W)[:, None]
+    step = tl.arange(0, BLOCK_R)[None, :]
+    key = query - (step - (W - 1))
+    inside = (query < W) & (key >= 0) & (key < W)
+    total = tl.zeros([BLOCK_W, BLOCK_R], tl.float32)
+    first, last = tl.maximum(row_offset, 0), tl.minimum(W, W + row_offset)
+    for split in range(splits):
+        base = sums_ptr + (split * H + head).to(tl.int64) * (M * M)
+        for row in range(first, last):
+            pairs = (row * W + query) * M + (row - row_offset) * W + key
+            total += tl.load(base + pairs, mask=inside, other=0.0)
+    entries = (row_offset + W - 1) * S + tl.arange(0, BLOCK_R)
+    tl.store(grad_table_ptr + entries * H + head, tl.sum(total, 0), mask=tl.arange(0, BLOCK_R) < S)

@@ -1,0 +1,62 @@
+"""What the tests of all kernels share: a device, poisoned memory, and one table of tolerances."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+pytest.importorskip("triton")
+
+# relative root-mean-square error against float64
+TOLERANCE = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
+
+
+@pytest.fixture
+def device() -> torch.device:
+    """The GPU, or the CPU with Triton's interpreter."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.fixture(autouse=True)
+def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fresh memory holds NaN, so that a result that is not written cannot pass."""
+    for name in ("empty", "empty_like"):
+        monkeypatch.setattr(torch, name, _poisoned(getattr(torch, name)))
+
+
+def _poisoned(allocate: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def wrapped(*args: Any, **kwargs: Any) -> Tensor:
+        out = allocate(*args, **kwargs)
+        return out.fill_(float("nan")) if out.is_floating_point() and not out.is_meta else out
+
+    return wrapped
+
+
+def relative_rms(out: Tensor, expected: Tensor) -> float:
+    """Root-mean-square error over root-mean-square of what was expected."""
+    error = (out.double() - expected.double()).square().mean().sqrt()
+    return float(error / expected.double().square().mean().sqrt().clamp_min(1e-30))
+
+
+@pytest.fixture
+def assert_close() -> Callable[..., None]:
+    """Compares with a float64 reference by relative RMS, and names the worst place."""
+
+    def check(out: Tensor, expected: Tensor, name: str, dtype: torch.dtype = torch.float32) -> None:
+        assert out.shape == expected.shape, f"{name}: shape {tuple(out.shape)}, not {tuple(expected.shape)}"
+        out, expected = out.detach().cpu(), expected.detach().cpu()
+        assert torch.isfinite(out).all(), f"{name}: {(~torch.isfinite(out)).sum()} values are not finite"
+        error = relative_rms(out, expected)
+        if not error < TOLERANCE[dtype]:
+            worst = int((out.double() - expected).abs().argmax())
+            place = tuple(int(i) for i in torch.unravel_index(torch.tensor(worst), out.shape))
+            raise AssertionError(
+                f"{name}: relative RMS {error:.2e}, allowed {TOLERANCE[dtype]:.0e}; worst at {place}: "
+                f"{out[place]:.6g} for {expected[place]:.6g}"
+            )
+
+    return check
