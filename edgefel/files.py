@@ -38,6 +38,14 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def check_free(path: Path, *, replace: bool = False) -> None:
+    """Raises EdgefelError if `path` exists and is not a folder, or not an empty one unless `replace` is set."""
+    if path.exists() and not path.is_dir():
+        raise EdgefelError(f"{path}: exists and is not a folder; choose another output folder")
+    if path.is_dir() and any(path.iterdir()) and not replace:
+        raise EdgefelError(f"{path}: the folder is not empty; choose another one or remove it first")
+
+
 @contextmanager
 def atomic_folder(path: str | os.PathLike[str], *, replace: bool = False) -> Iterator[Path]:
     """Yields a temporary folder beside `path`; renames it to `path` when the block ends well.
@@ -46,10 +54,7 @@ def atomic_folder(path: str | os.PathLike[str], *, replace: bool = False) -> Ite
     folder is moved aside first and removed after the new one is in place.
     """
     path = Path(path)
-    if path.exists() and not path.is_dir():
-        raise EdgefelError(f"{path}: exists and is not a folder; choose another output folder")
-    if path.is_dir() and any(path.iterdir()) and not replace:
-        raise EdgefelError(f"{path}: the folder is not empty; choose another one or remove it first")
+    check_free(path, replace=replace)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
     try:

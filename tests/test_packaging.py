@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import subprocess
 import sys
@@ -46,6 +47,40 @@ def test_every_module_without_optional_imports_stays_light():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+# package -> what it may import of edgefel, beside itself and the modules without a package
+MAY_IMPORT = {
+    "kernels": set(),
+    "data": set(),
+    "runtime": {"data"},
+    "models": {"kernels", "data", "runtime"},
+    "training": {"models", "data", "runtime", "kernels", "evaluation"},
+    "evaluation": {"models", "data", "runtime", "training"},
+    "calib": {"models", "data", "runtime", "export"},
+    "export": {"models", "data", "runtime", "calib"},
+    "bench": {"models", "data", "runtime", "kernels"},
+}
+
+
+@pytest.mark.parametrize("package", list(MAY_IMPORT))
+def test_dependencies_point_one_way(package):
+    files = [file for file, name in package_files() if name == package]
+    assert files
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("edgefel."):
+                imported = node.module.split(".")[1]
+                known = imported in MAY_IMPORT or imported == "cli"
+                assert not known or imported in {package} | MAY_IMPORT[package], f"{file}: imports {imported}"
+
+
+def package_files() -> list[tuple[Path, str]]:
+    """Every source file and the package of edgefel it belongs to."""
+    files = [(file, file.relative_to(ROOT / "edgefel").parts[0]) for file in (ROOT / "edgefel").rglob("*.py")]
+    for name in ("kernels", "export", "calib", "bench"):
+        files += [(file, name) for file in (ROOT / name).rglob("*.py")]
+    return files
 
 
 @pytest.mark.parametrize("name", ["kernels", "export", "calib", "bench"])

@@ -27,6 +27,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "import": ("edgefel.cli.import_", "Turn published checkpoints into edgefel's format."),
     "export": ("edgefel.cli.export", "Export to ONNX (FP32, FP16, INT8) and TensorRT engines."),
+    "kernels": ("edgefel.cli.kernels", "Compile the fused kernels for a GPU that is elsewhere."),
+    "bench": ("edgefel.cli.bench", "Measure speed and memory."),
     "predict": ("edgefel.cli.predict", "Label the faces in images or a video with an exported model."),
 }
 

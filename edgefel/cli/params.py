@@ -23,3 +23,21 @@ def output(
     return click.option(
         "-o", "--output", type=click.Path(path_type=Path), required=required, default=default, help=help
     )
+
+
+arch = click.option(
+    "--arch",
+    "archs",
+    multiple=True,
+    default=("sm_87", "sm_110"),
+    show_default=True,
+    metavar="sm_NN",
+    help="Target: sm_87 is Jetson Orin, sm_110 Jetson Thor. May be given several times.",
+)
+dtype = click.option(
+    "--dtype",
+    type=click.Choice(["fp16", "bf16", "fp32"]),
+    default="fp16",
+    show_default=True,
+    help="Type of the attention; the head is always FP32.",
+)

@@ -129,6 +129,10 @@ class Encoder(nn.Module):
         Returns:
             The gated embedding [B, D], and the normalized tokens [B, 148, D], cls first.
         """
+        return self.relate(self.see(x))
+
+    def see(self, x: Tensor) -> Tensor:
+        """The two streams and their fusion: images [B, 3, S, S] -> tokens of the three levels [B, 147, D]."""
         stride = x.shape[-1] // STREAM_SIZE
         if stride != 1:
             x = x[:, :, ::stride, ::stride]
@@ -139,9 +143,14 @@ class Encoder(nn.Module):
             self.levels, self.embed, self.image_stream(x), landmark_maps, strict=True
         ):
             tokens.append(embed(level(image_map, landmark_map)).flatten(2).transpose(1, 2))  # [B, 49, D]
-        sequence = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), *tokens], dim=1) + self.pos_embed
+        return torch.cat(tokens, dim=1)
+
+    def relate(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """The ViT and the gate: tokens [B, 147, D] -> embedding [B, D], tokens [B, 148, D]."""
+        cls = self.cls_token.expand(tokens.shape[0], -1, -1)
+        sequence = torch.cat([cls, tokens], dim=1) + self.pos_embed
         for block in self.blocks:
             sequence = block(sequence)
-        sequence = self.norm(sequence)  # [B, 148, D]
+        sequence = self.norm(sequence)
         embedding: Tensor = self.gate(sequence[:, 0])
         return embedding, sequence

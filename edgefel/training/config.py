@@ -44,8 +44,11 @@ class LossConfig:
     lambda_center: float = setting(1.0, "Weight of the loss that pulls to the own anchor.", minimum=0)
     lambda_auxiliary: float = setting(
         0.0,
-        "Weight of an auxiliary classifier on all tokens (deep supervision), for training from scratch.",
+        "Weight of an auxiliary classifier on the streams' tokens (deep supervision), for training from scratch.",
         minimum=0,
+    )
+    auxiliary_steps: int = setting(
+        0, "Steps at the start in which only the auxiliary classifier and the streams learn.", minimum=0
     )
     anchor_loss: str = setting(
         "unbounded", "The paper's anchor loss, or one that stops at a margin.", choices=("unbounded", "hinge")

@@ -242,7 +242,9 @@ class Trainer:
             group["lr"] = learning_rate(config, state.epoch, state.step)
         torch.manual_seed(derive_seed(config.seed, Purpose.LAYERS, state.epoch, state.epoch_step))
         prediction, auxiliary = self.model(images, trust=trust)
-        terms = self.loss(prediction, target, self.raw.head.anchors, trust, auxiliary)
+        waiting = auxiliary is not None and state.step < config.loss.auxiliary_steps
+        own = 0.0 if waiting else 1.0
+        terms = self.loss(prediction, target, self.raw.head.anchors, trust, auxiliary, own)
         self.fabric.backward(terms.total)
         if config.clip_norm:
             self.fabric.clip_gradients(

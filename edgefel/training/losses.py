@@ -145,21 +145,22 @@ class ReliabilityLoss:
         anchors: Tensor | None,
         trust: float = 1.0,
         auxiliary: Tensor | None = None,
+        own: float = 1.0,
     ) -> LossTerms:
         """Terms for one batch.
 
         Args: `target` int64 [B] or float [B, C]; `anchors` [C, K, E] or None; `auxiliary` probabilities
-        [B, C] of the auxiliary classifier, or None.
+        [B, C] of the auxiliary classifier, or None; `own` is the factor on all terms but the auxiliary one.
         """
         classification = classification_loss(prediction.probabilities, target, self.smoothing)
         zero = classification.new_zeros(())
         extra = zero if auxiliary is None else classification_loss(auxiliary, target, self.smoothing)
-        total = self.lambda_cls * classification + self.lambda_auxiliary * extra
+        total = own * self.lambda_cls * classification + self.lambda_auxiliary * extra
         if anchors is None or anchors.numel() == 0:
             return LossTerms(total, classification, zero, zero, zero, extra)
         apart = anchor_loss(anchors, self.kind, self.margin)
         center = center_loss(prediction.embedding, target, anchors)
-        total = total + trust * (self.lambda_anchor * apart + self.lambda_center * center)
+        total = total + own * trust * (self.lambda_anchor * apart + self.lambda_center * center)
         spread = mean_squared_distance(anchors.detach()).sqrt()
         return LossTerms(total, classification, apart, center, spread, extra)
 

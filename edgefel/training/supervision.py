@@ -1,14 +1,16 @@
 """Deep supervision: a second classifier that only exists in training.
 
 From scratch, the class token sees the face through attention that has yet to learn where to look, and for
-hundreds of steps hardly any gradient reaches the two streams. A linear classifier on all tokens of the
-encoder gives them one from the first step (Lee et al., Deeply-Supervised Nets, arXiv 1409.5185). It is
-dropped when the model is saved; its weights live in the run's training state.
+hundreds of steps hardly any gradient reaches the two streams. A linear classifier on the tokens that they make
+gives them one from the first step (Lee et al., Deeply-Supervised Nets, arXiv 1409.5185). Meanwhile the ViT and
+the head had better wait (`auxiliary_steps`): what they learn from tokens that mean nothing yet is hard to unlearn.
+The classifier is dropped when the model is saved; its weights live in the run's training state.
 """
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgefel.models.encoder import TOKENS
@@ -24,7 +26,7 @@ class SupervisedModel(nn.Module):
         self.model = model
         self.auxiliary: nn.Linear | None = None
         if enabled:
-            width = (TOKENS + 1) * model.config.encoder.width
+            width = TOKENS * model.config.encoder.width
             self.auxiliary = nn.Linear(width, model.config.num_classes)
             # Adam moves every weight by about the learning rate, whatever the number of inputs: unscaled, a
             # single step on 14,000 of them would move the logits by tens
@@ -36,7 +38,8 @@ class SupervisedModel(nn.Module):
         """The model's prediction, and the auxiliary classifier's probabilities [B, C]."""
         if self.auxiliary is None:
             return self.model(image, trust=trust), None
-        embedding, tokens = self.model.encoder(image)
+        seen = self.model.encoder.see(image)  # [B, 147, D]
+        embedding, tokens = self.model.encoder.relate(seen)
         prediction: Prediction = self.model.head(embedding, tokens, trust)
-        logits: Tensor = self.auxiliary(tokens.flatten(1) * self.scale)
-        return prediction, torch.softmax(logits, dim=-1)
+        inputs = F.layer_norm(seen, seen.shape[-1:]).flatten(1) * self.scale
+        return prediction, torch.softmax(self.auxiliary(inputs), dim=-1)

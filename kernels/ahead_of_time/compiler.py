@@ -33,7 +33,11 @@ HIDDEN_ARGUMENTS = ("global_scratch", "profile_scratch")
 
 @dataclass(frozen=True)
 class CompiledKernel:
-    """One kernel for one target. entry: the function's name in the cubin. hidden: trailing pointers (null)."""
+    """One kernel for one target.
+
+    entry: the function's name in the cubin. dynamic_shared: bytes of shared memory to launch it with.
+    hidden: trailing pointers, null.
+    """
 
     spec: KernelSpec
     arch: int
@@ -41,6 +45,7 @@ class CompiledKernel:
     cubin: bytes
     ptx: str
     resources: Resources
+    dynamic_shared: int
     hidden: tuple[str, ...]
 
     def describe(self) -> dict[str, Any]:
@@ -57,6 +62,7 @@ class CompiledKernel:
             "constants": {key: value for key, value in spec.constants.items() if value is not None},
             "grid": {"x": {"programs_per_image": spec.programs_per_image}, "y": 1, "z": 1},
             "block": {"x": 32 * spec.warps, "y": 1, "z": 1},
+            "dynamic_shared_bytes": self.dynamic_shared,
             "warps": spec.warps,
             "stages": spec.stages,
             "resources": asdict(self.resources),
@@ -100,7 +106,7 @@ def compile_kernel(spec: KernelSpec, arch: int) -> CompiledKernel:
         if name in pointers
     }
     source = ASTSource(function, signature, constexprs=dict(spec.constants), attrs=aligned)
-    options = {"num_warps": spec.warps, "num_stages": spec.stages}
+    options = {"num_warps": spec.warps, "num_stages": spec.stages, "enable_fp_fusion": True}
     try:
         compiled = triton.compile(source, target=GPUTarget("cuda", arch, 32), options=options)
     except Exception as error:
@@ -113,7 +119,7 @@ def compile_kernel(spec: KernelSpec, arch: int) -> CompiledKernel:
     hidden = HIDDEN_ARGUMENTS[: _parameter_count(ptx, entry) - len(pointers)]
     if compiled.metadata.global_scratch_size:
         raise EdgefelError(f"{spec.name}: needs scratch memory on sm_{arch}, which the loader does not give")
-    return CompiledKernel(spec, arch, entry, cubin, ptx, resources, hidden)
+    return CompiledKernel(spec, arch, entry, cubin, ptx, resources, compiled.metadata.shared, hidden)
 
 
 def compile_all(

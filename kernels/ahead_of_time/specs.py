@@ -1,4 +1,4 @@
-"""Which kernels a model runs at inference, with every size fixed: what ahead-of-time compilation compiles."""
+"""Kernels with every size fixed: what ahead-of-time compilation compiles."""
 
 from __future__ import annotations
 
@@ -6,16 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgefel.errors import EdgefelError
 from edgefel.kernels.anchor_softmax.op import tile_for
 from edgefel.kernels.tuning import Launch
 from edgefel.kernels.window_cross_attention import launches
-from edgefel.models.config import ModelConfig
 
 # type of a tensor as edgefel names it -> as Triton's compiler does
 TYPES = {"fp16": "fp16", "bf16": "bf16", "fp32": "fp32"}
-# sides of the maps of the three levels (POSTER++ section 3)
-_MAP_SIDES = (28, 14, 7)
 
 
 @dataclass(frozen=True)
@@ -45,30 +41,6 @@ class KernelSpec:
     programs_per_image: int
     warps: int
     stages: int
-
-
-def inference_kernels(config: ModelConfig, dtype: str = "fp16") -> list[KernelSpec]:
-    """The kernels of one forward pass, in order. `dtype` is that of the attention; the head is FP32.
-
-    Raises EdgefelError for an unknown dtype.
-    """
-    if dtype not in TYPES:
-        raise EdgefelError(f"type '{dtype}': choose one of {', '.join(TYPES)}")
-    encoder = config.encoder
-    specs = []
-    for level in range(3):
-        heads, width = encoder.heads[level], encoder.image_widths[level] // encoder.heads[level]
-        window = min(encoder.windows[level], _MAP_SIDES[level])
-        windows = (_MAP_SIDES[level] // window) ** 2
-        name = f"window_cross_attention_level{level + 1}"
-        specs.append(attention_spec(name, window, heads, width, windows, dtype))
-    if config.head is not None:
-        head = config.head
-        per_class = head.anchors_per_class
-        specs.append(balance_spec(config.num_classes, per_class, head.embedding_dim, head.attentive))
-        if per_class:
-            specs.append(anchor_spec(config.num_classes, per_class, head.embedding_dim))
-    return specs
 
 
 def attention_spec(

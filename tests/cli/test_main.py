@@ -35,7 +35,7 @@ import sys
 class Absent:
     def find_spec(self, name, path=None, target=None):
         if name.split('.')[0] in {{'torch', 'onnx', 'onnxsim', 'kornia', 'sklearn', 'lightning_fabric',
-                                   'matplotlib', 'safetensors', 'yaml', 'tensorrt', 'tensorrt_rtx'}}:
+                                   'matplotlib', 'safetensors', 'yaml', 'tensorrt', 'tensorrt_rtx', 'triton'}}:
             raise ModuleNotFoundError(f"No module named '{{name}}'", name=name)
 sys.meta_path.insert(0, Absent())
 from click.testing import CliRunner

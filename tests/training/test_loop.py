@@ -72,7 +72,7 @@ def config(faces: Path, **changes) -> TrainConfig:
         log_every=2,
         warmup_steps=2,
         clip_norm=1.0,
-        loss=LossConfig(lambda_auxiliary=1.0),
+        loss=LossConfig(lambda_auxiliary=1.0, auxiliary_steps=1),
         compute=ComputeConfig(accelerator="cpu", workers=0),
     )
     return base.replaced(changes)
@@ -80,7 +80,7 @@ def config(faces: Path, **changes) -> TrainConfig:
 
 FLAGS = ["--model", "poster-v2-nano", "--epochs", 2, "--batch-size", 4, "--per-class", 2, "--lr", 1e-3]
 FLAGS += ["--log-every", 2, "--accelerator", "cpu", "--workers", 0]
-FLAGS += ["--warmup-steps", 2, "--clip-norm", 1.0, "--lambda-auxiliary", 1.0]
+FLAGS += ["--warmup-steps", 2, "--clip-norm", 1.0, "--lambda-auxiliary", 1.0, "--auxiliary-steps", 1]
 
 
 def cli(*arguments: object):

@@ -57,6 +57,26 @@ def test_the_total_has_its_weighted_loss():
     assert without.auxiliary == 0
 
 
+def test_while_the_head_waits_only_the_streams_and_the_classifier_learn():
+    wrapped = supervised()
+    with torch.no_grad():
+        wrapped.auxiliary.weight.normal_(std=0.01)
+    before = {name: p.detach().clone() for name, p in wrapped.named_parameters()}
+    optimizer = torch.optim.Adam(wrapped.parameters(), lr=0.01)
+    prediction, auxiliary = wrapped(torch.randn(4, 3, 112, 112), trust=0.5)
+    target, anchors = torch.tensor([0, 1, 2, 3]), wrapped.model.head.anchors
+    ReliabilityLoss(lambda_auxiliary=1.0)(
+        prediction, target, anchors, 0.5, auxiliary, own=0.0
+    ).total.backward()
+    optimizer.step()
+    moved = {name for name, p in wrapped.named_parameters() if not torch.equal(p, before[name])}
+    waiting = ("model.head.", "model.encoder.blocks.", "model.encoder.gate.", "model.encoder.pos_embed")
+    assert not [name for name in moved if name.startswith(waiting)]
+    assert "auxiliary.weight" in moved
+    assert {name for name in before if ".image_stream." in name} <= moved
+    assert {name for name in before if ".landmark_stream." in name} <= moved
+
+
 def test_its_weights_and_optimizer_state_come_back():
     first, second = supervised(), supervised()
     optimizer = torch.optim.Adam(first.parameters(), lr=0.1)

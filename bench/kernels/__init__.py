@@ -1,0 +1,1 @@
+"""The fused kernels against everything else that computes the same."""

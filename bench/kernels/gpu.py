@@ -1,0 +1,122 @@
+"""Timing and ceilings on a CUDA device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from edgefel.bench.kernels.problems import Work
+from edgefel.bench.timer import Timing
+
+# larger than any last-level cache, so that every run finds its inputs in memory
+_FLUSH_BYTES = 256 << 20
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """What the device reaches in this run: bytes, FP operations of matrix products and exponentials per second."""
+
+    bytes_per_s: float
+    flops_per_s: float
+    exponentials_per_s: float
+
+    def floor_ms(self, work: Work) -> float:
+        """The time below which `work` cannot be done: the slowest of its three parts."""
+        return 1e3 * max(
+            work.bytes / self.bytes_per_s,
+            work.flops / self.flops_per_s,
+            work.exponentials / self.exponentials_per_s,
+        )
+
+    def to_dict(self) -> dict[str, float]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+def interleave_on_gpu(
+    fns: Mapping[str, Callable[[], Any]], *, warmup: int = 5, runs: int = 50
+) -> dict[str, Timing]:
+    """Times callables in turn, A B A B, by CUDA events, with the cache flushed before each.
+
+    The flush also keeps the GPU busy while Python prepares the launch, so that what is measured is the GPU's
+    time and not Python's.
+    """
+    for _ in range(warmup):
+        for fn in fns.values():
+            fn()
+    flush = torch.empty(_FLUSH_BYTES, dtype=torch.int8, device="cuda")
+    events: dict[str, list[tuple[torch.cuda.Event, torch.cuda.Event]]] = {name: [] for name in fns}
+    for _ in range(runs):
+        for name, fn in fns.items():
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            flush.zero_()
+            start.record()
+            fn()
+            end.record()
+            events[name].append((start, end))
+    torch.cuda.synchronize()
+    return {
+        name: Timing.from_nanoseconds([round(1e6 * start.elapsed_time(end)) for start, end in pairs])
+        for name, pairs in events.items()
+    }
+
+
+def extra_memory(fn: Callable[[], Any]) -> int:
+    """Peak bytes that `fn` allocates beyond what was there, its results included."""
+    fn()
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    result = fn()
+    torch.cuda.synchronize()
+    del result
+    return torch.cuda.max_memory_allocated() - before
+
+
+def measure_ceilings(dtype: torch.dtype) -> Ceilings:
+    """Bandwidth by a large copy, products by a large matrix product in `dtype`, exponentials in registers."""
+    source = torch.empty(1 << 29, dtype=torch.int8, device="cuda")
+    target = torch.empty_like(source)
+    side = 8192
+    a, b = (torch.randn(side, side, device="cuda", dtype=dtype) for _ in range(2))
+    exponentials, count = _exponentials()
+    timings = interleave_on_gpu(
+        {"copy": lambda: target.copy_(source), "product": lambda: a @ b, "exponentials": exponentials},
+        runs=20,
+    )
+    return Ceilings(
+        bytes_per_s=2 * source.numel() / (timings["copy"].p50 * 1e-3),
+        flops_per_s=2 * side**3 / (timings["product"].p50 * 1e-3),
+        exponentials_per_s=count / (timings["exponentials"].p50 * 1e-3),
+    )
+
+
+def _exponentials() -> tuple[Callable[[], None], int]:
+    from edgefel.bench.kernels.exponentials import exponentials_kernel
+
+    programs, width, rounds = 32 * torch.cuda.get_device_properties(0).multi_processor_count, 1024, 512
+    out = torch.empty(programs * width, dtype=torch.float32, device="cuda")
+
+    def call() -> None:
+        exponentials_kernel[(programs,)](out, ROUNDS=rounds, WIDTH=width)
+
+    return call, programs * width * rounds
+
+
+def describe_device() -> dict[str, Any]:
+    """What the numbers were measured on."""
+    import triton
+
+    properties = torch.cuda.get_device_properties(0)
+    return {
+        "device": properties.name,
+        "capability": f"{properties.major}.{properties.minor}",
+        "multiprocessors": properties.multi_processor_count,
+        "memory_gib": round(properties.total_memory / 2**30, 1),
+        "torch": torch.__version__,
+        "triton": triton.__version__,
+        "cuda": torch.version.cuda,
+    }

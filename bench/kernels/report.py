@@ -1,0 +1,111 @@
+"""What people see of the comparison: a table and a plot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgefel.bench.kernels.competitors import OURS
+from edgefel.bench.kernels.suite import KernelRow, speedups
+from edgefel.files import atomic_file
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def table(rows: Sequence[KernelRow]) -> Table:
+    """All rows; what was not timed says why."""
+    from rich.table import Table
+
+    made = Table("op", "problem", "batch", "type", "mode", "implementation")
+    for column in ("ms p50", "p90", "GB/s", "TFLOP/s", "roofline", "extra MB", "note"):
+        made.add_column(column, justify="left" if column == "note" else "right")
+    for row in rows:
+        made.add_row(
+            row.op,
+            row.problem,
+            str(row.batch),
+            row.dtype,
+            row.mode,
+            row.implementation,
+            _number(row.ms_p50, 4),
+            _number(row.ms_p90, 4),
+            _number(row.gb_per_s, 0),
+            _number(row.tflop_per_s, 1),
+            "" if row.roofline is None else f"{row.roofline:.0%}",
+            _number(row.extra_mb, 1),
+            row.note,
+        )
+    return made
+
+
+def summary(rows: Sequence[KernelRow]) -> list[dict[str, Any]]:
+    """For each op, type and mode: geometric mean and least of ours over the fastest other implementation."""
+    groups: dict[tuple[str, str, str], list[float]] = {}
+    for (op, _, _, dtype, mode), ratio in speedups(rows).items():
+        groups.setdefault((op, dtype, mode), []).append(ratio)
+    return [
+        {
+            "op": op,
+            "dtype": dtype,
+            "mode": mode,
+            "geometric_mean": round(float(np.exp(np.mean(np.log(ratios)))), 3),
+            "least": round(min(ratios), 3),
+            "problems": len(ratios),
+        }
+        for (op, dtype, mode), ratios in groups.items()
+    ]
+
+
+def save_plot(rows: Sequence[KernelRow], path: Path, title: str) -> None:
+    """A PNG: for each op and mode, time relative to ours (below 1 is faster than ours), by problem and batch."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    timed = [row for row in rows if row.ms_p50 is not None]
+    panels = list(dict.fromkeys((row.op, row.dtype, row.mode) for row in timed))
+    if not panels:
+        raise ValueError("rows: expected at least one timed row, got none")
+    figure = Figure(figsize=(11, 3.2 * len(panels)), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, panel in zip(np.atleast_1d(figure.subplots(len(panels), 1)), panels, strict=True):
+        _panel(axes, [row for row in timed if (row.op, row.dtype, row.mode) == panel])
+        axes.set_title(", ".join(panel), loc="left", fontsize=10)
+    figure.suptitle(title, fontsize=11)
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")
+
+
+def _panel(axes: Any, rows: Sequence[KernelRow]) -> None:
+    places = list(dict.fromkeys((row.problem, row.batch) for row in rows))
+    names = list(dict.fromkeys(row.implementation for row in rows))
+    ours = {(r.problem, r.batch): r.ms_p50 for r in rows if r.implementation == OURS}
+    width = 0.8 / len(names)
+    for number, name in enumerate(names):
+        heights = [
+            next(
+                (
+                    (row.ms_p50 or 0.0) / (ours.get(place) or 1.0)
+                    for row in rows
+                    if (row.problem, row.batch) == place and row.implementation == name
+                ),
+                np.nan,
+            )
+            for place in places
+        ]
+        at = np.arange(len(places)) + (number - (len(names) - 1) / 2) * width
+        axes.bar(at, heights, width, label=name)
+    axes.axhline(1.0, color="black", linewidth=0.8)
+    axes.set_xticks(
+        np.arange(len(places)), [f"{problem}\nbatch {batch}" for problem, batch in places], fontsize=8
+    )
+    axes.set_ylabel("time over ours" if ours else "ms")
+    axes.set_yscale("log")
+    axes.legend(fontsize=7, ncols=len(names))
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"

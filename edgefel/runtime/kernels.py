@@ -1,0 +1,190 @@
+"""Kernels that were compiled elsewhere (`edgefel kernels compile`), launched through the CUDA driver.
+
+    kernels = KernelFolder.open("compiled")
+    balance = kernels.load("reliability_balance")           # needs pycuda and a CUDA context
+    balance(batch, logits, e, anchors, attentive, probabilities, confidence, primary, stream=stream)
+
+Needs neither torch nor Triton. What each argument is, stands in the kernel's JSON file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgefel.errors import EdgefelError, MissingDependencyError
+from edgefel.files import read_json, sha256
+
+FORMAT = "edgefel-kernels"
+VERSION = 1
+INDEX = "kernels.json"
+# what the compiler assumed of every pointer; cudaMalloc gives 256
+ALIGNMENT = 16
+# more than this has to be asked for, CUDA programming guide, "Shared memory"
+_FREE_SHARED = 48 * 1024
+_LARGEST_GRID = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class KernelFile:
+    """How one kernel is launched. arguments: names of the pointers that a caller gives; nulls: of those behind
+    them that must be null; threads per block; shared: dynamic shared memory, bytes."""
+
+    name: str
+    arch: str
+    entry: str
+    cubin: Path
+    arguments: tuple[str, ...]
+    nulls: int
+    programs_per_image: int
+    threads: int
+    shared: int
+
+    def grid(self, batch: int) -> tuple[int, int, int]:
+        """The grid for `batch` images; raises ValueError where there is none."""
+        programs = self.programs_per_image * batch
+        if not 1 <= programs <= _LARGEST_GRID:
+            raise ValueError(f"batch: expected 1 to {_LARGEST_GRID // self.programs_per_image}, got {batch}")
+        return programs, 1, 1
+
+    def pack(self, pointers: Sequence[Any]) -> list[np.uintp]:
+        """Addresses as the driver takes them, the null pointers behind them.
+
+        Raises ValueError for a wrong number of pointers, or one that is not aligned to 16 bytes.
+        """
+        if len(pointers) != len(self.arguments):
+            raise ValueError(
+                f"{self.name}: expected {len(self.arguments)} pointers ({', '.join(self.arguments)}), "
+                f"got {len(pointers)}"
+            )
+        addresses = [int(pointer) for pointer in pointers]
+        for name, address in zip(self.arguments, addresses, strict=True):
+            if address % ALIGNMENT:
+                raise ValueError(f"{name}: expected an address divisible by {ALIGNMENT}, got {address:#x}")
+        return [np.uintp(address) for address in (*addresses, *[0] * self.nulls)]
+
+
+class KernelFolder:
+    """A folder of compiled kernels, read and checked; nothing of CUDA is touched until `load`."""
+
+    def __init__(self, path: Path, model: str, files: dict[tuple[str, str], KernelFile]) -> None:
+        self.path = path
+        self.model = model
+        self._files = files
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str]) -> KernelFolder:
+        """Reads a folder; raises EdgefelError for one that is missing, incomplete or changed."""
+        path = Path(folder)
+        index = read_json(path / INDEX)
+        if not isinstance(index, dict) or index.get("format") != FORMAT:
+            raise EdgefelError(f"{path / INDEX}: is not an index of compiled kernels")
+        if index.get("version") != VERSION:
+            raise EdgefelError(
+                f"{path / INDEX}: version {index.get('version')}, this edgefel reads {VERSION}; "
+                "compile the kernels again"
+            )
+        files = {}
+        for row in index["kernels"]:
+            file = _read(path / row["arch"] / f"{row['name']}.json")
+            files[file.name, file.arch] = file
+        return cls(path, str(index["model"]), files)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the kernels."""
+        return list(dict.fromkeys(name for name, _ in self._files))
+
+    @property
+    def archs(self) -> list[str]:
+        """Targets, e.g. "sm_87"."""
+        return list(dict.fromkeys(arch for _, arch in self._files))
+
+    def file(self, name: str, arch: str) -> KernelFile:
+        """One kernel for one target; raises EdgefelError, with what there is, if it is not here."""
+        if name not in self.names:
+            raise EdgefelError(f"{self.path}: has no kernel '{name}'; it has: {', '.join(self.names)}")
+        if (name, arch) not in self._files:
+            raise EdgefelError(
+                f"{self.path}: has no kernels for {arch}, only for {', '.join(self.archs)}; "
+                f"compile them with: edgefel kernels compile --arch {arch}"
+            )
+        return self._files[name, arch]
+
+    def load(self, name: str) -> LoadedKernel:
+        """Loads a kernel into the current CUDA context (pycuda's), for that context's device.
+
+        Raises EdgefelError where pycuda is missing, or the folder has nothing for the device.
+        """
+        driver = _driver()
+        major, minor = driver.Context.get_device().compute_capability()
+        return LoadedKernel(self.file(name, f"sm_{major}{minor}"), driver)
+
+
+class LoadedKernel:
+    """A kernel in a CUDA context. Call it with the batch size and device addresses."""
+
+    def __init__(self, file: KernelFile, driver: Any) -> None:
+        self.file = file
+        self._module = driver.module_from_buffer(file.cubin.read_bytes())
+        self._function = self._module.get_function(file.entry)
+        if file.shared > _FREE_SHARED:
+            attribute = driver.function_attribute.MAX_DYNAMIC_SHARED_SIZE_BYTES
+            self._function.set_attribute(attribute, file.shared)
+
+    def __call__(self, batch: int, *pointers: Any, stream: Any = None) -> None:
+        """Launches on `stream` (the default one if None) and does not wait.
+
+        pointers: device addresses, as integers or pycuda allocations, in the order of `file.arguments`.
+        """
+        self._function(
+            *self.file.pack(pointers),
+            block=(self.file.threads, 1, 1),
+            grid=self.file.grid(batch),
+            shared=self.file.shared,
+            stream=stream,
+        )
+
+
+def _read(path: Path) -> KernelFile:
+    data = read_json(path)
+    try:
+        pointers = [argument for argument in data["arguments"] if argument["kind"] == "pointer"]
+        file = KernelFile(
+            name=str(data["name"]),
+            arch=str(data["arch"]),
+            entry=str(data["entry"]),
+            cubin=path.with_suffix(".cubin"),
+            arguments=tuple(str(argument["name"]) for argument in pointers),
+            nulls=len(data["arguments"]) - len(pointers),
+            programs_per_image=int(data["grid"]["x"]["programs_per_image"]),
+            threads=int(data["block"]["x"]),
+            shared=int(data["dynamic_shared_bytes"]),
+        )
+        expected = data["cubin_sha256"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise EdgefelError(f"{path}: does not describe a kernel ({error!r}); compile it again") from None
+    if not file.cubin.is_file():
+        raise EdgefelError(f"{file.cubin}: no such file; compile the kernels again")
+    if sha256(file.cubin) != expected:
+        raise EdgefelError(
+            f"{file.cubin}: is not the file that {path.name} describes; compile the kernels again"
+        )
+    return file
+
+
+def _driver() -> Any:
+    try:
+        import pycuda.driver as driver
+    except ImportError:
+        raise MissingDependencyError("pycuda", "jetson", "launching compiled kernels") from None
+    if driver.Context.get_current() is None:
+        raise EdgefelError(
+            "no CUDA context on this thread; make one, e.g. with: import pycuda.autoprimaryctx"
+        )
+    return driver

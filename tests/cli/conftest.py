@@ -1,0 +1,30 @@
+"""Running the command line as users do: in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def compiling(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Runs `edgefel ARGUMENTS` with Triton's compiler instead of its interpreter.
+
+    The cache is this session's own: what an earlier one compiled proves nothing.
+    """
+    cache: Path = tmp_path_factory.mktemp("triton-cache")
+    environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    environment["TRITON_CACHE_DIR"] = str(cache)
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "edgefel.cli.main", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+    return run

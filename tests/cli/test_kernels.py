@@ -1,0 +1,109 @@
+"""`edgefel kernels compile`, end to end: real cubins for every target, from a process without interpreter."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgefel.runtime.kernels import KernelFolder
+
+pytest.importorskip("triton")
+
+TARGETS = (75, 80, 87, 90, 110, 120)
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory, compiling) -> tuple[Path, list[dict]]:
+    """The full model's kernels for every target: the folder, and what the command printed."""
+    folder = tmp_path_factory.mktemp("kernels")
+    archs = [part for arch in TARGETS for part in ("--arch", f"sm_{arch}")]
+    result = compiling("kernels", "compile", "-o", folder / "out", *archs, "--json")
+    assert result.returncode == 0, result.stderr
+    return folder / "out", json.loads(result.stdout)
+
+
+@pytest.mark.slow
+def test_every_inference_kernel_compiles_for_every_target(compiled):
+    _, rows = compiled
+    assert len(rows) == 5 * len(TARGETS)
+    assert {row["arch"] for row in rows} == {f"sm_{arch}" for arch in TARGETS}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", [80, 87, 90, 110, 120])
+def test_nothing_spills_and_it_fits_an_orin(compiled, arch):
+    rows = [row for row in compiled[1] if row["arch"] == f"sm_{arch}"]
+    assert len(rows) == 5
+    for row in rows:
+        resources = row["resources"]
+        assert 16 <= resources["registers"] <= 255, row["name"]
+        for name in ("stack_bytes", "local_bytes", "spill_store_bytes", "spill_load_bytes"):
+            assert resources[name] == 0, f"{row['name']} on sm_{arch}: {name} {resources[name]}"
+        if arch == 87:
+            assert resources["shared_bytes"] <= 100 * 1024
+            assert row["blocks_per_multiprocessor"] >= 2
+
+
+@pytest.mark.slow
+def test_the_folder_says_all_that_a_launch_needs(compiled):
+    folder, rows = compiled
+    kernels = KernelFolder.open(folder)
+    assert kernels.archs == [f"sm_{arch}" for arch in TARGETS]
+    row = next(r for r in rows if r["name"] == "window_cross_attention_level1" and r["arch"] == "sm_87")
+    file = kernels.file("window_cross_attention_level1", "sm_87")
+    assert file.arguments == ("q_ptr", "k_ptr", "v_ptr", "table_ptr", "out_ptr")
+    assert file.grid(3) == (3 * row["grid"]["x"]["programs_per_image"], 1, 1)
+    assert file.threads == 32 * row["warps"]
+    # the PTX beside it takes exactly the stated arguments
+    ptx = file.cubin.with_suffix(".ptx").read_text()
+    header = ptx[ptx.index(f".entry {file.entry}(") :].split(")")[0]
+    assert header.count(".param") == len(file.arguments) + file.nulls
+    assert ".target sm_87" in ptx
+
+
+@pytest.mark.slow
+def test_a_checkpoint_and_fp32(nano_checkpoint, tmp_path, compiling):
+    options = ["--model", nano_checkpoint, "--arch", "87", "--dtype", "fp32"]
+    result = compiling("kernels", "compile", "-o", tmp_path / "out", *options)
+    assert result.returncode == 0, result.stderr
+    assert "window_cross_attention_level3" in result.stdout
+    description = json.loads((tmp_path / "out/sm_87/window_cross_attention_level1.json").read_text())
+    assert description["arguments"][0]["type"] == "fp32"
+    assert description["resources"]["stack_bytes"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--arch", "sm_61"], "architecture 'sm_61' is unknown; known: sm_75, sm_80"),
+        (["--model", "resnet"], "unknown model 'resnet'"),
+    ],
+)
+def test_what_cannot_be_compiled_is_one_line_and_leaves_nothing(arguments, message, tmp_path, compiling):
+    result = compiling("kernels", "compile", "-o", tmp_path / "out", *arguments)
+    assert result.returncode == 2
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert message in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_in_use_is_refused_before_compiling(tmp_path, compiling):
+    (tmp_path / "file").write_text("mine")
+    result = compiling("kernels", "compile", "-o", tmp_path)
+    assert result.returncode == 2
+    assert "not empty" in result.stderr
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_interpreter_compiles_nothing(tmp_path):
+    result = subprocess.run(
+        [sys.executable, "-m", "edgefel.cli.main", "kernels", "compile", "-o", str(tmp_path / "out")],
+        capture_output=True, text=True, check=False, env=os.environ | {"TRITON_INTERPRET": "1"},
+    )  # fmt: skip
+    assert result.returncode == 2
+    assert "unset it" in result.stderr
