@@ -181,8 +181,19 @@ class Demo:
 ATOMIC = {"faces": "faces", "evaluation": "evaluation", "export": "bundle"}
 # what the training needs to differ in from the papers' recipe to get somewhere within minutes
 TRAIN = [
-    *("--batch-size", "32", "--lr", "2e-3", "--lr-decay", "0.72", "--warmup-steps", "20", "--clip-norm", "1"),
-    *("--lambda-auxiliary", "1", "--rotation", "5", "--noise", "0.01", "--erase-probability", "0"),
+    *("--batch-size", "32", "--lr", "2e-3", "--lr-decay", "0.8", "--warmup-steps", "20", "--clip-norm", "1"),
+    *(
+        "--lambda-auxiliary",
+        "1",
+        "--auxiliary-steps",
+        "90",
+        "--rotation",
+        "5",
+        "--noise",
+        "0.01",
+        "--erase-probability",
+        "0",
+    ),
     *("--eval-every", "4"),
 ]
 # clear expressions in moderate poses and light: what a small network can learn in three minutes
