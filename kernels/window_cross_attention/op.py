@@ -135,6 +135,7 @@ def _run_forward(
                 launches.forward_space(window, width),
                 _default(q, window),
                 run,
+                q.device.index or 0,
             )
         )
     return out, lse
@@ -220,6 +221,7 @@ def _run_backward(
                 launches.backward_space(window, width),
                 _default(q, window, backward=True),
                 run,
+                q.device.index or 0,
             )
         )
     return (*gradients, grad_table.to(bias_table.dtype))

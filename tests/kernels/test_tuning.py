@@ -19,7 +19,7 @@ def machine(monkeypatch, tmp_path):
     """A GPU by name, and a cache of its own."""
     monkeypatch.setenv("EDGEFEL_CACHE", str(tmp_path))
     monkeypatch.setattr(tuning, "tuning_allowed", lambda: True)
-    monkeypatch.setattr(tuning, "_machine", lambda: ("a GPU", "8.7"))
+    monkeypatch.setattr(tuning, "_machine", lambda device: (f"GPU {device}", "8.7"))
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
     return tmp_path
 
@@ -42,8 +42,8 @@ class Clock:
         return {SLOW: 2.0, FAST: 1.0}[self.runs[-1]]
 
 
-def pick(tuner, clock, key=("fp16", 28)):
-    return tuner.pick(key, [SLOW, REFUSED, FAST], SLOW, clock.run)
+def pick(tuner, clock, key=("fp16", 28), device=0):
+    return tuner.pick(key, [SLOW, REFUSED, FAST], SLOW, clock.run, device)
 
 
 def test_the_fastest_that_runs_wins_and_is_timed_once():
@@ -64,14 +64,13 @@ def test_results_outlive_the_process_until_the_source_changes():
     assert len(again.runs) == 3
 
 
-def test_another_problem_or_machine_is_timed_anew(monkeypatch):
+def test_another_problem_or_gpu_is_timed_anew():
     clock = Clock()
     tuner = Tuner("op", "source", clock.measure)
     pick(tuner, clock)
     pick(tuner, clock, key=("fp16", 14))
     assert len(clock.runs) == 6
-    monkeypatch.setattr(tuning, "_machine", lambda: ("another GPU", "9.0"))
-    pick(tuner, clock)
+    pick(tuner, clock, device=1)
     assert len(clock.runs) == 9
 
 

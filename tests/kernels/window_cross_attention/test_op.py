@@ -83,6 +83,13 @@ def test_forward_and_gradients_match_float64(problem, device, assert_close):
         assert_close(out, truth, name)
 
 
+def test_the_largest_window_of_the_model(device, assert_close):
+    problem = Problem(1, 1, 1, 28, 32)
+    q_map, kv, table, _ = tensors(problem, device, torch.float32)
+    expected = attend(reference, q_map.double(), kv.double(), table.double(), problem)
+    assert_close(attend(window_cross_attention, q_map, kv, table, problem), expected, "out")
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_half_precision_sums_in_fp32(dtype, device, assert_close):
     if dtype == torch.bfloat16 and device.type == "cpu":
