@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from edgefel.kernels.window_cross_attention import op
 from edgefel.kernels.window_cross_attention import window_cross_attention as reference
 from edgefel.kernels.window_cross_attention.op import window_cross_attention
 
@@ -138,6 +139,16 @@ def test_gradients_have_the_same_bits_every_time(device):
     first, second = (results(window_cross_attention, problem, inputs) for _ in range(2))
     for one, other in zip(first, second, strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("programs", [1, 3, 1000], ids=["one sum", "uneven sums", "a sum per window"])
+def test_the_tables_gradient_is_summed_over_windows(programs, device, assert_close, monkeypatch):
+    """However the six windows are dealt to programs."""
+    monkeypatch.setattr(op, "_BIAS_PROGRAMS", programs)
+    problem = Problem(3, 2, 1, 3, 16)
+    inputs = tensors(problem, device, torch.float32)
+    expected = results(reference, problem, tuple(x.double() for x in inputs))
+    assert_close(results(window_cross_attention, problem, inputs)[3], expected[3], "bias_table")
 
 
 def test_adding_a_constant_to_the_table_changes_nothing(device):
