@@ -62,10 +62,13 @@ def check_available(choice: str, device: torch.device) -> None:
     """Raises EdgefelError if `choice` asks for kernels that cannot run on `device`."""
     if choice != "triton":
         return
-    try:
-        check_runnable("model", torch.empty(0, device=device))
-    except ValueError as error:
-        raise EdgefelError(f"attention 'triton': {error}") from None
+    if not TRITON_INSTALLED:
+        raise MissingDependencyError("triton", "kernels", "attention 'triton'")
+    if device.type != "cuda" and not interpreting():
+        raise EdgefelError(
+            f"attention 'triton' needs a CUDA device, not {device}; choose 'auto' or 'reference', "
+            "or set TRITON_INTERPRET=1 to run the kernels on the CPU (slow, for tests)"
+        )
 
 
 def check_same(reference: Tensor, reference_name: str, **others: Tensor) -> None:

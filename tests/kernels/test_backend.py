@@ -29,10 +29,12 @@ def test_auto_is_triton_on_cuda_but_for_float64():
 def test_the_kernels_on_the_cpu_need_the_interpreter(monkeypatch):
     backend.check_available("triton", CPU)
     monkeypatch.setattr(backend, "interpreting", lambda: False)
-    with pytest.raises(
-        EdgefelError, match="attention 'triton': .*a CUDA tensor, got one on cpu; choose .*reference"
-    ):
+    with pytest.raises(EdgefelError, match="attention 'triton' needs a CUDA device, not cpu; choose 'auto'"):
         backend.check_available("triton", CPU)
+    with pytest.raises(
+        ValueError, match="q: expected a CUDA tensor, got one on cpu; choose attention 'reference'"
+    ):
+        backend.check_runnable("q", torch.zeros(1))
     backend.check_available("auto", CPU)
     backend.check_available("reference", CPU)
 
