@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from edgefel import __version__
 from edgefel.bench.kernels.problems import Work
 from edgefel.bench.timer import Timing
 
@@ -107,7 +110,7 @@ def _exponentials() -> tuple[Callable[[], None], int]:
 
 
 def describe_device() -> dict[str, Any]:
-    """What the numbers were measured on."""
+    """What was measured, and on what; the commit is None outside a checkout."""
     import triton
 
     properties = torch.cuda.get_device_properties(0)
@@ -119,4 +122,15 @@ def describe_device() -> dict[str, Any]:
         "torch": torch.__version__,
         "triton": triton.__version__,
         "cuda": torch.version.cuda,
+        "edgefel": __version__,
+        "commit": _commit(),
     }
+
+
+def _commit() -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return found.stdout.strip() or None
