@@ -88,7 +88,8 @@ class Tuner:
         are left out. Raises EdgefelError where it refuses all of them.
         """
         # at batch 1 a kernel takes microseconds: the second call must not go through text, locks and settings
-        found = self._picked.get((device, *key))
+        problem = (device, *key)
+        found = self._picked.get(problem)
         if found is not None:
             return found
         if not tuning_allowed():
@@ -103,7 +104,7 @@ class Tuner:
                     return default  # a graph that is being captured cannot be timed
                 self._known[text] = self._fastest(space, run)
                 self._write()
-            self._picked[(device, *key)] = self._known[text]
+            self._picked[problem] = self._known[text]
             return self._known[text]
 
     def _fastest(self, space: Sequence[Launch], run: Callable[[Launch], None]) -> Launch:
