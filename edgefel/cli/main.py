@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Accuracy, macro F1, per-class recall and calibration of a checkpoint.",
     ),
     "import": ("edgefel.cli.import_", "Turn published checkpoints into edgefel's format."),
+    "calibrate": ("edgefel.cli.calibrate", "Choose class-balanced pictures for INT8 calibration."),
     "export": ("edgefel.cli.export", "Export to ONNX (FP32, FP16, INT8) and TensorRT engines."),
     "kernels": ("edgefel.cli.kernels", "Compile the fused kernels for a GPU that is elsewhere."),
     "bench": ("edgefel.cli.bench", "Measure speed and memory."),

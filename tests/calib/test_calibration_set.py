@@ -1,0 +1,98 @@
+"""Calibration sets on disk: balanced, hashed, and refused when anything changed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from edgefel.calib.calibration_set import (
+    choose_calibration_set,
+    read_calibration_set,
+    write_calibration_set,
+)
+from edgefel.data.folder import open_dataset
+from edgefel.errors import EdgefelError
+
+
+@pytest.fixture
+def chosen(faces_folder):
+    return choose_calibration_set(open_dataset(faces_folder), per_class=3, group_cap=4, seed=0)
+
+
+def test_every_class_gives_the_same_from_the_training_split_alone(chosen, faces_folder):
+    assert set(chosen.counts.values()) == {3}
+    assert max(chosen.groups.values()) <= 4
+    assert chosen.short == ()
+    train = {sample.path.name for sample in open_dataset(faces_folder, "train").samples}
+    assert {image.path.split("/")[-1] for image in chosen.images} <= train
+
+
+def test_the_same_seed_chooses_the_same_and_another_does_not(chosen, faces_folder):
+    dataset = open_dataset(faces_folder)
+    assert choose_calibration_set(dataset, 3, 4, 0) == chosen
+    assert choose_calibration_set(dataset, 3, 4, 1).key() != chosen.key()
+
+
+def test_a_file_brings_back_the_set_and_says_what_is_in_it(chosen, tmp_path):
+    write_calibration_set(tmp_path / "set.json", chosen)
+    assert read_calibration_set(tmp_path / "set.json") == chosen
+    document = json.loads((tmp_path / "set.json").read_text())
+    assert document["counts"] == chosen.counts
+    assert document["key"] == chosen.key()
+
+
+def test_the_key_is_of_the_contents_not_of_the_place(chosen):
+    assert replace(chosen, root="/elsewhere").key() == chosen.key()
+    assert replace(chosen, seed=9).key() != chosen.key()
+    assert replace(chosen, images=chosen.images[::-1]).key() != chosen.key()
+    assert replace(chosen, preprocessing={"resize": 1}).key() != chosen.key()
+
+
+def test_a_class_that_is_too_small_is_named(faces_folder):
+    chosen = choose_calibration_set(open_dataset(faces_folder), per_class=500, group_cap=1000, seed=0)
+    assert chosen.short == chosen.labels
+    assert all(0 < count < 500 for count in chosen.counts.values())
+
+
+def test_the_pictures_open_in_order_with_their_labels(chosen):
+    dataset = chosen.open()
+    assert [dataset.labels[sample.label] for sample in dataset.samples] == [
+        image.label for image in chosen.images
+    ]
+    assert dataset.load(0).ndim == 3
+
+
+def test_a_changed_or_missing_picture_is_named(chosen, tmp_path):
+    for image in chosen.images:
+        target = tmp_path / image.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(b"a picture")
+    moved = replace(chosen, root=str(tmp_path))
+    with pytest.raises(EdgefelError, match=f"{chosen.images[0].path}: has changed since it was chosen"):
+        moved.open()
+    (tmp_path / chosen.images[0].path).unlink()
+    with pytest.raises(
+        EdgefelError, match=f"{chosen.images[0].path}: no such file, but the calibration set lists it"
+    ):
+        moved.open()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": "other"}, "is not a calibration set"),
+        ({"version": 7}, "version 7, this edgefel reads 1"),
+        ({"seed": 5}, "was edited"),
+        ({"images": []}, "lists no pictures"),
+        ({"images": [{"path": "a"}]}, "an entry is missing or unknown"),
+        ({"labels": ["neutral"]}, r"lists \['anger'"),
+    ],
+)
+def test_another_or_an_edited_file_is_refused(change, message, chosen, tmp_path):
+    write_calibration_set(tmp_path / "set.json", chosen)
+    document = json.loads((tmp_path / "set.json").read_text())
+    (tmp_path / "set.json").write_text(json.dumps(document | change))
+    with pytest.raises(EdgefelError, match=message):
+        read_calibration_set(tmp_path / "set.json")

@@ -1,0 +1,46 @@
+"""`edgefel calibrate`, end to end."""
+
+from __future__ import annotations
+
+import json
+
+from click.testing import CliRunner
+
+from edgefel.calib.calibration_set import read_calibration_set
+from edgefel.cli.main import main
+
+
+def calibrate(*arguments):
+    return CliRunner().invoke(main, ["calibrate", *map(str, arguments)])
+
+
+def test_it_writes_a_set_and_shows_the_classes(faces_folder, tmp_path):
+    result = calibrate(faces_folder, "-o", tmp_path / "set.json", "--per-class", 2)
+    assert result.exit_code == 0, result.output
+    assert "14 pictures" in result.stdout
+    assert set(read_calibration_set(tmp_path / "set.json").counts.values()) == {2}
+
+
+def test_json_and_a_warning_for_small_classes(faces_folder, tmp_path):
+    result = calibrate(
+        faces_folder, "-o", tmp_path / "set.json", "--per-class", 400, "--group-cap", 400, "--json"
+    )
+    document = json.loads(result.stdout)
+    assert len(document["short"]) == 7
+    assert "warning: anger has" in result.stderr
+    assert document["key"] == read_calibration_set(tmp_path / "set.json").key()
+
+
+def test_a_file_that_exists_is_kept(faces_folder, tmp_path):
+    (tmp_path / "set.json").write_text("mine")
+    result = calibrate(faces_folder, "-o", tmp_path / "set.json")
+    assert result.exit_code == 2
+    assert "exists; choose another file" in result.stderr
+    assert (tmp_path / "set.json").read_text() == "mine"
+
+
+def test_missing_data_is_one_line_and_leaves_nothing(tmp_path):
+    result = calibrate(tmp_path / "nowhere", "-o", tmp_path / "set.json")
+    assert result.exit_code == 2
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "set.json").exists()
