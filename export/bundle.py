@@ -111,6 +111,7 @@ class _Export:
             group_cap=options.group_cap,
             seed=options.seed,
             parity_images=options.parity_images,
+            calibration_set=options.calibration_set,
         )
         self.warnings: list[str] = list(self.images.warnings)
         self.files: list[BundleFile] = []

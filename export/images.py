@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgefel.calib.calibration_set import read_calibration_set
 from edgefel.calib.samples import LabelledImages, LabelledSample, SampleChoice, balanced_samples
 from edgefel.data.folder import open_dataset
 from edgefel.data.labels import expression_labels
@@ -86,14 +87,20 @@ def choose_images(
     group_cap: int,
     seed: int,
     parity_images: int = PARITY_IMAGES,
+    calibration_set: str | os.PathLike[str] | None = None,
 ) -> ExportImages:
     """Chooses both sets from `data`, or from synthetic faces where `data` is None.
+
+    `calibration_set`, a file of `edgefel calibrate`, fixes the pictures to calibrate on; `data` is then only
+    compared on, and the folder that the set was chosen from where `data` is None.
 
     Calibration takes balanced samples of the split train, or of everything where there are no splits. The
     comparison takes images of val and test, or else any that calibration left; failing these, noise.
 
     Raises EdgefelError if the data set's classes are not the model's, or too few images are there.
     """
+    if calibration_set is not None and calibrate:
+        return _from_set(calibration_set, data, labels, seed, parity_images)
     warnings: list[str] = []
     dataset: LabelledImages
     if data is None:
@@ -123,6 +130,43 @@ def choose_images(
         "parity": name if parity_set is dataset else "noise",
     }
     return ExportImages(dataset, choice, parity_set, parity, sources, tuple(warnings))
+
+
+def _from_set(
+    file: str | os.PathLike[str],
+    data: str | os.PathLike[str] | None,
+    labels: Sequence[str],
+    seed: int,
+    parity_images: int,
+) -> ExportImages:
+    """Calibrates on a chosen set; compares on pictures that are not in it."""
+    chosen = read_calibration_set(file)
+    calibrating = chosen.open()
+    _check_labels(calibrating, labels, os.fspath(file))
+    comparing = open_dataset(chosen.root if data is None else data)
+    _check_labels(comparing, labels, str(comparing.root))
+    used = {sample.path.resolve() for sample in calibrating.samples}
+    same = tuple(i for i, sample in enumerate(comparing.samples) if sample.path.resolve() in used)
+    splits = [sample.split for sample in comparing.samples]
+    taken = SampleChoice(same, {}, ())
+    parity_set, parity = _parity_choice(comparing, splits, taken, labels, seed, parity_images)
+    warnings = [
+        f"fewer than {chosen.per_class} calibration images: {label} {chosen.counts[label]}"
+        for label in chosen.short
+    ]
+    if parity_set is not comparing:
+        warnings.append("no image is left that calibration did not use: files are compared on noise")
+    choice = SampleChoice(tuple(range(len(calibrating))), chosen.counts, chosen.short)
+    sources = {
+        "calibration": {
+            "images": chosen.root,
+            "counts": chosen.counts,
+            "seed": chosen.seed,
+            "key": chosen.key(),
+        },
+        "parity": str(comparing.root) if parity_set is comparing else "noise",
+    }
+    return ExportImages(calibrating, choice, parity_set, parity, sources, tuple(warnings))
 
 
 def _parity_choice(

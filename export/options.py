@@ -27,7 +27,8 @@ class ExportOptions:
     """What to export. precisions: any of fp32, fp16, int8. engine: build a TensorRT engine of each.
 
     input_size: None for the model's own; half of it moves the encoder's stride-2 resample into preprocessing.
-    per_class, group_cap, method: INT8 calibration. seed: choice of images. parity_images: how many images
+    per_class, group_cap, method: INT8 calibration; calibration_set: a file of `edgefel calibrate` instead of the
+    first two. seed: choice of images. parity_images: how many images
     every file is compared on.
     """
 
@@ -37,6 +38,7 @@ class ExportOptions:
     opset: int = DEFAULT_OPSET
     per_class: int = DEFAULT_PER_CLASS
     group_cap: int = DEFAULT_GROUP_CAP
+    calibration_set: str | None = None
     method: CalibrationMethod = "mse"
     seed: int = 0
     parity_images: int = PARITY_IMAGES

@@ -43,6 +43,11 @@ if TYPE_CHECKING:
     help="Most calibration images of one subject or video.",
 )
 @click.option(
+    "--calibration-set",
+    type=click.Path(path_type=Path),
+    help="File of `edgefel calibrate`: the pictures to calibrate on, instead of drawing them from --data.",
+)
+@click.option(
     "--calibration",
     "method",
     type=click.Choice(["minmax", "percentile", "mse"]),
@@ -76,6 +81,7 @@ def command(
     data: Path | None,
     per_class: int,
     group_cap: int,
+    calibration_set: Path | None,
     method: str,
     input_size: str | None,
     opset: int,
@@ -94,6 +100,7 @@ def command(
       edgefel export runs/nano -o bundle
       edgefel export runs/nano -o bundle --fp32 --fp16 --int8 --data faces
       edgefel export runs/arbex -o bundle --fp16 --int8 --engine --data faces --input-size 112
+      edgefel export runs/arbex -o bundle --int8 --calibration-set calibration.json
     """
     for module in ("torch", "onnx", "onnxscript", "onnxsim"):
         require(module, "export", "edgefel export")
@@ -110,6 +117,7 @@ def command(
         opset=opset,
         per_class=per_class,
         group_cap=group_cap,
+        calibration_set=None if calibration_set is None else str(calibration_set),
         method=method,  # type: ignore[arg-type]  # click has checked it
         seed=seed,
         engine_options=EngineOptions(max_batch=max_batch),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from click.testing import CliRunner
 
 from edgefel.calib.calibration_set import read_calibration_set
 from edgefel.cli.main import main
+from edgefel.runtime.manifest import read_manifest
 
 
 def calibrate(*arguments):
@@ -44,3 +46,21 @@ def test_missing_data_is_one_line_and_leaves_nothing(tmp_path):
     assert result.exit_code == 2
     assert len(result.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "set.json").exists()
+
+
+@pytest.mark.slow
+def test_an_export_calibrates_on_the_set_and_its_manifest_says_so(nano_checkpoint, faces_folder, tmp_path):
+    calibrate(faces_folder, "-o", tmp_path / "set.json", "--per-class", 2)
+    arguments = [
+        nano_checkpoint,
+        "-o",
+        tmp_path / "bundle",
+        "--int8",
+        "--calibration-set",
+        tmp_path / "set.json",
+    ]
+    result = CliRunner().invoke(main, ["export", *map(str, arguments)])
+    assert result.exit_code == 0, result.output
+    builder = read_manifest(tmp_path / "bundle").files[0].builder
+    assert builder["calibration"]["key"] == read_calibration_set(tmp_path / "set.json").key()
+    assert builder["calibration"]["used"] == 14

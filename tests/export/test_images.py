@@ -5,6 +5,12 @@ from __future__ import annotations
 import pytest
 from exported import write_faces
 
+from edgefel.calib.calibration_set import (
+    choose_calibration_set,
+    read_calibration_set,
+    write_calibration_set,
+)
+from edgefel.data.folder import open_dataset
 from edgefel.data.labels import expression_labels
 from edgefel.errors import EdgefelError
 from edgefel.export.images import SyntheticImages, choose_images
@@ -59,6 +65,41 @@ def test_an_order_of_labels_other_than_the_datas_is_fine(tmp_path):
     faces = write_faces(tmp_path / "f", LABELS, 4)
     assert choose_images(faces, LABELS[::-1], calibrate=True, **COUNTS).calibration.counts
     assert SyntheticImages(LABELS[::-1], 0).labels == LABELS
+
+
+@pytest.fixture
+def chosen_file(tmp_path):
+    """A calibration set of three of the four pictures of each class."""
+    faces = open_dataset(write_faces(tmp_path / "f", LABELS, 4))
+    write_calibration_set(tmp_path / "set.json", choose_calibration_set(faces, 3, 100, 0))
+    return tmp_path / "set.json"
+
+
+def test_a_calibration_set_is_taken_whole_and_compared_on_what_it_left(chosen_file, tmp_path):
+    images = choose_images(None, LABELS, calibrate=True, calibration_set=chosen_file, **COUNTS)
+    assert images.calibration.counts == dict.fromkeys(LABELS, 3)
+    assert len(images.dataset.samples) == 24
+    assert images.sources["calibration"]["key"] == read_calibration_set(chosen_file).key()
+    used = {images.dataset.samples[i].path.resolve() for i in images.calibration.indices}
+    compared = {images.parity_dataset.samples[i].path.resolve() for i in images.parity}
+    assert len(compared) == 8
+    assert not used & compared
+    other = write_faces(tmp_path / "other", LABELS, 1)
+    elsewhere = choose_images(other, LABELS, calibrate=True, calibration_set=chosen_file, **COUNTS)
+    assert elsewhere.parity_dataset.root == other
+    assert elsewhere.calibration == images.calibration
+
+
+def test_a_set_of_changed_pictures_is_refused(chosen_file):
+    first = read_calibration_set(chosen_file).open().samples[0].path
+    first.write_bytes(first.read_bytes() + b"x")
+    with pytest.raises(EdgefelError, match="has changed since it was chosen"):
+        choose_images(None, LABELS, calibrate=True, calibration_set=chosen_file, **COUNTS)
+
+
+def test_a_set_of_other_classes_is_refused(chosen_file):
+    with pytest.raises(EdgefelError, match="its classes are .* give data with the same classes"):
+        choose_images(None, expression_labels(7), calibrate=True, calibration_set=chosen_file, **COUNTS)
 
 
 def test_other_classes_are_refused(tmp_path):
