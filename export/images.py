@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgefel.calib.calibration_set import read_calibration_set
+from edgefel.calib.calibration_set import HELD_OUT, read_calibration_set
 from edgefel.calib.samples import LabelledImages, LabelledSample, SampleChoice, balanced_samples
 from edgefel.data.folder import open_dataset
 from edgefel.data.labels import expression_labels
@@ -19,7 +19,6 @@ from edgefel.errors import EdgefelError
 
 PARITY_IMAGES = 32
 SYNTHETIC_POOL = 1024  # faces to choose from; they are drawn only when chosen
-HELD_OUT = ("val", "test")
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,8 @@ class ExportOptions:
             )
         if self.method not in METHODS:
             raise EdgefelError(f"calibration method '{self.method}': choose one of {', '.join(METHODS)}")
+        if self.calibration_set is not None and "int8" not in self.precisions:
+            raise EdgefelError(f"calibration set {self.calibration_set}: only INT8 is calibrated; add --int8")
         if self.parity_images < 1:
             raise EdgefelError(f"parity_images is {self.parity_images}; give at least 1")
 

@@ -17,12 +17,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import cv2
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results" / "demo.json"
 START = "<!-- results: made by tools/readme_results.py -->"
 END = "<!-- end of results -->"
 PICTURES = {
-    "faces/contact_sheet.png": "contact_sheet.png",
+    "faces/contact_sheet.png": "contact_sheet.jpg",
     "evaluation/confusion.png": "confusion_matrix.png",
     "photograph/grace_hopper.jpg": "photograph.jpg",
 }
@@ -77,9 +79,17 @@ def main(demo: Path) -> None:
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps(results, indent=2) + "\n")
     for source, target in PICTURES.items():
-        shutil.copy(demo / source, ROOT / "docs" / "images" / target)
+        _copy(demo / source, ROOT / "docs" / "images" / target)
     readme = ROOT / "README.md"
     readme.write_text(with_table(readme.read_text(), results))
+
+
+def _copy(source: Path, target: Path) -> None:
+    """As it is, or as a JPEG where the name asks for one: many faces in a PNG take megabytes."""
+    if source.suffix == target.suffix:
+        shutil.copy(source, target)
+    else:
+        cv2.imwrite(str(target), cv2.imread(str(source)), [cv2.IMWRITE_JPEG_QUALITY, 85])
 
 
 if __name__ == "__main__":

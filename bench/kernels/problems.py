@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from edgefel.kernels.backend import FLOAT_TYPES
 from edgefel.models.config import EncoderConfig
 
 BATCHES = (1, 8, 64, 256)
-DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+DTYPES = {name: dtype for dtype, name in FLOAT_TYPES.items()}
 MODES = ("forward", "forward+backward")
 
 

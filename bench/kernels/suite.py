@@ -14,6 +14,7 @@ from edgefel.bench.kernels.gpu import Ceilings
 from edgefel.bench.kernels.problems import AttentionProblem, HeadProblem, Work
 from edgefel.bench.timer import Timing
 from edgefel.errors import EdgefelError
+from edgefel.kernels.backend import type_name
 
 # largest relative root-mean-square error of a result, by the type it was computed in
 TOLERANCE = {torch.float32: 2e-3, torch.float16: 5e-3, torch.bfloat16: 3e-2}
@@ -126,7 +127,7 @@ def _compare(
         "op": op,
         "problem": problem.name,
         "batch": problem.batch,
-        "dtype": {torch.float16: "fp16", torch.bfloat16: "bf16", torch.float32: "fp32"}[dtype],
+        "dtype": type_name(dtype),
         "mode": mode,
     }
     ready: dict[str, Callable[[], tuple[Tensor, ...]]] = {}

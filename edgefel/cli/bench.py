@@ -14,6 +14,7 @@ from edgefel import __version__
 from edgefel.cli import params
 from edgefel.cli.console import table_console
 from edgefel.cli.optional import require
+from edgefel.errors import EdgefelError
 
 if TYPE_CHECKING:
     from edgefel.bench.kernels.suite import KernelRow
@@ -72,6 +73,8 @@ def kernels(
     require("triton", "kernels", "edgefel bench kernels")
     import torch
 
+    if output is not None and output.exists() and not output.is_dir():
+        raise EdgefelError(f"{output}: exists and is not a folder; choose another output folder")
     document = _measure(batches, dtypes, runs) if torch.cuda.is_available() else _compile()
     if output is not None:
         _write(document, output)

@@ -23,13 +23,7 @@ if TYPE_CHECKING:
 @click.option(
     "--per-class", type=click.IntRange(min=1), default=64, show_default=True, help="Pictures of every class."
 )
-@click.option(
-    "--group-cap",
-    type=click.IntRange(min=1),
-    default=32,
-    show_default=True,
-    help="Most pictures of one subject or video.",
-)
+@params.group_cap
 @params.seed
 @params.json_output
 def command(data: Path, output: Path, per_class: int, group_cap: int, seed: int, as_json: bool) -> None:

@@ -35,13 +35,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Calibration images of every class.",
 )
-@click.option(
-    "--group-cap",
-    type=click.IntRange(min=1),
-    default=32,
-    show_default=True,
-    help="Most calibration images of one subject or video.",
-)
+@params.group_cap
 @click.option(
     "--calibration-set",
     type=click.Path(path_type=Path),

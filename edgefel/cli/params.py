@@ -25,6 +25,13 @@ def output(
     )
 
 
+group_cap = click.option(
+    "--group-cap",
+    type=click.IntRange(min=1),
+    default=32,
+    show_default=True,
+    help="Most calibration images of one subject or video.",
+)
 arch = click.option(
     "--arch",
     "archs",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from edgefel.errors import EdgefelError
-from edgefel.kernels.ahead_of_time.specs import TYPES, KernelSpec, anchor_spec, attention_spec, balance_spec
+from edgefel.kernels.ahead_of_time.specs import KernelSpec, anchor_spec, attention_spec, balance_spec
+from edgefel.kernels.backend import FLOAT_TYPES
 from edgefel.models.config import ModelConfig
 
 # sides of the maps of the three levels (POSTER++ section 3)
@@ -15,8 +16,8 @@ def inference_kernels(config: ModelConfig, dtype: str = "fp16") -> list[KernelSp
 
     Raises EdgefelError for an unknown dtype.
     """
-    if dtype not in TYPES:
-        raise EdgefelError(f"type '{dtype}': choose one of {', '.join(TYPES)}")
+    if dtype not in FLOAT_TYPES.values():
+        raise EdgefelError(f"type '{dtype}': choose one of {', '.join(FLOAT_TYPES.values())}")
     encoder = config.encoder
     specs = []
     for level, side in enumerate(_MAP_SIDES):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from edgefel.kernels import anchor_softmax, backend
-from edgefel.kernels.reliability_balance import confidence, weighted_mean
+from edgefel.kernels import backend
+from edgefel.kernels.anchor_softmax import anchor_softmax
+from edgefel.kernels.reliability_balance import confidence, correction, weighted_mean
 from edgefel.models.config import ReliabilityConfig
 from edgefel.models.outputs import Prediction
 
@@ -97,12 +98,12 @@ class ReliabilityHead(nn.Module):
             balanced = fused(logits, e, self.anchors, attended, self.config.delta)
             return Prediction(logits, balanced.primary, balanced.probabilities, balanced.confidence, e)
         primary = logits.softmax(dim=-1)
-        correction = self._correction(e, attended)
-        if correction is None:
+        correcting = correction(self._geometric(e), attended)
+        if correcting is None:
             probabilities = primary.clone()
         else:
             probabilities = weighted_mean(
-                primary, correction, confidence(primary), trust * confidence(correction), trust
+                primary, correcting, confidence(primary), trust * confidence(correcting), trust
             )
         return Prediction(logits, primary, probabilities, confidence(probabilities), e)
 
@@ -111,19 +112,13 @@ class ReliabilityHead(nn.Module):
         plain = isinstance(trust, float | int) and trust == 1.0
         return plain and not torch.is_grad_enabled() and backend.uses_triton(self.implementation, e)
 
-    def _correction(self, e: Tensor, attentive_logits: Tensor | None) -> Tensor | None:
-        geometric = None
-        if self.anchors is not None:
-            if backend.uses_triton(self.implementation, e):
-                from edgefel.kernels.anchor_softmax.op import anchor_softmax as fused
-
-                geometric = fused(e, self.anchors, self.config.delta)
-            else:
-                geometric = anchor_softmax.anchor_softmax(e, self.anchors, self.config.delta)
-        attended = None if attentive_logits is None else attentive_logits.softmax(dim=-1)
-        if geometric is None or attended is None:
-            return geometric if attended is None else attended
-        return weighted_mean(geometric, attended, confidence(geometric), confidence(attended), 1.0)
+    def _geometric(self, e: Tensor) -> Tensor | None:
+        if self.anchors is None:
+            return None
+        soften = anchor_softmax
+        if backend.uses_triton(self.implementation, e):
+            from edgefel.kernels.anchor_softmax.op import anchor_softmax as soften
+        return soften(e, self.anchors, self.config.delta)
 
     def _attentive_logits(self, e: Tensor, tokens: Tensor) -> Tensor:
         assert self.attentive is not None

@@ -21,7 +21,7 @@ from edgefel.kernels.ahead_of_time.resources import (
     occupancy,
     read_resources,
 )
-from edgefel.kernels.ahead_of_time.specs import TYPES, KernelSpec
+from edgefel.kernels.ahead_of_time.specs import KernelSpec
 from edgefel.kernels.backend import TRITON_INSTALLED
 
 FORMAT = "edgefel-kernels"
@@ -93,8 +93,7 @@ def compile_kernel(spec: KernelSpec, arch: int) -> CompiledKernel:
     function = getattr(importlib.import_module(spec.module), spec.function)
     pointers = {argument.name: argument for argument in spec.arguments}
     signature = {
-        name: f"*{TYPES[pointers[name].type]}" if name in pointers else "constexpr"
-        for name in function.arg_names
+        name: f"*{pointers[name].type}" if name in pointers else "constexpr" for name in function.arg_names
     }
     missing = set(function.arg_names) - set(pointers) - set(spec.constants)
     if missing:

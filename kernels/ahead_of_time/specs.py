@@ -10,9 +10,6 @@ from edgefel.kernels.anchor_softmax.op import tile_for
 from edgefel.kernels.tuning import Launch
 from edgefel.kernels.window_cross_attention import launches
 
-# type of a tensor as edgefel names it -> as Triton's compiler does
-TYPES = {"fp16": "fp16", "bf16": "bf16", "fp32": "fp32"}
-
 
 @dataclass(frozen=True)
 class Argument:
@@ -105,10 +102,10 @@ def attention_spec(
     )
 
 
-def _head_constants(classes: int, per_class: int, width: int) -> tuple[dict[str, Any], int]:
+def _head_constants(classes: int, per_class: int, width: int, delta: float) -> tuple[dict[str, Any], int]:
     tile = tile_for(classes, max(per_class, 1), width)
     sizes = {
-        "inverse_delta": 1.0,
+        "inverse_delta": 1.0 / delta,
         "C": classes,
         "K": per_class,
         "E": width,
@@ -121,7 +118,7 @@ def _head_constants(classes: int, per_class: int, width: int) -> tuple[dict[str,
 
 def balance_spec(classes: int, per_class: int, width: int, attentive: bool, delta: float = 1.0) -> KernelSpec:
     """Reliability balancing; FP32. A branch that is off ignores its pointer."""
-    sizes, warps = _head_constants(classes, per_class, width)
+    sizes, warps = _head_constants(classes, per_class, width, delta)
     unused = "not read: this branch is off"
     return KernelSpec(
         name="reliability_balance",
@@ -138,7 +135,7 @@ def balance_spec(classes: int, per_class: int, width: int, attentive: bool, delt
             Argument("confidence_ptr", "fp32", "[N]", "result"),
             Argument("primary_ptr", "fp32", f"[N, {classes}]", "result"),
         ),
-        constants={**sizes, "inverse_delta": 1.0 / delta, "ATTENTIVE": attentive},
+        constants={**sizes, "ATTENTIVE": attentive},
         programs_per_image=1,
         warps=warps,
         stages=1,
@@ -147,7 +144,7 @@ def balance_spec(classes: int, per_class: int, width: int, attentive: bool, delt
 
 def anchor_spec(classes: int, per_class: int, width: int, delta: float = 1.0) -> KernelSpec:
     """The anchor softmax alone; FP32."""
-    sizes, warps = _head_constants(classes, per_class, width)
+    sizes, warps = _head_constants(classes, per_class, width, delta)
     return KernelSpec(
         name="anchor_softmax",
         module="edgefel.kernels.anchor_softmax.kernel",
@@ -160,7 +157,6 @@ def anchor_spec(classes: int, per_class: int, width: int, delta: float = 1.0) ->
         constants={
             **sizes,
             "distance_ptr": None,
-            "inverse_delta": 1.0 / delta,
             "STORE_DISTANCE": False,
         },
         programs_per_image=1,

@@ -55,11 +55,11 @@ def weighted_mean(
     return p * (1.0 - share) + q * share
 
 
-def correction(
-    e: Tensor, anchors: Tensor | None, attentive_logits: Tensor | None, delta: float
-) -> Tensor | None:
-    """t: the mean of t_g and t_a weighted by their confidence, or the one of them that there is [B, C]."""
-    geometric = None if anchors is None else anchor_softmax(e, anchors, delta)
+def correction(geometric: Tensor | None, attentive_logits: Tensor | None) -> Tensor | None:
+    """t: the mean of t_g and t_a = softmax(attentive logits), weighted by their confidence [B, C].
+
+    Where one of the branches is None it is the other, and None where both are.
+    """
     if attentive_logits is None:
         return geometric
     attended = attentive_logits.softmax(dim=-1)
@@ -90,7 +90,8 @@ def reliability_balance(
     wide = torch.promote_types(logits.dtype, torch.float32)
     primary = logits.to(wide).softmax(dim=-1)
     attentive = None if attentive_logits is None else attentive_logits.to(wide)
-    correcting = correction(e, anchors, attentive, delta)
+    geometric = None if anchors is None else anchor_softmax(e, anchors, delta)
+    correcting = correction(geometric, attentive)
     if correcting is None:
         probabilities = primary.clone()
     else:

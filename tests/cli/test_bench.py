@@ -26,6 +26,14 @@ def test_without_a_gpu_it_says_so_and_compiles(compiling, tmp_path):
     assert not (tmp_path / "results" / "kernels.png").exists()
 
 
+def test_a_file_for_a_folder_is_refused_before_any_work(compiling, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    result = compiling("bench", "kernels", "-o", tmp_path / "file")
+    assert result.returncode == 2
+    assert result.stderr.strip().endswith("exists and is not a folder; choose another output folder")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_a_batch_of_none_is_a_usage_error(compiling):
     result = compiling("bench", "kernels", "--batch", "0")
     assert result.returncode == 2

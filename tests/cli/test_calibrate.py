@@ -48,6 +48,21 @@ def test_missing_data_is_one_line_and_leaves_nothing(tmp_path):
     assert not (tmp_path / "set.json").exists()
 
 
+def test_a_set_without_int8_is_refused(nano_checkpoint, tmp_path):
+    arguments = [
+        nano_checkpoint,
+        "-o",
+        tmp_path / "bundle",
+        "--fp32",
+        "--calibration-set",
+        tmp_path / "set.json",
+    ]
+    result = CliRunner().invoke(main, ["export", *map(str, arguments)])
+    assert result.exit_code == 2
+    assert "only INT8 is calibrated; add --int8" in result.stderr
+    assert not (tmp_path / "bundle").exists()
+
+
 @pytest.mark.slow
 def test_an_export_calibrates_on_the_set_and_its_manifest_says_so(nano_checkpoint, faces_folder, tmp_path):
     calibrate(faces_folder, "-o", tmp_path / "set.json", "--per-class", 2)

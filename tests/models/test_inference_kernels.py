@@ -50,5 +50,5 @@ def test_a_level_of_several_windows_says_so():
 
 
 def test_an_unknown_type_is_refused():
-    with pytest.raises(EdgefelError, match="type 'int8': choose one of fp16, bf16, fp32"):
+    with pytest.raises(EdgefelError, match="type 'int8': choose one of fp32, fp16, bf16"):
         inference_kernels(model_config("arbex"), "int8")
