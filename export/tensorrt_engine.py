@@ -2,11 +2,15 @@
 
 Precision lives in the ONNX graph (FP16 types, Q/DQ nodes); the network is strongly typed, so the builder
 never changes it. TensorRT for RTX builds without a GPU; full TensorRT builds for the GPU it runs on.
+
+Imports neither torch nor onnx: on a device it runs with TensorRT alone.
 """
 
 from __future__ import annotations
 
-import importlib
+import shutil
+import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -14,183 +18,202 @@ from typing import Any
 
 from edgefel.errors import EdgefelError, MissingDependencyError
 from edgefel.export.progress import SILENT, Progress
-from edgefel.files import atomic_file
-from edgefel.runtime.manifest import INPUT_NAME
+from edgefel.export.tensorrt_cache import EngineCache, engine_key, load_timings, save_timings
+from edgefel.export.tensorrt_layers import engine_report, inspect_engine, network_report, summarize_layers
+from edgefel.export.tensorrt_monitor import make_monitor, run_cancellable
+from edgefel.export.tensorrt_network import because, create_builder, parse_network
+from edgefel.export.tensorrt_options import (
+    MIB,
+    Effort,
+    EngineOptions,
+    add_profile,
+    set_compatibility,
+    set_effort,
+)
+from edgefel.export.tensorrt_retry import Attempt, build_with_less
+from edgefel.files import atomic_file, sha256, write_json
+from edgefel.runtime.engines import PACKAGES, Gpu, find_gpu, import_package, listen
 
-PACKAGES = ("tensorrt", "tensorrt_rtx")
-_SHOWN_ERRORS = 5
-
-
-@dataclass(frozen=True)
-class EngineOptions:
-    """Batch sizes of the optimization profile: 1 to `max_batch`, fastest at `opt_batch`.
-
-    builder_level: TensorRT's optimization level, None for its default.
-    """
-
-    opt_batch: int = 1
-    max_batch: int = 8
-    builder_level: int | None = None
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.opt_batch <= self.max_batch:
-            raise EdgefelError(
-                f"engine: batch sizes must satisfy 1 <= opt <= max, got opt {self.opt_batch}, "
-                f"max {self.max_batch}"
-            )
+__all__ = ["PACKAGES", "EngineCache", "EngineOptions", "build_engine", "load_tensorrt"]
 
 
 def load_tensorrt() -> ModuleType:
     """`tensorrt` where it is installed, else `tensorrt_rtx`; raises MissingDependencyError without both."""
     for package in PACKAGES:
-        try:
-            return importlib.import_module(package)
-        except ImportError:
-            continue
+        if (module := import_package(package)) is not None:
+            return module
     raise MissingDependencyError("tensorrt_rtx", "rtx", "building TensorRT engines")
 
 
 def build_engine(
-    onnx_path: Path, engine_path: Path, options: EngineOptions | None = None, progress: Progress = SILENT
+    onnx_path: Path,
+    engine_path: Path,
+    options: EngineOptions | None = None,
+    progress: Progress = SILENT,
+    *,
+    cache: EngineCache | None = None,
+    reuse: bool = True,
+    report_path: Path | None = None,
 ) -> dict[str, Any]:
-    """Builds `engine_path` (written atomically) from `onnx_path`.
+    """Builds `engine_path` from `onnx_path`; the file appears when it is whole.
 
-    Returns the manifest's `builder` entry: package, version, gpu (None: built without one), batch sizes,
-    layers of the parsed network, and the warnings TensorRT gave.
+    cache: where engines and kernel timings are kept; an engine that is there is copied, unless `reuse` is
+    False. report_path: a JSON file for the report on all layers (see `tensorrt_layers`), else only its sums
+    are kept.
 
-    Raises MissingDependencyError, or EdgefelError with every node that the parser refuses, or with
-    TensorRT's own messages when the build fails.
+    Returns the manifest's `builder` entry: package, version, gpu and compute_capability (None: built without
+    a GPU), source_sha256 of the ONNX file, options as asked for, batch sizes, the limits that were in force
+    (workspace_mb, builder_level), layers of the parsed network, precisions and attentions, loaded (whether
+    the engine was loaded on this GPU; None without one), cached, and warnings.
+
+    Raises MissingDependencyError, or EdgefelError with every node that the parser refuses, for an option that
+    this TensorRT does not have, when the build fails even with less memory, or when the disk is full.
+    KeyboardInterrupt cancels the build.
     """
     options = options or EngineOptions()
     trt = load_tensorrt()
-    logger = _make_logger(trt)
-    builder = _create(trt, logger)
-    network = builder.create_network(_strongly_typed(trt))
-    _parse(trt, network, logger, onnx_path)
-    config = builder.create_builder_config()
-    _add_profile(builder, network, config, options)
-    if options.builder_level is not None:
-        config.builder_optimization_level = options.builder_level
-    monitor = _make_monitor(trt, progress)
-    if monitor is not None:
-        config.progress_monitor = monitor
-    plan = builder.build_serialized_network(network, config)
-    if plan is None:
-        raise EdgefelError(
-            f"{onnx_path.name}: {trt.__name__} cannot build an engine{_because(logger.errors)}"
+    if not onnx_path.is_file():
+        raise EdgefelError(f"{onnx_path}: no such file; give an ONNX file that 'edgefel export' wrote")
+    job = _Job(trt, onnx_path, options, find_gpu(), cache, progress)
+    digest = sha256(onnx_path)
+    key = engine_key(digest, trt, job.gpu, options)
+    found, warnings = cache.find(key) if cache is not None and reuse else (None, [])
+    if found is not None:
+        builder, layers = {**found.builder, "cached": True}, found.layers
+        _copy(found.path, engine_path)
+    else:
+        attempt, notes = run_cancellable(job.run)
+        layers = attempt.facts["layers"]
+        builder = {**job.entry(attempt), "source_sha256": digest, "cached": False}
+        builder["warnings"] = sorted({*warnings, *notes, *attempt.messages.warnings})
+        _write(attempt.plan, engine_path)
+        if cache is not None:
+            builder["warnings"] += cache.store(key, engine_path, builder, layers)
+    if report_path is not None:
+        _write_report(report_path, {"engine": engine_path.name, **layers})
+    return builder
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One engine to build."""
+
+    trt: ModuleType
+    onnx: Path
+    options: EngineOptions
+    gpu: Gpu | None
+    cache: EngineCache | None
+    progress: Progress
+
+    def run(self, cancelled: threading.Event) -> tuple[Attempt, list[str]]:
+        """Builds, with less memory where it runs out."""
+        return build_with_less(
+            lambda effort: self._attempt(effort, cancelled),
+            Effort.of(self.options),
+            self.onnx.name,
+            self.progress,
         )
-    with atomic_file(engine_path) as temporary, temporary.open("wb") as stream:
-        stream.write(memoryview(plan))
-    return {
-        "package": trt.__name__,
-        "version": trt.__version__,
-        "gpu": _gpu_name(),
-        "batch": {"min": 1, "opt": options.opt_batch, "max": options.max_batch},
-        "layers": network.num_layers,
-        "warnings": sorted(set(logger.warnings)),
-    }
+
+    def _attempt(self, effort: Effort, cancelled: threading.Event) -> Attempt:
+        """One build with everything made anew, so that nothing of a failed one holds memory."""
+        with listen(self.trt) as (logger, messages):
+            builder = create_builder(self.trt, logger, messages)
+            network = parse_network(self.trt, builder, logger, messages, self.onnx)
+            config = builder.create_builder_config()
+            add_profile(builder, network, config, self.options)
+            set_compatibility(self.trt, config, self.options)
+            in_force = set_effort(self.trt, config, effort)
+            if self.gpu is not None and hasattr(self.trt, "ProfilingVerbosity"):
+                config.profiling_verbosity = self.trt.ProfilingVerbosity.DETAILED
+            monitor = make_monitor(self.trt, self.progress, cancelled)
+            if monitor is not None:
+                config.progress_monitor = monitor
+            timing_file = None if self.cache is None else self.cache.timing_file(self.trt, self.gpu)
+            timings, warnings = load_timings(config, timing_file)
+            plan = _serialize(builder, network, config, messages)
+            if plan is None:
+                return Attempt(None, in_force, messages)
+            messages.warnings += warnings + save_timings(timings, timing_file)
+            layers = network_report(network)
+            loaded, layers = self._inspect(logger, plan, layers)
+            if loaded is False:
+                messages.warnings.append(
+                    f"the engine could not be loaded on this GPU{because(messages.errors)}"
+                )
+            facts = {"layers": layers, "count": network.num_layers, "loaded": loaded}
+            return Attempt(plan, in_force, messages, facts)
+
+    def _inspect(self, logger: Any, plan: Any, layers: dict[str, Any]) -> tuple[bool | None, dict[str, Any]]:
+        """Whether the engine can be loaded here, and its layers as far as it tells them."""
+        if self.gpu is None:
+            return None, layers
+        runtime = self.trt.Runtime(logger)
+        if self.options.version_compatible:
+            runtime.engine_host_code_allowed = (
+                True  # such an engine brings a runtime along, this one is our own
+            )
+        engine = runtime.deserialize_cuda_engine(plan)
+        if engine is None:
+            return False, layers
+        # the report is extra: an inspector that changes its format must not cost the engine
+        with suppress(AttributeError, TypeError, ValueError, RuntimeError):
+            layers = engine_report(layers, inspect_engine(self.trt, engine))
+        return True, layers
+
+    def entry(self, attempt: Attempt) -> dict[str, Any]:
+        """What the manifest keeps of the build."""
+        options, effort = self.options, attempt.effort
+        return {
+            "package": self.trt.__name__,
+            "version": str(self.trt.__version__),
+            "gpu": None if self.gpu is None else self.gpu.name,
+            "compute_capability": None if self.gpu is None else self.gpu.capability_text,
+            "options": options.to_dict(),
+            "batch": {"min": options.min_batch, "opt": options.opt_batch, "max": options.max_batch},
+            "workspace_mb": None if effort.workspace is None else effort.workspace // MIB,
+            "builder_level": effort.level,
+            "layers": attempt.facts["count"],
+            "layer_report": summarize_layers(attempt.facts["layers"]),
+            "loaded": attempt.facts["loaded"],
+        }
 
 
-def _strongly_typed(trt: ModuleType) -> int:
-    # newer versions type every network strongly and may drop the flag
-    flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
-    return 0 if flag is None else 1 << int(flag)
-
-
-def _create(trt: ModuleType, logger: Any) -> Any:
+def _serialize(builder: Any, network: Any, config: Any, messages: Any) -> Any:
     try:
-        return trt.Builder(logger)
-    except (TypeError, RuntimeError) as error:
-        # full TensorRT's Builder cannot be made without a CUDA device
-        raise EdgefelError(
-            f"{trt.__name__} {trt.__version__} cannot start here{_because(logger.errors) or f': {error}'}; "
-            "full TensorRT needs a GPU, 'pip install edgefel[rtx]' brings a TensorRT that builds without one"
-        ) from error
-
-
-def _parse(trt: ModuleType, network: Any, logger: Any, path: Path) -> None:
-    parser = trt.OnnxParser(network, logger)
-    if parser.parse(path.read_bytes()):
-        return
-    errors = [parser.get_error(i) for i in range(parser.num_errors)]
-    listed = "; ".join(
-        f"node '{error.node_name()}' ({error.node_operator()}): {' '.join(error.desc().split())}"
-        for error in errors[:_SHOWN_ERRORS]
-    )
-    more = f"; and {len(errors) - _SHOWN_ERRORS} more" if len(errors) > _SHOWN_ERRORS else ""
-    raise EdgefelError(
-        f"{path.name}: {trt.__name__} {trt.__version__} cannot parse it: "
-        f"{listed or _because(logger.errors)}{more}; export without --engine, or use a TensorRT that "
-        "knows these operators"
-    )
-
-
-def _add_profile(builder: Any, network: Any, config: Any, options: EngineOptions) -> None:
-    shape = tuple(network.get_input(0).shape)[1:]
-    profile = builder.create_optimization_profile()
-    profile.set_shape(INPUT_NAME, (1, *shape), (options.opt_batch, *shape), (options.max_batch, *shape))
-    config.add_optimization_profile(profile)
-
-
-def _make_logger(trt: ModuleType) -> Any:
-    class Collector(trt.ILogger):  # type: ignore[misc,name-defined]
-        """Keeps what TensorRT says instead of printing it."""
-
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.errors: list[str] = []
-            self.warnings: list[str] = []
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity == trt.ILogger.Severity.WARNING:
-                self.warnings.append(message.strip())
-            elif severity in _error_levels(trt) and not _is_noise(message):
-                self.errors.append(message.strip())
-
-    return Collector()
-
-
-def _error_levels(trt: ModuleType) -> tuple[Any, Any]:
-    return trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR
-
-
-def _is_noise(message: str) -> bool:
-    # TensorRT for RTX reports this remark as an internal error on every start
-    return "Thread context has not been set" in message
-
-
-def _make_monitor(trt: ModuleType, progress: Progress) -> Any:
-    if not hasattr(trt, "IProgressMonitor"):
+        return builder.build_serialized_network(network, config)
+    except MemoryError:
+        messages.errors.append("out of memory on the host")
         return None
 
-    class Monitor(trt.IProgressMonitor):  # type: ignore[misc,name-defined]
-        """Passes the outermost phase on: TensorRT nests phases, and calls from its own threads."""
 
-        def __init__(self) -> None:
-            trt.IProgressMonitor.__init__(self)
-            self.outer: str | None = None
-
-        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-            if parent_phase is None:
-                self.outer = phase_name
-
-        def step_complete(self, phase_name: str, step: int) -> bool:
-            if phase_name == self.outer:
-                progress.advance()
-            return True
-
-        def phase_finish(self, phase_name: str) -> None:
-            if phase_name == self.outer:
-                self.outer = None
-
-    return Monitor()
+def _write(plan: Any, path: Path) -> None:
+    data = memoryview(plan)
+    try:
+        with atomic_file(path) as temporary, temporary.open("wb") as stream:
+            stream.write(data)
+    except OSError as error:
+        raise _unwritable(path, data.nbytes, error) from error
 
 
-def _because(errors: list[str]) -> str:
-    return f": {'; '.join(' '.join(error.split()) for error in errors[:_SHOWN_ERRORS])}" if errors else ""
+def _copy(source: Path, path: Path) -> None:
+    try:
+        with atomic_file(path) as temporary:
+            shutil.copyfile(source, temporary)
+    except OSError as error:
+        raise _unwritable(path, source.stat().st_size, error) from error
 
 
-def _gpu_name() -> str | None:
-    import torch
+def _write_report(path: Path, report: dict[str, Any]) -> None:
+    try:
+        write_json(path, report)
+    except OSError as error:
+        raise _unwritable(path, 0, error) from error
 
-    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
+
+def _unwritable(path: Path, size: int, error: OSError) -> EdgefelError:
+    # without its folder: a bundle's engine is written in a hidden one first, which is gone when this is read
+    needed = f" ({size / 1e6:.0f} MB)" if size else ""
+    return EdgefelError(
+        f"{path.name}: cannot be written{needed}: {error.strerror or error}; free disk space or choose another "
+        "folder"
+    )

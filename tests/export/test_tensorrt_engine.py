@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import onnx
 import pytest
+import tiny_bundle
 from exported import anchors_of, random_batch, tiny_graph, tiny_model
 
 from edgefel.calib.collect import activation_scales, collect_activations
 from edgefel.calib.placement import TENSORRT, place
 from edgefel.calib.quantize import quantize
 from edgefel.errors import EdgefelError
+from edgefel.export import tensorrt_engine
 from edgefel.export.onnx_graph import save_onnx
 from edgefel.export.precision import float32_nodes, to_half
 from edgefel.export.progress import Progress
-from edgefel.export.tensorrt_engine import PACKAGES, EngineOptions, build_engine, load_tensorrt
+from edgefel.export.tensorrt_engine import PACKAGES, EngineCache, EngineOptions, build_engine, load_tensorrt
+from edgefel.files import sha256
+from edgefel.runtime.engines import Gpu, find_gpu
 
 pytestmark = pytest.mark.skipif(
     not any(importlib.util.find_spec(package) for package in PACKAGES),
@@ -35,53 +46,191 @@ def graph_of(precision: str) -> onnx.ModelProto:
 
 
 class Recorder(Progress):
-    steps = 0
+    def __init__(self) -> None:
+        self.steps = 0
 
     def advance(self, units: int = 1) -> None:
         self.steps += units
+
+
+@pytest.fixture
+def small(tmp_path) -> Path:
+    """A model of a few nodes, which builds in a fraction of a second."""
+    onnx.save(tiny_bundle.tiny_model(), tmp_path / "model.onnx")
+    return tmp_path / "model.onnx"
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8+fp16"])
 def test_builds(precision, tmp_path):
     save_onnx(graph_of(precision), tmp_path / "model.onnx")
     progress = Recorder()
-    options = EngineOptions(opt_batch=2, max_batch=4)
-    entry = build_engine(tmp_path / "model.onnx", tmp_path / "model.engine", options, progress)
-    assert (tmp_path / "model.engine").stat().st_size > 100_000
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["model.engine", "model.onnx"]
+    options = EngineOptions(min_batch=2, opt_batch=3, max_batch=4)
+    engine, report_path = tmp_path / "model.engine", tmp_path / "layers.json"
+    entry = build_engine(tmp_path / "model.onnx", engine, options, progress, report_path=report_path)
+    assert engine.stat().st_size > 100_000
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["layers.json", "model.engine", "model.onnx"]
     assert entry["package"] in PACKAGES
-    assert entry["version"]
-    assert entry["batch"] == {"min": 1, "opt": 2, "max": 4}
+    assert entry["version"] == load_tensorrt().__version__
+    assert entry["batch"] == {"min": 2, "opt": 3, "max": 4}
+    assert entry["source_sha256"] == sha256(tmp_path / "model.onnx")
     assert entry["layers"] > 100
+    assert entry["cached"] is False
     assert progress.steps > 0
+    assert json.dumps(entry, allow_nan=False)
+    counts = entry["layer_report"]["precisions"]
+    assert counts["fp32"] > 50  # the anchor branch stays FP32 in every precision
+    assert (counts.get("fp16", 0) > 200) == (precision != "fp32")
+    assert (counts.get("int8", 0) > 40) == (precision == "int8+fp16")
+    report = json.loads(report_path.read_text())
+    assert report["engine"] == "model.engine"
+    assert report["precisions"] == counts
+    modules = [f"encoder.levels.{level}.attention" for level in range(3)] + ["encoder.blocks.0.attention"]
+    assert [attention["name"] for attention in report["attentions"]] == modules
+    assert {tuple(a["precision"]) for a in report["attentions"]} == {
+        ("fp32" if precision == "fp32" else "fp16",)
+    }
+    if find_gpu() is None:
+        assert (entry["gpu"], entry["loaded"], report["source"]) == (None, None, "network")
+        assert "not inspected" in report["note"]
+        assert all(attention["fused"] is None for attention in report["attentions"])
 
 
-def test_an_unknown_operator_is_named_with_its_node(tmp_path):
+def test_every_node_that_is_refused_is_named_with_its_operator(tmp_path):
     model = onnx.ModelProto()
     model.CopyFrom(tiny_graph())
-    node = next(n for n in model.graph.node if n.op_type == "Gelu")
-    node.op_type, node.domain = "NotAnOperator", "some.vendor"
+    foreign = [n for n in model.graph.node if n.op_type == "Gelu"][:2]
+    for node in foreign:
+        node.op_type, node.domain = "NotAnOperator", "some.vendor"
+    unsupported = next(n for n in model.graph.node if n.op_type == "Softmax")
+    unsupported.op_type = "Det"
     model.opset_import.append(onnx.helper.make_opsetid("some.vendor", 1))
     save_onnx(model, tmp_path / "model.onnx")
     with pytest.raises(EdgefelError) as caught:
         build_engine(tmp_path / "model.onnx", tmp_path / "model.engine")
-    assert node.name in str(caught.value)
-    assert "NotAnOperator" in str(caught.value)
-    assert "\n" not in str(caught.value)
-    assert not (tmp_path / "model.engine").exists()
+    text = str(caught.value)
+    assert f"node '{foreign[0].name}', node '{foreign[1].name}' (NotAnOperator): " in text
+    assert f"node '{unsupported.name}' (Det): unsupported node" in text
+    assert "export with another --opset" in text
+    assert "\n" not in text
+    assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
 
 
 def test_a_file_that_is_no_onnx_is_refused(tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"not a model")
-    with pytest.raises(EdgefelError, match="cannot parse it"):
+    with pytest.raises(EdgefelError, match="cannot parse it.*Export or copy it again"):
         build_engine(tmp_path / "model.onnx", tmp_path / "model.engine")
     assert not (tmp_path / "model.engine").exists()
 
 
-@pytest.mark.parametrize(("opt", "largest"), [(0, 4), (5, 4)])
-def test_batch_sizes_are_checked(opt, largest):
-    with pytest.raises(EdgefelError, match="1 <= opt <= max"):
-        EngineOptions(opt_batch=opt, max_batch=largest)
+def test_a_missing_file_and_a_foreign_model_are_refused(tmp_path):
+    with pytest.raises(EdgefelError, match="model.onnx: no such file"):
+        build_engine(tmp_path / "model.onnx", tmp_path / "model.engine")
+    onnx.save(tiny_bundle.tiny_model(input_name="picture"), tmp_path / "model.onnx")
+    with pytest.raises(EdgefelError, match="takes picture and not image"):
+        build_engine(tmp_path / "model.onnx", tmp_path / "model.engine")
+
+
+@pytest.mark.skipif(find_gpu() is not None, reason="here engines can be loaded")
+def test_an_engine_that_cannot_be_loaded_is_said(small, tmp_path, monkeypatch):
+    """Where a GPU is named and none is there, the real runtime refuses the engine."""
+    monkeypatch.setattr(tensorrt_engine, "find_gpu", lambda: Gpu("no GPU", (8, 9)))
+    entry = build_engine(small, tmp_path / "model.engine")
+    assert (entry["loaded"], entry["compute_capability"]) == (False, "8.9")
+    assert entry["layer_report"]["source"] == "network"
+    assert any("could not be loaded on this GPU: " in text for text in entry["warnings"])
+
+
+@pytest.mark.slow
+def test_a_workspace_that_is_too_small_fails_for_real_and_says_so(tmp_path):
+    save_onnx(graph_of("fp16"), tmp_path / "model.onnx")
+    with pytest.raises(EdgefelError, match="does not fit the workspace 1 MiB.*give a larger --workspace-mb"):
+        build_engine(tmp_path / "model.onnx", tmp_path / "model.engine", EngineOptions(workspace_mb=1))
+    assert not (tmp_path / "model.engine").exists()
+
+
+def test_limits_reach_tensorrt_and_are_recorded(small, tmp_path):
+    options = EngineOptions(workspace_mb=256, builder_level=1)
+    entry = build_engine(small, tmp_path / "model.engine", options)
+    assert (entry["workspace_mb"], entry["builder_level"]) == (256, 1)
+    assert entry["options"] == options.to_dict()
+
+
+def test_ctrl_c_cancels_the_build(tmp_path):
+    class Interrupt(Recorder):
+        def advance(self, units: int = 1) -> None:
+            super().advance(units)
+            if self.steps == 1:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    save_onnx(graph_of("fp32"), tmp_path / "model.onnx")
+    whole, stopped = Recorder(), Interrupt()
+    build_engine(tmp_path / "model.onnx", tmp_path / "whole.engine", progress=whole)
+    with pytest.raises(KeyboardInterrupt):
+        build_engine(tmp_path / "model.onnx", tmp_path / "model.engine", progress=stopped)
+    assert stopped.steps < whole.steps
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model.onnx", "whole.engine"]
+
+
+class TestCache:
+    @pytest.fixture
+    def cache(self, tmp_path) -> EngineCache:
+        return EngineCache(tmp_path / "cache")
+
+    def test_the_same_build_is_copied_and_another_is_not(self, small, tmp_path, cache):
+        first, second = tmp_path / "a" / "model.engine", tmp_path / "b" / "model.engine"
+        report = tmp_path / "b" / "layers.json"
+        built = build_engine(small, first, cache=cache)
+        progress = Recorder()
+        copied = build_engine(small, second, progress=progress, cache=cache, report_path=report)
+        assert progress.steps == 0
+        assert copied == {**built, "cached": True}
+        assert second.read_bytes() == first.read_bytes()
+        assert json.loads(report.read_text())["precisions"] == built["layer_report"]["precisions"]
+        assert build_engine(small, second, EngineOptions(max_batch=9), cache=cache)["cached"] is False
+        assert build_engine(small, second, cache=cache, reuse=False)["cached"] is False
+        onnx.save(tiny_bundle.tiny_model(seed=4), small)
+        assert build_engine(small, second, cache=cache)["cached"] is False
+
+    @pytest.mark.parametrize("name", ["model.engine", "entry.json"])
+    def test_a_damaged_entry_is_removed_and_built_anew(self, small, tmp_path, cache, name):
+        engine = tmp_path / "model.engine"
+        build_engine(small, engine, cache=cache)
+        whole = engine.stat().st_size
+        (entry,) = cache.folder.iterdir()
+        (entry / name).write_bytes((entry / name).read_bytes()[:-9])
+        again = build_engine(small, engine, cache=cache)
+        assert again["cached"] is False
+        assert [text for text in again["warnings"] if "was damaged and is built anew" in text]
+        assert engine.stat().st_size == whole
+        assert build_engine(small, engine, cache=cache)["cached"] is True
+
+    def test_a_cache_that_cannot_be_written_costs_no_engine(self, small, tmp_path):
+        (tmp_path / "file").write_text("")
+        entry = build_engine(small, tmp_path / "model.engine", cache=EngineCache(tmp_path / "file"))
+        assert (tmp_path / "model.engine").is_file()
+        assert any("could not be cached" in text for text in entry["warnings"])
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(small, tmp_path):
+    """A limit on file sizes fails a write as a full disk does: part of the way in."""
+    code = (
+        "import sys; from pathlib import Path; from edgefel.errors import EdgefelError\n"
+        "from edgefel.export.tensorrt_engine import build_engine\n"
+        "try: build_engine(Path(sys.argv[1]), Path(sys.argv[2]))\n"
+        "except EdgefelError as error: print(error)"
+    )
+    folder = tmp_path / "out"
+    result = subprocess.run(
+        [sys.executable, "-c", code, str(small), str(folder / "model.engine")],
+        capture_output=True,
+        text=True,
+        check=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)),
+    )
+    (line,) = result.stdout.splitlines()
+    assert "model.engine: cannot be written" in line
+    assert "free disk space" in line
+    assert list(folder.iterdir()) == []
 
 
 def test_the_package_in_use_is_one_of_the_two():

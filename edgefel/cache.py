@@ -1,0 +1,43 @@
+"""Where results that are dear to compute are kept between runs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from edgefel.errors import EdgefelError
+
+VARIABLE = "EDGEFEL_CACHE"
+
+
+def cache_folder(kind: str) -> Path:
+    """The folder for one kind of result, such as "engines"; made if it is not there.
+
+    It lies in `$EDGEFEL_CACHE`, else in `$XDG_CACHE_HOME/edgefel`, else in `~/.cache/edgefel`. A relative
+    XDG_CACHE_HOME is ignored, as its specification asks:
+    https://specifications.freedesktop.org/basedir-spec/latest/
+
+    Raises EdgefelError if the folder cannot be made.
+    """
+    folder = _root() / kind
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EdgefelError(
+            f"{folder}: cannot make the cache folder ({error.strerror or error}); "
+            f"set {VARIABLE} to a folder that can be written"
+        ) from None
+    return folder
+
+
+def _root() -> Path:
+    own = os.environ.get(VARIABLE, "")
+    if own:
+        return Path(own).expanduser()
+    shared = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if shared.is_absolute():
+        return shared / "edgefel"
+    try:
+        return Path.home() / ".cache" / "edgefel"
+    except RuntimeError as error:
+        raise EdgefelError(f"no home folder for a cache ({error}); set {VARIABLE} to a folder") from None
