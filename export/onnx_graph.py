@@ -8,7 +8,7 @@ import copy
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ import onnxsim
 
 from edgefel.calib.graph import GraphIndex
 from edgefel.errors import EdgefelError
+from edgefel.export.surgery.passes import EXACT_PASSES, apply_passes
 from edgefel.files import atomic_file
 from edgefel.runtime.manifest import INPUT_NAME, OUTPUT_NAMES
 
@@ -25,33 +26,44 @@ if TYPE_CHECKING:
 
 MIN_OPSET, DEFAULT_OPSET, MAX_OPSET = 19, 20, 20
 BATCH_DIM = "N"
-# the fusion turns every 3-D Linear into Reshape, Gemm, Reshape, which hides attention from TensorRT's
-# fusions; sharing equal constants would tie FP32 parts of the graph to FP16 ones
-SKIPPED_OPTIMIZERS = ["fuse_matmul_add_bias_into_gemm", "eliminate_duplicate_initializer"]
+# the fusions turn every Linear on tokens whose bias is not 0 into Reshape, Gemm, Reshape without names, which hides
+# attention from TensorRT's fusions; sharing equal constants would tie FP32 parts of the graph to FP16 ones
+SKIPPED_OPTIMIZERS = [
+    "fuse_matmul_add_bias_into_gemm",
+    "fuse_matmul_add_bias_into_gemm_batched",
+    "eliminate_duplicate_initializer",
+]
 _SCOPES_KEY = "pkg.torch.onnx.name_scopes"
 
 
 def export_onnx(
-    model: FacialExpressionModel, *, input_size: int | None = None, opset: int = DEFAULT_OPSET
+    model: FacialExpressionModel,
+    *,
+    input_size: int | None = None,
+    opset: int = DEFAULT_OPSET,
+    passes: Sequence[str] = tuple(EXACT_PASSES),
+    fold_attention: bool = True,
 ) -> onnx.ModelProto:
     """Exports `model` in evaluation mode, FP32, with a dynamic batch; the model itself is not changed.
 
     Input `image` float32 [N, 3, S, S] with S = `input_size` (the model's own by default); outputs logits,
-    primary, probabilities [N, C], confidence [N], embedding [N, E]. One-token attention is folded to a
-    matrix. Nodes are named `module.scope/Op`, and nothing of the machine that exported stays in the graph:
-    the same weights give the same bytes.
+    primary, probabilities [N, C], confidence [N], embedding [N, E]. One-token attention becomes a matrix unless
+    `fold_attention` is off; the exact `passes` of edgefel.export.surgery follow onnxsim. Nodes are named
+    `module.scope/Op`, and nothing of the machine that exported stays in the graph: the same weights give the
+    same bytes.
 
-    Raises EdgefelError for an opset outside 19..20 (FP16 Q/DQ scales need 19).
+    Raises EdgefelError for an opset outside 19..20 (FP16 Q/DQ scales need 19), or a pass that is not known.
     """
     if not MIN_OPSET <= opset <= MAX_OPSET:
         raise EdgefelError(f"opset {opset}: choose {MIN_OPSET} to {MAX_OPSET}")
     size = model.config.input_size if input_size is None else input_size
     # ONNX has no fused window attention: it is written out, in the form that TensorRT fuses best
     prepared = copy.deepcopy(model).cpu().float().eval().use_attention("reference")
-    prepared.head.fold_attention()
+    if fold_attention:
+        prepared.head.fold_attention()
     raw = _trace(prepared, size, opset)
     _name_by_scope(raw.graph)
-    simplified = _simplify(raw)
+    simplified, _ = apply_passes(_simplify(raw), passes)
     tidy(simplified, name=model.config.name)
     check_graph(simplified)
     return simplified
@@ -69,10 +81,11 @@ def save_onnx(model: onnx.ModelProto, path: Path) -> None:
         temporary.write_bytes(serialize(model))
 
 
-def check_graph(model: onnx.ModelProto) -> None:
+def check_graph(model: onnx.ModelProto, outputs: Sequence[str] = OUTPUT_NAMES) -> None:
     """Runs onnx's checker with type and shape inference, and checks the names and shapes edgefel promises.
 
-    Raises EdgefelError naming the first thing that is wrong.
+    outputs: names of the outputs, for a graph that has lost some. Raises EdgefelError naming the first thing
+    that is wrong.
     """
     try:
         onnx.checker.check_model(model, full_check=True)
@@ -80,8 +93,8 @@ def check_graph(model: onnx.ModelProto) -> None:
         first = str(error).strip().splitlines()[0]
         raise EdgefelError(f"exported graph: onnx.checker refuses it: {first}") from error
     names = tuple(value.name for value in model.graph.output)
-    if names != OUTPUT_NAMES:
-        raise EdgefelError(f"exported graph: outputs are {names}, expected {OUTPUT_NAMES}")
+    if names != tuple(outputs):
+        raise EdgefelError(f"exported graph: outputs are {names}, expected {tuple(outputs)}")
     inputs = [value.name for value in model.graph.input]
     if inputs != [INPUT_NAME]:
         raise EdgefelError(f"exported graph: inputs are {inputs}, expected ['{INPUT_NAME}']")

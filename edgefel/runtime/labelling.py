@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from edgefel.errors import EdgefelError
 from edgefel.runtime.faces import FaceBox, FaceDetector, crops
 from edgefel.runtime.preprocessing import Image
 from edgefel.runtime.session import Session
@@ -46,9 +47,17 @@ class LabelledFace:
 
 
 def label_faces(picture: Image, detector: FaceDetector, session: Session) -> list[LabelledFace]:
-    """Finds and labels every face of a picture, uint8 RGB [H, W, 3]; an empty list if there is none."""
+    """Finds and labels every face of a picture, uint8 RGB [H, W, 3]; an empty list if there is none.
+
+    Raises EdgefelError for a bundle without the output `primary`, which the panel and the JSON show.
+    """
     boxes = detector(picture)
     predictions = session(crops(picture, boxes))
+    if predictions.primary is None:
+        raise EdgefelError(
+            f"{session.manifest.folder}: exported without the output primary, which labelling shows; "
+            "export it again with it, or read session(crops).probabilities"
+        )
     names = session.labels
     faces = []
     for row, box in enumerate(boxes):

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast, get_args
 
 from edgefel.errors import EdgefelError
 from edgefel.files import read_json, sha256, write_json
@@ -18,8 +18,13 @@ VERSION = 1
 MANIFEST_NAME = "manifest.json"
 INPUT_NAME = "image"
 OUTPUT_NAMES = ("logits", "primary", "probabilities", "confidence", "embedding")
+# what labelling a face takes; a bundle may lack the others
+NEEDED_OUTPUTS = ("probabilities", "confidence")
+INPUT_TYPES = ("float32", "uint8")
 KINDS = ("onnx", "engine")
 PRECISIONS = ("fp32", "fp16", "int8", "int8+fp16")
+Verdict = Literal["pass", "warn", "fail"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 
 @dataclass(frozen=True)
@@ -35,8 +40,8 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class BundleFile:
-    """One model file of the bundle. `parity` holds its deviations from PyTorch, `builder` (engines) the
-    TensorRT version and GPU it was built for."""
+    """One model file of the bundle. `parity` holds its comparison with PyTorch and the `verdict` on it,
+    `builder` how it was made: of an engine, the TensorRT version and GPU, and the ONNX `source`."""
 
     name: str
     kind: str
@@ -53,6 +58,13 @@ class BundleFile:
         _one_of(f"{self.name}: precision", self.precision, PRECISIONS)
         if len(self.sha256) != 64 or set(self.sha256) - set("0123456789abcdef"):
             raise EdgefelError(f"{self.name}: sha256 {self.sha256!r} is not 64 lower-case hex digits")
+        if (verdict := (self.parity or {}).get("verdict")) is not None:
+            _one_of(f"{self.name}: verdict", str(verdict), VERDICTS)
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What the comparison with PyTorch came to; None where none was made."""
+        return cast("Verdict | None", (self.parity or {}).get("verdict"))
 
 
 def describe_file(
@@ -74,6 +86,8 @@ class Manifest:
 
     labels: class names in the order of the outputs' columns.
     source: {"checkpoint", "sha256"}: what was exported. tools: versions of what exported it.
+    input_type: "float32", normalised by the runtime, or "uint8", normalised in the graph.
+    outputs: those of OUTPUT_NAMES that the files have, in that order.
     """
 
     model: ModelInfo
@@ -83,11 +97,16 @@ class Manifest:
     source: Mapping[str, Any] = field(default_factory=dict)
     tools: Mapping[str, Any] = field(default_factory=dict)
     folder: Path = field(default=Path(), compare=False)
+    input_type: str = "float32"
+    outputs: tuple[str, ...] = OUTPUT_NAMES
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", tuple(self.labels))
         object.__setattr__(self, "files", tuple(self.files))
         object.__setattr__(self, "folder", Path(self.folder))
+        object.__setattr__(self, "outputs", tuple(self.outputs))
+        _one_of("input dtype", self.input_type, INPUT_TYPES)
+        _check_outputs(self.outputs)
         if len(self.labels) != self.model.num_classes:
             raise EdgefelError(f"{len(self.labels)} labels for a model of {self.model.num_classes} classes")
         if len(set(self.labels)) != len(self.labels):
@@ -98,9 +117,9 @@ class Manifest:
 
     @property
     def input_shape(self) -> tuple[str | int, ...]:
-        """("N", 3, H, W) of the input `image`, float32."""
+        """Of the input `image`: ("N", 3, H, W) as float32, ("N", H, W, 3) as uint8."""
         size = self.preprocessing.output_size
-        return ("N", 3, size, size)
+        return ("N", size, size, 3) if self.input_type == "uint8" else ("N", 3, size, size)
 
     def find(self, precision: str, kind: str = "onnx") -> BundleFile:
         """The bundle's file of that precision and kind; raises EdgefelError listing what there is."""
@@ -117,6 +136,25 @@ class Manifest:
         """A copy with `file` added, or put in the place of the one with the same name."""
         kept = [file if old.name == file.name else old for old in self.files]
         return dataclasses.replace(self, files=tuple(kept if file in kept else [*kept, file]))
+
+    def judged(self, file: BundleFile) -> BundleFile:
+        """The file whose comparison speaks for `file`: itself, or the ONNX file that an engine was built from."""
+        source = (file.builder or {}).get("source")
+        if file.parity is not None or source is None:
+            return file
+        return next((other for other in self.files if other.name == source), file)
+
+    def check_verdict(self, file: BundleFile) -> None:
+        """Raises EdgefelError, with the reasons, for a file that failed its comparison with PyTorch."""
+        judged = self.judged(file)
+        if judged.verdict != "fail":
+            return
+        reasons = "; ".join(str(reason) for reason in (judged.parity or {}).get("reasons", ()))
+        source = "" if judged is file else f" (built from {judged.name})"
+        raise EdgefelError(
+            f"{self.folder / file.name}{source}: failed its comparison with PyTorch: {reasons or 'no reason given'}. "
+            f"Choose another precision, or pass --force (force=True) to use it as it is"
+        )
 
     def verify(self, file: BundleFile | str) -> Path:
         """Path of the file if its bytes are those the manifest promises; raises EdgefelError if not."""
@@ -146,8 +184,8 @@ class Manifest:
             "version": VERSION,
             "model": dataclasses.asdict(self.model),
             "labels": list(self.labels),
-            "input": {"name": INPUT_NAME, "dtype": "float32", "shape": list(self.input_shape)},
-            "outputs": list(OUTPUT_NAMES),
+            "input": {"name": INPUT_NAME, "dtype": self.input_type, "shape": list(self.input_shape)},
+            "outputs": list(self.outputs),
             "preprocessing": self.preprocessing.to_dict(),
             "files": [_file_dict(file) for file in self.files],
             "source": dict(self.source),
@@ -215,11 +253,12 @@ def _parse(document: Any, folder: Path) -> Manifest:
         source=document["source"],
         tools=document["tools"],
         folder=folder,
+        input_type=_fields(document["input"], "input", dtype=str)["dtype"],
+        outputs=tuple(document["outputs"]),
     )
-    expected = manifest.to_dict()
-    for name in ("input", "outputs"):
-        if document[name] != expected[name]:
-            raise EdgefelError(f"{name} is {document[name]!r}, expected {expected[name]!r}")
+    expected = manifest.to_dict()["input"]
+    if document["input"] != expected:
+        raise EdgefelError(f"input is {document['input']!r}, expected {expected!r}")
     return manifest
 
 
@@ -243,6 +282,15 @@ def _fields(values: dict[str, Any], where: str, **types: type | tuple[type, ...]
         if not isinstance(values[name], kind) or isinstance(values[name], bool):
             raise EdgefelError(f"{where}: {name} is {values[name]!r}, which has the wrong type")
     return {name: values[name] for name in types}
+
+
+def _check_outputs(outputs: tuple[str, ...]) -> None:
+    in_order = tuple(name for name in OUTPUT_NAMES if name in outputs)
+    if outputs != in_order or set(NEEDED_OUTPUTS) - set(outputs):
+        raise EdgefelError(
+            f"outputs is {list(outputs)!r}, expected some of {list(OUTPUT_NAMES)!r} in this order, "
+            f"{' and '.join(NEEDED_OUTPUTS)} among them"
+        )
 
 
 def _one_of(what: str, value: str, known: tuple[str, ...]) -> None:

@@ -107,16 +107,36 @@ class Preprocessing:
 
     def batch(self, images: Sequence[Image]) -> Tensor:
         """N uint8 RGB images [H, W, 3] of any sizes -> float32 [N, 3, output_size, output_size]."""
-        table = _normalisation_table(self.mean, self.std)
-        size, start = self.output_size, (self.resize - self.crop) // 2
-        window = slice(start, start + self.crop, self.stride)
+        table = self.normalisation_table()
+        size = self.output_size
         out = np.empty((len(images), 3, size, size), dtype=np.float32)
         for tensor, image in zip(out, images, strict=True):
-            pixels = self.resize_image(image)[window, window]
+            pixels = self._pixels(image)
             for channel in range(3):
                 # mode="clip" is what lets take() write straight into `out`; a byte is never out of range
                 np.take(table[channel], pixels[:, :, channel], out=tensor[channel], mode="clip")
         return out
+
+    def pixel_batch(self, images: Sequence[Image]) -> Image:
+        """As `batch` without the normalisation: uint8 RGB [N, output_size, output_size, 3].
+
+        For models that normalise in the graph; `batch` is `normalisation_table` at these bytes, channels first.
+        """
+        size = self.output_size
+        out = np.empty((len(images), size, size, 3), dtype=np.uint8)
+        for pixels, image in zip(out, images, strict=True):
+            pixels[:] = self._pixels(image)
+        return out
+
+    def normalisation_table(self) -> Tensor:
+        """float32 [3, 256]: the value of every byte per channel, (x / 255 - mean) / std rounded once."""
+        return _normalisation_table(self.mean, self.std)
+
+    def _pixels(self, image: Image) -> Image:
+        """Resized, cropped and taken at the stride; a view."""
+        start = (self.resize - self.crop) // 2
+        window = slice(start, start + self.crop, self.stride)
+        return self.resize_image(image)[window, window]
 
 
 def default_preprocessing(input_size: int) -> Preprocessing:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from edgefel.errors import EdgefelError
 from edgefel.runtime.backend import BACKENDS, Backend, backend_entry
-from edgefel.runtime.manifest import INPUT_NAME, OUTPUT_NAMES, PRECISIONS, BundleFile, Manifest, read_manifest
+from edgefel.runtime.manifest import INPUT_NAME, PRECISIONS, BundleFile, Manifest, read_manifest
 from edgefel.runtime.preprocessing import Image, Tensor
 
 
@@ -22,13 +22,14 @@ class Predictions(NamedTuple):
 
     logits [N, C] and primary [N, C] = softmax(logits): before the reliability correction.
     probabilities [N, C] and confidence [N] = 1 - normalised entropy: after it. embedding [N, E].
+    None is an output that the bundle was exported without.
     """
 
-    logits: Tensor
-    primary: Tensor
+    logits: Tensor | None
+    primary: Tensor | None
     probabilities: Tensor
     confidence: Tensor
-    embedding: Tensor
+    embedding: Tensor | None
 
 
 class Session:
@@ -68,9 +69,10 @@ class Session:
 
         precision: fp32, fp16, int8 or int8+fp16; without one, fp32, or the only one the bundle holds.
         backend: "auto" is the first backend that loads such a file here. threads: CPU threads of one
-        call; all cores by default. force: use a file whose hash differs from the manifest's.
-        Raises EdgefelError: no such bundle, precision or backend, a changed file, a file that does not
-        load or whose inputs and outputs are not the manifest's. Never takes another precision or backend
+        call; all cores by default. force: use a file whose hash differs from the manifest's, or that failed
+        its comparison with PyTorch (an engine: that its ONNX file failed).
+        Raises EdgefelError: no such bundle, precision or backend, a changed or failed file, a file that does
+        not load or whose inputs and outputs are not the manifest's. Never takes another precision or backend
         than the one asked for.
         """
         if threads is not None and threads < 1:
@@ -80,11 +82,13 @@ class Session:
         manifest = read_manifest(folder)
         name, file = _choose(manifest, precision, backend)
         path = manifest.folder / file.name
+        if not force:
+            manifest.check_verdict(file)
         if not force or not path.is_file():
             manifest.verify(file)
         threads = threads or _cores()
         runner = BACKENDS[name].load().open(path, threads=threads)
-        _check_interface(path, runner)
+        _check_interface(path, runner, manifest.outputs)
         return cls(manifest, file, name, runner, threads, max_batch)
 
     @property
@@ -101,33 +105,36 @@ class Session:
         """Predictions for N face crops, uint8 RGB [H, W, 3] of any sizes; preprocesses them."""
         crops = list(crops)
         preprocessing = self.manifest.preprocessing
+        in_graph = self.manifest.input_type == "uint8"
+        make_batch = preprocessing.pixel_batch if in_graph else preprocessing.batch
         parts = [
-            self.run(preprocessing.batch(crops[start : start + self.max_batch]))
+            self.run(make_batch(crops[start : start + self.max_batch]))
             for start in range(0, len(crops), self.max_batch)
         ]
         return self._concatenate(parts)
 
-    def run(self, batch: Tensor) -> Predictions:
-        """Predictions for a preprocessed batch, float32 [N, 3, H, W]; N may be 0 or above max_batch."""
+    def run(self, batch: Tensor | Image) -> Predictions:
+        """Predictions for a batch as the manifest's input says: float32 [N, 3, H, W] of `Preprocessing.batch`, or
+        uint8 [N, H, W, 3] of `pixel_batch`; N may be 0 or above max_batch."""
         runner = self._runner
         if runner is None:
             raise EdgefelError(f"{self.manifest.folder}: the session is closed; open a new one")
-        expected = self.manifest.input_shape[1:]
-        if batch.dtype != np.float32 or batch.ndim != 4 or batch.shape[1:] != expected:
+        expected, dtype = self.manifest.input_shape[1:], self.manifest.input_type
+        if batch.dtype != dtype or batch.ndim != 4 or batch.shape[1:] != expected:
             shape = ", ".join(str(side) for side in self.manifest.input_shape)
             raise EdgefelError(
-                f"batch of shape {batch.shape} and type {batch.dtype}: expected float32 [{shape}]"
+                f"batch of shape {batch.shape} and type {batch.dtype}: expected {dtype} [{shape}]"
             )
         parts = []
         for start in range(0, len(batch), self.max_batch):
-            part = np.ascontiguousarray(batch[start : start + self.max_batch])
+            part: npt.NDArray[Any] = np.ascontiguousarray(batch[start : start + self.max_batch])
             parts.append(self._predictions(runner.run(part), len(part)))
         return self._concatenate(parts)
 
     def warm_up(self, runs: int = 1) -> None:
         """Runs an image of zeros, so that the first real call does not pay for the first allocations."""
-        size = self.manifest.preprocessing.output_size
-        image = np.zeros((1, 3, size, size), dtype=np.float32)
+        sides = (int(side) for side in self.manifest.input_shape[1:])
+        image: npt.NDArray[Any] = np.zeros((1, *sides), dtype=self.manifest.input_type)
         for _ in range(runs):
             self.run(image)
 
@@ -145,8 +152,8 @@ class Session:
 
     def _shapes(self, count: int) -> dict[str, tuple[int, ...]]:
         classes, width = self.manifest.model.num_classes, self.manifest.model.embedding_dim
-        rows = dict.fromkeys(OUTPUT_NAMES, (count, classes))
-        return {**rows, "confidence": (count,), "embedding": (count, width)}
+        others = {"confidence": (count,), "embedding": (count, width)}
+        return {name: others.get(name, (count, classes)) for name in self.manifest.outputs}
 
     def _predictions(self, outputs: Mapping[str, npt.NDArray[Any]], count: int) -> Predictions:
         for name, shape in self._shapes(count).items():
@@ -161,22 +168,35 @@ class Session:
                     f"{self.manifest.folder / self.file.name}: output {name} is not finite; the input is not, "
                     f"or {self.precision} does not hold the model's values: try another precision"
                 )
-        return Predictions(*(np.asarray(outputs[name], dtype=np.float32) for name in OUTPUT_NAMES))
+        return _as_predictions(
+            {name: np.asarray(outputs[name], dtype=np.float32) for name in self.manifest.outputs}
+        )
 
     def _concatenate(self, parts: Sequence[Predictions]) -> Predictions:
         if len(parts) == 1:
             return parts[0]
         if parts:
-            return Predictions(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
-        return Predictions(**{name: np.zeros(shape, np.float32) for name, shape in self._shapes(0).items()})
+            rows = {name: [getattr(part, name) for part in parts] for name in self.manifest.outputs}
+            return _as_predictions({name: np.concatenate(arrays) for name, arrays in rows.items()})
+        return _as_predictions({name: np.zeros(shape, np.float32) for name, shape in self._shapes(0).items()})
 
 
-def _check_interface(path: Path, runner: Backend) -> None:
+def _as_predictions(outputs: Mapping[str, Tensor]) -> Predictions:
+    return Predictions(
+        outputs.get("logits"),
+        outputs.get("primary"),
+        outputs["probabilities"],
+        outputs["confidence"],
+        outputs.get("embedding"),
+    )
+
+
+def _check_interface(path: Path, runner: Backend, promised: Sequence[str]) -> None:
     inputs, outputs = runner.input_names, runner.output_names
-    if inputs != (INPUT_NAME,) or set(OUTPUT_NAMES) - set(outputs):
+    if inputs != (INPUT_NAME,) or set(promised) - set(outputs):
         raise EdgefelError(
-            f"{path}: takes {', '.join(inputs)} and gives {', '.join(outputs)}; a bundle's file takes "
-            f"{INPUT_NAME} and gives {', '.join(OUTPUT_NAMES)}. Export it again"
+            f"{path}: takes {', '.join(inputs)} and gives {', '.join(outputs)}; the manifest's file takes "
+            f"{INPUT_NAME} and gives {', '.join(promised)}. Export it again"
         )
 
 

@@ -1,0 +1,1 @@
+"""Exact rewrites of ONNX graphs, each a function `ModelProto -> (ModelProto, report)`."""

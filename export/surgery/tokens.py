@@ -1,0 +1,78 @@
+"""The class token as a constant: no Shape and no Expand for a row that is the same for every image."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import NodeProto
+
+from edgefel.export.surgery.rewrite import Array, Rewrite, attribute
+
+
+def fold_class_token(model: onnx.ModelProto) -> tuple[onnx.ModelProto, int]:
+    """Concat(Expand(cls), tokens...) + positions  ->  Pad(Concat(tokens...)) + positions'.
+
+    cls [1, 1, D] is expanded to the batch; positions [1, T, D] is a constant. The padded row is 0, and row 0 of
+    positions' is cls + positions[0] in float32: the same sum, so the result is bitwise equal. Returns how many
+    tokens were folded.
+    """
+    rewrite = Rewrite(model)
+    count = 0
+    for add in list(rewrite.nodes):
+        if add.op_type == "Add" and _fold_one(rewrite, add):
+            count += 1
+    return rewrite.result(), count
+
+
+def _fold_one(rewrite: Rewrite, add: NodeProto) -> bool:
+    for position, name in enumerate(add.input):
+        concat = rewrite.producer(name, "Concat")
+        positions = rewrite.constant(add.input[1 - position])
+        if concat is None or positions is None or rewrite.only_reader(name) is None:
+            continue
+        expand = rewrite.producer(concat.input[0], "Expand")
+        token = None if expand is None else rewrite.constant(expand.input[0])
+        if expand is None or token is None or not _expands_to_batch(rewrite, expand):
+            continue
+        rows = positions.ndim == 3 and token.ndim == 3 and token.shape == (1, 1, positions.shape[2])
+        if not rows or positions.shape[0] != 1 or attribute(concat, "axis") != 1 or len(concat.input) < 2:
+            continue
+        _write(rewrite, add, position, concat, token[0, 0] + positions[0, 0], positions)
+        return True
+    return False
+
+
+def _expands_to_batch(rewrite: Rewrite, expand: NodeProto) -> bool:
+    """Whether the target is (batch, 1, 1), with the batch taken from the shape of an input of the graph."""
+    target = rewrite.producer(expand.input[1], "Concat")
+    if target is None or rewrite.only_reader(expand.output[0]) is None or len(target.input) != 3:
+        return False
+    batch = rewrite.producer(target.input[0], "Shape")
+    ones = [rewrite.constant(name) for name in target.input[1:]]
+    return (
+        batch is not None
+        and batch.input[0] in {value.name for value in rewrite.graph.input}
+        and (attribute(batch, "start", 0), attribute(batch, "end")) == (0, 1)
+        and all(value is not None and value.tolist() == [1] for value in ones)
+    )
+
+
+def _write(
+    rewrite: Rewrite,
+    add: NodeProto,
+    position: int,
+    concat: NodeProto,
+    first_row: Array,
+    positions: Array,
+) -> None:
+    table = positions.copy()
+    table[0, 0] = first_row
+    tokens = concat.input[1]
+    new: list[NodeProto] = []
+    if len(concat.input) > 2:
+        new.append(rewrite.node("Concat", concat.input[1:], like=concat, axis=1))
+        tokens = new[-1].output[0]
+    pads = rewrite.add_constant(np.array([0, 1, 0, 0, 0, 0], np.int64), f"{concat.name}.pads")
+    new.append(rewrite.node("Pad", [tokens, pads], like=concat, output=concat.output[0]))
+    add.input[1 - position] = rewrite.add_constant(table, add.input[1 - position])
+    rewrite.replace([concat], new, at=concat)
