@@ -2,88 +2,158 @@
 
 from __future__ import annotations
 
+import os
+import queue
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Literal, get_args
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 
+from edgefel.calib.histogram import BINS, ActivationHistogram
+from edgefel.calib.thresholds import METHODS, PERCENTILE, QMAX, CalibrationMethod
 from edgefel.errors import EdgefelError
 from edgefel.runtime.manifest import INPUT_NAME
 
-CalibrationMethod = Literal["minmax", "percentile", "mse"]
-METHODS: tuple[CalibrationMethod, ...] = get_args(CalibrationMethod)
-BINS = 2048
-QMAX = 127
-PERCENTILE = 99.99
+__all__ = [
+    "BINS",
+    "METHODS",
+    "PERCENTILE",
+    "QMAX",
+    "ActivationCollector",
+    "ActivationHistogram",
+    "CalibrationMethod",
+    "activation_scales",
+    "collect_activations",
+]
+
+# every worker holds one image's activations, 80 MB for the largest model; more than this many would let a
+# machine with many cores run out of memory
+MAX_WORKERS = 8
 
 
-class ActivationHistogram:
-    """How often |x| occurs, in `BINS` equal bins from 0 up to a limit that doubles when it is exceeded.
+class ActivationCollector:
+    """Runs a float graph on calibration images and keeps a histogram of each observed activation.
 
-    Doubling merges neighbouring bins exactly, so the result does not depend on how the values were cut into
-    batches. Values are |x| because quantization is symmetric.
+    Images run one at a time, each on one thread of its own, and are counted there while other images run:
+    no core waits for another, memory is that of `workers` images whatever the batch size, and every image
+    goes through the very same arithmetic. Results are therefore the same to the bit for any batch size and
+    any number of workers.
+
+    graph: FP32, with the input `image` [N, 3, S, S], N open or 1; not changed. tensors: activations to
+    observe, the input among them if wanted. workers: by default one per core, at most MAX_WORKERS.
+
+    Raises EdgefelError for a tensor that the graph does not compute from the image: what is constant has no
+    range to calibrate.
     """
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, graph: onnx.ModelProto, tensors: Sequence[str], workers: int | None = None) -> None:
+        self.workers = min(_cores(), MAX_WORKERS) if workers is None else workers
+        if self.workers < 1:
+            raise EdgefelError(f"calibration: {workers} workers; give at least 1")
+        self.tensors = tuple(dict.fromkeys(tensors))
+        self._check_tensors(graph)
+        self._shape = _input_shape(graph)
+        self._fetched = [name for name in self.tensors if name != INPUT_NAME]
+        self._session = _session_with_outputs(graph, self._fetched)
         self.reset()
 
     def reset(self) -> None:
         """Forgets everything collected."""
-        self.counts = np.zeros(BINS, dtype=np.int64)
-        self.limit = 0.0
-        self.maximum = 0.0
+        self.images = 0
+        # one set of histograms per worker, so that counting needs no lock
+        self._sets = [self._empty() for _ in range(self.workers)]
 
-    def collect(self, values: npt.NDArray[np.float32]) -> None:
-        """Adds an activation of any shape. Raises EdgefelError naming the tensor if it is not finite."""
-        magnitude = np.abs(values, dtype=np.float32).ravel()
-        top = float(magnitude.max(initial=0.0))
-        if not np.isfinite(top):
+    def collect(
+        self,
+        batches: Iterable[npt.NDArray[np.float32]],
+        advance: Callable[[int], None] | None = None,
+    ) -> None:
+        """Runs batches [N, 3, S, S], float32. `advance` is called with 1 after each image.
+
+        Raises EdgefelError for a batch of another shape or type, or naming an activation that is not finite or
+        changes its shape; `reset` before collecting again.
+        """
+        free: queue.SimpleQueue[dict[str, ActivationHistogram]] = queue.SimpleQueue()
+        for histograms in self._sets:
+            free.put(histograms)
+        pool = ThreadPoolExecutor(self.workers)
+        running: deque[Future[None]] = deque()
+
+        def finish_first() -> None:
+            running.popleft().result()
+            self.images += 1
+            if advance is not None:
+                advance(1)
+
+        try:
+            for batch in batches:
+                self._check_batch(batch)
+                for i in range(len(batch)):
+                    # the queue is short: what waits in it was read and preprocessed, and takes memory
+                    if len(running) == 2 * self.workers:
+                        finish_first()
+                    running.append(pool.submit(self._observe, batch[i : i + 1], free))
+            while running:
+                finish_first()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def histograms(self) -> dict[str, ActivationHistogram]:
+        """What was collected so far, per tensor. Raises EdgefelError if that was no image."""
+        if self.images == 0:
+            raise EdgefelError("calibration: no images; give a data set with readable pictures")
+        merged = self._empty()
+        for histograms in self._sets:
+            for name, histogram in merged.items():
+                histogram.merge(histograms[name])
+        return merged
+
+    def compute(self, method: CalibrationMethod) -> dict[str, np.float32]:
+        """INT8 scale of every tensor, see `activation_scales`."""
+        return activation_scales(self.histograms(), method)
+
+    def _empty(self) -> dict[str, ActivationHistogram]:
+        return {name: ActivationHistogram(name) for name in self.tensors}
+
+    def _observe(
+        self, image: npt.NDArray[np.float32], free: queue.SimpleQueue[dict[str, ActivationHistogram]]
+    ) -> None:
+        histograms = free.get()
+        try:
+            if INPUT_NAME in histograms:
+                histograms[INPUT_NAME].collect(image)
+            if self._fetched:
+                values = self._session.run(self._fetched, {INPUT_NAME: image})
+                for name, value in zip(self._fetched, values, strict=True):
+                    histograms[name].collect(value)
+        finally:
+            free.put(histograms)
+
+    def _check_tensors(self, graph: onnx.ModelProto) -> None:
+        reached = {INPUT_NAME}
+        made = {output for node in graph.graph.node for output in node.output}
+        for node in graph.graph.node:  # ONNX keeps nodes in the order in which they can run
+            if not reached.isdisjoint(node.input):
+                reached.update(node.output)
+        for name in self.tensors:
+            if name not in reached:
+                what = "does not depend on the image" if name in made else "is no activation of the graph"
+                raise EdgefelError(
+                    f"calibration: {name!r} {what}, so it has no range to calibrate; leave the nodes that read "
+                    "it in float, or fold constants first"
+                )
+
+    def _check_batch(self, batch: npt.NDArray[np.float32]) -> None:
+        if batch.dtype != np.float32 or batch.ndim != 4 or batch.shape[1:] != self._shape:
+            expected = ", ".join(map(str, self._shape))
             raise EdgefelError(
-                f"calibration: the activation {self.name!r} is not finite; "
-                "check the checkpoint (training may have diverged) and the images"
+                f"calibration: a batch of {INPUT_NAME!r} has the shape {list(batch.shape)} and type {batch.dtype}; "
+                f"the graph takes float32 [N, {expected}]; preprocess the images for this model"
             )
-        if top == 0.0:
-            self.counts[0] += magnitude.size
-            return
-        self._grow(top)
-        self.maximum = max(self.maximum, top)
-        bins = (magnitude * np.float32(BINS / self.limit)).astype(np.int32)
-        np.minimum(bins, BINS - 1, out=bins)
-        self.counts += np.bincount(bins, minlength=BINS)
-
-    def threshold(self, method: CalibrationMethod) -> float:
-        """The |x| that maps to 127: the largest, a percentile, or the one of least squared error."""
-        if method == "minmax" or self.maximum == 0.0:
-            return self.maximum
-        if method == "percentile":
-            return min(self.maximum, self._percentile())
-        return min(self.maximum, self._least_squares())
-
-    def _grow(self, top: float) -> None:
-        if self.limit == 0.0:
-            # a power of two, so that limits of different batch orders agree
-            self.limit = float(2.0 ** np.ceil(np.log2(top)))
-        while top > self.limit:
-            merged = self.counts.reshape(-1, 2).sum(axis=1)
-            self.counts = np.concatenate([merged, np.zeros(BINS // 2, dtype=np.int64)])
-            self.limit *= 2.0
-
-    def _percentile(self) -> float:
-        cumulative = np.cumsum(self.counts)
-        position = int(np.searchsorted(cumulative, cumulative[-1] * PERCENTILE / 100.0))
-        return self.limit * (min(position, BINS - 1) + 1) / BINS
-
-    def _least_squares(self) -> float:
-        centres = (np.arange(BINS) + 0.5) * (self.limit / BINS)
-        candidates = self.maximum * np.linspace(0.2, 1.0, 81)
-        scales = candidates[:, None] / QMAX
-        rounded = np.clip(np.rint(centres / scales), 0, QMAX) * scales
-        errors = ((rounded - centres) ** 2 * self.counts).sum(axis=1)
-        return float(candidates[int(np.argmin(errors))])
 
 
 def collect_activations(
@@ -91,46 +161,60 @@ def collect_activations(
     tensors: Sequence[str],
     batches: Iterable[npt.NDArray[np.float32]],
     advance: Callable[[int], None] | None = None,
+    *,
+    workers: int | None = None,
 ) -> dict[str, ActivationHistogram]:
-    """Runs the float graph over `batches` [N, 3, H, W] and records the named activations.
+    """Runs the float graph over `batches` [N, 3, S, S] and returns a histogram of each named activation.
 
-    `advance` is called with the number of images after each batch. Raises EdgefelError if there is no batch,
-    or an activation is not finite.
+    An `ActivationCollector` used once; raises EdgefelError where it does, and if there is no image.
     """
-    histograms = {name: ActivationHistogram(name) for name in tensors}
-    fetched = [name for name in tensors if name != INPUT_NAME]
-    session = _session_with_outputs(model, fetched)
-    images = 0
-    for batch in batches:
-        if INPUT_NAME in histograms:
-            histograms[INPUT_NAME].collect(batch)
-        for name, values in zip(fetched, session.run(fetched, {INPUT_NAME: batch}), strict=True):
-            histograms[name].collect(values)
-        images += len(batch)
-        if advance is not None:
-            advance(len(batch))
-    if images == 0:
-        raise EdgefelError("calibration: no images; give a data set with readable pictures")
-    return histograms
+    collector = ActivationCollector(model, tensors, workers)
+    collector.collect(batches, advance)
+    return collector.histograms()
 
 
 def activation_scales(
     histograms: Mapping[str, ActivationHistogram], method: CalibrationMethod
 ) -> dict[str, np.float32]:
-    """INT8 scale of every activation: threshold / 127; exactly 1 where it is 0 everywhere."""
-    thresholds = {name: histogram.threshold(method) for name, histogram in histograms.items()}
-    return {
-        name: np.float32(value / QMAX) if value > 0 else np.float32(1.0) for name, value in thresholds.items()
-    }
+    """INT8 scale of every activation, threshold / 127.
+
+    Raises EdgefelError naming an activation that is the same value everywhere.
+    """
+    return {name: np.float32(histogram.compute(method) / QMAX) for name, histogram in histograms.items()}
 
 
-def _session_with_outputs(model: onnx.ModelProto, tensors: Sequence[str]) -> ort.InferenceSession:
-    observed = onnx.ModelProto()
-    observed.CopyFrom(model)
-    present = {value.name for value in observed.graph.output}
+def _cores() -> int:
+    """Cores that this process may use: fewer than the machine's in a container."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _input_shape(graph: onnx.ModelProto) -> tuple[int, ...]:
+    """[3, S, S] of the input `image`."""
+    for value in graph.graph.input:
+        dims = value.type.tensor_type.shape.dim
+        if value.name == INPUT_NAME and len(dims) == 4 and dims[0].dim_value in (0, 1):
+            return tuple(dim.dim_value for dim in dims[1:])
+    raise EdgefelError(
+        f"calibration: the graph has no input {INPUT_NAME!r} [N, 3, S, S] with N open or 1; "
+        "export it with edgefel export --fp32"
+    )
+
+
+def _session_with_outputs(graph: onnx.ModelProto, tensors: Sequence[str]) -> ort.InferenceSession:
+    """A session of the graph that also returns `tensors`."""
+    present = {value.name for value in graph.graph.output}
+    more = onnx.ModelProto()
     for name in tensors:
         if name not in present:
-            observed.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
+            more.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
+    # messages that follow each other are merged by whoever parses them, lists by appending
+    # (https://protobuf.dev/programming-guides/encoding/#last-one-wins); that saves a copy of all weights
+    data = graph.SerializeToString() + more.SerializeToString()
     options = ort.SessionOptions()
     options.log_severity_level = 3
-    return ort.InferenceSession(observed.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    # one thread per image: two threads on one image spend most of their extra time waiting for each other
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])

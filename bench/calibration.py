@@ -1,0 +1,187 @@
+"""How long INT8 calibration takes, and in how much memory: `python -m edgefel.bench.calibration`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import multiprocessing
+import os
+import platform
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from edgefel import __version__
+from edgefel.errors import EdgefelError
+
+Result = TypeVar("Result")
+
+MODEL, IMAGES, METHOD = "arbex", 512, "mse"
+
+
+def calibration_speed(
+    model: str = MODEL, images: int = IMAGES, method: str = METHOD, workers: int | None = None
+) -> dict[str, Any]:
+    """Calibrates a network with random weights on synthetic faces that lie on disk, as an export would.
+
+    The row has wall seconds of each phase and of all of them, the collecting phase per image, and the peak
+    memory of the calibrating process, in 10^6 bytes. Export and drawing run in a process before it and are not
+    counted. workers: as for `ActivationCollector`.
+
+    Raises EdgefelError for an unknown model or method, or fewer than one image.
+    """
+    from edgefel.calib.thresholds import METHODS
+
+    if method not in METHODS:
+        raise EdgefelError(f"calibration method {method!r}: choose one of {', '.join(METHODS)}")
+    if images < 1:
+        raise EdgefelError(f"{images} images: give at least 1")
+    with tempfile.TemporaryDirectory(prefix="edgefel-bench-") as folder:
+        _in_a_process_of_its_own(_prepare, folder, model, images)
+        measured = _in_a_process_of_its_own(_calibrate, folder, method, workers)
+    return {
+        "bench": "calibration",
+        "command": f"python -m edgefel.bench.calibration --model {model} --images {images} --method {method}",
+        "model": model,
+        "method": method,
+        **measured,
+        "machine": {"cpu": _cpu_name(), "cores": _cores(), "architecture": platform.machine()},
+    }
+
+
+def _in_a_process_of_its_own(work: Callable[..., Result], *arguments: Any) -> Result:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(work, *arguments).result()
+
+
+def _prepare(folder: str, model: str, images: int) -> None:
+    """Writes model.onnx and faces/."""
+    import torch
+
+    from edgefel.data.synthetic import FaceOptions
+    from edgefel.data.synthetic.write import write_faces
+    from edgefel.export.onnx_graph import export_onnx, save_onnx
+    from edgefel.models import build_model
+
+    torch.manual_seed(0)
+    network = build_model(model, num_classes=7).eval()
+    save_onnx(export_onnx(network), Path(folder, "model.onnx"))
+    write_faces(Path(folder, "faces"), FaceOptions(count=images), workers=_cores())
+
+
+def _calibrate(folder: str, method: Any, workers: int | None) -> dict[str, Any]:
+    import cv2
+    import numpy as np
+    import onnx
+    import onnxruntime
+
+    from edgefel.calib.collect import ActivationCollector
+    from edgefel.calib.placement import ONNXRUNTIME, TENSORRT, place
+    from edgefel.calib.reader import CalibrationReader
+    from edgefel.data.folder import open_dataset
+    from edgefel.runtime.manifest import INPUT_NAME
+    from edgefel.runtime.preprocessing import default_preprocessing
+
+    clock = _Phases()
+    graph = onnx.load(Path(folder, "model.onnx"))
+    policies = (ONNXRUNTIME, TENSORRT)
+    tensors = list(dict.fromkeys(t for policy in policies for t in place(graph, policy).activations))
+    dataset = open_dataset(Path(folder, "faces"))
+    size = graph.graph.input[0].type.tensor_type.shape.dim[2].dim_value
+    reader = CalibrationReader(dataset, range(len(dataset)), default_preprocessing(size))
+    clock.end("load")
+    collector = ActivationCollector(graph, tensors, workers)
+    clock.end("session")
+    busy = time.process_time()
+    collector.collect(reader)
+    busy = time.process_time() - busy
+    clock.end("collect")
+    scales = collector.compute(method)
+    clock.end("thresholds")
+    if not all(math.isfinite(scale) and scale > 0 for scale in scales.values()):
+        raise RuntimeError("a scale is not a positive number: nothing was measured")
+    histograms = collector.histograms()
+    values = sum(math.prod(h.shape or ()) for name, h in histograms.items() if name != INPUT_NAME)
+    return {
+        "images": collector.images,
+        "tensors": len(tensors),
+        "activation_bytes_per_image": 4 * values,
+        "workers": collector.workers,
+        "seconds": round(sum(clock.seconds.values()), 2),
+        "seconds_by_phase": {name: round(value, 2) for name, value in clock.seconds.items()},
+        "seconds_per_image": round(clock.seconds["collect"] / collector.images, 4),
+        "cpu_seconds_per_image": round(busy / collector.images, 4),
+        "peak_mb": round(_peak_bytes() / 1e6, 1),
+        "versions": {
+            "edgefel": __version__,
+            "numpy": np.__version__,
+            "onnxruntime": onnxruntime.__version__,
+            "opencv": cv2.__version__,
+            "python": platform.python_version(),
+        },
+    }
+
+
+class _Phases:
+    """Wall seconds between calls of `end`."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def end(self, name: str) -> None:
+        now = time.perf_counter()
+        self.seconds[name], self._last = now - self._last, now
+
+
+def _peak_bytes() -> int:
+    """Most memory that this process ever held.
+
+    On Linux from /proc: getrusage's ru_maxrss also covers the parent, as large as it was at the fork.
+    """
+    status = Path("/proc/self/status")
+    if status.is_file():
+        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(peak.split()[1]) * 1024
+    peak_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak_rss if sys.platform == "darwin" else peak_rss * 1024
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints one row as JSON; bad arguments give one line and 2."""
+    parser = argparse.ArgumentParser(prog="python -m edgefel.bench.calibration", description=__doc__)
+    parser.add_argument("--model", default=MODEL, help="a registered model [%(default)s]")
+    parser.add_argument("--images", type=int, default=IMAGES, help="faces to calibrate on [%(default)s]")
+    parser.add_argument("--method", default=METHOD, help="how ranges are chosen [%(default)s]")
+    parser.add_argument("--workers", type=int, help="images at the same time [one per core]")
+    options = parser.parse_args(arguments)
+    try:
+        row = calibration_speed(options.model, options.images, options.method, options.workers)
+    except EdgefelError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(row, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
