@@ -6,18 +6,19 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from edgefel.calib.samples import balanced_samples
 from edgefel.data.folder import ImageDataset, Sample
 from edgefel.errors import EdgefelError
 from edgefel.files import read_json, sha256, write_json
+from edgefel.runtime.preprocessing import Preprocessing
 
 FORMAT = "edgefel-calibration"
-VERSION = 1
+VERSION = 2
 # pictures of these splits are for judging a model
 HELD_OUT = ("val", "test")
 
@@ -35,11 +36,21 @@ class CalibrationImage:
 
 
 @dataclass(frozen=True)
-class CalibrationSet:
-    """The pictures in the order in which they calibrate, and how they were chosen.
+class LabellingModel:
+    """Whose predictions stood in for labels. file: the FP32 weights that ran, with their hash."""
 
-    labelled_by: "predictions" where the data has no labels and a model's stood in for them. short: classes
-    with fewer pictures than `per_class`.
+    name: str
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class CalibrationSet:
+    """The pictures in the order in which they calibrate, and how they were chosen; checked at construction.
+
+    labelled_by: "predictions" where those of `model` stood in for labels; `model` is None otherwise.
+    preprocessing: `Preprocessing.to_dict()` of the model that the set was made for, None if none was given.
+    short: classes with fewer pictures than `per_class`.
     """
 
     root: str
@@ -50,6 +61,19 @@ class CalibrationSet:
     seed: int
     labelled_by: LabelledBy
     preprocessing: dict[str, Any] | None = None
+    model: LabellingModel | None = None
+
+    def __post_init__(self) -> None:
+        if self.labelled_by not in get_args(LabelledBy):
+            raise EdgefelError(
+                f"labelled_by is {self.labelled_by!r}; use {' or '.join(get_args(LabelledBy))}"
+            )
+        if (self.labelled_by == "predictions") != (self.model is not None):
+            raise EdgefelError(
+                "a calibration set names a model exactly where predictions stand in for labels"
+            )
+        if self.preprocessing is not None:
+            Preprocessing.from_dict(self.preprocessing)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -86,23 +110,28 @@ class CalibrationSet:
         return ImageDataset(root, self.labels, tuple(samples))
 
 
+def calibration_pool(dataset: ImageDataset) -> list[int]:
+    """Indices that calibration may use: all but the splits val and test, or everything if nothing else is there."""
+    pool = [i for i, sample in enumerate(dataset.samples) if sample.split not in HELD_OUT]
+    return pool or list(range(len(dataset)))
+
+
 def choose_calibration_set(
     dataset: ImageDataset,
     per_class: int,
     group_cap: int,
     seed: int,
     *,
-    labelled_by: LabelledBy = "labels",
-    preprocessing: dict[str, Any] | None = None,
+    model: LabellingModel | None = None,
+    preprocessing: Preprocessing | None = None,
     advance: Callable[[int, int], None] = lambda done, total: None,
 ) -> CalibrationSet:
     """Balanced pictures of the split train (of all, where there are no splits), each hashed.
 
-    `advance` is told (pictures hashed, pictures). Raises EdgefelError as `balanced_samples` does, and for a
-    picture that cannot be read.
+    model: whose predictions the labels of `dataset` are; None if they are labels. `advance` is told (pictures
+    hashed, pictures). Raises EdgefelError as `balanced_samples` does, and for a picture that cannot be read.
     """
-    pool = [i for i, sample in enumerate(dataset.samples) if sample.split not in HELD_OUT]
-    choice = balanced_samples(dataset, per_class, group_cap, seed, among=pool or range(len(dataset)))
+    choice = balanced_samples(dataset, per_class, group_cap, seed, among=calibration_pool(dataset))
     images = []
     for index in choice.indices:
         sample = dataset.samples[index]
@@ -115,10 +144,43 @@ def choose_calibration_set(
         relative = os.path.relpath(sample.path, dataset.root).replace(os.sep, "/")
         images.append(CalibrationImage(relative, dataset.labels[sample.label], sample.group, digest))
         advance(len(images), len(choice.indices))
-    root = str(dataset.root.resolve())
     return CalibrationSet(
-        root, dataset.labels, tuple(images), per_class, group_cap, seed, labelled_by, preprocessing
+        root=str(dataset.root.resolve()),
+        labels=dataset.labels,
+        images=tuple(images),
+        per_class=per_class,
+        group_cap=group_cap,
+        seed=seed,
+        labelled_by="labels" if model is None else "predictions",
+        preprocessing=None if preprocessing is None else preprocessing.to_dict(),
+        model=model,
     )
+
+
+def check_preprocessing(
+    chosen: CalibrationSet, preprocessing: Preprocessing | Mapping[str, Any], name: str = "calibration set"
+) -> None:
+    """Refuses a set that was made for a model with other preprocessing than `preprocessing`, the checkpoint's.
+
+    A set that names none fits every model. Strides may differ: `edgefel export --input-size` moves a model's own
+    resample between the graph and the preprocessing, and the network sees the same pixels.
+
+    Raises EdgefelError with `name` (the file) and what differs.
+    """
+    if chosen.preprocessing is None:
+        return
+    wanted = (
+        preprocessing if isinstance(preprocessing, Preprocessing) else Preprocessing.from_dict(preprocessing)
+    )
+    # through from_dict, so that lists of a JSON file and integers for floats compare as what they mean
+    own, other = Preprocessing.from_dict(chosen.preprocessing).to_dict(), wanted.to_dict()
+    different = [key for key in own if key != "stride" and own[key] != other[key]]
+    if different:
+        listed = ", ".join(f"{key} {own[key]} against {other[key]}" for key in different)
+        raise EdgefelError(
+            f"{name}: was made for other preprocessing than the checkpoint's ({listed}); make it again with: "
+            "edgefel calibrate DATA --checkpoint RUN"
+        )
 
 
 def write_calibration_set(path: str | os.PathLike[str], chosen: CalibrationSet) -> None:
@@ -153,6 +215,7 @@ def read_calibration_set(path: str | os.PathLike[str]) -> CalibrationSet:
             seed=data["seed"],
             labelled_by=data["labelled_by"],
             preprocessing=data["preprocessing"],
+            model=None if data["model"] is None else LabellingModel(**data["model"]),
         )
     except (KeyError, TypeError) as error:
         raise EdgefelError(f"{path}: an entry is missing or unknown ({error}); make it again") from None

@@ -19,6 +19,7 @@ from edgefel.files import read_json
 SPLITS = ("train", "val", "test")
 CSV_NAME = "labels.csv"
 CSV_COLUMNS = ("path", "label", "split", "subject")
+UNLABELLED = -1
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
 _SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
@@ -35,8 +36,9 @@ class UnreadableImageError(EdgefelError):
 class Sample:
     """One labelled picture.
 
-    `label` indexes `ImageDataset.labels`; `group` is the subject or video it comes from; `split` is train,
-    val, test, or "" where the folder has no splits; `soft` is a distribution over the labels, if known.
+    `label` indexes `ImageDataset.labels`, or is UNLABELLED; `group` is the subject or video it comes from;
+    `split` is train, val, test, or "" where the folder has no splits; `soft` is a distribution over the
+    labels, if known.
     """
 
     path: Path
@@ -104,6 +106,46 @@ def open_dataset(path: str | os.PathLike[str], split: str | None = None) -> Imag
     return ImageDataset(dataset.root, dataset.labels, samples)
 
 
+def is_labelled(path: str | os.PathLike[str]) -> bool:
+    """Whether a folder says what its pictures show: by a `labels.csv`, or by folders named after expressions."""
+    root = Path(path)
+    if (root / CSV_NAME).is_file():
+        return True
+    if not root.is_dir():
+        return False
+    return any(canonical_label(folder.name) for _, classes in _class_folders(root) for folder in classes)
+
+
+def open_unlabelled(path: str | os.PathLike[str]) -> ImageDataset:
+    """Opens the pictures of a folder, at any depth, without labels: `labels` is empty, every label UNLABELLED.
+
+    A picture's group is the subfolder it lies in (a video's frames usually share one), or itself at the top.
+    Where all folders at the top are named train, val or test, they are splits. Files and folders whose name
+    begins with a dot are left out. Pictures are not opened here.
+
+    Raises EdgefelError for a missing folder, or one without pictures.
+    """
+    root = Path(path)
+    if not root.is_dir():
+        raise EdgefelError(f"{root}: no such folder; give a folder of pictures")
+    found = (file.relative_to(root) for file in root.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+    pictures = sorted(
+        file
+        for file in found
+        if not any(part.startswith(".") for part in file.parts) and (root / file).is_file()
+    )
+    if not pictures:
+        raise EdgefelError(f"{root}: no pictures in it; known suffixes: {' '.join(sorted(IMAGE_SUFFIXES))}")
+    splits = _has_splits(_subfolders(root))
+    samples = []
+    for picture in pictures:
+        split = _SPLIT_FOLDERS[picture.parts[0].lower()] if splits and len(picture.parts) > 1 else ""
+        at_top = len(picture.parts) == (2 if split else 1)
+        group = picture if at_top else picture.parent
+        samples.append(Sample(root / picture, UNLABELLED, group.as_posix(), split))
+    return ImageDataset(root, (), tuple(samples))
+
+
 def _read_csv(root: Path, csv_path: Path) -> ImageDataset:
     try:
         with csv_path.open(newline="", encoding="utf-8-sig") as stream:
@@ -158,13 +200,8 @@ def _csv_sample(
 
 
 def _read_tree(root: Path) -> ImageDataset:
-    folders = _subfolders(root)
-    if folders and all(folder.name.lower() in _SPLIT_FOLDERS for folder in folders):
-        by_split = [(_SPLIT_FOLDERS[f.name.lower()], f, _subfolders(f)) for f in folders]
-    else:
-        by_split = [("", root, folders)]
     found: list[tuple[str, str, Path]] = []
-    for split, _, classes in by_split:
+    for split, classes in _class_folders(root):
         for folder in classes:
             pictures = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
             name = _canonical(folder.name, str(folder)) if pictures else ""
@@ -181,6 +218,18 @@ def _read_tree(root: Path) -> ImageDataset:
         for split, name, picture in found
     )
     return ImageDataset(root, labels, tuple(samples))
+
+
+def _class_folders(root: Path) -> list[tuple[str, list[Path]]]:
+    """Per split ("" where there are none), the folders that are named after classes."""
+    folders = _subfolders(root)
+    if _has_splits(folders):
+        return [(_SPLIT_FOLDERS[folder.name.lower()], _subfolders(folder)) for folder in folders]
+    return [("", folders)]
+
+
+def _has_splits(folders: list[Path]) -> bool:
+    return bool(folders) and all(folder.name.lower() in _SPLIT_FOLDERS for folder in folders)
 
 
 def _subfolders(folder: Path) -> list[Path]:

@@ -8,12 +8,18 @@ from dataclasses import replace
 import pytest
 
 from edgefel.calib.calibration_set import (
+    LabellingModel,
+    check_preprocessing,
     choose_calibration_set,
     read_calibration_set,
     write_calibration_set,
 )
 from edgefel.data.folder import open_dataset
 from edgefel.errors import EdgefelError
+from edgefel.runtime.preprocessing import Preprocessing, default_preprocessing
+
+PREPROCESSING = default_preprocessing(112)
+MODEL = LabellingModel("arbex-nano", "model.safetensors", "0" * 64)
 
 
 @pytest.fixture
@@ -47,7 +53,7 @@ def test_the_key_is_of_the_contents_not_of_the_place(chosen):
     assert replace(chosen, root="/elsewhere").key() == chosen.key()
     assert replace(chosen, seed=9).key() != chosen.key()
     assert replace(chosen, images=chosen.images[::-1]).key() != chosen.key()
-    assert replace(chosen, preprocessing={"resize": 1}).key() != chosen.key()
+    assert replace(chosen, preprocessing=PREPROCESSING.to_dict()).key() != chosen.key()
 
 
 def test_a_class_that_is_too_small_is_named(faces_folder):
@@ -83,7 +89,7 @@ def test_a_changed_or_missing_picture_is_named(chosen, tmp_path):
     ("change", "message"),
     [
         ({"format": "other"}, "is not a calibration set"),
-        ({"version": 7}, "version 7, this edgefel reads 1"),
+        ({"version": 7}, "version 7, this edgefel reads 2"),
         ({"seed": 5}, "was edited"),
         ({"images": []}, "lists no pictures"),
         ({"images": [{"path": "a"}]}, "an entry is missing or unknown"),
@@ -96,3 +102,42 @@ def test_another_or_an_edited_file_is_refused(change, message, chosen, tmp_path)
     (tmp_path / "set.json").write_text(json.dumps(document | change))
     with pytest.raises(EdgefelError, match=message):
         read_calibration_set(tmp_path / "set.json")
+
+
+def test_a_file_says_whose_predictions_and_which_preprocessing(faces_folder, tmp_path):
+    dataset = open_dataset(faces_folder)
+    chosen = choose_calibration_set(dataset, 2, 4, 0, model=MODEL, preprocessing=PREPROCESSING)
+    assert (chosen.labelled_by, chosen.model) == ("predictions", MODEL)
+    write_calibration_set(tmp_path / "set.json", chosen)
+    assert read_calibration_set(tmp_path / "set.json") == chosen
+    document = json.loads((tmp_path / "set.json").read_text())
+    assert document["model"]["sha256"] == "0" * 64
+    assert document["preprocessing"] == PREPROCESSING.to_dict()
+    other = choose_calibration_set(dataset, 2, 4, 0, model=replace(MODEL, sha256="1" * 64))
+    assert other.key() != chosen.key()
+
+
+def test_a_model_is_named_exactly_where_predictions_stand_in(chosen):
+    for change in ({"model": MODEL}, {"labelled_by": "predictions"}):
+        with pytest.raises(EdgefelError, match="exactly where predictions stand in"):
+            replace(chosen, **change)
+    with pytest.raises(EdgefelError, match="labelled_by is 'guesses'"):
+        replace(chosen, labelled_by="guesses")
+    with pytest.raises(EdgefelError, match="preprocessing: missing crop"):
+        replace(chosen, preprocessing={"resize": 1})
+
+
+def test_preprocessing_of_another_model_is_refused(chosen):
+    made = replace(chosen, preprocessing=PREPROCESSING.to_dict())
+    check_preprocessing(made, PREPROCESSING)
+    check_preprocessing(made, json.loads(json.dumps(PREPROCESSING.to_dict())))
+    check_preprocessing(chosen, Preprocessing(9, 9))  # a set that names none fits every model
+    with pytest.raises(EdgefelError, match=r"set.json: .*resize 128 against 256, crop 112 against 224"):
+        check_preprocessing(made, default_preprocessing(224), "set.json")
+    with pytest.raises(EdgefelError, match=r"mean \[0.485"):
+        check_preprocessing(made, replace(PREPROCESSING, mean=(0.5, 0.5, 0.5)))
+
+
+def test_a_resample_may_lie_in_the_graph_or_in_preprocessing(chosen):
+    large = default_preprocessing(224)
+    check_preprocessing(replace(chosen, preprocessing=replace(large, stride=2).to_dict()), large)

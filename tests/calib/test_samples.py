@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from edgefel.calib.samples import balanced_samples
+from edgefel.calib.samples import balanced_samples, most_frequent_samples, random_samples
 from edgefel.errors import EdgefelError
 
 
@@ -78,3 +78,40 @@ def test_fewer_images_than_classes_is_an_error():
 def test_counts_below_one_are_refused(counts):
     with pytest.raises(EdgefelError, match="at least 1"):
         balanced_samples(long_tail(), *counts)
+
+
+def test_random_samples_follow_the_data_and_not_the_classes():
+    images = long_tail()
+    totals = Counter()
+    for seed in range(40):
+        choice = random_samples(images, 20, 100, seed)
+        assert len(set(choice.indices)) == 20 == sum(choice.counts.values())
+        totals.update(choice.counts)
+    # 60 : 30 : 4 in the data
+    assert totals["a"] / 800 == pytest.approx(60 / 94, abs=0.04)
+    assert totals["c"] / 800 == pytest.approx(4 / 94, abs=0.02)
+
+
+def test_most_frequent_samples_show_one_class():
+    choice = most_frequent_samples(long_tail(), 20, 100, seed=0)
+    assert choice.counts == {"a": 20, "b": 0, "c": 0}
+    assert most_frequent_samples(long_tail(), 20, 100, seed=0, among=range(50, 94)).counts["b"] == 20
+
+
+@pytest.mark.parametrize("draw", [random_samples, most_frequent_samples])
+def test_the_other_draws_keep_to_cap_seed_and_pool(draw):
+    images = long_tail()
+    choice = draw(images, 8, 3, seed=1)
+    assert max(Counter(images.samples[i].group for i in choice.indices).values()) <= 3
+    assert choice == draw(images, 8, 3, seed=1)
+    assert choice.indices != draw(images, 8, 3, seed=2).indices
+    assert set(draw(images, 8, 100, seed=0, among=range(40)).indices) <= set(range(40))
+
+
+def test_the_other_draws_refuse_what_they_cannot_give():
+    with pytest.raises(EdgefelError, match="3 usable images of a .*10 are wanted"):
+        most_frequent_samples(long_tail(), 10, 1, seed=0)
+    with pytest.raises(EdgefelError, match="94 usable images .*95 are wanted"):
+        random_samples(long_tail(), 95, 100, seed=0)
+    with pytest.raises(EdgefelError, match="at least 1"):
+        random_samples(long_tail(), 0, 100, seed=0)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgefel.data.folder import UnreadableImageError, open_dataset
+from edgefel.data.folder import UNLABELLED, UnreadableImageError, is_labelled, open_dataset, open_unlabelled
 from edgefel.data.labels import EXPRESSIONS_7, EXPRESSIONS_8, canonical_label, expression_labels
 from edgefel.errors import EdgefelError
 
@@ -142,3 +142,55 @@ def test_canonical_labels() -> None:
         expression_labels(6)
     assert canonical_label(" Angry ") == "anger"
     assert canonical_label("boredom") is None
+
+
+def test_pictures_without_labels_are_found_at_any_depth(tmp_path: Path) -> None:
+    for name in (
+        "top.png",
+        "clips/a/1.JPG",
+        "clips/a/2.png",
+        "clips/b/1.png",
+        ".cache/x.png",
+        "clips/.x/y.png",
+    ):
+        write_picture(tmp_path / name)
+    (tmp_path / "clips/notes.txt").write_text("not a picture")
+    dataset = open_unlabelled(tmp_path)
+    assert {(s.path.relative_to(tmp_path).as_posix(), s.group) for s in dataset.samples} == {
+        ("top.png", "top.png"),
+        ("clips/a/1.JPG", "clips/a"),
+        ("clips/a/2.png", "clips/a"),
+        ("clips/b/1.png", "clips/b"),
+    }
+    assert dataset.labels == ()
+    assert {(s.label, s.split) for s in dataset.samples} == {(UNLABELLED, "")}
+
+
+def test_splits_of_pictures_without_labels(tmp_path: Path) -> None:
+    for name in ("train/clip/1.png", "train/2.png", "test/3.png", "4.png"):
+        write_picture(tmp_path / name)
+    assert {(s.group, s.split) for s in open_unlabelled(tmp_path).samples} == {
+        ("train/clip", "train"),
+        ("train/2.png", "train"),
+        ("test/3.png", "test"),
+        ("4.png", ""),
+    }
+
+
+def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(EdgefelError, match="no pictures in it"):
+        open_unlabelled(tmp_path)
+    with pytest.raises(EdgefelError, match="no such folder"):
+        open_unlabelled(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("name", "labelled"),
+    [("happy/1.png", True), ("train/fear/1.png", True), ("clip/1.png", False), ("train/clip/1.png", False)],
+)
+def test_what_counts_as_labelled(tmp_path: Path, name: str, labelled: bool) -> None:
+    write_picture(tmp_path / "d" / name)
+    assert is_labelled(tmp_path / "d") is labelled
+    write_csv(tmp_path / "d", "")
+    assert is_labelled(tmp_path / "d")
+    assert not is_labelled(tmp_path / "nowhere")
