@@ -24,8 +24,9 @@ def quantize(
     """A copy of the float graph with Q/DQ nodes.
 
     `scales` holds the scale of every activation of the placement. Weights are stored as INT8 with a
-    DequantizeLinear per tensor; an activation x becomes x -> `x/QuantizeLinear` -> `x/DequantizeLinear`.
-    Zero points are 0 (TensorRT accepts no other). Raises KeyError for an activation without a scale.
+    DequantizeLinear per tensor; an activation x becomes x -> `x/QuantizeLinear` -> `x/DequantizeLinear`, and
+    `x.2/...` and so on for its further readers where the policy wants single ones. Zero points are 0
+    (TensorRT accepts no other). Raises KeyError for an activation without a scale.
     """
     quantized = onnx.ModelProto()
     quantized.CopyFrom(model)
@@ -64,27 +65,66 @@ class _Quantizer:
         for weight in self.placement.weights:
             self._quantize_weight(weight.tensor, weight.axis, chosen)
         for name in self.placement.activations:
-            pair, result = self._pair(name)
-            producer = self.index.producers.get(name)
-            if producer is None:
-                self.first.extend(pair)
-            else:
-                self.after.setdefault(producer.name, []).extend(pair)
-            whole = name in self.placement.outputs
-            for consumer in self.index.consumers.get(name, []):
-                if whole or consumer.name in chosen:
-                    _replace_input(consumer, name, result)
+            self._quantize_activation(name, chosen)
         self._write_back()
 
-    def _pair(self, name: str) -> tuple[list[NodeProto], str]:
-        scale, zero = f"{name}.scale", f"{name}.zero"
+    def _quantize_activation(self, name: str, chosen: frozenset[str]) -> None:
+        readers = self.index.consumers.get(name, [])
+        in_int8 = [
+            node for node in readers if node.name in chosen or self.placement.residuals.get(node.name) == name
+        ]
+        whole = name in self.placement.outputs
+        if not self.placement.policy.single_readers:
+            self._read(readers if whole else in_int8, name, self._pair(name, name))
+        elif whole:
+            self._read_copies(name, readers, in_int8)
+        else:
+            for number, node in enumerate(in_int8, start=1):
+                self._read([node], name, self._pair(name, name if number == 1 else f"{name}.{number}"))
+
+    def _read_copies(self, name: str, readers: list[NodeProto], in_int8: list[NodeProto]) -> None:
+        """Q/DQ for all readers of `name`, each QuantizeLinear with one reader.
+
+        Several readers share a float copy of the first pair's result; those that compute in INT8 quantize it
+        again with the same scale, which changes nothing. The copy is a Sum of one tensor, which ONNX Runtime
+        does not optimize away as it would an Identity.
+        """
+        result = self._pair(name, name)
+        if len(readers) == 1:
+            self._read(readers, name, result)
+            return
+        copy = f"{name}.copy"
+        self._insert(name, [helper.make_node("Sum", [result], [copy], f"{name}/Sum")])
+        for node in readers:
+            if node not in in_int8:
+                self._read([node], name, copy)
+        for number, node in enumerate(in_int8, start=2):
+            self._read([node], name, self._pair(name, f"{name}.{number}", source=copy))
+
+    @staticmethod
+    def _read(nodes: list[NodeProto], old: str, new: str) -> None:
+        for node in nodes:
+            _replace_input(node, old, new)
+
+    def _insert(self, behind: str, nodes: list[NodeProto]) -> None:
+        """Puts nodes behind the one that makes the tensor `behind`."""
+        producer = self.index.producers.get(behind)
+        (self.first if producer is None else self.after.setdefault(producer.name, [])).extend(nodes)
+
+    def _pair(self, name: str, prefix: str, source: str | None = None) -> str:
+        """Inserts Q and DQ with the scale of `name` on `source` (itself by default); returns the result's name."""
+        scale, zero = f"{prefix}.scale", f"{prefix}.zero"
         self.tensors.append(numpy_helper.from_array(np.asarray(self.scales[name], dtype=np.float32), scale))
         self.tensors.append(numpy_helper.from_array(np.asarray(0, dtype=np.int8), zero))
-        middle, result = f"{name}.int8", f"{name}.dequantized"
-        return [
-            helper.make_node("QuantizeLinear", [name, scale, zero], [middle], f"{name}/QuantizeLinear"),
-            helper.make_node("DequantizeLinear", [middle, scale, zero], [result], f"{name}/DequantizeLinear"),
-        ], result
+        middle, result = f"{prefix}.int8", f"{prefix}.dequantized"
+        quantizer = helper.make_node(
+            "QuantizeLinear", [source or name, scale, zero], [middle], f"{prefix}/QuantizeLinear"
+        )
+        back = helper.make_node(
+            "DequantizeLinear", [middle, scale, zero], [result], f"{prefix}/DequantizeLinear"
+        )
+        self._insert(name, [quantizer, back])
+        return result
 
     def _quantize_weight(self, name: str, axis: int, chosen: frozenset[str]) -> None:
         values, scales = quantize_weight(numpy_helper.to_array(self.index.initializers[name]), axis)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from exported import random_batch, run_onnx, tiny_graph
 from onnx import TensorProto, numpy_helper
@@ -87,13 +90,78 @@ def test_weights_are_int8_with_a_scale_per_channel(quantized):
         assert np.abs(restored - original).max() <= scale.max() * 0.5001
 
 
-def test_each_activation_has_one_quantizer_with_its_own_scale(quantized, scales):
+def test_each_activation_has_a_quantizer_with_its_own_scale(quantized, scales):
     placement, model = quantized
     index = GraphIndex(model.graph)
-    found = {n.input[0]: n for n in model.graph.node if n.op_type == "QuantizeLinear"}
+    found: dict[str, list[float]] = {}
+    for node in model.graph.node:
+        if node.op_type == "QuantizeLinear":
+            scale = numpy_helper.to_array(index.initializers[node.input[1]])
+            found.setdefault(node.input[0].removesuffix(".copy"), []).append(float(scale))
     assert set(found) == set(placement.activations)
-    for name, node in found.items():
-        assert numpy_helper.to_array(index.initializers[node.input[1]]) == scales[name]
+    assert all(set(values) == {float(scales[name])} for name, values in found.items())
+
+
+def test_for_onnx_runtime_each_quantizer_has_one_reader(quantized):
+    placement, model = quantized
+    index = GraphIndex(model.graph)
+    readers = [
+        len(index.consumers[value])
+        for node in model.graph.node
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear")
+        for value in node.output
+    ]
+    if placement.policy is ONNXRUNTIME:
+        assert set(readers) == {1}
+    else:
+        assert max(readers) > 1, "TensorRT shares them"
+
+
+def test_onnx_runtime_computes_every_conv_in_int8(scales, tmp_path):
+    """What single readers are for. Without them, Convs beside a fork stay in float."""
+    convolutions = sum(node.op_type == "Conv" for node in place_nodes(ONNXRUNTIME))
+    several = dataclasses.replace(ONNXRUNTIME, single_readers=False)
+    assert count_int8_convs(ONNXRUNTIME, scales, tmp_path) == convolutions
+    assert count_int8_convs(several, scales, tmp_path) < convolutions
+
+
+def place_nodes(policy):
+    nodes = GraphIndex(tiny_graph().graph).nodes
+    return [nodes[name] for name in place(tiny_graph(), policy).nodes]
+
+
+def count_int8_convs(policy, scales, folder) -> int:
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.optimized_model_filepath = str(folder / "optimized.onnx")
+    model = quantize(tiny_graph(), place(tiny_graph(), policy), scales)
+    ort.InferenceSession(serialize(model), options, providers=["CPUExecutionProvider"])
+    return sum(n.op_type == "QLinearConv" for n in onnx.load(options.optimized_model_filepath).graph.node)
+
+
+def test_single_readers_change_no_bit(scales):
+    several = dataclasses.replace(ONNXRUNTIME, single_readers=False)
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    results = []
+    for policy in (ONNXRUNTIME, several):
+        model = quantize(tiny_graph(), place(tiny_graph(), policy), scales)
+        session = ort.InferenceSession(serialize(model), options, providers=["CPUExecutionProvider"])
+        results.append(session.run(None, {"image": random_batch(2, seed=7)}))
+    for one, other in zip(*results, strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_a_residual_is_read_in_int8_by_the_sum_alone(scales):
+    placement = place(tiny_graph(), TENSORRT)
+    index = GraphIndex(quantize(tiny_graph(), placement, scales).graph)
+    for add, skip in placement.residuals.items():
+        kinds = [index.producers[name].op_type for name in index.nodes[add].input]
+        assert sorted(kinds) == ["Conv", "DequantizeLinear"], add
+        quantizer = index.producers[
+            index.producers[index.nodes[add].input[kinds.index("DequantizeLinear")]].input[0]
+        ]
+        assert quantizer.input[0] == skip
 
 
 def test_the_file_is_valid_close_and_the_same_every_time(quantized, scales):

@@ -1,0 +1,71 @@
+"""What each layer costs alone."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from exported import run_onnx
+from opinions import PREPROCESSING, opinionated, pictures
+
+from edgefel.calib.collect import activation_scales, collect_activations
+from edgefel.calib.graph import GraphIndex
+from edgefel.calib.placement import ONNXRUNTIME, place
+from edgefel.calib.sensitivity import rank_layers
+
+# the ViT and what feeds it: a dozen layers instead of all of them
+POLICY = dataclasses.replace(
+    ONNXRUNTIME,
+    float_scopes=(
+        "encoder.image_stream",
+        "encoder.landmark_stream",
+        "encoder.levels",
+        "encoder.gate",
+        "head",
+    ),
+)
+BROKEN = "encoder.blocks.0.mlp.fc1/MatMul"
+
+
+def graph():
+    return opinionated()[1]
+
+
+def batch():
+    return PREPROCESSING.batch(pictures())
+
+
+@pytest.fixture(scope="module")
+def scales():
+    tensors = place(graph(), POLICY).activations
+    return activation_scales(collect_activations(graph(), tensors, [batch()[:8]]), "minmax")
+
+
+@pytest.fixture(scope="module")
+def targets():
+    probabilities = run_onnx(graph(), batch())["probabilities"]
+    return probabilities.argmax(axis=1)
+
+
+def ranked(scales, targets=None):
+    return rank_layers(graph(), POLICY, scales, lambda model: run_onnx(model, batch()), targets)
+
+
+def test_every_layer_is_ranked_by_what_it_costs(scales, targets):
+    costs = ranked(scales, targets)
+    assert {cost.node for cost in costs} == set(place(graph(), POLICY).nodes)
+    assert [cost.kl for cost in costs] == sorted((cost.kl for cost in costs), reverse=True)
+    assert costs[0].kl > 0
+    assert all(cost.sqnr_db > 15 and cost.macs > 0 for cost in costs)
+    # the targets are the float model's own labels: recall lost and labels changed are the same thing
+    assert all((cost.recall_loss > 0) == (cost.agreement < 1) for cost in costs)
+    assert min(cost.agreement for cost in costs) < 1
+
+
+def test_a_layer_with_broken_scales_comes_first(scales):
+    tensor = GraphIndex(graph().graph).nodes[BROKEN].input[0]
+    costs = ranked({**scales, tensor: np.float32(scales[tensor] * 8)})
+    assert costs[0].node == BROKEN
+    assert costs[0].kl > 3 * costs[1].kl
+    assert costs[0].recall_loss is None, "no targets, no recall"
