@@ -87,10 +87,13 @@ def compare_bundle(
         raise EdgefelError(
             f"{dataset.root}: its classes {list(dataset.labels)} are not the bundle's {list(manifest.labels)}"
         )
+    onnx_files = [file for file in manifest.files if file.kind == "onnx"]
+    for file in onnx_files:
+        manifest.verify(file)
     sessions = {
-        file.precision: Session.open(bundle, file.precision, threads=threads)
-        for file in manifest.files
-        if file.kind == "onnx"
+        # a file that the gate refused is measured all the same, and said to be refused
+        file.precision: Session.open(bundle, file.precision, threads=threads, force=True)
+        for file in onnx_files
     }
     reference_preprocessing = Preprocessing.from_dict(loaded.preprocessing)
     probabilities: dict[str, list[npt.NDArray[np.float64]]] = {name: [] for name in (REFERENCE, *sessions)}
@@ -132,7 +135,8 @@ def compare_bundle(
         if file.kind == "onnx":
             scores = _scores(merged[file.precision], merged[REFERENCE], targets)
             p50 = timings[file.precision].p50
-            rows.append(FileResult(file.name, file.precision, file.bytes / 1e6, p50, *scores))
+            note = "refused by the gate" if file.verdict == "fail" else ""
+            rows.append(FileResult(file.name, file.precision, file.bytes / 1e6, p50, *scores, note))
         else:
             rows.append(_engine_row(file))
     for session in sessions.values():

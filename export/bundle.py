@@ -2,57 +2,63 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
 import onnx
 
-from edgefel import __version__
-from edgefel.calib.collect import activation_scales, collect_activations
-from edgefel.calib.placement import ONNXRUNTIME, TENSORRT, Placement, PlacementPolicy, place
-from edgefel.calib.quantize import quantize
+from edgefel.calib.calibration_set import (
+    CalibrationSet,
+    check_preprocessing,
+    read_calibration_set,
+    write_calibration_set,
+)
 from edgefel.calib.reader import CalibrationReader
-from edgefel.data.folder import UnreadableImageError
+from edgefel.calib.search import SearchResult
+from edgefel.data.folder import ImageDataset
 from edgefel.errors import EdgefelError
+from edgefel.export.gate import Gate
 from edgefel.export.images import ExportImages, choose_images
+from edgefel.export.limits import LIMITS, ParityLimits
+from edgefel.export.mixed import find_mix, mix_entry, write_search
 from edgefel.export.onnx_graph import check_graph, export_onnx, save_onnx
 from edgefel.export.options import FILE_STEMS, ExportOptions, exported_preprocessing
-from edgefel.export.parity import LIMITS, Outputs, Parity, compare, onnx_outputs, reference_outputs
-from edgefel.export.precision import float32_nodes, to_half
+from edgefel.export.pictures import Pictures, divide, draw_evenly, load_pictures, unseen
 from edgefel.export.progress import SILENT, Progress
-from edgefel.export.tensorrt_engine import build_engine, load_tensorrt
-from edgefel.files import atomic_folder, sha256
+from edgefel.export.record import (
+    CALIBRATION_NAME,
+    calibration_record,
+    model_info,
+    source_entry,
+    tool_versions,
+)
+from edgefel.export.reduced import Build, PrecisionGraph, Ranges, calibrate_ranges, make_graphs
+from edgefel.export.report import ExportReport, summarize
+from edgefel.export.surgery.attention import onnx_attention
+from edgefel.export.surgery.outputs import keep_outputs
+from edgefel.export.surgery.uint8_input import uint8_input
+from edgefel.export.tensorrt_engine import EngineCache, build_engine, load_tensorrt
+from edgefel.files import atomic_folder
 from edgefel.runtime.manifest import (
     MANIFEST_NAME,
+    OUTPUT_NAMES,
     BundleFile,
     Manifest,
-    ModelInfo,
     describe_file,
     write_manifest,
 )
-from edgefel.runtime.preprocessing import Image, Preprocessing
+from edgefel.runtime.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from edgefel.models.checkpoint import Checkpoint
 
 __all__ = ["ExportOptions", "ExportReport", "export_bundle", "summarize", "tool_versions"]
 
-PARITY_BATCH = 8
-_TOOLS = ("torch", "onnx", "onnxscript", "onnxsim", "onnxruntime", "numpy")
-
-
-@dataclass(frozen=True)
-class ExportReport:
-    """A finished export: the folder's manifest, and everything the user should be told."""
-
-    manifest: Manifest
-    warnings: tuple[str, ...]
+# without labelled data there are only deviations to look at, and these need few pictures
+UNLABELLED_PICTURES = 32
+_CANDIDATES = 50_000  # pictures that the compared ones are drawn from
 
 
 def export_bundle(
@@ -61,17 +67,18 @@ def export_bundle(
     options: ExportOptions | None = None,
     *,
     data: str | os.PathLike[str] | None = None,
+    limits: Mapping[str, ParityLimits] = LIMITS,
     replace: bool = False,
     progress: Progress = SILENT,
 ) -> ExportReport:
     """Exports a checkpoint (or the best one of a run folder) into the new folder `output`.
 
-    Every ONNX file is compared with PyTorch FP32 in ONNX Runtime. An FP32 file that deviates by more than
-    1e-4, or any output that is not finite, ends the export; reduced precisions beyond their limits are
-    written and marked "warn". `data` gives calibration and comparison images, synthetic faces stand in for
-    it. Nothing appears under `output` unless all of it succeeds; `replace` allows replacing an older bundle.
+    Every ONNX file is compared with PyTorch FP32 in ONNX Runtime and judged by the `limits` of its precision.
+    One that fails is written and marked so in the manifest, unless its limits are fatal (FP32's are): that
+    ends the export. `data` gives calibration and comparison images, synthetic faces stand in for it. Nothing
+    appears under `output` unless all of it succeeds; `replace` allows replacing an older bundle.
 
-    Raises EdgefelError for a broken checkpoint, unusable data, a folder that is in use, a failed comparison
+    Raises EdgefelError for a broken checkpoint, unusable data, a folder that is in use, a fatal comparison
     or a failed engine build.
     """
     from edgefel.models.checkpoint import load_checkpoint
@@ -83,11 +90,11 @@ def export_bundle(
     progress.start("load checkpoint")
     loaded = load_checkpoint(os.fspath(checkpoint))
     with atomic_folder(output, replace=replace) as folder:
-        return _Export(loaded, options, folder, data, progress).run()
+        return _Export(loaded, options, folder, data, progress, limits, home=Path(output)).run()
 
 
 class _Export:
-    """The state that the steps of one export share."""
+    """The state that the steps of one export share. folder: where files are written; home: where they will lie."""
 
     def __init__(
         self,
@@ -96,11 +103,15 @@ class _Export:
         folder: Path,
         data: str | os.PathLike[str] | None,
         progress: Progress,
+        limits: Mapping[str, ParityLimits],
+        home: Path,
     ) -> None:
         self.checkpoint = checkpoint
         self.options = options
         self.folder = folder
         self.progress = progress
+        self.limits = limits
+        self.home = home
         self.own = Preprocessing.from_dict(checkpoint.preprocessing)
         self.preprocessing = exported_preprocessing(self.own, options.input_size)
         self.images: ExportImages = choose_images(
@@ -110,194 +121,201 @@ class _Export:
             per_class=options.per_class,
             group_cap=options.group_cap,
             seed=options.seed,
-            parity_images=options.parity_images,
+            parity_images=_CANDIDATES,
             calibration_set=options.calibration_set,
         )
         self.warnings: list[str] = list(self.images.warnings)
         self.files: list[BundleFile] = []
+        self.search: SearchResult | None = None
+        self.searched: tuple[int, ...] = ()
+        if options.auto:
+            self._require_labels()
 
     def run(self) -> ExportReport:
-        crops = self._load_crops()
-        reference = self._reference(crops)
+        chosen = self._calibration_set()
+        gate = self._gate(chosen)
+        for precision, made in self._graphs(chosen).items():
+            self._write(precision, made, gate)
+        if self.search is not None:
+            write_search(self.folder, self.search, self._search_entry())
+        for precision in self.options.engine_precisions:
+            self.files.append(self._engine(precision))
+        if chosen is not None:
+            write_calibration_set(self.folder / CALIBRATION_NAME, chosen)
+        manifest = self._manifest()
+        write_manifest(self.folder, manifest)
+        return ExportReport(manifest, tuple(self.warnings), self.search)
+
+    def _calibration_set(self) -> CalibrationSet | None:
+        """What calibrates, with a hash of each picture: `edgefel parity` leaves these out. None where nothing
+        is calibrated, or on synthetic faces only."""
+        choice, dataset = self.images.calibration, self.images.dataset
+        if self.options.calibration_set is not None:
+            chosen = read_calibration_set(self.options.calibration_set)
+            check_preprocessing(chosen, self.own, self.options.calibration_set)
+            return chosen
+        if choice is None or not isinstance(dataset, ImageDataset):
+            return None
+        options = self.options
+        return calibration_record(
+            dataset, choice.indices, options.per_class, options.group_cap, options.seed, self.own
+        )
+
+    def _gate(self, chosen: CalibrationSet | None) -> Gate:
+        """PyTorch on pictures that calibration did not see."""
+        pictures = self._pictures(chosen)
+        if pictures.skipped:
+            named = ", ".join(pictures.skipped[:3])
+            self.warnings.append(f"{len(pictures.skipped)} unreadable comparison pictures skipped: {named}")
+        return Gate(self.checkpoint, pictures, self.limits, seed=self.options.seed, progress=self.progress)
+
+    def _require_labels(self) -> None:
+        if not isinstance(self.images.parity_dataset, ImageDataset):
+            raise EdgefelError("--auto: the search goes by recall; give labelled pictures with --data")
+
+    def _pictures(self, chosen: CalibrationSet | None) -> Pictures:
+        dataset, pool, count = self.images.parity_dataset, self.images.parity, self.options.parity_images
+        labelled = isinstance(dataset, ImageDataset)
+        if isinstance(dataset, ImageDataset) and chosen is not None:
+            pool = unseen(dataset, pool, {image.sha256 for image in chosen.images})
+        if not labelled:
+            count = min(count, UNLABELLED_PICTURES)
+        if self.options.auto:
+            self.searched, pool = divide(dataset, pool, self.options.search_images, self.options.seed)
+        return self._load(draw_evenly(dataset, pool, count, self.options.seed), labelled)
+
+    def _load(self, indices: Sequence[int], labelled: bool) -> Pictures:
+        return load_pictures(
+            self.images.parity_dataset,
+            indices,
+            self.checkpoint.labels,
+            self.own,
+            self.images.sources["parity"],
+            labelled=labelled,
+            progress=self.progress,
+        )
+
+    def _graphs(self, chosen: CalibrationSet | None) -> dict[str, PrecisionGraph]:
         self.progress.start("trace and simplify")
         graph = export_onnx(
             self.checkpoint.model, input_size=self.preprocessing.output_size, opset=self.options.opset
         )
-        for precision, (model, builder) in self._graphs(graph).items():
-            path = self.folder / f"{FILE_STEMS[precision]}.onnx"
-            save_onnx(model, path)
-            parity = self._compare(path, precision, crops, reference)
-            self.files.append(
-                describe_file(
-                    path,
-                    kind="onnx",
-                    precision=precision,
-                    parity={"inputs": self.images.sources["parity"], **parity.to_dict()},
-                    builder=builder or None,
-                )
-            )
-        for precision in self.options.engine_precisions:
-            self.files.append(self._engine(precision))
-        manifest = self._manifest()
-        write_manifest(self.folder, manifest)
-        return ExportReport(manifest, tuple(self.warnings))
-
-    def _graphs(self, graph: onnx.ModelProto) -> dict[str, tuple[onnx.ModelProto, dict[str, Any]]]:
-        """Per precision, the graph and how it was made."""
-        wanted = self.options.onnx_precisions
-        graphs: dict[str, tuple[onnx.ModelProto, dict[str, Any]]] = {}
-        if "fp32" in wanted:
-            graphs["fp32"] = (graph, {})
-        if "fp16" in wanted:
-            graphs["fp16"] = self._half(graph, {})
-        if "int8" in wanted:
-            policies = {"int8": ONNXRUNTIME, "int8+fp16": TENSORRT}
-            quantized = self._quantized(graph, {name: p for name, p in policies.items() if name in wanted})
-            graphs["int8"] = quantized["int8"]
-            if "int8+fp16" in quantized:
-                graphs["int8+fp16"] = self._half(*quantized["int8+fp16"])
-        for model, _ in graphs.values():
-            check_graph(model)
-        return graphs
-
-    def _half(
-        self, graph: onnx.ModelProto, builder: dict[str, Any]
-    ) -> tuple[onnx.ModelProto, dict[str, Any]]:
+        if self.options.attention == "onnx-attention":
+            graph, made = onnx_attention(graph)
+            if not made:
+                raise EdgefelError("--attention onnx-attention: the graph has no attention in the known form")
         anchors = self.checkpoint.model.head.anchors
-        values = None if anchors is None else anchors.detach().float().cpu().numpy()
-        half, report = to_half(graph, float32_nodes(graph, values))
-        if report.clamped:
-            self.warnings.append(
-                f"values beyond the range of FP16 were clamped in {', '.join(report.clamped[:3])} "
-                f"({len(report.clamped)} tensors)"
-            )
-        return half, {**builder, "float32_nodes": len(report.float32_nodes), "clamped": list(report.clamped)}
+        return make_graphs(
+            graph,
+            self.options.onnx_precisions,
+            anchors=None if anchors is None else anchors.detach().float().cpu().numpy(),
+            calibrate=lambda spread, activations: self._calibrate(spread, activations, chosen),
+            choose=self._choose if self.options.auto else None,
+        )
 
-    def _quantized(
-        self, graph: onnx.ModelProto, policies: dict[str, PlacementPolicy]
-    ) -> dict[str, tuple[onnx.ModelProto, dict[str, Any]]]:
-        placements = {name: place(graph, policy) for name, policy in policies.items()}
+    def _choose(self, model: onnx.ModelProto, ranges: Ranges, build: Build) -> Mapping[str, str]:
+        """The layers that stay in float, found on pictures that the final comparison does not see."""
+        pictures = self._load(self.searched, labelled=True)
+        gate = Gate(self.checkpoint, pictures, self.limits, seed=self.options.seed)
+        drop = self.options.max_drop
+        self.search = find_mix(model, ranges.scales, build, gate, self.preprocessing, drop, self.progress)
+        return self.search.keep_float
+
+    def _search_entry(self) -> dict[str, Any]:
+        assert self.search is not None
+        return mix_entry(self.search, self.options.max_drop, len(self.searched))
+
+    def _calibrate(
+        self, graph: onnx.ModelProto, activations: Sequence[str], chosen: CalibrationSet | None
+    ) -> Ranges:
         choice = self.images.calibration
         assert choice is not None
-        reader = CalibrationReader(self.images.dataset, choice.indices, self.preprocessing)
-        tensors = list(dict.fromkeys(name for p in placements.values() for name in p.activations))
-        self.progress.start("calibrate INT8", len(reader))
-        histograms = collect_activations(graph, tensors, reader, self.progress.advance)
-        used = reader.require(len(self.checkpoint.labels))
-        if reader.skipped:
-            named = ", ".join(path.name for path in reader.skipped[:3])
-            self.warnings.append(f"{len(reader.skipped)} unreadable calibration pictures skipped: {named}")
-        scales = activation_scales(histograms, self.options.method)
-        calibration = {
-            **self.images.sources["calibration"],
-            "used": used,
-            "skipped": [path.name for path in reader.skipped],
-            "method": self.options.method,
-        }
-        return {
-            name: (quantize(graph, placement, scales), _quantizer_entry(placement, calibration))
-            for name, placement in placements.items()
-        }
+        source = dict(self.images.sources["calibration"])
+        if chosen is not None:
+            source |= {"key": chosen.key(), "set": CALIBRATION_NAME}
+        return calibrate_ranges(
+            graph,
+            activations,
+            CalibrationReader(self.images.dataset, choice.indices, self.preprocessing),
+            self.options.method,
+            source,
+            len(self.checkpoint.labels),
+            chosen.key() if chosen is not None and self.options.cache else None,
+            self.progress,
+        )
 
-    def _load_crops(self) -> list[Image]:
-        """The comparison's pictures, already resized: each is read or drawn once for all files."""
-        self.progress.start("load comparison images", len(self.images.parity))
-        crops: list[Image] = []
-        skipped: list[str] = []
-        for index in self.images.parity:
-            try:
-                crops.append(self.own.resize_image(self.images.parity_dataset.load(index)))
-            except UnreadableImageError as error:
-                skipped.append(error.path.name)
-            self.progress.advance()
-        if not crops:
-            raise EdgefelError(f"none of {len(skipped)} comparison pictures can be read, e.g. {skipped[0]}")
-        if skipped:
-            self.warnings.append(
-                f"{len(skipped)} unreadable comparison pictures skipped: {', '.join(skipped[:3])}"
-            )
-        return crops
+    def _finish(self, model: onnx.ModelProto) -> onnx.ModelProto:
+        """What the file's user asked of its two ends; last, so that everything before sees the whole graph."""
+        outputs = self.options.kept_outputs
+        if outputs != OUTPUT_NAMES:
+            model, _ = keep_outputs(model, outputs)
+        if self.options.uint8_input:
+            model, _ = uint8_input(model, self.preprocessing)
+        check_graph(model, outputs)
+        return model
 
-    def _reference(self, crops: list[Image]) -> Outputs:
-        """PyTorch on its own preprocessing: a resample moved out of the graph is part of the comparison."""
-        self.progress.start("PyTorch reference", len(crops))
-        reference = reference_outputs(self.checkpoint.model, _batches(crops, self.own), self.progress)
-        broken = [name for name, values in reference.items() if not np.isfinite(values).all()]
-        if broken:
-            raise EdgefelError(
-                f"{self.checkpoint.path}: {', '.join(broken)} of this model are not finite; its training has "
-                "diverged, export an earlier checkpoint"
-            )
-        return reference
-
-    def _compare(self, path: Path, precision: str, crops: list[Image], reference: Outputs) -> Parity:
-        self.progress.start(f"compare {precision} with PyTorch", len(crops))
-        actual = onnx_outputs(path, _batches(crops, self.preprocessing), self.progress)
-        parity = compare(reference, actual, LIMITS[precision])
-        if parity.status == "fail":
+    def _write(self, precision: str, made: PrecisionGraph, gate: Gate) -> None:
+        """Writes a file, judges it and notes both; raises EdgefelError for a failure that is fatal."""
+        self.warnings.extend(made.warnings)
+        path = self.folder / f"{FILE_STEMS[precision]}.onnx"
+        save_onnx(self._finish(made.model), path)
+        outputs, kind = self.options.kept_outputs, self._input_type
+        parity = gate.judge(path, precision, self.preprocessing, input_type=kind, outputs=outputs)
+        if parity.verdict == "fail" and parity.limits.fatal:
             raise EdgefelError(
                 f"{path.name}: differs from PyTorch ({'; '.join(parity.reasons)}); nothing was written. "
                 "Check the checkpoint with 'edgefel evaluate', or try another --opset"
             )
-        self.warnings.extend(f"{path.name}: {reason}" for reason in parity.reasons)
-        return parity
+        if parity.verdict == "warn":
+            self.warnings.extend(f"{path.name}: {reason}" for reason in parity.reasons)
+        self.files.append(
+            describe_file(
+                path,
+                kind="onnx",
+                precision=precision,
+                parity={"inputs": gate.pictures.source, **parity.to_dict()},
+                builder=self._builder(made, precision) or None,
+            )
+        )
+
+    def _builder(self, made: PrecisionGraph, precision: str) -> dict[str, Any]:
+        entry = dict(made.builder)
+        if self.search is not None and precision.startswith("int8"):
+            entry["search"] = self._search_entry()
+        if self.options.attention != "decomposed":
+            entry["attention"] = self.options.attention
+        return entry
+
+    @property
+    def _input_type(self) -> str:
+        return "uint8" if self.options.uint8_input else "float32"
 
     def _engine(self, precision: str) -> BundleFile:
         source = self.folder / f"{FILE_STEMS[precision]}.onnx"
         target = source.with_suffix(".engine")
         self.progress.start(f"build {precision} engine")
-        builder = build_engine(source, target, self.options.engine_options, self.progress)
+        builder = build_engine(
+            source,
+            target,
+            self.options.engine_options,
+            self.progress,
+            cache=EngineCache.default() if self.options.cache else None,
+            report_path=target.with_name(f"{target.name}.layers.json"),
+        )
         builder["source"] = source.name
         return describe_file(target, kind="engine", precision=precision, builder=builder)
 
     def _manifest(self) -> Manifest:
-        from edgefel.models.checkpoint import WEIGHTS_FILE
-        from edgefel.models.profile import profile
-
-        config = self.checkpoint.config
-        counted = profile(config)
         return Manifest(
-            model=ModelInfo(
-                name=config.name,
-                num_classes=config.num_classes,
-                parameters=counted.parameters,
-                gmac=round(counted.macs / 1e9, 4),
-                embedding_dim=config.encoder.width if config.head is None else config.head.embedding_dim,
-            ),
+            model=model_info(self.checkpoint.config),
             labels=self.checkpoint.labels,
             preprocessing=self.preprocessing,
+            input_type=self._input_type,
+            outputs=self.options.kept_outputs,
             files=tuple(self.files),
-            source={
-                "checkpoint": self.checkpoint.path.name,
-                "sha256": sha256(self.checkpoint.path / WEIGHTS_FILE),
-            },
+            source=source_entry(self.checkpoint, self.home),
             tools=tool_versions(),
         )
-
-
-def _batches(crops: list[Image], preprocessing: Preprocessing) -> Iterator[npt.NDArray[np.float32]]:
-    for start in range(0, len(crops), PARITY_BATCH):
-        yield preprocessing.batch(crops[start : start + PARITY_BATCH])
-
-
-def tool_versions() -> dict[str, str]:
-    """Versions of what makes an export, as far as they are installed."""
-    versions = {"edgefel": __version__}
-    for name in _TOOLS:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
-
-
-def _quantizer_entry(placement: Placement, calibration: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "policy": placement.policy.name,
-        "int8_nodes": len(placement.nodes),
-        "float_nodes": dict(placement.kept_float),
-        "calibration": calibration,
-    }
 
 
 def _check_output(output: Path, replace: bool) -> None:
@@ -310,22 +328,3 @@ def _check_output(output: Path, replace: bool) -> None:
         raise EdgefelError(
             f"{output}: holds other files than a bundle and is not replaced; choose another folder"
         )
-
-
-def summarize(report: ExportReport) -> list[dict[str, Any]]:
-    """One row per file for tables and JSON; numbers are None where nothing was compared."""
-    return [_row(file) for file in report.manifest.files]
-
-
-def _row(file: BundleFile) -> dict[str, Any]:
-    parity = file.parity or {}
-    deviations: Sequence[float] = list(parity.get("max_abs", {}).values())
-    return {
-        "file": file.name,
-        "precision": file.precision,
-        "megabytes": file.bytes / 1e6,
-        "max_deviation": max(deviations) if deviations else None,
-        "logits_sqnr_db": parity.get("logits_sqnr_db"),
-        "top1_agreement": parity.get("top1_agreement"),
-        "status": parity.get("status"),
-    }

@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 from edgefel.calib.collect import METHODS, CalibrationMethod
 from edgefel.calib.samples import DEFAULT_GROUP_CAP, DEFAULT_PER_CLASS
 from edgefel.errors import EdgefelError
-from edgefel.export.images import PARITY_IMAGES
+from edgefel.export.mixed import DEFAULT_MAX_DROP, SEARCH_IMAGES
 from edgefel.export.onnx_graph import DEFAULT_OPSET
 from edgefel.export.tensorrt_engine import EngineOptions
+from edgefel.runtime.manifest import NEEDED_OUTPUTS, OUTPUT_NAMES
 from edgefel.runtime.preprocessing import Preprocessing
 
 PRECISIONS = ("fp32", "fp16", "int8")
+ATTENTIONS = ("decomposed", "onnx-attention")
+PARITY_IMAGES = 256  # labelled pictures: at 7 or 8 classes just above 30 of each, which a recall needs
 FILE_STEMS = {
     "fp32": "model.fp32",
     "fp16": "model.fp16",
@@ -28,8 +31,13 @@ class ExportOptions:
 
     input_size: None for the model's own; half of it moves the encoder's stride-2 resample into preprocessing.
     per_class, group_cap, method: INT8 calibration; calibration_set: a file of `edgefel calibrate` instead of the
-    first two. seed: choice of images. parity_images: how many images
-    every file is compared on.
+    first two. seed: choice of images. parity_images: how many held-out images of the data every file is
+    compared on, evenly from its classes; 32 at most where there is no data.
+
+    auto: search for the layers to keep in float, with at most `max_drop` points of macro recall lost, on
+    `search_images` further held-out images. attention: "decomposed", or "onnx-attention" for one operator of
+    opset 23. uint8_input: the file takes uint8 [N, H, W, 3] and normalises itself. outputs: what the files give.
+    cache: keep calibrated ranges and engines for the next export.
     """
 
     precisions: tuple[str, ...] = ("fp32",)
@@ -42,6 +50,13 @@ class ExportOptions:
     method: CalibrationMethod = "mse"
     seed: int = 0
     parity_images: int = PARITY_IMAGES
+    auto: bool = False
+    max_drop: float = DEFAULT_MAX_DROP
+    search_images: int = SEARCH_IMAGES
+    attention: str = ATTENTIONS[0]
+    uint8_input: bool = False
+    outputs: tuple[str, ...] = OUTPUT_NAMES
+    cache: bool = True
     engine_options: EngineOptions = field(default_factory=EngineOptions)
 
     def __post_init__(self) -> None:
@@ -54,13 +69,33 @@ class ExportOptions:
             raise EdgefelError(f"calibration method '{self.method}': choose one of {', '.join(METHODS)}")
         if self.calibration_set is not None and "int8" not in self.precisions:
             raise EdgefelError(f"calibration set {self.calibration_set}: only INT8 is calibrated; add --int8")
-        if self.parity_images < 1:
-            raise EdgefelError(f"parity_images is {self.parity_images}; give at least 1")
+        for name in ("parity_images", "search_images"):
+            if getattr(self, name) < 1:
+                raise EdgefelError(f"{name} is {getattr(self, name)}; give at least 1")
+        if self.auto and "int8" not in self.precisions:
+            raise EdgefelError("auto searches which layers can be INT8; add int8 to the precisions")
+        if not 0 <= self.max_drop <= 100:
+            raise EdgefelError(f"max_drop is {self.max_drop}; give points from 0 to 100")
+        if self.attention not in ATTENTIONS:
+            raise EdgefelError(f"attention '{self.attention}': choose one of {', '.join(ATTENTIONS)}")
+        lacking = [name for name in NEEDED_OUTPUTS if name not in self.outputs]
+        unknown = [name for name in self.outputs if name not in OUTPUT_NAMES]
+        if lacking or unknown:
+            raise EdgefelError(
+                f"outputs {', '.join(self.outputs)}: choose from {', '.join(OUTPUT_NAMES)}; "
+                f"{' and '.join(NEEDED_OUTPUTS)} must be among them"
+            )
+
+    @property
+    def kept_outputs(self) -> tuple[str, ...]:
+        """`outputs` in the order in which files have them."""
+        return tuple(name for name in OUTPUT_NAMES if name in self.outputs)
 
     @property
     def onnx_precisions(self) -> tuple[str, ...]:
-        """The ONNX files to write; an INT8 engine needs its own, INT8 over FP16."""
-        extra = ("int8+fp16",) if self.engine and "int8" in self.precisions else ()
+        """The ONNX files to write. With INT8 and FP16 there is INT8 over FP16; an INT8 engine is built from it."""
+        both = "int8" in self.precisions and (self.engine or "fp16" in self.precisions)
+        extra = ("int8+fp16",) if both else ()
         return tuple(name for name in PRECISIONS if name in self.precisions) + extra
 
     @property

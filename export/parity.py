@@ -1,115 +1,148 @@
-"""Is the exported file still the same network? PyTorch FP32 against ONNX Runtime, on the same images."""
+"""Is the exported file still the same network? Its outputs against PyTorch FP32's on the same images, judged."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 
 from edgefel.errors import EdgefelError
-from edgefel.export.progress import SILENT, Progress
-from edgefel.runtime.manifest import INPUT_NAME, OUTPUT_NAMES
+from edgefel.evaluation.metrics import compute_metrics
+from edgefel.export.label_metrics import (
+    CHANCE_LEVEL,
+    chance_p_value,
+    kl_divergence,
+    recall_change,
+    share_interval,
+)
+from edgefel.export.limits import LIMITS, ParityLimits
+from edgefel.export.outputs import Outputs, onnx_outputs, reference_outputs
+from edgefel.runtime.manifest import OUTPUT_NAMES, Verdict
 
-if TYPE_CHECKING:
-    from edgefel.models.network import FacialExpressionModel
+__all__ = [
+    "LIMITS", "MAX_SQNR_DB", "ClassParity", "LabelParity", "Outputs", "Parity", "ParityLimits", "compare",
+    "kl_divergence", "onnx_outputs", "recall_change", "reference_outputs", "sqnr_db",
+]  # fmt: skip
 
-Outputs = Mapping[str, npt.NDArray[np.float32]]
 MAX_SQNR_DB = 200.0  # what equal arrays get: JSON has no infinity
+_ROUNDING = 1e-9  # of metrics that are computed in floating point: exactly at the limit is within it
 
 
 @dataclass(frozen=True)
-class ParityLimits:
-    """When a file passes. A limit that is None does not apply.
+class ClassParity:
+    """One class: its images, recall of PyTorch and of the file (0 to 1), the change in points (hundredths,
+    negative where the file loses) and its 95 % interval. None where there is no image of the class."""
 
-    max_deviation: largest |difference| of any output. min_sqnr_db: signal-to-quantization-noise ratio of the
-    logits. min_agreement: share of images with the same label. fatal: a file beyond its limits must not be
-    written; otherwise it is written and marked "warn".
+    label: str
+    images: int
+    recall_reference: float | None
+    recall: float | None
+    change: float | None
+    interval: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class LabelParity:
+    """What true labels show of PyTorch (`*_reference`) and the file; all 0 to 1, `classes` in points.
+
+    chance_p_value: how likely a guesser is to do as well as PyTorch; see `chance_p_value`.
     """
 
-    max_deviation: float | None = None
-    min_sqnr_db: float | None = None
-    min_agreement: float | None = None
-    fatal: bool = False
-
-
-# Reduced precisions warn and do not stop: at random or barely trained weights labels sit on ties, and
-# agreement then says little about the conversion.
-LIMITS: dict[str, ParityLimits] = {
-    "fp32": ParityLimits(max_deviation=1e-4, fatal=True),
-    "fp16": ParityLimits(min_sqnr_db=30.0, min_agreement=0.99),
-    "int8": ParityLimits(min_sqnr_db=10.0, min_agreement=0.95),
-    "int8+fp16": ParityLimits(min_sqnr_db=10.0, min_agreement=0.95),
-}
+    accuracy_reference: float
+    accuracy: float
+    macro_f1_reference: float
+    macro_f1: float
+    ece_reference: float
+    ece: float
+    chance_p_value: float
+    classes: tuple[ClassParity, ...]
 
 
 @dataclass(frozen=True)
 class Parity:
-    """The comparison of one file. max_abs, mean_abs: per output. status: "pass", "warn" or "fail"."""
+    """The comparison of one file.
+
+    max_abs, mean_abs: per output. agreement_interval: 95 %. kl_mean, kl_max: KL(PyTorch || file) of the
+    corrected probabilities, nats per image. labels: None where there are no true labels. reasons: why the
+    verdict is not "pass", failures first. limits: what it was judged by. Where values are not finite, only
+    `images`, `verdict` and `reasons` say something.
+    """
 
     images: int
-    max_abs: dict[str, float]
-    mean_abs: dict[str, float]
-    logits_sqnr_db: float
-    top1_agreement: float
-    status: str
+    verdict: Verdict
     reasons: tuple[str, ...]
+    limits: ParityLimits
+    max_abs: dict[str, float] = dataclasses.field(default_factory=dict)
+    mean_abs: dict[str, float] = dataclasses.field(default_factory=dict)
+    logits_sqnr_db: float | None = None
+    top1_agreement: float | None = None
+    agreement_interval: tuple[float, float] | None = None
+    kl_mean: float | None = None
+    kl_max: float | None = None
+    labels: LabelParity | None = None
 
     @property
-    def largest_deviation(self) -> float:
+    def largest_deviation(self) -> float | None:
         """Over all outputs."""
-        return max(self.max_abs.values())
+        return max(self.max_abs.values(), default=None)
 
     def to_dict(self) -> dict[str, Any]:
-        """For the manifest."""
-        return {
-            "images": self.images,
-            "max_abs": self.max_abs,
-            "mean_abs": self.mean_abs,
-            "logits_sqnr_db": self.logits_sqnr_db,
-            "top1_agreement": self.top1_agreement,
-            "status": self.status,
-            "reasons": list(self.reasons),
-        }
+        """Plain JSON values (lists, not tuples), for the manifest."""
+        values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self), allow_nan=False))
+        return values
 
 
-def compare(reference: Outputs, actual: Outputs, limits: ParityLimits) -> Parity:
-    """Judges `actual` by `reference`, both output name -> [N, ...].
+def compare(
+    reference: Outputs,
+    actual: Outputs,
+    limits: ParityLimits,
+    *,
+    targets: npt.NDArray[np.integer[Any]] | None = None,
+    labels: Sequence[str] = (),
+    seed: int = 0,
+    outputs: Sequence[str] = OUTPUT_NAMES,
+) -> Parity:
+    """Judges `actual` by `reference`, both output name -> [N, ...], by what they say in `outputs`.
 
-    A value that is not finite fails whatever the limits. Raises EdgefelError when there is nothing to
-    compare: names missing, no images, or shapes that differ.
+    targets: true class of every image [N], in the order of the outputs' columns, whose names are `labels`.
+    seed: of the resampling behind intervals.
+
+    Point estimates beyond a limit make the verdict "fail". A limit that this comparison cannot judge makes it
+    "warn": limits on labels need targets, `min_images` images and a reference that is better than chance on
+    them; a class's recall needs `min_per_class` images; SQNR needs the logits. Values that are not finite fail
+    whatever the limits.
+
+    Raises EdgefelError when there is nothing to compare: names missing, no images, or shapes that differ.
     """
-    for name in OUTPUT_NAMES:
-        if name not in reference or name not in actual:
-            raise EdgefelError(f"parity: output {name!r} is missing; nothing was compared")
-        if reference[name].shape != actual[name].shape:
-            raise EdgefelError(
-                f"parity: {name} has shape {actual[name].shape}, the reference {reference[name].shape}"
-            )
-    images = len(reference["logits"])
-    if images == 0:
-        raise EdgefelError("parity: no images were compared; give a data set with readable pictures")
-    wide = {name: np.abs(reference[name].astype(np.float64) - actual[name]) for name in OUTPUT_NAMES}
-    broken = [name for name in OUTPUT_NAMES if not np.isfinite(wide[name]).all()]
+    images = _check_shapes(reference, actual, targets, outputs)
+    wide = {name: np.abs(reference[name].astype(np.float64) - actual[name]) for name in outputs}
+    broken = [name for name in outputs if not np.isfinite(wide[name]).all()]
     if broken:
-        reason = f"{', '.join(broken)}: values are not finite"
-        return Parity(images, {}, {}, 0.0, 0.0, "fail", (reason,))
-    same = reference["probabilities"].argmax(-1) == actual["probabilities"].argmax(-1)
-    parity = Parity(
+        return Parity(images, "fail", (f"{', '.join(broken)}: values are not finite",), limits)
+    before, after = reference["probabilities"], actual["probabilities"]
+    same = int((before.argmax(axis=-1) == after.argmax(axis=-1)).sum())
+    divergence = kl_divergence(before, after)
+    measured = Parity(
         images=images,
-        max_abs={name: float(wide[name].max()) for name in OUTPUT_NAMES},
-        mean_abs={name: float(wide[name].mean()) for name in OUTPUT_NAMES},
-        logits_sqnr_db=sqnr_db(reference["logits"], actual["logits"]),
-        top1_agreement=float(same.mean()),
-        status="pass",
+        verdict="pass",
         reasons=(),
+        limits=limits,
+        max_abs={name: float(wide[name].max()) for name in outputs},
+        mean_abs={name: float(wide[name].mean()) for name in outputs},
+        logits_sqnr_db=sqnr_db(reference["logits"], actual["logits"]) if "logits" in outputs else None,
+        top1_agreement=same / images,
+        agreement_interval=share_interval(same, images),
+        kl_mean=float(divergence.mean()),
+        kl_max=float(divergence.max()),
+        labels=None if targets is None else _label_parity(before, after, targets, labels, seed),
     )
-    return _judge(parity, limits)
+    return _judge(measured, limits)
 
 
 def sqnr_db(reference: npt.NDArray[np.float32], actual: npt.NDArray[np.float32]) -> float:
@@ -121,62 +154,159 @@ def sqnr_db(reference: npt.NDArray[np.float32], actual: npt.NDArray[np.float32])
     return min(MAX_SQNR_DB, 10.0 * math.log10(signal / noise)) if signal > 0 else -MAX_SQNR_DB
 
 
-def reference_outputs(
-    model: FacialExpressionModel, batches: Iterable[npt.NDArray[np.float32]], progress: Progress = SILENT
-) -> dict[str, npt.NDArray[np.float32]]:
-    """The PyTorch FP32 outputs for all batches, joined."""
-    import torch
-
-    rows: list[Sequence[npt.NDArray[np.float32]]] = []
-    model = model.eval()
-    device = next(model.parameters()).device
-    with torch.no_grad():
-        for batch in batches:
-            rows.append([value.float().cpu().numpy() for value in model(torch.from_numpy(batch).to(device))])
-            progress.advance(len(batch))
-    return _join(rows)
-
-
-def onnx_outputs(
-    path: Path, batches: Iterable[npt.NDArray[np.float32]], progress: Progress = SILENT
-) -> dict[str, npt.NDArray[np.float32]]:
-    """The file's outputs in ONNX Runtime on the CPU for all batches, joined."""
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    rows: list[Sequence[npt.NDArray[np.float32]]] = []
-    for batch in batches:
-        rows.append(session.run(list(OUTPUT_NAMES), {INPUT_NAME: batch}))
-        progress.advance(len(batch))
-    return _join(rows)
-
-
-def _join(rows: Sequence[Sequence[npt.NDArray[np.float32]]]) -> dict[str, npt.NDArray[np.float32]]:
-    if not rows:
+def _check_shapes(
+    reference: Outputs,
+    actual: Outputs,
+    targets: npt.NDArray[np.integer[Any]] | None,
+    outputs: Sequence[str],
+) -> int:
+    """How many images there are."""
+    for name in outputs:
+        if name not in reference or name not in actual:
+            raise EdgefelError(f"parity: output {name!r} is missing; nothing was compared")
+        if reference[name].shape != actual[name].shape:
+            raise EdgefelError(
+                f"parity: {name} has shape {actual[name].shape}, the reference {reference[name].shape}"
+            )
+    images, classes = reference["probabilities"].shape
+    if images == 0:
         raise EdgefelError("parity: no images were compared; give a data set with readable pictures")
-    return {name: np.concatenate([row[i] for row in rows]) for i, name in enumerate(OUTPUT_NAMES)}
+    if targets is not None and (len(targets) != images or targets.min() < 0 or targets.max() >= classes):
+        raise EdgefelError(
+            f"parity: {len(targets)} targets for {images} images of {classes} classes; give one class per image"
+        )
+    return images
+
+
+def _label_parity(
+    before: npt.NDArray[np.float32],
+    after: npt.NDArray[np.float32],
+    targets: npt.NDArray[np.integer[Any]],
+    labels: Sequence[str],
+    seed: int,
+) -> LabelParity:
+    classes = before.shape[1]
+    names = labels or [f"class {i}" for i in range(classes)]
+    first, second = compute_metrics(before, targets), compute_metrics(after, targets)
+    change = recall_change(before, after, targets, classes, seed=seed)
+    rows = []
+    for i, name in enumerate(names):
+        if change.images[i] == 0:
+            rows.append(ClassParity(name, 0, None, None, None, None))
+            continue
+        rows.append(
+            ClassParity(
+                label=name,
+                images=int(change.images[i]),
+                recall_reference=float(change.reference[i]),
+                recall=float(change.actual[i]),
+                change=float(change.change[i]),
+                interval=(float(change.low[i]), float(change.high[i])),
+            )
+        )
+    return LabelParity(
+        accuracy_reference=first.accuracy,
+        accuracy=second.accuracy,
+        macro_f1_reference=first.macro_f1,
+        macro_f1=second.macro_f1,
+        ece_reference=first.ece,
+        ece=second.ece,
+        chance_p_value=chance_p_value(before, targets),
+        classes=tuple(rows),
+    )
 
 
 def _judge(parity: Parity, limits: ParityLimits) -> Parity:
-    reasons = []
+    failures = _numeric_failures(parity, limits)
+    doubts = []
+    if limits.min_sqnr_db is not None and parity.logits_sqnr_db is None:
+        doubts.append("the file has no logits: their SQNR was not judged")
+    if limits.judges_labels:
+        obstacle = _why_labels_say_nothing(parity, limits)
+        if obstacle is None:
+            failures += _label_failures(parity, limits)
+            doubts += [
+                f"{text}: too few to tell" for text, shown in _recall_losses(parity, limits) if not shown
+            ]
+            doubts += _small_classes(parity, limits)
+        else:
+            doubts.append(f"{obstacle}: judged by deviations and SQNR only")
+    verdict: Verdict = "fail" if failures else "warn" if doubts else "pass"
+    return dataclasses.replace(parity, verdict=verdict, reasons=(*failures, *doubts))
+
+
+def _numeric_failures(parity: Parity, limits: ParityLimits) -> list[str]:
+    failures = []
     worst = max(parity.max_abs, key=lambda name: parity.max_abs[name])
-    if limits.max_deviation is not None and parity.largest_deviation > limits.max_deviation:
-        reasons.append(f"{worst} deviates by {parity.largest_deviation:.2g}, limit {limits.max_deviation:g}")
-    if limits.min_sqnr_db is not None and parity.logits_sqnr_db < limits.min_sqnr_db:
-        reasons.append(
-            f"SQNR of the logits is {parity.logits_sqnr_db:.1f} dB, limit {limits.min_sqnr_db:g} dB"
+    if limits.max_deviation is not None and parity.max_abs[worst] > limits.max_deviation:
+        failures.append(f"{worst} deviates by {parity.max_abs[worst]:.2g}, limit {limits.max_deviation:g}")
+    sqnr = parity.logits_sqnr_db
+    if limits.min_sqnr_db is not None and sqnr is not None and sqnr < limits.min_sqnr_db:
+        failures.append(f"SQNR of the logits is {sqnr:.1f} dB, limit {limits.min_sqnr_db:g} dB")
+    return failures
+
+
+def _why_labels_say_nothing(parity: Parity, limits: ParityLimits) -> str | None:
+    """Labels of a network that guesses sit on ties and flip with the last bit: they judge no conversion."""
+    if parity.labels is None:
+        return "there are no labelled images"
+    if parity.images < limits.min_images:
+        return f"{_images(parity.images)} are too few to judge labels by (at least {limits.min_images})"
+    if parity.labels.chance_p_value > CHANCE_LEVEL:
+        accuracy = parity.labels.accuracy_reference
+        return f"PyTorch itself is at chance here ({accuracy:.1%} of the labels are right)"
+    return None
+
+
+def _label_failures(parity: Parity, limits: ParityLimits) -> list[str]:
+    labels, agreement = parity.labels, parity.top1_agreement
+    assert labels is not None
+    assert agreement is not None
+    failures = []
+    if limits.min_agreement is not None and agreement < limits.min_agreement:
+        failures.append(f"{agreement:.2%} of the labels agree, limit {limits.min_agreement:.2%}")
+    failures += [text for text, shown in _recall_losses(parity, limits) if shown]
+    for name, limit, verb, points in (
+        ("macro F1", limits.max_f1_loss, "falls", 100 * (labels.macro_f1_reference - labels.macro_f1)),
+        ("the calibration error", limits.max_ece_rise, "rises", 100 * (labels.ece - labels.ece_reference)),
+    ):
+        if limit is not None and points > limit + _ROUNDING:
+            failures.append(f"{name} {verb} by {points:.2f} points, limit {limit:g}")
+    return failures
+
+
+def _recall_losses(parity: Parity, limits: ParityLimits) -> list[tuple[str, bool]]:
+    """Classes that lose more than the limit, and whether the loss is shown: its interval does not reach 0.
+
+    A file changes a few labels in a hundred in either direction. Among a few dozen images of a class, one such
+    image more lost than won is beyond any useful limit and says nothing.
+    """
+    assert parity.labels is not None
+    if limits.max_recall_loss is None:
+        return []
+    return [
+        (
+            f"recall of {row.label} falls by {-row.change:.1f} points (95 % interval {row.interval[0]:+.1f} to "
+            f"{row.interval[1]:+.1f}, {row.images} images), limit {limits.max_recall_loss:g}",
+            row.interval[1] < 0,
         )
-    if limits.min_agreement is not None and parity.top1_agreement < limits.min_agreement:
-        reasons.append(f"{parity.top1_agreement:.1%} of the labels agree, limit {limits.min_agreement:.0%}")
-    if not reasons:
-        return parity
-    status = "fail" if limits.fatal else "warn"
-    return Parity(
-        parity.images,
-        parity.max_abs,
-        parity.mean_abs,
-        parity.logits_sqnr_db,
-        parity.top1_agreement,
-        status,
-        tuple(reasons),
-    )
+        for row in parity.labels.classes
+        if row.change is not None
+        and row.interval is not None
+        and row.images >= limits.min_per_class
+        and -row.change > limits.max_recall_loss + _ROUNDING
+    ]
+
+
+def _small_classes(parity: Parity, limits: ParityLimits) -> list[str]:
+    assert parity.labels is not None
+    small = [row for row in parity.labels.classes if row.images < limits.min_per_class]
+    if not small or limits.max_recall_loss is None:
+        return []
+    listed = ", ".join(f"{_images(row.images)} of {row.label}" for row in small)
+    its = "its" if len(small) == 1 else "their"
+    return [f"{listed} are too few to judge {its} recall by (at least {limits.min_per_class})"]
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"

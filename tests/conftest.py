@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,14 @@ if not torch.cuda.is_available():
 
 # tests run with --import-mode=importlib, which adds nothing to sys.path; helpers live beside this file
 sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Calibrated ranges and engines of other runs must not hide what is broken now."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGEFEL_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

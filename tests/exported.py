@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import atexit
+import copy
 import functools
 import importlib.util
+import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -17,6 +19,9 @@ import onnxruntime as ort
 import torch
 from click.testing import CliRunner, Result
 
+from edgefel.calib.collect import activation_scales, collect_activations
+from edgefel.calib.placement import ONNXRUNTIME, place
+from edgefel.calib.quantize import quantize
 from edgefel.cli.main import main
 from edgefel.data.labels import expression_labels
 from edgefel.export.images import choose_images
@@ -70,6 +75,62 @@ def _graph(name: str) -> onnx.ModelProto:
     return export_onnx(tiny_model(name))
 
 
+@functools.cache
+def varied_model():
+    """`tiny_model` with a shifted classifier: it gives every label to some picture of `colour_batch`, and not
+    nearly the same one to all."""
+    model = copy.deepcopy(tiny_model())
+    logits = run_torch(model, colour_batch(64, seed=99))["logits"]
+    with torch.no_grad():
+        model.head.classifier[8].bias -= torch.from_numpy(logits.mean(axis=0))
+    return model.eval()
+
+
+@functools.cache
+def varied_graph() -> onnx.ModelProto:
+    """Its FP32 graph: `tiny_graph` with that bias. Shared: copy it before changing it."""
+    return with_shifted_logits(varied_shift())
+
+
+def varied_shift() -> np.ndarray:
+    """What `varied_model` adds to the logits of `tiny_model`."""
+    shift = varied_model().head.classifier[8].bias - tiny_model().head.classifier[8].bias
+    return shift.detach().numpy()
+
+
+def with_shifted_logits(shift: np.ndarray | float) -> onnx.ModelProto:
+    """A copy of `tiny_graph` whose logits are larger by `shift`."""
+    model = onnx.ModelProto()
+    model.CopyFrom(tiny_graph())
+    last = next(node for node in model.graph.node if "logits" in node.output)
+    bias = next(tensor for tensor in model.graph.initializer if tensor.name == last.input[2])
+    value = onnx.numpy_helper.to_array(bias) + np.asarray(shift, dtype=np.float32)
+    bias.CopyFrom(onnx.numpy_helper.from_array(value, bias.name))
+    return model
+
+
+def varied_int8(factor: float = 1.0) -> onnx.ModelProto:
+    """`varied_graph` in INT8; the weight scales of one convolution are `factor` times what they should be."""
+    model = quantize(varied_graph(), *_varied_scales())
+    layer = next(
+        node for node in model.graph.node if node.op_type == "Conv" and "image_stream.stages.1" in node.name
+    )
+    dequantizer = next(node for node in model.graph.node if node.output[0] == layer.input[1])
+    scale = next(tensor for tensor in model.graph.initializer if tensor.name == dequantizer.input[1])
+    value = onnx.numpy_helper.to_array(scale) * np.float32(factor)
+    scale.CopyFrom(onnx.numpy_helper.from_array(value, scale.name))
+    return model
+
+
+@functools.cache
+def _varied_scales():
+    placement = place(varied_graph(), ONNXRUNTIME)
+    histograms = collect_activations(
+        varied_graph(), placement.activations, [colour_batch(8, s) for s in range(50, 54)]
+    )
+    return placement, activation_scales(histograms, "minmax")
+
+
 def anchors_of(model: Any) -> np.ndarray:
     return model.head.anchors.detach().numpy()
 
@@ -101,6 +162,12 @@ def random_batch(count: int, seed: int = 0, size: int = 112) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((count, 3, size, size), dtype=np.float32)
 
 
+def colour_batch(count: int, seed: int = 0) -> np.ndarray:
+    """Noisy pictures of one colour each, normalised: float32 [count, 3, 112, 112]."""
+    colours = np.random.default_rng([seed, 1]).standard_normal((count, 3, 1, 1), dtype=np.float32)
+    return 1.5 * colours + 0.5 * random_batch(count, seed)
+
+
 def run_onnx(model: onnx.ModelProto | Path, batch: np.ndarray) -> dict[str, np.ndarray]:
     source = str(model) if isinstance(model, Path) else model.SerializeToString()
     session = ort.InferenceSession(source, providers=["CPUExecutionProvider"])
@@ -110,6 +177,24 @@ def run_onnx(model: onnx.ModelProto | Path, batch: np.ndarray) -> dict[str, np.n
 def run_torch(model: torch.nn.Module, batch: np.ndarray) -> dict[str, np.ndarray]:
     with torch.no_grad():
         return dict(zip(OUTPUT_NAMES, (v.numpy() for v in model(torch.from_numpy(batch))), strict=True))
+
+
+def write_colours(root: Path, count: int) -> Path:
+    """A data set, all of the split test, of pictures that `varied_model` labels; nine labels of ten are its own."""
+    rng = np.random.default_rng(7)
+    colours = np.clip(rng.normal(127, 80, (count, 1, 1, 3)), 0, 255)
+    pictures = np.clip(colours + rng.normal(0, 30, (count, 112, 112, 3)), 0, 255).astype(np.uint8)
+    batch = default_preprocessing(112).batch(list(pictures))
+    labels = run_torch(varied_model(), batch)["probabilities"].argmax(axis=1)
+    labels[::10] = (labels[::10] + 1) % len(LABELS)
+    root.mkdir(parents=True)
+    rows = ["path,label,split,subject"]
+    for i, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
+        cv2.imwrite(str(root / f"{i:03}.png"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        rows.append(f"{i:03}.png,{LABELS[label]},test,{i}")
+    (root / "labels.csv").write_text("\n".join(rows) + "\n")
+    (root / "dataset.json").write_text(json.dumps({"labels": list(LABELS)}))
+    return root
 
 
 def write_faces(root: Path, labels: tuple[str, ...], per_class: int, size: int = 64, seed: int = 0) -> Path:

@@ -58,8 +58,8 @@ MAY_IMPORT = {
     "training": {"models", "data", "runtime", "kernels", "evaluation"},
     "evaluation": {"models", "data", "runtime", "training"},
     "calib": {"models", "data", "runtime", "export"},
-    "export": {"models", "data", "runtime", "calib"},
-    "bench": {"models", "data", "runtime", "kernels"},
+    "export": {"models", "data", "runtime", "calib", "evaluation"},
+    "bench": {"models", "data", "runtime", "kernels", "calib", "export"},
 }
 
 

@@ -39,13 +39,13 @@ def table(results: dict[str, Any]) -> str:
     ]
     for row in compared["files"]:
         cells = [row["file"], row["precision"], f"{row['megabytes']:.2f}"]
-        if row["note"]:
+        if row["ms_p50"] is None:
             cells += [row["note"], "", "", ""]
         else:
             cells += [
                 f"{row['ms_p50']:.1f}",
                 f"{row['accuracy']:.1%}",
-                f"{row['agreement']:.1%}",
+                f"{row['agreement']:.1%}" + (f" ({row['note']})" if row["note"] else ""),
                 f"{row['deviation']:.1e}",
             ]
         lines.append(f"| {' | '.join(cells)} |")

@@ -28,6 +28,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "import": ("edgefel.cli.import_", "Turn published checkpoints into edgefel's format."),
     "calibrate": ("edgefel.cli.calibrate", "Choose class-balanced pictures for INT8 calibration."),
     "export": ("edgefel.cli.export", "Export to ONNX (FP32, FP16, INT8) and TensorRT engines."),
+    "parity": (
+        "edgefel.cli.parity",
+        "Judge a bundle's files by PyTorch, class by class, on labelled pictures.",
+    ),
+    "engine": ("edgefel.cli.engine", "Build TensorRT engines from a bundle's ONNX files, on the device."),
     "kernels": ("edgefel.cli.kernels", "Compile the fused kernels for a GPU that is elsewhere."),
     "bench": ("edgefel.cli.bench", "Measure speed and memory."),
     "predict": ("edgefel.cli.predict", "Label the faces in images or a video with an exported model."),
@@ -57,6 +62,9 @@ class LazyGroup(click.Group):
         except EdgefelError as error:
             click.echo(f"error: {error}", err=True)
             ctx.exit(2)
+        except (KeyboardInterrupt, click.Abort):
+            click.echo("interrupted", err=True)
+            ctx.exit(130)
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

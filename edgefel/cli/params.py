@@ -32,6 +32,11 @@ group_cap = click.option(
     show_default=True,
     help="Most calibration images of one subject or video.",
 )
+limits = click.option(
+    "--limits",
+    type=click.Path(path_type=Path),
+    help="YAML file of the limits that files are judged by, per precision; see docs/parity.md.",
+)
 arch = click.option(
     "--arch",
     "archs",

@@ -41,7 +41,11 @@ PRECISIONS = ("fp32", "fp16", "int8", "int8+fp16")
     "--every", type=click.IntRange(min=1), default=1, show_default=True, help="Each n-th video frame."
 )
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all cores]")
-@click.option("--force", is_flag=True, help="Run a file although its hash is not the manifest's.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Run a file although its hash is not the manifest's, or it failed its comparison with PyTorch.",
+)
 @params.json_output
 def command(
     bundle: Path,

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 from click.testing import CliRunner
-from exported import large_bundle, save, tiny_model, write_faces
+from exported import LABELS, large_bundle, save, tiny_graph, tiny_model, write_faces
 
 from edgefel.calib.collect import METHODS
 from edgefel.calib.samples import DEFAULT_GROUP_CAP, DEFAULT_PER_CLASS
@@ -33,7 +33,9 @@ def test_json_alone_is_on_stdout_and_the_rest_on_stderr():
     document = json.loads(result.stdout)
     assert document["bundle"] == str(folder)
     assert [row["file"] for row in document["files"]] == [f.name for f in read_manifest(folder).files]
-    assert document["files"][0]["status"] == "pass"
+    assert document["files"][0]["verdict"] == "pass"
+    assert {row["verdict"] for row in document["files"]} <= {"pass", "warn", None}
+    assert document["refused"] is False
     assert document["files"][0]["max_deviation"] < 1e-4
     assert any("1 unreadable calibration pictures skipped" in text for text in document["warnings"])
     assert "trace and simplify" in result.stderr
@@ -59,11 +61,36 @@ def test_the_table_has_a_row_per_file_and_an_engine_is_not_called_compared():
         "max_deviation": 6.1e-4,
         "logits_sqnr_db": 68.5,
         "top1_agreement": 0.984,
-        "status": "pass",
+        "verdict": "pass",
     }
     assert _cells(compared) == ("model.fp16.onnx", "fp16", "2.2", "6.1e-04", "68.5", "98.4%", "pass")
     built = {**dict.fromkeys(compared), "file": "a.engine", "precision": "fp16", "megabytes": 10.0}
     assert _cells(built) == ("a.engine", "fp16", "10.0", "-", "-", "-", "built, not run")
+    infinite = {**built, "verdict": "fail"}
+    assert _cells(infinite)[3:] == ("-", "-", "-", "fail")
+
+
+def test_a_file_that_fails_is_named_the_bundle_is_written_and_the_exit_code_is_3(
+    checkpoint, tmp_path, monkeypatch
+):
+    # the trace of these very weights, which other tests have paid for
+    monkeypatch.setattr("edgefel.export.bundle.export_onnx", lambda *args, **options: tiny_graph())
+    limits = tmp_path / "limits.yaml"
+    limits.write_text("int8: {min_sqnr_db: 199}\n")
+    faces = write_faces(tmp_path / "faces", LABELS, 2)
+    options = ["--data", faces, "--fp32", "--int8", "--per-class", 1, "--limits", limits, "--json"]
+    result = run(checkpoint, "-o", tmp_path / "out", *options)
+    assert result.exit_code == 3, result.output
+    document = json.loads(result.stdout)
+    assert document["refused"] is True
+    assert [row["verdict"] for row in document["files"]] == ["pass", "fail"]
+    told = [line for line in result.stderr.splitlines() if line.startswith("model.int8.onnx: fail: ")]
+    assert len(told) == 1
+    assert "limit 199 dB" in told[0]
+    marked = read_manifest(tmp_path / "out").find("int8")
+    assert marked.verdict == "fail"
+    assert marked.parity["limits"]["min_sqnr_db"] == 199
+    assert (tmp_path / "out" / "model.int8.onnx").is_file()
 
 
 def truncated(checkpoint, tmp_path):
@@ -91,8 +118,9 @@ def empty_data(checkpoint, tmp_path):
         (empty_data, "empty"),
         (seven_classes, "give data with the same classes"),
         (lambda c, t: [c, "--input-size", "224"], "takes 112x112 pictures"),
+        (lambda c, t: [c, "--limits", t / "limits.yaml"], "no such file"),
     ],
-    ids=["missing", "truncated", "no-data", "empty-data", "classes", "input-size"],
+    ids=["missing", "truncated", "no-data", "empty-data", "classes", "input-size", "limits"],
 )
 def test_bad_input_is_one_line_exit_code_2_and_nothing_written(checkpoint, tmp_path, arguments, message):
     filled = arguments(checkpoint, tmp_path)
@@ -117,6 +145,7 @@ def test_the_defaults_are_the_librarys():
     assert options["group_cap"].default == DEFAULT_GROUP_CAP
     assert tuple(options["method"].type.choices) == METHODS
     assert options["method"].default == ExportOptions().method
+    assert options["parity_images"].default == ExportOptions().parity_images
 
 
 def test_help_shows_examples():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -18,14 +19,21 @@ from exported import (
     save,
     tiny_graph,
     tiny_model,
-    write_faces,
+    varied_int8,
+    varied_model,
+    varied_shift,
+    with_shifted_logits,
+    write_colours,
 )
 
+from edgefel.calib.calibration_set import read_calibration_set
 from edgefel.errors import EdgefelError
-from edgefel.export.bundle import _Export, export_bundle
-from edgefel.export.onnx_graph import export_onnx, save_onnx, serialize
+from edgefel.export.bundle import ExportReport, _Export, export_bundle, summarize
+from edgefel.export.limits import LIMITS
+from edgefel.export.onnx_graph import export_onnx, serialize
 from edgefel.export.options import ExportOptions, exported_preprocessing
 from edgefel.export.progress import SILENT
+from edgefel.export.reduced import PrecisionGraph
 from edgefel.files import sha256
 from edgefel.models.checkpoint import load_checkpoint
 from edgefel.runtime.manifest import read_manifest
@@ -44,12 +52,13 @@ def manifest(folder):
 
 
 def test_files_and_hashes(folder, manifest):
-    expected = ["model.fp32.onnx", "model.fp16.onnx", "model.int8.onnx"]
+    expected = ["model.fp32.onnx", "model.fp16.onnx", "model.int8.onnx", "model.int8-fp16.onnx"]
     if HAS_TENSORRT:
-        engines = ["model.fp32.engine", "model.fp16.engine", "model.int8-fp16.engine"]
-        expected += ["model.int8-fp16.onnx", *engines]
+        expected += ["model.fp32.engine", "model.fp16.engine", "model.int8-fp16.engine"]
     assert [file.name for file in manifest.files] == expected
-    assert sorted(p.name for p in folder.iterdir()) == sorted([*expected, "manifest.json"])
+    assert sorted(p.name for p in folder.iterdir()) == sorted(
+        [*expected, "calibration.json", "manifest.json"]
+    )
     for file in manifest.files:
         assert manifest.verify(file).stat().st_size == file.bytes
 
@@ -60,7 +69,7 @@ def test_the_manifest_describes_model_source_and_tools(folder, manifest):
     assert manifest.model.parameters == sum(p.numel() for p in tiny_model().parameters())
     assert manifest.model.embedding_dim == 64
     weights = folder.parent / "large" / "model.safetensors"
-    assert manifest.source == {"checkpoint": "large", "sha256": sha256(weights)}
+    assert manifest.source == {"checkpoint": "large", "path": "../large", "sha256": sha256(weights)}
     assert set(manifest.tools) >= {"edgefel", "torch", "onnx", "onnxsim", "onnxruntime"}
     assert str(folder.parent) not in json.dumps(manifest.to_dict()["source"])
 
@@ -82,7 +91,14 @@ def test_every_onnx_file_carries_its_comparison(manifest):
         }
     float32 = manifest.find("fp32").parity
     assert max(float32["max_abs"].values()) < 1e-4
-    assert (float32["top1_agreement"], float32["status"]) == (1.0, "pass")
+    assert (float32["top1_agreement"], float32["verdict"]) == (1.0, "pass")
+    # 16 images are no ground to judge labels on, and that is said
+    for precision in ("fp16", "int8", "int8+fp16"):
+        judged = manifest.find(precision).parity
+        assert judged["verdict"] == "warn"
+        assert "16 images are too few to judge labels by" in judged["reasons"][0]
+        assert judged["limits"] == LIMITS[precision].to_dict()
+        assert sum(row["images"] for row in judged["labels"]["classes"]) == 16
     assert manifest.find("fp16").parity["logits_sqnr_db"] > 40
     assert manifest.find("int8").parity["logits_sqnr_db"] > 15
 
@@ -94,6 +110,13 @@ def test_int8_files_say_how_they_were_calibrated(folder, manifest):
     assert builder["calibration"]["used"] == 23
     assert len(builder["calibration"]["skipped"]) == 1
     assert builder["calibration"]["images"] == str(folder.parent / "faces")
+    calibrated = read_calibration_set(folder / "calibration.json")
+    assert builder["calibration"]["key"] == calibrated.key()
+    assert calibrated.counts == dict.fromkeys(LABELS, 3)
+    # one of them cannot be read as a picture, but its bytes are still known
+    with pytest.raises(EdgefelError, match="no such file"):
+        dataclasses.replace(calibrated, root="/nowhere").open()
+    assert len(calibrated.open()) == 24
     assert builder["float_nodes"]["head.reduce/Gemm"]
     assert manifest.find("fp16").builder["float32_nodes"] > 20
 
@@ -139,19 +162,43 @@ def test_input_size_112_gives_what_224_gives(folder, manifest):
         assert np.abs(values - from_torch[name]).max() < 1e-4, name
 
 
-def test_a_file_that_deviates_ends_the_export(tmp_path):
-    checkpoint = load_checkpoint(save(tmp_path / "model", tiny_model()))
-    faces = write_faces(tmp_path / "faces", LABELS, 1)
-    export = _Export(checkpoint, ExportOptions(parity_images=4), tmp_path, faces, SILENT)
-    crops = export._load_crops()
-    other = onnx.ModelProto()
-    other.CopyFrom(tiny_graph())
-    bias = next(t for t in other.graph.initializer if t.name == "head.classifier.8.bias")
-    shifted = onnx.numpy_helper.to_array(bias) + np.float32(1e-3)
-    bias.CopyFrom(onnx.numpy_helper.from_array(shifted, bias.name))
-    save_onnx(other, tmp_path / "model.fp32.onnx")
+def an_export(tmp_path, limits=LIMITS, **options) -> _Export:
+    checkpoint = load_checkpoint(save(tmp_path / "model", varied_model()))
+    faces = write_colours(tmp_path / "faces", 120)
+    options = ExportOptions(**options)
+    return _Export(checkpoint, options, tmp_path, faces, SILENT, limits, tmp_path)
+
+
+def test_an_fp32_file_that_deviates_ends_the_export(tmp_path):
+    export = an_export(tmp_path, parity_images=4)
+    off = with_shifted_logits(varied_shift() + np.float32(1e-3))
     with pytest.raises(EdgefelError, match="logits deviates by 0.001, limit 0.0001.*nothing was written"):
-        export._compare(tmp_path / "model.fp32.onnx", "fp32", crops, export._reference(crops))
+        export._write("fp32", PrecisionGraph(off, {}), export._gate(None))
+
+
+def test_an_int8_file_that_fails_is_written_and_marked_with_its_reasons(tmp_path):
+    export = an_export(tmp_path)
+    gate = export._gate(None)
+    limits = dataclasses.replace(LIMITS["int8"], min_agreement=0.8, max_recall_loss=None, max_f1_loss=None)
+    gate.limits = {"int8": limits, "int8+fp16": limits}
+    export._write("int8", PrecisionGraph(varied_int8(), {}), gate)
+    export._write("int8+fp16", PrecisionGraph(varied_int8(8.0), {}), gate)
+    good, broken = export.files
+    assert (good.verdict, broken.verdict) == ("pass", "fail")
+    assert any("of the labels agree" in reason for reason in broken.parity["reasons"])
+    assert (tmp_path / broken.name).is_file()
+    report = ExportReport(export._manifest(), ())
+    assert report.refused
+    assert report.failed == (broken,)
+    assert summarize(report)[1]["verdict"] == "fail"
+
+
+def test_reduced_precisions_depend_on_what_is_asked_for():
+    assert ExportOptions(("int8", "fp16")).onnx_precisions == ("fp16", "int8", "int8+fp16")
+    assert ExportOptions(("int8",)).onnx_precisions == ("int8",)
+    assert ExportOptions(("int8",), engine=True).onnx_precisions == ("int8", "int8+fp16")
+    assert ExportOptions(("int8", "fp16")).engine_precisions == ()
+    assert ExportOptions(("int8", "fp16"), engine=True).engine_precisions == ("fp16", "int8+fp16")
 
 
 def test_a_diverged_checkpoint_is_refused_and_leaves_nothing(tmp_path):

@@ -1,0 +1,88 @@
+"""What a bundle says of itself beside its files: the model, where it came from, what calibrated it, which tools."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgefel import __version__
+from edgefel.calib.calibration_set import CalibrationImage, CalibrationSet
+from edgefel.data.folder import ImageDataset
+from edgefel.files import sha256
+from edgefel.runtime.manifest import ModelInfo
+from edgefel.runtime.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    from edgefel.models.checkpoint import Checkpoint
+    from edgefel.models.config import ModelConfig
+
+CALIBRATION_NAME = "calibration.json"
+_TOOLS = ("torch", "onnx", "onnxscript", "onnxsim", "onnxruntime", "numpy")
+
+
+def model_info(config: ModelConfig) -> ModelInfo:
+    """The manifest's entry of the network."""
+    from edgefel.models.profile import profile
+
+    counted = profile(config)
+    return ModelInfo(
+        name=config.name,
+        num_classes=config.num_classes,
+        parameters=counted.parameters,
+        gmac=round(counted.macs / 1e9, 4),
+        embedding_dim=config.encoder.width if config.head is None else config.head.embedding_dim,
+    )
+
+
+def source_entry(checkpoint: Checkpoint, home: Path) -> dict[str, str]:
+    """Name and hash of the checkpoint, and its path relative to the bundle's folder `home`: a folder that holds
+    both may move."""
+    from edgefel.models.checkpoint import WEIGHTS_FILE
+
+    return {
+        "checkpoint": checkpoint.path.name,
+        "path": os.path.relpath(checkpoint.path.resolve(), home.resolve()).replace(os.sep, "/"),
+        "sha256": sha256(checkpoint.path / WEIGHTS_FILE),
+    }
+
+
+def calibration_record(
+    dataset: ImageDataset,
+    indices: Sequence[int],
+    per_class: int,
+    group_cap: int,
+    seed: int,
+    preprocessing: Preprocessing,
+) -> CalibrationSet:
+    """The drawn pictures as a calibration set, each with its hash. One that is gone is left out: it is skipped,
+    and named, where pictures are read."""
+    images = []
+    for sample in (dataset.samples[index] for index in indices):
+        if sample.path.is_file():
+            path = os.path.relpath(sample.path, dataset.root).replace(os.sep, "/")
+            label = dataset.labels[sample.label]
+            images.append(CalibrationImage(path, label, sample.group, sha256(sample.path)))
+    return CalibrationSet(
+        root=str(dataset.root.resolve()),
+        labels=dataset.labels,
+        images=tuple(images),
+        per_class=per_class,
+        group_cap=group_cap,
+        seed=seed,
+        labelled_by="labels",
+        preprocessing=preprocessing.to_dict(),
+    )
+
+
+def tool_versions() -> dict[str, str]:
+    """Versions of what makes an export, as far as they are installed."""
+    versions = {"edgefel": __version__}
+    for name in _TOOLS:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
