@@ -12,11 +12,14 @@ help:  ## list the targets
 demo: $(STAMP)  ## the whole way once on the CPU: faces, training, export, engines, a labelled photograph
 	$(BIN)/edgefel demo -o demo
 
+# a file's tests share models and graphs that take long to make: each file goes to one process
+PARALLEL := -n auto --dist loadfile
+
 test: $(STAMP)  ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-fast: $(STAMP)  ## run the tests that take seconds
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
 
 lint: $(STAMP)  ## check style
 	$(BIN)/ruff check .

@@ -51,7 +51,7 @@ def calibration_speed(
         "model": model,
         "method": method,
         **measured,
-        "machine": {"cpu": _cpu_name(), "cores": _cores(), "architecture": platform.machine()},
+        "machine": {"cpu": cpu_name(), "cores": _cores(), "architecture": platform.machine()},
     }
 
 
@@ -159,7 +159,8 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """What the processor calls itself."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,8 @@ Clock = Callable[[], int]
 
 @dataclass(frozen=True)
 class Timing:
-    """Milliseconds per call over `runs` timed calls; percentiles interpolate linearly."""
+    """Milliseconds per call over `runs` timed calls; percentiles interpolate linearly. durations: of each call, in
+    order, for intervals of ratios; not part of `to_dict`."""
 
     p50: float
     p90: float
@@ -22,6 +23,7 @@ class Timing:
     mean: float
     min: float
     runs: int
+    durations: tuple[float, ...] = field(default=(), repr=False, compare=False)
 
     @classmethod
     def from_nanoseconds(cls, durations: Sequence[int]) -> Timing:
@@ -30,11 +32,11 @@ class Timing:
             raise ValueError("no durations: nothing was timed")
         ms = np.asarray(durations, dtype=np.float64) / 1e6
         p50, p90, p99 = (float(value) for value in np.percentile(ms, (50, 90, 99)))
-        return cls(p50, p90, p99, float(ms.mean()), float(ms.min()), len(durations))
+        return cls(p50, p90, p99, float(ms.mean()), float(ms.min()), len(durations), tuple(ms.tolist()))
 
     def to_dict(self) -> dict[str, float | int]:
         """Plain JSON values."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "durations"}
 
 
 def time_callable(

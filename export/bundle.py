@@ -200,8 +200,9 @@ class _Export:
         graph = export_onnx(
             self.checkpoint.model, input_size=self.preprocessing.output_size, opset=self.options.opset
         )
+        attended = None
         if self.options.attention == "onnx-attention":
-            graph, made = onnx_attention(graph)
+            attended, made = onnx_attention(graph)
             if not made:
                 raise EdgefelError("--attention onnx-attention: the graph has no attention in the known form")
         anchors = self.checkpoint.model.head.anchors
@@ -211,6 +212,7 @@ class _Export:
             anchors=None if anchors is None else anchors.detach().float().cpu().numpy(),
             calibrate=lambda spread, activations: self._calibrate(spread, activations, chosen),
             choose=self._choose if self.options.auto else None,
+            attended=attended,
         )
 
     def _choose(self, model: onnx.ModelProto, ranges: Ranges, build: Build) -> Mapping[str, str]:
@@ -283,7 +285,7 @@ class _Export:
         if self.search is not None and precision.startswith("int8"):
             entry["search"] = self._search_entry()
         if self.options.attention != "decomposed":
-            entry["attention"] = self.options.attention
+            entry["attention"] = "decomposed" if precision == "int8" else self.options.attention
         return entry
 
     @property

@@ -51,18 +51,24 @@ def make_graphs(
     anchors: npt.NDArray[np.float32] | None,
     calibrate: Callable[[onnx.ModelProto, Sequence[str]], Ranges],
     choose: Callable[[onnx.ModelProto, Ranges, Build], Mapping[str, str]] | None = None,
+    attended: onnx.ModelProto | None = None,
 ) -> dict[str, PrecisionGraph]:
     """The graphs of the precisions, checked, in their order.
 
     graph: FP32, not changed. anchors: of the head, which stay FP32 in FP16 graphs. calibrate: graph, activations
     -> their ranges; called once, where a precision is quantized, with what all of them need. choose: which layers
     stay in float although they could be INT8, and why; given the float graph that is quantized for ONNX Runtime,
-    the ranges, and how the INT8 graphs are made.
+    the ranges, and how the INT8 graphs are made. attended: the graph with attention as one operator, from which all
+    but the INT8 graph for ONNX Runtime are then made: version 1.31 cannot load that one in opset 23 (it inserts
+    quantizers of signed output and unsigned zero point).
 
     FP16 graphs are meant for TensorRT, the others for ONNX Runtime, whose form of PReLU they have.
     """
     spread, _ = spread_prelu(graph)
-    bases = {name: graph if name.endswith("fp16") else spread for name in precisions}
+    others = graph if attended is None else attended
+    bases = {name: others if name.endswith("fp16") else spread_prelu(others)[0] for name in precisions}
+    if "int8" in bases:
+        bases["int8"] = spread
     quantized = [name for name in precisions if name in POLICIES]
     made = {name: PrecisionGraph(bases[name], {}) for name in precisions}
     if quantized:
@@ -125,7 +131,7 @@ def calibrate_ranges(
         "used": reader.require(classes),
         "skipped": [path.name for path in reader.skipped],
         "method": method,
-        **cache,
+        "ranges": cache,
     }
     if reader.skipped:
         named = ", ".join(path.name for path in reader.skipped[:3])

@@ -85,8 +85,8 @@ def network_report(network: Any) -> dict[str, Any]:
 
     source, note; layers: name, type, precision of each but constants, where a product of quantized operands is
     "int8"; precisions: how many layers of each, without those that only quantize and dequantize;
-    attentions: softmax between two products of activations, with the names of the three (`nodes`), their
-    precision, and `fused`: None, because only an engine shows that.
+    attentions: softmax between two products of activations, with the names of the three (`nodes`), or one
+    operator, their precision, and `fused`: None, because only an engine shows that.
     """
     graph = _Graph(network)
     rows = [
@@ -165,6 +165,10 @@ def _computed_in(graph: _Graph, layer: _Layer) -> str:
 
 def _attentions(graph: _Graph) -> Iterator[dict[str, Any]]:
     for softmax in graph.layers:
+        if softmax.type == "ATTENTION_INPUT":
+            # an operator of opset 23: TensorRT has one boundary layer in front of it and one behind
+            precision = [_computed_in(graph, softmax)]
+            yield {"name": softmax.name, "nodes": [softmax.name], "precision": precision, "fused": None}
         if softmax.type != "SOFTMAX":
             continue
         before = [

@@ -42,7 +42,20 @@ def parse_network(trt: ModuleType, builder: Any, logger: Any, messages: Messages
             f"{path.name}: takes {', '.join(names) or 'no input'} and not {INPUT_NAME}; an engine is built of "
             "what 'edgefel export' wrote"
         )
+    _allow_decomposition(trt, network)
     return network
+
+
+def _allow_decomposition(trt: ModuleType, network: Any) -> None:
+    """Lets TensorRT compute an `Attention` operator for which it has no kernel of its own, FP32 ones for instance, as
+    products and a softmax: the parser leaves that forbidden, and then the build fails."""
+    kind = getattr(trt.LayerType, "ATTENTION_INPUT", None)
+    for i in range(network.num_layers if kind is not None else 0):
+        layer = network.get_layer(i)
+        if layer.type == kind:
+            # the binding hands out the base class
+            layer.__class__ = trt.IAttentionInputLayer
+            layer.attention.decomposable = True
 
 
 def _refused(trt: ModuleType, parser: Any, messages: Messages, path: Path) -> EdgefelError:

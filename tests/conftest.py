@@ -8,7 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
+
+# Processes that test side by side share the cores; threads that wait for each other would slow all of them down.
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
+
+import torch  # it reads the number of threads when it is imported
 
 # Without a GPU the kernels run in Triton's interpreter, which has to be chosen before they are imported.
 if not torch.cuda.is_available():

@@ -179,12 +179,17 @@ def run_torch(model: torch.nn.Module, batch: np.ndarray) -> dict[str, np.ndarray
         return dict(zip(OUTPUT_NAMES, (v.numpy() for v in model(torch.from_numpy(batch))), strict=True))
 
 
-def write_colours(root: Path, count: int) -> Path:
-    """A data set, all of the split test, of pictures that `varied_model` labels; nine labels of ten are its own."""
+def colour_pictures(count: int) -> list[np.ndarray]:
+    """Noisy pictures of one colour each, uint8 [112, 112, 3], which `varied_model` labels differently."""
     rng = np.random.default_rng(7)
     colours = np.clip(rng.normal(127, 80, (count, 1, 1, 3)), 0, 255)
-    pictures = np.clip(colours + rng.normal(0, 30, (count, 112, 112, 3)), 0, 255).astype(np.uint8)
-    batch = default_preprocessing(112).batch(list(pictures))
+    return list(np.clip(colours + rng.normal(0, 30, (count, 112, 112, 3)), 0, 255).astype(np.uint8))
+
+
+def write_colours(root: Path, count: int) -> Path:
+    """A data set, all of the split test, of pictures that `varied_model` labels; nine labels of ten are its own."""
+    pictures = colour_pictures(count)
+    batch = default_preprocessing(112).batch(pictures)
     labels = run_torch(varied_model(), batch)["probabilities"].argmax(axis=1)
     labels[::10] = (labels[::10] + 1) % len(LABELS)
     root.mkdir(parents=True)

@@ -28,6 +28,7 @@ from edgefel.export.surgery.attention import onnx_attention
 from edgefel.export.surgery.cost import graph_macs, input_bytes
 from edgefel.export.surgery.outputs import keep_outputs
 from edgefel.export.surgery.passes import EXACT_PASSES, apply_passes
+from edgefel.export.surgery.prelu import spread_prelu
 from edgefel.export.surgery.uint8_input import uint8_input
 from edgefel.models import build_model
 from edgefel.models.network import FacialExpressionModel
@@ -76,6 +77,7 @@ def steps(model: FacialExpressionModel) -> Iterator[tuple[str, Variant, Variant]
     exact, _ = apply_passes(plain)
     yield "all-exact-passes", Variant(plain, image), Variant(exact, image)
     yield "onnx-attention", Variant(exact, image), Variant(onnx_attention(exact)[0], image)
+    yield "spread-prelu", Variant(exact, image), Variant(spread_prelu(exact)[0], image)
     kept, _ = keep_outputs(exact, NEEDED_OUTPUTS)
     yield "keep-needed-outputs", Variant(exact, image), Variant(kept, image)
     packed, _ = uint8_input(exact, own)

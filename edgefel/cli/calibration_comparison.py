@@ -35,6 +35,7 @@ def compare_and_show(
     from edgefel.data.folder import open_dataset
     from edgefel.export.bundle import tool_versions
     from edgefel.export.onnx_graph import export_onnx
+    from edgefel.export.surgery.prelu import spread_prelu
     from edgefel.files import check_free, sha256
     from edgefel.models.checkpoint import WEIGHTS_FILE, load_checkpoint
     from edgefel.runtime.preprocessing import Preprocessing
@@ -47,7 +48,8 @@ def compare_and_show(
     plan = plan_comparison(dataset, loaded.labels, chosen)
     with _TimeLeft() as progress:
         progress.start("trace and simplify")
-        graph = export_onnx(loaded.model, input_size=preprocessing.output_size)
+        # as the INT8 file for ONNX Runtime starts from
+        graph, _ = spread_prelu(export_onnx(loaded.model, input_size=preprocessing.output_size))
         comparison = compare_strategies(graph, preprocessing, dataset, plan, progress)
     source = {
         "checkpoint": loaded.path.name,

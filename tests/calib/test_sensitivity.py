@@ -6,8 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from exported import run_onnx
-from opinions import PREPROCESSING, opinionated, pictures
+from exported import colour_batch, run_onnx, varied_graph
 
 from edgefel.calib.collect import activation_scales, collect_activations
 from edgefel.calib.graph import GraphIndex
@@ -28,33 +27,29 @@ POLICY = dataclasses.replace(
 BROKEN = "encoder.blocks.0.mlp.fc1/MatMul"
 
 
-def graph():
-    return opinionated()[1]
-
-
 def batch():
-    return PREPROCESSING.batch(pictures())
+    return colour_batch(48, seed=3)
 
 
 @pytest.fixture(scope="module")
 def scales():
-    tensors = place(graph(), POLICY).activations
-    return activation_scales(collect_activations(graph(), tensors, [batch()[:8]]), "minmax")
+    tensors = place(varied_graph(), POLICY).activations
+    return activation_scales(collect_activations(varied_graph(), tensors, [batch()[:8]]), "minmax")
 
 
 @pytest.fixture(scope="module")
 def targets():
-    probabilities = run_onnx(graph(), batch())["probabilities"]
+    probabilities = run_onnx(varied_graph(), batch())["probabilities"]
     return probabilities.argmax(axis=1)
 
 
 def ranked(scales, targets=None):
-    return rank_layers(graph(), POLICY, scales, lambda model: run_onnx(model, batch()), targets)
+    return rank_layers(varied_graph(), POLICY, scales, lambda model: run_onnx(model, batch()), targets)
 
 
 def test_every_layer_is_ranked_by_what_it_costs(scales, targets):
     costs = ranked(scales, targets)
-    assert {cost.node for cost in costs} == set(place(graph(), POLICY).nodes)
+    assert {cost.node for cost in costs} == set(place(varied_graph(), POLICY).nodes)
     assert [cost.kl for cost in costs] == sorted((cost.kl for cost in costs), reverse=True)
     assert costs[0].kl > 0
     assert all(cost.sqnr_db > 15 and cost.macs > 0 for cost in costs)
@@ -64,7 +59,7 @@ def test_every_layer_is_ranked_by_what_it_costs(scales, targets):
 
 
 def test_a_layer_with_broken_scales_comes_first(scales):
-    tensor = GraphIndex(graph().graph).nodes[BROKEN].input[0]
+    tensor = GraphIndex(varied_graph().graph).nodes[BROKEN].input[0]
     costs = ranked({**scales, tensor: np.float32(scales[tensor] * 8)})
     assert costs[0].node == BROKEN
     assert costs[0].kl > 3 * costs[1].kl

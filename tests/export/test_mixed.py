@@ -7,8 +7,7 @@ import json
 
 import numpy as np
 import pytest
-from exported import save
-from opinions import PREPROCESSING, opinionated, pictures
+from exported import colour_pictures, save, varied_graph, varied_model
 
 from edgefel.calib.collect import activation_scales, collect_activations
 from edgefel.calib.graph import GraphIndex
@@ -20,6 +19,7 @@ from edgefel.export.limits import ParityLimits
 from edgefel.export.mixed import LAYERS_NAME, PLOT_NAME, find_mix, mix_entry, write_search
 from edgefel.export.pictures import Pictures
 from edgefel.models.checkpoint import load_checkpoint
+from edgefel.runtime.preprocessing import default_preprocessing
 
 # the ViT and what feeds it: a dozen layers instead of all of them
 POLICY = dataclasses.replace(
@@ -32,40 +32,38 @@ POLICY = dataclasses.replace(
         "head",
     ),
 )
+PREPROCESSING = default_preprocessing(112)
 BROKEN = "encoder.blocks.0.mlp.fc1/MatMul"
-
-
-def graph():
-    return opinionated()[1]
 
 
 @pytest.fixture(scope="module")
 def gate(tmp_path_factory):
-    checkpoint = load_checkpoint(save(tmp_path_factory.mktemp("mixed") / "checkpoint", opinionated()[0]))
+    checkpoint = load_checkpoint(save(tmp_path_factory.mktemp("mixed") / "checkpoint", varied_model()))
+    crops = tuple(colour_pictures(48))
     limits = {"int8": ParityLimits(min_sqnr_db=20.0, min_agreement=0.9, min_images=10, min_per_class=1000)}
-    blind = Gate(checkpoint, Pictures(pictures(), None, "smooth noise"), limits)
+    blind = Gate(checkpoint, Pictures(crops, None, "colours"), limits)
     # the reference is right about every picture, so whatever differs from it is a loss
     targets = blind.reference["probabilities"].argmax(axis=1)
-    return Gate(checkpoint, Pictures(pictures(), targets, "smooth noise"), limits)
+    return Gate(checkpoint, Pictures(crops, targets, "colours"), limits)
 
 
 @pytest.fixture(scope="module")
 def scales(gate):
-    tensors = place(graph(), POLICY).activations
+    tensors = place(varied_graph(), POLICY).activations
     batches = list(gate.pictures.batches(PREPROCESSING))[:2]
-    return activation_scales(collect_activations(graph(), tensors, batches), "minmax")
+    return activation_scales(collect_activations(varied_graph(), tensors, batches), "minmax")
 
 
 def search(gate, scales, max_drop: float = 100.0):
     def build(kept):
-        return {"int8": quantize(graph(), place(graph(), POLICY, kept), scales)}
+        return {"int8": quantize(varied_graph(), place(varied_graph(), POLICY, kept), scales)}
 
-    return find_mix(graph(), scales, build, gate, PREPROCESSING, max_drop, policy=POLICY)
+    return find_mix(varied_graph(), scales, build, gate, PREPROCESSING, max_drop, policy=POLICY)
 
 
 @pytest.mark.slow
 def test_the_broken_layer_is_named_and_kept_in_float(gate, scales, tmp_path):
-    tensor = GraphIndex(graph().graph).nodes[BROKEN].input[0]
+    tensor = GraphIndex(varied_graph().graph).nodes[BROKEN].input[0]
     result = search(gate, {**scales, tensor: np.float32(scales[tensor] * 64)})
     assert result.decisions[0].cost.node == BROKEN
     assert set(result.keep_float) == {BROKEN}
@@ -83,7 +81,9 @@ def test_macro_recall_is_held_to_the_drop_allowed(gate, scales):
     from edgefel.export.mixed import _verdict
     from edgefel.export.onnx_graph import serialize
 
-    model = quantize(graph(), place(graph(), POLICY), {name: value * 8 for name, value in scales.items()})
+    model = quantize(
+        varied_graph(), place(varied_graph(), POLICY), {name: value * 8 for name, value in scales.items()}
+    )
     parity = gate.judge(serialize(model), "int8", PREPROCESSING)
     assert parity.labels is not None
     lost = [-entry.change for entry in parity.labels.classes if entry.change is not None]

@@ -1,0 +1,51 @@
+"""PyTorch and the files of a network, timed in turn."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from edgefel.bench import precisions
+from edgefel.errors import EdgefelError
+
+
+@pytest.mark.slow
+def test_a_row_has_every_file_with_its_ratio(capsys):
+    assert precisions.main(["--model", "arbex-nano", "--runs", "3"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    rows = {entry["name"]: entry for entry in row["rows"]}
+    assert list(rows) == [precisions.EAGER, "fp32", "int8"]
+    eager = rows[precisions.EAGER]
+    assert eager["times_as_fast_as_eager"] == 1.0
+    for name in ("fp32", "int8"):
+        ratio = eager["ms_p50"] / rows[name]["ms_p50"]
+        assert rows[name]["times_as_fast_as_eager"] == pytest.approx(ratio, rel=0.02)
+        low, high = rows[name]["interval"]
+        assert low <= rows[name]["times_as_fast_as_eager"] <= high
+    assert rows["int8"]["megabytes"] < rows["fp32"]["megabytes"]
+    assert row["command"] == "python -m edgefel.bench.precisions --model arbex-nano --threads 1"
+
+
+def test_a_file_that_computes_something_else_is_not_timed():
+    right = np.linspace(-1, 1, 14, dtype=np.float32).reshape(2, 7)
+    assert precisions._check({precisions.EAGER: right, "int8": right + 0.01})["int8"] > 30
+    with pytest.raises(EdgefelError, match="nothing was timed"):
+        precisions._check({precisions.EAGER: right, "fp32": right + 0.01})
+    with pytest.raises(EdgefelError, match="int8"):
+        precisions._check({precisions.EAGER: right, "int8": right * np.nan})
+
+
+def test_the_interval_holds_a_known_ratio():
+    rng = np.random.default_rng(1)
+    common = rng.uniform(1, 2, 200)  # the machine's own ups and downs
+    low, high = precisions._ratio_interval(3 * common, common * rng.normal(1, 0.02, 200))
+    assert low < 3 < high
+    assert high - low < 0.3
+
+
+@pytest.mark.parametrize("arguments", [["--model", "nothing"], ["--threads", "0"]])
+def test_bad_arguments_are_one_line(arguments, capsys):
+    assert precisions.main(arguments) == 2
+    assert capsys.readouterr().err.startswith("error: ")

@@ -1,0 +1,162 @@
+"""The INT8 rows of docs/quantization.md, measured on a trained network and faces that it has not seen.
+
+    edgefel data synth -o faces --count 14000 --subjects 500 --size 144 --pose 0.5 --nuisance 0.5 \\
+        --blend 0.1 --intensity 0.7 1.0 --seed 11
+    edgefel train --model arbex-nano --data faces -o run ...   # see the run's config.yaml
+    python tools/int8_results.py run faces -o results
+
+Exports the run twice, with every layer in INT8 and with the mix that --auto finds, judges both on 2,000 faces of the
+split test, then multiplies the scale of one layer's input by 8, judges that file and ranks its layers. Writes
+int8-nano.json and layers.png into the folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from edgefel.bench.calibration import cpu_name
+from edgefel.calib.collect import activation_scales, collect_activations
+from edgefel.calib.graph import GraphIndex
+from edgefel.calib.placement import ONNXRUNTIME, place
+from edgefel.calib.quantize import quantize
+from edgefel.calib.reader import CalibrationReader
+from edgefel.calib.samples import balanced_samples
+from edgefel.calib.sensitivity import rank_layers
+from edgefel.cli.export_progress import RichProgress
+from edgefel.data.folder import open_dataset
+from edgefel.export.bundle import ExportOptions, export_bundle
+from edgefel.export.gate import Gate
+from edgefel.export.mixed import PLOT_NAME, RANKING_IMAGES
+from edgefel.export.onnx_graph import export_onnx, serialize
+from edgefel.export.outputs import onnx_outputs
+from edgefel.export.pictures import draw_evenly, load_pictures
+from edgefel.export.record import tool_versions
+from edgefel.export.report import ExportReport
+from edgefel.export.surgery.prelu import spread_prelu
+from edgefel.files import write_json
+from edgefel.models.checkpoint import load_checkpoint
+from edgefel.runtime.preprocessing import Preprocessing
+
+PICTURES, PER_CLASS, MAX_DROP = 2000, 64, 0.5
+BROKEN_LAYER, BROKEN_BY = "encoder.image_stream.stages.1.0.residual.1/Conv", 8
+
+
+def file_rows(report: ExportReport) -> list[dict[str, Any]]:
+    """What the manifest says of every ONNX file, in one line each."""
+    rows = []
+    for file in report.manifest.files:
+        parity = dict(file.parity or {})
+        changes = {row["label"]: row for row in parity["labels"]["classes"]}
+        worst = min(changes, key=lambda label: changes[label]["change"])
+        rows.append(
+            {
+                "file": file.name,
+                "precision": file.precision,
+                "bytes": file.bytes,
+                "verdict": parity["verdict"],
+                "reasons": parity["reasons"],
+                "images": parity["images"],
+                "agreement": parity["top1_agreement"],
+                "agreement_interval": parity["agreement_interval"],
+                "logits_sqnr_db": parity["logits_sqnr_db"],
+                "kl_mean": parity["kl_mean"],
+                "accuracy": parity["labels"]["accuracy"],
+                "accuracy_reference": parity["labels"]["accuracy_reference"],
+                "macro_f1": parity["labels"]["macro_f1"],
+                "macro_f1_reference": parity["labels"]["macro_f1_reference"],
+                "worst_class": worst,
+                "worst_recall_change": changes[worst]["change"],
+                "worst_recall_interval": changes[worst]["interval"],
+            }
+        )
+    return rows
+
+
+def broken_rows(run: Path, faces: Path) -> dict[str, Any]:
+    """One layer's input with a scale that is wrong by BROKEN_BY: what the gate and the ranking say."""
+    checkpoint = load_checkpoint(str(run))
+    own = Preprocessing.from_dict(checkpoint.preprocessing)
+    graph, _ = spread_prelu(export_onnx(checkpoint.model))
+    placement = place(graph, ONNXRUNTIME)
+    train, held_out = open_dataset(faces, "train"), open_dataset(faces, "test")
+    chosen = balanced_samples(train, PER_CLASS, 32, 0)
+    reader = CalibrationReader(train, chosen.indices, own)
+    scales = activation_scales(collect_activations(graph, placement.activations, reader), "mse")
+    tensor = GraphIndex(graph.graph).nodes[BROKEN_LAYER].input[0]
+    broken = {**scales, tensor: np.float32(scales[tensor] * BROKEN_BY)}
+    indices = draw_evenly(held_out, range(len(held_out)), 700, 0)
+    pictures = load_pictures(held_out, indices, checkpoint.labels, own, str(faces), labelled=True)
+    gate = Gate(checkpoint, pictures)
+    parity = gate.judge(serialize(quantize(graph, placement, broken)), "int8", own)
+    few = pictures.spread(RANKING_IMAGES)
+
+    def outputs(model: onnx.ModelProto) -> Any:
+        return onnx_outputs(serialize(model), few.batches(own))
+
+    ranking = rank_layers(graph, ONNXRUNTIME, broken, outputs, few.targets)
+    return {
+        "layer": BROKEN_LAYER,
+        "scale_times": BROKEN_BY,
+        "images": parity.images,
+        "verdict": parity.verdict,
+        "reasons": list(parity.reasons),
+        "agreement": parity.top1_agreement,
+        "costliest_layers": [cost.to_dict() for cost in ranking[:3]],
+    }
+
+
+def measure(run: Path, faces: Path, output: Path) -> None:
+    """Runs everything and writes the results."""
+    output.mkdir(parents=True, exist_ok=True)
+    results: dict[str, Any] = {"command": f"python tools/int8_results.py {run} {faces} -o {output}"}
+    with tempfile.TemporaryDirectory() as folder, RichProgress() as progress:
+        for name, auto in (("all_int8", False), ("mixed", True)):
+            options = ExportOptions(
+                ("fp32", "fp16", "int8"),
+                per_class=PER_CLASS,
+                parity_images=PICTURES,
+                auto=auto,
+                max_drop=MAX_DROP,
+            )
+            bundle = Path(folder, name)
+            report = export_bundle(run, bundle, options, data=faces, progress=progress)
+            entry: dict[str, Any] = {"files": file_rows(report)}
+            if report.search is not None:
+                search = report.search
+                entry["int8_share_of_macs"] = search.int8_share
+                entry["layers"] = len(search.decisions)
+                entry["kept_float"] = search.keep_float
+                entry["mixes_tried"] = len(search.trials)
+                shutil.copyfile(bundle / PLOT_NAME, output / PLOT_NAME)
+            results[name] = entry
+        results["calibration"] = {"per_class": PER_CLASS, "method": "mse", "max_drop": MAX_DROP}
+        progress.start("a broken scale")
+        results["broken"] = broken_rows(run, faces)
+    results["machine"] = {"cpu": cpu_name(), "architecture": platform.machine()}
+    results["versions"] = tool_versions()
+    write_json(output / "int8-nano.json", results)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", type=Path, help="run folder of edgefel train, or a checkpoint")
+    parser.add_argument("faces", type=Path, help="data set with the splits train, val and test")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder for the results")
+    options = parser.parse_args()
+    measure(options.run, options.faces, options.output)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
