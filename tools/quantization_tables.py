@@ -4,6 +4,8 @@
     python -m edgefel.bench.calibration > docs/results/calibration.json
     python -m edgefel.bench.precisions > docs/results/precisions.json
     python tools/surgery_effect.py --model arbex > docs/results/surgery.json
+    edgefel calibrate faces --compare --checkpoint run --per-class 1 --per-class 8 --seeds 7 --images 700 -o comparison
+    cp comparison/comparison.json docs/results/calibration-comparison.json
     python tools/quantization_tables.py
 
 The tables between the marks in docs/quantization.md and docs/graph.md are made from docs/results/ alone, and a test
@@ -60,7 +62,8 @@ def trained(document: Mapping[str, Any]) -> str:
         "",
         f"PyTorch's own accuracy is {mixed['files'][0]['accuracy_reference']:.1%}. Ranges from "
         f"{document['calibration']['per_class']} pictures of each class, `{document['calibration']['method']}`. "
-        f"`--auto` kept {len(kept)} of {mixed['layers']} layers in float"
+        f"`--auto --max-drop {document['search']['max_drop']}`, on {document['search']['images']} other faces, kept "
+        f"{len(kept)} of {mixed['layers']} layers in float"
         + (f" ({', '.join(f'`{name}`' for name in kept)})" if kept else "")
         + f" after {mixed['mixes_tried']} mixes; {mixed['int8_share_of_macs']:.1%} of the MACs are INT8.",
         "",
@@ -93,6 +96,22 @@ def speed(document: Mapping[str, Any]) -> str:
         f"{document['runs']} runs in turn, outputs compared first; {document['machine']['cpu']}, ONNX Runtime "
         f"{document['versions']['onnxruntime']}, PyTorch {document['versions']['torch']}. `{document['command']}`; "
         "[precisions.json](results/precisions.json).",
+    ]
+    return "\n".join(lines)
+
+
+def comparison(document: Mapping[str, Any]) -> str:
+    """Balanced against random against most-frequent calibration, in the comparison's own words."""
+    pictures = sum(document["held_out"]["counts"].values())
+    lines = [
+        f"On a trained `{document['source']['model']}`, {document['options']['seeds']} seeds, imbalance "
+        f"{document['options']['imbalance']:g}, {pictures} held-out synthetic faces:",
+        "",
+        *(f"- {sentence}" for sentence in document["verdicts"]),
+        "",
+        "![Macro F1 by calibration set, paired differences, recall per class](images/calibration_comparison.png)",
+        "",
+        f"`{document['command']}`; [calibration-comparison.json](results/calibration-comparison.json).",
     ]
     return "\n".join(lines)
 
@@ -131,6 +150,7 @@ TABLES: tuple[tuple[str, str, str, Callable[[Any], str]], ...] = (
     ("quantization.md", "trained", "int8-nano.json", trained),
     ("quantization.md", "speed", "precisions.json", speed),
     ("graph.md", "surgery", "surgery.json", surgery),
+    ("calibration.md", "comparison", "calibration-comparison.json", comparison),
 )
 
 

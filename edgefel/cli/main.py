@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
 from typing import Any
@@ -39,6 +40,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 
+# no space left, quota exceeded, file too large; every file is written aside, so that nothing half-written is left
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
 class LazyGroup(click.Group):
     """A group that imports a command's module only when that command is used."""
 
@@ -61,6 +66,15 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
         except EdgefelError as error:
             click.echo(f"error: {error}", err=True)
+            ctx.exit(2)
+        except OSError as error:
+            if error.errno not in _DISK_FULL:
+                raise
+            where = error.filename or "the output"
+            click.echo(
+                f"error: {where}: cannot be written ({error.strerror}); free disk space or choose another place",
+                err=True,
+            )
             ctx.exit(2)
         except (KeyboardInterrupt, click.Abort):
             click.echo("interrupted", err=True)

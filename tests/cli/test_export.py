@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 
 import pytest
@@ -132,6 +133,22 @@ def test_bad_input_is_one_line_exit_code_2_and_nothing_written(checkpoint, tmp_p
     assert message in error[0]
     assert result.stdout == ""
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_one_line_and_nothing_is_left(checkpoint, tmp_path):
+    """A limit on file sizes fails a write as a full disk does: part of the way in."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        result = run(checkpoint, "-o", tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert result.exit_code == 2, result.output
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert "cannot be written" in line
+    assert "free disk space" in line
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("arguments", [["--opset", "18"], ["--max-batch", "0"], ["--input-size", "96"]])

@@ -17,13 +17,14 @@ import tiny_bundle
 from exported import anchors_of, random_batch, tiny_graph, tiny_model
 
 from edgefel.calib.collect import activation_scales, collect_activations
-from edgefel.calib.placement import TENSORRT, place
+from edgefel.calib.placement import ONNXRUNTIME, TENSORRT, place
 from edgefel.calib.quantize import quantize
 from edgefel.errors import EdgefelError
 from edgefel.export import tensorrt_engine
 from edgefel.export.onnx_graph import save_onnx
 from edgefel.export.precision import float32_nodes, to_half
 from edgefel.export.progress import Progress
+from edgefel.export.surgery.prelu import spread_prelu
 from edgefel.export.tensorrt_engine import PACKAGES, EngineCache, EngineOptions, build_engine, load_tensorrt
 from edgefel.files import sha256
 from edgefel.runtime.engines import Gpu, find_gpu
@@ -36,11 +37,14 @@ pytestmark = pytest.mark.skipif(
 
 def graph_of(precision: str) -> onnx.ModelProto:
     graph = tiny_graph()
-    if precision == "int8+fp16":
-        placement = place(graph, TENSORRT)
+    if precision == "int8":
+        # placed for ONNX Runtime, which TensorRT builds all the same
+        graph, _ = spread_prelu(graph)
+    if precision.startswith("int8"):
+        placement = place(graph, ONNXRUNTIME if precision == "int8" else TENSORRT)
         found = collect_activations(graph, placement.activations, [random_batch(4)])
         graph = quantize(graph, placement, activation_scales(found, "minmax"))
-    if precision != "fp32":
+    if precision.endswith("fp16"):
         graph, _ = to_half(graph, float32_nodes(graph, anchors_of(tiny_model())))
     return graph
 
@@ -60,7 +64,7 @@ def small(tmp_path) -> Path:
     return tmp_path / "model.onnx"
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8+fp16"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8", "int8+fp16"])
 def test_builds(precision, tmp_path):
     save_onnx(graph_of(precision), tmp_path / "model.onnx")
     progress = Recorder()
@@ -79,15 +83,15 @@ def test_builds(precision, tmp_path):
     assert json.dumps(entry, allow_nan=False)
     counts = entry["layer_report"]["precisions"]
     assert counts["fp32"] > 50  # the anchor branch stays FP32 in every precision
-    assert (counts.get("fp16", 0) > 200) == (precision != "fp32")
-    assert (counts.get("int8", 0) > 40) == (precision == "int8+fp16")
+    assert (counts.get("fp16", 0) > 200) == precision.endswith("fp16")
+    assert (counts.get("int8", 0) > 40) == precision.startswith("int8")
     report = json.loads(report_path.read_text())
     assert report["engine"] == "model.engine"
     assert report["precisions"] == counts
     modules = [f"encoder.levels.{level}.attention" for level in range(3)] + ["encoder.blocks.0.attention"]
     assert [attention["name"] for attention in report["attentions"]] == modules
     assert {tuple(a["precision"]) for a in report["attentions"]} == {
-        ("fp32" if precision == "fp32" else "fp16",)
+        ("fp16" if precision.endswith("fp16") else "fp32",)
     }
     if find_gpu() is None:
         assert (entry["gpu"], entry["loaded"], report["source"]) == (None, None, "network")
