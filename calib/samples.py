@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from edgefel.errors import EdgefelError
 
-DEFAULT_PER_CLASS = 16
+DEFAULT_PER_CLASS = 64
 DEFAULT_GROUP_CAP = 32
 
 

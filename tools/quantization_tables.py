@@ -58,6 +58,7 @@ def trained(document: Mapping[str, Any]) -> str:
                 f"| {row['verdict']} |"
             )
     kept = mixed["kept_float"]
+    tried = "1 mix" if mixed["mixes_tried"] == 1 else f"{mixed['mixes_tried']} mixes"
     lines += [
         "",
         f"PyTorch's own accuracy is {mixed['files'][0]['accuracy_reference']:.1%}. Ranges from "
@@ -65,7 +66,7 @@ def trained(document: Mapping[str, Any]) -> str:
         f"`--auto --max-drop {document['search']['max_drop']}`, on {document['search']['images']} other faces, kept "
         f"{len(kept)} of {mixed['layers']} layers in float"
         + (f" ({', '.join(f'`{name}`' for name in kept)})" if kept else "")
-        + f" after {mixed['mixes_tried']} mixes; {mixed['int8_share_of_macs']:.1%} of the MACs are INT8.",
+        + f" after {tried}; {mixed['int8_share_of_macs']:.1%} of the MACs are INT8.",
         "",
         f"A scale that is wrong by {broken['scale_times']}, of the input of `{broken['layer']}` alone: verdict "
         f"`{broken['verdict']}`, {broken['agreement']:.1%} of the labels agree, and the ranking puts "

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 @click.option(
     "--per-class",
     type=click.IntRange(min=1),
-    default=16,
+    default=64,
     show_default=True,
     help="Calibration images of every class.",
 )
