@@ -61,7 +61,7 @@ def test_the_commands_run_as_written(tmp_path, monkeypatch):
         result = CliRunner().invoke(main, arguments)
         assert result.exit_code == 0, (arguments, result.output)
         ran.append(arguments[0])
-    assert ran == ["models", "data", "train", "evaluate", "export", "predict"]
+    assert ran == ["models", "data", "train", "evaluate", "export", "parity", "predict"]
     assert list(Path("labelled").iterdir())
 
 
