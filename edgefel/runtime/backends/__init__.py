@@ -1,0 +1,1 @@
+"""What runs a model file: one module per backend, and the table of them."""

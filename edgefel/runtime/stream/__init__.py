@@ -1,0 +1,1 @@
+"""From camera to labels: capture, detection, inference, tracking, smoothing, sinks. Torch-free."""

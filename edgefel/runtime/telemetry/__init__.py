@@ -1,0 +1,1 @@
+"""What a run costs: latency per stage, memory, clocks, temperature, power. Torch-free."""
