@@ -92,7 +92,7 @@ def compare_bundle(
         manifest.verify(file)
     sessions = {
         # a file that the gate refused is measured all the same, and said to be refused
-        file.precision: Session.open(bundle, file.precision, threads=threads, force=True)
+        file.precision: Session.open(bundle, file.precision, "onnxruntime", threads, force=True)
         for file in onnx_files
     }
     reference_preprocessing = Preprocessing.from_dict(loaded.preprocessing)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import multiprocessing
 import os
@@ -17,7 +16,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from edgefel import __version__
+from edgefel.bench.command import cpu_name, run_bench, versions
 from edgefel.errors import EdgefelError
 
 Result = TypeVar("Result")
@@ -118,13 +117,7 @@ def _calibrate(folder: str, method: Any, workers: int | None) -> dict[str, Any]:
         "seconds_per_image": round(clock.seconds["collect"] / collector.images, 4),
         "cpu_seconds_per_image": round(busy / collector.images, 4),
         "peak_mb": round(_peak_bytes() / 1e6, 1),
-        "versions": {
-            "edgefel": __version__,
-            "numpy": np.__version__,
-            "onnxruntime": onnxruntime.__version__,
-            "opencv": cv2.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": versions(numpy=np, onnxruntime=onnxruntime, opencv=cv2),
     }
 
 
@@ -159,14 +152,6 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def cpu_name() -> str:
-    """What the processor calls itself."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints one row as JSON; bad arguments give one line and 2."""
     parser = argparse.ArgumentParser(prog="python -m edgefel.bench.calibration", description=__doc__)
@@ -174,14 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--images", type=int, default=IMAGES, help="faces to calibrate on [%(default)s]")
     parser.add_argument("--method", default=METHOD, help="how ranges are chosen [%(default)s]")
     parser.add_argument("--workers", type=int, help="images at the same time [one per core]")
-    options = parser.parse_args(arguments)
-    try:
-        row = calibration_speed(options.model, options.images, options.method, options.workers)
-    except EdgefelError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(json.dumps(row, indent=2))
-    return 0
+    return run_bench(parser, calibration_speed, arguments)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -12,8 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgefel import __version__
-from edgefel.bench.calibration import cpu_name
+from edgefel.bench.command import cpu_name, run_bench, versions
 from edgefel.bench.timer import Timing, interleave
 from edgefel.errors import EdgefelError
 
@@ -38,6 +36,7 @@ def precision_speed(
 
     Raises EdgefelError for an unknown model, fewer than one thread, or a file that computes something else.
     """
+    import onnxruntime
     import torch
 
     if threads < 1:
@@ -68,7 +67,7 @@ def precision_speed(
         "runs": timings[EAGER].runs,
         "rows": rows,
         "machine": {"cpu": cpu_name(), "architecture": platform.machine()},
-        "versions": _versions(),
+        "versions": versions(torch=torch, onnxruntime=onnxruntime),
     }
 
 
@@ -160,32 +159,20 @@ def _ratio_interval(slow: Sequence[float], fast: Sequence[float]) -> tuple[float
     return float(low), float(high)
 
 
-def _versions() -> dict[str, str]:
-    import onnxruntime
-    import torch
-
-    return {
-        "edgefel": __version__,
-        "torch": torch.__version__,
-        "onnxruntime": onnxruntime.__version__,
-        "python": platform.python_version(),
-    }
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints one row as JSON; bad arguments give one line and 2."""
     parser = argparse.ArgumentParser(prog="python -m edgefel.bench.precisions", description=__doc__)
     parser.add_argument("--model", default=MODEL, help="a registered model [%(default)s]")
     parser.add_argument("--threads", type=int, default=1, help="of PyTorch and ONNX Runtime [%(default)s]")
-    parser.add_argument("--runs", type=int, default=50, help="timed runs at least [%(default)s]")
-    options = parser.parse_args(arguments)
-    try:
-        row = precision_speed(options.model, options.threads, options.runs)
-    except EdgefelError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(json.dumps(row, indent=2))
-    return 0
+    parser.add_argument(
+        "--runs",
+        dest="min_runs",
+        metavar="RUNS",
+        type=int,
+        default=50,
+        help="timed runs at least [%(default)s]",
+    )
+    return run_bench(parser, precision_speed, arguments)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import argparse
 import platform
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
 
-from edgefel import __version__
+from edgefel.bench.command import run_bench, versions
 from edgefel.bench.timer import Timing, interleave
 from edgefel.data.synthetic import FaceOptions, SyntheticFaces
 
@@ -41,9 +43,15 @@ def rendering_speed(size: int = 224, rounds: int = 5) -> dict[str, Any]:
         "faces_per_second_median": round(1000 * FACES / timing.p50, 1),
         "faces_per_second_best": round(1000 * FACES / timing.min, 1),
         "machine": f"one of {cv2.getNumberOfCPUs()} cores ({platform.machine()})",
-        "versions": {"edgefel": __version__, "opencv": cv2.__version__, "python": platform.python_version()},
+        "versions": versions(opencv=cv2),
     }
 
 
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints one row as JSON."""
+    parser = argparse.ArgumentParser(prog="python -m edgefel.bench.rendering", description=__doc__)
+    return run_bench(parser, rendering_speed, arguments)
+
+
 if __name__ == "__main__":
-    print(json.dumps(rendering_speed(), indent=2))
+    sys.exit(main())

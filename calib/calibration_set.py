@@ -116,6 +116,19 @@ def calibration_pool(dataset: ImageDataset) -> list[int]:
     return pool or list(range(len(dataset)))
 
 
+def calibration_image(dataset: ImageDataset, index: int) -> CalibrationImage:
+    """The picture as a calibration set lists it, hashed; raises EdgefelError if it cannot be read."""
+    sample = dataset.samples[index]
+    try:
+        digest = sha256(sample.path)
+    except OSError as error:
+        raise EdgefelError(
+            f"{sample.path}: cannot be read ({error.strerror}); take it out of the data"
+        ) from None
+    relative = os.path.relpath(sample.path, dataset.root).replace(os.sep, "/")
+    return CalibrationImage(relative, dataset.labels[sample.label], sample.group, digest)
+
+
 def choose_calibration_set(
     dataset: ImageDataset,
     per_class: int,
@@ -129,20 +142,12 @@ def choose_calibration_set(
     """Balanced pictures of the split train (of all, where there are no splits), each hashed.
 
     model: whose predictions the labels of `dataset` are; None if they are labels. `advance` is told (pictures
-    hashed, pictures). Raises EdgefelError as `balanced_samples` does, and for a picture that cannot be read.
+    hashed, pictures). Raises EdgefelError as `balanced_samples` and `calibration_image` do.
     """
     choice = balanced_samples(dataset, per_class, group_cap, seed, among=calibration_pool(dataset))
     images = []
     for index in choice.indices:
-        sample = dataset.samples[index]
-        try:
-            digest = sha256(sample.path)
-        except OSError as error:
-            raise EdgefelError(
-                f"{sample.path}: cannot be read ({error.strerror}); take it out of the data"
-            ) from None
-        relative = os.path.relpath(sample.path, dataset.root).replace(os.sep, "/")
-        images.append(CalibrationImage(relative, dataset.labels[sample.label], sample.group, digest))
+        images.append(calibration_image(dataset, index))
         advance(len(images), len(choice.indices))
     return CalibrationSet(
         root=str(dataset.root.resolve()),

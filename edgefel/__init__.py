@@ -4,4 +4,9 @@ Importing this package imports neither torch nor any other optional dependency; 
 ``edgefel.runtime`` for the part that runs on a device.
 """
 
+import os
+
 __version__ = "0.1.0"
+
+# ONNX Runtime reports its use to its makers, and writes an id for the device, unless this is set before it is imported
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -73,7 +73,9 @@ class ExportOptions:
             if getattr(self, name) < 1:
                 raise EdgefelError(f"{name} is {getattr(self, name)}; give at least 1")
         if self.auto and "int8" not in self.precisions:
-            raise EdgefelError("auto searches which layers can be INT8; add int8 to the precisions")
+            raise EdgefelError(
+                "auto (--auto) searches which layers can be INT8; add the precision int8 (--int8)"
+            )
         if not 0 <= self.max_drop <= 100:
             raise EdgefelError(f"max_drop is {self.max_drop}; give points from 0 to 100")
         if self.attention not in ATTENTIONS:

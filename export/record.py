@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgefel import __version__
-from edgefel.calib.calibration_set import CalibrationImage, CalibrationSet
+from edgefel.calib.calibration_set import CalibrationSet, calibration_image
 from edgefel.data.folder import ImageDataset
 from edgefel.files import sha256
 from edgefel.runtime.manifest import ModelInfo
@@ -58,17 +58,12 @@ def calibration_record(
     preprocessing: Preprocessing,
 ) -> CalibrationSet:
     """The drawn pictures as a calibration set, each with its hash. One that is gone is left out: it is skipped,
-    and named, where pictures are read."""
-    images = []
-    for sample in (dataset.samples[index] for index in indices):
-        if sample.path.is_file():
-            path = os.path.relpath(sample.path, dataset.root).replace(os.sep, "/")
-            label = dataset.labels[sample.label]
-            images.append(CalibrationImage(path, label, sample.group, sha256(sample.path)))
+    and named, where pictures are read. Raises EdgefelError as `calibration_image` does."""
+    there = [index for index in indices if dataset.samples[index].path.is_file()]
     return CalibrationSet(
         root=str(dataset.root.resolve()),
         labels=dataset.labels,
-        images=tuple(images),
+        images=tuple(calibration_image(dataset, index) for index in there),
         per_class=per_class,
         group_cap=group_cap,
         seed=seed,

@@ -30,8 +30,7 @@ def calibration(row: Mapping[str, Any]) -> str:
         f"Calibrating `{row['model']}` on {row['images']} images takes {row['seconds']:.0f} s and "
         f"{row['peak_mb']:.0f} MB at most, with {row['tensors']} activations of "
         f"{row['activation_bytes_per_image'] / 1e6:.0f} MB per image ({row['workers']} threads, "
-        f"{row['machine']['cores']} cores of an {row['machine']['cpu']}; `{row['command']}`; "
-        "[calibration.json](results/calibration.json))."
+        f"{row['machine']['cores']} cores of an {row['machine']['cpu']}; {_source(row, 'calibration.json')})."
     )
 
 
@@ -75,7 +74,7 @@ def trained(document: Mapping[str, Any]) -> str:
         "",
         "![What the costliest layers cost alone, and the mixes that were tried](images/layers.png)",
         "",
-        f"`{document['command']}`; [int8-nano.json](results/int8-nano.json).",
+        f"{_source(document, 'int8-nano.json')}.",
     ]
     return "\n".join(lines)
 
@@ -95,8 +94,8 @@ def speed(document: Mapping[str, Any]) -> str:
         "",
         f"`{document['model']}` with random weights, batch {document['batch']}, {document['threads']} thread, "
         f"{document['runs']} runs in turn, outputs compared first; {document['machine']['cpu']}, ONNX Runtime "
-        f"{document['versions']['onnxruntime']}, PyTorch {document['versions']['torch']}. `{document['command']}`; "
-        "[precisions.json](results/precisions.json).",
+        f"{document['versions']['onnxruntime']}, PyTorch {document['versions']['torch']}. "
+        f"{_source(document, 'precisions.json')}.",
     ]
     return "\n".join(lines)
 
@@ -112,7 +111,7 @@ def comparison(document: Mapping[str, Any]) -> str:
         "",
         "![Macro F1 by calibration set, paired differences, recall per class](images/calibration_comparison.png)",
         "",
-        f"`{document['command']}`; [calibration-comparison.json](results/calibration-comparison.json).",
+        f"{_source(document, 'calibration-comparison.json')}.",
     ]
     return "\n".join(lines)
 
@@ -135,10 +134,15 @@ def surgery(document: Mapping[str, Any]) -> str:
     lines += [
         "",
         f"`{document['model']}` with random weights, {document['rows'][0]['runs']} runs in turn on one thread of "
-        f"ONNX Runtime {document['versions']['onnxruntime']}, outputs compared first. `{document['command']}`; "
-        "[surgery.json](results/surgery.json).",
+        f"ONNX Runtime {document['versions']['onnxruntime']}, outputs compared first. "
+        f"{_source(document, 'surgery.json')}.",
     ]
     return "\n".join(lines)
+
+
+def _source(document: Mapping[str, Any], name: str) -> str:
+    """What measured the rows, and where they are."""
+    return f"`{document['command']}`; [{name}](results/{name})"
 
 
 def _pair(values: Mapping[str, float], factor: float) -> str:

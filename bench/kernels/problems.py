@@ -10,9 +10,7 @@ from torch import Tensor
 from edgefel.kernels.backend import FLOAT_TYPES
 from edgefel.models.config import EncoderConfig
 
-BATCHES = (1, 8, 64, 256)
 DTYPES = {name: dtype for dtype, name in FLOAT_TYPES.items()}
-MODES = ("forward", "forward+backward")
 
 
 @dataclass(frozen=True)

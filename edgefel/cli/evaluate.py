@@ -26,12 +26,24 @@ if TYPE_CHECKING:
     show_default=True,
     help="Which part of the data.",
 )
-@params.output("New folder for evaluation.json and confusion.png.", required=False)
+@click.option(
+    "--coverage",
+    is_flag=True,
+    help="Also print what abstaining below a confidence brings: to choose edgefel run's --min-confidence.",
+)
+@params.output("New folder for evaluation.json, confusion.png and coverage.png.", required=False)
 @params.json_output
 @click.option("--workers", type=click.IntRange(min=0), default=2, show_default=True, help="Reading threads.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, ...")
 def command(
-    checkpoint: Path, data: Path, split: str, output: Path | None, as_json: bool, workers: int, device: str
+    checkpoint: Path,
+    data: Path,
+    split: str,
+    coverage: bool,
+    output: Path | None,
+    as_json: bool,
+    workers: int,
+    device: str,
 ) -> None:
     """Accuracy, macro F1, per-class recall and calibration of a checkpoint.
 
@@ -42,6 +54,7 @@ def command(
     Examples:
       edgefel evaluate runs/nano faces
       edgefel evaluate runs/nano faces --split val -o report
+      edgefel evaluate runs/nano faces --coverage -o report    and look at report/coverage.png
       edgefel evaluate runs/nano/checkpoints/step-000120 faces --json
     """
     for module in ("torch", "sklearn", "safetensors"):
@@ -56,12 +69,14 @@ def command(
     if as_json:
         click.echo(json.dumps(evaluation.to_dict(), indent=2, allow_nan=False))
         return
-    _print(evaluation)
+    _print(evaluation, coverage)
 
 
-def _print(evaluation: Evaluation) -> None:
-    from edgefel.evaluation.run import notes, table
+def _print(evaluation: Evaluation, coverage: bool) -> None:
+    from edgefel.evaluation.run import coverage_table, notes, table
 
     table_console().print(table(evaluation))
+    if coverage:
+        table_console().print(coverage_table(evaluation))
     for line in notes(evaluation):
         click.echo(line)

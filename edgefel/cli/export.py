@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from edgefel.cli import params
 from edgefel.cli.console import table_console
 from edgefel.cli.optional import require
 from edgefel.cli.parity import REFUSED
+from edgefel.errors import EdgefelError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -156,6 +158,7 @@ def command(
     from edgefel.export.bundle import export_bundle
     from edgefel.export.limits import load_limits
 
+    _check_auto(ctx, chosen["auto"])
     options = _options(**chosen)
     judged_by = load_limits(limits)
     with RichProgress() as progress:
@@ -165,6 +168,13 @@ def command(
     _show(report, output, as_json)
     if report.refused:
         ctx.exit(REFUSED)
+
+
+def _check_auto(ctx: click.Context, auto: bool) -> None:
+    """An option that would do nothing is a mistake of who typed it."""
+    for name, flag in (("max_drop", "--max-drop"), ("search_images", "--search-images")):
+        if not auto and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise EdgefelError(f"{flag} is for --auto, which is not given; add --auto or leave {flag} out")
 
 
 def _options(

@@ -35,8 +35,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "engine": ("edgefel.cli.engine", "Build TensorRT engines from a bundle's ONNX files, on the device."),
     "kernels": ("edgefel.cli.kernels", "Compile the fused kernels for a GPU that is elsewhere."),
+    "bundle": ("edgefel.cli.bundle", "Pack a bundle for a device, Triton Inference Server or DeepStream."),
     "bench": ("edgefel.cli.bench", "Measure speed and memory."),
+    "run": ("edgefel.cli.run", "Label faces from a camera, a stream or a video, person by person."),
     "predict": ("edgefel.cli.predict", "Label the faces in images or a video with an exported model."),
+    "doctor": (
+        "edgefel.cli.doctor",
+        "Examine this machine: packages, GPU, cameras, power; each problem with its fix.",
+    ),
 }
 
 

@@ -16,6 +16,53 @@ json_output = click.option(
 seed = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed.")
 
 
+def parse_size(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    """Callback of an option such as `--size 640x480`: (width, height)."""
+    if value is None:
+        return None
+    width, _, height = value.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise click.BadParameter(f"{value!r} is not a size; give it as 640x480", ctx, param)
+    return int(width), int(height)
+
+
+detector = click.option(
+    "--detector",
+    type=click.Choice(["haar", "yunet"]),
+    default="haar",
+    show_default=True,
+    help="Haar comes with OpenCV; YuNet is better and needs --detector-model.",
+)
+detector_model = click.option("--detector-model", type=click.Path(path_type=Path), help="YuNet's ONNX file.")
+min_face = click.option(
+    "--min-face",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Smallest face to look for, as a share of the picture's shorter side; a larger one is faster.",
+)
+precision = click.option(
+    "--precision",
+    type=click.Choice(["fp32", "fp16", "int8", "int8+fp16"]),
+    help="File of the bundle to run.  [default: fp32, or the only one]",
+)
+backend = click.option(
+    "--backend",
+    type=click.Choice(
+        ["auto", "tensorrt", "onnxruntime-cuda", "openvino", "onnxruntime", "onnxruntime-tensorrt"]
+    ),
+    default="auto",
+    show_default=True,
+    help="What runs the file. A named one is taken or is an error; auto says why it took one.",
+)
+threads = click.option(
+    "--threads", type=click.IntRange(min=1), help="CPU threads of the model.  [default: all cores]"
+)
+force = click.option(
+    "--force",
+    is_flag=True,
+    help="Run a file although its hash is not the manifest's, or it failed its comparison with PyTorch.",
+)
+
+
 def output(
     help: str, *, required: bool = True, default: Path | None = None
 ) -> Callable[[Function], Function]:

@@ -18,41 +18,31 @@ if TYPE_CHECKING:
     from edgefel.runtime.predict import PictureResult, Summary
     from edgefel.runtime.sources import Source
 
-PRECISIONS = ("fp32", "fp16", "int8", "int8+fp16")
-
 
 @click.command("predict")
 @click.argument("bundle", metavar="DIR", type=click.Path(path_type=Path))
 @click.argument("source", type=click.Path(path_type=Path))
-@click.option(
-    "--precision", type=click.Choice(PRECISIONS), help="File of the bundle to run.  [default: fp32]"
-)
-@click.option(
-    "--detector",
-    type=click.Choice(["haar", "yunet"]),
-    default="haar",
-    show_default=True,
-    help="Haar comes with OpenCV; YuNet is better and needs --detector-model.",
-)
-@click.option("--detector-model", type=click.Path(path_type=Path), help="YuNet's ONNX file.")
+@params.precision
+@params.backend
+@params.detector
+@params.detector_model
+@params.min_face
 @click.option("--no-detect", is_flag=True, help="The pictures are face crops already.")
 @click.option("--save", type=click.Path(path_type=Path), help="Folder for annotated pictures or the video.")
 @click.option(
     "--every", type=click.IntRange(min=1), default=1, show_default=True, help="Each n-th video frame."
 )
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all cores]")
-@click.option(
-    "--force",
-    is_flag=True,
-    help="Run a file although its hash is not the manifest's, or it failed its comparison with PyTorch.",
-)
+@params.threads
+@params.force
 @params.json_output
 def command(
     bundle: Path,
     source: Path,
     precision: str | None,
+    backend: str,
     detector: str,
     detector_model: Path | None,
+    min_face: float | None,
     no_detect: bool,
     save: Path | None,
     every: int,
@@ -83,9 +73,15 @@ def command(
     if no_detect and detector_model is not None:
         raise EdgefelError("--no-detect and --detector-model exclude each other; leave one out")
     opened = open_source(source)
-    find = make_detector("none" if no_detect else detector, detector_model)
-    with Session.open(bundle, precision, threads=threads, force=force) as session, _Output(as_json) as output:
+    find = make_detector("none" if no_detect else detector, detector_model, min_share=min_face)
+    with (
+        Session.open(bundle, precision, backend, threads, force) as session,
+        _Output(as_json) as output,
+    ):
         session.warm_up()
+        output.say(f"{session.file.name} by {session.choice.why}")
+        for note in session.notes:
+            output.say(note)
         summary = predict_source(
             opened,
             find,
@@ -152,13 +148,15 @@ class _Output:
                 name, box, face.label, f"{face.probability:.1%}", f"{face.confidence:.2f}", before
             )
 
+    def say(self, text: str) -> None:
+        """Prints a line on stderr."""
+        self._errors.print(text, markup=False, highlight=False, soft_wrap=True)
+
     def finish(self, summary: Summary, model: str) -> None:
         if not self._json and summary.faces:
             table_console().print(self._table)
 
-        def say(text: str) -> None:
-            self._errors.print(text, markup=False, highlight=False, soft_wrap=True)
-
+        say = self.say
         say(f"{summary.faces} faces in {summary.pictures} pictures ({model})")
         if summary.without_face:
             say(f"no face found in {summary.without_face} of them")

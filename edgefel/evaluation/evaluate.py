@@ -14,6 +14,7 @@ import torch
 
 from edgefel.data.folder import ImageDataset, open_dataset
 from edgefel.errors import EdgefelError
+from edgefel.evaluation.coverage import Coverage, compute_coverage
 from edgefel.evaluation.inference import Outputs, run_model
 from edgefel.evaluation.metrics import Metrics, compute_metrics
 from edgefel.files import atomic_folder, write_json
@@ -31,7 +32,8 @@ class Evaluation:
 
     counts: pictures per class, in the order of `labels`. skipped: paths of unreadable pictures, which count
     nowhere. without_head judges the primary distribution, with_head the corrected one; with_head is None
-    for a model without a reliability head, where there is nothing to compare.
+    for a model without a reliability head, where there is nothing to compare. coverage: what abstaining would
+    bring, of the distribution that the model predicts with.
     """
 
     model: str
@@ -44,6 +46,7 @@ class Evaluation:
     skipped: tuple[str, ...]
     with_head: Metrics | None
     without_head: Metrics
+    coverage: Coverage
 
     @property
     def final(self) -> Metrics:
@@ -127,13 +130,15 @@ def _judge(
         skipped=skipped,
         with_head=corrected,
         without_head=compute_metrics(outputs.primary, targets),
+        coverage=compute_coverage(outputs.corrected, targets),
     )
 
 
 def write_evaluation(folder: str | os.PathLike[str], evaluation: Evaluation) -> None:
-    """Writes evaluation.json and confusion.png into a new folder, both or nothing."""
-    from edgefel.evaluation.plots import confusion_figure
+    """Writes evaluation.json, confusion.png and coverage.png into a new folder, all or nothing."""
+    from edgefel.evaluation.plots import confusion_figure, coverage_figure
 
     with atomic_folder(folder) as temporary:
         write_json(temporary / "evaluation.json", evaluation.to_dict())
         confusion_figure(evaluation).savefig(temporary / "confusion.png", dpi=120)
+        coverage_figure(evaluation).savefig(temporary / "coverage.png", dpi=120)

@@ -60,3 +60,44 @@ def _panel(axis: Any, title: str, metrics: Metrics, labels: tuple[str, ...]) -> 
                 color="white" if dark else "black",
             )
     return image
+
+
+def coverage_figure(evaluation: Evaluation) -> Any:
+    """A matplotlib Figure: accuracy of the pictures that keep a label against their share, and both against the
+    threshold; below, who pays for it: the share of each class that keeps a label."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    coverage = evaluation.coverage
+    figure = Figure(figsize=(11.5, 4.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    left.plot(*zip(*coverage.curve, strict=True), color="#2166ac", label="by confidence")
+    left.axhline(coverage.curve[-1][1], color="#999999", linestyle=":", label="dropping pictures at random")
+    shown = 2.0
+    for threshold in coverage.thresholds[::10]:
+        if threshold.accuracy is None or shown - threshold.coverage < 0.01:
+            continue  # none is left, or on top of the one before
+        shown = threshold.coverage
+        point = (shown, threshold.accuracy)
+        left.plot(*point, "o", color="#2166ac", markersize=4)
+        left.annotate(
+            f"{threshold.min_confidence:.1f}", point, (3, 5), textcoords="offset points", fontsize=8
+        )
+    left.set(xlabel="coverage: share of pictures with a label", ylabel="accuracy of those", xlim=(0, 1.02))
+    left.set_title("accuracy against coverage; the numbers are --min-confidence", fontsize=10)
+    left.legend(loc="lower left", fontsize=8)
+    left.grid(alpha=0.3)
+    steps = [threshold.min_confidence for threshold in coverage.thresholds]
+    for number, name in enumerate(evaluation.labels):
+        shares = [threshold.class_coverage[number] for threshold in coverage.thresholds]
+        if shares[0] is not None:
+            right.plot(steps, shares, linewidth=1.2, label=name)
+    overall = [threshold.coverage for threshold in coverage.thresholds]
+    right.plot(steps, overall, color="black", linewidth=2, label="all")
+    right.set(xlabel="--min-confidence", ylabel="share with a label", xlim=(0, 1), ylim=(0, 1.02))
+    right.set_title("who becomes unsure", fontsize=10)
+    right.legend(fontsize=8)
+    right.grid(alpha=0.3)
+    figure.suptitle(f"{evaluation.model}, {evaluation.split} split, {evaluation.pictures} pictures")
+    return figure

@@ -70,6 +70,27 @@ def table(evaluation: Evaluation) -> Table:
     return result
 
 
+def coverage_table(evaluation: Evaluation) -> Table:
+    """What each threshold of --min-confidence would keep, and how accurate that is."""
+    result = Table(
+        "--min-confidence", title="what abstaining brings (of the smoothed confidence, in edgefel run)"
+    )
+    for name in ("with a label", "accuracy of those", "least covered class"):
+        result.add_column(name, justify="right")
+    for threshold in evaluation.coverage.thresholds[::10]:
+        shares = [
+            (share, name)
+            for share, name in zip(threshold.class_coverage, evaluation.labels, strict=True)
+            if share is not None
+        ]
+        least, name = min(shares)
+        accuracy = "-" if threshold.accuracy is None else f"{threshold.accuracy:.1%}"
+        result.add_row(
+            f"{threshold.min_confidence:.1f}", f"{threshold.coverage:.1%}", accuracy, f"{name} {least:.1%}"
+        )
+    return result
+
+
 def notes(evaluation: Evaluation) -> list[str]:
     """What the table does not say."""
     lines = []

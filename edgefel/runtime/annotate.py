@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edgefel.runtime.faces import FaceBox
 from edgefel.runtime.labelling import LabelledFace
 from edgefel.runtime.preprocessing import Image
 
@@ -52,6 +53,11 @@ class Rect(NamedTuple):
         height = min(self.bottom, other.bottom) - max(self.top, other.top)
         return max(0, width) * max(0, height)
 
+    def meets(self, other: Rect) -> bool:
+        """Whether there is a common area."""
+        across = self.left < other.right and other.left < self.right
+        return across and self.top < other.bottom and other.top < self.bottom
+
 
 def annotate(picture: Image, faces: Sequence[LabelledFace]) -> Image:
     """A copy of uint8 RGB [H, W, 3] with every face marked.
@@ -61,15 +67,20 @@ def annotate(picture: Image, faces: Sequence[LabelledFace]) -> Image:
     label alone.
     """
     image = picture.copy()
-    boxes = [_extent(face) for face in faces]
+    boxes = [extent(face.box) for face in faces]
     for face in faces:
-        _draw_box(image, face)
+        draw_box(image, face.box, _colour(face))
     panels: list[Rect] = []
     for face in faces:
         # readable beside a small face, in proportion to a large one
         unit = float(np.clip(face.box.side / 230, 0.8, 3.0))
-        unit = min(unit, image.shape[1] / (PANEL_WIDTH + 8), image.shape[0] / (_panel_height(face) + 8))
-        place = _place(face, unit, image, boxes, panels) if unit >= 0.7 else None
+        unit = min(
+            unit,
+            image.shape[1] / (PANEL_WIDTH + 8),
+            image.shape[0] / (panel_height(len(face.probabilities)) + 8),
+        )
+        size = round(PANEL_WIDTH * unit), round(panel_height(len(face.probabilities)) * unit)
+        place = place_panel(extent(face.box), size, image, boxes, panels) if unit >= 0.7 else None
         if place is None:
             _draw_tag(image, face)
         else:
@@ -85,7 +96,7 @@ def annotate_crop(picture: Image, face: LabelledFace) -> Image:
     """
     factor = max(1.0, STRIP_HEIGHT / picture.shape[0])
     height, width = round(picture.shape[0] * factor), max(1, round(picture.shape[1] * factor))
-    unit = height / (_panel_height(face) + 20)
+    unit = height / (panel_height(len(face.probabilities)) + 20)
     panel = _panel(face, unit)
     margin = round(10 * unit)
     image = np.full((height, width + panel.width + 2 * margin, 3), PANEL, np.uint8)
@@ -94,8 +105,8 @@ def annotate_crop(picture: Image, face: LabelledFace) -> Image:
     return image
 
 
-class _Layer:
-    """A drawing with its own opacity, larger than what it becomes by OVERSAMPLING."""
+class Layer:
+    """A drawing in units of a layout, with its own opacity, larger than what it becomes by OVERSAMPLING."""
 
     def __init__(self, width: int, height: int, unit: float) -> None:
         self.width, self.height = max(1, round(width * unit)), max(1, round(height * unit))
@@ -135,13 +146,17 @@ class _Layer:
         cv2.putText(self._colour, *arguments, colour, thickness, cv2.LINE_AA)
         cv2.putText(self._alpha, *arguments, 255, thickness, cv2.LINE_AA)
 
+    def flattened(self) -> tuple[Image, npt.NDArray[np.float32]]:
+        """At its final size: uint8 RGB [height, width, 3], and opacity from 0 to 1 [height, width]."""
+        size = (self.width, self.height)
+        colour = cv2.resize(self._colour, size, interpolation=cv2.INTER_AREA)
+        alpha = cv2.resize(self._alpha, size, interpolation=cv2.INTER_AREA)
+        return np.asarray(colour, np.uint8), np.asarray(alpha.astype(np.float32) / 255, np.float32)
+
     def blend_into(self, image: Image, left: int, top: int) -> None:
         """Draws the layer into uint8 RGB, in place; what lies outside is cut off."""
-        size = (self.width, self.height)
-        colour = cv2.resize(self._colour, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-        alpha = (
-            cv2.resize(self._alpha, size, interpolation=cv2.INTER_AREA).astype(np.float32)[..., None] / 255
-        )
+        flat, opacity = self.flattened()
+        colour, alpha = flat.astype(np.float32), opacity[..., None]
         region = image[top : top + self.height, left : left + self.width]
         colour, alpha = (
             colour[: region.shape[0], : region.shape[1]],
@@ -153,24 +168,25 @@ class _Layer:
         return round(x * self._scale), round(y * self._scale)
 
 
-def _text_width(text: str, size: float) -> float:
+def text_width(text: str, size: float) -> float:
     """At unit 1, like everything that is laid out."""
     return float(cv2.getTextSize(text, FONT, 10 * size, 1)[0][0]) / 10
 
 
-def _panel_height(face: LabelledFace) -> int:
-    return 2 * PAD + HEAD + ROW * len(face.probabilities) + FOOT
+def panel_height(classes: int) -> int:
+    """At unit 1."""
+    return 2 * PAD + HEAD + ROW * classes + FOOT
 
 
-def _panel(face: LabelledFace, unit: float) -> _Layer:
+def _panel(face: LabelledFace, unit: float) -> Layer:
     """Label and confidence, a bar for each class, a legend."""
-    height = _panel_height(face)
-    layer = _Layer(PANEL_WIDTH, height, unit)
+    height = panel_height(len(face.probabilities))
+    layer = Layer(PANEL_WIDTH, height, unit)
     layer.background(PANEL_WIDTH, height, 9, PANEL_ALPHA)
     right = PANEL_WIDTH - PAD
     share = f"{face.probability:.0%}"
     layer.text(face.label, PAD, PAD + 17, 0.66, _colour(face), 1.2)
-    layer.text(share, right - _text_width(share, 0.66), PAD + 17, 0.66, INK, 1.2)
+    layer.text(share, right - text_width(share, 0.66), PAD + 17, 0.66, INK, 1.2)
     layer.text(f"confidence {face.confidence:.2f}", PAD, PAD + 36, 0.4, FAINT)
     bar_left, bar_right = PAD + 80.0, right - 34.0
     for number, (name, probability) in enumerate(face.probabilities.items()):
@@ -178,7 +194,7 @@ def _panel(face: LabelledFace, unit: float) -> _Layer:
         ink = INK if name == face.label else FAINT
         layer.text(name, PAD, middle + 4.5, 0.4, ink)
         percent = f"{probability:.0%}"
-        layer.text(percent, right - _text_width(percent, 0.36), middle + 4, 0.36, ink)
+        layer.text(percent, right - text_width(percent, 0.36), middle + 4, 0.36, ink)
         layer.bar(bar_left, middle - 5, bar_right, middle + 5, TRACK)
         end = bar_left + (bar_right - bar_left) * probability
         layer.bar(bar_left, middle - 5, end, middle + 5, PALETTE[number % len(PALETTE)])
@@ -195,22 +211,22 @@ def _panel(face: LabelledFace, unit: float) -> _Layer:
 def _draw_tag(image: Image, face: LabelledFace) -> None:
     """The label alone, under the box, or at its lower edge where the picture ends."""
     text = f"{face.label} {face.probability:.0%}"
-    width = _text_width(text, 0.55) + 14
+    width = text_width(text, 0.55) + 14
     unit = min(float(np.clip(face.box.side / 200, 0.8, 3.0)), image.shape[1] / width, image.shape[0] / 24)
-    tag = _Layer(round(width), 24, unit)
+    tag = Layer(round(width), 24, unit)
     tag.background(width, 24, 5, 0.88)
     tag.text(text, 7, 17.5, 0.55, _colour(face), 1.2)
-    extent = _extent(face)
-    left = int(np.clip(extent.left, 0, max(0, image.shape[1] - tag.width)))
-    top = int(np.clip(extent.bottom + 3, 0, max(0, image.shape[0] - tag.height)))
+    box = extent(face.box)
+    left = int(np.clip(box.left, 0, max(0, image.shape[1] - tag.width)))
+    top = int(np.clip(box.bottom + 3, 0, max(0, image.shape[0] - tag.height)))
     tag.blend_into(image, left, top)
 
 
-def _draw_box(image: Image, face: LabelledFace) -> None:
-    """Corners instead of a full frame, which would hide more of the face."""
-    box = _extent(face)
-    thickness = max(2, round(face.box.side / 90))
-    arm = face.box.side // 5
+def draw_box(image: Image, face: FaceBox, ink: Colour) -> None:
+    """Corners, in place, instead of a full frame, which would hide more of the face."""
+    box = extent(face)
+    thickness = max(2, round(face.side / 90))
+    arm = face.side // 5
     corners = (
         (box.left, box.top, 1, 1),
         (box.right, box.top, -1, 1),
@@ -219,12 +235,12 @@ def _draw_box(image: Image, face: LabelledFace) -> None:
     )
     for x, y, dx, dy in corners:
         corner: npt.NDArray[np.int32] = np.array([[x + dx * arm, y], [x, y], [x, y + dy * arm]], np.int32)
-        for colour, width in (((0, 0, 0), thickness + 2), (_colour(face), thickness)):
+        for colour, width in (((0, 0, 0), thickness + 2), (ink, thickness)):
             cv2.polylines(image, [corner], False, colour, width, cv2.LINE_AA)
 
 
-def _extent(face: LabelledFace) -> Rect:
-    box = face.box
+def extent(box: FaceBox) -> Rect:
+    """Of a face; may reach beyond the picture."""
     return Rect(box.x, box.y, box.x + box.side, box.y + box.side)
 
 
@@ -232,14 +248,15 @@ def _colour(face: LabelledFace) -> Colour:
     return PALETTE[list(face.probabilities).index(face.label) % len(PALETTE)]
 
 
-def _place(
-    face: LabelledFace, unit: float, image: Image, boxes: Sequence[Rect], panels: Sequence[Rect]
+def place_panel(
+    own: Rect, size: tuple[int, int], image: Image, boxes: Sequence[Rect], panels: Sequence[Rect]
 ) -> Rect | None:
-    """Where in the picture a panel hides least: beside, below or above its face. None if it would hide more
-    than MOST_COVERED of a face, or lie on another panel."""
-    width, height = round(PANEL_WIDTH * unit), round(_panel_height(face) * unit)
-    own = _extent(face)
-    gap = max(4, face.box.side // 40)
+    """Where in the picture a panel of `size` (width, height) hides least: beside, below or above its own face.
+
+    None if it would hide more than MOST_COVERED of a face, or lie on one of `panels`.
+    """
+    width, height = size
+    gap = max(4, (own.right - own.left) // 40)
     middle = (own.left + own.right - width) // 2
     corners = (
         (own.right + gap, own.top),
@@ -254,8 +271,10 @@ def _place(
         return Rect(left, top, left + width, top + height)
 
     def covered(place: Rect) -> float:
-        faces = max(place.overlap(box) / max(1, box.overlap(box)) for box in boxes)
-        return faces + any(place.overlap(panel) for panel in panels)
+        # few of many faces are near; overlap alone would cost more than the drawing
+        near = [box for box in boxes if place.meets(box)]
+        faces = max((place.overlap(box) / max(1, box.overlap(box)) for box in near), default=0.0)
+        return faces + any(place.meets(panel) for panel in panels)
 
     best = min((inside(x, y) for x, y in corners), key=covered)
     return best if covered(best) <= MOST_COVERED else None

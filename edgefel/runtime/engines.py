@@ -24,6 +24,7 @@ from edgefel.runtime.manifest import BundleFile
 PACKAGES = ("tensorrt", "tensorrt_rtx")
 _REBUILD = "build it here with 'edgefel engine DIR --rebuild'"
 _MAJOR_ATTRIBUTE, _MINOR_ATTRIBUTE = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_{MAJOR,MINOR} of cuda.h
+_MOST_MESSAGES = 1000
 _OLDEST_PORTABLE = (8, 0)  # Ampere; both "ampere_plus" and RTX's default start there
 
 
@@ -204,12 +205,19 @@ def _logger(trt: ModuleType) -> Any:
         def log(self, level: Any, message: str) -> None:
             text = " ".join(message.split())
             if level == severity.WARNING:
-                self.messages.warnings.append(text)
+                _keep(self.messages.warnings, text)
             # TensorRT for RTX reports this remark as an internal error on every start
             elif (
                 level in (severity.ERROR, severity.INTERNAL_ERROR)
                 and "Thread context has not been set" not in text
             ):
-                self.messages.errors.append(text)
+                _keep(self.messages.errors, text)
 
     return Collector()
+
+
+def _keep(messages: list[str], text: str) -> None:
+    """Adds a message; of very many the oldest go, since an engine may say something each time it runs."""
+    messages.append(text)
+    if len(messages) > _MOST_MESSAGES:
+        del messages[: _MOST_MESSAGES // 2]

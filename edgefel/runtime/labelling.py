@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from edgefel.errors import EdgefelError
 from edgefel.runtime.faces import FaceBox, FaceDetector, crops
-from edgefel.runtime.preprocessing import Image
+from edgefel.runtime.preprocessing import Image, Tensor
 from edgefel.runtime.session import Session
 
 
@@ -51,28 +51,34 @@ def label_faces(picture: Image, detector: FaceDetector, session: Session) -> lis
 
     Raises EdgefelError for a bundle without the output `primary`, which the panel and the JSON show.
     """
+    check_labelling(session)
     boxes = detector(picture)
     predictions = session(crops(picture, boxes))
-    if predictions.primary is None:
+    assert predictions.primary is not None
+    rows = zip(boxes, predictions.probabilities, predictions.primary, predictions.confidence, strict=True)
+    return [labelled_face(box, session.labels, *values) for box, *values in rows]
+
+
+def labelled_face(
+    box: FaceBox, names: Sequence[str], probabilities: Tensor, primary: Tensor, confidence: float
+) -> LabelledFace:
+    """The face of a box from the model's distributions, [C] each, in the order of `names`."""
+    corrected = {name: float(p) for name, p in zip(names, probabilities, strict=True)}
+    before = {name: float(p) for name, p in zip(names, primary, strict=True)}
+    return LabelledFace(
+        box,
+        max(corrected, key=corrected.__getitem__),
+        max(before, key=before.__getitem__),
+        float(confidence),
+        corrected,
+        before,
+    )
+
+
+def check_labelling(session: Session) -> None:
+    """Raises EdgefelError for a bundle without the output `primary`."""
+    if "primary" not in session.manifest.outputs:
         raise EdgefelError(
             f"{session.manifest.folder}: exported without the output primary, which labelling shows; "
             "export it again with it, or read session(crops).probabilities"
         )
-    names = session.labels
-    faces = []
-    for row, box in enumerate(boxes):
-        probabilities = {
-            name: float(p) for name, p in zip(names, predictions.probabilities[row], strict=True)
-        }
-        primary = {name: float(p) for name, p in zip(names, predictions.primary[row], strict=True)}
-        faces.append(
-            LabelledFace(
-                box,
-                max(probabilities, key=probabilities.__getitem__),
-                max(primary, key=primary.__getitem__),
-                float(predictions.confidence[row]),
-                probabilities,
-                primary,
-            )
-        )
-    return faces

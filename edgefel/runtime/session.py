@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from edgefel.errors import EdgefelError
-from edgefel.runtime.backend import BACKENDS, Backend, backend_entry
-from edgefel.runtime.manifest import INPUT_NAME, PRECISIONS, BundleFile, Manifest, read_manifest
+from edgefel.runtime.backends.base import Array, Backend, ModelFile, Record
+from edgefel.runtime.backends.choice import AUTO, Choice, Opened, open_backend
+from edgefel.runtime.manifest import INPUT_NAME, BundleFile, Manifest, read_manifest
 from edgefel.runtime.preprocessing import Image, Tensor
 
 
@@ -35,31 +37,29 @@ class Predictions(NamedTuple):
 class Session:
     """Runs one file of a bundle. Use `Session.open`; `run` and calls may come from several threads.
 
-    manifest, file, precision, backend, threads and max_batch say what was opened.
+    manifest, file, precision, backend, choice, threads and max_batch say what was opened; `choice.why` is one
+    line on the backend and the ones it was preferred to.
     """
 
-    def __init__(
-        self,
-        manifest: Manifest,
-        file: BundleFile,
-        backend: str,
-        runner: Backend,
-        threads: int,
-        max_batch: int,
-    ) -> None:
+    def __init__(self, manifest: Manifest, opened: Opened, threads: int, max_batch: int) -> None:
         self.manifest = manifest
-        self.file = file
-        self.backend = backend
+        self.file: BundleFile = opened.file
+        self.choice: Choice = opened.choice
         self.threads = threads
-        self.max_batch = max_batch
-        self._runner: Backend | None = runner
+        limit = opened.runner.max_batch
+        self.max_batch = max_batch if limit is None else min(max_batch, limit)
+        self._runner: Backend | None = opened.runner
+        self._model = ModelFile.of(manifest, opened.file)
+        self._calls = 0
+        self._closed = threading.Event()
+        self._lock = threading.Lock()
 
     @classmethod
     def open(
         cls,
         folder: str | os.PathLike[str],
         precision: str | None = None,
-        backend: str = "auto",
+        backend: str = AUTO,
         threads: int | None = None,
         force: bool = False,
         *,
@@ -67,29 +67,47 @@ class Session:
     ) -> Session:
         """Opens a bundle.
 
-        precision: fp32, fp16, int8 or int8+fp16; without one, fp32, or the only one the bundle holds.
-        backend: "auto" is the first backend that loads such a file here. threads: CPU threads of one
-        call; all cores by default. force: use a file whose hash differs from the manifest's, or that failed
-        its comparison with PyTorch (an engine: that its ONNX file failed).
-        Raises EdgefelError: no such bundle, precision or backend, a changed or failed file, a file that does
-        not load or whose inputs and outputs are not the manifest's. Never takes another precision or backend
-        than the one asked for.
+        precision: fp32, fp16, int8 or int8+fp16; without one, fp32, or the only one the bundle holds of the
+        kind of file that the backend runs. backend: a name of BACKENDS, which is taken or is an error, or "auto":
+        the first that can run such a file here (docs/runtime.md). threads: CPU threads of one call; all
+        cores by default. force: use a file whose hash differs from the manifest's, or that failed its
+        comparison with PyTorch (an engine: that its ONNX file failed). max_batch: larger batches are split;
+        an engine may have a smaller limit.
+        Raises EdgefelError: no such bundle, precision or backend, a backend that cannot be used here, a changed
+        or failed file, a file that does not load or whose inputs and outputs are not the manifest's. Never
+        takes another precision or backend than the one asked for.
         """
         if threads is not None and threads < 1:
             raise EdgefelError(f"threads is {threads}; give at least 1")
         if max_batch < 1:
             raise EdgefelError(f"max_batch is {max_batch}; give at least 1")
         manifest = read_manifest(folder)
-        name, file = _choose(manifest, precision, backend)
-        path = manifest.folder / file.name
-        if not force:
-            manifest.check_verdict(file)
-        if not force or not path.is_file():
-            manifest.verify(file)
+
+        def check(model: ModelFile) -> None:
+            if not force:
+                manifest.check_verdict(model.file)
+            if not force or not model.path.is_file():
+                manifest.verify(model.file)
+
         threads = threads or _cores()
-        runner = BACKENDS[name].load().open(path, threads=threads)
-        _check_interface(path, runner, manifest.outputs)
-        return cls(manifest, file, name, runner, threads, max_batch)
+        opened = open_backend(manifest, precision, backend, threads, check)
+        try:
+            _check_interface(manifest, opened)
+        except EdgefelError:
+            opened.runner.close()
+            raise
+        return cls(manifest, opened, threads, max_batch)
+
+    @property
+    def backend(self) -> str:
+        """Name of the backend that runs it."""
+        return self.choice.backend
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the backend has to say of how it runs, one line each; empty once the session is closed."""
+        runner = self._runner
+        return () if runner is None else runner.notes
 
     @property
     def precision(self) -> str:
@@ -101,46 +119,83 @@ class Session:
         """Class names in the order of the outputs' columns."""
         return self.manifest.labels
 
-    def __call__(self, crops: Sequence[Image]) -> Predictions:
-        """Predictions for N face crops, uint8 RGB [H, W, 3] of any sizes; preprocesses them."""
+    def __call__(self, crops: Sequence[Image], record: Record | None = None) -> Predictions:
+        """Predictions for N face crops, uint8 RGB [H, W, 3] of any sizes; preprocesses them.
+
+        record: told each stage and its seconds, "preprocess" and those of `run`, once for each part of a
+        batch that is split.
+        """
         crops = list(crops)
         preprocessing = self.manifest.preprocessing
-        in_graph = self.manifest.input_type == "uint8"
-        make_batch = preprocessing.pixel_batch if in_graph else preprocessing.batch
-        parts = [
-            self.run(make_batch(crops[start : start + self.max_batch]))
-            for start in range(0, len(crops), self.max_batch)
-        ]
+        make_batch = preprocessing.pixel_batch if self._model.dtype == np.uint8 else preprocessing.batch
+        parts = []
+        with self._running() as runner:
+            for start in range(0, len(crops), self.max_batch):
+                begin = time.perf_counter()
+                batch = make_batch(crops[start : start + self.max_batch])
+                if record is not None:
+                    record("preprocess", time.perf_counter() - begin)
+                parts.append(self._predictions(runner.run(batch, record), len(batch)))
         return self._concatenate(parts)
 
-    def run(self, batch: Tensor | Image) -> Predictions:
+    def run(self, batch: Tensor | Image, record: Record | None = None) -> Predictions:
         """Predictions for a batch as the manifest's input says: float32 [N, 3, H, W] of `Preprocessing.batch`, or
-        uint8 [N, H, W, 3] of `pixel_batch`; N may be 0 or above max_batch."""
-        runner = self._runner
-        if runner is None:
-            raise EdgefelError(f"{self.manifest.folder}: the session is closed; open a new one")
-        expected, dtype = self.manifest.input_shape[1:], self.manifest.input_type
-        if batch.dtype != dtype or batch.ndim != 4 or batch.shape[1:] != expected:
+        uint8 [N, H, W, 3] of `pixel_batch`; N may be 0 or above max_batch.
+
+        record: told each stage and its seconds: "copy in", "gpu" and "copy out" by TensorRT, "inference" by others.
+        """
+        model = self._model
+        if batch.dtype != model.dtype or batch.ndim != 4 or batch.shape[1:] != model.image_shape:
             shape = ", ".join(str(side) for side in self.manifest.input_shape)
             raise EdgefelError(
-                f"batch of shape {batch.shape} and type {batch.dtype}: expected {dtype} [{shape}]"
+                f"batch of shape {batch.shape} and type {batch.dtype}: expected {model.dtype} [{shape}]"
             )
         parts = []
-        for start in range(0, len(batch), self.max_batch):
-            part: npt.NDArray[Any] = np.ascontiguousarray(batch[start : start + self.max_batch])
-            parts.append(self._predictions(runner.run(part), len(part)))
+        with self._running() as runner:
+            for start in range(0, len(batch), self.max_batch):
+                part: Array = np.ascontiguousarray(batch[start : start + self.max_batch])
+                parts.append(self._predictions(runner.run(part, record), len(part)))
         return self._concatenate(parts)
 
-    def warm_up(self, runs: int = 1) -> None:
-        """Runs an image of zeros, so that the first real call does not pay for the first allocations."""
-        sides = (int(side) for side in self.manifest.input_shape[1:])
-        image: npt.NDArray[Any] = np.zeros((1, *sides), dtype=self.manifest.input_type)
-        for _ in range(runs):
-            self.run(image)
+    def warm_up(self, runs: int = 1, batches: Sequence[int] = (1,)) -> None:
+        """Runs images of zeros at these batch sizes, so that the first real call does not pay for the first
+        allocations, nor for compiling kernels or capturing a CUDA graph."""
+        for size in batches:
+            images: Array = np.zeros((size, *self._model.image_shape), dtype=self._model.dtype)
+            for _ in range(runs):
+                self.run(images)
 
     def close(self) -> None:
-        """Frees the model; a second call does nothing. Calls already running end as usual."""
-        self._runner = None
+        """Frees the model, at once or when the calls that are running have ended as usual; a second call does
+        nothing."""
+        with self._lock:
+            self._closed.set()
+            idle = self._calls == 0
+        if idle:
+            self._free()
+
+    @contextmanager
+    def _running(self) -> Iterator[Backend]:
+        """The runner, which is not freed while the block runs."""
+        with self._lock:
+            runner = self._runner
+            if runner is None or self._closed.is_set():
+                raise EdgefelError(f"{self.manifest.folder}: the session is closed; open a new one")
+            self._calls += 1
+        try:
+            yield runner
+        finally:
+            with self._lock:
+                self._calls -= 1
+                last = self._closed.is_set() and self._calls == 0
+            if last:
+                self._free()
+
+    def _free(self) -> None:
+        with self._lock:
+            runner, self._runner = self._runner, None
+        if runner is not None:
+            runner.close()
 
     def __enter__(self) -> Session:
         return self
@@ -150,23 +205,19 @@ class Session:
     ) -> None:
         self.close()
 
-    def _shapes(self, count: int) -> dict[str, tuple[int, ...]]:
-        classes, width = self.manifest.model.num_classes, self.manifest.model.embedding_dim
-        others = {"confidence": (count,), "embedding": (count, width)}
-        return {name: others.get(name, (count, classes)) for name in self.manifest.outputs}
-
-    def _predictions(self, outputs: Mapping[str, npt.NDArray[Any]], count: int) -> Predictions:
-        for name, shape in self._shapes(count).items():
+    def _predictions(self, outputs: Mapping[str, Array], count: int) -> Predictions:
+        path = self._model.path
+        for name, shape in self._model.output_shapes.items():
             found = outputs[name].shape
-            if found != shape:
+            if found != (count, *shape):
                 raise EdgefelError(
-                    f"{self.manifest.folder / self.file.name}: output {name} has shape {found}, "
-                    f"and the manifest promises {shape}; export again"
+                    f"{path}: output {name} has shape {found}, and the manifest promises {(count, *shape)}; "
+                    "export again"
                 )
             if not np.isfinite(outputs[name]).all():
                 raise EdgefelError(
-                    f"{self.manifest.folder / self.file.name}: output {name} is not finite; the input is not, "
-                    f"or {self.precision} does not hold the model's values: try another precision"
+                    f"{path}: output {name} is not finite; the input is not, or {self.precision} does not hold "
+                    "the model's values: try another precision"
                 )
         return _as_predictions(
             {name: np.asarray(outputs[name], dtype=np.float32) for name in self.manifest.outputs}
@@ -178,7 +229,8 @@ class Session:
         if parts:
             rows = {name: [getattr(part, name) for part in parts] for name in self.manifest.outputs}
             return _as_predictions({name: np.concatenate(arrays) for name, arrays in rows.items()})
-        return _as_predictions({name: np.zeros(shape, np.float32) for name, shape in self._shapes(0).items()})
+        shapes = self._model.output_shapes
+        return _as_predictions({name: np.zeros((0, *shape), np.float32) for name, shape in shapes.items()})
 
 
 def _as_predictions(outputs: Mapping[str, Tensor]) -> Predictions:
@@ -191,34 +243,13 @@ def _as_predictions(outputs: Mapping[str, Tensor]) -> Predictions:
     )
 
 
-def _check_interface(path: Path, runner: Backend, promised: Sequence[str]) -> None:
-    inputs, outputs = runner.input_names, runner.output_names
-    if inputs != (INPUT_NAME,) or set(promised) - set(outputs):
+def _check_interface(manifest: Manifest, opened: Opened) -> None:
+    inputs, outputs = opened.runner.input_names, opened.runner.output_names
+    if inputs != (INPUT_NAME,) or set(manifest.outputs) - set(outputs):
         raise EdgefelError(
-            f"{path}: takes {', '.join(inputs)} and gives {', '.join(outputs)}; the manifest's file takes "
-            f"{INPUT_NAME} and gives {', '.join(promised)}. Export it again"
+            f"{manifest.folder / opened.file.name}: takes {', '.join(inputs)} and gives {', '.join(outputs)}; "
+            f"the manifest's file takes {INPUT_NAME} and gives {', '.join(manifest.outputs)}. Export it again"
         )
-
-
-def _choose(manifest: Manifest, precision: str | None, backend: str) -> tuple[str, BundleFile]:
-    """The backend's name and the file to open."""
-    names = list(BACKENDS) if backend == "auto" else [backend]
-    kinds = {name: backend_entry(name).kind for name in names}
-    if precision is not None and precision not in PRECISIONS:
-        raise EdgefelError(f"precision {precision!r} is not known; choose one of: {', '.join(PRECISIONS)}")
-    for name, kind in kinds.items():
-        there = [file for file in manifest.files if file.kind == kind]
-        for file in there:
-            if file.precision == (precision or "fp32"):
-                return name, file
-        if precision is None and len(there) == 1:
-            return name, there[0]
-    files = ", ".join(f"{file.name} ({file.precision})" for file in manifest.files) or "no files"
-    wanted = f"no {precision} file" if precision else "neither an fp32 file nor a single other one"
-    raise EdgefelError(
-        f"{manifest.folder}: {wanted} for {', '.join(names)}; the bundle holds {files}. "
-        f"Choose a precision from these, or export again"
-    )
 
 
 def _cores() -> int:

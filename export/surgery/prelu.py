@@ -13,7 +13,7 @@ def spread_prelu(model: onnx.ModelProto) -> tuple[onnx.ModelProto, int]:
 
     Exact: for x >= 0 and a <= 1, a x <= x, and for x < 0, a x >= x; the product is rounded as PReLU rounds it
     (a negative zero may become a positive one). A PReLU with a slope above 1, or one that is not constant,
-    stays. ONNX Runtime's PReLU on the CPU works element by element and takes a third of an INT8 `arbex`;
+    stays. ONNX Runtime's PReLU on the CPU works element by element;
     Mul and Max are vectorised. TensorRT has a layer for PReLU, so its files keep it. Tensor names do not change.
     """
     spread = onnx.ModelProto()

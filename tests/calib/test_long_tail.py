@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 
 import pytest
+from labelled_items import Images, Item
 
 from edgefel.calib.long_tail import long_tail
 from edgefel.errors import EdgefelError
 
 LABELS = ("a", "b", "c", "d", "e", "f", "g")
-
-
-@dataclass(frozen=True)
-class Item:
-    label: int
-    group: str
-
-
-@dataclass(frozen=True)
-class Images:
-    labels: tuple[str, ...]
-    samples: tuple[Item, ...]
-
-    def load(self, index):
-        raise AssertionError("cutting a long tail must not open pictures")
 
 
 def images(*counts):

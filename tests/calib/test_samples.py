@@ -3,27 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 
 import pytest
+from labelled_items import Images, Item
 
 from edgefel.calib.samples import balanced_samples, most_frequent_samples, random_samples
 from edgefel.errors import EdgefelError
-
-
-@dataclass(frozen=True)
-class Item:
-    label: int
-    group: str
-
-
-@dataclass(frozen=True)
-class Images:
-    labels: tuple[str, ...]
-    samples: tuple[Item, ...]
-
-    def load(self, index):
-        raise AssertionError("choosing samples must not open pictures")
 
 
 def long_tail():

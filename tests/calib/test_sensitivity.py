@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
-from exported import colour_batch, run_onnx, varied_graph
+from exported import BROKEN_LAYER, VIT_ONLY, colour_batch, run_onnx, varied_graph
 
 from edgefel.calib.collect import activation_scales, collect_activations
 from edgefel.calib.graph import GraphIndex
-from edgefel.calib.placement import ONNXRUNTIME, place
+from edgefel.calib.placement import place
 from edgefel.calib.sensitivity import rank_layers
-
-# the ViT and what feeds it: a dozen layers instead of all of them
-POLICY = dataclasses.replace(
-    ONNXRUNTIME,
-    float_scopes=(
-        "encoder.image_stream",
-        "encoder.landmark_stream",
-        "encoder.levels",
-        "encoder.gate",
-        "head",
-    ),
-)
-BROKEN = "encoder.blocks.0.mlp.fc1/MatMul"
 
 
 def batch():
@@ -33,7 +18,7 @@ def batch():
 
 @pytest.fixture(scope="module")
 def scales():
-    tensors = place(varied_graph(), POLICY).activations
+    tensors = place(varied_graph(), VIT_ONLY).activations
     return activation_scales(collect_activations(varied_graph(), tensors, [batch()[:8]]), "minmax")
 
 
@@ -44,12 +29,12 @@ def targets():
 
 
 def ranked(scales, targets=None):
-    return rank_layers(varied_graph(), POLICY, scales, lambda model: run_onnx(model, batch()), targets)
+    return rank_layers(varied_graph(), VIT_ONLY, scales, lambda model: run_onnx(model, batch()), targets)
 
 
 def test_every_layer_is_ranked_by_what_it_costs(scales, targets):
     costs = ranked(scales, targets)
-    assert {cost.node for cost in costs} == set(place(varied_graph(), POLICY).nodes)
+    assert {cost.node for cost in costs} == set(place(varied_graph(), VIT_ONLY).nodes)
     assert [cost.kl for cost in costs] == sorted((cost.kl for cost in costs), reverse=True)
     assert costs[0].kl > 0
     assert all(cost.sqnr_db > 15 and cost.macs > 0 for cost in costs)
@@ -59,8 +44,8 @@ def test_every_layer_is_ranked_by_what_it_costs(scales, targets):
 
 
 def test_a_layer_with_broken_scales_comes_first(scales):
-    tensor = GraphIndex(varied_graph().graph).nodes[BROKEN].input[0]
+    tensor = GraphIndex(varied_graph().graph).nodes[BROKEN_LAYER].input[0]
     costs = ranked({**scales, tensor: np.float32(scales[tensor] * 8)})
-    assert costs[0].node == BROKEN
+    assert costs[0].node == BROKEN_LAYER
     assert costs[0].kl > 3 * costs[1].kl
     assert costs[0].recall_loss is None, "no targets, no recall"

@@ -169,3 +169,14 @@ def test_help_shows_examples():
     result = run("--help")
     assert result.exit_code == 0
     assert "edgefel export runs/nano -o bundle --fp32 --fp16 --int8 --data faces" in result.stdout
+
+
+@pytest.mark.parametrize(("flag", "value"), [("--max-drop", 1), ("--search-images", 64)])
+def test_an_option_of_the_search_without_auto_is_refused(checkpoint, tmp_path, flag, value):
+    result = run(checkpoint, "-o", tmp_path / "out", "--int8", flag, value)
+    assert result.exit_code == 2, result.output
+    assert result.stderr == (
+        f"error: {flag} is for --auto, which is not given; add --auto or leave {flag} out\n"
+    )
+    assert result.stdout == ""
+    assert list(tmp_path.iterdir()) == []

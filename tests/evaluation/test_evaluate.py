@@ -107,11 +107,25 @@ def run(*arguments: object):
     return CliRunner().invoke(main, ["evaluate", *map(str, arguments)])
 
 
+def test_coverage_is_printed_and_drawn(nano, faces, tmp_path):
+    result = run(nano, faces, "--coverage", "--workers", 0, "-o", tmp_path / "report")
+    assert result.exit_code == 0, result.output
+    assert "--min-confidence" in result.stdout
+    document = json.loads((tmp_path / "report/evaluation.json").read_text())
+    thresholds = document["coverage"]["thresholds"]
+    assert thresholds[0]["accuracy"] == pytest.approx(document["with_head"]["accuracy"])
+    picture = cv2.imread(str(tmp_path / "report/coverage.png"))
+    assert picture.shape[1] > 2 * picture.shape[0]
+    assert picture.std() > 10
+    assert "--min-confidence" not in run(nano, faces, "--workers", 0).stdout
+
+
 def test_command_prints_one_json_document(nano, faces, tmp_path):
     done = run(nano, faces, "--json", "--workers", 0, "-o", tmp_path / "report")
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["pictures"] == 19
-    assert sorted(p.name for p in (tmp_path / "report").iterdir()) == ["confusion.png", "evaluation.json"]
+    files = sorted(p.name for p in (tmp_path / "report").iterdir())
+    assert files == ["confusion.png", "coverage.png", "evaluation.json"]
 
 
 def test_command_prints_tables(nano, faces, tmp_path):

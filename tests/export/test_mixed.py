@@ -7,11 +7,11 @@ import json
 
 import numpy as np
 import pytest
-from exported import colour_pictures, save, varied_graph, varied_model
+from exported import BROKEN_LAYER, VIT_ONLY, colour_pictures, save, varied_graph, varied_model
 
 from edgefel.calib.collect import activation_scales, collect_activations
 from edgefel.calib.graph import GraphIndex
-from edgefel.calib.placement import ONNXRUNTIME, place
+from edgefel.calib.placement import place
 from edgefel.calib.quantize import quantize
 from edgefel.errors import EdgefelError
 from edgefel.export.gate import Gate
@@ -21,19 +21,7 @@ from edgefel.export.pictures import Pictures
 from edgefel.models.checkpoint import load_checkpoint
 from edgefel.runtime.preprocessing import default_preprocessing
 
-# the ViT and what feeds it: a dozen layers instead of all of them
-POLICY = dataclasses.replace(
-    ONNXRUNTIME,
-    float_scopes=(
-        "encoder.image_stream",
-        "encoder.landmark_stream",
-        "encoder.levels",
-        "encoder.gate",
-        "head",
-    ),
-)
 PREPROCESSING = default_preprocessing(112)
-BROKEN = "encoder.blocks.0.mlp.fc1/MatMul"
 
 
 @pytest.fixture(scope="module")
@@ -49,29 +37,29 @@ def gate(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def scales(gate):
-    tensors = place(varied_graph(), POLICY).activations
+    tensors = place(varied_graph(), VIT_ONLY).activations
     batches = list(gate.pictures.batches(PREPROCESSING))[:2]
     return activation_scales(collect_activations(varied_graph(), tensors, batches), "minmax")
 
 
 def search(gate, scales, max_drop: float = 100.0):
     def build(kept):
-        return {"int8": quantize(varied_graph(), place(varied_graph(), POLICY, kept), scales)}
+        return {"int8": quantize(varied_graph(), place(varied_graph(), VIT_ONLY, kept), scales)}
 
-    return find_mix(varied_graph(), scales, build, gate, PREPROCESSING, max_drop, policy=POLICY)
+    return find_mix(varied_graph(), scales, build, gate, PREPROCESSING, max_drop, policy=VIT_ONLY)
 
 
 @pytest.mark.slow
 def test_the_broken_layer_is_named_and_kept_in_float(gate, scales, tmp_path):
-    tensor = GraphIndex(varied_graph().graph).nodes[BROKEN].input[0]
+    tensor = GraphIndex(varied_graph().graph).nodes[BROKEN_LAYER].input[0]
     result = search(gate, {**scales, tensor: np.float32(scales[tensor] * 64)})
-    assert result.decisions[0].cost.node == BROKEN
-    assert set(result.keep_float) == {BROKEN}
+    assert result.decisions[0].cost.node == BROKEN_LAYER
+    assert set(result.keep_float) == {BROKEN_LAYER}
     assert not result.trials[0].verdict.passes
     assert 0.5 < result.int8_share < 1
     write_search(tmp_path, result, mix_entry(result, 0.5, 48))
     document = json.loads((tmp_path / LAYERS_NAME).read_text())
-    assert document["layers"][0]["node"] == BROKEN
+    assert document["layers"][0]["node"] == BROKEN_LAYER
     assert "rank 1" in document["layers"][0]["reason"]
     assert document["kept_float"] == 1
     assert (tmp_path / PLOT_NAME).read_bytes().startswith(b"\x89PNG")
@@ -82,7 +70,7 @@ def test_macro_recall_is_held_to_the_drop_allowed(gate, scales):
     from edgefel.export.onnx_graph import serialize
 
     model = quantize(
-        varied_graph(), place(varied_graph(), POLICY), {name: value * 8 for name, value in scales.items()}
+        varied_graph(), place(varied_graph(), VIT_ONLY), {name: value * 8 for name, value in scales.items()}
     )
     parity = gate.judge(serialize(model), "int8", PREPROCESSING)
     assert parity.labels is not None

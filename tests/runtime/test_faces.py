@@ -12,7 +12,14 @@ from tiny_bundle import tiny_model
 
 from edgefel.errors import EdgefelError
 from edgefel.runtime import faces
-from edgefel.runtime.faces import FaceBox, HaarDetector, WholePicture, YuNetDetector, make_detector
+from edgefel.runtime.faces import (
+    FaceBox,
+    HaarDetector,
+    WholePicture,
+    YuNetDetector,
+    detect_near,
+    make_detector,
+)
 from edgefel.runtime.sources import read_image
 
 
@@ -28,6 +35,79 @@ def test_haar_finds_the_one_face_framed_as_in_training(portrait):
     assert 0.33 < right - left < 0.41
     assert 0.36 < height < 0.44
     assert abs((left + right) / 2 - 0.5) < 0.06
+
+
+def test_small_faces_are_left_out_on_request(portrait):
+    assert HaarDetector(0.7)(portrait) == []  # its face is half as long as the shorter side
+    assert len(HaarDetector(0.3)(portrait)) == 1
+    assert make_detector("haar", min_share=0.7)(portrait) == []
+    for share in (0.0, 1.5, float("nan")):
+        with pytest.raises(EdgefelError, match="above 0 and up to 1"):
+            make_detector("haar", min_share=share)
+    with pytest.raises(EdgefelError, match="ratio above 1"):
+        HaarDetector(step=1.0)
+
+
+def side_by_side(portrait, apart: int = 512):
+    """Two copies of the portrait on a wall, `apart` pixels from each other: faces at 268 and 268 + apart."""
+    wall = np.full((600, 512 + apart, 3), 200, np.uint8)
+    wall[:, :512] = portrait
+    wall[:, apart:][:, :512] = portrait
+    return wall
+
+
+def test_near_finds_faces_again_after_they_moved(portrait):
+    detector = HaarDetector(0.2)
+    picture = side_by_side(portrait)
+    known = detector(picture)
+    assert len(known) == 2
+    moved = np.roll(picture, (12, -20), axis=(0, 1))
+    again = detector.near(moved, known)
+    assert len(again) == 2
+    for box in again:
+        (before,) = [old for old in known if abs(old.x - box.x) < 100]
+        assert (box.x - before.x, box.y - before.y) == pytest.approx((-20, 12), abs=0.06 * before.side)
+        assert box.side == pytest.approx(before.side, rel=0.12)
+
+
+def test_near_looks_for_known_faces_alone_and_gives_each_once(portrait):
+    detector = HaarDetector(0.2)
+    picture = side_by_side(portrait)
+    left, right = sorted(detector(picture), key=lambda box: box.x)
+    assert [abs(box.x - left.x) < 20 for box in detector.near(picture, [left])] == [True]
+    # both patches show the face on the left
+    twice = [left, left.moved(40, 10)]
+    assert len(detector.near(picture, twice)) == 1
+    # nothing where nothing is, and no face that is half or twice as large
+    assert detector.near(picture, [FaceBox(0, 380, 150), FaceBox(5000, 0, 90), FaceBox(-900, 0, 90)]) == []
+    for factor in (0.45, 2.2):
+        side = round(factor * right.side)
+        centre = (right.x + right.side // 2, right.y + right.side // 2)
+        assert detector.near(picture, [FaceBox(centre[0] - side // 2, centre[1] - side // 2, side)]) == []
+
+
+def bright_square(picture):
+    """A detector without a search of its own: the box of the pixels above 100, if there are any."""
+    rows, columns = np.nonzero(picture[:, :, 0] > 100)
+    if not len(rows):
+        return []
+    return [FaceBox(int(columns.min()), int(rows.min()), int(np.ptp(columns)) + 1)]
+
+
+def test_any_detector_searches_near():
+    picture = np.zeros((200, 300, 3), np.uint8)
+    picture[50:90, 60:100] = picture[120:150, 230:260] = 255
+    known = [FaceBox(52, 55, 42), FaceBox(235, 118, 30), FaceBox(150, 20, 30)]
+    assert detect_near(bright_square, picture, known) == [FaceBox(60, 50, 40), FaceBox(230, 120, 30)]
+    assert detect_near(WholePicture(), picture, known) == WholePicture()(picture)
+    assert detect_near(HaarDetector(), picture, []) == []
+
+
+def test_a_moved_box_takes_its_eyes_along():
+    box = FaceBox(10, 20, 30, 0.5, ((15.0, 30.5), (26.0, 31.0)))
+    assert box.moved(-12, 5) == FaceBox(-2, 25, 30, 0.5, ((3.0, 35.5), (14.0, 36.0)))
+    assert FaceBox(1, 2, 3).moved(1, 1) == FaceBox(2, 3, 3)
+    assert box.centre == (25, 35)
 
 
 def test_haar_finds_every_face_in_a_larger_picture(portrait):
@@ -96,8 +176,9 @@ def test_one_face_found_twice_is_one():
     assert faces._largest_first(boxes) == kept
 
 
-def yunet_like(path):
-    """A network with YuNet's outputs: a face, 64 wide and 80 high, around the centre of every bright cell."""
+def yunet_like(path, eyes=((-14, -8), (14, -4)), face=(64, 80)):
+    """A network with YuNet's outputs: a face of this width and height around the centre of every bright cell, with
+    eyes at these places beside the centre."""
     nodes, constants, outputs = [], {}, []
     shape = np.array([1, -1, 0], np.int64)
     for stride in (8, 16, 32):
@@ -109,7 +190,9 @@ def yunet_like(path):
             if name == "obj":
                 bias[:] = 0.9
             if name == "bbox":
-                bias[:] = (0.5, 0.5, np.log(64 / stride), np.log(80 / stride))
+                bias[:] = (0.5, 0.5, *np.log(np.array(face) / stride))
+            if name == "kps":
+                bias[:4] = np.ravel(eyes) / stride + 0.5
             key = f"{name}_{stride}"
             constants |= {f"{key}_w": weight, f"{key}_b": bias}
             constants[f"{key}_shape"] = np.array([1, -1, channels], shape.dtype)
@@ -146,7 +229,43 @@ def test_yunet_boxes_are_read_and_scaled_back(tmp_path, factor):
     assert box.x + box.side / 2 == pytest.approx(168 * scale, abs=2 * scale)
     assert box.y + box.side / 2 == pytest.approx(104 * scale, abs=2 * scale)
     assert box.score == pytest.approx(0.9**0.5, abs=0.02)
+    centre = np.array([168 * scale, 104 * scale])
+    np.testing.assert_allclose(box.eyes, centre + scale * np.array([(-14, -8), (14, -4)]), atol=2 * scale)
+    assert YuNetDetector(tmp_path / "yunet.onnx", min_share=0.5)(picture) == []
     assert YuNetDetector(tmp_path / "yunet.onnx")(np.zeros((256, 320, 3), np.uint8)) == []
+
+
+@pytest.mark.parametrize(
+    ("eyes", "expected"),
+    [
+        (((14, -4), (-14, -8)), ((-14, -8), (14, -4))),
+        (((-4, -8), (4, -8)), None),
+        (((-14, 20), (14, 24)), None),
+    ],
+    ids=["mirrored", "too close", "too low"],
+)
+def test_yunet_eyes_are_in_order_and_plausible(tmp_path, eyes, expected):
+    picture = np.zeros((256, 320, 3), np.uint8)
+    picture[96:112, 160:176] = 255
+    (box,) = YuNetDetector(yunet_like(tmp_path / "yunet.onnx", eyes))(picture)
+    if expected is None:
+        assert box.eyes is None
+    else:
+        np.testing.assert_allclose(box.eyes, np.array([168, 104]) + expected, atol=2)
+
+
+@pytest.mark.parametrize("side", [150, 300], ids=["as it is", "shrunk first"])
+def test_yunet_near(tmp_path, side):
+    picture = np.zeros((700, 900, 3), np.uint8)
+    half = side // 4
+    picture[300 - half : 300 + half, 500 - half : 500 + half] = 255
+    detector = YuNetDetector(yunet_like(tmp_path / "yunet.onnx", face=(120, 150)))
+    known = FaceBox(500 - side // 2 + 9, 300 - side // 2 - 7, side)
+    (box,) = detector.near(picture, [known, known.moved(8, 8)])
+    shrunk = min(1, 320 / (1.6 * side))
+    assert box.side == pytest.approx(150 / shrunk, abs=3)
+    assert box.centre == pytest.approx((500, 300), abs=half)
+    assert detector.near(picture, [known.moved(-420, 0)]) == []
 
 
 def test_another_network_is_no_yunet(tmp_path):

@@ -49,7 +49,7 @@ def test_crops_are_preprocessed(bundle):
 
 
 def test_what_was_opened(bundle):
-    with Session.open(bundle, threads=1, max_batch=3) as session:
+    with Session.open(bundle, backend="onnxruntime", threads=1, max_batch=3) as session:
         assert session.labels == EXPRESSIONS_7
         assert (session.precision, session.backend) == ("fp32", "onnxruntime")
         assert (session.threads, session.max_batch) == (1, 3)
@@ -75,9 +75,12 @@ def record_batch_sizes(session: Session) -> list[int]:
     runner, sizes = session._runner, []
 
     class Recorder:
-        def run(self, batch):
+        def run(self, batch, record=None):
             sizes.append(len(batch))
-            return runner.run(batch)
+            return runner.run(batch, record)
+
+        def close(self):
+            runner.close()
 
     session._runner = Recorder()
     return sizes
@@ -168,7 +171,7 @@ def test_engines_are_not_given_to_onnxruntime(bundle):
     engine = describe_file(bundle / "model.fp16.engine", kind="engine", precision="fp16")
     write_manifest(bundle, read_manifest(bundle).with_file(engine))
     with pytest.raises(EdgefelError, match=r"no fp16 file for onnxruntime; .*model\.fp16\.engine"):
-        Session.open(bundle, "fp16")
+        Session.open(bundle, "fp16", "onnxruntime")
     with Session.open(bundle) as session:
         assert session.file.kind == "onnx"
 
@@ -176,7 +179,10 @@ def test_engines_are_not_given_to_onnxruntime(bundle):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"backend": "tensorrt9"}, "backend 'tensorrt9' is not known; choose one of: auto, onnxruntime"),
+        (
+            {"backend": "tensorrt9"},
+            "backend 'tensorrt9' is not known; choose one of: auto, tensorrt, onnxruntime-cuda",
+        ),
         ({"threads": 0}, "threads is 0"),
         ({"max_batch": 0}, "max_batch is 0"),
     ],

@@ -30,26 +30,30 @@ class SourceCounts:
 
     unreadable: pictures or frames that could not be decoded. reconnects: times that a live source was opened
     again. resolution_changes: times that the size of the frames changed. missing: frames that a file announced
-    and did not hold, known at its end.
+    and did not hold, known at its end. overwritten: frames of a live source that a newer one replaced before they were
+    read.
     """
 
     unreadable: int = 0
     reconnects: int = 0
     resolution_changes: int = 0
     missing: int = 0
+    overwritten: int = 0
 
 
 class FrameSource(Protocol):
     """Where frames come from. Read by one thread; `close` may be called by another and ends a waiting `read`.
 
     live: frames come whether they are read or not. fps: frames per second, 0 where unknown. frames: how many
-    to expect, 0 where unknown or endless. description: for people, such as "camera 0 (640x480, 30 fps)".
+    to expect, 0 where unknown or endless. name: what the user asked for, without a password. description: the same
+    with what was found, such as "camera 0 (640x480, 30 fps)".
     """
 
     live: bool
     fps: float
     frames: int
     counts: SourceCounts
+    name: str
     description: str
 
     def read(self) -> Frame | None:

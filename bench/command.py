@@ -1,0 +1,49 @@
+"""What the benches' commands share: a row printed as JSON, and what it was measured on."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from edgefel import __version__
+from edgefel.errors import EdgefelError
+
+
+def run_bench(
+    parser: argparse.ArgumentParser,
+    measure: Callable[..., Mapping[str, Any]],
+    arguments: Sequence[str] | None = None,
+) -> int:
+    """Measures what the arguments ask for and prints the row as JSON; returns the exit code.
+
+    measure: takes every option of `parser` by the name of its `dest`. arguments: the command line's if None.
+    An EdgefelError of `measure` is one line on stderr with nothing on stdout, and 2.
+    """
+    options = parser.parse_args(arguments)
+    try:
+        row = measure(**vars(options))
+    except EdgefelError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(row, indent=2))
+    return 0
+
+
+def versions(**modules: ModuleType) -> dict[str, str]:
+    """Versions of edgefel, of `modules` under the names given, and of Python."""
+    imported = {name: str(module.__version__) for name, module in modules.items()}
+    return {"edgefel": __version__, **imported, "python": platform.python_version()}
+
+
+def cpu_name() -> str:
+    """What the processor calls itself."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()

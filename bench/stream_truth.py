@@ -1,0 +1,150 @@
+"""Judges a stream's results by the truth of a synthetic video: who was followed, and how late labels changed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from edgefel.runtime.stream.results import FrameResult, TrackedFace
+
+# a label that is back within this time was no change of label but a flicker
+_STAYS = 0.3
+_SETTLED = 0.5
+
+
+@dataclass(frozen=True)
+class ChangeSeen:
+    """A change of expression as the stream saw it.
+
+    delay: seconds from the middle of the drawn change to the first frame of the new label that stays; negative
+    before the middle, None if it never came. first, second: class names.
+    """
+
+    person: int
+    time: float
+    first: str
+    second: str
+    delay: float | None
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a stream made of a video of known faces.
+
+    frames: results. lost: frames of the video without a result. found: share of the faces drawn, from the second
+    frame on, that have a track. strays: faces given where none is drawn. tracks: track numbers of each person, in
+    order of appearance; one each where identity is kept. agreement, raw_agreement: share of smoothed and of
+    single-frame labels that are the drawn one, more than half a second from any change. flickers, raw_flickers:
+    changes of the label from one result of a person to the next beyond those that were drawn.
+    """
+
+    frames: int
+    lost: int
+    found: float
+    strays: int
+    tracks: tuple[tuple[int, ...], ...]
+    changes: tuple[ChangeSeen, ...]
+    agreement: float
+    raw_agreement: float
+    flickers: int
+    raw_flickers: int
+
+    @property
+    def keeps_identity(self) -> bool:
+        """Whether every person has one track, and no track has two people."""
+        numbers = [number for person in self.tracks for number in person]
+        return all(len(person) == 1 for person in self.tracks) and len(set(numbers)) == len(numbers)
+
+    @property
+    def slowest(self) -> float | None:
+        """The longest delay of a label, None if one never came."""
+        delays = [change.delay for change in self.changes]
+        return None if None in delays else max((delay for delay in delays if delay is not None), default=0.0)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    time: float
+    face: TrackedFace
+    drawn: str
+
+
+def judge(results: Sequence[FrameResult], truth: dict[str, Any]) -> Judgement:
+    """results: of one pass over the video that `truth` (edgefel.data.synthetic.video.read_truth) describes."""
+    people = len(truth["subjects"])
+    seen: dict[int, list[_Seen]] = {person: [] for person in range(1, people + 1)}
+    strays = drawn = 0
+    for result in results:
+        entry = truth["frames"][result.frame.index]
+        drawn += len(entry["faces"]) if result.frame.index else 0
+        for face in result.faces:
+            nearest = _whose(face, entry["faces"])
+            if nearest is None:
+                strays += 1
+            else:
+                seen[nearest["person"]].append(_Seen(entry["time"], face, nearest["label"]))
+    changes = tuple(_change_seen(change, seen[change["person"]]) for change in truth["changes"])
+    settled = [
+        row
+        for person, rows in seen.items()
+        for row in rows
+        if all(abs(row.time - change.time) > _SETTLED for change in changes if change.person == person)
+    ]
+    return Judgement(
+        frames=len(results),
+        lost=len(truth["frames"]) - len({result.frame.index for result in results}),
+        found=sum(map(len, seen.values())) / max(1, drawn),
+        strays=strays,
+        tracks=tuple(tuple(dict.fromkeys(row.face.track for row in rows)) for rows in seen.values()),
+        changes=changes,
+        agreement=_share(row.face.face.label == row.drawn for row in settled),
+        raw_agreement=_share(row.face.raw.label == row.drawn for row in settled),
+        flickers=_flickers(seen, changes, lambda row: row.face.face.label),
+        raw_flickers=_flickers(seen, changes, lambda row: row.face.raw.label),
+    )
+
+
+def _share(hits: Iterable[bool]) -> float:
+    values = list(hits)
+    return float(np.mean(values)) if values else 0.0
+
+
+def _whose(face: TrackedFace, drawn: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The drawn face whose centre is nearest, within half its side."""
+    box = face.face.box
+    x, y = box.x + box.side / 2, box.y + box.side / 2
+    distances = [np.hypot(x - one["centre"][0], y - one["centre"][1]) / one["side"] for one in drawn]
+    if not distances or min(distances) > 0.5:
+        return None
+    return drawn[int(np.argmin(distances))]
+
+
+def _change_seen(change: dict[str, Any], rows: Sequence[_Seen]) -> ChangeSeen:
+    delay = None
+    for number, row in enumerate(rows):
+        if abs(row.time - change["time"]) > 2 or row.face.face.label != change["to"]:
+            continue
+        following = [other for other in rows[number:] if other.time <= row.time + _STAYS]
+        before = [other.face.face.label for other in rows[:number]][-1:]
+        if before != [change["to"]] and all(other.face.face.label == change["to"] for other in following):
+            delay = round(row.time - change["time"], 4)
+            break
+    return ChangeSeen(change["person"], change["time"], change["from"], change["to"], delay)
+
+
+def _flickers(
+    seen: Mapping[int, Sequence[_Seen]], changes: Sequence[ChangeSeen], label: Callable[[_Seen], str]
+) -> int:
+    """Changes of label beyond those that were drawn."""
+    extra = 0
+    for person, rows in seen.items():
+        labels = [label(row) for row in rows]
+        found = sum(first != second for first, second in pairwise(labels))
+        wanted = Counter(change.person for change in changes)[person]
+        extra += max(0, found - wanted)
+    return extra

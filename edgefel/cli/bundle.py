@@ -1,0 +1,238 @@
+"""`edgefel bundle`."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgefel.cli import params
+from edgefel.cli.console import table_console
+from edgefel.errors import EdgefelError
+
+if TYPE_CHECKING:
+    from edgefel.deploy.package import Deployed, DeployOptions
+
+PRECISIONS = ("fp32", "fp16", "int8", "int8+fp16")
+
+
+@click.command("bundle")
+@click.argument("source", metavar="DIR", type=click.Path(path_type=Path))
+@params.output("Archive (.tar, .tar.gz, .tgz) or folder for a device.", required=False)
+@click.option(
+    "--precision",
+    "precisions",
+    type=click.Choice(PRECISIONS),
+    multiple=True,
+    help="Take this ONNX file; may be given several times. Without it, all that did not fail their comparison.",
+)
+@click.option("--force", is_flag=True, help="Take files that failed their comparison with PyTorch.")
+@click.option("--overwrite", is_flag=True, help="Replace an archive or folder that is there already.")
+@click.option(
+    "--kernels",
+    type=click.Path(path_type=Path),
+    help="Folder of `edgefel kernels compile`.  [default: compile them, where Triton is installed]",
+)
+@click.option("--no-kernels", is_flag=True, help="Leave compiled kernels out.")
+@params.arch
+@click.option(
+    "--triton-repository",
+    type=click.Path(path_type=Path),
+    help="New folder for a model repository of NVIDIA Triton Inference Server.",
+)
+@click.option("--triton-engine", is_flag=True, help="Serve the bundle's TensorRT engine, not an ONNX file.")
+@click.option(
+    "--triton-device",
+    type=click.Choice(["auto", "gpu", "cpu"]),
+    default="auto",
+    show_default=True,
+    help="Where the server runs the network.",
+)
+@click.option(
+    "--triton-instances",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Copies of the network for each device of the server.",
+)
+@click.option("--deepstream", type=click.Path(path_type=Path), help="New folder for nvinfer configuration.")
+@click.option(
+    "--max-batch",
+    type=click.IntRange(min=1),
+    default=16,
+    show_default=True,
+    help="Largest batch in Triton Inference Server and DeepStream.",
+)
+@click.option(
+    "--verify", "verifying", is_flag=True, help="Write nothing: check an archive or folder written by this."
+)
+@params.json_output
+def command(
+    source: Path,
+    output: Path | None,
+    precisions: tuple[str, ...],
+    force: bool,
+    overwrite: bool,
+    kernels: Path | None,
+    no_kernels: bool,
+    archs: tuple[str, ...],
+    triton_repository: Path | None,
+    triton_engine: bool,
+    triton_device: str,
+    triton_instances: int,
+    deepstream: Path | None,
+    max_batch: int,
+    verifying: bool,
+    as_json: bool,
+) -> None:
+    """Pack a bundle for a device, or for a server.
+
+    DIR is a bundle of `edgefel export`. With -o, packs its ONNX files with edgefel itself, an installation script
+    for JetPack 6 and 7, a systemd unit and compiled kernels; the same input gives the same bytes. Engines stay
+    behind: the device builds its own.
+
+    \b
+    Examples:
+      edgefel bundle bundle -o edge.tar
+      edgefel bundle bundle -o edge.tar.gz --precision fp16 --precision int8 --no-kernels
+      edgefel bundle edge.tar --verify
+      edgefel bundle bundle --triton-repository models --deepstream nvinfer
+    """
+    from edgefel.deploy.package import DeployOptions
+
+    if verifying:
+        if (output or triton_repository or deepstream) is not None:
+            raise EdgefelError("--verify writes nothing; leave -o, --triton-repository and --deepstream out")
+        _verify(source, as_json)
+        return
+    if (output or triton_repository or deepstream) is None:
+        raise EdgefelError("nothing to write: give -o edge.tar, --triton-repository DIR or --deepstream DIR")
+    serving = _Serving(
+        triton_repository, triton_engine, triton_device, triton_instances, deepstream, max_batch, force
+    )
+    serving.check(precisions)
+    results: dict[str, Any] = {}
+    if output is not None:
+        options = DeployOptions(precisions, force, kernels, no_kernels, archs, overwrite)
+        results["deploy"] = _deploy(source, output, options, as_json)
+    results |= serving.write(source, precisions, as_json)
+    if as_json:
+        click.echo(json.dumps(results, indent=2, allow_nan=False))
+
+
+@dataclass(frozen=True)
+class _Serving:
+    """What the command line says of servers."""
+
+    triton: Path | None
+    engine: bool
+    device: str
+    instances: int
+    deepstream: Path | None
+    max_batch: int
+    force: bool
+
+    def check(self, precisions: tuple[str, ...]) -> None:
+        """A server takes one file, where a device may have several."""
+        if (self.triton or self.deepstream) is not None and len(set(precisions)) > 1:
+            raise EdgefelError("--triton-repository and --deepstream take one file; give --precision once")
+
+    def write(self, bundle: Path, precisions: tuple[str, ...], as_json: bool) -> dict[str, Any]:
+        precision = precisions[0] if precisions else None
+        written: dict[str, tuple[Path, list[Path]]] = {}
+        if self.triton is not None:
+            from edgefel.deploy.triton import TritonOptions, write_triton_repository
+
+            options = TritonOptions(
+                precision=precision,
+                engine=self.engine,
+                max_batch=self.max_batch,
+                device=self.device,
+                instances=self.instances,
+                force=self.force,
+            )
+            written["triton"] = self.triton, write_triton_repository(bundle, self.triton, options)
+        if self.deepstream is not None:
+            from edgefel.deploy.deepstream import DeepStreamOptions, write_deepstream
+
+            nvinfer = DeepStreamOptions(precision=precision, max_batch=self.max_batch, force=self.force)
+            written["deepstream"] = self.deepstream, write_deepstream(bundle, self.deepstream, nvinfer)
+        results = {}
+        for name, (folder, files) in written.items():
+            names = [file.relative_to(folder).as_posix() for file in files]
+            results[name] = {"output": str(folder), "files": names}
+            if not as_json:
+                click.echo(f"wrote {folder}: {', '.join(names)}; see docs/serving.md", err=True)
+        return results
+
+
+def _deploy(source: Path, output: Path, options: DeployOptions, as_json: bool) -> dict[str, Any]:
+    from edgefel.cli.export_progress import RichProgress
+    from edgefel.deploy.package import write_deploy_folder
+
+    with RichProgress() as progress:
+        deployed = write_deploy_folder(source, output, options, progress)
+    for note in deployed.notes:
+        click.echo(f"note: {note}", err=True)
+    commands = _commands(deployed)
+    if not as_json:
+        _show(deployed, commands)
+    files = [{"path": file.path, "bytes": file.size, "sha256": file.sha256} for file in deployed.files]
+    return {
+        "output": str(output),
+        **deployed.header,
+        "files": files,
+        "notes": list(deployed.notes),
+        "commands": commands,
+    }
+
+
+def _commands(deployed: Deployed) -> list[str]:
+    """How it comes to the device and starts there."""
+    output, name = shlex.quote(str(deployed.output)), deployed.name
+    install = f"ssh -t USER@DEVICE {shlex.quote(f'./{shlex.quote(name)}/install.sh')}"
+    if deployed.output.is_dir():
+        return [f"scp -r {output} USER@DEVICE:", install]
+    unpack = shlex.quote(f"tar xf {shlex.quote(deployed.output.name)}")
+    return [f"scp {output} USER@DEVICE:", f"ssh USER@DEVICE {unpack}", install]
+
+
+def _show(deployed: Deployed, commands: list[str]) -> None:
+    from rich.table import Table
+
+    from edgefel.files import sha256
+
+    table = Table("part", "files", title=f"{deployed.output} ({deployed.header['model']})")
+    table.add_column("KB", justify="right")
+    parts: dict[str, list[int]] = {}
+    for file in deployed.files:
+        inner, _, rest = file.path.partition("/")
+        alone = not rest or inner == "model"
+        parts.setdefault(file.path if alone else f"{inner}/", []).append(file.size)
+    for name, sizes in parts.items():
+        table.add_row(name, str(len(sizes)), f"{sum(sizes) / 1000:,.1f}")
+    table_console().print(table)
+    if deployed.output.is_file():
+        click.echo(f"{deployed.output.stat().st_size / 1e6:.1f} MB, SHA-256 {sha256(deployed.output)}")
+    click.echo("On the device:")
+    for line in commands:
+        click.echo(f"  {line}")
+
+
+def _verify(path: Path, as_json: bool) -> None:
+    from edgefel.deploy.verify import verify
+
+    found = verify(path)
+    if as_json:
+        document = {"path": str(path), "files": found.files, "bytes": found.bytes, "extra": found.extra}
+        click.echo(json.dumps({**document, "engines": found.engines, **found.header}, indent=2))
+        return
+    click.echo(f"{path}: {found.files} files, {found.bytes / 1e6:.1f} MB, each as it was packed")
+    if found.engines:
+        click.echo("engines were built since, and are in the manifest")
+    if found.extra:
+        click.echo(f"{found.extra} files more, which are not checked")

@@ -1,0 +1,317 @@
+"""`edgefel run`: from camera to labels."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from edgefel.cli import params
+from edgefel.cli.run_console import LabelChanges, Progress, say, say_summary
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from edgefel.runtime.stream.pipeline import Stream, StreamOptions
+    from edgefel.runtime.stream.sinks import Sink
+    from edgefel.runtime.telemetry.files import MetricsFile
+    from edgefel.runtime.telemetry.telemetry import Telemetry
+
+
+@click.command("run")
+@click.argument("bundle", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--source",
+    default="0",
+    show_default=True,
+    help="Camera number or device, csi, csi:1, rtsp://..., a video file, a picture or a folder of pictures.",
+)
+@click.option(
+    "--size",
+    callback=params.parse_size,
+    metavar="WxH",
+    help="Frame size to ask the camera for, such as 1280x720.",
+)
+@click.option(
+    "--fps",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Frame rate to ask the camera for; of a folder: its pictures are a sequence at that rate.",
+)
+@click.option(
+    "--patience",
+    type=click.FloatRange(min=0),
+    default=10.0,
+    show_default=True,
+    help="Seconds to try again when a camera or stream is lost.",
+)
+@click.option("--loop", is_flag=True, help="Play a file again when it ends.")
+@click.option(
+    "--decoder",
+    type=click.Choice(["auto", "opencv", "gstreamer"]),
+    default="auto",
+    show_default=True,
+    help="auto: GStreamer with hardware decoding on a Jetson, OpenCV elsewhere.",
+)
+@params.precision
+@params.backend
+@params.threads
+@params.detector
+@params.detector_model
+@params.min_face
+@click.option(
+    "--detect-every",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Search the whole picture in each n-th frame; look near known faces in between.",
+)
+@click.option(
+    "--policy",
+    type=click.Choice(["auto", "latest", "all"]),
+    default="auto",
+    show_default=True,
+    help="When too slow: drop to the latest frame, or make the source wait. auto: latest for live sources.",
+)
+@click.option(
+    "--smoothing",
+    type=click.FloatRange(min=0),
+    default=0.2,
+    show_default=True,
+    help="Seconds over which a person's label is averaged; 0 is none.",
+)
+@click.option(
+    "--min-confidence",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="Below it a face is 'unsure'; 'edgefel evaluate --coverage' helps to choose.",
+)
+@click.option("--frames", type=click.IntRange(min=1), help="Stop after so many frames of the source.")
+@click.option(
+    "--seconds", type=click.FloatRange(min=0, min_open=True), help="Stop after so much time of the source."
+)
+@click.option("--show", is_flag=True, help="Show the annotated picture in a window; q ends.")
+@click.option("--save", type=click.Path(path_type=Path), help="Write the annotated video.")
+@click.option(
+    "-o",
+    "--output",
+    "outputs",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Write results to FILE.jsonl or FILE.csv. May be given several times.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace files of --output and --save that exist.")
+@click.option(
+    "--metrics",
+    type=click.Path(path_type=Path),
+    help="Append latencies, rates, memory and power to a JSON lines file.",
+)
+@click.option(
+    "--metrics-every",
+    type=click.FloatRange(min=0.05),
+    default=1.0,
+    show_default=True,
+    help="Seconds between the lines of --metrics.",
+)
+@click.option(
+    "--metrics-port", type=click.IntRange(1, 65535), help="Serve the same to Prometheus on this port."
+)
+@click.option(
+    "--metrics-host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address that --metrics-port listens on; 0.0.0.0 is all.",
+)
+@params.force
+@params.json_output
+def command(**options: Any) -> None:
+    """Label faces from a camera, a stream, a video or pictures, person by person.
+
+    DIR is a bundle made by `edgefel export`. Prints a line whenever a person's label changes, or with --json one
+    line of JSON for each frame. Ends with a table of latencies, drops, memory and power on stderr.
+
+    \b
+    Examples:
+      edgefel run bundle                                       the first camera
+      edgefel run bundle --source csi --show                   a Jetson's CSI camera, in a window
+      edgefel run bundle --source rtsp://10.0.0.7/live --json --metrics-port 9100
+      edgefel run bundle --source clip.mp4 --save labelled.mp4 -o faces.csv
+      edgefel run bundle --source clip.mp4 --json | jq .faces
+    """
+    # before OpenCV loads its video reader: a broken video is explained by one line of our own
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    _Run(**options).run()
+
+
+@dataclass(frozen=True)
+class _Run:
+    """The options of one run, and what it does with them."""
+
+    bundle: Path
+    source: str
+    size: tuple[int, int] | None
+    fps: float | None
+    patience: float
+    loop: bool
+    decoder: Literal["auto", "opencv", "gstreamer"]
+    precision: str | None
+    backend: str
+    threads: int | None
+    detector: str
+    detector_model: Path | None
+    min_face: float | None
+    detect_every: int
+    policy: str
+    smoothing: float
+    min_confidence: float
+    frames: int | None
+    seconds: float | None
+    show: bool
+    save: Path | None
+    outputs: tuple[Path, ...]
+    overwrite: bool
+    metrics: Path | None
+    metrics_every: float
+    metrics_port: int | None
+    metrics_host: str
+    force: bool
+    as_json: bool
+
+    def run(self) -> None:
+        from rich.console import Console
+
+        from edgefel.runtime.faces import make_detector
+        from edgefel.runtime.session import Session
+        from edgefel.runtime.stream.capture import open_source
+        from edgefel.runtime.stream.pipeline import Stream
+        from edgefel.runtime.telemetry.board import Board
+        from edgefel.runtime.telemetry.telemetry import Telemetry
+
+        errors = Console(stderr=True)
+        with ExitStack() as stack:
+            detector = make_detector(self.detector, self.detector_model, min_share=self.min_face)
+            session = stack.enter_context(
+                Session.open(self.bundle, self.precision, self.backend, self.threads, self.force)
+            )
+            session.warm_up()
+            for line in (f"{session.file.name} by {session.choice.why}", *session.notes):
+                say(errors, line)
+            source = open_source(
+                self.source,
+                size=self.size,
+                fps=self.fps,
+                loop=self.loop,
+                decoder=self.decoder,
+                patience=self.patience,
+            )
+            stack.callback(source.close)
+            telemetry = stack.enter_context(Telemetry(Board.find()))
+            self._serve_metrics(telemetry, stack, errors)
+            stream = Stream(source, detector, session, self._options(), telemetry)
+            say(errors, f"{source.description}, policy {stream.policy}")
+            outputs = stack.enter_context(self._outputs(source.fps))
+            stack.enter_context(_stopped_by_sigterm(stream))
+            try:
+                with Progress(errors, source, self.as_json) as progress:
+                    self._consume(stream, outputs, progress, telemetry)
+            finally:
+                say_summary(errors, telemetry, stream)
+
+    def _options(self) -> StreamOptions:
+        from edgefel.runtime.stream.pipeline import StreamOptions
+
+        return StreamOptions(
+            policy=None if self.policy == "auto" else self.policy,  # type: ignore[arg-type] # click checked it
+            detect_every=self.detect_every,
+            smoothing=self.smoothing,
+            min_confidence=self.min_confidence,
+            frames=self.frames,
+            seconds=self.seconds,
+            # a folder is a sequence only for who says its rate
+            pictures=self.fps is None and _is_pictures(Path(self.source)),
+        )
+
+    def _serve_metrics(self, telemetry: Telemetry, stack: ExitStack, errors: Console) -> None:
+        from edgefel.runtime.telemetry.files import MetricsFile
+        from edgefel.runtime.telemetry.server import MetricsServer
+
+        if self.metrics is not None:
+            file = stack.enter_context(MetricsFile(self.metrics, telemetry, self.metrics_every))
+            stack.callback(_warn_of, file, errors)
+        if self.metrics_port is not None:
+            server = stack.enter_context(MetricsServer(telemetry, self.metrics_port, self.metrics_host))
+            say(errors, f"metrics at {server.url}")
+
+    @contextmanager
+    def _outputs(self, fps: float) -> Iterator[list[Sink]]:
+        """Where results go; closed in any case, so that what is written is whole."""
+        from edgefel.runtime.stream.sinks import JsonLines, WindowSink, open_file_sink, open_video_sink
+
+        with ExitStack() as stack:
+            sinks: list[Sink] = []
+
+            def add(sink: Sink) -> None:
+                stack.callback(sink.close)
+                sinks.append(sink)
+
+            for path in self.outputs:
+                add(open_file_sink(path, overwrite=self.overwrite))
+            if self.save is not None:
+                add(open_video_sink(self.save, fps, overwrite=self.overwrite))
+            if self.show:
+                add(WindowSink(f"edgefel {self.source}"))
+            add(JsonLines(sys.stdout) if self.as_json else LabelChanges())
+            yield sinks
+
+    def _consume(
+        self, stream: Stream, sinks: Sequence[Sink], progress: Progress, telemetry: Telemetry
+    ) -> None:
+        from edgefel.runtime.stream.overlay import Hud, draw
+        from edgefel.runtime.stream.sinks import SinkClosed
+
+        needs_picture = any(sink.needs_picture for sink in sinks)
+        try:
+            for result in stream:
+                start = time.perf_counter()
+                picture = None
+                if needs_picture:
+                    power = telemetry.power_w
+                    hud = Hud(result.fps, 1e3 * result.latency, power, stream.dropped, stream.backend)
+                    picture = draw(result.frame.image, result, hud)
+                for sink in sinks:
+                    sink.write(result, picture)
+                telemetry.record("sinks", time.perf_counter() - start)
+                progress.advance(result, stream.dropped)
+        except SinkClosed:  # the window was closed, or whoever read our output has had enough
+            if self.as_json:
+                # Python writes what it still holds when it ends, and would complain of the broken pipe then
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _warn_of(file: MetricsFile, errors: Console) -> None:
+    if file.problem is not None:
+        say(errors, f"warning: {file.problem}")
+
+
+def _is_pictures(path: Path) -> bool:
+    from edgefel.runtime.sources import IMAGE_SUFFIXES
+
+    return path.is_dir() or (path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES)
+
+
+@contextmanager
+def _stopped_by_sigterm(stream: Stream) -> Iterator[None]:
+    """A service manager ends a run with SIGTERM: results so far are finished and files closed, exit code 0."""
+    previous = signal.signal(signal.SIGTERM, lambda number, frame: stream.stop())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

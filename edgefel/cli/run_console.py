@@ -1,0 +1,112 @@
+"""What `edgefel run` tells a person: label changes, progress, the closing table."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from edgefel.runtime.preprocessing import Image
+    from edgefel.runtime.stream.frames import FrameSource
+    from edgefel.runtime.stream.pipeline import Stream
+    from edgefel.runtime.stream.results import FrameResult
+    from edgefel.runtime.telemetry.telemetry import Telemetry
+
+# people whose last label is remembered; more would let a long run grow
+_REMEMBERED = 256
+_REFRESH = 0.25
+
+
+def say(console: Console, text: str) -> None:
+    """A line as it is, whatever brackets it holds."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+class LabelChanges:
+    """Prints a line on stdout whenever somebody's label changes."""
+
+    needs_picture = False
+
+    def __init__(self) -> None:
+        self._labels: OrderedDict[int, str] = OrderedDict()
+
+    def write(self, result: FrameResult, picture: Image | None) -> None:
+        for face in result.faces:
+            before = self._labels.get(face.track)
+            self._labels[face.track] = face.label
+            self._labels.move_to_end(face.track)
+            if before == face.label:
+                continue
+            change = face.label if before is None else f"{before} -> {face.label}"
+            where = result.frame.name or f"{result.frame.time:8.2f} s"
+            confidence = f"{face.face.probability:.0%}, confidence {face.face.confidence:.2f}"
+            click.echo(f"{where}  person {face.track}  {change}  ({confidence})")
+        while len(self._labels) > _REMEMBERED:
+            self._labels.popitem(last=False)
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+class Progress:
+    """A line on stderr, where that is a terminal: frames, rate, latency, faces, drops."""
+
+    def __init__(self, console: Console, source: FrameSource, as_json: bool) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        ending = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) if source.frames else ()
+        # JSON lines between the line's updates would tear both
+        shown = console.is_terminal and not (as_json and sys.stdout.isatty())
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            *ending,
+            console=console,
+            transient=True,
+            disable=not shown,
+            redirect_stdout=sys.stdout.isatty(),
+        )
+        self._task = self._bar.add_task("waiting for the first frame", total=source.frames or None)
+        self._next = 0.0
+
+    def __enter__(self) -> Progress:
+        if not self._bar.disable:  # stopping a bar that never ran prints an empty line
+            self._bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if not self._bar.disable:
+            self._bar.stop()
+
+    def advance(self, result: FrameResult, dropped: int) -> None:
+        """Takes in a frame; the line changes a few times a second at most."""
+        now = time.monotonic()
+        if self._bar.disable or now < self._next:
+            return
+        self._next = now + _REFRESH
+        text = f"{result.fps:.1f} fps, {1e3 * result.latency:.0f} ms, {len(result.faces)} faces, {dropped} dropped"
+        self._bar.update(self._task, completed=result.frame.index + 1, description=text)
+
+
+def say_summary(console: Console, telemetry: Telemetry, stream: Stream) -> None:
+    """The closing table, and a line for everything that went wrong with the source."""
+    from edgefel.runtime.telemetry.telemetry import summary_table
+
+    snapshot = telemetry.snapshot()
+    console.print(summary_table(snapshot))
+    counts = stream.counts
+    for count, text in (
+        (stream.dropped, "frames were dropped, since labelling was slower than the source"),
+        (counts.missing, "frames that the file announces are not in it: is it complete?"),
+        (counts.unreadable, "pictures could not be read, and were skipped"),
+        (counts.reconnects, "times the source was lost and opened again"),
+        (counts.resolution_changes, "times the size of the frames changed"),
+    ):
+        if count:
+            say(console, f"{count} {text}")

@@ -1,0 +1,331 @@
+"""A video of synthetic faces that move and change expression at known times."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from edgefel import __version__
+from edgefel.data.labels import expression_labels
+from edgefel.data.synthetic.canvas import Canvas, Image
+from edgefel.data.synthetic.options import FaceOptions
+from edgefel.data.synthetic.scene import draw_background
+from edgefel.data.synthetic.video_people import (
+    Placed,
+    Portrait,
+    Sitter,
+    cells,
+    choose_people,
+    draw_motions,
+    lay_on,
+)
+from edgefel.errors import EdgefelError
+from edgefel.files import atomic_file, read_json
+
+FORMAT, VERSION = "edgefel-synthetic-video", 1
+# A clip is a test of what follows faces: of this one OpenCV's frontal cascade finds all three faces all the time.
+DEFAULT_SEED = 3
+# Each expression holds this long at least, so that a change can be told from noise.
+LEAST_HOLD = 1.5
+LEAST_SIDE = 32
+# The largest side of a face as a share of its cell, and of the frame's shorter side; the smallest as one of it.
+_CELL_SHARE, _FRAME_SHARE, _SIZE_RANGE = 0.68, 0.42, 0.8
+# Changes are evenly spaced but for this share of the distance between two.
+_JITTER = 0.2
+# option, least, most
+_WHOLE = (
+    ("faces", 0, 64),
+    ("changes", 0, 1000),
+    ("seed", 0, 2**63 - 1),
+)
+_REAL = (("seconds", 0.1, 36000.0), ("fps", 1.0, 240.0), ("transition", 0.0, 1.0), ("pose", 0.0, 1.5))
+_NOTE = (
+    "time is the middle of a change: the face is drawn between the two expressions from half a transition before "
+    "it to half a transition after it, and label is the new one from the middle on. centre, side: the square of a "
+    "training crop around the face; eyes: pupils, the one on the picture's left first; all in pixels"
+)
+
+
+@dataclass(frozen=True)
+class VideoOptions:
+    """What a video shows; checked at construction.
+
+    seconds, fps, size (width, height): of the video; sides of a frame are even. faces: people in it, each one for
+    the whole time, in a part of the frame of its own. changes: how often each changes expression. labels: the
+    expressions to draw from, class names; all of EXPRESSIONS_7 without them. transition: seconds from one
+    expression to the next. pose: how far heads turn; 1 is up to 8 degrees, 0 is none. seed: the rest.
+    Raises EdgefelError for values that make no video.
+    """
+
+    seconds: float = 60.0
+    fps: float = 30.0
+    size: tuple[int, int] = (640, 480)
+    faces: int = 3
+    changes: int = 2
+    labels: tuple[str, ...] = ()
+    transition: float = 0.2
+    pose: float = 1.0
+    seed: int = DEFAULT_SEED
+
+    def __post_init__(self) -> None:
+        for name, low, high in _WHOLE:
+            _check(name, getattr(self, name), low, high, int)
+        for name, least, most in _REAL:
+            _check(name, getattr(self, name), least, most, (int, float))
+        if len(self.size) != 2:
+            raise EdgefelError(f"synthetic video: size={self.size!r}; give a width and a height")
+        for side in self.size:
+            _check("size", side, 64, 8192, int)
+            if side % 2:
+                raise EdgefelError(f"synthetic video: size={self.size}; sides of an MP4 frame must be even")
+        known = expression_labels(8)
+        if unknown := [label for label in self.labels if label not in known]:
+            raise EdgefelError(f"synthetic video: unknown expression {unknown[0]}; known: {', '.join(known)}")
+        if self.changes and len(set(self.expressions)) < 2:
+            raise EdgefelError("synthetic video: one expression alone cannot change; give two or more")
+        if self.faces and self.changes and self.seconds / (self.changes + 1) < LEAST_HOLD + self.transition:
+            raise EdgefelError(
+                f"synthetic video: {self.changes} changes in {self.seconds:g} s leave less than {LEAST_HOLD:g} s "
+                f"for an expression; give more seconds or fewer changes"
+            )
+        if self.faces and self.sides[0] < LEAST_SIDE:
+            raise EdgefelError(
+                f"synthetic video: {self.faces} faces in {self.size[0]}x{self.size[1]} would be smaller than "
+                f"{LEAST_SIDE} pixels; give fewer faces or a larger size"
+            )
+
+    @property
+    def expressions(self) -> tuple[str, ...]:
+        """Class names to draw from."""
+        return self.labels or expression_labels(7)
+
+    @property
+    def frames(self) -> int:
+        """How many frames the video has."""
+        return max(1, round(self.seconds * self.fps))
+
+    @property
+    def sides(self) -> tuple[float, float]:
+        """Smallest and largest side of a face in pixels."""
+        columns, rows = cells(self.size, self.faces)
+        cell = min(self.size[0] / columns, self.size[1] / rows)
+        most = min(_CELL_SHARE * cell, _FRAME_SHARE * min(self.size))
+        return _SIZE_RANGE * most, most
+
+
+@dataclass(frozen=True)
+class Change:
+    """Person `person` (from 1) changes from one expression to another around `time` seconds."""
+
+    person: int
+    time: float
+    first: str
+    second: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {"person": self.person, "time": self.time, "from": self.first, "to": self.second}
+
+
+class SyntheticVideo:
+    """A video by frame: `frame(index)` does not depend on which others were drawn before."""
+
+    def __init__(self, options: VideoOptions | None = None) -> None:
+        self.options = options = options or VideoOptions()
+        faces = FaceOptions(
+            classes=8, seed=options.seed, intensity=(0.9, 1.0), dropout=0.0, blend=0.0, pose=0.0, nuisance=0.3
+        )
+        rng = np.random.default_rng(np.random.SeedSequence([options.seed], spawn_key=(10,)))
+        self.subjects = choose_people(options.seed, options.faces)
+        largest = options.sides[1] if options.faces else float(LEAST_SIDE)
+        self._sitters = [
+            Sitter(options.seed, subject, faces, math.ceil(largest)) for subject in self.subjects
+        ]
+        self._motions = (
+            draw_motions(options.size, options.sides, options.faces, options.pose, rng)
+            if options.faces
+            else ()
+        )
+        self._starts, self.changes = _draw_changes(options, rng)
+        self._background = _draw_backdrop(options.size, faces, rng)
+
+    def __len__(self) -> int:
+        return self.options.frames
+
+    def frame(self, index: int) -> Image:
+        """uint8 RGB [H, W, 3]; raises IndexError outside 0..len-1."""
+        picture = self._background.copy()
+        for _, placed, portrait, _ in self._people(index):
+            lay_on(picture, portrait, placed)
+        return picture
+
+    def faces(self, index: int) -> list[dict[str, Any]]:
+        """What frame `index` shows, as plain JSON values: person, centre, side, eyes, label, changing."""
+        return [
+            {
+                "person": person,
+                "centre": [round(value, 2) for value in placed.centre],
+                "side": round(placed.side, 2),
+                "eyes": [
+                    [round(value, 2) for value in placed.project(*pupil)] for pupil in portrait.pupils()
+                ],
+                "label": label,
+                "changing": changing,
+            }
+            for person, placed, portrait, (label, changing) in self._people(index)
+        ]
+
+    def _people(self, index: int) -> Iterator[tuple[int, Placed, Portrait, tuple[str, bool]]]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"frame {index} of {len(self)}")
+        time = index / self.options.fps
+        for number, (sitter, motion) in enumerate(zip(self._sitters, self._motions, strict=True), 1):
+            first, second, weight = self._expression(number, time)
+            label = first if weight < 0.5 else second
+            portrait = sitter.portrait(first, second, weight)
+            yield number, motion.at(time), portrait, (label, 0.0 < weight < 1.0)
+
+    def _expression(self, person: int, time: float) -> tuple[str, str, float]:
+        """The two expressions that a person is between, and how far from the first (0) to the second (1)."""
+        now = self._starts[person - 1]
+        half = round(self.options.transition / 2, 9)
+        for change in self.changes:
+            # changes lie on frames: a nanosecond of rounding must not move a label to another one
+            late = round(time - change.time, 9)
+            if change.person != person or late < -half:
+                continue
+            if late < half:
+                share = (late + half) / (2 * half)
+                return change.first, change.second, share * share * (3 - 2 * share)
+            now = change.second
+        return now, now, 0.0
+
+
+def write_video(
+    path: str | os.PathLike[str],
+    options: VideoOptions,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, Any]:
+    """Writes the video (MP4) and, beside it with the suffix .json, what every frame shows.
+
+    Both files appear when they are complete. `progress` is called with the number of frames newly written. Returns
+    what the JSON file holds. Frames are drawn by this process: encoding takes about as long as drawing.
+
+    Raises EdgefelError if `path` does not end in .mp4, or OpenCV cannot write MP4 here.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".mp4":
+        raise EdgefelError(f"{path}: give a name that ends in .mp4")
+    video = SyntheticVideo(options)
+    truth = _describe(path.name, video)
+    with atomic_file(path.with_suffix(".json")) as listing, atomic_file(path) as temporary:
+        codec = cv2.VideoWriter.fourcc(*"mp4v")
+        writer = cv2.VideoWriter(str(temporary), codec, options.fps, options.size)
+        if not writer.isOpened():
+            raise EdgefelError(f"{path}: OpenCV cannot write MP4 here; use another build of OpenCV")
+        try:
+            for index in range(len(video)):
+                writer.write(cv2.cvtColor(video.frame(index), cv2.COLOR_RGB2BGR))
+                if progress is not None:
+                    progress(1)
+        finally:
+            writer.release()
+        if temporary.stat().st_size == 0:
+            raise EdgefelError(f"{path}: the video cannot be written; check the free space")
+        listing.write_text(_to_json(truth), encoding="utf-8")
+    return truth
+
+
+def read_truth(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What `write_video` returned, from the JSON file or the name of the video beside it.
+
+    Raises EdgefelError if the file is missing, broken, or of another kind or version.
+    """
+    path = Path(path).with_suffix(".json")
+    truth = read_json(path)
+    found = (truth.get("format"), truth.get("version")) if isinstance(truth, dict) else (None, None)
+    if found != (FORMAT, VERSION):
+        raise EdgefelError(
+            f"{path}: not the truth of a synthetic video (format {found[0]!r}, version {found[1]!r}); "
+            f"make one with: edgefel data video -o clip.mp4"
+        )
+    return dict(truth)
+
+
+def _describe(name: str, video: SyntheticVideo) -> dict[str, Any]:
+    options = video.options
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "edgefel": __version__,
+        "video": name,
+        "note": _NOTE,
+        "options": {
+            **dataclasses.asdict(options),
+            "size": list(options.size),
+            "labels": list(options.expressions),
+        },
+        "subjects": list(video.subjects),
+        "changes": [change.to_dict() for change in video.changes],
+        "frames": [
+            {"frame": index, "time": round(index / options.fps, 4), "faces": video.faces(index)}
+            for index in range(len(video))
+        ],
+    }
+
+
+def _to_json(truth: dict[str, Any]) -> str:
+    """Indented, but for the frames: one line each."""
+    head = json.dumps({**truth, "frames": []}, indent=2, allow_nan=False)
+    frames = ",\n    ".join(json.dumps(frame, allow_nan=False) for frame in truth["frames"])
+    return head.removesuffix("[]\n}") + f"[\n    {frames}\n  ]\n}}\n"
+
+
+def _draw_changes(
+    options: VideoOptions, rng: np.random.Generator
+) -> tuple[tuple[str, ...], tuple[Change, ...]]:
+    """The expressions that people start with, and when they change to which; each differs from the one before.
+
+    Times lie on frames, so that it is plain from which frame on the label is the new one.
+    """
+    gap = options.seconds / (options.changes + 1)
+    jitter = min(_JITTER * gap, max(0.0, gap - LEAST_HOLD - options.transition))
+    starts, changes = [], []
+    for person in range(1, options.faces + 1):
+        now = _draw_label(options.expressions, None, rng)
+        starts.append(now)
+        for number in range(1, options.changes + 1):
+            time = number * gap + jitter * rng.uniform(-0.5, 0.5)
+            following = _draw_label(options.expressions, now, rng)
+            changes.append(Change(person, round(time * options.fps) / options.fps, now, following))
+            now = following
+    return tuple(starts), tuple(sorted(changes, key=lambda change: (change.time, change.person)))
+
+
+def _draw_label(labels: Sequence[str], without: str | None, rng: np.random.Generator) -> str:
+    choice = [label for label in dict.fromkeys(labels) if label != without]
+    return choice[int(rng.integers(len(choice)))]
+
+
+def _draw_backdrop(size: tuple[int, int], faces: FaceOptions, rng: np.random.Generator) -> Image:
+    canvas = Canvas(256)
+    draw_background(canvas, faces, rng)
+    longer = max(size)
+    whole = cv2.resize(canvas.rgb, (longer, longer), interpolation=cv2.INTER_CUBIC)
+    return np.ascontiguousarray(whole[: size[1], : size[0]])
+
+
+def _check(name: str, value: Any, low: float, high: float, kind: type | tuple[type, ...]) -> None:
+    is_number = isinstance(value, kind) and not isinstance(value, bool)
+    if not is_number or not low <= value <= high:
+        what = "a whole number" if kind is int else "a number"
+        raise EdgefelError(f"synthetic video: {name}={value!r}; give {what} from {low:g} to {high:g}")

@@ -1,0 +1,109 @@
+"""Which files of a bundle go to a device, and the manifest that lists just these."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgefel.deploy.archive import Entry
+from edgefel.errors import EdgefelError
+from edgefel.runtime.manifest import MANIFEST_NAME, BundleFile, Manifest
+
+LABELS_NAME = "labels.txt"
+# what run.sh takes, the first that is there. On a GPU FP16 is fast and nearly exact; on a CPU INT8 is the fastest.
+GPU_ORDER = ("fp16", "int8+fp16", "fp32", "int8")
+CPU_ORDER = ("int8", "fp32", "int8+fp16", "fp16")
+
+
+@dataclass(frozen=True)
+class ChosenFiles:
+    """The manifest for the device, and one line for everything that was left out or should be known."""
+
+    manifest: Manifest
+    notes: tuple[str, ...]
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """Of the files, in the manifest's order."""
+        return tuple(file.precision for file in self.manifest.files)
+
+    @property
+    def gpu_precision(self) -> str:
+        """What runs on a GPU unless the user says otherwise."""
+        return next(name for name in GPU_ORDER if name in self.precisions)
+
+    @property
+    def cpu_precision(self) -> str:
+        """What runs on a CPU unless the user says otherwise."""
+        return next(name for name in CPU_ORDER if name in self.precisions)
+
+
+def choose_files(manifest: Manifest, precisions: Sequence[str] = (), *, force: bool = False) -> ChosenFiles:
+    """The ONNX files of these precisions; without any, all that did not fail their comparison with PyTorch.
+
+    Engines stay behind: they belong to the machine that built them.
+    Raises EdgefelError for a precision that the bundle has not, a failed file that was asked for without `force`,
+    and a bundle of which nothing is left.
+    """
+    onnx = [file for file in manifest.files if file.kind == "onnx"]
+    wanted = [manifest.find(precision) for precision in dict.fromkeys(precisions)]
+    notes = []
+    if wanted:
+        if not force:
+            for file in wanted:
+                manifest.check_verdict(file)
+        chosen = [file for file in onnx if file in wanted]
+    else:
+        chosen = [file for file in onnx if force or file.verdict != "fail"]
+        notes += [
+            f"{file.name} left out: it failed its comparison with PyTorch; --force takes it all the same"
+            for file in onnx
+            if file not in chosen
+        ]
+    if not chosen:
+        raise EdgefelError(
+            f"{manifest.folder}: no ONNX file that can be used; export again, or pass --force to take failed ones"
+        )
+    notes += [_verdict_note(file) for file in chosen if file.verdict in ("warn", "fail")]
+    if engines := [file.name for file in manifest.files if file.kind == "engine"]:
+        notes.append(f"{', '.join(engines)} left out: an engine belongs to the machine that built it")
+    return ChosenFiles(dataclasses.replace(manifest, files=tuple(chosen)), tuple(notes))
+
+
+def _verdict_note(file: BundleFile) -> str:
+    reasons = "; ".join(str(reason) for reason in (file.parity or {}).get("reasons", ()))
+    return f"{file.name}: verdict '{file.verdict}' of its comparison with PyTorch ({reasons or 'no reason given'})"
+
+
+def without_engines(manifest: Manifest) -> Manifest:
+    """The manifest with its ONNX files alone."""
+    return dataclasses.replace(
+        manifest, files=tuple(file for file in manifest.files if file.kind != "engine")
+    )
+
+
+def manifest_bytes(manifest: Manifest) -> bytes:
+    """manifest.json, byte for byte as `write_manifest` writes it."""
+    text = json.dumps(manifest.to_dict(), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    return text.encode()
+
+
+def model_entries(chosen: ChosenFiles) -> list[Entry]:
+    """model/: the ONNX files, manifest.json, and labels.txt with a line for each column of the outputs.
+
+    Raises EdgefelError for a file that is missing.
+    """
+    manifest = chosen.manifest
+    entries = [
+        Entry(f"model/{MANIFEST_NAME}", manifest_bytes(manifest)),
+        Entry(f"model/{LABELS_NAME}", "".join(f"{label}\n" for label in manifest.labels).encode()),
+    ]
+    for file in manifest.files:
+        path = Path(manifest.folder) / file.name
+        if not path.is_file():
+            raise EdgefelError(f"{path}: the manifest lists this file, but it is missing; export again")
+        entries.append(Entry(f"model/{file.name}", path, sha256=file.sha256))
+    return entries

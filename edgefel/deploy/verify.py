@@ -1,0 +1,173 @@
+"""Checks that an archive or a folder of `edgefel bundle` arrived whole. Nothing is unpacked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from edgefel.deploy.archive import FORMAT, INDEX, VERSION, is_safe
+from edgefel.deploy.model_files import manifest_bytes, without_engines
+from edgefel.errors import EdgefelError
+from edgefel.runtime.manifest import MANIFEST_NAME, read_manifest
+
+_BLOCK = 1 << 20
+_LONGEST_INDEX = 4 << 20
+_MANIFEST = f"model/{MANIFEST_NAME}"
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What a sound archive or folder holds.
+
+    header: index.json without the files. extra: files of a folder that the index does not list, as an
+    installation makes them. engines: whether the manifest lists engines that were built after unpacking.
+    """
+
+    path: Path
+    header: dict[str, Any]
+    files: int
+    bytes: int
+    extra: int
+    engines: bool
+
+
+def verify(path: Path) -> Verified:
+    """Compares every file with the SHA-256 in index.json.
+
+    Raises EdgefelError for what is not of `edgefel bundle`, for an archive whose members leave their folder or
+    are no plain files, and for files that are missing, changed or (in an archive) not in the index.
+    """
+    if path.is_dir():
+        return _verify_folder(path)
+    if not path.is_file():
+        raise EdgefelError(f"{path}: no such file or folder; give what 'edgefel bundle' wrote")
+    with _unreadable_as_error(path), tarfile.open(path, "r:*") as tar:
+        return _verify_tar(path, tar)
+
+
+@contextmanager
+def _unreadable_as_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (tarfile.TarError, EOFError) as error:
+        raise EdgefelError(f"{path}: is no archive, or cut short ({error}); copy it again") from None
+    except OSError as error:
+        # gzip's own complaints about damaged data have no number
+        if error.errno is not None:
+            raise
+        raise EdgefelError(f"{path}: is damaged ({error}); copy it again") from None
+
+
+def _verify_tar(path: Path, tar: tarfile.TarFile) -> Verified:
+    found: dict[str, str] = {}
+    index: dict[str, Any] | None = None
+    tops = set()
+    total = 0
+    for member in tar:
+        name = member.name
+        if not is_safe(name) or not (member.isfile() or member.isdir()):
+            raise EdgefelError(
+                f"{path}: member {name!r} is no plain file inside the folder; do not unpack it"
+            )
+        top, _, inside = name.partition("/")
+        tops.add(top)
+        if member.isdir():
+            continue
+        if inside in found or len(tops) > 1:
+            raise EdgefelError(f"{path}: member {name!r} occurs twice, or lies in a second top folder")
+        stream = tar.extractfile(member)
+        assert stream is not None  # a plain file
+        if inside == INDEX:
+            index = _parse_index(path, stream.read(_LONGEST_INDEX))
+            continue
+        found[inside] = _digest(stream)
+        total += member.size
+    if index is None:
+        raise EdgefelError(f"{path}: has no {INDEX}; give what 'edgefel bundle' wrote")
+    _compare(path, index["files"], found, extra_allowed=False)
+    return Verified(path, _header(index), len(found), total, 0, False)
+
+
+def _verify_folder(path: Path) -> Verified:
+    if not (path / INDEX).is_file():
+        raise EdgefelError(f"{path}: has no {INDEX}; give what 'edgefel bundle' wrote")
+    index = _parse_index(path, (path / INDEX).read_bytes())
+    wanted: dict[str, Any] = index["files"]
+    found = {}
+    total = 0
+    for name in wanted:
+        file = path / name
+        if file.is_file():
+            with file.open("rb") as stream:
+                found[name] = _digest(stream)
+            total += file.stat().st_size
+    engines = found.get(_MANIFEST) != wanted.get(_MANIFEST, {}).get("sha256") and _engines_added(path, wanted)
+    if engines:
+        found[_MANIFEST] = wanted[_MANIFEST]["sha256"]
+    _compare(path, wanted, found, extra_allowed=True)
+    there = sum(1 for file in path.rglob("*") if file.is_file())
+    return Verified(path, _header(index), len(found), total, there - len(found) - 1, engines)
+
+
+def _engines_added(path: Path, wanted: dict[str, Any]) -> bool:
+    """Whether the manifest is the packed one but for engines, which `edgefel engine` adds on the device."""
+    try:
+        manifest = read_manifest((path / _MANIFEST).parent)
+    except EdgefelError:
+        return False
+    packed = manifest_bytes(without_engines(manifest))
+    return hashlib.sha256(packed).hexdigest() == wanted.get(_MANIFEST, {}).get("sha256")
+
+
+def _parse_index(path: Path, data: bytes) -> dict[str, Any]:
+    try:
+        index = json.loads(data)
+    except ValueError:
+        index = None
+    if not isinstance(index, dict) or index.get("format") != FORMAT:
+        raise EdgefelError(f"{path}: its {INDEX} is not of 'edgefel bundle', or damaged")
+    if index.get("version") != VERSION:
+        raise EdgefelError(
+            f"{path}: version {index.get('version')!r}, this edgefel reads {VERSION}; bundle again"
+        )
+    files = index.get("files")
+    sound = isinstance(files, dict) and all(
+        is_safe(name) and isinstance(row, dict) and isinstance(row.get("sha256"), str)
+        for name, row in files.items()
+    )
+    if not sound or not files:
+        raise EdgefelError(f"{path}: the list of files in {INDEX} is damaged; copy it again")
+    return index
+
+
+def _compare(path: Path, wanted: dict[str, Any], found: dict[str, str], *, extra_allowed: bool) -> None:
+    problems = {
+        "missing": [name for name in wanted if name not in found],
+        "changed": [name for name in wanted if name in found and found[name] != wanted[name]["sha256"]],
+        "not in the index": [] if extra_allowed else [name for name in found if name not in wanted],
+    }
+    texts = [f"{len(names)} {what} ({_some(names)})" for what, names in problems.items() if names]
+    if texts:
+        raise EdgefelError(f"{path}: {'; '.join(texts)}; copy it again or bundle again")
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+
+
+def _header(index: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in index.items() if name != "files"}
+
+
+def _digest(stream: IO[bytes]) -> str:
+    digest = hashlib.sha256()
+    while block := stream.read(_BLOCK):
+        digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,133 @@
+"""What a backend is, and the table of the backends there are.
+
+A backend is one module with a class that follows `Backend`, and one line in BACKENDS. It is imported when
+it is used, so that a device needs the packages of its own backend and of no other.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from edgefel.errors import EdgefelError
+from edgefel.runtime.manifest import BundleFile, Manifest
+
+Array = npt.NDArray[Any]
+# told the name of a stage and how many seconds it took
+Record = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A file of a bundle and what the manifest promises of it.
+
+    image_shape: of one image, (3, H, W) as float32 or (H, W, 3) as uint8. outputs: names, with [N] or [N, C]
+    values each; output_shapes: what follows N.
+    """
+
+    path: Path
+    file: BundleFile
+    image_shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    output_shapes: Mapping[str, tuple[int, ...]]
+
+    @classmethod
+    def of(cls, manifest: Manifest, file: BundleFile) -> ModelFile:
+        """The file as the manifest describes it."""
+        classes, width = manifest.model.num_classes, manifest.model.embedding_dim
+        others: dict[str, tuple[int, ...]] = {"confidence": (), "embedding": (width,)}
+        return cls(
+            manifest.folder / file.name,
+            file,
+            tuple(int(side) for side in manifest.input_shape[1:]),
+            np.dtype(manifest.input_type),
+            {name: others.get(name, (classes,)) for name in manifest.outputs},
+        )
+
+
+class Backend(Protocol):
+    """A loaded model file. `run` may be called from several threads at once; `close` is called once, when no
+    `run` is under way, and none comes after it."""
+
+    @classmethod
+    def obstacle(cls, file: BundleFile) -> str | None:
+        """Why this backend cannot run such a file here, in one line with what to do; None if it may.
+
+        Looks at what is installed and at the manifest; opens no file.
+        """
+        ...
+
+    @classmethod
+    def open(cls, model: ModelFile, *, threads: int) -> Backend:
+        """Loads the file for that many CPU threads per call; raises EdgefelError if it cannot be loaded."""
+        ...
+
+    @property
+    def input_names(self) -> tuple[str, ...]: ...
+
+    @property
+    def output_names(self) -> tuple[str, ...]: ...
+
+    @property
+    def max_batch(self) -> int | None:
+        """The largest batch that runs in one piece; None if there is no limit. `run` splits larger ones."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of how it runs, one line each, such as why CUDA graphs are not used."""
+        ...
+
+    def run(self, batch: Array, record: Record | None = None) -> Mapping[str, Array]:
+        """float32 [N, 3, H, W] or uint8 [N, H, W, 3] with N >= 1, C-contiguous -> every output by name, on the
+        host and the caller's own."""
+        ...
+
+    def close(self) -> None:
+        """Frees what it holds."""
+        ...
+
+
+@dataclass(frozen=True)
+class BackendEntry:
+    """Where a backend lives, the kind of file it loads, and whether "auto" tries it."""
+
+    kind: str
+    module: str
+    attribute: str
+    auto: bool = True
+
+    def load(self) -> type[Backend]:
+        """The backend's class."""
+        backend: type[Backend] = getattr(importlib.import_module(self.module), self.attribute)
+        return backend
+
+
+_ORT = "edgefel.runtime.backends.onnxruntime_backend"
+# The order is the order in which "auto" tries them on a bundle. It leaves out ONNX Runtime's TensorRT provider,
+# which builds an engine of its own for minutes when it first sees a model.
+BACKENDS: dict[str, BackendEntry] = {
+    "tensorrt": BackendEntry("engine", "edgefel.runtime.backends.tensorrt_backend", "TensorRTBackend"),
+    "onnxruntime-cuda": BackendEntry("onnx", _ORT, "OnnxRuntimeCudaBackend"),
+    "openvino": BackendEntry("onnx", "edgefel.runtime.backends.openvino_backend", "OpenVinoBackend"),
+    "onnxruntime": BackendEntry("onnx", _ORT, "OnnxRuntimeBackend"),
+    "onnxruntime-tensorrt": BackendEntry("onnx", _ORT, "OnnxRuntimeTensorRTBackend", auto=False),
+}
+
+
+def backend_entry(name: str) -> BackendEntry:
+    """The entry of that name; raises EdgefelError listing the names there are."""
+    if name not in BACKENDS:
+        raise EdgefelError(f"backend {name!r} is not known; choose one of: auto, {', '.join(BACKENDS)}")
+    return BACKENDS[name]
+
+
+def one_line(error: object) -> str:
+    """An error's text without its line breaks."""
+    return " ".join(str(error).split())

@@ -1,0 +1,153 @@
+"""ONNX files by ONNX Runtime: on the CPU, or on an NVIDIA GPU by its CUDA or TensorRT provider."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from edgefel.cache import cache_folder
+from edgefel.errors import EdgefelError
+from edgefel.runtime.backends.base import Array, ModelFile, Record, one_line
+from edgefel.runtime.backends.quiet import import_onnxruntime
+from edgefel.runtime.manifest import INPUT_NAME, BundleFile
+
+Provider = tuple[str, dict[str, Any]]
+_CPU: Provider = ("CPUExecutionProvider", {})
+
+
+class OnnxRuntimeBackend:
+    """ONNX Runtime with all graph optimisations, on the CPU."""
+
+    name: ClassVar[str] = "onnxruntime"
+    needs: ClassVar[str] = "CPUExecutionProvider"
+
+    def __init__(self, session: Any, path: Path) -> None:
+        self._session = session
+        self._path = path
+
+    @classmethod
+    def obstacle(cls, file: BundleFile) -> str | None:
+        """ONNX Runtime was built without the provider."""
+        if cls.needs in import_onnxruntime().get_available_providers():
+            return None
+        return (
+            f"the installed ONNX Runtime has no {cls.needs}; install a build with it, such as onnxruntime-gpu in "
+            "the place of onnxruntime"
+        )
+
+    @classmethod
+    def open(cls, model: ModelFile, *, threads: int) -> OnnxRuntimeBackend:
+        """Loads the file with that many CPU threads per call.
+
+        Raises EdgefelError if it cannot be loaded, or if ONNX Runtime leaves the provider out, which it does
+        without an error where the provider's libraries or the GPU are missing.
+        """
+        onnxruntime = import_onnxruntime()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            session = onnxruntime.InferenceSession(str(model.path), options, providers=cls.providers())
+        except EdgefelError:
+            raise
+        except Exception as error:  # its exception classes have no public base
+            raise EdgefelError(
+                f"{model.path}: ONNX Runtime cannot load it ({one_line(error)}); export it again"
+            ) from error
+        if cls.needs not in session.get_providers():
+            raise EdgefelError(
+                f"{model.path}: ONNX Runtime fell back to {', '.join(session.get_providers())}, because its "
+                f"{cls.needs} does not start here; check that its CUDA, cuDNN and TensorRT libraries are those "
+                "it was built for, and that there is a GPU, or choose --backend onnxruntime"
+            )
+        return cls(session, model.path)
+
+    @classmethod
+    def providers(cls) -> list[Provider]:
+        """Providers in the order of preference, with their options."""
+        return [_CPU]
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        return tuple(value.name for value in self._session.get_inputs())
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        return tuple(value.name for value in self._session.get_outputs())
+
+    @property
+    def max_batch(self) -> int | None:
+        return None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return ()
+
+    def run(self, batch: Array, record: Record | None = None) -> Mapping[str, Array]:
+        """Every output by name; records "inference"."""
+        names = self.output_names
+        start = time.perf_counter()
+        try:
+            values = self._session.run(names, {INPUT_NAME: batch})
+        except Exception as error:
+            raise EdgefelError(
+                f"{self._path}: ONNX Runtime cannot run it on {list(batch.shape)} ({one_line(error)}); "
+                "export it again"
+            ) from error
+        if record is not None:
+            record("inference", time.perf_counter() - start)
+        return dict(zip(names, values, strict=True))
+
+    def close(self) -> None:
+        """Frees the session."""
+        self._session = None
+
+
+class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
+    """ONNX Runtime's CUDA provider; what it has no kernel for runs on the CPU."""
+
+    name: ClassVar[str] = "onnxruntime-cuda"
+    needs: ClassVar[str] = "CUDAExecutionProvider"
+
+    @classmethod
+    def providers(cls) -> list[Provider]:
+        """CUDA, then the CPU."""
+        return [(cls.needs, cuda_options()), _CPU]
+
+
+class OnnxRuntimeTensorRTBackend(OnnxRuntimeBackend):
+    """ONNX Runtime's TensorRT provider. It builds an engine for each new range of batch sizes, which takes minutes,
+    and keeps it in the cache folder."""
+
+    name: ClassVar[str] = "onnxruntime-tensorrt"
+    needs: ClassVar[str] = "TensorrtExecutionProvider"
+
+    @classmethod
+    def providers(cls) -> list[Provider]:
+        """TensorRT, then CUDA, then the CPU. Raises EdgefelError if the cache folder cannot be made."""
+        folder = str(cache_folder("onnxruntime-tensorrt"))
+        options = {
+            "device_id": 0,
+            # precision lives in the ONNX file
+            "trt_fp16_enable": False,
+            "trt_int8_enable": False,
+            "trt_engine_cache_enable": True,
+            "trt_engine_cache_path": folder,
+            "trt_timing_cache_enable": True,
+            "trt_timing_cache_path": folder,
+        }
+        return [(cls.needs, options), ("CUDAExecutionProvider", cuda_options()), _CPU]
+
+
+def cuda_options() -> dict[str, Any]:
+    """Options of the CUDA provider: memory grows by what is needed, since a board shares it with the CPU, and
+    TF32 is off, which would shorten FP32's mantissa to 10 bits."""
+    return {
+        "device_id": 0,
+        "arena_extend_strategy": "kSameAsRequested",
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "use_tf32": 0,
+    }

@@ -1,0 +1,264 @@
+"""TensorRT engines, by `tensorrt` 10.3 and later or `tensorrt_rtx`.
+
+A call copies its images into pinned memory, and puts on a stream of the session: the copy to the GPU, the engine (from
+the second call of a batch size on as a CUDA graph), and the copies back. On a Jetson, where CPU and GPU share the
+memory, there is nothing to copy.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from edgefel.errors import EdgefelError
+from edgefel.runtime.backends.base import Array, ModelFile, Record, one_line
+from edgefel.runtime.backends.cuda import Buffer, Device, import_pycuda, load_libcuda
+from edgefel.runtime.backends.cuda_graphs import CaptureRefused, GraphDriver
+from edgefel.runtime.backends.tensorrt_binding import (
+    Binding,
+    Piece,
+    check_binding,
+    check_version,
+    cut,
+    read_binding,
+)
+from edgefel.runtime.backends.tensorrt_context import BatchContext, ContextFactory
+from edgefel.runtime.engines import check_engine, import_package, listen
+from edgefel.runtime.manifest import BundleFile
+
+# contexts kept, one per batch size; each takes some MB of host memory
+_CONTEXTS = 16
+_log = logging.getLogger("edgefel.runtime")
+
+
+class TensorRTBackend:
+    """One engine with its memory, stream and contexts. One call runs at a time, others wait; sessions beside it,
+    also of the same engine, run on streams of their own."""
+
+    def __init__(self, device: Device, loaded: _Loaded, where: str) -> None:
+        """For use inside `device.current()`, as `open` does."""
+        self._device = device
+        self._binding = loaded.binding
+        self._factory = loaded.factory
+        self._logger = loaded.logger
+        self._where = where
+        self._lock = threading.Lock()
+        self._contexts: OrderedDict[tuple[int, int], BatchContext] = OrderedDict()
+        self._notes: list[str] = []
+        self._graphs: GraphDriver | None = None
+        self._stream: Any = None
+        self._events: list[Any] = []
+        self._scratch: Any = None
+        self._buffers: dict[str, Buffer] = {}
+        if not loaded.factory.captures_itself:
+            try:
+                self._graphs = GraphDriver(device.libcuda)
+            except CaptureRefused as error:
+                self._without_graphs(error)
+        try:
+            self._stream = device.stream()
+            self._events = [device.event() for _ in range(4)]
+            self._scratch = device.scratch(loaded.factory.scratch_bytes)
+            for spec in (*self._binding.inputs, *self._binding.outputs):
+                self._buffers[spec.name] = device.buffer(spec, self._binding.max_batch)
+        except device.cuda.Error as error:
+            self._free_memory()
+            raise EdgefelError(
+                f"{where}: the GPU's memory does not hold it ({one_line(error)}); close other programs, or build "
+                "the engine with a smaller --max-batch"
+            ) from error
+
+    @classmethod
+    def obstacle(cls, file: BundleFile) -> str | None:
+        """The engine does not fit this GPU or TensorRT, or pycuda is missing."""
+        if (reason := check_engine(file)) is not None:
+            return reason
+        try:
+            import_pycuda()
+        except EdgefelError as error:
+            return str(error)
+        return None
+
+    @classmethod
+    def open(cls, model: ModelFile, *, threads: int) -> TensorRTBackend:
+        """Loads the engine and takes its memory, for the largest batch of its profiles; `threads` is not used.
+
+        Raises EdgefelError for an engine that does not load, or is not what the manifest says.
+        """
+        package = str((model.file.builder or {}).get("package"))
+        trt = import_package(package)
+        if trt is None:
+            raise EdgefelError(f"{model.path}: needs {package}, which does not load here")
+        check_version(trt)
+        with ExitStack() as undo:
+            device = Device(import_pycuda(), load_libcuda())
+            undo.callback(device.release)
+            with device.current():
+                backend = cls(device, _load(trt, model), str(model.path))
+            undo.pop_all()
+        return backend
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        return tuple(spec.name for spec in self._binding.inputs)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        return tuple(spec.name for spec in self._binding.outputs)
+
+    @property
+    def max_batch(self) -> int | None:
+        return self._binding.max_batch
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return tuple(self._notes)
+
+    def run(self, batch: Array, record: Record | None = None) -> Mapping[str, Array]:
+        """Every output by name; records "copy in", "gpu" and "copy out", once for each piece of a batch that is
+        larger than the engine's profiles."""
+        parts = []
+        with self._lock:
+            if self._device.closed:
+                raise EdgefelError(f"{self._where}: the engine is closed; open a new session")
+            with self._device.current(), self._explained(batch):
+                parts = [self._run(batch, piece, record) for piece in cut(len(batch), self._binding.profiles)]
+        if len(parts) == 1:
+            return parts[0]
+        return {name: np.concatenate([part[name] for part in parts]) for name in self.output_names}
+
+    def close(self) -> None:
+        """Frees contexts, memory and the hold on the GPU's context, when a call that is running has ended; a
+        second call does nothing."""
+        with self._lock:
+            if self._device.closed:
+                return
+            with self._device.current():
+                self._factory.save()
+                for context in self._contexts.values():
+                    context.free()
+                self._contexts.clear()
+                self._free_memory()
+                # before the GPU's context may end
+                self._factory.free()
+            self._device.release()
+
+    def _run(self, batch: Array, piece: Piece, record: Record | None) -> dict[str, Array]:
+        (spec,) = self._binding.inputs
+        context = self._context(piece)
+        stream, (begin, copied, done, end) = self._stream, self._events
+        started = time.perf_counter()
+        self._buffers[spec.name].fill(batch[piece.start : piece.start + piece.count], piece.size)
+        filled = time.perf_counter()
+        begin.record(stream)
+        self._buffers[spec.name].upload(piece.size, stream)
+        copied.record(stream)
+        context.enqueue(stream)
+        done.record(stream)
+        for name in self.output_names:
+            self._buffers[name].download(piece.size, stream)
+        end.record(stream)
+        end.synchronize()
+        ended = time.perf_counter()
+        outputs = {name: self._buffers[name].values(piece.count) for name in self.output_names}
+        if record is not None:
+            host = time.perf_counter() - ended
+            record("copy in", filled - started + begin.time_till(copied) / 1e3)
+            record("gpu", copied.time_till(done) / 1e3)
+            record("copy out", host + done.time_till(end) / 1e3)
+        if self._graphs is not None and not context.captured:
+            self._capture(self._graphs, context)
+        return outputs
+
+    def _context(self, piece: Piece) -> BatchContext:
+        """The context for such a piece; the one that was not used for longest makes room."""
+        key = (piece.profile, piece.size)
+        if key in self._contexts:
+            self._contexts.move_to_end(key)
+            return self._contexts[key]
+        if len(self._contexts) >= _CONTEXTS:
+            self._contexts.popitem(last=False)[1].free()
+        made = self._factory.create(int(self._scratch), self._factory.scratch_bytes)
+        if made is None:
+            raise EdgefelError(
+                f"{self._where}: TensorRT makes no execution context; is the GPU's memory full?"
+            )
+        addresses = {name: buffer.address for name, buffer in self._buffers.items()}
+        bound = BatchContext.bind(
+            made, self._binding, piece.profile, piece.size, addresses, self._stream, self._where
+        )
+        self._contexts[key] = bound
+        return bound
+
+    def _capture(self, driver: GraphDriver, context: BatchContext) -> None:
+        try:
+            context.capture(driver, self._stream)
+        except CaptureRefused as error:
+            self._without_graphs(error)
+
+    def _without_graphs(self, error: CaptureRefused) -> None:
+        """Goes on without graphs, which costs some launch time and no accuracy, and says so once."""
+        self._graphs = None
+        self._notes.append(f"CUDA graphs are not used: {error}")
+        _log.warning("%s: %s", self._where, self._notes[-1])
+
+    @contextmanager
+    def _explained(self, batch: Array) -> Iterator[None]:
+        """Adds what TensorRT said to an error, and turns pycuda's errors into our own."""
+        said = len(self._logger.messages.errors)
+        try:
+            yield
+        except EdgefelError as error:
+            reasons = self._logger.messages.errors[said:]
+            raise EdgefelError(f"{error}: {'; '.join(reasons)}" if reasons else str(error)) from error
+        except self._device.cuda.Error as error:
+            raise EdgefelError(
+                f"{self._where}: the GPU failed on {list(batch.shape)} ({one_line(error)}); open the session anew"
+            ) from error
+
+    def _free_memory(self) -> None:
+        for buffer in self._buffers.values():
+            buffer.free()
+        self._buffers = {}
+        if self._scratch is not None:
+            self._scratch.free()
+        self._scratch = self._stream = None
+        self._events = []
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """An engine that was read and is what the manifest says. logger: collects what TensorRT says of it."""
+
+    binding: Binding
+    factory: ContextFactory
+    logger: Any
+
+
+def _load(trt: ModuleType, model: ModelFile) -> _Loaded:
+    """Reads the file; for use inside `Device.current()`."""
+    builder = model.file.builder or {}
+    with listen(trt) as (logger, messages):
+        runtime = trt.Runtime(logger)
+        if (builder.get("options") or {}).get("version_compatible"):
+            # such an engine brings a runtime along; its hash is the manifest's, so it is the one built
+            runtime.engine_host_code_allowed = True
+        engine = runtime.deserialize_cuda_engine(model.path.read_bytes())
+        if engine is None:
+            reasons = "; ".join(messages.errors) or "it gives no reason"
+            raise EdgefelError(
+                f"{model.path}: {trt.__name__} {trt.__version__} cannot load it ({reasons}); build it here with "
+                "'edgefel engine DIR --rebuild'"
+            )
+        binding = read_binding(trt, engine, str(model.path))
+        check_binding(binding, model)
+        return _Loaded(binding, ContextFactory(trt, engine, model.file.sha256), logger)

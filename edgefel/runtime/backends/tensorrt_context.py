@@ -1,0 +1,169 @@
+"""Execution contexts: how each package makes them, and one per batch size with its CUDA graph.
+
+A CUDA graph belongs to the state of the context that it was captured from, and another shape changes that state, so
+each batch size has a context of its own. They share one block of scratch memory, as one runs at a time.
+Source: TensorRT developer guide, "CUDA Graphs".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from edgefel.cache import cache_folder
+from edgefel.errors import EdgefelError
+from edgefel.files import atomic_file
+from edgefel.runtime.backends.cuda_graphs import CaptureRefused, Graph, GraphDriver
+from edgefel.runtime.backends.tensorrt_binding import Binding
+
+
+class ContextFactory:
+    """Makes execution contexts of an engine that use scratch memory from outside.
+
+    TensorRT for RTX compiles its kernels for this GPU when a context first runs them; what it compiled is kept in
+    the cache folder under `key`, by `save`. It captures CUDA graphs by itself, once kernels for a shape are there.
+    """
+
+    def __init__(self, trt: ModuleType, engine: Any, key: str) -> None:
+        self._engine: Any = engine
+        self._file: Path | None = None
+        self._cache: Any = None
+        strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        self._how: Any = strategy
+        self.captures_itself = False
+        if trt.__name__ == "tensorrt_rtx":
+            self._how = engine.create_runtime_config()
+            self._how.set_execution_context_allocation_strategy(strategy)
+            if hasattr(trt, "CudaGraphStrategy"):  # since 1.2
+                self._how.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+                self.captures_itself = True
+            self._load_kernels(trt, key)
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Scratch memory that a context may take, over all profiles."""
+        # without the suffix it was 32 bits wide, and is gone in TensorRT 11
+        size = getattr(self._engine, "device_memory_size_v2", None)
+        return int(self._engine.device_memory_size if size is None else size)
+
+    def create(self, scratch: int, size: int) -> Any:
+        """A context with that scratch memory, or None."""
+        context = self._engine.create_execution_context(self._how)
+        if context is not None:
+            if hasattr(context, "set_device_memory"):
+                context.set_device_memory(scratch, size)
+            else:
+                context.device_memory = scratch
+        return context
+
+    def _load_kernels(self, trt: ModuleType, key: str) -> None:
+        if not hasattr(self._how, "create_runtime_cache"):
+            return
+        self._cache = self._how.create_runtime_cache()
+        # what cannot be kept or read is compiled again; running comes first
+        with suppress(EdgefelError, OSError):
+            self._file = cache_folder("rtx-kernels") / f"{key}-{trt.__version__}.bin"
+            if self._file.is_file():
+                self._cache.deserialize(self._file.read_bytes())
+        self._how.set_runtime_cache(self._cache)
+
+    def save(self) -> None:
+        """Keeps the compiled kernels for the next start."""
+        if self._cache is None or self._file is None:
+            return
+        with suppress(OSError):
+            data = bytes(memoryview(self._cache.serialize()))
+            if not self._file.is_file() or self._file.stat().st_size != len(data):
+                with atomic_file(self._file) as temporary:
+                    temporary.write_bytes(data)
+
+    def free(self) -> None:
+        """Lets go of the engine, once its contexts are gone."""
+        self._engine = self._how = self._cache = None
+
+
+class BatchContext:
+    """An execution context for one batch size under one profile, bound to its buffers. For use inside
+    `Device.current()`, by one call at a time."""
+
+    def __init__(self, context: Any, where: str) -> None:
+        self._context = context
+        self._where = where
+        self._graph: Graph | None = None
+
+    @classmethod
+    def bind(
+        cls,
+        context: Any,
+        binding: Binding,
+        profile: int,
+        size: int,
+        addresses: Mapping[str, int],
+        stream: Any,
+        where: str,
+    ) -> BatchContext:
+        """Sets profile, shapes and addresses. Raises EdgefelError for what TensorRT refuses, or an output shape
+        that is not [size, ...]."""
+        bound = cls(context, where)
+        if context.active_optimization_profile != profile:
+            bound._need(
+                context.set_optimization_profile_async(profile, stream.handle),
+                f"optimization profile {profile}",
+            )
+            stream.synchronize()
+        for spec in binding.inputs:
+            bound._need(
+                context.set_input_shape(spec.name, (size, *spec.shape)), f"{size} images of {spec.name}"
+            )
+        for name, address in addresses.items():
+            bound._need(context.set_tensor_address(name, address), f"the address of {name}")
+        if missing := context.infer_shapes():
+            raise EdgefelError(
+                f"{where}: TensorRT cannot tell the shapes; {', '.join(missing)} are not given"
+            )
+        for spec in binding.outputs:
+            found = tuple(context.get_tensor_shape(spec.name))
+            if found != (size, *spec.shape):
+                raise EdgefelError(
+                    f"{where}: output {spec.name} is {list(found)} for {size} images, expected "
+                    f"{[size, *spec.shape]}; build the engine anew with 'edgefel engine DIR --rebuild'"
+                )
+        return bound
+
+    @property
+    def captured(self) -> bool:
+        """Whether it has a graph."""
+        return self._graph is not None
+
+    def enqueue(self, stream: Any) -> None:
+        """Starts the work on the stream: the graph where there is one."""
+        if self._graph is not None:
+            result = self._graph.launch(stream.handle)
+            if result != 0:
+                raise EdgefelError(f"{self._where}: the CUDA graph does not run (CUDA error {result})")
+            return
+        self._need(self._context.execute_async_v3(stream.handle), "to run")
+
+    def capture(self, driver: GraphDriver, stream: Any) -> None:
+        """Captures the work as a graph, which `enqueue` uses from now on. To be called when the work has run once:
+        the first run may allocate, which a graph must not. Raises CaptureRefused, after which
+        `enqueue` goes on as before."""
+
+        def work() -> None:
+            if not self._context.execute_async_v3(stream.handle):
+                raise CaptureRefused("TensorRT refuses to run while the stream is captured")
+
+        self._graph = driver.capture(stream.handle, work)
+
+    def free(self) -> None:
+        """Frees graph and context."""
+        if self._graph is not None:
+            self._graph.destroy()
+        self._graph = self._context = None
+
+    def _need(self, accepted: bool, what: str) -> None:
+        if not accepted:
+            raise EdgefelError(f"{self._where}: TensorRT refuses {what}")

@@ -1,0 +1,1 @@
+"""Whether this machine can run edgefel, and what to do where it cannot. Torch-free."""

@@ -1,0 +1,68 @@
+"""Whether a bundle can be used on this machine: hashes, verdicts, engines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgefel.errors import EdgefelError
+from edgefel.runtime.doctor.check import Check
+from edgefel.runtime.doctor.machine import Machine
+
+if TYPE_CHECKING:
+    from edgefel.runtime.manifest import BundleFile, Manifest
+
+
+def bundle_checks(machine: Machine, folder: Path) -> Iterator[Check]:
+    """The manifest and every file it lists."""
+    # imported here: they need NumPy and OpenCV, whose absence is for this program to report
+    from edgefel.runtime.engines import PACKAGES, Here
+    from edgefel.runtime.manifest import read_manifest
+
+    try:
+        manifest = read_manifest(folder)
+    except EdgefelError as error:
+        yield Check("bundle", "fail", _first(error), "run 'edgefel export' again, or copy the bundle again")
+        return
+    model = manifest.model
+    if not manifest.files:
+        yield Check("bundle", "fail", f"{model.name}, without files", "run 'edgefel export' again")
+        return
+    yield Check("bundle", "ok", f"{model.name}, {len(manifest.labels)} classes, {len(manifest.files)} files")
+    packages = {name: machine.package(name) for name in PACKAGES}
+    here = Here({name: str(item.version) for name, item in packages.items() if item.module}, machine.gpu)
+    for file in manifest.files:
+        yield _file(manifest, file, here)
+
+
+def _file(manifest: Manifest, file: BundleFile, here: object) -> Check:
+    from edgefel.runtime.engines import Here, check_engine
+
+    assert isinstance(here, Here)
+    try:
+        manifest.verify(file)
+    except EdgefelError as error:
+        return Check(file.name, "fail", _first(error), "export the bundle again, or copy it again")
+    judged = manifest.judged(file).verdict
+    if file.kind == "engine":
+        reason = check_engine(file, here)
+        if reason is not None:
+            said, _, fix = reason.removeprefix(f"{file.name}: ").rpartition("; ")
+            # without a GPU the engine waits for its device; on one it is in the way
+            return Check(file.name, "note" if here.gpu is None else "warn", said, fix)
+    if judged == "fail":
+        return Check(
+            file.name,
+            "warn",
+            "failed its comparison with PyTorch, so it is refused",
+            "choose another precision; docs/parity.md says how a file is judged",
+        )
+    compared = {"pass": "agrees with PyTorch", "warn": "agrees with PyTorch, with warnings"}
+    size = f"{file.precision}, {file.bytes / 1e6:.1f} MB"
+    return Check(file.name, "ok", f"{size}, {compared.get(judged or '', 'not compared with PyTorch')}")
+
+
+def _first(error: EdgefelError) -> str:
+    """What is wrong, without the advice that follows."""
+    return str(error).partition(";")[0]

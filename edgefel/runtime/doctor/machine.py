@@ -1,0 +1,184 @@
+"""The machine that is examined: files below a root, packages, commands, the GPU's driver."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from edgefel.runtime.telemetry.sysfs import below, entries, read_text
+
+if TYPE_CHECKING:
+    from edgefel.runtime.engines import Gpu
+
+_TIMEOUT = 20.0
+
+
+@dataclass(frozen=True)
+class L4t:
+    """Release of Jetson Linux, such as 36.4.3; JetPack's major version goes with it."""
+
+    major: int
+    revision: str
+
+    def __str__(self) -> str:
+        return f"{self.major}.{self.revision}"
+
+    @property
+    def jetpack(self) -> int | None:
+        """JetPack's major version, None where it is not known.
+
+        Source: https://developer.nvidia.com/embedded/jetpack-archive
+        """
+        return {32: 4, 34: 5, 35: 5, 36: 6, 38: 7, 39: 7}.get(self.major)
+
+
+@dataclass(frozen=True)
+class Package:
+    """A Python package: module and version, or why it does not import; all None where it is not installed."""
+
+    module: Any = None
+    version: str | None = None
+    error: str | None = None
+
+
+def import_module(name: str) -> ModuleType:
+    """The module of that name; raises whatever importing it raises."""
+    return importlib.import_module(name)
+
+
+def installed_version(distribution: str) -> str | None:
+    """Version of a distribution that pip knows, or None."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def run_command(command: Sequence[str]) -> str | None:
+    """What the command prints, or None where there is no such command, it fails, or it takes over 20 s."""
+    if shutil.which(command[0]) is None:
+        return None
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=True)
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return None
+    return result.stdout.strip()
+
+
+def find_gpu() -> Gpu | None:
+    """The first CUDA device, or None."""
+    # imported here: it needs NumPy and OpenCV, whose absence is for this program to report
+    from edgefel.runtime import engines
+
+    return engines.find_gpu()
+
+
+def driver_cuda() -> str | None:
+    """The newest CUDA that the NVIDIA driver runs ("12.6"), or None without a driver."""
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return None
+    version = ctypes.c_int()
+    if driver.cuDriverGetVersion(ctypes.byref(version)) != 0:
+        return None
+    return f"{version.value // 1000}.{version.value % 1000 // 10}"
+
+
+def usable_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def may_read_and_write(path: Path) -> bool:
+    """Whether this user may open the file for reading and writing, as a camera needs."""
+    return os.access(path, os.R_OK | os.W_OK)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Every way to the machine, so that another one can be put in its place.
+
+    root: where /etc, /sys, /proc, /dev and /var begin. python: (major, minor, micro).
+    """
+
+    root: Path = Path("/")
+    python: tuple[int, int, int] = sys.version_info[:3]
+    virtual_environment: bool = sys.prefix != sys.base_prefix
+    architecture: str = platform.machine()
+    import_module: Callable[[str], Any] = import_module
+    installed_version: Callable[[str], str | None] = installed_version
+    run: Callable[[Sequence[str]], str | None] = run_command
+    find_gpu: Callable[[], Gpu | None] = find_gpu
+    driver_cuda: Callable[[], str | None] = driver_cuda
+    cores: Callable[[], int] = usable_cores
+    may_use: Callable[[Path], bool] = may_read_and_write
+
+    def text(self, absolute: str) -> str | None:
+        """A file's text, or None."""
+        return read_text(below(self.root, absolute))
+
+    def paths(self, pattern: str) -> list[Path]:
+        """Paths that match an absolute glob pattern."""
+        return entries(self.root, pattern)
+
+    def package(self, name: str) -> Package:
+        """Imports a package and says what came of it."""
+        try:
+            module = self.import_module(name)
+        except ModuleNotFoundError as error:
+            # of a package that is there and lacks another one, the other's name
+            return (
+                Package() if (error.name or name) == name.partition(".")[0] else Package(error=_line(error))
+            )
+        except Exception as error:  # a broken package raises anything
+            return Package(error=_line(error))
+        return Package(module, str(getattr(module, "__version__", None) or "of unknown version"))
+
+    @cached_property
+    def gpu(self) -> Gpu | None:
+        """The first CUDA device."""
+        return self.find_gpu()
+
+    @cached_property
+    def model(self) -> str | None:
+        """The board's name in the device tree."""
+        return self.text("/proc/device-tree/model") or None
+
+    @cached_property
+    def l4t(self) -> L4t | None:
+        """Release of Jetson Linux: "# R36 (release), REVISION: 4.3, GCID: ..." in /etc/nv_tegra_release."""
+        match = re.search(
+            r"R(\d+)\s*\(release\),\s*REVISION:\s*([\d.]+)", self.text("/etc/nv_tegra_release") or ""
+        )
+        return None if match is None else L4t(int(match[1]), match[2])
+
+    @property
+    def is_jetson(self) -> bool:
+        """By its release file, or in a container, which may lack that, by the device tree."""
+        compatible = self.text("/proc/device-tree/compatible") or ""
+        return self.l4t is not None or "nvidia,tegra" in compatible
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """The leading numbers of a version: (10, 3, 0) of "10.3.0.30+cuda12" is (10, 3, 0, 30)."""
+    match = re.match(r"\d+(\.\d+)*", version)
+    return tuple(int(part) for part in match[0].split(".")) if match else ()
+
+
+def _line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__

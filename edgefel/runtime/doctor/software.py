@@ -1,0 +1,229 @@
+"""Python and the packages: what must be there, what makes it faster, what opens cameras and windows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from edgefel import __version__
+from edgefel.runtime.doctor.check import Check
+from edgefel.runtime.doctor.machine import Machine, Package, numbers
+
+OLDEST_PYTHON = (3, 10)
+OLDEST_TENSORRT = (10, 3)  # of JetPack 6
+TENSORRT_PACKAGES = ("tensorrt", "tensorrt_rtx")
+_REINSTALL = "pip install --force-reinstall"
+_SYSTEM_PACKAGES = "python3 -m venv --system-site-packages"
+
+
+def python_checks(machine: Machine) -> Iterator[Check]:
+    """Python and edgefel itself."""
+    version = ".".join(map(str, machine.python))
+    if machine.python[:2] < OLDEST_PYTHON:
+        needed = ".".join(map(str, OLDEST_PYTHON))
+        yield Check("Python", "fail", version, f"install Python {needed} or later")
+    else:
+        where = "in a virtual environment" if machine.virtual_environment else "without a virtual environment"
+        yield Check("Python", "ok", f"{version}, {where}")
+    installed = machine.installed_version("edgefel")
+    if installed is None:
+        yield Check("edgefel", "note", f"{__version__}, run from a folder and not installed")
+    else:
+        yield Check("edgefel", "ok", __version__)
+
+
+def base_checks(machine: Machine) -> Iterator[Check]:
+    """NumPy, OpenCV, ONNX Runtime: without them nothing runs."""
+    yield _needed("NumPy", machine.package("numpy"), "numpy")
+    opencv = machine.package("cv2")
+    if opencv.module is None:
+        yield _needed("OpenCV", opencv, "opencv-python-headless>=4.10,<5")
+    else:
+        yield from _opencv(machine, opencv)
+    onnxruntime = machine.package("onnxruntime")
+    if onnxruntime.module is None:
+        yield _needed("ONNX Runtime", onnxruntime, "onnxruntime")
+    else:
+        yield _onnxruntime(machine, onnxruntime)
+
+
+def _needed(name: str, package: Package, requirement: str) -> Check:
+    if package.module is not None:
+        return Check(name, "ok", str(package.version))
+    if package.error is None:
+        return Check(name, "fail", "not installed", f"pip install '{requirement}'")
+    return Check(name, "fail", f"does not import: {package.error}", f"{_REINSTALL} '{requirement}'")
+
+
+def _opencv(machine: Machine, package: Package) -> Iterator[Check]:
+    fix = "pip install 'opencv-python-headless>=4.10,<5'"
+    if not hasattr(package.module, "CascadeClassifier"):
+        yield Check("OpenCV", "fail", f"{package.version}, without the Haar cascades that find faces", fix)
+        return
+    names = ("opencv-python", "opencv-python-headless", "opencv-contrib-python")
+    several = [name for name in names if machine.installed_version(name)]
+    if len(several) > 1:
+        removal = f"pip uninstall {' '.join(several)}; {fix}"
+        yield Check(
+            "OpenCV", "warn", f"{package.version}; {' and '.join(several)} overwrite each other", removal
+        )
+    else:
+        yield Check("OpenCV", "ok", str(package.version))
+    build = str(package.module.getBuildInformation())
+    window = _build_entry(build, "GUI")
+    if window is None or window.upper() == "NONE":
+        yield Check(
+            "window",
+            "note",
+            "OpenCV is headless: results go to files and stdout",
+            "for a window: pip uninstall opencv-python-headless; pip install 'opencv-python>=4.10,<5'",
+        )
+    else:
+        yield Check("window", "ok", f"OpenCV draws with {window}")
+    yield _video(build)
+
+
+def _video(build: str) -> Check:
+    readers = [
+        name for name in ("FFMPEG", "GStreamer") if (_build_entry(build, name) or "NO").startswith("YES")
+    ]
+    if readers:
+        return Check("video", "ok", f"OpenCV reads with {' and '.join(readers)}")
+    return Check(
+        "video",
+        "warn",
+        "OpenCV has neither FFMPEG nor GStreamer, so it opens no stream and few videos",
+        f"{_REINSTALL} 'opencv-python-headless>=4.10,<5'",
+    )
+
+
+def _build_entry(build: str, name: str) -> str | None:
+    """The value of "  GStreamer:   YES (1.20.3)" in OpenCV's build information."""
+    match = re.search(rf"^\s+{name}:[ \t]*(\S.*)$", build, re.M)
+    return match[1].strip() if match else None
+
+
+def _onnxruntime(machine: Machine, package: Package) -> Check:
+    providers = [name.removesuffix("ExecutionProvider") for name in package.module.get_available_providers()]
+    found = f"{package.version}: {', '.join(providers)}"
+    if machine.gpu is None or {"CUDA", "Tensorrt"} & set(providers):
+        return Check("ONNX Runtime", "ok", found)
+    fix = "the TensorRT backend uses the GPU"
+    if not machine.is_jetson:  # there is no wheel with CUDA for a Jetson in the package index
+        fix += ", or: pip uninstall onnxruntime; pip install onnxruntime-gpu"
+    return Check("ONNX Runtime", "note", f"{found}; it does not use the GPU", fix)
+
+
+def accelerator_checks(machine: Machine) -> Iterator[Check]:
+    """GPU, TensorRT, pycuda, OpenVINO."""
+    yield _gpu(machine)
+    yield from _tensorrt(machine)
+    yield _pycuda(machine)
+    openvino = machine.package("openvino")
+    if openvino.module is not None:
+        yield Check("OpenVINO", "ok", str(openvino.version))
+    elif openvino.error is not None:
+        yield Check("OpenVINO", "warn", f"does not import: {openvino.error}", f"{_REINSTALL} openvino")
+    elif machine.architecture.lower() in ("x86_64", "amd64") and machine.gpu is None:
+        yield Check(
+            "OpenVINO",
+            "note",
+            "not installed; the faster backend on an x86 CPU",
+            "pip install 'edgefel[openvino]'",
+        )
+
+
+def _gpu(machine: Machine) -> Check:
+    cuda = machine.driver_cuda()
+    if machine.gpu is not None:
+        return Check("NVIDIA GPU", "ok", f"{machine.gpu}, CUDA {cuda or 'of unknown version'}")
+    if machine.is_jetson:
+        return Check(
+            "NVIDIA GPU",
+            "fail",
+            "the driver finds no GPU" if cuda else "no driver (libcuda.so.1)",
+            "in a container start it with --runtime nvidia, else reinstall: sudo apt install nvidia-l4t-cuda",
+        )
+    if cuda is not None:
+        return Check(
+            "NVIDIA GPU",
+            "warn",
+            f"driver for CUDA {cuda}, and it finds no GPU",
+            "look at nvidia-smi and its advice",
+        )
+    return Check("NVIDIA GPU", "note", "none: the CPU does the work")
+
+
+def _tensorrt(machine: Machine) -> Iterator[Check]:
+    packages = {name: machine.package(name) for name in TENSORRT_PACKAGES}
+    for name, package in packages.items():
+        if package.module is not None:
+            yield _tensorrt_version(name, str(package.version), machine)
+        elif package.error is not None:
+            yield _broken_tensorrt(name, package.error, machine)
+    if any(package.module or package.error for package in packages.values()):
+        return
+    if machine.is_jetson:
+        yield Check("TensorRT", "fail", *_missing_on_jetson(machine))
+    elif machine.gpu is not None:
+        yield Check(
+            "TensorRT", "note", "not installed; the fastest backend on this GPU", "pip install 'edgefel[rtx]'"
+        )
+    else:
+        yield Check("TensorRT", "note", "not installed; it is for NVIDIA GPUs")
+
+
+def _tensorrt_version(name: str, version: str, machine: Machine) -> Check:
+    if name == "tensorrt" and numbers(version)[:2] < OLDEST_TENSORRT:
+        oldest = ".".join(map(str, OLDEST_TENSORRT))
+        fix = "install JetPack 6 or later" if machine.is_jetson else f"pip install 'tensorrt>={oldest}'"
+        return Check(name, "warn", f"{version}; edgefel is made for {oldest} and later", fix)
+    if machine.gpu is None:
+        return Check(name, "ok", f"{version}; it builds engines here, and runs them on a GPU alone")
+    return Check(name, "ok", version)
+
+
+def _broken_tensorrt(name: str, error: str, machine: Machine) -> Check:
+    if machine.is_jetson and name == "tensorrt":
+        fix = "sudo apt install --reinstall nvidia-jetpack"
+        return Check(name, "fail", f"does not import: {error}", fix)
+    return Check(name, "warn", f"does not import: {error}", f"{_REINSTALL} {name}")
+
+
+def _missing_on_jetson(machine: Machine) -> tuple[str, str]:
+    """What is missing and how to get it: JetPack's own package is often there, and hidden by the environment."""
+    hidden = machine.paths("/usr/lib/python3*/dist-packages/tensorrt")
+    if not hidden:
+        return "not installed", "sudo apt update && sudo apt install nvidia-jetpack"
+    system = hidden[0].parent.parent.name  # "python3.10" or "python3"
+    own = f"python{machine.python[0]}.{machine.python[1]}"
+    if machine.virtual_environment:
+        return (
+            "JetPack's is hidden by the virtual environment",
+            f"make the environment with: {_SYSTEM_PACKAGES} DIR",
+        )
+    return (
+        f"JetPack's is for the system's {system}, and this is {own}",
+        f"use the system's Python: /usr/bin/{_SYSTEM_PACKAGES} DIR",
+    )
+
+
+def _pycuda(machine: Machine) -> Check:
+    package = machine.package("pycuda")
+    if package.module is not None:
+        driver = machine.package("pycuda.driver")
+        if driver.module is not None or machine.gpu is None:
+            return Check("pycuda", "ok", _pycuda_version(package))
+        error = driver.error or "pycuda.driver is missing"
+        return Check("pycuda", "warn", f"does not import: {error}", f"{_REINSTALL} --no-cache-dir pycuda")
+    if package.error is not None:
+        return Check("pycuda", "warn", f"does not import: {package.error}", f"{_REINSTALL} pycuda")
+    if machine.gpu is None and not machine.is_jetson:
+        return Check("pycuda", "note", "not installed; it is for NVIDIA GPUs")
+    return Check(
+        "pycuda", "warn", "not installed; the TensorRT backend needs it", "pip install 'edgefel[jetson]'"
+    )
+
+
+def _pycuda_version(package: Package) -> str:
+    return str(getattr(package.module, "VERSION_TEXT", None) or package.version)

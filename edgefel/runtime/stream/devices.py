@@ -1,0 +1,203 @@
+"""What gives frames one after another: the contract, and OpenCV's readers of cameras, streams and videos."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from edgefel.errors import EdgefelError
+from edgefel.runtime.preprocessing import Image
+
+# seconds that a network stream may take to be opened, and to send its next frame
+OPEN_TIMEOUT, READ_TIMEOUT = 8.0, 4.0
+_MJPG = cv2.VideoWriter.fourcc(*"MJPG")
+# containers without an index announce absurd numbers
+_MOST_FRAMES = 1 << 40
+
+
+class Device(Protocol):
+    """An open camera, stream or video. One thread reads and closes it; another may `cancel`.
+
+    size: (width, height) of the first frame, (0, 0) while unknown. fps: frames per second, 0 where unknown.
+    frames: how many are announced, 0 where unknown. reader: who decodes, for people.
+    """
+
+    size: tuple[int, int]
+    fps: float
+    frames: int
+    reader: str
+
+    def grab(self) -> bool:
+        """Waits for the next frame. False: there is none, because of the end, a failure, or `cancel`."""
+        ...
+
+    def retrieve(self) -> Image | None:
+        """The grabbed frame as uint8 RGB [H, W, 3], owned by the caller. None if it cannot be decoded."""
+        ...
+
+    def time(self) -> float | None:
+        """Seconds of the grabbed frame by the file's or stream's own clock; None if it has none."""
+        ...
+
+    def failure(self) -> str:
+        """Why `grab` gave False, as far as known; empty at an ordinary end."""
+        ...
+
+    def cancel(self) -> None:
+        """Ends a waiting `grab` where that is possible."""
+        ...
+
+    def close(self) -> None:
+        """Frees the device; a second call does nothing."""
+        ...
+
+
+class OpenCVDevice:
+    """`cv2.VideoCapture`.
+
+    FFmpeg's reader brings every frame to the size of the first, so that a change of resolution cannot be seen in
+    its frames. Motion JPEG, which most network cameras and their bridges send, is therefore taken undecoded and
+    decoded here: its changes of size are seen, and a frame that is cut short is refused instead of shown half grey.
+    """
+
+    def __init__(self, capture: cv2.VideoCapture, *, jpeg: bool = False) -> None:
+        self._capture = capture
+        self._jpeg = jpeg
+        self.size = (max(0, int(capture.get(3))), max(0, int(capture.get(4))))
+        fps = float(capture.get(cv2.CAP_PROP_FPS))
+        self.fps = fps if 0 < fps < 1000 else 0.0
+        frames = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        self.frames = int(frames) if 0 < frames < _MOST_FRAMES else 0
+        self.reader = f"OpenCV {capture.getBackendName()}{', Motion JPEG' if jpeg else ''}"
+
+    def grab(self) -> bool:
+        return self._capture.grab()
+
+    def retrieve(self) -> Image | None:
+        readable, frame = self._capture.retrieve()
+        if readable and self._jpeg:
+            frame = _decoded(np.asarray(frame, np.uint8))
+        if not readable or not frame.size:
+            return None
+        # cameras with a grey sensor give one channel
+        code = cv2.COLOR_GRAY2RGB if frame.ndim == 2 or frame.shape[2] == 1 else cv2.COLOR_BGR2RGB
+        return np.asarray(cv2.cvtColor(frame, code), np.uint8)
+
+    def time(self) -> float | None:
+        milliseconds = float(self._capture.get(cv2.CAP_PROP_POS_MSEC))
+        return milliseconds / 1e3 if np.isfinite(milliseconds) else None
+
+    def failure(self) -> str:
+        return ""
+
+    def cancel(self) -> None:
+        """Nothing: to release a capture that another thread reads is undefined; its own timeouts end the read."""
+
+    def close(self) -> None:
+        self._capture.release()
+
+
+def open_camera(name: str, size: tuple[int, int] | None, fps: float | None) -> OpenCVDevice:
+    """A V4L2 camera by number or device file.
+
+    size, fps: asked for; the camera takes the nearest it has. Raises EdgefelError if it cannot be opened.
+    """
+    path = Path(f"/dev/video{name}") if name.isdigit() else Path(name)
+    if os.name == "posix" and Path("/dev").is_dir():
+        check_camera_file(path)
+        capture = cv2.VideoCapture(str(path), cv2.CAP_V4L2)
+    else:
+        capture = cv2.VideoCapture(int(name) if name.isdigit() else str(path))
+    if not capture.isOpened():
+        capture.release()
+        raise EdgefelError(
+            f"{path}: cannot be opened as a camera; another program may be using it, or it is the metadata device of "
+            f"a camera (try the next lower number); CSI cameras of a Jetson are opened as csi"
+        )
+    if size is not None or fps is not None:
+        # uncompressed, USB 2 has the bandwidth for about 640x480 at 30 fps
+        capture.set(cv2.CAP_PROP_FOURCC, _MJPG)
+    if size is not None:
+        capture.set(cv2.CAP_PROP_FRAME_WIDTH, size[0])
+        capture.set(cv2.CAP_PROP_FRAME_HEIGHT, size[1])
+    if fps is not None:
+        capture.set(cv2.CAP_PROP_FPS, fps)
+    # frames that wait in the driver are old when they are read
+    capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+    return OpenCVDevice(capture)
+
+
+def check_camera_file(path: Path) -> None:
+    """Raises EdgefelError that says what is wrong with a camera's device file."""
+    if not path.exists():
+        present = ", ".join(str(file) for file in sorted(Path("/dev").glob("video*")))
+        found = f"cameras here: {present}" if present else "there is no camera here"
+        raise EdgefelError(f"{path}: no such device; {found}; plug one in or choose another with --source")
+    if not stat.S_ISCHR(path.stat().st_mode):
+        raise EdgefelError(f"{path}: not a camera device; give a number, /dev/videoN, csi, a URL or a file")
+    if not os.access(path, os.R_OK | os.W_OK):
+        raise EdgefelError(
+            f"{path}: no permission; add yourself to the group video (sudo usermod -aG video $USER) and log in again"
+        )
+
+
+def open_url(
+    url: str, *, open_timeout: float = OPEN_TIMEOUT, read_timeout: float = READ_TIMEOUT
+) -> OpenCVDevice:
+    """A network stream by FFmpeg; neither opening nor reading waits longer than its timeout (seconds).
+
+    Raises EdgefelError if it cannot be opened in time.
+    """
+    limits = [
+        *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(1e3 * open_timeout)),
+        *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(1e3 * read_timeout)),
+    ]
+    device = _open_ffmpeg(url, limits)
+    if device is None:
+        raise EdgefelError(
+            f"{without_password(url)}: cannot be opened as a stream; check address, user and password (special "
+            f"characters percent-encoded), and that this machine reaches it"
+        )
+    return device
+
+
+def open_video(path: Path) -> OpenCVDevice:
+    """A video file. Raises EdgefelError if FFmpeg finds no video in it."""
+    device = _open_ffmpeg(str(path), [])
+    if device is None:
+        raise EdgefelError(
+            f"{path}: OpenCV cannot open this as a video; is it cut short? Try converting it to H.264 in MP4"
+        )
+    return device
+
+
+def without_password(url: str) -> str:
+    """A URL as it may be shown and logged."""
+    scheme, separator, rest = url.partition("://")
+    authority, slash, path = rest.partition("/")
+    _, at, host = authority.rpartition("@")
+    return f"{scheme}{separator}{host}{slash}{path}" if at else url
+
+
+def _decoded(jpeg: Image) -> Image:
+    """BGR; empty if it is no whole JPEG."""
+    try:
+        decoded: Image | None = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)  # type: ignore[assignment] # or None
+    except cv2.error:
+        decoded = None
+    return np.empty(0, np.uint8) if decoded is None else decoded
+
+
+def _open_ffmpeg(source: str, parameters: list[int]) -> OpenCVDevice | None:
+    capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG, parameters)
+    if not capture.isOpened():
+        capture.release()
+        return None
+    # undecoded, as long as no frame has been read
+    jpeg = int(capture.get(cv2.CAP_PROP_FOURCC)) == _MJPG and capture.set(cv2.CAP_PROP_FORMAT, -1)
+    return OpenCVDevice(capture, jpeg=bool(jpeg))

@@ -1,0 +1,245 @@
+"""Frames of a gst-launch-1.0 child process, so that it does not matter how OpenCV was built.
+
+The frames come through a pipe in the GStreamer Data Protocol (element gdppay of gst-plugins-bad), which puts a header
+with length and timestamp before every buffer and the format before the first and whenever it changes: a stream
+that changes its resolution needs no guessing, and a video keeps its own times. The pipe is not the child's standard
+output, into which NVIDIA's camera driver prints.
+
+Header of version 1.0, 62 bytes, big-endian: major, minor, flags, padding (8 bits each), type (16), length (32),
+timestamp in ns (64), and fields that are not needed here. Source: gst-plugins-bad, gst/gdp/dataprotocol.c.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import struct
+import subprocess
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from edgefel.errors import EdgefelError
+from edgefel.runtime.preprocessing import Image
+from edgefel.runtime.stream.gstreamer import LAUNCH, Pipeline, check_installed
+
+_HEADER = struct.Struct(">BBBBHIQ")
+HEADER_BYTES = 62
+_BUFFER, _CAPS = 1, 2
+_NO_TIME = (1 << 64) - 1
+# a header that announces more is no header
+_MOST_BYTES = 1 << 28
+# bytes per pixel, and how they become RGB; None where they are
+_FORMATS: dict[str, tuple[int, int | None]] = {
+    "RGB": (3, None),
+    "BGR": (3, cv2.COLOR_BGR2RGB),
+    "RGBA": (4, cv2.COLOR_RGBA2RGB),
+    "RGBx": (4, cv2.COLOR_RGBA2RGB),
+    "BGRA": (4, cv2.COLOR_BGRA2RGB),
+    "BGRx": (4, cv2.COLOR_BGRA2RGB),
+}
+_PIPE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class RawFormat:
+    """Layout of raw frames. fps: 0 where the stream does not say. stride: bytes of a row, padded to 4."""
+
+    width: int
+    height: int
+    pixel: str
+    fps: float
+
+    def __post_init__(self) -> None:
+        if self.pixel not in _FORMATS or self.width < 1 or self.height < 1:
+            raise EdgefelError(
+                f"GStreamer sends {self.width}x{self.height} {self.pixel}, which cannot be read here"
+            )
+
+    @classmethod
+    def parse(cls, caps: str) -> RawFormat:
+        """From GStreamer's text, `video/x-raw, format=(string)RGB, width=(int)640, ...`."""
+        fields = dict(re.findall(r"([\w-]+)=\(\w+\)([^,;\s]+)", caps))
+        numerator, _, denominator = fields.get("framerate", "0/1").partition("/")
+        try:
+            fps = int(numerator) / max(1, int(denominator or 1))
+            return cls(int(fields["width"]), int(fields["height"]), fields["format"], fps)
+        except (KeyError, ValueError):
+            raise EdgefelError(f"GStreamer sends {caps!r}, which is no raw video") from None
+
+    @property
+    def stride(self) -> int:
+        return (self.width * _FORMATS[self.pixel][0] + 3) // 4 * 4
+
+    def image(self, data: Image) -> Image | None:
+        """uint8 [bytes] -> RGB [H, W, 3] of its own; None if there are not as many bytes as a frame has."""
+        if data.size < self.stride * self.height:
+            return None
+        channels, code = _FORMATS[self.pixel]
+        rows = data[: self.stride * self.height].reshape(self.height, self.stride)
+        pixels = rows[:, : self.width * channels].reshape(self.height, self.width, channels)
+        return (
+            np.ascontiguousarray(pixels) if code is None else np.asarray(cv2.cvtColor(pixels, code), np.uint8)
+        )
+
+
+class GstDevice:
+    """A running pipeline as a `Device`."""
+
+    def __init__(
+        self, pipeline: Pipeline, name: str, *, first_frame: float = 15.0, stall: float = 5.0, frames: int = 0
+    ) -> None:
+        """Starts the pipeline and waits until its first frame is there.
+
+        name: for people. first_frame, stall: seconds to wait for the first and for each later frame.
+        frames: how many are announced, where that is known.
+        Raises EdgefelError with GStreamer's own words if no frame comes in time.
+        """
+        check_installed(("gdppay", *_elements(pipeline)))
+        self.frames = frames
+        self.size, self.fps = (0, 0), 0.0
+        self.reader = "GStreamer, decoded by hardware" if "nvv4l2decoder" in pipeline else "GStreamer"
+        self._name, self._wait = name, first_frame
+        self._format: RawFormat | None = None
+        self._data: Image = np.empty(0, np.uint8)
+        self._stamp = _NO_TIME
+        self._failure = ""
+        self._cancelled = False
+        self._pipe, self._process = _launch(pipeline)
+        self._said: deque[str] = deque(maxlen=20)
+        self._listener = threading.Thread(target=self._listen, name="gstreamer messages", daemon=True)
+        self._listener.start()
+        self._ahead = False
+        if not self.grab():
+            reason = self.failure() or "it ended without a frame"
+            self.close()
+            raise EdgefelError(f"{name}: GStreamer gives no frame: {reason}")
+        self._ahead = True
+        self._wait = stall
+
+    def grab(self) -> bool:
+        if self._ahead:  # the first frame was read to learn the format
+            self._ahead = False
+            return True
+        try:
+            while not self._cancelled and (header := self._read(HEADER_BYTES)) is not None:
+                major, _, _, _, kind, length, stamp = _HEADER.unpack_from(header.data)
+                if major != 1 or length > _MOST_BYTES:
+                    self._failure = "what it sends is not the GStreamer Data Protocol 1.0"
+                    return False
+                payload = self._read(length)
+                if payload is None:
+                    return False
+                if kind == _CAPS:
+                    self._learn(payload.tobytes().rstrip(b"\0").decode(errors="replace"))
+                elif kind == _BUFFER and self._format is not None:
+                    self._data, self._stamp = payload, stamp
+                    return True
+        except EdgefelError as error:
+            self._failure = str(error)
+        return False
+
+    def _learn(self, caps: str) -> None:
+        self._format = RawFormat.parse(caps)
+        self.size, self.fps = (self._format.width, self._format.height), self._format.fps
+
+    def retrieve(self) -> Image | None:
+        return None if self._format is None else self._format.image(self._data)
+
+    def time(self) -> float | None:
+        return None if self._stamp == _NO_TIME else self._stamp / 1e9
+
+    def failure(self) -> str:
+        if self._failure or self._cancelled:
+            return self._failure
+        try:
+            code = self._process.wait(2.0)
+        except subprocess.TimeoutExpired:
+            return "it closed its output"
+        self._listener.join(2.0)
+        if code == 0:
+            return ""
+        # "ERROR: from element /GstPipeline:pipeline0/GstFileSrc:filesrc0: what went wrong"
+        errors = [
+            re.sub(r"^ERROR: (from element \S+: )?", "", line)
+            for line in self._said
+            if line.startswith("ERROR")
+        ]
+        return (errors or list(self._said)[-1:] or [f"{LAUNCH} ended with {code}"])[0]
+
+    def cancel(self) -> None:
+        self._cancelled = True
+        self._process.kill()
+
+    def close(self) -> None:
+        self._cancelled = True
+        if self._pipe >= 0:
+            os.close(self._pipe)
+            self._pipe = -1
+        self._process.kill()
+        self._process.wait()
+        self._listener.join(2.0)
+
+    def _read(self, count: int) -> Image | None:
+        """So many bytes in an array of their own; None at the end, or when they do not come in time."""
+        data = np.empty(count, np.uint8)
+        view = data.data
+        deadline = time.monotonic() + self._wait
+        done = 0
+        while done < count:
+            rest = deadline - time.monotonic()
+            if rest <= 0 or not select.select([self._pipe], [], [], rest)[0]:
+                self._failure = f"no frame came for {self._wait:g} seconds"
+                return None
+            got = os.readv(self._pipe, [view[done:]])
+            if not got:
+                return None
+            done += got
+        return data
+
+    def _listen(self) -> None:
+        """Keeps the last words; a pipe that nobody empties would stop the child."""
+        assert self._process.stdout is not None
+        with self._process.stdout as stream:
+            for line in stream:
+                self._said.append(line.decode(errors="replace").strip())
+
+
+def _launch(pipeline: Pipeline) -> tuple[int, subprocess.Popen[bytes]]:
+    """The pipe's end to read from, and the child that writes to the other."""
+    reading, writing = os.pipe()
+    try:
+        import fcntl
+
+        # of 64 KB, a large frame would take hundreds of turns between the two processes
+        fcntl.fcntl(reading, getattr(fcntl, "F_SETPIPE_SZ", 1031), _PIPE_BYTES)
+    except (ImportError, OSError):
+        pass
+    command = [LAUNCH, "-q", *pipeline, "!", "gdppay", "!", "fdsink", f"fd={writing}", "sync=false"]
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=(writing,),
+            # Ctrl-C is for this program, which then ends the child
+            start_new_session=True,
+        )
+    except OSError as error:
+        os.close(reading)
+        raise EdgefelError(f"{LAUNCH}: cannot be started: {error}") from None
+    finally:
+        os.close(writing)
+    return reading, process
+
+
+def _elements(pipeline: Pipeline) -> list[str]:
+    """Names of the elements: what follows the start or a "!", unless it is a format or a property."""
+    starts = [0, *(i + 1 for i, word in enumerate(pipeline) if word == "!")]
+    return [pipeline[i] for i in starts if "/" not in pipeline[i]]

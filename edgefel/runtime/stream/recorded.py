@@ -1,0 +1,160 @@
+"""Videos and folders of pictures: every frame, in order, with nothing dropped."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from edgefel.errors import EdgefelError
+from edgefel.runtime.preprocessing import Image
+from edgefel.runtime.sources import Source, read_image
+from edgefel.runtime.stream.devices import Device
+from edgefel.runtime.stream.frames import Frame, SourceCounts
+
+_USUAL_FPS = 25.0
+
+
+class VideoFile:
+    """A video from its first frame to its last.
+
+    Times are the file's own, from its first frame, so that a variable frame rate is kept; where the file's clock
+    stands still or runs back, a frame comes 1 / fps after the one before. A frame that cannot be decoded leaves a
+    gap in the numbering. loop: starts again at the end; numbers and times go on.
+    """
+
+    live = False
+
+    def __init__(self, open_device: Callable[[], Device], name: str, *, loop: bool = False) -> None:
+        """Opens the video. open_device: raises EdgefelError if it cannot. name: for people."""
+        self._open, self.name, self._loop = open_device, name, loop
+        self._device: Device | None = open_device()
+        self.counts = SourceCounts()
+        self.fps = self._device.fps or _USUAL_FPS
+        self._announced = self._device.frames
+        self.frames = 0 if loop else self._announced
+        size = f"{self._device.size[0]}x{self._device.size[1]}, " if all(self._device.size) else ""
+        length = f", {self._announced} frames" if self._announced else ""
+        self.description = f"{name} ({size}{self.fps:g} fps{length}, {self._device.reader})"
+        self._reading = threading.Lock()
+        self._closed = False
+        self._index = 0
+        self._in_pass = self._delivered = 0
+        self._size = (0, 0)
+        self._start: float | None = None
+        self._time = -1 / self.fps
+        self._offset = 0.0
+
+    def read(self) -> Frame | None:
+        with self._reading:
+            while not self._closed and self._device is not None:
+                if not self._device.grab():
+                    self._end_of_pass()
+                    continue
+                image = self._device.retrieve()
+                index, self._index = self._index, self._index + 1
+                self._in_pass += 1
+                # also of a frame that is skipped: the clock goes on
+                self._advance_clock(self._device.time())
+                if image is None:
+                    self.counts.unreadable += 1
+                    continue
+                self._delivered += 1
+                self._count_size(image)
+                return Frame(index, self._time, image, time.monotonic())
+            return None
+
+    def close(self) -> None:
+        self._closed = True
+        device = self._device
+        if device is not None:
+            device.cancel()
+        with self._reading:
+            if self._device is not None:
+                self._device.close()
+                self._device = None
+
+    def _advance_clock(self, stamp: float | None) -> None:
+        following = self._time + 1 / self.fps
+        if stamp is None:
+            self._time = following
+            return
+        if self._start is None:
+            self._start = stamp
+        time_of_file = self._offset + stamp - self._start
+        self._time = time_of_file if time_of_file > self._time else following
+
+    def _count_size(self, image: Image) -> None:
+        size = (image.shape[1], image.shape[0])
+        self.counts.resolution_changes += self._size not in ((0, 0), size)
+        self._size = size
+
+    def _end_of_pass(self) -> None:
+        assert self._device is not None
+        device, self._device = self._device, None
+        reason = device.failure()
+        device.close()
+        if self._closed:
+            return
+        if not self._delivered:
+            because = f" ({reason})" if reason else ""
+            raise EdgefelError(
+                f"{self.name}: no frame of it can be read{because}; is it cut short, or another format?"
+            )
+        self.counts.missing += max(0, self._announced - self._in_pass)
+        if self._loop:
+            self._in_pass = self._delivered = 0
+            self._start, self._offset = None, self._time + 1 / self.fps
+            # the join of two passes is no change of the video
+            self._size = (0, 0)
+            self._device = self._open()
+
+
+class PictureFolder:
+    """A picture, or the pictures of a folder in sorted order, `fps` of them per second.
+
+    A picture that cannot be read leaves a gap in the numbering, and its path is in `skipped`. loop: starts again
+    at the end; numbers and times go on.
+    """
+
+    live = False
+
+    def __init__(self, source: Source, fps: float = 1.0, *, loop: bool = False) -> None:
+        """source: of kind image or folder. Raises EdgefelError for an `fps` that is not greater than 0."""
+        if not fps > 0:
+            raise EdgefelError(f"fps is {fps}; give pictures per second greater than 0")
+        self._source, self._loop = source, loop
+        self.fps = fps
+        self.frames = 0 if loop else source.frames
+        self.counts = SourceCounts()
+        # names of one pass are enough, and do not grow for ever
+        self.skipped: list[str] = []
+        count = "1 picture" if source.frames == 1 else f"{source.frames} pictures"
+        self.name = str(source.path)
+        self.description = f"{source.path} ({count}, {fps:g} fps)"
+        self._closed = False
+        self._index = self._delivered = 0
+
+    def read(self) -> Frame | None:
+        files: tuple[Path, ...] = self._source.files
+        while not self._closed and (self._loop or self._index < len(files)):
+            if self._index and self._index % len(files) == 0 and not self._delivered:
+                break
+            index, self._index = self._index, self._index + 1
+            file = files[index % len(files)]
+            image = read_image(file)
+            if image is not None:
+                self._delivered += 1
+                return Frame(index, index / self.fps, image, time.monotonic(), str(file))
+            self.counts.unreadable += 1
+            if index < len(files):
+                self.skipped.append(str(file))
+        if not self._closed and not self._delivered:
+            raise EdgefelError(
+                f"{self._source.path}: nothing in it can be read; is it cut short, or another format?"
+            )
+        return None
+
+    def close(self) -> None:
+        self._closed = True

@@ -1,0 +1,119 @@
+"""Snapshots as lines of a file, for `--metrics FILE`."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import threading
+from pathlib import Path
+from types import TracebackType
+
+from edgefel.errors import EdgefelError
+from edgefel.runtime.telemetry.telemetry import Telemetry
+
+_KEY = "stages_ms"  # what every line of ours has
+_LONGEST_LINE = 1 << 20
+
+
+class MetricsFile:
+    """Appends a snapshot as a line of JSON every `interval` seconds, and a last one on `close`.
+
+    A line is one write of the system, so a process that is killed leaves whole lines; a line that a crash of the
+    system cut off is removed when the file is next opened. When the disk is full the file ends with the last
+    whole line, the stream goes on, and `problem` says what happened, in one line.
+
+    Raises EdgefelError: the file cannot be written, or holds something else than metrics.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], telemetry: Telemetry, interval: float = 1.0) -> None:
+        if not interval > 0:
+            raise ValueError(f"interval is {interval} s: must be above 0")
+        self.path = Path(path)
+        self.problem: str | None = None
+        self._telemetry = telemetry
+        self._interval = interval
+        self._handle = _open(self.path)
+        self._closing = threading.Event()
+        self._writer = threading.Thread(target=self._run, name="edgefel-metrics", daemon=True)
+        self._writer.start()
+
+    def close(self) -> None:
+        """Writes the last line; a second call does nothing."""
+        if self._closing.is_set():
+            return
+        self._closing.set()
+        self._writer.join()
+        self._write()
+        os.close(self._handle)
+
+    def __enter__(self) -> MetricsFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _run(self) -> None:
+        while not self._closing.wait(self._interval):
+            self._write()
+
+    def _write(self) -> None:
+        if self.problem is not None:
+            return
+        text = json.dumps(self._telemetry.snapshot().to_dict(), ensure_ascii=False, allow_nan=False)
+        line = f"{text}\n".encode()
+        try:
+            length = os.fstat(self._handle).st_size
+            written = os.write(self._handle, line)
+            if written < len(line):
+                os.ftruncate(self._handle, length)
+                self.problem = f"{self.path}: the disk is full; metrics end there"
+        except OSError as error:
+            self.problem = f"{self.path}: cannot be written ({error.strerror or error}); metrics end there"
+
+
+def _open(path: Path) -> int:
+    """A handle that appends, behind the last whole line of metrics."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+    except OSError as error:
+        raise EdgefelError(
+            f"{path}: cannot be opened for metrics ({error.strerror or error}); choose another file"
+        ) from None
+    try:
+        _mend(path, handle)
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
+
+
+def _mend(path: Path, handle: int) -> None:
+    """Refuses a file that is not ours, and removes a line that was cut off at its end."""
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
+        raise EdgefelError(f"{path}: is no regular file; choose a file for the metrics")
+    if status.st_size == 0:
+        return
+    with open(handle, "rb", closefd=False) as stream:
+        first = stream.readline(_LONGEST_LINE)
+        start = max(0, status.st_size - _LONGEST_LINE)
+        stream.seek(start)
+        end = start + stream.read().rfind(b"\n") + 1
+    if not first.endswith(b"\n") or not _is_ours(first):
+        raise EdgefelError(
+            f"{path}: holds something else than edgefel's metrics, and nothing is appended to it; "
+            f"choose another file or remove it"
+        )
+    if end < status.st_size:
+        os.ftruncate(handle, end)
+
+
+def _is_ours(line: bytes) -> bool:
+    try:
+        return _KEY in json.loads(line)
+    except (ValueError, TypeError):
+        return False

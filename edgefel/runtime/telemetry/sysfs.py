@@ -1,0 +1,54 @@
+"""Reads of sysfs and procfs that never block, never raise, and give None for what is not there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_MOST = 1 << 20
+_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+def read_text(path: Path) -> str | None:
+    """The file's text without surrounding white space and NULs; None if it is absent, forbidden, gone, or has no
+    value now.
+
+    A sensor that is switched off answers EAGAIN (on an Orin Nano the thermal zones cv0 to cv2,
+    https://github.com/prometheus/node_exporter/issues/3071). Python's own `read` turns that into None in the
+    middle of its text layer, a TypeError, and other readers wait for ever: hence the plain system call.
+    """
+    try:
+        handle = os.open(path, _FLAGS)
+    except (OSError, ValueError):
+        return None
+    try:
+        content = b""
+        while (part := os.read(handle, 65536)) and len(content) < _MOST:
+            content += part
+    except OSError:
+        return None
+    finally:
+        os.close(handle)
+    return content.decode("utf-8", "replace").strip("\0 \t\r\n")
+
+
+def read_int(path: Path) -> int | None:
+    """The first word of the file as a whole number, or None; old drivers write units after it ("32760 ma")."""
+    words = (read_text(path) or "").split()
+    try:
+        return int(words[0]) if words else None
+    except ValueError:
+        return None
+
+
+def below(root: Path, absolute: str) -> Path:
+    """The path under another root: below("/fake", "/sys/class") is /fake/sys/class."""
+    return root / absolute.lstrip("/")
+
+
+def entries(root: Path, pattern: str) -> list[Path]:
+    """Paths under `root` that match an absolute glob pattern, sorted; none where a folder is missing."""
+    try:
+        return sorted(root.glob(pattern.lstrip("/")))
+    except OSError:
+        return []

@@ -1,0 +1,127 @@
+"""`edgefel bundle`."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import tarfile
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from tiny_bundle import write_bundle
+
+from edgefel.cli.main import main
+from edgefel.runtime.kernels import KernelFolder
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory) -> Path:
+    return write_bundle(tmp_path_factory.mktemp("bundle") / "tiny", ("fp32", "fp16"))
+
+
+def run(*arguments: object):
+    return CliRunner().invoke(main, ["bundle", *map(str, arguments)])
+
+
+def test_an_archive_with_its_table_and_the_commands_for_the_device(bundle, tmp_path):
+    output = tmp_path / "my edge.tar"
+    result = run(bundle, "-o", output, "--no-kernels")
+    assert result.exit_code == 0, result.output
+    assert "model/model.fp16.onnx" in result.stdout
+    assert "install.sh" in result.stdout
+    assert f"scp '{output}' USER@DEVICE:" in result.stdout
+    # quoted for the shell here and for the one there
+    unpack, install = (shlex.split(line)[-1] for line in result.stdout.splitlines()[-2:])
+    assert shlex.split(unpack) == ["tar", "xf", "my edge.tar"]
+    assert shlex.split(install) == ["./my edge/install.sh"]
+    with tarfile.open(output) as tar:
+        assert "my edge/run.sh" in tar.getnames()
+
+
+def test_json_names_every_file(bundle, tmp_path):
+    result = run(bundle, "-o", tmp_path / "edge", "--no-kernels", "--precision", "fp16", "--json")
+    deploy = json.loads(result.stdout)["deploy"]
+    assert deploy["precisions"] == ["fp16"]
+    assert {"path", "bytes", "sha256"} == set(deploy["files"][0])
+    assert deploy["files"][-1]["path"] == "index.json"
+    assert deploy["commands"][0] == f"scp -r {tmp_path / 'edge'} USER@DEVICE:"
+
+
+def test_verify(bundle, tmp_path):
+    run(bundle, "-o", tmp_path / "edge.tar", "--no-kernels")
+    result = run(tmp_path / "edge.tar", "--verify")
+    assert result.exit_code == 0, result.output
+    assert "each as it was packed" in result.stdout
+    document = json.loads(run(tmp_path / "edge.tar", "--verify", "--json").stdout)
+    assert (document["name"], document["extra"]) == ("edge", 0)
+    data = bytearray((tmp_path / "edge.tar").read_bytes())
+    data[data.index(b"neutral\n")] = ord("X")
+    (tmp_path / "edge.tar").write_bytes(data)
+    result = run(tmp_path / "edge.tar", "--verify")
+    assert result.exit_code == 2
+    assert "1 changed (model/labels.txt)" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "nothing to write: give -o edge.tar"),
+        (("-o", "edge.tar", "--verify"), "--verify writes nothing"),
+        (("-o", "e.tar", "--kernels", "k", "--no-kernels"), "--kernels and --no-kernels exclude each other"),
+        (("-o", "e.tar", "--kernels", "k"), "kernels.json: no such file"),
+        (("-o", "e.tar", "--precision", "int8"), "no int8 onnx file in this bundle"),
+        (("-o", ".tar"), "has no name for the folder inside"),
+        (("--triton-repository", "t", "--precision", "fp16", "--precision", "fp32"), "give --precision once"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(bundle, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    result = run(bundle, *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_no_bundle(tmp_path):
+    result = run(tmp_path, "-o", tmp_path / "edge.tar")
+    assert result.exit_code == 2
+    assert "no manifest.json here" in result.stderr
+
+
+def test_an_archive_is_replaced_only_when_asked(bundle, tmp_path):
+    assert run(bundle, "-o", tmp_path / "edge.tar", "--no-kernels").exit_code == 0
+    result = run(bundle, "-o", tmp_path / "edge.tar", "--no-kernels")
+    assert (result.exit_code, "pass --overwrite" in result.stderr) == (2, True)
+    assert run(bundle, "-o", tmp_path / "edge.tar", "--no-kernels", "--overwrite").exit_code == 0
+
+
+def test_servers(bundle, tmp_path):
+    pytest.importorskip("onnx")
+    arguments = ("--triton-repository", tmp_path / "models", "--deepstream", tmp_path / "nvinfer")
+    result = run(
+        bundle, *arguments, "--precision", "fp32", "--max-batch", 4, "--triton-device", "cpu", "--json"
+    )
+    assert result.exit_code == 0, result.output
+    written = json.loads(result.stdout)
+    for name, folder in (("triton", "models"), ("deepstream", "nvinfer")):
+        assert written[name]["files"]
+        for file in written[name]["files"]:
+            assert (tmp_path / folder / file).is_file()
+    configs = [file for file in written["triton"]["files"] if file.endswith("config.pbtxt")]
+    texts = [(tmp_path / "models" / file).read_text() for file in configs]
+    assert any("max_batch_size: 4" in text for text in texts)
+    assert any("KIND_CPU" in text for text in texts)
+
+
+@pytest.mark.slow
+def test_kernels_are_compiled_and_packed(nano_bundle, tmp_path, compiling):
+    pytest.importorskip("triton")
+    result = compiling("bundle", nano_bundle, "-o", tmp_path / "edge", "--arch", "sm_87", "--json")
+    assert result.returncode == 0, result.stderr
+    kernels = KernelFolder.open(tmp_path / "edge" / "kernels")
+    assert (kernels.model, kernels.archs) == ("arbex-nano", ["sm_87"])
+    assert "window_cross_attention_level1" in kernels.names
+    assert json.loads(result.stdout)["deploy"]["kernels"] == ["sm_87"]
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]

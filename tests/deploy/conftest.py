@@ -1,0 +1,38 @@
+"""Folders that more than one test of edgefel.deploy needs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from edgefel.files import sha256
+
+
+@pytest.fixture
+def kernel_folder(tmp_path: Path) -> Path:
+    """A folder as `edgefel kernels compile --model tiny` writes it, with one kernel for two targets."""
+    folder = tmp_path / "compiled"
+    rows = []
+    for arch in ("sm_87", "sm_110"):
+        place = folder / arch
+        place.mkdir(parents=True)
+        (place / "balance.cubin").write_bytes(f"code for {arch}".encode())
+        (place / "balance.ptx").write_text(f"text for {arch}")
+        description = {
+            "name": "balance",
+            "arch": arch,
+            "entry": "forward_kernel",
+            "arguments": [{"name": "e_ptr", "type": "fp32", "kind": "pointer"}],
+            "grid": {"x": {"programs_per_image": 26}, "y": 1, "z": 1},
+            "block": {"x": 128, "y": 1, "z": 1},
+            "dynamic_shared_bytes": 12288,
+            "cubin_sha256": sha256(place / "balance.cubin"),
+        }
+        (place / "balance.json").write_text(json.dumps(description))
+        rows.append({"name": "balance", "arch": arch})
+    (folder / "left-over.txt").write_text("not of the kernels")
+    index = {"format": "edgefel-kernels", "version": 1, "model": "tiny", "kernels": rows}
+    (folder / "kernels.json").write_text(json.dumps(index))
+    return folder

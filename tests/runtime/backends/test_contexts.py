@@ -1,0 +1,174 @@
+"""How execution contexts are made by each package."""
+
+from __future__ import annotations
+
+import enum
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from edgefel.errors import EdgefelError
+from edgefel.runtime.backends.tensorrt_binding import Binding, Profile
+from edgefel.runtime.backends.tensorrt_context import BatchContext, ContextFactory
+
+
+class Strategy(enum.Enum):
+    USER_MANAGED = 2
+
+
+class Kernels:
+    """TensorRT for RTX's runtime cache."""
+
+    def __init__(self) -> None:
+        self.loaded: list[bytes] = []
+
+    def deserialize(self, data: bytes) -> bool:
+        self.loaded.append(data)
+        return True
+
+    def serialize(self) -> bytearray:
+        return bytearray(b"kernels")
+
+
+def rtx_engine():
+    config = SimpleNamespace(kernels=Kernels())
+    config.set_execution_context_allocation_strategy = lambda strategy: setattr(config, "strategy", strategy)
+    config.create_runtime_cache = lambda: config.kernels
+    config.set_runtime_cache = lambda cache: setattr(config, "cache", cache)
+    made = []
+    return SimpleNamespace(
+        config=config, made=made, create_runtime_config=lambda: config, create_execution_context=made.append
+    )
+
+
+def package(name: str, version: str, graphs: bool = False) -> ModuleType:
+    module = ModuleType(name)
+    module.__version__ = version
+    module.ExecutionContextAllocationStrategy = Strategy
+    if graphs:
+        module.CudaGraphStrategy = SimpleNamespace(WHOLE_GRAPH_CAPTURE="whole")
+    return module
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("EDGEFEL_CACHE", str(tmp_path))
+
+
+def test_rtx_captures_graphs_itself_from_1_2_on():
+    engine = rtx_engine()
+    factory = ContextFactory(package("tensorrt_rtx", "1.7", graphs=True), engine, "key")
+    assert factory.captures_itself
+    assert (engine.config.strategy, engine.config.cuda_graph_strategy) == (Strategy.USER_MANAGED, "whole")
+    factory.create(0, 0)
+    assert engine.made == [engine.config]
+    older = rtx_engine()
+    assert not ContextFactory(package("tensorrt_rtx", "1.1"), older, "key").captures_itself
+    assert not hasattr(older.config, "cuda_graph_strategy")
+
+
+def test_kernels_that_rtx_compiled_are_there_at_the_next_start(tmp_path):
+    trt = package("tensorrt_rtx", "1.7")
+    first, second, other = rtx_engine(), rtx_engine(), rtx_engine()
+    ContextFactory(trt, first, "key").save()
+    assert (tmp_path / "rtx-kernels" / "key-1.7.bin").read_bytes() == b"kernels"
+    ContextFactory(trt, second, "key")
+    assert (first.config.kernels.loaded, second.config.kernels.loaded) == ([], [b"kernels"])
+    assert second.config.cache is second.config.kernels
+    ContextFactory(trt, other, "another")
+    assert other.config.kernels.loaded == []
+
+
+def test_without_a_cache_folder_kernels_are_not_kept(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("EDGEFEL_CACHE", str(tmp_path / "file"))
+    engine = rtx_engine()
+    ContextFactory(package("tensorrt_rtx", "1.7"), engine, "key").save()
+    assert engine.config.cache is engine.config.kernels
+
+
+def test_scratch_memory_by_the_newest_name_there_is():
+    trt = package("tensorrt", "10.3")
+    new = SimpleNamespace(device_memory_size_v2=1 << 33, device_memory_size=0)
+    assert ContextFactory(trt, new, "key").scratch_bytes == 1 << 33
+    assert ContextFactory(trt, SimpleNamespace(device_memory_size=5), "key").scratch_bytes == 5
+
+
+def test_a_context_gets_its_scratch_memory():
+    given = []
+    new = SimpleNamespace(set_device_memory=lambda *arguments: given.append(arguments))
+    old = SimpleNamespace()
+    for context in (new, old):
+        engine = SimpleNamespace(create_execution_context=lambda how, context=context: context)
+        assert ContextFactory(package("tensorrt", "10.3"), engine, "key").create(4096, 77) is context
+    assert given == [(4096, 77)]
+    assert old.device_memory == 4096
+
+
+def context(**changes):
+    values = {
+        "active_optimization_profile": 0,
+        "set_input_shape": lambda name, shape: True,
+        "set_tensor_address": lambda name, address: True,
+        "infer_shapes": list,
+    }
+    return SimpleNamespace(**(values | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"active_optimization_profile": 1}, "e: TensorRT refuses optimization profile 0"),
+        ({"set_tensor_address": lambda name, address: False}, "e: TensorRT refuses the address of image"),
+        ({"infer_shapes": lambda: ["mask"]}, "e: TensorRT cannot tell the shapes; mask are not given"),
+    ],
+)
+def test_what_tensorrt_refuses_is_named(changes, message):
+    stream = SimpleNamespace(handle=1, synchronize=lambda: None)
+    refusing = context(set_optimization_profile_async=lambda profile, handle: False, **changes)
+    with pytest.raises(EdgefelError, match=message):
+        BatchContext.bind(refusing, Binding((), (), (Profile(0, 1, 1, 1),)), 0, 1, {"image": 64}, stream, "e")
+
+
+def test_the_installed_tensorrt_for_rtx_has_all_that_is_called():
+    trt = pytest.importorskip("tensorrt_rtx", reason="needs TensorRT for RTX; pip install edgefel[rtx]")
+    used = {
+        trt.Runtime: ("deserialize_cuda_engine", "engine_host_code_allowed"),
+        trt.ICudaEngine: (
+            "num_io_tensors",
+            "get_tensor_name",
+            "get_tensor_mode",
+            "get_tensor_shape",
+            "get_tensor_dtype",
+            "get_tensor_location",
+            "num_optimization_profiles",
+            "get_tensor_profile_shape",
+            "device_memory_size_v2",
+            "create_runtime_config",
+            "create_execution_context",
+        ),
+        trt.IExecutionContext: (
+            "active_optimization_profile",
+            "set_optimization_profile_async",
+            "set_input_shape",
+            "set_tensor_address",
+            "set_device_memory",
+            "infer_shapes",
+            "get_tensor_shape",
+            "execute_async_v3",
+        ),
+        trt.IRuntimeConfig: (
+            "set_execution_context_allocation_strategy",
+            "cuda_graph_strategy",
+            "create_runtime_cache",
+            "set_runtime_cache",
+        ),
+        trt.TensorIOMode: ("INPUT",),
+        trt.TensorLocation: ("DEVICE",),
+        trt.ExecutionContextAllocationStrategy: ("USER_MANAGED",),
+        trt.CudaGraphStrategy: ("WHOLE_GRAPH_CAPTURE",),
+    }
+    assert [
+        f"{kind.__name__}.{name}" for kind, names in used.items() for name in names if not hasattr(kind, name)
+    ] == []
+    assert trt.DataType.HALF.name == "HALF"

@@ -1,0 +1,120 @@
+"""ONNX Runtime's providers: it falls back in silence, and the backend does not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from edgefel.errors import EdgefelError
+from edgefel.runtime.backends import onnxruntime_backend
+from edgefel.runtime.backends.base import ModelFile
+from edgefel.runtime.backends.onnxruntime_backend import (
+    OnnxRuntimeBackend,
+    OnnxRuntimeCudaBackend,
+    OnnxRuntimeTensorRTBackend,
+    cuda_options,
+)
+from edgefel.runtime.manifest import read_manifest
+from edgefel.runtime.session import Session
+
+GPU_CLASSES = [OnnxRuntimeCudaBackend, OnnxRuntimeTensorRTBackend]
+without_gpu_build = pytest.mark.skipif(
+    "CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="this ONNX Runtime has CUDA"
+)
+
+
+def model_of(bundle) -> ModelFile:
+    manifest = read_manifest(bundle)
+    return ModelFile.of(manifest, manifest.files[0])
+
+
+@without_gpu_build
+@pytest.mark.parametrize("kind", GPU_CLASSES)
+def test_a_named_provider_that_is_not_there(bundle, kind):
+    with pytest.raises(
+        EdgefelError, match=rf"has no {kind.needs}; install a build with it, such as onnxruntime-gpu"
+    ):
+        Session.open(bundle, backend=kind.name)
+
+
+@without_gpu_build
+@pytest.mark.parametrize("kind", GPU_CLASSES)
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_a_session_that_fell_back_is_refused(bundle, kind):
+    """Opened past the check of what is there, ONNX Runtime gives a session on the CPU."""
+    with pytest.raises(
+        EdgefelError, match=rf"fell back to CPUExecutionProvider, because its {kind.needs} does not"
+    ):
+        kind.open(model_of(bundle), threads=1)
+
+
+@pytest.mark.parametrize("kind", GPU_CLASSES)
+def test_a_session_with_the_provider_is_taken(bundle, kind, monkeypatch):
+    """With a stand-in session that has every provider it was asked for, which a CPU build has not."""
+    asked = []
+
+    def open_session(path, options, providers):
+        asked.extend(providers)
+        return SimpleNamespace(get_providers=lambda: [name for name, _ in providers])
+
+    stand_in = SimpleNamespace(SessionOptions=onnxruntime.SessionOptions, InferenceSession=open_session)
+    monkeypatch.setattr(onnxruntime_backend, "import_onnxruntime", lambda: stand_in)
+    kind.open(model_of(bundle), threads=1)
+    assert asked[0][0] == kind.needs
+    assert asked[-1] == ("CPUExecutionProvider", {})
+
+
+def test_engines_of_the_tensorrt_provider_are_kept_in_the_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("EDGEFEL_CACHE", str(tmp_path))
+    (name, options), (second, _), _ = OnnxRuntimeTensorRTBackend.providers()
+    assert (name, second) == ("TensorrtExecutionProvider", "CUDAExecutionProvider")
+    assert options["trt_engine_cache_path"] == str(tmp_path / "onnxruntime-tensorrt")
+    assert (tmp_path / "onnxruntime-tensorrt").is_dir()
+
+
+def test_fp32_is_not_shortened_on_the_gpu():
+    assert cuda_options()["use_tf32"] == 0
+
+
+def test_the_stage_is_told(bundle):
+    told = []
+    with Session.open(bundle, backend="onnxruntime", max_batch=2) as session:
+        session([np.zeros((9, 9, 3), np.uint8)] * 3, lambda stage, seconds: told.append((stage, seconds)))
+        session.run(
+            np.zeros((1, 3, 14, 14), np.float32), lambda stage, seconds: told.append((stage, seconds))
+        )
+    assert [stage for stage, _ in told] == ["preprocess", "inference"] * 2 + ["inference"]
+    assert all(0 < seconds < 10 for _, seconds in told)
+
+
+def test_it_reports_no_usage(bundle, tmp_path):
+    """Its official builds write a device number and a queue of events into the home folder, and send them."""
+    code = (
+        "from edgefel.runtime.session import Session\n"
+        f"Session.open({str(bundle)!r}, backend='onnxruntime').warm_up()"
+    )
+    home = tmp_path / "home"
+    home.mkdir()
+    kept = {name: value for name, value in os.environ.items() if name not in ("CI", "ORT_DISABLE_TELEMETRY")}
+    environment = kept | {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    assert list(home.iterdir()) == []
+
+
+def test_threads_are_those_asked_for(bundle, monkeypatch):
+    seen = []
+    real = onnxruntime.InferenceSession
+
+    def record(path, options, providers):
+        seen.append(options.intra_op_num_threads)
+        return real(path, options, providers=providers)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", record)
+    OnnxRuntimeBackend.open(model_of(bundle), threads=3)
+    assert seen == [3]

@@ -1,0 +1,23 @@
+"""The confidence of a distribution: its extremes, and the model's own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from edgefel.models.reliability import confidence
+from edgefel.runtime.confidence import entropy_confidence
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"), [([0.25] * 4, 0.0), ([1.0, 0, 0, 0], 1.0), ([0.5, 0.5, 0, 0], 0.5)]
+)
+def test_distributions_whose_entropy_is_known(values, expected):
+    assert entropy_confidence(np.array(values)) == pytest.approx(expected)
+
+
+def test_it_is_the_models():
+    rows = torch.rand(50, 7, dtype=torch.float64).pow(4)
+    rows /= rows.sum(1, keepdim=True)
+    assert entropy_confidence(rows.numpy()) == pytest.approx(confidence(rows).numpy(), abs=1e-9)

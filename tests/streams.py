@@ -1,0 +1,87 @@
+"""Streams for tests: coloured squares on black, a source that holds them in memory, and a detector that finds them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Sequence
+
+import cv2
+import numpy as np
+
+from edgefel.errors import EdgefelError
+from edgefel.runtime.faces import FaceBox
+from edgefel.runtime.preprocessing import Image
+from edgefel.runtime.stream.frames import Frame, SourceCounts
+
+RED, GREEN, BLUE = (255, 40, 40), (40, 255, 40), (40, 40, 255)
+Square = tuple[int, int, int, tuple[int, int, int]]  # left, top, side, colour
+
+
+def picture(squares: Sequence[Square], size: tuple[int, int] = (320, 240)) -> Image:
+    """uint8 RGB [height, width, 3] for a size of (width, height)."""
+    image = np.zeros((size[1], size[0], 3), np.uint8)
+    for left, top, side, colour in squares:
+        image[top : top + side, left : left + side] = colour
+    return image
+
+
+class SquareDetector:
+    """Finds squares that are not black. seconds: what it takes at least."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds = seconds
+        self.calls = 0
+
+    def __call__(self, image: Image) -> list[FaceBox]:
+        self.calls += 1
+        time.sleep(self.seconds)
+        lit = (image.max(axis=2) > 20).astype(np.uint8)
+        _, _, rows, _ = cv2.connectedComponentsWithStats(lit)
+        boxes = [FaceBox(int(x), int(y), int(max(w, h)), 1.0) for x, y, w, h, _ in rows[1:]]
+        return sorted(boxes, key=lambda box: (-box.side, box.x, box.y))
+
+
+class ListSource:
+    """Frames from memory. live: they come at `fps`, whether they are read or not; error: raised at their end."""
+
+    name = "memory"
+    description = "memory (test)"
+
+    def __init__(
+        self,
+        pictures: Iterable[Image],
+        *,
+        fps: float = 30.0,
+        live: bool = False,
+        error: EdgefelError | None = None,
+        names: bool = False,
+    ) -> None:
+        self._pictures = list(pictures)
+        self._error, self._names = error, names
+        self._closed = threading.Event()
+        self._index = 0
+        self._began = 0.0
+        self.fps, self.live, self.frames = fps, live, len(self._pictures)
+        self.counts = SourceCounts()
+
+    @property
+    def closed(self) -> bool:
+        return self._closed.is_set()
+
+    def read(self) -> Frame | None:
+        self._began = self._began or time.monotonic()
+        if self.live:
+            self._closed.wait(max(0.0, self._began + self._index / self.fps - time.monotonic()))
+        if self.closed:
+            return None
+        if self._index == len(self._pictures):
+            if self._error is not None:
+                raise self._error
+            return None
+        index, self._index = self._index, self._index + 1
+        name = f"{index}.png" if self._names else None
+        return Frame(index, index / self.fps, self._pictures[index], time.monotonic(), name)
+
+    def close(self) -> None:
+        self._closed.set()
