@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from edgefel.bench.calibration import cpu_name
+from edgefel.bench.command import cpu_name
 from edgefel.calib.collect import activation_scales, collect_activations
 from edgefel.calib.graph import GraphIndex
 from edgefel.calib.placement import ONNXRUNTIME, place

@@ -12,6 +12,7 @@ import click
 
 from edgefel.cli import params
 from edgefel.cli.console import table_console
+from edgefel.cli.optional import require
 from edgefel.errors import EdgefelError
 
 if TYPE_CHECKING:
@@ -63,9 +64,7 @@ PRECISIONS = ("fp32", "fp16", "int8", "int8+fp16")
 @click.option(
     "--max-batch",
     type=click.IntRange(min=1),
-    default=16,
-    show_default=True,
-    help="Largest batch in Triton Inference Server and DeepStream.",
+    help="Largest batch in Triton Inference Server and DeepStream.  [default: 16, or the engine's]",
 )
 @click.option(
     "--verify", "verifying", is_flag=True, help="Write nothing: check an archive or folder written by this."
@@ -85,7 +84,7 @@ def command(
     triton_device: str,
     triton_instances: int,
     deepstream: Path | None,
-    max_batch: int,
+    max_batch: int | None,
     verifying: bool,
     as_json: bool,
 ) -> None:
@@ -133,13 +132,15 @@ class _Serving:
     device: str
     instances: int
     deepstream: Path | None
-    max_batch: int
+    max_batch: int | None
     force: bool
 
     def check(self, precisions: tuple[str, ...]) -> None:
         """A server takes one file, where a device may have several."""
         if (self.triton or self.deepstream) is not None and len(set(precisions)) > 1:
             raise EdgefelError("--triton-repository and --deepstream take one file; give --precision once")
+        if self.deepstream is not None:
+            require("onnx", "export", "--deepstream")  # before the other folders are written
 
     def write(self, bundle: Path, precisions: tuple[str, ...], as_json: bool) -> dict[str, Any]:
         precision = precisions[0] if precisions else None
@@ -159,7 +160,7 @@ class _Serving:
         if self.deepstream is not None:
             from edgefel.deploy.deepstream import DeepStreamOptions, write_deepstream
 
-            nvinfer = DeepStreamOptions(precision=precision, max_batch=self.max_batch, force=self.force)
+            nvinfer = DeepStreamOptions(precision=precision, max_batch=self.max_batch or 16, force=self.force)
             written["deepstream"] = self.deepstream, write_deepstream(bundle, self.deepstream, nvinfer)
         results = {}
         for name, (folder, files) in written.items():

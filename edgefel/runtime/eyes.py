@@ -26,6 +26,7 @@ _APART = (0.25, 0.60)
 _MIDDLE_DOWN = (0.25, 0.55)
 _MIDDLE_ASIDE = 0.15
 MAX_ROLL = 30.0
+SYSTEM_CASCADES = (Path("/usr/share/opencv4/haarcascades"), Path("/usr/local/share/opencv4/haarcascades"))
 
 
 class EyeFinder:
@@ -63,12 +64,18 @@ class EyeFinder:
 
 
 def load_cascade(name: str) -> cv2.CascadeClassifier:
-    """One of the cascades that come with OpenCV; raises EdgefelError if it is missing."""
-    path = Path(cv2.__file__).parent / "data" / name
-    cascade = cv2.CascadeClassifier(str(path))
-    if cascade.empty():
-        raise EdgefelError(f"{path}: OpenCV's cascade is missing; reinstall opencv-python-headless 4.x")
-    return cascade
+    """One of the cascades that come with OpenCV: in pip's package, or where Debian, Ubuntu and JetPack put them.
+
+    Raises EdgefelError if it is in neither place.
+    """
+    for folder in (Path(cv2.__file__).parent / "data", *SYSTEM_CASCADES):
+        cascade = cv2.CascadeClassifier()
+        if (folder / name).is_file() and cascade.load(str(folder / name)):
+            return cascade
+    raise EdgefelError(
+        f"{name}: OpenCV's cascade is missing; install opencv-python-headless 4.x, or for the system's OpenCV the "
+        "package opencv-data"
+    )
 
 
 def plausible(eyes: Eyes, left: float, top: float, side: float, max_roll: float = MAX_ROLL) -> bool:

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from edgefel.cli.main import main
 from edgefel.runtime.doctor import examine as examination
 from edgefel.runtime.doctor.check import Check
+from edgefel.runtime.session import Session
 
 
 def run(*arguments: object):
@@ -44,6 +45,8 @@ def test_this_machine_and_a_bundle(tmp_path):
     named = {check["name"]: check for check in document["checks"]}
     assert named["NumPy"]["status"] == "ok"
     assert named["model.fp32.onnx"]["found"].startswith("fp32, ")
+    with Session.open(bundle) as session:
+        assert named["backend"]["found"] == f"model.fp32.onnx by {session.choice.why}"
     assert sum(document["counts"].values()) == len(document["checks"])
     assert result.stderr == ""
 

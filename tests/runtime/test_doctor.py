@@ -40,6 +40,7 @@ BASE = {"numpy": version("2.2.6"), "cv2": opencv(), "onnxruntime": onnxruntime()
 GSTREAMER = {
     "gst-launch-1.0": "gst-launch-1.0 version 1.20.3\nGStreamer 1.20.3",
     "nvarguscamerasrc": "Factory Details",
+    "gdppay": "Factory Details",
     "nvv4l2decoder": "Factory Details",
     "nvvidconv": "Factory Details",
 }
@@ -132,7 +133,7 @@ def test_an_orin_nano_with_jetpack_6(tmp_path):
     assert (
         checks["cameras"].found == "video0 vi-output, imx219 9-0010, video1 HD Webcam C270; CSI: --source csi"
     )
-    assert checks["GStreamer"].found == "version 1.20.3, with nvarguscamerasrc, nvv4l2decoder, nvvidconv"
+    assert checks["GStreamer"].found == "version 1.20.3, with nvarguscamerasrc, nvv4l2decoder, nvvidconv, gdppay"
     assert checks["power mode"].status == "note"
     assert checks["power mode"].found == "25W; MAXN_SUPER is the fastest"
     assert checks["power mode"].fix.startswith("sudo nvpmodel -m 2, then sudo jetson_clocks")

@@ -251,3 +251,11 @@ def test_outputs_that_are_not_finite_are_refused(bundle):
     batch[1, 0, 3, 3] = np.nan
     with Session.open(bundle) as session, pytest.raises(EdgefelError, match="logits is not finite"):
         session.run(batch)
+
+
+def test_the_package_offers_the_session():
+    import edgefel.runtime
+
+    assert edgefel.runtime.Session is Session
+    with pytest.raises(AttributeError, match="no attribute 'Sessions'"):
+        _ = edgefel.runtime.Sessions

@@ -93,6 +93,22 @@ def open_backend(
     raise EdgefelError(f"{manifest.folder}: no backend can run it here: {reasons}")
 
 
+def first_choice(manifest: Manifest, precision: str | None = None) -> tuple[Choice, BundleFile] | None:
+    """What "auto" would try first here, and the file of it; None if it has nothing to try. Loads nothing."""
+    skipped: dict[str, str] = {}
+    for name, entry in BACKENDS.items():
+        if not entry.auto:
+            continue
+        file = _pick(manifest, entry.kind, precision)
+        reason = (
+            _no_file_reason(manifest, entry.kind, precision) if file is None else entry.load().obstacle(file)
+        )
+        if file is not None and reason is None:
+            return Choice(name, skipped), file
+        skipped[name] = reason or ""
+    return None
+
+
 def _pick(manifest: Manifest, kind: str, precision: str | None) -> BundleFile | None:
     """The file of that precision; without one, fp32, or the only file of the kind."""
     there = [file for file in manifest.files if file.kind == kind]

@@ -49,6 +49,9 @@ class OnnxRuntimeBackend:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        # its threads wait in a loop for their next work; between calls they would take the cores of detection and
+        # capture, and power
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         try:
             session = onnxruntime.InferenceSession(str(model.path), options, providers=cls.providers())
         except EdgefelError:

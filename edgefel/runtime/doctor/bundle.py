@@ -34,6 +34,24 @@ def bundle_checks(machine: Machine, folder: Path) -> Iterator[Check]:
     here = Here({name: str(item.version) for name, item in packages.items() if item.module}, machine.gpu)
     for file in manifest.files:
         yield _file(manifest, file, here)
+    if machine.is_here:
+        yield _backend(manifest)
+
+
+def _backend(manifest: Manifest) -> Check:
+    """What `--backend auto` would run, and why not the ones before it."""
+    from edgefel.runtime.backends.choice import first_choice
+
+    first = first_choice(manifest)
+    if first is None:
+        return Check(
+            "backend",
+            "note",
+            "auto finds neither an fp32 file nor a single other one that can be run here",
+            "say which: --precision",
+        )
+    choice, file = first
+    return Check("backend", "ok", f"{file.name} by {choice.why}")
 
 
 def _file(manifest: Manifest, file: BundleFile, here: object) -> Check:

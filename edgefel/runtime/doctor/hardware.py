@@ -17,9 +17,15 @@ from edgefel.runtime.telemetry.board import Board, PowerMode, Reading
 LEAST_MEMORY_MB = 1000
 LEAST_DISK_MB = 1000
 # elements that --source csi and decoding in hardware need
-PLUGINS = {"nvarguscamerasrc": "CSI cameras", "nvv4l2decoder": "decoding in hardware", "nvvidconv": "both"}
+PLUGINS = {
+    "nvarguscamerasrc": "CSI cameras",
+    "nvv4l2decoder": "decoding in hardware",
+    "nvvidconv": "both",
+    "gdppay": "both",
+}
 _JETSON_GSTREAMER = (
-    "sudo apt install gstreamer1.0-tools nvidia-l4t-gstreamer nvidia-l4t-multimedia nvidia-l4t-camera"
+    "sudo apt install gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good "
+    "gstreamer1.0-plugins-bad nvidia-l4t-gstreamer nvidia-l4t-multimedia nvidia-l4t-camera"
 )
 
 

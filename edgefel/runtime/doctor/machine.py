@@ -127,6 +127,11 @@ class Machine:
     cores: Callable[[], int] = usable_cores
     may_use: Callable[[Path], bool] = may_read_and_write
 
+    @property
+    def is_here(self) -> bool:
+        """Whether this is the machine that the program runs on, and nothing was put in its place."""
+        return self == Machine()
+
     def text(self, absolute: str) -> str | None:
         """A file's text, or None."""
         return read_text(below(self.root, absolute))

@@ -1,0 +1,332 @@
+"""`edgefel run` end to end: outputs, errors, ends, and what a person is told."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from tiny_bundle import write_bundle
+
+from edgefel.cli.main import main
+from edgefel.data.synthetic.video import SyntheticVideo, VideoOptions, write_video
+
+NANO = Path(__file__).parent.parent / "bundles" / "nano-synthetic"
+CLIP = VideoOptions(
+    seconds=4, fps=10, size=(480, 360), faces=2, changes=1, labels=("happiness", "surprise"), seed=3
+)
+# the same backend everywhere, and faces of the clip's size: quick
+QUICK = ("--backend", "onnxruntime", "--min-face", "0.25")
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    write_video(path, CLIP)
+    return path
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_bundle(tmp_path_factory.mktemp("tiny") / "bundle")
+
+
+def run(bundle: Path, source: object, *options: object) -> Result:
+    return CliRunner().invoke(
+        main,
+        ["run", str(bundle), "--source", str(source), *QUICK, *map(str, options)],
+        catch_exceptions=False,
+    )
+
+
+def lines(result: Result) -> list[dict]:
+    assert result.exit_code == 0, result.output
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def start(bundle: Path, source: object, *options: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "edgefel.cli.main", "run", bundle, "--source", source, *QUICK, *options]
+    return subprocess.Popen(
+        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_a_line_of_json_for_each_frame(clip):
+    rows = lines(run(NANO, clip, "--json"))
+    assert [row["frame"] for row in rows] == list(range(40))
+    assert rows[20]["time"] == pytest.approx(2.0)
+    assert {row["source"] for row in rows} == {str(clip)}
+    faces = rows[20]["faces"]
+    assert sorted(face["track"] for face in faces) == [1, 2]
+    for face in faces:
+        assert sum(face["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+        assert face["label"] == max(face["probabilities"], key=face["probabilities"].get)
+        assert face["raw_label"] in face["probabilities"]
+        assert 0 <= face["confidence"] <= 1
+
+
+def test_label_changes_are_told_when_they_come(clip):
+    result = run(NANO, clip)
+    assert result.exit_code == 0
+    found = re.findall(
+        r"([\d.]+) s  person (\d)  (\w+)(?: -> (\w+))?  \(\d+%, confidence [\d.]+\)", result.stdout
+    )
+    assert len(found) == len(result.stdout.splitlines())
+    for change in SyntheticVideo(CLIP).changes:
+        told = [row for row in found if row[2:] == (change.first, change.second)]
+        assert any(abs(float(time) - change.time) < 0.7 for time, *_ in told), (change, found)
+    assert "model.fp32.onnx by onnxruntime (asked for)" in result.stderr
+    assert "policy all" in result.stderr
+    assert "inference" in result.stderr
+    assert "frames per second" in result.stderr
+
+
+def test_every_output_at_once(clip, tmp_path):
+    table, listing, video = tmp_path / "faces.csv", tmp_path / "faces.jsonl", tmp_path / "out.mkv"
+    metrics = tmp_path / "metrics.jsonl"
+    outputs = ("-o", table, "-o", listing, "--save", video, "--metrics", metrics, "--frames", 12)
+    result = run(NANO, clip, *outputs)
+    assert result.exit_code == 0, result.output
+    rows = [json.loads(line) for line in listing.read_text().splitlines()]
+    assert len(rows) == 12
+    with table.open(newline="") as stream:
+        cells = list(csv.DictReader(stream))
+    assert len(cells) == sum(len(row["faces"]) for row in rows) == 22
+    assert cells[-1]["label"] == rows[-1]["faces"][-1]["label"]
+    last = json.loads(metrics.read_text().splitlines()[-1])
+    assert last["counters"]["frames"] == 12
+    assert last["stages_ms"]["inference"]["count"] > 0
+    capture = cv2.VideoCapture(str(video))
+    frames = []
+    while (read := capture.read())[0]:
+        frames.append(read[1])
+    assert len(frames) == 12
+    plain = cv2.cvtColor(SyntheticVideo(CLIP).frame(11), cv2.COLOR_RGB2BGR)
+    # tags, boxes and the line of numbers; the codec changes no pixel so much
+    assert (np.abs(frames[11].astype(int) - plain).max(axis=2) > 60).mean() > 0.01
+
+    again = run(NANO, clip, "-o", table)
+    assert again.exit_code == 2
+    assert "--overwrite" in again.stderr
+    assert run(NANO, clip, "-o", table, "--overwrite", "--frames", 3).exit_code == 0
+
+
+def test_below_the_threshold_a_face_is_unsure(clip):
+    rows = lines(run(NANO, clip, "--json", "--min-confidence", 1, "--frames", 5))
+    (face, *_) = rows[-1]["faces"]
+    assert face["label"] == "unsure"
+    assert face["top_label"] in face["probabilities"]
+
+
+def test_looking_near_known_faces_finds_them_too(clip):
+    every = lines(run(NANO, clip, "--json", "--frames", 20))
+    fifth = lines(run(NANO, clip, "--json", "--frames", 20, "--detect-every", 5))
+    assert [len(row["faces"]) for row in fifth] == [len(row["faces"]) for row in every]
+
+
+def test_pictures_of_a_folder_are_people_of_their_own(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    frame = cv2.cvtColor(SyntheticVideo(CLIP).frame(3), cv2.COLOR_RGB2BGR)
+    for name in ("a.png", "c.png"):
+        cv2.imwrite(str(folder / name), frame)
+    (folder / "b.png").write_bytes(b"not a picture")
+    result = run(NANO, folder, "--json")
+    rows = lines(result)
+    assert [(Path(row["source"]).name, [face["track"] for face in row["faces"]]) for row in rows] == [
+        ("a.png", [1, 2]),
+        ("c.png", [3, 4]),
+    ]
+    assert "1 pictures could not be read" in result.stderr
+    sequence = lines(run(NANO, folder, "--json", "--fps", 5))
+    assert [face["track"] for face in sequence[1]["faces"]] == [1, 2]
+
+
+def test_a_truncated_video_is_labelled_as_far_as_it_goes(clip, tmp_path):
+    whole = tmp_path / "whole.avi"
+    writer = cv2.VideoWriter(str(whole), cv2.VideoWriter.fourcc(*"MJPG"), 10, CLIP.size)
+    for index in range(30):
+        writer.write(cv2.cvtColor(SyntheticVideo(CLIP).frame(index), cv2.COLOR_RGB2BGR))
+    writer.release()
+    cut = tmp_path / "cut.avi"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    result = run(NANO, cut, "--json")
+    rows = lines(result)
+    assert 5 < len(rows) < 30
+    assert "frames that the file announces are not in it" in result.stderr
+    assert len(rows) + int(re.search(r"(\d+) frames that the file", result.stderr)[1]) >= 29
+
+
+def test_a_frame_with_nobody_and_one_with_forty(tmp_path):
+    video = SyntheticVideo(VideoOptions(seconds=1, fps=4, size=(1280, 800), faces=40, changes=0, seed=3))
+    crowd = cv2.cvtColor(video.frame(0), cv2.COLOR_RGB2BGR)
+    for number, picture in enumerate((np.full_like(crowd, 90), crowd, np.full_like(crowd, 90))):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), picture)
+    nobody, forty, again = lines(run(NANO, tmp_path, "--json", "--min-face", 0.05))
+    assert nobody["faces"] == again["faces"] == []
+    assert len(forty["faces"]) >= 30
+    assert len({face["track"] for face in forty["faces"]}) == len(forty["faces"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--source", "nowhere.mp4"), "nowhere.mp4: no such file or folder"),
+        (("--source", "csi:x"), "csi:x: no such file or folder"),
+        (("-o", "faces.txt"), "faces.txt: unknown kind of results; name it .jsonl or .csv"),
+        (("--backend", "tensorrt"), "tensorrt"),
+        (("--detector", "yunet"), "YuNet needs its ONNX file"),
+        (("--show",), "window"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(tiny, clip, options, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(
+        main, ["run", str(tiny), "--source", str(clip), *options], catch_exceptions=False
+    )
+    assert result.exit_code == 2
+    assert message in result.stderr.splitlines()[-1]
+    assert result.stderr.count("error: ") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_not_a_bundle(tmp_path, clip):
+    result = run(tmp_path, clip)
+    assert result.exit_code == 2
+    assert "manifest.json" in result.stderr
+
+
+def test_who_reads_the_output_may_stop(tiny, clip):
+    process = start(tiny, clip, "--json", "--loop")
+    assert process.stdout is not None
+    json.loads(process.stdout.readline())
+    process.stdout.close()
+    assert process.wait(30) == 0
+    assert process.stderr is not None
+    assert "Traceback" not in process.stderr.read()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_a_signal_ends_a_run_with_whole_files(tiny, clip, tmp_path, number, code):
+    listing, video = tmp_path / "faces.jsonl", tmp_path / "out.mkv"
+    process = start(tiny, clip, "--loop", "-o", listing, "--save", video)
+    wait_for(lambda: listing.exists() and listing.read_text().count("\n") > 20)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == code, errors
+    assert "frames per second" in errors
+    rows = [json.loads(line) for line in listing.read_text().splitlines()]
+    assert [row["frame"] for row in rows] == list(range(len(rows)))
+    assert cv2.VideoCapture(str(video)).read()[0]
+
+
+def test_a_kill_leaves_whole_lines(tiny, clip, tmp_path):
+    listing = tmp_path / "faces.jsonl"
+    process = start(tiny, clip, "--loop", "-o", listing)
+    wait_for(lambda: listing.exists() and listing.read_text().count("\n") > 20)
+    process.kill()
+    process.communicate(timeout=30)
+    text = listing.read_text()
+    assert text.endswith("\n")
+    assert all(json.loads(line) for line in text.splitlines())
+
+
+def test_metrics_for_prometheus_while_it_runs(tiny, clip):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = start(tiny, clip, "--loop", "--metrics-port", port)
+    try:
+
+        def frames() -> float:
+            try:
+                page = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5).read().decode()
+            except OSError:
+                return 0.0
+            found = re.search(r'^edgefel_events_total{event="frames"} ([\d.e+]+)$', page, re.MULTILINE)
+            return float(found[1]) if found else 0.0
+
+        wait_for(lambda: frames() > 10)
+        before = frames()
+        wait_for(lambda: frames() > before)
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
+
+
+@pytest.fixture
+def camera() -> Iterator[ThreadingHTTPServer]:
+    """A network camera: JPEG pictures one after the other, until the server is shut down."""
+    jpeg = cv2.imencode(".jpg", cv2.cvtColor(SyntheticVideo(CLIP).frame(0), cv2.COLOR_RGB2BGR))[1].tobytes()
+    over = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+            self.end_headers()
+            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n".encode()
+            while not over.wait(0.03):
+                self.wfile.write(head + jpeg + b"\r\n")
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    server.kill = lambda: (over.set(), server.shutdown(), server.server_close())  # type: ignore[attr-defined]
+    yield server
+    if not over.is_set():
+        server.kill()  # type: ignore[attr-defined]
+    thread.join(5)
+
+
+def test_a_camera_that_is_killed_ends_the_run_with_what_was_seen(tiny, camera, tmp_path):
+    listing = tmp_path / "faces.jsonl"
+    url = f"http://127.0.0.1:{camera.server_address[1]}/live"
+    process = start(tiny, url, "-o", listing, "--patience", 1)
+    wait_for(lambda: listing.exists() and listing.read_text().count("\n") > 5)
+    camera.kill()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2, errors
+    assert "policy latest" in errors
+    assert "frames per second" in errors
+    last = errors.splitlines()[-1]
+    assert last.startswith(f"error: {url}: gone, and not back after 1 seconds")
+    assert all(json.loads(line) for line in listing.read_text().splitlines())
+
+
+def wait_for(happened, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.05)
+
+
+def test_the_help_has_examples_and_needs_nothing():
+    environment = {**os.environ, "COLUMNS": "100"}
+    result = subprocess.run(
+        [sys.executable, "-m", "edgefel.cli.main", "run", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    )
+    for word in ("Examples:", "--source csi --show", "--min-confidence", "--metrics-port"):
+        assert word in result.stdout
