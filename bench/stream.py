@@ -12,9 +12,9 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,12 @@ import onnxruntime
 from edgefel.bench.command import cpu_name, run_bench, versions
 from edgefel.bench.stream_truth import judge
 from edgefel.data.synthetic.video import read_truth
-from edgefel.runtime.backends.base import Record
+from edgefel.runtime.backends.base import Array, Backend, Record
+from edgefel.runtime.backends.choice import Opened
 from edgefel.runtime.faces import FaceBox, HaarDetector
+from edgefel.runtime.manifest import Manifest
 from edgefel.runtime.preprocessing import Image
-from edgefel.runtime.session import Predictions, Session
+from edgefel.runtime.session import Session
 from edgefel.runtime.stream.capture import open_source
 from edgefel.runtime.stream.pipeline import Stream, StreamOptions
 from edgefel.runtime.stream.sinks import JsonLines
@@ -45,6 +47,14 @@ def stream_row(clip: Path, bundle: Path, minutes: float = 10.0) -> dict[str, Any
     with TimedSession.open(bundle, backend="onnxruntime", threads=1) as session:
         assert isinstance(session, TimedSession)
         session.warm_up()
+        parts: dict[str, Any] = {}
+        for name, measure in (
+            ("truth", lambda: truth_row(clip, session, truth)),
+            ("overhead", lambda: overhead_row(clip, session)),
+            ("memory", lambda: memory_row(clip, session, minutes)),
+        ):
+            print(f"measuring: {name}", file=sys.stderr)
+            parts[name] = measure()
         row = {
             "bench": "stream",
             "command": f"python -m edgefel.bench.stream {clip.name} {bundle.name} --minutes {minutes:g}",
@@ -54,9 +64,7 @@ def stream_row(clip: Path, bundle: Path, minutes: float = 10.0) -> dict[str, Any
             "backend": session.backend,
             "threads": 1,
             "detector": f"haar, smallest face {MIN_FACE:g} of the shorter side",
-            "truth": truth_row(clip, session, truth),
-            "overhead": overhead_row(clip, session),
-            "memory": memory_row(clip, session, minutes),
+            **parts,
         }
     tools = versions(onnxruntime=onnxruntime, opencv=cv2)
     return row | {"machine": cpu_name(), "cores": os.cpu_count(), "versions": tools}
@@ -77,8 +85,8 @@ def truth_row(clip: Path, session: Session, truth: dict[str, Any]) -> dict[str, 
 def overhead_row(clip: Path, session: TimedSession) -> dict[str, Any]:
     """Milliseconds of processor time per frame beside detection and inference, everything on one core.
 
-    It is what the process used, decoding and JSON lines included, less what the detector's and the session's threads
-    used in their calls; the session's preprocessing is not taken off. The rest is therefore an upper bound.
+    It is what the process used, with decoding, preprocessing and JSON lines, less what the detector and the backend
+    used in their calls.
     """
     detector = _TimedDetector(HaarDetector(MIN_FACE))
     telemetry = Telemetry()
@@ -93,16 +101,14 @@ def overhead_row(clip: Path, session: TimedSession) -> dict[str, Any]:
             faces += len(result.faces)
         whole = time.process_time() - begin
         sink.close()
-    stages = telemetry.snapshot().stages
-    preprocessing = stages["preprocess"].mean * stages["preprocess"].count / 1e3
-    inference = session.seconds - inference - preprocessing
+    inference = session.seconds - inference
     per_frame = {
         "all": whole,
         "detection": detector.seconds,
         "inference": inference,
         "overhead": whole - detector.seconds - inference,
-        "of_it_preprocessing": preprocessing,
     }
+    stages = telemetry.snapshot().stages
     return {
         "frames": frames,
         "faces_per_frame": round(faces / frames, 3),
@@ -150,15 +156,33 @@ class _TimedDetector:
 
 
 class TimedSession(Session):
-    """A session that adds up the processor time of its calls in `seconds`; for one thread, which runs the model."""
+    """A session that adds up the processor time of its backend in `seconds`; for one thread, which runs the model."""
 
-    seconds = 0.0
+    def __init__(self, manifest: Manifest, opened: Opened, threads: int, max_batch: int) -> None:
+        self._timed = _TimedBackend(opened.runner)
+        super().__init__(manifest, replace(opened, runner=self._timed), threads, max_batch)
 
-    def __call__(self, crops: Sequence[Image], record: Record | None = None) -> Predictions:
+    @property
+    def seconds(self) -> float:
+        """Processor time of all calls of the backend so far."""
+        return self._timed.seconds
+
+
+class _TimedBackend:
+    """A backend and the processor time of its calls."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self.seconds = 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    def run(self, batch: Array, record: Record | None = None) -> Mapping[str, Array]:
         begin = time.thread_time()
-        predictions = super().__call__(crops, record)
+        outputs = self._backend.run(batch, record)
         self.seconds += time.thread_time() - begin
-        return predictions
+        return outputs
 
 
 @contextmanager

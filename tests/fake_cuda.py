@@ -87,7 +87,7 @@ class Machine:
             get_attribute=lambda number: int(machine.unified), retain_primary_context=lambda: Context(machine)
         )
         module.Context = SimpleNamespace(pop=machine.pop, get_current=machine.get_current)
-        module.Stream = lambda: Stream(machine)
+        module.Stream = lambda flags=0: Stream(machine, flags)
         module.Event = lambda flags: Event(machine)
         module.mem_alloc = lambda size: Allocation(machine, size)
         module.pagelocked_empty = machine.pagelocked_empty
@@ -143,6 +143,7 @@ class Machine:
 
     def _begin(self, stream, mode) -> int:
         assert mode == 1, "only a thread-local capture is safe beside other sessions"
+        assert self.streams[stream].non_blocking, "torch could not use the default stream meanwhile"
         if self.refuse_capture == "begin":
             return 900
         self.streams[stream].captured = []
@@ -257,9 +258,10 @@ class Pinned:
 class Stream:
     """Work that is done when someone waits."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, flags: int) -> None:
         machine.need_context()
         self.machine, self.handle = machine, next(machine.numbers)
+        self.non_blocking = flags == 1
         self.waiting: list = []
         self.captured: list | None = None
         machine.streams[self.handle] = self

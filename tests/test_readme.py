@@ -40,7 +40,7 @@ def commands() -> list[list[str]]:
     return [shlex.split(line)[1:] for line in lines if line.startswith("edgefel ")]
 
 
-SMALLER = {"--count": "210", "--epochs": "1", "--size": "128"}
+SMALLER = {"--count": "210", "--epochs": "1", "--size": "128", "--seconds": "4"}
 
 
 @pytest.mark.slow
@@ -61,8 +61,12 @@ def test_the_commands_run_as_written(tmp_path, monkeypatch):
         result = CliRunner().invoke(main, arguments)
         assert result.exit_code == 0, (arguments, result.output)
         ran.append(arguments[0])
-    assert ran == ["models", "data", "train", "evaluate", "export", "parity", "predict"]
+    assert ran == [
+        *("models", "data", "train", "evaluate", "export", "parity", "predict", "data", "run", "bundle"),
+    ]
     assert list(Path("labelled").iterdir())
+    assert cv2.VideoCapture("labelled.mkv").read()[0]
+    assert Path("edge.tar").stat().st_size > 1e6
 
 
 def test_the_two_commands_of_the_readme_are_targets():

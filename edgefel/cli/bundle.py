@@ -113,7 +113,9 @@ def command(
     serving = _Serving(
         triton_repository, triton_engine, triton_device, triton_instances, deepstream, max_batch, force
     )
-    serving.check(precisions)
+    for option in ("triton_engine", "triton_device", "triton_instances"):
+        params.refuse_alone(option, "triton_repository")
+    serving.check(precisions, output)
     results: dict[str, Any] = {}
     if output is not None:
         options = DeployOptions(precisions, force, kernels, no_kernels, archs, overwrite)
@@ -135,8 +137,21 @@ class _Serving:
     max_batch: int | None
     force: bool
 
-    def check(self, precisions: tuple[str, ...]) -> None:
-        """A server takes one file, where a device may have several."""
+    def check(self, precisions: tuple[str, ...], output: Path | None) -> None:
+        """All that can be refused before the first of several outputs is written.
+
+        A server takes one file, where a device may have several.
+        """
+        from edgefel.files import check_free
+
+        if self.max_batch is not None and (self.triton or self.deepstream) is None:
+            raise EdgefelError("--max-batch belongs to --triton-repository and --deepstream; leave it out")
+        folders = [folder for folder in (self.triton, self.deepstream) if folder is not None]
+        places = [path.resolve() for path in (*folders, *([output] if output else []))]
+        if len(set(places)) < len(places):
+            raise EdgefelError("two outputs have the same name; give each a place of its own")
+        for folder in folders:
+            check_free(folder)
         if (self.triton or self.deepstream) is not None and len(set(precisions)) > 1:
             raise EdgefelError("--triton-repository and --deepstream take one file; give --precision once")
         if self.deepstream is not None:

@@ -48,6 +48,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 # no space left, quota exceeded, file too large; every file is written aside, so that nothing half-written is left
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# a place where nothing can be written: no permission, read-only, a file where a folder should be, a name too long
+_WRONG_PLACE = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR),
+    *(errno.ENAMETOOLONG, errno.ENOENT),
+)
 
 
 class LazyGroup(click.Group):
@@ -74,13 +79,13 @@ class LazyGroup(click.Group):
             click.echo(f"error: {error}", err=True)
             ctx.exit(2)
         except OSError as error:
-            if error.errno not in _DISK_FULL:
+            if error.errno in _DISK_FULL:
+                where, mend = error.filename or "the output", "free disk space or choose another place"
+            elif error.errno in _WRONG_PLACE and error.filename is not None:
+                where, mend = error.filename, "choose another place"
+            else:
                 raise
-            where = error.filename or "the output"
-            click.echo(
-                f"error: {where}: cannot be written ({error.strerror}); free disk space or choose another place",
-                err=True,
-            )
+            click.echo(f"error: {where}: cannot be written ({error.strerror}); {mend}", err=True)
             ctx.exit(2)
         except (KeyboardInterrupt, click.Abort):
             click.echo("interrupted", err=True)

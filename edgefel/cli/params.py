@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
+
+from edgefel.errors import EdgefelError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -14,6 +18,30 @@ json_output = click.option(
     "--json", "as_json", is_flag=True, help="Print machine-readable JSON instead of a table."
 )
 seed = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed.")
+
+
+class FiniteRange(click.FloatRange):
+    """A range of real numbers: NaN, which lies in every range of click's, and infinity are refused."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
+
+
+def refuse_alone(option: str, other: str) -> None:
+    """Raises EdgefelError if `option` was given on the command line and `other`, which it belongs to, was not.
+
+    Both are names of parameters of the current command, such as "metrics_every".
+    """
+    ctx = click.get_current_context()
+    if (
+        ctx.get_parameter_source(option) is ParameterSource.COMMANDLINE
+        and ctx.get_parameter_source(other) is ParameterSource.DEFAULT
+    ):
+        flag, needed = (f"--{name.replace('_', '-')}" for name in (option, other))
+        raise EdgefelError(f"{flag} belongs to {needed}; give that too, or leave it out")
 
 
 def parse_size(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
@@ -36,7 +64,7 @@ detector = click.option(
 detector_model = click.option("--detector-model", type=click.Path(path_type=Path), help="YuNet's ONNX file.")
 min_face = click.option(
     "--min-face",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=FiniteRange(0, 1, min_open=True),
     help="Smallest face to look for, as a share of the picture's shorter side; a larger one is faster.",
 )
 precision = click.option(

@@ -65,6 +65,7 @@ def command(
     """
     # before OpenCV loads its video reader: a broken video is explained by one line of our own
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")
     from edgefel.runtime.faces import make_detector
     from edgefel.runtime.predict import predict_source
     from edgefel.runtime.session import Session
@@ -79,9 +80,7 @@ def command(
         _Output(as_json) as output,
     ):
         session.warm_up()
-        output.say(f"{session.file.name} by {session.choice.why}")
-        for note in session.notes:
-            output.say(note)
+        output.announce(f"{session.file.name} by {session.choice.why}", *session.notes)
         summary = predict_source(
             opened,
             find,
@@ -104,6 +103,7 @@ class _Output:
 
         self._json = as_json
         self._started = False
+        self._announced: tuple[str, ...] = ()
         self._root: Path | None = None
         self._table = Table()
         for name in ("picture", "face", "label", "prob.", "confidence", "before correction"):
@@ -131,9 +131,14 @@ class _Output:
         self._started = True
         return lambda: self._bar.advance(task)
 
+    def announce(self, *lines: str) -> None:
+        """Lines for stderr that come with the first result: an error message should stand alone."""
+        self._announced = lines
+
     def add(self, result: PictureResult) -> None:
         from rich.markup import escape
 
+        self._say_announced()
         if self._json:
             click.echo(json.dumps(result.to_dict()))
             return
@@ -147,6 +152,11 @@ class _Output:
             self._table.add_row(
                 name, box, face.label, f"{face.probability:.1%}", f"{face.confidence:.2f}", before
             )
+
+    def _say_announced(self) -> None:
+        lines, self._announced = self._announced, ()
+        for line in lines:
+            self.say(line)
 
     def say(self, text: str) -> None:
         """Prints a line on stderr."""

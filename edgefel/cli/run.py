@@ -16,6 +16,7 @@ import click
 
 from edgefel.cli import params
 from edgefel.cli.run_console import LabelChanges, Progress, say, say_summary
+from edgefel.errors import EdgefelError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,12 +43,12 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--fps",
-    type=click.FloatRange(min=0, min_open=True),
+    type=params.FiniteRange(min=0, min_open=True),
     help="Frame rate to ask the camera for; of a folder: its pictures are a sequence at that rate.",
 )
 @click.option(
     "--patience",
-    type=click.FloatRange(min=0),
+    type=params.FiniteRange(min=0),
     default=10.0,
     show_default=True,
     help="Seconds to try again when a camera or stream is lost.",
@@ -82,21 +83,21 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--smoothing",
-    type=click.FloatRange(min=0),
+    type=params.FiniteRange(min=0),
     default=0.2,
     show_default=True,
     help="Seconds over which a person's label is averaged; 0 is none.",
 )
 @click.option(
     "--min-confidence",
-    type=click.FloatRange(0, 1),
+    type=params.FiniteRange(0, 1),
     default=0.0,
     show_default=True,
     help="Below it a face is 'unsure'; 'edgefel evaluate --coverage' helps to choose.",
 )
 @click.option("--frames", type=click.IntRange(min=1), help="Stop after so many frames of the source.")
 @click.option(
-    "--seconds", type=click.FloatRange(min=0, min_open=True), help="Stop after so much time of the source."
+    "--seconds", type=params.FiniteRange(min=0, min_open=True), help="Stop after so much time of the source."
 )
 @click.option("--show", is_flag=True, help="Show the annotated picture in a window; q ends.")
 @click.option("--save", type=click.Path(path_type=Path), help="Write the annotated video.")
@@ -116,7 +117,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--metrics-every",
-    type=click.FloatRange(min=0.05),
+    type=params.FiniteRange(min=0.05),
     default=1.0,
     show_default=True,
     help="Seconds between the lines of --metrics.",
@@ -142,12 +143,15 @@ def command(**options: Any) -> None:
     Examples:
       edgefel run bundle                                       the first camera
       edgefel run bundle --source csi --show                   a Jetson's CSI camera, in a window
-      edgefel run bundle --source rtsp://10.0.0.7/live --json --metrics-port 9100
+      edgefel run bundle --source rtsp://10.0.0.7/live --json --metrics-port 9109
       edgefel run bundle --source clip.mp4 --save labelled.mp4 -o faces.csv
       edgefel run bundle --source clip.mp4 --json | jq .faces
     """
     # before OpenCV loads its video reader: a broken video is explained by one line of our own
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")
+    params.refuse_alone("metrics_every", "metrics")
+    params.refuse_alone("metrics_host", "metrics_port")
     _Run(**options).run()
 
 
@@ -195,6 +199,7 @@ class _Run:
         from edgefel.runtime.telemetry.board import Board
         from edgefel.runtime.telemetry.telemetry import Telemetry
 
+        self._check_places()
         errors = Console(stderr=True)
         with ExitStack() as stack:
             detector = make_detector(self.detector, self.detector_model, min_share=self.min_face)
@@ -223,7 +228,24 @@ class _Run:
                 with Progress(errors, source, self.as_json) as progress:
                     self._consume(stream, outputs, progress, telemetry)
             finally:
-                say_summary(errors, telemetry, stream)
+                say_summary(errors, telemetry, stream, source)
+
+    def _check_places(self) -> None:
+        """--overwrite means results of an earlier run: not the source, and not what this run writes elsewhere."""
+        if not self.source:  # as a path it would be the current folder
+            raise EdgefelError("--source is empty; give a camera (0, csi), a URL, a video or pictures")
+        named = [("-o", path) for path in self.outputs]
+        named += [
+            (option, path) for option, path in (("--save", self.save), ("--metrics", self.metrics)) if path
+        ]
+        taken = {os.path.realpath(self.source): "--source"}
+        for option, path in named:
+            place = os.path.realpath(path)
+            if place in taken:
+                raise EdgefelError(
+                    f"{path}: is named by {taken[place]} and by {option}; give each a file of its own"
+                )
+            taken[place] = option
 
     def _options(self) -> StreamOptions:
         from edgefel.runtime.stream.pipeline import StreamOptions
@@ -256,20 +278,28 @@ class _Run:
         from edgefel.runtime.stream.sinks import JsonLines, WindowSink, open_file_sink, open_video_sink
 
         with ExitStack() as stack:
-            sinks: list[Sink] = []
 
-            def add(sink: Sink) -> None:
+            def opened(sink: Sink) -> Sink:
                 stack.callback(sink.close)
-                sinks.append(sink)
+                return sink
 
-            for path in self.outputs:
-                add(open_file_sink(path, overwrite=self.overwrite))
+            # first those that leave nothing behind where another one is refused
+            pictures: list[Sink] = []
             if self.save is not None:
-                add(open_video_sink(self.save, fps, overwrite=self.overwrite))
+                pictures.append(opened(open_video_sink(self.save, fps, overwrite=self.overwrite)))
             if self.show:
-                add(WindowSink(f"edgefel {self.source}"))
-            add(JsonLines(sys.stdout) if self.as_json else LabelChanges())
-            yield sinks
+                pictures.append(opened(WindowSink(f"edgefel {self.source}")))
+            files: list[Sink] = []
+            with ExitStack() as undo:
+                for path in self.outputs:
+                    is_new = not path.exists()
+                    files.append(opened(open_file_sink(path, overwrite=self.overwrite)))
+                    if is_new:
+                        undo.callback(path.unlink, missing_ok=True)
+                undo.pop_all()
+            text = opened(JsonLines(sys.stdout) if self.as_json else LabelChanges())
+            # the window, which may end the run, after the files
+            yield [*files, *pictures, text]
 
     def _consume(
         self, stream: Stream, sinks: Sequence[Sink], progress: Progress, telemetry: Telemetry
@@ -291,7 +321,9 @@ class _Run:
                 telemetry.record("sinks", time.perf_counter() - start)
                 progress.advance(result, stream.dropped)
         except SinkClosed:  # the window was closed, or whoever read our output has had enough
-            if self.as_json:
+            try:
+                sys.stdout.flush()
+            except BrokenPipeError:
                 # Python writes what it still holds when it ends, and would complain of the broken pipe then
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

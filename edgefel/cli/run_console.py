@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 # people whose last label is remembered; more would let a long run grow
 _REMEMBERED = 256
 _REFRESH = 0.25
+# unreadable pictures that are named
+_NAMED = 5
 
 
 def say(console: Console, text: str) -> None:
@@ -37,6 +40,8 @@ class LabelChanges:
         self._labels: OrderedDict[int, str] = OrderedDict()
 
     def write(self, result: FrameResult, picture: Image | None) -> None:
+        from edgefel.runtime.stream.sinks import SinkClosed
+
         for face in result.faces:
             before = self._labels.get(face.track)
             self._labels[face.track] = face.label
@@ -46,7 +51,10 @@ class LabelChanges:
             change = face.label if before is None else f"{before} -> {face.label}"
             where = result.frame.name or f"{result.frame.time:8.2f} s"
             confidence = f"{face.face.probability:.0%}, confidence {face.face.confidence:.2f}"
-            click.echo(f"{where}  person {face.track}  {change}  ({confidence})")
+            try:
+                click.echo(f"{where}  person {face.track}  {change}  ({confidence})")
+            except BrokenPipeError:
+                raise SinkClosed("the reader of the output is gone") from None
         while len(self._labels) > _REMEMBERED:
             self._labels.popitem(last=False)
 
@@ -94,19 +102,29 @@ class Progress:
         self._bar.update(self._task, completed=result.frame.index + 1, description=text)
 
 
-def say_summary(console: Console, telemetry: Telemetry, stream: Stream) -> None:
+def say_summary(console: Console, telemetry: Telemetry, stream: Stream, source: FrameSource) -> None:
     """The closing table, and a line for everything that went wrong with the source."""
+    from edgefel.runtime.stream.recorded import PictureFolder
     from edgefel.runtime.telemetry.telemetry import summary_table
 
     snapshot = telemetry.snapshot()
     console.print(summary_table(snapshot))
     counts = stream.counts
-    for count, text in (
-        (stream.dropped, "frames were dropped, since labelling was slower than the source"),
-        (counts.missing, "frames that the file announces are not in it: is it complete?"),
-        (counts.unreadable, "pictures could not be read, and were skipped"),
-        (counts.reconnects, "times the source was lost and opened again"),
-        (counts.resolution_changes, "times the size of the frames changed"),
+    skipped = source.skipped if isinstance(source, PictureFolder) else []
+    unread = "picture" if skipped else "frame"
+    for count, what, rest in (
+        (stream.dropped, "frame", "dropped, since labelling was slower than the source"),
+        (counts.missing, "announced frame", "missing at the end of the file: is it complete?"),
+        (counts.unreadable, unread, f"skipped, since unreadable{_named(skipped)}"),
+        (counts.reconnects, "time", "the source was lost and opened again"),
+        (counts.resolution_changes, "time", "the size of the frames changed"),
     ):
         if count:
-            say(console, f"{count} {text}")
+            say(console, f"{count} {what}{'s' if count > 1 else ''} {rest}")
+
+
+def _named(paths: Sequence[str]) -> str:
+    """The first few, as the end of a sentence."""
+    if not paths:
+        return ""
+    return ": " + ", ".join(paths[:_NAMED]) + (", ..." if len(paths) > _NAMED else "")

@@ -22,6 +22,8 @@ FORMAT = "edgefel-deploy"
 VERSION = 1
 INDEX = "index.json"
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
+# who names an output so wants no folder
+_OTHER_ARCHIVES = (".zip", ".7z", ".gz", ".bz2", ".tbz2", ".xz", ".txz", ".zst")
 _BLOCK = 1 << 20
 # 1980-01-01, the oldest date that a zip file (a wheel is one) can hold
 OLDEST_TIME = 315532800
@@ -93,8 +95,15 @@ def is_tar(output: Path) -> bool:
 
 
 def top_folder(output: Path) -> str:
-    """Name of the one folder that everything is in; raises EdgefelError if the output's name has none."""
+    """Name of the one folder that everything is in.
+
+    Raises EdgefelError if the output's name has none, or is that of a kind of archive that is not written.
+    """
     name = output.name
+    if not is_tar(output) and name.lower().endswith((*TAR_SUFFIXES, *_OTHER_ARCHIVES)):
+        raise EdgefelError(
+            f"{output}: this kind of archive is not written; name it {', '.join(TAR_SUFFIXES)}"
+        )
     suffix = next((suffix for suffix in TAR_SUFFIXES if name.endswith(suffix)), "")
     name = name.removesuffix(suffix)
     if not is_safe(name) or name.startswith("-"):

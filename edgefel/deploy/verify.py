@@ -57,7 +57,9 @@ def _unreadable_as_error(path: Path) -> Iterator[None]:
     try:
         yield
     except (tarfile.TarError, EOFError) as error:
-        raise EdgefelError(f"{path}: is no archive, or cut short ({error}); copy it again") from None
+        # tarfile tells in further lines what each kind of compression found
+        reason = str(error).partition("\n")[0].rstrip(":")
+        raise EdgefelError(f"{path}: is no archive, or cut short ({reason}); copy it again") from None
     except OSError as error:
         # gzip's own complaints about damaged data have no number
         if error.errno is not None:

@@ -1,9 +1,9 @@
 """Torch-free runtime for exported bundles.
 
-    from edgefel.runtime import Session
+from edgefel.runtime import Session
 
-    with Session.open("bundle") as session:
-        predictions = session(crops)
+with Session.open("bundle") as session:
+    predictions = session(crops)
 """
 
 from __future__ import annotations

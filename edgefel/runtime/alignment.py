@@ -16,40 +16,63 @@ if TYPE_CHECKING:
 
 # Below this, resampling costs more sharpness than it gains: found eyes are off by 1 to 2 degrees themselves.
 LEAST_ROLL = 2.0
+# A face more than this much larger than the wanted size is turned as it is, and shrunk by area afterwards: bilinear
+# interpolation alone would skip pixels of it.
+MOST_SHRINKING = 1.5
 
 
-def align(picture: Image, box: FaceBox) -> Image:
+def align(picture: Image, box: FaceBox, size: int | None = None) -> Image:
     """The face in `box`, uint8 RGB [side, side, 3], turned about the middle between its eyes until they are level.
 
-    picture: uint8 RGB [H, W, 3]. Size and framing are the box's; what lies beyond the picture repeats its
-    border. Without `box.eyes`, or where they are level within LEAST_ROLL degrees, it is `box.crop(picture)`,
-    byte for byte.
+    picture: uint8 RGB [H, W, 3]. Framing is the box's; what lies beyond the picture repeats its border. Without
+    `box.eyes`, or where they are level within LEAST_ROLL degrees, it is `box.crop(picture)`, byte for byte.
+
+    size: the side that the model's preprocessing resizes to. A face with known eyes whose side is not much larger
+    (MOST_SHRINKING) comes in that size, [size, size, 3]: it is sampled once instead of twice.
     """
-    if box.eyes is None or abs(roll(box.eyes)) < LEAST_ROLL:
+    angle = 0.0 if box.eyes is None else roll(box.eyes)
+    turned = abs(angle) >= LEAST_ROLL
+    side = box.side
+    if box.eyes is not None and size is not None and side <= MOST_SHRINKING * size:
+        side = size
+    elif not turned:
         return box.crop(picture)
-    matrix = _to_picture(box, roll(box.eyes))
+    (a, b, x), (c, d, y) = _to_picture(box, angle if turned else 0.0, box.side / side)
     # only the patch that the turned square covers: a view of the whole picture might have to be copied first
-    corners = np.array([(x, y, 1.0) for x in (0, box.side - 1) for y in (0, box.side - 1)]) @ matrix.T
     height, width = picture.shape[:2]
-    x0, y0 = (max(int(low) - 1, 0) for low in np.floor(corners.min(axis=0)))
-    x1, y1 = (int(high) + 2 for high in np.ceil(corners.max(axis=0)))
+    last = side - 1
+    across, down = (
+        (x, x + a * last, x + b * last, x + (a + b) * last),
+        (y, y + c * last, y + d * last, y + (c + d) * last),
+    )
+    x0, y0 = max(math.floor(min(across)) - 1, 0), max(math.floor(min(down)) - 1, 0)
+    x1, y1 = math.ceil(max(across)) + 2, math.ceil(max(down)) + 2
     patch = picture[y0 : min(y1, height), x0 : min(x1, width)]
     if patch.size == 0:  # wholly outside: nothing to turn
         return box.crop(picture)
-    matrix[:, 2] -= (x0, y0)
-    size = (box.side, box.side)
+    matrix = np.array(((a, b, x - x0), (c, d, y - y0)))
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     crop = cv2.warpAffine(
-        np.ascontiguousarray(patch), matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE
+        np.ascontiguousarray(patch), matrix, (side, side), flags=flags, borderMode=cv2.BORDER_REPLICATE
     )
     return np.asarray(crop, dtype=np.uint8)
 
 
-def _to_picture(box: FaceBox, degrees: float) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """Matrix [2, 3] from pixels of the crop to pixels of the picture: a rotation about the middle of the eyes."""
+def _to_picture(
+    box: FaceBox, degrees: float, step: float
+) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Matrix [2, 3] from pixels of the crop to pixels of the picture: a rotation about the middle of the eyes.
+
+    step: pixels of the picture that a pixel of the crop stands for. Plain numbers, since NumPy's calls would take
+    longer than the turning.
+    """
     assert box.eyes is not None
     (x0, y0), (x1, y1) = box.eyes
-    middle = np.array([(x0 + x1) / 2, (y0 + y1) / 2])
+    middle_x, middle_y = (x0 + x1) / 2, (y0 + y1) / 2
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    turn = np.array([[cos, -sin], [sin, cos]])
-    return np.column_stack([turn, middle + turn @ (np.array([box.x, box.y]) - middle)])
+    # the middle of the crop's first pixel lies half a step inside the box
+    x, y = box.x + (step - 1) / 2 - middle_x, box.y + (step - 1) / 2 - middle_y
+    return (
+        (step * cos, -step * sin, middle_x + cos * x - sin * y),
+        (step * sin, step * cos, middle_y + sin * x + cos * y),
+    )

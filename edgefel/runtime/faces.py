@@ -249,9 +249,12 @@ def make_detector(
     raise EdgefelError(f"detector {name!r} is not known; choose one of: {', '.join(DETECTORS)}, none")
 
 
-def crops(picture: Image, boxes: Sequence[FaceBox]) -> list[Image]:
-    """The face crops of a picture, uint8 RGB [side, side, 3] each, with the eyes level where they are known."""
-    return [align(picture, box) for box in boxes]
+def crops(picture: Image, boxes: Sequence[FaceBox], size: int | None = None) -> list[Image]:
+    """The face crops of a picture, uint8 RGB [side, side, 3] each, with the eyes level where they are known.
+
+    size: what the model's preprocessing resizes to (`Preprocessing.resize`); see `align`.
+    """
+    return [align(picture, box, size) for box in boxes]
 
 
 def detect_near(detector: FaceDetector, picture: Image, boxes: Sequence[FaceBox]) -> list[FaceBox]:

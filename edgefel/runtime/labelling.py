@@ -53,7 +53,7 @@ def label_faces(picture: Image, detector: FaceDetector, session: Session) -> lis
     """
     check_labelling(session)
     boxes = detector(picture)
-    predictions = session(crops(picture, boxes))
+    predictions = session(crops(picture, boxes, session.manifest.preprocessing.resize))
     assert predictions.primary is not None
     rows = zip(boxes, predictions.probabilities, predictions.primary, predictions.confidence, strict=True)
     return [labelled_face(box, session.labels, *values) for box, *values in rows]
@@ -63,15 +63,13 @@ def labelled_face(
     box: FaceBox, names: Sequence[str], probabilities: Tensor, primary: Tensor, confidence: float
 ) -> LabelledFace:
     """The face of a box from the model's distributions, [C] each, in the order of `names`."""
-    corrected = {name: float(p) for name, p in zip(names, probabilities, strict=True)}
-    before = {name: float(p) for name, p in zip(names, primary, strict=True)}
     return LabelledFace(
         box,
-        max(corrected, key=corrected.__getitem__),
-        max(before, key=before.__getitem__),
+        names[int(probabilities.argmax())],
+        names[int(primary.argmax())],
         float(confidence),
-        corrected,
-        before,
+        dict(zip(names, probabilities.tolist(), strict=True)),
+        dict(zip(names, primary.tolist(), strict=True)),
     )
 
 

@@ -73,6 +73,11 @@ def test_verify(bundle, tmp_path):
         (("-o", "e.tar", "--precision", "int8"), "no int8 onnx file in this bundle"),
         (("-o", ".tar"), "has no name for the folder inside"),
         (("--triton-repository", "t", "--precision", "fp16", "--precision", "fp32"), "give --precision once"),
+        (("-o", "e.zip"), "this kind of archive is not written"),
+        (("-o", "e.tar", "--triton-engine"), "--triton-engine belongs to --triton-repository"),
+        (("-o", "e.tar", "--triton-instances", "2"), "--triton-instances belongs to --triton-repository"),
+        (("-o", "e.tar", "--max-batch", "4"), "--max-batch belongs to --triton-repository and --deepstream"),
+        (("--triton-repository", "t", "--deepstream", "./t"), "two outputs have the same name"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(bundle, tmp_path, monkeypatch, arguments, message):
@@ -82,6 +87,18 @@ def test_bad_input_is_one_line_and_leaves_nothing(bundle, tmp_path, monkeypatch,
     assert message in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("taken", ["--triton-repository", "--deepstream"])
+def test_one_output_that_is_taken_stops_all(bundle, tmp_path, taken):
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "mine.txt").touch()
+    others = {"-o", "--triton-repository", "--deepstream"} - {taken}
+    arguments = [argument for name in others for argument in (name, tmp_path / f"new{name}.tar")]
+    result = run(bundle, *arguments, taken, tmp_path / "taken", "--no-kernels", "--precision", "fp32")
+    assert result.exit_code == 2
+    assert "taken: the folder is not empty" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 
 
 def test_a_folder_that_is_no_bundle(tmp_path):

@@ -52,3 +52,15 @@ def test_an_unknown_command_is_a_usage_error():
     result = CliRunner().invoke(main, ["trian"])
     assert result.exit_code == 2
     assert "No such command" in result.output
+
+
+def test_a_place_where_nothing_can_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    target = tmp_path / "file" / "clip.mp4"
+    result = CliRunner().invoke(main, ["data", "video", "-o", str(target), "--seconds", "1", "--changes", "0"])
+    assert result.exit_code == 2
+    line = result.stderr.splitlines()[-1]
+    assert line.startswith("error: ")
+    assert "cannot be written" in line
+    assert "choose another place" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -141,7 +141,7 @@ def test_names_with_brackets_and_folders_are_shown_as_they_are(tiny, tmp_path):
     folder.mkdir(parents=True)
     shutil.copy(PORTRAIT, folder / "[bold]b[,red].jpg")
     (folder / "[broken].jpg").write_bytes(b"")
-    result = run(tiny, tmp_path / "photos")
+    result = run(tiny, tmp_path / "photos", "--backend", "onnxruntime")
     assert result.exit_code == 0, result.output
     assert "x[a]/[bold]b[,red].jpg" in result.stdout
     assert str(folder / "[broken].jpg") in result.stderr

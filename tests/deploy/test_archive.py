@@ -143,6 +143,14 @@ def test_paths_that_leave_the_folder(path, safe):
             Entry(path, b"")
 
 
+@pytest.mark.parametrize("name", ["edge.zip", "edge.tar.xz", "edge.tar.bz2", "edge.TAR", "edge.gz"])
+def test_an_archive_of_another_kind_is_refused(name):
+    with pytest.raises(
+        EdgefelError, match=r"this kind of archive is not written; name it \.tar, \.tar\.gz, \.tgz"
+    ):
+        top_folder(Path(name))
+
+
 def test_the_folder_inside_has_the_name_of_the_output():
     assert [
         top_folder(Path(name)) for name in ("a/edge.tar", "edge.tar.gz", "edge.tgz", "edge", "v1.2.tar")

@@ -97,3 +97,38 @@ def test_the_eyes_of_a_drawn_face_are_found_and_levelled(drawn, degrees):
     (again,) = HaarDetector(0.5, eyes=True)(np.pad(crop, ((40, 40), (40, 40), (0, 0)), mode="edge"))
     assert abs(roll(again.eyes)) < 4
     assert HaarDetector(0.2, eyes=False)(turned)[0].eyes is None
+
+
+@pytest.mark.parametrize("degrees", [0.0, 12.0, -7.0])
+@pytest.mark.parametrize(("side", "size"), [(100, 80), (60, 96), (96, 64)])
+def test_a_face_in_the_wanted_size_is_sampled_where_it_should_be(degrees, side, size):
+    """On a ramp bilinear sampling is exact: a pixel's value says where in the picture it was taken."""
+    rows, columns = np.mgrid[:200, :240]
+    ramp = np.stack([columns, rows, np.zeros_like(rows)], axis=2).astype(np.uint8)
+    angle = math.radians(degrees)
+    cos, sin = math.cos(angle), math.sin(angle)
+    centre, half = (118.0, 92.0), 0.2 * side
+    eyes = tuple((centre[0] + way * half * cos, centre[1] + way * half * sin) for way in (-1, 1))
+    box = FaceBox(80, 60, side, 1.0, eyes)
+    crop = align(ramp, box, size)
+    assert crop.shape == (size, size, 3)
+    v, u = (index[4:-4, 4:-4] for index in np.mgrid[:size, :size])
+    # in pixels of the box: the middle of a pixel of the crop lies in the middle of what it stands for
+    x = 80 + (u + 0.5) * side / size - 0.5 - centre[0]
+    y = 60 + (v + 0.5) * side / size - 0.5 - centre[1]
+    wanted = np.stack([centre[0] + cos * x - sin * y, centre[1] + sin * x + cos * y], axis=2)
+    assert np.abs(crop[4:-4, 4:-4, :2] - wanted).max() < 0.6
+
+
+def test_a_much_larger_face_keeps_its_pixels():
+    picture = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
+    level = FaceBox(20, 20, 200, 1.0, ((80.0, 90.0), (160.0, 90.0)))
+    assert np.array_equal(align(picture, level, 100), level.crop(picture))
+    turned = FaceBox(20, 20, 200, 1.0, ((80.0, 80.0), (160.0, 100.0)))
+    assert np.array_equal(align(picture, turned, 100), align(picture, turned))
+
+
+def test_without_eyes_the_size_changes_nothing():
+    picture = np.random.default_rng(1).integers(0, 256, (100, 100, 3), dtype=np.uint8)
+    box = FaceBox(10, 10, 60, 1.0)
+    assert np.array_equal(align(picture, box, 64), box.crop(picture))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from edgefel.models.reliability import confidence
-from edgefel.runtime.confidence import entropy_confidence
+from edgefel.runtime.confidence import confidence_of, entropy_confidence
 
 
 @pytest.mark.parametrize(
@@ -15,6 +15,7 @@ from edgefel.runtime.confidence import entropy_confidence
 )
 def test_distributions_whose_entropy_is_known(values, expected):
     assert entropy_confidence(np.array(values)) == pytest.approx(expected)
+    assert confidence_of(values) == pytest.approx(expected)
 
 
 def test_it_is_the_models():

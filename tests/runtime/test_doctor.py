@@ -133,7 +133,9 @@ def test_an_orin_nano_with_jetpack_6(tmp_path):
     assert (
         checks["cameras"].found == "video0 vi-output, imx219 9-0010, video1 HD Webcam C270; CSI: --source csi"
     )
-    assert checks["GStreamer"].found == "version 1.20.3, with nvarguscamerasrc, nvv4l2decoder, nvvidconv, gdppay"
+    assert (
+        checks["GStreamer"].found == "version 1.20.3, with nvarguscamerasrc, nvv4l2decoder, nvvidconv, gdppay"
+    )
     assert checks["power mode"].status == "note"
     assert checks["power mode"].found == "25W; MAXN_SUPER is the fastest"
     assert checks["power mode"].fix.startswith("sudo nvpmodel -m 2, then sudo jetson_clocks")

@@ -21,6 +21,8 @@ from edgefel.errors import EdgefelError
 from edgefel.runtime.backends.base import Array, one_line
 from edgefel.runtime.backends.tensorrt_binding import TensorSpec
 
+# CU_STREAM_NON_BLOCKING of cuda.h, which pycuda does not name
+_NON_BLOCKING = 1
 _PYCUDA = "pip install 'edgefel[jetson]', which compiles it: CUDA's nvcc must be on the PATH"
 
 
@@ -107,8 +109,12 @@ class Device:
         return popped
 
     def stream(self) -> Any:
-        """A new stream; TensorRT synchronises too often on the default one."""
-        return self.cuda.Stream()
+        """A new stream that does not wait for the default one, nor that for it.
+
+        While a stream that does is captured, the default stream is unusable in the whole process, and torch works
+        on it. Source: CUDA driver API, cuStreamIsCapturing. TensorRT synchronises too often on the default one.
+        """
+        return self.cuda.Stream(_NON_BLOCKING)
 
     def event(self) -> Any:
         """An event with a time; waiting for it leaves the CPU core to other threads."""

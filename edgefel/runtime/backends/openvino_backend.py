@@ -72,11 +72,9 @@ class OpenVinoBackend:
     def run(self, batch: Array, record: Record | None = None) -> Mapping[str, Array]:
         """Every output by name; records "inference"."""
         start = time.perf_counter()
+        request = None
         try:
-            request = self._idle.get_nowait()
-        except queue.Empty:
-            request = self._compiled.create_infer_request()
-        try:
+            request = self._request()
             request.infer({INPUT_NAME: batch}, share_inputs=True)
             # copied: the request's own memory is written again by its next call
             outputs = {name: np.array(request.get_tensor(name).data) for name in self.output_names}
@@ -85,10 +83,18 @@ class OpenVinoBackend:
                 f"{self._path}: OpenVINO cannot run it on {list(batch.shape)} ({_reason(error)}); export it again"
             ) from error
         finally:
-            self._idle.put(request)
+            if request is not None:
+                self._idle.put(request)
         if record is not None:
             record("inference", time.perf_counter() - start)
         return outputs
+
+    def _request(self) -> Any:
+        """One that is idle, else a new one: there are as many as calls were under way at once."""
+        try:
+            return self._idle.get_nowait()
+        except queue.Empty:
+            return self._compiled.create_infer_request()
 
     def close(self) -> None:
         """Frees the model and its requests."""

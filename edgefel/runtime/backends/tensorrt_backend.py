@@ -126,7 +126,6 @@ class TensorRTBackend:
     def run(self, batch: Array, record: Record | None = None) -> Mapping[str, Array]:
         """Every output by name; records "copy in", "gpu" and "copy out", once for each piece of a batch that is
         larger than the engine's profiles."""
-        parts = []
         with self._lock:
             if self._device.closed:
                 raise EdgefelError(f"{self._where}: the engine is closed; open a new session")
@@ -223,6 +222,13 @@ class TensorRTBackend:
         except self._device.cuda.Error as error:
             raise EdgefelError(
                 f"{self._where}: the GPU failed on {list(batch.shape)} ({one_line(error)}); open the session anew"
+            ) from error
+        except (
+            RuntimeError
+        ) as error:  # by which its Python package reports some refusals, of a profile for one
+            reasons = [one_line(error), *self._logger.messages.errors[said:]]
+            raise EdgefelError(
+                f"{self._where}: TensorRT refuses {list(batch.shape)}: {'; '.join(reasons)}"
             ) from error
 
     def _free_memory(self) -> None:

@@ -22,6 +22,11 @@ def assign(costs: npt.NDArray[np.floating[Any]]) -> list[tuple[int, int]]:
     allowed = np.isfinite(matrix)
     if not allowed.any():
         return []
+    rows = allowed.any(axis=1).nonzero()[0]
+    cheapest = matrix[rows].argmin(axis=1)
+    if len(set(cheapest.tolist())) == len(rows):
+        # nobody wants the same: as a rule so, between two frames
+        return list(zip(rows.tolist(), cheapest.tolist(), strict=True))
     # dearer than any set of allowed pairs, so that a forbidden pair is taken only where nothing else is left
     span = matrix[allowed].max() - matrix[allowed].min() + 1
     filled = np.where(allowed, matrix, matrix[allowed].max() + span * (min(matrix.shape) + 1))

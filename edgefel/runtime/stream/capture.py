@@ -83,7 +83,10 @@ def open_source(
 def _open_address(
     url: str, size: tuple[int, int] | None, fps: float | None, loop: bool, decoder: Decoder, patience: float
 ) -> FrameSource:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise EdgefelError(f"{without_password(url)}: not a URL ({error}); give it as rtsp://host/path") from None
     name = without_password(url)
     if parts.scheme not in ("rtsp", "rtsps", "http", "https", "rtmp", "udp", "tcp", "srt"):
         raise EdgefelError(

@@ -111,6 +111,9 @@ class GstDevice:
         self._failure = ""
         self._cancelled = False
         self._pipe, self._process = _launch(pipeline)
+        # select() takes no descriptor above 1023, which a program with many connections has
+        self._readable = select.poll()
+        self._readable.register(self._pipe, select.POLLIN)
         self._said: deque[str] = deque(maxlen=20)
         self._listener = threading.Thread(target=self._listen, name="gstreamer messages", daemon=True)
         self._listener.start()
@@ -164,13 +167,12 @@ class GstDevice:
         self._listener.join(2.0)
         if code == 0:
             return ""
+        said = list(self._said)  # which the listener may still add to
         # "ERROR: from element /GstPipeline:pipeline0/GstFileSrc:filesrc0: what went wrong"
         errors = [
-            re.sub(r"^ERROR: (from element \S+: )?", "", line)
-            for line in self._said
-            if line.startswith("ERROR")
+            re.sub(r"^ERROR: (from element \S+: )?", "", line) for line in said if line.startswith("ERROR")
         ]
-        return (errors or list(self._said)[-1:] or [f"{LAUNCH} ended with {code}"])[0]
+        return (errors or said[-1:] or [f"{LAUNCH} ended with {code}"])[0]
 
     def cancel(self) -> None:
         self._cancelled = True
@@ -193,7 +195,7 @@ class GstDevice:
         done = 0
         while done < count:
             rest = deadline - time.monotonic()
-            if rest <= 0 or not select.select([self._pipe], [], [], rest)[0]:
+            if rest <= 0 or not self._readable.poll(1e3 * rest):
                 self._failure = f"no frame came for {self._wait:g} seconds"
                 return None
             got = os.readv(self._pipe, [view[done:]])

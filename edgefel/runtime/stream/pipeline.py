@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from weakref import WeakKeyDictionary
 
 from edgefel.errors import EdgefelError
@@ -38,10 +38,13 @@ class StreamOptions:
     """How a stream is run.
 
     policy: "latest" drops frames when the stages are too slow, "all" makes the source wait; None is "latest" for
-    live sources. A file under "latest" is played at its own speed. detect_every: the whole picture is searched in
+    live sources. A file under "latest" is played at its own speed. A camera does not wait under "all" either: it
+    replaces frames that were not read, which count as dropped. detect_every: the whole picture is searched in
     each n-th frame, the surroundings of known faces in the others. smoothing: time constant in seconds.
     min_confidence: smoothed confidence below which a face is "unsure". frames, seconds: when to stop, by the source's
-    count and time. pictures: frames have nothing to do with each other; nobody is followed.
+    count and time. pictures: frames have nothing to do with each other; nobody is followed, and each is searched
+    whole.
+    Raises EdgefelError for values out of range, and for options that exclude each other.
     """
 
     policy: Policy | None = None
@@ -59,8 +62,15 @@ class StreamOptions:
             raise EdgefelError(f"detect_every is {self.detect_every}; give at least 1 frame")
         if not 0 <= self.min_confidence <= 1:
             raise EdgefelError(f"min_confidence is {self.min_confidence}; give a number from 0 to 1")
-        if (self.frames is not None and self.frames < 1) or (self.seconds is not None and self.seconds <= 0):
-            raise EdgefelError("frames and seconds, where given, must be greater than 0")
+        if self.frames is not None and self.frames < 1:
+            raise EdgefelError(f"frames is {self.frames}; give at least 1")
+        if self.seconds is not None and not self.seconds > 0:  # NaN too
+            raise EdgefelError(f"seconds is {self.seconds}; give a number greater than 0")
+        if self.pictures and self.detect_every > 1:
+            raise EdgefelError(
+                f"detect_every is {self.detect_every}, and faces of one picture are not near those of another; leave "
+                "it out, or give the pictures' fps if they are a sequence"
+            )
 
 
 @dataclass(frozen=True)
@@ -78,7 +88,8 @@ class _Judged:
 
 
 class Stream:
-    """Runs a source through a session. Iterate over it once; leaving the loop ends the stages and closes the source.
+    """Runs a source through a session. Iterate over it once; leaving the loop ends the stages and closes the source,
+    which is the caller's to close (or `stop`'s) if the iteration never begins.
 
     The detector is used by one thread. telemetry: gets the time of every stage, and counts of frames, faces,
     inferences, and what was dropped or lost.
@@ -105,7 +116,9 @@ class Stream:
         self._found: StageQueue[_Found] = StageQueue(_WAITING)
         self._judged: StageQueue[_Judged] = StageQueue(_WAITING)
         self._error: BaseException | None = None
+        self._begun = self._ending = False
         self._stopping = threading.Event()
+        self._reported: dict[str, int] = {}
         self._results = _Results(session.labels, self._options, source.name)
 
     @property
@@ -124,7 +137,15 @@ class Stream:
         return self._source.counts
 
     def stop(self) -> None:
-        """Ends the source; frames already read are still given out. May be called from another thread."""
+        """Ends the source; frames already read are still given out.
+
+        May be called at any time, from another thread and from a signal's handler; a second call does nothing.
+        """
+        # A handler runs on top of whatever its thread was doing, which may be this method or the end of the
+        # iteration: locks that these hold would never come free. Reading a flag takes none.
+        if self._ending:
+            return
+        self._ending = True
         self._stopping.set()
         self._source.close()
 
@@ -132,7 +153,12 @@ class Stream:
         """The result of every frame that was not dropped, in order.
 
         Raises what a stage raised: EdgefelError for a source that is gone, after the results of its last frames.
+        Also EdgefelError for a second iteration. Leaving waits for calls of the source, detector and session that
+        are under way.
         """
+        if self._begun:
+            raise EdgefelError("a stream runs once; open its source again and make a new Stream")
+        self._begun = True
         stages = (
             (self._capture, self._captured),
             (self._detect, self._found),
@@ -142,21 +168,23 @@ class Stream:
             threading.Thread(target=self._stage, args=stage, name=stage[0].__name__.strip("_"), daemon=True)
             for stage in stages
         ]
-        for thread in threads:
-            thread.start()
         try:
+            for thread in threads:
+                thread.start()
             while (judged := self._judged.get()) is not None:
                 yield self._finish(judged)
             if self._error is not None:
                 raise self._error
         finally:
+            self._ending = True
             self._stopping.set()
             for queue in (self._captured, self._found, self._judged):
                 queue.end(discard=True)
             self._source.close()
             for thread in threads:
-                thread.join()
-            self._report_source()
+                if thread.ident is not None:  # it could be started
+                    thread.join()
+            self._count_losses()
 
     def _stage(self, work: Callable[[], None], output: StageQueue[object]) -> None:
         try:
@@ -169,7 +197,6 @@ class Stream:
 
     def _capture(self) -> None:
         began: float | None = None
-        dropped = 0
         while not self._stopping.is_set():
             start = time.monotonic()
             frame = self._source.read()
@@ -183,9 +210,6 @@ class Stream:
                 frame = replace(frame, captured=time.monotonic())
             if not self._captured.put(frame):
                 return
-            before, dropped = dropped, self.dropped
-            if dropped > before:
-                self._telemetry.count("dropped", dropped - before)
 
     def _is_over(self, frame: Frame) -> bool:
         options = self._options
@@ -198,7 +222,7 @@ class Stream:
             start = time.perf_counter()
             boxes = self._detector(frame.image)
             found = time.perf_counter()
-            cut = crops(frame.image, boxes)
+            cut = crops(frame.image, boxes, self._session.manifest.preprocessing.resize)
             self._telemetry.record("detect", found - start)
             self._telemetry.record("align", time.perf_counter() - found)
             if not self._found.put(_Found(frame, boxes, cut)):
@@ -207,8 +231,7 @@ class Stream:
     def _infer(self) -> None:
         while (found := self._found.get()) is not None:
             predictions = self._session(found.crops, self._telemetry.record)
-            if found.crops:
-                self._telemetry.count("inferences", len(found.crops))
+            self._telemetry.count("inferences", len(found.crops))
             if not self._judged.put(_Judged(found.frame, found.boxes, predictions)):
                 return
 
@@ -221,12 +244,24 @@ class Stream:
         telemetry.count("frames")
         telemetry.count("faces", len(result.faces))
         telemetry.set("tracks", self._results.tracks)
-        self._report_source()
+        self._count_losses()
         return result
 
-    def _report_source(self) -> None:
-        for name, value in asdict(self._source.counts).items():
-            self._telemetry.set(name.replace("_", " "), value)
+    def _count_losses(self) -> None:
+        """Adds what was lost since the last call to the counters, which thereby exist from the first frame on."""
+        counts = self._source.counts
+        losses = {
+            "dropped": self.dropped,
+            "unreadable": counts.unreadable,
+            "missing": counts.missing,
+            "reconnects": counts.reconnects,
+            "resolution changes": counts.resolution_changes,
+        }
+        for name, value in losses.items():
+            before = self._reported.get(name)
+            if value != before:
+                self._telemetry.count(name, value - (before or 0))
+                self._reported[name] = value
 
 
 class _Results:

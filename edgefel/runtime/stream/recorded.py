@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from edgefel.runtime.stream.devices import Device
 from edgefel.runtime.stream.frames import Frame, SourceCounts
 
 _USUAL_FPS = 25.0
+_log = logging.getLogger("edgefel.runtime")
 
 
 class VideoFile:
@@ -102,6 +104,8 @@ class VideoFile:
             raise EdgefelError(
                 f"{self.name}: no frame of it can be read{because}; is it cut short, or another format?"
             )
+        if reason:  # what was read stands, and nothing else may tell that there is more
+            _log.warning("%s: ends after %d frames: %s", self.name, self._in_pass, reason)
         self.counts.missing += max(0, self._announced - self._in_pass)
         if self._loop:
             self._in_pass = self._delivered = 0
@@ -115,7 +119,7 @@ class PictureFolder:
     """A picture, or the pictures of a folder in sorted order, `fps` of them per second.
 
     A picture that cannot be read leaves a gap in the numbering, and its path is in `skipped`. loop: starts again
-    at the end; numbers and times go on.
+    at the end; numbers and times go on, until nothing of a pass can be read.
     """
 
     live = False
@@ -139,8 +143,10 @@ class PictureFolder:
     def read(self) -> Frame | None:
         files: tuple[Path, ...] = self._source.files
         while not self._closed and (self._loop or self._index < len(files)):
-            if self._index and self._index % len(files) == 0 and not self._delivered:
-                break
+            if self._index and self._index % len(files) == 0:
+                if not self._delivered:
+                    break
+                self._delivered = 0
             index, self._index = self._index, self._index + 1
             file = files[index % len(files)]
             image = read_image(file)

@@ -47,7 +47,12 @@ class TrackedFace:
 
 @dataclass(frozen=True)
 class FrameResult:
-    """The faces of one frame. latency: seconds from capture until the result was ready. fps: of the last seconds."""
+    """The faces of one frame.
+
+    latency: seconds from capture until the result was ready, the wait between stages included; under policy "all"
+    that is most of it where a stage is slower than the source. fps: results per second, over the last 60. source:
+    its name.
+    """
 
     frame: Frame
     faces: tuple[TrackedFace, ...]

@@ -180,11 +180,25 @@ class VideoSink:
         if writer is None:
             return
         writer.release()
+        if not self._is_whole():
+            raise EdgefelError(
+                f"{self._path}: not every frame could be written; free disk space, or save elsewhere. What there is, is "
+                f"in {self._part}"
+            )
         if not self._overwrite and self._path.exists():
             raise EdgefelError(
                 f"{self._path}: appeared meanwhile; the video is {self._part}, rename it yourself"
             )
         self._part.replace(self._path)
+
+    def _is_whole(self) -> bool:
+        """Whether the frames are in the file: OpenCV's writer fails in silence."""
+        video = cv2.VideoCapture(str(self._part), cv2.CAP_FFMPEG)
+        try:
+            # containers without a count of frames give it by their length, rounded
+            return video.isOpened() and video.get(cv2.CAP_PROP_FRAME_COUNT) >= self._written - 1
+        finally:
+            video.release()
 
     def _open(self, picture: Image, time: float) -> cv2.VideoWriter:
         assert self._codec is not None
@@ -323,6 +337,9 @@ class _LineStream:
 def _check_target(path: Path, overwrite: bool) -> None:
     if path.is_dir():
         raise EdgefelError(f"{path}: is a folder; give a file's name")
+    nearest = next(folder for folder in path.absolute().parents if folder.exists())
+    if not nearest.is_dir():
+        raise EdgefelError(f"{path}: {nearest} is a file, not a folder; choose another place")
     if path.exists() and not overwrite:
         raise EdgefelError(f"{path}: exists; choose another name, remove it, or allow it with --overwrite")
 

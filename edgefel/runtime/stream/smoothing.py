@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from edgefel.errors import EdgefelError
-from edgefel.runtime.confidence import entropy_confidence
+from edgefel.runtime.confidence import confidence_of
 from edgefel.runtime.preprocessing import Tensor
 
 # a frame that the model is not sure of at all still counts this much, or a doubtful face would never change
@@ -44,17 +45,17 @@ class Smoother:
 
     def update(self, time: float, probabilities: Tensor, primary: Tensor, confidence: float) -> Smoothed:
         """The average with the frame of `time` (seconds) in it: probabilities and primary [C]."""
-        frame = np.stack([probabilities, primary]).astype(np.float64)
+        frame = np.array((probabilities, primary), dtype=np.float64)
         if self._mean is None:
             self._mean = frame
         else:
             self._mean += self._weight(time - self._time, confidence) * (frame - self._mean)
         self._time = time
         corrected, before = self._mean.astype(np.float32)
-        return Smoothed(corrected, before, float(entropy_confidence(self._mean[0])))
+        return Smoothed(corrected, before, confidence_of(self._mean[0].tolist()))
 
     def _weight(self, elapsed: float, confidence: float) -> float:
         if self._seconds == 0:
             return 1.0
-        share = LEAST_WEIGHT + (1 - LEAST_WEIGHT) * float(np.clip(confidence, 0, 1))
-        return float(-np.expm1(-max(elapsed, 0.0) / self._seconds * share))
+        share = LEAST_WEIGHT + (1 - LEAST_WEIGHT) * min(1.0, max(0.0, confidence))
+        return -math.expm1(-max(elapsed, 0.0) / self._seconds * share)

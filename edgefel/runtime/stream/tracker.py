@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from edgefel.errors import EdgefelError
 from edgefel.runtime.faces import FaceBox
 from edgefel.runtime.preprocessing import Tensor
-from edgefel.runtime.stream.assignment import assign
+from edgefel.runtime.stream.assignment import Costs, assign
 
-Squares = npt.NDArray[np.float64]  # [N, 3]: centre x, centre y, side
+# Seconds over which a speed is averaged. A detector's boxes tremble: of what they move from one frame to the next, half
+# is noise.
+_STEADY = 0.1
+# seconds that a face out of sight is expected to move on as it did
+_MOVES_ON = 0.5
+# how much larger or smaller than its track's a face may be to be taken for it out of reach of the overlap
+_MOST_RATIO = 1.5
 
 
 @dataclass(frozen=True)
@@ -43,33 +50,73 @@ class TrackerOptions:
             raise EdgefelError(f"tracker: confirm is {self.confirm!r}; give at least 1 frame")
 
 
+class Square(NamedTuple):
+    """Centre and side of a box, in pixels.
+
+    Plain numbers, here and below: for a few faces NumPy's calls take longer than the arithmetic.
+    """
+
+    x: float
+    y: float
+    side: float
+
+    @classmethod
+    def of(cls, box: FaceBox) -> Square:
+        """The box's."""
+        return cls(box.x + box.side / 2, box.y + box.side / 2, float(box.side))
+
+    def distance(self, other: Square) -> float:
+        """Of the centres."""
+        return math.hypot(self.x - other.x, self.y - other.y)
+
+    def overlap(self, other: Square) -> float:
+        """Intersection over union."""
+        reach = (self.side + other.side) / 2
+        most = min(self.side, other.side)
+        width = min(most, reach - abs(self.x - other.x))
+        height = min(most, reach - abs(self.y - other.y))
+        if width <= 0 or height <= 0:
+            return 0.0
+        common = width * height
+        return common / (self.side**2 + other.side**2 - common)
+
+
 class Track:
     """One face over time. number: 0 until it is confirmed, then 1, 2, ... in the order of confirmation."""
 
-    def __init__(self, time: float, square: Squares, embedding: Tensor | None) -> None:
+    def __init__(self, time: float, square: Square, embedding: Tensor | None) -> None:
         self.number = 0
         self.began = time
         self.seen = time
         self.hits = 1
         self.square = square
         self.embedding = embedding
-        self._velocity = np.zeros(3)  # per second
+        self._velocity = Square(0.0, 0.0, 0.0)  # per second
 
-    def expected(self, time: float) -> Squares:
-        """Where it should be: it moves on as it did, for half a second at most."""
-        return self.square + self._velocity * min(time - self.seen, 0.5)
+    def expected(self, time: float) -> Square:
+        """Where it should be: it moves on as it did, for half a second at most, and keeps about its size."""
+        elapsed = min(time - self.seen, _MOVES_ON)
+        x, y, side = (now + speed * elapsed for now, speed in zip(self.square, self._velocity, strict=True))
+        return Square(x, y, min(max(side, self.square.side / _MOST_RATIO), self.square.side * _MOST_RATIO))
 
-    def update(self, time: float, square: Squares, embedding: Tensor | None) -> None:
+    def update(self, time: float, square: Square, embedding: Tensor | None) -> None:
         """Takes in the face of this frame."""
         elapsed = time - self.seen
         if elapsed > 0:
-            # a detector's boxes tremble: what they moved from one frame to the next is half noise
-            self._velocity += 0.3 * ((square - self.square) / elapsed - self._velocity)
+            # an average over time, not over frames: two frames that come at once, as after a camera's hiccup, say
+            # next to nothing of the speed
+            share = -math.expm1(-elapsed / _STEADY)
+            moved = zip(self._velocity, self.square, square, strict=True)
+            self._velocity = Square(*(v + share * ((new - old) / elapsed - v) for v, old, new in moved))
         self.square, self.seen = square, time
         self.hits += 1
         if embedding is not None and self.embedding is not None:
             embedding = _unit(0.9 * self.embedding + 0.1 * embedding)
-        self.embedding = embedding
+        self.embedding = self.embedding if embedding is None else embedding
+
+    def set_back(self, time: float) -> None:
+        """The clock shows `time` now, which is earlier than it was."""
+        self.seen, self.began = min(self.seen, time), min(self.began, time)
 
 
 class Tracker:
@@ -91,9 +138,14 @@ class Tracker:
         return self._count
 
     def update(self, time: float, boxes: Sequence[FaceBox], embeddings: Tensor | None = None) -> list[Track]:
-        """The track of each of N boxes, new ones included. time: seconds, not falling. embeddings: [N, E]."""
-        squares = _squares(boxes)
+        """The track of each of N boxes, new ones included. embeddings: [N, E]; rows that are not finite are ignored.
+
+        time: seconds. Where it falls, the clock was set back: nobody is lost by that, and ages begin anew.
+        """
+        squares = [Square.of(box) for box in boxes]
         faces = [None] * len(boxes) if embeddings is None else [_unit(row) for row in embeddings]
+        for track in self._tracks:
+            track.set_back(time)
         self._tracks = [track for track in self._tracks if time - track.seen <= self._options.patience]
         found: list[Track | None] = [None] * len(boxes)
         for row, column in assign(self._costs(time, squares, faces)):
@@ -115,45 +167,36 @@ class Tracker:
         """Forgets every track: what follows shows other people. Numbers go on."""
         self._tracks = []
 
-    def _costs(self, time: float, squares: Squares, faces: Sequence[Tensor | None]) -> Squares:
+    def _costs(self, time: float, squares: Sequence[Square], faces: Sequence[Tensor | None]) -> Costs:
         """[tracks, faces]; infinite where the two cannot be the same."""
-        options = self._options
         costs = np.full((len(self._tracks), len(squares)), np.inf)
-        if costs.size == 0:
-            return costs
-        expected = np.stack([track.expected(time) for track in self._tracks])
-        overlap = _overlaps(expected, squares)
-        likeness = np.array([[_likeness(track.embedding, face) for face in faces] for track in self._tracks])
-        distance = np.linalg.norm(expected[:, None, :2] - squares[None, :, :2], axis=2)
-        side = np.maximum(expected[:, None, 2], squares[None, :, 2])
-        ratio = side / np.maximum(1, np.minimum(expected[:, None, 2], squares[None, :, 2]))
-        near = (distance <= options.reach * side) & (ratio <= 1.5) & (likeness >= options.least_likeness)
-        known = ~np.isnan(likeness)
-        cost = (1 - overlap) + options.appearance * np.where(known, 1 - np.nan_to_num(likeness), 0)
-        return np.where((overlap >= options.least_overlap) | near, cost, np.inf)
+        for row, track in enumerate(self._tracks):
+            expected = track.expected(time)
+            for column, (square, face) in enumerate(zip(squares, faces, strict=True)):
+                cost = self._cost(expected, square, track.embedding, face)
+                if cost is not None:
+                    costs[row, column] = cost
+        return costs
+
+    def _cost(
+        self, expected: Square, found: Square, known: Tensor | None, face: Tensor | None
+    ) -> float | None:
+        options = self._options
+        larger, distance = max(expected.side, found.side), expected.distance(found)
+        in_reach = distance <= options.reach * larger
+        overlap = expected.overlap(found)
+        overlaps = overlap >= options.least_overlap
+        if not (overlaps or in_reach):
+            return None
+        likeness = None if known is None or face is None else float(known @ face)
+        alike = likeness is not None and likeness >= options.least_likeness
+        resembles = alike and larger <= _MOST_RATIO * max(1.0, min(expected.side, found.side))
+        if not (overlaps or (in_reach and resembles)):
+            return None
+        return 1 - overlap + (0.0 if likeness is None else options.appearance * (1 - likeness))
 
 
-def _squares(boxes: Sequence[FaceBox]) -> Squares:
-    rows = [(box.x + box.side / 2, box.y + box.side / 2, box.side) for box in boxes]
-    return np.array(rows, dtype=np.float64).reshape(-1, 3)
-
-
-def _overlaps(first: Squares, second: Squares) -> Squares:
-    """Intersection over union of every pair, [N, M]."""
-    a, b = first[:, None], second[None]
-    sides = [
-        np.minimum(a[..., axis] + a[..., 2] / 2, b[..., axis] + b[..., 2] / 2)
-        - np.maximum(a[..., axis] - a[..., 2] / 2, b[..., axis] - b[..., 2] / 2)
-        for axis in (0, 1)
-    ]
-    common = np.maximum(0, sides[0]) * np.maximum(0, sides[1])
-    return np.asarray(common / np.maximum(1e-9, a[..., 2] ** 2 + b[..., 2] ** 2 - common))
-
-
-def _unit(embedding: Tensor) -> Tensor:
-    return np.asarray(embedding / max(1e-12, float(np.linalg.norm(embedding))), dtype=np.float32)
-
-
-def _likeness(first: Tensor | None, second: Tensor | None) -> float:
-    """Cosine; NaN where an embedding is missing, which no comparison takes for alike."""
-    return float("nan") if first is None or second is None else float(first @ second)
+def _unit(embedding: Tensor) -> Tensor | None:
+    """Of length 1; None where it is not finite, which would stay in a track's average for ever."""
+    length = math.sqrt(float(embedding @ embedding))
+    return embedding / max(1e-12, length) if math.isfinite(length) else None

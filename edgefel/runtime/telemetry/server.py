@@ -78,6 +78,9 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
 
 
 class _QuietHandler(WSGIRequestHandler):
+    # seconds; a client that connects and says nothing would keep its thread for ever
+    timeout = 10
+
     def log_message(self, format: str, *args: Any) -> None:
         """Says nothing: stderr belongs to the command."""
 

@@ -34,8 +34,8 @@ def summary_table(snapshot: Snapshot) -> Table:
 def summary_lines(snapshot: Snapshot) -> list[str]:
     """The lines below the table; what is not known is left out."""
     lines = [f"{snapshot.elapsed:.1f} s, {snapshot.fps_mean:.1f} frames per second"]
-    if snapshot.counters:
-        lines.append(", ".join(f"{name} {count:,}" for name, count in snapshot.counters.items()))
+    if counters := [f"{name} {count:,}" for name, count in snapshot.counters.items() if count]:
+        lines.append(", ".join(counters))
     if snapshot.ram_mb is not None:
         lines.append(f"memory {snapshot.ram_mb:,.0f} MB")
     return [*lines, *_power_lines(snapshot), *_heat_lines(snapshot)]

@@ -44,6 +44,7 @@ class Telemetry:
         self._samples = _Samples()
         self._begin = time.monotonic()
         self._end: float | None = None
+        self._started = False
         self._closing = threading.Event()
         self._sampler: threading.Thread | None = None
 
@@ -73,11 +74,12 @@ class Telemetry:
             self._gauges[name] = float(value)
 
     def start(self) -> None:
-        """Starts the clock of the run, and the sampler if there is a board. A second call does nothing."""
-        if self._sampler is not None:
+        """Starts the clock of the run, and the sampler if there is a board. A second call does nothing, also after
+        `close`."""
+        if self._started or self._end is not None:
             return
-        self._begin, self._end = time.monotonic(), None
-        self._closing.clear()
+        self._started = True
+        self._begin = time.monotonic()
         if self._board is not None:
             self._sample()
             self._sampler = threading.Thread(target=self._run, name="edgefel-telemetry", daemon=True)

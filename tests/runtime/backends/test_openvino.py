@@ -173,3 +173,16 @@ def test_it_reports_no_usage_and_prints_nothing_but_json(bundle, tmp_path):
     assert "model.fp32.onnx by openvino (asked for)" in result.stderr
     assert "telemetry" not in result.stderr
     assert not (home / "intel").exists()
+
+
+def test_a_request_that_cannot_be_made_is_explained(tmp_path, monkeypatch):
+    with Session.open(write_bundle(tmp_path / "bundle"), backend="openvino") as session:
+
+        def refuse(self):
+            raise RuntimeError("no memory")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(OpenVinoBackend, "_request", refuse)
+            with pytest.raises(EdgefelError, match=r"OpenVINO cannot run it on .* \(no memory\)"):
+                session(pictures(1))
+        assert len(session(pictures(1)).confidence) == 1

@@ -315,6 +315,19 @@ def test_a_run_that_fails_says_what_tensorrt_said(bundle, install):
         assert_right(session.run(random_batch(1)), random_batch(1))
 
 
+def test_a_refusal_that_tensorrts_package_raises(bundle, install, monkeypatch):
+    """Its `set_optimization_profile_async` and `infer_shapes` raise RuntimeError."""
+    install()
+
+    def refuse(self):
+        raise RuntimeError("Error in\ninfer shapes")
+
+    monkeypatch.setattr(fake_tensorrt.ExecutionContext, "infer_shapes", refuse)
+    message = r"model.fp32.engine: TensorRT refuses \[2, 3, 14, 14\]: Error in infer shapes"
+    with Session.open(bundle) as session, pytest.raises(EdgefelError, match=message):
+        session.run(random_batch(2))
+
+
 def test_too_little_gpu_memory(bundle, install):
     machine = install(Machine(capacity=5000))
     with pytest.raises(EdgefelError, match=r"memory does not hold it .*smaller --max-batch"):

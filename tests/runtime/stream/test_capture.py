@@ -11,8 +11,9 @@ import pytest
 
 from edgefel.errors import EdgefelError
 from edgefel.runtime.stream.capture import open_source
-from edgefel.runtime.stream.devices import without_password
-from edgefel.runtime.stream.frames import Frame, FrameSource
+from edgefel.runtime.stream.devices import OpenCVDevice, without_password
+from edgefel.runtime.stream.frames import Frame, FrameSource, SourceCounts
+from edgefel.runtime.stream.recorded import VideoFile
 
 
 def shade(number: int) -> int:
@@ -57,12 +58,7 @@ def test_every_frame_of_a_video_in_order(tmp_path, name, codec):
     for frame in frames:
         assert frame.image.dtype == np.uint8
         assert frame.image.flags.c_contiguous
-    assert source.counts.__dict__ == {
-        "unreadable": 0,
-        "reconnects": 0,
-        "resolution_changes": 0,
-        "missing": 0,
-    }
+    assert source.counts == SourceCounts()
     assert source.read() is None
 
 
@@ -200,6 +196,42 @@ def test_a_folder_of_which_nothing_can_be_read(tmp_path, loop):
         open_source(str(tmp_path), loop=loop).read()
 
 
+def test_a_looped_folder_whose_pictures_vanish_ends(tmp_path):
+    cv2.imwrite(str(tmp_path / "1.png"), np.zeros((8, 8, 3), np.uint8))
+    source = open_source(str(tmp_path), loop=True)
+    assert [source.read().index for _ in range(3)] == [0, 1, 2]
+    (tmp_path / "1.png").unlink()
+    with pytest.raises(EdgefelError, match="nothing in it can be read"):
+        source.read()
+
+
+def test_a_video_that_fails_on_the_way_says_why(caplog):
+    """A decoder that dies, of a file that does not announce how long it is."""
+
+    class Failing(OpenCVDevice):
+        def __init__(self) -> None:
+            self.size, self.fps, self.frames, self.reader, self.left = (8, 8), 25.0, 0, "test", 3
+
+        def grab(self) -> bool:
+            self.left -= 1
+            return self.left >= 0
+
+        def retrieve(self) -> np.ndarray:
+            return np.zeros((8, 8, 3), np.uint8)
+
+        def time(self) -> None:
+            return None
+
+        def failure(self) -> str:
+            return "the decoder died"
+
+        def close(self) -> None:
+            pass
+
+    assert len(all_frames(VideoFile(Failing, "a.mkv"))) == 3
+    assert caplog.messages == ["a.mkv: ends after 3 frames: the decoder died"]
+
+
 def test_what_cannot_be_opened_is_explained(tmp_path):
     with pytest.raises(EdgefelError, match="no such file or folder; give a camera"):
         open_source(str(tmp_path / "absent.mp4"))
@@ -244,3 +276,8 @@ def test_options_that_do_not_fit(source, options, message):
 def test_passwords_are_not_shown():
     assert without_password("rtsp://me:p%40ss@10.0.0.7:554/a?b=c@d") == "rtsp://10.0.0.7:554/a?b=c@d"
     assert without_password("http://10.0.0.7/a") == "http://10.0.0.7/a"
+
+
+def test_a_url_that_is_none():
+    with pytest.raises(EdgefelError, match="not a URL"):
+        open_source("http://[::1")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import signal
 import struct
 import subprocess
@@ -257,6 +259,27 @@ def test_a_source_that_stalls():
         GstDevice(
             ("videotestsrc", "!", "valve", "drop=true", "!", "video/x-raw,format=RGB"), "x", first_frame=0.3
         )
+
+
+@needs_gstreamer
+def test_in_a_program_with_a_thousand_open_files():
+    """`select` takes no descriptor above 1023."""
+    limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most < 2048:
+        pytest.skip("the system lets this process open fewer files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(limit, 2048), most))
+    files = []
+    try:
+        while not files or files[-1] < 1100:
+            files.append(os.open(os.devnull, os.O_RDONLY))
+        device = GstDevice(pattern((64, 48), "RGB", 3), "pattern")
+        assert device._pipe > 1023
+        assert [device.grab() for _ in range(4)] == [True, True, True, False]
+        device.close()
+    finally:
+        for file in files:
+            os.close(file)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, most))
 
 
 @needs_gstreamer

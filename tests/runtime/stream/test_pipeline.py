@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ from tiny_bundle import write_bundle
 
 from edgefel.errors import EdgefelError
 from edgefel.runtime.session import Session
+from edgefel.runtime.stream.detection import PeriodicDetector
 from edgefel.runtime.stream.pipeline import Stream, StreamOptions
 from edgefel.runtime.telemetry.telemetry import Telemetry
 
@@ -70,6 +72,16 @@ def test_a_changed_face_changes_its_label_once_and_in_time(session):
     assert 29 <= changes[0] < 29 + 15
 
 
+def test_a_line_tells_what_the_frame_alone_shows_beside_the_average(session):
+    pictures = [picture([(20, 20, 60, RED if frame < 30 else BLUE)]) for frame in range(31)]
+    *_, last = Stream(ListSource(pictures), SquareDetector(), session, StreamOptions(smoothing=5))
+    (face,) = last.to_dict()["faces"]
+    blue = session([np.full((60, 60, 3), BLUE, np.uint8)])
+    assert face["raw_label"] == session.labels[blue.probabilities[0].argmax()] != face["label"]
+    assert face["raw_probability"] == pytest.approx(blue.probabilities[0].max(), abs=1e-5)
+    assert face["raw_confidence"] == pytest.approx(blue.confidence[0], abs=1e-5) != face["confidence"]
+
+
 def test_too_slow_for_a_live_source_it_drops_frames_and_counts_them(session):
     telemetry = Telemetry()
     source = ListSource(moving(60), live=True, fps=120)
@@ -89,7 +101,8 @@ def test_too_slow_for_a_live_source_it_drops_frames_and_counts_them(session):
 def test_what_it_gives_of_a_live_source_is_never_old(session):
     """A frame waits for at most the one before it: not for all that came since."""
     results = list(Stream(ListSource(moving(60), live=True, fps=120), SquareDetector(0.03), session))
-    assert max(result.latency for result in results[2:]) < 0.25
+    # were nothing dropped, the last would be 1.3 s old
+    assert max(result.latency for result in results[2:]) < 0.6
 
 
 def test_policy_all_loses_nothing_of_a_live_source(session):
@@ -212,7 +225,15 @@ def test_every_stage_is_timed(session):
 
 @pytest.mark.parametrize(
     "options",
-    [{"detect_every": 0}, {"min_confidence": 1.5}, {"smoothing": -1}, {"frames": 0}, {"seconds": 0}],
+    [
+        {"detect_every": 0},
+        {"min_confidence": 1.5},
+        {"smoothing": -1},
+        {"frames": 0},
+        {"seconds": 0},
+        {"seconds": float("nan")},
+        {"pictures": True, "detect_every": 2},
+    ],
 )
 def test_options_that_make_no_sense(options):
     with pytest.raises(EdgefelError):
@@ -231,3 +252,170 @@ def test_a_bundle_without_the_primary_distribution_is_refused(tmp_path):
         pytest.raises(EdgefelError, match="without the output primary"),
     ):
         Stream(ListSource([]), SquareDetector(), opened)
+
+
+def test_a_stream_runs_once(session):
+    stream = Stream(ListSource(moving(3)), SquareDetector(), session)
+    assert len(list(stream)) == 3
+    with pytest.raises(EdgefelError, match="a stream runs once"):
+        list(stream)
+
+
+def test_stop_before_the_first_frame_and_twice(session):
+    source = ListSource(moving(100))
+    stream = Stream(source, SquareDetector(), session)
+    stream.stop()
+    assert source.closed
+    stream.stop()
+    assert list(stream) == []
+
+
+@pytest.mark.parametrize("ends_by", ["stop", "leaving"])
+def test_a_signal_that_stops_while_the_source_is_closed_does_nothing(session, ends_by):
+    """Its handler runs inside `close`, on the same thread: a second `close` would wait for the first's locks."""
+
+    class Interrupted(ListSource):
+        inside = 0
+
+        def close(self) -> None:
+            self.inside += 1
+            assert self.inside == 1
+            stream.stop()
+            self.inside -= 1
+            super().close()
+
+    source = Interrupted(moving(100))
+    stream = Stream(source, SquareDetector(), session)
+    if ends_by == "stop":
+        stream.stop()
+    list(zip(range(3), stream, strict=False))
+    assert source.closed
+
+
+def test_ctrl_c_while_it_waits_for_a_frame(session):
+    """Of a camera that sends nothing; the wait has no timeout of its own."""
+    source = ListSource([picture([])] * 2, live=True, fps=0.02)
+
+    def press() -> None:
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    timer = threading.Timer(0.3, press)
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        for result in Stream(source, SquareDetector(), session):
+            assert result.frame.index == 0
+            timer.start()
+    timer.join()
+    assert time.monotonic() - start < 10
+    assert source.closed
+
+
+def test_a_thread_that_cannot_be_started_leaves_none_behind(session, monkeypatch):
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "infer":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    source = ListSource(moving(100))
+    with pytest.raises(RuntimeError, match="can't start"):
+        list(Stream(source, SquareDetector(), session))
+    assert source.closed
+
+
+def test_what_is_lost_is_counted_to_the_end(session):
+    class Lossy(ListSource):
+        def read(self):
+            self.counts.unreadable += 1
+            return super().read()
+
+        def close(self) -> None:
+            # a camera goes on until it is closed
+            self.counts.overwritten += not self.closed
+            super().close()
+
+    telemetry = Telemetry()
+    stream = Stream(Lossy(moving(3)), SquareDetector(), session, telemetry=telemetry)
+    list(stream)
+    snapshot = telemetry.snapshot()
+    assert snapshot.counters == {
+        "captured": 3,
+        "inferences": 6,
+        "frames": 3,
+        "faces": 4,
+        "dropped": 1,
+        "unreadable": 4,
+        "missing": 0,
+        "reconnects": 0,
+        "resolution changes": 0,
+    }
+    assert stream.dropped == 1
+    assert snapshot.gauges == {"tracks": 2}
+
+
+def test_under_latest_the_next_frame_is_the_newest_there_is(session):
+    class Busy(SquareDetector):
+        def __call__(self, image):
+            deadline = time.monotonic() + 5
+            while not self.calls and stream.dropped < 4 and time.monotonic() < deadline:
+                time.sleep(0.001)
+            return super().__call__(image)
+
+    stream = Stream(ListSource(moving(6), live=True, fps=50), Busy(), session)
+    # four were dropped before the first was done with
+    _, last = [result.frame.index for result in stream]
+    assert last == 5
+
+
+def test_waiting_for_its_time_is_no_latency_of_a_frame(session):
+    stream = Stream(ListSource(moving(3), fps=2), SquareDetector(), session, StreamOptions(policy="latest"))
+    assert max(result.latency for result in stream) < 0.4
+
+
+def test_rate_latency_and_age(session):
+    pictures = moving(10, (RED,)) + moving(10)
+    results = list(Stream(ListSource(pictures), SquareDetector(0.01), session))
+    ready = [result.frame.captured + result.latency for result in results]
+    assert results[0].fps == 0
+    assert results[-1].fps == pytest.approx(19 / (ready[-1] - ready[0]))
+    assert min(result.latency for result in results) >= 0.01
+    assert results[-1].to_dict()["latency_ms"] == pytest.approx(1e3 * results[-1].latency, abs=0.006)
+    # boxes of one side come in the order of their place, which has moved back for the first person
+    assert sorted(face.age for face in results[-1].faces) == pytest.approx([9 / 30, 19 / 30])
+
+
+def test_faces_that_are_not_confirmed_are_not_among_the_tracks(session):
+    telemetry = Telemetry()
+    list(Stream(ListSource(moving(1)), SquareDetector(), session, telemetry=telemetry))
+    assert telemetry.snapshot().gauges == {"tracks": 0}
+
+
+def test_the_average_decides_who_is_unsure(session):
+    pictures = [picture([(20, 20, 60, RED if frame < 30 else BLUE)]) for frame in range(31)]
+
+    def last_face(threshold: float):
+        options = StreamOptions(smoothing=5, min_confidence=threshold)
+        *_, last = Stream(ListSource(pictures), SquareDetector(), session, options)
+        return last.faces[0]
+
+    averaged, alone = last_face(0).face.confidence, last_face(0).raw.confidence
+    assert abs(averaged - alone) > 0.01
+    assert last_face((averaged + alone) / 2).sure is (averaged > alone)
+
+
+def test_a_whole_search_starts_the_count_of_frames_anew():
+    """Also one that a change of the resolution brings."""
+    searched = []
+
+    class Recorder(SquareDetector):
+        def __call__(self, image):
+            searched.append(image.shape[:2])
+            return super().__call__(image)
+
+    detector = PeriodicDetector(Recorder(), 3)
+    for size in [(320, 240)] * 2 + [(640, 480)] * 4:
+        detector(picture([(100, 100, 60, RED)], size))
+    # patches of 1.6 times the face's side in between
+    assert searched == [(240, 320), (96, 96), (480, 640), (96, 96), (96, 96), (480, 640)]

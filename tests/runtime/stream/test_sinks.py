@@ -318,3 +318,40 @@ def test_a_window_is_closed_by_the_user(monkeypatch, key, visible):
         sink.write(result(1), picture(0))
     assert sink.closed
     sink.close()
+
+
+def test_a_video_that_could_not_be_written_whole_is_an_error(tmp_path):
+    """A limit on the size of files, as a full disk that OpenCV does not notice."""
+    script = f"""
+import resource, signal, sys
+sys.path[:0] = {sys.path!r}
+import numpy as np
+from edgefel.errors import EdgefelError
+from edgefel.runtime.stream.sinks import VideoSink
+from edgefel.runtime.stream.frames import Frame
+from edgefel.runtime.stream.results import FrameResult
+from pathlib import Path
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+sink = VideoSink(Path({str(tmp_path / "out.mp4")!r}), 20.0)
+rng = np.random.default_rng(0)
+for index in range(40):
+    noise = rng.integers(0, 256, (120, 160, 3), dtype=np.uint8)
+    sink.write(FrameResult(Frame(index, index / 20, noise, 0.0), (), 0.0, 20.0, "x"), noise)
+try:
+    sink.close()
+except EdgefelError as error:
+    print("refused:", error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert "refused: " in done.stdout, done.stderr
+    assert "not every frame could be written" in done.stdout
+    assert not (tmp_path / "out.mp4").exists()
+
+
+@pytest.mark.parametrize("name", ["x.mp4", "x.jsonl", "x.csv", "deeper/x.jsonl"])
+def test_a_file_in_the_place_of_the_folder(tmp_path, name):
+    (tmp_path / "file").write_text("a file")
+    target = tmp_path / "file" / name
+    with pytest.raises(EdgefelError, match="is a file, not a folder"):
+        open_video_sink(target, 20.0) if name.endswith("mp4") else open_file_sink(target)

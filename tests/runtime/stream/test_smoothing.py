@@ -10,15 +10,16 @@ from edgefel.runtime.stream.smoothing import LEAST_WEIGHT, Smoother
 
 HAPPY = np.array([0.05, 0.9, 0.05], np.float32)
 SAD = np.array([0.05, 0.05, 0.9], np.float32)
+TORN = np.array([0.4, 0.3, 0.3], np.float32)
 
 
 def test_the_formula():
     smoother = Smoother(0.4)
-    smoother.update(1.0, HAPPY, SAD, 0.5)
+    smoother.update(1.0, HAPPY, TORN, 0.5)
     smoothed = smoother.update(1.1, SAD, HAPPY, 0.25)
     weight = 1 - np.exp(-0.1 / 0.4 * (LEAST_WEIGHT + (1 - LEAST_WEIGHT) * 0.25))
     assert smoothed.probabilities == pytest.approx(HAPPY + weight * (SAD - HAPPY), rel=1e-6)
-    assert smoothed.primary == pytest.approx(SAD + weight * (HAPPY - SAD), rel=1e-6)
+    assert smoothed.primary == pytest.approx(TORN + weight * (HAPPY - TORN), rel=1e-6)
     entropy = -(smoothed.probabilities * np.log(smoothed.probabilities)).sum()
     assert smoothed.confidence == pytest.approx(1 - entropy / np.log(3), abs=1e-6)
 
@@ -65,3 +66,19 @@ def test_without_smoothing_each_frame_is_taken_as_it_is():
 def test_impossible_time_constants(seconds):
     with pytest.raises(EdgefelError, match="smoothing of"):
         Smoother(seconds)
+
+
+def test_a_confidence_that_rounding_brought_above_1_counts_as_1():
+    averages = []
+    for confidence in (1.0, 1.5):
+        smoother = Smoother(0.2)
+        smoother.update(0, HAPPY, HAPPY, confidence)
+        averages.append(smoother.update(0.1, SAD, SAD, confidence).probabilities)
+    assert np.array_equal(*averages)
+
+
+def test_where_time_falls_the_average_stays():
+    smoother = Smoother(0.2)
+    smoother.update(10, HAPPY, HAPPY, 0.9)
+    assert smoother.update(3, SAD, SAD, 0.9).probabilities == pytest.approx(HAPPY)
+    assert smoother.update(3.2, SAD, SAD, 0.9).probabilities[2] > 0.5

@@ -7,7 +7,7 @@ import pytest
 
 from edgefel.errors import EdgefelError
 from edgefel.runtime.faces import FaceBox
-from edgefel.runtime.stream.tracker import Tracker, TrackerOptions
+from edgefel.runtime.stream.tracker import Square, Tracker, TrackerOptions
 
 
 def box(x: float, y: float = 100, side: float = 80) -> FaceBox:
@@ -116,3 +116,107 @@ def test_what_is_gone_is_forgotten():
 def test_options_that_make_no_sense(changes):
     with pytest.raises(EdgefelError, match="tracker: "):
         TrackerOptions(**changes)
+
+
+@pytest.mark.parametrize("gap", [1, 3, 10])
+def test_a_moving_face_that_is_not_found_for_some_frames(gap):
+    tracker = Tracker()
+    found = [
+        numbers(tracker, frame / 30, [box(4 * frame)]) for frame in range(60) if not 20 <= frame < 20 + gap
+    ]
+    assert found[1:] == [[1]] * (59 - gap)
+
+
+def test_two_frames_that_come_at_once_say_nothing_of_the_speed():
+    """A camera hands out what it held back; from 6 pixels in a millisecond comes no speed of 6 pixels a millisecond."""
+    tracker = Tracker()
+    for frame in range(10):
+        numbers(tracker, frame / 30, [box(100)])
+    numbers(tracker, 9 / 30 + 0.001, [box(106)])
+    (track,) = tracker.tracks
+    assert track.expected(10 / 30)[0] == pytest.approx(106 + 40, abs=5)
+    assert numbers(tracker, 10 / 30, [box(106)]) == [1]
+
+
+@pytest.mark.parametrize("fps", [5, 30, 120])
+def test_the_speed_is_learnt_in_the_same_time_at_any_rate(fps):
+    tracker = Tracker()
+    for frame in range(fps // 5 + 1):
+        tracker.update(frame / fps, [FaceBox(round(1000 * frame / fps), 100, 800)])
+    (track,) = tracker.tracks
+    speed = (track.expected(0.3).x - track.expected(0.2).x) / 0.1
+    assert speed == pytest.approx(1000 * (1 - np.exp(-0.2 / 0.1)), rel=0.02)
+
+
+def test_out_of_sight_a_face_keeps_about_its_size():
+    tracker = Tracker()
+    for frame in range(12):
+        tracker.update(frame / 30, [box(100, 100, 200 - 12 * frame)])
+    (track,) = tracker.tracks
+    assert track.square[2] == 68
+    assert track.expected(2.0)[2] == pytest.approx(68 / 1.5)
+
+
+def test_a_clock_that_is_set_back_loses_nobody_and_keeps_nobody_for_ever():
+    tracker = Tracker(TrackerOptions(patience=0.5))
+    for frame in range(10):
+        numbers(tracker, 1000 + frame / 30, [box(100 + 3 * frame), box(400)])
+    assert numbers(tracker, 5.0, [box(130)]) == [1]
+    assert tracker.tracks[0].began == 5.0
+    numbers(tracker, 5.6, [box(130)])
+    assert len(tracker.tracks) == 1
+
+
+def test_an_embedding_that_is_missing_or_not_finite_is_ignored():
+    tracker = Tracker()
+    for frame in range(10):
+        numbers(tracker, frame / 30, [box(100)], [0])
+    tracker.update(10 / 30, [box(100)], np.full((1, 4), np.nan, np.float32))
+    numbers(tracker, 11 / 30, [box(100)])
+    # beyond the overlap: known by what was learnt before
+    assert numbers(tracker, 0.8, [box(175)], [0]) == [1]
+
+
+def test_out_of_sight_a_face_moves_on_for_half_a_second():
+    tracker = Tracker()
+    for frame in range(30):
+        numbers(tracker, frame / 30, [box(3 * frame)])
+    (track,) = tracker.tracks
+    moved = [track.expected(29 / 30 + seconds)[0] - track.square[0] for seconds in (0.25, 0.5, 5)]
+    assert moved == pytest.approx([22.5, 45, 45], abs=1)
+
+
+def test_it_is_kept_for_its_whole_patience():
+    for seconds, number in ((1.0, 1), (1.01, 2)):
+        tracker = Tracker(TrackerOptions(patience=1, confirm=1))
+        numbers(tracker, 0, [box(100)])
+        assert numbers(tracker, seconds, [box(100)]) == [number]
+
+
+@pytest.mark.parametrize(
+    ("found", "number"),
+    [(box(170, 100, 80), 1), (box(185, 100, 80), 2), (box(130, 130, 20), 2), (box(160, 100, 121), 2)],
+    ids=["in reach", "too far", "too small", "too large"],
+)
+def test_beyond_the_overlap_a_likeness_counts_for_faces_of_like_size_in_reach(found, number):
+    tracker = Tracker(TrackerOptions(confirm=1, least_overlap=0.3))
+    for frame in range(3):
+        numbers(tracker, frame / 30, [box(100)], [0])
+    assert numbers(tracker, 0.5, [found], [0]) == [number]
+
+
+def test_one_odd_frame_does_not_change_what_a_person_looks_like():
+    tracker = Tracker(TrackerOptions(confirm=1))
+    for frame in range(5):
+        numbers(tracker, frame / 30, [box(100)], [1 if frame == 4 else 0])
+    assert numbers(tracker, 0.5, [box(175)], [0]) == [1]
+
+
+def test_overlaps_are_those_of_the_pixels():
+    boxes = [box(10, 20, 30), box(25, 10, 40), box(12, 22, 10), box(80, 80, 20), box(10, 20, 30)]
+    masks = np.zeros((len(boxes), 120, 120), bool)
+    for mask, one in zip(masks, boxes, strict=True):
+        mask[one.y : one.y + one.side, one.x : one.x + one.side] = True
+    expected = [[(a & b).sum() / (a | b).sum() for b in masks] for a in masks]
+    squares = [Square.of(one) for one in boxes]
+    np.testing.assert_allclose([[a.overlap(b) for b in squares] for a in squares], expected)

@@ -13,6 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from edgefel.errors import EdgefelError
+from edgefel.runtime.telemetry import server
 from edgefel.runtime.telemetry.board import Board
 from edgefel.runtime.telemetry.server import MetricsServer
 from edgefel.runtime.telemetry.telemetry import Telemetry
@@ -105,3 +106,11 @@ def test_telemetry_needs_the_standard_library_alone_until_it_serves():
     assert message.startswith(
         "EdgefelError --metrics-port needs the package prometheus-client; run: pip install"
     )
+
+
+def test_a_client_that_says_nothing_does_not_keep_its_thread(monkeypatch):
+    monkeypatch.setattr(server._QuietHandler, "timeout", 0.2)
+    with MetricsServer(Telemetry(), 0) as metrics:
+        with socket.create_connection(("127.0.0.1", metrics.port), timeout=10) as silent:
+            assert silent.recv(1) == b""
+        scrape(metrics.url)

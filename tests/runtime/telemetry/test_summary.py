@@ -37,7 +37,7 @@ def test_lines_below_say_what_is_known():
         time=0.0,
         elapsed=60.0,
         stages={},
-        counters={"frames": 1800, "dropped": 3},
+        counters={"frames": 1800, "dropped": 3, "missing": 0},
         gauges={},
         fps=30.0,
         fps_mean=29.97,

@@ -230,6 +230,19 @@ def test_starting_and_closing_twice(tmp_path):
     assert threading.active_count() == threads
 
 
+def test_the_clock_starts_once():
+    telemetry = Telemetry()
+    time.sleep(0.02)
+    telemetry.start()
+    time.sleep(0.02)
+    telemetry.start()
+    telemetry.close()
+    elapsed = telemetry.snapshot().elapsed
+    assert elapsed >= 0.02
+    telemetry.start()
+    assert telemetry.snapshot().elapsed == elapsed
+
+
 def test_a_record_is_cheap():
     """Of the order of microseconds; the limit is wide, as other work may share the core."""
     telemetry = Telemetry()

@@ -1,24 +1,27 @@
-"""Fills the tables of docs/jetson.md from docs/results/stream.json.
+"""Fills the marked tables of docs/jetson.md and docs/runtime.md from committed results.
 
-python -m edgefel.bench.stream clip.mp4 bundle > docs/results/stream.json
-python tools/stream_results.py
+edgefel data video -o clip.mp4
+python -m edgefel.bench.stream clip.mp4 tests/bundles/nano-synthetic > docs/results/stream.json
+python -m edgefel.bench.backends BUNDLE        (of arbex and of arbex-nano: docs/results/backends.json)
+python tools/runtime_tables.py
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from quantization_tables import put_in
+
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "jetson.md"
-RESULTS = ROOT / "docs" / "results" / "stream.json"
-BEGIN, END = "<!-- stream: made by tools/stream_results.py -->", "<!-- end of stream -->"
+RESULTS = ROOT / "docs" / "results"
 
 
-def tables(row: dict[str, Any]) -> str:
-    """The Markdown between the marks."""
+def stream_tables(row: dict[str, Any]) -> str:
+    """What the stream made of the video, what a frame costs, and memory."""
     truth, overhead, memory = row["truth"], row["overhead"], row["memory"]
     clip, per_frame = row["clip"], overhead["ms_per_frame"]
     width, height = clip["size"]
@@ -54,19 +57,40 @@ def tables(row: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def filled(page: str, row: dict[str, Any]) -> str:
-    """The page with the tables of `row`; raises ValueError if its marks are missing."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"no {BEGIN} ... {END} in the page")
-    return f"{before}{BEGIN}\n{tables(row)}\n{END}{after}"
+def backend_table(rows: list[dict[str, Any]]) -> str:
+    """Milliseconds per face of each file in ONNX Runtime and OpenVINO."""
+    lines = [
+        "| | precision | ONNX Runtime, ms | OpenVINO, ms | times as fast |",
+        "| --- | --- | ---: | ---: | ---: |",
+    ]
+    for row in rows:
+        found = {(one["precision"], one["backend"]): one for one in row["rows"]}
+        for precision in dict.fromkeys(one["precision"] for one in row["rows"]):
+            plain, other = found[precision, "onnxruntime"], found[precision, "openvino"]
+            lines.append(
+                f"| {row['model']} | {precision} | {plain['ms_p50']:.1f} | {other['ms_p50']:.1f} "
+                f"| {other['times_as_fast_as_onnxruntime']:.2f} |"
+            )
+    first = rows[0]
+    lines += [
+        "",
+        f"Batch {first['batch']}, {first['threads']} thread, medians of interleaved runs; {first['machine']}. Numbers: "
+        f"[results/backends.json](results/backends.json), made by `python -m edgefel.bench.backends`.",
+    ]
+    return "\n".join(lines)
+
+
+TABLES: dict[str, tuple[str, str, Callable[[Any], str]]] = {
+    "stream": ("jetson.md", "stream.json", stream_tables),
+    "backends": ("runtime.md", "backends.json", backend_table),
+}
 
 
 def main() -> int:
-    PAGE.write_text(
-        filled(PAGE.read_text(encoding="utf-8"), json.loads(RESULTS.read_text())), encoding="utf-8"
-    )
+    for name, (page, results, table) in TABLES.items():
+        path = ROOT / "docs" / page
+        text = table(json.loads((RESULTS / results).read_text(encoding="utf-8")))
+        path.write_text(put_in(path.read_text(encoding="utf-8"), name, text), encoding="utf-8")
     return 0
 
 

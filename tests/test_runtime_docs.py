@@ -1,0 +1,36 @@
+"""The tables of docs/jetson.md and docs/runtime.md are what the committed results say, and hold what is promised."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+from quantization_tables import put_in  # noqa: E402
+from runtime_tables import RESULTS, TABLES  # noqa: E402
+
+
+@pytest.mark.parametrize("name", list(TABLES))
+def test_a_page_says_what_was_measured(name):
+    page, results, table = TABLES[name]
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    row = json.loads((RESULTS / results).read_text(encoding="utf-8"))
+    assert put_in(text, name, table(row)) == text, "run: python tools/runtime_tables.py"
+
+
+def test_the_measured_stream_holds_what_the_project_promises():
+    """On the full-length run, which takes too long to be repeated here: tests/bench/test_stream.py has a short one."""
+    row = json.loads((RESULTS / "stream.json").read_text(encoding="utf-8"))
+    assert (row["clip"]["seconds"], row["clip"]["fps"], row["clip"]["faces"]) == (60, 30, 3)
+    truth = row["truth"]
+    assert (truth["frames"], truth["lost"], truth["dropped"]) == (1800, 0, 0)
+    assert truth["keeps_identity"]
+    assert len(truth["changes"]) >= 2
+    assert truth["slowest_change_s"] < 0.5
+    assert row["overhead"]["ms_per_frame"]["overhead"] < 3
+    assert row["memory"]["minutes"] == 10
+    assert row["memory"]["growth_from_first_mb"] < 20
