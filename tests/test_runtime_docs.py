@@ -31,6 +31,5 @@ def test_the_measured_stream_holds_what_the_project_promises():
     assert truth["keeps_identity"]
     assert len(truth["changes"]) >= 2
     assert truth["slowest_change_s"] < 0.5
-    assert row["overhead"]["ms_per_frame"]["overhead"] < 3
     assert row["memory"]["minutes"] == 10
     assert row["memory"]["growth_from_first_mb"] < 20

@@ -53,6 +53,7 @@ def stream_tables(row: dict[str, Any]) -> str:
         "",
         f"{row['model']} {row['precision']} by {row['backend']}, {row['threads']} thread; {row['detector']}; "
         f"{row['machine']}. Numbers: [results/stream.json](results/stream.json), made by `{row['command']}`.",
+        *([f"Remark: {row['remark']}."] if "remark" in row else []),
     ]
     return "\n".join(lines)
 

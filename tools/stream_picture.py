@@ -1,7 +1,7 @@
 """Draws one frame of a labelled stream: the picture of docs/images/stream.jpg.
 
 edgefel data video -o clip.mp4
-python tools/stream_picture.py clip.mp4 tests/bundles/nano-synthetic --frame 620 -o docs/images/stream.jpg
+python tools/stream_picture.py clip.mp4 tests/bundles/nano-synthetic --frame 150 -o docs/images/stream.jpg
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("clip")
     parser.add_argument("bundle", type=Path)
-    parser.add_argument("--frame", type=int, default=620, help="its number in the clip [%(default)s]")
+    parser.add_argument("--frame", type=int, default=150, help="its number in the clip [%(default)s]")
     parser.add_argument("-o", "--output", type=Path, required=True)
     chosen = parser.parse_args()
     with Session.open(chosen.bundle) as session:

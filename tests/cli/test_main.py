@@ -57,7 +57,9 @@ def test_an_unknown_command_is_a_usage_error():
 def test_a_place_where_nothing_can_be_written_is_one_line(tmp_path):
     (tmp_path / "file").write_text("not a folder")
     target = tmp_path / "file" / "clip.mp4"
-    result = CliRunner().invoke(main, ["data", "video", "-o", str(target), "--seconds", "1", "--changes", "0"])
+    result = CliRunner().invoke(
+        main, ["data", "video", "-o", str(target), "--seconds", "1", "--changes", "0"]
+    )
     assert result.exit_code == 2
     line = result.stderr.splitlines()[-1]
     assert line.startswith("error: ")

@@ -86,7 +86,9 @@ def _open_address(
     try:
         parts = urlsplit(url)
     except ValueError as error:
-        raise EdgefelError(f"{without_password(url)}: not a URL ({error}); give it as rtsp://host/path") from None
+        raise EdgefelError(
+            f"{without_password(url)}: not a URL ({error}); give it as rtsp://host/path"
+        ) from None
     name = without_password(url)
     if parts.scheme not in ("rtsp", "rtsps", "http", "https", "rtmp", "udp", "tcp", "srt"):
         raise EdgefelError(

@@ -182,8 +182,8 @@ class VideoSink:
         writer.release()
         if not self._is_whole():
             raise EdgefelError(
-                f"{self._path}: not every frame could be written; free disk space, or save elsewhere. What there is, is "
-                f"in {self._part}"
+                f"{self._path}: not every frame could be written; free disk space, or save elsewhere. "
+                f"What there is lies in {self._part}"
             )
         if not self._overwrite and self._path.exists():
             raise EdgefelError(
