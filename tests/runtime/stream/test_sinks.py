@@ -191,7 +191,7 @@ def test_unknown_kinds_of_files(tmp_path):
     with pytest.raises(EdgefelError, match="name it .mp4, .mov, .mkv, .avi"):
         open_video_sink(tmp_path / "a.gif", 20.0)
     (tmp_path / "file").write_text("")
-    with pytest.raises(EdgefelError, match="cannot be written"):
+    with pytest.raises(EdgefelError, match="is a file, not a folder"):
         open_file_sink(tmp_path / "file" / "a.csv")
 
 
