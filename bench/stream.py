@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import onnxruntime
@@ -160,7 +160,7 @@ class TimedSession(Session):
 
     def __init__(self, manifest: Manifest, opened: Opened, threads: int, max_batch: int) -> None:
         self._timed = _TimedBackend(opened.runner)
-        super().__init__(manifest, replace(opened, runner=self._timed), threads, max_batch)
+        super().__init__(manifest, replace(opened, runner=cast("Backend", self._timed)), threads, max_batch)
 
     @property
     def seconds(self) -> float:
