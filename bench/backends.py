@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -17,6 +16,7 @@ from edgefel.bench.timer import interleave
 from edgefel.data.synthetic import FaceOptions, SyntheticFaces
 from edgefel.errors import EdgefelError
 from edgefel.runtime.backends.base import BACKENDS
+from edgefel.runtime.doctor.machine import installed_version
 from edgefel.runtime.manifest import read_manifest
 from edgefel.runtime.session import Session
 
@@ -83,7 +83,7 @@ def backend_speed(
         "rows": rows,
         "skipped": skipped,
         "machine": cpu_name(),
-        "versions": versions() | _installed(),
+        "versions": versions() | {name: found for name in PACKAGES if (found := installed_version(name))},
     }
 
 
@@ -110,16 +110,6 @@ def _call(session: Session, crops: Sequence[Any]) -> Callable[[], Any]:
     in_graph = session.manifest.input_type == "uint8"
     batch = preprocessing.pixel_batch(crops) if in_graph else preprocessing.batch(crops)
     return lambda: session.run(batch)
-
-
-def _installed() -> dict[str, str]:
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

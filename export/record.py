@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from edgefel import __version__
 from edgefel.calib.calibration_set import CalibrationSet, calibration_image
 from edgefel.data.folder import ImageDataset
 from edgefel.files import sha256
+from edgefel.runtime.doctor.machine import installed_version
 from edgefel.runtime.manifest import ModelInfo
 from edgefel.runtime.preprocessing import Preprocessing
 
@@ -74,10 +74,7 @@ def calibration_record(
 
 def tool_versions() -> dict[str, str]:
     """Versions of what makes an export, as far as they are installed."""
-    versions = {"edgefel": __version__}
-    for name in _TOOLS:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
+    found = {name: installed_version(name) for name in _TOOLS}
+    return {"edgefel": __version__} | {
+        name: version for name, version in found.items() if version is not None
+    }

@@ -30,8 +30,8 @@ SYSTEM_CASCADES = (Path("/usr/share/opencv4/haarcascades"), Path("/usr/local/sha
 
 
 class EyeFinder:
-    """OpenCV's bundled eye cascade, on the upper part of a face: open eyes, those of four drawn faces in five;
-    seldom behind glasses. Takes 1 to 3 ms of one core, whatever the size of the face.
+    """OpenCV's bundled eye cascade, on the upper part of a face: open eyes, seldom behind glasses. It takes the same
+    time whatever the size of the face.
     """
 
     def __init__(self) -> None:
