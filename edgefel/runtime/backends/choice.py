@@ -129,6 +129,12 @@ def _no_file_reason(manifest: Manifest, kind: str, precision: str | None) -> str
 
 
 def _no_file(manifest: Manifest, precision: str | None, names: list[str]) -> EdgefelError:
+    only_engines = all(BACKENDS[name].kind == "engine" for name in names)
+    if only_engines and not any(file.kind == "engine" for file in manifest.files):
+        return EdgefelError(
+            f"{manifest.folder}: holds no engine, which {', '.join(names)} runs; build one on the device with: "
+            f"edgefel engine {manifest.folder}"
+        )
     files = ", ".join(f"{file.name} ({file.precision})" for file in manifest.files) or "no files"
     wanted = f"no {precision} file" if precision else "neither an fp32 file nor a single other one"
     return EdgefelError(

@@ -213,3 +213,11 @@ def test_close_frees_once(tmp_path, monkeypatch):
     assert session.notes == ()
     with pytest.raises(EdgefelError, match="the session is closed"):
         session([np.zeros((9, 9, 3), np.uint8)])
+
+
+def test_tensorrt_without_an_engine_says_how_to_build_one(tmp_path):
+    folder = write_bundle(tmp_path / "bundle")
+    with pytest.raises(
+        EdgefelError, match="holds no engine, which tensorrt runs; build one on the device with"
+    ):
+        Session.open(folder, backend="tensorrt")
