@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 from collections.abc import Callable, Iterator
@@ -14,9 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgefel.bench.timer import interleave
-from edgefel.data.folder import ImageDataset, UnreadableImageError
+from edgefel.bench.timer import Plan, measure
+from edgefel.data.dataset import ImageDataset, UnreadableImageError
 from edgefel.errors import EdgefelError
+from edgefel.export.outputs import torch_threads
 from edgefel.runtime.manifest import BundleFile, read_manifest
 from edgefel.runtime.preprocessing import Image, Preprocessing
 from edgefel.runtime.session import Session
@@ -110,7 +110,7 @@ def compare_bundle(
         probabilities[name].append(found.astype(np.float64))
 
     # labelling fills the cores with several runtimes at once; the timing after it has them one by one
-    with _torch_threads(threads), ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // threads)) as pool:
+    with torch_threads(threads), ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // threads)) as pool:
         for labels, crops, done in _batches(dataset, skipped):
             list(pool.map(lambda name, crops=crops: label(name, crops), probabilities))
             targets += labels
@@ -120,7 +120,7 @@ def compare_bundle(
         crop = crops[:1]
         callables: dict[str, Callable[[], Any]] = {REFERENCE: lambda: run_reference(crop)}
         callables |= {name: _bound(session, crop) for name, session in sessions.items()}
-        timings = interleave(callables, min_runs=min_runs, max_seconds=max_seconds)
+        timings = measure(callables, Plan.of(min_runs, max_seconds / len(callables)))
     merged = {name: np.concatenate(parts) for name, parts in probabilities.items()}
     weights = Path(loaded.path) / "model.safetensors"
     reference = FileResult(
@@ -179,15 +179,3 @@ def _scores(
         float(np.mean(chosen == reference.argmax(axis=1))),
         float(np.abs(probabilities - reference).max()),
     )
-
-
-@contextlib.contextmanager
-def _torch_threads(threads: int) -> Iterator[None]:
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

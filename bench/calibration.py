@@ -16,7 +16,8 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from edgefel.bench.command import cpu_name, run_bench, versions
+from edgefel.bench.command import run_bench, versions
+from edgefel.bench.environment import cpu_name
 from edgefel.errors import EdgefelError
 
 Result = TypeVar("Result")
@@ -83,7 +84,7 @@ def _calibrate(folder: str, method: Any, workers: int | None) -> dict[str, Any]:
     from edgefel.calib.collect import ActivationCollector
     from edgefel.calib.placement import ONNXRUNTIME, TENSORRT, place
     from edgefel.calib.reader import CalibrationReader
-    from edgefel.data.folder import open_dataset
+    from edgefel.data.open import open_dataset
     from edgefel.runtime.manifest import INPUT_NAME
     from edgefel.runtime.preprocessing import default_preprocessing
 

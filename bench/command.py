@@ -7,7 +7,6 @@ import json
 import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -39,11 +38,3 @@ def versions(**modules: ModuleType) -> dict[str, str]:
     """Versions of edgefel, of `modules` under the names given, and of Python."""
     imported = {name: str(module.__version__) for name, module in modules.items()}
     return {"edgefel": __version__, **imported, "python": platform.python_version()}
-
-
-def cpu_name() -> str:
-    """What the processor calls itself."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()

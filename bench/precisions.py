@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgefel.bench.command import cpu_name, run_bench, versions
-from edgefel.bench.timer import Timing, interleave
+from edgefel.bench import statistics
+from edgefel.bench.command import run_bench, versions
+from edgefel.bench.environment import cpu_name
+from edgefel.bench.timer import Plan, Timing, measure
 from edgefel.errors import EdgefelError
 
 MODEL = "arbex"
 EAGER = "PyTorch eager"
 CALIBRATION_IMAGES = 8  # random weights: ranges decide nothing about speed
 LEAST_SQNR_DB = {"fp32": 60.0, "int8": 10.0}
-RESAMPLES = 2000
 
 Array = npt.NDArray[np.float32]
 
@@ -53,7 +54,7 @@ def precision_speed(
     callables: dict[str, Callable[[], Array]] = {EAGER: eager}
     callables |= {name: _session(data, image, threads) for name, data in files.items()}
     checked = _check({name: fn() for name, fn in callables.items()})
-    timings = interleave(callables, warmup=5, min_runs=min_runs, max_seconds=max_seconds)
+    timings = measure(callables, Plan.of(min_runs, max_seconds / len(callables)))
     rows = [
         _row(name, timings, None if name == EAGER else len(files[name]), checked.get(name))
         for name in callables
@@ -138,25 +139,16 @@ def _check(outputs: Mapping[str, Array]) -> dict[str, float]:
 
 def _row(name: str, timings: Mapping[str, Timing], size: int | None, sqnr: float | None) -> dict[str, Any]:
     own, eager = timings[name], timings[EAGER]
-    low, high = _ratio_interval(eager.durations, own.durations)
+    ratio = statistics.ratio(eager.durations, own.durations)
     return {
         "name": name,
         "ms_p50": round(own.p50, 2),
         "ms_p90": round(own.p90, 2),
-        "times_as_fast_as_eager": round(eager.p50 / own.p50, 3),
-        "interval": [round(low, 3), round(high, 3)],
+        "times_as_fast_as_eager": round(ratio.value, 3),
+        "interval": [round(ratio.low, 3), round(ratio.high, 3)],
         "megabytes": None if size is None else round(size / 1e6, 2),
         "logits_sqnr_db": None if sqnr is None else round(sqnr, 1),
     }
-
-
-def _ratio_interval(slow: Sequence[float], fast: Sequence[float]) -> tuple[float, float]:
-    """95 % of the ratio of the medians; runs that lie beside each other are drawn together."""
-    a, b = np.asarray(slow), np.asarray(fast)
-    drawn = np.random.default_rng(0).integers(0, len(a), (RESAMPLES, len(a)))
-    ratios = np.median(a[drawn], axis=1) / np.median(b[drawn], axis=1)
-    low, high = np.percentile(ratios, (2.5, 97.5))
-    return float(low), float(high)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

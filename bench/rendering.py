@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 
 from edgefel.bench.command import run_bench, versions
-from edgefel.bench.timer import Timing, interleave
+from edgefel.bench.timer import Plan, Timing, time_callable
 from edgefel.data.synthetic import FaceOptions, SyntheticFaces
 
 FACES = 200
@@ -26,12 +26,10 @@ def rendering_speed(size: int = 224, rounds: int = 5) -> dict[str, Any]:
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
-        timing: Timing = interleave(
-            {"faces": lambda: [faces.sample(index) for index in range(FACES)]},
-            warmup=1,
-            min_runs=rounds,
-            max_runs=rounds,
-        )["faces"]
+        timing: Timing = time_callable(
+            lambda: [faces.sample(index) for index in range(FACES)],
+            Plan(warmup=1, settle_seconds=0, min_runs=rounds, max_runs=rounds, seconds=0),
+        )
     finally:
         cv2.setNumThreads(threads)
     return {

@@ -1,6 +1,7 @@
 """A stream on a synthetic video: identity, delay of labels, time per frame beside detection and inference, memory.
 
-    python -m edgefel.bench.stream clip.mp4 bundle > docs/results/stream.json
+    python -m edgefel.bench.stream clip.mp4 bundle --only truth memory > docs/results/stream.json
+    python -m edgefel.bench.stream clip.mp4 bundle --only overhead > docs/results/stream-overhead.json
 
 takes the clip once for the first two, once on one core for the time, and for `--minutes` of it, looped, for the memory.
 """
@@ -11,24 +12,26 @@ import argparse
 import os
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
 import cv2
 import onnxruntime
 
-from edgefel.bench.command import cpu_name, run_bench, versions
+from edgefel.bench.command import run_bench, versions
+from edgefel.bench.environment import cpu_name
 from edgefel.bench.stream_truth import judge
 from edgefel.data.synthetic.video import read_truth
-from edgefel.runtime.backends.base import Array, Backend, Record
+from edgefel.runtime.backends.base import Backend
 from edgefel.runtime.backends.choice import Opened
-from edgefel.runtime.faces import FaceBox, HaarDetector
+from edgefel.runtime.faces import HaarDetector
 from edgefel.runtime.manifest import Manifest
-from edgefel.runtime.preprocessing import Image
 from edgefel.runtime.session import Session
 from edgefel.runtime.stream.capture import open_source
 from edgefel.runtime.stream.pipeline import Stream, StreamOptions
@@ -38,26 +41,35 @@ from edgefel.runtime.telemetry.telemetry import Telemetry
 
 MIN_FACE = 0.15
 MEMORY_DETECT_EVERY = 5
+PARTS = ("truth", "overhead", "memory")
 
 
-def stream_row(clip: Path, bundle: Path, minutes: float = 10.0) -> dict[str, Any]:
-    """All measurements as one row. Raises EdgefelError for a clip without truth, or a bundle that cannot be opened."""
+def stream_row(
+    clip: Path, bundle: Path, minutes: float = 10.0, only: Sequence[str] = PARTS
+) -> dict[str, Any]:
+    """The measurements named in `only` as one row.
+
+    Raises EdgefelError for a clip without truth, or a bundle that cannot be opened.
+    """
     truth = read_truth(clip)
     # one thread: ONNX Runtime then works in the thread that calls it, whose processor time is its own
     with TimedSession.open(bundle, backend="onnxruntime", threads=1) as session:
         assert isinstance(session, TimedSession)
         session.warm_up()
         parts: dict[str, Any] = {}
-        for name, measure in (
-            ("truth", lambda: truth_row(clip, session, truth)),
-            ("overhead", lambda: overhead_row(clip, session)),
-            ("memory", lambda: memory_row(clip, session, minutes)),
-        ):
+        measures: dict[str, Callable[[], dict[str, Any]]] = {
+            "truth": lambda: truth_row(clip, session, truth),
+            "overhead": lambda: overhead_row(clip, session),
+            "memory": lambda: memory_row(clip, session, minutes),
+        }
+        for name in only:
             print(f"measuring: {name}", file=sys.stderr)
-            parts[name] = measure()
+            parts[name] = measures[name]()
+        options = f"--minutes {minutes:g}" if "memory" in only else ""
+        options += f" --only {' '.join(only)}" if tuple(only) != PARTS else ""
         row = {
             "bench": "stream",
-            "command": f"python -m edgefel.bench.stream {clip.name} {bundle.name} --minutes {minutes:g}",
+            "command": f"python -m edgefel.bench.stream {clip.name} {bundle.name} {options.strip()}",
             "clip": {key: truth["options"][key] for key in ("seconds", "fps", "size", "faces", "seed")},
             "model": session.manifest.model.name,
             "precision": session.precision,
@@ -85,36 +97,73 @@ def truth_row(clip: Path, session: Session, truth: dict[str, Any]) -> dict[str, 
 def overhead_row(clip: Path, session: TimedSession) -> dict[str, Any]:
     """Milliseconds of processor time per frame beside detection and inference, everything on one core.
 
-    It is what the process used, with decoding, preprocessing and JSON lines, less what the detector and the backend
-    used in their calls.
+    "ms_per_frame" is what the process used, with decoding, preprocessing and JSON lines, less what the detector and the
+    backend used in their calls, which leave the core's caches to the rest full of other things. "alone" is the same
+    frames again with what detector and backend gave the first time: nothing but the rest runs.
+    A core shared with strangers is slower at some times than at others by half: the clip is taken second by second;
+    the times are those of the median second by overhead, and "by_second" lists all of them.
     """
-    detector = _TimedDetector(HaarDetector(MIN_FACE))
-    telemetry = Telemetry()
-    with _one_core(), tempfile.TemporaryDirectory() as folder:
-        sink = JsonLines(Path(folder) / "results.jsonl")
-        source = open_source(str(clip))
-        inference, begin = session.seconds, time.process_time()
-        frames = faces = 0
-        for result in Stream(source, detector, session, telemetry=telemetry):
-            sink.write(result, None)
-            frames += 1
-            faces += len(result.faces)
-        whole = time.process_time() - begin
-        sink.close()
-    inference = session.seconds - inference
-    per_frame = {
-        "all": whole,
-        "detection": detector.seconds,
-        "inference": inference,
-        "overhead": whole - detector.seconds - inference,
-    }
-    stages = telemetry.snapshot().stages
+    detector = _Timed(HaarDetector(MIN_FACE))
+    with _one_core():
+        telemetry = Telemetry()
+        with detector.keeping(), session.timed.keeping():
+            beside = _seconds(clip, detector, session, telemetry)
+        with detector.repeating(), session.timed.repeating():
+            alone = _seconds(clip, detector, session, Telemetry())
+    snapshot = telemetry.snapshot()
+    frames = snapshot.counters["frames"]
     return {
         "frames": frames,
-        "faces_per_frame": round(faces / frames, 3),
-        "ms_per_frame": {name: round(1e3 * seconds / frames, 3) for name, seconds in per_frame.items()},
-        "wall_ms_p50": {name: round(times.p50, 3) for name, times in stages.items()},
+        "faces_per_frame": round(snapshot.counters["faces"] / frames, 3),
+        "ms_per_frame": _median(beside),
+        "by_second": [times["overhead"] for times in beside],
+        "alone": {
+            "ms_per_frame": _median(alone)["overhead"],
+            "by_second": [times["overhead"] for times in alone],
+        },
+        "wall_ms_p50": {name: round(times.p50, 3) for name, times in snapshot.stages.items()},
     }
+
+
+def _seconds(
+    clip: Path, detector: _Timed, session: TimedSession, telemetry: Telemetry
+) -> list[dict[str, float]]:
+    """Times per frame of each second of one pass."""
+
+    def clocks() -> tuple[float, float, float]:
+        return time.process_time(), detector.seconds, session.timed.seconds
+
+    with tempfile.TemporaryDirectory() as folder:
+        sink = JsonLines(Path(folder) / "results.jsonl")
+        source = open_source(str(clip))
+        part = min(round(source.fps), source.frames)
+        marks = [clocks()]
+        for number, result in enumerate(Stream(source, detector, session, telemetry=telemetry), 1):
+            sink.write(result, None)
+            if number % part == 0:
+                marks.append(clocks())
+        sink.close()
+    return [
+        _milliseconds([(end - begin) / part for begin, end in zip(before, after, strict=True)])
+        for before, after in pairwise(marks)
+    ]
+
+
+def _median(seconds: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The second of the median overhead; of two middle ones the dearer."""
+    return sorted(seconds, key=lambda times: times["overhead"])[len(seconds) // 2]
+
+
+def _milliseconds(seconds: Sequence[float]) -> dict[str, float]:
+    """Of all, detection and inference; and what is left."""
+    whole, detection, inference = seconds
+    times = {
+        "all": whole,
+        "detection": detection,
+        "inference": inference,
+        "overhead": whole - detection - inference,
+    }
+    return {name: round(1e3 * value, 3) for name, value in times.items()}
 
 
 def memory_row(clip: Path, session: Session, minutes: float) -> dict[str, Any]:
@@ -141,48 +190,67 @@ def memory_row(clip: Path, session: Session, minutes: float) -> dict[str, Any]:
     }
 
 
-class _TimedDetector:
-    """A detector and the processor time of its calls."""
+class _Timed:
+    """A detector or a backend's `run`, the processor time of its calls, and what it gave, to give it again."""
 
-    def __init__(self, detector: HaarDetector) -> None:
-        self._detector = detector
-        self.seconds = 0.0
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        # of calls that have ended; the clock of the thread that is in a call now, and what it showed at its begin
+        self._spent: tuple[float, int | None, float] = (0.0, None, 0.0)
+        self._kept: list[Any] | None = None
+        self._again: Iterator[Any] | None = None
 
-    def __call__(self, picture: Image) -> list[FaceBox]:
-        begin = time.thread_time()
-        boxes = self._detector(picture)
-        self.seconds += time.thread_time() - begin
-        return boxes
-
-
-class TimedSession(Session):
-    """A session that adds up the processor time of its backend in `seconds`; for one thread, which runs the model."""
-
-    def __init__(self, manifest: Manifest, opened: Opened, threads: int, max_batch: int) -> None:
-        self._timed = _TimedBackend(opened.runner)
-        super().__init__(manifest, replace(opened, runner=cast("Backend", self._timed)), threads, max_batch)
+    def __call__(self, picture: Any, *others: Any) -> Any:
+        if self._again is not None:
+            return next(self._again)
+        spent, begin = self._spent[0], time.thread_time()
+        self._spent = (spent, time.pthread_getcpuclockid(threading.get_ident()), begin)
+        result = self._function(picture, *others)
+        self._spent = (spent + time.thread_time() - begin, None, 0.0)
+        if self._kept is not None:
+            self._kept.append(result)
+        return result
 
     @property
     def seconds(self) -> float:
-        """Processor time of all calls of the backend so far."""
-        return self._timed.seconds
+        """Processor time so far, with that of a call that another thread is in: a mark that falls into the middle of a
+        search would else be off by all of it."""
+        spent, clock, begin = self._spent
+        return spent if clock is None else spent + time.clock_gettime(clock) - begin
+
+    @contextmanager
+    def keeping(self) -> Iterator[None]:
+        """Remembers what the calls inside give."""
+        self._kept = []
+        yield
+
+    @contextmanager
+    def repeating(self) -> Iterator[None]:
+        """The calls inside give what was kept, in the same order, and forget it."""
+        assert self._kept is not None
+        self._again, self._kept = iter(self._kept), None
+        yield
+        self._again = None
 
 
-class _TimedBackend:
-    """A backend and the processor time of its calls."""
+class TimedSession(Session):
+    """A session whose backend's calls are `timed`; for one thread, which runs the model."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, manifest: Manifest, opened: Opened, threads: int, max_batch: int) -> None:
+        self.timed = _Timed(opened.runner.run)
+        runner = _WithRun(opened.runner, self.timed)
+        super().__init__(manifest, replace(opened, runner=cast("Backend", runner)), threads, max_batch)
+
+
+class _WithRun:
+    """A backend with another `run`."""
+
+    def __init__(self, backend: Backend, run: Callable[..., Any]) -> None:
         self._backend = backend
-        self.seconds = 0.0
+        self.run = run
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._backend, name)
-
-    def run(self, batch: Array, record: Record | None = None) -> Mapping[str, Array]:
-        begin = time.thread_time()
-        outputs = self._backend.run(batch, record)
-        self.seconds += time.thread_time() - begin
-        return outputs
 
 
 @contextmanager
@@ -207,6 +275,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("clip", type=Path, help="made by edgefel data video")
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--minutes", type=float, default=10.0, help="of the looped run [%(default)s]")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=PARTS,
+        default=PARTS,
+        help="what to measure [everything]; the time is for a quiet core",
+    )
     return run_bench(parser, stream_row, arguments)
 
 

@@ -1,24 +1,65 @@
-"""The one timer: warm up, repeat, report milliseconds per call."""
+"""The one timer: warm up until stable, repeat, report milliseconds per call with intervals and a verdict."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-Clock = Callable[[], int]
+from edgefel.bench import statistics
+from edgefel.bench.stopwatch import CpuStopwatch, Stopwatch
+from edgefel.errors import EdgefelError
+
+# rounds whose medians are compared to tell whether warming up is over, and how much they may differ
+_SETTLING_ROUNDS, _SETTLED = 5, 0.03
+_QUANTILES = 41
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long something is timed.
+
+    warmup: untimed calls at least; then further ones until two fives of them agree within 3 %, for `settle_seconds`
+    at most. At least `min_runs` timed calls, whatever they take, and on until `seconds` were spent on each
+    callable or `max_runs` are done. Raises EdgefelError for numbers that leave nothing to time.
+    """
+
+    warmup: int = 5
+    settle_seconds: float = 5.0
+    min_runs: int = 50
+    seconds: float = 10.0
+    max_runs: int = 2000
+
+    def __post_init__(self) -> None:
+        if self.min_runs < 1:
+            raise EdgefelError(f"{self.min_runs} runs: give at least 1")
+        if self.warmup < 0 or self.max_runs < self.min_runs:
+            raise EdgefelError(
+                f"need warmup >= 0 and min_runs <= max_runs, got {self.warmup}, {self.min_runs}, {self.max_runs}"
+            )
+        if not (self.seconds >= 0 and self.settle_seconds >= 0):  # NaN too
+            raise EdgefelError(f"{self.seconds} s, {self.settle_seconds} s of settling: give 0 or more")
+
+    @classmethod
+    def of(cls, min_runs: int, seconds: float) -> Plan:
+        """At least so many runs and so long for each, with no longer a warm-up than that."""
+        return cls(min_runs=min_runs, seconds=seconds, settle_seconds=min(cls.settle_seconds, seconds))
+
+
+FULL = Plan()
+QUICK = Plan(warmup=2, settle_seconds=1.0, min_runs=8, seconds=2.0)
 
 
 @dataclass(frozen=True)
 class Timing:
     """Milliseconds per call over `runs` timed calls; percentiles interpolate linearly. durations: of each call, in
-    order, for intervals of ratios; not part of `to_dict`."""
+    order, for intervals and ratios."""
 
     p50: float
     p90: float
+    p95: float
     p99: float
     mean: float
     min: float
@@ -31,63 +72,86 @@ class Timing:
         if not durations:
             raise ValueError("no durations: nothing was timed")
         ms = np.asarray(durations, dtype=np.float64) / 1e6
-        p50, p90, p99 = (float(value) for value in np.percentile(ms, (50, 90, 99)))
-        return cls(p50, p90, p99, float(ms.mean()), float(ms.min()), len(durations), tuple(ms.tolist()))
+        p50, p90, p95, p99 = (float(value) for value in np.percentile(ms, (50, 90, 95, 99)))
+        return cls(p50, p90, p95, p99, float(ms.mean()), float(ms.min()), len(durations), tuple(ms.tolist()))
 
-    def to_dict(self) -> dict[str, float | int]:
-        """Plain JSON values."""
-        return {name: value for name, value in asdict(self).items() if name != "durations"}
+    @property
+    def verdict(self) -> statistics.Verdict:
+        """Whether the same would be measured again."""
+        return statistics.judge(self.durations)
 
-
-def time_callable(
-    fn: Callable[[], Any],
-    *,
-    warmup: int = 5,
-    min_runs: int = 20,
-    max_seconds: float = 5.0,
-    max_runs: int = 1000,
-    clock: Clock = time.perf_counter_ns,
-) -> Timing:
-    """Times `fn()`, which must return only when its work is done (synchronise a GPU inside it).
-
-    After `warmup` untimed calls it is timed `min_runs` times at least, whatever that takes, and then on
-    until `max_seconds` have been spent on timed calls or `max_runs` are done.
-    """
-    return interleave(
-        {"fn": fn}, warmup=warmup, min_runs=min_runs, max_seconds=max_seconds, max_runs=max_runs, clock=clock
-    )["fn"]
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values: percentiles, 95 % intervals of median and mean, verdict, and the distribution as 41
+        quantiles from the least to the greatest."""
+        verdict = self.verdict
+        quantiles = np.quantile(self.durations, np.linspace(0, 1, _QUANTILES))
+        return {
+            **{name: getattr(self, name) for name in ("p50", "p90", "p95", "p99", "mean", "min", "runs")},
+            "p50_interval": list(statistics.median_interval(self.durations)),
+            "mean_interval": list(statistics.mean_interval(self.durations)),
+            "stable": verdict.stable,
+            "reason": verdict.reason,
+            "quantiles": [round(float(value), 6) for value in quantiles],
+        }
 
 
-def interleave(
+def measure(
     fns: Mapping[str, Callable[[], Any]],
-    *,
-    warmup: int = 5,
-    min_runs: int = 20,
-    max_seconds: float = 10.0,
-    max_runs: int = 1000,
-    clock: Clock = time.perf_counter_ns,
+    plan: Plan = FULL,
+    stopwatch: Stopwatch | None = None,
+    advance: Callable[[float], None] = lambda share: None,
 ) -> dict[str, Timing]:
     """Times several callables in turn, A B A B, so that ratios of their timings come from one run.
 
-    All get the same number of runs. Limits as in `time_callable`; `max_seconds` is for all together.
+    All get the same number of runs. stopwatch: `CpuStopwatch` by default; under it a callable must return only when its
+    work is done. advance: told the share of the run that is done, 0 to 1.
     """
     if not fns:
         raise ValueError("nothing to time: give at least one callable")
-    if min_runs < 1 or warmup < 0 or max_runs < min_runs:
-        raise ValueError(
-            f"need warmup >= 0 and 1 <= min_runs <= max_runs, got {warmup}, {min_runs}, {max_runs}"
-        )
-    for _ in range(warmup):
-        for fn in fns.values():
-            fn()
+    watch = stopwatch or CpuStopwatch()
+    _warm_up(fns, plan, watch)
     durations: dict[str, list[int]] = {name: [] for name in fns}
-    spent, runs = 0, 0
-    while runs < min_runs or (runs < max_runs and spent < max_seconds * 1e9):
+    spent, runs, limit = 0, 0, plan.seconds * len(fns) * 1e9
+    while runs < plan.min_runs or (runs < plan.max_runs and spent < limit):
         for name, fn in fns.items():
-            start = clock()
-            fn()
-            duration = clock() - start
+            duration = watch.time(fn)
             durations[name].append(duration)
             spent += duration
         runs += 1
+        advance(
+            min(1.0, min(runs / plan.min_runs, max(runs / plan.max_runs, spent / limit if limit else 1.0)))
+        )
     return {name: Timing.from_nanoseconds(values) for name, values in durations.items()}
+
+
+def time_callable(fn: Callable[[], Any], plan: Plan = FULL, stopwatch: Stopwatch | None = None) -> Timing:
+    """Times one callable."""
+    return measure({"fn": fn}, plan, stopwatch)["fn"]
+
+
+def _warm_up(fns: Mapping[str, Callable[[], Any]], plan: Plan, watch: Stopwatch) -> None:
+    """Until the last five rounds of every callable took as long as the five before them."""
+    rounds: dict[str, list[int]] = {name: [] for name in fns}
+    spent, done = 0, 0
+    while done < plan.warmup or (spent < plan.settle_seconds * len(fns) * 1e9 and not _settled(rounds)):
+        for name, fn in fns.items():
+            duration = watch.time(fn)
+            rounds[name].append(duration)
+            spent += duration
+        done += 1
+
+
+def _settled(rounds: Mapping[str, Sequence[int]]) -> bool:
+    for durations in rounds.values():
+        if len(durations) < 2 * _SETTLING_ROUNDS:
+            return False
+        before, now = (
+            float(np.median(part))
+            for part in (
+                durations[-2 * _SETTLING_ROUNDS : -_SETTLING_ROUNDS],
+                durations[-_SETTLING_ROUNDS:],
+            )
+        )
+        if abs(now - before) > _SETTLED * before:
+            return False
+    return True

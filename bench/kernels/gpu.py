@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from edgefel import __version__
+from edgefel.bench.environment import commit
 from edgefel.bench.kernels.problems import Work
-from edgefel.bench.timer import Timing
-
-# larger than any last-level cache, so that every run finds its inputs in memory
-_FLUSH_BYTES = 256 << 20
+from edgefel.bench.stopwatch import CudaStopwatch
+from edgefel.bench.timer import Plan, measure
 
 
 @dataclass(frozen=True)
@@ -39,34 +36,6 @@ class Ceilings:
         return asdict(self)
 
 
-def interleave_on_gpu(
-    fns: Mapping[str, Callable[[], Any]], *, warmup: int = 5, runs: int = 50
-) -> dict[str, Timing]:
-    """Times callables in turn, A B A B, by CUDA events, with the cache flushed before each.
-
-    The flush also keeps the GPU busy while Python prepares the launch, so that what is measured is the GPU's
-    time and not Python's.
-    """
-    for _ in range(warmup):
-        for fn in fns.values():
-            fn()
-    flush = torch.empty(_FLUSH_BYTES, dtype=torch.int8, device="cuda")
-    events: dict[str, list[tuple[torch.cuda.Event, torch.cuda.Event]]] = {name: [] for name in fns}
-    for _ in range(runs):
-        for name, fn in fns.items():
-            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            flush.zero_()
-            start.record()
-            fn()
-            end.record()
-            events[name].append((start, end))
-    torch.cuda.synchronize()
-    return {
-        name: Timing.from_nanoseconds([round(1e6 * start.elapsed_time(end)) for start, end in pairs])
-        for name, pairs in events.items()
-    }
-
-
 def extra_memory(fn: Callable[[], Any]) -> int:
     """Peak bytes that `fn` allocates beyond what was there, its results included."""
     fn()
@@ -86,9 +55,10 @@ def measure_ceilings(dtype: torch.dtype) -> Ceilings:
     side = 8192
     a, b = (torch.randn(side, side, device="cuda", dtype=dtype) for _ in range(2))
     exponentials, count = _exponentials()
-    timings = interleave_on_gpu(
+    timings = measure(
         {"copy": lambda: target.copy_(source), "product": lambda: a @ b, "exponentials": exponentials},
-        runs=20,
+        Plan(min_runs=20, max_runs=20, seconds=0),
+        CudaStopwatch(),
     )
     return Ceilings(
         bytes_per_s=2 * source.numel() / (timings["copy"].p50 * 1e-3),
@@ -123,14 +93,5 @@ def describe_device() -> dict[str, Any]:
         "triton": triton.__version__,
         "cuda": torch.version.cuda,
         "edgefel": __version__,
-        "commit": _commit(),
+        "commit": commit(),
     }
-
-
-def _commit() -> str | None:
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError:
-        return None
-    return found.stdout.strip() or None

@@ -10,6 +10,7 @@ import numpy as np
 
 from edgefel.bench.kernels.competitors import OURS
 from edgefel.bench.kernels.suite import KernelRow, speedups
+from edgefel.figures import new_figure
 from edgefel.files import atomic_file
 
 if TYPE_CHECKING:
@@ -62,15 +63,11 @@ def summary(rows: Sequence[KernelRow]) -> list[dict[str, Any]]:
 
 def save_plot(rows: Sequence[KernelRow], path: Path, title: str) -> None:
     """A PNG: for each op and mode, time relative to ours (below 1 is faster than ours), by problem and batch."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     timed = [row for row in rows if row.ms_p50 is not None]
     panels = list(dict.fromkeys((row.op, row.dtype, row.mode) for row in timed))
     if not panels:
         raise ValueError("rows: expected at least one timed row, got none")
-    figure = Figure(figsize=(11, 3.2 * len(panels)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(11, 3.2 * len(panels))
     for axes, panel in zip(np.atleast_1d(figure.subplots(len(panels), 1)), panels, strict=True):
         _panel(axes, [row for row in timed if (row.op, row.dtype, row.mode) == panel])
         axes.set_title(", ".join(panel), loc="left", fontsize=10)

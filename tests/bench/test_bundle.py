@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgefel.bench.bundle import compare_bundle
-from edgefel.data.folder import open_dataset
+from edgefel.data.open import open_dataset
 from edgefel.errors import EdgefelError
 from edgefel.runtime.session import Session
 

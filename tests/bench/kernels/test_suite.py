@@ -11,7 +11,7 @@ from edgefel.bench.kernels import competitors, report
 from edgefel.bench.kernels.gpu import Ceilings
 from edgefel.bench.kernels.problems import AttentionProblem, HeadProblem, Work, pyramid_levels
 from edgefel.bench.kernels.suite import KernelRow, compare_attention, compare_head, speedups
-from edgefel.bench.timer import interleave
+from edgefel.bench.timer import Plan, measure
 from edgefel.errors import EdgefelError
 
 pytest.importorskip("triton")
@@ -19,7 +19,7 @@ pytest.importorskip("triton")
 CPU = torch.device("cpu")
 SMALL = AttentionProblem(3, 3, 1, 16, 2, torch.float32)
 NAMES = (competitors.OURS, "eager", "sdpa-math")
-TIMER = partial(interleave, warmup=0, min_runs=1, max_runs=1)
+TIMER = partial(measure, plan=Plan(warmup=0, settle_seconds=0, min_runs=1, max_runs=1))
 
 
 @pytest.mark.parametrize("backward", [False, True])

@@ -1,0 +1,114 @@
+"""What a contender's labels are worth on labelled pictures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgefel.bench.compare.contenders import COMPILED, EAGER, Contender
+from edgefel.data.dataset import ImageDataset, UnreadableImageError
+from edgefel.data.open import open_dataset
+from edgefel.errors import EdgefelError
+from edgefel.evaluation.metrics import compute_metrics
+from edgefel.export.pictures import draw_evenly
+from edgefel.runtime.preprocessing import Image, Preprocessing
+
+BATCH = 16
+HELD_OUT = ("val", "test")
+
+Judgement = dict[str, Any]
+
+
+def choose(
+    data: str | os.PathLike[str], labels: Sequence[str], count: int, layout: str | None = None
+) -> tuple[ImageDataset, tuple[int, ...]]:
+    """A data set and `count` of its held-out pictures, as even over the classes as they allow.
+
+    Held out are the splits val and test, or everything where there are no splits. layout: as `open_dataset` takes
+    it. Raises EdgefelError for other classes than the model's.
+    """
+    dataset = open_dataset(data, layout=layout)
+    if dataset.labels != tuple(labels):
+        raise EdgefelError(
+            f"{dataset.root}: its classes {list(dataset.labels)} are not the model's {list(labels)}"
+        )
+    splits = [sample.split for sample in dataset.samples]
+    pool = [index for index, split in enumerate(splits) if split in HELD_OUT] or list(range(len(splits)))
+    return dataset, draw_evenly(dataset, pool, count, seed=0)
+
+
+def judge(
+    contenders: Sequence[Contender],
+    dataset: ImageDataset,
+    chosen: Sequence[int],
+    preprocessing: Preprocessing,
+    advance: Callable[[int], None] = lambda pictures: None,
+) -> dict[str, Judgement]:
+    """By contender's name: images, accuracy, macro_f1, recall by class, agreement with eager PyTorch if it is there.
+
+    torch.compile is taken to label as eager PyTorch does: their outputs were compared. Raises EdgefelError where no
+    picture can be read.
+    """
+    own = {one.name: one for one in contenders if one.backend != COMPILED}
+    found: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in own}
+    targets: list[int] = []
+    for labels, crops in _batches(dataset, chosen):
+        batch = preprocessing.batch(crops)
+        for name, contender in own.items():
+            found[name].append(contender.probabilities(batch))
+        targets += labels
+        advance(len(crops))
+    if not targets:
+        raise EdgefelError(f"{dataset.root}: no picture can be read, so nothing was judged")
+    merged = {name: np.concatenate(parts) for name, parts in found.items()}
+    eager = {one.subject.name: merged[one.name] for one in own.values() if one.backend == EAGER}
+    return {
+        one.name: _judgement(
+            merged[_labelled_as(one)], np.asarray(targets), dataset.labels, eager.get(one.subject.name)
+        )
+        for one in contenders
+        if _labelled_as(one) in merged
+    }
+
+
+def _labelled_as(contender: Contender) -> str:
+    return contender.name.replace(COMPILED, EAGER)
+
+
+def _judgement(
+    probabilities: npt.NDArray[np.float32],
+    targets: npt.NDArray[np.int64],
+    labels: Sequence[str],
+    eager: npt.NDArray[np.float32] | None,
+) -> Judgement:
+    metrics = compute_metrics(probabilities.astype(np.float64), targets)
+    judgement: Judgement = {
+        "images": len(targets),
+        "accuracy": metrics.accuracy,
+        "macro_f1": metrics.macro_f1,
+        "recall": dict(zip(labels, metrics.recall, strict=True)),
+    }
+    if eager is not None:
+        judgement["agreement"] = float(np.mean(probabilities.argmax(1) == eager.argmax(1)))
+    return judgement
+
+
+def _batches(dataset: ImageDataset, chosen: Sequence[int]) -> Iterator[tuple[list[int], list[Image]]]:
+    """Labels and pictures; unreadable ones are left out."""
+    labels: list[int] = []
+    crops: list[Image] = []
+    for index in chosen:
+        try:
+            crops.append(dataset.load(index))
+        except UnreadableImageError:
+            continue
+        labels.append(dataset.samples[index].label)
+        if len(crops) == BATCH:
+            yield labels, crops
+            labels, crops = [], []
+    if crops:
+        yield labels, crops

@@ -1,0 +1,200 @@
+"""The same network in PyTorch and in every backend, behind one call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgefel.bench.compare.subjects import Subject
+from edgefel.bench.sessions import MEMORY_OF_THIS, fresh_process_memory_mb, peak_memory_mb
+from edgefel.errors import EdgefelError
+from edgefel.runtime.backends.base import BACKENDS
+from edgefel.runtime.manifest import read_manifest
+from edgefel.runtime.session import Session
+
+Array = npt.NDArray[np.float32]
+
+EAGER, COMPILED = "pytorch", "torch.compile"
+PYTORCH = (EAGER, COMPILED)
+# of the runtime's backends the ones that are compared by themselves; the rest are named on request
+DEFAULT_BACKENDS = (EAGER, COMPILED, "onnxruntime", "openvino", "tensorrt")
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One form of a subject in one backend, ready to run.
+
+    probabilities: float32 [N, 3, H, W] -> [N, C]. logits: the same -> [N, C], None where the bundle gives none.
+    peak_memory_mb: of a fresh process that opens it and runs one batch of that size, 10^6 bytes.
+    """
+
+    subject: Subject
+    precision: str
+    backend: str
+    file_bytes: int
+    probabilities: Callable[[Array], Array]
+    logits: Callable[[Array], Array] | None
+    peak_memory_mb: Callable[[int], float]
+    close: Callable[[], None] = lambda: None
+
+    @property
+    def name(self) -> str:
+        """For people: "arbex int8 openvino"."""
+        return f"{self.subject.name} {self.precision} {self.backend}"
+
+
+def open_contenders(
+    subject: Subject,
+    backends: Sequence[str],
+    precisions: Sequence[str],
+    threads: int,
+    max_batch: int,
+    *,
+    required: bool,
+) -> tuple[list[Contender], dict[str, str]]:
+    """Every file of the subject in every backend, and why the others are not here, by backend.
+
+    max_batch: the largest batch that will be asked for, which then runs in one piece. required: the backends were
+    named, and one that cannot be used is an error. Contenders that are already open are
+    closed when something fails.
+    """
+    found: list[Contender] = []
+    skipped: dict[str, str] = {}
+    try:
+        for backend in backends:
+            try:
+                if backend in PYTORCH:
+                    found.append(open_pytorch(subject, backend, threads))
+                else:
+                    found += _open_sessions(subject, backend, precisions, threads, max_batch)
+            except EdgefelError as error:
+                if required:
+                    raise
+                skipped[backend] = str(error)
+    except BaseException:
+        for contender in found:
+            contender.close()
+        raise
+    return found, skipped
+
+
+def open_pytorch(subject: Subject, backend: str, threads: int) -> Contender:
+    """The checkpoint in PyTorch, on the threads that are set when it runs; `threads` is for its memory.
+
+    Raises EdgefelError for a bundle without one, and where nothing compiles.
+    """
+    import torch
+
+    from edgefel.models.checkpoint import load_checkpoint
+
+    if subject.checkpoint is None:
+        raise EdgefelError(
+            f"{subject.folder}: a bundle holds no PyTorch model; give its checkpoint to compare with {backend}"
+        )
+    loaded = load_checkpoint(subject.checkpoint)
+    network: Any = loaded.model
+    if backend == COMPILED:
+        network = _compiled(network, loaded.config.input_size)
+
+    def run(batch: Array) -> Any:
+        with torch.inference_mode():
+            return network(torch.from_numpy(batch))
+
+    return Contender(
+        subject,
+        "fp32",
+        backend,
+        (loaded.path / "model.safetensors").stat().st_size,
+        lambda batch: run(batch).probabilities.numpy(),
+        lambda batch: run(batch).logits.numpy(),
+        lambda batch: fresh_process_memory_mb(
+            _MEMORY_OF_MODEL + MEMORY_OF_THIS, (loaded.path, threads, batch, backend)
+        ),
+    )
+
+
+def _compiled(network: Any, size: int) -> Any:
+    """torch.compile's form of it, compiled. Raises EdgefelError where it cannot be, such as without a C++ compiler."""
+    import torch
+
+    compiled = torch.compile(network)
+    try:
+        with torch.inference_mode():
+            compiled(torch.zeros(1, 3, size, size))
+    except Exception as error:  # whatever the compiler or the tracer raises
+        line = " ".join(str(error).split())[:200]
+        raise EdgefelError(f"{COMPILED}: {type(error).__name__}: {line}") from None
+    return compiled
+
+
+def open_session(
+    subject: Subject, precision: str, backend: str, threads: int, max_batch: int = 16
+) -> Contender:
+    """One file of the bundle in one backend. Raises EdgefelError where it cannot be run."""
+    # what the gate refused is compared all the same: its accuracy stands beside its speed
+    session = Session.open(subject.folder, precision, backend, threads, force=True, max_batch=max_batch)
+
+    def logits(batch: Array) -> Array:
+        values = session.run(batch).logits
+        assert values is not None
+        return values
+
+    return Contender(
+        subject,
+        precision,
+        backend,
+        session.file.bytes,
+        lambda batch: session.run(batch).probabilities,
+        logits if "logits" in session.manifest.outputs else None,
+        lambda batch: peak_memory_mb(session, batch),
+        session.close,
+    )
+
+
+def _open_sessions(
+    subject: Subject, backend: str, precisions: Sequence[str], threads: int, max_batch: int
+) -> list[Contender]:
+    if subject.bundle is None:
+        return []
+    if backend not in BACKENDS:
+        known = ", ".join((*PYTORCH, *BACKENDS))
+        raise EdgefelError(f"unknown backend '{backend}'; known: {known}")
+    kind = BACKENDS[backend].kind
+    files = [
+        file
+        for file in read_manifest(subject.folder).files
+        if file.kind == kind and file.precision in precisions
+    ]
+    if not files and kind == "engine":
+        raise EdgefelError(
+            f"{backend}: no engine of {subject.name} here; edgefel engine builds one beside a GPU"
+        )
+    if not files:
+        raise EdgefelError(f"{subject.folder}: holds no file for {backend} of {', '.join(precisions)}")
+    found: list[Contender] = []
+    try:
+        for file in files:
+            found.append(open_session(subject, file.precision, backend, threads, max_batch))
+    except BaseException:
+        for contender in found:
+            contender.close()
+        raise
+    return found
+
+
+_MEMORY_OF_MODEL = """
+import sys
+import torch
+from edgefel.models.checkpoint import load_checkpoint
+path, threads, batch, backend = sys.argv[1:]
+torch.set_num_threads(int(threads))
+loaded = load_checkpoint(path)
+model = torch.compile(loaded.model) if backend == "torch.compile" else loaded.model
+size = loaded.config.input_size
+with torch.inference_mode():
+    model(torch.zeros(int(batch), 3, size, size))
+"""

@@ -1,0 +1,255 @@
+"""Times all contenders in turn and puts accuracy, size and memory beside the speed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgefel.bench import environment, statistics
+from edgefel.bench.compare.accuracy import BATCH, Judgement, choose, judge
+from edgefel.bench.compare.contenders import (
+    DEFAULT_BACKENDS,
+    EAGER,
+    Array,
+    Contender,
+    open_contenders,
+)
+from edgefel.bench.compare.subjects import Subject
+from edgefel.bench.results import Row, make_row
+from edgefel.bench.sessions import faces
+from edgefel.bench.timer import FULL, Plan, Timing, measure
+from edgefel.errors import EdgefelError
+from edgefel.export.outputs import torch_threads
+from edgefel.export.parity import sqnr_db
+
+# signal-to-noise ratio of the logits, from eager PyTorch's or else ONNX Runtime's FP32, below which nothing is timed
+LEAST_SQNR_DB = {"fp32": 60.0, "fp16": 25.0, "int8": 8.0, "int8+fp16": 8.0}
+BASELINE_MODEL = "poster-v2"
+Advance = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is compared, and how.
+
+    backends: names, or None for every one that is here but those to `leave_out`. baseline: name of the contender that
+    ratios refer to; by default eager PyTorch of poster-v2, or of the first subject. data, layout, images: labelled
+    pictures for the accuracy of trained subjects. memory: measure each contender's peak memory in a process of its own.
+    Raises EdgefelError for batches or threads below 1.
+    """
+
+    precisions: tuple[str, ...] = ("fp32", "fp16", "int8")
+    backends: tuple[str, ...] | None = None
+    batches: tuple[int, ...] = (1,)
+    threads: tuple[int, ...] = (1,)
+    plan: Plan = FULL
+    baseline: str | None = None
+    data: str | os.PathLike[str] | None = None
+    layout: str | None = None
+    images: int = 700
+    memory: bool = True
+    leave_out: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("batches", "threads"):
+            values = getattr(self, name)
+            if not values or min(values) < 1:
+                raise EdgefelError(
+                    f"{name} {', '.join(map(str, values)) or 'none'}: give numbers of at least 1"
+                )
+        if self.images < 1:
+            raise EdgefelError(f"{self.images} images: give at least 1")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Rows, and the backends that could not take part with the reason."""
+
+    rows: tuple[Row, ...]
+    skipped: Mapping[str, str]
+
+
+def compare(
+    subjects: Sequence[Subject], options: Options, advance: Advance = lambda step, share: None
+) -> Comparison:
+    """One row for each contender, batch and number of threads.
+
+    All contenders of one batch and number of threads take turns in one run. Raises EdgefelError for a backend that was
+    named and is not here, a contender that computes something else, and a baseline that does not take part.
+    """
+    if not subjects:
+        raise EdgefelError("nothing to compare: give at least one model")
+    judged = _judge_all(subjects, options, advance)
+    described = environment.describe()
+    rows: list[Row] = []
+    skipped: dict[str, str] = {}
+    for threads in options.threads:
+        with torch_threads(threads), _opened(subjects, options, threads) as (contenders, missing):
+            skipped |= missing
+            baseline = _baseline(contenders, options.baseline)
+            for batch in options.batches:
+                step = f"{len(contenders)} contenders, {threads} threads, batch {batch}"
+                rows += _measure(
+                    contenders, baseline, batch, threads, options, judged, described, advance, step
+                )
+    return Comparison(tuple(rows), skipped)
+
+
+@contextmanager
+def _opened(
+    subjects: Sequence[Subject], options: Options, threads: int
+) -> Iterator[tuple[list[Contender], dict[str, str]]]:
+    """All contenders, which are closed at the end, and why others are not among them."""
+    contenders: list[Contender] = []
+    skipped: dict[str, str] = {}
+    try:
+        for subject in subjects:
+            found, missing = open_contenders(
+                subject,
+                options.backends or [name for name in DEFAULT_BACKENDS if name not in options.leave_out],
+                options.precisions,
+                threads,
+                max(BATCH, *options.batches),
+                required=options.backends is not None,
+            )
+            contenders += found
+            skipped |= missing
+        if not contenders:
+            reasons = "; ".join(f"{name}: {why}" for name, why in skipped.items())
+            raise EdgefelError(f"nothing to compare: no backend can be used here ({reasons})")
+        yield contenders, skipped
+    finally:
+        for contender in contenders:
+            contender.close()
+
+
+def _baseline(contenders: Sequence[Contender], wanted: str | None) -> Contender:
+    """The contender of that name, else eager PyTorch of poster-v2, of the first subject, or the first of all."""
+    by_name = {one.name: one for one in contenders}
+    if wanted is not None:
+        if wanted not in by_name:
+            raise EdgefelError(
+                f"baseline '{wanted}' does not take part; choose one of: {', '.join(map(repr, by_name))}"
+            )
+        return by_name[wanted]
+    eager = [one for one in contenders if one.backend == EAGER]
+    usual = [one for one in eager if one.subject.name == BASELINE_MODEL]
+    return (usual or eager or list(contenders))[0]
+
+
+def _measure(
+    contenders: Sequence[Contender],
+    baseline: Contender,
+    batch: int,
+    threads: int,
+    options: Options,
+    judged: Mapping[str, Judgement],
+    described: Mapping[str, Any],
+    advance: Advance,
+    step: str,
+) -> Iterator[Row]:
+    images = {one.subject.name: one.subject.preprocessing.batch(faces(batch)) for one in contenders}
+    sqnr = check_outputs(contenders, images)
+    memory = _peak_memory(contenders, batch, advance) if options.memory else {}
+    calls = {one.name: _call(one, images[one.subject.name]) for one in contenders}
+    timings = measure(calls, options.plan, advance=lambda share: advance(step, share))
+    for one in contenders:
+        metrics: dict[str, Any] = {
+            "latency_ms": timings[one.name].to_dict(),
+            "ratio": _ratio(timings, baseline, one),
+            "images_per_s": 1e3 * batch / timings[one.name].p50,
+            "file_bytes": one.file_bytes,
+        }
+        if one.name in memory:
+            metrics["peak_memory_mb"] = memory[one.name]
+        if one.name in sqnr:
+            metrics["sqnr_db"] = sqnr[one.name]
+        metrics |= judged.get(one.name, {})
+        subject = {
+            "model": one.subject.name,
+            "precision": one.precision,
+            "backend": one.backend,
+            "batch": batch,
+            "threads": threads,
+        }
+        notes = [] if one.subject.trained else ["random weights: its labels mean nothing"]
+        yield make_row("compare", subject, metrics, described, notes)
+
+
+def _ratio(timings: Mapping[str, Timing], baseline: Contender, own: Contender) -> dict[str, Any]:
+    found = statistics.ratio(timings[baseline.name].durations, timings[own.name].durations)
+    return {**found.to_dict(), "to": baseline.name}
+
+
+def check_outputs(contenders: Sequence[Contender], images: Mapping[str, Array]) -> dict[str, float]:
+    """SQNR in dB of every contender's logits from the reference's of its subject, by name.
+
+    The reference is eager PyTorch, or ONNX Runtime's FP32 file. Raises EdgefelError for one that computes something
+    else: nothing is timed then.
+    """
+    references: dict[str, Array] = {}
+    for one in sorted(contenders, key=lambda one: (one.backend != EAGER, one.precision != "fp32")):
+        if one.subject.name not in references and one.logits is not None and one.precision == "fp32":
+            references[one.subject.name] = one.logits(images[one.subject.name])
+    found = {}
+    for one in contenders:
+        reference = references.get(one.subject.name)
+        if reference is None or one.logits is None:
+            continue
+        logits = one.logits(images[one.subject.name])
+        noise = float(np.abs(logits - reference).max())
+        sqnr = 200.0 if noise == 0 else min(200.0, float(sqnr_db(reference, logits)))
+        least = LEAST_SQNR_DB.get(one.precision, LEAST_SQNR_DB["int8"])
+        if not np.isfinite(logits).all() or sqnr < least:
+            raise EdgefelError(
+                f"{one.name}: its logits are {sqnr:.1f} dB from the reference's, at least {least:g} are needed; "
+                "nothing was timed"
+            )
+        found[one.name] = round(sqnr, 1)
+    return found
+
+
+def _call(contender: Contender, batch: Array) -> Callable[[], Array]:
+    return lambda: contender.probabilities(batch)
+
+
+def _judge_all(subjects: Sequence[Subject], options: Options, advance: Advance) -> dict[str, Judgement]:
+    """Of trained subjects, where there are labelled pictures; on all cores, which accuracy does not depend on."""
+    judged: dict[str, Judgement] = {}
+    if options.data is None:
+        return judged
+    for subject in (one for one in subjects if one.trained):
+        dataset, chosen = choose(options.data, subject.labels, options.images, options.layout)
+        done = 0
+
+        def count(pictures: int, subject: Subject = subject, total: int = len(chosen)) -> None:
+            nonlocal done
+            done += pictures
+            advance(f"{subject.name}: labels of {total} pictures", done / total)
+
+        threads = os.cpu_count() or 1
+        with torch_threads(threads), _opened([subject], options, threads) as (contenders, _):
+            judged |= judge(contenders, dataset, chosen, subject.preprocessing, count)
+    return judged
+
+
+def _peak_memory(contenders: Sequence[Contender], batch: int, advance: Advance) -> dict[str, float]:
+    """Megabytes by name. Processes run side by side, one for each core: starting them is most of their time, and what
+    one needs does not depend on the others."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        running = [(one.name, pool.submit(one.peak_memory_mb, batch)) for one in contenders]
+        found = {}
+        try:
+            for number, (name, result) in enumerate(running, 1):
+                found[name] = round(result.result(), 1)
+                advance("peak memory", number / len(contenders))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return found

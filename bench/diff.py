@@ -1,0 +1,267 @@
+"""What got slower, worse or larger between two runs of the same device."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from edgefel.bench.report.rows import (
+    Collection,
+    Repeated,
+    finite,
+    mapping,
+    number,
+    pair,
+    repetitions,
+    steadiness,
+    timing,
+)
+from edgefel.bench.results import Row
+from edgefel.errors import EdgefelError
+
+# bounds measure nothing, and experiments no speed
+WITHOUT_SPEED = ("roofline", "ablation")
+
+SLOWER, FASTER, NOISE, SAME, UNSTABLE, UNKNOWN = (
+    "slower",
+    "faster",
+    "noise",
+    "same",
+    "unstable",
+    "no interval",
+)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a change may be.
+
+    slower: share by which the median may grow, 0.05 for 5 %. drop: points by which accuracy or macro F1 may fall.
+    strict: judge unstable rows, and rows without an interval, like the others. Raises EdgefelError for numbers below 0.
+    """
+
+    slower: float = 0.05
+    drop: float = 1.0
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("slower", "drop"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise EdgefelError(f"limit '{name}' is {getattr(self, name)}: give a number of at least 0")
+
+
+@dataclass(frozen=True)
+class Side:
+    """A measurement in one of the files: median of its repetitions' medians, the hull of their intervals, in ms."""
+
+    value: float
+    low: float
+    high: float
+    runs: int
+    stable: bool
+    reason: str
+    has_interval: bool
+
+
+@dataclass(frozen=True)
+class Change:
+    """One measurement in both files.
+
+    ratio: B's time by A's, above 1 is slower, None where neither has one. verdict: of the time. accuracy, macro_f1:
+    B less A, in points. file_bytes, peak_memory_mb: (A, B). failures: what is over a limit, one line each.
+    """
+
+    name: str
+    device: str
+    verdict: str
+    ratio: float | None
+    before: Side | None
+    after: Side | None
+    reason: str
+    accuracy: float | None
+    macro_f1: float | None
+    file_bytes: tuple[float, float] | None
+    peak_memory_mb: tuple[float, float] | None
+    failures: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Diff:
+    """Changes, the names of rows that only one file has, how many rows say nothing of speed and were left out."""
+
+    changes: tuple[Change, ...]
+    only_before: tuple[str, ...]
+    only_after: tuple[str, ...]
+    limits: Limits
+    left_out: int = 0
+
+    @property
+    def failures(self) -> list[str]:
+        """Every change over a limit, with its measurement."""
+        return [f"{change.name}: {line}" for change in self.changes for line in change.failures]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "limits": asdict(self.limits),
+            "changes": [change.to_dict() for change in self.changes],
+            "only_before": list(self.only_before),
+            "only_after": list(self.only_after),
+            "left_out": self.left_out,
+            "failures": self.failures,
+        }
+
+
+def compare(before: Collection, after: Collection, limits: Limits) -> Diff:
+    """Matches rows by what was measured and judges each pair.
+
+    A row is slower if the median grew by more than the limit and the 95 % intervals of the two medians do not overlap:
+    what the scatter within the runs explains fails nothing. An interval says nothing of how runs differ from each
+    other, so of repeated rows it reaches from the lowest end to the highest. Raises EdgefelError for files of different
+    devices, and with nothing in common.
+    """
+    first, second = _measurements(before), _measurements(after)
+    _check_devices(before, first, after, second)
+    a, b = repetitions(first), repetitions(second)
+    common = [name for name in a if name in b]
+    if not common:
+        raise EdgefelError(
+            f"{_files(before)} and {_files(after)} have no measurement in common; compare runs of the same command"
+        )
+    return Diff(
+        tuple(_change(a[name], b[name], limits) for name in common),
+        tuple(a[name].newest.name for name in a if name not in b),
+        tuple(b[name].newest.name for name in b if name not in a),
+        limits,
+        sum(row.kind in WITHOUT_SPEED for side in (before, after) for row in side.rows),
+    )
+
+
+def _measurements(collection: Collection) -> list[Row]:
+    """What was measured: rows without a speed left out, and the end-to-end time of a row as a row of its own."""
+    found = []
+    for row in collection.rows:
+        if row.kind in WITHOUT_SPEED:
+            continue
+        found.append(row)
+        if whole := mapping(row.metrics, "end_to_end_ms"):
+            subject = {**row.subject, "scope": "end to end"}
+            found.append(replace(row, subject=subject, metrics={"latency_ms": whole}))
+    return found
+
+
+def _check_devices(
+    before: Collection, first: Sequence[Row], after: Collection, second: Sequence[Row]
+) -> None:
+    devices = [dict.fromkeys(row.device for row in rows) for rows in (first, second)]
+    if all(devices) and set(devices[0]) != set(devices[1]):
+        one, other = (" and ".join(f"'{name}'" for name in names) for names in devices)
+        raise EdgefelError(
+            f"{_files(before)} is of {one}, {_files(after)} of {other}: "
+            "times of different devices cannot be compared; measure both on the same one"
+        )
+
+
+def _files(collection: Collection) -> str:
+    return ", ".join(map(str, collection.files))
+
+
+def _change(before: Repeated, after: Repeated, limits: Limits) -> Change:
+    a, b = before.newest, after.newest
+    first, second = _side(before.rows), _side(after.rows)
+    verdict, reason, ratio = _judge(first, second, limits)
+    failures = []
+    if verdict == SLOWER and ratio is not None:
+        failures.append(f"{ratio - 1:.1%} slower, at most {limits.slower:.1%} is allowed")
+    drops = {name: _points(a, b, name) for name in ("accuracy", "macro_f1")}
+    for name, change in drops.items():
+        # a hair more, since 0.90 - 0.89 is not 0.01
+        if change is not None and -change > limits.drop + 1e-9:
+            failures.append(
+                f"{name.replace('_', ' ')} fell by {-change:.2f} points, at most {limits.drop:g} are allowed"
+            )
+    return Change(
+        a.name,
+        a.device,
+        verdict,
+        ratio,
+        first,
+        second,
+        reason,
+        **drops,
+        file_bytes=_both(a, b, "file_bytes"),
+        peak_memory_mb=_both(a, b, "peak_memory_mb"),
+        failures=tuple(failures),
+    )
+
+
+def _side(rows: Sequence[Row]) -> Side | None:
+    """Milliseconds of a call, or of a picture where the row only says how many there are in a second."""
+    found = [part for row in rows if (part := _single(row)) is not None]
+    if not found:
+        return None
+    values, ends, verdicts = zip(*found, strict=True)
+    known = [end for end in ends if end is not None]
+    # repetitions tell how far runs are apart even where single rows have no interval
+    every = [*values, *(end for ends in known for end in ends)]
+    unstable = [reason for stable, reason in verdicts if stable is False]
+    return Side(
+        value=statistics.median(values),
+        low=min(every),
+        high=max(every),
+        runs=len(values),
+        stable=not unstable,
+        reason=unstable[0] if unstable else "",
+        has_interval=bool(known) or len(values) > 1,
+    )
+
+
+def _single(row: Row) -> tuple[float, tuple[float, float] | None, tuple[bool | None, str]] | None:
+    found = timing(row)
+    if (value := finite(found.get("p50"))) is not None and value > 0:
+        return value, pair(found.get("p50_interval")), _own_steadiness(row)
+    speed = number(row.metrics, "images_per_s")
+    return (1e3 / speed, None, steadiness(row)) if speed else None
+
+
+def _own_steadiness(row: Row) -> tuple[bool | None, str]:
+    """Of the latency alone: a ratio's other side is no part of this comparison."""
+    found = timing(row)
+    stable = found.get("stable")
+    return (stable if isinstance(stable, bool) else None), str(found.get("reason") or "")
+
+
+def _judge(before: Side | None, after: Side | None, limits: Limits) -> tuple[str, str, float | None]:
+    """(verdict, why where it needs saying, ratio)."""
+    if before is None or after is None:
+        return UNKNOWN, "one of the rows has no time", None
+    ratio = after.value / before.value
+    if not limits.strict:
+        for word, side in (("A", before), ("B", after)):
+            if not side.stable:
+                return UNSTABLE, f"{word}: {side.reason}", ratio
+        if not (before.has_interval and after.has_interval):
+            return UNKNOWN, "a row says nothing of its scatter; repeat it", ratio
+    apart = after.low > before.high or after.high < before.low
+    if 1 / (1 + limits.slower) <= ratio <= 1 + limits.slower:
+        return SAME, "", ratio
+    if not apart:
+        return NOISE, "over the limit, but the intervals overlap", ratio
+    return (SLOWER if ratio > 1 else FASTER), "", ratio
+
+
+def _points(before: Row, after: Row, name: str) -> float | None:
+    a, b = (number(row.metrics, name) for row in (before, after))
+    return None if a is None or b is None else 100 * (b - a)
+
+
+def _both(before: Row, after: Row, name: str) -> tuple[float, float] | None:
+    a, b = (number(row.metrics, name) for row in (before, after))
+    return None if a is None or b is None else (a, b)

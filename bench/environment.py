@@ -1,0 +1,90 @@
+"""What a number was measured on: device, clocks, power mode, versions, commit."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from edgefel import __version__
+from edgefel.runtime.doctor.machine import Machine, installed_version, usable_cores
+from edgefel.runtime.telemetry.board import Board, Reading
+from edgefel.runtime.telemetry.sysfs import below, read_text
+
+# distributions whose versions decide about speed
+PACKAGES = (
+    *("numpy", "opencv-python-headless", "onnxruntime", "onnxruntime-gpu", "openvino"),
+    *("torch", "triton", "onnx", "tensorrt", "tensorrt-rtx-cu13"),
+)
+
+
+def describe(root: Path = Path("/"), packages: Iterable[str] = PACKAGES) -> dict[str, Any]:
+    """Plain JSON values. "device" names the machine for people; rows of one "device" may be compared.
+
+    root: where /sys, /proc and /etc begin. What a machine does not say is None.
+    """
+    machine = Machine(root=root)
+    reading = Board.find(root).read()
+    gpu = machine.gpu.name if machine.gpu is not None else None
+    cores = usable_cores()
+    mode = None if reading.power_mode is None else str(reading.power_mode)
+    return {
+        "device": _device(machine.model, gpu, cpu_name(root), cores, mode),
+        "cpu": cpu_name(root),
+        "architecture": platform.machine(),
+        "cores": cores,
+        "board": machine.model,
+        "gpu": gpu,
+        "memory_mb": reading.ram_total_mb and round(reading.ram_total_mb),
+        "power_mode": mode,
+        "clocks": _clocks(root, reading),
+        "throttled": list(reading.throttled),
+        "os": platform.platform(terse=True),
+        "python": platform.python_version(),
+        "versions": {"edgefel": __version__}
+        | {name: found for name in packages if (found := installed_version(name)) is not None},
+        "commit": commit(),
+    }
+
+
+def cpu_name(root: Path = Path("/")) -> str:
+    """What the processor calls itself."""
+    lines = (read_text(below(root, "/proc/cpuinfo")) or "").splitlines()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def commit() -> str | None:
+    """The commit of the checkout that this runs from, with "-dirty" where files differ from it; None outside one."""
+    command = [
+        "git",
+        "-C",
+        os.fspath(Path(__file__).parent),
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=12",
+    ]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip() or None
+
+
+def _device(board: str | None, gpu: str | None, cpu: str, cores: int, mode: str | None) -> str:
+    name = board or gpu or cpu
+    return ", ".join([name, f"{cores} cores", *([mode] if mode else [])])
+
+
+def _clocks(root: Path, reading: Reading) -> dict[str, Any]:
+    folder = "/sys/devices/system/cpu/cpu0/cpufreq"
+    return {
+        "cpu_governor": read_text(below(root, f"{folder}/scaling_governor")),
+        "cpu_cap_mhz": reading.cpu_cap_mhz,
+        "cpu_full_mhz": reading.cpu_full_mhz,
+        "gpu_mhz": reading.gpu_mhz,
+    }

@@ -1,0 +1,305 @@
+"""Milliseconds of a bundle: every file in every backend, the model alone and stage by stage from picture to labels."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from edgefel.bench import environment, statistics
+from edgefel.bench.energy import measure_energy
+from edgefel.bench.opencv import opencv_threads
+from edgefel.bench.results import Row, make_row
+from edgefel.bench.sessions import (
+    REFERENCE,
+    Key,
+    OpenBundle,
+    Selection,
+    check_outputs,
+    faces,
+    open_bundle,
+    peak_memory_mb,
+    prepare,
+)
+from edgefel.bench.stopwatch import CpuStopwatch
+from edgefel.bench.timer import FULL, Plan, Timing, measure
+from edgefel.data.synthetic.video import SyntheticVideo, VideoOptions
+from edgefel.errors import EdgefelError
+from edgefel.runtime.faces import FaceDetector, HaarDetector, crops
+from edgefel.runtime.labelling import LabelledFace, check_labelling, labelled_face
+from edgefel.runtime.preprocessing import Image
+from edgefel.runtime.session import Session
+
+DETECTION, ALIGNMENT, PREPROCESSING, POST = "detection", "alignment", "preprocessing", "post"
+_NAMES = {"preprocess": PREPROCESSING}
+# frames for up to so many faces, of at least 130 pixels where there are few
+_SCENES = ((4, (640, 480)), (9, (960, 720)), (64, (1280, 960)))
+MOST_FACES = _SCENES[-1][0]
+# the meter is read beside the calls, not in the timed run
+_ENERGY_SHARE = 0.2
+Advance = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is measured, and how.
+
+    batches: faces of one call. threads: CPU threads of one call, one run for each number. stages: also end to end.
+    memory: peak memory, in a process of its own for each. flush: write over the caches before every call. min_face:
+    smallest face that is looked for end to end, as a share of the picture's shorter side. Raises EdgefelError for
+    batches or threads below 1, or none.
+    """
+
+    selection: Selection = field(default_factory=Selection)
+    batches: tuple[int, ...] = (1,)
+    threads: tuple[int, ...] = (1,)
+    plan: Plan = FULL
+    stages: bool = True
+    memory: bool = True
+    flush: bool = False
+    min_face: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("batches", "threads"):
+            values = getattr(self, name)
+            if not values or min(values) < 1:
+                raise EdgefelError(
+                    f"{name} {', '.join(map(str, values)) or 'none'}: give numbers of at least 1"
+                )
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Rows of the kind "latency", and a line on everything that was not measured, by backend or file."""
+
+    rows: tuple[Row, ...]
+    skipped: Mapping[str, str]
+
+
+class Case(NamedTuple):
+    """One thing that is timed."""
+
+    key: Key
+    batch: int
+
+    def __str__(self) -> str:
+        return f"{self.key}, batch {self.batch}"
+
+
+def bench_latency(
+    folder: str | os.PathLike[str], options: Options, advance: Advance = lambda step, share: None
+) -> Measured:
+    """One row for each file, backend, batch and number of threads; all of one number of threads take turns in one run.
+
+    advance: told what is going on and the share of it that is done. Raises EdgefelError as `open_bundle` and
+    `check_outputs` do: outputs are compared before anything is timed.
+    """
+    described = environment.describe()
+    rows: list[Row] = []
+    skipped: dict[str, str] = {}
+    for threads in options.threads:
+        with (
+            open_bundle(folder, options.selection, threads=threads, max_batch=max(options.batches)) as opened,
+            opencv_threads(threads),
+        ):
+            skipped |= opened.skipped
+            rows += _rows(opened, options, threads, described, advance)
+    return Measured(tuple(rows), skipped)
+
+
+def _rows(
+    opened: OpenBundle, options: Options, threads: int, described: Mapping[str, Any], advance: Advance
+) -> Iterator[Row]:
+    deviations = check_outputs(opened)
+    cases = [Case(key, batch) for batch in options.batches for key in opened.sessions]
+    step = f"{len(cases)} cases, {_plural(threads, 'thread')}"
+    stopwatch = CpuStopwatch(flush=options.flush)
+    calls = {case: _model_call(opened, case) for case in cases}
+    timings = measure(
+        {str(case): calls[case] for case in cases},
+        options.plan,
+        stopwatch,
+        lambda share: advance(f"{step}: model", share),
+    )
+    stages, notes = _stages(opened, cases, options, lambda share: advance(f"{step}: end to end", share))
+    for number, case in enumerate(cases, 1):
+        metrics: dict[str, Any] = {
+            "latency_ms": timings[str(case)].to_dict(),
+            "images_per_s": 1e3 * case.batch / timings[str(case)].p50,
+            "file_bytes": opened.sessions[case.key].file.bytes,
+            **_ratio(timings, case),
+        }
+        said = list(notes.get(case, ()))
+        if not (verdict := timings[str(case)].verdict).stable:
+            said.append(f"unstable: {verdict.reason}")
+        if deviations is None:
+            said.append("the bundle has no FP32 ONNX file: outputs were not compared")
+        else:
+            metrics["largest_deviation"] = deviations[case.key]
+        if case in stages:
+            metrics |= stages[case]
+        weighed, more = _weigh(opened.sessions[case.key], case.batch, calls[case], options)
+        yield make_row(
+            "latency", _subject(opened, case, threads, options), metrics | weighed, described, [*said, *more]
+        )
+        advance(f"{step}: memory and energy", number / len(cases))
+
+
+def _subject(opened: OpenBundle, case: Case, threads: int, options: Options) -> dict[str, Any]:
+    return {
+        "model": opened.manifest.model.name,
+        "precision": case.key.precision,
+        "backend": case.key.backend,
+        "batch": case.batch,
+        "threads": threads,
+        **({"caches": "flushed"} if options.flush else {}),
+    }
+
+
+def _model_call(opened: OpenBundle, case: Case) -> Callable[[], Any]:
+    session, batch = opened.sessions[case.key], prepare(opened.manifest, faces(case.batch))
+    return lambda: session.run(batch)
+
+
+def _ratio(timings: Mapping[str, Timing], case: Case) -> dict[str, Any]:
+    """Speed as a multiple of ONNX Runtime's FP32 at the same batch, where that takes part."""
+    reference = str(Case(REFERENCE, case.batch))
+    if reference not in timings:
+        return {}
+    found = statistics.ratio(timings[reference].durations, timings[str(case)].durations)
+    return {"ratio": {**found.to_dict(), "to": str(REFERENCE)}}
+
+
+def _weigh(
+    session: Session, batch: int, call: Callable[[], Any], options: Options
+) -> tuple[dict[str, Any], list[str]]:
+    """Peak memory and energy of one case, and notes: what limits it, what could not be measured."""
+    metrics: dict[str, Any] = {}
+    notes = list(session.notes)
+    if session.max_batch < batch:
+        notes.append(f"the engine takes {session.max_batch} at once: a call of {batch} runs in parts")
+    if options.memory:
+        try:
+            metrics["peak_memory_mb"] = round(peak_memory_mb(session, batch), 1)
+        except EdgefelError as error:
+            notes.append(str(error))
+    energy = measure_energy(call, _ENERGY_SHARE * options.plan.seconds)
+    if energy is not None:
+        metrics["energy_mj"] = 1e3 * energy.joules / batch
+        notes.append(energy.note)
+    return metrics, notes
+
+
+def _stages(
+    opened: OpenBundle, cases: Sequence[Case], options: Options, advance: Callable[[float], None]
+) -> tuple[dict[Case, dict[str, Any]], dict[Case, list[str]]]:
+    """Timings of every stage and of the whole by case, and why cases have none."""
+    if not options.stages:
+        return {}, {}
+    why = f"a synthetic picture shows {MOST_FACES} faces at most"
+    shown = [case for case in cases if case.batch <= MOST_FACES]
+    try:
+        for session in opened.sessions.values():
+            check_labelling(session)
+    except EdgefelError as error:
+        shown, why = [], str(error)
+    notes = {case: [f"not measured end to end: {why}"] for case in cases if case not in shown}
+    if not shown:
+        return {}, notes
+    detector = HaarDetector() if options.min_face is None else HaarDetector(options.min_face)
+    pictures = {batch: scene(batch) for batch in dict.fromkeys(case.batch for case in shown)}
+    for batch, picture in pictures.items():
+        check_found(picture, detector, batch)
+    pipelines = {case: Pipeline(pictures[case.batch], detector, opened.sessions[case.key]) for case in shown}
+    whole = measure(
+        {str(case): pipeline for case, pipeline in pipelines.items()},
+        options.plan,
+        CpuStopwatch(flush=options.flush),
+        advance,
+    )
+    found: dict[Case, dict[str, Any]] = {}
+    for case, pipeline in pipelines.items():
+        timing = whole[str(case)]
+        parts = pipeline.timings(timing.runs)
+        found[case] = {
+            "end_to_end_ms": timing.to_dict(),
+            "stages_ms": {name: part.to_dict() for name, part in parts.items()},
+        }
+    return found, notes
+
+
+def scene(count: int) -> Image:
+    """A synthetic picture of that many people, 1 to MOST_FACES, uint8 RGB [H, W, 3]."""
+    size = next(size for most, size in _SCENES if count <= most)
+    options = VideoOptions(seconds=1.0, fps=1.0, size=size, faces=count, changes=0, pose=0.0)
+    return SyntheticVideo(options).frame(0)
+
+
+def check_found(picture: Image, detector: FaceDetector, count: int) -> None:
+    """Raises EdgefelError if the detector finds more or fewer faces: a call would not be of that batch."""
+    found = len(detector(picture))
+    if found != count:
+        raise EdgefelError(
+            f"the detector finds {found} of the {count} faces of the synthetic picture, so the stages of batch {count} "
+            "cannot be timed; leave --min-face out, or stages with --no-stages"
+        )
+
+
+class Pipeline:
+    """From a picture to labelled faces as `edgefel.runtime.labelling.label_faces` does it, with the time of each stage.
+
+    A stage is what lies between two moments, so that they sum up to the whole: "detection" and "alignment" of faces,
+    what the session records ("preprocessing", then "inference", or with TensorRT "copy in", "gpu", "copy out"), and
+    "post", the rest: checking and copying outputs, and making labels of them.
+    """
+
+    def __init__(
+        self,
+        picture: Image,
+        detector: FaceDetector,
+        session: Session,
+        clock: Callable[[], int] = time.perf_counter_ns,
+    ) -> None:
+        self._picture, self._detector, self._session, self._clock = picture, detector, session, clock
+        self._calls: list[dict[str, int]] = []
+
+    def __call__(self) -> list[LabelledFace]:
+        """Labels the picture once."""
+        session, clock = self._session, self._clock
+        stages: dict[str, int] = {}
+
+        def record(name: str, seconds: float) -> None:
+            name = _NAMES.get(name, name)
+            stages[name] = stages.get(name, 0) + round(seconds * 1e9)
+
+        start = clock()
+        boxes = self._detector(self._picture)
+        detected = clock()
+        cut = crops(self._picture, boxes, session.manifest.preprocessing.resize)
+        aligned = clock()
+        predictions = session(cut, record)
+        assert predictions.primary is not None
+        values = (predictions.probabilities, predictions.primary, predictions.confidence)
+        rows = zip(boxes, *(value.tolist() for value in values), strict=True)
+        labelled = [labelled_face(box, session.labels, *row) for box, *row in rows]
+        end = clock()
+        self._calls.append(
+            {
+                DETECTION: detected - start,
+                ALIGNMENT: aligned - detected,
+                **stages,
+                POST: max(1, end - aligned - sum(stages.values())),
+            }
+        )
+        return labelled
+
+    def timings(self, runs: int) -> dict[str, Timing]:
+        """Of each stage over the last `runs` calls; those before them were for warming up."""
+        timed = self._calls[-runs:]
+        return {name: Timing.from_nanoseconds([stages[name] for stages in timed]) for name in timed[-1]}
+
+
+def _plural(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"

@@ -1,0 +1,1 @@
+"""Result rows as one self-contained page, and as Markdown."""

@@ -1,0 +1,92 @@
+"""What to run on a device, in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgefel.bench.report.formats import interval, percent, significant, times
+from edgefel.bench.report.rows import NAMING, RUNNING, described, mapping, number, pair, steadiness, timing
+from edgefel.bench.results import Row
+
+# points of accuracy below the most accurate that a faster file may be
+MOST_DROP = 1.0
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The sentence, and the row it recommends, None where none can be."""
+
+    text: str
+    best: Row | None = None
+
+
+def choose(rows: Sequence[Row], most_drop: float = MOST_DROP) -> Headline:
+    """The fastest stable row whose accuracy is at most `most_drop` points below the most accurate one's.
+
+    rows: of one device, one of each key. Considered are those of the smallest batch that have an accuracy.
+    """
+    running = [row for row in rows if row.kind in RUNNING]
+    if not running:
+        return Headline("No model was timed by itself here, so nothing is recommended.")
+    smallest = min(_batch(row) for row in running)
+    single = [row for row in running if _batch(row) == smallest]
+    judged = [row for row in single if number(row.metrics, "accuracy") is not None]
+    if not judged:
+        fastest = min(single, key=_p50)
+        return Headline(
+            f"No accuracy was measured, so nothing is recommended; the fastest is {spoken(fastest)} at "
+            f"{significant(_p50(fastest))} ms."
+        )
+    top = max(_accuracy(row) for row in judged)
+    within = [row for row in judged if top - _accuracy(row) <= most_drop / 100 + 1e-9]
+    stable = [row for row in within if steadiness(row)[0]]
+    if not stable:
+        return Headline(
+            f"No row within {most_drop:g} points of the best accuracy ({percent(top)}) is stable, so nothing is "
+            "recommended; measure again on a machine that does nothing else."
+        )
+    best = min(stable, key=_p50)
+    return Headline(_sentence(best, top, smallest), best)
+
+
+def spoken(row: Row) -> str:
+    """The subject as it is said: "arbex int8 in openvino with 2 threads"."""
+    subject = row.subject
+    what = " ".join(str(subject[name]) for name in ("model", "precision") if subject.get(name)) or row.kind
+    where = f" in {subject['backend']}" if subject.get("backend") else ""
+    rest = [
+        described(name, value)
+        for name, value in subject.items()
+        if name not in (*NAMING, "batch") and value is not None
+    ]
+    return f"{what}{where}" + (f" with {', '.join(rest)}" if rest else "")
+
+
+def _sentence(best: Row, top: float, batch: int) -> str:
+    latency = timing(best)
+    ends = interval(pair(latency.get("p50_interval")), _p50(best))
+    per = "a picture" if batch == 1 else f"a batch of {batch}"
+    behind = top - _accuracy(best)
+    accuracy = f"accuracy {percent(_accuracy(best))}" + (
+        f", {100 * behind:.1f} points below the most accurate" if behind > 0.0005 else ", the highest here"
+    )
+    ratio = mapping(best.metrics, "ratio")
+    value, to = number(ratio, "value"), ratio.get("to")
+    against = f", {times(value)} as fast as {to}" if value is not None and to and value != 1 else ""
+    return (
+        f"Run {spoken(best)}: {significant(_p50(best))} ms {per} (95 % interval {ends}), {accuracy}{against}."
+    )
+
+
+def _batch(row: Row) -> int:
+    value = row.subject.get("batch")
+    return value if isinstance(value, int) and not isinstance(value, bool) else 1
+
+
+def _p50(row: Row) -> float:
+    return float(timing(row)["p50"])
+
+
+def _accuracy(row: Row) -> float:
+    return number(row.metrics, "accuracy") or 0.0

@@ -1,0 +1,117 @@
+"""The time that a network cannot go below on a device, layer by layer.
+
+Williams, Waterman and Patterson, "Roofline: an insightful visual performance model for multicore architectures", 2009.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from edgefel.bench.roofline.devices import Device
+from edgefel.bench.roofline.layers import Layer, NetworkWork
+
+BoundBy = Literal["compute", "memory"]
+
+
+@dataclass(frozen=True)
+class LayerFloor:
+    """Seconds that a layer needs at least for computing, and for moving its bytes."""
+
+    layer: Layer
+    compute: float
+    memory: float
+
+    @property
+    def seconds(self) -> float:
+        """Both at once, at best."""
+        return max(self.compute, self.memory)
+
+    @property
+    def bound(self) -> BoundBy:
+        """What it waits for."""
+        return "compute" if self.compute > self.memory else "memory"
+
+
+@dataclass(frozen=True)
+class NetworkFloor:
+    """What running a network once takes at least.
+
+    layers: fused ones, in order. unfused_ms: if every node read and wrote memory. ideal_ms: if no activation left the
+    caches and all layers overlapped; weights, input and outputs still cross the memory bus once.
+    """
+
+    layers: tuple[LayerFloor, ...]
+    unfused_ms: float
+    ideal_ms: float
+
+    @property
+    def floor_ms(self) -> float:
+        """Layer after layer, each of which reads and writes memory."""
+        return 1e3 * sum(layer.seconds for layer in self.layers)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates."""
+        return sum(floor.layer.macs for floor in self.layers)
+
+    def share(self, bound: BoundBy) -> float:
+        """Of the floor, in layers that wait for that."""
+        return 1e3 * sum(f.seconds for f in self.layers if f.bound == bound) / self.floor_ms
+
+    def heaviest(self, count: int) -> list[LayerFloor]:
+        """The layers with the largest floors, largest first."""
+        return sorted(self.layers, key=lambda floor: -floor.seconds)[:count]
+
+    def metrics(self, count: int) -> dict[str, Any]:
+        """Plain JSON values of a result row, with the `count` heaviest layers."""
+        layers = [floor.layer for floor in self.layers]
+        return {
+            "floor_ms": self.floor_ms,
+            "unfused_floor_ms": self.unfused_ms,
+            "ideal_ms": self.ideal_ms,
+            "macs": self.macs,
+            "macs_by_type": {
+                kind: sum(layer.matrix.get(kind, 0) for layer in layers) // 2
+                for kind in ("fp32", "fp16", "int8")
+                if any(kind in layer.matrix for layer in layers)
+            },
+            "bytes": {
+                "weights": sum(layer.weight_bytes for layer in layers),
+                "read": sum(layer.read_bytes for layer in layers),
+                "written": sum(layer.written_bytes for layer in layers),
+            },
+            "bound_share": {"compute": self.share("compute"), "memory": self.share("memory")},
+            "layers": [self._describe(floor) for floor in self.heaviest(count)],
+        }
+
+    def _describe(self, floor: LayerFloor) -> dict[str, Any]:
+        return {
+            "name": floor.layer.name,
+            "op": floor.layer.op,
+            "precision": floor.layer.precision,
+            "macs": floor.layer.macs,
+            "bytes": floor.layer.bytes,
+            "floor_ms": 1e3 * floor.seconds,
+            "share": 1e3 * floor.seconds / self.floor_ms,
+            "bound": floor.bound,
+        }
+
+
+def layer_floor(layer: Layer, device: Device) -> LayerFloor:
+    """max(operations / ceiling, bytes / bandwidth). Tensor cores and the others work side by side."""
+    matrix = sum(count / device.matrix[kind].per_second for kind, count in layer.matrix.items())
+    vector = sum(count / device.vector[kind].per_second for kind, count in layer.vector.items())
+    return LayerFloor(layer, max(matrix, vector), layer.bytes / device.bandwidth.per_second)
+
+
+def network_floor(work: NetworkWork, device: Device) -> NetworkFloor:
+    """Floors of all layers of a network on a device."""
+    fused = tuple(layer_floor(layer, device) for layer in work.fused)
+    compute = sum(floor.compute for floor in fused)
+    least = work.end_bytes + sum(layer.weight_bytes for layer in work.fused)
+    return NetworkFloor(
+        fused,
+        unfused_ms=1e3 * sum(layer_floor(layer, device).seconds for layer in work.unfused),
+        ideal_ms=1e3 * max(compute, least / device.bandwidth.per_second),
+    )

@@ -1,0 +1,171 @@
+"""Ceilings of this processor, measured on the spot: products and convolutions, and a copy."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from edgefel.bench.environment import cpu_name
+from edgefel.bench.roofline.devices import Ceiling, Device
+from edgefel.bench.timer import Plan, measure
+from edgefel.errors import EdgefelError
+from edgefel.runtime.doctor.machine import installed_version
+
+# large enough to be bound by arithmetic, small enough for the last cache: 3x3 of 256 channels on 28x28, and a product
+CHANNELS, SIDE, KERNEL = 256, 28, 3
+PRODUCT = 768
+# beyond every last-level cache
+COPY_BYTES = 256 << 20
+PLAN = Plan(warmup=3, settle_seconds=1.0, min_runs=15, seconds=1.5)
+
+
+def measure_cpu(threads: int, plan: Plan = PLAN, copy_bytes: int = COPY_BYTES) -> Device:
+    """What `threads` threads of this processor reach.
+
+    FP32 and INT8: the best of a convolution and a matrix product in ONNX Runtime and, where it is installed, OpenVINO;
+    the fastest run counts, since a ceiling is what happens undisturbed. FP16 is given FP32's: the files are computed in
+    it after a cast. Elementwise work cannot be faster than that either. Bandwidth: a copy of `copy_bytes`, counted as
+    read and written. Raises EdgefelError for fewer than one thread, or without ONNX Runtime.
+    """
+    if threads < 1:
+        raise EdgefelError(f"{threads} threads: give at least 1")
+    if importlib.util.find_spec("onnxruntime") is None:
+        raise EdgefelError("measuring the ceilings of this CPU needs onnxruntime: pip install onnxruntime")
+    ceilings = {}
+    for kind in ("fp32", "int8"):
+        ceilings[kind] = _best(_calls(kind, threads), plan, threads)
+    fp32 = ceilings["fp32"]
+    cast = Ceiling(fp32.per_second, "measured", fp32.source, f"{fp32.how}; FP16 is computed in FP32")
+    return Device(
+        name="cpu",
+        title=f"{cpu_name()}, {threads} {'thread' if threads == 1 else 'threads'}",
+        mode="as it is",
+        matrix={"fp32": fp32, "fp16": cast, "int8": ceilings["int8"]},
+        vector={"fp32": fp32, "fp16": cast},
+        bandwidth=_copy(threads, plan, copy_bytes),
+    )
+
+
+def _best(calls: dict[str, tuple[Callable[[], Any], int]], plan: Plan, threads: int) -> Ceiling:
+    timings = measure({name: call for name, (call, _) in calls.items()}, plan)
+    rates = {name: calls[name][1] / (timing.min * 1e-3) for name, timing in timings.items()}
+    name = max(rates, key=lambda key: rates[key])
+    return Ceiling(
+        rates[name], "measured", "this machine", f"{name}, {threads} threads, best of {timings[name].runs}"
+    )
+
+
+def _calls(kind: str, threads: int) -> dict[str, tuple[Callable[[], Any], int]]:
+    """Name -> a call, and its operations, for every problem in every backend that is here."""
+    calls: dict[str, tuple[Callable[[], Any], int]] = {}
+    for problem, (data, shape, operations) in _problems(kind).items():
+        values = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+        calls[f"{problem} in ONNX Runtime {installed_version('onnxruntime')}"] = (
+            _onnxruntime(data, values, threads),
+            operations,
+        )
+        if importlib.util.find_spec("openvino") is not None:
+            calls[f"{problem} in OpenVINO {installed_version('openvino')}"] = (
+                _openvino(data, values, threads),
+                operations,
+            )
+    return calls
+
+
+def _problems(kind: str) -> dict[str, tuple[bytes, tuple[int, ...], int]]:
+    """Name -> serialized graph, shape of its input, operations of it."""
+    rng = np.random.default_rng(1)
+    kernel = rng.standard_normal((CHANNELS, CHANNELS, KERNEL, KERNEL), dtype=np.float32) / 48
+    square = rng.standard_normal((PRODUCT, PRODUCT), dtype=np.float32) / 28
+    return {
+        f"{kind} {KERNEL}x{KERNEL} convolution": (
+            _graph("Conv", kernel, (1, CHANNELS, SIDE, SIDE), kind == "int8", pads=[KERNEL // 2] * 4),
+            (1, CHANNELS, SIDE, SIDE),
+            2 * kernel.size * SIDE * SIDE,
+        ),
+        f"{kind} matrix product": (
+            _graph("MatMul", square, (PRODUCT, PRODUCT), kind == "int8"),
+            (PRODUCT, PRODUCT),
+            2 * PRODUCT**3,
+        ),
+    }
+
+
+def _graph(op: str, weight: Any, shape: tuple[int, ...], quantized: bool, **attributes: Any) -> bytes:
+    """One node; between Q/DQ where it is quantized, with unsigned activations, which x86 is fast with."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    constants: dict[str, Any] = {"w": weight}
+    nodes = [helper.make_node(op, ["x", "w"], ["y"], **attributes)]
+    if quantized:
+        scale = np.float32(np.abs(weight).max() / 127)
+        constants = {
+            "w8": np.rint(weight / scale).astype(np.int8),
+            "ws": scale,
+            "wz": np.int8(0),
+            "xs": np.float32(8 / 255),
+            "xz": np.uint8(128),
+        }
+        activation = ["xs", "xz"]
+        nodes = [
+            helper.make_node("QuantizeLinear", ["x", *activation], ["xq"]),
+            helper.make_node("DequantizeLinear", ["xq", *activation], ["xd"]),
+            helper.make_node("DequantizeLinear", ["w8", "ws", "wz"], ["wd"]),
+            helper.make_node(op, ["xd", "wd"], ["yf"], **attributes),
+            helper.make_node("QuantizeLinear", ["yf", *activation], ["yq"]),
+            helper.make_node("DequantizeLinear", ["yq", *activation], ["y"]),
+        ]
+    graph = helper.make_graph(
+        nodes,
+        "ceiling",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, list(shape))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, list(shape))],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+    data: bytes = model.SerializeToString()
+    return data
+
+
+def _onnxruntime(data: bytes, values: Any, threads: int) -> Callable[[], Any]:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    return lambda: session.run(None, {"x": values})
+
+
+def _openvino(data: bytes, values: Any, threads: int) -> Callable[[], Any]:
+    import openvino as ov
+
+    core = ov.Core()
+    settings = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32"}
+    compiled = core.compile_model(core.read_model(data, b""), "CPU", settings)
+    request = compiled.create_infer_request()
+    return lambda: request.infer({0: values}, share_inputs=True, share_outputs=True)
+
+
+def _copy(threads: int, plan: Plan, size: int) -> Ceiling:
+    # zeros that were never written share one page; written once, every page is its own
+    source, target = np.ones(size, np.uint8), np.zeros(size, np.uint8)
+    target += 1
+    with _pool(threads) as run:
+        parts = list(zip(np.array_split(target, threads), np.array_split(source, threads), strict=True))
+        timing = measure({"copy": lambda: run(parts)}, plan)["copy"]
+    how = f"copy of {size >> 20} MiB, {threads} threads, best of {timing.runs}"
+    return Ceiling(2 * size / (timing.min * 1e-3), "measured", "this machine", how)
+
+
+@contextmanager
+def _pool(threads: int) -> Iterator[Callable[[Any], Any]]:
+    """A function that copies all (target, source) at once."""
+    with ThreadPoolExecutor(threads) as pool:
+        yield lambda parts: list(pool.map(lambda part: np.copyto(*part), parts))

@@ -1,0 +1,149 @@
+"""A network at one batch size: its nodes, and the shape and type of every tensor between them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import onnx
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+from edgefel.errors import EdgefelError
+
+# the names of the types that a layer computes in
+TYPES: dict[int, str] = {
+    TensorProto.FLOAT: "fp32",
+    TensorProto.FLOAT16: "fp16",
+    TensorProto.INT8: "int8",
+    TensorProto.UINT8: "int8",
+}
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """Shape, and the type as ONNX numbers it."""
+
+    shape: tuple[int, ...]
+    kind: int
+
+    @property
+    def elements(self) -> int:
+        """How many numbers it holds."""
+        return math.prod(self.shape)
+
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of one of them."""
+        return int(helper.tensor_dtype_to_np_dtype(self.kind).itemsize)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all of them."""
+        return self.elements * self.item_bytes
+
+
+@dataclass(frozen=True)
+class Network:
+    """A flat graph whose every shape is known. constants: names of weights and of what else is in the file."""
+
+    nodes: tuple[NodeProto, ...]
+    tensors: Mapping[str, Tensor]
+    constants: frozenset[str]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    @cached_property
+    def producers(self) -> dict[str, NodeProto]:
+        """Tensor -> the node that makes it."""
+        return {output: node for node in self.nodes for output in node.output if output}
+
+    def tensor(self, name: str) -> Tensor:
+        """Shape and type. Raises EdgefelError, naming the tensor, where shape inference found none."""
+        found = self.tensors.get(name)
+        if found is None:
+            raise EdgefelError(f"tensor {name!r}: its shape cannot be inferred; export the network again")
+        return found
+
+    def type_of(self, name: str) -> str | None:
+        """ "fp32", "fp16" or "int8": in what the values of a tensor reach its reader, seen through a
+        DequantizeLinear; None for integers that only count or index."""
+        node = self.producers.get(name)
+        if node is not None and node.op_type == "DequantizeLinear":
+            return self.type_of(node.input[0])
+        return TYPES.get(self.tensor(name).kind)
+
+
+def read_network(model: onnx.ModelProto, batch: int) -> Network:
+    """The graph at `batch` images to a call.
+
+    Copies of a QuantizeLinear, which ONNX Runtime wants for every reader, become one again. Raises EdgefelError for
+    fewer than one image, for subgraphs, and where shapes cannot be inferred.
+    """
+    if batch < 1:
+        raise EdgefelError(f"a batch of {batch}: give at least 1 image")
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(model)
+    graph = fixed.graph
+    for value in graph.input:
+        dim = value.type.tensor_type.shape.dim[0]
+        dim.Clear()
+        dim.dim_value = batch
+    for value in graph.output:
+        value.type.tensor_type.ClearField("shape")
+    del graph.value_info[:]
+    try:
+        inferred = onnx.shape_inference.infer_shapes(fixed, strict_mode=True, data_prop=True).graph
+    except onnx.shape_inference.InferenceError as error:
+        first = str(error).strip().splitlines()[0]
+        raise EdgefelError(f"the graph does not fit a batch of {batch}: {first}") from error
+    tensors = {t.name: Tensor(tuple(t.dims), t.data_type) for t in inferred.initializer}
+    for value in [*inferred.input, *inferred.value_info, *inferred.output]:
+        tensor_type = value.type.tensor_type
+        dims = tensor_type.shape.dim
+        if tensor_type.HasField("shape") and all(dim.HasField("dim_value") for dim in dims):
+            tensors[value.name] = Tensor(tuple(dim.dim_value for dim in dims), tensor_type.elem_type)
+    return Network(
+        nodes=_merge_quantizers(inferred),
+        tensors=tensors,
+        constants=frozenset(tensor.name for tensor in inferred.initializer),
+        inputs=tuple(value.name for value in inferred.input),
+        outputs=tuple(value.name for value in inferred.output),
+    )
+
+
+def _merge_quantizers(graph: onnx.GraphProto) -> tuple[NodeProto, ...]:
+    """The nodes, without QuantizeLinears of what is quantized already and without the copies between them."""
+    scales = {
+        tensor.name: numpy_helper.to_array(tensor).tobytes()
+        for tensor in graph.initializer
+        if not tensor.dims
+    }
+    returned = {value.name for value in graph.output}
+    renamed: dict[str, str] = {}
+    quantized: dict[tuple[object, ...], str] = {}
+    nodes = []
+    for node in graph.node:
+        if any(a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for a in node.attribute):
+            raise EdgefelError(
+                f"node {node.name!r} ({node.op_type}) has a subgraph; only flat graphs are counted"
+            )
+        if any(name in renamed for name in node.input):
+            node.input[:] = [renamed.get(name, name) for name in node.input]
+        if node.op_type == "Sum" and len(node.input) == 1 and node.output[0] not in returned:
+            renamed[node.output[0]] = node.input[0]
+            continue
+        by = tuple(scales.get(name, name) for name in node.input[1:])
+        if node.op_type == "QuantizeLinear":
+            read = (node.input[0], *by)
+            if read in quantized:
+                renamed[node.output[0]] = quantized[read]
+                continue
+            quantized[read] = node.output[0]
+        if node.op_type == "DequantizeLinear":
+            # quantizing the result by the same scale gives what was dequantized
+            made = (node.output[0], *by)
+            quantized[made] = node.input[0]
+        nodes.append(node)
+    return tuple(nodes)

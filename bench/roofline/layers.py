@@ -1,0 +1,264 @@
+"""The layers of a network as a compiler forms them, and what each of them computes, reads and writes."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from onnx import NodeProto
+
+from edgefel.bench.roofline.graph import TYPES, Network
+from edgefel.bench.roofline.work import MOVES, POINTWISE, RESHAPES, macs, operations
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Nodes that are computed together.
+
+    name: of the first node. op: their operators, "Conv+PRelu". matrix: operations, two for a multiply-accumulate, of
+    convolutions and products by the type of their operands ("fp32", "fp16", "int8"). vector: those of everything
+    else. weight_bytes, read_bytes, written_bytes: constants, activations that other layers made, and activations
+    that other layers or the caller read.
+    """
+
+    name: str
+    op: str
+    matrix: Mapping[str, int]
+    vector: Mapping[str, int]
+    weight_bytes: int
+    read_bytes: int
+    written_bytes: int
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates."""
+        return sum(self.matrix.values()) // 2
+
+    @property
+    def operations(self) -> int:
+        """All operations."""
+        return sum(self.matrix.values()) + sum(self.vector.values())
+
+    @property
+    def bytes(self) -> int:
+        """All bytes that move."""
+        return self.weight_bytes + self.read_bytes + self.written_bytes
+
+    @property
+    def intensity(self) -> float:
+        """Operations for a byte; 0 where nothing moves."""
+        return self.operations / self.bytes if self.bytes else 0.0
+
+    @property
+    def precision(self) -> str:
+        """The type that most of it is computed in."""
+        work = self.matrix or self.vector
+        return max(work, key=lambda name: work[name]) if work else "none"
+
+
+@dataclass(frozen=True)
+class NetworkWork:
+    """What running a network once takes of any device.
+
+    fused, unfused: its layers. end_bytes: of the input and the outputs. constants: how many numbers the file holds.
+    """
+
+    fused: tuple[Layer, ...]
+    unfused: tuple[Layer, ...]
+    end_bytes: int
+    constants: int
+
+
+@dataclass(eq=False)
+class _Group:
+    order: int
+    nodes: list[NodeProto] = field(default_factory=list)
+
+
+def count_work(network: Network) -> NetworkWork:
+    """Counts all layers. Raises EdgefelError for a tensor whose shape is not known."""
+    return NetworkWork(
+        fused_layers(network),
+        unfused_layers(network),
+        sum(network.tensor(name).bytes for name in (*network.inputs, *network.outputs)),
+        sum(network.tensor(name).elements for name in network.constants),
+    )
+
+
+def fused_layers(network: Network) -> tuple[Layer, ...]:
+    """Layers of a compiler that fuses all that is commonly fused: the least that has to move between kernels.
+
+    An elementwise node joins the layer that makes the last of its inputs. Moving data (Transpose, Slice, Concat...)
+    costs nothing of its own: the reader reads what it needs of the source. q·k, its softmax and the product with v are
+    one layer, whose scores never leave it, if nothing else reads them.
+    """
+    return _Layers(network, fuse=True).layers()
+
+
+def unfused_layers(network: Network) -> tuple[Layer, ...]:
+    """One layer for every node, each of which reads and writes memory.
+
+    Only Q/DQ nodes and casts belong to their neighbours, and reshaping is free.
+    """
+    return _Layers(network, fuse=False).layers()
+
+
+class _Layers:
+    """Groups the nodes in one pass in graph order, which is topological."""
+
+    def __init__(self, network: Network, fuse: bool) -> None:
+        self.network = network
+        self.fuse = fuse
+        self.views = RESHAPES | MOVES if fuse else RESHAPES
+        self.joining = POINTWISE if fuse else frozenset({"QuantizeLinear", "Cast"})
+        self.computed = [
+            node for node in network.nodes if not (self._is_view(node) or self._only_counts(node))
+        ]
+        self.read = {id(node): self._read(node) for node in self.computed}
+        self.readers: dict[str, list[NodeProto]] = {}
+        for node in self.computed:
+            for name in self.read[id(node)]:
+                self.readers.setdefault(name, []).append(node)
+        self.orders = itertools.count()
+        self.groups: list[_Group] = []
+        self.group_of: dict[str, _Group] = {}
+
+    def layers(self) -> tuple[Layer, ...]:
+        for node in self.computed:
+            group = self._find_group(node)
+            if group is None:
+                group = _Group(next(self.orders))
+                self.groups.append(group)
+            group.nodes.append(node)
+            for output in node.output:
+                self.group_of[output] = group
+        returned = set(self._sources(self.network.outputs))
+        return tuple(
+            self._layer(group, returned) for group in sorted(self.groups, key=lambda group: group.order)
+        )
+
+    def _find_group(self, node: NodeProto) -> _Group | None:
+        makers = [self.group_of[name] for name in self.read[id(node)] if name in self.group_of]
+        if not makers:
+            return None
+        latest = max(makers, key=lambda group: group.order)
+        if node.op_type in self.joining:
+            return latest
+        if not self.fuse:
+            return None
+        if node.op_type == "Softmax" and self._is_product(latest.nodes[0]) and self._is_alone(latest, node):
+            return latest
+        if self._is_product(node):
+            scores = self.group_of.get(next(iter(self._sources(node.input[:1])), ""))
+            if scores is not None and _attends(scores) and self._is_alone(scores, node):
+                # v may have been made after the scores: the layer now comes after both
+                scores.order = next(self.orders)
+                return scores
+        return None
+
+    def _is_product(self, node: NodeProto) -> bool:
+        """Whether it is a MatMul of two activations."""
+        return node.op_type == "MatMul" and not any(
+            set(self._sources([name])) <= self.network.constants for name in node.input
+        )
+
+    def _is_alone(self, group: _Group, node: NodeProto) -> bool:
+        """Whether nothing but the group itself and `node` reads what the group makes."""
+        own = {id(member) for member in group.nodes} | {id(node)}
+        made = [output for member in group.nodes for output in member.output]
+        returned = set(self._sources(self.network.outputs))
+        return not returned.intersection(made) and all(
+            id(reader) in own for name in made for reader in self.readers.get(name, ())
+        )
+
+    def _is_view(self, node: NodeProto) -> bool:
+        if node.op_type == "Cast":
+            made, source = (self.network.tensor(name) for name in (node.output[0], node.input[0]))
+            return made.item_bytes >= source.item_bytes
+        return node.op_type in self.views
+
+    def _only_counts(self, node: NodeProto) -> bool:
+        """Whether it computes shapes or indices, which a compiler knows beforehand or which weigh nothing."""
+        return node.op_type != "QuantizeLinear" and not any(
+            self.network.tensor(name).kind in TYPES for name in node.output if name
+        )
+
+    def _read(self, node: NodeProto) -> dict[str, int]:
+        """Tensor in memory -> how many of its elements the node reads; scales of Q/DQ are part of the kernel."""
+        if node.op_type == "QuantizeLinear":
+            return self._sources(node.input[:1])
+        return self._sources(name for name in node.input if name)
+
+    def _sources(self, names: Iterable[str]) -> dict[str, int]:
+        """Tensors in memory that others are views of -> how many of their elements are seen, at most all."""
+        seen: Counter[str] = Counter()
+        for name in dict.fromkeys(names):
+            seen.update(self._seen(name))
+        return {name: min(count, self.network.tensor(name).elements) for name, count in seen.items()}
+
+    def _seen(self, name: str) -> dict[str, int]:
+        node = self.network.producers.get(name)
+        if node is None or not self._is_view(node):
+            return {name: self.network.tensor(name).elements}
+        limit = self.network.tensor(name).elements
+        inputs = node.input if node.op_type == "Concat" else node.input[:1]
+        return {source: min(count, limit) for source, count in self._sources(inputs).items()}
+
+    def _layer(self, group: _Group, returned: set[str]) -> Layer:
+        made = {output for node in group.nodes for output in node.output if output}
+        own = {id(node) for node in group.nodes}
+        seen: Counter[str] = Counter()
+        matrix: Counter[str] = Counter()
+        vector: Counter[str] = Counter()
+        for node in group.nodes:
+            seen.update({name: count for name, count in self.read[id(node)].items() if name not in made})
+            kind = self._type(node)
+            matrix[kind] += 2 * macs(node, self.network)
+            vector["fp16" if kind == "int8" else kind] += operations(node, self.network)
+        sizes = {name: self._bytes(name, count) for name, count in seen.items() if self._is_data(name)}
+        written = [
+            name
+            for name in made
+            if name in returned or any(id(reader) not in own for reader in self.readers.get(name, ()))
+        ]
+        return Layer(
+            name=group.nodes[0].name,
+            op="+".join(_visible(group.nodes)),
+            matrix={name: count for name, count in matrix.items() if count},
+            vector={name: count for name, count in vector.items() if count},
+            weight_bytes=sum(size for name, size in sizes.items() if name in self.network.constants),
+            read_bytes=sum(size for name, size in sizes.items() if name not in self.network.constants),
+            written_bytes=sum(self.network.tensor(name).bytes for name in written if self._is_data(name)),
+        )
+
+    def _bytes(self, name: str, elements: int) -> int:
+        """Of that many elements, read at most once by a layer."""
+        tensor = self.network.tensor(name)
+        return min(elements, tensor.elements) * tensor.item_bytes
+
+    def _is_data(self, name: str) -> bool:
+        return self.network.tensor(name).kind in TYPES
+
+    def _type(self, node: NodeProto) -> str:
+        """The type that a node computes in: INT8 only if all of its operands are."""
+        names = node.input[:2] if macs(node, self.network) else node.input
+        found = {kind for name in names if name and (kind := self.network.type_of(name)) is not None}
+        if found == {"int8"}:
+            return "int8"
+        # what comes from a DequantizeLinear has the float type that it was given there
+        floats = {TYPES.get(self.network.tensor(name).kind) for name in names if name}
+        return "fp16" if "fp16" in floats else "fp32"
+
+
+def _visible(nodes: Sequence[NodeProto]) -> list[str]:
+    """Operators; those that only change a type are named where there is nothing else."""
+    ops = [str(node.op_type) for node in nodes]
+    return [op for op in ops if op not in ("QuantizeLinear", "Cast")] or ops
+
+
+def _attends(group: _Group) -> bool:
+    """Whether it holds scores and their softmax, and no second product yet."""
+    ops = [node.op_type for node in group.nodes]
+    return ops.count("MatMul") == 1 and "Softmax" in ops

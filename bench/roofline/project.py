@@ -1,0 +1,114 @@
+"""Rows of floors: of a model in some precisions and batches on a device, beside what was measured there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edgefel.bench.environment import describe
+from edgefel.bench.results import Row, make_row
+from edgefel.bench.roofline.bound import NetworkFloor, network_floor
+from edgefel.bench.roofline.devices import Device
+from edgefel.bench.roofline.graph import read_network
+from edgefel.bench.roofline.layers import count_work
+from edgefel.bench.roofline.networks import Graphs
+
+BOUND = "a bound, not a measurement: no launch, no wait and no access below the ceilings is counted"
+# on a machine with a GPU, rows of its backends say nothing of the CPU
+_CPU_BACKENDS = ("onnxruntime", "openvino", "pytorch", "torch.compile")
+
+
+@dataclass(frozen=True)
+class Projection:
+    """A result row, and the floors of every layer behind it."""
+
+    device: Device
+    row: Row
+    floor: NetworkFloor
+
+
+def project(
+    graphs: Graphs,
+    devices: Sequence[Device],
+    batches: Sequence[int],
+    *,
+    threads: int | None = None,
+    measured: Sequence[Row] = (),
+    layers: int = 5,
+) -> list[Projection]:
+    """A projection for each device, precision and batch, in that order.
+
+    threads: of a measured CPU. measured: rows of `bench latency` and `bench compare`; those of the same model,
+    precision, batch, device and threads give the share of the floor in what was measured. layers: how many of the
+    heaviest the row names. Raises EdgefelError where a graph cannot be counted.
+    """
+    counted = {
+        (precision, batch): count_work(read_network(model, batch))
+        for precision, model in graphs.by_precision.items()
+        for batch in batches
+    }
+    here = describe()
+    found = []
+    for device in devices:
+        environment = _environment(device, here)
+        for (precision, batch), work in counted.items():
+            subject: dict[str, Any] = {
+                "model": graphs.model,
+                "precision": precision,
+                "target": device.name,
+                "batch": batch,
+            }
+            if device.name == "cpu":
+                subject["threads"] = threads
+            floor = network_floor(work, device)
+            metrics = {
+                **floor.metrics(layers),
+                "parameters": graphs.parameters,
+                "constants": work.constants,
+                "ceilings": device.ceilings,
+            }
+            if shares := _shares(_measured(measured, subject, device, environment), floor):
+                metrics["measured"] = shares
+            found.append(
+                Projection(device, make_row("roofline", subject, metrics, environment, [BOUND]), floor)
+            )
+    return found
+
+
+def _environment(device: Device, here: dict[str, Any]) -> dict[str, Any]:
+    """Of the machine where its ceilings were measured; of a published device only what was counted with."""
+    if device.name == "cpu":
+        return here
+    return {
+        "device": f"{device.title}, {device.mode}",
+        "power_mode": device.mode,
+        "versions": here["versions"],
+        "commit": here["commit"],
+    }
+
+
+def _measured(
+    rows: Sequence[Row], subject: Mapping[str, Any], device: Device, environment: Mapping[str, Any]
+) -> dict[str, float]:
+    """Backend -> the last median in ms that was measured for this subject on this device."""
+    found = {}
+    for row in rows:
+        backend = str(row.subject.get("backend"))
+        same = all(row.subject.get(name) == subject[name] for name in ("model", "precision", "batch"))
+        if row.kind not in ("latency", "compare") or not same:
+            continue
+        if device.name == "cpu":
+            here = row.device == environment["device"] and backend in _CPU_BACKENDS
+            here = here and row.subject.get("threads") == subject["threads"]
+        else:
+            here = any(board.lower() in row.device.lower() for board in device.boards)
+        if here:
+            found[backend] = float(row.metrics["latency_ms"]["p50"])
+    return found
+
+
+def _shares(found: Mapping[str, float], floor: NetworkFloor) -> dict[str, dict[str, float]]:
+    return {
+        backend: {"p50_ms": ms, "share_of_bound": floor.floor_ms / ms} for backend, ms in found.items() if ms
+    }

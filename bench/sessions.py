@@ -1,0 +1,246 @@
+"""The files of a bundle in every backend that can run them here, for the benches: opened, compared, weighed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from edgefel.data.synthetic import FaceOptions, SyntheticFaces
+from edgefel.errors import EdgefelError
+from edgefel.runtime.backends.base import BACKENDS, Array, backend_entry, one_line
+from edgefel.runtime.manifest import PRECISIONS, BundleFile, Manifest, read_manifest
+from edgefel.runtime.preprocessing import Image
+from edgefel.runtime.session import Session
+
+REFERENCE_BACKEND, REFERENCE_PRECISION = "onnxruntime", "fp32"
+# Largest difference of one probability from the reference's that rounding explains. What INT8 does to a single face is
+# no measure of it (the manifest's verdict is); a file that computes something else is away on most of them.
+LARGEST_DEVIATION = {"fp32": 1e-4, "fp16": 0.05}
+# half the sum of absolute differences of a face's probabilities (total variation), mean over faces
+LARGEST_MEAN_DISTANCE = 0.25
+COMPARED_FACES = 14
+MEMORY_TIMEOUT = 600.0
+
+
+class Key(NamedTuple):
+    """Which file, in what."""
+
+    precision: str
+    backend: str
+
+    def __str__(self) -> str:
+        return f"{self.precision} {self.backend}"
+
+
+REFERENCE = Key(REFERENCE_PRECISION, REFERENCE_BACKEND)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which files of a bundle are measured in what.
+
+    backends, precisions: names, or None for all that there are. A backend or precision that is named is measured or is
+    an error. force: measure a file that failed its comparison with PyTorch, or was changed.
+    Raises EdgefelError for a name that is not known, and for none.
+    """
+
+    backends: tuple[str, ...] | None = None
+    precisions: tuple[str, ...] | None = None
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        if self.backends == () or self.precisions == ():
+            raise EdgefelError(
+                "no backend or no precision is named; name one, or leave the option out for all"
+            )
+        for name in self.backends or ():
+            backend_entry(name)
+        for name in self.precisions or ():
+            if name not in PRECISIONS:
+                raise EdgefelError(f"precision {name!r} is not known; choose from: {', '.join(PRECISIONS)}")
+
+
+@dataclass(frozen=True)
+class OpenBundle:
+    """Open sessions, and a line on everything that is not measured, by backend or file."""
+
+    manifest: Manifest
+    sessions: Mapping[Key, Session]
+    skipped: Mapping[str, str]
+
+
+@contextmanager
+def open_bundle(
+    folder: str | os.PathLike[str], selection: Selection, *, threads: int, max_batch: int
+) -> Iterator[OpenBundle]:
+    """Opens every file of a bundle that is selected in every backend that can run it here; closes them at the end.
+
+    threads: of one call. max_batch: the largest batch that will be asked for, which is then run in one piece unless
+    an engine takes less. Raises EdgefelError for a bundle that cannot be read, a backend or precision that was named
+    and cannot be had, and where nothing is left to measure.
+    """
+    manifest = read_manifest(folder)
+    with ExitStack() as stack:
+        sessions: dict[Key, Session] = {}
+        skipped: dict[str, str] = {}
+        files = _usable(manifest, selection, skipped)
+        for name in BACKENDS if selection.backends is None else selection.backends:
+            own = [file for file in files if file.kind == BACKENDS[name].kind]
+            try:
+                if (reason := _obstacle(name, own, manifest, selection)) is not None:
+                    raise EdgefelError(f"{manifest.folder}: backend {name} cannot run it here: {reason}")
+                for file in own:
+                    session = Session.open(
+                        folder, file.precision, name, threads, selection.force, max_batch=max_batch
+                    )
+                    sessions[Key(file.precision, name)] = stack.enter_context(session)
+            except EdgefelError as error:
+                if selection.backends is not None:
+                    raise
+                skipped[name] = reason or str(error)
+        if not sessions:
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
+            raise EdgefelError(f"{manifest.folder}: nothing of it can be measured here: {reasons}")
+        yield OpenBundle(manifest, sessions, skipped)
+
+
+def _usable(manifest: Manifest, selection: Selection, skipped: dict[str, str]) -> list[BundleFile]:
+    """The selected files but those that failed their comparison, which go to `skipped`."""
+    files = []
+    for precision in selection.precisions or ():
+        if all(file.precision != precision for file in manifest.files):
+            there = ", ".join(dict.fromkeys(file.precision for file in manifest.files))
+            raise EdgefelError(f"{manifest.folder}: holds no {precision} file, only {there}")
+    for file in manifest.files:
+        if selection.precisions is not None and file.precision not in selection.precisions:
+            continue
+        if not selection.force:
+            try:
+                manifest.check_verdict(file)
+            except EdgefelError as error:
+                if selection.precisions is not None:
+                    raise
+                skipped[file.name] = str(error)
+                continue
+            manifest.verify(file)
+        files.append(file)
+    return files
+
+
+def _obstacle(name: str, files: Sequence[BundleFile], manifest: Manifest, selection: Selection) -> str | None:
+    """Why a backend has nothing to run here, in one line; None if it has."""
+    kind = BACKENDS[name].kind
+    if not files:
+        what = "engine" if kind == "engine" else "ONNX file"
+        those = "" if selection.precisions is None else f" of {', '.join(selection.precisions)}"
+        lacking = all(file.kind != kind for file in manifest.files)
+        return f"the bundle holds no {what}{those}" + ("" if lacking else " that may be measured")
+    if (obstacle := BACKENDS[name].load().obstacle(files[0])) is not None:
+        return obstacle
+    if selection.backends is None and not BACKENDS[name].auto:
+        return f"it builds engines of its own for minutes; name it with --backend {name} to have it measured"
+    return None
+
+
+def faces(count: int, size: int = 224) -> list[Image]:
+    """Synthetic face crops, uint8 RGB [size, size, 3], of every class in turn; always the same ones."""
+    rendered = SyntheticFaces(FaceOptions(count=COMPARED_FACES, size=size, seed=1))
+    different = [rendered.sample(index).image for index in range(min(count, COMPARED_FACES))]
+    return [different[index % len(different)] for index in range(count)]
+
+
+def prepare(manifest: Manifest, crops: Sequence[Image]) -> Array:
+    """The crops as the input of `Session.run`: float32 [N, 3, H, W], or uint8 [N, H, W, 3]."""
+    make = (
+        manifest.preprocessing.pixel_batch if manifest.input_type == "uint8" else manifest.preprocessing.batch
+    )
+    return make(crops)
+
+
+def check_outputs(opened: OpenBundle) -> dict[Key, float] | None:
+    """Compares what every session says of synthetic faces with ONNX Runtime's FP32 file of the same bundle.
+
+    Returns the largest difference of a probability by session; None where the bundle has no FP32 ONNX file to compare
+    with. Raises EdgefelError for one that is farther away than its precision explains.
+    """
+    batch = prepare(opened.manifest, faces(COMPARED_FACES))
+    reference = _reference(opened, batch)
+    if reference is None:
+        return None
+    deviations = {}
+    for key, session in opened.sessions.items():
+        difference = np.abs(session.run(batch).probabilities - reference)
+        largest, distance = float(difference.max()), float(difference.sum(1).mean()) / 2
+        limit = LARGEST_DEVIATION.get(key.precision)
+        if distance > LARGEST_MEAN_DISTANCE or (limit is not None and largest > limit):
+            raise EdgefelError(
+                f"{opened.manifest.folder}: {key.backend} computes something else of the {key.precision} file: "
+                f"its probabilities are up to {largest:.1e} from ONNX Runtime's of FP32, {distance:.2f} of a face's "
+                "whole on average; nothing was timed. Export again, or choose another backend"
+            )
+        deviations[key] = round(largest, 7)
+    return deviations
+
+
+def _reference(opened: OpenBundle, batch: Array) -> Array | None:
+    if REFERENCE in opened.sessions:
+        return opened.sessions[REFERENCE].run(batch).probabilities
+    if all((file.precision, file.kind) != (REFERENCE_PRECISION, "onnx") for file in opened.manifest.files):
+        return None
+    with Session.open(opened.manifest.folder, REFERENCE_PRECISION, REFERENCE_BACKEND, force=True) as session:
+        return session.run(batch).probabilities
+
+
+def peak_memory_mb(session: Session, batch: int) -> float:
+    """Most resident memory, in 10^6 bytes, of a fresh process that opens the session's file and runs one batch.
+
+    With the interpreter and everything that the runtime imports, without what the benches import beside it: the memory
+    that a device must have for a program that does nothing else. Raises EdgefelError if the process fails.
+    """
+    arguments = (session.manifest.folder, session.precision, session.backend, session.threads, batch)
+    # by -c, since -m of this module would import what the benches need
+    code = f"{_MEMORY_OF_SESSION}\n{MEMORY_OF_THIS}"
+    return fresh_process_memory_mb(code, arguments)
+
+
+def fresh_process_memory_mb(code: str, arguments: Sequence[object]) -> float:
+    """What Python code prints last, as a number, in a process of its own; for code that ends in MEMORY_OF_THIS."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=MEMORY_TIMEOUT, check=True)
+        return float(json.loads(found.stdout.splitlines()[-1]))
+    except subprocess.CalledProcessError as error:
+        lines = (error.stderr or "").strip().splitlines()
+        reason = lines[-1] if lines else f"exit code {error.returncode}"
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
+        reason = one_line(error)
+    raise EdgefelError(f"peak memory was not measured: {reason}")
+
+
+_MEMORY_OF_SESSION = """
+import sys
+import numpy as np
+from edgefel.runtime.session import Session
+folder, precision, backend, threads, batch = sys.argv[1:]
+with Session.open(folder, precision, backend, int(threads), True, max_batch=int(batch)) as session:
+    session.warm_up(batches=[int(batch)])
+"""
+# Not ru_maxrss on Linux: a process that replaces a forked one begins with the peak of its parent, which holds every
+# model of the bench (exec_mmap in fs/exec.c keeps it).
+MEMORY_OF_THIS = """
+import re
+from pathlib import Path
+try:
+    print(int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024 / 1e6)
+except (OSError, TypeError):
+    import resource
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
+"""

@@ -1,0 +1,323 @@
+"""Pictures per second and memory of training: the very step of `edgefel train`, on synthetic pictures in memory."""
+
+from __future__ import annotations
+
+import gc
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import numpy as np
+import torch
+
+from edgefel.bench import environment, statistics
+from edgefel.bench.results import Row, make_row
+from edgefel.bench.sessions import MEMORY_OF_THIS, fresh_process_memory_mb
+from edgefel.bench.stopwatch import CpuStopwatch, CudaStopwatch
+from edgefel.bench.timer import FULL, Plan, Timing, measure
+from edgefel.data.labels import expression_labels
+from edgefel.data.sampling import BalancedEpoch
+from edgefel.errors import EdgefelError
+from edgefel.export.outputs import torch_threads
+from edgefel.kernels.backend import TRITON_INSTALLED, check_available, check_choice
+from edgefel.models.registry import model_config
+from edgefel.training.config import ComputeConfig, TrainConfig
+from edgefel.training.images import Batch, ImageSource
+from edgefel.training.loop import Trainer
+from edgefel.training.run_folder import RunFolder, TrainingState
+from edgefel.training.setup import (
+    Data,
+    create_fabric,
+    make_model,
+    open_data,
+    run_preprocessing,
+    set_training_mode,
+)
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+CLASSES = 7
+# the names of this bench, and Lightning Fabric's
+PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+REFERENCE, KERNELS = "reference", "triton"
+# how far the loss of the first step may be from that of the reference in FP32, as a share of it
+LARGEST_LOSS_DEVIATION = {"fp32": 1e-3, "bf16": 0.05, "fp16": 0.05}
+# of a run long enough that the trust in anchors hardly moves while it is timed
+_STEPS_PER_EPOCH = 100
+Advance = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is trained, and how.
+
+    batches: pictures of one step, at least 2. precisions: names of PRECISIONS. attentions: of "auto", "reference" and
+    "triton"; None is the reference, and the kernels too where they run. threads: of PyTorch on the CPU; None leaves
+    them as they are. data: a data set, to time the whole path from its files as well. memory: peak memory.
+    Raises EdgefelError for what is not known, and for too small numbers.
+    """
+
+    model: str = "arbex"
+    batches: tuple[int, ...] = (8,)
+    precisions: tuple[str, ...] = ("fp32",)
+    attentions: tuple[str, ...] | None = None
+    accelerator: str = "auto"
+    threads: int | None = None
+    plan: Plan = FULL
+    data: str | os.PathLike[str] | None = None
+    memory: bool = True
+
+    def __post_init__(self) -> None:
+        model_config(self.model)
+        if not self.batches or min(self.batches) < 2:
+            given = ", ".join(map(str, self.batches)) or "none"
+            raise EdgefelError(
+                f"batches {given}: give numbers of at least 2, which batch normalization needs"
+            )
+        if self.threads is not None and self.threads < 1:
+            raise EdgefelError(f"threads is {self.threads}; give at least 1")
+        for name in self.precisions:
+            if name not in PRECISIONS:
+                raise EdgefelError(f"precision {name!r} is not known; choose from: {', '.join(PRECISIONS)}")
+        for name in self.attentions or ():
+            check_choice(name)
+        if not self.precisions or self.attentions == ():
+            raise EdgefelError("no precision or no attention is named; name one, or leave the option out")
+
+
+class Case(NamedTuple):
+    """One thing that is timed."""
+
+    batch: int
+    precision: str
+    attention: str
+
+    def __str__(self) -> str:
+        return f"{self.precision} {self.attention}, batch {self.batch}"
+
+
+def bench_training(options: Options, advance: Advance = lambda step, share: None) -> tuple[Row, ...]:
+    """One row for each batch, precision and attention; those of one batch take turns in one run.
+
+    Each is a `Trainer` of its own with the same weights, and what is timed is its step: augmentation, forward, losses,
+    backward, Adam. Before that the losses of their first steps are compared. Raises EdgefelError for a precision or an
+    attention that cannot be had here, a loss that differs or is not finite, and data that cannot be used.
+    """
+    described = environment.describe()
+    rows: list[Row] = []
+    with torch.random.fork_rng(devices=[]), torch_threads(options.threads):
+        for batch in options.batches:
+            rows += _batch_rows(options, batch, described, advance)
+    return tuple(rows)
+
+
+def _batch_rows(
+    options: Options, batch: int, described: Mapping[str, Any], advance: Advance
+) -> Iterator[Row]:
+    device = make_fabric(options, options.precisions[0]).device
+    cases = [
+        Case(batch, precision, attention)
+        for precision in options.precisions
+        for attention in choices(options.attentions, device)
+    ]
+    memory = {case: peak_memory(options, case, device) if options.memory else None for case in cases}
+    steppers = {case: Stepper(options, case) for case in cases}
+    check_losses({case: stepper.first_loss for case, stepper in steppers.items()})
+    calls: dict[str, Callable[[], Any]] = {str(case): stepper for case, stepper in steppers.items()}
+    fed = {case: f"{case}, from files" for case in cases if options.data is not None}
+    calls |= {name: steppers[case].from_files for case, name in fed.items()}
+    stopwatch = CudaStopwatch(flush=False) if device.type == "cuda" else CpuStopwatch()
+    step = f"{options.model}, batch {batch}: {len(calls)} in turn"
+    timings = measure(calls, options.plan, stopwatch, lambda share: advance(step, share))
+    for case, stepper in steppers.items():
+        stepper.check()
+        metrics = {
+            "images_per_s": 1e3 * batch / timings[str(case)].p50,
+            "latency_ms": timings[str(case)].to_dict(),
+            **_ratio(timings, case, cases),
+        }
+        if case in fed:
+            metrics["images_per_s_from_files"] = 1e3 * batch / timings[fed[case]].p50
+        if memory[case] is not None:
+            metrics["peak_memory_mb"] = memory[case]
+        subject = {
+            "model": options.model,
+            "precision": case.precision,
+            "backend": "pytorch",
+            "batch": batch,
+            "threads": torch.get_num_threads(),
+            "attention": case.attention,
+            "accelerator": device.type,
+        }
+        notes = _notes(timings[str(case)], device, options.attentions)
+        yield make_row("train", subject, metrics, described, notes)
+
+
+def choices(asked: Sequence[str] | None, device: torch.device) -> tuple[str, ...]:
+    """The attentions to time. Raises EdgefelError for kernels that cannot run on the device."""
+    if asked is None:
+        return (REFERENCE, KERNELS) if device.type == "cuda" and TRITON_INSTALLED else (REFERENCE,)
+    for name in asked:
+        check_available(name, device)
+    return tuple(dict.fromkeys(asked))
+
+
+def check_losses(losses: Mapping[Case, float]) -> None:
+    """Raises EdgefelError where the same weights and pictures give another loss than plain PyTorch in FP32."""
+    first = min(losses, key=lambda case: (case.precision != "fp32", case.attention != REFERENCE))
+    for case, loss in losses.items():
+        limit = max(LARGEST_LOSS_DEVIATION[one.precision] for one in (case, first))
+        if not abs(loss - losses[first]) <= limit * abs(losses[first]):  # NaN too
+            raise EdgefelError(
+                f"{case}: the loss of its first step is {loss:.5g} and that of {first} {losses[first]:.5g}; they "
+                "compute different things, and nothing was timed"
+            )
+
+
+def make_fabric(options: Options, precision: str) -> Fabric:
+    """One device. Raises EdgefelError where there is none, or it does not know the precision."""
+    fabric = create_fabric(
+        ComputeConfig(accelerator=options.accelerator, devices="1", precision=PRECISIONS[precision])
+    )
+    fabric.launch()
+    return fabric
+
+
+class Stepper:
+    """A trainer on the same synthetic batch again and again; each call is one optimizer step."""
+
+    def __init__(self, options: Options, case: Case) -> None:
+        config = TrainConfig(
+            model=options.model,
+            data="" if options.data is None else os.fspath(options.data),
+            batch_size=case.batch,
+            compute=ComputeConfig(
+                accelerator=options.accelerator,
+                devices="1",
+                precision=PRECISIONS[case.precision],
+                attention=case.attention,
+            ),
+        )
+        preprocessing = run_preprocessing(config)
+        files = open_data(config, preprocessing) if config.data else None
+        labels = expression_labels(CLASSES) if files is None else files.labels
+        rng = np.random.default_rng(0)
+        side = preprocessing.resize
+        pixels = rng.integers(0, 256, (case.batch, 3, side, side), dtype=np.uint8)
+        targets = torch.arange(case.batch) % len(labels)
+        data = _data(labels, targets) if files is None else files
+        model = make_model(config, len(labels))
+        self._files = files
+        self._size = case.batch
+        self._trainer = Trainer(
+            config,
+            RunFolder(Path(tempfile.gettempdir())),  # of which nothing is read or written without `fit`
+            make_fabric(options, case.precision),
+            data,
+            preprocessing,
+            model,
+            TrainingState(),
+            _STEPS_PER_EPOCH,
+            True,
+        )
+        set_training_mode(self._trainer.raw, False)
+        self._batch = Batch(torch.from_numpy(pixels), torch.arange(case.batch) % len(data.targets))
+        if files is not None:
+            files.train.load()
+        self._loader = self._read()
+        self()
+        self.first_loss = self._trainer.window.take()["loss"]
+
+    def __call__(self) -> None:
+        """One step on pictures that are ready; on a GPU, its work is queued."""
+        self._trainer.step(self._batch)
+
+    def from_files(self) -> None:
+        """One step on the next pictures of the data set."""
+        self._trainer.step(next(self._loader))
+
+    def check(self) -> None:
+        """Raises EdgefelError if the loss of a step since the last check was not finite: its speed says nothing."""
+        self._trainer.window.take()
+
+    def _read(self) -> Iterator[Batch]:
+        """Batches of balanced epochs, as the training loop reads them, without end."""
+        assert self._files is not None
+        epoch = 0
+        while True:
+            order = self._files.sampler.indices(epoch)
+            whole = len(order) // self._size
+            if not whole:
+                raise EdgefelError(
+                    f"{self._files.train.dataset.root}: a balanced epoch has {len(order)} pictures, fewer than one "
+                    f"batch of {self._size}; give a smaller batch"
+                )
+            yield from self._files.train.batches(np.split(order[: whole * self._size], whole))
+            epoch += 1
+
+
+def _data(labels: tuple[str, ...], targets: torch.Tensor) -> Data:
+    """What a trainer must know of data whose pictures are handed to it."""
+    sampler = BalancedEpoch(
+        targets.tolist(), [""] * len(targets), per_class=1, per_group=len(targets), seed=0
+    )
+    return Data(labels, cast(ImageSource, None), None, sampler, targets)
+
+
+def peak_memory(options: Options, case: Case, device: torch.device) -> float:
+    """Most memory of two steps, the second with Adam's moments there, in 10^6 bytes.
+
+    On a GPU what PyTorch holds there, in this process and beside what it held before. On the CPU the resident memory of
+    a fresh process, with Python and PyTorch.
+    """
+    if device.type != "cuda":
+        arguments = (options.model, options.threads or torch.get_num_threads(), *case)
+        return round(fresh_process_memory_mb(f"{_TWO_STEPS}\n{MEMORY_OF_THIS}", arguments), 1)
+    gc.collect()
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    stepper = Stepper(options, case)
+    stepper()
+    peak = torch.cuda.max_memory_allocated() - before
+    del stepper
+    gc.collect()
+    return round(peak / 1e6, 1)
+
+
+_TWO_STEPS = """
+import sys
+import torch
+from edgefel.bench.training import Case, Options, Stepper
+model, threads, batch, precision, attention = sys.argv[1:]
+torch.set_num_threads(int(threads))
+Stepper(Options(model, (int(batch),), accelerator="cpu"), Case(int(batch), precision, attention))()
+"""
+
+
+def _ratio(timings: Mapping[str, Timing], case: Case, cases: Sequence[Case]) -> dict[str, Any]:
+    """Speed as a multiple of plain PyTorch in the same precision; of that itself, in FP32."""
+    plain = case._replace(attention=REFERENCE)
+    base = plain if plain != case else plain._replace(precision="fp32")
+    if base == case or base not in cases:
+        return {}
+    found = statistics.ratio(timings[str(base)].durations, timings[str(case)].durations)
+    return {"ratio": {**found.to_dict(), "to": f"{base.precision} {base.attention}"}}
+
+
+def _notes(timing: Timing, device: torch.device, asked: Sequence[str] | None) -> list[str]:
+    notes = []
+    if device.type != "cuda" and asked is None:
+        notes.append("no GPU: the fused kernels do not run here, and the reference stands alone")
+    notes.append(
+        "memory: allocated on the GPU"
+        if device.type == "cuda"
+        else "memory: of a process of its own, with PyTorch"
+    )
+    if not (verdict := timing.verdict).stable:
+        notes.append(f"unstable: {verdict.reason}")
+    return notes

@@ -1,0 +1,218 @@
+"""Contenders of a real checkpoint and bundle: checked, timed in turn, judged, refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+
+import numpy as np
+import pytest
+import torch
+from exported import save, tiny_model
+
+from edgefel.bench import sessions
+from edgefel.bench.compare import run
+from edgefel.bench.compare.accuracy import choose
+from edgefel.bench.compare.contenders import Contender, open_contenders, open_session
+from edgefel.bench.compare.run import Options, check_outputs, compare
+from edgefel.bench.compare.subjects import Subject, prepare
+from edgefel.bench.results import append_results, read_results
+from edgefel.bench.timer import Plan
+from edgefel.data.open import open_dataset
+from edgefel.errors import EdgefelError
+from edgefel.runtime.manifest import read_manifest
+from edgefel.runtime.session import Session
+
+PLAN = Plan(warmup=1, settle_seconds=0, min_runs=3, max_runs=3, seconds=0)
+
+
+@pytest.fixture(scope="module")
+def nano(nano_checkpoint, nano_bundle) -> Subject:
+    manifest = read_manifest(nano_bundle)
+    return Subject("arbex-nano", nano_checkpoint, nano_bundle, True, manifest.labels, manifest.preprocessing)
+
+
+@pytest.fixture(scope="module")
+def compared(nano, faces_folder):
+    options = Options(
+        precisions=("fp32", "int8"),
+        backends=("pytorch", "onnxruntime", "openvino"),
+        batches=(1, 2),
+        plan=PLAN,
+        data=faces_folder,
+        images=20,
+        memory=False,
+    )
+    pytest.importorskip("openvino")
+    return compare([nano], options)
+
+
+def test_every_contender_has_a_row_for_every_batch(compared):
+    subjects = [row.subject for row in compared.rows]
+    assert [(s["precision"], s["backend"], s["batch"]) for s in subjects] == [
+        (precision, backend, batch)
+        for batch in (1, 2)
+        for precision, backend in (
+            ("fp32", "pytorch"),
+            ("fp32", "onnxruntime"),
+            ("int8", "onnxruntime"),
+            ("fp32", "openvino"),
+            ("int8", "openvino"),
+        )
+    ]
+    assert compared.skipped == {}
+    assert {row.metrics["latency_ms"]["runs"] for row in compared.rows} == {3}
+
+
+def test_ratios_refer_to_eager_pytorch_of_the_same_run(compared):
+    for row in compared.rows:
+        assert row.metrics["ratio"]["to"] == "arbex-nano fp32 pytorch"
+        eager = next(
+            other
+            for other in compared.rows
+            if other.subject["backend"] == "pytorch" and other.subject["batch"] == row.subject["batch"]
+        )
+        own = row.metrics["latency_ms"]["p50"]
+        assert row.metrics["ratio"]["value"] == pytest.approx(eager.metrics["latency_ms"]["p50"] / own)
+        assert row.metrics["images_per_s"] == pytest.approx(1e3 * row.subject["batch"] / own)
+
+
+def test_accuracy_is_the_sessions_own(compared, nano, faces_folder):
+    dataset, chosen = choose(faces_folder, nano.labels, 20)
+    with Session.open(nano.bundle, "int8", "onnxruntime") as session:
+        labels = session([dataset.load(index) for index in chosen]).probabilities.argmax(axis=1)
+    targets = np.asarray([dataset.samples[index].label for index in chosen])
+    row = next(
+        row
+        for row in compared.rows
+        if row.subject["precision"] == "int8" and row.subject["backend"] == "onnxruntime"
+    )
+    assert row.metrics["images"] == len(chosen) <= 20
+    assert row.metrics["accuracy"] == pytest.approx(np.mean(labels == targets))
+    own = targets == 1
+    assert row.metrics["recall"][dataset.labels[1]] == pytest.approx(np.mean(labels[own] == 1))
+    eager = next(row for row in compared.rows if row.subject["backend"] == "pytorch")
+    assert eager.metrics["agreement"] == 1.0
+    assert {dataset.samples[index].split for index in chosen} <= {"val", "test"}
+
+
+def test_rows_survive_the_file(compared, tmp_path):
+    append_results(tmp_path / "rows.jsonl", compared.rows)
+    loaded = read_results(tmp_path / "rows.jsonl")
+    assert loaded.problems == ()
+    assert [row.to_dict() for row in loaded.rows] == [
+        json.loads(json.dumps(row.to_dict())) for row in compared.rows
+    ]
+
+
+def test_a_contender_that_computes_something_else_is_not_timed(nano):
+    right, _ = open_contenders(nano, ("pytorch", "onnxruntime"), ("fp32",), 1, 2, required=True)
+    images = {"arbex-nano": nano.preprocessing.batch(sessions.faces(2))}
+    found = check_outputs(right, images)
+    assert found["arbex-nano fp32 onnxruntime"] > 100
+    wrong = dataclasses.replace(right[1], logits=lambda batch: right[1].logits(batch) + 0.05)
+    with pytest.raises(EdgefelError, match="arbex-nano fp32 onnxruntime: .* nothing was timed"):
+        check_outputs([right[0], wrong], images)
+    nothing = dataclasses.replace(right[1], logits=lambda batch: right[1].logits(batch) * np.nan)
+    with pytest.raises(EdgefelError, match="nothing was timed"):
+        check_outputs([right[0], nothing], images)
+    for one in right:
+        one.close()
+
+
+def test_a_bundle_alone_is_compared_without_pytorch(nano_bundle, tmp_path):
+    subject = prepare(str(nano_bundle), tmp_path, ("fp32",))
+    assert (subject.checkpoint, subject.trained) == (None, True)
+    found = compare([subject], Options(precisions=("fp32",), plan=PLAN, memory=False))
+    assert "pytorch" in found.skipped
+    assert "holds no PyTorch model" in found.skipped["pytorch"]
+    assert found.rows[0].metrics["ratio"]["to"] == "arbex-nano fp32 onnxruntime"
+    with pytest.raises(EdgefelError, match="holds no PyTorch model"):
+        compare([subject], Options(backends=("pytorch",), plan=PLAN, memory=False))
+
+
+def test_peak_memory_is_the_fresh_processs_own(nano):
+    contender = open_session(nano, "fp32", "onnxruntime", 1)
+    ballast = np.ones(200 << 20, np.uint8)  # of this process, and of no concern to the other
+    assert 20 < contender.peak_memory_mb(1) < 200
+    assert ballast.sum() == 200 << 20
+    contender.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"backends": ("magic",)}, "unknown backend 'magic'; known: pytorch, torch.compile, tensorrt"),
+        (
+            {"baseline": "nobody", "backends": ("onnxruntime",)},
+            "baseline 'nobody' does not take part; choose one of",
+        ),
+        ({"precisions": ("fp16",), "backends": ("onnxruntime",)}, "holds no file for onnxruntime of fp16"),
+    ],
+)
+def test_what_cannot_be_compared(nano, options, message):
+    with pytest.raises(EdgefelError, match=message):
+        compare([nano], Options(**{"precisions": ("fp32",), "plan": PLAN, "memory": False, **options}))
+
+
+@pytest.mark.parametrize("options", [{"batches": (0,)}, {"threads": ()}, {"images": 0}])
+def test_impossible_options(options):
+    with pytest.raises(EdgefelError, match="give"):
+        Options(**options)
+
+
+def test_no_subject_and_no_such_model(tmp_path):
+    with pytest.raises(EdgefelError, match="nothing to compare"):
+        compare([], Options())
+    with pytest.raises(EdgefelError, match="known models: arbex, poster-v2"):
+        prepare("nothing", tmp_path, ("fp32",))
+
+
+def test_other_classes_are_refused(nano, faces_folder):
+    dataset = open_dataset(faces_folder)
+    with pytest.raises(EdgefelError, match="its classes"):
+        choose(faces_folder, dataset.labels[::-1], 5)
+    with pytest.raises(EdgefelError, match="layout 'imagenet' is not known"):
+        choose(faces_folder, dataset.labels, 5, layout="imagenet")
+    assert len(choose(faces_folder, dataset.labels, 5, layout="folder")[1]) == 5
+
+
+def test_the_baseline_is_poster_v2_where_it_takes_part(nano):
+    def contender(name: str, backend: str) -> Contender:
+        subject = dataclasses.replace(nano, name=name)
+        return Contender(subject, "fp32", backend, 0, lambda batch: batch, None, lambda batch: 0.0)
+
+    arbex, poster = contender("arbex", "pytorch"), contender("poster-v2", "pytorch")
+    assert run._baseline([arbex, poster], None) is poster
+    assert run._baseline([contender("arbex", "openvino"), arbex], None) is arbex
+
+
+def test_a_model_is_compared_in_pytorch_alone(tmp_path):
+    subject = prepare("arbex-nano", tmp_path, ("fp32",), export=False)
+    assert subject.bundle is None
+    found = compare([subject], Options(backends=("pytorch", "onnxruntime"), plan=PLAN))
+    (row,) = found.rows
+    assert row.subject["backend"] == "pytorch"
+    assert row.metrics["peak_memory_mb"] > 100
+
+
+@pytest.mark.slow
+def test_a_registered_model_is_exported_with_random_weights(tmp_path):
+    subject = prepare("poster-v2-nano", tmp_path, ("fp32",))
+    assert not subject.trained
+    options = Options(precisions=("fp32",), backends=("pytorch", "onnxruntime"), plan=PLAN)
+    pytorch, onnxruntime = compare([subject], options).rows
+    assert pytorch.notes == ("random weights: its labels mean nothing",)
+    assert "accuracy" not in pytorch.metrics
+    assert 20 < onnxruntime.metrics["peak_memory_mb"] < pytorch.metrics["peak_memory_mb"]
+
+
+def test_a_compiled_model_is_compared(tmp_path, monkeypatch):
+    """Captured as a graph, and not translated to C++, which takes minutes here."""
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
+    subject = prepare(str(save(tmp_path / "tiny", tiny_model())), tmp_path, (), export=False)
+    backends = ("pytorch", "torch.compile")
+    _, compiled = compare([subject], Options(backends=backends, plan=PLAN, memory=False)).rows
+    assert compiled.subject["backend"] == "torch.compile"
+    assert compiled.metrics["sqnr_db"] > 60

@@ -1,0 +1,123 @@
+"""`edgefel bench latency`, `throughput` and `train`, as users type them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from edgefel.bench.results import read_results
+from edgefel.cli.bench.options import BACKENDS, PRECISIONS, make_plan, number
+from edgefel.cli.main import main
+from edgefel.runtime import manifest
+from edgefel.runtime.backends import base
+
+BUNDLE = Path(__file__).parent.parent / "bundles" / "nano-synthetic"
+ORT = ("--backend", "onnxruntime")
+BRIEF = ("--quick", "--runs", "2", "--seconds", "0.01")
+
+
+def bench(*arguments: object):
+    return CliRunner().invoke(main, ["bench", *map(str, arguments)])
+
+
+def test_latency_adds_rows_and_prints_tables(tmp_path):
+    rows = tmp_path / "new" / "rows.jsonl"
+    for count in (1, 2):
+        result = bench("latency", BUNDLE, *BRIEF, *ORT, "--threads", "1", "--no-memory", "-o", rows)
+        assert result.exit_code == 0, result.output
+        assert len(read_results(rows).rows) == count
+    assert "arbex-nano: the model alone" in result.stdout
+    assert "from a picture to labels" in result.stdout
+    for word in ("detection", "alignment", "preprocessing", "inference", "post"):
+        assert word in result.stdout
+
+
+def test_json_is_rows_and_nothing_else(tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    result = bench(
+        *("latency", BUNDLE, *BRIEF, "--batch", "1,2", "--threads", "1", "--no-stages", "--no-memory"),
+        *("--json", "-o", rows),
+    )
+    assert result.exit_code == 0, result.output
+    assert [json.loads(line) for line in result.stdout.splitlines()] == [
+        row.to_dict() for row in read_results(rows).rows
+    ]
+    assert "not measured: tensorrt: the bundle holds no engine" in result.stderr
+
+
+def test_throughput_marks_the_knee():
+    result = bench("throughput", BUNDLE, *ORT, "--seconds", "0.05", "--quick", "--concurrency", "1,2")
+    assert result.exit_code == 0, result.output
+    assert "callers in a closed loop" in result.stdout
+    assert result.stdout.count("knee") == 1
+
+
+def test_train_prints_a_table_and_says_that_kernels_need_a_gpu():
+    result = bench(
+        *("train", "--model", "arbex-nano", "--batch", "2", *BRIEF, "--accelerator", "cpu", "--no-memory")
+    )
+    assert result.exit_code == 0, result.output
+    assert "arbex-nano: one training step" in result.stdout
+    assert "no GPU: the fused kernels do not run here" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("latency", BUNDLE, "--backend", "tensorrt"), "the bundle holds no engine"),
+        (("latency", BUNDLE, "--backend", "magic"), "'magic' is not one of"),
+        (("latency", BUNDLE, "--precision", "int8"), "holds no int8 file, only fp32"),
+        (("latency", BUNDLE, "--batch", "1,0"), "numbers of at least 1"),
+        (("latency", BUNDLE, "--runs", "0"), "0 is not in the range"),
+        (("latency", BUNDLE, "--seconds", "nan"), "not a finite number"),
+        (("latency", "nowhere"), "nowhere"),
+        (("throughput", BUNDLE, "--concurrency", "two"), "numbers of at least 1"),
+        (("throughput", BUNDLE, "--seconds", "0"), "0"),
+        (("train", "--model", "magic"), "magic"),
+        (("train", "--batch", "1"), "at least 2"),
+        (("train", "--precision", "int8"), "'int8' is not one of"),
+    ],
+)
+def test_bad_input_is_one_line_and_2(arguments, message):
+    result = bench(*arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr.strip().splitlines()[-1]
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize("command", [("latency", BUNDLE), ("throughput", BUNDLE), ("train",)])
+def test_a_place_that_takes_no_rows_is_refused_before_measuring(command, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for place, message in ((tmp_path, "is a folder"), (tmp_path / "file" / "rows.jsonl", "is not a folder")):
+        result = bench(*command, "-o", place)
+        assert result.exit_code == 2
+        assert message in result.stderr
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("command", ["latency", "throughput", "train"])
+def test_help_has_examples(command):
+    result = bench(command, "--help")
+    assert result.exit_code == 0
+    assert f"edgefel bench {command}" in result.stdout
+
+
+def test_names_are_those_of_the_runtime():
+    """They are written out, so that help needs nothing else."""
+    assert tuple(base.BACKENDS) == BACKENDS
+    assert tuple(manifest.PRECISIONS) == PRECISIONS
+
+
+def test_how_long():
+    assert (make_plan(False, None, None).min_runs, make_plan(True, None, None).min_runs) == (50, 8)
+    assert make_plan(True, 3, 0.5).seconds == 0.5
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(None, "-"), (1234.5, "1234"), (12.34, "12.3"), (1.234, "1.23"), (0.0123, "0.012")]
+)
+def test_numbers_of_tables(value, text):
+    assert number(value) == text
