@@ -38,7 +38,7 @@ def align(picture: Image, box: FaceBox, size: int | None = None) -> Image:
     elif not turned:
         return box.crop(picture)
     (a, b, x), (c, d, y) = _to_picture(box, angle if turned else 0.0, box.side / side)
-    # only the patch that the turned square covers: a view of the whole picture might have to be copied first
+    # only the patch that the turned square covers: OpenCV copies a picture whose pixels do not lie side by side
     height, width = picture.shape[:2]
     last = side - 1
     across, down = (
@@ -52,9 +52,7 @@ def align(picture: Image, box: FaceBox, size: int | None = None) -> Image:
         return box.crop(picture)
     matrix = np.array(((a, b, x - x0), (c, d, y - y0)))
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    crop = cv2.warpAffine(
-        np.ascontiguousarray(patch), matrix, (side, side), flags=flags, borderMode=cv2.BORDER_REPLICATE
-    )
+    crop = cv2.warpAffine(patch, matrix, (side, side), flags=flags, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(crop, dtype=np.uint8)
 
 

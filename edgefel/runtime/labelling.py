@@ -8,7 +8,7 @@ from typing import Any
 
 from edgefel.errors import EdgefelError
 from edgefel.runtime.faces import FaceBox, FaceDetector, crops
-from edgefel.runtime.preprocessing import Image, Tensor
+from edgefel.runtime.preprocessing import Image
 from edgefel.runtime.session import Session
 
 
@@ -55,21 +55,25 @@ def label_faces(picture: Image, detector: FaceDetector, session: Session) -> lis
     boxes = detector(picture)
     predictions = session(crops(picture, boxes, session.manifest.preprocessing.resize))
     assert predictions.primary is not None
-    rows = zip(boxes, predictions.probabilities, predictions.primary, predictions.confidence, strict=True)
+    values = (predictions.probabilities, predictions.primary, predictions.confidence)
+    rows = zip(boxes, *(value.tolist() for value in values), strict=True)
     return [labelled_face(box, session.labels, *values) for box, *values in rows]
 
 
 def labelled_face(
-    box: FaceBox, names: Sequence[str], probabilities: Tensor, primary: Tensor, confidence: float
+    box: FaceBox, names: Sequence[str], probabilities: list[float], primary: list[float], confidence: float
 ) -> LabelledFace:
-    """The face of a box from the model's distributions, [C] each, in the order of `names`."""
+    """The face of a box from the model's distributions, [C] each, in the order of `names`.
+
+    Lists, since NumPy's calls take longer than the search among a handful of numbers.
+    """
     return LabelledFace(
         box,
-        names[int(probabilities.argmax())],
-        names[int(primary.argmax())],
-        float(confidence),
-        dict(zip(names, probabilities.tolist(), strict=True)),
-        dict(zip(names, primary.tolist(), strict=True)),
+        names[probabilities.index(max(probabilities))],
+        names[primary.index(max(primary))],
+        confidence,
+        dict(zip(names, probabilities, strict=True)),
+        dict(zip(names, primary, strict=True)),
     )
 
 

@@ -16,8 +16,9 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from edgefel.calib.reader import CalibrationReader
-from edgefel.data.folder import open_dataset, read_rgb
+from edgefel.data.dataset import read_rgb
 from edgefel.data.labels import EXPRESSIONS_7
+from edgefel.data.open import open_dataset
 from edgefel.errors import EdgefelError
 from edgefel.evaluation.inference import run_model
 from edgefel.export.outputs import onnx_outputs

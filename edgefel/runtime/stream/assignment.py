@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-Costs = npt.NDArray[np.float64]
+Costs = Sequence[Sequence[float]]
 
 
-def assign(costs: npt.NDArray[np.floating[Any]]) -> list[tuple[int, int]]:
-    """Pairs (row, column) of a cost matrix [N, M], each row and column at most once, in order of the rows.
+def assign(costs: Costs) -> list[tuple[int, int]]:
+    """Pairs (row, column) of a cost matrix, N rows of M numbers, each of both at most once, in order of the rows.
 
     Infinite costs are pairs that must not be. Of the assignments with the most allowed pairs, the one of least
     cost; raises ValueError for NaN.
     """
-    matrix = np.asarray(costs, dtype=np.float64)
-    if matrix.ndim != 2 or np.isnan(matrix).any():
-        raise ValueError(f"costs of shape {matrix.shape}: expected a matrix without NaN")
-    allowed = np.isfinite(matrix)
-    if not allowed.any():
-        return []
-    rows = allowed.any(axis=1).nonzero()[0]
-    cheapest = matrix[rows].argmin(axis=1)
-    if len(set(cheapest.tolist())) == len(rows):
+    if any(math.isnan(cost) for row in costs for cost in row):
+        raise ValueError("costs with NaN among them: expected numbers or infinity")
+    # each row's cheapest, in plain numbers: for a few faces NumPy's calls take longer
+    pairs = [
+        (number, row.index(cheapest))
+        for number, row in enumerate(costs)
+        if (cheapest := min(row, default=math.inf)) < math.inf
+    ]
+    if len({column for _, column in pairs}) == len(pairs):
         # nobody wants the same: as a rule so, between two frames
-        return list(zip(rows.tolist(), cheapest.tolist(), strict=True))
+        return pairs
+    matrix = np.array(costs, dtype=np.float64)
+    allowed = np.isfinite(matrix)
     # dearer than any set of allowed pairs, so that a forbidden pair is taken only where nothing else is left
     span = matrix[allowed].max() - matrix[allowed].min() + 1
     filled = np.where(allowed, matrix, matrix[allowed].max() + span * (min(matrix.shape) + 1))
@@ -37,7 +40,7 @@ def assign(costs: npt.NDArray[np.floating[Any]]) -> list[tuple[int, int]]:
     return [(row, column) for row, column in pairs if allowed[row, column]]
 
 
-def _match_rows(costs: Costs) -> list[int]:
+def _match_rows(costs: npt.NDArray[np.float64]) -> list[int]:
     """The column of every row, for at least as many columns as rows.
 
     Shortest augmenting paths with dual variables: Crouse, "On implementing 2D rectangular assignment

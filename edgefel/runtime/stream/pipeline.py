@@ -287,12 +287,14 @@ class _Results:
             self._tracker.reset()
         tracks = self._tracker.update(frame.time, judged.boxes, predictions.embedding)
         faces = []
-        for row, (track, box) in enumerate(zip(tracks, judged.boxes, strict=True)):
-            raw_values = (
-                predictions.probabilities[row],
-                predictions.primary[row],
-                float(predictions.confidence[row]),
-            )
+        for track, box, *raw_values in zip(
+            tracks,
+            judged.boxes,
+            predictions.probabilities.tolist(),
+            predictions.primary.tolist(),
+            predictions.confidence.tolist(),
+            strict=True,
+        ):
             smoother = self._smoothers.get(track) or Smoother(self._options.smoothing)
             self._smoothers[track] = smoother
             smoothed = smoother.update(frame.time, *raw_values)

@@ -5,12 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
 from edgefel.errors import EdgefelError
 from edgefel.runtime.confidence import confidence_of
-from edgefel.runtime.preprocessing import Tensor
 
 # a frame that the model is not sure of at all still counts this much, or a doubtful face would never change
 LEAST_WEIGHT = 0.2
@@ -20,8 +16,8 @@ LEAST_WEIGHT = 0.2
 class Smoothed:
     """probabilities, primary [C]: averaged over the last frames. confidence: 1 - normalised entropy of the first."""
 
-    probabilities: Tensor
-    primary: Tensor
+    probabilities: list[float]
+    primary: list[float]
     confidence: float
 
 
@@ -34,28 +30,35 @@ class Smoother:
 
     so that frame rate and dropped frames make no difference, and the reliability head's confidence decides how
     much a frame changes. With sure frames a label changes after about 0.7 `seconds`.
+    Plain numbers: for a handful of classes NumPy's calls take longer than the arithmetic.
     """
 
     def __init__(self, seconds: float = 0.2) -> None:
-        if not np.isfinite(seconds) or seconds < 0:
+        if not math.isfinite(seconds) or seconds < 0:
             raise EdgefelError(f"smoothing of {seconds} seconds: give 0 (none) or more")
         self._seconds = seconds
         self._time = 0.0
-        self._mean: npt.NDArray[np.float64] | None = None
+        self._mean: Smoothed | None = None
 
-    def update(self, time: float, probabilities: Tensor, primary: Tensor, confidence: float) -> Smoothed:
+    def update(
+        self, time: float, probabilities: list[float], primary: list[float], confidence: float
+    ) -> Smoothed:
         """The average with the frame of `time` (seconds) in it: probabilities and primary [C]."""
-        frame = np.array((probabilities, primary), dtype=np.float64)
-        if self._mean is None:
-            self._mean = frame
-        else:
-            self._mean += self._weight(time - self._time, confidence) * (frame - self._mean)
+        mean, elapsed = self._mean, time - self._time
+        if mean is not None:
+            weight = self._weight(elapsed, confidence)
+            probabilities = _towards(mean.probabilities, probabilities, weight)
+            primary = _towards(mean.primary, primary, weight)
         self._time = time
-        corrected, before = self._mean.astype(np.float32)
-        return Smoothed(corrected, before, confidence_of(self._mean[0].tolist()))
+        self._mean = Smoothed(probabilities, primary, confidence_of(probabilities))
+        return self._mean
 
     def _weight(self, elapsed: float, confidence: float) -> float:
         if self._seconds == 0:
             return 1.0
         share = LEAST_WEIGHT + (1 - LEAST_WEIGHT) * min(1.0, max(0.0, confidence))
         return -math.expm1(-max(elapsed, 0.0) / self._seconds * share)
+
+
+def _towards(mean: list[float], frame: list[float], weight: float) -> list[float]:
+    return [old + weight * (new - old) for old, new in zip(mean, frame, strict=True)]

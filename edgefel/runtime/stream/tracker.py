@@ -96,8 +96,9 @@ class Track:
     def expected(self, time: float) -> Square:
         """Where it should be: it moves on as it did, for half a second at most, and keeps about its size."""
         elapsed = min(time - self.seen, _MOVES_ON)
-        x, y, side = (now + speed * elapsed for now, speed in zip(self.square, self._velocity, strict=True))
-        return Square(x, y, min(max(side, self.square.side / _MOST_RATIO), self.square.side * _MOST_RATIO))
+        (x, y, side), (across, down, growth) = self.square, self._velocity
+        grown = min(max(side + growth * elapsed, side / _MOST_RATIO), side * _MOST_RATIO)
+        return Square(x + across * elapsed, y + down * elapsed, grown)
 
     def update(self, time: float, square: Square, embedding: Tensor | None) -> None:
         """Takes in the face of this frame."""
@@ -143,7 +144,7 @@ class Tracker:
         time: seconds. Where it falls, the clock was set back: nobody is lost by that, and ages begin anew.
         """
         squares = [Square.of(box) for box in boxes]
-        faces = [None] * len(boxes) if embeddings is None else [_unit(row) for row in embeddings]
+        faces: list[Tensor | None] = [None] * len(boxes) if embeddings is None else _unit_rows(embeddings)
         for track in self._tracks:
             track.set_back(time)
         self._tracks = [track for track in self._tracks if time - track.seen <= self._options.patience]
@@ -169,34 +170,40 @@ class Tracker:
 
     def _costs(self, time: float, squares: Sequence[Square], faces: Sequence[Tensor | None]) -> Costs:
         """[tracks, faces]; infinite where the two cannot be the same."""
-        costs = np.full((len(self._tracks), len(squares)), np.inf)
-        for row, track in enumerate(self._tracks):
-            expected = track.expected(time)
-            for column, (square, face) in enumerate(zip(squares, faces, strict=True)):
-                cost = self._cost(expected, square, track.embedding, face)
-                if cost is not None:
-                    costs[row, column] = cost
+        costs = []
+        for track in self._tracks:
+            expected, known = track.expected(time), track.embedding
+            pairs = zip(squares, faces, strict=True)
+            costs.append([self._cost(expected, square, known, face) for square, face in pairs])
         return costs
 
-    def _cost(
-        self, expected: Square, found: Square, known: Tensor | None, face: Tensor | None
-    ) -> float | None:
+    def _cost(self, expected: Square, found: Square, known: Tensor | None, face: Tensor | None) -> float:
         options = self._options
-        larger, distance = max(expected.side, found.side), expected.distance(found)
-        in_reach = distance <= options.reach * larger
+        larger = max(expected.side, found.side)
+        apart = max(abs(expected.x - found.x), abs(expected.y - found.y))
+        if apart > options.reach * larger and 2 * apart >= expected.side + found.side:
+            return math.inf  # as a rule so: another person, neither overlapping nor in reach
+        in_reach = expected.distance(found) <= options.reach * larger
         overlap = expected.overlap(found)
         overlaps = overlap >= options.least_overlap
         if not (overlaps or in_reach):
-            return None
+            return math.inf
         likeness = None if known is None or face is None else float(known @ face)
         alike = likeness is not None and likeness >= options.least_likeness
         resembles = alike and larger <= _MOST_RATIO * max(1.0, min(expected.side, found.side))
         if not (overlaps or (in_reach and resembles)):
-            return None
+            return math.inf
         return 1 - overlap + (0.0 if likeness is None else options.appearance * (1 - likeness))
 
 
-def _unit(embedding: Tensor) -> Tensor | None:
-    """Of length 1; None where it is not finite, which would stay in a track's average for ever."""
-    length = math.sqrt(float(embedding @ embedding))
-    return embedding / max(1e-12, length) if math.isfinite(length) else None
+def _unit(embedding: Tensor) -> Tensor:
+    """Of length 1."""
+    return embedding / max(1e-12, math.sqrt(float(embedding @ embedding)))
+
+
+def _unit_rows(embeddings: Tensor) -> list[Tensor | None]:
+    """Rows [N, E] of length 1; None for one that is not finite, which would stay in a track's average for ever."""
+    lengths = np.sqrt(np.einsum("ij,ij->i", embeddings, embeddings))
+    finite = np.isfinite(lengths)
+    unit = embeddings / np.where(finite, np.maximum(lengths, 1e-12), 1)[:, None]
+    return [row if sound else None for row, sound in zip(unit, finite.tolist(), strict=True)]

@@ -31,7 +31,7 @@ def test_it_is_the_best_there_is(rows, columns, seed, forbidden):
     rng = np.random.default_rng(seed)
     costs = rng.uniform(-3, 3, (rows, columns)).round(1)  # rounded, so that ties occur
     costs[rng.random(costs.shape) < forbidden] = np.inf
-    pairs = assign(costs)
+    pairs = assign(costs.tolist())
     assert len({row for row, _ in pairs}) == len({column for _, column in pairs}) == len(pairs)
     assert pairs == sorted(pairs)
     cost = sum(costs[pair] for pair in pairs)
@@ -40,21 +40,20 @@ def test_it_is_the_best_there_is(rows, columns, seed, forbidden):
 
 @pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0, 0)])
 def test_nothing_to_assign(shape):
-    assert assign(np.empty(shape)) == []
+    assert assign(np.empty(shape).tolist()) == []
 
 
 def test_all_forbidden():
-    assert assign(np.full((2, 3), np.inf)) == []
+    assert assign(np.full((2, 3), np.inf).tolist()) == []
 
 
 def test_forty_faces_in_any_order():
     order = np.random.default_rng(0).permutation(40)
     costs = np.full((40, 40), 1.0)
     costs[np.arange(40), order] = 0.2
-    assert assign(costs) == list(enumerate(order))
+    assert assign(costs.tolist()) == list(enumerate(order))
 
 
-@pytest.mark.parametrize("costs", [np.array([1.0]), np.array([[np.nan]])])
-def test_costs_that_make_no_sense(costs):
-    with pytest.raises(ValueError, match="expected a matrix without NaN"):
-        assign(costs)
+def test_costs_that_make_no_sense():
+    with pytest.raises(ValueError, match="costs with NaN"):
+        assign([[1.0, float("nan")]])

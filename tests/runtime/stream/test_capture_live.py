@@ -99,7 +99,7 @@ def test_a_camera_that_stays_away():
     source = LiveSource(Cameras(Camera([SMALL, "gone"])), "camera 0", patience=0.4)
     start = time.monotonic()
     _, message = read_until_error(source)
-    assert 0.3 < time.monotonic() - start < 3
+    assert 0.3 < time.monotonic() - start < 20
     assert message == (
         "camera 0: gone, and not back after 0.4 seconds (not there); check its cable, power and network, "
         "then start again"
@@ -143,7 +143,7 @@ def test_a_camera_that_hangs_does_not_hold_up_for_ever(monkeypatch):
     source = LiveSource(Cameras(camera), "camera 0", patience=0.2)
     start = time.monotonic()
     assert "does not answer" in read_until_error(source)[1]
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 20
     source.close()
     assert camera.closed == 1
 

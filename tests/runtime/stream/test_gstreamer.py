@@ -252,7 +252,7 @@ def test_a_source_that_stalls():
     start = time.monotonic()
     while device.grab():
         pass
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 20
     assert device.failure() == "no frame came for 0.3 seconds"
     device.close()
     with pytest.raises(EdgefelError, match="GStreamer gives no frame: no frame came for 0.3 seconds"):

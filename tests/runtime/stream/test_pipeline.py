@@ -292,7 +292,15 @@ def test_a_signal_that_stops_while_the_source_is_closed_does_nothing(session, en
     assert source.closed
 
 
-def test_ctrl_c_while_it_waits_for_a_frame(session):
+@pytest.fixture
+def interruptible():
+    """Ctrl-C as in a terminal: what a shell starts in the background ignores it, and so do its children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_while_it_waits_for_a_frame(session, interruptible):
     """Of a camera that sends nothing; the wait has no timeout of its own."""
     source = ListSource([picture([])] * 2, live=True, fps=0.02)
 

@@ -149,15 +149,16 @@ def test_too_few_frames_have_no_rate(times):
 
 def test_frames_of_a_running_stream_are_counted_by_the_clock():
     telemetry = Telemetry()
+    start = time.monotonic()
     with telemetry:
-        start = time.monotonic()
         for _ in range(10):
             telemetry.count("frames")
             time.sleep(0.01)
-        elapsed = time.monotonic() - start
+    elapsed = time.monotonic() - start
     snapshot = telemetry.snapshot()
-    assert snapshot.fps_mean == pytest.approx(9 / (0.9 * elapsed), rel=0.5)
-    assert snapshot.elapsed == pytest.approx(elapsed, abs=0.1)
+    # nine pauses of at least 10 ms, of no longer than all of it
+    assert 9 / elapsed <= snapshot.fps_mean <= 1.02 * 9 / 0.09
+    assert 0.1 <= snapshot.elapsed <= elapsed
     time.sleep(0.05)
     assert telemetry.snapshot().elapsed == snapshot.elapsed
 
@@ -175,7 +176,7 @@ def test_the_sampler_measures_the_energy_of_the_board(tmp_path):
         assert telemetry.power_w == pytest.approx(10)
         elapsed = time.monotonic() - start
     snapshot = telemetry.snapshot()
-    assert snapshot.energy_j == pytest.approx(10 * elapsed, rel=0.2)
+    assert snapshot.energy_j == pytest.approx(10 * elapsed, rel=0.4)
     assert snapshot.power_mean_w == pytest.approx(10)
     assert snapshot.mj_per_inference == pytest.approx(1e3 * snapshot.energy_j / 20)
     assert snapshot.hottest_c == 80
