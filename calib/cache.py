@@ -32,7 +32,8 @@ CODE = (
     "edgefel.calib.histogram",
     "edgefel.calib.reader",
     "edgefel.calib.thresholds",
-    "edgefel.data.folder",
+    "edgefel.data.dataset",
+    "edgefel.data.readers.folder",
     "edgefel.runtime.preprocessing",
 )
 

@@ -7,14 +7,15 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from edgefel.calib.samples import balanced_samples
-from edgefel.data.folder import ImageDataset, Sample
+from edgefel.data.dataset import Box, ImageDataset, PictureStore, Sample
+from edgefel.data.open import open_dataset
 from edgefel.errors import EdgefelError
-from edgefel.files import read_json, sha256, write_json
+from edgefel.files import read_json, write_json
 from edgefel.runtime.preprocessing import Preprocessing
 
 FORMAT = "edgefel-calibration"
@@ -27,12 +28,15 @@ LabelledBy = Literal["labels", "predictions"]
 
 @dataclass(frozen=True)
 class CalibrationImage:
-    """One picture. path: relative to the set's `root`. label: its class, or what a model took it for."""
+    """One picture. path: relative to the set's `root`; of a member of an archive, the archive's with the member behind
+    it. label: its class, or what a model took it for. sha256: of the encoded picture. box: the face, where the picture
+    shows more, (x, y, width, height) in pixels."""
 
     path: str
     label: str
     group: str
     sha256: str
+    box: Box | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class CalibrationSet:
 
     labelled_by: "predictions" where those of `model` stood in for labels; `model` is None otherwise.
     preprocessing: `Preprocessing.to_dict()` of the model that the set was made for, None if none was given.
-    short: classes with fewer pictures than `per_class`.
+    layout: how `root` is laid out, as `open_dataset` takes it. short: classes with fewer pictures than `per_class`.
     """
 
     root: str
@@ -62,6 +66,7 @@ class CalibrationSet:
     labelled_by: LabelledBy
     preprocessing: dict[str, Any] | None = None
     model: LabellingModel | None = None
+    layout: str | None = None
 
     def __post_init__(self) -> None:
         if self.labelled_by not in get_args(LabelledBy):
@@ -93,21 +98,41 @@ class CalibrationSet:
 
     def key(self) -> str:
         """A hash of everything that decides what calibration sees; not of where the folder is."""
-        content = {name: value for name, value in asdict(self).items() if name != "root"}
+        content = {name: value for name, value in self.to_dict().items() if name not in ("root", "layout")}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; a layout and boxes that are None are left out."""
+        # keys of sets from before there were boxes stay what they were
+        images = [_without(asdict(image), "box") for image in self.images]
+        return _without({**asdict(self), "images": images}, "layout")
 
     def open(self) -> ImageDataset:
         """The pictures as a data set, in order; raises EdgefelError naming the first that changed or is gone."""
         root = Path(self.root)
+        members = self._members()
         samples = []
         for image in self.images:
-            path = root / image.path
+            path = _place(root, image.path)
+            sample = Sample(path, self.labels.index(image.label), image.group, "train", box=image.box)
             if not path.is_file():
-                raise EdgefelError(f"{path}: no such file, but the calibration set lists it; calibrate again")
-            if sha256(path) != image.sha256:
+                if path not in members:
+                    raise EdgefelError(
+                        f"{path}: no such file, but the calibration set lists it; calibrate again"
+                    )
+                sample = replace(sample, store=members[path])
+            if hashlib.sha256(sample.read()).hexdigest() != image.sha256:
                 raise EdgefelError(f"{path}: has changed since it was chosen; make the calibration set again")
-            samples.append(Sample(path, self.labels.index(image.label), image.group, "train"))
+            samples.append(sample)
         return ImageDataset(root, self.labels, tuple(samples))
+
+    def _members(self) -> dict[Path, tuple[PictureStore, int]]:
+        """Where the listed pictures lie that are members of archives."""
+        root = Path(self.root)
+        if not any(_in_archive(_place(root, image.path)) for image in self.images):
+            return {}
+        found = open_dataset(root, layout=self.layout).samples
+        return {_place(root, sample.path): sample.store for sample in found if sample.store is not None}
 
 
 def calibration_pool(dataset: ImageDataset) -> list[int]:
@@ -119,14 +144,24 @@ def calibration_pool(dataset: ImageDataset) -> list[int]:
 def calibration_image(dataset: ImageDataset, index: int) -> CalibrationImage:
     """The picture as a calibration set lists it, hashed; raises EdgefelError if it cannot be read."""
     sample = dataset.samples[index]
-    try:
-        digest = sha256(sample.path)
-    except OSError as error:
-        raise EdgefelError(
-            f"{sample.path}: cannot be read ({error.strerror}); take it out of the data"
-        ) from None
+    digest = hashlib.sha256(sample.read()).hexdigest()
     relative = os.path.relpath(sample.path, dataset.root).replace(os.sep, "/")
-    return CalibrationImage(relative, dataset.labels[sample.label], sample.group, digest)
+    return CalibrationImage(relative, dataset.labels[sample.label], sample.group, digest, sample.box)
+
+
+def _place(root: Path, path: str | Path) -> Path:
+    """`path`, relative to `root`, without "..": the root of a manifest is a file, and nothing leads out of a file."""
+    return Path(os.path.normpath(root / path))
+
+
+def _in_archive(path: Path) -> bool:
+    """Whether there is a file where a file's folder should be."""
+    return not path.exists() and any(parent.is_file() for parent in path.parents)
+
+
+def _without(values: dict[str, Any], name: str) -> dict[str, Any]:
+    """`values` less the one of this name, if it is None."""
+    return {key: value for key, value in values.items() if key != name or value is not None}
 
 
 def choose_calibration_set(
@@ -137,12 +172,14 @@ def choose_calibration_set(
     *,
     model: LabellingModel | None = None,
     preprocessing: Preprocessing | None = None,
+    layout: str | None = None,
     advance: Callable[[int, int], None] = lambda done, total: None,
 ) -> CalibrationSet:
     """Balanced pictures of the split train (of all, where there are no splits), each hashed.
 
-    model: whose predictions the labels of `dataset` are; None if they are labels. `advance` is told (pictures
-    hashed, pictures). Raises EdgefelError as `balanced_samples` and `calibration_image` do.
+    model: whose predictions the labels of `dataset` are; None if they are labels. layout: what `dataset` was opened
+    as, if that was said. `advance` is told (pictures hashed, pictures). Raises EdgefelError as `balanced_samples` and
+    `calibration_image` do.
     """
     choice = balanced_samples(dataset, per_class, group_cap, seed, among=calibration_pool(dataset))
     images = []
@@ -159,6 +196,7 @@ def choose_calibration_set(
         labelled_by="labels" if model is None else "predictions",
         preprocessing=None if preprocessing is None else preprocessing.to_dict(),
         model=model,
+        layout=layout,
     )
 
 
@@ -196,7 +234,7 @@ def write_calibration_set(path: str | os.PathLike[str], chosen: CalibrationSet) 
         "short": list(chosen.short),
         "key": chosen.key(),
     }
-    write_json(path, {"format": FORMAT, "version": VERSION, **derived, **asdict(chosen)})
+    write_json(path, {"format": FORMAT, "version": VERSION, **derived, **chosen.to_dict()})
 
 
 def read_calibration_set(path: str | os.PathLike[str]) -> CalibrationSet:
@@ -214,15 +252,16 @@ def read_calibration_set(path: str | os.PathLike[str]) -> CalibrationSet:
         chosen = CalibrationSet(
             root=str(data["root"]),
             labels=tuple(data["labels"]),
-            images=tuple(CalibrationImage(**image) for image in data["images"]),
+            images=tuple(_image(image) for image in data["images"]),
             per_class=data["per_class"],
             group_cap=data["group_cap"],
             seed=data["seed"],
             labelled_by=data["labelled_by"],
             preprocessing=data["preprocessing"],
             model=None if data["model"] is None else LabellingModel(**data["model"]),
+            layout=data.get("layout"),
         )
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise EdgefelError(f"{path}: an entry is missing or unknown ({error}); make it again") from None
     unknown = {image.label for image in chosen.images} - set(chosen.labels)
     if unknown or not chosen.images:
@@ -230,3 +269,11 @@ def read_calibration_set(path: str | os.PathLike[str]) -> CalibrationSet:
     if data.get("key") != chosen.key():
         raise EdgefelError(f"{path}: was edited (its key does not match its contents); make it again")
     return chosen
+
+
+def _image(entry: dict[str, Any]) -> CalibrationImage:
+    box = entry.get("box")
+    if box is None:
+        return CalibrationImage(**entry)
+    x, y, width, height = map(int, box)
+    return CalibrationImage(**{**entry, "box": (x, y, width, height)})

@@ -26,7 +26,7 @@ from edgefel.calib.samples import (
     most_frequent_samples,
     random_samples,
 )
-from edgefel.data.folder import ImageDataset, UnreadableImageError
+from edgefel.data.dataset import ImageDataset, UnreadableImageError
 from edgefel.errors import EdgefelError
 from edgefel.export.progress import SILENT, Progress
 from edgefel.runtime.manifest import INPUT_NAME

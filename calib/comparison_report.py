@@ -18,6 +18,7 @@ from edgefel.calib.comparison import (
     Difference,
 )
 from edgefel.calib.intervals import MEASURES, RECALL, TAIL, Interval
+from edgefel.figures import new_figure
 from edgefel.files import atomic_folder, write_json
 
 FORMAT = "edgefel-calibration-comparison"
@@ -107,12 +108,8 @@ def comparison_figure(comparison: Comparison) -> Any:
 
     Drawn on a canvas of its own: no window, no global state, and no display is needed.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     sizes = comparison.options.per_class
-    figure = Figure(figsize=(11, 4.0 + 2.4 * len(sizes)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(11, 4.0 + 2.4 * len(sizes))
     grid = figure.add_gridspec(1 + len(sizes), 3)
     ticks = [f"{size} per class" for size in sizes]
     for column, (name, title) in enumerate(((PRIMARY, "all classes"), (TAIL + PRIMARY, "tail classes"))):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import onnx
 
@@ -41,6 +42,13 @@ def _macs(node: onnx.NodeProto, shapes: dict[str, list[int]]) -> int:
     if any(not shape or 0 in shape for shape in known):
         raise EdgefelError(f"node {node.name!r} ({node.op_type}): its shapes {known} are not all known")
     left, right, result = known
+    return macs_of_shapes(node, left, right, result)
+
+
+def macs_of_shapes(
+    node: onnx.NodeProto, left: Sequence[int], right: Sequence[int], result: Sequence[int]
+) -> int:
+    """Of one of COUNTED_OPS with the shapes of its first two inputs and its output."""
     if node.op_type == "Conv":
         return math.prod(result) * math.prod(right[1:])  # [O, I / groups, kH, kW]
     if node.op_type == "Gemm":

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from edgefel.calib.calibration_set import LabellingModel, calibration_pool
-from edgefel.data.folder import ImageDataset, UnreadableImageError
+from edgefel.data.dataset import ImageDataset, UnreadableImageError
 from edgefel.errors import EdgefelError
 from edgefel.files import sha256
 from edgefel.runtime.preprocessing import Image, Preprocessing, Tensor

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgefel.calib.samples import LabelledImages
-from edgefel.data.folder import UnreadableImageError
+from edgefel.data.dataset import UnreadableImageError
 from edgefel.errors import EdgefelError
 from edgefel.runtime.preprocessing import Preprocessing
 

@@ -26,7 +26,7 @@ class LabelledSample(Protocol):
 
 
 class LabelledImages(Protocol):
-    """A labelled image set: `edgefel.data.folder.ImageDataset`, or synthetic faces."""
+    """A labelled image set: `edgefel.data.dataset.ImageDataset`, or synthetic faces."""
 
     @property
     def labels(self) -> tuple[str, ...]: ...

@@ -107,6 +107,22 @@ def sha256(path: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
+def lock(descriptor: int, *, wait: bool = False) -> bool:
+    """Keeps other processes out of an open file until it is closed, or its process ends, however that ends.
+
+    False if another process holds it and `wait` is not set. Where the system has no such locks nothing is kept out.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def _sync(path: Path) -> None:
     with path.open("rb") as stream:
         os.fsync(stream.fileno())

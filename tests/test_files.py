@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import stat
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from edgefel.errors import EdgefelError
-from edgefel.files import atomic_file, atomic_folder, read_json, sha256, write_json
+from edgefel.files import atomic_file, atomic_folder, lock, read_json, sha256, write_json
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
@@ -69,3 +72,18 @@ def test_json_round_trip_and_errors(tmp_path):
 def test_sha256(tmp_path):
     (tmp_path / "a").write_bytes(b"x" * 3_000_000)
     assert sha256(tmp_path / "a") == hashlib.sha256(b"x" * 3_000_000).hexdigest()
+
+
+def test_a_locked_file_keeps_another_process_out_until_it_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / "held"
+    code = f"from edgefel.files import lock; held = open({str(path)!r}, 'a'); print(lock(held.fileno()))"
+
+    def other() -> str:
+        return subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    with path.open("a") as held:
+        assert lock(held.fileno())
+        assert other() == "False"
+    assert other() == "True"

@@ -9,6 +9,8 @@ from typing import Any
 import click
 
 from edgefel.cli import params
+from edgefel.cli.data_inspect import command as inspect_command
+from edgefel.cli.data_prepare import command as prepare_command
 
 
 @click.group("data")
@@ -19,6 +21,8 @@ def command() -> None:
     Examples:
       edgefel data synth -o faces --count 4000        render faces with known expressions
       edgefel data sheet faces -o sheet.png           look at any data set
+      edgefel data inspect faces                      leakage, copies, unreadable files, balance
+      edgefel data prepare photos -o crops            find the faces, level and cut them for training
       edgefel data video -o clip.mp4                  faces that move and change expression at known times
     """
 
@@ -240,24 +244,32 @@ def video(output: Path, as_json: bool, **settings: Any) -> None:
     help="Side of a picture in pixels.",
 )
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default=None, help="Only this split.")
-def sheet(dataset: Path, output: Path, columns: int, side: int, split: str | None) -> None:
+@params.layout
+def sheet(
+    dataset: Path, output: Path, columns: int, side: int, split: str | None, layout: str | None
+) -> None:
     """Draw a contact sheet of a data set: one row per class.
 
     \b
-    Example:
+    Examples:
       edgefel data sheet faces -o sheet.png --split test
+      edgefel data sheet AffectNet -o sheet.png --layout affectnet-7
     """
     import cv2
 
-    from edgefel.data.folder import open_dataset
+    from edgefel.data.open import open_dataset
     from edgefel.data.sheet import dataset_sheet
     from edgefel.errors import EdgefelError
     from edgefel.files import atomic_file
 
     if output.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise EdgefelError(f"{output}: give a name that ends in .png or .jpg")
-    picture = dataset_sheet(open_dataset(dataset, split), columns, side)
+    picture = dataset_sheet(open_dataset(dataset, split, layout), columns, side)
     with atomic_file(output) as temporary:
         if not cv2.imwrite(str(temporary), picture[..., ::-1]):
             raise EdgefelError(f"{output}: cannot be written; check the folder and the free space")
     click.echo(str(output))
+
+
+command.add_command(inspect_command)
+command.add_command(prepare_command)

@@ -100,6 +100,11 @@ def output(
     )
 
 
+layout = click.option(
+    "--layout",
+    metavar="NAME",
+    help="How the data set is laid out, such as raf-db; docs/data.md lists all.  [default: recognized]",
+)
 group_cap = click.option(
     "--group-cap",
     type=click.IntRange(min=1),

@@ -26,7 +26,8 @@ GROUPS = {
 }
 _GROUP_OF = {
     **dict.fromkeys(
-        ("model", "data", "num_classes", "model_settings", "init_from", "freeze_backbones", "seed"), "model"
+        ("model", "data", "layout", "num_classes", "model_settings", "init_from", "freeze_backbones", "seed"),
+        "model",
     ),
     **dict.fromkeys(
         ("eval_every", "best_by", "checkpoint_every", "keep", "log_every"),
@@ -113,12 +114,13 @@ def command(
     \b
     Examples:
       edgefel train --model arbex-nano --data faces -o runs/nano --epochs 20 --lr 1e-3
+      edgefel train --model arbex --data RAF-DB --layout raf-db -o runs/raf-db
       edgefel train -c recipe.yaml --data faces -o runs/full --batch-size 128 --precision bf16-mixed
       edgefel train --resume runs/nano
       edgefel train --data faces -o runs/ddp --devices 2 --accelerator cpu
       torchrun --nproc-per-node 8 -m edgefel.cli.main train --data faces -o runs/eight
     """
-    for module in ("torch", "lightning_fabric", "kornia", "safetensors", "yaml", "tensorboard", "sklearn"):
+    for module in ("torch", "lightning_fabric", "safetensors", "yaml", "tensorboard", "sklearn"):
         require(module, "train", "edgefel train")
     changes = _changes(ctx, values)
     if (resume is None) == (output is None):
@@ -170,8 +172,14 @@ def _model_settings(pairs: tuple[str, ...]) -> dict[str, Any]:
 
 def _report(result: Any) -> None:
     if result.skipped:
+        from edgefel.training.run_folder import SKIPPED_NAME
+
         first = ", ".join(result.skipped[:3]) + (", ..." if len(result.skipped) > 3 else "")
-        click.echo(f"skipped {len(result.skipped)} unreadable pictures: {first}", err=True)
+        click.echo(
+            f"skipped {len(result.skipped)} unreadable pictures: {first}; all with their reasons: "
+            f"{result.run / SKIPPED_NAME}",
+            err=True,
+        )
     if result.interrupted:
         click.echo(
             f"stopped at step {result.step}; continue with: edgefel train --resume {result.run}", err=True

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefel.data.folder import ImageDataset, UnreadableImageError
+from edgefel.data.dataset import ImageDataset, UnreadableImageError
 from edgefel.errors import EdgefelError
 
 Image = NDArray[np.uint8]
@@ -35,8 +35,9 @@ def dataset_sheet(dataset: ImageDataset, columns: int = 10, side: int = 112) -> 
     Raises EdgefelError if no picture can be read.
     """
     rows = []
+    targets = dataset.targets()
     for label, name in enumerate(dataset.labels):
-        indices = [i for i, sample in enumerate(dataset.samples) if sample.label == label]
+        indices = np.flatnonzero(targets == label).tolist()
         rows.append((name, _pictures(dataset, _spread(dataset, indices), columns)))
     if not any(pictures for _, pictures in rows):
         raise EdgefelError(f"{dataset.root}: no picture can be read; check the paths in the data set")

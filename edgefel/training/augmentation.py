@@ -12,8 +12,8 @@ import math
 from dataclasses import dataclass
 
 import torch
-from kornia.geometry.transform import warp_affine
 from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample
 
 from edgefel.runtime.preprocessing import Preprocessing
 from edgefel.training.config import AugmentConfig
@@ -94,13 +94,17 @@ def draw(config: AugmentConfig, count: int, margin: int, crop: int, rng: torch.G
     return Draws(offset, flip, angle, brightness, contrast, saturation, hue, noise, noise_start, box)
 
 
-def affine_matrices(draws: Draws, crop: int) -> Tensor:
-    """[B, 2, 3] maps from source to crop coordinates: cut out, rotate about the middle, then mirror."""
-    middle = (crop - 1) / 2
+def sampling_maps(draws: Draws, crop: int, resize: int) -> Tensor:
+    """[B, 2, 3] maps from the crop to where in the source its pixels come from, for `affine_grid`.
+
+    Cut out, rotate about the middle, then mirror: in pixels p -> R (p - offset - middle) + middle, where R is
+    orthogonal. This is its inverse, in coordinates that go from -1 to 1 between the middles of the outermost pixels.
+    """
+    middle, source_middle = (crop - 1) / 2, (resize - 1) / 2
     cos, sin = draws.angle.cos(), draws.angle.sin()
-    rows = torch.stack([cos * draws.flip, -sin * draws.flip, sin, cos], 1).view(-1, 2, 2)
-    shift = middle - (rows @ (draws.offset + middle).unsqueeze(2))
-    return torch.cat([rows, shift], 2)
+    inverse = torch.stack([cos * draws.flip, sin, -sin * draws.flip, cos], 1).view(-1, 2, 2)
+    shift = (draws.offset + (middle - source_middle)).unsqueeze(2)
+    return torch.cat([inverse * middle, shift], 2) / source_middle
 
 
 def colour_maps(draws: Draws, mean: Tensor) -> tuple[Tensor, Tensor]:
@@ -146,16 +150,18 @@ class Augmentation:
         total = images.shape[0] * shard.world
         rng = generator(self.seed, Purpose.AUGMENTATION, epoch, step)
         draws = draw(self.config, total, resize - crop, crop, rng).part(shard.slice(total))
-        pixels = warp_affine(
-            images.float().mul_(1 / 255.0),
-            affine_matrices(draws, crop).to(images.device),
-            (crop, crop),
-            padding_mode="border",
-        )
+        pixels = self._cut_out(images, draws)
         matrix, offset = colour_maps(draws, pixels.mean((2, 3)))
         pixels = torch.baddbmm(offset, matrix, pixels.flatten(2)).view_as(pixels)
         self._add_noise(pixels, draws)
         return self._erase(self._normalise(pixels.clamp_(0.0, 1.0)), draws.box)
+
+    def _cut_out(self, images: Tensor, draws: Draws) -> Tensor:
+        """Crop, rotation and flip: float32 [B, 3, crop, crop] on the scale 0..1."""
+        crop, resize = self.preprocessing.crop, self.preprocessing.resize
+        maps = sampling_maps(draws, crop, resize).to(images.device)
+        grid = affine_grid(maps, [len(images), 3, crop, crop], align_corners=True)
+        return grid_sample(images.float().mul_(1 / 255.0), grid, padding_mode="border", align_corners=True)
 
     def _add_noise(self, pixels: Tensor, draws: Draws) -> None:
         """Adds gaussian noise in place: for each image a random stretch of one long pool of normals.
@@ -183,4 +189,6 @@ class Augmentation:
         line = torch.arange(pixels.shape[-1], device=pixels.device)
         columns = (line >= left[:, None]) & (line < right[:, None])
         rows = (line >= top[:, None]) & (line < bottom[:, None])
-        return pixels.masked_fill_((rows[:, :, None] & columns[:, None, :])[:, None], 0.0)
+        kept = ~(rows[:, :, None] & columns[:, None, :])
+        # a product, which broadcasts over the channels several times as fast as a masked fill does on a CPU
+        return pixels.mul_(kept[:, None].to(pixels.dtype))

@@ -117,7 +117,10 @@ class TrainConfig:
     """Everything about one run."""
 
     model: str = setting("arbex", "Model name; edgefel models lists them.")
-    data: str = setting("", "Folder with labels.csv, or train/ and val/ folders of classes.", resumable=True)
+    data: str = setting("", "Data set with a split train, in any layout of docs/data.md.", resumable=True)
+    layout: str | None = setting(
+        None, "How the data is laid out, such as raf-db; recognized if left out (docs/data.md)."
+    )
     num_classes: int | None = setting(
         None, "Expected number of classes (7 or 8); the data decides if left out.", minimum=2
     )
@@ -139,6 +142,16 @@ class TrainConfig:
     clip_norm: float = setting(0.0, "Largest norm of the gradient; 0 does not limit it.", minimum=0)
     per_class: int = setting(500, "Pictures of each class in a balanced epoch.", minimum=1)
     per_group: int = setting(512, "Pictures of each subject or video in an epoch's pool.", minimum=1)
+    balanced: bool = setting(
+        True,
+        "Balanced epochs; --no-balanced draws as many pictures from all alike, whatever their class and group.",
+    )
+    label_noise: float = setting(
+        0.0,
+        "Share of the training labels that are replaced by another class, for experiments.",
+        minimum=0,
+        maximum=1,
+    )
     max_steps: int | None = setting(None, "Stop after this many steps.", minimum=1, resumable=True)
     max_minutes: float | None = setting(
         None, "Stop after this many minutes.", minimum=0, above=True, resumable=True

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from edgefel.errors import EdgefelError
+from edgefel.files import write_json
 from edgefel.kernels.backend import check_available
 from edgefel.models.network import FacialExpressionModel
 from edgefel.runtime.preprocessing import Preprocessing
@@ -24,7 +25,13 @@ from edgefel.training.losses import ReliabilityLoss, linear_trust
 from edgefel.training.meters import Clock, Window
 from edgefel.training.progress import TrainingProgress
 from edgefel.training.randomness import Purpose, derive_seed
-from edgefel.training.run_folder import RunFolder, TrainingState, check_output, restore_training
+from edgefel.training.run_folder import (
+    SKIPPED_NAME,
+    RunFolder,
+    TrainingState,
+    check_output,
+    restore_training,
+)
 from edgefel.training.setup import (
     Data,
     absolute,
@@ -182,6 +189,8 @@ class Trainer:
         return self._result(interrupted)
 
     def _prepare(self, resuming: bool) -> None:
+        if resuming and self.main:
+            (self.run.path / SKIPPED_NAME).unlink(missing_ok=True)  # files may have been repaired since
         for source in (self.data.train, self.data.val):
             if source and source.fits:
                 with self.progress.loading(len(source.dataset)) as bar:
@@ -214,7 +223,7 @@ class Trainer:
                 for step in range(self.state.epoch_step, steps)
             ]
             for batch in self.data.train.batches(batches):
-                self._step(batch)
+                self.step(batch)
                 ends_epoch = self.state.epoch_step == steps
                 stop, interrupted = self._agree(interrupts)
                 self._after_step(ends_epoch, stop)
@@ -231,7 +240,7 @@ class Trainer:
         late = limit is not None and self.state.seconds >= 60 * limit
         return late or self.state.epoch >= self.config.epochs or self.state.step >= self.planned
 
-    def _step(self, batch: Batch) -> None:
+    def step(self, batch: Batch) -> None:
         """One optimizer step on this rank's part of a global batch."""
         config, state = self.config, self.state
         trust = linear_trust(state.step, self.planned) if config.loss.trust == "linear" else 1.0
@@ -363,10 +372,18 @@ class Trainer:
         self.fabric.barrier()
 
     def _report_skipped(self) -> None:
-        for source in (self.data.train, self.data.val):
-            if source:
-                for index, reason in source.unreported():
-                    self.progress.say(f"skipped picture {index}: {reason}")
+        """Names the pictures that could not be read: new ones on the screen, all of them in skipped.json."""
+        sources = {"train": self.data.train, "val": self.data.val}
+        new = [found for source in sources.values() if source for found in source.unreported()]
+        for index, reason in new:
+            self.progress.say(f"skipped picture {index}: {reason}")
+        if new and self.main:
+            skipped = {
+                split: [source.skipped[index] for index in sorted(source.skipped)]
+                for split, source in sources.items()
+                if source
+            }
+            write_json(self.run.path / SKIPPED_NAME, skipped)
 
     def _result(self, interrupted: bool) -> TrainResult:
         sources = [source for source in (self.data.train, self.data.val) if source]

@@ -21,6 +21,7 @@ class Purpose(IntEnum):
     AUGMENTATION = 2
     NOISE = 3
     LAYERS = 4
+    LABELS = 5
 
 
 def derive_seed(seed: int, purpose: Purpose, *key: int) -> int:

@@ -1,4 +1,4 @@
-"""The folder of a run: config.yaml, metrics.csv, tb/, checkpoints/step-NNNNNN/, last.json, best.json.
+"""The folder of a run: config.yaml, metrics.csv, tb/, checkpoints/step-NNNNNN/, last.json, best.json, skipped.json.
 
 A checkpoint folder appears whole (written aside, then renamed), and last.json and best.json are replaced
 only after it. Whenever the process is killed, last.json names a complete checkpoint. Nothing is pickled.
@@ -24,6 +24,7 @@ from edgefel.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoi
 from edgefel.training.config import TrainConfig, dump_config, load_config
 from edgefel.training.supervision import SupervisedModel
 
+SKIPPED_NAME = "skipped.json"  # by split, the pictures that could not be read, each with the reason
 _AUXILIARY = "auxiliary."
 _OPTIMIZER_FILE = "training.safetensors"
 _STATE_FILE = "training.json"

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from edgefel.data.folder import ImageDataset, open_dataset
-from edgefel.data.sampling import BalancedEpoch
+from edgefel.data.dataset import ImageDataset
+from edgefel.data.open import only_split, open_dataset
+from edgefel.data.sampling import BalancedEpoch, UniformEpoch
 from edgefel.errors import EdgefelError
 from edgefel.models.checkpoint import initialize_from
 from edgefel.models.network import FacialExpressionModel
@@ -18,6 +19,7 @@ from edgefel.models.registry import build_model, model_config
 from edgefel.runtime.preprocessing import Preprocessing, default_preprocessing
 from edgefel.training.config import ComputeConfig, TrainConfig
 from edgefel.training.images import ImageSource
+from edgefel.training.label_noise import with_label_noise
 from edgefel.training.randomness import Purpose, derive_seed
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ class Data:
     labels: tuple[str, ...]
     train: ImageSource
     val: ImageSource | None
-    sampler: BalancedEpoch
+    sampler: BalancedEpoch | UniformEpoch
     targets: Tensor  # int64 [N], or float32 [N, C] when training on soft labels
 
 
@@ -66,25 +68,35 @@ def open_data(config: TrainConfig, preprocessing: Preprocessing) -> Data:
     """Opens the training and validation splits. Raises EdgefelError if there is nothing to train on."""
     if not config.data:
         raise EdgefelError("no data set named; give --data DIR, or make one with: edgefel data synth -o DIR")
-    train = open_dataset(config.data, "train")
+    everything = open_dataset(config.data, layout=config.layout)
+    train = _noisy(config, only_split(everything, "train"))
     _check_classes(config, train)
-    has_val = any(sample.split == "val" for sample in open_dataset(config.data).samples)
+    held_out = everything.in_split("val")
 
     def source(dataset: ImageDataset) -> ImageSource:
         return ImageSource(
             dataset, preprocessing, workers=config.compute.workers, cache_mb=config.compute.cache_mb
         )
 
-    samples = train.samples
-    sampler = BalancedEpoch(
-        [sample.label for sample in samples],
-        [sample.group for sample in samples],
-        per_class=config.per_class,
-        per_group=config.per_group,
-        seed=derive_seed(config.seed, Purpose.ORDER),
+    val = source(everything.subset(held_out)) if held_out.size else None
+    return Data(train.labels, source(train), val, _sampler(config, train), _targets(config, train))
+
+
+def _noisy(config: TrainConfig, train: ImageDataset) -> ImageDataset:
+    if not config.label_noise:
+        return train
+    if config.loss.soft_labels:
+        raise EdgefelError("label_noise changes labels, not soft labels; leave out one of the two")
+    targets = with_label_noise(train.targets(), config.label_noise, len(train.labels), config.seed)
+    return train.relabelled(targets)
+
+
+def _sampler(config: TrainConfig, train: ImageDataset) -> BalancedEpoch | UniformEpoch:
+    seed = derive_seed(config.seed, Purpose.ORDER)
+    balanced = BalancedEpoch(
+        train.targets(), train.groups(), per_class=config.per_class, per_group=config.per_group, seed=seed
     )
-    val = source(open_dataset(config.data, "val")) if has_val else None
-    return Data(train.labels, source(train), val, sampler, _targets(config, train))
+    return balanced if config.balanced else UniformEpoch(len(train), len(balanced), seed)
 
 
 def _check_classes(config: TrainConfig, dataset: ImageDataset) -> None:
@@ -100,11 +112,11 @@ def _check_classes(config: TrainConfig, dataset: ImageDataset) -> None:
 
 def _targets(config: TrainConfig, dataset: ImageDataset) -> Tensor:
     if not config.loss.soft_labels:
-        return torch.tensor([sample.label for sample in dataset.samples], dtype=torch.int64)
-    rows = [sample.soft for sample in dataset.samples]
-    if any(row is None for row in rows):
-        raise EdgefelError(f"{dataset.root}: has no soft_ columns in labels.csv; leave out --soft-labels")
-    soft = torch.tensor(rows, dtype=torch.float32)
+        return torch.from_numpy(dataset.targets())
+    rows = dataset.soft_targets()
+    if rows is None:
+        raise EdgefelError(f"{dataset.root}: has no soft labels; leave out --soft-labels")
+    soft = torch.from_numpy(rows)
     return soft / soft.sum(1, keepdim=True)
 
 
@@ -157,7 +169,7 @@ def check_batches(config: TrainConfig, data: Data, world: int) -> int:
     steps = len(data.sampler) // config.batch_size
     if steps == 0:
         raise EdgefelError(
-            f"a balanced epoch has {len(data.sampler)} pictures, fewer than one batch of "
+            f"an epoch has {len(data.sampler)} pictures, fewer than one batch of "
             f"{config.batch_size}; lower --batch-size or raise --per-class"
         )
     return steps

@@ -42,7 +42,7 @@ def validate(
     table = gather_sum(table.to(fabric.device)).cpu()
     values = table[table[:, -1] > 0].double().numpy()
     read = np.flatnonzero(table[:, -1].numpy() > 0)
-    targets = np.array([dataset.samples[i].label for i in read])
+    targets = dataset.targets()[read]
     primary, corrected = values[:, :classes], values[:, classes : 2 * classes]
     with_head, without = compute_metrics(corrected, targets), compute_metrics(primary, targets)
     own = np.maximum(corrected[np.arange(len(targets)), targets], PROBABILITY_FLOOR)

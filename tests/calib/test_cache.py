@@ -18,7 +18,7 @@ from edgefel.calib import cache
 from edgefel.calib.cache import cached_scales
 from edgefel.calib.collect import activation_scales, collect_activations
 from edgefel.calib.reader import CalibrationReader
-from edgefel.data.folder import ImageDataset, Sample
+from edgefel.data.dataset import ImageDataset, Sample
 from edgefel.errors import EdgefelError
 from edgefel.runtime.preprocessing import default_preprocessing
 
@@ -315,7 +315,7 @@ def test_two_processes_at_once(calibration, tmp_path):
 import onnx
 from edgefel.calib.cache import cached_scales
 from edgefel.calib.reader import CalibrationReader
-from edgefel.data.folder import ImageDataset, Sample
+from edgefel.data.dataset import ImageDataset, Sample
 from edgefel.runtime.preprocessing import default_preprocessing
 from pathlib import Path
 root = Path({str(tmp_path)!r})

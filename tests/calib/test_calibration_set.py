@@ -14,7 +14,7 @@ from edgefel.calib.calibration_set import (
     read_calibration_set,
     write_calibration_set,
 )
-from edgefel.data.folder import open_dataset
+from edgefel.data.open import open_dataset
 from edgefel.errors import EdgefelError
 from edgefel.runtime.preprocessing import Preprocessing, default_preprocessing
 

@@ -25,7 +25,7 @@ from edgefel.calib.intervals import Interval
 from edgefel.calib.placement import ONNXRUNTIME, place
 from edgefel.calib.quantize import quantize
 from edgefel.calib.reader import CalibrationReader
-from edgefel.data.folder import open_dataset
+from edgefel.data.open import open_dataset
 from edgefel.errors import EdgefelError
 from edgefel.export.parity import sqnr_db
 from edgefel.runtime.preprocessing import default_preprocessing

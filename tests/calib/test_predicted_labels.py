@@ -10,8 +10,9 @@ from tiny_bundle import PREPROCESSING, expected_outputs, write_bundle
 
 from edgefel.calib.calibration_set import choose_calibration_set
 from edgefel.calib.predicted_labels import float_model_of_bundle, float_model_of_checkpoint, predict_labels
-from edgefel.data.folder import open_dataset, open_unlabelled
 from edgefel.data.labels import EXPRESSIONS_7
+from edgefel.data.open import open_dataset
+from edgefel.data.readers.folder import open_unlabelled
 from edgefel.errors import EdgefelError
 from edgefel.files import sha256
 from edgefel.runtime.preprocessing import default_preprocessing

@@ -7,8 +7,8 @@ import pytest
 from exported import write_faces
 
 from edgefel.calib.reader import CalibrationReader
-from edgefel.data.folder import open_dataset
 from edgefel.data.labels import expression_labels
+from edgefel.data.open import open_dataset
 from edgefel.errors import EdgefelError
 from edgefel.runtime.preprocessing import default_preprocessing
 

@@ -7,9 +7,10 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from data.readers.trees_affectnet import write_affectnet
 
 from edgefel.cli.main import main
-from edgefel.data.folder import open_dataset
+from edgefel.data.open import open_dataset
 
 
 def run(*arguments: str | Path) -> tuple[int, str, str]:
@@ -63,6 +64,20 @@ def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
     code, _, err = run("data", "synth", "-o", tmp_path, "--count", 2)
     assert code == 2
     assert err == f"error: {tmp_path}: the folder is not empty; choose another one or remove it first\n"
+
+
+def test_a_sheet_of_a_layout_that_is_named(tmp_path: Path) -> None:
+    write_affectnet(tmp_path / "set")
+    rows = {}
+    for layout in ("affectnet", "affectnet-7"):
+        picture = tmp_path / f"{layout}.png"
+        code, _, err = run(
+            "data", "sheet", tmp_path / "set", "-o", picture, "--layout", layout, "--columns", 1
+        )
+        assert (code, err) == (0, "")
+        rows[layout] = cv2.imread(str(picture)).shape[0]
+    # one row of 112 pixels and more for contempt
+    assert rows["affectnet"] - rows["affectnet-7"] >= 112
 
 
 def test_sheet_refusals(tmp_path: Path) -> None:

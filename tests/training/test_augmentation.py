@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from edgefel.runtime.preprocessing import Preprocessing
-from edgefel.training.augmentation import Augmentation, Shard, affine_matrices, colour_maps, draw
+from edgefel.training.augmentation import Augmentation, Shard, colour_maps, draw, sampling_maps
 from edgefel.training.config import AugmentConfig
+from edgefel.training.randomness import Purpose, generator
 
 SIZE = Preprocessing(resize=40, crop=33)
 OFF = {
@@ -35,8 +36,6 @@ def unnormalised(batch: torch.Tensor) -> torch.Tensor:
 
 
 def offsets_of(seed: int, count: int) -> torch.Tensor:
-    from edgefel.training.randomness import Purpose, generator
-
     rng = generator(seed, Purpose.AUGMENTATION, 0, 0)
     return draw(AugmentConfig(**OFF), count, 7, 33, rng).offset.long()
 
@@ -63,14 +62,28 @@ def test_flip_mirrors_the_crop():
 def test_a_rotation_turns_about_the_middle_of_the_crop():
     rng = torch.Generator().manual_seed(0)
     draws = draw(AugmentConfig(rotation=30.0, flip=0.5), 50, 7, 33, rng)
-    matrices = affine_matrices(draws, 33)
-    middle = torch.cat([draws.offset + 16, torch.ones(50, 1)], 1)
-    landed = (matrices @ middle[:, :, None])[:, :, 0]
-    torch.testing.assert_close(landed, torch.full((50, 2), 16.0))
-    determinant = torch.linalg.det(matrices[:, :, :2])
+    maps = sampling_maps(draws, 33, 40)
+    # the middle of the crop is where its coordinates are 0; the source's go from -1 to 1 over 39 pixels
+    comes_from = (maps[:, :, 2] + 1) * 39 / 2
+    torch.testing.assert_close(comes_from, draws.offset + 16)
+    determinant = torch.linalg.det(maps[:, :, :2] * 39 / 32)
     torch.testing.assert_close(determinant, draws.flip)
     assert draws.angle.abs().max() <= math.radians(30)
     assert draws.angle.std() > math.radians(10)
+
+
+def test_cutting_out_equals_kornias_warp_by_the_forward_map():
+    """Cut out, rotate about the middle, then mirror, written down in pixels and inverted by kornia."""
+    config = AugmentConfig(**{**OFF, "flip": 0.5, "rotation": 25.0})
+    batch = images(16)
+    out = unnormalised(Augmentation(config, SIZE, seed=3)(batch, 0, 0))
+    draws = draw(config, 16, 7, 33, generator(3, Purpose.AUGMENTATION, 0, 0))
+    assert draws.flip.unique().numel() == 2
+    cos, sin = draws.angle.cos(), draws.angle.sin()
+    turn = torch.stack([cos * draws.flip, -sin * draws.flip, sin, cos], 1).view(-1, 2, 2)
+    forward = torch.cat([turn, 16 - turn @ (draws.offset + 16).unsqueeze(2)], 2)
+    expected = kornia.geometry.warp_affine(batch.float() / 255, forward, (33, 33), padding_mode="border")
+    torch.testing.assert_close(out, expected, atol=3e-4, rtol=0)
 
 
 def test_the_colour_map_equals_kornias_separate_operations():

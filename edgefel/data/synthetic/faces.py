@@ -103,6 +103,10 @@ class SyntheticFaces:
         """Everything but the picture; raises IndexError outside 0..len-1."""
         return self._plan(index)[0]
 
+    def identity(self, subject: int) -> Identity:
+        """What does not change between the pictures of a subject."""
+        return _identity(self.options.seed, subject)
+
     def sample(self, index: int) -> SyntheticFace:
         """The face at `index`; raises IndexError outside 0..len-1."""
         plan, rng = self._plan(index)

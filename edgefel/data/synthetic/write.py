@@ -1,4 +1,4 @@
-"""Writes a synthetic face set as an image folder that `edgefel.data.folder` reads."""
+"""Writes a synthetic face set as an image folder that `edgefel.data.readers.folder` reads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from typing import Any
 import cv2
 
 from edgefel import __version__
-from edgefel.data.folder import CSV_NAME, SPLITS, open_dataset
+from edgefel.data.dataset import SPLITS
+from edgefel.data.open import open_dataset
+from edgefel.data.readers.folder import CSV_NAME
 from edgefel.data.sheet import dataset_sheet
 from edgefel.data.synthetic.expressions import UNITS
 from edgefel.data.synthetic.faces import FacePlan, SyntheticFaces
@@ -25,6 +27,8 @@ from edgefel.files import atomic_folder, write_json
 
 IMAGE_FORMATS = ("png", "jpg")
 _CHUNK = 32
+# thirds of the range, for comparing people
+_TONES = ("light", "medium", "dark")
 # PNG at its fastest: faces compress little, and drawing should be the slow part
 _ENCODING = {"png": (cv2.IMWRITE_PNG_COMPRESSION, 1), "jpg": (cv2.IMWRITE_JPEG_QUALITY, 95)}
 
@@ -55,7 +59,7 @@ def write_faces(
             if progress is not None:
                 progress(done)
         plans = [faces.plan(index) for index in range(len(faces))]
-        _write_csv(temporary / CSV_NAME, plans, faces.labels, image_format)
+        _write_csv(temporary / CSV_NAME, faces, plans, image_format)
         description = describe(faces, plans, image_format)
         write_json(temporary / "dataset.json", description)
         sheet = dataset_sheet(open_dataset(temporary))
@@ -116,14 +120,19 @@ def _image_path(index: int, image_format: str) -> str:
     return f"images/{index:06d}.{image_format}"
 
 
-def _write_csv(path: Path, plans: list[FacePlan], labels: tuple[str, ...], image_format: str) -> None:
-    header = ["path", "label", "split", "subject", "true_label"]
+def _skin_tone(tone: float) -> str:
+    return _TONES[min(int(tone * len(_TONES)), len(_TONES) - 1)]
+
+
+def _write_csv(path: Path, faces: SyntheticFaces, plans: list[FacePlan], image_format: str) -> None:
+    labels = faces.labels
+    header = ["path", "label", "split", "subject", "true_label", "skin_tone", "glasses"]
     header += [f"soft_{name}" for name in labels] + [f"au_{unit}" for unit in UNITS]
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(header)
         for plan in plans:
-            units = plan.action_units
+            units, who = plan.action_units, faces.identity(plan.subject)
             writer.writerow(
                 [
                     _image_path(plan.index, image_format),
@@ -131,6 +140,8 @@ def _write_csv(path: Path, plans: list[FacePlan], labels: tuple[str, ...], image
                     plan.split,
                     f"s{plan.subject:04d}",
                     labels[plan.true_label],
+                    _skin_tone(who.tone),
+                    "no" if who.glasses == "none" else "yes",
                     *(f"{share:.5f}" for share in plan.soft),
                     *(f"{units.get(unit, 0.0):.4f}" for unit in UNITS),
                 ]

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from edgefel.data.folder import open_dataset
+from edgefel.data.open import open_dataset
 from edgefel.data.synthetic import FaceOptions, SyntheticFaces
 from edgefel.data.synthetic.write import write_faces
 from edgefel.errors import EdgefelError
@@ -43,7 +43,13 @@ def test_what_is_written_reads_back(tmp_path: Path) -> None:
     wrong = [row for row in rows if row["label"] != row["true_label"]]
     assert len(wrong) == summary["relabelled"] > 0
     for index, row in enumerate(rows):
+        who = faces.identity(faces.plan(index).subject)
+        least, most = {"light": (0, 1 / 3), "medium": (1 / 3, 2 / 3), "dark": (2 / 3, 1)}[row["skin_tone"]]
+        assert least <= who.tone <= most
+        assert row["glasses"] == ("no" if who.glasses == "none" else "yes")
         assert float(row["au_12"]) == pytest.approx(faces.plan(index).action_units.get(12, 0.0), abs=1e-4)
+    assert {row["skin_tone"] for row in rows} == {"light", "medium", "dark"}
+    assert {row["glasses"] for row in rows} == {"yes", "no"}
     sheet = cv2.imread(str(tmp_path / "faces/contact_sheet.png"))
     assert sheet.shape[0] > 8 * 112
 

@@ -6,8 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from edgefel.data.folder import UNLABELLED, UnreadableImageError, is_labelled, open_dataset, open_unlabelled
+from edgefel.data.dataset import UNLABELLED, UnreadableImageError
 from edgefel.data.labels import EXPRESSIONS_7, EXPRESSIONS_8, canonical_label, expression_labels
+from edgefel.data.open import is_labelled, open_dataset
+from edgefel.data.readers.folder import open_unlabelled
 from edgefel.errors import EdgefelError
 
 

@@ -5,115 +5,42 @@ from __future__ import annotations
 import csv
 import math
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
+from edgefel.data.dataset import SPLITS, UNLABELLED, ImageDataset, Sample
 from edgefel.data.labels import EXPRESSIONS_7, EXPRESSIONS_8, canonical_label, expression_labels
 from edgefel.errors import EdgefelError
 from edgefel.files import read_json
 
-SPLITS = ("train", "val", "test")
 CSV_NAME = "labels.csv"
 CSV_COLUMNS = ("path", "label", "split", "subject")
-UNLABELLED = -1
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
 _SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
-class UnreadableImageError(EdgefelError):
-    """One picture of a data set cannot be read; callers may skip it, count it and name it."""
+class ImageFolder:
+    """A folder with a `labels.csv`, or a tree `class/*.png`, or `split/class/*.png`.
 
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"{path}: {reason}; replace the file or take it out of the data set")
-        self.path = path
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One labelled picture.
-
-    `label` indexes `ImageDataset.labels`, or is UNLABELLED; `group` is the subject or video it comes from;
-    `split` is train, val, test, or "" where the folder has no splits; `soft` is a distribution over the
-    labels, if known.
+    `labels.csv` has the columns path (relative to the folder), label (by name), split, subject, and optionally
+    soft_<label> probabilities; other columns are ignored. In a plain tree every picture is a group of its own.
     """
 
-    path: Path
-    label: int
-    group: str
-    split: str
-    soft: tuple[float, ...] | None = None
+    name = "folder"
+    title = "labels.csv beside pictures, or a folder for each class"
+    classes = EXPRESSIONS_8
 
+    def recognizes(self, root: Path) -> bool:
+        """Whether it says what its pictures show: by a `labels.csv`, or by folders named after expressions."""
+        if (root / CSV_NAME).is_file():
+            return True
+        if not root.is_dir():
+            return False
+        return any(canonical_label(folder.name) for _, classes in _class_folders(root) for folder in classes)
 
-@dataclass(frozen=True)
-class ImageDataset:
-    """Labelled pictures, read from disk when asked for."""
-
-    root: Path
-    labels: tuple[str, ...]
-    samples: tuple[Sample, ...]
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def load(self, index: int) -> NDArray[np.uint8]:
-        """RGB picture [H, W, 3], uint8. Raises UnreadableImageError."""
-        return read_rgb(self.samples[index].path)
-
-
-def read_rgb(path: Path) -> NDArray[np.uint8]:
-    """RGB picture [H, W, 3], uint8. Raises UnreadableImageError if the file is missing or no picture."""
-    try:
-        data = np.fromfile(path, dtype=np.uint8)
-    except OSError as error:
-        raise UnreadableImageError(path, f"cannot be read ({error.strerror})") from None
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if image is None:
-        raise UnreadableImageError(path, "not a picture that OpenCV can decode")
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
-
-
-def open_dataset(path: str | os.PathLike[str], split: str | None = None) -> ImageDataset:
-    """Opens a folder with a `labels.csv`, or a tree `class/*.png`, or `split/class/*.png`.
-
-    `labels.csv` has the columns path (relative to the folder), label (by name), split, subject, and
-    optionally soft_<label> probabilities; other columns are ignored. In a plain tree every picture is a
-    group of its own. `split` keeps the samples of one split. Pictures are not opened here.
-
-    Raises EdgefelError for a missing or empty folder, missing columns, an unknown label, or a split that
-    holds nothing.
-    """
-    root = Path(path)
-    if split is not None and split not in SPLITS:
-        raise EdgefelError(f"split {split!r}: choose one of {', '.join(SPLITS)}")
-    if not root.is_dir():
-        raise EdgefelError(f"{root}: no such folder; make one with: edgefel data synth -o {root}")
-    csv_path = root / CSV_NAME
-    dataset = _read_csv(root, csv_path) if csv_path.is_file() else _read_tree(root)
-    if split is None:
-        return dataset
-    samples = tuple(sample for sample in dataset.samples if sample.split == split)
-    if not samples:
-        found = sorted({sample.split for sample in dataset.samples} - {""})
-        held = f"it has {', '.join(found)}" if found else "it has no splits"
-        raise EdgefelError(
-            f"{root}: no pictures in the split {split!r} ({held}); name splits in {CSV_NAME} or sort the "
-            "class folders into train/, val/ and test/"
-        )
-    return ImageDataset(dataset.root, dataset.labels, samples)
-
-
-def is_labelled(path: str | os.PathLike[str]) -> bool:
-    """Whether a folder says what its pictures show: by a `labels.csv`, or by folders named after expressions."""
-    root = Path(path)
-    if (root / CSV_NAME).is_file():
-        return True
-    if not root.is_dir():
-        return False
-    return any(canonical_label(folder.name) for _, classes in _class_folders(root) for folder in classes)
+    def read(self, root: Path) -> ImageDataset:
+        """Raises EdgefelError for an empty folder, missing columns, or an unknown label."""
+        csv_path = root / CSV_NAME
+        return _read_csv(root, csv_path) if csv_path.is_file() else _read_tree(root)
 
 
 def open_unlabelled(path: str | os.PathLike[str]) -> ImageDataset:

@@ -1,0 +1,271 @@
+"""Pictures per second of the data path alone, stage by stage: what training is fed with, without the training."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from edgefel.bench import environment
+from edgefel.bench.opencv import opencv_threads
+from edgefel.bench.results import Row, make_row, read_results
+from edgefel.bench.timer import FULL, Plan, Timing, measure
+from edgefel.data.dataset import ImageDataset, UnreadableImageError, decode_rgb
+from edgefel.data.open import open_dataset
+from edgefel.data.sampling import BalancedEpoch
+from edgefel.errors import EdgefelError
+from edgefel.export.outputs import torch_threads
+from edgefel.models.registry import model_config
+from edgefel.runtime.preprocessing import Preprocessing, default_preprocessing
+from edgefel.training.augmentation import Augmentation
+from edgefel.training.config import AugmentConfig
+from edgefel.training.images import Batch, ImageSource
+
+READ, DECODE, RESIZE, AUGMENT = "read", "decode", "resize", "augment"
+READING, CACHED = "read to batch", "cached to batch"
+WHOLE, WHOLE_CACHED = "whole", "whole cached"
+# those of one thread, then those of as many as there are workers
+STAGES = (READ, DECODE, RESIZE, READING, CACHED, AUGMENT, WHOLE, WHOLE_CACHED)
+BY_WORKERS = (READING, WHOLE)
+# augmentation goes where the model is; these are what is left for the processor beside a GPU
+WITHOUT_AUGMENTATION = (READ, DECODE, RESIZE, READING, CACHED)
+Advance = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class TrainingRate:
+    """Pictures per second of training, and who says so."""
+
+    images_per_s: float
+    source: str
+
+    def __post_init__(self) -> None:
+        if not 0 < self.images_per_s < float("inf"):  # NaN too
+            raise EdgefelError(f"training at {self.images_per_s} pictures/s: give a number above 0")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is read, and for whom.
+
+    data: a data set. model: whose sizes the pictures get. workers: numbers of reading threads for the stages of
+    BY_WORKERS. batch: pictures of a batch. pictures: of one timed pass, drawn as training draws them, so many at most.
+    stages: names of STAGES. threads: of PyTorch, for augmentation on the CPU; None leaves them as they are. training:
+    what the path has to feed. Raises EdgefelError for what is not known, and for too small numbers.
+    """
+
+    data: str | os.PathLike[str]
+    model: str = "arbex"
+    workers: tuple[int, ...] = (1, 2)
+    batch: int = 32
+    pictures: int = 256
+    stages: tuple[str, ...] = STAGES
+    threads: int | None = None
+    plan: Plan = field(default=FULL)
+    training: TrainingRate | None = None
+
+    def __post_init__(self) -> None:
+        model_config(self.model)
+        if unknown := [name for name in self.stages if name not in STAGES]:
+            raise EdgefelError(f"stage {unknown[0]!r} is not known; choose from: {', '.join(STAGES)}")
+        if not self.stages or not self.workers:
+            raise EdgefelError("no stage or no number of workers is given; give one, or leave the option out")
+        if min(*self.workers, self.batch, self.threads or 1) < 1 or self.pictures < self.batch:
+            raise EdgefelError(
+                f"workers {', '.join(map(str, self.workers))}, batch {self.batch}, {self.pictures} pictures: give "
+                "numbers of at least 1, and at least one batch of pictures"
+            )
+
+
+class Case(NamedTuple):
+    """One thing that is timed; workers: None where one thread does it."""
+
+    stage: str
+    workers: int | None = None
+
+    def __str__(self) -> str:
+        count = "" if self.workers is None else f", {self.workers} worker{'s' * (self.workers > 1)}"
+        return f"{self.stage}{count}"
+
+
+def bench_data_path(options: Options, advance: Advance = lambda step, share: None) -> tuple[Row, ...]:
+    """One row for each stage, and number of workers where it has some; they take turns in one run.
+
+    A call, of which `latency_ms` is, is one pass over the same pictures; it begins and ends with idle threads, so that
+    none reads ahead while another stage is timed. Files come from the page cache. Before that all ways to a batch are
+    compared. Raises EdgefelError for data that cannot be used, and for ways that do not lead to the same batch.
+    """
+    described = environment.describe()
+    preprocessing = default_preprocessing(model_config(options.model).input_size)
+    with torch.random.fork_rng(devices=[]), torch_threads(options.threads):
+        paths = Paths(options, preprocessing)
+        paths.check()
+        calls = {case: paths.call(case) for case in paths.cases()}
+        step = f"{options.data}: {len(calls)} in turn"
+        timings = measure(
+            {str(case): call for case, call in calls.items()},
+            options.plan,
+            advance=lambda share: advance(step, share),
+        )
+        return tuple(_row(options, paths, case, timings[str(case)], described) for case in calls)
+
+
+class Paths:
+    """The stages over a fixed choice of pictures, each beginning with what the one before it gives."""
+
+    def __init__(self, options: Options, preprocessing: Preprocessing) -> None:
+        self._options, self._preprocessing = options, preprocessing
+        self._dataset, self._encoded = _chosen(options)
+        self._samples = list(self._dataset.samples)
+        self._decoded = [
+            decode_rgb(data, sample.path) for data, sample in zip(self._encoded, self._samples, strict=True)
+        ]
+        self._sources: dict[int | None, ImageSource] = {
+            count: self._source(count, 0) for count in options.workers
+        }
+        # without limit: here the cache holds no more than the pictures of a pass
+        cached = self._source(max(options.workers), 2**40)
+        cached.load()
+        self._sources[None] = cached
+        count = len(self._samples)
+        self._lists = [np.arange(at, min(at + options.batch, count)) for at in range(0, count, options.batch)]
+        self._batches = list(cached.batches(self._lists))
+        self._augmentation = Augmentation(AugmentConfig(), preprocessing, 0)
+
+    @property
+    def pictures(self) -> int:
+        """Of one pass."""
+        return len(self._samples)
+
+    @property
+    def picture_bytes(self) -> float:
+        """Mean size of an encoded picture."""
+        return float(np.mean([len(data) for data in self._encoded]))
+
+    @property
+    def picture_px(self) -> str:
+        """Median width and height, as they lie on the disk: "100x100"."""
+        height, width = np.median([picture.shape[:2] for picture in self._decoded], axis=0)
+        return f"{width:.0f}x{height:.0f}"
+
+    def cases(self) -> list[Case]:
+        """What the options ask for."""
+        return [
+            Case(stage, workers)
+            for stage in self._options.stages
+            for workers in (self._options.workers if stage in BY_WORKERS else (None,))
+        ]
+
+    def check(self) -> None:
+        """Raises EdgefelError unless all ways lead to the same batches as the single stages do."""
+        resized = [self._preprocessing.resize_image(picture) for picture in self._decoded]
+        expected = torch.from_numpy(np.stack(resized).transpose(0, 3, 1, 2).copy())
+        for workers, source in self._sources.items():
+            found = torch.cat([batch.pixels for batch in source.batches(self._lists)])
+            if not torch.equal(found, expected):
+                way = "the cache" if workers is None else f"{workers} workers"
+                raise EdgefelError(
+                    f"{self._options.data}: {way} and the single stages give different pictures; nothing was timed"
+                )
+
+    def call(self, case: Case) -> Callable[[], Any]:
+        """One pass."""
+        resize = self._preprocessing.resize_image
+        source = self._sources[case.workers]
+        pairs = list(zip(self._encoded, self._samples, strict=True))
+        single: dict[str, Callable[[], Any]] = {
+            READ: lambda: [sample.read() for sample in self._samples],
+            DECODE: lambda: [decode_rgb(data, sample.path) for data, sample in pairs],
+            RESIZE: lambda: [resize(picture) for picture in self._decoded],
+        }
+        if case.stage in single:
+            return lambda: _on_one_thread(single[case.stage])
+        if case.stage in (READING, CACHED):
+            return lambda: [None for _ in source.batches(self._lists)]
+        if case.stage == AUGMENT:
+            return lambda: self._augment(self._batches)
+        return lambda: self._augment(source.batches(self._lists))
+
+    def _augment(self, batches: Sequence[Batch] | Iterator[Batch]) -> None:
+        for step, batch in enumerate(batches):
+            self._augmentation(batch.pixels, 0, step)
+
+    def _source(self, workers: int, cache_mb: int) -> ImageSource:
+        return ImageSource(self._dataset, self._preprocessing, workers=workers, cache_mb=cache_mb)
+
+
+def training_rate(rows: Path, model: str) -> TrainingRate:
+    """The fastest training of a model among rows of `edgefel bench train`. Raises EdgefelError where there is none."""
+    found = [row for row in read_results(rows).rows if row.kind == "train" and row.subject["model"] == model]
+    if not found:
+        raise EdgefelError(
+            f"{rows}: holds no training of {model}; measure it with: edgefel bench train --model {model} -o {rows}"
+        )
+    best = max(found, key=lambda row: float(row.metrics["images_per_s"]))
+    return TrainingRate(float(best.metrics["images_per_s"]), f"{best.name}, measured on {best.device}")
+
+
+def _chosen(options: Options) -> tuple[ImageDataset, list[bytes]]:
+    """Readable pictures as a balanced epoch draws them, and their bytes."""
+    dataset = open_dataset(options.data)
+    order = BalancedEpoch(dataset.targets(), dataset.groups()).indices(0)
+    chosen: list[int] = []
+    encoded: list[bytes] = []
+    for index in dict.fromkeys(order.tolist()):  # once each: a small class is drawn many times
+        sample = dataset.samples[index]
+        try:
+            data = sample.read()
+            sample.load()
+        except UnreadableImageError:
+            continue
+        chosen.append(index)
+        encoded.append(data)
+        if len(chosen) == options.pictures:
+            break
+    if len(chosen) < options.batch:
+        raise EdgefelError(
+            f"{options.data}: {len(chosen)} readable pictures in an epoch, fewer than one batch of {options.batch}; "
+            "give a smaller batch"
+        )
+    if any(dataset.samples[index].box is not None for index in chosen):
+        raise EdgefelError(
+            f"{options.data}: its faces are parts of larger pictures; the stages are for one face a picture"
+        )
+    return dataset.subset(np.array(chosen, np.int64)), encoded
+
+
+def _on_one_thread(call: Callable[[], Any]) -> None:
+    with opencv_threads(1):
+        call()
+
+
+def _row(options: Options, paths: Paths, case: Case, timing: Timing, described: Mapping[str, Any]) -> Row:
+    rate = 1e3 * paths.pictures / timing.p50
+    augments = case.stage not in WITHOUT_AUGMENTATION
+    subject = {
+        "stage": case.stage,
+        "model": options.model,
+        "workers": case.workers,
+        "batch": options.batch,
+        "pictures": paths.pictures,
+        "picture_px": paths.picture_px,
+        "threads": torch.get_num_threads() if augments else None,
+    }
+    metrics: dict[str, Any] = {
+        "images_per_s": rate,
+        "latency_ms": timing.to_dict(),
+        "picture_bytes": paths.picture_bytes,
+    }
+    notes = []
+    if options.training is not None:
+        metrics["training_images_per_s"] = options.training.images_per_s
+        metrics["times_training"] = rate / options.training.images_per_s
+        notes.append(f"training: {options.training.images_per_s:.4g} pictures/s, {options.training.source}")
+    if not (verdict := timing.verdict).stable:
+        notes.append(f"unstable: {verdict.reason}")
+    return make_row("data-path", subject, metrics, described, notes)

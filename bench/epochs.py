@@ -1,0 +1,146 @@
+"""Time and memory of opening a set of millions and of drawing balanced epochs from it."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgefel.bench import environment
+from edgefel.bench.results import Row, make_row
+from edgefel.bench.timer import FULL, Plan, measure
+from edgefel.data.dataset import ImageDataset, SampleTable
+from edgefel.data.sampling import BalancedEpoch
+from edgefel.errors import EdgefelError
+
+# Eight classes as unequal as those of expressions in the wild, 30 to 1; the last is "other".
+SHARES = (0.30, 0.16, 0.09, 0.05, 0.012, 0.018, 0.02, 0.35)
+LABELS = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "other")
+_RUN = 50  # frames for which an expression lasts
+TABLE, SAMPLER, EPOCH = "open the table", "make the sampler", "draw an epoch"
+Advance = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """rows: pictures of the set; videos: groups of it. per_class, per_group: see `BalancedEpoch`.
+
+    Raises EdgefelError for fewer rows than videos times the frames of an expression, and for no video.
+    """
+
+    rows: int = 2_600_000
+    videos: int = 550
+    per_class: int = 500
+    per_group: int = 512
+    plan: Plan = field(default=FULL)
+
+    def __post_init__(self) -> None:
+        if self.videos < 1 or self.rows < self.videos * _RUN:
+            raise EdgefelError(
+                f"{self.rows} pictures in {self.videos} videos: give at least one video and {_RUN} pictures for each"
+            )
+
+
+class Columns(NamedTuple):
+    """What a reader has found out: the label int16 and the video int32 of every frame [N]."""
+
+    label: NDArray[np.int16]
+    group: NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Where frames would lie, as in Aff-Wild2; there are none, and reading one raises OSError."""
+
+    group: NDArray[np.int32]
+
+    def path(self, index: int) -> Path:
+        """Of a frame that was never filmed."""
+        return Path("cropped_aligned", f"video{self.group[index]}", f"{index:07d}.jpg")
+
+    def read(self, index: int) -> bytes:
+        """Raises FileNotFoundError."""
+        raise FileNotFoundError(f"{self.path(index)}: drawn, not filmed")
+
+
+def draw_columns(rows: int, videos: int) -> Columns:
+    """Videos of very different lengths, in which expressions last for a while; always the same."""
+    rng = np.random.default_rng(0)
+    ends = np.sort(rng.choice(np.arange(1, rows), videos - 1, replace=False))
+    lengths = np.diff(ends, prepend=0, append=rows)
+    shares = np.array(SHARES) / sum(SHARES)
+    label = np.repeat(rng.choice(len(SHARES), rows // _RUN + 1, p=shares), _RUN)[:rows]
+    return Columns(label.astype(np.int16), np.repeat(np.arange(videos, dtype=np.int32), lengths))
+
+
+def open_table(columns: Columns) -> ImageDataset:
+    """The train split, which is all of it: as a reader and the set-up of training make it of the columns."""
+    names = tuple(f"video{number}" for number in range(int(columns.group[-1]) + 1))
+    table = SampleTable(Frames(columns.group), columns.label, columns.group, names, "train")
+    dataset = ImageDataset(Path("cropped_aligned"), LABELS, table)
+    return dataset.subset(dataset.in_split("train"))
+
+
+def bench_epochs(options: Options, advance: Advance = lambda step, share: None) -> tuple[Row, ...]:
+    """Rows for opening the train split, for making the sampler, and for an epoch; they take turns in one run.
+
+    Raises EdgefelError where an epoch is not what it has to be; then nothing is timed.
+    """
+    described = environment.describe()
+    columns = draw_columns(options.rows, options.videos)
+    dataset = open_table(columns)
+    sampler = make_sampler(dataset, options)
+    check(dataset, sampler)
+    epochs = count(1)
+    calls: dict[str, Callable[[], Any]] = {
+        TABLE: lambda: open_table(columns),
+        SAMPLER: lambda: make_sampler(dataset, options),
+        EPOCH: lambda: sampler.indices(next(epochs)),
+    }
+    step = f"{options.rows} pictures in {options.videos} videos"
+    timings = measure(calls, options.plan, advance=lambda share: advance(step, share))
+    rows = []
+    for stage, timing in timings.items():
+        pictures = len(sampler) if stage == EPOCH else options.rows
+        subject = {"stage": stage, "rows": options.rows, "groups": options.videos, "classes": len(LABELS)}
+        metrics = {
+            "images_per_s": 1e3 * pictures / timing.p50,
+            "latency_ms": timing.to_dict(),
+            "additional_memory_mb": additional_memory_mb(calls[stage]),
+        }
+        verdict = timing.verdict
+        notes = [] if verdict.stable else [f"unstable: {verdict.reason}"]
+        rows.append(make_row("data-path", subject, metrics, described, notes))
+    return tuple(rows)
+
+
+def make_sampler(dataset: ImageDataset, options: Options) -> BalancedEpoch:
+    """As training makes it."""
+    return BalancedEpoch(dataset.targets(), dataset.groups(), options.per_class, options.per_group)
+
+
+def check(dataset: ImageDataset, sampler: BalancedEpoch) -> None:
+    """Raises EdgefelError unless an epoch has `per_class` of each class and no group gives more than `per_group`."""
+    drawn = sampler.indices(0)
+    classes = np.bincount(dataset.targets()[drawn])
+    _, taken = np.unique(dataset.groups()[np.unique(drawn)], return_counts=True)
+    if set(classes[classes > 0].tolist()) != {sampler.per_class} or taken.max() > sampler.per_group:
+        raise EdgefelError("an epoch is not balanced; nothing was timed")
+
+
+def additional_memory_mb(call: Callable[[], Any]) -> float:
+    """Most that a call allocates beside what was there before it, with its result, in 10^6 bytes."""
+    tracemalloc.start()
+    try:
+        result = call()
+        peak = tracemalloc.get_traced_memory()[1]
+        del result
+    finally:
+        tracemalloc.stop()
+    return round(peak / 1e6, 1)

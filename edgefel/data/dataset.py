@@ -1,0 +1,291 @@
+"""Labelled pictures: what a data set is, whatever it is stored in.
+
+A reader of `edgefel.data.readers` makes an `ImageDataset` of what is on the disk. Small sets hold their samples as they
+are; sets of millions hold columns (`SampleTable`) and make a `Sample` when one is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol, overload
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edgefel.errors import EdgefelError
+
+SPLITS = ("train", "val", "test")
+UNLABELLED = -1
+# in the column of splits: 0 is "no split"
+_SPLIT_NAMES = ("", *SPLITS)
+
+Box = tuple[int, int, int, int]
+
+
+class UnreadableImageError(EdgefelError):
+    """One picture of a data set cannot be read; callers may skip it, count it and name it."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}; replace the file or take it out of the data set")
+        self.path = path
+
+
+class PictureStore(Protocol):
+    """Where the encoded pictures of a data set lie. Reading may be done by several threads and processes at once."""
+
+    def path(self, index: int) -> Path:
+        """Of the file, or of the archive with the member behind it: for people and for reports."""
+        ...
+
+    def read(self, index: int) -> bytes:
+        """The encoded picture (JPEG, PNG, PNM, ...). Raises OSError if it cannot be read."""
+        ...
+
+
+class FileStore:
+    """Pictures that are files. names: relative to `root`, with "/" between folders."""
+
+    def __init__(self, root: Path, names: Sequence[str]) -> None:
+        self._root, self._names = root, names
+
+    def path(self, index: int) -> Path:
+        """Of the file."""
+        return self._root / self._names[index]
+
+    def read(self, index: int) -> bytes:
+        """The whole file. Raises OSError."""
+        return self.path(index).read_bytes()
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One labelled picture.
+
+    `label` indexes `ImageDataset.labels`, or is UNLABELLED; `group` is the subject or video it comes from; `split` is
+    train, val, test, or "" where the set has no splits; `soft` is a distribution over the labels, if known. `box`: the
+    face, (x, y, width, height) in pixels of the picture, where the picture shows more. `store`: where the picture lies,
+    and its number there; None for a file at `path`.
+    """
+
+    path: Path
+    label: int
+    group: str
+    split: str
+    soft: tuple[float, ...] | None = None
+    box: Box | None = None
+    store: tuple[PictureStore, int] | None = None
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the face is a file of its own, not a member of an archive or a part of a picture."""
+        return self.store is None and self.box is None
+
+    def read(self) -> bytes:
+        """The encoded picture. Raises UnreadableImageError."""
+        try:
+            if self.store is None:
+                return self.path.read_bytes()
+            store, index = self.store
+            return store.read(index)
+        except OSError as error:
+            raise UnreadableImageError(
+                self.path, f"cannot be read ({error.strerror or one_line(error)})"
+            ) from None
+
+    def load(self) -> NDArray[np.uint8]:
+        """RGB picture of the face [H, W, 3], uint8. Raises UnreadableImageError."""
+        picture = decode_rgb(self.read(), self.path)
+        return picture if self.box is None else _cut(picture, self.box, self.path)
+
+
+@dataclass(frozen=True)
+class ImageDataset:
+    """Labelled pictures, read from disk when asked for."""
+
+    root: Path
+    labels: tuple[str, ...]
+    samples: Sequence[Sample]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def load(self, index: int) -> NDArray[np.uint8]:
+        """RGB picture [H, W, 3], uint8. Raises UnreadableImageError."""
+        return self.samples[index].load()
+
+    def targets(self) -> NDArray[np.int64]:
+        """The label of every sample [N]."""
+        if isinstance(self.samples, SampleTable):
+            return self.samples.label.astype(np.int64)
+        return np.fromiter((sample.label for sample in self.samples), np.int64, len(self.samples))
+
+    def soft_targets(self) -> NDArray[np.float32] | None:
+        """The soft label of every sample [N, C]; None if one has none."""
+        if isinstance(self.samples, SampleTable):
+            return self.samples.soft
+        rows = [sample.soft for sample in self.samples]
+        return None if any(row is None for row in rows) else np.array(rows, np.float32)
+
+    def groups(self) -> NDArray[np.int64]:
+        """The number of every sample's group [N], from 0; equal numbers are equal groups."""
+        if isinstance(self.samples, SampleTable):
+            return self.samples.group.astype(np.int64)
+        numbers: dict[str, int] = {}
+        codes = (numbers.setdefault(sample.group, len(numbers)) for sample in self.samples)
+        return np.fromiter(codes, np.int64, len(self.samples))
+
+    def in_split(self, split: str) -> NDArray[np.int64]:
+        """Indices of the samples of a split, "" for those that are in none."""
+        if isinstance(self.samples, SampleTable):
+            return np.flatnonzero(self.samples.split == _SPLIT_NAMES.index(split))
+        return np.array([i for i, sample in enumerate(self.samples) if sample.split == split], np.int64)
+
+    def relabelled(self, targets: NDArray[np.int64]) -> ImageDataset:
+        """The same pictures with other labels [N]; soft labels stay as they are."""
+        if isinstance(self.samples, SampleTable):
+            samples: Sequence[Sample] = self.samples.relabelled(targets)
+        else:
+            pairs = zip(self.samples, targets.tolist(), strict=True)
+            samples = tuple(replace(sample, label=label) for sample, label in pairs)
+        return ImageDataset(self.root, self.labels, samples)
+
+    def subset(self, indices: Sequence[int] | NDArray[np.int64]) -> ImageDataset:
+        """The samples of these indices, in their order."""
+        if isinstance(self.samples, SampleTable):
+            chosen: Sequence[Sample] = self.samples.subset(np.asarray(indices, np.int64))
+        else:
+            chosen = tuple(self.samples[int(index)] for index in indices)
+        return ImageDataset(self.root, self.labels, chosen)
+
+
+class SampleTable(Sequence[Sample]):
+    """Samples as columns: a few bytes for each, and a `Sample` when one is asked for.
+
+    label int16 [N] (UNLABELLED where none), group int32 [N] into `group_names`, split by name for each of N or one name
+    for all, soft float32 [N, C] or None, box int32 [N, 4] or None. rows: the number in the store of each, all in order
+    by default. Raises ValueError for columns of different lengths.
+    """
+
+    def __init__(
+        self,
+        store: PictureStore,
+        label: NDArray[Any],
+        group: NDArray[Any],
+        group_names: Sequence[str],
+        split: str | Sequence[str] | NDArray[np.int8],
+        *,
+        soft: NDArray[np.float32] | None = None,
+        box: NDArray[np.int32] | None = None,
+        rows: NDArray[np.int64] | None = None,
+    ) -> None:
+        self.store = store
+        self.label = np.asarray(label, np.int16)
+        self.group = np.asarray(group, np.int32)
+        self.group_names = group_names
+        self.split = _split_codes(split, len(self.label))
+        self.soft = soft
+        self.box = box
+        self.rows = np.arange(len(self.label)) if rows is None else rows
+        columns = [self.group, self.split, self.rows, *(c for c in (soft, box) if c is not None)]
+        if any(len(column) != len(self.label) for column in columns):
+            raise ValueError(f"columns of lengths {[len(self.label), *map(len, columns)]}: must be equal")
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> SampleTable: ...
+    def __getitem__(self, index: int | slice) -> Sample | SampleTable:
+        if isinstance(index, slice):
+            return self.subset(np.arange(len(self))[index])
+        if not -len(self) <= index < len(self):  # iteration of a Sequence ends by this
+            raise IndexError(index)
+        row = int(self.rows[index])
+        box = None if self.box is None else self.box[index].tolist()
+        return Sample(
+            self.store.path(row),
+            int(self.label[index]),
+            self.group_names[int(self.group[index])],
+            _SPLIT_NAMES[self.split[index]],
+            None if self.soft is None else tuple(self.soft[index].tolist()),
+            None if box is None else (box[0], box[1], box[2], box[3]),
+            None if isinstance(self.store, FileStore) else (self.store, row),
+        )
+
+    def relabelled(self, targets: NDArray[np.int64]) -> SampleTable:
+        """The same rows with other labels [N]."""
+        return SampleTable(
+            self.store,
+            targets,
+            self.group,
+            self.group_names,
+            self.split,
+            soft=self.soft,
+            box=self.box,
+            rows=self.rows,
+        )
+
+    def subset(self, indices: NDArray[np.int64]) -> SampleTable:
+        """The samples of these indices, in their order."""
+        return SampleTable(
+            self.store,
+            self.label[indices],
+            self.group[indices],
+            self.group_names,
+            self.split[indices],
+            soft=None if self.soft is None else self.soft[indices],
+            box=None if self.box is None else self.box[indices],
+            rows=self.rows[indices],
+        )
+
+
+def decode_rgb(data: bytes, path: Path) -> NDArray[np.uint8]:
+    """RGB picture [H, W, 3], uint8. path: for the message. Raises UnreadableImageError if it is no whole picture."""
+    if is_cut_off(data):
+        raise UnreadableImageError(path, "is cut off: the end of the file is missing")
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    if image is None:
+        raise UnreadableImageError(path, "not a picture that OpenCV can decode")
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def read_rgb(path: Path) -> NDArray[np.uint8]:
+    """RGB picture [H, W, 3], uint8. Raises UnreadableImageError if the file is missing or no picture."""
+    return Sample(path, UNLABELLED, "", "").load()
+
+
+def is_cut_off(data: bytes) -> bool:
+    """Whether a JPEG lacks its end.
+
+    OpenCV 4.10 decodes a baseline JPEG that is cut off and makes up the rest. 4.11 to 4.14 refuse it, but not one that
+    goes on with zeros, as after a crash of the system. All of them refuse a PNG that is cut off.
+    """
+    # after the last start of scan; the thumbnail of the camera has an end of its own, before it
+    return data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an error without line breaks."""
+    return " ".join(str(error).split())
+
+
+def _cut(picture: NDArray[np.uint8], box: Box, path: Path) -> NDArray[np.uint8]:
+    """The part of a box that lies in the picture."""
+    x, y, width, height = box
+    part = picture[max(0, y) : max(0, y + height), max(0, x) : max(0, x + width)]
+    if part.size == 0:
+        raise UnreadableImageError(path, f"its box {box} lies outside of its {picture.shape[1::-1]} pixels")
+    return part
+
+
+def _split_codes(split: str | Sequence[str] | NDArray[np.int8], count: int) -> NDArray[np.int8]:
+    if isinstance(split, np.ndarray):
+        return split
+    if isinstance(split, str):
+        return np.full(count, _SPLIT_NAMES.index(split), np.int8)
+    return np.fromiter((_SPLIT_NAMES.index(name) for name in split), np.int8, count)

@@ -1,0 +1,84 @@
+"""Opens a data set in whatever layout it is."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from edgefel.data.dataset import SPLITS, ImageDataset
+from edgefel.data.readers.aff_wild2 import AffWild2
+from edgefel.data.readers.affectnet import AffectNet
+from edgefel.data.readers.base import Reader
+from edgefel.data.readers.expw import ExpW
+from edgefel.data.readers.fer_plus import FerPlus
+from edgefel.data.readers.ferg import Ferg
+from edgefel.data.readers.folder import ImageFolder
+from edgefel.data.readers.jaffe import Jaffe
+from edgefel.data.readers.manifest import Manifest
+from edgefel.data.readers.raf_db import RafDb
+from edgefel.data.readers.webdataset import WebDataset
+from edgefel.errors import EdgefelError
+
+# In the order in which they are asked whether a folder is theirs: of two that read the same one, the one with more
+# classes is first. The last one takes what nobody else does.
+READERS: tuple[Reader, ...] = (
+    RafDb(),
+    AffectNet(),
+    AffectNet(7),
+    AffWild2(),
+    AffWild2(other=False),
+    FerPlus(),
+    ExpW(),
+    Jaffe(),
+    Ferg(),
+    Manifest(),
+    WebDataset(),
+    ImageFolder(),
+)
+LAYOUTS = {reader.name: reader for reader in READERS}
+
+
+def open_dataset(
+    path: str | os.PathLike[str], split: str | None = None, layout: str | None = None
+) -> ImageDataset:
+    """Opens a data set; its labels are in the canonical order.
+
+    layout: name of a reader (LAYOUTS), for a set that several could read; by default the first that recognizes it.
+    split: keeps the samples of one split. Pictures are not opened here.
+    Raises EdgefelError for a missing or empty data set, an unknown layout or label, and a split that holds nothing.
+    """
+    root = Path(path)
+    if split is not None and split not in SPLITS:
+        raise EdgefelError(f"split {split!r}: choose one of {', '.join(SPLITS)}")
+    if layout is not None and layout not in LAYOUTS:
+        raise EdgefelError(f"layout {layout!r} is not known; choose one of: {', '.join(LAYOUTS)}")
+    if not root.exists():
+        raise EdgefelError(f"{root}: no such folder or file; make one with: edgefel data synth -o {root}")
+    dataset = (_recognized(root) if layout is None else LAYOUTS[layout]).read(root)
+    return dataset if split is None else only_split(dataset, split)
+
+
+def only_split(dataset: ImageDataset, split: str) -> ImageDataset:
+    """The samples of a split; raises EdgefelError where there are none."""
+    chosen = dataset.in_split(split)
+    if not chosen.size:
+        found = [name for name in SPLITS if dataset.in_split(name).size]
+        if not found:
+            raise EdgefelError(
+                f"{dataset.root}: no pictures in the split {split!r} (it has no splits); divide it with: "
+                f"edgefel data prepare {dataset.root} -o OUT --splits 0.8,0.1,0.1"
+            )
+        raise EdgefelError(
+            f"{dataset.root}: no pictures in the split {split!r} (it has {', '.join(found)}); name splits in "
+            "labels.csv or sort the class folders into train/, val/ and test/"
+        )
+    return dataset.subset(chosen)
+
+
+def is_labelled(path: str | os.PathLike[str]) -> bool:
+    """Whether some reader knows what the pictures at `path` show."""
+    return any(reader.recognizes(Path(path)) for reader in READERS)
+
+
+def _recognized(root: Path) -> Reader:
+    return next((reader for reader in READERS if reader.recognizes(root)), READERS[-1])

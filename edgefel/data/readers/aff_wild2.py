@@ -1,0 +1,224 @@
+"""Reads Aff-Wild2 as the expression challenges of the ABAW competitions publish it: frames of videos."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgefel.data.dataset import SPLITS, FileStore, ImageDataset, SampleTable
+from edgefel.data.labels import EXPRESSIONS_7, canonical_label
+from edgefel.data.readers.base import to_canonical
+from edgefel.data.readers.search import find_folders, folders_within, list_names, read_lines
+from edgefel.errors import EdgefelError
+
+OTHER = "other"
+# of the competitions of 2022 and 2023, of 2024 and 2025, and of 2020 and 2021
+_CHALLENGES = ("EXPR_Classification_Challenge", "EXPR_Recognition_Challenge", "EXPR_Set")
+_SPLIT_FOLDERS = {"train_set": "train", "training_set": "train", "validation_set": "val"}
+# the second holds the videos that were added to the set later
+_PICTURE_FOLDERS = ("cropped_aligned", "cropped_aligned_new_50_vids")
+# "3rd ABAW Annotations/Third ABAW Annotations/EXPR_...", "batch1/cropped_aligned_images/cropped_aligned"
+_DEPTH = 3
+_NOT_ANNOTATED = -1
+_SUFFIX = ".jpg"
+
+
+class FrameNames(Sequence[str]):
+    """Names of the pictures of frames, made of numbers when asked for: a set of millions keeps no strings.
+
+    folders: of the videos. video int32 [N] into the folders, frame int32 [N] from 1.
+    """
+
+    def __init__(self, folders: Sequence[str], video: NDArray[np.int32], frame: NDArray[np.int32]) -> None:
+        self._folders, self._video, self._frame = folders, video, frame
+
+    def __len__(self) -> int:
+        return len(self._frame)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> FrameNames: ...
+    def __getitem__(self, index: int | slice) -> str | FrameNames:
+        if isinstance(index, slice):
+            return FrameNames(self._folders, self._video[index], self._frame[index])
+        return f"{self._folders[self._video[index]]}/{self._frame[index]:05d}{_SUFFIX}"
+
+
+class AffWild2:
+    """`cropped_aligned/VIDEO/00001.jpg` and `EXPR_Classification_Challenge/Train_Set/VIDEO.txt`, Validation_Set too.
+
+    A file of labels names the classes in its first line, and then has one number for each frame of the video: frame n,
+    the picture n counted from 1, is line n + 1. -1 is not annotated, and left out. So are the frames without a picture,
+    in which the set's makers found no face; where the whole folder of a video is missing its frames stay, and are
+    counted as unreadable where they are used. A video with two people has two files and two folders (`VIDEO_left`).
+    Each is a group.
+
+    The header of the file decides the order of the classes, and whether there is "other", an expression that is none
+    of the seven: the editions since 2022 have it, those of 2020 and 2021 do not.
+
+    other: whether to keep these frames, as an eighth label after the canonical seven.
+
+    Kollias and Zafeiriou, "Aff-Wild2: Extending the Aff-Wild Database for Affect Recognition" (arXiv 1811.07770);
+    Kollias, "ABAW: Valence-Arousal Estimation, Expression Recognition, Action Unit Detection & Multi-Task Learning
+    Challenges", CVPRW 2022 (arXiv 2202.10659); https://ibug.doc.ic.ac.uk/resources/aff-wild2/.
+    """
+
+    classes = ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise", OTHER)
+
+    def __init__(self, *, other: bool = True) -> None:
+        self.other = other
+        self.name = "aff-wild2" if other else "aff-wild2-7"
+        kept = "7 expressions and other" if other else "7 expressions"
+        self.title = f"Aff-Wild2: frames of videos, {kept} (Kollias and Zafeiriou, 2018; ABAW)"
+
+    def recognizes(self, root: Path) -> bool:
+        """Whether there are labels of an expression challenge in splits of videos."""
+        return any(_split_folders(folder) for folder in find_folders(root, _CHALLENGES, _DEPTH))
+
+    def read(self, root: Path) -> ImageDataset:
+        """Raises EdgefelError without labels or pictures, and for a header, number or class that is unknown."""
+        videos = [_read_labels(path, split) for path, split in _label_files(root)]
+        homes = find_folders(root, _PICTURE_FOLDERS, _DEPTH)
+        if not homes:
+            raise EdgefelError(
+                f"{root}: no folder {_PICTURE_FOLDERS[0]}; unpack the cropped and aligned pictures of Aff-Wild2 into it"
+            )
+        folders = _video_folders(homes)
+        home = homes[0].relative_to(root)
+        names: list[str] = []
+        frames: list[NDArray[np.int32]] = []
+        labels: list[NDArray[np.int16]] = []
+        for video in videos:
+            folder = folders.get(video.name)
+            names.append((home / video.name if folder is None else folder.relative_to(root)).as_posix())
+            keep = (
+                video.label >= 0 if self.other else (video.label >= 0) & (video.label != len(EXPRESSIONS_7))
+            )
+            if folder is not None:
+                keep &= _has_picture(folder, len(video.label))
+            chosen = np.flatnonzero(keep)
+            frames.append((chosen + 1).astype(np.int32))
+            labels.append(video.label[chosen])
+        counts = [len(chosen) for chosen in frames]
+        if not any(video.name in folders for video in videos) or not sum(counts):
+            raise EdgefelError(
+                f"{homes[0]}: no picture of an annotated frame, such as {videos[0].name}/00001{_SUFFIX}; unpack the "
+                "cropped and aligned pictures of Aff-Wild2 into it"
+            )
+        group = np.repeat(np.arange(len(videos), dtype=np.int32), counts)
+        codes = np.array([1 + SPLITS.index(video.split) for video in videos], np.int8)
+        store = FileStore(root, FrameNames(names, group, np.concatenate(frames)))
+        table = SampleTable(
+            store, np.concatenate(labels), group, [video.name for video in videos], np.repeat(codes, counts)
+        )
+        has_other = self.other and any(video.has_other for video in videos)
+        return ImageDataset(root, (*EXPRESSIONS_7, OTHER) if has_other else EXPRESSIONS_7, table)
+
+
+@dataclass(frozen=True)
+class _Video:
+    """The labels of a video: label int16 [frames] into the seven and other, -1 where not annotated."""
+
+    name: str
+    split: str
+    label: NDArray[np.int16]
+    has_other: bool
+
+
+def _split_folders(challenge: Path) -> list[tuple[Path, str]]:
+    """The folders of labels and their splits, train first."""
+    folders = [(folder, _SPLIT_FOLDERS.get(folder.name.lower())) for folder in folders_within(challenge, 1)]
+    known = [(folder, split) for folder, split in folders if split is not None]
+    return sorted(known, key=lambda found: SPLITS.index(found[1]))
+
+
+def _label_files(root: Path) -> list[tuple[Path, str]]:
+    """Every file of labels, and its split."""
+    challenges = [folder for folder in find_folders(root, _CHALLENGES, _DEPTH) if _split_folders(folder)]
+    if not challenges:
+        raise EdgefelError(
+            f"{root}: no folder {_CHALLENGES[0]} with Train_Set and Validation_Set; unpack the annotations of the "
+            "expression challenge into it"
+        )
+    if len(challenges) > 1:
+        raise EdgefelError(
+            f"{root}: labels of several editions, {challenges[0]} and {challenges[1]}; keep one of them"
+        )
+    files = [
+        (folder / name, split)
+        for folder, split in _split_folders(challenges[0])
+        for name in list_names(folder)
+        if name.lower().endswith(".txt") and not name.startswith(".")
+    ]
+    if not files:
+        raise EdgefelError(f"{challenges[0]}: no files of labels in its splits; unpack the annotations again")
+    seen: dict[str, Path] = {}
+    for path, _ in files:
+        if path.stem in seen:
+            raise EdgefelError(f"{path}: the same video as {seen[path.stem]}; keep it in one split")
+        seen[path.stem] = path
+    return files
+
+
+def _read_labels(path: Path, split: str) -> _Video:
+    lines = read_lines(path)
+    classes = _header(lines[0] if lines else "", path)
+    try:
+        numbers = np.fromiter(map(int, lines[1:]), np.int64, len(lines) - 1)
+    except (ValueError, OverflowError):
+        wrong = next(row for row, line in enumerate(lines) if row and not _is_number(line))
+        raise EdgefelError(
+            f"{path} line {wrong + 1}: {lines[wrong].strip()[:40]!r} is not the number of a class; unpack the "
+            "annotations again"
+        ) from None
+    annotated = numbers != _NOT_ANNOTATED
+    outside = np.flatnonzero(annotated & ((numbers < 0) | (numbers >= len(classes))))
+    where = f"{path} line {outside[0] + 2}" if outside.size else str(path)
+    label = np.full(len(numbers), _NOT_ANNOTATED, np.int16)
+    label[annotated] = to_canonical(numbers[annotated], classes, (*EXPRESSIONS_7, OTHER), where)
+    return _Video(path.stem, split, label, OTHER in classes)
+
+
+def _header(line: str, path: Path) -> tuple[str, ...]:
+    """The classes of a file in the order of its numbers, by canonical names."""
+    fields = [field.strip() for field in line.split(",")]
+    names = tuple(OTHER if field.lower() == OTHER else canonical_label(field) or "" for field in fields)
+    if sorted(names) not in (sorted(EXPRESSIONS_7), sorted((*EXPRESSIONS_7, OTHER))):
+        raise EdgefelError(
+            f"{path} line 1: {line.strip()[:80]!r} does not name the seven expressions, or these and other; "
+            "unpack the annotations again"
+        )
+    return names
+
+
+def _is_number(line: str) -> bool:
+    try:
+        return abs(int(line)) < 2**31
+    except ValueError:
+        return False
+
+
+def _video_folders(homes: Sequence[Path]) -> dict[str, Path]:
+    """The folder of each video by name: one listing for each folder of videos, not one question for each video."""
+    found: dict[str, Path] = {}
+    for home in homes:
+        for name in list_names(home):
+            found.setdefault(name, home / name)
+    return found
+
+
+def _has_picture(folder: Path, count: int) -> NDArray[np.bool_]:
+    """Whether each of `count` frames has a picture, by one listing of the folder."""
+    # from five digits on, since that is how a frame's number becomes the name of its picture
+    stems = [name[: -len(_SUFFIX)] for name in list_names(folder) if name.endswith(_SUFFIX)]
+    numbers = [int(stem) for stem in stems if len(stem) >= 5 and stem.isdecimal()]
+    present = np.zeros(count + 1, bool)
+    listed = np.array(numbers, np.int64)
+    present[listed[listed <= count]] = True
+    return present[1:]

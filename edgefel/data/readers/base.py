@@ -1,0 +1,68 @@
+"""What every reader of a data set gives, and what they share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgefel.data.dataset import FileStore, ImageDataset
+from edgefel.errors import EdgefelError
+
+__all__ = ["FileStore", "Reader", "group_codes", "to_canonical"]
+
+
+class Reader(Protocol):
+    """Reads one published layout.
+
+    name: for `--layout`. title: the set and its source, for people. classes: its own numbering of the expressions, by
+    canonical names; the data set that is read has the canonical order, whatever this one is.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+
+    def recognizes(self, root: Path) -> bool:
+        """Whether `root` looks like this set. Must be quick, and must not raise for any folder or file."""
+        ...
+
+    def read(self, root: Path) -> ImageDataset:
+        """Every labelled picture of all splits; pictures are not opened.
+
+        Raises EdgefelError that says what is missing or wrong, where, and what to do.
+        """
+        ...
+
+
+def to_canonical(
+    numbers: NDArray[np.integer[Any]], classes: Sequence[str], labels: Sequence[str], where: str
+) -> NDArray[np.int16]:
+    """Numbers [N] in a set's own order, from 0, as indices into `labels`: by name, so that no order is assumed twice.
+
+    Raises EdgefelError for a number without a class, and for a class that is not among the labels.
+    """
+    missing = [name for name in classes if name not in labels]
+    if missing:
+        raise EdgefelError(f"{where}: its classes {', '.join(missing)} are not among {', '.join(labels)}")
+    outside = numbers[(numbers < 0) | (numbers >= len(classes))]
+    if outside.size:
+        raise EdgefelError(
+            f"{where}: class {int(outside[0])} is unknown; its classes are 0 to {len(classes) - 1}: "
+            f"{', '.join(classes)}"
+        )
+    order = np.array([labels.index(name) for name in classes], np.int16)
+    return np.asarray(order[numbers], np.int16)
+
+
+def group_codes(names: Sequence[str]) -> tuple[NDArray[np.int32], tuple[str, ...]]:
+    """The number of each name [N], and the names by number, in order of first appearance."""
+    numbers: dict[str, int] = {}
+    codes = np.fromiter((numbers.setdefault(name, len(numbers)) for name in names), np.int32, len(names))
+    return codes, tuple(numbers)

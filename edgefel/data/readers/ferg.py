@@ -1,0 +1,118 @@
+"""FERG-DB: a folder for each character, and in it one for each expression."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+
+from edgefel.data.dataset import ImageDataset, SampleTable
+from edgefel.data.labels import EXPRESSIONS_7, canonical_label
+from edgefel.data.readers.base import FileStore, group_codes, to_canonical
+from edgefel.data.readers.names import PackedNames
+from edgefel.errors import EdgefelError
+
+CHARACTERS = ("aia", "bonnie", "jules", "malcolm", "mery", "ray")
+# the names of its folders, in the order of its README
+_EXPRESSIONS = ("anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise")
+
+
+class Ferg:
+    """Facial Expression Research Group 2D Database: 55,767 rendered pictures of six characters, no splits.
+
+    `FERG_DB_256/aia/aia_anger/aia_anger_1.png`; `root` is FERG_DB_256 or the folder around it. The groups are the
+    characters. A folder that is not named after a character is ignored.
+    Source: Aneja, Colburn, Faigin, Shapiro, Mones, "Modeling Stylized Character Expressions via Deep Learning", ACCV
+    2016; https://grail.cs.washington.edu/projects/deepexpr/ferg-2d-db.html
+    """
+
+    name = "ferg"
+    title = "FERG-DB, stylized characters (Aneja et al., ACCV 2016)"
+    classes = tuple(canonical_label(name) or name for name in _EXPRESSIONS)
+
+    def recognizes(self, root: Path) -> bool:
+        """Whether a folder of a character in it, or one level deeper, has a folder of an expression."""
+        try:
+            return any(
+                _expression(folder, character) is not None
+                for character, place in _characters(_base(root))
+                for folder in _subfolders(place)
+            )
+        except (OSError, EdgefelError):
+            return False
+
+    def read(self, root: Path) -> ImageDataset:
+        """Raises EdgefelError where there are no characters, and for a folder or picture whose name does not fit."""
+        names: list[str] = []
+        numbers: list[int] = []
+        characters: list[str] = []
+        try:
+            base = _base(root)
+            for character, place in _characters(base):
+                for folder in _subfolders(place):
+                    number = _expression(folder, character)
+                    if number is None:
+                        raise EdgefelError(
+                            f"{folder}: not a folder of {character}'s expressions; they are "
+                            f"{', '.join(f'{character}_{name}' for name in _EXPRESSIONS)}: correct or remove it"
+                        )
+                    found = _pictures(folder, f"{character}_{_EXPRESSIONS[number]}")
+                    names += [f"{place.name}/{folder.name}/{name}" for name in found]
+                    numbers += [number] * len(found)
+                    characters += [character] * len(found)
+        except OSError as error:
+            raise EdgefelError(f"{root}: cannot be read as a folder ({error.strerror or error})") from None
+        if not names:
+            raise EdgefelError(
+                f"{root}: no pictures of FERG-DB, such as aia/aia_anger/aia_anger_1.png; give the folder with "
+                f"{', '.join(CHARACTERS)}, usually FERG_DB_256"
+            )
+        label = to_canonical(np.array(numbers), self.classes, EXPRESSIONS_7, str(base))
+        store = FileStore(base, PackedNames.pack(names))
+        return ImageDataset(root, EXPRESSIONS_7, SampleTable(store, label, *group_codes(characters), ""))
+
+
+def _base(root: Path) -> Path:
+    """The folder with the characters: `root`, or the one folder in it that has them."""
+    if _characters(root):
+        return root
+    having = [folder for folder in _subfolders(root) if _characters(folder)]
+    if len(having) > 1:
+        raise EdgefelError(
+            f"{root}: both {having[0]} and {having[1]} have FERG-DB's characters; give the one that is meant"
+        )
+    return having[0] if having else root
+
+
+def _characters(folder: Path) -> list[tuple[str, Path]]:
+    found = ((place.name.lower(), place) for place in _subfolders(folder))
+    return [(name, place) for name, place in found if name in CHARACTERS]
+
+
+def _expression(folder: Path, character: str) -> int | None:
+    who, _, what = folder.name.lower().partition("_")
+    return _EXPRESSIONS.index(what) if who == character and what in _EXPRESSIONS else None
+
+
+def _pictures(folder: Path, prefix: str) -> list[str]:
+    """Names of the pictures by their numbers. Raises EdgefelError for one of another character or expression."""
+    pattern = re.compile(rf"{prefix}_(\d+)\.png", re.IGNORECASE)
+    numbered = []
+    for name in (entry.name for entry in os.scandir(folder)):
+        if name.startswith(".") or not name.lower().endswith(".png"):
+            continue
+        match = pattern.fullmatch(name)
+        if match is None:
+            raise EdgefelError(
+                f"{folder / name}: not a name of this folder's, such as {prefix}_1.png; move or remove the file"
+            )
+        numbered.append((int(match[1]), name))
+    return [name for _, name in sorted(numbered)]
+
+
+def _subfolders(root: Path) -> list[Path]:
+    return sorted(
+        Path(entry.path) for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith(".")
+    )

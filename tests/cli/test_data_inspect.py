@@ -1,0 +1,119 @@
+"""`edgefel data inspect`: tables, files, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from edgefel.cli.main import main
+from edgefel.data.synthetic import FaceOptions
+from edgefel.data.synthetic.write import write_faces
+
+
+@pytest.fixture
+def faces(tmp_path):
+    write_faces(tmp_path / "faces", FaceOptions(count=42, size=64, subjects=14))
+    return tmp_path / "faces"
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, ["data", "inspect", *map(str, arguments)])
+
+
+def test_a_sound_data_set(faces):
+    result = run(faces, "--strict")
+    assert result.exit_code == 0
+    assert "groups: 14" in result.stdout
+    assert "42 faces smaller than 112" in result.stdout
+    assert "no leakage across splits, no contradicting labels, no unreadable files" in result.stdout
+
+
+def test_a_problem_ends_with_3_when_strict_and_with_0_otherwise(faces):
+    picture = next((faces / "images").rglob("*.png"))
+    picture.write_bytes(b"")
+    assert run(faces).exit_code == 0
+    result = run(faces, "--strict", "--json", "--workers", "1")
+    assert result.exit_code == 3
+    report = json.loads(result.stdout)
+    assert report["problems"] == ["1 unreadable files"]
+    assert report["unreadable"]["listed"][0]["path"] == str(picture)
+
+
+def test_the_folder_holds_the_report_and_its_pictures(faces, tmp_path):
+    out = tmp_path / "out"
+    result = run(faces, "-o", out)
+    assert result.exit_code == 0
+    assert f"report: {out / 'report.json'}" in result.stdout
+    assert sorted(path.name for path in out.iterdir()) == ["balance.png", "contact_sheet.png", "report.json"]
+    assert json.loads((out / "report.json").read_text(encoding="utf-8"))["pictures"] == 42
+    assert np.ptp(cv2.imread(str(out / "balance.png"))) > 100
+    again = run(faces, "-o", out)
+    assert again.exit_code == 2
+    assert "the folder is not empty" in again.stderr
+    assert run(faces, "-o", out, "--overwrite").exit_code == 0
+
+
+def test_overwrite_takes_no_other_folder(faces, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").write_bytes(b"precious")
+    result = run(faces, "-o", tmp_path / "photos", "--overwrite")
+    assert result.exit_code == 2
+    assert "holds a.png; choose another folder" in result.stderr
+    assert (tmp_path / "photos" / "a.png").read_bytes() == b"precious"
+
+
+# a process that was started in the background may have been told to ignore Ctrl-C, and its children with it
+INTERRUPTIBLE = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from edgefel.cli.main import main; main()"
+)
+
+
+def test_ctrl_c_ends_with_130_and_leaves_nothing(faces, tmp_path):
+    # a picture that is a pipe: inspection waits at it until somebody writes, and is then known to have begun
+    pipe = next((faces / "images").rglob("*.png"))
+    pipe.unlink()
+    os.mkfifo(pipe)
+    lines = (faces / "labels.csv").read_text().splitlines(keepends=True)
+    (faces / "labels.csv").write_text("".join([lines[0], *lines[1:] * 100]))  # too many to be done at once
+    command = [
+        sys.executable,
+        "-c",
+        INTERRUPTIBLE,
+        "data",
+        "inspect",
+        str(faces),
+        "-o",
+        str(tmp_path / "out"),
+    ]
+    process = subprocess.Popen([*command, "--workers", "1"], stderr=subprocess.PIPE, text=True)
+    with pipe.open("wb"):
+        process.send_signal(signal.SIGINT)
+    pipe.unlink()  # who reads it again finds no file
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.splitlines()[-1] == "interrupted"
+    assert list(tmp_path.iterdir()) == [faces]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("missing",), "missing: no such folder"),
+        ((".", "--layout", "imagenet"), "layout 'imagenet' is not known"),
+        ((".", "--distance", "11"), "11 is not in the range 0<=x<=10"),
+    ],
+)
+def test_bad_input_is_one_line_and_2(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr.replace("\n", " ")
