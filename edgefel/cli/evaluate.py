@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from edgefel.cli import params
 from edgefel.cli.console import table_console
 from edgefel.cli.optional import require
+from edgefel.errors import EdgefelError
 
 if TYPE_CHECKING:
     from edgefel.evaluation.evaluate import Evaluation
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 @click.command("evaluate")
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.argument("data", type=click.Path(path_type=Path))
+@params.layout
 @click.option(
     "--split",
     type=click.Choice(("train", "val", "test", "all")),
@@ -31,40 +34,78 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Also print what abstaining below a confidence brings: to choose edgefel run's --min-confidence.",
 )
-@params.output("New folder for evaluation.json, confusion.png and coverage.png.", required=False)
+@click.option(
+    "--by",
+    metavar="COLUMN",
+    multiple=True,
+    help="Compare by this column of the data's labels.csv or CSV manifest; repeatable. By default: every known one "
+    "that is there (skin, skin_tone, glasses, age, sex, gender, ethnicity, race).",
+)
+@click.option(
+    "--show",
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Draw the distribution of this picture of the data; repeatable. By default the most telling pictures.",
+)
+@click.option(
+    "--grid", type=click.IntRange(1, 60), default=12, show_default=True, help="How many pictures to draw."
+)
+@params.output("New folder for report.html, its figures as PNG and evaluation.json.", required=False)
 @params.json_output
 @click.option("--workers", type=click.IntRange(min=0), default=2, show_default=True, help="Reading threads.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, ...")
 def command(
     checkpoint: Path,
     data: Path,
+    layout: str | None,
     split: str,
     coverage: bool,
+    by: tuple[str, ...],
+    show: tuple[Path, ...],
+    grid: int,
     output: Path | None,
     as_json: bool,
     workers: int,
     device: str,
 ) -> None:
-    """Accuracy, macro F1, per-class recall and calibration of a checkpoint.
+    """Accuracy, macro F1, recall by class and group, calibration and clustering of a checkpoint.
 
     CHECKPOINT is a checkpoint folder or a run of edgefel train (its best checkpoint is taken). Every number
-    is given with and without the reliability head. Unreadable pictures are skipped, counted and named.
+    is given with and without the reliability head. Unreadable pictures are skipped, counted and named. With -o
+    all of it is drawn, too: open report.html, one page that needs nothing else.
 
     \b
     Examples:
       edgefel evaluate runs/nano faces
       edgefel evaluate runs/nano faces --split val -o report
+      edgefel evaluate runs/nano faces -o report --by glasses --by skin
+      edgefel evaluate runs/nano faces -o report --show images/000007.png --show images/000031.png
       edgefel evaluate runs/nano faces --coverage -o report    and look at report/coverage.png
       edgefel evaluate runs/nano/checkpoints/step-000120 faces --json
     """
     for module in ("torch", "sklearn", "safetensors"):
         require(module, "train", "edgefel evaluate")
+    if not output:
+        for option in ("show", "grid"):
+            params.refuse_alone(option, "output")
+    if show and click.get_current_context().get_parameter_source("grid") is ParameterSource.COMMANDLINE:
+        raise EdgefelError("--show and --grid both choose the pictures to draw; give one of them")
     if output:
         require("matplotlib", "train", "edgefel evaluate -o")
     from edgefel.evaluation.run import evaluate_with_progress
 
     evaluation = evaluate_with_progress(
-        checkpoint, data, None if split == "all" else split, output, workers=workers, device=device
+        checkpoint,
+        data,
+        None if split == "all" else split,
+        output,
+        layout=layout,
+        by=by or None,
+        show=show,
+        grid=grid,
+        workers=workers,
+        device=device,
     )
     if as_json:
         click.echo(json.dumps(evaluation.to_dict(), indent=2, allow_nan=False))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,18 +12,45 @@ from typing import Any
 import numpy as np
 import torch
 
-from edgefel.data.folder import ImageDataset, open_dataset
+from edgefel.data.dataset import ImageDataset
+from edgefel.data.open import open_dataset
 from edgefel.errors import EdgefelError
+from edgefel.evaluation.attributes import attribute_columns, read_attributes
+from edgefel.evaluation.clustering import Clustering, draw_stratified, judge_clusters
 from edgefel.evaluation.coverage import Coverage, compute_coverage
+from edgefel.evaluation.groups import GROUP, Attribute, judge_attribute
 from edgefel.evaluation.inference import Outputs, run_model
-from edgefel.evaluation.metrics import Metrics, compute_metrics
-from edgefel.files import atomic_folder, write_json
+from edgefel.evaluation.metrics import (
+    FloatArray,
+    IntArray,
+    Metrics,
+    ReliabilityBin,
+    compute_metrics,
+    reliability_bins,
+)
+from edgefel.evaluation.stability import DEFINITION, Spread, spread
 from edgefel.models.checkpoint import Checkpoint, load_checkpoint
 from edgefel.models.network import FacialExpressionModel
 from edgefel.runtime.preprocessing import Preprocessing
 from edgefel.training.images import ImageSource
 
 _BATCH = 64
+# pictures of the papers' table of probabilities
+_DRAWN = 60
+
+
+@dataclass(frozen=True)
+class Probabilities:
+    """Spread of the class probabilities without and with the reliability head (None where there is none).
+
+    all: of every picture. drawn: of 60 pictures, drawn with the same share of every class, as many as in ARBEx 4.7.1.
+    """
+
+    definition: str
+    all_without_head: Spread
+    all_with_head: Spread | None
+    drawn_without_head: Spread
+    drawn_with_head: Spread | None
 
 
 @dataclass(frozen=True)
@@ -33,7 +60,9 @@ class Evaluation:
     counts: pictures per class, in the order of `labels`. skipped: paths of unreadable pictures, which count
     nowhere. without_head judges the primary distribution, with_head the corrected one; with_head is None
     for a model without a reliability head, where there is nothing to compare. coverage: what abstaining would
-    bring, of the distribution that the model predicts with.
+    bring, of the distribution that the model predicts with. reliability_*: the bins of the ECE. clustering: of the
+    true classes in the embedding and in the logits, None where they cannot be judged. attributes: accuracy by group
+    and by what is known of the people, for what the model predicts; not_compared: attributes with nothing to compare.
     """
 
     model: str
@@ -47,6 +76,13 @@ class Evaluation:
     with_head: Metrics | None
     without_head: Metrics
     coverage: Coverage
+    reliability_with_head: tuple[ReliabilityBin, ...] | None
+    reliability_without_head: tuple[ReliabilityBin, ...]
+    probabilities: Probabilities
+    embedding_clustering: Clustering | None
+    logits_clustering: Clustering | None
+    attributes: tuple[Attribute, ...]
+    not_compared: tuple[str, ...]
 
     @property
     def final(self) -> Metrics:
@@ -56,6 +92,20 @@ class Evaluation:
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What an evaluation was made of, for its figures.
+
+    outputs: with embeddings and logits, one row per readable picture. targets: [N]. values: per attribute, the value
+    of each picture [N], "" where none is given.
+    """
+
+    dataset: ImageDataset
+    outputs: Outputs
+    targets: IntArray
+    values: dict[str, tuple[str, ...]]
 
 
 def evaluate(
@@ -73,9 +123,31 @@ def evaluate(
     pictures are done. Raises EdgefelError if the checkpoint or data cannot be read, if their classes
     differ, or if no picture can be read.
     """
+    return evaluate_with_evidence(
+        checkpoint, dataset, split, workers=workers, device=device, advance=advance
+    )[0]
+
+
+def evaluate_with_evidence(
+    checkpoint: str | os.PathLike[str] | Checkpoint,
+    dataset: str | os.PathLike[str] | ImageDataset,
+    split: str | None = "test",
+    *,
+    layout: str | None = None,
+    by: Sequence[str] | None = None,
+    workers: int = 0,
+    device: torch.device | str = "cpu",
+    advance: Callable[[int], None] = lambda count: None,
+) -> tuple[Evaluation, Evidence]:
+    """`evaluate`, and what `write_evaluation` needs for all figures.
+
+    layout: see `open_dataset`. by: columns of the data set's CSV to judge groups by; None takes the known ones that are
+    there (`attributes.KNOWN_COLUMNS`). Raises EdgefelError for a column that is not there, too.
+    """
     loaded = checkpoint if isinstance(checkpoint, Checkpoint) else load_checkpoint(Path(checkpoint))
-    data = dataset if isinstance(dataset, ImageDataset) else open_dataset(dataset, split)
+    data = dataset if isinstance(dataset, ImageDataset) else open_dataset(dataset, split, layout)
     check_classes(loaded, data)
+    columns = attribute_columns(data, by)
     preprocessing = Preprocessing.from_dict(loaded.preprocessing)
     source = ImageSource(data, preprocessing, workers=workers, cache_mb=0)
     outputs = run_model(
@@ -85,10 +157,18 @@ def evaluate(
         len(loaded.labels),
         device,
         advance,
+        features=True,
     )
     skipped = tuple(str(data.samples[index].path) for index in sorted(source.skipped))
+    if len(outputs.indices) == 0:
+        raise EdgefelError(
+            f"{data.root}: none of the {len(data)} pictures can be read, e.g. {skipped[0]}; repair the files"
+        )
+    values = {GROUP: tuple(data.samples[int(index)].group for index in outputs.indices)}
+    values |= read_attributes(data, columns, outputs.indices)
+    evidence = Evidence(data, outputs, data.targets()[outputs.indices], values)
     name = "given" if isinstance(dataset, ImageDataset) else (split or "all")
-    return _judge(loaded, data, name, outputs, skipped)
+    return _judge(loaded, name, evidence, skipped), evidence
 
 
 def check_classes(checkpoint: Checkpoint, dataset: ImageDataset) -> None:
@@ -107,38 +187,46 @@ def has_reliability_head(model: FacialExpressionModel) -> bool:
     return config is not None and (config.anchors_per_class > 0 or config.attentive)
 
 
-def _judge(
-    checkpoint: Checkpoint, data: ImageDataset, split: str, outputs: Outputs, skipped: tuple[str, ...]
-) -> Evaluation:
-    if len(outputs.indices) == 0:
-        raise EdgefelError(
-            f"{data.root}: none of the {len(data)} pictures can be read, e.g. {skipped[0]}; repair the files"
-        )
-    targets = np.array([data.samples[index].label for index in outputs.indices], np.int64)
-    counts = np.bincount(targets, minlength=len(checkpoint.labels))
-    corrected = (
-        compute_metrics(outputs.corrected, targets) if has_reliability_head(checkpoint.model) else None
-    )
+def _judge(checkpoint: Checkpoint, split: str, evidence: Evidence, skipped: tuple[str, ...]) -> Evaluation:
+    outputs, targets, labels = evidence.outputs, evidence.targets, checkpoint.labels
+    corrected = outputs.corrected if has_reliability_head(checkpoint.model) else None
+    counts = np.bincount(targets, minlength=len(labels))
+    judged = {
+        name: judge_attribute(name, values, outputs.corrected, targets, labels)
+        for name, values in evidence.values.items()
+    }
     return Evaluation(
         model=checkpoint.config.name,
         checkpoint=str(checkpoint.path),
-        dataset=str(data.root),
+        dataset=str(evidence.dataset.root),
         split=split,
-        labels=checkpoint.labels,
+        labels=labels,
         pictures=len(targets),
         counts=tuple(int(count) for count in counts),
         skipped=skipped,
-        with_head=corrected,
+        with_head=None if corrected is None else compute_metrics(corrected, targets),
         without_head=compute_metrics(outputs.primary, targets),
         coverage=compute_coverage(outputs.corrected, targets),
+        reliability_with_head=None if corrected is None else reliability_bins(corrected, targets),
+        reliability_without_head=reliability_bins(outputs.primary, targets),
+        probabilities=_probabilities(outputs.primary, corrected, targets),
+        embedding_clustering=_clustering(outputs.embeddings, targets),
+        logits_clustering=_clustering(outputs.logits, targets),
+        attributes=tuple(found for found in judged.values() if found is not None),
+        not_compared=tuple(name for name, found in judged.items() if found is None),
     )
 
 
-def write_evaluation(folder: str | os.PathLike[str], evaluation: Evaluation) -> None:
-    """Writes evaluation.json, confusion.png and coverage.png into a new folder, all or nothing."""
-    from edgefel.evaluation.plots import confusion_figure, coverage_figure
+def _clustering(features: FloatArray | None, targets: IntArray) -> Clustering | None:
+    return None if features is None else judge_clusters(features, targets)
 
-    with atomic_folder(folder) as temporary:
-        write_json(temporary / "evaluation.json", evaluation.to_dict())
-        confusion_figure(evaluation).savefig(temporary / "confusion.png", dpi=120)
-        coverage_figure(evaluation).savefig(temporary / "coverage.png", dpi=120)
+
+def _probabilities(primary: FloatArray, corrected: FloatArray | None, targets: IntArray) -> Probabilities:
+    drawn = draw_stratified(targets, _DRAWN)
+    return Probabilities(
+        definition=DEFINITION,
+        all_without_head=spread(primary),
+        all_with_head=None if corrected is None else spread(corrected),
+        drawn_without_head=spread(primary[drawn]),
+        drawn_with_head=None if corrected is None else spread(corrected[drawn]),
+    )

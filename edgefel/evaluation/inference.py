@@ -17,11 +17,17 @@ from edgefel.training.images import Batch
 
 @dataclass(frozen=True)
 class Outputs:
-    """Per picture: index in the data set [N], probabilities [N, C] without and with the reliability head."""
+    """Per picture: index in the data set [N], probabilities [N, C] without and with the reliability head.
+
+    embeddings: float32 [N, D], what the anchors are compared with, and logits: float32 [N, C], of the primary
+    classifier; None unless they were asked for.
+    """
 
     indices: NDArray[np.int64]
     primary: NDArray[np.float64]
     corrected: NDArray[np.float64]
+    embeddings: NDArray[np.float32] | None = None
+    logits: NDArray[np.float32] | None = None
 
 
 def run_model(
@@ -31,15 +37,19 @@ def run_model(
     num_classes: int,
     device: torch.device | str = "cpu",
     advance: Callable[[int], None] = lambda count: None,
+    *,
+    features: bool = False,
 ) -> Outputs:
     """Labels batches with `model` in evaluation mode (the mode is put back afterwards).
 
     Pictures go through the runtime's own preprocessing, so that the numbers are those of the device.
-    `advance` is told how many pictures are done.
+    `advance` is told how many pictures are done. features: keep the embeddings and logits, too.
     """
     indices: list[Any] = [np.empty(0, np.int64)]
     primary: list[Any] = [np.empty((0, num_classes))]
     corrected: list[Any] = [np.empty((0, num_classes))]
+    embeddings: list[Any] = []
+    logits: list[Any] = []
     dtype = next(model.parameters()).dtype
     training = model.training
     model.eval()
@@ -51,7 +61,16 @@ def run_model(
                 indices.append(batch.indices.numpy())
                 primary.append(prediction.primary.double().cpu().numpy())
                 corrected.append(prediction.probabilities.double().cpu().numpy())
+                if features:
+                    embeddings.append(prediction.embedding.float().cpu().numpy())
+                    logits.append(prediction.logits.float().cpu().numpy())
                 advance(len(crops))
     finally:
         model.train(training)
-    return Outputs(np.concatenate(indices), np.concatenate(primary), np.concatenate(corrected))
+    return Outputs(
+        np.concatenate(indices),
+        np.concatenate(primary),
+        np.concatenate(corrected),
+        np.concatenate(embeddings) if embeddings else None,
+        np.concatenate(logits) if logits else None,
+    )

@@ -55,15 +55,52 @@ def compute_metrics(probabilities: FloatArray, targets: IntArray) -> Metrics:
     )
 
 
-def expected_calibration_error(probabilities: FloatArray, targets: IntArray, bins: int = 15) -> float:
-    """ECE: `Σ_b |B_b|/N · |accuracy(B_b) - confidence(B_b)|` over equal-width bins of the top probability.
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """Pictures whose top probability lies in (low, high]: how many, how sure the model is, and how often it is right.
 
-    Bin b holds ((b-1)/bins, b/bins]; confidence is the mean top probability (Guo et al. 2017,
-    arXiv 1706.04599, equation 3, which also uses 15 bins).
+    confidence: mean top probability; accuracy: share of correct labels. Both None in an empty bin.
+    """
+
+    low: float
+    high: float
+    pictures: int
+    confidence: float | None
+    accuracy: float | None
+
+
+def reliability_bins(
+    probabilities: FloatArray, targets: IntArray, bins: int = 15
+) -> tuple[ReliabilityBin, ...]:
+    """The bars of a reliability diagram: equal-width bins of the top probability of `probabilities` [N, C].
+
+    Bin b holds ((b-1)/bins, b/bins] (Guo et al. 2017, arXiv 1706.04599, section 2; 15 bins as there).
     """
     top = probabilities.max(1).astype(np.float64)
     correct = (probabilities.argmax(1) == targets).astype(np.float64)
     index = np.clip(np.ceil(top * bins).astype(int) - 1, 0, bins - 1)
-    # |B|/N · |mean correct - mean top| = |Σ correct - Σ top| / N
-    gaps = np.bincount(index, weights=correct - top, minlength=bins)
-    return float(np.abs(gaps).sum() / len(top))
+    counts = np.bincount(index, minlength=bins)
+    sure = np.bincount(index, weights=top, minlength=bins)
+    right = np.bincount(index, weights=correct, minlength=bins)
+    return tuple(
+        ReliabilityBin(
+            low=b / bins,
+            high=(b + 1) / bins,
+            pictures=int(counts[b]),
+            confidence=float(sure[b] / counts[b]) if counts[b] else None,
+            accuracy=float(right[b] / counts[b]) if counts[b] else None,
+        )
+        for b in range(bins)
+    )
+
+
+def expected_calibration_error(probabilities: FloatArray, targets: IntArray, bins: int = 15) -> float:
+    """ECE: `Σ_b |B_b|/N · |accuracy(B_b) - confidence(B_b)|` over the bins of `reliability_bins`.
+
+    Guo et al. 2017, arXiv 1706.04599, equation 3.
+    """
+    return sum(
+        part.pictures / len(targets) * abs(part.accuracy - part.confidence)
+        for part in reliability_bins(probabilities, targets, bins)
+        if part.accuracy is not None and part.confidence is not None
+    )

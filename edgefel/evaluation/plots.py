@@ -1,4 +1,4 @@
-"""Pictures of an evaluation."""
+"""Figures of the numbers of an evaluation: confusion, coverage, reliability."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from typing import Any
 import numpy as np
 
 from edgefel.evaluation.evaluate import Evaluation
-from edgefel.evaluation.metrics import Metrics
+from edgefel.evaluation.metrics import Metrics, ReliabilityBin
+from edgefel.figures import new_figure
+
+WITHOUT_HEAD, WITH_HEAD = "#8fb3d9", "#14508c"
+
+
+def heading(evaluation: Evaluation) -> str:
+    """What every figure is about."""
+    return f"{evaluation.model}, {evaluation.split} split, {evaluation.pictures} pictures"
 
 
 def confusion_figure(evaluation: Evaluation) -> Any:
-    """A matplotlib Figure: counts in the cells, colour by share of the row; with and without the head.
-
-    Drawn on a canvas of its own: no window, no global state, and no display is needed.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
+    """A matplotlib Figure: counts in the cells, colour by share of the row; with and without the head."""
     panels: list[tuple[str, Metrics]] = []
     if evaluation.with_head is not None:
         panels = [
@@ -27,14 +29,13 @@ def confusion_figure(evaluation: Evaluation) -> Any:
     else:
         panels = [("no reliability head", evaluation.without_head)]
     side = 1.6 + 0.62 * len(evaluation.labels)
-    figure = Figure(figsize=(side * len(panels) + 0.8, side + 0.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(side * len(panels) + 0.8, side + 0.6)
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axis, (title, metrics) in zip(axes, panels, strict=True):
         image = _panel(axis, title, metrics, evaluation.labels)
     axes[0].set_ylabel("true")
     figure.colorbar(image, ax=list(axes), shrink=0.8, label="share of the true class")
-    figure.suptitle(f"{evaluation.model}, {evaluation.split} split, {evaluation.pictures} pictures")
+    figure.suptitle(heading(evaluation))
     return figure
 
 
@@ -65,12 +66,8 @@ def _panel(axis: Any, title: str, metrics: Metrics, labels: tuple[str, ...]) -> 
 def coverage_figure(evaluation: Evaluation) -> Any:
     """A matplotlib Figure: accuracy of the pictures that keep a label against their share, and both against the
     threshold; below, who pays for it: the share of each class that keeps a label."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     coverage = evaluation.coverage
-    figure = Figure(figsize=(11.5, 4.8), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(11.5, 4.8)
     left, right = figure.subplots(1, 2)
     left.plot(*zip(*coverage.curve, strict=True), color="#2166ac", label="by confidence")
     left.axhline(coverage.curve[-1][1], color="#999999", linestyle=":", label="dropping pictures at random")
@@ -99,5 +96,65 @@ def coverage_figure(evaluation: Evaluation) -> Any:
     right.set_title("who becomes unsure", fontsize=10)
     right.legend(fontsize=8)
     right.grid(alpha=0.3)
-    figure.suptitle(f"{evaluation.model}, {evaluation.split} split, {evaluation.pictures} pictures")
+    figure.suptitle(heading(evaluation))
     return figure
+
+
+def reliability_figure(evaluation: Evaluation) -> Any:
+    """A matplotlib Figure: accuracy against confidence in the bins of the ECE, and below how many pictures each holds;
+    a panel without and one with the head, or one where there is none."""
+    panels = [("no reliability head", evaluation.reliability_without_head, evaluation.without_head.ece)]
+    if evaluation.with_head is not None and evaluation.reliability_with_head is not None:
+        panels = [
+            ("without reliability head", evaluation.reliability_without_head, evaluation.without_head.ece),
+            ("with reliability head", evaluation.reliability_with_head, evaluation.with_head.ece),
+        ]
+    figure = new_figure(5.2 * len(panels), 6.0)
+    axes = figure.subplots(
+        2, len(panels), squeeze=False, sharex=True, sharey="row", gridspec_kw={"height_ratios": (3, 1)}
+    )
+    for column, (title, bins, ece) in enumerate(panels):
+        _diagram(axes[0][column], bins)
+        axes[0][column].set_title(f"{title}: ECE {ece:.3f}", fontsize=11)
+        _counts(axes[1][column], bins)
+    axes[0][0].set_ylabel("accuracy (share of correct labels)")
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+    axes[1][0].set_ylabel("pictures per bin")
+    figure.suptitle(heading(evaluation))
+    return figure
+
+
+def _diagram(axis: Any, bins: tuple[ReliabilityBin, ...]) -> None:
+    filled = [part for part in bins if part.accuracy is not None]
+    low, width = [part.low for part in filled], bins[0].high
+    accuracy = [part.accuracy for part in filled]
+    axis.bar(low, accuracy, width, align="edge", color=WITHOUT_HEAD, edgecolor="white", label="accuracy")
+    for number, part in enumerate(filled):
+        if part.accuracy is None or part.confidence is None:
+            continue
+        # the gap itself, drawn where the confidence is: its length times the bin's share adds up to the ECE
+        axis.plot(
+            (part.confidence, part.confidence),
+            (part.accuracy, part.confidence),
+            color="#c2410c",
+            linewidth=1.6,
+            label=None if number else "gap to the confidence",
+        )
+        axis.plot(part.confidence, part.accuracy, "o", color=WITH_HEAD, markersize=4)
+    axis.plot((0, 1), (0, 1), linestyle=":", color="#555555", label="perfect calibration")
+    axis.set(xlim=(0, 1), ylim=(0, 1.02))
+    axis.grid(alpha=0.25)
+
+
+def _counts(axis: Any, bins: tuple[ReliabilityBin, ...]) -> None:
+    heights = [part.pictures for part in bins]
+    axis.bar(
+        [part.low for part in bins], heights, bins[0].high, align="edge", color="#9aa3ad", edgecolor="white"
+    )
+    for part in bins:
+        if part.pictures:
+            middle = (part.low + part.high) / 2
+            axis.text(middle, part.pictures, str(part.pictures), ha="center", va="bottom", fontsize=7)
+    axis.set_ylim(0, max(heights) * 1.2)
+    axis.set_xlabel("confidence (top probability)")
+    axis.spines[["top", "right"]].set_visible(False)

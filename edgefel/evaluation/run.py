@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -9,10 +10,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from edgefel.data.folder import open_dataset
+from edgefel.data.open import open_dataset
 from edgefel.errors import EdgefelError
-from edgefel.evaluation.evaluate import Evaluation, check_classes, evaluate, write_evaluation
+from edgefel.evaluation.attributes import attribute_columns
+from edgefel.evaluation.evaluate import Evaluation, check_classes, evaluate_with_evidence
 from edgefel.evaluation.metrics import Metrics
+from edgefel.evaluation.selection import find_pictures, rows_of
 from edgefel.models.checkpoint import load_checkpoint
 
 
@@ -22,10 +25,18 @@ def evaluate_with_progress(
     split: str | None,
     output: Path | None = None,
     *,
+    layout: str | None = None,
+    by: Sequence[str] | None = None,
+    show: Sequence[Path] = (),
+    grid: int | None = None,
     workers: int = 2,
     device: str = "cpu",
 ) -> Evaluation:
-    """`evaluate` with a bar on stderr; writes into `output` if given. Bad input is refused at once."""
+    """`evaluate` with a bar on stderr; writes the report into `output` if given. Bad input is refused at once.
+
+    layout, by: see `evaluate_with_evidence`. show: the pictures whose distributions are drawn; without any, the `grid`
+    most telling ones.
+    """
     if output and output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise EdgefelError(f"{output}: exists and is not an empty folder; choose another output folder")
     try:
@@ -33,16 +44,35 @@ def evaluate_with_progress(
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise EdgefelError(f"device {device!r} is not available here ({reason}); try --device cpu") from None
-    loaded, dataset = load_checkpoint(checkpoint), open_dataset(data, split)
+    loaded, dataset = load_checkpoint(checkpoint), open_dataset(data, split, layout)
     check_classes(loaded, dataset)
-    columns = (TextColumn("evaluating"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    attribute_columns(dataset, by)
+    asked = find_pictures(dataset, show)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("evaluate", total=len(dataset))
-        evaluation = evaluate(
-            loaded, data, split, workers=workers, device=device, advance=lambda n: bar.advance(task, n)
+        task = bar.add_task("evaluating", total=len(dataset))
+        evaluation, evidence = evaluate_with_evidence(
+            loaded,
+            data,
+            split,
+            layout=layout,
+            by=by,
+            workers=workers,
+            device=device,
+            advance=lambda n: bar.advance(task, n),
         )
-    if output:
-        write_evaluation(output, evaluation)
+        if output:
+            from edgefel.evaluation.report import GRID, figure_names, write_evaluation
+
+            drawing = bar.add_task("drawing", total=len(figure_names()))
+
+            def tell(figure: str) -> None:
+                bar.update(drawing, description=f"drawing {figure}", completed=figure_names().index(figure))
+
+            shown = rows_of(evidence.outputs, evidence.dataset, asked) if asked else None
+            write_evaluation(
+                output, evaluation, evidence, shown, grid=GRID if grid is None else grid, advance=tell
+            )
     return evaluation
 
 
@@ -62,6 +92,8 @@ def table(evaluation: Evaluation) -> Table:
         ("ECE (15 bins)", lambda m: f"{m.ece:.3f}"),
     ):
         result.add_row(name, *(pick(metrics) for _, metrics in columns))
+    spreads = [evaluation.probabilities.all_without_head, evaluation.probabilities.all_with_head]
+    result.add_row("std of probabilities", *(f"{one.std:.4f}" for one in spreads if one is not None))
     result.add_section()
     for index, label in enumerate(evaluation.labels):
         values = [metrics.recall[index] for _, metrics in columns]
@@ -94,6 +126,17 @@ def coverage_table(evaluation: Evaluation) -> Table:
 def notes(evaluation: Evaluation) -> list[str]:
     """What the table does not say."""
     lines = []
+    if (scores := evaluation.embedding_clustering) is not None:
+        lines.append(
+            f"embedding: Davies-Bouldin {scores.davies_bouldin:.3f} (lower is better), Calinski-Harabasz "
+            f"{scores.calinski_harabasz:.1f} (higher is better)"
+        )
+    for attribute in evaluation.attributes:
+        if (gap := attribute.accuracy_gap) is not None:
+            lines.append(
+                f"{attribute.name}: accuracy differs by up to {100 * gap.difference:.1f} points ({gap.best} over "
+                f"{gap.worst}); 95 % intervals {'overlap' if gap.overlap else 'do not overlap'}"
+            )
     if evaluation.with_head is None:
         lines.append(f"{evaluation.model} has no reliability head: there is one set of numbers")
     if evaluation.skipped:

@@ -13,7 +13,8 @@ from click.testing import CliRunner
 from edgefel.cli.main import main
 from edgefel.data.labels import EXPRESSIONS_7, EXPRESSIONS_8
 from edgefel.errors import EdgefelError
-from edgefel.evaluation.evaluate import evaluate, write_evaluation
+from edgefel.evaluation.evaluate import evaluate, evaluate_with_evidence
+from edgefel.evaluation.report import figure_names, write_evaluation
 from edgefel.models.checkpoint import load_checkpoint, save_checkpoint
 from edgefel.models.registry import build_model
 from edgefel.runtime.preprocessing import default_preprocessing
@@ -93,8 +94,8 @@ def test_a_missing_split_and_unreadable_pictures_only(nano, faces, tmp_path):
 
 
 def test_written_files(nano, faces, tmp_path):
-    result = evaluate(nano, faces)
-    write_evaluation(tmp_path / "out", result)
+    result, evidence = evaluate_with_evidence(nano, faces)
+    write_evaluation(tmp_path / "out", result, evidence)
     assert json.loads((tmp_path / "out/evaluation.json").read_text()) == json.loads(
         json.dumps(result.to_dict())
     )
@@ -125,7 +126,7 @@ def test_command_prints_one_json_document(nano, faces, tmp_path):
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["pictures"] == 19
     files = sorted(p.name for p in (tmp_path / "report").iterdir())
-    assert files == ["confusion.png", "coverage.png", "evaluation.json"]
+    assert files == sorted(["evaluation.json", "report.html", *(f"{name}.png" for name in figure_names())])
 
 
 def test_command_prints_tables(nano, faces, tmp_path):
