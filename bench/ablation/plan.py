@@ -1,0 +1,186 @@
+"""Which runs an experiment needs, and where each lies: equal settings are one run, whatever table asks for it."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgefel.bench.ablation.experiment import Experiment, Variant, merged
+from edgefel.bench.ablation.recipes import RECIPES, Recipe
+from edgefel.data.synthetic import FaceOptions
+from edgefel.errors import EdgefelError
+from edgefel.training.config import TrainConfig, settings
+
+PRETRAINING = "pretraining"
+# of no consequence for what is learned, as far as a training can say so
+_PLACE = ("compute.accelerator", "compute.devices", "compute.workers", "compute.cache_mb")
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is asked for.
+
+    folder: of this and other experiments. data, layout: a labelled set with the splits train and test; None renders
+    the recipe's faces. changes: to the recipe, by dotted path. only: names of variants, all if empty.
+    Raises EdgefelError for an unknown recipe, no seeds, seeds below 0 or given twice, and unknown variants.
+    """
+
+    experiment: Experiment
+    folder: Path
+    recipe: str = "nano"
+    seeds: tuple[int, ...] = (0, 1, 2)
+    data: Path | None = None
+    layout: str | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    only: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.recipe not in RECIPES:
+            raise EdgefelError(f"recipe {self.recipe!r}: choose one of {', '.join(RECIPES)}")
+        if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) != len(self.seeds):
+            raise EdgefelError(f"seeds {list(self.seeds)}: give different numbers of at least 0")
+        for name in self.only:
+            self.experiment.variant(name)
+
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        """Those asked for, in the order of the table."""
+        return tuple(
+            variant for variant in self.experiment.variants if not self.only or variant.name in self.only
+        )
+
+    @property
+    def faces(self) -> FaceOptions | None:
+        """What is rendered; None where data are given."""
+        if self.data is not None:
+            return None
+        options: Recipe = RECIPES[self.recipe]
+        return FaceOptions(**(dict(options.faces) | dict(self.experiment.faces)))
+
+    @property
+    def data_folder(self) -> Path:
+        """The data set: the given one, or where the faces are rendered to."""
+        return self.data if self.data is not None else self.faces_folder(self.faces)
+
+    def faces_folder(self, faces: FaceOptions | None) -> Path:
+        """Where faces are rendered to."""
+        assert faces is not None
+        return self.folder / f"faces-{_digest(vars(faces))}"
+
+    @property
+    def others(self) -> FaceOptions | None:
+        """The faces of the pretraining; None where there is none."""
+        before = RECIPES[self.recipe].pretraining
+        return None if before is None else FaceOptions(**before[1])
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of one variant. config: complete, with the absolute path of the data. folder: where it lies."""
+
+    variant: str
+    seed: int
+    config: TrainConfig
+    folder: Path
+
+    @property
+    def result(self) -> Path:
+        """The file that is there once the run has been judged."""
+        return self.folder / "result.json"
+
+    @property
+    def streams(self) -> tuple[Path, Path]:
+        """Parts of its last checkpoint, for others to start from."""
+        return self.folder / "image_stream", self.folder / "landmark_stream"
+
+
+def plan(study: Study) -> tuple[Run, ...]:
+    """All runs of a study, seed by seed, so that an interrupted study has whole tables of the first seeds.
+
+    Raises EdgefelError for settings that do not exist or make no sense, before anything is trained.
+    """
+    return tuple(_run(study, variant, seed) for seed in study.seeds for variant in study.variants)
+
+
+def pretraining(study: Study) -> Run | None:
+    """The run whose streams all others start from; None where the recipe has none. Changes to the model are made to it
+    too, as far as they are not about the head."""
+    before = RECIPES[study.recipe].pretraining
+    if before is None:
+        return None
+    shared = {
+        path: value
+        for path, value in study.changes.items()
+        if path == "model" or path.startswith("model_settings.encoder.")
+    }
+    data = os.path.abspath(study.faces_folder(study.others))  # noqa: PTH100
+    config = TrainConfig.from_dict(merged(before[0], {**shared, "data": data}), PRETRAINING)
+    identity = {"settings": _differences(config), "data": vars(study.others)}
+    return Run(PRETRAINING, config.seed, config, study.folder / "runs" / f"streams-{_digest(identity)}")
+
+
+def _run(study: Study, variant: Variant, seed: int) -> Run:
+    recipe = merged(RECIPES[study.recipe].settings, study.changes)
+    own: dict[str, Any] = {"seed": seed, "data": os.path.abspath(study.data_folder)}  # noqa: PTH100
+    if study.layout is not None:
+        own["layout"] = study.layout
+    before = pretraining(study)
+    if before is not None:
+        own["init_from"] = [os.path.abspath(path) for path in before.streams]  # noqa: PTH100
+    config = TrainConfig.from_dict(merged(recipe, {**variant.changes, **own}), variant.name)
+    return Run(variant.name, seed, config, study.folder / "runs" / f"{_key(study, config, before)}-{seed}")
+
+
+def _key(study: Study, config: TrainConfig, before: Run | None) -> str:
+    """Names what is learned from what. A data set of the user's is known by its path."""
+    faces = os.path.abspath(study.data) if study.data else vars(study.faces)  # noqa: PTH100
+    identity: dict[str, Any] = {"settings": _differences(config), "data": faces}
+    if before is not None:
+        identity["settings"].pop("init_from")
+        identity["streams"] = before.folder.name
+    return _digest(identity)
+
+
+def _differences(config: TrainConfig) -> dict[str, Any]:
+    """The settings that are not the defaults, so that a setting which edgefel learns later does not make all runs new;
+    without the data and the seed, and without the place."""
+    usual = {path: _value(TrainConfig(), path) for path, _, _ in settings()}
+    values = {path: _value(config, path) for path in usual if path not in ("data", "seed", *_PLACE)}
+    return {path: value for path, value in values.items() if value != usual[path]}
+
+
+def _value(config: TrainConfig, path: str) -> Any:
+    return functools.reduce(getattr, path.split("."), config)
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def parse_changes(pairs: Sequence[str]) -> dict[str, Any]:
+    """NAME=VALUE settings of the recipe, such as "epochs=3" or "model_settings.head.delta=2", by dotted path.
+
+    Raises EdgefelError for anything else, and for settings that a training does not have.
+    """
+    import yaml
+
+    known = {path for path, _, _ in settings()}
+    changes = {}
+    for pair in pairs:
+        path, equals, text = pair.partition("=")
+        if not equals or (path not in known and not path.startswith("model_settings.")):
+            raise EdgefelError(
+                f"--set {pair!r}: write NAME=VALUE with a setting of edgefel train's config.yaml, e.g. epochs=3 or "
+                "loss.trust=none"
+            )
+        try:
+            changes[path] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise EdgefelError(f"--set {pair!r}: the value is not valid YAML") from None
+    return changes

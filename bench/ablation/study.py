@@ -1,0 +1,148 @@
+"""Runs a study from faces to verdict: what is done stays done, whatever ends it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from edgefel.bench.ablation import table
+from edgefel.bench.ablation.plan import Run, Study, plan, pretraining
+from edgefel.bench.ablation.plot import figure
+from edgefel.bench.ablation.pool import Failure, Slot, Watcher, run_all, together
+from edgefel.bench.ablation.recipes import RECIPES
+from edgefel.bench.ablation.verdict import Outcome
+from edgefel.bench.ablation.worker import RUN
+from edgefel.bench.results import Row, make_row
+from edgefel.data.open import open_dataset
+from edgefel.data.synthetic.write import write_faces
+from edgefel.errors import EdgefelError
+from edgefel.files import atomic_file, lock, read_json, write_json, write_text
+from edgefel.models.checkpoint import save_part
+from edgefel.training.run_folder import RunFolder
+
+FILES = ("rows.jsonl", "table.md", "verdict.json", "plot.png")
+
+
+def run_study(
+    study: Study,
+    places: Sequence[Slot],
+    watcher: Watcher,
+    rendered: Callable[[int], None] = lambda count: None,
+) -> tuple[Outcome, list[Failure]]:
+    """Trains and judges what is missing, and writes FILES into FOLDER/EXPERIMENT, also when it is interrupted.
+
+    `rendered` is told how many faces are newly drawn. Raises EdgefelError for settings and data that cannot be used,
+    and where another process works in the same folder.
+    """
+    runs = plan(study)
+    check_data(study)
+    with _alone(study.folder):
+        render_faces(study, len(places), rendered)
+        try:
+            failures = _pretrain(study, places, watcher)
+            if not failures:
+                failures = run_all(runs, places, watcher)
+        finally:
+            outcome = Outcome.read(study.experiment, runs)
+            write_outcome(study, outcome, runs)
+    return outcome, failures
+
+
+def _pretrain(study: Study, places: Sequence[Slot], watcher: Watcher) -> list[Failure]:
+    """Trains the streams that all runs start from, unless they are there: alone, on everything that there is."""
+    run = pretraining(study)
+    if run is None or all(path.is_dir() for path in run.streams):
+        return []
+    if failures := run_all([run], [together(places)], watcher):
+        return failures
+    checkpoint, _, _ = RunFolder(run.folder / RUN).load_last()
+    for path in run.streams:
+        weights = checkpoint.model.state_dict()
+        prefix = f"encoder.{path.name}."
+        part = {name: value for name, value in weights.items() if name.startswith(prefix)}
+        save_part(path, prefix.rstrip("."), part, {"from": "edgefel ablate"})
+    return []
+
+
+def check_data(study: Study) -> None:
+    """Raises EdgefelError unless given data have the splits train and test."""
+    if study.data is not None:
+        for split in ("train", "test"):
+            open_dataset(study.data, split, layout=study.layout)
+
+
+def render_faces(study: Study, workers: int, rendered: Callable[[int], None]) -> None:
+    """The recipe's faces, unless they are there."""
+    for faces in (study.faces, study.others):
+        if faces is not None and not study.faces_folder(faces).exists():
+            folder = study.faces_folder(faces)
+            write_faces(folder, faces, image_format="jpg", workers=workers, progress=rendered)
+
+
+def about(study: Study) -> str:
+    """What was trained on what, in a few words."""
+    recipe = RECIPES[study.recipe]
+    model = study.changes.get("model", recipe.settings["model"])
+    if study.faces is None:
+        return f"{model} on {study.data_folder.name}"
+    return f"{model} on {study.faces.count} synthetic faces"
+
+
+def write_outcome(study: Study, outcome: Outcome, runs: Sequence[Run]) -> None:
+    """FILES, each atomically; nothing where there are no results."""
+    if not outcome.variants:
+        return
+    folder = study.folder / study.experiment.name
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [row.to_dict() for row in result_rows(study, runs)]
+    write_text(folder / "rows.jsonl", "".join(_line(line) for line in lines))
+    write_text(folder / "table.md", table.markdown(outcome, f"Here: {about(study)}."))
+    write_json(folder / "verdict.json", table.to_dict(outcome))
+    with atomic_file(folder / "plot.png") as temporary:
+        figure(outcome, about(study)).savefig(temporary, dpi=120, format="png")
+
+
+def _line(values: object) -> str:
+    return json.dumps(values, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def result_rows(study: Study, runs: Sequence[Run]) -> list[Row]:
+    """A row of kind "ablation" for each run with a result, on the machine that it ran on."""
+    rows = []
+    for run in runs:
+        if not run.result.is_file():
+            continue
+        result = read_json(run.result)
+        subject = {
+            "model": run.config.model,
+            "experiment": study.experiment.name,
+            "variant": run.variant,
+            "seed": run.seed,
+            "recipe": study.recipe,
+        }
+        measured = {
+            name: value
+            for name, value in result.items()
+            if name not in ("environment", "corrected", "primary", "skipped")
+        }
+        judged = {} if result["diverged"] else {"primary": result["primary"], **result["corrected"]}
+        notes = ["diverged: weights or outputs are not finite"] if result["diverged"] else []
+        if result.get("skipped"):
+            notes.append(f"{result['skipped']} unreadable pictures")
+        row = make_row("ablation", subject, {**judged, **measured}, result["environment"], notes)
+        rows.append(row)
+    return rows
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """While it lasts, no other process works in `folder`; the lock ends with the process, however that ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a") as held:
+        if not lock(held.fileno()):
+            raise EdgefelError(
+                f"{folder}: another edgefel ablate works here; wait for it, or choose another folder with -o"
+            )
+        yield

@@ -1,0 +1,249 @@
+"""`edgefel ablate`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgefel.cli import params
+from edgefel.cli.console import table_console
+from edgefel.cli.optional import require
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from edgefel.bench.ablation.plan import Run, Study
+    from edgefel.bench.ablation.pool import Failure
+    from edgefel.bench.ablation.verdict import Outcome
+
+EXPERIMENTS = (
+    "head",
+    "losses",
+    "anchors",
+    "noise",
+    "smoothing",
+    "lambda",
+    "augmentation",
+    "balance",
+    "remedies",
+)
+FAILED = 1  # exit code where runs failed
+
+
+@click.command("ablate")
+@click.argument("experiment", type=click.Choice(EXPERIMENTS))
+@params.output(
+    "Folder for the runs of all experiments; what is in it already is not done again.",
+    default=Path("ablations"),
+    required=False,
+)
+@click.option(
+    "--recipe",
+    type=click.Choice(["nano", "scratch", "full", "quick"]),
+    default="nano",
+    show_default=True,
+    help="nano: arbex-nano on streams trained on other faces, minutes a run on a CPU; scratch: from random weights; "
+    "full: arbex by the papers' recipe, for a GPU; quick: to see the command work.",
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Labelled set with the splits train and test.  [default: faces are rendered]",
+)
+@click.option("--layout", metavar="NAME", help="How --data is laid out.  [default: recognized]")
+@click.option(
+    "--seeds", type=click.IntRange(1, 1000), default=3, show_default=True, help="Runs of each variant."
+)
+@click.option("--first-seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the seeds.")
+@click.option(
+    "--only", multiple=True, metavar="VARIANT", help="Only this row of the table; repeat for several."
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Change the recipe, e.g. epochs=3 or loss.trust=none; repeat for several.",
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    help="Runs side by side.  [default: one for each GPU, else for each core]",
+)
+@click.option("--dry-run", is_flag=True, help="List the runs and which of them are done; train nothing.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress bars.")
+@params.json_output
+@click.pass_context
+def command(
+    ctx: click.Context,
+    experiment: str,
+    output: Path,
+    recipe: str,
+    data: Path | None,
+    layout: str | None,
+    seeds: int,
+    first_seed: int,
+    only: tuple[str, ...],
+    settings: tuple[str, ...],
+    jobs: int | None,
+    dry_run: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Rerun a table of the papers: a grid of trainings over seeds, and whether the papers' ordering holds.
+
+    Writes FOLDER/EXPERIMENT/ with rows.jsonl, table.md, plot.png and verdict.json. Ctrl-C saves every run under way;
+    the same command goes on. Runs with equal settings are shared by the experiments of a folder. Exit code 0 whatever
+    the verdict; 1 if runs failed (the others are kept); 2 for bad input; 130 if interrupted.
+
+    \b
+    Experiments:
+      head           parts of the reliability head           anchors    anchors of each class
+      losses         classification, anchor, center loss     noise      wrong training labels
+      lambda         their weights                           smoothing  label smoothing
+      augmentation   with and without                        balance    balanced epochs, on long-tailed faces
+      remedies       what might make the head help; not in the papers
+
+    \b
+    Examples:
+      edgefel ablate head
+      edgefel ablate noise --seeds 5 --jobs 2
+      edgefel ablate head --dry-run
+      edgefel ablate losses --set loss.trust=none -o no-trust
+      edgefel ablate head --recipe full --data RAF-DB --jobs 8       on a machine with eight GPUs
+    """
+    for module in ("torch", "lightning_fabric", "sklearn", "safetensors", "yaml", "matplotlib"):
+        require(module, "train", "edgefel ablate")
+    from edgefel.bench.ablation.papers import EXPERIMENTS as experiments
+    from edgefel.bench.ablation.plan import Study, parse_changes, plan
+
+    if data is None:
+        params.refuse_alone("layout", "data")
+    study = Study(
+        experiments[experiment],
+        output,
+        recipe,
+        tuple(range(first_seed, first_seed + seeds)),
+        data,
+        layout,
+        parse_changes(settings),
+        only,
+    )
+    if dry_run:
+        _list(plan(study), as_json)
+        return
+    outcome, failures = _run(study, jobs, quiet or as_json)
+    if as_json:
+        from edgefel.bench.ablation import table
+
+        failed = [{"folder": str(one.run.folder), "message": one.message} for one in failures]
+        click.echo(json.dumps(table.to_dict(outcome) | {"failed": failed}, indent=2, allow_nan=False))
+    else:
+        _show(study, outcome)
+    for one in failures:
+        click.echo(
+            f"failed: {one.run.variant}, seed {one.run.seed}: {one.message} (see {one.run.folder})", err=True
+        )
+    if failures:
+        ctx.exit(FAILED)
+
+
+def _list(runs: tuple[Run, ...], as_json: bool) -> None:
+    from edgefel.bench.ablation.pool import last_step
+
+    rows = [
+        {
+            "variant": run.variant,
+            "seed": run.seed,
+            "folder": str(run.folder),
+            "done": run.result.is_file(),
+            "steps": last_step(run.folder / "run" / "metrics.csv"),
+        }
+        for run in runs
+    ]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        state = "done" if row["done"] else (f"at step {row['steps']}" if row["steps"] else "to do")
+        click.echo(f"{row['variant']}, seed {row['seed']}: {state} ({row['folder']})")
+    left = len({row["folder"] for row in rows if not row["done"]})
+    click.echo(f"{len(rows)} runs, {left} to do")
+
+
+def _run(study: Study, jobs: int | None, quiet: bool) -> tuple[Outcome, list[Failure]]:
+    import torch
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from edgefel.bench.ablation.pool import slots
+    from edgefel.bench.ablation.study import run_study
+    from edgefel.runtime.doctor.machine import usable_cores
+
+    places = slots(jobs, torch.cuda.device_count(), usable_cores())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
+        bars = _Bars(study, progress)
+        return run_study(study, places, bars, bars.rendered)
+
+
+def _show(study: Study, outcome: Outcome) -> None:
+    from rich.table import Table
+
+    from edgefel.bench.ablation import table
+    from edgefel.bench.ablation.verdict import summary
+
+    shown = Table(title=f"{outcome.experiment.title} ({outcome.experiment.source})")
+    for number, name in enumerate(table.COLUMNS):
+        shown.add_column(name, justify="right" if number else "left", no_wrap=True)
+    for row in table.rows(outcome):
+        shown.add_row(*row)
+    table_console().print(shown)
+    for claim, here, paper, verdict in table.claims(outcome):
+        stated = f", in the paper {paper}" if paper else ""
+        click.echo(f"{verdict:>9}  {claim}" + (f": {here}{stated}" if here else ""))
+    click.echo(summary(outcome))
+    click.echo(f"{study.folder / study.experiment.name}: table.md, plot.png, rows.jsonl, verdict.json")
+
+
+class _Bars:
+    """A bar for all runs and one for each that is under way."""
+
+    def __init__(self, study: Study, progress: Progress) -> None:
+        from edgefel.bench.ablation.plan import plan, pretraining
+
+        self._progress = progress
+        before = pretraining(study)
+        runs = {run.folder: run for run in (*plan(study), *([before] if before else []))}
+        done = sum(run.result.is_file() for run in runs.values())
+        self._faces: TaskID | None = None
+        self._count = sum(faces.count for faces in (study.faces, study.others) if faces)
+        self._classes = study.faces.classes if study.faces else None
+        self._all = progress.add_task(f"{study.experiment.name}: runs", total=len(runs), completed=done)
+        self._runs: dict[Path, TaskID] = {}
+
+    def rendered(self, count: int) -> None:
+        if self._faces is None:
+            self._faces = self._progress.add_task("faces", total=self._count)
+        self._progress.advance(self._faces, count)
+
+    def started(self, run: Run) -> None:
+        name = f"{run.variant}, seed {run.seed}: steps"
+        self._runs[run.folder] = self._progress.add_task(name, total=self._steps(run))
+
+    def step(self, run: Run, step: int) -> None:
+        self._progress.update(self._runs[run.folder], completed=step)
+
+    def ended(self, run: Run, failure: Failure | None) -> None:
+        self._progress.remove_task(self._runs.pop(run.folder))
+        self._progress.advance(self._all)
+
+    def _steps(self, run: Run) -> int | None:
+        """Planned; None while only the run itself knows how many classes its data have."""
+        if self._classes is None:
+            return run.config.max_steps
+        steps = run.config.epochs * (self._classes * run.config.per_class // run.config.batch_size)
+        return min(steps, run.config.max_steps or steps)

@@ -1,0 +1,281 @@
+"""`edgefel ablate`: real runs of a few steps, stopped, killed, failed and gone on with."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from safetensors.torch import load_file
+
+from edgefel.bench.ablation.pool import Slot, last_step, slots
+from edgefel.bench.results import read_results
+from edgefel.cli.main import main
+from edgefel.data.synthetic import FaceOptions
+from edgefel.data.synthetic.write import write_faces
+from edgefel.errors import EdgefelError
+from edgefel.models.checkpoint import load_checkpoint
+
+# a run is a process that imports PyTorch, takes one or two steps and labels a dozen pictures
+SMALL = ["--recipe", "scratch", "--jobs", "2", "-q"]
+SMALL += [
+    "--set",
+    "epochs=1",
+    "--set",
+    "per_class=2",
+    "--set",
+    "batch_size=4",
+    "--set",
+    "loss.auxiliary_steps=0",
+]
+# two rows of a table, once
+PAIR = [*SMALL, "--seeds", "1", "--only", "none", "--only", "anchors"]
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("ablate") / "faces"
+    write_faces(folder, FaceOptions(count=90, subjects=30, size=48), workers=1)
+    return folder
+
+
+def ablate(*arguments: str | Path):
+    return CliRunner().invoke(main, ["ablate", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def done(faces, tmp_path_factory) -> Path:
+    """Two variants of a table."""
+    out = tmp_path_factory.mktemp("ablations")
+    result = ablate("head", "-o", out, "--data", faces, *PAIR)
+    assert result.exit_code == 0, result.output
+    assert "accuracy: anchors > none" in result.output
+    assert "not run" in result.output  # the claims about the others
+    return out
+
+
+def test_what_it_writes(done, faces):
+    written = done / "head"
+    assert {path.name for path in written.iterdir()} == {"rows.jsonl", "table.md", "verdict.json", "plot.png"}
+    loaded = read_results(written / "rows.jsonl")
+    assert not loaded.problems
+    assert [row.subject["variant"] for row in loaded.rows] == ["none", "anchors"]
+    for row in loaded.rows:
+        assert (row.kind, row.subject["seed"], row.subject["model"]) == ("ablation", 0, "arbex-nano")
+        assert row.metrics["steps"] == 3  # 7 classes of 2 pictures in batches of 4
+        assert sum(map(sum, row.metrics["confusion"])) == row.metrics["pictures"]
+        assert row.metrics["seconds"] > 0
+    none, anchors = (row.metrics["diagnosis"] for row in loaded.rows)
+    assert (none["weight"], none["anchors"]) == (None, None)
+    assert 0 < anchors["weight"] < 1
+    verdict = json.loads((written / "verdict.json").read_text())
+    assert [claim["verdict"] for claim in verdict["claims"]].count("not run") == 5
+    table = (written / "table.md").read_text()
+    assert f"Here: arbex-nano on {faces.name}." in table
+    assert (written / "plot.png").stat().st_size > 10_000
+
+
+def test_what_is_done_is_not_done_again(done, faces):
+    before = {path: path.stat().st_mtime_ns for path in done.glob("runs/*/*") if path.is_file()}
+    result = ablate(
+        "head",
+        "-o",
+        done,
+        "--data",
+        faces,
+        *PAIR,
+        "--json",
+    )
+    assert result.exit_code == 0
+    printed = json.loads(result.stdout)
+    assert set(printed["variants"]) == {"none", "anchors"}
+    assert printed["failed"] == []
+    assert {path: path.stat().st_mtime_ns for path in done.glob("runs/*/*") if path.is_file()} == before
+
+
+def test_what_would_be_done(done, faces):
+    result = ablate("head", "-o", done, "--data", faces, *SMALL, "--seeds", "2", "--dry-run")
+    assert "none, seed 0: done" in result.output
+    assert "attention, seed 1: to do" in result.output
+    assert "8 runs, 6 to do" in result.output
+    rows = json.loads(ablate("head", "-o", done, "--data", faces, *SMALL, "--dry-run", "--json").stdout)
+    assert [row["done"] for row in rows].count(True) == 2
+    assert len(list((done / "runs").iterdir())) == 2
+
+
+def test_a_run_that_fails_is_named_and_the_others_are_kept(faces, tmp_path):
+    """Its settings were spoiled: the run's own error comes up."""
+    arguments = (
+        "head",
+        "-o",
+        tmp_path,
+        "--data",
+        faces,
+        *PAIR,
+    )
+    rows = json.loads(ablate(*arguments, "--dry-run", "--json").stdout)
+    Path(rows[0]["folder"], "run").mkdir(parents=True)
+    Path(rows[0]["folder"], "run", "config.yaml").write_text("epochs: many")
+    result = ablate(*arguments)
+    assert result.exit_code == 1
+    assert "failed: none, seed 0: " in result.output
+    assert "epochs is 'many'" in result.output
+    assert [row.subject["variant"] for row in read_results(tmp_path / "head/rows.jsonl").rows] == ["anchors"]
+
+
+@pytest.fixture
+def endless(faces, tmp_path):
+    """A study whose runs take minutes, and the arguments to go on with it."""
+    arguments = ["ablate", "augmentation", "-o", str(tmp_path / "out"), "--data", str(faces), *SMALL]
+    arguments += [
+        "--seeds",
+        "1",
+        "--set",
+        "epochs=2000",
+        "--set",
+        "checkpoint_every=2",
+        "--set",
+        "log_every=1",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edgefel.cli.main", *arguments], start_new_session=True, stderr=subprocess.PIPE
+    )
+    yield process, tmp_path / "out"
+    process.kill()
+    process.wait()
+
+
+def wait_for(what, seconds: float = 120.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.1)
+
+
+def workers(folder: Path) -> list[int]:
+    """Processes whose command line names a run in `folder`."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (entry / "cmdline").read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        if "ablation.worker" in line and str(folder) in line:
+            found.append(int(entry.name))
+    return found
+
+
+def under_way(folder: Path) -> bool:
+    logs = list(folder.glob("runs/*/run/metrics.csv"))
+    return len(logs) == 2 and all(last_step(log) > 4 for log in logs)
+
+
+def test_ctrl_c_saves_every_run(endless):
+    process, folder = endless
+    wait_for(lambda: under_way(folder))
+    process.send_signal(signal.SIGINT)
+    assert process.wait(120) == 130
+    assert not workers(folder)
+    for run in folder.glob("runs/*"):
+        steps = last_step(run / "run/metrics.csv")
+        name = json.loads((run / "run/last.json").read_text())["checkpoint"]
+        # saved at the step where it was stopped, not at the last multiple of two
+        assert int(name[-6:]) >= steps
+        assert not (run / "result.json").exists()
+    assert process.stderr.read().decode().strip().endswith("interrupted")
+    assert not (folder / "augmentation").exists()  # there is nothing to say yet
+
+
+def test_runs_end_with_whoever_started_them(endless):
+    process, folder = endless
+    wait_for(lambda: under_way(folder))
+    assert len(workers(folder)) == 2
+    second = ablate("head", "-o", folder, *SMALL)
+    assert second.exit_code == 2
+    assert "another edgefel ablate works here" in second.output
+    process.send_signal(signal.SIGKILL)
+    wait_for(lambda: not workers(folder))
+    assert all((run / "run/last.json").is_file() for run in folder.glob("runs/*"))
+
+
+def test_runs_start_from_streams_that_were_trained_before(tmp_path):
+    """The recipe as it is, with faces of its own: two sets of other people, streams that stay as they are."""
+    result = ablate("head", "-o", tmp_path, "--recipe", "quick", "--only", "none", "--seeds", "1", "-q")
+    assert result.exit_code == 0, result.output
+    assert len(list(tmp_path.glob("faces-*"))) == 2
+    (streams,) = tmp_path.glob("runs/streams-*")
+    (run,) = set(tmp_path.glob("runs/*")) - {streams}
+    checkpoint = load_checkpoint(run / "run").model.state_dict()
+    before = load_checkpoint(streams / "run").model.state_dict()
+    parts = [load_file(streams / part / "model.safetensors") for part in ("image_stream", "landmark_stream")]
+    kept = {name: tensor for part in parts for name, tensor in part.items()}
+    assert {name.split(".")[1] for name in kept} == {"image_stream", "landmark_stream"}
+    for name, tensor in kept.items():
+        assert torch.equal(tensor, before[name])
+        assert torch.equal(tensor, checkpoint[name]), name
+    # the rest was learned
+    assert not torch.equal(checkpoint["encoder.cls_token"], before["encoder.cls_token"])
+    times = {path: path.stat().st_mtime_ns for path in streams.rglob("*") if path.is_file()}
+    again = ablate("head", "-o", tmp_path, "--recipe", "quick", "--only", "none", "--seeds", "1", "-q")
+    assert again.exit_code == 0
+    assert {path: path.stat().st_mtime_ns for path in streams.rglob("*") if path.is_file()} == times
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("head", "--only", "everything"), "head has no variant 'everything'"),
+        (("head", "--set", "epoch=3"), "write NAME=VALUE"),
+        (("head", "--set", "epochs=0"), "epochs"),
+        (("head", "--data", "nowhere"), "nowhere: no such folder"),
+        (("head", "--layout", "raf-db"), "--layout belongs to --data"),
+    ],
+)
+def test_bad_input(arguments, message, tmp_path):
+    result = ablate(*arguments, "-o", tmp_path / "out", "-q")
+    assert result.exit_code == 2
+    assert message in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_data_without_a_test_split(faces, tmp_path):
+    rows = (faces / "labels.csv").read_text().replace(",test,", ",val,")
+    for source in faces.iterdir():
+        if source.name != "labels.csv":
+            (tmp_path / source.name).symlink_to(source)
+    (tmp_path / "labels.csv").write_text(rows)
+    result = ablate("head", "-o", tmp_path / "out", "--data", tmp_path, "-q")
+    assert result.exit_code == 2
+    assert "no pictures in the split 'test'" in result.output
+
+
+def test_places_to_run():
+    one = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    assert slots(None, 0, 2) == [Slot(one, 1)] * 2
+    assert slots(1, 0, 8) == [Slot(one | {"OMP_NUM_THREADS": "8"}, 8)]
+    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in slots(None, 3, 16)] == ["0", "1", "2"]
+    # more runs than GPUs: several share one
+    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in slots(4, 2, 16)] == ["0", "1", "0", "1"]
+    assert {slot.threads for slot in slots(4, 2, 16)} == {4}
+    with pytest.raises(EdgefelError, match="give at least 1"):
+        slots(0, 0, 2)
+
+
+def test_a_log_that_is_being_written(tmp_path):
+    log = tmp_path / "metrics.csv"
+    assert last_step(log) == 0
+    log.write_text("step,loss\n20,1.5\n40,1.2\n")
+    assert last_step(log) == 40
+    log.write_text("step,loss\n")
+    assert last_step(log) == 0
+
+
+def test_help_names_every_experiment():
+    text = ablate("--help").output
+    assert all(name in text for name in ("smoothing", "lambda", "balance", "edgefel ablate noise --seeds 5"))

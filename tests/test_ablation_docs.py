@@ -1,0 +1,54 @@
+"""docs/experiments.md says what docs/results/ablations.jsonl holds."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgefel.bench.ablation.papers import EXPERIMENTS
+from edgefel.bench.results import read_results
+
+ROOT = Path(__file__).parent.parent
+ROWS = ROOT / "docs" / "results" / "ablations.jsonl"
+PAGE = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def tables():
+    sys.path.insert(0, str(ROOT / "tools"))
+    try:
+        import ablation_tables
+    finally:
+        sys.path.pop(0)
+    return ablation_tables
+
+
+def test_every_row_is_read_and_comes_from_a_commit():
+    loaded = read_results(ROWS)
+    assert not loaded.problems
+    assert loaded.rows
+    assert all("dirty" not in row.environment["commit"] for row in loaded.rows)
+
+
+def test_tables_and_verdicts_are_those_of_the_rows(tables):
+    found = tables.outcomes(read_results(ROWS).rows)
+    assert found
+    for outcome in found:
+        text = tables.table.markdown(outcome, f"Here: {tables.ABOUT}.") + "\n" + tables.diagnosis(outcome)
+        for line in filter(None, text.splitlines()):
+            shown = line.removeprefix("## ")
+            assert shown in PAGE, f"{outcome.experiment.name}: not in docs/experiments.md: {line}"
+        assert f"images/ablation_{outcome.experiment.name}.png" in PAGE
+        assert (ROOT / "docs" / "images" / f"ablation_{outcome.experiment.name}.png").is_file()
+
+
+def test_at_least_three_seeds_of_every_variant(tables):
+    for outcome in tables.outcomes(read_results(ROWS).rows):
+        seeds = {name: len(runs) for name, runs in outcome.results.items()}
+        assert min(seeds.values()) >= 3, (outcome.experiment.name, seeds)
+
+
+def test_every_experiment_is_explained():
+    assert all(f"| `{name}` |" in PAGE for name in EXPERIMENTS)
