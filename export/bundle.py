@@ -17,7 +17,7 @@ from edgefel.calib.calibration_set import (
 )
 from edgefel.calib.reader import CalibrationReader
 from edgefel.calib.search import SearchResult
-from edgefel.data.folder import ImageDataset
+from edgefel.data.dataset import ImageDataset
 from edgefel.errors import EdgefelError
 from edgefel.export.gate import Gate
 from edgefel.export.images import ExportImages, choose_images
@@ -123,6 +123,7 @@ class _Export:
             seed=options.seed,
             parity_images=_CANDIDATES,
             calibration_set=options.calibration_set,
+            layout=options.layout,
         )
         self.warnings: list[str] = list(self.images.warnings)
         self.files: list[BundleFile] = []
@@ -158,7 +159,13 @@ class _Export:
             return None
         options = self.options
         return calibration_record(
-            dataset, choice.indices, options.per_class, options.group_cap, options.seed, self.own
+            dataset,
+            choice.indices,
+            options.per_class,
+            options.group_cap,
+            options.seed,
+            self.own,
+            layout=options.layout,
         )
 
     def _gate(self, chosen: CalibrationSet | None) -> Gate:

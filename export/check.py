@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgefel.calib.calibration_set import HELD_OUT, read_calibration_set
-from edgefel.data.folder import ImageDataset, open_dataset
+from edgefel.data.dataset import ImageDataset
+from edgefel.data.open import open_dataset
 from edgefel.errors import EdgefelError
 from edgefel.export.gate import Gate
 from edgefel.export.limits import LIMITS, ParityLimits
@@ -79,6 +80,7 @@ def check_bundle(
     data: str | os.PathLike[str],
     *,
     split: str = "test",
+    layout: str | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     precisions: Collection[str] = (),
     limits: Mapping[str, ParityLimits] = LIMITS,
@@ -90,8 +92,9 @@ def check_bundle(
     """Compares the bundle's ONNX files with the checkpoint they came from and writes the verdicts into the manifest.
 
     split: "val", "test" or "all"; pictures of the split train, and those that calibration used, are left out of
-    each. checkpoint: where the manifest's own is no longer where it was. precisions: which files; all by default.
-    images: how many pictures at most, drawn evenly from the classes. threads: of PyTorch and ONNX Runtime.
+    each. layout: as `open_dataset` takes it. checkpoint: where the manifest's own is no longer where it was.
+    precisions: which files; all by default. images: how many pictures at most, drawn evenly from the classes.
+    threads: of PyTorch and ONNX Runtime.
 
     The manifest changes only when everything has been compared. Raises EdgefelError for a bundle or data that
     cannot be used, other classes, a changed file, or a checkpoint with other weights.
@@ -100,7 +103,7 @@ def check_bundle(
     files = _files(manifest, precisions)
     progress.start("load checkpoint")
     loaded = _checkpoint(manifest, checkpoint)
-    dataset = open_dataset(data)
+    dataset = open_dataset(data, layout=layout)
     _check_classes(dataset, manifest)
     indices, left_out, warnings = _held_out(dataset, split, manifest)
     own = Preprocessing.from_dict(loaded.preprocessing)

@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from edgefel.calib.calibration_set import HELD_OUT, read_calibration_set
 from edgefel.calib.samples import LabelledImages, LabelledSample, SampleChoice, balanced_samples
-from edgefel.data.folder import open_dataset
 from edgefel.data.labels import expression_labels
+from edgefel.data.open import open_dataset
 from edgefel.data.synthetic import FaceOptions, SyntheticFaces
 from edgefel.errors import EdgefelError
 
@@ -87,11 +87,13 @@ def choose_images(
     seed: int,
     parity_images: int = PARITY_IMAGES,
     calibration_set: str | os.PathLike[str] | None = None,
+    layout: str | None = None,
 ) -> ExportImages:
     """Chooses both sets from `data`, or from synthetic faces where `data` is None.
 
     `calibration_set`, a file of `edgefel calibrate`, fixes the pictures to calibrate on; `data` is then only
-    compared on, and the folder that the set was chosen from where `data` is None.
+    compared on, and the folder that the set was chosen from where `data` is None. layout: of `data`, as `open_dataset`
+    takes it.
 
     Calibration takes balanced samples of the split train, or of everything where there are no splits. The
     comparison takes images of val and test, or else any that calibration left; failing these, noise.
@@ -99,7 +101,7 @@ def choose_images(
     Raises EdgefelError if the data set's classes are not the model's, or too few images are there.
     """
     if calibration_set is not None and calibrate:
-        return _from_set(calibration_set, data, labels, seed, parity_images)
+        return _from_set(calibration_set, data, layout, labels, seed, parity_images)
     warnings: list[str] = []
     dataset: LabelledImages
     if data is None:
@@ -109,7 +111,7 @@ def choose_images(
                 "no --data given: INT8 is calibrated on synthetic faces; use real faces for a device"
             )
     else:
-        dataset, name = open_dataset(data), os.fspath(data)
+        dataset, name = open_dataset(data, layout=layout), os.fspath(data)
         _check_labels(dataset, labels, name)
     splits = [_split(sample) for sample in dataset.samples]
     choice = None
@@ -134,6 +136,7 @@ def choose_images(
 def _from_set(
     file: str | os.PathLike[str],
     data: str | os.PathLike[str] | None,
+    layout: str | None,
     labels: Sequence[str],
     seed: int,
     parity_images: int,
@@ -142,7 +145,8 @@ def _from_set(
     chosen = read_calibration_set(file)
     calibrating = chosen.open()
     _check_labels(calibrating, labels, os.fspath(file))
-    comparing = open_dataset(chosen.root if data is None else data)
+    place, laid_out = (chosen.root, chosen.layout) if data is None else (data, layout)
+    comparing = open_dataset(place, layout=laid_out)
     _check_labels(comparing, labels, str(comparing.root))
     used = {sample.path.resolve() for sample in calibrating.samples}
     same = tuple(i for i, sample in enumerate(comparing.samples) if sample.path.resolve() in used)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from edgefel.calib.search import SearchResult
+from edgefel.figures import new_figure
 
 SHOWN_LAYERS = 25
 _INT8, _FLOAT = "#4477aa", "#cc6677"
@@ -15,11 +16,7 @@ def search_figure(result: SearchResult) -> Any:
 
     Drawn on a canvas of its own: no window, no global state, and no display is needed.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(13, 7), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(13, 7)
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     _layers(left, result)
     _trials(right, result)

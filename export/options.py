@@ -31,8 +31,8 @@ class ExportOptions:
 
     input_size: None for the model's own; half of it moves the encoder's stride-2 resample into preprocessing.
     per_class, group_cap, method: INT8 calibration; calibration_set: a file of `edgefel calibrate` instead of the
-    first two. seed: choice of images. parity_images: how many held-out images of the data every file is
-    compared on, evenly from its classes; 32 at most where there is no data.
+    first two. layout: of the data set, as `open_dataset` takes it. seed: choice of images. parity_images: how many
+    held-out images of the data every file is compared on, evenly from its classes; 32 at most where there is no data.
 
     auto: search for the layers to keep in float, with at most `max_drop` points of macro recall lost, on
     `search_images` further held-out images. attention: "decomposed", or "onnx-attention" for one operator of
@@ -47,6 +47,7 @@ class ExportOptions:
     per_class: int = DEFAULT_PER_CLASS
     group_cap: int = DEFAULT_GROUP_CAP
     calibration_set: str | None = None
+    layout: str | None = None
     method: CalibrationMethod = "mse"
     seed: int = 0
     parity_images: int = PARITY_IMAGES

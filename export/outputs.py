@@ -35,7 +35,7 @@ def reference_outputs(
     rows: list[Sequence[npt.NDArray[np.float32]]] = []
     model = model.eval()
     device = next(model.parameters()).device
-    with torch.no_grad(), _torch_threads(threads):
+    with torch.no_grad(), torch_threads(threads):
         for batch in batches:
             rows.append([value.float().cpu().numpy() for value in model(torch.from_numpy(batch).to(device))])
             progress.advance(len(batch))
@@ -80,7 +80,8 @@ def onnx_outputs(
 
 
 @contextlib.contextmanager
-def _torch_threads(threads: int | None) -> Iterator[None]:
+def torch_threads(threads: int | None) -> Iterator[None]:
+    """PyTorch on so many threads inside the block; None leaves their number as it is."""
     import torch
 
     before = torch.get_num_threads()

@@ -6,6 +6,7 @@ from typing import Any
 
 from edgefel.export.check import BundleCheck
 from edgefel.export.parity import ClassParity
+from edgefel.figures import new_figure
 
 _COLOURS = {"fp32": "#4c72b0", "fp16": "#55a868", "int8": "#c44e52", "int8+fp16": "#8172b2"}
 
@@ -16,11 +17,7 @@ def recall_figure(check: BundleCheck) -> Any:
 
     Drawn on a canvas of its own: no window, no global state, and no display is needed.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(2.2 + 1.25 * len(check.labels), 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(2.2 + 1.25 * len(check.labels), 4.2)
     axis = figure.subplots()
     axis.axhline(0.0, color="0.4", linewidth=0.8)
     losses = (parity.limits.max_recall_loss for parity in check.files.values())

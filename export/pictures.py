@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -9,10 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgefel.calib.samples import LabelledImages
-from edgefel.data.folder import ImageDataset, UnreadableImageError
+from edgefel.data.dataset import ImageDataset, UnreadableImageError
 from edgefel.errors import EdgefelError
 from edgefel.export.progress import SILENT, Progress
-from edgefel.files import sha256
 from edgefel.runtime.preprocessing import Image, Preprocessing, Tensor
 
 BATCH = 8
@@ -96,8 +96,8 @@ def unseen(dataset: ImageDataset, among: Sequence[int], hashes: Collection[str])
 
 def _hash(dataset: ImageDataset, index: int) -> str:
     try:
-        return sha256(dataset.samples[index].path)
-    except OSError:
+        return hashlib.sha256(dataset.samples[index].read()).hexdigest()
+    except UnreadableImageError:
         return ""
 
 

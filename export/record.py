@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgefel import __version__
-from edgefel.calib.calibration_set import CalibrationSet, calibration_image
-from edgefel.data.folder import ImageDataset
+from edgefel.calib.calibration_set import CalibrationImage, CalibrationSet, calibration_image
+from edgefel.data.dataset import ImageDataset, UnreadableImageError
 from edgefel.files import sha256
 from edgefel.runtime.doctor.machine import installed_version
 from edgefel.runtime.manifest import ModelInfo
@@ -56,20 +56,29 @@ def calibration_record(
     group_cap: int,
     seed: int,
     preprocessing: Preprocessing,
+    *,
+    layout: str | None = None,
 ) -> CalibrationSet:
-    """The drawn pictures as a calibration set, each with its hash. One that is gone is left out: it is skipped,
-    and named, where pictures are read. Raises EdgefelError as `calibration_image` does."""
-    there = [index for index in indices if dataset.samples[index].path.is_file()]
+    """The drawn pictures as a calibration set, each with its hash. One that cannot be read is left out: it is skipped,
+    and named, where pictures are read. layout: what `dataset` was opened as, if that was said."""
     return CalibrationSet(
         root=str(dataset.root.resolve()),
         labels=dataset.labels,
-        images=tuple(calibration_image(dataset, index) for index in there),
+        images=tuple(image for index in indices if (image := _image(dataset, index)) is not None),
         per_class=per_class,
         group_cap=group_cap,
         seed=seed,
         labelled_by="labels",
         preprocessing=preprocessing.to_dict(),
+        layout=layout,
     )
+
+
+def _image(dataset: ImageDataset, index: int) -> CalibrationImage | None:
+    try:
+        return calibration_image(dataset, index)
+    except UnreadableImageError:
+        return None
 
 
 def tool_versions() -> dict[str, str]:

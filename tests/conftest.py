@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,6 +31,37 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Calibrated ranges and engines of other runs must not hide what is broken now."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGEFEL_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _traced_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The same network is traced once per run, not once per test and process: it takes most of an export's time."""
+    import onnx
+
+    from edgefel.export import onnx_graph
+
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if workers else base) / "traced"
+    folder.mkdir(exist_ok=True)
+    trace = onnx_graph._trace
+
+    @functools.wraps(trace)
+    def traced(model: Any, size: int, opset: int) -> onnx.ModelProto:
+        key = hashlib.sha256(f"{model} {size} {opset}".encode())
+        for name, tensor in sorted(model.state_dict().items()):
+            key.update(name.encode() + tensor.contiguous().numpy().tobytes())
+        path = folder / f"{key.hexdigest()}.onnx"
+        if path.is_file():
+            return onnx.load(path)
+        graph = trace(model, size, opset)
+        temporary = path.with_suffix(f".{os.getpid()}")
+        temporary.write_bytes(graph.SerializeToString())
+        temporary.rename(path)
+        return graph
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnx_graph, "_trace", traced)
         yield
 
 

@@ -74,7 +74,7 @@ MAY_IMPORT = {
     "evaluation": {"models", "data", "runtime", "training"},
     "calib": {"models", "data", "runtime", "export"},
     "export": {"models", "data", "runtime", "calib", "evaluation"},
-    "bench": {"models", "data", "runtime", "kernels", "calib", "export"},
+    "bench": {"models", "data", "runtime", "kernels", "calib", "export", "training", "evaluation"},
     "deploy": {"models", "data", "runtime", "kernels", "export"},
 }
 

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from edgefel.bench.command import cpu_name
+from edgefel.bench.environment import cpu_name
 from edgefel.calib.collect import activation_scales, collect_activations
 from edgefel.calib.graph import GraphIndex
 from edgefel.calib.placement import ONNXRUNTIME, place
@@ -32,7 +32,7 @@ from edgefel.calib.reader import CalibrationReader
 from edgefel.calib.samples import balanced_samples
 from edgefel.calib.sensitivity import rank_layers
 from edgefel.cli.export_progress import RichProgress
-from edgefel.data.folder import open_dataset
+from edgefel.data.open import open_dataset
 from edgefel.export.bundle import ExportOptions, export_bundle
 from edgefel.export.check import check_bundle
 from edgefel.export.gate import Gate

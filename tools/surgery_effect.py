@@ -22,7 +22,8 @@ import onnx
 import onnxruntime as ort
 import torch
 
-from edgefel.bench.timer import interleave
+from edgefel.bench.timer import Plan
+from edgefel.bench.timer import measure as time_in_turn
 from edgefel.export.onnx_graph import export_onnx, serialize
 from edgefel.export.surgery.attention import onnx_attention
 from edgefel.export.surgery.cost import graph_macs, input_bytes
@@ -111,10 +112,9 @@ def measure(name: str, without: Variant, with_step: Variant, runs: int | None) -
             for key, variant in variants.items()
         }
     if runs is not None:
-        timings = interleave(
+        timings = time_in_turn(
             {key: _call(sessions[key], variant) for key, variant in variants.items()},
-            min_runs=runs,
-            max_runs=runs,
+            Plan(min_runs=runs, max_runs=runs, seconds=0),
         )
         row["ms_p50"] = {key: timing.p50 for key, timing in timings.items()}
         row["latency_ratio"] = timings["with"].p50 / timings["without"].p50

@@ -33,6 +33,7 @@ DEFAULT_PER_CLASS = 64
     help="Pictures of every class; with --compare may be given several times.  [default: 64; compare: 1, 4, 16]",
 )
 @params.group_cap
+@params.layout
 @params.seed
 @click.option(
     "--checkpoint",
@@ -60,6 +61,7 @@ def command(
     output: Path,
     per_class: tuple[int, ...],
     group_cap: int,
+    layout: str | None,
     seed: int,
     checkpoint: Path | None,
     bundle: Path | None,
@@ -70,7 +72,7 @@ def command(
 ) -> None:
     """Choose the pictures that INT8 calibration sees: the same number of every class.
 
-    DATA is a folder with labels.csv, or with one folder per class. The pictures of its splits val and test stay out.
+    DATA is a labelled data set in any layout of docs/data.md. The pictures of its splits val and test stay out.
     The file lists every picture with its hash; the same data and seed choose the same pictures. Pictures without
     labels, in folders of any depth, are balanced on the predictions of --checkpoint or --bundle.
 
@@ -81,6 +83,7 @@ def command(
     Examples:
       edgefel calibrate faces -o calibration.json
       edgefel calibrate faces -o calibration.json --per-class 128 --group-cap 8 --json
+      edgefel calibrate AffectNet -o calibration.json --layout affectnet-7
       edgefel calibrate recordings -o calibration.json --checkpoint runs/nano
       edgefel calibrate faces --compare --checkpoint runs/nano --per-class 2 --per-class 16 -o comparison
     """
@@ -97,7 +100,7 @@ def command(
         options = {**given, "group_cap": group_cap, "seed": seed}
         if per_class:
             options["per_class"] = per_class
-        compare_and_show(data, output, checkpoint, options, as_json)
+        compare_and_show(data, output, checkpoint, options, as_json, layout)
         return
     if given or len(per_class) > 1:
         named = ", ".join(f"--{name}" for name in given) or "several --per-class"
@@ -108,7 +111,7 @@ def command(
 
     model = _open_model(checkpoint, bundle)
     chosen, predicted = _choose(
-        data, model, use_predictions, (per_class or (DEFAULT_PER_CLASS,))[0], group_cap, seed
+        data, layout, model, use_predictions, (per_class or (DEFAULT_PER_CLASS,))[0], group_cap, seed
     )
     write_calibration_set(output, chosen)
     for line in _warnings(chosen, predicted):
@@ -134,17 +137,24 @@ def _open_model(checkpoint: Path | None, bundle: Path | None) -> FloatModel | No
 
 
 def _choose(
-    data: Path, model: FloatModel | None, use_predictions: bool, per_class: int, group_cap: int, seed: int
+    data: Path,
+    layout: str | None,
+    model: FloatModel | None,
+    use_predictions: bool,
+    per_class: int,
+    group_cap: int,
+    seed: int,
 ) -> tuple[CalibrationSet, PredictedLabels | None]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from edgefel.calib.calibration_set import choose_calibration_set
     from edgefel.calib.predicted_labels import predict_labels
-    from edgefel.data.folder import is_labelled, open_dataset, open_unlabelled
+    from edgefel.data.open import is_labelled, open_dataset
+    from edgefel.data.readers.folder import open_unlabelled
 
-    # a folder that is missing altogether is explained by open_dataset
-    labelled = is_labelled(data) or not data.is_dir()
+    # a folder that is missing altogether, and one that is not of its --layout, are explained by open_dataset
+    labelled = layout is not None or is_labelled(data) or not data.is_dir()
     if not labelled and model is None:
         raise EdgefelError(
             f"{data}: has neither labels.csv nor folders named after expressions; give a model whose predictions "
@@ -152,7 +162,7 @@ def _choose(
         )
     if use_predictions and model is None:
         raise EdgefelError("--use-predictions: give the model with --checkpoint or --bundle")
-    dataset = open_dataset(data) if labelled else open_unlabelled(data)
+    dataset = open_dataset(data, layout=layout) if labelled else open_unlabelled(data)
     predicted = None
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
@@ -173,6 +183,7 @@ def _choose(
             seed,
             model=model.identity if model is not None and predicted is not None else None,
             preprocessing=None if model is None else model.preprocessing,
+            layout=layout,
             advance=_bar(progress, task),
         )
     return chosen, predicted

@@ -25,14 +25,19 @@ _TITLES = ("macro F1, %", "accuracy, %", "accuracy of tail, %", "agreement, %", 
 
 
 def compare_and_show(
-    data: Path, output: Path, checkpoint: Path, options: Mapping[str, Any], as_json: bool
+    data: Path,
+    output: Path,
+    checkpoint: Path,
+    options: Mapping[str, Any],
+    as_json: bool,
+    layout: str | None = None,
 ) -> None:
     """Runs the comparison, writes the folder `output` and prints what came out. Bad input is refused at once."""
     for module in ("torch", "onnx", "onnxscript", "onnxsim", "matplotlib"):
         require(module, "export", "edgefel calibrate --compare")
     from edgefel.calib.comparison import ComparisonOptions, compare_strategies, plan_comparison
     from edgefel.calib.comparison_report import comparison_document, write_comparison
-    from edgefel.data.folder import open_dataset
+    from edgefel.data.open import open_dataset
     from edgefel.export.bundle import tool_versions
     from edgefel.export.onnx_graph import export_onnx
     from edgefel.export.surgery.prelu import spread_prelu
@@ -42,7 +47,7 @@ def compare_and_show(
 
     chosen = ComparisonOptions(**options)
     check_free(output)
-    dataset = open_dataset(data)
+    dataset = open_dataset(data, layout=layout)
     loaded = load_checkpoint(checkpoint)
     preprocessing = Preprocessing.from_dict(loaded.preprocessing)
     plan = plan_comparison(dataset, loaded.labels, chosen)
@@ -57,7 +62,7 @@ def compare_and_show(
         "model": loaded.config.name,
         "data": data.name,
     }
-    command = _command(data, output, checkpoint, chosen)
+    command = _command(data, layout, output, checkpoint, chosen)
     document = comparison_document(comparison, source, tool_versions(), command)
     write_comparison(output, comparison, document)
     if comparison.skipped:
@@ -78,7 +83,7 @@ class _TimeLeft(RichProgress):
         self._bars = Bars(*columns, console=Console(stderr=True))
 
 
-def _command(data: Path, output: Path, checkpoint: Path, options: Any) -> str:
+def _command(data: Path, layout: str | None, output: Path, checkpoint: Path, options: Any) -> str:
     """The line that repeats the comparison, with every value that was in force."""
     words = [
         "edgefel",
@@ -90,6 +95,8 @@ def _command(data: Path, output: Path, checkpoint: Path, options: Any) -> str:
         "-o",
         str(output),
     ]
+    if layout is not None:
+        words += ["--layout", layout]
     for size in options.per_class:
         words += ["--per-class", str(size)]
     for name in ("seeds", "imbalance", "method", "images", "group_cap", "seed"):

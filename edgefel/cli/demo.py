@@ -62,7 +62,7 @@ def command(output: Path, quick: bool, photo: Path | None, no_engine: bool, seed
       edgefel demo --photo me.jpg -o my-demo
       edgefel demo --quick --no-engine --json
     """
-    for module in ("torch", "lightning_fabric", "kornia", "matplotlib"):
+    for module in ("torch", "lightning_fabric", "matplotlib"):
         require(module, "train", "edgefel demo")
     for module in ("onnx", "onnxscript", "onnxsim"):
         require(module, "export", "edgefel demo")
@@ -156,7 +156,7 @@ class Demo:
         from rich.progress import Progress
 
         from edgefel.bench.bundle import compare_bundle
-        from edgefel.data.folder import open_dataset
+        from edgefel.data.open import open_dataset
 
         dataset = open_dataset(self.folder / "faces", split="test")
         with Progress(console=Console(stderr=True)) as progress:

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Labelled images for calibration and comparison; synthetic faces without it.",
 )
+@params.layout
 @click.option(
     "--per-class",
     type=click.IntRange(min=1),
@@ -148,6 +149,7 @@ def command(
     Examples:
       edgefel export runs/nano -o bundle
       edgefel export runs/nano -o bundle --fp32 --fp16 --int8 --data faces
+      edgefel export runs/arbex -o bundle --int8 --data AffectNet --layout affectnet-7
       edgefel export runs/arbex -o bundle --fp16 --int8 --engine --data faces --input-size 112
       edgefel export runs/arbex -o bundle --int8 --calibration-set calibration.json
       edgefel export runs/arbex -o bundle --int8 --fp16 --auto --max-drop 0.5 --data faces
@@ -158,6 +160,7 @@ def command(
     from edgefel.export.bundle import export_bundle
     from edgefel.export.limits import load_limits
 
+    params.refuse_alone("layout", "data")
     _check_auto(ctx, chosen["auto"])
     options = _options(**chosen)
     judged_by = load_limits(limits)

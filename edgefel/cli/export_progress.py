@@ -26,7 +26,6 @@ class RichProgress(Progress):
         self._task: TaskID | None = None
 
     def __enter__(self) -> RichProgress:
-        self._bars.start()
         return self
 
     def __exit__(
@@ -34,10 +33,13 @@ class RichProgress(Progress):
     ) -> None:
         if kind is None:
             self._finish()
-        self._bars.stop()
+        if self._bars.live.is_started:
+            self._bars.stop()
 
     def start(self, step: str, total: int | None = None) -> None:
         self._finish()
+        if not self._bars.live.is_started:  # not before: an error without a step needs no empty line above it
+            self._bars.start()
         self._task = self._bars.add_task(step, total=total)
 
     def advance(self, units: int = 1) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
-import importlib
 import sys
 from typing import Any
 
 import click
 
 from edgefel import __version__
+from edgefel.cli.lazy import LazyGroup
 from edgefel.errors import EdgefelError
 
 # command -> (module, attribute, one-line help). Commands are imported when they are used, so that
@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "edgefel.cli.evaluate",
         "Accuracy, macro F1, per-class recall and calibration of a checkpoint.",
     ),
+    "ablate": ("edgefel.cli.ablate", "Rerun a table of the papers: a grid of trainings, and a verdict."),
     "import": ("edgefel.cli.import_", "Turn published checkpoints into edgefel's format."),
     "calibrate": ("edgefel.cli.calibrate", "Choose class-balanced pictures for INT8 calibration."),
     "export": ("edgefel.cli.export", "Export to ONNX (FP32, FP16, INT8) and TensorRT engines."),
@@ -55,22 +56,8 @@ _WRONG_PLACE = (
 )
 
 
-class LazyGroup(click.Group):
-    """A group that imports a command's module only when that command is used."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        command = importlib.import_module(COMMANDS[cmd_name][0]).command
-        assert isinstance(command, click.Command)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+class Edgefel(LazyGroup):
+    """The commands, with every error of the user's or the disk's in one line."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -92,7 +79,7 @@ class LazyGroup(click.Group):
             ctx.exit(130)
 
 
-@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=Edgefel, commands_at=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="edgefel")
 def main() -> None:
     """Facial-expression transformers from training to an edge device.

@@ -43,6 +43,7 @@ REFUSED = 3  # exit code: the gate refused a file
     multiple=True,
     help="File to compare; may be given several times.  [default: all]",
 )
+@params.layout
 @params.limits
 @click.option(
     "--images",
@@ -63,6 +64,7 @@ def command(
     split: str,
     checkpoint: Path | None,
     precisions: tuple[str, ...],
+    layout: str | None,
     limits: Path | None,
     images: int,
     threads: int | None,
@@ -81,6 +83,7 @@ def command(
     Examples:
       edgefel parity bundle faces
       edgefel parity bundle faces --precision int8 --limits limits.yaml
+      edgefel parity bundle AffectNet --layout affectnet-7 --split val
       edgefel parity bundle faces --split val --checkpoint runs/nano -o report
     """
     for module in ("torch", "safetensors", "sklearn"):
@@ -100,6 +103,7 @@ def command(
             bundle,
             data,
             split=split,
+            layout=layout,
             checkpoint=checkpoint,
             precisions=precisions,
             limits=chosen,

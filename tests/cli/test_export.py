@@ -120,8 +120,20 @@ def empty_data(checkpoint, tmp_path):
         (seven_classes, "give data with the same classes"),
         (lambda c, t: [c, "--input-size", "224"], "takes 112x112 pictures"),
         (lambda c, t: [c, "--limits", t / "limits.yaml"], "no such file"),
+        (lambda c, t: [c, "--data", t, "--layout", "imagenet"], "layout 'imagenet' is not known"),
+        (lambda c, t: [c, "--layout", "raf-db"], "--layout belongs to --data"),
     ],
-    ids=["missing", "truncated", "no-data", "empty-data", "classes", "input-size", "limits"],
+    ids=[
+        "missing",
+        "truncated",
+        "no-data",
+        "empty-data",
+        "classes",
+        "input-size",
+        "limits",
+        "layout",
+        "layout-alone",
+    ],
 )
 def test_bad_input_is_one_line_exit_code_2_and_nothing_written(checkpoint, tmp_path, arguments, message):
     filled = arguments(checkpoint, tmp_path)

@@ -13,8 +13,11 @@ from exported import LABELS, save, varied_graph, varied_int8, varied_model, writ
 
 from edgefel.calib.calibration_set import choose_calibration_set, write_calibration_set
 from edgefel.cli.main import main
-from edgefel.data.folder import ImageDataset, open_dataset
+from edgefel.data.dataset import ImageDataset
+from edgefel.data.open import open_dataset
 from edgefel.errors import EdgefelError
+from edgefel.export.check import check_bundle
+from edgefel.export.limits import load_limits
 from edgefel.export.onnx_graph import save_onnx
 from edgefel.export.record import model_info, source_entry
 from edgefel.files import sha256
@@ -176,8 +179,20 @@ def seven_classes(root: Path) -> list[object]:
         (seven_classes, "give data with the same classes"),
         (lambda root: ["--precision", "fp16"], "no fp16 onnx file"),
         (lambda root: ["-o", root / "faces"], "the folder is not empty"),
+        (lambda root: ["--layout", "imagenet"], "layout 'imagenet' is not known; choose one of: raf-db"),
     ],
-    ids=["weights", "gone", "calibrated", "train", "changed", "limits", "classes", "precision", "output"],
+    ids=[
+        "weights",
+        "gone",
+        "calibrated",
+        "train",
+        "changed",
+        "limits",
+        "classes",
+        "precision",
+        "output",
+        "layout",
+    ],
 )
 def test_bad_input_is_one_line_exit_code_2_and_the_manifest_stays(root, prepare, message):
     arguments = prepare(root)
@@ -189,6 +204,19 @@ def test_bad_input_is_one_line_exit_code_2_and_the_manifest_stays(root, prepare,
     assert message in errors[0]
     assert result.stdout == ""
     assert sha256(root / "bundle" / "manifest.json") == before
+
+
+def test_the_layout_of_the_data_can_be_named(root):
+    options = {
+        "limits": load_limits(root / "limits.yaml"),
+        "precisions": ("fp32",),
+        "images": 16,
+        "threads": 1,
+    }
+    with pytest.raises(EdgefelError, match="faces: .*no .*"):
+        check_bundle(root / "bundle", root / "faces", layout="expw", **options)
+    check = check_bundle(root / "bundle", root / "faces", layout="folder", **options)
+    assert check.pictures == 16
 
 
 def test_a_checkpoint_that_moved_can_be_named(root):

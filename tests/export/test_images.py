@@ -10,8 +10,8 @@ from edgefel.calib.calibration_set import (
     read_calibration_set,
     write_calibration_set,
 )
-from edgefel.data.folder import open_dataset
 from edgefel.data.labels import expression_labels
+from edgefel.data.open import open_dataset
 from edgefel.errors import EdgefelError
 from edgefel.export.images import SyntheticImages, choose_images
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from exported import LABELS, write_faces
 
-from edgefel.data.folder import open_dataset
+from edgefel.data.open import open_dataset
 from edgefel.errors import EdgefelError
 from edgefel.export.pictures import BATCH, draw_evenly, load_pictures, unseen
 from edgefel.files import sha256
