@@ -27,6 +27,7 @@ from edgefel.models.registry import model_config
 from edgefel.training.config import ComputeConfig, TrainConfig
 from edgefel.training.images import Batch, ImageSource
 from edgefel.training.loop import Trainer
+from edgefel.training.losses import Criterion
 from edgefel.training.run_folder import RunFolder, TrainingState
 from edgefel.training.setup import (
     Data,
@@ -265,7 +266,7 @@ def _data(labels: tuple[str, ...], targets: torch.Tensor) -> Data:
     sampler = BalancedEpoch(
         targets.tolist(), [""] * len(targets), per_class=1, per_group=len(targets), seed=0
     )
-    return Data(labels, cast(ImageSource, None), None, sampler, targets)
+    return Data(labels, cast(ImageSource, None), None, sampler, targets, Criterion())
 
 
 def peak_memory(options: Options, case: Case, device: torch.device) -> float:

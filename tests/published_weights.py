@@ -34,7 +34,7 @@ def fill(key: str, shape: tuple[int, ...]) -> np.ndarray:
         return 1 + 0.1 * np.abs(x)
     if last in ("running_mean", "bias"):
         return 0.05 * x
-    if last in ("cls_token", "pos_embed"):
+    if last == "cls_token" or last.endswith("pos_embed"):
         return 0.02 * x
     if last in ("gamma1", "gamma2"):
         return 0.5 + 0.1 * x
@@ -62,7 +62,7 @@ def golden(name: str) -> dict[str, np.ndarray]:
         return dict(data)
 
 
-def golden_input() -> torch.Tensor:
-    """[2, 3, 224, 224] float32."""
+def golden_input(batch: int = 2, side: int = 224) -> torch.Tensor:
+    """[batch, 3, side, side] float32."""
     rng = np.random.Generator(np.random.PCG64(1))
-    return torch.from_numpy(rng.standard_normal((2, 3, 224, 224), dtype=np.float32))
+    return torch.from_numpy(rng.standard_normal((batch, 3, side, side), dtype=np.float32))

@@ -10,7 +10,7 @@ import click
 from edgefel.cli import params
 from edgefel.cli.optional import require
 
-LAYOUTS = ("poster-v2", "arbex", "ir50", "mobilefacenet")
+LAYOUTS = ("poster-v2", "arbex", "apvit", "ir50", "mobilefacenet")
 
 
 @click.command("import")

@@ -68,6 +68,74 @@ class EncoderConfig:
 
 
 @dataclass(frozen=True)
+class APViTConfig:
+    """The encoder of APViT (arXiv 2212.05463). Defaults are the published size.
+
+    image_stem, image_widths, image_units: the image stream, as in EncoderConfig.
+    width, vit_heads, mlp_ratio: the ViT; it has one block for each entry of `keep_rates`.
+    keep_patches: how many of the 196 patches enter it (attentive patch pooling).
+    keep_rates: the share of its tokens that each block keeps (attentive token pooling); 1 keeps all.
+    """
+
+    image_stem: int = 64
+    image_widths: tuple[int, int, int] = (64, 128, 256)
+    image_units: tuple[int, int, int] = (3, 4, 14)
+    width: int = 768
+    vit_heads: int = 8
+    mlp_ratio: float = 3.0
+    keep_patches: int = 160
+    keep_rates: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0, 0.9, 0.9, 0.9, 0.9)
+
+    def __post_init__(self) -> None:
+        for name in ("image_widths", "image_units"):
+            values = getattr(self, name)
+            _check(
+                len(values) == 3 and all(v >= 1 for v in values),
+                f"{name} needs 3 positive values, got {values}",
+            )
+        _check(
+            self.width % self.vit_heads == 0, f"width {self.width} is not divisible by {self.vit_heads} heads"
+        )
+        _check(1 <= self.keep_patches <= 196, f"keep_patches must be from 1 to 196, got {self.keep_patches}")
+        _check(
+            len(self.keep_rates) >= 1 and all(0 < rate <= 1 for rate in self.keep_rates),
+            f"keep_rates needs a rate in (0, 1] for each block, got {self.keep_rates}",
+        )
+
+
+RESIZER_SIDES = (48, 384)  # what a resizer takes; FER+ has 48 x 48
+
+
+@dataclass(frozen=True)
+class ResizerConfig:
+    """A Neural Resizer in front of the encoder (arXiv 2204.02181).
+
+    channels, blocks: width n and number r of residual blocks.
+    output_size: side of what it makes, a multiple of 112.
+    scale: the factor by which coordinates are resized; None is output_size over the model's input_size. The published
+        network takes 0.584 for 384 to 224, whose 224.256 is rounded down.
+    """
+
+    channels: int = 16
+    blocks: int = 1
+    output_size: int = 224
+    scale: float | None = None
+
+    def __post_init__(self) -> None:
+        _check(
+            self.channels >= 1 and self.blocks >= 0,
+            f"resizer of {self.channels} channels, {self.blocks} blocks",
+        )
+        _check(
+            self.output_size >= STREAM_SIZE and self.output_size % STREAM_SIZE == 0,
+            f"output_size of the resizer must be a multiple of {STREAM_SIZE}, got {self.output_size}",
+        )
+        _check(
+            self.scale is None or self.scale > 0, f"scale of the resizer must be positive, got {self.scale}"
+        )
+
+
+@dataclass(frozen=True)
 class ReliabilityConfig:
     """The reliability balancing head (ARBEx section 3.3-3.4, GReFEL section 3.2-3.3).
 
@@ -114,35 +182,64 @@ class ReliabilityConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A whole network. `head=None` is a plain linear classifier, as in POSTER++."""
+    """A whole network.
+
+    encoder: its class tells which network it is.
+    head: None is a plain linear classifier, as in POSTER++ and APViT.
+    resizer: what stands before the encoder, or None. With one, `input_size` is what the resizer takes.
+    """
 
     name: str
     num_classes: int = 7
     input_size: int = 224
-    encoder: EncoderConfig = EncoderConfig()
+    encoder: EncoderConfig | APViTConfig = EncoderConfig()
     head: ReliabilityConfig | None = ReliabilityConfig()
+    resizer: ResizerConfig | None = None
 
     def __post_init__(self) -> None:
         _check(self.num_classes >= 2, f"num_classes must be at least 2, got {self.num_classes}")
+        if self.resizer is None:
+            _check(
+                self.input_size >= STREAM_SIZE and self.input_size % STREAM_SIZE == 0,
+                f"input_size must be a multiple of {STREAM_SIZE}, got {self.input_size}",
+            )
+            return
+        low, high = RESIZER_SIDES
         _check(
-            self.input_size >= STREAM_SIZE and self.input_size % STREAM_SIZE == 0,
-            f"input_size must be a multiple of {STREAM_SIZE}, got {self.input_size}",
+            low <= self.input_size <= high,
+            f"input_size of a resizer must be from {low} to {high}, got {self.input_size}",
+        )
+        scale = self.resizer.scale
+        _check(
+            scale is None or int(self.input_size * scale) == self.resizer.output_size,
+            f"a resizer with scale {scale} makes no {self.resizer.output_size} of {self.input_size}; "
+            "leave out the scale",
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return dataclasses.asdict(self)
+        return dataclasses.asdict(self) | {
+            "encoder": {"kind": _KINDS[type(self.encoder)]} | dataclasses.asdict(self.encoder)
+        }
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> ModelConfig:
         """The inverse of `to_dict`; raises EdgefelError naming unknown or missing entries."""
         data = dict(data)
-        data["encoder"] = _build(EncoderConfig, data.get("encoder", {}))
-        head = data.get("head")
-        data["head"] = None if head is None else _build(ReliabilityConfig, head)
+        encoder = dict(data.get("encoder", {}))
+        kind = encoder.pop("kind", "window-pyramid")  # files of before there was a second encoder name none
+        _check(kind in _ENCODERS, f"unknown encoder {kind!r}; known: {', '.join(_ENCODERS)}")
+        data["encoder"] = _build(_ENCODERS[kind], encoder)
+        for name, part in (("head", ReliabilityConfig), ("resizer", ResizerConfig)):
+            value = data.get(name)
+            data[name] = None if value is None else _build(part, value)
         built = _build(cls, data)
         assert isinstance(built, cls)
         return built
+
+
+_ENCODERS: dict[str, type] = {"window-pyramid": EncoderConfig, "apvit": APViTConfig}
+_KINDS = {kind: name for name, kind in _ENCODERS.items()}
 
 
 def _build(cls: type, data: dict[str, Any]) -> Any:

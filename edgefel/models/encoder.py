@@ -7,46 +7,11 @@ from torch import Tensor, nn
 
 from edgefel.models.config import STREAM_SIZE, EncoderConfig
 from edgefel.models.ir50 import ImageStream
-from edgefel.models.layers import Mlp
 from edgefel.models.mobilefacenet import LandmarkStream
+from edgefel.models.vit import ViTBlock, initialize_from_scratch
 from edgefel.models.window_attention import FusionLevel
 
 TOKENS = 3 * 7 * 7
-POSITION_STD = 1.0
-QUERY_KEY_GAIN = 2.0
-
-
-class SelfAttention(nn.Module):
-    """Multi-head self-attention over tokens: [B, T, D] -> [B, T, D]."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.scale = (width // heads) ** -0.5
-        self.qkv = nn.Linear(width, 3 * width)
-        self.project = nn.Linear(width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        weights = ((q * self.scale) @ k.transpose(-2, -1)).softmax(dim=-1)  # [B, H, T, T]
-        out: Tensor = self.project((weights @ v).transpose(1, 2).flatten(2))
-        return out
-
-
-class ViTBlock(nn.Module):
-    """Pre-norm transformer block (Dosovitskiy et al., arXiv 2010.11929)."""
-
-    def __init__(self, width: int, heads: int, mlp_ratio: float) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(width, eps=1e-6)
-        self.attention = SelfAttention(width, heads)
-        self.norm2 = nn.LayerNorm(width, eps=1e-6)
-        self.mlp = Mlp(width, mlp_ratio)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attention(self.norm1(x))
-        out: Tensor = x + self.mlp(self.norm2(x))
-        return out
 
 
 class Gate(nn.Module):
@@ -64,8 +29,11 @@ class Gate(nn.Module):
 class Encoder(nn.Module):
     """POSTER++ encoder (arXiv 2301.12149). See EncoderConfig for the sizes."""
 
+    backbones = ("image_stream", "landmark_stream")
+
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
+        self.seen_tokens = TOKENS
         w1, w2, w3 = config.image_widths
         self.image_stream = ImageStream(config.image_stem, config.image_widths, config.image_units)
         self.landmark_stream = LandmarkStream(config.landmark_widths, config.landmark_units)
@@ -98,26 +66,7 @@ class Encoder(nn.Module):
         )
         self.norm = nn.LayerNorm(config.width, eps=1e-6)
         self.gate = Gate(config.width)
-        self._initialize()
-
-    def _initialize(self) -> None:
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-            elif isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
-        # With the usual small values every token looks alike to the class token, which then averages the
-        # whole face, and training from scratch stays at chance for hundreds of steps. Positions as large as
-        # the features and sharp first attention let it look at places from the start.
-        nn.init.normal_(self.cls_token, std=POSITION_STD)
-        nn.init.normal_(self.pos_embed, std=POSITION_STD)
-        for block in self.blocks:
-            assert isinstance(block, ViTBlock)
-            query_key = block.attention.qkv.weight.detach()[: 2 * block.attention.qkv.in_features]
-            nn.init.normal_(query_key, std=QUERY_KEY_GAIN * query_key.shape[1] ** -0.5)
+        initialize_from_scratch(self)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Encodes images.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from edgefel.errors import EdgefelError
 from edgefel.kernels.ahead_of_time.specs import KernelSpec, anchor_spec, attention_spec, balance_spec
 from edgefel.kernels.backend import FLOAT_TYPES
-from edgefel.models.config import ModelConfig
+from edgefel.models.config import EncoderConfig, ModelConfig
 
 # sides of the maps of the three levels (POSTER++ section 3)
 _MAP_SIDES = (28, 14, 7)
@@ -18,14 +18,7 @@ def inference_kernels(config: ModelConfig, dtype: str = "fp16") -> list[KernelSp
     """
     if dtype not in FLOAT_TYPES.values():
         raise EdgefelError(f"type '{dtype}': choose one of {', '.join(FLOAT_TYPES.values())}")
-    encoder = config.encoder
-    specs = []
-    for level, side in enumerate(_MAP_SIDES):
-        heads, width = encoder.heads[level], encoder.image_widths[level] // encoder.heads[level]
-        window = min(encoder.windows[level], side)
-        windows = (side // window) ** 2
-        name = f"window_cross_attention_level{level + 1}"
-        specs.append(attention_spec(name, window, heads, width, windows, dtype))
+    specs = _attention(config.encoder, dtype) if isinstance(config.encoder, EncoderConfig) else []
     if config.head is not None:
         head = config.head
         per_class = head.anchors_per_class
@@ -33,4 +26,15 @@ def inference_kernels(config: ModelConfig, dtype: str = "fp16") -> list[KernelSp
         specs.append(balance_spec(*sizes, head.attentive, head.delta))
         if per_class:
             specs.append(anchor_spec(*sizes, head.delta))
+    return specs
+
+
+def _attention(encoder: EncoderConfig, dtype: str) -> list[KernelSpec]:
+    specs = []
+    for level, side in enumerate(_MAP_SIDES):
+        heads, width = encoder.heads[level], encoder.image_widths[level] // encoder.heads[level]
+        window = min(encoder.windows[level], side)
+        windows = (side // window) ** 2
+        name = f"window_cross_attention_level{level + 1}"
+        specs.append(attention_spec(name, window, heads, width, windows, dtype))
     return specs

@@ -5,15 +5,20 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from edgefel.kernels import backend
-from edgefel.models.config import STREAM_SIZE, ModelConfig
+from edgefel.models.apvit import APViTEncoder
+from edgefel.models.config import STREAM_SIZE, APViTConfig, ModelConfig
 from edgefel.models.encoder import Encoder
 from edgefel.models.outputs import Prediction
 from edgefel.models.reliability import LinearHead, ReliabilityHead
+from edgefel.models.resizer import NeuralResizer
 from edgefel.models.window_attention import WindowCrossAttention
 
 
 class FacialExpressionModel(nn.Module):
-    """ARBEx/GReFEL, or POSTER++ with `config.head` None.
+    """Resizer, encoder and head, by the classes of their configurations.
+
+    ARBEx/GReFEL is the pyramid with the reliability head, POSTER++ the same with one Linear, APViT its own encoder with
+    one Linear; every other combination works too.
 
     attention: who computes the window cross-attention and the reliability arithmetic: "reference" (plain
     PyTorch), "triton" (the fused kernels, or an error), or "auto" (Triton on CUDA). Weights and results are the
@@ -23,7 +28,12 @@ class FacialExpressionModel(nn.Module):
     def __init__(self, config: ModelConfig, attention: backend.Choice = "auto") -> None:
         super().__init__()
         self.config = config
-        self.encoder = Encoder(config.encoder)
+        self.resizer = None if config.resizer is None else NeuralResizer(config.resizer)
+        self.encoder: Encoder | APViTEncoder = (
+            APViTEncoder(config.encoder)
+            if isinstance(config.encoder, APViTConfig)
+            else Encoder(config.encoder)
+        )
         width = config.encoder.width
         self.head: ReliabilityHead | LinearHead = (
             LinearHead(width, config.num_classes)
@@ -44,17 +54,29 @@ class FacialExpressionModel(nn.Module):
         """Labels aligned face crops.
 
         Args:
-            image: [B, 3, S, S], RGB, ImageNet mean and standard deviation removed; S a multiple of 112.
+            image: [B, 3, S, S], RGB, ImageNet mean and standard deviation removed; S a multiple of 112, or the
+                configured input size with a resizer.
             trust: factor in [0, 1] on the weight of the correction; 1 except during training.
 
         Returns:
             Prediction; no entry depends on the other images of the batch in evaluation mode.
         """
+        embedding, tokens = self.encoder.relate(self.see(image))
+        prediction: Prediction = self.head(embedding, tokens, trust)
+        return prediction
+
+    def see(self, image: Tensor) -> Tensor:
+        """Resizer and streams: images as `forward` takes them -> the encoder's tokens [B, N, D], without positions."""
         height, width = image.shape[-2:]
-        if height != width or width % STREAM_SIZE:
+        if self.resizer is not None:
+            size = self.config.input_size
+            if (height, width) != (size, size):
+                raise ValueError(
+                    f"image: expected [B, 3, {size}, {size}] for the resizer, got {tuple(image.shape)}"
+                )
+            image = self.resizer(image)
+        elif height != width or width % STREAM_SIZE:
             raise ValueError(
                 f"image: expected [B, 3, S, S] with S a multiple of {STREAM_SIZE}, got {tuple(image.shape)}"
             )
-        embedding, tokens = self.encoder(image)
-        prediction: Prediction = self.head(embedding, tokens, trust)
-        return prediction
+        return self.encoder.see(image)

@@ -137,9 +137,9 @@ def _rename(
 
 def _config(weights: Mapping[str, Tensor], layout: str) -> ModelConfig:
     """The configuration that the shapes of the head tell; the encoder has one published size."""
-    if layout == "poster-v2":
+    if layout in ("poster-v2", "apvit"):
         head = weights.get("head.linear.weight")
-        return model_config("poster-v2", num_classes=7 if head is None else max(head.shape[0], 2))
+        return model_config(layout, num_classes=7 if head is None else max(head.shape[0], 2))
     if layout != "arbex":
         return model_config("arbex")
     linears = [

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-LAYOUTS = ("poster-v2", "arbex", "ir50", "mobilefacenet")
+LAYOUTS = ("poster-v2", "arbex", "apvit", "ir50", "mobilefacenet")
 
 Replacement = Callable[[re.Match[str]], str]
 Rule = tuple[str, Replacement]
@@ -178,9 +178,26 @@ _ARBEX: list[Rule] = [
 ]
 _ARBEX_UNUSED = [r"attns\.\d\.index_relative", *_vit_unused(r"vit\.")]
 
+_APVIT: list[Rule] = [
+    (r"extractor\.input_layer\.(\d)\.(\w+)", _to("encoder.image_stream.stem.{0}.{1}")),
+    (
+        r"extractor\.body\.(\d)\.(\d+)\.res_layer\.(\d)\.(\w+)",
+        _to("encoder.image_stream.stages.{0}.{1}.residual.{2}.{3}"),
+    ),
+    (
+        r"extractor\.body\.(\d)\.(\d+)\.shortcut_layer\.(\d)\.(\w+)",
+        _to("encoder.image_stream.stages.{0}.{1}.shortcut.{2}.{3}"),
+    ),
+    (r"vit\.(cls_pos_embed|patch_pos_embed)", _to("encoder.{0}")),
+    (r"vit\.projs\.0\.(\w+)", _to("encoder.embed.{0}")),
+    *_vit_rules(r"vit\."),
+    (r"head\.fc\.(\w+)", _to("head.linear.{0}")),
+]
+
 RULES: dict[str, tuple[list[Rule], list[str]]] = {
     "poster-v2": (_POSTER_V2, _POSTER_V2_UNUSED),
     "arbex": (_ARBEX, _ARBEX_UNUSED),
+    "apvit": (_APVIT, []),
     "ir50": (
         [*_ir50_rules(""), (r"body\.(1?\d|20)\.(res_layer|shortcut_layer)\.(\d)\.(\w+)", _ir50_flat_unit)],
         [r"output_layer\..*", r"body4\..*", r"body\.2[123]\..*"],

@@ -7,7 +7,13 @@ from typing import Any
 
 from edgefel.errors import EdgefelError
 from edgefel.kernels.backend import Choice
-from edgefel.models.config import EncoderConfig, ModelConfig, ReliabilityConfig
+from edgefel.models.config import (
+    APViTConfig,
+    EncoderConfig,
+    ModelConfig,
+    ReliabilityConfig,
+    ResizerConfig,
+)
 from edgefel.models.network import FacialExpressionModel
 
 NANO_ENCODER = EncoderConfig(
@@ -30,23 +36,46 @@ NANO_ENCODER = EncoderConfig(
 # the paper's dropout of one half, on a network this small and a training this short, mostly delays it
 NANO_HEAD = ReliabilityConfig(embedding_dim=64, dropout=0.1)
 
+NANO_APVIT = APViTConfig(
+    image_stem=8,
+    image_widths=(8, 16, 32),
+    image_units=(1, 2, 2),
+    width=96,
+    vit_heads=4,
+    mlp_ratio=2.0,
+    keep_rates=(1.0, 1.0, 0.9, 0.9),
+)
+
 MODELS: dict[str, ModelConfig] = {
     "arbex": ModelConfig("arbex"),
     "poster-v2": ModelConfig("poster-v2", head=None),
+    "apvit": ModelConfig("apvit", input_size=112, encoder=APViTConfig(), head=None),
     "arbex-nano": ModelConfig("arbex-nano", input_size=112, encoder=NANO_ENCODER, head=NANO_HEAD),
     "poster-v2-nano": ModelConfig("poster-v2-nano", input_size=112, encoder=NANO_ENCODER, head=None),
+    "apvit-nano": ModelConfig("apvit-nano", input_size=112, encoder=NANO_APVIT, head=None),
 }
 
 DESCRIPTIONS: dict[str, str] = {
     "arbex": "ARBEx/GReFEL: window cross-attention pyramid with the reliability balancing head",
     "poster-v2": "POSTER++: the same encoder with one linear layer",
-    "arbex-nano": "the same modules at small widths, for CPUs and tests",
+    "apvit": "APViT: an image stream and a ViT that drops the patches and tokens which matter least",
+    "arbex-nano": "the same modules as arbex at small widths, for CPUs and tests",
     "poster-v2-nano": "the small encoder with one linear layer",
+    "apvit-nano": "the same modules as apvit at small widths",
 }
+
+ADDITIONS: dict[str, str] = {
+    "resizer": "a learned resize in front (Neural Resizer), trained with the model and a part of its graph",
+    "reliability": "the reliability balancing head instead of one linear layer",
+}
+
+# the published factor and what it takes to make the 224 or 112 pixels of the encoder
+_RESIZER_SCALE = 0.584
+_RESIZER_INPUTS = {224: 384, 112: 192}
 
 
 def list_models() -> list[str]:
-    """The registered names."""
+    """The registered names; `ADDITIONS` can follow each, as in apvit+resizer+reliability."""
     return list(MODELS)
 
 
@@ -54,26 +83,54 @@ def model_config(name: str, **overrides: Any) -> ModelConfig:
     """The configuration of a registered model.
 
     Args:
-        name: one of `list_models()`.
-        overrides: fields of ModelConfig, and fields of its `encoder` and `head` as nested dictionaries,
-            e.g. `num_classes=8, head={"anchors_per_class": 4}`.
+        name: one of `list_models()`, with any of `ADDITIONS` behind it, each after a plus sign.
+        overrides: fields of ModelConfig, and fields of its `encoder`, `head` and `resizer` as nested dictionaries,
+            e.g. `num_classes=8, head={"anchors_per_class": 4}`. With a resizer, `input_size` is free (48 to 384
+            pixels): the factor of the resize follows from it unless `resizer.scale` is given.
 
     Raises:
         EdgefelError: the name is unknown (lists the known ones), or an override is not a field.
     """
-    if name not in MODELS:
-        raise EdgefelError(f"unknown model '{name}'; known: {', '.join(MODELS)}")
-    config = MODELS[name]
-    for part in ("encoder", "head"):
+    config = _named(name)
+    scale_is_given = isinstance(overrides.get("resizer"), dict) and "scale" in overrides["resizer"]
+    for part in ("encoder", "head", "resizer"):
         changes = overrides.get(part)
         if isinstance(changes, dict):
             current = getattr(config, part)
             if current is None:
                 raise EdgefelError(f"model '{name}' has no {part} to configure; got {sorted(changes)}")
             overrides[part] = _replace(current, changes, f"{name} {part}")
+    resizer = overrides.get("resizer", config.resizer)
+    if resizer is not None and {"input_size", "resizer"} & set(overrides) and not scale_is_given:
+        # the published factor belongs to the published sides
+        overrides["resizer"] = dataclasses.replace(resizer, scale=None)
     replaced = _replace(config, overrides, name)
     assert isinstance(replaced, ModelConfig)
     return replaced
+
+
+def _named(name: str) -> ModelConfig:
+    base, *additions = name.split("+")
+    unknown = [addition for addition in additions if addition not in ADDITIONS]
+    if base not in MODELS or unknown:
+        raise EdgefelError(
+            f"unknown model '{name}'; known: {', '.join(MODELS)}, and each of them with "
+            + " or ".join(f"+{addition}" for addition in ADDITIONS)
+        )
+    if len(set(additions)) != len(additions):
+        raise EdgefelError(f"model '{name}': name each addition once")
+    config = dataclasses.replace(MODELS[base], name=name)
+    if "reliability" in additions and config.head is None:
+        head = NANO_HEAD if base.endswith("-nano") else ReliabilityConfig()
+        config = dataclasses.replace(config, head=head)
+    if "resizer" in additions:
+        size = config.input_size
+        config = dataclasses.replace(
+            config,
+            input_size=_RESIZER_INPUTS[size],
+            resizer=ResizerConfig(output_size=size, scale=_RESIZER_SCALE),
+        )
+    return config
 
 
 def build_model(name: str, *, attention: Choice = "auto", **overrides: Any) -> FacialExpressionModel:

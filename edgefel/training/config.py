@@ -36,9 +36,21 @@ def setting(default: Any, help: str, **limits: Any) -> Any:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """The losses (ARBEx section 3.4)."""
+    """The losses (ARBEx section 3.4; PDLS and F-PDLS, arXiv 2204.02181)."""
 
-    smoothing: float = setting(0.11, "Label smoothing.", minimum=0, maximum=0.999)
+    criterion: str = setting(
+        "cross-entropy",
+        "The classification loss. pdls mixes labels with --prior, f-pdls also weighs each class by how wrong it is.",
+        choices=("cross-entropy", "pdls", "f-pdls"),
+    )
+    smoothing: float = setting(0.11, "Label smoothing (cross-entropy only).", minimum=0, maximum=0.999)
+    prior: str = setting(
+        "uniform",
+        "What is said of each class's pictures, for pdls and f-pdls: uniform, votes (of the training set), a CSV "
+        "file of distributions or counts, or the evaluation.json of edgefel evaluate.",
+    )
+    alpha: float = setting(0.8, "Share of the label itself in the targets of pdls.", minimum=0, maximum=1)
+    gamma: float = setting(2.0, "Power of 1 - p, by which f-pdls weighs classes.", minimum=0)
     lambda_cls: float = setting(1.0, "Weight of the classification loss.", minimum=0)
     lambda_anchor: float = setting(1.0, "Weight of the loss that pushes anchors apart.", minimum=0)
     lambda_center: float = setting(1.0, "Weight of the loss that pulls to the own anchor.", minimum=0)
@@ -248,6 +260,8 @@ def _read(cls: Any, values: Any, source: str, prefix: str) -> Any:
     if cls is TrainConfig:
         for name, section in SECTIONS.items():
             if name in values:
+                if name == "loss" and isinstance(values[name], str):
+                    values[name] = {"criterion": values[name]}  # loss: f-pdls
                 values[name] = _read(section, values[name], source, f"{name}.")
     try:
         return cls(**values)

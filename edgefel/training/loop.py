@@ -156,13 +156,13 @@ class Trainer:
         self.adam = torch.optim.Adam(learning, lr=config.lr)
         self.model, self.optimizer = cast(Any, fabric.setup(self.supervised, self.adam))
         self.loss = ReliabilityLoss(
-            smoothing=config.loss.smoothing,
             lambda_cls=config.loss.lambda_cls,
             lambda_anchor=config.loss.lambda_anchor,
             lambda_center=config.loss.lambda_center,
             lambda_auxiliary=config.loss.lambda_auxiliary,
             kind=cast(Any, config.loss.anchor_loss),
             margin=config.loss.anchor_margin,
+            criterion=data.criterion,
         )
         self.augment = Augmentation(config.augment, preprocessing, config.seed)
         self.window = Window(fabric.device, self.shard.world, state.window if self.main else [])

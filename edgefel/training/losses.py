@@ -1,6 +1,7 @@
 """The three losses of reliability balancing, and their weighted sum.
 
-Sources: ARBEx (arXiv 2305.01486) section 3.4, GReFEL section 3.3. Shapes: batch B, classes C, anchors per
+Sources: ARBEx (arXiv 2305.01486) section 3.4, GReFEL section 3.3; for PDLS and F-PDLS
+arXiv 2204.02181. Shapes: batch B, classes C, anchors per
 class K, embedding width E.
 """
 
@@ -13,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 AnchorLoss = Literal["unbounded", "hinge"]
+CriterionKind = Literal["cross-entropy", "pdls", "f-pdls"]
 
 # log(1e-7) = -16.1: a probability below this counts as this one, so that one confident mistake
 # neither makes the loss infinite nor dominates a batch.
@@ -64,8 +66,57 @@ def classification_loss(probabilities: Tensor, target: Tensor, smoothing: float)
     Args: `probabilities` [B, C] rows that sum to 1; `target` int64 [B] or float [B, C]; `smoothing` in
     [0, 1), 0.11 in the paper (ARBEx table 3).
     """
-    log_p = _wide(probabilities).clamp_min(PROBABILITY_FLOOR).log()
-    return -(smooth_targets(target, probabilities.shape[1], smoothing) * log_p).sum(1).mean()
+    return focal_nll(probabilities, smooth_targets(target, probabilities.shape[1], smoothing), 0.0)
+
+
+def prior_targets(target: Tensor, prior: Tensor, alpha: float) -> Tensor:
+    """[B, C] targets of PDLS (arXiv 2204.02181): `alpha * y + (1 - alpha) * prior[y]`.
+
+    `target` as in `smooth_targets`; `prior` [C, C], row y what annotators say on average of pictures of class y. A soft
+    label takes the rows of its classes by their shares.
+    """
+    distribution = target.to(prior) if target.is_floating_point() else F.one_hot(target, len(prior)).to(prior)
+    return alpha * distribution + (1.0 - alpha) * distribution @ prior
+
+
+def focal_nll(probabilities: Tensor, targets: Tensor, gamma: float) -> Tensor:
+    """`-mean_b Σ_c (1 - p_bc)^gamma t_bc log max(p_bc, 1e-7)`, of [B, C] distributions; gamma 0 is the NLL."""
+    p = _wide(probabilities)
+    terms = targets * p.clamp_min(PROBABILITY_FLOOR).log()
+    if gamma:
+        # a probability rounded to above 1 has no real power, and powers below 1 of zero have no finite slope
+        terms = terms * (1.0 - p).clamp_min(PROBABILITY_FLOOR).pow(gamma)
+    return -terms.sum(1).mean()
+
+
+class Criterion:
+    """The classification loss: cross-entropy with label smoothing, PDLS or F-PDLS (arXiv 2204.02181)."""
+
+    def __init__(
+        self,
+        kind: CriterionKind = "cross-entropy",
+        *,
+        smoothing: float = 0.11,
+        prior: Tensor | None = None,
+        alpha: float = 0.8,
+        gamma: float = 2.0,
+    ) -> None:
+        """`smoothing` counts for cross-entropy only; `prior` [C, C] and `alpha` for the others; `gamma` for f-pdls.
+
+        Raises ValueError where pdls or f-pdls comes without a prior.
+        """
+        if kind != "cross-entropy" and prior is None:
+            raise ValueError(f"{kind} needs a prior")
+        self.smoothing, self.alpha = smoothing, alpha
+        self.prior = None if kind == "cross-entropy" else prior
+        self.gamma = gamma if kind == "f-pdls" else 0.0
+
+    def __call__(self, probabilities: Tensor, target: Tensor) -> Tensor:
+        """`probabilities` [B, C] rows that sum to 1; `target` int64 [B] or float [B, C]. Returns a scalar."""
+        if self.prior is None:
+            return classification_loss(probabilities, target, self.smoothing)
+        self.prior = self.prior.to(probabilities.device)
+        return focal_nll(probabilities, prior_targets(target, self.prior, self.alpha), self.gamma)
 
 
 def mean_squared_distance(anchors: Tensor) -> Tensor:
@@ -129,8 +180,10 @@ class ReliabilityLoss:
         lambda_auxiliary: float = 0.0,
         kind: AnchorLoss = "unbounded",
         margin: float = 4.0,
+        criterion: Criterion | None = None,
     ) -> None:
-        self.smoothing = smoothing
+        """`criterion` is the classification loss, by default cross-entropy with `smoothing`."""
+        self.criterion = criterion or Criterion(smoothing=smoothing)
         self.lambda_cls = lambda_cls
         self.lambda_anchor = lambda_anchor
         self.lambda_center = lambda_center
@@ -152,9 +205,9 @@ class ReliabilityLoss:
         Args: `target` int64 [B] or float [B, C]; `anchors` [C, K, E] or None; `auxiliary` probabilities
         [B, C] of the auxiliary classifier, or None; `own` is the factor on all terms but the auxiliary one.
         """
-        classification = classification_loss(prediction.probabilities, target, self.smoothing)
+        classification = self.criterion(prediction.probabilities, target)
         zero = classification.new_zeros(())
-        extra = zero if auxiliary is None else classification_loss(auxiliary, target, self.smoothing)
+        extra = zero if auxiliary is None else self.criterion(auxiliary, target)
         total = own * self.lambda_cls * classification + self.lambda_auxiliary * extra
         if anchors is None or anchors.numel() == 0:
             return LossTerms(total, classification, zero, zero, zero, extra)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -20,12 +20,12 @@ from edgefel.runtime.preprocessing import Preprocessing, default_preprocessing
 from edgefel.training.config import ComputeConfig, TrainConfig
 from edgefel.training.images import ImageSource
 from edgefel.training.label_noise import with_label_noise
+from edgefel.training.losses import Criterion, CriterionKind
+from edgefel.training.prior import FROM_UNIFORM, FROM_VOTES, read_prior
 from edgefel.training.randomness import Purpose, derive_seed
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
-
-BACKBONES = ("image_stream", "landmark_stream")
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Data:
     val: ImageSource | None
     sampler: BalancedEpoch | UniformEpoch
     targets: Tensor  # int64 [N], or float32 [N, C] when training on soft labels
+    criterion: Criterion
 
 
 def create_fabric(config: ComputeConfig) -> Fabric:
@@ -79,7 +80,14 @@ def open_data(config: TrainConfig, preprocessing: Preprocessing) -> Data:
         )
 
     val = source(everything.subset(held_out)) if held_out.size else None
-    return Data(train.labels, source(train), val, _sampler(config, train), _targets(config, train))
+    return Data(
+        train.labels,
+        source(train),
+        val,
+        _sampler(config, train),
+        _targets(config, train),
+        _criterion(config, train),
+    )
 
 
 def _noisy(config: TrainConfig, train: ImageDataset) -> ImageDataset:
@@ -120,6 +128,13 @@ def _targets(config: TrainConfig, dataset: ImageDataset) -> Tensor:
     return soft / soft.sum(1, keepdim=True)
 
 
+def _criterion(config: TrainConfig, train: ImageDataset) -> Criterion:
+    loss = config.loss
+    prior = None if loss.criterion == "cross-entropy" else read_prior(loss.prior, train)
+    kind = cast(CriterionKind, loss.criterion)
+    return Criterion(kind, smoothing=loss.smoothing, prior=prior, alpha=loss.alpha, gamma=loss.gamma)
+
+
 def make_model(config: TrainConfig, num_classes: int) -> FacialExpressionModel:
     """A model with weights that depend on the seed alone, started from `init_from` if that is set."""
     torch.manual_seed(derive_seed(config.seed, Purpose.WEIGHTS))
@@ -144,7 +159,7 @@ def run_preprocessing(config: TrainConfig) -> Preprocessing:
 
 def freeze_backbones(model: FacialExpressionModel) -> None:
     """Stops gradients of both streams; `set_training_mode` keeps their BatchNorm statistics too."""
-    for name in BACKBONES:
+    for name in model.encoder.backbones:
         getattr(model.encoder, name).requires_grad_(False)
 
 
@@ -152,7 +167,7 @@ def set_training_mode(model: FacialExpressionModel, frozen: bool) -> None:
     """Training mode for what learns, evaluation mode for frozen backbones."""
     model.train()
     if frozen:
-        for name in BACKBONES:
+        for name in model.encoder.backbones:
             getattr(model.encoder, name).eval()
 
 
@@ -180,4 +195,7 @@ def absolute(config: TrainConfig) -> TrainConfig:
     # not resolve(), which would follow links that may be meant to change
     data = os.path.abspath(config.data) if config.data else ""  # noqa: PTH100
     starts = tuple(os.path.abspath(path) for path in config.init_from)  # noqa: PTH100
-    return replace(config, data=data, init_from=starts)
+    loss = config.loss
+    if loss.prior not in (FROM_UNIFORM, FROM_VOTES):
+        loss = replace(loss, prior=os.path.abspath(loss.prior))  # noqa: PTH100
+    return replace(config, data=data, init_from=starts, loss=loss)

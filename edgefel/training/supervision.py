@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgefel.models.encoder import TOKENS
 from edgefel.models.network import FacialExpressionModel
 from edgefel.models.outputs import Prediction
 
@@ -26,7 +25,7 @@ class SupervisedModel(nn.Module):
         self.model = model
         self.auxiliary: nn.Linear | None = None
         if enabled:
-            width = TOKENS * model.config.encoder.width
+            width = model.encoder.seen_tokens * model.config.encoder.width
             self.auxiliary = nn.Linear(width, model.config.num_classes)
             # Adam moves every weight by about the learning rate, whatever the number of inputs: unscaled, a
             # single step on 14,000 of them would move the logits by tens
@@ -38,7 +37,7 @@ class SupervisedModel(nn.Module):
         """The model's prediction, and the auxiliary classifier's probabilities [B, C]."""
         if self.auxiliary is None:
             return self.model(image, trust=trust), None
-        seen = self.model.encoder.see(image)  # [B, 147, D]
+        seen = self.model.see(image)  # [B, N, D]
         embedding, tokens = self.model.encoder.relate(seen)
         prediction: Prediction = self.model.head(embedding, tokens, trust)
         inputs = F.layer_norm(seen, seen.shape[-1:]).flatten(1) * self.scale

@@ -34,6 +34,11 @@ def test_parts_that_a_model_lacks_are_left_out():
     assert "not read" in specs["reliability_balance"].arguments[2].note
 
 
+def test_an_encoder_without_windows_has_the_head_alone():
+    assert not by_name("apvit")
+    assert list(by_name("apvit+reliability")) == ["reliability_balance", "anchor_softmax"]
+
+
 def test_sizes_of_the_head_come_from_its_configuration():
     specs = by_name("arbex", num_classes=8, head={"embedding_dim": 768, "anchors_per_class": 3, "delta": 4.0})
     for name in ("reliability_balance", "anchor_softmax"):

@@ -58,7 +58,7 @@ def test_dotted_changes_override_and_are_checked():
         ("epochs: true", r"epochs is True; it must be a whole number"),
         ("freeze_backbones: 1", r"freeze_backbones is 1; it must be true or false"),
         ("learning_rate: 1", r"unknown setting learning_rate; known here: model, data.* lr,"),
-        ("loss: {smooth: 1}", r"unknown setting loss.smooth; known here: smoothing"),
+        ("loss: {smooth: 1}", r"unknown setting loss.smooth; known here: criterion, smoothing"),
         ("loss: 3", r"loss must hold names and values"),
         ("loss: {trust: maybe}", r"loss.trust is 'maybe'; choose one of linear, none"),
         ("- 1", r"the file must hold names and values"),

@@ -1,0 +1,71 @@
+"""APViT's encoder (arXiv 2212.05463): an image stream, a choice of its patches, and a ViT that drops tokens."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from edgefel.models.config import STREAM_SIZE, APViTConfig
+from edgefel.models.ir50 import ImageStream
+from edgefel.models.token_pooling import keep_tokens, kept_counts, patch_scores
+from edgefel.models.vit import ViTBlock, initialize_from_scratch
+
+PATCHES = 14 * 14
+
+
+class APViTEncoder(nn.Module):
+    """See APViTConfig for the sizes."""
+
+    backbones = ("image_stream",)
+
+    def __init__(self, config: APViTConfig) -> None:
+        super().__init__()
+        self.seen_tokens = PATCHES
+        self.keep_patches = config.keep_patches
+        self.image_stream = ImageStream(config.image_stem, config.image_widths, config.image_units)
+        self.embed = nn.Conv2d(config.image_widths[2], config.width, 1)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, config.width))
+        self.cls_pos_embed = nn.Parameter(torch.zeros(1, 1, config.width))
+        self.patch_pos_embed = nn.Parameter(torch.zeros(1, PATCHES, config.width))
+        before = config.keep_patches
+        blocks = []
+        for after in kept_counts(config.keep_patches, config.keep_rates):
+            keep = after if after < before else None
+            blocks.append(
+                ViTBlock(config.width, config.vit_heads, config.mlp_ratio, qkv_bias=False, keep=keep)
+            )
+            before = after
+        self.blocks = nn.ModuleList(blocks)
+        self.norm = nn.LayerNorm(config.width, eps=1e-6)
+        initialize_from_scratch(self)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Encodes images.
+
+        Args:
+            x: [B, 3, S, S], normalized RGB; S a multiple of 112. Larger inputs are sampled down with stride S/112.
+
+        Returns:
+            The normalized class token [B, D], and all tokens that are left [B, 1 + N, D], cls first.
+        """
+        return self.relate(self.see(x))
+
+    def see(self, x: Tensor) -> Tensor:
+        """The image stream: images [B, 3, S, S] -> patches [B, 196, D], without positions."""
+        stride = x.shape[-1] // STREAM_SIZE
+        if stride != 1:
+            x = x[:, :, ::stride, ::stride]
+        patches: Tensor = self.embed(self.image_stream(x)[2])
+        return patches.flatten(2).transpose(1, 2)
+
+    def relate(self, patches: Tensor) -> tuple[Tensor, Tensor]:
+        """Patch pooling and the ViT: patches [B, 196, D] -> class token [B, D], tokens [B, 1 + N, D]."""
+        placed = patches + self.patch_pos_embed
+        if self.keep_patches < PATCHES:
+            placed = keep_tokens(placed, patch_scores(patches), self.keep_patches)
+        cls = (self.cls_token + self.cls_pos_embed).expand(patches.shape[0], -1, -1)
+        sequence = torch.cat([cls, placed], dim=1)
+        for block in self.blocks:
+            sequence = block(sequence)
+        sequence = self.norm(sequence)
+        return sequence[:, 0], sequence

@@ -1,0 +1,82 @@
+"""The transformer of all encoders: pre-norm blocks (Dosovitskiy et al., arXiv 2010.11929)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from edgefel.models.layers import Mlp
+from edgefel.models.token_pooling import keep_tokens, token_scores
+
+POSITION_STD = 1.0
+QUERY_KEY_GAIN = 2.0
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention over tokens: [B, T, D] -> [B, T, D]."""
+
+    def __init__(self, width: int, heads: int, bias: bool = True) -> None:
+        super().__init__()
+        self.heads = heads
+        self.scale = (width // heads) ** -0.5
+        self.qkv = nn.Linear(width, 3 * width, bias=bias)
+        self.project = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the attended tokens, and the products q k / sqrt(d) of before the softmax, [B, H, T, T]."""
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        products = (q * self.scale) @ k.transpose(-2, -1)
+        out: Tensor = self.project((products.softmax(dim=-1) @ v).transpose(1, 2).flatten(2))
+        return out, products
+
+
+class ViTBlock(nn.Module):
+    """[B, T, D] -> [B, T, D], or [B, 1 + keep, D]: the class token and the `keep` best of the others.
+
+    Attention sees all tokens; those that are dropped leave before the MLP (attentive token pooling, APViT,
+    arXiv 2212.05463 section 3.3). `keep` None keeps all.
+    """
+
+    def __init__(
+        self, width: int, heads: int, mlp_ratio: float, qkv_bias: bool = True, keep: int | None = None
+    ) -> None:
+        super().__init__()
+        self.keep = keep
+        self.norm1 = nn.LayerNorm(width, eps=1e-6)
+        self.attention = SelfAttention(width, heads, qkv_bias)
+        self.norm2 = nn.LayerNorm(width, eps=1e-6)
+        self.mlp = Mlp(width, mlp_ratio)
+
+    def forward(self, x: Tensor) -> Tensor:
+        attended, products = self.attention(self.norm1(x))
+        x = x + attended
+        if self.keep is not None:
+            kept = keep_tokens(x[:, 1:], token_scores(products), self.keep)
+            x = torch.cat([x[:, :1], kept], dim=1)
+        out: Tensor = x + self.mlp(self.norm2(x))
+        return out
+
+
+def initialize_from_scratch(encoder: nn.Module) -> None:
+    """Fills an encoder that has `blocks`, `cls_token` and `pos_embed` with weights to train from.
+
+    With the usual small values every token looks alike to the class token, which then averages the whole face,
+    and training from scratch stays at chance for hundreds of steps. Positions as large as the features and sharp
+    first attention let it look at places from the start.
+    """
+    for module in encoder.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    for name, parameter in encoder.named_parameters(recurse=False):
+        if name == "cls_token" or name.endswith("pos_embed"):
+            nn.init.normal_(parameter, std=POSITION_STD)
+    for module in encoder.modules():
+        if isinstance(module, SelfAttention):
+            query_key = module.qkv.weight.detach()[: 2 * module.qkv.in_features]
+            nn.init.normal_(query_key, std=QUERY_KEY_GAIN * query_key.shape[1] ** -0.5)

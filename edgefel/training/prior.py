@@ -1,0 +1,104 @@
+"""What people say of the pictures of each class: the prior of PDLS (arXiv 2204.02181).
+
+A prior is a matrix [C, C]: row y is the mean distribution of annotators, or of a classifier's answers, for pictures of
+class y. It comes from the votes of the training set, from a file, or is uniform, which makes PDLS ordinary label
+smoothing.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from edgefel.data.dataset import ImageDataset
+from edgefel.errors import EdgefelError
+from edgefel.files import read_json
+
+FROM_UNIFORM, FROM_VOTES = "uniform", "votes"
+ROUNDED = 1e-4  # a row whose sum is this near to 1 is a distribution
+
+
+def read_prior(source: str, train: ImageDataset) -> Tensor:
+    """The prior for the classes of a training set, float32 [C, C], rows that sum to 1.
+
+    Args:
+        source: "uniform"; "votes", the mean soft label of the training pictures of each class; or a file: CSV with the
+            classes' names in the first row and column (distributions, or counts such as a confusion matrix), or the
+            evaluation.json of `edgefel evaluate`, whose confusion matrix is taken.
+
+    Raises:
+        EdgefelError: there are no votes, or the file cannot be read, lacks a class or has a row of zeros.
+    """
+    labels = train.labels
+    if source == FROM_UNIFORM:
+        return torch.full((len(labels), len(labels)), 1.0 / len(labels))
+    if source == FROM_VOTES:
+        return _of_votes(train)
+    names, matrix = _from_json(Path(source)) if source.endswith(".json") else _from_csv(Path(source))
+    return _for_classes(matrix, names, labels, source)
+
+
+def _of_votes(train: ImageDataset) -> Tensor:
+    votes = train.soft_targets()
+    if votes is None:
+        raise EdgefelError(
+            f"{train.root}: has no soft labels to take a prior from; give a file, or --prior uniform"
+        )
+    targets = train.targets()
+    rows = [votes[targets == label].mean(0) for label in range(len(train.labels)) if (targets == label).any()]
+    if len(rows) < len(train.labels):
+        raise EdgefelError(f"{train.root}: a class has no training picture to take a prior from; give a file")
+    return _for_classes(np.stack(rows), train.labels, train.labels, str(train.root))
+
+
+def _for_classes(
+    matrix: npt.NDArray[np.float64], names: Sequence[str], labels: Sequence[str], where: str
+) -> Tensor:
+    """Rows and columns of `labels`, by name; what a file has beyond them is left out, and rows are made to sum to 1."""
+    missing = [label for label in labels if label not in names]
+    if missing:
+        raise EdgefelError(
+            f"{where}: a prior without the classes {', '.join(missing)}; it has {', '.join(names)}"
+        )
+    order = [list(names).index(label) for label in labels]
+    chosen = matrix[np.ix_(order, order)].astype(np.float64)
+    sums = chosen.sum(1, keepdims=True)
+    if not np.isfinite(chosen).all() or (chosen < 0).any() or (sums <= 0).any():
+        raise EdgefelError(f"{where}: every row of a prior needs numbers of 0 or more, and one above 0")
+    # published priors are rounded to six digits; they are taken as they are printed
+    return torch.from_numpy(np.where(np.abs(sums - 1) < ROUNDED, chosen, chosen / sums)).float()
+
+
+def _from_csv(file: Path) -> tuple[list[str], npt.NDArray[np.float64]]:
+    try:
+        with file.open(newline="", encoding="utf-8") as stream:
+            rows = [row for row in csv.reader(stream) if row]
+    except FileNotFoundError:
+        raise EdgefelError(
+            f"{file}: no such file; a prior is uniform, votes, or a CSV or JSON file"
+        ) from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise EdgefelError(f"{file}: cannot be read ({error})") from None
+    names = [name.strip() for name in rows[0][1:]] if rows else []
+    if not names or [row[0].strip() for row in rows[1:]] != names:
+        raise EdgefelError(
+            f"{file}: the first row and the first column must name the same classes, in one order"
+        )
+    try:
+        return names, np.array([[float(cell) for cell in row[1:]] for row in rows[1:]], dtype=np.float64)
+    except ValueError:
+        raise EdgefelError(f"{file}: needs {len(names)} numbers in every row") from None
+
+
+def _from_json(file: Path) -> tuple[list[str], npt.NDArray[np.float64]]:
+    evaluation = read_json(file)
+    try:
+        return list(evaluation["labels"]), np.array(evaluation["with_head"]["confusion"], dtype=np.float64)
+    except (KeyError, TypeError, ValueError):
+        raise EdgefelError(f"{file}: holds no confusion matrix of edgefel evaluate") from None
