@@ -28,17 +28,21 @@ def imported(folder: Path, name: str, layout: str) -> Path:
     return folder / "checkpoint"
 
 
-@pytest.mark.parametrize(("name", "layout"), [("poster_v2_7cls", "poster-v2"), ("arbex", "arbex")])
-def test_the_exported_file_matches_the_published_network(name, layout, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "layout", "side"),
+    [("poster_v2_7cls", "poster-v2", 224), ("arbex", "arbex", 224), ("apvit", "apvit", 112)],
+)
+def test_the_exported_file_matches_the_published_network(name, layout, side, tmp_path):
     checkpoint = imported(tmp_path, name, layout)
     export_bundle(checkpoint, tmp_path / "bundle", ExportOptions(parity_images=1))
     session = onnxruntime.InferenceSession(tmp_path / "bundle" / "model.fp32.onnx")
-    values = session.run(None, {"image": golden_input().numpy()})
+    images = golden_input(side=side).numpy()
+    values = session.run(None, {"image": images})
     outputs = dict(zip((output.name for output in session.get_outputs()), values, strict=True))
     expected = golden(name.removesuffix("_7cls"))
     for output in ("logits", "embedding"):
         np.testing.assert_allclose(outputs[output], expected[output], atol=1e-4, rtol=0, err_msg=output)
     for row in range(2):  # a prediction does not depend on its batch-mates
-        alone = session.run(None, {"image": golden_input()[row : row + 1].numpy()})
+        alone = session.run(None, {"image": images[row : row + 1]})
         for together, single in zip(values, alone, strict=True):
             np.testing.assert_allclose(together[row : row + 1], single, atol=1e-6, rtol=0)

@@ -12,10 +12,12 @@ from dataclasses import asdict
 from edgefel.kernels.ahead_of_time.compiler import compile_kernel
 from edgefel.kernels.ahead_of_time.specs import Argument, KernelSpec
 from edgefel.kernels.anchor_softmax.op import tile_for
+from edgefel.kernels.token_pooling.op import tile_for as pooling_tile
 from edgefel.kernels.window_cross_attention import launches
 
 ATTENTION = "edgefel.kernels.window_cross_attention.backward_kernel"
 ANCHORS = "edgefel.kernels.anchor_softmax.kernel"
+POOLING = "edgefel.kernels.token_pooling.kernel"
 
 
 def spec(
@@ -88,7 +90,27 @@ def training_kernels() -> list[KernelSpec]:
             spec(ATTENTION, "backward_bias_kernel", f"{given} sums_ptr:fp32", launch, **common,
                  windows=batch, windows_per_split=16),
         ]  # fmt: skip
-    return specs
+    return specs + pooling_kernels(batch)
+
+
+def pooling_kernels(batch: int) -> list[KernelSpec]:
+    """APViT's patch pooling and its first token pooling, half precision under autocast."""
+    patches, tokens = pooling_tile(196, 196, 768, batch), pooling_tile(160, 161, 768, 4 * batch)
+    kept = {"D": 768, "KEEP": 160, "STORE_PLACE": True}
+    return [
+        spec(POOLING, "patch_kernel", "patches_ptr:fp16 positions_ptr:fp32 out_ptr:fp32 place_ptr:i32",
+             (patches.warps, 1), **kept, N=196, stride_b=196 * 768, stride_n=1, stride_d=196,
+             SLICES=patches.slices, BLOCK_N=patches.block_n, BLOCK_D=patches.block_d, ROWS=patches.rows,
+             BLOCK_C=patches.block_c),
+        spec(POOLING, "token_kernel", "tokens_ptr:fp32 products_ptr:fp16 out_ptr:fp32 place_ptr:i32",
+             (tokens.warps, 1), **kept | {"KEEP": 144}, N=160, H=8, stride_b=161 * 768, stride_n=768, stride_d=1,
+             stride_pb=8 * 161**2, stride_ph=161**2, stride_pk=1,
+             SLICES=tokens.slices, BLOCK_N=tokens.block_n, ROWS=tokens.rows, BLOCK_C=tokens.block_c),
+        spec(POOLING, "backward_kernel", "grad_ptr:fp32 place_ptr:i32 grad_source_ptr:fp16", (patches.warps, 1),
+             T=196, KEPT=160, D=768, SLICES=patches.slices, ROWS=patches.rows, BLOCK_C=patches.block_c),
+        spec(POOLING, "backward_positions_kernel", "grad_ptr:fp32 place_ptr:i32 grad_positions_ptr:fp32", (4, 1),
+             batch=batch, N=196, KEPT=160, D=768, ROWS=16, BLOCK_C=64),
+    ]  # fmt: skip
 
 
 if __name__ == "__main__":

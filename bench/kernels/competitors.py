@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from edgefel.bench.kernels.problems import AttentionProblem, HeadProblem
+from edgefel.bench.kernels.problems import AttentionProblem, HeadProblem, PoolingProblem
+from edgefel.kernels import token_pooling
 from edgefel.kernels.reliability_balance import reference as balance_reference
 from edgefel.kernels.window_cross_attention import relative_position_bias
 from edgefel.kernels.window_cross_attention.reference import window_cross_attention as reference
@@ -138,3 +139,41 @@ def head(name: str, problem: HeadProblem, inputs: dict[str, Tensor]) -> Callable
             return tuple(op(*arguments))
 
     return call
+
+
+POOLING_NAMES = (OURS, "eager", "compile")
+
+
+def pooling(
+    name: str, problem: PoolingProblem, inputs: dict[str, Tensor], backward: bool
+) -> Callable[[], tuple[Tensor, ...]]:
+    """A function that pools once and returns the result and, with `backward`, the gradients.
+
+    Raises ValueError for an unknown name.
+    """
+    if name not in POOLING_NAMES:
+        raise ValueError(f"name: expected one of {', '.join(POOLING_NAMES)}, got {name!r}")
+    op: Any = getattr(token_pooling, problem.op)
+    if name == OURS:
+        from edgefel.kernels.token_pooling import op as kernels
+
+        op = getattr(kernels, problem.op)
+    elif name == "compile":
+        op = torch.compile(op, dynamic=False)
+    if not backward:
+
+        def forward() -> tuple[Tensor, ...]:
+            with torch.no_grad():
+                return (op(inputs["source"], inputs["other"], problem.keep),)
+
+        return forward
+    source = inputs["source"].detach().clone().requires_grad_()
+    # products get no gradient: the choice has none
+    other = inputs["other"] if problem.heads else inputs["other"].detach().clone().requires_grad_()
+    leaves = tuple(x for x in (source, other) if x.requires_grad)
+
+    def both() -> tuple[Tensor, ...]:
+        out = op(source, other, problem.keep)
+        return out, *torch.autograd.grad(out, leaves, inputs["grad"])
+
+    return both

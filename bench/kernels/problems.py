@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from edgefel.kernels.backend import FLOAT_TYPES
-from edgefel.models.config import EncoderConfig
+from edgefel.models.apvit import PATCHES, kept_counts
+from edgefel.models.config import APViTConfig, EncoderConfig
 
 DTYPES = {name: dtype for dtype, name in FLOAT_TYPES.items()}
 
@@ -121,3 +123,73 @@ class HeadProblem:
             "anchors": draw(self.classes, self.per_class, self.width),
             "attentive": draw(self.batch, self.classes),
         }
+
+
+@dataclass(frozen=True)
+class PoolingProblem:
+    """Token pooling: `count` tokens of `width` columns, of which `keep` stay, batch.
+
+    heads: of the products that score tokens; 0 is patch pooling, which scores by the patches themselves.
+    """
+
+    count: int
+    keep: int
+    width: int
+    heads: int
+    batch: int
+    dtype: torch.dtype
+
+    @property
+    def op(self) -> str:
+        """Name of the op that solves it."""
+        return "pool_tokens" if self.heads else "pool_patches"
+
+    @property
+    def name(self) -> str:
+        """For rows and plots."""
+        return f"{self.count} to {self.keep}"
+
+    def work(self, backward: bool) -> Work:
+        """Floors: inputs of the score and tokens that stay, once; no products, no exponentials.
+
+        Backward reads the gradient of what was kept and writes that of all.
+        """
+        size = torch.finfo(self.dtype).bits // 8
+        first = 1 if self.heads else 0
+        kept, whole = (first + self.keep) * self.width, (first + self.count) * self.width
+        read = kept + self.heads * self.count if self.heads else whole
+        positions = 0 if self.heads else self.count * self.width
+        moved = self.batch * (read + kept) + positions
+        if backward:
+            moved += self.batch * (kept + whole) + positions
+        return Work(size * moved, 0, 0)
+
+    def inputs(self, device: torch.device) -> dict[str, Tensor]:
+        """source [B, N, D] (a map [B, D, N] for patches) or [B, 1 + N, D], other (positions [N, D] or products
+        [B, H, 1 + N, 1 + N]), grad.
+
+        All values are multiples of 1/64 up to 2: sums are exact in every order, so that there is one right choice.
+        """
+        generator = torch.Generator().manual_seed(self.count)
+
+        def draw(*shape: int) -> Tensor:
+            return (torch.randint(-128, 129, shape, generator=generator) / 64).to(self.dtype).to(device)
+
+        if self.heads:
+            rows = 1 + self.count
+            source, other = draw(self.batch, rows, self.width), draw(self.batch, self.heads, rows, rows)
+        else:
+            source = draw(self.batch, self.width, self.count).transpose(1, 2)
+            other = draw(self.count, self.width)
+        kept = self.keep + (1 if self.heads else 0)
+        return {"source": source, "other": other, "grad": draw(self.batch, kept, self.width)}
+
+
+def poolings(batch: int, dtype: torch.dtype, encoder: APViTConfig | None = None) -> list[PoolingProblem]:
+    """The patch pooling of the full-size APViT (or of `encoder`), and the first and last block that drop tokens."""
+    encoder = encoder or APViTConfig()
+    counts = (encoder.keep_patches, *kept_counts(encoder.keep_patches, encoder.keep_rates))
+    pairs = [(n, m) for n, m in pairwise(counts) if m < n]
+    sizes = [(PATCHES, encoder.keep_patches, 0)]
+    sizes += [(n, m, encoder.vit_heads) for n, m in dict.fromkeys(pairs[:1] + pairs[-1:])]
+    return [PoolingProblem(n, m, encoder.width, heads, batch, dtype) for n, m, heads in sizes]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from edgefel.bench.kernels import competitors
 from edgefel.bench.kernels.gpu import Ceilings
-from edgefel.bench.kernels.problems import AttentionProblem, HeadProblem, Work
+from edgefel.bench.kernels.problems import AttentionProblem, HeadProblem, PoolingProblem, Work
 from edgefel.bench.timer import Timing
 from edgefel.errors import EdgefelError
 from edgefel.kernels.backend import type_name
@@ -109,9 +109,39 @@ def compare_head(
     )
 
 
+def compare_pooling(
+    problem: PoolingProblem,
+    backward: bool,
+    device: torch.device,
+    timer: Timer,
+    *,
+    names: Sequence[str] = competitors.POOLING_NAMES,
+    memory: Memory | None = None,
+    ceilings: Ceilings | None = None,
+) -> list[KernelRow]:
+    """As `compare_attention`, for token pooling."""
+    inputs = problem.inputs(device)
+    wide = {name: x.double() for name, x in inputs.items()}
+    return _compare(
+        problem.op,
+        problem,
+        "forward+backward" if backward else "forward",
+        problem.dtype,
+        {
+            name: lambda name=name: competitors.pooling(name, problem, inputs, backward)  # type: ignore[misc]
+            for name in names
+        },
+        competitors.pooling("eager", problem, wide, backward)(),
+        timer,
+        memory,
+        ceilings,
+        problem.work(backward),
+    )
+
+
 def _compare(
     op: str,
-    problem: AttentionProblem | HeadProblem,
+    problem: AttentionProblem | HeadProblem | PoolingProblem,
     mode: str,
     dtype: torch.dtype,
     builders: Mapping[str, Callable[[], Callable[[], tuple[Tensor, ...]]]],

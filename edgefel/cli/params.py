@@ -131,5 +131,5 @@ dtype = click.option(
     type=click.Choice(["fp16", "bf16", "fp32"]),
     default="fp16",
     show_default=True,
-    help="Type of the attention; the head is always FP32.",
+    help="Type of the attention and of the token pooling; the head is always FP32.",
 )

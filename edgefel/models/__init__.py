@@ -4,6 +4,7 @@ from edgefel.models.config import EncoderConfig, ModelConfig, ReliabilityConfig
 from edgefel.models.network import FacialExpressionModel
 from edgefel.models.outputs import OUTPUT_NAMES, Prediction
 from edgefel.models.registry import build_model, list_models, model_config
+from edgefel.models.reliability import ReliabilityHead
 
 __all__ = [
     "OUTPUT_NAMES",
@@ -12,6 +13,7 @@ __all__ = [
     "ModelConfig",
     "Prediction",
     "ReliabilityConfig",
+    "ReliabilityHead",
     "build_model",
     "list_models",
     "model_config",

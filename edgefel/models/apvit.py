@@ -5,12 +5,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from edgefel.kernels import backend
+from edgefel.kernels.token_pooling import pool_patches
 from edgefel.models.config import STREAM_SIZE, APViTConfig
 from edgefel.models.ir50 import ImageStream
-from edgefel.models.token_pooling import keep_tokens, kept_counts, patch_scores
 from edgefel.models.vit import ViTBlock, initialize_from_scratch
 
 PATCHES = 14 * 14
+
+
+def kept_counts(patches: int, rates: tuple[float, ...]) -> tuple[int, ...]:
+    """How many tokens, the class token apart, each block leaves: `max(int(n * rate), 1)` of the n before it."""
+    counts = []
+    for rate in rates:
+        patches = max(int(patches * rate), 1)
+        counts.append(patches)
+    return tuple(counts)
 
 
 class APViTEncoder(nn.Module):
@@ -22,6 +32,7 @@ class APViTEncoder(nn.Module):
         super().__init__()
         self.seen_tokens = PATCHES
         self.keep_patches = config.keep_patches
+        self.implementation: backend.Choice = "auto"
         self.image_stream = ImageStream(config.image_stem, config.image_widths, config.image_units)
         self.embed = nn.Conv2d(config.image_widths[2], config.width, 1)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, config.width))
@@ -60,12 +71,20 @@ class APViTEncoder(nn.Module):
 
     def relate(self, patches: Tensor) -> tuple[Tensor, Tensor]:
         """Patch pooling and the ViT: patches [B, 196, D] -> class token [B, D], tokens [B, 1 + N, D]."""
-        placed = patches + self.patch_pos_embed
         if self.keep_patches < PATCHES:
-            placed = keep_tokens(placed, patch_scores(patches), self.keep_patches)
+            pool = pool_patches
+            # an exported graph has TopK, which every runtime knows
+            if backend.uses_triton(self.implementation, patches) and not torch.compiler.is_exporting():
+                from edgefel.kernels.token_pooling.op import pool_patches as pool
+            placed = pool(patches, self.patch_pos_embed, self.keep_patches)
+        else:
+            placed = patches + self.patch_pos_embed
         cls = (self.cls_token + self.cls_pos_embed).expand(patches.shape[0], -1, -1)
         sequence = torch.cat([cls, placed], dim=1)
         for block in self.blocks:
             sequence = block(sequence)
         sequence = self.norm(sequence)
         return sequence[:, 0], sequence
+
+    def extra_repr(self) -> str:
+        return f"keep_patches={self.keep_patches}"

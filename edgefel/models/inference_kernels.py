@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 from edgefel.errors import EdgefelError
-from edgefel.kernels.ahead_of_time.specs import KernelSpec, anchor_spec, attention_spec, balance_spec
+from edgefel.kernels.ahead_of_time.specs import (
+    KernelSpec,
+    anchor_spec,
+    attention_spec,
+    balance_spec,
+    patch_pooling_spec,
+    token_pooling_spec,
+)
 from edgefel.kernels.backend import FLOAT_TYPES
-from edgefel.models.config import EncoderConfig, ModelConfig
+from edgefel.models.apvit import PATCHES, kept_counts
+from edgefel.models.config import APViTConfig, EncoderConfig, ModelConfig
 
 # sides of the maps of the three levels (POSTER++ section 3)
 _MAP_SIDES = (28, 14, 7)
 
 
 def inference_kernels(config: ModelConfig, dtype: str = "fp16") -> list[KernelSpec]:
-    """The kernels of one forward pass, in order. `dtype` is that of the attention; the head is FP32.
+    """The kernels of one forward pass, in order. `dtype` is that of the attention and of the token pooling; the
+    head is FP32.
 
     Raises EdgefelError for an unknown dtype.
     """
     if dtype not in FLOAT_TYPES.values():
         raise EdgefelError(f"type '{dtype}': choose one of {', '.join(FLOAT_TYPES.values())}")
-    specs = _attention(config.encoder, dtype) if isinstance(config.encoder, EncoderConfig) else []
+    encoder = config.encoder
+    specs = _pooling(encoder, dtype) if isinstance(encoder, APViTConfig) else _attention(encoder, dtype)
     if config.head is not None:
         head = config.head
         per_class = head.anchors_per_class
@@ -37,4 +47,18 @@ def _attention(encoder: EncoderConfig, dtype: str) -> list[KernelSpec]:
         windows = (side // window) ** 2
         name = f"window_cross_attention_level{level + 1}"
         specs.append(attention_spec(name, window, heads, width, windows, dtype))
+    return specs
+
+
+def _pooling(encoder: APViTConfig, dtype: str) -> list[KernelSpec]:
+    """One launch where patches are dropped, and one in each block that drops tokens; sizes differ, so names do."""
+    specs = []
+    before = encoder.keep_patches
+    if before < PATCHES:
+        specs.append(patch_pooling_spec(PATCHES, before, encoder.width, dtype))
+    for number, after in enumerate(kept_counts(before, encoder.keep_rates), start=1):
+        if after < before:
+            name = f"pool_tokens_block{number}"
+            specs.append(token_pooling_spec(name, encoder.vit_heads, before, after, encoder.width, dtype))
+        before = after
     return specs

@@ -11,6 +11,7 @@ from edgefel.models.encoder import Encoder
 from edgefel.models.outputs import Prediction
 from edgefel.models.reliability import LinearHead, ReliabilityHead
 from edgefel.models.resizer import NeuralResizer
+from edgefel.models.vit import ViTBlock
 from edgefel.models.window_attention import WindowCrossAttention
 
 
@@ -20,9 +21,9 @@ class FacialExpressionModel(nn.Module):
     ARBEx/GReFEL is the pyramid with the reliability head, POSTER++ the same with one Linear, APViT its own encoder with
     one Linear; every other combination works too.
 
-    attention: who computes the window cross-attention and the reliability arithmetic: "reference" (plain
-    PyTorch), "triton" (the fused kernels, or an error), or "auto" (Triton on CUDA). Weights and results are the
-    same; it is not a part of the configuration and is not saved.
+    attention: who computes the window cross-attention, the token pooling and the reliability arithmetic: "reference"
+    (plain PyTorch), "triton" (the fused kernels, or an error), or "auto" (Triton on CUDA). Weights and results are
+    the same; it is not a part of the configuration and is not saved.
     """
 
     def __init__(self, config: ModelConfig, attention: backend.Choice = "auto") -> None:
@@ -46,7 +47,7 @@ class FacialExpressionModel(nn.Module):
         """Chooses "auto", "reference" or "triton"; raises EdgefelError for anything else. Returns the model."""
         backend.check_choice(attention)
         for module in self.modules():
-            if isinstance(module, WindowCrossAttention | ReliabilityHead):
+            if isinstance(module, WindowCrossAttention | ReliabilityHead | APViTEncoder | ViTBlock):
                 module.implementation = attention
         return self
 

@@ -78,16 +78,21 @@ class ReliabilityHead(nn.Module):
             self.attentive = AttentiveCorrection(dim, config.attention_head_dim, num_classes)
         self.folded: nn.Linear | None = None
 
-    def forward(self, embedding: Tensor, tokens: Tensor, trust: Tensor | float = 1.0) -> Prediction:
+    def forward(
+        self, embedding: Tensor, tokens: Tensor | None = None, trust: Tensor | float = 1.0
+    ) -> Prediction:
         """Classifies.
 
         Args:
-            embedding: [B, D] of the encoder.
-            tokens: [B, T, D] of the encoder; used with attention_tokens = "patches" only.
+            embedding: [B, D] of any encoder.
+            tokens: [B, T, D] of the encoder; needed with attention_tokens = "patches" only.
             trust: factor in [0, 1] on the weight of the correction; rises during training.
 
         Returns:
             Prediction, with `embedding` reduced to [B, E].
+
+        Raises:
+            ValueError: attention_tokens is "patches" and there are no tokens.
         """
         e = self.reduce(embedding)
         logits = self.classifier(e)
@@ -120,12 +125,14 @@ class ReliabilityHead(nn.Module):
             from edgefel.kernels.anchor_softmax.op import anchor_softmax as soften
         return soften(e, self.anchors, self.config.delta)
 
-    def _attentive_logits(self, e: Tensor, tokens: Tensor) -> Tensor:
+    def _attentive_logits(self, e: Tensor, tokens: Tensor | None) -> Tensor:
         assert self.attentive is not None
         if self.folded is not None:
             folded: Tensor = self.folded(e)
             return folded
         if self.config.attention_tokens == "patches":
+            if tokens is None:
+                raise ValueError("attention_tokens is 'patches', which needs the encoder's tokens [B, T, D]")
             logits: Tensor = self.attentive(e, self.reduce(tokens))
         else:
             logits = self.attentive(e, e.unsqueeze(1))
@@ -145,7 +152,9 @@ class LinearHead(nn.Module):
         self.linear = nn.Linear(width, num_classes)
         self.anchors = None
 
-    def forward(self, embedding: Tensor, tokens: Tensor, trust: Tensor | float = 1.0) -> Prediction:
+    def forward(
+        self, embedding: Tensor, tokens: Tensor | None = None, trust: Tensor | float = 1.0
+    ) -> Prediction:
         """embedding: [B, D]. `tokens` and `trust` are accepted for the same call as the other head."""
         logits = self.linear(embedding)
         primary = logits.softmax(dim=-1)

@@ -60,3 +60,6 @@ class NeuralResizer(nn.Module):
         return F.interpolate(
             x, scale_factor=scale, mode="bilinear", align_corners=False, recompute_scale_factor=False
         )
+
+    def extra_repr(self) -> str:
+        return f"output_size={self.config.output_size}, scale={self.config.scale}"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from edgefel.kernels import backend
+from edgefel.kernels.token_pooling import pool_tokens
 from edgefel.models.layers import Mlp
-from edgefel.models.token_pooling import keep_tokens, token_scores
 
 POSITION_STD = 1.0
 QUERY_KEY_GAIN = 2.0
@@ -42,6 +43,7 @@ class ViTBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.keep = keep
+        self.implementation: backend.Choice = "auto"
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
         self.attention = SelfAttention(width, heads, qkv_bias)
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
@@ -51,10 +53,16 @@ class ViTBlock(nn.Module):
         attended, products = self.attention(self.norm1(x))
         x = x + attended
         if self.keep is not None:
-            kept = keep_tokens(x[:, 1:], token_scores(products), self.keep)
-            x = torch.cat([x[:, :1], kept], dim=1)
+            pool = pool_tokens
+            # an exported graph has TopK, which every runtime knows
+            if backend.uses_triton(self.implementation, x) and not torch.compiler.is_exporting():
+                from edgefel.kernels.token_pooling.op import pool_tokens as pool
+            x = pool(x, products, self.keep)
         out: Tensor = x + self.mlp(self.norm2(x))
         return out
+
+    def extra_repr(self) -> str:
+        return f"keep={self.keep}"
 
 
 def initialize_from_scratch(encoder: nn.Module) -> None:

@@ -99,6 +99,7 @@ def _from_csv(file: Path) -> tuple[list[str], npt.NDArray[np.float64]]:
 def _from_json(file: Path) -> tuple[list[str], npt.NDArray[np.float64]]:
     evaluation = read_json(file)
     try:
-        return list(evaluation["labels"]), np.array(evaluation["with_head"]["confusion"], dtype=np.float64)
+        judged = evaluation["with_head"] or evaluation["without_head"]
+        return list(evaluation["labels"]), np.array(judged["confusion"], dtype=np.float64)
     except (KeyError, TypeError, ValueError):
         raise EdgefelError(f"{file}: holds no confusion matrix of edgefel evaluate") from None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgefel.kernels.anchor_softmax.op import tile_for
+from edgefel.kernels.token_pooling.op import tile_for as pooling_tile
 from edgefel.kernels.tuning import Launch
 from edgefel.kernels.window_cross_attention import launches
 
@@ -163,3 +164,80 @@ def anchor_spec(classes: int, per_class: int, width: int, delta: float = 1.0) ->
         warps=warps,
         stages=1,
     )
+
+
+def patch_pooling_spec(count: int, keep: int, width: int, dtype: str) -> KernelSpec:
+    """Attentive patch pooling of a map as a convolution leaves it, channels first; cut for one picture."""
+    constants, slices, warps = _pooling_constants(count, count, keep, width)
+    return KernelSpec(
+        name="pool_patches",
+        module="edgefel.kernels.token_pooling.kernel",
+        function="patch_kernel",
+        arguments=(
+            Argument(
+                "patches_ptr", dtype, f"[N, {width}, {count}]", "map of the embedding, without positions"
+            ),
+            Argument("positions_ptr", dtype, f"[{count}, {width}]", "added to what is kept"),
+            Argument("out_ptr", dtype, f"[N, {keep}, {width}]", "result"),
+        ),
+        constants={
+            **constants,
+            "stride_b": count * width,
+            "stride_n": 1,
+            "stride_d": count,
+            "BLOCK_D": pooling_tile(count, count, width).block_d,
+        },
+        programs_per_image=slices,
+        warps=warps,
+        stages=1,
+    )
+
+
+def token_pooling_spec(name: str, heads: int, count: int, keep: int, width: int, dtype: str) -> KernelSpec:
+    """Attentive token pooling of the class token and `count` others; cut for one picture."""
+    constants, slices, warps = _pooling_constants(count, 1 + count, keep, width)
+    rows = 1 + count
+    return KernelSpec(
+        name=name,
+        module="edgefel.kernels.token_pooling.kernel",
+        function="token_kernel",
+        arguments=(
+            Argument("tokens_ptr", dtype, f"[N, {rows}, {width}]", "class token first"),
+            Argument(
+                "products_ptr",
+                dtype,
+                f"[N, {heads}, {rows}, {rows}]",
+                "q k / sqrt(d); only row 0 of each is read",
+            ),
+            Argument("out_ptr", dtype, f"[N, {1 + keep}, {width}]", "result"),
+        ),
+        constants={
+            **constants,
+            "stride_b": rows * width,
+            "stride_n": width,
+            "stride_d": 1,
+            "stride_pb": heads * rows * rows,
+            "stride_ph": rows * rows,
+            "stride_pk": 1,
+            "H": heads,
+        },
+        programs_per_image=slices,
+        warps=warps,
+        stages=1,
+    )
+
+
+def _pooling_constants(count: int, rows: int, keep: int, width: int) -> tuple[dict[str, Any], int, int]:
+    tile = pooling_tile(count, rows, width)
+    sizes = {
+        "place_ptr": None,
+        "N": count,
+        "D": width,
+        "KEEP": keep,
+        "SLICES": tile.slices,
+        "BLOCK_N": tile.block_n,
+        "ROWS": tile.rows,
+        "BLOCK_C": tile.block_c,
+        "STORE_PLACE": False,
+    }
+    return sizes, tile.slices, tile.warps

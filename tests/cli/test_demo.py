@@ -73,6 +73,7 @@ def test_a_second_call_only_shows_the_results(finished, monkeypatch):
     results = json.loads(result.stdout)
     assert set(results["seconds"]) == {
         "faces",
+        "streams",
         "training",
         "evaluation",
         "export",

@@ -23,6 +23,6 @@ def test_training_kernels_compile_and_stay_in_registers(arch, tmp_path):
     )
     assert result.returncode == 0, result.stderr
     rows = json.loads(result.stdout)
-    assert len(rows) == 12
+    assert len(rows) == 16
     for row in rows:
         assert row["stack_bytes"] == row["local_bytes"] == 0, row

@@ -107,10 +107,58 @@ def test_auto_exports_the_reference(images):
     assert not [node for node in program.graph.nodes if "edgefel" in str(node.target)]
 
 
+def apvit(choice: str) -> FacialExpressionModel:
+    torch.manual_seed(0)
+    return build_model("apvit-nano", attention=choice)
+
+
+def test_apvit_drops_its_tokens_by_the_kernels(images, kernels_run, monkeypatch):
+    model, images = apvit("triton").eval().to(kernels_run), images.to(kernels_run)
+    called = count_calls(monkeypatch)
+    with torch.no_grad():
+        found = model(images)
+        assert called == {"pool_patches": 1, "pool_tokens": 2}
+        expected = model.use_attention("reference")(images)
+    assert called == {"pool_patches": 1, "pool_tokens": 2}
+    torch.testing.assert_close(found.probabilities, expected.probabilities, **TOLERANCE)
+
+
+def test_a_training_step_of_apvit_agrees(images, kernels_run):
+    gradients = {}
+    for choice in ("reference", "triton"):
+        model = apvit(choice).to(kernels_run)
+        (-model(images.to(kernels_run)).probabilities[:, 3].log().mean()).backward()
+        gradients[choice] = {name: p.grad for name, p in model.named_parameters()}
+    for name, truth in gradients["reference"].items():
+        torch.testing.assert_close(
+            gradients["triton"][name], truth, **TOLERANCE, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
+def test_apvit_compiles_with_the_ops_and_exports_without(images, kernels_run):
+    model, images = apvit("triton").eval().to(kernels_run), images.to(kernels_run)
+    found = []
+
+    def backend(graph: torch.fx.GraphModule, example_inputs: object):
+        found.extend(str(node.target) for node in graph.graph.nodes if "edgefel" in str(node.target))
+        return graph.forward
+
+    with torch.no_grad():
+        torch.compile(model, backend=backend, fullgraph=True)(images)
+        program = torch.export.export(model, (images,))
+    assert sum("pool_patches" in name for name in found) == 1
+    assert sum("pool_tokens" in name for name in found) == 2
+    # an exported graph has TopK, whatever was chosen
+    targets = [str(node.target) for node in program.graph.nodes]
+    assert not [name for name in targets if "edgefel" in name]
+    assert sum("topk" in name for name in targets) == 3
+
+
 def count_calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """How often each kernel op is called from now on."""
     from edgefel.kernels.anchor_softmax import op as anchor_op
     from edgefel.kernels.reliability_balance import op as balance_op
+    from edgefel.kernels.token_pooling import op as pooling_op
     from edgefel.kernels.window_cross_attention import op as attention_op
 
     monkeypatch.undo()
@@ -119,6 +167,8 @@ def count_calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         (attention_op, "window_cross_attention"),
         (anchor_op, "anchor_softmax"),
         (balance_op, "reliability_balance"),
+        (pooling_op, "pool_patches"),
+        (pooling_op, "pool_tokens"),
     ):
         original = getattr(module, name)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 
 from edgefel.errors import EdgefelError
@@ -34,9 +36,50 @@ def test_parts_that_a_model_lacks_are_left_out():
     assert "not read" in specs["reliability_balance"].arguments[2].note
 
 
-def test_an_encoder_without_windows_has_the_head_alone():
-    assert not by_name("apvit")
-    assert list(by_name("apvit+reliability")) == ["reliability_balance", "anchor_softmax"]
+def test_apvit_has_a_launch_for_each_place_that_drops_tokens():
+    blocks = [f"pool_tokens_block{number}" for number in (5, 6, 7, 8)]
+    specs = by_name("apvit")
+    assert list(specs) == ["pool_patches", *blocks]
+    sizes = [(spec.constants["N"], spec.constants["KEEP"]) for spec in specs.values()]
+    assert sizes == [(196, 160), (160, 144), (144, 129), (129, 116), (116, 104)]
+    assert list(by_name("apvit+reliability")) == [*specs, "reliability_balance", "anchor_softmax"]
+
+
+def test_a_pooling_that_drops_nothing_has_no_launch():
+    assert not by_name("apvit", encoder={"keep_patches": 196, "keep_rates": (1.0, 1.0)})
+    assert list(by_name("apvit", encoder={"keep_patches": 196, "keep_rates": (1.0, 0.5)})) == [
+        "pool_tokens_block2"
+    ]
+    # of one token none can go
+    assert list(by_name("apvit", encoder={"keep_patches": 1, "keep_rates": (0.5,)})) == ["pool_patches"]
+
+
+def test_constants_of_the_poolings_describe_their_arrays():
+    specs = by_name("apvit")
+    patches, tokens = specs["pool_patches"], specs["pool_tokens_block5"]
+    assert [argument.shape for argument in patches.arguments] == [
+        "[N, 768, 196]",
+        "[196, 768]",
+        "[N, 160, 768]",
+    ]
+    assert [patches.constants[f"stride_{axis}"] for axis in "bnd"] == [768 * 196, 1, 196]
+    shapes = [argument.shape for argument in tokens.arguments]
+    assert shapes == ["[N, 161, 768]", "[N, 8, 161, 161]", "[N, 145, 768]"]
+    assert [tokens.constants[f"stride_{axis}"] for axis in "bnd"] == [161 * 768, 768, 1]
+    assert [tokens.constants[f"stride_p{axis}"] for axis in "bhk"] == [8 * 161**2, 161**2, 1]
+    for spec, rows in ((patches, 196), (tokens, 161)):
+        assert spec.programs_per_image == spec.constants["SLICES"]
+        assert spec.constants["SLICES"] * spec.constants["ROWS"] >= rows
+        assert {argument.type for argument in spec.arguments} == {"fp16"}
+
+
+@pytest.mark.parametrize("name", ["apvit", "arbex"])
+def test_every_parameter_of_a_kernel_is_given_once(name):
+    pytest.importorskip("triton")
+    for spec in inference_kernels(model_config(name)):
+        function = getattr(importlib.import_module(spec.module), spec.function)
+        given = [*(argument.name for argument in spec.arguments), *spec.constants]
+        assert sorted(given) == sorted(function.arg_names), spec.name
 
 
 def test_sizes_of_the_head_come_from_its_configuration():

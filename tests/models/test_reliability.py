@@ -11,6 +11,7 @@ import torch
 from edgefel.errors import EdgefelError
 from edgefel.models.config import ReliabilityConfig
 from edgefel.models.reliability import AttentiveCorrection, ReliabilityHead, confidence, weighted_mean
+from edgefel.training.losses import ReliabilityLoss
 
 
 def entropy_confidence(p: np.ndarray) -> float:
@@ -184,3 +185,35 @@ def test_no_reduction_when_the_embedding_keeps_its_width():
 def test_impossible_settings_are_refused(settings):
     with pytest.raises(EdgefelError, match="model config"):
         ReliabilityConfig(**settings)
+
+
+def test_any_module_can_have_the_head():
+    """The three lines of docs/models.md, and a few steps of training with them."""
+    torch.manual_seed(0)
+    backbone = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3, stride=4), torch.nn.Flatten(), torch.nn.Linear(392, 32)
+    )
+    module = ReliabilityHead(width=32, num_classes=3, config=ReliabilityConfig(dropout=0.0))
+    images = torch.randn(48, 3, 28, 28)
+    target = torch.arange(48) % 3
+    images += target[:, None, None, None]
+    optimizer = torch.optim.Adam([*backbone.parameters(), *module.parameters()], lr=3e-3)
+    losses = []
+    for _ in range(30):
+        terms = ReliabilityLoss()(module(backbone(images)), target, module.anchors)
+        optimizer.zero_grad()
+        terms.total.backward()
+        optimizer.step()
+        losses.append(terms.classification.item())
+    assert losses[-1] < 0.7 * losses[0]
+    prediction = module.eval()(backbone(images))
+    assert prediction.probabilities.shape == (48, 3)
+    assert (prediction.probabilities.argmax(1) == target).float().mean() > 0.9
+
+
+def test_attention_to_patches_wants_patches():
+    embedding, tokens = inputs()
+    assert head(attention_tokens="patches")(embedding, tokens).probabilities.shape == (5, 7)
+    with pytest.raises(ValueError, match="needs the encoder's tokens"):
+        head(attention_tokens="patches")(embedding)
+    assert torch.equal(head()(embedding).probabilities, head()(embedding, tokens).probabilities)

@@ -90,8 +90,15 @@ def test_votes_of_the_training_set():
     torch.testing.assert_close(prior, torch.tensor([[0.8, 0.2], [0.4, 0.6]]))
 
 
-def test_confusions_of_an_evaluation(tmp_path):
-    found = {"labels": ["b", "a"], "with_head": {"confusion": [[8, 2], [1, 3]]}}
+@pytest.mark.parametrize("head", [True, False])
+def test_confusions_of_an_evaluation(tmp_path, head):
+    confusion, none = {"confusion": [[8, 2], [1, 3]]}, {"confusion": [[1, 1], [1, 1]]}
+    judged = (
+        {"with_head": confusion, "without_head": none}
+        if head
+        else {"with_head": None, "without_head": confusion}
+    )
+    found = {"labels": ["b", "a"]} | judged
     (tmp_path / "evaluation.json").write_text(json.dumps(found))
     prior = read_prior(str(tmp_path / "evaluation.json"), data_set(("a", "b")))
     torch.testing.assert_close(prior, torch.tensor([[0.75, 0.25], [0.2, 0.8]]))

@@ -49,10 +49,10 @@ def command(
 ) -> None:
     """The fused kernels against plain PyTorch, torch.compile, SDPA by each backend and FlexAttention.
 
-    The three levels of the full-size model, forward and forward+backward, and the head's arithmetic. Outputs are
-    checked against float64 before anything is timed; all implementations take turns in one run; shares of the
-    roofline refer to ceilings measured in that run. Without a GPU nothing is timed, and the command prints what
-    compiling the kernels tells for each target.
+    The three levels of the full-size model and APViT's poolings, forward and forward+backward, and the head's
+    arithmetic. Outputs are checked against float64 before anything is timed; all implementations take turns in
+    one run; shares of the roofline refer to ceilings measured in that run. Without a GPU nothing is timed, and the
+    command prints what compiling the kernels tells for each target.
 
     \b
     Examples:
@@ -109,29 +109,27 @@ def _comparisons(
 ) -> Iterator[tuple[str, Any]]:
     """(label, function that makes the rows) of every comparison."""
     from functools import partial
+    from itertools import product
 
     from edgefel.bench.kernels import gpu, suite
-    from edgefel.bench.kernels.problems import DTYPES, HeadProblem, pyramid_levels
+    from edgefel.bench.kernels.problems import DTYPES, HeadProblem, poolings, pyramid_levels
     from edgefel.bench.stopwatch import CudaStopwatch
     from edgefel.bench.timer import Plan, measure
 
     timer = partial(measure, plan=Plan(min_runs=runs, max_runs=runs, seconds=0), stopwatch=CudaStopwatch())
-    for dtype in dtypes:
-        for batch in batches:
-            for problem in pyramid_levels(batch, DTYPES[dtype]):
-                for backward in (False, True):
-                    yield (
-                        f"{dtype} batch {batch} {problem.name}",
-                        partial(
-                            suite.compare_attention,
-                            problem,
-                            backward,
-                            device,
-                            timer,
-                            memory=gpu.extra_memory,
-                            ceilings=ceilings[dtype],
-                        ),
-                    )
+    for dtype, batch, backward in product(dtypes, batches, (False, True)):
+        settings = {"memory": gpu.extra_memory, "ceilings": ceilings[dtype]}
+        rest: tuple[Any, ...] = (backward, device, timer)
+        for level in pyramid_levels(batch, DTYPES[dtype]):
+            yield (
+                f"{dtype} batch {batch} {level.name}",
+                partial(suite.compare_attention, level, *rest, **settings),
+            )
+        for pooling in poolings(batch, DTYPES[dtype]):
+            yield (
+                f"{dtype} batch {batch} {pooling.name}",
+                partial(suite.compare_pooling, pooling, *rest, **settings),
+            )
     for batch in batches:
         yield (
             f"head batch {batch}",
@@ -153,7 +151,7 @@ def _compile() -> dict[str, Any]:
     with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("no GPU: compiling")
         compiled = compile_all(
-            inference_kernels(model_config("arbex")),
+            [spec for name in ("arbex", "apvit") for spec in inference_kernels(model_config(name))],
             list(TARGETS),
             workers=os.cpu_count(),
             advance=lambda done, total: progress.update(task, completed=done, total=total),

@@ -9,8 +9,15 @@ import torch
 
 from edgefel.bench.kernels import competitors, report
 from edgefel.bench.kernels.gpu import Ceilings
-from edgefel.bench.kernels.problems import AttentionProblem, HeadProblem, Work, pyramid_levels
-from edgefel.bench.kernels.suite import KernelRow, compare_attention, compare_head, speedups
+from edgefel.bench.kernels.problems import (
+    AttentionProblem,
+    HeadProblem,
+    PoolingProblem,
+    Work,
+    poolings,
+    pyramid_levels,
+)
+from edgefel.bench.kernels.suite import KernelRow, compare_attention, compare_head, compare_pooling, speedups
 from edgefel.bench.timer import Plan, measure
 from edgefel.errors import EdgefelError
 
@@ -37,6 +44,20 @@ def test_the_heads_arithmetic_too():
     rows = compare_head(HeadProblem(batch=2), CPU, TIMER, names=(competitors.OURS, "eager"))
     assert [row.op for row in rows] == ["reliability_balance"] * 2
     assert all(row.error < 1e-5 for row in rows)
+
+
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize("heads", [0, 2])
+def test_both_poolings_too(heads, backward):
+    problem = PoolingProblem(9, 5, 24, heads, 2, torch.float16)
+    rows = compare_pooling(problem, backward, CPU, TIMER, names=(competitors.OURS, "eager"))
+    assert [(row.op, row.implementation) for row in rows] == [
+        (problem.op, name) for name in (competitors.OURS, "eager")
+    ]
+    for row in rows:
+        assert row.error < 1e-3
+        assert row.ms_p50 > 0
+        assert row.mode == ("forward+backward" if backward else "forward")
 
 
 def test_an_implementation_that_does_not_run_says_why():
@@ -97,6 +118,21 @@ def test_floors_of_the_full_model():
     assert forward.exponentials == 256 * 2 * 784**2
     assert level1.work(backward=True).flops == 3.5 * forward.flops
     assert (level3.window, level3.heads, level3.width) == (7, 8, 32)
+
+
+def test_floors_of_the_poolings():
+    patches, first, last = poolings(64, torch.float16)
+    assert [(p.op, p.name) for p in (patches, first, last)] == [
+        ("pool_patches", "196 to 160"),
+        ("pool_tokens", "160 to 144"),
+        ("pool_tokens", "116 to 104"),
+    ]
+    # ../kernels/token_pooling/README.md: all patches and positions in, what is kept out
+    assert patches.work(False) == Work(2 * (64 * (196 + 160) * 768 + 196 * 768), 0, 0)
+    assert patches.work(True).bytes == 2 * patches.work(False).bytes
+    # what is kept in and out, and one row of the products of 8 heads
+    assert first.work(False) == Work(2 * 64 * (2 * 145 * 768 + 8 * 160), 0, 0)
+    assert first.work(True).bytes == first.work(False).bytes + 2 * 64 * (145 + 161) * 768
 
 
 def test_the_slowest_part_of_the_work_is_the_floor():
