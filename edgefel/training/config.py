@@ -146,10 +146,18 @@ class TrainConfig:
     freeze_backbones: bool = setting(False, "Keep the image and landmark streams as they are.")
     epochs: int = setting(1000, "Balanced epochs.", minimum=1, resumable=True)
     batch_size: int = setting(64, "Pictures per step, over all processes.", minimum=2)
-    lr: float = setting(3e-4, "Learning rate of Adam.", minimum=0, above=True)
+    optimizer: str = setting("adam", "adam, or sgd with --momentum (APViT).", choices=("adam", "sgd"))
+    lr: float = setting(3e-4, "Learning rate.", minimum=0, above=True)
+    lr_schedule: str = setting(
+        "exponential",
+        "Factor --lr-decay after each epoch, or a half cosine over the whole training.",
+        choices=("exponential", "cosine"),
+    )
     lr_decay: float = setting(
         0.995, "Factor on the learning rate after each epoch.", minimum=0, maximum=1, above=True
     )
+    momentum: float = setting(0.9, "Momentum of sgd.", minimum=0, maximum=1)
+    weight_decay: float = setting(0.0, "Weight decay, but not of positions and class tokens.", minimum=0)
     warmup_steps: int = setting(0, "Steps over which the learning rate rises to --lr.", minimum=0)
     clip_norm: float = setting(0.0, "Largest norm of the gradient; 0 does not limit it.", minimum=0)
     per_class: int = setting(500, "Pictures of each class in a balanced epoch.", minimum=1)

@@ -23,6 +23,7 @@ from edgefel.training.interrupts import Interrupts
 from edgefel.training.logs import MetricsLog
 from edgefel.training.losses import ReliabilityLoss, linear_trust
 from edgefel.training.meters import Clock, Window
+from edgefel.training.optimization import learning_rate, make_optimizer
 from edgefel.training.progress import TrainingProgress
 from edgefel.training.randomness import Purpose, derive_seed
 from edgefel.training.run_folder import (
@@ -115,14 +116,8 @@ def _run(config: TrainConfig, run: RunFolder, quiet: bool, resuming: bool = Fals
     fabric.launch()
     steps = check_batches(config, data, fabric.world_size)
     trainer = Trainer(config, run, fabric, data, preprocessing, model, state, steps, quiet)
-    restore_training(trainer.supervised, trainer.adam, tensors)
+    restore_training(trainer.supervised, trainer.updater, tensors)
     return trainer.fit(resuming)
-
-
-def learning_rate(config: TrainConfig, epoch: int, step: int) -> float:
-    """`lr * lr_decay^epoch` (epochs from 0), rising linearly over the first `warmup_steps` steps."""
-    warmup = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
-    return config.lr * config.lr_decay**epoch * warmup
 
 
 class Trainer:
@@ -152,9 +147,8 @@ class Trainer:
         model.use_attention(cast(Any, config.compute.attention))
         convert_for_ranks(model, self.shard, cuda=fabric.device.type == "cuda")
         self.supervised = SupervisedModel(model, enabled=config.loss.lambda_auxiliary > 0)
-        learning = [p for p in self.supervised.parameters() if p.requires_grad]
-        self.adam = torch.optim.Adam(learning, lr=config.lr)
-        self.model, self.optimizer = cast(Any, fabric.setup(self.supervised, self.adam))
+        self.updater = make_optimizer(config, self.supervised.named_parameters())
+        self.model, self.optimizer = cast(Any, fabric.setup(self.supervised, self.updater))
         self.loss = ReliabilityLoss(
             lambda_cls=config.loss.lambda_cls,
             lambda_anchor=config.loss.lambda_anchor,
@@ -247,8 +241,8 @@ class Trainer:
         pixels = self.fabric.to_device(batch.pixels)
         images = self.augment(pixels, state.epoch, state.epoch_step, self.shard)
         target = self.fabric.to_device(self.data.targets[batch.indices])
-        for group in self.adam.param_groups:
-            group["lr"] = learning_rate(config, state.epoch, state.step)
+        for group in self.updater.param_groups:
+            group["lr"] = learning_rate(config, state.epoch, state.step, self.planned)
         torch.manual_seed(derive_seed(config.seed, Purpose.LAYERS, state.epoch, state.epoch_step))
         prediction, auxiliary = self.model(images, trust=trust)
         waiting = auxiliary is not None and state.step < config.loss.auxiliary_steps
@@ -322,7 +316,7 @@ class Trainer:
             "epoch": state.epoch + 1,
             "seconds": round(self.clock.seconds(), 3),
             "images_per_second": round(self.clock.rate(), 1),
-            "lr": self.adam.param_groups[0]["lr"],
+            "lr": self.updater.param_groups[0]["lr"],
             "trust": trust,
             **means,
         }
@@ -358,7 +352,7 @@ class Trainer:
             extra = {"step": state.step, "epoch": state.epoch, "scores": dict(scores or {})}
             self.run.save(
                 self.supervised,
-                self.adam,
+                self.updater,
                 state,
                 {
                     "labels": self.data.labels,

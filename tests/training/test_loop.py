@@ -293,6 +293,20 @@ def test_a_time_limit_stops_and_can_be_raised(faces, tmp_path):
     assert resume(tmp_path / "run", {"max_minutes": 5.0, "max_steps": 2}, quiet=True).step == 2
 
 
+def test_sgd_and_f_pdls_resumed_are_the_same_run(faces, tmp_path):
+    settings = {"optimizer": "sgd", "weight_decay": 5e-4, "lr_schedule": "cosine"}
+    settings |= {"loss.criterion": "f-pdls", "loss.prior": "votes", "model": "apvit-nano+reliability"}
+    made = config(faces, **settings)
+    train(made, tmp_path / "whole", quiet=True)
+    train(made.replaced({"max_minutes": 1e-6}), tmp_path / "stopped", quiet=True)
+    assert resume(tmp_path / "stopped", {"max_minutes": 60.0}, quiet=True).step == 6
+    stopped, whole = tensors(tmp_path / "stopped"), tensors(tmp_path / "whole")
+    assert any("momentum_buffer" in key for key in whole)
+    assert stopped.keys() == whole.keys()
+    for key in whole:
+        assert torch.equal(stopped[key], whole[key]), key
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(faces, tmp_path):
     done = cli("--data", faces, "-o", tmp_path / "run", *FLAGS, "--lr", "1e30")
     assert done.exit_code == 2

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 
 from edgefel.models import build_model
-from edgefel.training.config import TrainConfig
-from edgefel.training.loop import learning_rate
 from edgefel.training.losses import ReliabilityLoss, classification_loss
 from edgefel.training.run_folder import restore_training, training_tensors
 from edgefel.training.supervision import SupervisedModel
@@ -89,12 +86,3 @@ def test_its_weights_and_optimizer_state_come_back():
     assert first.auxiliary.weight.abs().sum() > 0
     state, restored = (o.state[m.auxiliary.weight] for o, m in ((optimizer, first), (other, second)))
     assert torch.equal(state["exp_avg"], restored["exp_avg"])
-
-
-def test_warm_up_rises_to_the_rate_and_epochs_lower_it():
-    config = TrainConfig(lr=1e-2, lr_decay=0.5, warmup_steps=4)
-    assert [learning_rate(config, 0, step) for step in range(5)] == pytest.approx(
-        [0.0025, 0.005, 0.0075, 0.01, 0.01]
-    )
-    assert learning_rate(config, 2, 100) == pytest.approx(0.0025)
-    assert learning_rate(TrainConfig(lr=1e-2), 0, 0) == pytest.approx(0.01)
