@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edgefel.bench.ablation.papers import EXPERIMENTS
@@ -48,6 +49,23 @@ def test_at_least_three_seeds_of_every_variant(tables):
     for outcome in tables.outcomes(read_results(ROWS).rows):
         seeds = {name: len(runs) for name, runs in outcome.results.items()}
         assert min(seeds.values()) >= 3, (outcome.experiment.name, seeds)
+
+
+def test_the_mean_over_noise_levels_is_that_of_the_rows():
+    accuracy: dict[tuple[str, int], float] = {}
+    for row in read_results(ROWS).rows:
+        if row.subject["experiment"] == "noise":
+            accuracy[str(row.subject["variant"]), int(str(row.subject["seed"]))] = (
+                100 * row.metrics["accuracy"]
+            )
+    by_seed = [
+        np.mean(
+            [accuracy[f"{x} %, K = 10", seed] - accuracy[f"{x} %, K = 0", seed] for x in (0, 5, 10, 15, 20)]
+        )
+        for seed in range(3)
+    ]
+    half = 4.303 * np.std(by_seed, ddof=1) / np.sqrt(3)  # Student's t, two degrees of freedom
+    assert f"the mean difference is {np.mean(by_seed):.1f} ± {half:.1f} points" in PAGE
 
 
 def test_every_experiment_is_explained():
