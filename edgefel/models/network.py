@@ -62,12 +62,16 @@ class FacialExpressionModel(nn.Module):
         Returns:
             Prediction; no entry depends on the other images of the batch in evaluation mode.
         """
-        embedding, tokens = self.encoder.relate(self.see(image))
+        embedding, tokens = self.encoder(self.resize(image))
         prediction: Prediction = self.head(embedding, tokens, trust)
         return prediction
 
     def see(self, image: Tensor) -> Tensor:
         """Resizer and streams: images as `forward` takes them -> the encoder's tokens [B, N, D], without positions."""
+        return self.encoder.see(self.resize(image))
+
+    def resize(self, image: Tensor) -> Tensor:
+        """What the encoder gets to see; raises ValueError for a size that the model cannot take."""
         height, width = image.shape[-2:]
         if self.resizer is not None:
             size = self.config.input_size
@@ -75,9 +79,10 @@ class FacialExpressionModel(nn.Module):
                 raise ValueError(
                     f"image: expected [B, 3, {size}, {size}] for the resizer, got {tuple(image.shape)}"
                 )
-            image = self.resizer(image)
-        elif height != width or width % STREAM_SIZE:
+            resized: Tensor = self.resizer(image)
+            return resized
+        if height != width or width % STREAM_SIZE:
             raise ValueError(
                 f"image: expected [B, 3, S, S] with S a multiple of {STREAM_SIZE}, got {tuple(image.shape)}"
             )
-        return self.encoder.see(image)
+        return image

@@ -42,7 +42,7 @@ def test_a_step_is_the_trainers_own_and_learns(stepper):
     assert trainer.state.step == steps + 1
     moved = {name for name, value in trainer.raw.named_parameters() if not torch.equal(value, before[name])}
     assert len(moved) > 0.9 * len(before)
-    assert len(trainer.adam.state) == len(before)
+    assert len(trainer.optimizer.state) == len(before)
     assert trainer.raw.training
 
 
