@@ -37,7 +37,11 @@ def test_tables_and_verdicts_are_those_of_the_rows(tables):
     found = tables.outcomes(read_results(ROWS).rows)
     assert found
     for outcome in found:
-        text = tables.table.markdown(outcome, f"Here: {tables.ABOUT}.") + "\n" + tables.diagnosis(outcome)
+        text = (
+            tables.table.markdown(outcome, tables.trained(outcome.experiment))
+            + "\n"
+            + tables.diagnosis(outcome)
+        )
         for line in filter(None, text.splitlines()):
             shown = line.removeprefix("## ")
             assert shown in PAGE, f"{outcome.experiment.name}: not in docs/experiments.md: {line}"

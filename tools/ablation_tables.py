@@ -12,13 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from edgefel.bench.ablation import table
+from edgefel.bench.ablation import systems, table
+from edgefel.bench.ablation.experiment import Experiment
 from edgefel.bench.ablation.papers import EXPERIMENTS
+from edgefel.bench.ablation.plan import Study
 from edgefel.bench.ablation.plot import figure
+from edgefel.bench.ablation.study import about
 from edgefel.bench.ablation.verdict import Outcome
 from edgefel.bench.results import Row, read_results
 
-ABOUT = "arbex-nano on 6000 synthetic faces"
 PARTS = ("primary", "geometric", "attentive", "corrected")
 
 
@@ -28,8 +30,15 @@ def outcomes(rows: Sequence[Row]) -> list[Outcome]:
     return [outcome for outcome in found if outcome.variants]
 
 
+def trained(experiment: Experiment) -> str:
+    """What on what, in a sentence."""
+    return f"Here: {about(Study(experiment, Path()))}."
+
+
 def diagnosis(outcome: Outcome) -> str:
-    """What the parts of the head know by themselves: means over seeds."""
+    """What the parts of the head know by themselves: means over seeds. Empty where the experiment is not about it."""
+    if outcome.experiment in (systems.RESOLUTION, systems.KEEP_RATES, systems.NOISE_LOSSES):
+        return ""
     lines = [
         "| variant | primary | geometric | attentive | corrected | weight of the correction | fixed | spoiled | "
         "anchors in use | between anchors | between embeddings |",
@@ -67,11 +76,11 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
     for outcome in outcomes(read_results(options.rows).rows):
-        print(table.markdown(outcome, f"Here: {ABOUT}."))
+        print(table.markdown(outcome, trained(outcome.experiment)))
         print(diagnosis(outcome))
         if options.output:
             path = options.output / f"ablation_{outcome.experiment.name}.png"
-            figure(outcome, ABOUT).savefig(path, dpi=110)
+            figure(outcome, about(Study(outcome.experiment, Path()))).savefig(path, dpi=110)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,10 @@ class Variant:
     """One row of a table.
 
     changes: settings of `TrainConfig` by dotted path, where "model_settings.head.anchors_per_class" reaches into the
-    model. paper: the papers' figures by metric, as shares (0.7248, not 72.48); empty where they give none. series, x:
-    the line and the place on the axis for experiments that vary a number; None where it varies none.
+    model; a value may be a function of the `ModelConfig` as registered. paper: the papers' figures by metric, as shares
+    (0.7248, not 72.48); empty where they give none. series, x: the line and the place on the axis for experiments that
+    vary a number; None where it varies none. addition: to the model's name, such as "resizer". faces: options of the
+    synthetic faces in which it differs from the experiment's.
     """
 
     name: str
@@ -26,6 +28,8 @@ class Variant:
     paper: Mapping[str, float] = field(default_factory=dict)
     series: str = ""
     x: float | None = None
+    addition: str = ""
+    faces: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,9 @@ class Experiment:
     """A table of the papers.
 
     source: paper and table. note: what must be known to read the comparison. axis: name of the number that varies, ""
-    for a table of kinds. faces: options of the synthetic faces in which it differs from the recipe's. ordering: what
-    the claims are called together.
+    for a table of kinds. faces: options of the synthetic faces in which it differs from the recipe's. settings: the
+    same for the training, by dotted path. family: the model, as registered at full size, where it is not the recipe's.
+    ordering: what the claims are called together.
     Raises ValueError for names that occur twice, and for claims about variants or metrics that there are not.
     """
 
@@ -58,6 +63,8 @@ class Experiment:
     note: str = ""
     axis: str = ""
     faces: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    family: str = ""
     ordering: str = "The paper's ordering"
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ from edgefel.data.open import open_dataset
 from edgefel.errors import EdgefelError
 from edgefel.evaluation.inference import run_model
 from edgefel.evaluation.metrics import compute_metrics
+from edgefel.models.profile import profile
 from edgefel.runtime.preprocessing import Preprocessing
 from edgefel.training.config import TrainConfig
 from edgefel.training.images import ImageSource
@@ -25,8 +26,9 @@ _BATCH = 64
 def judge(run: Path, config: TrainConfig) -> dict[str, Any]:
     """Plain JSON values of the run's last checkpoint on the test split of its own data.
 
-    corrected, primary: `Metrics` with and without the head. diagnosis: see `diagnosis.diagnose`. diverged: whether
-    weights or outputs are no numbers any more; then there is nothing else. Raises EdgefelError without a test split.
+    macs: multiply-accumulates of one picture. corrected, primary: `Metrics` with and without the head. diagnosis: see
+    `diagnosis.diagnose`. diverged: whether weights or outputs are no numbers any more; then there is nothing else.
+    Raises EdgefelError without a test split.
     """
     checkpoint, _, _ = RunFolder(run).load_last()
     data = open_dataset(config.data, "test", layout=config.layout)
@@ -45,6 +47,7 @@ def judge(run: Path, config: TrainConfig) -> dict[str, Any]:
     targets = data.targets()[outputs.indices]
     return {
         "diverged": False,
+        "macs": profile(model.config).macs,
         "pictures": len(targets),
         "classes": len(data.labels),
         "corrected": dataclasses.asdict(compute_metrics(outputs.corrected, targets)),

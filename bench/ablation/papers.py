@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from edgefel.bench.ablation.experiment import Claim, Experiment, Variant
+from edgefel.bench.ablation.systems import KEEP_RATES, NOISE_LOSSES, RESOLUTION
 
 _ANCHORS = "model_settings.head.anchors_per_class"
 _ATTENTIVE = "model_settings.head.attentive"
@@ -239,5 +240,8 @@ REMEDIES = Experiment(
 
 EXPERIMENTS = {
     experiment.name: experiment
-    for experiment in (HEAD, LOSSES, ANCHORS, NOISE, SMOOTHING, LAMBDA, AUGMENTATION, BALANCE, REMEDIES)
+    for experiment in (
+        *(HEAD, LOSSES, ANCHORS, NOISE, SMOOTHING, LAMBDA, AUGMENTATION, BALANCE, REMEDIES),
+        *(RESOLUTION, KEEP_RATES, NOISE_LOSSES),
+    )
 }

@@ -15,6 +15,10 @@ from edgefel.bench.ablation.experiment import Experiment, Variant, merged
 from edgefel.bench.ablation.recipes import RECIPES, Recipe
 from edgefel.data.synthetic import FaceOptions
 from edgefel.errors import EdgefelError
+from edgefel.models.apvit import APViTEncoder
+from edgefel.models.config import APViTConfig
+from edgefel.models.encoder import Encoder
+from edgefel.models.registry import model_config
 from edgefel.training.config import TrainConfig, settings
 
 PRETRAINING = "pretraining"
@@ -47,6 +51,10 @@ class Study:
             raise EdgefelError(f"seeds {list(self.seeds)}: give different numbers of at least 0")
         for name in self.only:
             self.experiment.variant(name)
+        if self.data is not None and any(variant.faces for variant in self.experiment.variants):
+            raise EdgefelError(
+                f"{self.experiment.name} varies the faces themselves; leave out the data, and it renders them"
+            )
 
     @property
     def variants(self) -> tuple[Variant, ...]:
@@ -56,17 +64,30 @@ class Study:
         )
 
     @property
-    def faces(self) -> FaceOptions | None:
-        """What is rendered; None where data are given."""
+    def model(self) -> str:
+        """Its registered name, without what single variants add to it."""
+        own = RECIPES[self.recipe].settings["model"]
+        family = self.experiment.family
+        if family:
+            own = f"{family}-nano" if own.endswith("-nano") else family
+        return str(self.changes.get("model", own))
+
+    def faces_of(self, variant: Variant) -> FaceOptions | None:
+        """What is rendered for it; None where data are given."""
         if self.data is not None:
             return None
         options: Recipe = RECIPES[self.recipe]
-        return FaceOptions(**(dict(options.faces) | dict(self.experiment.faces)))
+        return FaceOptions(**{**options.faces, **self.experiment.faces, **variant.faces})
 
     @property
-    def data_folder(self) -> Path:
+    def faces(self) -> tuple[FaceOptions, ...]:
+        """All that is rendered for its variants, each once; empty where data are given."""
+        wanted = [self.faces_of(variant) for variant in self.variants]
+        return tuple(dict.fromkeys(faces for faces in wanted if faces is not None))
+
+    def data_folder(self, variant: Variant) -> Path:
         """The data set: the given one, or where the faces are rendered to."""
-        return self.data if self.data is not None else self.faces_folder(self.faces)
+        return self.data if self.data is not None else self.faces_folder(self.faces_of(variant))
 
     def faces_folder(self, faces: FaceOptions | None) -> Path:
         """Where faces are rendered to."""
@@ -95,9 +116,9 @@ class Run:
         return self.folder / "result.json"
 
     @property
-    def streams(self) -> tuple[Path, Path]:
+    def streams(self) -> tuple[Path, ...]:
         """Parts of its last checkpoint, for others to start from."""
-        return self.folder / "image_stream", self.folder / "landmark_stream"
+        return tuple(self.folder / name for name in _backbones(self.config.model))
 
 
 def plan(study: Study) -> tuple[Run, ...]:
@@ -120,26 +141,45 @@ def pretraining(study: Study) -> Run | None:
         if path == "model" or path.startswith("model_settings.encoder.")
     }
     data = os.path.abspath(study.faces_folder(study.others))  # noqa: PTH100
-    config = TrainConfig.from_dict(merged(before[0], {**shared, "data": data}), PRETRAINING)
+    wanted = merged(before[0], {**shared, "data": data})
+    if model_config(wanted["model"]).head is None:
+        wanted["model_settings"].pop("head")
+    config = TrainConfig.from_dict(wanted, PRETRAINING)
     identity = {"settings": _differences(config), "data": vars(study.others)}
     return Run(PRETRAINING, config.seed, config, study.folder / "runs" / f"streams-{_digest(identity)}")
 
 
 def _run(study: Study, variant: Variant, seed: int) -> Run:
-    recipe = merged(RECIPES[study.recipe].settings, study.changes)
-    own: dict[str, Any] = {"seed": seed, "data": os.path.abspath(study.data_folder)}  # noqa: PTH100
+    recipe = merged(merged(RECIPES[study.recipe].settings, study.experiment.settings), study.changes)
+    model = "+".join(filter(None, (study.model, variant.addition)))
+    registered = model_config(model)
+    changes = {
+        path: value(registered) if callable(value) else value for path, value in variant.changes.items()
+    }
+    own: dict[str, Any] = {
+        "model": model,
+        "seed": seed,
+        "data": os.path.abspath(study.data_folder(variant)),  # noqa: PTH100
+    }
     if study.layout is not None:
         own["layout"] = study.layout
     before = pretraining(study)
     if before is not None:
-        own["init_from"] = [os.path.abspath(path) for path in before.streams]  # noqa: PTH100
-    config = TrainConfig.from_dict(merged(recipe, {**variant.changes, **own}), variant.name)
-    return Run(variant.name, seed, config, study.folder / "runs" / f"{_key(study, config, before)}-{seed}")
+        fitting = [path for path in before.streams if path.name in _backbones(model)]
+        own["init_from"] = [os.path.abspath(path) for path in fitting]  # noqa: PTH100
+    config = TrainConfig.from_dict(merged(recipe, {**changes, **own}), variant.name)
+    key = _key(study, variant, config, before)
+    return Run(variant.name, seed, config, study.folder / "runs" / f"{key}-{seed}")
 
 
-def _key(study: Study, config: TrainConfig, before: Run | None) -> str:
+def _backbones(model: str) -> tuple[str, ...]:
+    encoder = APViTEncoder if isinstance(model_config(model).encoder, APViTConfig) else Encoder
+    return encoder.backbones
+
+
+def _key(study: Study, variant: Variant, config: TrainConfig, before: Run | None) -> str:
     """Names what is learned from what. A data set of the user's is known by its path."""
-    faces = os.path.abspath(study.data) if study.data else vars(study.faces)  # noqa: PTH100
+    faces = os.path.abspath(study.data) if study.data else vars(study.faces_of(variant))  # noqa: PTH100
     identity: dict[str, Any] = {"settings": _differences(config), "data": faces}
     if before is not None:
         identity["settings"].pop("init_from")

@@ -11,7 +11,6 @@ from edgefel.bench.ablation import table
 from edgefel.bench.ablation.plan import Run, Study, plan, pretraining
 from edgefel.bench.ablation.plot import figure
 from edgefel.bench.ablation.pool import Failure, Slot, Watcher, run_all, together
-from edgefel.bench.ablation.recipes import RECIPES
 from edgefel.bench.ablation.verdict import Outcome
 from edgefel.bench.ablation.worker import RUN
 from edgefel.bench.results import Row, make_row
@@ -75,7 +74,7 @@ def check_data(study: Study) -> None:
 
 def render_faces(study: Study, workers: int, rendered: Callable[[int], None]) -> None:
     """The recipe's faces, unless they are there."""
-    for faces in (study.faces, study.others):
+    for faces in (*study.faces, study.others):
         if faces is not None and not study.faces_folder(faces).exists():
             folder = study.faces_folder(faces)
             write_faces(folder, faces, image_format="jpg", workers=workers, progress=rendered)
@@ -83,11 +82,9 @@ def render_faces(study: Study, workers: int, rendered: Callable[[int], None]) ->
 
 def about(study: Study) -> str:
     """What was trained on what, in a few words."""
-    recipe = RECIPES[study.recipe]
-    model = study.changes.get("model", recipe.settings["model"])
-    if study.faces is None:
-        return f"{model} on {study.data_folder.name}"
-    return f"{model} on {study.faces.count} synthetic faces"
+    if study.data is not None:
+        return f"{study.model} on {study.data.name}"
+    return f"{study.model} on {study.faces[0].count} synthetic faces"
 
 
 def write_outcome(study: Study, outcome: Outcome, runs: Sequence[Run]) -> None:
@@ -121,6 +118,7 @@ def result_rows(study: Study, runs: Sequence[Run]) -> list[Row]:
             "variant": run.variant,
             "seed": run.seed,
             "recipe": study.recipe,
+            **({"set": dict(study.changes)} if study.changes else {}),
         }
         measured = {
             name: value

@@ -29,6 +29,9 @@ EXPERIMENTS = (
     "augmentation",
     "balance",
     "remedies",
+    "resolution",
+    "keep-rates",
+    "noise-losses",
 )
 FAILED = 1  # exit code where runs failed
 
@@ -106,6 +109,9 @@ def command(
       lambda         their weights                           smoothing  label smoothing
       augmentation   with and without                        balance    balanced epochs, on long-tailed faces
       remedies       what might make the head help; not in the papers
+      resolution     faces of few pixels, with and without a learned resizer
+      keep-rates     how many patches and tokens APViT keeps
+      noise-losses   wrong training labels: cross-entropy, label smoothing, F-PDLS
 
     \b
     Examples:
@@ -220,8 +226,8 @@ class _Bars:
         runs = {run.folder: run for run in (*plan(study), *([before] if before else []))}
         done = sum(run.result.is_file() for run in runs.values())
         self._faces: TaskID | None = None
-        self._count = sum(faces.count for faces in (study.faces, study.others) if faces)
-        self._classes = study.faces.classes if study.faces else None
+        self._count = sum(faces.count for faces in (*study.faces, study.others) if faces)
+        self._classes = study.faces[0].classes if study.faces else None
         self._all = progress.add_task(f"{study.experiment.name}: runs", total=len(runs), completed=done)
         self._runs: dict[Path, TaskID] = {}
 

@@ -144,7 +144,11 @@ def endless(faces, tmp_path):
         "log_every=1",
     ]
     process = subprocess.Popen(
-        [sys.executable, "-m", "edgefel.cli.main", *arguments], start_new_session=True, stderr=subprocess.PIPE
+        [sys.executable, "-m", "edgefel.cli.main", *arguments],
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        # a shell's background jobs, as which tests may run, ignore Ctrl-C, and so would their children
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     yield process, tmp_path / "out"
     process.kill()

@@ -84,7 +84,14 @@ def test_json_is_what_the_file_holds(faces, tmp_path):
 
 def start(*arguments) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "edgefel.cli.main", "data", "prepare", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell's background jobs, as which tests may run, ignore Ctrl-C, and so would their children
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])

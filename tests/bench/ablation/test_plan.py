@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from edgefel.bench.ablation.papers import EXPERIMENTS
 from edgefel.bench.ablation.plan import Study, parse_changes, plan, pretraining
 from edgefel.errors import EdgefelError
+from edgefel.training.setup import make_model
 
 
 def folders(experiment: str, **study) -> dict[tuple[str, int], str]:
@@ -64,11 +66,11 @@ def test_seed_by_seed():
 
 def test_given_data_are_used_and_no_faces_are_rendered(tmp_path):
     study = Study(EXPERIMENTS["balance"], tmp_path, data=tmp_path / "mine")
-    assert study.faces is None
+    assert study.faces == ()
     assert {run.config.data for run in plan(study)} == {str(tmp_path / "mine")}
     rendered = Study(EXPERIMENTS["balance"], tmp_path)
-    assert rendered.faces.long_tail == 20
-    assert rendered.data_folder.parent == tmp_path
+    assert [faces.long_tail for faces in rendered.faces] == [20]
+    assert {rendered.data_folder(variant).parent for variant in rendered.variants} == {tmp_path}
 
 
 @pytest.mark.parametrize(
@@ -127,10 +129,61 @@ def test_runs_start_from_the_streams_and_leave_them_alone():
     assert not before.config.init_from
     assert not before.config.freeze_backbones
     # of other people: no face that is judged was seen before
-    assert study.others.seed != study.faces.seed
+    assert study.others.seed != study.faces[0].seed
     assert before.config.data != plan(study)[0].config.data
 
 
 def test_where_the_folder_lies_makes_no_other_run():
     here, there = (plan(Study(EXPERIMENTS["head"], Path(folder))) for folder in ("a", "b/c"))
     assert [run.folder.name for run in here] == [run.folder.name for run in there]
+
+
+def test_variants_may_have_faces_of_their_own(tmp_path):
+    study = Study(EXPERIMENTS["resolution"], tmp_path, seeds=(0,))
+    assert [faces.size for faces in study.faces] == [32, 48, 64, 96]
+    # nothing but the number of pixels differs
+    assert len({dataclasses.replace(faces, size=32) for faces in study.faces}) == 1
+    runs = {run.variant: run.config for run in plan(study)}
+    for side in (32, 48, 64, 96):
+        without, resized = runs[f"{side} px"], runs[f"{side} px, resizer"]
+        assert without.data == resized.data
+        assert (without.model, resized.model) == ("arbex-nano", "arbex-nano+resizer")
+        assert resized.model_settings["input_size"] == max(side, 48)
+        assert without.init_from == resized.init_from
+        assert not resized.freeze_backbones
+    assert len({config.data for config in runs.values()}) == 4
+    with pytest.raises(EdgefelError, match="resolution varies the faces themselves; leave out the data"):
+        Study(EXPERIMENTS["resolution"], tmp_path, data=tmp_path / "mine")
+
+
+def test_an_experiment_may_be_about_another_model():
+    study = Study(EXPERIMENTS["keep-rates"], Path("out"), seeds=(0,))
+    assert study.model == "apvit-nano"
+    assert Study(EXPERIMENTS["keep-rates"], Path("out"), "full").model == "apvit"
+    for run in plan(study):
+        assert run.config.model == "apvit-nano"
+        # the only one of the streams that it has
+        assert [Path(path).name for path in run.config.init_from] == ["image_stream"]
+    rates = {run.variant: run.config.model_settings for run in plan(study)}
+    assert rates["160 patches, tokens x 0.9"] == {}
+    assert rates["all"] == {"encoder": {"keep_patches": 196, "keep_rates": [1.0] * 4}}
+    full = {run.variant: run.config for run in plan(Study(EXPERIMENTS["keep-rates"], Path("out"), "full"))}
+    assert full["49 patches, tokens x 0.7"].model_settings["encoder"]["keep_rates"] == [1.0] * 4 + [0.7] * 4
+
+
+@pytest.mark.parametrize("model", ["apvit-nano", "poster-v2-nano", "apvit-nano+reliability"])
+def test_streams_of_models_without_head_or_landmarks(model):
+    study = Study(EXPERIMENTS["smoothing"], Path("out"), changes={"model": model})
+    before = pretraining(study)
+    assert before.config.model == model
+    names = {path.name for path in before.streams}
+    assert names == {"image_stream"} | (set() if "apvit" in model else {"landmark_stream"})
+    assert "head" in before.config.model_settings or not model.endswith("reliability")
+    make_model(before.config, 7)
+
+
+def test_losses_against_wrong_labels_share_the_runs_with_anchors():
+    noise, losses = folders("noise"), folders("noise-losses")
+    for percent in (0, 10, 20, 30):
+        assert losses[f"{percent} %, label smoothing", 0] == noise[f"{percent} %, K = 10", 0]
+        assert losses[f"{percent} %, F-PDLS", 0] not in noise.values()
