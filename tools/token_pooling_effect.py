@@ -3,10 +3,11 @@
     edgefel data synth -o faces --count 500 --size 128
     python tools/token_pooling_effect.py --data faces [--model apvit] [--runs 30] > docs/results/token-pooling.json
 
-Prints one JSON document. Costs: the published numbers of tokens against none dropped, same weights, batch 1 on one
-thread, in PyTorch and in ONNX Runtime, all four in turn. Choices: the indices of the tokens that each pooling keeps,
-picture by picture. Two scores that differ by less than rounding may be ordered either way; such a tie, at the border
-between kept and dropped, is counted apart. Random weights: nothing here depends on what was learned.
+Prints one JSON document, or with --table FILE the table of one that was made before. Costs: the published numbers of
+tokens against none dropped, same weights, batch 1 on one thread, in PyTorch and in ONNX Runtime, all four in turn.
+Choices: the indices of the tokens that each pooling keeps, picture by picture. Two scores that differ by less than
+rounding may be ordered either way; such a tie, at the border between kept and dropped, is counted apart. Random
+weights: nothing here depends on what was learned.
 """
 
 from __future__ import annotations
@@ -149,15 +150,40 @@ def compare_costs(models: dict[str, Any], graphs: dict[str, onnx.ModelProto], ru
     return result
 
 
+def markdown(measured: dict[str, Any]) -> str:
+    """What it saves, as a table."""
+    costs, ms = measured["costs"], measured["costs"]["ms_p50"]
+    macs = costs["macs"]
+    lines = [
+        "| one picture | nothing dropped | published | ratio |",
+        "| --- | ---: | ---: | ---: |",
+        f"| multiply-accumulates | {macs['nothing dropped'] / 1e9:.2f} G | {macs['published'] / 1e9:.2f} G | "
+        f"{macs['ratio']:.2f} |",
+    ]
+    for program, name in (("pytorch", "PyTorch"), ("onnxruntime", "ONNX Runtime")):
+        slow, fast = ms[f"{program}, nothing dropped"], ms[f"{program}, published"]
+        found = costs[f"{program}_ratio"]
+        lines.append(
+            f"| {name}, one thread | {slow:.0f} ms | {fast:.0f} ms | "
+            f"{found['value']:.2f} ({found['low']:.2f} to {found['high']:.2f}) |"
+        )
+    return "\n".join(lines) + "\n"
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--model", default="apvit", help="apvit or apvit-nano (default: apvit)")
-    parser.add_argument("--data", type=Path, required=True, help="folder of edgefel data synth")
+    wanted = parser.add_mutually_exclusive_group(required=True)
+    wanted.add_argument("--data", type=Path, help="folder of edgefel data synth")
+    wanted.add_argument("--table", type=Path, metavar="FILE", help="print the table of this result file")
     parser.add_argument(
         "--images", type=int, default=500, help="pictures to compare choices on (default: 500)"
     )
     parser.add_argument("--runs", type=int, default=30, help="timed runs of each (default: 30)")
     chosen = parser.parse_args(arguments)
+    if chosen.table:
+        print(markdown(json.loads(chosen.table.read_text(encoding="utf-8"))))
+        return 0
     pictures = sorted((chosen.data / "images").rglob("*.png"))[: chosen.images]
     if len(pictures) < chosen.images:
         sys.exit(f"{chosen.data}: {len(pictures)} pictures, {chosen.images} are wanted; render more")

@@ -1,0 +1,80 @@
+"""What the pages say of APViT's dropping of tokens is what was measured."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+
+from edgefel.bench.ablation.verdict import Outcome
+from edgefel.bench.results import read_results
+from edgefel.export.onnx_graph import export_onnx
+from edgefel.models import build_model
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "docs" / "results"
+
+
+@pytest.fixture(scope="module")
+def tools() -> dict[str, ModuleType]:
+    sys.path.insert(0, str(ROOT / "tools"))
+    try:
+        import keep_rates
+        import token_pooling_effect
+    finally:
+        sys.path.pop(0)
+    return {"keep_rates": keep_rates, "token_pooling": token_pooling_effect}
+
+
+def page(name: str) -> str:
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+def test_equal_choices_on_500_pictures(tools):
+    measured = json.loads((RESULTS / "token-pooling.json").read_text())
+    choices = measured["choices"]
+    assert measured["model"] == "apvit"
+    assert choices["pictures"] == 500
+    assert choices["poolings"] == 5  # the patches', and the last four blocks'
+    assert choices["different"] == 0
+    assert choices["equal"] + choices["different_at_a_tie"] == 500
+    assert measured["costs"]["macs"]["ratio"] > 1
+    for program in ("pytorch", "onnxruntime"):
+        assert measured["costs"][f"{program}_ratio"]["low"] > 1
+    text = tools["token_pooling"].markdown(measured)
+    assert text.strip() in page("models.md")
+
+
+def test_accuracy_and_cost_of_the_keep_rates(tools):
+    costs = json.loads((RESULTS / "keep-rates.json").read_text())["costs"]
+    outcome = Outcome.of_rows(tools["keep_rates"].EXPERIMENT, read_results(RESULTS / "ablations.jsonl").rows)
+    assert tools["keep_rates"].markdown(costs, outcome).strip() in page("experiments.md")
+    assert "images/keep_rates.png" in page("experiments.md")
+    # cheaper is what was run: the networks of the rows
+    for variant in outcome.variants:
+        macs = {result["macs"] for result in outcome.results[variant.name].values()}
+        assert macs == {costs[variant.name]["macs"]}
+
+
+def test_choices_of_one_network_and_of_another(tools, tmp_path):
+    """Two programs on the same weights choose the same; a graph of other weights is found out."""
+    import cv2
+
+    tool = tools["token_pooling"]
+    rng = np.random.default_rng(0)
+    pictures = [tmp_path / f"{number}.png" for number in range(3)]
+    for file in pictures:
+        cv2.imwrite(str(file), rng.integers(0, 256, (128, 128, 3), dtype=np.uint8))
+    model = tool.examples("apvit-nano")["published"]
+    same = tool.compare_choices(model, export_onnx(model), pictures)
+    assert same["equal"] + same["different_at_a_tie"] == 3
+    assert same["different"] == 0
+    assert same["poolings"] == 3
+    torch.manual_seed(1)
+    other = tool.compare_choices(model, export_onnx(build_model("apvit-nano").eval()), pictures)
+    assert other["different"] == 3
