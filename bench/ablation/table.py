@@ -48,7 +48,9 @@ def claims(outcome: Outcome) -> list[tuple[str, ...]]:
         paper = (
             "" if judged.paper is None else f"{scale * judged.paper:+.{digits + 1 if scale == 100 else 3}f}"
         )
-        found.append((str(judged.claim), here, paper, judged.verdict))
+        beside = judged.beside_paper
+        ending = f", {beside} than in the paper" if beside in ("less", "more") else ""
+        found.append((str(judged.claim), here, paper, judged.verdict + ending))
     return found
 
 

@@ -86,10 +86,25 @@ class Judged:
             return HOLDS
         return REVERSED if self.difference.high < 0 else UNDECIDED
 
+    @property
+    def beside_paper(self) -> str | None:
+        """Whether the difference is "less" or "more" than the papers' by more than its interval, or "within" it; None
+        where there is no interval or no figure of theirs."""
+        if self.difference is None or self.paper is None or not math.isfinite(self.difference.half):
+            return None
+        if self.difference.high < self.paper:
+            return "less"
+        return "more" if self.difference.low > self.paper else "within"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        found = None if self.difference is None else self.difference.to_dict()
-        return {"claim": str(self.claim), "verdict": self.verdict, "difference": found, "paper": self.paper}
+        return {
+            "claim": str(self.claim),
+            "verdict": self.verdict,
+            "difference": None if self.difference is None else self.difference.to_dict(),
+            "paper": self.paper,
+            "beside_paper": self.beside_paper,
+        }
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import click
 from edgefel.cli import params
 from edgefel.cli.console import table_console
 from edgefel.cli.optional import require
+from edgefel.errors import EdgefelError
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -138,6 +139,8 @@ def command(
         parse_changes(settings),
         only,
     )
+    if output.is_file():
+        raise EdgefelError(f"{output}: is a file; the runs need a folder")
     if dry_run:
         _list(plan(study), as_json)
         return
@@ -209,8 +212,10 @@ def _show(study: Study, outcome: Outcome) -> None:
         shown.add_row(*row)
     table_console().print(shown)
     for claim, here, paper, verdict in table.claims(outcome):
+        word, _, beside = verdict.partition(", ")
         stated = f", in the paper {paper}" if paper else ""
-        click.echo(f"{verdict:>9}  {claim}" + (f": {here}{stated}" if here else ""))
+        found = f": {here}{stated}" + (f" ({beside})" if beside else "")
+        click.echo(f"{word:>9}  {claim}" + (found if here else ""))
     click.echo(summary(outcome))
     click.echo(f"{study.folder / study.experiment.name}: table.md, plot.png, rows.jsonl, verdict.json")
 

@@ -231,9 +231,35 @@ def test_runs_start_from_streams_that_were_trained_before(tmp_path):
     assert {path: path.stat().st_mtime_ns for path in streams.rglob("*") if path.is_file()} == times
 
 
+def test_another_model(faces, tmp_path):
+    name = "49 patches, tokens x 0.7"
+    result = ablate("keep-rates", "-o", tmp_path, "--data", faces, *SMALL, "--seeds", "1", "--only", name)
+    assert result.exit_code == 0, result.output
+    (run,) = tmp_path.glob("runs/*")
+    encoder = load_checkpoint(run / "run").model.config.encoder
+    assert (encoder.keep_patches, encoder.keep_rates) == (49, (1.0, 1.0, 0.7, 0.7))
+    (row,) = read_results(tmp_path / "keep-rates" / "rows.jsonl").rows
+    assert row.subject["model"] == "apvit-nano"
+    # what was changed by hand stands beside the recipe
+    assert row.subject["set"]["per_class"] == 2
+    assert 30e6 < row.metrics["macs"] < 60e6
+
+
+def test_faces_of_their_own(tmp_path):
+    """A resizer that is trained with streams from before, on faces of 32 pixels."""
+    few = ["--recipe", "quick", "--seeds", "1", "--jobs", "1", "-q", "--only", "32 px, resizer"]
+    result = ablate("resolution", "-o", tmp_path, *few)
+    assert result.exit_code == 0, result.output
+    sizes = [json.loads(f.read_text())["options"]["size"] for f in tmp_path.glob("faces-*/dataset.json")]
+    assert sorted(sizes) == [32, 64]  # its own, and those of the streams
+    (row,) = read_results(tmp_path / "resolution" / "rows.jsonl").rows
+    assert row.subject["model"] == "arbex-nano+resizer"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("resolution", "--data", "nowhere"), "resolution varies the faces themselves"),
         (("head", "--only", "everything"), "head has no variant 'everything'"),
         (("head", "--set", "epoch=3"), "write NAME=VALUE"),
         (("head", "--set", "epochs=0"), "epochs"),
@@ -283,3 +309,13 @@ def test_a_log_that_is_being_written(tmp_path):
 def test_help_names_every_experiment():
     text = ablate("--help").output
     assert all(name in text for name in ("smoothing", "lambda", "balance", "edgefel ablate noise --seeds 5"))
+
+
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_a_file_where_the_folder_should_be(more, tmp_path):
+    file = tmp_path / "notes.txt"
+    file.write_text("mine")
+    result = ablate("head", "-o", file, *more)
+    assert result.exit_code == 2
+    assert f"{file}: is a file; the runs need a folder" in result.output
+    assert file.read_text() == "mine"

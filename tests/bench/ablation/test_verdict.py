@@ -71,6 +71,24 @@ def test_verdicts(a, b, verdict):
     assert judged[0].paper == pytest.approx(0.1)
 
 
+@pytest.mark.parametrize(
+    ("a", "beside"),
+    [
+        ([0.70, 0.71, 0.72], "within"),  # by 10 points, as in the paper
+        ([0.60, 0.61, 0.62], "less"),
+        ([0.80, 0.81, 0.82], "more"),
+        ([0.90, 0.61, 0.30], "within"),
+        ([0.90], None),
+    ],
+)
+def test_the_papers_own_difference_may_lie_outside(a, beside):
+    found = outcome(dict(enumerate(a)), {0: 0.60, 1: 0.61, 2: 0.62})
+    (judged,) = found.judged()
+    assert judged.beside_paper == judged.to_dict()["beside_paper"] == beside
+    said = table.claims(found)[0][-1]
+    assert said == judged.verdict + (f", {beside} than in the paper" if beside in ("less", "more") else "")
+
+
 def test_runs_are_compared_with_the_run_of_their_seed():
     """Seeds differ by far more than the variants do."""
     (judged,) = outcome({0: 0.21, 1: 0.52, 2: 0.91}, {0: 0.20, 1: 0.51, 2: 0.90, 7: 0.99}).judged()
