@@ -13,28 +13,33 @@ from edgefel.cli.optional import require
 
 
 @click.command("models")
+@click.argument("names", metavar="[NAME]...", nargs=-1)
 @params.json_output
-def command(as_json: bool) -> None:
+def command(names: tuple[str, ...], as_json: bool) -> None:
     """List the models: parameters, multiply-accumulates (batch 1, 7 classes) and input size.
+
+    All registered ones, or those named: each also with +resizer or +reliability behind it.
 
     \b
     Examples:
       edgefel models
+      edgefel models apvit apvit+reliability apvit+resizer
       edgefel models --json
     """
     require("torch", "train", "edgefel models")
     from edgefel.models.profile import profile
-    from edgefel.models.registry import DESCRIPTIONS, MODELS
+    from edgefel.models.registry import ADDITIONS, describe, list_models, model_config
 
+    configs = {name: model_config(name) for name in names or list_models()}
     rows: list[dict[str, Any]] = [
         {
             "name": name,
             "parameters": (counted := profile(config)).parameters,
             "macs": counted.macs,
             "input_size": config.input_size,
-            "description": DESCRIPTIONS[name],
+            "description": describe(name),
         }
-        for name, config in MODELS.items()
+        for name, config in configs.items()
     ]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
@@ -52,3 +57,6 @@ def command(as_json: bool) -> None:
             row["description"],
         )
     table_console().print(table)
+    if not names:
+        for addition, what in ADDITIONS.items():
+            click.echo(f"with +{addition}: {what}")

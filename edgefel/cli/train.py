@@ -115,6 +115,7 @@ def command(
     Examples:
       edgefel train --model arbex-nano --data faces -o runs/nano --epochs 20 --lr 1e-3
       edgefel train --model arbex --data RAF-DB --layout raf-db -o runs/raf-db
+      edgefel train --model apvit-nano+resizer --criterion f-pdls --data faces -o runs/apvit
       edgefel train -c recipe.yaml --data faces -o runs/full --batch-size 128 --precision bf16-mixed
       edgefel train --resume runs/nano
       edgefel train --data faces -o runs/ddp --devices 2 --accelerator cpu

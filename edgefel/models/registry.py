@@ -79,6 +79,12 @@ def list_models() -> list[str]:
     return list(MODELS)
 
 
+def describe(name: str) -> str:
+    """What the model of a name is, in a line. Raises EdgefelError for an unknown name."""
+    base, *additions = _named(name).name.split("+")
+    return "; ".join([DESCRIPTIONS[base], *(ADDITIONS[addition] for addition in additions)])
+
+
 def model_config(name: str, **overrides: Any) -> ModelConfig:
     """The configuration of a registered model.
 

@@ -74,3 +74,16 @@ def test_models_lists_sizes():
     assert rows["arbex-nano"]["input_size"] == 112
     table = run("models").output
     assert "43.94 M" in table
+    assert "with +resizer: a learned resize in front" in table
+
+
+def test_models_of_a_name_with_additions():
+    result = run("models", "apvit-nano", "apvit-nano+resizer", "--json")
+    plain, resized = json.loads(result.stdout)
+    assert resized["name"] == "apvit-nano+resizer"
+    assert resized["input_size"] == 192
+    assert resized["macs"] > plain["macs"]
+    assert resized["description"].startswith(plain["description"] + "; a learned resize")
+    unknown = run("models", "apvit-nano+wings")
+    assert unknown.exit_code == 2
+    assert "unknown model 'apvit-nano+wings'" in unknown.stderr
