@@ -17,7 +17,7 @@ from edgefel.export.surgery.layout import (
     merge_moves,
     split_stacked,
 )
-from edgefel.export.surgery.tokens import fold_class_token
+from edgefel.export.surgery.tokens import fold_class_token, gather_rows
 
 Pass = Callable[[onnx.ModelProto], tuple[onnx.ModelProto, Any]]
 
@@ -27,6 +27,7 @@ EXACT_PASSES: Mapping[str, Pass] = {
     "split-stacked": split_stacked,
     "drop-scalar-expands": drop_scalar_expands,
     "fold-class-token": fold_class_token,
+    "gather-rows": gather_rows,
     "gather-transposes": gather_transposes,
     "merge-moves": merge_moves,
     "fold-affines": fold_affines,
