@@ -51,7 +51,8 @@ def test_tables_and_verdicts_are_those_of_the_rows(tables):
 
 def test_at_least_three_seeds_of_every_variant(tables):
     for outcome in tables.outcomes(read_results(ROWS).rows):
-        seeds = {name: len(runs) for name, runs in outcome.results.items()}
+        # a row of a table may be left out, and is called "not run" then; but not a seed of it
+        seeds = {name: len(runs) for name, runs in outcome.results.items() if runs}
         assert min(seeds.values()) >= 3, (outcome.experiment.name, seeds)
 
 
