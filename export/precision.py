@@ -33,12 +33,15 @@ class HalfReport:
 
 def float32_nodes(model: onnx.ModelProto, anchors: npt.NDArray[np.float32] | None) -> tuple[str, ...]:
     """Names of the nodes that stay FP32 in a reduced-precision graph: everything in the reliability head
-    that depends on the anchors or on a softmax.
+    that depends on the anchors or on a softmax, and what scores tokens for a TopK.
 
     The anchor distances sum 64 to 768 squares, which overflows FP16 easily. The probability algebra after
     them clamps at 1e-30 before a logarithm, which FP16 would turn into log(0). The head's linear layers are
-    not among them. `anchors` is the model's [C, K, E] parameter, or None where there is no such branch; it is
-    recognised in the graph by its values, whatever constant folding has made of its shape.
+    not among them. Scores are sums over features or heads: rounded to FP16, those of hundreds of features
+    would tie by the dozen, and ties would decide which tokens are dropped.
+
+    `anchors` is the model's [C, K, E] parameter, or None where there is no such branch; it is recognised in
+    the graph by its values, whatever constant folding has made of its shape.
 
     Raises RuntimeError if anchors are given and no node of the head reads them: then the FP32 rule would
     silently protect nothing.
@@ -58,7 +61,22 @@ def float32_nodes(model: onnx.ModelProto, anchors: npt.NDArray[np.float32] | Non
         if node.op_type == "Softmax" or any(name in held or name in tainted for name in node.input):
             kept.append(node.name)
             tainted.update(node.output)
-    return tuple(kept)
+    scoring = _scoring_nodes(model)
+    return tuple(node.name for node in model.graph.node if node.name in scoring or node.name in kept)
+
+
+def _scoring_nodes(model: onnx.ModelProto) -> set[str]:
+    """TopK by float scores, and the sums of absolute or other values that these are."""
+    index = GraphIndex(model.graph)
+    found: set[str] = set()
+    for node in model.graph.node:
+        reader: NodeProto | None = node
+        if node.op_type != "TopK" or index.producers[node.input[0]].op_type != "ReduceSum":
+            continue
+        while reader is not None and reader.op_type in ("TopK", "ReduceSum", "Abs"):
+            found.add(reader.name)
+            reader = index.producers.get(reader.input[0])
+    return found
 
 
 def to_half(model: onnx.ModelProto, keep_float32: tuple[str, ...]) -> tuple[onnx.ModelProto, HalfReport]:

@@ -10,9 +10,10 @@ from exported import anchors_of, random_batch, run_onnx, tiny_graph, tiny_model
 from onnx import TensorProto, helper, numpy_helper
 
 from edgefel.calib.graph import GraphIndex
-from edgefel.export.onnx_graph import check_graph
+from edgefel.export.onnx_graph import check_graph, export_onnx
 from edgefel.export.parity import sqnr_db
 from edgefel.export.precision import HALF_TINY, float32_nodes, half_constant, to_half
+from edgefel.models import build_model
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +130,26 @@ def test_a_linear_head_keeps_its_softmax_and_confidence():
     outputs = run_onnx(half, random_batch(3))
     assert np.array_equal(outputs["primary"], outputs["probabilities"])
     assert np.isfinite(outputs["confidence"]).all()
+
+
+def test_scores_that_decide_which_tokens_are_dropped_stay_float32():
+    graph = export_onnx(build_model("apvit-nano").eval())
+    index = GraphIndex(graph.graph)
+    kept = float32_nodes(graph, None)
+    scored = [n for n in graph.graph.node if n.op_type == "TopK" and n.input[0] not in index.initializers]
+    sums = [index.producers[n.input[0]] for n in scored]
+    sums = [n for n in sums if n.op_type == "ReduceSum"]
+    assert len(sums) == 3
+    assert {n.name for n in sums} <= set(kept)
+    half, _ = to_half(graph, kept)
+    check_graph(half)
+    types = {
+        v.name: v.type.tensor_type.elem_type for v in onnx.shape_inference.infer_shapes(half).graph.value_info
+    }
+    assert {types[n.output[0]] for n in sums} == {TensorProto.FLOAT}
+    # what is dropped and kept is FP16 itself
+    rows = [n for n in half.graph.node if n.op_type == "GatherND"]
+    assert {types[n.output[0]] for n in rows} == {TensorProto.FLOAT16}
 
 
 def test_unknown_nodes_are_refused():
