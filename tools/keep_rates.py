@@ -23,7 +23,7 @@ import numpy as np
 import onnxruntime as ort
 
 from edgefel.bench.ablation.papers import EXPERIMENTS
-from edgefel.bench.ablation.plan import Study, plan
+from edgefel.bench.ablation.plan import Study, parse_changes, plan
 from edgefel.bench.ablation.verdict import Outcome, interval
 from edgefel.bench.ablation.worker import RUN
 from edgefel.bench.results import read_results
@@ -48,12 +48,14 @@ def session(graph: Any) -> ort.InferenceSession:
     return ort.InferenceSession(serialize(graph), options, providers=["CPUExecutionProvider"])
 
 
-def timed(folder: Path, recipe: str, runs: int) -> dict[str, Any]:
+def timed(study: Study, runs: int) -> dict[str, Any]:
     """Costs by variant: multiply-accumulates, the median in ms, and the ratio of keeping all to it."""
     calls, macs = {}, {}
-    for run in plan(Study(EXPERIMENT, folder, recipe, seeds=(0,))):
+    for run in plan(study):
         if not run.result.is_file():
-            raise EdgefelError(f"{run.folder}: no result; run edgefel ablate keep-rates -o {folder} first")
+            raise EdgefelError(
+                f"{run.folder}: no result; run edgefel ablate keep-rates with the same options first"
+            )
         model = RunFolder(run.folder / RUN).load_last()[0].model.eval()
         side = model.config.input_size
         image = np.random.default_rng(0).standard_normal((1, 3, side, side), dtype=np.float32)
@@ -72,18 +74,19 @@ def timed(folder: Path, recipe: str, runs: int) -> dict[str, Any]:
     }
 
 
-def document(folder: Path, recipe: str, runs: int) -> dict[str, Any]:
+def document(study: Study, runs: int) -> dict[str, Any]:
     """Everything that the result file says."""
+    changes = "".join(f" --set {name}={value}" for name, value in study.changes.items())
     return {
         "bench": "keep-rates",
-        "command": f"python tools/keep_rates.py time ablations --recipe {recipe} --runs {runs}",
+        "command": f"python tools/keep_rates.py time ablations --recipe {study.recipe}{changes} --runs {runs}",
         "runtime": "onnxruntime",
         "threads": 1,
         "batch": 1,
         "runs": runs,
         "machine": platform.machine(),
         "versions": {name: importlib.metadata.version(name) for name in ("onnx", "onnxruntime", "torch")},
-        "costs": timed(folder, recipe, runs),
+        "costs": timed(study, runs),
     }
 
 
@@ -142,6 +145,9 @@ def main(arguments: list[str] | None = None) -> int:
     clock = commands.add_parser("time", help="time the networks of an ablation's folder")
     clock.add_argument("folder", type=Path)
     clock.add_argument("--recipe", default="nano", help="of the ablation (default: nano)")
+    clock.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="as in edgefel ablate"
+    )
     clock.add_argument("--runs", type=int, default=200, help="of each network (default: 200)")
     shown = commands.add_parser("show", help="table and plot of what was measured")
     shown.add_argument("costs", type=Path)
@@ -149,7 +155,9 @@ def main(arguments: list[str] | None = None) -> int:
     shown.add_argument("-o", "--output", type=Path, help="folder for keep_rates.png")
     options = parser.parse_args(arguments)
     if options.command == "time":
-        print(json.dumps(document(options.folder, options.recipe, options.runs), indent=2))
+        changes = parse_changes(options.set)
+        study = Study(EXPERIMENT, options.folder, options.recipe, seeds=(0,), changes=changes)
+        print(json.dumps(document(study, options.runs), indent=2))
         return 0
     costs = json.loads(options.costs.read_text(encoding="utf-8"))["costs"]
     outcome = Outcome.of_rows(EXPERIMENT, read_results(options.rows).rows)
