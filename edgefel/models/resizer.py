@@ -29,7 +29,11 @@ class ResizerBlock(nn.Module):
 
 
 class NeuralResizer(nn.Module):
-    """[B, 3, S, S] -> [B, 3, R, R]: the bilinearly resized image, plus what was learned to add to it."""
+    """[B, 3, S, S] -> [B, 3, R, R]: the bilinearly resized image, plus what was learned to add to it.
+
+    Its last convolution starts at zero, so that a network which has been trained before sees at first what it is used
+    to, and not noise.
+    """
 
     def __init__(self, config: ResizerConfig) -> None:
         super().__init__()
@@ -45,6 +49,8 @@ class NeuralResizer(nn.Module):
         self.blocks = nn.Sequential(*(ResizerBlock(n) for _ in range(config.blocks)))
         self.after = nn.Sequential(nn.Conv2d(n, n, 3, padding=1), nn.BatchNorm2d(n))
         self.project = nn.Conv2d(n, 3, 7, padding=3)
+        nn.init.zeros_(self.project.weight)
+        nn.init.zeros_(self.project.bias)
 
     def forward(self, image: Tensor) -> Tensor:
         features = self._resize(self.before(image))

@@ -100,3 +100,22 @@ def test_impossible_settings(settings, message):
 def test_names_that_are_none(name):
     with pytest.raises(EdgefelError, match=re.escape(f"model '{name}'")):
         model_config(name)
+
+
+def test_it_starts_as_a_plain_resize_and_learns():
+    """A network that was trained before sees what it is used to."""
+    torch.manual_seed(0)
+    resizer = NeuralResizer(ResizerConfig(output_size=112)).train()
+    image = torch.randn(2, 3, 48, 48)
+    plain = torch.nn.functional.interpolate(image, (112, 112), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(resizer(image), plain)
+    target = torch.randn(2, 3, 112, 112)
+    optimizer = torch.optim.SGD(resizer.parameters(), lr=0.1)
+    for _ in range(2):
+        optimizer.zero_grad()
+        (resizer(image) - target).square().mean().backward()
+        optimizer.step()
+    # from the second step on the layers before the last one learn too
+    assert all(
+        parameter.grad.abs().max() > 0 for name, parameter in resizer.named_parameters() if "weight" in name
+    )
