@@ -158,6 +158,9 @@ class TrainConfig:
     )
     momentum: float = setting(0.9, "Momentum of sgd.", minimum=0, maximum=1)
     weight_decay: float = setting(0.0, "Weight decay, but not of positions and class tokens.", minimum=0)
+    resizer_lr: float = setting(
+        1.0, "Factor on the learning rate of a resizer in front of the model.", minimum=0, above=True
+    )
     warmup_steps: int = setting(0, "Steps over which the learning rate rises to --lr.", minimum=0)
     clip_norm: float = setting(0.0, "Largest norm of the gradient; 0 does not limit it.", minimum=0)
     per_class: int = setting(500, "Pictures of each class in a balanced epoch.", minimum=1)

@@ -23,7 +23,7 @@ from edgefel.training.interrupts import Interrupts
 from edgefel.training.logs import MetricsLog
 from edgefel.training.losses import ReliabilityLoss, linear_trust
 from edgefel.training.meters import Clock, Window
-from edgefel.training.optimization import learning_rate, make_optimizer
+from edgefel.training.optimization import LR_FACTOR, learning_rate, make_optimizer
 from edgefel.training.progress import TrainingProgress
 from edgefel.training.randomness import Purpose, derive_seed
 from edgefel.training.run_folder import (
@@ -241,8 +241,9 @@ class Trainer:
         pixels = self.fabric.to_device(batch.pixels)
         images = self.augment(pixels, state.epoch, state.epoch_step, self.shard)
         target = self.fabric.to_device(self.data.targets[batch.indices])
+        rate = learning_rate(config, state.epoch, state.step, self.planned)
         for group in self.updater.param_groups:
-            group["lr"] = learning_rate(config, state.epoch, state.step, self.planned)
+            group["lr"] = rate * group.get(LR_FACTOR, 1.0)
         torch.manual_seed(derive_seed(config.seed, Purpose.LAYERS, state.epoch, state.epoch_step))
         prediction, auxiliary = self.model(images, trust=trust)
         waiting = auxiliary is not None and state.step < config.loss.auxiliary_steps

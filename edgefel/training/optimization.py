@@ -12,19 +12,26 @@ from edgefel.training.config import TrainConfig
 
 # positions and the class token are places to stand, not weights to keep small (APViT, arXiv 2212.05463)
 NOT_DECAYED = ("pos_embed", "cls_token")
+RESIZER = "resizer"
+LR_FACTOR = "lr_factor"
 
 
 def make_optimizer(config: TrainConfig, named: Iterable[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
     """The optimizer for the named parameters that learn.
 
-    With weight decay there are two groups of parameters, of which the second, positions and class tokens, has none.
+    Groups differ in weight decay, of which positions and class tokens have none, and in `LR_FACTOR`, by which a group's
+    learning rate is to be multiplied: `config.resizer_lr` for a resizer. There are as many as these settings need.
     """
-    learning = [(name, parameter) for name, parameter in named if parameter.requires_grad]
-    groups: list[dict[str, object]] = [{"params": [parameter for _, parameter in learning]}]
-    if config.weight_decay:
-        kept = [parameter for name, parameter in learning if name.endswith(NOT_DECAYED)]
-        decayed = [parameter for name, parameter in learning if not name.endswith(NOT_DECAYED)]
-        groups = [{"params": decayed}, {"params": kept, "weight_decay": 0.0}]
+    kinds: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in named:
+        if parameter.requires_grad:
+            decay = 0.0 if name.endswith(NOT_DECAYED) else config.weight_decay
+            factor = config.resizer_lr if RESIZER in name.split(".") else 1.0
+            kinds.setdefault((decay, factor), []).append(parameter)
+    groups: list[dict[str, object]] = [
+        {"params": parameters, "weight_decay": decay, LR_FACTOR: factor}
+        for (decay, factor), parameters in sorted(kinds.items(), key=lambda item: item[0], reverse=True)
+    ]
     if config.optimizer == "sgd":
         return torch.optim.SGD(
             groups, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay

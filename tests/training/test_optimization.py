@@ -47,6 +47,18 @@ def test_positions_and_class_tokens_do_not_decay():
     assert len(decayed["params"]) + len(kept["params"]) == len(list(model.parameters()))
 
 
+def test_a_resizer_has_a_rate_of_its_own():
+    model = build_model("apvit-nano+resizer")
+    config = TrainConfig(weight_decay=5e-4, resizer_lr=0.1)
+    groups = make_optimizer(config, model.named_parameters()).param_groups
+    resizer = {id(p) for p in model.resizer.parameters()}
+    assert [(g["weight_decay"], g["lr_factor"]) for g in groups] == [(5e-4, 1.0), (5e-4, 0.1), (0.0, 1.0)]
+    assert {id(p) for p in groups[1]["params"]} == resizer
+    assert sum(len(g["params"]) for g in groups) == len(list(model.parameters()))
+    # as many groups as are needed
+    assert len(make_optimizer(TrainConfig(), model.named_parameters()).param_groups) == 1
+
+
 def test_one_step_is_that_of_the_formula():
     weight = torch.nn.Parameter(torch.tensor([2.0]))
     config = TrainConfig(optimizer="sgd", lr=0.1, momentum=0.5, weight_decay=0.01)
