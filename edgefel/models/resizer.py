@@ -49,8 +49,8 @@ class NeuralResizer(nn.Module):
         self.blocks = nn.Sequential(*(ResizerBlock(n) for _ in range(config.blocks)))
         self.after = nn.Sequential(nn.Conv2d(n, n, 3, padding=1), nn.BatchNorm2d(n))
         self.project = nn.Conv2d(n, 3, 7, padding=3)
-        nn.init.zeros_(self.project.weight)
-        nn.init.zeros_(self.project.bias)
+        for parameter in self.project.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, image: Tensor) -> Tensor:
         features = self._resize(self.before(image))

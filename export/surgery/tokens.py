@@ -90,7 +90,12 @@ def _fold_alone(rewrite: Rewrite, concat: NodeProto) -> bool:
     if attribute(concat, "axis") != 1 or len(concat.input) != 2 or shape is None or len(shape) != 3:
         return False
     count, width = shape[1:]
-    if count is None or token.shape != (1, 1, width) or concat.output[0] in rewrite.index.outputs:
+    if (
+        count is None
+        or width is None
+        or token.shape != (1, 1, width)
+        or concat.output[0] in rewrite.index.outputs
+    ):
         return False
     table = np.zeros((1, count, width), token.dtype)
     table[0, 0] = token[0, 0]
