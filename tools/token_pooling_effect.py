@@ -1,9 +1,11 @@
 """What APViT's dropping of tokens saves, and whether ONNX Runtime drops the same ones as PyTorch.
 
     edgefel data synth -o faces --count 500 --size 128
-    python tools/token_pooling_effect.py --data faces [--model apvit] [--runs 30] > docs/results/token-pooling.json
+    python tools/token_pooling_effect.py choices --data faces -o token-pooling.json
+    python tools/token_pooling_effect.py costs -o token-pooling.json
+    python tools/token_pooling_effect.py table -o token-pooling.json
 
-Prints one JSON document, or with --table FILE the table of one that was made before. Costs: the published numbers of
+The first two write their part of one JSON document, the third prints its table. Costs: the published numbers of
 tokens against none dropped, same weights, batch 1 on one thread, in PyTorch and in ONNX Runtime, all four in turn.
 Choices: the indices of the tokens that each pooling keeps, picture by picture. Two scores that differ by less than
 rounding may be ordered either way; such a tie, at the border between kept and dropped, is counted apart. Random
@@ -31,6 +33,7 @@ import torch
 from edgefel.bench.statistics import ratio
 from edgefel.bench.timer import Plan, measure
 from edgefel.export.onnx_graph import export_onnx, serialize
+from edgefel.files import write_json
 from edgefel.kernels.token_pooling import reference
 from edgefel.models import build_model
 from edgefel.models.profile import profile
@@ -171,37 +174,46 @@ def markdown(measured: dict[str, Any]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("part", choices=("choices", "costs", "table"))
+    parser.add_argument("-o", "--output", type=Path, required=True, help="result file, written or read")
     parser.add_argument("--model", default="apvit", help="apvit or apvit-nano (default: apvit)")
-    wanted = parser.add_mutually_exclusive_group(required=True)
-    wanted.add_argument("--data", type=Path, help="folder of edgefel data synth")
-    wanted.add_argument("--table", type=Path, metavar="FILE", help="print the table of this result file")
+    parser.add_argument("--data", type=Path, help="folder of edgefel data synth, for choices")
     parser.add_argument(
         "--images", type=int, default=500, help="pictures to compare choices on (default: 500)"
     )
     parser.add_argument("--runs", type=int, default=30, help="timed runs of each (default: 30)")
     chosen = parser.parse_args(arguments)
-    if chosen.table:
-        print(markdown(json.loads(chosen.table.read_text(encoding="utf-8"))))
+    document = json.loads(chosen.output.read_text(encoding="utf-8")) if chosen.output.is_file() else {}
+    if chosen.part == "table":
+        print(markdown(document))
         return 0
-    pictures = sorted((chosen.data / "images").rglob("*.png"))[: chosen.images]
-    if len(pictures) < chosen.images:
-        sys.exit(f"{chosen.data}: {len(pictures)} pictures, {chosen.images} are wanted; render more")
+    if document.get("model", chosen.model) != chosen.model:
+        sys.exit(f"{chosen.output}: is about {document['model']}")
     torch.set_num_threads(1)
     models = examples(chosen.model)
     graphs = {name: export_onnx(model) for name, model in models.items()}
-    document = {
+    if chosen.part == "choices":
+        if chosen.data is None:
+            parser.error("choices needs --data")
+        pictures = sorted((chosen.data / "images").rglob("*.png"))[: chosen.images]
+        if len(pictures) < chosen.images:
+            sys.exit(f"{chosen.data}: {len(pictures)} pictures, {chosen.images} are wanted; render more")
+        found = compare_choices(models["published"], graphs["published"], pictures)
+    else:
+        found = compare_costs(models, graphs, chosen.runs)
+    document |= {
         "bench": "token-pooling",
-        "command": f"python tools/token_pooling_effect.py --model {chosen.model} --data faces",
+        "command": "python tools/token_pooling_effect.py choices --data faces; the same with costs",
         "model": chosen.model,
         "threads": 1,
         "batch": 1,
         "machine": platform.machine(),
         "versions": {name: importlib.metadata.version(name) for name in ("onnx", "onnxruntime", "torch")},
-        "choices": compare_choices(models["published"], graphs["published"], pictures),
-        "costs": compare_costs(models, graphs, chosen.runs),
+        chosen.part: found,
     }
-    print(json.dumps(document, indent=2))
+    write_json(chosen.output, document)
     return 0
 
 
