@@ -25,7 +25,7 @@ from edgefel.training.losses import ReliabilityLoss, linear_trust
 from edgefel.training.meters import Clock, Window
 from edgefel.training.optimization import LR_FACTOR, learning_rate, make_optimizer
 from edgefel.training.progress import TrainingProgress
-from edgefel.training.randomness import Purpose, derive_seed
+from edgefel.training.randomness import Purpose, derive_seed, repeatable
 from edgefel.training.run_folder import (
     SKIPPED_NAME,
     RunFolder,
@@ -103,9 +103,11 @@ def _run(config: TrainConfig, run: RunFolder, quiet: bool, resuming: bool = Fals
     data = open_data(config, preprocessing)
     state = TrainingState()
     tensors: dict[str, Tensor] = {}
+    threads: int | None = None
     if resuming and run.has_checkpoint():
         checkpoint, state, tensors = run.load_last()
         model = checkpoint.model
+        threads = checkpoint.extra.get("training", {}).get("threads")
         if checkpoint.labels != data.labels:
             raise EdgefelError(
                 f"{config.data}: has the classes {', '.join(data.labels)}, the run {run.path} was trained on "
@@ -116,6 +118,11 @@ def _run(config: TrainConfig, run: RunFolder, quiet: bool, resuming: bool = Fals
     fabric.launch()
     steps = check_batches(config, data, fabric.world_size)
     trainer = Trainer(config, run, fabric, data, preprocessing, model, state, steps, quiet)
+    if threads is not None and fabric.device.type == "cpu" and threads != torch.get_num_threads():
+        trainer.progress.say(
+            f"the run had {threads} threads so far and goes on with {torch.get_num_threads()}: sums are rounded in "
+            f"another order, so the result is not bit for bit that of an uninterrupted run (OMP_NUM_THREADS={threads})"
+        )
     restore_training(trainer.supervised, trainer.updater, tensors)
     return trainer.fit(resuming)
 
@@ -175,7 +182,7 @@ class Trainer:
         """Trains until the epochs, a limit or a signal end it."""
         self._prepare(resuming)
         try:
-            with Interrupts() as interrupts, self.progress:
+            with Interrupts() as interrupts, self.progress, repeatable(self.fabric.device):
                 interrupted = self._epochs(interrupts)
         finally:
             if self.log:
@@ -350,7 +357,12 @@ class Trainer:
         state.precision = dict(self.fabric.strategy.precision.state_dict())
         state.finished = finished
         if self.main and (state.step != self.saved_step or best or finished):
-            extra = {"step": state.step, "epoch": state.epoch, "scores": dict(scores or {})}
+            extra = {
+                "step": state.step,
+                "epoch": state.epoch,
+                "scores": dict(scores or {}),
+                "threads": torch.get_num_threads(),
+            }
             self.run.save(
                 self.supervised,
                 self.updater,
