@@ -19,3 +19,7 @@ class MissingDependencyError(EdgefelError):
             f"{purpose} needs the package '{module}', which is not installed; "
             f"run: pip install 'edgefel[{extra}]'"
         )
+
+
+class EdgefelWarning(UserWarning):
+    """Something about the user's input that they should know, in one line; the command line prints it on stderr."""

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgefel.data.votes import Votes
 from edgefel.errors import EdgefelError
 
 SPLITS = ("train", "val", "test")
@@ -103,11 +104,17 @@ class Sample:
 
 @dataclass(frozen=True)
 class ImageDataset:
-    """Labelled pictures, read from disk when asked for."""
+    """Labelled pictures, read from disk when asked for. votes: of FER+, the file that the labels come from."""
 
     root: Path
     labels: tuple[str, ...]
     samples: Sequence[Sample]
+    votes: Votes | None = None
+
+    @property
+    def source(self) -> str:
+        """Where the pictures and the labels are from, for reports."""
+        return str(self.root) if self.votes is None else f"{self.root} (votes: {self.votes.file})"
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -150,7 +157,7 @@ class ImageDataset:
         else:
             pairs = zip(self.samples, targets.tolist(), strict=True)
             samples = tuple(replace(sample, label=label) for sample, label in pairs)
-        return ImageDataset(self.root, self.labels, samples)
+        return replace(self, samples=samples)
 
     def subset(self, indices: Sequence[int] | NDArray[np.int64]) -> ImageDataset:
         """The samples of these indices, in their order."""
@@ -158,7 +165,7 @@ class ImageDataset:
             chosen: Sequence[Sample] = self.samples.subset(np.asarray(indices, np.int64))
         else:
             chosen = tuple(self.samples[int(index)] for index in indices)
-        return ImageDataset(self.root, self.labels, chosen)
+        return replace(self, samples=chosen)
 
 
 class SampleTable(Sequence[Sample]):

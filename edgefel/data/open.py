@@ -28,6 +28,7 @@ READERS: tuple[Reader, ...] = (
     AffWild2(),
     AffWild2(other=False),
     FerPlus(),
+    FerPlus(7),
     ExpW(),
     Jaffe(),
     Ferg(),
@@ -43,18 +44,18 @@ def open_dataset(
 ) -> ImageDataset:
     """Opens a data set; its labels are in the canonical order.
 
-    layout: name of a reader (LAYOUTS), for a set that several could read; by default the first that recognizes it.
+    layout: name of a reader (LAYOUTS), for a set that several could read; by default the first that recognizes it. That
+    of FER+ may name its file of votes, as in "fer-plus:label.csv" (`layout_with_votes`).
     split: keeps the samples of one split. Pictures are not opened here.
     Raises EdgefelError for a missing or empty data set, an unknown layout or label, and a split that holds nothing.
     """
     root = Path(path)
     if split is not None and split not in SPLITS:
         raise EdgefelError(f"split {split!r}: choose one of {', '.join(SPLITS)}")
-    if layout is not None and layout not in LAYOUTS:
-        raise EdgefelError(f"layout {layout!r} is not known; choose one of: {', '.join(LAYOUTS)}")
+    named = None if layout is None else _named(layout)
     if not root.exists():
         raise EdgefelError(f"{root}: no such folder or file; make one with: edgefel data synth -o {root}")
-    dataset = (_recognized(root) if layout is None else LAYOUTS[layout]).read(root)
+    dataset = (named or _recognized(root)).read(root)
     return dataset if split is None else only_split(dataset, split)
 
 
@@ -78,6 +79,16 @@ def only_split(dataset: ImageDataset, split: str) -> ImageDataset:
 def is_labelled(path: str | os.PathLike[str]) -> bool:
     """Whether some reader knows what the pictures at `path` show."""
     return any(reader.recognizes(Path(path)) for reader in READERS)
+
+
+def _named(layout: str) -> Reader:
+    name, colon, votes = layout.partition(":")
+    reader = LAYOUTS.get(name)
+    if colon and isinstance(reader, FerPlus):
+        return reader.with_votes(votes)
+    if colon or reader is None:
+        raise EdgefelError(f"layout {layout!r} is not known; choose one of: {', '.join(LAYOUTS)}")
+    return reader
 
 
 def _recognized(root: Path) -> Reader:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefel.data.dataset import FileStore, ImageDataset, PictureStore, SampleTable
-from edgefel.data.labels import EXPRESSIONS_8
+from edgefel.data.labels import EXPRESSIONS_8, expression_labels
 from edgefel.data.readers.base import to_canonical
 from edgefel.data.readers.search import find_file, find_folders, list_names, read_lines
-from edgefel.errors import EdgefelError
+from edgefel.data.votes import LABELS_CSV, VOTES_CSV, VOTES_FILES, Votes
+from edgefel.errors import EdgefelError, EdgefelWarning
 
-VOTES_CSV = "fer2013new.csv"
 PIXELS_CSV = "fer2013.csv"
-LABELS_CSV = "label.csv"
 SIDE = 48
 _SPLITS = {"training": "train", "publictest": "val", "privatetest": "test"}
 _FOLDERS = {"train": "FER2013Train", "val": "FER2013Valid", "test": "FER2013Test"}
+# of the makers' files; contempt is the last one
+CLASSES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
 _NO_EXPRESSION = ("unknown", "nf")
 # what may stand around a field of a CSV file
 _AROUND = b' "\r\n'
@@ -63,61 +65,96 @@ class FerPlus:
     """`fer2013new.csv`, the votes, with the pictures in `fer2013.csv` or in FER2013Train, FER2013Valid, FER2013Test.
 
     The two CSV files have the same rows in the same order. The folders are what `generate_training_data.py` of the
-    set's makers writes: PNG files, and a `label.csv` in each, which takes the place of `fer2013new.csv` where that is
-    missing. Training, PublicTest and PrivateTest are train, val and test; a picture is a group of its own.
+    set's makers writes: PNG files, and a `label.csv` in each. In the set as published the votes of the two differ.
+    votes: whose are taken; None takes `fer2013new.csv`, to which the published counts refer, and where that is missing
+    `label.csv`, with a warning. Another warning counts where the two disagree. Training, PublicTest and PrivateTest are
+    train, val and test; a picture is a group of its own.
 
     The label is the majority's by the rule of the makers' `ferplus.py`: an expression with a single vote has none; then
     one has the majority with more than half of the votes that are left, those for "unknown" and "not a face" (NF)
     included. A picture without a majority, or whose majority is for one of these two, is left out, as is one without a
-    name. The soft label is the share of the votes that are left for each of the eight expressions.
+    name. The soft label is the share of the votes that are left for each of the expressions. num_classes: 8, or 7,
+    which leaves out the pictures of contempt, and the votes for it of the others.
 
     Barsoum, Zhang, Canton Ferrer and Zhang, "Training Deep Networks for Facial Expression Recognition with
     Crowd-Sourced Label Distribution", ICMI 2016 (arXiv 1608.01041); https://github.com/microsoft/FERPlus.
     """
 
-    name = "fer-plus"
-    title = "FER+: FER-2013 with ten votes for each face (Barsoum et al., ICMI 2016)"
-    classes = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
+    def __init__(self, num_classes: int = 8, votes: str | None = None) -> None:
+        """Raises EdgefelError for a number other than 7 or 8, and for an unknown file of votes."""
+        if votes is not None and votes not in VOTES_FILES:
+            raise EdgefelError(f"votes {votes!r}: choose one of {', '.join(VOTES_FILES)}")
+        self.labels = expression_labels(num_classes)
+        self.votes = votes
+        # contempt is the last one
+        self.classes = CLASSES[:num_classes]
+        self.name = "fer-plus" if num_classes == 8 else f"fer-plus-{num_classes}"
+        without = "" if num_classes == 8 else ", without contempt"
+        self.title = f"FER+: FER-2013 with ten votes for each face{without} (Barsoum et al., ICMI 2016)"
+
+    def with_votes(self, votes: str) -> FerPlus:
+        """The same classes by a given file of votes; raises EdgefelError for an unknown one."""
+        return FerPlus(len(self.classes), votes)
 
     def recognizes(self, root: Path) -> bool:
         """Whether there is `fer2013new.csv`, or one of the three folders with a `label.csv`."""
         if find_file(root, VOTES_CSV, _DEPTH) is not None:
             return True
-        return any(find_file(folder, LABELS_CSV, 0) for folder in _picture_folders(root).values())
+        return _has_label_files(_picture_folders(root))
 
     def read(self, root: Path) -> ImageDataset:
         """Raises EdgefelError where votes or pictures are missing, malformed, or do not belong together."""
         votes_csv = find_file(root, VOTES_CSV, _DEPTH)
-        pixels_csv = find_file(root, PIXELS_CSV, _DEPTH)
         folders = _picture_folders(root)
-        if votes_csv is None and not any(find_file(f, LABELS_CSV, 0) for f in folders.values()):
-            raise EdgefelError(
-                f"{root}: no {VOTES_CSV}; take it from https://github.com/microsoft/FERPlus and put it beside "
-                f"{PIXELS_CSV}"
-            )
-        rows = _read_votes(votes_csv) if votes_csv else _read_label_files(folders)
-        store: PictureStore
-        if votes_csv and pixels_csv:
-            store = _pixel_rows(pixels_csv, rows, votes_csv)
-        else:
-            store = _picture_files(root, folders, rows)
+        file = self._chosen(root, votes_csv, folders)
+        rows = _read_file(file, votes_csv, folders)
+        store = _store(root, file, votes_csv, folders, rows)
         label, soft, clear = _majority(rows.votes)
         named = np.array([bool(name) for name in rows.names])
-        chosen = np.flatnonzero(clear & named)
+        chosen = np.flatnonzero(clear & named & (label < len(self.classes)))
         if not chosen.size:
             raise EdgefelError(f"{root}: no picture whose votes have a majority; get the set again")
-        canonical = to_canonical(label[chosen], self.classes, EXPRESSIONS_8, str(votes_csv or root))
-        columns = [self.classes.index(name) for name in EXPRESSIONS_8]
+        votes = _compared(f"{self.name}:{file}", file, rows, root, votes_csv, folders)
+        if votes.disagreement is not None:
+            warnings.warn(f"{root}: {votes.disagreement}", EdgefelWarning, stacklevel=2)
+        canonical = to_canonical(label[chosen], self.classes, self.labels, str(votes_csv or root))
+        columns = [self.classes.index(name) for name in self.labels]
+        kept = soft[chosen][:, columns]
+        if len(columns) < len(CLASSES):  # the majority is for one of these, so that their sum is not 0
+            kept /= kept.sum(axis=1, keepdims=True)
         table = SampleTable(
             store,
             canonical,
             np.arange(chosen.size),
             [rows.names[row] for row in chosen],
             [rows.splits[row] for row in chosen],
-            soft=np.ascontiguousarray(soft[chosen][:, columns]),
+            soft=np.ascontiguousarray(kept),
             rows=chosen,
         )
-        return ImageDataset(root, EXPRESSIONS_8, table)
+        return ImageDataset(root, self.labels, table, votes)
+
+    def _chosen(self, root: Path, votes_csv: Path | None, folders: dict[str, Path]) -> str:
+        """The file of votes that is read; a warning where that is not what was published."""
+        there = {VOTES_CSV: votes_csv is not None, LABELS_CSV: _has_label_files(folders)}
+        if self.votes is not None and not there[self.votes]:
+            other = next((f"; give --votes {name}" for name in VOTES_FILES if there[name]), "")
+            raise EdgefelError(f"{root}: no {self.votes} of FER+ in it{other or '; is it FER+?'}")
+        if self.votes is not None:
+            return self.votes
+        if there[VOTES_CSV]:
+            return VOTES_CSV
+        if not there[LABELS_CSV]:
+            raise EdgefelError(
+                f"{root}: no {VOTES_CSV}; take it from https://github.com/microsoft/FERPlus and put it beside "
+                f"{PIXELS_CSV}"
+            )
+        warnings.warn(
+            f"{root}: labels are those of {LABELS_CSV}, as there is no {VOTES_CSV}; the published counts are of that "
+            "one, and the two differ (https://github.com/microsoft/FERPlus has it)",
+            EdgefelWarning,
+            stacklevel=3,
+        )
+        return LABELS_CSV
 
 
 @dataclass(frozen=True)
@@ -135,18 +172,68 @@ def _majority(
     """The class with the majority [N], the distribution [N, 8], and whether an expression has the majority [N]."""
     kept = np.where(votes > 1, votes, 0)
     label = kept.argmax(axis=1)
-    count = len(FerPlus.classes)
+    count = len(CLASSES)
     clear = (2 * kept.max(axis=1) > kept.sum(axis=1)) & (label < count)
     expressions = kept[:, :count]
     soft = expressions / np.maximum(expressions.sum(axis=1, keepdims=True), 1)
     return label, soft.astype(np.float32), clear
 
 
+def _has_label_files(folders: dict[str, Path]) -> bool:
+    return any(find_file(folder, LABELS_CSV, 0) for folder in folders.values())
+
+
+def _read_file(file: str, votes_csv: Path | None, folders: dict[str, Path]) -> _Rows:
+    """The rows of one of VOTES_FILES, which is there."""
+    return _read_votes(votes_csv) if file == VOTES_CSV and votes_csv else _read_label_files(folders)
+
+
+def _store(
+    root: Path, file: str, votes_csv: Path | None, folders: dict[str, Path], rows: _Rows
+) -> PictureStore:
+    """Where the pictures of the rows lie. `fer2013.csv` goes with `fer2013new.csv` row by row, and with nothing else."""
+    pixels_csv = find_file(root, PIXELS_CSV, _DEPTH)
+    if file == VOTES_CSV and votes_csv and pixels_csv:
+        return _pixel_rows(pixels_csv, rows, votes_csv)
+    return _picture_files(root, folders, rows)
+
+
+def _compared(
+    layout: str, file: str, rows: _Rows, root: Path, votes_csv: Path | None, folders: dict[str, Path]
+) -> Votes:
+    """How the rows that are taken differ from those of the other file of votes, picture by picture."""
+    other = LABELS_CSV if file == VOTES_CSV else VOTES_CSV
+    if not (_has_label_files(folders) if other == LABELS_CSV else votes_csv):
+        return Votes(layout, file)
+    # folders without a list have nothing to compare
+    listed = {split: folder for split, folder in folders.items() if find_file(folder, LABELS_CSV, 0)}
+    try:
+        others = _read_file(other, votes_csv, listed)
+    except EdgefelError as error:
+        warnings.warn(f"{root}: {file} cannot be compared with {other} ({error})", EdgefelWarning, stacklevel=3)
+        return Votes(layout, file)
+    # of a name that is listed twice, as a few are, the last row
+    places = {name: row for row, name in enumerate(others.names) if name}
+    owns = {name: row for row, name in enumerate(rows.names)}
+    pairs = [(row, places[name]) for name, row in owns.items() if name in places]
+    own, its = np.array(pairs, np.int64).reshape(-1, 2).T
+    label, _, clear = _majority(rows.votes)
+    label_there, _, clear_there = _majority(others.votes)
+    return Votes(
+        layout,
+        file,
+        other,
+        compared=len(pairs),
+        votes_differ=int((rows.votes[own] != others.votes[its]).any(axis=1).sum()),
+        class_differs=int((clear[own] & clear_there[its] & (label[own] != label_there[its])).sum()),
+    )
+
+
 def _read_votes(path: Path) -> _Rows:
     """The rows of `fer2013new.csv`."""
     table = list(csv.reader(read_lines(path)))
     header = [field.strip().lower() for field in table[0]] if table else []
-    columns = ("usage", "image name", *FerPlus.classes, *_NO_EXPRESSION)
+    columns = ("usage", "image name", *CLASSES, *_NO_EXPRESSION)
     missing = [column for column in columns if column not in header]
     if missing:
         raise EdgefelError(
