@@ -31,7 +31,7 @@ def judge(run: Path, config: TrainConfig) -> dict[str, Any]:
     Raises EdgefelError without a test split.
     """
     checkpoint, _, _ = RunFolder(run).load_last()
-    data = open_dataset(config.data, "test", layout=config.layout)
+    data = open_dataset(config.data, "test", layout=config.full_layout)
     if data.labels != checkpoint.labels:
         raise EdgefelError(f"{data.root}: its test split has other classes than its train split")
     model = checkpoint.model

@@ -57,7 +57,7 @@ FAILED = 1  # exit code where runs failed
     type=click.Path(path_type=Path),
     help="Labelled set with the splits train and test.  [default: faces are rendered]",
 )
-@click.option("--layout", metavar="NAME", help="How --data is laid out.  [default: recognized]")
+@params.layout
 @click.option(
     "--seeds", type=click.IntRange(1, 1000), default=3, show_default=True, help="Runs of each variant."
 )
@@ -128,7 +128,7 @@ def command(
     from edgefel.bench.ablation.plan import Study, parse_changes, plan
 
     if data is None:
-        params.refuse_alone("layout", "data")
+        params.refuse_layout_alone("data")
     study = Study(
         experiments[experiment],
         output,

@@ -35,6 +35,13 @@ if TYPE_CHECKING:
     help="Also print what abstaining below a confidence brings: to choose edgefel run's --min-confidence.",
 )
 @click.option(
+    "--copies/--no-copies",
+    default=True,
+    show_default=True,
+    help="Also judge without the pictures that have a copy in another split. It opens the pictures of all splits once "
+    "and keeps their hashes; --no-copies saves the time on a large set.",
+)
+@click.option(
     "--by",
     metavar="COLUMN",
     multiple=True,
@@ -61,6 +68,7 @@ def command(
     layout: str | None,
     split: str,
     coverage: bool,
+    copies: bool,
     by: tuple[str, ...],
     show: tuple[Path, ...],
     grid: int,
@@ -72,7 +80,8 @@ def command(
     """Accuracy, macro F1, recall by class and group, calibration and clustering of a checkpoint.
 
     CHECKPOINT is a checkpoint folder or a run of edgefel train (its best checkpoint is taken). Every number
-    is given with and without the reliability head. Unreadable pictures are skipped, counted and named. With -o
+    is given with and without the reliability head, and accuracy also without the pictures that have a copy (an equal
+    file, or one that looks alike) in another split. Unreadable pictures are skipped, counted and named. With -o
     all of it is drawn, too: open report.html, one page that needs nothing else.
 
     \b
@@ -102,6 +111,7 @@ def command(
         output,
         layout=layout,
         by=by or None,
+        copies=copies,
         show=show,
         grid=grid,
         workers=workers,

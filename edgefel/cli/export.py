@@ -160,7 +160,7 @@ def command(
     from edgefel.export.bundle import export_bundle
     from edgefel.export.limits import load_limits
 
-    params.refuse_alone("layout", "data")
+    params.refuse_layout_alone("data")
     _check_auto(ctx, chosen["auto"])
     options = _options(**chosen)
     judged_by = load_limits(limits)

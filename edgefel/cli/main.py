@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import sys
+import warnings
 from typing import Any
 
 import click
 
 from edgefel import __version__
 from edgefel.cli.lazy import LazyGroup
-from edgefel.errors import EdgefelError
+from edgefel.errors import EdgefelError, EdgefelWarning
 
 # command -> (module, attribute, one-line help). Commands are imported when they are used, so that
 # `edgefel --help` and `edgefel predict` need nothing beyond the base install.
@@ -61,7 +62,10 @@ class Edgefel(LazyGroup):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.simplefilter("default", EdgefelWarning)  # once, however often a data set is opened
+                warnings.showwarning = _show_warning(warnings.showwarning)
+                return super().invoke(ctx)
         except EdgefelError as error:
             click.echo(f"error: {error}", err=True)
             ctx.exit(2)
@@ -77,6 +81,18 @@ class Edgefel(LazyGroup):
         except (KeyboardInterrupt, click.Abort):
             click.echo("interrupted", err=True)
             ctx.exit(130)
+
+
+def _show_warning(others: Any) -> Any:
+    """What shows warnings: those of edgefel in one line, all others as `others` does."""
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, EdgefelWarning):
+            click.echo(f"warning: {message}", err=True)
+        else:
+            others(message, category, *where, **more)
+
+    return show
 
 
 @click.command(cls=Edgefel, commands_at=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})

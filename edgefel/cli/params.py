@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from edgefel.data.votes import VOTES_FILES, layout_with_votes
 from edgefel.errors import EdgefelError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -100,11 +101,41 @@ def output(
     )
 
 
-layout = click.option(
-    "--layout",
-    metavar="NAME",
-    help="How the data set is laid out, such as raf-db; docs/data.md lists all.  [default: recognized]",
-)
+_VOTES = "edgefel.votes"  # in the context, until the layout takes it in
+
+
+def _keep_votes(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    ctx.meta[_VOTES] = value
+
+
+def _add_votes(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    return layout_with_votes(value, ctx.meta.get(_VOTES))
+
+
+def layout(function: Function) -> Function:
+    """`--layout NAME` and `--votes FILE`, which is a part of the layout: "fer-plus:label.csv"."""
+    function = click.option(
+        "--votes",
+        type=click.Choice(VOTES_FILES),
+        expose_value=False,
+        is_eager=True,  # before the layout, which takes it in
+        callback=_keep_votes,
+        help="Of FER+: the file that labels are taken from.  [default: as published, fer2013new.csv]",
+    )(function)
+    return click.option(
+        "--layout",
+        metavar="NAME",
+        callback=_add_votes,
+        help="How the data set is laid out, such as raf-db; docs/data.md lists all.  [default: recognized]",
+    )(function)
+
+
+def refuse_layout_alone(other: str) -> None:
+    """Raises EdgefelError where `--layout` or `--votes` was given without the data that it is about."""
+    for option in ("layout", "votes"):
+        refuse_alone(option, other)
+
+
 group_cap = click.option(
     "--group-cap",
     type=click.IntRange(min=1),

@@ -26,7 +26,18 @@ GROUPS = {
 }
 _GROUP_OF = {
     **dict.fromkeys(
-        ("model", "data", "layout", "num_classes", "model_settings", "init_from", "freeze_backbones", "seed"),
+        (
+            "model",
+            "data",
+            "layout",
+            "votes",
+            "without_copies",
+            "num_classes",
+            "model_settings",
+            "init_from",
+            "freeze_backbones",
+            "seed",
+        ),
         "model",
     ),
     **dict.fromkeys(

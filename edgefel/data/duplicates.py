@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,12 +10,16 @@ from numpy.typing import NDArray
 
 from edgefel.data.dataset import SPLITS, ImageDataset
 from edgefel.data.perceptual_hash import FINE_LIMIT, hamming, near_pairs
-from edgefel.data.scan import Scan
+from edgefel.data.scan import Scan, scan_pictures
+from edgefel.data.scan_cache import ScanCache
 
 Integers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 SPLIT_NAMES = ("", *SPLITS)
+DISTANCE = (
+    4  # bits of 64 in which the hashes of pictures that look alike may differ, unless somebody says otherwise
+)
 _SET_SHOWN = 10  # pictures of a set of copies that are named; the rest is counted
 # of one hash, split and class: more are compared by these alone, or a placeholder under a million names takes for ever
 _MOST_OF_ONE_HASH = 16
@@ -62,7 +66,8 @@ class NearPair:
 @dataclass(frozen=True)
 class CopyCounts:
     """sets: of equal files. superfluous: files that could go without a picture getting lost. within_group: sets inside
-    one group and split under one label, which are not listed; the others are, those across splits first."""
+    one group and split under one label, which are not listed; the others are, contradictions first, then those across
+    splits."""
 
     sets: int
     superfluous: int
@@ -98,7 +103,7 @@ def find_copies(columns: Columns, scan: Scan, limit: int) -> CopyCounts:
     spread = _varied(content, columns.group[indices] * len(SPLIT_NAMES) + split, size)
     repeated = counts > 1
     told = np.flatnonzero(repeated & (spread | contradicting))
-    told = told[np.lexsort((told, ~contradicting[told], ~across[told]))][:limit]
+    told = told[np.lexsort((told, ~across[told], ~contradicting[told]))][:limit]
     turn = _ordinal((content * len(SPLIT_NAMES) + split) * (int(label.max(initial=0)) + 2) + label + 1)
     order = np.lexsort((indices, turn, content))
     starts = np.searchsorted(content[order], told)
@@ -122,7 +127,7 @@ def find_copies(columns: Columns, scan: Scan, limit: int) -> CopyCounts:
 
 
 def find_near(columns: Columns, scan: Scan, distance: int, limit: int) -> NearCounts:
-    """Pictures that look alike and are not equal files; the first `limit` pairs are listed, those across splits first.
+    """Pictures that look alike and are not equal files; the first `limit` pairs are listed, contradictions first.
 
     Hashes of 64 bits differ in at most `distance` of them, and those of 256 bits in at most FINE_LIMIT. Flat pictures
     are left out. Raises ValueError for a distance that `near_pairs` does not take.
@@ -145,6 +150,62 @@ def find_near(columns: Columns, scan: Scan, distance: int, limit: int) -> NearCo
         contradicting += int(found.contradicting.sum())
         best = sorted([*best, *found.best(limit)], key=_importance)[:limit]
     return NearCounts(distance, pairs, across, contradicting, within, nodes.complete, tuple(best))
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """Which of N pictures have a copy in another split. equal: an equal file; alike: none such, but a picture that
+    looks alike; bool [N] each."""
+
+    equal: Flags
+    alike: Flags
+
+    @property
+    def any(self) -> Flags:
+        """Either of them [N]."""
+        return self.equal | self.alike
+
+
+def copies_elsewhere(
+    dataset: ImageDataset, *, workers: int = 1, progress: Callable[[int], None] | None = None
+) -> Elsewhere:
+    """`find_elsewhere` of a data set's pictures. What they hash to is kept in the cache: only new and changed ones are
+    opened. `progress`: called with the number of newly done pictures."""
+    cache = ScanCache(dataset.root)
+    scan = scan_pictures(dataset, workers=workers, progress=progress, cache=cache, fresh=False)
+    cache.save()
+    return find_elsewhere(Columns.of(dataset), scan)
+
+
+def find_elsewhere(columns: Columns, scan: Scan, distance: int = DISTANCE) -> Elsewhere:
+    """Which pictures have a copy in another split, by the limits of `find_near`. What is in no split has none, and is
+    none. Of pictures of one split whose 64 bits are equal, the first sixteen with different 256 bits are compared; a
+    later one is judged as the sixteenth is. Raises ValueError for a distance that `near_pairs` does not take."""
+    count = len(columns.split)
+    equal, alike = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
+    read = np.flatnonzero(scan.readable & (columns.split > 0))
+    content = scan.content[read]
+    equal[read] = _varied(content, columns.split[read], int(content.max(initial=-1)) + 1)[content]
+    indices = np.flatnonzero(scan.hashed & (columns.split > 0))
+    hashes, code = np.unique(scan.coarse[indices], return_inverse=True)
+    place = code.reshape(-1) * len(SPLIT_NAMES) + columns.split[indices]
+    own = np.column_stack([place.astype(np.uint64), scan.fine[indices]])
+    _, first, node = np.unique(own, axis=0, return_index=True, return_inverse=True)
+    # rows are in order of their place, so that those beyond the sixteenth of one stand right behind it
+    stands = np.arange(len(first))
+    stands -= np.maximum(_ordinal(place[first]) - _MOST_OF_ONE_HASH + 1, 0)
+    kept = np.unique(stands)
+    picture, found = indices[first[kept]], np.zeros(len(first), np.bool_)
+    nodes = _Nodes(
+        picture, np.ones(len(kept), np.int64), place[first[kept]] // len(SPLIT_NAMES), hashes, True
+    )
+    for left, right in _node_pairs(nodes, distance):
+        one, other = picture[left], picture[right]
+        same = hamming(scan.fine[one], scan.fine[other]).sum(1, dtype=np.int64) <= FINE_LIMIT
+        same &= columns.split[one] != columns.split[other]
+        found[kept[left[same]]] = found[kept[right[same]]] = True
+    alike[indices] = found[stands][node.reshape(-1)]
+    return Elsewhere(equal, alike & ~equal)
 
 
 @dataclass(frozen=True)
@@ -186,7 +247,7 @@ class _Judged:
     contradicting: Flags
 
     def best(self, limit: int) -> list[NearPair]:
-        order = np.lexsort((self.second, self.first, self.distance, ~self.contradicting, ~self.across))
+        order = np.lexsort((self.second, self.first, self.distance, ~self.across, ~self.contradicting))
         return [
             NearPair(
                 (int(self.first[at]), int(self.second[at])),
@@ -212,7 +273,7 @@ def _judged(columns: Columns, scan: Scan, first: Integers, second: Integers) -> 
 
 
 def _importance(pair: NearPair) -> tuple[bool, bool, int, tuple[int, int]]:
-    return not pair.across_splits, not pair.contradicting, pair.distance, pair.indices
+    return not pair.contradicting, not pair.across_splits, pair.distance, pair.indices
 
 
 def _node_pairs(nodes: _Nodes, distance: int) -> Iterator[tuple[Integers, Integers]]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edgefel import __version__
 from edgefel.data.dataset import UNLABELLED, ImageDataset
 from edgefel.data.duplicates import (
+    DISTANCE,
     SPLIT_NAMES,
     Columns,
     Copies,
@@ -36,7 +37,7 @@ class InspectionOptions:
     """distance: bits in which the 64-bit hashes of pictures that are alike may differ. limit: findings of each kind
     that are listed; all are counted. Raises EdgefelError for values that make no sense."""
 
-    distance: int = 4
+    distance: int = DISTANCE
     limit: int = 1000
     workers: int = 1
 

@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from edgefel.data.dataset import ImageDataset, UnreadableImageError, one_line
-from edgefel.data.perceptual_hash import FINE_WORDS, PictureHash, perceptual_hash
+from edgefel.data.perceptual_hash import PictureHash, perceptual_hash
+from edgefel.data.scan_cache import ENTRY, ScanCache, picture_keys
 from edgefel.errors import EdgefelError
 
 _PIECE = 64  # pictures that a thread takes at once
@@ -53,32 +55,55 @@ class Scan:
 
 
 def scan_pictures(
-    dataset: ImageDataset, *, workers: int = 1, progress: Callable[[int], None] | None = None
+    dataset: ImageDataset,
+    *,
+    workers: int = 1,
+    progress: Callable[[int], None] | None = None,
+    cache: ScanCache | None = None,
+    fresh: bool = True,
 ) -> Scan:
     """Opens all pictures with `workers` threads; `progress` is called with the number of newly opened ones.
 
-    Raises EdgefelError for less than one worker. Pictures that cannot be read raise nothing: they are in the result.
+    cache: keeps what is found of readable pictures; with `fresh` false, those that it knows are not opened. Raises
+    EdgefelError for less than one worker. Pictures that cannot be read raise nothing: they are in the result.
     """
     if workers < 1:
         raise EdgefelError(f"{workers} workers: give at least 1")
     count = len(dataset)
-    scan = Scan(
-        np.zeros((count, 2), np.int32),
-        np.full(count, UNKNOWN, np.int64),
-        np.zeros(count, np.uint64),
-        np.zeros((count, FINE_WORDS), np.uint64),
-        np.zeros(count, np.bool_),
-        np.zeros(count, np.bool_),
-        np.zeros(count, np.bool_),
-        {},
-    )
-    contents: dict[bytes, int] = {}
-    for start, pictures in _opened(dataset, workers):
-        for index, picture in enumerate(pictures, start):
-            _enter(scan, index, picture, contents)
+    entries, readable = np.zeros(count, ENTRY), np.zeros(count, np.bool_)
+    boxed, unreadable = np.zeros(count, np.bool_), {}
+    keys = np.zeros(count, np.uint64) if cache is None else picture_keys(dataset)
+    if cache is not None and not fresh:
+        readable, known = cache.find(keys)
+        entries[readable] = known
+        boxed[readable] = [
+            dataset.samples[index].box is not None for index in np.flatnonzero(readable).tolist()
+        ]
+        if progress is not None:
+            progress(len(known))
+    unknown = np.flatnonzero(~readable)
+    for indices, pictures in _opened(dataset, unknown, workers):
+        for index, picture in zip(indices.tolist(), pictures, strict=True):
+            boxed[index] = picture.boxed
+            if picture.reason:
+                unreadable[index] = picture.reason
+            else:
+                readable[index] = True
+                entries[index] = _entry(int(keys[index]), picture)
         if progress is not None:
             progress(len(pictures))
-    return scan
+    if cache is not None:
+        cache.add(entries[unknown][readable[unknown]])
+    return Scan(
+        entries["size"],
+        _numbers(entries["digest"], readable),
+        entries["coarse"],
+        entries["fine"],
+        entries["grey"],
+        entries["hashed"],
+        boxed,
+        unreadable,
+    )
 
 
 @dataclass(frozen=True)
@@ -92,33 +117,41 @@ class _Picture:
     hash: PictureHash | None = None
 
 
-def _enter(scan: Scan, index: int, picture: _Picture, contents: dict[bytes, int]) -> None:
-    scan.boxed[index] = picture.boxed
-    if picture.reason:
-        scan.unreadable[index] = picture.reason
-        return
-    scan.size[index] = picture.width, picture.height
-    scan.content[index] = contents.setdefault(picture.digest, len(contents))
-    scan.grey[index] = picture.grey
-    if picture.hash is not None:
-        scan.hashed[index] = True
-        scan.coarse[index] = picture.hash.coarse
-        scan.fine[index] = picture.hash.fine
+def _entry(key: int, picture: _Picture) -> tuple[Any, ...]:
+    """A row of ENTRY."""
+    digest = tuple(np.frombuffer(picture.digest[:16], "<u8").tolist())
+    coarse, fine = (0, (0, 0, 0, 0)) if picture.hash is None else (picture.hash.coarse, picture.hash.fine)
+    size = (picture.width, picture.height)
+    return key, digest, coarse, fine, size, picture.grey, picture.hash is not None
 
 
-def _opened(dataset: ImageDataset, workers: int) -> Iterator[tuple[int, list[_Picture]]]:
-    """Pieces of the data set in order, each with the index of its first picture."""
-    count = len(dataset)
+def _numbers(digests: NDArray[np.uint64], readable: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """A number for each digest [N, 2], by first appearance; UNKNOWN where there is none."""
+    content = np.full(len(digests), UNKNOWN, np.int64)
+    if not readable.any():
+        return content
+    _, first, number = np.unique(digests[readable], axis=0, return_index=True, return_inverse=True)
+    turn = np.empty(len(first), np.int64)
+    turn[np.argsort(first)] = np.arange(len(first))
+    content[readable] = turn[number.reshape(-1)]  # NumPy 2.0 gives it another shape
+    return content
 
-    def open_piece(start: int) -> list[_Picture]:
-        return [_open(dataset, index) for index in range(start, min(start + _PIECE, count))]
+
+def _opened(
+    dataset: ImageDataset, indices: NDArray[np.int64], workers: int
+) -> Iterator[tuple[NDArray[np.int64], list[_Picture]]]:
+    """The pictures of these indices in order, in pieces, each with its indices."""
+
+    def open_piece(piece: NDArray[np.int64]) -> list[_Picture]:
+        return [_open(dataset, index) for index in piece.tolist()]
 
     # threads: reading, decoding and hashing release the interpreter
     pool = ThreadPoolExecutor(workers, thread_name_prefix="scan")
     try:
-        ahead: deque[tuple[int, Future[list[_Picture]]]] = deque()
-        for start in range(0, count, _PIECE):
-            ahead.append((start, pool.submit(open_piece, start)))
+        ahead: deque[tuple[NDArray[np.int64], Future[list[_Picture]]]] = deque()
+        for start in range(0, len(indices), _PIECE):
+            piece = indices[start : start + _PIECE]
+            ahead.append((piece, pool.submit(open_piece, piece)))
             if len(ahead) > _AHEAD * workers:
                 first, future = ahead.popleft()
                 yield first, future.result()

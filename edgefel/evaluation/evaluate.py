@@ -12,11 +12,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from edgefel.data.dataset import ImageDataset
-from edgefel.data.open import open_dataset
+from edgefel.data.dataset import SPLITS, ImageDataset
+from edgefel.data.duplicates import Elsewhere
+from edgefel.data.open import only_split, open_dataset
+from edgefel.data.votes import Votes
 from edgefel.errors import EdgefelError
 from edgefel.evaluation.attributes import attribute_columns, read_attributes
 from edgefel.evaluation.clustering import Clustering, draw_stratified, judge_clusters
+from edgefel.evaluation.copies import (
+    ALL_SPLITS,
+    GIVEN,
+    SWITCHED_OFF,
+    WithoutCopies,
+    judge_without_copies,
+    look_for_copies,
+    other_splits,
+)
 from edgefel.evaluation.coverage import Coverage, compute_coverage
 from edgefel.evaluation.groups import GROUP, Attribute, judge_attribute
 from edgefel.evaluation.inference import Outputs, run_model
@@ -63,6 +74,8 @@ class Evaluation:
     bring, of the distribution that the model predicts with. reliability_*: the bins of the ECE. clustering: of the
     true classes in the embedding and in the logits, None where they cannot be judged. attributes: accuracy by group
     and by what is known of the people, for what the model predicts; not_compared: attributes with nothing to compare.
+    votes: of FER+, the file that the labels come from. without_copies: accuracy as published, and without the pictures
+    that have a copy in another split; None where that is not known, and then copies_unknown says why.
     """
 
     model: str
@@ -83,6 +96,9 @@ class Evaluation:
     logits_clustering: Clustering | None
     attributes: tuple[Attribute, ...]
     not_compared: tuple[str, ...]
+    votes: Votes | None
+    without_copies: WithoutCopies | None
+    copies_unknown: str
 
     @property
     def final(self) -> Metrics:
@@ -99,13 +115,16 @@ class Evidence:
     """What an evaluation was made of, for its figures.
 
     outputs: with embeddings and logits, one row per readable picture. targets: [N]. values: per attribute, the value
-    of each picture [N], "" where none is given.
+    of each picture [N], "" where none is given. copies: which pictures of the data set have a copy in another split, of
+    `splits`; or why that is not known.
     """
 
     dataset: ImageDataset
     outputs: Outputs
     targets: IntArray
     values: dict[str, tuple[str, ...]]
+    copies: Elsewhere | str
+    splits: tuple[str, ...]
 
 
 def evaluate(
@@ -113,18 +132,19 @@ def evaluate(
     dataset: str | os.PathLike[str] | ImageDataset,
     split: str | None = "test",
     *,
+    copies: bool = True,
     workers: int = 0,
     device: torch.device | str = "cpu",
     advance: Callable[[int], None] = lambda count: None,
 ) -> Evaluation:
     """Labels every readable picture of a split with the checkpoint's own preprocessing, and counts.
 
-    `split` None takes all pictures, and is ignored for an opened data set. `advance` is told how many
-    pictures are done. Raises EdgefelError if the checkpoint or data cannot be read, if their classes
-    differ, or if no picture can be read.
+    `split` None takes all pictures, and is ignored for an opened data set. copies: whether to look for the pictures'
+    copies in other splits. `advance` is told how many pictures are done. Raises EdgefelError if the checkpoint or data
+    cannot be read, if their classes differ, or if no picture can be read.
     """
     return evaluate_with_evidence(
-        checkpoint, dataset, split, workers=workers, device=device, advance=advance
+        checkpoint, dataset, split, copies=copies, workers=workers, device=device, advance=advance
     )[0]
 
 
@@ -135,17 +155,21 @@ def evaluate_with_evidence(
     *,
     layout: str | None = None,
     by: Sequence[str] | None = None,
+    copies: bool = True,
     workers: int = 0,
     device: torch.device | str = "cpu",
     advance: Callable[[int], None] = lambda count: None,
+    compared: Callable[[int], None] = lambda count: None,
 ) -> tuple[Evaluation, Evidence]:
     """`evaluate`, and what `write_evaluation` needs for all figures.
 
     layout: see `open_dataset`. by: columns of the data set's CSV to judge groups by; None takes the known ones that are
-    there (`attributes.KNOWN_COLUMNS`). Raises EdgefelError for a column that is not there, too.
+    there (`attributes.KNOWN_COLUMNS`). copies: whether to look for the pictures' copies in other splits; `compared` is
+    told how many pictures of all splits are done with. Raises EdgefelError for a column that is not there, too.
     """
     loaded = checkpoint if isinstance(checkpoint, Checkpoint) else load_checkpoint(Path(checkpoint))
-    data = dataset if isinstance(dataset, ImageDataset) else open_dataset(dataset, split, layout)
+    whole = dataset if isinstance(dataset, ImageDataset) else open_dataset(dataset, layout=layout)
+    data = whole if whole is dataset or split is None else only_split(whole, split)
     check_classes(loaded, data)
     columns = attribute_columns(data, by)
     preprocessing = Preprocessing.from_dict(loaded.preprocessing)
@@ -166,8 +190,14 @@ def evaluate_with_evidence(
         )
     values = {GROUP: tuple(data.samples[int(index)].group for index in outputs.indices)}
     values |= read_attributes(data, columns, outputs.indices)
-    evidence = Evidence(data, outputs, data.targets()[outputs.indices], values)
     name = "given" if isinstance(dataset, ImageDataset) else (split or "all")
+    found: Elsewhere | str = SWITCHED_OFF
+    if copies and name in SPLITS:
+        found = look_for_copies(whole, name, max(workers, 1), compared)
+    elif copies:
+        found = GIVEN if name == "given" else ALL_SPLITS
+    splits = other_splits(whole, name)
+    evidence = Evidence(data, outputs, data.targets()[outputs.indices], values, found, splits)
     return _judge(loaded, name, evidence, skipped), evidence
 
 
@@ -214,6 +244,13 @@ def _judge(checkpoint: Checkpoint, split: str, evidence: Evidence, skipped: tupl
         logits_clustering=_clustering(outputs.logits, targets),
         attributes=tuple(found for found in judged.values() if found is not None),
         not_compared=tuple(name for name, found in judged.items() if found is None),
+        votes=evidence.dataset.votes,
+        without_copies=None
+        if isinstance(evidence.copies, str)
+        else judge_without_copies(
+            evidence.splits, evidence.copies, outputs.indices, outputs.primary, corrected, targets
+        ),
+        copies_unknown=evidence.copies if isinstance(evidence.copies, str) else "",
     )
 
 

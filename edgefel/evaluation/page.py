@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from edgefel.evaluation.copies import copies_lines
 from edgefel.evaluation.evaluate import Evaluation
 from edgefel.evaluation.groups import LEAST_OF_CLASS, LEAST_PICTURES, Attribute, Share
 from edgefel.evaluation.metrics import Metrics
@@ -119,7 +120,9 @@ def _summary(evaluation: Evaluation) -> str:
                 (f"Calinski-Harabasz, {name} (higher is better)", f"{scores.calinski_harabasz:.1f}")
             )
     lines += [[_Cell(name, name), *[_Cell(value)] * len(columns)] for name, value in single]
-    return "<h2>Summary</h2>" + _table("Summary", ["", *(name for name, _ in columns)], lines, sortable=False)
+    table = _table("Summary", ["", *(name for name, _ in columns)], lines, sortable=False)
+    said = "".join(f"<p>{escape(line)}.</p>" for line in copies_lines(evaluation))
+    return f"<h2>Summary</h2>{table}{said}"
 
 
 def _classes(evaluation: Evaluation) -> str:
@@ -237,6 +240,7 @@ def _sources(evaluation: Evaluation) -> str:
     lines = [
         f"checkpoint: {evaluation.checkpoint}",
         f"data: {evaluation.dataset}, split {evaluation.split}",
+        *([] if evaluation.votes is None else [f"labels: votes of {evaluation.votes.file}"]),
         f"pictures: {evaluation.pictures}, unreadable and skipped: {len(evaluation.skipped)}",
     ]
     if evaluation.not_compared:

@@ -13,6 +13,7 @@ from rich.table import Table
 from edgefel.data.open import open_dataset
 from edgefel.errors import EdgefelError
 from edgefel.evaluation.attributes import attribute_columns
+from edgefel.evaluation.copies import copies_lines
 from edgefel.evaluation.evaluate import Evaluation, check_classes, evaluate_with_evidence
 from edgefel.evaluation.metrics import Metrics
 from edgefel.evaluation.selection import find_pictures, rows_of
@@ -27,6 +28,7 @@ def evaluate_with_progress(
     *,
     layout: str | None = None,
     by: Sequence[str] | None = None,
+    copies: bool = True,
     show: Sequence[Path] = (),
     grid: int | None = None,
     workers: int = 2,
@@ -34,8 +36,8 @@ def evaluate_with_progress(
 ) -> Evaluation:
     """`evaluate` with a bar on stderr; writes the report into `output` if given. Bad input is refused at once.
 
-    layout, by: see `evaluate_with_evidence`. show: the pictures whose distributions are drawn; without any, the `grid`
-    most telling ones.
+    layout, by, copies: see `evaluate_with_evidence`. show: the pictures whose distributions are drawn; without any, the
+    `grid` most telling ones.
     """
     if output and output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise EdgefelError(f"{output}: exists and is not an empty folder; choose another output folder")
@@ -51,15 +53,25 @@ def evaluate_with_progress(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("evaluating", total=len(dataset))
+        comparing = None
+
+        def compared(count: int) -> None:
+            nonlocal comparing
+            if comparing is None:
+                comparing = bar.add_task("looking for copies in other splits", total=None)
+            bar.advance(comparing, count)
+
         evaluation, evidence = evaluate_with_evidence(
             loaded,
             data,
             split,
             layout=layout,
             by=by,
+            copies=copies,
             workers=workers,
             device=device,
             advance=lambda n: bar.advance(task, n),
+            compared=compared,
         )
         if output:
             from edgefel.evaluation.report import GRID, figure_names, write_evaluation
@@ -92,6 +104,11 @@ def table(evaluation: Evaluation) -> Table:
         ("ECE (15 bins)", lambda m: f"{m.ece:.3f}"),
     ):
         result.add_row(name, *(pick(metrics) for _, metrics in columns))
+    if (rest := evaluation.without_copies) is not None:
+        left = [one for one in (rest.without_head, rest.with_head) if one is not None]
+        if rest.pictures < evaluation.pictures and left:
+            result.add_row(f"accuracy without copies ({rest.pictures})", *(f"{m.accuracy:.1%}" for m in left))
+            result.add_row("macro F1 without copies", *(f"{m.macro_f1:.3f}" for m in left))
     spreads = [evaluation.probabilities.all_without_head, evaluation.probabilities.all_with_head]
     result.add_row("std of probabilities", *(f"{one.std:.4f}" for one in spreads if one is not None))
     result.add_section()
@@ -125,7 +142,8 @@ def coverage_table(evaluation: Evaluation) -> Table:
 
 def notes(evaluation: Evaluation) -> list[str]:
     """What the table does not say."""
-    lines = []
+    lines = [f"labels: votes of {evaluation.votes.file}"] if evaluation.votes is not None else []
+    lines += copies_lines(evaluation)
     if (scores := evaluation.embedding_clustering) is not None:
         lines.append(
             f"embedding: Davies-Bouldin {scores.davies_bouldin:.3f} (lower is better), Calinski-Harabasz "

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edgefel.data.votes import VOTES_FILES, layout_with_votes
 from edgefel.errors import EdgefelError
 
 
@@ -133,6 +134,15 @@ class TrainConfig:
     layout: str | None = setting(
         None, "How the data is laid out, such as raf-db; recognized if left out (docs/data.md)."
     )
+    votes: str | None = setting(
+        None,
+        "Of FER+: the file that labels are taken from, by default as published, fer2013new.csv.",
+        choices=VOTES_FILES,
+    )
+    without_copies: bool = setting(
+        False,
+        "Leave out of training what has a copy in val or test: an equal file, or a picture that looks alike.",
+    )
     num_classes: int | None = setting(
         None, "Expected number of classes (7 or 8); the data decides if left out.", minimum=2
     )
@@ -198,6 +208,11 @@ class TrainConfig:
         if not isinstance(self.model_settings, Mapping):
             raise EdgefelError(f"model_settings: expected names and values, got {self.model_settings!r}")
         object.__setattr__(self, "model_settings", dict(self.model_settings))
+
+    @property
+    def full_layout(self) -> str | None:
+        """What the data are opened as: the layout with the file of votes. Raises EdgefelError if they do not fit."""
+        return layout_with_votes(self.layout, self.votes)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for YAML; `from_dict` reads it back."""

@@ -95,7 +95,7 @@ def command(
       edgefel bench compare runs/raf-db --data RAF-DB --layout raf-db
       edgefel bench compare bundle --backend onnxruntime,openvino --batch 1,8
     """
-    params.refuse_alone("layout", "data")
+    params.refuse_layout_alone("data")
     require("torch", "train", "edgefel bench compare")
     require("onnx", "export", "edgefel bench compare")
     from edgefel.bench.compare.run import Options, compare

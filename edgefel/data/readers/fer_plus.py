@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefel.data.dataset import FileStore, ImageDataset, PictureStore, SampleTable
-from edgefel.data.labels import EXPRESSIONS_8, expression_labels
+from edgefel.data.labels import expression_labels
 from edgefel.data.readers.base import to_canonical
 from edgefel.data.readers.search import find_file, find_folders, list_names, read_lines
 from edgefel.data.votes import LABELS_CSV, VOTES_CSV, VOTES_FILES, Votes
@@ -191,7 +191,7 @@ def _read_file(file: str, votes_csv: Path | None, folders: dict[str, Path]) -> _
 def _store(
     root: Path, file: str, votes_csv: Path | None, folders: dict[str, Path], rows: _Rows
 ) -> PictureStore:
-    """Where the pictures of the rows lie. `fer2013.csv` goes with `fer2013new.csv` row by row, and with nothing else."""
+    """Where the pictures of the rows lie. `fer2013.csv` goes with `fer2013new.csv` alone, row by row."""
     pixels_csv = find_file(root, PIXELS_CSV, _DEPTH)
     if file == VOTES_CSV and votes_csv and pixels_csv:
         return _pixel_rows(pixels_csv, rows, votes_csv)
@@ -210,7 +210,9 @@ def _compared(
     try:
         others = _read_file(other, votes_csv, listed)
     except EdgefelError as error:
-        warnings.warn(f"{root}: {file} cannot be compared with {other} ({error})", EdgefelWarning, stacklevel=3)
+        warnings.warn(
+            f"{root}: {file} cannot be compared with {other} ({error})", EdgefelWarning, stacklevel=3
+        )
         return Votes(layout, file)
     # of a name that is listed twice, as a few are, the last row
     places = {name: row for row, name in enumerate(others.names) if name}
