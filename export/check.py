@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from edgefel.calib.calibration_set import HELD_OUT, read_calibration_set
 from edgefel.data.dataset import ImageDataset
 from edgefel.data.open import open_dataset
+from edgefel.data.votes import Votes
 from edgefel.errors import EdgefelError
 from edgefel.export.gate import Gate
 from edgefel.export.limits import LIMITS, ParityLimits
@@ -40,11 +41,12 @@ class LeftOut:
 @dataclass(frozen=True)
 class BundleCheck:
     """What `check_bundle` found. files: file name -> its comparison, in the manifest's order. precisions: the
-    same names -> precision. skipped: pictures that could not be read."""
+    same names -> precision. skipped: pictures that could not be read. votes: of FER+, where the labels come from."""
 
     bundle: str
     checkpoint: str
     data: str
+    votes: Votes | None
     split: str
     labels: tuple[str, ...]
     pictures: int
@@ -65,6 +67,7 @@ class BundleCheck:
         return {
             **values,
             "labels": list(self.labels),
+            "votes": None if self.votes is None else self.votes.to_dict(),
             "left_out": dataclasses.asdict(self.left_out),
             "skipped": list(self.skipped),
             "warnings": list(self.warnings),
@@ -109,7 +112,7 @@ def check_bundle(
     own = Preprocessing.from_dict(loaded.preprocessing)
     chosen = draw_evenly(dataset, indices, images, seed)
     pictures = load_pictures(
-        dataset, chosen, manifest.labels, own, str(dataset.root), labelled=True, progress=progress
+        dataset, chosen, manifest.labels, own, dataset.source, labelled=True, progress=progress
     )
     gate = Gate(loaded, pictures, limits, seed=seed, threads=threads, progress=progress)
     results = {
@@ -127,6 +130,7 @@ def check_bundle(
         bundle=str(bundle),
         checkpoint=str(loaded.path),
         data=str(dataset.root),
+        votes=dataset.votes,
         split=split,
         labels=manifest.labels,
         pictures=len(pictures),

@@ -111,8 +111,9 @@ def choose_images(
                 "no --data given: INT8 is calibrated on synthetic faces; use real faces for a device"
             )
     else:
-        dataset, name = open_dataset(data, layout=layout), os.fspath(data)
-        _check_labels(dataset, labels, name)
+        dataset = open_dataset(data, layout=layout)
+        _check_labels(dataset, labels, os.fspath(data))
+        name = dataset.source
     splits = [_split(sample) for sample in dataset.samples]
     choice = None
     if calibrate:
@@ -167,7 +168,7 @@ def _from_set(
             "seed": chosen.seed,
             "key": chosen.key(),
         },
-        "parity": str(comparing.root) if parity_set is comparing else "noise",
+        "parity": comparing.source if parity_set is comparing else "noise",
     }
     return ExportImages(calibrating, choice, parity_set, parity, sources, tuple(warnings))
 

@@ -60,7 +60,8 @@ def calibration_record(
     layout: str | None = None,
 ) -> CalibrationSet:
     """The drawn pictures as a calibration set, each with its hash. One that cannot be read is left out: it is skipped,
-    and named, where pictures are read. layout: what `dataset` was opened as, if that was said."""
+    and named, where pictures are read. layout: what `dataset` was opened as, if that was said; of FER+ it is taken from
+    the data set, with the file of votes."""
     return CalibrationSet(
         root=str(dataset.root.resolve()),
         labels=dataset.labels,
@@ -70,7 +71,7 @@ def calibration_record(
         seed=seed,
         labelled_by="labels",
         preprocessing=preprocessing.to_dict(),
-        layout=layout,
+        layout=layout if dataset.votes is None else dataset.votes.layout,
     )
 
 

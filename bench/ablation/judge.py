@@ -47,6 +47,7 @@ def judge(run: Path, config: TrainConfig) -> dict[str, Any]:
     targets = data.targets()[outputs.indices]
     return {
         "diverged": False,
+        **({} if data.votes is None else {"votes": data.votes.file}),
         "macs": profile(model.config).macs,
         "pictures": len(targets),
         "classes": len(data.labels),

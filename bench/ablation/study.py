@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from edgefel.bench.ablation import table
 from edgefel.bench.ablation.plan import Run, Study, plan, pretraining
@@ -80,10 +81,11 @@ def render_faces(study: Study, workers: int, rendered: Callable[[int], None]) ->
             write_faces(folder, faces, image_format="jpg", workers=workers, progress=rendered)
 
 
-def about(study: Study) -> str:
-    """What was trained on what, in a few words."""
+def about(study: Study, runs: Sequence[Run] = ()) -> str:
+    """What was trained on what, in a few words; of FER+ with the file of votes, as the runs' results name it."""
     if study.data is not None:
-        return f"{study.model} on {study.data.name}"
+        voted = (_votes(read_json(run.result)) for run in runs if run.result.is_file())
+        return ", ".join(filter(None, (f"{study.model} on {study.data.name}", *sorted(set(voted)))))
     return f"{study.model} on {study.faces[0].count} synthetic faces"
 
 
@@ -95,10 +97,14 @@ def write_outcome(study: Study, outcome: Outcome, runs: Sequence[Run]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     lines = [row.to_dict() for row in result_rows(study, runs)]
     write_text(folder / "rows.jsonl", "".join(_line(line) for line in lines))
-    write_text(folder / "table.md", table.markdown(outcome, f"Here: {about(study)}."))
+    write_text(folder / "table.md", table.markdown(outcome, f"Here: {about(study, runs)}."))
     write_json(folder / "verdict.json", table.to_dict(outcome))
     with atomic_file(folder / "plot.png") as temporary:
-        figure(outcome, about(study)).savefig(temporary, dpi=120, format="png")
+        figure(outcome, about(study, runs)).savefig(temporary, dpi=120, format="png")
+
+
+def _votes(result: Mapping[str, Any]) -> str:
+    return f"votes of {result['votes']}" if result.get("votes") else ""
 
 
 def _line(values: object) -> str:
@@ -123,12 +129,14 @@ def result_rows(study: Study, runs: Sequence[Run]) -> list[Row]:
         measured = {
             name: value
             for name, value in result.items()
-            if name not in ("environment", "corrected", "primary", "skipped")
+            if name not in ("environment", "corrected", "primary", "skipped", "votes")
         }
         judged = {} if result["diverged"] else {"primary": result["primary"], **result["corrected"]}
         notes = ["diverged: weights or outputs are not finite"] if result["diverged"] else []
         if result.get("skipped"):
             notes.append(f"{result['skipped']} unreadable pictures")
+        if result.get("votes"):
+            notes.append(_votes(result))
         row = make_row("ablation", subject, {**judged, **measured}, result["environment"], notes)
         rows.append(row)
     return rows

@@ -48,7 +48,8 @@ def judge(
     preprocessing: Preprocessing,
     advance: Callable[[int], None] = lambda pictures: None,
 ) -> dict[str, Judgement]:
-    """By contender's name: images, accuracy, macro_f1, recall by class, agreement with eager PyTorch if it is there.
+    """By contender's name: images, accuracy, macro_f1, recall by class, agreement with eager PyTorch if it is there;
+    votes, the file that labels come from, of FER+.
 
     torch.compile is taken to label as eager PyTorch does: their outputs were compared. Raises EdgefelError where no
     picture can be read.
@@ -66,10 +67,12 @@ def judge(
         raise EdgefelError(f"{dataset.root}: no picture can be read, so nothing was judged")
     merged = {name: np.concatenate(parts) for name, parts in found.items()}
     eager = {one.subject.name: merged[one.name] for one in own.values() if one.backend == EAGER}
+    votes = {} if dataset.votes is None else {"votes": dataset.votes.file}
     return {
         one.name: _judgement(
             merged[_labelled_as(one)], np.asarray(targets), dataset.labels, eager.get(one.subject.name)
         )
+        | votes
         for one in contenders
         if _labelled_as(one) in merged
     }

@@ -170,7 +170,9 @@ def _measure(
             metrics["peak_memory_mb"] = memory[one.name]
         if one.name in sqnr:
             metrics["sqnr_db"] = sqnr[one.name]
-        metrics |= judged.get(one.name, {})
+        judgement = dict(judged.get(one.name, {}))
+        votes = judgement.pop("votes", None)
+        metrics |= judgement
         subject = {
             "model": one.subject.name,
             "precision": one.precision,
@@ -179,6 +181,8 @@ def _measure(
             "threads": threads,
         }
         notes = [] if one.subject.trained else ["random weights: its labels mean nothing"]
+        if votes is not None:
+            notes.append(f"accuracy by the votes of {votes}")
         yield make_row("compare", subject, metrics, described, notes)
 
 

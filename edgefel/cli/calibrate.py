@@ -183,7 +183,7 @@ def _choose(
             seed,
             model=model.identity if model is not None and predicted is not None else None,
             preprocessing=None if model is None else model.preprocessing,
-            layout=layout,
+            layout=layout if dataset.votes is None else dataset.votes.layout,
             advance=_bar(progress, task),
         )
     return chosen, predicted
@@ -219,6 +219,7 @@ def _summary(chosen: CalibrationSet, predicted: PredictedLabels | None, output: 
         "groups": len(chosen.groups),
         "short": list(chosen.short),
         "labelled_by": chosen.labelled_by,
+        "layout": chosen.layout,
         "skipped": [] if predicted is None else [str(path) for path in predicted.skipped],
         "key": chosen.key(),
     }
@@ -233,4 +234,5 @@ def _show(chosen: CalibrationSet, output: Path) -> None:
         table.add_row(label, str(count))
     table_console().print(table)
     by = "" if chosen.model is None else f", labelled by {chosen.model.name} ({chosen.model.file})"
-    click.echo(f"wrote {output}{by}")
+    votes = (chosen.layout or "").partition(":")[2]
+    click.echo(f"wrote {output}{by}" + (f"; labels: votes of {votes}" if votes else ""))

@@ -61,7 +61,10 @@ def compare_and_show(
         "sha256": sha256(loaded.path / WEIGHTS_FILE),
         "model": loaded.config.name,
         "data": data.name,
+        **({} if dataset.votes is None else {"votes": dataset.votes.file}),
     }
+    if dataset.votes is not None:
+        layout = dataset.votes.layout
     command = _command(data, layout, output, checkpoint, chosen)
     document = comparison_document(comparison, source, tool_versions(), command)
     write_comparison(output, comparison, document)

@@ -32,7 +32,7 @@ _SHOWN = 5  # findings of each kind on the screen
 @click.option(
     "--distance",
     type=click.IntRange(0, 10),
-    default=4,
+    default=4,  # edgefel.data.duplicates.DISTANCE, which imports OpenCV
     show_default=True,
     help="Bits of 64 in which the hashes of pictures that look alike may differ.",
 )
@@ -114,11 +114,15 @@ def _inspect(dataset: ImageDataset, options: InspectionOptions, quiet: bool) -> 
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from edgefel.data.inspection import inspect_dataset
+    from edgefel.data.open import by_other_votes
 
+    other = by_other_votes(dataset)
     columns = (TextColumn("pictures"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=quiet) as bar:
         task = bar.add_task("pictures", total=len(dataset))
-        return inspect_dataset(dataset, options, lambda done: bar.advance(task, done))
+        return inspect_dataset(
+            dataset, options, lambda done: bar.advance(task, done), others=[other] if other else []
+        )
 
 
 def _write(folder: Path, inspection: Inspection, overwrite: bool) -> None:
@@ -188,6 +192,14 @@ def _facts(inspection: Inspection) -> list[str]:
             if count
         )
         lines.append(f"  {bins}")
+    if inspection.votes is not None:
+        lines.append(f"labels: votes of {inspection.votes.file}")
+    lines += [
+        f"  by {one.file}: {sum(one.per_split.values())} pictures "
+        f"({', '.join(f'{name} {count}' for name, count in one.per_split.items())}); contradicting: "
+        f"{one.copies.contradicting} sets of equal files, {one.near.contradicting} pairs that look alike"
+        for one in inspection.by_file
+    ]
     at_least = "" if near.complete else "at least "
     return [
         *lines,

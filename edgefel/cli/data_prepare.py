@@ -224,6 +224,8 @@ def _prepare(
 def _show(output: Path, report: dict[str, Any]) -> None:
     splits = ", ".join(f"{name or 'no split'} {count}" for name, count in report["per_split"].items())
     click.echo(f"{output}: {report['faces']} faces of {report['pictures']} pictures ({splits})")
+    if report["votes"] is not None:
+        click.echo(f"  labels: votes of {report['votes']['file']}")
     classes = ", ".join(f"{name} {count}" for name, count in report["per_class"].items())
     click.echo(f"  {classes}; {report['groups']} groups")
     found = ", ".join(f"{name} {count}" for name, count in report["found"].items() if count)

@@ -144,6 +144,8 @@ def _show(check: BundleCheck, as_json: bool) -> None:
     for name, parity in check.files.items():
         for reason in parity.reasons:
             click.echo(f"{name}: {parity.verdict}: {reason}")
+    if check.votes is not None:
+        click.echo(f"labels: votes of {check.votes.file}")
     left = check.left_out
     click.echo(
         f"left out: {left.train} pictures of the split train, {left.calibration} that calibration used",

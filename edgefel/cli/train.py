@@ -126,6 +126,7 @@ def command(
     Examples:
       edgefel train --model arbex-nano --data faces -o runs/nano --epochs 20 --lr 1e-3
       edgefel train --model arbex --data RAF-DB --layout raf-db -o runs/raf-db
+      edgefel train --model arbex --data fer-plus --votes fer2013new.csv --without-copies -o runs/fer-plus
       edgefel train --model apvit-nano+resizer --criterion f-pdls --data faces -o runs/apvit
       edgefel train -c recipe.yaml --data faces -o runs/full --batch-size 128 --precision bf16-mixed
       edgefel train --resume runs/nano
@@ -183,6 +184,10 @@ def _model_settings(pairs: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _report(result: Any) -> None:
+    if result.left_out is not None:
+        from edgefel.training.run_folder import LEFT_OUT_NAME
+
+        click.echo(f"{result.left_out}; all are named in {result.run / LEFT_OUT_NAME}", err=True)
     if result.skipped:
         from edgefel.training.run_folder import SKIPPED_NAME
 

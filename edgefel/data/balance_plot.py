@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from edgefel.figures import new_figure
 
 _COLOURS = {"train": "#2166ac", "val": "#67a9cf", "test": "#ef8a62"}
 _OTHER = "#999999"
+_NAME, _GUTTER = 26, 250  # characters of a name, and the pixels that they take
 
 
 def balance_figure(inspection: Inspection) -> Any:
@@ -42,12 +44,20 @@ def balance_figure(inspection: Inspection) -> Any:
 
 
 def pairs_sheet(inspection: Inspection, rows: int = 40, side: int = 112) -> NDArray[np.uint8] | None:
-    """The first pairs that look alike, RGB: a row for each, with the splits of both. None if there is no pair."""
+    """The first pairs that look alike, RGB: a row for each, with the name, split and label of both. None if there is no
+    pair."""
     pairs = inspection.near.listed[:rows]
     if not pairs:
         return None
     named = []
     for pair in pairs:
-        splits = " / ".join(inspection.dataset.samples[index].split or "-" for index in pair.indices)
-        named.append((splits, [inspection.dataset.load(index) for index in pair.indices]))
-    return contact_sheet(named, 2, side)
+        lines = [_described(inspection, index) for index in pair.indices]
+        named.append(("\n".join(lines), [inspection.dataset.load(index) for index in pair.indices]))
+    return contact_sheet(named, 2, side, _GUTTER)
+
+
+def _described(inspection: Inspection, index: int) -> str:
+    """Two lines: the end of the picture's name; its split and label. OpenCV draws ASCII only."""
+    seen = inspection.describe(index)
+    name = Path(seen["path"]).name.encode("ascii", "replace").decode()
+    return f"{name[-_NAME:]}\n  {seen['split']}, {seen['label']}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,8 @@ from edgefel.data.duplicates import (
 )
 from edgefel.data.perceptual_hash import MAX_DISTANCE
 from edgefel.data.scan import Scan, scan_pictures
+from edgefel.data.scan_cache import ScanCache
+from edgefel.data.votes import Votes
 from edgefel.errors import EdgefelError
 
 MODEL_SIDE = 112  # pixels; the smallest input of the models
@@ -76,8 +78,25 @@ class Sizes:
 
 
 @dataclass(frozen=True)
+class LabelsFile:
+    """What a file of labels makes of the same pictures. per_split: those that have a label by it; copies and near list
+    nothing."""
+
+    file: str
+    per_split: dict[str, int]
+    copies: CopyCounts
+    near: NearCounts
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        counts = {"copies": _counts(self.copies), "near": _counts(self.near)}
+        return {"file": self.file, "per_split": self.per_split, **counts}
+
+
+@dataclass(frozen=True)
 class Inspection:
-    """Everything found. counts: pictures by class and split [classes, splits], with the names of both in order."""
+    """Everything found. counts: pictures by class and split [classes, splits], with the names of both in order. votes:
+    of FER+, the file that the labels come from; by_file: what each such file makes of the pictures, this one first."""
 
     dataset: ImageDataset = field(repr=False)
     options: InspectionOptions
@@ -93,6 +112,12 @@ class Inspection:
     flat: int
     copies: CopyCounts
     near: NearCounts
+    by_file: tuple[LabelsFile, ...] = ()
+
+    @property
+    def votes(self) -> Votes | None:
+        """Of FER+, the file that the labels come from."""
+        return self.dataset.votes
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -115,6 +140,8 @@ class Inspection:
             "version": 1,
             "edgefel": __version__,
             "data": str(self.dataset.root),
+            "votes": None if self.votes is None else self.votes.to_dict(),
+            "by_labels_file": [one.to_dict() for one in self.by_file],
             "pictures": len(self.dataset),
             "problems": list(self.problems),
             "per_class": dict(zip(self.classes, self.counts.sum(1).tolist(), strict=True)),
@@ -177,11 +204,20 @@ def inspect_dataset(
     dataset: ImageDataset,
     options: InspectionOptions | None = None,
     progress: Callable[[int], None] | None = None,
+    *,
+    others: Sequence[ImageDataset] = (),
 ) -> Inspection:
-    """Opens every picture; counts, compares, lists. `progress`: called with the number of newly opened pictures."""
+    """Opens every picture; counts, compares, lists. `progress`: called with the number of newly opened pictures.
+
+    others: the same pictures by other files of votes; contradictions are counted for each file.
+    """
     options = options or InspectionOptions()
     columns = Columns.of(dataset)
-    scan = scan_pictures(dataset, workers=options.workers, progress=progress)
+    cache = ScanCache(dataset.root)
+    scan = scan_pictures(dataset, workers=options.workers, progress=progress, cache=cache)
+    # what only another file has labels for is opened, the rest is known by now
+    scans = [(one, scan_pictures(one, workers=options.workers, cache=cache, fresh=False)) for one in others]
+    cache.save()
     classes, splits, counts = _class_counts(dataset, columns)
     return Inspection(
         dataset,
@@ -198,6 +234,20 @@ def inspect_dataset(
         int(scan.flat.sum()),
         find_copies(columns, scan, options.limit),
         find_near(columns, scan, options.distance, options.limit),
+        tuple(_by_file(one, its, options.distance) for one, its in ((dataset, scan), *scans))
+        if others
+        else (),
+    )
+
+
+def _by_file(dataset: ImageDataset, scan: Scan, distance: int) -> LabelsFile:
+    columns = Columns.of(dataset)
+    counts = {name: int(dataset.in_split(name).size) for name in SPLIT_NAMES if dataset.in_split(name).size}
+    return LabelsFile(
+        "" if dataset.votes is None else dataset.votes.file,
+        counts,
+        find_copies(columns, scan, 0),
+        find_near(columns, scan, distance, 0),
     )
 
 

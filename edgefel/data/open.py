@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 
 from edgefel.data.dataset import SPLITS, ImageDataset
@@ -17,7 +18,8 @@ from edgefel.data.readers.jaffe import Jaffe
 from edgefel.data.readers.manifest import Manifest
 from edgefel.data.readers.raf_db import RafDb
 from edgefel.data.readers.webdataset import WebDataset
-from edgefel.errors import EdgefelError
+from edgefel.data.votes import layout_with_votes
+from edgefel.errors import EdgefelError, EdgefelWarning
 
 # In the order in which they are asked whether a folder is theirs: of two that read the same one, the one with more
 # classes is first. The last one takes what nobody else does.
@@ -74,6 +76,18 @@ def only_split(dataset: ImageDataset, split: str) -> ImageDataset:
             "labels.csv or sort the class folders into train/, val/ and test/"
         )
     return dataset.subset(chosen)
+
+
+def by_other_votes(dataset: ImageDataset) -> ImageDataset | None:
+    """The pictures of FER+ with the labels of its other file of votes; None where it has no other one."""
+    votes = dataset.votes
+    if votes is None or votes.other is None:
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", EdgefelWarning)  # that the two differ has been said
+        return open_dataset(
+            dataset.root, layout=layout_with_votes(votes.layout.partition(":")[0], votes.other)
+        )
 
 
 def is_labelled(path: str | os.PathLike[str]) -> bool:

@@ -65,6 +65,7 @@ def describe(plan: Plan, done: Done) -> dict[str, Any]:
         "format": "edgefel-prepared-faces",
         "version": 1,
         "data": str(plan.dataset.root),
+        "votes": None if plan.dataset.votes is None else plan.dataset.votes.to_dict(),
         "options": plan.options.to_dict(),
         "pictures": len(plan),
         "faces": len(written),

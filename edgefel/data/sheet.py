@@ -12,19 +12,24 @@ from edgefel.data.dataset import ImageDataset, UnreadableImageError
 from edgefel.errors import EdgefelError
 
 Image = NDArray[np.uint8]
-_GUTTER, _GAP, _PAPER, _INK = 104, 4, 250, (40, 40, 40)
+_GUTTER, _GAP, _LINE, _PAPER, _INK = 104, 4, 20, 250, (40, 40, 40)
 
 
-def contact_sheet(rows: Sequence[tuple[str, Sequence[Image]]], columns: int, side: int = 112) -> Image:
-    """One row per (label, RGB pictures of any size): an RGB picture, labels at the left."""
+def contact_sheet(
+    rows: Sequence[tuple[str, Sequence[Image]]], columns: int, side: int = 112, gutter: int = _GUTTER
+) -> Image:
+    """One row per (label, RGB pictures of any size): an RGB picture, labels at the left, `gutter` pixels wide."""
     pitch = side + _GAP
-    sheet = np.full((len(rows) * pitch + _GAP, _GUTTER + columns * pitch + _GAP, 3), _PAPER, np.uint8)
+    sheet = np.full((len(rows) * pitch + _GAP, gutter + columns * pitch + _GAP, 3), _PAPER, np.uint8)
     for row, (label, pictures) in enumerate(rows):
         top = row * pitch + _GAP
-        at = (8, top + side // 2 + 4)
-        cv2.putText(sheet, label, at, cv2.FONT_HERSHEY_SIMPLEX, 0.46, _INK, 1, cv2.LINE_AA)
+        lines = label.split("\n")
+        first = top + side // 2 + 4 - _LINE * (len(lines) - 1) // 2
+        for number, line in enumerate(lines):
+            at = (8, first + _LINE * number)
+            cv2.putText(sheet, line, at, cv2.FONT_HERSHEY_SIMPLEX, 0.46, _INK, 1, cv2.LINE_AA)
         for column, picture in enumerate(pictures[:columns]):
-            left = _GUTTER + column * pitch
+            left = gutter + column * pitch
             sheet[top : top + side, left : left + side] = _fit(picture, side)
     return sheet
 

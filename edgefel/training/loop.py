@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -27,6 +27,7 @@ from edgefel.training.optimization import LR_FACTOR, learning_rate, make_optimiz
 from edgefel.training.progress import TrainingProgress
 from edgefel.training.randomness import Purpose, derive_seed, repeatable
 from edgefel.training.run_folder import (
+    LEFT_OUT_NAME,
     SKIPPED_NAME,
     RunFolder,
     TrainingState,
@@ -35,6 +36,7 @@ from edgefel.training.run_folder import (
 )
 from edgefel.training.setup import (
     Data,
+    LeftOut,
     absolute,
     check_batches,
     create_fabric,
@@ -56,7 +58,8 @@ _AGREE_EVERY = 8
 
 @dataclass(frozen=True)
 class TrainResult:
-    """How a run ended. `best` is the validation score of the best checkpoint, None without validation."""
+    """How a run ended. `best` is the validation score of the best checkpoint, None without validation. `left_out`: of
+    training, for their copies in other splits; None where they were not looked for."""
 
     run: Path
     step: int
@@ -64,6 +67,7 @@ class TrainResult:
     best: float | None
     interrupted: bool
     skipped: tuple[str, ...]
+    left_out: LeftOut | None
     main_process: bool
 
 
@@ -101,6 +105,8 @@ def _run(config: TrainConfig, run: RunFolder, quiet: bool, resuming: bool = Fals
     preprocessing = run_preprocessing(config)
     fabric = create_fabric(config.compute)
     data = open_data(config, preprocessing)
+    if data.votes is not None:  # on record, so that the run goes on with the same file
+        config = replace(config, votes=data.votes.file)
     state = TrainingState()
     tensors: dict[str, Tensor] = {}
     threads: int | None = None
@@ -197,12 +203,18 @@ class Trainer:
                 with self.progress.loading(len(source.dataset)) as bar:
                     source.load(bar.advance)
         self._report_skipped()
+        if self.data.votes is not None:
+            self.progress.say(f"labels: votes of {self.data.votes.file}")
+        if self.data.left_out is not None:
+            self.progress.say(str(self.data.left_out))
         if self.data.val is None:
             self.progress.say(
                 "no val split: training goes on without validation, and no checkpoint is the best"
             )
         if self.main:
             self.run.create(self.config)
+            if self.data.left_out is not None:
+                write_json(self.run.path / LEFT_OUT_NAME, asdict(self.data.left_out))
             if self.run.has_checkpoint():
                 self.run.prune(self.config.keep)
             self.log = MetricsLog(self.run.path, self.state.step if resuming else None)
@@ -397,5 +409,12 @@ class Trainer:
         names = [str(s.dataset.samples[i].path) for s in sources for i in sorted(s.skipped)]
         state = self.state
         return TrainResult(
-            self.run.path, state.step, state.epoch, state.best, interrupted, tuple(names), self.main
+            self.run.path,
+            state.step,
+            state.epoch,
+            state.best,
+            interrupted,
+            tuple(names),
+            self.data.left_out,
+            self.main,
         )

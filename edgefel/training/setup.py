@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from edgefel.data.dataset import ImageDataset
+from edgefel.data.duplicates import copies_elsewhere
 from edgefel.data.open import only_split, open_dataset
 from edgefel.data.sampling import BalancedEpoch, UniformEpoch
-from edgefel.errors import EdgefelError
+from edgefel.data.votes import Votes
+from edgefel.errors import EdgefelError, EdgefelWarning
 from edgefel.models.checkpoint import initialize_from
 from edgefel.models.network import FacialExpressionModel
 from edgefel.models.registry import build_model, model_config
@@ -29,8 +33,28 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """Pictures of the split train that have a copy in val or test: paths of those with an equal file there, and of
+    those with a picture that looks alike. of: pictures of the split train."""
+
+    equal_files: tuple[str, ...]
+    look_alikes: tuple[str, ...]
+    of: int
+
+    def __str__(self) -> str:
+        both = len(self.equal_files) + len(self.look_alikes)
+        return (
+            f"left out {both} of {self.of} training pictures, which have a copy in val or test: "
+            f"{len(self.equal_files)} an equal file, {len(self.look_alikes)} one that looks alike"
+        )
+
+
+@dataclass(frozen=True)
 class Data:
-    """The pictures of a run: `val` is None where the data set has no validation split."""
+    """The pictures of a run: `val` is None where the data set has no validation split.
+
+    votes: of FER+, the file that the labels come from. left_out: None where copies were not looked for.
+    """
 
     labels: tuple[str, ...]
     train: ImageSource
@@ -38,6 +62,8 @@ class Data:
     sampler: BalancedEpoch | UniformEpoch
     targets: Tensor  # int64 [N], or float32 [N, C] when training on soft labels
     criterion: Criterion
+    votes: Votes | None = None
+    left_out: LeftOut | None = None
 
 
 def create_fabric(config: ComputeConfig) -> Fabric:
@@ -69,8 +95,11 @@ def open_data(config: TrainConfig, preprocessing: Preprocessing) -> Data:
     """Opens the training and validation splits. Raises EdgefelError if there is nothing to train on."""
     if not config.data:
         raise EdgefelError("no data set named; give --data DIR, or make one with: edgefel data synth -o DIR")
-    everything = open_dataset(config.data, layout=config.layout)
-    train = _noisy(config, only_split(everything, "train"))
+    everything = open_dataset(config.data, layout=config.full_layout)
+    train, left_out = only_split(everything, "train"), None
+    if config.without_copies:
+        train, left_out = _without_copies(config, everything, train)
+    train = _noisy(config, train)
     _check_classes(config, train)
     held_out = everything.in_split("val")
 
@@ -87,7 +116,40 @@ def open_data(config: TrainConfig, preprocessing: Preprocessing) -> Data:
         _sampler(config, train),
         _targets(config, train),
         _criterion(config, train),
+        everything.votes,
+        left_out,
     )
+
+
+def _without_copies(
+    config: TrainConfig, everything: ImageDataset, train: ImageDataset
+) -> tuple[ImageDataset, LeftOut]:
+    """The training pictures without a copy in val or test, and the others."""
+    if not (everything.in_split("val").size or everything.in_split("test").size):
+        raise EdgefelError(
+            f"{everything.root}: has neither val nor test, so that nothing can have a copy there; leave out "
+            "--without-copies"
+        )
+    own = everything.in_split("train")
+    found = copies_elsewhere(everything, workers=max(config.compute.workers, 1))
+    left = train.subset(np.flatnonzero(~found.any[own]))
+    if not len(left):
+        raise EdgefelError(
+            f"{everything.root}: every training picture has a copy in val or test; leave out --without-copies"
+        )
+    lost = np.setdiff1d(train.targets(), left.targets())
+    if lost.size:
+        names = ", ".join(train.labels[int(label)] for label in lost)
+        warnings.warn(
+            f"{everything.root}: no training picture of {names} is left without copies",
+            EdgefelWarning,
+            stacklevel=3,
+        )
+
+    def named(chosen: Any) -> tuple[str, ...]:
+        return tuple(str(train.samples[int(index)].path) for index in np.flatnonzero(chosen[own]))
+
+    return left, LeftOut(named(found.equal), named(found.alike), len(train))
 
 
 def _noisy(config: TrainConfig, train: ImageDataset) -> ImageDataset:
