@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from edgefel.data.duplicates import Columns, find_copies, find_near
+from edgefel.data.duplicates import Columns, find_copies, find_elsewhere, find_near
 from edgefel.data.perceptual_hash import FINE_LIMIT, FINE_WORDS
 from edgefel.data.scan import UNKNOWN, Scan
 
@@ -87,17 +87,17 @@ def test_unlabelled_pictures_and_pictures_without_a_split_contradict_nothing():
     assert (copies.sets, copies.superfluous, copies.across_splits, copies.contradicting) == (1, 2, 0, 0)
 
 
-def test_leaks_come_first_then_contradictions_then_the_nearest():
+def test_contradictions_come_first_then_leaks_then_the_nearest():
     where = columns([0, 0, 1, 0], [0, 1, 2, 3], [TRAIN, TRAIN, TRAIN, TEST])
     found = find_near(where, scan([0b0000, 0b0001, 0b0011, 0b0111]), 2, 10)
     assert [(pair.indices, pair.distance) for pair in found.listed] == [
         ((2, 3), 1),
-        ((1, 3), 2),
         ((1, 2), 1),
         ((0, 2), 2),
+        ((1, 3), 2),
         ((0, 1), 1),
     ]
-    assert [pair.indices for pair in find_near(where, scan([0, 1, 3, 7]), 2, 2).listed] == [(2, 3), (1, 3)]
+    assert [pair.indices for pair in find_near(where, scan([0, 1, 3, 7]), 2, 2).listed] == [(2, 3), (1, 2)]
 
 
 def test_copies_name_one_of_each_split_first_and_no_more_than_ten():
@@ -148,3 +148,53 @@ def test_what_cannot_be_read_or_is_flat_is_compared_with_nothing():
     assert find_near(where, blind, 4, 10).pairs == 0
     nothing = dataclasses.replace(blind, hashed=np.zeros(3, np.bool_), content=np.full(3, UNKNOWN))
     assert find_near(where, nothing, 4, 10).pairs == find_copies(where, nothing, 10).sets == 0
+
+
+def test_what_has_a_copy_in_another_split():
+    """An equal file, one that looks alike, one of the same split, and one in no split."""
+    where = columns([0] * 7, range(7), [TRAIN, TEST, TRAIN, TEST, TRAIN, TRAIN, 0])
+    made = scan([7, 7, 0xF00, 0xF01, 0xFF0000, 0xFF0001, 0xFF0000], content=[5, 5, 6, 7, 8, 9, 8])
+    found = find_elsewhere(where, made, 2)
+    assert found.equal.tolist() == [True, True] + [False] * 5
+    assert found.alike.tolist() == [False, False, True, True] + [False] * 3
+    assert found.any.sum() == 4
+    assert not find_elsewhere(where, made, 0).alike.any()
+    far = np.zeros((7, FINE_WORDS), np.uint64)
+    far[3, :2] = np.uint64(2**64 - 1)
+    assert not find_elsewhere(where, dataclasses.replace(made, fine=far), 2).alike.any()
+
+
+def test_a_picture_that_stands_everywhere_has_its_copies_elsewhere():
+    """A placeholder under 3,000 names, each encoded anew, and one of them in test."""
+    count = 3000
+    fine = np.zeros((count, FINE_WORDS), np.uint64)
+    fine[:, 0] = np.arange(count)
+    where = columns([0] * count, range(count), [TRAIN] * (count - 1) + [TEST])
+    assert find_elsewhere(where, scan([7] * count, fine=fine), 4).alike.all()
+
+
+def test_nothing_that_can_be_compared_has_no_copies():
+    made = scan([7, 7])
+    blind = dataclasses.replace(made, content=np.full(2, UNKNOWN), hashed=np.zeros(2, np.bool_))
+    assert not find_elsewhere(columns([0, 0], [0, 1], [TRAIN, TEST]), blind).any.any()
+    assert not find_elsewhere(columns([0, 0], [0, 1], [0, 0]), made).any.any()
+
+
+@pytest.mark.parametrize("distance", [0, 3])
+def test_copies_elsewhere_agree_with_looking_at_every_pair(distance):
+    rng = np.random.default_rng(distance)
+    count = 300
+    split = rng.integers(0, 4, count)
+    base = rng.integers(0, 2**64, 80, dtype=np.uint64)
+    flips = np.uint64(1) << rng.integers(0, 64, count).astype(np.uint64)
+    coarse = base[rng.integers(0, 80, count)] ^ np.where(rng.random(count) < 0.5, flips, 0)
+    content = np.where(rng.random(count) < 0.3, rng.integers(0, 40, count), np.arange(count) + 100)
+    equal, alike = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
+    for i, j in combinations(range(count), 2):
+        if split[i] and split[j] and split[i] != split[j]:
+            equal[[i, j]] |= content[i] == content[j]
+            alike[[i, j]] |= (int(coarse[i]) ^ int(coarse[j])).bit_count() <= distance
+    found = find_elsewhere(columns([0] * count, range(count), split), scan(coarse, content), distance)
+    assert found.equal.tolist() == equal.tolist()
+    assert found.alike.tolist() == (alike & ~equal).tolist()
+    assert min(equal.sum(), (alike & ~equal).sum()) > 0

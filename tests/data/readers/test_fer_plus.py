@@ -12,15 +12,17 @@ from data.readers.trees_fer_plus import (
     SPLITS,
     Row,
     rows_of_every_class,
+    write_disagreeing,
     write_fer_plus,
     write_fer_plus_folders,
     write_votes,
 )
 
 from edgefel.data.dataset import ImageDataset, UnreadableImageError
-from edgefel.data.labels import EXPRESSIONS_8
+from edgefel.data.labels import EXPRESSIONS_7, EXPRESSIONS_8
+from edgefel.data.open import by_other_votes, open_dataset
 from edgefel.data.readers.fer_plus import FerPlus
-from edgefel.errors import EdgefelError
+from edgefel.errors import EdgefelError, EdgefelWarning
 
 
 def found(dataset: ImageDataset) -> list[tuple[str, str, str]]:
@@ -212,3 +214,99 @@ def test_recognizes_no_other_set(tmp_path: Path) -> None:
     (tmp_path / "fer/fer2013new.csv").rename(tmp_path / "labels.csv")  # FER-2013 alone is another set
     for name in ("aff", "expw", "fer", "labels.csv", "nowhere"):
         assert not FerPlus().recognizes(tmp_path / name), name
+
+
+def class_of(dataset: ImageDataset, name: str) -> str:
+    return next(label for found_name, _, label in found(dataset) if found_name == name)
+
+
+@pytest.mark.filterwarnings("ignore::edgefel.errors.EdgefelWarning")
+def test_the_file_of_votes_is_a_choice_and_the_published_one_the_default(tmp_path: Path) -> None:
+    write_disagreeing(tmp_path)
+    published, labels = open_dataset(tmp_path), open_dataset(tmp_path, layout="fer-plus:label.csv")
+    assert published.votes is not None
+    assert labels.votes is not None
+    assert (published.votes.file, labels.votes.file) == ("fer2013new.csv", "label.csv")
+    assert class_of(published, "fer0000024.png") == "neutral"
+    assert class_of(labels, "fer0000024.png") == "happiness"
+    assert published.source == f"{tmp_path} (votes: fer2013new.csv)"
+    other = by_other_votes(published)
+    assert other is not None
+    assert (other.votes, other.targets().tolist()) == (labels.votes, labels.targets().tolist())
+    # what is derived of a set keeps it
+    assert published.subset([1, 2]).relabelled(np.array([0, 1])).votes == published.votes
+
+
+@pytest.mark.parametrize("file", ["fer2013new.csv", "label.csv"])
+def test_where_the_two_files_disagree_is_counted_in_a_warning(tmp_path: Path, file: str) -> None:
+    write_disagreeing(tmp_path)
+    with pytest.warns(
+        EdgefelWarning, match=f"{file}; .* differs in the votes of 3 of 32 pictures and in the class of 1"
+    ):
+        dataset = FerPlus(votes=file).read(tmp_path)
+    assert dataset.votes is not None
+    assert (dataset.votes.compared, dataset.votes.votes_differ, dataset.votes.class_differs) == (32, 3, 1)
+
+
+def test_files_that_agree_warn_of_nothing(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    write_fer_plus_folders(tmp_path)
+    write_votes(tmp_path, rows_of_every_class())
+    dataset = FerPlus().read(tmp_path)
+    assert dataset.votes is not None
+    assert (dataset.votes.other, dataset.votes.votes_differ) == ("label.csv", 0)
+    assert not recwarn.list
+
+
+def test_label_csv_alone_is_read_and_said(tmp_path: Path) -> None:
+    write_fer_plus_folders(tmp_path)
+    with pytest.warns(EdgefelWarning, match=r"labels are those of label.csv, as there is no fer2013new.csv"):
+        dataset = FerPlus().read(tmp_path)
+    assert dataset.votes is not None
+    assert (dataset.votes.file, dataset.votes.other) == ("label.csv", None)
+
+
+@pytest.mark.filterwarnings("ignore::edgefel.errors.EdgefelWarning")
+def test_a_second_file_that_is_damaged_spoils_nothing_and_is_named(tmp_path: Path) -> None:
+    write_disagreeing(tmp_path)
+    (tmp_path / "FER2013Test/label.csv").write_text("fer0000024.png,many\n", encoding="utf-8")
+    with pytest.warns(EdgefelWarning, match=r"cannot be compared with label.csv \(.*label.csv line 1"):
+        dataset = FerPlus().read(tmp_path)
+    assert len(dataset) == 32
+    with pytest.raises(EdgefelError, match=r"label.csv line 1: not a name and ten votes"):
+        FerPlus(votes="label.csv").read(tmp_path)
+
+
+def test_a_file_that_is_asked_for_and_missing(tmp_path: Path) -> None:
+    write_fer_plus(tmp_path / "csv")
+    with pytest.raises(EdgefelError, match=r"csv: no label.csv of FER\+ in it; give --votes fer2013new.csv"):
+        open_dataset(tmp_path / "csv", layout="fer-plus:label.csv")
+    write_fer_plus_folders(tmp_path / "folders")
+    with pytest.raises(
+        EdgefelError, match=r"folders: no fer2013new.csv of FER\+ in it; give --votes label.csv"
+    ):
+        open_dataset(tmp_path / "folders", layout="fer-plus:fer2013new.csv")
+    (tmp_path / "other").mkdir()
+    with pytest.raises(EdgefelError, match=r"other: no label.csv of FER\+ in it; is it FER\+\?"):
+        open_dataset(tmp_path / "other", layout="fer-plus:label.csv")
+    with pytest.raises(EdgefelError, match=r"votes 'majority': choose one of fer2013new.csv, label.csv"):
+        open_dataset(tmp_path / "csv", layout="fer-plus:majority")
+    with pytest.raises(EdgefelError, match="layout 'raf-db:label.csv' is not known"):
+        open_dataset(tmp_path / "csv", layout="raf-db:label.csv")
+
+
+@pytest.mark.filterwarnings("ignore::edgefel.errors.EdgefelWarning")
+def test_seven_classes_are_the_same_without_contempt(tmp_path: Path) -> None:
+    write_disagreeing(tmp_path)
+    eight, seven = open_dataset(tmp_path), open_dataset(tmp_path, layout="fer-plus-7")
+    assert seven.labels == EXPRESSIONS_7
+    assert found(seven) == [one for one in found(eight) if one[2] != "contempt"]
+    soft = seven.soft_targets()
+    assert soft is not None
+    assert soft.dtype == np.float32
+    assert soft.shape == (28, 7)
+    np.testing.assert_allclose(soft.sum(axis=1), 1, rtol=1e-6)
+    fear = [number for number, (_, _, label) in enumerate(found(seven)) if label == "fear"]
+    # its two votes for contempt are gone
+    assert (soft[fear, EXPRESSIONS_7.index("fear")] == 1).all()
+    assert seven.votes is not None
+    assert seven.votes.layout == "fer-plus-7:fer2013new.csv"
