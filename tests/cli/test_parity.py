@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import pytest
 from click.testing import CliRunner
+from data.readers.trees_fer_plus import write_disagreeing
 from exported import LABELS, save, varied_graph, varied_int8, varied_model, write_colours
 
 from edgefel.calib.calibration_set import choose_calibration_set, write_calibration_set
@@ -95,6 +96,21 @@ def test_files_that_are_right_are_marked_and_calibration_pictures_are_left_out(r
         assert file.parity == document["files"][file.name]
     assert json.loads((root / "report" / "parity.json").read_text()) == document
     assert cv2.imread(str(root / "report" / "recall.png")).std() > 5
+
+
+def test_the_file_of_votes_is_named_in_report_and_manifest(root):
+    write_disagreeing(root / "fer-plus")
+    options = ("--layout", "fer-plus-7", "--votes", "label.csv", "--precision", "fp32", "--threads", 1)
+    result = CliRunner().invoke(main, ["parity", *map(str, (root / "bundle", root / "fer-plus", *options))])
+    assert result.exit_code == 0, result.output
+    assert "labels: votes of label.csv" in result.stdout
+    assert "fer2013new.csv differs in the votes of 3 of 32 pictures" in result.stderr
+    (file,) = [file for file in read_manifest(root / "bundle").files if file.precision == "fp32"]
+    assert file.parity["inputs"] == f"{root / 'fer-plus'} (votes: label.csv)"
+    shown = CliRunner().invoke(
+        main, ["parity", *map(str, (root / "bundle", root / "fer-plus", *options)), "--json"]
+    )
+    assert json.loads(shown.stdout)["votes"]["file"] == "label.csv"
 
 
 def test_a_file_that_fails_is_told_marked_and_refused_by_the_runtime(root):

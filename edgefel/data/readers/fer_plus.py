@@ -28,8 +28,8 @@ CLASSES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "f
 _NO_EXPRESSION = ("unknown", "nf")
 # what may stand around a field of a CSV file
 _AROUND = b' "\r\n'
-# the repository of the votes keeps the folders in data/
-_DEPTH = 2
+# the repository of the votes keeps the folders in data/, and an archive of it has a folder of its own
+_DEPTH = 3
 
 
 class PixelRows:

@@ -1,0 +1,80 @@
+"""FER+ as it is published: the counts of the benchmark, and what its two files of votes say of each other."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgefel.data.dataset import ImageDataset
+from edgefel.data.duplicates import Columns, CopyCounts, find_copies
+from edgefel.data.open import open_dataset
+from edgefel.data.perceptual_hash import FINE_WORDS
+from edgefel.data.scan import Scan
+
+ARCHIVE = Path(__file__).parents[3] / "shared/data/fer-plus.zip"
+
+pytestmark = [
+    pytest.mark.skipif(
+        not ARCHIVE.is_file(), reason=f"FER+ is not in {ARCHIVE}; it is not a part of the project"
+    ),
+    pytest.mark.filterwarnings("ignore::edgefel.errors.EdgefelWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory) -> tuple[Path, dict[str, tuple[int, int]]]:
+    """The lists and one picture of each folder, and by name what tells the archive's pictures apart: equal ones have
+    the same size and checksum. They need not be unpacked for that."""
+    root = tmp_path_factory.mktemp("fer-plus")
+    told: dict[str, tuple[int, int]] = {}
+    with zipfile.ZipFile(ARCHIVE) as archive:
+        for member in archive.infolist():
+            folder, _, name = member.filename.rpartition("/")
+            if name.lower().endswith(".png"):
+                told[name] = (member.CRC, member.file_size)
+                if (root / folder).is_dir() and any((root / folder).glob("*.png")):
+                    continue
+            if not member.is_dir():
+                archive.extract(member, root)
+    return root, told
+
+
+def copies(dataset: ImageDataset, told: dict[str, tuple[int, int]]) -> CopyCounts:
+    numbers: dict[tuple[int, int], int] = {}
+    content = [numbers.setdefault(told[sample.path.name], len(numbers)) for sample in dataset.samples]
+    count = len(dataset)
+    nothing = np.zeros(count, np.bool_)
+    scan = Scan(
+        np.full((count, 2), 48, np.int32),
+        np.array(content, np.int64),
+        np.zeros(count, np.uint64),
+        np.zeros((count, FINE_WORDS), np.uint64),
+        nothing,
+        nothing,
+        nothing,
+        {},
+    )
+    return find_copies(Columns.of(dataset), scan, 0)
+
+
+@pytest.mark.parametrize(
+    ("layout", "counts", "across", "contradicting"),
+    [
+        (None, (25060, 3199, 3153), 502, 0),
+        ("fer-plus:label.csv", (25045, 3191, 3137), 457, 117),
+        ("fer-plus-7", (24941, 3186, 3137), 502, 0),
+    ],
+)
+def test_counts_disagreement_and_copies_by_each_file(published, layout, counts, across, contradicting):
+    root, told = published
+    dataset = open_dataset(root, layout=layout)
+    assert tuple(len(dataset.in_split(split)) for split in ("train", "val", "test")) == counts
+    votes = dataset.votes
+    assert votes is not None
+    assert (votes.compared, votes.votes_differ, votes.class_differs) == (35710, 1602, 119)
+    found = copies(dataset, told)
+    assert found.across_splits == across
+    assert found.contradicting == contradicting
