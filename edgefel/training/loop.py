@@ -104,7 +104,7 @@ def resume(run: str | Path, changes: Mapping[str, Any] | None = None, *, quiet: 
 def _run(config: TrainConfig, run: RunFolder, quiet: bool, resuming: bool = False) -> TrainResult:
     preprocessing = run_preprocessing(config)
     fabric = create_fabric(config.compute)
-    data = open_data(config, preprocessing)
+    data = open_data(config, preprocessing, quiet=quiet)
     if data.votes is not None:  # on record, so that the run goes on with the same file
         config = replace(config, votes=data.votes.file)
     state = TrainingState()

@@ -67,9 +67,9 @@ class TrainingProgress:
 class LoadingBar:
     """Pictures read so far."""
 
-    def __init__(self, console: Console, total: int, enabled: bool) -> None:
+    def __init__(self, console: Console, total: int, enabled: bool, text: str = "reading pictures") -> None:
         self._bar = Progress(
-            TextColumn("reading pictures"),
+            TextColumn(text),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             console=console,

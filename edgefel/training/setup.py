@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
+from rich.console import Console
 from torch import Tensor
 
 from edgefel.data.dataset import ImageDataset
@@ -26,6 +27,7 @@ from edgefel.training.images import ImageSource
 from edgefel.training.label_noise import with_label_noise
 from edgefel.training.losses import Criterion, CriterionKind
 from edgefel.training.prior import FROM_UNIFORM, FROM_VOTES, read_prior
+from edgefel.training.progress import LoadingBar
 from edgefel.training.randomness import Purpose, derive_seed
 
 if TYPE_CHECKING:
@@ -91,14 +93,17 @@ def create_fabric(config: ComputeConfig) -> Fabric:
         ) from None
 
 
-def open_data(config: TrainConfig, preprocessing: Preprocessing) -> Data:
-    """Opens the training and validation splits. Raises EdgefelError if there is nothing to train on."""
+def open_data(config: TrainConfig, preprocessing: Preprocessing, *, quiet: bool = True) -> Data:
+    """Opens the training and validation splits; a bar shows the search for copies unless `quiet`.
+
+    Raises EdgefelError if there is nothing to train on.
+    """
     if not config.data:
         raise EdgefelError("no data set named; give --data DIR, or make one with: edgefel data synth -o DIR")
     everything = open_dataset(config.data, layout=config.full_layout)
     train, left_out = only_split(everything, "train"), None
     if config.without_copies:
-        train, left_out = _without_copies(config, everything, train)
+        train, left_out = _without_copies(config, everything, train, quiet)
     train = _noisy(config, train)
     _check_classes(config, train)
     held_out = everything.in_split("val")
@@ -122,7 +127,7 @@ def open_data(config: TrainConfig, preprocessing: Preprocessing) -> Data:
 
 
 def _without_copies(
-    config: TrainConfig, everything: ImageDataset, train: ImageDataset
+    config: TrainConfig, everything: ImageDataset, train: ImageDataset, quiet: bool
 ) -> tuple[ImageDataset, LeftOut]:
     """The training pictures without a copy in val or test, and the others."""
     if not (everything.in_split("val").size or everything.in_split("test").size):
@@ -131,7 +136,9 @@ def _without_copies(
             "--without-copies"
         )
     own = everything.in_split("train")
-    found = copies_elsewhere(everything, workers=max(config.compute.workers, 1))
+    shown = not quiet and os.environ.get("LOCAL_RANK", "0") == "0"
+    with LoadingBar(Console(stderr=True), len(everything), shown, "looking for copies") as bar:
+        found = copies_elsewhere(everything, workers=max(config.compute.workers, 1), progress=bar.advance)
     left = train.subset(np.flatnonzero(~found.any[own]))
     if not len(left):
         raise EdgefelError(
