@@ -100,7 +100,7 @@ def test_files_that_are_right_are_marked_and_calibration_pictures_are_left_out(r
 
 def test_the_file_of_votes_is_named_in_report_and_manifest(root):
     write_disagreeing(root / "fer-plus")
-    options = ("--layout", "fer-plus-7", "--votes", "label.csv", "--precision", "fp32", "--threads", 1)
+    options = ("--votes", "label.csv", "--precision", "fp32", "--threads", 1)
     result = CliRunner().invoke(main, ["parity", *map(str, (root / "bundle", root / "fer-plus", *options))])
     assert result.exit_code == 0, result.output
     assert "labels: votes of label.csv" in result.stdout
