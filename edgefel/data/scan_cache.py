@@ -48,6 +48,7 @@ class ScanCache:
         self._known = np.zeros(0, ENTRY)
         self._path: Path | None = None
         self._changed = False
+        self._seen = np.zeros(0, np.uint64)
         # another OpenCV may decode and resize a little differently
         name = f"{_VERSION}\0{cv2.__version__}\0{os.path.abspath(root)}"  # noqa: PTH100
         try:
@@ -63,6 +64,7 @@ class ScanCache:
             return np.zeros(len(keys), np.bool_), self._known
         at = np.minimum(np.searchsorted(self._known["key"], keys), len(self._known) - 1)
         hit = (self._known["key"][at] == keys) & (keys != NO_KEY)
+        self._seen = np.union1d(self._seen, keys[hit])
         return hit, self._known[at[hit]]
 
     def add(self, entries: NDArray[np.void]) -> None:
@@ -73,11 +75,14 @@ class ScanCache:
         merged = np.concatenate([entries, self._known])
         _, first = np.unique(merged["key"], return_index=True)  # of equal keys the new one
         self._known, self._changed = merged[first], True
+        self._seen = np.union1d(self._seen, entries["key"])
 
     def save(self) -> None:
-        """Writes what is new."""
+        """Writes what is new. Where most entries were not asked for, those are of pictures that are gone, and go too."""
         if not self._changed or self._path is None:
             return
+        if len(self._known) > 2 * len(self._seen):
+            self._known = self._known[np.isin(self._known["key"], self._seen)]
         try:
             with atomic_file(self._path) as temporary, temporary.open("wb") as stream:
                 np.save(stream, self._known, allow_pickle=False)

@@ -58,7 +58,9 @@ def evaluate_with_progress(
         def compared(count: int) -> None:
             nonlocal comparing
             if comparing is None:
-                comparing = bar.add_task("looking for copies in other splits", total=None)
+                comparing = bar.add_task(
+                    "looking for copies in other splits (--no-copies does not)", total=None
+                )
             bar.advance(comparing, count)
 
         evaluation, evidence = evaluate_with_evidence(

@@ -105,10 +105,22 @@ def test_a_picture_that_changed_is_opened_again(faces, opened):
 
 def test_a_subset_adds_to_what_is_known(faces, opened):
     scanned(faces.subset([0, 1]))
-    scanned(faces.subset([5]))
+    scanned(faces.subset([0, 5]))
     opened.clear()
     scanned(faces)
     assert sorted(opened) == [2, 3, 4, 6, 7]
+
+
+def test_entries_of_pictures_that_are_gone_do_not_pile_up(faces, opened, tmp_path):
+    for time in range(5):
+        for sample in faces.samples:
+            os.utime(sample.path, (LONG_AGO + time, LONG_AGO + time))
+        scanned(faces)
+    (file,) = (tmp_path / "cache/scans").iterdir()
+    assert len(np.load(file)) <= 2 * len(faces)
+    opened.clear()
+    scanned(faces)
+    assert opened == []
 
 
 def test_all_are_opened_where_that_is_the_point(faces, opened):

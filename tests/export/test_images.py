@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from data.readers.trees_fer_plus import write_disagreeing
 from exported import write_faces
 
 from edgefel.calib.calibration_set import (
@@ -14,6 +15,8 @@ from edgefel.data.labels import expression_labels
 from edgefel.data.open import open_dataset
 from edgefel.errors import EdgefelError
 from edgefel.export.images import SyntheticImages, choose_images
+from edgefel.export.record import calibration_record
+from edgefel.runtime.preprocessing import default_preprocessing
 
 LABELS = expression_labels(8)
 COUNTS = {"per_class": 3, "group_cap": 100, "seed": 0}
@@ -65,6 +68,20 @@ def test_an_order_of_labels_other_than_the_datas_is_fine(tmp_path):
     faces = write_faces(tmp_path / "f", LABELS, 4)
     assert choose_images(faces, LABELS[::-1], calibrate=True, **COUNTS).calibration.counts
     assert SyntheticImages(LABELS[::-1], 0).labels == LABELS
+
+
+@pytest.mark.filterwarnings("ignore::edgefel.errors.EdgefelWarning")
+@pytest.mark.parametrize(("layout", "file"), [(None, "fer2013new.csv"), ("fer-plus:label.csv", "label.csv")])
+def test_the_bundle_says_which_votes_of_fer_plus_it_was_calibrated_and_compared_by(tmp_path, layout, file):
+    write_disagreeing(tmp_path / "f")
+    images = choose_images(tmp_path / "f", LABELS, calibrate=True, layout=layout, **COUNTS)
+    named = f"{tmp_path / 'f'} (votes: {file})"
+    assert (images.sources["calibration"]["images"], images.sources["parity"]) == (named, named)
+    record = calibration_record(images.dataset, [0], 1, 1, 0, default_preprocessing(112), layout=layout)
+    assert record.layout == f"fer-plus:{file}"
+    write_calibration_set(tmp_path / "set.json", record)
+    again = choose_images(None, LABELS, calibrate=True, calibration_set=tmp_path / "set.json", **COUNTS)
+    assert again.sources["parity"] == named
 
 
 @pytest.fixture

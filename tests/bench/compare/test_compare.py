@@ -5,23 +5,27 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import types
 
 import numpy as np
 import pytest
 import torch
+from data.readers.trees_fer_plus import write_disagreeing
 from exported import save, tiny_model
 
 from edgefel.bench import sessions
 from edgefel.bench.compare import run
-from edgefel.bench.compare.accuracy import choose
+from edgefel.bench.compare.accuracy import choose, judge
 from edgefel.bench.compare.contenders import Contender, open_contenders, open_session
 from edgefel.bench.compare.run import Options, check_outputs, compare
 from edgefel.bench.compare.subjects import Subject, prepare
 from edgefel.bench.results import append_results, read_results
 from edgefel.bench.timer import Plan
+from edgefel.data.labels import EXPRESSIONS_8
 from edgefel.data.open import open_dataset
 from edgefel.errors import EdgefelError
 from edgefel.runtime.manifest import read_manifest
+from edgefel.runtime.preprocessing import default_preprocessing
 from edgefel.runtime.session import Session
 
 PLAN = Plan(warmup=1, settle_seconds=0, min_runs=3, max_runs=3, seconds=0)
@@ -216,3 +220,13 @@ def test_a_compiled_model_is_compared(tmp_path, monkeypatch):
     _, compiled = compare([subject], Options(backends=backends, plan=PLAN, memory=False)).rows
     assert compiled.subject["backend"] == "torch.compile"
     assert compiled.metrics["sqnr_db"] > 60
+
+
+@pytest.mark.filterwarnings("ignore::edgefel.errors.EdgefelWarning")
+def test_accuracy_on_fer_plus_names_its_file_of_votes(tmp_path):
+    write_disagreeing(tmp_path)
+    dataset, chosen = choose(tmp_path, EXPRESSIONS_8, 8, layout="fer-plus:label.csv")
+    subject = types.SimpleNamespace(name="any")
+    even = Contender(subject, "fp32", "pytorch", 0, lambda batch: np.full((len(batch), 8), 1 / 8), None, None)
+    (judgement,) = judge([even], dataset, chosen, default_preprocessing(112)).values()
+    assert judgement["votes"] == "label.csv"
