@@ -78,7 +78,7 @@ class ScanCache:
         self._seen = np.union1d(self._seen, entries["key"])
 
     def save(self) -> None:
-        """Writes what is new. Where most entries were not asked for, those are of pictures that are gone, and go too."""
+        """Writes what is new. Where most were not asked for, they are of pictures that are gone, and go too."""
         if not self._changed or self._path is None:
             return
         if len(self._known) > 2 * len(self._seen):
