@@ -25,6 +25,24 @@ EXPRESSIONS_7 = EXPRESSIONS_8[:7]
 # The order of RAF-DB's label files (Li et al., CVPR 2017), which models trained on it keep.
 RAF_DB = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
 
+# The orders in which networks that people have were trained: --labels NAME -> what has it, and its orders for the
+# numbers of classes it comes in. Sources: the data sets' own files; POSTER++, main.py (ImageFolder sorts folders, which
+# are numbered in RAF-DB and AffectNet and named in CAER-S); ARBEx, arbex/config.py; APViT, mmcls/datasets/raf.py.
+_APVIT = ("anger", "disgust", "fear", "sadness", "happiness", "surprise", "neutral", "contempt")
+_FER_PLUS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
+_AFF_WILD2 = ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise", "other")
+PRESETS: dict[str, tuple[str, tuple[tuple[str, ...], ...]]] = {
+    "canonical": ("AffectNet's numbers", (EXPRESSIONS_7, EXPRESSIONS_8)),
+    "rafdb": ("RAF-DB's numbers, as POSTER++ has them", (RAF_DB,)),
+    "apvit-rafdb": ("APViT's own order, which its RAF-DB weights have", (_APVIT[:7], _APVIT)),
+    "ferplus": ("the columns of FER+", (_FER_PLUS[:7], _FER_PLUS)),
+    "affwild2": ("Aff-Wild2's numbers, as the ARBEx release has them", (_AFF_WILD2[:7], _AFF_WILD2)),
+    "alphabetical": (
+        "folders of names sorted by ImageFolder, as for POSTER++ on CAER-S",
+        (tuple(sorted(EXPRESSIONS_7)), tuple(sorted(EXPRESSIONS_8))),
+    ),
+}
+
 # The names that public data sets give the same classes.
 _ALIASES = {
     "happy": "happiness",
@@ -89,16 +107,52 @@ def check_labels(labels: Sequence[object], where: str) -> tuple[str, ...]:
 
 
 def parse_labels(text: str, num_classes: int) -> tuple[str, ...]:
-    """Label names from "canonical", "rafdb" or a comma-separated list.
+    """Label names from one of PRESETS or a comma-separated list, in which usual synonyms become canonical names.
 
     Raises EdgefelError if their number is not `num_classes`, or a name is empty or repeated.
     """
-    if text == "canonical":
-        return expression_labels(num_classes)
-    labels = RAF_DB if text == "rafdb" else tuple(name.strip() for name in text.split(","))
+    if text in PRESETS:
+        orders = {len(order): order for order in PRESETS[text][1]}
+        labels = orders.get(num_classes, max(orders.values(), key=len))
+    else:
+        labels = tuple(name.strip() for name in text.split(","))
+    labels = canonical_names(labels)
     if len(labels) != num_classes or not all(labels) or len(set(labels)) != len(labels):
         raise EdgefelError(
             f"labels '{text}': {len(labels)} names for {num_classes} classes; "
-            "give 'canonical', 'rafdb', or that many different names separated by commas"
+            f"give {', '.join(PRESETS)}, or that many different names separated by commas"
+        )
+    return check_labels(labels, f"labels '{text}'")
+
+
+def canonical_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Each name's canonical form; names that have none stay as they are."""
+    return tuple(canonical_label(name) or name.strip() for name in names)
+
+
+def choose_labels(given: str | None, named: Sequence[str], num_classes: int, where: str) -> tuple[str, ...]:
+    """The labels of a network that others trained: its file's own names, or those that the user gives.
+
+    given: as `parse_labels` takes it. named: the file's names in the order of its outputs, empty where it has none;
+    names for another number of classes name nothing. where: the file, for messages. No order is assumed.
+
+    Raises EdgefelError if there is neither, or if both differ.
+    """
+    if given is None and len(named) == num_classes:
+        return check_labels(canonical_names(named), where)
+    if given is None:
+        found = (
+            f"names {len(named)} classes for {num_classes} outputs" if named else "does not name its classes"
+        )
+        presets = "; ".join(f"{name} ({meaning})" for name, (meaning, _) in PRESETS.items())
+        raise EdgefelError(
+            f"{where}: {found}; say which output is which with --labels: {presets}; "
+            f"or {num_classes} names separated by commas"
+        )
+    labels = parse_labels(given, num_classes)
+    if len(named) == num_classes and labels != canonical_names(named):
+        raise EdgefelError(
+            f"{where}: names its classes {', '.join(canonical_names(named))}, but --labels {given} says "
+            f"{', '.join(labels)}; leave --labels out"
         )
     return labels

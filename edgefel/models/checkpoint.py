@@ -95,8 +95,11 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     config = ModelConfig.from_dict(description["config"])
     with torch.device("meta"):
         model = FacialExpressionModel(config)
+    expected = model.state_dict()
     weights = _read_weights(folder)
-    _check_weights(folder, weights, model.state_dict())
+    _check_weights(folder, weights, expected)
+    # others may have saved the file in half precision; the network computes in its own
+    weights = {key: value.to(expected[key].dtype) for key, value in weights.items()}
     model.load_state_dict(weights, assign=True)
     labels = tuple(description["labels"])
     if len(labels) != config.num_classes:
@@ -160,6 +163,26 @@ def resolve_checkpoint(path: str | Path) -> Path:
     )
 
 
+def check_values(where: str, weights: Mapping[str, Tensor], names: Mapping[str, str] | None = None) -> None:
+    """Raises EdgefelError for the first entry with NaN, an infinite value, or a negative variance.
+
+    where: the file. names: what the file calls the entries, if not as we do.
+    """
+    for key, value in weights.items():
+        if not value.is_floating_point():
+            continue
+        wrong = value.numel() - int(value.isfinite().sum())
+        what = "NaN or infinite values"
+        if not wrong and key.endswith("running_var"):
+            wrong, what = int((value < 0).sum()), "negative variances"
+        if wrong:
+            name = (names or {}).get(key, key)
+            raise EdgefelError(
+                f"{where}: {name} has {what} ({wrong} of {value.numel()}); its training diverged or the file is "
+                "damaged: take an earlier checkpoint, or fetch it again"
+            )
+
+
 def _write(folder: Path, weights: Mapping[str, Tensor], description: dict[str, Any]) -> None:
     with atomic_folder(folder) as temporary:
         save_file(
@@ -191,6 +214,7 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
         raise EdgefelError(f"{file}: missing; copy the whole checkpoint folder") from None
     except (SafetensorError, OSError) as error:
         raise EdgefelError(f"{file}: cannot be read, truncated or not safetensors ({error})") from None
+    check_values(str(file), weights)
     return weights
 
 
@@ -201,6 +225,11 @@ def _check_weights(folder: Path, weights: Mapping[str, Tensor], expected: Mappin
         f"{key} has shape {tuple(weights[key].shape)}, not {tuple(value.shape)}"
         for key, value in expected.items()
         if key in weights and weights[key].shape != value.shape
+    ]
+    problems += [
+        f"{key} holds {weights[key].dtype}, not {value.dtype}"
+        for key, value in expected.items()
+        if key in weights and weights[key].is_floating_point() != value.is_floating_point()
     ]
     if problems:
         listed = "; ".join(problems[:5])

@@ -15,16 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgefel.data.labels import parse_labels
+from edgefel.data.labels import choose_labels
 from edgefel.errors import EdgefelError
 from edgefel.files import sha256
-from edgefel.models.checkpoint import save_checkpoint, save_part
+from edgefel.models.checkpoint import check_values, save_checkpoint, save_part
 from edgefel.models.config import ModelConfig
 from edgefel.models.network import FacialExpressionModel
-from edgefel.models.pickles import load_tensors
-from edgefel.models.published_layouts import LAYOUTS, RULES
+from edgefel.models.pickles import listed, read_contents
+from edgefel.models.published_layouts import LAYOUTS, PREPROCESSING, translate
+from edgefel.models.published_sets import Chosen, choose
 from edgefel.models.registry import model_config
-from edgefel.runtime.preprocessing import default_preprocessing
 
 _PARTS = {"ir50": "encoder.image_stream", "mobilefacenet": "encoder.landmark_stream"}
 
@@ -37,12 +37,16 @@ class Imported:
     part: prefix of `weights` for a backbone, e.g. "encoder.image_stream".
     weights: our names -> tensors.
     unused: published entries that were ignored because the network never uses them.
+    classes: the file's own names of its classes in the order of its outputs; empty where it has none.
+    notes: what was chosen or left out where a file holds more than one set of weights.
     """
 
     model: FacialExpressionModel | None
     part: str | None
     weights: dict[str, Tensor]
     unused: tuple[str, ...]
+    classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def import_published(files: Sequence[str | Path], layout: str) -> Imported:
@@ -54,21 +58,15 @@ def import_published(files: Sequence[str | Path], layout: str) -> Imported:
 
     Raises:
         EdgefelError: a file is missing, truncated or holds code; the layout is another one; entries are
-            missing, unknown or wrongly shaped (with the list).
+            missing, unknown, wrongly shaped or not finite (with the list).
     """
     if layout not in LAYOUTS:
         raise EdgefelError(f"unknown layout '{layout}'; known: {', '.join(LAYOUTS)}")
     if layout != "arbex" and len(files) != 1:
         raise EdgefelError(f"layout '{layout}' is one file, got {len(files)}")
-    published: dict[str, Tensor] = {}
-    for file in files:
-        tensors = load_tensors(file)
-        repeated = sorted(set(tensors) & set(published))
-        if repeated:
-            raise EdgefelError(f"{file}: repeats entries of another file: {_listed(repeated)}")
-        published |= tensors
     where = ", ".join(str(file) for file in files)
-    weights, unused, unknown = _rename(published, layout)
+    published, classes, notes = _read(files, layout)
+    weights, names, unused, unknown = _rename(published, layout)
     part = _PARTS.get(layout)
     config = _config(weights, layout)
     with torch.device("meta"):
@@ -77,34 +75,41 @@ def import_published(files: Sequence[str | Path], layout: str) -> Imported:
         key: value for key, value in model.state_dict().items() if part is None or key.startswith(f"{part}.")
     }
     _refuse_misfits(where, layout, weights, expected, unknown)
+    weights = {
+        key: _as(expected[key].dtype, value, f"{where}: {names[key]}") for key, value in weights.items()
+    }
+    check_values(where, weights, names)
     if part is not None:
-        return Imported(None, part, weights, unused)
+        return Imported(None, part, weights, unused, classes, notes)
     model.load_state_dict(weights, assign=True)
-    return Imported(model.eval(), None, weights, unused)
+    return Imported(model.eval(), None, weights, unused, classes, notes)
 
 
 def import_to_checkpoint(
-    files: Sequence[str | Path], layout: str, output: str | Path, labels: str
+    files: Sequence[str | Path], layout: str, output: str | Path, labels: str | None = None
 ) -> dict[str, Any]:
     """Reads published files and writes a checkpoint folder: what `edgefel import` does.
 
     Args:
-        labels: see `edgefel.data.labels.parse_labels`; ignored for a backbone.
+        labels: see `edgefel.data.labels.choose_labels`; None takes the file's own names. A backbone has none.
 
     Returns:
-        A summary: layout, entries, unused, labels.
+        A summary: layout, output, entries, unused, labels, preprocessing, notes.
     """
+    if layout in _PARTS and labels is not None:
+        raise EdgefelError(f"layout '{layout}' is a backbone, which has no classes; leave out --labels")
     imported = import_published(files, layout)
     sources = [{"file": Path(file).name, "sha256": sha256(file)} for file in files]
-    extra = {"source": {"layout": layout, "files": sources}}
+    extra = {"source": {"layout": layout, "files": sources, "notes": list(imported.notes)}}
     names: tuple[str, ...] = ()
+    preprocessing: dict[str, Any] | None = None
     if imported.model is None:
         assert imported.part is not None
         save_part(output, imported.part, imported.weights, extra)
     else:
-        config = imported.model.config
-        names = parse_labels(labels, config.num_classes)
-        preprocessing = default_preprocessing(config.input_size).to_dict()
+        where = ", ".join(str(file) for file in files)
+        names = choose_labels(labels, imported.classes, imported.model.config.num_classes, where)
+        preprocessing = PREPROCESSING[layout].to_dict()
         save_checkpoint(output, imported.model, names, preprocessing, extra)
     return {
         "layout": layout,
@@ -112,27 +117,56 @@ def import_to_checkpoint(
         "entries": len(imported.weights),
         "unused": len(imported.unused),
         "labels": list(names),
+        "preprocessing": preprocessing,
+        "notes": list(imported.notes),
     }
+
+
+def _read(
+    files: Sequence[str | Path], layout: str
+) -> tuple[dict[str, Tensor], tuple[str, ...], tuple[str, ...]]:
+    """The published entries of all files, the class names and what there is to say."""
+    published: dict[str, Tensor] = {}
+    classes: tuple[str, ...] = ()
+    notes: list[str] = []
+    for file in files:
+        contents = read_contents(file)
+        chosen: Chosen = choose(contents, layout, str(file))
+        if repeated := sorted(set(chosen.tensors) & set(published)):
+            raise EdgefelError(f"{file}: repeats entries of another file: {listed(repeated)}")
+        published |= chosen.tensors
+        classes = classes or contents.classes
+        notes += [f"{Path(file).name}: {note}" for note in chosen.notes]
+    return published, classes, tuple(notes)
 
 
 def _rename(
     published: Mapping[str, Tensor], layout: str
-) -> tuple[dict[str, Tensor], tuple[str, ...], list[str]]:
-    rules, unused_patterns = RULES[layout]
-    compiled = [(re.compile(pattern), replacement) for pattern, replacement in rules]
-    unused_compiled = [re.compile(pattern) for pattern in unused_patterns]
+) -> tuple[dict[str, Tensor], dict[str, str], tuple[str, ...], list[str]]:
+    """Our names -> tensors, our names -> published ones, unused and unknown published ones."""
     weights: dict[str, Tensor] = {}
+    names: dict[str, str] = {}
     unused: list[str] = []
     unknown: list[str] = []
     for key, value in published.items():
-        for pattern, replacement in compiled:
-            match = pattern.fullmatch(key)
-            if match is not None:
-                weights[replacement(match)] = value
-                break
+        own = translate(layout, key)
+        if own:
+            weights[own], names[own] = value, key
         else:
-            (unused if any(p.fullmatch(key) for p in unused_compiled) else unknown).append(key)
-    return weights, tuple(unused), unknown
+            (unknown if own is None else unused).append(key)
+    return weights, names, tuple(unused), unknown
+
+
+def _as(dtype: torch.dtype, value: Tensor, where: str) -> Tensor:
+    """The values in the network's own type: files are also kept in half or double precision."""
+    if dtype.is_floating_point and value.is_floating_point():
+        return value.to(dtype)
+    if not dtype.is_floating_point and not value.is_complex():
+        # a counter, which a cast of the whole file may have made infinite
+        return value.nan_to_num(0, 0, 0).to(dtype) if value.is_floating_point() else value.to(dtype)
+    raise EdgefelError(
+        f"{where}: holds {value.dtype} values, not weights in floating point; give the unquantized file"
+    )
 
 
 def _config(weights: Mapping[str, Tensor], layout: str) -> ModelConfig:
@@ -183,13 +217,8 @@ def _refuse_misfits(
     if len(missing) == len(expected):
         raise EdgefelError(
             f"{where}: nothing in it has a name of the layout '{layout}'; "
-            f"try another --layout ({', '.join(LAYOUTS)})"
+            f"try another --layout ({', '.join(LAYOUTS)}); its entries: {listed(list(unknown), 5)}"
         )
     found = [("missing", missing), ("unknown", surplus), ("wrong shape", shapes)]
-    problems = "; ".join(f"{len(entries)} {kind}: {_listed(entries)}" for kind, entries in found if entries)
+    problems = "; ".join(f"{len(entries)} {kind}: {listed(entries)}" for kind, entries in found if entries)
     raise EdgefelError(f"{where}: does not fit the layout '{layout}': {problems}")
-
-
-def _listed(entries: Sequence[str], limit: int = 20) -> str:
-    more = f" and {len(entries) - limit} more" if len(entries) > limit else ""
-    return ", ".join(entries[:limit]) + more

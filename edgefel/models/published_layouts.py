@@ -1,4 +1,4 @@
-"""Names in published checkpoints -> names in edgefel.
+"""Names in published checkpoints -> names in edgefel, and the preprocessing that the weights were tested with.
 
 Each layout is a list of rules (pattern on a published key -> our key), and a list of patterns for entries
 that exist in such files and are never used.
@@ -8,8 +8,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cache
+
+from edgefel.runtime.preprocessing import Preprocessing
 
 LAYOUTS = ("poster-v2", "arbex", "apvit", "ir50", "mobilefacenet")
+
+# Mean and deviation are ImageNet's and the order is RGB in all of them. Sources:
+# POSTER++: Resize((224, 224)) of Pillow images, no crop (Talented-Q/POSTER_V2, main.py and main_8.py, test_dataset).
+# APViT: mmcls' Resize(size=112), which is OpenCV's bilinear, no crop (youqingxiaozhua/APViT,
+#   configs/_base_/datasets/RAF.py and mmcls/datasets/pipelines/transforms.py).
+# ARBEx: resize 256, crop 224 (arXiv 2305.01486, 4.2); the crop is in the middle where nothing is random. The script of
+#   its release validates with Resize((224, 224)) instead (takihasan/ARBEx, arbex/data.py, get_dataloader_dev).
+PREPROCESSING = {
+    "poster-v2": Preprocessing(224, 224, resample="antialias"),
+    "apvit": Preprocessing(112, 112, resample="bilinear"),
+    "arbex": Preprocessing(256, 224, resample="antialias"),
+}
 
 Replacement = Callable[[re.Match[str]], str]
 Rule = tuple[str, Replacement]
@@ -204,3 +219,18 @@ RULES: dict[str, tuple[list[Rule], list[str]]] = {
     ),
     "mobilefacenet": (_mobilefacenet_rules(""), [r"output_layer\..*"]),
 }
+
+
+@cache
+def _compiled(layout: str) -> tuple[list[tuple[re.Pattern[str], Replacement]], list[re.Pattern[str]]]:
+    rules, unused = RULES[layout]
+    return [(re.compile(pattern), to) for pattern, to in rules], [re.compile(pattern) for pattern in unused]
+
+
+def translate(layout: str, key: str) -> str | None:
+    """Our name of a published entry; "" for one that is never used, None for one that the layout does not know."""
+    rules, unused = _compiled(layout)
+    for pattern, replacement in rules:
+        if match := pattern.fullmatch(key):
+            return replacement(match)
+    return "" if any(pattern.fullmatch(key) for pattern in unused) else None

@@ -1,5 +1,7 @@
 """From a face crop to the model's input: resize, centre crop, stride, normalise. Torch-free.
 
+How it resizes belongs to the weights: networks see the filter that they were trained with.
+
 The same object serves training (validation crops), calibration, parity checks and the device, and travels
 in checkpoints and bundle manifests as a plain dict.
 """
@@ -23,17 +25,23 @@ Tensor = npt.NDArray[np.float32]
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+# area: edgefel's own recipe, by area where both sides shrink and bilinear otherwise. antialias: bilinear with a filter
+# that widens as it shrinks, byte for byte as Pillow's and therefore torchvision's Resize of images. bilinear: OpenCV's,
+# which skips pixels when it shrinks by more than 2, as mmcv's Resize.
+RESAMPLING = ("area", "antialias", "bilinear")
+
 
 @dataclass(frozen=True)
 class Preprocessing:
     """How a uint8 RGB face crop becomes a float32 tensor; checked at construction.
 
-    resize: side in pixels that the crop is resized to (bilinear when growing, area when shrinking).
+    resize: side in pixels that the crop is resized to.
     crop: side of the centre crop taken from it.
     stride: every stride-th pixel of it is kept, starting with the first; the side of the tensor is
         crop / stride. Stride 2 is the nearest-neighbour resample that the full-size encoder starts with.
     mean, std: per channel, on the scale 0..1 (ImageNet's by default).
     colour: channel order; RGB is the only one.
+    resample: one of RESAMPLING.
     """
 
     resize: int
@@ -42,6 +50,7 @@ class Preprocessing:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     colour: str = "RGB"
+    resample: str = "area"
 
     def __post_init__(self) -> None:
         for name in ("resize", "crop", "stride"):
@@ -58,6 +67,10 @@ class Preprocessing:
             raise EdgefelError(f"preprocessing: std is {self.std}; every value must be greater than 0")
         if self.colour != "RGB":
             raise EdgefelError(f"preprocessing: colour is {self.colour!r}; the only known order is 'RGB'")
+        if self.resample not in RESAMPLING:
+            raise EdgefelError(
+                f"preprocessing: resample is {self.resample!r}; this edgefel knows {', '.join(RESAMPLING)}"
+            )
 
     @property
     def output_size(self) -> int:
@@ -65,8 +78,9 @@ class Preprocessing:
         return self.crop // self.stride
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; `from_dict` reads them back."""
-        return {
+        """Plain JSON values; `from_dict` reads them back. `resample` is left out where it is "area", which files had
+        before there was a choice."""
+        values = {
             "resize": self.resize,
             "crop": self.crop,
             "stride": self.stride,
@@ -74,6 +88,7 @@ class Preprocessing:
             "std": list(self.std),
             "colour": self.colour,
         }
+        return values if self.resample == "area" else {**values, "resample": self.resample}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
@@ -83,6 +98,7 @@ class Preprocessing:
         known = ("resize", "crop", "stride", "mean", "std", "colour")
         if missing := [name for name in known if name not in values]:
             raise EdgefelError(f"preprocessing: missing {', '.join(missing)}")
+        known = (*known, "resample")
         if unknown := sorted(set(values) - set(known)):
             raise EdgefelError(f"preprocessing: unknown {', '.join(unknown)}; known are {', '.join(known)}")
         return cls(**values)
@@ -93,8 +109,10 @@ class Preprocessing:
         height, width = rgb.shape[:2]
         if (height, width) == (self.resize, self.resize):
             return rgb
+        if self.resample == "antialias":
+            return _antialiased(rgb, self.resize)
         shrinking = height > self.resize and width > self.resize
-        method = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
+        method = cv2.INTER_AREA if shrinking and self.resample == "area" else cv2.INTER_LINEAR
         return np.asarray(cv2.resize(rgb, (self.resize, self.resize), interpolation=method), dtype=np.uint8)
 
     def to_tensor(self, rgb: Image) -> Tensor:
@@ -169,3 +187,43 @@ def _normalisation_table(mean: tuple[float, ...], std: tuple[float, ...]) -> Ten
     values = np.arange(256, dtype=np.float64) / 255.0
     table = (values - np.asarray(mean)[:, None]) / np.asarray(std)[:, None]
     return np.ascontiguousarray(table.astype(np.float32))
+
+
+def _antialiased(rgb: Image, size: int) -> Image:
+    """uint8 RGB [H, W, 3] -> [size, size, 3] by a triangular filter that is at least one output pixel wide, across and
+    then down, rounded after each as Pillow does."""
+    # rows lie side by side in memory, columns do not: both passes run over rows
+    across = _filter_rows(cv2.transpose(rgb), size)
+    return _filter_rows(cv2.transpose(across), size)
+
+
+def _filter_rows(image: Any, size: int) -> Image:
+    """uint8 [H, W, 3] -> [size, W, 3]."""
+    if len(image) == size:
+        return np.asarray(image, dtype=np.uint8)
+    first, weights = _triangle_filter(len(image), size)
+    total = np.full((size, *image.shape[1:]), 1 << (_FILTER_BITS - 1), dtype=np.int32)
+    for tap in range(weights.shape[1]):
+        rows = image[np.minimum(first + tap, len(image) - 1)]
+        total += rows * weights[:, tap, None, None]
+    return (total >> _FILTER_BITS).astype(np.uint8)
+
+
+# Pillow's fixed point: 255 times weights that sum to 1 stay below 2**31.
+_FILTER_BITS = 22
+
+
+@lru_cache(maxsize=64)
+def _triangle_filter(length: int, size: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+    """For each of `size` outputs over `length` inputs the first input that counts [size], and the weights of it and
+    those after it [size, taps], in units of 2**-_FILTER_BITS."""
+    step = length / size
+    reach = max(step, 1.0)  # half the width of the triangle
+    centres = (np.arange(size) + 0.5) * step
+    first = np.maximum((centres - reach + 0.5).astype(np.int64), 0)
+    end = np.minimum((centres + reach + 0.5).astype(np.int64), length)
+    inputs = first[:, None] + np.arange(int((end - first).max()))
+    weights = np.maximum(1.0 - np.abs(inputs - centres[:, None] + 0.5) / reach, 0.0)
+    weights[inputs >= end[:, None]] = 0.0
+    weights /= weights.sum(1, keepdims=True)
+    return first, np.floor(weights * (1 << _FILTER_BITS) + 0.5).astype(np.int32)

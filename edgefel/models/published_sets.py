@@ -1,0 +1,116 @@
+"""Which of the weights in a published file to take, and from under which prefix.
+
+Trainers wrap networks (`module.`, `_orig_mod.`, `model.`), keep their weights beside other things, and some keep
+averaged weights beside the raw ones. The set that fits the layout best is taken; of sets that fit equally the averaged
+one, which is what those trainers evaluate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from edgefel.errors import EdgefelError
+from edgefel.models.pickles import WRAPPERS, Contents, WeightSet, averaged, listed
+from edgefel.models.published_layouts import translate
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Published names without their prefix -> tensors, and what there is to say of the choice."""
+
+    tensors: dict[str, Tensor]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    found: WeightSet
+    prefix: str
+    fitting: int  # entries that the layout uses
+
+    @property
+    def name(self) -> str:
+        """How a user finds it in the file."""
+        return ".".join((*self.found.path, self.prefix.removesuffix("."))).strip(".") or "the top of the file"
+
+    @property
+    def rank(self) -> tuple[int, bool, int]:
+        names = [name for name in (*self.found.path, *self.prefix.split(".")) if name in WRAPPERS]
+        return self.fitting, averaged(self.name), -min(map(WRAPPERS.index, names), default=len(WRAPPERS))
+
+
+def choose(contents: Contents, layout: str, where: str) -> Chosen:
+    """The entries of the best set for `layout`.
+
+    Where nothing fits, the largest set comes as it is, for whoever lists what does not fit. Raises EdgefelError for
+    entries of the network that are no plain tensors, and for sets between which nothing decides.
+    """
+    candidates = [
+        _Candidate(found, prefix, _fitting(found.tensors, prefix, layout))
+        for found in contents.sets
+        for prefix in _prefixes(found.tensors)
+    ]
+    best = max(candidates, key=lambda one: one.rank)
+    if not best.fitting:
+        return Chosen(dict(max(contents.sets, key=lambda found: len(found.tensors)).tensors), ())
+    others = [one for one in candidates if one is not best and 2 * one.fitting > best.fitting]
+    if twin := next((one for one in others if one.rank == best.rank), None):
+        raise EdgefelError(
+            f"{where}: holds two sets of weights, {best.name} and {twin.name}, and nothing says which is the network; "
+            "save one of them alone"
+        )
+    _refuse_unusable(best, layout, where)
+    tensors = {
+        key.removeprefix(best.prefix): value
+        for key, value in best.found.tensors.items()
+        if key.startswith(best.prefix)
+    }
+    return Chosen(tensors, tuple(_notes(best, others)))
+
+
+def _prefixes(tensors: Mapping[str, Tensor]) -> list[str]:
+    """What may stand before the network's names: wrappers' names, averaged ones, and what all entries share."""
+    found = {"": None}
+    for key in tensors:
+        prefix = ""
+        for part in key.split(".")[:-1]:
+            if part not in WRAPPERS and not averaged(part):
+                break
+            prefix += f"{part}."
+            found[prefix] = None
+    for prefix in _shared(tensors):
+        found[prefix] = None
+    return list(found)
+
+
+def _shared(keys: Iterable[str]) -> Iterator[str]:
+    parts = [key.split(".")[:-1] for key in keys]
+    prefix = ""
+    for column in zip(*parts, strict=False):
+        if len(set(column)) > 1:
+            return
+        prefix += f"{column[0]}."
+        yield prefix
+
+
+def _fitting(tensors: Mapping[str, Tensor], prefix: str, layout: str) -> int:
+    return sum(bool(translate(layout, key.removeprefix(prefix))) for key in tensors if key.startswith(prefix))
+
+
+def _refuse_unusable(best: _Candidate, layout: str, where: str) -> None:
+    for key, problem in best.found.unusable.items():
+        if key.startswith(best.prefix) and translate(layout, key.removeprefix(best.prefix)):
+            raise EdgefelError(f"{where}: {key} is {problem}; save the weights as plain float32 tensors")
+
+
+def _notes(best: _Candidate, others: list[_Candidate]) -> Iterator[str]:
+    if others:
+        kind = "averaged weights" if averaged(best.name) else "what fits best"
+        names = listed([one.name for one in others], 5)
+        yield f"took {best.name} ({kind}); not taken: {names}"
+    taken = [best.prefix, *(one.prefix for one in others if one.found is best.found)]
+    if outside := [key for key in best.found.tensors if not key.startswith(tuple(taken))]:
+        yield f"left out {len(outside)} entries that are not under {best.prefix}: {listed(outside, 5)}"
