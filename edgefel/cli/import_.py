@@ -57,6 +57,7 @@ def command(files: tuple[Path, ...], layout: str, output: Path, labels: str | No
     """
     require("torch", "train", "edgefel import")
     from edgefel.models.published import import_to_checkpoint
+    from edgefel.runtime.preprocessing import Preprocessing
 
     summary = import_to_checkpoint(files, layout, output, labels)
     if as_json:
@@ -71,4 +72,4 @@ def command(files: tuple[Path, ...], layout: str, output: Path, labels: str | No
         click.echo(f"a backbone; start from it with: edgefel train --init-from {output}")
         return
     click.echo(f"labels: {', '.join(summary['labels'])}")
-    click.echo("preprocessing: resize {resize} ({resample}), crop {crop}".format(**summary["preprocessing"]))
+    click.echo(f"images: {Preprocessing.from_dict(summary['preprocessing']).summary}")

@@ -138,6 +138,12 @@ def initialize_from(model: nn.Module, path: str | Path) -> list[str]:
     return sorted(weights)
 
 
+def read_preprocessing(path: str | Path) -> dict[str, Any] | None:
+    """What the weights of a checkpoint or run folder are used to, as `Preprocessing.to_dict()`; None for a part."""
+    preprocessing: dict[str, Any] | None = _read_description(resolve_checkpoint(path)).get("preprocessing")
+    return preprocessing
+
+
 def resolve_checkpoint(path: str | Path) -> Path:
     """The checkpoint folder that `path` means: itself, or the best (else last) one of a run folder."""
     path = Path(path)

@@ -9,7 +9,7 @@ in checkpoints and bundle manifests as a plain dict.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -76,6 +76,18 @@ class Preprocessing:
     def output_size(self) -> int:
         """Side of the tensor in pixels."""
         return self.crop // self.stride
+
+    @property
+    def summary(self) -> str:
+        """Of the sides and the resampling, for people."""
+        cropped = "no crop" if self.crop == self.resize else f"crop {self.crop} from the middle"
+        return f"resize to {self.resize} ({self.resample}), {cropped}"
+
+    def scaled(self, output_size: int) -> Preprocessing:
+        """The same share of a crop, resampled and normalised alike, for a model of that input size; stride 1."""
+        if output_size == self.output_size:
+            return self
+        return replace(self, resize=round(self.resize * output_size / self.crop), crop=output_size, stride=1)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `from_dict` reads them back. `resample` is left out where it is "area", which files had

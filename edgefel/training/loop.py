@@ -14,7 +14,7 @@ from edgefel.errors import EdgefelError
 from edgefel.files import write_json
 from edgefel.kernels.backend import check_available
 from edgefel.models.network import FacialExpressionModel
-from edgefel.runtime.preprocessing import Preprocessing
+from edgefel.runtime.preprocessing import Preprocessing, default_preprocessing
 from edgefel.training.augmentation import Augmentation, Shard
 from edgefel.training.config import TrainConfig, settings
 from edgefel.training.distributed import convert_for_ranks, gather_sum
@@ -102,7 +102,7 @@ def resume(run: str | Path, changes: Mapping[str, Any] | None = None, *, quiet: 
 
 
 def _run(config: TrainConfig, run: RunFolder, quiet: bool, resuming: bool = False) -> TrainResult:
-    preprocessing = run_preprocessing(config)
+    preprocessing = run_preprocessing(config, run.path if resuming and run.has_checkpoint() else None)
     fabric = create_fabric(config.compute)
     data = open_data(config, preprocessing, quiet=quiet)
     if data.votes is not None:  # on record, so that the run goes on with the same file
@@ -129,6 +129,8 @@ def _run(config: TrainConfig, run: RunFolder, quiet: bool, resuming: bool = Fals
             f"the run had {threads} threads so far and goes on with {torch.get_num_threads()}: sums are rounded in "
             f"another order, so the result is not bit for bit that of an uninterrupted run (OMP_NUM_THREADS={threads})"
         )
+    if config.init_from and preprocessing != default_preprocessing(preprocessing.output_size):
+        trainer.progress.say(f"images as the weights of init_from know them: {preprocessing.summary}")
     restore_training(trainer.supervised, trainer.updater, tensors)
     return trainer.fit(resuming)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -18,7 +19,7 @@ from edgefel.data.open import only_split, open_dataset
 from edgefel.data.sampling import BalancedEpoch, UniformEpoch
 from edgefel.data.votes import Votes
 from edgefel.errors import EdgefelError, EdgefelWarning
-from edgefel.models.checkpoint import initialize_from
+from edgefel.models.checkpoint import initialize_from, read_preprocessing
 from edgefel.models.network import FacialExpressionModel
 from edgefel.models.registry import build_model, model_config
 from edgefel.runtime.preprocessing import Preprocessing, default_preprocessing
@@ -220,10 +221,18 @@ def _tuples(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def run_preprocessing(config: TrainConfig) -> Preprocessing:
-    """The recipe's crops for the model's input size. Raises EdgefelError for an unknown model."""
-    settings = _tuples(dict(config.model_settings))
-    return default_preprocessing(model_config(config.model, **settings).input_size)
+def run_preprocessing(config: TrainConfig, resumed: Path | None = None) -> Preprocessing:
+    """That of the run that goes on (`resumed`), or of the network that a run starts from, since its weights know faces
+    framed like that; where there is none, or only backbones are given, the recipe's.
+
+    Raises EdgefelError for an unknown model or checkpoint.
+    """
+    size = model_config(config.model, **_tuples(dict(config.model_settings))).input_size
+    # the last one's weights stay
+    for path in (resumed, *reversed(config.init_from)):
+        if path is not None and (own := read_preprocessing(path)) is not None:
+            return Preprocessing.from_dict(own).scaled(size)
+    return default_preprocessing(size)
 
 
 def freeze_backbones(model: FacialExpressionModel) -> None:
