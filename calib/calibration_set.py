@@ -215,8 +215,11 @@ def check_preprocessing(
     wanted = (
         preprocessing if isinstance(preprocessing, Preprocessing) else Preprocessing.from_dict(preprocessing)
     )
-    # through from_dict, so that lists of a JSON file and integers for floats compare as what they mean
-    own, other = Preprocessing.from_dict(chosen.preprocessing).to_dict(), wanted.to_dict()
+    # through from_dict, so that lists of a JSON file, integers for floats and fields left out compare as what they mean
+    own, other = (
+        {**values.to_dict(), "resample": values.resample}
+        for values in (Preprocessing.from_dict(chosen.preprocessing), wanted)
+    )
     different = [key for key in own if key != "stride" and own[key] != other[key]]
     if different:
         listed = ", ".join(f"{key} {own[key]} against {other[key]}" for key in different)

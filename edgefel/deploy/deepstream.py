@@ -16,6 +16,12 @@ MODEL_NAME = "model.onnx"
 LABELS_NAME = "labels.txt"
 README_NAME = "README.md"
 OUTPUT = "probabilities"
+# how edgefel resizes, for the README
+_RESIZING = {
+    "area": "averages areas when it shrinks",
+    "antialias": "does so with a filter that widens as it shrinks, as Pillow does",
+    "bilinear": "does so too, by OpenCV",
+}
 
 
 @dataclass(frozen=True)
@@ -177,7 +183,7 @@ stride of {recipe.stride} and the normalisation are in the graph, as nvinfer has
 
 ## What differs from edgefel
 
-- nvinfer resizes bilinearly; edgefel averages areas when it shrinks.
+- nvinfer resizes bilinearly; edgefel {_RESIZING[recipe.resample]}.
 - nvinfer stretches the detector's box to a square. edgefel takes a square with the eyes at about 40 % of the height;
   a box that is not square or framed otherwise costs accuracy. Widen boxes in a probe before this element.
 - There is no confidence, embedding or smoothing: probabilities only, and only the first label is attached.

@@ -223,6 +223,11 @@ def _scalar(dtype: Any, data: Any = None) -> _Array | _Inert:
     return number
 
 
+def _no_bytes() -> bytes:
+    """How protocol 2 writes b""."""
+    return b""
+
+
 def _encode(text: Any, encoding: Any = "utf-8") -> bytes:
     """How protocol 2 writes bytes."""
     if not isinstance(text, str) or encoding != "latin1":
@@ -243,6 +248,7 @@ _STAND_INS: dict[str, Any] = {
     "numpy.ndarray": _Array,
     "numpy.dtype": _DType,
     "_codecs.encode": _encode,
+    **{f"{builtins}.bytes": _no_bytes for builtins in ("builtins", "__builtin__")},
     "collections.defaultdict": _dictionary,
     **{f"{builtins}.{name}": _Inert for builtins in ("builtins", "__builtin__") for name in ("int", "list")},
     "argparse.Namespace": _Inert,

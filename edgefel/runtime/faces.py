@@ -216,7 +216,10 @@ class YuNetDetector:
 
 
 class WholePicture:
-    """For pictures that are face crops already: one box, the centred square of the shorter side."""
+    """For pictures that are face crops already: one box, the centred square of the shorter side.
+
+    `label_faces` gives the model the picture as it is, which for a crop that is not square is more than the box.
+    """
 
     def __call__(self, picture: Image) -> list[FaceBox]:
         height, width = picture.shape[:2]

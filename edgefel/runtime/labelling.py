@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edgefel.errors import EdgefelError
-from edgefel.runtime.faces import FaceBox, FaceDetector, crops
+from edgefel.runtime.faces import FaceBox, FaceDetector, WholePicture, crops
 from edgefel.runtime.preprocessing import Image
 from edgefel.runtime.session import Session
 
@@ -16,7 +16,7 @@ from edgefel.runtime.session import Session
 class LabelledFace:
     """One face and what the model says of it.
 
-    label: the most probable class after correction. probabilities, primary: by class name, after and
+    size: width and height of a whole picture that is a face; None where `box` is what the model saw. label: the most probable class after correction. probabilities, primary: by class name, after and
     before correction. confidence: 1 - normalized entropy of `probabilities`.
     """
 
@@ -26,6 +26,7 @@ class LabelledFace:
     confidence: float
     probabilities: Mapping[str, float]
     primary: Mapping[str, float]
+    size: tuple[int, int] | None = None
 
     @property
     def probability(self) -> float:
@@ -34,8 +35,11 @@ class LabelledFace:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
+        x, y, width, height = (self.box.x, self.box.y, self.box.side, self.box.side)
+        if self.size is not None:
+            x, y, width, height = (0, 0, *self.size)
         return {
-            "box": {"x": self.box.x, "y": self.box.y, "width": self.box.side, "height": self.box.side},
+            "box": {"x": x, "y": y, "width": width, "height": height},
             "detection_score": self.box.score,
             "label": self.label,
             "probability": self.probability,
@@ -53,11 +57,16 @@ def label_faces(picture: Image, detector: FaceDetector, session: Session) -> lis
     """
     check_labelling(session)
     boxes = detector(picture)
-    predictions = session(crops(picture, boxes, session.manifest.preprocessing.resize))
+    whole = isinstance(detector, WholePicture)
+    # a crop is resized as it is, as evaluation and training do with it; the square of a box would cut its ends off
+    faces = [picture] if whole else crops(picture, boxes, session.manifest.preprocessing.resize)
+    predictions = session(faces)
     assert predictions.primary is not None
     values = (predictions.probabilities, predictions.primary, predictions.confidence)
     rows = zip(boxes, *(value.tolist() for value in values), strict=True)
-    return [labelled_face(box, session.labels, *values) for box, *values in rows]
+    labelled = [labelled_face(box, session.labels, *values) for box, *values in rows]
+    height, width = picture.shape[:2]
+    return [replace(face, size=(width, height)) for face in labelled] if whole else labelled
 
 
 def labelled_face(

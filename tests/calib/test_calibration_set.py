@@ -134,6 +134,11 @@ def test_preprocessing_of_another_model_is_refused(chosen):
     check_preprocessing(chosen, Preprocessing(9, 9))  # a set that names none fits every model
     with pytest.raises(EdgefelError, match=r"set.json: .*resize 128 against 256, crop 112 against 224"):
         check_preprocessing(made, default_preprocessing(224), "set.json")
+    with pytest.raises(EdgefelError, match="resample area against antialias"):
+        check_preprocessing(made, replace(PREPROCESSING, resample="antialias"))
+    other = replace(PREPROCESSING, resample="bilinear")
+    with pytest.raises(EdgefelError, match="resample bilinear against area"):
+        check_preprocessing(replace(made, preprocessing=other.to_dict()), PREPROCESSING)
     with pytest.raises(EdgefelError, match=r"mean \[0.485"):
         check_preprocessing(made, replace(PREPROCESSING, mean=(0.5, 0.5, 0.5)))
 

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from published_weights import state_dict
 
 from edgefel.cli.main import main
+from edgefel.data.labels import PRESETS
 from edgefel.models.checkpoint import load_checkpoint
 
 
@@ -35,6 +36,49 @@ def test_import_writes_a_checkpoint_with_labels(poster_file, tmp_path):
     assert checkpoint.extra["source"]["files"][0]["file"] == "poster.pth"
 
 
+@pytest.fixture(scope="module")
+def apvit_file(tmp_path_factory):
+    names = ["Anger", "Disgust", "Fear", "Sadness", "Happiness", "Surprise", "Neutral"]
+    file = tmp_path_factory.mktemp("apvit") / "apvit.pth"
+    torch.save({"meta": {"CLASSES": names}, "state_dict": state_dict("apvit")[""]}, file)
+    return file
+
+
+@pytest.mark.parametrize("labels", [None, "apvit-rafdb"])
+def test_labels_of_a_file_that_names_its_classes(apvit_file, labels, tmp_path):
+    given = [] if labels is None else ["--labels", labels]
+    result = run("import", apvit_file, "--layout", "apvit", *given, "-o", tmp_path / "apvit")
+    assert result.exit_code == 0, result.output
+    assert "labels: anger, disgust, fear, sadness, happiness, surprise, neutral\n" in result.stdout
+    assert "images: resize to 112 (bilinear), no crop\n" in result.stdout
+    assert load_checkpoint(tmp_path / "apvit").labels[0] == "anger"
+
+
+def test_labels_against_those_of_the_file_are_refused(apvit_file, tmp_path):
+    result = run("import", apvit_file, "--layout", "apvit", "--labels", "rafdb", "-o", tmp_path / "apvit")
+    assert result.exit_code == 2
+    assert "names its classes anger, disgust, fear, " in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_says_what_each_preset_is():
+    text = run("import", "--help").output
+    for name, (meaning, _) in PRESETS.items():
+        assert f"  {name}: {meaning}" in text
+
+
+def test_of_two_sets_of_weights_it_says_which_was_taken(apvit_file, tmp_path):
+    content = torch.load(apvit_file)
+    raw = {key: value + 1 for key, value in content["state_dict"].items()}
+    torch.save({**content, "state_dict": raw, "state_dict_ema": content["state_dict"]}, tmp_path / "both.pth")
+    arguments = ("import", tmp_path / "both.pth", "--layout", "apvit", "-o", tmp_path / "out", "--json")
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    (note,) = json.loads(result.stdout)["notes"]
+    assert note == "both.pth: took state_dict_ema (averaged weights); not taken: state_dict"
+    assert load_checkpoint(tmp_path / "out").extra["source"]["notes"] == [note]
+
+
 def test_a_backbone_becomes_a_starting_point(poster_file, tmp_path):
     tensors = {
         key.removeprefix("ir_back."): value
@@ -52,6 +96,18 @@ def test_a_backbone_becomes_a_starting_point(poster_file, tmp_path):
     ("arguments", "message"),
     [
         (["absent.pth", "--layout", "poster-v2"], "no such file"),
+        (
+            ["{file}", "--layout", "poster-v2"],
+            "does not name its classes; say which output is which with --labels: ",
+        ),
+        (
+            ["{file}", "--layout", "poster-v2", "--labels", "alphabetic"],
+            "1 names for 7 classes; give canonical, ",
+        ),
+        (
+            ["{file}", "--layout", "ir50", "--labels", "rafdb"],
+            "a backbone, which has no classes; leave out --labels",
+        ),
         (["{file}", "--layout", "arbex"], "nothing in it has a name of the layout 'arbex'"),
         (["{file}", "--layout", "poster-v2", "--labels", "a,b"], "2 names for 7 classes"),
     ],

@@ -16,6 +16,7 @@ from matplotlib import cbook
 from tiny_bundle import write_bundle
 
 from edgefel.cli.main import main
+from edgefel.runtime.session import Session
 
 PORTRAIT = Path(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
 
@@ -69,6 +70,17 @@ def test_crops_are_taken_whole(nano_bundle, faces_folder):
     records = lines(run(nano_bundle, images, "--no-detect", "--json"))
     assert len(records) == 140
     assert all(len(record["faces"]) == 1 for record in records)
+
+
+def test_crops_that_are_not_square_are_seen_whole_as_in_evaluation(nano_bundle, tmp_path):
+    crop = np.random.default_rng(0).integers(0, 256, (90, 160, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "crop.png"), crop[..., ::-1])
+    (record,) = lines(run(nano_bundle, tmp_path / "crop.png", "--no-detect", "--json"))
+    (face,) = record["faces"]
+    assert face["box"] == {"x": 0, "y": 0, "width": 160, "height": 90}
+    with Session.open(nano_bundle, threads=1) as session:
+        (expected,) = session([crop]).probabilities
+    np.testing.assert_allclose(list(face["probabilities"].values()), expected, atol=1e-6)
 
 
 def test_a_video_is_labelled_and_saved(nano_bundle, tmp_path):

@@ -25,7 +25,9 @@ from edgefel.deploy.triton import write_triton_repository
 from edgefel.runtime.manifest import read_manifest, write_manifest
 from edgefel.runtime.preprocessing import Preprocessing
 
-RECIPE = Preprocessing(resize=24, crop=16, stride=2, mean=(0.4, 0.5, 0.6), std=(0.1, 0.2, 0.3))
+RECIPE = Preprocessing(
+    resize=24, crop=16, stride=2, mean=(0.4, 0.5, 0.6), std=(0.1, 0.2, 0.3), resample="antialias"
+)
 
 
 def write_repository(folder: Path, recipe: Preprocessing = RECIPE, input_type: str = "float32") -> Path:

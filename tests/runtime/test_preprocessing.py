@@ -11,6 +11,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import onnx
+import PIL.Image
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
@@ -113,9 +114,52 @@ def test_round_trip_through_json():
     assert Preprocessing.from_dict(json.loads(json.dumps(preprocessing.to_dict()))) == preprocessing
 
 
+def test_resampling_travels_and_files_without_it_mean_area():
+    own = Preprocessing(32, 28, resample="antialias")
+    assert Preprocessing.from_dict(json.loads(json.dumps(own.to_dict()))) == own
+    # older runtimes read bundles of edgefel's own recipe, and refuse those that they would resize otherwise
+    assert "resample" not in Preprocessing(32, 28).to_dict()
+
+
+def test_a_recipe_for_another_input_size():
+    published = Preprocessing(256, 224, resample="antialias")
+    assert published.scaled(112) == Preprocessing(128, 112, resample="antialias")
+    assert published.scaled(224) is published
+    assert Preprocessing(256, 224, stride=2).scaled(224) == Preprocessing(256, 224)
+
+
+SIZES = [(100, 100), (97, 151), (21, 75), (19, 23), (300, 224), (1, 1), (700, 512), (32, 40)]
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("side", [32, 224])
+def test_antialias_is_pillows_bilinear_byte_for_byte(size, side):
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    resized = Preprocessing(side, side, resample="antialias").resize_image(image)
+    expected = np.asarray(PIL.Image.fromarray(image).resize((side, side), PIL.Image.Resampling.BILINEAR))
+    np.testing.assert_array_equal(resized, expected)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_bilinear_interpolates_between_two_pixels_however_much_it_shrinks(size):
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    resized = Preprocessing(32, 32, resample="bilinear").resize_image(image)
+    ways = []
+    for length in size:
+        way = np.zeros((32, length))
+        places = np.clip((np.arange(32) + 0.5) * length / 32 - 0.5, 0, length - 1)
+        below = np.floor(places).astype(int)
+        way[np.arange(32), below] += 1 - (places - below)
+        way[np.arange(32), np.minimum(below + 1, length - 1)] += places - below
+        ways.append(way)
+    expected = np.einsum("ip,pqc,jq->ijc", ways[0], image.astype(np.float64), ways[1])
+    assert np.abs(resized - expected).max() <= 1.0
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"resample": "lanczos"}, "resample is 'lanczos'; this edgefel knows area, antialias, bilinear"),
         ({"resize": 0}, "resize is 0"),
         ({"resize": 32.0}, "resize is 32.0"),
         ({"stride": True}, "stride is True"),
@@ -282,7 +326,11 @@ def witness_bundle(folder: Path, preprocessing: Preprocessing, kind: str) -> Pat
     return folder
 
 
-@pytest.mark.parametrize("preprocessing", [Preprocessing(32, 28), Preprocessing(64, 56, 2)], ids=str)
+@pytest.mark.parametrize(
+    "preprocessing",
+    [Preprocessing(32, 28), Preprocessing(64, 56, 2), Preprocessing(30, 30, resample="antialias")],
+    ids=str,
+)
 def test_evaluation_calibration_comparison_and_device_give_the_model_the_same_bytes(tmp_path, preprocessing):
     names = ["larger", "smaller", "wider", "stride"]
     for number, name in enumerate(names):
