@@ -18,7 +18,7 @@ LAYOUTS = ("poster-v2", "arbex", "apvit", "ir50", "mobilefacenet")
 # POSTER++: Resize((224, 224)) of Pillow images, no crop (Talented-Q/POSTER_V2, main.py and main_8.py, test_dataset).
 # APViT: mmcls' Resize(size=112), which is OpenCV's bilinear, no crop (youqingxiaozhua/APViT,
 #   configs/_base_/datasets/RAF.py and mmcls/datasets/pipelines/transforms.py).
-# ARBEx: resize 256, crop 224 (arXiv 2305.01486, 4.2); the crop is in the middle where nothing is random. The script of
+# ARBEx: resize 256, crop 224 as its training (arXiv 2305.01486), in the middle where nothing is random. The script of
 #   its release validates with Resize((224, 224)) instead (takihasan/ARBEx, arbex/data.py, get_dataloader_dev).
 PREPROCESSING = {
     "poster-v2": Preprocessing(224, 224, resample="antialias"),

@@ -16,8 +16,9 @@ from edgefel.runtime.session import Session
 class LabelledFace:
     """One face and what the model says of it.
 
-    size: width and height of a whole picture that is a face; None where `box` is what the model saw. label: the most probable class after correction. probabilities, primary: by class name, after and
-    before correction. confidence: 1 - normalized entropy of `probabilities`.
+    label: the most probable class after correction. probabilities, primary: by class name, after and
+    before correction. confidence: 1 - normalized entropy of `probabilities`. size: width and height of a whole picture
+    that is a face; None where the model saw the box.
     """
 
     box: FaceBox

@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from edgefel.data.labels import EXPRESSIONS_7
 from edgefel.errors import EdgefelError
@@ -79,6 +80,40 @@ def test_broken_checkpoints_are_explained(saved, tmp_path):
         load_checkpoint(tmp_path / "empty")
     with pytest.raises(EdgefelError, match="edgefel import"):
         load_checkpoint(folder / "model.json")
+
+
+def rewritten(folder, change):
+    """`model.safetensors` with every tensor as `change(key, tensor)` gives it."""
+    weights = load_file(folder / "model.safetensors")
+    save_file({key: change(key, value) for key, value in weights.items()}, folder / "model.safetensors")
+
+
+def test_weights_in_half_precision_are_computed_with_in_single(saved):
+    folder, model = saved
+    rewritten(folder, lambda key, value: value.half() if value.is_floating_point() else value)
+    loaded = load_checkpoint(folder).model
+    assert {value.dtype for value in loaded.state_dict().values()} == {torch.float32, torch.int64}
+    images = torch.randn(2, 3, 112, 112)
+    with torch.no_grad():
+        ours, exact = loaded(images).probabilities, model(images).probabilities
+    torch.testing.assert_close(ours, exact, atol=1e-2, rtol=0)
+
+
+def test_integers_for_weights_are_refused(saved):
+    folder, _ = saved
+    rewritten(folder, lambda key, value: value.to(torch.int8) if key == "encoder.pos_embed" else value)
+    with pytest.raises(EdgefelError, match=r"encoder.pos_embed holds torch.int8, not torch.float32"):
+        load_checkpoint(folder)
+
+
+@pytest.mark.parametrize(
+    "start", [load_checkpoint, lambda folder: initialize_from(build_model("arbex-nano"), folder)]
+)
+def test_weights_of_a_diverged_training_are_refused_by_name(saved, start):
+    folder, _ = saved
+    rewritten(folder, lambda key, value: value * float("nan") if key == "head.anchors" else value)
+    with pytest.raises(EdgefelError, match=r"model.safetensors: head.anchors has NaN or infinite values"):
+        start(folder)
 
 
 def test_weights_of_another_configuration_are_refused(saved):

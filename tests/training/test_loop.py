@@ -21,7 +21,8 @@ from safetensors.torch import load_file
 
 from edgefel.cli.main import main
 from edgefel.data.labels import EXPRESSIONS_7
-from edgefel.models.checkpoint import load_checkpoint
+from edgefel.models.checkpoint import load_checkpoint, save_checkpoint, save_part
+from edgefel.runtime.preprocessing import Preprocessing, default_preprocessing
 from edgefel.training.config import ComputeConfig, LossConfig, TrainConfig, load_config
 from edgefel.training.interrupts import Interrupts
 from edgefel.training.loop import resume, train
@@ -271,6 +272,40 @@ def test_init_from_and_frozen_backbones(whole, faces, tmp_path):
     assert len(streams) > 50
     assert all(torch.equal(before[key], after[key]) for key in streams)
     assert not torch.equal(before["encoder.pos_embed"], after["encoder.pos_embed"])
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("arbex-nano", Preprocessing(112, 112, resample="antialias")),
+        ("arbex-nano+resizer", Preprocessing(192, 192, resample="antialias")),
+    ],
+)
+def test_a_run_keeps_the_preprocessing_of_the_weights_it_starts_from(
+    whole, faces, tmp_path, capsys, model, expected
+):
+    loaded = load_checkpoint(whole)
+    own = Preprocessing(112, 112, resample="antialias")
+    save_checkpoint(tmp_path / "start", loaded.model, loaded.labels, own.to_dict())
+    made = config(faces, model=model, init_from=[str(tmp_path / "start")], max_steps=1)
+    train(made, tmp_path / "run")
+    said = f"images as the weights of init_from know them: {expected.summary}"
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert Preprocessing.from_dict(load_checkpoint(tmp_path / "run").preprocessing) == expected
+    # a resumed run goes on as it began, with or without what it started from
+    shutil.rmtree(tmp_path / "start")
+    resume(tmp_path / "run", {"max_steps": 2}, quiet=True)
+    assert Preprocessing.from_dict(load_checkpoint(tmp_path / "run").preprocessing) == expected
+
+
+def test_a_run_from_backbones_has_the_recipes_preprocessing(whole, faces, tmp_path):
+    weights = load_checkpoint(whole).model.state_dict()
+    part = {key: value for key, value in weights.items() if key.startswith("encoder.image_stream.")}
+    save_part(tmp_path / "part", "encoder.image_stream", part, {})
+    train(
+        config(faces, model="arbex-nano", init_from=[str(tmp_path / "part")], max_steps=1), tmp_path / "run"
+    )
+    assert load_checkpoint(tmp_path / "run").preprocessing == default_preprocessing(112).to_dict()
 
 
 def test_soft_labels_and_no_validation(tmp_path):
