@@ -17,8 +17,7 @@ LAYOUTS = ("poster-v2", "arbex", "apvit", "ir50", "mobilefacenet")
 _EPILOG = (
     "\b\nLabel presets; of eight names, a network of seven classes has those without contempt or other:\n"
     + "\n".join(
-        f"  {name}: {meaning}\n    {', '.join(max(orders, key=len))}"
-        for name, (meaning, orders) in PRESETS.items()
+        f"  {name}: {meaning}\n    {', '.join(orders[-1])}" for name, (meaning, orders) in PRESETS.items()
     )
 )
 
@@ -35,8 +34,15 @@ _EPILOG = (
     help="Order of the outputs: a preset (below) or names separated by commas. Needed where the file does not name "
     "its classes, which only files of mmcls such as APViT's do.",
 )
+@click.option(
+    "--resize",
+    type=click.IntRange(min=1),
+    help="Side that images are resized to before the centre crop; the release's without it.",
+)
 @params.json_output
-def command(files: tuple[Path, ...], layout: str, output: Path, labels: str | None, as_json: bool) -> None:
+def command(
+    files: tuple[Path, ...], layout: str, output: Path, labels: str | None, resize: int | None, as_json: bool
+) -> None:
     """Turn published checkpoints into edgefel's format.
 
     FILES (.pth, .safetensors) are loaded as weights only: pickled code in them is refused, never run. What trainers
@@ -59,7 +65,7 @@ def command(files: tuple[Path, ...], layout: str, output: Path, labels: str | No
     from edgefel.models.published import import_to_checkpoint
     from edgefel.runtime.preprocessing import Preprocessing
 
-    summary = import_to_checkpoint(files, layout, output, labels)
+    summary = import_to_checkpoint(files, layout, output, labels, resize)
     if as_json:
         click.echo(json.dumps(summary, indent=2))
         return

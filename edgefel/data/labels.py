@@ -26,8 +26,9 @@ EXPRESSIONS_7 = EXPRESSIONS_8[:7]
 RAF_DB = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
 
 # The orders in which networks that people have were trained: --labels NAME -> what has it, and its orders for the
-# numbers of classes it comes in. Sources: the data sets' own files; POSTER++, main.py (ImageFolder sorts folders, which
-# are numbered in RAF-DB and AffectNet and named in CAER-S); ARBEx, arbex/config.py; APViT, mmcls/datasets/raf.py.
+# numbers of classes it comes in, the most last. Sources: the data sets' own files; POSTER++, main.py (ImageFolder sorts
+# folders, which are numbered in RAF-DB and AffectNet and named in CAER-S); ARBEx, arbex/config.py; APViT,
+# mmcls/datasets/raf.py.
 _APVIT = ("anger", "disgust", "fear", "sadness", "happiness", "surprise", "neutral", "contempt")
 _FER_PLUS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
 _AFF_WILD2 = ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise", "other")
@@ -113,7 +114,7 @@ def parse_labels(text: str, num_classes: int) -> tuple[str, ...]:
     """
     if text in PRESETS:
         orders = {len(order): order for order in PRESETS[text][1]}
-        labels = orders.get(num_classes, max(orders.values(), key=len))
+        labels = orders.get(num_classes, PRESETS[text][1][-1])
     else:
         labels = tuple(name.strip() for name in text.split(","))
     labels = canonical_names(labels)

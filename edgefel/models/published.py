@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,30 +86,40 @@ def import_published(files: Sequence[str | Path], layout: str) -> Imported:
 
 
 def import_to_checkpoint(
-    files: Sequence[str | Path], layout: str, output: str | Path, labels: str | None = None
+    files: Sequence[str | Path],
+    layout: str,
+    output: str | Path,
+    labels: str | None = None,
+    resize: int | None = None,
 ) -> dict[str, Any]:
     """Reads published files and writes a checkpoint folder: what `edgefel import` does.
 
     Args:
         labels: see `edgefel.data.labels.choose_labels`; None takes the file's own names. A backbone has none.
+        resize: side that images are resized to before the crop, for weights whose training differed from the
+            release's; None is the release's.
 
     Returns:
         A summary: layout, output, entries, unused, labels, preprocessing, notes.
     """
-    if layout in _PARTS and labels is not None:
-        raise EdgefelError(f"layout '{layout}' is a backbone, which has no classes; leave out --labels")
+    for option, value in (("--labels", labels), ("--resize", resize)):
+        if layout in _PARTS and value is not None:
+            raise EdgefelError(f"layout '{layout}' is a backbone, which labels nothing; leave out {option}")
+    own = PREPROCESSING.get(layout)
+    if own is not None and resize is not None:
+        own = replace(own, resize=resize)
     imported = import_published(files, layout)
     sources = [{"file": Path(file).name, "sha256": sha256(file)} for file in files]
     extra = {"source": {"layout": layout, "files": sources, "notes": list(imported.notes)}}
     names: tuple[str, ...] = ()
     preprocessing: dict[str, Any] | None = None
-    if imported.model is None:
+    if imported.model is None or own is None:
         assert imported.part is not None
         save_part(output, imported.part, imported.weights, extra)
     else:
         where = ", ".join(str(file) for file in files)
         names = choose_labels(labels, imported.classes, imported.model.config.num_classes, where)
-        preprocessing = PREPROCESSING[layout].to_dict()
+        preprocessing = own.to_dict()
         save_checkpoint(output, imported.model, names, preprocessing, extra)
     return {
         "layout": layout,

@@ -107,10 +107,10 @@ class Preprocessing:
         """Reads `to_dict`'s values; raises EdgefelError for missing, unknown or impossible ones."""
         if not isinstance(values, Mapping):
             raise EdgefelError(f"preprocessing: expected an object with fields, got {values!r}")
-        known = ("resize", "crop", "stride", "mean", "std", "colour")
-        if missing := [name for name in known if name not in values]:
+        needed = ("resize", "crop", "stride", "mean", "std", "colour")
+        if missing := [name for name in needed if name not in values]:
             raise EdgefelError(f"preprocessing: missing {', '.join(missing)}")
-        known = (*known, "resample")
+        known = (*needed, "resample")
         if unknown := sorted(set(values) - set(known)):
             raise EdgefelError(f"preprocessing: unknown {', '.join(unknown)}; known are {', '.join(known)}")
         return cls(**values)

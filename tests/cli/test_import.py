@@ -54,6 +54,12 @@ def test_labels_of_a_file_that_names_its_classes(apvit_file, labels, tmp_path):
     assert load_checkpoint(tmp_path / "apvit").labels[0] == "anger"
 
 
+def test_weights_that_were_trained_with_another_resize(apvit_file, tmp_path):
+    result = run("import", apvit_file, "--layout", "apvit", "--resize", 128, "-o", tmp_path / "apvit")
+    assert "images: resize to 128 (bilinear), crop 112 from the middle\n" in result.stdout
+    assert load_checkpoint(tmp_path / "apvit").preprocessing["resize"] == 128
+
+
 def test_labels_against_those_of_the_file_are_refused(apvit_file, tmp_path):
     result = run("import", apvit_file, "--layout", "apvit", "--labels", "rafdb", "-o", tmp_path / "apvit")
     assert result.exit_code == 2
