@@ -108,17 +108,16 @@ def check_labels(labels: Sequence[object], where: str) -> tuple[str, ...]:
 
 
 def parse_labels(text: str, num_classes: int) -> tuple[str, ...]:
-    """Label names from one of PRESETS or a comma-separated list, in which usual synonyms become canonical names.
+    """Label names from one of PRESETS or a comma-separated list, whose names stay as they are.
 
-    Raises EdgefelError if their number is not `num_classes`, or a name is empty or repeated.
+    Raises EdgefelError if their number is not `num_classes`, or a name is empty or repeated, also by a synonym.
     """
     if text in PRESETS:
         orders = {len(order): order for order in PRESETS[text][1]}
         labels = orders.get(num_classes, PRESETS[text][1][-1])
     else:
         labels = tuple(name.strip() for name in text.split(","))
-    labels = canonical_names(labels)
-    if len(labels) != num_classes or not all(labels) or len(set(labels)) != len(labels):
+    if len(labels) != num_classes or not all(labels) or len(set(canonical_names(labels))) != len(labels):
         raise EdgefelError(
             f"labels '{text}': {len(labels)} names for {num_classes} classes; "
             f"give {', '.join(PRESETS)}, or that many different names separated by commas"
@@ -151,7 +150,7 @@ def choose_labels(given: str | None, named: Sequence[str], num_classes: int, whe
             f"or {num_classes} names separated by commas"
         )
     labels = parse_labels(given, num_classes)
-    if len(named) == num_classes and labels != canonical_names(named):
+    if len(named) == num_classes and canonical_names(labels) != canonical_names(named):
         raise EdgefelError(
             f"{where}: names its classes {', '.join(canonical_names(named))}, but --labels {given} says "
             f"{', '.join(labels)}; leave --labels out"

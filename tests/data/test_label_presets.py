@@ -45,8 +45,8 @@ def test_every_preset_orders_known_names():
             assert {canonical_label(name) or name for name in order} <= {*EXPRESSIONS_8, "other"}
 
 
-def test_synonyms_become_canonical_and_own_names_stay():
-    assert parse_labels("Happy, Sad,bored", 3) == ("happiness", "sadness", "bored")
+def test_own_names_stay():
+    assert parse_labels("Happy, Sad,bored", 3) == ("Happy", "Sad", "bored")
     with pytest.raises(EdgefelError, match="3 names for 3 classes"):
         parse_labels("happy,joy,sad", 3)  # the same class twice
     with pytest.raises(EdgefelError, match="7 names for 8 classes; give canonical, rafdb, apvit-rafdb"):
@@ -68,6 +68,8 @@ def test_a_file_that_names_its_classes_wins():
     named = ("Anger", "Disgust", "Fear", "Sad", "Happy", "Surprise", "Neutral")
     assert choose_labels(None, named, 7, "w.pth") == APVIT
     assert choose_labels("apvit-rafdb", named, 7, "w.pth") == APVIT
+    own = "Angry,Disgusted,Fearful,Sad,Happy,Surprised,Neutral"  # the same classes as somebody calls them
+    assert choose_labels(own, named, 7, "w.pth") == tuple(own.split(","))
     assert choose_labels(None, ("Bored", "Awake"), 2, "w.pth") == ("Bored", "Awake")
     with pytest.raises(
         EdgefelError, match="names its classes anger, disgust.* but --labels rafdb says surprise"
