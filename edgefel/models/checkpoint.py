@@ -209,6 +209,14 @@ def _read_description(folder: Path) -> dict[str, Any]:
             f"{file}: checkpoint version {description.get('version')}, this edgefel reads {VERSION}; "
             "use the edgefel that wrote it"
         )
+    extra = description.get("extra")
+    source = extra.get("source") if isinstance(extra, dict) else None
+    # imports of whole networks record their notes since they keep the release's preprocessing
+    if isinstance(source, dict) and source.get("layout") in ("poster-v2", "apvit") and "notes" not in source:
+        raise EdgefelError(
+            f"{file}: was imported by an edgefel that cropped images which this release's weights are tested on whole; "
+            "import the published file again"
+        )
     return description
 
 

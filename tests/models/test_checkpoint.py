@@ -11,7 +11,13 @@ from safetensors.torch import load_file, save_file
 from edgefel.data.labels import EXPRESSIONS_7
 from edgefel.errors import EdgefelError
 from edgefel.models import build_model
-from edgefel.models.checkpoint import initialize_from, load_checkpoint, save_checkpoint, save_part
+from edgefel.models.checkpoint import (
+    initialize_from,
+    load_checkpoint,
+    read_preprocessing,
+    save_checkpoint,
+    save_part,
+)
 
 
 @pytest.fixture
@@ -114,6 +120,21 @@ def test_weights_of_a_diverged_training_are_refused_by_name(saved, start):
     rewritten(folder, lambda key, value: value * float("nan") if key == "head.anchors" else value)
     with pytest.raises(EdgefelError, match=r"model.safetensors: head.anchors has NaN or infinite values"):
         start(folder)
+
+
+@pytest.mark.parametrize("layout", ["poster-v2", "apvit"])
+def test_imports_that_crop_what_the_release_does_not_are_refused(saved, tmp_path, layout):
+    _, model = saved
+    source = {"layout": layout, "files": [{"file": "w.pth", "sha256": "0"}]}
+    save_checkpoint(tmp_path / "old", model, EXPRESSIONS_7, {"resize": 256}, {"source": source})
+    for read in (load_checkpoint, read_preprocessing, lambda folder: initialize_from(model, folder)):
+        with pytest.raises(EdgefelError, match="import the published file again"):
+            read(tmp_path / "old")
+    save_checkpoint(
+        tmp_path / "new", model, EXPRESSIONS_7, {"resize": 224}, {"source": {**source, "notes": []}}
+    )
+    assert read_preprocessing(tmp_path / "new") == {"resize": 224}
+    assert load_checkpoint(tmp_path / "new").labels == EXPRESSIONS_7
 
 
 def test_weights_of_another_configuration_are_refused(saved):
