@@ -112,8 +112,9 @@ def test_a_backbone_becomes_a_starting_point(poster_file, tmp_path):
         ),
         (
             ["{file}", "--layout", "ir50", "--labels", "rafdb"],
-            "a backbone, which has no classes; leave out --labels",
+            "a backbone, which labels nothing; leave out --labels",
         ),
+        (["{file}", "--layout", "poster-v2", "--resize", "200"], "crop 224 is larger than resize 200"),
         (["{file}", "--layout", "arbex"], "nothing in it has a name of the layout 'arbex'"),
         (["{file}", "--layout", "poster-v2", "--labels", "a,b"], "2 names for 7 classes"),
     ],
