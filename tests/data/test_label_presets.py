@@ -13,6 +13,7 @@ from edgefel.data.labels import (
     choose_labels,
     parse_labels,
 )
+from edgefel.data.readers.aff_wild2 import AffWild2
 from edgefel.data.readers.fer_plus import FerPlus
 from edgefel.errors import EdgefelError
 
@@ -27,9 +28,9 @@ APVIT = ("anger", "disgust", "fear", "sadness", "happiness", "surprise", "neutra
         ("canonical", EXPRESSIONS_8),
         ("rafdb", RAF_DB),
         ("apvit-rafdb", APVIT),
-        ("ferplus", FerPlus.classes),
-        ("ferplus", FerPlus.classes[:7]),
-        ("affwild2", ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise", "other")),
+        ("ferplus", FerPlus().classes),
+        ("ferplus", FerPlus(7).classes),
+        ("affwild2", AffWild2.classes),
         ("alphabetical", ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")),
     ],
 )

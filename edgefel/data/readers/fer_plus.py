@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefel.data.dataset import FileStore, ImageDataset, PictureStore, SampleTable
-from edgefel.data.labels import expression_labels
+from edgefel.data.labels import FER_PLUS, expression_labels
 from edgefel.data.readers.base import to_canonical
 from edgefel.data.readers.search import find_file, find_folders, list_names, read_lines
 from edgefel.data.votes import LABELS_CSV, VOTES_CSV, VOTES_FILES, Votes
@@ -24,7 +24,7 @@ SIDE = 48
 _SPLITS = {"training": "train", "publictest": "val", "privatetest": "test"}
 _FOLDERS = {"train": "FER2013Train", "val": "FER2013Valid", "test": "FER2013Test"}
 # of the makers' files; contempt is the last one
-CLASSES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
+CLASSES = FER_PLUS
 _NO_EXPRESSION = ("unknown", "nf")
 # what may stand around a field of a CSV file
 _AROUND = b' "\r\n'
