@@ -27,27 +27,29 @@ def judge(run: Path, config: TrainConfig) -> dict[str, Any]:
     """Plain JSON values of the run's last checkpoint on the test split of its own data.
 
     macs: multiply-accumulates of one picture. corrected, primary: `Metrics` with and without the head. diagnosis: see
-    `diagnosis.diagnose`. diverged: whether weights or outputs are no numbers any more; then there is nothing else.
+    `diagnosis.diagnose`. votes: of FER+, the file that labels come from. diverged: whether weights or outputs are no
+    numbers any more; then nothing was judged.
     Raises EdgefelError without a test split.
     """
     checkpoint, _, _ = RunFolder(run).load_last()
     data = open_dataset(config.data, "test", layout=config.full_layout)
     if data.labels != checkpoint.labels:
         raise EdgefelError(f"{data.root}: its test split has other classes than its train split")
+    voted = {} if data.votes is None else {"votes": data.votes.file}
     model = checkpoint.model
     if not all(bool(torch.isfinite(weight).all()) for weight in model.state_dict().values()):
-        return {"diverged": True}
+        return {"diverged": True, **voted}
     preprocessing = Preprocessing.from_dict(checkpoint.preprocessing)
     source = ImageSource(data, preprocessing, workers=config.compute.workers, cache_mb=0)
     batches = source.readable(range(len(data)), _BATCH)
     outputs = run_model(model, batches, preprocessing, len(data.labels), features=True)
     assert outputs.embeddings is not None or not len(outputs.indices)
     if not (np.isfinite(outputs.corrected).all() and np.isfinite(outputs.primary).all()):
-        return {"diverged": True}
+        return {"diverged": True, **voted}
     targets = data.targets()[outputs.indices]
     return {
         "diverged": False,
-        **({} if data.votes is None else {"votes": data.votes.file}),
+        **voted,
         "macs": profile(model.config).macs,
         "pictures": len(targets),
         "classes": len(data.labels),

@@ -122,3 +122,15 @@ def test_copies_are_left_out_of_any_data_set_and_what_cannot_be_is_refused(faces
     )
     with pytest.raises(EdgefelError, match="has neither val nor test"):
         opened(folder, without_copies=True)
+
+
+def test_a_run_by_the_default_votes_never_goes_on_by_others(tmp_path):
+    write_disagreeing(tmp_path / "set")
+    run = tmp_path / "run"
+    done = train("--data", tmp_path / "set", "--layout", "fer-plus-7", "-o", run, *FLAGS)
+    assert done.exit_code == 0, done.output
+    assert load_config(run / "config.yaml").votes == "fer2013new.csv"
+    (tmp_path / "set/fer2013new.csv").unlink()
+    again = train("--resume", run, "--epochs", 2)
+    assert again.exit_code == 2
+    assert "no fer2013new.csv of FER+ in it" in again.stderr
