@@ -5,6 +5,9 @@ The order is AffectNet's (Mollahosseini et al., arXiv 1708.03985); seven-class s
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Sequence
+
 from edgefel.errors import EdgefelError
 
 EXPRESSIONS_8 = (
@@ -34,6 +37,10 @@ _ALIASES = {
     "angry": "anger",
 }
 
+# Unicode's control characters, line and paragraph separators, and halves of characters. Joiners (Cf) are spelling in
+# Persian and Hindi, and stay.
+_UNPRINTED = frozenset({"Cc", "Zl", "Zp", "Cs"})
+
 
 def expression_labels(num_classes: int) -> tuple[str, ...]:
     """The canonical labels for 7 or 8 classes; raises EdgefelError for any other count."""
@@ -49,6 +56,32 @@ def canonical_label(name: str) -> str | None:
     name = name.strip().lower()
     name = _ALIASES.get(name, name)
     return name if name in EXPRESSIONS_8 else None
+
+
+def check_labels(labels: Sequence[object], where: str) -> tuple[str, ...]:
+    """`labels` as a tuple, if they can name the classes of a model wherever names are written.
+
+    A name may be any text, but not empty, repeated, or of more than a line: label files of devices and servers have
+    one name to a line. where: the file or option that they come from, for the message.
+
+    Raises EdgefelError that names the first label which cannot stand.
+    """
+    names: list[str] = []
+    for label in labels:
+        if not isinstance(label, str):
+            raise EdgefelError(f"{where}: the label {label!r} is not text; give the classes' names as strings")
+        if not label.strip():
+            raise EdgefelError(f"{where}: the label {len(names)} is empty; give every class a name")
+        if any(unicodedata.category(character) in _UNPRINTED for character in label):
+            raise EdgefelError(
+                f"{where}: the label {label!r} has a line break or control character in it; take it out"
+            )
+        if label in names:
+            raise EdgefelError(f"{where}: the label {label!r} occurs twice; give every class a name of its own")
+        names.append(label)
+    if not names:
+        raise EdgefelError(f"{where}: has no labels; give a name for each class")
+    return tuple(names)
 
 
 def parse_labels(text: str, num_classes: int) -> tuple[str, ...]:
