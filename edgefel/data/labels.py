@@ -69,7 +69,9 @@ def check_labels(labels: Sequence[object], where: str) -> tuple[str, ...]:
     names: list[str] = []
     for label in labels:
         if not isinstance(label, str):
-            raise EdgefelError(f"{where}: the label {label!r} is not text; give the classes' names as strings")
+            raise EdgefelError(
+                f"{where}: the label {label!r} is not text; give the classes' names as strings"
+            )
         if not label.strip():
             raise EdgefelError(f"{where}: the label {len(names)} is empty; give every class a name")
         if any(unicodedata.category(character) in _UNPRINTED for character in label):
@@ -77,7 +79,9 @@ def check_labels(labels: Sequence[object], where: str) -> tuple[str, ...]:
                 f"{where}: the label {label!r} has a line break or control character in it; take it out"
             )
         if label in names:
-            raise EdgefelError(f"{where}: the label {label!r} occurs twice; give every class a name of its own")
+            raise EdgefelError(
+                f"{where}: the label {label!r} occurs twice; give every class a name of its own"
+            )
         names.append(label)
     if not names:
         raise EdgefelError(f"{where}: has no labels; give a name for each class")
