@@ -72,7 +72,8 @@ def command(
     """Accuracy, macro F1, recall by class and group, calibration and clustering of a checkpoint.
 
     CHECKPOINT is a checkpoint folder or a run of edgefel train (its best checkpoint is taken). Every number
-    is given with and without the reliability head. Unreadable pictures are skipped, counted and named. With -o
+    is given with and without the reliability head. Classes are matched by name; where the data has fewer or more of
+    them than the model, the common ones are judged (docs/data.md). Unreadable pictures are skipped, counted and named. With -o
     all of it is drawn, too: open report.html, one page that needs nothing else.
 
     \b
@@ -107,6 +108,8 @@ def command(
         workers=workers,
         device=device,
     )
+    for line in evaluation.class_notes:
+        click.echo(f"warning: {line}", err=True)
     if as_json:
         click.echo(json.dumps(evaluation.to_dict(), indent=2, allow_nan=False))
         return

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgefel.data.labels import LabelMatch, check_judgeable, match_labels
 from edgefel.errors import EdgefelError
 
 SPLITS = ("train", "val", "test")
@@ -145,12 +146,27 @@ class ImageDataset:
 
     def relabelled(self, targets: NDArray[np.int64]) -> ImageDataset:
         """The same pictures with other labels [N]; soft labels stay as they are."""
-        if isinstance(self.samples, SampleTable):
-            samples: Sequence[Sample] = self.samples.relabelled(targets)
-        else:
-            pairs = zip(self.samples, targets.tolist(), strict=True)
-            samples = tuple(replace(sample, label=label) for sample, label in pairs)
-        return ImageDataset(self.root, self.labels, samples)
+        return ImageDataset(self.root, self.labels, _renumbered(self.samples, targets))
+
+    def matched(self, labels: Sequence[str]) -> MatchedDataset:
+        """The pictures of the classes that a model with these `labels` has too, numbered in its order.
+
+        Raises EdgefelError where the two cannot be compared (`check_judgeable`), or no picture is left.
+        """
+        match = match_labels(labels, self.labels)
+        check_judgeable(match, str(self.root))
+        old = self.targets()
+        new = match.targets(old)
+        counts = {name: int((old == self.labels.index(name)).sum()) for name in match.only_other}
+        if tuple(labels) == self.labels:
+            return MatchedDataset(self, match, counts)
+        kept = np.flatnonzero(new >= 0)
+        if not kept.size:
+            raise EdgefelError(
+                f"{self.root}: every picture is of a class that the model lacks ({', '.join(match.only_other)})"
+            )
+        samples = _renumbered(self.subset(kept).samples, new[kept], match.numbers)
+        return MatchedDataset(ImageDataset(self.root, match.labels, samples), match, counts)
 
     def subset(self, indices: Sequence[int] | NDArray[np.int64]) -> ImageDataset:
         """The samples of these indices, in their order."""
@@ -159,6 +175,41 @@ class ImageDataset:
         else:
             chosen = tuple(self.samples[int(index)] for index in indices)
         return ImageDataset(self.root, self.labels, chosen)
+
+
+@dataclass(frozen=True)
+class MatchedDataset:
+    """A data set in the order of a model's classes, without what the model does not know; see `ImageDataset.matched`.
+
+    dataset: its labels are those of `match`. left_out: pictures of each class that the model lacks.
+    """
+
+    dataset: ImageDataset
+    match: LabelMatch
+    left_out: dict[str, int]
+
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the results must know of the classes; nothing where both sides have the same."""
+        root, lines = self.dataset.root, []
+        if self.match.only_other:
+            listed = ", ".join(f"{count} of {name}" for name, count in self.left_out.items())
+            lines.append(f"{root}: pictures of classes that the model lacks are left out: {listed}")
+        if self.match.only_model:
+            lines.append(
+                f"{root}: has no class {', '.join(self.match.only_model)}; the model is judged by its probabilities "
+                f"of the other {len(self.match.columns)} classes alone"
+            )
+        return tuple(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values: names of classes in the model's order, in the data's, and those judged by."""
+        return {
+            "model": list(self.match.model),
+            "data": list(self.match.other),
+            "judged": list(self.match.labels),
+            "pictures_left_out": dict(self.left_out),
+            "outputs_ignored": list(self.match.only_model),
+        }
 
 
 class SampleTable(Sequence[Sample]):
@@ -217,15 +268,15 @@ class SampleTable(Sequence[Sample]):
             None if isinstance(self.store, FileStore) else (self.store, row),
         )
 
-    def relabelled(self, targets: NDArray[np.int64]) -> SampleTable:
-        """The same rows with other labels [N]."""
+    def relabelled(self, targets: NDArray[np.int64], soft: NDArray[np.float32] | None) -> SampleTable:
+        """The same rows with other labels [N] and soft labels [N, C] or None."""
         return SampleTable(
             self.store,
             targets,
             self.group,
             self.group_names,
             self.split,
-            soft=self.soft,
+            soft=soft,
             box=self.box,
             rows=self.rows,
         )
@@ -242,6 +293,32 @@ class SampleTable(Sequence[Sample]):
             box=None if self.box is None else self.box[indices],
             rows=self.rows[indices],
         )
+
+
+def _renumbered(
+    samples: Sequence[Sample], targets: NDArray[np.int64], columns: Sequence[int] | None = None
+) -> Sequence[Sample]:
+    """The same samples with other labels [N], and these columns of their soft labels (all as they are by default)."""
+    if isinstance(samples, SampleTable):
+        soft = samples.soft
+        return samples.relabelled(
+            targets, soft if soft is None or columns is None else _shares(soft, columns)
+        )
+    return tuple(
+        replace(sample, label=label)
+        if sample.soft is None or columns is None
+        else replace(sample, label=label, soft=tuple(_shares(np.array([sample.soft]), columns)[0].tolist()))
+        for sample, label in zip(samples, targets.tolist(), strict=True)
+    )
+
+
+def _shares(soft: NDArray[Any], columns: Sequence[int]) -> NDArray[Any]:
+    """These columns of distributions [N, C]; where some are left out, rows sum to 1 again, or to 0."""
+    chosen = soft[:, list(columns)]
+    if len(columns) == soft.shape[1]:
+        return chosen
+    sums = chosen.sum(axis=1, keepdims=True)
+    return np.asarray(chosen / np.where(sums > 0, sums, 1), soft.dtype)
 
 
 def decode_rgb(data: bytes, path: Path) -> NDArray[np.uint8]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from edgefel.errors import EdgefelError
 from edgefel.files import write_json
 from edgefel.kernels.backend import check_available
+from edgefel.models.checkpoint import Initialization
 from edgefel.models.network import FacialExpressionModel
 from edgefel.runtime.preprocessing import Preprocessing
 from edgefel.training.augmentation import Augmentation, Shard
@@ -100,21 +101,18 @@ def resume(run: str | Path, changes: Mapping[str, Any] | None = None, *, quiet: 
 def _run(config: TrainConfig, run: RunFolder, quiet: bool, resuming: bool = False) -> TrainResult:
     preprocessing = run_preprocessing(config)
     fabric = create_fabric(config.compute)
-    data = open_data(config, preprocessing)
     state = TrainingState()
     tensors: dict[str, Tensor] = {}
     threads: int | None = None
+    starts: list[Initialization] = []
     if resuming and run.has_checkpoint():
         checkpoint, state, tensors = run.load_last()
         model = checkpoint.model
         threads = checkpoint.extra.get("training", {}).get("threads")
-        if checkpoint.labels != data.labels:
-            raise EdgefelError(
-                f"{config.data}: has the classes {', '.join(data.labels)}, the run {run.path} was trained on "
-                f"{', '.join(checkpoint.labels)}; give its own data with --data"
-            )
+        data = open_data(config, preprocessing, checkpoint.labels)
     else:
-        model = make_model(config, len(data.labels))
+        data = open_data(config, preprocessing)
+        model = make_model(config, data.labels, starts.append)
     fabric.launch()
     steps = check_batches(config, data, fabric.world_size)
     trainer = Trainer(config, run, fabric, data, preprocessing, model, state, steps, quiet)
@@ -124,6 +122,9 @@ def _run(config: TrainConfig, run: RunFolder, quiet: bool, resuming: bool = Fals
             f"another order, so the result is not bit for bit that of an uninterrupted run (OMP_NUM_THREADS={threads})"
         )
     restore_training(trainer.supervised, trainer.updater, tensors)
+    if trainer.main:
+        for start in starts:
+            trainer.progress.tell(f"init-from {start.describe()}")
     return trainer.fit(resuming)
 
 

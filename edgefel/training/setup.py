@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -10,10 +11,11 @@ import torch
 from torch import Tensor
 
 from edgefel.data.dataset import ImageDataset
+from edgefel.data.labels import match_labels
 from edgefel.data.open import only_split, open_dataset
 from edgefel.data.sampling import BalancedEpoch, UniformEpoch
 from edgefel.errors import EdgefelError
-from edgefel.models.checkpoint import initialize_from
+from edgefel.models.checkpoint import Initialization, initialize_from
 from edgefel.models.network import FacialExpressionModel
 from edgefel.models.registry import build_model, model_config
 from edgefel.runtime.preprocessing import Preprocessing, default_preprocessing
@@ -65,11 +67,18 @@ def create_fabric(config: ComputeConfig) -> Fabric:
         ) from None
 
 
-def open_data(config: TrainConfig, preprocessing: Preprocessing) -> Data:
-    """Opens the training and validation splits. Raises EdgefelError if there is nothing to train on."""
+def open_data(
+    config: TrainConfig, preprocessing: Preprocessing, labels: Sequence[str] | None = None
+) -> Data:
+    """Opens the training and validation splits. Raises EdgefelError if there is nothing to train on.
+
+    labels: of the model whose run goes on, which has the same classes in its own order: the data takes that order.
+    """
     if not config.data:
         raise EdgefelError("no data set named; give --data DIR, or make one with: edgefel data synth -o DIR")
     everything = open_dataset(config.data, layout=config.layout)
+    if labels is not None:
+        everything = _in_order(everything, labels)
     train = _noisy(config, only_split(everything, "train"))
     _check_classes(config, train)
     held_out = everything.in_split("val")
@@ -88,6 +97,16 @@ def open_data(config: TrainConfig, preprocessing: Preprocessing) -> Data:
         _targets(config, train),
         _criterion(config, train),
     )
+
+
+def _in_order(dataset: ImageDataset, labels: Sequence[str]) -> ImageDataset:
+    """With the classes in the order of `labels`; raises EdgefelError unless it has exactly these."""
+    if not match_labels(labels, dataset.labels).same_classes:
+        raise EdgefelError(
+            f"{dataset.root}: has the classes {', '.join(dataset.labels)}, the run was trained on "
+            f"{', '.join(labels)}; give its own data with --data"
+        )
+    return dataset.matched(labels).dataset
 
 
 def _noisy(config: TrainConfig, train: ImageDataset) -> ImageDataset:
@@ -135,12 +154,17 @@ def _criterion(config: TrainConfig, train: ImageDataset) -> Criterion:
     return Criterion(kind, smoothing=loss.smoothing, prior=prior, alpha=loss.alpha, gamma=loss.gamma)
 
 
-def make_model(config: TrainConfig, num_classes: int) -> FacialExpressionModel:
-    """A model with weights that depend on the seed alone, started from `init_from` if that is set."""
+def make_model(
+    config: TrainConfig, labels: Sequence[str], tell: Callable[[Initialization], None] = lambda start: None
+) -> FacialExpressionModel:
+    """A model of these classes with weights that depend on the seed alone, started from `init_from` if that is set.
+
+    tell: told what every checkpoint of `init_from` gave.
+    """
     torch.manual_seed(derive_seed(config.seed, Purpose.WEIGHTS))
-    model = build_model(config.model, num_classes=num_classes, **_tuples(dict(config.model_settings)))
+    model = build_model(config.model, num_classes=len(labels), **_tuples(dict(config.model_settings)))
     for path in config.init_from:
-        initialize_from(model, path)
+        tell(initialize_from(model, path, labels))
     return model
 
 

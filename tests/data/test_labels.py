@@ -24,8 +24,10 @@ def test_names_of_ones_own_stand() -> None:
         (["a", "  "], "label 1 is empty"),
         (["a", 3], "3 is not text"),
         ([], "no labels"),
+        ("abcdefg", "not a list"),
+        (None, "not a list"),
     ],
 )
-def test_names_that_cannot_stand(labels: list[object], said: str) -> None:
+def test_names_that_cannot_stand(labels: object, said: str) -> None:
     with pytest.raises(EdgefelError, match=f"^somewhere: .*{said}"):
         check_labels(labels, "somewhere")
