@@ -73,8 +73,8 @@ def command(
 
     CHECKPOINT is a checkpoint folder or a run of edgefel train (its best checkpoint is taken). Every number
     is given with and without the reliability head. Classes are matched by name; where the data has fewer or more of
-    them than the model, the common ones are judged (docs/data.md). Unreadable pictures are skipped, counted and named. With -o
-    all of it is drawn, too: open report.html, one page that needs nothing else.
+    them than the model, the common ones are judged (docs/data.md). Unreadable pictures are skipped, counted and
+    named. With -o all of it is drawn, too: open report.html, one page that needs nothing else.
 
     \b
     Examples:

@@ -149,24 +149,42 @@ class ImageDataset:
         return ImageDataset(self.root, self.labels, _renumbered(self.samples, targets))
 
     def matched(self, labels: Sequence[str]) -> MatchedDataset:
-        """The pictures of the classes that a model with these `labels` has too, numbered in its order.
+        """The pictures by which a model with these `labels` can be judged: those of the classes that it has too.
 
-        Raises EdgefelError where the two cannot be compared (`check_judgeable`), or no picture is left.
+        The order of the classes stays, so that a seed draws the same pictures whatever the order of the model. Raises
+        EdgefelError where the two cannot be compared (`check_judgeable`), or no picture is left.
         """
         match = match_labels(labels, self.labels)
         check_judgeable(match, str(self.root))
-        old = self.targets()
-        new = match.targets(old)
-        counts = {name: int((old == self.labels.index(name)).sum()) for name in match.only_other}
-        if tuple(labels) == self.labels:
-            return MatchedDataset(self, match, counts)
-        kept = np.flatnonzero(new >= 0)
-        if not kept.size:
+        if not match.only_other:
+            return MatchedDataset(self, match, {})
+        targets = self.targets()
+        counts = np.bincount(targets[targets != UNLABELLED], minlength=len(self.labels))
+        left_out = {name: int(counts[i]) for i, name in enumerate(self.labels) if i not in match.numbers}
+        return MatchedDataset(self._with_classes(match.numbers), match, left_out)
+
+    def reordered(self, labels: Sequence[str]) -> ImageDataset:
+        """The same pictures with the classes in this order; raises EdgefelError unless they are exactly these."""
+        match = match_labels(self.labels, labels)
+        if not match.same_classes:
             raise EdgefelError(
-                f"{self.root}: every picture is of a class that the model lacks ({', '.join(match.only_other)})"
+                f"{self.root}: has the classes {', '.join(self.labels)}, the model was trained on {', '.join(labels)}; "
+                "give its own data"
             )
-        samples = _renumbered(self.subset(kept).samples, new[kept], match.numbers)
-        return MatchedDataset(ImageDataset(self.root, match.labels, samples), match, counts)
+        chosen = self if self.labels == match.labels else self._with_classes(match.columns)
+        return replace(chosen, labels=match.labels)
+
+    def _with_classes(self, numbers: Sequence[int]) -> ImageDataset:
+        """The pictures of these classes, which are numbered in this order."""
+        places = np.full(len(self.labels) + 1, UNLABELLED)  # one more, which UNLABELLED indexes
+        places[list(numbers)] = np.arange(len(numbers))
+        targets = places[self.targets()]
+        kept = np.flatnonzero(targets != UNLABELLED)
+        labels = tuple(self.labels[number] for number in numbers)
+        if not kept.size:
+            raise EdgefelError(f"{self.root}: has no picture of {', '.join(labels)}; give other data")
+        samples = self.subset(kept).samples
+        return ImageDataset(self.root, labels, _renumbered(samples, targets[kept], numbers))
 
     def subset(self, indices: Sequence[int] | NDArray[np.int64]) -> ImageDataset:
         """The samples of these indices, in their order."""
@@ -179,7 +197,7 @@ class ImageDataset:
 
 @dataclass(frozen=True)
 class MatchedDataset:
-    """A data set in the order of a model's classes, without what the model does not know; see `ImageDataset.matched`.
+    """A data set without the classes that a model lacks; see `ImageDataset.matched`.
 
     dataset: its labels are those of `match`. left_out: pictures of each class that the model lacks.
     """
@@ -188,17 +206,18 @@ class MatchedDataset:
     match: LabelMatch
     left_out: dict[str, int]
 
-    def notes(self) -> tuple[str, ...]:
-        """What a reader of the results must know of the classes; nothing where both sides have the same."""
+    def notes(self, *, judged: bool = True) -> tuple[str, ...]:
+        """What a reader of the results must know of the classes; nothing where both sides have the same.
+
+        judged: whether the pictures judge the model, or only calibrate it.
+        """
         root, lines = self.dataset.root, []
         if self.match.only_other:
             listed = ", ".join(f"{count} of {name}" for name, count in self.left_out.items())
             lines.append(f"{root}: pictures of classes that the model lacks are left out: {listed}")
         if self.match.only_model:
-            lines.append(
-                f"{root}: has no class {', '.join(self.match.only_model)}; the model is judged by its probabilities "
-                f"of the other {len(self.match.columns)} classes alone"
-            )
+            how = f"; the model is judged by its probabilities of the other {len(self.match.columns)} classes alone"
+            lines.append(f"{root}: has no class {', '.join(self.match.only_model)}" + (how if judged else ""))
         return tuple(lines)
 
     def to_dict(self) -> dict[str, Any]:

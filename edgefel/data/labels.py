@@ -100,10 +100,10 @@ def check_labels(labels: object, where: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class LabelMatch:
-    """The classes of a model and those of data, or of another model, matched by name.
+    """The classes of a model and those of data, or of another model, matched by name. Made by `match_labels`.
 
-    model, other: the names, each side in its own order. columns: the model's classes that the other side has too, as
-    numbers, ascending. numbers: what the other side counts each of these as. Made by `match_labels`.
+    model, other: the names, each side in its own order. numbers: those of the other side's classes that the model has
+    too, ascending. columns: the model's number of each of these.
     """
 
     model: tuple[str, ...]
@@ -113,8 +113,8 @@ class LabelMatch:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The common classes, named and ordered as the model has them."""
-        return tuple(self.model[column] for column in self.columns)
+        """The common classes, named and ordered as on the other side."""
+        return tuple(self.other[number] for number in self.numbers)
 
     @property
     def only_model(self) -> tuple[str, ...]:
@@ -131,21 +131,17 @@ class LabelMatch:
         """Whether both have the same classes, in whatever order."""
         return len(self.columns) == len(self.model) == len(self.other)
 
-    def targets(self, numbers: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
-        """The other side's numbers [N] as indices into `labels`; -1 for classes outside them, and for -1."""
-        # one place more, which -1 indexes
-        places = np.full(len(self.other) + 1, -1, np.int64)
-        places[list(self.numbers)] = np.arange(len(self.numbers))
-        return np.asarray(places[numbers], np.int64)
-
     def restrict(self, probabilities: NDArray[Any]) -> NDArray[Any]:
-        """The model's distributions [N, C] given that the class is one of `labels` [N, K]: rows that sum to 1 again.
+        """The model's distributions [N, C] as distributions over `labels` [N, K], in their order.
 
-        A row that leaves nothing to these classes becomes uniform. Nothing is computed where the model has no others.
+        Where the model has other classes, these are the probabilities given that it is none of them; a row that leaves
+        nothing to the common classes becomes uniform.
         """
-        if len(self.columns) == len(self.model):
+        if self.columns == tuple(range(len(self.model))):
             return probabilities
         chosen = probabilities[:, list(self.columns)]
+        if not self.only_model:
+            return chosen
         sums = chosen.sum(axis=1, keepdims=True)
         even = np.full_like(chosen, 1 / len(self.columns))
         return np.where(sums > 0, chosen / np.where(sums > 0, sums, 1), even)
@@ -156,15 +152,16 @@ def match_labels(model: Sequence[str], other: Sequence[str]) -> LabelMatch:
 
     Who wants to judge a model on data asks `ImageDataset.matched`, which refuses what cannot be judged.
     """
-    found = {name: other.index(name) for name in model if name in other}
+    model, other = tuple(model), tuple(other)
+    found = {name: name for name in other if name in model}
     ours = [name for name in model if name not in found]
     theirs = [name for name in other if name not in found]
-    for name in ours:
-        like = [candidate for candidate in theirs if _key(candidate) == _key(name)]
-        if len(like) == 1 and sum(_key(one) == _key(name) for one in ours) == 1:
-            found[name] = other.index(like[0])
-    columns = tuple(i for i, name in enumerate(model) if name in found)
-    return LabelMatch(tuple(model), tuple(other), columns, tuple(found[model[i]] for i in columns))
+    for name in theirs:
+        like = [candidate for candidate in ours if _key(candidate) == _key(name)]
+        if len(like) == 1 and sum(_key(one) == _key(name) for one in theirs) == 1:
+            found[name] = like[0]
+    numbers = tuple(i for i, name in enumerate(other) if name in found)
+    return LabelMatch(model, other, tuple(model.index(found[other[i]]) for i in numbers), numbers)
 
 
 def check_judgeable(match: LabelMatch, data: str) -> None:

@@ -58,10 +58,10 @@ class Probabilities:
 class Evaluation:
     """The result of `evaluate`.
 
-    labels: the classes that both the model and the data have, in the model's order; all that follows is by them.
+    labels: the classes that both the model and the data have, in the data's order; all that follows is by them.
     classes: whose they are and what was left out for them; class_notes: the same in words, empty where both have the
-    same classes. counts: pictures per class, in the order of `labels`. skipped: paths of unreadable pictures, which count
-    nowhere. without_head judges the primary distribution, with_head the corrected one; with_head is None
+    same classes. counts: pictures per class, in the order of `labels`. skipped: paths of unreadable pictures, which
+    count nowhere. without_head judges the primary distribution, with_head the corrected one; with_head is None
     for a model without a reliability head, where there is nothing to compare. coverage: what abstaining would
     bring, of the distribution that the model predicts with. reliability_*: the bins of the ECE. clustering: of the
     true classes in the embedding and in the logits, None where they cannot be judged. attributes: accuracy by group

@@ -116,6 +116,7 @@ class Initialization:
 
     match: the model's classes and the checkpoint's; None for a part of a model, which has none. taken: parts of the
     head whose rows follow their classes' names. anew: parts of the head that keep what they were initialized with.
+    unused: parts of the checkpoint's head that this one lacks.
     """
 
     path: Path
@@ -123,6 +124,7 @@ class Initialization:
     match: LabelMatch | None
     taken: tuple[str, ...] = ()
     anew: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -134,9 +136,7 @@ class Initialization:
         if self.match is None:
             return f"{self.path}: {len(self.entries)} entries taken; the head starts anew"
         if not self.taken:
-            return (
-                f"{self.path}: the encoder is taken; the head has another form there, so all of it starts anew"
-            )
+            return f"{self.path}: the encoder is taken; the head has another form there, so all of it starts anew"
         parts = [f"{self.path}: classes taken by name: {', '.join(self.match.labels) or 'none'}"]
         if self.match.only_model:
             parts.append(f"classes that start anew: {', '.join(self.match.only_model)}")
@@ -144,12 +144,12 @@ class Initialization:
             parts.append(f"classes left behind: {', '.join(self.match.only_other)}")
         if self.anew:
             parts.append(f"parts of the head that start anew: {', '.join(self.anew)}")
+        if self.unused:
+            parts.append(f"left behind: {', '.join(self.unused)}")
         return "; ".join(parts)
 
 
-def initialize_from(
-    model: FacialExpressionModel, path: str | Path, labels: Sequence[str]
-) -> Initialization:
+def initialize_from(model: FacialExpressionModel, path: str | Path, labels: Sequence[str]) -> Initialization:
     """Copies the weights of a checkpoint, or of a part of one, into `model`, for the start of a training run.
 
     labels: names of the model's classes. What has a row for each class (`class_axes`) takes the rows of the classes
@@ -182,7 +182,8 @@ def initialize_from(
     for key in axes.keys() & head.keys():
         head[key] = _rows_by_name(folder, key, own[key], head[key], axes[key], match)
     model.load_state_dict(body | head, strict=False)
-    return Initialization(folder, tuple(sorted({*body, *head})), match, taken, anew)
+    unused = tuple(dict.fromkeys(part for part in map(_part, weights) if part not in (None, *taken, *anew)))
+    return Initialization(folder, tuple(sorted({*body, *head})), match, taken, anew, unused)
 
 
 def _part(key: str) -> str | None:
@@ -212,9 +213,7 @@ def _parts_that_fit(
     return tuple(fitting), tuple(part for part in parts if part not in fitting)
 
 
-def _rows_by_name(
-    folder: Path, key: str, own: Tensor, there: Tensor, axis: int, match: LabelMatch
-) -> Tensor:
+def _rows_by_name(folder: Path, key: str, own: Tensor, there: Tensor, axis: int, match: LabelMatch) -> Tensor:
     """`own` with the rows of the common classes from `there`."""
     if there.shape[axis] != len(match.other):
         raise EdgefelError(

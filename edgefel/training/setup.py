@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from edgefel.data.dataset import ImageDataset
-from edgefel.data.labels import match_labels
 from edgefel.data.open import only_split, open_dataset
 from edgefel.data.sampling import BalancedEpoch, UniformEpoch
 from edgefel.errors import EdgefelError
@@ -67,9 +66,7 @@ def create_fabric(config: ComputeConfig) -> Fabric:
         ) from None
 
 
-def open_data(
-    config: TrainConfig, preprocessing: Preprocessing, labels: Sequence[str] | None = None
-) -> Data:
+def open_data(config: TrainConfig, preprocessing: Preprocessing, labels: Sequence[str] | None = None) -> Data:
     """Opens the training and validation splits. Raises EdgefelError if there is nothing to train on.
 
     labels: of the model whose run goes on, which has the same classes in its own order: the data takes that order.
@@ -78,7 +75,7 @@ def open_data(
         raise EdgefelError("no data set named; give --data DIR, or make one with: edgefel data synth -o DIR")
     everything = open_dataset(config.data, layout=config.layout)
     if labels is not None:
-        everything = _in_order(everything, labels)
+        everything = everything.reordered(labels)
     train = _noisy(config, only_split(everything, "train"))
     _check_classes(config, train)
     held_out = everything.in_split("val")
@@ -97,16 +94,6 @@ def open_data(
         _targets(config, train),
         _criterion(config, train),
     )
-
-
-def _in_order(dataset: ImageDataset, labels: Sequence[str]) -> ImageDataset:
-    """With the classes in the order of `labels`; raises EdgefelError unless it has exactly these."""
-    if not match_labels(labels, dataset.labels).same_classes:
-        raise EdgefelError(
-            f"{dataset.root}: has the classes {', '.join(dataset.labels)}, the run was trained on "
-            f"{', '.join(labels)}; give its own data with --data"
-        )
-    return dataset.matched(labels).dataset
 
 
 def _noisy(config: TrainConfig, train: ImageDataset) -> ImageDataset:

@@ -59,6 +59,18 @@ def test_unreadable_images_are_named_and_an_empty_comparison_fails(
 
 
 def test_other_classes_are_refused(nano_checkpoint, nano_bundle, dataset):
-    other = dataclasses.replace(dataset, labels=dataset.labels[::-1])
-    with pytest.raises(EdgefelError, match="are not the bundle's"):
+    other = dataclasses.replace(dataset, labels=tuple("abcdefg"))
+    with pytest.raises(EdgefelError, match="share fewer than two classes"):
         compare_bundle(nano_checkpoint, nano_bundle, other)
+
+
+def test_the_order_of_classes_does_not_matter(nano_checkpoint, nano_bundle, dataset):
+    again = dataset.reordered(dataset.labels[::-1])
+    assert [sample.label for sample in again.samples] == [6 - sample.label for sample in dataset.samples]
+    results = [
+        compare_bundle(nano_checkpoint, nano_bundle, data, threads=1, min_runs=1, max_seconds=0.0)
+        for data in (dataset, again)
+    ]
+    accuracies = [[row.accuracy for row in result.files] for result in results]
+    assert accuracies[0] == accuracies[1]
+    assert results[1].classes["judged"] == list(dataset.labels[::-1])
