@@ -216,7 +216,7 @@ def first_validation(run: Path) -> float:
 
 
 def test_training_starts_as_accurate_as_what_it_starts_from(root, split, nothing_learned, tmp_path):
-    options = ["--model", "arbex-nano", *settings(varied_model()), "--data", split, *nothing_learned, "-q"]
+    options = ["--model", "arbex-nano", *settings(varied_model()), "--data", split, *nothing_learned]
     done = command("train", *options, "--init-from", root / "shuffled", "-o", tmp_path / "run")
     assert done.exit_code == 0, done.output
     source = command("evaluate", root / "shuffled", split, "--split", "val", "--json", "--workers", 0)

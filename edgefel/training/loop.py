@@ -124,7 +124,8 @@ def _run(config: TrainConfig, run: RunFolder, quiet: bool, resuming: bool = Fals
     restore_training(trainer.supervised, trainer.updater, tensors)
     if trainer.main:
         for start in starts:
-            trainer.progress.tell(f"init-from {start.describe()}")
+            tell = trainer.progress.say if start.complete else trainer.progress.tell
+            tell(f"init-from {start.describe()}")
     return trainer.fit(resuming)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefel.data.dataset import FileStore, ImageDataset, PictureStore, SampleTable
-from edgefel.data.labels import EXPRESSIONS_8
+from edgefel.data.labels import EXPRESSIONS_8, match_labels
 from edgefel.data.readers.base import to_canonical
 from edgefel.data.readers.search import find_file, find_folders, list_names, read_lines
 from edgefel.errors import EdgefelError
@@ -107,7 +107,7 @@ class FerPlus:
         if not chosen.size:
             raise EdgefelError(f"{root}: no picture whose votes have a majority; get the set again")
         canonical = to_canonical(label[chosen], self.classes, EXPRESSIONS_8, str(votes_csv or root))
-        columns = [self.classes.index(name) for name in EXPRESSIONS_8]
+        columns = list(match_labels(self.classes, EXPRESSIONS_8).columns)
         table = SampleTable(
             store,
             canonical,
