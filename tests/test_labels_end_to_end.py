@@ -15,10 +15,13 @@ import torch
 from click.testing import CliRunner
 from exported import LABELS, colour_pictures, run_torch, varied_model, write_colours
 
+from edgefel.bench.ablation.judge import judge
 from edgefel.bench.bundle import compare_bundle
 from edgefel.bench.compare.accuracy import choose
 from edgefel.cli.main import main
 from edgefel.data.open import open_dataset
+from edgefel.deploy.deepstream import write_deepstream
+from edgefel.deploy.triton import write_triton_repository
 from edgefel.files import read_json
 from edgefel.models.checkpoint import load_checkpoint, save_checkpoint
 from edgefel.models.network import FacialExpressionModel
@@ -26,6 +29,7 @@ from edgefel.runtime.manifest import read_manifest
 from edgefel.runtime.preprocessing import default_preprocessing
 from edgefel.runtime.session import Session
 from edgefel.training import loop
+from edgefel.training.config import load_config
 
 PICTURES = 70
 SHUFFLED = tuple(LABELS[i] for i in (5, 2, 7, 0, 6, 3, 1, 4))
@@ -153,6 +157,16 @@ def test_a_bundle_names_its_outputs(root):
     assert judged == pytest.approx(accuracy(root / "faces", varied_model(), LABELS, LABELS))
 
 
+def test_what_goes_to_servers_names_the_outputs_in_their_order(root, tmp_path):
+    bundle = root / "shuffled-bundle"
+    write_triton_repository(bundle, tmp_path / "triton")
+    files = list((tmp_path / "triton").rglob("labels.txt"))
+    assert files
+    assert all(tuple(file.read_text().split()) == SHUFFLED for file in files)
+    write_deepstream(bundle, tmp_path / "deepstream")
+    assert (tmp_path / "deepstream" / "labels.txt").read_text() == ";".join(SHUFFLED) + "\n"
+
+
 def test_seven_of_the_eight_classes_of_the_data(root):
     expected = accuracy(root / "faces", of_classes(SEVEN), SEVEN, SEVEN)
     assert expected > 0.8
@@ -182,12 +196,15 @@ def test_data_without_one_of_the_eight_classes_of_the_model(root, seven_classes)
 
 @pytest.fixture(scope="module")
 def split(root) -> Path:
-    """The pictures with splits: eight to train on and all others to validate on."""
+    """The pictures with splits: eight to train on, and the others in turn to validate and to test on."""
     folder = root / "split"
     folder.mkdir()
     header, *lines = (root / "faces" / "labels.csv").read_text().splitlines()
     train = {next(line for line in lines if f",{label}," in line) for label in LABELS}
-    marked = ["../faces/" + line.replace(",test,", ",train," if line in train else ",val,") for line in lines]
+    splits = ["train" if line in train else ("val", "test")[i % 2] for i, line in enumerate(lines)]
+    marked = [
+        f"../faces/{line.replace(',test,', f',{split},')}" for line, split in zip(lines, splits, strict=True)
+    ]
     (folder / "labels.csv").write_text("\n".join([header, *marked]) + "\n")
     return folder
 
@@ -259,8 +276,12 @@ def test_a_run_goes_on_with_the_same_classes_in_another_order(root, split, nothi
     options = ["--model", "arbex-nano", *settings(varied_model()), "--data", split, *nothing_learned, "-q"]
     run = tmp_path / "run"
     assert command("train", *options, "--init-from", root / "shuffled", "-o", run).exit_code == 0
-    expected = first_validation(run)
+    expected, before = first_validation(run), judge(run, load_config(run / "config.yaml"))
     shuffle_run(run)
+    after = judge(run, load_config(run / "config.yaml"))
+    assert (before["labels"], after["labels"]) == (list(LABELS), list(SHUFFLED))
+    assert before["corrected"]["accuracy"] == after["corrected"]["accuracy"] > 0.8
+    assert before["diagnosis"]["accuracy"] == after["diagnosis"]["accuracy"]
     done = command("train", "--resume", run, "--max-steps", 2, "-q")
     assert done.exit_code == 0, done.output
     with (run / "metrics.csv").open(newline="") as stream:

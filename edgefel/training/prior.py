@@ -63,6 +63,8 @@ def _for_classes(
 ) -> Tensor:
     """Rows and columns of `labels`, by name; what a file has beyond them is left out, and rows are made to sum to 1."""
     match = match_labels(check_labels(list(names), where), labels)
+    if matrix.shape != (len(names), len(names)):
+        raise EdgefelError(f"{where}: a matrix of shape {matrix.shape} for {len(names)} classes")
     if match.only_other:
         raise EdgefelError(
             f"{where}: a prior without the classes {', '.join(match.only_other)}; it has {', '.join(names)}"

@@ -15,6 +15,7 @@ from edgefel.calib.collect import activation_scales, collect_activations
 from edgefel.calib.comparison import (
     STRATEGIES,
     ComparisonOptions,
+    _Work,
     compare_strategies,
     held_out_pictures,
     plan_comparison,
@@ -28,6 +29,7 @@ from edgefel.calib.reader import CalibrationReader
 from edgefel.data.open import open_dataset
 from edgefel.errors import EdgefelError
 from edgefel.export.parity import sqnr_db
+from edgefel.export.progress import SILENT
 from edgefel.runtime.preprocessing import default_preprocessing
 
 OPTIONS = ComparisonOptions(per_class=(1, 2), seeds=2, imbalance=4, method="minmax")
@@ -166,6 +168,30 @@ def test_fewer_images_judge_and_every_class_has_to_be_among_them(dataset):
         held_out_pictures(dataset, replace(OPTIONS, images=4))
     rest = replace(dataset, samples=tuple(s for s in dataset.samples if s.split != "test"))
     assert held_out_pictures(rest, OPTIONS)[0] == "val"
+
+
+def test_a_model_with_a_class_more_is_judged_by_the_others(dataset):
+    seven = dataset.matched(LABELS[:7]).dataset
+    plan = plan_comparison(seven, LABELS[::-1], OPTIONS)
+    assert plan.labels == LABELS[:7]
+    assert plan.classes["outputs_ignored"] == ["contempt"]
+    assert plan.runs == tuple(plan_runs(seven, OPTIONS))  # the model's order changes no draw
+    work = _Work(tiny_graph(), PREPROCESSING, plan, SILENT)
+    crops, targets = work.read(plan.judging)
+    held_out, _ = work.fp32(plan.labels, targets, crops)
+    # the outputs are in the reverse order: contempt is the first
+    expected = 6 - run_onnx(tiny_graph(), PREPROCESSING.batch(crops))["probabilities"][:, 1:].argmax(1)
+    assert held_out.predicted.tolist() == expected.tolist()
+    shown = [sample.label for sample in seven.samples if sample.split == "test"]
+    assert sorted([*targets.tolist(), LABELS.index("fear")]) == sorted(shown)
+
+
+def test_a_model_with_a_class_less_is_judged_without_its_pictures(dataset):
+    plan = plan_comparison(dataset, LABELS[6::-1], OPTIONS)
+    assert plan.labels == LABELS[:7]
+    assert plan.classes["pictures_left_out"] == {"contempt": 24}
+    assert plan.dataset.labels == LABELS[:7]
+    assert "24 of contempt" in plan.notes[0]
 
 
 def test_unusable_data_is_refused(dataset):

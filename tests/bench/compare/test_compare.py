@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,12 +14,13 @@ from exported import save, tiny_model
 
 from edgefel.bench import sessions
 from edgefel.bench.compare import run
-from edgefel.bench.compare.accuracy import choose
+from edgefel.bench.compare.accuracy import choose, judge
 from edgefel.bench.compare.contenders import Contender, open_contenders, open_session
 from edgefel.bench.compare.run import Options, check_outputs, compare
 from edgefel.bench.compare.subjects import Subject, prepare
 from edgefel.bench.results import append_results, read_results
 from edgefel.bench.timer import Plan
+from edgefel.data.labels import EXPRESSIONS_7
 from edgefel.data.open import open_dataset
 from edgefel.errors import EdgefelError
 from edgefel.runtime.manifest import read_manifest
@@ -168,6 +170,35 @@ def test_no_subject_and_no_such_model(tmp_path):
         compare([], Options())
     with pytest.raises(EdgefelError, match="known models: arbex, poster-v2"):
         prepare("nothing", tmp_path, ("fp32",))
+
+
+class Answers:
+    """A contender whose probabilities are given."""
+
+    name = "given"
+    backend = "onnxruntime"
+
+    def __init__(self, labels, probabilities):
+        self.subject = SimpleNamespace(name="given", labels=labels)
+        self._rows = iter(probabilities)
+
+    def probabilities(self, batch):
+        return np.stack([next(self._rows) for _ in batch])
+
+
+def test_accuracy_is_of_the_classes_that_model_and_data_share(nano, faces_folder):
+    labels = ("contempt", *EXPRESSIONS_7[::-1])
+    matched, chosen = choose(faces_folder, labels, 14)
+    true = [matched.dataset.samples[index].label for index in chosen]
+    # contempt is the most probable each time, and the true class comes next for all but the first picture
+    said = np.full((len(chosen), 8), 0.01, np.float32)
+    said[:, 0] = 0.6
+    for row, label in enumerate(true):
+        said[row, 7 - label if row else 7 - (label + 1) % 7] = 0.3
+    found = judge([Answers(labels, said)], matched, chosen, nano.preprocessing)["given"]
+    assert found["accuracy"] == pytest.approx(1 - 1 / len(chosen))
+    assert set(found["recall"]) == set(EXPRESSIONS_7)
+    assert "judged by its probabilities of the other 7 classes" in matched.notes()[0]
 
 
 def test_other_classes_are_refused(nano, faces_folder):
