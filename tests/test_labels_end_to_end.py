@@ -189,7 +189,7 @@ def test_data_without_one_of_the_eight_classes_of_the_model(root, seven_classes)
     assert evaluation["classes"]["outputs_ignored"] == ["contempt"]
     said = named(varied_model(), LABELS, LABELS)
     ignored = sum(said[name] == "contempt" for name in truth(seven_classes))
-    assert evaluation["classes"]["predictions_ignored"] == ignored >= 2
+    assert evaluation["classes"]["predictions_ignored"] == ignored > 0
     assert "judged by its probabilities of the other 7 classes alone" in evaluation["stderr"]
     assert f"{ignored} of {evaluation['pictures']} predictions were of contempt" in evaluation["stderr"]
 
