@@ -86,6 +86,11 @@ def compare_bundle(
     threads = threads or os.cpu_count() or 1
     loaded = load_checkpoint(os.fspath(checkpoint))
     manifest = read_manifest(bundle)
+    if loaded.labels != manifest.labels:
+        raise EdgefelError(
+            f"{bundle}: names its outputs {', '.join(manifest.labels)}, the checkpoint {loaded.path} "
+            f"{', '.join(loaded.labels)}; give the checkpoint that it was exported from"
+        )
     matched = dataset.matched(manifest.labels)
     dataset, match = matched.dataset, matched.match
     onnx_files = [file for file in manifest.files if file.kind == "onnx"]

@@ -22,6 +22,8 @@ from edgefel.cli.main import main
 from edgefel.data.open import open_dataset
 from edgefel.deploy.deepstream import write_deepstream
 from edgefel.deploy.triton import write_triton_repository
+from edgefel.evaluation.evaluate import evaluate
+from edgefel.evaluation.page import render
 from edgefel.files import read_json
 from edgefel.models.checkpoint import load_checkpoint, save_checkpoint
 from edgefel.models.network import FacialExpressionModel
@@ -177,6 +179,7 @@ def test_seven_of_the_eight_classes_of_the_data(root):
     said = f"pictures of classes that the model lacks are left out: {left} of contempt"
     assert said in evaluation["stderr"]
     assert said in compared(root, "seven", root / "faces")["stderr"]
+    assert said in render(evaluate(root / "seven", root / "faces"), ())
     entry = read_manifest(root / "seven-bundle").find("fp32").parity
     assert entry["classes"]["pictures_left_out"] == {"contempt": left}
     assert entry["labels"]["accuracy_reference"] == pytest.approx(expected)

@@ -164,6 +164,11 @@ def match_labels(model: Sequence[str], other: Sequence[str]) -> LabelMatch:
     return LabelMatch(model, other, tuple(model.index(found[other[i]]) for i in numbers), numbers)
 
 
+def same_class(first: str, second: str) -> bool:
+    """Whether two names are of one class: equal, or usual synonyms in any case."""
+    return first == second or _key(first) == _key(second)
+
+
 def check_judgeable(match: LabelMatch, data: str) -> None:
     """Raises EdgefelError unless a model can be judged by the classes that it shares with the data set `data`.
 

@@ -10,6 +10,7 @@ import pytest
 from edgefel.bench.bundle import compare_bundle
 from edgefel.data.open import open_dataset
 from edgefel.errors import EdgefelError
+from edgefel.models.checkpoint import load_checkpoint, save_checkpoint
 from edgefel.runtime.session import Session
 
 
@@ -62,6 +63,15 @@ def test_other_classes_are_refused(nano_checkpoint, nano_bundle, dataset):
     other = dataclasses.replace(dataset, labels=tuple("abcdefg"))
     with pytest.raises(EdgefelError, match="share fewer than two classes"):
         compare_bundle(nano_checkpoint, nano_bundle, other)
+
+
+def test_a_checkpoint_that_names_its_outputs_otherwise_is_refused(
+    nano_checkpoint, nano_bundle, dataset, tmp_path
+):
+    other = load_checkpoint(nano_checkpoint)
+    save_checkpoint(tmp_path / "other", other.model, other.labels[::-1], other.preprocessing)
+    with pytest.raises(EdgefelError, match="names its outputs neutral, .* the checkpoint .*other anger, "):
+        compare_bundle(tmp_path / "other", nano_bundle, dataset)
 
 
 def test_the_order_of_classes_does_not_matter(nano_checkpoint, nano_bundle, dataset):
