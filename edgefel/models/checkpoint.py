@@ -182,7 +182,11 @@ def initialize_from(model: FacialExpressionModel, path: str | Path, labels: Sequ
     for key in axes.keys() & head.keys():
         head[key] = _rows_by_name(folder, key, own[key], head[key], axes[key], match)
     model.load_state_dict(body | head, strict=False)
-    unused = tuple(dict.fromkeys(part for part in map(_part, weights) if part not in (None, *taken, *anew)))
+    unused = tuple(
+        dict.fromkeys(
+            part for part in map(_part, weights) if part is not None and part not in (*taken, *anew)
+        )
+    )
     return Initialization(folder, tuple(sorted({*body, *head})), match, taken, anew, unused)
 
 
