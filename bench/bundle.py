@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from edgefel.bench.timer import Plan, measure
 from edgefel.data.dataset import ImageDataset, UnreadableImageError
+from edgefel.data.labels import LabelMatch
 from edgefel.errors import EdgefelError
 from edgefel.export.outputs import torch_threads
 from edgefel.runtime.manifest import BundleFile, read_manifest
@@ -46,9 +47,10 @@ class FileResult:
 
 @dataclass(frozen=True)
 class BundleResult:
-    """All lines, the reference first, and what they were measured on."""
+    """All lines, the reference first, and what they were measured on. classes: see `MatchedDataset.to_dict`."""
 
     files: tuple[FileResult, ...]
+    classes: dict[str, Any]
     images: int
     skipped: tuple[str, ...]
     threads: int
@@ -74,7 +76,8 @@ def compare_bundle(
 
     threads: CPU threads for each of them; all cores by default. advance: told (images done, images).
     Engines are listed with their size only: running them needs a GPU.
-    Raises EdgefelError for a data set without a readable image, or whose labels are not the bundle's.
+    Classes are matched by name, as `ImageDataset.matched` does; accuracy is by the common ones.
+    Raises EdgefelError for a data set without a readable image, or that shares too few classes with the bundle.
     """
     import torch
 
@@ -83,10 +86,13 @@ def compare_bundle(
     threads = threads or os.cpu_count() or 1
     loaded = load_checkpoint(os.fspath(checkpoint))
     manifest = read_manifest(bundle)
-    if dataset.labels != manifest.labels:
+    if loaded.labels != manifest.labels:
         raise EdgefelError(
-            f"{dataset.root}: its classes {list(dataset.labels)} are not the bundle's {list(manifest.labels)}"
+            f"{bundle}: names its outputs {', '.join(manifest.labels)}, the checkpoint {loaded.path} "
+            f"{', '.join(loaded.labels)}; give the checkpoint that it was exported from"
         )
+    matched = dataset.matched(manifest.labels)
+    dataset, match = matched.dataset, matched.match
     onnx_files = [file for file in manifest.files if file.kind == "onnx"]
     for file in onnx_files:
         manifest.verify(file)
@@ -128,12 +134,12 @@ def compare_bundle(
         "fp32",
         weights.stat().st_size / 1e6,
         timings[REFERENCE].p50,
-        *_scores(merged[REFERENCE], merged[REFERENCE], targets),
+        *_scores(merged[REFERENCE], merged[REFERENCE], targets, match),
     )
     rows = [reference]
     for file in manifest.files:
         if file.kind == "onnx":
-            scores = _scores(merged[file.precision], merged[REFERENCE], targets)
+            scores = _scores(merged[file.precision], merged[REFERENCE], targets, match)
             p50 = timings[file.precision].p50
             note = "refused by the gate" if file.verdict == "fail" else ""
             rows.append(FileResult(file.name, file.precision, file.bytes / 1e6, p50, *scores, note))
@@ -141,7 +147,8 @@ def compare_bundle(
             rows.append(_engine_row(file))
     for session in sessions.values():
         session.close()
-    return BundleResult(tuple(rows), len(targets), tuple(skipped), threads, timings[REFERENCE].runs)
+    runs = timings[REFERENCE].runs
+    return BundleResult(tuple(rows), matched.to_dict(), len(targets), tuple(skipped), threads, runs)
 
 
 def _engine_row(file: BundleFile) -> FileResult:
@@ -170,12 +177,14 @@ def _batches(dataset: ImageDataset, skipped: list[str]) -> Iterator[tuple[list[i
 
 
 def _scores(
-    probabilities: npt.NDArray[np.float64], reference: npt.NDArray[np.float64], targets: list[int]
+    probabilities: npt.NDArray[np.float64],
+    reference: npt.NDArray[np.float64],
+    targets: list[int],
+    match: LabelMatch,
 ) -> tuple[float, float, float]:
-    """Accuracy, agreement, deviation."""
-    chosen = probabilities.argmax(axis=1)
+    """Accuracy by the common classes; agreement and deviation by all."""
     return (
-        float(np.mean(chosen == np.asarray(targets))),
-        float(np.mean(chosen == reference.argmax(axis=1))),
+        float(np.mean(match.restrict(probabilities).argmax(axis=1) == np.asarray(targets))),
+        float(np.mean(probabilities.argmax(axis=1) == reference.argmax(axis=1))),
         float(np.abs(probabilities - reference).max()),
     )

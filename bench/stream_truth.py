@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from edgefel.data.labels import same_class
 from edgefel.runtime.stream.results import FrameResult, TrackedFace
 
 # a label that is back within this time was no change of label but a flicker
@@ -102,8 +103,8 @@ def judge(results: Sequence[FrameResult], truth: dict[str, Any]) -> Judgement:
         strays=strays,
         tracks=tuple(tuple(dict.fromkeys(row.face.track for row in rows)) for rows in seen.values()),
         changes=changes,
-        agreement=_share(row.face.face.label == row.drawn for row in settled),
-        raw_agreement=_share(row.face.raw.label == row.drawn for row in settled),
+        agreement=_share(same_class(row.face.face.label, row.drawn) for row in settled),
+        raw_agreement=_share(same_class(row.face.raw.label, row.drawn) for row in settled),
         flickers=_flickers(seen, changes, lambda row: row.face.face.label),
         raw_flickers=_flickers(seen, changes, lambda row: row.face.raw.label),
     )
@@ -125,13 +126,16 @@ def _whose(face: TrackedFace, drawn: Sequence[dict[str, Any]]) -> dict[str, Any]
 
 
 def _change_seen(change: dict[str, Any], rows: Sequence[_Seen]) -> ChangeSeen:
+    def shows(row: _Seen) -> bool:
+        return same_class(row.face.face.label, change["to"])
+
     delay = None
     for number, row in enumerate(rows):
-        if abs(row.time - change["time"]) > 2 or row.face.face.label != change["to"]:
+        if abs(row.time - change["time"]) > 2 or not shows(row):
             continue
         following = [other for other in rows[number:] if other.time <= row.time + _STAYS]
-        before = [other.face.face.label for other in rows[:number]][-1:]
-        if before != [change["to"]] and all(other.face.face.label == change["to"] for other in following):
+        before = rows[:number][-1:]
+        if not any(map(shows, before)) and all(map(shows, following)):
             delay = round(row.time - change["time"], 4)
             break
     return ChangeSeen(change["person"], change["time"], change["from"], change["to"], delay)

@@ -211,7 +211,7 @@ class Stepper:
         pixels = rng.integers(0, 256, (case.batch, 3, side, side), dtype=np.uint8)
         targets = torch.arange(case.batch) % len(labels)
         data = _data(labels, targets) if files is None else files
-        model = make_model(config, len(labels))
+        model = make_model(config, labels)
         self._files = files
         self._size = case.batch
         self._trainer = Trainer(

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 
 from edgefel.calib.samples import balanced_samples
 from edgefel.data.dataset import Box, ImageDataset, PictureStore, Sample
+from edgefel.data.labels import check_labels
 from edgefel.data.open import open_dataset
 from edgefel.errors import EdgefelError
 from edgefel.files import read_json, write_json
@@ -254,7 +255,7 @@ def read_calibration_set(path: str | os.PathLike[str]) -> CalibrationSet:
     try:
         chosen = CalibrationSet(
             root=str(data["root"]),
-            labels=tuple(data["labels"]),
+            labels=check_labels(data["labels"], os.fspath(path)),
             images=tuple(_image(image) for image in data["images"]),
             per_class=data["per_class"],
             group_cap=data["group_cap"],

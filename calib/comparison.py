@@ -27,6 +27,7 @@ from edgefel.calib.samples import (
     random_samples,
 )
 from edgefel.data.dataset import ImageDataset, UnreadableImageError
+from edgefel.data.labels import LabelMatch
 from edgefel.errors import EdgefelError
 from edgefel.export.progress import SILENT, Progress
 from edgefel.runtime.manifest import INPUT_NAME
@@ -118,10 +119,15 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A finished comparison. pools: the long tail of each seed. held_out: pictures per class that judged."""
+    """A finished comparison.
+
+    classes: whose the labels are, and what was left out for them. pools: the long tail of each seed. held_out: pictures
+    per class that judged.
+    """
 
     options: ComparisonOptions
     labels: tuple[str, ...]
+    classes: dict[str, Any]
     split: str
     held_out: dict[str, int]
     pools: tuple[LongTail, ...]
@@ -133,35 +139,45 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that is decided before anything runs. labels: the model's. split, judging: the held-out pictures."""
+    """All that is decided before anything runs.
+
+    dataset, match, classes, notes: of the `MatchedDataset`. split, judging: the held-out
+    pictures.
+    """
 
     options: ComparisonOptions
-    labels: tuple[str, ...]
+    dataset: ImageDataset
+    match: LabelMatch
+    classes: dict[str, Any]
+    notes: tuple[str, ...]
     split: str
     judging: tuple[int, ...]
     runs: tuple[Run, ...]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes that model and data share, in the data's order."""
+        return self.match.labels
 
 
 def plan_comparison(dataset: ImageDataset, labels: Sequence[str], options: ComparisonOptions) -> Plan:
     """Draws every set, opening no picture: data that will not do is refused before the minutes of work.
 
     The pictures to calibrate on come from the split train, cut to a long tail; the split test, else val, judges.
-    Raises EdgefelError for data without labels of the model's classes, without a held-out split, or with too few
+    Classes are matched by name; where one side has more, the common ones are judged (`ImageDataset.matched`). Raises
+    EdgefelError for data that shares too few classes with the model, without a held-out split, or with too few
     pictures.
     """
-    if set(dataset.labels) != set(labels):
-        raise EdgefelError(
-            f"{dataset.root}: its classes are {', '.join(dataset.labels) or 'unknown'}, the model's are "
-            f"{', '.join(labels)}; give labelled data with the same classes"
-        )
-    split, judging = held_out_pictures(dataset, options)
-    return Plan(options, tuple(labels), split, tuple(judging), tuple(plan_runs(dataset, options)))
+    matched = dataset.matched(labels)
+    ours = matched.dataset
+    split, judging = held_out_pictures(ours, options)
+    runs = tuple(plan_runs(ours, options))
+    return Plan(options, ours, matched.match, matched.to_dict(), matched.notes(), split, tuple(judging), runs)
 
 
 def compare_strategies(
     graph: onnx.ModelProto,
     preprocessing: Preprocessing,
-    dataset: ImageDataset,
     plan: Plan,
     progress: Progress = SILENT,
 ) -> Comparison:
@@ -171,8 +187,8 @@ def compare_strategies(
     be read, and for a model whose outputs are not finite.
     """
     options, runs = plan.options, plan.runs
-    work = _Work(graph, preprocessing, dataset, options, progress)
-    crops, targets = work.read(plan.judging, plan.labels)
+    work = _Work(graph, preprocessing, plan, progress)
+    crops, targets = work.read(plan.judging)
     held_out, logits = work.fp32(plan.labels, targets, crops)
     outcomes, used = work.int8(runs, crops, logits)
     # FP32 is calibrated by nothing, but which classes are the tail differs by seed, and so do its tail measures
@@ -183,6 +199,7 @@ def compare_strategies(
     return Comparison(
         options=options,
         labels=plan.labels,
+        classes=plan.classes,
         split=plan.split,
         held_out={name: int((targets == i).sum()) for i, name in enumerate(plan.labels)},
         pools=pools,
@@ -252,20 +269,20 @@ class _Work:
         self,
         graph: onnx.ModelProto,
         preprocessing: Preprocessing,
-        dataset: ImageDataset,
-        options: ComparisonOptions,
+        plan: Plan,
         progress: Progress,
     ) -> None:
         self.graph = graph
         self.placement: Placement = place(graph, ONNXRUNTIME)
         self.preprocessing = preprocessing
-        self.dataset = dataset
-        self.options = options
+        self.dataset = plan.dataset
+        self.match = plan.match
+        self.options = plan.options
         self.progress = progress
         self.skipped: list[Path] = []
 
-    def read(self, indices: Sequence[int], labels: Sequence[str]) -> tuple[list[Image], Any]:
-        """Crops and class indices of the model, int64 [N], of the readable held-out pictures."""
+    def read(self, indices: Sequence[int]) -> tuple[list[Image], Any]:
+        """Crops and class indices, int64 [N], of the readable held-out pictures."""
         self.progress.start("read held-out pictures", len(indices))
         crops, targets = [], []
         for index in indices:
@@ -274,7 +291,7 @@ class _Work:
             except UnreadableImageError as error:
                 self.skipped.append(error.path)
             else:
-                targets.append(labels.index(self.dataset.labels[self.dataset.samples[index].label]))
+                targets.append(self.dataset.samples[index].label)
             self.progress.advance()
         if not crops:
             raise EdgefelError(
@@ -314,7 +331,8 @@ class _Work:
     def _outputs(
         self, model: onnx.ModelProto, crops: Sequence[Image], advance: Callable[[int], None]
     ) -> tuple[Any, Any]:
-        """Logits float64 [N, C], and the label, int64 [N]: argmax after the reliability correction."""
+        """Logits float64 [N, C], and the label, int64 [N]: of the shared classes, argmax after the reliability
+        correction."""
         settings = ort.SessionOptions()
         settings.log_severity_level = 3
         session = ort.InferenceSession(
@@ -326,7 +344,7 @@ class _Work:
             if not (np.isfinite(raw).all() and np.isfinite(probabilities).all()):
                 raise EdgefelError("the model's outputs are not finite; compare with an earlier checkpoint")
             logits.append(raw.astype(np.float64))
-            labels.append(probabilities.argmax(axis=1).astype(np.int64))
+            labels.append(self.match.restrict(probabilities).argmax(axis=1).astype(np.int64))
             advance(len(batch))
         return np.concatenate(logits), np.concatenate(labels)
 

@@ -57,6 +57,7 @@ def comparison_document(
         "tools": {**versions, "python": platform.python_version(), "machine": platform.machine()},
         "design": DESIGN,
         "labels": list(comparison.labels),
+        "classes": comparison.classes,
         "held_out": {"split": comparison.split, "counts": comparison.held_out},
         "skipped": [path.name for path in comparison.skipped],
         "pools": [

@@ -282,10 +282,15 @@ class _Export:
                 path,
                 kind="onnx",
                 precision=precision,
-                parity={"inputs": gate.pictures.source, **parity.to_dict()},
+                parity={"inputs": gate.pictures.source, **self._classes, **parity.to_dict()},
                 builder=self._builder(made, precision) or None,
             )
         )
+
+    @property
+    def _classes(self) -> dict[str, Any]:
+        """For a comparison on other classes than the model's, which these are."""
+        return {} if self.images.classes is None else {"classes": self.images.classes}
 
     def _builder(self, made: PrecisionGraph, precision: str) -> dict[str, Any]:
         entry = dict(made.builder)

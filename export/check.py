@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgefel.calib.calibration_set import HELD_OUT, read_calibration_set
-from edgefel.data.dataset import ImageDataset
+from edgefel.data.dataset import ImageDataset, MatchedDataset
 from edgefel.data.open import open_dataset
 from edgefel.data.votes import Votes
 from edgefel.errors import EdgefelError
@@ -40,8 +40,11 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class BundleCheck:
-    """What `check_bundle` found. files: file name -> its comparison, in the manifest's order. precisions: the
-    same names -> precision. skipped: pictures that could not be read. votes: of FER+, where the labels come from."""
+    """What `check_bundle` found. labels: the classes that both the bundle and the data have, in the bundle's order;
+    classes: whose they are, and what was left out for them. votes: of FER+, where the labels come from. files: file
+    name -> its comparison, in the manifest's order. precisions: the same names -> precision. skipped: pictures that
+    could not be read.
+    """
 
     bundle: str
     checkpoint: str
@@ -49,6 +52,7 @@ class BundleCheck:
     votes: Votes | None
     split: str
     labels: tuple[str, ...]
+    classes: Mapping[str, Any]
     pictures: int
     left_out: LeftOut
     skipped: tuple[str, ...]
@@ -68,6 +72,7 @@ class BundleCheck:
             **values,
             "labels": list(self.labels),
             "votes": None if self.votes is None else self.votes.to_dict(),
+            "classes": dict(self.classes),
             "left_out": dataclasses.asdict(self.left_out),
             "skipped": list(self.skipped),
             "warnings": list(self.warnings),
@@ -106,8 +111,9 @@ def check_bundle(
     files = _files(manifest, precisions)
     progress.start("load checkpoint")
     loaded = _checkpoint(manifest, checkpoint)
-    dataset = open_dataset(data, layout=layout)
-    _check_classes(dataset, manifest)
+    _check_labels(loaded, manifest)
+    matched = open_dataset(data, layout=layout).matched(manifest.labels)
+    dataset = matched.dataset
     indices, left_out, warnings = _held_out(dataset, split, manifest)
     own = Preprocessing.from_dict(loaded.preprocessing)
     chosen = draw_evenly(dataset, indices, images, seed)
@@ -125,20 +131,21 @@ def check_bundle(
         )
         for file in files
     }
-    _mark(bundle, results, pictures, split)
+    _mark(bundle, results, pictures, split, matched)
     return BundleCheck(
         bundle=str(bundle),
         checkpoint=str(loaded.path),
         data=str(dataset.root),
         votes=dataset.votes,
         split=split,
-        labels=manifest.labels,
+        labels=tuple(manifest.labels[column] for column in sorted(matched.match.columns)),
+        classes=matched.to_dict(),
         pictures=len(pictures),
         left_out=left_out,
         skipped=pictures.skipped,
         files=results,
         precisions={file.name: file.precision for file in files},
-        warnings=warnings,
+        warnings=(*matched.notes(), *warnings),
     )
 
 
@@ -176,11 +183,12 @@ def _checkpoint(manifest: Manifest, given: str | os.PathLike[str] | None) -> Che
     return load_checkpoint(folder)
 
 
-def _check_classes(dataset: ImageDataset, manifest: Manifest) -> None:
-    if set(dataset.labels) != set(manifest.labels):
+def _check_labels(checkpoint: Checkpoint, manifest: Manifest) -> None:
+    """The hash is of the weights alone: the same ones can have been imported again with other --labels."""
+    if checkpoint.labels != manifest.labels:
         raise EdgefelError(
-            f"{dataset.root}: its classes are {', '.join(dataset.labels)}, the bundle's are "
-            f"{', '.join(manifest.labels)}; give data with the same classes"
+            f"{manifest.folder}: names its outputs {', '.join(manifest.labels)}, its checkpoint {checkpoint.path} "
+            f"{', '.join(checkpoint.labels)}; export again"
         )
 
 
@@ -215,12 +223,17 @@ def _calibrated(manifest: Manifest) -> tuple[set[str], tuple[str, ...]]:
 
 
 def _mark(
-    bundle: str | os.PathLike[str], results: Mapping[str, Parity], pictures: Pictures, split: str
+    bundle: str | os.PathLike[str],
+    results: Mapping[str, Parity],
+    pictures: Pictures,
+    split: str,
+    matched: MatchedDataset,
 ) -> None:
+    classes = {"classes": matched.to_dict()} if matched.notes() else {}
     # read again: an engine may have been added while the files were compared
     manifest = read_manifest(bundle)
     for file in manifest.files:
         if file.name in results:
-            entry = {"inputs": pictures.source, "split": split, **results[file.name].to_dict()}
+            entry = {"inputs": pictures.source, "split": split, **classes, **results[file.name].to_dict()}
             manifest = manifest.with_file(dataclasses.replace(file, parity=entry))
     write_manifest(bundle, manifest)

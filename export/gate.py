@@ -78,5 +78,6 @@ class Gate:
             outputs=outputs,
             targets=self.pictures.targets,
             labels=self.labels,
+            columns=self.pictures.columns,
             seed=self.seed,
         )

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from edgefel.calib.calibration_set import HELD_OUT, read_calibration_set
 from edgefel.calib.samples import LabelledImages, LabelledSample, SampleChoice, balanced_samples
-from edgefel.data.labels import expression_labels
+from edgefel.data.dataset import MatchedDataset
+from edgefel.data.labels import check_judgeable, expression_labels, match_labels
 from edgefel.data.open import open_dataset
 from edgefel.data.synthetic import FaceOptions, SyntheticFaces
 from edgefel.errors import EdgefelError
@@ -34,7 +35,7 @@ class SyntheticImages:
     """Synthetic faces in the shape of a labelled image set."""
 
     def __init__(self, labels: Sequence[str], seed: int) -> None:
-        if len(labels) not in (7, 8) or set(labels) != set(expression_labels(len(labels))):
+        if len(labels) not in (7, 8) or not match_labels(labels, expression_labels(len(labels))).same_classes:
             raise EdgefelError(
                 f"synthetic faces show the standard 7 or 8 expressions, and the model's labels are "
                 f"{', '.join(labels)}; give images of these with --data"
@@ -67,7 +68,8 @@ class NoiseImages:
 
 @dataclass(frozen=True)
 class ExportImages:
-    """calibration: None when nothing is calibrated. sources: what the manifest says about both sets."""
+    """calibration: None when nothing is calibrated. sources: what the manifest says about both sets. classes: whose
+    classes are compared on, None where model and data have the same (`MatchedDataset.to_dict`)."""
 
     dataset: LabelledImages
     calibration: SampleChoice | None
@@ -75,6 +77,7 @@ class ExportImages:
     parity: tuple[int, ...]
     sources: dict[str, Any]
     warnings: tuple[str, ...]
+    classes: dict[str, Any] | None = None
 
 
 def choose_images(
@@ -98,11 +101,13 @@ def choose_images(
     Calibration takes balanced samples of the split train, or of everything where there are no splits. The
     comparison takes images of val and test, or else any that calibration left; failing these, noise.
 
-    Raises EdgefelError if the data set's classes are not the model's, or too few images are there.
+    Classes are matched by name, and pictures of classes that the model lacks are left out. Raises EdgefelError if the
+    data set shares too few classes with the model, or too few images are there.
     """
     if calibration_set is not None and calibrate:
         return _from_set(calibration_set, data, layout, labels, seed, parity_images)
     warnings: list[str] = []
+    matched: MatchedDataset | None = None
     dataset: LabelledImages
     if data is None:
         dataset, name = SyntheticImages(labels, seed), "synthetic faces"
@@ -111,9 +116,10 @@ def choose_images(
                 "no --data given: INT8 is calibrated on synthetic faces; use real faces for a device"
             )
     else:
-        dataset = open_dataset(data, layout=layout)
-        _check_labels(dataset, labels, os.fspath(data))
+        matched = open_dataset(data, layout=layout).matched(labels)
+        dataset = matched.dataset
         name = dataset.source
+        warnings += matched.notes()
     splits = [_split(sample) for sample in dataset.samples]
     choice = None
     if calibrate:
@@ -131,7 +137,7 @@ def choose_images(
         else {"images": name, "counts": dict(choice.counts), "seed": seed},
         "parity": name if parity_set is dataset else "noise",
     }
-    return ExportImages(dataset, choice, parity_set, parity, sources, tuple(warnings))
+    return ExportImages(dataset, choice, parity_set, parity, sources, tuple(warnings), _classes(matched))
 
 
 def _from_set(
@@ -145,10 +151,11 @@ def _from_set(
     """Calibrates on a chosen set; compares on pictures that are not in it."""
     chosen = read_calibration_set(file)
     calibrating = chosen.open()
-    _check_labels(calibrating, labels, os.fspath(file))
+    match = match_labels(labels, calibrating.labels)
+    check_judgeable(match, os.fspath(file))
     place, laid_out = (chosen.root, chosen.layout) if data is None else (data, layout)
-    comparing = open_dataset(place, layout=laid_out)
-    _check_labels(comparing, labels, str(comparing.root))
+    matched = open_dataset(place, layout=laid_out).matched(labels)
+    comparing = matched.dataset
     used = {sample.path.resolve() for sample in calibrating.samples}
     same = tuple(i for i, sample in enumerate(comparing.samples) if sample.path.resolve() in used)
     splits = [sample.split for sample in comparing.samples]
@@ -158,6 +165,12 @@ def _from_set(
         f"fewer than {chosen.per_class} calibration images: {label} {chosen.counts[label]}"
         for label in chosen.short
     ]
+    warnings += matched.notes()
+    if match.only_other:
+        # a set is used as it was chosen, or its key would say nothing
+        warnings.append(
+            f"{os.fspath(file)}: pictures of classes that the model lacks calibrate too: {', '.join(match.only_other)}"
+        )
     if parity_set is not comparing:
         warnings.append("no image is left that calibration did not use: files are compared on noise")
     choice = SampleChoice(tuple(range(len(calibrating))), chosen.counts, chosen.short)
@@ -170,7 +183,7 @@ def _from_set(
         },
         "parity": comparing.source if parity_set is comparing else "noise",
     }
-    return ExportImages(calibrating, choice, parity_set, parity, sources, tuple(warnings))
+    return ExportImages(calibrating, choice, parity_set, parity, sources, tuple(warnings), _classes(matched))
 
 
 def _parity_choice(
@@ -190,13 +203,8 @@ def _parity_choice(
     return dataset, tuple(int(i) for i in sorted(picked))
 
 
-def _check_labels(dataset: LabelledImages, labels: Sequence[str], name: str) -> None:
-    # published checkpoints order the same classes differently; here only the names matter
-    if set(dataset.labels) != set(labels):
-        raise EdgefelError(
-            f"{name}: its classes are {', '.join(dataset.labels)}, the checkpoint's are {', '.join(labels)}; "
-            "give data with the same classes"
-        )
+def _classes(matched: MatchedDataset | None) -> dict[str, Any] | None:
+    return matched.to_dict() if matched is not None and matched.notes() else None
 
 
 def _split(sample: LabelledSample) -> str:

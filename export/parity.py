@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgefel.data.labels import match_labels
 from edgefel.errors import EdgefelError
 from edgefel.evaluation.metrics import compute_metrics
 from edgefel.export.label_metrics import (
@@ -105,13 +106,15 @@ def compare(
     *,
     targets: npt.NDArray[np.integer[Any]] | None = None,
     labels: Sequence[str] = (),
+    columns: Sequence[int] | None = None,
     seed: int = 0,
     outputs: Sequence[str] = OUTPUT_NAMES,
 ) -> Parity:
     """Judges `actual` by `reference`, both output name -> [N, ...], by what they say in `outputs`.
 
     targets: true class of every image [N], in the order of the outputs' columns, whose names are `labels`.
-    seed: of the resampling behind intervals.
+    columns: the outputs whose classes the images can have, where these are not all: what `labels` shows is of the
+    probabilities of these alone, everything else of all outputs. seed: of the resampling behind intervals.
 
     Point estimates beyond a limit make the verdict "fail". A limit that this comparison cannot judge makes it
     "warn": limits on labels need targets, `min_images` images and a reference that is better than chance on
@@ -140,7 +143,7 @@ def compare(
         agreement_interval=share_interval(same, images),
         kl_mean=float(divergence.mean()),
         kl_max=float(divergence.max()),
-        labels=None if targets is None else _label_parity(before, after, targets, labels, seed),
+        labels=None if targets is None else _label_parity(before, after, targets, labels, columns, seed),
     )
     return _judge(measured, limits)
 
@@ -183,10 +186,13 @@ def _label_parity(
     after: npt.NDArray[np.float32],
     targets: npt.NDArray[np.integer[Any]],
     labels: Sequence[str],
+    columns: Sequence[int] | None,
     seed: int,
 ) -> LabelParity:
-    classes = before.shape[1]
-    names = labels or [f"class {i}" for i in range(classes)]
+    every = tuple(labels) or tuple(f"class {i}" for i in range(before.shape[1]))
+    match = match_labels(every, every if columns is None else [every[i] for i in columns])
+    before, after, names = match.restrict(before), match.restrict(after), match.labels
+    targets, classes = np.searchsorted(match.columns, targets), len(names)  # ascending, as `columns`
     first, second = compute_metrics(before, targets), compute_metrics(after, targets)
     change = recall_change(before, after, targets, classes, seed=seed)
     rows = []

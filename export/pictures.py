@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from edgefel.calib.samples import LabelledImages
 from edgefel.data.dataset import ImageDataset, UnreadableImageError
+from edgefel.data.labels import match_labels
 from edgefel.errors import EdgefelError
 from edgefel.export.progress import SILENT, Progress
 from edgefel.runtime.preprocessing import Image, Preprocessing, Tensor
@@ -23,13 +24,15 @@ class Pictures:
     """Pictures in memory, as uint8 of the size that preprocessing resizes to: each is read once for all files.
 
     targets: true classes [N] in the order of the network's outputs; None where labels are not to be trusted.
-    source: what the manifest calls them. skipped: names of those that could not be read.
+    source: what the manifest calls them. skipped: names of those that could not be read. columns: the outputs of the
+    classes that the data has, ascending; None for all.
     """
 
     crops: tuple[Image, ...]
     targets: npt.NDArray[np.int64] | None
     source: str
     skipped: tuple[str, ...] = ()
+    columns: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.crops)
@@ -40,7 +43,8 @@ class Pictures:
             return self
         chosen = np.linspace(0, len(self) - 1, count).round().astype(np.int64)
         targets = None if self.targets is None else self.targets[chosen]
-        return Pictures(tuple(self.crops[i] for i in chosen), targets, self.source)
+        crops = tuple(self.crops[i] for i in chosen)
+        return Pictures(crops, targets, self.source, columns=self.columns)
 
     def batches(self, preprocessing: Preprocessing, input_type: str = "float32") -> Iterator[Tensor | Image]:
         """At most BATCH of them at a time: float32 [n, 3, H, W], or uint8 [n, H, W, 3] for a file that normalises
@@ -62,21 +66,23 @@ def load_pictures(
 ) -> Pictures:
     """Reads or draws the pictures; `labels` are the network's, `labelled` says whether the data's mean anything.
 
-    Raises EdgefelError if there are none, or none can be read.
+    The data's classes are matched by name and must all be the network's (`ImageDataset.matched`). Raises EdgefelError
+    if there are no pictures, or none can be read.
     """
     if not indices:
         raise EdgefelError(
             f"{source}: no picture is left to compare on that calibration did not see; give more data"
         )
     progress.start("load comparison images", len(indices))
-    order = [list(labels).index(label) for label in dataset.labels]
+    match = match_labels(labels, dataset.labels)
+    column_of = dict(zip(match.numbers, match.columns, strict=True))
     crops: list[Image] = []
     targets: list[int] = []
     skipped: list[str] = []
     for index in indices:
         try:
             crops.append(preprocessing.resize_image(dataset.load(index)))
-            targets.append(order[dataset.samples[index].label])
+            targets.append(column_of[dataset.samples[index].label])
         except UnreadableImageError as error:
             skipped.append(error.path.name)
         progress.advance()
@@ -85,7 +91,8 @@ def load_pictures(
             f"{source}: none of {len(skipped)} comparison pictures can be read, e.g. {skipped[0]}"
         )
     true = np.asarray(targets, dtype=np.int64) if labelled else None
-    return Pictures(tuple(crops), true, source, tuple(skipped))
+    columns = tuple(sorted(match.columns)) if match.only_model else None
+    return Pictures(tuple(crops), true, source, tuple(skipped), columns)
 
 
 def unseen(dataset: ImageDataset, among: Sequence[int], hashes: Collection[str]) -> tuple[int, ...]:

@@ -11,7 +11,6 @@ import torch
 
 from edgefel.bench.ablation.diagnosis import diagnose, parts
 from edgefel.data.open import open_dataset
-from edgefel.errors import EdgefelError
 from edgefel.evaluation.inference import run_model
 from edgefel.evaluation.metrics import compute_metrics
 from edgefel.models.profile import profile
@@ -33,8 +32,7 @@ def judge(run: Path, config: TrainConfig) -> dict[str, Any]:
     """
     checkpoint, _, _ = RunFolder(run).load_last()
     data = open_dataset(config.data, "test", layout=config.full_layout)
-    if data.labels != checkpoint.labels:
-        raise EdgefelError(f"{data.root}: its test split has other classes than its train split")
+    data = data.reordered(checkpoint.labels)
     voted = {} if data.votes is None else {"votes": data.votes.file}
     model = checkpoint.model
     if not all(bool(torch.isfinite(weight).all()) for weight in model.state_dict().values()):
@@ -53,6 +51,7 @@ def judge(run: Path, config: TrainConfig) -> dict[str, Any]:
         "macs": profile(model.config).macs,
         "pictures": len(targets),
         "classes": len(data.labels),
+        "labels": list(data.labels),
         "corrected": dataclasses.asdict(compute_metrics(outputs.corrected, targets)),
         "primary": dataclasses.asdict(compute_metrics(outputs.primary, targets)),
         "diagnosis": diagnose(

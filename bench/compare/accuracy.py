@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgefel.bench.compare.contenders import COMPILED, EAGER, Contender
-from edgefel.data.dataset import ImageDataset, UnreadableImageError
+from edgefel.data.dataset import ImageDataset, MatchedDataset, UnreadableImageError
+from edgefel.data.labels import LabelMatch
 from edgefel.data.open import open_dataset
 from edgefel.errors import EdgefelError
 from edgefel.evaluation.metrics import compute_metrics
@@ -25,25 +26,23 @@ Judgement = dict[str, Any]
 
 def choose(
     data: str | os.PathLike[str], labels: Sequence[str], count: int, layout: str | None = None
-) -> tuple[ImageDataset, tuple[int, ...]]:
+) -> tuple[MatchedDataset, tuple[int, ...]]:
     """A data set and `count` of its held-out pictures, as even over the classes as they allow.
 
     Held out are the splits val and test, or everything where there are no splits. layout: as `open_dataset` takes
-    it. Raises EdgefelError for other classes than the model's.
+    it. Classes are matched by name; raises EdgefelError if the data shares too few with the model
+    (`ImageDataset.matched`).
     """
-    dataset = open_dataset(data, layout=layout)
-    if dataset.labels != tuple(labels):
-        raise EdgefelError(
-            f"{dataset.root}: its classes {list(dataset.labels)} are not the model's {list(labels)}"
-        )
+    matched = open_dataset(data, layout=layout).matched(labels)
+    dataset = matched.dataset
     splits = [sample.split for sample in dataset.samples]
     pool = [index for index, split in enumerate(splits) if split in HELD_OUT] or list(range(len(splits)))
-    return dataset, draw_evenly(dataset, pool, count, seed=0)
+    return matched, draw_evenly(dataset, pool, count, seed=0)
 
 
 def judge(
     contenders: Sequence[Contender],
-    dataset: ImageDataset,
+    matched: MatchedDataset,
     chosen: Sequence[int],
     preprocessing: Preprocessing,
     advance: Callable[[int], None] = lambda pictures: None,
@@ -54,6 +53,7 @@ def judge(
     torch.compile is taken to label as eager PyTorch does: their outputs were compared. Raises EdgefelError where no
     picture can be read.
     """
+    dataset = matched.dataset
     own = {one.name: one for one in contenders if one.backend != COMPILED}
     found: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in own}
     targets: list[int] = []
@@ -70,7 +70,7 @@ def judge(
     votes = {} if dataset.votes is None else {"votes": dataset.votes.file}
     return {
         one.name: _judgement(
-            merged[_labelled_as(one)], np.asarray(targets), dataset.labels, eager.get(one.subject.name)
+            merged[_labelled_as(one)], np.asarray(targets), matched.match, eager.get(one.subject.name)
         )
         | votes
         for one in contenders
@@ -85,15 +85,15 @@ def _labelled_as(contender: Contender) -> str:
 def _judgement(
     probabilities: npt.NDArray[np.float32],
     targets: npt.NDArray[np.int64],
-    labels: Sequence[str],
+    match: LabelMatch,
     eager: npt.NDArray[np.float32] | None,
 ) -> Judgement:
-    metrics = compute_metrics(probabilities.astype(np.float64), targets)
+    metrics = compute_metrics(match.restrict(probabilities.astype(np.float64)), targets)
     judgement: Judgement = {
         "images": len(targets),
         "accuracy": metrics.accuracy,
         "macro_f1": metrics.macro_f1,
-        "recall": dict(zip(labels, metrics.recall, strict=True)),
+        "recall": dict(zip(match.labels, metrics.recall, strict=True)),
     }
     if eager is not None:
         judgement["agreement"] = float(np.mean(probabilities.argmax(1) == eager.argmax(1)))

@@ -85,7 +85,7 @@ def compare(
     """
     if not subjects:
         raise EdgefelError("nothing to compare: give at least one model")
-    judged = _judge_all(subjects, options, advance)
+    judged, told = _judge_all(subjects, options, advance)
     described = environment.describe()
     rows: list[Row] = []
     skipped: dict[str, str] = {}
@@ -96,7 +96,7 @@ def compare(
             for batch in options.batches:
                 step = f"{len(contenders)} contenders, {threads} threads, batch {batch}"
                 rows += _measure(
-                    contenders, baseline, batch, threads, options, judged, described, advance, step
+                    contenders, baseline, batch, threads, options, judged, told, described, advance, step
                 )
     return Comparison(tuple(rows), skipped)
 
@@ -150,6 +150,7 @@ def _measure(
     threads: int,
     options: Options,
     judged: Mapping[str, Judgement],
+    told: Mapping[str, Sequence[str]],
     described: Mapping[str, Any],
     advance: Advance,
     step: str,
@@ -180,7 +181,9 @@ def _measure(
             "batch": batch,
             "threads": threads,
         }
-        notes = [] if one.subject.trained else ["random weights: its labels mean nothing"]
+        notes = list(told.get(one.subject.name, ()))
+        if not one.subject.trained:
+            notes.append("random weights: its labels mean nothing")
         if votes is not None:
             notes.append(f"accuracy by the votes of {votes}")
         yield make_row("compare", subject, metrics, described, notes)
@@ -223,13 +226,18 @@ def _call(contender: Contender, batch: Array) -> Callable[[], Array]:
     return lambda: contender.probabilities(batch)
 
 
-def _judge_all(subjects: Sequence[Subject], options: Options, advance: Advance) -> dict[str, Judgement]:
-    """Of trained subjects, where there are labelled pictures; on all cores, which accuracy does not depend on."""
+def _judge_all(
+    subjects: Sequence[Subject], options: Options, advance: Advance
+) -> tuple[dict[str, Judgement], dict[str, tuple[str, ...]]]:
+    """Of trained subjects, where there are labelled pictures; on all cores, which accuracy does not depend on. Also, by
+    subject, what must be known of the classes it was judged by."""
     judged: dict[str, Judgement] = {}
+    told: dict[str, tuple[str, ...]] = {}
     if options.data is None:
-        return judged
+        return judged, told
     for subject in (one for one in subjects if one.trained):
-        dataset, chosen = choose(options.data, subject.labels, options.images, options.layout)
+        matched, chosen = choose(options.data, subject.labels, options.images, options.layout)
+        told[subject.name] = matched.notes()
         done = 0
 
         def count(pictures: int, subject: Subject = subject, total: int = len(chosen)) -> None:
@@ -239,8 +247,8 @@ def _judge_all(subjects: Sequence[Subject], options: Options, advance: Advance) 
 
         threads = os.cpu_count() or 1
         with torch_threads(threads), _opened([subject], options, threads) as (contenders, _):
-            judged |= judge(contenders, dataset, chosen, subject.preprocessing, count)
-    return judged
+            judged |= judge(contenders, matched, chosen, subject.preprocessing, count)
+    return judged, told
 
 
 def _peak_memory(contenders: Sequence[Contender], batch: int, advance: Advance) -> dict[str, float]:

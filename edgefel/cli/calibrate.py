@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from edgefel.calib.calibration_set import CalibrationSet
     from edgefel.calib.predicted_labels import FloatModel, PredictedLabels
+    from edgefel.data.dataset import MatchedDataset
 
 DEFAULT_PER_CLASS = 64
 
@@ -110,14 +111,14 @@ def command(
     from edgefel.calib.calibration_set import write_calibration_set
 
     model = _open_model(checkpoint, bundle)
-    chosen, predicted = _choose(
+    chosen, predicted, matched = _choose(
         data, layout, model, use_predictions, (per_class or (DEFAULT_PER_CLASS,))[0], group_cap, seed
     )
     write_calibration_set(output, chosen)
-    for line in _warnings(chosen, predicted):
+    for line in [*(() if matched is None else matched.notes(judged=False)), *_warnings(chosen, predicted)]:
         click.echo(f"warning: {line}", err=True)
     if as_json:
-        click.echo(json.dumps(_summary(chosen, predicted, output), indent=2))
+        click.echo(json.dumps(_summary(chosen, predicted, matched, output), indent=2))
     else:
         _show(chosen, output)
 
@@ -144,7 +145,7 @@ def _choose(
     per_class: int,
     group_cap: int,
     seed: int,
-) -> tuple[CalibrationSet, PredictedLabels | None]:
+) -> tuple[CalibrationSet, PredictedLabels | None, MatchedDataset | None]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -163,18 +164,16 @@ def _choose(
     if use_predictions and model is None:
         raise EdgefelError("--use-predictions: give the model with --checkpoint or --bundle")
     dataset = open_dataset(data, layout=layout) if labelled else open_unlabelled(data)
-    predicted = None
+    predicted = matched = None
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         if model is not None and (use_predictions or not labelled):
             task = progress.add_task("labelling pictures", total=None)
             predicted = predict_labels(dataset, model, _bar(progress, task))
             dataset = predicted.dataset
-        elif model is not None and set(model.labels) != set(dataset.labels):
-            raise EdgefelError(
-                f"{data}: its classes are {', '.join(dataset.labels)}, the model's are "
-                f"{', '.join(model.labels)}; give data with the same classes, or --use-predictions"
-            )
+        elif model is not None:
+            matched = dataset.matched(model.labels)
+            dataset = matched.dataset
         task = progress.add_task("hashing pictures", total=None)
         chosen = choose_calibration_set(
             dataset,
@@ -186,7 +185,7 @@ def _choose(
             layout=layout if dataset.votes is None else dataset.votes.layout,
             advance=_bar(progress, task),
         )
-    return chosen, predicted
+    return chosen, predicted, matched
 
 
 def _bar(progress: Progress, task: TaskID) -> Callable[[int, int], None]:
@@ -211,11 +210,14 @@ def _warnings(chosen: CalibrationSet, predicted: PredictedLabels | None) -> list
     return lines
 
 
-def _summary(chosen: CalibrationSet, predicted: PredictedLabels | None, output: Path) -> dict[str, Any]:
+def _summary(
+    chosen: CalibrationSet, predicted: PredictedLabels | None, matched: MatchedDataset | None, output: Path
+) -> dict[str, Any]:
     return {
         "file": str(output),
         "pictures": len(chosen.images),
         "counts": chosen.counts,
+        "classes": None if matched is None else matched.to_dict(),
         "groups": len(chosen.groups),
         "short": list(chosen.short),
         "labelled_by": chosen.labelled_by,

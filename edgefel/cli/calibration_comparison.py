@@ -51,11 +51,13 @@ def compare_and_show(
     loaded = load_checkpoint(checkpoint)
     preprocessing = Preprocessing.from_dict(loaded.preprocessing)
     plan = plan_comparison(dataset, loaded.labels, chosen)
+    for line in plan.notes:
+        click.echo(f"warning: {line}", err=True)
     with _TimeLeft() as progress:
         progress.start("trace and simplify")
         # as the INT8 file for ONNX Runtime starts from
         graph, _ = spread_prelu(export_onnx(loaded.model, input_size=preprocessing.output_size))
-        comparison = compare_strategies(graph, preprocessing, dataset, plan, progress)
+        comparison = compare_strategies(graph, preprocessing, plan, progress)
     source = {
         "checkpoint": loaded.path.name,
         "sha256": sha256(loaded.path / WEIGHTS_FILE),

@@ -81,8 +81,9 @@ def command(
 
     CHECKPOINT is a checkpoint folder or a run of edgefel train (its best checkpoint is taken). Every number
     is given with and without the reliability head, and accuracy also without the pictures that have a copy (an equal
-    file, or one that looks alike) in another split. Unreadable pictures are skipped, counted and named. With -o
-    all of it is drawn, too: open report.html, one page that needs nothing else.
+    file, or one that looks alike) in another split. Classes are matched by name; where the data has fewer or more of
+    them than the model, the common ones are judged (docs/data.md). Unreadable pictures are skipped, counted and
+    named. With -o all of it is drawn, too: open report.html, one page that needs nothing else.
 
     \b
     Examples:
@@ -117,6 +118,8 @@ def command(
         workers=workers,
         device=device,
     )
+    for line in evaluation.class_notes:
+        click.echo(f"warning: {line}", err=True)
     if as_json:
         click.echo(json.dumps(evaluation.to_dict(), indent=2, allow_nan=False))
         return

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgefel.data.labels import LabelMatch, check_judgeable, match_labels
 from edgefel.data.votes import Votes
 from edgefel.errors import EdgefelError
 
@@ -152,12 +153,46 @@ class ImageDataset:
 
     def relabelled(self, targets: NDArray[np.int64]) -> ImageDataset:
         """The same pictures with other labels [N]; soft labels stay as they are."""
-        if isinstance(self.samples, SampleTable):
-            samples: Sequence[Sample] = self.samples.relabelled(targets)
-        else:
-            pairs = zip(self.samples, targets.tolist(), strict=True)
-            samples = tuple(replace(sample, label=label) for sample, label in pairs)
-        return replace(self, samples=samples)
+        return replace(self, samples=_renumbered(self.samples, targets))
+
+    def matched(self, labels: Sequence[str]) -> MatchedDataset:
+        """The pictures by which a model with these `labels` can be judged: those of the classes that it has too.
+
+        The order of the classes stays, so that a seed draws the same pictures whatever the order of the model. Raises
+        EdgefelError where the two cannot be compared (`check_judgeable`), or no picture is left.
+        """
+        match = match_labels(labels, self.labels)
+        check_judgeable(match, str(self.root))
+        if not match.only_other:
+            return MatchedDataset(self, match, {}, np.arange(len(self)))
+        targets = self.targets()
+        counts = np.bincount(targets[targets != UNLABELLED], minlength=len(self.labels))
+        left_out = {name: int(counts[i]) for i, name in enumerate(self.labels) if i not in match.numbers}
+        kept = np.flatnonzero(np.isin(targets, match.numbers))
+        return MatchedDataset(self._with_classes(match.numbers), match, left_out, kept)
+
+    def reordered(self, labels: Sequence[str]) -> ImageDataset:
+        """The same pictures with the classes in this order; raises EdgefelError unless they are exactly these."""
+        match = match_labels(self.labels, labels)
+        if not match.same_classes:
+            raise EdgefelError(
+                f"{self.root}: has the classes {', '.join(self.labels)}, the model was trained on {', '.join(labels)}; "
+                "give its own data"
+            )
+        chosen = self if self.labels == match.labels else self._with_classes(match.columns)
+        return replace(chosen, labels=match.labels)
+
+    def _with_classes(self, numbers: Sequence[int]) -> ImageDataset:
+        """The pictures of these classes, which are numbered in this order."""
+        places = np.full(len(self.labels) + 1, UNLABELLED)  # one more, which UNLABELLED indexes
+        places[list(numbers)] = np.arange(len(numbers))
+        targets = places[self.targets()]
+        kept = np.flatnonzero(targets != UNLABELLED)
+        labels = tuple(self.labels[number] for number in numbers)
+        if not kept.size:
+            raise EdgefelError(f"{self.root}: has no picture of {', '.join(labels)}; give other data")
+        samples = self.subset(kept).samples
+        return replace(self, labels=labels, samples=_renumbered(samples, targets[kept], numbers))
 
     def subset(self, indices: Sequence[int] | NDArray[np.int64]) -> ImageDataset:
         """The samples of these indices, in their order."""
@@ -166,6 +201,44 @@ class ImageDataset:
         else:
             chosen = tuple(self.samples[int(index)] for index in indices)
         return replace(self, samples=chosen)
+
+
+@dataclass(frozen=True)
+class MatchedDataset:
+    """A data set without the classes that a model lacks; see `ImageDataset.matched`.
+
+    dataset: its labels are those of `match`. left_out: pictures of each class that the model lacks. kept: indices [N]
+    of the data set's pictures in the one that it was made of.
+    """
+
+    dataset: ImageDataset
+    match: LabelMatch
+    left_out: dict[str, int]
+    kept: NDArray[np.int64]
+
+    def notes(self, *, judged: bool = True) -> tuple[str, ...]:
+        """What a reader of the results must know of the classes; nothing where both sides have the same.
+
+        judged: whether the pictures judge the model, or only calibrate it.
+        """
+        root, lines = self.dataset.root, []
+        if self.match.only_other:
+            listed = ", ".join(f"{count} of {name}" for name, count in self.left_out.items())
+            lines.append(f"{root}: pictures of classes that the model lacks are left out: {listed}")
+        if self.match.only_model:
+            how = f"; the model is judged by its probabilities of the other {len(self.match.columns)} classes alone"
+            lines.append(f"{root}: has no class {', '.join(self.match.only_model)}" + (how if judged else ""))
+        return tuple(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values: names of classes in the model's order, in the data's, and those judged by."""
+        return {
+            "model": list(self.match.model),
+            "data": list(self.match.other),
+            "judged": list(self.match.labels),
+            "pictures_left_out": dict(self.left_out),
+            "outputs_ignored": list(self.match.only_model),
+        }
 
 
 class SampleTable(Sequence[Sample]):
@@ -224,15 +297,15 @@ class SampleTable(Sequence[Sample]):
             None if isinstance(self.store, FileStore) else (self.store, row),
         )
 
-    def relabelled(self, targets: NDArray[np.int64]) -> SampleTable:
-        """The same rows with other labels [N]."""
+    def relabelled(self, targets: NDArray[np.int64], soft: NDArray[np.float32] | None) -> SampleTable:
+        """The same rows with other labels [N] and soft labels [N, C] or None."""
         return SampleTable(
             self.store,
             targets,
             self.group,
             self.group_names,
             self.split,
-            soft=self.soft,
+            soft=soft,
             box=self.box,
             rows=self.rows,
         )
@@ -249,6 +322,32 @@ class SampleTable(Sequence[Sample]):
             box=None if self.box is None else self.box[indices],
             rows=self.rows[indices],
         )
+
+
+def _renumbered(
+    samples: Sequence[Sample], targets: NDArray[np.int64], columns: Sequence[int] | None = None
+) -> Sequence[Sample]:
+    """The same samples with other labels [N], and these columns of their soft labels (all as they are by default)."""
+    if isinstance(samples, SampleTable):
+        soft = samples.soft
+        return samples.relabelled(
+            targets, soft if soft is None or columns is None else _shares(soft, columns)
+        )
+    return tuple(
+        replace(sample, label=label)
+        if sample.soft is None or columns is None
+        else replace(sample, label=label, soft=tuple(_shares(np.array([sample.soft]), columns)[0].tolist()))
+        for sample, label in zip(samples, targets.tolist(), strict=True)
+    )
+
+
+def _shares(soft: NDArray[Any], columns: Sequence[int]) -> NDArray[Any]:
+    """These columns of distributions [N, C]; where some are left out, rows sum to 1 again, or to 0."""
+    chosen = soft[:, list(columns)]
+    if len(columns) == soft.shape[1]:
+        return chosen
+    sums = chosen.sum(axis=1, keepdims=True)
+    return np.asarray(chosen / np.where(sums > 0, sums, 1), soft.dtype)
 
 
 def decode_rgb(data: bytes, path: Path) -> NDArray[np.uint8]:

@@ -7,6 +7,11 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edgefel.errors import EdgefelError
 
@@ -22,6 +27,9 @@ EXPRESSIONS_8 = (
 )
 EXPRESSIONS_7 = EXPRESSIONS_8[:7]
 
+# Aff-Wild2's eighth class: a face that shows none of the seven.
+OTHER = "other"
+
 # The order of RAF-DB's label files (Li et al., CVPR 2017), which models trained on it keep.
 RAF_DB = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
 
@@ -31,7 +39,7 @@ RAF_DB = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutr
 # mmcls/datasets/raf.py.
 _APVIT = ("anger", "disgust", "fear", "sadness", "happiness", "surprise", "neutral", "contempt")
 FER_PLUS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
-_AFF_WILD2 = ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise", "other")
+_AFF_WILD2 = ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise", OTHER)
 PRESETS: dict[str, tuple[str, tuple[tuple[str, ...], ...]]] = {
     "canonical": ("AffectNet's numbers", (EXPRESSIONS_7, EXPRESSIONS_8)),
     "rafdb": ("RAF-DB's numbers, as POSTER++ has them", (RAF_DB,)),
@@ -77,14 +85,16 @@ def canonical_label(name: str) -> str | None:
     return name if name in EXPRESSIONS_8 else None
 
 
-def check_labels(labels: Sequence[object], where: str) -> tuple[str, ...]:
-    """`labels` as a tuple, if they can name the classes of a model wherever names are written.
+def check_labels(labels: object, where: str) -> tuple[str, ...]:
+    """A list or tuple of `labels` as a tuple, if they can name the classes of a model wherever names are written.
 
     A name may be any text, but not empty, repeated, or of more than a line: label files of devices and servers have
     one name to a line. where: the file or option that they come from, for the message.
 
     Raises EdgefelError that names the first label which cannot stand.
     """
+    if not isinstance(labels, list | tuple):
+        raise EdgefelError(f"{where}: the labels are {labels!r}, not a list of the classes' names")
     names: list[str] = []
     for label in labels:
         if not isinstance(label, str):
@@ -105,6 +115,124 @@ def check_labels(labels: Sequence[object], where: str) -> tuple[str, ...]:
     if not names:
         raise EdgefelError(f"{where}: has no labels; give a name for each class")
     return tuple(names)
+
+
+@dataclass(frozen=True)
+class LabelMatch:
+    """The classes of a model and those of data, or of another model, matched by name. Made by `match_labels`.
+
+    model, other: the names, each side in its own order. numbers: those of the other side's classes that the model has
+    too, ascending. columns: the model's number of each of these.
+    """
+
+    model: tuple[str, ...]
+    other: tuple[str, ...]
+    columns: tuple[int, ...]
+    numbers: tuple[int, ...]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The common classes, named and ordered as on the other side."""
+        return tuple(self.other[number] for number in self.numbers)
+
+    @property
+    def only_model(self) -> tuple[str, ...]:
+        """The model's classes that the other side lacks."""
+        return tuple(name for i, name in enumerate(self.model) if i not in self.columns)
+
+    @property
+    def only_other(self) -> tuple[str, ...]:
+        """The other side's classes that the model lacks."""
+        return tuple(name for i, name in enumerate(self.other) if i not in self.numbers)
+
+    @property
+    def same_classes(self) -> bool:
+        """Whether both have the same classes, in whatever order."""
+        return len(self.columns) == len(self.model) == len(self.other)
+
+    def restrict(self, probabilities: NDArray[Any]) -> NDArray[Any]:
+        """The model's distributions [N, C] as distributions over `labels` [N, K], in their order.
+
+        Where the model has other classes, these are the probabilities given that it is none of them; a row that leaves
+        nothing to the common classes becomes uniform.
+        """
+        if self.columns == tuple(range(len(self.model))):
+            return probabilities
+        chosen = probabilities[:, list(self.columns)]
+        if not self.only_model:
+            return chosen
+        sums = chosen.sum(axis=1, keepdims=True)
+        even = np.full_like(chosen, 1 / len(self.columns))
+        return np.where(sums > 0, chosen / np.where(sums > 0, sums, 1), even)
+
+
+def match_labels(model: Sequence[str], other: Sequence[str]) -> LabelMatch:
+    """Matches two sets of classes by name: equal names first, then usual synonyms, in any case ("Happy", "happiness").
+
+    Who wants to judge a model on data asks `ImageDataset.matched`, which refuses what cannot be judged.
+    """
+    model, other = tuple(model), tuple(other)
+    found = {name: name for name in other if name in model}
+    ours = [name for name in model if name not in found]
+    theirs = [name for name in other if name not in found]
+    for name in theirs:
+        like = [candidate for candidate in ours if _key(candidate) == _key(name)]
+        if len(like) == 1 and sum(_key(one) == _key(name) for one in theirs) == 1:
+            found[name] = like[0]
+    numbers = tuple(i for i, name in enumerate(other) if name in found)
+    return LabelMatch(model, other, tuple(model.index(found[other[i]]) for i in numbers), numbers)
+
+
+def same_class(first: str, second: str) -> bool:
+    """Whether two names are of one class: equal, or usual synonyms in any case."""
+    return first == second or _key(first) == _key(second)
+
+
+def check_judgeable(match: LabelMatch, data: str) -> None:
+    """Raises EdgefelError unless a model can be judged by the classes that it shares with the data set `data`.
+
+    A class that one side lacks is left out of the judgement, but two names for one class would be left out alike: where
+    both sides have classes that the other lacks, names that no data set is known to use are refused.
+    """
+    named = (
+        f"the model's are {', '.join(match.model)}, those of {data} are {', '.join(match.other) or 'unknown'}"
+    )
+    if len(match.columns) < 2:
+        raise EdgefelError(
+            f"the model and {data} share fewer than two classes: {named}; use data with its classes"
+        )
+    strange = [name for name in (*match.only_model, *match.only_other) if name not in (*EXPRESSIONS_8, OTHER)]
+    if match.only_model and match.only_other and strange:
+        raise EdgefelError(
+            f"no counterpart for the classes {', '.join((*match.only_model, *match.only_other))}: {named}; if they are "
+            "the same under other names, import the model again with --labels that the data uses"
+        )
+
+
+def to_canonical(
+    numbers: NDArray[np.integer[Any]], classes: Sequence[str], labels: Sequence[str], where: str
+) -> NDArray[np.int16]:
+    """Numbers [N] in a set's own order, from 0, as indices into `labels`: by name, so that no order is assumed twice.
+
+    Raises EdgefelError for a number without a class, and for a class that is not among the labels.
+    """
+    missing = [name for name in classes if name not in labels]
+    if missing:
+        raise EdgefelError(f"{where}: its classes {', '.join(missing)} are not among {', '.join(labels)}")
+    outside = numbers[(numbers < 0) | (numbers >= len(classes))]
+    if outside.size:
+        raise EdgefelError(
+            f"{where}: class {int(outside[0])} is unknown; its classes are 0 to {len(classes) - 1}: "
+            f"{', '.join(classes)}"
+        )
+    # a manifest may spell one class in several ways: several of `classes` can be the same
+    places = np.array([labels.index(name) for name in classes], np.int16)
+    return np.asarray(places[numbers], np.int16)
+
+
+def _key(name: str) -> str:
+    """What two names of one class have in common."""
+    return canonical_label(name) or unicodedata.normalize("NFC", name.strip()).casefold()
 
 
 def parse_labels(text: str, num_classes: int) -> tuple[str, ...]:

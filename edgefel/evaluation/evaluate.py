@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 
 from edgefel.data.dataset import SPLITS, ImageDataset
 from edgefel.data.duplicates import Elsewhere
+from edgefel.data.labels import LabelMatch
 from edgefel.data.open import only_split, open_dataset
 from edgefel.data.votes import Votes
 from edgefel.errors import EdgefelError
@@ -68,8 +69,10 @@ class Probabilities:
 class Evaluation:
     """The result of `evaluate`.
 
-    counts: pictures per class, in the order of `labels`. skipped: paths of unreadable pictures, which count
-    nowhere. without_head judges the primary distribution, with_head the corrected one; with_head is None
+    labels: the classes that both the model and the data have, in the data's order; all that follows is by them.
+    classes: whose they are and what was left out for them; class_notes: the same in words, empty where both have the
+    same classes. counts: pictures per class, in the order of `labels`. skipped: paths of unreadable pictures, which
+    count nowhere. without_head judges the primary distribution, with_head the corrected one; with_head is None
     for a model without a reliability head, where there is nothing to compare. coverage: what abstaining would
     bring, of the distribution that the model predicts with. reliability_*: the bins of the ECE. clustering: of the
     true classes in the embedding and in the logits, None where they cannot be judged. attributes: accuracy by group
@@ -83,6 +86,8 @@ class Evaluation:
     dataset: str
     split: str
     labels: tuple[str, ...]
+    classes: dict[str, Any]
+    class_notes: tuple[str, ...]
     pictures: int
     counts: tuple[int, ...]
     skipped: tuple[str, ...]
@@ -140,8 +145,10 @@ def evaluate(
     """Labels every readable picture of a split with the checkpoint's own preprocessing, and counts.
 
     `split` None takes all pictures, and is ignored for an opened data set. copies: whether to look for the pictures'
-    copies in other splits. `advance` is told how many pictures are done. Raises EdgefelError if the checkpoint or data
-    cannot be read, if their classes differ, or if no picture can be read.
+    copies in other splits. `advance` is told how many pictures are done. Classes are matched by name; where one side
+    has more of them, pictures of a class that the model lacks are left out, and the model is judged by its
+    probabilities of the common classes (`ImageDataset.matched`). Raises EdgefelError if the checkpoint or data cannot
+    be read, if they share too few classes, or if no picture can be read.
     """
     return evaluate_with_evidence(
         checkpoint, dataset, split, copies=copies, workers=workers, device=device, advance=advance
@@ -169,8 +176,10 @@ def evaluate_with_evidence(
     """
     loaded = checkpoint if isinstance(checkpoint, Checkpoint) else load_checkpoint(Path(checkpoint))
     whole = dataset if isinstance(dataset, ImageDataset) else open_dataset(dataset, layout=layout)
-    data = whole if whole is dataset or split is None else only_split(whole, split)
-    check_classes(loaded, data)
+    matched = (whole if whole is dataset or split is None else only_split(whole, split)).matched(
+        loaded.labels
+    )
+    data = matched.dataset
     columns = attribute_columns(data, by)
     preprocessing = Preprocessing.from_dict(loaded.preprocessing)
     source = ImageSource(data, preprocessing, workers=workers, cache_mb=0)
@@ -196,19 +205,36 @@ def evaluate_with_evidence(
         found = look_for_copies(whole, name, max(workers, 1), compared)
     elif copies:
         found = GIVEN if name == "given" else ALL_SPLITS
-    splits = other_splits(whole, name)
-    evidence = Evidence(data, outputs, data.targets()[outputs.indices], values, found, splits)
-    return _judge(loaded, name, evidence, skipped), evidence
-
-
-def check_classes(checkpoint: Checkpoint, dataset: ImageDataset) -> None:
-    """Raises EdgefelError unless both have the same classes in the same order."""
-    if checkpoint.labels != dataset.labels:
-        raise EdgefelError(
-            f"{checkpoint.path}: predicts {len(checkpoint.labels)} classes ({', '.join(checkpoint.labels)}), "
-            f"but {dataset.root} has {len(dataset.labels)} ({', '.join(dataset.labels)}); evaluate on data "
-            "with the classes that it was trained on"
+    if isinstance(found, Elsewhere):
+        found = Elsewhere(found.equal[matched.kept], found.alike[matched.kept])
+    restricted = _restricted(outputs, matched.match)
+    targets = data.targets()[outputs.indices]
+    evidence = Evidence(data, restricted, targets, values, found, other_splits(whole, name))
+    ignored = _ignored_predictions(outputs, matched.match)
+    classes = {**matched.to_dict(), "predictions_ignored": ignored}
+    notes = list(matched.notes())
+    if ignored:
+        notes.append(
+            f"{ignored} of {len(outputs.indices)} predictions were of {', '.join(matched.match.only_model)}, and gave "
+            "way to the most probable of the other classes"
         )
+    return _judge(loaded, name, evidence, skipped, classes, tuple(notes)), evidence
+
+
+def _ignored_predictions(outputs: Outputs, match: LabelMatch) -> int:
+    """How many pictures the model would give a class that the data lacks."""
+    return int((~np.isin(outputs.corrected.argmax(1), match.columns)).sum())
+
+
+def _restricted(outputs: Outputs, match: LabelMatch) -> Outputs:
+    """What the model says of the common classes."""
+    logits = outputs.logits
+    return replace(
+        outputs,
+        primary=match.restrict(outputs.primary),
+        corrected=match.restrict(outputs.corrected),
+        logits=None if logits is None else logits[:, list(match.columns)],
+    )
 
 
 def has_reliability_head(model: FacialExpressionModel) -> bool:
@@ -217,8 +243,15 @@ def has_reliability_head(model: FacialExpressionModel) -> bool:
     return config is not None and (config.anchors_per_class > 0 or config.attentive)
 
 
-def _judge(checkpoint: Checkpoint, split: str, evidence: Evidence, skipped: tuple[str, ...]) -> Evaluation:
-    outputs, targets, labels = evidence.outputs, evidence.targets, checkpoint.labels
+def _judge(
+    checkpoint: Checkpoint,
+    split: str,
+    evidence: Evidence,
+    skipped: tuple[str, ...],
+    classes: dict[str, Any],
+    notes: tuple[str, ...],
+) -> Evaluation:
+    outputs, targets, labels = evidence.outputs, evidence.targets, evidence.dataset.labels
     corrected = outputs.corrected if has_reliability_head(checkpoint.model) else None
     counts = np.bincount(targets, minlength=len(labels))
     judged = {
@@ -231,6 +264,8 @@ def _judge(checkpoint: Checkpoint, split: str, evidence: Evidence, skipped: tupl
         dataset=str(evidence.dataset.root),
         split=split,
         labels=labels,
+        classes=classes,
+        class_notes=notes,
         pictures=len(targets),
         counts=tuple(int(count) for count in counts),
         skipped=skipped,

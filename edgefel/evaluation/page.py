@@ -86,9 +86,10 @@ def _head(evaluation: Evaluation) -> str:
             ". The model has no reliability head: there is one set of numbers, and nothing on corrections"
         )
     about = f"{evaluation.split} split of {evaluation.dataset}, {evaluation.pictures} pictures"
+    notes = "".join(f'<p class="soft">{escape(note)}.</p>' for note in evaluation.class_notes)
     return (
         f"<header><h1>{escape(evaluation.model)}</h1>"
-        f'<p class="soft">{escape(about)}</p><p class="answer">{escape(answer)}.</p></header>'
+        f'<p class="soft">{escape(about)}</p><p class="answer">{escape(answer)}.</p>{notes}</header>'
     )
 
 

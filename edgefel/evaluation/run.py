@@ -14,7 +14,7 @@ from edgefel.data.open import open_dataset
 from edgefel.errors import EdgefelError
 from edgefel.evaluation.attributes import attribute_columns
 from edgefel.evaluation.copies import copies_lines
-from edgefel.evaluation.evaluate import Evaluation, check_classes, evaluate_with_evidence
+from edgefel.evaluation.evaluate import Evaluation, evaluate_with_evidence
 from edgefel.evaluation.metrics import Metrics
 from edgefel.evaluation.selection import find_pictures, rows_of
 from edgefel.models.checkpoint import load_checkpoint
@@ -46,8 +46,8 @@ def evaluate_with_progress(
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise EdgefelError(f"device {device!r} is not available here ({reason}); try --device cpu") from None
-    loaded, dataset = load_checkpoint(checkpoint), open_dataset(data, split, layout)
-    check_classes(loaded, dataset)
+    loaded = load_checkpoint(checkpoint)
+    dataset = open_dataset(data, split, layout).matched(loaded.labels).dataset
     attribute_columns(dataset, by)
     asked = find_pictures(dataset, show)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

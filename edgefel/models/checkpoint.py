@@ -14,9 +14,10 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from edgefel import __version__
+from edgefel.data.labels import LabelMatch, check_labels, match_labels
 from edgefel.errors import EdgefelError
 from edgefel.files import atomic_folder, read_json, write_json
 from edgefel.models.config import ModelConfig
@@ -26,6 +27,7 @@ FORMAT = "edgefel-checkpoint"
 VERSION = 1
 WEIGHTS_FILE = "model.safetensors"
 DESCRIPTION_FILE = "model.json"
+_HEAD = "head."
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,10 @@ def save_checkpoint(
         extra: further JSON data, e.g. metrics and training settings.
 
     Raises:
-        EdgefelError: the folder is not empty, or the number of labels is not the number of classes.
+        EdgefelError: the folder is not empty, the number of labels is not the number of classes, or one of them
+            cannot stand (`edgefel.data.labels.check_labels`).
     """
+    labels = check_labels(labels, str(folder))
     if len(labels) != model.config.num_classes:
         raise EdgefelError(
             f"{folder}: {len(labels)} labels for a model of {model.config.num_classes} classes"
@@ -101,7 +105,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     # others may have saved the file in half precision; the network computes in its own
     weights = {key: value.to(expected[key].dtype) for key, value in weights.items()}
     model.load_state_dict(weights, assign=True)
-    labels = tuple(description["labels"])
+    labels = check_labels(description["labels"], str(folder / DESCRIPTION_FILE))
     if len(labels) != config.num_classes:
         raise EdgefelError(f"{folder}: {len(labels)} labels for {config.num_classes} classes")
     return Checkpoint(
@@ -109,33 +113,122 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     )
 
 
-def initialize_from(model: nn.Module, path: str | Path) -> list[str]:
+@dataclass(frozen=True)
+class Initialization:
+    """What `initialize_from` took. entries: names in the model's state.
+
+    match: the model's classes and the checkpoint's; None for a part of a model, which has none. taken: parts of the
+    head whose rows follow their classes' names. anew: parts of the head that keep what they were initialized with.
+    unused: parts of the checkpoint's head that this one lacks.
+    """
+
+    path: Path
+    entries: tuple[str, ...]
+    match: LabelMatch | None
+    taken: tuple[str, ...] = ()
+    anew: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing of the head starts anew."""
+        return self.match is None or not (self.anew or self.match.only_model)
+
+    def describe(self) -> str:
+        """One line: which classes and parts of the head were taken, and which start anew."""
+        if self.match is None:
+            return f"{self.path}: {len(self.entries)} entries taken; the head starts anew"
+        if not self.taken:
+            return f"{self.path}: the encoder is taken; the head has another form there, so all of it starts anew"
+        parts = [f"{self.path}: classes taken by name: {', '.join(self.match.labels) or 'none'}"]
+        if self.match.only_model:
+            parts.append(f"classes that start anew: {', '.join(self.match.only_model)}")
+        if self.match.only_other:
+            parts.append(f"classes left behind: {', '.join(self.match.only_other)}")
+        if self.anew:
+            parts.append(f"parts of the head that start anew: {', '.join(self.anew)}")
+        if self.unused:
+            parts.append(f"left behind: {', '.join(self.unused)}")
+        return "; ".join(parts)
+
+
+def initialize_from(model: FacialExpressionModel, path: str | Path, labels: Sequence[str]) -> Initialization:
     """Copies the weights of a checkpoint, or of a part of one, into `model`, for the start of a training run.
 
-    Entries whose shape depends on the number of classes or on the head may differ: the whole `head` is
-    left as it is if its shapes do not all fit. Everything else must fit.
-
-    Returns:
-        The names of the entries that were copied.
+    labels: names of the model's classes. What has a row for each class (`class_axes`) takes the rows of the classes
+    that the checkpoint has too, by name and whatever their order there; the others keep what they were initialized
+    with. The head's parts (`classifier`, `anchors`, `attentive`, or `linear`) are taken or left each as a whole: one
+    that has another shape here, but for its classes, is left. Everything but the head must fit.
 
     Raises:
-        EdgefelError: the checkpoint belongs to another architecture (lists the first differences).
+        EdgefelError: the checkpoint belongs to another architecture (lists the first differences), or its labels are
+            not as many as its classes.
     """
     folder = resolve_checkpoint(path)
-    _read_description(folder)
+    description = _read_description(folder)
     weights = _read_weights(folder)
     own = model.state_dict()
-    head = {key for key in weights if key.startswith("head.")}
-    if any(key not in own or own[key].shape != weights[key].shape for key in head):
-        weights = {key: value for key, value in weights.items() if key not in head}
-    wrong = [key for key in weights if key not in own or own[key].shape != weights[key].shape]
+    body = {key: value for key, value in weights.items() if not key.startswith(_HEAD)}
+    wrong = [key for key in body if key not in own or own[key].shape != body[key].shape]
     if wrong or not weights:
         listed = ", ".join(wrong[:5]) or "nothing"
         raise EdgefelError(
             f"{folder}: does not fit this model; entries that differ: {listed} ({len(wrong)} in all)"
         )
-    model.load_state_dict(weights, strict=False)
-    return sorted(weights)
+    if "labels" not in description:
+        model.load_state_dict(body, strict=False)
+        return Initialization(folder, tuple(sorted(body)), None)
+    match = match_labels(labels, check_labels(description["labels"], str(folder / DESCRIPTION_FILE)))
+    axes = model.class_axes()
+    taken, anew = _parts_that_fit(own, weights, axes)
+    head = {key: value for key, value in weights.items() if _part(key) in taken}
+    for key in axes.keys() & head.keys():
+        head[key] = _rows_by_name(folder, key, own[key], head[key], axes[key], match)
+    model.load_state_dict(body | head, strict=False)
+    unused = tuple(
+        dict.fromkeys(
+            part for part in map(_part, weights) if part is not None and part not in (*taken, *anew)
+        )
+    )
+    return Initialization(folder, tuple(sorted({*body, *head})), match, taken, anew, unused)
+
+
+def _part(key: str) -> str | None:
+    """The part of the head that an entry of a state belongs to; None outside the head."""
+    return key.split(".")[1] if key.startswith(_HEAD) else None
+
+
+def _parts_that_fit(
+    own: Mapping[str, Tensor], weights: Mapping[str, Tensor], axes: Mapping[str, int]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The parts of the model's head that have the same entries in `weights`, but for their classes, and the others.
+
+    Where the reduction in front of them all does not fit, no part does: they would see another embedding.
+    """
+
+    def shapes(state: Mapping[str, Tensor], part: str) -> dict[str, list[int]]:
+        found = {}
+        for key, value in state.items():
+            if _part(key) == part:
+                found[key] = [size for axis, size in enumerate(value.shape) if axis != axes.get(key)]
+        return found
+
+    parts = tuple(dict.fromkeys(part for part in map(_part, own) if part is not None))
+    fitting = [part for part in parts if shapes(own, part) == shapes(weights, part)]
+    if shapes(own, "reduce") != shapes(weights, "reduce"):
+        fitting = []
+    return tuple(fitting), tuple(part for part in parts if part not in fitting)
+
+
+def _rows_by_name(folder: Path, key: str, own: Tensor, there: Tensor, axis: int, match: LabelMatch) -> Tensor:
+    """`own` with the rows of the common classes from `there`."""
+    if there.shape[axis] != len(match.other):
+        raise EdgefelError(
+            f"{folder}: {key} has {there.shape[axis]} classes, but there are {len(match.other)} labels; "
+            "use a checkpoint as edgefel wrote it"
+        )
+    rows = there.to(own.dtype).index_select(axis, torch.tensor(match.numbers, dtype=torch.int64))
+    return own.clone().index_copy_(axis, torch.tensor(match.columns, dtype=torch.int64), rows)
 
 
 def read_preprocessing(path: str | Path) -> dict[str, Any] | None:

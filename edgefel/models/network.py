@@ -51,6 +51,14 @@ class FacialExpressionModel(nn.Module):
                 module.implementation = attention
         return self
 
+    def class_axes(self) -> dict[str, int]:
+        """The axis along which an entry of `state_dict` has one row for each class, by the entry's name.
+
+        Entries that are not named here do not depend on the classes. Whoever permutes, adds or takes away classes goes
+        by this.
+        """
+        return {f"head.{name}": axis for name, axis in self.head.class_axes().items()}
+
     def forward(self, image: Tensor, trust: Tensor | float = 1.0) -> Prediction:
         """Labels aligned face crops.
 

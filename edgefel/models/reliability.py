@@ -138,6 +138,14 @@ class ReliabilityHead(nn.Module):
             logits = self.attentive(e, e.unsqueeze(1))
         return logits
 
+    def class_axes(self) -> dict[str, int]:
+        """The axis along which an entry of `state_dict` has one row for each class, by the entry's name."""
+        last = f"classifier.{len(self.classifier) - 1}"
+        ends = (last, "attentive.to_logits", "folded")
+        names = ["anchors", *(f"{end}.{kind}" for end in ends for kind in ("weight", "bias"))]
+        there = self.state_dict()
+        return {name: 0 for name in names if name in there}
+
     def fold_attention(self) -> None:
         """For inference: replaces single-token attention by the one matrix it equals."""
         if self.attentive is not None and self.config.attention_tokens == "embedding":
@@ -160,6 +168,10 @@ class LinearHead(nn.Module):
         primary = logits.softmax(dim=-1)
         probabilities = primary.clone()
         return Prediction(logits, primary, probabilities, confidence(probabilities), embedding)
+
+    def class_axes(self) -> dict[str, int]:
+        """As of the other head."""
+        return {"linear.weight": 0, "linear.bias": 0}
 
     def fold_attention(self) -> None:
         """Nothing to fold."""

@@ -151,7 +151,8 @@ class TrainConfig:
         metadata={"limits": Limits("Changes to the model, as in edgefel.models.model_config.")},
     )
     init_from: tuple[str, ...] = setting(
-        (), "Start from the weights of this checkpoint or imported backbone; repeat for several."
+        (),
+        "Start from this checkpoint or imported backbone, its classes matched by name; repeat for several.",
     )
     freeze_backbones: bool = setting(False, "Keep the image and landmark streams as they are.")
     epochs: int = setting(1000, "Balanced epochs.", minimum=1, resumable=True)

@@ -13,6 +13,7 @@ from torch import Tensor
 from edgefel.errors import EdgefelError
 from edgefel.files import write_json
 from edgefel.kernels.backend import check_available
+from edgefel.models.checkpoint import Initialization
 from edgefel.models.network import FacialExpressionModel
 from edgefel.runtime.preprocessing import Preprocessing, default_preprocessing
 from edgefel.training.augmentation import Augmentation, Shard
@@ -104,23 +105,20 @@ def resume(run: str | Path, changes: Mapping[str, Any] | None = None, *, quiet: 
 def _run(config: TrainConfig, run: RunFolder, quiet: bool, resuming: bool = False) -> TrainResult:
     preprocessing = run_preprocessing(config, run.path if resuming and run.has_checkpoint() else None)
     fabric = create_fabric(config.compute)
-    data = open_data(config, preprocessing, quiet=quiet)
-    if data.votes is not None:  # on record, so that the run goes on with the same file
-        config = replace(config, votes=data.votes.file)
     state = TrainingState()
     tensors: dict[str, Tensor] = {}
     threads: int | None = None
+    starts: list[Initialization] = []
     if resuming and run.has_checkpoint():
         checkpoint, state, tensors = run.load_last()
         model = checkpoint.model
         threads = checkpoint.extra.get("training", {}).get("threads")
-        if checkpoint.labels != data.labels:
-            raise EdgefelError(
-                f"{config.data}: has the classes {', '.join(data.labels)}, the run {run.path} was trained on "
-                f"{', '.join(checkpoint.labels)}; give its own data with --data"
-            )
+        data = open_data(config, preprocessing, checkpoint.labels, quiet=quiet)
     else:
-        model = make_model(config, len(data.labels))
+        data = open_data(config, preprocessing, quiet=quiet)
+        model = make_model(config, data.labels, starts.append)
+    if data.votes is not None:  # on record, so that the run goes on with the same file
+        config = replace(config, votes=data.votes.file)
     fabric.launch()
     steps = check_batches(config, data, fabric.world_size)
     trainer = Trainer(config, run, fabric, data, preprocessing, model, state, steps, quiet)
@@ -132,6 +130,10 @@ def _run(config: TrainConfig, run: RunFolder, quiet: bool, resuming: bool = Fals
     if config.init_from and preprocessing != default_preprocessing(preprocessing.output_size):
         trainer.progress.say(f"images as the weights of init_from know them: {preprocessing.summary}")
     restore_training(trainer.supervised, trainer.updater, tensors)
+    if trainer.main:
+        for start in starts:
+            tell = trainer.progress.say if start.complete else trainer.progress.tell
+            tell(f"init-from {start.describe()}")
     return trainer.fit(resuming)
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from edgefel.data.dataset import ImageDataset
+from edgefel.data.labels import check_labels, match_labels
 from edgefel.errors import EdgefelError
 from edgefel.files import read_json
 
@@ -61,12 +62,14 @@ def _for_classes(
     matrix: npt.NDArray[np.float64], names: Sequence[str], labels: Sequence[str], where: str
 ) -> Tensor:
     """Rows and columns of `labels`, by name; what a file has beyond them is left out, and rows are made to sum to 1."""
-    missing = [label for label in labels if label not in names]
-    if missing:
+    match = match_labels(check_labels(list(names), where), labels)
+    if matrix.shape != (len(names), len(names)):
+        raise EdgefelError(f"{where}: a matrix of shape {matrix.shape} for {len(names)} classes")
+    if match.only_other:
         raise EdgefelError(
-            f"{where}: a prior without the classes {', '.join(missing)}; it has {', '.join(names)}"
+            f"{where}: a prior without the classes {', '.join(match.only_other)}; it has {', '.join(names)}"
         )
-    order = [list(names).index(label) for label in labels]
+    order = match.columns
     chosen = matrix[np.ix_(order, order)].astype(np.float64)
     sums = chosen.sum(1, keepdims=True)
     if not np.isfinite(chosen).all() or (chosen < 0).any() or (sums <= 0).any():

@@ -47,6 +47,10 @@ class TrainingProgress:
         if self.enabled:
             self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
+    def tell(self, text: str) -> None:
+        """A line that must be seen, whether or not there is a bar."""
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
     def loading(self, total: int) -> LoadingBar:
         """A bar for reading pictures into memory; use it as a context manager."""
         return LoadingBar(self.console, total, self.enabled)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -19,7 +20,7 @@ from edgefel.data.open import only_split, open_dataset
 from edgefel.data.sampling import BalancedEpoch, UniformEpoch
 from edgefel.data.votes import Votes
 from edgefel.errors import EdgefelError, EdgefelWarning
-from edgefel.models.checkpoint import initialize_from, read_preprocessing
+from edgefel.models.checkpoint import Initialization, initialize_from, read_preprocessing
 from edgefel.models.network import FacialExpressionModel
 from edgefel.models.registry import build_model, model_config
 from edgefel.runtime.preprocessing import Preprocessing, default_preprocessing
@@ -94,14 +95,23 @@ def create_fabric(config: ComputeConfig) -> Fabric:
         ) from None
 
 
-def open_data(config: TrainConfig, preprocessing: Preprocessing, *, quiet: bool = True) -> Data:
+def open_data(
+    config: TrainConfig,
+    preprocessing: Preprocessing,
+    labels: Sequence[str] | None = None,
+    *,
+    quiet: bool = True,
+) -> Data:
     """Opens the training and validation splits; a bar shows the search for copies unless `quiet`.
 
+    labels: of the model whose run goes on, which has the same classes in its own order: the data takes that order.
     Raises EdgefelError if there is nothing to train on.
     """
     if not config.data:
         raise EdgefelError("no data set named; give --data DIR, or make one with: edgefel data synth -o DIR")
     everything = open_dataset(config.data, layout=config.full_layout)
+    if labels is not None:
+        everything = everything.reordered(labels)
     train, left_out = only_split(everything, "train"), None
     if config.without_copies:
         train, left_out = _without_copies(config, everything, train, quiet)
@@ -205,12 +215,17 @@ def _criterion(config: TrainConfig, train: ImageDataset) -> Criterion:
     return Criterion(kind, smoothing=loss.smoothing, prior=prior, alpha=loss.alpha, gamma=loss.gamma)
 
 
-def make_model(config: TrainConfig, num_classes: int) -> FacialExpressionModel:
-    """A model with weights that depend on the seed alone, started from `init_from` if that is set."""
+def make_model(
+    config: TrainConfig, labels: Sequence[str], tell: Callable[[Initialization], None] = lambda start: None
+) -> FacialExpressionModel:
+    """A model of these classes with weights that depend on the seed alone, started from `init_from` if that is set.
+
+    tell: told what every checkpoint of `init_from` gave.
+    """
     torch.manual_seed(derive_seed(config.seed, Purpose.WEIGHTS))
-    model = build_model(config.model, num_classes=num_classes, **_tuples(dict(config.model_settings)))
+    model = build_model(config.model, num_classes=len(labels), **_tuples(dict(config.model_settings)))
     for path in config.init_from:
-        initialize_from(model, path)
+        tell(initialize_from(model, path, labels))
     return model
 
 

@@ -33,6 +33,11 @@ class SupervisedModel(nn.Module):
             nn.init.zeros_(self.auxiliary.weight)
             nn.init.zeros_(self.auxiliary.bias)
 
+    def class_axes(self) -> dict[str, int]:
+        """As of the model, with the auxiliary classifier."""
+        axes = {f"model.{name}": axis for name, axis in self.model.class_axes().items()}
+        return axes if self.auxiliary is None else {**axes, "auxiliary.weight": 0, "auxiliary.bias": 0}
+
     def forward(self, image: Tensor, trust: Tensor | float = 1.0) -> tuple[Prediction, Tensor | None]:
         """The model's prediction, and the auxiliary classifier's probabilities [B, C]."""
         if self.auxiliary is None:

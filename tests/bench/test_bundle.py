@@ -10,6 +10,7 @@ import pytest
 from edgefel.bench.bundle import compare_bundle
 from edgefel.data.open import open_dataset
 from edgefel.errors import EdgefelError
+from edgefel.models.checkpoint import load_checkpoint, save_checkpoint
 from edgefel.runtime.session import Session
 
 
@@ -59,6 +60,27 @@ def test_unreadable_images_are_named_and_an_empty_comparison_fails(
 
 
 def test_other_classes_are_refused(nano_checkpoint, nano_bundle, dataset):
-    other = dataclasses.replace(dataset, labels=dataset.labels[::-1])
-    with pytest.raises(EdgefelError, match="are not the bundle's"):
+    other = dataclasses.replace(dataset, labels=tuple("abcdefg"))
+    with pytest.raises(EdgefelError, match="share fewer than two classes"):
         compare_bundle(nano_checkpoint, nano_bundle, other)
+
+
+def test_a_checkpoint_that_names_its_outputs_otherwise_is_refused(
+    nano_checkpoint, nano_bundle, dataset, tmp_path
+):
+    other = load_checkpoint(nano_checkpoint)
+    save_checkpoint(tmp_path / "other", other.model, other.labels[::-1], other.preprocessing)
+    with pytest.raises(EdgefelError, match="names its outputs neutral, .* the checkpoint .*other anger, "):
+        compare_bundle(tmp_path / "other", nano_bundle, dataset)
+
+
+def test_the_order_of_classes_does_not_matter(nano_checkpoint, nano_bundle, dataset):
+    again = dataset.reordered(dataset.labels[::-1])
+    assert [sample.label for sample in again.samples] == [6 - sample.label for sample in dataset.samples]
+    results = [
+        compare_bundle(nano_checkpoint, nano_bundle, data, threads=1, min_runs=1, max_seconds=0.0)
+        for data in (dataset, again)
+    ]
+    accuracies = [[row.accuracy for row in result.files] for result in results]
+    assert accuracies[0] == accuracies[1]
+    assert results[1].classes["judged"] == list(dataset.labels[::-1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,12 @@ def test_a_perfect_stream_is_judged_so():
     assert judged.slowest == pytest.approx(0.2)
     assert (judged.agreement, judged.raw_agreement) == (1.0, 1.0)
     assert (judged.flickers, judged.raw_flickers) == (0, 0)
+
+
+def test_another_spelling_of_a_class_is_that_class():
+    spelt = json.loads(json.dumps(truth()).replace("happiness", "Happy").replace("sadness", "sad"))
+    found, expected = (dataclasses.asdict(judge(results(perfect), one)) for one in (spelt, truth()))
+    assert (found.pop("changes")[0]["delay"], found) == (expected.pop("changes")[0]["delay"], expected)
 
 
 def broken(**how) -> dict:

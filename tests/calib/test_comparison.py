@@ -15,6 +15,7 @@ from edgefel.calib.collect import activation_scales, collect_activations
 from edgefel.calib.comparison import (
     STRATEGIES,
     ComparisonOptions,
+    _Work,
     compare_strategies,
     held_out_pictures,
     plan_comparison,
@@ -28,6 +29,7 @@ from edgefel.calib.reader import CalibrationReader
 from edgefel.data.open import open_dataset
 from edgefel.errors import EdgefelError
 from edgefel.export.parity import sqnr_db
+from edgefel.export.progress import SILENT
 from edgefel.runtime.preprocessing import default_preprocessing
 
 OPTIONS = ComparisonOptions(per_class=(1, 2), seeds=2, imbalance=4, method="minmax")
@@ -53,7 +55,7 @@ def dataset(folder):
 def comparison(dataset):
     # the model lists the same classes in another order
     plan = plan_comparison(dataset, LABELS[::-1], OPTIONS)
-    return compare_strategies(tiny_graph(), PREPROCESSING, dataset, plan)
+    return compare_strategies(tiny_graph(), PREPROCESSING, plan)
 
 
 def test_all_strategies_draw_as_many_pictures_from_the_same_long_tail(dataset):
@@ -94,7 +96,7 @@ def test_a_run_is_what_quantizing_by_hand_gives(comparison, dataset):
     batch = PREPROCESSING.batch([cv2.cvtColor(cv2.imread(str(s.path)), cv2.COLOR_BGR2RGB) for s in test])
     int8 = run_onnx(quantize(tiny_graph(), placement, scales), batch)
     fp32 = run_onnx(tiny_graph(), batch)
-    targets = np.array([7 - sample.label for sample in test])
+    targets = np.array([7 - sample.label for sample in test])  # of the model's outputs
     said = int8["probabilities"].argmax(1)
     assert row.measures["accuracy"] == pytest.approx((said == targets).mean())
     assert row.measures["agreement"] == pytest.approx((said == fp32["probabilities"].argmax(1)).mean())
@@ -168,6 +170,30 @@ def test_fewer_images_judge_and_every_class_has_to_be_among_them(dataset):
     assert held_out_pictures(rest, OPTIONS)[0] == "val"
 
 
+def test_a_model_with_a_class_more_is_judged_by_the_others(dataset):
+    seven = dataset.matched(LABELS[:7]).dataset
+    plan = plan_comparison(seven, LABELS[::-1], OPTIONS)
+    assert plan.labels == LABELS[:7]
+    assert plan.classes["outputs_ignored"] == ["contempt"]
+    assert plan.runs == tuple(plan_runs(seven, OPTIONS))  # the model's order changes no draw
+    work = _Work(tiny_graph(), PREPROCESSING, plan, SILENT)
+    crops, targets = work.read(plan.judging)
+    held_out, _ = work.fp32(plan.labels, targets, crops)
+    # the outputs are in the reverse order: contempt is the first
+    expected = 6 - run_onnx(tiny_graph(), PREPROCESSING.batch(crops))["probabilities"][:, 1:].argmax(1)
+    assert held_out.predicted.tolist() == expected.tolist()
+    shown = [sample.label for sample in seven.samples if sample.split == "test"]
+    assert sorted([*targets.tolist(), LABELS.index("fear")]) == sorted(shown)
+
+
+def test_a_model_with_a_class_less_is_judged_without_its_pictures(dataset):
+    plan = plan_comparison(dataset, LABELS[6::-1], OPTIONS)
+    assert plan.labels == LABELS[:7]
+    assert plan.classes["pictures_left_out"] == {"contempt": 24}
+    assert plan.dataset.labels == LABELS[:7]
+    assert "24 of contempt" in plan.notes[0]
+
+
 def test_unusable_data_is_refused(dataset):
     train = replace(dataset, samples=tuple(s for s in dataset.samples if s.split == "train"))
     test = replace(dataset, samples=tuple(s for s in dataset.samples if s.split == "test"))
@@ -175,7 +201,7 @@ def test_unusable_data_is_refused(dataset):
         (train, OPTIONS, "has no split test or val to judge on"),
         (test, OPTIONS, "has no split train to calibrate on"),
         (dataset, replace(OPTIONS, imbalance=21), "needs 21 pictures of .* and there are 20"),
-        (replace(dataset, labels=()), OPTIONS, "its classes are unknown, the model's are"),
+        (replace(dataset, labels=()), OPTIONS, "share fewer than two classes: .* are unknown"),
     )
     for data, options, message in cases:
         with pytest.raises(EdgefelError, match=message):

@@ -149,8 +149,12 @@ def test_pictures_without_labels_need_a_model(videos, tmp_path):
 def test_what_does_not_go_together_is_refused_in_one_line(videos, faces_folder, tmp_path):
     eight = write_faces(tmp_path / "eight", LABELS, 1)
     bundle = write_bundle(tmp_path / "bundle")
+    strange = write_bundle(tmp_path / "strange")
+    manifest = json.loads((strange / "manifest.json").read_text())
+    manifest["labels"] = [f"class {i}" for i in range(len(manifest["labels"]))]
+    (strange / "manifest.json").write_text(json.dumps(manifest))
     cases = [
-        ((eight, "--bundle", bundle), "its classes are neutral, .* contempt, the model's are"),
+        ((eight, "--bundle", strange), "share fewer than two classes"),
         ((eight, "--use-predictions"), "give the model with --checkpoint or --bundle"),
         ((eight, "--bundle", bundle, "--checkpoint", bundle), "exclude each other"),
         ((eight, "--seeds", 3, "--method", "mse"), "--seeds, --method: only with --compare"),

@@ -101,8 +101,12 @@ def truncated(checkpoint, tmp_path):
     return [copy]
 
 
-def seven_classes(checkpoint, tmp_path):
-    return [checkpoint, "--data", write_faces(tmp_path / "seven", expression_labels(7), 2)]
+def other_classes(checkpoint, tmp_path):
+    copy = shutil.copytree(checkpoint, tmp_path / "other")
+    description = json.loads((copy / "model.json").read_text())
+    description["labels"] = [f"class {i}" for i in range(len(description["labels"]))]
+    (copy / "model.json").write_text(json.dumps(description))
+    return [copy, "--data", write_faces(tmp_path / "seven", expression_labels(7), 2)]
 
 
 def empty_data(checkpoint, tmp_path):
@@ -117,7 +121,7 @@ def empty_data(checkpoint, tmp_path):
         (truncated, "truncated"),
         (lambda c, t: [c, "--data", t / "nowhere"], "no such folder"),
         (empty_data, "empty"),
-        (seven_classes, "give data with the same classes"),
+        (other_classes, "share fewer than two classes"),
         (lambda c, t: [c, "--input-size", "224"], "takes 112x112 pictures"),
         (lambda c, t: [c, "--limits", t / "limits.yaml"], "no such file"),
         (lambda c, t: [c, "--data", t, "--layout", "imagenet"], "layout 'imagenet' is not known"),

@@ -176,10 +176,10 @@ def bad_limits(root: Path) -> list[object]:
     return []
 
 
-def seven_classes(root: Path) -> list[object]:
-    (root / "faces" / "dataset.json").unlink()
-    table = root / "faces" / "labels.csv"
-    table.write_text(table.read_text().replace(",contempt,", ",anger,"))
+def other_names(root: Path) -> list[object]:
+    # the weights are the same and their hash is: only the names of the outputs changed
+    description = root / "model" / "model.json"
+    description.write_text(description.read_text().replace('"anger"', '"rage"'))
     return []
 
 
@@ -192,7 +192,7 @@ def seven_classes(root: Path) -> list[object]:
         (only_train, "no pictures to compare on in 'test' (it has train)"),
         (changed_file, "SHA-256 differs"),
         (bad_limits, "it must be a number from 0 to 1"),
-        (seven_classes, "give data with the same classes"),
+        (other_names, "disgust, anger, contempt, its checkpoint"),
         (lambda root: ["--precision", "fp16"], "no fp16 onnx file"),
         (lambda root: ["-o", root / "faces"], "the folder is not empty"),
         (lambda root: ["--layout", "imagenet"], "layout 'imagenet' is not known; choose one of: raf-db"),

@@ -78,9 +78,13 @@ def test_a_model_without_the_head_has_one_set_of_numbers(tmp_path, faces):
     assert result.final is result.without_head
 
 
-def test_class_counts_must_match(tmp_path, faces):
-    with pytest.raises(EdgefelError, match="predicts 8 classes .* has 7"):
-        evaluate(checkpoint(tmp_path / "eight", classes=8), faces)
+def test_a_model_without_the_classes_of_the_data_is_refused(tmp_path, faces):
+    folder = checkpoint(tmp_path / "own", classes=7)
+    description = json.loads((folder / "model.json").read_text())
+    description["labels"] = ["calm", "fear", "b", "c", "d", "e", "f"]
+    (folder / "model.json").write_text(json.dumps(description))
+    with pytest.raises(EdgefelError, match="share fewer than two classes: the model's are calm, fear, b"):
+        evaluate(folder, faces)
 
 
 def test_a_missing_split_and_unreadable_pictures_only(nano, faces, tmp_path):

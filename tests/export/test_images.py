@@ -115,13 +115,21 @@ def test_a_set_of_changed_pictures_is_refused(chosen_file):
 
 
 def test_a_set_of_other_classes_is_refused(chosen_file):
-    with pytest.raises(EdgefelError, match="its classes are .* give data with the same classes"):
-        choose_images(None, expression_labels(7), calibrate=True, calibration_set=chosen_file, **COUNTS)
+    with pytest.raises(EdgefelError, match="share fewer than two classes"):
+        choose_images(None, ("calm", "rage"), calibrate=True, calibration_set=chosen_file, **COUNTS)
+
+
+def test_a_set_with_a_class_more_calibrates_as_it_is(chosen_file):
+    seven = choose_images(None, expression_labels(7), calibrate=True, calibration_set=chosen_file, **COUNTS)
+    assert seven.calibration.counts["contempt"] > 0
+    assert "contempt" not in seven.parity_dataset.labels
+    assert seven.classes["judged"] == list(expression_labels(7))
+    assert any("that the model lacks calibrate too: contempt" in line for line in seven.warnings)
 
 
 def test_other_classes_are_refused(tmp_path):
     faces = write_faces(tmp_path / "f", expression_labels(7), 2)
-    with pytest.raises(EdgefelError, match="give data with the same classes"):
-        choose_images(faces, LABELS, calibrate=True, **COUNTS)
+    with pytest.raises(EdgefelError, match="share fewer than two classes"):
+        choose_images(faces, ("calm", "rage"), calibrate=True, **COUNTS)
     with pytest.raises(EdgefelError, match="--data"):
         choose_images(None, ("calm", "angry"), calibrate=True, **COUNTS)

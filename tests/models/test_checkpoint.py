@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from edgefel.data.labels import EXPRESSIONS_7
+from edgefel.data.labels import EXPRESSIONS_7, RAF_DB
 from edgefel.errors import EdgefelError
 from edgefel.models import build_model
 from edgefel.models.checkpoint import (
@@ -18,6 +18,9 @@ from edgefel.models.checkpoint import (
     save_checkpoint,
     save_part,
 )
+from edgefel.models.registry import list_models
+from edgefel.runtime.preprocessing import default_preprocessing
+from edgefel.training.supervision import SupervisedModel
 
 
 @pytest.fixture
@@ -154,18 +157,112 @@ def test_a_part_starts_a_run_and_is_no_model(saved, tmp_path):
     with pytest.raises(EdgefelError, match="--init-from"):
         load_checkpoint(tmp_path / "part")
     other = build_model("arbex-nano")
-    assert initialize_from(other, tmp_path / "part") == sorted(weights)
+    start = initialize_from(other, tmp_path / "part", EXPRESSIONS_7)
+    assert start.entries == tuple(sorted(weights))
+    assert "the head starts anew" in start.describe()
     key = f"{part}.stem.0.weight"
     assert torch.equal(other.state_dict()[key], weights[key])
 
 
-def test_another_head_keeps_its_own_weights_and_another_encoder_is_refused(saved):
+@pytest.mark.parametrize(
+    "name", [*list_models(), "apvit-nano+reliability", "poster-v2-nano+resizer+reliability"]
+)
+def test_the_class_axes_are_exactly_what_changes_with_the_classes(name):
+    """Another entry with a class axis would be copied row for row, whatever the rows mean."""
+    with torch.device("meta"):
+        seven, eight = (build_model(name, num_classes=count) for count in (7, 8))
+    small, large = seven.state_dict(), eight.state_dict()
+    assert small.keys() == large.keys()
+    changed = {
+        key: next(axis for axis, size in enumerate(small[key].shape) if size != large[key].shape[axis])
+        for key in small
+        if small[key].shape != large[key].shape
+    }
+    assert seven.class_axes() == eight.class_axes() == changed
+
+
+def test_the_auxiliary_classifier_has_rows_of_classes_too():
+    with torch.device("meta"):
+        parts = [SupervisedModel(build_model("poster-v2-nano", num_classes=n), True) for n in (7, 8)]
+    small, large = (part.state_dict() for part in parts)
+    assert set(parts[0].class_axes()) == {key for key in small if small[key].shape != large[key].shape}
+
+
+def test_a_folded_head_declares_its_rows_too():
+    head = build_model("arbex-nano").head
+    head.fold_attention()
+    assert head.class_axes()["folded.weight"] == head.class_axes()["folded.bias"] == 0
+    rows = {key for key, value in head.state_dict().items() if value.shape[:1] == (7,)}
+    assert rows == set(head.class_axes())
+
+
+@pytest.mark.parametrize("name", ["arbex-nano", "poster-v2-nano"])
+def test_rows_of_classes_follow_their_names(name, tmp_path):
+    model = build_model(name).eval()
+    save_checkpoint(tmp_path / "c", model, RAF_DB, default_preprocessing(112).to_dict())
+    other = build_model(name)
+    start = initialize_from(other, tmp_path / "c", EXPRESSIONS_7)
+    assert start.complete
+    order = [RAF_DB.index(label) for label in EXPRESSIONS_7]
+    images = torch.randn(3, 3, 112, 112, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        there, here = model(images).probabilities, other.eval()(images).probabilities
+    torch.testing.assert_close(here, there[:, order])
+
+
+def test_seven_of_eight_classes_are_taken_and_the_eighth_starts_anew(saved):
     folder, model = saved
+    labels = ("contempt", *EXPRESSIONS_7[::-1])
     eight = build_model("arbex-nano", num_classes=8)
-    copied = initialize_from(eight, folder)
-    assert copied
-    assert not any(key.startswith("head.") for key in copied)
-    assert torch.equal(eight.state_dict()["encoder.pos_embed"], model.state_dict()["encoder.pos_embed"])
+    before = {key: value.clone() for key, value in eight.state_dict().items()}
+    start = initialize_from(eight, folder, labels)
+    line = start.describe()
+    assert not start.complete
+    assert "classes taken by name: neutral, happiness" in line
+    assert "classes that start anew: contempt" in line
+    state, source = eight.state_dict(), model.state_dict()
+    for key in eight.class_axes():
+        assert torch.equal(state[key][0], before[key][0]), key
+        assert torch.equal(state[key][1:], source[key].flip(0)), key
+    for key in state.keys() - eight.class_axes().keys():
+        assert torch.equal(state[key], source[key]), key
+
+
+def test_a_part_of_the_head_with_another_form_starts_anew_and_says_so(saved):
+    folder, model = saved
+    other = build_model("arbex-nano", head={"anchors_per_class": 4, "attentive": False})
+    line = initialize_from(other, folder, EXPRESSIONS_7).describe()
+    assert line.endswith("parts of the head that start anew: anchors; left behind: attentive")
+    last = max(other.class_axes().keys() - {"head.anchors"})
+    assert torch.equal(other.state_dict()[last], model.state_dict()[last])
+    linear = build_model("poster-v2-nano")
+    assert "all of it starts anew" in initialize_from(linear, folder, EXPRESSIONS_7).describe()
+    narrow = build_model("arbex-nano", head={"embedding_dim": 32, "attention_head_dim": 32})
+    assert "all of it starts anew" in initialize_from(narrow, folder, EXPRESSIONS_7).describe()
+
+
+def test_another_encoder_is_refused(saved):
     wide = build_model("arbex-nano", encoder={"width": 64})
     with pytest.raises(EdgefelError, match="does not fit this model"):
-        initialize_from(wide, folder)
+        initialize_from(wide, saved[0], EXPRESSIONS_7)
+
+
+@pytest.mark.parametrize("labels", [["a", "b", "a"], ["a", "b\nc", "d"], "abc", [1, 2, 3]])
+def test_labels_that_cannot_stand_are_refused_where_they_enter(saved, tmp_path, labels):
+    folder, model = saved
+    preprocessing = default_preprocessing(112).to_dict()
+    with pytest.raises(EdgefelError, match="label"):
+        save_checkpoint(tmp_path / "c", model, labels, preprocessing)
+    assert not (tmp_path / "c").exists()
+    description = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps(description | {"labels": labels}))
+    with pytest.raises(EdgefelError, match="model.json.*label"):
+        load_checkpoint(folder)
+
+
+def test_names_of_ones_own_survive(tmp_path):
+    names = ("Freude", "tristesse profonde", "c", "d", "e", "f", "<b>")
+    save_checkpoint(
+        tmp_path / "c", build_model("poster-v2-nano"), names, default_preprocessing(112).to_dict()
+    )
+    assert load_checkpoint(tmp_path / "c").labels == names

@@ -116,7 +116,9 @@ def test_confusions_of_an_evaluation(tmp_path, head):
         ("p.csv", "class,a,b\na,1,2\nb,0,0\n", "numbers of 0 or more"),
         ("p.csv", "class,a,b\na,1,2\nb,-1,3\n", "numbers of 0 or more"),
         ("p.csv", "class,a,b\na,1,2\nb,nan,3\n", "numbers of 0 or more"),
+        ("p.csv", "class,a,b,a\na,1,2,3\nb,1,2,3\na,1,2,3\n", "'a' occurs twice"),
         ("p.json", "{}", "no confusion matrix"),
+        ("p.json", '{"labels": ["a", "b"], "with_head": {"confusion": [[1]]}}', "shape .1, 1. for 2 classes"),
         ("p.json", '{"labels": ["a"], "with_head": {"confusion": [["x"]]}}', "no confusion matrix"),
     ],
 )

@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefel.data.dataset import SPLITS, FileStore, ImageDataset, SampleTable
-from edgefel.data.labels import EXPRESSIONS_7, canonical_label
+from edgefel.data.labels import EXPRESSIONS_7, OTHER, canonical_label
 from edgefel.data.readers.base import to_canonical
 from edgefel.data.readers.search import find_folders, folders_within, list_names, read_lines
 from edgefel.errors import EdgefelError
 
-OTHER = "other"
 # of the competitions of 2022 and 2023, of 2024 and 2025, and of 2020 and 2021
 _CHALLENGES = ("EXPR_Classification_Challenge", "EXPR_Recognition_Challenge", "EXPR_Set")
 _SPLIT_FOLDERS = {"train_set": "train", "training_set": "train", "validation_set": "val"}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgefel.data.dataset import FileStore, ImageDataset
-from edgefel.errors import EdgefelError
+from edgefel.data.labels import to_canonical
 
 __all__ = ["FileStore", "Reader", "group_codes", "to_canonical"]
 
@@ -39,26 +39,6 @@ class Reader(Protocol):
         Raises EdgefelError that says what is missing or wrong, where, and what to do.
         """
         ...
-
-
-def to_canonical(
-    numbers: NDArray[np.integer[Any]], classes: Sequence[str], labels: Sequence[str], where: str
-) -> NDArray[np.int16]:
-    """Numbers [N] in a set's own order, from 0, as indices into `labels`: by name, so that no order is assumed twice.
-
-    Raises EdgefelError for a number without a class, and for a class that is not among the labels.
-    """
-    missing = [name for name in classes if name not in labels]
-    if missing:
-        raise EdgefelError(f"{where}: its classes {', '.join(missing)} are not among {', '.join(labels)}")
-    outside = numbers[(numbers < 0) | (numbers >= len(classes))]
-    if outside.size:
-        raise EdgefelError(
-            f"{where}: class {int(outside[0])} is unknown; its classes are 0 to {len(classes) - 1}: "
-            f"{', '.join(classes)}"
-        )
-    order = np.array([labels.index(name) for name in classes], np.int16)
-    return np.asarray(order[numbers], np.int16)
 
 
 def group_codes(names: Sequence[str]) -> tuple[NDArray[np.int32], tuple[str, ...]]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefel.data.dataset import FileStore, ImageDataset, PictureStore, SampleTable
-from edgefel.data.labels import FER_PLUS, expression_labels
+from edgefel.data.labels import FER_PLUS, expression_labels, match_labels
 from edgefel.data.readers.base import to_canonical
 from edgefel.data.readers.search import find_file, find_folders, list_names, read_lines
 from edgefel.data.votes import LABELS_CSV, VOTES_CSV, VOTES_FILES, Votes
@@ -118,7 +118,7 @@ class FerPlus:
         if votes.disagreement is not None:
             warnings.warn(f"{root}: {votes.disagreement}", EdgefelWarning, stacklevel=2)
         canonical = to_canonical(label[chosen], self.classes, self.labels, str(votes_csv or root))
-        columns = [self.classes.index(name) for name in self.labels]
+        columns = list(match_labels(self.classes, self.labels).columns)
         kept = soft[chosen][:, columns]
         if len(columns) < len(CLASSES):  # the majority is for one of these, so that their sum is not 0
             kept /= kept.sum(axis=1, keepdims=True)

@@ -5,10 +5,18 @@ from __future__ import annotations
 import csv
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgefel.data.dataset import SPLITS, UNLABELLED, ImageDataset, Sample
-from edgefel.data.labels import EXPRESSIONS_7, EXPRESSIONS_8, canonical_label, expression_labels
+from edgefel.data.labels import (
+    EXPRESSIONS_7,
+    EXPRESSIONS_8,
+    canonical_label,
+    check_labels,
+    expression_labels,
+    match_labels,
+)
 from edgefel.errors import EdgefelError
 from edgefel.files import read_json
 
@@ -170,6 +178,11 @@ def _canonical(name: str | None, where: str) -> str:
     return label
 
 
+def _are_expressions(listed: Sequence[str]) -> bool:
+    """In whatever order: pictures have names of classes here, and no numbers."""
+    return any(match_labels(labels, listed).same_classes for labels in (EXPRESSIONS_7, EXPRESSIONS_8))
+
+
 def _label_set(root: Path, names: set[str]) -> tuple[str, ...]:
     """The canonical 7 labels, or 8 where contempt occurs or `dataset.json` says so."""
     unknown = names - set(EXPRESSIONS_8)
@@ -183,10 +196,8 @@ def _label_set(root: Path, names: set[str]) -> tuple[str, ...]:
     if described.is_file():
         description = read_json(described)
         listed = description.get("labels") if isinstance(description, dict) else None
-        if listed is not None and listed not in (list(EXPRESSIONS_8), list(EXPRESSIONS_7)):
-            raise EdgefelError(
-                f"{described}: the labels {listed} are not the canonical 7 or 8 in order; correct them"
-            )
+        if listed is not None and not _are_expressions(check_labels(listed, str(described))):
+            raise EdgefelError(f"{described}: the labels {listed} are not the canonical 7 or 8; correct them")
         if listed is not None and eight and len(listed) == 7:
             raise EdgefelError(f"{described}: lists 7 labels, but {CSV_NAME} has contempt; list all 8")
         eight = eight or (listed is not None and len(listed) == 8)

@@ -11,6 +11,7 @@ from edgefel.bench.ablation.papers import EXPERIMENTS
 from edgefel.bench.ablation.plan import Study, plan
 from edgefel.bench.ablation.recipes import RECIPES
 from edgefel.cli.ablate import EXPERIMENTS as OFFERED
+from edgefel.data.labels import EXPRESSIONS_7
 from edgefel.errors import EdgefelError
 from edgefel.models.registry import model_config
 from edgefel.training.setup import make_model
@@ -66,7 +67,7 @@ def test_every_variant_is_a_training_that_edgefel_knows(name, recipe):
 
 def test_what_the_variants_of_the_head_are_made_of():
     runs = {run.variant: run for run in plan(Study(EXPERIMENTS["head"], Path("out"), "scratch", (0,)))}
-    heads = {name: make_model(run.config, 7).head for name, run in runs.items()}
+    heads = {name: make_model(run.config, EXPRESSIONS_7).head for name, run in runs.items()}
     found = {name: (head.anchors is not None, head.attentive is not None) for name, head in heads.items()}
     assert found == {
         "none": (False, False),

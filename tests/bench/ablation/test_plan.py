@@ -11,6 +11,7 @@ import pytest
 from edgefel.bench.ablation.papers import EXPERIMENTS
 from edgefel.bench.ablation.plan import Study, parse_changes, plan, pretraining
 from edgefel.bench.ablation.study import about, result_rows
+from edgefel.data.labels import EXPRESSIONS_7
 from edgefel.errors import EdgefelError
 from edgefel.training.setup import make_model
 
@@ -181,7 +182,7 @@ def test_streams_of_models_without_head_or_landmarks(model):
     names = {path.name for path in before.streams}
     assert names == {"image_stream"} | (set() if "apvit" in model else {"landmark_stream"})
     assert "head" in before.config.model_settings or not model.endswith("reliability")
-    make_model(before.config, 7)
+    make_model(before.config, EXPRESSIONS_7)
 
 
 def test_losses_against_wrong_labels_share_the_runs_with_anchors():

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import json
 import types
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from edgefel.bench.compare.run import Options, check_outputs, compare
 from edgefel.bench.compare.subjects import Subject, prepare
 from edgefel.bench.results import append_results, read_results
 from edgefel.bench.timer import Plan
-from edgefel.data.labels import EXPRESSIONS_8
+from edgefel.data.labels import EXPRESSIONS_7, EXPRESSIONS_8
 from edgefel.data.open import open_dataset
 from edgefel.errors import EdgefelError
 from edgefel.runtime.manifest import read_manifest
@@ -83,7 +84,8 @@ def test_ratios_refer_to_eager_pytorch_of_the_same_run(compared):
 
 
 def test_accuracy_is_the_sessions_own(compared, nano, faces_folder):
-    dataset, chosen = choose(faces_folder, nano.labels, 20)
+    matched, chosen = choose(faces_folder, nano.labels, 20)
+    dataset = matched.dataset
     with Session.open(nano.bundle, "int8", "onnxruntime") as session:
         labels = session([dataset.load(index) for index in chosen]).probabilities.argmax(axis=1)
     targets = np.asarray([dataset.samples[index].label for index in chosen])
@@ -173,10 +175,39 @@ def test_no_subject_and_no_such_model(tmp_path):
         prepare("nothing", tmp_path, ("fp32",))
 
 
+class Answers:
+    """A contender whose probabilities are given."""
+
+    name = "given"
+    backend = "onnxruntime"
+
+    def __init__(self, labels, probabilities):
+        self.subject = SimpleNamespace(name="given", labels=labels)
+        self._rows = iter(probabilities)
+
+    def probabilities(self, batch):
+        return np.stack([next(self._rows) for _ in batch])
+
+
+def test_accuracy_is_of_the_classes_that_model_and_data_share(nano, faces_folder):
+    labels = ("contempt", *EXPRESSIONS_7[::-1])
+    matched, chosen = choose(faces_folder, labels, 14)
+    true = [matched.dataset.samples[index].label for index in chosen]
+    # contempt is the most probable each time, and the true class comes next for all but the first picture
+    said = np.full((len(chosen), 8), 0.01, np.float32)
+    said[:, 0] = 0.6
+    for row, label in enumerate(true):
+        said[row, 7 - label if row else 7 - (label + 1) % 7] = 0.3
+    found = judge([Answers(labels, said)], matched, chosen, nano.preprocessing)["given"]
+    assert found["accuracy"] == pytest.approx(1 - 1 / len(chosen))
+    assert set(found["recall"]) == set(EXPRESSIONS_7)
+    assert "judged by its probabilities of the other 7 classes" in matched.notes()[0]
+
+
 def test_other_classes_are_refused(nano, faces_folder):
     dataset = open_dataset(faces_folder)
-    with pytest.raises(EdgefelError, match="its classes"):
-        choose(faces_folder, dataset.labels[::-1], 5)
+    with pytest.raises(EdgefelError, match="share fewer than two classes"):
+        choose(faces_folder, ("calm", "rage"), 5)
     with pytest.raises(EdgefelError, match="layout 'imagenet' is not known"):
         choose(faces_folder, dataset.labels, 5, layout="imagenet")
     assert len(choose(faces_folder, dataset.labels, 5, layout="folder")[1]) == 5

@@ -58,6 +58,19 @@ def test_dataset_json_may_name_eight_labels_before_contempt_occurs(tmp_path: Pat
     assert open_dataset(tmp_path).labels == EXPRESSIONS_8
 
 
+def test_listed_classes_may_have_any_order(tmp_path: Path) -> None:
+    """Pictures are of named classes here: the order of a list means nothing."""
+    write_csv(tmp_path, "path,label,split,subject\nx.png,fear,train,s\n")
+    (tmp_path / "dataset.json").write_text('{"labels": ["' + '","'.join(EXPRESSIONS_8[::-1]) + '"]}')
+    dataset = open_dataset(tmp_path)
+    assert dataset.labels == EXPRESSIONS_8
+    assert dataset.targets().tolist() == [EXPRESSIONS_8.index("fear")]
+    for listed in ('["fear", "fear"]', '["fear", "joy"]', '"fear"', '["calm"]'):
+        (tmp_path / "dataset.json").write_text(f'{{"labels": {listed}}}')
+        with pytest.raises(EdgefelError, match=r"dataset.json: the label"):
+            open_dataset(tmp_path)
+
+
 def test_plain_tree(tmp_path: Path) -> None:
     write_picture(tmp_path / "happy/2.png")
     write_picture(tmp_path / "happy/1.PNG")
