@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -49,12 +50,13 @@ def repeatable(device: torch.device) -> Iterator[None]:
     if device.type != "cpu":
         yield
         return
-    before = torch.are_deterministic_algorithms_enabled(), deterministic.fill_uninitialized_memory
+    options = cast(Any, deterministic)  # its stubs lack the option
+    before = torch.are_deterministic_algorithms_enabled(), options.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)
     # filling fresh memory finds reads of values never written; it does not change sums
-    deterministic.fill_uninitialized_memory = False
+    options.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before[0])
-        deterministic.fill_uninitialized_memory = before[1]
+        options.fill_uninitialized_memory = before[1]
