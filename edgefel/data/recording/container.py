@@ -1,0 +1,76 @@
+"""What a container is to the writer, and the file below it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from edgefel.errors import EdgefelError
+
+Codec = Literal["mpeg4", "jpeg"]
+
+
+@dataclass(frozen=True)
+class Track:
+    """What a video holds. size: (width, height). fps: the usual rate, which frames need not keep. config: the
+    decoder's configuration, empty for JPEG."""
+
+    codec: Codec
+    size: tuple[int, int]
+    fps: float
+    config: bytes
+
+
+class Container(Protocol):
+    """Puts encoded frames into a file that can be played after every one of them."""
+
+    def add(self, data: bytes, time: float, key: bool) -> None:
+        """One frame. time: seconds since the first, never less than that of the frame before."""
+        ...
+
+    def finish(self) -> None:
+        """Adds the index and the length; without it the file can be played, but not searched quickly."""
+        ...
+
+
+class File:
+    """A file that grows by whole pieces: one that cannot be written is taken back.
+
+    Raises EdgefelError where the disk is full or the file was removed.
+    """
+
+    def __init__(self, descriptor: int, path: Path) -> None:
+        self._descriptor, self._path = descriptor, path
+        self.size = 0
+
+    def append(self, data: bytes) -> None:
+        view, done = memoryview(data), 0
+        try:
+            while done < len(view):
+                done += os.write(self._descriptor, view[done:])
+        except OSError as error:
+            os.ftruncate(self._descriptor, self.size)
+            os.lseek(self._descriptor, self.size, os.SEEK_SET)
+            raise self._failed(error.strerror or str(error)) from None
+        self.size += done
+        if os.fstat(self._descriptor).st_nlink == 0:
+            raise EdgefelError(
+                f"{self._path}: was removed while it was recorded; write to a folder that stays"
+            )
+
+    def replace(self, offset: int, data: bytes) -> None:
+        """Overwrites bytes that are there."""
+        try:
+            os.lseek(self._descriptor, offset, os.SEEK_SET)
+            os.write(self._descriptor, data)
+        except OSError as error:
+            raise self._failed(error.strerror or str(error)) from None
+        finally:
+            os.lseek(self._descriptor, self.size, os.SEEK_SET)
+
+    def _failed(self, reason: str) -> EdgefelError:
+        return EdgefelError(
+            f"{self._path}: not every frame could be written ({reason}); free disk space, or save elsewhere"
+        )
