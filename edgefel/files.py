@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -110,7 +111,8 @@ def sha256(path: str | os.PathLike[str]) -> str:
 def lock(descriptor: int, *, wait: bool = False) -> bool:
     """Keeps other processes out of an open file until it is closed, or its process ends, however that ends.
 
-    False if another process holds it and `wait` is not set. Where the system has no such locks nothing is kept out.
+    False if another process holds it and `wait` is not set. Where the system, or the file's, has no such locks
+    nothing is kept out.
     """
     try:
         import fcntl
@@ -120,6 +122,9 @@ def lock(descriptor: int, *, wait: bool = False) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF):
+            raise
     return True
 
 

@@ -177,8 +177,9 @@ _MOST_CHANGES = 12  # that are listed on the screen
     show_default=True,
     help="Who, where and when. In the default one the Haar cascade finds every face in every frame.",
 )
+@click.option("--overwrite", is_flag=True, help="Replace the video and its .json where they exist.")
 @params.json_output
-def video(output: Path, as_json: bool, **settings: Any) -> None:
+def video(output: Path, overwrite: bool, as_json: bool, **settings: Any) -> None:
     """Render a video of faces that move and change expression at known times, and its truth.
 
     OUTPUT.json lists the changes and, for every frame, each person's number, square, pupils and expression.
@@ -204,7 +205,7 @@ def video(output: Path, as_json: bool, **settings: Any) -> None:
         bar.advance(task, done)
 
     try:
-        truth = write_video(output, options, progress=advance)
+        truth = write_video(output, options, progress=advance, overwrite=overwrite)
     finally:
         if bar.live.is_started:
             bar.stop()

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 @params.min_face
 @click.option("--no-detect", is_flag=True, help="The pictures are face crops already.")
 @click.option("--save", type=click.Path(path_type=Path), help="Folder for annotated pictures or the video.")
+@click.option("--overwrite", is_flag=True, help="Replace files of --save that exist.")
 @click.option(
     "--every", type=click.IntRange(min=1), default=1, show_default=True, help="Each n-th video frame."
 )
@@ -45,6 +46,7 @@ def command(
     min_face: float | None,
     no_detect: bool,
     save: Path | None,
+    overwrite: bool,
     every: int,
     threads: int | None,
     force: bool,
@@ -67,13 +69,16 @@ def command(
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")
     from edgefel.runtime.faces import make_detector
-    from edgefel.runtime.predict import predict_source
+    from edgefel.runtime.predict import check_save, predict_source
     from edgefel.runtime.session import Session
     from edgefel.runtime.sources import open_source
 
     if no_detect and detector_model is not None:
         raise EdgefelError("--no-detect and --detector-model exclude each other; leave one out")
+    params.refuse_alone("overwrite", "save")
     opened = open_source(source)
+    if save is not None:  # before the model is loaded
+        check_save(opened, save, overwrite=overwrite)
     find = make_detector("none" if no_detect else detector, detector_model, min_share=min_face)
     with (
         Session.open(bundle, precision, backend, threads, force) as session,
@@ -86,6 +91,7 @@ def command(
             find,
             session,
             save=save,
+            overwrite=overwrite,
             every=every,
             each=output.add,
             advance=output.progress(opened, every),
@@ -173,7 +179,10 @@ class _Output:
         if summary.unreadable:
             say(f"skipped {len(summary.unreadable)} unreadable: {', '.join(summary.unreadable)}")
         if summary.lost_frames:
-            say(f"the video ended {summary.lost_frames} pictures before its announced end: is it complete?")
+            frames = "1 frame" if summary.lost_frames == 1 else f"{summary.lost_frames} frames"
+            say(f"{frames} of the video missing before its announced end, or broken: is it complete?")
+        for path in summary.kept:
+            say(f"a video that an earlier run did not complete is now {path}")
         if summary.saved:
             where = summary.saved[0] if len(summary.saved) == 1 else f"{len(summary.saved)} pictures"
             say(f"saved {where}")

@@ -7,15 +7,16 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from edgefel import signals
 from edgefel.cli import params
-from edgefel.cli.run_console import LabelChanges, Progress, say, say_summary
+from edgefel.cli.run_console import LabelChanges, Progress, console_on_stderr, say, say_summary
 from edgefel.errors import EdgefelError
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from edgefel.runtime.stream.sinks import Sink
     from edgefel.runtime.telemetry.files import MetricsFile
     from edgefel.runtime.telemetry.telemetry import Telemetry
+
+_STOPPING = tuple(number for number in signals.ENDING if number != signal.SIGINT)
 
 
 @click.command("run")
@@ -190,26 +193,18 @@ class _Run:
     as_json: bool
 
     def run(self) -> None:
-        from rich.console import Console
-
         from edgefel.runtime.faces import make_detector
         from edgefel.runtime.session import Session
-        from edgefel.runtime.stream.capture import open_source
+        from edgefel.runtime.stream.capture import plan_source
         from edgefel.runtime.stream.pipeline import Stream
         from edgefel.runtime.telemetry.board import Board
         from edgefel.runtime.telemetry.telemetry import Telemetry
 
         self._check_places()
-        errors = Console(stderr=True)
+        self._check_targets()
+        errors = console_on_stderr()
         with ExitStack() as stack:
-            detector = make_detector(self.detector, self.detector_model, min_share=self.min_face)
-            session = stack.enter_context(
-                Session.open(self.bundle, self.precision, self.backend, self.threads, self.force)
-            )
-            session.warm_up()
-            for line in (f"{session.file.name} by {session.choice.why}", *session.notes):
-                say(errors, line)
-            source = open_source(
+            plan = plan_source(
                 self.source,
                 size=self.size,
                 fps=self.fps,
@@ -217,13 +212,23 @@ class _Run:
                 decoder=self.decoder,
                 patience=self.patience,
             )
-            stack.callback(source.close)
+            # what is wrong with a file is told before the model is loaded; a camera's frames would be lost meanwhile
+            source = None if plan.live else stack.enter_context(closing(plan.open()))
+            detector = make_detector(self.detector, self.detector_model, min_share=self.min_face)
+            session = stack.enter_context(
+                Session.open(self.bundle, self.precision, self.backend, self.threads, self.force)
+            )
+            session.warm_up()
+            for line in (f"{session.file.name} by {session.choice.why}", *session.notes):
+                say(errors, line)
+            source = source or stack.enter_context(closing(plan.open()))
             telemetry = stack.enter_context(Telemetry(Board.find()))
             self._serve_metrics(telemetry, stack, errors)
             stream = Stream(source, detector, session, self._options(), telemetry)
             say(errors, f"{source.description}, policy {stream.policy}")
-            outputs = stack.enter_context(self._outputs(source.fps))
-            stack.enter_context(_stopped_by_sigterm(stream))
+            outputs = stack.enter_context(self._outputs(source.fps, errors))
+            # a service manager, and a connection that drops: results so far are finished, files closed, exit code 0
+            stack.enter_context(signals.answered(lambda number: stream.stop(), _STOPPING))
             try:
                 with Progress(errors, source, self.as_json) as progress:
                     self._consume(stream, outputs, progress, telemetry)
@@ -246,6 +251,16 @@ class _Run:
                     f"{path}: is named by {taken[place]} and by {option}; give each a file of its own"
                 )
             taken[place] = option
+
+    def _check_targets(self) -> None:
+        """What is wrong with the names of files is told before the model is loaded."""
+        from edgefel.data.recording import check_video_target
+        from edgefel.runtime.stream.sinks import check_file_target
+
+        if self.save is not None:
+            check_video_target(self.save, overwrite=self.overwrite)
+        for path in self.outputs:
+            check_file_target(path, overwrite=self.overwrite)
 
     def _options(self) -> StreamOptions:
         from edgefel.runtime.stream.pipeline import StreamOptions
@@ -273,7 +288,7 @@ class _Run:
             say(errors, f"metrics at {server.url}")
 
     @contextmanager
-    def _outputs(self, fps: float) -> Iterator[list[Sink]]:
+    def _outputs(self, fps: float, errors: Console) -> Iterator[list[Sink]]:
         """Where results go; closed in any case, so that what is written is whole."""
         from edgefel.runtime.stream.sinks import JsonLines, WindowSink, open_file_sink, open_video_sink
 
@@ -286,7 +301,10 @@ class _Run:
             # first those that leave nothing behind where another one is refused
             pictures: list[Sink] = []
             if self.save is not None:
-                pictures.append(opened(open_video_sink(self.save, fps, overwrite=self.overwrite)))
+                video = open_video_sink(self.save, fps, overwrite=self.overwrite)
+                pictures.append(opened(video))
+                if video.kept is not None:
+                    say(errors, f"a recording that an earlier run did not complete is now {video.kept}")
             if self.show:
                 pictures.append(opened(WindowSink(f"edgefel {self.source}")))
             files: list[Sink] = []
@@ -337,13 +355,3 @@ def _is_pictures(path: Path) -> bool:
     from edgefel.runtime.sources import IMAGE_SUFFIXES
 
     return path.is_dir() or (path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES)
-
-
-@contextmanager
-def _stopped_by_sigterm(stream: Stream) -> Iterator[None]:
-    """A service manager ends a run with SIGTERM: results so far are finished and files closed, exit code 0."""
-    previous = signal.signal(signal.SIGTERM, lambda number, frame: stream.stop())
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

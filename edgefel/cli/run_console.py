@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -24,6 +26,34 @@ _REMEMBERED = 256
 _REFRESH = 0.25
 # unreadable pictures that are named
 _NAMED = 5
+
+
+class _Unheard(io.TextIOBase):
+    """Standard error, which may go while a run records: the terminal closed, the reader of a pipe ended."""
+
+    encoding = sys.stderr.encoding
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):
+            sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            sys.stderr.flush()
+
+    def isatty(self) -> bool:
+        return sys.stderr.isatty()
+
+    def fileno(self) -> int:
+        return sys.stderr.fileno()
+
+
+def console_on_stderr() -> Console:
+    """A console whose lines are lost where nobody can read them any more; the run goes on."""
+    from rich.console import Console
+
+    return Console(file=_Unheard())  # type: ignore[arg-type] # has what rich uses
 
 
 def say(console: Console, text: str) -> None:
@@ -104,7 +134,7 @@ class Progress:
 
 def say_summary(console: Console, telemetry: Telemetry, stream: Stream, source: FrameSource) -> None:
     """The closing table, and a line for everything that went wrong with the source."""
-    from edgefel.runtime.stream.recorded import PictureFolder
+    from edgefel.runtime.stream.folder import PictureFolder
     from edgefel.runtime.telemetry.telemetry import summary_table
 
     snapshot = telemetry.snapshot()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +10,7 @@ from typing import Any
 
 import cv2
 
+from edgefel.data.recording import VideoWriter, check_video_target
 from edgefel.errors import EdgefelError
 from edgefel.files import atomic_file
 from edgefel.runtime.annotate import annotate, annotate_crop
@@ -40,7 +40,8 @@ class PictureResult:
 
 @dataclass
 class Summary:
-    """What a run over a source came to. lost_frames: how many less a video held than it announced."""
+    """What a run over a source came to. lost_frames: of a video, missing at its end or impossible to decode.
+    kept: recordings of earlier runs that were cut off, under the names that they have now."""
 
     pictures: int = 0
     faces: int = 0
@@ -48,6 +49,7 @@ class Summary:
     lost_frames: int = 0
     unreadable: list[str] = field(default_factory=list)
     saved: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
 
 
 def predict_source(
@@ -56,24 +58,31 @@ def predict_source(
     session: Session,
     *,
     save: Path | None = None,
+    overwrite: bool = False,
     every: int = 1,
     each: Callable[[PictureResult], None] = lambda result: None,
     advance: Callable[[], None] = lambda: None,
 ) -> Summary:
     """Labels every picture of a source, handing each result to `each` as it comes.
 
-    save: folder for annotated pictures (same relative names), or for the one annotated video. every: each
-    n-th frame of a video. advance: called after each picture, also after an unreadable one.
-    Raises EdgefelError if nothing of the source could be read.
+    save: folder for annotated pictures (same relative names), or for the one annotated video, whose frames keep the
+    times of the source. overwrite: whether files there may be replaced. every: each n-th frame of a video. advance:
+    called after each picture, also after an unreadable one.
+    Raises EdgefelError if nothing of the source could be read, and what `check_save` raises.
     """
     summary = Summary()
+    if save is not None:
+        check_save(source, save, overwrite=overwrite)
+
+    def count_lost(frames: int) -> None:
+        summary.lost_frames += frames
 
     def skip(file: Path) -> None:
         summary.unreadable.append(str(file))
         advance()
 
-    with _Saver(source, save, every) as saver:
-        for picture in source.pictures(skip, every):
+    with _Saver(source, save, every, overwrite) as saver:
+        for picture in source.pictures(skip, every, count_lost):
             faces = tuple(label_faces(picture.image, detector, session))
             summary.pictures += 1
             summary.faces += len(faces)
@@ -86,9 +95,7 @@ def predict_source(
             raise EdgefelError(
                 f"{source.path}: nothing in it can be read; is it truncated, or another format?"
             )
-    if source.kind == "video":
-        summary.lost_frames = max(0, -(-source.frames // every) - summary.pictures)
-    summary.saved = saver.saved
+    summary.saved, summary.kept = saver.saved, saver.kept
     return summary
 
 
@@ -99,25 +106,51 @@ def _annotated(picture: Image, faces: Sequence[LabelledFace], detector: FaceDete
     )
 
 
+def check_save(source: Source, folder: Path, *, overwrite: bool) -> None:
+    """Raises EdgefelError where annotated pictures of the source cannot be saved in a folder, or would replace files.
+
+    A file that appears later is not replaced either, unless `overwrite` is set.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise EdgefelError(f"{folder}: exists and is not a folder; choose another one with --save")
+    if folder.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
+        raise EdgefelError(f"{folder}: --save takes a folder; names are those of the pictures")
+    if source.kind == "folder" and _is_within(folder, source.path):
+        raise EdgefelError(
+            f"{folder}: lies in the source {source.path}, and would be labelled with it the next time; "
+            f"choose a folder outside with --save"
+        )
+    for file in source.files:
+        target = _target(source, folder, file)
+        if target.resolve() == file.resolve():
+            raise EdgefelError(
+                f"{target}: would overwrite the {'video' if source.kind == 'video' else 'picture'} itself; "
+                f"choose another folder with --save"
+            )
+        if source.kind == "video":
+            check_video_target(target, overwrite=overwrite)
+        elif target.exists() and not overwrite:
+            raise EdgefelError(
+                f"{target}: exists; choose another folder with --save, or allow it with --overwrite"
+            )
+
+
+def _target(source: Source, folder: Path, file: Path) -> Path:
+    if source.kind == "video":
+        return folder / f"{file.stem}.mp4"
+    return folder / file.relative_to(source.path if source.kind == "folder" else file.parent)
+
+
 class _Saver:
     """Writes annotated pictures as they come, and a video under its name only when it is complete."""
 
-    def __init__(self, source: Source, folder: Path | None, every: int) -> None:
-        if folder is not None and folder.exists() and not folder.is_dir():
-            raise EdgefelError(f"{folder}: exists and is not a folder; choose another one with --save")
-        if folder is not None and folder.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
-            raise EdgefelError(f"{folder}: --save takes a folder; names are those of the pictures")
-        if folder is not None and source.kind == "folder" and _is_within(folder, source.path):
-            raise EdgefelError(
-                f"{folder}: lies in the source {source.path}, and would be labelled with it the next time; "
-                f"choose a folder outside with --save"
-            )
-        self._source, self._folder = source, folder
+    def __init__(self, source: Source, folder: Path | None, every: int, overwrite: bool) -> None:
+        self._source, self._folder, self._overwrite = source, folder, overwrite
         self._fps = source.fps / every
-        self._stack = ExitStack()
-        self._video: cv2.VideoWriter | None = None
-        self._size = (0, 0)
+        self._video: VideoWriter | None = None
         self.saved: list[str] = []
+        # earlier recordings that were never completed, and where they are now
+        self.kept: list[str] = []
 
     def __enter__(self) -> _Saver:
         return self
@@ -125,48 +158,33 @@ class _Saver:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._video is not None:
-            self._video.release()
-        self._stack.__exit__(kind, error, trace)
+        if self._video is None:
+            return
+        if kind is None:
+            self._video.close()
+        else:
+            self._video.discard()
 
     def write(self, picture: Picture, image: Image) -> None:
         assert self._folder is not None
-        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-        if self._source.kind == "video":
-            self._write_frame(bgr)  # type: ignore[arg-type]
+        target = _target(self._source, self._folder, Path(picture.name))
+        if picture.time is not None:
+            self._write_frame(target, image, picture.time)
             return
-        file = Path(picture.name)
-        root = self._source.path if self._source.kind == "folder" else file.parent
-        target = self._folder / file.relative_to(root)
-        if target.resolve() == file.resolve():
-            raise EdgefelError(
-                f"{target}: would overwrite the picture itself; choose another folder with --save"
-            )
+        if target.exists() and not self._overwrite:
+            raise EdgefelError(f"{target}: appeared meanwhile; allow it with --overwrite")
         with atomic_file(target) as temporary:
-            if not cv2.imwrite(str(temporary), bgr):
+            if not cv2.imwrite(str(temporary), cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
                 raise EdgefelError(f"{target}: cannot be written; check the free space")
         self.saved.append(str(target))
 
-    def _write_frame(self, frame: Image) -> None:
-        assert self._folder is not None
+    def _write_frame(self, target: Path, image: Image, time: float) -> None:
         if self._video is None:
-            target = self._folder / f"{self._source.path.stem}.mp4"
-            if target.resolve() == self._source.path.resolve():
-                raise EdgefelError(
-                    f"{target}: would overwrite the video itself; choose another folder with --save"
-                )
-            temporary = self._stack.enter_context(atomic_file(target))
-            self._size = (frame.shape[1], frame.shape[0])
-            codec = cv2.VideoWriter.fourcc(*"mp4v")
-            self._video = cv2.VideoWriter(str(temporary), codec, self._fps, self._size)
-            if not self._video.isOpened():
-                raise EdgefelError(
-                    f"{target}: OpenCV cannot write MP4 here; save pictures of single frames instead"
-                )
+            self._video = VideoWriter(target, self._fps, overwrite=self._overwrite)
+            if self._video.kept is not None:
+                self.kept.append(str(self._video.kept))
             self.saved.append(str(target))
-        if (frame.shape[1], frame.shape[0]) != self._size:  # a stream may change its resolution
-            frame = cv2.resize(frame, self._size)  # type: ignore[assignment]
-        self._video.write(frame)
+        self._video.write(image, time)
 
 
 def _is_within(path: Path, folder: Path) -> bool:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +15,8 @@ import numpy as np
 
 from edgefel.errors import EdgefelError
 from edgefel.runtime.preprocessing import Image
+from edgefel.runtime.stream.devices import open_video
+from edgefel.runtime.stream.video import VideoFile
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"})
@@ -45,10 +49,16 @@ class Source:
     frames: int
     fps: float = 0.0
 
-    def pictures(self, skip: Callable[[Path], None] = lambda path: None, every: int = 1) -> Iterator[Picture]:
-        """The pictures in order; unreadable ones are told to `skip`. `every`: each n-th frame of a video."""
+    def pictures(
+        self,
+        skip: Callable[[Path], None] = lambda path: None,
+        every: int = 1,
+        lost: Callable[[int], None] = lambda frames: None,
+    ) -> Iterator[Picture]:
+        """The pictures in order; unreadable ones are told to `skip`. `every`: each n-th frame of a video. `lost` is
+        told at the end how many frames of a video were missing or could not be decoded."""
         if self.kind == "video":
-            yield from _video_frames(self.path, self.fps, every)
+            yield from _video_frames(self.path, every, lost)
             return
         for file in self.files:
             image = read_image(file)
@@ -78,17 +88,9 @@ def open_source(path: str | os.PathLike[str]) -> Source:
     if suffix in IMAGE_SUFFIXES:
         return Source("image", path, (path,), 1)
     if suffix in VIDEO_SUFFIXES:
-        capture = cv2.VideoCapture(str(path))
-        try:
-            if not capture.isOpened():
-                raise EdgefelError(
-                    f"{path}: OpenCV cannot open this video; try converting it to H.264 in MP4"
-                )
-            frames = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
-            fps = capture.get(cv2.CAP_PROP_FPS)
-        finally:
-            capture.release()
-        return Source("video", path, (path,), frames, fps if 0 < fps < 1000 else 25.0)
+        device = open_video(path)
+        device.close()
+        return Source("video", path, (path,), device.frames, device.fps or 25.0)
     known = " ".join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))
     raise EdgefelError(f"{path}: not a kind of file that can be labelled; known suffixes: {known}")
 
@@ -109,16 +111,8 @@ def _is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not hidden
 
 
-def _video_frames(path: Path, fps: float, every: int) -> Iterator[Picture]:
-    capture = cv2.VideoCapture(str(path))
-    try:
-        number = 0
-        while capture.grab():
-            if number % every == 0:
-                readable, frame = capture.retrieve()
-                if readable:
-                    rgb = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-                    yield Picture(str(path), rgb, number, number / fps)  # type: ignore[arg-type]
-            number += 1
-    finally:
-        capture.release()
+def _video_frames(path: Path, every: int, lost: Callable[[int], None]) -> Iterator[Picture]:
+    with closing(VideoFile(partial(open_video, path), str(path), every=every)) as video:
+        while (frame := video.read()) is not None:
+            yield Picture(str(path), frame.image, frame.index, round(frame.time, 6))
+        lost(video.counts.missing + video.counts.unreadable)

@@ -203,7 +203,7 @@ def test_cut_and_broken_videos(tiny, tmp_path):
     file.write_bytes(content[: len(content) // 2])
     result = run(tiny, file, "--json", "--save", tmp_path / "out")
     assert 0 < len(lines(result)) < 8
-    assert "pictures before its announced end" in result.stderr
+    assert "of the video missing before its announced end" in result.stderr
     (tmp_path / "broken.mp4").write_bytes(b"no video at all" * 10)
     result = command_line(tiny, tmp_path / "broken.mp4")
     assert result.returncode == 2

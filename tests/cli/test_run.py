@@ -257,9 +257,8 @@ def test_a_broken_video_is_one_line_of_ours_alone(tiny, tmp_path):
     process = start(tiny, tmp_path / "empty.mp4")
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 2
-    first, last = errors.splitlines()
-    assert "by onnxruntime" in first
-    assert last.startswith(f"error: {tmp_path / 'empty.mp4'}: ")
+    (line,) = errors.splitlines()  # told before the model is loaded
+    assert line.startswith(f"error: {tmp_path / 'empty.mp4'}: ")
 
 
 def test_not_a_bundle(tmp_path, clip):

@@ -67,7 +67,11 @@ class Avi:
         )
         tracks = _list(b"strl", _riff(b"strh", stream) + _riff(b"strf", picture))
         lists = _list(b"hdrl", _riff(b"avih", header) + tracks)
-        return struct.pack("<4sI4s", b"RIFF", riff, b"AVI ") + lists + struct.pack("<4sI4s", b"LIST", movi, b"movi")
+        return (
+            struct.pack("<4sI4s", b"RIFF", riff, b"AVI ")
+            + lists
+            + struct.pack("<4sI4s", b"LIST", movi, b"movi")
+        )
 
 
 def _riff(kind: bytes, content: bytes) -> bytes:

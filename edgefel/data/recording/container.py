@@ -50,15 +50,15 @@ class File:
         try:
             while done < len(view):
                 done += os.write(self._descriptor, view[done:])
-        except OSError as error:
+            self.size += done
+        except BaseException as error:
             os.ftruncate(self._descriptor, self.size)
             os.lseek(self._descriptor, self.size, os.SEEK_SET)
-            raise self._failed(error.strerror or str(error)) from None
-        self.size += done
+            if isinstance(error, OSError):
+                raise self._failed(error.strerror or str(error)) from None
+            raise
         if os.fstat(self._descriptor).st_nlink == 0:
-            raise EdgefelError(
-                f"{self._path}: was removed while it was recorded; write to a folder that stays"
-            )
+            raise self.removed()
 
     def replace(self, offset: int, data: bytes) -> None:
         """Overwrites bytes that are there."""
@@ -69,6 +69,9 @@ class File:
             raise self._failed(error.strerror or str(error)) from None
         finally:
             os.lseek(self._descriptor, self.size, os.SEEK_SET)
+
+    def removed(self) -> EdgefelError:
+        return EdgefelError(f"{self._path}: was removed while it was written; write to a folder that stays")
 
     def _failed(self, reason: str) -> EdgefelError:
         return EdgefelError(

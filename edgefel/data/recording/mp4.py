@@ -139,7 +139,7 @@ def _full(kind: bytes, version: int, flags: int, *parts: bytes) -> bytes:
 
 def _descriptor(tag: int, content: bytes) -> bytes:
     length = len(content)
-    return bytes((tag, 0x80 | length >> 21 & 127, 0x80 | length >> 14 & 127, 0x80 | length >> 7 & 127, length & 127)) + content
+    return bytes((tag, *(0x80 | length >> shift & 127 for shift in (21, 14, 7)), length & 127)) + content
 
 
 def _u32(value: int) -> bytes:

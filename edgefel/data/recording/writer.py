@@ -77,7 +77,7 @@ class VideoWriter:
                 self.kept = _set_aside(self.part, path)
                 flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
                 self._descriptor = os.open(self.part, flags | getattr(os, "O_BINARY", 0), 0o666)
-                _lock(self._descriptor)
+                lock(self._descriptor)
         except OSError as error:
             raise EdgefelError(f"{path}: cannot be written: {error.strerror}; choose another place") from None
         self._file = File(self._descriptor, path)
@@ -86,13 +86,13 @@ class VideoWriter:
         self._size = (0, 0)
         self._times: list[float] = []
         self.frames = 0
-        self._closed = False
+        self._closed = self._failed = False
 
     def write(self, image: Image, time: float) -> None:
         """image: uint8 RGB [H, W, 3]; one of another size is brought to that of the first. time: seconds since the
         first frame, which is at 0.
 
-        Raises EdgefelError where it cannot be written; what was written before can be played.
+        Raises EdgefelError where it cannot be written; `close` then completes what was written before.
         """
         frame = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
         if self._encoder is None:
@@ -100,7 +100,11 @@ class VideoWriter:
         if (frame.shape[1], frame.shape[0]) != self._size:
             frame = self._fitted(frame)  # type: ignore[arg-type]
         self._times.append(time)
-        self._add(self._encoder.encode(frame))  # type: ignore[arg-type]
+        try:
+            self._add(self._encoder.encode(frame))  # type: ignore[arg-type]
+        except BaseException:
+            self._failed = True
+            raise
         self.frames += 1
 
     def close(self) -> None:
@@ -111,13 +115,20 @@ class VideoWriter:
         if self._closed:
             return
         if not self.frames:
-            return self.discard()
+            self.discard()
+            return
         self._closed = True
         try:
             assert self._encoder is not None
-            self._add(self._encoder.finish())
-            if self._times:
-                raise EdgefelError(f"{self.path}: the encoder lost {len(self._times)} frames")
+            rest = self._encoder.finish()
+            if os.fstat(self._descriptor).st_nlink == 0:
+                if self._failed:  # which told it
+                    return
+                raise self._file.removed()
+            if not self._failed:
+                self._add(rest)
+                if self._times:
+                    raise EdgefelError(f"{self.path}: the encoder lost {len(self._times)} frames")
             if self._container is not None:
                 self._container.finish()
             os.fsync(self._descriptor)
@@ -170,9 +181,7 @@ class VideoWriter:
                 track = Track(codec, self._size, self._fps, decoder_config(codec, data))
                 self._container = _CONTAINERS[self.path.suffix.lower()](self._file, track)
             assert self._encoder is not None
-            # dequeued once it is written: what is left at the end was lost
-            self._container.add(data, self._times[0], is_key(self._encoder.codec, data))
-            self._times.pop(0)
+            self._container.add(data, self._times.pop(0), is_key(self._encoder.codec, data))
 
     def _give_name(self) -> None:
         if self._overwrite:
@@ -194,7 +203,7 @@ def _set_aside(part: Path, path: Path) -> Path | None:
     except FileNotFoundError:
         return None
     try:
-        if not _lock(left):
+        if not lock(left):
             raise EdgefelError(f"{path}: another run is recording to it; give this one a file of its own")
         if os.fstat(left).st_size == 0:
             part.unlink()
@@ -227,13 +236,6 @@ def _rename_new(source: Path, target: Path) -> None:
         source.unlink()
 
 
-def _lock(descriptor: int) -> bool:
-    try:
-        return lock(descriptor)
-    except OSError:  # a file system without locks
-        return True
-
-
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """One run at a time looks for what another left."""
@@ -243,8 +245,7 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
         return
     try:
-        with suppress(OSError):
-            lock(descriptor, wait=True)
+        lock(descriptor, wait=True)
         yield
     finally:
         os.close(descriptor)

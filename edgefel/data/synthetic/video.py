@@ -16,6 +16,7 @@ import numpy as np
 
 from edgefel import __version__
 from edgefel.data.labels import expression_labels
+from edgefel.data.recording import VideoWriter
 from edgefel.data.synthetic.canvas import Canvas, Image
 from edgefel.data.synthetic.options import FaceOptions
 from edgefel.data.synthetic.scene import draw_background
@@ -214,34 +215,37 @@ def write_video(
     path: str | os.PathLike[str],
     options: VideoOptions,
     progress: Callable[[int], None] | None = None,
+    *,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Writes the video (MP4) and, beside it with the suffix .json, what every frame shows.
 
     Both files appear when they are complete. `progress` is called with the number of frames newly written. Returns
     what the JSON file holds. Frames are drawn by this process: encoding takes about as long as drawing.
 
-    Raises EdgefelError if `path` does not end in .mp4, or OpenCV cannot write MP4 here.
+    Raises EdgefelError if `path` does not end in .mp4, if one of the files exists and may not be replaced, or if the
+    video cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() != ".mp4":
         raise EdgefelError(f"{path}: give a name that ends in .mp4")
-    video = SyntheticVideo(options)
-    truth = _describe(path.name, video)
-    with atomic_file(path.with_suffix(".json")) as listing, atomic_file(path) as temporary:
-        codec = cv2.VideoWriter.fourcc(*"mp4v")
-        writer = cv2.VideoWriter(str(temporary), codec, options.fps, options.size)
-        if not writer.isOpened():
-            raise EdgefelError(f"{path}: OpenCV cannot write MP4 here; use another build of OpenCV")
-        try:
-            for index in range(len(video)):
-                writer.write(cv2.cvtColor(video.frame(index), cv2.COLOR_RGB2BGR))
-                if progress is not None:
-                    progress(1)
-        finally:
-            writer.release()
-        if temporary.stat().st_size == 0:
-            raise EdgefelError(f"{path}: the video cannot be written; check the free space")
-        listing.write_text(_to_json(truth), encoding="utf-8")
+    listing = path.with_suffix(".json")
+    if listing.exists() and not overwrite:
+        raise EdgefelError(f"{listing}: exists; choose another name, or allow it with --overwrite")
+    writer = VideoWriter(path, options.fps, overwrite=overwrite)
+    try:
+        video = SyntheticVideo(options)
+        truth = _describe(path.name, video)
+        for index in range(len(video)):
+            writer.write(video.frame(index), index / options.fps)
+            if progress is not None:
+                progress(1)
+        with atomic_file(listing) as temporary:
+            temporary.write_text(_to_json(truth), encoding="utf-8")
+            writer.close()
+    except BaseException:
+        writer.discard()
+        raise
     return truth
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import stat
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -22,12 +23,21 @@ from edgefel.runtime.stream.devices import (
     open_video,
     without_password,
 )
+from edgefel.runtime.stream.folder import PictureFolder
 from edgefel.runtime.stream.frames import FrameSource
 from edgefel.runtime.stream.gst_device import GstDevice
 from edgefel.runtime.stream.live import LiveSource
-from edgefel.runtime.stream.recorded import PictureFolder, VideoFile
+from edgefel.runtime.stream.video import VideoFile
 
 Decoder = Literal["auto", "opencv", "gstreamer"]
+
+
+@dataclass(frozen=True)
+class SourcePlan:
+    """A source whose name and options are right. live: opened late, since its frames come from then on."""
+
+    open: Callable[[], FrameSource]
+    live: bool = False
 
 
 def open_source(
@@ -50,6 +60,19 @@ def open_source(
 
     Raises EdgefelError if it cannot be opened, or an option does not go with it.
     """
+    return plan_source(source, size=size, fps=fps, loop=loop, decoder=decoder, patience=patience).open()
+
+
+def plan_source(
+    source: str,
+    *,
+    size: tuple[int, int] | None = None,
+    fps: float | None = None,
+    loop: bool = False,
+    decoder: Decoder = "auto",
+    patience: float = 10.0,
+) -> SourcePlan:
+    """Checks what `open_source` is given, and opens nothing. Raises EdgefelError for what can be told without that."""
     if size is not None and min(size) < 1:
         raise EdgefelError(f"size is {size[0]}x{size[1]}; give a width and a height greater than 0")
     if fps is not None and not 0 < fps <= 1000:
@@ -65,24 +88,26 @@ def open_source(
             else partial(_camera, source, size, fps, decoder)
         )
         name = source if camera else f"camera {source}"
-        return LiveSource(wanted, name, patience)
+        if not camera:
+            check_camera_file(Path(f"/dev/video{source}") if source.isdigit() else Path(source))
+        return SourcePlan(partial(LiveSource, wanted, name, patience), live=True)
     if "://" in source:
-        return _open_address(source, size, fps, loop, decoder, patience)
+        return _plan_address(source, size, fps, loop, decoder, patience)
     path = Path(source)
     if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
         _refuse(source, "pictures", size=size)
-        return PictureFolder(open_pictures(path), fps or 1.0, loop=loop)
+        return SourcePlan(partial(PictureFolder, open_pictures(path), fps or 1.0, loop=loop))
     if not path.exists():
         raise EdgefelError(
             f"{source}: no such file or folder; give a camera (0, /dev/video0, csi), a URL, a video or pictures"
         )
     _refuse(source, "a video", size=size, fps=fps)
-    return VideoFile(partial(_video, path, decoder), source, loop=loop)
+    return SourcePlan(partial(VideoFile, partial(_video, path, decoder), source, loop=loop))
 
 
-def _open_address(
+def _plan_address(
     url: str, size: tuple[int, int] | None, fps: float | None, loop: bool, decoder: Decoder, patience: float
-) -> FrameSource:
+) -> SourcePlan:
     try:
         parts = urlsplit(url)
     except ValueError as error:
@@ -96,9 +121,9 @@ def _open_address(
         )
     _refuse(name, "a stream", size=size, fps=fps)
     if Path(parts.path).suffix.lower() in VIDEO_SUFFIXES and parts.scheme in ("http", "https"):
-        return VideoFile(partial(_stream, url, decoder), name, loop=loop)
+        return SourcePlan(partial(VideoFile, partial(_stream, url, decoder), name, loop=loop))
     _refuse(name, "a stream", loop=loop)
-    return LiveSource(partial(_stream, url, decoder), name, patience)
+    return SourcePlan(partial(LiveSource, partial(_stream, url, decoder), name, patience), live=True)
 
 
 def _is_camera(source: str) -> bool:

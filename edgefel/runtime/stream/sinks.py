@@ -1,8 +1,8 @@
 """Where results go: JSON lines, CSV, an annotated video, a window.
 
 A run may last for weeks and end with the power: JSON lines and CSV stand under their own name from the start and are
-whole up to their last line at every moment. A video is written beside its name (`clip.part.mp4`) and renamed
-when it is closed. An MP4 that was never closed cannot be played; an MKV or AVI can, but for its last second.
+whole up to their last line at every moment. A video is written beside its name (`clip.part.mp4`), can be played up to
+its last frame at every moment, and is renamed when it is closed.
 """
 
 from __future__ import annotations
@@ -20,18 +20,16 @@ from typing import Any, Protocol, TextIO
 
 import cv2
 
+from edgefel.data.recording import VideoWriter
 from edgefel.errors import EdgefelError
+from edgefel.files import lock
 from edgefel.runtime.preprocessing import Image
 from edgefel.runtime.stream.results import FrameResult, TrackedFace
 
-# four-letter codes that FFmpeg inside OpenCV's wheels writes without further libraries
-_CODECS = {".mp4": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
 _FILE_SUFFIXES = (".jsonl", ".ndjson", ".csv")
 _USUAL_FPS = 25.0
 # seconds of a gap that are filled with a still picture; what is longer is cut
 _LONGEST_STILL = 5.0
-# frames between two looks at the free space
-_SPACE_CHECK = 15
 
 
 class SinkClosed(Exception):
@@ -58,11 +56,18 @@ class Sink(Protocol):
         ...
 
 
+def check_file_target(path: Path, *, overwrite: bool = False) -> None:
+    """Raises what `open_file_sink` would, as far as that is known without opening it."""
+    if path.suffix.lower() not in _FILE_SUFFIXES:
+        raise EdgefelError(f"{path}: unknown kind of results; name it .jsonl or .csv")
+    # a pipe holds nothing that could be lost
+    _check_target(path, overwrite or (path.exists() and not path.is_file()))
+
+
 def open_file_sink(path: Path, *, overwrite: bool = False) -> Sink:
     """JsonLines or CsvSink, by the suffix. Raises EdgefelError for another one, and where the file exists."""
+    check_file_target(path, overwrite=overwrite)
     suffix = path.suffix.lower()
-    if suffix not in _FILE_SUFFIXES:
-        raise EdgefelError(f"{path}: unknown kind of results; name it .jsonl or .csv")
     return CsvSink(path, overwrite=overwrite) if suffix == ".csv" else JsonLines(path, overwrite=overwrite)
 
 
@@ -127,10 +132,10 @@ class CsvSink:
 
 
 class VideoSink:
-    """The annotated frames as a video of a constant rate, at the speed of the source.
+    """The annotated frames as a video, each with its own time, so that a gap in the source is one in the video.
 
-    A picture is repeated where frames were dropped, and left out where more came than the rate allows; a gap of more
-    than five seconds is shortened to them. Frames of another size are brought to the size of the first.
+    A gap of more than five seconds is shortened to them. Frames of another size are brought to the size of the first.
+    kept: an earlier run's video of that name that was never completed, and was put aside.
     """
 
     needs_picture = True
@@ -138,86 +143,36 @@ class VideoSink:
     def __init__(self, path: Path, fps: float, *, overwrite: bool = False, reserve: int = 32 << 20) -> None:
         """path: .mp4, .mkv, .mov or .avi. fps: 0 is 25. reserve: bytes that are left free on the disk.
 
-        Raises EdgefelError for another suffix, and if the file exists.
+        Raises EdgefelError for another suffix, if the file exists, and if another run is writing it.
         """
-        self._codec = _CODECS.get(path.suffix.lower())
-        if self._codec is None:
-            raise EdgefelError(f"{path}: unknown kind of video; name it {', '.join(_CODECS)}")
-        _check_target(path, overwrite)
-        self._path, self._part = path, path.with_name(f"{path.stem}.part{path.suffix}")
-        # what a killed run left behind may be all there is of it
-        _check_target(self._part, overwrite)
-        self._fps = fps if fps > 0 else _USUAL_FPS
-        self._overwrite, self._reserve = overwrite, reserve
-        self._writer: cv2.VideoWriter | None = None
-        self._size = (0, 0)
-        self._start = 0.0
-        self._calls = self._written = 0
+        self._writer = VideoWriter(path, fps if fps > 0 else _USUAL_FPS, overwrite=overwrite)
+        self.kept = self._writer.kept
+        self._path, self._reserve = path, reserve
+        self._start: float | None = None
+        self._last = 0.0
 
     def write(self, result: FrameResult, picture: Image | None) -> None:
         if picture is None:
             raise ValueError("a video needs pictures")
-        if self._calls % _SPACE_CHECK == 0:
-            self._check_space()
-        self._calls += 1
-        time = result.frame.time
-        writer = self._writer or self._open(picture, time)
-        frame = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-        if (frame.shape[1], frame.shape[0]) != self._size:
-            frame = cv2.resize(frame, self._size, interpolation=cv2.INTER_AREA)
-        # how many frames there should be, this one included
-        due = round((time - self._start) * self._fps) + 1
-        most = max(1, round(_LONGEST_STILL * self._fps))
-        if due - self._written > most:
-            self._start += (due - self._written - most) / self._fps
-            due = self._written + most
-        for _ in range(due - self._written):
-            writer.write(frame)
-        self._written = max(self._written, due)
+        self._check_space()
+        now = result.frame.time
+        self._start = now if self._start is None else self._start
+        self._start += max(0.0, now - self._start - self._last - _LONGEST_STILL)
+        self._last = now - self._start
+        self._writer.write(picture, self._last)
 
     def close(self) -> None:
-        writer, self._writer = self._writer, None
-        if writer is None:
-            return
-        writer.release()
-        if not self._is_whole():
-            raise EdgefelError(
-                f"{self._path}: not every frame could be written; free disk space, or save elsewhere. "
-                f"What there is lies in {self._part}"
-            )
-        if not self._overwrite and self._path.exists():
-            raise EdgefelError(
-                f"{self._path}: appeared meanwhile; the video is {self._part}, rename it yourself"
-            )
-        self._part.replace(self._path)
-
-    def _is_whole(self) -> bool:
-        """Whether the frames are in the file: OpenCV's writer fails in silence."""
-        video = cv2.VideoCapture(str(self._part), cv2.CAP_FFMPEG)
-        try:
-            # containers without a count of frames give it by their length, rounded
-            return video.isOpened() and video.get(cv2.CAP_PROP_FRAME_COUNT) >= self._written - 1
-        finally:
-            video.release()
-
-    def _open(self, picture: Image, time: float) -> cv2.VideoWriter:
-        assert self._codec is not None
-        self._size, self._start = (picture.shape[1], picture.shape[0]), time
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        codec = cv2.VideoWriter.fourcc(*self._codec)
-        writer = cv2.VideoWriter(str(self._part), cv2.CAP_FFMPEG, codec, self._fps, self._size)
-        if not writer.isOpened():
-            raise EdgefelError(f"{self._path}: OpenCV cannot write this; check the folder, or try .avi")
-        self._writer = writer
-        return writer
+        self._writer.close()
 
     def _check_space(self) -> None:
-        """OpenCV does not tell when a frame could not be written."""
-        folder = next(each for each in self._path.absolute().parents if each.is_dir())
-        if shutil.disk_usage(folder).free < self._reserve:
-            started = self._writer is not None
+        """A full disk would hurt others too."""
+        try:
+            free = shutil.disk_usage(self._path.parent).free
+        except OSError:  # the folder is gone, which the writer tells
+            return
+        if free < self._reserve:
+            kept = "the video up to here is kept" if self._writer.frames else "nothing was written"
             self.close()
-            kept = "the video up to here is kept" if started else "nothing was written"
             raise EdgefelError(
                 f"{self._path}: less than {self._reserve >> 20} MB are free; {kept}; free some space or save elsewhere"
             )
@@ -279,19 +234,33 @@ class WindowSink:
 
 
 class _LineFile:
-    """Appends whole lines to a file, one system call each, so that a killed run leaves no half a line."""
+    """Appends whole lines to a file, one system call each, so that a killed run leaves no half a line.
+
+    The file is kept from other runs. A pipe with a name gets lines as standard output does.
+    """
 
     def __init__(self, path: Path, overwrite: bool) -> None:
-        _check_target(path, overwrite)
         self._path = path
+        self._plain = not path.exists() or path.is_file()
+        # a pipe holds nothing that could be lost
+        _check_target(path, overwrite or not self._plain)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if overwrite else os.O_EXCL)
+            # not emptied before it is known that no other run is writing it
+            flags = os.O_WRONLY | os.O_CREAT | (0 if overwrite or not self._plain else os.O_EXCL)
             self._file = os.open(path, flags | getattr(os, "O_CLOEXEC", 0), 0o666)
+            if self._plain:
+                self._empty()
         except OSError as error:
             raise EdgefelError(f"{path}: cannot be written: {error.strerror}; choose another place") from None
         self._length = 0
         self.closed = False
+
+    def _empty(self) -> None:
+        if not lock(self._file):
+            os.close(self._file)
+            raise EdgefelError(f"{self._path}: another run is writing to it; give this one a file of its own")
+        os.ftruncate(self._file, 0)
 
     def write(self, lines: str) -> None:
         data = memoryview(lines.encode())
@@ -299,14 +268,21 @@ class _LineFile:
         try:
             while done < len(data):
                 done += os.write(self._file, data[done:])
+        except BrokenPipeError:
+            raise SinkClosed("the reader of the output is gone") from None
         except OSError as error:
-            if done:
+            if done and self._plain:
                 os.ftruncate(self._file, self._length)
             self.close()
             raise EdgefelError(
                 f"{self._path}: {error.strerror}; what was written before is whole; free some space or write elsewhere"
             ) from None
         self._length += done
+        if self._plain and os.fstat(self._file).st_nlink == 0:
+            self.close()
+            raise EdgefelError(
+                f"{self._path}: was removed while it was written; write to a folder that stays"
+            )
 
     def close(self) -> None:
         if not self.closed:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from edgefel.errors import EdgefelError
+from edgefel.files import lock
 from edgefel.runtime.telemetry.telemetry import Telemetry
 
 _KEY = "stages_ms"  # what every line of ours has
@@ -23,7 +24,7 @@ class MetricsFile:
     system cut off is removed when the file is next opened. When the disk is full the file ends with the last
     whole line, the stream goes on, and `problem` says what happened, in one line.
 
-    Raises EdgefelError: the file cannot be written, or holds something else than metrics.
+    Raises EdgefelError: the file cannot be written, another run writes it, or it holds something else than metrics.
     """
 
     def __init__(self, path: str | os.PathLike[str], telemetry: Telemetry, interval: float = 1.0) -> None:
@@ -67,7 +68,9 @@ class MetricsFile:
         try:
             length = os.fstat(self._handle).st_size
             written = os.write(self._handle, line)
-            if written < len(line):
+            if os.fstat(self._handle).st_nlink == 0:
+                self.problem = f"{self.path}: was removed; metrics end there"
+            elif written < len(line):
                 os.ftruncate(self._handle, length)
                 self.problem = f"{self.path}: the disk is full; metrics end there"
         except OSError as error:
@@ -84,6 +87,10 @@ def _open(path: Path) -> int:
             f"{path}: cannot be opened for metrics ({error.strerror or error}); choose another file"
         ) from None
     try:
+        if stat.S_ISREG(os.fstat(handle).st_mode) and not lock(handle):
+            raise EdgefelError(
+                f"{path}: another run is writing its metrics there; give this one a file of its own"
+            )
         _mend(path, handle)
     except BaseException:
         os.close(handle)

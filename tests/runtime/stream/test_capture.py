@@ -13,7 +13,7 @@ from edgefel.errors import EdgefelError
 from edgefel.runtime.stream.capture import open_source
 from edgefel.runtime.stream.devices import OpenCVDevice, without_password
 from edgefel.runtime.stream.frames import Frame, FrameSource, SourceCounts
-from edgefel.runtime.stream.recorded import VideoFile
+from edgefel.runtime.stream.video import VideoFile
 
 
 def shade(number: int) -> int:

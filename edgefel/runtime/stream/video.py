@@ -1,4 +1,4 @@
-"""Videos and folders of pictures: every frame, in order, with nothing dropped."""
+"""The one reader of video files: every frame, in order, with the time that the file gives it."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from edgefel.errors import EdgefelError
 from edgefel.runtime.preprocessing import Image
-from edgefel.runtime.sources import Source, read_image
 from edgefel.runtime.stream.devices import Device
 from edgefel.runtime.stream.frames import Frame, SourceCounts
 
 _USUAL_FPS = 25.0
+# seconds: a clock that runs back further was set anew; by less, frames are out of order
+_NEW_CLOCK = 1.0
 _log = logging.getLogger("edgefel.runtime")
 
 
@@ -23,13 +23,16 @@ class VideoFile:
 
     Times are the file's own, from its first frame, so that a variable frame rate is kept; where the file's clock
     stands still or runs back, a frame comes 1 / fps after the one before. A frame that cannot be decoded leaves a
-    gap in the numbering. loop: starts again at the end; numbers and times go on.
+    gap in the numbering. loop: starts again at the end; numbers and times go on. every: each n-th frame is given out.
     """
 
     live = False
 
-    def __init__(self, open_device: Callable[[], Device], name: str, *, loop: bool = False) -> None:
+    def __init__(
+        self, open_device: Callable[[], Device], name: str, *, loop: bool = False, every: int = 1
+    ) -> None:
         """Opens the video. open_device: raises EdgefelError if it cannot. name: for people."""
+        self._every = every
         self._open, self.name, self._loop = open_device, name, loop
         self._device: Device | None = open_device()
         self.counts = SourceCounts()
@@ -46,7 +49,7 @@ class VideoFile:
         self._size = (0, 0)
         self._start: float | None = None
         self._time = -1 / self.fps
-        self._offset = 0.0
+        self._offset = self._stamp = 0.0
 
     def read(self) -> Frame | None:
         with self._reading:
@@ -54,11 +57,13 @@ class VideoFile:
                 if not self._device.grab():
                     self._end_of_pass()
                     continue
-                image = self._device.retrieve()
                 index, self._index = self._index, self._index + 1
                 self._in_pass += 1
                 # also of a frame that is skipped: the clock goes on
                 self._advance_clock(self._device.time())
+                if index % self._every:
+                    continue
+                image = self._device.retrieve()
                 if image is None:
                     self.counts.unreadable += 1
                     continue
@@ -84,6 +89,9 @@ class VideoFile:
             return
         if self._start is None:
             self._start = stamp
+        if self._offset + stamp - self._start < self._time - _NEW_CLOCK and stamp < self._stamp:
+            self._start = stamp + self._offset - following
+        self._stamp = stamp
         time_of_file = self._offset + stamp - self._start
         self._time = time_of_file if time_of_file > self._time else following
 
@@ -91,6 +99,13 @@ class VideoFile:
         size = (image.shape[1], image.shape[0])
         self.counts.resolution_changes += self._size not in ((0, 0), size)
         self._size = size
+
+    def _count_missing(self) -> int:
+        """Frames between the last one and the announced end. Many files announce their length alone, of which OpenCV
+        makes a number of frames by a rate that they need not keep."""
+        absent = self._announced - self._in_pass
+        end = self._time - self._offset + 1 / self.fps
+        return max(0, min(absent, round(self._announced - end * self.fps)))
 
     def _end_of_pass(self) -> None:
         assert self._device is not None
@@ -106,61 +121,10 @@ class VideoFile:
             )
         if reason:  # what was read stands, and nothing else may tell that there is more
             _log.warning("%s: ends after %d frames: %s", self.name, self._in_pass, reason)
-        self.counts.missing += max(0, self._announced - self._in_pass)
+        self.counts.missing += self._count_missing()
         if self._loop:
             self._in_pass = self._delivered = 0
             self._start, self._offset = None, self._time + 1 / self.fps
             # the join of two passes is no change of the video
             self._size = (0, 0)
             self._device = self._open()
-
-
-class PictureFolder:
-    """A picture, or the pictures of a folder in sorted order, `fps` of them per second.
-
-    A picture that cannot be read leaves a gap in the numbering, and its path is in `skipped`. loop: starts again
-    at the end; numbers and times go on, until nothing of a pass can be read.
-    """
-
-    live = False
-
-    def __init__(self, source: Source, fps: float = 1.0, *, loop: bool = False) -> None:
-        """source: of kind image or folder. Raises EdgefelError for an `fps` that is not greater than 0."""
-        if not fps > 0:
-            raise EdgefelError(f"fps is {fps}; give pictures per second greater than 0")
-        self._source, self._loop = source, loop
-        self.fps = fps
-        self.frames = 0 if loop else source.frames
-        self.counts = SourceCounts()
-        # names of one pass are enough, and do not grow for ever
-        self.skipped: list[str] = []
-        count = "1 picture" if source.frames == 1 else f"{source.frames} pictures"
-        self.name = str(source.path)
-        self.description = f"{source.path} ({count}, {fps:g} fps)"
-        self._closed = False
-        self._index = self._delivered = 0
-
-    def read(self) -> Frame | None:
-        files: tuple[Path, ...] = self._source.files
-        while not self._closed and (self._loop or self._index < len(files)):
-            if self._index and self._index % len(files) == 0:
-                if not self._delivered:
-                    break
-                self._delivered = 0
-            index, self._index = self._index, self._index + 1
-            file = files[index % len(files)]
-            image = read_image(file)
-            if image is not None:
-                self._delivered += 1
-                return Frame(index, index / self.fps, image, time.monotonic(), str(file))
-            self.counts.unreadable += 1
-            if index < len(files):
-                self.skipped.append(str(file))
-        if not self._closed and not self._delivered:
-            raise EdgefelError(
-                f"{self._source.path}: nothing in it can be read; is it cut short, or another format?"
-            )
-        return None
-
-    def close(self) -> None:
-        self._closed = True
