@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from matplotlib import cbook
 from tiny_bundle import write_bundle
 
 from edgefel.cli.main import main
+from edgefel.data.recording import VideoWriter
 from edgefel.runtime.session import Session
 
 PORTRAIT = Path(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
@@ -209,4 +211,81 @@ def test_cut_and_broken_videos(tiny, tmp_path):
     assert result.returncode == 2
     assert result.stderr.startswith("error: ")
     assert result.stderr.count("\n") == 1
-    assert "OpenCV cannot open this video" in result.stderr
+    assert "OpenCV cannot open this as a video" in result.stderr
+
+
+def write_uneven(file: Path) -> list[float]:
+    """Eight frames, most of them in the first 0.2 s and the last after 0.617; their times."""
+    times = [0.0, 0.033, 0.067, 0.1, 0.133, 0.167, 0.2, 0.617]
+    recording = VideoWriter(file, 12.0)
+    for number, time in enumerate(times):
+        recording.write(np.full((48, 64, 3), 20 * number, np.uint8), time)
+    recording.close()
+    return times
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_the_times_of_a_variable_frame_rate(tiny, tmp_path, suffix):
+    """As `run` gives them, and in the annotated video too."""
+    clip = tmp_path / f"clip{suffix}"
+    times = write_uneven(clip)
+    result = run(tiny, clip, "--no-detect", "--json", "--save", tmp_path / "out")
+    assert [record["time"] for record in lines(result)] == pytest.approx(times, abs=2e-3)
+    assert "missing" not in result.stderr
+    streamed = CliRunner().invoke(main, ["run", str(tiny), "--source", str(clip), "--json"])
+    assert [record["time"] for record in lines(streamed)] == pytest.approx(times, abs=2e-3)
+    assert "missing" not in streamed.stderr
+    capture, saved = cv2.VideoCapture(str(tmp_path / "out" / "clip.mp4"), cv2.CAP_FFMPEG), []
+    while capture.grab():
+        saved.append(capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3)
+    assert saved == pytest.approx(times, abs=2e-3)
+    every = lines(run(tiny, clip, "--no-detect", "--json", "--every", "3"))
+    assert [(record["frame"], record["time"]) for record in every] == [
+        (number, pytest.approx(times[number], abs=2e-3)) for number in (0, 3, 6)
+    ]
+
+
+def test_what_is_in_the_folder_is_kept(tiny, tmp_path):
+    write_uneven(tmp_path / "clip.mkv")
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((64, 64, 3), 90, np.uint8))
+    out = tmp_path / "out"
+    out.mkdir()
+    for source, target in (("clip.mkv", "clip.mp4"), ("a.png", "a.png")):
+        (out / target).write_text("precious")
+        result = run(tiny, tmp_path / source, "--no-detect", "--save", out)
+        assert result.exit_code == 2
+        assert re.fullmatch(rf"error: {out / target}: exists; .*--overwrite\n", result.stderr)
+        assert (out / target).read_text() == "precious"
+        assert run(tiny, tmp_path / source, "--no-detect", "--save", out, "--overwrite").exit_code == 0
+        assert (out / target).read_bytes() != b"precious"
+    assert run(tiny, tmp_path / "a.png", "--overwrite").exit_code == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit on the size of files")
+def test_a_video_on_a_full_disk_is_an_error_and_leaves_nothing(tiny, tmp_path):
+    recording = VideoWriter(tmp_path / "clip.mkv", 20.0)
+    noise = np.random.default_rng(0).integers(0, 255, (240, 320, 3), dtype=np.uint8)
+    for number in range(12):
+        recording.write(np.roll(noise, number, 1), number / 20)
+    recording.close()
+    script = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+from edgefel.cli.main import main
+main(["predict", *sys.argv[1:]])
+"""
+    command = [sys.executable, "-c", script, tiny, tmp_path / "clip.mkv", "--no-detect", "--save", tmp_path / "out"]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.splitlines()[-1].startswith(
+        f"error: {tmp_path / 'out' / 'clip.mp4'}: not every frame could be written (File too large)"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_are_checked_before_the_model_is_loaded(tmp_path):
+    """A bundle that is none would be told otherwise."""
+    write_uneven(tmp_path / "clip.mp4")
+    result = run(tmp_path, tmp_path / "clip.mp4", "--save", tmp_path)
+    assert result.stderr.startswith(f"error: {tmp_path / 'clip.mp4'}: would overwrite the video itself")

@@ -278,7 +278,7 @@ def test_who_reads_the_output_may_stop(clip, options):
     assert "Traceback" not in process.stderr.read()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0), (signal.SIGHUP, 0)])
 def test_a_signal_ends_a_run_with_whole_files(tiny, clip, tmp_path, number, code):
     listing, video = tmp_path / "faces.jsonl", tmp_path / "out.mkv"
     process = start(tiny, clip, "--loop", "-o", listing, "--save", video)
@@ -289,7 +289,85 @@ def test_a_signal_ends_a_run_with_whole_files(tiny, clip, tmp_path, number, code
     assert "frames per second" in errors
     rows = [json.loads(line) for line in listing.read_text().splitlines()]
     assert [row["frame"] for row in rows] == list(range(len(rows)))
-    assert cv2.VideoCapture(str(video)).read()[0]
+    assert frames_of(video) >= len(rows)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["faces.jsonl", "out.mkv"]
+
+
+def frames_of(video: Path) -> int:
+    capture, count = cv2.VideoCapture(str(video), cv2.CAP_FFMPEG), 0
+    while capture.grab():
+        count += 1
+    capture.release()
+    return count
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_a_recording_survives_a_kill_and_the_next_run(tiny, clip, tmp_path, suffix):
+    """As a service that the system kills and starts again."""
+    listing, video = tmp_path / "faces.jsonl", tmp_path / f"out.{suffix}"
+    options = ("-o", listing, "--save", video, "--overwrite")
+    process = start(tiny, clip, "--loop", *options)
+    wait_for(lambda: listing.exists() and listing.read_text().count("\n") > 20)
+    process.kill()
+    process.communicate(timeout=30)
+    seen = listing.read_text().count("\n")
+    # a line is written before its picture
+    assert frames_of(tmp_path / f"out.part.{suffix}") >= seen - 1
+    again = run(tiny, clip, *options, "--frames", 5)
+    assert again.exit_code == 0, again.output
+    kept = tmp_path / f"out.interrupted.{suffix}"
+    assert f"a recording that an earlier run did not complete is now {kept}" in again.stderr
+    assert frames_of(kept) >= seen - 1
+    assert frames_of(video) == 5
+    assert sorted(tmp_path.iterdir()) == sorted([listing, kept, video])
+
+
+def test_a_second_run_does_not_write_the_same_files(tiny, clip, tmp_path):
+    """Both may overwrite: without locks the second empties what the first is writing, and their lines mix."""
+    files = {"-o": tmp_path / "faces.jsonl", "--save": tmp_path / "out.mkv", "--metrics": tmp_path / "metrics.jsonl"}
+    process = start(tiny, clip, "--loop", "--overwrite", *(part for pair in files.items() for part in pair))
+    listing = files["-o"]
+    wait_for(lambda: listing.exists() and listing.read_text().count("\n") > 5)
+    for option, file in files.items():
+        second = run(tiny, clip, "--overwrite", option, file)
+        assert second.exit_code == 2
+        assert re.search(rf"^error: {file}: another run is \w+ .*; give this one a file", second.stderr, re.MULTILINE)
+    process.terminate()
+    process.communicate(timeout=30)
+    rows = [json.loads(line) for line in listing.read_text().splitlines()]
+    assert [row["frame"] for row in rows] == list(range(len(rows)))
+    assert frames_of(files["--save"]) >= len(rows)
+
+
+def test_a_run_goes_on_when_nobody_reads_its_messages(tiny, clip, tmp_path):
+    """As over ssh without a terminal, when the connection drops."""
+    video = tmp_path / "out.mkv"
+    process = start(tiny, clip, "--save", video, "--metrics", tmp_path / "m.jsonl")
+    assert process.stderr is not None
+    assert process.stdout is not None
+    process.stderr.close()
+    process.stdout.read()
+    assert process.wait(60) == 0
+    assert frames_of(video) == 40
+
+
+def test_names_are_checked_before_the_model_is_loaded(clip, tmp_path):
+    """There is no bundle; what is wrong with source and outputs is told first."""
+    absent = tmp_path / "no bundle"
+    (tmp_path / "faces.csv").write_text("earlier\n")
+    for source, options, message in (
+        (tmp_path / "nowhere.mp4", (), "nowhere.mp4: no such file"),
+        ("gopher://x", (), "unknown kind of address"),
+        ("97", (), "/dev/video97: no such device"),
+        (clip, ("--save", tmp_path / "x.gif"), "x.gif: unknown kind of video"),
+        (clip, ("-o", tmp_path / "faces.csv"), "faces.csv: exists"),
+        (clip, ("-o", tmp_path / "faces.txt"), "faces.txt: unknown kind of results"),
+    ):
+        result = run(absent, source, *options)
+        assert result.exit_code == 2
+        assert message in result.stderr
+        assert result.stderr.count("\n") == 1
+    assert (tmp_path / "faces.csv").read_text() == "earlier\n"
 
 
 def test_a_kill_leaves_whole_lines(tiny, clip, tmp_path):

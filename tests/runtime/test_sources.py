@@ -61,7 +61,7 @@ def test_what_cannot_be_labelled_is_explained(tmp_path):
     with pytest.raises(EdgefelError, match="not a kind of file"):
         open_source(tmp_path / "notes.txt")
     (tmp_path / "broken.mp4").write_bytes(b"nothing")
-    with pytest.raises(EdgefelError, match="cannot open this video"):
+    with pytest.raises(EdgefelError, match="cannot open this as a video"):
         open_source(tmp_path / "broken.mp4")
 
 

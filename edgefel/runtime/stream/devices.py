@@ -20,6 +20,7 @@ _MJPG = cv2.VideoWriter.fourcc(*"MJPG")
 # FFmpeg's threads cost more than they gain on small pictures: 0.7 ms of processor time for each of 640x480
 _ONE_THREAD = [cv2.CAP_PROP_N_THREADS, 1]
 _ONE_THREAD_PIXELS = 1280 * 720
+_TURNS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 # containers without an index announce absurd numbers
 _MOST_FRAMES = 1 << 40
 
@@ -73,6 +74,10 @@ class OpenCVDevice:
         self._capture = capture
         self._jpeg = jpeg
         self._decoded: npt.NDArray[Any] | None = None
+        # FFmpeg's reader turns what it decodes, and would turn the bytes of what it does not
+        if jpeg:
+            capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
+        self._turn = _TURNS.get(round(capture.get(cv2.CAP_PROP_ORIENTATION_META)) % 360) if jpeg else None
         self.size = (max(0, int(capture.get(3))), max(0, int(capture.get(4))))
         fps = float(capture.get(cv2.CAP_PROP_FPS))
         self.fps = fps if 0 < fps < 1000 else 0.0
@@ -91,6 +96,8 @@ class OpenCVDevice:
             frame = _decoded(np.asarray(frame, np.uint8))
         if not readable or not frame.size:
             return None
+        if self._turn is not None:
+            frame = cv2.rotate(frame, self._turn)
         # cameras with a grey sensor give one channel
         code = cv2.COLOR_GRAY2RGB if frame.ndim == 2 or frame.shape[2] == 1 else cv2.COLOR_BGR2RGB
         return np.asarray(cv2.cvtColor(frame, code), np.uint8)

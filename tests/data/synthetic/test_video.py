@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +194,12 @@ def test_command(tmp_path: Path) -> None:
     assert summary["frames"] == 20
     assert summary["changes"] == read_truth(clip)["changes"]
     assert {summary["changes"][0][key] for key in ("from", "to")} == {"neutral", "surprise"}
-    code, out, _ = run("-o", clip, *options, *chosen)
+    before = clip.read_bytes()
+    code, _, err = run("-o", clip, *options, *chosen)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "exists; choose another name, or allow it with --overwrite" in err
+    assert clip.read_bytes() == before
+    code, out, _ = run("-o", clip, *options, *chosen, "--overwrite")
     assert code == 0
     assert f"{clip}: 20 frames of 320x240, 1 faces" in out
     assert "person 1: " in out
@@ -219,6 +226,32 @@ def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         write_video(tmp_path / "clip.mp4", SHORT, progress=stop)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.json"])
+def test_what_is_there_is_kept(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("precious")
+    code, _, err = run("-o", tmp_path / "clip.mp4", "--seconds", "4", "--changes", "1")
+    assert code == 2
+    assert f"error: {tmp_path / name}: exists; choose another name" in err
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["precious"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit on the size of files")
+def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
+    script = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+from edgefel.cli.main import main
+main(["data", "video", "-o", sys.argv[1], "--seconds", "4", "--size", "320x240", "--changes", "1"])
+"""
+    command = [sys.executable, "-c", script, str(tmp_path / "clip.mp4")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(f"error: {tmp_path / 'clip.mp4'}: not every frame could be written (File too large)")
     assert list(tmp_path.iterdir()) == []
 
 

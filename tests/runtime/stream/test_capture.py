@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import threading
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
+from edgefel.data.recording import VideoWriter, writer
 from edgefel.errors import EdgefelError
+from edgefel.runtime.sources import open_source as open_pictures
 from edgefel.runtime.stream.capture import open_source
 from edgefel.runtime.stream.devices import OpenCVDevice, without_password
 from edgefel.runtime.stream.frames import Frame, FrameSource, SourceCounts
@@ -140,6 +143,57 @@ def test_the_clock_of_a_variable_frame_rate_is_kept(tmp_path):
     times = [source.read().time for _ in range(48)]
     assert np.allclose(times, [*wanted, *(wanted + wanted[-1] + 1 / source.fps)], atol=4e-3)
     source.close()
+
+
+@pytest.mark.parametrize("codec", ["mpeg4", "jpeg"])
+@pytest.mark.parametrize("turn", [0, 90, 180, 270])
+def test_a_telephone_held_upright(tmp_path, monkeypatch, codec, turn):
+    """The turn that the file asks for (its track's matrix) is made, by `predict` and `run` alike."""
+    file = tmp_path / "a.mp4"
+    if codec == "jpeg":
+        monkeypatch.setattr(writer, "Mpeg4Encoder", lambda fps, size: writer.JpegEncoder())
+    sketch = np.zeros((64, 96, 3), np.uint8)
+    sketch[:32, :48] = (255, 0, 0)  # the upper left corner is red
+    recording = VideoWriter(file, 10.0)
+    for number in range(3):
+        recording.write(sketch, number / 10)
+    recording.close()
+    content = bytearray(file.read_bytes())
+    cosine, sine = ((1, 0), (0, 1), (-1, 0), (0, -1))[turn // 90]
+    # width and height of the track follow its matrix
+    place = content.rindex(b"tkhd") + 4 + 4 + 8 + 8 + 4 + 4 + 8 + 16
+    content[place : place + 20] = struct.pack(">5i", cosine << 16, sine << 16, 0, -sine << 16, cosine << 16)
+    file.write_bytes(content)
+    wanted = np.rot90(sketch, -turn // 90)
+    for frame in (open_source(str(file)).read(), next(open_pictures(file).pictures())):
+        assert frame.image.shape == wanted.shape
+        assert np.abs(frame.image[::8, ::8].astype(int) - wanted[::8, ::8]).mean() < 20
+
+
+def test_a_clock_that_is_set_back(tmp_path):
+    """Two recordings after each other in one file: the second one's clock begins anew, and its pace is kept."""
+
+    class Joined(OpenCVDevice):
+        stamps = (100.0, 100.1, 100.4, 5.0, 5.3, 5.4, 5.4, 5.6)
+
+        def __init__(self) -> None:
+            self.size, self.fps, self.frames, self.reader, self.place = (8, 8), 10.0, 8, "test", -1
+
+        def grab(self) -> bool:
+            self.place += 1
+            return self.place < len(self.stamps)
+
+        def retrieve(self) -> np.ndarray:
+            return np.zeros((8, 8, 3), np.uint8)
+
+        def time(self) -> float:
+            return self.stamps[self.place]
+
+        def close(self) -> None:
+            pass
+
+    times = [frame.time for frame in all_frames(VideoFile(Joined, "a.mkv"))]
+    assert np.allclose(times, [0, 0.1, 0.4, 0.5, 0.8, 0.9, 1.0, 1.1])
 
 
 def test_closing_from_another_thread_ends_the_reading(tmp_path):

@@ -123,3 +123,19 @@ def test_an_interval_of_nothing_is_refused(tmp_path):
     with pytest.raises(ValueError, match="must be above 0"):
         MetricsFile(tmp_path / "metrics", Telemetry(), interval=0)
     assert not (tmp_path / "metrics").exists()
+
+
+def test_two_runs_do_not_write_one_file(tmp_path):
+    file = tmp_path / "m.jsonl"
+    with MetricsFile(file, Telemetry(), 60):
+        with pytest.raises(EdgefelError, match="m.jsonl: another run is writing its metrics there"):
+            MetricsFile(file, Telemetry(), 60)
+    MetricsFile(file, Telemetry(), 60).close()
+    assert len(file.read_text().splitlines()) == 2
+
+
+def test_a_file_that_is_removed_is_told(tmp_path):
+    metrics = MetricsFile(tmp_path / "m.jsonl", Telemetry(), 60)
+    metrics.path.unlink()
+    metrics.close()
+    assert metrics.problem == f"{metrics.path}: was removed; metrics end there"
