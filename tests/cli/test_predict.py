@@ -275,7 +275,16 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 from edgefel.cli.main import main
 main(["predict", *sys.argv[1:]])
 """
-    command = [sys.executable, "-c", script, tiny, tmp_path / "clip.mkv", "--no-detect", "--save", tmp_path / "out"]
+    command = [
+        sys.executable,
+        "-c",
+        script,
+        tiny,
+        tmp_path / "clip.mkv",
+        "--no-detect",
+        "--save",
+        tmp_path / "out",
+    ]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
     assert done.stderr.splitlines()[-1].startswith(

@@ -324,14 +324,20 @@ def test_a_recording_survives_a_kill_and_the_next_run(tiny, clip, tmp_path, suff
 
 def test_a_second_run_does_not_write_the_same_files(tiny, clip, tmp_path):
     """Both may overwrite: without locks the second empties what the first is writing, and their lines mix."""
-    files = {"-o": tmp_path / "faces.jsonl", "--save": tmp_path / "out.mkv", "--metrics": tmp_path / "metrics.jsonl"}
+    files = {
+        "-o": tmp_path / "faces.jsonl",
+        "--save": tmp_path / "out.mkv",
+        "--metrics": tmp_path / "metrics.jsonl",
+    }
     process = start(tiny, clip, "--loop", "--overwrite", *(part for pair in files.items() for part in pair))
     listing = files["-o"]
     wait_for(lambda: listing.exists() and listing.read_text().count("\n") > 5)
     for option, file in files.items():
         second = run(tiny, clip, "--overwrite", option, file)
         assert second.exit_code == 2
-        assert re.search(rf"^error: {file}: another run is \w+ .*; give this one a file", second.stderr, re.MULTILINE)
+        assert re.search(
+            rf"^error: {file}: another run is \w+ .*; give this one a file", second.stderr, re.MULTILINE
+        )
     process.terminate()
     process.communicate(timeout=30)
     rows = [json.loads(line) for line in listing.read_text().splitlines()]

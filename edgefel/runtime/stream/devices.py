@@ -29,13 +29,15 @@ class Device(Protocol):
     """An open camera, stream or video. One thread reads and closes it; another may `cancel`.
 
     size: (width, height) of the first frame, (0, 0) while unknown. fps: frames per second, 0 where unknown.
-    frames: how many are announced, 0 where unknown. reader: who decodes, for people.
+    frames: how many are announced, 0 where unknown. reader: who decodes, for people. skipped: broken frames before the
+    first whole one.
     """
 
     size: tuple[int, int]
     fps: float
     frames: int
     reader: str
+    skipped: int
 
     def grab(self) -> bool:
         """Waits for the next frame. False: there is none, because of the end, a failure, or `cancel`."""
@@ -69,6 +71,9 @@ class OpenCVDevice:
     its frames. Motion JPEG, which most network cameras and their bridges send, is therefore taken undecoded and
     decoded here: its changes of size are seen, and a frame that is cut short is refused instead of shown half grey.
     """
+
+    # FFmpeg gives out nothing before the first key frame
+    skipped = 0
 
     def __init__(self, capture: cv2.VideoCapture, *, jpeg: bool = False) -> None:
         self._capture = capture

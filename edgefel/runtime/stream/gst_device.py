@@ -6,11 +6,18 @@ that changes its resolution needs no guessing, and a video keeps its own times. 
 output, into which NVIDIA's camera driver prints.
 
 Header of version 1.0, 62 bytes, big-endian: major, minor, flags, padding (8 bits each), type (16), length (32),
-timestamp in ns (64), and fields that are not needed here. Source: gst-plugins-bad, gst/gdp/dataprotocol.c.
+timestamp in ns (64), at byte 42 the buffer's flags (16), and fields that are not needed here. Source: gst-plugins-bad,
+gst/gdp/dataprotocol.c.
+
+A network stream is joined between two key frames, and decoders then show grey with what moves in it. The pipeline of
+such a stream therefore sends the coded frames too, each before its decoded one and without the header's checksum, which
+tells the two apart: their flags say from when on frames are whole.
 """
 
 from __future__ import annotations
 
+import logging
+import math
 import os
 import re
 import select
@@ -26,12 +33,17 @@ import numpy as np
 
 from edgefel.errors import EdgefelError
 from edgefel.runtime.preprocessing import Image
-from edgefel.runtime.stream.gstreamer import LAUNCH, Pipeline, check_installed
+from edgefel.runtime.stream.gstreamer import CODED, LAUNCH, Pipeline, check_installed
 
 _HEADER = struct.Struct(">BBBBHIQ")
 HEADER_BYTES = 62
 _BUFFER, _CAPS = 1, 2
 _NO_TIME = (1 << 64) - 1
+# bits of a header's flags, and of a buffer's
+_HAS_CHECKSUM, _DISCONTINUOUS, _DELTA = 1, 1 << 6, 1 << 13
+_FLAGS_AT = 42
+# seconds after which a stream is taken for one that has no key frames, as with gradual refresh
+_NO_KEY_FRAMES = 10.0
 # a header that announces more is no header
 _MOST_BYTES = 1 << 28
 # bytes per pixel, and how they become RGB; None where they are
@@ -44,6 +56,7 @@ _FORMATS: dict[str, tuple[int, int | None]] = {
     "BGRx": (4, cv2.COLOR_BGRA2RGB),
 }
 _PIPE_BYTES = 1 << 20
+_log = logging.getLogger("edgefel.runtime")
 
 
 @dataclass(frozen=True)
@@ -88,8 +101,33 @@ class RawFormat:
         )
 
 
+class _KeyFrames:
+    """Which decoded frames are whole: those from a key frame on, until a coded one before them was lost."""
+
+    def __init__(self) -> None:
+        # frames of these times are broken: from, up to
+        self._broken = (0.0, math.inf)
+        self._since = time.monotonic()
+
+    def add(self, flags: int, stamp: int) -> None:
+        """A coded frame."""
+        start, end = self._broken
+        if flags & _DELTA and flags & _DISCONTINUOUS and end < math.inf:
+            self._broken, self._since = (stamp, math.inf), time.monotonic()
+        elif not flags & _DELTA and end == math.inf:
+            self._broken = (start, 0.0 if stamp == _NO_TIME else stamp)
+        elif end == math.inf and time.monotonic() - self._since > _NO_KEY_FRAMES:
+            _log.warning("no key frame came for %g seconds: pictures may be broken at first", _NO_KEY_FRAMES)
+            self._broken = (0.0, 0.0)
+
+    def is_whole(self, stamp: int) -> bool:
+        """Of a decoded frame."""
+        start, end = self._broken
+        return end < math.inf if stamp == _NO_TIME else not start <= stamp < end
+
+
 class GstDevice:
-    """A running pipeline as a `Device`."""
+    """A running pipeline as a `Device`. skipped: frames before the first that was whole."""
 
     def __init__(
         self, pipeline: Pipeline, name: str, *, first_frame: float = 15.0, stall: float = 5.0, frames: int = 0
@@ -118,7 +156,11 @@ class GstDevice:
         self._listener = threading.Thread(target=self._listen, name="gstreamer messages", daemon=True)
         self._listener.start()
         self._ahead = False
-        if not self.grab():
+        self._key_frames = _KeyFrames() if CODED in pipeline else None
+        self.skipped = 0
+        while (alive := self.grab()) and not self._is_whole():
+            self.skipped += 1
+        if not alive:
             reason = self.failure() or "it ended without a frame"
             self.close()
             raise EdgefelError(f"{name}: GStreamer gives no frame: {reason}")
@@ -131,14 +173,18 @@ class GstDevice:
             return True
         try:
             while not self._cancelled and (header := self._read(HEADER_BYTES)) is not None:
-                major, _, _, _, kind, length, stamp = _HEADER.unpack_from(header.data)
+                major, _, marks, _, kind, length, stamp = _HEADER.unpack_from(header.data)
                 if major != 1 or length > _MOST_BYTES:
                     self._failure = "what it sends is not the GStreamer Data Protocol 1.0"
                     return False
                 payload = self._read(length)
                 if payload is None:
                     return False
-                if kind == _CAPS:
+                if self._key_frames is not None and not marks & _HAS_CHECKSUM:
+                    if kind == _BUFFER:
+                        flags = int.from_bytes(header[_FLAGS_AT : _FLAGS_AT + 2].tobytes(), "big")
+                        self._key_frames.add(flags, stamp)
+                elif kind == _CAPS:
                     self._learn(payload.tobytes().rstrip(b"\0").decode(errors="replace"))
                 elif kind == _BUFFER and self._format is not None:
                     self._data, self._stamp = payload, stamp
@@ -147,12 +193,15 @@ class GstDevice:
             self._failure = str(error)
         return False
 
+    def _is_whole(self) -> bool:
+        return self._key_frames is None or self._key_frames.is_whole(self._stamp)
+
     def _learn(self, caps: str) -> None:
         self._format = RawFormat.parse(caps)
         self.size, self.fps = (self._format.width, self._format.height), self._format.fps
 
     def retrieve(self) -> Image | None:
-        return None if self._format is None else self._format.image(self._data)
+        return self._format.image(self._data) if self._format is not None and self._is_whole() else None
 
     def time(self) -> float | None:
         return None if self._stamp == _NO_TIME else self._stamp / 1e9
@@ -222,7 +271,11 @@ def _launch(pipeline: Pipeline) -> tuple[int, subprocess.Popen[bytes]]:
         fcntl.fcntl(reading, getattr(fcntl, "F_SETPIPE_SZ", 1031), _PIPE_BYTES)
     except (ImportError, OSError):
         pass
-    command = [LAUNCH, "-q", *pipeline, "!", "gdppay", "!", "fdsink", f"fd={writing}", "sync=false"]
+    # Both kinds of frames go through one pipe, so that their order is kept. async=false: the first coded frame must not
+    # wait for a decoded one.
+    both = ("both.", "funnel", "name=both", "forward-sticky-events=false", "!") if CODED in pipeline else ()
+    sink = ("fdsink", f"fd={writing}", "sync=false", *(("async=false",) if both else ()))
+    command = [LAUNCH, "-q", *pipeline, "!", "gdppay", "!", *both, *sink]
     try:
         process = subprocess.Popen(
             command,
@@ -242,6 +295,13 @@ def _launch(pipeline: Pipeline) -> tuple[int, subprocess.Popen[bytes]]:
 
 
 def _elements(pipeline: Pipeline) -> list[str]:
-    """Names of the elements: what follows the start or a "!", unless it is a format or a property."""
-    starts = [0, *(i + 1 for i, word in enumerate(pipeline) if word == "!")]
-    return [pipeline[i] for i in starts if "/" not in pipeline[i]]
+    """Names of the elements: what begins a chain or follows a "!", unless it is a format or names another element
+    ("rtsp."), which ends a chain where it follows a "!"."""
+    starts = [
+        i
+        for i in range(len(pipeline))
+        if i == 0
+        or pipeline[i - 1] == "!"
+        or (i > 1 and pipeline[i - 1].endswith(".") and pipeline[i - 2] == "!")
+    ]
+    return [pipeline[i] for i in starts if "/" not in pipeline[i] and not pipeline[i].endswith(".")]

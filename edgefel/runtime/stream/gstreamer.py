@@ -1,6 +1,7 @@
 """GStreamer pipelines as argument lists of gst-launch-1.0: pure functions, and what is installed.
 
-Every pipeline ends in raw RGB or RGBx in system memory; `gst_device` appends what carries it to this process.
+Every pipeline ends in raw RGB or RGBx in system memory; `gst_device` appends what carries it to this process, and the
+element `both` where coded frames go there too.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ LAUNCH = "gst-launch-1.0"
 DEFAULT_CSI_SIZE, DEFAULT_CSI_FPS = (1280, 720), 30.0
 # milliseconds of jitter that an RTSP receiver evens out
 RTSP_LATENCY = 100
+# of a pipeline that sends coded frames too
+CODED = "name=coded"
 PACKAGES = "gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad"
 
 # nvvidconv reads the decoder's memory and scales, but writes no 3-byte pixels; the flip is by the video's own tag
@@ -52,10 +55,16 @@ def camera_pipeline(device: Path, size: tuple[int, int] | None, fps: float | Non
 
 
 def rtsp_pipeline(url: str, *, hardware: bool) -> Pipeline:
-    """An RTSP stream over TCP; H.264, H.265 and what else nvv4l2decoder takes, or in software anything."""
+    """An RTSP stream over TCP; H.264, H.265 and what else nvv4l2decoder takes, or in software anything.
+
+    The coded frames go to `both` beside the decoded ones, which tells `gst_device` where key frames are.
+    """
+    decoded = ("!", "nvv4l2decoder", *_FROM_NVMM) if hardware else _IN_SOFTWARE
     return (
         *("rtspsrc", f"location={quoted(url)}", "protocols=tcp", f"latency={RTSP_LATENCY}"),
-        *("drop-on-latency=true", "!", "application/x-rtp,media=video", *_decoded(hardware)),
+        *("drop-on-latency=true", "!", "application/x-rtp,media=video", "!", "parsebin", "!", "tee", CODED),
+        # first, and in the thread that brings them: each coded frame is sent before its decoded one can be
+        *("coded.", "!", "gdppay", "crc-header=false", "!", "both.", "coded.", "!", "queue", *decoded),
     )
 
 

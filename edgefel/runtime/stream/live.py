@@ -31,7 +31,7 @@ class LiveSource:
     def __init__(self, open_device: Callable[[], Device], name: str, patience: float) -> None:
         """Opens the device. open_device: raises EdgefelError if it cannot. name: for people."""
         device = open_device()
-        self.counts = SourceCounts()
+        self.counts = SourceCounts(unreadable=device.skipped)
         self.fps = device.fps
         details = [f"{device.size[0]}x{device.size[1]}"] if all(device.size) else []
         details += [f"{device.fps:g} fps"] if device.fps else []
@@ -130,6 +130,7 @@ class LiveSource:
                 # opening may have taken its whole timeout, which is not hanging
                 self._last_sign = time.monotonic()
         self.counts.reconnects += 1
+        self.counts.unreadable += device.skipped
         with self._changed:
             self._device = device
         return ""

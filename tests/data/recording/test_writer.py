@@ -17,7 +17,22 @@ from edgefel.errors import EdgefelError
 
 SUFFIXES = [".mp4", ".mov", ".mkv", ".avi"]
 # of a variable rate, in milliseconds that every container can hold
-TIMES = [0, 0.033, 0.067, 0.1, 0.5, 0.52, 0.6, 1.2, 1.25, 5.0, 5.1, 8.0, 8.5, *(9 + i / 20 for i in range(20))]
+TIMES = [
+    0,
+    0.033,
+    0.067,
+    0.1,
+    0.5,
+    0.52,
+    0.6,
+    1.2,
+    1.25,
+    5.0,
+    5.1,
+    8.0,
+    8.5,
+    *(9 + i / 20 for i in range(20)),
+]
 
 
 def picture(shade: int, size: tuple[int, int] = (64, 48)) -> np.ndarray:

@@ -251,7 +251,9 @@ main(["data", "video", "-o", sys.argv[1], "--seconds", "4", "--size", "320x240",
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
     last = done.stderr.splitlines()[-1]
-    assert last.startswith(f"error: {tmp_path / 'clip.mp4'}: not every frame could be written (File too large)")
+    assert last.startswith(
+        f"error: {tmp_path / 'clip.mp4'}: not every frame could be written (File too large)"
+    )
     assert list(tmp_path.iterdir()) == []
 
 

@@ -23,7 +23,7 @@ from edgefel.runtime.stream.live import LiveSource
 class Camera:
     """A device of which the next frames are given: a size, None for one that cannot be decoded, "gone" or "hang"."""
 
-    fps, frames, reader = 30.0, 0, "test"
+    fps, frames, reader, skipped = 30.0, 0, "test", 0
 
     def __init__(self, frames: list[object], pause: float = 0.002) -> None:
         self.size = (32, 24)

@@ -61,7 +61,8 @@ def test_the_pipelines_of_a_jetson():
     assert "framerate=12500/1000" in " ".join(csi_pipeline(0, (64, 64), 12.5))
     rtsp = " ".join(rtsp_pipeline("rtsp://host/live", hardware=True))
     assert rtsp.startswith('rtspsrc location="rtsp://host/live" protocols=tcp latency=100')
-    assert "! parsebin ! nvv4l2decoder ! nvvidconv ! video/x-raw,format=RGBA !" in rtsp
+    assert "! parsebin ! tee name=coded coded. ! gdppay crc-header=false ! both. coded. ! queue !" in rtsp
+    assert "! queue ! nvv4l2decoder ! nvvidconv ! video/x-raw,format=RGBA !" in rtsp
     file = file_pipeline(Path("/videos/a b.mp4"), hardware=True)
     assert file[:2] == ("filesrc", 'location="/videos/a b.mp4"')
     assert "nvv4l2decoder" in file

@@ -271,7 +271,9 @@ def test_two_runs_do_not_write_one_file(tmp_path):
     for name in ("a.jsonl", "a.csv"):
         first = open_file_sink(tmp_path / name, overwrite=True)
         first.write(result(0, tracked(1)))
-        with pytest.raises(EdgefelError, match="another run is writing to it; give this one a file of its own"):
+        with pytest.raises(
+            EdgefelError, match="another run is writing to it; give this one a file of its own"
+        ):
             open_file_sink(tmp_path / name, overwrite=True)
         first.write(result(1, tracked(1)))
         first.close()
