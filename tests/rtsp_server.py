@@ -1,9 +1,9 @@
-"""A live RTSP stream at rtsp://127.0.0.1:PORT/live, by the system's Python: rtsp_server.py PORT SECONDS CODEC FPS KEYS.
+"""A live RTSP stream at rtsp://127.0.0.1:PORT/live, by the system's Python: rtsp_server.py PORT SECONDS CODEC FPS KEYS
 
-Every frame is full of strong colours: a stripe that moves over a red and blue ground, and the frame's number as 16 blocks,
-white or black, in its first rows. A decoder that lacks a key frame shows grey instead. KEYS: frames from one key frame to
-the next. Prints "serving", ends by itself after SECONDS, and when its standard input is closed. Without a client it
-stops producing; the numbers go on.
+Every frame is full of strong colours: a stripe that moves over a red and blue ground, and the frame's number as 16
+blocks, white or black, in its first rows. A decoder that lacks a key frame shows grey instead. PORT: 0 is any. KEYS:
+frames from one key frame to the next. Prints "serving" and the port, ends by itself after SECONDS, and when its
+standard input is closed. Without a client it stops producing; the numbers go on.
 """
 
 import sys

@@ -201,6 +201,7 @@ def test_a_frame_with_nobody_and_one_with_forty(tmp_path):
         (("--detector", "yunet"), "YuNet needs its ONNX file"),
         (("--show",), "window"),
         (("--show", "-o", "faces.csv", "-o", "faces.jsonl"), "window"),
+        (("-o", "-"), "-: results go to standard output with --json"),
         (("-o", "faces.csv", "-o", "faces.txt"), "faces.txt: unknown kind of results"),
         (("-o", "faces.csv", "-o", "./faces.csv", "--overwrite"), "faces.csv: is named by -o and by -o"),
         (
@@ -320,6 +321,28 @@ def test_a_recording_survives_a_kill_and_the_next_run(tiny, clip, tmp_path, suff
     assert frames_of(kept) >= seen - 1
     assert frames_of(video) == 5
     assert sorted(tmp_path.iterdir()) == sorted([listing, kept, video])
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_a_recording_on_a_full_disk_ends_the_run_with_what_was_recorded(tiny, clip, tmp_path, suffix):
+    script = f"""
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+from edgefel.cli.main import main
+main(["run", *sys.argv[1:]])
+"""
+    video = tmp_path / f"out.{suffix}"
+    command = [sys.executable, "-c", script, tiny, "--source", clip, *QUICK, "--save", video, "--json"]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.splitlines()[-1].startswith(
+        f"error: {video}: not every frame could be written (File too large)"
+    )
+    (left,) = tmp_path.iterdir()
+    assert left in (video, tmp_path / f"out.part.{suffix}")
+    # the result of a frame is printed after its picture was written
+    assert frames_of(left) == done.stdout.count("\n") > 3
 
 
 def test_a_second_run_does_not_write_the_same_files(tiny, clip, tmp_path):

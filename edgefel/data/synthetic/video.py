@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +33,7 @@ from edgefel.data.synthetic.video_people import (
 from edgefel.errors import EdgefelError
 from edgefel.files import atomic_file, read_json
 
+_log = logging.getLogger("edgefel.data")
 FORMAT, VERSION = "edgefel-synthetic-video", 1
 # A clip is a test of what follows faces: of this one OpenCV's frontal cascade finds all three faces all the time.
 DEFAULT_SEED = 3
@@ -233,6 +235,8 @@ def write_video(
     if listing.exists() and not overwrite:
         raise EdgefelError(f"{listing}: exists; choose another name, or allow it with --overwrite")
     writer = VideoWriter(path, options.fps, overwrite=overwrite)
+    if writer.kept is not None:
+        _log.warning("%s: a video that was not completed is now %s", path, writer.kept)
     try:
         video = SyntheticVideo(options)
         truth = _describe(path.name, video)

@@ -58,6 +58,8 @@ class Sink(Protocol):
 
 def check_file_target(path: Path, *, overwrite: bool = False) -> None:
     """Raises what `open_file_sink` would, as far as that is known without opening it."""
+    if str(path) == "-":
+        raise EdgefelError("-: results go to standard output with --json; -o takes the name of a file")
     if path.suffix.lower() not in _FILE_SUFFIXES:
         raise EdgefelError(f"{path}: unknown kind of results; name it .jsonl or .csv")
     # a pipe holds nothing that could be lost

@@ -238,6 +238,16 @@ def test_what_is_there_is_kept(tmp_path: Path, name: str) -> None:
     assert [file.read_text() for file in tmp_path.iterdir()] == ["precious"]
 
 
+def test_a_video_that_was_not_completed_is_kept_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "clip.part.mp4").write_bytes(b"what a killed run recorded")
+    write_video(tmp_path / "clip.mp4", dataclasses.replace(SHORT, seconds=0.5, changes=0))
+    kept = tmp_path / "clip.interrupted.mp4"
+    assert kept.read_bytes() == b"what a killed run recorded"
+    assert caplog.messages == [f"{tmp_path / 'clip.mp4'}: a video that was not completed is now {kept}"]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no limit on the size of files")
 def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
     script = """

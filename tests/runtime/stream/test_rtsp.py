@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +97,7 @@ def distance(image: np.ndarray) -> float:
 
 def drawn(number: int, shape: tuple[int, ...]) -> np.ndarray:
     """RGB, as `picture` of the server."""
-    height, width, _ = shape
+    _, width, _ = shape
     image = np.empty(shape, np.uint8)
     image[:, : width // 2], image[:, width // 2 :] = (0xF0, 0x10, 0x10), (0x10, 0x20, 0xF0)
     left = number * 8 % (width - 16)
@@ -109,9 +110,9 @@ def drawn(number: int, shape: tuple[int, ...]) -> np.ndarray:
 def check_whole(frames: list[Frame]) -> None:
     assert max(distance(frame.image) for frame in frames) < 25
     numbers = [number_of(frame.image) for frame in frames]
-    assert all(later > earlier for earlier, later in zip(numbers, numbers[1:], strict=False))
+    assert all(later > earlier for earlier, later in pairwise(numbers))
     indices = [frame.index for frame in frames]
-    assert all(later > earlier for earlier, later in zip(indices, indices[1:], strict=False))
+    assert all(later > earlier for earlier, later in pairwise(indices))
 
 
 @pytest.mark.parametrize("decoder", ["opencv", "gstreamer"])

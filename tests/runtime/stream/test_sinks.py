@@ -209,7 +209,7 @@ def test_a_video_appears_when_it_is_complete(tmp_path, suffix):
 
 
 def test_a_video_keeps_the_times_of_the_source(tmp_path):
-    """Frames 2 and 3 were dropped, 6 came early, and the source was away for a minute, of which five seconds are left."""
+    """Two frames were dropped, one came early, and of a minute without any five seconds are left."""
     times = [0.0, 0.05, 0.2, 0.25, 0.3, 0.31, 0.35, 60.35, 60.4]
     file = tmp_path / "a.mkv"
     sink = VideoSink(file, 20.0)

@@ -127,9 +127,10 @@ def test_an_interval_of_nothing_is_refused(tmp_path):
 
 def test_two_runs_do_not_write_one_file(tmp_path):
     file = tmp_path / "m.jsonl"
-    with MetricsFile(file, Telemetry(), 60):
-        with pytest.raises(EdgefelError, match="m.jsonl: another run is writing its metrics there"):
-            MetricsFile(file, Telemetry(), 60)
+    first = MetricsFile(file, Telemetry(), 60)
+    with pytest.raises(EdgefelError, match="m.jsonl: another run is writing its metrics there"):
+        MetricsFile(file, Telemetry(), 60)
+    first.close()
     MetricsFile(file, Telemetry(), 60).close()
     assert len(file.read_text().splitlines()) == 2
 
