@@ -325,7 +325,7 @@ def test_a_recording_survives_a_kill_and_the_next_run(tiny, clip, tmp_path, suff
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
 def test_a_recording_on_a_full_disk_ends_the_run_with_what_was_recorded(tiny, clip, tmp_path, suffix):
-    script = f"""
+    script = """
 import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))

@@ -68,10 +68,16 @@ class Mpeg4Encoder:
         """size: (width, height), both even. Raises EdgefelError where OpenCV has no such encoder."""
         if not hasattr(os, "mkfifo"):
             raise EdgefelError("this system has no named pipes; save the video as .avi")
-        folder = Path(tempfile.mkdtemp(prefix="edgefel-"))
         try:
+            folder = Path(tempfile.mkdtemp(prefix="edgefel-"))
             pipe = folder / "frames.avi"
             os.mkfifo(pipe)
+        except OSError as error:
+            raise EdgefelError(
+                f"the encoder needs a temporary folder ({error.strerror}); set TMPDIR to one that can be written, "
+                f"or save the video as .avi"
+            ) from None
+        try:
             self._pipe = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
             codec = cv2.VideoWriter.fourcc(*"mp4v")
             self._writer = cv2.VideoWriter(str(pipe), cv2.CAP_FFMPEG, codec, fps, size)

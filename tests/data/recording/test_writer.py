@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import cv2
@@ -289,6 +290,15 @@ def test_without_named_pipes_it_is_said_what_to_do(tmp_path, monkeypatch):
     other.write(picture(9), 0.0)
     other.close()
     assert [file.name for file in tmp_path.iterdir()] == ["a.avi"]
+
+
+def test_without_a_temporary_folder_it_is_said_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    recording = VideoWriter(tmp_path / "a.mp4", 20.0)
+    with pytest.raises(EdgefelError, match="a.mp4: the encoder needs a temporary folder .*set TMPDIR"):
+        recording.write(picture(9), 0.0)
+    recording.close()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
