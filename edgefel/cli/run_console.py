@@ -31,22 +31,28 @@ _NAMED = 5
 class _Unheard(io.TextIOBase):
     """Standard error, which may go while a run records: the terminal closed, the reader of a pipe ended."""
 
-    encoding = sys.stderr.encoding
+    def __init__(self) -> None:
+        # the one of now: a progress bar puts itself in the place of sys.stderr
+        self._stream = sys.stderr
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._stream.encoding
 
     def write(self, text: str) -> int:
         with suppress(OSError, ValueError):
-            sys.stderr.write(text)
+            self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
         with suppress(OSError, ValueError):
-            sys.stderr.flush()
+            self._stream.flush()
 
     def isatty(self) -> bool:
-        return sys.stderr.isatty()
+        return self._stream.isatty()
 
     def fileno(self) -> int:
-        return sys.stderr.fileno()
+        return self._stream.fileno()
 
 
 def console_on_stderr() -> Console:

@@ -380,6 +380,46 @@ def test_a_run_goes_on_when_nobody_reads_its_messages(tiny, clip, tmp_path):
     assert frames_of(video) == 40
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no terminals of that kind")
+@pytest.mark.parametrize("ending", ["by itself", "terminal closed"])
+def test_a_run_on_a_terminal(tiny, clip, tmp_path, ending):
+    """With its progress bar; when a terminal is closed, as that of an ssh connection, the kernel sends SIGHUP."""
+    import fcntl
+    import pty
+    import select
+    import termios
+
+    listing, video = tmp_path / "faces.jsonl", tmp_path / "out.mkv"
+    options = ["--save", video, "-o", listing, *(["--loop"] if ending == "terminal closed" else [])]
+    command = [sys.executable, "-m", "edgefel.cli.main", "run", tiny, "--source", clip, *QUICK, *options]
+    screen, terminal = pty.openpty()
+    process = subprocess.Popen(
+        list(map(str, command)),
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(terminal)
+    shown = b""
+    try:
+        deadline = time.monotonic() + 60
+        while not (ending == "terminal closed" and listing.exists() and listing.read_text().count("\n") > 20):
+            assert time.monotonic() < deadline
+            if select.select([screen], [], [], 0.1)[0]:
+                shown += os.read(screen, 1 << 16)
+    except OSError:  # the other end of the terminal is closed
+        assert ending == "by itself"
+        assert b"frames per second" in shown
+    finally:
+        os.close(screen)
+    assert process.wait(60) == 0
+    rows = [json.loads(line) for line in listing.read_text().splitlines()]
+    assert [row["frame"] for row in rows] == list(range(len(rows)))
+    assert frames_of(video) == len(rows) >= 20
+
+
 def test_names_are_checked_before_the_model_is_loaded(clip, tmp_path):
     """There is no bundle; what is wrong with source and outputs is told first."""
     absent = tmp_path / "no bundle"

@@ -10,11 +10,15 @@ from __future__ import annotations
 import struct
 from array import array
 
+import numpy as np
+import numpy.typing as npt
+
 from edgefel.data.recording.container import File, Track
 
 _SCALE = 90000  # ticks per second
 _MATRIX = struct.pack(">9I", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
 _OBJECT_TYPES = {"mpeg4": 0x20, "jpeg": 0x6C}
+_Whole = npt.NDArray[np.int64]
 _KEY, _NO_KEY = 0x02000000, 0x01010000
 
 
@@ -28,7 +32,7 @@ class Mp4:
         file.append(_box(b"ftyp", b"isom", _u32(0x200), b"isomiso5iso6mp41"))
         self._free = file.size
         file.append(_box(b"free", bytes(8)))
-        file.append(self._index([], 0))
+        file.append(self._index(np.empty(0, np.int64), 0))
 
     def add(self, data: bytes, time: float, key: bool) -> None:
         ticks = round(time * _SCALE)
@@ -48,9 +52,11 @@ class Mp4:
         if not self._times:
             return
         end = self._file.size
-        durations = [following - this for this, following in zip(self._times, self._times[1:])]  # noqa: B905
-        durations.append(durations[-1] if durations else self._usual)
-        self._file.append(self._index(durations, self._times[-1] + durations[-1]))
+        times: _Whole = np.array(self._times, np.int64)
+        durations = np.full_like(times, self._usual)
+        durations[:-1] = times[1:] - times[:-1]
+        durations[-1:] = durations[-2:-1] if len(times) > 1 else self._usual
+        self._file.append(self._index(durations, self._times[-1] + int(durations[-1])))
         self._file.replace(self._free, struct.pack(">I4sQ", 1, b"mdat", end - self._free))
 
     @property
@@ -70,7 +76,7 @@ class Mp4:
 
         return moof(len(moof(0)) + 8)
 
-    def _index(self, durations: list[int], length: int) -> bytes:
+    def _index(self, durations: _Whole, length: int) -> bytes:
         """The moov box; without durations that of a file of fragments."""
         width, height = self._track.size
         times = struct.pack(">QQIQ", 0, 0, _SCALE, length)
@@ -87,23 +93,22 @@ class Mp4:
         )
         track = _box(b"trak", _full(b"tkhd", 1, 3, header), media)
         fragments = b""
-        if not durations:
+        if not len(durations):
             fragments = _box(b"mvex", _full(b"trex", 0, 0, struct.pack(">5I", 1, 1, 0, 0, 0)))
         return _box(b"moov", _full(b"mvhd", 1, 0, movie), track, fragments)
 
-    def _table(self, durations: list[int]) -> bytes:
+    def _table(self, durations: _Whole) -> bytes:
         count = len(durations)
-        runs = _runs(durations)
         boxes = [
             _full(b"stsd", 0, 0, _u32(1), self._entry()),
-            _full(b"stts", 0, 0, _u32(len(runs)), *(struct.pack(">II", *run) for run in runs)),
+            _full(b"stts", 0, 0, _runs(durations)),
         ]
         if count:
-            boxes.append(_full(b"stss", 0, 0, _u32(len(self._keys)), _big_endian(self._keys, "I")))
+            boxes.append(_full(b"stss", 0, 0, _u32(len(self._keys)), _big_endian(self._keys, ">u4")))
         chunks = struct.pack(">4I", 1, 1, 1, 1) if count else _u32(0)
         boxes.append(_full(b"stsc", 0, 0, chunks))
-        boxes.append(_full(b"stsz", 0, 0, _u32(0), _u32(count), _big_endian(self._sizes[:count], "I")))
-        boxes.append(_full(b"co64", 0, 0, _u32(count), _big_endian(self._offsets[:count], "Q")))
+        boxes.append(_full(b"stsz", 0, 0, _u32(0), _u32(count), _big_endian(self._sizes[:count], ">u4")))
+        boxes.append(_full(b"co64", 0, 0, _u32(count), _big_endian(self._offsets[:count], ">u8")))
         return _box(b"stbl", *boxes)
 
     def _entry(self) -> bytes:
@@ -118,15 +123,11 @@ class Mp4:
         return _box(b"mp4v", sample, _full(b"esds", 0, 0, stream))
 
 
-def _runs(values: list[int]) -> list[tuple[int, int]]:
-    """(count, value) of equal neighbours."""
-    runs: list[tuple[int, int]] = []
-    for value in values:
-        if runs and runs[-1][1] == value:
-            runs[-1] = (runs[-1][0] + 1, value)
-        else:
-            runs.append((1, value))
-    return runs
+def _runs(values: _Whole) -> bytes:
+    """Equal neighbours as (count, value), 32 bits each, and before them how many such pairs there are."""
+    starts = np.flatnonzero(np.diff(values, prepend=-1))
+    counts = np.diff(starts, append=len(values))
+    return _u32(len(starts)) + np.stack((counts, values[starts]), axis=1).astype(">u4").tobytes()
 
 
 def _box(kind: bytes, *parts: bytes) -> bytes:
@@ -147,4 +148,4 @@ def _u32(value: int) -> bytes:
 
 
 def _big_endian(values: array[int], kind: str) -> bytes:
-    return struct.pack(f">{len(values)}{kind}", *values)
+    return np.array(values).astype(kind).tobytes()

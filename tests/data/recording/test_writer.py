@@ -223,6 +223,24 @@ def test_an_interruption_in_the_middle_of_a_write(tmp_path, monkeypatch):
     assert played(file)[1] == pytest.approx([0, 40, 80, 120, 160], abs=5)
 
 
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_an_end_that_is_cut_short(tmp_path, monkeypatch, suffix):
+    """Killed while the index is being written: what there is can be played as before."""
+    recording = VideoWriter(tmp_path / f"a{suffix}", 20.0)
+    for number in range(30):
+        recording.write(picture(8 * number), number / 20)
+
+    def killed(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(recording._file, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        recording.close()
+    times, shades = played(recording.part)
+    assert np.allclose(times, np.arange(30) / 20, atol=2e-3)
+    assert np.allclose(shades, 8 * np.arange(30), atol=5)
+
+
 def test_a_recording_that_is_removed_while_it_is_written(tmp_path):
     recording = VideoWriter(tmp_path / "out" / "a.mkv", 20.0)
     recording.write(picture(9), 0.0)
