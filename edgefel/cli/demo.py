@@ -92,6 +92,7 @@ class Demo:
         """Stage -> the command line that makes it, without the program's name."""
         folder, options = self.folder, self.options
         faces, run, bundle = str(folder / "faces"), str(folder / "run"), str(folder / "bundle")
+        photograph = str(folder / "photograph")
         seed = ["--seed", str(options.seed)]
         synth = ["--count", str(options.faces), "--subjects", str(options.subjects), *FACES]
         workers = ["--workers", str(os.cpu_count() or 1)]
@@ -105,7 +106,8 @@ class Demo:
             "training": self._training("run", [*train, *start, *WHOLE]),
             "evaluation": ["evaluate", run, faces, "--split", "test", "-o", str(folder / "evaluation")],
             "export": ["export", run, "-o", bundle, *precisions, "--data", faces, *seed],
-            "photograph": ["predict", bundle, options.photo, "--save", str(folder / "photograph")],
+            # it may be there from a demo that was killed before it was noted
+            "photograph": ["predict", bundle, options.photo, "--save", photograph, "--overwrite"],
         }
 
     def _training(self, name: str, arguments: list[str]) -> list[str]:
