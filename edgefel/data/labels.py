@@ -39,13 +39,13 @@ RAF_DB = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutr
 # mmcls/datasets/raf.py.
 _APVIT = ("anger", "disgust", "fear", "sadness", "happiness", "surprise", "neutral", "contempt")
 FER_PLUS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
-_AFF_WILD2 = ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise", OTHER)
+AFF_WILD2 = ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise", OTHER)
 PRESETS: dict[str, tuple[str, tuple[tuple[str, ...], ...]]] = {
     "canonical": ("AffectNet's numbers", (EXPRESSIONS_7, EXPRESSIONS_8)),
     "rafdb": ("RAF-DB's numbers, as POSTER++ has them", (RAF_DB,)),
     "apvit-rafdb": ("APViT's own order, which its RAF-DB weights have", (_APVIT[:7], _APVIT)),
     "ferplus": ("the columns of FER+", (FER_PLUS[:7], FER_PLUS)),
-    "affwild2": ("Aff-Wild2's numbers, as the ARBEx release has them", (_AFF_WILD2[:7], _AFF_WILD2)),
+    "affwild2": ("Aff-Wild2's numbers, as the ARBEx release has them", (AFF_WILD2[:7], AFF_WILD2)),
     "alphabetical": (
         "folders of names sorted by ImageFolder, as for POSTER++ on CAER-S",
         (tuple(sorted(EXPRESSIONS_7)), tuple(sorted(EXPRESSIONS_8))),

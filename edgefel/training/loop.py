@@ -103,7 +103,7 @@ def resume(run: str | Path, changes: Mapping[str, Any] | None = None, *, quiet: 
 
 
 def _run(config: TrainConfig, run: RunFolder, quiet: bool, resuming: bool = False) -> TrainResult:
-    preprocessing = run_preprocessing(config, run.path if resuming and run.has_checkpoint() else None)
+    preprocessing = run_preprocessing(config, run.last() if resuming else None)
     fabric = create_fabric(config.compute)
     state = TrainingState()
     tensors: dict[str, Tensor] = {}

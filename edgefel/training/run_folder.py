@@ -100,6 +100,10 @@ class RunFolder:
         """Whether there is anything to resume from besides the configuration."""
         return (self.path / "last.json").is_file()
 
+    def last(self) -> Path | None:
+        """The folder of the last checkpoint; None where there is none yet."""
+        return self.path / self._target("last.json") if self.has_checkpoint() else None
+
     def load_last(self) -> tuple[Checkpoint, TrainingState, dict[str, Tensor]]:
         """The last checkpoint: model, state, optimizer tensors. Raises EdgefelError if it is damaged."""
         folder = self.path / self._target("last.json")

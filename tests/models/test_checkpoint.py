@@ -116,7 +116,8 @@ def test_integers_for_weights_are_refused(saved):
 
 
 @pytest.mark.parametrize(
-    "start", [load_checkpoint, lambda folder: initialize_from(build_model("arbex-nano"), folder)]
+    "start",
+    [load_checkpoint, lambda folder: initialize_from(build_model("arbex-nano"), folder, EXPRESSIONS_7)],
 )
 def test_weights_of_a_diverged_training_are_refused_by_name(saved, start):
     folder, _ = saved
@@ -130,7 +131,11 @@ def test_imports_that_crop_what_the_release_does_not_are_refused(saved, tmp_path
     _, model = saved
     source = {"layout": layout, "files": [{"file": "w.pth", "sha256": "0"}]}
     save_checkpoint(tmp_path / "old", model, EXPRESSIONS_7, {"resize": 256}, {"source": source})
-    for read in (load_checkpoint, read_preprocessing, lambda folder: initialize_from(model, folder)):
+    for read in (
+        load_checkpoint,
+        read_preprocessing,
+        lambda folder: initialize_from(model, folder, EXPRESSIONS_7),
+    ):
         with pytest.raises(EdgefelError, match="import the published file again"):
             read(tmp_path / "old")
     save_checkpoint(

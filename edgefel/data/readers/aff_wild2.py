@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefel.data.dataset import SPLITS, FileStore, ImageDataset, SampleTable
-from edgefel.data.labels import EXPRESSIONS_7, OTHER, canonical_label
+from edgefel.data.labels import AFF_WILD2, EXPRESSIONS_7, OTHER, canonical_label
 from edgefel.data.readers.base import to_canonical
 from edgefel.data.readers.search import find_folders, folders_within, list_names, read_lines
 from edgefel.errors import EdgefelError
@@ -68,7 +68,7 @@ class AffWild2:
     Challenges", CVPRW 2022 (arXiv 2202.10659); https://ibug.doc.ic.ac.uk/resources/aff-wild2/.
     """
 
-    classes = ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise", OTHER)
+    classes = AFF_WILD2
 
     def __init__(self, *, other: bool = True) -> None:
         self.other = other
