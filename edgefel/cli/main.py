@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import errno
+import signal
 import sys
 import warnings
+from contextlib import suppress
 from typing import Any
 
 import click
 
-from edgefel import __version__
+from edgefel import __version__, signals
 from edgefel.cli.lazy import LazyGroup
 from edgefel.errors import EdgefelError, EdgefelWarning
 
@@ -62,7 +64,7 @@ class Edgefel(LazyGroup):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with warnings.catch_warnings():
+            with signals.answered(), warnings.catch_warnings():
                 warnings.simplefilter("default", EdgefelWarning)  # once, however often a data set is opened
                 warnings.showwarning = _show_warning(warnings.showwarning)
                 return super().invoke(ctx)
@@ -78,9 +80,11 @@ class Edgefel(LazyGroup):
                 raise
             click.echo(f"error: {where}: cannot be written ({error.strerror}); {mend}", err=True)
             ctx.exit(2)
-        except (KeyboardInterrupt, click.Abort):
-            click.echo("interrupted", err=True)
-            ctx.exit(130)
+        except (KeyboardInterrupt, click.Abort) as error:
+            stop = error if isinstance(error, signals.Interrupted) else signals.Interrupted(signal.SIGINT)
+            with suppress(OSError):  # the terminal may be gone
+                click.echo(str(stop), err=True)
+            ctx.exit(stop.code)
 
 
 def _show_warning(others: Any) -> Any:

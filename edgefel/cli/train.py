@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from edgefel import signals
 from edgefel.cli import params
 from edgefel.cli.optional import require
 from edgefel.errors import EdgefelError
@@ -119,7 +121,7 @@ def command(
     """Train a model.
 
     Settings come from the defaults (the recipe of the ARBEx paper), then a YAML file, then flags; what was
-    used is stored in RUN/config.yaml. Ctrl-C saves a checkpoint and stops with exit code 130; --resume goes
+    used is stored in RUN/config.yaml. Ctrl-C, SIGTERM and SIGHUP save a checkpoint and stop; --resume goes
     on where the last checkpoint was, with the same result as a run that was never stopped.
 
     \b
@@ -150,9 +152,12 @@ def command(
         result = loop.train(config.replaced(changes), output, quiet=quiet)
     if result.main_process:
         _report(result)
-    if result.interrupted:
-        # the launcher of several processes takes a non-zero code of a child for a crash
-        ctx.exit(130 if result.main_process else 0)
+    # the launcher of several processes takes a non-zero code of a child for a crash
+    if result.interrupted and result.main_process:
+        raise signals.Interrupted(
+            signals.received() or signal.SIGINT,
+            f"stopped at step {result.step}; continue with: edgefel train --resume {result.run}",
+        )
 
 
 def _changes(ctx: click.Context, values: dict[str, Any]) -> dict[str, Any]:
@@ -198,9 +203,6 @@ def _report(result: Any) -> None:
             err=True,
         )
     if result.interrupted:
-        click.echo(
-            f"stopped at step {result.step}; continue with: edgefel train --resume {result.run}", err=True
-        )
         return
     score = "" if result.best is None else f", best validation score {result.best:.4f}"
     click.echo(f"{result.run}: {result.step} steps, {result.epoch} epochs{score}")

@@ -209,13 +209,14 @@ def test_killed_before_the_first_checkpoint_starts_again(faces, whole, tmp_path)
     assert_same_run(run, whole)
 
 
-def test_ctrl_c_saves_says_how_to_go_on_and_exits_with_130(faces, whole, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_saves_says_how_to_go_on_and_exits_with_its_code(faces, whole, tmp_path, number):
     run = tmp_path / "stopped"
     process = start(run, "--data", faces, "-o", run, *FLAGS)
     wait_for(lambda: (run / "metrics.csv").is_file() and len(rows(run)) >= 1, process)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=120)
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert f"edgefel train --resume {run}" in errors.replace("\n", "")
     assert 2 <= json.loads((run / "last.json").read_text())["step"] < 6
     done = cli("--resume", run, "--quiet")
@@ -223,7 +224,7 @@ def test_ctrl_c_saves_says_how_to_go_on_and_exits_with_130(faces, whole, tmp_pat
     assert_same_run(run, whole)
 
 
-@pytest.mark.parametrize("number", Interrupts.SIGNALS)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_one_signal_asks_and_a_second_one_interrupts(number):
     before = signal.getsignal(number)
     with Interrupts() as interrupts:

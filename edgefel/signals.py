@@ -1,0 +1,123 @@
+"""What asks a command to end: Ctrl-C (SIGINT), a service manager (SIGTERM), a dropped connection (SIGHUP).
+
+All three are answered alike: `answered` has them call a function in the main thread, which by default raises
+`Interrupted` where the command is, so that everything on the way out is undone or finished. The exit code is 128 plus
+the signal's number. A signal that was ignored when the command started (`nohup`, a shell's background job) stays so.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+# Windows has no SIGHUP
+_HANG_UP: int | None = getattr(signal, "SIGHUP", None)
+ENDING: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM, *(() if _HANG_UP is None else (_HANG_UP,)))
+_WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", _HANG_UP: "hung up"}
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal ended the command. number: of the signal. message: the line to end with, if more is to be said."""
+
+    def __init__(self, number: int, message: str = "") -> None:
+        super().__init__(message or _WORDS.get(number, "interrupted"))
+        self.number = number
+
+    @property
+    def code(self) -> int:
+        """The exit code that shells expect."""
+        return 128 + self.number
+
+
+def interrupt(number: int) -> None:
+    """Raises Interrupted."""
+    raise Interrupted(number)
+
+
+def received() -> int | None:
+    """The first signal that came while the outermost `answered` was, or is, in force."""
+    return _process.told[0] if _process.told else None
+
+
+@contextmanager
+def answered(answer: Callable[[int], None] = interrupt, numbers: tuple[int, ...] = ENDING) -> Iterator[None]:
+    """While active, the first of these signals calls `answer` with its number, as does a repeated Ctrl-C or SIGTERM.
+
+    The end of a session is announced more than once, by the kernel, the shell and the service manager: another signal
+    after the first, and a second SIGHUP, are taken for the same end and not told. Contexts nest; the inner one answers.
+    Python lets only the main thread change handlers: in another one this does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if _process.is_news(number):
+            answer(number)
+
+    before: dict[int, Any] = {}
+    _process.enter()
+    try:
+        for number in numbers:
+            # None: a handler that was not set from Python
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                before[number] = signal.signal(number, handle)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        _process.leave()
+
+
+class _Process:
+    """Which signals this process has been told, and its standard output and error while their terminal is gone.
+
+    A progress bar that is drawn into a terminal that was closed raises OSError, in the middle of what must still be
+    saved: from SIGHUP on, what is written to a terminal is lost.
+    """
+
+    def __init__(self) -> None:
+        self.told: list[int] = []
+        self._depth = 0
+        self._terminals: list[int] = []
+        self._kept: dict[int, int] = {}
+
+    def enter(self) -> None:
+        if not self._depth:
+            self.told.clear()
+            self._terminals = [number for number in (1, 2) if os.isatty(number)]
+        self._depth += 1
+
+    def leave(self) -> None:
+        self._depth -= 1
+        if self._depth:
+            return
+        for number, kept in self._kept.items():
+            if os.isatty(kept):  # kill -HUP, or a terminal that lives a little longer: it gets the last line
+                os.dup2(kept, number)
+            os.close(kept)
+        self._kept.clear()
+
+    def is_news(self, number: int) -> bool:
+        if number == _HANG_UP:
+            self._let_go()
+        if self.told and number != signal.SIGINT and (number not in self.told or number == _HANG_UP):
+            return False
+        self.told.append(number)
+        return True
+
+    def _let_go(self) -> None:
+        for number in self._terminals:
+            if number not in self._kept:
+                self._kept[number] = os.dup(number)
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+
+
+_process = _Process()
