@@ -80,9 +80,11 @@ def atomic_folder(path: str | os.PathLike[str], *, replace: bool = False) -> Ite
     path = _behind_links(Path(path))
     check_free(path, replace=replace)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with claimed_folder(path) as temporary:
+    with claimed_folder(path) as room:
         check_free(path, replace=replace)  # it may have been brought back after a crash
         before = _contents(path)
+        temporary = room / path.name
+        temporary.mkdir()
         yield temporary
         for file in temporary.rglob("*"):
             if file.is_file():

@@ -72,7 +72,7 @@ def claimed_file(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def claimed_folder(target: Path, *, sole: bool = True) -> Iterator[Path]:
-    """A new empty folder beside `target`. It is removed at the end, unless it was moved.
+    """A new empty folder beside `target`, to work in. It is removed at the end.
 
     sole: raises EdgefelError while another process has one for the same `target`, and before that undoes what a crash
     of `replace_folder` has left; else there can be several.
@@ -98,9 +98,7 @@ def claimed_folder(target: Path, *, sole: bool = True) -> Iterator[Path]:
             _recover(target)
         yield path
     finally:
-        # what has been moved leaves its name to the next
-        if is_at(descriptor, path):
-            shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(path, ignore_errors=True)
         _close(descriptor)
 
 
@@ -153,31 +151,23 @@ def put_aside(source: Path, target: Path, word: str = "finished") -> Path:
 
 
 def replace_folder(source: Path, target: Path, accept: Callable[[Path], bool]) -> bool:
-    """Puts the folder `source` in the place of the folder `target`, which is removed if `accept` says so of it.
+    """Puts the folder `source`, in a `claimed_folder`, and the folder `target` in each other's place.
 
-    accept is asked again when nothing can get into the old folder by its name any more. False, and nothing done, if it
-    declines. In one step where the system has it; else a crash in the middle is mended by the next `claimed_folder`.
+    accept is asked whether the old one may go, at first and when nothing can get into it by its name any more. False,
+    and nothing done, if it declines. In one step where the system has it; else a crash in the middle is mended by the
+    next `claimed_folder`.
     """
     if not accept(target):
         return False
-    descriptor = _open_folder(target)
-    if descriptor is not None:
-        try_lock(descriptor)  # nobody else is to take the old folder, under the hidden name, for a leftover
+    if not _renameat2(source, target, _EXCHANGE):
+        return _replace_in_two_steps(source, target, accept)
+    accepted = False
     try:
-        if _renameat2(source, target, _EXCHANGE):
-            accepted = False
-            try:
-                accepted = accept(source)
-            finally:
-                if not accepted:
-                    _renameat2(source, target, _EXCHANGE)
-        else:
-            accepted = _replace_in_two_steps(source, target, accept)
-        if accepted:
-            _discard(source)
-        return accepted
+        accepted = accept(source)
     finally:
-        _close(descriptor)
+        if not accepted:
+            _renameat2(source, target, _EXCHANGE)
+    return accepted
 
 
 def sync_folder(folder: Path) -> None:
