@@ -64,8 +64,13 @@ def check_free(path: Path, *, replace: bool = False) -> None:
         raise EdgefelError(f"{path}: exists and is not a folder; choose another output folder")
     if path.is_dir() and any(path.iterdir()) and not replace:
         raise EdgefelError(f"{path}: the folder is not empty; choose another one or remove it first")
-    if path.is_dir() and (path.is_mount() or os.path.samestat(path.stat(), os.stat(os.curdir))):  # noqa: PTH116
-        what = "a mounted disk" if path.is_mount() else "the current folder"
+    if path.is_dir():
+        if os.path.samestat(path.stat(), os.stat(os.curdir)):  # noqa: PTH116
+            what = "the current folder"
+        elif os.path.ismount(path):  # noqa: PTH114 (Path's own takes "." for one)
+            what = "a mounted disk"
+        else:
+            return
         raise EdgefelError(f"{path}: is {what}, which cannot be replaced; name a new folder in it")
 
 
