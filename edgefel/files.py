@@ -67,7 +67,7 @@ def check_free(path: Path, *, replace: bool = False) -> None:
     if path.is_dir():
         if os.path.samestat(path.stat(), os.stat(os.curdir)):  # noqa: PTH116
             what = "the current folder"
-        elif os.path.ismount(path):  # noqa: PTH114 (Path's own takes "." for one)
+        elif os.path.ismount(path):  # Path has it too, which takes "." for one
             what = "a mounted disk"
         else:
             return
@@ -151,15 +151,15 @@ def _mode_of_file(path: Path) -> int | None:
     return stat.S_IMODE(mode)
 
 
-def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Writes `text` (UTF-8) atomically."""
-    with atomic_file(path) as temporary:
+def write_text(path: str | os.PathLike[str], text: str, *, replace: bool = True) -> None:
+    """Writes `text` (UTF-8) atomically; see `atomic_file`."""
+    with atomic_file(path, replace=replace) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: str | os.PathLike[str], value: Any) -> None:
+def write_json(path: str | os.PathLike[str], value: Any, *, replace: bool = True) -> None:
     """Writes `value` as indented JSON, atomically. NaN and infinity are refused: they are not JSON."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n", replace=replace)
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
@@ -194,11 +194,13 @@ def lock(descriptor: int, *, wait: bool = False) -> bool:
 def sole_user(folder: Path, otherwise: str) -> Iterator[None]:
     """While it lasts, no other process gets past the same call for `folder`, which is made if it is not there.
 
-    Raises EdgefelError, with the line `otherwise`, if another one is there.
+    A folder that was made and stays empty is removed. Raises EdgefelError, with the line `otherwise`, if another
+    process is there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
     path = folder / LOCK_NAME
     while True:
+        folder.mkdir(parents=True, exist_ok=True)
         with path.open("a") as held:
             if not lock(held.fileno()):
                 raise EdgefelError(otherwise)
@@ -208,6 +210,9 @@ def sole_user(folder: Path, otherwise: str) -> Iterator[None]:
                 yield
             finally:
                 path.unlink(missing_ok=True)
+                with suppress(OSError):
+                    for place in made:
+                        place.rmdir()
             return
 
 

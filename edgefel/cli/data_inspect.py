@@ -135,6 +135,7 @@ def _write(folder: Path, inspection: Inspection, overwrite: bool) -> None:
     from edgefel.files import atomic_folder, write_json
 
     with atomic_folder(folder, replace=overwrite) as temporary:
+        _check_replaced(folder)  # again: what came since the start is not replaced
         write_json(temporary / "report.json", inspection.to_dict())
         balance_figure(inspection).savefig(temporary / "balance.png", dpi=120)
         sheets = {"pairs.png": pairs_sheet(inspection)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -42,6 +43,7 @@ from edgefel.training.setup import (
     check_batches,
     create_fabric,
     freeze_backbones,
+    is_first_process,
     make_model,
     open_data,
     run_preprocessing,
@@ -80,7 +82,8 @@ def train(config: TrainConfig, output: str | Path, *, quiet: bool = False) -> Tr
     """
     run = RunFolder(Path(output))
     check_output(run.path)
-    with torch.random.fork_rng(devices=[]):
+    with _alone(run), torch.random.fork_rng(devices=[]):
+        check_output(run.path)
         return _run(absolute(config), run, quiet)
 
 
@@ -98,8 +101,13 @@ def resume(run: str | Path, changes: Mapping[str, Any] | None = None, *, quiet: 
         raise EdgefelError(
             f"{run}: {', '.join(fixed)} cannot change when a run is resumed; these can: {', '.join(allowed)}"
         )
-    with torch.random.fork_rng(devices=[]):
+    with _alone(folder), torch.random.fork_rng(devices=[]):
         return _run(absolute(config.replaced(changes)), folder, quiet, resuming=True)
+
+
+def _alone(run: RunFolder) -> AbstractContextManager[None]:
+    """Keeps other runs out of the folder; of the processes of one run, the first does."""
+    return run.alone() if is_first_process() else nullcontext()
 
 
 def _run(config: TrainConfig, run: RunFolder, quiet: bool, resuming: bool = False) -> TrainResult:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from edgefel.errors import EdgefelError
-from edgefel.files import atomic_folder, read_json, write_json, write_text
+from edgefel.files import LOCK_NAME, atomic_folder, read_json, sole_user, write_json, write_text
 from edgefel.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from edgefel.training.config import TrainConfig, dump_config, load_config
 from edgefel.training.supervision import SupervisedModel
@@ -55,6 +56,13 @@ class RunFolder:
     """Reads and writes one run."""
 
     path: Path
+
+    def alone(self) -> AbstractContextManager[None]:
+        """While it lasts, no other process trains into this folder, which is made. Raises EdgefelError if one does."""
+        return sole_user(
+            self.path,
+            f"{self.path}: another process is training there; wait for it, or choose another folder",
+        )
 
     def create(self, config: TrainConfig) -> None:
         """Makes the folder and stores the resolved configuration."""
@@ -139,7 +147,8 @@ def check_output(path: Path) -> None:
     """Raises EdgefelError unless `path` is free for a new run."""
     if path.exists() and not path.is_dir():
         raise EdgefelError(f"{path}: exists and is not a folder; choose another output folder")
-    if not path.is_dir() or not any(path.iterdir()):
+    # what a process that was killed early leaves, and one that has just begun
+    if not path.is_dir() or all(entry.name == LOCK_NAME for entry in path.iterdir()):
         return
     if (path / "config.yaml").is_file():
         raise EdgefelError(

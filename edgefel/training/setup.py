@@ -95,6 +95,23 @@ def create_fabric(config: ComputeConfig) -> Fabric:
         ) from None
 
 
+def is_first_process() -> bool:
+    """Whether this is the only process of a run, or the one that Fabric's processes will know as rank 0.
+
+    By what torchrun, Fabric, Slurm and MPI set, before anything is launched.
+    """
+    names = (
+        "RANK",
+        "LOCAL_RANK",
+        "NODE_RANK",
+        "GROUP_RANK",
+        "SLURM_PROCID",
+        "OMPI_COMM_WORLD_RANK",
+        "PMI_RANK",
+    )
+    return all(os.environ.get(name, "0") == "0" for name in names)
+
+
 def open_data(
     config: TrainConfig,
     preprocessing: Preprocessing,
