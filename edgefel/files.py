@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -88,7 +89,8 @@ def atomic_folder(path: str | os.PathLike[str], *, replace: bool = False) -> Ite
     with claimed_folder(path) as room:
         check_free(path, replace=replace)  # it may have been brought back after a crash
         before = _contents(path)
-        temporary = room / path.name
+        # a name that no worker of a killed process, which may live a moment longer, writes to
+        temporary = room / secrets.token_hex(4)
         temporary.mkdir()
         yield temporary
         for file in temporary.rglob("*"):

@@ -40,7 +40,7 @@ def test_every_command_undoes_says_so_and_exits_with_128_and_the_number(tmp_path
     process = start(
         *faces, "--workers", 1, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
     )
-    wait_for(lambda: list(tmp_path.glob(".*/faces/images/*")), process)
+    wait_for(lambda: list(tmp_path.glob(".*/*/images/*")), process)
     process.send_signal(number)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 128 + number
