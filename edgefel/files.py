@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from edgefel.errors import EdgefelError
@@ -99,32 +100,32 @@ def atomic_folder(path: str | os.PathLike[str], *, replace: bool = False) -> Ite
             elif file.is_dir():
                 sync_folder(file)
         sync_folder(temporary)
-        _put(temporary, path, before)
-        sync_folder(path.parent)
+        put_new_folder(temporary, path, before)
 
 
-def _put(temporary: Path, path: Path, before: Mapping[str, tuple[int, ...]]) -> None:
-    """Gives the finished folder its name, unless something else is there than `before`."""
+def put_new_folder(
+    folder: Path, path: Path, before: Mapping[str, tuple[int, ...]] = MappingProxyType({})
+) -> None:
+    """Renames a finished folder to `path`, where nothing, an empty folder, or the contents `before` may be.
+
+    Raises EdgefelError if there is something else: that stays as it is, and `folder` gets a name beside it.
+    """
     try:
         if not before:
-            with suppress(FileExistsError, NotADirectoryError):
-                temporary.rename(path)  # which takes an empty folder's place, and no other's
-                return
-        elif not path.is_dir():
-            if rename_new(temporary, path):
-                return
-        elif replace_folder(temporary, path, lambda old: _contents(old) == before):
-            return
+            folder.rename(path)  # which takes an empty folder's place, and no other's
+            done = True
+        elif path.is_dir():
+            done = replace_folder(folder, path, lambda old: _contents(old) == before)
+        else:
+            done = rename_new(folder, path)
+        reason = "something was put there meanwhile, which is left as it is"
     except OSError as error:
-        if error.errno != errno.ENOTEMPTY:
-            place = put_aside(temporary, path)
-            raise EdgefelError(
-                f"{path}: cannot be put there ({error.strerror}); the finished folder is {place}"
-            ) from None
-    raise EdgefelError(
-        f"{path}: something was put there meanwhile; it is left as it is, and the finished folder is "
-        f"{put_aside(temporary, path)}"
-    )
+        done, reason = False, f"cannot be put there ({error.strerror})"
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            reason = "something was put there meanwhile, which is left as it is"
+    if not done:
+        raise EdgefelError(f"{path}: {reason}; the finished folder is {put_aside(folder, path)}")
+    sync_folder(path.parent)
 
 
 def _contents(folder: Path) -> dict[str, tuple[int, ...]]:

@@ -81,7 +81,9 @@ class Edgefel(LazyGroup):
             click.echo(f"error: {where}: cannot be written ({error.strerror}); {mend}", err=True)
             ctx.exit(2)
         except (KeyboardInterrupt, click.Abort) as error:
-            stop = error if isinstance(error, signals.Interrupted) else signals.Interrupted(signal.SIGINT)
+            # click turns what ends a command within a command (demo) into Abort
+            stops = [one for one in (error, error.__cause__) if isinstance(one, signals.Interrupted)]
+            stop = (stops or [signals.Interrupted(signals.received() or signal.SIGINT)])[0]
             with suppress(OSError):  # the terminal may be gone
                 click.echo(str(stop), err=True)
             ctx.exit(stop.code)
