@@ -27,6 +27,8 @@ from edgefel.unfinished import (
 )
 
 LOCK_NAME = ".lock"
+# no space left, quota exceeded, file too large
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager

@@ -11,7 +11,6 @@ the same call goes on where it was; the result does not depend on that, nor on t
 
 from __future__ import annotations
 
-import errno
 import os
 import queue
 import shutil
@@ -33,11 +32,10 @@ from edgefel.data.prepare_journal import MISSING, UNREADABLE, Done, Journal, hel
 from edgefel.data.prepare_output import write_as_shards, write_files
 from edgefel.data.prepare_plan import Plan, PrepareOptions
 from edgefel.errors import EdgefelError
-from edgefel.files import check_free, put_new_folder
+from edgefel.files import DISK_FULL, check_free, put_new_folder
 
 _PIECE = 8  # pictures that a thread takes at once
 _AHEAD = 4
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _JOURNAL, _FACES, _SHARDS = "journal", "faces", "shards"
 _READY = "ready"  # names the folder that is being put in place
 
@@ -94,7 +92,7 @@ def prepare(
             report = _finish(plan, journal.done, work, output)
             shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
-        if error.errno not in _DISK_FULL:
+        if error.errno not in DISK_FULL:
             raise
         raise EdgefelError(
             f"{work}: cannot be written ({error.strerror}); free disk space and give the same command again: what is "

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from edgefel.errors import EdgefelError
-from edgefel.files import write_json
+from edgefel.files import DISK_FULL, write_json
 from edgefel.kernels.backend import check_available
 from edgefel.models.checkpoint import Initialization
 from edgefel.models.network import FacialExpressionModel
@@ -200,13 +200,21 @@ class Trainer:
 
     def fit(self, resuming: bool) -> TrainResult:
         """Trains until the epochs, a limit or a signal end it."""
-        self._prepare(resuming)
         try:
-            with Interrupts() as interrupts, self.progress, repeatable(self.fabric.device):
-                interrupted = self._epochs(interrupts)
-        finally:
-            if self.log:
-                self.log.close()
+            self._prepare(resuming)
+            try:
+                with Interrupts() as interrupts, self.progress, repeatable(self.fabric.device):
+                    interrupted = self._epochs(interrupts)
+            finally:
+                if self.log:
+                    self.log.close()
+        except OSError as error:
+            if error.errno not in DISK_FULL:
+                raise
+            raise EdgefelError(
+                f"{self.run.path}: cannot be written ({error.strerror}); free disk space and continue with: "
+                f"edgefel train --resume {self.run.path}"
+            ) from None
         return self._result(interrupted)
 
     def _prepare(self, resuming: bool) -> None:

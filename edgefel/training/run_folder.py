@@ -17,12 +17,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from edgefel.errors import EdgefelError
 from edgefel.files import LOCK_NAME, atomic_folder, read_json, sole_user, write_json, write_text
-from edgefel.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from edgefel.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, save_tensors
 from edgefel.training.config import TrainConfig, dump_config, load_config
 from edgefel.training.supervision import SupervisedModel
 
@@ -95,7 +95,7 @@ class RunFolder:
         name = f"checkpoints/step-{state.step:06d}"
         with atomic_folder(self.path / name, replace=True) as folder:
             save_checkpoint(folder, supervised.model, **description)
-            save_file(training_tensors(supervised, optimizer), folder / _OPTIMIZER_FILE)
+            save_tensors(training_tensors(supervised, optimizer), folder / _OPTIMIZER_FILE)
             write_json(folder / _STATE_FILE, dataclasses.asdict(state))
         pointer = {"checkpoint": name, "step": state.step, "epoch": state.epoch}
         write_json(self.path / "last.json", pointer)
