@@ -77,7 +77,7 @@ COMMANDS = {
     "bundle, an archive": (4_000, "bundle BUNDLE -o OUT.tar --no-kernels"),
     "bundle, compressed": (4_000, "bundle BUNDLE -o OUT.tgz --no-kernels"),
     "bundle, a folder": (4_000, "bundle BUNDLE -o OUT --no-kernels"),
-    "bundle for Triton": (500, "bundle BUNDLE --triton OUT"),
+    "bundle for Triton": (500, "bundle BUNDLE --triton-repository OUT"),
 }
 
 
