@@ -192,6 +192,7 @@ def _install(folder: Path, files: tuple[Path, ...], entry: BundleFile, room: Pat
     aside = room / "old"
     aside.mkdir()
     targets = [folder / file.name for file in files]
+    new = [target for target in targets if not target.exists()]
     try:
         for file, target in zip(files, targets, strict=True):
             if target.exists():
@@ -201,7 +202,8 @@ def _install(folder: Path, files: tuple[Path, ...], entry: BundleFile, room: Pat
         write_manifest(folder, read_manifest(folder).with_file(entry))
     except BaseException:
         for target in targets:
-            target.unlink(missing_ok=True)
             if (aside / target.name).exists():
                 (aside / target.name).replace(target)
+            elif target in new:
+                target.unlink(missing_ok=True)
         raise

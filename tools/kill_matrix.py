@@ -255,6 +255,7 @@ class Matrix:
             text=True,
             env=environment,
             start_new_session=True,
+            preexec_fn=_heed_signals,
         )
 
     def _whole(self, command: str) -> None:
@@ -262,6 +263,13 @@ class Matrix:
         _, errors = process.communicate()
         if process.returncode:
             raise RuntimeError(f"{command}: ended with {process.returncode}: {errors}")
+
+
+def _heed_signals() -> None:
+    # this tool may itself have been started to ignore some: by nohup, or in the background
+    for number in SIGNALS:
+        if number != signal.SIGKILL:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def hidden_in(folder: Path) -> list[str]:

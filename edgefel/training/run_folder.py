@@ -126,14 +126,19 @@ class RunFolder:
         """Removes what a killed run left half-written or beyond last.json; keeps `keep` and the best."""
         last = self._target("last.json") if self.has_checkpoint() else ""
         best = self._target("best.json") if (self.path / "best.json").is_file() else ""
-        folders = sorted((self.path / "checkpoints").glob("step-*"), key=lambda f: int(f.name[5:]))
+        folders = [
+            folder
+            for folder in (self.path / "checkpoints").glob("step-*")
+            if folder.name[5:].isdecimal() and folder.is_dir()  # a person may keep a copy beside them
+        ]
+        folders.sort(key=lambda folder: int(folder.name[5:]))
         names = [f"checkpoints/{folder.name}" for folder in folders]
         past = names[: names.index(last) + 1] if last in names else []
         wanted = {last, best, *past[-keep:]}
         for folder, name in zip(folders, names, strict=True):
             if name not in wanted:
                 shutil.rmtree(folder)
-        for leftover in (self.path / "checkpoints").glob(".*step-*"):
+        for leftover in (self.path / "checkpoints").glob(".step-*.tmp"):
             shutil.rmtree(leftover, ignore_errors=True)
 
     def _target(self, pointer: str) -> str:

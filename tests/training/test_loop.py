@@ -190,6 +190,8 @@ def test_killed_in_the_middle_of_an_epoch_and_resumed_is_the_same_run(faces, who
     # what a kill at the worst moment leaves behind
     (run / "checkpoints/.step-000099.x.tmp").mkdir()
     (run / "checkpoints/step-000099").mkdir()
+    # and a copy that a person keeps
+    (run / "checkpoints/step-000002-good").mkdir()
     with (run / "metrics.csv").open("a") as stream:
         stream.write("99,9,1.0,2.0,half")
     result = resume(run, quiet=True)
@@ -197,6 +199,7 @@ def test_killed_in_the_middle_of_an_epoch_and_resumed_is_the_same_run(faces, who
     assert_same_run(run, whole)
     assert not (run / "checkpoints/step-000099").exists()
     assert not list((run / "checkpoints").glob(".*"))
+    assert (run / "checkpoints/step-000002-good").is_dir()
 
 
 def test_killed_before_the_first_checkpoint_starts_again(faces, whole, tmp_path):
