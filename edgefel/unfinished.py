@@ -78,10 +78,15 @@ def claimed_folder(target: Path, *, sole: bool = True) -> Iterator[Path]:
     of `replace_folder` has left; else there can be several.
     """
     sweep(target.parent)
+    several = not sole
     while True:
-        mark = _mark() if sole else f"{secrets.token_hex(4)}.{_mark()}"
+        mark = f"{secrets.token_hex(4)}.{_mark()}" if several else _mark()
         path = target.with_name(f".{_short(target.name)}.{mark}.tmp")
-        if not _remove_dead(path):
+        gone = _remove_dead(path)
+        if gone is None:
+            several = True  # without locks nobody knows whether it is still written: it stays
+            continue
+        if not gone:
             raise EdgefelError(
                 f"{target}: another process is writing there; wait for it, or choose another output"
             )
@@ -210,18 +215,18 @@ def _old(target: Path) -> Path:
     return target.with_name(f".{_short(target.name)}.{_mark()}.old")
 
 
-def _remove_dead(path: Path) -> bool:
-    """Removes a leftover; False if a process that lives, or may live, uses it. True if nothing is there."""
+def _remove_dead(path: Path) -> bool | None:
+    """Removes a leftover. True if nothing is there then; False if a process uses it, None if one may."""
     try:
         is_folder = stat.S_ISDIR(path.lstat().st_mode)
         descriptor = _open_folder(path) if is_folder else os.open(path, os.O_RDONLY | _flag("O_NOFOLLOW"))
     except FileNotFoundError:
         return True
     if descriptor is None:
-        return False
+        return None
     try:
-        if not try_lock(descriptor):
-            return False
+        if not (locked := try_lock(descriptor)):
+            return locked
         if is_at(descriptor, path):
             _discard(path)
     finally:

@@ -277,6 +277,17 @@ def test_two_processes_do_not_write_one_folder(tmp_path):
     assert names(tmp_path) == ["out"]
 
 
+def test_without_locks_a_leftover_stays_and_is_no_obstacle(tmp_path, monkeypatch):
+    """Such as folders on NFS: whether somebody still writes cannot be known."""
+    target = tmp_path / "out"
+    kill(busy(tmp_path, f"atomic_folder({str(target)!r})"))
+    (left,) = names(tmp_path)
+    monkeypatch.setattr(unfinished, "try_lock", lambda *arguments, **options: None)
+    with atomic_folder(target) as temporary:
+        (temporary / "result").touch()
+    assert names(tmp_path) == [left, "out"]
+
+
 def test_one_user_of_a_folder_at_a_time(tmp_path):
     folder = tmp_path / "run"
     process = busy(tmp_path, f"sole_user(Path({str(folder)!r}), '')")
