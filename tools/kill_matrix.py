@@ -312,12 +312,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--kills", type=int, default=10, help="of each command")
     parser.add_argument(
-        "--only", action="append", choices=list(CASES), help="this command; repeat for several"
+        "--only",
+        action="append",
+        choices=list(CASES),
+        help="this command, whose results replace those in the file; repeat for several",
     )
     parser.add_argument("-o", "--output", type=Path, default=RESULT)
     chosen = parser.parse_args(arguments)
     names = chosen.only or list(CASES)
     found: dict[str, Any] = {}
+    if chosen.only and chosen.output.exists():
+        found = read_json(chosen.output)["commands"]
     with tempfile.TemporaryDirectory(prefix="killed-") as work:
         matrix = Matrix(Path(work))
         matrix.prepare(names)
@@ -326,17 +331,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             found[name]["command"] = found[name]["command"].replace(f"{ROOT}/", "")
             bad = [problem for row in found[name]["kills"] for problem in row["problems"]]
             print(f"{name}: {chosen.kills} kills, {len(bad)} problems", *bad, sep="\n  ", flush=True)
-            write_json(chosen.output, document(chosen, found))
-    return int(any(row["problems"] for one in found.values() for row in one["kills"]))
+            write_json(chosen.output, document(found))
+    return int(any(row["problems"] for name in names for row in found[name]["kills"]))
 
 
-def document(chosen: argparse.Namespace, found: dict[str, Any]) -> dict[str, Any]:
+def document(found: dict[str, Any]) -> dict[str, Any]:
     """What the results file holds."""
-    options = [f"--kills {chosen.kills}"] if chosen.kills != 10 else []
-    options += [f"--only {shlex.quote(name)}" for name in chosen.only or []]
     kills = [row for one in found.values() for row in one["kills"]]
     return {
-        "command": " ".join(["python tools/kill_matrix.py", *options]),
+        "command": "python tools/kill_matrix.py",
         "edgefel": __version__,
         "cores": os.cpu_count(),
         "kills": len(kills),
