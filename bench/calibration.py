@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import multiprocessing
 import os
 import platform
 import resource
@@ -12,13 +11,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
 from edgefel.bench.command import run_bench, versions
 from edgefel.bench.environment import cpu_name
 from edgefel.errors import EdgefelError
+from edgefel.unfinished import claimed_folder
+from edgefel.workers import worker_pool
 
 Result = TypeVar("Result")
 
@@ -42,9 +42,9 @@ def calibration_speed(
         raise EdgefelError(f"calibration method {method!r}: choose one of {', '.join(METHODS)}")
     if images < 1:
         raise EdgefelError(f"{images} images: give at least 1")
-    with tempfile.TemporaryDirectory(prefix="edgefel-bench-") as folder:
-        _in_a_process_of_its_own(_prepare, folder, model, images)
-        measured = _in_a_process_of_its_own(_calibrate, folder, method, workers)
+    with claimed_folder(Path(tempfile.gettempdir(), "edgefel-bench"), sole=False) as folder:
+        _in_a_process_of_its_own(_prepare, str(folder), model, images)
+        measured = _in_a_process_of_its_own(_calibrate, str(folder), method, workers)
     return {
         "bench": "calibration",
         "command": f"python -m edgefel.bench.calibration --model {model} --images {images} --method {method}",
@@ -56,7 +56,7 @@ def calibration_speed(
 
 
 def _in_a_process_of_its_own(work: Callable[..., Result], *arguments: Any) -> Result:
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with worker_pool(1) as pool:
         return pool.submit(work, *arguments).result()
 
 

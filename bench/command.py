@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
-from edgefel import __version__
+from edgefel import __version__, signals
 from edgefel.errors import EdgefelError
 
 
@@ -22,11 +22,15 @@ def run_bench(
     """Measures what the arguments ask for and prints the row as JSON; returns the exit code.
 
     measure: takes every option of `parser` by the name of its `dest`. arguments: the command line's if None.
-    An EdgefelError of `measure` is one line on stderr with nothing on stdout, and 2.
+    An EdgefelError of `measure` is one line on stderr with nothing on stdout, and 2; a signal 128 and its number.
     """
     options = parser.parse_args(arguments)
     try:
-        row = measure(**vars(options))
+        with signals.answered():
+            row = measure(**vars(options))
+    except signals.Interrupted as stop:
+        print(stop, file=sys.stderr)
+        return stop.code
     except EdgefelError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

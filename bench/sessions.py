@@ -213,7 +213,8 @@ def peak_memory_mb(session: Session, batch: int) -> float:
 
 def fresh_process_memory_mb(code: str, arguments: Sequence[object]) -> float:
     """What Python code prints last, as a number, in a process of its own; for code that ends in MEMORY_OF_THIS."""
-    command = [sys.executable, "-c", code, *map(str, arguments)]
+    begin = f"from edgefel.workers import end_with; end_with({os.getpid()})"
+    command = [sys.executable, "-c", f"{begin}\n{code}", *map(str, arguments)]
     try:
         found = subprocess.run(command, capture_output=True, text=True, timeout=MEMORY_TIMEOUT, check=True)
         return float(json.loads(found.stdout.splitlines()[-1]))

@@ -231,14 +231,14 @@ def check_preprocessing(
 
 
 def write_calibration_set(path: str | os.PathLike[str], chosen: CalibrationSet) -> None:
-    """Writes a JSON file, atomically."""
+    """Writes a JSON file, atomically. Raises EdgefelError if there is one."""
     derived = {
         "counts": chosen.counts,
         "groups": chosen.groups,
         "short": list(chosen.short),
         "key": chosen.key(),
     }
-    write_json(path, {"format": FORMAT, "version": VERSION, **derived, **chosen.to_dict()})
+    write_json(path, {"format": FORMAT, "version": VERSION, **derived, **chosen.to_dict()}, replace=False)
 
 
 def read_calibration_set(path: str | os.PathLike[str]) -> CalibrationSet:

@@ -40,7 +40,7 @@ from edgefel.export.surgery.attention import onnx_attention
 from edgefel.export.surgery.outputs import keep_outputs
 from edgefel.export.surgery.uint8_input import uint8_input
 from edgefel.export.tensorrt_engine import EngineCache, build_engine, load_tensorrt
-from edgefel.files import atomic_folder
+from edgefel.files import atomic_folder, check_free
 from edgefel.runtime.manifest import (
     MANIFEST_NAME,
     OUTPUT_NAMES,
@@ -90,6 +90,7 @@ def export_bundle(
     progress.start("load checkpoint")
     loaded = load_checkpoint(os.fspath(checkpoint))
     with atomic_folder(output, replace=replace) as folder:
+        _check_output(Path(output), replace)  # again: what came meanwhile is not replaced
         return _Export(loaded, options, folder, data, progress, limits, home=Path(output)).run()
 
 
@@ -334,6 +335,7 @@ class _Export:
 
 def _check_output(output: Path, replace: bool) -> None:
     """`replace` may remove a bundle and nothing else: a mistyped folder must survive it."""
+    check_free(output, replace=True)
     if not replace and output.is_dir() and any(output.iterdir()):
         raise EdgefelError(
             f"{output}: the folder is not empty; choose another one, or --force to replace a bundle"

@@ -6,7 +6,6 @@ Imports neither torch nor onnx: a device needs the base install and its TensorRT
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,9 +14,10 @@ from pathlib import Path
 from edgefel.errors import EdgefelError
 from edgefel.export.progress import SILENT, Progress
 from edgefel.export.tensorrt_engine import EngineCache, EngineOptions, build_engine, load_tensorrt
-from edgefel.files import sha256
+from edgefel.files import sha256, sole_user
 from edgefel.runtime.engines import engine_mismatch
 from edgefel.runtime.manifest import BundleFile, Manifest, describe_file, read_manifest, write_manifest
+from edgefel.unfinished import claimed_folder
 
 ENGINE_PRECISIONS = ("fp32", "fp16", "int8")
 
@@ -52,7 +52,7 @@ def build_bundle_engines(
 
     Each engine is recorded when it is whole, so an error in a later one leaves the earlier ones.
     Raises EdgefelError for a broken bundle, a precision that it does not have, an engine that does not fit, and
-    what `build_engine` raises.
+    what `build_engine` raises, and while another process builds engines of the bundle.
     """
     options = options or EngineOptions()
     load_tensorrt()
@@ -61,9 +61,24 @@ def build_bundle_engines(
     there = {source.name: _existing(manifest, source) for source in sources}
     if not rebuild:
         _refuse_misfits(manifest, sources, there, options)
+        if all(there.values()):
+            return tuple(BundleEngine(file, "kept") for file in there.values() if file is not None)
+    busy = f"{folder}: another process is building engines there; wait for it, or copy the bundle"
+    with sole_user(manifest.folder, busy):
+        return _build_missing(read_manifest(folder), sources, options, rebuild, cache, progress)
+
+
+def _build_missing(
+    manifest: Manifest,
+    sources: Sequence[BundleFile],
+    options: EngineOptions,
+    rebuild: bool,
+    cache: EngineCache | None,
+    progress: Progress,
+) -> tuple[BundleEngine, ...]:
     results = []
     for source in sources:
-        old = there[source.name]
+        old = _existing(manifest, source)
         if old is not None and not rebuild:
             results.append(BundleEngine(old, "kept"))
             continue
@@ -163,8 +178,8 @@ def _build(
 def _room(folder: Path, name: str) -> Iterator[Path]:
     """A hidden folder in the bundle, on the same disk, that is gone afterwards."""
     try:
-        with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=folder) as room:
-            yield Path(room)
+        with claimed_folder(folder / name, sole=False) as room:
+            yield room
     except OSError as error:
         raise EdgefelError(
             f"{folder}: {name} cannot be recorded ({error.strerror or error}); free disk space, or copy the "
@@ -177,6 +192,7 @@ def _install(folder: Path, files: tuple[Path, ...], entry: BundleFile, room: Pat
     aside = room / "old"
     aside.mkdir()
     targets = [folder / file.name for file in files]
+    new = [target for target in targets if not target.exists()]
     try:
         for file, target in zip(files, targets, strict=True):
             if target.exists():
@@ -186,7 +202,8 @@ def _install(folder: Path, files: tuple[Path, ...], entry: BundleFile, room: Pat
         write_manifest(folder, read_manifest(folder).with_file(entry))
     except BaseException:
         for target in targets:
-            target.unlink(missing_ok=True)
             if (aside / target.name).exists():
                 (aside / target.name).replace(target)
+            elif target in new:
+                target.unlink(missing_ok=True)
         raise

@@ -25,8 +25,9 @@ def start(*arguments: object, **options: object) -> subprocess.Popen[str]:
 def wait_for(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            pytest.fail(f"it did not get so far (exit code {process.returncode})")
         time.sleep(0.01)
 
 
@@ -39,7 +40,7 @@ def test_every_command_undoes_says_so_and_exits_with_128_and_the_number(tmp_path
     process = start(
         *faces, "--workers", 1, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
     )
-    wait_for(lambda: list(tmp_path.glob(".*/images/*")), process)
+    wait_for(lambda: list(tmp_path.glob(".*/*/images/*")), process)
     process.send_signal(number)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 128 + number

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from edgefel.bench.ablation import table
@@ -17,8 +15,7 @@ from edgefel.bench.ablation.worker import RUN
 from edgefel.bench.results import Row, make_row
 from edgefel.data.open import open_dataset
 from edgefel.data.synthetic.write import write_faces
-from edgefel.errors import EdgefelError
-from edgefel.files import atomic_file, lock, read_json, write_json, write_text
+from edgefel.files import atomic_file, read_json, sole_user, write_json, write_text
 from edgefel.models.checkpoint import save_part
 from edgefel.training.run_folder import RunFolder
 
@@ -38,7 +35,8 @@ def run_study(
     """
     runs = plan(study)
     check_data(study)
-    with _alone(study.folder):
+    busy = f"{study.folder}: another edgefel ablate works here; wait for it, or choose another folder with -o"
+    with sole_user(study.folder, busy):
         render_faces(study, len(places), rendered)
         try:
             failures = _pretrain(study, places, watcher)
@@ -140,15 +138,3 @@ def result_rows(study: Study, runs: Sequence[Run]) -> list[Row]:
         row = make_row("ablation", subject, {**judged, **measured}, result["environment"], notes)
         rows.append(row)
     return rows
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """While it lasts, no other process works in `folder`; the lock ends with the process, however that ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a") as held:
-        if not lock(held.fileno()):
-            raise EdgefelError(
-                f"{folder}: another edgefel ablate works here; wait for it, or choose another folder with -o"
-            )
-        yield

@@ -13,6 +13,7 @@ import threading
 import time
 from pathlib import Path
 
+from edgefel import signals
 from edgefel.errors import EdgefelError
 from edgefel.files import lock, read_json, write_json
 
@@ -28,7 +29,8 @@ def main(folder: Path) -> int:
         with (folder / ".lock").open("a") as held:
             # whoever worked here before may still be saving
             lock(held.fileno(), wait=True)
-            return _work(folder)
+            with signals.answered():
+                return _work(folder)
     except EdgefelError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -21,7 +21,7 @@ from edgefel.cli.main import COMMANDS
 from edgefel.cli.optional import require
 from edgefel.cli.parity import REFUSED
 from edgefel.errors import EdgefelError
-from edgefel.files import read_json, write_json
+from edgefel.files import LOCK_NAME, read_json, sole_user, write_json
 
 MODEL = "arbex-nano"
 STATE_FILE = "state.json"
@@ -117,6 +117,13 @@ class Demo:
 
     def run(self) -> dict[str, Any]:
         """Runs what is not done yet; returns the results, which are also in results.json."""
+        busy = f"{self.folder}: another demo is running there; wait for it, or choose another folder with -o"
+        if self.folder.exists() and not self.folder.is_dir():
+            raise EdgefelError(f"{self.folder}: in use and no demo; choose another folder with -o")
+        with sole_user(self.folder, busy):
+            return self._run()
+
+    def _run(self) -> dict[str, Any]:
         state = self._state()
         stages = self.stages()
         for number, (name, arguments) in enumerate(stages.items(), start=1):
@@ -141,9 +148,8 @@ class Demo:
     def _state(self) -> dict[str, Any]:
         file = self.folder / STATE_FILE
         if not file.exists():
-            if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+            if any(entry.name != LOCK_NAME for entry in self.folder.iterdir()):
                 raise EdgefelError(f"{self.folder}: in use and no demo; choose another folder with -o")
-            self.folder.mkdir(parents=True, exist_ok=True)
             state: dict[str, Any] = {"options": asdict(self.options), "seconds": {}}
             write_json(file, state)
             return state

@@ -14,6 +14,7 @@ import click
 from edgefel import __version__, signals
 from edgefel.cli.lazy import LazyGroup
 from edgefel.errors import EdgefelError, EdgefelWarning
+from edgefel.files import DISK_FULL
 
 # command -> (module, attribute, one-line help). Commands are imported when they are used, so that
 # `edgefel --help` and `edgefel predict` need nothing beyond the base install.
@@ -50,8 +51,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 
-# no space left, quota exceeded, file too large; every file is written aside, so that nothing half-written is left
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # a place where nothing can be written: no permission, read-only, a file where a folder should be, a name too long
 _WRONG_PLACE = (
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR),
@@ -72,7 +71,7 @@ class Edgefel(LazyGroup):
             click.echo(f"error: {error}", err=True)
             ctx.exit(2)
         except OSError as error:
-            if error.errno in _DISK_FULL:
+            if error.errno in DISK_FULL:  # every file is written aside: nothing half-written is left
                 where, mend = error.filename or "the output", "free disk space or choose another place"
             elif error.errno in _WRONG_PLACE and error.filename is not None:
                 where, mend = error.filename, "choose another place"
@@ -81,7 +80,9 @@ class Edgefel(LazyGroup):
             click.echo(f"error: {where}: cannot be written ({error.strerror}); {mend}", err=True)
             ctx.exit(2)
         except (KeyboardInterrupt, click.Abort) as error:
-            stop = error if isinstance(error, signals.Interrupted) else signals.Interrupted(signal.SIGINT)
+            # click turns what ends a command within a command (demo) into Abort
+            stops = [one for one in (error, error.__cause__) if isinstance(one, signals.Interrupted)]
+            stop = (stops or [signals.Interrupted(signals.received() or signal.SIGINT)])[0]
             with suppress(OSError):  # the terminal may be gone
                 click.echo(str(stop), err=True)
             ctx.exit(stop.code)

@@ -365,6 +365,14 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
     return Sample(path, UNLABELLED, "", "").load()
 
 
+def write_rgb(path: Path, picture: NDArray[np.uint8], options: Sequence[int] = ()) -> None:
+    """Writes an RGB picture [H, W, 3], uint8, in the format that the name ends in; options: OpenCV's, for encoding.
+
+    Raises OSError for a full disk, of which `cv2.imwrite` says nothing where the last bytes do not get there.
+    """
+    path.write_bytes(cv2.imencode(path.suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)[1].data)
+
+
 def is_cut_off(data: bytes) -> bool:
     """Whether a JPEG lacks its end.
 

@@ -11,7 +11,6 @@ the same call goes on where it was; the result does not depend on that, nor on t
 
 from __future__ import annotations
 
-import errno
 import os
 import queue
 import shutil
@@ -19,7 +18,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Generic
 
@@ -29,16 +28,16 @@ from numpy.typing import NDArray
 
 from edgefel.data.dataset import Box, ImageDataset, UnreadableImageError, decode_rgb, one_line
 from edgefel.data.prepare_faces import Crop, Face, FaceTools, crop_face
-from edgefel.data.prepare_journal import MISSING, UNREADABLE, Done, Journal, check_unlocked
+from edgefel.data.prepare_journal import MISSING, UNREADABLE, Done, Journal, held
 from edgefel.data.prepare_output import write_as_shards, write_files
 from edgefel.data.prepare_plan import Plan, PrepareOptions
 from edgefel.errors import EdgefelError
-from edgefel.files import check_free
+from edgefel.files import DISK_FULL, check_free, put_new_folder
 
 _PIECE = 8  # pictures that a thread takes at once
 _AHEAD = 4
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _JOURNAL, _FACES, _SHARDS = "journal", "faces", "shards"
+_READY = "ready"  # names the folder that is being put in place
 
 
 def partial_folder(output: str | os.PathLike[str]) -> Path:
@@ -73,11 +72,12 @@ def prepare(
     output = Path(output)
     if workers < 1:
         raise EdgefelError(f"{workers} workers: give at least 1")
+    work = partial_folder(output)
+    _sweep(work)
     check_free(output)
     _check_outside(output, dataset.root)
     pool = _Tools(tools)
     plan = Plan.of(dataset, options)
-    work = partial_folder(output)
     if restart:
         _discard(work)
     try:
@@ -90,14 +90,14 @@ def prepare(
             begin(len(plan) - len(todo), len(plan))
             _Run(plan, pool, work / _FACES, journal, workers).run(todo, progress)
             report = _finish(plan, journal.done, work, output)
+            shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
-        if error.errno not in _DISK_FULL:
+        if error.errno not in DISK_FULL:
             raise
         raise EdgefelError(
             f"{work}: cannot be written ({error.strerror}); free disk space and give the same command again: what is "
             "done is kept there"
         ) from None
-    shutil.rmtree(work, ignore_errors=True)
     return report
 
 
@@ -238,7 +238,8 @@ def _finish(plan: Plan, done: Done, work: Path, output: Path) -> dict[str, Any]:
     if hasattr(os, "sync"):  # once for all, and not file by file, which would take as long as the faces did
         os.sync()
     output.parent.mkdir(parents=True, exist_ok=True)
-    ready.replace(output.resolve())
+    (work / _READY).write_text(ready.name, encoding="utf-8")
+    put_new_folder(ready, output.resolve())
     return report
 
 
@@ -267,10 +268,21 @@ def _check_outside(output: Path, root: Path) -> None:
 def _discard(work: Path) -> None:
     """Removes what an unfinished run has left, unless one is at work there."""
     if (work / _JOURNAL).is_file():
-        check_unlocked(work / _JOURNAL)
+        with held(work / _JOURNAL):
+            shutil.rmtree(work, ignore_errors=True)
     elif work.is_dir() and any(work.iterdir()):
         raise EdgefelError(f"{work}: has no journal, so it is not this command's; move it away")
-    shutil.rmtree(work, ignore_errors=True)
+
+
+def _sweep(work: Path) -> None:
+    """Removes what a run has left that was killed when its output was in place."""
+    try:
+        ready = (work / _READY).read_text(encoding="utf-8")
+    except OSError:
+        return
+    if ready in (_FACES, _SHARDS) and not (work / ready).exists() and (work / _JOURNAL).is_file():
+        with suppress(EdgefelError), held(work / _JOURNAL):
+            shutil.rmtree(work, ignore_errors=True)
 
 
 @contextmanager

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from edgefel.data.prepare_faces import FOUND
 from edgefel.errors import EdgefelError
 from edgefel.files import lock
+from edgefel.unfinished import is_at
 
 _FORMAT, _VERSION = "edgefel-prepare-journal", 1
 MISSING, UNREADABLE = "m", "u"
@@ -69,6 +71,8 @@ class Journal:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
         try:
             _lock(descriptor, path)
+            if not is_at(descriptor, path):  # a run that has just finished has removed it
+                raise _busy(path)
             lines = _whole_lines(descriptor)
             if not lines:
                 head = {"format": _FORMAT, "version": _VERSION, **key}
@@ -114,20 +118,24 @@ class Journal:
         return sizes
 
 
-def check_unlocked(path: Path) -> None:
-    """Raises EdgefelError if a run is writing this journal."""
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Keeps runs from writing this journal. Raises EdgefelError if one is."""
     descriptor = os.open(path, os.O_RDWR)
     try:
         _lock(descriptor, path)
+        yield
     finally:
         os.close(descriptor)
 
 
 def _lock(descriptor: int, path: Path) -> None:
     if not lock(descriptor):
-        raise EdgefelError(
-            f"{path.parent}: another run is working there; wait for it, or choose another output"
-        )
+        raise _busy(path)
+
+
+def _busy(path: Path) -> EdgefelError:
+    return EdgefelError(f"{path.parent}: another run is working there; wait for it, or choose another output")
 
 
 def _whole_lines(descriptor: int) -> list[bytes]:

@@ -201,9 +201,10 @@ class _Hashing:
 def _open(output: Path, overwrite: bool) -> Iterator[_Target]:
     if not is_tar(output):
         with atomic_folder(output, replace=overwrite) as folder:
+            check_output(output, overwrite=overwrite)  # again: what came meanwhile is not replaced
             yield _Folder(folder)
         return
-    with atomic_file(output) as temporary, temporary.open("wb") as raw:
+    with atomic_file(output, replace=overwrite) as temporary, temporary.open("wb") as raw:
         if output.name.endswith(".tar"):
             with tarfile.open(fileobj=raw, mode="w", format=tarfile.PAX_FORMAT) as tar:
                 yield _Tar(tar, top_folder(output), build_time())

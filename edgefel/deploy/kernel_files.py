@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from edgefel.deploy.archive import Entry
 from edgefel.errors import EdgefelError
 from edgefel.export.progress import SILENT, Progress
 from edgefel.runtime.kernels import INDEX, KernelFolder
 from edgefel.runtime.manifest import ModelInfo
+from edgefel.unfinished import claimed_folder
 
 _HOW = "make them with 'edgefel kernels compile' and pass the folder with --kernels"
 
@@ -87,6 +87,6 @@ def compiled(
         specs, targets, workers=os.cpu_count(), advance=lambda done, total: progress.advance()
     )
     beside.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".kernels.", dir=beside) as folder:
-        place = write_kernels(kernels, Path(folder) / "kernels", model.name)
+    with claimed_folder(beside / "kernels", sole=False) as folder:
+        place = write_kernels(kernels, folder / "kernels", model.name)
         yield kernels_from(place, model)

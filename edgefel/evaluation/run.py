@@ -17,6 +17,7 @@ from edgefel.evaluation.copies import copies_lines
 from edgefel.evaluation.evaluate import Evaluation, evaluate_with_evidence
 from edgefel.evaluation.metrics import Metrics
 from edgefel.evaluation.selection import find_pictures, rows_of
+from edgefel.files import check_free
 from edgefel.models.checkpoint import load_checkpoint
 
 
@@ -39,8 +40,8 @@ def evaluate_with_progress(
     layout, by, copies: see `evaluate_with_evidence`. show: the pictures whose distributions are drawn; without any, the
     `grid` most telling ones.
     """
-    if output and output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise EdgefelError(f"{output}: exists and is not an empty folder; choose another output folder")
+    if output:
+        check_free(output)
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:

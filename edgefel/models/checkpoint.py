@@ -6,6 +6,8 @@ start a training run but cannot be evaluated or exported.
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -284,12 +286,20 @@ def check_values(where: str, weights: Mapping[str, Tensor], names: Mapping[str, 
 
 def _write(folder: Path, weights: Mapping[str, Tensor], description: dict[str, Any]) -> None:
     with atomic_folder(folder) as temporary:
-        save_file(
-            {key: value.detach().cpu().contiguous() for key, value in weights.items()},
-            temporary / WEIGHTS_FILE,
-        )
+        save_tensors(weights, temporary / WEIGHTS_FILE)
         header = {"format": FORMAT, "version": VERSION, "edgefel": __version__}
         write_json(temporary / DESCRIPTION_FILE, header | description)
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Writes a safetensors file. Raises OSError."""
+    try:
+        save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, path)
+    except SafetensorError as error:
+        # its own words hide which error of the system it was
+        if (number := re.search(r"os error (\d+)", str(error))) is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from None
 
 
 def _read_description(folder: Path) -> dict[str, Any]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgefel.files import write_text
+from edgefel.files import DISK_FULL, write_text
 
 COLUMNS = (
     "step",
@@ -50,6 +51,8 @@ class MetricsLog:
         else:
             self._truncate(resumed_step)
         purge = None if resumed_step is None else resumed_step + 1
+        self._hook = threading.excepthook
+        threading.excepthook = self._without_full_disks
         self.writer = SummaryWriter(str(run / "tb"), purge_step=purge)
 
     def write(self, row: Mapping[str, Any]) -> None:
@@ -68,8 +71,16 @@ class MetricsLog:
                 self.writer.add_scalar(tag, value, row["step"])
 
     def close(self) -> None:
-        """Flushes the events."""
-        self.writer.close()
+        """Flushes the events. Raises OSError if they could not be written."""
+        try:
+            self.writer.close()
+        finally:
+            threading.excepthook = self._hook
+
+    def _without_full_disks(self, arguments: threading.ExceptHookArgs) -> None:
+        # events are written by a thread; what it could not write, `write` or `close` raises, and says it once
+        if getattr(arguments.exc_value, "errno", None) not in DISK_FULL:
+            self._hook(arguments)
 
     def _truncate(self, step: int) -> None:
         lines = self.path.read_text(encoding="utf-8").splitlines()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from edgefel.errors import EdgefelError
-from edgefel.files import write_json
+from edgefel.files import DISK_FULL, write_json
 from edgefel.kernels.backend import check_available
 from edgefel.models.checkpoint import Initialization
 from edgefel.models.network import FacialExpressionModel
@@ -41,7 +42,9 @@ from edgefel.training.setup import (
     absolute,
     check_batches,
     create_fabric,
+    end_with_launcher,
     freeze_backbones,
+    is_first_process,
     make_model,
     open_data,
     run_preprocessing,
@@ -80,7 +83,8 @@ def train(config: TrainConfig, output: str | Path, *, quiet: bool = False) -> Tr
     """
     run = RunFolder(Path(output))
     check_output(run.path)
-    with torch.random.fork_rng(devices=[]):
+    with _alone(run), torch.random.fork_rng(devices=[]):
+        check_output(run.path)
         return _run(absolute(config), run, quiet)
 
 
@@ -98,8 +102,13 @@ def resume(run: str | Path, changes: Mapping[str, Any] | None = None, *, quiet: 
         raise EdgefelError(
             f"{run}: {', '.join(fixed)} cannot change when a run is resumed; these can: {', '.join(allowed)}"
         )
-    with torch.random.fork_rng(devices=[]):
+    with _alone(folder), torch.random.fork_rng(devices=[]):
         return _run(absolute(config.replaced(changes)), folder, quiet, resuming=True)
+
+
+def _alone(run: RunFolder) -> AbstractContextManager[None]:
+    """Keeps other runs out of the folder; of the processes of one run, the first does."""
+    return run.alone() if is_first_process() else nullcontext()
 
 
 def _run(config: TrainConfig, run: RunFolder, quiet: bool, resuming: bool = False) -> TrainResult:
@@ -119,6 +128,7 @@ def _run(config: TrainConfig, run: RunFolder, quiet: bool, resuming: bool = Fals
         model = make_model(config, data.labels, starts.append)
     if data.votes is not None:  # on record, so that the run goes on with the same file
         config = replace(config, votes=data.votes.file)
+    end_with_launcher()
     fabric.launch()
     steps = check_batches(config, data, fabric.world_size)
     trainer = Trainer(config, run, fabric, data, preprocessing, model, state, steps, quiet)
@@ -190,13 +200,21 @@ class Trainer:
 
     def fit(self, resuming: bool) -> TrainResult:
         """Trains until the epochs, a limit or a signal end it."""
-        self._prepare(resuming)
         try:
-            with Interrupts() as interrupts, self.progress, repeatable(self.fabric.device):
-                interrupted = self._epochs(interrupts)
-        finally:
-            if self.log:
-                self.log.close()
+            self._prepare(resuming)
+            try:
+                with Interrupts() as interrupts, self.progress, repeatable(self.fabric.device):
+                    interrupted = self._epochs(interrupts)
+            finally:
+                if self.log:
+                    self.log.close()
+        except OSError as error:
+            if error.errno not in DISK_FULL:
+                raise
+            raise EdgefelError(
+                f"{self.run.path}: cannot be written ({error.strerror}); free disk space and continue with: "
+                f"edgefel train --resume {self.run.path}"
+            ) from None
         return self._result(interrupted)
 
     def _prepare(self, resuming: bool) -> None:

@@ -10,18 +10,19 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from edgefel.errors import EdgefelError
-from edgefel.files import atomic_folder, read_json, write_json, write_text
-from edgefel.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from edgefel.files import LOCK_NAME, atomic_folder, read_json, sole_user, write_json, write_text
+from edgefel.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, save_tensors
 from edgefel.training.config import TrainConfig, dump_config, load_config
 from edgefel.training.supervision import SupervisedModel
 
@@ -56,6 +57,13 @@ class RunFolder:
 
     path: Path
 
+    def alone(self) -> AbstractContextManager[None]:
+        """While it lasts, no other process trains into this folder, which is made. Raises EdgefelError if one does."""
+        return sole_user(
+            self.path,
+            f"{self.path}: another process is training there; wait for it, or choose another folder",
+        )
+
     def create(self, config: TrainConfig) -> None:
         """Makes the folder and stores the resolved configuration."""
         self.path.mkdir(parents=True, exist_ok=True)
@@ -87,7 +95,7 @@ class RunFolder:
         name = f"checkpoints/step-{state.step:06d}"
         with atomic_folder(self.path / name, replace=True) as folder:
             save_checkpoint(folder, supervised.model, **description)
-            save_file(training_tensors(supervised, optimizer), folder / _OPTIMIZER_FILE)
+            save_tensors(training_tensors(supervised, optimizer), folder / _OPTIMIZER_FILE)
             write_json(folder / _STATE_FILE, dataclasses.asdict(state))
         pointer = {"checkpoint": name, "step": state.step, "epoch": state.epoch}
         write_json(self.path / "last.json", pointer)
@@ -122,14 +130,19 @@ class RunFolder:
         """Removes what a killed run left half-written or beyond last.json; keeps `keep` and the best."""
         last = self._target("last.json") if self.has_checkpoint() else ""
         best = self._target("best.json") if (self.path / "best.json").is_file() else ""
-        folders = sorted((self.path / "checkpoints").glob("step-*"), key=lambda f: int(f.name[5:]))
+        folders = [
+            folder
+            for folder in (self.path / "checkpoints").glob("step-*")
+            if folder.name[5:].isdecimal() and folder.is_dir()  # a person may keep a copy beside them
+        ]
+        folders.sort(key=lambda folder: int(folder.name[5:]))
         names = [f"checkpoints/{folder.name}" for folder in folders]
         past = names[: names.index(last) + 1] if last in names else []
         wanted = {last, best, *past[-keep:]}
         for folder, name in zip(folders, names, strict=True):
             if name not in wanted:
                 shutil.rmtree(folder)
-        for leftover in (self.path / "checkpoints").glob(".*step-*"):
+        for leftover in (self.path / "checkpoints").glob(".step-*.tmp"):
             shutil.rmtree(leftover, ignore_errors=True)
 
     def _target(self, pointer: str) -> str:
@@ -143,7 +156,8 @@ def check_output(path: Path) -> None:
     """Raises EdgefelError unless `path` is free for a new run."""
     if path.exists() and not path.is_dir():
         raise EdgefelError(f"{path}: exists and is not a folder; choose another output folder")
-    if not path.is_dir() or not any(path.iterdir()):
+    # what a process that was killed early leaves, and one that has just begun
+    if not path.is_dir() or all(entry.name == LOCK_NAME for entry in path.iterdir()):
         return
     if (path / "config.yaml").is_file():
         raise EdgefelError(

@@ -31,9 +31,12 @@ from edgefel.training.losses import Criterion, CriterionKind
 from edgefel.training.prior import FROM_UNIFORM, FROM_VOTES, read_prior
 from edgefel.training.progress import LoadingBar
 from edgefel.training.randomness import Purpose, derive_seed
+from edgefel.workers import end_with
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+_LAUNCHER = "EDGEFEL_LAUNCHER"  # environment variable: the process that started this one for a run
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,35 @@ def create_fabric(config: ComputeConfig) -> Fabric:
             f"accelerator {config.accelerator!r}, devices {config.devices!r}, precision {config.precision!r}"
             f": not available here ({' '.join(str(error).split())}); try --accelerator cpu or other values"
         ) from None
+
+
+def is_first_process() -> bool:
+    """Whether this is the only process of a run, or the one that Fabric's processes will know as rank 0.
+
+    By what torchrun, Fabric, Slurm and MPI set, before anything is launched.
+    """
+    names = (
+        "RANK",
+        "LOCAL_RANK",
+        "NODE_RANK",
+        "GROUP_RANK",
+        "SLURM_PROCID",
+        "OMPI_COMM_WORLD_RANK",
+        "PMI_RANK",
+    )
+    return all(os.environ.get(name, "0") == "0" for name in names)
+
+
+def end_with_launcher() -> None:
+    """In a process that Fabric started for a run: ends it with the first one, without which it would wait for long.
+
+    Called by all of them, before they are launched.
+    """
+    parent = os.environ.get(_LAUNCHER)
+    if parent is not None and os.environ.get("LOCAL_RANK", "0") != "0" and parent.isdecimal():
+        end_with(int(parent))
+    else:
+        os.environ[_LAUNCHER] = str(os.getpid())
 
 
 def open_data(

@@ -5,9 +5,8 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from edgefel.kernels.ahead_of_time.resources import (
 )
 from edgefel.kernels.ahead_of_time.specs import KernelSpec
 from edgefel.kernels.backend import TRITON_INSTALLED
+from edgefel.workers import worker_pool
 
 FORMAT = "edgefel-kernels"
 VERSION = 1
@@ -132,15 +132,11 @@ def compile_all(
     _check_compiler()
     tasks = [(spec, arch) for arch in archs for spec in specs]
     found: dict[int, CompiledKernel] = {}
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with worker_pool(workers) as pool:
         futures = {pool.submit(compile_kernel, *task): number for number, task in enumerate(tasks)}
-        try:
-            for future in as_completed(futures):
-                found[futures[future]] = future.result()
-                advance(len(found), len(tasks))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        for future in as_completed(futures):
+            found[futures[future]] = future.result()
+            advance(len(found), len(tasks))
     return [found[number] for number in range(len(tasks))]
 
 

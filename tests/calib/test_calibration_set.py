@@ -146,3 +146,10 @@ def test_preprocessing_of_another_model_is_refused(chosen):
 def test_a_resample_may_lie_in_the_graph_or_in_preprocessing(chosen):
     large = default_preprocessing(224)
     check_preprocessing(replace(chosen, preprocessing=replace(large, stride=2).to_dict()), large)
+
+
+def test_a_file_that_is_there_is_not_replaced(chosen, tmp_path):
+    (tmp_path / "set.json").write_text("mine")
+    with pytest.raises(EdgefelError, match="exists already"):
+        write_calibration_set(tmp_path / "set.json", chosen)
+    assert (tmp_path / "set.json").read_text() == "mine"

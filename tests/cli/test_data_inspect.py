@@ -70,6 +70,26 @@ def test_overwrite_takes_no_other_folder(faces, tmp_path):
     assert (tmp_path / "photos" / "a.png").read_bytes() == b"precious"
 
 
+@pytest.mark.parametrize("overwrite", [(), ("--overwrite",)])
+def test_what_was_put_there_during_the_inspection_is_left(faces, tmp_path, monkeypatch, overwrite):
+    from edgefel.data import inspection
+
+    out = tmp_path / "out"
+    if overwrite:
+        assert run(faces, "-o", out).exit_code == 0
+    inspect = inspection.inspect_dataset
+
+    def meanwhile(*arguments, **options):
+        out.mkdir(exist_ok=True)
+        (out / "precious.txt").write_text("mine")
+        return inspect(*arguments, **options)
+
+    monkeypatch.setattr(inspection, "inspect_dataset", meanwhile)
+    result = run(faces, "-o", out, *overwrite)
+    assert result.exit_code == 2
+    assert (out / "precious.txt").read_text() == "mine"
+
+
 # a process that was started in the background may have been told to ignore Ctrl-C, and its children with it
 INTERRUPTIBLE = (
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "

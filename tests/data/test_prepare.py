@@ -317,6 +317,34 @@ def test_a_second_run_at_once_is_refused(photos, tmp_path):
     assert set(refused) == {False, True}
 
 
+def test_what_was_put_in_the_outputs_place_meanwhile_is_left(photos, tmp_path):
+    out = tmp_path / "out"
+
+    def progress(done):
+        out.mkdir(exist_ok=True)
+        (out / "precious.txt").write_text("mine")
+
+    with pytest.raises(EdgefelError, match=r"left as it is; the finished folder is .*out\.finished$"):
+        run(photos, out, progress=progress)
+    assert [path.name for path in out.iterdir()] == ["precious.txt"]
+    once = tmp_path / "once"
+    run(photos, once)
+    assert tree(tmp_path / "out.finished") == tree(once)
+
+
+def test_what_a_run_left_that_was_killed_with_its_output_in_place_is_swept(photos, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr("edgefel.data.prepare.shutil.rmtree", lambda *arguments, **options: None)
+        run(photos, out)
+    assert partial_folder(out).is_dir()
+    once = tree(out)
+    with pytest.raises(EdgefelError, match="not empty"):
+        run(photos, out)
+    assert not partial_folder(out).exists()
+    assert tree(out) == once
+
+
 def test_a_journal_that_is_none(photos, tmp_path):
     work = partial_folder(tmp_path / "out")
     for text in ("shopping list\n", '{"format": 1}\n'):

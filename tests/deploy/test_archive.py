@@ -12,6 +12,7 @@ import pytest
 
 from edgefel.deploy.archive import Entry, check_output, is_safe, top_folder, write
 from edgefel.errors import EdgefelError
+from edgefel.export.progress import Progress
 
 ENTRIES = [
     Entry("run.sh", b"#!/bin/sh\n", executable=True),
@@ -164,3 +165,19 @@ def test_the_folder_inside_has_the_name_of_the_output():
     for name in (".tar", "..", "-rf.tar"):
         with pytest.raises(EdgefelError, match="has no name for the folder inside"):
             top_folder(Path(name))
+
+
+@pytest.mark.parametrize(("name", "kept"), [("edge.tar", "edge.finished.tar"), ("edge", "edge.finished")])
+def test_what_was_put_there_meanwhile_is_left_and_the_work_is_kept(tmp_path, name, kept):
+    output = tmp_path / name
+
+    class Meanwhile(Progress):
+        def advance(self, units: int = 1) -> None:
+            place = output if name.endswith(".tar") else output / "precious"
+            place.parent.mkdir(exist_ok=True)
+            place.write_text("mine")
+
+    with pytest.raises(EdgefelError, match=rf"left as it is.*{kept}"):
+        write(ENTRIES, output, {"name": "edge"}, progress=Meanwhile())
+    assert (output if output.is_file() else output / "precious").read_text() == "mine"
+    assert (tmp_path / kept).exists()

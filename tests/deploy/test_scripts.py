@@ -117,6 +117,10 @@ def test_a_folder_of_something_else_is_not_installed_into(folder, tmp_path):
     assert result.returncode == 2
     assert "is not empty and holds no earlier installation" in result.stderr
     assert (tmp_path / "photos" / "model").read_text() == "precious"
+    (tmp_path / "photos" / "index.json").write_text('{"format": "gallery"}')
+    result = install(folder, "--prefix", tmp_path / "photos", "--check")
+    assert result.returncode == 2
+    assert (tmp_path / "photos" / "model").read_text() == "precious"
 
 
 def test_an_old_python_is_named(folder, tmp_path):

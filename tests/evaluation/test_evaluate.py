@@ -149,7 +149,7 @@ def test_command_prints_tables(nano, faces, tmp_path):
         (("{none}", "{faces}"), "no such checkpoint"),
         (("{nano}", "{none}"), "no such folder"),
         (("{nano}", "{faces}", "--device", "cuda:77"), "is not available here"),
-        (("{nano}", "{faces}", "-o", "{faces}"), "not an empty folder"),
+        (("{nano}", "{faces}", "-o", "{faces}"), "the folder is not empty"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(nano, faces, tmp_path, arguments, message):

@@ -190,6 +190,8 @@ def test_killed_in_the_middle_of_an_epoch_and_resumed_is_the_same_run(faces, who
     # what a kill at the worst moment leaves behind
     (run / "checkpoints/.step-000099.x.tmp").mkdir()
     (run / "checkpoints/step-000099").mkdir()
+    # and a copy that a person keeps
+    (run / "checkpoints/step-000002-good").mkdir()
     with (run / "metrics.csv").open("a") as stream:
         stream.write("99,9,1.0,2.0,half")
     result = resume(run, quiet=True)
@@ -197,6 +199,7 @@ def test_killed_in_the_middle_of_an_epoch_and_resumed_is_the_same_run(faces, who
     assert_same_run(run, whole)
     assert not (run / "checkpoints/step-000099").exists()
     assert not list((run / "checkpoints").glob(".*"))
+    assert (run / "checkpoints/step-000002-good").is_dir()
 
 
 def test_killed_before_the_first_checkpoint_starts_again(faces, whole, tmp_path):
@@ -412,3 +415,44 @@ def test_help_groups_every_setting():
         assert heading in text
     for flag in ("--epochs", "--smoothing", "--lambda-anchor", "--noise", "--devices", "--freeze-backbones"):
         assert flag in text
+
+
+def test_a_run_that_is_being_trained_is_refused(faces, tmp_path):
+    """Neither resumed by another process nor taken for an output, from its first moment on."""
+    run = tmp_path / "run"
+    process = start(run, "--data", faces, "-o", run, *FLAGS, "--epochs", 10_000)
+    try:
+        wait_for((run / ".lock").exists, process)
+        refused = cli("--data", faces, "-o", run, *FLAGS)
+        assert refused.exit_code == 2
+        assert "another process is training there" in refused.stderr or "holds a run" in refused.stderr
+        wait_for((run / "last.json").exists, process)
+        before = {path: path.read_bytes() for path in run.rglob("*.json")}
+        refused = cli("--resume", run)
+        assert refused.exit_code == 2
+        assert refused.stderr.splitlines()[-1].startswith(f"error: {run}: another process is training there")
+        assert all(path.read_bytes() == data for path, data in before.items() if path.exists())
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=120)
+    assert not (run / ".lock").exists()
+
+
+def test_what_a_run_that_was_killed_early_leaves_is_no_obstacle(faces, whole, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / ".lock").touch()
+    train(config(faces), run, quiet=True)
+    assert_same_run(run, whole)
+    assert not (run / ".lock").exists()
+
+
+@pytest.mark.parametrize("name", ["RANK", "LOCAL_RANK", "NODE_RANK"])
+def test_of_the_processes_of_a_run_the_first_holds_the_folder(monkeypatch, name):
+    from edgefel.training.setup import is_first_process
+
+    assert is_first_process()
+    monkeypatch.setenv(name, "0")
+    assert is_first_process()
+    monkeypatch.setenv(name, "1")
+    assert not is_first_process()

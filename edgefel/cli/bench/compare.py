@@ -15,6 +15,7 @@ from edgefel.cli.bench.options import finish
 from edgefel.cli.console import table_console
 from edgefel.cli.optional import require
 from edgefel.errors import EdgefelError
+from edgefel.unfinished import claimed_folder
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -116,8 +117,8 @@ def command(
         memory=not no_memory,
         leave_out=("torch.compile",) if quick else (),
     )
-    with tempfile.TemporaryDirectory(prefix="edgefel-bench-") as work:
-        subjects = _prepare(models or _all_models(quick), Path(work), options, quick)
+    with claimed_folder(Path(tempfile.gettempdir(), "edgefel-bench"), sole=False) as work:
+        subjects = _prepare(models or _all_models(quick), work, options, quick)
         with BenchProgress() as progress:
             found = compare(subjects, options, progress.show)
     finish(found.rows, output, as_json, lambda: _print(found), found.skipped)

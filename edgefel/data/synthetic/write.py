@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-import multiprocessing
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Generator
+from concurrent.futures import as_completed
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import cv2
 
 from edgefel import __version__
-from edgefel.data.dataset import SPLITS
+from edgefel.data.dataset import SPLITS, write_rgb
 from edgefel.data.open import open_dataset
 from edgefel.data.readers.folder import CSV_NAME
 from edgefel.data.sheet import dataset_sheet
@@ -24,6 +24,7 @@ from edgefel.data.synthetic.faces import FacePlan, SyntheticFaces
 from edgefel.data.synthetic.options import FaceOptions
 from edgefel.errors import EdgefelError
 from edgefel.files import atomic_folder, write_json
+from edgefel.workers import worker_pool
 
 IMAGE_FORMATS = ("png", "jpg")
 _CHUNK = 32
@@ -55,16 +56,17 @@ def write_faces(
     faces = SyntheticFaces(options)
     with atomic_folder(folder) as temporary:
         (temporary / "images").mkdir()
-        for done in _draw_all(temporary, options, image_format, workers):
-            if progress is not None:
-                progress(done)
+        # closed before the folder is removed: workers write into it
+        with closing(_draw_all(temporary, options, image_format, workers)) as drawn:
+            for done in drawn:
+                if progress is not None:
+                    progress(done)
         plans = [faces.plan(index) for index in range(len(faces))]
         _write_csv(temporary / CSV_NAME, faces, plans, image_format)
         description = describe(faces, plans, image_format)
         write_json(temporary / "dataset.json", description)
         sheet = dataset_sheet(open_dataset(temporary))
-        if not cv2.imwrite(str(temporary / "contact_sheet.png"), sheet[..., ::-1]):
-            raise EdgefelError(f"{folder}: the contact sheet cannot be written; check the free space")
+        write_rgb(temporary / "contact_sheet.png", sheet)
     return description
 
 
@@ -87,32 +89,25 @@ def describe(faces: SyntheticFaces, plans: list[FacePlan], image_format: str) ->
     }
 
 
-def _draw_all(folder: Path, options: FaceOptions, image_format: str, workers: int) -> Iterator[int]:
+def _draw_all(
+    folder: Path, options: FaceOptions, image_format: str, workers: int
+) -> Generator[int, None, None]:
     chunks = [range(start, min(start + _CHUNK, options.count)) for start in range(0, options.count, _CHUNK)]
     draw = partial(_draw_chunk, folder, options, image_format)
     if workers == 1:
         for chunk in chunks:
             yield draw(chunk)
         return
-    # spawn: forking a process that already runs OpenCV's or torch's threads can deadlock
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(
-        min(workers, len(chunks)), context, initializer=cv2.setNumThreads, initargs=(1,)
-    )
-    try:
+    with worker_pool(min(workers, len(chunks)), cv2.setNumThreads, 1) as pool:
         for future in as_completed([pool.submit(draw, chunk) for chunk in chunks]):
             yield future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _draw_chunk(folder: Path, options: FaceOptions, image_format: str, indices: range) -> int:
     faces = SyntheticFaces(options)
     for index in indices:
-        path = folder / _image_path(index, image_format)
         image = faces.sample(index).image
-        if not cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR), _ENCODING[image_format]):
-            raise EdgefelError(f"{path}: cannot be written; check the free space")
+        write_rgb(folder / _image_path(index, image_format), image, _ENCODING[image_format])
     return len(indices)
 
 

@@ -101,7 +101,9 @@ say "$("$python" --version 2>&1)"
 if [ ! -f "$here/index.json" ] || [ ! -d "$here/wheels" ]; then
     fail "$here: is not a whole folder of 'edgefel bundle'; copy it again"
 fi
-if [ "$prefix" != "$here" ] && [ -d "$prefix" ] && [ ! -f "$prefix/index.json" ] && [ -n "$(ls -A "$prefix")" ]; then
+# another program's index.json is no reason to remove folders
+if [ "$prefix" != "$here" ] && [ -d "$prefix" ] && [ -n "$(ls -A "$prefix")" ] &&
+    ! grep -q '"format": "edgefel-deploy"' "$prefix/index.json" 2>/dev/null; then
     fail "$prefix: is not empty and holds no earlier installation; choose another folder"
 fi
 if [ "$service" = yes ]; then
