@@ -106,7 +106,12 @@ def check_graph(model: onnx.ModelProto, outputs: Sequence[str] = OUTPUT_NAMES) -
 
 def tidy(model: onnx.ModelProto, *, name: str) -> None:
     """Renames nodes, tensors and constants after the modules they come from, and strips everything that
-    differs between machines or runs: doc strings, metadata, intermediate shapes. Works in place."""
+    differs between machines or runs: doc strings, metadata, intermediate shapes. Works in place.
+
+    The IR version becomes the lowest that has the opset, 9 for opsets 19 and 20, which ONNX Runtime 1.17 loads. The
+    exporter's own, 10, adds nothing to this but metadata and types that are not used.
+    """
+    model.ir_version = onnx.helper.find_min_ir_version_for(list(model.opset_import))
     del model.metadata_props[:]
     model.doc_string = ""
     model.producer_name, model.producer_version = "edgefel", ""

@@ -132,6 +132,7 @@ if TYPE_CHECKING:
     help="Address that --metrics-port listens on; 0.0.0.0 is all.",
 )
 @params.force
+@params.verbose
 @params.json_output
 def command(**options: Any) -> None:
     """Label faces from a camera, a stream, a video or pictures, person by person.
@@ -187,6 +188,7 @@ class _Run:
     metrics_port: int | None
     metrics_host: str
     force: bool
+    verbose: bool
     as_json: bool
 
     def run(self) -> None:
@@ -207,7 +209,7 @@ class _Run:
                 Session.open(self.bundle, self.precision, self.backend, self.threads, self.force)
             )
             session.warm_up()
-            for line in (f"{session.file.name} by {session.choice.why}", *session.notes):
+            for line in (session.headline, *(session.choice.reasons if self.verbose else ()), *session.notes):
                 say(errors, line)
             source = open_source(
                 self.source,

@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 
+from edgefel.runtime.requirements import numbers
+
 OPENCV = "opencv-python-headless"
 # dist name -> module, where they differ by more than a dash
 _MODULES = {OPENCV: "cv2"}
@@ -48,9 +50,9 @@ class Requirement:
 
     def admits(self, version: str) -> bool:
         """Whether a version satisfies the bounds; bounds other than >= and < are left to pip."""
-        number = _numbers(version)
+        number = numbers(version)
         for operator, bound in re.findall(r"(>=|<)(?!=)\s*([\d.]+)", self.versions):
-            if (number < _numbers(bound)) == (operator == ">="):
+            if (number < numbers(bound)) == (operator == ">="):
                 return False
         return True
 
@@ -156,14 +158,6 @@ def _version(requirement: Requirement) -> str | None:
     # the same module may come from another package, such as onnxruntime from onnxruntime-gpu
     providers = metadata.packages_distributions().get(requirement.module, [])
     return metadata.version(providers[0]) if providers else ""
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    found = re.match(r"\d+(?:\.\d+)*", version)
-    numbers = [int(part) for part in found[0].split(".")] if found else []
-    while numbers and numbers[-1] == 0:
-        numbers.pop()
-    return tuple(numbers)
 
 
 def _other_system(marker: str) -> bool:

@@ -13,12 +13,17 @@ import tiny_bundle
 from edgefel.errors import EdgefelError
 from edgefel.runtime.doctor.check import Check, count
 from edgefel.runtime.doctor.examine import examine
-from edgefel.runtime.doctor.machine import Machine, Package, numbers, run_command
+from edgefel.runtime.doctor.machine import Machine, Package, run_command
 from edgefel.runtime.engines import Gpu
 from edgefel.runtime.manifest import describe_file, read_manifest, write_manifest
+from edgefel.runtime.requirements import numbers
 
 BUILD = "  Video I/O:\n    FFMPEG:                      YES\n    GStreamer:                   {gst}\n\n  GUI:  {gui}\n"
 ORIN, THOR, DESKTOP = Gpu("Orin", (8, 7)), Gpu("NVIDIA Thor", (11, 0)), Gpu("RTX 4070", (8, 9))
+
+
+OLDEST = {"numpy": ("1.23", True), "onnxruntime": ("1.17", True), "pycuda": ("2025.1.2", False)}
+OLDEST |= {"openvino": ("2025.0", False), "click": ("8.1", True), "torch": ("2.9", False)}
 
 
 def opencv(version="4.12.0", gui="NONE", gst="NO", **more):
@@ -66,7 +71,10 @@ def machine(root: Path, modules: dict, *, gpu=None, cuda=None, commands=None, **
         installed_version=lambda name: "0.1.0" if name == "edgefel" else None,
         run=answer,
         find_gpu=lambda: gpu,
+        gpu_problem=lambda: None,
         driver_cuda=lambda: cuda,
+        oldest_supported=lambda: OLDEST,
+        accelerator_problem=lambda module: None,
         cores=lambda: 6,
         **{"may_use": lambda path: True, **values},
     )
@@ -78,8 +86,8 @@ def orin_nano(root: Path, **changes) -> Machine:
     files = {"/dev/video0": "", "/sys/class/video4linux/video0/name": "vi-output, imx219 9-0010"}
     files |= {"/dev/video1": "", "/sys/class/video4linux/video1/name": "HD Webcam C270"}
     fake_boards.write(root, files)
-    packages = BASE | {"tensorrt": version("10.3.0"), "pycuda.driver": version("2024.1")}
-    packages["pycuda"] = SimpleNamespace(VERSION_TEXT="2024.1.2")
+    packages = BASE | {"tensorrt": version("10.3.0"), "pycuda.driver": version("2025.1.2")}
+    packages["pycuda"] = SimpleNamespace(VERSION_TEXT="2025.1.2")
     commands = {"nvidia-jetpack": "6.2+b77", **GSTREAMER}
     given = {"gpu": ORIN, "cuda": "12.6", "commands": commands} | changes
     return machine(root, packages | given.pop("modules", {}), **given)
@@ -129,7 +137,7 @@ def test_an_orin_nano_with_jetpack_6(tmp_path):
     assert checks["JetPack"].found == "6.2+b77 (Jetson Linux 36.4.3)"
     assert checks["NVIDIA GPU"].found == "Orin (compute capability 8.7), CUDA 12.6"
     assert checks["tensorrt"].found == "10.3.0"
-    assert checks["pycuda"].found == "2024.1.2"
+    assert checks["pycuda"].found == "2025.1.2"
     assert (
         checks["cameras"].found == "video0 vi-output, imx219 9-0010, video1 HD Webcam C270; CSI: --source csi"
     )
@@ -148,7 +156,7 @@ def test_an_orin_nano_with_jetpack_6(tmp_path):
 def test_a_thor_with_jetpack_7(tmp_path):
     modules = BASE | {
         "tensorrt": version("10.13.3.9"),
-        "pycuda": version("2025.1"),
+        "pycuda": version("2025.1.2"),
         "pycuda.driver": version("1"),
     }
     commands = {"nvidia-jetpack": "7.2-b1", **GSTREAMER}
@@ -180,8 +188,8 @@ def test_a_broken_orin_says_how_to_mend_each_thing(tmp_path):
         tmp_path, {"/etc/nv_tegra_release": "# R35 (release), REVISION: 4.1", "/proc/meminfo": memory}
     )
     checks = examined(one)
-    assert statuses(checks, "fail") == ["NVIDIA GPU", "tensorrt"]
-    assert statuses(checks, "warn") == ["JetPack", "memory", "pycuda", "cameras", "GStreamer", "throttling"]
+    assert statuses(checks, "fail") == ["NVIDIA GPU", "tensorrt", "pycuda"]
+    assert statuses(checks, "warn") == ["JetPack", "memory", "cameras", "GStreamer", "throttling"]
     assert "--runtime nvidia" in checks["NVIDIA GPU"].fix
     assert checks["tensorrt"].found == "does not import: OSError: libnvinfer.so.10: cannot open"
     assert "nvidia-jetpack" in checks["tensorrt"].fix
@@ -233,7 +241,7 @@ def test_a_jetson_in_a_container_is_known_by_its_device_tree(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "status"), [("10.3.0", "ok"), ("10.2.1", "warn"), ("8.6.1", "warn"), ("11.4.1", "ok")]
+    ("text", "status"), [("10.3.0", "ok"), ("10.2.1", "fail"), ("8.6.1", "fail"), ("11.4.1", "ok")]
 )
 def test_an_old_tensorrt(tmp_path, text, status):
     assert examined(orin_nano(tmp_path, modules={"tensorrt": version(text)}))["tensorrt"].status == status
@@ -257,7 +265,7 @@ def test_a_driver_without_a_gpu(tmp_path):
 def test_pycuda_that_was_built_for_another_cuda(tmp_path):
     modules = {"pycuda.driver": ImportError("libcurand.so.10: cannot open shared object file")}
     check = examined(orin_nano(tmp_path, modules=modules))["pycuda"]
-    assert check.status == "warn"
+    assert check.status == "fail"
     assert "libcurand.so.10" in check.found
 
 

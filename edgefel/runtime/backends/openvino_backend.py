@@ -42,14 +42,14 @@ class OpenVinoBackend:
         try:
             openvino = import_openvino()
             compiled = openvino.Core().compile_model(str(model.path), "CPU", compile_options(threads))
-        except (ImportError, OSError) as error:
-            raise EdgefelError(
-                f"OpenVINO does not load ({one_line(error)}); run: pip install --force-reinstall openvino"
-            ) from error
         except RuntimeError as error:
             raise EdgefelError(
                 f"{model.path}: OpenVINO cannot load it ({_reason(error)}); choose --backend onnxruntime or export "
                 "it again"
+            ) from error
+        except Exception as error:  # the package does not import, or is broken
+            raise EdgefelError(
+                f"OpenVINO does not load ({one_line(error)}); run: pip install --force-reinstall openvino"
             ) from error
         return cls(compiled, model.path)
 
@@ -78,7 +78,7 @@ class OpenVinoBackend:
             request.infer({INPUT_NAME: batch}, share_inputs=True)
             # copied: the request's own memory is written again by its next call
             outputs = {name: np.array(request.get_tensor(name).data) for name in self.output_names}
-        except RuntimeError as error:
+        except Exception as error:
             raise EdgefelError(
                 f"{self._path}: OpenVINO cannot run it on {list(batch.shape)} ({_reason(error)}); export it again"
             ) from error

@@ -129,20 +129,15 @@ def test_backends_that_auto_leaves_out(bundle, backends, monkeypatch):
         assert session.backend == "first"
 
 
-def test_without_a_precision_the_only_engine_is_taken_before_several_onnx_files(make_bundle, backends):
+def test_the_engines_that_do_not_fit_are_passed_over_one_by_one(make_bundle, backends):
     bundle = make_bundle(precisions=("fp32", "fp16", "int8"))
     add_engine(bundle, "int8+fp16")
     backends(engines="Unusable")
     with Session.open(bundle) as session:
         assert session.choice.skipped["engines"].startswith("model.int8-fp16.engine: ")
         assert session.file.name == "model.fp32.onnx"
-    add_engine(bundle, "fp16")
-    with Session.open(bundle) as session:
-        assert session.choice.skipped["engines"] == (
-            "the bundle holds engines of int8+fp16, fp16 and none of fp32; choose a precision"
-        )
     with Session.open(bundle, "int8") as session:
-        assert session.choice.skipped["engines"] == "the bundle holds no int8 engine, only int8+fp16, fp16"
+        assert session.choice.skipped["engines"] == "the bundle holds no int8 engine, only int8+fp16"
         assert session.file.name == "model.int8.onnx"
 
 
@@ -178,7 +173,13 @@ def test_predict_says_which_backend_ran_and_why(bundle, tmp_path):
     assert "model.fp32.onnx by onnxruntime (asked for)" in asked.stderr
     auto = CliRunner().invoke(main, run)
     assert (auto.exit_code, len(auto.stdout.splitlines())) == (0, 1)
-    assert "(not tensorrt: the bundle holds no engine" in auto.stderr
+    (line,) = [line for line in auto.stderr.splitlines() if " by " in line and "faces in" not in line]
+    assert line.startswith("model.fp32.onnx by ")
+    assert "not tensorrt" in line
+    assert len(line) <= 100
+    told = CliRunner().invoke(main, [*run, "-v"])
+    assert told.stdout == auto.stdout
+    assert "not tensorrt: the bundle holds no engine\n" in told.stderr
 
 
 def test_predict_with_a_backend_that_cannot(bundle, tmp_path):

@@ -117,7 +117,7 @@ def test_what_is_smaller_than_the_profile_is_padded_with_zeros(bundle, install):
 
 def test_each_batch_size_has_a_context_and_a_graph_from_its_second_call_on(bundle, install):
     machine = install()
-    with Session.open(bundle) as session:
+    with Session.open(bundle, backend="tensorrt") as session:
         for count in (1, 2, 1, 2, 1, 1):
             batch = random_batch(count, count)
             assert_right(session.run(batch), batch)
@@ -305,7 +305,7 @@ def test_a_closed_backend_says_so(bundle, install):
 
 def test_a_run_that_fails_says_what_tensorrt_said(bundle, install):
     machine = install()
-    with Session.open(bundle) as session:
+    with Session.open(bundle, backend="tensorrt") as session:
         machine.log.append("fail")
         with pytest.raises(
             EdgefelError, match=r"model.fp32.engine: TensorRT refuses to run: enqueueV3: illegal"
@@ -324,7 +324,7 @@ def test_a_refusal_that_tensorrts_package_raises(bundle, install, monkeypatch):
 
     monkeypatch.setattr(fake_tensorrt.ExecutionContext, "infer_shapes", refuse)
     message = r"model.fp32.engine: TensorRT refuses \[2, 3, 14, 14\]: Error in infer shapes"
-    with Session.open(bundle) as session, pytest.raises(EdgefelError, match=message):
+    with Session.open(bundle, backend="tensorrt") as session, pytest.raises(EdgefelError, match=message):
         session.run(random_batch(2))
 
 
