@@ -3,7 +3,8 @@
 Needs the standard library alone.
 
 ONNX Runtime refuses files of a newer ONNX (IR) version or operator set than it knows. The versions below are the first
-that load each: from 1.19 on found by loading such files, before that from its table of versions.
+that load each: 1.17, and from 1.19 on, found by loading such files, 1.18 from its table of versions; OpenVINO's were
+found by compiling files of every precision. Of TensorRT no such versions are known.
 Source: https://onnxruntime.ai/docs/reference/compatibility.html
 """
 
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgefel.runtime.manifest import BundleFile
 
-ONNXRUNTIME = "onnxruntime"
+ONNXRUNTIME, OPENVINO = "onnxruntime", "openvino"
+_NAMES = {ONNXRUNTIME: "ONNX Runtime", OPENVINO: "OpenVINO"}
 _OLDEST = (1, 17)  # that edgefel supports: IR 9, opset 20
 _FIRST_FOR_IR = {10: (1, 18), 11: (1, 23), 12: (1, 24), 13: (1, 24)}
 _FIRST_FOR_OPSET = {21: (1, 18), 22: (1, 21), 23: (1, 23), 24: (1, 24), 25: (1, 24), 26: (1, 25)}
@@ -28,23 +30,33 @@ _REFUSALS = ((r"Unsupported model IR version: (\d+)", "ir"), (r"Opset (\d+) is u
 
 
 def onnx_requirement(ir_version: int, opset: int, *, quantized: bool) -> dict[str, Any]:
-    """The manifest's `requires` of an ONNX file: {"ir_version", "opset", "onnxruntime": ">=1.17"}."""
+    """The manifest's `requires` of an ONNX file: {"ir_version", "opset", "onnxruntime": ">=1.17", "openvino": ...}.
+
+    quantized: it has Q/DQ nodes.
+    """
     first = max(_FIRST_FOR_IR.get(ir_version, _OLDEST), _FIRST_FOR_OPSET.get(opset, _OLDEST))
     if quantized and opset >= 23:
         first = max(first, _FIRST_FOR_QUANTIZED_23)
-    return {"ir_version": ir_version, "opset": opset, ONNXRUNTIME: f">={first[0]}.{first[1]}"}
+    # 2025.3 is the first that takes FP16 scales of Q/DQ nodes; 2026.0 does not know Attention, 2026.2 does
+    openvino = "2026.2" if opset >= 23 else "2025.3"
+    return {
+        "ir_version": ir_version,
+        "opset": opset,
+        ONNXRUNTIME: f">={first[0]}.{first[1]}",
+        OPENVINO: f">={openvino}",
+    }
 
 
-def too_old(file: BundleFile, installed: str) -> str | None:
-    """Why that version of ONNX Runtime cannot load the file, in one line; None if it can or the manifest is silent."""
+def too_old(file: BundleFile, installed: str, package: str = ONNXRUNTIME) -> str | None:
+    """Why that version of the package cannot load the file, in one line; None if it can or the manifest is silent."""
     requires: Mapping[str, Any] = file.requires or {}
-    needed = requires.get(ONNXRUNTIME)
+    needed = requires.get(package)
     if not isinstance(needed, str) or not older(installed, needed.removeprefix(">=")):
         return None
     which = f"IR {requires.get('ir_version')}, opset {requires.get('opset')}"
     return (
-        f"{file.name}: needs ONNX Runtime {needed.removeprefix('>=')} or later ({which}), and here is {installed}; "
-        f"run: pip install '{ONNXRUNTIME}{needed}'"
+        f"{file.name}: needs {_NAMES[package]} {needed.removeprefix('>=')} or later ({which}), and here is {installed}; "
+        f"run: pip install '{package}{needed}'"
     )
 
 

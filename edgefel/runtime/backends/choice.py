@@ -88,15 +88,14 @@ def preferred(
 ) -> list[BundleFile]:
     """These files of the bundle in the order in which that backend should take them, best first.
 
-    Files that passed their comparison with PyTorch come before those that passed with warnings or were not compared
-    (FP32 needs no comparison to be trusted), and within that the faster before the slower. Files that failed are left
-    out; with `force` they come last.
+    The faster before the slower, and last INT8 files that did not plainly pass their comparison with PyTorch: what INT8
+    does to labels must have been judged. Files that failed are left out; with `force` they come at the very end.
     """
     order = (_SMALL if manifest.model.gmac < _SMALL_GMAC else _LARGE).get(backend, PRECISIONS)
 
     def rank(file: BundleFile) -> tuple[int, int]:
         verdict = manifest.judged(file).verdict
-        trusted = verdict == "pass" or (verdict != "fail" and file.precision == "fp32")
+        trusted = verdict == "pass" or not file.precision.startswith("int8")
         return (2 if verdict == "fail" else 0 if trusted else 1), order.index(file.precision)
 
     return sorted((file for file in files if force or rank(file)[0] < 2), key=rank)
@@ -208,7 +207,7 @@ def _find(
 
 def _less(manifest: Manifest, file: BundleFile) -> str:
     verdict = manifest.judged(file).verdict
-    if verdict == "pass" or file.precision == "fp32":
+    if verdict == "pass" or not file.precision.startswith("int8"):
         return "it comes later in the order of this backend"
     return "it passed its comparison with warnings" if verdict == "warn" else "it was not compared with PyTorch"
 
