@@ -62,6 +62,9 @@ def export_onnx(
     if fold_attention:
         prepared.head.fold_attention()
     raw = _trace(prepared, size, opset)
+    # 9 for these opsets, which ONNX Runtime 1.17 loads, and onnxsim folds with. All that the exporter's own version, 10,
+    # adds are metadata, which are stripped, and types that do not occur.
+    raw.ir_version = onnx.helper.find_min_ir_version_for(list(raw.opset_import))
     _name_by_scope(raw.graph)
     simplified, _ = apply_passes(_simplify(raw), passes)
     tidy(simplified, name=model.config.name)
@@ -106,12 +109,7 @@ def check_graph(model: onnx.ModelProto, outputs: Sequence[str] = OUTPUT_NAMES) -
 
 def tidy(model: onnx.ModelProto, *, name: str) -> None:
     """Renames nodes, tensors and constants after the modules they come from, and strips everything that
-    differs between machines or runs: doc strings, metadata, intermediate shapes. Works in place.
-
-    The IR version becomes the lowest that has the opset, 9 for opsets 19 and 20, which ONNX Runtime 1.17 loads. The
-    exporter's own, 10, adds nothing to this but metadata and types that are not used.
-    """
-    model.ir_version = onnx.helper.find_min_ir_version_for(list(model.opset_import))
+    differs between machines or runs: doc strings, metadata, intermediate shapes. Works in place."""
     del model.metadata_props[:]
     model.doc_string = ""
     model.producer_name, model.producer_version = "edgefel", ""
