@@ -88,7 +88,9 @@ def export_bundle(
     options = options or ExportOptions()
     _check_output(Path(output), replace)
     if options.engine:
-        load_tensorrt(options.engine_options)  # a missing TensorRT should not be noticed after minutes of work
+        load_tensorrt(
+            options.engine_options
+        )  # a missing TensorRT should not be noticed after minutes of work
     progress.start("load checkpoint")
     loaded = load_checkpoint(os.fspath(checkpoint))
     with atomic_folder(output, replace=replace) as folder:

@@ -11,12 +11,12 @@ import os
 import re
 import subprocess
 import sysconfig
-import tomllib
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import tomllib
 from clean_installs import HERE, check_lines, edgefel, find_python, run, skip_without_index, write_clip
 from data.readers.trees_manifest import write_parquet_manifest
 
@@ -53,7 +53,9 @@ def install(folder: Path, version: str, extras: tuple[str, ...], borrowed: tuple
     """An environment of that Python with the floors; its interpreter. borrowed: folders that are seen in it too."""
     python = find_python(version)
     if python is None:
-        pytest.skip(f"no Python {version} with venv and pip found here, for which the oldest versions have wheels")
+        pytest.skip(
+            f"no Python {version} with venv and pip found here, for which the oldest versions have wheels"
+        )
     subprocess.run([python, "-m", "venv", folder / "venv"], check=True)
     clean = folder / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python"
     if borrowed:
@@ -114,7 +116,7 @@ def test_data_inspect(runtime, tmp_path):
     ok(edgefel(runtime, "data", "inspect", made.path, cwd=tmp_path))
     ok(edgefel(runtime, "data", "synth", "-o", "drawn", "--count", "20", "--size", "64", cwd=tmp_path))
     report = json.loads(ok(edgefel(runtime, "data", "inspect", "drawn", "--json", cwd=tmp_path)))
-    assert report["images"] == 20
+    assert report["pictures"] == 20
 
 
 @pytest.fixture(scope="module")
@@ -134,14 +136,46 @@ def training(tmp_path_factory) -> Path:
 def test_train_and_export(training, faces_folder, tmp_path):
     """One step, every precision, and labels from each file."""
     steps = ("--max-steps", "1", "--batch-size", "8", "--per-class", "2")
-    ok(edgefel(training, "train", "--model", "arbex-nano", "--data", faces_folder, "-o", "run", *steps, cwd=tmp_path))
+    ok(
+        edgefel(
+            training,
+            "train",
+            "--model",
+            "arbex-nano",
+            "--data",
+            faces_folder,
+            "-o",
+            "run",
+            *steps,
+            cwd=tmp_path,
+        )
+    )
     ok(edgefel(training, "evaluate", "run", faces_folder, "--split", "test", "-o", "report", cwd=tmp_path))
-    precisions = ("--fp32", "--fp16", "--int8", "--per-class", "2", "--parity-images", "8", "--data", faces_folder)
+    precisions = (
+        "--fp32",
+        "--fp16",
+        "--int8",
+        "--per-class",
+        "2",
+        "--parity-images",
+        "8",
+        "--data",
+        faces_folder,
+    )
     exported = edgefel(training, "export", "run", "-o", "bundle", *precisions, cwd=tmp_path)
     assert exported.returncode in (0, 3), exported.stderr  # one step leaves weights that INT8 may not keep
     manifest = json.loads((tmp_path / "bundle" / "manifest.json").read_text())
     assert [file["requires"]["ir_version"] for file in manifest["files"]] == [9] * 4
     image = next(faces_folder.rglob("*.png"))
     for file in manifest["files"]:
-        arguments = ("predict", "bundle", image, "--no-detect", "--json", "--force", "--precision", file["precision"])
+        arguments = (
+            "predict",
+            "bundle",
+            image,
+            "--no-detect",
+            "--json",
+            "--force",
+            "--precision",
+            file["precision"],
+        )
         assert json.loads(ok(edgefel(training, *arguments, cwd=tmp_path)))["faces"]

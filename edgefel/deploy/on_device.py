@@ -16,6 +16,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
+from types import ModuleType
 
 from edgefel.runtime.requirements import numbers
 
@@ -120,11 +121,17 @@ def opencv_problem() -> str | None:
 
 def engine_problem(*, to_run: bool) -> str | None:
     """Why TensorRT engines cannot be built here (or run, which takes pycuda as well), in one line."""
-    from edgefel.runtime.engines import look_here
+    from edgefel.runtime.engines import load_package, look_here, runtime_problem
 
     here = look_here()
     if here.gpu is None:
-        return "no NVIDIA GPU is found here"
+        return "no NVIDIA GPU is found here" + (f" ({here.gpu_problem})" if here.gpu_problem else "")
+    if here.broken and not here.versions:
+        return "; ".join(f"{name} does not load ({reason})" for name, reason in here.broken.items())
+    modules = [load_package(name) for name in here.versions]
+    problems = [runtime_problem(module) for module in modules if isinstance(module, ModuleType)]
+    if problems and all(problems):
+        return str(problems[0])
     if not here.versions:
         return f"{here.gpu} is here, and TensorRT is not (on a Jetson: sudo apt install nvidia-jetpack)"
     if to_run and importlib.util.find_spec("pycuda") is None:

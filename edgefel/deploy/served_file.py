@@ -8,6 +8,7 @@ from edgefel.errors import EdgefelError
 from edgefel.runtime.backends.choice import best_file
 from edgefel.runtime.manifest import PRECISIONS, BundleFile, Manifest
 
+
 def choose_file(
     manifest: Manifest, precision: str | None, backend: str, kind: str = "onnx", *, force: bool = False
 ) -> BundleFile:

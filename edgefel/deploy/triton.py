@@ -84,7 +84,9 @@ def write_triton_repository(bundle: Path, folder: Path, options: TritonOptions |
     options = options or TritonOptions()
     manifest = read_manifest(bundle)
     kind = "engine" if options.engine else "onnx"
-    backend = "tensorrt" if options.engine else "onnxruntime" if options.device == "cpu" else "onnxruntime-cuda"
+    backend = (
+        "tensorrt" if options.engine else "onnxruntime" if options.device == "cpu" else "onnxruntime-cuda"
+    )
     file = choose_file(manifest, options.precision, backend, kind, force=options.force)
     batching = Batching(
         _max_batch(manifest, file, options), options.preferred_batches, options.queue_delay_us

@@ -169,7 +169,9 @@ def explained(what: str, messages: Messages, fix: str) -> Iterator[None]:
 def start_runtime(trt: ModuleType, logger: Any, messages: Messages) -> Any:
     """TensorRT's runtime; raises EdgefelError where there is none, as where CUDA does not work."""
     what = f"{trt.__name__} {trt.__version__} cannot start here"
-    fix = "check the GPU and its driver with 'edgefel doctor', or run the ONNX file with --backend onnxruntime"
+    fix = (
+        "check the GPU and its driver with 'edgefel doctor', or run the ONNX file with --backend onnxruntime"
+    )
     with explained(what, messages, fix):
         runtime = trt.Runtime(logger)
         if runtime is None:
@@ -214,7 +216,9 @@ def engine_mismatch(file: BundleFile, here: Here | None = None) -> str | None:
         return f"{file.name}: the manifest does not say which TensorRT built it; {_REBUILD}"
     installed = here.versions.get(package)
     if (broken := here.broken.get(package)) is not None:
-        return f"{file.name}: built with {package} {version}, which does not load here ({broken}); reinstall it"
+        return (
+            f"{file.name}: built with {package} {version}, which does not load here ({broken}); reinstall it"
+        )
     if installed is None:
         return f"{file.name}: built with {package} {version}, which is not installed here; {_REBUILD}"
     if installed != version and not (_is_portable(built) and _reads_older(version, installed)):

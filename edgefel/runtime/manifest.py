@@ -80,7 +80,9 @@ def describe_file(
 ) -> BundleFile:
     """The manifest entry of a file on disk: its name, size and hash with what the caller knows about it."""
     path = Path(path)
-    return BundleFile(path.name, kind, precision, sha256(path), path.stat().st_size, parity, builder, requires)
+    return BundleFile(
+        path.name, kind, precision, sha256(path), path.stat().st_size, parity, builder, requires
+    )
 
 
 @dataclass(frozen=True)

@@ -55,8 +55,8 @@ def too_old(file: BundleFile, installed: str, package: str = ONNXRUNTIME) -> str
         return None
     which = f"IR {requires.get('ir_version')}, opset {requires.get('opset')}"
     return (
-        f"{file.name}: needs {_NAMES[package]} {needed.removeprefix('>=')} or later ({which}), and here is {installed}; "
-        f"run: pip install '{package}{needed}'"
+        f"{file.name}: needs {_NAMES[package]} {needed.removeprefix('>=')} or later ({which}), and here is "
+        f"{installed}; run: pip install '{package}{needed}'"
     )
 
 

@@ -68,11 +68,11 @@ class Session:
         """Opens a bundle.
 
         precision: fp32, fp16, int8 or int8+fp16; without one, the file that is best for the backend: the fastest
-        of those that passed their comparison with PyTorch (docs/runtime.md). backend: a name of BACKENDS, which is taken or is an error, or "auto":
-        the first that can run such a file here (docs/runtime.md). threads: CPU threads of one call; all
-        cores by default. force: use a file whose hash differs from the manifest's, or that failed its
-        comparison with PyTorch (an engine: that its ONNX file failed). max_batch: larger batches are split;
-        an engine may have a smaller limit.
+        of those that passed their comparison with PyTorch (docs/runtime.md). backend: a name of BACKENDS, which
+        is taken or is an error, or "auto": the first that can run such a file here (docs/runtime.md). threads: CPU
+        threads of one call; all cores by default. force: use a file whose hash differs from the manifest's, or that
+        failed its comparison with PyTorch (an engine: that its ONNX file failed). max_batch: larger batches are
+        split; an engine may have a smaller limit.
         Raises EdgefelError: no such bundle, precision or backend, a backend that cannot be used here, a changed
         or failed file, a file that does not load or whose inputs and outputs are not the manifest's. Never
         takes another precision or backend than the one asked for.

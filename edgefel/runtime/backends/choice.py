@@ -57,7 +57,9 @@ class Choice:
     @property
     def reasons(self) -> tuple[str, ...]:
         """Why not the other backends and files, one line each."""
-        return tuple(f"not {name}: {reason}" for name, reason in (*self.skipped.items(), *self.others.items()))
+        return tuple(
+            f"not {name}: {reason}" for name, reason in (*self.skipped.items(), *self.others.items())
+        )
 
     def headline(self, file: BundleFile) -> str:
         """The file and the backend in at most 100 characters, such as
@@ -209,7 +211,9 @@ def _less(manifest: Manifest, file: BundleFile) -> str:
     verdict = manifest.judged(file).verdict
     if verdict == "pass" or not file.precision.startswith("int8"):
         return "it comes later in the order of this backend"
-    return "it passed its comparison with warnings" if verdict == "warn" else "it was not compared with PyTorch"
+    return (
+        "it passed its comparison with warnings" if verdict == "warn" else "it was not compared with PyTorch"
+    )
 
 
 def _obstacle(backend: str, file: BundleFile) -> str | None:

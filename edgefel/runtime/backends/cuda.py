@@ -33,7 +33,9 @@ def import_pycuda() -> ModuleType:
         cuda = importlib.import_module("pycuda.driver")
     except ModuleNotFoundError:
         raise EdgefelError(f"pycuda is not installed; run: {_PYCUDA}") from None
-    except Exception as error:  # ImportError and OSError of its libraries, others of a NumPy it was not made for
+    except (
+        Exception
+    ) as error:  # ImportError and OSError of its libraries, others of a NumPy it was not made for
         raise EdgefelError(
             f"pycuda does not load ({one_line(error)}); it was compiled for another CUDA or Python; run: "
             "pip install --no-cache-dir --force-reinstall --no-binary pycuda pycuda"

@@ -45,9 +45,7 @@ class OnnxRuntimeBackend:
         except ModuleNotFoundError:
             return "ONNX Runtime is not installed; run: pip install onnxruntime"
         except Exception as error:  # also a folder that was left behind where onnxruntime-gpu was uninstalled
-            return (
-                f"ONNX Runtime does not load ({described(error)}); run: pip install --force-reinstall onnxruntime"
-            )
+            return f"ONNX Runtime does not load ({described(error)}); run: pip install --force-reinstall onnxruntime"
         if (reason := too_old(file, version)) is not None:
             return reason
         if cls.needs in providers:
@@ -177,7 +175,9 @@ def cuda_problem(onnxruntime: Any) -> str | None:
     options.log_severity_level = 4
     needed = OnnxRuntimeCudaBackend.needs
     try:
-        session = onnxruntime.InferenceSession(_IDENTITY, options, providers=OnnxRuntimeCudaBackend.providers())
+        session = onnxruntime.InferenceSession(
+            _IDENTITY, options, providers=OnnxRuntimeCudaBackend.providers()
+        )
         found: list[str] = session.get_providers()
         if needed not in found:
             return f"ONNX Runtime falls back to {', '.join(found)}"

@@ -58,7 +58,9 @@ def _backend(manifest: Manifest) -> Check:
         failed = expected[0].backend
         reason = choice.skipped.get(failed, "").partition("; ")[0]
         found = f"{file.name} by {choice.backend}, since {failed} fails: {reason}"
-        return Check("backend", "fail", found, f"see the lines above, or leave it out: --backend {choice.backend}")
+        return Check(
+            "backend", "fail", found, f"see the lines above, or leave it out: --backend {choice.backend}"
+        )
     return Check("backend", "ok", f"{file.name} by {choice.why}")
 
 

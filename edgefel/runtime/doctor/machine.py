@@ -116,7 +116,9 @@ def accelerator_problem(module: ModuleType) -> str | None:
         return runtime_problem(module)
     if name == "onnxruntime":
         return onnxruntime_backend.cuda_problem(module)
-    start = {"pycuda.driver": lambda: module.init(), "openvino": lambda: module.Core().available_devices}[name]
+    start = {"pycuda.driver": lambda: module.init(), "openvino": lambda: module.Core().available_devices}[
+        name
+    ]
     try:
         start()
     except Exception as error:

@@ -152,9 +152,13 @@ def _onnxruntime(machine: Machine, package: Package) -> Check:
     if outdated is not None:
         return outdated
     try:
-        providers = [one.removesuffix("ExecutionProvider") for one in package.module.get_available_providers()]
+        providers = [
+            one.removesuffix("ExecutionProvider") for one in package.module.get_available_providers()
+        ]
     except AttributeError:
-        return Check(name, "fail", "a folder without its library, left behind by an uninstalled package", reinstall)
+        return Check(
+            name, "fail", "a folder without its library, left behind by an uninstalled package", reinstall
+        )
     found = f"{package.version}: {', '.join(providers)}"
     if machine.gpu is None:
         return Check(name, "ok", found)
@@ -215,7 +219,9 @@ def _gpu(machine: Machine) -> Check:
     if problem is not None:
         said, _, fix = problem.rpartition("; ")
         status: Status = "fail" if machine.is_jetson else "warn"
-        return Check("NVIDIA GPU", status, said or problem, fix if said else "look at nvidia-smi and its advice")
+        return Check(
+            "NVIDIA GPU", status, said or problem, fix if said else "look at nvidia-smi and its advice"
+        )
     if machine.is_jetson:
         return Check(
             "NVIDIA GPU",
@@ -267,7 +273,9 @@ def _tensorrt_version(name: str, package: Package, machine: Machine) -> Check:
                 else "look at nvidia-smi; driver and TensorRT must be for the same CUDA"
             )
             return Check(name, "fail", f"{version}; it does not start: {problem.partition('; ')[0]}", fix)
-        found = f"{version}; it does not start without an NVIDIA GPU, neither to build engines nor to run them"
+        found = (
+            f"{version}; it does not start without an NVIDIA GPU, neither to build engines nor to run them"
+        )
         return Check(name, "warn", found, f"pip uninstall {name}, or use a machine with a GPU")
     if machine.gpu is None:
         return Check(name, "ok", f"{version}; it builds engines here, and runs them on a GPU alone")
@@ -313,7 +321,9 @@ def _pycuda(machine: Machine) -> Check:
         driver = machine.package("pycuda.driver")
         fix = f"{_REINSTALL} --no-cache-dir pycuda"
         if driver.module is None:
-            return Check("pycuda", broken, f"does not import: {driver.error or 'pycuda.driver is missing'}", fix)
+            return Check(
+                "pycuda", broken, f"does not import: {driver.error or 'pycuda.driver is missing'}", fix
+            )
         if (problem := machine.accelerator_problem(driver.module)) is not None:
             return Check("pycuda", broken, f"{version}; it does not start: {problem}", fix)
         return Check("pycuda", "ok", version)
