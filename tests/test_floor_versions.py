@@ -10,7 +10,6 @@ import json
 import os
 import re
 import subprocess
-import sysconfig
 from pathlib import Path
 
 import cv2
@@ -127,7 +126,7 @@ def training(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("floor-training")
     borrowed = folder / "borrowed"
     borrowed.mkdir()
-    for path in Path(sysconfig.get_path("purelib")).iterdir():
+    for path in Path(torch.__file__).parents[1].iterdir():
         if re.fullmatch(r"(torch|torchgen|functorch|torch-.*\.dist-info)", path.name):
             (borrowed / path.name).symlink_to(path)
     return install(folder, HERE, ("train", "export"), (str(borrowed),))
