@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import pytest
 import tomllib
+import torch
 from clean_installs import HERE, check_lines, edgefel, find_python, run, skip_without_index, write_clip
 from data.readers.trees_manifest import write_parquet_manifest
 

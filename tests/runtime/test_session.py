@@ -139,12 +139,12 @@ def test_closed_sessions_say_so(bundle):
         session.run(random_batch(1))
 
 
-def test_fp32_is_the_default_and_others_are_taken_on_request(make_bundle):
+def test_the_default_is_the_best_for_the_backend_and_others_are_taken_on_request(make_bundle):
     bundle = make_bundle(precisions=("int8", "fp32", "fp16"))
     batch = random_batch(2)
     opened = {}
     for precision in (None, "fp32", "fp16", "int8"):
-        with Session.open(bundle, precision) as session:
+        with Session.open(bundle, precision, "onnxruntime") as session:
             assert session.precision == (precision or "fp32")
             opened[precision] = session.run(batch).logits
     np.testing.assert_array_equal(opened[None], opened["fp32"])
