@@ -11,6 +11,7 @@ import numpy as np
 
 from edgefel.cache import cache_folder
 from edgefel.errors import EdgefelError
+from edgefel.runtime import engines
 from edgefel.runtime.backends.base import Array, ModelFile, Record, one_line
 from edgefel.runtime.backends.quiet import import_onnxruntime
 from edgefel.runtime.engines import described
@@ -49,11 +50,19 @@ class OnnxRuntimeBackend:
         if (reason := too_old(file, version)) is not None:
             return reason
         if cls.needs in providers:
-            return None
+            return cls._missing_gpu()
         return (
             f"the installed ONNX Runtime has no {cls.needs}; install a build with it, such as onnxruntime-gpu in "
             "the place of onnxruntime"
         )
+
+    @classmethod
+    def _missing_gpu(cls) -> str | None:
+        """Why the provider has no GPU to run on; None if it has, or needs none."""
+        if cls.needs == OnnxRuntimeBackend.needs or engines.find_gpu() is not None:
+            return None
+        why = engines.gpu_problem()
+        return f"{cls.needs} needs an NVIDIA GPU, and none is found here{f' ({why})' if why else ''}"
 
     @classmethod
     def open(cls, model: ModelFile, *, threads: int) -> OnnxRuntimeBackend:
