@@ -38,6 +38,7 @@ from edgefel.export.reduced import Build, PrecisionGraph, Ranges, calibrate_rang
 from edgefel.export.report import ExportReport, summarize
 from edgefel.export.surgery.attention import onnx_attention
 from edgefel.export.surgery.outputs import keep_outputs
+from edgefel.export.surgery.rewrite import opset_of
 from edgefel.export.surgery.uint8_input import uint8_input
 from edgefel.export.tensorrt_engine import EngineCache, build_engine, load_tensorrt
 from edgefel.files import atomic_folder, check_free
@@ -50,6 +51,7 @@ from edgefel.runtime.manifest import (
     write_manifest,
 )
 from edgefel.runtime.preprocessing import Preprocessing
+from edgefel.runtime.requirements import onnx_requirement
 
 if TYPE_CHECKING:
     from edgefel.models.checkpoint import Checkpoint
@@ -86,7 +88,9 @@ def export_bundle(
     options = options or ExportOptions()
     _check_output(Path(output), replace)
     if options.engine:
-        load_tensorrt()  # a missing TensorRT should not be noticed after minutes of work
+        load_tensorrt(
+            options.engine_options
+        )  # a missing TensorRT should not be noticed after minutes of work
     progress.start("load checkpoint")
     loaded = load_checkpoint(os.fspath(checkpoint))
     with atomic_folder(output, replace=replace) as folder:
@@ -268,7 +272,8 @@ class _Export:
         """Writes a file, judges it and notes both; raises EdgefelError for a failure that is fatal."""
         self.warnings.extend(made.warnings)
         path = self.folder / f"{FILE_STEMS[precision]}.onnx"
-        save_onnx(self._finish(made.model), path)
+        model = self._finish(made.model)
+        save_onnx(model, path)
         outputs, kind = self.options.kept_outputs, self._input_type
         parity = gate.judge(path, precision, self.preprocessing, input_type=kind, outputs=outputs)
         if parity.verdict == "fail" and parity.limits.fatal:
@@ -285,6 +290,9 @@ class _Export:
                 precision=precision,
                 parity={"inputs": gate.pictures.source, **self._classes, **parity.to_dict()},
                 builder=self._builder(made, precision) or None,
+                requires=onnx_requirement(
+                    model.ir_version, opset_of(model), quantized=precision.startswith("int8")
+                ),
             )
         )
 

@@ -62,6 +62,9 @@ def export_onnx(
     if fold_attention:
         prepared.head.fold_attention()
     raw = _trace(prepared, size, opset)
+    # 9 for these opsets, which ONNX Runtime 1.17 loads, and onnxsim folds with. The exporter's own version, 10, adds
+    # metadata, which are stripped, and types that do not occur.
+    raw.ir_version = onnx.helper.find_min_ir_version_for(list(raw.opset_import))
     _name_by_scope(raw.graph)
     simplified, _ = apply_passes(_simplify(raw), passes)
     tidy(simplified, name=model.config.name)

@@ -55,7 +55,7 @@ def build_bundle_engines(
     what `build_engine` raises, and while another process builds engines of the bundle.
     """
     options = options or EngineOptions()
-    load_tensorrt()
+    load_tensorrt(options)  # a missing TensorRT is the first thing to say
     manifest = read_manifest(folder)
     sources = _sources(manifest, precisions)
     there = {source.name: _existing(manifest, source) for source in sources}

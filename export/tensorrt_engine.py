@@ -32,17 +32,59 @@ from edgefel.export.tensorrt_options import (
 )
 from edgefel.export.tensorrt_retry import Attempt, build_with_less
 from edgefel.files import atomic_file, sha256, write_json
-from edgefel.runtime.engines import PACKAGES, Gpu, find_gpu, import_package, listen
+from edgefel.runtime.backends.tensorrt_binding import check_version
+from edgefel.runtime.engines import (
+    PACKAGES,
+    Gpu,
+    Messages,
+    described,
+    explained,
+    find_gpu,
+    listen,
+    load_package,
+    start_runtime,
+)
 
-__all__ = ["PACKAGES", "EngineCache", "EngineOptions", "build_engine", "load_tensorrt"]
+__all__ = ["PACKAGES", "EngineCache", "EngineOptions", "build_engine", "find_builder", "load_tensorrt"]
 
 
-def load_tensorrt() -> ModuleType:
-    """`tensorrt` where it is installed, else `tensorrt_rtx`; raises MissingDependencyError without both."""
-    for package in PACKAGES:
-        if (module := import_package(package)) is not None:
-            return module
-    raise MissingDependencyError("tensorrt_rtx", "rtx", "building TensorRT engines")
+def load_tensorrt(options: EngineOptions | None = None) -> ModuleType:
+    """The first of `tensorrt` and `tensorrt_rtx` that can build here what the options ask for; see `find_builder`."""
+    return find_builder(options)[0]
+
+
+def find_builder(options: EngineOptions | None = None) -> tuple[ModuleType, str | None]:
+    """`load_tensorrt`, and why it is not the package before it, in one line.
+
+    With one package installed that is taken, and the build says what it cannot do. With both, a package is passed over
+    whose builder does not start here, as full TensorRT's without a GPU, or that lacks an option.
+    Raises MissingDependencyError without both, EdgefelError with the reason against each where none can build.
+    """
+    found = {name: load_package(name) for name in PACKAGES}
+    modules = {name: module for name, module in found.items() if isinstance(module, ModuleType)}
+    reasons = [f"{name} does not load: {reason}" for name, reason in found.items() if isinstance(reason, str)]
+    for module in modules.values():
+        reason = _inability(module, options or EngineOptions()) if len(modules) > 1 else None
+        if reason is None:
+            return module, "; ".join(reasons) or None
+        reasons.append(reason)
+    if not reasons:
+        raise MissingDependencyError("tensorrt_rtx", "rtx", "building TensorRT engines")
+    raise EdgefelError(f"engine: no TensorRT can build here: {'; '.join(reasons)}")
+
+
+def _inability(trt: ModuleType, options: EngineOptions) -> str | None:
+    """Why this package cannot build what is asked for, found by starting its builder; None if it can."""
+    try:
+        check_version(trt)
+        with listen(trt) as (logger, messages):
+            builder = create_builder(trt, logger, messages)
+            set_compatibility(trt, builder.create_builder_config(), options)
+    except EdgefelError as error:
+        return str(error).removeprefix("engine: ").partition(";")[0]
+    except Exception as error:  # a builder that is half there
+        return f"{trt.__name__} {trt.__version__} cannot build here ({described(error)})"
+    return None
 
 
 def build_engine(
@@ -71,7 +113,7 @@ def build_engine(
     KeyboardInterrupt cancels the build.
     """
     options = options or EngineOptions()
-    trt = load_tensorrt()
+    trt, instead = find_builder(options)
     if not onnx_path.is_file():
         raise EdgefelError(f"{onnx_path}: no such file; give an ONNX file that 'edgefel export' wrote")
     job = _Job(trt, onnx_path, options, find_gpu(), cache, progress)
@@ -89,6 +131,9 @@ def build_engine(
         _write(attempt.plan, engine_path)
         if cache is not None:
             builder["warnings"] += cache.store(key, engine_path, builder, layers)
+    if instead is not None:
+        taken = f"built by {trt.__name__} {trt.__version__}, since {instead}"
+        builder["warnings"] = [*builder["warnings"], taken]
     if report_path is not None:
         _write_report(report_path, {"engine": engine_path.name, **layers})
     return builder
@@ -116,7 +161,9 @@ class _Job:
 
     def _attempt(self, effort: Effort, cancelled: threading.Event) -> Attempt:
         """One build with everything made anew, so that nothing of a failed one holds memory."""
-        with listen(self.trt) as (logger, messages):
+        trt = f"{self.trt.__name__} {self.trt.__version__}"
+        what, fix = f"{self.onnx.name}: {trt} fails to build it", "see what 'edgefel doctor' says of it"
+        with listen(self.trt) as (logger, messages), explained(what, messages, fix):
             builder = create_builder(self.trt, logger, messages)
             network = parse_network(self.trt, builder, logger, messages, self.onnx)
             config = builder.create_builder_config()
@@ -135,7 +182,7 @@ class _Job:
                 return Attempt(None, in_force, messages)
             messages.warnings += warnings + save_timings(timings, timing_file)
             layers = network_report(network)
-            loaded, layers = self._inspect(logger, plan, layers)
+            loaded, layers = self._inspect(logger, messages, plan, layers)
             if loaded is False:
                 messages.warnings.append(
                     f"the engine could not be loaded on this GPU{because(messages.errors)}"
@@ -143,16 +190,19 @@ class _Job:
             facts = {"layers": layers, "count": network.num_layers, "loaded": loaded}
             return Attempt(plan, in_force, messages, facts)
 
-    def _inspect(self, logger: Any, plan: Any, layers: dict[str, Any]) -> tuple[bool | None, dict[str, Any]]:
+    def _inspect(
+        self, logger: Any, messages: Messages, plan: Any, layers: dict[str, Any]
+    ) -> tuple[bool | None, dict[str, Any]]:
         """Whether the engine can be loaded here, and its layers as far as it tells them."""
         if self.gpu is None:
             return None, layers
-        runtime = self.trt.Runtime(logger)
-        if self.options.version_compatible:
-            runtime.engine_host_code_allowed = (
-                True  # such an engine brings a runtime along, this one is our own
-            )
-        engine = runtime.deserialize_cuda_engine(plan)
+        engine: Any = None
+        with suppress(EdgefelError), explained("load", messages, ""):
+            runtime = start_runtime(self.trt, logger, messages)
+            if self.options.version_compatible:
+                # such an engine brings a runtime along, this one is our own
+                runtime.engine_host_code_allowed = True
+            engine = runtime.deserialize_cuda_engine(plan)
         if engine is None:
             return False, layers
         # the report is extra: an inspector that changes its format must not cost the engine

@@ -70,6 +70,15 @@ class Edgefel(LazyGroup):
         except EdgefelError as error:
             click.echo(f"error: {error}", err=True)
             ctx.exit(2)
+        except ImportError as error:
+            # of a package that is there and does not load: OpenCV without libGL, one built for another NumPy
+            if (error.name or "").startswith("edgefel"):
+                raise
+            said = " ".join(str(error).split())
+            click.echo(
+                f"error: a package does not load ({said}); run 'edgefel doctor', which says which", err=True
+            )
+            ctx.exit(2)
         except OSError as error:
             if error.errno in DISK_FULL:  # every file is written aside: nothing half-written is left
                 where, mend = error.filename or "the output", "free disk space or choose another place"

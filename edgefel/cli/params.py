@@ -71,7 +71,7 @@ min_face = click.option(
 precision = click.option(
     "--precision",
     type=click.Choice(["fp32", "fp16", "int8", "int8+fp16"]),
-    help="File of the bundle to run.  [default: fp32, or the only one]",
+    help="File of the bundle to run.  [default: the fastest here that passed its comparison with PyTorch]",
 )
 backend = click.option(
     "--backend",
@@ -80,7 +80,10 @@ backend = click.option(
     ),
     default="auto",
     show_default=True,
-    help="What runs the file. A named one is taken or is an error; auto says why it took one.",
+    help="What runs the file. A named one is taken or is an error; auto takes the first that can.",
+)
+verbose = click.option(
+    "-v", "--verbose", is_flag=True, help="Say why no other backend and no other file was taken."
 )
 threads = click.option(
     "--threads", type=click.IntRange(min=1), help="CPU threads of the model.  [default: all cores]"

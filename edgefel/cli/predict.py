@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 )
 @params.threads
 @params.force
+@params.verbose
 @params.json_output
 def command(
     bundle: Path,
@@ -50,6 +51,7 @@ def command(
     every: int,
     threads: int | None,
     force: bool,
+    verbose: bool,
     as_json: bool,
 ) -> None:
     """Label the faces in an image, a folder of images or a video.
@@ -85,7 +87,7 @@ def command(
         _Output(as_json) as output,
     ):
         session.warm_up()
-        output.announce(f"{session.file.name} by {session.choice.why}", *session.notes)
+        output.announce(session.headline, *(session.choice.reasons if verbose else ()), *session.notes)
         summary = predict_source(
             opened,
             find,

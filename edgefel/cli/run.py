@@ -135,6 +135,7 @@ _STOPPING = tuple(number for number in signals.ENDING if number != signal.SIGINT
     help="Address that --metrics-port listens on; 0.0.0.0 is all.",
 )
 @params.force
+@params.verbose
 @params.json_output
 def command(**options: Any) -> None:
     """Label faces from a camera, a stream, a video or pictures, person by person.
@@ -190,6 +191,7 @@ class _Run:
     metrics_port: int | None
     metrics_host: str
     force: bool
+    verbose: bool
     as_json: bool
 
     def run(self) -> None:
@@ -219,7 +221,7 @@ class _Run:
                 Session.open(self.bundle, self.precision, self.backend, self.threads, self.force)
             )
             session.warm_up()
-            for line in (f"{session.file.name} by {session.choice.why}", *session.notes):
+            for line in (session.headline, *(session.choice.reasons if self.verbose else ()), *session.notes):
                 say(errors, line)
             source = source or stack.enter_context(closing(plan.open()))
             telemetry = stack.enter_context(Telemetry(Board.find()))

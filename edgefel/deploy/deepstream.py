@@ -28,7 +28,7 @@ _RESIZING = {
 class DeepStreamOptions:
     """How nvinfer runs a bundle.
 
-    precision: fp32, fp16, int8 or int8+fp16; without one, fp32, or the only one there is (as `Session.open`).
+    precision: fp32, fp16, int8 or int8+fp16; without one, the best for TensorRT (as `Session.open`).
     threshold: probability that the first label must exceed to be attached. max_batch: faces at once.
     gie_id: number of this element. detector_id, face_class: number of the face detector's element, and of its class
     "face"; None takes objects of all classes. min_face: faces with fewer pixels at a side are left out.
@@ -73,7 +73,7 @@ def write_deepstream(bundle: Path, folder: Path, options: DeepStreamOptions | No
     """
     options = options or DeepStreamOptions()
     manifest = read_manifest(bundle)
-    file = choose_file(manifest, options.precision)
+    file = choose_file(manifest, options.precision, "tensorrt", force=options.force)
     labels = _labels_text(manifest)
     source = checked_path(manifest, file, options.force)
     properties = nvinfer_properties(manifest, file.precision, options)

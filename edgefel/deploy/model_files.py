@@ -10,12 +10,10 @@ from pathlib import Path
 
 from edgefel.deploy.archive import Entry
 from edgefel.errors import EdgefelError
+from edgefel.runtime.backends.choice import best_file
 from edgefel.runtime.manifest import MANIFEST_NAME, BundleFile, Manifest
 
 LABELS_NAME = "labels.txt"
-# what run.sh takes, the first that is there. On a GPU FP16 is fast and nearly exact; on a CPU INT8 is the fastest.
-GPU_ORDER = ("fp16", "int8+fp16", "fp32", "int8")
-CPU_ORDER = ("int8", "fp32", "int8+fp16", "fp16")
 
 
 @dataclass(frozen=True)
@@ -32,13 +30,17 @@ class ChosenFiles:
 
     @property
     def gpu_precision(self) -> str:
-        """What runs on a GPU unless the user says otherwise."""
-        return next(name for name in GPU_ORDER if name in self.precisions)
+        """What an engine is built of and run on a GPU, unless the user says otherwise."""
+        return self._best("tensorrt")
 
     @property
     def cpu_precision(self) -> str:
         """What runs on a CPU unless the user says otherwise."""
-        return next(name for name in CPU_ORDER if name in self.precisions)
+        return self._best("onnxruntime")
+
+    def _best(self, backend: str) -> str:
+        # files that failed are among them only where the user forced it
+        return best_file(self.manifest, self.manifest.files, backend, force=True).precision
 
 
 def choose_files(manifest: Manifest, precisions: Sequence[str] = (), *, force: bool = False) -> ChosenFiles:

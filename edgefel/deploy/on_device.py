@@ -16,6 +16,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
+from types import ModuleType
+
+from edgefel.runtime.requirements import numbers
 
 OPENCV = "opencv-python-headless"
 # dist name -> module, where they differ by more than a dash
@@ -48,9 +51,9 @@ class Requirement:
 
     def admits(self, version: str) -> bool:
         """Whether a version satisfies the bounds; bounds other than >= and < are left to pip."""
-        number = _numbers(version)
+        number = numbers(version)
         for operator, bound in re.findall(r"(>=|<)(?!=)\s*([\d.]+)", self.versions):
-            if (number < _numbers(bound)) == (operator == ">="):
+            if (number < numbers(bound)) == (operator == ">="):
                 return False
         return True
 
@@ -118,11 +121,17 @@ def opencv_problem() -> str | None:
 
 def engine_problem(*, to_run: bool) -> str | None:
     """Why TensorRT engines cannot be built here (or run, which takes pycuda as well), in one line."""
-    from edgefel.runtime.engines import look_here
+    from edgefel.runtime.engines import load_package, look_here, runtime_problem
 
     here = look_here()
     if here.gpu is None:
-        return "no NVIDIA GPU is found here"
+        return "no NVIDIA GPU is found here" + (f" ({here.gpu_problem})" if here.gpu_problem else "")
+    if here.broken and not here.versions:
+        return "; ".join(f"{name} does not load ({reason})" for name, reason in here.broken.items())
+    modules = [load_package(name) for name in here.versions]
+    problems = [runtime_problem(module) for module in modules if isinstance(module, ModuleType)]
+    if problems and all(problems):
+        return str(problems[0])
     if not here.versions:
         return f"{here.gpu} is here, and TensorRT is not (on a Jetson: sudo apt install nvidia-jetpack)"
     if to_run and importlib.util.find_spec("pycuda") is None:
@@ -156,14 +165,6 @@ def _version(requirement: Requirement) -> str | None:
     # the same module may come from another package, such as onnxruntime from onnxruntime-gpu
     providers = metadata.packages_distributions().get(requirement.module, [])
     return metadata.version(providers[0]) if providers else ""
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    found = re.match(r"\d+(?:\.\d+)*", version)
-    numbers = [int(part) for part in found[0].split(".")] if found else []
-    while numbers and numbers[-1] == 0:
-        numbers.pop()
-    return tuple(numbers)
 
 
 def _other_system(marker: str) -> bool:

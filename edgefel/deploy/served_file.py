@@ -5,28 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgefel.errors import EdgefelError
+from edgefel.runtime.backends.choice import best_file
 from edgefel.runtime.manifest import PRECISIONS, BundleFile, Manifest
 
-REFERENCE = "fp32"
 
+def choose_file(
+    manifest: Manifest, precision: str | None, backend: str, kind: str = "onnx", *, force: bool = False
+) -> BundleFile:
+    """The file of that precision; without one, the best for the backend that the server runs it with, as
+    `Session.open` chooses (edgefel.runtime.backends.choice).
 
-def choose_file(manifest: Manifest, precision: str | None, kind: str = "onnx") -> BundleFile:
-    """The file of that precision; without one, FP32, or the only one of this kind (as `Session.open`).
-
-    Raises EdgefelError listing what there is.
+    Raises EdgefelError listing what there is, or if all files of the kind failed their comparison with PyTorch.
     """
     if precision is not None and precision not in PRECISIONS:
         raise EdgefelError(f"precision {precision!r} is not known; choose one of: {', '.join(PRECISIONS)}")
+    if precision is not None:
+        return manifest.find(precision, kind)
     there = [file for file in manifest.files if file.kind == kind]
-    if precision is None and REFERENCE not in [file.precision for file in there]:
-        if len(there) == 1:
-            return there[0]
-        found = ", ".join(file.precision for file in there) or "none"
-        raise EdgefelError(
-            f"{manifest.folder}: neither an {REFERENCE} {kind} file nor a single other one ({found}); "
-            "choose a precision, or export again"
-        )
-    return manifest.find(precision or REFERENCE, kind)
+    if not there:
+        raise EdgefelError(f"{manifest.folder}: no {kind} file in this bundle; export again")
+    return best_file(manifest, there, backend, force=force)
 
 
 def checked_path(manifest: Manifest, file: BundleFile, force: bool) -> Path:

@@ -35,7 +35,7 @@ VENDORED = ("__init__.py", "errors.py", "runtime/__init__.py", "runtime/preproce
 class TritonOptions:
     """How a bundle is served.
 
-    precision: fp32, fp16, int8 or int8+fp16; without one, fp32, or the only one there is (as `Session.open`).
+    precision: fp32, fp16, int8 or int8+fp16; without one, the best for the device (as `Session.open`).
     engine: serve the bundle's TensorRT engine instead of an ONNX file. prefix: of the models' names.
     max_batch: largest batch of the network; without one 16, or what the engine was built for. preferred_batches:
     sizes that the server tries to reach while it waits `queue_delay_us` microseconds for further requests.
@@ -84,7 +84,10 @@ def write_triton_repository(bundle: Path, folder: Path, options: TritonOptions |
     options = options or TritonOptions()
     manifest = read_manifest(bundle)
     kind = "engine" if options.engine else "onnx"
-    file = choose_file(manifest, options.precision, kind)
+    backend = (
+        "tensorrt" if options.engine else "onnxruntime" if options.device == "cpu" else "onnxruntime-cuda"
+    )
+    file = choose_file(manifest, options.precision, backend, kind, force=options.force)
     batching = Batching(
         _max_batch(manifest, file, options), options.preferred_batches, options.queue_delay_us
     )

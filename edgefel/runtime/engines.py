@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib
+import os
 import re
 import sys
 import threading
@@ -25,6 +26,18 @@ PACKAGES = ("tensorrt", "tensorrt_rtx")
 _REBUILD = "build it here with 'edgefel engine DIR --rebuild'"
 _MAJOR_ATTRIBUTE, _MINOR_ATTRIBUTE = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_{MAJOR,MINOR} of cuda.h
 _MOST_MESSAGES = 1000
+_SHOWN_MESSAGES = 5
+_NO_DEVICE = 100
+# of cuda.h, those that a machine meets before its first program runs
+_DRIVER_ERRORS = {
+    34: "this is the toolkit's stub of the driver; take its folder off LD_LIBRARY_PATH",
+    35: "it is older than this CUDA needs; update the driver",
+    _NO_DEVICE: "it finds no GPU; see nvidia-smi, and start a container with --gpus all (Jetson: --runtime nvidia)",
+    802: "the GPUs are not ready yet; start nvidia-fabricmanager",
+    803: "the driver and its library are of different versions; reboot after an update of the driver",
+    804: "the CUDA compatibility package does not support this GPU; remove it (cuda-compat)",
+    999: "unknown error; reboot, or load the module nvidia_uvm again",
+}
 _OLDEST_PORTABLE = (8, 0)  # Ampere; both "ampere_plus" and RTX's default start there
 
 
@@ -46,14 +59,32 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Here:
-    """Installed versions by package name, and the first CUDA device or None."""
+    """Installed versions by package name, and the first CUDA device or None.
+
+    broken: packages that are installed and do not import, and why. gpu_problem: why a driver that is there finds no
+    GPU; None where it finds one, or there is no driver.
+    """
 
     versions: Mapping[str, str]
     gpu: Gpu | None
+    broken: Mapping[str, str] = field(default_factory=dict)
+    gpu_problem: str | None = None
 
 
 def find_gpu() -> Gpu | None:
     """The first CUDA device, asked of the driver's own library; None without a driver or a device."""
+    found = _ask_driver()
+    return found if isinstance(found, Gpu) else None
+
+
+def gpu_problem() -> str | None:
+    """Why the driver that is there finds no GPU, in one line; None if it finds one, or there is no driver."""
+    found = _ask_driver()
+    return found if isinstance(found, str) else None
+
+
+def _ask_driver() -> Gpu | str | None:
+    """The first CUDA device, what is wrong with the driver, or None without a driver."""
     try:
         driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:
@@ -67,24 +98,97 @@ def find_gpu() -> Gpu | None:
         lambda: driver.cuDeviceGetAttribute(ctypes.byref(major), _MAJOR_ATTRIBUTE, device),
         lambda: driver.cuDeviceGetAttribute(ctypes.byref(minor), _MINOR_ATTRIBUTE, device),
     )
-    if any(call() != 0 for call in calls):
-        return None
+    try:
+        for call in calls:
+            if (code := call()) != 0:
+                return _driver_problem(code)
+    except AttributeError as error:  # a library of that name that is not the driver's
+        return f"the CUDA driver's library lacks a function ({error}); reinstall the driver"
     return Gpu(name.value.decode(errors="replace"), (major.value, minor.value))
 
 
-def import_package(name: str) -> ModuleType | None:
-    """The TensorRT package of that name, or None where it is not installed or its libraries do not load."""
+def _driver_problem(code: int) -> str:
+    """What the driver's error code means, and what to do."""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if code == _NO_DEVICE and hidden is not None:
+        return f"CUDA_VISIBLE_DEVICES={hidden!r} hides it; unset that variable"
+    what = _DRIVER_ERRORS.get(code, "see nvidia-smi")
+    return f"the CUDA driver reports error {code}: {what}"
+
+
+def load_package(name: str) -> ModuleType | str | None:
+    """The package of that name, why it does not load although it is installed, or None if it is not installed."""
     try:
-        return importlib.import_module(name)
-    except (ImportError, OSError):  # OSError: the wheel is there, a shared library it opens is not
-        return None
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        return None if error.name in (None, name) else described(error)
+    except Exception as error:  # its libraries are missing, or made for another CUDA, NumPy or Python
+        return described(error)
+    if not hasattr(module, "__version__"):  # a folder that an uninstalled package left behind
+        return f"{name} is incomplete: it has no __version__"
+    return module
+
+
+def described(error: BaseException) -> str:
+    """An error of another library in one line: its type, and what it says."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def look_here(packages: tuple[str, ...] = PACKAGES) -> Here:
     """Looks for these packages and for a GPU."""
-    modules = {name: import_package(name) for name in packages}
-    versions = {name: str(module.__version__) for name, module in modules.items() if module is not None}
-    return Here(versions, find_gpu())
+    versions, broken = {}, {}
+    for name in packages:
+        found = load_package(name)
+        if isinstance(found, str):
+            broken[name] = found
+        elif found is not None:
+            versions[name] = str(found.__version__)
+    gpu = find_gpu()
+    return Here(versions, gpu, broken, gpu_problem() if gpu is None else None)
+
+
+@contextmanager
+def explained(what: str, messages: Messages, fix: str) -> Iterator[None]:
+    """Turns what TensorRT's or pycuda's Python package raises in the block into an EdgefelError.
+
+    The packages raise TypeError where TensorRT returns a null pointer, and RuntimeError, MemoryError and types of
+    their own otherwise. The message is what TensorRT has logged meanwhile, or else the error itself. Our own
+    errors pass, and so do the disk's.
+    """
+    said = len(messages.errors)
+    try:
+        yield
+    except (EdgefelError, OSError):
+        raise
+    except Exception as error:
+        reasons = "; ".join(messages.errors[said:][:_SHOWN_MESSAGES]) or described(error)
+        raise EdgefelError(f"{what} ({reasons}); {fix}") from error
+
+
+def start_runtime(trt: ModuleType, logger: Any, messages: Messages) -> Any:
+    """TensorRT's runtime; raises EdgefelError where there is none, as where CUDA does not work."""
+    what = f"{trt.__name__} {trt.__version__} cannot start here"
+    fix = (
+        "check the GPU and its driver with 'edgefel doctor', or run the ONNX file with --backend onnxruntime"
+    )
+    with explained(what, messages, fix):
+        runtime = trt.Runtime(logger)
+        if runtime is None:
+            raise RuntimeError("it makes no runtime")
+        return runtime
+
+
+def runtime_problem(trt: ModuleType) -> str | None:
+    """Why TensorRT's runtime does not start here, in one line; None if it does."""
+    try:
+        with listen(trt) as (logger, messages):
+            start_runtime(trt, logger, messages)
+    except EdgefelError as error:
+        return str(error)
+    except Exception as error:  # its logger cannot even be made
+        return f"{trt.__name__} cannot be used here ({described(error)})"
+    return None
 
 
 def check_engine(file: BundleFile, here: Here | None = None) -> str | None:
@@ -96,7 +200,8 @@ def check_engine(file: BundleFile, here: Here | None = None) -> str | None:
     here = here or _here_for(file)
     reason = engine_mismatch(file, here)
     if reason is None and here.gpu is None:
-        return f"{file.name}: engines run on an NVIDIA GPU, and none is found here; use the ONNX file"
+        why = f" ({here.gpu_problem})" if here.gpu_problem else ""
+        return f"{file.name}: engines run on an NVIDIA GPU, and none is found here{why}; use the ONNX file"
     return reason
 
 
@@ -110,6 +215,10 @@ def engine_mismatch(file: BundleFile, here: Here | None = None) -> str | None:
     if package not in PACKAGES or not isinstance(version, str):
         return f"{file.name}: the manifest does not say which TensorRT built it; {_REBUILD}"
     installed = here.versions.get(package)
+    if (broken := here.broken.get(package)) is not None:
+        return (
+            f"{file.name}: built with {package} {version}, which does not load here ({broken}); reinstall it"
+        )
     if installed is None:
         return f"{file.name}: built with {package} {version}, which is not installed here; {_REBUILD}"
     if installed != version and not (_is_portable(built) and _reads_older(version, installed)):

@@ -41,7 +41,8 @@ class ModelInfo:
 @dataclass(frozen=True)
 class BundleFile:
     """One model file of the bundle. `parity` holds its comparison with PyTorch and the `verdict` on it,
-    `builder` how it was made: of an engine, the TensorRT version and GPU, and the ONNX `source`."""
+    `builder` how it was made: of an engine, the TensorRT version and GPU, and the ONNX `source`.
+    `requires` says of an ONNX file what runs it (`edgefel.runtime.requirements`)."""
 
     name: str
     kind: str
@@ -50,6 +51,7 @@ class BundleFile:
     bytes: int
     parity: Mapping[str, Any] | None = None
     builder: Mapping[str, Any] | None = None
+    requires: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if not self.name or self.name in (".", "..") or "/" in self.name or "\\" in self.name:
@@ -74,10 +76,13 @@ def describe_file(
     precision: str,
     parity: Mapping[str, Any] | None = None,
     builder: Mapping[str, Any] | None = None,
+    requires: Mapping[str, Any] | None = None,
 ) -> BundleFile:
     """The manifest entry of a file on disk: its name, size and hash with what the caller knows about it."""
     path = Path(path)
-    return BundleFile(path.name, kind, precision, sha256(path), path.stat().st_size, parity, builder)
+    return BundleFile(
+        path.name, kind, precision, sha256(path), path.stat().st_size, parity, builder, requires
+    )
 
 
 @dataclass(frozen=True)
@@ -195,6 +200,8 @@ class Manifest:
 
 def _file_dict(file: BundleFile) -> dict[str, Any]:
     optional = {name: getattr(file, name) for name in ("parity", "builder")}
+    if file.requires is not None:  # older bundles, and engines, have none
+        optional["requires"] = file.requires
     return {
         "name": file.name,
         "kind": file.kind,
@@ -267,7 +274,7 @@ def _parse_file(entry: Any) -> BundleFile:
         raise EdgefelError(f"files: {entry!r} is not an object")
     where = f"files: {entry.get('name', 'an entry')}"
     values = _fields(entry, where, name=str, kind=str, precision=str, sha256=str, bytes=int)
-    for name in ("parity", "builder"):
+    for name in ("parity", "builder", "requires"):
         values[name] = entry.get(name)
         if not isinstance(values[name], dict | None):
             raise EdgefelError(f"{where}: {name} must be an object or null")

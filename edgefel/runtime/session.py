@@ -37,8 +37,8 @@ class Predictions(NamedTuple):
 class Session:
     """Runs one file of a bundle. Use `Session.open`; `run` and calls may come from several threads.
 
-    manifest, file, precision, backend, choice, threads and max_batch say what was opened; `choice.why` is one
-    line on the backend and the ones it was preferred to.
+    manifest, file, precision, backend, choice, threads and max_batch say what was opened; `headline` is one short
+    line on it, `choice.reasons` why no other backend and file was taken.
     """
 
     def __init__(self, manifest: Manifest, opened: Opened, threads: int, max_batch: int) -> None:
@@ -67,12 +67,12 @@ class Session:
     ) -> Session:
         """Opens a bundle.
 
-        precision: fp32, fp16, int8 or int8+fp16; without one, fp32, or the only one the bundle holds of the
-        kind of file that the backend runs. backend: a name of BACKENDS, which is taken or is an error, or "auto":
-        the first that can run such a file here (docs/runtime.md). threads: CPU threads of one call; all
-        cores by default. force: use a file whose hash differs from the manifest's, or that failed its
-        comparison with PyTorch (an engine: that its ONNX file failed). max_batch: larger batches are split;
-        an engine may have a smaller limit.
+        precision: fp32, fp16, int8 or int8+fp16; without one, the file that is best for the backend: the fastest
+        of those that passed their comparison with PyTorch (docs/runtime.md). backend: a name of BACKENDS, which
+        is taken or is an error, or "auto": the first that can run such a file here (docs/runtime.md). threads: CPU
+        threads of one call; all cores by default. force: use a file whose hash differs from the manifest's, or that
+        failed its comparison with PyTorch (an engine: that its ONNX file failed). max_batch: larger batches are
+        split; an engine may have a smaller limit.
         Raises EdgefelError: no such bundle, precision or backend, a backend that cannot be used here, a changed
         or failed file, a file that does not load or whose inputs and outputs are not the manifest's. Never
         takes another precision or backend than the one asked for.
@@ -90,7 +90,7 @@ class Session:
                 manifest.verify(model.file)
 
         threads = threads or _cores()
-        opened = open_backend(manifest, precision, backend, threads, check)
+        opened = open_backend(manifest, precision, backend, threads, check, force=force)
         try:
             _check_interface(manifest, opened)
         except EdgefelError:
@@ -102,6 +102,11 @@ class Session:
     def backend(self) -> str:
         """Name of the backend that runs it."""
         return self.choice.backend
+
+    @property
+    def headline(self) -> str:
+        """The file and the backend, in at most 100 characters."""
+        return self.choice.headline(self.file)
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -66,3 +67,21 @@ def test_a_place_where_nothing_can_be_written_is_one_line(tmp_path):
     assert "cannot be written" in line
     assert "choose another place" in line
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("command", [["predict", "bundle", "x.png"], ["run", "bundle", "--source", "x.mp4"]])
+def test_a_package_that_does_not_load_is_one_line(tmp_path, command):
+    """As OpenCV in a container without libGL, or one that was built for another NumPy."""
+    (tmp_path / "cv2.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')\n")
+    result = subprocess.run(
+        [sys.executable, "-m", "edgefel.cli.main", *command],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )
+    assert result.returncode == 2
+    assert result.stderr.splitlines() == [
+        "error: a package does not load (libGL.so.1: cannot open shared object file); run 'edgefel doctor', which "
+        "says which"
+    ]

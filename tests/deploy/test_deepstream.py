@@ -80,7 +80,8 @@ def tensorrt_builds(folder: Path) -> dict[str, Any]:
 
 def test_the_properties(bundle, tmp_path):
     """Every key is one of Gst-nvinfer's documentation; `strongly-typed` is one of its published source."""
-    found = write(bundle, tmp_path / "ds", threshold=0.4, max_batch=8, gie_id=5, detector_id=3, min_face=40)
+    options = {"threshold": 0.4, "max_batch": 8, "gie_id": 5, "detector_id": 3, "min_face": 40}
+    found = write(bundle, tmp_path / "ds", precision="fp32", **options)
     assert found == {
         "gie-unique-id": "5",
         "process-mode": "2",
@@ -127,9 +128,9 @@ def test_the_graph_gives_what_a_session_gives(bundle, tmp_path, input_type):
     write_manifest(bundle, dataclasses.replace(read_manifest(bundle), preprocessing=recipe))
     if input_type == "uint8":
         to_uint8(bundle, recipe)
-    assert write(bundle, tmp_path / "ds")["infer-dims"] == "3;33;33"
+    assert write(bundle, tmp_path / "ds", precision="fp32")["infer-dims"] == "3;33;33"
     crops = random_crops((33, 33), (50, 40), (12, 90))
-    with Session.open(bundle, backend="onnxruntime", threads=1) as session:
+    with Session.open(bundle, "fp32", "onnxruntime", threads=1) as session:
         expected = session(crops).probabilities
     assert np.ptp(expected, axis=0).max() > 0.05, "the crops tell nothing"
     np.testing.assert_allclose(feed(tmp_path / "ds", resized(recipe, crops)), expected, rtol=0, atol=1e-5)
@@ -167,7 +168,7 @@ def test_what_is_refused(bundle, tmp_path, monkeypatch):
     failed = dataclasses.replace(manifest.files[0], parity={"verdict": "fail", "reasons": ["too far"]})
     write_manifest(bundle, manifest.with_file(failed))
     with pytest.raises(EdgefelError, match="failed its comparison with PyTorch: too far"):
-        write(bundle, tmp_path / "ds")
+        write(bundle, tmp_path / "ds", precision="fp32")
     write(bundle, tmp_path / "forced", force=True)
     with pytest.raises(EdgefelError, match="the folder is not empty"):
         write(bundle, tmp_path / "forced", force=True)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -136,6 +137,19 @@ def test_whether_engines_can_be_built_and_run(monkeypatch, capsys, here, pycuda,
         assert on_device.main([question]) == (0 if reason is None else 1)
         out = capsys.readouterr().out
         assert out == "" if reason is None else reason in out
+
+
+def test_a_tensorrt_that_does_not_start_builds_no_engine(monkeypatch, capsys):
+    """run.sh would end with the builder's error, where ONNX Runtime can do the work."""
+    monkeypatch.setattr(engines, "look_here", lambda: Here({"tensorrt": "10.3.0"}, ORIN))
+    monkeypatch.setattr(engines, "load_package", lambda name: ModuleType(name))
+    monkeypatch.setattr(engines, "runtime_problem", lambda module: f"{module.__name__} cannot start here")
+    assert on_device.main(["gpu"]) == 1
+    assert capsys.readouterr().out == "tensorrt cannot start here\n"
+    broken = Here({}, ORIN, broken={"tensorrt": "OSError: libnvinfer.so.10"})
+    monkeypatch.setattr(engines, "look_here", lambda: broken)
+    assert on_device.main(["gpu"]) == 1
+    assert "tensorrt does not load (OSError: libnvinfer.so.10)" in capsys.readouterr().out
 
 
 def test_it_answers_without_any_package(tmp_path):

@@ -163,7 +163,7 @@ def run(folder: Path, *arguments: str):
 def test_run_without_a_gpu(folder):
     pretend_installed(folder, engines=False)
     result = run(folder)
-    assert result.stdout == f"<run><{folder}/model><--precision><int8><--source><0>\n"
+    assert result.stdout == f"<run><{folder}/model><--precision><fp32><--source><0>\n"
     assert "no TensorRT engine: no NVIDIA GPU is found here" in result.stderr
     assert "<engine>" not in result.stderr
 
@@ -180,7 +180,7 @@ def test_run_builds_the_engine_first_and_says_so_on_stderr(folder):
     [
         (("--precision", "int8+fp16"), "<--precision><int8+fp16><--source><0>", "<int8>"),
         (("--precision=fp32",), "<--precision=fp32><--source><0>", "<fp32>"),
-        (("--backend", "onnxruntime"), "<--backend><onnxruntime><--precision><int8><--source><0>", None),
+        (("--backend", "onnxruntime"), "<--backend><onnxruntime><--precision><fp32><--source><0>", None),
         (
             ("--backend=onnxruntime-cuda",),
             "<--backend=onnxruntime-cuda><--precision><fp16><--source><0>",

@@ -182,8 +182,8 @@ def test_every_field_of_the_network(bundle, tmp_path):
         model_warmup=[warm_up(size, "image", FP32, [3, SIDE, SIDE]) for size in (1, 4, 8)],
     )
     assert (tmp_path / "r/edgefel_model/1/model.onnx").read_bytes() == (
-        bundle / "model.fp32.onnx"
-    ).read_bytes()
+        bundle / "model.fp16.onnx"
+    ).read_bytes()  # as a session on the GPU
     assert (tmp_path / "r/edgefel_model/labels.txt").read_text().split() == list(read_manifest(bundle).labels)
 
 
@@ -296,16 +296,18 @@ def test_the_precision_is_chosen_as_a_session_does(bundle, tmp_path):
     only = tiny_bundle.write_bundle(tmp_path / "only", ("int8",))
     write(only, tmp_path / "only_repository")
     several = tiny_bundle.write_bundle(tmp_path / "several", ("int8", "fp16"))
-    with pytest.raises(EdgefelError, match=r"nor a single other one \(int8, fp16\); choose a precision"):
-        write(several, tmp_path / "r")
+    for device, taken in (("gpu", "fp16"), ("cpu", "fp16")):  # nobody has compared the INT8 file
+        write(several, tmp_path / device, device=device)
+        served = (tmp_path / device / "edgefel_model/1/model.onnx").read_bytes()
+        assert served == (several / f"model.{taken}.onnx").read_bytes()
     assert not (tmp_path / "r").exists()
 
 
 def test_failed_and_changed_files_are_refused_unless_forced(bundle, tmp_path):
     with_file(bundle, "model.fp32.onnx", parity={"verdict": "fail", "reasons": ["too far"]})
     with pytest.raises(EdgefelError, match="failed its comparison with PyTorch: too far"):
-        write(bundle, tmp_path / "r")
-    write(bundle, tmp_path / "forced", force=True)
+        write(bundle, tmp_path / "r", precision="fp32")
+    write(bundle, tmp_path / "forced", precision="fp32", force=True)
     with (bundle / "model.fp16.onnx").open("ab") as stream:
         stream.write(b"\0")
     with pytest.raises(EdgefelError, match="SHA-256 differs"):

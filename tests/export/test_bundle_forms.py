@@ -55,6 +55,10 @@ def test_the_manifest_says_what_goes_in_and_comes_out(exported):
             whole = file.precision != "int8"
             assert any(node.op_type == "Attention" for node in graph.node) == whole
             assert file.builder["attention"] == ("onnx-attention" if whole else "decomposed")
+            form = (11, 23) if whole else (9, 20)
+            assert (file.requires["ir_version"], file.requires["opset"]) == form
+            model = onnx.load(root / "bundle" / file.name)
+            assert (model.ir_version, model.opset_import[0].version) == form
 
 
 def test_the_runtime_gives_what_a_plain_bundle_gives(exported):

@@ -105,6 +105,12 @@ def test_the_relative_bias_is_a_constant():
     assert not any(n.op_type == "Gather" and "attention" in n.name for n in tiny_graph().graph.node)
 
 
+@pytest.mark.parametrize("opset", [19, 20])
+def test_the_oldest_onnx_runtime_knows_the_ir_version(opset):
+    """1.17 reads IR versions up to 9; the exporter's own is 10."""
+    assert export_onnx(tiny_model(), opset=opset).ir_version == 9
+
+
 @pytest.mark.parametrize("opset", [18, 21])
 def test_other_opsets_are_refused(opset):
     with pytest.raises(EdgefelError, match=f"opset {opset}: choose 19 to 20"):

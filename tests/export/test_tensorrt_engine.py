@@ -8,7 +8,9 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
+import fake_tensorrt
 import onnx
 import pytest
 import tiny_bundle
@@ -23,7 +25,14 @@ from edgefel.export.onnx_graph import save_onnx
 from edgefel.export.precision import float32_nodes, to_half
 from edgefel.export.progress import Progress
 from edgefel.export.surgery.prelu import spread_prelu
-from edgefel.export.tensorrt_engine import PACKAGES, EngineCache, EngineOptions, build_engine, load_tensorrt
+from edgefel.export.tensorrt_engine import (
+    PACKAGES,
+    EngineCache,
+    EngineOptions,
+    build_engine,
+    find_builder,
+    load_tensorrt,
+)
 from edgefel.files import sha256
 from edgefel.runtime.engines import Gpu, find_gpu
 
@@ -259,3 +268,68 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(small, tmp_path):
 
 def test_the_package_in_use_is_one_of_the_two():
     assert load_tensorrt().__name__ in PACKAGES
+
+
+def null(logger):
+    """What TensorRT's Python package does with a null pointer, as full TensorRT's builder without a GPU."""
+    raise TypeError("pybind11::init(): factory function returned nullptr")
+
+
+@pytest.fixture
+def full(monkeypatch) -> ModuleType:
+    """Full TensorRT beside TensorRT for RTX: it imports, and its builder does not start."""
+    pytest.importorskip("tensorrt_rtx", reason="needs TensorRT for RTX (extra rtx)")
+    module = ModuleType("tensorrt")
+    module.__version__, module.Builder = "10.13.3", null
+    module.ILogger = type("ILogger", (), {"Severity": fake_tensorrt.Severity})
+    monkeypatch.setitem(sys.modules, "tensorrt", module)
+    return module
+
+
+def test_a_package_that_cannot_build_gives_way_to_one_that_can(full, small, tmp_path):
+    entry = build_engine(small, tmp_path / "model.engine", cache=EngineCache(tmp_path / "cache"))
+    assert entry["package"] == "tensorrt_rtx"
+    taken = f"built by tensorrt_rtx {entry['version']}, since tensorrt 10.13.3 cannot start here"
+    assert any(text.startswith(taken) for text in entry["warnings"])
+    # said of an engine out of the cache as well, and once
+    again = build_engine(small, tmp_path / "again.engine", cache=EngineCache(tmp_path / "cache"))
+    assert again["cached"]
+    assert sum(text.startswith("built by") for text in again["warnings"]) == 1
+
+
+def test_the_package_that_has_the_option_is_taken(full):
+    """Full TensorRT starts here; targets are TensorRT for RTX's alone."""
+    config = SimpleNamespace(create_builder_config=lambda: SimpleNamespace())
+    full.Builder = lambda logger: config
+    assert load_tensorrt() is full
+    module, instead = find_builder(EngineOptions(compute_capabilities=("sm_86",)))
+    assert module.__name__ == "tensorrt_rtx"
+    assert "tensorrt 10.13.3 has no target compute capabilities" in instead
+
+
+def test_when_none_can_build(full):
+    with pytest.raises(
+        EdgefelError, match=r"no TensorRT can build here: tensorrt 10.13.3 cannot .*; tensorrt_rtx"
+    ):
+        find_builder(EngineOptions(version_compatible=True))
+
+
+def test_a_broken_package_is_named_and_the_other_one_taken(monkeypatch):
+    pytest.importorskip("tensorrt_rtx", reason="needs TensorRT for RTX (extra rtx)")
+    load = tensorrt_engine.load_package
+    monkeypatch.setattr(
+        tensorrt_engine,
+        "load_package",
+        lambda name: "OSError: libnvinfer.so.10" if name == "tensorrt" else load(name),
+    )
+    module, instead = find_builder()
+    assert module.__name__ == "tensorrt_rtx"
+    assert instead == "tensorrt does not load: OSError: libnvinfer.so.10"
+
+
+def test_what_else_the_package_raises_is_one_line(small, tmp_path, monkeypatch):
+    trt = load_tensorrt()
+    monkeypatch.setattr(trt, "OnnxParser", null)
+    with pytest.raises(EdgefelError, match=r"model\.onnx: tensorrt\S* \S+ fails to build it \(TypeError"):
+        build_engine(small, tmp_path / "model.engine")
+    assert not (tmp_path / "model.engine").exists()

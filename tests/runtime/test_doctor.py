@@ -13,12 +13,17 @@ import tiny_bundle
 from edgefel.errors import EdgefelError
 from edgefel.runtime.doctor.check import Check, count
 from edgefel.runtime.doctor.examine import examine
-from edgefel.runtime.doctor.machine import Machine, Package, numbers, run_command
+from edgefel.runtime.doctor.machine import Machine, Package, run_command
 from edgefel.runtime.engines import Gpu
 from edgefel.runtime.manifest import describe_file, read_manifest, write_manifest
+from edgefel.runtime.requirements import numbers
 
 BUILD = "  Video I/O:\n    FFMPEG:                      YES\n    GStreamer:                   {gst}\n\n  GUI:  {gui}\n"
 ORIN, THOR, DESKTOP = Gpu("Orin", (8, 7)), Gpu("NVIDIA Thor", (11, 0)), Gpu("RTX 4070", (8, 9))
+
+
+OLDEST = {"numpy": ("1.23", True), "onnxruntime": ("1.17", True), "pycuda": ("2025.1.2", False)}
+OLDEST |= {"openvino": ("2025.0", False), "click": ("8.1", True), "torch": ("2.9", False)}
 
 
 def opencv(version="4.12.0", gui="NONE", gst="NO", **more):
@@ -63,12 +68,18 @@ def machine(root: Path, modules: dict, *, gpu=None, cuda=None, commands=None, **
     return Machine(
         root=root,
         import_module=load,
-        installed_version=lambda name: "0.1.0" if name == "edgefel" else None,
         run=answer,
         find_gpu=lambda: gpu,
         driver_cuda=lambda: cuda,
+        oldest_supported=lambda: OLDEST,
         cores=lambda: 6,
-        **{"may_use": lambda path: True, **values},
+        **{
+            "may_use": lambda path: True,
+            "installed_version": lambda name: "0.1.0" if name == "edgefel" else None,
+            "gpu_problem": lambda: None,
+            "accelerator_problem": lambda module: None,
+            **values,
+        },
     )
 
 
@@ -78,8 +89,8 @@ def orin_nano(root: Path, **changes) -> Machine:
     files = {"/dev/video0": "", "/sys/class/video4linux/video0/name": "vi-output, imx219 9-0010"}
     files |= {"/dev/video1": "", "/sys/class/video4linux/video1/name": "HD Webcam C270"}
     fake_boards.write(root, files)
-    packages = BASE | {"tensorrt": version("10.3.0"), "pycuda.driver": version("2024.1")}
-    packages["pycuda"] = SimpleNamespace(VERSION_TEXT="2024.1.2")
+    packages = BASE | {"tensorrt": version("10.3.0"), "pycuda.driver": version("2025.1.2")}
+    packages["pycuda"] = SimpleNamespace(VERSION_TEXT="2025.1.2")
     commands = {"nvidia-jetpack": "6.2+b77", **GSTREAMER}
     given = {"gpu": ORIN, "cuda": "12.6", "commands": commands} | changes
     return machine(root, packages | given.pop("modules", {}), **given)
@@ -129,7 +140,7 @@ def test_an_orin_nano_with_jetpack_6(tmp_path):
     assert checks["JetPack"].found == "6.2+b77 (Jetson Linux 36.4.3)"
     assert checks["NVIDIA GPU"].found == "Orin (compute capability 8.7), CUDA 12.6"
     assert checks["tensorrt"].found == "10.3.0"
-    assert checks["pycuda"].found == "2024.1.2"
+    assert checks["pycuda"].found == "2025.1.2"
     assert (
         checks["cameras"].found == "video0 vi-output, imx219 9-0010, video1 HD Webcam C270; CSI: --source csi"
     )
@@ -148,7 +159,7 @@ def test_an_orin_nano_with_jetpack_6(tmp_path):
 def test_a_thor_with_jetpack_7(tmp_path):
     modules = BASE | {
         "tensorrt": version("10.13.3.9"),
-        "pycuda": version("2025.1"),
+        "pycuda": version("2025.1.2"),
         "pycuda.driver": version("1"),
     }
     commands = {"nvidia-jetpack": "7.2-b1", **GSTREAMER}
@@ -180,8 +191,8 @@ def test_a_broken_orin_says_how_to_mend_each_thing(tmp_path):
         tmp_path, {"/etc/nv_tegra_release": "# R35 (release), REVISION: 4.1", "/proc/meminfo": memory}
     )
     checks = examined(one)
-    assert statuses(checks, "fail") == ["NVIDIA GPU", "tensorrt"]
-    assert statuses(checks, "warn") == ["JetPack", "memory", "pycuda", "cameras", "GStreamer", "throttling"]
+    assert statuses(checks, "fail") == ["NVIDIA GPU", "tensorrt", "pycuda"]
+    assert statuses(checks, "warn") == ["JetPack", "memory", "cameras", "GStreamer", "throttling"]
     assert "--runtime nvidia" in checks["NVIDIA GPU"].fix
     assert checks["tensorrt"].found == "does not import: OSError: libnvinfer.so.10: cannot open"
     assert "nvidia-jetpack" in checks["tensorrt"].fix
@@ -233,7 +244,7 @@ def test_a_jetson_in_a_container_is_known_by_its_device_tree(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "status"), [("10.3.0", "ok"), ("10.2.1", "warn"), ("8.6.1", "warn"), ("11.4.1", "ok")]
+    ("text", "status"), [("10.3.0", "ok"), ("10.2.1", "fail"), ("8.6.1", "fail"), ("11.4.1", "ok")]
 )
 def test_an_old_tensorrt(tmp_path, text, status):
     assert examined(orin_nano(tmp_path, modules={"tensorrt": version(text)}))["tensorrt"].status == status
@@ -257,7 +268,7 @@ def test_a_driver_without_a_gpu(tmp_path):
 def test_pycuda_that_was_built_for_another_cuda(tmp_path):
     modules = {"pycuda.driver": ImportError("libcurand.so.10: cannot open shared object file")}
     check = examined(orin_nano(tmp_path, modules=modules))["pycuda"]
-    assert check.status == "warn"
+    assert check.status == "fail"
     assert "libcurand.so.10" in check.found
 
 
@@ -404,3 +415,157 @@ def test_real_packages_are_looked_at():
     assert here.package("numpy").version[0].isdigit()
     assert here.package("no_such_package") == Package()
     assert examined(here)["NumPy"].status == "ok"
+
+
+NULL = "tensorrt 10.3.0 cannot start here (TypeError: factory function returned nullptr); check the GPU"
+
+
+def problem_of(*names: str, text: str = NULL):
+    """As `Machine.accelerator_problem`: these modules import, and do not start."""
+    return lambda module: text if getattr(module, "what", None) in names else None
+
+
+def named(name: str, text: str, **more):
+    return SimpleNamespace(__version__=text, what=name, **more)
+
+
+def test_a_tensorrt_whose_runtime_is_null_fails(tmp_path):
+    broken = {
+        "modules": {"tensorrt": named("tensorrt", "10.3.0")},
+        "accelerator_problem": problem_of("tensorrt"),
+    }
+    check = examined(orin_nano(tmp_path / "orin", **broken))["tensorrt"]
+    assert check.status == "fail"
+    assert "10.3.0; it does not start: tensorrt 10.3.0 cannot start here (TypeError: factory" in check.found
+    # a PC with a driver is meant to use its GPU, one without is not
+    for cuda, status in (("13.0", "fail"), (None, "warn")):
+        pc = laptop(
+            tmp_path / str(cuda),
+            BASE | broken["modules"],
+            cuda=cuda,
+            accelerator_problem=broken["accelerator_problem"],
+        )
+        assert examined(pc)["tensorrt"].status == status
+
+
+def test_a_cuda_provider_that_falls_back_to_the_cpu_fails(tmp_path):
+    module = onnxruntime("CUDA")
+    module.what = "onnxruntime"
+    options = {"gpu": DESKTOP, "cuda": "13.0"}
+    problem = problem_of("onnxruntime", text="ONNX Runtime falls back to CPUExecutionProvider")
+    check = examined(
+        laptop(tmp_path, BASE | {"onnxruntime": module}, accelerator_problem=problem, **options)
+    )["ONNX Runtime"]
+    assert check.status == "fail"
+    assert "falls back to CPUExecutionProvider" in check.found
+    assert "onnxruntime-gpu[cuda,cudnn]" in check.fix
+
+
+def test_a_folder_that_an_uninstalled_onnx_runtime_left_behind(tmp_path):
+    check = examined(laptop(tmp_path, BASE | {"onnxruntime": version("1.23.0")}))["ONNX Runtime"]
+    assert (check.status, check.fix) == ("fail", "pip install --force-reinstall onnxruntime")
+
+
+@pytest.mark.parametrize(
+    ("module", "found"),
+    [
+        (named("openvino", "2025.4.0-1-releases"), "it does not start: RuntimeError: no plugin"),
+        (OSError("libopenvino.so"), "does not import: OSError: libopenvino.so"),
+        (named("other", "2024.6.0"), "2024.6.0; edgefel needs 2025.0 or later"),
+    ],
+)
+def test_an_openvino_that_cannot_be_used(tmp_path, module, found):
+    problem = problem_of("openvino", text="RuntimeError: no plugin")
+    check = examined(laptop(tmp_path, BASE | {"openvino": module}, accelerator_problem=problem))["OpenVINO"]
+    assert check.status == "fail"
+    assert found in check.found
+
+
+def test_a_pycuda_that_does_not_start_or_is_too_old(tmp_path):
+    modules = {"pycuda.driver": named("pycuda", "2025.1.2")}
+    problem = problem_of("pycuda", text="LogicError: cuInit failed: system driver mismatch")
+    check = examined(orin_nano(tmp_path / "a", modules=modules, accelerator_problem=problem))["pycuda"]
+    assert (check.status, check.found) == (
+        "fail",
+        f"2025.1.2; it does not start: {problem(modules['pycuda.driver'])}",
+    )
+    old = {"pycuda": SimpleNamespace(VERSION_TEXT="2024.1.2")}
+    check = examined(orin_nano(tmp_path / "b", modules=old))["pycuda"]
+    assert (check.status, check.fix) == ("fail", "pip install 'pycuda>=2025.1.2'")
+
+
+@pytest.mark.parametrize(
+    ("modules", "name", "fix"),
+    [
+        ({"numpy": version("1.22.4")}, "NumPy", "pip install 'numpy>=1.23'"),
+        ({"onnxruntime": onnxruntime(version="1.16.3")}, "ONNX Runtime", "pip install 'onnxruntime>=1.17'"),
+        ({"cv2": opencv("4.5.1")}, "OpenCV", "pip install 'opencv-python-headless>=4.10,<5'"),
+    ],
+)
+def test_a_base_package_that_is_too_old_fails(tmp_path, modules, name, fix):
+    check = examined(laptop(tmp_path, BASE | modules))[name]
+    assert (check.status, check.fix) == ("fail", fix)
+
+
+def test_every_other_package_is_named_with_its_version(tmp_path):
+    installed = {"edgefel": "0.1.0", "click": "8.0.4", "torch": "2.13.0+cpu"}
+    checks = examined(laptop(tmp_path, installed_version=installed.get))
+    assert checks["other packages"].found == "torch 2.13.0+cpu"
+    assert (checks["click"].status, checks["click"].fix) == ("fail", "pip install 'click>=8.1'")
+    old = examined(laptop(tmp_path, installed_version=(installed | {"torch": "2.5.1"}).get))["torch"]
+    assert old.status == "warn"  # a device runs without it
+
+
+def test_what_the_driver_says_against_a_gpu(tmp_path):
+    said = "the CUDA driver reports error 803: the driver and its library are of different versions; reboot"
+    check = examined(laptop(tmp_path, cuda="13.0", gpu_problem=lambda: said))["NVIDIA GPU"]
+    assert (check.status, check.fix) == ("warn", "reboot")
+    assert "error 803" in check.found
+
+
+def test_a_file_that_needs_a_newer_onnx_runtime(tmp_path):
+    folder = tiny_bundle.write_bundle(tmp_path / "bundle")
+    manifest = read_manifest(folder)
+    requires = {"ir_version": 11, "opset": 23, "onnxruntime": ">=99.0"}
+    write_manifest(folder, manifest.with_file(replace(manifest.files[0], requires=requires)))
+    check = examined(laptop(tmp_path / "pc"), folder)["model.fp32.onnx"]
+    assert (check.status, check.fix) == ("warn", "pip install 'onnxruntime>=99.0'")
+    assert "needs ONNX Runtime 99.0 or later (IR 11, opset 23), and here is 1.23.0" in check.found
+
+
+def test_the_backend_of_a_bundle_is_opened_and_not_guessed(tmp_path, monkeypatch):
+    """OpenVINO that looks usable and does not load: the doctor says that ONNX Runtime runs it, and why."""
+    from edgefel.runtime.backends.openvino_backend import OpenVinoBackend
+    from edgefel.runtime.doctor.bundle import bundle_checks
+
+    def broken(model, *, threads):
+        raise TypeError("nullptr")
+
+    monkeypatch.setattr(OpenVinoBackend, "obstacle", lambda file: None)
+    monkeypatch.setattr(OpenVinoBackend, "open", broken)
+    checks = {
+        check.name: check for check in bundle_checks(Machine(), tiny_bundle.write_bundle(tmp_path / "b"))
+    }
+    assert checks["backend"].status == "fail"
+    assert "by onnxruntime, since openvino fails" in checks["backend"].found
+    assert "TypeError: nullptr" in checks["backend"].found
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_starting_the_real_ones():
+    """Each package that is installed here, as the doctor starts it."""
+    import onnxruntime as real
+
+    from edgefel.runtime.doctor.machine import accelerator_problem
+
+    # no GPU build here: ONNX Runtime takes the CPU and raises nothing
+    assert (
+        "CUDAExecutionProvider" in real.get_available_providers()
+        or "falls back to CPUExecutionProvider" in (accelerator_problem(real) or "")
+    )
+    for name in ("openvino", "tensorrt_rtx"):
+        try:
+            module = __import__(name)
+        except ImportError:
+            continue
+        assert accelerator_problem(module) is None

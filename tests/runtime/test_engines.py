@@ -7,11 +7,24 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from types import ModuleType
 
+import fake_tensorrt
 import pytest
 
 from edgefel.errors import EdgefelError
-from edgefel.runtime.engines import Gpu, Here, check_engine, engine_mismatch, find_gpu, listen, look_here
+from edgefel.runtime import engines
+from edgefel.runtime.engines import (
+    Gpu,
+    Here,
+    check_engine,
+    engine_mismatch,
+    find_gpu,
+    listen,
+    look_here,
+    runtime_problem,
+    start_runtime,
+)
 from edgefel.runtime.manifest import BundleFile
 
 ORIN = Gpu("Orin", (8, 7))
@@ -182,6 +195,16 @@ def test_the_gpu_is_asked_of_the_driver_library(tmp_path, init, expected):
         check=True,
     )
     assert result.stdout.split("\n")[:2] == [expected, "False"]
+    hidden = subprocess.run(
+        [sys.executable, "-c", "import edgefel.runtime.engines as e; print(e.gpu_problem())"],
+        env={"LD_LIBRARY_PATH": str(tmp_path), "PATH": "", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert hidden.stdout.strip() == (
+        "None" if init == 0 else "CUDA_VISIBLE_DEVICES='' hides it; unset that variable"
+    )
 
 
 def test_here_is_what_it_is():
@@ -202,3 +225,50 @@ def test_messages_go_to_who_listens_now():
     assert first.errors == []
     assert any("setBuilderOptimizationLevel" in text for text in second.errors)
     assert second.warnings == []
+
+
+def test_what_the_drivers_error_means(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert "different versions; reboot" in engines._driver_problem(803)
+    assert "it finds no GPU; see nvidia-smi" in engines._driver_problem(100)
+    assert "error 7: see nvidia-smi" in engines._driver_problem(7)
+
+
+def test_why_an_engine_cannot_be_used_names_the_driver_and_the_broken_package():
+    no_gpu = Here({"tensorrt": "10.3.0"}, None, gpu_problem="the CUDA driver reports error 803: reboot")
+    assert "none is found here (the CUDA driver reports error 803: reboot)" in check_engine(engine(), no_gpu)
+    broken = Here({}, ORIN, broken={"tensorrt": "OSError: libnvinfer.so.10"})
+    assert "which does not load here (OSError: libnvinfer.so.10)" in check_engine(engine(), broken)
+
+
+@pytest.mark.parametrize("error", [OSError("a"), RuntimeError("b"), AttributeError("c"), SystemError("d")])
+def test_a_package_that_raises_while_it_is_imported_is_broken_and_not_missing(monkeypatch, error):
+    def load(name):
+        raise error
+
+    monkeypatch.setattr(engines.importlib, "import_module", load)
+    assert look_here(("tensorrt",)).broken == {"tensorrt": f"{type(error).__name__}: {error}"}
+
+
+def test_an_empty_folder_of_that_name_is_broken(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorrt", ModuleType("tensorrt"))
+    assert look_here(("tensorrt",)).broken == {"tensorrt": "tensorrt is incomplete: it has no __version__"}
+
+
+def test_a_runtime_that_is_null():
+    """As the Python packages of TensorRT 10.3 to 11.4 report it, and as one that returns None would."""
+    trt = ModuleType("tensorrt")
+    trt.__version__, trt.ILogger = "10.3.0", type("ILogger", (), {"Severity": fake_tensorrt.Severity})
+
+    def null(logger):
+        logger.log(fake_tensorrt.Severity.ERROR, "CUDA initialization failure with error: 35")
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    trt.Runtime = null
+    with pytest.raises(EdgefelError), listen(trt) as (logger, messages):
+        start_runtime(trt, logger, messages)
+    assert "tensorrt 10.3.0 cannot start here (CUDA initialization failure" in runtime_problem(trt)
+    trt.Runtime = lambda logger: None
+    assert "it makes no runtime" in runtime_problem(trt)
+    trt.Runtime = lambda logger: object()
+    assert runtime_problem(trt) is None

@@ -169,13 +169,13 @@ missing=$(ask requirements)
 [ -z "$missing" ] || fail "still missing after installing: $missing"
 
 if reason=$(ask gpu); then
-    if ! "$venv/bin/python" -c 'import pycuda' 2>/dev/null; then
+    if ! "$venv/bin/python" -c 'import pycuda, sys; sys.exit(pycuda.VERSION < (2025, 1, 2))' 2>/dev/null; then
         PATH=$PATH:/usr/local/cuda/bin
         export PATH
         say "installing pycuda; it is compiled here, which takes some minutes"
         if ! command -v nvcc >/dev/null 2>&1; then
             warn "no nvcc, which pycuda is compiled with: install the CUDA toolkit (sudo apt install nvidia-jetpack) and run this again"
-        elif ! install_packages 'pycuda>=2024.1'; then
+        elif ! install_packages 'pycuda>=2025.1.2'; then
             warn "pycuda was not compiled (see above; it needs: sudo apt install build-essential python3-dev); run this again"
         fi
     fi

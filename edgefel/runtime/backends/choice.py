@@ -1,27 +1,50 @@
-"""Which backend runs a bundle here, and why not the others."""
+"""Which backend runs a bundle here, with which of its files, and why not the others."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from edgefel.errors import EdgefelError
 from edgefel.runtime.backends.base import BACKENDS, Backend, ModelFile, backend_entry
+from edgefel.runtime.engines import described
 from edgefel.runtime.manifest import PRECISIONS, BundleFile, Manifest
 
 AUTO = "auto"
+# Fastest first, as measured on CPUs (docs/runtime.md, "How fast"; docs/results/latency-2core.jsonl and
+# compare-2core.jsonl): networks of 1 GMAC and more, then smaller ones, whose INT8 files ONNX Runtime spends more time
+# converting for than it saves. Nothing has been measured on a GPU: FP16 comes first there, which is nearly exact.
+_LARGE = {
+    "tensorrt": ("fp16", "int8+fp16", "fp32", "int8"),
+    "onnxruntime-tensorrt": ("fp16", "int8+fp16", "fp32", "int8"),
+    "onnxruntime-cuda": ("fp16", "fp32", "int8+fp16", "int8"),
+    "openvino": ("int8+fp16", "int8", "fp16", "fp32"),
+    "onnxruntime": ("int8", "fp32", "fp16", "int8+fp16"),
+}
+_SMALL = {
+    **_LARGE,
+    "openvino": ("fp16", "int8+fp16", "fp32", "int8"),
+    "onnxruntime": ("fp32", "fp16", "int8", "int8+fp16"),
+}
+_SMALL_GMAC = 1.0
+_LINE = 100
 _log = logging.getLogger("edgefel.runtime")
 
 
 @dataclass(frozen=True)
 class Choice:
     """The backend that was taken. skipped: the backends that come before it, and the reason against each, in
-    one line. asked: it was named, and no other was tried."""
+    one line. asked: it was named, and no other was tried. others: files of the bundle that this backend could have
+    run as well, and why not, where no precision was named."""
 
     backend: str
     skipped: Mapping[str, str] = field(default_factory=dict)
     asked: bool = False
+    others: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def why(self) -> str:
@@ -30,6 +53,27 @@ class Choice:
             return f"{self.backend} (asked for)"
         reasons = "; ".join(f"not {name}: {reason}" for name, reason in self.skipped.items())
         return f"{self.backend} ({reasons})" if reasons else self.backend
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why not the other backends and files, one line each."""
+        return tuple(
+            f"not {name}: {reason}" for name, reason in (*self.skipped.items(), *self.others.items())
+        )
+
+    def headline(self, file: BundleFile) -> str:
+        """The file and the backend in at most 100 characters, such as
+        "model.fp16.onnx by openvino (not tensorrt; -v says why)"."""
+        ends = [" (asked for)"] if self.asked else [""]
+        if self.reasons and not self.asked:
+            ends = [" (-v says why)", ""]
+            if self.skipped:
+                ends.insert(0, f" (not {', '.join(self.skipped)}; -v says why)")
+        for end in ends:
+            if len(line := f"{file.name} by {self.backend}{end}") <= _LINE:
+                return line
+        kept = _LINE - len(f"... by {self.backend}")
+        return f"{file.name[:kept]}... by {self.backend}"
 
 
 @dataclass(frozen=True)
@@ -41,52 +85,85 @@ class Opened:
     runner: Backend
 
 
+def preferred(
+    manifest: Manifest, files: Iterable[BundleFile], backend: str, *, force: bool = False
+) -> list[BundleFile]:
+    """These files of the bundle in the order in which that backend should take them, best first.
+
+    The faster before the slower, and last INT8 files that did not plainly pass their comparison with PyTorch: what INT8
+    does to labels must have been judged. Files that failed are left out; with `force` they come at the very end.
+    """
+    order = (_SMALL if manifest.model.gmac < _SMALL_GMAC else _LARGE).get(backend, PRECISIONS)
+
+    def rank(file: BundleFile) -> tuple[int, int]:
+        verdict = manifest.judged(file).verdict
+        trusted = verdict == "pass" or not file.precision.startswith("int8")
+        return (2 if verdict == "fail" else 0 if trusted else 1), order.index(file.precision)
+
+    return sorted((file for file in files if force or rank(file)[0] < 2), key=rank)
+
+
+def best_file(
+    manifest: Manifest, files: Sequence[BundleFile], backend: str, *, force: bool = False
+) -> BundleFile:
+    """The first of `preferred`. Raises EdgefelError where all of `files`, of which there is at least one, failed
+    their comparison with PyTorch."""
+    ranked = preferred(manifest, files, backend, force=force)
+    if not ranked:
+        manifest.check_verdict(files[0])
+    return ranked[0]
+
+
 def open_backend(
     manifest: Manifest,
     precision: str | None,
     backend: str,
     threads: int,
     check: Callable[[ModelFile], None],
+    *,
+    force: bool = False,
 ) -> Opened:
     """Loads a file of the bundle in the backend of that name, or with "auto" in the first that can.
 
+    precision: the file to take; without one it is the best that the backend can run, see `preferred`.
     check: called with a file before it is loaded; what it raises ends the search, since a bundle that is broken
-    should not be used in another way. A backend that looks usable and fails to load its file is skipped by
-    "auto" with a warning in the log.
-    Raises EdgefelError: an unknown backend or precision, no such file, a named backend that cannot be used here,
-    or no backend that can.
+    should not be used in another way. A backend that looks usable and fails to load its file, or to run it once, is
+    skipped by "auto" with a warning in the log, whatever it raises.
+    Raises EdgefelError: an unknown backend or precision, no such file, only files that failed their comparison
+    (without `force`), a named backend that cannot be used here, or no backend that can.
     """
     named = backend != AUTO
     names = [backend] if named else [name for name, entry in BACKENDS.items() if entry.auto]
     kinds = {name: backend_entry(name).kind for name in names}
     if precision is not None and precision not in PRECISIONS:
         raise EdgefelError(f"precision {precision!r} is not known; choose one of: {', '.join(PRECISIONS)}")
-    files = {name: _pick(manifest, kind, precision) for name, kind in kinds.items()}
-    if all(file is None for file in files.values()):
+    if not any(_files(manifest, kind, precision) for kind in kinds.values()):
         raise _no_file(manifest, precision, names)
     skipped: dict[str, str] = {}
+    broken: list[str] = []  # looked usable
     failure: EdgefelError | None = None
-    for name, file in files.items():
-        if file is None:
-            skipped[name] = _no_file_reason(manifest, kinds[name], precision)
+    for name in names:
+        found = _find(manifest, name, precision, force)
+        if isinstance(found, str):
+            skipped[name] = found
             continue
-        kind = BACKENDS[name].load()
-        if (obstacle := kind.obstacle(file)) is not None:
-            skipped[name] = obstacle
-            continue
+        file, others = found
         model = ModelFile.of(manifest, file)
         check(model)
         try:
-            runner = kind.open(model, threads=threads)
+            runner = _open(name, model, threads, trial=not named and name != names[-1])
         except EdgefelError as error:
             if named:
                 raise
             failure, skipped[name] = error, str(error)
-            _log.warning("backend %s is passed over: %s", name, error)
+            broken.append(name)
         else:
-            return Opened(Choice(name, skipped, named), file, runner)
+            for one in broken:
+                _log.warning("backend %s is passed over: %s", one, skipped[one])
+            return Opened(Choice(name, skipped, named, others), file, runner)
     if failure is not None:
         raise failure
+    _refuse_failed(manifest, [file for kind in kinds.values() for file in _files(manifest, kind, precision)])
     if named:
         raise EdgefelError(f"{manifest.folder}: backend {backend} cannot run it here: {skipped[backend]}")
     reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
@@ -99,23 +176,88 @@ def first_choice(manifest: Manifest, precision: str | None = None) -> tuple[Choi
     for name, entry in BACKENDS.items():
         if not entry.auto:
             continue
-        file = _pick(manifest, entry.kind, precision)
-        reason = (
-            _no_file_reason(manifest, entry.kind, precision) if file is None else entry.load().obstacle(file)
-        )
-        if file is not None and reason is None:
-            return Choice(name, skipped), file
-        skipped[name] = reason or ""
+        found = _find(manifest, name, precision, force=False)
+        if not isinstance(found, str):
+            file, others = found
+            return Choice(name, skipped, others=others), file
+        skipped[name] = found
     return None
 
 
-def _pick(manifest: Manifest, kind: str, precision: str | None) -> BundleFile | None:
-    """The file of that precision; without one, fp32, or the only file of the kind."""
-    there = [file for file in manifest.files if file.kind == kind]
-    for file in there:
-        if file.precision == (precision or "fp32"):
-            return file
-    return there[0] if precision is None and len(there) == 1 else None
+def _find(
+    manifest: Manifest, backend: str, precision: str | None, force: bool
+) -> tuple[BundleFile, dict[str, str]] | str:
+    """The best file that the backend may be able to run, and why not the other ones; or why there is none."""
+    entry = BACKENDS[backend]
+    there = _files(manifest, entry.kind, precision)
+    if not there:
+        return _no_file_reason(manifest, entry.kind, precision)
+    # a precision that was named is taken, or refused by its verdict
+    ranked = preferred(manifest, there, backend, force=force or precision is not None)
+    others = {file.name: "it failed its comparison with PyTorch" for file in there if file not in ranked}
+    if not ranked:
+        return f"{', '.join(others)}: failed the comparison with PyTorch"
+    reasons: dict[str, str] = {}
+    for number, file in enumerate(ranked):
+        reason = _obstacle(backend, file)
+        if reason is None:
+            rest = {other.name: _less(manifest, other) for other in ranked[number + 1 :]}
+            return file, {**reasons, **rest, **others}
+        reasons[file.name] = reason
+    return reasons[ranked[0].name]
+
+
+def _less(manifest: Manifest, file: BundleFile) -> str:
+    verdict = manifest.judged(file).verdict
+    if verdict == "pass" or not file.precision.startswith("int8"):
+        return "it comes later in the order of this backend"
+    return (
+        "it passed its comparison with warnings" if verdict == "warn" else "it was not compared with PyTorch"
+    )
+
+
+def _obstacle(backend: str, file: BundleFile) -> str | None:
+    try:
+        return BACKENDS[backend].load().obstacle(file)
+    except EdgefelError as error:
+        return str(error)
+    except Exception as error:  # of a package that is broken in a way that nobody has met yet
+        return f"{file.name}: {backend} does not work here ({described(error)}); run 'edgefel doctor'"
+
+
+def _open(backend: str, model: ModelFile, threads: int, *, trial: bool) -> Backend:
+    """Loads the file; with `trial`, also runs it once, since what is broken in CUDA may show only then.
+
+    Raises EdgefelError whatever the backend's packages raise.
+    """
+
+    try:
+        runner = BACKENDS[backend].load().open(model, threads=threads)
+        if trial:
+            try:
+                runner.run(np.zeros((1, *model.image_shape), model.dtype))
+            except BaseException:
+                with suppress(Exception):
+                    runner.close()
+                raise
+    except EdgefelError:
+        raise
+    except Exception as error:
+        raise EdgefelError(
+            f"{model.path}: {backend} fails ({described(error)}); run 'edgefel doctor', or choose another --backend"
+        ) from error
+    return runner
+
+
+def _files(manifest: Manifest, kind: str, precision: str | None) -> list[BundleFile]:
+    """The files of that kind and, where one is named, of that precision."""
+    return [file for file in manifest.files if file.kind == kind and precision in (None, file.precision)]
+
+
+def _refuse_failed(manifest: Manifest, files: Sequence[BundleFile]) -> None:
+    """Raises EdgefelError if every one of these files failed its comparison."""
+    if files and all(manifest.judged(file).verdict == "fail" for file in files):
+        manifest.check_verdict(files[0])
 
 
 def _no_file_reason(manifest: Manifest, kind: str, precision: str | None) -> str:
@@ -123,9 +265,7 @@ def _no_file_reason(manifest: Manifest, kind: str, precision: str | None) -> str
     what = "engine" if kind == "engine" else "ONNX file"
     if not there:
         return f"the bundle holds no {what}"
-    if precision is not None:
-        return f"the bundle holds no {precision} {what}, only {', '.join(there)}"
-    return f"the bundle holds {what}s of {', '.join(there)} and none of fp32; choose a precision"
+    return f"the bundle holds no {precision} {what}, only {', '.join(there)}"
 
 
 def _no_file(manifest: Manifest, precision: str | None, names: list[str]) -> EdgefelError:
@@ -136,7 +276,7 @@ def _no_file(manifest: Manifest, precision: str | None, names: list[str]) -> Edg
             f"edgefel engine {manifest.folder}"
         )
     files = ", ".join(f"{file.name} ({file.precision})" for file in manifest.files) or "no files"
-    wanted = f"no {precision} file" if precision else "neither an fp32 file nor a single other one"
+    wanted = f"no {precision} file" if precision else "no file"
     return EdgefelError(
         f"{manifest.folder}: {wanted} for {', '.join(names)}; the bundle holds {files}. "
         f"Choose a precision from these, or export again"

@@ -33,14 +33,16 @@ def import_pycuda() -> ModuleType:
         cuda = importlib.import_module("pycuda.driver")
     except ModuleNotFoundError:
         raise EdgefelError(f"pycuda is not installed; run: {_PYCUDA}") from None
-    except (ImportError, OSError) as error:
+    except (
+        Exception
+    ) as error:  # ImportError and OSError of its libraries, others of a NumPy it was not made for
         raise EdgefelError(
             f"pycuda does not load ({one_line(error)}); it was compiled for another CUDA or Python; run: "
             "pip install --no-cache-dir --force-reinstall --no-binary pycuda pycuda"
         ) from error
     try:
         cuda.init()
-    except cuda.Error as error:
+    except Exception as error:
         raise EdgefelError(
             f"the CUDA driver does not start ({one_line(error)}); check it with nvidia-smi"
         ) from error
@@ -62,14 +64,21 @@ class Device:
     """
 
     def __init__(self, cuda: ModuleType, libcuda: Any, ordinal: int = 0) -> None:
+        """Raises EdgefelError for a GPU that cannot be opened."""
         self.cuda = cuda
         self.libcuda = libcuda
-        device = cuda.Device(ordinal)
-        attribute = cuda.device_attribute
-        self.unified = bool(
-            device.get_attribute(attribute.INTEGRATED) and device.get_attribute(attribute.CAN_MAP_HOST_MEMORY)
-        )
-        self._context: Any = device.retain_primary_context()
+        try:
+            device = cuda.Device(ordinal)
+            attribute = cuda.device_attribute
+            self.unified = bool(
+                device.get_attribute(attribute.INTEGRATED)
+                and device.get_attribute(attribute.CAN_MAP_HOST_MEMORY)
+            )
+            self._context: Any = device.retain_primary_context()
+        except cuda.Error as error:
+            raise EdgefelError(
+                f"the GPU cannot be opened ({one_line(error)}); check it with nvidia-smi"
+            ) from error
 
     @property
     def closed(self) -> bool:

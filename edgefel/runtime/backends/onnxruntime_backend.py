@@ -7,14 +7,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+
 from edgefel.cache import cache_folder
 from edgefel.errors import EdgefelError
+from edgefel.runtime import engines
 from edgefel.runtime.backends.base import Array, ModelFile, Record, one_line
 from edgefel.runtime.backends.quiet import import_onnxruntime
+from edgefel.runtime.engines import described
 from edgefel.runtime.manifest import INPUT_NAME, BundleFile
+from edgefel.runtime.requirements import needed_for, too_old
 
 Provider = tuple[str, dict[str, Any]]
 _CPU: Provider = ("CPUExecutionProvider", {})
+# an ONNX file of one Identity node, x [1] -> y [1], float32, opset 13
+_IDENTITY = bytes.fromhex(
+    "080712003a370a100a017812017922084964656e746974791201675a0f0a0178120a0a08080112040a020801620f0a0179120a0a08080112"
+    "040a02080142040a00100d"
+)
 
 
 class OnnxRuntimeBackend:
@@ -29,13 +39,30 @@ class OnnxRuntimeBackend:
 
     @classmethod
     def obstacle(cls, file: BundleFile) -> str | None:
-        """ONNX Runtime was built without the provider."""
-        if cls.needs in import_onnxruntime().get_available_providers():
-            return None
+        """ONNX Runtime does not load, is older than the file needs, or was built without the provider."""
+        try:
+            onnxruntime = import_onnxruntime()
+            version, providers = str(onnxruntime.__version__), onnxruntime.get_available_providers()
+        except ModuleNotFoundError:
+            return "ONNX Runtime is not installed; run: pip install onnxruntime"
+        except Exception as error:  # also a folder that was left behind where onnxruntime-gpu was uninstalled
+            return f"ONNX Runtime does not load ({described(error)}); run: pip install --force-reinstall onnxruntime"
+        if (reason := too_old(file, version)) is not None:
+            return reason
+        if cls.needs in providers:
+            return cls._missing_gpu()
         return (
             f"the installed ONNX Runtime has no {cls.needs}; install a build with it, such as onnxruntime-gpu in "
             "the place of onnxruntime"
         )
+
+    @classmethod
+    def _missing_gpu(cls) -> str | None:
+        """Why the provider has no GPU to run on; None if it has, or needs none."""
+        if cls.needs == OnnxRuntimeBackend.needs or engines.find_gpu() is not None:
+            return None
+        why = engines.gpu_problem()
+        return f"{cls.needs} needs an NVIDIA GPU, and none is found here{f' ({why})' if why else ''}"
 
     @classmethod
     def open(cls, model: ModelFile, *, threads: int) -> OnnxRuntimeBackend:
@@ -57,8 +84,11 @@ class OnnxRuntimeBackend:
         except EdgefelError:
             raise
         except Exception as error:  # its exception classes have no public base
+            newer = needed_for(str(error))
+            mend = f"run: pip install '{newer}'" if newer else "export it again"
             raise EdgefelError(
-                f"{model.path}: ONNX Runtime cannot load it ({one_line(error)}); export it again"
+                f"{model.path}: ONNX Runtime cannot load it (version {onnxruntime.__version__}: {one_line(error)}); "
+                f"{mend}"
             ) from error
         if cls.needs not in session.get_providers():
             raise EdgefelError(
@@ -143,6 +173,27 @@ class OnnxRuntimeTensorRTBackend(OnnxRuntimeBackend):
             "trt_timing_cache_path": folder,
         }
         return [(cls.needs, options), ("CUDAExecutionProvider", cuda_options()), _CPU]
+
+
+def cuda_problem(onnxruntime: Any) -> str | None:
+    """Why the CUDA provider of this ONNX Runtime does not start here, in one line; None if it does.
+
+    It runs a model of one node: without its libraries or a GPU, ONNX Runtime takes the CPU and raises nothing.
+    """
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    needed = OnnxRuntimeCudaBackend.needs
+    try:
+        session = onnxruntime.InferenceSession(
+            _IDENTITY, options, providers=OnnxRuntimeCudaBackend.providers()
+        )
+        found: list[str] = session.get_providers()
+        if needed not in found:
+            return f"ONNX Runtime falls back to {', '.join(found)}"
+        session.run(None, {"x": np.zeros(1, np.float32)})
+    except Exception as error:
+        return described(error)
+    return None
 
 
 def cuda_options() -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import platform
 import queue
@@ -15,6 +16,7 @@ from edgefel.errors import EdgefelError
 from edgefel.runtime.backends.base import Array, ModelFile, Record, one_line
 from edgefel.runtime.backends.quiet import import_openvino
 from edgefel.runtime.manifest import INPUT_NAME, BundleFile
+from edgefel.runtime.requirements import OPENVINO, too_old
 
 _X86 = ("x86_64", "AMD64", "i686")
 
@@ -29,12 +31,16 @@ class OpenVinoBackend:
 
     @classmethod
     def obstacle(cls, file: BundleFile) -> str | None:
-        """OpenVINO is not installed, or this is no x86 processor."""
+        """OpenVINO is not installed or older than the file needs, or this is no x86 processor."""
         if platform.machine() not in _X86:
             return f"OpenVINO is for x86 processors, and this one is {platform.machine()}; use onnxruntime"
         if importlib.util.find_spec("openvino") is None:
             return "OpenVINO is not installed; run: pip install 'edgefel[openvino]'"
-        return None
+        try:
+            installed = importlib.metadata.version(OPENVINO)
+        except importlib.metadata.PackageNotFoundError:  # one that was built here and put on the path
+            return None
+        return too_old(file, installed, OPENVINO)
 
     @classmethod
     def open(cls, model: ModelFile, *, threads: int) -> OpenVinoBackend:
@@ -42,14 +48,14 @@ class OpenVinoBackend:
         try:
             openvino = import_openvino()
             compiled = openvino.Core().compile_model(str(model.path), "CPU", compile_options(threads))
-        except (ImportError, OSError) as error:
-            raise EdgefelError(
-                f"OpenVINO does not load ({one_line(error)}); run: pip install --force-reinstall openvino"
-            ) from error
         except RuntimeError as error:
             raise EdgefelError(
                 f"{model.path}: OpenVINO cannot load it ({_reason(error)}); choose --backend onnxruntime or export "
                 "it again"
+            ) from error
+        except Exception as error:  # the package does not import, or is broken
+            raise EdgefelError(
+                f"OpenVINO does not load ({one_line(error)}); run: pip install --force-reinstall openvino"
             ) from error
         return cls(compiled, model.path)
 
@@ -78,7 +84,7 @@ class OpenVinoBackend:
             request.infer({INPUT_NAME: batch}, share_inputs=True)
             # copied: the request's own memory is written again by its next call
             outputs = {name: np.array(request.get_tensor(name).data) for name in self.output_names}
-        except RuntimeError as error:
+        except Exception as error:
             raise EdgefelError(
                 f"{self._path}: OpenVINO cannot run it on {list(batch.shape)} ({_reason(error)}); export it again"
             ) from error

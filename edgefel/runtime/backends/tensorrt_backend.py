@@ -32,7 +32,7 @@ from edgefel.runtime.backends.tensorrt_binding import (
     read_binding,
 )
 from edgefel.runtime.backends.tensorrt_context import BatchContext, ContextFactory
-from edgefel.runtime.engines import check_engine, import_package, listen
+from edgefel.runtime.engines import check_engine, explained, listen, load_package, start_runtime
 from edgefel.runtime.manifest import BundleFile
 
 # contexts kept, one per batch size; each takes some MB of host memory
@@ -95,9 +95,10 @@ class TensorRTBackend:
         Raises EdgefelError for an engine that does not load, or is not what the manifest says.
         """
         package = str((model.file.builder or {}).get("package"))
-        trt = import_package(package)
-        if trt is None:
-            raise EdgefelError(f"{model.path}: needs {package}, which does not load here")
+        trt = load_package(package)
+        if not isinstance(trt, ModuleType):
+            reason = f"does not load here ({trt})" if trt else "is not installed here"
+            raise EdgefelError(f"{model.path}: needs {package}, which {reason}; run 'edgefel doctor'")
         check_version(trt)
         with ExitStack() as undo:
             device = Device(import_pycuda(), load_libcuda())
@@ -141,15 +142,19 @@ class TensorRTBackend:
         with self._lock:
             if self._device.closed:
                 return
-            with self._device.current():
-                self._factory.save()
-                for context in self._contexts.values():
-                    context.free()
-                self._contexts.clear()
-                self._free_memory()
-                # before the GPU's context may end
-                self._factory.free()
-            self._device.release()
+            try:
+                with self._device.current():
+                    self._factory.save()
+                    for context in self._contexts.values():
+                        context.free()
+                    self._contexts.clear()
+                    self._free_memory()
+                    # before the GPU's context may end
+                    self._factory.free()
+                self._device.release()
+            except self._device.cuda.Error as error:
+                # after an error on the GPU the driver refuses to free as well; that error is the one to report
+                _log.warning("%s: the GPU's memory is not freed (%s)", self._where, one_line(error))
 
     def _run(self, batch: Array, piece: Piece, record: Record | None) -> dict[str, Array]:
         (spec,) = self._binding.inputs
@@ -223,9 +228,7 @@ class TensorRTBackend:
             raise EdgefelError(
                 f"{self._where}: the GPU failed on {list(batch.shape)} ({one_line(error)}); open the session anew"
             ) from error
-        except (
-            RuntimeError
-        ) as error:  # by which its Python package reports some refusals, of a profile for one
+        except Exception as error:  # its Python package reports refusals by several types
             reasons = [one_line(error), *self._logger.messages.errors[said:]]
             raise EdgefelError(
                 f"{self._where}: TensorRT refuses {list(batch.shape)}: {'; '.join(reasons)}"
@@ -253,18 +256,17 @@ class _Loaded:
 def _load(trt: ModuleType, model: ModelFile) -> _Loaded:
     """Reads the file; for use inside `Device.current()`."""
     builder = model.file.builder or {}
+    what = f"{model.path}: {trt.__name__} {trt.__version__} cannot load it"
+    fix = "build it here with 'edgefel engine DIR --rebuild'"
     with listen(trt) as (logger, messages):
-        runtime = trt.Runtime(logger)
-        if (builder.get("options") or {}).get("version_compatible"):
-            # such an engine brings a runtime along; its hash is the manifest's, so it is the one built
-            runtime.engine_host_code_allowed = True
-        engine = runtime.deserialize_cuda_engine(model.path.read_bytes())
-        if engine is None:
-            reasons = "; ".join(messages.errors) or "it gives no reason"
-            raise EdgefelError(
-                f"{model.path}: {trt.__name__} {trt.__version__} cannot load it ({reasons}); build it here with "
-                "'edgefel engine DIR --rebuild'"
-            )
-        binding = read_binding(trt, engine, str(model.path))
-        check_binding(binding, model)
-        return _Loaded(binding, ContextFactory(trt, engine, model.file.sha256), logger)
+        runtime = start_runtime(trt, logger, messages)
+        with explained(what, messages, fix):
+            if (builder.get("options") or {}).get("version_compatible"):
+                # such an engine brings a runtime along; its hash is the manifest's, so it is the one built
+                runtime.engine_host_code_allowed = True
+            engine = runtime.deserialize_cuda_engine(model.path.read_bytes())
+            if engine is None:
+                raise EdgefelError(f"{what} ({'; '.join(messages.errors) or 'it gives no reason'}); {fix}")
+            binding = read_binding(trt, engine, str(model.path))
+            check_binding(binding, model)
+            return _Loaded(binding, ContextFactory(trt, engine, model.file.sha256), logger)

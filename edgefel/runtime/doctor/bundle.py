@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from edgefel.errors import EdgefelError
 from edgefel.runtime.doctor.check import Check
 from edgefel.runtime.doctor.machine import Machine
+from edgefel.runtime.requirements import too_old
 
 if TYPE_CHECKING:
     from edgefel.runtime.manifest import BundleFile, Manifest
@@ -31,30 +32,39 @@ def bundle_checks(machine: Machine, folder: Path) -> Iterator[Check]:
         return
     yield Check("bundle", "ok", f"{model.name}, {len(manifest.labels)} classes, {len(manifest.files)} files")
     packages = {name: machine.package(name) for name in PACKAGES}
-    here = Here({name: str(item.version) for name, item in packages.items() if item.module}, machine.gpu)
+    versions = {name: str(item.version) for name, item in packages.items() if item.module}
+    broken = {name: item.error for name, item in packages.items() if item.error}
+    here = Here(versions, machine.gpu, broken, machine.gpu_problem() if machine.gpu is None else None)
+    onnxruntime = machine.package("onnxruntime").version
     for file in manifest.files:
-        yield _file(manifest, file, here)
+        yield _file(manifest, file, here, onnxruntime)
     if machine.is_here:
         yield _backend(manifest)
 
 
 def _backend(manifest: Manifest) -> Check:
-    """What `--backend auto` would run, and why not the ones before it."""
+    """What `--backend auto` runs, found by opening it and labelling one image, and why not the ones before it."""
     from edgefel.runtime.backends.choice import first_choice
+    from edgefel.runtime.session import Session
 
-    first = first_choice(manifest)
-    if first is None:
+    expected = first_choice(manifest)
+    try:
+        with Session.open(manifest.folder) as session:
+            session.warm_up()
+            choice, file = session.choice, session.file
+    except EdgefelError as error:
+        return Check("backend", "fail", _first(error), "see the lines of the files above")
+    if expected is not None and expected[0].backend != choice.backend:
+        failed = expected[0].backend
+        reason = choice.skipped.get(failed, "").partition("; ")[0]
+        found = f"{file.name} by {choice.backend}, since {failed} fails: {reason}"
         return Check(
-            "backend",
-            "note",
-            "auto finds neither an fp32 file nor a single other one that can be run here",
-            "say which: --precision",
+            "backend", "fail", found, f"see the lines above, or leave it out: --backend {choice.backend}"
         )
-    choice, file = first
     return Check("backend", "ok", f"{file.name} by {choice.why}")
 
 
-def _file(manifest: Manifest, file: BundleFile, here: object) -> Check:
+def _file(manifest: Manifest, file: BundleFile, here: object, onnxruntime: str | None) -> Check:
     from edgefel.runtime.engines import Here, check_engine
 
     assert isinstance(here, Here)
@@ -69,6 +79,9 @@ def _file(manifest: Manifest, file: BundleFile, here: object) -> Check:
             said, _, fix = reason.removeprefix(f"{file.name}: ").rpartition("; ")
             # without a GPU the engine waits for its device; on one it is in the way
             return Check(file.name, "note" if here.gpu is None else "warn", said, fix)
+    if file.kind == "onnx" and (reason := too_old(file, onnxruntime or "")) is not None:
+        said, _, fix = reason.removeprefix(f"{file.name}: ").rpartition("; ")
+        return Check(file.name, "warn", said, fix.removeprefix("run: "))
     if judged == "fail":
         return Check(
             file.name,

@@ -11,13 +11,14 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from edgefel.runtime.requirements import oldest_versions
 from edgefel.runtime.telemetry.sysfs import below, entries, read_text
 
 if TYPE_CHECKING:
@@ -86,6 +87,45 @@ def find_gpu() -> Gpu | None:
     return engines.find_gpu()
 
 
+def gpu_problem() -> str | None:
+    """Why the driver that is there finds no GPU; None if it does, or there is no driver."""
+    from edgefel.runtime import engines
+
+    return engines.gpu_problem()
+
+
+def oldest_supported() -> dict[str, tuple[str, bool]]:
+    """Packages and their oldest versions, as the installed edgefel declares them; empty where it is not installed."""
+    try:
+        return oldest_versions(importlib.metadata.requires("edgefel") or ())
+    except importlib.metadata.PackageNotFoundError:
+        return {}
+
+
+def accelerator_problem(module: ModuleType) -> str | None:
+    """Why a package that imports cannot be used here, found by starting it, in one line; None if it can.
+
+    module: tensorrt, tensorrt_rtx, pycuda.driver, openvino, or onnxruntime with its CUDA provider.
+    """
+    # imported here: they need NumPy and OpenCV, whose absence is for this program to report
+    from edgefel.runtime.backends import onnxruntime_backend
+    from edgefel.runtime.engines import runtime_problem
+
+    name = module.__name__
+    if name.startswith("tensorrt"):
+        return runtime_problem(module)
+    if name == "onnxruntime":
+        return onnxruntime_backend.cuda_problem(module)
+    start = {"pycuda.driver": lambda: module.init(), "openvino": lambda: module.Core().available_devices}[
+        name
+    ]
+    try:
+        start()
+    except Exception as error:
+        return _line(error)
+    return None
+
+
 def driver_cuda() -> str | None:
     """The newest CUDA that the NVIDIA driver runs ("12.6"), or None without a driver."""
     try:
@@ -123,7 +163,10 @@ class Machine:
     installed_version: Callable[[str], str | None] = installed_version
     run: Callable[[Sequence[str]], str | None] = run_command
     find_gpu: Callable[[], Gpu | None] = find_gpu
+    gpu_problem: Callable[[], str | None] = gpu_problem
     driver_cuda: Callable[[], str | None] = driver_cuda
+    oldest_supported: Callable[[], Mapping[str, tuple[str, bool]]] = oldest_supported
+    accelerator_problem: Callable[[Any], str | None] = accelerator_problem
     cores: Callable[[], int] = usable_cores
     may_use: Callable[[Path], bool] = may_read_and_write
 
@@ -176,12 +219,6 @@ class Machine:
         """By its release file, or in a container, which may lack that, by the device tree."""
         compatible = self.text("/proc/device-tree/compatible") or ""
         return self.l4t is not None or "nvidia,tegra" in compatible
-
-
-def numbers(version: str) -> tuple[int, ...]:
-    """The leading numbers of a version: (10, 3, 0) of "10.3.0.30+cuda12" is (10, 3, 0, 30)."""
-    match = re.match(r"\d+(\.\d+)*", version)
-    return tuple(int(part) for part in match[0].split(".")) if match else ()
 
 
 def _line(error: BaseException) -> str:

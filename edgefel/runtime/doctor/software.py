@@ -6,11 +6,16 @@ import re
 from collections.abc import Iterator
 
 from edgefel import __version__
-from edgefel.runtime.doctor.check import Check
-from edgefel.runtime.doctor.machine import Machine, Package, numbers
+from edgefel.runtime.doctor.check import Check, Status
+from edgefel.runtime.doctor.machine import Machine, Package
+from edgefel.runtime.requirements import numbers, older
 
 OLDEST_PYTHON = (3, 10)
 OLDEST_TENSORRT = (10, 3)  # of JetPack 6
+# a system's own OpenCV may be older than the one that pip installs: this one is Ubuntu 22.04's
+OLDEST_OPENCV = "4.5.4"
+# each has a check of its own
+_EXAMINED = ("numpy", "opencv-python-headless", "onnxruntime", "openvino", "pycuda", "tensorrt-rtx-cu13")
 TENSORRT_PACKAGES = ("tensorrt", "tensorrt_rtx")
 _REINSTALL = "pip install --force-reinstall"
 _SYSTEM_PACKAGES = "python3 -m venv --system-site-packages"
@@ -34,7 +39,7 @@ def python_checks(machine: Machine) -> Iterator[Check]:
 
 def base_checks(machine: Machine) -> Iterator[Check]:
     """NumPy, OpenCV, ONNX Runtime: without them nothing runs."""
-    yield _needed("NumPy", machine.package("numpy"), "numpy")
+    yield _needed("NumPy", machine.package("numpy"), "numpy", _oldest(machine, "numpy"))
     opencv = machine.package("cv2")
     if opencv.module is None:
         yield _needed("OpenCV", opencv, "opencv-python-headless>=4.10,<5")
@@ -45,10 +50,43 @@ def base_checks(machine: Machine) -> Iterator[Check]:
         yield _needed("ONNX Runtime", onnxruntime, "onnxruntime")
     else:
         yield _onnxruntime(machine, onnxruntime)
+    yield from _other_packages(machine)
 
 
-def _needed(name: str, package: Package, requirement: str) -> Check:
+def _oldest(machine: Machine, distribution: str) -> str | None:
+    oldest = machine.oldest_supported().get(distribution)
+    return None if oldest is None else oldest[0]
+
+
+def _outdated(name: str, version: str, oldest: str | None, requirement: str, *, needed: bool) -> Check | None:
+    """A failed check, or a warning where the package is not `needed`, for a version older than what is supported."""
+    if oldest is None or not older(version, oldest):
+        return None
+    found = f"{version}; edgefel needs {oldest} or later"
+    return Check(name, "fail" if needed else "warn", found, f"pip install '{requirement}>={oldest}'")
+
+
+def _other_packages(machine: Machine) -> Iterator[Check]:
+    """Versions of all other packages that edgefel uses here; one that is too old has a line of its own."""
+    current = []
+    for name, (oldest, needed) in machine.oldest_supported().items():
+        version = None if name in _EXAMINED else machine.installed_version(name)
+        if version is None:
+            continue
+        outdated = _outdated(name, version, oldest, name, needed=needed)
+        if outdated is not None:
+            yield outdated
+        else:
+            current.append(f"{name} {version}")
+    if current:
+        yield Check("other packages", "ok", ", ".join(current))
+
+
+def _needed(name: str, package: Package, requirement: str, oldest: str | None = None) -> Check:
     if package.module is not None:
+        outdated = _outdated(name, str(package.version), oldest, requirement, needed=True)
+        if outdated is not None:
+            return outdated
         return Check(name, "ok", str(package.version))
     if package.error is None:
         return Check(name, "fail", "not installed", f"pip install '{requirement}'")
@@ -59,6 +97,9 @@ def _opencv(machine: Machine, package: Package) -> Iterator[Check]:
     fix = "pip install 'opencv-python-headless>=4.10,<5'"
     if not hasattr(package.module, "CascadeClassifier"):
         yield Check("OpenCV", "fail", f"{package.version}, without the Haar cascades that find faces", fix)
+        return
+    if older(str(package.version), OLDEST_OPENCV):
+        yield Check("OpenCV", "fail", f"{package.version}; edgefel needs {OLDEST_OPENCV} or later", fix)
         return
     names = ("opencv-python", "opencv-python-headless", "opencv-contrib-python")
     several = [name for name in names if machine.installed_version(name)]
@@ -104,14 +145,36 @@ def _build_entry(build: str, name: str) -> str | None:
 
 
 def _onnxruntime(machine: Machine, package: Package) -> Check:
-    providers = [name.removesuffix("ExecutionProvider") for name in package.module.get_available_providers()]
+    name, reinstall = "ONNX Runtime", f"{_REINSTALL} onnxruntime"
+    outdated = _outdated(
+        name, str(package.version), _oldest(machine, "onnxruntime"), "onnxruntime", needed=True
+    )
+    if outdated is not None:
+        return outdated
+    try:
+        providers = [
+            one.removesuffix("ExecutionProvider") for one in package.module.get_available_providers()
+        ]
+    except AttributeError:
+        return Check(
+            name, "fail", "a folder without its library, left behind by an uninstalled package", reinstall
+        )
     found = f"{package.version}: {', '.join(providers)}"
-    if machine.gpu is None or {"CUDA", "Tensorrt"} & set(providers):
-        return Check("ONNX Runtime", "ok", found)
+    if machine.gpu is None:
+        return Check(name, "ok", found)
+    if "CUDA" in providers and (problem := machine.accelerator_problem(package.module)) is not None:
+        return Check(
+            name,
+            "fail",
+            f"{found}; CUDA does not start: {problem}",
+            "install the CUDA and cuDNN libraries it was built for: pip install 'onnxruntime-gpu[cuda,cudnn]'",
+        )
+    if {"CUDA", "Tensorrt"} & set(providers):
+        return Check(name, "ok", found)
     fix = "the TensorRT backend uses the GPU"
     if not machine.is_jetson:  # there is no wheel with CUDA for a Jetson in the package index
         fix += ", or: pip uninstall onnxruntime; pip install onnxruntime-gpu"
-    return Check("ONNX Runtime", "note", f"{found}; it does not use the GPU", fix)
+    return Check(name, "note", f"{found}; it does not use the GPU", fix)
 
 
 def accelerator_checks(machine: Machine) -> Iterator[Check]:
@@ -119,11 +182,21 @@ def accelerator_checks(machine: Machine) -> Iterator[Check]:
     yield _gpu(machine)
     yield from _tensorrt(machine)
     yield _pycuda(machine)
-    openvino = machine.package("openvino")
-    if openvino.module is not None:
-        yield Check("OpenVINO", "ok", str(openvino.version))
-    elif openvino.error is not None:
-        yield Check("OpenVINO", "warn", f"does not import: {openvino.error}", f"{_REINSTALL} openvino")
+    yield from _openvino(machine)
+
+
+def _openvino(machine: Machine) -> Iterator[Check]:
+    package, fix = machine.package("openvino"), f"{_REINSTALL} openvino"
+    if package.module is not None:
+        version, oldest = str(package.version), _oldest(machine, "openvino")
+        if (outdated := _outdated("OpenVINO", version, oldest, "openvino", needed=True)) is not None:
+            yield outdated
+        elif (problem := machine.accelerator_problem(package.module)) is not None:
+            yield Check("OpenVINO", "fail", f"{version}; it does not start: {problem}", fix)
+        else:
+            yield Check("OpenVINO", "ok", version)
+    elif package.error is not None:
+        yield Check("OpenVINO", "fail", f"does not import: {package.error}", fix)
     elif machine.architecture.lower() in ("x86_64", "amd64") and machine.gpu is None:
         yield Check(
             "OpenVINO",
@@ -133,10 +206,22 @@ def accelerator_checks(machine: Machine) -> Iterator[Check]:
         )
 
 
+def _for_nvidia(machine: Machine) -> bool:
+    """Whether this machine is meant to use an NVIDIA GPU: what is broken there is a failure."""
+    return machine.gpu is not None or machine.is_jetson or machine.driver_cuda() is not None
+
+
 def _gpu(machine: Machine) -> Check:
     cuda = machine.driver_cuda()
+    problem = None if machine.gpu is not None else machine.gpu_problem()
     if machine.gpu is not None:
         return Check("NVIDIA GPU", "ok", f"{machine.gpu}, CUDA {cuda or 'of unknown version'}")
+    if problem is not None:
+        said, _, fix = problem.rpartition("; ")
+        status: Status = "fail" if machine.is_jetson else "warn"
+        return Check(
+            "NVIDIA GPU", status, said or problem, fix if said else "look at nvidia-smi and its advice"
+        )
     if machine.is_jetson:
         return Check(
             "NVIDIA GPU",
@@ -158,7 +243,7 @@ def _tensorrt(machine: Machine) -> Iterator[Check]:
     packages = {name: machine.package(name) for name in TENSORRT_PACKAGES}
     for name, package in packages.items():
         if package.module is not None:
-            yield _tensorrt_version(name, str(package.version), machine)
+            yield _tensorrt_version(name, package, machine)
         elif package.error is not None:
             yield _broken_tensorrt(name, package.error, machine)
     if any(package.module or package.error for package in packages.values()):
@@ -173,11 +258,25 @@ def _tensorrt(machine: Machine) -> Iterator[Check]:
         yield Check("TensorRT", "note", "not installed; it is for NVIDIA GPUs")
 
 
-def _tensorrt_version(name: str, version: str, machine: Machine) -> Check:
+def _tensorrt_version(name: str, package: Package, machine: Machine) -> Check:
+    version = str(package.version)
     if name == "tensorrt" and numbers(version)[:2] < OLDEST_TENSORRT:
         oldest = ".".join(map(str, OLDEST_TENSORRT))
         fix = "install JetPack 6 or later" if machine.is_jetson else f"pip install 'tensorrt>={oldest}'"
-        return Check(name, "warn", f"{version}; edgefel is made for {oldest} and later", fix)
+        status: Status = "fail" if _for_nvidia(machine) else "warn"
+        return Check(name, status, f"{version}; edgefel needs {oldest} or later", fix)
+    if (problem := machine.accelerator_problem(package.module)) is not None:
+        if _for_nvidia(machine):
+            fix = (
+                "sudo apt install --reinstall nvidia-jetpack"
+                if machine.is_jetson
+                else "look at nvidia-smi; driver and TensorRT must be for the same CUDA"
+            )
+            return Check(name, "fail", f"{version}; it does not start: {problem.partition('; ')[0]}", fix)
+        found = (
+            f"{version}; it does not start without an NVIDIA GPU, neither to build engines nor to run them"
+        )
+        return Check(name, "warn", found, f"pip uninstall {name}, or use a machine with a GPU")
     if machine.gpu is None:
         return Check(name, "ok", f"{version}; it builds engines here, and runs them on a GPU alone")
     return Check(name, "ok", version)
@@ -187,7 +286,8 @@ def _broken_tensorrt(name: str, error: str, machine: Machine) -> Check:
     if machine.is_jetson and name == "tensorrt":
         fix = "sudo apt install --reinstall nvidia-jetpack"
         return Check(name, "fail", f"does not import: {error}", fix)
-    return Check(name, "warn", f"does not import: {error}", f"{_REINSTALL} {name}")
+    status: Status = "fail" if _for_nvidia(machine) else "warn"
+    return Check(name, status, f"does not import: {error}", f"{_REINSTALL} {name}")
 
 
 def _missing_on_jetson(machine: Machine) -> tuple[str, str]:
@@ -210,14 +310,25 @@ def _missing_on_jetson(machine: Machine) -> tuple[str, str]:
 
 def _pycuda(machine: Machine) -> Check:
     package = machine.package("pycuda")
+    broken: Status = "fail" if _for_nvidia(machine) else "warn"
     if package.module is not None:
+        version = _pycuda_version(package)
+        oldest = _oldest(machine, "pycuda")
+        if (outdated := _outdated("pycuda", version, oldest, "pycuda", needed=broken == "fail")) is not None:
+            return outdated
+        if machine.gpu is None:
+            return Check("pycuda", "ok", version)
         driver = machine.package("pycuda.driver")
-        if driver.module is not None or machine.gpu is None:
-            return Check("pycuda", "ok", _pycuda_version(package))
-        error = driver.error or "pycuda.driver is missing"
-        return Check("pycuda", "warn", f"does not import: {error}", f"{_REINSTALL} --no-cache-dir pycuda")
+        fix = f"{_REINSTALL} --no-cache-dir pycuda"
+        if driver.module is None:
+            return Check(
+                "pycuda", broken, f"does not import: {driver.error or 'pycuda.driver is missing'}", fix
+            )
+        if (problem := machine.accelerator_problem(driver.module)) is not None:
+            return Check("pycuda", broken, f"{version}; it does not start: {problem}", fix)
+        return Check("pycuda", "ok", version)
     if package.error is not None:
-        return Check("pycuda", "warn", f"does not import: {package.error}", f"{_REINSTALL} pycuda")
+        return Check("pycuda", broken, f"does not import: {package.error}", f"{_REINSTALL} pycuda")
     if machine.gpu is None and not machine.is_jetson:
         return Check("pycuda", "note", "not installed; it is for NVIDIA GPUs")
     return Check(

@@ -12,6 +12,7 @@ import onnxruntime
 import pytest
 
 from edgefel.errors import EdgefelError
+from edgefel.runtime import engines
 from edgefel.runtime.backends import onnxruntime_backend
 from edgefel.runtime.backends.base import ModelFile
 from edgefel.runtime.backends.onnxruntime_backend import (
@@ -118,3 +119,21 @@ def test_threads_are_those_asked_for(bundle, monkeypatch):
     monkeypatch.setattr(onnxruntime, "InferenceSession", record)
     OnnxRuntimeBackend.open(model_of(bundle), threads=3)
     assert seen == [3]
+
+
+@pytest.mark.parametrize("kind", [OnnxRuntimeCudaBackend, OnnxRuntimeTensorRTBackend])
+def test_a_gpu_build_on_a_machine_without_gpu(bundle, kind, monkeypatch):
+    """onnxruntime-gpu lists its providers wherever it is installed."""
+    stand_in = SimpleNamespace(
+        __version__="1.23.2",
+        get_available_providers=lambda: ["TensorrtExecutionProvider", "CUDAExecutionProvider"],
+    )
+    monkeypatch.setattr(onnxruntime_backend, "import_onnxruntime", lambda: stand_in)
+    monkeypatch.setattr(engines, "find_gpu", lambda: None)
+    monkeypatch.setattr(engines, "gpu_problem", lambda: "the CUDA driver reports error 803: reboot")
+    reason = kind.obstacle(read_manifest(bundle).files[0])
+    assert reason.endswith(
+        "needs an NVIDIA GPU, and none is found here (the CUDA driver reports error 803: reboot)"
+    )
+    monkeypatch.setattr(engines, "find_gpu", lambda: engines.Gpu("Orin", (8, 7)))
+    assert kind.obstacle(read_manifest(bundle).files[0]) is None

@@ -16,7 +16,7 @@ import fake_tensorrt
 import numpy as np
 import onnx
 import pytest
-from fake_cuda import Machine
+from fake_cuda import Error, Machine
 from tiny_bundle import PREPROCESSING, expected_outputs, tiny_model, write_bundle
 
 from edgefel.errors import EdgefelError
@@ -117,7 +117,7 @@ def test_what_is_smaller_than_the_profile_is_padded_with_zeros(bundle, install):
 
 def test_each_batch_size_has_a_context_and_a_graph_from_its_second_call_on(bundle, install):
     machine = install()
-    with Session.open(bundle) as session:
+    with Session.open(bundle, backend="tensorrt") as session:
         for count in (1, 2, 1, 2, 1, 1):
             batch = random_batch(count, count)
             assert_right(session.run(batch), batch)
@@ -305,7 +305,7 @@ def test_a_closed_backend_says_so(bundle, install):
 
 def test_a_run_that_fails_says_what_tensorrt_said(bundle, install):
     machine = install()
-    with Session.open(bundle) as session:
+    with Session.open(bundle, backend="tensorrt") as session:
         machine.log.append("fail")
         with pytest.raises(
             EdgefelError, match=r"model.fp32.engine: TensorRT refuses to run: enqueueV3: illegal"
@@ -324,7 +324,7 @@ def test_a_refusal_that_tensorrts_package_raises(bundle, install, monkeypatch):
 
     monkeypatch.setattr(fake_tensorrt.ExecutionContext, "infer_shapes", refuse)
     message = r"model.fp32.engine: TensorRT refuses \[2, 3, 14, 14\]: Error in infer shapes"
-    with Session.open(bundle) as session, pytest.raises(EdgefelError, match=message):
+    with Session.open(bundle, backend="tensorrt") as session, pytest.raises(EdgefelError, match=message):
         session.run(random_batch(2))
 
 
@@ -383,3 +383,87 @@ def test_reasons_against_it(bundle, install, monkeypatch):
     import_pycuda.cache_clear()
     with pytest.raises(EdgefelError, match=r"pycuda is not installed; run: pip install 'edgefel\[jetson\]'"):
         Session.open(bundle, backend="tensorrt")
+
+
+def null(*arguments):
+    """What TensorRT's Python package does with a null pointer."""
+    raise TypeError("pybind11::init(): factory function returned nullptr")
+
+
+def fails(error):
+    def call(*arguments, **named):
+        raise error
+
+    return call
+
+
+BROKEN = {
+    "no runtime": lambda trt, cuda: setattr(trt, "Runtime", null),
+    "runtime is None": lambda trt, cuda: setattr(trt, "Runtime", lambda logger: None),
+    "reading raises": lambda trt, cuda: setattr(
+        trt.Runtime, "deserialize_cuda_engine", fails(RuntimeError("CUDA error 35"))
+    ),
+    "no logger": lambda trt, cuda: setattr(trt, "ILogger", None),
+    "cuInit": lambda trt, cuda: setattr(
+        cuda, "init", fails(RuntimeError("cuInit failed: system driver mismatch"))
+    ),
+    "no device": lambda trt, cuda: setattr(
+        cuda, "Device", fails(Error("cuDeviceGet failed: invalid device"))
+    ),
+    "no stream": lambda trt, cuda: setattr(cuda, "Stream", fails(MemoryError())),
+}
+
+
+@pytest.mark.parametrize("how", list(BROKEN))
+def test_a_broken_cuda_is_passed_over_with_a_warning_and_an_error_when_named(bundle, install, caplog, how):
+    machine = install()
+    BROKEN[how](machine.trt, machine.cuda)
+    with pytest.raises(EdgefelError):
+        Session.open(bundle, backend="tensorrt")
+    with caplog.at_level(logging.WARNING), Session.open(bundle) as session:
+        assert session.backend != "tensorrt"
+        assert "tensorrt" in session.choice.skipped
+        assert_right(session.run(random_batch(2)), random_batch(2))
+    if how != "cuInit":  # that is found before anything is loaded
+        assert "backend tensorrt is passed over" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "made", [lambda self, strategy: None, fails(TypeError("nullptr"))], ids=["None", "raises"]
+)
+def test_no_execution_context(bundle, install, monkeypatch, caplog, made):
+    machine = install()
+    monkeypatch.setattr(fake_tensorrt.Engine, "create_execution_context", made)
+    with Session.open(bundle, backend="tensorrt") as session, pytest.raises(EdgefelError):
+        session.run(random_batch(1))
+    with Session.open(bundle) as session:
+        assert session.backend != "tensorrt"
+    assert "backend tensorrt is passed over" in caplog.text
+    assert_nothing_is_left(machine)
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("numpy.core.multiarray failed to import"), SystemError("x"), OSError("y")]
+)
+def test_a_tensorrt_that_does_not_import(bundle, install, monkeypatch, error):
+    install()
+    load = engines.importlib.import_module
+    monkeypatch.setattr(
+        engines.importlib,
+        "import_module",
+        lambda name, *rest: fails(error)() if name == "tensorrt" else load(name, *rest),
+    )
+    with pytest.raises(EdgefelError, match=rf"which does not load here \({type(error).__name__}: "):
+        Session.open(bundle, backend="tensorrt")
+
+
+def test_a_gpu_that_fails_while_it_is_closed(bundle, install, caplog):
+    """After an error on the GPU the driver refuses to free too; that must not hide the first error."""
+    machine = install()
+    with caplog.at_level(logging.WARNING), Session.open(bundle, backend="tensorrt") as session:
+        session.run(random_batch(1))
+        for buffer in session._runner._buffers.values():
+            buffer.free = fails(Error("cuMemFree failed: an illegal memory access was encountered"))
+    assert "the GPU's memory is not freed" in caplog.text
+    machine.driver_stack.clear()
+    machine.pycuda_stack.clear()
