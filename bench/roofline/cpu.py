@@ -14,6 +14,7 @@ from edgefel.bench.environment import cpu_name
 from edgefel.bench.roofline.devices import Ceiling, Device
 from edgefel.bench.timer import Plan, measure
 from edgefel.errors import EdgefelError
+from edgefel.runtime.backends.quiet import import_openvino
 from edgefel.runtime.doctor.machine import installed_version
 
 # large enough to be bound by arithmetic, small enough for the last cache: 3x3 of 256 channels on 28x28, and a product
@@ -144,9 +145,7 @@ def _onnxruntime(data: bytes, values: Any, threads: int) -> Callable[[], Any]:
 
 
 def _openvino(data: bytes, values: Any, threads: int) -> Callable[[], Any]:
-    import openvino as ov
-
-    core = ov.Core()
+    core = import_openvino().Core()
     settings = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32"}
     compiled = core.compile_model(core.read_model(data, b""), "CPU", settings)
     request = compiled.create_infer_request()

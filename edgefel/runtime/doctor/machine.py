@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import importlib
 import importlib.metadata
 import os
 import platform
@@ -15,9 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from edgefel.runtime.backends.quiet import import_quietly
 from edgefel.runtime.telemetry.sysfs import below, entries, read_text
 
 if TYPE_CHECKING:
@@ -52,11 +51,6 @@ class Package:
     module: Any = None
     version: str | None = None
     error: str | None = None
-
-
-def import_module(name: str) -> ModuleType:
-    """The module of that name; raises whatever importing it raises."""
-    return importlib.import_module(name)
 
 
 def installed_version(distribution: str) -> str | None:
@@ -119,7 +113,7 @@ class Machine:
     python: tuple[int, int, int] = sys.version_info[:3]
     virtual_environment: bool = sys.prefix != sys.base_prefix
     architecture: str = platform.machine()
-    import_module: Callable[[str], Any] = import_module
+    import_module: Callable[[str], Any] = import_quietly
     installed_version: Callable[[str], str | None] = installed_version
     run: Callable[[Sequence[str]], str | None] = run_command
     find_gpu: Callable[[], Gpu | None] = find_gpu
