@@ -106,7 +106,9 @@ def _verify_tar(path: Path, tar: tarfile.TarFile) -> Verified:
         found[inside] = _digest(stream)
     if index is None:
         # it is the last member, and tarfile takes a broken header for the end
-        raise EdgefelError(f"{path}: has no {INDEX}; it is damaged, so copy it again, or not of 'edgefel bundle'")
+        raise EdgefelError(
+            f"{path}: has no {INDEX}; it is damaged, so copy it again, or not of 'edgefel bundle'"
+        )
     _compare(path, index["files"], found, extra_allowed=False)
     return Verified(path, _header(index), len(found), total, 0, False, hashlib.sha256(data).hexdigest())
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, cast, get_args
 
 from edgefel.errors import EdgefelError
 from edgefel.files import read_json, sha256, write_json
+from edgefel.runtime.external_data import refuse_external_data
 from edgefel.runtime.preprocessing import Preprocessing
 
 FORMAT = "edgefel-bundle"
@@ -156,14 +157,19 @@ class Manifest:
             f"Choose another precision, or pass --force (force=True) to use it as it is"
         )
 
-    def verify(self, file: BundleFile | str) -> Path:
-        """Path of the file if its bytes are those the manifest promises; raises EdgefelError if not."""
+    def verify(self, file: BundleFile | str, *, force: bool = False) -> Path:
+        """Path of the file if its bytes are those the manifest promises, and all there is of it.
+
+        Raises EdgefelError if not; with `force`, only if it is missing, or an ONNX file with tensors in other files.
+        """
         if isinstance(file, str):
             file = self._named(file)
         path = self.folder / file.name
         if not path.is_file():
             raise EdgefelError(f"{path}: the manifest lists this file, but it is missing; export again")
-        if sha256(path) != file.sha256:
+        if file.kind == "onnx":
+            refuse_external_data(path)
+        if not force and sha256(path) != file.sha256:
             raise EdgefelError(
                 f"{path}: SHA-256 differs from the manifest's; the file was changed or is incomplete. "
                 f"Export or copy it again, or pass --force (force=True) to use it as it is"
