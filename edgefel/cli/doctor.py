@@ -51,7 +51,9 @@ def _show(checks: Sequence[Check], counts: dict[str, int]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("check", "", "found", "fix")
+    table = Table("check", "")
+    for name in ("found", "fix"):
+        table.add_column(name, overflow="fold")
     for check in checks:
         colour = _COLOURS[check.status]
         mark = f"[{colour}]{check.status}[/{colour}]"

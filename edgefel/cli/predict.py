@@ -107,7 +107,7 @@ class _Output:
         self._root: Path | None = None
         self._table = Table()
         for name in ("picture", "face", "label", "prob.", "confidence", "before correction"):
-            self._table.add_column(name, no_wrap=True)
+            self._table.add_column(name, overflow="fold" if name == "picture" else "ellipsis")
         self._errors = Console(stderr=True)
         columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
         self._bar = Progress(

@@ -190,8 +190,7 @@ class _Run:
     as_json: bool
 
     def run(self) -> None:
-        from rich.console import Console
-
+        from edgefel.cli.tables import TableConsole
         from edgefel.runtime.faces import make_detector
         from edgefel.runtime.session import Session
         from edgefel.runtime.stream.capture import open_source
@@ -200,7 +199,7 @@ class _Run:
         from edgefel.runtime.telemetry.telemetry import Telemetry
 
         self._check_places()
-        errors = Console(stderr=True)
+        errors = TableConsole(stderr=True)
         with ExitStack() as stack:
             detector = make_detector(self.detector, self.detector_model, min_share=self.min_face)
             session = stack.enter_context(
