@@ -148,7 +148,7 @@ def test_bundle(clean_python, tmp_path):
 
 
 def test_commands_that_need_more_say_what_to_install(clean_python, tmp_path):
-    for command in (["models"], ["train", "--data", "x", "-o", "y"], ["export", "x", "-o", "y"]):
+    for command in (["ablate", "head"], ["train", "--data", "x", "-o", "y"], ["export", "x", "-o", "y"]):
         result = edgefel(clean_python, *command, cwd=tmp_path)
         assert result.returncode == 2, (command, result.stderr)
         assert "pip install 'edgefel[" in result.stderr
