@@ -36,7 +36,8 @@ def choose(rows: Sequence[Row], most_drop: float = MOST_DROP) -> Headline:
         fastest = min(single, key=_p50)
         return Headline(
             f"No accuracy was measured, so nothing is recommended; the fastest is {spoken(fastest)} at "
-            f"{significant(_p50(fastest))} ms."
+            f"{significant(_p50(fastest))} ms{'' if steadiness(fastest)[0] else ' (not stable)'}. To get one, compare "
+            "trained models: edgefel bench compare RUN --data DATA."
         )
     top = max(_accuracy(row) for row in judged)
     within = [row for row in judged if top - _accuracy(row) <= most_drop / 100 + 1e-9]

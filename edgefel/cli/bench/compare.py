@@ -159,6 +159,8 @@ def _prepare(models: Sequence[str], work: Path, options: Options, quick: bool) -
 
 
 def _print(found: Comparison) -> None:
+    from edgefel.bench.report.headline import choose
+
     console = table_console()
     for group in _groups(found.rows):
         console.print(_table(group))
@@ -167,6 +169,7 @@ def _print(found: Comparison) -> None:
             "not stable: the ratio's interval is wider than 5 %, or the halves of the run differ by more; the "
             "rows (-o, --json) say which"
         )
+    console.print(choose(found.rows).text, markup=False, highlight=False)
     device = found.rows[0].environment
     console.print(
         f"{device['device']}; commit {device['commit'] or 'unknown'}", markup=False, highlight=False
