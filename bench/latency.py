@@ -31,6 +31,7 @@ from edgefel.runtime.faces import FaceDetector, HaarDetector, crops
 from edgefel.runtime.labelling import LabelledFace, check_labelling, labelled_face
 from edgefel.runtime.preprocessing import Image
 from edgefel.runtime.session import Session
+from edgefel.text import counted
 
 DETECTION, ALIGNMENT, PREPROCESSING, POST = "detection", "alignment", "preprocessing", "post"
 _NAMES = {"preprocess": PREPROCESSING}
@@ -242,7 +243,8 @@ def check_found(picture: Image, detector: FaceDetector, count: int) -> None:
     found = len(detector(picture))
     if found != count:
         raise EdgefelError(
-            f"the detector finds {found} of the {count} faces of the synthetic picture, so the stages of batch {count} "
+            f"the detector finds {found} of the {counted(count, 'face')} of the synthetic picture, so the "
+            f"stages of batch {count} "
             "cannot be timed; leave --min-face out, or stages with --no-stages"
         )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from edgefel.bench.report.formats import interval, percent, significant, times
 from edgefel.bench.report.rows import NAMING, RUNNING, described, mapping, number, pair, steadiness, timing
 from edgefel.bench.results import Row
+from edgefel.text import counted
 
 # points of accuracy below the most accurate that a faster file may be
 MOST_DROP = 1.0
@@ -44,7 +45,8 @@ def choose(rows: Sequence[Row], most_drop: float = MOST_DROP) -> Headline:
     stable = [row for row in within if steadiness(row)[0]]
     if not stable:
         return Headline(
-            f"No row within {most_drop:g} points of the best accuracy ({percent(top)}) is stable, so nothing is "
+            f"No row within {counted(most_drop, 'point')} of the best accuracy ({percent(top)}) is stable, so "
+            "nothing is "
             "recommended; measure again on a machine that does nothing else."
         )
     best = min(stable, key=_p50)

@@ -14,6 +14,7 @@ from edgefel.cli import params
 from edgefel.cli.console import table_console
 from edgefel.cli.optional import require
 from edgefel.errors import EdgefelError
+from edgefel.text import counted
 
 if TYPE_CHECKING:
     from edgefel.deploy.package import Deployed, DeployOptions
@@ -250,9 +251,9 @@ def _verify(path: Path, as_json: bool) -> None:
         document |= {"engines": found.engines, "index_sha256": found.index_sha256}
         click.echo(json.dumps(document | found.header, indent=2))
         return
-    click.echo(f"{path}: {found.files} files, {found.bytes / 1e6:.1f} MB, each as it was packed")
+    click.echo(f"{path}: {counted(found.files, 'file')}, {found.bytes / 1e6:.1f} MB, each as it was packed")
     click.echo(f"SHA-256 of index.json: {found.index_sha256}")
     if found.engines:
         click.echo("engines were built since, and are in the manifest")
     if found.extra:
-        click.echo(f"{found.extra} files more, which are not checked")
+        click.echo(f"{counted(found.extra, 'file is', 'files are')} there besides, and not checked")

@@ -13,6 +13,7 @@ import click
 from edgefel.cli import params
 from edgefel.cli.console import table_console
 from edgefel.errors import EdgefelError
+from edgefel.text import counted
 
 if TYPE_CHECKING:
     from edgefel.runtime.predict import PictureResult, Summary
@@ -167,13 +168,17 @@ class _Output:
             table_console().print(self._table)
 
         say = self.say
-        say(f"{summary.faces} faces in {summary.pictures} pictures ({model})")
+        say(f"{counted(summary.faces, 'face')} in {counted(summary.pictures, 'picture')} ({model})")
         if summary.without_face:
             say(f"no face found in {summary.without_face} of them")
         if summary.unreadable:
             say(f"skipped {len(summary.unreadable)} unreadable: {', '.join(summary.unreadable)}")
         if summary.lost_frames:
-            say(f"the video ended {summary.lost_frames} pictures before its announced end: is it complete?")
+            say(
+                f"the video ended {counted(summary.lost_frames, 'picture')} before its announced end: is it complete?"
+            )
         if summary.saved:
-            where = summary.saved[0] if len(summary.saved) == 1 else f"{len(summary.saved)} pictures"
+            where = (
+                summary.saved[0] if len(summary.saved) == 1 else f"{counted(len(summary.saved), 'picture')}"
+            )
             say(f"saved {where}")

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgefel.text import counted
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -98,7 +100,8 @@ class Progress:
         if self._bar.disable or now < self._next:
             return
         self._next = now + _REFRESH
-        text = f"{result.fps:.1f} fps, {1e3 * result.latency:.0f} ms, {len(result.faces)} faces, {dropped} dropped"
+        faces = counted(len(result.faces), "face")
+        text = f"{result.fps:.1f} fps, {1e3 * result.latency:.0f} ms, {faces}, {dropped} dropped"
         self._bar.update(self._task, completed=result.frame.index + 1, description=text)
 
 
@@ -120,7 +123,7 @@ def say_summary(console: Console, telemetry: Telemetry, stream: Stream, source: 
         (counts.resolution_changes, "time", "the size of the frames changed"),
     ):
         if count:
-            say(console, f"{count} {what}{'s' if count > 1 else ''} {rest}")
+            say(console, f"{counted(count, what)} {rest}")
 
 
 def _named(paths: Sequence[str]) -> str:

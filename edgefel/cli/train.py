@@ -13,6 +13,7 @@ from click.core import ParameterSource
 from edgefel.cli import params
 from edgefel.cli.optional import require
 from edgefel.errors import EdgefelError
+from edgefel.text import counted
 from edgefel.training.config import Limits, TrainConfig, load_config, settings
 
 GROUPS = {
@@ -193,7 +194,7 @@ def _report(result: Any) -> None:
 
         first = ", ".join(result.skipped[:3]) + (", ..." if len(result.skipped) > 3 else "")
         click.echo(
-            f"skipped {len(result.skipped)} unreadable pictures: {first}; all with their reasons: "
+            f"skipped {counted(len(result.skipped), 'unreadable picture')}: {first}; all with their reasons: "
             f"{result.run / SKIPPED_NAME}",
             err=True,
         )
@@ -203,4 +204,4 @@ def _report(result: Any) -> None:
         )
         return
     score = "" if result.best is None else f", best validation score {result.best:.4f}"
-    click.echo(f"{result.run}: {result.step} steps, {result.epoch} epochs{score}")
+    click.echo(f"{result.run}: {counted(result.step, 'step')}, {counted(result.epoch, 'epoch')}{score}")

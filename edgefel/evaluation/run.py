@@ -18,6 +18,7 @@ from edgefel.evaluation.evaluate import Evaluation, evaluate_with_evidence
 from edgefel.evaluation.metrics import Metrics
 from edgefel.evaluation.selection import find_pictures, rows_of
 from edgefel.models.checkpoint import load_checkpoint
+from edgefel.text import counted
 
 
 def evaluate_with_progress(
@@ -98,7 +99,9 @@ def table(evaluation: Evaluation) -> Table:
     else:
         columns = [("value", evaluation.without_head)]
     result = Table(
-        "", *(name for name, _ in columns), title=f"{evaluation.model}, {evaluation.pictures} pictures"
+        "",
+        *(name for name, _ in columns),
+        title=f"{evaluation.model}, {counted(evaluation.pictures, 'picture')}",
     )
     for name, pick in (
         ("accuracy", lambda m: f"{m.accuracy:.1%}"),
@@ -161,6 +164,6 @@ def notes(evaluation: Evaluation) -> list[str]:
         lines.append(f"{evaluation.model} has no reliability head: there is one set of numbers")
     if evaluation.skipped:
         lines.append(
-            f"skipped {len(evaluation.skipped)} unreadable pictures: {', '.join(evaluation.skipped)}"
+            f"skipped {counted(len(evaluation.skipped), 'unreadable picture')}: {', '.join(evaluation.skipped)}"
         )
     return lines

@@ -13,6 +13,7 @@ from edgefel.errors import EdgefelError
 from edgefel.files import read_json, sha256, write_json
 from edgefel.runtime.external_data import refuse_external_data
 from edgefel.runtime.preprocessing import Preprocessing
+from edgefel.text import counted
 
 FORMAT = "edgefel-bundle"
 VERSION = 1
@@ -109,7 +110,10 @@ class Manifest:
         _one_of("input dtype", self.input_type, INPUT_TYPES)
         _check_outputs(self.outputs)
         if len(self.labels) != self.model.num_classes:
-            raise EdgefelError(f"{len(self.labels)} labels for a model of {self.model.num_classes} classes")
+            raise EdgefelError(
+                f"{counted(len(self.labels), 'label')} for a model of "
+                f"{counted(self.model.num_classes, 'class', 'classes')}"
+            )
         if len(set(self.labels)) != len(self.labels):
             raise EdgefelError(f"labels {', '.join(self.labels)}: a label occurs twice")
         names = [file.name for file in self.files]

@@ -45,7 +45,10 @@ def test_it_ends_with_a_recommendation_or_says_why_there_is_none(nano_checkpoint
     result = bench(BUNDLE, *FEW)
     assert result.exit_code == 0, result.output
     said = " ".join(result.stdout.split())
-    assert "No accuracy was measured, so nothing is recommended; the fastest is arbex-nano fp32 in onnxruntime" in said
+    assert (
+        "No accuracy was measured, so nothing is recommended; the fastest is arbex-nano fp32 in onnxruntime"
+        in said
+    )
     assert "To get one, compare trained models: edgefel bench compare RUN --data DATA." in said
     # judged by accuracy; whether a run of a few calls was steady is not this test's matter
     for steady, expected in ((True, "Run "), (False, "No row within 1 points of the best accuracy (")):

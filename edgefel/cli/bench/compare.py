@@ -15,6 +15,7 @@ from edgefel.cli.bench.options import finish
 from edgefel.cli.console import table_console
 from edgefel.cli.optional import require
 from edgefel.errors import EdgefelError
+from edgefel.text import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -190,7 +191,7 @@ def _table(rows: Sequence[Row]) -> Table:
     first = rows[0]
     threads = first.subject["threads"]
     table = Table(
-        title=f"batch {first.subject['batch']}, {threads} thread{'s' * (threads > 1)}; times as fast as "
+        title=f"batch {first.subject['batch']}, {counted(threads, 'thread')}; times as fast as "
         f"{first.metrics['ratio']['to']}",
         title_justify="left",
     )

@@ -23,6 +23,7 @@ from edgefel.data.readers.names import PackedNames
 from edgefel.data.readers.shard_labels import Description, describe
 from edgefel.errors import EdgefelError
 from edgefel.files import atomic_file
+from edgefel.text import counted
 
 PICTURES = frozenset({"jpg", "jpeg", "png", "webp"})
 LABELS = frozenset({"cls", "json"})
@@ -216,7 +217,9 @@ def _split_name(name: str) -> tuple[str, str]:
 
 def _text(stream: Any, member: tarfile.TarInfo, where: str) -> str:
     if member.size > _LARGEST_LABEL:
-        raise EdgefelError(f"{where}: {member.name} has {member.size} bytes, which is no label; take it out")
+        raise EdgefelError(
+            f"{where}: {member.name} has {counted(member.size, 'byte')}, which is no label; take it out"
+        )
     stream.seek(member.offset_data)
     try:
         return str(stream.read(member.size), "utf-8-sig")

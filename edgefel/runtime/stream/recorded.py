@@ -13,6 +13,7 @@ from edgefel.runtime.preprocessing import Image
 from edgefel.runtime.sources import Source, read_image
 from edgefel.runtime.stream.devices import Device
 from edgefel.runtime.stream.frames import Frame, SourceCounts
+from edgefel.text import counted
 
 _USUAL_FPS = 25.0
 _log = logging.getLogger("edgefel.runtime")
@@ -37,7 +38,7 @@ class VideoFile:
         self._announced = self._device.frames
         self.frames = 0 if loop else self._announced
         size = f"{self._device.size[0]}x{self._device.size[1]}, " if all(self._device.size) else ""
-        length = f", {self._announced} frames" if self._announced else ""
+        length = f", {counted(self._announced, 'frame')}" if self._announced else ""
         self.description = f"{name} ({size}{self.fps:g} fps{length}, {self._device.reader})"
         self._reading = threading.Lock()
         self._closed = False
@@ -134,7 +135,7 @@ class PictureFolder:
         self.counts = SourceCounts()
         # names of one pass are enough, and do not grow for ever
         self.skipped: list[str] = []
-        count = "1 picture" if source.frames == 1 else f"{source.frames} pictures"
+        count = counted(source.frames, "picture")
         self.name = str(source.path)
         self.description = f"{source.path} ({count}, {fps:g} fps)"
         self._closed = False

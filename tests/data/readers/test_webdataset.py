@@ -180,7 +180,7 @@ PICTURE = ("k.png", picture(0))
             [("j.png", b""), ("j.json", soft_and_box(0)), PICTURE, ("k.cls", b"fear")],
             "sample k: samples with soft and without it are mixed",
         ),
-        ([("notes.txt", b"")], "its 1 shards hold no labelled pictures"),
+        ([("notes.txt", b"")], "1 shard and no labelled pictures in it"),
     ],
 )
 def test_what_a_sample_may_not_be(tmp_path: Path, members: list[tuple[str, bytes]], message: str) -> None:
