@@ -115,7 +115,7 @@ def _rows(
 ) -> Iterator[Row]:
     deviations = check_outputs(opened)
     cases = [Case(key, batch) for batch in options.batches for key in opened.sessions]
-    step = f"{len(cases)} cases, {_plural(threads, 'thread')}"
+    step = f"{len(cases)} cases, {counted(threads, 'thread')}"
     stopwatch = CpuStopwatch(flush=options.flush)
     calls = {case: _model_call(opened, case) for case in cases}
     timings = measure(
@@ -301,7 +301,3 @@ class Pipeline:
         """Of each stage over the last `runs` calls; those before them were for warming up."""
         timed = self._calls[-runs:]
         return {name: Timing.from_nanoseconds([stages[name] for stages in timed]) for name in timed[-1]}
-
-
-def _plural(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"

@@ -5,8 +5,5 @@ from __future__ import annotations
 
 def counted(count: float, one: str, many: str | None = None) -> str:
     """ "1 row", "2 rows", "1.5 points"; `many` where the plural takes more than an s."""
-    return f"{count:g} {one}" if count == 1 else f"{_plain(count)} {many or one + 's'}"
-
-
-def _plain(count: float) -> str:
-    return f"{count:g}" if isinstance(count, float) else str(count)
+    number = f"{count:g}" if isinstance(count, float) else str(count)
+    return f"{number} {one if count == 1 else many or one + 's'}"

@@ -51,7 +51,7 @@ def test_it_ends_with_a_recommendation_or_says_why_there_is_none(nano_checkpoint
     )
     assert "To get one, compare trained models: edgefel bench compare RUN --data DATA." in said
     # judged by accuracy; whether a run of a few calls was steady is not this test's matter
-    for steady, expected in ((True, "Run "), (False, "No row within 1 points of the best accuracy (")):
+    for steady, expected in ((True, "Run "), (False, "No row within 1 point of the best accuracy (")):
         monkeypatch.setattr(headline, "steadiness", lambda row, steady=steady: (steady, ""))
         result = bench(nano_checkpoint, *FEW, "--data", faces_folder, "--images", "14")
         assert result.exit_code == 0, result.output

@@ -194,7 +194,7 @@ def test_command(tmp_path: Path) -> None:
     assert {summary["changes"][0][key] for key in ("from", "to")} == {"neutral", "surprise"}
     code, out, _ = run("-o", clip, *options, *chosen)
     assert code == 0
-    assert f"{clip}: 20 frames of 320x240, 1 faces" in out
+    assert f"{clip}: 20 frames of 320x240, 1 face" in out
     assert "person 1: " in out
 
 
