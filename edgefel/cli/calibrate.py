@@ -229,13 +229,14 @@ def _summary(
 
 
 def _show(chosen: CalibrationSet, output: Path) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     groups = counted(len(chosen.groups), "subject or video", "subjects or videos")
     table = Table("class", title=f"{counted(len(chosen.images), 'picture')} of {groups}")
     table.add_column("pictures", justify="right")
     for label, count in chosen.counts.items():
-        table.add_row(label, str(count))
+        table.add_row(escape(label), str(count))
     table_console().print(table)
     by = "" if chosen.model is None else f", labelled by {chosen.model.name} ({chosen.model.file})"
     votes = (chosen.layout or "").partition(":")[2]

@@ -155,6 +155,7 @@ def _show(check: BundleCheck, as_json: bool) -> None:
 
 
 def _files_table(check: BundleCheck) -> Table:
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(
@@ -165,7 +166,7 @@ def _files_table(check: BundleCheck) -> Table:
         table.add_column(name, justify="right")
     table.add_column("verdict", no_wrap=True)
     for name, parity in check.files.items():
-        table.add_row(name, *_numbers(parity), parity.verdict)
+        table.add_row(escape(name), *_numbers(parity), parity.verdict)
     return table
 
 
@@ -190,6 +191,7 @@ def _changed(before: float, after: float) -> str:
 
 
 def _classes_table(check: BundleCheck) -> Table:
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(title="recall of PyTorch, and its change in points with 95 % interval")
@@ -204,7 +206,9 @@ def _classes_table(check: BundleCheck) -> Table:
     for label in check.labels if columns else ():
         first = columns[0][label]
         recall = "-" if first.recall_reference is None else f"{first.recall_reference:.1%}"
-        table.add_row(label, str(first.images), recall, *(_change_cell(rows[label]) for rows in columns))
+        table.add_row(
+            escape(label), str(first.images), recall, *(_change_cell(rows[label]) for rows in columns)
+        )
     return table
 
 

@@ -13,7 +13,7 @@ import click
 from edgefel.cli import params
 from edgefel.cli.console import table_console
 from edgefel.errors import EdgefelError
-from edgefel.text import counted
+from edgefel.text import counted, printable
 
 if TYPE_CHECKING:
     from edgefel.runtime.predict import PictureResult, Summary
@@ -148,10 +148,10 @@ class _Output:
         if result.frame is not None:
             name += f" #{result.frame}"
         for face in result.faces:
-            before = f"{face.primary_label} {face.primary[face.primary_label]:.1%}"
+            before = escape(f"{face.primary_label} {face.primary[face.primary_label]:.1%}")
             box = f"{face.box.x},{face.box.y} {face.box.side}x{face.box.side}"
             self._table.add_row(
-                name, box, face.label, f"{face.probability:.1%}", f"{face.confidence:.2f}", before
+                name, box, escape(face.label), f"{face.probability:.1%}", f"{face.confidence:.2f}", before
             )
 
     def _say_announced(self) -> None:
@@ -161,7 +161,7 @@ class _Output:
 
     def say(self, text: str) -> None:
         """Prints a line on stderr."""
-        self._errors.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._errors.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
     def finish(self, summary: Summary, model: str) -> None:
         if not self._json and summary.faces:

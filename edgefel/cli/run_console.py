@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgefel.text import counted
+from edgefel.text import counted, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,8 +29,8 @@ _NAMED = 5
 
 
 def say(console: Console, text: str) -> None:
-    """A line as it is, whatever brackets it holds."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    """A line as it is, whatever brackets it holds; control characters as escapes."""
+    console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
 class LabelChanges:
@@ -54,7 +54,7 @@ class LabelChanges:
             where = result.frame.name or f"{result.frame.time:8.2f} s"
             confidence = f"{face.face.probability:.0%}, confidence {face.face.confidence:.2f}"
             try:
-                click.echo(f"{where}  person {face.track}  {change}  ({confidence})")
+                click.echo(f"{printable(where)}  person {face.track}  {change}  ({confidence})")
             except BrokenPipeError:
                 raise SinkClosed("the reader of the output is gone") from None
         while len(self._labels) > _REMEMBERED:

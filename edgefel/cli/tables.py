@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import unicodedata
 from typing import Any
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
+
+from edgefel.text import printable
 
 # below this a column that gives way is of no use
 _LEAST_NAME = 8
@@ -115,13 +116,3 @@ def _text(cell: Any, console: Console) -> Text:
     if text.plain != (clean := printable(text.plain)):
         return Text(clean, text.style)
     return text
-
-
-def printable(text: str) -> str:
-    """The text with control characters as escapes ("\\\\x1b"), line breaks apart, and halves of characters as such."""
-    return "".join(
-        character.encode("unicode_escape").decode()
-        if unicodedata.category(character) in ("Cc", "Cs") and character != "\n"
-        else character
-        for character in text
-    )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -120,7 +121,7 @@ def table(evaluation: Evaluation) -> Table:
     for index, label in enumerate(evaluation.labels):
         values = [metrics.recall[index] for _, metrics in columns]
         shown = ["-" if value is None else f"{value:.1%}" for value in values]
-        result.add_row(f"recall {label} ({evaluation.counts[index]})", *shown)
+        result.add_row(f"recall {escape(label)} ({evaluation.counts[index]})", *shown)
     return result
 
 

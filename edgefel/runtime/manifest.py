@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
+from edgefel.data.labels import check_labels
 from edgefel.errors import EdgefelError
 from edgefel.files import read_json, sha256, write_json
 from edgefel.runtime.external_data import refuse_external_data
 from edgefel.runtime.preprocessing import Preprocessing
-from edgefel.text import counted
+from edgefel.text import counted, printable
 
 FORMAT = "edgefel-bundle"
 VERSION = 1
@@ -39,6 +40,9 @@ class ModelInfo:
     gmac: float
     embedding_dim: int
 
+    def __post_init__(self) -> None:
+        _one_line("model name", self.name)
+
 
 @dataclass(frozen=True)
 class BundleFile:
@@ -56,6 +60,7 @@ class BundleFile:
     def __post_init__(self) -> None:
         if not self.name or self.name in (".", "..") or "/" in self.name or "\\" in self.name:
             raise EdgefelError(f"file name {self.name!r}: a bundle's files lie directly in its folder")
+        _one_line("file name", self.name)
         _one_of(f"{self.name}: kind", self.kind, KINDS)
         _one_of(f"{self.name}: precision", self.precision, PRECISIONS)
         if len(self.sha256) != 64 or set(self.sha256) - set("0123456789abcdef"):
@@ -103,7 +108,7 @@ class Manifest:
     outputs: tuple[str, ...] = OUTPUT_NAMES
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "labels", tuple(self.labels))
+        object.__setattr__(self, "labels", check_labels(self.labels, "labels"))
         object.__setattr__(self, "files", tuple(self.files))
         object.__setattr__(self, "folder", Path(self.folder))
         object.__setattr__(self, "outputs", tuple(self.outputs))
@@ -114,8 +119,6 @@ class Manifest:
                 f"{counted(len(self.labels), 'label')} for a model of "
                 f"{counted(self.model.num_classes, 'class', 'classes')}"
             )
-        if len(set(self.labels)) != len(self.labels):
-            raise EdgefelError(f"labels {', '.join(self.labels)}: a label occurs twice")
         names = [file.name for file in self.files]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise EdgefelError(f"files: {', '.join(twice)} listed twice")
@@ -301,6 +304,12 @@ def _check_outputs(outputs: tuple[str, ...]) -> None:
             f"outputs is {list(outputs)!r}, expected some of {list(OUTPUT_NAMES)!r} in this order, "
             f"{' and '.join(NEEDED_OUTPUTS)} among them"
         )
+
+
+def _one_line(what: str, name: str) -> None:
+    """Names are printed, and written into files of lines."""
+    if "\n" in name or printable(name) != name:
+        raise EdgefelError(f"{what} {name!r} has a line break or control character in it")
 
 
 def _one_of(what: str, value: str, known: tuple[str, ...]) -> None:

@@ -13,7 +13,8 @@ from rich.table import Table
 
 from edgefel.cli import tables as tables_module
 from edgefel.cli.main import main
-from edgefel.cli.tables import TableConsole, fitted, printable
+from edgefel.cli.tables import TableConsole, fitted
+from edgefel.text import printable
 
 NAME = "recordings-of-the-second-session/camera-left/frame-00001234.jpg"
 ROWS = [
