@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,3 +22,16 @@ def table_console() -> Console:
     if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit():
         return TableConsole()
     return TableConsole(width=_WIDTH)
+
+
+@contextmanager
+def working(on: str) -> Iterator[None]:
+    """Says on stderr what takes long while the block runs, where that is a terminal; the line goes afterwards."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+    from rich.markup import escape
+
+    with Console(stderr=True).status(escape(on)):
+        yield

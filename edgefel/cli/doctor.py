@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgefel.cli import params
-from edgefel.cli.console import table_console
+from edgefel.cli.console import table_console, working
 
 if TYPE_CHECKING:
     from edgefel.runtime.doctor.check import Check
@@ -36,7 +36,8 @@ def command(folder: Path | None, strict: bool, as_json: bool) -> None:
     from edgefel.runtime.doctor.check import count
     from edgefel.runtime.doctor.examine import examine
 
-    checks = examine(folder=folder)
+    with working("examining this machine"):
+        checks = examine(folder=folder)
     counts = count(checks)
     failed = counts["fail"] > 0 or (strict and counts["warn"] > 0)
     if as_json:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgefel.cli import params
-from edgefel.cli.console import table_console
+from edgefel.cli.console import table_console, working
 from edgefel.errors import EdgefelError
 from edgefel.text import counted, printable
 
@@ -76,11 +76,10 @@ def command(
         raise EdgefelError("--no-detect and --detector-model exclude each other; leave one out")
     opened = open_source(source)
     find = make_detector("none" if no_detect else detector, detector_model, min_share=min_face)
-    with (
-        Session.open(bundle, precision, backend, threads, force) as session,
-        _Output(as_json) as output,
-    ):
-        session.warm_up()
+    with working(f"loading {bundle}"):
+        ready = Session.open(bundle, precision, backend, threads, force)
+        ready.warm_up()
+    with ready as session, _Output(as_json) as output:
         output.announce(f"{session.file.name} by {session.choice.why}", *session.notes)
         summary = predict_source(
             opened,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from edgefel.cli import params
+from edgefel.cli.console import working
 from edgefel.cli.run_console import LabelChanges, Progress, say, say_summary
 from edgefel.errors import EdgefelError
 
@@ -202,10 +203,11 @@ class _Run:
         errors = TableConsole(stderr=True)
         with ExitStack() as stack:
             detector = make_detector(self.detector, self.detector_model, min_share=self.min_face)
-            session = stack.enter_context(
-                Session.open(self.bundle, self.precision, self.backend, self.threads, self.force)
-            )
-            session.warm_up()
+            with working(f"loading {self.bundle}"):
+                session = stack.enter_context(
+                    Session.open(self.bundle, self.precision, self.backend, self.threads, self.force)
+                )
+                session.warm_up()
             for line in (f"{session.file.name} by {session.choice.why}", *session.notes):
                 say(errors, line)
             source = open_source(
