@@ -7,7 +7,7 @@ import unicodedata
 
 def counted(count: float, one: str, many: str | None = None) -> str:
     """ "1 row", "2 rows", "1.5 points"; `many` where the plural takes more than an s."""
-    number = f"{count:g}" if isinstance(count, float) else str(count)
+    number = str(int(count)) if count == int(count) else f"{count:g}"
     return f"{number} {one if count == 1 else many or one + 's'}"
 
 
