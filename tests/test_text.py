@@ -45,6 +45,8 @@ NEVER_ONE = (
         r"one of \{",
         r"images/s",
         r"x\{own",
+        r":,\} pictures and in the class",
+        r"\{num_classes\}",
     ),
 )
 

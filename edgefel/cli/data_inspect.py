@@ -197,9 +197,10 @@ def _facts(inspection: Inspection) -> list[str]:
     if inspection.votes is not None:
         lines.append(f"labels: votes of {inspection.votes.file}")
     lines += [
-        f"  by {one.file}: {sum(one.per_split.values())} pictures "
+        f"  by {one.file}: {counted(sum(one.per_split.values()), 'picture')} "
         f"({', '.join(f'{name} {count}' for name, count in one.per_split.items())}); contradicting: "
-        f"{one.copies.contradicting} sets of equal files, {one.near.contradicting} pairs that look alike"
+        f"{counted(one.copies.contradicting, 'set')} of equal files, "
+        f"{counted(one.near.contradicting, 'pair')} alike to look at"
         for one in inspection.by_file
     ]
     at_least = "" if near.complete else "at least "
