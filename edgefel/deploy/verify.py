@@ -63,7 +63,7 @@ def verify(path: Path) -> Verified:
 def _unreadable_as_error(path: Path) -> Iterator[None]:
     try:
         yield
-    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError, OverflowError) as error:
         # tarfile tells in further lines what each kind of compression found
         reason = str(error).partition("\n")[0].rstrip(":")
         raise EdgefelError(f"{path}: is no archive, or cut short ({reason}); copy it again") from None
