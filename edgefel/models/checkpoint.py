@@ -228,7 +228,8 @@ def _rows_by_name(folder: Path, key: str, own: Tensor, there: Tensor, axis: int,
     """`own` with the rows of the common classes from `there`."""
     if there.shape[axis] != len(match.other):
         raise EdgefelError(
-            f"{folder}: {key} has {there.shape[axis]} classes, but there are {len(match.other)} labels; "
+            f"{folder}: {key} has {counted(there.shape[axis], 'class', 'classes')}, but there are "
+            f"{counted(len(match.other), 'label')}; "
             "use a checkpoint as edgefel wrote it"
         )
     rows = there.to(own.dtype).index_select(axis, torch.tensor(match.numbers, dtype=torch.int64))
