@@ -227,7 +227,8 @@ class MatchedDataset:
             listed = ", ".join(f"{count} of {name}" for name, count in self.left_out.items())
             lines.append(f"{root}: pictures of classes that the model lacks are left out: {listed}")
         if self.match.only_model:
-            how = f"; the model is judged by its probabilities of the other {counted(len(self.match.columns), 'class', 'classes')} alone"
+            others = counted(len(self.match.columns), "class", "classes")
+            how = f"; the model is judged by its probabilities of the other {others} alone"
             lines.append(f"{root}: has no class {', '.join(self.match.only_model)}" + (how if judged else ""))
         return tuple(lines)
 

@@ -64,9 +64,9 @@ _ALIASES = {
     "angry": "anger",
 }
 
+_LONGEST = 100  # characters of a label
 # Unicode's control characters, line and paragraph separators, and halves of characters. Joiners (Cf) are spelling in
 # Persian and Hindi, and stay.
-_LONGEST = 100
 _UNPRINTED = frozenset({"Cc", "Zl", "Zp", "Cs"})
 
 
