@@ -22,6 +22,7 @@ from edgefel.errors import EdgefelError
 from edgefel.export.outputs import torch_threads
 from edgefel.models.registry import model_config
 from edgefel.runtime.preprocessing import Preprocessing, default_preprocessing
+from edgefel.text import counted
 from edgefel.training.augmentation import Augmentation
 from edgefel.training.config import AugmentConfig
 from edgefel.training.images import Batch, ImageSource
@@ -77,7 +78,8 @@ class Options:
             raise EdgefelError("no stage or no number of workers is given; give one, or leave the option out")
         if min(*self.workers, self.batch, self.threads or 1) < 1 or self.pictures < self.batch:
             raise EdgefelError(
-                f"workers {', '.join(map(str, self.workers))}, batch {self.batch}, {self.pictures} pictures: give "
+                f"workers {', '.join(map(str, self.workers))}, batch {self.batch}, "
+                f"{counted(self.pictures, 'picture')}: give "
                 "numbers of at least 1, and at least one batch of pictures"
             )
 
@@ -229,7 +231,8 @@ def _chosen(options: Options) -> tuple[ImageDataset, list[bytes]]:
             break
     if len(chosen) < options.batch:
         raise EdgefelError(
-            f"{options.data}: {len(chosen)} readable pictures in an epoch, fewer than one batch of {options.batch}; "
+            f"{options.data}: {counted(len(chosen), 'readable picture')} in an epoch, fewer than one batch of "
+            f"{options.batch}; "
             "give a smaller batch"
         )
     if any(dataset.samples[index].box is not None for index in chosen):

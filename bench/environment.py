@@ -13,6 +13,7 @@ from edgefel import __version__
 from edgefel.runtime.doctor.machine import Machine, installed_version, usable_cores
 from edgefel.runtime.telemetry.board import Board, Reading
 from edgefel.runtime.telemetry.sysfs import below, read_text
+from edgefel.text import counted
 
 # distributions whose versions decide about speed
 PACKAGES = (
@@ -77,7 +78,7 @@ def commit() -> str | None:
 
 def _device(board: str | None, gpu: str | None, cpu: str, cores: int, mode: str | None) -> str:
     name = board or gpu or cpu
-    return ", ".join([name, f"{cores} cores", *([mode] if mode else [])])
+    return ", ".join([name, f"{counted(cores, 'core')}", *([mode] if mode else [])])
 
 
 def _clocks(root: Path, reading: Reading) -> dict[str, Any]:

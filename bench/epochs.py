@@ -18,6 +18,7 @@ from edgefel.bench.timer import FULL, Plan, measure
 from edgefel.data.dataset import ImageDataset, SampleTable
 from edgefel.data.sampling import BalancedEpoch
 from edgefel.errors import EdgefelError
+from edgefel.text import counted
 
 # Eight classes as unequal as those of expressions in the wild, 30 to 1; the last is "other".
 SHARES = (0.30, 0.16, 0.09, 0.05, 0.012, 0.018, 0.02, 0.35)
@@ -43,7 +44,8 @@ class Options:
     def __post_init__(self) -> None:
         if self.videos < 1 or self.rows < self.videos * _RUN:
             raise EdgefelError(
-                f"{self.rows} pictures in {self.videos} videos: give at least one video and {_RUN} pictures for each"
+                f"{counted(self.rows, 'picture')} in {counted(self.videos, 'video')}: give at least one video "
+                f"and {_RUN} pictures for each"
             )
 
 
@@ -103,7 +105,7 @@ def bench_epochs(options: Options, advance: Advance = lambda step, share: None) 
         SAMPLER: lambda: make_sampler(dataset, options),
         EPOCH: lambda: sampler.indices(next(epochs)),
     }
-    step = f"{options.rows} pictures in {options.videos} videos"
+    step = f"{counted(options.rows, 'picture')} in {counted(options.videos, 'video')}"
     timings = measure(calls, options.plan, advance=lambda share: advance(step, share))
     rows = []
     for stage, timing in timings.items():

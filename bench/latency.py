@@ -31,6 +31,7 @@ from edgefel.runtime.faces import FaceDetector, HaarDetector, crops
 from edgefel.runtime.labelling import LabelledFace, check_labelling, labelled_face
 from edgefel.runtime.preprocessing import Image
 from edgefel.runtime.session import Session
+from edgefel.text import counted
 
 DETECTION, ALIGNMENT, PREPROCESSING, POST = "detection", "alignment", "preprocessing", "post"
 _NAMES = {"preprocess": PREPROCESSING}
@@ -114,7 +115,7 @@ def _rows(
 ) -> Iterator[Row]:
     deviations = check_outputs(opened)
     cases = [Case(key, batch) for batch in options.batches for key in opened.sessions]
-    step = f"{len(cases)} cases, {_plural(threads, 'thread')}"
+    step = f"{len(cases)} cases, {counted(threads, 'thread')}"
     stopwatch = CpuStopwatch(flush=options.flush)
     calls = {case: _model_call(opened, case) for case in cases}
     timings = measure(
@@ -242,7 +243,8 @@ def check_found(picture: Image, detector: FaceDetector, count: int) -> None:
     found = len(detector(picture))
     if found != count:
         raise EdgefelError(
-            f"the detector finds {found} of the {count} faces of the synthetic picture, so the stages of batch {count} "
+            f"the detector finds {found} of the {counted(count, 'face')} of the synthetic picture, so the "
+            f"stages of batch {count} "
             "cannot be timed; leave --min-face out, or stages with --no-stages"
         )
 
@@ -299,7 +301,3 @@ class Pipeline:
         """Of each stage over the last `runs` calls; those before them were for warming up."""
         timed = self._calls[-runs:]
         return {name: Timing.from_nanoseconds([stages[name] for stages in timed]) for name in timed[-1]}
-
-
-def _plural(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"

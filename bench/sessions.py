@@ -130,7 +130,7 @@ def _usable(manifest: Manifest, selection: Selection, skipped: dict[str, str]) -
                     raise
                 skipped[file.name] = str(error)
                 continue
-            manifest.verify(file)
+        manifest.verify(file, force=selection.force)
         files.append(file)
     return files
 

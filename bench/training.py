@@ -24,6 +24,7 @@ from edgefel.errors import EdgefelError
 from edgefel.export.outputs import torch_threads
 from edgefel.kernels.backend import TRITON_INSTALLED, check_available, check_choice
 from edgefel.models.registry import model_config
+from edgefel.text import counted
 from edgefel.training.config import ComputeConfig, TrainConfig
 from edgefel.training.images import Batch, ImageSource
 from edgefel.training.loop import Trainer
@@ -254,7 +255,8 @@ class Stepper:
             whole = len(order) // self._size
             if not whole:
                 raise EdgefelError(
-                    f"{self._files.train.dataset.root}: a balanced epoch has {len(order)} pictures, fewer than one "
+                    f"{self._files.train.dataset.root}: a balanced epoch has "
+                    f"{counted(len(order), 'picture')}, fewer than one "
                     f"batch of {self._size}; give a smaller batch"
                 )
             yield from self._files.train.batches(np.split(order[: whole * self._size], whole))

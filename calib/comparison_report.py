@@ -20,6 +20,7 @@ from edgefel.calib.comparison import (
 from edgefel.calib.intervals import MEASURES, RECALL, TAIL, Interval
 from edgefel.figures import new_figure
 from edgefel.files import atomic_folder, write_json
+from edgefel.text import counted
 
 FORMAT = "edgefel-calibration-comparison"
 VERSION = 1
@@ -130,7 +131,7 @@ def comparison_figure(comparison: Comparison) -> Any:
     options = comparison.options
     tail = f"imbalance {options.imbalance:g}" if options.imbalance > 1 else "data as it is"
     figure.suptitle(
-        f"INT8 calibrated on three kinds of pictures: {tail}, {options.seeds} seeds, "
+        f"INT8 calibrated on three kinds of pictures: {tail}, {counted(options.seeds, 'seed')}, "
         f"{sum(comparison.held_out.values())} held-out pictures; 95 % intervals",
         fontsize=11,
     )
@@ -195,13 +196,14 @@ def _difference_entry(difference: Difference) -> dict[str, Any]:
 def _pictures(comparison: Comparison, size: int) -> str:
     """How many pictures the sets of a size had: fewer than size times classes where a class ran short."""
     totals = {sum(row.counts.values()) for row in comparison.rows if row.per_class == size}
-    return f"{min(totals)}" if len(totals) == 1 else f"{min(totals)} to {max(totals)}"
+    most = counted(max(totals), "picture")
+    return most if len(totals) == 1 else f"{min(totals)} to {most}"
 
 
 def _sentence(difference: Difference, pictures: str) -> str:
     primary = difference.measures[PRIMARY]
     sentence = (
-        f"{difference.per_class} per class ({pictures} pictures), balanced against "
+        f"{difference.per_class} per class ({pictures}), balanced against "
         f"{difference.against}: {difference.verdict} (macro F1 {shown(PRIMARY, primary, signed=True)} points)"
     )
     others = [f"{prefix}{measure}" for prefix in ("", TAIL) for measure in MEASURES]

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from edgefel.calib.samples import LabelledImages
 from edgefel.errors import EdgefelError
+from edgefel.text import counted
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def long_tail(
     if rarest < 1:
         scarce = int((available[order] / profile).argmin())
         raise EdgefelError(
-            f"imbalance {imbalance:g}: needs {int(np.ceil(profile[scarce]))} pictures of "
+            f"imbalance {imbalance:g}: needs {counted(int(np.ceil(profile[scarce])), 'picture')} of "
             f"{dataset.labels[order[scarce]]} and there are {available[order[scarce]]}; give more data or a "
             "smaller --imbalance"
         )

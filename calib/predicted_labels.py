@@ -14,6 +14,7 @@ from edgefel.data.dataset import ImageDataset, UnreadableImageError
 from edgefel.errors import EdgefelError
 from edgefel.files import sha256
 from edgefel.runtime.preprocessing import Image, Preprocessing, Tensor
+from edgefel.text import counted
 
 BATCH = 16
 
@@ -97,7 +98,7 @@ def predict_labels(
         advance(done + len(skipped), len(pool))
     if not samples:
         raise EdgefelError(
-            f"{dataset.root}: none of {len(pool)} pictures can be read, e.g. {skipped[0]}; repair the files"
+            f"{dataset.root}: none of {counted(len(pool), 'picture')} can be read, e.g. {skipped[0]}; repair the files"
         )
     advance(len(pool), len(pool))
     taken = {sample.label for sample in samples}

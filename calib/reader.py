@@ -12,6 +12,7 @@ from edgefel.calib.samples import LabelledImages
 from edgefel.data.dataset import UnreadableImageError
 from edgefel.errors import EdgefelError
 from edgefel.runtime.preprocessing import Preprocessing
+from edgefel.text import counted
 
 
 class CalibrationReader:
@@ -42,7 +43,8 @@ class CalibrationReader:
         used = len(self.indices) - len(self.skipped)
         if used < classes:
             raise EdgefelError(
-                f"calibration: {used} readable images for {classes} classes; {len(self.skipped)} cannot be "
+                f"calibration: {counted(used, 'readable image')} for {counted(classes, 'class', 'classes')}; "
+                f"{len(self.skipped)} cannot be "
                 f"read, e.g. {self.skipped[0]}; give more images"
             )
         return used
@@ -62,4 +64,6 @@ class CalibrationReader:
         if pending:
             yield self.preprocessing.batch(pending)
         if self.indices and len(self.skipped) == len(self.indices):
-            raise EdgefelError(f"none of {len(self.indices)} pictures can be read, e.g. {self.skipped[0]}")
+            raise EdgefelError(
+                f"none of {counted(len(self.indices), 'picture')} can be read, e.g. {self.skipped[0]}"
+            )

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgefel.errors import EdgefelError
+from edgefel.text import counted
 
 DEFAULT_PER_CLASS = 64
 DEFAULT_GROUP_CAP = 32
@@ -76,7 +77,7 @@ def balanced_samples(
     total = sum(counts.values())
     if total < len(dataset.labels):
         raise EdgefelError(
-            f"calibration: {total} usable images for {len(dataset.labels)} classes; "
+            f"calibration: {counted(total, 'usable image')} for {counted(len(dataset.labels), 'class', 'classes')}; "
             "give at least one image per class"
         )
     indices = [chosen[i] for i in range(per_class) for chosen in drawn if i < len(chosen)]
@@ -127,7 +128,8 @@ def _drawn_in_order(
         index = _next_allowed(queue, dataset, taken, group_cap)
         if index is None:
             raise EdgefelError(
-                f"calibration: {len(chosen)} usable images{of} (at most {group_cap} of one subject or video), "
+                f"calibration: {counted(len(chosen), 'usable image')}{of} (at most {group_cap} of one subject "
+                "or video), "
                 f"and {count} are wanted; give more data or ask for fewer"
             )
         chosen.append(index)

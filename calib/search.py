@@ -9,6 +9,7 @@ from typing import Any
 from edgefel.calib.sensitivity import LayerCost
 from edgefel.errors import EdgefelError
 from edgefel.export.progress import SILENT, Progress
+from edgefel.text import counted
 
 GIVE_BACK_TRIES = 16
 
@@ -143,7 +144,7 @@ class _Search:
             reasons = "; ".join(self.trials[-1].verdict.reasons)
             raise EdgefelError(
                 f"no mix of INT8 and float passes the gate: {reasons}, with "
-                f"{most} of {most + 1} layers in float; look at FP16 alone, or give other limits"
+                f"{most} of {counted(most + 1, 'layer')} in float; look at FP16 alone, or give other limits"
             )
         while high - low > 1:
             middle = (low + high) // 2

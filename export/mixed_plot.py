@@ -6,6 +6,7 @@ from typing import Any
 
 from edgefel.calib.search import SearchResult
 from edgefel.figures import new_figure
+from edgefel.text import counted
 
 SHOWN_LAYERS = 25
 _INT8, _FLOAT = "#4477aa", "#cc6677"
@@ -23,7 +24,7 @@ def search_figure(result: SearchResult) -> Any:
     kept = len(result.keep_float)
     figure.suptitle(
         f"{result.int8_share:.1%} of the layers' multiply-accumulates in INT8, "
-        f"{kept} of {len(result.decisions)} layers kept in float"
+        f"{kept} of {counted(len(result.decisions), 'layer')} kept in float"
     )
     return figure
 
@@ -41,7 +42,7 @@ def _layers(axis: Any, result: SearchResult) -> None:
     axis.invert_yaxis()
     axis.set_xscale("log")
     axis.set_xlabel("KL divergence of the probabilities with this layer alone in INT8, nats")
-    axis.set_title(f"the {len(shown)} costliest of {len(result.decisions)} layers", fontsize=10)
+    axis.set_title(f"the {len(shown)} costliest of {counted(len(result.decisions), 'layer')}", fontsize=10)
     for colour, name in ((_INT8, "INT8"), (_FLOAT, "kept in float")):
         axis.barh([0], [0], color=colour, label=name)
     axis.legend(loc="lower right")

@@ -25,6 +25,7 @@ from edgefel.export.label_metrics import (
 from edgefel.export.limits import LIMITS, ParityLimits
 from edgefel.export.outputs import Outputs, onnx_outputs, reference_outputs
 from edgefel.runtime.manifest import OUTPUT_NAMES, Verdict
+from edgefel.text import counted
 
 __all__ = [
     "LIMITS", "MAX_SQNR_DB", "ClassParity", "LabelParity", "Outputs", "Parity", "ParityLimits", "compare",
@@ -176,7 +177,8 @@ def _check_shapes(
         raise EdgefelError("parity: no images were compared; give a data set with readable pictures")
     if targets is not None and (len(targets) != images or targets.min() < 0 or targets.max() >= classes):
         raise EdgefelError(
-            f"parity: {len(targets)} targets for {images} images of {classes} classes; give one class per image"
+            f"parity: {counted(len(targets), 'target')} for {counted(images, 'image')} of "
+            f"{counted(classes, 'class', 'classes')}; give one class per image"
         )
     return images
 
@@ -257,7 +259,8 @@ def _why_labels_say_nothing(parity: Parity, limits: ParityLimits) -> str | None:
     if parity.labels is None:
         return "there are no labelled images"
     if parity.images < limits.min_images:
-        return f"{_images(parity.images)} are too few to judge labels by (at least {limits.min_images})"
+        are = counted(parity.images, "image is", "images are")
+        return f"{are} too few to judge labels by (at least {limits.min_images})"
     if parity.labels.chance_p_value > CHANCE_LEVEL:
         accuracy = parity.labels.accuracy_reference
         return f"PyTorch itself is at chance here ({accuracy:.1%} of the labels are right)"
@@ -293,7 +296,7 @@ def _recall_losses(parity: Parity, limits: ParityLimits) -> list[tuple[str, bool
     return [
         (
             f"recall of {row.label} falls by {-row.change:.1f} points (95 % interval {row.interval[0]:+.1f} to "
-            f"{row.interval[1]:+.1f}, {row.images} images), limit {limits.max_recall_loss:g}",
+            f"{row.interval[1]:+.1f}, {counted(row.images, 'image')}), limit {limits.max_recall_loss:g}",
             row.interval[1] < 0,
         )
         for row in parity.labels.classes
@@ -309,10 +312,6 @@ def _small_classes(parity: Parity, limits: ParityLimits) -> list[str]:
     small = [row for row in parity.labels.classes if row.images < limits.min_per_class]
     if not small or limits.max_recall_loss is None:
         return []
-    listed = ", ".join(f"{_images(row.images)} of {row.label}" for row in small)
+    listed = ", ".join(f"{counted(row.images, 'image')} of {row.label}" for row in small)
     its = "its" if len(small) == 1 else "their"
     return [f"{listed} are too few to judge {its} recall by (at least {limits.min_per_class})"]
-
-
-def _images(count: int) -> str:
-    return "1 image" if count == 1 else f"{count} images"

@@ -7,6 +7,7 @@ from typing import Any
 from edgefel.export.check import BundleCheck
 from edgefel.export.parity import ClassParity
 from edgefel.figures import new_figure
+from edgefel.text import counted
 
 _COLOURS = {"fp32": "#4c72b0", "fp16": "#55a868", "int8": "#c44e52", "int8+fp16": "#8172b2"}
 
@@ -34,10 +35,10 @@ def recall_figure(check: BundleCheck) -> Any:
             _mark(axis, position + offset, row, colour, hollow=row.images < parity.limits.min_per_class)
     first = next(iter(check.files.values()))
     counts = {row.label: row.images for row in first.labels.classes} if first.labels else {}
-    ticks = [f"{label}\n{counts.get(label, 0)} images" for label in check.labels]
+    ticks = [f"{label}\n{counted(counts.get(label, 0), 'image')}" for label in check.labels]
     axis.set_xticks(range(len(check.labels)), ticks, fontsize=9)
     axis.set_ylabel("change of recall, points")
-    axis.set_title(f"against PyTorch FP32: {check.pictures} pictures, 95 % intervals", fontsize=10)
+    axis.set_title(f"against PyTorch FP32: {counted(check.pictures, 'picture')}, 95 % intervals", fontsize=10)
     axis.legend(fontsize=8, ncols=len(check.files) + 1, loc="best")
     return figure
 

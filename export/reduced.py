@@ -20,6 +20,7 @@ from edgefel.export.onnx_graph import check_graph
 from edgefel.export.precision import float32_nodes, to_half
 from edgefel.export.progress import SILENT, Progress
 from edgefel.export.surgery.prelu import spread_prelu
+from edgefel.text import counted
 
 POLICIES = {"int8": ONNXRUNTIME, "int8+fp16": TENSORRT}
 # layers kept in float, and why -> the graphs of the INT8 precisions
@@ -145,7 +146,7 @@ def _half(made: PrecisionGraph, anchors: npt.NDArray[np.float32] | None) -> Prec
     if report.clamped:
         named = ", ".join(report.clamped[:3])
         warnings += (
-            f"values beyond the range of FP16 were clamped in {named} ({len(report.clamped)} tensors)",
+            f"values beyond the range of FP16 were clamped in {named} ({counted(len(report.clamped), 'tensor')})",
         )
     facts = {"float32_nodes": len(report.float32_nodes), "clamped": list(report.clamped)}
     return PrecisionGraph(half, {**made.builder, **facts}, warnings)

@@ -95,7 +95,7 @@ def test_bundle(clean_python, tmp_path):
 
 
 def test_commands_that_need_more_say_what_to_install(clean_python, tmp_path):
-    for command in (["models"], ["train", "--data", "x", "-o", "y"], ["export", "x", "-o", "y"]):
+    for command in (["ablate", "head"], ["train", "--data", "x", "-o", "y"], ["export", "x", "-o", "y"]):
         result = edgefel(clean_python, *command, cwd=tmp_path)
         assert result.returncode == 2, (command, result.stderr)
         assert "pip install 'edgefel[" in result.stderr
@@ -155,9 +155,11 @@ def test_install_sh_uses_the_opencv_of_the_system(packed, tmp_path):
     (site / "system.pth").write_text(f"{system}\n")
     fakes = tmp_path / "fakes"
     fakes.mkdir()
-    for name in ("systemctl", "install", "sudo"):
+    for name in ("systemctl", "install", "sudo", "chown"):
         (fakes / name).write_text(f'#!/bin/sh\necho {name} "$@" >>{fakes}/calls\n')
-        (fakes / name).chmod(0o755)
+    (fakes / "id").write_text('#!/bin/sh\n[ "$*" = "-u kiosk" ] && echo 1000 || echo 0\n')
+    for path in fakes.iterdir():
+        path.chmod(0o755)
     result = run(
         folder / "install.sh",
         "--offline",
@@ -177,3 +179,4 @@ def test_install_sh_uses_the_opencv_of_the_system(packed, tmp_path):
     calls = (fakes / "calls").read_text()
     assert "systemctl enable edgefel.service" in calls
     assert "install -m 0644" in calls
+    assert f"chown -R kiosk {folder}/model {folder}/cache" in calls

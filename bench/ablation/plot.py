@@ -8,6 +8,7 @@ from typing import Any
 from edgefel.bench.ablation.experiment import Variant
 from edgefel.bench.ablation.verdict import Interval, Outcome, interval
 from edgefel.figures import new_figure
+from edgefel.text import counted
 
 _COLOURS = ("#2166ac", "#d6604d", "#4d9221", "#8073ac")
 _MARKS = ("o", "s", "^", "D")
@@ -30,7 +31,7 @@ def figure(outcome: Outcome, about: str) -> Any:
     seeds = max(found.n for found in measured.values())
     draw = _lines if numeric else _bars
     draw(axes[0], list(variants), measured, experiment.axis)
-    axes[0].set_title(f"here: {about}\nmean of {seeds} seeds and 95 % interval", fontsize=9)
+    axes[0].set_title(f"here: {about}\nmean of {counted(seeds, 'seed')} and 95 % interval", fontsize=9)
     if stated:
         draw(axes[1], list(variants if not numeric else stated), claimed, experiment.axis)
         axes[1].set_title(f"{experiment.source}\nAff-Wild2", fontsize=9)

@@ -17,6 +17,7 @@ from edgefel.data.open import open_dataset
 from edgefel.data.synthetic.write import write_faces
 from edgefel.files import atomic_file, read_json, sole_user, write_json, write_text
 from edgefel.models.checkpoint import save_part
+from edgefel.text import counted
 from edgefel.training.run_folder import RunFolder
 
 FILES = ("rows.jsonl", "table.md", "verdict.json", "plot.png")
@@ -132,7 +133,7 @@ def result_rows(study: Study, runs: Sequence[Run]) -> list[Row]:
         judged = {} if result["diverged"] else {"primary": result["primary"], **result["corrected"]}
         notes = ["diverged: weights or outputs are not finite"] if result["diverged"] else []
         if result.get("skipped"):
-            notes.append(f"{result['skipped']} unreadable pictures")
+            notes.append(f"{counted(result['skipped'], 'unreadable picture')}")
         if result.get("votes"):
             notes.append(_votes(result))
         row = make_row("ablation", subject, {**judged, **measured}, result["environment"], notes)

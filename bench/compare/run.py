@@ -27,6 +27,7 @@ from edgefel.bench.timer import FULL, Plan, Timing, measure
 from edgefel.errors import EdgefelError
 from edgefel.export.outputs import torch_threads
 from edgefel.export.parity import sqnr_db
+from edgefel.text import counted
 
 # signal-to-noise ratio of the logits, from eager PyTorch's or else ONNX Runtime's FP32, below which nothing is timed
 LEAST_SQNR_DB = {"fp32": 60.0, "fp16": 25.0, "int8": 8.0, "int8+fp16": 8.0}
@@ -94,7 +95,7 @@ def compare(
             skipped |= missing
             baseline = _baseline(contenders, options.baseline)
             for batch in options.batches:
-                step = f"{len(contenders)} contenders, {threads} threads, batch {batch}"
+                step = f"{counted(len(contenders), 'contender')}, {counted(threads, 'thread')}, batch {batch}"
                 rows += _measure(
                     contenders, baseline, batch, threads, options, judged, told, described, advance, step
                 )
@@ -243,7 +244,7 @@ def _judge_all(
         def count(pictures: int, subject: Subject = subject, total: int = len(chosen)) -> None:
             nonlocal done
             done += pictures
-            advance(f"{subject.name}: labels of {total} pictures", done / total)
+            advance(f"{subject.name}: labels of {counted(total, 'picture')}", done / total)
 
         threads = os.cpu_count() or 1
         with torch_threads(threads), _opened([subject], options, threads) as (contenders, _):

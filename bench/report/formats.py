@@ -48,11 +48,6 @@ def times(value: float | None) -> str:
     return MISSING if value is None else f"{significant(value)}×"
 
 
-def counted(count: int, one: str, many: str | None = None) -> str:
-    """ "1 row", "2 rows"."""
-    return f"{count} {one if count == 1 else many or one + 's'}"
-
-
 def _magnitude(value: float) -> int:
     """The power of ten of the first digit, after rounding to three."""
     return int(f"{abs(value):.2e}".partition("e")[2])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from edgefel.bench.report.formats import interval, percent, significant, times
 from edgefel.bench.report.rows import NAMING, RUNNING, described, mapping, number, pair, steadiness, timing
 from edgefel.bench.results import Row
+from edgefel.text import counted
 
 # points of accuracy below the most accurate that a faster file may be
 MOST_DROP = 1.0
@@ -36,14 +37,16 @@ def choose(rows: Sequence[Row], most_drop: float = MOST_DROP) -> Headline:
         fastest = min(single, key=_p50)
         return Headline(
             f"No accuracy was measured, so nothing is recommended; the fastest is {spoken(fastest)} at "
-            f"{significant(_p50(fastest))} ms."
+            f"{significant(_p50(fastest))} ms{'' if steadiness(fastest)[0] else ' (not stable)'}. To get one, compare "
+            "trained models: edgefel bench compare RUN --data DATA."
         )
     top = max(_accuracy(row) for row in judged)
     within = [row for row in judged if top - _accuracy(row) <= most_drop / 100 + 1e-9]
     stable = [row for row in within if steadiness(row)[0]]
     if not stable:
         return Headline(
-            f"No row within {most_drop:g} points of the best accuracy ({percent(top)}) is stable, so nothing is "
+            f"No row within {counted(most_drop, 'point')} of the best accuracy ({percent(top)}) is stable, so "
+            "nothing is "
             "recommended; measure again on a machine that does nothing else."
         )
     best = min(stable, key=_p50)

@@ -10,7 +10,7 @@ from html import escape
 from typing import Any
 
 from edgefel.bench.report import charts, curves, tables
-from edgefel.bench.report.formats import MISSING, counted
+from edgefel.bench.report.formats import MISSING
 from edgefel.bench.report.headline import MOST_DROP, Headline, choose, spoken
 from edgefel.bench.report.rows import (
     RUNNING,
@@ -23,6 +23,7 @@ from edgefel.bench.report.rows import (
 from edgefel.bench.report.script import SCRIPT
 from edgefel.bench.report.style import STYLE
 from edgefel.bench.results import Row
+from edgefel.text import counted
 
 
 def render(collection: Collection, most_drop: float = MOST_DROP) -> str:

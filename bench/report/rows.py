@@ -10,6 +10,7 @@ from typing import Any
 
 from edgefel.bench.results import Row, read_results
 from edgefel.errors import EdgefelError
+from edgefel.text import counted
 
 # kinds whose latency is of a model that is run, so that they stand in one table
 RUNNING = ("compare", "latency")
@@ -111,8 +112,8 @@ def _short(row: Row, fields: Sequence[str]) -> str:
 
 def described(field: str, value: object) -> str:
     """A field of a subject in words: "batch 8", "1 thread"."""
-    if field == "threads":
-        return f"{value} thread" if value == 1 else f"{value} threads"
+    if field == "threads" and isinstance(value, int):
+        return counted(value, "thread")
     return f"{field.replace('_', ' ')} {value}"
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from edgefel.bench.report.formats import (
     MISSING,
-    counted,
     interval,
     percent,
     significant,
@@ -28,6 +27,7 @@ from edgefel.bench.report.rows import (
     varying,
 )
 from edgefel.bench.results import Row
+from edgefel.text import counted
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,9 @@ from edgefel.bench.environment import cpu_name
 from edgefel.bench.roofline.devices import Ceiling, Device
 from edgefel.bench.timer import Plan, measure
 from edgefel.errors import EdgefelError
+from edgefel.runtime.backends.quiet import import_openvino
 from edgefel.runtime.doctor.machine import installed_version
+from edgefel.text import counted
 
 # large enough to be bound by arithmetic, small enough for the last cache: 3x3 of 256 channels on 28x28, and a product
 CHANNELS, SIDE, KERNEL = 256, 28, 3
@@ -56,7 +58,10 @@ def _best(calls: dict[str, tuple[Callable[[], Any], int]], plan: Plan, threads: 
     rates = {name: calls[name][1] / (timing.min * 1e-3) for name, timing in timings.items()}
     name = max(rates, key=lambda key: rates[key])
     return Ceiling(
-        rates[name], "measured", "this machine", f"{name}, {threads} threads, best of {timings[name].runs}"
+        rates[name],
+        "measured",
+        "this machine",
+        f"{name}, {counted(threads, 'thread')}, best of {timings[name].runs}",
     )
 
 
@@ -144,9 +149,7 @@ def _onnxruntime(data: bytes, values: Any, threads: int) -> Callable[[], Any]:
 
 
 def _openvino(data: bytes, values: Any, threads: int) -> Callable[[], Any]:
-    import openvino as ov
-
-    core = ov.Core()
+    core = import_openvino().Core()
     settings = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32"}
     compiled = core.compile_model(core.read_model(data, b""), "CPU", settings)
     request = compiled.create_infer_request()
@@ -160,7 +163,7 @@ def _copy(threads: int, plan: Plan, size: int) -> Ceiling:
     with _pool(threads) as run:
         parts = list(zip(np.array_split(target, threads), np.array_split(source, threads), strict=True))
         timing = measure({"copy": lambda: run(parts)}, plan)["copy"]
-    how = f"copy of {size >> 20} MiB, {threads} threads, best of {timing.runs}"
+    how = f"copy of {size >> 20} MiB, {counted(threads, 'thread')}, best of {timing.runs}"
     return Ceiling(2 * size / (timing.min * 1e-3), "measured", "this machine", how)
 
 

@@ -12,6 +12,7 @@ from edgefel.cli import params
 from edgefel.cli.console import table_console
 from edgefel.cli.optional import require
 from edgefel.errors import EdgefelError
+from edgefel.text import counted
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -180,7 +181,7 @@ def _list(runs: tuple[Run, ...], as_json: bool) -> None:
         state = "done" if row["done"] else (f"at step {row['steps']}" if row["steps"] else "to do")
         click.echo(f"{row['variant']}, seed {row['seed']}: {state} ({row['folder']})")
     left = len({row["folder"] for row in rows if not row["done"]})
-    click.echo(f"{len(rows)} runs, {left} to do")
+    click.echo(f"{counted(len(rows), 'run')}, {left} to do")
 
 
 def _run(study: Study, jobs: int | None, quiet: bool) -> tuple[Outcome, list[Failure]]:

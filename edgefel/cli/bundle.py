@@ -14,6 +14,7 @@ from edgefel.cli import params
 from edgefel.cli.console import table_console
 from edgefel.cli.optional import require
 from edgefel.errors import EdgefelError
+from edgefel.text import counted
 
 if TYPE_CHECKING:
     from edgefel.deploy.package import Deployed, DeployOptions
@@ -201,6 +202,7 @@ def _deploy(source: Path, output: Path, options: DeployOptions, as_json: bool) -
     return {
         "output": str(output),
         **deployed.header,
+        "index_sha256": deployed.index_sha256,
         "files": files,
         "notes": list(deployed.notes),
         "commands": commands,
@@ -210,7 +212,8 @@ def _deploy(source: Path, output: Path, options: DeployOptions, as_json: bool) -
 def _commands(deployed: Deployed) -> list[str]:
     """How it comes to the device and starts there."""
     output, name = shlex.quote(str(deployed.output)), deployed.name
-    install = f"ssh -t USER@DEVICE {shlex.quote(f'./{shlex.quote(name)}/install.sh')}"
+    script = f"./{shlex.quote(name)}/install.sh --index-sha256 {deployed.index_sha256}"
+    install = f"ssh -t USER@DEVICE {shlex.quote(script)}"
     if deployed.output.is_dir():
         return [f"scp -r {output} USER@DEVICE:", install]
     unpack = shlex.quote(f"tar xf {shlex.quote(deployed.output.name)}")
@@ -245,10 +248,12 @@ def _verify(path: Path, as_json: bool) -> None:
     found = verify(path)
     if as_json:
         document = {"path": str(path), "files": found.files, "bytes": found.bytes, "extra": found.extra}
-        click.echo(json.dumps({**document, "engines": found.engines, **found.header}, indent=2))
+        document |= {"engines": found.engines, "index_sha256": found.index_sha256}
+        click.echo(json.dumps(document | found.header, indent=2))
         return
-    click.echo(f"{path}: {found.files} files, {found.bytes / 1e6:.1f} MB, each as it was packed")
+    click.echo(f"{path}: {counted(found.files, 'file')}, {found.bytes / 1e6:.1f} MB, each as it was packed")
+    click.echo(f"SHA-256 of index.json: {found.index_sha256}")
     if found.engines:
         click.echo("engines were built since, and are in the manifest")
     if found.extra:
-        click.echo(f"{found.extra} files more, which are not checked")
+        click.echo(f"{counted(found.extra, 'file is', 'files are')} there besides, and not checked")

@@ -13,6 +13,7 @@ from edgefel.cli import params
 from edgefel.cli.console import table_console
 from edgefel.cli.optional import require
 from edgefel.errors import EdgefelError
+from edgefel.text import counted
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -199,10 +200,10 @@ def _warnings(chosen: CalibrationSet, predicted: PredictedLabels | None) -> list
         never = predicted.never
         if predicted.skipped:
             named = ", ".join(path.name for path in predicted.skipped[:3])
-            lines.append(f"{len(predicted.skipped)} unreadable pictures skipped: {named}")
+            lines.append(f"{counted(len(predicted.skipped), 'unreadable picture')} skipped: {named}")
     lines += [f"the model takes no picture for {label}, so none calibrates it" for label in never]
     lines += [
-        f"{label} has {chosen.counts[label]} pictures to give (at most {chosen.group_cap} of one subject or "
+        f"{label} has {counted(chosen.counts[label], 'picture')} to give (at most {chosen.group_cap} of one subject or "
         f"video), fewer than {chosen.per_class}"
         for label in chosen.short
         if label not in never
@@ -228,12 +229,14 @@ def _summary(
 
 
 def _show(chosen: CalibrationSet, output: Path) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table("class", title=f"{len(chosen.images)} pictures of {len(chosen.groups)} subjects or videos")
+    groups = counted(len(chosen.groups), "subject or video", "subjects or videos")
+    table = Table("class", title=f"{counted(len(chosen.images), 'picture')} of {groups}")
     table.add_column("pictures", justify="right")
     for label, count in chosen.counts.items():
-        table.add_row(label, str(count))
+        table.add_row(escape(label), str(count))
     table_console().print(table)
     by = "" if chosen.model is None else f", labelled by {chosen.model.name} ({chosen.model.file})"
     votes = (chosen.layout or "").partition(":")[2]

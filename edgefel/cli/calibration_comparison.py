@@ -16,6 +16,7 @@ from rich.progress import Progress as Bars
 from edgefel.cli.console import table_console
 from edgefel.cli.export_progress import RichProgress
 from edgefel.cli.optional import require
+from edgefel.text import counted
 
 if TYPE_CHECKING:
     from edgefel.calib.comparison import Comparison
@@ -72,7 +73,9 @@ def compare_and_show(
     write_comparison(output, comparison, document)
     if comparison.skipped:
         named = ", ".join(path.name for path in comparison.skipped[:3])
-        click.echo(f"warning: {len(comparison.skipped)} unreadable pictures skipped: {named}", err=True)
+        click.echo(
+            f"warning: {counted(len(comparison.skipped), 'unreadable picture')} skipped: {named}", err=True
+        )
     if as_json:
         click.echo(json.dumps({"folder": str(output), **document}, indent=2, allow_nan=False))
     else:
@@ -116,7 +119,7 @@ def _show(comparison: Comparison, output: Path) -> None:
 
     from edgefel.calib.comparison_report import shown, verdicts
 
-    table = Table(title=f"{output}: means over {comparison.options.seeds} seeds [95 % interval]")
+    table = Table(title=f"{output}: means over {counted(comparison.options.seeds, 'seed')} [95 % interval]")
     table.add_column("per class", justify="right")
     table.add_column("calibrated on", no_wrap=True)
     for title in _TITLES:

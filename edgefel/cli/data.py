@@ -11,6 +11,7 @@ import click
 from edgefel.cli import params
 from edgefel.cli.data_inspect import command as inspect_command
 from edgefel.cli.data_prepare import command as prepare_command
+from edgefel.text import counted
 
 
 @click.group("data")
@@ -128,7 +129,7 @@ def _report(output: Path, summary: dict[str, Any], as_json: bool) -> None:
         return
     classes = ", ".join(f"{name} {count}" for name, count in summary["per_class"].items())
     splits = ", ".join(f"{name} {count}" for name, count in summary["per_split"].items())
-    click.echo(f"{output}: {summary['images']} faces of {summary['subjects']} subjects")
+    click.echo(f"{output}: {counted(summary['images'], 'face')} of {counted(summary['subjects'], 'subject')}")
     click.echo(f"  {classes}")
     click.echo(f"  {splits}")
     click.echo(f"  look at {output / 'contact_sheet.png'}")
@@ -221,7 +222,9 @@ def video(output: Path, overwrite: bool, as_json: bool, **settings: Any) -> None
         click.echo(json.dumps(summary, indent=2))
         return
     width, height = options.size
-    click.echo(f"{output}: {summary['frames']} frames of {width}x{height}, {options.faces} faces")
+    click.echo(
+        f"{output}: {counted(summary['frames'], 'frame')} of {width}x{height}, {counted(options.faces, 'face')}"
+    )
     for change in truth["changes"][:_MOST_CHANGES]:
         click.echo(
             f"  {change['time']:7.2f} s  person {change['person']}: {change['from']} -> {change['to']}"

@@ -12,6 +12,7 @@ import click
 from edgefel.cli import params
 from edgefel.cli.console import table_console
 from edgefel.cli.optional import require
+from edgefel.text import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -161,7 +162,7 @@ def _show(inspection: Inspection, output: Path | None) -> None:
 def _counts_table(inspection: Inspection) -> Table:
     from rich.table import Table
 
-    table = Table(title=f"{inspection.dataset.root}: {len(inspection.dataset)} pictures")
+    table = Table(title=f"{inspection.dataset.root}: {counted(len(inspection.dataset), 'picture')}")
     table.add_column("class", no_wrap=True)
     for name in (*inspection.splits, "all", "share"):
         table.add_column(name, justify="right")
@@ -175,7 +176,7 @@ def _counts_table(inspection: Inspection) -> Table:
 
 def _facts(inspection: Inspection) -> list[str]:
     groups, sizes, copies, near = inspection.groups, inspection.sizes, inspection.copies, inspection.near
-    spread = f"{groups.smallest} to {groups.largest} pictures, median {groups.median:g}"
+    spread = f"{groups.smallest} to {counted(groups.largest, 'picture')}, median {groups.median:g}"
     lines = [
         f"groups: {groups.number}, of {spread}; {groups.across_splits} in more than one split",
         f"soft labels: {'yes' if inspection.soft_labels else 'no'}; boxes: {inspection.boxes or 'no'}",
@@ -183,7 +184,8 @@ def _facts(inspection: Inspection) -> list[str]:
     if sizes is not None:
         smallest, median, largest = sizes.shorter
         lines.append(
-            f"shorter side: {smallest} to {largest} pixels, median {median:g}; {sizes.small} faces smaller than 112"
+            f"shorter side: {smallest} to {counted(largest, 'pixel')}, median {median:g}; "
+            f"{counted(sizes.small, 'face')} smaller than 112"
         )
         bins = ", ".join(
             f"{low}{'+' if high is None else f'-{high - 1}'}: {count}"
@@ -194,18 +196,20 @@ def _facts(inspection: Inspection) -> list[str]:
     if inspection.votes is not None:
         lines.append(f"labels: votes of {inspection.votes.file}")
     lines += [
-        f"  by {one.file}: {sum(one.per_split.values())} pictures "
+        f"  by {one.file}: {counted(sum(one.per_split.values()), 'picture')} "
         f"({', '.join(f'{name} {count}' for name, count in one.per_split.items())}); contradicting: "
-        f"{one.copies.contradicting} sets of equal files, {one.near.contradicting} pairs that look alike"
+        f"{counted(one.copies.contradicting, 'set')} of equal files, "
+        f"{counted(one.near.contradicting, 'pair')} alike to look at"
         for one in inspection.by_file
     ]
     at_least = "" if near.complete else "at least "
     return [
         *lines,
         f"grey: {inspection.grey}; of one colour: {inspection.flat}; unreadable: {len(inspection.unreadable)}",
-        f"copies: {copies.sets} files are there more than once, {copies.superfluous} superfluous; "
-        f"{copies.across_splits} across splits, {copies.contradicting} under different labels",
-        f"look alike (up to {near.distance} of 64 bits): {at_least}{near.pairs} pairs; "
+        f"copies: {counted(copies.sets, 'file is', 'files are')} there more than once, "
+        f"{copies.superfluous} superfluous; {copies.across_splits} across splits, {copies.contradicting} "
+        "under different labels",
+        f"look alike (up to {near.distance} of 64 bits): {at_least}{counted(near.pairs, 'pair')}; "
         f"{near.across_splits} across splits, {near.contradicting} under different labels; "
         f"{near.within_group} more inside a group and split",
     ]

@@ -12,6 +12,7 @@ from click.core import ParameterSource
 
 from edgefel.cli import params
 from edgefel.errors import EdgefelError
+from edgefel.text import counted
 
 if TYPE_CHECKING:
     from edgefel.data.dataset import ImageDataset
@@ -186,7 +187,7 @@ def _prepare(
 
     def begin(done: int, total: int) -> None:
         if done:
-            click.echo(f"going on: {done} of {total} pictures are done", err=True)
+            click.echo(f"going on: {done} of {counted(total, 'picture')} are done", err=True)
         bar.update(task, total=total, completed=done)
         bar.start()  # once everything has been accepted: an error message should stand alone
 
@@ -223,11 +224,13 @@ def _prepare(
 
 def _show(output: Path, report: dict[str, Any]) -> None:
     splits = ", ".join(f"{name or 'no split'} {count}" for name, count in report["per_split"].items())
-    click.echo(f"{output}: {report['faces']} faces of {report['pictures']} pictures ({splits})")
+    click.echo(
+        f"{output}: {counted(report['faces'], 'face')} of {counted(report['pictures'], 'picture')} ({splits})"
+    )
     if report["votes"] is not None:
         click.echo(f"  labels: votes of {report['votes']['file']}")
     classes = ", ".join(f"{name} {count}" for name, count in report["per_class"].items())
-    click.echo(f"  {classes}; {report['groups']} groups")
+    click.echo(f"  {classes}; {counted(report['groups'], 'group')}")
     found = ", ".join(f"{name} {count}" for name, count in report["found"].items() if count)
     click.echo(f"  faces: {found}")
     unreadable = [f"{one['path']} ({one['reason']})" for one in report["unreadable"]]

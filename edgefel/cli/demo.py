@@ -22,6 +22,7 @@ from edgefel.cli.optional import require
 from edgefel.cli.parity import REFUSED
 from edgefel.errors import EdgefelError
 from edgefel.files import LOCK_NAME, read_json, sole_user, write_json
+from edgefel.text import counted
 
 MODEL = "arbex-nano"
 STATE_FILE = "state.json"
@@ -245,7 +246,7 @@ def _print_results(results: dict[str, Any], folder: Path) -> None:
 
     compared = results["comparison"]
     table = Table(
-        title=f"{results['model']} on {compared['images']} faces of unseen people "
+        title=f"{results['model']} on {counted(compared['images'], 'face')} of unseen people "
         f"(batch 1, {compared['threads']} thread; chance {results['chance']:.1%})"
     )
     table.add_column("file", no_wrap=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgefel.cli import params
-from edgefel.cli.console import table_console
+from edgefel.cli.console import table_console, working
 
 if TYPE_CHECKING:
     from edgefel.runtime.doctor.check import Check
@@ -36,7 +36,8 @@ def command(folder: Path | None, strict: bool, as_json: bool) -> None:
     from edgefel.runtime.doctor.check import count
     from edgefel.runtime.doctor.examine import examine
 
-    checks = examine(folder=folder)
+    with working("examining this machine"):
+        checks = examine(folder=folder)
     counts = count(checks)
     failed = counts["fail"] > 0 or (strict and counts["warn"] > 0)
     if as_json:
@@ -51,7 +52,9 @@ def _show(checks: Sequence[Check], counts: dict[str, int]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("check", "", "found", "fix")
+    table = Table("check", "")
+    for name in ("found", "fix"):
+        table.add_column(name, overflow="fold")
     for check in checks:
         colour = _COLOURS[check.status]
         mark = f"[{colour}]{check.status}[/{colour}]"

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from edgefel.cli import params
+from edgefel.cli.console import working
 from edgefel.cli.optional import require
 from edgefel.data.labels import PRESETS
 
@@ -65,7 +66,8 @@ def command(
     from edgefel.models.published import import_to_checkpoint
     from edgefel.runtime.preprocessing import Preprocessing
 
-    summary = import_to_checkpoint(files, layout, output, labels, resize)
+    with working(f"reading {', '.join(map(str, files))}"):
+        summary = import_to_checkpoint(files, layout, output, labels, resize)
     if as_json:
         click.echo(json.dumps(summary, indent=2))
         return

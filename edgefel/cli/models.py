@@ -9,7 +9,6 @@ import click
 
 from edgefel.cli import params
 from edgefel.cli.console import table_console
-from edgefel.cli.optional import require
 
 
 @click.command("models")
@@ -26,15 +25,14 @@ def command(names: tuple[str, ...], as_json: bool) -> None:
       edgefel models apvit apvit+reliability apvit+resizer
       edgefel models --json
     """
-    require("torch", "train", "edgefel models")
-    from edgefel.models.profile import profile
+    from edgefel.models.profile import known_profile
     from edgefel.models.registry import ADDITIONS, describe, list_models, model_config
 
     configs = {name: model_config(name) for name in names or list_models()}
     rows: list[dict[str, Any]] = [
         {
             "name": name,
-            "parameters": (counted := profile(config)).parameters,
+            "parameters": (counted := known_profile(name)).parameters,
             "macs": counted.macs,
             "input_size": config.input_size,
             "description": describe(name),

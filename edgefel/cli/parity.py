@@ -11,6 +11,7 @@ import click
 from edgefel.cli import params
 from edgefel.cli.console import table_console
 from edgefel.cli.optional import require
+from edgefel.text import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -134,7 +135,7 @@ def _show(check: BundleCheck, as_json: bool) -> None:
         click.echo(f"warning: {warning}", err=True)
     if check.skipped:
         named = ", ".join(check.skipped[:3])
-        click.echo(f"warning: {len(check.skipped)} unreadable pictures skipped: {named}", err=True)
+        click.echo(f"warning: {counted(len(check.skipped), 'unreadable picture')} skipped: {named}", err=True)
     if as_json:
         click.echo(json.dumps(check.to_dict(), indent=2, allow_nan=False))
         return
@@ -148,21 +149,24 @@ def _show(check: BundleCheck, as_json: bool) -> None:
         click.echo(f"labels: votes of {check.votes.file}")
     left = check.left_out
     click.echo(
-        f"left out: {left.train} pictures of the split train, {left.calibration} that calibration used",
+        f"left out: {counted(left.train, 'picture')} of the split train, {left.calibration} that calibration used",
         err=True,
     )
 
 
 def _files_table(check: BundleCheck) -> Table:
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=f"{check.bundle}: {check.pictures} pictures of {check.data} ({check.split})")
+    table = Table(
+        title=f"{check.bundle}: {counted(check.pictures, 'picture')} of {check.data} ({check.split})"
+    )
     table.add_column("file", no_wrap=True)
     for name in ("largest dev.", "SQNR dB", "agreement", "KL mean", "accuracy", "macro F1", "ECE"):
         table.add_column(name, justify="right")
     table.add_column("verdict", no_wrap=True)
     for name, parity in check.files.items():
-        table.add_row(name, *_numbers(parity), parity.verdict)
+        table.add_row(escape(name), *_numbers(parity), parity.verdict)
     return table
 
 
@@ -187,6 +191,7 @@ def _changed(before: float, after: float) -> str:
 
 
 def _classes_table(check: BundleCheck) -> Table:
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(title="recall of PyTorch, and its change in points with 95 % interval")
@@ -201,7 +206,9 @@ def _classes_table(check: BundleCheck) -> Table:
     for label in check.labels if columns else ():
         first = columns[0][label]
         recall = "-" if first.recall_reference is None else f"{first.recall_reference:.1%}"
-        table.add_row(label, str(first.images), recall, *(_change_cell(rows[label]) for rows in columns))
+        table.add_row(
+            escape(label), str(first.images), recall, *(_change_cell(rows[label]) for rows in columns)
+        )
     return table
 
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 from edgefel.cli import params
-from edgefel.cli.console import table_console
+from edgefel.cli.console import table_console, working
 from edgefel.errors import EdgefelError
+from edgefel.text import counted, printable
 
 if TYPE_CHECKING:
     from edgefel.runtime.predict import PictureResult, Summary
@@ -82,11 +83,10 @@ def command(
     if save is not None:  # before the model is loaded
         check_save(opened, save, overwrite=overwrite)
     find = make_detector("none" if no_detect else detector, detector_model, min_share=min_face)
-    with (
-        Session.open(bundle, precision, backend, threads, force) as session,
-        _Output(as_json) as output,
-    ):
-        session.warm_up()
+    with working(f"loading {bundle}"):
+        ready = Session.open(bundle, precision, backend, threads, force)
+        ready.warm_up()
+    with ready as session, _Output(as_json) as output:
         output.announce(session.headline, *(session.choice.reasons if verbose else ()), *session.notes)
         summary = predict_source(
             opened,
@@ -115,7 +115,7 @@ class _Output:
         self._root: Path | None = None
         self._table = Table()
         for name in ("picture", "face", "label", "prob.", "confidence", "before correction"):
-            self._table.add_column(name, no_wrap=True)
+            self._table.add_column(name, overflow="fold" if name == "picture" else "ellipsis")
         self._errors = Console(stderr=True)
         columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
         self._bar = Progress(
@@ -155,10 +155,10 @@ class _Output:
         if result.frame is not None:
             name += f" #{result.frame}"
         for face in result.faces:
-            before = f"{face.primary_label} {face.primary[face.primary_label]:.1%}"
+            before = escape(f"{face.primary_label} {face.primary[face.primary_label]:.1%}")
             box = f"{face.box.x},{face.box.y} {face.box.side}x{face.box.side}"
             self._table.add_row(
-                name, box, face.label, f"{face.probability:.1%}", f"{face.confidence:.2f}", before
+                name, box, escape(face.label), f"{face.probability:.1%}", f"{face.confidence:.2f}", before
             )
 
     def _say_announced(self) -> None:
@@ -168,23 +168,25 @@ class _Output:
 
     def say(self, text: str) -> None:
         """Prints a line on stderr."""
-        self._errors.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._errors.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
     def finish(self, summary: Summary, model: str) -> None:
         if not self._json and summary.faces:
             table_console().print(self._table)
 
         say = self.say
-        say(f"{summary.faces} faces in {summary.pictures} pictures ({model})")
+        say(f"{counted(summary.faces, 'face')} in {counted(summary.pictures, 'picture')} ({model})")
         if summary.without_face:
             say(f"no face found in {summary.without_face} of them")
         if summary.unreadable:
             say(f"skipped {len(summary.unreadable)} unreadable: {', '.join(summary.unreadable)}")
         if summary.lost_frames:
-            frames = "1 frame" if summary.lost_frames == 1 else f"{summary.lost_frames} frames"
+            frames = counted(summary.lost_frames, "frame")
             say(f"{frames} of the video missing before its announced end, or broken: is it complete?")
         for path in summary.kept:
             say(f"a video that an earlier run did not complete is now {path}")
         if summary.saved:
-            where = summary.saved[0] if len(summary.saved) == 1 else f"{len(summary.saved)} pictures"
+            where = (
+                summary.saved[0] if len(summary.saved) == 1 else f"{counted(len(summary.saved), 'picture')}"
+            )
             say(f"saved {where}")

@@ -16,6 +16,7 @@ import click
 
 from edgefel import signals
 from edgefel.cli import params
+from edgefel.cli.console import working
 from edgefel.cli.run_console import LabelChanges, Progress, console_on_stderr, say, say_summary
 from edgefel.errors import EdgefelError
 
@@ -217,10 +218,11 @@ class _Run:
             # what is wrong with a file is told before the model is loaded; a camera's frames would be lost meanwhile
             source = None if plan.live else stack.enter_context(closing(plan.open()))
             detector = make_detector(self.detector, self.detector_model, min_share=self.min_face)
-            session = stack.enter_context(
-                Session.open(self.bundle, self.precision, self.backend, self.threads, self.force)
-            )
-            session.warm_up()
+            with working(f"loading {self.bundle}"):
+                session = stack.enter_context(
+                    Session.open(self.bundle, self.precision, self.backend, self.threads, self.force)
+                )
+                session.warm_up()
             for line in (session.headline, *(session.choice.reasons if self.verbose else ()), *session.notes):
                 say(errors, line)
             source = source or stack.enter_context(closing(plan.open()))

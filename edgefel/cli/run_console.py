@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgefel.text import counted, printable
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -57,14 +59,14 @@ class _Unheard(io.TextIOBase):
 
 def console_on_stderr() -> Console:
     """A console whose lines are lost where nobody can read them any more; the run goes on."""
-    from rich.console import Console
+    from edgefel.cli.tables import TableConsole
 
-    return Console(file=_Unheard())  # type: ignore[arg-type] # has what rich uses
+    return TableConsole(file=_Unheard())  # type: ignore[arg-type] # has what rich uses
 
 
 def say(console: Console, text: str) -> None:
-    """A line as it is, whatever brackets it holds."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    """A line as it is, whatever brackets it holds; control characters as escapes."""
+    console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
 class LabelChanges:
@@ -88,7 +90,7 @@ class LabelChanges:
             where = result.frame.name or f"{result.frame.time:8.2f} s"
             confidence = f"{face.face.probability:.0%}, confidence {face.face.confidence:.2f}"
             try:
-                click.echo(f"{where}  person {face.track}  {change}  ({confidence})")
+                click.echo(f"{printable(where)}  person {face.track}  {change}  ({confidence})")
             except BrokenPipeError:
                 raise SinkClosed("the reader of the output is gone") from None
         while len(self._labels) > _REMEMBERED:
@@ -134,7 +136,8 @@ class Progress:
         if self._bar.disable or now < self._next:
             return
         self._next = now + _REFRESH
-        text = f"{result.fps:.1f} fps, {1e3 * result.latency:.0f} ms, {len(result.faces)} faces, {dropped} dropped"
+        faces = counted(len(result.faces), "face")
+        text = f"{result.fps:.1f} fps, {1e3 * result.latency:.0f} ms, {faces}, {dropped} dropped"
         self._bar.update(self._task, completed=result.frame.index + 1, description=text)
 
 
@@ -156,7 +159,7 @@ def say_summary(console: Console, telemetry: Telemetry, stream: Stream, source: 
         (counts.resolution_changes, "time", "the size of the frames changed"),
     ):
         if count:
-            say(console, f"{count} {what}{'s' if count > 1 else ''} {rest}")
+            say(console, f"{counted(count, what)} {rest}")
 
 
 def _named(paths: Sequence[str]) -> str:

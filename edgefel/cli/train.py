@@ -15,6 +15,7 @@ from edgefel import signals
 from edgefel.cli import params
 from edgefel.cli.optional import require
 from edgefel.errors import EdgefelError
+from edgefel.text import counted
 from edgefel.training.config import Limits, TrainConfig, load_config, settings
 
 GROUPS = {
@@ -198,11 +199,11 @@ def _report(result: Any) -> None:
 
         first = ", ".join(result.skipped[:3]) + (", ..." if len(result.skipped) > 3 else "")
         click.echo(
-            f"skipped {len(result.skipped)} unreadable pictures: {first}; all with their reasons: "
+            f"skipped {counted(len(result.skipped), 'unreadable picture')}: {first}; all with their reasons: "
             f"{result.run / SKIPPED_NAME}",
             err=True,
         )
     if result.interrupted:
         return
     score = "" if result.best is None else f", best validation score {result.best:.4f}"
-    click.echo(f"{result.run}: {result.step} steps, {result.epoch} epochs{score}")
+    click.echo(f"{result.run}: {counted(result.step, 'step')}, {counted(result.epoch, 'epoch')}{score}")

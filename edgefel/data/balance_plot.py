@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from edgefel.data.inspection import Inspection
 from edgefel.data.sheet import contact_sheet
 from edgefel.figures import new_figure
+from edgefel.text import counted
 
 _COLOURS = {"train": "#2166ac", "val": "#67a9cf", "test": "#ef8a62"}
 _OTHER = "#999999"
@@ -37,7 +38,7 @@ def balance_figure(inspection: Inspection) -> Any:
         )
     axis.set_xticks(positions, inspection.classes, rotation=30, ha="right", rotation_mode="anchor")
     axis.set(xlabel="class", ylabel="pictures", ylim=(0, max(1.0, 1.16 * float(bottom.max()))))
-    axis.set_title(f"{inspection.dataset.root.name}: {bottom.sum():,} pictures", fontsize=10)
+    axis.set_title(f"{inspection.dataset.root.name}: {counted(int(bottom.sum()), 'picture')}", fontsize=10)
     figure.legend(title="split", fontsize=8, loc="outside right upper")
     axis.spines[["top", "right"]].set_visible(False)
     return figure

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from edgefel.data.labels import LabelMatch, check_judgeable, match_labels
 from edgefel.data.votes import Votes
 from edgefel.errors import EdgefelError
+from edgefel.text import counted
 
 SPLITS = ("train", "val", "test")
 UNLABELLED = -1
@@ -226,7 +227,8 @@ class MatchedDataset:
             listed = ", ".join(f"{count} of {name}" for name, count in self.left_out.items())
             lines.append(f"{root}: pictures of classes that the model lacks are left out: {listed}")
         if self.match.only_model:
-            how = f"; the model is judged by its probabilities of the other {len(self.match.columns)} classes alone"
+            others = counted(len(self.match.columns), "class", "classes")
+            how = f"; the model is judged by its probabilities of the other {others} alone"
             lines.append(f"{root}: has no class {', '.join(self.match.only_model)}" + (how if judged else ""))
         return tuple(lines)
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edgefel.data.dataset import SPLITS
 from edgefel.errors import EdgefelError
+from edgefel.text import counted
 
 Integers = NDArray[np.int64]
 Reals = NDArray[np.float64]
@@ -60,7 +61,7 @@ def deal_groups(
     numbers, member, size = np.unique(groups, return_inverse=True, return_counts=True)
     if len(numbers) < len(used):
         raise EdgefelError(
-            f"{len(numbers)} group{'s' * (len(numbers) != 1)} cannot be dealt to {len(used)} splits without being cut; "
+            f"{counted(len(numbers), 'group')} cannot be dealt to {len(used)} splits without being cut; "
             "a split must have at least one person or video: give fewer shares above 0"
         )
     classes, code = np.unique(labels, return_inverse=True)

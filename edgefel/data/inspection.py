@@ -27,6 +27,7 @@ from edgefel.data.scan import Scan, scan_pictures
 from edgefel.data.scan_cache import ScanCache
 from edgefel.data.votes import Votes
 from edgefel.errors import EdgefelError
+from edgefel.text import counted
 
 MODEL_SIDE = 112  # pixels; the smallest input of the models
 NO_SPLIT, NO_LABEL = "no split", "unlabelled"
@@ -123,14 +124,14 @@ class Inspection:
     def problems(self) -> tuple[str, ...]:
         """What makes results on this data set doubtful, in words: leakage, contradictions, unreadable files."""
         found = (
-            (len(self.unreadable), "unreadable files"),
-            (self.groups.across_splits, "groups in more than one split"),
-            (self.copies.across_splits, "pictures with equal files in more than one split"),
-            (self.near.across_splits, "pairs of pictures that look alike across splits"),
-            (self.copies.contradicting, "pictures with equal files under different labels"),
-            (self.near.contradicting, "pairs of pictures that look alike under different labels"),
+            (len(self.unreadable), "unreadable file", ""),
+            (self.groups.across_splits, "group", " in more than one split"),
+            (self.copies.across_splits, "picture", " with equal files in more than one split"),
+            (self.near.across_splits, "pair", " of pictures that look alike across splits"),
+            (self.copies.contradicting, "picture", " with equal files under different labels"),
+            (self.near.contradicting, "pair", " of pictures that look alike under different labels"),
         )
-        return tuple(f"{count} {what}" for count, what in found if count)
+        return tuple(f"{counted(count, what)}{rest}" for count, what, rest in found if count)
 
     def to_dict(self) -> dict[str, Any]:
         """What report.json holds; docs/data.md describes it."""

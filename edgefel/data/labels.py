@@ -64,6 +64,7 @@ _ALIASES = {
     "angry": "anger",
 }
 
+_LONGEST = 100  # characters of a label
 # Unicode's control characters, line and paragraph separators, and halves of characters. Joiners (Cf) are spelling in
 # Persian and Hindi, and stay.
 _UNPRINTED = frozenset({"Cc", "Zl", "Zp", "Cs"})
@@ -106,6 +107,10 @@ def check_labels(labels: object, where: str) -> tuple[str, ...]:
         if any(unicodedata.category(character) in _UNPRINTED for character in label):
             raise EdgefelError(
                 f"{where}: the label {label!r} has a line break or control character in it; take it out"
+            )
+        if len(label) > _LONGEST:
+            raise EdgefelError(
+                f"{where}: the label {label[:20]!r}... has {len(label)} characters; give at most {_LONGEST}"
             )
         if label in names:
             raise EdgefelError(

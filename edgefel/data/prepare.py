@@ -33,6 +33,7 @@ from edgefel.data.prepare_output import write_as_shards, write_files
 from edgefel.data.prepare_plan import Plan, PrepareOptions
 from edgefel.errors import EdgefelError
 from edgefel.files import DISK_FULL, check_free, put_new_folder
+from edgefel.text import counted
 
 _PIECE = 8  # pictures that a thread takes at once
 _AHEAD = 4
@@ -222,11 +223,12 @@ def _finish(plan: Plan, done: Done, work: Path, output: Path) -> dict[str, Any]:
         if len(unreadable) == len(plan):
             first = plan.sources[int(unreadable[0])]
             raise EdgefelError(
-                f"{root}: none of its {len(plan)} pictures can be read ({first}: {done.reasons[int(unreadable[0])]}); "
+                f"{root}: none of its {counted(len(plan), 'picture')} can be read ({first}: "
+                f"{done.reasons[int(unreadable[0])]}); "
                 "is it the right folder, and unpacked whole?"
             )
         raise EdgefelError(
-            f"{root}: no face was found in any of its {len(plan) - len(unreadable)} readable pictures; give "
+            f"{root}: no face was found in any of its {counted(len(plan) - len(unreadable), 'readable picture')}; give "
             "--no-detect if they are faces already, --missing center, or another --detector"
         )
     if plan.options.per_shard is None:

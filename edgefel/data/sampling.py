@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefel.errors import EdgefelError
+from edgefel.text import counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +43,8 @@ class BalancedEpoch:
             raise EdgefelError("balanced epochs need at least one labelled image; the data set is empty")
         if len(self.labels) != len(self.groups):
             raise EdgefelError(
-                f"{len(self.labels)} labels but {len(self.groups)} groups; give one group per image"
+                f"{counted(len(self.labels), 'label')} but {counted(len(self.groups), 'group')}; give one "
+                "group per image"
             )
         if self.per_class < 1 or self.per_group < 1 or self.seed < 0:
             raise EdgefelError(
@@ -138,7 +140,9 @@ class UniformEpoch:
 
     def __post_init__(self) -> None:
         if self.count < 1 or self.length < 1:
-            raise EdgefelError(f"an epoch of {self.length} out of {self.count} pictures: give at least 1")
+            raise EdgefelError(
+                f"an epoch of {self.length} out of {counted(self.count, 'picture')}: give at least 1"
+            )
 
     def __len__(self) -> int:
         return self.length

@@ -11,6 +11,7 @@ from pathlib import Path
 from edgefel.deploy.archive import Entry
 from edgefel.errors import EdgefelError
 from edgefel.runtime.backends.choice import best_file
+from edgefel.runtime.external_data import refuse_external_data
 from edgefel.runtime.manifest import MANIFEST_NAME, BundleFile, Manifest
 
 LABELS_NAME = "labels.txt"
@@ -96,7 +97,7 @@ def manifest_bytes(manifest: Manifest) -> bytes:
 def model_entries(chosen: ChosenFiles) -> list[Entry]:
     """model/: the ONNX files, manifest.json, and labels.txt with a line for each column of the outputs.
 
-    Raises EdgefelError for a file that is missing.
+    Raises EdgefelError for a file that is missing, or not all of its model.
     """
     manifest = chosen.manifest
     entries = [
@@ -107,5 +108,6 @@ def model_entries(chosen: ChosenFiles) -> list[Entry]:
         path = Path(manifest.folder) / file.name
         if not path.is_file():
             raise EdgefelError(f"{path}: the manifest lists this file, but it is missing; export again")
+        refuse_external_data(path)
         entries.append(Entry(f"model/{file.name}", path, sha256=file.sha256))
     return entries

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgefel import __version__
-from edgefel.deploy.archive import Entry, Written, check_output, top_folder, write
+from edgefel.deploy.archive import INDEX, Entry, Written, check_output, top_folder, write
 from edgefel.deploy.kernel_files import Kernels, compiled, kernels_from
 from edgefel.deploy.licences import licence_entries
 from edgefel.deploy.model_files import ChosenFiles, choose_files, model_entries
@@ -57,6 +57,11 @@ class Deployed:
     files: tuple[Written, ...]
     header: dict[str, Any]
     notes: tuple[str, ...]
+
+    @property
+    def index_sha256(self) -> str:
+        """Of index.json, which has the hashes of all other files: `install.sh --index-sha256` compares with it."""
+        return next(file.sha256 for file in self.files if file.path == INDEX)
 
 
 def write_deploy_folder(

@@ -30,7 +30,6 @@ def choose_file(
 def checked_path(manifest: Manifest, file: BundleFile, force: bool) -> Path:
     """Its path; raises EdgefelError for one that is missing and, unless `force`, for one that was changed since the
     export or failed its comparison with PyTorch."""
-    path = manifest.folder / file.name
     if not force:
         manifest.check_verdict(file)
-    return path if force and path.is_file() else manifest.verify(file)
+    return manifest.verify(file, force=force)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import lzma
 import tarfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +22,8 @@ _BLOCK = 1 << 20
 _LONGEST_INDEX = 4 << 20
 _MANIFEST = f"model/{MANIFEST_NAME}"
 _SHOWN = 5
+# what a compressed archive may grow to: model files hardly shrink, and texts by far less than this
+_MOST_GROWTH, _SMALL = 200, 1 << 30
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,7 @@ class Verified:
 
     header: index.json without the files. extra: files of a folder that the index does not list, as an
     installation makes them. engines: whether the manifest lists engines that were built after unpacking.
+    index_sha256: of index.json itself, to compare with what `edgefel bundle` printed.
     """
 
     path: Path
@@ -36,13 +41,15 @@ class Verified:
     bytes: int
     extra: int
     engines: bool
+    index_sha256: str
 
 
 def verify(path: Path) -> Verified:
     """Compares every file with the SHA-256 in index.json.
 
     Raises EdgefelError for what is not of `edgefel bundle`, for an archive whose members leave their folder or
-    are no plain files, and for files that are missing, changed or (in an archive) not in the index.
+    are no plain files or that grow beyond reason, for links in a folder, and for files that are missing, changed or
+    (in an archive) not in the index.
     """
     if path.is_dir():
         return _verify_folder(path)
@@ -56,7 +63,7 @@ def verify(path: Path) -> Verified:
 def _unreadable_as_error(path: Path) -> Iterator[None]:
     try:
         yield
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError, OverflowError) as error:
         # tarfile tells in further lines what each kind of compression found
         reason = str(error).partition("\n")[0].rstrip(":")
         raise EdgefelError(f"{path}: is no archive, or cut short ({reason}); copy it again") from None
@@ -70,11 +77,13 @@ def _unreadable_as_error(path: Path) -> Iterator[None]:
 def _verify_tar(path: Path, tar: tarfile.TarFile) -> Verified:
     found: dict[str, str] = {}
     index: dict[str, Any] | None = None
+    data = b""
     tops = set()
     total = 0
+    limit = max(_SMALL, _MOST_GROWTH * path.stat().st_size)
     for member in tar:
         name = member.name
-        if not is_safe(name) or not (member.isfile() or member.isdir()):
+        if not is_safe(name) or not (member.isfile() or member.isdir()) or member.issparse():
             raise EdgefelError(
                 f"{path}: member {name!r} is no plain file inside the folder; do not unpack it"
             )
@@ -84,28 +93,43 @@ def _verify_tar(path: Path, tar: tarfile.TarFile) -> Verified:
             continue
         if inside in found or len(tops) > 1:
             raise EdgefelError(f"{path}: member {name!r} occurs twice, or lies in a second top folder")
+        total += member.size
+        if total > limit:
+            raise EdgefelError(f"{path}: unpacks to more than {limit / 1e9:.0f} GB; do not unpack it")
         stream = tar.extractfile(member)
         assert stream is not None  # a plain file
         if inside == INDEX:
-            index = _parse_index(path, stream.read(_LONGEST_INDEX))
+            total -= member.size
+            data = stream.read(_LONGEST_INDEX)
+            index = _parse_index(path, data)
             continue
         found[inside] = _digest(stream)
-        total += member.size
     if index is None:
-        raise EdgefelError(f"{path}: has no {INDEX}; give what 'edgefel bundle' wrote")
+        # it is the last member, and tarfile takes a broken header for the end
+        raise EdgefelError(
+            f"{path}: has no {INDEX}; it is damaged, so copy it again, or not of 'edgefel bundle'"
+        )
     _compare(path, index["files"], found, extra_allowed=False)
-    return Verified(path, _header(index), len(found), total, 0, False)
+    return Verified(path, _header(index), len(found), total, 0, False, hashlib.sha256(data).hexdigest())
 
 
 def _verify_folder(path: Path) -> Verified:
     if not (path / INDEX).is_file():
         raise EdgefelError(f"{path}: has no {INDEX}; give what 'edgefel bundle' wrote")
-    index = _parse_index(path, (path / INDEX).read_bytes())
+    if (path / INDEX).is_symlink():
+        raise EdgefelError(f"{path}: {INDEX} is a link; copy the folder again")
+    data = (path / INDEX).read_bytes()
+    index = _parse_index(path, data)
     wanted: dict[str, Any] = index["files"]
     found = {}
     total = 0
     for name in wanted:
         file = path / name
+        if any(
+            (path / Path(*file.relative_to(path).parts[:n])).is_symlink()
+            for n in range(1, name.count("/") + 2)
+        ):
+            raise EdgefelError(f"{path}: {name} is a link, or lies behind one; copy the folder again")
         if file.is_file():
             with file.open("rb") as stream:
                 found[name] = _digest(stream)
@@ -115,7 +139,8 @@ def _verify_folder(path: Path) -> Verified:
         found[_MANIFEST] = wanted[_MANIFEST]["sha256"]
     _compare(path, wanted, found, extra_allowed=True)
     there = sum(1 for file in path.rglob("*") if file.is_file())
-    return Verified(path, _header(index), len(found), total, there - len(found) - 1, engines)
+    digest = hashlib.sha256(data).hexdigest()
+    return Verified(path, _header(index), len(found), total, there - len(found) - 1, engines, digest)
 
 
 def _engines_added(path: Path, wanted: dict[str, Any]) -> bool:
@@ -131,7 +156,7 @@ def _engines_added(path: Path, wanted: dict[str, Any]) -> bool:
 def _parse_index(path: Path, data: bytes) -> dict[str, Any]:
     try:
         index = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         index = None
     if not isinstance(index, dict) or index.get("format") != FORMAT:
         raise EdgefelError(f"{path}: its {INDEX} is not of 'edgefel bundle', or damaged")

@@ -13,6 +13,7 @@ from edgefel.data.dataset import SPLITS, ImageDataset
 from edgefel.data.duplicates import Elsewhere, copies_elsewhere
 from edgefel.evaluation.groups import Share, wilson
 from edgefel.evaluation.metrics import FloatArray, IntArray, Metrics, compute_metrics
+from edgefel.text import counted
 
 if TYPE_CHECKING:
     from edgefel.evaluation.evaluate import Evaluation
@@ -98,9 +99,10 @@ def copies_lines(evaluation: Evaluation) -> list[str]:
     where = " or ".join(rest.splits)
     gone = rest.equal_files + rest.look_alikes
     if not gone:
-        return [f"copies: none of the {evaluation.pictures} pictures has one in {where}"]
+        return [f"copies: none of {counted(evaluation.pictures, 'picture')} has one in {where}"]
     found = (
-        f"copies: {gone} of the {evaluation.pictures} pictures {'has' if gone == 1 else 'have'} one in {where} "
+        f"copies: {gone} of the {counted(evaluation.pictures, 'picture')} {'has' if gone == 1 else 'have'} "
+        f"one in {where} "
         f"({rest.equal_files} an equal file, {rest.look_alikes} one that looks alike)"
     )
     if rest.accuracy is None:

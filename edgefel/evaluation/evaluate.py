@@ -44,6 +44,7 @@ from edgefel.evaluation.stability import DEFINITION, Spread, spread
 from edgefel.models.checkpoint import Checkpoint, load_checkpoint
 from edgefel.models.network import FacialExpressionModel
 from edgefel.runtime.preprocessing import Preprocessing
+from edgefel.text import counted
 from edgefel.training.images import ImageSource
 
 _BATCH = 64
@@ -195,7 +196,7 @@ def evaluate_with_evidence(
     skipped = tuple(str(data.samples[index].path) for index in sorted(source.skipped))
     if len(outputs.indices) == 0:
         raise EdgefelError(
-            f"{data.root}: none of the {len(data)} pictures can be read, e.g. {skipped[0]}; repair the files"
+            f"{data.root}: none of the {counted(len(data), 'picture')} can be read, e.g. {skipped[0]}; repair the files"
         )
     values = {GROUP: tuple(data.samples[int(index)].group for index in outputs.indices)}
     values |= read_attributes(data, columns, outputs.indices)

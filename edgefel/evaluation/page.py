@@ -14,6 +14,7 @@ from edgefel.evaluation.groups import LEAST_OF_CLASS, LEAST_PICTURES, Attribute,
 from edgefel.evaluation.metrics import Metrics
 from edgefel.evaluation.page_style import SCRIPT, STYLE
 from edgefel.evaluation.stability import Spread
+from edgefel.text import counted
 
 _MISSING = "–"
 
@@ -85,7 +86,7 @@ def _head(evaluation: Evaluation) -> str:
         answer += (
             ". The model has no reliability head: there is one set of numbers, and nothing on corrections"
         )
-    about = f"{evaluation.split} split of {evaluation.dataset}, {evaluation.pictures} pictures"
+    about = f"{evaluation.split} split of {evaluation.dataset}, {counted(evaluation.pictures, 'picture')}"
     notes = "".join(f'<p class="soft">{escape(note)}.</p>' for note in evaluation.class_notes)
     return (
         f"<header><h1>{escape(evaluation.model)}</h1>"
@@ -183,8 +184,9 @@ def _probabilities(evaluation: Evaluation) -> str:
 
 
 def _attribute(evaluation: Evaluation, attribute: Attribute) -> str:
+    unknown = f", {counted(attribute.unknown, 'picture')} without one" if attribute.unknown else ""
     spread = (
-        f"{attribute.values} values{f', {attribute.unknown} pictures without one' if attribute.unknown else ''}. "
+        f"{counted(attribute.values, 'value')}{unknown}. "
         f"Accuracy over the values: mean {_percent(attribute.spread_mean)}, standard deviation "
         f"{100 * attribute.spread_std:.1f} points, from {_percent(attribute.spread_least)} to "
         f"{_percent(attribute.spread_greatest)}. "

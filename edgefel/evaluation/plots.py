@@ -9,13 +9,14 @@ import numpy as np
 from edgefel.evaluation.evaluate import Evaluation
 from edgefel.evaluation.metrics import Metrics, ReliabilityBin
 from edgefel.figures import new_figure
+from edgefel.text import counted
 
 WITHOUT_HEAD, WITH_HEAD = "#8fb3d9", "#14508c"
 
 
 def heading(evaluation: Evaluation) -> str:
     """What every figure is about."""
-    return f"{evaluation.model}, {evaluation.split} split, {evaluation.pictures} pictures"
+    return f"{evaluation.model}, {evaluation.split} split, {counted(evaluation.pictures, 'picture')}"
 
 
 def confusion_figure(evaluation: Evaluation) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -19,6 +20,7 @@ from edgefel.evaluation.metrics import Metrics
 from edgefel.evaluation.selection import find_pictures, rows_of
 from edgefel.files import check_free
 from edgefel.models.checkpoint import load_checkpoint
+from edgefel.text import counted
 
 
 def evaluate_with_progress(
@@ -99,7 +101,9 @@ def table(evaluation: Evaluation) -> Table:
     else:
         columns = [("value", evaluation.without_head)]
     result = Table(
-        "", *(name for name, _ in columns), title=f"{evaluation.model}, {evaluation.pictures} pictures"
+        "",
+        *(name for name, _ in columns),
+        title=f"{evaluation.model}, {counted(evaluation.pictures, 'picture')}",
     )
     for name, pick in (
         ("accuracy", lambda m: f"{m.accuracy:.1%}"),
@@ -118,7 +122,7 @@ def table(evaluation: Evaluation) -> Table:
     for index, label in enumerate(evaluation.labels):
         values = [metrics.recall[index] for _, metrics in columns]
         shown = ["-" if value is None else f"{value:.1%}" for value in values]
-        result.add_row(f"recall {label} ({evaluation.counts[index]})", *shown)
+        result.add_row(f"recall {escape(label)} ({evaluation.counts[index]})", *shown)
     return result
 
 
@@ -162,6 +166,6 @@ def notes(evaluation: Evaluation) -> list[str]:
         lines.append(f"{evaluation.model} has no reliability head: there is one set of numbers")
     if evaluation.skipped:
         lines.append(
-            f"skipped {len(evaluation.skipped)} unreadable pictures: {', '.join(evaluation.skipped)}"
+            f"skipped {counted(len(evaluation.skipped), 'unreadable picture')}: {', '.join(evaluation.skipped)}"
         )
     return lines

@@ -14,6 +14,7 @@ from edgefel.errors import EdgefelError
 from edgefel.evaluation.inference import Outputs
 from edgefel.evaluation.metrics import IntArray
 from edgefel.runtime.confidence import entropy_confidence
+from edgefel.text import counted
 
 CORRECTED, SPOILED = "corrected by the head", "spoiled by the head"
 SURE, UNSURE, ASKED = "most confident", "least confident", "asked for"
@@ -68,7 +69,8 @@ def find_pictures(dataset: ImageDataset, paths: Sequence[Path]) -> tuple[int, ..
         if len(matches) != 1:
             what = f"{len(matches)} of" if matches else "none of"
             raise EdgefelError(
-                f"{path}: {what} the {len(names)} pictures of {dataset.root} end like this; give a path as in the "
+                f"{path}: {what} the {counted(len(names), 'picture')} of {dataset.root} end like this; give a "
+                "path as in the "
                 "data set, of the split that is evaluated"
             )
         found.append(matches[0])

@@ -1,10 +1,16 @@
-"""The reference model and its relatives in PyTorch."""
+"""The reference model and its relatives in PyTorch. Names, configurations and sizes are known without it."""
 
-from edgefel.models.config import EncoderConfig, ModelConfig, ReliabilityConfig
-from edgefel.models.network import FacialExpressionModel
-from edgefel.models.outputs import OUTPUT_NAMES, Prediction
-from edgefel.models.registry import build_model, list_models, model_config
-from edgefel.models.reliability import ReliabilityHead
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgefel.models.config import EncoderConfig, ModelConfig, ReliabilityConfig
+    from edgefel.models.network import FacialExpressionModel
+    from edgefel.models.outputs import OUTPUT_NAMES, Prediction
+    from edgefel.models.registry import build_model, list_models, model_config
+    from edgefel.models.reliability import ReliabilityHead
 
 __all__ = [
     "OUTPUT_NAMES",
@@ -18,3 +24,19 @@ __all__ = [
     "list_models",
     "model_config",
 ]
+
+_MODULES = {
+    "config": ("EncoderConfig", "ModelConfig", "ReliabilityConfig"),
+    "network": ("FacialExpressionModel",),
+    "outputs": ("OUTPUT_NAMES", "Prediction"),
+    "registry": ("build_model", "list_models", "model_config"),
+    "reliability": ("ReliabilityHead",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    # when it is asked for: `edgefel models` must not wait for PyTorch
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -24,6 +24,7 @@ from edgefel.errors import EdgefelError
 from edgefel.files import atomic_folder, read_json, write_json
 from edgefel.models.config import ModelConfig
 from edgefel.models.network import FacialExpressionModel
+from edgefel.text import counted
 
 FORMAT = "edgefel-checkpoint"
 VERSION = 1
@@ -66,7 +67,8 @@ def save_checkpoint(
     labels = check_labels(labels, str(folder))
     if len(labels) != model.config.num_classes:
         raise EdgefelError(
-            f"{folder}: {len(labels)} labels for a model of {model.config.num_classes} classes"
+            f"{folder}: {counted(len(labels), 'label')} for a model of "
+            f"{counted(model.config.num_classes, 'class', 'classes')}"
         )
     description = {
         "config": model.config.to_dict(),
@@ -109,7 +111,9 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     model.load_state_dict(weights, assign=True)
     labels = check_labels(description["labels"], str(folder / DESCRIPTION_FILE))
     if len(labels) != config.num_classes:
-        raise EdgefelError(f"{folder}: {len(labels)} labels for {config.num_classes} classes")
+        raise EdgefelError(
+            f"{folder}: {counted(len(labels), 'label')} for {counted(config.num_classes, 'class', 'classes')}"
+        )
     return Checkpoint(
         model.eval(), config, labels, description["preprocessing"], description.get("extra", {}), folder
     )
@@ -226,7 +230,8 @@ def _rows_by_name(folder: Path, key: str, own: Tensor, there: Tensor, axis: int,
     """`own` with the rows of the common classes from `there`."""
     if there.shape[axis] != len(match.other):
         raise EdgefelError(
-            f"{folder}: {key} has {there.shape[axis]} classes, but there are {len(match.other)} labels; "
+            f"{folder}: {key} has {counted(there.shape[axis], 'class', 'classes')}, but there are "
+            f"{counted(len(match.other), 'label')}; "
             "use a checkpoint as edgefel wrote it"
         )
     rows = there.to(own.dtype).index_select(axis, torch.tensor(match.numbers, dtype=torch.int64))
@@ -351,5 +356,5 @@ def _check_weights(folder: Path, weights: Mapping[str, Tensor], expected: Mappin
     if problems:
         listed = "; ".join(problems[:5])
         raise EdgefelError(
-            f"{folder}: weights do not fit their configuration ({len(problems)} problems): {listed}"
+            f"{folder}: weights do not fit their configuration ({counted(len(problems), 'problem')}): {listed}"
         )

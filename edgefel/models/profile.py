@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch.utils.flop_counter import FlopCounterMode
-
-from edgefel.models.config import ModelConfig
-from edgefel.models.network import FacialExpressionModel
+if TYPE_CHECKING:
+    from edgefel.models.config import ModelConfig
 
 
 @dataclass(frozen=True)
@@ -21,6 +19,11 @@ class Profile:
 
 def profile(config: ModelConfig) -> Profile:
     """Counts on the meta device: no memory is filled and nothing is computed."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from edgefel.models.network import FacialExpressionModel
+
     with torch.device("meta"):
         model = FacialExpressionModel(config).eval()
         image = torch.empty(1, 3, config.input_size, config.input_size)
@@ -29,3 +32,41 @@ def profile(config: ModelConfig) -> Profile:
     parameters = sum(p.numel() for p in model.parameters())
     # the counter reports two operations for each multiply-accumulate
     return Profile(parameters=parameters, macs=counter.get_total_flops() // 2)
+
+
+def known_profile(name: str) -> Profile:
+    """`profile` of a registered model with its defaults, from a table: PyTorch is not imported for it.
+
+    name: of `registry.list_models`, with any of the additions behind it.
+    """
+    base, *additions = name.split("+")
+    return _KNOWN["+".join([base, *sorted(additions)])]
+
+
+# of 7 classes; tests/models/test_profile.py counts them again
+_KNOWN = {
+    "arbex": Profile(43_936_028, 8_592_576_576),
+    "arbex+reliability": Profile(43_936_028, 8_592_576_576),
+    "arbex+resizer": Profile(43_948_111, 9_441_972_288),
+    "arbex+reliability+resizer": Profile(43_948_111, 9_441_972_288),
+    "poster-v2": Profile(43_753_941, 8_592_404_224),
+    "poster-v2+reliability": Profile(43_936_028, 8_592_576_576),
+    "poster-v2+resizer": Profile(43_766_024, 9_441_799_936),
+    "poster-v2+reliability+resizer": Profile(43_948_111, 9_441_972_288),
+    "apvit": Profile(65_209_543, 12_646_885_120),
+    "apvit+reliability": Profile(65_391_630, 12_647_057_472),
+    "apvit+resizer": Profile(65_221_626, 12_859_234_048),
+    "apvit+reliability+resizer": Profile(65_403_713, 12_859_406_400),
+    "arbex-nano": Profile(412_194, 76_053_152),
+    "arbex-nano+reliability": Profile(412_194, 76_053_152),
+    "arbex-nano+resizer": Profile(424_277, 288_402_080),
+    "arbex-nano+reliability+resizer": Profile(424_277, 288_402_080),
+    "poster-v2-nano": Profile(376_059, 76_022_080),
+    "poster-v2-nano+reliability": Profile(412_194, 76_053_152),
+    "poster-v2-nano+resizer": Profile(388_142, 288_371_008),
+    "poster-v2-nano+reliability+resizer": Profile(424_277, 288_402_080),
+    "apvit-nano": Profile(363_951, 94_733_728),
+    "apvit-nano+reliability": Profile(400_086, 94_764_800),
+    "apvit-nano+resizer": Profile(376_034, 307_082_656),
+    "apvit-nano+reliability+resizer": Profile(412_169, 307_113_728),
+}

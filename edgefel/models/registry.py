@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgefel.errors import EdgefelError
-from edgefel.kernels.backend import Choice
 from edgefel.models.config import (
     APViTConfig,
     EncoderConfig,
@@ -14,7 +13,10 @@ from edgefel.models.config import (
     ReliabilityConfig,
     ResizerConfig,
 )
-from edgefel.models.network import FacialExpressionModel
+
+if TYPE_CHECKING:
+    from edgefel.kernels.backend import Choice
+    from edgefel.models.network import FacialExpressionModel
 
 NANO_ENCODER = EncoderConfig(
     image_stem=8,
@@ -144,6 +146,8 @@ def build_model(name: str, *, attention: Choice = "auto", **overrides: Any) -> F
 
     attention: "auto", "reference" or "triton", as in FacialExpressionModel; the rest as in `model_config`.
     """
+    from edgefel.models.network import FacialExpressionModel
+
     return FacialExpressionModel(model_config(name, **overrides), attention)
 
 

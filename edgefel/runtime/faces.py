@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from edgefel.errors import EdgefelError
 from edgefel.runtime.alignment import align
+from edgefel.runtime.external_data import refuse_external_data
 from edgefel.runtime.eyes import EyeFinder, Eyes, load_cascade, plausible
 from edgefel.runtime.preprocessing import Image
 
@@ -185,6 +186,7 @@ class YuNetDetector:
         self._path = Path(model)
         if not self._path.is_file():
             raise EdgefelError(f"{self._path}: no such file; give YuNet's ONNX file with --detector-model")
+        refuse_external_data(self._path)
         try:
             self._detector = cv2.FaceDetectorYN.create(str(self._path), "", (320, 320), score)
         except cv2.error as error:

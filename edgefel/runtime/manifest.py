@@ -9,9 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
+from edgefel.data.labels import check_labels
 from edgefel.errors import EdgefelError
 from edgefel.files import read_json, sha256, write_json
+from edgefel.runtime.external_data import refuse_external_data
 from edgefel.runtime.preprocessing import Preprocessing
+from edgefel.text import counted, printable
 
 FORMAT = "edgefel-bundle"
 VERSION = 1
@@ -37,6 +40,9 @@ class ModelInfo:
     gmac: float
     embedding_dim: int
 
+    def __post_init__(self) -> None:
+        _one_line("model name", self.name)
+
 
 @dataclass(frozen=True)
 class BundleFile:
@@ -56,6 +62,7 @@ class BundleFile:
     def __post_init__(self) -> None:
         if not self.name or self.name in (".", "..") or "/" in self.name or "\\" in self.name:
             raise EdgefelError(f"file name {self.name!r}: a bundle's files lie directly in its folder")
+        _one_line("file name", self.name)
         _one_of(f"{self.name}: kind", self.kind, KINDS)
         _one_of(f"{self.name}: precision", self.precision, PRECISIONS)
         if len(self.sha256) != 64 or set(self.sha256) - set("0123456789abcdef"):
@@ -106,16 +113,17 @@ class Manifest:
     outputs: tuple[str, ...] = OUTPUT_NAMES
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "labels", tuple(self.labels))
+        object.__setattr__(self, "labels", check_labels(self.labels, "labels"))
         object.__setattr__(self, "files", tuple(self.files))
         object.__setattr__(self, "folder", Path(self.folder))
         object.__setattr__(self, "outputs", tuple(self.outputs))
         _one_of("input dtype", self.input_type, INPUT_TYPES)
         _check_outputs(self.outputs)
         if len(self.labels) != self.model.num_classes:
-            raise EdgefelError(f"{len(self.labels)} labels for a model of {self.model.num_classes} classes")
-        if len(set(self.labels)) != len(self.labels):
-            raise EdgefelError(f"labels {', '.join(self.labels)}: a label occurs twice")
+            raise EdgefelError(
+                f"{counted(len(self.labels), 'label')} for a model of "
+                f"{counted(self.model.num_classes, 'class', 'classes')}"
+            )
         names = [file.name for file in self.files]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise EdgefelError(f"files: {', '.join(twice)} listed twice")
@@ -161,14 +169,19 @@ class Manifest:
             f"Choose another precision, or pass --force (force=True) to use it as it is"
         )
 
-    def verify(self, file: BundleFile | str) -> Path:
-        """Path of the file if its bytes are those the manifest promises; raises EdgefelError if not."""
+    def verify(self, file: BundleFile | str, *, force: bool = False) -> Path:
+        """Path of the file if its bytes are those the manifest promises, and all there is of it.
+
+        Raises EdgefelError if not; with `force`, only if it is missing, or an ONNX file with tensors in other files.
+        """
         if isinstance(file, str):
             file = self._named(file)
         path = self.folder / file.name
         if not path.is_file():
             raise EdgefelError(f"{path}: the manifest lists this file, but it is missing; export again")
-        if sha256(path) != file.sha256:
+        if file.kind == "onnx":
+            refuse_external_data(path)
+        if not force and sha256(path) != file.sha256:
             raise EdgefelError(
                 f"{path}: SHA-256 differs from the manifest's; the file was changed or is incomplete. "
                 f"Export or copy it again, or pass --force (force=True) to use it as it is"
@@ -298,6 +311,12 @@ def _check_outputs(outputs: tuple[str, ...]) -> None:
             f"outputs is {list(outputs)!r}, expected some of {list(OUTPUT_NAMES)!r} in this order, "
             f"{' and '.join(NEEDED_OUTPUTS)} among them"
         )
+
+
+def _one_line(what: str, name: str) -> None:
+    """Names are printed, and written into files of lines."""
+    if "\n" in name or printable(name) != name:
+        raise EdgefelError(f"{what} {name!r} has a line break or control character in it")
 
 
 def _one_of(what: str, value: str, known: tuple[str, ...]) -> None:

@@ -86,8 +86,7 @@ class Session:
         def check(model: ModelFile) -> None:
             if not force:
                 manifest.check_verdict(model.file)
-            if not force or not model.path.is_file():
-                manifest.verify(model.file)
+            manifest.verify(model.file, force=force)
 
         threads = threads or _cores()
         opened = open_backend(manifest, precision, backend, threads, check, force=force)

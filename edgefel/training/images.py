@@ -19,6 +19,7 @@ from torch import Tensor
 from edgefel.data.dataset import ImageDataset, UnreadableImageError
 from edgefel.errors import EdgefelError
 from edgefel.runtime.preprocessing import Preprocessing
+from edgefel.text import counted
 from edgefel.training.distributed import gather_sum
 
 # A thread reads this many pictures at a time, and this many pieces ahead of training.
@@ -133,7 +134,7 @@ class ImageSource:
         if len(self.skipped) == len(self.dataset):
             first = next(iter(self.skipped.values()))
             raise EdgefelError(
-                f"{self.dataset.root}: none of its {len(self.dataset)} pictures can be read ({first})"
+                f"{self.dataset.root}: none of its {counted(len(self.dataset), 'picture')} can be read ({first})"
             )
         self._cache = cache
 

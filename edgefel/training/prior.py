@@ -20,6 +20,7 @@ from edgefel.data.dataset import ImageDataset
 from edgefel.data.labels import check_labels, match_labels
 from edgefel.errors import EdgefelError
 from edgefel.files import read_json
+from edgefel.text import counted
 
 FROM_UNIFORM, FROM_VOTES = "uniform", "votes"
 ROUNDED = 1e-4  # a row whose sum is this near to 1 is a distribution
@@ -64,7 +65,9 @@ def _for_classes(
     """Rows and columns of `labels`, by name; what a file has beyond them is left out, and rows are made to sum to 1."""
     match = match_labels(check_labels(list(names), where), labels)
     if matrix.shape != (len(names), len(names)):
-        raise EdgefelError(f"{where}: a matrix of shape {matrix.shape} for {len(names)} classes")
+        raise EdgefelError(
+            f"{where}: a matrix of shape {matrix.shape} for {counted(len(names), 'class', 'classes')}"
+        )
     if match.only_other:
         raise EdgefelError(
             f"{where}: a prior without the classes {', '.join(match.only_other)}; it has {', '.join(names)}"

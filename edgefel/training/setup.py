@@ -24,6 +24,7 @@ from edgefel.models.checkpoint import Initialization, initialize_from, read_prep
 from edgefel.models.network import FacialExpressionModel
 from edgefel.models.registry import build_model, model_config
 from edgefel.runtime.preprocessing import Preprocessing, default_preprocessing
+from edgefel.text import counted
 from edgefel.training.config import ComputeConfig, TrainConfig
 from edgefel.training.images import ImageSource
 from edgefel.training.label_noise import with_label_noise
@@ -223,7 +224,8 @@ def _check_classes(config: TrainConfig, dataset: ImageDataset) -> None:
     count = len(dataset.labels)
     if config.num_classes is not None and config.num_classes != count:
         raise EdgefelError(
-            f"{dataset.root}: has {count} classes ({', '.join(dataset.labels)}), but num_classes is "
+            f"{dataset.root}: has {counted(count, 'class', 'classes')} ({', '.join(dataset.labels)}), but "
+            "num_classes is "
             f"{config.num_classes}; leave it out or use other data"
         )
     if "num_classes" in config.model_settings:
@@ -309,7 +311,7 @@ def check_batches(config: TrainConfig, data: Data, world: int) -> int:
     steps = len(data.sampler) // config.batch_size
     if steps == 0:
         raise EdgefelError(
-            f"an epoch has {len(data.sampler)} pictures, fewer than one batch of "
+            f"an epoch has {counted(len(data.sampler), 'picture')}, fewer than one batch of "
             f"{config.batch_size}; lower --batch-size or raise --per-class"
         )
     return steps

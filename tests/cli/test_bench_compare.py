@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from edgefel.bench.report import headline
 from edgefel.bench.results import read_results
 from edgefel.cli.main import main
 
@@ -38,6 +39,23 @@ def test_rows_are_added_and_shown(tmp_path):
         "batch": 1,
         "threads": 1,
     }
+
+
+def test_it_ends_with_a_recommendation_or_says_why_there_is_none(nano_checkpoint, faces_folder, monkeypatch):
+    result = bench(BUNDLE, *FEW)
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.stdout.split())
+    assert (
+        "No accuracy was measured, so nothing is recommended; the fastest is arbex-nano fp32 in onnxruntime"
+        in said
+    )
+    assert "To get one, compare trained models: edgefel bench compare RUN --data DATA." in said
+    # judged by accuracy; whether a run of a few calls was steady is not this test's matter
+    for steady, expected in ((True, "Run "), (False, "No row within 1 point of the best accuracy (")):
+        monkeypatch.setattr(headline, "steadiness", lambda row, steady=steady: (steady, ""))
+        result = bench(nano_checkpoint, *FEW, "--data", faces_folder, "--images", "14")
+        assert result.exit_code == 0, result.output
+        assert expected in " ".join(result.stdout.split())
 
 
 @pytest.mark.parametrize(

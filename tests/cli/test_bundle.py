@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 import tarfile
@@ -34,9 +35,12 @@ def test_an_archive_with_its_table_and_the_commands_for_the_device(bundle, tmp_p
     # quoted for the shell here and for the one there
     unpack, install = (shlex.split(line)[-1] for line in result.stdout.splitlines()[-2:])
     assert shlex.split(unpack) == ["tar", "xf", "my edge.tar"]
-    assert shlex.split(install) == ["./my edge/install.sh"]
     with tarfile.open(output) as tar:
         assert "my edge/run.sh" in tar.getnames()
+        index = tar.extractfile("my edge/index.json").read()
+    digest = hashlib.sha256(index).hexdigest()
+    assert shlex.split(install) == ["./my edge/install.sh", "--index-sha256", digest]
+    assert digest in run(output, "--verify").stdout
 
 
 def test_json_names_every_file(bundle, tmp_path):
@@ -45,6 +49,7 @@ def test_json_names_every_file(bundle, tmp_path):
     assert deploy["precisions"] == ["fp16"]
     assert {"path", "bytes", "sha256"} == set(deploy["files"][0])
     assert deploy["files"][-1]["path"] == "index.json"
+    assert deploy["index_sha256"] == deploy["files"][-1]["sha256"]
     assert deploy["commands"][0] == f"scp -r {tmp_path / 'edge'} USER@DEVICE:"
 
 

@@ -102,7 +102,7 @@ def test_pictures_without_labels_are_balanced_on_a_bundles_predictions(videos, t
     assert chosen.preprocessing == PREPROCESSING.to_dict()
     assert set(chosen.groups) == {"clip0", "clip1"}
     assert max(chosen.groups.values()) <= 10
-    assert "1 unreadable pictures skipped: 0.png" in result.stderr
+    assert "1 unreadable picture skipped: 0.png" in result.stderr
     empty = [label for label, count in chosen.counts.items() if count == 0]
     assert empty
     for label in empty:

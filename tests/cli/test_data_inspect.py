@@ -43,7 +43,7 @@ def test_a_problem_ends_with_3_when_strict_and_with_0_otherwise(faces):
     result = run(faces, "--strict", "--json", "--workers", "1")
     assert result.exit_code == 3
     report = json.loads(result.stdout)
-    assert report["problems"] == ["1 unreadable files"]
+    assert report["problems"] == ["1 unreadable file"]
     assert report["unreadable"]["listed"][0]["path"] == str(picture)
 
 

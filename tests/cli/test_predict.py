@@ -49,7 +49,7 @@ def test_the_table_names_the_picture_and_the_label(nano_bundle):
     result = run(nano_bundle, PORTRAIT, "--precision", "int8")
     assert result.exit_code == 0
     assert "grace_hopper.jpg" in result.stdout
-    assert "1 faces in 1 pictures" in result.stderr
+    assert "1 face in 1 picture (" in result.stderr
 
 
 def test_a_picture_without_a_face_is_an_empty_result(nano_bundle, tmp_path):

@@ -75,7 +75,7 @@ def test_inspect_by_the_other_file_puts_contradictions_first_by_name(faces):
     assert result.exit_code == 0, result.output
     assert "labels: votes of label.csv" in result.stdout
     assert re.search(
-        r"by label.csv: 32 pictures .*; contradicting: 1 sets of equal files, 0 pairs", result.stdout
+        r"by label.csv: 32 pictures .*; contradicting: 1 set of equal files, 0 pairs", result.stdout
     )
     copies = [line for line in result.stdout.splitlines() if line.startswith("copies: /")]
     assert "fer0000000.png (train, neutral) = " in copies[0]

@@ -73,7 +73,7 @@ def test_a_leak_that_was_encoded_again_is_found(faces):
     picture = cv2.convertScaleAbs(read_rgb(faces / line["path"]), alpha=0.85)
     add(faces, picture, "leak.jpg", split="test", label=line["label"], subject="somebody")
     found = inspect_dataset(open_dataset(faces))
-    assert found.problems == ("1 pairs of pictures that look alike across splits",)
+    assert found.problems == ("1 pair of pictures that look alike across splits",)
     (pair,) = found.near.listed
     assert {found.describe(index)["path"] for index in pair.indices} == {
         str(faces / line["path"]),
@@ -92,7 +92,7 @@ def test_a_copy_under_another_label_contradicts(faces):
     with (faces / "labels.csv").open("a", encoding="utf-8") as stream:
         stream.write(",".join(changed[column] for column in names) + "\n")
     found = inspect_dataset(open_dataset(faces))
-    assert found.problems == ("1 pictures with equal files under different labels",)
+    assert found.problems == ("1 picture with equal files under different labels",)
     (copies,) = found.copies.listed
     assert (copies.count, copies.across_splits, copies.contradicting) == (2, False, True)
     # equal files are told of once, not as pairs that look alike too
@@ -116,7 +116,7 @@ def test_somebody_in_two_splits_is_a_leak(faces):
     noise = np.random.default_rng(0).integers(0, 255, (96, 96, 3), np.uint8)
     add(faces, noise, "noise.jpg", split="test", label=line["label"], subject=line["subject"])
     found = inspect_dataset(open_dataset(faces))
-    assert found.problems == ("1 groups in more than one split",)
+    assert found.problems == ("1 group in more than one split",)
     ((name, counts),) = found.groups.listed
     assert name == line["subject"]
     assert counts["test"] == 1

@@ -66,7 +66,7 @@ def test_order_is_shuffled_and_absent_classes_are_left_out() -> None:
     ("arguments", "message"),
     [
         (([], []), "data set is empty"),
-        (([0, 1], ["a"]), "2 labels but 1 groups"),
+        (([0, 1], ["a"]), "2 labels but 1 group"),
         (([0], ["a"], 0), "per_class=0"),
         (([0], ["a"], 1, 0), "per_group=0"),
     ],

@@ -5,6 +5,7 @@ tests/test_base_install.py runs install.sh for real.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,6 +15,8 @@ import pytest
 from tiny_bundle import write_bundle
 
 from edgefel.deploy.package import DeployOptions, write_deploy_folder
+from edgefel.files import sha256
+from edgefel.runtime.manifest import describe_file, read_manifest, write_manifest
 
 DEVICE = Path(__file__).parent.parent.parent / "edgefel" / "deploy" / "device"
 SCRIPTS = ("install.sh", "run.sh")
@@ -141,6 +144,166 @@ def test_an_incomplete_folder_is_named(folder):
     assert "is not a whole folder of 'edgefel bundle'" in result.stderr
 
 
+def change_index(folder: Path, change) -> None:
+    index = json.loads((folder / "index.json").read_text())
+    change(index)
+    (folder / "index.json").write_text(json.dumps(index))
+
+
+def plant(path: Path, text: str = "print('run before it was looked at')\n") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def link(path: Path, elsewhere: Path) -> None:
+    path.rename(elsewhere)
+    path.symlink_to(elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: plant(f / "model" / "labels.txt"), "'model/labels.txt' is not what was packed"),
+        (lambda f: plant(f / "run.sh"), "'run.sh' is not what was packed"),
+        (
+            lambda f: plant(f / "model" / "manifest.json", "{}"),
+            "'model/manifest.json' is not what was packed",
+        ),
+        (lambda f: next((f / "wheels").iterdir()).write_bytes(b"PK"), "is not what was packed"),
+        (lambda f: (f / "precision.env").unlink(), "'precision.env' is missing"),
+        (lambda f: plant(f / "venv.py"), "'venv.py' is not of what was packed: move it elsewhere, or"),
+        (
+            lambda f: plant(f / "wheels" / "numpy-99-py3-none-any.whl"),
+            "'wheels/numpy-99-py3-none-any.whl' is not of",
+        ),
+        (lambda f: link(f / "run.sh", f.parent / "run.sh"), "'run.sh' is a link"),
+        (lambda f: link(f / "model", f.parent / "model"), "'model' is a link"),
+        (lambda f: os.mkfifo(f / "model" / "more"), "'model/more' is no plain file"),
+        (lambda f: plant(f / "index.json", "[" * 100_000), "index.json is damaged"),
+        (
+            lambda f: change_index(f, lambda i: i["files"].update({"../x": {"sha256": "0"}})),
+            "index.json is damaged",
+        ),
+        (
+            lambda f: change_index(f, lambda i: i["files"].update({"/etc/passwd": {"sha256": "0"}})),
+            "is damaged",
+        ),
+        (lambda f: change_index(f, lambda i: i.update(edgefel="../../evil-1")), "index.json is damaged"),
+        (lambda f: change_index(f, lambda i: i.update(edgefel="9.9")), "index.json is damaged"),
+    ],
+)
+def test_nothing_is_installed_that_was_not_packed(folder, change, message):
+    change(folder)
+    before = sorted(folder.rglob("*"))
+    result = install(folder, "--offline" if "numpy" not in message else "--no-engine")
+    assert result.returncode == 2, result.stdout
+    (line,) = result.stderr.splitlines()
+    assert message in line
+    assert line.endswith("; copy the whole folder again")
+    assert "looked at" not in result.stdout
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_the_index_is_checked_against_what_was_printed(folder):
+    """Who changes a file can change its hash in index.json as well; the one that a person has seen, they cannot."""
+    digest = sha256(folder / "index.json")
+    result = install(folder, "--check", "--index-sha256", digest.upper())
+    assert result.returncode == 0, result.stderr
+    assert f"SHA-256 of index.json: {digest}" in result.stdout
+    # nothing may have joined it, not even what installations make
+    plant(folder / "venv" / "bin" / "python")
+    assert install(folder, "--check").returncode == 0
+    result = install(folder, "--check", f"--index-sha256={digest}")
+    assert (result.returncode, "'venv/bin/python' is not of what was packed" in result.stderr) == (2, True)
+    shutil.rmtree(folder / "venv")
+    change_index(folder, lambda index: index.update(model="other"))
+    assert install(folder, "--check").returncode == 0
+    result = install(folder, "--check", "--index-sha256", digest)
+    assert result.returncode == 2
+    assert (
+        f"index.json has the SHA-256 {sha256(folder / 'index.json')}, and {digest} was asked for"
+        in result.stderr
+    )
+    result = install(folder, "--check", "--index-sha256=")
+    assert (result.returncode, "--index-sha256: give the 64 digits" in result.stderr) == (2, True)
+
+
+def test_what_an_installation_makes_is_no_obstacle(folder):
+    """An environment, engines and their entry in the manifest, settings; packages for --offline."""
+    plant(folder / "venv" / "pyvenv.cfg")
+    plant(folder / "cache" / "engines" / "x")
+    plant(folder / "service.env", "EDGEFEL_ARGUMENTS=--source csi\n")
+    plant(folder / "model" / "model.fp16.engine", "engine")
+    manifest = read_manifest(folder / "model")
+    engine = describe_file(folder / "model" / "model.fp16.engine", kind="engine", precision="fp16")
+    write_manifest(folder / "model", manifest.with_file(engine))
+    assert install(folder, "--check").returncode == 0
+    plant(folder / "wheels" / "numpy-99-py3-none-any.whl")
+    result = install(folder, "--check", "--offline")
+    assert result.returncode == 0, result.stderr
+    assert (
+        "not checked, since they were added to wheels/ for --offline: 1, such as 'wheels/numpy-99"
+        in result.stdout
+    )
+
+
+def test_the_service_never_runs_as_root(folder, tmp_path):
+    def check(*arguments: str, **environment: str):
+        return install(
+            folder, "--check", *arguments, PATH=f"{tmp_path / 'fakes'}:{os.environ['PATH']}", **environment
+        )
+
+    plant(tmp_path / "fakes" / "systemctl", "#!/bin/sh\n")
+    # as `sudo ./install.sh` sees it, where root called sudo
+    plant(
+        tmp_path / "fakes" / "id",
+        '#!/bin/sh\ncase $* in "-u toor" | "-u root" | -u) echo 0 ;; '
+        '"-u kiosk") echo 1000 ;; -un) echo root ;; *) exit 1 ;; esac\n',
+    )
+    for file in (tmp_path / "fakes").iterdir():
+        file.chmod(0o755)
+    shutil.move(folder, tmp_path / "edge")
+    folder = tmp_path / "edge"
+    for arguments, environment in (
+        (["--service"], {"SUDO_USER": ""}),
+        (["--service"], {"SUDO_USER": "root"}),
+        (["--service-user", "toor"], {"SUDO_USER": "kiosk"}),
+    ):
+        result = check(*arguments, **environment)
+        assert result.returncode == 2
+        assert "it never runs as root; say --service-user NAME" in result.stderr
+    assert "there is no user nobody-here" in check("--service-user=nobody-here").stderr
+    assert "systemd takes no user of the name a|b" in check("--service-user", "a|b").stderr
+    assert check("--service", SUDO_USER="kiosk").returncode == 0
+    assert check("--service-user", "kiosk", SUDO_USER="root").returncode == 0
+
+
+def test_the_unit_is_hardened(folder, tmp_path):
+    lines = (folder / "edgefel.service").read_text().splitlines()
+    assert [line for line in lines if line.startswith(("User=", "DynamicUser="))] == ["User=edgefel"]
+    # a prefix of + or ! would run a command with full privileges
+    assert [line for line in lines if line.startswith("Exec")] == [
+        "ExecStartPre=/opt/edgefel/run.sh --prepare",
+        "ExecStart=/opt/edgefel/run.sh $EDGEFEL_ARGUMENTS",
+    ]
+    for needed in (
+        "NoNewPrivileges=yes",
+        "CapabilityBoundingSet=",
+        "ProtectSystem=strict",
+        "RestrictNamespaces=yes",
+    ):
+        assert needed in lines
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("no systemd-analyze here")
+    unit = shutil.copy(folder / "edgefel.service", tmp_path / "edgefel.service")
+    # tenths; cameras, the GPU and streams of the network need what is left open
+    command = ["systemd-analyze", "security", "--no-pager", "--offline=yes", "--threshold=35", str(unit)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "unrecognized option" in result.stderr:
+        pytest.skip("this systemd-analyze cannot judge a file")
+    assert result.returncode == 0, result.stdout[-200:] + result.stderr
+
+
 def pretend_installed(folder: Path, *, engines: bool) -> None:
     """A stand-in for the environment: `edgefel` prints its arguments, `python` says whether engines can run."""
     place = folder / "venv" / "bin"
@@ -210,6 +373,23 @@ def test_the_precision_of_the_installation_is_used(folder):
     pretend_installed(folder, engines=True)
     (folder / "local.env").write_text("GPU_PRECISION=int8+fp16\nCPU_PRECISION=int8+fp16\n")
     assert "<--precision><int8+fp16>" in run(folder).stdout
+
+
+def test_run_looks_at_the_files_first(folder):
+    pretend_installed(folder, engines=False)
+    (folder / "model" / "model.int8.onnx").write_bytes(b"another one")
+    # a person's own things lie beside it
+    plant(folder / "labelled.jsonl")
+    result = subprocess.run([str(folder / "run.sh")], capture_output=True, text=True, check=False, cwd="/")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "'model/model.int8.onnx' is not what was packed" in result.stderr
+
+
+def test_settings_are_read_and_not_run(folder):
+    pretend_installed(folder, engines=False)
+    (folder / "local.env").write_text("touch pwned\nCPU_PRECISION=fp32\nCPU_PRECISION=$(touch pwned)\n")
+    assert "<--precision><fp32>" in run(folder).stdout
+    assert not list(folder.rglob("pwned"))
 
 
 def test_run_before_install_says_what_to_do(folder):

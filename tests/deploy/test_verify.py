@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tiny_bundle import write_bundle
 
+from edgefel.deploy import verify as verify_module
 from edgefel.deploy.package import DeployOptions, write_deploy_folder
 from edgefel.deploy.verify import verify
 from edgefel.errors import EdgefelError
@@ -127,6 +128,49 @@ def test_links_are_refused(archive):
     rewrite(archive, change)
     with pytest.raises(EdgefelError, match="is no plain file inside the folder"):
         verify(archive)
+
+
+@pytest.mark.parametrize("name", ["run.sh", "model", "index.json"])
+def test_links_in_a_folder_are_refused(folder, tmp_path, name):
+    """What lies behind may be changed after it was looked at."""
+    (folder / name).rename(tmp_path / "elsewhere")
+    (folder / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(EdgefelError, match=r"is a link.*; copy the folder again"):
+        verify(folder)
+
+
+@pytest.mark.parametrize("kind", [tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.LNKTYPE])
+def test_special_members_are_refused(archive, kind):
+    with tarfile.open(archive, "a") as tar:
+        info = tarfile.TarInfo("edge/model/more")
+        info.type, info.linkname = kind, "edge/run.sh"
+        tar.addfile(info)
+    with pytest.raises(EdgefelError, match="is no plain file inside the folder"):
+        verify(archive)
+
+
+def test_an_archive_that_would_fill_the_disk_is_refused_unread(archive, monkeypatch):
+    """Terabytes of zeros are megabytes when they are compressed, and nothing at all as a sparse member."""
+    read = []
+    monkeypatch.setattr(verify_module, "_digest", lambda stream: read.append(stream) or "0" * 64)
+    bomb = archive.with_name("bomb.tar")
+    info = tarfile.TarInfo("edge/zeros")
+    info.size = 1 << 42
+    bomb.write_bytes(info.tobuf() + bytes(1024))
+    with pytest.raises(EdgefelError, match=r"unpacks to more than 1 GB; do not unpack it"):
+        verify(bomb)
+    sparse = tarfile.TarInfo("edge/zeros")
+    sparse.pax_headers = {"GNU.sparse.size": str(1 << 42), "GNU.sparse.map": "0,0"}
+    bomb.write_bytes(sparse.tobuf(format=tarfile.PAX_FORMAT) + bytes(1024))
+    with pytest.raises(EdgefelError, match="do not unpack it"):
+        verify(bomb)
+    assert read == []
+
+
+def test_an_index_that_nests_without_end(folder):
+    (folder / "index.json").write_text("[" * 100_000)
+    with pytest.raises(EdgefelError, match="is not of 'edgefel bundle', or damaged"):
+        verify(folder)
 
 
 def test_a_member_twice_is_refused(archive):

@@ -273,3 +273,13 @@ def test_another_network_is_no_yunet(tmp_path):
     with pytest.raises(EdgefelError, match="cannot run it as YuNet") as caught:
         YuNetDetector(tmp_path / "other.onnx")(np.zeros((64, 64, 3), np.uint8))
     assert "\n" not in str(caught.value)
+
+
+def test_a_yunet_file_with_tensors_elsewhere_is_refused(tmp_path):
+    path = yunet_like(tmp_path / "yunet.onnx")
+    tensor = onnx.TensorProto(name="x", dims=[1], data_type=1, data_location=onnx.TensorProto.EXTERNAL)
+    tensor.external_data.add(key="location", value="../weights.bin")
+    more = helper.make_model(helper.make_graph([], "more", [], [], [tensor]))
+    path.write_bytes(path.read_bytes() + more.SerializeToString())
+    with pytest.raises(EdgefelError, match=r"keeps tensors in another file \('\.\./weights\.bin'\)"):
+        make_detector("yunet", path)

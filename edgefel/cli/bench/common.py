@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from edgefel.cli.console import working
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -80,12 +83,14 @@ class BenchProgress:
         from rich.progress import Progress
 
         self._bars = Progress(console=Console(stderr=True))
+        self._waiting = ExitStack()
         self._step: str | None = None
         self._task: TaskID | None = None
 
     def show(self, step: str, share: float) -> None:
         """`share` of the step, 0 to 1, is done; another step than before begins a line."""
         if step != self._step or self._task is None:
+            self._waiting.close()
             if (
                 not self._bars.live.is_started
             ):  # not before: an error without a step needs no empty line above it
@@ -94,10 +99,12 @@ class BenchProgress:
         self._bars.update(self._task, completed=share)
 
     def __enter__(self) -> BenchProgress:
+        self._waiting.enter_context(working("preparing"))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._waiting.close()
         if self._bars.live.is_started:
             self._bars.stop()

@@ -15,6 +15,7 @@ from edgefel.cli.bench.options import finish
 from edgefel.cli.console import table_console
 from edgefel.cli.optional import require
 from edgefel.errors import EdgefelError
+from edgefel.text import counted
 from edgefel.unfinished import claimed_folder
 
 if TYPE_CHECKING:
@@ -160,6 +161,8 @@ def _prepare(models: Sequence[str], work: Path, options: Options, quick: bool) -
 
 
 def _print(found: Comparison) -> None:
+    from edgefel.bench.report.headline import choose
+
     console = table_console()
     for group in _groups(found.rows):
         console.print(_table(group))
@@ -168,6 +171,7 @@ def _print(found: Comparison) -> None:
             "not stable: the ratio's interval is wider than 5 %, or the halves of the run differ by more; the "
             "rows (-o, --json) say which"
         )
+    console.print(choose(found.rows).text, markup=False, highlight=False)
     device = found.rows[0].environment
     console.print(
         f"{device['device']}; commit {device['commit'] or 'unknown'}", markup=False, highlight=False
@@ -188,7 +192,7 @@ def _table(rows: Sequence[Row]) -> Table:
     first = rows[0]
     threads = first.subject["threads"]
     table = Table(
-        title=f"batch {first.subject['batch']}, {threads} thread{'s' * (threads > 1)}; times as fast as "
+        title=f"batch {first.subject['batch']}, {counted(threads, 'thread')}; times as fast as "
         f"{first.metrics['ratio']['to']}",
         title_justify="left",
     )

@@ -13,6 +13,7 @@ from edgefel.cli.bench import options
 from edgefel.cli.bench.common import BenchProgress, IntegerList, NameList
 from edgefel.cli.console import table_console
 from edgefel.cli.optional import require
+from edgefel.text import counted
 
 if TYPE_CHECKING:
     from edgefel.bench.data_path import TrainingRate
@@ -155,7 +156,9 @@ def show(rows: Sequence[Row]) -> None:
     sampling = [row for row in rows if "rows" in row.subject]
     path = [row for row in rows if "rows" not in row.subject]
     if sampling:
-        table = Table(title=f"{sampling[0].subject['rows']} pictures, balanced epochs (~: not stable)")
+        table = Table(
+            title=f"{counted(sampling[0].subject['rows'], 'picture')}, balanced epochs (~: not stable)"
+        )
         for name in ("stage", "ms (95 % interval)", "additional MB"):
             table.add_column(name, justify="left" if name == "stage" else "right")
         for row in sampling:

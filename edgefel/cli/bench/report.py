@@ -38,8 +38,8 @@ def command(results: tuple[Path, ...], output: Path, markdown: Path | None, max_
     """
     from edgefel.bench.report import markdown as as_markdown
     from edgefel.bench.report import page
-    from edgefel.bench.report.formats import counted
     from edgefel.bench.report.rows import collect
+    from edgefel.text import counted
 
     if output.suffix.lower() not in PAGES + MARKDOWN:
         raise EdgefelError(f"{output}: neither a page nor Markdown; give a name that ends in .html or .md")

@@ -221,7 +221,7 @@ def _layers(row: Row) -> Table:
         title=f"heaviest layers, {subject['precision']}, batch {subject['batch']}", title_justify="left"
     )
     for name in ("layer", "computes", "type"):
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold" if name == "layer" else "ellipsis")
     for name in ("MMAC", "MB", "floor µs", "share"):
         table.add_column(name, justify="right")
     table.add_column("bound by")

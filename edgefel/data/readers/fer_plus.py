@@ -18,6 +18,7 @@ from edgefel.data.readers.base import to_canonical
 from edgefel.data.readers.search import find_file, find_folders, list_names, read_lines
 from edgefel.data.votes import LABELS_CSV, VOTES_CSV, VOTES_FILES, Votes
 from edgefel.errors import EdgefelError, EdgefelWarning
+from edgefel.text import counted
 
 PIXELS_CSV = "fer2013.csv"
 SIDE = 48
@@ -57,7 +58,7 @@ class PixelRows:
         except ValueError:
             raise OSError("its pixels are not numbers from 0 to 255") from None
         if len(pixels) != SIDE * SIDE:
-            raise OSError(f"{len(pixels)} pixels, not {SIDE} x {SIDE}")
+            raise OSError(f"{counted(len(pixels), 'pixel')}, not {SIDE} x {SIDE}")
         return b"P5 %d %d 255\n" % (SIDE, SIDE) + pixels
 
 
@@ -333,7 +334,8 @@ def _pixel_rows(path: Path, rows: _Rows, votes_csv: Path) -> PixelRows:
         lengths.append(length)
     if len(starts) != len(rows.splits):
         raise EdgefelError(
-            f"{path}: {len(starts)} pictures, but {votes_csv} has votes for {len(rows.splits)}; get both again"
+            f"{path}: {counted(len(starts), 'picture')}, but {votes_csv} has votes for {len(rows.splits)}; "
+            "get both again"
         )
     return PixelRows(path, np.array(starts, np.int64), np.array(lengths, np.int64), rows.names)
 

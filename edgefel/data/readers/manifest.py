@@ -16,6 +16,7 @@ from edgefel.data.labels import EXPRESSIONS_8, canonical_label, expression_label
 from edgefel.data.readers.base import to_canonical
 from edgefel.data.readers.names import PackedNames
 from edgefel.errors import EdgefelError
+from edgefel.text import counted
 
 CSV_SUFFIX, PARQUET_SUFFIX = ".csv", ".parquet"
 BOX_COLUMNS = ("x", "y", "width", "height")
@@ -146,7 +147,8 @@ class _CsvRows:
                 continue
             if len(row) != self.width:
                 raise EdgefelError(
-                    f"{self.path} line {line()}: has {len(row)} cells, the first line {self.width}; correct it, and "
+                    f"{self.path} line {line()}: has {counted(len(row), 'cell')}, the first line "
+                    f"{self.width}; correct it, and "
                     "put a cell with a comma in it in quotes"
                 )
             self.paths += row[self.at_path].encode()

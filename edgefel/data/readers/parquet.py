@@ -19,6 +19,7 @@ from edgefel.data.dataset import FileStore
 from edgefel.data.readers.manifest import Coded, Columns, check_columns
 from edgefel.data.readers.names import PackedNames
 from edgefel.errors import EdgefelError, MissingDependencyError
+from edgefel.text import counted
 
 IMAGE = "image"
 # of one process: shuffled reading goes back and forth, and a group of Hugging Face's files is some 10 to 100 MB
@@ -166,7 +167,9 @@ def _labels(arrow: Any, column: Any, schema: Any, path: Path) -> Coded:
             f"{path}: the column label holds numbers, and nothing in the file says what they mean; write names"
         )
     if column.null_count:
-        raise EdgefelError(f"{path}: {column.null_count} rows have no label; fill or remove them")
+        raise EdgefelError(
+            f"{path}: {counted(column.null_count, 'row has', 'rows have')} no label; fill or remove them"
+        )
     codes = column.to_numpy()
     outside = np.flatnonzero((codes < 0) | (codes >= len(names)))
     if outside.size:

@@ -23,6 +23,7 @@ from edgefel.data.readers.names import PackedNames
 from edgefel.data.readers.shard_labels import Description, describe
 from edgefel.errors import EdgefelError
 from edgefel.files import atomic_file
+from edgefel.text import counted
 
 PICTURES = frozenset({"jpg", "jpeg", "png", "webp"})
 LABELS = frozenset({"cls", "json"})
@@ -31,6 +32,8 @@ _VERSION = 1
 # labels are a line or a small object; what is larger is something else, and is not read into memory
 _LARGEST_LABEL = 1 << 20
 _FIRST_MEMBERS = 16
+# the last two come of numbers in extended headers that are none, or too large for a file
+_UNREADABLE = (OSError, tarfile.TarError, ValueError, OverflowError)
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ def open_index(shards: Sequence[Path], splits: Sequence[str], classes: Sequence[
 def looks_like_samples(shard: Path) -> bool:
     """Whether the first members are a picture with a label of the same key. Never raises."""
     seen: dict[str, set[str]] = {}
-    with contextlib.suppress(OSError, tarfile.TarError):
+    with contextlib.suppress(*_UNREADABLE):
         for count, (member, _) in enumerate(_members(shard)):
             key, kind = _split_name(member.name)
             seen.setdefault(key, set()).add(kind)
@@ -136,7 +139,7 @@ class _Builder:
                     raise EdgefelError(f"{where}: has two members for its {slot}; keep one of them")
                 pending[slot] = member if kind in PICTURES else _text(stream, member, where)
             self._add(number, shard, key, split, pending)
-        except (OSError, tarfile.TarError) as error:
+        except _UNREADABLE as error:
             raise EdgefelError(
                 f"{shard}: cannot be read as a tar archive ({error}); shards are not compressed, and whole: "
                 "copy or write it again"
@@ -197,6 +200,8 @@ def _members(shard: Path) -> Iterator[tuple[tarfile.TarInfo, Any]]:
     """The files of an archive with the stream that they lie in, at offset_data."""
     with tarfile.open(shard, "r:") as archive:
         while (member := archive.next()) is not None:
+            if member.issparse():  # its size is not that of its bytes, and may be any number
+                raise tarfile.ReadError(f"the member {member.name!r} is sparse")
             if member.isreg():
                 yield member, archive.fileobj
             # tarfile keeps every header that it has read
@@ -216,7 +221,9 @@ def _split_name(name: str) -> tuple[str, str]:
 
 def _text(stream: Any, member: tarfile.TarInfo, where: str) -> str:
     if member.size > _LARGEST_LABEL:
-        raise EdgefelError(f"{where}: {member.name} has {member.size} bytes, which is no label; take it out")
+        raise EdgefelError(
+            f"{where}: {member.name} has {counted(member.size, 'byte')}, which is no label; take it out"
+        )
     stream.seek(member.offset_data)
     try:
         return str(stream.read(member.size), "utf-8-sig")

@@ -13,6 +13,7 @@ from edgefel.data.readers.base import to_canonical
 from edgefel.data.readers.shard_index import ShardIndex, looks_like_samples, open_index
 from edgefel.errors import EdgefelError
 from edgefel.files import read_json
+from edgefel.text import counted
 
 CLASSES_NAME = "classes.txt"
 _DESCRIPTION_NAME = "dataset.json"
@@ -58,7 +59,7 @@ class WebDataset:
         classes = _classes(root, shards)
         index = open_index(shards, [_split_of(shard) for shard in shards], classes)
         if not len(index.label):
-            raise EdgefelError(f"{root}: its {len(shards)} shards hold no labelled pictures")
+            raise EdgefelError(f"{root}: {counted(len(shards), 'shard')} and no labelled pictures in it")
         eight = "contempt" in classes or index.has_contempt()
         labels = expression_labels(8 if eight else 7)
         return ImageDataset(root, labels, _table(index, shards, labels, str(root)))
@@ -90,7 +91,7 @@ class ShardStore:
             stream.seek(int(self._offset[index]))
             data = stream.read(size)
         if data is None or len(data) != size:
-            raise OSError(f"the shard ends before the picture's {size} bytes")
+            raise OSError(f"the shard ends before the picture's {counted(size, 'byte')}")
         return data
 
 

@@ -176,7 +176,7 @@ def _biased_subjects(options: FaceOptions) -> tuple[NDArray[np.int64], NDArray[n
     )
     if has.all() or not has.any():
         raise EdgefelError(
-            f"group bias by {options.bias_attribute}: all {options.subjects} subjects are alike; "
+            f"group bias by {options.bias_attribute}: all subjects ({options.subjects}) are alike; "
             "use more subjects"
         )
     return np.flatnonzero(~has), np.flatnonzero(has)

@@ -32,6 +32,7 @@ from edgefel.data.synthetic.video_people import (
 )
 from edgefel.errors import EdgefelError
 from edgefel.files import atomic_file, read_json
+from edgefel.text import counted
 
 _log = logging.getLogger("edgefel.data")
 FORMAT, VERSION = "edgefel-synthetic-video", 1
@@ -97,12 +98,14 @@ class VideoOptions:
             raise EdgefelError("synthetic video: one expression alone cannot change; give two or more")
         if self.faces and self.changes and self.seconds / (self.changes + 1) < LEAST_HOLD + self.transition:
             raise EdgefelError(
-                f"synthetic video: {self.changes} changes in {self.seconds:g} s leave less than {LEAST_HOLD:g} s "
+                f"synthetic video: {counted(self.changes, 'change')} in {self.seconds:g} s leave less than "
+                f"{LEAST_HOLD:g} s "
                 f"for an expression; give more seconds or fewer changes"
             )
         if self.faces and self.sides[0] < LEAST_SIDE:
             raise EdgefelError(
-                f"synthetic video: {self.faces} faces in {self.size[0]}x{self.size[1]} would be smaller than "
+                f"synthetic video: {counted(self.faces, 'face')} in {self.size[0]}x{self.size[1]} would be "
+                "smaller than "
                 f"{LEAST_SIDE} pixels; give fewer faces or a larger size"
             )
 

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs edgefel and this folder's model on a Jetson (JetPack 6 or 7) or another Linux machine.
 # Running it again repairs or updates the installation. Nothing is done as root, except with --service.
+# Nothing of this folder is run or installed before its files were compared with index.json.
 set -eu
 
 usage() {
@@ -15,6 +16,9 @@ TensorRT engine of the model (edgefel engine), which takes minutes the first tim
   --no-engine      build no engine now; run.sh does it when it first starts
   --offline        use no network: take packages from wheels/ alone (README.md says how to fill it)
   --service        also install, enable and start the systemd service edgefel (asks for sudo)
+  --service-user U the user it runs as, never root; without it, the one who calls this
+  --index-sha256 H SHA-256 of index.json, as `edgefel bundle` printed it: this folder must be what was packed, exactly
+  --verify         compare the files with index.json and end
   --check          say what is here and what would be done; change nothing
   -h, --help       this text
 
@@ -35,16 +39,27 @@ precision=
 engine=yes
 offline=no
 service=no
+service_user=
+index_sha256=
+verify=no
 check=no
 while [ $# -gt 0 ]; do
     case $1 in
-    --prefix | --precision)
+    --prefix | --precision | --service-user | --index-sha256)
         [ $# -ge 2 ] || fail "$1 needs a value; see ./install.sh --help"
-        if [ "$1" = --prefix ]; then prefix=$2; else precision=$2; fi
-        shift
+        given="$1=$2"
+        shift 2
+        set -- "$given" "$@"
+        continue
         ;;
     --prefix=*) prefix=${1#*=} ;;
     --precision=*) precision=${1#*=} ;;
+    --service-user=*) service_user=${1#*=} service=yes ;;
+    --index-sha256=*)
+        index_sha256=${1#*=}
+        [ -n "$index_sha256" ] || fail "--index-sha256: give the 64 digits that 'edgefel bundle' printed"
+        ;;
+    --verify) verify=yes ;;
     --no-engine) engine=no ;;
     --offline) offline=yes ;;
     --service) service=yes ;;
@@ -90,17 +105,115 @@ else
     say "no Jetson ($(uname -m)): installing for this machine"
 fi
 
+# --- what was packed --------------------------------------------------------------------------------------------
+
+# Python looks for modules neither here nor in the environment (-I): a file of this folder must not be run before it
+# was looked at. The names that an installation makes itself are known below.
+check_files() {
+    "$python" -I - "$here" "$index_sha256" "$1" <<'END'
+import hashlib, json, os, re, stat, sys
+
+folder, given, mode = sys.argv[1:]
+
+
+def refuse(text):
+    sys.stderr.write(f"error: {folder}: {text}; copy the whole folder again\n")
+    sys.exit(2)
+
+
+def data_of(name):
+    path = os.path.join(folder, name)
+    for part in [path] + [os.path.join(folder, *name.split("/")[:n]) for n in range(1, name.count("/") + 1)]:
+        if os.path.islink(part):
+            refuse(f"{os.path.relpath(part, folder)!r} is a link")
+    try:
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            refuse(f"{name!r} is no plain file")
+        with open(path, "rb") as stream:
+            if name.endswith(".json"):
+                text = stream.read(16 << 20)
+                return hashlib.sha256(text + stream.read(1)).hexdigest(), text
+            digest = hashlib.sha256()
+            for block in iter(lambda: stream.read(1 << 20), b""):
+                digest.update(block)
+            return digest.hexdigest(), b""
+    except FileNotFoundError:
+        return None, b""
+    except OSError as error:
+        refuse(f"{name!r} cannot be read ({error.strerror})")
+
+
+def without_engines(text):
+    """SHA-256 of a manifest as it was packed: engines join it on the device."""
+    try:
+        manifest = json.loads(text)
+        manifest["files"] = [file for file in manifest["files"] if file["kind"] != "engine"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    packed = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
+    return hashlib.sha256(packed.encode(errors="surrogatepass")).hexdigest()
+
+
+digest, text = data_of("index.json")
+if given and digest != given.lower():
+    refuse(f"index.json has the SHA-256 {digest}, and {given} was asked for")
+try:
+    index = json.loads(text)
+    files = {name: row["sha256"] for name, row in index["files"].items()}
+    version = index["edgefel"]
+    assert index["format"] == "edgefel-deploy" and index["version"] == 1 and files
+    for name in files:
+        assert not re.search(r"[\\\x00-\x1f\x7f]", name) and not {"", ".", ".."} & set(name.split("/")), name
+    assert re.fullmatch(r"[0-9][\w.+-]*", version, re.ASCII)
+    assert f"wheels/edgefel-{version}-py3-none-any.whl" in files
+except (ValueError, TypeError, KeyError, AttributeError, AssertionError, RecursionError):
+    refuse("index.json is damaged, or not of 'edgefel bundle'")
+for name, wanted in files.items():
+    found, text = data_of(name)
+    if found is None:
+        refuse(f"{name!r} is missing")
+    if found != wanted and not (name == "model/manifest.json" and not given and without_engines(text) == wanted):
+        refuse(f"{name!r} is not what was packed")
+added = []
+for place, folders, names in os.walk(folder):
+    if mode == "installed":
+        break
+    inside = "" if place == folder else os.path.relpath(place, folder) + "/"
+    if not inside and not given:
+        folders[:] = [name for name in folders if name not in ("venv", "cache")]
+    for name in names + [name for name in folders if os.path.islink(os.path.join(place, name))]:
+        name = inside + name
+        if name in files or name == "index.json":
+            continue
+        if mode == "offline" and re.fullmatch(r"wheels/[^/]+\.(whl|tar\.gz|zip)", name):
+            added.append(name)
+        elif given or not (name in ("local.env", "service.env", "cache") or name.startswith("model/")):
+            refuse(f"{name!r} is not of what was packed: move it elsewhere, or")
+        if not stat.S_ISREG(os.lstat(os.path.join(folder, name)).st_mode) and name != "cache":
+            refuse(f"{name!r} is no plain file")
+print(f"{len(files)} files as they were packed; SHA-256 of index.json: {digest}")
+if added:
+    print(f"not checked, since they were added to wheels/ for --offline: {len(added)}, such as {added[0]!r}")
+END
+}
+
 python=${PYTHON:-python3}
 command -v "$python" >/dev/null 2>&1 || fail "no $python; on Debian and Ubuntu: sudo apt install python3 python3-venv"
-"$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
+"$python" -I -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
     fail "$("$python" --version 2>&1) is too old, edgefel needs 3.10 or later; set PYTHON to another one"
-"$python" -c 'import venv, ensurepip' 2>/dev/null ||
+"$python" -I -c 'import venv, ensurepip' 2>/dev/null ||
     fail "this Python cannot make virtual environments; on Debian and Ubuntu: sudo apt install python3-venv"
 say "$("$python" --version 2>&1)"
 
 if [ ! -f "$here/index.json" ] || [ ! -d "$here/wheels" ]; then
     fail "$here: is not a whole folder of 'edgefel bundle'; copy it again"
 fi
+mode=install
+if [ "$offline" = yes ]; then mode=offline; fi
+# what joins an installed folder later is the user's own
+if [ "$verify" = yes ] && [ -d "$here/venv" ] && [ -z "$index_sha256" ]; then mode=installed; fi
+check_files "$mode"
+if [ "$verify" = yes ]; then exit 0; fi
 # another program's index.json is no reason to remove folders
 if [ "$prefix" != "$here" ] && [ -d "$prefix" ] && [ -n "$(ls -A "$prefix")" ] &&
     ! grep -q '"format": "edgefel-deploy"' "$prefix/index.json" 2>/dev/null; then
@@ -111,6 +224,13 @@ if [ "$service" = yes ]; then
     *[!A-Za-z0-9_./-]*) fail "--service: systemd needs a path of letters, digits and _ . / - alone, not $prefix" ;;
     esac
     command -v systemctl >/dev/null 2>&1 || fail "--service: there is no systemd here; leave it out"
+    # the user who called, also through sudo
+    user=${service_user:-${SUDO_USER:-$(id -un)}}
+    case $user in
+    -* | *[!A-Za-z0-9_.-]*) fail "--service: systemd takes no user of the name $user" ;;
+    esac
+    uid=$(id -u "$user" 2>/dev/null) || fail "--service: there is no user $user; make one, or name another with --service-user"
+    [ "$uid" -ne 0 ] || fail "--service: it never runs as root; say --service-user NAME, or install as that user"
 fi
 if [ "$check" = yes ]; then
     say "would install into $prefix"
@@ -196,12 +316,15 @@ say "checking this machine and the model"
 if [ "$engine" = yes ]; then "$prefix/run.sh" --prepare; fi
 
 if [ "$service" = yes ]; then
-    # the user who called, also through sudo
-    user=${SUDO_USER:-$(id -un)}
     say "installing the service: /etc/systemd/system/edgefel.service, run as $user, started now and at every boot"
     sed -e "s|/opt/edgefel|$prefix|g" -e "s|^User=.*|User=$user|" "$prefix/edgefel.service" >"$venv/edgefel.service"
     as_root=
     if [ "$(id -u)" -ne 0 ]; then as_root=sudo; fi
+    if [ "$user" != "$(id -un)" ]; then
+        # engines join the model; the rest of the installation stays its installer's
+        mkdir -p "$prefix/cache"
+        $as_root chown -R "$user" "$prefix/model" "$prefix/cache"
+    fi
     $as_root install -m 0644 "$venv/edgefel.service" /etc/systemd/system/edgefel.service
     $as_root systemctl daemon-reload
     $as_root systemctl enable edgefel.service

@@ -12,10 +12,10 @@ say() { printf '%s\n' "$*" >&2; }
     say "error: edgefel is not installed here; run $here/install.sh first"
     exit 2
 }
-# shellcheck source=/dev/null
-. "$here/precision.env"
-# shellcheck source=/dev/null
-if [ -f "$here/local.env" ]; then . "$here/local.env"; fi
+# the last line counts: local.env is of ./install.sh --precision. They are read, not run
+setting() { cat "$here/precision.env" "$here/local.env" 2>/dev/null | sed -n "s/^$1=\([a-z0-9+]*\)\$/\1/p" | tail -n 1; }
+GPU_PRECISION=$(setting GPU_PRECISION)
+CPU_PRECISION=$(setting CPU_PRECISION)
 # engines and kernel timings are kept here, for the service as for everybody
 EDGEFEL_CACHE=${EDGEFEL_CACHE:-$here/cache}
 export EDGEFEL_CACHE
@@ -45,6 +45,8 @@ for word in "$@"; do
     esac
 done
 given=$precision
+# what was packed is still that; says what is wrong
+"$here/install.sh" --verify >/dev/null
 
 case $backend in
 auto | tensorrt)

@@ -7,7 +7,6 @@ Google Analytics unless told otherwise. A device that watches faces should repor
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 import threading
 from types import ModuleType
@@ -18,13 +17,15 @@ _importing = threading.Lock()
 
 
 def import_onnxruntime() -> ModuleType:
-    """ONNX Runtime with its telemetry off, unless ORT_DISABLE_TELEMETRY already says otherwise.
-
-    It reads the variable once, when it is first imported in the process.
-    Source: https://github.com/microsoft/onnxruntime/blob/main/docs/Privacy.md, "Disabling Telemetry".
-    """
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    """ONNX Runtime. `edgefel/__init__.py` has switched its telemetry off, for every import of it."""
     return importlib.import_module("onnxruntime")
+
+
+def import_quietly(name: str) -> ModuleType:
+    """Any package by its name, those of this module without telemetry; raises what importing it raises."""
+    if name.partition(".")[0] == "openvino":
+        import_openvino()
+    return importlib.import_module(name)
 
 
 def import_openvino() -> ModuleType:

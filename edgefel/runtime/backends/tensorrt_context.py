@@ -18,6 +18,7 @@ from edgefel.errors import EdgefelError
 from edgefel.files import atomic_file
 from edgefel.runtime.backends.cuda_graphs import CaptureRefused, Graph, GraphDriver
 from edgefel.runtime.backends.tensorrt_binding import Binding
+from edgefel.text import counted
 
 
 class ContextFactory:
@@ -116,7 +117,8 @@ class BatchContext:
             stream.synchronize()
         for spec in binding.inputs:
             bound._need(
-                context.set_input_shape(spec.name, (size, *spec.shape)), f"{size} images of {spec.name}"
+                context.set_input_shape(spec.name, (size, *spec.shape)),
+                f"{counted(size, 'image')} of {spec.name}",
             )
         for name, address in addresses.items():
             bound._need(context.set_tensor_address(name, address), f"the address of {name}")
@@ -128,7 +130,7 @@ class BatchContext:
             found = tuple(context.get_tensor_shape(spec.name))
             if found != (size, *spec.shape):
                 raise EdgefelError(
-                    f"{where}: output {spec.name} is {list(found)} for {size} images, expected "
+                    f"{where}: output {spec.name} is {list(found)} for {counted(size, 'image')}, expected "
                     f"{[size, *spec.shape]}; build the engine anew with 'edgefel engine DIR --rebuild'"
                 )
         return bound

@@ -10,6 +10,7 @@ from edgefel.errors import EdgefelError
 from edgefel.runtime.doctor.check import Check
 from edgefel.runtime.doctor.machine import Machine
 from edgefel.runtime.requirements import too_old
+from edgefel.text import counted
 
 if TYPE_CHECKING:
     from edgefel.runtime.manifest import BundleFile, Manifest
@@ -30,7 +31,11 @@ def bundle_checks(machine: Machine, folder: Path) -> Iterator[Check]:
     if not manifest.files:
         yield Check("bundle", "fail", f"{model.name}, without files", "run 'edgefel export' again")
         return
-    yield Check("bundle", "ok", f"{model.name}, {len(manifest.labels)} classes, {len(manifest.files)} files")
+    yield Check(
+        "bundle",
+        "ok",
+        f"{model.name}, {counted(len(manifest.labels), 'class', 'classes')}, {counted(len(manifest.files), 'file')}",
+    )
     packages = {name: machine.package(name) for name in PACKAGES}
     versions = {name: str(item.version) for name, item in packages.items() if item.module}
     broken = {name: item.error for name, item in packages.items() if item.error}

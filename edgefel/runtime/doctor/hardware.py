@@ -13,6 +13,7 @@ from edgefel.errors import EdgefelError
 from edgefel.runtime.doctor.check import Check
 from edgefel.runtime.doctor.machine import Machine
 from edgefel.runtime.telemetry.board import Board, PowerMode, Reading
+from edgefel.text import counted
 
 LEAST_MEMORY_MB = 1000
 LEAST_DISK_MB = 1000
@@ -35,7 +36,7 @@ def board_checks(machine: Machine) -> Iterator[Check]:
         yield Check("board", "ok", machine.model or "a Jetson without a name in its device tree")
         yield _jetpack(machine)
     cores = machine.cores()
-    text = f"{machine.architecture}, {cores} core{'s' if cores != 1 else ''}"
+    text = f"{machine.architecture}, {counted(cores, 'core')}"
     name = re.search(r"^model name\s*:\s*(.+)$", machine.text("/proc/cpuinfo") or "", re.M)
     yield Check("CPU", "ok", f"{text}, {name[1]}" if name else text)
 
@@ -182,7 +183,7 @@ def _throttling(reading: Reading) -> Check:
         )
     events = {cause: number for cause, number in reading.over_current.items() if number}
     if events:
-        said = ", ".join(f"{cause} {number:,} times" for cause, number in events.items())
+        said = ", ".join(f"{cause} {counted(number, 'time')}" for cause, number in events.items())
         return Check(
             "throttling", "note", f"since the start {said}; {heat}", "a stronger power supply, if it goes on"
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import importlib
 import importlib.metadata
 import os
 import platform
@@ -18,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from edgefel.runtime.backends.quiet import import_quietly
 from edgefel.runtime.requirements import oldest_versions
 from edgefel.runtime.telemetry.sysfs import below, entries, read_text
 
@@ -53,11 +53,6 @@ class Package:
     module: Any = None
     version: str | None = None
     error: str | None = None
-
-
-def import_module(name: str) -> ModuleType:
-    """The module of that name; raises whatever importing it raises."""
-    return importlib.import_module(name)
 
 
 def installed_version(distribution: str) -> str | None:
@@ -159,7 +154,7 @@ class Machine:
     python: tuple[int, int, int] = sys.version_info[:3]
     virtual_environment: bool = sys.prefix != sys.base_prefix
     architecture: str = platform.machine()
-    import_module: Callable[[str], Any] = import_module
+    import_module: Callable[[str], Any] = import_quietly
     installed_version: Callable[[str], str | None] = installed_version
     run: Callable[[Sequence[str]], str | None] = run_command
     find_gpu: Callable[[], Gpu | None] = find_gpu

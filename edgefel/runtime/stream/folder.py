@@ -8,6 +8,7 @@ from pathlib import Path
 from edgefel.errors import EdgefelError
 from edgefel.runtime.sources import Source, read_image
 from edgefel.runtime.stream.frames import Frame, SourceCounts
+from edgefel.text import counted
 
 
 class PictureFolder:
@@ -29,7 +30,7 @@ class PictureFolder:
         self.counts = SourceCounts()
         # names of one pass are enough, and do not grow for ever
         self.skipped: list[str] = []
-        count = "1 picture" if source.frames == 1 else f"{source.frames} pictures"
+        count = counted(source.frames, "picture")
         self.name = str(source.path)
         self.description = f"{source.path} ({count}, {fps:g} fps)"
         self._closed = False

@@ -11,6 +11,7 @@ from edgefel.errors import EdgefelError
 from edgefel.runtime.preprocessing import Image
 from edgefel.runtime.stream.devices import Device
 from edgefel.runtime.stream.frames import Frame, SourceCounts
+from edgefel.text import counted
 
 _USUAL_FPS = 25.0
 # seconds: a clock that runs back further was set anew; by less, frames are out of order
@@ -40,7 +41,7 @@ class VideoFile:
         self._announced = self._device.frames
         self.frames = 0 if loop else self._announced
         size = f"{self._device.size[0]}x{self._device.size[1]}, " if all(self._device.size) else ""
-        length = f", {self._announced} frames" if self._announced else ""
+        length = f", {counted(self._announced, 'frame')}" if self._announced else ""
         self.description = f"{name} ({size}{self.fps:g} fps{length}, {self._device.reader})"
         self._reading = threading.Lock()
         self._closed = False

@@ -100,7 +100,7 @@ SOFT = ",".join(f"soft_{name}" for name in EXPRESSIONS_7)
         ("path,label\n\na.png,boredom\n", "line 3: unknown label 'boredom'"),
         ("path,label\na.png,\n", "line 2: unknown label ''"),
         ("path,label\na.png,fear,3\n", "line 2: has 3 cells, the first line 2; correct it"),
-        ("path,label\na.png\n", "line 2: has 1 cells"),
+        ("path,label\na.png\n", "line 2: has 1 cell"),
         ('path,label,split\n"a\nb.png",fear,\nc.png,fear,dev\n', "line 4: split 'dev' is unknown"),
         ("path,label,x,y\na.png,fear,1,2\n", "has x, y but lacks width, height"),
         (
@@ -215,7 +215,7 @@ def test_dictionaries_and_nulls(tmp_path: Path) -> None:
         ({"path": ["a", "b"], "label": ["fear", None]}, None, "row 1: unknown label ''"),
         ({"path": ["a"], "label": [1]}, None, "label holds numbers, and nothing in the file says"),
         ({"path": ["a", "b"], "label": [0, 2]}, ["joy", "fear"], "row 1: class 2 is unknown; .* joy, fear"),
-        ({"path": ["a", "b"], "label": [0, None]}, ["joy"], "1 rows have no label"),
+        ({"path": ["a", "b"], "label": [0, None]}, ["joy"], "1 row has no label"),
         ({"path": ["a"], "label": [0]}, ["boredom"], "row 0: unknown label 'boredom'"),
         ({"image": ["a"], "label": ["fear"]}, None, "column image is string; it must hold bytes"),
         (

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import io
 import os
 import pickle
+import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -180,7 +182,7 @@ PICTURE = ("k.png", picture(0))
             [("j.png", b""), ("j.json", soft_and_box(0)), PICTURE, ("k.cls", b"fear")],
             "sample k: samples with soft and without it are mixed",
         ),
-        ([("notes.txt", b"")], "its 1 shards hold no labelled pictures"),
+        ([("notes.txt", b"")], "1 shard and no labelled pictures in it"),
     ],
 )
 def test_what_a_sample_may_not_be(tmp_path: Path, members: list[tuple[str, bytes]], message: str) -> None:
@@ -188,6 +190,43 @@ def test_what_a_sample_may_not_be(tmp_path: Path, members: list[tuple[str, bytes
     (tmp_path / "set/classes.txt").write_text("\n".join(CLASSES))
     write_tar(tmp_path / "set/0.tar", members)
     with pytest.raises(EdgefelError, match=message):
+        WebDataset().read(tmp_path / "set")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"GNU.sparse.size": str(1 << 60), "GNU.sparse.map": "0,0"},
+        {"GNU.sparse.size": "8", "GNU.sparse.map": "none,at all"},
+        {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "many"},
+    ],
+)
+def test_a_member_may_not_claim_a_size_that_it_has_not(tmp_path: Path, headers: dict[str, str]) -> None:
+    """Else a picture of an exabyte is read when its turn comes in training."""
+    (tmp_path / "set").mkdir()
+    with tarfile.open(tmp_path / "set/0.tar", "w", format=tarfile.PAX_FORMAT) as archive:
+        member = tarfile.TarInfo("k.png")
+        member.pax_headers = headers
+        archive.addfile(member)
+        label = tarfile.TarInfo("k.cls")
+        label.size = 4
+        archive.addfile(label, io.BytesIO(b"fear"))
+    with pytest.raises(EdgefelError, match=r"0\.tar: cannot be read as a tar archive \("):
+        WebDataset().read(tmp_path / "set")
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+def test_links_and_devices_are_no_pictures(tmp_path: Path, kind: bytes) -> None:
+    """Nothing is unpacked, and nothing but the shard is read."""
+    (tmp_path / "set").mkdir()
+    with tarfile.open(tmp_path / "set/0.tar", "w") as archive:
+        member = tarfile.TarInfo("../../k.png")
+        member.type, member.linkname = kind, "/etc/passwd"
+        archive.addfile(member)
+        label = tarfile.TarInfo("../../k.cls")
+        label.size = 4
+        archive.addfile(label, io.BytesIO(b"fear"))
+    with pytest.raises(EdgefelError, match="has a label but no picture beside it"):
         WebDataset().read(tmp_path / "set")
 
 

@@ -201,7 +201,7 @@ def test_command(tmp_path: Path) -> None:
     assert clip.read_bytes() == before
     code, out, _ = run("-o", clip, *options, *chosen, "--overwrite")
     assert code == 0
-    assert f"{clip}: 20 frames of 320x240, 1 faces" in out
+    assert f"{clip}: 20 frames of 320x240, 1 face" in out
     assert "person 1: " in out
 
 

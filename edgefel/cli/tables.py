@@ -1,0 +1,118 @@
+"""Tables that keep their words and numbers whole, however narrow the terminal is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
+from edgefel.text import printable
+
+# below this a column that gives way is of no use
+_LEAST_NAME = 8
+
+
+class TableConsole(Console):
+    """A console that fits tables into its width before it prints them."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        for each in objects:
+            if isinstance(each, Table):
+                for part in fitted(each, self):
+                    super().print(part)
+            else:
+                super().print(each, **options)
+
+
+def fitted(table: Table, console: Console) -> list[Table | Text]:
+    """What to print in the place of a table: the same in columns that fit, or its rows one below the other.
+
+    Lines break between words. Where that is too wide, columns whose overflow is "fold" (names of files) break anywhere;
+    then the lines between the columns go; at last each row becomes lines of "column: value". Control characters, which
+    a terminal would obey, are written as escapes.
+    """
+    cells = [[_text(cell, console) for cell in column.cells] for column in table.columns]
+    heads = [_text(column.header, console) for column in table.columns]
+    for compact in (False, True):
+        room = console.width - _overhead(table, compact)
+        widths = _widths(table.columns, heads, cells, room)
+        if widths is not None:
+            return [_table(table, heads, cells, widths, compact)]
+    return _records(table, heads, cells)
+
+
+def _overhead(table: Table, compact: bool) -> int:
+    """Columns of the terminal that lines and spaces take."""
+    count = len(table.columns)
+    return max(0, count - 1) if compact else 3 * count + 1
+
+
+def _widths(columns: list[Column], heads: list[Text], cells: list[list[Text]], room: int) -> list[int] | None:
+    """The width of each column, None where words would have to break."""
+    widths, least = [], []
+    for column, head, rows in zip(columns, heads, cells, strict=True):
+        widths.append(max(_longest(text.plain.splitlines()) for text in (head, *rows)))
+        word = max(_longest(text.plain.split()) for text in (head, *rows))
+        if column.overflow == "fold":
+            word = max(_longest(head.plain.split()), min(word, _LEAST_NAME))
+        least.append(word)
+    names = [column.overflow == "fold" for column in columns]
+    for these in (names, [not name for name in names]):
+        while sum(widths) > room and (
+            wide := [i for i, on in enumerate(these) if on and widths[i] > least[i]]
+        ):
+            widths[max(wide, key=lambda i: widths[i])] -= 1
+    return widths if sum(widths) <= room else None
+
+
+def _table(
+    table: Table, heads: list[Text], cells: list[list[Text]], widths: list[int], compact: bool
+) -> Table:
+    made = Table(
+        title=table.title,
+        title_justify=table.title_justify,
+        caption=table.caption,
+        show_header=table.show_header,
+    )
+    if compact:
+        made.box, made.pad_edge, made.padding = None, False, (0, 1, 0, 0)
+    for column, head, width in zip(table.columns, heads, widths, strict=True):
+        made.add_column(head, justify=column.justify, style=column.style, overflow="fold", width=width)
+    for number, row in enumerate(zip(*cells, strict=True)):
+        made.add_row(*row, style=table.rows[number].style, end_section=table.rows[number].end_section)
+    return made
+
+
+def _records(table: Table, heads: list[Text], cells: list[list[Text]]) -> list[Table | Text]:
+    """A block of lines for each row, the first column as its title."""
+    made: list[Table | Text] = [Text(str(table.title), "table.title")] if table.title else []
+    for row in zip(*cells, strict=True):
+        made.append(
+            Text.assemble(
+                (heads[0].plain, "bold"), *([" "] if heads[0].plain else []), row[0], overflow="fold"
+            )
+        )
+        for head, value in zip(heads[1:], row[1:], strict=True):
+            if value.plain:
+                made.append(
+                    Text.assemble("  ", head.plain, *([": "] if head.plain else []), value, overflow="fold")
+                )
+    return made
+
+
+def _longest(parts: list[str]) -> int:
+    return max(map(cell_len, parts), default=0)
+
+
+def _text(cell: Any, console: Console) -> Text:
+    text = (
+        cell
+        if isinstance(cell, Text)
+        else console.render_str(printable(str(cell)), highlight=False, emoji=False)
+    )
+    if text.plain != (clean := printable(text.plain)):
+        return Text(clean, text.style)
+    return text

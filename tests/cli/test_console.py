@@ -1,0 +1,71 @@
+"""What is slow says so on a terminal, and nothing of it reaches files and pipes."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from tiny_bundle import write_bundle
+
+COMMAND = (sys.executable, "-m", "edgefel.cli.main")
+
+
+def on_a_terminal(*arguments: object) -> str:
+    """What a command writes to stderr that is a terminal."""
+    main, end = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        stdout=subprocess.DEVNULL,
+        stderr=end,
+        env=os.environ | {"TERM": "xterm", "COLUMNS": "100"},
+    )
+    os.close(end)
+    seen = b""
+    while True:
+        try:
+            block = os.read(main, 65536)
+        except OSError:  # the other end is closed
+            break
+        if not block:
+            break
+        seen += block
+    os.close(main)
+    process.wait()
+    return seen.decode(errors="replace")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_bundle(tmp_path_factory.mktemp("tiny") / "a [bold] bundle")
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("picture") / "crop.png"
+    cv2.imwrite(str(path), np.full((30, 30, 3), 128, np.uint8))
+    return path
+
+
+def test_loading_a_model_and_examining_a_machine(bundle, picture):
+    command = ("predict", bundle, picture, "--no-detect", "--backend", "onnxruntime")
+    assert f"loading {bundle}"[:60] in on_a_terminal(*command)
+    assert "examining this machine" in on_a_terminal("doctor")
+    piped = subprocess.run([*COMMAND, *map(str, command)], capture_output=True, text=True, check=True)
+    assert "loading" not in piped.stdout + piped.stderr
+
+
+def test_loading_pytorch(tmp_path):
+    """It takes seconds, before anything else can be said; the error stays a line of its own."""
+    for command in (
+        ("train", "--data", tmp_path / "nothing", "-o", tmp_path / "run"),
+        ("import", tmp_path / "nothing.pth", "--layout", "ir50", "-o", tmp_path / "imported"),
+    ):
+        seen = on_a_terminal(*command)
+        assert "loading PyTorch" in seen
+        assert "error: " in seen.splitlines()[-1]
