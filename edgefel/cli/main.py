@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import sys
-from typing import Any
+from contextlib import suppress
+from typing import Any, NoReturn
 
 import click
 
 from edgefel import __version__
+from edgefel.cli import output
 from edgefel.cli.lazy import LazyGroup
 from edgefel.errors import EdgefelError
 
@@ -59,12 +61,26 @@ _WRONG_PLACE = (
 class Edgefel(LazyGroup):
     """The commands, with every error of the user's or the disk's in one line."""
 
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        output.prepare_streams()
+        try:
+            return super().make_context(*arguments, **options)
+        except OSError as error:  # --help into a pipe that is closed
+            if output.reader_gone(error):
+                raise click.exceptions.Exit(output.PIPE_CLOSED) from None
+            raise
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            _flush()
+            return result
         except EdgefelError as error:
-            click.echo(f"error: {error}", err=True)
-            ctx.exit(2)
+            _fail(ctx, str(error))
+        except (BrokenPipeError, SystemExit) as error:
+            if not output.reader_gone(error):
+                raise
+            ctx.exit(output.PIPE_CLOSED)
         except OSError as error:
             if error.errno in _DISK_FULL:
                 where, mend = error.filename or "the output", "free disk space or choose another place"
@@ -72,11 +88,29 @@ class Edgefel(LazyGroup):
                 where, mend = error.filename, "choose another place"
             else:
                 raise
-            click.echo(f"error: {where}: cannot be written ({error.strerror}); {mend}", err=True)
-            ctx.exit(2)
+            _fail(ctx, f"{where}: cannot be written ({error.strerror}); {mend}")
         except (KeyboardInterrupt, click.Abort):
             click.echo("interrupted", err=True)
             ctx.exit(130)
+
+
+def _fail(ctx: click.Context, message: str) -> NoReturn:
+    with suppress(OSError):  # nobody may be there to read it
+        click.echo(f"error: {output.one_line(message)}", err=True)
+    ctx.exit(2)
+
+
+def _flush() -> None:
+    """Raises EdgefelError where what was printed cannot be written, which Python would say in lines of its own."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        output.discard(sys.stdout)
+        raise EdgefelError(
+            f"standard output: cannot be written ({error.strerror}); free disk space or choose another place"
+        ) from None
 
 
 @click.command(cls=Edgefel, commands_at=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})

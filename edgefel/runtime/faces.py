@@ -129,9 +129,9 @@ class HaarDetector:
                 continue
             factor = min(1.0, NEAR_SIDE / known.side)
             grey = _grey(patch)
-            small = cv2.resize(grey, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+            small = _scaled(grey, factor)
             least, most = (round(share * known.side * factor) for share in NEAR_SIZES)
-            again = self._search(np.asarray(small, dtype=np.uint8), factor, max(20, least), most, NEAR_STEP)
+            again = self._search(small, factor, max(20, least), most, NEAR_STEP)
             best = _nearest([box.moved(x, y) for box in again], known)
             if best is not None:
                 found.append(self._with_eyes(best.moved(-x, -y), grey, 1.0).moved(x, y))
@@ -320,8 +320,17 @@ def _shrink(picture: Image, longest: int = LONGEST_SIDE) -> tuple[Image, float]:
     factor = longest / max(picture.shape[:2])
     if factor >= 1:
         return picture, 1.0
-    small = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-    return np.asarray(small, dtype=np.uint8), factor
+    return _scaled(picture, factor), factor
+
+
+def _scaled(picture: Image, factor: float) -> Image:
+    """Shrunk by `factor`; a side that would become nothing is one pixel."""
+    height, width = (round(factor * side) for side in picture.shape[:2])
+    if height and width:
+        small = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    else:
+        small = cv2.resize(picture, (max(1, width), max(1, height)), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, dtype=np.uint8)
 
 
 def _yunet_box(row: npt.NDArray[Any], score: float) -> FaceBox:

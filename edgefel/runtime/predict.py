@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,7 +40,11 @@ class PictureResult:
 
 @dataclass
 class Summary:
-    """What a run over a source came to. lost_frames: how many less a video held than it announced."""
+    """What a run over a source came to.
+
+    lost_frames: how many less a video held than it announced. unreadable: each with the reason in brackets. left_out:
+    what else looks like pictures or videos, by suffix.
+    """
 
     pictures: int = 0
     faces: int = 0
@@ -48,6 +52,7 @@ class Summary:
     lost_frames: int = 0
     unreadable: list[str] = field(default_factory=list)
     saved: list[str] = field(default_factory=list)
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 def predict_source(
@@ -66,10 +71,10 @@ def predict_source(
     n-th frame of a video. advance: called after each picture, also after an unreadable one.
     Raises EdgefelError if nothing of the source could be read.
     """
-    summary = Summary()
+    summary = Summary(left_out=source.left_out)
 
-    def skip(file: Path) -> None:
-        summary.unreadable.append(str(file))
+    def skip(file: Path, reason: str) -> None:
+        summary.unreadable.append(f"{file} ({reason})")
         advance()
 
     with _Saver(source, save, every) as saver:
@@ -83,8 +88,9 @@ def predict_source(
             each(PictureResult(picture.name, faces, picture.frame, picture.time))
             advance()
         if not summary.pictures:
+            first = f" ({summary.unreadable[0]})" if summary.unreadable else ""
             raise EdgefelError(
-                f"{source.path}: nothing in it can be read; is it truncated, or another format?"
+                f"{source.path}: nothing in it can be read{first}; is it truncated, or another format?"
             )
     if source.kind == "video":
         summary.lost_frames = max(0, -(-source.frames // every) - summary.pictures)

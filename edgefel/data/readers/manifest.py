@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import array
-import csv
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from edgefel.data.dataset import SPLITS, FileStore, ImageDataset, PictureStore, 
 from edgefel.data.labels import EXPRESSIONS_8, canonical_label, expression_labels
 from edgefel.data.readers.base import to_canonical
 from edgefel.data.readers.names import PackedNames
+from edgefel.documents import open_csv
 from edgefel.errors import EdgefelError
 
 CSV_SUFFIX, PARQUET_SUFFIX = ".csv", ".parquet"
@@ -114,15 +114,10 @@ def check_columns(path: Path, names: Sequence[str], required: Sequence[str]) -> 
 
 
 def _read_csv(path: Path) -> Columns:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.reader(stream)
-            header = [name.strip() for name in next(reader, [])]
-            number_names, group_name = check_columns(path, header, ("path", "label"))
-            rows = _CsvRows(path, header, number_names, group_name)
-            rows.add(reader, lambda: reader.line_num)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise EdgefelError(f"{path}: cannot be read as a UTF-8 CSV file ({error})") from None
+    with open_csv(path) as table:
+        number_names, group_name = check_columns(path, table.columns, ("path", "label"))
+        rows = _CsvRows(path, table.columns, number_names, group_name)
+        rows.add(table, lambda: table.line)
     return rows.columns()
 
 
@@ -142,8 +137,6 @@ class _CsvRows:
 
     def add(self, rows: Iterable[list[str]], line: Callable[[], int]) -> None:
         for row in rows:
-            if not row:
-                continue
             if len(row) != self.width:
                 raise EdgefelError(
                     f"{self.path} line {line()}: has {len(row)} cells, the first line {self.width}; correct it, and "
