@@ -74,6 +74,18 @@ def _check_regular(mode: int, path: str | os.PathLike[str]) -> None:
         raise OSError(errno.EINVAL, f"is {what}, not a regular file", str(path))
 
 
+def native_path(path: str | os.PathLike[str]) -> str:
+    """The path as libraries in C++ take it. Raises EdgefelError for one that is not UTF-8: OpenCV's bindings crash."""
+    text = os.fspath(path)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise EdgefelError(
+            f"{text}: its name is not UTF-8, as the libraries that open it need; rename it"
+        ) from None
+    return text
+
+
 def reason(error: OSError) -> str:
     """What went wrong, without the number and the path."""
     return " ".join(str(error.strerror or error).split())

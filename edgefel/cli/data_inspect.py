@@ -123,11 +123,9 @@ def _inspect(dataset: ImageDataset, options: InspectionOptions, quiet: bool) -> 
 
 def _write(folder: Path, inspection: Inspection, overwrite: bool) -> None:
     """All files or nothing."""
-    import cv2
-
     from edgefel.data.balance_plot import balance_figure, pairs_sheet
+    from edgefel.data.pictures import write_picture
     from edgefel.data.sheet import dataset_sheet
-    from edgefel.errors import EdgefelError
     from edgefel.files import atomic_folder, write_json
 
     with atomic_folder(folder, replace=overwrite) as temporary:
@@ -137,8 +135,8 @@ def _write(folder: Path, inspection: Inspection, overwrite: bool) -> None:
         if inspection.sizes is not None:  # there is no sheet of nothing
             sheets["contact_sheet.png"] = dataset_sheet(inspection.dataset)
         for name, sheet in sheets.items():
-            if sheet is not None and not cv2.imwrite(str(temporary / name), sheet[..., ::-1]):
-                raise EdgefelError(f"{folder / name}: cannot be written; check the free space")
+            if sheet is not None:
+                write_picture(temporary / name, sheet)
 
 
 def _show(inspection: Inspection, output: Path | None) -> None:

@@ -81,11 +81,18 @@ class Edgefel(LazyGroup):
             if not output.reader_gone(error):
                 raise
             ctx.exit(output.PIPE_CLOSED)
+        except UnicodeEncodeError as error:  # what a library in Python makes of a file name that is not UTF-8
+            _fail(ctx, f"{error.object}: a name that is not UTF-8; rename the file or folder")
         except OSError as error:
             if error.errno in _DISK_FULL:
                 where, mend = error.filename or "the output", "free disk space or choose another place"
             elif error.errno in _WRONG_PLACE and error.filename is not None:
                 where, mend = error.filename, "choose another place"
+            elif error.filename is not None:  # a loop of links, a failing disk, too many open files
+                _fail(
+                    ctx,
+                    f"{error.filename}: cannot be opened ({error.strerror}); choose another file or place",
+                )
             else:
                 raise
             _fail(ctx, f"{where}: cannot be written ({error.strerror}); {mend}")

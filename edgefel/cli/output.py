@@ -56,7 +56,11 @@ def _is_broken(stream: TextIO) -> bool:
         poll = select.poll()
         poll.register(stream.fileno(), 0)  # errors are told without being asked for
         return bool(poll.poll(0))
-    except (AttributeError, OSError, ValueError):  # no poll on Windows; no descriptor behind a stream of a test
+    except (
+        AttributeError,
+        OSError,
+        ValueError,
+    ):  # no poll on Windows; no descriptor behind a stream of a test
         return False
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from edgefel.data.picture_headers import MOST_PIXELS, PIXELS_VARIABLE
 from edgefel.errors import EdgefelError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -100,11 +102,40 @@ def output(
     )
 
 
-layout = click.option(
-    "--layout",
-    metavar="NAME",
-    help="How the data set is laid out, such as raf-db; docs/data.md lists all.  [default: recognized]",
+def _set_max_pixels(ctx: click.Context, param: click.Parameter, value: int | None) -> None:
+    """Into the environment, which worker processes share, for as long as the command runs."""
+    if value is None:
+        return
+    before = os.environ.get(PIXELS_VARIABLE)
+    os.environ[PIXELS_VARIABLE] = str(value)
+
+    def restore() -> None:
+        os.environ.pop(PIXELS_VARIABLE)
+        if before is not None:
+            os.environ[PIXELS_VARIABLE] = before
+
+    ctx.call_on_close(restore)
+
+
+max_pixels = click.option(
+    "--max-pixels",
+    type=click.IntRange(1, 1 << 30),
+    expose_value=False,
+    callback=_set_max_pixels,
+    help=f"Pixels of the largest picture to decode; larger ones are skipped.  [default: {MOST_PIXELS}]",
 )
+
+
+def layout(function: Function) -> Function:
+    """What every command takes that reads a data set of pictures: `--layout` and `--max-pixels`."""
+    named = click.option(
+        "--layout",
+        metavar="NAME",
+        help="How the data set is laid out, such as raf-db; docs/data.md lists all.  [default: recognized]",
+    )
+    return named(max_pixels(function))
+
+
 group_cap = click.option(
     "--group-cap",
     type=click.IntRange(min=1),

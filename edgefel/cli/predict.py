@@ -36,6 +36,7 @@ _NAMED = 20  # unreadable pictures
 )
 @params.threads
 @params.force
+@params.max_pixels
 @params.json_output
 def command(
     bundle: Path,

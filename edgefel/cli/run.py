@@ -132,6 +132,7 @@ if TYPE_CHECKING:
     help="Address that --metrics-port listens on; 0.0.0.0 is all.",
 )
 @params.force
+@params.max_pixels
 @params.json_output
 def command(**options: Any) -> None:
     """Label faces from a camera, a stream, a video or pictures, person by person.

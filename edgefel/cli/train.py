@@ -93,6 +93,7 @@ def _setting_options(function: Callable[..., None]) -> Callable[..., None]:
 )
 @params.output("Folder of the new run; must not exist or be empty.", required=False)
 @click.option("--resume", type=click.Path(path_type=Path), help="Continue this run from its last checkpoint.")
+@params.max_pixels
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
 @_setting_options
 @click.pass_context

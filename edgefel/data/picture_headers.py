@@ -6,6 +6,10 @@ import re
 import struct
 from dataclasses import dataclass
 
+# A 108-megapixel phone's. Decoding takes 3 bytes for each pixel, twice; EDGEFEL_MAX_PIXELS changes it.
+MOST_PIXELS = 120_000_000
+PIXELS_VARIABLE = "EDGEFEL_MAX_PIXELS"
+
 
 @dataclass(frozen=True)
 class Header:

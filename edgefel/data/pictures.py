@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefel.data.picture_headers import Header, read_header
+from edgefel.data.picture_headers import MOST_PIXELS, PIXELS_VARIABLE, Header, read_header
 from edgefel.documents import read_regular, reason
 from edgefel.errors import EdgefelError
 
+_log = logging.getLogger("edgefel.data")
+
 # Of an encoded picture: 16-bit TIFF of MOST_PIXELS is the largest that there is
 MOST_BYTES = 1 << 30
-# A 108-megapixel phone's. Decoding takes 3 bytes for each pixel, twice; EDGEFEL_MAX_PIXELS changes it.
-MOST_PIXELS = 120_000_000
-PIXELS_VARIABLE = "EDGEFEL_MAX_PIXELS"
 # No face is in a picture this many times longer than wide, and no resizing leaves a pixel of its shorter side.
 MOST_ELONGATED = 100
 
@@ -81,6 +82,8 @@ def read_picture(path: Path) -> bytes:
         return read_regular(path, MOST_BYTES)
     except OSError as error:
         raise UnreadableImageError(path, f"cannot be read ({reason(error)})") from None
+    except ValueError:  # a NUL in its name, by a list
+        raise UnreadableImageError(path, "is no name of a file") from None
 
 
 def decode_rgb(data: bytes, path: Path) -> NDArray[np.uint8]:
@@ -111,6 +114,26 @@ def decode_rgb(data: bytes, path: Path) -> NDArray[np.uint8]:
     if image.dtype != np.uint8:
         image = _to_bytes(np.asarray(image), path)
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def write_picture(
+    path: Path, picture: NDArray[np.uint8], parameters: Sequence[int] = (), *, suffix: str | None = None
+) -> None:
+    """Writes uint8 RGB [H, W, 3] in the format of the suffix (of `path`, unless it is given).
+
+    parameters: of cv2.imencode. Raises OSError where it cannot be written, EdgefelError for an unknown format.
+    """
+    suffix = suffix or path.suffix
+    try:
+        # not imwrite: it crashes for a name that is not UTF-8, and does not say why it failed
+        done, data = cv2.imencode(suffix, np.ascontiguousarray(picture[..., ::-1]), parameters)
+    except cv2.error as error:
+        raise EdgefelError(
+            f"{path}: OpenCV cannot write {suffix} ({one_line(error)}); choose .png or .jpg"
+        ) from None
+    if not done:
+        raise EdgefelError(f"{path}: OpenCV cannot write it; choose .png or .jpg")
+    path.write_bytes(data.tobytes())
 
 
 def max_pixels() -> int:
@@ -192,6 +215,17 @@ def left_out_text(counts: Mapping[str, int]) -> str:
     said = [f"left out {pictures}: not read here; convert them to JPEG or PNG"] if pictures else []
     said += [f"left out {videos}: give videos one by one"] if videos else []
     return "; ".join(said)
+
+
+def say_left_out(root: Path, counts: Mapping[str, int]) -> None:
+    """Warns (logger edgefel.data) of pictures in a data set that are not read, once for each data set."""
+    if counts:
+        _warn(f"{root}: {left_out_text(counts)}")
+
+
+@lru_cache(maxsize=256)
+def _warn(message: str) -> None:
+    _log.warning("%s", message)
 
 
 def _problem(header: Header | None, data: bytes) -> str | None:

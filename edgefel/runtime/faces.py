@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edgefel.documents import native_path
 from edgefel.errors import EdgefelError
 from edgefel.runtime.alignment import align
 from edgefel.runtime.eyes import EyeFinder, Eyes, load_cascade, plausible
@@ -186,7 +187,7 @@ class YuNetDetector:
         if not self._path.is_file():
             raise EdgefelError(f"{self._path}: no such file; give YuNet's ONNX file with --detector-model")
         try:
-            self._detector = cv2.FaceDetectorYN.create(str(self._path), "", (320, 320), score)
+            self._detector = cv2.FaceDetectorYN.create(native_path(self._path), "", (320, 320), score)
         except cv2.error as error:
             raise self._unusable(error) from error
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
+from edgefel.documents import native_path
 from edgefel.errors import EdgefelError
 from edgefel.files import read_json, sha256, write_json
 from edgefel.runtime.preprocessing import Preprocessing
@@ -216,6 +217,7 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
     """Reads and checks `folder`/manifest.json; raises a one-line EdgefelError naming what is wrong."""
     folder = Path(folder)
     path = folder / MANIFEST_NAME
+    native_path(folder)
     if not folder.is_dir():
         raise EdgefelError(f"{folder}: no such folder; give the folder that 'edgefel export' wrote")
     if not path.is_file():

@@ -11,6 +11,8 @@ from typing import Any
 
 import cv2
 
+from edgefel.data.pictures import write_picture
+from edgefel.documents import native_path
 from edgefel.errors import EdgefelError
 from edgefel.files import atomic_file
 from edgefel.runtime.annotate import annotate, annotate_crop
@@ -118,6 +120,8 @@ class _Saver:
                 f"{folder}: lies in the source {source.path}, and would be labelled with it the next time; "
                 f"choose a folder outside with --save"
             )
+        if folder is not None and source.kind == "video":
+            native_path(folder)
         self._source, self._folder = source, folder
         self._fps = source.fps / every
         self._stack = ExitStack()
@@ -137,9 +141,8 @@ class _Saver:
 
     def write(self, picture: Picture, image: Image) -> None:
         assert self._folder is not None
-        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
         if self._source.kind == "video":
-            self._write_frame(bgr)  # type: ignore[arg-type]
+            self._write_frame(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))  # type: ignore[arg-type]
             return
         file = Path(picture.name)
         root = self._source.path if self._source.kind == "folder" else file.parent
@@ -149,8 +152,7 @@ class _Saver:
                 f"{target}: would overwrite the picture itself; choose another folder with --save"
             )
         with atomic_file(target) as temporary:
-            if not cv2.imwrite(str(temporary), bgr):
-                raise EdgefelError(f"{target}: cannot be written; check the free space")
+            write_picture(temporary, image)
         self.saved.append(str(target))
 
     def _write_frame(self, frame: Image) -> None:

@@ -19,6 +19,7 @@ from edgefel.data.pictures import (
     left_out_text,
     read_picture,
 )
+from edgefel.documents import native_path
 from edgefel.errors import EdgefelError
 from edgefel.runtime.preprocessing import Image
 
@@ -93,7 +94,7 @@ def open_source(path: str | os.PathLike[str]) -> Source:
     if suffix in IMAGE_SUFFIXES:
         return Source("image", path, (path,), 1)
     if suffix in VIDEO_SUFFIXES:
-        capture = cv2.VideoCapture(str(path))
+        capture = cv2.VideoCapture(native_path(path))
         try:
             if not capture.isOpened():
                 raise EdgefelError(

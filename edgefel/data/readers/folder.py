@@ -10,7 +10,14 @@ from pathlib import Path
 
 from edgefel.data.dataset import SPLITS, UNLABELLED, ImageDataset, Sample
 from edgefel.data.labels import EXPRESSIONS_7, EXPRESSIONS_8, canonical_label, expression_labels
-from edgefel.data.pictures import IMAGE_SUFFIXES, find_pictures, left_out, left_out_text, suffix_of
+from edgefel.data.pictures import (
+    IMAGE_SUFFIXES,
+    find_pictures,
+    left_out,
+    left_out_text,
+    say_left_out,
+    suffix_of,
+)
 from edgefel.data.readers.search import list_names
 from edgefel.documents import open_csv, read_json
 from edgefel.errors import EdgefelError
@@ -72,6 +79,7 @@ def open_unlabelled(path: str | os.PathLike[str]) -> ImageDataset:
         at_top = len(picture.parts) == (2 if split else 1)
         group = picture if at_top else picture.parent
         samples.append(Sample(root / picture, UNLABELLED, group.as_posix(), split))
+    say_left_out(root, found.left_out)
     return ImageDataset(root, (), tuple(samples), found.left_out)
 
 
@@ -148,6 +156,7 @@ def _read_tree(root: Path) -> ImageDataset:
         Sample(picture, index[name], picture.relative_to(root).as_posix(), split)
         for split, name, picture in found
     )
+    say_left_out(root, others)
     return ImageDataset(root, labels, tuple(samples), dict(others.most_common()))
 
 

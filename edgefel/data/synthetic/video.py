@@ -28,6 +28,7 @@ from edgefel.data.synthetic.video_people import (
     draw_motions,
     lay_on,
 )
+from edgefel.documents import native_path
 from edgefel.errors import EdgefelError
 from edgefel.files import atomic_file, read_json
 
@@ -223,6 +224,7 @@ def write_video(
     Raises EdgefelError if `path` does not end in .mp4, or OpenCV cannot write MP4 here.
     """
     path = Path(path)
+    native_path(path)
     if path.suffix.lower() != ".mp4":
         raise EdgefelError(f"{path}: give a name that ends in .mp4")
     video = SyntheticVideo(options)

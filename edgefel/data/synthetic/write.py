@@ -17,6 +17,7 @@ import cv2
 from edgefel import __version__
 from edgefel.data.dataset import SPLITS
 from edgefel.data.open import open_dataset
+from edgefel.data.pictures import write_picture
 from edgefel.data.readers.folder import CSV_NAME
 from edgefel.data.sheet import dataset_sheet
 from edgefel.data.synthetic.expressions import UNITS
@@ -63,8 +64,7 @@ def write_faces(
         description = describe(faces, plans, image_format)
         write_json(temporary / "dataset.json", description)
         sheet = dataset_sheet(open_dataset(temporary))
-        if not cv2.imwrite(str(temporary / "contact_sheet.png"), sheet[..., ::-1]):
-            raise EdgefelError(f"{folder}: the contact sheet cannot be written; check the free space")
+        write_picture(temporary / "contact_sheet.png", sheet)
     return description
 
 
@@ -109,10 +109,9 @@ def _draw_all(folder: Path, options: FaceOptions, image_format: str, workers: in
 def _draw_chunk(folder: Path, options: FaceOptions, image_format: str, indices: range) -> int:
     faces = SyntheticFaces(options)
     for index in indices:
-        path = folder / _image_path(index, image_format)
-        image = faces.sample(index).image
-        if not cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR), _ENCODING[image_format]):
-            raise EdgefelError(f"{path}: cannot be written; check the free space")
+        write_picture(
+            folder / _image_path(index, image_format), faces.sample(index).image, _ENCODING[image_format]
+        )
     return len(indices)
 
 

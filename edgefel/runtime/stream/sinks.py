@@ -20,6 +20,7 @@ from typing import Any, Protocol, TextIO
 
 import cv2
 
+from edgefel.documents import native_path
 from edgefel.errors import EdgefelError
 from edgefel.runtime.preprocessing import Image
 from edgefel.runtime.stream.results import FrameResult, TrackedFace
@@ -68,6 +69,7 @@ def open_file_sink(path: Path, *, overwrite: bool = False) -> Sink:
 
 def open_video_sink(path: Path, fps: float, *, overwrite: bool = False) -> VideoSink:
     """A VideoSink, refused like a file of results where it exists."""
+    native_path(path)
     return VideoSink(path, fps, overwrite=overwrite)
 
 
