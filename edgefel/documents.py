@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import codecs
 import csv
+import dataclasses
 import errno
 import io
 import json
 import math
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import Any, TextIO
+from types import NoneType, UnionType
+from typing import Any, Literal, TextIO, Union, get_args, get_origin, get_type_hints
 
 from edgefel.errors import EdgefelError
 
@@ -307,6 +309,46 @@ def open_text(path: str | os.PathLike[str], errors: str = "strict") -> TextIO:
     """A regular file of UTF-8 or marked UTF-16 text, to be read line by line. Raises OSError."""
     raw = open(open_regular(path), "rb")  # noqa: SIM115 - closed with the stream of text
     return io.TextIOWrapper(raw, _encoding(raw.peek(2)[:2]), errors, newline="")
+
+
+def check_fields(values: Any, cls: type, where: str, *, partial: bool = False) -> dict[str, Any]:
+    """`values`, if they are an object whose names are fields of the dataclass and whose types are theirs.
+
+    Fields that have a default may be missing; with `partial`, every field. Raises EdgefelError naming the first entry that does not fit.
+    """
+    _check_type(values, (dict,), where, "")
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    if unknown := sorted(set(values) - set(fields)):
+        raise EdgefelError(f"{where}: unknown entries {unknown} for {cls.__name__}; known: {sorted(fields)}")
+    hints = get_type_hints(cls)
+    needed = {
+        name
+        for name, field in fields.items()
+        if not partial
+        and field.default is dataclasses.MISSING
+        and field.default_factory is dataclasses.MISSING
+    }
+    shape = {name: _shape_of(hints[name]) for name in fields if name in needed or name in values}
+    _check_object(values, shape, where, "")
+    return dict(values)
+
+
+def _shape_of(hint: Any) -> Any:
+    """The shape that JSON gives a value of this type; None (anything) for what is no plain value."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return tuple({type(value) for value in inner})
+    if origin in (Union, UnionType):
+        shapes = [None if kind is NoneType else _shape_of(kind) for kind in inner]
+        plain = all(
+            isinstance(shape, type) or kind is NoneType for shape, kind in zip(shapes, inner, strict=True)
+        )
+        return tuple(shapes) if plain else None
+    if origin in (list, tuple):
+        return [_shape_of(inner[0])]
+    if origin in (dict, Mapping):
+        return dict
+    return hint if hint in (int, float, str, bool, dict, list) else None
 
 
 class CsvTable:

@@ -11,13 +11,13 @@ from edgefel.bench.ablation import table
 from edgefel.bench.ablation.plan import Run, Study, plan, pretraining
 from edgefel.bench.ablation.plot import figure
 from edgefel.bench.ablation.pool import Failure, Slot, Watcher, run_all, together
-from edgefel.bench.ablation.verdict import Outcome
+from edgefel.bench.ablation.verdict import Outcome, read_result
 from edgefel.bench.ablation.worker import RUN
 from edgefel.bench.results import Row, make_row
 from edgefel.data.open import open_dataset
 from edgefel.data.synthetic.write import write_faces
 from edgefel.errors import EdgefelError
-from edgefel.files import atomic_file, lock, read_json, write_json, write_text
+from edgefel.files import atomic_file, lock, write_json, write_text
 from edgefel.models.checkpoint import save_part
 from edgefel.training.run_folder import RunFolder
 
@@ -111,7 +111,7 @@ def result_rows(study: Study, runs: Sequence[Run]) -> list[Row]:
     for run in runs:
         if not run.result.is_file():
             continue
-        result = read_json(run.result)
+        result = read_result(run.result)
         subject = {
             "model": run.config.model,
             "experiment": study.experiment.name,

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefel.data.prepare_faces import FOUND
+from edgefel.documents import parse_json
 from edgefel.errors import EdgefelError
-from edgefel.files import lock
+from edgefel.files import json_text, lock
 
 _FORMAT, _VERSION = "edgefel-prepare-journal", 1
 MISSING, UNREADABLE = "m", "u"
@@ -72,7 +73,7 @@ class Journal:
             lines = _whole_lines(descriptor)
             if not lines:
                 head = {"format": _FORMAT, "version": _VERSION, **key}
-                _write(descriptor, json.dumps(head, ensure_ascii=False).encode() + b"\n")
+                _write(descriptor, json_text(head).encode() + b"\n")
             else:
                 _check_head(path, lines[0], key)
             done = Done(np.zeros(count, np.uint8), {})
@@ -166,10 +167,10 @@ def _enter(done: Done, line: bytes, path: Path) -> None:
 def _check_head(path: Path, line: bytes, key: Mapping[str, Any]) -> None:
     """Raises EdgefelError that names what differs."""
     try:
-        head = json.loads(line)
+        head = parse_json(line, str(path))
         before = {"options": dict(head["options"]), "data": dict(head["data"])}
         known = (head["format"], head["version"]) == (_FORMAT, _VERSION)
-    except (ValueError, KeyError, TypeError):
+    except (EdgefelError, ValueError, KeyError, TypeError):
         known, before = False, {}
     if not known:
         raise EdgefelError(f"{path}: is no journal of this version; begin anew with --restart")

@@ -7,7 +7,6 @@ smoothing.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,8 +16,8 @@ import torch
 from torch import Tensor
 
 from edgefel.data.dataset import ImageDataset
+from edgefel.documents import open_csv, read_json
 from edgefel.errors import EdgefelError
-from edgefel.files import read_json
 
 FROM_UNIFORM, FROM_VOTES = "uniform", "votes"
 ROUNDED = 1e-4  # a row whose sum is this near to 1 is a distribution
@@ -76,30 +75,31 @@ def _for_classes(
 
 
 def _from_csv(file: Path) -> tuple[list[str], npt.NDArray[np.float64]]:
-    try:
-        with file.open(newline="", encoding="utf-8") as stream:
-            rows = [row for row in csv.reader(stream) if row]
-    except FileNotFoundError:
-        raise EdgefelError(
-            f"{file}: no such file; a prior is uniform, votes, or a CSV or JSON file"
-        ) from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise EdgefelError(f"{file}: cannot be read ({error})") from None
-    names = [name.strip() for name in rows[0][1:]] if rows else []
+    if not file.exists():
+        raise EdgefelError(f"{file}: no such file; a prior is uniform, votes, or a CSV or JSON file")
+    with open_csv(file) as table:
+        rows = [table.columns, *table]
+    names = table.columns[1:]
     if not names or [row[0].strip() for row in rows[1:]] != names:
         raise EdgefelError(
             f"{file}: the first row and the first column must name the same classes, in one order"
         )
     try:
-        return names, np.array([[float(cell) for cell in row[1:]] for row in rows[1:]], dtype=np.float64)
+        matrix = np.array([[float(cell) for cell in row[1:]] for row in rows[1:]], dtype=np.float64)
+        if matrix.shape != (len(names), len(names)):
+            raise ValueError
+        return names, matrix
     except ValueError:
         raise EdgefelError(f"{file}: needs {len(names)} numbers in every row") from None
 
 
 def _from_json(file: Path) -> tuple[list[str], npt.NDArray[np.float64]]:
-    evaluation = read_json(file)
+    evaluation = read_json(file, {"labels": [str], "with_head?": dict, "without_head?": dict})
+    judged = evaluation.get("with_head") or evaluation.get("without_head") or {}
     try:
-        judged = evaluation["with_head"] or evaluation["without_head"]
-        return list(evaluation["labels"]), np.array(judged["confusion"], dtype=np.float64)
-    except (KeyError, TypeError, ValueError):
+        confusion = np.array(judged["confusion"], dtype=np.float64)
+        if confusion.shape != (len(evaluation["labels"]),) * 2:
+            raise ValueError
+        return evaluation["labels"], confusion
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise EdgefelError(f"{file}: holds no confusion matrix of edgefel evaluate") from None

@@ -296,7 +296,8 @@ class _LineFile:
         self.closed = False
 
     def write(self, lines: str) -> None:
-        data = memoryview(lines.encode())
+        # names of files need not be UTF-8; in JSON the escapes are those of strings
+        data = memoryview(lines.encode("utf-8", "backslashreplace"))
         done = 0
         try:
             while done < len(data):
