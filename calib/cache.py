@@ -20,9 +20,10 @@ from edgefel.cache import cache_folder
 from edgefel.calib.collect import activation_scales, collect_activations
 from edgefel.calib.reader import CalibrationReader
 from edgefel.calib.thresholds import CalibrationMethod
-from edgefel.documents import parse_json, read_regular
+from edgefel.documents import parse_json
 from edgefel.errors import EdgefelError
 from edgefel.files import write_json
+from edgefel.inputs import read_regular
 
 KIND = "calibration"
 FORMAT = "edgefel-calibration-scales"

@@ -260,7 +260,10 @@ def read_calibration_set(path: str | os.PathLike[str]) -> CalibrationSet:
         raise EdgefelError(
             f"{path}: version {data.get('version')}, this edgefel reads {VERSION}; make it again"
         )
-    check_shape(data, _SHAPE, str(path))
+    try:
+        check_shape(data, _SHAPE, str(path))
+    except EdgefelError as error:
+        raise EdgefelError(f"{error}; make it again") from None
     try:
         chosen = CalibrationSet(
             root=str(data["root"]),

@@ -16,6 +16,7 @@ from edgefel.bench.ablation.worker import RUN
 from edgefel.bench.results import Row, make_row
 from edgefel.data.open import open_dataset
 from edgefel.data.synthetic.write import write_faces
+from edgefel.documents import check_shape
 from edgefel.errors import EdgefelError
 from edgefel.files import atomic_file, lock, write_json, write_text
 from edgefel.models.checkpoint import save_part
@@ -111,7 +112,7 @@ def result_rows(study: Study, runs: Sequence[Run]) -> list[Row]:
     for run in runs:
         if not run.result.is_file():
             continue
-        result = read_result(run.result)
+        result = check_shape(read_result(run.result), {"environment": dict}, str(run.result))
         subject = {
             "model": run.config.model,
             "experiment": study.experiment.name,

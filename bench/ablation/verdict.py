@@ -60,7 +60,7 @@ def interval(values: Sequence[float]) -> Interval:
 
 def read_result(path: Path) -> Result:
     """What a run was judged to be worth. Raises EdgefelError for a file that cannot be read or is something else."""
-    result = read_json(path, {"diverged": bool, "environment": dict, "classes?": int})
+    result = read_json(path, {"diverged": bool, "environment?": dict, "classes?": int})
     if not result["diverged"]:
         part = {"accuracy": float, "macro_f1": float, "ece": float}
         check_shape(result, {"corrected": part, "primary": part}, str(path))

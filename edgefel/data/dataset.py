@@ -18,7 +18,7 @@ from edgefel.data.pictures import MOST_BYTES, read_picture
 from edgefel.data.pictures import UnreadableImageError as UnreadableImageError
 from edgefel.data.pictures import decode_rgb as decode_rgb
 from edgefel.data.pictures import one_line as one_line
-from edgefel.documents import read_regular
+from edgefel.inputs import read_regular
 
 SPLITS = ("train", "val", "test")
 UNLABELLED = -1

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefel.data.picture_headers import MOST_PIXELS, PIXELS_VARIABLE, Header, read_header
-from edgefel.documents import read_regular, reason
 from edgefel.errors import EdgefelError
+from edgefel.inputs import read_regular, reason
 
 _log = logging.getLogger("edgefel.data")
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefel.data.dataset import ImageDataset
-from edgefel.documents import open_csv
 from edgefel.errors import EdgefelError
+from edgefel.inputs import open_csv
 
 # taken without being asked for, where they are there
 KNOWN_COLUMNS = ("skin", "skin_tone", "glasses", "age", "sex", "gender", "ethnicity", "race")

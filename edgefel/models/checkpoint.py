@@ -22,7 +22,6 @@ from edgefel.errors import EdgefelError
 from edgefel.files import atomic_folder, write_json
 from edgefel.models.config import ModelConfig
 from edgefel.models.network import FacialExpressionModel
-from edgefel.runtime.preprocessing import Preprocessing
 
 FORMAT = "edgefel-checkpoint"
 VERSION = 1
@@ -98,7 +97,6 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     check_shape(description, _SHAPE, str(folder / DESCRIPTION_FILE))
     try:
         config = ModelConfig.from_dict(description["config"])
-        Preprocessing.from_dict(description["preprocessing"])
         with torch.device("meta"):
             model = FacialExpressionModel(config)
     except EdgefelError as error:

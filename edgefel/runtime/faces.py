@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edgefel.documents import native_path
 from edgefel.errors import EdgefelError
+from edgefel.inputs import native_path
 from edgefel.runtime.alignment import align
 from edgefel.runtime.eyes import EyeFinder, Eyes, load_cascade, plausible
 from edgefel.runtime.preprocessing import Image

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
-from edgefel.documents import native_path
+from edgefel.documents import check_shape
 from edgefel.errors import EdgefelError
 from edgefel.files import read_json, sha256, write_json
+from edgefel.inputs import native_path
 from edgefel.runtime.preprocessing import Preprocessing
 
 FORMAT = "edgefel-bundle"
@@ -53,7 +54,11 @@ class BundleFile:
     builder: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        if not self.name or self.name in (".", "..") or "/" in self.name or "\\" in self.name:
+        if (
+            self.name in (".", "..")
+            or set("/\\") & set(self.name)
+            or not (self.name and self.name.isprintable())
+        ):
             raise EdgefelError(f"file name {self.name!r}: a bundle's files lie directly in its folder")
         _one_of(f"{self.name}: kind", self.kind, KINDS)
         _one_of(f"{self.name}: precision", self.precision, PRECISIONS)
@@ -229,6 +234,12 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
         raise EdgefelError(f"{path}: {error}; run 'edgefel export' again to get a sound bundle") from None
 
 
+# of what `_fields` and the constructors do not look at; null stands for nothing
+_REASONS = {"verdict?": str, "reasons?": [str]}
+_BUILDER = {"source?": str, "package?": str, "warnings?": [str], "calibration?": dict}
+_SHAPE = {"outputs": [str], "files": [{"parity?": _REASONS, "builder?": _BUILDER}]}
+
+
 def _parse(document: Any, folder: Path) -> Manifest:
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise EdgefelError(f"not a bundle manifest: 'format' is not {FORMAT!r}")
@@ -247,6 +258,7 @@ def _parse(document: Any, folder: Path) -> Manifest:
     )
     if not all(isinstance(label, str) for label in document["labels"]):
         raise EdgefelError(f"labels {document['labels']!r} must be strings")
+    check_shape(document, _SHAPE, "manifest")
     manifest = Manifest(
         model=ModelInfo(**model),
         labels=tuple(document["labels"]),

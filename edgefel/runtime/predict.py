@@ -12,9 +12,9 @@ from typing import Any
 import cv2
 
 from edgefel.data.pictures import write_picture
-from edgefel.documents import native_path
 from edgefel.errors import EdgefelError
 from edgefel.files import atomic_file
+from edgefel.inputs import native_path
 from edgefel.runtime.annotate import annotate, annotate_crop
 from edgefel.runtime.faces import FaceDetector, WholePicture
 from edgefel.runtime.labelling import LabelledFace, label_faces

@@ -19,8 +19,8 @@ from edgefel.data.pictures import (
     left_out_text,
     read_picture,
 )
-from edgefel.documents import native_path
 from edgefel.errors import EdgefelError
+from edgefel.inputs import native_path
 from edgefel.runtime.preprocessing import Image
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"})

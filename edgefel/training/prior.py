@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from edgefel.data.dataset import ImageDataset
-from edgefel.documents import open_csv, read_json
+from edgefel.documents import check_shape, read_json
 from edgefel.errors import EdgefelError
+from edgefel.inputs import open_csv
 
 FROM_UNIFORM, FROM_VOTES = "uniform", "votes"
 ROUNDED = 1e-4  # a row whose sum is this near to 1 is a distribution
@@ -94,12 +95,13 @@ def _from_csv(file: Path) -> tuple[list[str], npt.NDArray[np.float64]]:
 
 
 def _from_json(file: Path) -> tuple[list[str], npt.NDArray[np.float64]]:
-    evaluation = read_json(file, {"labels": [str], "with_head?": dict, "without_head?": dict})
-    judged = evaluation.get("with_head") or evaluation.get("without_head") or {}
+    evaluation = read_json(file)
     try:
+        check_shape(evaluation, {"labels": [str], "with_head?": dict, "without_head?": dict}, str(file))
+        judged = evaluation.get("with_head") or evaluation.get("without_head") or {}
         confusion = np.array(judged["confusion"], dtype=np.float64)
         if confusion.shape != (len(evaluation["labels"]),) * 2:
             raise ValueError
         return evaluation["labels"], confusion
-    except (KeyError, TypeError, ValueError, OverflowError):
+    except (EdgefelError, KeyError, TypeError, ValueError, OverflowError):
         raise EdgefelError(f"{file}: holds no confusion matrix of edgefel evaluate") from None

@@ -10,8 +10,8 @@ from edgefel.data.dataset import Box, FileStore, ImageDataset, SampleTable
 from edgefel.data.labels import EXPRESSIONS_7
 from edgefel.data.readers.base import group_codes, to_canonical
 from edgefel.data.readers.search import find_file, find_folders, read_lines
-from edgefel.documents import open_text
 from edgefel.errors import EdgefelError
+from edgefel.inputs import open_text
 
 _LIST = "label.lst"
 # the archive makes `origin`, which lies in `image` where the set is kept as its web page shows it

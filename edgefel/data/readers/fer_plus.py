@@ -15,8 +15,8 @@ from edgefel.data.dataset import FileStore, ImageDataset, PictureStore, SampleTa
 from edgefel.data.labels import EXPRESSIONS_8
 from edgefel.data.readers.base import to_canonical
 from edgefel.data.readers.search import find_file, find_folders, list_names, read_rows
-from edgefel.documents import open_regular
 from edgefel.errors import EdgefelError
+from edgefel.inputs import open_regular
 
 VOTES_CSV = "fer2013new.csv"
 PIXELS_CSV = "fer2013.csv"

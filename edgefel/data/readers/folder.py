@@ -19,8 +19,9 @@ from edgefel.data.pictures import (
     suffix_of,
 )
 from edgefel.data.readers.search import list_names
-from edgefel.documents import open_csv, read_json
+from edgefel.documents import read_json
 from edgefel.errors import EdgefelError
+from edgefel.inputs import open_csv
 
 CSV_NAME = "labels.csv"
 CSV_COLUMNS = ("path", "label", "split", "subject")

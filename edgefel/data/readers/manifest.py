@@ -14,8 +14,8 @@ from edgefel.data.dataset import SPLITS, FileStore, ImageDataset, PictureStore, 
 from edgefel.data.labels import EXPRESSIONS_8, canonical_label, expression_labels
 from edgefel.data.readers.base import to_canonical
 from edgefel.data.readers.names import PackedNames
-from edgefel.documents import open_csv
 from edgefel.errors import EdgefelError
+from edgefel.inputs import open_csv
 
 CSV_SUFFIX, PARQUET_SUFFIX = ".csv", ".parquet"
 BOX_COLUMNS = ("x", "y", "width", "height")

@@ -12,8 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from edgefel.documents import open_csv, read_text
 from edgefel.errors import EdgefelError
+from edgefel.inputs import open_csv, read_text
 
 # A folder with more subfolders than this is one of videos, subjects or classes, not a level of an archive: it is not
 # entered, so that a look at a set of thousands of folders stays quick.

@@ -12,8 +12,9 @@ from edgefel.data.labels import EXPRESSIONS_7, EXPRESSIONS_8, canonical_label, e
 from edgefel.data.pictures import MOST_BYTES
 from edgefel.data.readers.base import to_canonical
 from edgefel.data.readers.shard_index import ShardIndex, looks_like_samples, open_index
-from edgefel.documents import read_json, read_text
+from edgefel.documents import read_json
 from edgefel.errors import EdgefelError
+from edgefel.inputs import read_text
 
 CLASSES_NAME = "classes.txt"
 _DESCRIPTION_NAME = "dataset.json"

@@ -28,9 +28,9 @@ from edgefel.data.synthetic.video_people import (
     draw_motions,
     lay_on,
 )
-from edgefel.documents import native_path
 from edgefel.errors import EdgefelError
 from edgefel.files import atomic_file, read_json
+from edgefel.inputs import native_path
 
 FORMAT, VERSION = "edgefel-synthetic-video", 1
 # A clip is a test of what follows faces: of this one OpenCV's frontal cascade finds all three faces all the time.

@@ -20,8 +20,8 @@ from typing import Any, Protocol, TextIO
 
 import cv2
 
-from edgefel.documents import native_path
 from edgefel.errors import EdgefelError
+from edgefel.inputs import native_path
 from edgefel.runtime.preprocessing import Image
 from edgefel.runtime.stream.results import FrameResult, TrackedFace
 
