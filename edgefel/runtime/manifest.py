@@ -235,9 +235,10 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
 
 
 # of what `_fields` and the constructors do not look at; null stands for nothing
-_REASONS = {"verdict?": str, "reasons?": [str]}
-_BUILDER = {"source?": str, "package?": str, "warnings?": [str], "calibration?": dict}
-_SHAPE = {"outputs": [str], "files": [{"parity?": _REASONS, "builder?": _BUILDER}]}
+_SHAPES = {
+    "parity": {"verdict?": str, "reasons?": [str]},
+    "builder": {"source?": str, "package?": str, "warnings?": [str], "calibration?": dict},
+}
 
 
 def _parse(document: Any, folder: Path) -> Manifest:
@@ -258,7 +259,7 @@ def _parse(document: Any, folder: Path) -> Manifest:
     )
     if not all(isinstance(label, str) for label in document["labels"]):
         raise EdgefelError(f"labels {document['labels']!r} must be strings")
-    check_shape(document, _SHAPE, "manifest")
+    check_shape(document, {"outputs": [str]}, "manifest")
     manifest = Manifest(
         model=ModelInfo(**model),
         labels=tuple(document["labels"]),
@@ -285,6 +286,7 @@ def _parse_file(entry: Any) -> BundleFile:
         values[name] = entry.get(name)
         if not isinstance(values[name], dict | None):
             raise EdgefelError(f"{where}: {name} must be an object or null")
+        check_shape(values[name] or {}, _SHAPES[name], f"{where}: {name}")
     return BundleFile(**values)
 
 
