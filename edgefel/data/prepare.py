@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefel.data.dataset import Box, ImageDataset, UnreadableImageError, decode_rgb
+from edgefel.data.pictures import max_pixels
 from edgefel.data.prepare_faces import Crop, Face, FaceTools, crop_face
 from edgefel.data.prepare_journal import MISSING, UNREADABLE, Done, Journal, check_unlocked
 from edgefel.data.prepare_output import write_as_shards, write_files
@@ -192,7 +193,8 @@ def _is_within_reach(box: Box, width: int, height: int) -> bool:
     """Whether a box overlaps the picture, and is not so large that it is a mistake (and would not fit in memory)."""
     x, y, across, down = box
     overlaps = x < width and y < height and x + across > 0 and y + down > 0
-    return overlaps and max(across, down) <= 2 * max(width, height)
+    side = max(across, down)
+    return overlaps and side <= 2 * max(width, height) and side * side <= max_pixels()
 
 
 def _reopen(journal: Journal, plan: Plan, faces: Path) -> None:
