@@ -89,8 +89,8 @@ def test_fields_are_those_of_the_class():
     for values, said in (
         ({}, "lacks count"),
         ({"count": 1, "other": 2}, r"unknown entries \['other'\] for Fields"),
-        ({"count": "1"}, "count is \"1\", not a whole number"),
-        ({"count": 1, "names": "a"}, "names is \"a\", not a list"),
+        ({"count": "1"}, 'count is "1", not a whole number'),
+        ({"count": 1, "names": "a"}, 'names is "a", not a list'),
         ({"count": 1, "rate": None}, "rate is null, not a number"),
         ({"count": 1, "kind": 3}, "kind is 3, not text"),
         ([], "the whole is a list, not an object"),
@@ -104,7 +104,10 @@ def test_fields_are_those_of_the_class():
     [
         ("[" * 200_000, "nested more than 100 deep"),
         ("a: &a [*a]", "nested more than 100 deep"),
-        ("\n".join([f"a{n}: &a{n} [{', '.join([f'*a{n - 1}' if n else 'x'] * 9)}]" for n in range(9)]), "more than 100000 values"),
+        (
+            "\n".join([f"a{n}: &a{n} [{', '.join([f'*a{n - 1}' if n else 'x'] * 9)}]" for n in range(9)]),
+            "more than 100000 values",
+        ),
         ("a: " + "9" * 5000, "digits"),
         ("a: 2001-99-99", "month"),
         ("a: [1", "flow sequence"),
@@ -121,7 +124,7 @@ def test_what_is_no_plain_yaml_is_one_line(text, said):
 
 def test_plain_yaml_is_read_with_its_aliases(tmp_path):
     (tmp_path / "a.yaml").write_bytes(b"\xef\xbb\xbfint8: &x {a: 1e-4, b: 2.5}\r\nfp16: *x\r\n")
-    assert read_yaml(tmp_path / "a.yaml") == dict.fromkeys(("int8", "fp16"), {"a": "1e-4", "b": 2.5})
+    assert read_yaml(tmp_path / "a.yaml") == {name: {"a": "1e-4", "b": 2.5} for name in ("int8", "fp16")}
     (tmp_path / "a.yaml").write_text("")
     assert read_yaml(tmp_path / "a.yaml") is None
     (tmp_path / "a.yaml").write_text("x" * (1 << 19))

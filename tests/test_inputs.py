@@ -24,7 +24,10 @@ def test_pipes_devices_folders_and_endless_files_are_refused_at_once(tmp_path):
             open_text(path)
         with pytest.raises(EdgefelError, match="no such file" if said.startswith("No") else said):
             read_text(path)
-        with pytest.raises(EdgefelError, match="no such file" if said.startswith("No") else said), open_csv(path):
+        with (
+            pytest.raises(EdgefelError, match="no such file" if said.startswith("No") else said),
+            open_csv(path),
+        ):
             pass
     (tmp_path / "long").write_bytes(b"x" * 100)
     assert read_regular(tmp_path / "long", 100) == b"x" * 100
@@ -82,5 +85,7 @@ def test_text_has_one_kind_of_line_end(tmp_path):
 
 def test_a_name_that_is_not_utf8_goes_to_no_library():
     assert native_path("é.mp4") == "é.mp4"
-    with pytest.raises(EdgefelError, match="its name is not UTF-8, as the libraries that open it need; rename it"):
+    with pytest.raises(
+        EdgefelError, match="its name is not UTF-8, as the libraries that open it need; rename it"
+    ):
         native_path(os.fsdecode(b"caf\xe9.mp4"))
