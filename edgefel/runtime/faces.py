@@ -209,7 +209,9 @@ class YuNetDetector:
             raise self._unusable(error) from error
         if found is None:
             return []
-        return _largest_first([_yunet_box(row / factor, float(row[14])) for row in found])
+        # of a picture that is a few pixels wide the network makes infinite boxes
+        finite = found[np.isfinite(found).all(axis=1)]
+        return _largest_first([_yunet_box(row / factor, float(row[14])) for row in finite])
 
     def _unusable(self, error: cv2.error) -> EdgefelError:
         reason = " ".join(str(error).split())

@@ -28,6 +28,7 @@ from edgefel.data.synthetic.video_people import (
     draw_motions,
     lay_on,
 )
+from edgefel.documents import check_shape
 from edgefel.errors import EdgefelError
 from edgefel.files import atomic_file, read_json
 from edgefel.inputs import native_path
@@ -260,7 +261,7 @@ def read_truth(path: str | os.PathLike[str]) -> dict[str, Any]:
             f"{path}: not the truth of a synthetic video (format {found[0]!r}, version {found[1]!r}); "
             f"make one with: edgefel data video -o clip.mp4"
         )
-    return dict(truth)
+    return dict(check_shape(truth, {"frames": [dict], "changes": [dict]}, str(path)))
 
 
 def _describe(name: str, video: SyntheticVideo) -> dict[str, Any]:
