@@ -242,6 +242,10 @@ def check_fields(values: Any, cls: type, where: str, *, partial: bool = False) -
     }
     shape = {name: _shape_of(hints[name]) for name in fields if name in needed or name in values}
     _check_object(values, shape, where, "")
+    for name, value in values.items():
+        sizes = get_args(hints[name]) if get_origin(hints[name]) is tuple else (...,)
+        if ... not in sizes and len(value) != len(sizes):
+            raise EdgefelError(f"{where}: {name} has {len(value)} values, not {len(sizes)}")
     return dict(values)
 
 

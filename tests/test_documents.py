@@ -81,6 +81,7 @@ class Fields:
     rate: float = 1.0
     kind: Literal["a", "b"] = "a"
     box: tuple[int, int] | None = None
+    pair: tuple[int, int] = (0, 0)
 
 
 def test_fields_are_those_of_the_class():
@@ -92,6 +93,7 @@ def test_fields_are_those_of_the_class():
         ({"count": "1"}, 'count is "1", not a whole number'),
         ({"count": 1, "names": "a"}, 'names is "a", not a list'),
         ({"count": 1, "rate": None}, "rate is null, not a number"),
+        ({"count": 1, "pair": [1]}, "pair has 1 values, not 2"),
         ({"count": 1, "kind": 3}, "kind is 3, not text"),
         ([], "the whole is a list, not an object"),
     ):

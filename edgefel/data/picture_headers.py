@@ -28,7 +28,7 @@ def read_header(data: bytes) -> Header | None:
         if signature.match(data):
             try:
                 return parse(data)
-            except (struct.error, IndexError, ValueError):
+            except (struct.error, IndexError, ValueError, OverflowError):
                 return None
     return None
 

@@ -155,7 +155,7 @@ class Manifest:
         judged = self.judged(file)
         if judged.verdict != "fail":
             return
-        reasons = "; ".join(str(reason) for reason in (judged.parity or {}).get("reasons", ()))
+        reasons = "; ".join(str(reason) for reason in (judged.parity or {}).get("reasons") or ())
         source = "" if judged is file else f" (built from {judged.name})"
         raise EdgefelError(
             f"{self.folder / file.name}{source}: failed its comparison with PyTorch: {reasons or 'no reason given'}. "

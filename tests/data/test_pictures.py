@@ -209,6 +209,7 @@ def test_what_is_no_whole_picture_says_why(data, said):
 
 def test_no_header_raises_anything():
     whole = [data for data, _ in FORMS.values()] + list(_sized(7, 9).values())
+    whole += [b"II+\0\x08\0\0\0" + b"\xff" * 60, b"MM\0*\xff\xff\xff\xff" + bytes(60)]
     rng = np.random.default_rng(0)
     for data in whole:
         for cut in (*range(64), *range(64, min(len(data), 600), 7)):
