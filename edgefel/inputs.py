@@ -25,12 +25,12 @@ def open_regular(path: str | os.PathLike[str], flags: int = os.O_RDONLY) -> int:
     Raises OSError whose `strerror` says what is there instead: a pipe would be waited for, a device never ends.
     """
     # before it is opened, since opening some devices has effects, and again after, since it may be replaced
-    _check_regular(Path(path).stat().st_mode, path)
+    check_regular(path)
     handle = os.open(
         path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     )
     try:
-        _check_regular(os.fstat(handle).st_mode, path)
+        _check_mode(os.fstat(handle).st_mode, path)
     except BaseException:
         os.close(handle)
         raise
@@ -47,7 +47,12 @@ def read_regular(path: str | os.PathLike[str], most: int = MOST_BYTES) -> bytes:
     return data
 
 
-def _check_regular(mode: int, path: str | os.PathLike[str]) -> None:
+def check_regular(path: str | os.PathLike[str]) -> None:
+    """For libraries that open a file themselves. Raises OSError unless it is a regular one."""
+    _check_mode(Path(path).stat().st_mode, path)
+
+
+def _check_mode(mode: int, path: str | os.PathLike[str]) -> None:
     kinds = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"))
     if not stat.S_ISREG(mode):
         what = next((name for test, name in kinds if test(mode)), "a device")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import shutil
 import sys
 from collections import Counter
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
 import mutations
-from fuzz_inputs import PASSES, TARGETS, attempt, inputs_of, plan, write_seeds
+from fuzz_inputs import PASSES, TARGETS, attempt, inputs_of, plan, run, write_seeds
 
 SEED = 3
 COUNT = 500
@@ -40,6 +42,56 @@ def test_sound_files_are_taken(work, monkeypatch):
             "refused in one line" if "nowhere" in target.command or kind == "calibration set" else "taken"
         )
         assert outcome == wanted, (kind, text)
+
+
+ODD_CONTENTS = {
+    "nothing": b"",
+    "zeros": bytes(3000),
+    "a cell without end": b"path,label\n" + b"x" * 140_000 + b",neutral\n",
+    "a quote without end": b'path,label\n"a,neutral\n' + b"b,neutral\n" * 20_000,
+    "UTF-16": '{"a": 1}\npath,label\n'.encode("utf-16"),
+    "half of UTF-16": b"\xff\xfe{",
+    "Latin-1": "path,label\nä,ö\n".encode("latin-1"),
+    "deep JSON": b"[" * 200_000,
+    "a long number": b"9" * 5000,
+    "another kind of JSON": b"[]",
+    "a picture": b"\x89PNG\r\n\x1a\n" + bytes(100),
+}
+
+
+@pytest.mark.parametrize("kind", [kind for kind, target in TARGETS.items() if target.file != "pictures"])
+def test_odd_files_in_the_place_of_others(work, kind):
+    target = TARGETS[kind]
+    path = work / target.file
+    sound = path.read_bytes()
+
+    def check(what: str) -> None:
+        shutil.rmtree(work / "crops", ignore_errors=True)  # what else is written is written over
+        outcome, text = run(work, target)
+        assert outcome in PASSES, (kind, what, outcome, text)
+
+    try:
+        for what, content in ODD_CONTENTS.items():
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(content)
+            check(what)
+        for what, make in (
+            ("pipe", os.mkfifo),
+            ("folder", Path.mkdir),
+            ("dangling link", lambda place: place.symlink_to("nowhere")),
+            ("loop", lambda place: place.symlink_to(place.name)),
+            ("device", lambda place: place.symlink_to("/dev/zero")),
+        ):
+            path.parent.mkdir(exist_ok=True)
+            path.unlink(missing_ok=True)
+            make(path)
+            check(what)
+            if path.is_dir() and not path.is_symlink():
+                path.rmdir()
+    finally:
+        path.unlink(missing_ok=True)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(sound)
 
 
 @pytest.mark.slow

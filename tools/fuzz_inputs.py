@@ -156,10 +156,6 @@ def inputs_of(kind: str) -> int:
 
 def attempt(work: Path, kind: str, number: int, seed: int) -> tuple[str, str]:
     """Breaks the input, runs the command, and mends the input: the outcome, and what to say of a failure."""
-    from click.testing import CliRunner
-
-    from edgefel.cli.main import main
-
     target = TARGETS[kind]
     rng = random.Random(f"{seed} {kind} {number}")
     path = work / target.file
@@ -174,13 +170,8 @@ def attempt(work: Path, kind: str, number: int, seed: int) -> tuple[str, str]:
         shutil.copy(work / "crop.png", path / "neutral" / "whole.png")
     else:
         path.write_bytes(target.spoil(path, rng))
-    words = [
-        word.replace("{bundle}", str(BUNDLE)).replace("{work}", str(work)).replace("{}", str(path))
-        for word in shlex.split(target.command)
-    ]
     try:
-        done = CliRunner().invoke(main, words)
-        return judge(done, target)
+        return run(work, target)
     finally:
         if sound is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -188,6 +179,19 @@ def attempt(work: Path, kind: str, number: int, seed: int) -> tuple[str, str]:
         for left in ("out", "page.html", "crops"):
             shutil.rmtree(work / left, ignore_errors=True)
             (work / left).unlink(missing_ok=True)
+
+
+def run(work: Path, target: Target) -> tuple[str, str]:
+    """Runs the command on what is there: the outcome, and what to say of a failure."""
+    from click.testing import CliRunner
+
+    from edgefel.cli.main import main
+
+    places = {"{bundle}": str(BUNDLE), "{work}": str(work), "{}": str(work / target.file)}
+    words = shlex.split(target.command)
+    for name, place in places.items():
+        words = [word.replace(name, place) for word in words]
+    return judge(CliRunner().invoke(main, words), target)
 
 
 def judge(done: Any, target: Target) -> tuple[str, str]:

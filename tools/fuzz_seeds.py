@@ -163,6 +163,11 @@ def _write_journal(work: Path) -> None:
     partial = partial_folder(work / "crops")
     (partial / "faces").mkdir(parents=True)
     dataset = open_dataset(work / "faces")
-    plan = Plan.of(dataset, PrepareOptions(size=16, tools=dict.fromkeys(("detector", "detector_model", "min_face")) | {"detector": "none"}))
+    plan = Plan.of(
+        dataset,
+        PrepareOptions(
+            size=16, tools=dict.fromkeys(("detector", "detector_model", "min_face")) | {"detector": "none"}
+        ),
+    )
     with Journal.open(partial / "journal", plan.key(), len(plan)) as journal:
         journal.add(0, MISSING)

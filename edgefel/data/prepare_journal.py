@@ -18,6 +18,7 @@ from edgefel.data.prepare_faces import FOUND
 from edgefel.documents import parse_json
 from edgefel.errors import EdgefelError
 from edgefel.files import json_text, lock
+from edgefel.inputs import check_regular, reason
 
 _FORMAT, _VERSION = "edgefel-prepare-journal", 1
 MISSING, UNREADABLE = "m", "u"
@@ -67,6 +68,11 @@ class Journal:
         key: what must be equal to go on, as plain JSON values. count: pictures of the data set.
         Raises EdgefelError for a journal of something else, and for one that another run is writing.
         """
+        if path.exists():
+            try:
+                check_regular(path)
+            except OSError as error:
+                raise EdgefelError(f"{path}: {reason(error)}; begin anew with --restart") from None
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
         try:
             _lock(descriptor, path)

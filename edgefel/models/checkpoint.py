@@ -20,6 +20,7 @@ from edgefel import __version__
 from edgefel.documents import check_shape, read_json
 from edgefel.errors import EdgefelError
 from edgefel.files import atomic_folder, write_json
+from edgefel.inputs import check_regular
 from edgefel.models.config import ModelConfig
 from edgefel.models.network import FacialExpressionModel
 
@@ -197,6 +198,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
 def _read_weights(folder: Path) -> dict[str, Tensor]:
     file = folder / WEIGHTS_FILE
     try:
+        check_regular(file)
         weights: dict[str, Tensor] = load_file(file)
     except FileNotFoundError:
         raise EdgefelError(f"{file}: missing; copy the whole checkpoint folder") from None

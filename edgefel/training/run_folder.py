@@ -21,6 +21,7 @@ from torch import Tensor
 from edgefel.documents import check_fields, check_shape, read_json
 from edgefel.errors import EdgefelError
 from edgefel.files import atomic_folder, write_json, write_text
+from edgefel.inputs import check_regular
 from edgefel.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from edgefel.training.config import TrainConfig, dump_config, load_config
 from edgefel.training.supervision import SupervisedModel
@@ -109,6 +110,7 @@ class RunFolder:
         check_fields(values, TrainingState, str(folder / _STATE_FILE))
         check_shape(values["window"], [float], f"{folder / _STATE_FILE}: window")
         try:
+            check_regular(folder / _OPTIMIZER_FILE)
             tensors: dict[str, Tensor] = load_file(folder / _OPTIMIZER_FILE)
         except (OSError, SafetensorError) as error:
             raise EdgefelError(f"{folder / _OPTIMIZER_FILE}: cannot be read ({error})") from None
