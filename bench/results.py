@@ -13,7 +13,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from edgefel.documents import parse_json
 from edgefel.errors import EdgefelError
+from edgefel.inputs import read_regular, reason
 
 SCHEMA = 1
 # what each kind of row must measure
@@ -138,7 +140,7 @@ def append_results(path: Path, rows: Iterable[Row]) -> None:
             if end:
                 stream.seek(end - 1)
                 text = text if stream.read(1) == b"\n" else "\n" + text
-            data = memoryview(text.encode())
+            data = memoryview(text.encode("utf-8", "backslashreplace"))
             try:
                 while data:
                     data = data[stream.write(data) or 0 :]
@@ -153,27 +155,23 @@ def append_results(path: Path, rows: Iterable[Row]) -> None:
 def read_results(path: Path) -> Loaded:
     """The good rows of a file, and a line on each other one. Raises EdgefelError if the file cannot be read at all."""
     try:
-        lines = path.read_bytes().splitlines()
+        lines = read_regular(path).splitlines()
     except OSError as error:
-        raise EdgefelError(f"{path}: cannot be read: {error.strerror}") from None
+        raise EdgefelError(f"{path}: cannot be read: {reason(error)}") from None
     rows, problems = [], []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            values = json.loads(line, parse_constant=_no_constant)
+            values = parse_json(line, "")
             problem = _problem(values)
-        except ValueError:
+        except EdgefelError:
             values, problem = {}, "not a line of JSON; was the file cut short?"
         if problem is None:
             rows.append(Row(**{**values, "notes": tuple(values["notes"])}))
         else:
             problems.append(f"{path}, line {number}: {problem}")
     return Loaded(tuple(rows), tuple(problems))
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _problem(values: Any) -> str | None:

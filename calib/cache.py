@@ -20,8 +20,10 @@ from edgefel.cache import cache_folder
 from edgefel.calib.collect import activation_scales, collect_activations
 from edgefel.calib.reader import CalibrationReader
 from edgefel.calib.thresholds import CalibrationMethod
+from edgefel.documents import parse_json
 from edgefel.errors import EdgefelError
 from edgefel.files import write_json
+from edgefel.inputs import read_regular
 
 KIND = "calibration"
 FORMAT = "edgefel-calibration-scales"
@@ -134,10 +136,13 @@ def code_hash() -> str:
     return digest.hexdigest()
 
 
+_SHAPE = {"format": None, "parts": dict, "scales": {str: float}, "scales_sha256": str}
+
+
 def _read(path: Path, parts: dict[str, Any], warn: Callable[[str], None]) -> Scales | None:
     """The scales of an entry; None if there is none, or, with a warning, if it is not what was written."""
     try:
-        entry = json.loads(path.read_text(encoding="utf-8"))
+        entry = parse_json(read_regular(path), str(path), _SHAPE)
         # by their hash: a tuple comes back as a list
         if entry["format"] != FORMAT or parts_key(entry["parts"]) != parts_key(parts):
             raise ValueError("it belongs to another calibration")
@@ -148,7 +153,7 @@ def _read(path: Path, parts: dict[str, Any], warn: Callable[[str], None]) -> Sca
             raise ValueError("a scale is not a positive number")
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (EdgefelError, OSError, ValueError) as error:
         warn(f"{path}: the calibration cache's entry is damaged ({error}); calibrating again")
         return None
     return {name: np.float32(scale) for name, scale in scales.items()}

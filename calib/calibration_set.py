@@ -15,8 +15,9 @@ from edgefel.calib.samples import balanced_samples
 from edgefel.data.dataset import Box, ImageDataset, PictureStore, Sample
 from edgefel.data.labels import check_labels
 from edgefel.data.open import open_dataset
+from edgefel.documents import check_shape, read_json
 from edgefel.errors import EdgefelError
-from edgefel.files import read_json, write_json
+from edgefel.files import write_json
 from edgefel.runtime.preprocessing import Preprocessing
 
 FORMAT = "edgefel-calibration"
@@ -241,6 +242,17 @@ def write_calibration_set(path: str | os.PathLike[str], chosen: CalibrationSet) 
     write_json(path, {"format": FORMAT, "version": VERSION, **derived, **chosen.to_dict()}, replace=False)
 
 
+_SHAPE = {
+    **dict.fromkeys(("root", "labelled_by"), str),
+    **dict.fromkeys(("per_class", "group_cap", "seed"), int),
+    "labels": [str],
+    "images": [{**dict.fromkeys(("path", "label", "group", "sha256"), str), "box?": [float]}],
+    "model?": {"name": str, "file": str, "sha256": str},
+    "layout?": str,
+    "preprocessing?": dict,
+}
+
+
 def read_calibration_set(path: str | os.PathLike[str]) -> CalibrationSet:
     """Reads what `write_calibration_set` wrote; raises EdgefelError for another or an edited file."""
     data = read_json(path)
@@ -252,6 +264,10 @@ def read_calibration_set(path: str | os.PathLike[str]) -> CalibrationSet:
         raise EdgefelError(
             f"{path}: version {data.get('version')}, this edgefel reads {VERSION}; make it again"
         )
+    try:
+        check_shape(data, _SHAPE, str(path))
+    except EdgefelError as error:
+        raise EdgefelError(f"{error}; make it again") from None
     try:
         chosen = CalibrationSet(
             root=str(data["root"]),
@@ -265,7 +281,9 @@ def read_calibration_set(path: str | os.PathLike[str]) -> CalibrationSet:
             model=None if data["model"] is None else LabellingModel(**data["model"]),
             layout=data.get("layout"),
         )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except EdgefelError as error:
+        raise EdgefelError(f"{path}: {error}; make it again") from None
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise EdgefelError(f"{path}: an entry is missing or unknown ({error}); make it again") from None
     unknown = {image.label for image in chosen.images} - set(chosen.labels)
     if unknown or not chosen.images:

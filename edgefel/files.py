@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: atomic writes, hashes, JSON."""
+"""Files that are either whole or absent: atomic writes, hashes, JSON (read by `edgefel.documents`)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from edgefel.documents import read_json as read_json
 from edgefel.errors import EdgefelError
 from edgefel.unfinished import (
     claimed_file,
@@ -29,6 +31,8 @@ from edgefel.unfinished import (
 LOCK_NAME = ".lock"
 # no space left, quota exceeded, file too large
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @contextmanager
@@ -157,25 +161,21 @@ def _mode_of_file(path: Path) -> int | None:
 
 
 def write_text(path: str | os.PathLike[str], text: str, *, replace: bool = True) -> None:
-    """Writes `text` (UTF-8) atomically; see `atomic_file`."""
+    """Writes `text` (UTF-8) atomically; see `atomic_file`. Undecodable bytes of file names in it become escapes."""
     with atomic_file(path, replace=replace) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: str | os.PathLike[str], value: Any, *, replace: bool = True) -> None:
     """Writes `value` as indented JSON, atomically. NaN and infinity are refused: they are not JSON."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n", replace=replace)
+    write_text(path, json_text(value, indent=2) + "\n", replace=replace)
 
 
-def read_json(path: str | os.PathLike[str]) -> Any:
-    """Reads a JSON file; raises EdgefelError naming the file if it is missing or broken."""
-    path = Path(path)
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise EdgefelError(f"{path}: no such file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise EdgefelError(f"{path}: not valid JSON ({error})") from None
+def json_text(value: Any, *, indent: int | None = None) -> str:
+    """Strict JSON that any encoding can write: characters as they are, but for the lone surrogates that stand for the
+    undecodable bytes of a file name, which become escapes."""
+    text = json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False)
+    return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def sha256(path: str | os.PathLike[str]) -> str:

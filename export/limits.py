@@ -7,9 +7,9 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from edgefel.documents import read_yaml
 from edgefel.errors import EdgefelError
 
 
@@ -93,7 +93,7 @@ def load_limits(path: str | os.PathLike[str] | None) -> Mapping[str, ParityLimit
     """
     if path is None:
         return LIMITS
-    given = _read_yaml(Path(path))
+    given = read_yaml(path)
     if not isinstance(given, Mapping) or not given:
         raise EdgefelError(f"{path}: must hold precisions with their limits, e.g. int8: {{min_sqnr_db: 12}}")
     _refuse_unknown(given, LIMITS, f"{path}: unknown precision")
@@ -125,16 +125,3 @@ def _number(value: Any) -> Any:
         except ValueError:
             return value
     return value
-
-
-def _read_yaml(path: Path) -> Any:
-    import yaml
-
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise EdgefelError(f"{path}: no such file; write one, see docs/parity.md") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise EdgefelError(f"{path}: cannot be read as UTF-8 text ({error})") from None
-    except yaml.YAMLError as error:
-        raise EdgefelError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None

@@ -13,6 +13,7 @@ from typing import Any
 
 from edgefel import __version__
 from edgefel.cache import cache_folder
+from edgefel.documents import check_shape
 from edgefel.errors import EdgefelError
 from edgefel.export.tensorrt_options import EngineOptions
 from edgefel.files import atomic_file, atomic_folder, read_json, sha256, write_json
@@ -125,10 +126,7 @@ def save_timings(cache: Any, path: Path | None) -> list[str]:
 
 def _read(folder: Path) -> CachedEngine:
     entry = read_json(folder / _ENTRY)
-    if not isinstance(entry, dict) or not all(
-        isinstance(entry.get(name), dict) for name in ("builder", "layers")
-    ):
-        raise EdgefelError(f"{_ENTRY} is not a cache entry")
+    check_shape(entry, {"sha256": str, "builder": {"warnings?": [str]}, "layers": dict}, _ENTRY)
     if sha256(folder / _ENGINE) != entry.get("sha256"):
         raise EdgefelError("the engine's SHA-256 differs")
     return CachedEngine(folder / _ENGINE, entry["sha256"], entry["builder"], entry["layers"])

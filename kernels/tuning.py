@@ -19,8 +19,9 @@ from typing import Any
 
 import torch
 
+from edgefel.documents import check_fields, read_json
 from edgefel.errors import EdgefelError
-from edgefel.files import read_json, write_json
+from edgefel.files import write_json
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,8 @@ class Tuner:
         if not self.file.exists():
             return {}
         try:
-            return {key: Launch(**value) for key, value in read_json(self.file).items()}
+            rows = read_json(self.file, {str: dict})
+            return {key: Launch(**check_fields(row, Launch, key)) for key, row in rows.items()}
         except (EdgefelError, TypeError, AttributeError) as error:
             warnings.warn(f"{self.file}: ignored, it is not a tuning file ({error})", stacklevel=2)
             return {}

@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 from tiny_bundle import write_bundle
 
 from edgefel.cli.main import main
-from edgefel.data.dataset import write_rgb
+from edgefel.data.pictures import write_picture
 
 TRAIN = [
     "--model",
@@ -143,7 +143,7 @@ def test_a_log_that_cannot_be_written_ends_training(faces_folder, tmp_path, monk
 def test_a_picture_that_lacks_its_last_bytes_is_no_success(tmp_path, missing):
     """The last bytes wait in a buffer of OpenCV's, whose writing at the end it does not check."""
     picture = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
-    write_rgb(tmp_path / "whole.png", picture)
+    write_picture(tmp_path / "whole.png", picture)
     size = (tmp_path / "whole.png").stat().st_size
     with room_for(size - missing), pytest.raises(OSError, match="File too large"):
-        write_rgb(tmp_path / "a.png", picture)
+        write_picture(tmp_path / "a.png", picture)

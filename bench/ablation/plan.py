@@ -14,6 +14,7 @@ from typing import Any
 from edgefel.bench.ablation.experiment import Experiment, Variant, merged
 from edgefel.bench.ablation.recipes import RECIPES, Recipe
 from edgefel.data.synthetic import FaceOptions
+from edgefel.documents import parse_yaml
 from edgefel.errors import EdgefelError
 from edgefel.models.apvit import APViTEncoder
 from edgefel.models.config import APViTConfig
@@ -208,8 +209,6 @@ def parse_changes(pairs: Sequence[str]) -> dict[str, Any]:
 
     Raises EdgefelError for anything else, and for settings that a training does not have.
     """
-    import yaml
-
     known = {path for path, _, _ in settings()}
     changes = {}
     for pair in pairs:
@@ -220,7 +219,7 @@ def parse_changes(pairs: Sequence[str]) -> dict[str, Any]:
                 "loss.trust=none"
             )
         try:
-            changes[path] = yaml.safe_load(text)
-        except yaml.YAMLError:
+            changes[path] = parse_yaml(text, path)
+        except EdgefelError:
             raise EdgefelError(f"--set {pair!r}: the value is not valid YAML") from None
     return changes

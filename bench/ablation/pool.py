@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import signal
 import subprocess
@@ -17,6 +16,7 @@ from edgefel.bench.ablation.plan import Run
 from edgefel.bench.ablation.worker import INTERRUPTED, PLAN, RUN
 from edgefel.errors import EdgefelError
 from edgefel.files import write_json
+from edgefel.inputs import open_csv
 
 LOG = "log.txt"
 _POLL = 0.2
@@ -173,8 +173,9 @@ class _Process:
 def last_step(log: Path) -> int:
     """The last step in a run's metrics.csv, 0 where there is none."""
     try:
-        with log.open(newline="", encoding="utf-8") as stream:
-            steps = [row["step"] for row in csv.DictReader(stream)]
-    except OSError:
+        with open_csv(log) as table:
+            at = table.columns.index("step")
+            steps = [row[at] for row in table if len(row) > at]
+    except (EdgefelError, ValueError):
         return 0
-    return int(steps[-1]) if steps and (steps[-1] or "").isdecimal() else 0
+    return int(steps[-1][:20]) if steps and steps[-1].isdecimal() else 0

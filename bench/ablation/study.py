@@ -10,12 +10,13 @@ from edgefel.bench.ablation import table
 from edgefel.bench.ablation.plan import Run, Study, plan, pretraining
 from edgefel.bench.ablation.plot import figure
 from edgefel.bench.ablation.pool import Failure, Slot, Watcher, run_all, together
-from edgefel.bench.ablation.verdict import Outcome
+from edgefel.bench.ablation.verdict import Outcome, read_result
 from edgefel.bench.ablation.worker import RUN
 from edgefel.bench.results import Row, make_row
 from edgefel.data.open import open_dataset
 from edgefel.data.synthetic.write import write_faces
-from edgefel.files import atomic_file, read_json, sole_user, write_json, write_text
+from edgefel.documents import check_shape, read_json
+from edgefel.files import atomic_file, sole_user, write_json, write_text
 from edgefel.models.checkpoint import save_part
 from edgefel.text import counted
 from edgefel.training.run_folder import RunFolder
@@ -116,7 +117,7 @@ def result_rows(study: Study, runs: Sequence[Run]) -> list[Row]:
     for run in runs:
         if not run.result.is_file():
             continue
-        result = read_json(run.result)
+        result = check_shape(read_result(run.result), {"environment": dict}, str(run.result))
         subject = {
             "model": run.config.model,
             "experiment": study.experiment.name,

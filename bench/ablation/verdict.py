@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from edgefel.bench.ablation.experiment import Claim, Experiment, Variant
 from edgefel.bench.ablation.plan import Run
 from edgefel.bench.results import Row
-from edgefel.files import read_json
+from edgefel.documents import check_shape, read_json
 
 LEVEL = 0.95
 HOLDS, REVERSED, UNDECIDED, MISSING = "holds", "reversed", "undecided", "not run"
@@ -55,6 +56,15 @@ def interval(values: Sequence[float]) -> Interval:
         return Interval(float(data[0]), math.inf, 1)
     spread = float(data.std(ddof=1)) / math.sqrt(data.size)
     return Interval(float(data.mean()), float(t.ppf((1 + LEVEL) / 2, data.size - 1)) * spread, int(data.size))
+
+
+def read_result(path: Path) -> Result:
+    """What a run was judged to be worth. Raises EdgefelError for a file that cannot be read or is something else."""
+    result = read_json(path, {"diverged": bool, "environment?": dict, "classes?": int})
+    if not result["diverged"]:
+        part = {"accuracy": float, "macro_f1": float, "ece": float}
+        check_shape(result, {"corrected": part, "primary": part}, str(path))
+    return dict(result)
 
 
 def metric(result: Result, name: str, part: str = "corrected") -> float:
@@ -120,7 +130,7 @@ class Outcome:
         results: dict[str, dict[int, Result]] = {variant.name: {} for variant in experiment.variants}
         for run in runs:
             if run.result.is_file():
-                results[run.variant][run.seed] = read_json(run.result)
+                results[run.variant][run.seed] = read_result(run.result)
         return cls(experiment, results)
 
     @classmethod

@@ -259,8 +259,8 @@ def sheet(
       edgefel data sheet faces -o sheet.png --split test
       edgefel data sheet AffectNet -o sheet.png --layout affectnet-7
     """
-    from edgefel.data.dataset import write_rgb
     from edgefel.data.open import open_dataset
+    from edgefel.data.pictures import write_picture
     from edgefel.data.sheet import dataset_sheet
     from edgefel.errors import EdgefelError
     from edgefel.files import atomic_file
@@ -269,7 +269,7 @@ def sheet(
         raise EdgefelError(f"{output}: give a name that ends in .png or .jpg")
     picture = dataset_sheet(open_dataset(dataset, split, layout), columns, side)
     with atomic_file(output) as temporary:
-        write_rgb(temporary, picture)
+        write_picture(temporary, picture)
     click.echo(str(output))
 
 

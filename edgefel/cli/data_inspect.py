@@ -129,7 +129,7 @@ def _inspect(dataset: ImageDataset, options: InspectionOptions, quiet: bool) -> 
 def _write(folder: Path, inspection: Inspection, overwrite: bool) -> None:
     """All files or nothing."""
     from edgefel.data.balance_plot import balance_figure, pairs_sheet
-    from edgefel.data.dataset import write_rgb
+    from edgefel.data.pictures import write_picture
     from edgefel.data.sheet import dataset_sheet
     from edgefel.files import atomic_folder, write_json
 
@@ -142,7 +142,7 @@ def _write(folder: Path, inspection: Inspection, overwrite: bool) -> None:
             sheets["contact_sheet.png"] = dataset_sheet(inspection.dataset)
         for name, sheet in sheets.items():
             if sheet is not None:
-                write_rgb(temporary / name, sheet)
+                write_picture(temporary / name, sheet)
 
 
 def _show(inspection: Inspection, output: Path | None) -> None:

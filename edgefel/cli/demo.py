@@ -143,7 +143,7 @@ class Demo:
             start = time.monotonic()
             write_json(self.folder / RESULTS_FILE, self._measure())
             self._finish(state, "measurement", start)
-        results: dict[str, Any] = read_json(self.folder / RESULTS_FILE)
+        results: dict[str, Any] = read_json(self.folder / RESULTS_FILE, dict)
         return results | {"seconds": state["seconds"], "options": asdict(self.options)}
 
     def _state(self) -> dict[str, Any]:
@@ -154,7 +154,7 @@ class Demo:
             state: dict[str, Any] = {"options": asdict(self.options), "seconds": {}}
             write_json(file, state)
             return state
-        state = read_json(file)
+        state = read_json(file, {"options": dict, "seconds": {str: float}})
         if state.get("options") != asdict(self.options):
             raise EdgefelError(
                 f"{self.folder}: holds a demo with other options; choose another folder with -o, or remove it"

@@ -7,11 +7,12 @@ import signal
 import sys
 import warnings
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from edgefel import __version__, signals
+from edgefel.cli import output
 from edgefel.cli.lazy import LazyGroup
 from edgefel.errors import EdgefelError, EdgefelWarning
 from edgefel.files import DISK_FULL
@@ -61,33 +62,49 @@ _WRONG_PLACE = (
 class Edgefel(LazyGroup):
     """The commands, with every error of the user's or the disk's in one line."""
 
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        output.prepare_streams()
+        try:
+            return super().make_context(*arguments, **options)
+        except OSError as error:  # --help into a pipe that is closed
+            if output.reader_gone(error):
+                raise click.exceptions.Exit(output.PIPE_CLOSED) from None
+            raise
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             with signals.answered(), warnings.catch_warnings():
                 warnings.simplefilter("default", EdgefelWarning)  # once, however often a data set is opened
                 warnings.showwarning = _show_warning(warnings.showwarning)
-                return super().invoke(ctx)
+                result = super().invoke(ctx)
+                _flush()
+                return result
         except EdgefelError as error:
-            click.echo(f"error: {error}", err=True)
-            ctx.exit(2)
+            _fail(ctx, str(error))
         except ImportError as error:
             # of a package that is there and does not load: OpenCV without libGL, one built for another NumPy
             if (error.name or "").startswith("edgefel"):
                 raise
-            said = " ".join(str(error).split())
-            click.echo(
-                f"error: a package does not load ({said}); run 'edgefel doctor', which says which", err=True
-            )
-            ctx.exit(2)
+            _fail(ctx, f"a package does not load ({error}); run 'edgefel doctor', which says which")
+        except (BrokenPipeError, SystemExit) as error:
+            if not output.reader_gone(error):
+                raise
+            ctx.exit(output.PIPE_CLOSED)
+        except UnicodeEncodeError as error:  # what a library in Python makes of a file name that is not UTF-8
+            _fail(ctx, f"{error.object}: a name that is not UTF-8; rename the file or folder")
         except OSError as error:
             if error.errno in DISK_FULL:  # every file is written aside: nothing half-written is left
                 where, mend = error.filename or "the output", "free disk space or choose another place"
             elif error.errno in _WRONG_PLACE and error.filename is not None:
                 where, mend = error.filename, "choose another place"
+            elif error.filename is not None:  # a loop of links, a failing disk, too many open files
+                _fail(
+                    ctx,
+                    f"{error.filename}: cannot be opened ({error.strerror}); choose another file or place",
+                )
             else:
                 raise
-            click.echo(f"error: {where}: cannot be written ({error.strerror}); {mend}", err=True)
-            ctx.exit(2)
+            _fail(ctx, f"{where}: cannot be written ({error.strerror}); {mend}")
         except (KeyboardInterrupt, click.Abort) as error:
             # click turns what ends a command within a command (demo) into Abort
             stops = [one for one in (error, error.__cause__) if isinstance(one, signals.Interrupted)]
@@ -107,6 +124,25 @@ def _show_warning(others: Any) -> Any:
             others(message, category, *where, **more)
 
     return show
+
+
+def _fail(ctx: click.Context, message: str) -> NoReturn:
+    with suppress(OSError):  # nobody may be there to read it
+        click.echo(f"error: {output.one_line(message)}", err=True)
+    ctx.exit(2)
+
+
+def _flush() -> None:
+    """Raises EdgefelError where what was printed cannot be written, which Python would say in lines of its own."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        output.discard(sys.stdout)
+        raise EdgefelError(
+            f"standard output: cannot be written ({error.strerror}); free disk space or choose another place"
+        ) from None
 
 
 @click.command(cls=Edgefel, commands_at=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})

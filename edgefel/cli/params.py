@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from edgefel.data.picture_headers import MOST_PIXELS, PIXELS_VARIABLE
 from edgefel.data.votes import VOTES_FILES, layout_with_votes
 from edgefel.errors import EdgefelError
 
@@ -104,6 +106,30 @@ def output(
     )
 
 
+def _set_max_pixels(ctx: click.Context, param: click.Parameter, value: int | None) -> None:
+    """Into the environment, which worker processes share, for as long as the command runs."""
+    if value is None:
+        return
+    before = os.environ.get(PIXELS_VARIABLE)
+    os.environ[PIXELS_VARIABLE] = str(value)
+
+    def restore() -> None:
+        os.environ.pop(PIXELS_VARIABLE)
+        if before is not None:
+            os.environ[PIXELS_VARIABLE] = before
+
+    ctx.call_on_close(restore)
+
+
+max_pixels = click.option(
+    "--max-pixels",
+    type=click.IntRange(1, 1 << 30),
+    expose_value=False,
+    callback=_set_max_pixels,
+    help=f"Pixels of the largest picture to decode; larger ones are skipped.  [default: {MOST_PIXELS}]",
+)
+
+
 _VOTES = "edgefel.votes"  # in the context, until the layout takes it in
 
 
@@ -116,7 +142,8 @@ def _add_votes(ctx: click.Context, param: click.Parameter, value: str | None) ->
 
 
 def layout(function: Function) -> Function:
-    """`--layout NAME` and `--votes FILE`, which is a part of the layout: "fer-plus:label.csv"."""
+    """What every command takes that reads a data set of pictures: `--layout NAME`, `--votes FILE`, which is a part of
+    the layout ("fer-plus:label.csv"), and `--max-pixels`."""
     function = click.option(
         "--votes",
         type=click.Choice(VOTES_FILES),
@@ -124,7 +151,7 @@ def layout(function: Function) -> Function:
         is_eager=True,  # before the layout, which takes it in
         callback=_keep_votes,
         help="Of FER+: the file that labels are taken from.  [default: as published, fer2013new.csv]",
-    )(function)
+    )(max_pixels(function))
     return click.option(
         "--layout",
         metavar="NAME",

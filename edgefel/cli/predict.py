@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from edgefel.runtime.predict import PictureResult, Summary
     from edgefel.runtime.sources import Source
 
+_NAMED = 20  # unreadable pictures
+
 
 @click.command("predict")
 @click.argument("bundle", metavar="DIR", type=click.Path(path_type=Path))
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 @params.threads
 @params.force
 @params.verbose
+@params.max_pixels
 @params.json_output
 def command(
     bundle: Path,
@@ -179,7 +182,16 @@ class _Output:
         if summary.without_face:
             say(f"no face found in {summary.without_face} of them")
         if summary.unreadable:
-            say(f"skipped {len(summary.unreadable)} unreadable: {', '.join(summary.unreadable)}")
+            more = (
+                f", and {len(summary.unreadable) - _NAMED} more" if len(summary.unreadable) > _NAMED else ""
+            )
+            say(
+                f"skipped {len(summary.unreadable)} unreadable: {', '.join(summary.unreadable[:_NAMED])}{more}"
+            )
+        if summary.left_out:
+            from edgefel.data.pictures import left_out_text
+
+            say(left_out_text(summary.left_out))
         if summary.lost_frames:
             frames = counted(summary.lost_frames, "frame")
             say(f"{frames} of the video missing before its announced end, or broken: is it complete?")

@@ -137,6 +137,7 @@ _STOPPING = tuple(number for number in signals.ENDING if number != signal.SIGINT
 )
 @params.force
 @params.verbose
+@params.max_pixels
 @params.json_output
 def command(**options: Any) -> None:
     """Label faces from a camera, a stream, a video or pictures, person by person.

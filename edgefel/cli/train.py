@@ -14,6 +14,7 @@ from click.core import ParameterSource
 from edgefel import signals
 from edgefel.cli import params
 from edgefel.cli.optional import require
+from edgefel.documents import parse_yaml
 from edgefel.errors import EdgefelError
 from edgefel.text import counted
 from edgefel.training.config import Limits, TrainConfig, load_config, settings
@@ -107,6 +108,7 @@ def _setting_options(function: Callable[..., None]) -> Callable[..., None]:
 )
 @params.output("Folder of the new run; must not exist or be empty.", required=False)
 @click.option("--resume", type=click.Path(path_type=Path), help="Continue this run from its last checkpoint.")
+@params.max_pixels
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
 @_setting_options
 @click.pass_context
@@ -171,7 +173,6 @@ def _changes(ctx: click.Context, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _model_settings(pairs: tuple[str, ...]) -> dict[str, Any]:
-    import yaml
 
     nested: dict[str, Any] = {}
     for pair in pairs:
@@ -182,9 +183,13 @@ def _model_settings(pairs: tuple[str, ...]) -> dict[str, Any]:
         target = nested
         for section in sections:
             target = target.setdefault(section, {})
+            if not isinstance(target, dict):
+                raise EdgefelError(
+                    f"--model-set {pair!r}: {section} is given a value of its own too; leave one out"
+                )
         try:
-            target[name] = yaml.safe_load(text)
-        except yaml.YAMLError:
+            target[name] = parse_yaml(text, name)
+        except EdgefelError:
             raise EdgefelError(f"--model-set {pair!r}: the value is not valid YAML") from None
     return nested
 

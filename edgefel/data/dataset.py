@@ -6,18 +6,22 @@ are; sets of millions hold columns (`SampleTable`) and make a `Sample` when one 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, overload
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from edgefel.data.labels import LabelMatch, check_judgeable, match_labels
+from edgefel.data.pictures import MOST_BYTES, read_picture
+from edgefel.data.pictures import UnreadableImageError as UnreadableImageError
+from edgefel.data.pictures import decode_rgb as decode_rgb
+from edgefel.data.pictures import one_line as one_line
 from edgefel.data.votes import Votes
 from edgefel.errors import EdgefelError
+from edgefel.inputs import read_regular
 from edgefel.text import counted
 
 SPLITS = ("train", "val", "test")
@@ -26,14 +30,6 @@ UNLABELLED = -1
 _SPLIT_NAMES = ("", *SPLITS)
 
 Box = tuple[int, int, int, int]
-
-
-class UnreadableImageError(EdgefelError):
-    """One picture of a data set cannot be read; callers may skip it, count it and name it."""
-
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"{path}: {reason}; replace the file or take it out of the data set")
-        self.path = path
 
 
 class PictureStore(Protocol):
@@ -60,7 +56,7 @@ class FileStore:
 
     def read(self, index: int) -> bytes:
         """The whole file. Raises OSError."""
-        return self.path(index).read_bytes()
+        return read_regular(self.path(index), MOST_BYTES)
 
 
 @dataclass(frozen=True)
@@ -90,7 +86,7 @@ class Sample:
         """The encoded picture. Raises UnreadableImageError."""
         try:
             if self.store is None:
-                return self.path.read_bytes()
+                return read_picture(self.path)
             store, index = self.store
             return store.read(index)
         except OSError as error:
@@ -106,11 +102,16 @@ class Sample:
 
 @dataclass(frozen=True)
 class ImageDataset:
-    """Labelled pictures, read from disk when asked for. votes: of FER+, the file that the labels come from."""
+    """Labelled pictures, read from disk when asked for.
+
+    left_out: pictures of the folder that are not read here, such as .heic: how many by suffix. votes: of FER+, the file
+    that the labels come from.
+    """
 
     root: Path
     labels: tuple[str, ...]
     samples: Sequence[Sample]
+    left_out: Mapping[str, int] = field(default_factory=dict)
     votes: Votes | None = None
 
     @property
@@ -352,42 +353,9 @@ def _shares(soft: NDArray[Any], columns: Sequence[int]) -> NDArray[Any]:
     return np.asarray(chosen / np.where(sums > 0, sums, 1), soft.dtype)
 
 
-def decode_rgb(data: bytes, path: Path) -> NDArray[np.uint8]:
-    """RGB picture [H, W, 3], uint8. path: for the message. Raises UnreadableImageError if it is no whole picture."""
-    if is_cut_off(data):
-        raise UnreadableImageError(path, "is cut off: the end of the file is missing")
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    if image is None:
-        raise UnreadableImageError(path, "not a picture that OpenCV can decode")
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
-
-
 def read_rgb(path: Path) -> NDArray[np.uint8]:
     """RGB picture [H, W, 3], uint8. Raises UnreadableImageError if the file is missing or no picture."""
     return Sample(path, UNLABELLED, "", "").load()
-
-
-def write_rgb(path: Path, picture: NDArray[np.uint8], options: Sequence[int] = ()) -> None:
-    """Writes an RGB picture [H, W, 3], uint8, in the format that the name ends in; options: OpenCV's, for encoding.
-
-    Raises OSError for a full disk, of which `cv2.imwrite` says nothing where the last bytes do not get there.
-    """
-    path.write_bytes(cv2.imencode(path.suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)[1].data)
-
-
-def is_cut_off(data: bytes) -> bool:
-    """Whether a JPEG lacks its end.
-
-    OpenCV 4.10 decodes a baseline JPEG that is cut off and makes up the rest. 4.11 to 4.14 refuse it, but not one that
-    goes on with zeros, as after a crash of the system. All of them refuse a PNG that is cut off.
-    """
-    # after the last start of scan; the thumbnail of the camera has an end of its own, before it
-    return data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
-
-
-def one_line(error: BaseException) -> str:
-    """The message of an error without line breaks."""
-    return " ".join(str(error).split())
 
 
 def _cut(picture: NDArray[np.uint8], box: Box, path: Path) -> NDArray[np.uint8]:

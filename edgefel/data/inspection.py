@@ -167,6 +167,7 @@ class Inspection:
                     {"path": str(self.dataset.samples[i].path), "reason": reason} for i, reason in listed
                 ],
             },
+            "left_out": dict(self.dataset.left_out),
             "sizes": None if self.sizes is None else _sizes_dict(self.sizes),
             "grey": self.grey,
             "colour": len(self.dataset) - len(self.unreadable) - self.grey,

@@ -26,7 +26,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefel.data.dataset import Box, ImageDataset, UnreadableImageError, decode_rgb, one_line
+from edgefel.data.dataset import Box, ImageDataset, UnreadableImageError, decode_rgb
+from edgefel.data.pictures import max_pixels
 from edgefel.data.prepare_faces import Crop, Face, FaceTools, crop_face
 from edgefel.data.prepare_journal import MISSING, UNREADABLE, Done, Journal, held
 from edgefel.data.prepare_output import write_as_shards, write_files
@@ -163,8 +164,7 @@ class _Run(Generic[Face]):
         try:
             crop = self._crop(index, tools)
         except UnreadableImageError as error:
-            reason = str(error).removeprefix(f"{error.path}: ").rsplit(";", 1)[0]
-            self._journal.add(index, UNREADABLE, reason)
+            self._journal.add(index, UNREADABLE, error.reason)
             return
         if crop is None:
             self._journal.add(index, MISSING)
@@ -179,11 +179,7 @@ class _Run(Generic[Face]):
     def _crop(self, index: int, tools: FaceTools[Face]) -> Crop | None:
         """Raises UnreadableImageError."""
         sample, options = self._plan.dataset.samples[index], self._plan.options
-        data = sample.read()
-        try:
-            picture = decode_rgb(data, sample.path)
-        except cv2.error as error:  # more pixels than OpenCV takes
-            raise UnreadableImageError(sample.path, f"cannot be decoded ({one_line(error)})") from None
+        picture = decode_rgb(sample.read(), sample.path)
         height, width = picture.shape[:2]
         if sample.box is not None and not _is_within_reach(sample.box, width, height):
             raise UnreadableImageError(
@@ -198,7 +194,8 @@ def _is_within_reach(box: Box, width: int, height: int) -> bool:
     """Whether a box overlaps the picture, and is not so large that it is a mistake (and would not fit in memory)."""
     x, y, across, down = box
     overlaps = x < width and y < height and x + across > 0 and y + down > 0
-    return overlaps and max(across, down) <= 2 * max(width, height)
+    side = max(across, down)
+    return overlaps and side <= 2 * max(width, height) and side * side <= max_pixels()
 
 
 def _reopen(journal: Journal, plan: Plan, faces: Path) -> None:

@@ -16,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefel.data.prepare_faces import FOUND
+from edgefel.documents import parse_json
 from edgefel.errors import EdgefelError
-from edgefel.files import lock
+from edgefel.files import json_text, lock
+from edgefel.inputs import check_regular, reason
 from edgefel.unfinished import is_at
 
 _FORMAT, _VERSION = "edgefel-prepare-journal", 1
@@ -68,6 +70,11 @@ class Journal:
         key: what must be equal to go on, as plain JSON values. count: pictures of the data set.
         Raises EdgefelError for a journal of something else, and for one that another run is writing.
         """
+        if path.exists():
+            try:
+                check_regular(path)
+            except OSError as error:
+                raise EdgefelError(f"{path}: {reason(error)}; begin anew with --restart") from None
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
         try:
             _lock(descriptor, path)
@@ -76,7 +83,7 @@ class Journal:
             lines = _whole_lines(descriptor)
             if not lines:
                 head = {"format": _FORMAT, "version": _VERSION, **key}
-                _write(descriptor, json.dumps(head, ensure_ascii=False).encode() + b"\n")
+                _write(descriptor, json_text(head).encode() + b"\n")
             else:
                 _check_head(path, lines[0], key)
             done = Done(np.zeros(count, np.uint8), {})
@@ -174,10 +181,10 @@ def _enter(done: Done, line: bytes, path: Path) -> None:
 def _check_head(path: Path, line: bytes, key: Mapping[str, Any]) -> None:
     """Raises EdgefelError that names what differs."""
     try:
-        head = json.loads(line)
+        head = parse_json(line, str(path))
         before = {"options": dict(head["options"]), "data": dict(head["data"])}
         known = (head["format"], head["version"]) == (_FORMAT, _VERSION)
-    except (ValueError, KeyError, TypeError):
+    except (EdgefelError, ValueError, KeyError, TypeError):
         known, before = False, {}
     if not known:
         raise EdgefelError(f"{path}: is no journal of this version; begin anew with --restart")

@@ -80,6 +80,7 @@ def describe(plan: Plan, done: Done) -> dict[str, Any]:
             {"path": _printable(plan.sources[index]), "reason": done.reasons[index]}
             for index in done.indices(UNREADABLE).tolist()
         ],
+        "left_out": dict(plan.dataset.left_out),
     }
 
 

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefel.data.dataset import ImageDataset, UnreadableImageError, one_line
+from edgefel.data.dataset import ImageDataset, UnreadableImageError
 from edgefel.data.perceptual_hash import PictureHash, perceptual_hash
 from edgefel.data.scan_cache import ENTRY, ScanCache, picture_keys
 from edgefel.errors import EdgefelError
@@ -183,10 +183,7 @@ def _open(dataset: ImageDataset, index: int) -> _Picture:
         data = sample.read()
         face = replace(sample, store=(_Read(sample.path, data), 0)).load()
     except UnreadableImageError as error:
-        reason = str(error).removeprefix(f"{error.path}: ").rsplit(";", 1)[0]
-        return _Picture(boxed, reason)
-    except cv2.error as error:  # more pixels than OpenCV takes
-        return _Picture(boxed, f"cannot be decoded ({one_line(error)})")
+        return _Picture(boxed, error.reason)
     # two faces in one file are not copies of each other
     digest = hashlib.sha256(data + repr(sample.box).encode()).digest()
     height, width = face.shape[:2]

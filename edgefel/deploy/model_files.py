@@ -77,7 +77,7 @@ def choose_files(manifest: Manifest, precisions: Sequence[str] = (), *, force: b
 
 
 def _verdict_note(file: BundleFile) -> str:
-    reasons = "; ".join(str(reason) for reason in (file.parity or {}).get("reasons", ()))
+    reasons = "; ".join(str(reason) for reason in (file.parity or {}).get("reasons") or ())
     return f"{file.name}: verdict '{file.verdict}' of its comparison with PyTorch ({reasons or 'no reason given'})"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import lzma
 import tarfile
 import zlib
@@ -15,6 +14,7 @@ from typing import IO, Any
 
 from edgefel.deploy.archive import FORMAT, INDEX, VERSION, is_safe
 from edgefel.deploy.model_files import manifest_bytes, without_engines
+from edgefel.documents import parse_json
 from edgefel.errors import EdgefelError
 from edgefel.runtime.manifest import MANIFEST_NAME, read_manifest
 
@@ -155,8 +155,8 @@ def _engines_added(path: Path, wanted: dict[str, Any]) -> bool:
 
 def _parse_index(path: Path, data: bytes) -> dict[str, Any]:
     try:
-        index = json.loads(data)
-    except (ValueError, RecursionError):
+        index = parse_json(data, f"{path}: {INDEX}")
+    except EdgefelError:
         index = None
     if not isinstance(index, dict) or index.get("format") != FORMAT:
         raise EdgefelError(f"{path}: its {INDEX} is not of 'edgefel bundle', or damaged")

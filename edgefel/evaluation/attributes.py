@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Sequence
 from itertools import pairwise
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from edgefel.data.dataset import ImageDataset
 from edgefel.errors import EdgefelError
+from edgefel.inputs import open_csv
 
 # taken without being asked for, where they are there
 KNOWN_COLUMNS = ("skin", "skin_tone", "glasses", "age", "sex", "gender", "ethnicity", "race")
@@ -57,12 +57,14 @@ def read_attributes(
         return {}
     wanted = {os.path.normpath(dataset.samples[int(i)].path): row for row, i in enumerate(indices)}
     values = {name: [""] * len(indices) for name in columns}
-    with file.open(newline="", encoding="utf-8-sig") as stream:
-        for line in csv.DictReader(stream):
-            row = wanted.get(os.path.normpath(file.parent / (line.get("path") or "")))
+    with open_csv(file) as table:
+        at = {name: table.columns.index(name) for name in ("path", *columns)}
+        for line in table:
+            cells = {name: line[place].strip() if place < len(line) else "" for name, place in at.items()}
+            row = wanted.get(os.path.normpath(file.parent / cells["path"]))
             if row is not None:
                 for name in columns:
-                    values[name][row] = (line[name] or "").strip()
+                    values[name][row] = cells[name]
     return {name: _ranges(column) for name, column in values.items()}
 
 
@@ -72,8 +74,8 @@ def _file(root: Path) -> Path | None:
 
 
 def _header(file: Path) -> list[str]:
-    with file.open(newline="", encoding="utf-8-sig") as stream:
-        return next(csv.reader(stream), [])
+    with open_csv(file) as table:
+        return table.columns
 
 
 def _ranges(values: Sequence[str]) -> tuple[str, ...]:

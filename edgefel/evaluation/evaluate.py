@@ -198,6 +198,11 @@ def evaluate_with_evidence(
         raise EdgefelError(
             f"{data.root}: none of the {counted(len(data), 'picture')} can be read, e.g. {skipped[0]}; repair the files"
         )
+    if not (np.isfinite(outputs.corrected).all() and np.isfinite(outputs.primary).all()):
+        raise EdgefelError(
+            f"{loaded.path}: its outputs are not finite, so its weights are damaged or training diverged; "
+            "take an earlier checkpoint"
+        )
     values = {GROUP: tuple(data.samples[int(index)].group for index in outputs.indices)}
     values |= read_attributes(data, columns, outputs.indices)
     name = "given" if isinstance(dataset, ImageDataset) else (split or "all")

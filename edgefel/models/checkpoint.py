@@ -20,8 +20,10 @@ from torch import Tensor
 
 from edgefel import __version__
 from edgefel.data.labels import LabelMatch, check_labels, match_labels
+from edgefel.documents import check_shape, read_json
 from edgefel.errors import EdgefelError
-from edgefel.files import atomic_folder, read_json, write_json
+from edgefel.files import atomic_folder, write_json
+from edgefel.inputs import check_regular
 from edgefel.models.config import ModelConfig
 from edgefel.models.network import FacialExpressionModel
 from edgefel.text import counted
@@ -31,6 +33,7 @@ VERSION = 1
 WEIGHTS_FILE = "model.safetensors"
 DESCRIPTION_FILE = "model.json"
 _HEAD = "head."
+_SHAPE = {"config": dict, "labels": [str], "preprocessing": dict, "extra?": dict}
 
 
 @dataclass(frozen=True)
@@ -100,9 +103,18 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     for key in ("config", "labels", "preprocessing"):
         if key not in description:
             raise EdgefelError(f"{folder / DESCRIPTION_FILE}: no entry '{key}'; the checkpoint is incomplete")
-    config = ModelConfig.from_dict(description["config"])
-    with torch.device("meta"):
-        model = FacialExpressionModel(config)
+    check_shape(description, _SHAPE, str(folder / DESCRIPTION_FILE))
+    try:
+        config = ModelConfig.from_dict(description["config"])
+        with torch.device("meta"):
+            model = FacialExpressionModel(config)
+    except EdgefelError as error:
+        raise EdgefelError(f"{folder / DESCRIPTION_FILE}: {error}") from None
+    # sizes that fit each other nowhere, each of them possible
+    except (RuntimeError, ValueError, TypeError, OverflowError, ZeroDivisionError) as error:
+        raise EdgefelError(
+            f"{folder / DESCRIPTION_FILE}: its config describes no network ({' '.join(str(error).split())[:200]})"
+        ) from None
     expected = model.state_dict()
     weights = _read_weights(folder)
     _check_weights(folder, weights, expected)
@@ -255,8 +267,8 @@ def resolve_checkpoint(path: str | Path) -> Path:
         return path
     for pointer in ("best.json", "last.json"):
         if (path / pointer).is_file():
-            target = read_json(path / pointer).get("checkpoint")
-            if not isinstance(target, str) or not (path / target / DESCRIPTION_FILE).is_file():
+            target = read_json(path / pointer, {"checkpoint": str})["checkpoint"]
+            if not (path / target / DESCRIPTION_FILE).is_file():
                 raise EdgefelError(f"{path / pointer}: points to '{target}', which is not a checkpoint")
             return path / target
     if path.is_file():
@@ -331,6 +343,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
 def _read_weights(folder: Path) -> dict[str, Tensor]:
     file = folder / WEIGHTS_FILE
     try:
+        check_regular(file)
         weights: dict[str, Tensor] = load_file(file)
     except FileNotFoundError:
         raise EdgefelError(f"{file}: missing; copy the whole checkpoint folder") from None

@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from edgefel.documents import check_fields, check_shape
 from edgefel.errors import EdgefelError
 
 STREAM_SIZE = 112  # both streams see a 112x112 image, whatever the input size (POSTER++ section 3)
@@ -225,8 +226,9 @@ class ModelConfig:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> ModelConfig:
         """The inverse of `to_dict`; raises EdgefelError naming unknown or missing entries."""
+        check_shape(data, {"encoder?": {"kind?": str}, "head?": dict, "resizer?": dict}, "model config")
         data = dict(data)
-        encoder = dict(data.get("encoder", {}))
+        encoder = dict(data.get("encoder") or {})
         kind = encoder.pop("kind", "window-pyramid")  # files of before there was a second encoder name none
         _check(kind in _ENCODERS, f"unknown encoder {kind!r}; known: {', '.join(_ENCODERS)}")
         data["encoder"] = _build(_ENCODERS[kind], encoder)
@@ -238,14 +240,19 @@ class ModelConfig:
         return built
 
 
+_MOST_WIDTH, _MOST_LAYERS = 1 << 16, 256
+_LAYERS = ("image_units", "landmark_units", "depth", "blocks")
 _ENCODERS: dict[str, type] = {"window-pyramid": EncoderConfig, "apvit": APViTConfig}
 _KINDS = {kind: name for name, kind in _ENCODERS.items()}
 
 
 def _build(cls: type, data: dict[str, Any]) -> Any:
-    known = {field.name for field in dataclasses.fields(cls)}
-    unknown = sorted(set(data) - known)
-    _check(not unknown, f"unknown entries {unknown} for {cls.__name__}; known: {sorted(known)}")
+    check_fields(data, cls, "model config")
+    for name, value in data.items():
+        sizes = [size for size in (value if isinstance(value, list) else [value]) if isinstance(size, int)]
+        # what is larger is no network that anybody built, and would take hours, or all memory, to refuse later
+        most = _MOST_LAYERS if name in _LAYERS else _MOST_WIDTH
+        _check(all(abs(size) <= most for size in sizes), f"{name} must be at most {most}, got {value}")
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
     try:
         return cls(**values)

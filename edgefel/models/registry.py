@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from edgefel.documents import check_fields
 from edgefel.errors import EdgefelError
 from edgefel.models.config import (
     APViTConfig,
@@ -156,4 +157,8 @@ def _replace(config: Any, changes: dict[str, Any], where: str) -> Any:
     unknown = sorted(set(changes) - known)
     if unknown:
         raise EdgefelError(f"{where}: unknown settings {unknown}; known: {sorted(known)}")
-    return dataclasses.replace(config, **changes)
+    # lists of JSON and YAML are tuples here; a part of the model is a configuration already, or names and values
+    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in changes.items()}
+    check_fields(plain, type(config), where, partial=True)
+    tuples = {name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()}
+    return dataclasses.replace(config, **tuples)

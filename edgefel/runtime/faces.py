@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgefel.errors import EdgefelError
+from edgefel.inputs import native_path
 from edgefel.runtime.alignment import align
 from edgefel.runtime.external_data import refuse_external_data
 from edgefel.runtime.eyes import EyeFinder, Eyes, load_cascade, plausible
@@ -130,9 +131,9 @@ class HaarDetector:
                 continue
             factor = min(1.0, NEAR_SIDE / known.side)
             grey = _grey(patch)
-            small = cv2.resize(grey, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+            small = _scaled(grey, factor)
             least, most = (round(share * known.side * factor) for share in NEAR_SIZES)
-            again = self._search(np.asarray(small, dtype=np.uint8), factor, max(20, least), most, NEAR_STEP)
+            again = self._search(small, factor, max(20, least), most, NEAR_STEP)
             best = _nearest([box.moved(x, y) for box in again], known)
             if best is not None:
                 found.append(self._with_eyes(best.moved(-x, -y), grey, 1.0).moved(x, y))
@@ -188,7 +189,7 @@ class YuNetDetector:
             raise EdgefelError(f"{self._path}: no such file; give YuNet's ONNX file with --detector-model")
         refuse_external_data(self._path)
         try:
-            self._detector = cv2.FaceDetectorYN.create(str(self._path), "", (320, 320), score)
+            self._detector = cv2.FaceDetectorYN.create(native_path(self._path), "", (320, 320), score)
         except cv2.error as error:
             raise self._unusable(error) from error
 
@@ -210,7 +211,9 @@ class YuNetDetector:
             raise self._unusable(error) from error
         if found is None:
             return []
-        return _largest_first([_yunet_box(row / factor, float(row[14])) for row in found])
+        # of a picture that is a few pixels wide the network makes infinite boxes
+        finite = found[np.isfinite(found).all(axis=1)]
+        return _largest_first([_yunet_box(row / factor, float(row[14])) for row in finite])
 
     def _unusable(self, error: cv2.error) -> EdgefelError:
         reason = " ".join(str(error).split())
@@ -325,8 +328,17 @@ def _shrink(picture: Image, longest: int = LONGEST_SIDE) -> tuple[Image, float]:
     factor = longest / max(picture.shape[:2])
     if factor >= 1:
         return picture, 1.0
-    small = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-    return np.asarray(small, dtype=np.uint8), factor
+    return _scaled(picture, factor), factor
+
+
+def _scaled(picture: Image, factor: float) -> Image:
+    """Shrunk by `factor`; a side that would become nothing is one pixel."""
+    height, width = (round(factor * side) for side in picture.shape[:2])
+    if height and width:
+        small = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    else:
+        small = cv2.resize(picture, (max(1, width), max(1, height)), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, dtype=np.uint8)
 
 
 def _yunet_box(row: npt.NDArray[Any], score: float) -> FaceBox:

@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from edgefel.documents import check_shape, read_json
 from edgefel.errors import EdgefelError, MissingDependencyError
-from edgefel.files import read_json, sha256
+from edgefel.files import sha256
 
 FORMAT = "edgefel-kernels"
 VERSION = 1
@@ -69,6 +70,15 @@ class KernelFile:
         return [np.uintp(address) for address in (*addresses, *[0] * self.nulls)]
 
 
+_SHAPE = {
+    **dict.fromkeys(("name", "arch", "entry", "cubin_sha256"), str),
+    "arguments": [{"kind": str, "name": str}],
+    "grid": {"x": {"programs_per_image": int}},
+    "block": {"x": int},
+    "dynamic_shared_bytes": int,
+}
+
+
 class KernelFolder:
     """A folder of compiled kernels, read and checked; nothing of CUDA is touched until `load`."""
 
@@ -89,11 +99,12 @@ class KernelFolder:
                 f"{path / INDEX}: version {index.get('version')}, this edgefel reads {VERSION}; "
                 "compile the kernels again"
             )
+        check_shape(index, {"model": str, "kernels": [{"arch": str, "name": str}]}, str(path / INDEX))
         files = {}
         for row in index["kernels"]:
             file = _read(path / row["arch"] / f"{row['name']}.json")
             files[file.name, file.arch] = file
-        return cls(path, str(index["model"]), files)
+        return cls(path, index["model"], files)
 
     @property
     def names(self) -> list[str]:
@@ -152,23 +163,23 @@ class LoadedKernel:
 
 
 def _read(path: Path) -> KernelFile:
-    data = read_json(path)
     try:
-        pointers = [argument for argument in data["arguments"] if argument["kind"] == "pointer"]
-        file = KernelFile(
-            name=str(data["name"]),
-            arch=str(data["arch"]),
-            entry=str(data["entry"]),
-            cubin=path.with_suffix(".cubin"),
-            arguments=tuple(str(argument["name"]) for argument in pointers),
-            nulls=len(data["arguments"]) - len(pointers),
-            programs_per_image=int(data["grid"]["x"]["programs_per_image"]),
-            threads=int(data["block"]["x"]),
-            shared=int(data["dynamic_shared_bytes"]),
-        )
-        expected = data["cubin_sha256"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise EdgefelError(f"{path}: does not describe a kernel ({error!r}); compile it again") from None
+        data = read_json(path, _SHAPE)
+    except EdgefelError as error:
+        raise EdgefelError(f"{error}: does not describe a kernel; compile it again") from None
+    pointers = [argument for argument in data["arguments"] if argument["kind"] == "pointer"]
+    file = KernelFile(
+        name=data["name"],
+        arch=data["arch"],
+        entry=data["entry"],
+        cubin=path.with_suffix(".cubin"),
+        arguments=tuple(argument["name"] for argument in pointers),
+        nulls=len(data["arguments"]) - len(pointers),
+        programs_per_image=data["grid"]["x"]["programs_per_image"],
+        threads=data["block"]["x"],
+        shared=data["dynamic_shared_bytes"],
+    )
+    expected = data["cubin_sha256"]
     if not file.cubin.is_file():
         raise EdgefelError(f"{file.cubin}: no such file; compile the kernels again")
     if sha256(file.cubin) != expected:

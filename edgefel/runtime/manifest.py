@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from edgefel.data.labels import check_labels
+from edgefel.documents import check_shape
 from edgefel.errors import EdgefelError
 from edgefel.files import read_json, sha256, write_json
+from edgefel.inputs import native_path
 from edgefel.runtime.external_data import refuse_external_data
 from edgefel.runtime.preprocessing import Preprocessing
 from edgefel.text import counted, printable
@@ -60,7 +62,11 @@ class BundleFile:
     requires: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        if not self.name or self.name in (".", "..") or "/" in self.name or "\\" in self.name:
+        if (
+            self.name in (".", "..")
+            or set("/\\") & set(self.name)
+            or not (self.name and self.name.isprintable())
+        ):
             raise EdgefelError(f"file name {self.name!r}: a bundle's files lie directly in its folder")
         _one_line("file name", self.name)
         _one_of(f"{self.name}: kind", self.kind, KINDS)
@@ -162,7 +168,7 @@ class Manifest:
         judged = self.judged(file)
         if judged.verdict != "fail":
             return
-        reasons = "; ".join(str(reason) for reason in (judged.parity or {}).get("reasons", ()))
+        reasons = "; ".join(str(reason) for reason in (judged.parity or {}).get("reasons") or ())
         source = "" if judged is file else f" (built from {judged.name})"
         raise EdgefelError(
             f"{self.folder / file.name}{source}: failed its comparison with PyTorch: {reasons or 'no reason given'}. "
@@ -236,6 +242,7 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
     """Reads and checks `folder`/manifest.json; raises a one-line EdgefelError naming what is wrong."""
     folder = Path(folder)
     path = folder / MANIFEST_NAME
+    native_path(folder)
     if not folder.is_dir():
         raise EdgefelError(f"{folder}: no such folder; give the folder that 'edgefel export' wrote")
     if not path.is_file():
@@ -245,6 +252,13 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
         return _parse(document, folder)
     except EdgefelError as error:
         raise EdgefelError(f"{path}: {error}; run 'edgefel export' again to get a sound bundle") from None
+
+
+# of what `_fields` and the constructors do not look at; null stands for nothing
+_SHAPES = {
+    "parity": {"verdict?": str, "reasons?": [str]},
+    "builder": {"source?": str, "package?": str, "warnings?": [str], "calibration?": dict},
+}
 
 
 def _parse(document: Any, folder: Path) -> Manifest:
@@ -265,6 +279,7 @@ def _parse(document: Any, folder: Path) -> Manifest:
     )
     if not all(isinstance(label, str) for label in document["labels"]):
         raise EdgefelError(f"labels {document['labels']!r} must be strings")
+    check_shape(document, {"outputs": [str]}, "manifest")
     manifest = Manifest(
         model=ModelInfo(**model),
         labels=tuple(document["labels"]),
@@ -291,6 +306,7 @@ def _parse_file(entry: Any) -> BundleFile:
         values[name] = entry.get(name)
         if not isinstance(values[name], dict | None):
             raise EdgefelError(f"{where}: {name} must be an object or null")
+        check_shape(values[name] or {}, _SHAPES[name], f"{where}: {name}")
     return BundleFile(**values)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import cv2
-
+from edgefel.data.pictures import write_picture
 from edgefel.data.recording import VideoWriter, check_video_target
 from edgefel.errors import EdgefelError
 from edgefel.files import atomic_file
@@ -40,8 +39,12 @@ class PictureResult:
 
 @dataclass
 class Summary:
-    """What a run over a source came to. lost_frames: of a video, missing at its end or impossible to decode.
-    kept: recordings of earlier runs that were cut off, under the names that they have now."""
+    """What a run over a source came to.
+
+    lost_frames: of a video, missing at its end or impossible to decode. kept: recordings of earlier runs that were cut
+    off, under the names that they have now. unreadable: each with the reason in brackets. left_out: what else looks
+    like pictures or videos, by suffix.
+    """
 
     pictures: int = 0
     faces: int = 0
@@ -50,6 +53,7 @@ class Summary:
     unreadable: list[str] = field(default_factory=list)
     saved: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 def predict_source(
@@ -70,15 +74,15 @@ def predict_source(
     called after each picture, also after an unreadable one.
     Raises EdgefelError if nothing of the source could be read, and what `check_save` raises.
     """
-    summary = Summary()
+    summary = Summary(left_out=source.left_out)
     if save is not None:
         check_save(source, save, overwrite=overwrite)
 
     def count_lost(frames: int) -> None:
         summary.lost_frames += frames
 
-    def skip(file: Path) -> None:
-        summary.unreadable.append(str(file))
+    def skip(file: Path, reason: str) -> None:
+        summary.unreadable.append(f"{file} ({reason})")
         advance()
 
     with _Saver(source, save, every, overwrite) as saver:
@@ -92,8 +96,9 @@ def predict_source(
             each(PictureResult(picture.name, faces, picture.frame, picture.time))
             advance()
         if not summary.pictures:
+            first = f" ({summary.unreadable[0]})" if summary.unreadable else ""
             raise EdgefelError(
-                f"{source.path}: nothing in it can be read; is it truncated, or another format?"
+                f"{source.path}: nothing in it can be read{first}; is it truncated, or another format?"
             )
     summary.saved, summary.kept = saver.saved, saver.kept
     return summary
@@ -174,8 +179,7 @@ class _Saver:
         if target.exists() and not self._overwrite:
             raise EdgefelError(f"{target}: appeared meanwhile; allow it with --overwrite")
         with atomic_file(target) as temporary:
-            if not cv2.imwrite(str(temporary), cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
-                raise EdgefelError(f"{target}: cannot be written; check the free space")
+            write_picture(temporary, image)
         self.saved.append(str(target))
 
     def _write_frame(self, target: Path, image: Image, time: float) -> None:

@@ -24,6 +24,7 @@ Tensor = npt.NDArray[np.float32]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+MOST_PIXELS = 4096  # on a side; every batch is made in this size
 
 # area: edgefel's own recipe, by area where both sides shrink and bilinear otherwise. antialias: bilinear with a filter
 # that widens as it shrinks, byte for byte as Pillow's and therefore torchvision's Resize of images. bilinear: OpenCV's,
@@ -57,6 +58,8 @@ class Preprocessing:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise EdgefelError(f"preprocessing: {name} is {value!r}; it must be an integer of at least 1")
+        if self.resize > MOST_PIXELS:
+            raise EdgefelError(f"preprocessing: resize is {self.resize}; it must be at most {MOST_PIXELS}")
         if self.crop > self.resize:
             raise EdgefelError(f"preprocessing: crop {self.crop} is larger than resize {self.resize}")
         if self.crop % self.stride:
@@ -179,7 +182,7 @@ def default_preprocessing(input_size: int) -> Preprocessing:
 def _triple(name: str, values: Any) -> tuple[float, float, float]:
     try:
         first, second, third = (float(value) for value in values)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise EdgefelError(f"preprocessing: {name} is {values!r}; it must be three numbers") from None
     if not np.isfinite([first, second, third]).all():
         raise EdgefelError(f"preprocessing: {name} is {values!r}; every value must be finite")

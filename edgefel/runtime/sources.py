@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import cv2
-import numpy as np
-
+from edgefel.data.pictures import IMAGE_SUFFIXES as IMAGE_SUFFIXES
+from edgefel.data.pictures import (
+    OTHER_SUFFIXES,
+    UnreadableImageError,
+    decode_rgb,
+    find_pictures,
+    left_out_text,
+    read_picture,
+)
 from edgefel.errors import EdgefelError
 from edgefel.runtime.preprocessing import Image
 from edgefel.runtime.stream.devices import open_video
 from edgefel.runtime.stream.video import VideoFile
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"})
 
 
@@ -40,7 +45,7 @@ class Picture:
 class Source:
     """What `open_source` found. files: the images, or the one video. frames: how many pictures to expect.
 
-    fps: frames per second of a video, else 0.
+    fps: frames per second of a video, else 0. left_out: what else in a folder looks like pictures or videos, by suffix.
     """
 
     kind: Literal["image", "folder", "video"]
@@ -48,24 +53,26 @@ class Source:
     files: tuple[Path, ...]
     frames: int
     fps: float = 0.0
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def pictures(
         self,
-        skip: Callable[[Path], None] = lambda path: None,
+        skip: Callable[[Path, str], None] = lambda path, reason: None,
         every: int = 1,
         lost: Callable[[int], None] = lambda frames: None,
     ) -> Iterator[Picture]:
-        """The pictures in order; unreadable ones are told to `skip`. `every`: each n-th frame of a video. `lost` is
-        told at the end how many frames of a video were missing or could not be decoded."""
+        """The pictures in order; unreadable ones are told to `skip`, with the reason. `every`: each n-th frame of a
+        video. `lost` is told at the end how many frames of a video were missing or could not be decoded."""
         if self.kind == "video":
             yield from _video_frames(self.path, every, lost)
             return
         for file in self.files:
-            image = read_image(file)
-            if image is None:
-                skip(file)
-            else:
-                yield Picture(str(file), image)
+            try:
+                image = _read(file)
+            except UnreadableImageError as error:
+                skip(file, error.reason)
+                continue
+            yield Picture(str(file), image)
 
 
 def open_source(path: str | os.PathLike[str]) -> Source:
@@ -78,10 +85,13 @@ def open_source(path: str | os.PathLike[str]) -> Source:
     """
     path = Path(path)
     if path.is_dir():
-        files = tuple(sorted(file for file in path.rglob("*") if _is_image(file.relative_to(path))))
-        if not files:
-            raise EdgefelError(f"{path}: no images in it; known suffixes: {' '.join(sorted(IMAGE_SUFFIXES))}")
-        return Source("folder", path, files, len(files))
+        found = find_pictures(path, OTHER_SUFFIXES | VIDEO_SUFFIXES)
+        if not found.files:
+            others = f"{left_out_text(found.left_out)}; " if found.left_out else ""
+            raise EdgefelError(
+                f"{path}: no images in it; {others}known suffixes: {' '.join(sorted(IMAGE_SUFFIXES))}"
+            )
+        return Source("folder", path, found.files, len(found.files), left_out=found.left_out)
     if not path.exists():
         raise EdgefelError(f"{path}: no such file or folder; give an image, a folder of images, or a video")
     suffix = path.suffix.lower()
@@ -91,6 +101,8 @@ def open_source(path: str | os.PathLike[str]) -> Source:
         device = open_video(path)
         device.close()
         return Source("video", path, (path,), device.frames, device.fps or 25.0)
+    if suffix in OTHER_SUFFIXES:
+        raise EdgefelError(f"{path}: {suffix} is not read here; convert it to JPEG or PNG")
     known = " ".join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))
     raise EdgefelError(f"{path}: not a kind of file that can be labelled; known suffixes: {known}")
 
@@ -98,17 +110,14 @@ def open_source(path: str | os.PathLike[str]) -> Source:
 def read_image(path: str | os.PathLike[str]) -> Image | None:
     """uint8 RGB [H, W, 3], or None if the file is no whole, readable image. EXIF orientation is applied."""
     try:
-        content = Path(path).read_bytes()
-        # not imread: it fills what a truncated JPEG lacks with grey, where imdecode refuses the file
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
-    except (OSError, cv2.error):
+        return _read(Path(path))
+    except UnreadableImageError:
         return None
-    return None if image is None else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
-def _is_image(path: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.parts)
-    return path.suffix.lower() in IMAGE_SUFFIXES and not hidden
+def _read(path: Path) -> Image:
+    # not imread: it fills what a truncated JPEG lacks with grey, where imdecode refuses the file
+    return decode_rgb(read_picture(path), path)
 
 
 def _video_frames(path: Path, every: int, lost: Callable[[int], None]) -> Iterator[Picture]:

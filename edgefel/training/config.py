@@ -11,10 +11,10 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from edgefel.data.votes import VOTES_FILES, layout_with_votes
+from edgefel.documents import read_yaml
 from edgefel.errors import EdgefelError
 
 
@@ -254,18 +254,7 @@ def settings(
 
 def load_config(path: str | os.PathLike[str]) -> TrainConfig:
     """Reads a YAML file; raises EdgefelError naming the file for anything that is wrong with it."""
-    import yaml
-
-    path = Path(path)
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise EdgefelError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise EdgefelError(f"{path}: cannot be read ({error})") from None
-    except yaml.YAMLError as error:
-        raise EdgefelError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
-    return TrainConfig.from_dict(values or {}, str(path))
+    return TrainConfig.from_dict(read_yaml(path) or {}, str(path))
 
 
 def dump_config(config: TrainConfig) -> str:

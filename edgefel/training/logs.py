@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgefel.files import DISK_FULL, write_text
+from edgefel.inputs import read_text
 
 COLUMNS = (
     "step",
@@ -83,7 +84,8 @@ class MetricsLog:
             self._hook(arguments)
 
     def _truncate(self, step: int) -> None:
-        lines = self.path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(self.path).splitlines()
         kept = [line for line in lines[1:] if line.count(",") == len(COLUMNS) - 1]
-        kept = [line for line in kept if int(line.split(",", 1)[0]) <= step]
+        # what has no step is none of ours, or was cut off
+        kept = [line for line in kept if (at := line.split(",", 1)[0]).isdecimal() and int(at[:20]) <= step]
         write_text(self.path, "\n".join([",".join(COLUMNS), *kept]) + "\n")

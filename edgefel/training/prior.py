@@ -7,7 +7,6 @@ smoothing.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,8 +17,9 @@ from torch import Tensor
 
 from edgefel.data.dataset import ImageDataset
 from edgefel.data.labels import check_labels, match_labels
+from edgefel.documents import check_shape, read_json
 from edgefel.errors import EdgefelError
-from edgefel.files import read_json
+from edgefel.inputs import open_csv
 from edgefel.text import counted
 
 FROM_UNIFORM, FROM_VOTES = "uniform", "votes"
@@ -82,22 +82,20 @@ def _for_classes(
 
 
 def _from_csv(file: Path) -> tuple[list[str], npt.NDArray[np.float64]]:
-    try:
-        with file.open(newline="", encoding="utf-8") as stream:
-            rows = [row for row in csv.reader(stream) if row]
-    except FileNotFoundError:
-        raise EdgefelError(
-            f"{file}: no such file; a prior is uniform, votes, or a CSV or JSON file"
-        ) from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise EdgefelError(f"{file}: cannot be read ({error})") from None
-    names = [name.strip() for name in rows[0][1:]] if rows else []
+    if not file.exists():
+        raise EdgefelError(f"{file}: no such file; a prior is uniform, votes, or a CSV or JSON file")
+    with open_csv(file) as table:
+        rows = [table.columns, *table]
+    names = table.columns[1:]
     if not names or [row[0].strip() for row in rows[1:]] != names:
         raise EdgefelError(
             f"{file}: the first row and the first column must name the same classes, in one order"
         )
     try:
-        return names, np.array([[float(cell) for cell in row[1:]] for row in rows[1:]], dtype=np.float64)
+        matrix = np.array([[float(cell) for cell in row[1:]] for row in rows[1:]], dtype=np.float64)
+        if matrix.shape != (len(names), len(names)):
+            raise ValueError
+        return names, matrix
     except ValueError:
         raise EdgefelError(f"{file}: needs {len(names)} numbers in every row") from None
 
@@ -105,7 +103,11 @@ def _from_csv(file: Path) -> tuple[list[str], npt.NDArray[np.float64]]:
 def _from_json(file: Path) -> tuple[list[str], npt.NDArray[np.float64]]:
     evaluation = read_json(file)
     try:
-        judged = evaluation["with_head"] or evaluation["without_head"]
-        return list(evaluation["labels"]), np.array(judged["confusion"], dtype=np.float64)
-    except (KeyError, TypeError, ValueError):
+        check_shape(evaluation, {"labels": [str], "with_head?": dict, "without_head?": dict}, str(file))
+        judged = evaluation.get("with_head") or evaluation.get("without_head") or {}
+        confusion = np.array(judged["confusion"], dtype=np.float64)
+        if confusion.shape != (len(evaluation["labels"]),) * 2:
+            raise ValueError
+        return evaluation["labels"], confusion
+    except (EdgefelError, KeyError, TypeError, ValueError, OverflowError):
         raise EdgefelError(f"{file}: holds no confusion matrix of edgefel evaluate") from None

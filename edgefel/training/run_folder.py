@@ -20,8 +20,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from edgefel.documents import check_fields, check_shape, read_json
 from edgefel.errors import EdgefelError
-from edgefel.files import LOCK_NAME, atomic_folder, read_json, sole_user, write_json, write_text
+from edgefel.files import LOCK_NAME, atomic_folder, sole_user, write_json, write_text
+from edgefel.inputs import check_regular
 from edgefel.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, save_tensors
 from edgefel.training.config import TrainConfig, dump_config, load_config
 from edgefel.training.supervision import SupervisedModel
@@ -116,11 +118,13 @@ class RunFolder:
         """The last checkpoint: model, state, optimizer tensors. Raises EdgefelError if it is damaged."""
         folder = self.path / self._target("last.json")
         checkpoint = load_checkpoint(folder)
-        values = read_json(folder / _STATE_FILE)
-        known = {item.name for item in dataclasses.fields(TrainingState)}
-        if not isinstance(values, dict) or set(values) != known:
+        values = read_json(folder / _STATE_FILE, dict)
+        if set(values) != {item.name for item in dataclasses.fields(TrainingState)}:
             raise EdgefelError(f"{folder / _STATE_FILE}: not a training state of this version")
+        check_fields(values, TrainingState, str(folder / _STATE_FILE))
+        check_shape(values["window"], [float], f"{folder / _STATE_FILE}: window")
         try:
+            check_regular(folder / _OPTIMIZER_FILE)
             tensors: dict[str, Tensor] = load_file(folder / _OPTIMIZER_FILE)
         except (OSError, SafetensorError) as error:
             raise EdgefelError(f"{folder / _OPTIMIZER_FILE}: cannot be read ({error})") from None
@@ -146,10 +150,7 @@ class RunFolder:
             shutil.rmtree(leftover, ignore_errors=True)
 
     def _target(self, pointer: str) -> str:
-        target = read_json(self.path / pointer).get("checkpoint")
-        if not isinstance(target, str):
-            raise EdgefelError(f"{self.path / pointer}: names no checkpoint")
-        return target
+        return str(read_json(self.path / pointer, {"checkpoint": str})["checkpoint"])
 
 
 def check_output(path: Path) -> None:

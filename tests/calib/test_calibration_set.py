@@ -92,7 +92,7 @@ def test_a_changed_or_missing_picture_is_named(chosen, tmp_path):
         ({"version": 7}, "version 7, this edgefel reads 2"),
         ({"seed": 5}, "was edited"),
         ({"images": []}, "lists no pictures"),
-        ({"images": [{"path": "a"}]}, "an entry is missing or unknown"),
+        ({"images": [{"path": "a"}]}, "lacks images"),
         ({"labels": ["neutral"]}, r"lists \['anger'"),
     ],
 )

@@ -212,7 +212,7 @@ def test_nothing_readable_or_no_face_at_all(photos, tmp_path):
     dataset = make_photos(tmp_path / "photos", 3)
     for number in range(3):
         (tmp_path / f"photos/{number}.png").write_bytes(b"")
-    with pytest.raises(EdgefelError, match=r"none of its 3 pictures can be read \(0.png: not a picture"):
+    with pytest.raises(EdgefelError, match=r"none of its 3 pictures can be read \(0.png: the file is empty"):
         run(dataset, tmp_path / "out")
     with pytest.raises(EdgefelError, match="no face was found in any of its 2 readable pictures"):
         run(photos.subset([9, 19]), tmp_path / "out")

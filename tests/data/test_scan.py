@@ -46,7 +46,7 @@ def test_what_is_known_of_each_picture(tmp_path, workers):
     assert scan.readable.tolist() == [True] * 5 + [False] * 3
     assert scan.unreadable == {
         5: "not a picture that OpenCV can decode",
-        6: "not a picture that OpenCV can decode",
+        6: "the file is empty",
         7: "cannot be read (No such file or directory)",
     }
 

@@ -37,9 +37,9 @@ def test_a_folder_is_searched_in_order_and_unreadable_files_are_told(tmp_path):
     (tmp_path / "notes.txt").write_text("")
     skipped = []
     source = open_source(tmp_path)
-    names = [picture.name for picture in source.pictures(skipped.append)]
+    names = [picture.name for picture in source.pictures(lambda path, reason: skipped.append((path, reason)))]
     assert names == [str(tmp_path / "a/c.jpg"), str(tmp_path / "b.png")]
-    assert skipped == [tmp_path / "a/bad.png"]
+    assert skipped == [(tmp_path / "a/bad.png", "not a picture that OpenCV can decode")]
     assert source.frames == 3
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import io
 import itertools
 import os
 import re
 from array import array
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from edgefel.data.labels import expression_labels
 from edgefel.data.readers.base import FileStore, to_canonical
 from edgefel.data.readers.search import descend, find, list_names
 from edgefel.errors import EdgefelError
+from edgefel.inputs import open_regular, open_text
 
 # by the set's own numbers; 8 none, 9 uncertain and 10 no face are no expressions
 CLASSES = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt")
@@ -124,7 +125,7 @@ class AffectNet:
 
     def _read_list(self, file: Path, split: str, rows: _Rows) -> None:
         try:
-            with file.open(newline="", encoding="utf-8-sig") as stream:
+            with open_text(file) as stream:
                 self._read_rows(file, stream, rows)
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise EdgefelError(
@@ -132,7 +133,7 @@ class AffectNet:
             ) from None
         rows.splits += [split] * (len(rows.names) - len(rows.splits))
 
-    def _read_rows(self, file: Path, stream: io.TextIOWrapper, rows: _Rows) -> None:
+    def _read_rows(self, file: Path, stream: TextIO, rows: _Rows) -> None:
         lines = enumerate(stream, start=1)
         first = _fields(next(lines, (1, ""))[1])
         columns, has_names = _columns(first, file)
@@ -192,7 +193,7 @@ def _list_folder(root: Path) -> Path | None:
 def _is_list(file: Path) -> bool:
     """Whether a file begins as a list of AffectNet does: others are called training.csv too."""
     try:
-        with file.open(newline="", encoding="utf-8-sig") as stream:
+        with open_text(file) as stream:
             _columns(_fields(stream.readline(1 << 16)), file)
     except (OSError, UnicodeDecodeError, csv.Error, EdgefelError):
         return False
@@ -310,7 +311,7 @@ def _annotation(path: str, known: dict[bytes, int]) -> int:
     parses a dozen of them.
     """
     try:
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        handle = open_regular(path)
         try:
             content = os.read(handle, _EXP_BYTES)
         finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-import csv
+import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from edgefel.data.dataset import FileStore, ImageDataset, PictureStore, SampleTable
 from edgefel.data.labels import FER_PLUS, expression_labels, match_labels
 from edgefel.data.readers.base import to_canonical
-from edgefel.data.readers.search import find_file, find_folders, list_names, read_lines
+from edgefel.data.readers.search import find_file, find_folders, list_names, read_rows
 from edgefel.data.votes import LABELS_CSV, VOTES_CSV, VOTES_FILES, Votes
 from edgefel.errors import EdgefelError, EdgefelWarning
+from edgefel.inputs import open_regular
 from edgefel.text import counted
 
 PIXELS_CSV = "fer2013.csv"
@@ -234,7 +235,7 @@ def _compared(
 
 def _read_votes(path: Path) -> _Rows:
     """The rows of `fer2013new.csv`."""
-    table = list(csv.reader(read_lines(path)))
+    table = read_rows(path)
     header = [field.strip().lower() for field in table[0]] if table else []
     columns = ("usage", "image name", *CLASSES, *_NO_EXPRESSION)
     missing = [column for column in columns if column not in header]
@@ -263,7 +264,7 @@ def _read_label_files(folders: dict[str, Path]) -> _Rows:
             raise EdgefelError(
                 f"{folder}: no {LABELS_CSV}; put {VOTES_CSV} beside the folder, or make it again"
             )
-        for line, row in enumerate(csv.reader(read_lines(path)), start=1):
+        for line, row in enumerate(read_rows(path), start=1):
             where = f"{path} line {line}"
             if len(row) not in (11, 12) or not row[0].strip():
                 raise EdgefelError(f"{where}: not a name and ten votes; make it again or take the file again")
@@ -346,7 +347,7 @@ def _pixel_places(path: Path) -> Iterator[tuple[int, int, int, str]]:
     The file has 300 MB, so it is gone through line by line, and the pixels are not turned into numbers here.
     """
     try:
-        stream = path.open("rb")
+        stream = os.fdopen(open_regular(path), "rb")
     except OSError as error:
         raise EdgefelError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
     with stream:

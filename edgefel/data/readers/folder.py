@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import os
+from collections import Counter
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 from edgefel.data.dataset import SPLITS, UNLABELLED, ImageDataset, Sample
@@ -17,12 +18,22 @@ from edgefel.data.labels import (
     expression_labels,
     match_labels,
 )
+from edgefel.data.pictures import (
+    IMAGE_SUFFIXES,
+    find_pictures,
+    left_out,
+    left_out_text,
+    say_left_out,
+    suffix_of,
+)
+from edgefel.data.readers.search import list_names
+from edgefel.documents import read_json
 from edgefel.errors import EdgefelError
-from edgefel.files import read_json
+from edgefel.inputs import open_csv
 
 CSV_NAME = "labels.csv"
 CSV_COLUMNS = ("path", "label", "split", "subject")
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
+
 _SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
@@ -63,14 +74,13 @@ def open_unlabelled(path: str | os.PathLike[str]) -> ImageDataset:
     root = Path(path)
     if not root.is_dir():
         raise EdgefelError(f"{root}: no such folder; give a folder of pictures")
-    found = (file.relative_to(root) for file in root.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
-    pictures = sorted(
-        file
-        for file in found
-        if not any(part.startswith(".") for part in file.parts) and (root / file).is_file()
-    )
+    found = find_pictures(root)
+    pictures = [file.relative_to(root) for file in found.files]
     if not pictures:
-        raise EdgefelError(f"{root}: no pictures in it; known suffixes: {' '.join(sorted(IMAGE_SUFFIXES))}")
+        others = f"{left_out_text(found.left_out)}; " if found.left_out else ""
+        raise EdgefelError(
+            f"{root}: no pictures in it; {others}known suffixes: {' '.join(sorted(IMAGE_SUFFIXES))}"
+        )
     splits = _has_splits(_subfolders(root))
     samples = []
     for picture in pictures:
@@ -78,17 +88,14 @@ def open_unlabelled(path: str | os.PathLike[str]) -> ImageDataset:
         at_top = len(picture.parts) == (2 if split else 1)
         group = picture if at_top else picture.parent
         samples.append(Sample(root / picture, UNLABELLED, group.as_posix(), split))
-    return ImageDataset(root, (), tuple(samples))
+    say_left_out(root, found.left_out)
+    return ImageDataset(root, (), tuple(samples), found.left_out)
 
 
 def _read_csv(root: Path, csv_path: Path) -> ImageDataset:
-    try:
-        with csv_path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            columns = tuple(reader.fieldnames or ())
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise EdgefelError(f"{csv_path}: cannot be read as a UTF-8 CSV file ({error})") from None
+    with open_csv(csv_path) as table:
+        columns = tuple(table.columns)
+        rows = [dict(zip_longest(columns, row[: len(columns)])) for row in table]
     missing = [column for column in CSV_COLUMNS if column not in columns]
     if missing:
         raise EdgefelError(
@@ -136,14 +143,20 @@ def _csv_sample(
 
 def _read_tree(root: Path) -> ImageDataset:
     found: list[tuple[str, str, Path]] = []
+    others: Counter[str] = Counter()
     for split, classes in _class_folders(root):
         for folder in classes:
-            pictures = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+            names = list_names(folder)
+            others.update(left_out(names))
+            pictures = [
+                folder / n for n in names if suffix_of(n) in IMAGE_SUFFIXES and not (folder / n).is_dir()
+            ]
             name = _canonical(folder.name, str(folder)) if pictures else ""
             found += [(split, name, picture) for picture in pictures]
     if not found:
+        said = f" ({left_out_text(others)})" if others else ""
         raise EdgefelError(
-            f"{root}: no {CSV_NAME} and no pictures in class folders; make a data set with "
+            f"{root}: no {CSV_NAME} and no pictures in class folders{said}; make a data set with "
             "edgefel data synth, or sort pictures into folders named after their expression"
         )
     labels = _label_set(root, {name for _, name, _ in found})
@@ -152,7 +165,8 @@ def _read_tree(root: Path) -> ImageDataset:
         Sample(picture, index[name], picture.relative_to(root).as_posix(), split)
         for split, name, picture in found
     )
-    return ImageDataset(root, labels, tuple(samples))
+    say_left_out(root, others)
+    return ImageDataset(root, labels, tuple(samples), dict(others.most_common()))
 
 
 def _class_folders(root: Path) -> list[tuple[str, list[Path]]]:

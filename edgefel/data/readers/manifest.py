@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import array
-import csv
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from edgefel.data.labels import EXPRESSIONS_8, canonical_label, expression_label
 from edgefel.data.readers.base import to_canonical
 from edgefel.data.readers.names import PackedNames
 from edgefel.errors import EdgefelError
+from edgefel.inputs import open_csv
 from edgefel.text import counted
 
 CSV_SUFFIX, PARQUET_SUFFIX = ".csv", ".parquet"
@@ -115,15 +115,10 @@ def check_columns(path: Path, names: Sequence[str], required: Sequence[str]) -> 
 
 
 def _read_csv(path: Path) -> Columns:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.reader(stream)
-            header = [name.strip() for name in next(reader, [])]
-            number_names, group_name = check_columns(path, header, ("path", "label"))
-            rows = _CsvRows(path, header, number_names, group_name)
-            rows.add(reader, lambda: reader.line_num)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise EdgefelError(f"{path}: cannot be read as a UTF-8 CSV file ({error})") from None
+    with open_csv(path) as table:
+        number_names, group_name = check_columns(path, table.columns, ("path", "label"))
+        rows = _CsvRows(path, table.columns, number_names, group_name)
+        rows.add(table, lambda: table.line)
     return rows.columns()
 
 
@@ -143,8 +138,6 @@ class _CsvRows:
 
     def add(self, rows: Iterable[list[str]], line: Callable[[], int]) -> None:
         for row in rows:
-            if not row:
-                continue
             if len(row) != self.width:
                 raise EdgefelError(
                     f"{self.path} line {line()}: has {counted(len(row), 'cell')}, the first line "

@@ -6,7 +6,6 @@ pyarrow is imported here alone, when a Parquet file is opened.
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import threading
 from collections import OrderedDict
@@ -18,6 +17,7 @@ import numpy as np
 from edgefel.data.dataset import FileStore
 from edgefel.data.readers.manifest import Coded, Columns, check_columns
 from edgefel.data.readers.names import PackedNames
+from edgefel.documents import parse_json
 from edgefel.errors import EdgefelError, MissingDependencyError
 from edgefel.text import counted
 
@@ -184,9 +184,9 @@ def _labels(arrow: Any, column: Any, schema: Any, path: Path) -> Coded:
 def _class_names(schema: Any) -> tuple[str, ...] | None:
     """Of the `ClassLabel` feature that Hugging Face's datasets leave in the schema; None where there is none."""
     try:
-        said = json.loads((schema.metadata or {})[b"huggingface"])
+        said = parse_json((schema.metadata or {})[b"huggingface"], "its metadata")
         names = said["info"]["features"]["label"]["names"]
-    except (KeyError, TypeError, ValueError):
+    except (EdgefelError, KeyError, TypeError):
         return None
     return tuple(map(str, names)) if isinstance(names, list) else None
 

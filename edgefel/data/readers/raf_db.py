@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from edgefel.data.dataset import ImageDataset, SampleTable
 from edgefel.data.labels import EXPRESSIONS_7, RAF_DB
+from edgefel.data.pictures import IMAGE_SUFFIXES
 from edgefel.data.readers.base import FileStore, to_canonical
-from edgefel.data.readers.folder import IMAGE_SUFFIXES
 from edgefel.data.readers.search import descend, find, list_names, read_lines
 from edgefel.errors import EdgefelError
+from edgefel.inputs import read_regular
 
 LIST_NAME = "list_patition_label.txt"  # sic
 _NUMBERS = {str(number): number for number in range(1, len(RAF_DB) + 1)}
@@ -127,7 +128,7 @@ def _boxes(folder: Path, listed: Sequence[str]) -> NDArray[np.int32]:
 
 def _corners(file: Path) -> tuple[float, float, float, float]:
     try:
-        x1, y1, x2, y2 = (float(text) for text in file.read_text(encoding="utf-8-sig").split())
+        x1, y1, x2, y2 = (float(text) for text in read_regular(file).decode("utf-8-sig").split())
     except FileNotFoundError:
         raise EdgefelError(
             f"{file}: no such file; unpack it again, or move {file.parent} away to read whole pictures"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from edgefel.errors import EdgefelError
+from edgefel.inputs import open_csv, read_text
 
 # A folder with more subfolders than this is one of videos, subjects or classes, not a level of an archive: it is not
 # entered, so that a look at a set of thousands of folders stays quick.
@@ -92,10 +93,16 @@ def read_lines(path: Path) -> list[str]:
     Line n of the file is item n - 1. Raises EdgefelError if it cannot be read.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise EdgefelError(f"{path}: cannot be read as UTF-8 text ({error}); unpack the set again") from None
+        text = read_text(path)
+    except EdgefelError as error:
+        raise EdgefelError(f"{error}, or unpack the set again") from None
     return text.rstrip().split("\n") if text.strip() else []
+
+
+def read_rows(path: Path) -> list[list[str]]:
+    """The rows of a CSV file, the first line included, blank ones left out. Raises EdgefelError."""
+    with open_csv(path) as table:
+        return [table.columns, *table] if table.columns else list(table)
 
 
 def _child(folder: Path, name: str) -> Path | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 
 from edgefel.data.dataset import SPLITS, Box
 from edgefel.data.labels import EXPRESSIONS_8, canonical_label
+from edgefel.documents import parse_json
 from edgefel.errors import EdgefelError
 
 
@@ -60,9 +60,9 @@ def describe(cls: str | None, text: str | None, classes: Sequence[str], where: s
 
 def _object(text: str, where: str) -> dict[str, Any]:
     try:
-        said = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise EdgefelError(f"{where}: not valid JSON ({error}); correct it") from None
+        said = parse_json(text, where)
+    except EdgefelError as error:
+        raise EdgefelError(f"{error}; correct it") from None
     if not isinstance(said, dict):
         raise EdgefelError(f'{where}: not a JSON object with "label"; correct it')
     return said

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import tarfile
 from pathlib import Path
@@ -16,7 +15,7 @@ from edgefel.data.dataset import SPLITS, ImageDataset, Sample, decode_rgb
 from edgefel.data.labels import EXPRESSIONS_7, EXPRESSIONS_8, match_labels
 from edgefel.data.readers.webdataset import CLASSES_NAME
 from edgefel.errors import EdgefelError
-from edgefel.files import atomic_folder
+from edgefel.files import atomic_folder, json_text
 
 
 def write_shards(
@@ -66,7 +65,7 @@ def _write_shard(path: Path, dataset: ImageDataset, start: int, had: set[tuple[b
             data, kind = _encoded(sample)
             said = _said(sample, dataset)
             _add(archive, f"{number:09d}.{kind}", data)
-            _add(archive, f"{number:09d}.json", json.dumps(said, ensure_ascii=False).encode())
+            _add(archive, f"{number:09d}.json", json_text(said).encode())
 
 
 def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from edgefel.data.dataset import ImageDataset, SampleTable
 from edgefel.data.labels import EXPRESSIONS_7, EXPRESSIONS_8, canonical_label, expression_labels
+from edgefel.data.pictures import MOST_BYTES
 from edgefel.data.readers.base import to_canonical
 from edgefel.data.readers.shard_index import ShardIndex, looks_like_samples, open_index
+from edgefel.documents import read_json
 from edgefel.errors import EdgefelError
-from edgefel.files import read_json
+from edgefel.inputs import read_text
 from edgefel.text import counted
 
 CLASSES_NAME = "classes.txt"
@@ -87,6 +89,8 @@ class ShardStore:
     def read(self, index: int) -> bytes:
         """The member's bytes. Raises OSError, also for a shard that has become shorter."""
         size = int(self._size[index])
+        if size > MOST_BYTES:
+            raise OSError(f"has more than {MOST_BYTES >> 20} MiB")
         with self._shards[self._shard[index]].open("rb", buffering=0) as stream:
             stream.seek(int(self._offset[index]))
             data = stream.read(size)
@@ -147,10 +151,7 @@ def _classes(root: Path, shards: Sequence[Path]) -> tuple[str, ...]:
 
 
 def _listed(path: Path) -> tuple[list[tuple[str, str]], Path]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise EdgefelError(f"{path}: cannot be read as UTF-8 text ({error})") from None
+    lines = read_text(path).splitlines()
     return [(f"{path} line {n}", line) for n, line in enumerate(lines, start=1) if line.strip()], path
 
 

@@ -30,8 +30,10 @@ from edgefel.data.synthetic.video_people import (
     draw_motions,
     lay_on,
 )
+from edgefel.documents import check_shape
 from edgefel.errors import EdgefelError
 from edgefel.files import atomic_file, read_json
+from edgefel.inputs import native_path
 from edgefel.text import counted
 
 _log = logging.getLogger("edgefel.data")
@@ -232,6 +234,7 @@ def write_video(
     video cannot be written.
     """
     path = Path(path)
+    native_path(path)
     if path.suffix.lower() != ".mp4":
         raise EdgefelError(f"{path}: give a name that ends in .mp4")
     listing = path.with_suffix(".json")
@@ -269,7 +272,7 @@ def read_truth(path: str | os.PathLike[str]) -> dict[str, Any]:
             f"{path}: not the truth of a synthetic video (format {found[0]!r}, version {found[1]!r}); "
             f"make one with: edgefel data video -o clip.mp4"
         )
-    return dict(truth)
+    return dict(check_shape(truth, {"frames": [dict], "changes": [dict]}, str(path)))
 
 
 def _describe(name: str, video: SyntheticVideo) -> dict[str, Any]:

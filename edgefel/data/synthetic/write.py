@@ -15,8 +15,9 @@ from typing import Any
 import cv2
 
 from edgefel import __version__
-from edgefel.data.dataset import SPLITS, write_rgb
+from edgefel.data.dataset import SPLITS
 from edgefel.data.open import open_dataset
+from edgefel.data.pictures import write_picture
 from edgefel.data.readers.folder import CSV_NAME
 from edgefel.data.sheet import dataset_sheet
 from edgefel.data.synthetic.expressions import UNITS
@@ -66,7 +67,7 @@ def write_faces(
         description = describe(faces, plans, image_format)
         write_json(temporary / "dataset.json", description)
         sheet = dataset_sheet(open_dataset(temporary))
-        write_rgb(temporary / "contact_sheet.png", sheet)
+        write_picture(temporary / "contact_sheet.png", sheet)
     return description
 
 
@@ -106,8 +107,9 @@ def _draw_all(
 def _draw_chunk(folder: Path, options: FaceOptions, image_format: str, indices: range) -> int:
     faces = SyntheticFaces(options)
     for index in indices:
-        image = faces.sample(index).image
-        write_rgb(folder / _image_path(index, image_format), image, _ENCODING[image_format])
+        write_picture(
+            folder / _image_path(index, image_format), faces.sample(index).image, _ENCODING[image_format]
+        )
     return len(indices)
 
 

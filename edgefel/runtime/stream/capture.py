@@ -12,6 +12,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from edgefel.errors import EdgefelError
+from edgefel.inputs import native_path
 from edgefel.runtime.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from edgefel.runtime.sources import open_source as open_pictures
 from edgefel.runtime.stream import gstreamer
@@ -101,6 +102,7 @@ def plan_source(
         raise EdgefelError(
             f"{source}: no such file or folder; give a camera (0, /dev/video0, csi), a URL, a video or pictures"
         )
+    native_path(path)
     _refuse(source, "a video", size=size, fps=fps)
     return SourcePlan(partial(VideoFile, partial(_video, path, decoder), source, loop=loop))
 
@@ -114,6 +116,7 @@ def _plan_address(
         raise EdgefelError(
             f"{without_password(url)}: not a URL ({error}); give it as rtsp://host/path"
         ) from None
+    native_path(url)
     name = without_password(url)
     if parts.scheme not in ("rtsp", "rtsps", "http", "https", "rtmp", "udp", "tcp", "srt"):
         raise EdgefelError(

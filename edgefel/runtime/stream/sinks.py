@@ -23,6 +23,7 @@ import cv2
 from edgefel.data.recording import VideoWriter
 from edgefel.errors import EdgefelError
 from edgefel.files import lock
+from edgefel.inputs import native_path
 from edgefel.runtime.preprocessing import Image
 from edgefel.runtime.stream.results import FrameResult, TrackedFace
 
@@ -75,6 +76,7 @@ def open_file_sink(path: Path, *, overwrite: bool = False) -> Sink:
 
 def open_video_sink(path: Path, fps: float, *, overwrite: bool = False) -> VideoSink:
     """A VideoSink, refused like a file of results where it exists."""
+    native_path(path)
     return VideoSink(path, fps, overwrite=overwrite)
 
 
@@ -265,7 +267,8 @@ class _LineFile:
         os.ftruncate(self._file, 0)
 
     def write(self, lines: str) -> None:
-        data = memoryview(lines.encode())
+        # names of files need not be UTF-8; in JSON the escapes are those of strings
+        data = memoryview(lines.encode("utf-8", "backslashreplace"))
         done = 0
         try:
             while done < len(data):

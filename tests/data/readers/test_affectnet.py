@@ -183,7 +183,7 @@ def test_missing_parts_are_named(tmp_path: Path) -> None:
     (tmp_path / LISTS / "validation.csv").unlink()
     with pytest.raises(EdgefelError, match="validation.csv: no such file; unpack both lists"):
         AffectNet().read(tmp_path)
-    (tmp_path / LISTS / "validation.csv").write_bytes(b"\xff\xfe")
+    (tmp_path / LISTS / "validation.csv").write_bytes(b"\xfa\xfb")
     with pytest.raises(EdgefelError, match="validation.csv: cannot be read as a UTF-8 CSV file"):
         AffectNet().read(tmp_path)
 

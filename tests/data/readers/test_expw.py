@@ -112,7 +112,7 @@ def test_missing_parts_are_named(tmp_path: Path) -> None:
     path.write_text("\n", encoding="utf-8")
     with pytest.raises(EdgefelError, match="lists no faces"):
         ExpW().read(tmp_path)
-    path.write_bytes(b"\xff\xfe")
+    path.write_bytes(b"\xfa\xfb")
     with pytest.raises(EdgefelError, match="cannot be read as UTF-8 text"):
         ExpW().read(tmp_path)
 

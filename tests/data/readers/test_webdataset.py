@@ -175,7 +175,7 @@ PICTURE = ("k.png", picture(0))
         ([PICTURE, ("k.json", b'{"label": 0, "soft": {"fear": 0.5}}')], "not a distribution"),
         ([PICTURE, ("k.json", b'{"label": 0, "soft": {"fear": 1.5, "joy": -0.5}}')], "not a distribution"),
         ([PICTURE, ("k.json", b'{"label": 0, "soft": {"bored": 1}}')], "unknown label 'bored'"),
-        ([PICTURE, ("k.json", b'{"label": 0, "soft": {"fear": NaN}}')], "soft does not hold numbers"),
+        ([PICTURE, ("k.json", b'{"label": 0, "soft": {"fear": NaN}}')], "NaN is not a JSON number"),
         ([PICTURE, ("k.json", b'{"label": 0, "box": [1, 2, 3]}')], r"box \[1, 2, 3\] is not \[x, y"),
         ([PICTURE, ("k.json", b'{"label": 0, "box": [1, 2, 0, 3]}')], "has no area"),
         (
