@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -100,7 +101,7 @@ def decode_rgb(data: bytes, path: Path) -> NDArray[np.uint8]:
     assert header is not None
     flags = cv2.IMREAD_COLOR | (cv2.IMREAD_ANYDEPTH if header.bits > 8 else 0)
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        image: NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
         if image is None and header.kind == "TIFF" and header.bits > 8:
             # OpenCV reads real numbers only as they are, and then turns nothing upright
             image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -245,26 +246,26 @@ def _problem(header: Header | None, data: bytes) -> str | None:
     return None
 
 
-def _to_bytes(image: NDArray[np.generic], path: Path) -> NDArray[np.uint8]:
+def _to_bytes(image: NDArray[Any], path: Path) -> NDArray[np.uint8]:
     """uint8 of more bits or of real numbers, [H, W, 3]."""
     if image.dtype == np.uint16:
         # cameras store 10, 12 or 14 bits in 16 and say so nowhere: as they are, such pictures are black
         bits = next(bits for bits in (8, 10, 12, 14, 16) if int(image.max()).bit_length() <= bits)
-        return np.asarray(image >> (bits - 8), np.uint8)  # type: ignore[operator]
+        return np.asarray(image >> (bits - 8), np.uint8)
     if image.dtype.kind == "f":
         if not np.isfinite(image).all():
             raise UnreadableImageError(path, "holds values that are not finite")
-        peak, least = float(image.max()), float(image.min())  # type: ignore[arg-type]
+        peak, least = float(image.max()), float(image.min())
         full = next((full for full in (1.0, 255.0, 65535.0) if peak <= full), None)
         if full is None or least < 0:
             raise UnreadableImageError(
                 path, f"holds values from {least:g} to {peak:g}, not from 0 to 1, 255 or 65535"
             )
-        return np.asarray(np.rint(image * (255.0 / full)), np.uint8)  # type: ignore[operator]
+        return np.asarray(np.rint(image * (255.0 / full)), np.uint8)
     raise UnreadableImageError(path, f"holds values of type {image.dtype}, which are not read here")
 
 
-def _three_channels(image: NDArray[np.generic]) -> NDArray[np.generic]:
+def _three_channels(image: NDArray[Any]) -> NDArray[Any]:
     if image.ndim == 2:
         return np.repeat(image[..., None], 3, axis=2)
     return (

@@ -133,7 +133,7 @@ class FerPlus:
             soft=np.ascontiguousarray(kept),
             rows=chosen,
         )
-        return ImageDataset(root, self.labels, table, votes)
+        return ImageDataset(root, self.labels, table, votes=votes)
 
     def _chosen(self, root: Path, votes_csv: Path | None, folders: dict[str, Path]) -> str:
         """The file of votes that is read; a warning where that is not what was published."""

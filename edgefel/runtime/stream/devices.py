@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgefel.errors import EdgefelError
+from edgefel.inputs import native_path
 from edgefel.runtime.preprocessing import Image
 
 # seconds that a network stream may take to be opened, and to send its next frame
@@ -216,7 +217,7 @@ def _decoded(jpeg: Image) -> Image:
 
 
 def _open_ffmpeg(source: str, parameters: list[int]) -> OpenCVDevice | None:
-    capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG, parameters)
+    capture = cv2.VideoCapture(native_path(source), cv2.CAP_FFMPEG, parameters)
     if not capture.isOpened():
         capture.release()
         return None
