@@ -28,7 +28,8 @@ EXACT = {"opencv-python-headless": "4.10.0.82"}
 NUMPY = {"3.10": "1.23", "3.11": "1.24.2"}
 # the version that is installed here, whatever the floor
 BORROWED = "torch"
-pytestmark = pytest.mark.slow
+# a limit for a machine that is busy with other things: an installation takes about a minute by itself
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 
 def floors(*extras: str) -> dict[str, str]:
@@ -64,7 +65,8 @@ def install(folder: Path, version: str, extras: tuple[str, ...], borrowed: tuple
         (site / "borrowed.pth").write_text("\n".join(borrowed) + "\n")
     pins = floors(*extras) | {"numpy": NUMPY[version]}
     wanted = [f"{name}=={bound}" for name, bound in pins.items() if not (borrowed and name == BORROWED)]
-    pip = [clean, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    # most of what is installed is never imported: compiling all of it takes longer than the tests
+    pip = [clean, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-compile"]
     result = run(*pip, f"{ROOT}[{','.join(extras)}]", *wanted, cwd=folder)
     skip_without_index(result)
     assert result.returncode == 0, result.stderr
