@@ -257,6 +257,7 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
 # of what `_fields` and the constructors do not look at; null stands for nothing
 _SHAPES = {
     "parity": {"verdict?": str, "reasons?": [str]},
+    "requires": {"onnxruntime?": str, "openvino?": str, "tensorrt?": str},
     "builder": {"source?": str, "package?": str, "warnings?": [str], "calibration?": dict},
 }
 
