@@ -211,9 +211,11 @@ class YuNetDetector:
             raise self._unusable(error) from error
         if found is None:
             return []
-        # of a picture that is a few pixels wide the network makes infinite boxes
-        finite = found[np.isfinite(found).all(axis=1)]
-        return _largest_first([_yunet_box(row / factor, float(row[14])) for row in finite])
+        # of a picture that is a few pixels wide the network makes boxes that are infinite, or far away
+        rows = found[np.isfinite(found).all(axis=1)]
+        centre = rows[:, :2] + rows[:, 2:4] / 2
+        near = ((centre >= 0) & (centre < (small.shape[1], small.shape[0]))).all(axis=1)
+        return _largest_first([_yunet_box(row / factor, float(row[14])) for row in rows[near]])
 
     def _unusable(self, error: cv2.error) -> EdgefelError:
         reason = " ".join(str(error).split())
