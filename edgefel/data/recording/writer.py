@@ -23,6 +23,7 @@ from edgefel.data.recording.matroska import Matroska
 from edgefel.data.recording.mp4 import Mp4
 from edgefel.errors import EdgefelError
 from edgefel.files import lock
+from edgefel.text import counted
 
 _CONTAINERS: dict[str, type[Avi] | type[Matroska] | type[Mp4]] = {
     ".mp4": Mp4,
@@ -128,7 +129,7 @@ class VideoWriter:
             if not self._failed:
                 self._add(rest)
                 if self._times:
-                    raise EdgefelError(f"{self.path}: the encoder lost {len(self._times)} frames")
+                    raise EdgefelError(f"{self.path}: the encoder lost {counted(len(self._times), 'frame')}")
             if self._container is not None:
                 self._container.finish()
             os.fsync(self._descriptor)
