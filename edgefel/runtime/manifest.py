@@ -68,7 +68,6 @@ class BundleFile:
             or not (self.name and self.name.isprintable())
         ):
             raise EdgefelError(f"file name {self.name!r}: a bundle's files lie directly in its folder")
-        _one_line("file name", self.name)
         _one_of(f"{self.name}: kind", self.kind, KINDS)
         _one_of(f"{self.name}: precision", self.precision, PRECISIONS)
         if len(self.sha256) != 64 or set(self.sha256) - set("0123456789abcdef"):
@@ -258,6 +257,7 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
 _SHAPES = {
     "parity": {"verdict?": str, "reasons?": [str]},
     "builder": {"source?": str, "package?": str, "warnings?": [str], "calibration?": dict},
+    "requires": {"ir_version?": int, "opset?": int, "onnxruntime?": str},
 }
 
 
