@@ -62,10 +62,12 @@ class BundleFile:
     requires: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        if self.name in ("", ".", "..") or set("/\\") & set(self.name):
+        if (
+            self.name in (".", "..")
+            or set("/\\") & set(self.name)
+            or not (self.name and self.name.isprintable())
+        ):
             raise EdgefelError(f"file name {self.name!r}: a bundle's files lie directly in its folder")
-        _one_line("file name", self.name)
-        native_path(self.name)
         _one_of(f"{self.name}: kind", self.kind, KINDS)
         _one_of(f"{self.name}: precision", self.precision, PRECISIONS)
         if len(self.sha256) != 64 or set(self.sha256) - set("0123456789abcdef"):
@@ -254,8 +256,8 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
 # of what `_fields` and the constructors do not look at; null stands for nothing
 _SHAPES = {
     "parity": {"verdict?": str, "reasons?": [str]},
-    "requires": {"onnxruntime?": str, "openvino?": str, "tensorrt?": str},
     "builder": {"source?": str, "package?": str, "warnings?": [str], "calibration?": dict},
+    "requires": {"ir_version?": int, "opset?": int, "onnxruntime?": str, "openvino?": str},
 }
 
 

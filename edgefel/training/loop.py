@@ -42,7 +42,7 @@ from edgefel.training.setup import (
     absolute,
     check_batches,
     create_fabric,
-    end_with_launcher,
+    ending_together,
     freeze_backbones,
     is_first_process,
     make_model,
@@ -128,8 +128,8 @@ def _run(config: TrainConfig, run: RunFolder, quiet: bool, resuming: bool = Fals
         model = make_model(config, data.labels, starts.append)
     if data.votes is not None:  # on record, so that the run goes on with the same file
         config = replace(config, votes=data.votes.file)
-    end_with_launcher()
-    fabric.launch()
+    with ending_together():
+        fabric.launch()
     steps = check_batches(config, data, fabric.world_size)
     trainer = Trainer(config, run, fabric, data, preprocessing, model, state, steps, quiet)
     if threads is not None and fabric.device.type == "cpu" and threads != torch.get_num_threads():

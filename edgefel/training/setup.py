@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -116,16 +117,18 @@ def is_first_process() -> bool:
     return all(os.environ.get(name, "0") == "0" for name in names)
 
 
-def end_with_launcher() -> None:
-    """In a process that Fabric started for a run: ends it with the first one, without which it would wait for long.
-
-    Called by all of them, before they are launched.
-    """
-    parent = os.environ.get(_LAUNCHER)
-    if parent is not None and os.environ.get("LOCAL_RANK", "0") != "0" and parent.isdecimal():
+@contextmanager
+def ending_together() -> Iterator[None]:
+    """For `Fabric.launch`: processes that it starts end with the first one, without which they would wait for long."""
+    parent = os.environ.pop(_LAUNCHER, None)
+    if parent is not None and os.environ.get("LOCAL_RANK", "0") != "0":
         end_with(int(parent))
-    else:
-        os.environ[_LAUNCHER] = str(os.getpid())
+    os.environ[_LAUNCHER] = str(os.getpid())
+    try:
+        yield
+    finally:
+        # it is for these processes alone, not for those of another launcher that this one may start
+        del os.environ[_LAUNCHER]
 
 
 def open_data(

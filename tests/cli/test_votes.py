@@ -83,7 +83,7 @@ def test_inspect_by_the_other_file_puts_contradictions_first_by_name(faces):
     (alike,) = [line for line in result.stdout.splitlines() if line.startswith("look alike: /")]
     assert "fer0000004.png (train, surprise) ~ " in alike
     assert "fer0000026.png (test, surprise)" in alike
-    assert "problem: 1 pictures with equal files under different labels" in result.stdout
+    assert "problem: 1 picture with equal files under different labels" in result.stdout
 
 
 def test_prepare_takes_and_names_the_file(faces, tmp_path):

@@ -23,6 +23,8 @@ from edgefel.data.recording.matroska import Matroska
 from edgefel.data.recording.mp4 import Mp4
 from edgefel.errors import EdgefelError
 from edgefel.files import lock
+from edgefel.text import counted
+from edgefel.unfinished import put_aside, rename_new, sync_folder
 
 _CONTAINERS: dict[str, type[Avi] | type[Matroska] | type[Mp4]] = {
     ".mp4": Mp4,
@@ -130,7 +132,7 @@ class VideoWriter:
             if not self._failed:
                 self._add(rest)
                 if self._times:
-                    raise EdgefelError(f"{self.path}: the encoder lost {len(self._times)} frames")
+                    raise EdgefelError(f"{self.path}: the encoder lost {counted(len(self._times), 'frame')}")
             if self._container is not None:
                 self._container.finish()
             os.fsync(self._descriptor)
@@ -188,9 +190,9 @@ class VideoWriter:
     def _give_name(self) -> None:
         if self._overwrite:
             self.part.replace(self.path)
-        else:
-            _rename_new(self.part, self.path)
-        _sync_folder(self.path.parent)
+        elif not rename_new(self.part, self.path):
+            raise EdgefelError(f"{self.path}: appeared meanwhile; remove or rename it")
+        sync_folder(self.path.parent)
 
 
 def part_of(path: Path) -> Path:
@@ -210,32 +212,9 @@ def _set_aside(part: Path, path: Path) -> Path | None:
         if os.fstat(left).st_size == 0:
             part.unlink()
             return None
-        number = 1
-        while True:
-            suffix = "" if number == 1 else f"-{number}"
-            kept = path.with_name(f"{path.stem}.interrupted{suffix}{path.suffix}")
-            try:
-                _rename_new(part, kept)
-            except EdgefelError:
-                number += 1
-            else:
-                return kept
+        return put_aside(part, path, "interrupted")
     finally:
         os.close(left)
-
-
-def _rename_new(source: Path, target: Path) -> None:
-    """Renames to a name that nobody has. Raises EdgefelError if somebody does."""
-    try:
-        os.link(source, target)
-    except FileExistsError:
-        raise EdgefelError(f"{target}: appeared meanwhile; remove or rename it") from None
-    except OSError:  # a file system without links, as those of memory cards
-        if target.exists():
-            raise EdgefelError(f"{target}: appeared meanwhile; remove or rename it") from None
-        source.replace(target)
-    else:
-        source.unlink()
 
 
 @contextmanager
@@ -251,12 +230,3 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _sync_folder(folder: Path) -> None:
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
