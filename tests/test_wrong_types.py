@@ -102,6 +102,12 @@ def test_bundle_manifest(tmp_path):
     document = json.loads(path.read_text(encoding="utf-8"))
     document["files"][0]["parity"] = {"verdict": "fail", "reasons": ["r"], "images": 3}
     document["files"][0]["builder"] = {"source": "a.onnx", "package": "tensorrt", "warnings": ["w"]}
+    document["files"][0]["requires"] = {
+        "ir_version": 9,
+        "opset": 19,
+        "onnxruntime": ">=1.17",
+        "openvino": ">=2024.0",
+    }
     path.write_text(json.dumps(document), encoding="utf-8")
 
     def read() -> None:

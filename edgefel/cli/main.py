@@ -119,7 +119,7 @@ def _show_warning(others: Any) -> Any:
 
     def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
         if issubclass(category, EdgefelWarning):
-            click.echo(f"warning: {message}", err=True)
+            click.echo(f"warning: {output.one_line(str(message))}", err=True)
         else:
             others(message, category, *where, **more)
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import os
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefel.data.picture_headers import MOST_PIXELS, PIXELS_VARIABLE, Header, read_header
-from edgefel.errors import EdgefelError
+from edgefel.errors import EdgefelError, EdgefelWarning
 from edgefel.inputs import read_regular, reason
-
-_log = logging.getLogger("edgefel.data")
 
 # Of an encoded picture: 16-bit TIFF of MOST_PIXELS is the largest that there is
 MOST_BYTES = 1 << 30
@@ -219,14 +216,9 @@ def left_out_text(counts: Mapping[str, int]) -> str:
 
 
 def say_left_out(root: Path, counts: Mapping[str, int]) -> None:
-    """Warns (logger edgefel.data) of pictures in a data set that are not read, once for each data set."""
+    """Warns of pictures in a data set that are not read."""
     if counts:
-        _warn(f"{root}: {left_out_text(counts)}")
-
-
-@lru_cache(maxsize=256)
-def _warn(message: str) -> None:
-    _log.warning("%s", message)
+        warnings.warn(f"{root}: {left_out_text(counts)}", EdgefelWarning, stacklevel=3)
 
 
 def _problem(header: Header | None, data: bytes) -> str | None:

@@ -20,7 +20,7 @@ from edgefel.files import atomic_file
 
 Keys = NDArray[np.uint64]
 
-_VERSION = 1  # of the entries and of what is computed for them
+_VERSION = 2  # of the entries and of what is computed for them
 # key: of the file as it was; digest: 128 bits of the bytes and the box; the others as in `Scan`
 ENTRY = np.dtype(
     [
@@ -52,7 +52,7 @@ class ScanCache:
         # another OpenCV may decode and resize a little differently
         name = f"{_VERSION}\0{cv2.__version__}\0{os.path.abspath(root)}"  # noqa: PTH100
         try:
-            self._path = cache_folder("scans") / f"{hashlib.sha256(name.encode()).hexdigest()[:24]}.npy"
+            self._path = cache_folder("scans") / f"{hashlib.sha256(os.fsencode(name)).hexdigest()[:24]}.npy"
             if self._path.is_file():
                 self._known = self._read(self._path)
         except (EdgefelError, OSError, ValueError, EOFError) as error:

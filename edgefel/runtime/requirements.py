@@ -93,7 +93,7 @@ def older(installed: str, oldest: str) -> bool:
 
 def numbers(version: str) -> tuple[int, ...]:
     """The leading numbers of a version, without zeros at its end: (10, 3, 0, 30) of "10.3.0.30+cuda12"."""
-    match = re.match(r"\d+(\.\d+)*", version)
+    match = re.match(r"\d{1,9}(\.\d{1,9})*", version)
     found = [int(part) for part in match[0].split(".")] if match else []
     while found and found[-1] == 0:
         found.pop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,7 @@ from tiny_bundle import write_bundle
 
 from edgefel.cli.main import main
 from edgefel.data.pictures import decode_rgb
+from edgefel.errors import EdgefelWarning
 from edgefel.runtime.faces import FaceBox, HaarDetector, YuNetDetector, detect_near
 
 PORTRAIT = Path(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
@@ -103,7 +105,7 @@ def test_run_counts_them(bundle, folder, tmp_path):
     assert r"caf\udce9.jpg" in outputs[1].read_text(encoding="utf-8")
 
 
-def test_inspect_counts_and_names_them(folder, caplog):
+def test_inspect_counts_and_names_them(folder):
     result = run("data", "inspect", folder, "--json", "--workers", 1)
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
@@ -129,15 +131,15 @@ def test_a_sheet_shows_those_that_can_be_read(folder, tmp_path):
     assert decode_rgb((tmp_path / "s.png").read_bytes(), tmp_path / "s.png").size
 
 
-def test_what_is_left_out_is_said_once_for_a_data_set(folder, tmp_path, caplog):
-    from edgefel.data import pictures
+def test_what_is_left_out_is_said_once_for_a_data_set(folder):
     from edgefel.data.open import open_dataset
     from edgefel.data.readers.folder import open_unlabelled
 
-    pictures._warn.cache_clear()
-    for _ in range(2):
-        assert open_dataset(folder).left_out == open_unlabelled(folder).left_out == {".heic": 2, ".jxl": 1}
-    assert [record.getMessage() for record in caplog.records] == [f"{folder}: {LEFT_OUT}"]
+    for opened in (open_dataset, open_unlabelled):
+        with pytest.warns(EdgefelWarning, match=f"{re.escape(str(folder))}: {LEFT_OUT}"):
+            assert opened(folder).left_out == {".heic": 2, ".jxl": 1}
+    result = run("data", "inspect", folder, "--workers", 1)
+    assert result.stderr.count(f"warning: {folder}: {LEFT_OUT}\n") == 1
     assert open_dataset(folder).subset([0]).left_out == {".heic": 2, ".jxl": 1}
 
 

@@ -320,7 +320,9 @@ def _check_target(path: Path, overwrite: bool) -> None:
         raise EdgefelError(f"{path}: is a folder; give a file's name")
     nearest = next(folder for folder in path.absolute().parents if folder.exists())
     if not nearest.is_dir():
-        raise EdgefelError(f"{path}: {nearest} is a file, not a folder; choose another place")
+        raise EdgefelError(
+            f"{path}: cannot be written, {nearest} is a file, not a folder; choose another place"
+        )
     if path.exists() and not overwrite:
         raise EdgefelError(f"{path}: exists; choose another name, remove it, or allow it with --overwrite")
 
