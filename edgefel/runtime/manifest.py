@@ -258,6 +258,7 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
 _SHAPES = {
     "parity": {"verdict?": str, "reasons?": [str]},
     "builder": {"source?": str, "package?": str, "warnings?": [str], "calibration?": dict},
+    "requires": {"ir_version?": int, "opset?": int, "onnxruntime?": str, "openvino?": str},
 }
 
 
