@@ -62,12 +62,10 @@ class BundleFile:
     requires: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        if (
-            self.name in (".", "..")
-            or set("/\\") & set(self.name)
-            or not (self.name and self.name.isprintable())
-        ):
+        if self.name in ("", ".", "..") or set("/\\") & set(self.name):
             raise EdgefelError(f"file name {self.name!r}: a bundle's files lie directly in its folder")
+        _one_line("file name", self.name)
+        native_path(self.name)
         _one_of(f"{self.name}: kind", self.kind, KINDS)
         _one_of(f"{self.name}: precision", self.precision, PRECISIONS)
         if len(self.sha256) != 64 or set(self.sha256) - set("0123456789abcdef"):
@@ -257,7 +255,7 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
 _SHAPES = {
     "parity": {"verdict?": str, "reasons?": [str]},
     "builder": {"source?": str, "package?": str, "warnings?": [str], "calibration?": dict},
-    "requires": {"ir_version?": int, "opset?": int, "onnxruntime?": str, "openvino?": str},
+    "requires": {"ir_version?": int, "opset?": int, "onnxruntime?": str, "openvino?": str, "tensorrt?": str},
 }
 
 
