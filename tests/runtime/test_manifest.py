@@ -159,7 +159,7 @@ BAD = {
     ),
     "label without a name": (setting("labels", value=["a", " ", "d"]), "label 1 is empty"),
     "label without an end": (setting("labels", value=["a", "b" * 101, "d"]), "has 101 characters"),
-    "file of two lines": (setting("files", 0, "name", value="a\nb.onnx"), "lie directly in its folder"),
+    "file of two lines": (setting("files", 0, "name", value="a\nb.onnx"), "has a line break"),
     "model for a terminal": (
         setting("model", "name", value="\x9b2J"),
         r"model name '\\x9b2J' has a line break",
