@@ -109,7 +109,6 @@ def command(
       edgefel data prepare crops -o shards --no-detect --shards 10000
     """
     # pictures that cannot be decoded are named at the end, not by OpenCV in between
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")
     from edgefel.data.open import open_dataset
     from edgefel.data.prepare_plan import PrepareOptions
 

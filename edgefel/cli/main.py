@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import sys
 import warnings
@@ -58,12 +59,17 @@ _WRONG_PLACE = (
     *(errno.ENAMETOOLONG, errno.ENOENT),
 )
 
+# read when OpenCV is imported: of a broken file, a line of our own says what is wrong
+_OPENCV_SILENT = {"OPENCV_LOG_LEVEL": "FATAL", "OPENCV_FFMPEG_LOGLEVEL": "-8"}
+
 
 class Edgefel(LazyGroup):
     """The commands, with every error of the user's or the disk's in one line."""
 
     def make_context(self, *arguments: Any, **options: Any) -> click.Context:
         output.prepare_streams()
+        for variable, level in _OPENCV_SILENT.items():
+            os.environ.setdefault(variable, level)
         try:
             return super().make_context(*arguments, **options)
         except OSError as error:  # --help into a pipe that is closed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,9 +70,6 @@ def command(
       edgefel predict bundle clip.mp4 --every 5 --precision int8
       edgefel predict bundle crops/ --no-detect
     """
-    # before OpenCV loads its video reader: a broken video is explained by one line of our own
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")
     from edgefel.runtime.faces import make_detector
     from edgefel.runtime.predict import check_save, predict_source
     from edgefel.runtime.session import Session

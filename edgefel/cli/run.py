@@ -153,9 +153,6 @@ def command(**options: Any) -> None:
       edgefel run bundle --source clip.mp4 --save labelled.mp4 -o faces.csv
       edgefel run bundle --source clip.mp4 --json | jq .faces
     """
-    # before OpenCV loads its video reader: a broken video is explained by one line of our own
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")
     params.refuse_alone("metrics_every", "metrics")
     params.refuse_alone("metrics_host", "metrics_port")
     _Run(**options).run()

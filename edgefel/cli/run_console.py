@@ -143,6 +143,7 @@ class Progress:
 
 def say_summary(console: Console, telemetry: Telemetry, stream: Stream, source: FrameSource) -> None:
     """The closing table, and a line for everything that went wrong with the source."""
+    from edgefel.data.pictures import left_out_text
     from edgefel.runtime.stream.folder import PictureFolder
     from edgefel.runtime.telemetry.telemetry import summary_table
 
@@ -160,6 +161,8 @@ def say_summary(console: Console, telemetry: Telemetry, stream: Stream, source: 
     ):
         if count:
             say(console, f"{counted(count, what)} {rest}")
+    if isinstance(source, PictureFolder) and source.left_out:
+        say(console, left_out_text(source.left_out))
 
 
 def _named(paths: Sequence[str]) -> str:

@@ -100,6 +100,7 @@ def test_run_counts_them(bundle, folder, tmp_path):
     result = run("run", bundle, "--source", folder, "-o", outputs[0], "-o", outputs[1])
     assert result.exit_code == 0, result.output
     assert f"{len(REASONS)} pictures skipped, since unreadable" in result.stderr
+    assert "left out 2 .heic, 1 .jxl: not read here" in result.stderr
     sources = [json.loads(line)["source"] for line in outputs[0].read_text(encoding="utf-8").splitlines()]
     assert sources[-1].endswith("/" + LATIN)
     assert r"caf\udce9.jpg" in outputs[1].read_text(encoding="utf-8")

@@ -14,8 +14,9 @@ from edgefel.text import counted
 class PictureFolder:
     """A picture, or the pictures of a folder in sorted order, `fps` of them per second.
 
-    A picture that cannot be read leaves a gap in the numbering, and its path is in `skipped`. loop: starts again
-    at the end; numbers and times go on, until nothing of a pass can be read.
+    A picture that cannot be read leaves a gap in the numbering, and its path is in `skipped`; what else looks like
+    pictures or videos is counted in `left_out`, by suffix. loop: starts again at the end; numbers and times go on,
+    until nothing of a pass can be read.
     """
 
     live = False
@@ -30,6 +31,7 @@ class PictureFolder:
         self.counts = SourceCounts()
         # names of one pass are enough, and do not grow for ever
         self.skipped: list[str] = []
+        self.left_out = source.left_out
         count = counted(source.frames, "picture")
         self.name = str(source.path)
         self.description = f"{source.path} ({count}, {fps:g} fps)"
