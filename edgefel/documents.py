@@ -178,7 +178,8 @@ def _check(value: Any, shape: Any, where: str, entry: str) -> None:
         _check_type(value, (dict,), where, entry)
         _check_object(value, shape, where, entry)
     elif isinstance(shape, list):
-        _check_type(value, (list,), where, entry)
+        if not isinstance(value, tuple):  # which a dataclass holds, and JSON does not
+            _check_type(value, (list,), where, entry)
         for number, item in enumerate(value):
             _check(item, shape[0], where, f"{entry}[{number}]")
     else:

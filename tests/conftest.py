@@ -16,6 +16,9 @@ import pytest
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 
+# pytest-xdist tells its processes the width of the terminal; tables are as wide as in a pipe
+os.environ.pop("COLUMNS", None)
+
 import torch  # it reads the number of threads when it is imported
 
 # Without a GPU the kernels run in Triton's interpreter, which has to be chosen before they are imported.

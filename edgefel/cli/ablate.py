@@ -80,7 +80,6 @@ FAILED = 1  # exit code where runs failed
 )
 @click.option("--dry-run", is_flag=True, help="List the runs and which of them are done; train nothing.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bars.")
-@params.max_pixels
 @params.json_output
 @click.pass_context
 def command(

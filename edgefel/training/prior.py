@@ -106,8 +106,6 @@ def _from_json(file: Path) -> tuple[list[str], npt.NDArray[np.float64]]:
         check_shape(evaluation, {"labels": [str], "with_head?": dict, "without_head?": dict}, str(file))
         judged = evaluation.get("with_head") or evaluation.get("without_head") or {}
         confusion = np.array(judged["confusion"], dtype=np.float64)
-        if confusion.shape != (len(evaluation["labels"]),) * 2:
-            raise ValueError
         return evaluation["labels"], confusion
     except (EdgefelError, KeyError, TypeError, ValueError, OverflowError):
         raise EdgefelError(f"{file}: holds no confusion matrix of edgefel evaluate") from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -91,34 +90,36 @@ def test_what_was_put_there_during_the_inspection_is_left(faces, tmp_path, monke
 
 
 # a process that was started in the background may have been told to ignore Ctrl-C, and its children with it
-INTERRUPTIBLE = (
-    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    "from edgefel.cli.main import main; main()"
-)
+INTERRUPTIBLE = """
+import signal, sys
+from edgefel.data import dataset
+from edgefel.cli.main import main
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+read = dataset.read_picture
+
+
+def read_once_told(path):
+    # the inspection has begun, and waits at a picture
+    print("begun", flush=True)
+    sys.stdin.read()
+    return read(path)
+
+
+dataset.read_picture = read_once_told
+main()
+"""
 
 
 def test_ctrl_c_ends_with_130_and_leaves_nothing(faces, tmp_path):
-    # a picture that is a pipe: inspection waits at it until somebody writes, and is then known to have begun
-    pipe = next((faces / "images").rglob("*.png"))
-    pipe.unlink()
-    os.mkfifo(pipe)
     lines = (faces / "labels.csv").read_text().splitlines(keepends=True)
     (faces / "labels.csv").write_text("".join([lines[0], *lines[1:] * 100]))  # too many to be done at once
-    command = [
-        sys.executable,
-        "-c",
-        INTERRUPTIBLE,
-        "data",
-        "inspect",
-        str(faces),
-        "-o",
-        str(tmp_path / "out"),
-    ]
-    process = subprocess.Popen([*command, "--workers", "1"], stderr=subprocess.PIPE, text=True)
-    with pipe.open("wb"):
-        process.send_signal(signal.SIGINT)
-    pipe.unlink()  # who reads it again finds no file
-    _, errors = process.communicate(timeout=60)
+    command = ["data", "inspect", str(faces), "-o", str(tmp_path / "out"), "--workers", "1"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen([sys.executable, "-c", INTERRUPTIBLE, *command], text=True, **pipes)
+    assert process.stdout.readline() == "begun\n"
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)  # closes its standard input, and the picture is read
     assert process.returncode == 130
     assert errors.splitlines()[-1] == "interrupted"
     assert list(tmp_path.iterdir()) == [faces]

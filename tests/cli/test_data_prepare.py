@@ -151,7 +151,7 @@ def test_unreadable_pictures_are_named_and_all_of_them_are_an_error(tmp_path):
     (tmp_path / "jaffe/KA.AN1.39.tiff").write_bytes(b"")
     result = run(tmp_path / "jaffe", "-o", tmp_path / "out", "--no-detect")
     assert result.exit_code == 0
-    named = "unreadable: 1, left out: KA.AN1.39.tiff (not a picture that OpenCV can decode)"
+    named = "unreadable: 1, left out: KA.AN1.39.tiff (the file is empty)"
     assert named in result.stdout
     for file in (tmp_path / "jaffe").glob("*.tiff"):
         file.write_bytes(b"")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -85,3 +87,20 @@ def test_a_package_that_does_not_load_is_one_line(tmp_path, command):
         "error: a package does not load (libGL.so.1: cannot open shared object file); run 'edgefel doctor', which "
         "says which"
     ]
+
+
+def test_no_command_takes_an_option_twice():
+    def commands(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
+        yield name, command
+        if isinstance(command, click.Group):
+            context = click.Context(command)
+            for inner in command.list_commands(context):
+                found = command.get_command(context, inner)
+                assert found is not None
+                yield from commands(found, f"{name} {inner}")
+
+    for name, command in commands(main, "edgefel"):
+        flags = [
+            flag for parameter in command.params for flag in (*parameter.opts, *parameter.secondary_opts)
+        ]
+        assert len(set(flags)) == len(flags), name

@@ -156,6 +156,7 @@ def gone(root: Path) -> list[object]:
 
 def all_calibrated(root: Path) -> list[object]:
     chosen = choose_calibration_set(open_dataset(root / "faces"), 200, 200, 0)
+    (root / "bundle" / "calibration.json").unlink(missing_ok=True)
     write_calibration_set(root / "bundle" / "calibration.json", chosen)
     return []
 

@@ -14,6 +14,7 @@ from edgefel.cli.console import table_console
 from edgefel.cli.parity import REFUSED
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from edgefel.bench.diff import Change, Diff, Side
@@ -102,14 +103,19 @@ def _print(diff: Diff) -> None:
     console.print(_table(diff))
     for change in diff.changes:
         if change.reason:
-            console.print(f"{change.name}: {change.verdict}: {change.reason}", markup=False, highlight=False)
+            _line(console, f"{change.name}: {change.verdict}: {change.reason}")
     for where, names in (("A", diff.only_before), ("B", diff.only_after)):
         for name in names:
-            console.print(f"only in {where}: {name}", markup=False, highlight=False)
+            _line(console, f"only in {where}: {name}")
     for line in diff.failures:
-        console.print(f"FAIL {line}", style="red", markup=False, highlight=False)
+        _line(console, f"FAIL {line}", style="red")
     if not diff.failures:
         console.print("nothing is over a limit")
+
+
+def _line(console: Console, text: str, style: str | None = None) -> None:
+    """As it is, and not broken where the terminal ends."""
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def _table(diff: Diff) -> Table:
