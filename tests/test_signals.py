@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from edgefel import signals
-from edgefel.signals import Interrupted, answered
+from edgefel.signals import answered
 
 
 def start(*arguments: object, **options: object) -> subprocess.Popen[str]:
@@ -89,31 +88,47 @@ def test_what_is_on_the_way_out_is_done_although_the_terminal_is_gone(tmp_path):
     assert os.waitstatus_to_exitcode(status) == 128 + signal.SIGHUP
 
 
+def in_a_process(code: str) -> None:
+    """Code that sends signals to its own process, which must not be the one that runs the tests."""
+    begin = "import signal\nfrom edgefel import signals\nfrom edgefel.signals import Interrupted, answered\n"
+    # what starts the tests in the background may have Ctrl-C ignored
+    begin += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    process = start("-c", begin + code)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+
+
 def test_the_end_of_a_session_is_told_once():
-    told: list[int] = []
-    with answered(told.append):
-        for number in (signal.SIGHUP, signal.SIGHUP, signal.SIGTERM):
-            signal.raise_signal(number)
-        assert told == [signal.SIGHUP]
-        assert signals.received() == signal.SIGHUP
-        signal.raise_signal(signal.SIGINT)  # a person
-        assert told == [signal.SIGHUP, signal.SIGINT]
-    with answered(told.append):
-        assert signals.received() is None
+    in_a_process("""
+told = []
+with answered(told.append):
+    for number in (signal.SIGHUP, signal.SIGHUP, signal.SIGTERM):
+        signal.raise_signal(number)
+    assert told == [signal.SIGHUP]
+    assert signals.received() == signal.SIGHUP
+    signal.raise_signal(signal.SIGINT)  # a person
+    assert told == [signal.SIGHUP, signal.SIGINT]
+with answered(told.append):
+    assert signals.received() is None
+""")
 
 
 def test_a_repeated_request_is_told_again_and_handlers_are_put_back():
-    before = [signal.getsignal(number) for number in signals.ENDING]
-    told: list[int] = []
-    with answered():
-        with answered(told.append):
-            signal.raise_signal(signal.SIGTERM)
-            signal.raise_signal(signal.SIGTERM)
-        assert told == [signal.SIGTERM, signal.SIGTERM]
-        with pytest.raises(Interrupted) as stop:
-            signal.raise_signal(signal.SIGTERM)
-    assert stop.value.code == 143
-    assert [signal.getsignal(number) for number in signals.ENDING] == before
+    in_a_process("""
+before = [signal.getsignal(number) for number in signals.ENDING]
+told = []
+with answered():
+    with answered(told.append):
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+    assert told == [signal.SIGTERM, signal.SIGTERM]
+    try:
+        signal.raise_signal(signal.SIGTERM)
+        raise SystemExit("not raised")
+    except Interrupted as stop:
+        assert stop.code == 143
+assert [signal.getsignal(number) for number in signals.ENDING] == before
+""")
 
 
 def test_another_thread_leaves_handlers_alone():

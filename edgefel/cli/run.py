@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from edgefel.runtime.telemetry.files import MetricsFile
     from edgefel.runtime.telemetry.telemetry import Telemetry
 
-_STOPPING = tuple(number for number in signals.ENDING if number != signal.SIGINT)
-
 
 @click.command("run")
 @click.argument("bundle", metavar="DIR", type=click.Path(path_type=Path))
@@ -229,13 +227,25 @@ class _Run:
             stream = Stream(source, detector, session, self._options(), telemetry)
             say(errors, f"{source.description}, policy {stream.policy}")
             outputs = stack.enter_context(self._outputs(source.fps, errors))
-            # a service manager, and a connection that drops: results so far are finished, files closed, exit code 0
-            stack.enter_context(signals.answered(lambda number: stream.stop(), _STOPPING))
+            # results so far are finished and files closed, frame by frame alike; Ctrl-C then ends with exit code 130,
+            # a service manager and a connection that drops with 0
+            asked: list[int] = []
+
+            def stop(number: int) -> None:
+                # a second Ctrl-C does not wait for the frames that are on their way
+                if number == signal.SIGINT and number in asked:
+                    raise signals.Interrupted(number)
+                asked.append(number)
+                stream.stop()
+
+            stack.enter_context(signals.answered(stop))
             try:
                 with Progress(errors, source, self.as_json) as progress:
                     self._consume(stream, outputs, progress, telemetry)
             finally:
                 say_summary(errors, telemetry, stream, source)
+            if signal.SIGINT in asked:
+                raise signals.Interrupted(signal.SIGINT)
 
     def _check_places(self) -> None:
         """--overwrite means results of an earlier run: not the source, and not what this run writes elsewhere."""
