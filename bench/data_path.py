@@ -16,16 +16,16 @@ from edgefel.bench.opencv import opencv_threads
 from edgefel.bench.results import Row, make_row, read_results
 from edgefel.bench.timer import FULL, Plan, Timing, measure
 from edgefel.data.dataset import ImageDataset, UnreadableImageError, decode_rgb
+from edgefel.data.loading.batches import Batch, ImageSource
+from edgefel.data.loading.sampling import BalancedEpoch
 from edgefel.data.open import open_dataset
-from edgefel.data.sampling import BalancedEpoch
+from edgefel.data.preprocessing import Preprocessing, default_preprocessing
 from edgefel.errors import EdgefelError
-from edgefel.export.outputs import torch_threads
+from edgefel.export.parity.outputs import torch_threads
 from edgefel.models.registry import model_config
-from edgefel.runtime.preprocessing import Preprocessing, default_preprocessing
 from edgefel.text import counted
 from edgefel.training.augmentation import Augmentation
 from edgefel.training.config import AugmentConfig
-from edgefel.training.images import Batch, ImageSource
 
 READ, DECODE, RESIZE, AUGMENT = "read", "decode", "resize", "augment"
 READING, CACHED = "read to batch", "cached to batch"

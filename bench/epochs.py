@@ -16,7 +16,7 @@ from edgefel.bench import environment
 from edgefel.bench.results import Row, make_row
 from edgefel.bench.timer import FULL, Plan, measure
 from edgefel.data.dataset import ImageDataset, SampleTable
-from edgefel.data.sampling import BalancedEpoch
+from edgefel.data.loading.sampling import BalancedEpoch
 from edgefel.errors import EdgefelError
 from edgefel.text import counted
 

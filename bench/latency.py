@@ -25,11 +25,11 @@ from edgefel.bench.sessions import (
 )
 from edgefel.bench.stopwatch import CpuStopwatch
 from edgefel.bench.timer import FULL, Plan, Timing, measure
+from edgefel.data.preprocessing import Image
 from edgefel.data.synthetic.video import SyntheticVideo, VideoOptions
 from edgefel.errors import EdgefelError
 from edgefel.runtime.faces import FaceDetector, HaarDetector, crops
 from edgefel.runtime.labelling import LabelledFace, check_labelling, labelled_face
-from edgefel.runtime.preprocessing import Image
 from edgefel.runtime.session import Session
 from edgefel.text import counted
 

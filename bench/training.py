@@ -19,14 +19,14 @@ from edgefel.bench.sessions import MEMORY_OF_THIS, fresh_process_memory_mb
 from edgefel.bench.stopwatch import CpuStopwatch, CudaStopwatch
 from edgefel.bench.timer import FULL, Plan, Timing, measure
 from edgefel.data.labels import expression_labels
-from edgefel.data.sampling import BalancedEpoch
+from edgefel.data.loading.batches import Batch, ImageSource
+from edgefel.data.loading.sampling import BalancedEpoch
 from edgefel.errors import EdgefelError
-from edgefel.export.outputs import torch_threads
+from edgefel.export.parity.outputs import torch_threads
 from edgefel.kernels.backend import TRITON_INSTALLED, check_available, check_choice
 from edgefel.models.registry import model_config
 from edgefel.text import counted
 from edgefel.training.config import ComputeConfig, TrainConfig
-from edgefel.training.images import Batch, ImageSource
 from edgefel.training.loop import Trainer
 from edgefel.training.losses import Criterion
 from edgefel.training.run_folder import RunFolder, TrainingState

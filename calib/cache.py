@@ -16,14 +16,14 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from edgefel.cache import cache_folder
 from edgefel.calib.collect import activation_scales, collect_activations
 from edgefel.calib.reader import CalibrationReader
 from edgefel.calib.thresholds import CalibrationMethod
-from edgefel.documents import parse_json
 from edgefel.errors import EdgefelError
-from edgefel.files import write_json
-from edgefel.inputs import read_regular
+from edgefel.files.cache import cache_folder
+from edgefel.files.documents import parse_json
+from edgefel.files.read import read_regular
+from edgefel.files.write import write_json
 
 KIND = "calibration"
 FORMAT = "edgefel-calibration-scales"
@@ -36,7 +36,7 @@ CODE = (
     "edgefel.calib.thresholds",
     "edgefel.data.dataset",
     "edgefel.data.readers.folder",
-    "edgefel.runtime.preprocessing",
+    "edgefel.data.preprocessing",
 )
 
 Scales = dict[str, np.float32]

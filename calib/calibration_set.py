@@ -15,10 +15,10 @@ from edgefel.calib.samples import balanced_samples
 from edgefel.data.dataset import Box, ImageDataset, PictureStore, Sample
 from edgefel.data.labels import check_labels
 from edgefel.data.open import open_dataset
-from edgefel.documents import check_shape, read_json
+from edgefel.data.preprocessing import Preprocessing
 from edgefel.errors import EdgefelError
-from edgefel.files import write_json
-from edgefel.runtime.preprocessing import Preprocessing
+from edgefel.files.documents import check_shape, read_json
+from edgefel.files.write import write_json
 
 FORMAT = "edgefel-calibration"
 VERSION = 2

@@ -11,9 +11,9 @@ import numpy as np
 
 from edgefel.calib.calibration_set import LabellingModel, calibration_pool
 from edgefel.data.dataset import ImageDataset, UnreadableImageError
+from edgefel.data.preprocessing import Image, Preprocessing, Tensor
 from edgefel.errors import EdgefelError
-from edgefel.files import sha256
-from edgefel.runtime.preprocessing import Image, Preprocessing, Tensor
+from edgefel.files.write import sha256
 from edgefel.text import counted
 
 BATCH = 16

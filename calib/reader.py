@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from edgefel.calib.samples import LabelledImages
 from edgefel.data.dataset import UnreadableImageError
+from edgefel.data.preprocessing import Preprocessing
 from edgefel.errors import EdgefelError
-from edgefel.runtime.preprocessing import Preprocessing
 from edgefel.text import counted
 
 

@@ -16,17 +16,22 @@ from edgefel.calib.calibration_set import (
     write_calibration_set,
 )
 from edgefel.calib.reader import CalibrationReader
-from edgefel.calib.search import SearchResult
 from edgefel.data.dataset import ImageDataset
+from edgefel.data.preprocessing import Preprocessing
 from edgefel.errors import EdgefelError
-from edgefel.export.gate import Gate
 from edgefel.export.images import ExportImages, choose_images
-from edgefel.export.limits import LIMITS, ParityLimits
-from edgefel.export.mixed import find_mix, mix_entry, write_search
-from edgefel.export.onnx_graph import check_graph, export_onnx, save_onnx
+from edgefel.export.onnx.attention import onnx_attention
+from edgefel.export.onnx.outputs import keep_outputs
+from edgefel.export.onnx.rewrite import opset_of
+from edgefel.export.onnx.trace import check_graph, export_onnx, save_onnx
+from edgefel.export.onnx.uint8_input import uint8_input
 from edgefel.export.options import FILE_STEMS, ExportOptions, exported_preprocessing
-from edgefel.export.pictures import Pictures, divide, draw_evenly, load_pictures, unseen
-from edgefel.export.progress import SILENT, Progress
+from edgefel.export.parity.gate import Gate
+from edgefel.export.parity.images import Pictures, divide, draw_evenly, load_pictures, unseen
+from edgefel.export.parity.limits import LIMITS, ParityLimits
+from edgefel.export.precision.graphs import Build, PrecisionGraph, Ranges, calibrate_ranges, make_graphs
+from edgefel.export.precision.mixed import find_mix, mix_entry, write_search
+from edgefel.export.precision.search import SearchResult
 from edgefel.export.record import (
     CALIBRATION_NAME,
     calibration_record,
@@ -34,14 +39,10 @@ from edgefel.export.record import (
     source_entry,
     tool_versions,
 )
-from edgefel.export.reduced import Build, PrecisionGraph, Ranges, calibrate_ranges, make_graphs
 from edgefel.export.report import ExportReport, summarize
-from edgefel.export.surgery.attention import onnx_attention
-from edgefel.export.surgery.outputs import keep_outputs
-from edgefel.export.surgery.rewrite import opset_of
-from edgefel.export.surgery.uint8_input import uint8_input
-from edgefel.export.tensorrt_engine import EngineCache, build_engine, load_tensorrt
-from edgefel.files import atomic_folder, check_free
+from edgefel.export.tensorrt.engine import EngineCache, build_engine, load_tensorrt
+from edgefel.files.write import atomic_folder, check_free
+from edgefel.progress import SILENT, Progress
 from edgefel.runtime.manifest import (
     MANIFEST_NAME,
     OUTPUT_NAMES,
@@ -50,7 +51,6 @@ from edgefel.runtime.manifest import (
     describe_file,
     write_manifest,
 )
-from edgefel.runtime.preprocessing import Preprocessing
 from edgefel.runtime.requirements import onnx_requirement
 
 if TYPE_CHECKING:

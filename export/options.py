@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 from edgefel.calib.collect import METHODS, CalibrationMethod
 from edgefel.calib.samples import DEFAULT_GROUP_CAP, DEFAULT_PER_CLASS
+from edgefel.data.preprocessing import Preprocessing
 from edgefel.errors import EdgefelError
-from edgefel.export.mixed import DEFAULT_MAX_DROP, SEARCH_IMAGES
-from edgefel.export.onnx_graph import DEFAULT_OPSET
-from edgefel.export.tensorrt_engine import EngineOptions
+from edgefel.export.onnx.trace import DEFAULT_OPSET
+from edgefel.export.precision.mixed import DEFAULT_MAX_DROP, SEARCH_IMAGES
+from edgefel.export.tensorrt.engine import EngineOptions
 from edgefel.runtime.manifest import NEEDED_OUTPUTS, OUTPUT_NAMES
-from edgefel.runtime.preprocessing import Preprocessing
 
 PRECISIONS = ("fp32", "fp16", "int8")
 ATTENTIONS = ("decomposed", "onnx-attention")

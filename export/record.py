@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from edgefel import __version__
 from edgefel.calib.calibration_set import CalibrationImage, CalibrationSet, calibration_image
 from edgefel.data.dataset import ImageDataset, UnreadableImageError
-from edgefel.files import sha256
+from edgefel.data.preprocessing import Preprocessing
+from edgefel.files.write import sha256
 from edgefel.runtime.doctor.machine import installed_version
 from edgefel.runtime.manifest import ModelInfo
-from edgefel.runtime.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from edgefel.models.checkpoint import Checkpoint

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.metadata
+import importlib.util
 import os
 import sys
 from collections.abc import Iterator
@@ -12,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from edgefel.runtime.engines import find_gpu
+
 # Processes that test side by side share the cores; threads that wait for each other would slow all of them down.
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
@@ -19,10 +23,10 @@ if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
 # pytest-xdist tells its processes the width of the terminal; tables are as wide as in a pipe
 os.environ.pop("COLUMNS", None)
 
-import torch  # it reads the number of threads when it is imported
-
-# Without a GPU the kernels run in Triton's interpreter, which has to be chosen before they are imported.
-if not torch.cuda.is_available():
+# Without a GPU the kernels run in Triton's interpreter, which has to be chosen before they are imported. Nothing here
+# imports torch: the runtime's tests also run where it is not installed.
+cpu_build = importlib.util.find_spec("torch") is not None and "+cpu" in importlib.metadata.version("torch")
+if cpu_build or find_gpu() is None:
     os.environ["TRITON_INTERPRET"] = "1"
 
 # tests run with --import-mode=importlib, which adds nothing to sys.path; helpers live beside this file
@@ -40,14 +44,17 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def _traced_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The same network is traced once per run, not once per test and process: it takes most of an export's time."""
+    if importlib.util.find_spec("torch") is None:
+        yield
+        return
     import onnx
 
-    from edgefel.export import onnx_graph
+    from edgefel.export.onnx import trace as tracing
 
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if workers else base) / "traced"
     folder.mkdir(exist_ok=True)
-    trace = onnx_graph._trace
+    trace = tracing._trace
 
     @functools.wraps(trace)
     def traced(model: Any, size: int, opset: int) -> onnx.ModelProto:
@@ -64,7 +71,7 @@ def _traced_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         return graph
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(onnx_graph, "_trace", traced)
+        patch.setattr(tracing, "_trace", traced)
         yield
 
 
@@ -85,9 +92,9 @@ def nano_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
 
     from edgefel.data.labels import EXPRESSIONS_7
+    from edgefel.data.preprocessing import default_preprocessing
     from edgefel.models import build_model
     from edgefel.models.checkpoint import save_checkpoint
-    from edgefel.runtime.preprocessing import default_preprocessing
 
     torch.manual_seed(0)
     model = build_model("arbex-nano")

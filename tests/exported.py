@@ -25,13 +25,13 @@ from edgefel.calib.placement import ONNXRUNTIME, place
 from edgefel.calib.quantize import quantize
 from edgefel.cli.main import main
 from edgefel.data.labels import expression_labels
+from edgefel.data.preprocessing import default_preprocessing
 from edgefel.export.images import choose_images
-from edgefel.export.onnx_graph import export_onnx
-from edgefel.export.tensorrt_engine import PACKAGES
+from edgefel.export.onnx.trace import export_onnx
+from edgefel.export.tensorrt.engine import PACKAGES
 from edgefel.models import build_model
 from edgefel.models.checkpoint import save_checkpoint
 from edgefel.runtime.manifest import OUTPUT_NAMES
-from edgefel.runtime.preprocessing import default_preprocessing
 
 LABELS = expression_labels(8)
 HAS_TENSORRT = any(importlib.util.find_spec(package) for package in PACKAGES)

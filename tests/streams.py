@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 import cv2
 import numpy as np
 
+from edgefel.data.preprocessing import Image
 from edgefel.errors import EdgefelError
 from edgefel.runtime.faces import FaceBox
-from edgefel.runtime.preprocessing import Image
 from edgefel.runtime.stream.frames import Frame, SourceCounts
 
 RED, GREEN, BLUE = (255, 40, 40), (40, 255, 40), (40, 40, 255)

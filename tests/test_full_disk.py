@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 from tiny_bundle import write_bundle
 
 from edgefel.cli.main import main
-from edgefel.data.pictures import write_picture
+from edgefel.data.images import write_picture
 
 TRAIN = [
     "--model",

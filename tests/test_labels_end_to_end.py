@@ -20,15 +20,15 @@ from edgefel.bench.bundle import compare_bundle
 from edgefel.bench.compare.accuracy import choose
 from edgefel.cli.main import main
 from edgefel.data.open import open_dataset
+from edgefel.data.preprocessing import default_preprocessing
 from edgefel.deploy.deepstream import write_deepstream
 from edgefel.deploy.triton import write_triton_repository
 from edgefel.evaluation.evaluate import evaluate
 from edgefel.evaluation.page import render
-from edgefel.files import read_json
+from edgefel.files.write import read_json
 from edgefel.models.checkpoint import load_checkpoint, save_checkpoint
 from edgefel.models.network import FacialExpressionModel
 from edgefel.runtime.manifest import read_manifest
-from edgefel.runtime.preprocessing import default_preprocessing
 from edgefel.runtime.session import Session
 from edgefel.training import loop
 from edgefel.training.config import load_config

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.util
 import subprocess
 import sys
@@ -62,33 +61,6 @@ def test_every_module_without_optional_imports_stays_light():
     assert heavy == []
     in_tree = [file for file, name in package_files() if name in ("runtime", "deploy")]
     assert int(count) == len(in_tree) - 2  # without the two packages themselves
-
-
-# package -> what it may import of edgefel, beside itself and the modules without a package
-MAY_IMPORT = {
-    "kernels": set(),
-    "data": set(),
-    "runtime": {"data"},
-    "models": {"kernels", "data", "runtime"},
-    "training": {"models", "data", "runtime", "kernels", "evaluation"},
-    "evaluation": {"models", "data", "runtime", "training"},
-    "calib": {"models", "data", "runtime", "export"},
-    "export": {"models", "data", "runtime", "calib", "evaluation"},
-    "bench": {"models", "data", "runtime", "kernels", "calib", "export", "training", "evaluation"},
-    "deploy": {"models", "data", "runtime", "kernels", "export"},
-}
-
-
-@pytest.mark.parametrize("package", list(MAY_IMPORT))
-def test_dependencies_point_one_way(package):
-    files = [file for file, name in package_files() if name == package]
-    assert files
-    for file in files:
-        for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("edgefel."):
-                imported = node.module.split(".")[1]
-                known = imported in MAY_IMPORT or imported == "cli"
-                assert not known or imported in {package} | MAY_IMPORT[package], f"{file}: imports {imported}"
 
 
 def package_files() -> list[tuple[Path, str]]:

@@ -18,12 +18,12 @@ from published_weights import golden, golden_input, state_dict
 
 from edgefel.cli.main import main
 from edgefel.data.labels import expression_labels
+from edgefel.data.preprocessing import Preprocessing
 from edgefel.data.synthetic import FaceOptions, SyntheticFaces
 from edgefel.evaluation.evaluate import evaluate_with_evidence
 from edgefel.export.bundle import ExportOptions, export_bundle
 from edgefel.models.checkpoint import load_checkpoint
 from edgefel.models.published_layouts import PREPROCESSING
-from edgefel.runtime.preprocessing import Preprocessing
 from edgefel.runtime.session import Session
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])

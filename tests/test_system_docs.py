@@ -13,7 +13,7 @@ import torch
 
 from edgefel.bench.ablation.verdict import Outcome
 from edgefel.bench.results import read_results
-from edgefel.export.onnx_graph import export_onnx
+from edgefel.export.onnx.trace import export_onnx
 from edgefel.models import build_model
 
 ROOT = Path(__file__).parent.parent

@@ -26,7 +26,7 @@ from typing import Any
 import cv2
 
 from edgefel import __version__
-from edgefel.files import read_json, write_json
+from edgefel.files.write import read_json, write_json
 
 RESULT = Path(__file__).resolve().parent.parent / "docs" / "results" / "corrupt-files.json"
 SHARE = 0.01

@@ -19,11 +19,11 @@ def write_seeds(work: Path) -> None:
 
     from edgefel.bench.environment import describe
     from edgefel.bench.results import append_results, make_row
+    from edgefel.data.preprocessing import default_preprocessing
     from edgefel.data.synthetic import FaceOptions
     from edgefel.data.synthetic.write import write_faces
     from edgefel.models.checkpoint import save_checkpoint
     from edgefel.models.registry import build_model
-    from edgefel.runtime.preprocessing import default_preprocessing
     from edgefel.training.config import TrainConfig, dump_config
 
     write_faces(work / "faces", FaceOptions(count=42, size=48, subjects=12))
@@ -156,9 +156,9 @@ def _write_data_sets(work: Path, images: list[Path], rows: list[dict[str, str]])
 def _write_journal(work: Path) -> None:
     """Of an unfinished `data prepare`, which has done one picture."""
     from edgefel.data.open import open_dataset
-    from edgefel.data.prepare import partial_folder
-    from edgefel.data.prepare_journal import MISSING, Journal
-    from edgefel.data.prepare_plan import Plan, PrepareOptions
+    from edgefel.data.preparing.journal import MISSING, Journal
+    from edgefel.data.preparing.plan import Plan, PrepareOptions
+    from edgefel.data.preparing.run import partial_folder
 
     partial = partial_folder(work / "crops")
     (partial / "faces").mkdir(parents=True)

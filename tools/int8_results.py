@@ -30,22 +30,22 @@ from edgefel.calib.placement import ONNXRUNTIME, place
 from edgefel.calib.quantize import quantize
 from edgefel.calib.reader import CalibrationReader
 from edgefel.calib.samples import balanced_samples
-from edgefel.calib.sensitivity import rank_layers
 from edgefel.cli.export_progress import RichProgress
 from edgefel.data.open import open_dataset
+from edgefel.data.preprocessing import Preprocessing
 from edgefel.export.bundle import ExportOptions, export_bundle
-from edgefel.export.check import check_bundle
-from edgefel.export.gate import Gate
-from edgefel.export.mixed import PLOT_NAME, RANKING_IMAGES
-from edgefel.export.onnx_graph import export_onnx, serialize
-from edgefel.export.outputs import onnx_outputs
-from edgefel.export.pictures import draw_evenly, load_pictures
+from edgefel.export.onnx.prelu import spread_prelu
+from edgefel.export.onnx.trace import export_onnx, serialize
+from edgefel.export.parity.check import check_bundle
+from edgefel.export.parity.gate import Gate
+from edgefel.export.parity.images import draw_evenly, load_pictures
+from edgefel.export.parity.outputs import onnx_outputs
+from edgefel.export.precision.mixed import PLOT_NAME, RANKING_IMAGES
+from edgefel.export.precision.sensitivity import rank_layers
 from edgefel.export.record import tool_versions
-from edgefel.export.surgery.prelu import spread_prelu
-from edgefel.files import write_json
+from edgefel.files.write import write_json
 from edgefel.models.checkpoint import load_checkpoint
 from edgefel.runtime.manifest import read_manifest
-from edgefel.runtime.preprocessing import Preprocessing
 
 PICTURES, PER_CLASS = 2000, 64
 # stricter than the default, and on more pictures than it takes: what the search finds should show on others

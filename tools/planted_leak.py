@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefel import __version__
-from edgefel.files import read_json, write_json
+from edgefel.files.write import read_json, write_json
 
 RESULT = Path(__file__).resolve().parent.parent / "docs" / "results" / "planted-leaks.json"
 EACH = 20

@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 
 from edgefel.errors import EdgefelError
-from edgefel.files import atomic_file
+from edgefel.files.write import atomic_file
 from edgefel.runtime.faces import HaarDetector
 from edgefel.runtime.session import Session
 from edgefel.runtime.stream.capture import open_source

@@ -32,13 +32,13 @@ import torch
 
 from edgefel.bench.statistics import ratio
 from edgefel.bench.timer import Plan, measure
-from edgefel.export.onnx_graph import export_onnx, serialize
-from edgefel.files import write_json
+from edgefel.data.preprocessing import default_preprocessing
+from edgefel.export.onnx.trace import export_onnx, serialize
+from edgefel.files.write import write_json
 from edgefel.kernels.token_pooling import reference
 from edgefel.models import build_model
 from edgefel.models.profile import profile
 from edgefel.runtime.manifest import INPUT_NAME
-from edgefel.runtime.preprocessing import default_preprocessing
 
 TIE = 1e-5  # relative difference of two scores that float32 may order either way
 

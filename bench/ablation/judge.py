@@ -10,13 +10,13 @@ import numpy as np
 import torch
 
 from edgefel.bench.ablation.diagnosis import diagnose, parts
+from edgefel.data.loading.batches import ImageSource
 from edgefel.data.open import open_dataset
+from edgefel.data.preprocessing import Preprocessing
 from edgefel.evaluation.inference import run_model
 from edgefel.evaluation.metrics import compute_metrics
 from edgefel.models.profile import profile
-from edgefel.runtime.preprocessing import Preprocessing
 from edgefel.training.config import TrainConfig
-from edgefel.training.images import ImageSource
 from edgefel.training.run_folder import RunFolder
 
 _BATCH = 64

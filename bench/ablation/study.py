@@ -15,8 +15,8 @@ from edgefel.bench.ablation.worker import RUN
 from edgefel.bench.results import Row, make_row
 from edgefel.data.open import open_dataset
 from edgefel.data.synthetic.write import write_faces
-from edgefel.documents import check_shape, read_json
-from edgefel.files import atomic_file, sole_user, write_json, write_text
+from edgefel.files.documents import check_shape, read_json
+from edgefel.files.write import atomic_file, sole_user, write_json, write_text
 from edgefel.models.checkpoint import save_part
 from edgefel.text import counted
 from edgefel.training.run_folder import RunFolder

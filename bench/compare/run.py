@@ -25,8 +25,8 @@ from edgefel.bench.results import Row, make_row
 from edgefel.bench.sessions import faces
 from edgefel.bench.timer import FULL, Plan, Timing, measure
 from edgefel.errors import EdgefelError
-from edgefel.export.outputs import torch_threads
-from edgefel.export.parity import sqnr_db
+from edgefel.export.parity.compare import sqnr_db
+from edgefel.export.parity.outputs import torch_threads
 from edgefel.text import counted
 
 # signal-to-noise ratio of the logits, from eager PyTorch's or else ONNX Runtime's FP32, below which nothing is timed

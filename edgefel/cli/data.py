@@ -259,11 +259,11 @@ def sheet(
       edgefel data sheet faces -o sheet.png --split test
       edgefel data sheet AffectNet -o sheet.png --layout affectnet-7
     """
+    from edgefel.data.images import write_picture
+    from edgefel.data.inspection.contact_sheet import dataset_sheet
     from edgefel.data.open import open_dataset
-    from edgefel.data.pictures import write_picture
-    from edgefel.data.sheet import dataset_sheet
     from edgefel.errors import EdgefelError
-    from edgefel.files import atomic_file
+    from edgefel.files.write import atomic_file
 
     if output.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise EdgefelError(f"{output}: give a name that ends in .png or .jpg")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from edgefel.data.dataset import ImageDataset
-    from edgefel.data.inspection import Inspection, InspectionOptions
+    from edgefel.data.inspection.inspect import Inspection, InspectionOptions
 
 PROBLEMS = 3  # exit code of --strict
 FILES = ("report.json", "balance.png", "contact_sheet.png", "pairs.png")
@@ -33,7 +33,7 @@ _SHOWN = 5  # findings of each kind on the screen
 @click.option(
     "--distance",
     type=click.IntRange(0, 10),
-    default=4,  # edgefel.data.duplicates.DISTANCE, which imports OpenCV
+    default=4,  # edgefel.data.inspection.duplicates.DISTANCE, which imports OpenCV
     show_default=True,
     help="Bits of 64 in which the hashes of pictures that look alike may differ.",
 )
@@ -80,9 +80,9 @@ def command(
         params.refuse_alone("overwrite", "output")
     else:
         require("matplotlib", "train", "edgefel data inspect -o")
-    from edgefel.data.inspection import InspectionOptions
+    from edgefel.data.inspection.inspect import InspectionOptions
     from edgefel.data.open import open_dataset
-    from edgefel.files import check_free
+    from edgefel.files.write import check_free
 
     if output is not None:
         check_free(output, replace=overwrite)
@@ -114,7 +114,7 @@ def _inspect(dataset: ImageDataset, options: InspectionOptions, quiet: bool) -> 
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from edgefel.data.inspection import inspect_dataset
+    from edgefel.data.inspection.inspect import inspect_dataset
     from edgefel.data.open import by_other_votes
 
     other = by_other_votes(dataset)
@@ -128,10 +128,10 @@ def _inspect(dataset: ImageDataset, options: InspectionOptions, quiet: bool) -> 
 
 def _write(folder: Path, inspection: Inspection, overwrite: bool) -> None:
     """All files or nothing."""
-    from edgefel.data.balance_plot import balance_figure, pairs_sheet
-    from edgefel.data.pictures import write_picture
-    from edgefel.data.sheet import dataset_sheet
-    from edgefel.files import atomic_folder, write_json
+    from edgefel.data.images import write_picture
+    from edgefel.data.inspection.balance_plot import balance_figure, pairs_sheet
+    from edgefel.data.inspection.contact_sheet import dataset_sheet
+    from edgefel.files.write import atomic_folder, write_json
 
     with atomic_folder(folder, replace=overwrite) as temporary:
         _check_replaced(folder)  # again: what came since the start is not replaced

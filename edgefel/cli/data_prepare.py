@@ -16,7 +16,7 @@ from edgefel.text import counted
 
 if TYPE_CHECKING:
     from edgefel.data.dataset import ImageDataset
-    from edgefel.data.prepare_plan import PrepareOptions
+    from edgefel.data.preparing.plan import PrepareOptions
     from edgefel.runtime.framing import RuntimeFaces
 
 _SHOWN = 5  # names of pictures on the screen
@@ -110,7 +110,7 @@ def command(
     """
     # pictures that cannot be decoded are named at the end, not by OpenCV in between
     from edgefel.data.open import open_dataset
-    from edgefel.data.prepare_plan import PrepareOptions
+    from edgefel.data.preparing.plan import PrepareOptions
 
     params.refuse_alone("seed", "splits")
     name = "none" if no_detect else detector
@@ -159,7 +159,7 @@ def _shares(text: str) -> tuple[float, ...]:
 
 def _described(detector: str, model: Path | None, min_face: float | None) -> dict[str, Any]:
     """What finds the faces, for the record; a model file by its content."""
-    from edgefel.files import sha256
+    from edgefel.files.write import sha256
 
     # a file that is missing is the detector's to refuse
     known = sha256(model) if model is not None and model.is_file() else None
@@ -178,7 +178,7 @@ def _prepare(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from edgefel.data.prepare import partial_folder, prepare
+    from edgefel.data.preparing.run import partial_folder, prepare
 
     columns = (TextColumn("pictures"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
     bar = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=quiet)

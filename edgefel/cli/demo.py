@@ -21,7 +21,7 @@ from edgefel.cli.main import COMMANDS
 from edgefel.cli.optional import require
 from edgefel.cli.parity import REFUSED
 from edgefel.errors import EdgefelError
-from edgefel.files import LOCK_NAME, read_json, sole_user, write_json
+from edgefel.files.write import LOCK_NAME, read_json, sole_user, write_json
 from edgefel.text import counted
 
 MODEL = "arbex-nano"

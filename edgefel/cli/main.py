@@ -16,7 +16,7 @@ from edgefel import __version__, signals
 from edgefel.cli import output
 from edgefel.cli.lazy import LazyGroup
 from edgefel.errors import EdgefelError, EdgefelWarning
-from edgefel.files import DISK_FULL
+from edgefel.files.write import DISK_FULL
 
 # command -> (module, attribute, one-line help). Commands are imported when they are used, so that
 # `edgefel --help` and `edgefel predict` need nothing beyond the base install.

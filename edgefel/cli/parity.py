@@ -16,8 +16,8 @@ from edgefel.text import counted
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from edgefel.export.check import BundleCheck
-    from edgefel.export.parity import ClassParity, Parity
+    from edgefel.export.parity.check import BundleCheck
+    from edgefel.export.parity.compare import ClassParity, Parity
 
 REFUSED = 3  # exit code: the gate refused a file
 
@@ -92,9 +92,9 @@ def command(
     if output is not None:
         require("matplotlib", "export", "edgefel parity -o")
     from edgefel.cli.export_progress import RichProgress
-    from edgefel.export.check import check_bundle
-    from edgefel.export.limits import load_limits
-    from edgefel.files import check_free
+    from edgefel.export.parity.check import check_bundle
+    from edgefel.export.parity.limits import load_limits
+    from edgefel.files.write import check_free
 
     if output is not None:
         check_free(output)
@@ -122,8 +122,8 @@ def command(
 
 def _write_report(folder: Path, check: BundleCheck) -> None:
     """Both files or nothing."""
-    from edgefel.export.parity_plot import recall_figure
-    from edgefel.files import atomic_folder, write_json
+    from edgefel.export.parity.plot import recall_figure
+    from edgefel.files.write import atomic_folder, write_json
 
     with atomic_folder(folder) as temporary:
         write_json(temporary / "parity.json", check.to_dict())

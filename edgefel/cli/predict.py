@@ -185,7 +185,7 @@ class _Output:
                 f"skipped {len(summary.unreadable)} unreadable: {', '.join(summary.unreadable[:_NAMED])}{more}"
             )
         if summary.left_out:
-            from edgefel.data.pictures import left_out_text
+            from edgefel.data.images import left_out_text
 
             say(left_out_text(summary.left_out))
         if summary.lost_frames:

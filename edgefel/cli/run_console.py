@@ -17,7 +17,7 @@ from edgefel.text import counted, printable
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from edgefel.runtime.preprocessing import Image
+    from edgefel.data.preprocessing import Image
     from edgefel.runtime.stream.frames import FrameSource
     from edgefel.runtime.stream.pipeline import Stream
     from edgefel.runtime.stream.results import FrameResult
@@ -143,7 +143,7 @@ class Progress:
 
 def say_summary(console: Console, telemetry: Telemetry, stream: Stream, source: FrameSource) -> None:
     """The closing table, and a line for everything that went wrong with the source."""
-    from edgefel.data.pictures import left_out_text
+    from edgefel.data.images import left_out_text
     from edgefel.runtime.stream.folder import PictureFolder
     from edgefel.runtime.telemetry.telemetry import summary_table
 

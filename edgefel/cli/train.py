@@ -14,8 +14,8 @@ from click.core import ParameterSource
 from edgefel import signals
 from edgefel.cli import params
 from edgefel.cli.optional import require
-from edgefel.documents import parse_yaml
 from edgefel.errors import EdgefelError
+from edgefel.files.documents import parse_yaml
 from edgefel.text import counted
 from edgefel.training.config import Limits, TrainConfig, load_config, settings
 

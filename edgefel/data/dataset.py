@@ -14,14 +14,14 @@ from typing import Any, Protocol, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from edgefel.data.images import MOST_BYTES, read_picture
+from edgefel.data.images import UnreadableImageError as UnreadableImageError
+from edgefel.data.images import decode_rgb as decode_rgb
+from edgefel.data.images import one_line as one_line
 from edgefel.data.labels import LabelMatch, check_judgeable, match_labels
-from edgefel.data.pictures import MOST_BYTES, read_picture
-from edgefel.data.pictures import UnreadableImageError as UnreadableImageError
-from edgefel.data.pictures import decode_rgb as decode_rgb
-from edgefel.data.pictures import one_line as one_line
 from edgefel.data.votes import Votes
 from edgefel.errors import EdgefelError
-from edgefel.inputs import read_regular
+from edgefel.files.read import read_regular
 from edgefel.text import counted
 
 SPLITS = ("train", "val", "test")

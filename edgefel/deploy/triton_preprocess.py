@@ -1,7 +1,7 @@
 """The model `preprocess` of a Triton model repository: face crops in, the network's input out.
 
 Triton's Python backend loads a copy of this file as `model.py`. It computes with the copy of
-`edgefel.runtime.preprocessing` that lies beside it, whatever edgefel is installed: the server needs NumPy and
+`edgefel.data.preprocessing` that lies beside it, whatever edgefel is installed: the server needs NumPy and
 OpenCV alone.
 """
 
@@ -22,8 +22,8 @@ if (_HERE / "edgefel").is_dir():  # in a model repository
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
+from edgefel.data.preprocessing import Image, Preprocessing  # noqa: E402
 from edgefel.errors import EdgefelError  # noqa: E402
-from edgefel.runtime.preprocessing import Image, Preprocessing  # noqa: E402
 
 FACES, ENCODED_FACES, OUTPUT = "faces", "encoded_faces", "image"
 DETAILS = "preprocessing", "input_type"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgefel.data.dataset import ImageDataset
 from edgefel.errors import EdgefelError
-from edgefel.inputs import open_csv
+from edgefel.files.read import open_csv
 
 # taken without being asked for, where they are there
 KNOWN_COLUMNS = ("skin", "skin_tone", "glasses", "age", "sex", "gender", "ethnicity", "race")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefel.data.dataset import SPLITS, ImageDataset
-from edgefel.data.duplicates import Elsewhere, copies_elsewhere
+from edgefel.data.inspection.duplicates import Elsewhere, copies_elsewhere
 from edgefel.evaluation.groups import Share, wilson
 from edgefel.evaluation.metrics import FloatArray, IntArray, Metrics, compute_metrics
 from edgefel.text import counted

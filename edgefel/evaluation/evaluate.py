@@ -13,9 +13,11 @@ import numpy as np
 import torch
 
 from edgefel.data.dataset import SPLITS, ImageDataset
-from edgefel.data.duplicates import Elsewhere
+from edgefel.data.inspection.duplicates import Elsewhere
 from edgefel.data.labels import LabelMatch
+from edgefel.data.loading.batches import ImageSource
 from edgefel.data.open import only_split, open_dataset
+from edgefel.data.preprocessing import Preprocessing
 from edgefel.data.votes import Votes
 from edgefel.errors import EdgefelError
 from edgefel.evaluation.attributes import attribute_columns, read_attributes
@@ -43,9 +45,7 @@ from edgefel.evaluation.metrics import (
 from edgefel.evaluation.stability import DEFINITION, Spread, spread
 from edgefel.models.checkpoint import Checkpoint, load_checkpoint
 from edgefel.models.network import FacialExpressionModel
-from edgefel.runtime.preprocessing import Preprocessing
 from edgefel.text import counted
-from edgefel.training.images import ImageSource
 
 _BATCH = 64
 # pictures of the papers' table of probabilities

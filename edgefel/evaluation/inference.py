@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from edgefel.runtime.preprocessing import Preprocessing
-from edgefel.training.images import Batch
+from edgefel.data.loading.batches import Batch
+from edgefel.data.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True)

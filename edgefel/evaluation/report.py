@@ -14,7 +14,7 @@ from edgefel.evaluation.plots import confusion_figure, coverage_figure, reliabil
 from edgefel.evaluation.plots_groups import groups_figure
 from edgefel.evaluation.plots_samples import distributions_figure, embedding_figure
 from edgefel.evaluation.selection import Shown, choose_pictures
-from edgefel.files import atomic_folder, write_json, write_text
+from edgefel.files.write import atomic_folder, write_json, write_text
 
 _DPI = 120
 GRID = 12

@@ -18,7 +18,7 @@ from edgefel.evaluation.copies import copies_lines
 from edgefel.evaluation.evaluate import Evaluation, evaluate_with_evidence
 from edgefel.evaluation.metrics import Metrics
 from edgefel.evaluation.selection import find_pictures, rows_of
-from edgefel.files import check_free
+from edgefel.files.write import check_free
 from edgefel.models.checkpoint import load_checkpoint
 from edgefel.text import counted
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from edgefel.data.preprocessing import Image
 from edgefel.runtime.eyes import roll
-from edgefel.runtime.preprocessing import Image
 
 if TYPE_CHECKING:
     from edgefel.runtime.faces import FaceBox

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edgefel.data.preprocessing import Image
 from edgefel.runtime.faces import FaceBox
 from edgefel.runtime.labelling import LabelledFace
-from edgefel.runtime.preprocessing import Image
 
 Colour = tuple[int, int, int]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from edgefel.data.preprocessing import Image
 from edgefel.errors import EdgefelError
-from edgefel.runtime.preprocessing import Image
 
 Point = tuple[float, float]
 Eyes = tuple[Point, Point]

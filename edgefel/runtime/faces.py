@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edgefel.data.preprocessing import Image
 from edgefel.errors import EdgefelError
-from edgefel.inputs import native_path
+from edgefel.files.read import native_path
 from edgefel.runtime.alignment import align
 from edgefel.runtime.external_data import refuse_external_data
 from edgefel.runtime.eyes import EyeFinder, Eyes, load_cascade, plausible
-from edgefel.runtime.preprocessing import Image
 
 DETECTORS = ("haar", "yunet")
 LONGEST_SIDE = 960

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgefel.data.preprocessing import Image, Preprocessing
 from edgefel.runtime.alignment import align
 from edgefel.runtime.faces import FaceBox, FaceDetector
-from edgefel.runtime.preprocessing import Image, Preprocessing
 
 
 class RuntimeFaces:
-    """Faces by the runtime's own detector and aligner: see `edgefel.data.prepare_faces.FaceTools`.
+    """Faces by the runtime's own detector and aligner: see `edgefel.data.preparing.faces.FaceTools`.
 
     detector: None where pictures are faces already. size: side of a crop in pixels.
     """

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from edgefel.data.preprocessing import Image
 from edgefel.errors import EdgefelError
 from edgefel.runtime.faces import FaceBox, FaceDetector, WholePicture, crops
-from edgefel.runtime.preprocessing import Image
 from edgefel.runtime.session import Session
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from edgefel.data.pictures import write_picture
+from edgefel.data.images import write_picture
+from edgefel.data.preprocessing import Image
 from edgefel.data.recording import VideoWriter, check_video_target
 from edgefel.errors import EdgefelError
-from edgefel.files import atomic_file
+from edgefel.files.write import atomic_file
 from edgefel.runtime.annotate import annotate, annotate_crop
 from edgefel.runtime.faces import FaceDetector, WholePicture
 from edgefel.runtime.labelling import LabelledFace, label_faces
-from edgefel.runtime.preprocessing import Image
 from edgefel.runtime.session import Session
 from edgefel.runtime.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Picture, Source
 

@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from edgefel.data.pictures import IMAGE_SUFFIXES as IMAGE_SUFFIXES
-from edgefel.data.pictures import (
+from edgefel.data.images import IMAGE_SUFFIXES as IMAGE_SUFFIXES
+from edgefel.data.images import (
     OTHER_SUFFIXES,
     UnreadableImageError,
     decode_rgb,
@@ -19,8 +19,8 @@ from edgefel.data.pictures import (
     left_out_text,
     read_picture,
 )
+from edgefel.data.preprocessing import Image
 from edgefel.errors import EdgefelError
-from edgefel.runtime.preprocessing import Image
 from edgefel.runtime.stream.devices import open_video
 from edgefel.runtime.stream.video import VideoFile
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgefel.data.votes import VOTES_FILES, layout_with_votes
-from edgefel.documents import read_yaml
 from edgefel.errors import EdgefelError
+from edgefel.files.documents import read_yaml
 
 
 @dataclass(frozen=True)

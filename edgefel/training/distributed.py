@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from edgefel.data.loading.batches import ImageSource
 from edgefel.models.layers import DropPath
 from edgefel.training.augmentation import Shard
 
@@ -165,3 +166,22 @@ def gather_sum(values: Tensor) -> Tensor:
     total = values.detach().clone()
     dist.all_reduce(total)
     return total
+
+
+def join_skipped(source: ImageSource, device: torch.device) -> None:
+    """Adds the images that the other processes could not read to `source.skipped`; a collective call.
+
+    The processes exchange how many there are and then which, not a mark for each image of the data set.
+    """
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return
+    rank, mine = dist.get_rank(), sorted(source.skipped)
+    counts = torch.zeros(dist.get_world_size(), dtype=torch.int64, device=device)
+    counts[rank] = len(mine)
+    counts = gather_sum(counts)
+    found = torch.zeros(int(counts.sum()), dtype=torch.int64, device=device)
+    start = int(counts[:rank].sum())
+    found[start : start + len(mine)] = torch.tensor(mine, dtype=torch.int64, device=device)
+    for index in gather_sum(found).unique().tolist():
+        path = source.dataset.samples[index].path
+        source.skipped.setdefault(index, f"{path}: another process could not read it")

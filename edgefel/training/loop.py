@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
+from edgefel.data.loading.batches import Batch
+from edgefel.data.preprocessing import Preprocessing, default_preprocessing
 from edgefel.errors import EdgefelError
-from edgefel.files import DISK_FULL, write_json
+from edgefel.files.write import DISK_FULL, write_json
 from edgefel.kernels.backend import check_available
 from edgefel.models.checkpoint import Initialization
 from edgefel.models.network import FacialExpressionModel
-from edgefel.runtime.preprocessing import Preprocessing, default_preprocessing
 from edgefel.training.augmentation import Augmentation, Shard
 from edgefel.training.config import TrainConfig, settings
-from edgefel.training.distributed import convert_for_ranks, gather_sum
-from edgefel.training.images import Batch
+from edgefel.training.distributed import convert_for_ranks, gather_sum, join_skipped
 from edgefel.training.interrupts import Interrupts
 from edgefel.training.logs import MetricsLog
 from edgefel.training.losses import ReliabilityLoss, linear_trust
@@ -335,7 +335,7 @@ class Trainer:
             if validating:
                 for source in (self.data.train, self.data.val):
                     if source and not source.fits:
-                        source.join_skipped(self.fabric.device)
+                        join_skipped(source, self.fabric.device)
             self._report_skipped()
             if self.log:
                 self.log.write(train_row | scores | {"skipped_images": len(self.data.train.skipped)})

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from edgefel.data.dataset import ImageDataset
 from edgefel.data.labels import check_labels, match_labels
-from edgefel.documents import check_shape, read_json
 from edgefel.errors import EdgefelError
-from edgefel.inputs import open_csv
+from edgefel.files.documents import check_shape, read_json
+from edgefel.files.read import open_csv
 from edgefel.text import counted
 
 FROM_UNIFORM, FROM_VOTES = "uniform", "votes"

@@ -20,10 +20,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from edgefel.documents import check_fields, check_shape, read_json
 from edgefel.errors import EdgefelError
-from edgefel.files import LOCK_NAME, atomic_folder, sole_user, write_json, write_text
-from edgefel.inputs import check_regular
+from edgefel.files.documents import check_fields, check_shape, read_json
+from edgefel.files.read import check_regular
+from edgefel.files.write import LOCK_NAME, atomic_folder, sole_user, write_json, write_text
 from edgefel.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, save_tensors
 from edgefel.training.config import TrainConfig, dump_config, load_config
 from edgefel.training.supervision import SupervisedModel

@@ -16,18 +16,18 @@ from rich.console import Console
 from torch import Tensor
 
 from edgefel.data.dataset import ImageDataset
-from edgefel.data.duplicates import copies_elsewhere
+from edgefel.data.inspection.duplicates import copies_elsewhere
+from edgefel.data.loading.batches import ImageSource
+from edgefel.data.loading.sampling import BalancedEpoch, UniformEpoch
 from edgefel.data.open import only_split, open_dataset
-from edgefel.data.sampling import BalancedEpoch, UniformEpoch
+from edgefel.data.preprocessing import Preprocessing, default_preprocessing
 from edgefel.data.votes import Votes
 from edgefel.errors import EdgefelError, EdgefelWarning
 from edgefel.models.checkpoint import Initialization, initialize_from, read_preprocessing
 from edgefel.models.network import FacialExpressionModel
 from edgefel.models.registry import build_model, model_config
-from edgefel.runtime.preprocessing import Preprocessing, default_preprocessing
 from edgefel.text import counted
 from edgefel.training.config import ComputeConfig, TrainConfig
-from edgefel.training.images import ImageSource
 from edgefel.training.label_noise import with_label_noise
 from edgefel.training.losses import Criterion, CriterionKind
 from edgefel.training.prior import FROM_UNIFORM, FROM_VOTES, read_prior

@@ -17,11 +17,11 @@ from edgefel.bench import data_path, epochs
 from edgefel.bench.data_path import Case, Options, Paths, TrainingRate, bench_data_path, training_rate
 from edgefel.bench.results import append_results, read_results
 from edgefel.bench.timer import Plan
+from edgefel.data.loading.batches import Batch, ImageSource
+from edgefel.data.loading.sampling import BalancedEpoch
 from edgefel.data.open import open_dataset
-from edgefel.data.sampling import BalancedEpoch
+from edgefel.data.preprocessing import default_preprocessing
 from edgefel.errors import EdgefelError
-from edgefel.runtime.preprocessing import default_preprocessing
-from edgefel.training.images import Batch, ImageSource
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent / "tools"))
 from bench_tables import DATA_PAGE, DATA_PATH, DATA_TABLES, RESULTS, read

@@ -19,8 +19,8 @@ from edgefel.calib.cache import cached_scales
 from edgefel.calib.collect import activation_scales, collect_activations
 from edgefel.calib.reader import CalibrationReader
 from edgefel.data.dataset import ImageDataset, Sample
+from edgefel.data.preprocessing import default_preprocessing
 from edgefel.errors import EdgefelError
-from edgefel.runtime.preprocessing import default_preprocessing
 
 PREPROCESSING = default_preprocessing(112)
 TENSORS = ("image", "conv")
@@ -316,7 +316,7 @@ import onnx
 from edgefel.calib.cache import cached_scales
 from edgefel.calib.reader import CalibrationReader
 from edgefel.data.dataset import ImageDataset, Sample
-from edgefel.runtime.preprocessing import default_preprocessing
+from edgefel.data.preprocessing import default_preprocessing
 from pathlib import Path
 root = Path({str(tmp_path)!r})
 samples = tuple(Sample(root / "pictures" / f"{{i}}.png", 0, str(i), "") for i in range(6))

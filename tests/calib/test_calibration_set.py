@@ -15,8 +15,8 @@ from edgefel.calib.calibration_set import (
     write_calibration_set,
 )
 from edgefel.data.open import open_dataset
+from edgefel.data.preprocessing import Preprocessing, default_preprocessing
 from edgefel.errors import EdgefelError
-from edgefel.runtime.preprocessing import Preprocessing, default_preprocessing
 
 PREPROCESSING = default_preprocessing(112)
 MODEL = LabellingModel("arbex-nano", "model.safetensors", "0" * 64)

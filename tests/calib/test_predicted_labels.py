@@ -12,10 +12,10 @@ from edgefel.calib.calibration_set import choose_calibration_set
 from edgefel.calib.predicted_labels import float_model_of_bundle, float_model_of_checkpoint, predict_labels
 from edgefel.data.labels import EXPRESSIONS_7
 from edgefel.data.open import open_dataset
+from edgefel.data.preprocessing import default_preprocessing
 from edgefel.data.readers.folder import open_unlabelled
 from edgefel.errors import EdgefelError
-from edgefel.files import sha256
-from edgefel.runtime.preprocessing import default_preprocessing
+from edgefel.files.write import sha256
 
 
 def write_pictures(folder, count, seed=0):

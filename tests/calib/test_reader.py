@@ -9,8 +9,8 @@ from exported import write_faces
 from edgefel.calib.reader import CalibrationReader
 from edgefel.data.labels import expression_labels
 from edgefel.data.open import open_dataset
+from edgefel.data.preprocessing import default_preprocessing
 from edgefel.errors import EdgefelError
-from edgefel.runtime.preprocessing import default_preprocessing
 
 
 @pytest.fixture

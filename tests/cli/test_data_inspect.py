@@ -71,7 +71,7 @@ def test_overwrite_takes_no_other_folder(faces, tmp_path):
 
 @pytest.mark.parametrize("overwrite", [(), ("--overwrite",)])
 def test_what_was_put_there_during_the_inspection_is_left(faces, tmp_path, monkeypatch, overwrite):
-    from edgefel.data import inspection
+    from edgefel.data.inspection.inspect import inspect as inspection
 
     out = tmp_path / "out"
     if overwrite:

@@ -18,11 +18,11 @@ from data.readers.trees_jaffe import write_jaffe
 
 from edgefel.cli.main import main
 from edgefel.data.open import open_dataset
-from edgefel.data.prepare import partial_folder
+from edgefel.data.preparing.run import partial_folder
+from edgefel.data.preprocessing import Preprocessing
 from edgefel.data.synthetic import FaceOptions
 from edgefel.data.synthetic.write import write_faces
 from edgefel.runtime.faces import crops, make_detector
-from edgefel.runtime.preprocessing import Preprocessing
 
 
 @pytest.fixture(scope="module")

@@ -125,7 +125,7 @@ def test_a_missing_photograph_is_noticed_before_any_work(tmp_path):
 
 
 def test_a_demo_that_is_running_is_refused(tmp_path):
-    from edgefel.files import sole_user
+    from edgefel.files.write import sole_user
 
     with sole_user(tmp_path / "demo", ""):
         result = CliRunner().invoke(main, ["demo", "-o", str(tmp_path / "demo"), "--quick"])

@@ -19,13 +19,13 @@ from sklearn.metrics import davies_bouldin_score
 
 from edgefel.cli.main import main
 from edgefel.data.labels import EXPRESSIONS_7
+from edgefel.data.loading.batches import ImageSource
 from edgefel.data.open import open_dataset
+from edgefel.data.preprocessing import Preprocessing, default_preprocessing
 from edgefel.evaluation.inference import run_model
 from edgefel.evaluation.report import figure_names
 from edgefel.models.checkpoint import load_checkpoint, save_checkpoint
 from edgefel.models.registry import build_model
-from edgefel.runtime.preprocessing import Preprocessing, default_preprocessing
-from edgefel.training.images import ImageSource
 
 CHROMIUM = os.environ.get("EDGEFEL_CHROMIUM") or next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None

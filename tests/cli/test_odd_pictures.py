@@ -15,7 +15,7 @@ from matplotlib import cbook
 from tiny_bundle import write_bundle
 
 from edgefel.cli.main import main
-from edgefel.data.pictures import decode_rgb
+from edgefel.data.images import decode_rgb
 from edgefel.errors import EdgefelWarning
 from edgefel.runtime.faces import FaceBox, HaarDetector, YuNetDetector, detect_near
 

@@ -16,15 +16,15 @@ from edgefel.calib.calibration_set import choose_calibration_set, write_calibrat
 from edgefel.cli.main import main
 from edgefel.data.dataset import ImageDataset
 from edgefel.data.open import open_dataset
+from edgefel.data.preprocessing import default_preprocessing
 from edgefel.errors import EdgefelError
-from edgefel.export.check import check_bundle
-from edgefel.export.limits import load_limits
-from edgefel.export.onnx_graph import save_onnx
+from edgefel.export.onnx.trace import save_onnx
+from edgefel.export.parity.check import check_bundle
+from edgefel.export.parity.limits import load_limits
 from edgefel.export.record import model_info, source_entry
-from edgefel.files import sha256
+from edgefel.files.write import sha256
 from edgefel.models.checkpoint import load_checkpoint
 from edgefel.runtime.manifest import Manifest, describe_file, read_manifest, write_manifest
-from edgefel.runtime.preprocessing import default_preprocessing
 from edgefel.runtime.session import Session
 
 PICTURES = 130
@@ -258,7 +258,7 @@ def test_an_interrupt_is_exit_code_130(monkeypatch):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("edgefel.export.check.check_bundle", interrupted)
+    monkeypatch.setattr("edgefel.export.parity.check.check_bundle", interrupted)
     result = CliRunner().invoke(main, ["parity", "bundle", "faces"])
     assert result.exit_code == 130
     assert result.stderr.strip().endswith("interrupted")

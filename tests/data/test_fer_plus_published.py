@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from edgefel.data.dataset import ImageDataset
-from edgefel.data.duplicates import Columns, CopyCounts, find_copies
+from edgefel.data.inspection.duplicates import Columns, CopyCounts, find_copies
+from edgefel.data.inspection.perceptual_hash import FINE_WORDS
+from edgefel.data.inspection.scan import Scan
 from edgefel.data.open import open_dataset
-from edgefel.data.perceptual_hash import FINE_WORDS
-from edgefel.data.scan import Scan
 
 ARCHIVE = Path(__file__).parents[3] / "shared/data/fer-plus.zip"
 

@@ -7,7 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from edgefel.data.inspection import InspectionOptions, inspect_dataset
+from edgefel.data.inspection.inspect import InspectionOptions, inspect_dataset
 from edgefel.data.open import open_dataset
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -21,9 +21,9 @@ from google.protobuf import text_format
 from google.protobuf.json_format import MessageToJson
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from edgefel.data.preprocessing import Preprocessing
 from edgefel.deploy.triton import write_triton_repository
 from edgefel.runtime.manifest import read_manifest, write_manifest
-from edgefel.runtime.preprocessing import Preprocessing
 
 RECIPE = Preprocessing(
     resize=24, crop=16, stride=2, mean=(0.4, 0.5, 0.6), std=(0.1, 0.2, 0.3), resample="antialias"
@@ -142,7 +142,7 @@ huge = cv2.imencode(".png", np.zeros((8300, 8300), np.uint8))[1].tobytes()
 refused = ask("encoded_faces", np.array([[huge]], dtype=object)).error
 print(json.dumps({
     "edgefel": edgefel.__file__,
-    "modules": sorted({"torch", "onnxruntime", "edgefel.files"} & set(sys.modules)),
+    "modules": sorted({"torch", "onnxruntime", "edgefel.files.write"} & set(sys.modules)),
     "image": image.tobytes().hex(),
     "refused": refused.message(),
 }))

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from data.readers.trees_fer_plus import write_disagreeing
 
 from edgefel.cli.main import main
-from edgefel.data.duplicates import Elsewhere
+from edgefel.data.inspection.duplicates import Elsewhere
 from edgefel.data.open import open_dataset
 from edgefel.evaluation.copies import ALL_SPLITS, GIVEN, NO_OTHER, SWITCHED_OFF, judge_without_copies
 from edgefel.evaluation.evaluate import evaluate, evaluate_with_evidence

@@ -12,12 +12,12 @@ from click.testing import CliRunner
 
 from edgefel.cli.main import main
 from edgefel.data.labels import EXPRESSIONS_7, EXPRESSIONS_8
+from edgefel.data.preprocessing import default_preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.evaluation.evaluate import evaluate, evaluate_with_evidence
 from edgefel.evaluation.report import figure_names, write_evaluation
 from edgefel.models.checkpoint import load_checkpoint, save_checkpoint
 from edgefel.models.registry import build_model
-from edgefel.runtime.preprocessing import default_preprocessing
 
 
 def checkpoint(folder: Path, name: str = "arbex-nano", classes: int = 7) -> Path:

@@ -29,20 +29,20 @@ from exported import (
 
 from edgefel.calib.calibration_set import read_calibration_set
 from edgefel.data.open import open_dataset
+from edgefel.data.preprocessing import default_preprocessing
 from edgefel.data.readers.shard_writer import write_shards
 from edgefel.errors import EdgefelError
-from edgefel.export import onnx_graph
 from edgefel.export.bundle import ExportReport, _Export, export_bundle, summarize
-from edgefel.export.limits import LIMITS
-from edgefel.export.onnx_graph import export_onnx, serialize
+from edgefel.export.onnx import trace as tracing
+from edgefel.export.onnx.prelu import spread_prelu
+from edgefel.export.onnx.trace import export_onnx, serialize
 from edgefel.export.options import ExportOptions, exported_preprocessing
-from edgefel.export.progress import SILENT
-from edgefel.export.reduced import PrecisionGraph
-from edgefel.export.surgery.prelu import spread_prelu
-from edgefel.files import sha256
+from edgefel.export.parity.limits import LIMITS
+from edgefel.export.precision.graphs import PrecisionGraph
+from edgefel.files.write import sha256
 from edgefel.models.checkpoint import load_checkpoint
+from edgefel.progress import SILENT
 from edgefel.runtime.manifest import read_manifest
-from edgefel.runtime.preprocessing import default_preprocessing
 from edgefel.runtime.session import Session
 
 
@@ -154,7 +154,7 @@ def test_the_int8_engine_comes_from_int8_over_fp16(folder, manifest):
 
 def test_the_same_weights_give_the_same_bytes(folder, monkeypatch):
     """Exported twice: from a checkpoint on disk by the command, and from the model in memory, traced anew."""
-    monkeypatch.setattr(onnx_graph, "_trace", inspect.unwrap(onnx_graph._trace))
+    monkeypatch.setattr(tracing, "_trace", inspect.unwrap(tracing._trace))
     again = export_onnx(tiny_model())
     assert (folder / "model.fp32.onnx").read_bytes() == serialize(spread_prelu(again)[0])
 

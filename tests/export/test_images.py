@@ -13,10 +13,10 @@ from edgefel.calib.calibration_set import (
 )
 from edgefel.data.labels import expression_labels
 from edgefel.data.open import open_dataset
+from edgefel.data.preprocessing import default_preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.export.images import SyntheticImages, choose_images
 from edgefel.export.record import calibration_record
-from edgefel.runtime.preprocessing import default_preprocessing
 
 LABELS = expression_labels(8)
 COUNTS = {"per_class": 3, "group_cap": 100, "seed": 0}

@@ -9,6 +9,7 @@ import pytest
 import torch
 from published_weights import golden, golden_input, state_dict
 
+from edgefel.data.preprocessing import default_preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.kernels.token_pooling import best_tokens, keep_tokens, patch_scores, token_scores
 from edgefel.models import ModelConfig, build_model, model_config
@@ -16,7 +17,6 @@ from edgefel.models.apvit import kept_counts
 from edgefel.models.checkpoint import load_checkpoint, save_checkpoint
 from edgefel.models.profile import profile
 from edgefel.models.published import import_published
-from edgefel.runtime.preprocessing import default_preprocessing
 
 
 @pytest.fixture(scope="module")

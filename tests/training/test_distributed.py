@@ -18,9 +18,18 @@ from torch import nn
 
 from edgefel.cli.main import main
 from edgefel.data.labels import EXPRESSIONS_7
+from edgefel.data.loading.batches import ImageSource
+from edgefel.data.open import open_dataset
+from edgefel.data.preprocessing import Preprocessing
 from edgefel.models.layers import DropPath
 from edgefel.training.augmentation import Shard
-from edgefel.training.distributed import CrossRankBatchNorm, RankDropout, RankDropPath, convert_for_ranks
+from edgefel.training.distributed import (
+    CrossRankBatchNorm,
+    RankDropout,
+    RankDropPath,
+    convert_for_ranks,
+    join_skipped,
+)
 
 # Two processes normalise and train halves of a batch, and compare with the whole.
 _BATCH_NORM = """
@@ -195,3 +204,50 @@ def test_two_processes_log_like_one(runs, name):
         for column in ("loss", "loss_anchor", "loss_center", "accuracy", "val_loss", "val_macro_f1"):
             if a[column] or b[column]:
                 assert float(a[column]) == pytest.approx(float(b[column]), rel=1e-5), column
+
+
+_TELL = """
+import sys
+import torch
+import torch.distributed as dist
+from edgefel.data.preprocessing import Preprocessing
+from edgefel.data.loading.batches import ImageSource
+from edgefel.data.open import open_dataset
+from edgefel.training.distributed import join_skipped
+rank = int(sys.argv[2])
+dist.init_process_group("gloo", init_method=f"file://{sys.argv[3]}", rank=rank, world_size=2)
+source = ImageSource(open_dataset(sys.argv[1]), Preprocessing(resize=16, crop=14), cache_mb=0)
+join_skipped(source, torch.device("cpu"))  # nobody has anything to tell
+assert source.skipped == {}
+source.skipped.update({0: {7: "mine", 50: "mine", 51: "mine"}, 1: {99: "mine", 7: "mine"}}[rank])
+join_skipped(source, torch.device("cpu"))
+join_skipped(source, torch.device("cpu"))
+print(*(f"{index}={reason}" for index, reason in sorted(source.skipped.items())), sep=chr(10))
+dist.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+def test_processes_tell_each_other_what_they_could_not_read(faces_folder: Path, tmp_path: Path) -> None:
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", _TELL, str(faces_folder), str(rank), str(tmp_path / "meeting")],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    told = [child.communicate(timeout=120)[0].splitlines() for child in children]
+    assert [child.returncode for child in children] == [0, 0]
+    first, second = (dict(line.split("=", 1) for line in lines) for lines in told)
+    assert list(first) == list(second) == ["7", "50", "51", "99"]
+    assert first["7"] == second["7"] == first["51"] == "mine"
+    assert first["99"].endswith(".png: another process could not read it")
+    assert second["50"].endswith(".png: another process could not read it")
+
+
+def test_a_single_process_has_nobody_to_tell(faces_folder: Path) -> None:
+    source = ImageSource(open_dataset(faces_folder), Preprocessing(resize=16, crop=14), cache_mb=0)
+    source.skipped[3] = "mine"
+    join_skipped(source, torch.device("cpu"))
+    assert source.skipped == {3: "mine"}

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgefel.data.loading.sampling import UniformEpoch
 from edgefel.data.open import open_dataset
-from edgefel.data.sampling import UniformEpoch
 from edgefel.data.synthetic import FaceOptions
 from edgefel.data.synthetic.write import write_faces
 from edgefel.errors import EdgefelError

@@ -14,9 +14,9 @@ from data.readers.trees_fer_plus import write_disagreeing
 from edgefel.cli.main import main
 from edgefel.data.labels import EXPRESSIONS_7
 from edgefel.data.open import LAYOUTS
+from edgefel.data.preprocessing import default_preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.models.checkpoint import load_checkpoint
-from edgefel.runtime.preprocessing import default_preprocessing
 from edgefel.training.config import TrainConfig, load_config
 from edgefel.training.setup import open_data
 

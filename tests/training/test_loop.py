@@ -21,8 +21,8 @@ from safetensors.torch import load_file
 
 from edgefel.cli.main import main
 from edgefel.data.labels import EXPRESSIONS_7
+from edgefel.data.preprocessing import Preprocessing, default_preprocessing
 from edgefel.models.checkpoint import load_checkpoint, save_checkpoint, save_part
-from edgefel.runtime.preprocessing import Preprocessing, default_preprocessing
 from edgefel.training.config import ComputeConfig, LossConfig, TrainConfig, load_config
 from edgefel.training.interrupts import Interrupts
 from edgefel.training.loop import resume, train

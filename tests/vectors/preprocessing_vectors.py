@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edgefel.runtime.preprocessing import Preprocessing
+from edgefel.data.preprocessing import Preprocessing
 
 FOLDER = Path(__file__).parent / "preprocessing"
 # name -> height and width of the picture, and what is done to it

@@ -15,8 +15,8 @@ from edgefel.cli.bench.options import finish
 from edgefel.cli.console import table_console
 from edgefel.cli.optional import require
 from edgefel.errors import EdgefelError
+from edgefel.files.unfinished import claimed_folder
 from edgefel.text import counted
-from edgefel.unfinished import claimed_folder
 
 if TYPE_CHECKING:
     from rich.table import Table

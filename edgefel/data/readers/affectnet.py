@@ -19,7 +19,7 @@ from edgefel.data.labels import expression_labels
 from edgefel.data.readers.base import FileStore, to_canonical
 from edgefel.data.readers.search import descend, find, list_names
 from edgefel.errors import EdgefelError
-from edgefel.inputs import open_regular, open_text
+from edgefel.files.read import open_regular, open_text
 
 # by the set's own numbers; 8 none, 9 uncertain and 10 no face are no expressions
 CLASSES = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt")

@@ -11,7 +11,7 @@ from edgefel.data.labels import EXPRESSIONS_7
 from edgefel.data.readers.base import group_codes, to_canonical
 from edgefel.data.readers.search import find_file, find_folders, read_lines
 from edgefel.errors import EdgefelError
-from edgefel.inputs import open_text
+from edgefel.files.read import open_text
 
 _LIST = "label.lst"
 # the archive makes `origin`, which lies in `image` where the set is kept as its web page shows it

@@ -18,7 +18,7 @@ from edgefel.data.readers.base import to_canonical
 from edgefel.data.readers.search import find_file, find_folders, list_names, read_rows
 from edgefel.data.votes import LABELS_CSV, VOTES_CSV, VOTES_FILES, Votes
 from edgefel.errors import EdgefelError, EdgefelWarning
-from edgefel.inputs import open_regular
+from edgefel.files.read import open_regular
 from edgefel.text import counted
 
 PIXELS_CSV = "fer2013.csv"

@@ -10,6 +10,14 @@ from itertools import zip_longest
 from pathlib import Path
 
 from edgefel.data.dataset import SPLITS, UNLABELLED, ImageDataset, Sample
+from edgefel.data.images import (
+    IMAGE_SUFFIXES,
+    find_pictures,
+    left_out,
+    left_out_text,
+    say_left_out,
+    suffix_of,
+)
 from edgefel.data.labels import (
     EXPRESSIONS_7,
     EXPRESSIONS_8,
@@ -18,18 +26,10 @@ from edgefel.data.labels import (
     expression_labels,
     match_labels,
 )
-from edgefel.data.pictures import (
-    IMAGE_SUFFIXES,
-    find_pictures,
-    left_out,
-    left_out_text,
-    say_left_out,
-    suffix_of,
-)
 from edgefel.data.readers.search import list_names
-from edgefel.documents import read_json
 from edgefel.errors import EdgefelError
-from edgefel.inputs import open_csv
+from edgefel.files.documents import read_json
+from edgefel.files.read import open_csv
 
 CSV_NAME = "labels.csv"
 CSV_COLUMNS = ("path", "label", "split", "subject")

@@ -15,7 +15,7 @@ from edgefel.data.labels import EXPRESSIONS_8, canonical_label, expression_label
 from edgefel.data.readers.base import to_canonical
 from edgefel.data.readers.names import PackedNames
 from edgefel.errors import EdgefelError
-from edgefel.inputs import open_csv
+from edgefel.files.read import open_csv
 from edgefel.text import counted
 
 CSV_SUFFIX, PARQUET_SUFFIX = ".csv", ".parquet"

@@ -17,8 +17,8 @@ import numpy as np
 from edgefel.data.dataset import FileStore
 from edgefel.data.readers.manifest import Coded, Columns, check_columns
 from edgefel.data.readers.names import PackedNames
-from edgefel.documents import parse_json
 from edgefel.errors import EdgefelError, MissingDependencyError
+from edgefel.files.documents import parse_json
 from edgefel.text import counted
 
 IMAGE = "image"

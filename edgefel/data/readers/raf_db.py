@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefel.data.dataset import ImageDataset, SampleTable
+from edgefel.data.images import IMAGE_SUFFIXES
 from edgefel.data.labels import EXPRESSIONS_7, RAF_DB
-from edgefel.data.pictures import IMAGE_SUFFIXES
 from edgefel.data.readers.base import FileStore, to_canonical
 from edgefel.data.readers.search import descend, find, list_names, read_lines
 from edgefel.errors import EdgefelError
-from edgefel.inputs import read_regular
+from edgefel.files.read import read_regular
 
 LIST_NAME = "list_patition_label.txt"  # sic
 _NUMBERS = {str(number): number for number in range(1, len(RAF_DB) + 1)}

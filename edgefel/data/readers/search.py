@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from edgefel.errors import EdgefelError
-from edgefel.inputs import open_csv, read_text
+from edgefel.files.read import open_csv, read_text
 
 # A folder with more subfolders than this is one of videos, subjects or classes, not a level of an archive: it is not
 # entered, so that a look at a set of thousands of folders stays quick.

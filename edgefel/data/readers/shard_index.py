@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefel.cache import cache_folder
 from edgefel.data.dataset import SPLITS
 from edgefel.data.labels import EXPRESSIONS_8
 from edgefel.data.readers.names import PackedNames
 from edgefel.data.readers.shard_labels import Description, describe
 from edgefel.errors import EdgefelError
-from edgefel.files import atomic_file
+from edgefel.files.cache import cache_folder
+from edgefel.files.write import atomic_file
 from edgefel.text import counted
 
 PICTURES = frozenset({"jpg", "jpeg", "png", "webp"})

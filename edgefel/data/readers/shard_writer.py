@@ -15,7 +15,7 @@ from edgefel.data.dataset import SPLITS, ImageDataset, Sample, decode_rgb
 from edgefel.data.labels import EXPRESSIONS_7, EXPRESSIONS_8, match_labels
 from edgefel.data.readers.webdataset import CLASSES_NAME
 from edgefel.errors import EdgefelError
-from edgefel.files import atomic_folder, json_text
+from edgefel.files.write import atomic_folder, json_text
 
 
 def write_shards(

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgefel.data.dataset import ImageDataset, SampleTable
+from edgefel.data.images import MOST_BYTES
 from edgefel.data.labels import EXPRESSIONS_7, EXPRESSIONS_8, canonical_label, expression_labels
-from edgefel.data.pictures import MOST_BYTES
 from edgefel.data.readers.base import to_canonical
 from edgefel.data.readers.shard_index import ShardIndex, looks_like_samples, open_index
-from edgefel.documents import read_json
 from edgefel.errors import EdgefelError
-from edgefel.inputs import read_text
+from edgefel.files.documents import read_json
+from edgefel.files.read import read_text
 from edgefel.text import counted
 
 CLASSES_NAME = "classes.txt"

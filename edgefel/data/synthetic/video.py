@@ -30,10 +30,10 @@ from edgefel.data.synthetic.video_people import (
     draw_motions,
     lay_on,
 )
-from edgefel.documents import check_shape
 from edgefel.errors import EdgefelError
-from edgefel.files import atomic_file, read_json
-from edgefel.inputs import native_path
+from edgefel.files.documents import check_shape
+from edgefel.files.read import native_path
+from edgefel.files.write import atomic_file, read_json
 from edgefel.text import counted
 
 _log = logging.getLogger("edgefel.data")

@@ -16,15 +16,15 @@ import cv2
 
 from edgefel import __version__
 from edgefel.data.dataset import SPLITS
+from edgefel.data.images import write_picture
+from edgefel.data.inspection.contact_sheet import dataset_sheet
 from edgefel.data.open import open_dataset
-from edgefel.data.pictures import write_picture
 from edgefel.data.readers.folder import CSV_NAME
-from edgefel.data.sheet import dataset_sheet
 from edgefel.data.synthetic.expressions import UNITS
 from edgefel.data.synthetic.faces import FacePlan, SyntheticFaces
 from edgefel.data.synthetic.options import FaceOptions
 from edgefel.errors import EdgefelError
-from edgefel.files import atomic_folder, write_json
+from edgefel.files.write import atomic_folder, write_json
 from edgefel.workers import worker_pool
 
 IMAGE_FORMATS = ("png", "jpg")

@@ -12,7 +12,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from edgefel.errors import EdgefelError
-from edgefel.inputs import native_path
+from edgefel.files.read import native_path
 from edgefel.runtime.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from edgefel.runtime.sources import open_source as open_pictures
 from edgefel.runtime.stream import gstreamer

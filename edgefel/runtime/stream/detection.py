@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from edgefel.data.preprocessing import Image
 from edgefel.errors import EdgefelError
 from edgefel.runtime.faces import FaceBox, FaceDetector, detect_near
-from edgefel.runtime.preprocessing import Image
 
 
 class PeriodicDetector:

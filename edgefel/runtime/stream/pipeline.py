@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from weakref import WeakKeyDictionary
 
+from edgefel.data.preprocessing import Image
 from edgefel.errors import EdgefelError
 from edgefel.runtime.faces import FaceBox, FaceDetector, crops
 from edgefel.runtime.labelling import check_labelling, labelled_face
-from edgefel.runtime.preprocessing import Image
 from edgefel.runtime.session import Predictions, Session
 from edgefel.runtime.stream.detection import PeriodicDetector
 from edgefel.runtime.stream.frames import Frame, FrameSource, SourceCounts

@@ -20,11 +20,11 @@ from typing import Any, Protocol, TextIO
 
 import cv2
 
+from edgefel.data.preprocessing import Image
 from edgefel.data.recording import VideoWriter
 from edgefel.errors import EdgefelError
-from edgefel.files import lock
-from edgefel.inputs import native_path
-from edgefel.runtime.preprocessing import Image
+from edgefel.files.read import native_path
+from edgefel.files.write import lock
 from edgefel.runtime.stream.results import FrameResult, TrackedFace
 
 _FILE_SUFFIXES = (".jsonl", ".ndjson", ".csv")

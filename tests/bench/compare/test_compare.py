@@ -24,9 +24,9 @@ from edgefel.bench.results import append_results, read_results
 from edgefel.bench.timer import Plan
 from edgefel.data.labels import EXPRESSIONS_7, EXPRESSIONS_8
 from edgefel.data.open import open_dataset
+from edgefel.data.preprocessing import default_preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.runtime.manifest import read_manifest
-from edgefel.runtime.preprocessing import default_preprocessing
 from edgefel.runtime.session import Session
 
 PLAN = Plan(warmup=1, settle_seconds=0, min_runs=3, max_runs=3, seconds=0)

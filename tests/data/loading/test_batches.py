@@ -1,0 +1,119 @@
+"""Pictures for training at the size of Aff-Wild2: stand-ins, pieces, the cache, and what processes tell each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from edgefel.data.dataset import ImageDataset, SampleTable
+from edgefel.data.loading.batches import ImageSource, StandIns
+from edgefel.data.preprocessing import Preprocessing
+from edgefel.errors import EdgefelError
+
+SIZE = Preprocessing(resize=16, crop=14)
+MILLIONS = 2_600_000
+
+
+class Memory:
+    """Picture n is all of the grey n % 251; every one whose number is in `bad` is unreadable."""
+
+    def __init__(self, bad: range | set[int]) -> None:
+        self.bad = bad
+
+    def path(self, index: int) -> Path:
+        return Path("set") / f"{index}.png"
+
+    def read(self, index: int) -> bytes:
+        if index in self.bad:
+            raise OSError("broken")
+        return cv2.imencode(".png", np.full((16, 16, 3), index % 251, np.uint8))[1].tobytes()
+
+
+def dataset(count: int, bad: range | set[int] = range(0), classes: int = 3) -> ImageDataset:
+    labels = np.arange(count) % classes
+    table = SampleTable(Memory(bad), labels, np.zeros(count), ("one",), "train")
+    return ImageDataset(Path("set"), tuple("abc"[:classes]), table)
+
+
+def greys(pixels: torch.Tensor) -> list[int]:
+    return pixels[:, 0, 0, 0].tolist()
+
+
+def test_stand_ins_are_the_others_of_the_class_in_order_going_round() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(-1, 3, 50)
+    table = SampleTable(Memory(set()), labels, np.zeros(50), ("one",), "train")
+    for samples in (table, tuple(table)):
+        found = StandIns(ImageDataset(Path("set"), ("a", "b", "c"), samples))
+        for index, label in enumerate(labels):
+            after = [i for i in range(index + 1, 50) if labels[i] == label]
+            before = [i for i in range(index) if labels[i] == label]
+            assert list(found.of(index)) == after + before
+
+
+def test_threads_that_ask_at_once_get_the_same() -> None:
+    found = StandIns(dataset(300))
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda index: list(islice(found.of(index), 3)), range(3, 240, 3)))
+    assert answers == [[index + 3, index + 6, index + 9] for index in range(3, 240, 3)]
+
+
+@pytest.mark.parametrize("cached", [True, False])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_unreadable_pictures_are_replaced_within_their_class(workers: int, cached: bool) -> None:
+    source = ImageSource(dataset(60, {5, 8, 57}), SIZE, workers=workers, cache_mb=4096 if cached else 0)
+    source.load()
+    lists = [np.array([0, 5, 57, 3]), np.arange(40, 60)]
+    first, second = source.batches(lists)
+    assert first.indices.tolist() == greys(first.pixels) == [0, 11, 0, 3]
+    assert second.indices.tolist() == greys(second.pixels) == [*range(40, 57), 0, 58, 59]
+    assert set(source.skipped) == ({5, 8, 57})
+    readable = list(source.readable(range(3, 10), 4))
+    assert [index for batch in readable for index in batch.indices.tolist()] == [3, 4, 6, 7, 9]
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_class_without_a_readable_picture_is_named(cached: bool) -> None:
+    source = ImageSource(dataset(30, set(range(1, 30, 3))), SIZE, cache_mb=4096 if cached else 0)
+    source.load()
+    with pytest.raises(EdgefelError, match="no picture of the class 'b' can be read"):
+        list(source.batches([np.array([4, 0])]))
+
+
+def test_pieces_are_made_as_they_are_read() -> None:
+    """A validation split of millions must not become a list of millions of numbers before the first is read."""
+
+    class Counted:
+        read = 0
+
+        def __len__(self) -> int:
+            return MILLIONS
+
+        def __getitem__(self, where: slice) -> Iterator[int]:
+            Counted.read += 1
+            return iter(range(MILLIONS)[where])
+
+    source = ImageSource(dataset(MILLIONS), SIZE, workers=2, cache_mb=0)
+    batches = source.readable(Counted(), 16)  # type: ignore[arg-type]
+    assert next(batches).indices.tolist() == list(range(16))
+    batches.close()  # type: ignore[attr-defined]
+    assert Counted.read < 100
+
+
+def test_an_unreadable_image_among_millions_costs_a_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The labels of all are gone through once, not for every stand-in."""
+    data = dataset(MILLIONS)
+    passes = []
+    targets = ImageDataset.targets
+    monkeypatch.setattr(ImageDataset, "targets", lambda self: passes.append(1) or targets(self))
+    stand_ins = StandIns(data)
+    for index in range(0, MILLIONS, MILLIONS // 100):
+        next(stand_ins.of(index))
+    assert len(passes) == 1
