@@ -16,7 +16,7 @@ from edgefel.runtime.manifest import NEEDED_OUTPUTS, OUTPUT_NAMES
 
 PRECISIONS = ("fp32", "fp16", "int8")
 ATTENTIONS = ("decomposed", "onnx-attention")
-PARITY_IMAGES = 256  # labelled pictures: at 7 or 8 classes just above 30 of each, which a recall needs
+PARITY_IMAGES = 256  # labelled images: at 7 or 8 classes just above 30 of each, which a recall needs
 FILE_STEMS = {
     "fp32": "model.fp32",
     "fp16": "model.fp16",
@@ -118,6 +118,6 @@ def exported_preprocessing(own: Preprocessing, input_size: int | None) -> Prepro
         return dataclasses.replace(own, stride=own.stride * 2)
     sizes = "224 or 112" if own.output_size == 224 else str(own.output_size)
     raise EdgefelError(
-        f"input size {input_size}: this checkpoint takes {own.output_size}x{own.output_size} pictures; "
+        f"input size {input_size}: this checkpoint takes {own.output_size}x{own.output_size} images; "
         f"choose {sizes}"
     )

@@ -59,8 +59,8 @@ def calibration_record(
     *,
     layout: str | None = None,
 ) -> CalibrationSet:
-    """The drawn pictures as a calibration set, each with its hash. One that cannot be read is left out: it is skipped,
-    and named, where pictures are read. layout: what `dataset` was opened as, if that was said; of FER+ it is taken from
+    """The drawn images as a calibration set, each with its hash. One that cannot be read is left out: it is skipped,
+    and named, where images are read. layout: what `dataset` was opened as, if that was said; of FER+ it is taken from
     the data set, with the file of votes."""
     return CalibrationSet(
         root=str(dataset.root.resolve()),

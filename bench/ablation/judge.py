@@ -25,7 +25,7 @@ _BATCH = 64
 def judge(run: Path, config: TrainConfig) -> dict[str, Any]:
     """Plain JSON values of the run's last checkpoint on the test split of its own data.
 
-    macs: multiply-accumulates of one picture. corrected, primary: `Metrics` with and without the head. diagnosis: see
+    macs: multiply-accumulates of one image. corrected, primary: `Metrics` with and without the head. diagnosis: see
     `diagnosis.diagnose`. votes: of FER+, the file that labels come from. diverged: whether weights or outputs are no
     numbers any more; then nothing was judged.
     Raises EdgefelError without a test split.
@@ -49,7 +49,7 @@ def judge(run: Path, config: TrainConfig) -> dict[str, Any]:
         "diverged": False,
         **voted,
         "macs": profile(model.config).macs,
-        "pictures": len(targets),
+        "images": len(targets),
         "classes": len(data.labels),
         "labels": list(data.labels),
         "corrected": dataclasses.asdict(compute_metrics(outputs.corrected, targets)),

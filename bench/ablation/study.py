@@ -134,7 +134,7 @@ def result_rows(study: Study, runs: Sequence[Run]) -> list[Row]:
         judged = {} if result["diverged"] else {"primary": result["primary"], **result["corrected"]}
         notes = ["diverged: weights or outputs are not finite"] if result["diverged"] else []
         if result.get("skipped"):
-            notes.append(f"{counted(result['skipped'], 'unreadable picture')}")
+            notes.append(f"{counted(result['skipped'], 'unreadable image')}")
         if result.get("votes"):
             notes.append(_votes(result))
         row = make_row("ablation", subject, {**judged, **measured}, result["environment"], notes)

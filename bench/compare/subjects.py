@@ -16,7 +16,7 @@ from edgefel.progress import SILENT, Progress
 from edgefel.runtime.manifest import MANIFEST_NAME, read_manifest
 
 CLASSES = 7
-# random weights: ranges and comparisons decide nothing about speed, so that a few pictures do
+# random weights: ranges and comparisons decide nothing about speed, so that a few images do
 _PER_CLASS, _PARITY_IMAGES = 1, 4
 
 

@@ -78,7 +78,7 @@ def compare_and_show(
     if comparison.skipped:
         named = ", ".join(path.name for path in comparison.skipped[:3])
         click.echo(
-            f"warning: {counted(len(comparison.skipped), 'unreadable picture')} skipped: {named}", err=True
+            f"warning: {counted(len(comparison.skipped), 'unreadable image')} skipped: {named}", err=True
         )
     if as_json:
         click.echo(json.dumps({"folder": str(output), **document}, indent=2, allow_nan=False))

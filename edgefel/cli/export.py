@@ -78,7 +78,7 @@ if TYPE_CHECKING:
 @click.option(
     "--calibration-set",
     type=click.Path(path_type=Path),
-    help="File of `edgefel calibrate`: the pictures to calibrate on, instead of drawing them from --data.",
+    help="File of `edgefel calibrate`: the images to calibrate on, instead of drawing them from --data.",
 )
 @click.option(
     "--calibration",
@@ -239,7 +239,7 @@ def _show(report: ExportReport, output: Path, as_json: bool) -> None:
         table.add_row(*_cells(row))
     if report.search is not None:
         table_console().print(_ranking(report.search))
-        click.echo(f"all layers and mixes: {output / 'layers.json'}, picture: {output / 'layers.png'}")
+        click.echo(f"all layers and mixes: {output / 'layers.json'}, image: {output / 'layers.png'}")
     table_console().print(table)
 
 

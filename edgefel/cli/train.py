@@ -204,7 +204,7 @@ def _report(result: Any) -> None:
 
         first = ", ".join(result.skipped[:3]) + (", ..." if len(result.skipped) > 3 else "")
         click.echo(
-            f"skipped {counted(len(result.skipped), 'unreadable picture')}: {first}; all with their reasons: "
+            f"skipped {counted(len(result.skipped), 'unreadable image')}: {first}; all with their reasons: "
             f"{result.run / SKIPPED_NAME}",
             err=True,
         )

@@ -1,4 +1,4 @@
-"""What a picture's first bytes say of it, so that nothing large is decoded unasked. Nothing is decoded here."""
+"""What an image's first bytes say of it, so that nothing large is decoded unasked. Nothing is decoded here."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Header:
 
 
 def read_header(data: bytes) -> Header | None:
-    """The header of an encoded picture; None for what is none, or ends within its header. Raises nothing."""
+    """The header of an encoded image; None for what is none, or ends within its header. Raises nothing."""
     for signature, parse in _PARSERS:
         if signature.match(data):
             try:

@@ -1,4 +1,4 @@
-"""Every picture that edgefel opens goes through here: regular files, sizes known before decoding, 8-bit RGB out."""
+"""Every image that edgefel opens goes through here: regular files, sizes known before decoding, 8-bit RGB out."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from edgefel.data.image_headers import MOST_PIXELS, PIXELS_VARIABLE, Header, rea
 from edgefel.errors import EdgefelError, EdgefelWarning
 from edgefel.files.read import read_regular, reason
 
-# Of an encoded picture: 16-bit TIFF of MOST_PIXELS is the largest that there is
+# Of an encoded image: 16-bit TIFF of MOST_PIXELS is the largest that there is
 MOST_BYTES = 1 << 30
-# No face is in a picture this many times longer than wide, and no resizing leaves a pixel of its shorter side.
+# No face is in an image this many times longer than wide, and no resizing leaves a pixel of its shorter side.
 MOST_ELONGATED = 100
 
 _OPTIONAL = frozenset(suffix for suffix in (".avif", ".gif") if cv2.haveImageWriter(suffix))
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}) | _OPTIONAL
-# Pictures of cameras, phones and painting programs that are not read: they are counted where a folder is searched
+# Images of cameras, phones and painting programs that are not read: they are counted where a folder is searched
 OTHER_SUFFIXES = (
     frozenset(
         {".heic", ".heif", ".hif", ".avif", ".gif", ".jxl", ".jp2", ".j2k", ".jpf", ".jpx", ".jfif", ".jpe"}
@@ -66,7 +66,7 @@ OTHER_SUFFIXES = (
 
 
 class UnreadableImageError(EdgefelError):
-    """One picture of a data set cannot be read; callers may skip it, count it and name it."""
+    """One image of a data set cannot be read; callers may skip it, count it and name it."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"{path}: {reason}; replace the file or take it out of the data set")
@@ -74,8 +74,8 @@ class UnreadableImageError(EdgefelError):
         self.reason = reason
 
 
-def read_picture(path: Path) -> bytes:
-    """The encoded picture. Raises UnreadableImageError for what is missing, no regular file, or too large."""
+def read_image_file(path: Path) -> bytes:
+    """The encoded image. Raises UnreadableImageError for what is missing, no regular file, or too large."""
     try:
         return read_regular(path, MOST_BYTES)
     except OSError as error:
@@ -85,10 +85,10 @@ def read_picture(path: Path) -> bytes:
 
 
 def decode_rgb(data: bytes, path: Path) -> NDArray[np.uint8]:
-    """RGB picture [H, W, 3], uint8, upright by its EXIF orientation; of an animation the first frame.
+    """RGB image [H, W, 3], uint8, upright by its EXIF orientation; of an animation the first frame.
 
     10, 12 and 14 bits in 16, and real numbers, are brought to 8 bits by the range that they use. path: for the message.
-    Raises UnreadableImageError if it is no whole picture, or has more than `max_pixels()`.
+    Raises UnreadableImageError if it is no whole image, or has more than `max_pixels()`.
     """
     if is_cut_off(data):
         raise UnreadableImageError(path, "is cut off: the end of the file is missing")
@@ -114,8 +114,8 @@ def decode_rgb(data: bytes, path: Path) -> NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
-def write_picture(
-    path: Path, picture: NDArray[np.uint8], parameters: Sequence[int] = (), *, suffix: str | None = None
+def write_image(
+    path: Path, image: NDArray[np.uint8], parameters: Sequence[int] = (), *, suffix: str | None = None
 ) -> None:
     """Writes uint8 RGB [H, W, 3] in the format of the suffix (of `path`, unless it is given).
 
@@ -124,7 +124,7 @@ def write_picture(
     suffix = suffix or path.suffix
     try:
         # not imwrite: it crashes for a name that is not UTF-8, and does not say why it failed
-        done, data = cv2.imencode(suffix, np.ascontiguousarray(picture[..., ::-1]), parameters)
+        done, data = cv2.imencode(suffix, np.ascontiguousarray(image[..., ::-1]), parameters)
     except cv2.error as error:
         raise EdgefelError(
             f"{path}: OpenCV cannot write {suffix} ({one_line(error)}); choose .png or .jpg"
@@ -135,7 +135,7 @@ def write_picture(
 
 
 def max_pixels() -> int:
-    """The most pixels that a picture may have: MOST_PIXELS, or what EDGEFEL_MAX_PIXELS says.
+    """The most pixels that an image may have: MOST_PIXELS, or what EDGEFEL_MAX_PIXELS says.
 
     A variable of the environment, so that worker processes follow it too. Raises EdgefelError if it is no number.
     """
@@ -164,13 +164,13 @@ def one_line(error: BaseException) -> str:
 
 @dataclass(frozen=True)
 class Found:
-    """What a folder holds at any depth. files: pictures that are read, in order. left_out: others, by their suffix."""
+    """What a folder holds at any depth. files: images that are read, in order. left_out: others, by their suffix."""
 
     files: tuple[Path, ...]
     left_out: Mapping[str, int]
 
 
-def find_pictures(root: Path, others: frozenset[str] = OTHER_SUFFIXES) -> Found:
+def find_images(root: Path, others: frozenset[str] = OTHER_SUFFIXES) -> Found:
     """Searches a folder by the names of what is in it; what begins with a dot is left out, and links to folders are not
     followed. others: suffixes that are counted in `left_out`.
 
@@ -198,25 +198,25 @@ def suffix_of(name: str) -> str:
 
 
 def left_out(names: Iterable[str], others: frozenset[str] = OTHER_SUFFIXES) -> dict[str, int]:
-    """How many of the files are pictures that are not read, by their suffix, the most first."""
+    """How many of the files are images that are not read, by their suffix, the most first."""
     return dict(Counter(suffix for name in names if (suffix := suffix_of(name)) in others).most_common())
 
 
 def left_out_text(counts: Mapping[str, int]) -> str:
     """For people: "left out 12 .heic, 3 .jxl: not read here; convert them to JPEG or PNG". "" where there are none."""
-    pictures, videos = (
+    images, videos = (
         ", ".join(
-            f"{count} {suffix}" for suffix, count in counts.items() if (suffix in OTHER_SUFFIXES) is picture
+            f"{count} {suffix}" for suffix, count in counts.items() if (suffix in OTHER_SUFFIXES) is image
         )
-        for picture in (True, False)
+        for image in (True, False)
     )
-    said = [f"left out {pictures}: not read here; convert them to JPEG or PNG"] if pictures else []
+    said = [f"left out {images}: not read here; convert them to JPEG or PNG"] if images else []
     said += [f"left out {videos}: give videos one by one"] if videos else []
     return "; ".join(said)
 
 
 def say_left_out(root: Path, counts: Mapping[str, int]) -> None:
-    """Warns of pictures in a data set that are not read."""
+    """Warns of images in a data set that are not read."""
     if counts:
         warnings.warn(f"{root}: {left_out_text(counts)}", EdgefelWarning, stacklevel=3)
 
@@ -225,7 +225,7 @@ def _problem(header: Header | None, data: bytes) -> str | None:
     if not data:
         return "the file is empty"
     if header is None:
-        return "not a picture that OpenCV can decode"
+        return "not an image that OpenCV can decode"
     if not header.readable:
         return f"a {header.kind} file, which is not read here; convert it to JPEG or PNG"
     width, height = header.width, header.height
@@ -234,14 +234,14 @@ def _problem(header: Header | None, data: bytes) -> str | None:
     if width * height > max_pixels():
         return f"{width}x{height} pixels are more than {max_pixels()}; shrink it, or give --max-pixels"
     if max(width, height) > MOST_ELONGATED * min(width, height):
-        return f"{width}x{height} pixels are a line, no picture of a face"
+        return f"{width}x{height} pixels are a line, no image of a face"
     return None
 
 
 def _to_bytes(image: NDArray[Any], path: Path) -> NDArray[np.uint8]:
     """uint8 of more bits or of real numbers, [H, W, 3]."""
     if image.dtype == np.uint16:
-        # cameras store 10, 12 or 14 bits in 16 and say so nowhere: as they are, such pictures are black
+        # cameras store 10, 12 or 14 bits in 16 and say so nowhere: as they are, such images are black
         bits = next(bits for bits in (8, 10, 12, 14, 16) if int(image.max()).bit_length() <= bits)
         return np.asarray(image >> (bits - 8), np.uint8)
     if image.dtype.kind == "f":

@@ -16,7 +16,7 @@ from typing import Any
 _HERE = Path(__file__).parent
 if (_HERE / "edgefel").is_dir():  # in a model repository
     sys.path.insert(0, str(_HERE))
-    # a compressed picture of a few bytes can ask for gigabytes; OpenCV reads the limit when it is imported
+    # a compressed image of a few bytes can ask for gigabytes; OpenCV reads the limit when it is imported
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(1 << 26))
 
 import cv2  # noqa: E402
@@ -72,7 +72,7 @@ class TritonPythonModel:
 
 def _decode(content: bytes, index: int) -> Image:
     """The bytes of a JPEG, PNG, ... -> uint8 RGB [H, W, 3], turned as its EXIF says."""
-    problem = "not a picture that OpenCV reads"
+    problem = "not an image that OpenCV reads"
     image = None
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None

@@ -413,11 +413,11 @@ class Trainer:
         self.fabric.barrier()
 
     def _report_skipped(self) -> None:
-        """Names the pictures that could not be read: new ones on the screen, all of them in skipped.json."""
+        """Names the images that could not be read: new ones on the screen, all of them in skipped.json."""
         sources = {"train": self.data.train, "val": self.data.val}
         new = [found for source in sources.values() if source for found in source.unreported()]
         for index, reason in new:
-            self.progress.say(f"skipped picture {index}: {reason}")
+            self.progress.say(f"skipped image {index}: {reason}")
         if new and self.main:
             skipped = {
                 split: [source.skipped[index] for index in sorted(source.skipped)]

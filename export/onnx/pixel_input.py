@@ -1,6 +1,6 @@
 """Crop, stride and normalisation in the graph: the input becomes the resized pixels, float32 0..255.
 
-For inference elements that can resize a picture and scale all channels alike, and nothing more.
+For inference elements that can resize an image and scale all channels alike, and nothing more.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class _Steps:
         return self.rewrite.add_constant(values, f"{SCOPE}.{name}")
 
     def crop(self, preprocessing: Preprocessing) -> str:
-        """The centre crop at the stride: what `Preprocessing` takes of the resized picture."""
+        """The centre crop at the stride: what `Preprocessing` takes of the resized image."""
         start = (preprocessing.resize - preprocessing.crop) // 2
         ranges = {"starts": start, "ends": start + preprocessing.crop, "steps": preprocessing.stride}
         starts, ends, strides = (self.constant(np.full(2, at, np.int64), name) for name, at in ranges.items())

@@ -57,7 +57,7 @@ def _row_indices(rewrite: Rewrite, gather: NodeProto, shapes: dict[str, list[int
     indices, repeated = shapes.get(expand.input[0]), shapes.get(gather.input[1])
     if indices is None or repeated is None or len(indices) != 3 or len(repeated) != 3:
         return None
-    # GatherElements may take fewer pictures or columns than there are; whole rows of all pictures only are meant here
+    # GatherElements may take fewer images or columns than there are; whole rows of all images only are meant here
     whole = indices[2] == 1 and repeated[2] == table[2] is not None and repeated[:2] == indices[:2]
     return expand.input[0] if whole and indices[0] == table[0] else None
 

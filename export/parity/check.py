@@ -17,7 +17,7 @@ from edgefel.data.votes import Votes
 from edgefel.errors import EdgefelError
 from edgefel.export.parity.compare import Parity
 from edgefel.export.parity.gate import Gate
-from edgefel.export.parity.images import Pictures, draw_evenly, load_pictures, unseen
+from edgefel.export.parity.images import ParityImages, draw_evenly, load_images, unseen
 from edgefel.export.parity.limits import LIMITS, ParityLimits
 from edgefel.export.record import CALIBRATION_NAME, tool_versions
 from edgefel.files.write import sha256
@@ -27,12 +27,12 @@ from edgefel.runtime.manifest import BundleFile, Manifest, read_manifest, write_
 if TYPE_CHECKING:
     from edgefel.models.checkpoint import Checkpoint
 
-MAX_PICTURES = 2000  # 400 MB of them at the size that a 224 model resizes to
+MAX_IMAGES = 2000  # 400 MB of them at the size that a 224 model resizes to
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Pictures that were not compared on: of the split train, and those (or copies of those) that calibrated."""
+    """Images that were not compared on: of the split train, and those (or copies of those) that calibrated."""
 
     train: int
     calibration: int
@@ -42,7 +42,7 @@ class LeftOut:
 class BundleCheck:
     """What `check_bundle` found. labels: the classes that both the bundle and the data have, in the bundle's order;
     classes: whose they are, and what was left out for them. votes: of FER+, where the labels come from. files: file
-    name -> its comparison, in the manifest's order. precisions: the same names -> precision. skipped: pictures that
+    name -> its comparison, in the manifest's order. precisions: the same names -> precision. skipped: images that
     could not be read.
     """
 
@@ -53,7 +53,7 @@ class BundleCheck:
     split: str
     labels: tuple[str, ...]
     classes: Mapping[str, Any]
-    pictures: int
+    images: int
     left_out: LeftOut
     skipped: tuple[str, ...]
     files: Mapping[str, Parity]
@@ -92,16 +92,16 @@ def check_bundle(
     checkpoint: str | os.PathLike[str] | None = None,
     precisions: Collection[str] = (),
     limits: Mapping[str, ParityLimits] = LIMITS,
-    images: int = MAX_PICTURES,
+    images: int = MAX_IMAGES,
     seed: int = 0,
     threads: int | None = None,
     progress: Progress = SILENT,
 ) -> BundleCheck:
     """Compares the bundle's ONNX files with the checkpoint they came from and writes the verdicts into the manifest.
 
-    split: "val", "test" or "all"; pictures of the split train, and those that calibration used, are left out of
+    split: "val", "test" or "all"; images of the split train, and those that calibration used, are left out of
     each. layout: as `open_dataset` takes it. checkpoint: where the manifest's own is no longer where it was.
-    precisions: which files; all by default. images: how many pictures at most, drawn evenly from the classes.
+    precisions: which files; all by default. images: how many images at most, drawn evenly from the classes.
     threads: of PyTorch and ONNX Runtime.
 
     The manifest changes only when everything has been compared. Raises EdgefelError for a bundle or data that
@@ -117,10 +117,10 @@ def check_bundle(
     indices, left_out, warnings = _held_out(dataset, split, manifest)
     own = Preprocessing.from_dict(loaded.preprocessing)
     chosen = draw_evenly(dataset, indices, images, seed)
-    pictures = load_pictures(
+    compared = load_images(
         dataset, chosen, manifest.labels, own, dataset.source, labelled=True, progress=progress
     )
-    gate = Gate(loaded, pictures, limits, seed=seed, threads=threads, progress=progress)
+    gate = Gate(loaded, compared, limits, seed=seed, threads=threads, progress=progress)
     results = {
         file.name: gate.judge(
             manifest.folder / file.name,
@@ -131,7 +131,7 @@ def check_bundle(
         )
         for file in files
     }
-    _mark(bundle, results, pictures, split, matched)
+    _mark(bundle, results, compared, split, matched)
     return BundleCheck(
         bundle=str(bundle),
         checkpoint=str(loaded.path),
@@ -140,9 +140,9 @@ def check_bundle(
         split=split,
         labels=tuple(manifest.labels[column] for column in sorted(matched.match.columns)),
         classes=matched.to_dict(),
-        pictures=len(pictures),
+        images=len(compared),
         left_out=left_out,
-        skipped=pictures.skipped,
+        skipped=compared.skipped,
         files=results,
         precisions={file.name: file.precision for file in files},
         warnings=(*matched.notes(), *warnings),
@@ -203,8 +203,8 @@ def _held_out(
     if not pool:
         held = ", ".join(sorted(set(splits) - {""})) or "no splits"
         raise EdgefelError(
-            f"{dataset.root}: no pictures to compare on in {split!r} (it has {held}); choose another --split, "
-            "or 'all' for every picture that is not of the split train"
+            f"{dataset.root}: no images to compare on in {split!r} (it has {held}); choose another --split, "
+            "or 'all' for every image that is not of the split train"
         )
     used, warnings = _calibrated(manifest)
     left = unseen(dataset, pool, used)
@@ -212,20 +212,20 @@ def _held_out(
 
 
 def _calibrated(manifest: Manifest) -> tuple[set[str], tuple[str, ...]]:
-    """Hashes of the pictures that calibrated, and a warning where they cannot be known."""
+    """Hashes of the images that calibrated, and a warning where they cannot be known."""
     file = manifest.folder / CALIBRATION_NAME
     if file.is_file():
         return {image.sha256 for image in read_calibration_set(file).images}, ()
     entries = [(entry.builder or {}).get("calibration") or {} for entry in manifest.files]
     if any("key" in entry for entry in entries):
-        return set(), (f"{file} is missing: pictures that calibrated may be among those compared on",)
+        return set(), (f"{file} is missing: images that calibrated may be among those compared on",)
     return set(), ()
 
 
 def _mark(
     bundle: str | os.PathLike[str],
     results: Mapping[str, Parity],
-    pictures: Pictures,
+    compared: ParityImages,
     split: str,
     matched: MatchedDataset,
 ) -> None:
@@ -234,6 +234,6 @@ def _mark(
     manifest = read_manifest(bundle)
     for file in manifest.files:
         if file.name in results:
-            entry = {"inputs": pictures.source, "split": split, **classes, **results[file.name].to_dict()}
+            entry = {"inputs": compared.source, "split": split, **classes, **results[file.name].to_dict()}
             manifest = manifest.with_file(dataclasses.replace(file, parity=entry))
     write_manifest(bundle, manifest)

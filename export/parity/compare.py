@@ -174,7 +174,7 @@ def _check_shapes(
             )
     images, classes = reference["probabilities"].shape
     if images == 0:
-        raise EdgefelError("parity: no images were compared; give a data set with readable pictures")
+        raise EdgefelError("parity: no images were compared; give a data set with readable images")
     if targets is not None and (len(targets) != images or targets.min() < 0 or targets.max() >= classes):
         raise EdgefelError(
             f"parity: {counted(len(targets), 'target')} for {counted(images, 'image')} of "

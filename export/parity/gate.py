@@ -1,4 +1,4 @@
-"""The gate: every file of an export runs on the same pictures as PyTorch and is judged by it."""
+"""The gate: every file of an export runs on the same images as PyTorch and is judged by it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from edgefel.data.preprocessing import Preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.export.parity.compare import Parity, compare
-from edgefel.export.parity.images import Pictures
+from edgefel.export.parity.images import ParityImages
 from edgefel.export.parity.limits import LIMITS, ParityLimits
 from edgefel.export.parity.outputs import onnx_outputs, reference_outputs
 from edgefel.progress import SILENT, Progress
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Gate:
-    """PyTorch's outputs on the pictures, ready to judge files by.
+    """PyTorch's outputs on the images, ready to judge files by.
 
     The reference uses the checkpoint's own preprocessing, a file the bundle's: a resample that was moved out of
     the graph is part of the comparison. limits: per precision. seed: of the intervals. threads: of PyTorch and
@@ -34,7 +34,7 @@ class Gate:
     def __init__(
         self,
         checkpoint: Checkpoint,
-        pictures: Pictures,
+        images: ParityImages,
         limits: Mapping[str, ParityLimits] = LIMITS,
         *,
         seed: int = 0,
@@ -42,14 +42,14 @@ class Gate:
         progress: Progress = SILENT,
     ) -> None:
         self.labels = checkpoint.labels
-        self.pictures = pictures
+        self.images = images
         self.limits = limits
         self.seed = seed
         self.threads = threads
         self.progress = progress
         own = Preprocessing.from_dict(checkpoint.preprocessing)
-        progress.start("PyTorch reference", len(pictures))
-        self.reference = reference_outputs(checkpoint.model, pictures.batches(own), progress, threads=threads)
+        progress.start("PyTorch reference", len(images))
+        self.reference = reference_outputs(checkpoint.model, images.batches(own), progress, threads=threads)
         broken = [name for name, values in self.reference.items() if not np.isfinite(values).all()]
         if broken:
             raise EdgefelError(
@@ -68,16 +68,16 @@ class Gate:
     ) -> Parity:
         """Runs an ONNX file (or a serialized model) with the bundle's preprocessing, type of input and outputs, and
         judges it by the limits of its precision."""
-        self.progress.start(f"compare {precision} with PyTorch", len(self.pictures))
-        batches = self.pictures.batches(preprocessing, input_type)
+        self.progress.start(f"compare {precision} with PyTorch", len(self.images))
+        batches = self.images.batches(preprocessing, input_type)
         actual = onnx_outputs(model, batches, self.progress, outputs=outputs, threads=self.threads)
         return compare(
             self.reference,
             actual,
             self.limits[precision],
             outputs=outputs,
-            targets=self.pictures.targets,
+            targets=self.images.targets,
             labels=self.labels,
-            columns=self.pictures.columns,
+            columns=self.images.columns,
             seed=self.seed,
         )

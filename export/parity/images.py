@@ -1,4 +1,4 @@
-"""The pictures that files are compared on: which ones, that calibration did not see them, and their true classes."""
+"""The images that files are compared on: which ones, that calibration did not see them, and their true classes."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ BATCH = 8
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Pictures in memory, as uint8 of the size that preprocessing resizes to: each is read once for all files.
+class ParityImages:
+    """Images in memory, as uint8 of the size that preprocessing resizes to: each is read once for all files.
 
     targets: true classes [N] in the order of the network's outputs; None where labels are not to be trusted.
     source: what the manifest calls them. skipped: names of those that could not be read. columns: the outputs of the
@@ -37,14 +37,14 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.crops)
 
-    def spread(self, count: int) -> Pictures:
+    def spread(self, count: int) -> ParityImages:
         """`count` of them, from the first to the last at even steps; all, if there are no more."""
         if count >= len(self):
             return self
         chosen = np.linspace(0, len(self) - 1, count).round().astype(np.int64)
         targets = None if self.targets is None else self.targets[chosen]
         crops = tuple(self.crops[i] for i in chosen)
-        return Pictures(crops, targets, self.source, columns=self.columns)
+        return ParityImages(crops, targets, self.source, columns=self.columns)
 
     def batches(self, preprocessing: Preprocessing, input_type: str = "float32") -> Iterator[Tensor | Image]:
         """At most BATCH of them at a time: float32 [n, 3, H, W], or uint8 [n, H, W, 3] for a file that normalises
@@ -54,7 +54,7 @@ class Pictures:
             yield make(self.crops[start : start + BATCH])
 
 
-def load_pictures(
+def load_images(
     dataset: LabelledImages,
     indices: Sequence[int],
     labels: Sequence[str],
@@ -63,15 +63,15 @@ def load_pictures(
     *,
     labelled: bool,
     progress: Progress = SILENT,
-) -> Pictures:
-    """Reads or draws the pictures; `labels` are the network's, `labelled` says whether the data's mean anything.
+) -> ParityImages:
+    """Reads or draws the images; `labels` are the network's, `labelled` says whether the data's mean anything.
 
     The data's classes are matched by name and must all be the network's (`ImageDataset.matched`). Raises EdgefelError
-    if there are no pictures, or none can be read.
+    if there are no images, or none can be read.
     """
     if not indices:
         raise EdgefelError(
-            f"{source}: no picture is left to compare on that calibration did not see; give more data"
+            f"{source}: no image is left to compare on that calibration did not see; give more data"
         )
     progress.start("load comparison images", len(indices))
     match = match_labels(labels, dataset.labels)
@@ -88,16 +88,16 @@ def load_pictures(
         progress.advance()
     if not crops:
         raise EdgefelError(
-            f"{source}: none of {len(skipped)} comparison pictures can be read, e.g. {skipped[0]}"
+            f"{source}: none of {len(skipped)} comparison images can be read, e.g. {skipped[0]}"
         )
     true = np.asarray(targets, dtype=np.int64) if labelled else None
     columns = tuple(sorted(match.columns)) if match.only_model else None
-    return Pictures(tuple(crops), true, source, tuple(skipped), columns)
+    return ParityImages(tuple(crops), true, source, tuple(skipped), columns)
 
 
 def unseen(dataset: ImageDataset, among: Sequence[int], hashes: Collection[str]) -> tuple[int, ...]:
     """Those of the indices whose file's SHA-256 is not in `hashes`, so that a copy under another name counts as
-    the same picture. A file that cannot be read stays: it is reported where pictures are loaded."""
+    the same image. A file that cannot be read stays: it is reported where images are loaded."""
     return tuple(index for index in among if _hash(dataset, index) not in hashes) if hashes else tuple(among)
 
 

@@ -96,7 +96,7 @@ def _join(
     rows: Sequence[Sequence[npt.NDArray[np.float32]]], outputs: Sequence[str]
 ) -> dict[str, npt.NDArray[np.float32]]:
     if not rows:
-        raise EdgefelError("parity: no images were compared; give a data set with readable pictures")
+        raise EdgefelError("parity: no images were compared; give a data set with readable images")
     return {name: np.concatenate([row[i] for row in rows]) for i, name in enumerate(outputs)}
 
 

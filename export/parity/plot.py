@@ -38,7 +38,7 @@ def recall_figure(check: BundleCheck) -> Any:
     ticks = [f"{label}\n{counted(counts.get(label, 0), 'image')}" for label in check.labels]
     axis.set_xticks(range(len(check.labels)), ticks, fontsize=9)
     axis.set_ylabel("change of recall, points")
-    axis.set_title(f"against PyTorch FP32: {counted(check.pictures, 'picture')}, 95 % intervals", fontsize=10)
+    axis.set_title(f"against PyTorch FP32: {counted(check.images, 'image')}, 95 % intervals", fontsize=10)
     axis.legend(fontsize=8, ncols=len(check.files) + 1, loc="best")
     return figure
 

@@ -116,10 +116,10 @@ def calibrate_ranges(
     set_key: str | None,
     progress: Progress = SILENT,
 ) -> Ranges:
-    """Ranges of the activations over the reader's pictures, or from the cache where these were taken before.
+    """Ranges of the activations over the reader's images, or from the cache where these were taken before.
 
-    source: what the manifest says of the pictures. set_key: of the calibration set that the pictures are; None
-    caches nothing. Raises EdgefelError if fewer pictures than `classes` can be read, or an activation is not
+    source: what the manifest says of the images. set_key: of the calibration set that the images are; None
+    caches nothing. Raises EdgefelError if fewer images than `classes` can be read, or an activation is not
     finite or constant.
     """
     warnings: list[str] = []
@@ -136,7 +136,7 @@ def calibrate_ranges(
     }
     if reader.skipped:
         named = ", ".join(path.name for path in reader.skipped[:3])
-        warnings.append(f"{len(reader.skipped)} unreadable calibration pictures skipped: {named}")
+        warnings.append(f"{len(reader.skipped)} unreadable calibration images skipped: {named}")
     return Ranges(scales, entry, tuple(warnings))
 
 

@@ -24,7 +24,7 @@ from edgefel.progress import SILENT, Progress
 
 DEFAULT_MAX_DROP = 0.5
 SEARCH_IMAGES = 512
-RANKING_IMAGES = 128  # a layer's KL needs fewer pictures than the gate's recall, and there are many layers
+RANKING_IMAGES = 128  # a layer's KL needs fewer images than the gate's recall, and there are many layers
 LAYERS_NAME = "layers.json"
 PLOT_NAME = "layers.png"
 
@@ -39,18 +39,18 @@ def find_mix(
     progress: Progress = SILENT,
     policy: PlacementPolicy = ONNXRUNTIME,
 ) -> SearchResult:
-    """The layers that stay in float, found on the gate's pictures.
+    """The layers that stay in float, found on the gate's images.
 
     model: in float, as the file that `policy` quantizes starts from; layers are ranked in that form. gate: on
-    labelled pictures that neither calibration nor the final comparison sees, with silent progress. A mix passes when
+    labelled images that neither calibration nor the final comparison sees, with silent progress. A mix passes when
     every graph that `build` makes of it is within the gate's limits and its macro recall (the mean of the
     classes' recall) is at most `max_drop` points below PyTorch's.
 
-    Raises EdgefelError if the pictures have no labels to go by, or no mix passes.
+    Raises EdgefelError if the images have no labels to go by, or no mix passes.
     """
-    if gate.pictures.targets is None:
-        raise EdgefelError("--auto: the search goes by recall; give labelled pictures with --data")
-    few = gate.pictures.spread(RANKING_IMAGES)
+    if gate.images.targets is None:
+        raise EdgefelError("--auto: the search goes by recall; give labelled images with --data")
+    few = gate.images.spread(RANKING_IMAGES)
 
     def run(candidate: onnx.ModelProto) -> Outputs:
         return onnx_outputs(serialize(candidate), few.batches(preprocessing), threads=gate.threads)

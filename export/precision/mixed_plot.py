@@ -1,4 +1,4 @@
-"""A picture of a mixed-precision search: which layers hurt, and which mixes were tried."""
+"""An image of a mixed-precision search: which layers hurt, and which mixes were tried."""
 
 from __future__ import annotations
 

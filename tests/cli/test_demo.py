@@ -120,7 +120,7 @@ def test_a_missing_photograph_is_noticed_before_any_work(tmp_path):
         main, ["demo", "-o", str(tmp_path / "demo"), "--photo", str(tmp_path / "no.jpg")]
     )
     assert result.exit_code == 2
-    assert "no such picture" in result.stderr
+    assert "no such image" in result.stderr
     assert not (tmp_path / "demo").exists()
 
 

@@ -27,9 +27,9 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory) -> tuple[Path, dict[str, bytes]]:
-    """The lists and one picture of each folder, and the hash of every picture by name, read from the archive.
+    """The lists and one image of each folder, and the hash of every image by name, read from the archive.
 
-    The archive's checksums would not do: a PNG ends with the checksum of its data, so that those of different pictures
+    The archive's checksums would not do: a PNG ends with the checksum of its data, so that those of different images
     are equal.
     """
     root = tmp_path_factory.mktemp("fer-plus")

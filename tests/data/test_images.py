@@ -1,4 +1,4 @@
-"""Pictures as cameras, phones, programs and accidents leave them."""
+"""Images as cameras, phones, programs and accidents leave them."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from edgefel.data import images as pictures
+from edgefel.data import images as images
 from edgefel.data.image_headers import read_header
 from edgefel.data.images import (
     UnreadableImageError,
     decode_rgb,
-    find_pictures,
+    find_images,
     left_out_text,
-    read_picture,
-    write_picture,
+    read_image_file,
+    write_image,
 )
 from edgefel.errors import EdgefelError
 
@@ -122,14 +122,14 @@ def test_every_form_shows_the_same(form):
         (np.array([[1e9]]), "1e\\+09"),
     ],
 )
-def test_real_numbers_that_are_no_picture(values, said):
+def test_real_numbers_that_are_no_image(values, said):
     pixels = np.resize(values, (8, 8)).astype(np.float32)
     with pytest.raises(UnreadableImageError, match=said):
         decode_rgb(by_opencv(".tif", pixels), WHERE)
 
 
 def _sized(width: int, height: int) -> dict[str, bytes]:
-    """Pictures of a few bytes that say they have this size, by kind."""
+    """Images of a few bytes that say they have this size, by kind."""
     small = scene()[:8, :8, ::-1]
     png, bmp, jpeg = (
         bytearray(by_opencv(".png", small)),
@@ -184,8 +184,8 @@ def test_the_limit_of_pixels_is_the_users(monkeypatch):
 
 
 @pytest.mark.parametrize("shape", [(1, 10_000), (10_000, 1), (1, 101)])
-def test_a_line_is_no_picture(shape):
-    with pytest.raises(UnreadableImageError, match="are a line, no picture of a face"):
+def test_a_line_is_no_image(shape):
+    with pytest.raises(UnreadableImageError, match="are a line, no image of a face"):
         decode_rgb(by_opencv(".png", np.zeros((*shape, 3), np.uint8)), WHERE)
     assert decode_rgb(by_opencv(".png", np.zeros((1, 100, 3), np.uint8)), WHERE).shape == (1, 100, 3)
 
@@ -194,7 +194,7 @@ def test_a_line_is_no_picture(shape):
     ("data", "said"),
     [
         (b"", "the file is empty"),
-        (b"x" * 100, "not a picture"),
+        (b"x" * 100, "not an image"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC file, which is not read here; convert it"),
         (b"\xff\x0a" + bytes(20), "a JPEG XL file, which is not read here"),
         (b"8BPS" + bytes(20), "a Photoshop file, which is not read here"),
@@ -202,7 +202,7 @@ def test_a_line_is_no_picture(shape):
         (by_opencv(".jpg", scene())[:-20], "cut off"),
     ],
 )
-def test_what_is_no_whole_picture_says_why(data, said):
+def test_what_is_no_whole_image_says_why(data, said):
     with pytest.raises(UnreadableImageError, match=said):
         decode_rgb(data, WHERE)
 
@@ -244,21 +244,21 @@ def odd_files(tmp_path):
 def test_only_regular_files_are_read(odd_files, tmp_path, monkeypatch):
     for name, said in odd_files.items():
         with pytest.raises(UnreadableImageError, match=said):
-            read_picture(tmp_path / name)
-    monkeypatch.setattr(pictures, "MOST_BYTES", 1 << 20)
+            read_image_file(tmp_path / name)
+    monkeypatch.setattr(images, "MOST_BYTES", 1 << 20)
     with (tmp_path / "sparse.jpg").open("wb") as stream:
         stream.truncate(1 << 40)
     with pytest.raises(UnreadableImageError, match="has more than 1 MiB"):
-        read_picture(tmp_path / "sparse.jpg")
+        read_image_file(tmp_path / "sparse.jpg")
     with pytest.raises(UnreadableImageError, match="no name of a file"):
-        read_picture(Path("a\0b"))
+        read_image_file(Path("a\0b"))
 
 
 def test_a_folder_is_searched_for_what_is_read_and_counted_for_what_is_not(odd_files, tmp_path):
     for name in ("a.PNG", "b.heic", "in/c.HEIC", "in/d.jxl", "in/e.txt", ".hidden/f.png", "in/.g.heic"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
-    found = find_pictures(tmp_path)
+    found = find_images(tmp_path)
     names = sorted(file.relative_to(tmp_path).as_posix() for file in found.files)
     assert names == sorted(["a.PNG", *(name for name in odd_files if name != "folder.jpg")])
     assert found.left_out == {".heic": 2, ".jxl": 1}
@@ -268,9 +268,9 @@ def test_a_folder_is_searched_for_what_is_read_and_counted_for_what_is_not(odd_f
     )
 
 
-def test_a_picture_is_written_under_a_name_that_is_not_utf8(tmp_path):
+def test_a_image_is_written_under_a_name_that_is_not_utf8(tmp_path):
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
-    write_picture(path, scene())
-    assert np.array_equal(decode_rgb(read_picture(path), path), scene())
+    write_image(path, scene())
+    assert np.array_equal(decode_rgb(read_image_file(path), path), scene())
     with pytest.raises(EdgefelError, match="OpenCV cannot write"):
-        write_picture(tmp_path / "a.xyz", scene())
+        write_image(tmp_path / "a.xyz", scene())

@@ -24,7 +24,7 @@ from edgefel.data.open import open_dataset
 from edgefel.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, default_preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.evaluation.inference import run_model
-from edgefel.export.parity.images import load_pictures
+from edgefel.export.parity.images import load_images
 from edgefel.export.parity.outputs import onnx_outputs
 from edgefel.runtime.manifest import Manifest, ModelInfo, describe_file, write_manifest
 from edgefel.runtime.session import Session
@@ -33,7 +33,7 @@ VECTORS = Path(__file__).parent.parent / "vectors/preprocessing"
 GOLDEN = json.loads((VECTORS / "golden.json").read_text())
 
 
-def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+def original(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
@@ -52,7 +52,7 @@ def plain(pixels: np.ndarray, crop: int, stride: int) -> np.ndarray:
 
 @pytest.mark.parametrize(("resize", "crop", "stride"), [(32, 28, 1), (32, 28, 2), (33, 28, 1), (21, 21, 3)])
 def test_every_value_is_the_float64_one_rounded_once(resize, crop, stride):
-    pixels = picture(resize, resize)
+    pixels = original(resize, resize)
     tensor = Preprocessing(resize, crop, stride).to_tensor(pixels)
     assert tensor.dtype == np.float32
     np.testing.assert_array_equal(tensor, plain(pixels, crop, stride).astype(np.float32))
@@ -69,32 +69,32 @@ def test_known_values():
 
 @pytest.mark.parametrize("size", [(300, 280), (100, 131), (256, 256), (500, 90)])
 def test_stride_two_is_stride_one_subsampled(size):
-    image = picture(*size)
+    image = original(*size)
     full = Preprocessing(256, 224, 1).to_tensor(image)
     np.testing.assert_array_equal(Preprocessing(256, 224, 2).to_tensor(image), full[:, ::2, ::2])
 
 
 def test_resize_shrinks_by_area_and_grows_by_interpolation():
     preprocessing = Preprocessing(16, 16)
-    large, small, mixed = picture(48, 48), picture(9, 11), picture(40, 10)
+    large, small, mixed = original(48, 48), original(9, 11), original(40, 10)
     means = large.reshape(16, 3, 16, 3, 3).astype(np.float64).mean(axis=(1, 3))
     assert np.abs(preprocessing.resize_image(large) - means).max() <= 0.5 + 1e-6
     for image in (small, mixed):
         expected = cv2.resize(image, (16, 16), interpolation=cv2.INTER_LINEAR)
         np.testing.assert_array_equal(preprocessing.resize_image(image), expected)
-    same = picture(16, 16)
+    same = original(16, 16)
     np.testing.assert_array_equal(preprocessing.resize_image(same), same)
 
 
 def test_a_view_with_gaps_is_as_good_as_a_copy():
-    view = picture(60, 80)[5:45:2, ::-1]
+    view = original(60, 80)[5:45:2, ::-1]
     preprocessing = Preprocessing(32, 28)
     np.testing.assert_array_equal(preprocessing.to_tensor(view), preprocessing.to_tensor(view.copy()))
 
 
 def test_batch_is_its_images_one_by_one():
     preprocessing = Preprocessing(32, 28, 2)
-    images = [picture(20, 30, 1), picture(64, 64, 2), picture(32, 32, 3)]
+    images = [original(20, 30, 1), original(64, 64, 2), original(32, 32, 3)]
     batch = preprocessing.batch(images)
     assert batch.shape == (3, 3, 14, 14)
     assert batch.flags.c_contiguous
@@ -196,7 +196,7 @@ def test_missing_settings_and_no_settings():
     ],
     ids=["grey", "alpha", "float", "empty"],
 )
-def test_only_uint8_rgb_pictures(image):
+def test_only_uint8_rgb_images(image):
     with pytest.raises(EdgefelError, match="expected uint8 RGB"):
         Preprocessing(8, 8).to_tensor(image)
 
@@ -227,7 +227,7 @@ def test_golden_vectors(name):
     case = GOLDEN["cases"][name]
     preprocessing = Preprocessing.from_dict(case["preprocessing"])
     image, stored = (read_rgb(VECTORS / f"{stem}.png") for stem in (name, f"{name}.resized"))
-    assert (image.shape[:2], digest(image)) == (tuple(case["size"]), case["picture"])
+    assert (image.shape[:2], digest(image)) == (tuple(case["size"]), case["image"])
     assert digest(stored) == case["resized"]
     resized = preprocessing.resize_image(image)
     off = int(np.abs(resized.astype(int) - stored).max())
@@ -352,8 +352,8 @@ def test_evaluation_calibration_comparison_and_device_give_the_model_the_same_by
     assert digest(calibration) == digest(expected)
 
     bundle = witness_bundle(tmp_path / "bundle", preprocessing, "float32")
-    pictures = load_pictures(dataset, range(4), dataset.labels, preprocessing, "data", labelled=True)
-    compared = onnx_outputs(bundle / "model.fp32.onnx", pictures.batches(preprocessing), threads=1)
+    originals = load_images(dataset, range(4), dataset.labels, preprocessing, "data", labelled=True)
+    compared = onnx_outputs(bundle / "model.fp32.onnx", originals.batches(preprocessing), threads=1)
     assert digest(compared["embedding"]) == digest(expected)
 
     with Session.open(bundle, threads=1, max_batch=3) as session:

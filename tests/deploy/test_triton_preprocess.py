@@ -100,7 +100,7 @@ def test_a_request_that_cannot_be_answered_stops_no_other(tmp_path, monkeypatch)
     png = encode(good)[0, 0]
     requests = [
         request(faces=np.stack(good)),
-        request(encoded_faces=np.array([[png], [b"no picture"]], dtype=object)),
+        request(encoded_faces=np.array([[png], [b"no image"]], dtype=object)),
         request(encoded_faces=np.array([[b""]], dtype=object)),
         request(encoded_faces=np.array([[png[: len(png) // 2]]], dtype=object)),
         request(faces=np.zeros((1, 0, 4, 3), np.uint8)),
@@ -114,7 +114,7 @@ def test_a_request_that_cannot_be_answered_stops_no_other(tmp_path, monkeypatch)
     assert {error.code() for error in errors} == {stand_in.TritonError.INVALID_ARG}
     messages = [error.message() for error in errors]
     assert messages[0] == (
-        "encoded_faces[1]: 10 bytes, not a picture that OpenCV reads; send a whole JPEG or PNG"
+        "encoded_faces[1]: 10 bytes, not an image that OpenCV reads; send a whole JPEG or PNG"
     )
     assert messages[1].startswith("encoded_faces[0]: 0 bytes")
     assert messages[2].startswith("encoded_faces[0]:")

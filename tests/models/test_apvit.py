@@ -88,7 +88,7 @@ def test_scores_are_those_of_the_paper():
     np.testing.assert_allclose(token_scores(torch.from_numpy(products)), by_hand)
 
 
-def test_a_picture_is_seen_by_itself():
+def test_a_image_is_seen_by_itself():
     model = build_model("apvit-nano").eval()
     images = torch.randn(5, 3, 112, 112, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

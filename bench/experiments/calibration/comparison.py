@@ -1,5 +1,5 @@
-"""Does balanced calibration help? INT8 calibrated on balanced, random and most-frequent-class pictures of a long tail,
-judged on held-out pictures."""
+"""Does balanced calibration help? INT8 calibrated on balanced, random and most-frequent-class images of a long tail,
+judged on held-out images."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ _BATCH = 16
 class ComparisonOptions:
     """What is compared; checked at construction.
 
-    per_class: sizes, in pictures per class of the balanced set; the other sets get as many pictures in all. seeds:
+    per_class: sizes, in images per class of the balanced set; the other sets get as many images in all. seeds:
     how many draws of long tail and sets. imbalance: most frequent : rarest class, 1 leaves the data as it is.
-    images: how many held-out pictures judge, all by default. seed: of the first draw.
+    images: how many held-out images judge, all by default. seed: of the first draw.
     """
 
     per_class: tuple[int, ...] = (1, 4, 16)
@@ -72,7 +72,7 @@ class ComparisonOptions:
 
 @dataclass(frozen=True)
 class Run:
-    """One calibration: pictures drawn from the long tail of `seed`, with a size and a strategy."""
+    """One calibration: images drawn from the long tail of `seed`, with a size and a strategy."""
 
     strategy: str
     per_class: int
@@ -104,7 +104,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Difference:
-    """Balanced minus `against` at one size, paired in seeds and held-out pictures."""
+    """Balanced minus `against` at one size, paired in seeds and held-out images."""
 
     per_class: int
     against: str
@@ -121,7 +121,7 @@ class Difference:
 class Comparison:
     """A finished comparison.
 
-    classes: whose the labels are, and what was left out for them. pools: the long tail of each seed. held_out: pictures
+    classes: whose the labels are, and what was left out for them. pools: the long tail of each seed. held_out: images
     per class that judged.
     """
 
@@ -142,7 +142,7 @@ class Plan:
     """All that is decided before anything runs.
 
     dataset, match, classes, notes: of the `MatchedDataset`. split, judging: the held-out
-    pictures.
+    images.
     """
 
     options: ComparisonOptions
@@ -161,16 +161,16 @@ class Plan:
 
 
 def plan_comparison(dataset: ImageDataset, labels: Sequence[str], options: ComparisonOptions) -> Plan:
-    """Draws every set, opening no picture: data that will not do is refused before the minutes of work.
+    """Draws every set, opening no image: data that will not do is refused before the minutes of work.
 
-    The pictures to calibrate on come from the split train, cut to a long tail; the split test, else val, judges.
+    The images to calibrate on come from the split train, cut to a long tail; the split test, else val, judges.
     Classes are matched by name; where one side has more, the common ones are judged (`ImageDataset.matched`). Raises
     EdgefelError for data that shares too few classes with the model, without a held-out split, or with too few
-    pictures.
+    images.
     """
     matched = dataset.matched(labels)
     ours = matched.dataset
-    split, judging = held_out_pictures(ours, options)
+    split, judging = held_out_images(ours, options)
     runs = tuple(plan_runs(ours, options))
     return Plan(options, ours, matched.match, matched.to_dict(), matched.notes(), split, tuple(judging), runs)
 
@@ -181,9 +181,9 @@ def compare_strategies(
     plan: Plan,
     progress: Progress = SILENT,
 ) -> Comparison:
-    """Calibrates the FP32 `graph` on each strategy's pictures and judges the INT8 files in ONNX Runtime.
+    """Calibrates the FP32 `graph` on each strategy's images and judges the INT8 files in ONNX Runtime.
 
-    The held-out pictures stay in memory at the model's size. Raises EdgefelError for pictures none of which can
+    The held-out images stay in memory at the model's size. Raises EdgefelError for images none of which can
     be read, and for a model whose outputs are not finite.
     """
     options, runs = plan.options, plan.runs
@@ -213,8 +213,8 @@ def compare_strategies(
     )
 
 
-def held_out_pictures(dataset: ImageDataset, options: ComparisonOptions) -> tuple[str, list[int]]:
-    """The split that judges (test, else val), and which of its pictures; raises EdgefelError without one."""
+def held_out_images(dataset: ImageDataset, options: ComparisonOptions) -> tuple[str, list[int]]:
+    """The split that judges (test, else val), and which of its images; raises EdgefelError without one."""
     for split in reversed(HELD_OUT):
         indices = [i for i, sample in enumerate(dataset.samples) if sample.split == split]
         if not indices:
@@ -225,7 +225,7 @@ def held_out_pictures(dataset: ImageDataset, options: ComparisonOptions) -> tupl
         shown = {dataset.labels[dataset.samples[i].label] for i in indices}
         if lacking := [label for label in dataset.labels if label not in shown]:
             raise EdgefelError(
-                f"{dataset.root}: the {len(indices)} held-out pictures of the split {split} show no "
+                f"{dataset.root}: the {len(indices)} held-out images of the split {split} show no "
                 f"{', '.join(lacking)}; give more of them, or a larger --images"
             )
         return split, indices
@@ -238,7 +238,7 @@ def held_out_pictures(dataset: ImageDataset, options: ComparisonOptions) -> tupl
 def plan_runs(dataset: ImageDataset, options: ComparisonOptions) -> list[Run]:
     """Every calibration, by size, then seed, then strategy; all are drawn before the first one runs.
 
-    The sets of one seed and size come from one long tail and have the same number of pictures, that of the
+    The sets of one seed and size come from one long tail and have the same number of images, that of the
     balanced set (smaller than asked for where a rare class has less to give). The long tail of a seed rotates which
     class is how rare. Raises EdgefelError if the data is too small.
     """
@@ -263,7 +263,7 @@ def plan_runs(dataset: ImageDataset, options: ComparisonOptions) -> list[Run]:
 
 
 class _Work:
-    """What reads and computes: the graph, its placement, and where pictures come from."""
+    """What reads and computes: the graph, its placement, and where images come from."""
 
     def __init__(
         self,
@@ -282,8 +282,8 @@ class _Work:
         self.skipped: list[Path] = []
 
     def read(self, indices: Sequence[int]) -> tuple[list[Image], Any]:
-        """Crops and class indices, int64 [N], of the readable held-out pictures."""
-        self.progress.start("read held-out pictures", len(indices))
+        """Crops and class indices, int64 [N], of the readable held-out images."""
+        self.progress.start("read held-out images", len(indices))
         crops, targets = [], []
         for index in indices:
             try:
@@ -295,7 +295,7 @@ class _Work:
             self.progress.advance()
         if not crops:
             raise EdgefelError(
-                f"{self.dataset.root}: none of {len(indices)} held-out pictures can be read, e.g. {self.skipped[0]}"
+                f"{self.dataset.root}: none of {len(indices)} held-out images can be read, e.g. {self.skipped[0]}"
             )
         return crops, np.array(targets, dtype=np.int64)
 
@@ -308,7 +308,7 @@ class _Work:
     def int8(
         self, runs: Sequence[Run], crops: Sequence[Image], reference: Any
     ) -> tuple[list[Outcome], list[int]]:
-        """What every run's INT8 file says, and how many pictures calibrated it."""
+        """What every run's INT8 file says, and how many images calibrated it."""
         self.progress.start(
             f"{len(runs)} INT8 files", sum(len(run.choice.indices) + len(crops) for run in runs)
         )

@@ -1,7 +1,7 @@
-"""How good INT8 files are and how they differ, with intervals over calibration draws and held-out pictures.
+"""How good INT8 files are and how they differ, with intervals over calibration draws and held-out images.
 
-Two-level bootstrap: seeds (calibration draws) and pictures are resampled with replacement, independently of each
-other, since every seed's file sees the same pictures. This is the pigeonhole bootstrap for crossed factors (Owen
+Two-level bootstrap: seeds (calibration draws) and images are resampled with replacement, independently of each
+other, since every seed's file sees the same images. This is the pigeonhole bootstrap for crossed factors (Owen
 2007, Annals of Applied Statistics 1(2), arXiv 0712.1111). Intervals are percentiles; with S seeds the part that comes
 from seeds is too narrow by about sqrt(1 - 1/S).
 """
@@ -29,7 +29,7 @@ _CHUNK = 256
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The N pictures that judge, and what FP32 says of them.
+    """The N images that judge, and what FP32 says of them.
 
     labels: C names. targets, predicted: int64 [N], true and FP32 class. signal: float64 [N], squares of the FP32
     logits summed over the classes.
@@ -43,7 +43,7 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one file says of the held-out pictures.
+    """What one file says of the held-out images.
 
     predicted: int64 [N]. noise: float64 [N], squared differences from the FP32 logits summed over the classes.
     tail: names of the classes that were rare where it was calibrated.
@@ -56,7 +56,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over seeds and its 95 % interval; None where nothing can be said (no picture of the class)."""
+    """A mean over seeds and its 95 % interval; None where nothing can be said (no image of the class)."""
 
     value: float | None
     low: float | None
@@ -73,11 +73,11 @@ class Interval:
 
 
 def measures(held_out: HeldOut, outcome: Outcome, weights: Floats) -> dict[str, Floats]:
-    """Every measure for B weightings of the pictures: weights [B, N] -> name -> [B].
+    """Every measure for B weightings of the images: weights [B, N] -> name -> [B].
 
-    Names: MEASURES, each with TAIL before it for the pictures of the tail's classes, and RECALL + label. macro_f1
+    Names: MEASURES, each with TAIL before it for the images of the tail's classes, and RECALL + label. macro_f1
     is the mean F1 of the classes that occur; agreement is with the FP32 label; sqnr_db is of the logits. NaN where
-    the weights leave no picture.
+    the weights leave no image.
     """
     eye = np.eye(len(held_out.labels))
     true, said = eye[held_out.targets], eye[outcome.predicted]
@@ -90,13 +90,13 @@ def measures(held_out: HeldOut, outcome: Outcome, weights: Floats) -> dict[str, 
         for prefix, names in (("", held_out.labels), (TAIL, outcome.tail)):
             member = np.isin(held_out.labels, names)
             inside = member[held_out.targets]
-            pictures = support[:, member].sum(axis=1)
+            images = support[:, member].sum(axis=1)
             occurring = (support[:, member] > 0).sum(axis=1)
             ratio = (weights @ (held_out.signal * inside)) / (weights @ (outcome.noise * inside))
             values = (
-                hits[:, member].sum(axis=1) / pictures,
+                hits[:, member].sum(axis=1) / images,
                 np.nansum(f1[:, member], axis=1) / occurring,
-                (weights @ (same & inside)) / pictures,
+                (weights @ (same & inside)) / images,
                 np.clip(10 * np.log10(ratio), -MAX_SQNR_DB, MAX_SQNR_DB),
             )
             found |= {prefix + name: value for name, value in zip(MEASURES, values, strict=True)}
@@ -104,7 +104,7 @@ def measures(held_out: HeldOut, outcome: Outcome, weights: Floats) -> dict[str, 
 
 
 class TwoLevelBootstrap:
-    """Resamples once for all files, so that differences between them are paired in seeds and in pictures.
+    """Resamples once for all files, so that differences between them are paired in seeds and in images.
 
     `outcomes` holds all files; the methods take their positions, one file per seed, in the order of the seeds.
     """

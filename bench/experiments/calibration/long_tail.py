@@ -54,7 +54,7 @@ def long_tail(
     available = np.bincount(labels, minlength=classes)
     if not available.all():
         lacking = ", ".join(name for name, n in zip(dataset.labels, available, strict=True) if n == 0)
-        raise EdgefelError(f"no pictures of {lacking} to calibrate on; give data that shows every class")
+        raise EdgefelError(f"no images of {lacking} to calibrate on; give data that shows every class")
     if imbalance == 1.0:
         order = np.argsort(-available, kind="stable")
         return _described(dataset, pool, available, order)
@@ -64,7 +64,7 @@ def long_tail(
     if rarest < 1:
         scarce = int((available[order] / profile).argmin())
         raise EdgefelError(
-            f"imbalance {imbalance:g}: needs {counted(int(np.ceil(profile[scarce])), 'picture')} of "
+            f"imbalance {imbalance:g}: needs {counted(int(np.ceil(profile[scarce])), 'image')} of "
             f"{dataset.labels[order[scarce]]} and there are {available[order[scarce]]}; give more data or a "
             "smaller --imbalance"
         )

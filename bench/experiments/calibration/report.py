@@ -27,11 +27,11 @@ VERSION = 1
 JSON_NAME = "comparison.json"
 FIGURE_NAME = "comparison.png"
 DESIGN = {
-    "long_tail": "n_k = r * imbalance^((C-1-k)/(C-1)) training pictures of the k-th class; the class order is "
+    "long_tail": "n_k = r * imbalance^((C-1-k)/(C-1)) training images of the k-th class; the class order is "
     "rotated by the seed, so that over C seeds every class stands at every place once",
-    "sets": "per seed and size, all strategies draw the same number of pictures from the same long tail",
+    "sets": "per seed and size, all strategies draw the same number of images from the same long tail",
     "tail": "the rarest third of the classes of a seed's long tail",
-    "intervals": f"95 % percentiles of {REPLICATES} two-level bootstrap replicates: seeds and held-out pictures are "
+    "intervals": f"95 % percentiles of {REPLICATES} two-level bootstrap replicates: seeds and held-out images are "
     "resampled independently, the same for every strategy; each interval stands for itself, without correction "
     "for their number",
     "verdict": f"from the interval of {PRIMARY} over all classes, decided on beforehand",
@@ -89,7 +89,7 @@ def write_comparison(
 def verdicts(comparison: Comparison) -> list[str]:
     """One sentence per size and opponent: the verdict, the interval behind it, and where else zero is left out."""
     return [
-        _sentence(difference, _pictures(comparison, difference.per_class))
+        _sentence(difference, _images(comparison, difference.per_class))
         for difference in comparison.differences
     ]
 
@@ -118,7 +118,7 @@ def comparison_figure(comparison: Comparison) -> Any:
         axis = figure.add_subplot(grid[0, column])
         _strategies(axis, comparison, [(size, name) for size in sizes], ticks)
         axis.set_title(f"macro F1 of {title}, %", fontsize=10)
-    # intervals that overlap say little about files that were judged on the same pictures: these are paired
+    # intervals that overlap say little about files that were judged on the same images: these are paired
     paired = figure.add_subplot(grid[0, 2])
     _paired(paired, comparison, ticks)
     for row, size in enumerate(sizes, start=1):
@@ -131,8 +131,8 @@ def comparison_figure(comparison: Comparison) -> Any:
     options = comparison.options
     tail = f"imbalance {options.imbalance:g}" if options.imbalance > 1 else "data as it is"
     figure.suptitle(
-        f"INT8 calibrated on three kinds of pictures: {tail}, {counted(options.seeds, 'seed')}, "
-        f"{sum(comparison.held_out.values())} held-out pictures; 95 % intervals",
+        f"INT8 calibrated on three kinds of images: {tail}, {counted(options.seeds, 'seed')}, "
+        f"{sum(comparison.held_out.values())} held-out images; 95 % intervals",
         fontsize=11,
     )
     return figure
@@ -193,17 +193,17 @@ def _difference_entry(difference: Difference) -> dict[str, Any]:
     }
 
 
-def _pictures(comparison: Comparison, size: int) -> str:
-    """How many pictures the sets of a size had: fewer than size times classes where a class ran short."""
+def _images(comparison: Comparison, size: int) -> str:
+    """How many images the sets of a size had: fewer than size times classes where a class ran short."""
     totals = {sum(row.counts.values()) for row in comparison.rows if row.per_class == size}
-    most = counted(max(totals), "picture")
+    most = counted(max(totals), "image")
     return most if len(totals) == 1 else f"{min(totals)} to {most}"
 
 
-def _sentence(difference: Difference, pictures: str) -> str:
+def _sentence(difference: Difference, images: str) -> str:
     primary = difference.measures[PRIMARY]
     sentence = (
-        f"{difference.per_class} per class ({pictures}), balanced against "
+        f"{difference.per_class} per class ({images}), balanced against "
         f"{difference.against}: {difference.verdict} (macro F1 {shown(PRIMARY, primary, signed=True)} points)"
     )
     others = [f"{prefix}{measure}" for prefix in ("", TAIL) for measure in MEASURES]

@@ -1,4 +1,4 @@
-"""Pictures of an inspection: the balance of the classes, and what looks alike side by side."""
+"""Images of an inspection: the balance of the classes, and what looks alike side by side."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NAME, _GUTTER = 26, 250  # characters of a name, and the pixels that they take
 
 
 def balance_figure(inspection: Inspection) -> Any:
-    """A matplotlib Figure: a bar for each class, stacked by split, with its count and its share of all pictures.
+    """A matplotlib Figure: a bar for each class, stacked by split, with its count and its share of all images.
 
     Drawn on a canvas of its own: no window, no global state, and no display is needed.
     """
@@ -37,8 +37,8 @@ def balance_figure(inspection: Inspection) -> Any:
             text, (position, count), (0, 2), textcoords="offset points", ha="center", va="bottom", fontsize=8
         )
     axis.set_xticks(positions, inspection.classes, rotation=30, ha="right", rotation_mode="anchor")
-    axis.set(xlabel="class", ylabel="pictures", ylim=(0, max(1.0, 1.16 * float(bottom.max()))))
-    axis.set_title(f"{inspection.dataset.root.name}: {counted(int(bottom.sum()), 'picture')}", fontsize=10)
+    axis.set(xlabel="class", ylabel="images", ylim=(0, max(1.0, 1.16 * float(bottom.max()))))
+    axis.set_title(f"{inspection.dataset.root.name}: {counted(int(bottom.sum()), 'image')}", fontsize=10)
     figure.legend(title="split", fontsize=8, loc="outside right upper")
     axis.spines[["top", "right"]].set_visible(False)
     return figure
@@ -58,7 +58,7 @@ def pairs_sheet(inspection: Inspection, rows: int = 40, side: int = 112) -> NDAr
 
 
 def _described(inspection: Inspection, index: int) -> str:
-    """Two lines: the end of the picture's name; its split and label. OpenCV draws ASCII only."""
+    """Two lines: the end of the image's name; its split and label. OpenCV draws ASCII only."""
     seen = inspection.describe(index)
     name = Path(seen["path"]).name.encode("ascii", "replace").decode()
     return f"{name[-_NAME:]}\n  {seen['split']}, {seen['label']}"

@@ -1,4 +1,4 @@
-"""Pictures that are in a data set more than once: copies, and pictures that look alike."""
+"""Images that are in a data set more than once: copies, and images that look alike."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgefel.data.dataset import SPLITS, ImageDataset
 from edgefel.data.inspection.perceptual_hash import FINE_LIMIT, hamming, near_pairs
-from edgefel.data.inspection.scan import Scan, scan_pictures
+from edgefel.data.inspection.scan import Scan, scan_images
 from edgefel.data.inspection.scan_cache import ScanCache
 
 Integers = NDArray[np.int64]
@@ -18,17 +18,17 @@ Flags = NDArray[np.bool_]
 
 SPLIT_NAMES = ("", *SPLITS)
 DISTANCE = (
-    4  # bits of 64 in which the hashes of pictures that look alike may differ, unless somebody says otherwise
+    4  # bits of 64 in which the hashes of images that look alike may differ, unless somebody says otherwise
 )
-_SET_SHOWN = 10  # pictures of a set of copies that are named; the rest is counted
+_SET_SHOWN = 10  # images of a set of copies that are named; the rest is counted
 # of one hash, split and class: more are compared by these alone, or a placeholder under a million names takes for ever
 _MOST_OF_ONE_HASH = 16
-_CHUNK = 1 << 20  # pairs of pictures that are compared at once
+_CHUNK = 1 << 20  # pairs of images that are compared at once
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Of N pictures: label (UNLABELLED where none), number of the group, index into SPLIT_NAMES; int64 [N] each."""
+    """Of N images: label (UNLABELLED where none), number of the group, index into SPLIT_NAMES; int64 [N] each."""
 
     label: Integers
     group: Integers
@@ -55,7 +55,7 @@ class Copies:
 
 @dataclass(frozen=True)
 class NearPair:
-    """Two pictures that look alike, and in how many of the 64 bits their hashes differ."""
+    """Two images that look alike, and in how many of the 64 bits their hashes differ."""
 
     indices: tuple[int, int]
     distance: int
@@ -65,7 +65,7 @@ class NearPair:
 
 @dataclass(frozen=True)
 class CopyCounts:
-    """sets: of equal files. superfluous: files that could go without a picture getting lost. within_group: sets inside
+    """sets: of equal files. superfluous: files that could go without an image getting lost. within_group: sets inside
     one group and split under one label, which are not listed; the others are, contradictions first, then those across
     splits."""
 
@@ -79,7 +79,7 @@ class CopyCounts:
 
 @dataclass(frozen=True)
 class NearCounts:
-    """pairs: of pictures of different groups or splits that look alike; alike ones of one group, split, class and hash
+    """pairs: of images of different groups or splits that look alike; alike ones of one group, split, class and hash
     count once. within_group: pairs inside one group and split, which are not listed, as frames of one video are
     alike. complete: whether all were compared; otherwise the counts are lower bounds."""
 
@@ -127,9 +127,9 @@ def find_copies(columns: Columns, scan: Scan, limit: int) -> CopyCounts:
 
 
 def find_near(columns: Columns, scan: Scan, distance: int, limit: int) -> NearCounts:
-    """Pictures that look alike and are not equal files; the first `limit` pairs are listed, contradictions first.
+    """Images that look alike and are not equal files; the first `limit` pairs are listed, contradictions first.
 
-    Hashes of 64 bits differ in at most `distance` of them, and those of 256 bits in at most FINE_LIMIT. Flat pictures
+    Hashes of 64 bits differ in at most `distance` of them, and those of 256 bits in at most FINE_LIMIT. Flat images
     are left out. Raises ValueError for a distance that `near_pairs` does not take.
     """
     nodes = _Nodes.of(columns, scan)
@@ -137,7 +137,7 @@ def find_near(columns: Columns, scan: Scan, distance: int, limit: int) -> NearCo
     within = int((nodes.weight * (nodes.weight - 1) // 2).sum())
     best: list[NearPair] = []
     for left, right in _node_pairs(nodes, distance):
-        first, second = nodes.picture[left], nodes.picture[right]
+        first, second = nodes.image[left], nodes.image[right]
         alike = hamming(scan.fine[first], scan.fine[second]).sum(1, dtype=np.int64) <= FINE_LIMIT
         inside = (columns.group[first] == columns.group[second]) & (
             columns.split[first] == columns.split[second]
@@ -154,7 +154,7 @@ def find_near(columns: Columns, scan: Scan, distance: int, limit: int) -> NearCo
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """Which of N pictures have a copy in another split. equal: an equal file; alike: none such, but a picture that
+    """Which of N images have a copy in another split. equal: an equal file; alike: none such, but an image that
     looks alike; bool [N] each."""
 
     equal: Flags
@@ -169,17 +169,17 @@ class Elsewhere:
 def copies_elsewhere(
     dataset: ImageDataset, *, workers: int = 1, progress: Callable[[int], None] | None = None
 ) -> Elsewhere:
-    """`find_elsewhere` of a data set's pictures. What they hash to is kept in the cache: only new and changed ones are
-    opened. `progress`: called with the number of newly done pictures."""
+    """`find_elsewhere` of a data set's images. What they hash to is kept in the cache: only new and changed ones are
+    opened. `progress`: called with the number of newly done images."""
     cache = ScanCache(dataset.root)
-    scan = scan_pictures(dataset, workers=workers, progress=progress, cache=cache, fresh=False)
+    scan = scan_images(dataset, workers=workers, progress=progress, cache=cache, fresh=False)
     cache.save()
     return find_elsewhere(Columns.of(dataset), scan)
 
 
 def find_elsewhere(columns: Columns, scan: Scan, distance: int = DISTANCE) -> Elsewhere:
-    """Which pictures have a copy in another split, by the limits of `find_near`. What is in no split has none, and is
-    none. Of pictures of one split whose 64 bits are equal, the first sixteen with different 256 bits are compared; a
+    """Which images have a copy in another split, by the limits of `find_near`. What is in no split has none, and is
+    none. Of images of one split whose 64 bits are equal, the first sixteen with different 256 bits are compared; a
     later one is judged as the sixteenth is. Raises ValueError for a distance that `near_pairs` does not take."""
     count = len(columns.split)
     equal, alike = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
@@ -195,12 +195,10 @@ def find_elsewhere(columns: Columns, scan: Scan, distance: int = DISTANCE) -> El
     stands = np.arange(len(first))
     stands -= np.maximum(_ordinal(place[first]) - _MOST_OF_ONE_HASH + 1, 0)
     kept = np.unique(stands)
-    picture, found = indices[first[kept]], np.zeros(len(first), np.bool_)
-    nodes = _Nodes(
-        picture, np.ones(len(kept), np.int64), place[first[kept]] // len(SPLIT_NAMES), hashes, True
-    )
+    image, found = indices[first[kept]], np.zeros(len(first), np.bool_)
+    nodes = _Nodes(image, np.ones(len(kept), np.int64), place[first[kept]] // len(SPLIT_NAMES), hashes, True)
     for left, right in _node_pairs(nodes, distance):
-        one, other = picture[left], picture[right]
+        one, other = image[left], image[right]
         same = hamming(scan.fine[one], scan.fine[other]).sum(1, dtype=np.int64) <= FINE_LIMIT
         same &= columns.split[one] != columns.split[other]
         found[kept[left[same]]] = found[kept[right[same]]] = True
@@ -210,10 +208,10 @@ def find_elsewhere(columns: Columns, scan: Scan, distance: int = DISTANCE) -> El
 
 @dataclass(frozen=True)
 class _Nodes:
-    """Pictures to compare, sorted by hash: `picture`, its index [M], stands for `weight` different ones of one group,
+    """Images to compare, sorted by hash: `image`, its index [M], stands for `weight` different ones of one group,
     split, class and hash; `hash` [M] is the number of its hash among `hashes` [U]."""
 
-    picture: Integers
+    image: Integers
     weight: Integers
     hash: Integers
     hashes: NDArray[np.uint64]

@@ -23,7 +23,7 @@ from edgefel.data.inspection.duplicates import (
     find_near,
 )
 from edgefel.data.inspection.perceptual_hash import MAX_DISTANCE
-from edgefel.data.inspection.scan import Scan, scan_pictures
+from edgefel.data.inspection.scan import Scan, scan_images
 from edgefel.data.inspection.scan_cache import ScanCache
 from edgefel.data.votes import Votes
 from edgefel.errors import EdgefelError
@@ -37,7 +37,7 @@ _EDGES = (0, 32, 48, 64, 96, MODEL_SIDE, 160, 224, 320, 448, 640, 1024, 2048)
 
 @dataclass(frozen=True)
 class InspectionOptions:
-    """distance: bits in which the 64-bit hashes of pictures that are alike may differ. limit: findings of each kind
+    """distance: bits in which the 64-bit hashes of images that are alike may differ. limit: findings of each kind
     that are listed; all are counted. Raises EdgefelError for values that make no sense."""
 
     distance: int = DISTANCE
@@ -55,8 +55,8 @@ class InspectionOptions:
 
 @dataclass(frozen=True)
 class Groups:
-    """How many pictures the groups (people, videos) have, and those whose pictures lie in several splits: the name of
-    each, and its pictures by split."""
+    """How many images the groups (people, videos) have, and those whose images lie in several splits: the name of
+    each, and its images by split."""
 
     number: int
     smallest: int
@@ -69,7 +69,7 @@ class Groups:
 @dataclass(frozen=True)
 class Sizes:
     """Of the faces that can be read, in pixels. width, height, shorter: (smallest, median, largest). histogram: (from,
-    to, pictures) of the shorter side, `to` not included; the last bin has no end. small: faces below MODEL_SIDE."""
+    to, images) of the shorter side, `to` not included; the last bin has no end. small: faces below MODEL_SIDE."""
 
     width: tuple[int, float, int]
     height: tuple[int, float, int]
@@ -80,7 +80,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class LabelsFile:
-    """What a file of labels makes of the same pictures. per_split: those that have a label by it; copies and near list
+    """What a file of labels makes of the same images. per_split: those that have a label by it; copies and near list
     nothing."""
 
     file: str
@@ -96,8 +96,8 @@ class LabelsFile:
 
 @dataclass(frozen=True)
 class Inspection:
-    """Everything found. counts: pictures by class and split [classes, splits], with the names of both in order. votes:
-    of FER+, the file that the labels come from; by_file: what each such file makes of the pictures, this one first."""
+    """Everything found. counts: images by class and split [classes, splits], with the names of both in order. votes:
+    of FER+, the file that the labels come from; by_file: what each such file makes of the images, this one first."""
 
     dataset: ImageDataset = field(repr=False)
     options: InspectionOptions
@@ -126,10 +126,10 @@ class Inspection:
         found = (
             (len(self.unreadable), "unreadable file", ""),
             (self.groups.across_splits, "group", " in more than one split"),
-            (self.copies.across_splits, "picture", " with equal files in more than one split"),
-            (self.near.across_splits, "pair", " of pictures that look alike across splits"),
-            (self.copies.contradicting, "picture", " with equal files under different labels"),
-            (self.near.contradicting, "pair", " of pictures that look alike under different labels"),
+            (self.copies.across_splits, "image", " with equal files in more than one split"),
+            (self.near.across_splits, "pair", " of images that look alike across splits"),
+            (self.copies.contradicting, "image", " with equal files under different labels"),
+            (self.near.contradicting, "pair", " of images that look alike under different labels"),
         )
         return tuple(f"{counted(count, what)}{rest}" for count, what, rest in found if count)
 
@@ -143,7 +143,7 @@ class Inspection:
             "data": str(self.dataset.root),
             "votes": None if self.votes is None else self.votes.to_dict(),
             "by_labels_file": [one.to_dict() for one in self.by_file],
-            "pictures": len(self.dataset),
+            "images": len(self.dataset),
             "problems": list(self.problems),
             "per_class": dict(zip(self.classes, self.counts.sum(1).tolist(), strict=True)),
             "per_split": dict(zip(self.splits, self.counts.sum(0).tolist(), strict=True)),
@@ -177,28 +177,28 @@ class Inspection:
         }
 
     def describe(self, index: int) -> dict[str, str]:
-        """Path, label, split and group of a picture, by name."""
+        """Path, label, split and group of an image, by name."""
         sample = self.dataset.samples[index]
         label = NO_LABEL if sample.label == UNLABELLED else self.dataset.labels[sample.label]
         split = sample.split or NO_SPLIT
         return {"path": str(sample.path), "label": label, "split": split, "group": sample.group}
 
     def _copies(self, one: Copies) -> dict[str, Any]:
-        pictures = [self.describe(index) for index in one.indices]
+        images = [self.describe(index) for index in one.indices]
         return {
             "count": one.count,
             "across_splits": one.across_splits,
             "contradicting": one.contradicting,
-            "pictures": pictures,
+            "images": images,
         }
 
     def _pair(self, one: NearPair) -> dict[str, Any]:
-        pictures = [self.describe(index) for index in one.indices]
+        images = [self.describe(index) for index in one.indices]
         return {
             "distance": one.distance,
             "across_splits": one.across_splits,
             "contradicting": one.contradicting,
-            "pictures": pictures,
+            "images": images,
         }
 
 
@@ -209,16 +209,16 @@ def inspect_dataset(
     *,
     others: Sequence[ImageDataset] = (),
 ) -> Inspection:
-    """Opens every picture; counts, compares, lists. `progress`: called with the number of newly opened pictures.
+    """Opens every image; counts, compares, lists. `progress`: called with the number of newly opened images.
 
-    others: the same pictures by other files of votes; contradictions are counted for each file.
+    others: the same images by other files of votes; contradictions are counted for each file.
     """
     options = options or InspectionOptions()
     columns = Columns.of(dataset)
     cache = ScanCache(dataset.root)
-    scan = scan_pictures(dataset, workers=options.workers, progress=progress, cache=cache)
+    scan = scan_images(dataset, workers=options.workers, progress=progress, cache=cache)
     # what only another file has labels for is opened, the rest is known by now
-    scans = [(one, scan_pictures(one, workers=options.workers, cache=cache, fresh=False)) for one in others]
+    scans = [(one, scan_images(one, workers=options.workers, cache=cache, fresh=False)) for one in others]
     cache.save()
     classes, splits, counts = _class_counts(dataset, columns)
     return Inspection(
@@ -256,7 +256,7 @@ def _by_file(dataset: ImageDataset, scan: Scan, distance: int) -> LabelsFile:
 def _class_counts(
     dataset: ImageDataset, columns: Columns
 ) -> tuple[tuple[str, ...], tuple[str, ...], NDArray[np.int64]]:
-    """Names of the classes, names of the splits that hold something, and pictures of each pair."""
+    """Names of the classes, names of the splits that hold something, and images of each pair."""
     classes = len(dataset.labels)
     counts = np.zeros((classes + 1, len(SPLIT_NAMES)), np.int64)  # UNLABELLED is the last row
     np.add.at(counts, (columns.label, columns.split), 1)
@@ -313,7 +313,7 @@ def _sizes_dict(sizes: Sizes) -> dict[str, Any]:
             name: dict(zip(("smallest", "median", "largest"), getattr(sizes, name), strict=True))
             for name in ("width", "height", "shorter")
         },
-        "histogram": [{"from": low, "to": high, "pictures": count} for low, high, count in sizes.histogram],
+        "histogram": [{"from": low, "to": high, "images": count} for low, high, count in sizes.histogram],
         f"smaller_than_{MODEL_SIDE}": sizes.small,
     }
 

@@ -1,4 +1,4 @@
-"""Perceptual hashes of pictures, and the search for those that are alike.
+"""Perceptual hashes of images, and the search for those that are alike.
 
 Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010, section 3.2.1 (pHash): the signs
 of low frequencies about their median survive another encoding, size, brightness or contrast.
@@ -29,26 +29,26 @@ Hashes = NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
-class PictureHash:
+class ImageHash:
     """`coarse`: 64 bits, to search by. `fine`: 256 bits in four words, to confirm what the search found."""
 
     coarse: int
     fine: tuple[int, ...]
 
 
-def perceptual_hash(picture: NDArray[np.uint8]) -> PictureHash | None:
-    """The hash of an RGB picture [H, W, 3], uint8; None for a flat one, whose hash would be that of its noise.
+def perceptual_hash(image: NDArray[np.uint8]) -> ImageHash | None:
+    """The hash of an RGB image [H, W, 3], uint8; None for a flat one, whose hash would be that of its noise.
 
-    A bit is whether a DCT coefficient of the 32x32 grey picture exceeds their median: of the frequencies 1 to 8 both
+    A bit is whether a DCT coefficient of the 32x32 grey image exceeds their median: of the frequencies 1 to 8 both
     ways as Zauner has it, and of 1 to 16. Low ones alone confuse faces of one framing.
     """
     # the area filter stands for Zauner's 7x7 mean: it averages over as much as the size calls for
-    small = cv2.resize(picture, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
     spectrum = cv2.dct(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32))
     coarse = spectrum[_COARSE, _COARSE]
     if float(np.sqrt(np.mean(coarse**2))) < _FLAT_RMS:
         return None
-    return PictureHash(_words(coarse)[0], _words(spectrum[_FINE, _FINE]))
+    return ImageHash(_words(coarse)[0], _words(spectrum[_FINE, _FINE]))
 
 
 def _words(band: NDArray[Any]) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Opens every picture of a data set and keeps what is worth knowing of it."""
+"""Opens every image of a data set and keeps what is worth knowing of it."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefel.data.dataset import ImageDataset, UnreadableImageError
-from edgefel.data.inspection.perceptual_hash import PictureHash, perceptual_hash
-from edgefel.data.inspection.scan_cache import ENTRY, ScanCache, picture_keys
+from edgefel.data.inspection.perceptual_hash import ImageHash, perceptual_hash
+from edgefel.data.inspection.scan_cache import ENTRY, ScanCache, image_keys
 from edgefel.errors import EdgefelError
 
-_PIECE = 64  # pictures that a thread takes at once
+_PIECE = 64  # images that a thread takes at once
 _AHEAD = 4
-_GREY = 2  # levels by which the channels of a grey picture may differ: rounding of a JPEG's colours
+_GREY = 2  # levels by which the channels of a grey image may differ: rounding of a JPEG's colours
 UNKNOWN = -1
 
 
 @dataclass(frozen=True)
 class Scan:
-    """Columns of N pictures, in the order of the data set.
+    """Columns of N images, in the order of the data set.
 
     size: width and height of the face in pixels, int32 [N, 2], 0 where unreadable. content: equal for equal files,
     int64 [N]; coarse uint64 [N] and fine uint64 [N, 4]: see `perceptual_hash`, 0 where `hashed` is false. grey, hashed,
@@ -45,16 +45,16 @@ class Scan:
 
     @property
     def readable(self) -> NDArray[np.bool_]:
-        """Which pictures could be read [N]."""
+        """Which images could be read [N]."""
         return self.content != UNKNOWN
 
     @property
     def flat(self) -> NDArray[np.bool_]:
-        """Which pictures could be read but show one colour [N]."""
+        """Which images could be read but show one colour [N]."""
         return self.readable & ~self.hashed
 
 
-def scan_pictures(
+def scan_images(
     dataset: ImageDataset,
     *,
     workers: int = 1,
@@ -62,17 +62,17 @@ def scan_pictures(
     cache: ScanCache | None = None,
     fresh: bool = True,
 ) -> Scan:
-    """Opens all pictures with `workers` threads; `progress` is called with the number of newly opened ones.
+    """Opens all images with `workers` threads; `progress` is called with the number of newly opened ones.
 
-    cache: keeps what is found of readable pictures; with `fresh` false, those that it knows are not opened. Raises
-    EdgefelError for less than one worker. Pictures that cannot be read raise nothing: they are in the result.
+    cache: keeps what is found of readable images; with `fresh` false, those that it knows are not opened. Raises
+    EdgefelError for less than one worker. Images that cannot be read raise nothing: they are in the result.
     """
     if workers < 1:
         raise EdgefelError(f"{workers} workers: give at least 1")
     count = len(dataset)
     entries, readable = np.zeros(count, ENTRY), np.zeros(count, np.bool_)
     boxed, unreadable = np.zeros(count, np.bool_), {}
-    keys = np.zeros(count, np.uint64) if cache is None else picture_keys(dataset)
+    keys = np.zeros(count, np.uint64) if cache is None else image_keys(dataset)
     if cache is not None and not fresh:
         readable, known = cache.find(keys)
         entries[readable] = known
@@ -82,16 +82,16 @@ def scan_pictures(
         if progress is not None:
             progress(len(known))
     unknown = np.flatnonzero(~readable)
-    for indices, pictures in _opened(dataset, unknown, workers):
-        for index, picture in zip(indices.tolist(), pictures, strict=True):
-            boxed[index] = picture.boxed
-            if picture.reason:
-                unreadable[index] = picture.reason
+    for indices, images in _opened(dataset, unknown, workers):
+        for index, image in zip(indices.tolist(), images, strict=True):
+            boxed[index] = image.boxed
+            if image.reason:
+                unreadable[index] = image.reason
             else:
                 readable[index] = True
-                entries[index] = _entry(int(keys[index]), picture)
+                entries[index] = _entry(int(keys[index]), image)
         if progress is not None:
-            progress(len(pictures))
+            progress(len(images))
     if cache is not None:
         cache.add(entries[unknown][readable[unknown]])
     return Scan(
@@ -107,22 +107,22 @@ def scan_pictures(
 
 
 @dataclass(frozen=True)
-class _Picture:
+class _Image:
     boxed: bool
     reason: str = ""  # why it cannot be read; nothing of what follows is known then
     digest: bytes = b""
     width: int = 0
     height: int = 0
     grey: bool = False
-    hash: PictureHash | None = None
+    hash: ImageHash | None = None
 
 
-def _entry(key: int, picture: _Picture) -> tuple[Any, ...]:
+def _entry(key: int, image: _Image) -> tuple[Any, ...]:
     """A row of ENTRY."""
-    digest = tuple(np.frombuffer(picture.digest[:16], "<u8").tolist())
-    coarse, fine = (0, (0, 0, 0, 0)) if picture.hash is None else (picture.hash.coarse, picture.hash.fine)
-    size = (picture.width, picture.height)
-    return key, digest, coarse, fine, size, picture.grey, picture.hash is not None
+    digest = tuple(np.frombuffer(image.digest[:16], "<u8").tolist())
+    coarse, fine = (0, (0, 0, 0, 0)) if image.hash is None else (image.hash.coarse, image.hash.fine)
+    size = (image.width, image.height)
+    return key, digest, coarse, fine, size, image.grey, image.hash is not None
 
 
 def _numbers(digests: NDArray[np.uint64], readable: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -139,16 +139,16 @@ def _numbers(digests: NDArray[np.uint64], readable: NDArray[np.bool_]) -> NDArra
 
 def _opened(
     dataset: ImageDataset, indices: NDArray[np.int64], workers: int
-) -> Iterator[tuple[NDArray[np.int64], list[_Picture]]]:
-    """The pictures of these indices in order, in pieces, each with its indices."""
+) -> Iterator[tuple[NDArray[np.int64], list[_Image]]]:
+    """The images of these indices in order, in pieces, each with its indices."""
 
-    def open_piece(piece: NDArray[np.int64]) -> list[_Picture]:
+    def open_piece(piece: NDArray[np.int64]) -> list[_Image]:
         return [_open(dataset, index) for index in piece.tolist()]
 
     # threads: reading, decoding and hashing release the interpreter
     pool = ThreadPoolExecutor(workers, thread_name_prefix="scan")
     try:
-        ahead: deque[tuple[NDArray[np.int64], Future[list[_Picture]]]] = deque()
+        ahead: deque[tuple[NDArray[np.int64], Future[list[_Image]]]] = deque()
         for start in range(0, len(indices), _PIECE):
             piece = indices[start : start + _PIECE]
             ahead.append((piece, pool.submit(open_piece, piece)))
@@ -164,7 +164,7 @@ def _opened(
 
 @dataclass(frozen=True)
 class _Read:
-    """A picture that has been read already, as the store of its sample: no file is read twice."""
+    """An image that has been read already, as the store of its sample: no file is read twice."""
 
     where: Path
     data: bytes
@@ -176,20 +176,20 @@ class _Read:
         return self.data
 
 
-def _open(dataset: ImageDataset, index: int) -> _Picture:
+def _open(dataset: ImageDataset, index: int) -> _Image:
     sample = dataset.samples[index]
     boxed = sample.box is not None
     try:
         data = sample.read()
         face = replace(sample, store=(_Read(sample.path, data), 0)).load()
     except UnreadableImageError as error:
-        return _Picture(boxed, error.reason)
+        return _Image(boxed, error.reason)
     # two faces in one file are not copies of each other
     digest = hashlib.sha256(data + repr(sample.box).encode()).digest()
     height, width = face.shape[:2]
-    return _Picture(boxed, "", digest, width, height, _is_grey(face), perceptual_hash(face))
+    return _Image(boxed, "", digest, width, height, _is_grey(face), perceptual_hash(face))
 
 
-def _is_grey(picture: NDArray[np.uint8]) -> bool:
-    red, green, blue = cv2.split(picture)
+def _is_grey(image: NDArray[np.uint8]) -> bool:
+    red, green, blue = cv2.split(image)
     return bool(cv2.absdiff(red, green).max() <= _GREY and cv2.absdiff(green, blue).max() <= _GREY)

@@ -1,4 +1,4 @@
-"""What pictures hash to, kept between runs: none is opened again while its file is the same."""
+"""What images hash to, kept between runs: none is opened again while its file is the same."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ENTRY = np.dtype(
         ("hashed", "?"),
     ]
 )
-NO_KEY = 0  # of a picture that is not kept
+NO_KEY = 0  # of an image that is not kept
 # a file that is younger may be changed again without a new time: clocks of file systems tick slowly
 _SETTLED_NS = 2_000_000_000
 
@@ -41,7 +41,7 @@ _SETTLED_NS = 2_000_000_000
 class ScanCache:
     """The entries of one data set, in memory and in the folder "scans" of the cache.
 
-    Where that cannot be read or written, there is an EdgefelWarning, and pictures are opened again.
+    Where that cannot be read or written, there is an EdgefelWarning, and images are opened again.
     """
 
     def __init__(self, root: Path) -> None:
@@ -56,7 +56,7 @@ class ScanCache:
             if self._path.is_file():
                 self._known = self._read(self._path)
         except (EdgefelError, OSError, ValueError, EOFError) as error:
-            _warn(f"hashes of pictures are not taken from the cache: {error}")
+            _warn(f"hashes of images are not taken from the cache: {error}")
 
     def find(self, keys: Keys) -> tuple[NDArray[np.bool_], NDArray[np.void]]:
         """Which of the keys [N] are known, and the entries of those, in their order."""
@@ -78,7 +78,7 @@ class ScanCache:
         self._seen = np.union1d(self._seen, entries["key"])
 
     def save(self) -> None:
-        """Writes what is new. Where most were not asked for, they are of pictures that are gone, and go too."""
+        """Writes what is new. Where most were not asked for, they are of images that are gone, and go too."""
         if not self._changed or self._path is None:
             return
         if len(self._known) > 2 * len(self._seen):
@@ -89,7 +89,7 @@ class ScanCache:
             self._changed = False
         except OSError as error:
             _warn(
-                f"hashes of pictures are not kept: {self._path} cannot be written ({error.strerror or error})"
+                f"hashes of images are not kept: {self._path} cannot be written ({error.strerror or error})"
             )
 
     @staticmethod
@@ -100,8 +100,8 @@ class ScanCache:
         return known
 
 
-def picture_keys(dataset: ImageDataset) -> Keys:
-    """A key for each picture [N] that changes with its file's path, size and time of change, with its box and with its
+def image_keys(dataset: ImageDataset) -> Keys:
+    """A key for each image [N] that changes with its file's path, size and time of change, with its box and with its
     place in an archive; NO_KEY where there is no such file, or it has only just been written."""
     now = time.time_ns()
     archives: dict[Path, os.stat_result | None] = {}

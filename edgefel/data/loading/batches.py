@@ -1,4 +1,4 @@
-"""Pictures for training: resized once, kept in memory if they fit, read by several threads."""
+"""Images for training: resized once, kept in memory if they fit, read by several threads."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from edgefel.data.preprocessing import Preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.text import counted
 
-# A thread reads this many pictures at a time, and this many pieces ahead of training.
+# A thread reads this many images at a time, and this many pieces ahead of training.
 _PIECE = 16
 _AHEAD = 8
 
 
 class Batch(NamedTuple):
-    """Pictures uint8 [B, 3, resize, resize], and the indices int64 [B] of what they show."""
+    """Images uint8 [B, 3, resize, resize], and the indices int64 [B] of what they show."""
 
     pixels: Tensor
     indices: Tensor
@@ -39,9 +39,9 @@ class _Read(NamedTuple):
 
 
 class StandIns:
-    """The other pictures of a class, for one that cannot be read.
+    """The other images of a class, for one that cannot be read.
 
-    Classes are sorted out when the first is asked for, and then kept: with millions of pictures and many bad ones, the
+    Classes are sorted out when the first is asked for, and then kept: with millions of images and many bad ones, the
     labels of all cannot be gone through each time. Several threads may ask at once.
     """
 
@@ -53,7 +53,7 @@ class StandIns:
         self._bounds: dict[int, tuple[int, int]] = {}  # where in `_by_class` a class begins and ends
 
     def of(self, index: int) -> Iterator[int]:
-        """The other pictures of its class in order, starting after it and going round.
+        """The other images of its class in order, starting after it and going round.
 
         A rule without a random draw: the stand-in is the same in every process and after every resume.
         """
@@ -79,29 +79,29 @@ class StandIns:
 def _read_piece(
     dataset: ImageDataset, preprocessing: Preprocessing, stand_ins: StandIns | None, wanted: Sequence[int]
 ) -> _Read:
-    """Reads the pictures `wanted`; with `stand_ins`, another one of its class stands in for a bad one."""
-    pictures: list[NDArray[np.uint8]] = []
+    """Reads the images `wanted`; with `stand_ins`, another one of its class stands in for a bad one."""
+    images: list[NDArray[np.uint8]] = []
     indices: list[int] = []
     unreadable: dict[int, str] = {}
     for first in wanted:
         for index in chain([first], () if stand_ins is None else stand_ins.of(first)):
             try:
-                picture = preprocessing.resize_image(dataset.load(index))
+                image = preprocessing.resize_image(dataset.load(index))
             except UnreadableImageError as error:
                 unreadable[index] = str(error)
                 continue
-            pictures.append(picture.transpose(2, 0, 1))
+            images.append(image.transpose(2, 0, 1))
             indices.append(index)
             break
     side = preprocessing.resize
-    stacked = np.stack(pictures) if pictures else np.empty((0, 3, side, side), np.uint8)
+    stacked = np.stack(images) if images else np.empty((0, 3, side, side), np.uint8)
     return _Read(stacked, np.asarray(indices, np.int64), unreadable)
 
 
 class ImageSource:
-    """The pictures of a data set as uint8 batches; unreadable ones are skipped, counted and named.
+    """The images of a data set as uint8 batches; unreadable ones are skipped, counted and named.
 
-    `skipped` maps the index of every unreadable picture met so far to the reason.
+    `skipped` maps the index of every unreadable image met so far to the reason.
     """
 
     def __init__(
@@ -118,9 +118,9 @@ class ImageSource:
         self._stand_ins = StandIns(dataset)
 
     def load(self, advance: Callable[[int], None] = lambda count: None) -> None:
-        """Fills the cache if everything fits; `advance` is told how many pictures have been read.
+        """Fills the cache if everything fits; `advance` is told how many images have been read.
 
-        Raises EdgefelError if no picture is readable.
+        Raises EdgefelError if no image is readable.
         """
         if not self.fits or self._cache is not None:
             return
@@ -132,14 +132,14 @@ class ImageSource:
         if len(self.skipped) == len(self.dataset):
             first = next(iter(self.skipped.values()))
             raise EdgefelError(
-                f"{self.dataset.root}: none of its {counted(len(self.dataset), 'picture')} can be read ({first})"
+                f"{self.dataset.root}: none of its {counted(len(self.dataset), 'image')} can be read ({first})"
             )
         self._cache = cache
 
     def batches(self, index_lists: Sequence[NDArray[np.int64]]) -> Iterator[Batch]:
-        """One batch per list, as long as the list: unreadable pictures are replaced within their class.
+        """One batch per list, as long as the list: unreadable images are replaced within their class.
 
-        Raises EdgefelError if a class has no readable picture.
+        Raises EdgefelError if a class has no readable image.
         """
         if self._cache is not None:
             for wanted in index_lists:
@@ -171,7 +171,7 @@ class ImageSource:
                 yield Batch(torch.from_numpy(read.pixels), torch.from_numpy(read.indices))
 
     def unreported(self) -> list[tuple[int, str]]:
-        """Unreadable pictures met since the last call: (index, reason)."""
+        """Unreadable images met since the last call: (index, reason)."""
         new = [(index, self.skipped[index]) for index in sorted(self.skipped) if index not in self._reported]
         self._reported.update(index for index, _ in new)
         return new
@@ -187,7 +187,7 @@ class ImageSource:
     def _no_stand_in(self, index: int) -> int:
         label = self.dataset.labels[self.dataset.samples[index].label]
         raise EdgefelError(
-            f"{self.dataset.root}: no picture of the class {label!r} can be read "
+            f"{self.dataset.root}: no image of the class {label!r} can be read "
             f"(e.g. {self.dataset.samples[index].path}); repair the files or remove the class"
         )
 
@@ -217,7 +217,7 @@ def _ordered(
     if workers == 0:
         yield from map(reader, pieces)
         return
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="pictures")
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="images")
     try:
         ahead: deque[Future[_Read]] = deque()
         for piece in pieces:

@@ -129,7 +129,7 @@ def _draw(candidates: NDArray[np.int32], count: int, rng: np.random.Generator) -
 
 @dataclass(frozen=True)
 class UniformEpoch:
-    """`length` of `count` pictures, whatever their class and group; where there are fewer, each equally often.
+    """`length` of `count` images, whatever their class and group; where there are fewer, each equally often.
 
     Raises EdgefelError for numbers below 1.
     """
@@ -141,7 +141,7 @@ class UniformEpoch:
     def __post_init__(self) -> None:
         if self.count < 1 or self.length < 1:
             raise EdgefelError(
-                f"an epoch of {self.length} out of {counted(self.count, 'picture')}: give at least 1"
+                f"an epoch of {self.length} out of {counted(self.count, 'image')}: give at least 1"
             )
 
     def __len__(self) -> int:

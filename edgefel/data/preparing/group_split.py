@@ -15,7 +15,7 @@ from edgefel.text import counted
 Integers = NDArray[np.int64]
 Reals = NDArray[np.float64]
 
-# Swaps of all pairs are compared up to so many groups of several pictures; with more, chance evens them out.
+# Swaps of all pairs are compared up to so many groups of several images; with more, chance evens them out.
 _MOST_SWAPPED = 400
 _MOST_STEPS = 2000  # of the improvement; each one lowers the cost, and a few per group are enough
 # With few groups (JAFFE has 10 persons) where the improvement ends depends on where it begins: several are tried.
@@ -42,15 +42,15 @@ def check_shares(shares: Sequence[float]) -> tuple[float, float, float]:
 def deal_groups(
     groups: Integers, labels: Integers, shares: Sequence[float], seed: int = 0
 ) -> NDArray[np.int8]:
-    """The split of each of N pictures, int8 [N], as an index into SPLITS; all pictures of a group get the same.
+    """The split of each of N images, int8 [N], as an index into SPLITS; all images of a group get the same.
 
-    groups: number of each picture's group [N]. labels: its class [N]. shares: of train, val and test; a split whose
+    groups: number of each image's group [N]. labels: its class [N]. shares: of train, val and test; a split whose
     share is 0 gets nothing, and every other one at least one group. The same arguments give the same splits; `seed`
     decides between equals.
 
-    The cost is the sum, over splits and classes, of (pictures - wanted)^2 / (share * pictures of the class^2). Groups
-    of several pictures are dealt the largest first, each to the split where the cost grows least, and then moved and
-    swapped as long as that lowers it (few groups in other orders too, and the best is taken); groups of one picture
+    The cost is the sum, over splits and classes, of (images - wanted)^2 / (share * images of the class^2). Groups
+    of several images are dealt the largest first, each to the split where the cost grows least, and then moved and
+    swapped as long as that lowers it (few groups in other orders too, and the best is taken); groups of one image
     fill up what each class lacks.
 
     Dealing by cost as in StratifiedGroupKFold of scikit-learn, here for shares that differ.
@@ -153,7 +153,7 @@ def _best_swap(weight: Reals, shares: Reals, held: Reals, dealt: Integers) -> tu
 
 
 def _deal_single(label: Integers, counts: Integers, dealt: Integers, shares: Reals) -> Integers:
-    """Split of each group of one picture, by its class [M], so that every class comes near its shares."""
+    """Split of each group of one image, by its class [M], so that every class comes near its shares."""
     split = np.empty(len(label), np.int64)
     for code in range(counts.shape[1]):
         chosen = np.flatnonzero(label == code)

@@ -29,29 +29,29 @@ _OPEN = 0
 
 @dataclass(frozen=True)
 class Done:
-    """What became of N pictures. state: uint8 [N], 0 where not done, else the code of a key of FOUND (its face is
+    """What became of N images. state: uint8 [N], 0 where not done, else the code of a key of FOUND (its face is
     written), MISSING (no face) or UNREADABLE. reasons: of the unreadable ones, by index."""
 
     state: NDArray[np.uint8]
     reasons: dict[int, str]
 
     def indices(self, states: str) -> NDArray[np.int64]:
-        """Of the pictures with one of these states, in order."""
+        """Of the images with one of these states, in order."""
         return np.flatnonzero(np.isin(self.state, [ord(state) for state in states]))
 
     @property
     def written(self) -> NDArray[np.int64]:
-        """Indices of the pictures whose face is written, in order."""
+        """Indices of the images whose face is written, in order."""
         return self.indices("".join(FOUND))
 
     @property
     def todo(self) -> NDArray[np.int64]:
-        """Indices of the pictures that nothing is known of, in order."""
+        """Indices of the images that nothing is known of, in order."""
         return np.flatnonzero(self.state == _OPEN)
 
 
 class Journal:
-    """An append-only text file: a line of JSON that says of what it is, then one line for each picture that is done:
+    """An append-only text file: a line of JSON that says of what it is, then one line for each image that is done:
     its index, its state, and the bytes of its face or why it cannot be read.
 
     A line is written by one call, after the face, and is there whatever becomes of the process then; what a kill or a
@@ -67,7 +67,7 @@ class Journal:
     def open(cls, path: Path, key: Mapping[str, Any], count: int) -> Journal:
         """Opens the journal of this work, or begins it.
 
-        key: what must be equal to go on, as plain JSON values. count: pictures of the data set.
+        key: what must be equal to go on, as plain JSON values. count: images of the data set.
         Raises EdgefelError for a journal of something else, and for one that another run is writing.
         """
         if path.exists():
@@ -103,7 +103,7 @@ class Journal:
         os.close(self._descriptor)
 
     def add(self, index: int, state: str, detail: int | str = 0) -> None:
-        """Enters a picture. detail: the bytes of its face, or why it is unreadable. Raises OSError."""
+        """Enters an image. detail: the bytes of its face, or why it is unreadable. Raises OSError."""
         text = " ".join(str(detail).split())
         line = f"{index} {state} {text}\n".encode("utf-8", "backslashreplace")
         with self._lock:
@@ -111,12 +111,12 @@ class Journal:
             _enter(self.done, line, self.path)
 
     def forget(self, index: int) -> None:
-        """Takes a picture as not done, until it is entered again."""
+        """Takes an image as not done, until it is entered again."""
         self.done.state[index] = _OPEN
         self.done.reasons.pop(index, None)
 
     def sizes(self) -> NDArray[np.int64]:
-        """Bytes of the face of every picture [N] by the file; 0 where there is none."""
+        """Bytes of the face of every image [N] by the file; 0 where there is none."""
         sizes = np.zeros(len(self.done.state), np.int64)
         for line in _whole_lines(self._descriptor)[1:]:
             index, state, detail = line.split(b" ", 2)
@@ -196,9 +196,7 @@ def _check_head(path: Path, line: bytes, key: Mapping[str, Any]) -> None:
         for name in now[part]:
             was, wanted = before[part].get(name), now[part][name]
             if was != wanted:
-                what = (
-                    "other pictures, labels or splits" if name == "sha256" else f"{name} {was}, not {wanted}"
-                )
+                what = "other images, labels or splits" if name == "sha256" else f"{name} {was}, not {wanted}"
                 raise EdgefelError(
                     f"{path.parent}: holds the work of an unfinished run with {what}; finish that with its own "
                     "options, or begin anew with --restart"

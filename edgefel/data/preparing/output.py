@@ -67,7 +67,7 @@ def describe(plan: Plan, done: Done) -> dict[str, Any]:
         "data": str(plan.dataset.root),
         "votes": None if plan.dataset.votes is None else plan.dataset.votes.to_dict(),
         "options": plan.options.to_dict(),
-        "pictures": len(plan),
+        "images": len(plan),
         "faces": len(written),
         "found": {name: len(done.indices(letter)) for letter, name in FOUND.items()},
         "per_class": dict(zip(labels, classes.tolist(), strict=True)),
@@ -85,7 +85,7 @@ def describe(plan: Plan, done: Done) -> dict[str, Any]:
 
 
 def _description(plan: Plan, report: dict[str, Any]) -> dict[str, Any]:
-    """What dataset.json holds. The reader takes the labels from it: a class may have no pictures."""
+    """What dataset.json holds. The reader takes the labels from it: a class may have no images."""
     kept = ("format", "version", "faces", "per_class", "per_split", "groups")
     return {
         **{name: report[name] for name in kept},

@@ -34,9 +34,9 @@ class PrepareOptions:
     """How faces are cut and written; checked at construction.
 
     size: side of a crop in pixels; the default is what training of a model of 224 pixels resizes to. image_format: jpg
-    (quality 95) or png. missing: what becomes of a picture without a face, "skip" or "center". margin: added on each
+    (quality 95) or png. missing: what becomes of an image without a face, "skip" or "center". margin: added on each
     side of a data set's own box that no detection fits, as a share of its larger side. shares: of train, val and test,
-    for a set without splits, dealt by `seed`. per_shard: pictures in a WebDataset shard; None writes files. tools: by
+    for a set without splits, dealt by `seed`. per_shard: images in a WebDataset shard; None writes files. tools: by
     what faces are found, as plain JSON values, so that a run with another detector does not go on with this one's work.
     Raises EdgefelError.
     """
@@ -62,10 +62,10 @@ class PrepareOptions:
         if self.shares is not None:
             object.__setattr__(self, "shares", check_shares(self.shares))
         if self.per_shard is not None and self.per_shard < 1:
-            raise EdgefelError(f"{self.per_shard} pictures per shard: give 1 or more")
+            raise EdgefelError(f"{self.per_shard} images per shard: give 1 or more")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, with the versions that decide the bytes of a picture."""
+        """Plain JSON values, with the versions that decide the bytes of an image."""
         return {
             "size": self.size,
             "format": self.image_format,
@@ -89,7 +89,7 @@ class PrepareOptions:
 
 @dataclass(frozen=True)
 class Plan:
-    """Columns of N pictures, in the order of the data set.
+    """Columns of N images, in the order of the data set.
 
     label int64, group int64 into group_names, split int8 into SPLIT_NAMES, soft float32 [N, C] or None; sources: the
     path of each, relative to the data set where it lies in it. digest: of all of it and the boxes.
@@ -110,13 +110,13 @@ class Plan:
 
     @classmethod
     def of(cls, dataset: ImageDataset, options: PrepareOptions) -> Plan:
-        """Deals splits where the options say so; no picture is opened.
+        """Deals splits where the options say so; no image is opened.
 
-        Raises EdgefelError for an empty set, pictures without a label, and shares for a set that has splits.
+        Raises EdgefelError for an empty set, images without a label, and shares for a set that has splits.
         """
         label = dataset.targets()
         if not len(label):
-            raise EdgefelError(f"{dataset.root}: no pictures in it")
+            raise EdgefelError(f"{dataset.root}: no images in it")
         unlabelled = np.flatnonzero((label < 0) | (label >= len(dataset.labels)))
         if unlabelled.size:
             first = dataset.samples[int(unlabelled[0])].path
@@ -134,23 +134,23 @@ class Plan:
         """What must be equal for a run to go on with the work of another: plain JSON values."""
         data = {
             "root": os.path.realpath(self.dataset.root),
-            "pictures": len(self),
+            "images": len(self),
             "sha256": self.digest,
         }
         return {"options": self.options.to_dict(), "data": data}
 
     def folder(self, split: int, label: int) -> str:
-        """Of the pictures of a split and class, relative to the output; SPLIT/CLASS, or CLASS without a split."""
+        """Of the images of a split and class, relative to the output; SPLIT/CLASS, or CLASS without a split."""
         name, of_class = SPLIT_NAMES[split], self.dataset.labels[label]
         return f"{name}/{of_class}" if name else of_class
 
     def folders(self) -> list[str]:
-        """All that pictures may come into."""
+        """All that images may come into."""
         pairs = np.unique(np.stack([self.split.astype(np.int64), self.label], axis=1), axis=0)
         return [self.folder(split, label) for split, label in pairs.tolist()]
 
     def name(self, index: int) -> str:
-        """Of the face of a picture, relative to the output."""
+        """Of the face of an image, relative to the output."""
         folder = self.folder(int(self.split[index]), int(self.label[index]))
         return f"{folder}/{index:07d}.{self.options.image_format}"
 
@@ -179,7 +179,7 @@ def _group_names(dataset: ImageDataset) -> Sequence[str]:
 
 
 def _sources(dataset: ImageDataset) -> tuple[PackedNames, Any]:
-    """Where the pictures lie, and a digest that also knows their boxes."""
+    """Where the images lie, and a digest that also knows their boxes."""
     root = str(dataset.root if dataset.root.is_dir() else dataset.root.parent).rstrip("/") + "/"
     digest = hashlib.sha256("\0".join(dataset.labels).encode())
     data, ends = bytearray(), np.zeros(len(dataset) + 1, np.int64)

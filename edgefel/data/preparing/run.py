@@ -1,7 +1,7 @@
-"""Faces to train on, from a data set of pictures: found, brought level, cut out and written in the training layout.
+"""Faces to train on, from a data set of images: found, brought level, cut out and written in the training layout.
 
-The pictures of a data set are shared out among threads. Decoding, finding and encoding happen in OpenCV, which lets
-the interpreter go: of 300 pictures of 640x500 pixels, on two cores, two threads did 2.1 times as many in a second as
+The images of a data set are shared out among threads. Decoding, finding and encoding happen in OpenCV, which lets
+the interpreter go: of 300 images of 640x500 pixels, on two cores, two threads did 2.1 times as many in a second as
 one did, and two processes 1.9 times as many; each process would also have to be sent the data set.
 
 Work goes on in a hidden folder beside the output, `.NAME.partial`: `faces/` and a journal of what is done. At the
@@ -36,7 +36,7 @@ from edgefel.errors import EdgefelError
 from edgefel.files.write import DISK_FULL, check_free, put_new_folder
 from edgefel.text import counted
 
-_PIECE = 8  # pictures that a thread takes at once
+_PIECE = 8  # images that a thread takes at once
 _AHEAD = 4
 _JOURNAL, _FACES, _SHARDS = "journal", "faces", "shards"
 _READY = "ready"  # names the folder that is being put in place
@@ -59,16 +59,16 @@ def prepare(
     begin: Callable[[int, int], None] = lambda done, total: None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> dict[str, Any]:
-    """Writes the face of every picture into the folder `output`, which the reader `folder` opens, or into shards.
+    """Writes the face of every image into the folder `output`, which the reader `folder` opens, or into shards.
 
     Labels, groups, splits and soft labels are the data set's. tools: makes the runtime's detector and aligner, once
     for each of the `workers` threads. restart: discards what an unfinished run has left. begin: called with the number
-    of pictures that are done already, and of all. progress: called with the number of newly done ones. Returns what
-    prepare.json holds. Pictures that cannot be read, and those without a face unless `options.missing` is "center", are
+    of images that are done already, and of all. progress: called with the number of newly done ones. Returns what
+    prepare.json holds. Images that cannot be read, and those without a face unless `options.missing` is "center", are
     left out and named.
 
     Raises EdgefelError for an output that is not empty or lies in the data set, unfinished work of other options or
-    data, a full disk (what is done is kept), and where no picture can be read or no face is found.
+    data, a full disk (what is done is kept), and where no image can be read or no face is found.
     """
     options = options or PrepareOptions()
     output = Path(output)
@@ -142,7 +142,7 @@ class _Run(Generic[Face]):
             while ahead:
                 progress(ahead.popleft().result())
         finally:
-            # Ctrl-C and errors: the pictures under way are finished and entered, and no more are begun
+            # Ctrl-C and errors: the images under way are finished and entered, and no more are begun
             self._stop.set()
             pool.shutdown(cancel_futures=True)
 
@@ -179,19 +179,17 @@ class _Run(Generic[Face]):
     def _crop(self, index: int, tools: FaceTools[Face]) -> Crop | None:
         """Raises UnreadableImageError."""
         sample, options = self._plan.dataset.samples[index], self._plan.options
-        picture = decode_rgb(sample.read(), sample.path)
-        height, width = picture.shape[:2]
+        image = decode_rgb(sample.read(), sample.path)
+        height, width = image.shape[:2]
         if sample.box is not None and not _is_within_reach(sample.box, width, height):
             raise UnreadableImageError(
                 sample.path, f"its box {sample.box} is no part of its {width}x{height} pixels"
             )
-        return crop_face(
-            picture, sample.box, tools, center=options.missing == "center", margin=options.margin
-        )
+        return crop_face(image, sample.box, tools, center=options.missing == "center", margin=options.margin)
 
 
 def _is_within_reach(box: Box, width: int, height: int) -> bool:
-    """Whether a box overlaps the picture, and is not so large that it is a mistake (and would not fit in memory)."""
+    """Whether a box overlaps the image, and is not so large that it is a mistake (and would not fit in memory)."""
     x, y, across, down = box
     overlaps = x < width and y < height and x + across > 0 and y + down > 0
     side = max(across, down)
@@ -220,12 +218,12 @@ def _finish(plan: Plan, done: Done, work: Path, output: Path) -> dict[str, Any]:
         if len(unreadable) == len(plan):
             first = plan.sources[int(unreadable[0])]
             raise EdgefelError(
-                f"{root}: none of its {counted(len(plan), 'picture')} can be read ({first}: "
+                f"{root}: none of its {counted(len(plan), 'image')} can be read ({first}: "
                 f"{done.reasons[int(unreadable[0])]}); "
                 "is it the right folder, and unpacked whole?"
             )
         raise EdgefelError(
-            f"{root}: no face was found in any of its {counted(len(plan) - len(unreadable), 'readable picture')}; give "
+            f"{root}: no face was found in any of its {counted(len(plan) - len(unreadable), 'readable image')}; give "
             "--no-detect if they are faces already, --missing center, or another --detector"
         )
     if plan.options.per_shard is None:
@@ -245,7 +243,7 @@ def _finish(plan: Plan, done: Done, work: Path, output: Path) -> dict[str, Any]:
 def _remove_strays(faces: Path, plan: Plan, done: Done) -> None:
     """Takes away faces that are not among the results, and folders of classes that have none.
 
-    A face can be left from a run that was killed before it entered it, when the picture cannot be read any more.
+    A face can be left from a run that was killed before it entered it, when the image cannot be read any more.
     """
     for index in np.flatnonzero(~np.isin(np.arange(len(plan)), done.written)).tolist():
         (faces / plan.name(index)).unlink(missing_ok=True)

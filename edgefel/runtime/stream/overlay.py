@@ -61,7 +61,7 @@ class Hud:
 def draw(frame: Image, result: FrameResult, hud: Hud) -> Image:
     """A copy of uint8 RGB [H, W, 3] with every face of the result, and a line of numbers in its top left corner.
 
-    All panels of a picture have one size. Where one would hide faces or not fit, the face gets a tag with its
+    All panels of an image have one size. Where one would hide faces or not fit, the face gets a tag with its
     number and label. A face below the threshold is grey: its label is "unsure", its best guess stands below.
     """
     image = np.ascontiguousarray(frame).copy()
@@ -243,7 +243,7 @@ def _hud_line(hud: Hud, unit: float) -> _Art:
 
 
 def _draw_tag(image: Image, face: TrackedFace, unit: float) -> None:
-    """Number and label under the box, or at its lower edge where the picture ends."""
+    """Number and label under the box, or at its lower edge where the image ends."""
     parts = [(f"#{face.track}", FAINT), (face.label, _colour(face))]
     parts.append((f"{face.face.probability:.0%}", INK) if face.sure else (f"{face.face.label}?", FAINT))
     box = extent(face.face.box)

@@ -21,7 +21,7 @@ def columns(label, group, split) -> Columns:
 
 
 def scan(coarse, content=None, fine=None) -> Scan:
-    """Readable, hashed pictures; by default each is a file of its own and all have the same 256 bits."""
+    """Readable, hashed images; by default each is a file of its own and all have the same 256 bits."""
     count = len(coarse)
     return Scan(
         np.full((count, 2), 112, np.int32),
@@ -50,14 +50,14 @@ def test_equal_files_are_no_pair_that_looks_alike():
     assert find_copies(where, scan([7, 7, 6], content=[5, 5, 6]), 10).listed[0].indices == (0, 1)
 
 
-def test_no_picture_is_a_pair_with_itself():
-    """Three pictures of one hash in three groups: three pairs, and none inside a group."""
+def test_no_image_is_a_pair_with_itself():
+    """Three images of one hash in three groups: three pairs, and none inside a group."""
     found = find_near(columns([0] * 3, [0, 1, 2], [TRAIN] * 3), scan([7] * 3), 4, 10)
     assert (found.pairs, found.within_group) == (3, 0)
     assert [pair.indices for pair in found.listed] == [(0, 1), (0, 2), (1, 2)]
 
 
-def test_a_picture_that_stands_everywhere_neither_hides_a_leak_nor_takes_for_ever():
+def test_a_image_that_stands_everywhere_neither_hides_a_leak_nor_takes_for_ever():
     """A placeholder under 3,000 names, each a file of its own in a group of its own: 4.5 million pairs."""
     count = 3000
     split = [TRAIN] * (count - 1) + [TEST]
@@ -79,7 +79,7 @@ def test_frames_count_once_for_each_pair_inside_and_once_for_each_hash_outside()
     assert [pair.indices for pair in found.listed] == [(0, 5), (4, 5)]
 
 
-def test_unlabelled_pictures_and_pictures_without_a_split_contradict_nothing():
+def test_unlabelled_images_and_images_without_a_split_contradict_nothing():
     where = columns([-1, 2, 2], [0, 1, 2], [0, TEST, 0])
     found = find_near(where, scan([7, 7, 7]), 4, 10)
     assert (found.pairs, found.across_splits, found.contradicting) == (3, 0, 0)
@@ -164,7 +164,7 @@ def test_what_has_a_copy_in_another_split():
     assert not find_elsewhere(where, dataclasses.replace(made, fine=far), 2).alike.any()
 
 
-def test_a_picture_that_stands_everywhere_has_its_copies_elsewhere():
+def test_a_image_that_stands_everywhere_has_its_copies_elsewhere():
     """A placeholder under 3,000 names, each encoded anew, and one of them in test."""
     count = 3000
     fine = np.zeros((count, FINE_WORDS), np.uint64)

@@ -40,10 +40,10 @@ def rows(folder):
     return head.split(","), [dict(zip(head.split(","), line.split(","), strict=True)) for line in lines]
 
 
-def add(folder, picture, name, **values):
-    """One more picture, as JPEG; `values` are those of its line that differ from the first."""
+def add(folder, image, name, **values):
+    """One more image, as JPEG; `values` are those of its line that differ from the first."""
     names, lines = rows(folder)
-    cv2.imwrite(str(folder / name), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 60])
+    cv2.imwrite(str(folder / name), image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 60])
     line = {**lines[0], **values, "path": name}
     with (folder / "labels.csv").open("a", encoding="utf-8") as stream:
         stream.write(",".join(line[column] for column in names) + "\n")
@@ -70,10 +70,10 @@ def test_a_sound_data_set_has_no_problem(rendered):
 
 def test_a_leak_that_was_encoded_again_is_found(faces):
     line = of_split(faces, "train")
-    picture = cv2.convertScaleAbs(read_rgb(faces / line["path"]), alpha=0.85)
-    add(faces, picture, "leak.jpg", split="test", label=line["label"], subject="somebody")
+    image = cv2.convertScaleAbs(read_rgb(faces / line["path"]), alpha=0.85)
+    add(faces, image, "leak.jpg", split="test", label=line["label"], subject="somebody")
     found = inspect_dataset(open_dataset(faces))
-    assert found.problems == ("1 pair of pictures that look alike across splits",)
+    assert found.problems == ("1 pair of images that look alike across splits",)
     (pair,) = found.near.listed
     assert {found.describe(index)["path"] for index in pair.indices} == {
         str(faces / line["path"]),
@@ -92,7 +92,7 @@ def test_a_copy_under_another_label_contradicts(faces):
     with (faces / "labels.csv").open("a", encoding="utf-8") as stream:
         stream.write(",".join(changed[column] for column in names) + "\n")
     found = inspect_dataset(open_dataset(faces))
-    assert found.problems == ("1 picture with equal files under different labels",)
+    assert found.problems == ("1 image with equal files under different labels",)
     (copies,) = found.copies.listed
     assert (copies.count, copies.across_splits, copies.contradicting) == (2, False, True)
     # equal files are told of once, not as pairs that look alike too
@@ -101,10 +101,10 @@ def test_a_copy_under_another_label_contradicts(faces):
 
 def test_frames_of_one_video_are_counted_and_not_listed(faces):
     line = of_split(faces, "train")
-    picture = read_rgb(faces / line["path"])
+    image = read_rgb(faces / line["path"])
     for number in range(3):
         values = {name: line[name] for name in ("split", "label", "subject")}
-        add(faces, cv2.convertScaleAbs(picture, alpha=0.9 + 0.02 * number), f"{number}.jpg", **values)
+        add(faces, cv2.convertScaleAbs(image, alpha=0.9 + 0.02 * number), f"{number}.jpg", **values)
     found = inspect_dataset(open_dataset(faces))
     assert found.problems == ()
     assert found.near.pairs == 0
@@ -125,13 +125,13 @@ def test_somebody_in_two_splits_is_a_leak(faces):
 
 def test_what_cannot_be_read_is_named_with_the_reason(faces):
     names = [line["path"] for line in rows(faces)[1]]
-    (faces / names[3]).write_bytes(b"no picture")
+    (faces / names[3]).write_bytes(b"no image")
     (faces / names[5]).unlink()
     whole = (faces / names[7]).read_bytes()
     (faces / names[7]).write_bytes(whole[: len(whole) * 2 // 3])
     found = inspect_dataset(open_dataset(faces), InspectionOptions(workers=2))
     assert sorted(found.unreadable) == [3, 5, 7]
-    assert "not a picture" in found.unreadable[3]
+    assert "not an image" in found.unreadable[3]
     assert "No such file" in found.unreadable[5]
     assert found.problems == ("3 unreadable files",)
     assert found.to_dict()["unreadable"]["listed"][0]["path"] == str(faces / names[3])
@@ -150,7 +150,7 @@ def test_a_file_that_is_cut_off_is_unreadable(tmp_path, suffix, share):
     assert list(inspect_dataset(ImageDataset(tmp_path, EXPRESSIONS_7, (sample,))).unreadable) == [0]
 
 
-def test_flat_pictures_are_counted_and_never_alike(tmp_path):
+def test_flat_images_are_counted_and_never_alike(tmp_path):
     samples = []
     for number, split in enumerate(("train", "test")):
         path = tmp_path / f"{number}.png"
@@ -168,8 +168,8 @@ def test_the_report_is_json_and_lists_no_more_than_asked(faces):
     assert report["format"] == "edgefel-data-inspection"
     assert report["unreadable"]["number"] == 5
     assert len(report["unreadable"]["listed"]) == 2
-    assert sum(report["per_class"].values()) == report["pictures"] == COUNT
-    assert sum(one["pictures"] for one in report["sizes"]["histogram"]) == COUNT - 5
+    assert sum(report["per_class"].values()) == report["images"] == COUNT
+    assert sum(one["images"] for one in report["sizes"]["histogram"]) == COUNT - 5
 
 
 @pytest.mark.parametrize(

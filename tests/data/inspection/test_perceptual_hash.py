@@ -10,7 +10,7 @@ from edgefel.data.dataset import ImageDataset
 from edgefel.data.inspection.perceptual_hash import (
     FINE_LIMIT,
     MAX_DISTANCE,
-    PictureHash,
+    ImageHash,
     hamming,
     near_pairs,
     perceptual_hash,
@@ -26,7 +26,7 @@ CHANGES = {
 }
 
 
-def distances(one: PictureHash, other: PictureHash) -> tuple[int, int]:
+def distances(one: ImageHash, other: ImageHash) -> tuple[int, int]:
     fine = hamming(np.array(one.fine, np.uint64), np.array(other.fine, np.uint64)).sum()
     return (one.coarse ^ other.coarse).bit_count(), int(fine)
 

@@ -1,4 +1,4 @@
-"""What pictures hash to is kept between runs, and forgotten where the picture is another one."""
+"""What images hash to is kept between runs, and forgotten where the image is another one."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from data.readers.trees_webdataset import write_webdataset
 
 from edgefel.data.dataset import ImageDataset, Sample
 from edgefel.data.inspection.inspect import scan as scanning
-from edgefel.data.inspection.scan import Scan, scan_pictures
-from edgefel.data.inspection.scan_cache import NO_KEY, ScanCache, picture_keys
+from edgefel.data.inspection.scan import Scan, scan_images
+from edgefel.data.inspection.scan_cache import NO_KEY, ScanCache, image_keys
 from edgefel.data.labels import EXPRESSIONS_7
 from edgefel.data.open import open_dataset
 from edgefel.errors import EdgefelWarning
@@ -28,13 +28,13 @@ def own_cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def faces(tmp_path) -> ImageDataset:
-    """Eight pictures, the last two equal and flat."""
+    """Eight images, the last two equal and flat."""
     rng = np.random.default_rng(0)
     for number in range(8):
-        picture = (
+        image = (
             np.full((40, 50, 3), 7, np.uint8) if number > 5 else rng.integers(0, 256, (40, 50, 3), np.uint8)
         )
-        write(tmp_path / f"{number}.png", picture)
+        write(tmp_path / f"{number}.png", image)
     samples = [
         Sample(tmp_path / f"{n}.png", 0, str(n), "train", box=(1, 2, 30, 30) if n == 3 else None)
         for n in range(8)
@@ -42,14 +42,14 @@ def faces(tmp_path) -> ImageDataset:
     return ImageDataset(tmp_path, EXPRESSIONS_7, tuple(samples))
 
 
-def write(path, picture, when=LONG_AGO):
-    cv2.imwrite(str(path), picture)
+def write(path, image, when=LONG_AGO):
+    cv2.imwrite(str(path), image)
     os.utime(path, (when, when))
 
 
 @pytest.fixture
 def opened(monkeypatch) -> list[int]:
-    """Indices of the pictures that are opened."""
+    """Indices of the images that are opened."""
     indices: list[int] = []
     real = scanning._open
 
@@ -63,7 +63,7 @@ def opened(monkeypatch) -> list[int]:
 
 def scanned(dataset: ImageDataset, **options) -> Scan:
     cache = ScanCache(dataset.root)
-    found = scan_pictures(dataset, cache=cache, fresh=False, **options)
+    found = scan_images(dataset, cache=cache, fresh=False, **options)
     cache.save()
     return found
 
@@ -82,12 +82,12 @@ def test_the_second_time_nothing_is_opened_and_the_result_is_the_same(faces, ope
     opened.clear()
     again = scanned(faces, progress=done.append)
     assert opened == []
-    assert columns(again) == columns(first) == columns(scan_pictures(faces))
+    assert columns(again) == columns(first) == columns(scan_images(faces))
     assert first.content.tolist() == [0, 1, 2, 3, 4, 5, 6, 6]
     assert sum(done) == 16
 
 
-def test_a_picture_that_changed_is_opened_again(faces, opened):
+def test_a_image_that_changed_is_opened_again(faces, opened):
     scanned(faces)
     opened.clear()
     write(faces.samples[2].path, np.zeros((40, 50, 3), np.uint8), LONG_AGO + 1)
@@ -111,7 +111,7 @@ def test_a_subset_adds_to_what_is_known(faces, opened):
     assert sorted(opened) == [2, 3, 4, 6, 7]
 
 
-def test_entries_of_pictures_that_are_gone_do_not_pile_up(faces, opened, tmp_path):
+def test_entries_of_images_that_are_gone_do_not_pile_up(faces, opened, tmp_path):
     for time in range(5):
         for sample in faces.samples:
             os.utime(sample.path, (LONG_AGO + time, LONG_AGO + time))
@@ -126,13 +126,13 @@ def test_entries_of_pictures_that_are_gone_do_not_pile_up(faces, opened, tmp_pat
 def test_all_are_opened_where_that_is_the_point(faces, opened):
     scanned(faces)
     opened.clear()
-    scan_pictures(faces, cache=ScanCache(faces.root))
+    scan_images(faces, cache=ScanCache(faces.root))
     assert sorted(opened) == list(range(8))
 
 
 def test_a_file_that_has_only_just_been_written_is_not_kept(faces):
     faces.samples[1].path.touch()
-    keys = picture_keys(faces)
+    keys = image_keys(faces)
     assert (keys == NO_KEY).tolist() == [number == 1 for number in range(8)]
     assert len(set(keys.tolist())) == 8
 

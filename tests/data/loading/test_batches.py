@@ -1,4 +1,4 @@
-"""Pictures for training at the size of Aff-Wild2: stand-ins, pieces, the cache, and what processes tell each other."""
+"""Images for training at the size of Aff-Wild2: stand-ins, pieces, the cache, and what processes tell each other."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MILLIONS = 2_600_000
 
 
 class Memory:
-    """Picture n is all of the grey n % 251; every one whose number is in `bad` is unreadable."""
+    """Image n is all of the grey n % 251; every one whose number is in `bad` is unreadable."""
 
     def __init__(self, bad: range | set[int]) -> None:
         self.bad = bad
@@ -67,7 +67,7 @@ def test_threads_that_ask_at_once_get_the_same() -> None:
 
 @pytest.mark.parametrize("cached", [True, False])
 @pytest.mark.parametrize("workers", [0, 2])
-def test_unreadable_pictures_are_replaced_within_their_class(workers: int, cached: bool) -> None:
+def test_unreadable_images_are_replaced_within_their_class(workers: int, cached: bool) -> None:
     source = ImageSource(dataset(60, {5, 8, 57}), SIZE, workers=workers, cache_mb=4096 if cached else 0)
     source.load()
     lists = [np.array([0, 5, 57, 3]), np.arange(40, 60)]
@@ -80,10 +80,10 @@ def test_unreadable_pictures_are_replaced_within_their_class(workers: int, cache
 
 
 @pytest.mark.parametrize("cached", [True, False])
-def test_a_class_without_a_readable_picture_is_named(cached: bool) -> None:
+def test_a_class_without_a_readable_image_is_named(cached: bool) -> None:
     source = ImageSource(dataset(30, set(range(1, 30, 3))), SIZE, cache_mb=4096 if cached else 0)
     source.load()
-    with pytest.raises(EdgefelError, match="no picture of the class 'b' can be read"):
+    with pytest.raises(EdgefelError, match="no image of the class 'b' can be read"):
         list(source.batches([np.array([4, 0])]))
 
 

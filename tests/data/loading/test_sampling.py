@@ -104,7 +104,7 @@ def test_a_group_of_one_too_many_gives_one_less() -> None:
     assert np.bincount(groups[np.unique(drawn)]).tolist() == [9, 10, 10]
 
 
-def test_every_picture_of_a_group_has_the_same_chance_and_every_subset() -> None:
+def test_every_image_of_a_group_has_the_same_chance_and_every_subset() -> None:
     """Chi-square of fixed draws, far below the values that chance exceeds once in a thousand times."""
     epochs = range(4000)
     # groups of 60 and of 5 that give 7 and all; then a group of 6 that gives 2, which are 15 pairs
@@ -159,7 +159,7 @@ def test_every_process_draws_the_same() -> None:
     assert len(drawn[0].split()) == 210
 
 
-def test_millions_of_pictures_cost_no_sorting_and_little_memory() -> None:
+def test_millions_of_images_cost_no_sorting_and_little_memory() -> None:
     """As many as Aff-Wild2 has, in 550 videos. An epoch is compared with the sort that it does without."""
     count = 2_600_000
     rng = np.random.default_rng(0)

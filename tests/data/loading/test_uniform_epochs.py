@@ -1,4 +1,4 @@
-"""Epochs from all pictures alike."""
+"""Epochs from all images alike."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edgefel.errors import EdgefelError
 
 
 @given(st.integers(1, 50), st.integers(1, 200), st.integers(0, 5))
-def test_every_picture_equally_often(count, length, epoch):
+def test_every_image_equally_often(count, length, epoch):
     drawn = UniformEpoch(count, length, seed=1).indices(epoch)
     assert len(drawn) == length == len(UniformEpoch(count, length))
     times = np.bincount(drawn, minlength=count)

@@ -1,11 +1,11 @@
-"""Which face of a picture is taken, and that it is cut as the runtime cuts it."""
+"""Which face of an image is taken, and that it is cut as the runtime cuts it."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 import pytest
-from streams import BLUE, GREEN, RED, SquareDetector, picture
+from streams import BLUE, GREEN, RED, SquareDetector, scene
 
 from edgefel.data.preparing.faces import crop_face
 from edgefel.data.preprocessing import Preprocessing
@@ -21,7 +21,7 @@ SIZE = 32
 
 @pytest.fixture(scope="module")
 def photo():
-    """A rendered face in a wider picture, tilted by 12 degrees."""
+    """A rendered face in a wider image, tilted by 12 degrees."""
     faces = SyntheticFaces(FaceOptions(count=14, size=160, subjects=14, nuisance=0, pose=0.2))
     rgb = cv2.copyMakeBorder(faces.sample(7).image, 60, 60, 90, 90, cv2.BORDER_REPLICATE)
     matrix = cv2.getRotationMatrix2D((170, 140), 12, 1)
@@ -63,12 +63,12 @@ def test_a_box_leads_to_the_levelled_face(photo):
 
 
 def test_the_largest_face_and_of_several_the_most_central():
-    assert colour(taken(picture([(10, 10, 60, RED), (150, 90, 30, GREEN)]))) == RED
-    assert colour(taken(picture([(5, 5, 60, RED), (130, 90, 50, GREEN), (250, 5, 60, BLUE)]))) == GREEN
+    assert colour(taken(scene([(10, 10, 60, RED), (150, 90, 30, GREEN)]))) == RED
+    assert colour(taken(scene([(5, 5, 60, RED), (130, 90, 50, GREEN), (250, 5, 60, BLUE)]))) == GREEN
 
 
 def test_the_face_in_the_box_not_the_largest():
-    image = picture([(10, 10, 90, RED), (200, 80, 40, GREEN), (250, 80, 40, BLUE)])
+    image = scene([(10, 10, 90, RED), (200, 80, 40, GREEN), (250, 80, 40, BLUE)])
     crop = taken(image, (198, 76, 44, 50))
     assert (colour(crop), crop.found) == (GREEN, "d")
     assert (crop.image == GREEN).all()  # the detector's framing, not the box's
@@ -77,12 +77,12 @@ def test_the_face_in_the_box_not_the_largest():
 @pytest.mark.parametrize("box", [(60, 60, 100, 100), (0, 0, 30, 30)])
 def test_what_does_not_fit_the_box_is_not_its_face(box):
     """A much smaller square in its middle, and a larger one that only begins in it."""
-    crop = taken(picture([(100, 100, 20, RED), (24, 24, 60, GREEN)]), box)
+    crop = taken(scene([(100, 100, 20, RED), (24, 24, 60, GREEN)]), box)
     assert crop.found == "b"
 
 
 def test_a_box_without_a_detection_is_squared_and_grown():
-    image = picture([])
+    image = scene([])
     image[100:140, 100:120] = RED
     image[100, 100:120] = 0  # two parts of 20 pixels are no face of 40
     image[120, 100:120] = 0
@@ -94,12 +94,12 @@ def test_a_box_without_a_detection_is_squared_and_grown():
 
 
 def test_a_box_at_the_border_repeats_the_border():
-    crop = crop_face(picture([(0, 0, 40, RED)]), (-20, -20, 40, 40), RuntimeFaces(None, SIZE))
+    crop = crop_face(scene([(0, 0, 40, RED)]), (-20, -20, 40, 40), RuntimeFaces(None, SIZE))
     assert (crop.image == RED).all()
 
 
 def test_no_face():
-    image = picture([], (320, 240))
+    image = scene([], (320, 240))
     image[:, 40:280] = 10  # too dark for the detector
     assert taken(image) is None
     crop = taken(image, center=True)
@@ -107,8 +107,8 @@ def test_no_face():
     assert (crop.image == 10).all()  # the centred square, no black from its sides
 
 
-def test_pictures_that_are_faces_are_squared():
-    image = picture([(40, 0, 240, BLUE)])
+def test_images_that_are_faces_are_squared():
+    image = scene([(40, 0, 240, BLUE)])
     crop = crop_face(image, None, RuntimeFaces(None, SIZE))
     assert crop.found == "w"
     assert (crop.image == BLUE).all()

@@ -47,8 +47,8 @@ def test_no_group_is_in_two_splits_and_every_class_has_its_shares(count, largest
         np.testing.assert_allclose(shares, (0.8, 0.1, 0.1), atol=0.025)
 
 
-def test_groups_of_one_picture_fill_what_the_large_ones_leave():
-    """One group has all of class 0 that there is in groups; class 1 is pictures of nobody."""
+def test_groups_of_one_image_fill_what_the_large_ones_leave():
+    """One group has all of class 0 that there is in groups; class 1 is images of nobody."""
     groups = np.concatenate([np.zeros(50, np.int64), np.arange(1, 151)])
     labels = np.concatenate([np.zeros(50, np.int64), np.zeros(50, np.int64), np.ones(100, np.int64)])
     split = deal_groups(groups, labels, (0.5, 0.25, 0.25))

@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from streams import BLUE, RED, SquareDetector, picture
+from streams import BLUE, RED, SquareDetector, scene
 
 from edgefel.data.dataset import ImageDataset, Sample
 from edgefel.data.labels import EXPRESSIONS_7, EXPRESSIONS_8
@@ -41,12 +41,12 @@ def run(dataset, output, tools=squares, workers=2, restart=False, progress=lambd
 
 
 def make_photos(root: Path, count: int = 40, splits: bool = True) -> ImageDataset:
-    """A folder of pictures with a square each, its size that of the number, and every tenth without one."""
+    """A folder of images with a square each, its size that of the number, and every tenth without one."""
     root.mkdir()
     rows = []
     for number in range(count):
         labelled = [(20 + number, 30, 30 + number, RED)] if number % 10 != 9 else []
-        cv2.imwrite(str(root / f"{number}.png"), picture(labelled, (160, 120))[..., ::-1])
+        cv2.imwrite(str(root / f"{number}.png"), scene(labelled, (160, 120))[..., ::-1])
         split = ("train", "train", "val", "test")[number // 2 % 4] if splits else ""
         soft = [0.1 if at != number % 7 else 0.4 for at in range(7)]
         rows.append([f"{number}.png", EXPRESSIONS_7[number % 7], split, f"p{number // 2}", *soft])
@@ -123,9 +123,9 @@ def test_shards_are_the_same_data_set(photos, tmp_path):
 
 
 def test_boxes_and_archives(tmp_path):
-    """Two faces of one picture, told apart by their boxes alone, out of shards."""
+    """Two faces of one image, told apart by their boxes alone, out of shards."""
     file = tmp_path / "two.png"
-    cv2.imwrite(str(file), picture([(20, 20, 40, RED), (150, 100, 60, BLUE)])[..., ::-1])
+    cv2.imwrite(str(file), scene([(20, 20, 40, RED), (150, 100, 60, BLUE)])[..., ::-1])
     samples = (
         Sample(file, 1, "two", "train", None, (18, 18, 44, 44)),
         Sample(file, 2, "two", "train", None, (140, 95, 70, 70)),
@@ -149,11 +149,11 @@ def test_boxes_and_archives(tmp_path):
         ]
 
 
-def test_boxes_that_are_no_part_of_the_picture(tmp_path):
+def test_boxes_that_are_no_part_of_the_image(tmp_path):
     """A box of a billion pixels would not fit in memory."""
     file = tmp_path / "data/one.png"
     file.parent.mkdir()
-    cv2.imwrite(str(file), picture([(20, 20, 40, RED)])[..., ::-1])
+    cv2.imwrite(str(file), scene([(20, 20, 40, RED)])[..., ::-1])
     boxes = [(320, 0, 30, 30), (0, -30, 30, 30), (0, 0, 2**30, 2**30), (300, 220, 600, 600)]
     samples = tuple(Sample(file, 1, str(box), "train", None, box) for box in boxes)
     report = run(ImageDataset(file.parent, EXPRESSIONS_7, samples), tmp_path / "out")
@@ -163,7 +163,7 @@ def test_boxes_that_are_no_part_of_the_picture(tmp_path):
     ]
 
 
-def test_missing_faces_by_the_centre_and_pictures_that_are_faces(photos, tmp_path):
+def test_missing_faces_by_the_centre_and_images_that_are_faces(photos, tmp_path):
     assert run(photos, tmp_path / "center", missing="center")["found"]["center"] == 4
     report = run(photos, tmp_path / "whole", whole)
     assert report["found"] == {"detected": 0, "box": 0, "center": 0, "whole": 40}
@@ -189,15 +189,15 @@ def test_a_set_with_splits_keeps_them(photos, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_unreadable_pictures_are_named_and_tried_again(tmp_path):
+def test_unreadable_images_are_named_and_tried_again(tmp_path):
     dataset = make_photos(tmp_path / "photos", 12)
     good = (tmp_path / "photos/3.png").read_bytes()
-    (tmp_path / "photos/3.png").write_bytes(b"no picture")
+    (tmp_path / "photos/3.png").write_bytes(b"no image")
     (tmp_path / "photos/5.png").unlink()
     report = run(dataset, tmp_path / "out")
     assert report["faces"] == 9
     assert report["unreadable"] == [
-        {"path": "3.png", "reason": "not a picture that OpenCV can decode"},
+        {"path": "3.png", "reason": "not an image that OpenCV can decode"},
         {"path": "5.png", "reason": "cannot be read (No such file or directory)"},
     ]
     assert described(open_dataset(tmp_path / "out")) == described(dataset, [0, 1, 2, 4, 6, 7, 8, 10, 11])
@@ -212,9 +212,9 @@ def test_nothing_readable_or_no_face_at_all(photos, tmp_path):
     dataset = make_photos(tmp_path / "photos", 3)
     for number in range(3):
         (tmp_path / f"photos/{number}.png").write_bytes(b"")
-    with pytest.raises(EdgefelError, match=r"none of its 3 pictures can be read \(0.png: the file is empty"):
+    with pytest.raises(EdgefelError, match=r"none of its 3 images can be read \(0.png: the file is empty"):
         run(dataset, tmp_path / "out")
-    with pytest.raises(EdgefelError, match="no face was found in any of its 2 readable pictures"):
+    with pytest.raises(EdgefelError, match="no face was found in any of its 2 readable images"):
         run(photos.subset([9, 19]), tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
 
@@ -224,7 +224,7 @@ class Ended(EdgefelError):
 
 
 def interrupt(dataset, output, after, workers=2, **options):
-    """A run that ends when `after` more pictures have been searched."""
+    """A run that ends when `after` more images have been searched."""
     searched = itertools.count(1)
 
     class Ending(SquareDetector):
@@ -268,7 +268,7 @@ def test_what_a_crash_leaves_is_done_again(photos, once, tmp_path):
 
 
 def test_a_face_that_is_no_result_any_more_goes(photos, tmp_path):
-    """Killed between writing a face and entering it, and then the picture breaks."""
+    """Killed between writing a face and entering it, and then the image breaks."""
     dataset = make_photos(tmp_path / "photos", 12)
     interrupt(dataset, tmp_path / "out", 8, workers=1)
     stray = partial_folder(tmp_path / "out") / "faces/test/anger/0000006.png"
@@ -285,10 +285,10 @@ def test_unfinished_work_of_something_else_is_refused(photos, once, tmp_path):
     interrupt(photos, output, 8)
     with pytest.raises(EdgefelError, match="unfinished run with missing skip, not center"):
         run(photos, output, missing="center")
-    with pytest.raises(EdgefelError, match="unfinished run with pictures 40, not 20"):
+    with pytest.raises(EdgefelError, match="unfinished run with images 40, not 20"):
         run(photos.subset(range(20)), output)
     relabelled = ImageDataset(photos.root, photos.labels, tuple(reversed(photos.samples)))
-    with pytest.raises(EdgefelError, match="with other pictures, labels or splits"):
+    with pytest.raises(EdgefelError, match="with other images, labels or splits"):
         run(relabelled, output)
     moved = make_photos(tmp_path / "photos")
     with pytest.raises(EdgefelError, match=f"not {tmp_path}/photos; finish that"):
@@ -457,7 +457,7 @@ def test_options_that_make_no_sense(options, message):
         PrepareOptions(**options)
 
 
-def test_unlabelled_pictures_are_refused(photos, tmp_path):
+def test_unlabelled_images_are_refused(photos, tmp_path):
     samples = (*photos.samples[:2], Sample(photos.samples[2].path, -1, "x", "train", None))
     with pytest.raises(EdgefelError, match="2.png: has no label"):
         run(ImageDataset(photos.root, photos.labels, samples), tmp_path / "out")

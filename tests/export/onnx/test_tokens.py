@@ -63,7 +63,7 @@ def rows(axis: int = 1, repeat: tuple[int, ...] = (1, 1, 4)) -> onnx.ModelProto:
     return make_model(nodes, {"x": ["N", 5, 4], "i": ["N", 2]}, {"y": ["N", 2, repeat[2]]}, constants)
 
 
-def test_rows_by_an_index_for_each_picture():
+def test_rows_by_an_index_for_each_image():
     indices = np.array([[0, 4], [1, 1], [3, 2]])
     model, count = gather_rows(rows())
     assert (op_types(model), count) == (["Cast", "Unsqueeze", "GatherND"], 1)
@@ -85,8 +85,8 @@ def test_other_gathers_are_left_alone(kept):
     assert (op_types(model), count) == (op_types(graph), 0)
 
 
-def test_one_index_for_all_pictures_is_left_alone():
-    """GatherElements then takes from the first picture alone, GatherND would take from each."""
+def test_one_index_for_all_images_is_left_alone():
+    """GatherElements then takes from the first image alone, GatherND would take from each."""
     nodes = [node("Expand", "u shape", "e"), node("GatherElements", "x e", "y", axis=1)]
     constants = {"u": np.array([[[0], [3]]]), "shape": np.array([1, 1, 4])}
     graph = make_model(nodes, {"x": [3, 5, 4]}, {"y": [1, 2, 4]}, constants)

@@ -7,7 +7,7 @@ import json
 
 import numpy as np
 import pytest
-from exported import BROKEN_LAYER, VIT_ONLY, colour_pictures, save, varied_graph, varied_model
+from exported import BROKEN_LAYER, VIT_ONLY, colour_images, save, varied_graph, varied_model
 
 from edgefel.calib.collect import activation_scales, collect_activations
 from edgefel.calib.graph import GraphIndex
@@ -16,7 +16,7 @@ from edgefel.calib.quantize import quantize
 from edgefel.data.preprocessing import default_preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.export.parity.gate import Gate
-from edgefel.export.parity.images import Pictures
+from edgefel.export.parity.images import ParityImages
 from edgefel.export.parity.limits import ParityLimits
 from edgefel.export.precision.mixed import LAYERS_NAME, PLOT_NAME, find_mix, mix_entry, write_search
 from edgefel.models.checkpoint import load_checkpoint
@@ -27,18 +27,18 @@ PREPROCESSING = default_preprocessing(112)
 @pytest.fixture(scope="module")
 def gate(tmp_path_factory):
     checkpoint = load_checkpoint(save(tmp_path_factory.mktemp("mixed") / "checkpoint", varied_model()))
-    crops = tuple(colour_pictures(48))
+    crops = tuple(colour_images(48))
     limits = {"int8": ParityLimits(min_sqnr_db=20.0, min_agreement=0.9, min_images=10, min_per_class=1000)}
-    blind = Gate(checkpoint, Pictures(crops, None, "colours"), limits)
-    # the reference is right about every picture, so whatever differs from it is a loss
+    blind = Gate(checkpoint, ParityImages(crops, None, "colours"), limits)
+    # the reference is right about every image, so whatever differs from it is a loss
     targets = blind.reference["probabilities"].argmax(axis=1)
-    return Gate(checkpoint, Pictures(crops, targets, "colours"), limits)
+    return Gate(checkpoint, ParityImages(crops, targets, "colours"), limits)
 
 
 @pytest.fixture(scope="module")
 def scales(gate):
     tensors = place(varied_graph(), VIT_ONLY).activations
-    batches = list(gate.pictures.batches(PREPROCESSING))[:2]
+    batches = list(gate.images.batches(PREPROCESSING))[:2]
     return activation_scales(collect_activations(varied_graph(), tensors, batches), "minmax")
 
 
@@ -82,20 +82,20 @@ def test_macro_recall_is_held_to_the_drop_allowed(gate, scales):
     assert _verdict({"int8": parity}, 100.0).recall_loss == pytest.approx(max(lost))
 
 
-def test_pictures_without_labels_are_refused(gate, scales):
+def test_images_without_labels_are_refused(gate, scales):
     unlabelled = Gate.__new__(Gate)
-    unlabelled.pictures = dataclasses.replace(gate.pictures, targets=None)
-    with pytest.raises(EdgefelError, match="give labelled pictures with --data"):
+    unlabelled.images = dataclasses.replace(gate.images, targets=None)
+    with pytest.raises(EdgefelError, match="give labelled images with --data"):
         search(unlabelled, scales)
 
 
-def test_a_spread_takes_pictures_from_everywhere(gate):
-    few = gate.pictures.spread(5)
+def test_a_spread_takes_images_from_everywhere(gate):
+    few = gate.images.spread(5)
     assert len(few) == 5
     assert few.targets is not None
-    assert gate.pictures.spread(1000) == gate.pictures
+    assert gate.images.spread(1000) == gate.images
     everywhere = [
-        index for index, crop in enumerate(gate.pictures.crops) if any(crop is one for one in few.crops)
+        index for index, crop in enumerate(gate.images.crops) if any(crop is one for one in few.crops)
     ]
     assert everywhere[0] == 0
     assert everywhere[-1] > 36

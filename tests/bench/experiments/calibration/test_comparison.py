@@ -16,7 +16,7 @@ from edgefel.bench.experiments.calibration.comparison import (
     ComparisonOptions,
     _Work,
     compare_strategies,
-    held_out_pictures,
+    held_out_images,
     plan_comparison,
     plan_runs,
 )
@@ -47,7 +47,7 @@ def folder(tmp_path_factory):
     write_faces(root / "train", LABELS, 20)
     write_faces(root / "test", LABELS, 3, seed=1)
     write_faces(root / "val", LABELS, 1, seed=2)
-    (root / "test/fear/1.png").write_bytes(b"no picture")
+    (root / "test/fear/1.png").write_bytes(b"no image")
     return root
 
 
@@ -63,7 +63,7 @@ def comparison(dataset):
     return compare_strategies(tiny_graph(), PREPROCESSING, plan)
 
 
-def test_all_strategies_draw_as_many_pictures_from_the_same_long_tail(dataset):
+def test_all_strategies_draw_as_many_images_from_the_same_long_tail(dataset):
     runs = plan_runs(dataset, OPTIONS)
     assert [run.strategy for run in runs] == [*STRATEGIES] * 4
     for first in range(0, 12, 3):
@@ -77,7 +77,7 @@ def test_all_strategies_draw_as_many_pictures_from_the_same_long_tail(dataset):
             assert set(run.choice.indices) <= set(run.pool.indices)
             assert {dataset.samples[i].split for i in run.choice.indices} == {"train"}
     assert {run.pool.imbalance for run in runs} == {4.0}
-    # random sets follow the long tail: with 8 or 16 pictures, each class cannot happen to be there as often
+    # random sets follow the long tail: with 8 or 16 images, each class cannot happen to be there as often
     assert all(len(set(run.choice.counts.values())) > 1 for run in runs if run.strategy == "random")
     assert runs[0].pool.order[0] != runs[3].pool.order[0]
     assert plan_runs(dataset, OPTIONS) == runs
@@ -141,7 +141,7 @@ def test_the_verdict_follows_from_the_interval(comparison):
         judged = replace(difference, measures={**difference.measures, "macro_f1": interval})
         assert judged.verdict == words
         sentence = verdicts(replace(comparison, differences=(judged,)))[0]
-        assert sentence.startswith(f"1 per class (8 pictures), balanced against random: {words} (macro F1 ")
+        assert sentence.startswith(f"1 per class (8 images), balanced against random: {words} (macro F1 ")
         assert f"[{100 * low:+.1f}, {100 * high:+.1f}] points" in sentence
 
 
@@ -159,20 +159,20 @@ def test_both_files_are_written_or_none(comparison, tmp_path):
     assert written["tools"]["onnx"] == "1"
     assert written["verdicts"] == verdicts(comparison)
     assert written["pools"][1]["seed"] == 1
-    picture = cv2.imread(str(tmp_path / "out/comparison.png"))
-    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 20
+    image = cv2.imread(str(tmp_path / "out/comparison.png"))
+    assert len(np.unique(image.reshape(-1, 3), axis=0)) > 20
     with pytest.raises(ValueError, match="JSON"):
         write_comparison(tmp_path / "nothing", comparison, {"rows": float("nan")})
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_fewer_images_judge_and_every_class_has_to_be_among_them(dataset):
-    split, indices = held_out_pictures(dataset, replace(OPTIONS, images=22))
+    split, indices = held_out_images(dataset, replace(OPTIONS, images=22))
     assert (split, len(indices)) == ("test", 22)
-    with pytest.raises(EdgefelError, match="4 held-out pictures of the split test show no .*--images"):
-        held_out_pictures(dataset, replace(OPTIONS, images=4))
+    with pytest.raises(EdgefelError, match="4 held-out images of the split test show no .*--images"):
+        held_out_images(dataset, replace(OPTIONS, images=4))
     rest = replace(dataset, samples=tuple(s for s in dataset.samples if s.split != "test"))
-    assert held_out_pictures(rest, OPTIONS)[0] == "val"
+    assert held_out_images(rest, OPTIONS)[0] == "val"
 
 
 def test_a_model_with_a_class_more_is_judged_by_the_others(dataset):
@@ -191,10 +191,10 @@ def test_a_model_with_a_class_more_is_judged_by_the_others(dataset):
     assert sorted([*targets.tolist(), LABELS.index("fear")]) == sorted(shown)
 
 
-def test_a_model_with_a_class_less_is_judged_without_its_pictures(dataset):
+def test_a_model_with_a_class_less_is_judged_without_its_images(dataset):
     plan = plan_comparison(dataset, LABELS[6::-1], OPTIONS)
     assert plan.labels == LABELS[:7]
-    assert plan.classes["pictures_left_out"] == {"contempt": 24}
+    assert plan.classes["images_left_out"] == {"contempt": 24}
     assert plan.dataset.labels == LABELS[:7]
     assert "24 of contempt" in plan.notes[0]
 
@@ -205,7 +205,7 @@ def test_unusable_data_is_refused(dataset):
     cases = (
         (train, OPTIONS, "has no split test or val to judge on"),
         (test, OPTIONS, "has no split train to calibrate on"),
-        (dataset, replace(OPTIONS, imbalance=21), "needs 21 pictures of .* and there are 20"),
+        (dataset, replace(OPTIONS, imbalance=21), "needs 21 images of .* and there are 20"),
         (replace(dataset, labels=()), OPTIONS, "share fewer than two classes: .* are unknown"),
     )
     for data, options, message in cases:

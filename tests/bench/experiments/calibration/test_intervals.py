@@ -19,7 +19,7 @@ LABELS = ("a", "b", "c", "d")
 
 
 def judged(count=60, seed=0):
-    """FP32 and "INT8" logits of random pictures: the reference, one outcome with tail c, d, and the raw arrays."""
+    """FP32 and "INT8" logits of random images: the reference, one outcome with tail c, d, and the raw arrays."""
     rng = np.random.default_rng(seed)
     targets = np.concatenate([np.arange(4), rng.integers(4, size=count - 4)])
     fp32 = np.eye(4)[targets] * 1.5 + rng.standard_normal((count, 4))
@@ -51,7 +51,7 @@ def _f1_of(targets, predicted, classes):
     return f1_score(targets, predicted, labels=list(classes), average="macro")
 
 
-def test_a_weight_of_two_counts_a_picture_twice():
+def test_a_weight_of_two_counts_a_image_twice():
     held_out, outcome, _, _ = judged()
     repeats = np.random.default_rng(3).integers(0, 3, size=60)
     index = np.repeat(np.arange(60), repeats)
@@ -76,7 +76,7 @@ def test_a_class_that_does_not_occur_counts_nowhere():
 
 
 def wrong_on(held_out, share, seed):
-    """An outcome that is right except on a random share of the pictures."""
+    """An outcome that is right except on a random share of the images."""
     rng = np.random.default_rng(seed)
     wrong = rng.random(len(held_out.targets)) < share
     return Outcome(
@@ -113,7 +113,7 @@ def test_the_same_seed_gives_the_same_intervals():
     assert first != TwoLevelBootstrap(held_out, files, 3, 300, 8).means(range(3))
 
 
-def test_differences_are_paired_in_seeds_and_in_pictures():
+def test_differences_are_paired_in_seeds_and_in_images():
     """Files that differ from seed to seed but not from each other: unpaired, the interval would be wide."""
     held_out = judged(200)[0]
     files = [wrong_on(held_out, share, seed) for seed, share in enumerate((0.1, 0.2, 0.3, 0.4, 0.5))]
@@ -127,7 +127,7 @@ def test_differences_are_paired_in_seeds_and_in_pictures():
 
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say():
-    """Seeds and pictures both vary; the true accuracy is known. 7 seeds cost a few of the 95 %."""
+    """Seeds and images both vary; the true accuracy is known. 7 seeds cost a few of the 95 %."""
     covered = 0
     trials = 120
     for trial in range(trials):

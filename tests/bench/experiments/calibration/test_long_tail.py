@@ -47,7 +47,7 @@ def test_the_scarcest_class_sets_the_size_and_keeps_the_ratio():
     assert pool.counts == {"a": 300, "b": 60, "c": 12}
 
 
-def test_which_pictures_stay_depends_on_the_seed_alone():
+def test_which_images_stay_depends_on_the_seed_alone():
     data = images(*[100] * 7)
     assert cut(data, 10, seed=1) == cut(data, 10, seed=1)
     assert cut(data, 10, seed=1).indices != cut(data, 10, seed=2).indices
@@ -73,8 +73,8 @@ def test_imbalance_one_leaves_the_data_as_it_is():
     [
         ((5, 90), 0.5, "imbalance 0.5"),
         ((5, 90), float("nan"), "imbalance nan"),
-        ((5, 0, 3), 2, "no pictures of b"),
-        ((49, 90), 50, "imbalance 50: needs 50 pictures of a and there are 49; .*smaller --imbalance"),
+        ((5, 0, 3), 2, "no images of b"),
+        ((49, 90), 50, "imbalance 50: needs 50 images of a and there are 49; .*smaller --imbalance"),
     ],
 )
 def test_what_cannot_be_is_refused(counts, imbalance, message):

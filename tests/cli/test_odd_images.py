@@ -1,4 +1,4 @@
-"""Folders of pictures as people have them: a bad one costs itself alone, whatever the command."""
+"""Folders of images as people have them: a bad one costs itself alone, whatever the command."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ REASONS = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """class/picture: two that can be read, those of REASONS, and some that are left out by their names."""
+    """class/image: two that can be read, those of REASONS, and some that are left out by their names."""
     photos = tmp_path_factory.mktemp("odd") / "photos" / "happiness"
     photos.mkdir(parents=True)
     for name in ("a.jpg", LATIN):
@@ -99,7 +99,7 @@ def test_run_counts_them(bundle, folder, tmp_path):
     outputs = [tmp_path / "r.jsonl", tmp_path / "r.csv"]
     result = run("run", bundle, "--source", folder, "-o", outputs[0], "-o", outputs[1])
     assert result.exit_code == 0, result.output
-    assert f"{len(REASONS)} pictures skipped, since unreadable" in result.stderr
+    assert f"{len(REASONS)} images skipped, since unreadable" in result.stderr
     assert "left out 2 .heic, 1 .jxl: not read here" in result.stderr
     sources = [json.loads(line)["source"] for line in outputs[0].read_text(encoding="utf-8").splitlines()]
     assert sources[-1].endswith("/" + LATIN)
@@ -159,7 +159,7 @@ def test_a_folder_of_nothing_that_is_read_says_what_there_is(bundle, tmp_path):
     assert result.exit_code == 2
 
 
-def test_a_single_bad_picture_says_why(bundle, folder):
+def test_a_single_bad_image_says_why(bundle, folder):
     for name, reason in REASONS.items():
         if name == "dangling.jpg":
             continue
@@ -169,7 +169,7 @@ def test_a_single_bad_picture_says_why(bundle, folder):
         assert result.stderr.count("\n") == 1
 
 
-def test_the_limit_of_pixels_is_an_option_of_every_reader_of_pictures(bundle, folder, monkeypatch):
+def test_the_limit_of_pixels_is_an_option_of_every_reader_of_images(bundle, folder, monkeypatch):
     monkeypatch.delenv("EDGEFEL_MAX_PIXELS", raising=False)
     result = run("predict", bundle, folder, "--json", "--max-pixels", 1000)
     assert result.exit_code == 2
@@ -215,19 +215,18 @@ def test_libraries_get_no_name_that_is_not_utf8(bundle, folder, tmp_path, suffix
 
 
 @pytest.mark.parametrize("shape", [(1, 10_000), (10_000, 1), (1, 1), (30, 3000), (3, 40_000), (33_000, 40)])
-def test_detectors_take_pictures_of_any_shape(shape):
-    picture = np.zeros((*shape, 3), np.uint8)
+def test_detectors_take_images_of_any_shape(shape):
+    image = np.zeros((*shape, 3), np.uint8)
     detectors = [HaarDetector()] + ([YuNetDetector(YUNET)] if YUNET.is_file() else [])
     for detector in detectors:
-        assert detector(picture) == []
+        assert detector(image) == []
         assert (
-            detect_near(detector, picture, [FaceBox(0, 0, 5000), FaceBox(0, 0, 1), FaceBox(-10, -10, 40)])
-            == []
+            detect_near(detector, image, [FaceBox(0, 0, 5000), FaceBox(0, 0, 1), FaceBox(-10, -10, 40)]) == []
         )
 
 
 @pytest.mark.parametrize("shape", [(30, 3000), (3000, 30), (2, 200)])
-def test_a_narrow_picture_is_labelled_and_saved(bundle, tmp_path, shape):
+def test_a_narrow_image_is_labelled_and_saved(bundle, tmp_path, shape):
     cv2.imwrite(str(tmp_path / "narrow.png"), np.full((*shape, 3), 90, np.uint8))
     for options in (["--no-detect"], []):
         result = run(
