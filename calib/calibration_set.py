@@ -6,13 +6,13 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from edgefel.calib.samples import balanced_samples
-from edgefel.data.dataset import Box, ImageDataset, ImageStore, Sample
+from edgefel.calib.samples import LabelledImages, balanced_samples
+from edgefel.data.dataset import Box, ImageDataset, ImageStore, Sample, UnreadableImageError
 from edgefel.data.labels import check_labels
 from edgefel.data.open import open_dataset
 from edgefel.data.preprocessing import Preprocessing
@@ -24,6 +24,7 @@ FORMAT = "edgefel-calibration"
 VERSION = 2
 # images of these splits are for judging a model
 HELD_OUT = ("val", "test")
+HELD_BYTES = 256 * 2**20  # of encoded images in memory
 
 LabelledBy = Literal["labels", "predictions"]
 
@@ -110,10 +111,10 @@ class CalibrationSet:
         return _without({**asdict(self), "images": images}, "layout")
 
     def open(self) -> ImageDataset:
-        """The images as a data set, in order; raises EdgefelError naming the first that changed or is gone."""
+        """The images in order, as a data set in memory; raises EdgefelError naming one that changed or is gone."""
         root = Path(self.root)
         members = self._members()
-        samples = []
+        memory, samples = _Memory(), []
         for image in self.images:
             path = _place(root, image.path)
             sample = Sample(path, self.labels.index(image.label), image.group, "train", box=image.box)
@@ -123,9 +124,10 @@ class CalibrationSet:
                         f"{path}: no such file, but the calibration set lists it; calibrate again"
                     )
                 sample = replace(sample, store=members[path])
-            if hashlib.sha256(sample.read()).hexdigest() != image.sha256:
+            held, digest = memory.hold(sample)
+            if digest != image.sha256:
                 raise EdgefelError(f"{path}: has changed since it was chosen; make the calibration set again")
-            samples.append(sample)
+            samples.append(held)
         return ImageDataset(root, self.labels, tuple(samples))
 
     def _members(self) -> dict[Path, tuple[ImageStore, int]]:
@@ -137,18 +139,68 @@ class CalibrationSet:
         return {_place(root, sample.path): sample.store for sample in found if sample.store is not None}
 
 
-def calibration_pool(dataset: ImageDataset) -> list[int]:
+class _Memory:
+    """Encoded images that were read once, up to HELD_BYTES of them (an `ImageStore`)."""
+
+    def __init__(self) -> None:
+        self._paths: list[Path] = []
+        self._data: list[bytes] = []
+        self._free = HELD_BYTES
+
+    def hold(self, sample: Sample) -> tuple[Sample, str]:
+        """The sample, read from here if there is room, and the SHA-256 of its image. Raises UnreadableImageError."""
+        data = sample.read()
+        digest = hashlib.sha256(data).hexdigest()
+        if len(data) > self._free:
+            return sample, digest
+        self._free -= len(data)
+        self._paths.append(sample.path)
+        self._data.append(data)
+        return replace(sample, store=(self, len(self._data) - 1)), digest
+
+    def path(self, index: int) -> Path:
+        """Where the image was read."""
+        return self._paths[index]
+
+    def read(self, index: int) -> bytes:
+        """The encoded image."""
+        return self._data[index]
+
+
+def read_images(
+    dataset: ImageDataset,
+    indices: Sequence[int],
+    *,
+    skip_unreadable: bool = False,
+    advance: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[tuple[CalibrationImage, ...], ImageDataset]:
+    """Reads the images once: their entries in a calibration set, and the images in order, as a data set in memory.
+
+    skip_unreadable: an image that cannot be read has no entry and stays in the data set, where loading it raises;
+    otherwise UnreadableImageError is raised here. `advance` is told (images read, images).
+    """
+    memory, entries, samples = _Memory(), [], []
+    for index in indices:
+        sample = dataset.samples[index]
+        try:
+            held, digest = memory.hold(sample)
+        except UnreadableImageError:
+            if not skip_unreadable:
+                raise
+            samples.append(sample)
+        else:
+            samples.append(held)
+            relative = os.path.relpath(sample.path, dataset.root).replace(os.sep, "/")
+            label = dataset.labels[sample.label]
+            entries.append(CalibrationImage(relative, label, sample.group, digest, sample.box))
+        advance(len(samples), len(indices))
+    return tuple(entries), replace(dataset, samples=tuple(samples))
+
+
+def calibration_pool(dataset: LabelledImages) -> list[int]:
     """Indices that calibration may use: all but the splits val and test, or everything if nothing else is there."""
-    pool = [i for i, sample in enumerate(dataset.samples) if sample.split not in HELD_OUT]
-    return pool or list(range(len(dataset)))
-
-
-def calibration_image(dataset: ImageDataset, index: int) -> CalibrationImage:
-    """The image as a calibration set lists it, hashed; raises EdgefelError if it cannot be read."""
-    sample = dataset.samples[index]
-    digest = hashlib.sha256(sample.read()).hexdigest()
-    relative = os.path.relpath(sample.path, dataset.root).replace(os.sep, "/")
-    return CalibrationImage(relative, dataset.labels[sample.label], sample.group, digest, sample.box)
+    splits = [sample.split for sample in dataset.samples]
+    return [i for i, split in enumerate(splits) if split not in HELD_OUT] or list(range(len(splits)))
 
 
 def _place(root: Path, path: str | Path) -> Path:
@@ -181,17 +233,31 @@ def choose_calibration_set(
 
     model: whose predictions the labels of `dataset` are; None if they are labels. layout: what `dataset` was opened
     as, if that was said. `advance` is told (images hashed, images). Raises EdgefelError as `balanced_samples` and
-    `calibration_image` do.
+    `read_images` do.
     """
     choice = balanced_samples(dataset, per_class, group_cap, seed, among=calibration_pool(dataset))
-    images = []
-    for index in choice.indices:
-        images.append(calibration_image(dataset, index))
-        advance(len(images), len(choice.indices))
+    images, _ = read_images(dataset, choice.indices, advance=advance)
+    return calibration_set_of(
+        dataset, images, per_class, group_cap, seed, model=model, preprocessing=preprocessing, layout=layout
+    )
+
+
+def calibration_set_of(
+    dataset: ImageDataset,
+    images: tuple[CalibrationImage, ...],
+    per_class: int,
+    group_cap: int,
+    seed: int,
+    *,
+    model: LabellingModel | None = None,
+    preprocessing: Preprocessing | None = None,
+    layout: str | None = None,
+) -> CalibrationSet:
+    """Images of `dataset`, drawn with the given counts and seed, as a set; the rest as `choose_calibration_set`."""
     return CalibrationSet(
         root=str(dataset.root.resolve()),
         labels=dataset.labels,
-        images=tuple(images),
+        images=images,
         per_class=per_class,
         group_cap=group_cap,
         seed=seed,

@@ -9,17 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 
-from edgefel.calib.calibration_set import (
-    CalibrationSet,
-    check_preprocessing,
-    read_calibration_set,
-    write_calibration_set,
-)
+from edgefel.calib.calibration_set import CalibrationSet, check_preprocessing, write_calibration_set
+from edgefel.calib.images import ComparedImages, choose_images, load_images
 from edgefel.calib.reader import CalibrationReader
-from edgefel.data.dataset import ImageDataset
 from edgefel.data.preprocessing import Preprocessing
 from edgefel.errors import EdgefelError
-from edgefel.export.images import ExportImages, choose_images
 from edgefel.export.onnx.attention import onnx_attention
 from edgefel.export.onnx.outputs import keep_outputs
 from edgefel.export.onnx.rewrite import opset_of
@@ -27,14 +21,12 @@ from edgefel.export.onnx.trace import check_graph, export_onnx, save_onnx
 from edgefel.export.onnx.uint8_input import uint8_input
 from edgefel.export.options import FILE_STEMS, ExportOptions, exported_preprocessing
 from edgefel.export.parity.gate import Gate
-from edgefel.export.parity.images import ParityImages, divide, draw_evenly, load_images, unseen
 from edgefel.export.parity.limits import LIMITS, ParityLimits
 from edgefel.export.precision.graphs import Build, PrecisionGraph, Ranges, calibrate_ranges, make_graphs
 from edgefel.export.precision.mixed import find_mix, mix_entry, write_search
 from edgefel.export.precision.search import SearchResult
 from edgefel.export.record import (
     CALIBRATION_NAME,
-    calibration_record,
     model_info,
     source_entry,
     tool_versions,
@@ -57,10 +49,6 @@ if TYPE_CHECKING:
     from edgefel.models.checkpoint import Checkpoint
 
 __all__ = ["ExportOptions", "ExportReport", "export_bundle", "summarize", "tool_versions"]
-
-# without labelled data there are only deviations to look at, and these need few images
-UNLABELLED_IMAGES = 32
-_CANDIDATES = 50_000  # images that the compared ones are drawn from
 
 
 def export_bundle(
@@ -119,95 +107,70 @@ class _Export:
         self.home = home
         self.own = Preprocessing.from_dict(checkpoint.preprocessing)
         self.preprocessing = exported_preprocessing(self.own, options.input_size)
-        self.images: ExportImages = choose_images(
+        self.images = choose_images(
             data,
             checkpoint.labels,
             calibrate="int8" in options.precisions,
             per_class=options.per_class,
             group_cap=options.group_cap,
             seed=options.seed,
-            parity_images=_CANDIDATES,
             calibration_set=options.calibration_set,
             layout=options.layout,
         )
         self.warnings: list[str] = list(self.images.warnings)
         self.files: list[BundleFile] = []
         self.search: SearchResult | None = None
-        self.searched: tuple[int, ...] = ()
-        if options.auto:
-            self._require_labels()
+        if options.auto and not self.images.labelled:
+            raise EdgefelError("--auto: the search goes by recall; give labelled images with --data")
+        if self.images.given is not None:
+            check_preprocessing(self.images.given, self.own, options.calibration_set or "")
+        chosen, dataset, indices = self.images.record(
+            options.per_class, options.group_cap, options.seed, self.own, options.layout
+        )
+        # `edgefel parity` leaves these images out
+        self.calibration_set: CalibrationSet | None = chosen
+        self.reader = CalibrationReader(dataset, indices, self.preprocessing)
+        self.searched, self.compared = self.images.draw(
+            options.parity_images,
+            options.seed,
+            {image.sha256 for image in chosen.images} if chosen is not None else (),
+            search=options.search_images if options.auto else 0,
+        )
 
     def run(self) -> ExportReport:
-        chosen = self._calibration_set()
-        gate = self._gate(chosen)
-        for precision, made in self._graphs(chosen).items():
+        gate = self._gate()
+        for precision, made in self._graphs().items():
             self._write(precision, made, gate)
         if self.search is not None:
             write_search(self.folder, self.search, self._search_entry())
         for precision in self.options.engine_precisions:
             self.files.append(self._engine(precision))
-        if chosen is not None:
-            write_calibration_set(self.folder / CALIBRATION_NAME, chosen)
+        if self.calibration_set is not None:
+            write_calibration_set(self.folder / CALIBRATION_NAME, self.calibration_set)
         manifest = self._manifest()
         write_manifest(self.folder, manifest)
         return ExportReport(manifest, tuple(self.warnings), self.search)
 
-    def _calibration_set(self) -> CalibrationSet | None:
-        """What calibrates, with a hash of each image: `edgefel parity` leaves these out. None where nothing
-        is calibrated, or on synthetic faces only."""
-        choice, dataset = self.images.calibration, self.images.dataset
-        if self.options.calibration_set is not None:
-            chosen = read_calibration_set(self.options.calibration_set)
-            check_preprocessing(chosen, self.own, self.options.calibration_set)
-            return chosen
-        if choice is None or not isinstance(dataset, ImageDataset):
-            return None
-        options = self.options
-        return calibration_record(
-            dataset,
-            choice.indices,
-            options.per_class,
-            options.group_cap,
-            options.seed,
-            self.own,
-            layout=options.layout,
-        )
-
-    def _gate(self, chosen: CalibrationSet | None) -> Gate:
+    def _gate(self) -> Gate:
         """PyTorch on images that calibration did not see."""
-        compared = self._parity_images(chosen)
+        compared = self._load(self.compared)
         if compared.skipped:
             named = ", ".join(compared.skipped[:3])
             self.warnings.append(f"{len(compared.skipped)} unreadable comparison images skipped: {named}")
         return Gate(self.checkpoint, compared, self.limits, seed=self.options.seed, progress=self.progress)
 
-    def _require_labels(self) -> None:
-        if not isinstance(self.images.parity_dataset, ImageDataset):
-            raise EdgefelError("--auto: the search goes by recall; give labelled images with --data")
-
-    def _parity_images(self, chosen: CalibrationSet | None) -> ParityImages:
-        dataset, pool, count = self.images.parity_dataset, self.images.parity, self.options.parity_images
-        labelled = isinstance(dataset, ImageDataset)
-        if isinstance(dataset, ImageDataset) and chosen is not None:
-            pool = unseen(dataset, pool, {image.sha256 for image in chosen.images})
-        if not labelled:
-            count = min(count, UNLABELLED_IMAGES)
-        if self.options.auto:
-            self.searched, pool = divide(dataset, pool, self.options.search_images, self.options.seed)
-        return self._load(draw_evenly(dataset, pool, count, self.options.seed), labelled)
-
-    def _load(self, indices: Sequence[int], labelled: bool) -> ParityImages:
+    def _load(self, indices: Sequence[int]) -> ComparedImages:
         return load_images(
-            self.images.parity_dataset,
+            self.images.held_out_dataset,
             indices,
             self.checkpoint.labels,
             self.own,
             self.images.sources["parity"],
-            labelled=labelled,
+            labelled=self.images.labelled,
             progress=self.progress,
         )
 
-    def _graphs(self, chosen: CalibrationSet | None) -> dict[str, PrecisionGraph]:
+    def _graphs(self) -> dict[str, PrecisionGraph]:
         self.progress.start("trace and simplify")
         graph = export_onnx(
             self.checkpoint.model, input_size=self.preprocessing.output_size, opset=self.options.opset
@@ -222,14 +185,14 @@ class _Export:
             graph,
             self.options.onnx_precisions,
             anchors=None if anchors is None else anchors.detach().float().cpu().numpy(),
-            calibrate=lambda spread, activations: self._calibrate(spread, activations, chosen),
+            calibrate=self._calibrate,
             choose=self._choose if self.options.auto else None,
             attended=attended,
         )
 
     def _choose(self, model: onnx.ModelProto, ranges: Ranges, build: Build) -> Mapping[str, str]:
         """The layers that stay in float, found on images that the final comparison does not see."""
-        compared = self._load(self.searched, labelled=True)
+        compared = self._load(self.searched)
         gate = Gate(self.checkpoint, compared, self.limits, seed=self.options.seed)
         drop = self.options.max_drop
         self.search = find_mix(model, ranges.scales, build, gate, self.preprocessing, drop, self.progress)
@@ -239,22 +202,19 @@ class _Export:
         assert self.search is not None
         return mix_entry(self.search, self.options.max_drop, len(self.searched))
 
-    def _calibrate(
-        self, graph: onnx.ModelProto, activations: Sequence[str], chosen: CalibrationSet | None
-    ) -> Ranges:
-        choice = self.images.calibration
-        assert choice is not None
+    def _calibrate(self, graph: onnx.ModelProto, activations: Sequence[str]) -> Ranges:
         source = dict(self.images.sources["calibration"])
-        if chosen is not None:
-            source |= {"key": chosen.key(), "set": CALIBRATION_NAME}
+        key = None if self.calibration_set is None else self.calibration_set.key()
+        if key is not None:
+            source |= {"key": key, "set": CALIBRATION_NAME}
         return calibrate_ranges(
             graph,
             activations,
-            CalibrationReader(self.images.dataset, choice.indices, self.preprocessing),
+            self.reader,
             self.options.method,
             source,
             len(self.checkpoint.labels),
-            chosen.key() if chosen is not None and self.options.cache else None,
+            key if self.options.cache else None,
             self.progress,
         )
 

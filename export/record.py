@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgefel import __version__
-from edgefel.calib.calibration_set import CalibrationImage, CalibrationSet, calibration_image
-from edgefel.data.dataset import ImageDataset, UnreadableImageError
-from edgefel.data.preprocessing import Preprocessing
 from edgefel.files.write import sha256
 from edgefel.runtime.doctor.machine import installed_version
 from edgefel.runtime.manifest import ModelInfo
@@ -47,39 +43,6 @@ def source_entry(checkpoint: Checkpoint, home: Path) -> dict[str, str]:
         "path": os.path.relpath(checkpoint.path.resolve(), home.resolve()).replace(os.sep, "/"),
         "sha256": sha256(checkpoint.path / WEIGHTS_FILE),
     }
-
-
-def calibration_record(
-    dataset: ImageDataset,
-    indices: Sequence[int],
-    per_class: int,
-    group_cap: int,
-    seed: int,
-    preprocessing: Preprocessing,
-    *,
-    layout: str | None = None,
-) -> CalibrationSet:
-    """The drawn images as a calibration set, each with its hash. One that cannot be read is left out: it is skipped,
-    and named, where images are read. layout: what `dataset` was opened as, if that was said; of FER+ it is taken from
-    the data set, with the file of votes."""
-    return CalibrationSet(
-        root=str(dataset.root.resolve()),
-        labels=dataset.labels,
-        images=tuple(image for index in indices if (image := _image(dataset, index)) is not None),
-        per_class=per_class,
-        group_cap=group_cap,
-        seed=seed,
-        labelled_by="labels",
-        preprocessing=preprocessing.to_dict(),
-        layout=layout if dataset.votes is None else dataset.votes.layout,
-    )
-
-
-def _image(dataset: ImageDataset, index: int) -> CalibrationImage | None:
-    try:
-        return calibration_image(dataset, index)
-    except UnreadableImageError:
-        return None
 
 
 def tool_versions() -> dict[str, str]:

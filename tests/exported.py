@@ -21,12 +21,12 @@ import torch
 from click.testing import CliRunner, Result
 
 from edgefel.calib.collect import activation_scales, collect_activations
+from edgefel.calib.images import choose_images
 from edgefel.calib.placement import ONNXRUNTIME, place
 from edgefel.calib.quantize import quantize
 from edgefel.cli.main import main
 from edgefel.data.labels import expression_labels
 from edgefel.data.preprocessing import default_preprocessing
-from edgefel.export.images import choose_images
 from edgefel.export.onnx.trace import export_onnx
 from edgefel.export.tensorrt.engine import PACKAGES
 from edgefel.models import build_model

@@ -26,6 +26,7 @@ import onnx
 from edgefel.bench.environment import cpu_name
 from edgefel.calib.collect import activation_scales, collect_activations
 from edgefel.calib.graph import GraphIndex
+from edgefel.calib.images import draw_evenly, load_images
 from edgefel.calib.placement import ONNXRUNTIME, place
 from edgefel.calib.quantize import quantize
 from edgefel.calib.reader import CalibrationReader
@@ -38,7 +39,6 @@ from edgefel.export.onnx.prelu import spread_prelu
 from edgefel.export.onnx.trace import export_onnx, serialize
 from edgefel.export.parity.check import check_bundle
 from edgefel.export.parity.gate import Gate
-from edgefel.export.parity.images import draw_evenly, load_images
 from edgefel.export.parity.outputs import onnx_outputs
 from edgefel.export.precision.mixed import PLOT_NAME, RANKING_IMAGES
 from edgefel.export.precision.sensitivity import rank_layers

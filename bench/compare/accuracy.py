@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from edgefel.bench.compare.contenders import COMPILED, EAGER, Contender
+from edgefel.calib.images import draw_evenly
 from edgefel.data.dataset import ImageDataset, MatchedDataset, UnreadableImageError
 from edgefel.data.labels import LabelMatch
 from edgefel.data.open import open_dataset
 from edgefel.data.preprocessing import Image, Preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.evaluation.metrics import compute_metrics
-from edgefel.export.parity.images import draw_evenly
 
 BATCH = 16
 HELD_OUT = ("val", "test")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgefel.calib.calibration_set import HELD_OUT, read_calibration_set
+from edgefel.calib.images import ComparedImages, draw_unseen, load_images
 from edgefel.data.dataset import ImageDataset, MatchedDataset
 from edgefel.data.open import open_dataset
 from edgefel.data.preprocessing import Preprocessing
@@ -17,7 +18,6 @@ from edgefel.data.votes import Votes
 from edgefel.errors import EdgefelError
 from edgefel.export.parity.compare import Parity
 from edgefel.export.parity.gate import Gate
-from edgefel.export.parity.images import ParityImages, draw_evenly, load_images, unseen
 from edgefel.export.parity.limits import LIMITS, ParityLimits
 from edgefel.export.record import CALIBRATION_NAME, tool_versions
 from edgefel.files.write import sha256
@@ -32,7 +32,8 @@ MAX_IMAGES = 2000  # 400 MB of them at the size that a 224 model resizes to
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Images that were not compared on: of the split train, and those (or copies of those) that calibrated."""
+    """Images that were not compared on: of the split train, and those met in the draw that are, or are copies of,
+    images that calibrated."""
 
     train: int
     calibration: int
@@ -114,9 +115,10 @@ def check_bundle(
     _check_labels(loaded, manifest)
     matched = open_dataset(data, layout=layout).matched(manifest.labels)
     dataset = matched.dataset
-    indices, left_out, warnings = _held_out(dataset, split, manifest)
+    pool, untrained = _held_out(dataset, split)
+    seen, warnings = _calibrated(manifest)
+    chosen, passed = draw_unseen(dataset, pool, images, seed, seen)
     own = Preprocessing.from_dict(loaded.preprocessing)
-    chosen = draw_evenly(dataset, indices, images, seed)
     compared = load_images(
         dataset, chosen, manifest.labels, own, dataset.source, labelled=True, progress=progress
     )
@@ -141,7 +143,7 @@ def check_bundle(
         labels=tuple(manifest.labels[column] for column in sorted(matched.match.columns)),
         classes=matched.to_dict(),
         images=len(compared),
-        left_out=left_out,
+        left_out=LeftOut(len(dataset) - untrained, passed),
         skipped=compared.skipped,
         files=results,
         precisions={file.name: file.precision for file in files},
@@ -192,9 +194,8 @@ def _check_labels(checkpoint: Checkpoint, manifest: Manifest) -> None:
         )
 
 
-def _held_out(
-    dataset: ImageDataset, split: str, manifest: Manifest
-) -> tuple[Sequence[int], LeftOut, tuple[str, ...]]:
+def _held_out(dataset: ImageDataset, split: str) -> tuple[Sequence[int], int]:
+    """The images of `split` that are not of the split train, and how many are not in the whole data set."""
     splits = [sample.split for sample in dataset.samples]
     if split not in (*HELD_OUT, "all"):
         raise EdgefelError(f"split {split!r}: choose one of {', '.join(HELD_OUT)}, all")
@@ -206,9 +207,7 @@ def _held_out(
             f"{dataset.root}: no images to compare on in {split!r} (it has {held}); choose another --split, "
             "or 'all' for every image that is not of the split train"
         )
-    used, warnings = _calibrated(manifest)
-    left = unseen(dataset, pool, used)
-    return left, LeftOut(len(splits) - len(untrained), len(pool) - len(left)), warnings
+    return pool, len(untrained)
 
 
 def _calibrated(manifest: Manifest) -> tuple[set[str], tuple[str, ...]]:
@@ -225,7 +224,7 @@ def _calibrated(manifest: Manifest) -> tuple[set[str], tuple[str, ...]]:
 def _mark(
     bundle: str | os.PathLike[str],
     results: Mapping[str, Parity],
-    compared: ParityImages,
+    compared: ComparedImages,
     split: str,
     matched: MatchedDataset,
 ) -> None:

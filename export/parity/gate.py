@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgefel.calib.images import ComparedImages
 from edgefel.data.preprocessing import Preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.export.parity.compare import Parity, compare
-from edgefel.export.parity.images import ParityImages
 from edgefel.export.parity.limits import LIMITS, ParityLimits
 from edgefel.export.parity.outputs import onnx_outputs, reference_outputs
 from edgefel.progress import SILENT, Progress
@@ -34,7 +34,7 @@ class Gate:
     def __init__(
         self,
         checkpoint: Checkpoint,
-        images: ParityImages,
+        images: ComparedImages,
         limits: Mapping[str, ParityLimits] = LIMITS,
         *,
         seed: int = 0,

@@ -14,17 +14,17 @@ from click.testing import CliRunner
 from data.readers.trees_affectnet import write_affectnet
 from data.readers.trees_expw import faces_of_every_class, write_expw
 from data.readers.trees_fer_plus import write_fer_plus
-from data.readers.trees_webdataset import original, write_webdataset
+from data.readers.trees_webdataset import image, write_webdataset
 
 from edgefel.calib.calibration_set import (
     choose_calibration_set,
     read_calibration_set,
     write_calibration_set,
 )
+from edgefel.calib.images import choose_images
 from edgefel.cli.main import main
 from edgefel.data.open import LAYOUTS, open_dataset
 from edgefel.errors import EdgefelError
-from edgefel.export.images import choose_images
 
 
 def expw(root):
@@ -98,8 +98,8 @@ def test_the_faces_come_back_to_the_pixel(chosen_from):
         faces.setdefault((dataset.labels[sample.label], sample.group), []).append(dataset.load(index))
     opened = chosen.open()
     assert len(opened) == len(chosen.images) >= len(set(chosen.counts) - set(chosen.short))
-    for index, image in enumerate(chosen.images):
-        own = faces[image.label, image.group]
+    for index, entry in enumerate(chosen.images):
+        own = faces[entry.label, entry.group]
         assert any(np.array_equal(opened.load(index), face) for face in own)
 
 
@@ -119,7 +119,7 @@ def test_a_member_that_was_replaced_in_its_archive_is_named(tmp_path):
     for shard in (tmp_path / "set").glob("*.tar"):
         data = shard.read_bytes()
         # as many bytes, so that everything else in the archive stays where it was
-        shard.write_bytes(data.replace(original(0), original(0)[:-1] + b"x"))
+        shard.write_bytes(data.replace(image(0), image(0)[:-1] + b"x"))
     with pytest.raises(EdgefelError, match=r"\.tar/.* has changed since it was chosen"):
         chosen.open()
 
@@ -153,11 +153,10 @@ def test_what_calibrates_is_not_compared_on(tmp_path, name):
         per_class=1,
         group_cap=9,
         seed=0,
-        parity_images=100,
         calibration_set=tmp_path / "set.json",
     )
     calibrating = {images.dataset.samples[i].path.resolve() for i in images.calibration.indices}
-    compared = {images.parity_dataset.samples[i].path.resolve() for i in images.parity}
+    compared = {images.held_out_dataset.samples[i].path.resolve() for i in images.held_out}
     assert compared
     assert not calibrating & compared
 
@@ -178,7 +177,7 @@ def test_a_layout_that_is_named_is_taken_and_noted(tmp_path):
     # without data of its own a comparison opens what the set was chosen from as the same layout
     options = {"per_class": 1, "group_cap": 9, "seed": 0}
     images = choose_images(None, chosen.labels, calibrate=True, calibration_set=out, **options)
-    assert images.parity_dataset.labels == chosen.labels
+    assert images.held_out_dataset.labels == chosen.labels
     given = choose_images(
         tmp_path / "set",
         chosen.labels,
@@ -187,10 +186,10 @@ def test_a_layout_that_is_named_is_taken_and_noted(tmp_path):
         layout="affectnet-7",
         **options,
     )
-    assert given.parity_dataset.labels == chosen.labels
+    assert given.held_out_dataset.labels == chosen.labels
     # read by its folders' names the same set has contempt, which is then left out
     eight = choose_images(tmp_path / "set", chosen.labels, calibrate=False, **options)
-    assert eight.parity_dataset.labels == chosen.labels
+    assert eight.held_out_dataset.labels == chosen.labels
     assert "contempt" in eight.classes["images_left_out"]
 
 

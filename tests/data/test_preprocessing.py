@@ -16,6 +16,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from edgefel.calib.images import load_images
 from edgefel.calib.reader import CalibrationReader
 from edgefel.data.dataset import read_rgb
 from edgefel.data.labels import EXPRESSIONS_7
@@ -24,7 +25,6 @@ from edgefel.data.open import open_dataset
 from edgefel.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, default_preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.evaluation.inference import run_model
-from edgefel.export.parity.images import load_images
 from edgefel.export.parity.outputs import onnx_outputs
 from edgefel.runtime.manifest import Manifest, ModelInfo, describe_file, write_manifest
 from edgefel.runtime.session import Session

@@ -189,7 +189,7 @@ def test_faces_in_boxes_and_archives_are_recorded_as_calibrated(tmp_path):
     for data, layout, images in (("set", "affectnet", 7), ("shards", "webdataset", 8)):
         options = ExportOptions(("int8",), per_class=1, layout=layout)
         export = _Export(checkpoint, options, tmp_path, tmp_path / data, SILENT, LIMITS, tmp_path)
-        chosen = export._calibration_set()
+        chosen = export.calibration_set
         assert chosen.layout == layout
         assert len(chosen.images) == len(chosen.open()) == images
         assert all(image.box is not None for image in chosen.images)
@@ -199,12 +199,12 @@ def test_an_fp32_file_that_deviates_ends_the_export(tmp_path):
     export = an_export(tmp_path, parity_images=4)
     off = with_shifted_logits(varied_shift() + np.float32(1e-3))
     with pytest.raises(EdgefelError, match="logits deviates by 0.001, limit 0.0001.*nothing was written"):
-        export._write("fp32", PrecisionGraph(off, {}), export._gate(None))
+        export._write("fp32", PrecisionGraph(off, {}), export._gate())
 
 
 def test_an_int8_file_that_fails_is_written_and_marked_with_its_reasons(tmp_path):
     export = an_export(tmp_path)
-    gate = export._gate(None)
+    gate = export._gate()
     limits = dataclasses.replace(LIMITS["int8"], min_agreement=0.8, max_recall_loss=None, max_f1_loss=None)
     gate.limits = {"int8": limits, "int8+fp16": limits}
     export._write("int8", PrecisionGraph(varied_int8(), {}), gate)

@@ -11,12 +11,12 @@ from exported import BROKEN_LAYER, VIT_ONLY, colour_images, save, varied_graph, 
 
 from edgefel.calib.collect import activation_scales, collect_activations
 from edgefel.calib.graph import GraphIndex
+from edgefel.calib.images import ComparedImages
 from edgefel.calib.placement import place
 from edgefel.calib.quantize import quantize
 from edgefel.data.preprocessing import default_preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.export.parity.gate import Gate
-from edgefel.export.parity.images import ParityImages
 from edgefel.export.parity.limits import ParityLimits
 from edgefel.export.precision.mixed import LAYERS_NAME, PLOT_NAME, find_mix, mix_entry, write_search
 from edgefel.models.checkpoint import load_checkpoint
@@ -29,10 +29,10 @@ def gate(tmp_path_factory):
     checkpoint = load_checkpoint(save(tmp_path_factory.mktemp("mixed") / "checkpoint", varied_model()))
     crops = tuple(colour_images(48))
     limits = {"int8": ParityLimits(min_sqnr_db=20.0, min_agreement=0.9, min_images=10, min_per_class=1000)}
-    blind = Gate(checkpoint, ParityImages(crops, None, "colours"), limits)
+    blind = Gate(checkpoint, ComparedImages(crops, None, "colours"), limits)
     # the reference is right about every image, so whatever differs from it is a loss
     targets = blind.reference["probabilities"].argmax(axis=1)
-    return Gate(checkpoint, ParityImages(crops, targets, "colours"), limits)
+    return Gate(checkpoint, ComparedImages(crops, targets, "colours"), limits)
 
 
 @pytest.fixture(scope="module")
