@@ -158,7 +158,7 @@ def markdown(measured: dict[str, Any]) -> str:
     costs, ms = measured["costs"], measured["costs"]["ms_p50"]
     macs = costs["macs"]
     lines = [
-        "| one picture | nothing dropped | published | ratio |",
+        "| one image | nothing dropped | published | ratio |",
         "| --- | ---: | ---: | ---: |",
         f"| multiply-accumulates | {macs['nothing dropped'] / 1e9:.2f} G | {macs['published'] / 1e9:.2f} G | "
         f"{macs['ratio']:.2f} |",
