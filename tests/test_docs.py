@@ -21,7 +21,7 @@ BANNED = (
     "picture",  # image
     "obstacle",  # unavailable_reason
     "strangers",
-    "nobody",
+    "asks nobody",
     "for want of",
     "two fives",
     "is said",

@@ -1,4 +1,4 @@
-"""The README says what is: its table is that of the committed results, its commands run (tests/test_docs.py: links)."""
+"""The README says what is: its table is that of the committed results, its commands run."""
 
 from __future__ import annotations
 
@@ -54,21 +54,7 @@ def test_the_commands_run_as_written(tmp_path, monkeypatch):
         result = CliRunner().invoke(main, arguments)
         assert result.exit_code == 0, (arguments, result.output)
         ran.append(arguments[0])
-    assert ran == [
-        *(
-            "bundle",
-            "models",
-            "data",
-            "train",
-            "evaluate",
-            "export",
-            "parity",
-            "predict",
-            "data",
-            "run",
-            "bundle",
-        ),
-    ]
+    assert " ".join(ran) == "bundle models data train evaluate export parity predict data run bundle"
     assert list(Path("labelled").iterdir())
     assert cv2.VideoCapture("labelled.mkv").read()[0]
     assert all(Path(archive).stat().st_size > 1e6 for archive in ("edge.tar", "nano.tar"))
