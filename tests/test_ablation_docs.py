@@ -1,4 +1,4 @@
-"""docs/experiments.md says what docs/results/ablations.jsonl holds."""
+"""docs/experiments*.md say what docs/results/ablations.jsonl holds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edgefel.bench.results import read_results
 
 ROOT = Path(__file__).parent.parent
 ROWS = ROOT / "docs" / "results" / "ablations.jsonl"
-PAGE = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
+PAGE = "\n".join(page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("experiments*.md")))
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def test_tables_and_verdicts_are_those_of_the_rows(tables):
         )
         for line in filter(None, text.splitlines()):
             shown = line.removeprefix("## ")
-            assert shown in PAGE, f"{outcome.experiment.name}: not in docs/experiments.md: {line}"
+            assert shown in PAGE, f"{outcome.experiment.name}: not in docs/experiments*.md: {line}"
         assert f"images/ablation_{outcome.experiment.name}.png" in PAGE
         assert (ROOT / "docs" / "images" / f"ablation_{outcome.experiment.name}.png").is_file()
 
