@@ -1,4 +1,4 @@
-"""Leaks that tools/planted_leak.py plants are what it says, and docs/data-preparing.md quotes what was found of them."""
+"""Leaks that tools/planted_leak.py plants are what it says; docs/data-preparing.md quotes what was found of them."""
 
 from __future__ import annotations
 
