@@ -1,4 +1,4 @@
-"""docs/field-cases.md names tests that exist."""
+"""docs/field-cases*.md name tests that exist."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+LINES = [
+    line
+    for page in sorted((ROOT / "docs").glob("field-cases*.md"))
+    for line in page.read_text(encoding="utf-8").splitlines()
+]
 
 
 def named_tests() -> list[tuple[str, str]]:
-    """(file, function) of every test that the page names; "" for a whole file."""
+    """(file, function) of every test that the pages name; "" for a whole file."""
     found = []
-    for line in (ROOT / "docs/field-cases.md").read_text(encoding="utf-8").splitlines():
+    for line in LINES:
         file = ""
         for path, name in re.findall(r"`([\w/]*\.py)?(?:::(\w+))?`", line.rpartition(" | ")[2]):
             file = path or file
@@ -22,11 +27,7 @@ def named_tests() -> list[tuple[str, str]]:
 
 
 def test_every_row_names_a_test_that_exists():
-    rows = [
-        line
-        for line in (ROOT / "docs/field-cases.md").read_text(encoding="utf-8").splitlines()
-        if line.startswith("| ") and not line.startswith("| case |")
-    ]
+    rows = [line for line in LINES if line.startswith("| ") and not line.startswith("| case |")]
     assert len(rows) > 100
     assert [row for row in rows if "`tests/" not in row.rpartition(" | ")[2]] == []
     missing = []

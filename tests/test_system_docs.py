@@ -53,8 +53,8 @@ def test_equal_choices_on_500_images(tools):
 def test_accuracy_and_cost_of_the_keep_rates(tools):
     costs = json.loads((RESULTS / "keep-rates.json").read_text())["costs"]
     outcome = Outcome.of_rows(tools["keep_rates"].EXPERIMENT, read_results(RESULTS / "ablations.jsonl").rows)
-    assert tools["keep_rates"].markdown(costs, outcome).strip() in page("experiments.md")
-    assert "images/keep_rates.png" in page("experiments.md")
+    assert tools["keep_rates"].markdown(costs, outcome).strip() in page("experiments-systems.md")
+    assert "images/keep_rates.png" in page("experiments-systems.md")
     # cheaper is what was run: the networks of the rows
     for variant in outcome.variants:
         macs = {result["macs"] for result in outcome.results[variant.name].values()}

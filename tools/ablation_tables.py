@@ -1,4 +1,4 @@
-"""Tables and plots of docs/experiments.md, from the rows of docs/results/ablations.jsonl.
+"""Tables and plots of docs/experiments-*.md, from the rows of docs/results/ablations.jsonl.
 
 python tools/ablation_tables.py docs/results/ablations.jsonl             prints the tables
 python tools/ablation_tables.py docs/results/ablations.jsonl -o FOLDER   also draws FOLDER/ablation_EXPERIMENT.png

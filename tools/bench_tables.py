@@ -1,4 +1,4 @@
-"""Fills the marked tables of docs/bench.md and docs/data.md from committed rows: python tools/bench_tables.py
+"""Fills the marked tables of docs/bench.md and docs/data-throughput.md: python tools/bench_tables.py
 
 The commands that made the rows stand below each table; `runs/nano` is a run of `edgefel train` on the faces of
 `edgefel data synthetic`, `nano` its bundle.
@@ -18,7 +18,7 @@ from edgefel.bench.results import Row, read_results
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "bench.md"
-DATA_PAGE = ROOT / "docs" / "data.md"
+DATA_PAGE = ROOT / "docs" / "data-throughput.md"
 RESULTS = ROOT / "docs" / "results"
 COMPARED, BASELINE, DATA_PATH = "compare-2core.jsonl", "baseline-2core.jsonl", "data-path.jsonl"
 

@@ -1,4 +1,4 @@
-"""Leaks that tools/planted_leak.py plants are what it says, and docs/data.md quotes what was found of them."""
+"""Leaks that tools/planted_leak.py plants are what it says; docs/data-preparing.md quotes what was found of them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_exact_copies_are_all_found_and_others_mostly(faces_folder, tmp_path, mo
 
 def test_the_page_quotes_the_committed_result():
     document = json.loads(RESULT.read_text())
-    page = " ".join((ROOT / "docs/data.md").read_text().split())
+    page = " ".join((ROOT / "docs/data-preparing.md").read_text().split())
     for kind in KINDS:
         row = document["planted"][kind]
         assert row["planted"] == EACH

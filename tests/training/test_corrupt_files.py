@@ -86,6 +86,6 @@ def test_the_committed_result_is_of_10_000_files_and_none_was_overlooked():
         assert found["exit_code"] == code
         assert found["listed"] == found["spoilt"] > 0
         assert found["not_listed"] == found["listed_although_sound"] == []
-    page = " ".join((ROOT / "docs/data.md").read_text().split())
+    page = " ".join((ROOT / "docs/data-preparing.md").read_text().split())
     inspect, train = (document[command]["listed"] for command in ("inspect", "train"))
     assert f"listed {inspect} of 100, `edgefel train` {train} of the {document['train']['spoilt']}" in page

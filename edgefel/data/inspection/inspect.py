@@ -134,7 +134,7 @@ class Inspection:
         return tuple(f"{counted(count, what)}{rest}" for count, what, rest in found if count)
 
     def to_dict(self) -> dict[str, Any]:
-        """What report.json holds; docs/data.md describes it."""
+        """What report.json holds; docs/data-preparing.md describes it."""
         listed = list(self.unreadable.items())[: self.options.limit]
         return {
             "format": "edgefel-data-inspection",
