@@ -1,4 +1,4 @@
-"""Synthetic faces by index: who, which expression, and the picture."""
+"""Synthetic faces by index: subject, expression and picture."""
 
 from __future__ import annotations
 
@@ -65,8 +65,11 @@ class SyntheticFace(FacePlan):
 
 
 class SyntheticFaces:
-    """A set of rendered faces. A picture depends on the options and its index alone, not on the order of
-    the calls, the process or the number of pictures."""
+    """A set of rendered faces.
+
+    A picture depends on the options and its index alone, not on the order of the calls, the process or the number
+    of pictures.
+    """
 
     def __init__(self, options: FaceOptions | None = None) -> None:
         self.options = options or FaceOptions()
@@ -91,7 +94,14 @@ class SyntheticFaces:
     def sample(self, index: int) -> SyntheticFace:
         """The face at `index`; raises IndexError outside 0..len-1."""
         plan, rng = self._plan(index)
-        return SyntheticFace(**vars(plan), image=render(plan, self.options, rng))
+        options = self.options
+        scene = draw_scene(options, rng)
+        canvas = Canvas(canvas_side(options.size))
+        draw_background(canvas, options, rng)
+        face = build_face(self.identity(plan.subject), plan.expression, scene.rest)
+        depth = paint_portrait(canvas, face, scene.light)
+        image = spoil(take_picture(canvas, depth, scene.pose, options.size), options, rng)
+        return SyntheticFace(**vars(plan), image=image)
 
     def __getitem__(self, index: int) -> SyntheticFace:
         return self.sample(index)
@@ -114,17 +124,6 @@ class SyntheticFaces:
             subject = int(fitting[int(pick * len(fitting))])
         expression = draw_expression(true_label, self.options, rng)
         return FacePlan(index, label, true_label, subject, self._splits[subject], expression), rng
-
-
-def render(plan: FacePlan, options: FaceOptions, rng: np.random.Generator) -> Image:
-    """The picture [S, S, 3], uint8 RGB, of a planned face; `rng` decides pose, light and the rest."""
-    identity = _identity(options.seed, plan.subject)
-    scene = draw_scene(options, rng)
-    canvas = Canvas(canvas_side(options.size))
-    draw_background(canvas, options, rng)
-    face = build_face(identity, plan.expression, scene.rest)
-    depth = paint_portrait(canvas, face, scene.light)
-    return spoil(take_picture(canvas, depth, scene.pose, options.size), options, rng)
 
 
 def class_shares(options: FaceOptions) -> NDArray[np.float64]:

@@ -49,8 +49,7 @@ _DIMPLE = 0.010 * np.exp(-((_LIP_T / 0.2) ** 2))
 
 @dataclass(frozen=True)
 class Eye:
-    """upper, lower [13, 2]: lid edges from the inner to the outer corner; fold [13, 2]: crease above;
-    pupil: centre of the iris; opening: distance between the lids."""
+    """Lid edges [13, 2] from the inner to the outer corner, crease above, centre of the iris, distance of the lids."""
 
     upper: Points
     lower: Points

@@ -21,20 +21,17 @@ from edgefel.data.synthetic.scene import EYES_APART, EYES_X, EYES_Y, Pose, draw_
 Point = tuple[float, float]
 
 # The surface that portraits are painted on ends below the crown and above the shoulders. A rounded, soft-edged
-# frame hides where: full inside of the crop that a detector cuts out, nothing near the surface's edge, beyond which
-# `take_picture` repeats it in a mirror.
+# frame hides its edge, beyond which `take_picture` mirrors it: opaque within the crop that a detector cuts out.
 _FRAME_POWER, _FRAME_END, _FRAME_SOFT = 6.0, 0.95, 0.09
-# What a tile shows is the surface, as a share of the side of the face; both have the same middle.
+# Side of the surface, which a tile shows, over the side of the face; both have the same middle.
 TILE_SHARE = EXTENT * EYES_APART
-# Hair and head wear that hang over the brows, glasses and beards that cover the mouth hide what tells expressions
-# apart from the cascade and from a small model alike: a clip is a test of what follows faces.
+# Hair and head wear over the brows, glasses, and beards that cover the mouth hide what tells expressions apart, from
+# the cascade and from a small model: a clip tests the tracking of faces.
 _OPEN_HAIR = ("bald", "short", "parted", "curly", "receding", "long", "bob")
 _OPEN_BEARDS = ("none", "stubble")
 
-
-Wave = tuple[
-    tuple[float, float], tuple[float, float]
-]  # periods in seconds and phases in radians of two sines
+# periods in seconds and phases in radians of two sines
+Wave = tuple[tuple[float, float], tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -132,8 +129,7 @@ class Sitter:
     """One person: the same face, hair and light for the whole clip, any expression."""
 
     def __init__(self, seed: int, subject: int, options: FaceOptions, side: int) -> None:
-        self.subject = subject
-        self.identity = draw_identity(seed, subject)
+        self._identity = draw_identity(seed, subject)
         self._options = options
         self._side = canvas_side(side)
         self._seeds = (seed, subject)
@@ -155,12 +151,12 @@ class Sitter:
         return draw_units(label, self._options, self._generator(12, self._options.labels.index(label)))
 
     def _paint(self, units: NDArray[np.float64]) -> Portrait:
-        face = build_face(self.identity, Expression(units, np.zeros(len(UNITS))), self._rest)
+        face = build_face(self._identity, Expression(units, np.zeros(len(UNITS))), self._rest)
         black, white = Canvas(self._side), Canvas(self._side)
         white.pixels[:] = 255
         depth = paint_portrait(black, face, self._light)
         paint_portrait(white, face, self._light)
-        # what is black on black and white on white is background; its light, in a corner, stands for all of it
+        # what is black on black and white on white is background; a corner holds the light that falls on it
         even = np.maximum(white.pixels[0, 0].astype(np.float32), 1.0)
         free = (white.pixels.astype(np.float32) - black.pixels) / even
         matte = 1 - np.clip(free.mean(axis=2), 0.0, 1.0)
@@ -201,11 +197,7 @@ def draw_motions(options: VideoOptions, rng: np.random.Generator) -> tuple[Motio
     width, height = options.size[0] / columns, options.size[1] / rows
     tile = TILE_SHARE * options.sides[1]
     reach = (max(0.0, width - tile) / 2, max(0.0, height - tile) / 2)
-    turn = (
-        math.radians(8.0) * options.pose,
-        math.radians(4.0) * options.pose,
-        math.radians(4.0) * options.pose,
-    )
+    yaw, pitch = math.radians(8.0) * options.pose, math.radians(4.0) * options.pose
 
     def wave(least: float, most: float) -> Wave:
         one, other = rng.uniform(least, most, 2).tolist()
@@ -216,7 +208,7 @@ def draw_motions(options: VideoOptions, rng: np.random.Generator) -> tuple[Motio
     for index in range(options.faces):
         centre = ((index % columns + 0.5) * width, (index // columns + 0.5) * height)
         waves = (wave(6, 11), wave(5, 9), wave(7, 13), wave(4, 9), wave(5, 11), wave(4, 9))
-        motions.append(Motion(centre, reach, options.sides, turn, waves))
+        motions.append(Motion(centre, reach, options.sides, (yaw, pitch, pitch), waves))
     return tuple(motions)
 
 
