@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgefel.data.dataset import SPLITS, FileStore, ImageDataset, SampleTable
-from edgefel.data.labels import AFF_WILD2, EXPRESSIONS_7, OTHER, canonical_label
-from edgefel.data.readers.base import to_canonical
+from edgefel.data.labels import AFF_WILD2, EXPRESSIONS_7, OTHER, canonical_label, to_canonical
+from edgefel.data.readers.base import LazyNames
 from edgefel.data.readers.search import find_folders, folders_within, list_names, read_lines
 from edgefel.errors import EdgefelError
 
@@ -27,8 +26,8 @@ _NOT_ANNOTATED = -1
 _SUFFIX = ".jpg"
 
 
-class FrameNames(Sequence[str]):
-    """Names of the pictures of frames, made of numbers when asked for: a set of millions keeps no strings.
+class FrameNames(LazyNames):
+    """Names of the pictures of frames: a set of millions keeps no strings.
 
     folders: of the videos. video int32 [N] into the folders, frame int32 [N] from 1.
     """
@@ -39,13 +38,8 @@ class FrameNames(Sequence[str]):
     def __len__(self) -> int:
         return len(self._frame)
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> FrameNames: ...
-    def __getitem__(self, index: int | slice) -> str | FrameNames:
-        if isinstance(index, slice):
-            return FrameNames(self._folders, self._video[index], self._frame[index])
+    def name(self, index: int) -> str:
+        """The name at `index`, 0 to N - 1."""
         return f"{self._folders[self._video[index]]}/{self._frame[index]:05d}{_SUFFIX}"
 
 

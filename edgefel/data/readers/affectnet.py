@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import itertools
 import os
 import re
 from array import array
@@ -14,10 +13,10 @@ from typing import TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefel.data.dataset import Box, ImageDataset, SampleTable
+from edgefel.data.dataset import Box, FileStore, ImageDataset
 from edgefel.data.labels import expression_labels
-from edgefel.data.readers.base import FileStore, to_canonical
-from edgefel.data.readers.search import descend, find, list_names
+from edgefel.data.readers.base import numbered_dataset, own_groups, require_columns
+from edgefel.data.readers.search import descend, find, first_entries, list_names
 from edgefel.errors import EdgefelError
 from edgefel.inputs import open_regular, open_text
 
@@ -108,11 +107,9 @@ class AffectNet:
             )
         if not rows.names:
             raise EdgefelError(f"{root}: no picture of {', '.join(self.classes)}; unpack AffectNet again")
-        label = to_canonical(np.array(rows.numbers), self.classes, self.labels, str(root))
-        table = SampleTable(
-            store, label, np.arange(len(rows.names)), rows.names, rows.splits, box=_box_column(rows)
-        )
-        return ImageDataset(root, self.labels, table)
+        groups, box = own_groups(rows.names), _box_column(rows)
+        numbers, splits = np.array(rows.numbers), rows.splits
+        return numbered_dataset(root, self.labels, store, numbers, self.classes, groups, splits, box=box)
 
     def _read_lists(self, folder: Path) -> tuple[FileStore, _Rows]:
         rows = _Rows()
@@ -219,11 +216,7 @@ def _columns(first: list[str], file: Path) -> tuple[dict[str, int], bool]:
             "the first line must name subDirectory_filePath and expression"
         )
     boxed = [name for name in _BOX if name in names]
-    missing = [name for name in (_EXPRESSION, *(_BOX if boxed else ())) if name not in names]
-    if missing:
-        raise EdgefelError(
-            f"{file} line 1: missing column{'s' * (len(missing) > 1)} {', '.join(missing)}; unpack the file again"
-        )
+    require_columns(f"{file} line 1", names, (_EXPRESSION, *(_BOX if boxed else ())), "unpack the file again")
     return {name: column for column, name in enumerate(names)}, True
 
 
@@ -294,14 +287,8 @@ def _part(folder: Path, name: str) -> Path:
 
 
 def _has_annotations(folder: Path | None) -> bool:
-    if folder is None:
-        return False
-    try:
-        with os.scandir(folder) as entries:
-            # each picture has four annotations, so that the first hundred tell
-            return any(entry.name.endswith(_EXP) for entry in itertools.islice(entries, 100))
-    except OSError:
-        return False
+    # each picture has four annotations, so that the first hundred tell
+    return folder is not None and any(entry.name.endswith(_EXP) for entry in first_entries(folder, 100))
 
 
 def _annotation(path: str, known: dict[bytes, int]) -> int:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from edgefel.data.dataset import Box, FileStore, ImageDataset, SampleTable
+from edgefel.data.dataset import Box, FileStore, ImageDataset
 from edgefel.data.labels import EXPRESSIONS_7
-from edgefel.data.readers.base import group_codes, to_canonical
+from edgefel.data.readers.base import group_codes, numbered_dataset
 from edgefel.data.readers.search import find_file, find_folders, read_lines
 from edgefel.errors import EdgefelError
 from edgefel.inputs import open_text
@@ -68,10 +68,10 @@ class ExpW:
             names.append(name)
         outside = np.flatnonzero((numbers < 0) | (numbers >= len(self.classes)))
         where = f"{path} line {outside[0] + 1}" if outside.size else str(path)
-        label = to_canonical(numbers, self.classes, EXPRESSIONS_7, where)
-        group, pictures = group_codes(names)
-        table = SampleTable(FileStore(folder, names), label, group, pictures, "", box=boxes)
-        return ImageDataset(root, EXPRESSIONS_7, table)
+        store, groups = FileStore(folder, names), group_codes(names)
+        return numbered_dataset(
+            root, EXPRESSIONS_7, store, numbers, self.classes, groups, where=where, box=boxes
+        )
 
 
 def _parse(line: str) -> tuple[str, Box, int] | None:

@@ -6,15 +6,15 @@ import codecs
 import os
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefel.data.dataset import FileStore, ImageDataset, PictureStore, SampleTable
+from edgefel.data.dataset import FileStore, ImageDataset, PictureStore
 from edgefel.data.labels import FER_PLUS, expression_labels, match_labels
-from edgefel.data.readers.base import to_canonical
+from edgefel.data.readers.base import numbered_dataset, own_groups
 from edgefel.data.readers.search import find_file, find_folders, list_names, read_rows
 from edgefel.data.votes import LABELS_CSV, VOTES_CSV, VOTES_FILES, Votes
 from edgefel.errors import EdgefelError, EdgefelWarning
@@ -119,21 +119,15 @@ class FerPlus:
         votes = _compared(f"{self.name}:{file}", file, rows, root, votes_csv, folders)
         if votes.disagreement is not None:
             warnings.warn(f"{root}: {votes.disagreement}", EdgefelWarning, stacklevel=2)
-        canonical = to_canonical(label[chosen], self.classes, self.labels, str(votes_csv or root))
         columns = list(match_labels(self.classes, self.labels).columns)
         kept = soft[chosen][:, columns]
         if len(columns) < len(CLASSES):  # the majority is for one of these, so that their sum is not 0
             kept /= kept.sum(axis=1, keepdims=True)
-        table = SampleTable(
-            store,
-            canonical,
-            np.arange(chosen.size),
-            [rows.names[row] for row in chosen],
-            [rows.splits[row] for row in chosen],
-            soft=np.ascontiguousarray(kept),
-            rows=chosen,
-        )
-        return ImageDataset(root, self.labels, table, votes=votes)
+        groups, splits = own_groups([rows.names[row] for row in chosen]), [rows.splits[row] for row in chosen]
+        shown = {"soft": np.ascontiguousarray(kept), "rows": chosen}
+        numbers, classes = label[chosen], self.classes
+        dataset = numbered_dataset(root, self.labels, store, numbers, classes, groups, splits, **shown)
+        return replace(dataset, votes=votes)
 
     def _chosen(self, root: Path, votes_csv: Path | None, folders: dict[str, Path]) -> str:
         """The file of votes that is read; a warning where that is not what was published."""

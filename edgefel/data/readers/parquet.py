@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from edgefel.data.dataset import FileStore
-from edgefel.data.readers.manifest import Coded, Columns, check_columns
-from edgefel.data.readers.names import PackedNames
+from edgefel.data.readers.base import PackedNames
+from edgefel.data.readers.columns import Coded, Columns, check_columns
 from edgefel.documents import parse_json
 from edgefel.errors import EdgefelError, MissingDependencyError
 from edgefel.text import counted

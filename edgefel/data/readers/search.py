@@ -46,7 +46,11 @@ def find_file(root: Path, name: str, depth: int) -> Path | None:
     for folder in folders_within(root, depth):
         if (folder / name).is_file():
             return folder / name
-        alike = [e.name for e in _entries(folder) if e.name.lower() == name.lower() and _is(e, "file")]
+        alike = [
+            e.name
+            for e in first_entries(folder, _MANY_ENTRIES)
+            if e.name.lower() == name.lower() and _is(e, "file")
+        ]
         if alike:
             return folder / alike[0]
     return None
@@ -79,12 +83,32 @@ def descend(folder: Path, *parts: str) -> Path | None:
 
 
 def list_names(folder: Path) -> list[str]:
-    """All names in a folder, sorted, without those that begin with a dot; EdgefelError if it cannot be listed."""
+    """All names in a folder, sorted, without those that begin with a dot. Raises EdgefelError."""
+    return [entry.name for entry in _listed(folder)]
+
+
+def list_folders(folder: Path) -> list[Path]:
+    """All folders in a folder, by name, but hidden ones and those of resource forks. Raises EdgefelError."""
+    return [folder / entry.name for entry in _listed(folder) if _is(entry, "folder") and _is_plain(entry)]
+
+
+def _listed(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            return sorted(entry.name for entry in entries if not entry.name.startswith("."))
+            return sorted((e for e in entries if not e.name.startswith(".")), key=lambda entry: entry.name)
     except OSError as error:
-        raise EdgefelError(f"{folder}: cannot be listed ({error.strerror}); make it readable") from None
+        raise EdgefelError(
+            f"{folder}: cannot be read as a folder ({error.strerror or error}); make it readable, or give another one"
+        ) from None
+
+
+def first_entries(folder: Path, most: int) -> list[os.DirEntry[str]]:
+    """The first entries of a folder, in no order; none of one that cannot be listed."""
+    try:
+        with os.scandir(folder) as entries:
+            return list(islice(entries, most))
+    except OSError:
+        return []
 
 
 def read_lines(path: Path) -> list[str]:
@@ -109,17 +133,13 @@ def _child(folder: Path, name: str) -> Path | None:
     exact = folder / name
     if exact.exists():
         return exact
-    names = [entry.name for entry in _entries(folder, _FEW_ENTRIES + 1)]
+    names = [entry.name for entry in first_entries(folder, _FEW_ENTRIES + 1)]
     alike = [other for other in names if other.lower() == name.lower()] if len(names) <= _FEW_ENTRIES else []
     return folder / min(alike) if alike else None
 
 
 def _subfolders(folder: Path, most: int = _MANY_ENTRIES) -> list[Path]:
-    names = [
-        entry.name
-        for entry in _entries(folder, most)
-        if not entry.name.startswith((".", "__MACOSX")) and _is(entry, "folder")
-    ]
+    names = [e.name for e in first_entries(folder, most) if _is_plain(e) and _is(e, "folder")]
     return [folder / name for name in sorted(names)] if len(names) <= _MANY_FOLDERS else []
 
 
@@ -130,10 +150,6 @@ def _is(entry: os.DirEntry[str], kind: Literal["file", "folder"]) -> bool:
         return False
 
 
-def _entries(folder: Path, most: int = _MANY_ENTRIES) -> list[os.DirEntry[str]]:
-    """The first entries of a folder, in no order; none of one that cannot be listed."""
-    try:
-        with os.scandir(folder) as entries:
-            return list(islice(entries, most))
-    except OSError:
-        return []
+def _is_plain(entry: os.DirEntry[str]) -> bool:
+    # __MACOSX holds the resource forks of an archive that was packed on a Mac
+    return not entry.name.startswith((".", "__MACOSX"))

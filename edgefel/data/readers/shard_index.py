@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefel.cache import cache_folder
-from edgefel.data.dataset import SPLITS
+from edgefel.data.dataset import SPLIT_NAMES
 from edgefel.data.labels import EXPRESSIONS_8
-from edgefel.data.readers.names import PackedNames
+from edgefel.data.readers.base import PackedNames
 from edgefel.data.readers.shard_labels import Description, describe
 from edgefel.errors import EdgefelError
 from edgefel.files import atomic_file
@@ -168,7 +168,7 @@ class _Builder:
 
     def _describe(self, said: Description, own_group: str, split: str, where: str) -> None:
         self.label.append(said.label)
-        self.split.append(("", *SPLITS).index(split if said.split is None else said.split))
+        self.split.append(SPLIT_NAMES.index(split if said.split is None else said.split))
         self.group.append(self.groups.setdefault(said.group or own_group, len(self.groups)))
         self.soft.extend(said.soft or ())
         self.box.extend(said.box or ())

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgefel.data.dataset import SPLITS, Box
-from edgefel.data.labels import EXPRESSIONS_8, canonical_label
+from edgefel.data.labels import EXPRESSIONS_8
+from edgefel.data.readers.base import known_label
 from edgefel.documents import parse_json
 from edgefel.errors import EdgefelError
 
@@ -80,10 +81,9 @@ def _label(value: object, classes: Sequence[str], where: str) -> int:
                 f"{where}: class {value} is unknown; its classes are 0 to {len(classes) - 1}: {', '.join(classes)}"
             )
         return EXPRESSIONS_8.index(classes[value])
-    label = canonical_label(value) if isinstance(value, str) else None
-    if label is None:
+    if not isinstance(value, str):
         raise EdgefelError(f"{where}: unknown label {value!r}; the labels are {', '.join(EXPRESSIONS_8)}")
-    return EXPRESSIONS_8.index(label)
+    return EXPRESSIONS_8.index(known_label(value, where))
 
 
 def _soft(value: object, classes: Sequence[str], where: str) -> tuple[float, ...]:

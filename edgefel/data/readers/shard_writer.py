@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from edgefel.data.dataset import SPLITS, ImageDataset, Sample, decode_rgb
-from edgefel.data.labels import EXPRESSIONS_7, EXPRESSIONS_8, match_labels
+from edgefel.data.readers.base import are_canonical
 from edgefel.data.readers.webdataset import CLASSES_NAME
 from edgefel.errors import EdgefelError
 from edgefel.files import atomic_folder, json_text
@@ -34,7 +34,7 @@ def write_shards(
     """
     if per_shard < 1:
         raise EdgefelError(f"{per_shard} pictures per shard: give 1 or more")
-    if not any(match_labels(known, dataset.labels).same_classes for known in (EXPRESSIONS_7, EXPRESSIONS_8)):
+    if not are_canonical(dataset.labels):
         raise EdgefelError(f"{dataset.root}: labels {', '.join(dataset.labels)} are not the canonical 7 or 8")
     if not len(dataset):
         raise EdgefelError(f"{dataset.root}: no pictures to write")

@@ -7,10 +7,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgefel.data.dataset import ImageDataset, SampleTable
+from edgefel.data.dataset import ImageDataset
 from edgefel.data.labels import EXPRESSIONS_7, EXPRESSIONS_8, canonical_label, expression_labels
 from edgefel.data.pictures import MOST_BYTES
-from edgefel.data.readers.base import to_canonical
+from edgefel.data.readers.base import SPLIT_OF, numbered_dataset
 from edgefel.data.readers.shard_index import ShardIndex, looks_like_samples, open_index
 from edgefel.documents import read_json
 from edgefel.errors import EdgefelError
@@ -19,8 +19,7 @@ from edgefel.text import counted
 
 CLASSES_NAME = "classes.txt"
 _DESCRIPTION_NAME = "dataset.json"
-_SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-_SPLIT_PREFIX = re.compile(rf"({'|'.join(_SPLITS)})(?=[-_.\d]|$)", re.IGNORECASE)
+_SPLIT_PREFIX = re.compile(rf"({'|'.join(SPLIT_OF)})(?=[-_.\d]|$)", re.IGNORECASE)
 
 
 class WebDataset:
@@ -64,7 +63,10 @@ class WebDataset:
             raise EdgefelError(f"{root}: {counted(len(shards), 'shard')} and no labelled pictures in it")
         eight = "contempt" in classes or index.has_contempt()
         labels = expression_labels(8 if eight else 7)
-        return ImageDataset(root, labels, _table(index, shards, labels, str(root)))
+        store, groups = ShardStore(shards, index), (index.group, index.group_names)
+        soft = None if index.soft is None else index.soft[:, : len(labels)]
+        columns = {"soft": soft, "box": index.box}
+        return numbered_dataset(root, labels, store, index.label, labels, groups, index.split, **columns)
 
 
 class ShardStore:
@@ -99,18 +101,6 @@ class ShardStore:
         return data
 
 
-def _table(index: ShardIndex, shards: Sequence[Path], labels: Sequence[str], where: str) -> SampleTable:
-    return SampleTable(
-        ShardStore(shards, index),
-        to_canonical(index.label, EXPRESSIONS_8[: len(labels)], labels, where),
-        index.group,
-        index.group_names,
-        index.split,
-        soft=None if index.soft is None else index.soft[:, : len(labels)],
-        box=index.box,
-    )
-
-
 def _shards(root: Path) -> list[Path]:
     """The .tar files of a folder, or else of the folders in it, by name. Raises OSError."""
     if root.is_file():
@@ -129,13 +119,13 @@ def _tars(folder: Path) -> list[Path]:
 
 def _split_of(shard: Path) -> str:
     prefix = _SPLIT_PREFIX.match(shard.name)
-    return _SPLITS[prefix[1].lower()] if prefix else _SPLITS.get(shard.parent.name.lower(), "")
+    return SPLIT_OF[prefix[1].lower()] if prefix else SPLIT_OF.get(shard.parent.name.lower(), "")
 
 
 def _classes(root: Path, shards: Sequence[Path]) -> tuple[str, ...]:
     """Canonical names in the order of the set's own numbers; empty where no file lists them."""
     folders = [shards[0].parent] if root in (shards[0], shards[0].parent) else [root]
-    if shards[0].parent.name.lower() in _SPLITS:  # one folder of a set that has one for each split
+    if shards[0].parent.name.lower() in SPLIT_OF:  # one folder of a set that has one for each split
         folders.append(shards[0].parent.parent)
     for folder in dict.fromkeys(folders):
         if (folder / CLASSES_NAME).is_file():

@@ -22,7 +22,7 @@ from data.readers.trees_manifest import (
 from edgefel.data.dataset import UnreadableImageError
 from edgefel.data.labels import EXPRESSIONS_7, EXPRESSIONS_8
 from edgefel.data.readers.manifest import Manifest
-from edgefel.data.readers.names import PackedNames
+from edgefel.data.readers.base import PackedNames
 from edgefel.errors import EdgefelError, MissingDependencyError
 
 
