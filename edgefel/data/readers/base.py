@@ -71,7 +71,7 @@ class PackedNames(LazyNames):
 
     @classmethod
     def pack(cls, names: Iterable[str]) -> PackedNames:
-        """Of any strings, lone surrogates (undecodable file names) included."""
+        """Packs any strings, lone surrogates (undecodable file names) included."""
         data, ends = bytearray(), [0]
         for name in names:
             data += name.encode("utf-8", "surrogateescape")

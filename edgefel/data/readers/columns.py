@@ -1,4 +1,4 @@
-"""Columns of a manifest, before their values are understood."""
+"""Columns of a manifest, before their values are interpreted."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Coded:
 
 @dataclass(frozen=True)
 class Columns:
-    """What a manifest holds; `where` gives the place of row n, for messages.
+    """The content of a manifest; `where` gives the place of row n, for messages.
 
     paths: of each picture, as written. numbers: the columns of the box and of soft labels, float64 [N] each.
     """

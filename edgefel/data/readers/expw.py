@@ -1,4 +1,4 @@
-"""Reads ExpW, the expressions of faces in pictures of the web."""
+"""ExpW: expressions of faces in pictures from the web."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgefel.errors import EdgefelError
 from edgefel.inputs import open_text
 
 _LIST = "label.lst"
-# the archive makes `origin`, which lies in `image` where the set is kept as its web page shows it
+# the archive contains `origin`; the web page of the set shows it within `image`
 _PICTURES = ("origin", "image", "images")
 _COLUMNS = "image_name face_id_in_image top left right bottom confidence expression_label"
 
@@ -22,10 +22,10 @@ _COLUMNS = "image_name face_id_in_image top left right bottom confidence express
 class ExpW:
     """`label.lst` and the pictures in `origin/`: one line for each face, with its box, and several faces in a picture.
 
-    The list may lie in `label/` and the pictures in `image/origin/`. A line is the picture's name, the number of the
+    The list may be in `label/` and the pictures in `image/origin/`. A line has the picture's name, the number of the
     face in it, the box (top, left, right, bottom, in pixels), the detector's confidence, and the expression. The set
-    has no splits. Its pictures are named after the words they were searched by, which tell no person or source, so
-    the faces of one picture are a group.
+    has no splits. Pictures are named after their search words, which identify no person or source, so the faces of one
+    picture are a group.
 
     Zhang, Luo, Loy and Tang, "From Facial Expression Recognition to Interpersonal Relation Prediction", IJCV 2018
     (arXiv 1609.06426); http://mmlab.ie.cuhk.edu.hk/projects/socialrelation/index.html.
@@ -36,7 +36,7 @@ class ExpW:
     classes = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
 
     def recognizes(self, root: Path) -> bool:
-        """Whether there is a `label.lst` with lines of ExpW's eight columns."""
+        """Whether the first line of a `label.lst` has ExpW's eight columns."""
         path = find_file(root, _LIST, depth=2)
         if path is None:
             return False

@@ -12,7 +12,7 @@ from edgefel.data.readers.search import list_folders, list_names
 from edgefel.errors import EdgefelError
 
 CHARACTERS = ("aia", "bonnie", "jules", "malcolm", "mery", "ray")
-# the names of its folders, in the order of its README
+# names of the folders, in the order of the set's README
 _EXPRESSIONS = ("anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise")
 
 
@@ -30,7 +30,7 @@ class Ferg:
     classes = tuple(canonical_label(name) or name for name in _EXPRESSIONS)
 
     def recognizes(self, root: Path) -> bool:
-        """Whether a folder of a character in it, or one level deeper, has a folder of an expression."""
+        """Whether a character's folder, in `root` or one level deeper, has a folder of an expression."""
         try:
             return any(
                 _expression(folder, character) is not None
@@ -68,7 +68,7 @@ class Ferg:
 
 
 def _base(root: Path) -> Path:
-    """The folder with the characters: `root`, or the one folder in it that has them."""
+    """The folder with the characters: `root`, or the only folder in it that has them."""
     if _characters(root):
         return root
     having = [folder for folder in list_folders(root) if _characters(folder)]
@@ -90,7 +90,7 @@ def _expression(folder: Path, character: str) -> int | None:
 
 
 def _pictures(folder: Path, prefix: str) -> list[str]:
-    """Names of the pictures by their numbers. Raises EdgefelError for one of another character or expression."""
+    """Names of the pictures, in the order of their numbers. Raises EdgefelError for other .png files."""
     pattern = re.compile(rf"{prefix}_(\d+)\.png", re.IGNORECASE)
     numbered = []
     for name in list_names(folder):

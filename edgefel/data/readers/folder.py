@@ -1,4 +1,4 @@
-"""Reads a folder of labelled face pictures: `labels.csv` beside the pictures, or one folder per class."""
+"""A folder of labelled face pictures: `labels.csv` beside the pictures, or one folder per class."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ImageFolder:
     classes = EXPRESSIONS_8
 
     def recognizes(self, root: Path) -> bool:
-        """Whether it says what its pictures show: by a `labels.csv`, or by folders named after expressions."""
+        """Whether there is a `labels.csv`, or a folder named after an expression."""
         if (root / CSV_NAME).is_file():
             return True
         try:
@@ -160,7 +160,7 @@ def _read_tree(root: Path) -> ImageDataset:
 
 
 def _class_folders(root: Path) -> list[tuple[str, list[Path]]]:
-    """Per split ("" where there are none), the folders that are named after classes."""
+    """The folders of classes by split ("" where there are none)."""
     folders = list_folders(root)
     if _has_splits(folders):
         return [(SPLIT_OF[folder.name.lower()], list_folders(folder)) for folder in folders]

@@ -1,4 +1,4 @@
-"""JAFFE: what each picture shows is in its name."""
+"""JAFFE: the names of the pictures are their labels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edgefel.data.readers.base import group_codes, numbered_dataset
 from edgefel.data.readers.search import first_entries, folders_within, list_folders, list_names
 from edgefel.errors import EdgefelError
 
-# the codes of the names, in the order in which the set's serial numbers go through them
+# codes in the names, in the order of the set's serial numbers
 _CODES = {
     "NE": "neutral",
     "HA": "happiness",
@@ -23,7 +23,7 @@ _CODES = {
 }
 _NAME = re.compile(rf"([A-Z]{{2}})\.({'|'.join(_CODES)})(\d+)\.(\d+)\.tiff?", re.IGNORECASE)
 _SUFFIXES = (".tiff", ".tif")
-# the set has 213 pictures: a folder with many times as many files need not be looked through to the end
+# the set has 213 pictures: no more than this many entries of a folder are checked
 _LOOKED_AT = 1000
 
 
@@ -41,7 +41,7 @@ class Jaffe:
     classes = tuple(_CODES.values())
 
     def recognizes(self, root: Path) -> bool:
-        """Whether a file of it, or of a folder in it, has a name of JAFFE's."""
+        """Whether a file in `root`, or in a folder of it, has a name of JAFFE's."""
         return any(
             _NAME.fullmatch(entry.name)
             for folder in folders_within(root, 1)

@@ -1,4 +1,4 @@
-"""A manifest: one CSV or Parquet file that lists pictures and what they show."""
+"""A manifest: one CSV or Parquet file that lists pictures and their labels."""
 
 from __future__ import annotations
 
@@ -46,18 +46,18 @@ class Manifest:
     classes = EXPRESSIONS_8
 
     def recognizes(self, root: Path) -> bool:
-        """Whether it is a file of one of the two suffixes; what it lacks is said when it is read."""
+        """Whether it is a file with one of the two suffixes; its columns are checked when it is read."""
         return root.suffix.lower() in (CSV_SUFFIX, PARQUET_SUFFIX) and root.is_file()
 
     def read(self, root: Path) -> ImageDataset:
-        """Raises EdgefelError, with line or row, for a column that is missing and for a value that cannot be."""
+        """Raises EdgefelError, with line or row, for missing columns and invalid values."""
         return _dataset(
             root, read_parquet(root) if root.suffix.lower() == PARQUET_SUFFIX else _read_csv(root)
         )
 
 
 def _read_csv(path: Path) -> Columns:
-    """The cells that matter, packed while the rows go by."""
+    """The columns of a CSV file, packed while the rows are read."""
     paths, ends = bytearray(), array.array("q", [0])
     numbers, lines = array.array("d"), array.array("q")
     with open_csv(path) as table:
@@ -108,7 +108,7 @@ def _dataset(root: Path, columns: Columns) -> ImageDataset:
     names = []
     for code, name in enumerate(columns.label.names):
         rows = np.flatnonzero(columns.label.codes == code)
-        # a name that no row has is as good as any
+        # names without rows are ignored
         names.append(known_label(name, columns.where(int(rows[0]))) if rows.size else EXPRESSIONS_8[0])
     eight |= "contempt" in names
     labels = expression_labels(8 if eight else 7)
@@ -133,7 +133,7 @@ def _splits(columns: Columns) -> str | NDArray[np.int8]:
 
 
 def _groups(columns: Columns) -> Groups:
-    """Codes and names; a picture whose group is empty gets its path for a group of its own."""
+    """Groups; a picture whose group is empty is one of its own, named by its path."""
     if columns.group is None:
         return own_groups(columns.paths)
     names = [name.strip() for name in columns.group.names]

@@ -1,4 +1,4 @@
-"""Reads RAF-DB: its basic expressions, as published or sorted into folders by class number."""
+"""RAF-DB: the basic expressions, as published or sorted into folders by class number."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class RafDb:
     classes = RAF_DB
 
     def recognizes(self, root: Path) -> bool:
-        """Whether there is a `list_patition_label.txt`, or pictures of RAF-DB in folders of class numbers."""
+        """Whether `list_patition_label.txt` exists, or pictures of RAF-DB in folders of class numbers."""
         return _list_file(root) is not None or _sorted_base(root) is not None
 
     def read(self, root: Path) -> ImageDataset:
@@ -118,7 +118,7 @@ def _place(base: Path, parent: str, name: str) -> Path | None:
 
 
 def _boxes(folder: Path, listed: Sequence[str]) -> NDArray[np.int32]:
-    """(x, y, width, height) in pixels [N, 4] of the pictures, whose files hold opposite corners."""
+    """(x, y, width, height) in pixels [N, 4], from the files of opposite corners."""
     corners = np.array([_corners(folder / f"{name[:-4]}_boundingbox.txt") for name in listed])
     # outwards to whole pixels, which cannot make a box empty
     low, high = np.floor(corners[:, :2]), np.ceil(corners[:, 2:])
@@ -148,7 +148,7 @@ def _sorted_base(root: Path) -> Path | None:
         if train is None:
             continue
         for number in _NUMBERS:
-            # a few, since a Thumbs.db may come first
+            # several, since a Thumbs.db may come first
             if any(_SORTED.fullmatch(entry.name) for entry in first_entries(train / number, 16)):
                 return train.parent
     return None

@@ -1,7 +1,7 @@
-"""Finds what a published layout names in what people really have on their disks, and reads its lists of text.
+"""Finds the files and folders of published layouts on a disk, and reads their lists.
 
-Names match in any mixture of upper and lower case, and archives may have been unpacked into folders of their own. All
-of it is quick for any folder, so that every reader may ask: not all of a folder of thousands is looked at.
+Names match in any case, and archives may have been unpacked into folders of their own. Searching is quick for any
+folder, since every reader is asked: large folders are not searched completely.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ from typing import Literal
 from edgefel.errors import EdgefelError
 from edgefel.inputs import open_csv, read_text
 
-# A folder with more subfolders than this is one of videos, subjects or classes, not a level of an archive: it is not
-# entered, so that a look at a set of thousands of folders stays quick.
+# A folder with more subfolders holds videos, subjects or classes, and is no level of an archive: it is not entered.
 _MANY_FOLDERS = 100
-# Of a folder with more entries, such as one of all pictures, the first ones are looked at.
+# Of a folder with more entries, such as one of all pictures, only the first ones are checked.
 _MANY_ENTRIES = 10_000
-# The folders above a set's pictures hold a few entries; in one with more, names must match to the letter.
+# Folders above a set's pictures have few entries; in one with more, names must match exactly.
 _FEW_ENTRIES = 256
 
 

@@ -1,4 +1,4 @@
-"""What the label of one sample in a shard says."""
+"""The label of one sample in a shard."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edgefel.errors import EdgefelError
 
 @dataclass(frozen=True)
 class Description:
-    """label and soft by EXPRESSIONS_8; split is None, and group "", where the sample does not say."""
+    """label and soft by EXPRESSIONS_8; split is None, and group "", where the sample gives none."""
 
     label: int
     split: str | None = None
@@ -26,7 +26,7 @@ class Description:
 
 
 def describe(cls: str | None, text: str | None, classes: Sequence[str], where: str) -> Description:
-    """From the text of `KEY.cls` and of `KEY.json`; one may be None.
+    """Parses the text of `KEY.cls` and of `KEY.json`; one may be None.
 
     classes: canonical names by the set's own numbers, empty if not known. where: for messages.
     Raises EdgefelError for what is malformed, unknown, or contradicts the other.

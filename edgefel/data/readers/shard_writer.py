@@ -27,8 +27,8 @@ def write_shards(
 ) -> list[Path]:
     """Writes `train-000000.tar` and so on, `shard-` for samples without a split, and `classes.txt`; gives the shards.
 
-    JPEG, PNG and WebP pictures are copied as they are, others become PNG. The same data set gives the same bytes. All
-    is there or nothing: an unreadable picture leaves no folder. per_shard: pictures in a shard.
+    JPEG, PNG and WebP pictures are copied, others become PNG. The same data set gives the same bytes. The folder
+    appears when it is complete: an unreadable picture leaves none. per_shard: pictures in a shard.
     Raises EdgefelError for labels that are not the canonical 7 or 8, a sample without one, soft labels or boxes of only
     some samples, and a folder that is not empty unless `replace` is set; UnreadableImageError for a picture.
     """
@@ -53,7 +53,7 @@ def write_shards(
 
 
 def _write_shard(path: Path, dataset: ImageDataset, start: int, had: set[tuple[bool, bool]]) -> None:
-    """start: the number of its first picture. had: whether the samples so far have soft labels and boxes."""
+    """start: number of its first picture. had: (soft labels, boxes) of the samples so far; mixtures are refused."""
     # USTAR: every reader of tar archives knows it, and all names here are short
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as archive:
         for number, sample in enumerate(dataset.samples, start=start):
@@ -69,7 +69,7 @@ def _write_shard(path: Path, dataset: ImageDataset, start: int, had: set[tuple[b
 
 
 def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
-    # TarInfo's own defaults: time 0 and no owner, so that nothing but the pictures decides the bytes
+    # TarInfo's defaults, time 0 and no owner, make the bytes depend on the pictures alone
     member = tarfile.TarInfo(name)
     member.size = len(data)
     archive.addfile(member, io.BytesIO(data))
@@ -78,7 +78,7 @@ def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
 def _said(sample: Sample, dataset: ImageDataset) -> dict[str, Any]:
     if not 0 <= sample.label < len(dataset.labels):
         raise EdgefelError(f"{sample.path}: has no label; choose labelled samples")
-    # the split also where there is none: otherwise a folder that is called train would give one
+    # also an empty split: otherwise the name of the folder would be taken for one
     said: dict[str, Any] = {
         "label": dataset.labels[sample.label],
         "group": sample.group,
@@ -92,7 +92,7 @@ def _said(sample: Sample, dataset: ImageDataset) -> dict[str, Any]:
 
 
 def _encoded(sample: Sample) -> tuple[bytes, str]:
-    """The picture's bytes and what they are by their first ones, whatever the file is called."""
+    """The picture's bytes and their format, by the first bytes, not by the file's suffix."""
     data = sample.read()
     if data.startswith(b"\xff\xd8\xff"):
         return data, "jpg"

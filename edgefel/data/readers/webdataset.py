@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgefel.data.dataset import ImageDataset
-from edgefel.data.labels import EXPRESSIONS_7, EXPRESSIONS_8, canonical_label, expression_labels
+from edgefel.data.labels import EXPRESSIONS_7, EXPRESSIONS_8, expression_labels
 from edgefel.data.pictures import MOST_BYTES
-from edgefel.data.readers.base import SPLIT_OF, numbered_dataset
+from edgefel.data.readers.base import SPLIT_OF, known_label, numbered_dataset
 from edgefel.data.readers.shard_index import ShardIndex, looks_like_samples, open_index
 from edgefel.documents import read_json
 from edgefel.errors import EdgefelError
@@ -42,7 +42,7 @@ class WebDataset:
     classes = EXPRESSIONS_8
 
     def recognizes(self, root: Path) -> bool:
-        """Whether its first shard begins with a labelled picture."""
+        """Whether the first shard begins with a labelled picture."""
         try:
             shards = _shards(root)
             return bool(shards) and looks_like_samples(shards[0])
@@ -50,7 +50,7 @@ class WebDataset:
             return False
 
     def read(self, root: Path) -> ImageDataset:
-        """Raises EdgefelError, with shard and key, for what a sample lacks or says that cannot be."""
+        """Raises EdgefelError, with shard and key, for incomplete samples and invalid labels."""
         try:
             shards = _shards(root)
         except OSError as error:
@@ -70,9 +70,9 @@ class WebDataset:
 
 
 class ShardStore:
-    """Pictures in tar shards, read by offset. It holds no open files, so that threads, forks and pickles may share it.
+    """Pictures in tar shards, read by offset. It holds no open files, so that threads and processes may share it.
 
-    Opening a shard for each picture costs a few microseconds, against hundreds for decoding it.
+    Opening a shard for each picture takes a few microseconds, decoding the picture hundreds.
     """
 
     def __init__(self, shards: Sequence[Path], index: ShardIndex) -> None:
@@ -85,7 +85,7 @@ class ShardStore:
         )
 
     def path(self, index: int) -> Path:
-        """Of the shard, with the member behind it."""
+        """Path of the shard, followed by the member's name."""
         return self._shards[self._shard[index]] / self._names[index]
 
     def read(self, index: int) -> bytes:
@@ -128,33 +128,30 @@ def _classes(root: Path, shards: Sequence[Path]) -> tuple[str, ...]:
     if shards[0].parent.name.lower() in SPLIT_OF:  # one folder of a set that has one for each split
         folders.append(shards[0].parent.parent)
     for folder in dict.fromkeys(folders):
-        if (folder / CLASSES_NAME).is_file():
-            return _canonical_names(*_listed(folder / CLASSES_NAME))
-        if (folder / _DESCRIPTION_NAME).is_file():
-            path = folder / _DESCRIPTION_NAME
-            description = read_json(path)
-            listed = description.get("labels") if isinstance(description, dict) else None
-            if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
-                raise EdgefelError(f'{path}: no list of names in "labels"; give the classes in their order')
-            return _canonical_names([(f"{path} label {n}", name) for n, name in enumerate(listed)], path)
+        listed, described = folder / CLASSES_NAME, folder / _DESCRIPTION_NAME
+        if listed.is_file():
+            lines = enumerate(read_text(listed).splitlines(), start=1)
+            return _canonical_names(listed, {f"line {n}": line for n, line in lines if line.strip()})
+        if described.is_file():
+            description = read_json(described)
+            labels = description.get("labels") if isinstance(description, dict) else None
+            if not isinstance(labels, list) or not all(isinstance(name, str) for name in labels):
+                raise EdgefelError(
+                    f'{described}: no list of names in "labels"; give the classes in their order'
+                )
+            return _canonical_names(described, {f"label {n}": name for n, name in enumerate(labels)})
     return ()
 
 
-def _listed(path: Path) -> tuple[list[tuple[str, str]], Path]:
-    lines = read_text(path).splitlines()
-    return [(f"{path} line {n}", line) for n, line in enumerate(lines, start=1) if line.strip()], path
-
-
-def _canonical_names(listed: Sequence[tuple[str, str]], path: Path) -> tuple[str, ...]:
-    names = []
-    for where, name in listed:
-        label = canonical_label(name)
-        if label is None:
-            raise EdgefelError(f"{where}: unknown class {name!r}; the labels are {', '.join(EXPRESSIONS_8)}")
+def _canonical_names(path: Path, listed: Mapping[str, str]) -> tuple[str, ...]:
+    """The classes of a file by their places in it."""
+    names: list[str] = []
+    for place, name in listed.items():
+        label = known_label(name, f"{path} {place}")
         if label in names:
-            raise EdgefelError(f"{where}: {label} is listed twice; list each class once, in order")
+            raise EdgefelError(f"{path} {place}: {label} is listed twice; list each class once, in order")
         names.append(label)
-    if not set(EXPRESSIONS_7) <= set(names):
-        missing = ", ".join(name for name in EXPRESSIONS_7 if name not in names)
+    missing = ", ".join(name for name in EXPRESSIONS_7 if name not in names)
+    if missing:
         raise EdgefelError(f"{path}: does not list {missing}; list all classes in the order of their numbers")
     return tuple(names)

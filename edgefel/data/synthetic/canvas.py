@@ -129,7 +129,7 @@ class Canvas:
 
 
 def corner(region: tuple[slice, slice]) -> NDArray[np.int32]:
-    """Of the rows and columns that `Canvas.around` gives, in 1/16 pixels."""
+    """Top left corner of the region that `Canvas.around` gives, in 1/16 pixels."""
     rows, columns = region
     return np.array([columns.start, rows.start], np.int32) << _SHIFT
 
@@ -180,8 +180,7 @@ def blend(region: Image, mask: Image, colour: Colour | Image, alpha: float = 1.0
 
 @dataclass(frozen=True)
 class Layer:
-    """What was painted at `region` (rows, columns) of a canvas: `free` [h, w, 3] is the share of what lies
-    below that shows through, `colour` [h, w, 3] what is added."""
+    """Paint at `region` (rows, columns) of a canvas: `colour` [h, w, 3], and its transparency `free` [h, w, 3]."""
 
     region: tuple[slice, slice]
     free: Image

@@ -45,7 +45,7 @@ _CELL_SHARE, _FRAME_SHARE, _SIZE_RANGE = 0.68, 0.42, 0.8
 
 @dataclass(frozen=True)
 class FaceOptions:
-    """What a `SyntheticFaces` set looks like. Raises EdgefelError for values out of range.
+    """Options of a `SyntheticFaces` set. Raises EdgefelError for values out of range.
 
     count: pictures in the set. size: side of a picture in pixels. classes: 7 or 8 expressions.
     subjects: different people, dealt out to train, val and test as 70, 15 and 15 %.
@@ -101,7 +101,7 @@ class FaceOptions:
 
 @dataclass(frozen=True)
 class VideoOptions:
-    """What a video shows. Raises EdgefelError for values that make no video.
+    """Options of a `SyntheticVideo`. Raises EdgefelError for values that make no video.
 
     seconds, fps, size (width, height; even): of the video. faces: people in it, each for the whole time in a
     part of the frame of its own. changes: how often each changes expression. labels: class names of the
@@ -152,7 +152,7 @@ class VideoOptions:
 
     @property
     def frames(self) -> int:
-        """How many frames the video has."""
+        """Number of frames."""
         return max(1, round(self.seconds * self.fps))
 
     @property

@@ -103,7 +103,7 @@ def _spots(identity: Identity) -> tuple[Points, Points]:
 
 @lru_cache(maxsize=1024)
 def _still(identity: Identity, side: int) -> tuple[Image, Image]:
-    """What no expression moves: the shadow of the hair, and the silhouette but for the face itself."""
+    """Masks that no expression changes: the shadow of the hair, and the silhouette without the face itself."""
     ink, silhouette = Canvas(side, 1), Canvas(side, 1)
     hair = hair_of(identity)
     ink_hair(ink, identity)

@@ -72,7 +72,7 @@ def write_faces(
 
 
 def describe(faces: SyntheticFaces, plans: list[FacePlan], image_format: str) -> dict[str, Any]:
-    """What dataset.json holds: options, labels, and how many pictures there are of what."""
+    """The content of dataset.json: options, labels and counts."""
     classes = Counter(faces.labels[plan.label] for plan in plans)
     splits = Counter(plan.split for plan in plans)
     return {
