@@ -123,9 +123,10 @@ class FerPlus:
         if len(columns) < len(CLASSES):  # the majority is for one of these, so that their sum is not 0
             kept /= kept.sum(axis=1, keepdims=True)
         groups, splits = own_groups([rows.names[row] for row in chosen]), [rows.splits[row] for row in chosen]
-        shown = {"soft": np.ascontiguousarray(kept), "rows": chosen}
-        numbers, classes = label[chosen], self.classes
-        dataset = numbered_dataset(root, self.labels, store, numbers, classes, groups, splits, **shown)
+        numbers, shares = label[chosen], np.ascontiguousarray(kept)
+        dataset = numbered_dataset(
+            root, self.labels, store, numbers, self.classes, groups, splits, soft=shares, rows=chosen
+        )
         return replace(dataset, votes=votes)
 
     def _chosen(self, root: Path, votes_csv: Path | None, folders: dict[str, Path]) -> str:

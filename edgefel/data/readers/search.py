@@ -97,7 +97,7 @@ def _listed(folder: Path) -> list[os.DirEntry[str]]:
             return sorted((e for e in entries if not e.name.startswith(".")), key=lambda entry: entry.name)
     except OSError as error:
         raise EdgefelError(
-            f"{folder}: cannot be read as a folder ({error.strerror or error}); make it readable, or give another one"
+            f"{folder}: cannot be listed ({error.strerror or error}); make it readable, or give another one"
         ) from None
 
 

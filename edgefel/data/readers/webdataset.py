@@ -65,8 +65,8 @@ class WebDataset:
         labels = expression_labels(8 if eight else 7)
         store, groups = ShardStore(shards, index), (index.group, index.group_names)
         soft = None if index.soft is None else index.soft[:, : len(labels)]
-        columns = {"soft": soft, "box": index.box}
-        return numbered_dataset(root, labels, store, index.label, labels, groups, index.split, **columns)
+        numbers, split, box = index.label, index.split, index.box
+        return numbered_dataset(root, labels, store, numbers, labels, groups, split, soft=soft, box=box)
 
 
 class ShardStore:

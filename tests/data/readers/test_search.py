@@ -74,7 +74,7 @@ def test_what_is_not_there_raises_only_where_names_are_asked_for(tmp_path):
         assert search.find(path, "x") is None
         assert search.find_file(path, "x", 2) is None
         assert search.find_folders(path, ("x",), 2) == []
-        with pytest.raises(EdgefelError, match="cannot be read as a folder"):
+        with pytest.raises(EdgefelError, match="cannot be listed"):
             search.list_names(path)
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     assert search.find(tmp_path, "loop", "x") is None
