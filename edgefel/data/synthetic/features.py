@@ -42,13 +42,9 @@ _LID_SHADOW, _LIP_SHADOW, _TEETH_SHADOW = np.array([[0, 0.022], [0, 0.02], [0, 0
 _DUCTS = np.stack([CIRCLE * (0.018, 0.013) + (s * 0.016, 0.004) for s in SIGN])
 _CATCHLIGHT = 0.019 * CIRCLE
 _MOUTH_CORNER = CIRCLE * (0.03, 0.022)
-# the iris from the outside in, and the pupil: [4, 1, 24, 2]
-_DISCS = np.stack(
-    [
-        CIRCLE * size + (0, drop)
-        for size, drop in ((0.099, 0.0), (0.086, 0.0), ((0.05, 0.022), 0.05), (0.043, 0.0))
-    ]
-)[:, None]
+# the iris from the outside in, and the pupil: size and drop of each, outlines [4, 1, 24, 2]
+_EYE_DISCS = ((0.099, 0.0), (0.086, 0.0), ((0.05, 0.022), 0.05), (0.043, 0.0))
+_DISCS = np.stack([CIRCLE * size + (0, drop) for size, drop in _EYE_DISCS])[:, None]
 
 
 def paint_eyes(canvas: Canvas, face: Face) -> None:
@@ -125,13 +121,9 @@ def _brow_hairs(stream: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
 
 def paint_nostrils(canvas: Canvas, face: Face) -> None:
     """The nostrils; the rest of the nose comes from the relief and from `ink_lines`."""
-    identity, y = face.identity, face.nose_y
-    wing = identity.nose_width
-    nostrils = [
-        ellipse(SIGN[side] * 0.52 * wing, y + 0.075 - face.nose_up[side], 0.25 * wing, 0.028)
-        for side in (0, 1)
-    ]
-    canvas.fill(nostrils, mixed(scaled(identity.skin, 0.42), (70, 24, 20), 0.3))
+    wing, sides = face.identity.nose_width, zip(SIGN, face.nose_up, strict=True)
+    nostrils = [ellipse(s * 0.52 * wing, face.nose_y + 0.075 - up, 0.25 * wing, 0.028) for s, up in sides]
+    canvas.fill(nostrils, mixed(scaled(face.identity.skin, 0.42), (70, 24, 20), 0.3))
 
 
 def ink_lines(ink: Canvas, face: Face) -> None:

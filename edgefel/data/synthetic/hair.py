@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
@@ -57,7 +55,7 @@ def _points(table: Sequence[Sequence[float]], width: float) -> Points:
     return np.column_stack([x + width * wide, y])
 
 
-def _back_outline(identity: Identity) -> list[Points]:
+def back_outlines(identity: Identity) -> list[Points]:
     """Outlines of what is behind the head: long hair, curls, a scarf."""
     width, style = identity.face_width, identity.hair_style
     if style == "curly":
@@ -88,8 +86,8 @@ def _hairline(identity: Identity) -> Points:
     return smooth(line)
 
 
-def _front_outline(identity: Identity) -> list[Points]:
-    """Outlines of the hair in front, a cap or a scarf: what covers the head from above."""
+def front_outlines(identity: Identity) -> list[Points]:
+    """Outlines of the hair in front, a cap or a scarf; a second one is an opening."""
     w, style = identity.face_width, identity.hair_style
     if style in _HAIRLINES:
         line = _hairline(identity)
@@ -126,68 +124,53 @@ def _front_strands(identity: Identity, edge: Points, rng: np.random.Generator) -
     return smooth_each(np.stack([roots, middle, ends]))
 
 
-@dataclass(frozen=True)
-class Hair:
-    """A subject's hair or head wear: outlines and strands behind the head and in front of it.
-
-    `front` may have a second outline, which is an opening.
-    """
-
-    back: list[Points]
-    back_strands: Points
-    front: list[Points]
-    front_strands: Points
-    tufts: list[Points]
-
-
-@lru_cache(maxsize=1024)
-def hair_of(identity: Identity) -> Hair:
-    """The hair of a subject, which no expression moves."""
+def _strands(identity: Identity) -> tuple[Points, Points]:
+    """Strands behind the head and in front of it, which may be none."""
     rng = np.random.default_rng(identity.stream)
-    style = identity.hair_style
-    none = np.zeros((0, 2, 2))
-    front = _front_outline(identity)
-    back_strands = _back_strands(identity, rng) if style in ("long", "bob") else none
-    front_strands = _front_strands(identity, front[0][:49], rng) if style in _HAIRLINES else none
-    tufts: list[Points] = []
-    if style == "curly":
-        tufts = [ellipse(x, y, 0.07, 0.065) for x, y in front[0][4:45:3].tolist()]
-    elif style == "cap":
-        tufts = [ellipse(s * 1.03 * identity.face_width, -0.15, 0.08, 0.35) for s in SIGN]
-    return Hair(_back_outline(identity), back_strands, front, front_strands, tufts)
+    back = front = np.zeros((0, 2, 2))
+    if identity.hair_style in ("long", "bob"):
+        back = _back_strands(identity, rng)
+    if identity.hair_style in _HAIRLINES:
+        front = _front_strands(identity, front_outlines(identity)[0][:49], rng)
+    return back, front
 
 
 def paint_back_hair(canvas: Canvas, identity: Identity) -> None:
-    """What is behind the head."""
-    hair = hair_of(identity)
-    canvas.fill(hair.back, scaled(identity.cloth if identity.hair_style == "scarf" else identity.hair, 0.7))
-    canvas.lines(hair.back_strands[::2], scaled(identity.hair, 0.95))
-    canvas.lines(hair.back_strands[1::2], scaled(identity.hair, 0.55))
+    """Hair or a scarf behind the head."""
+    colour = identity.cloth if identity.hair_style == "scarf" else identity.hair
+    canvas.fill(back_outlines(identity), scaled(colour, 0.7))
+    strands, _ = _strands(identity)
+    canvas.lines(strands[::2], scaled(identity.hair, 0.95))
+    canvas.lines(strands[1::2], scaled(identity.hair, 0.55))
 
 
 def ink_hair(ink: Canvas, identity: Identity) -> None:
     """The shadow of hair or head wear on the skin."""
-    front = hair_of(identity).front
-    ink.fill([np.add(shape, (0, 0.045) if shape is front[0] else 0) for shape in front], 0.55)
+    ink.fill(
+        [np.add(shape, (0, 0 if n else 0.045)) for n, shape in enumerate(front_outlines(identity))], 0.55
+    )
 
 
 def paint_front_hair(canvas: Canvas, identity: Identity) -> None:
     """Hair over the forehead and temples, or what is worn instead."""
-    hair, style = hair_of(identity), identity.hair_style
+    front, style = front_outlines(identity), identity.hair_style
     if style == "scarf":
-        canvas.fill(hair.front, identity.cloth)
+        canvas.fill(front, identity.cloth)
         canvas.soft(_SCARF_FOLDS, scaled(identity.cloth, 0.7), 0.5, 0.02, width=0.05)
     elif style == "cap":
-        canvas.fill(hair.tufts, identity.hair)
-        canvas.fill(hair.front, identity.cloth)
-        edge = hair.front[0][:21]
+        sides = [ellipse(s * 1.03 * identity.face_width, -0.15, 0.08, 0.35) for s in SIGN]
+        canvas.fill(sides, identity.hair)
+        canvas.fill(front, identity.cloth)
+        edge = front[0][:21]
         canvas.fill([ring(edge, edge - (0, 0.17))], scaled(identity.cloth, 0.75))
     else:
-        canvas.fill(hair.front, identity.hair)
-        for tuft in hair.tufts:  # one by one: where they overlap, even-odd would leave holes
-            canvas.fill([tuft], identity.hair)
-        canvas.lines(hair.front_strands[::2], scaled(identity.hair, 1.3))
-        canvas.lines(hair.front_strands[1::2], scaled(identity.hair, 0.66))
+        canvas.fill(front, identity.hair)
+        for x, y in front[0][4:45:3].tolist() if style == "curly" else ():
+            # one by one: where curls overlap, even-odd would leave holes
+            canvas.fill([ellipse(x, y, 0.07, 0.065)], identity.hair)
+        _, strands = _strands(identity)
+        canvas.lines(strands[::2], scaled(identity.hair, 1.3))
+        canvas.lines(strands[1::2], scaled(identity.hair, 0.66))
 
 
 def paint_beard(canvas: Canvas, face: Face) -> None:

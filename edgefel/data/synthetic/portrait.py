@@ -18,7 +18,14 @@ from edgefel.data.synthetic.features import (
     paint_nostrils,
 )
 from edgefel.data.synthetic.geometry import Face, head_outline
-from edgefel.data.synthetic.hair import hair_of, ink_hair, paint_back_hair, paint_beard, paint_front_hair
+from edgefel.data.synthetic.hair import (
+    back_outlines,
+    front_outlines,
+    ink_hair,
+    paint_back_hair,
+    paint_beard,
+    paint_front_hair,
+)
 from edgefel.data.synthetic.identity import Identity
 from edgefel.data.synthetic.relief import Light, Relief, build_relief, shade
 from edgefel.data.synthetic.shapes import MIRROR, SIGN, Points, ellipse, mirrored, mixed, scaled, smooth
@@ -105,10 +112,9 @@ def _spots(identity: Identity) -> tuple[Points, Points]:
 def _still(identity: Identity, side: int) -> tuple[Image, Image]:
     """Masks that no expression changes: the shadow of the hair, and the silhouette without the face itself."""
     ink, silhouette = Canvas(side, 1), Canvas(side, 1)
-    hair = hair_of(identity)
     ink_hair(ink, identity)
     ink_ears(ink, identity)
-    for shape in (*hair.back, *hair.front[:1], _neck(identity), *_ears(identity)):
+    for shape in (*back_outlines(identity), *front_outlines(identity)[:1], _neck(identity), *_ears(identity)):
         silhouette.fill([shape], 1.0)
     return ink.pixels, silhouette.pixels
 

@@ -118,16 +118,14 @@ def _backdrop(seed: int, nuisance: float, side: int, number: int) -> Image:
     base = rng.uniform(25, 225) + rng.uniform(-28, 28, 3)
     cells = int(rng.integers(2, 7))
     coarse = base + rng.normal(0, 18 * nuisance, (cells, cells, 3))
-    coarse = np.minimum(np.maximum(coarse, 0), 255).astype(np.uint8)
+    coarse = np.clip(coarse, 0, 255).astype(np.uint8)
     canvas.pixels[:] = cv2.resize(coarse, canvas.pixels.shape[1::-1], interpolation=cv2.INTER_CUBIC)
     count = int(rng.integers(0, 5) * min(nuisance, 1.0))
-    if count:
-        things = rng.uniform(_THING_LEAST, _THING_MOST, (count, len(_THING_LEAST)))
-        colours = np.minimum(np.maximum(things[:, :1] + things[:, 1:4], 0), 255).tolist()
-        for colour, thing in zip(colours, things, strict=True):
-            # an ellipse or an upright rectangle
-            shape = _DISC if thing[8] < 0.5 else _BOX
-            canvas.fill([shape * thing[6:8] + thing[4:6]], tuple(colour))
+    for thing in rng.uniform(_THING_LEAST, _THING_MOST, (count, len(_THING_LEAST))):
+        colour = np.clip(thing[0] + thing[1:4], 0, 255).tolist()
+        # an ellipse or an upright rectangle
+        shape = _DISC if thing[8] < 0.5 else _BOX
+        canvas.fill([shape * thing[6:8] + thing[4:6]], tuple(colour))
     return np.asarray(gaussian(canvas.pixels, float(rng.uniform(0.01, 0.12)) * canvas.grid.scale), np.uint8)
 
 

@@ -21,8 +21,8 @@ from data.readers.trees_manifest import (
 
 from edgefel.data.dataset import UnreadableImageError
 from edgefel.data.labels import EXPRESSIONS_7, EXPRESSIONS_8
-from edgefel.data.readers.manifest import Manifest
 from edgefel.data.readers.base import PackedNames
+from edgefel.data.readers.manifest import Manifest
 from edgefel.errors import EdgefelError, MissingDependencyError
 
 
