@@ -194,7 +194,8 @@ def paint_layer(side: int, paint: Callable[[Canvas], None]) -> Layer | None:
     paint(over_black)
     paint(over_white)
     free = np.asarray(cv2.subtract(over_white.pixels, over_black.pixels), np.uint8)
-    x, y, width, height = cv2.boundingRect(cv2.bitwise_not(free).max(axis=2))
+    untouched = cv2.inRange(free, (255, 255, 255), (255, 255, 255))
+    x, y, width, height = cv2.boundingRect(cv2.bitwise_not(untouched))
     if width == 0 or height == 0:
         return None
     region = slice(y, y + height), slice(x, x + width)
@@ -208,7 +209,7 @@ class Layers:
     """
 
     def __init__(self, room: int = _LAYER_BYTES) -> None:
-        self._room = room
+        self._room, self._used = room, 0
         self._kept: OrderedDict[Hashable, Layer | None] = OrderedDict()
         self._lock = Lock()
 
@@ -229,6 +230,12 @@ class Layers:
 
     def _keep(self, key: Hashable, layer: Layer | None) -> None:
         with self._lock:
-            self._kept[key] = layer
-            while sum(2 * kept.free.nbytes for kept in self._kept.values() if kept) > self._room:
-                self._kept.popitem(last=False)
+            if key not in self._kept:
+                self._kept[key] = layer
+                self._used += _size(layer)
+            while self._used > self._room:
+                self._used -= _size(self._kept.popitem(last=False)[1])
+
+
+def _size(layer: Layer | None) -> int:
+    return 2 * layer.free.nbytes if layer is not None else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -86,6 +87,7 @@ def _hairline(identity: Identity) -> Points:
     return smooth(line)
 
 
+@lru_cache(maxsize=1024)
 def front_outlines(identity: Identity) -> list[Points]:
     """Outlines of the hair in front, a cap or a scarf; a second one is an opening."""
     w, style = identity.face_width, identity.hair_style
@@ -124,6 +126,7 @@ def _front_strands(identity: Identity, edge: Points, rng: np.random.Generator) -
     return smooth_each(np.stack([roots, middle, ends]))
 
 
+@lru_cache(maxsize=1024)
 def _strands(identity: Identity) -> tuple[Points, Points]:
     """Strands behind the head and in front of it, which may be none."""
     rng = np.random.default_rng(identity.stream)
