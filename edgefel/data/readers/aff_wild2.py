@@ -145,8 +145,7 @@ def _label_files(root: Path) -> list[tuple[Path, str]]:
     files = [
         (folder / name, split)
         for folder, split in _split_folders(challenges[0])
-        for name in list_names(folder)
-        if name.lower().endswith(".txt") and not name.startswith(".")
+        for name in list_names(folder, ".txt")
     ]
     if not files:
         raise EdgefelError(f"{challenges[0]}: no files of labels in its splits; unpack the annotations again")

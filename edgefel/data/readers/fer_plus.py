@@ -304,7 +304,7 @@ def _picture_folders(root: Path) -> dict[str, Path]:
 def _picture_files(root: Path, folders: dict[str, Path], rows: _Rows) -> FileStore:
     for split in dict.fromkeys(rows.splits):
         folder = folders.get(split)
-        if folder is None or not any(name.lower().endswith(".png") for name in list_names(folder)):
+        if folder is None or not list_names(folder, ".png"):
             raise EdgefelError(
                 f"{folder or root / _FOLDERS[split]}: no pictures; put {PIXELS_CSV} of FER-2013 beside {VOTES_CSV}, or "
                 "write them with generate_training_data.py of https://github.com/microsoft/FERPlus"

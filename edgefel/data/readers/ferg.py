@@ -93,9 +93,7 @@ def _pictures(folder: Path, prefix: str) -> list[str]:
     """Names of the pictures, in the order of their numbers. Raises EdgefelError for other .png files."""
     pattern = re.compile(rf"{prefix}_(\d+)\.png", re.IGNORECASE)
     numbered = []
-    for name in list_names(folder):
-        if not name.lower().endswith(".png"):
-            continue
+    for name in list_names(folder, ".png"):
         match = pattern.fullmatch(name)
         if match is None:
             raise EdgefelError(

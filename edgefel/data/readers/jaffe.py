@@ -22,7 +22,6 @@ _CODES = {
     "FE": "fear",
 }
 _NAME = re.compile(rf"([A-Z]{{2}})\.({'|'.join(_CODES)})(\d+)\.(\d+)\.tiff?", re.IGNORECASE)
-_SUFFIXES = (".tiff", ".tif")
 # the set has 213 pictures: no more than this many entries of a folder are checked
 _LOOKED_AT = 1000
 
@@ -67,10 +66,7 @@ class Jaffe:
 
 def _pictures(root: Path) -> tuple[Path, list[str]]:
     """The folder with the .tiff files, `root` or one in it, and their names in order."""
-    held = {
-        folder: [name for name in list_names(folder) if name.lower().endswith(_SUFFIXES)]
-        for folder in (root, *list_folders(root))
-    }
+    held = {folder: list_names(folder, ".tiff", ".tif") for folder in (root, *list_folders(root))}
     having = [folder for folder, names in held.items() if names]
     if not having:
         raise EdgefelError(

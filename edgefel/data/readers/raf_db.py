@@ -173,7 +173,7 @@ def _read_sorted(root: Path, base: Path) -> ImageDataset:
 
 
 def _sorted_pictures(folder: Path) -> list[str]:
-    pictures = [name for name in list_names(folder) if Path(name).suffix.lower() in IMAGE_SUFFIXES]
+    pictures = list_names(folder, *IMAGE_SUFFIXES)
     for name in pictures:
         if not _SORTED.fullmatch(name):
             raise EdgefelError(

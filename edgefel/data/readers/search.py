@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -81,20 +82,29 @@ def descend(folder: Path, *parts: str) -> Path | None:
     return folder
 
 
-def list_names(folder: Path) -> list[str]:
-    """All names in a folder, sorted, without those that begin with a dot. Raises EdgefelError."""
-    return [entry.name for entry in _listed(folder)]
+def list_names(folder: Path, *suffixes: str) -> list[str]:
+    """The names in a folder, sorted, without hidden ones; with `suffixes` those that end in one of them, in any case.
+
+    Raises EdgefelError if the folder cannot be listed.
+    """
+    with _scanned(folder) as entries:
+        names = (entry.name for entry in entries if not entry.name.startswith("."))
+        return sorted(name for name in names if name.lower().endswith(suffixes or ("",)))
 
 
 def list_folders(folder: Path) -> list[Path]:
-    """All folders in a folder, by name, but hidden ones and those of resource forks. Raises EdgefelError."""
-    return [folder / entry.name for entry in _listed(folder) if _is(entry, "folder") and _is_plain(entry)]
+    """The folders in a folder, by name, without hidden ones and those of resource forks. Raises EdgefelError."""
+    with _scanned(folder) as entries:
+        return [
+            folder / name for name in sorted(e.name for e in entries if _is_plain(e) and _is(e, "folder"))
+        ]
 
 
-def _listed(folder: Path) -> list[os.DirEntry[str]]:
+@contextmanager
+def _scanned(folder: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
     try:
         with os.scandir(folder) as entries:
-            return sorted((e for e in entries if not e.name.startswith(".")), key=lambda entry: entry.name)
+            yield entries
     except OSError as error:
         raise EdgefelError(
             f"{folder}: cannot be listed ({error.strerror or error}); make it readable, or give another one"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from edgefel.data.dataset import ImageDataset
 from edgefel.data.labels import EXPRESSIONS_7, EXPRESSIONS_8, expression_labels
 from edgefel.data.pictures import MOST_BYTES
 from edgefel.data.readers.base import SPLIT_OF, known_label, numbered_dataset
+from edgefel.data.readers.search import list_folders, list_names
 from edgefel.data.readers.shard_index import ShardIndex, looks_like_samples, open_index
 from edgefel.documents import read_json
 from edgefel.errors import EdgefelError
@@ -45,16 +45,13 @@ class WebDataset:
         """Whether the first shard begins with a labelled picture."""
         try:
             shards = _shards(root)
-            return bool(shards) and looks_like_samples(shards[0])
-        except OSError:
+        except EdgefelError:
             return False
+        return bool(shards) and looks_like_samples(shards[0])
 
     def read(self, root: Path) -> ImageDataset:
         """Raises EdgefelError, with shard and key, for incomplete samples and invalid labels."""
-        try:
-            shards = _shards(root)
-        except OSError as error:
-            raise EdgefelError(f"{root}: cannot be read ({error.strerror or error})") from None
+        shards = _shards(root)
         if not shards:
             raise EdgefelError(f"{root}: no .tar shards in it; give a folder of shards, or one .tar file")
         classes = _classes(root, shards)
@@ -102,19 +99,14 @@ class ShardStore:
 
 
 def _shards(root: Path) -> list[Path]:
-    """The .tar files of a folder, or else of the folders in it, by name. Raises OSError."""
+    """The .tar files of a folder, or else of the folders in it, by name. Raises EdgefelError."""
     if root.is_file():
         return [root] if root.suffix.lower() == ".tar" else []
-    own = _tars(root)
-    if own:
-        return own
-    folders = sorted(Path(e.path) for e in os.scandir(root) if e.is_dir() and not e.name.startswith("."))
-    return [shard for folder in folders for shard in _tars(folder)]
+    return _tars(root) or [shard for folder in list_folders(root) for shard in _tars(folder)]
 
 
 def _tars(folder: Path) -> list[Path]:
-    found = (Path(entry.path) for entry in os.scandir(folder) if entry.is_file())
-    return sorted(file for file in found if file.suffix.lower() == ".tar" and not file.name.startswith("."))
+    return [folder / name for name in list_names(folder, ".tar") if (folder / name).is_file()]
 
 
 def _split_of(shard: Path) -> str:

@@ -268,7 +268,7 @@ def test_broken_archives(tmp_path: Path, size: int) -> None:
 def test_no_shards(tmp_path: Path) -> None:
     with pytest.raises(EdgefelError, match=r"no \.tar shards in it"):
         WebDataset().read(tmp_path)
-    with pytest.raises(EdgefelError, match=r"cannot be read \(No such file"):
+    with pytest.raises(EdgefelError, match=r"cannot be listed \(No such file"):
         WebDataset().read(tmp_path / "nowhere")
 
 
