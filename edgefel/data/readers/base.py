@@ -9,13 +9,13 @@ from typing import Any, Protocol, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edgefel.data.dataset import ImageDataset, PictureStore, SampleTable
+from edgefel.data.dataset import ImageDataset, ImageStore, SampleTable
 from edgefel.data.labels import EXPRESSIONS_7, EXPRESSIONS_8, canonical_label, match_labels, to_canonical
 from edgefel.errors import EdgefelError
 
 # Names of splits, in lower case, as people write them.
 SPLIT_OF = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-Groups = tuple[NDArray[np.int32], Sequence[str]]  # number of each picture's group [N], and the groups' names
+Groups = tuple[NDArray[np.int32], Sequence[str]]  # number of each image's group [N], and the groups' names
 
 
 class Reader(Protocol):
@@ -37,7 +37,7 @@ class Reader(Protocol):
         ...
 
     def read(self, root: Path) -> ImageDataset:
-        """Every labelled picture of all splits; pictures are not opened.
+        """Every labelled image of all splits; images are not opened.
 
         Raises EdgefelError that says what is missing or wrong, where, and what to do.
         """
@@ -87,21 +87,21 @@ class PackedNames(LazyNames):
 
 
 def group_codes(names: Sequence[str]) -> Groups:
-    """Groups by the name of each picture's group [N], numbered in order of first appearance."""
+    """Groups by the name of each image's group [N], numbered in order of first appearance."""
     numbers: dict[str, int] = {}
     codes = np.fromiter((numbers.setdefault(name, len(numbers)) for name in names), np.int32, len(names))
     return codes, tuple(numbers)
 
 
 def own_groups(names: Sequence[str]) -> Groups:
-    """A group of its own for each picture [N], of the picture's name: for sets whose subjects are not known."""
+    """A group of its own for each image [N], of the image's name: for sets whose subjects are not known."""
     return np.arange(len(names), dtype=np.int32), names
 
 
 def numbered_dataset(
     root: Path,
     labels: Sequence[str],
-    store: PictureStore,
+    store: ImageStore,
     numbers: ArrayLike,
     classes: Sequence[str],
     groups: Groups,
@@ -109,7 +109,7 @@ def numbered_dataset(
     where: str = "",
     **columns: Any,
 ) -> ImageDataset:
-    """A data set with these `labels`, of pictures whose classes are numbers [N], from 0, into the set's own `classes`.
+    """A data set with these `labels`, of images whose classes are numbers [N], from 0, into the set's own `classes`.
 
     columns: as of `SampleTable`. Raises EdgefelError that names `where` (root by default) for an unknown number.
     """

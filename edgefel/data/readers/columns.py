@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefel.data.dataset import PictureStore
+from edgefel.data.dataset import ImageStore
 from edgefel.data.labels import EXPRESSIONS_8
 from edgefel.data.readers.base import PackedNames, require_columns
 from edgefel.errors import EdgefelError
@@ -31,7 +31,7 @@ class Coded:
 class Columns:
     """The content of a manifest; `where` gives the place of row n, for messages.
 
-    paths: of each picture, as written. numbers: the columns of the box and of soft labels, float64 [N] each.
+    paths: of each image, as written. numbers: the columns of the box and of soft labels, float64 [N] each.
     """
 
     paths: PackedNames
@@ -39,7 +39,7 @@ class Columns:
     split: Coded | None
     group: Coded | None
     numbers: dict[str, NDArray[np.float64]]
-    store: PictureStore
+    store: ImageStore
     where: Callable[[int], str]
 
 
@@ -57,7 +57,7 @@ def check_columns(path: Path, names: Sequence[str], required: Sequence[str]) -> 
     groups = [name for name in GROUP_COLUMNS if name in names]
     if len(groups) > 1:
         raise EdgefelError(
-            f"{path}: has both columns {' and '.join(groups)}; keep the one that groups pictures"
+            f"{path}: has both columns {' and '.join(groups)}; keep the one that groups images"
         )
     used = (*required, *box, *soft, *groups, "split")
     twice = [name for name in used if list(names).count(name) > 1]

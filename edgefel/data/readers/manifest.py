@@ -1,4 +1,4 @@
-"""A manifest: one CSV or Parquet file that lists pictures and their labels."""
+"""A manifest: one CSV or Parquet file that lists images and their labels."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from edgefel.data.readers.base import (
 from edgefel.data.readers.columns import BOX_COLUMNS, SOFT, Coded, Columns, check_columns, soft_columns
 from edgefel.data.readers.parquet import read_parquet
 from edgefel.errors import EdgefelError
-from edgefel.inputs import open_csv
+from edgefel.files.read import open_csv
 from edgefel.text import counted
 
 CSV_SUFFIX, PARQUET_SUFFIX = ".csv", ".parquet"
 
 
 class Manifest:
-    """A file `NAME.csv` or `NAME.parquet`, with a row for each picture.
+    """A file `NAME.csv` or `NAME.parquet`, with a row for each image.
 
     Columns: path (relative to the file's folder, or absolute) and label (by name, or a usual synonym); optionally split
     (train, val, test or empty), group or subject, the face's box in pixels x, y, width, height, and soft_<label>
-    probabilities. Other columns are ignored. A picture without a group is a group of its own. There are 8 labels where
+    probabilities. Other columns are ignored. An image without a group is a group of its own. There are 8 labels where
     contempt occurs or has a soft_ column, else 7.
 
-    A Parquet file may hold the encoded pictures themselves in a column `image`, as Hugging Face's `Image` feature
+    A Parquet file may hold the encoded images themselves in a column `image`, as Hugging Face's `Image` feature
     (https://huggingface.co/docs/datasets/image_dataset) writes them: bytes, or a struct of bytes and path. Labels that
     are numbers are taken by the class names that its `ClassLabel` feature leaves in the file, and refused without them.
     """
@@ -100,10 +100,10 @@ def _read_csv(path: Path) -> Columns:
 
 def _dataset(root: Path, columns: Columns) -> ImageDataset:
     if not len(columns.paths):
-        raise EdgefelError(f"{root}: lists no pictures; add one row per picture")
+        raise EdgefelError(f"{root}: lists no images; add one row per image")
     empty = np.flatnonzero(np.diff(columns.paths.ends) == 0)
     if empty.size:
-        raise EdgefelError(f"{columns.where(int(empty[0]))}: the path is empty; give the picture's file")
+        raise EdgefelError(f"{columns.where(int(empty[0]))}: the path is empty; give the image's file")
     eight = f"{SOFT}contempt" in columns.numbers
     names = []
     for code, name in enumerate(columns.label.names):
@@ -133,7 +133,7 @@ def _splits(columns: Columns) -> str | NDArray[np.int8]:
 
 
 def _groups(columns: Columns) -> Groups:
-    """Groups; a picture whose group is empty is one of its own, named by its path."""
+    """Groups; an image whose group is empty is one of its own, named by its path."""
     if columns.group is None:
         return own_groups(columns.paths)
     names = [name.strip() for name in columns.group.names]

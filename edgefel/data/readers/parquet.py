@@ -1,4 +1,4 @@
-"""Manifests in Parquet, and pictures within such a file.
+"""Manifests in Parquet, and images within such a file.
 
 This module alone imports pyarrow, when a Parquet file is opened.
 """
@@ -17,8 +17,8 @@ import numpy as np
 from edgefel.data.dataset import FileStore
 from edgefel.data.readers.base import PackedNames
 from edgefel.data.readers.columns import Coded, Columns, check_columns
-from edgefel.documents import parse_json
 from edgefel.errors import EdgefelError, MissingDependencyError
+from edgefel.files.documents import parse_json
 from edgefel.text import counted
 
 IMAGE = "image"
@@ -27,9 +27,9 @@ _KEPT_GROUPS = 4
 
 
 class ParquetStore:
-    """Encoded pictures in the column `image` of a Parquet file.
+    """Encoded images in the column `image` of a Parquet file.
 
-    Reading a picture reads its whole row group. The last few groups are kept, so that reading in order is quick; for
+    Reading an image reads its whole row group. The last few groups are kept, so that reading in order is quick; for
     shuffled reading of a large file, write it as shards first (`edgefel.data.readers.shard_writer.write_shards`).
     """
 
@@ -41,11 +41,11 @@ class ParquetStore:
         self._open()
 
     def path(self, index: int) -> Path:
-        """Path of the file, followed by the picture's own path or the number of its row."""
+        """Path of the file, followed by the image's own path or the number of its row."""
         return self._path / self._names[index].lstrip("/")
 
     def read(self, index: int) -> bytes:
-        """The encoded picture. Raises OSError."""
+        """The encoded image. Raises OSError."""
         if self._process != os.getpid():
             self._open()  # a forked process must not share the lock
         number = int(np.searchsorted(self._starts, index, side="right")) - 1
@@ -85,7 +85,7 @@ class ParquetStore:
 
 
 def read_parquet(path: Path) -> Columns:
-    """The columns of a manifest; pictures are not read.
+    """The columns of a manifest; images are not read.
 
     Raises MissingDependencyError without pyarrow, EdgefelError for a broken file and for columns that do not fit.
     """
@@ -151,7 +151,7 @@ def _paths(arrow: Any, table: Any, name: str | None) -> PackedNames:
     _, ends, data = flat.buffers()
     if ends is None or not len(flat):
         return PackedNames(np.empty(0, np.uint8), np.zeros(1, np.int64))
-    # copies: neither Arrow's memory nor its types are to be pickled for the processes that read pictures
+    # copies: neither Arrow's memory nor its types are to be pickled for the processes that read images
     bounds = np.frombuffer(ends, np.int64)[flat.offset : flat.offset + len(flat) + 1].copy()
     packed = np.frombuffer(data, np.uint8)[: bounds[-1]].copy() if data is not None else np.empty(0, np.uint8)
     return PackedNames(packed, bounds)

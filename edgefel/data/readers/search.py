@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Literal
 
 from edgefel.errors import EdgefelError
-from edgefel.inputs import open_csv, read_text
+from edgefel.files.read import open_csv, read_text
 
 # A folder with more subfolders holds videos, subjects or classes, and is no level of an archive: it is not entered.
 _MANY_FOLDERS = 100
-# Of a folder with more entries, such as one of all pictures, only the first ones are checked.
+# Of a folder with more entries, such as one of all images, only the first ones are checked.
 _MANY_ENTRIES = 10_000
-# Folders above a set's pictures have few entries; in one with more, names must match exactly.
+# Folders above a set's images have few entries; in one with more, names must match exactly.
 _FEW_ENTRIES = 256
 
 

@@ -1,4 +1,4 @@
-"""WebDataset shards: tar archives of pictures, with their labels beside them."""
+"""WebDataset shards: tar archives of images, with their labels beside them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgefel.data.dataset import ImageDataset
+from edgefel.data.images import MOST_BYTES
 from edgefel.data.labels import EXPRESSIONS_7, EXPRESSIONS_8, expression_labels
-from edgefel.data.pictures import MOST_BYTES
 from edgefel.data.readers.base import SPLIT_OF, known_label, numbered_dataset
 from edgefel.data.readers.search import list_folders, list_names
 from edgefel.data.readers.shard_index import ShardIndex, looks_like_samples, open_index
-from edgefel.documents import read_json
 from edgefel.errors import EdgefelError
-from edgefel.inputs import read_text
+from edgefel.files.documents import read_json
+from edgefel.files.read import read_text
 from edgefel.text import counted
 
 CLASSES_NAME = "classes.txt"
@@ -32,7 +32,7 @@ class WebDataset:
     `dataset.json` (with "labels") beside the shards. The split is what the JSON says, else what the shard's name begins
     with, else the name of its folder. Other members are ignored, and nothing is ever unpickled.
 
-    The first opening reads all headers and labels, but no pictures, and keeps an index in the cache folder.
+    The first opening reads all headers and labels, but no images, and keeps an index in the cache folder.
     Source: Aizman, Maltby, Breuel, "High Performance I/O For Large Scale Deep Learning", arXiv 2001.01858;
     https://github.com/webdataset/webdataset
     """
@@ -42,7 +42,7 @@ class WebDataset:
     classes = EXPRESSIONS_8
 
     def recognizes(self, root: Path) -> bool:
-        """Whether the first shard begins with a labelled picture."""
+        """Whether the first shard begins with a labelled image."""
         try:
             shards = _shards(root)
         except EdgefelError:
@@ -57,7 +57,7 @@ class WebDataset:
         classes = _classes(root, shards)
         index = open_index(shards, [_split_of(shard) for shard in shards], classes)
         if not len(index.label):
-            raise EdgefelError(f"{root}: {counted(len(shards), 'shard')} and no labelled pictures in it")
+            raise EdgefelError(f"{root}: {counted(len(shards), 'shard')} and no labelled images in it")
         eight = "contempt" in classes or index.has_contempt()
         labels = expression_labels(8 if eight else 7)
         store, groups = ShardStore(shards, index), (index.group, index.group_names)
@@ -67,9 +67,9 @@ class WebDataset:
 
 
 class ShardStore:
-    """Pictures in tar shards, read by offset. It holds no open files, so that threads and processes may share it.
+    """Images in tar shards, read by offset. It holds no open files, so that threads and processes may share it.
 
-    Opening a shard for each picture takes a few microseconds, decoding the picture hundreds.
+    Opening a shard for each image takes a few microseconds, decoding the image hundreds.
     """
 
     def __init__(self, shards: Sequence[Path], index: ShardIndex) -> None:
@@ -94,7 +94,7 @@ class ShardStore:
             stream.seek(int(self._offset[index]))
             data = stream.read(size)
         if data is None or len(data) != size:
-            raise OSError(f"the shard ends before the picture's {counted(size, 'byte')}")
+            raise OSError(f"the shard ends before the image's {counted(size, 'byte')}")
         return data
 
 

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from edgefel.data.synthetic.shapes import Colour, Points, Shapes
 
-# The surface covers x from -1.6 to 1.6 and y from -1.3 to 1.9: more than the picture shows, since turning
+# The surface covers x from -1.6 to 1.6 and y from -1.3 to 1.9: more than the image shows, since turning
 # and shifting the head bring its surroundings into view.
 EXTENT = 3.2
 TOP = -1.3
-FINE_SIDE = 184  # up to this size a picture is painted pixel by pixel, above it at 82 %: skin is smooth
+FINE_SIDE = 184  # up to this size an image is painted pixel by pixel, above it at 82 %: skin is smooth
 COARSE_SHARE = 0.82
 _SHIFT = 4  # OpenCV draws at 1/16 pixel
 _LAYER_BYTES = 64 << 20  # of layers that a process keeps
@@ -51,7 +51,7 @@ class Grid:
 
 
 def canvas_side(size: int) -> int:
-    """Side of the canvas for pictures of `size` pixels; even."""
+    """Side of the canvas for images of `size` pixels; even."""
     return 2 * round(max(min(size, FINE_SIDE), COARSE_SHARE * size) / 2)
 
 

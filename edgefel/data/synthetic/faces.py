@@ -1,4 +1,4 @@
-"""Synthetic faces by index: subject, expression and picture."""
+"""Synthetic faces by index: subject, expression and image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edgefel.data.synthetic.geometry import build_face
 from edgefel.data.synthetic.identity import Identity, draw_identity
 from edgefel.data.synthetic.options import FaceOptions
 from edgefel.data.synthetic.portrait import paint_portrait
-from edgefel.data.synthetic.scene import draw_background, draw_scene, spoil, take_picture
+from edgefel.data.synthetic.scene import draw_background, draw_scene, spoil, take_image
 from edgefel.errors import EdgefelError
 
 # From frequent to rare, as in AffectNet (Mollahosseini et al., 2017, table 3).
@@ -67,8 +67,8 @@ class SyntheticFace(FacePlan):
 class SyntheticFaces:
     """A set of rendered faces.
 
-    A picture depends on the options and its index alone, not on the order of the calls, the process or the number
-    of pictures.
+    An image depends on the options and its index alone, not on the order of the calls, the process or the number
+    of images.
     """
 
     def __init__(self, options: FaceOptions | None = None) -> None:
@@ -84,11 +84,11 @@ class SyntheticFaces:
         return self.options.count
 
     def plan(self, index: int) -> FacePlan:
-        """Everything but the picture; raises IndexError outside 0..len-1."""
+        """Everything but the image; raises IndexError outside 0..len-1."""
         return self._plan(index)[0]
 
     def identity(self, subject: int) -> Identity:
-        """What does not change between the pictures of a subject."""
+        """What does not change between the images of a subject."""
         return _identity(self.options.seed, subject)
 
     def sample(self, index: int) -> SyntheticFace:
@@ -100,7 +100,7 @@ class SyntheticFaces:
         draw_background(canvas, options, rng)
         face = build_face(self.identity(plan.subject), plan.expression, scene.rest)
         depth = paint_portrait(canvas, face, scene.light)
-        image = spoil(take_picture(canvas, depth, scene.pose, options.size), options, rng)
+        image = spoil(take_image(canvas, depth, scene.pose, options.size), options, rng)
         return SyntheticFace(**vars(plan), image=image)
 
     def __getitem__(self, index: int) -> SyntheticFace:

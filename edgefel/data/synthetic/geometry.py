@@ -1,7 +1,7 @@
 """Positions of the features of a face: the identity at rest, moved by action units.
 
-Face units: the pupils are 1 apart, the origin lies midway between them, x points to the right of the picture
-and y down. Side 0 is the left of the picture, side 1 the right.
+Face units: the pupils are 1 apart, the origin lies midway between them, x points to the right of the image
+and y down. Side 0 is the left of the image, side 1 the right.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Face:
 
 @dataclass(frozen=True)
 class Rest:
-    """Gaze (x, y) and opening of the lids: they vary between pictures and are no part of the expression."""
+    """Gaze (x, y) and opening of the lids: they vary between images and are no part of the expression."""
 
     gaze: tuple[float, float] = (0.0, 0.0)
     lids: float = 1.0

@@ -1,4 +1,4 @@
-"""Identity of a synthetic subject: everything about a face that does not change between pictures."""
+"""Identity of a synthetic subject: everything about a face that does not change between images."""
 
 from __future__ import annotations
 

@@ -22,10 +22,10 @@ from edgefel.data.synthetic.options import LEAST_HOLD, FaceOptions
 from edgefel.data.synthetic.options import VideoOptions as VideoOptions
 from edgefel.data.synthetic.scene import draw_background
 from edgefel.data.synthetic.video_people import Placed, Portrait, Sitter, choose_people, draw_motions, lay_on
-from edgefel.documents import check_shape
 from edgefel.errors import EdgefelError
-from edgefel.files import atomic_file, read_json
-from edgefel.inputs import native_path
+from edgefel.files.documents import check_shape
+from edgefel.files.read import native_path
+from edgefel.files.write import atomic_file, read_json
 
 _log = logging.getLogger("edgefel.data")
 FORMAT, VERSION = "edgefel-synthetic-video", 1
@@ -34,7 +34,7 @@ _JITTER = 0.2
 _NOTE = (
     "time is the middle of a change: the face is drawn between the two expressions from half a transition before "
     "it to half a transition after it, and label is the new one from the middle on. centre, side: the square of a "
-    "training crop around the face; eyes: pupils, the one on the picture's left first; all in pixels"
+    "training crop around the face; eyes: pupils, the one on the image's left first; all in pixels"
 )
 
 
@@ -73,10 +73,10 @@ class SyntheticVideo:
 
     def frame(self, index: int) -> Image:
         """uint8 RGB [H, W, 3]; raises IndexError outside 0..len-1."""
-        picture = self._background.copy()
+        image = self._background.copy()
         for _, placed, portrait, _ in self._people(index):
-            lay_on(picture, portrait, placed)
-        return picture
+            lay_on(image, portrait, placed)
+        return image
 
     def faces(self, index: int) -> list[dict[str, Any]]:
         """Truth of frame `index` as plain JSON values: person, centre, side, eyes, label, changing."""
