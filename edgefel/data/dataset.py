@@ -26,8 +26,7 @@ from edgefel.text import counted
 
 SPLITS = ("train", "val", "test")
 UNLABELLED = -1
-# in the column of splits: 0 is "no split"
-_SPLIT_NAMES = ("", *SPLITS)
+SPLIT_NAMES = ("", *SPLITS)  # by their number in a column of splits
 
 Box = tuple[int, int, int, int]
 
@@ -150,7 +149,7 @@ class ImageDataset:
     def in_split(self, split: str) -> NDArray[np.int64]:
         """Indices of the samples of a split, "" for those that are in none."""
         if isinstance(self.samples, SampleTable):
-            return np.flatnonzero(self.samples.split == _SPLIT_NAMES.index(split))
+            return np.flatnonzero(self.samples.split == SPLIT_NAMES.index(split))
         return np.array([i for i, sample in enumerate(self.samples) if sample.split == split], np.int64)
 
     def relabelled(self, targets: NDArray[np.int64]) -> ImageDataset:
@@ -294,7 +293,7 @@ class SampleTable(Sequence[Sample]):
             self.store.path(row),
             int(self.label[index]),
             self.group_names[int(self.group[index])],
-            _SPLIT_NAMES[self.split[index]],
+            SPLIT_NAMES[self.split[index]],
             None if self.soft is None else tuple(self.soft[index].tolist()),
             None if box is None else (box[0], box[1], box[2], box[3]),
             None if isinstance(self.store, FileStore) else (self.store, row),
@@ -371,5 +370,5 @@ def _split_codes(split: str | Sequence[str] | NDArray[np.int8], count: int) -> N
     if isinstance(split, np.ndarray):
         return split
     if isinstance(split, str):
-        return np.full(count, _SPLIT_NAMES.index(split), np.int8)
-    return np.fromiter((_SPLIT_NAMES.index(name) for name in split), np.int8, count)
+        return np.full(count, SPLIT_NAMES.index(split), np.int8)
+    return np.fromiter((SPLIT_NAMES.index(name) for name in split), np.int8, count)

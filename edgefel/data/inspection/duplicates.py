@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefel.data.dataset import SPLITS, ImageDataset
+from edgefel.data.dataset import SPLIT_NAMES, ImageDataset
 from edgefel.data.inspection.perceptual_hash import FINE_LIMIT, hamming, near_pairs
 from edgefel.data.inspection.scan import Scan, scan_images
 from edgefel.data.inspection.scan_cache import ScanCache
@@ -16,7 +16,6 @@ from edgefel.data.inspection.scan_cache import ScanCache
 Integers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
-SPLIT_NAMES = ("", *SPLITS)
 DISTANCE = (
     4  # bits of 64 in which the hashes of images that look alike may differ, unless somebody says otherwise
 )

@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefel import __version__
-from edgefel.data.dataset import UNLABELLED, ImageDataset
+from edgefel.data.dataset import SPLIT_NAMES, UNLABELLED, ImageDataset
 from edgefel.data.inspection.duplicates import (
     DISTANCE,
-    SPLIT_NAMES,
     Columns,
     Copies,
     CopyCounts,

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from edgefel import __version__
-from edgefel.data.dataset import FileStore, ImageDataset, SampleTable
+from edgefel.data.dataset import SPLIT_NAMES, FileStore, ImageDataset, SampleTable
 from edgefel.data.preparing.faces import FOUND
 from edgefel.data.preparing.journal import MISSING, UNREADABLE, Done
-from edgefel.data.preparing.plan import SPLIT_NAMES, Plan
+from edgefel.data.preparing.plan import Plan
+from edgefel.data.readers.base import PackedNames
 from edgefel.data.readers.folder import CSV_COLUMNS, CSV_NAME
-from edgefel.data.readers.names import PackedNames
 from edgefel.data.readers.shard_writer import write_shards
 from edgefel.files.write import atomic_file, write_json
 

@@ -16,14 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefel import __version__
-from edgefel.data.dataset import SPLITS, ImageDataset, SampleTable
+from edgefel.data.dataset import SPLIT_NAMES, ImageDataset, SampleTable
 from edgefel.data.preparing.group_split import check_shares, deal_groups
-from edgefel.data.readers.names import PackedNames
+from edgefel.data.readers.base import PackedNames
 from edgefel.errors import EdgefelError
 
 FORMATS = ("jpg", "png")
 MISSING = ("skip", "center")
-SPLIT_NAMES = ("", *SPLITS)
 JPEG_QUALITY = 95
 _LARGEST = 4096
 _NONE: Mapping[str, Any] = MappingProxyType({})

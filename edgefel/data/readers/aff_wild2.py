@@ -1,22 +1,21 @@
-"""Reads Aff-Wild2 as the expression challenges of the ABAW competitions publish it: frames of videos."""
+"""Aff-Wild2, as published for the expression challenges of the ABAW competitions: frames of videos."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgefel.data.dataset import SPLITS, FileStore, ImageDataset, SampleTable
-from edgefel.data.labels import AFF_WILD2, EXPRESSIONS_7, OTHER, canonical_label
-from edgefel.data.readers.base import to_canonical
+from edgefel.data.labels import AFF_WILD2, EXPRESSIONS_7, OTHER, canonical_label, to_canonical
+from edgefel.data.readers.base import LazyNames
 from edgefel.data.readers.search import find_folders, folders_within, list_names, read_lines
 from edgefel.errors import EdgefelError
 
-# of the competitions of 2022 and 2023, of 2024 and 2025, and of 2020 and 2021
+# names in the competitions of 2022 and 2023, of 2024 and 2025, and of 2020 and 2021
 _CHALLENGES = ("EXPR_Classification_Challenge", "EXPR_Recognition_Challenge", "EXPR_Set")
 _SPLIT_FOLDERS = {"train_set": "train", "training_set": "train", "validation_set": "val"}
 # the second holds the videos that were added to the set later
@@ -27,10 +26,10 @@ _NOT_ANNOTATED = -1
 _SUFFIX = ".jpg"
 
 
-class FrameNames(Sequence[str]):
-    """Names of the images of frames, made of numbers when asked for: a set of millions keeps no strings.
+class FrameNames(LazyNames):
+    """File names of frames.
 
-    folders: of the videos. video int32 [N] into the folders, frame int32 [N] from 1.
+    folders: of the videos. video: int32 [N], index into folders. frame: int32 [N], from 1.
     """
 
     def __init__(self, folders: Sequence[str], video: NDArray[np.int32], frame: NDArray[np.int32]) -> None:
@@ -39,27 +38,21 @@ class FrameNames(Sequence[str]):
     def __len__(self) -> int:
         return len(self._frame)
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> FrameNames: ...
-    def __getitem__(self, index: int | slice) -> str | FrameNames:
-        if isinstance(index, slice):
-            return FrameNames(self._folders, self._video[index], self._frame[index])
+    def name(self, index: int) -> str:
+        """The name at `index`, 0 to N - 1."""
         return f"{self._folders[self._video[index]]}/{self._frame[index]:05d}{_SUFFIX}"
 
 
 class AffWild2:
     """`cropped_aligned/VIDEO/00001.jpg` and `EXPR_Classification_Challenge/Train_Set/VIDEO.txt`, Validation_Set too.
 
-    A file of labels names the classes in its first line, and then has one number for each frame of the video: frame n,
-    the image n counted from 1, is line n + 1. -1 is not annotated, and left out. So are the frames without an image,
-    in which the set's makers found no face; where the whole folder of a video is missing its frames stay, and are
-    counted as unreadable where they are used. A video with two people has two files and two folders (`VIDEO_left`).
-    Each is a group.
+    A file of labels names the classes in its first line, followed by one number for each frame of the video: frame n,
+    counted from 1, is line n + 1. Frames that are not annotated (-1) are left out, and so are frames without an image,
+    in which the set's makers found no face. Where the whole folder of a video is missing, its frames are kept and
+    counted as unreadable later. A video with two people has two files and two folders (`VIDEO_left`). Each is a group.
 
-    The header of the file decides the order of the classes, and whether there is "other", an expression that is none
-    of the seven: the editions since 2022 have it, those of 2020 and 2021 do not.
+    The header of the file determines the order of the classes, and whether "other", an expression that is none of the
+    seven, is one of them: it is in the editions since 2022, and not in those of 2020 and 2021.
 
     other: whether to keep these frames, as an eighth label after the canonical seven.
 
@@ -77,7 +70,7 @@ class AffWild2:
         self.title = f"Aff-Wild2: frames of videos, {kept} (Kollias and Zafeiriou, 2018; ABAW)"
 
     def recognizes(self, root: Path) -> bool:
-        """Whether there are labels of an expression challenge in splits of videos."""
+        """Whether a folder of an expression challenge has folders of splits."""
         return any(_split_folders(folder) for folder in find_folders(root, _CHALLENGES, _DEPTH))
 
     def read(self, root: Path) -> ImageDataset:
@@ -152,8 +145,7 @@ def _label_files(root: Path) -> list[tuple[Path, str]]:
     files = [
         (folder / name, split)
         for folder, split in _split_folders(challenges[0])
-        for name in list_names(folder)
-        if name.lower().endswith(".txt") and not name.startswith(".")
+        for name in list_names(folder, ".txt")
     ]
     if not files:
         raise EdgefelError(f"{challenges[0]}: no files of labels in its splits; unpack the annotations again")
@@ -204,7 +196,7 @@ def _is_number(line: str) -> bool:
 
 
 def _video_folders(homes: Sequence[Path]) -> dict[str, Path]:
-    """The folder of each video by name: one listing for each folder of videos, not one question for each video."""
+    """The folder of each video by name, by one listing of each folder of videos."""
     found: dict[str, Path] = {}
     for home in homes:
         for name in list_names(home):
@@ -214,7 +206,7 @@ def _video_folders(homes: Sequence[Path]) -> dict[str, Path]:
 
 def _has_image(folder: Path, count: int) -> NDArray[np.bool_]:
     """Whether each of `count` frames has an image, by one listing of the folder."""
-    # from five digits on, since that is how a frame's number becomes the name of its image
+    # frame numbers are padded to five digits
     stems = [name[: -len(_SUFFIX)] for name in list_names(folder) if name.endswith(_SUFFIX)]
     numbers = [int(stem) for stem in stems if len(stem) >= 5 and stem.isdecimal()]
     present = np.zeros(count + 1, bool)

@@ -1,9 +1,8 @@
-"""Reads AffectNet, with its lists as CSV files or with one small NumPy file for each image."""
+"""AffectNet: lists in CSV files, or one small NumPy file for each image."""
 
 from __future__ import annotations
 
 import csv
-import itertools
 import os
 import re
 from array import array
@@ -14,14 +13,14 @@ from typing import TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefel.data.dataset import Box, ImageDataset, SampleTable
+from edgefel.data.dataset import Box, FileStore, ImageDataset
 from edgefel.data.labels import expression_labels
-from edgefel.data.readers.base import FileStore, to_canonical
-from edgefel.data.readers.search import descend, find, list_names
+from edgefel.data.readers.base import numbered_dataset, own_groups, require_columns
+from edgefel.data.readers.search import descend, find, first_entries, list_names
 from edgefel.errors import EdgefelError
 from edgefel.files.read import open_regular, open_text
 
-# by the set's own numbers; 8 none, 9 uncertain and 10 no face are no expressions
+# in the order of the set's own numbers; 8 none, 9 uncertain and 10 no face are no expressions
 CLASSES = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt")
 _LAST_NUMBER = 10
 _NUMBERS = {str(number): number for number in range(_LAST_NUMBER + 1)}
@@ -44,13 +43,13 @@ _NPY_HEADER = re.compile(
     rb"'fortran_order': (?:True|False), 'shape': \((?:1,(?: ?1,)*(?: ?1)?)?\),? *\} *\n?"
 )
 
-# of an image without a box: a box is cut off at the edges of its image
+# the box of an image without one: boxes are clipped to their image
 _WHOLE: Box = (0, 0, 1 << 30, 1 << 30)
 
 
 @dataclass
 class _Rows:
-    """What is listed of both splits; names are relative to the images' folder."""
+    """The listed images of both splits; names are relative to the images' folder."""
 
     names: list[str] = field(default_factory=list)
     numbers: array[int] = field(default_factory=lambda: array("b"))
@@ -74,9 +73,9 @@ class AffectNet:
     - `train_set` and `val_set`, each with `images/123.jpg` and `annotations/123_exp.npy`; these images are faces.
       One of the two is enough. An image without an annotation is left out.
 
-    The published validation set is the split "val". A test set is not available, and papers report accuracy on
-    this one, so a network that is chosen by it is flattered by it. Subjects are not known: every image is a group of
-    its own.
+    The published validation set is the split "val". No test set is available, and papers report accuracy on this one,
+    so the accuracy of a network that was chosen by it is biased upwards. Subjects are not known: every image is a
+    group of its own.
     """
 
     def __init__(self, num_classes: int = 8) -> None:
@@ -89,7 +88,7 @@ class AffectNet:
         self.title = f"AffectNet, {num_classes} expressions{without} (Mollahosseini et al., arXiv 1708.03985)"
 
     def recognizes(self, root: Path) -> bool:
-        """Whether there is a list with AffectNet's columns, or a `train_set` or `val_set` with `*_exp.npy`."""
+        """Whether a list with AffectNet's columns exists, or a `train_set` or `val_set` with `*_exp.npy`."""
         return _list_folder(root) is not None or any(
             _has_annotations(descend(folder, "annotations")) for folder in _set_folders(root).values()
         )
@@ -108,11 +107,9 @@ class AffectNet:
             )
         if not rows.names:
             raise EdgefelError(f"{root}: no image of {', '.join(self.classes)}; unpack AffectNet again")
-        label = to_canonical(np.array(rows.numbers), self.classes, self.labels, str(root))
-        table = SampleTable(
-            store, label, np.arange(len(rows.names)), rows.names, rows.splits, box=_box_column(rows)
-        )
-        return ImageDataset(root, self.labels, table)
+        groups, box = own_groups(rows.names), _box_column(rows)
+        numbers, splits = np.array(rows.numbers), rows.splits
+        return numbered_dataset(root, self.labels, store, numbers, self.classes, groups, splits, box=box)
 
     def _read_lists(self, folder: Path) -> tuple[FileStore, _Rows]:
         rows = _Rows()
@@ -143,7 +140,7 @@ class AffectNet:
         if not has_names:
             stream.seek(0)
             lines = enumerate(stream, start=1)
-        # a line holds 1 kB of landmarks: half a million are streamed, not kept
+        # a line holds 1 kB of landmarks: half a million lines are streamed, not kept
         for n, line in lines:
             row = _fields(line)
             if len(row) < least or not row[path] or row[path].startswith("/"):
@@ -182,7 +179,7 @@ class AffectNet:
 
 
 def _list_folder(root: Path) -> Path | None:
-    """The folder of a list that begins as AffectNet's do, or None."""
+    """The folder of a list in AffectNet's format, or None."""
     for name in _LISTS.values():
         for file in (find(root, _LIST_FOLDER, name), find(root, name)):
             if file is not None and _is_list(file):
@@ -191,7 +188,7 @@ def _list_folder(root: Path) -> Path | None:
 
 
 def _is_list(file: Path) -> bool:
-    """Whether a file begins as a list of AffectNet does: others are called training.csv too."""
+    """Whether the first line has AffectNet's columns: other sets have a training.csv too."""
     try:
         with open_text(file) as stream:
             _columns(_fields(stream.readline(1 << 16)), file)
@@ -219,11 +216,7 @@ def _columns(first: list[str], file: Path) -> tuple[dict[str, int], bool]:
             "the first line must name subDirectory_filePath and expression"
         )
     boxed = [name for name in _BOX if name in names]
-    missing = [name for name in (_EXPRESSION, *(_BOX if boxed else ())) if name not in names]
-    if missing:
-        raise EdgefelError(
-            f"{file} line 1: missing column{'s' * (len(missing) > 1)} {', '.join(missing)}; unpack the file again"
-        )
+    require_columns(f"{file} line 1", names, (_EXPRESSION, *(_BOX if boxed else ())), "unpack the file again")
     return {name: column for column, name in enumerate(names)}, True
 
 
@@ -270,7 +263,7 @@ def _image_folder(lists: Path, names: list[str]) -> Path:
     base = lists
     while base.name.lower() == _LIST_FOLDER.lower():
         base = base.parent
-    # a list's own folder comes before what may lie one level deeper
+    # a list's own folder comes before folders one level deeper
     for folder in (descend(base, _IMAGE_FOLDER), find(base, _IMAGE_FOLDER), base):
         if folder is not None and (not names or (folder / names[0]).parent.is_dir()):
             return folder
@@ -281,7 +274,7 @@ def _image_folder(lists: Path, names: list[str]) -> Path:
 
 
 def _set_folders(root: Path) -> dict[str, Path]:
-    """The folders of this layout by split, those that there are."""
+    """The existing folders of this layout by split."""
     found = {split: find(root, name) for split, name in _FOLDERS.items()}
     return {split: folder for split, folder in found.items() if folder is not None and folder.is_dir()}
 
@@ -294,21 +287,14 @@ def _part(folder: Path, name: str) -> Path:
 
 
 def _has_annotations(folder: Path | None) -> bool:
-    if folder is None:
-        return False
-    try:
-        with os.scandir(folder) as entries:
-            # each image has four annotations, so that the first hundred tell
-            return any(entry.name.endswith(_EXP) for entry in itertools.islice(entries, 100))
-    except OSError:
-        return False
+    # each image has four annotations: the first hundred entries suffice
+    return folder is not None and any(entry.name.endswith(_EXP) for entry in first_entries(folder, 100))
 
 
 def _annotation(path: str, known: dict[bytes, int]) -> int:
     """The class number in a `*_exp.npy`.
 
-    known: numbers by the bytes of the whole file. A hundred thousand files have about a dozen contents, so that NumPy
-    parses a dozen of them.
+    known: cache of numbers by file content; a hundred thousand files have about a dozen different contents.
     """
     try:
         handle = open_regular(path)
@@ -327,8 +313,8 @@ def _annotation(path: str, known: dict[bytes, int]) -> int:
 def _scalar(content: bytes, path: str) -> str:
     """The single value of a NumPy file, as text.
 
-    NumPy's own reader evaluates the header as Python and lets a dozen kinds of exceptions through for a broken one;
-    what `numpy.save` writes for one number is known to the letter. Nothing is unpickled.
+    NumPy's own reader evaluates the header as Python and raises a dozen kinds of exceptions for a broken one, while
+    the bytes that `numpy.save` writes for one number are known exactly. Nothing is unpickled.
     """
     start = 10 + int.from_bytes(content[8:10], "little")
     header = _NPY_HEADER.fullmatch(content, 0, start)
@@ -336,7 +322,7 @@ def _scalar(content: bytes, path: str) -> str:
     raw = content[start:]
     if dtype is None or len(raw) != dtype.itemsize:
         raise EdgefelError(f"{path}: is not a NumPy file with one number or text; unpack it again")
-    if dtype.kind == "U":  # NumPy would not look whether these are characters
+    if dtype.kind == "U":  # NumPy does not check that these are characters
         order = "be" if dtype.str.startswith(">") else "le"
         return raw.decode(f"utf-32-{order}", "replace").rstrip("\0")
     value = np.frombuffer(raw, dtype).item()

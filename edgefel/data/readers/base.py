@@ -1,18 +1,21 @@
-"""What every reader of a data set gives, and what they share."""
+"""What every reader of a data set gives, and the steps that readers share."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, overload
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from edgefel.data.dataset import FileStore, ImageDataset
-from edgefel.data.labels import to_canonical
+from edgefel.data.dataset import ImageDataset, ImageStore, SampleTable
+from edgefel.data.labels import EXPRESSIONS_7, EXPRESSIONS_8, canonical_label, match_labels, to_canonical
+from edgefel.errors import EdgefelError
 
-__all__ = ["FileStore", "Reader", "group_codes", "to_canonical"]
+# Names of splits, in lower case, as people write them.
+SPLIT_OF = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+Groups = tuple[NDArray[np.int32], Sequence[str]]  # number of each image's group [N], and the groups' names
 
 
 class Reader(Protocol):
@@ -41,8 +44,94 @@ class Reader(Protocol):
         ...
 
 
-def group_codes(names: Sequence[str]) -> tuple[NDArray[np.int32], tuple[str, ...]]:
-    """The number of each name [N], and the names by number, in order of first appearance."""
+class LazyNames(Sequence[str]):
+    """Names that are made when asked for: a list of millions of strings takes ten times as much memory."""
+
+    def name(self, index: int) -> str:
+        """The name at `index`, 0 to N - 1."""
+        raise NotImplementedError
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        rows = range(len(self))[index]  # counts from the end where negative, and raises IndexError
+        return self.name(rows) if isinstance(rows, int) else [self.name(row) for row in rows]
+
+
+class PackedNames(LazyNames):
+    """Strings as one run of UTF-8 bytes, which also makes their pickle small.
+
+    data: uint8 [bytes]. ends: int64 [N + 1], where each name begins and the last one ends.
+    """
+
+    def __init__(self, data: NDArray[np.uint8], ends: NDArray[np.int64]) -> None:
+        self.data, self.ends = data, ends
+
+    @classmethod
+    def pack(cls, names: Iterable[str]) -> PackedNames:
+        """Packs any strings, lone surrogates (undecodable file names) included."""
+        data, ends = bytearray(), [0]
+        for name in names:
+            data += name.encode("utf-8", "surrogateescape")
+            ends.append(len(data))
+        return cls(np.frombuffer(bytes(data), np.uint8), np.array(ends, np.int64))
+
+    def __len__(self) -> int:
+        return len(self.ends) - 1
+
+    def name(self, index: int) -> str:
+        """The name at `index`, 0 to N - 1."""
+        return self.data[self.ends[index] : self.ends[index + 1]].tobytes().decode("utf-8", "surrogateescape")
+
+
+def group_codes(names: Sequence[str]) -> Groups:
+    """Groups by the name of each image's group [N], numbered in order of first appearance."""
     numbers: dict[str, int] = {}
     codes = np.fromiter((numbers.setdefault(name, len(numbers)) for name in names), np.int32, len(names))
     return codes, tuple(numbers)
+
+
+def own_groups(names: Sequence[str]) -> Groups:
+    """A group of its own for each image [N], of the image's name: for sets whose subjects are not known."""
+    return np.arange(len(names), dtype=np.int32), names
+
+
+def numbered_dataset(
+    root: Path,
+    labels: Sequence[str],
+    store: ImageStore,
+    numbers: ArrayLike,
+    classes: Sequence[str],
+    groups: Groups,
+    split: str | Sequence[str] | NDArray[np.int8] = "",
+    where: str = "",
+    **columns: Any,
+) -> ImageDataset:
+    """A data set with these `labels`, of images whose classes are numbers [N], from 0, into the set's own `classes`.
+
+    columns: as of `SampleTable`. Raises EdgefelError that names `where` (root by default) for an unknown number.
+    """
+    label = to_canonical(np.asarray(numbers), classes, labels, where or str(root))
+    return ImageDataset(root, tuple(labels), SampleTable(store, label, *groups, split, **columns))
+
+
+def known_label(name: str | None, where: str) -> str:
+    """The canonical label of a name; raises EdgefelError for an unknown one."""
+    label = canonical_label(name or "")
+    if label is None:
+        raise EdgefelError(f"{where}: unknown label {name!r}; the labels are {', '.join(EXPRESSIONS_8)}")
+    return label
+
+
+def are_canonical(labels: Sequence[str]) -> bool:
+    """Whether these are the canonical 7 or 8 labels, in any order."""
+    return any(match_labels(known, labels).same_classes for known in (EXPRESSIONS_7, EXPRESSIONS_8))
+
+
+def require_columns(where: str, columns: Sequence[str], required: Iterable[str], hint: str) -> None:
+    """Raises EdgefelError, with what to do, for columns that are missing."""
+    missing = [name for name in required if name not in columns]
+    if missing:
+        raise EdgefelError(f"{where}: missing column{'s' * (len(missing) > 1)} {', '.join(missing)}; {hint}")

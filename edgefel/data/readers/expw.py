@@ -1,4 +1,4 @@
-"""Reads ExpW, the expressions of faces in images of the web."""
+"""ExpW: expressions of faces in images from the web."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from edgefel.data.dataset import Box, FileStore, ImageDataset, SampleTable
+from edgefel.data.dataset import Box, FileStore, ImageDataset
 from edgefel.data.labels import EXPRESSIONS_7
-from edgefel.data.readers.base import group_codes, to_canonical
+from edgefel.data.readers.base import group_codes, numbered_dataset
 from edgefel.data.readers.search import find_file, find_folders, read_lines
 from edgefel.errors import EdgefelError
 from edgefel.files.read import open_text
 
 _LIST = "label.lst"
-# the archive makes `origin`, which lies in `image` where the set is kept as its web page shows it
+# the archive contains `origin`; the web page of the set shows it within `image`
 _IMAGES = ("origin", "image", "images")
 _COLUMNS = "image_name face_id_in_image top left right bottom confidence expression_label"
 
@@ -22,10 +22,10 @@ _COLUMNS = "image_name face_id_in_image top left right bottom confidence express
 class ExpW:
     """`label.lst` and the images in `origin/`: one line for each face, with its box, and several faces in an image.
 
-    The list may lie in `label/` and the images in `image/origin/`. A line is the image's name, the number of the
+    The list may be in `label/` and the images in `image/origin/`. A line has the image's name, the number of the
     face in it, the box (top, left, right, bottom, in pixels), the detector's confidence, and the expression. The set
-    has no splits. Its images are named after the words they were searched by, which tell no person or source, so
-    the faces of one image are a group.
+    has no splits. Images are named after their search words, which identify no person or source, so the faces of one
+    image are a group.
 
     Zhang, Luo, Loy and Tang, "From Facial Expression Recognition to Interpersonal Relation Prediction", IJCV 2018
     (arXiv 1609.06426); http://mmlab.ie.cuhk.edu.hk/projects/socialrelation/index.html.
@@ -36,7 +36,7 @@ class ExpW:
     classes = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
 
     def recognizes(self, root: Path) -> bool:
-        """Whether there is a `label.lst` with lines of ExpW's eight columns."""
+        """Whether the first line of a `label.lst` has ExpW's eight columns."""
         path = find_file(root, _LIST, depth=2)
         if path is None:
             return False
@@ -68,10 +68,10 @@ class ExpW:
             names.append(name)
         outside = np.flatnonzero((numbers < 0) | (numbers >= len(self.classes)))
         where = f"{path} line {outside[0] + 1}" if outside.size else str(path)
-        label = to_canonical(numbers, self.classes, EXPRESSIONS_7, where)
-        group, images = group_codes(names)
-        table = SampleTable(FileStore(folder, names), label, group, images, "", box=boxes)
-        return ImageDataset(root, EXPRESSIONS_7, table)
+        store, groups = FileStore(folder, names), group_codes(names)
+        return numbered_dataset(
+            root, EXPRESSIONS_7, store, numbers, self.classes, groups, where=where, box=boxes
+        )
 
 
 def _parse(line: str) -> tuple[str, Box, int] | None:

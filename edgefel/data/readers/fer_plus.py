@@ -1,4 +1,4 @@
-"""Reads FER+: the faces of FER-2013 with ten people's votes."""
+"""FER+: the faces of FER-2013 with the votes of ten people."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import codecs
 import os
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefel.data.dataset import FileStore, ImageDataset, ImageStore, SampleTable
+from edgefel.data.dataset import FileStore, ImageDataset, ImageStore
 from edgefel.data.labels import FER_PLUS, expression_labels, match_labels
-from edgefel.data.readers.base import to_canonical
+from edgefel.data.readers.base import numbered_dataset, own_groups
 from edgefel.data.readers.search import find_file, find_folders, list_names, read_rows
 from edgefel.data.votes import LABELS_CSV, VOTES_CSV, VOTES_FILES, Votes
 from edgefel.errors import EdgefelError, EdgefelWarning
@@ -35,9 +35,9 @@ _DEPTH = 3
 
 
 class PixelRows:
-    """The images of `fer2013.csv`, which holds their pixels as text: each is read from its place when asked for.
+    """The images of `fer2013.csv`, which holds their pixels as text; each is read when asked for.
 
-    path: of the CSV file. starts, lengths int64 [N]: each image's text, in bytes. names: of the images.
+    starts, lengths int64 [N]: bytes of each image's text in the file. names: of the images.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class PixelRows:
         self._path, self._starts, self._lengths, self._names = path, starts, lengths, names
 
     def path(self, index: int) -> Path:
-        """Of the CSV file, with the image's name behind it."""
+        """Path of the CSV file, followed by the image's name."""
         return self._path / self._names[index]
 
     def read(self, index: int) -> bytes:
@@ -67,16 +67,15 @@ class FerPlus:
     """`fer2013new.csv`, the votes, with the images in `fer2013.csv` or in FER2013Train, FER2013Valid, FER2013Test.
 
     The two CSV files have the same rows in the same order. The folders are what `generate_training_data.py` of the
-    set's makers writes: PNG files, and a `label.csv` in each. In the set as published the votes of the two differ.
-    votes: whose are taken; None takes `fer2013new.csv`, to which the published counts refer, and where that is missing
-    `label.csv`, with a warning. Another warning counts where the two disagree. Training, PublicTest and PrivateTest are
-    train, val and test; an image is a group of its own.
+    set's makers writes: PNG files, and a `label.csv` in each. In the published set the votes of the two differ.
+    votes: the file to use; None uses `fer2013new.csv`, to which the published counts refer, or where that is missing
+    `label.csv`, with a warning. Another warning counts the disagreements. Training, PublicTest and PrivateTest are
+    train, val and test; each image is a group of its own.
 
-    The label is the majority's by the rule of the makers' `ferplus.py`: an expression with a single vote has none; then
-    one has the majority with more than half of the votes that are left, those for "unknown" and "not a face" (NF)
-    included. An image without a majority, or whose majority is for one of these two, is left out, as is one without a
-    name. The soft label is the share of the votes that are left for each of the expressions. num_classes: 8, or 7,
-    which leaves out the images of contempt, and the votes for it of the others.
+    The label follows the majority rule of the makers' `ferplus.py`: single votes are dropped, and a class needs more
+    than half of the remaining votes, those for "unknown" and "not a face" (NF) included. Images without a majority,
+    with a majority for one of these two, or without a name are left out. The soft label is each expression's share of
+    the remaining votes for expressions. num_classes: 8, or 7, which leaves out contempt and the votes for it.
 
     Barsoum, Zhang, Canton Ferrer and Zhang, "Training Deep Networks for Facial Expression Recognition with
     Crowd-Sourced Label Distribution", ICMI 2016 (arXiv 1608.01041); https://github.com/microsoft/FERPlus.
@@ -99,7 +98,7 @@ class FerPlus:
         return FerPlus(len(self.classes), votes)
 
     def recognizes(self, root: Path) -> bool:
-        """Whether there is `fer2013new.csv`, or one of the three folders with a `label.csv`."""
+        """Whether `fer2013new.csv` exists, or one of the three folders with a `label.csv`."""
         if find_file(root, VOTES_CSV, _DEPTH) is not None:
             return True
         return _has_label_files(_image_folders(root))
@@ -119,24 +118,19 @@ class FerPlus:
         votes = _compared(f"{self.name}:{file}", file, rows, root, votes_csv, folders)
         if votes.disagreement is not None:
             warnings.warn(f"{root}: {votes.disagreement}", EdgefelWarning, stacklevel=2)
-        canonical = to_canonical(label[chosen], self.classes, self.labels, str(votes_csv or root))
         columns = list(match_labels(self.classes, self.labels).columns)
         kept = soft[chosen][:, columns]
         if len(columns) < len(CLASSES):  # the majority is for one of these, so that their sum is not 0
             kept /= kept.sum(axis=1, keepdims=True)
-        table = SampleTable(
-            store,
-            canonical,
-            np.arange(chosen.size),
-            [rows.names[row] for row in chosen],
-            [rows.splits[row] for row in chosen],
-            soft=np.ascontiguousarray(kept),
-            rows=chosen,
+        groups, splits = own_groups([rows.names[row] for row in chosen]), [rows.splits[row] for row in chosen]
+        numbers, shares = label[chosen], np.ascontiguousarray(kept)
+        dataset = numbered_dataset(
+            root, self.labels, store, numbers, self.classes, groups, splits, soft=shares, rows=chosen
         )
-        return ImageDataset(root, self.labels, table, votes=votes)
+        return replace(dataset, votes=votes)
 
     def _chosen(self, root: Path, votes_csv: Path | None, folders: dict[str, Path]) -> str:
-        """The file of votes that is read; a warning where that is not what was published."""
+        """The file of votes to read; warns where it is not the one that the published counts refer to."""
         there = {VOTES_CSV: votes_csv is not None, LABELS_CSV: _has_label_files(folders)}
         if self.votes is not None and not there[self.votes]:
             other = next((f"; give --votes {name}" for name in VOTES_FILES if there[name]), "")
@@ -161,7 +155,7 @@ class FerPlus:
 
 @dataclass(frozen=True)
 class _Rows:
-    """Rows of the list: name ("" for what is no face), split, and votes int64 [N, 10] for the classes, unknown, NF."""
+    """Names ("" for images that are no faces), splits, and votes int64 [N, 10] for the classes, unknown and NF."""
 
     names: list[str]
     splits: list[str]
@@ -186,14 +180,14 @@ def _has_label_files(folders: dict[str, Path]) -> bool:
 
 
 def _read_file(file: str, votes_csv: Path | None, folders: dict[str, Path]) -> _Rows:
-    """The rows of one of VOTES_FILES, which is there."""
+    """The rows of one of VOTES_FILES, which must exist."""
     return _read_votes(votes_csv) if file == VOTES_CSV and votes_csv else _read_label_files(folders)
 
 
 def _store(
     root: Path, file: str, votes_csv: Path | None, folders: dict[str, Path], rows: _Rows
 ) -> ImageStore:
-    """Where the images of the rows lie. `fer2013.csv` goes with `fer2013new.csv` alone, row by row."""
+    """The store of the images of the rows; `fer2013.csv` matches only `fer2013new.csv`, row by row."""
     pixels_csv = find_file(root, PIXELS_CSV, _DEPTH)
     if file == VOTES_CSV and votes_csv and pixels_csv:
         return _pixel_rows(pixels_csv, rows, votes_csv)
@@ -203,11 +197,11 @@ def _store(
 def _compared(
     layout: str, file: str, rows: _Rows, root: Path, votes_csv: Path | None, folders: dict[str, Path]
 ) -> Votes:
-    """How the rows that are taken differ from those of the other file of votes, image by image."""
+    """The differences between the chosen rows and the other file of votes, by image."""
     other = LABELS_CSV if file == VOTES_CSV else VOTES_CSV
     if not (_has_label_files(folders) if other == LABELS_CSV else votes_csv):
         return Votes(layout, file)
-    # folders without a list have nothing to compare
+    # only folders with a list can be compared
     listed = {split: folder for split, folder in folders.items() if find_file(folder, LABELS_CSV, 0)}
     try:
         others = _read_file(other, votes_csv, listed)
@@ -216,7 +210,7 @@ def _compared(
             f"{root}: {file} cannot be compared with {other} ({error})", EdgefelWarning, stacklevel=3
         )
         return Votes(layout, file)
-    # of a name that is listed twice, as a few are, the last row
+    # a few names are listed twice: the last row counts
     places = {name: row for row, name in enumerate(others.names) if name}
     owns = {name: row for row, name in enumerate(rows.names)}
     pairs = [(row, places[name]) for name, row in owns.items() if name in places]
@@ -310,7 +304,7 @@ def _image_folders(root: Path) -> dict[str, Path]:
 def _image_files(root: Path, folders: dict[str, Path], rows: _Rows) -> FileStore:
     for split in dict.fromkeys(rows.splits):
         folder = folders.get(split)
-        if folder is None or not any(name.lower().endswith(".png") for name in list_names(folder)):
+        if folder is None or not list_names(folder, ".png"):
             raise EdgefelError(
                 f"{folder or root / _FOLDERS[split]}: no images; put {PIXELS_CSV} of FER-2013 beside {VOTES_CSV}, or "
                 "write them with generate_training_data.py of https://github.com/microsoft/FERPlus"
@@ -342,9 +336,9 @@ def _pixel_rows(path: Path, rows: _Rows, votes_csv: Path) -> PixelRows:
 
 
 def _pixel_places(path: Path) -> Iterator[tuple[int, int, int, str]]:
-    """Line, start and length of the pixels in bytes, and split, of each image.
+    """Line number, start and length of the pixels in bytes, and split, of each image.
 
-    The file has 300 MB, so it is gone through line by line, and the pixels are not turned into numbers here.
+    The file has 300 MB: it is read line by line, and the pixels are not parsed here.
     """
     try:
         stream = os.fdopen(open_regular(path), "rb")

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
-import numpy as np
-
-from edgefel.data.dataset import ImageDataset, SampleTable
+from edgefel.data.dataset import FileStore, ImageDataset
 from edgefel.data.labels import EXPRESSIONS_7, canonical_label
-from edgefel.data.readers.base import FileStore, group_codes, to_canonical
-from edgefel.data.readers.names import PackedNames
+from edgefel.data.readers.base import PackedNames, group_codes, numbered_dataset
+from edgefel.data.readers.search import list_folders, list_names
 from edgefel.errors import EdgefelError
 
 CHARACTERS = ("aia", "bonnie", "jules", "malcolm", "mery", "ray")
-# the names of its folders, in the order of its README
+# names of the folders, in the order of the set's README
 _EXPRESSIONS = ("anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise")
 
 
@@ -33,14 +30,14 @@ class Ferg:
     classes = tuple(canonical_label(name) or name for name in _EXPRESSIONS)
 
     def recognizes(self, root: Path) -> bool:
-        """Whether a folder of a character in it, or one level deeper, has a folder of an expression."""
+        """Whether a character's folder, in `root` or one level deeper, has a folder of an expression."""
         try:
             return any(
                 _expression(folder, character) is not None
                 for character, place in _characters(_base(root))
-                for folder in _subfolders(place)
+                for folder in list_folders(place)
             )
-        except (OSError, EdgefelError):
+        except EdgefelError:
             return False
 
     def read(self, root: Path) -> ImageDataset:
@@ -48,37 +45,33 @@ class Ferg:
         names: list[str] = []
         numbers: list[int] = []
         characters: list[str] = []
-        try:
-            base = _base(root)
-            for character, place in _characters(base):
-                for folder in _subfolders(place):
-                    number = _expression(folder, character)
-                    if number is None:
-                        raise EdgefelError(
-                            f"{folder}: not a folder of {character}'s expressions; they are "
-                            f"{', '.join(f'{character}_{name}' for name in _EXPRESSIONS)}: correct or remove it"
-                        )
-                    found = _images(folder, f"{character}_{_EXPRESSIONS[number]}")
-                    names += [f"{place.name}/{folder.name}/{name}" for name in found]
-                    numbers += [number] * len(found)
-                    characters += [character] * len(found)
-        except OSError as error:
-            raise EdgefelError(f"{root}: cannot be read as a folder ({error.strerror or error})") from None
+        base = _base(root)
+        for character, place in _characters(base):
+            for folder in list_folders(place):
+                number = _expression(folder, character)
+                if number is None:
+                    raise EdgefelError(
+                        f"{folder}: not a folder of {character}'s expressions; they are "
+                        f"{', '.join(f'{character}_{name}' for name in _EXPRESSIONS)}: correct or remove it"
+                    )
+                found = _images(folder, f"{character}_{_EXPRESSIONS[number]}")
+                names += [f"{place.name}/{folder.name}/{name}" for name in found]
+                numbers += [number] * len(found)
+                characters += [character] * len(found)
         if not names:
             raise EdgefelError(
                 f"{root}: no images of FERG-DB, such as aia/aia_anger/aia_anger_1.png; give the folder with "
                 f"{', '.join(CHARACTERS)}, usually FERG_DB_256"
             )
-        label = to_canonical(np.array(numbers), self.classes, EXPRESSIONS_7, str(base))
         store = FileStore(base, PackedNames.pack(names))
-        return ImageDataset(root, EXPRESSIONS_7, SampleTable(store, label, *group_codes(characters), ""))
+        return numbered_dataset(root, EXPRESSIONS_7, store, numbers, self.classes, group_codes(characters))
 
 
 def _base(root: Path) -> Path:
-    """The folder with the characters: `root`, or the one folder in it that has them."""
+    """The folder with the characters: `root`, or the only folder in it that has them."""
     if _characters(root):
         return root
-    having = [folder for folder in _subfolders(root) if _characters(folder)]
+    having = [folder for folder in list_folders(root) if _characters(folder)]
     if len(having) > 1:
         raise EdgefelError(
             f"{root}: both {having[0]} and {having[1]} have FERG-DB's characters; give the one that is meant"
@@ -87,7 +80,7 @@ def _base(root: Path) -> Path:
 
 
 def _characters(folder: Path) -> list[tuple[str, Path]]:
-    found = ((place.name.lower(), place) for place in _subfolders(folder))
+    found = ((place.name.lower(), place) for place in list_folders(folder))
     return [(name, place) for name, place in found if name in CHARACTERS]
 
 
@@ -97,12 +90,10 @@ def _expression(folder: Path, character: str) -> int | None:
 
 
 def _images(folder: Path, prefix: str) -> list[str]:
-    """Names of the images by their numbers. Raises EdgefelError for one of another character or expression."""
+    """Names of the images, in the order of their numbers. Raises EdgefelError for other .png files."""
     pattern = re.compile(rf"{prefix}_(\d+)\.png", re.IGNORECASE)
     numbered = []
-    for name in (entry.name for entry in os.scandir(folder)):
-        if name.startswith(".") or not name.lower().endswith(".png"):
-            continue
+    for name in list_names(folder, ".png"):
         match = pattern.fullmatch(name)
         if match is None:
             raise EdgefelError(
@@ -110,9 +101,3 @@ def _images(folder: Path, prefix: str) -> list[str]:
             )
         numbered.append((int(match[1]), name))
     return [name for _, name in sorted(numbered)]
-
-
-def _subfolders(root: Path) -> list[Path]:
-    return sorted(
-        Path(entry.path) for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith(".")
-    )

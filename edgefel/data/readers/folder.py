@@ -1,11 +1,10 @@
-"""Reads a folder of labelled face images: `labels.csv` beside the images, or one folder per class."""
+"""A folder of labelled face images: `labels.csv` beside the images, or one folder per class."""
 
 from __future__ import annotations
 
 import math
 import os
 from collections import Counter
-from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
 
@@ -19,22 +18,20 @@ from edgefel.data.images import (
     suffix_of,
 )
 from edgefel.data.labels import (
-    EXPRESSIONS_7,
     EXPRESSIONS_8,
     canonical_label,
     check_labels,
     expression_labels,
-    match_labels,
 )
-from edgefel.data.readers.search import list_names
+from edgefel.data.readers.base import SPLIT_OF, are_canonical, known_label, require_columns
+from edgefel.data.readers.columns import SOFT, check_soft_names, soft_columns
+from edgefel.data.readers.search import list_folders, list_names
 from edgefel.errors import EdgefelError
 from edgefel.files.documents import read_json
 from edgefel.files.read import open_csv
 
 CSV_NAME = "labels.csv"
 CSV_COLUMNS = ("path", "label", "split", "subject")
-
-_SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
 class ImageFolder:
@@ -49,12 +46,15 @@ class ImageFolder:
     classes = EXPRESSIONS_8
 
     def recognizes(self, root: Path) -> bool:
-        """Whether it says what its images show: by a `labels.csv`, or by folders named after expressions."""
+        """Whether there is a `labels.csv`, or a folder named after an expression."""
         if (root / CSV_NAME).is_file():
             return True
-        if not root.is_dir():
+        try:
+            return any(
+                canonical_label(folder.name) for _, classes in _class_folders(root) for folder in classes
+            )
+        except EdgefelError:
             return False
-        return any(canonical_label(folder.name) for _, classes in _class_folders(root) for folder in classes)
 
     def read(self, root: Path) -> ImageDataset:
         """Raises EdgefelError for an empty folder, missing columns, or an unknown label."""
@@ -81,10 +81,10 @@ def open_unlabelled(path: str | os.PathLike[str]) -> ImageDataset:
         raise EdgefelError(
             f"{root}: no images in it; {others}known suffixes: {' '.join(sorted(IMAGE_SUFFIXES))}"
         )
-    splits = _has_splits(_subfolders(root))
+    splits = _has_splits(list_folders(root))
     samples = []
     for image in images:
-        split = _SPLIT_FOLDERS[image.parts[0].lower()] if splits and len(image.parts) > 1 else ""
+        split = SPLIT_OF[image.parts[0].lower()] if splits and len(image.parts) > 1 else ""
         at_top = len(image.parts) == (2 if split else 1)
         group = image if at_top else image.parent
         samples.append(Sample(root / image, UNLABELLED, group.as_posix(), split))
@@ -96,33 +96,23 @@ def _read_csv(root: Path, csv_path: Path) -> ImageDataset:
     with open_csv(csv_path) as table:
         columns = tuple(table.columns)
         rows = [dict(zip_longest(columns, row[: len(columns)])) for row in table]
-    missing = [column for column in CSV_COLUMNS if column not in columns]
-    if missing:
-        raise EdgefelError(
-            f"{csv_path}: missing column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
-            f"the first line must name {', '.join(CSV_COLUMNS)}"
-        )
+    require_columns(str(csv_path), columns, CSV_COLUMNS, f"the first line must name {', '.join(CSV_COLUMNS)}")
     if not rows:
         raise EdgefelError(f"{csv_path}: lists no images; add one line per image")
-    soft_names = {c.removeprefix("soft_"): c for c in columns if c.startswith("soft_")}
-    names = [_canonical(row["label"], f"{csv_path} line {n}") for n, row in enumerate(rows, start=2)]
-    labels = _label_set(root, {*names, *soft_names})
-    soft_columns = [soft_names[label] for label in labels if label in soft_names]
-    if soft_columns and len(soft_columns) != len(labels):
-        lacking = ", ".join(f"soft_{label}" for label in labels if label not in soft_names)
-        raise EdgefelError(
-            f"{csv_path}: has some soft_ columns but lacks {lacking}; add them or drop all of them"
-        )
+    names = [known_label(row["label"], f"{csv_path} line {n}") for n, row in enumerate(rows, start=2)]
+    described = {name.removeprefix(SOFT) for name in check_soft_names(csv_path, columns)}
+    labels = _label_set(root, {*names, *described})
+    soft_names = soft_columns(csv_path, columns, labels)
     index = {label: i for i, label in enumerate(labels)}
     samples = tuple(
-        _csv_sample(root, row, index[name], soft_columns, f"{csv_path} line {n}")
+        _csv_sample(root, row, index[name], soft_names, f"{csv_path} line {n}")
         for n, (row, name) in enumerate(zip(rows, names, strict=True), start=2)
     )
     return ImageDataset(root, labels, samples)
 
 
 def _csv_sample(
-    root: Path, row: dict[str, str | None], label: int, soft_columns: list[str], where: str
+    root: Path, row: dict[str, str | None], label: int, soft_names: list[str], where: str
 ) -> Sample:
     path, split, subject = ((row[column] or "").strip() for column in ("path", "split", "subject"))
     if not path:
@@ -130,9 +120,9 @@ def _csv_sample(
     if split not in (*SPLITS, ""):
         raise EdgefelError(f"{where}: split {split!r} is unknown; use {', '.join(SPLITS)} or leave it empty")
     soft = None
-    if soft_columns:
+    if soft_names:
         try:
-            soft = tuple(float(row[column] or "") for column in soft_columns)
+            soft = tuple(float(row[column] or "") for column in soft_names)
         except ValueError:
             raise EdgefelError(f"{where}: a soft_ column does not hold a number") from None
         if not (min(soft) >= 0 and math.isclose(sum(soft), 1.0, abs_tol=1e-3)):
@@ -151,7 +141,7 @@ def _read_tree(root: Path) -> ImageDataset:
             images = [
                 folder / n for n in names if suffix_of(n) in IMAGE_SUFFIXES and not (folder / n).is_dir()
             ]
-            name = _canonical(folder.name, str(folder)) if images else ""
+            name = known_label(folder.name, str(folder)) if images else ""
             found += [(split, name, image) for image in images]
     if not found:
         said = f" ({left_out_text(others)})" if others else ""
@@ -169,47 +159,25 @@ def _read_tree(root: Path) -> ImageDataset:
 
 
 def _class_folders(root: Path) -> list[tuple[str, list[Path]]]:
-    """Per split ("" where there are none), the folders that are named after classes."""
-    folders = _subfolders(root)
+    """The folders of classes by split ("" where there are none)."""
+    folders = list_folders(root)
     if _has_splits(folders):
-        return [(_SPLIT_FOLDERS[folder.name.lower()], _subfolders(folder)) for folder in folders]
+        return [(SPLIT_OF[folder.name.lower()], list_folders(folder)) for folder in folders]
     return [("", folders)]
 
 
 def _has_splits(folders: list[Path]) -> bool:
-    return bool(folders) and all(folder.name.lower() in _SPLIT_FOLDERS for folder in folders)
-
-
-def _subfolders(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-
-
-def _canonical(name: str | None, where: str) -> str:
-    label = canonical_label(name or "")
-    if label is None:
-        raise EdgefelError(f"{where}: unknown label {name!r}; the labels are {', '.join(EXPRESSIONS_8)}")
-    return label
-
-
-def _are_expressions(listed: Sequence[str]) -> bool:
-    """In whatever order: images have names of classes here, and no numbers."""
-    return any(match_labels(labels, listed).same_classes for labels in (EXPRESSIONS_7, EXPRESSIONS_8))
+    return bool(folders) and all(folder.name.lower() in SPLIT_OF for folder in folders)
 
 
 def _label_set(root: Path, names: set[str]) -> tuple[str, ...]:
     """The canonical 7 labels, or 8 where contempt occurs or `dataset.json` says so."""
-    unknown = names - set(EXPRESSIONS_8)
-    if unknown:
-        raise EdgefelError(
-            f"{root / CSV_NAME}: unknown label in the column soft_{min(unknown)}; "
-            f"the labels are {', '.join(EXPRESSIONS_8)}"
-        )
     described = root / "dataset.json"
     eight = "contempt" in names
     if described.is_file():
         description = read_json(described)
         listed = description.get("labels") if isinstance(description, dict) else None
-        if listed is not None and not _are_expressions(check_labels(listed, str(described))):
+        if listed is not None and not are_canonical(check_labels(listed, str(described))):
             raise EdgefelError(f"{described}: the labels {listed} are not the canonical 7 or 8; correct them")
         if listed is not None and eight and len(listed) == 7:
             raise EdgefelError(f"{described}: lists 7 labels, but {CSV_NAME} has contempt; list all 8")

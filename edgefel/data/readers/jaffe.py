@@ -1,20 +1,17 @@
-"""JAFFE: what each image shows is in its name."""
+"""JAFFE: the names of the images are their labels."""
 
 from __future__ import annotations
 
-import itertools
-import os
 import re
 from pathlib import Path
 
-import numpy as np
-
-from edgefel.data.dataset import ImageDataset, SampleTable
+from edgefel.data.dataset import FileStore, ImageDataset
 from edgefel.data.labels import EXPRESSIONS_7
-from edgefel.data.readers.base import FileStore, group_codes, to_canonical
+from edgefel.data.readers.base import group_codes, numbered_dataset
+from edgefel.data.readers.search import first_entries, folders_within, list_folders, list_names
 from edgefel.errors import EdgefelError
 
-# the codes of the names, in the order in which the set's serial numbers go through them
+# codes in the names, in the order of the set's serial numbers
 _CODES = {
     "NE": "neutral",
     "HA": "happiness",
@@ -25,8 +22,7 @@ _CODES = {
     "FE": "fear",
 }
 _NAME = re.compile(rf"([A-Z]{{2}})\.({'|'.join(_CODES)})(\d+)\.(\d+)\.tiff?", re.IGNORECASE)
-_SUFFIXES = (".tiff", ".tif")
-# the set has 213 images: a folder with many times as many files need not be looked through to the end
+# the set has 213 images: no more than this many entries of a folder are checked
 _LOOKED_AT = 1000
 
 
@@ -44,15 +40,12 @@ class Jaffe:
     classes = tuple(_CODES.values())
 
     def recognizes(self, root: Path) -> bool:
-        """Whether a file of it, or of a folder in it, has a name of JAFFE's."""
-        try:
-            return any(
-                _NAME.fullmatch(entry.name)
-                for folder in (root, *_subfolders(root))
-                for entry in itertools.islice(os.scandir(folder), _LOOKED_AT)
-            )
-        except OSError:
-            return False
+        """Whether a file in `root`, or in a folder of it, has a name of JAFFE's."""
+        return any(
+            _NAME.fullmatch(entry.name)
+            for folder in folders_within(root, 1)
+            for entry in first_entries(folder, _LOOKED_AT)
+        )
 
     def read(self, root: Path) -> ImageDataset:
         """Raises EdgefelError for a folder without .tiff files, several with them, and a name that is not JAFFE's."""
@@ -66,20 +59,14 @@ class Jaffe:
             )
         parts = [match.groups() for match in found if match is not None]
         codes = list(_CODES)
-        numbers = np.array([codes.index(expression.upper()) for _, expression, _, _ in parts])
-        groups, persons = group_codes([person.upper() for person, *_ in parts])
-        label = to_canonical(numbers, self.classes, EXPRESSIONS_7, str(folder))
-        return ImageDataset(
-            root, EXPRESSIONS_7, SampleTable(FileStore(folder, names), label, groups, persons, "")
-        )
+        numbers = [codes.index(expression.upper()) for _, expression, _, _ in parts]
+        persons = group_codes([person.upper() for person, *_ in parts])
+        return numbered_dataset(root, EXPRESSIONS_7, FileStore(folder, names), numbers, self.classes, persons)
 
 
 def _images(root: Path) -> tuple[Path, list[str]]:
     """The folder with the .tiff files, `root` or one in it, and their names in order."""
-    try:
-        held = {folder: _tiffs(folder) for folder in (root, *_subfolders(root))}
-    except OSError as error:
-        raise EdgefelError(f"{root}: cannot be read as a folder ({error.strerror or error})") from None
+    held = {folder: list_names(folder, ".tiff", ".tif") for folder in (root, *list_folders(root))}
     having = [folder for folder, names in held.items() if names]
     if not having:
         raise EdgefelError(
@@ -91,17 +78,3 @@ def _images(root: Path) -> tuple[Path, list[str]]:
             f"{root}: .tiff files lie in {having[0]} and in {having[1]}; give the folder that is meant"
         )
     return having[0], held[having[0]]
-
-
-def _tiffs(folder: Path) -> list[str]:
-    names = (entry.name for entry in os.scandir(folder))
-    return sorted(name for name in names if name.lower().endswith(_SUFFIXES) and not name.startswith("."))
-
-
-def _subfolders(root: Path) -> list[Path]:
-    # __MACOSX holds the resource forks of an archive that was packed on a Mac
-    return sorted(
-        Path(entry.path)
-        for entry in os.scandir(root)
-        if entry.is_dir() and not entry.name.startswith((".", "__MACOSX"))
-    )

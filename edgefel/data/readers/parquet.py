@@ -1,6 +1,6 @@
-"""Reads a manifest in Parquet, columns as NumPy arrays, and images that lie in such a file.
+"""Manifests in Parquet, and images within such a file.
 
-pyarrow is imported here alone, when a Parquet file is opened.
+This module alone imports pyarrow, when a Parquet file is opened.
 """
 
 from __future__ import annotations
@@ -15,23 +15,22 @@ from typing import Any
 import numpy as np
 
 from edgefel.data.dataset import FileStore
-from edgefel.data.readers.manifest import Coded, Columns, check_columns
-from edgefel.data.readers.names import PackedNames
+from edgefel.data.readers.base import PackedNames
+from edgefel.data.readers.columns import Coded, Columns, check_columns
 from edgefel.errors import EdgefelError, MissingDependencyError
 from edgefel.files.documents import parse_json
 from edgefel.text import counted
 
 IMAGE = "image"
-# of one process: shuffled reading goes back and forth, and a group of Hugging Face's files is some 10 to 100 MB
+# by each process, for shuffled reading; a row group of Hugging Face's files has some 10 to 100 MB
 _KEPT_GROUPS = 4
 
 
 class ParquetStore:
     """Encoded images in the column `image` of a Parquet file.
 
-    An image cannot be read without the whole row group that it lies in. The last few groups are kept, so that reading
-    in order is quick; for shuffled reading of a large file, write it as shards first
-    (`edgefel.data.readers.shard_writer.write_shards`).
+    Reading an image reads its whole row group. The last few groups are kept, so that reading in order is quick; for
+    shuffled reading of a large file, write it as shards first (`edgefel.data.readers.shard_writer.write_shards`).
     """
 
     def __init__(self, path: Path, names: PackedNames) -> None:
@@ -42,13 +41,13 @@ class ParquetStore:
         self._open()
 
     def path(self, index: int) -> Path:
-        """Of the file, with the image's own path or the number of its row behind it."""
+        """Path of the file, followed by the image's own path or the number of its row."""
         return self._path / self._names[index].lstrip("/")
 
     def read(self, index: int) -> bytes:
         """The encoded image. Raises OSError."""
         if self._process != os.getpid():
-            self._open()  # a forked process must not share the lock, nor the place in the file
+            self._open()  # a forked process must not share the lock
         number = int(np.searchsorted(self._starts, index, side="right")) - 1
         with self._lock:
             group = self._groups.get(number)
@@ -152,7 +151,7 @@ def _paths(arrow: Any, table: Any, name: str | None) -> PackedNames:
     _, ends, data = flat.buffers()
     if ends is None or not len(flat):
         return PackedNames(np.empty(0, np.uint8), np.zeros(1, np.int64))
-    # copies, so that neither Arrow's memory nor its types travel to the processes that read images
+    # copies: neither Arrow's memory nor its types are to be pickled for the processes that read images
     bounds = np.frombuffer(ends, np.int64)[flat.offset : flat.offset + len(flat) + 1].copy()
     packed = np.frombuffer(data, np.uint8)[: bounds[-1]].copy() if data is not None else np.empty(0, np.uint8)
     return PackedNames(packed, bounds)
@@ -182,7 +181,7 @@ def _labels(arrow: Any, column: Any, schema: Any, path: Path) -> Coded:
 
 
 def _class_names(schema: Any) -> tuple[str, ...] | None:
-    """Of the `ClassLabel` feature that Hugging Face's datasets leave in the schema; None where there is none."""
+    """Class names of the `ClassLabel` feature that Hugging Face's datasets write into the schema, or None."""
     try:
         said = parse_json((schema.metadata or {})[b"huggingface"], "its metadata")
         names = said["info"]["features"]["label"]["names"]
@@ -204,7 +203,7 @@ def _coded(arrow: Any, column: Any) -> Coded:
 def _numbers(arrow: Any, column: Any, where: str) -> Any:
     if not (arrow.types.is_integer(column.type) or arrow.types.is_floating(column.type)):
         raise EdgefelError(f"{where} is {column.type}; it must hold numbers")
-    # an empty cell becomes NaN, which no check lets through
+    # an empty cell becomes NaN, which every check refuses
     return column.cast(arrow.float64(), safe=False).to_numpy()
 
 

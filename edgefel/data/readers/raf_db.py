@@ -1,10 +1,8 @@
-"""Reads RAF-DB: its basic expressions, as published or sorted into folders by class number."""
+"""RAF-DB: the basic expressions, as published or sorted into folders by class number."""
 
 from __future__ import annotations
 
-import itertools
 import math
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,16 +10,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefel.data.dataset import ImageDataset, SampleTable
+from edgefel.data.dataset import FileStore, ImageDataset
 from edgefel.data.images import IMAGE_SUFFIXES
 from edgefel.data.labels import EXPRESSIONS_7, RAF_DB
-from edgefel.data.readers.base import FileStore, to_canonical
-from edgefel.data.readers.search import descend, find, list_names, read_lines
+from edgefel.data.readers.base import numbered_dataset, own_groups
+from edgefel.data.readers.search import descend, find, first_entries, list_folders, list_names, read_lines
 from edgefel.errors import EdgefelError
 from edgefel.files.read import read_regular
 
 LIST_NAME = "list_patition_label.txt"  # sic
-_NUMBERS = {str(number): number for number in range(1, len(RAF_DB) + 1)}
+_NUMBERS = {str(number): number - 1 for number in range(1, len(RAF_DB) + 1)}  # of the set, and from 0
 _LISTED = re.compile(r"(train|test)_\d+\.jpg", re.IGNORECASE)
 _SORTED = re.compile(r"(train|test)_\d+(_aligned)?\.jpg", re.IGNORECASE)
 
@@ -48,7 +46,7 @@ class RafDb:
     classes = RAF_DB
 
     def recognizes(self, root: Path) -> bool:
-        """Whether there is a `list_patition_label.txt`, or images of RAF-DB in folders of class numbers."""
+        """Whether `list_patition_label.txt` exists, or images of RAF-DB in folders of class numbers."""
         return _list_file(root) is not None or _sorted_base(root) is not None
 
     def read(self, root: Path) -> ImageDataset:
@@ -79,7 +77,8 @@ def _read_list(root: Path, file: Path) -> ImageDataset:
     box_folder = None if aligned else _place(base, "Annotation", "boundingbox")
     boxes = None if box_folder is None else _boxes(box_folder, listed)
     splits = [name[: name.index("_")].lower() for name in listed]
-    return _dataset(root, FileStore(folder, names), names, numbers, splits, str(file), boxes)
+    store, groups = FileStore(folder, names), own_groups(names)
+    return numbered_dataset(root, EXPRESSIONS_7, store, numbers, RAF_DB, groups, splits, box=boxes)
 
 
 def _read_lines(file: Path) -> tuple[list[str], list[int]]:
@@ -119,7 +118,7 @@ def _place(base: Path, parent: str, name: str) -> Path | None:
 
 
 def _boxes(folder: Path, listed: Sequence[str]) -> NDArray[np.int32]:
-    """(x, y, width, height) in pixels [N, 4] of the images, whose files hold opposite corners."""
+    """(x, y, width, height) in pixels [N, 4], from the files of opposite corners."""
     corners = np.array([_corners(folder / f"{name[:-4]}_boundingbox.txt") for name in listed])
     # outwards to whole pixels, which cannot make a box empty
     low, high = np.floor(corners[:, :2]), np.ceil(corners[:, 2:])
@@ -149,13 +148,9 @@ def _sorted_base(root: Path) -> Path | None:
         if train is None:
             continue
         for number in _NUMBERS:
-            try:
-                with os.scandir(train / number) as entries:
-                    # a few, since a Thumbs.db may come first
-                    if any(_SORTED.fullmatch(entry.name) for entry in itertools.islice(entries, 16)):
-                        return train.parent
-            except OSError:
-                continue
+            # several, since a Thumbs.db may come first
+            if any(_SORTED.fullmatch(entry.name) for entry in first_entries(train / number, 16)):
+                return train.parent
     return None
 
 
@@ -167,19 +162,18 @@ def _read_sorted(root: Path, base: Path) -> ImageDataset:
         folder = descend(base, split)
         if folder is None:
             continue
-        for class_folder in (folder / name for name in list_names(folder)):
-            if not class_folder.is_dir():
-                continue
+        for class_folder in list_folders(folder):
             number = _number(class_folder.name, str(folder))
             found = _sorted_images(class_folder)
             names += [(class_folder / name).relative_to(base).as_posix() for name in found]
             numbers += [number] * len(found)
             splits += [split] * len(found)
-    return _dataset(root, FileStore(base, names), names, numbers, splits, str(base))
+    store, groups = FileStore(base, names), own_groups(names)
+    return numbered_dataset(root, EXPRESSIONS_7, store, numbers, RAF_DB, groups, splits)
 
 
 def _sorted_images(folder: Path) -> list[str]:
-    images = [name for name in list_names(folder) if Path(name).suffix.lower() in IMAGE_SUFFIXES]
+    images = list_names(folder, *IMAGE_SUFFIXES)
     for name in images:
         if not _SORTED.fullmatch(name):
             raise EdgefelError(
@@ -189,24 +183,10 @@ def _sorted_images(folder: Path) -> list[str]:
 
 
 def _number(text: str, where: str) -> int:
-    """The class number that `text` is, from 1."""
+    """The class number that `text` is, from 0."""
     if text not in _NUMBERS:
         raise EdgefelError(
             f"{where}: class {text!r} is unknown; the basic expressions of RAF-DB are 1 to 7: {', '.join(RAF_DB)} "
             "(the compound subset, with 11 classes, is not read); give the folder of the basic expressions"
         )
     return _NUMBERS[text]
-
-
-def _dataset(
-    root: Path,
-    store: FileStore,
-    names: Sequence[str],
-    numbers: Sequence[int],
-    splits: Sequence[str],
-    where: str,
-    boxes: NDArray[np.int32] | None = None,
-) -> ImageDataset:
-    labels = to_canonical(np.array(numbers) - 1, RAF_DB, EXPRESSIONS_7, where)
-    table = SampleTable(store, labels, np.arange(len(names)), names, splits, box=boxes)
-    return ImageDataset(root, EXPRESSIONS_7, table)

@@ -1,13 +1,14 @@
-"""Finds what a published layout names in what people really have on their disks, and reads its lists of text.
+"""Finds the files and folders of published layouts on a disk, and reads their lists.
 
-Names match in any mixture of upper and lower case, and archives may have been unpacked into folders of their own. All
-of it is quick for any folder, so that every reader may ask: not all of a folder of thousands is looked at.
+Names match in any case, and archives may have been unpacked into folders of their own. Searching is quick for any
+folder, since every reader is asked: large folders are not searched completely.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -15,12 +16,11 @@ from typing import Literal
 from edgefel.errors import EdgefelError
 from edgefel.files.read import open_csv, read_text
 
-# A folder with more subfolders than this is one of videos, subjects or classes, not a level of an archive: it is not
-# entered, so that a look at a set of thousands of folders stays quick.
+# A folder with more subfolders holds videos, subjects or classes, and is no level of an archive: it is not entered.
 _MANY_FOLDERS = 100
-# Of a folder with more entries, such as one of all images, the first ones are looked at.
+# Of a folder with more entries, such as one of all images, only the first ones are checked.
 _MANY_ENTRIES = 10_000
-# The folders above a set's images hold a few entries; in one with more, names must match to the letter.
+# Folders above a set's images have few entries; in one with more, names must match exactly.
 _FEW_ENTRIES = 256
 
 
@@ -46,7 +46,11 @@ def find_file(root: Path, name: str, depth: int) -> Path | None:
     for folder in folders_within(root, depth):
         if (folder / name).is_file():
             return folder / name
-        alike = [e.name for e in _entries(folder) if e.name.lower() == name.lower() and _is(e, "file")]
+        alike = [
+            e.name
+            for e in first_entries(folder, _MANY_ENTRIES)
+            if e.name.lower() == name.lower() and _is(e, "file")
+        ]
         if alike:
             return folder / alike[0]
     return None
@@ -78,13 +82,42 @@ def descend(folder: Path, *parts: str) -> Path | None:
     return folder
 
 
-def list_names(folder: Path) -> list[str]:
-    """All names in a folder, sorted, without those that begin with a dot; EdgefelError if it cannot be listed."""
+def list_names(folder: Path, *suffixes: str) -> list[str]:
+    """The names in a folder, sorted, without hidden ones; with `suffixes` those that end in one of them, in any case.
+
+    Raises EdgefelError if the folder cannot be listed.
+    """
+    with _scanned(folder) as entries:
+        names = (entry.name for entry in entries if not entry.name.startswith("."))
+        return sorted(name for name in names if name.lower().endswith(suffixes or ("",)))
+
+
+def list_folders(folder: Path) -> list[Path]:
+    """The folders in a folder, by name, without hidden ones and those of resource forks. Raises EdgefelError."""
+    with _scanned(folder) as entries:
+        return [
+            folder / name for name in sorted(e.name for e in entries if _is_plain(e) and _is(e, "folder"))
+        ]
+
+
+@contextmanager
+def _scanned(folder: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
     try:
         with os.scandir(folder) as entries:
-            return sorted(entry.name for entry in entries if not entry.name.startswith("."))
+            yield entries
     except OSError as error:
-        raise EdgefelError(f"{folder}: cannot be listed ({error.strerror}); make it readable") from None
+        raise EdgefelError(
+            f"{folder}: cannot be listed ({error.strerror or error}); make it readable, or give another one"
+        ) from None
+
+
+def first_entries(folder: Path, most: int) -> list[os.DirEntry[str]]:
+    """The first entries of a folder, in no order; none of one that cannot be listed."""
+    try:
+        with os.scandir(folder) as entries:
+            return list(islice(entries, most))
+    except OSError:
+        return []
 
 
 def read_lines(path: Path) -> list[str]:
@@ -109,17 +142,13 @@ def _child(folder: Path, name: str) -> Path | None:
     exact = folder / name
     if exact.exists():
         return exact
-    names = [entry.name for entry in _entries(folder, _FEW_ENTRIES + 1)]
+    names = [entry.name for entry in first_entries(folder, _FEW_ENTRIES + 1)]
     alike = [other for other in names if other.lower() == name.lower()] if len(names) <= _FEW_ENTRIES else []
     return folder / min(alike) if alike else None
 
 
 def _subfolders(folder: Path, most: int = _MANY_ENTRIES) -> list[Path]:
-    names = [
-        entry.name
-        for entry in _entries(folder, most)
-        if not entry.name.startswith((".", "__MACOSX")) and _is(entry, "folder")
-    ]
+    names = [e.name for e in first_entries(folder, most) if _is_plain(e) and _is(e, "folder")]
     return [folder / name for name in sorted(names)] if len(names) <= _MANY_FOLDERS else []
 
 
@@ -130,10 +159,6 @@ def _is(entry: os.DirEntry[str], kind: Literal["file", "folder"]) -> bool:
         return False
 
 
-def _entries(folder: Path, most: int = _MANY_ENTRIES) -> list[os.DirEntry[str]]:
-    """The first entries of a folder, in no order; none of one that cannot be listed."""
-    try:
-        with os.scandir(folder) as entries:
-            return list(islice(entries, most))
-    except OSError:
-        return []
+def _is_plain(entry: os.DirEntry[str]) -> bool:
+    # __MACOSX holds the resource forks of an archive that was packed on a Mac
+    return not entry.name.startswith((".", "__MACOSX"))

@@ -1,4 +1,4 @@
-"""Where each image of tar shards lies and what it shows: found once, then kept in the cache folder."""
+"""Index of the images in tar shards: places and labels, built once and kept in the cache folder."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefel.data.dataset import SPLITS
+from edgefel.data.dataset import SPLIT_NAMES
 from edgefel.data.labels import EXPRESSIONS_8
-from edgefel.data.readers.names import PackedNames
+from edgefel.data.readers.base import PackedNames
 from edgefel.data.readers.shard_labels import Description, describe
 from edgefel.errors import EdgefelError
 from edgefel.files.cache import cache_folder
@@ -27,12 +27,12 @@ from edgefel.text import counted
 
 IMAGES = frozenset({"jpg", "jpeg", "png", "webp"})
 LABELS = frozenset({"cls", "json"})
-# a part of the key of what is cached: raise it with any change of what the columns mean
+# part of the cache key: increase it when the meaning of the columns changes
 _VERSION = 1
-# labels are a line or a small object; what is larger is something else, and is not read into memory
+# labels are a line or a small object; larger members are not read into memory
 _LARGEST_LABEL = 1 << 20
 _FIRST_MEMBERS = 16
-# the last two come of numbers in extended headers that are none, or too large for a file
+# the last two are raised for invalid or too large numbers in extended headers
 _UNREADABLE = (OSError, tarfile.TarError, ValueError, OverflowError)
 
 
@@ -57,7 +57,7 @@ class ShardIndex:
     box: NDArray[np.int32] | None
 
     def has_contempt(self) -> bool:
-        """Whether a label or a soft label is the eighth."""
+        """Whether some label or soft label is contempt."""
         contempt = EXPRESSIONS_8.index("contempt")
         return bool(
             (self.label == contempt).any() or (self.soft is not None and self.soft[:, contempt].any())
@@ -65,13 +65,13 @@ class ShardIndex:
 
 
 def open_index(shards: Sequence[Path], splits: Sequence[str], classes: Sequence[str]) -> ShardIndex:
-    """The cached index, unless a shard's name, size or time of change differs; else one made from the headers.
+    """The cached index if names, sizes and modification times of the shards match it, else a new one.
 
     splits: of each shard, "" for none. classes: canonical names by the set's own numbers, empty if not known.
-    Raises EdgefelError for a shard that is no tar archive, and for samples that are not whole.
+    Raises EdgefelError for a shard that is no tar archive, and for incomplete samples.
     """
     cached: Path | None = None
-    # without a cache folder the index is made anew each time, which costs time and nothing else
+    # without a cache folder the index is built each time
     with contextlib.suppress(EdgefelError):
         cached = cache_folder("shards") / f"{_digest(shards, splits, classes)}.npz"
     if cached is not None and (index := _load(cached)) is not None:
@@ -112,7 +112,7 @@ def _digest(shards: Sequence[Path], splits: Sequence[str], classes: Sequence[str
 
 
 class _Builder:
-    """Collects samples in compact columns while the headers go by."""
+    """Collects samples in compact columns while the headers are read."""
 
     def __init__(self, classes: Sequence[str]) -> None:
         self.classes = classes
@@ -168,11 +168,11 @@ class _Builder:
 
     def _describe(self, said: Description, own_group: str, split: str, where: str) -> None:
         self.label.append(said.label)
-        self.split.append(("", *SPLITS).index(split if said.split is None else said.split))
+        self.split.append(SPLIT_NAMES.index(split if said.split is None else said.split))
         self.group.append(self.groups.setdefault(said.group or own_group, len(self.groups)))
         self.soft.extend(said.soft or ())
         self.box.extend(said.box or ())
-        # a column is for every sample or for none
+        # a column must have a value for every sample or for none
         for column, width, what in ((self.soft, len(EXPRESSIONS_8), "soft"), (self.box, 4, "box")):
             if len(column) not in (0, width * len(self.label)):
                 raise EdgefelError(
@@ -197,10 +197,10 @@ class _Builder:
 
 
 def _members(shard: Path) -> Iterator[tuple[tarfile.TarInfo, Any]]:
-    """The files of an archive with the stream that they lie in, at offset_data."""
+    """The files of an archive, each with the archive's stream, in which it starts at offset_data."""
     with tarfile.open(shard, "r:") as archive:
         while (member := archive.next()) is not None:
-            if member.issparse():  # its size is not that of its bytes, and may be any number
+            if member.issparse():  # its size is not the number of its bytes
                 raise tarfile.ReadError(f"the member {member.name!r} is sparse")
             if member.isreg():
                 yield member, archive.fileobj
@@ -243,7 +243,7 @@ def _store(path: Path, index: ShardIndex) -> None:
 
 
 def _load(path: Path) -> ShardIndex | None:
-    """None where there is none, or a broken one."""
+    """The index at `path`; None for a missing or broken file."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             columns: dict[str, Any] = {"soft": None, "box": None}

@@ -1,4 +1,4 @@
-"""What the label of one sample in a shard says."""
+"""The label of one sample in a shard."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgefel.data.dataset import SPLITS, Box
-from edgefel.data.labels import EXPRESSIONS_8, canonical_label
+from edgefel.data.labels import EXPRESSIONS_8
+from edgefel.data.readers.base import known_label
 from edgefel.errors import EdgefelError
 from edgefel.files.documents import parse_json
 
 
 @dataclass(frozen=True)
 class Description:
-    """label and soft by EXPRESSIONS_8; split is None, and group "", where the sample does not say."""
+    """label and soft by EXPRESSIONS_8; split is None, and group "", where the sample gives none."""
 
     label: int
     split: str | None = None
@@ -25,7 +26,7 @@ class Description:
 
 
 def describe(cls: str | None, text: str | None, classes: Sequence[str], where: str) -> Description:
-    """From the text of `KEY.cls` and of `KEY.json`; one may be None.
+    """Parses the text of `KEY.cls` and of `KEY.json`; one may be None.
 
     classes: canonical names by the set's own numbers, empty if not known. where: for messages.
     Raises EdgefelError for what is malformed, unknown, or contradicts the other.
@@ -80,10 +81,9 @@ def _label(value: object, classes: Sequence[str], where: str) -> int:
                 f"{where}: class {value} is unknown; its classes are 0 to {len(classes) - 1}: {', '.join(classes)}"
             )
         return EXPRESSIONS_8.index(classes[value])
-    label = canonical_label(value) if isinstance(value, str) else None
-    if label is None:
+    if not isinstance(value, str):
         raise EdgefelError(f"{where}: unknown label {value!r}; the labels are {', '.join(EXPRESSIONS_8)}")
-    return EXPRESSIONS_8.index(label)
+    return EXPRESSIONS_8.index(known_label(value, where))
 
 
 def _soft(value: object, classes: Sequence[str], where: str) -> tuple[float, ...]:

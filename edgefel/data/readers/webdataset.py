@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from edgefel.data.dataset import ImageDataset, SampleTable
+from edgefel.data.dataset import ImageDataset
 from edgefel.data.images import MOST_BYTES
-from edgefel.data.labels import EXPRESSIONS_7, EXPRESSIONS_8, canonical_label, expression_labels
-from edgefel.data.readers.base import to_canonical
+from edgefel.data.labels import EXPRESSIONS_7, EXPRESSIONS_8, expression_labels
+from edgefel.data.readers.base import SPLIT_OF, known_label, numbered_dataset
+from edgefel.data.readers.search import list_folders, list_names
 from edgefel.data.readers.shard_index import ShardIndex, looks_like_samples, open_index
 from edgefel.errors import EdgefelError
 from edgefel.files.documents import read_json
@@ -19,8 +19,7 @@ from edgefel.text import counted
 
 CLASSES_NAME = "classes.txt"
 _DESCRIPTION_NAME = "dataset.json"
-_SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-_SPLIT_PREFIX = re.compile(rf"({'|'.join(_SPLITS)})(?=[-_.\d]|$)", re.IGNORECASE)
+_SPLIT_PREFIX = re.compile(rf"({'|'.join(SPLIT_OF)})(?=[-_.\d]|$)", re.IGNORECASE)
 
 
 class WebDataset:
@@ -43,19 +42,16 @@ class WebDataset:
     classes = EXPRESSIONS_8
 
     def recognizes(self, root: Path) -> bool:
-        """Whether its first shard begins with a labelled image."""
+        """Whether the first shard begins with a labelled image."""
         try:
             shards = _shards(root)
-            return bool(shards) and looks_like_samples(shards[0])
-        except OSError:
+        except EdgefelError:
             return False
+        return bool(shards) and looks_like_samples(shards[0])
 
     def read(self, root: Path) -> ImageDataset:
-        """Raises EdgefelError, with shard and key, for what a sample lacks or says that cannot be."""
-        try:
-            shards = _shards(root)
-        except OSError as error:
-            raise EdgefelError(f"{root}: cannot be read ({error.strerror or error})") from None
+        """Raises EdgefelError, with shard and key, for incomplete samples and invalid labels."""
+        shards = _shards(root)
         if not shards:
             raise EdgefelError(f"{root}: no .tar shards in it; give a folder of shards, or one .tar file")
         classes = _classes(root, shards)
@@ -64,13 +60,16 @@ class WebDataset:
             raise EdgefelError(f"{root}: {counted(len(shards), 'shard')} and no labelled images in it")
         eight = "contempt" in classes or index.has_contempt()
         labels = expression_labels(8 if eight else 7)
-        return ImageDataset(root, labels, _table(index, shards, labels, str(root)))
+        store, groups = ShardStore(shards, index), (index.group, index.group_names)
+        soft = None if index.soft is None else index.soft[:, : len(labels)]
+        numbers, split, box = index.label, index.split, index.box
+        return numbered_dataset(root, labels, store, numbers, labels, groups, split, soft=soft, box=box)
 
 
 class ShardStore:
-    """Images in tar shards, read by offset. It holds no open files, so that threads, forks and pickles may share it.
+    """Images in tar shards, read by offset. It holds no open files, so that threads and processes may share it.
 
-    Opening a shard for each image costs a few microseconds, against hundreds for decoding it.
+    Opening a shard for each image takes a few microseconds, decoding the image hundreds.
     """
 
     def __init__(self, shards: Sequence[Path], index: ShardIndex) -> None:
@@ -83,7 +82,7 @@ class ShardStore:
         )
 
     def path(self, index: int) -> Path:
-        """Of the shard, with the member behind it."""
+        """Path of the shard, followed by the member's name."""
         return self._shards[self._shard[index]] / self._names[index]
 
     def read(self, index: int) -> bytes:
@@ -99,72 +98,52 @@ class ShardStore:
         return data
 
 
-def _table(index: ShardIndex, shards: Sequence[Path], labels: Sequence[str], where: str) -> SampleTable:
-    return SampleTable(
-        ShardStore(shards, index),
-        to_canonical(index.label, EXPRESSIONS_8[: len(labels)], labels, where),
-        index.group,
-        index.group_names,
-        index.split,
-        soft=None if index.soft is None else index.soft[:, : len(labels)],
-        box=index.box,
-    )
-
-
 def _shards(root: Path) -> list[Path]:
-    """The .tar files of a folder, or else of the folders in it, by name. Raises OSError."""
+    """The .tar files of a folder, or else of the folders in it, by name. Raises EdgefelError."""
     if root.is_file():
         return [root] if root.suffix.lower() == ".tar" else []
-    own = _tars(root)
-    if own:
-        return own
-    folders = sorted(Path(e.path) for e in os.scandir(root) if e.is_dir() and not e.name.startswith("."))
-    return [shard for folder in folders for shard in _tars(folder)]
+    return _tars(root) or [shard for folder in list_folders(root) for shard in _tars(folder)]
 
 
 def _tars(folder: Path) -> list[Path]:
-    found = (Path(entry.path) for entry in os.scandir(folder) if entry.is_file())
-    return sorted(file for file in found if file.suffix.lower() == ".tar" and not file.name.startswith("."))
+    return [folder / name for name in list_names(folder, ".tar") if (folder / name).is_file()]
 
 
 def _split_of(shard: Path) -> str:
     prefix = _SPLIT_PREFIX.match(shard.name)
-    return _SPLITS[prefix[1].lower()] if prefix else _SPLITS.get(shard.parent.name.lower(), "")
+    return SPLIT_OF[prefix[1].lower()] if prefix else SPLIT_OF.get(shard.parent.name.lower(), "")
 
 
 def _classes(root: Path, shards: Sequence[Path]) -> tuple[str, ...]:
     """Canonical names in the order of the set's own numbers; empty where no file lists them."""
     folders = [shards[0].parent] if root in (shards[0], shards[0].parent) else [root]
-    if shards[0].parent.name.lower() in _SPLITS:  # one folder of a set that has one for each split
+    if shards[0].parent.name.lower() in SPLIT_OF:  # one folder of a set that has one for each split
         folders.append(shards[0].parent.parent)
     for folder in dict.fromkeys(folders):
-        if (folder / CLASSES_NAME).is_file():
-            return _canonical_names(*_listed(folder / CLASSES_NAME))
-        if (folder / _DESCRIPTION_NAME).is_file():
-            path = folder / _DESCRIPTION_NAME
-            description = read_json(path)
-            listed = description.get("labels") if isinstance(description, dict) else None
-            if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
-                raise EdgefelError(f'{path}: no list of names in "labels"; give the classes in their order')
-            return _canonical_names([(f"{path} label {n}", name) for n, name in enumerate(listed)], path)
+        listed, described = folder / CLASSES_NAME, folder / _DESCRIPTION_NAME
+        if listed.is_file():
+            lines = enumerate(read_text(listed).splitlines(), start=1)
+            return _canonical_names(listed, {f"line {n}": line for n, line in lines if line.strip()})
+        if described.is_file():
+            description = read_json(described)
+            labels = description.get("labels") if isinstance(description, dict) else None
+            if not isinstance(labels, list) or not all(isinstance(name, str) for name in labels):
+                raise EdgefelError(
+                    f'{described}: no list of names in "labels"; give the classes in their order'
+                )
+            return _canonical_names(described, {f"label {n}": name for n, name in enumerate(labels)})
     return ()
 
 
-def _listed(path: Path) -> tuple[list[tuple[str, str]], Path]:
-    lines = read_text(path).splitlines()
-    return [(f"{path} line {n}", line) for n, line in enumerate(lines, start=1) if line.strip()], path
-
-
-def _canonical_names(listed: Sequence[tuple[str, str]], path: Path) -> tuple[str, ...]:
-    names = []
-    for where, name in listed:
-        label = canonical_label(name)
-        if label is None:
-            raise EdgefelError(f"{where}: unknown class {name!r}; the labels are {', '.join(EXPRESSIONS_8)}")
+def _canonical_names(path: Path, listed: Mapping[str, str]) -> tuple[str, ...]:
+    """The classes of a file by their places in it."""
+    names: list[str] = []
+    for place, name in listed.items():
+        label = known_label(name, f"{path} {place}")
         if label in names:
-            raise EdgefelError(f"{where}: {label} is listed twice; list each class once, in order")
+            raise EdgefelError(f"{path} {place}: {label} is listed twice; list each class once, in order")
         names.append(label)
-    if not set(EXPRESSIONS_7) <= set(names):
-        missing = ", ".join(name for name in EXPRESSIONS_7 if name not in names)
+    missing = ", ".join(name for name in EXPRESSIONS_7 if name not in names)
+    if missing:
         raise EdgefelError(f"{path}: does not list {missing}; list all classes in the order of their numbers")
     return tuple(names)

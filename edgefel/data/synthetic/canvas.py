@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate
+from threading import Lock
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefel.data.synthetic.curves import Points
-from edgefel.data.synthetic.identity import Colour
+from edgefel.data.synthetic.shapes import Colour, Points, Shapes
 
 # The surface covers x from -1.6 to 1.6 and y from -1.3 to 1.9: more than the image shows, since turning
 # and shifting the head bring its surroundings into view.
@@ -21,12 +21,12 @@ EXTENT = 3.2
 TOP = -1.3
 FINE_SIDE = 184  # up to this size an image is painted pixel by pixel, above it at 82 %: skin is smooth
 COARSE_SHARE = 0.82
-SHIFT = 4  # OpenCV draws at 1/16 pixel
+_SHIFT = 4  # OpenCV draws at 1/16 pixel
+_LAYER_BYTES = 64 << 20  # of layers that a process keeps
 
 Image = NDArray[np.uint8]
 Field = NDArray[np.float32]
-Outlines = list[NDArray[np.int32]]  # in fixed-point pixels
-Shapes = Sequence[Points] | NDArray[np.float64]  # a list of [n, 2], or [m, n, 2]
+Outlines = Sequence[NDArray[np.int32]]  # in 1/16 pixels
 
 
 @dataclass(frozen=True)
@@ -40,20 +40,14 @@ class Grid:
     origin: NDArray[np.float64]
 
     def to_pixels(self, points: Points) -> NDArray[np.int32]:
-        """Fixed-point pixel coordinates [..., 2] as OpenCV's drawing functions take them."""
-        fixed = points * (self.scale * (1 << SHIFT))
-        fixed += self.origin
-        return fixed.astype(np.int32, order="C")
+        """Coordinates [..., 2] in 1/16 pixels, as `draw` takes them."""
+        return (points * (self.scale * (1 << _SHIFT)) + self.origin).astype(np.int32, order="C")
 
     def outlines(self, shapes: Shapes) -> Outlines:
-        """`to_pixels` of several shapes at once: a list of [n, 2], or an array [m, n, 2]."""
+        """`to_pixels` of several shapes."""
         if isinstance(shapes, np.ndarray):
             return list(self.to_pixels(shapes))
-        if len(shapes) == 1:
-            return [self.to_pixels(shapes[0])]
-        joined = self.to_pixels(np.concatenate(shapes))
-        ends = list(accumulate(map(len, shapes)))
-        return [joined[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+        return [self.to_pixels(shape) for shape in shapes]
 
 
 def canvas_side(size: int) -> int:
@@ -66,98 +60,82 @@ def grid(side: int) -> Grid:
     """The grid of `side` x `side` pixels that covers the surface."""
     scale = side / EXTENT
     axis = np.arange(0.5, side, dtype=np.float64) / scale
-    # half more, since `to_pixels` cuts off what follows the point
-    origin = np.array([EXTENT / 2 * scale - 0.5, -TOP * scale - 0.5]) * (1 << SHIFT) + 0.5
+    # half more, since `to_pixels` truncates
+    origin = np.array([EXTENT / 2 * scale - 0.5, -TOP * scale - 0.5]) * (1 << _SHIFT) + 0.5
     return Grid(side, scale, axis - EXTENT / 2, axis + TOP, origin)
 
 
-class Mask:
-    """A single-channel surface [N, N], uint8, for what is coarse and soft."""
+def draw(image: Image, outlines: Outlines, colour: Colour | float, thick: int = 0) -> None:
+    """Fills polygons even-odd, so that an inner one is a hole, or draws open polylines `thick` pixels wide.
 
-    def __init__(self, on: Grid) -> None:
-        self.grid = on
-        self.values: Image = np.zeros((on.side, on.side), np.uint8)
-
-    def fill(self, shapes: Shapes, strength: float) -> None:
-        """Fills polygons; overlapping ones are filled even-odd, so an inner one is a hole."""
-        pixels = self.grid.outlines(shapes)
-        cv2.fillPoly(self.values, pixels, _level(strength), cv2.LINE_AA, SHIFT)
-
-    def lines(self, lines: Shapes, strength: float, width: float = 0.0) -> None:
-        """Draws open polylines, at least one pixel wide."""
-        pixels = self.grid.outlines(lines)
-        thick = max(1, round(width * self.grid.scale))
-        cv2.polylines(self.values, pixels, False, _level(strength), thick, cv2.LINE_AA, SHIFT)
-
-    def strokes(self, groups: Sequence[tuple[Shapes, float]]) -> None:
-        """Draws groups of open polylines, each with its strength, one pixel wide."""
-        pixels = self.grid.outlines([line for lines, _ in groups for line in lines])
-        start = 0
-        for lines, strength in groups:
-            end = start + len(lines)
-            cv2.polylines(self.values, pixels[start:end], False, _level(strength), 1, cv2.LINE_AA, SHIFT)
-            start = end
-
-    def blurred(self, sigma: float) -> Field:
-        """The values in 0..1, blurred by `sigma` face units."""
-        soft = gaussian(self.values, sigma * self.grid.scale)
-        return np.asarray(soft * np.float32(1 / 255))
+    Outlines are in 1/16 pixels; edges are anti-aliased.
+    """
+    if thick:
+        cv2.polylines(image, outlines, False, colour, thick, cv2.LINE_AA, _SHIFT)
+    else:
+        cv2.fillPoly(image, outlines, colour, cv2.LINE_AA, _SHIFT)
 
 
 class Canvas:
-    """An RGB surface [N, N, 3], uint8, and ways to paint on it, all anti-aliased."""
+    """A surface `pixels`, uint8: RGB [N, N, 3], or a mask [N, N] for `channels` = 1.
 
-    def __init__(self, side: int) -> None:
+    Colours are RGB on the former and strengths from 0 to 1 on the latter.
+    """
+
+    def __init__(self, side: int, channels: int = 3) -> None:
         self.grid = grid(side)
-        self.rgb: Image = np.zeros((side, side, 3), np.uint8)
+        shape = (side, side) if channels == 1 else (side, side, channels)
+        self.pixels: Image = np.zeros(shape, np.uint8)
 
-    def fill(self, shapes: Shapes, colour: Colour) -> None:
+    def fill(self, shapes: Shapes, colour: Colour | float) -> None:
         """Fills polygons with sharp edges; overlapping ones even-odd."""
-        cv2.fillPoly(self.rgb, self.grid.outlines(shapes), colour, cv2.LINE_AA, SHIFT)
+        draw(self.pixels, self.grid.outlines(shapes), _scalar(colour))
 
-    def lines(self, lines: Shapes, colour: Colour, width: float) -> None:
+    def lines(self, lines: Shapes, colour: Colour | float, width: float = 0.0) -> None:
         """Draws open polylines, `width` in face units, at least one pixel."""
-        thick = max(1, round(width * self.grid.scale))
-        cv2.polylines(self.rgb, self.grid.outlines(lines), False, colour, thick, cv2.LINE_AA, SHIFT)
+        draw(self.pixels, self.grid.outlines(lines), _scalar(colour), max(1, round(width * self.grid.scale)))
 
-    def soft_fill(self, shapes: Shapes, colour: Colour, alpha: float, blur: float = 0.0) -> None:
-        """Blends polygons in, edges blurred by `blur` (standard deviation, face units)."""
-        self._soften(shapes, colour, alpha, blur, thick=0)
-
-    def soft_lines(
-        self, lines: Shapes, colour: Colour, width: float, alpha: float, blur: float = 0.0
+    def soft(
+        self, shapes: Shapes, colour: Colour, alpha: float, blur: float = 0.0, width: float = 0.0
     ) -> None:
-        """Blends polylines in; thinner than a pixel they fade instead."""
-        pixels = width * self.grid.scale
-        self._soften(lines, colour, alpha * min(1.0, pixels), blur, thick=max(1, round(pixels)))
+        """Blends in polygons, or polylines of `width`, with edges blurred by `blur` (standard deviation).
 
-    def around(self, pixels: NDArray[np.int32], margin: int) -> tuple[slice, slice] | None:
-        """Rows and columns of the surface around `pixels` [n, 2], or None if they lie outside."""
-        x, y, width, height = cv2.boundingRect(pixels)
-        x0, y0 = max((x >> SHIFT) - margin, 0), max((y >> SHIFT) - margin, 0)
-        x1 = min(((x + width) >> SHIFT) + margin + 2, self.grid.side)
-        y1 = min(((y + height) >> SHIFT) + margin + 2, self.grid.side)
-        return (slice(y0, y1), slice(x0, x1)) if x1 > x0 and y1 > y0 else None
-
-    def _soften(self, shapes: Shapes, colour: Colour, alpha: float, blur: float, thick: int) -> None:
-        pixels = self.grid.outlines(shapes)
-        sigma = blur * self.grid.scale
-        around = self.around(
-            np.concatenate(pixels) if len(pixels) > 1 else pixels[0], int(2.5 * sigma) + thick
-        )
+        Lines thinner than a pixel fade instead.
+        """
+        outlines = self.grid.outlines(shapes)
+        sigma, thick = blur * self.grid.scale, 0
+        if width:
+            alpha *= min(1.0, width * self.grid.scale)
+            thick = max(1, round(width * self.grid.scale))
+        around = self.around(np.concatenate(outlines), int(2.5 * sigma) + thick)
         if around is None or alpha <= 0:
             return
-        rows, columns = around
-        mask = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.uint8)
-        offset = (-columns.start, -rows.start)
-        moved = [p + np.array(offset, np.int32) * (1 << SHIFT) for p in pixels]
-        if thick == 0:
-            cv2.fillPoly(mask, moved, 255, cv2.LINE_AA, SHIFT)
-        else:
-            cv2.polylines(mask, moved, False, 255, thick, cv2.LINE_AA, SHIFT)
-        if sigma > 0.45:
-            mask = gaussian(mask, sigma)
-        blend(self.rgb[rows, columns], mask, colour, alpha)
+        region = self.pixels[around]
+        mask = np.zeros(region.shape[:2], np.uint8)
+        draw(mask, [outline - corner(around) for outline in outlines], 255, thick)
+        blend(region, gaussian(mask, sigma) if sigma > 0.45 else mask, colour, alpha)
+
+    def around(self, outline: NDArray[np.int32], margin: int) -> tuple[slice, slice] | None:
+        """Rows and columns of the surface around `outline` [n, 2], or None if it lies outside."""
+        x, y, width, height = cv2.boundingRect(outline)
+        x0, y0 = max((x >> _SHIFT) - margin, 0), max((y >> _SHIFT) - margin, 0)
+        x1 = min(((x + width) >> _SHIFT) + margin + 2, self.grid.side)
+        y1 = min(((y + height) >> _SHIFT) + margin + 2, self.grid.side)
+        return (slice(y0, y1), slice(x0, x1)) if x1 > x0 and y1 > y0 else None
+
+    def blurred(self, sigma: float) -> Field:
+        """The pixels as 0..1, blurred by `sigma` face units."""
+        return np.asarray(gaussian(self.pixels, sigma * self.grid.scale) * np.float32(1 / 255))
+
+
+def corner(region: tuple[slice, slice]) -> NDArray[np.int32]:
+    """Top left corner of the region that `Canvas.around` gives, in 1/16 pixels."""
+    rows, columns = region
+    return np.array([columns.start, rows.start], np.int32) << _SHIFT
+
+
+def _scalar(colour: Colour | float) -> Colour | float:
+    return colour if isinstance(colour, tuple) else round(255 * min(max(colour, 0.0), 1.0))
 
 
 @lru_cache(maxsize=256)
@@ -166,7 +144,7 @@ def _kernel(sigma: float) -> NDArray[np.float32]:
 
 
 def gaussian(values: NDArray[Any], sigma: float) -> NDArray[Any]:
-    """Gaussian blur with a kernel that is made once; wide blurs go through an image of half the size."""
+    """Gaussian blur with a cached kernel; wide blurs go through an image of half the size."""
     # cv2.GaussianBlur computes its kernel anew in software floating point: slower than the blur itself
     sigma = round(sigma * 16) / 16
     if sigma < 0.25:
@@ -184,7 +162,7 @@ def gaussian(values: NDArray[Any], sigma: float) -> NDArray[Any]:
 
 
 def blend(region: Image, mask: Image, colour: Colour | Image, alpha: float = 1.0) -> None:
-    """Moves `region` [h, w, 3] towards `colour` (one, or an image) by mask/255 * alpha, in place."""
+    """Moves `region` [h, w, 3] towards a colour or an image [h, w, 3] by mask/255 * alpha, in place."""
     share = cv2.convertScaleAbs(mask, alpha=alpha * 128 / 255)
     weight = cv2.merge((share, share, share)).astype(np.int16)
     if isinstance(colour, tuple):
@@ -200,5 +178,64 @@ def blend(region: Image, mask: Image, colour: Colour | Image, alpha: float = 1.0
     np.add(region, step, out=region, casting="unsafe")
 
 
-def _level(strength: float) -> int:
-    return round(255 * min(max(strength, 0.0), 1.0))
+@dataclass(frozen=True)
+class Layer:
+    """Paint at `region` (rows, columns) of a canvas: `colour` [h, w, 3], and its transparency `free` [h, w, 3]."""
+
+    region: tuple[slice, slice]
+    free: Image
+    colour: Image
+
+
+def paint_layer(side: int, paint: Callable[[Canvas], None]) -> Layer | None:
+    """What `paint` puts on a canvas of `side` pixels, or None where it paints nothing."""
+    over_black, over_white = Canvas(side), Canvas(side)
+    over_white.pixels[:] = 255
+    paint(over_black)
+    paint(over_white)
+    free = np.asarray(cv2.subtract(over_white.pixels, over_black.pixels), np.uint8)
+    untouched = cv2.inRange(free, (255, 255, 255), (255, 255, 255))
+    x, y, width, height = cv2.boundingRect(cv2.bitwise_not(untouched))
+    if width == 0 or height == 0:
+        return None
+    region = slice(y, y + height), slice(x, x + width)
+    return Layer(region, free[region].copy(), over_black.pixels[region].copy())
+
+
+class Layers:
+    """Layers that are painted once and then laid on any canvas of their size.
+
+    At most `room` bytes are kept; the ones used longest ago are dropped and painted again when needed.
+    """
+
+    def __init__(self, room: int = _LAYER_BYTES) -> None:
+        self._room, self._used = room, 0
+        self._kept: OrderedDict[Hashable, Layer | None] = OrderedDict()
+        self._lock = Lock()
+
+    def lay(self, canvas: Canvas, paint: Callable[..., None], *subject: Hashable) -> None:
+        """Does what `paint(canvas, *subject)` does; `paint` must depend on nothing else."""
+        key = (paint, subject, canvas.grid.side)
+        with self._lock:
+            if known := key in self._kept:
+                self._kept.move_to_end(key)
+            layer = self._kept.get(key)
+        if not known:
+            layer = paint_layer(canvas.grid.side, lambda surface: paint(surface, *subject))
+            self._keep(key, layer)
+        if layer is not None:
+            region = canvas.pixels[layer.region]
+            cv2.multiply(region, layer.free, dst=region, scale=1 / 255)
+            cv2.add(region, layer.colour, dst=region)
+
+    def _keep(self, key: Hashable, layer: Layer | None) -> None:
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = layer
+                self._used += _size(layer)
+            while self._used > self._room:
+                self._used -= _size(self._kept.popitem(last=False)[1])
+
+
+def _size(layer: Layer | None) -> int:
+    return 2 * layer.free.nbytes if layer is not None else 0

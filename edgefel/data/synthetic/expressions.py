@@ -59,10 +59,6 @@ class Expression:
         """Intensities by unit on one side: 0 is the left of the image, 1 the right."""
         return dict(zip(UNITS, self.units[:, side].tolist(), strict=True))
 
-    def action_units(self) -> dict[int, float]:
-        """Active units and the intensity of their stronger side."""
-        return {unit: float(value) for unit, value in zip(UNITS, self.units.max(1), strict=True) if value > 0}
-
 
 def draw_units(label: str, options: FaceOptions, rng: np.random.Generator) -> NDArray[np.float64]:
     """Intensities [16, 2] of one expression: random strength, dropped units, slightly unequal sides."""

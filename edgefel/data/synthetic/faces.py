@@ -1,16 +1,16 @@
-"""Synthetic faces by index: who, which expression, and the image."""
+"""Synthetic faces by index: subject, expression and image."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefel.data.labels import EXPRESSIONS_8
 from edgefel.data.synthetic.canvas import Canvas, Image, canvas_side
-from edgefel.data.synthetic.expressions import Expression, draw_expression
+from edgefel.data.synthetic.expressions import UNITS, Expression, draw_expression
 from edgefel.data.synthetic.geometry import build_face
 from edgefel.data.synthetic.identity import Identity, draw_identity
 from edgefel.data.synthetic.options import FaceOptions
@@ -20,12 +20,20 @@ from edgefel.errors import EdgefelError
 
 # From frequent to rare, as in AffectNet (Mollahosseini et al., 2017, table 3).
 _BY_FREQUENCY = ("happiness", "neutral", "sadness", "anger", "surprise", "fear", "disgust", "contempt")
+_ATTRIBUTES: dict[str, Callable[[Identity], bool]] = {
+    "glasses": lambda person: person.glasses != "none",
+    "skin": lambda person: person.tone > 0.5,
+    "hair": lambda person: person.light_hair,
+}
 
 
 @dataclass(frozen=True)
 class FacePlan:
-    """What is known about a face before it is drawn. `soft` [C] is the distribution over the classes;
-    `label` is `true_label` unless label noise replaced it."""
+    """What is known about a face before it is drawn.
+
+    label is true_label unless label noise replaced it. subject: number of the person, which decides the split
+    (train, val or test).
+    """
 
     index: int
     label: int
@@ -41,51 +49,27 @@ class FacePlan:
 
     @property
     def action_units(self) -> dict[int, float]:
-        """Active units and their intensities, the stronger side's."""
-        return self.expression.action_units()
+        """Active units and the intensity of their stronger side."""
+        return {
+            unit: value
+            for unit, value in zip(UNITS, self.expression.units.max(1).tolist(), strict=True)
+            if value > 0
+        }
 
 
 @dataclass(frozen=True)
-class SyntheticFace:
-    """An image `image` [S, S, 3], uint8 RGB, and what it shows."""
+class SyntheticFace(FacePlan):
+    """A drawn face: `image` [S, S, 3], uint8 RGB, and what it shows."""
 
     image: Image
-    plan: FacePlan
-
-    @property
-    def label(self) -> int:
-        """Class index, label noise included."""
-        return self.plan.label
-
-    @property
-    def true_label(self) -> int:
-        """Class index before label noise."""
-        return self.plan.true_label
-
-    @property
-    def soft(self) -> NDArray[np.float64]:
-        """The distribution over classes [C]."""
-        return self.plan.soft
-
-    @property
-    def action_units(self) -> dict[int, float]:
-        """Active units and their intensities, the stronger side's."""
-        return self.plan.action_units
-
-    @property
-    def subject(self) -> int:
-        """Number of the person."""
-        return self.plan.subject
-
-    @property
-    def split(self) -> str:
-        """train, val or test: decided by the subject."""
-        return self.plan.split
 
 
 class SyntheticFaces:
-    """A set of rendered faces. An image depends on the options and its index alone, not on the order of
-    the calls, the process or the number of images."""
+    """A set of rendered faces.
+
+    An image depends on the options and its index alone, not on the order of the calls, the process or the number
+    of images.
+    """
 
     def __init__(self, options: FaceOptions | None = None) -> None:
         self.options = options or FaceOptions()
@@ -110,7 +94,14 @@ class SyntheticFaces:
     def sample(self, index: int) -> SyntheticFace:
         """The face at `index`; raises IndexError outside 0..len-1."""
         plan, rng = self._plan(index)
-        return SyntheticFace(render(plan, self.options, rng), plan)
+        options = self.options
+        scene = draw_scene(options, rng)
+        canvas = Canvas(canvas_side(options.size))
+        draw_background(canvas, options, rng)
+        face = build_face(self.identity(plan.subject), plan.expression, scene.rest)
+        depth = paint_portrait(canvas, face, scene.light)
+        image = spoil(take_image(canvas, depth, scene.pose, options.size), options, rng)
+        return SyntheticFace(**vars(plan), image=image)
 
     def __getitem__(self, index: int) -> SyntheticFace:
         return self.sample(index)
@@ -135,17 +126,6 @@ class SyntheticFaces:
         return FacePlan(index, label, true_label, subject, self._splits[subject], expression), rng
 
 
-def render(plan: FacePlan, options: FaceOptions, rng: np.random.Generator) -> Image:
-    """The image [S, S, 3], uint8 RGB, of a planned face; `rng` decides pose, light and the rest."""
-    identity = _identity(options.seed, plan.subject)
-    scene = draw_scene(options, rng)
-    canvas = Canvas(canvas_side(options.size))
-    draw_background(canvas, options, rng)
-    face = build_face(identity, plan.expression, scene.rest)
-    depth = paint_portrait(canvas, face, scene.light)
-    return spoil(take_image(canvas, depth, scene.pose, options.size), options, rng)
-
-
 def class_shares(options: FaceOptions) -> NDArray[np.float64]:
     """Share of each class [C]: equal, or falling exponentially so that head/tail = `long_tail`."""
     labels = options.labels
@@ -161,19 +141,15 @@ def _deal_subjects(options: FaceOptions) -> list[str]:
     held = max(1, round(0.15 * count))
     rng = np.random.default_rng(np.random.SeedSequence([options.seed], spawn_key=(4,)))
     splits = ["train"] * count
-    order = rng.permutation(count)
-    for subject in order[:held]:
-        splits[int(subject)] = "val"
-    for subject in order[held : 2 * held]:
-        splits[int(subject)] = "test"
+    for position, subject in enumerate(rng.permutation(count)[: 2 * held]):
+        splits[int(subject)] = "val" if position < held else "test"
     return splits
 
 
 def _biased_subjects(options: FaceOptions) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Subjects without and with the biased attribute: the first fit even classes, the second odd ones."""
-    has = np.array(
-        [_has(draw_identity(options.seed, s), options.bias_attribute) for s in range(options.subjects)]
-    )
+    people = [draw_identity(options.seed, subject) for subject in range(options.subjects)]
+    has = np.array([_ATTRIBUTES[options.bias_attribute](person) for person in people])
     if has.all() or not has.any():
         raise EdgefelError(
             f"group bias by {options.bias_attribute}: all subjects ({options.subjects}) are alike; "
@@ -182,14 +158,4 @@ def _biased_subjects(options: FaceOptions) -> tuple[NDArray[np.int64], NDArray[n
     return np.flatnonzero(~has), np.flatnonzero(has)
 
 
-def _has(identity: Identity, attribute: str) -> bool:
-    if attribute == "glasses":
-        return identity.glasses != "none"
-    if attribute == "skin":
-        return identity.tone > 0.5
-    return identity.light_hair
-
-
 _identity = lru_cache(maxsize=4096)(draw_identity)
-
-assert set(_BY_FREQUENCY) == set(EXPRESSIONS_8)

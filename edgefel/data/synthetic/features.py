@@ -8,13 +8,22 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefel.data.synthetic.canvas import SHIFT, Canvas, Mask, Shapes, blend
-from edgefel.data.synthetic.curves import Points, bundle, shifted, smooth
-from edgefel.data.synthetic.geometry import SIGN, Face
-from edgefel.data.synthetic.identity import Colour, Identity
+from edgefel.data.synthetic.canvas import Canvas, blend, corner, draw
+from edgefel.data.synthetic.geometry import Face
+from edgefel.data.synthetic.identity import Identity
+from edgefel.data.synthetic.shapes import (
+    CIRCLE,
+    SIGN,
+    Colour,
+    Shapes,
+    ellipse,
+    mixed,
+    ring,
+    scaled,
+    smooth,
+    smooth_each,
+)
 
-_ANGLE = np.linspace(0, 2 * np.pi, 25)[:-1]
-_CIRCLE = np.stack([np.cos(_ANGLE), np.sin(_ANGLE)], 1)
 _TONGUE = np.stack([np.zeros(21), 0.34 * np.clip(1 - np.linspace(-1.3, 1.3, 21) ** 2, 0, 1)], 1)
 _TOOTH_GAPS = np.array([-0.26, -0.17, -0.085, 0.0, 0.085, 0.17, 0.26])
 _BROW_PROFILE = np.interp(np.linspace(0, 1, 17), (0, 0.12, 0.45, 0.75, 1), (0.55, 0.95, 1.0, 0.7, 0.12))
@@ -30,42 +39,12 @@ _LIP_RISE = np.array((0.0, 0.009))
 _LIP_INSET = np.array((0.0, 0.01))
 _ENAMEL: Colour = (234, 228, 216)
 _LID_SHADOW, _LIP_SHADOW, _TEETH_SHADOW = np.array([[0, 0.022], [0, 0.02], [0, 0.015]])
-_DUCTS = np.stack([_CIRCLE * (0.018, 0.013) + (s * 0.016, 0.004) for s in SIGN])
-_CATCHLIGHT = 0.019 * _CIRCLE
-_MOUTH_CORNER = _CIRCLE * (0.03, 0.022)
-# the iris from the outside in, and the pupil: [4, 1, 24, 2]
-_DISCS = np.stack(
-    [
-        _CIRCLE * size + (0, drop)
-        for size, drop in ((0.099, 0.0), (0.086, 0.0), ((0.05, 0.022), 0.05), (0.043, 0.0))
-    ]
-)[:, None]
-
-
-def scaled(colour: Colour, factor: float) -> Colour:
-    """A lighter or darker colour."""
-    red, green, blue = colour
-    return min(255.0, red * factor), min(255.0, green * factor), min(255.0, blue * factor)
-
-
-def mixed(first: Colour, second: Colour, share: float) -> Colour:
-    """`share` of the second colour in the first."""
-    red, green, blue = first
-    return (
-        red + (second[0] - red) * share,
-        green + (second[1] - green) * share,
-        blue + (second[2] - blue) * share,
-    )
-
-
-def ellipse(x: float, y: float, rx: float, ry: float) -> Points:
-    """An outline [24, 2]."""
-    return np.asarray(_CIRCLE * (rx, ry) + (x, y))
-
-
-def ring(upper: Points, lower: Points) -> Points:
-    """The outline between two edges that run in the same direction."""
-    return np.concatenate([upper, lower[::-1]])
+_DUCTS = np.stack([CIRCLE * (0.018, 0.013) + (s * 0.016, 0.004) for s in SIGN])
+_CATCHLIGHT = 0.019 * CIRCLE
+_MOUTH_CORNER = CIRCLE * (0.03, 0.022)
+# the iris from the outside in, and the pupil: size and drop of each, outlines [4, 1, 24, 2]
+_EYE_DISCS = ((0.099, 0.0), (0.086, 0.0), ((0.05, 0.022), 0.05), (0.043, 0.0))
+_DISCS = np.stack([CIRCLE * size + (0, drop) for size, drop in _EYE_DISCS])[:, None]
 
 
 def paint_eyes(canvas: Canvas, face: Face) -> None:
@@ -73,12 +52,12 @@ def paint_eyes(canvas: Canvas, face: Face) -> None:
     identity, eyes = face.identity, face.eyes
     skin, makeup = identity.skin, identity.makeup
     if makeup > 0.15:
-        canvas.soft_fill([ring(eye.fold, eye.upper) for eye in eyes], scaled(skin, 0.5), 0.45 * makeup, 0.012)
+        canvas.soft([ring(eye.fold, eye.upper) for eye in eyes], scaled(skin, 0.5), 0.45 * makeup, 0.012)
     _paint_eyeballs(canvas, face)
     ducts = np.array([eye.upper[0] for eye in eyes])[:, None] + _DUCTS
     canvas.fill(ducts, mixed(skin, (190, 90, 90), 0.6))
     edge = mixed(scaled(skin, 0.5), (120, 60, 60), 0.3)
-    canvas.lines([eye.lower for eye in eyes], mixed(skin, edge, 0.55), 0.0)
+    canvas.lines([eye.lower for eye in eyes], mixed(skin, edge, 0.55))
     # lashes: a band above the lid that thickens towards the outer corner, where it runs out in a flick
     thick = _LASHES * (0.026 + 0.02 * makeup)
     flicks = _LASH_FLICK * (0.02 + 0.03 * makeup, 1)
@@ -94,31 +73,29 @@ def _paint_eyeballs(canvas: Canvas, face: Face) -> None:
     around = canvas.around(openings.reshape(-1, 2), 2)
     if around is None:
         return
-    rows, columns = around
-    offset = np.array([columns.start, rows.start], np.int32) << SHIFT
+    region = canvas.pixels[around]
     white = mixed((240, 234, 230), face.identity.skin, 0.08)
     iris = face.identity.iris
-    ball = np.zeros((rows.stop - rows.start, columns.stop - columns.start, 3), np.uint8)
+    ball = np.zeros(region.shape, np.uint8)
     cv2.rectangle(ball, (0, 0), ball.shape[1::-1], white, cv2.FILLED)
     pupils = np.array([eye.pupil for eye in face.eyes])[:, None]
-    discs = canvas.grid.to_pixels(pupils + _DISCS) - offset
-    colours: tuple[Colour, ...] = (scaled(iris, 0.45), iris, scaled(iris, 1.35), (14.0, 11.0, 11.0))
+    discs = canvas.grid.to_pixels(pupils + _DISCS) - corner(around)
+    colours = (scaled(iris, 0.45), iris, scaled(iris, 1.35), (14.0, 11.0, 11.0))
     for pair, colour in zip(discs, colours, strict=True):
-        cv2.fillPoly(ball, list(pair), colour, cv2.LINE_AA, SHIFT)
+        draw(ball, list(pair), colour)
     mask = np.zeros(ball.shape[:2], np.uint8)
-    cv2.fillPoly(mask, list(openings - offset), 255, cv2.LINE_AA, SHIFT)
-    blend(canvas.rgb[rows, columns], mask, ball)
+    draw(mask, list(openings - corner(around)), 255)
+    blend(region, mask, ball)
 
 
 def paint_catchlights(canvas: Canvas, face: Face, light_x: float, light_y: float) -> None:
     """The light's reflection on the cornea, where the lids leave room."""
     glints = [
-        shifted(_CATCHLIGHT, eye.pupil[0] + 0.035 * light_x, eye.pupil[1] + 0.035 * light_y)
+        np.add(_CATCHLIGHT, (eye.pupil[0] + 0.035 * light_x, eye.pupil[1] + 0.035 * light_y))
         for eye in face.eyes
         if eye.opening > 0.09
     ]
-    if glints:
-        canvas.fill(glints, (250, 250, 250))
+    canvas.fill(glints, (250, 250, 250))
 
 
 def paint_brows(canvas: Canvas, face: Face) -> None:
@@ -133,7 +110,7 @@ def paint_brows(canvas: Canvas, face: Face) -> None:
     canvas.fill(bodies, mixed(identity.skin, identity.brow, 0.78))
     start = lines[:, at] + half[:, at] * height[:, None]
     hairs = np.stack([start, start + _HAIR_LEAN[:, at]], 2)
-    canvas.lines(hairs.reshape(-1, 2, 2), scaled(identity.brow, 0.82), 0.0)
+    canvas.lines(hairs.reshape(-1, 2, 2), scaled(identity.brow, 0.82))
 
 
 @lru_cache(maxsize=1024)
@@ -144,47 +121,38 @@ def _brow_hairs(stream: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
 
 def paint_nostrils(canvas: Canvas, face: Face) -> None:
     """The nostrils; the rest of the nose comes from the relief and from `ink_lines`."""
-    identity, y = face.identity, face.nose_y
-    wing = identity.nose_width
-    nostrils = [
-        ellipse(SIGN[side] * 0.52 * wing, y + 0.075 - face.nose_up[side], 0.25 * wing, 0.028)
-        for side in (0, 1)
-    ]
-    canvas.fill(nostrils, mixed(scaled(identity.skin, 0.42), (70, 24, 20), 0.3))
+    wing, sides = face.identity.nose_width, zip(SIGN, face.nose_up, strict=True)
+    nostrils = [ellipse(s * 0.52 * wing, face.nose_y + 0.075 - up, 0.25 * wing, 0.028) for s, up in sides]
+    canvas.fill(nostrils, mixed(scaled(face.identity.skin, 0.42), (70, 24, 20), 0.3))
 
 
-def ink_lines(ink: Mask, face: Face) -> None:
+def ink_lines(ink: Canvas, face: Face) -> None:
     """Soft dark lines that are shadow more than colour: nose wings, below and beside the mouth, ears."""
     identity, mouth, y = face.identity, face.mouth, face.nose_y
     wing = identity.nose_width
-    wings = [
-        [
-            (s * (wing - 0.04), y - 0.10 - up),
-            (s * (wing + 0.005), y - 0.01 - up),
-            (s * (wing - 0.025), y + 0.06 - up),
-            (s * 0.75 * wing, y + 0.085 - up),
-        ]
-        for s, up in zip(SIGN, face.nose_up, strict=True)
-    ]
-    up = 0.5 * sum(face.nose_up)
-    base = [(-0.6 * wing, y + 0.10 - up), (0.0, y + 0.115 - 0.6 * up), (0.6 * wing, y + 0.10 - up)]
+    sign, up = np.array(SIGN), np.array(face.nose_up)
+    wing_x = (sign * (wing - 0.04), sign * (wing + 0.005), sign * (wing - 0.025), sign * 0.75 * wing)
+    wing_y = (y - 0.10 - up, y - 0.01 - up, y + 0.06 - up, y + 0.085 - up)
+    mean = 0.5 * sum(face.nose_up)
+    base = [(-0.6 * wing, y + 0.10 - mean), (0.0, y + 0.115 - 0.6 * mean), (0.6 * wing, y + 0.10 - mean)]
     groups: list[tuple[Shapes, float]] = [
-        (bundle(np.array(wings).transpose(1, 0, 2)), 0.62),
+        (smooth_each(np.stack([wing_x, wing_y], 2)), 0.62),
         ([eye.fold[1:-1] for eye in face.eyes], 0.75 if identity.eye_fold > 0.02 else 0.3),
         # the upper lids shade the eyeballs
         ([eye.upper[1:-1] + _LID_SHADOW for eye in face.eyes], 0.7),
-        ([smooth(base, 4)], 0.5),
+        ([smooth(base)], 0.5),
         ([mouth.bottom[5:16] + _LIP_SHADOW], 0.42),
         ([face.outline[18:58]], 0.5),
     ]
     if mouth.gap > 0.012:
         # the upper lip shades the teeth
         groups.append(([mouth.inner_top[1:-1] + _TEETH_SHADOW], 0.45))
-    ink.strokes(groups)
+    for lines, strength in groups:
+        ink.lines(lines, strength)
     ink.fill(np.stack([mouth.top[:1], mouth.top[-1:]]) + _MOUTH_CORNER, 0.48)
 
 
-def ink_ears(ink: Mask, identity: Identity) -> None:
+def ink_ears(ink: Canvas, identity: Identity) -> None:
     """The rims of the ears."""
     x = identity.face_width + 0.025
     ink.lines([ellipse(s * x, 0.10, 0.07, 0.2)[4:20] for s in SIGN], 0.6)
@@ -216,9 +184,7 @@ def _paint_inside(canvas: Canvas, face: Face) -> None:
     canvas.fill([ring(top[2:-2], teeth[2:-2])], _ENAMEL)
     half = float(mouth.top[-1, 0]) - 0.08
     near = [int(np.argmin(np.abs(top[:, 0] - x))) for x in _TOOTH_GAPS if abs(x) < half]
-    gaps = [np.array([top[k], teeth[k]]) for k in near]
-    if gaps:
-        canvas.lines(gaps, (196, 184, 172), 0.0)
+    canvas.lines([np.array([top[k], teeth[k]]) for k in near], (196, 184, 172))
     lower_show = 0.055 * face.both(16) + 0.03 * face.both(20) + 0.02 * face.both(25)
     if mouth.gap > 0.06 and lower_show > 0.015:
         teeth = bottom - np.minimum(room * (0, 0.3), np.array((0.0, lower_show)))

@@ -1,6 +1,6 @@
-"""Where the features of a face are: identity at rest, moved by action units.
+"""Positions of the features of a face: the identity at rest, moved by action units.
 
-Face units: the pupils are 1 apart, the origin lies midway between them, x runs to the right of the image
+Face units: the pupils are 1 apart, the origin lies midway between them, x points to the right of the image
 and y down. Side 0 is the left of the image, side 1 the right.
 """
 
@@ -11,11 +11,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from edgefel.data.synthetic.curves import Points, columns, smooth
 from edgefel.data.synthetic.expressions import UNIT_ROW, UNITS, Expression
 from edgefel.data.synthetic.identity import Identity
+from edgefel.data.synthetic.shapes import MIRROR, SIGN, Points, smooth
 
-SIGN = (-1.0, 1.0)
 _EYE_T = np.linspace(-1, 1, 13)
 # shapes of the lids over _EYE_T: the upper lid peaks inwards of the middle, the lower sags outwards
 _UPPER_LID = -(1 - np.abs(_EYE_T) ** 2.3) * (1 - 0.14 * _EYE_T)
@@ -50,8 +49,7 @@ _DIMPLE = 0.010 * np.exp(-((_LIP_T / 0.2) ** 2))
 
 @dataclass(frozen=True)
 class Eye:
-    """upper, lower [13, 2]: lid edges from the inner to the outer corner; fold [13, 2]: crease above;
-    pupil: centre of the iris; opening: distance between the lids."""
+    """Lid edges [13, 2] from the inner to the outer corner, crease above, centre of the iris, distance of the lids."""
 
     upper: Points
     lower: Points
@@ -62,7 +60,7 @@ class Eye:
 
 @dataclass(frozen=True)
 class Mouth:
-    """Four edges [21, 2] from the left corner to the right, and how far the jaw has dropped."""
+    """Four edges [21, 2] from the left corner to the right; gap between the lips and drop of the jaw."""
 
     top: Points
     inner_top: Points
@@ -74,7 +72,7 @@ class Mouth:
 
 @dataclass(frozen=True)
 class Face:
-    """Everything that is drawn. `brows` and `eyes` are by side; `sides` are the intensities by side."""
+    """The geometry that is drawn. brows, eyes, nose_up and sides (intensities by unit) are by side."""
 
     identity: Identity
     outline: Points
@@ -92,14 +90,14 @@ class Face:
 
 @dataclass(frozen=True)
 class Rest:
-    """What varies between images of a subject and is no expression: gaze (x, y), how open the lids are."""
+    """Gaze (x, y) and opening of the lids: they vary between images and are no part of the expression."""
 
     gaze: tuple[float, float] = (0.0, 0.0)
     lids: float = 1.0
 
 
 def build_face(identity: Identity, expression: Expression, rest: Rest) -> Face:
-    """The geometry of one face."""
+    """The geometry of a face with this expression."""
     sides = (expression.side(0), expression.side(1))
     mouth = _mouth(identity, expression)
     return Face(
@@ -114,34 +112,16 @@ def build_face(identity: Identity, expression: Expression, rest: Rest) -> Face:
     )
 
 
+@lru_cache(maxsize=1024)
 def head_outline(identity: Identity, jaw: float) -> Points:
     """The edge of the face [n, 2] with the jaw dropped by `jaw`."""
-    if jaw > 0:
-        return _outline(identity, jaw)
-    return _closed_outline(identity)
-
-
-def _outline(identity: Identity, jaw: float) -> Points:
-    width, jaw_width = identity.face_width, identity.jaw_width
-    chin, chin_width = identity.chin + jaw, identity.chin_width
-    right = [
-        (0.50, -1.78),
-        (0.92 * width, -1.30),
-        (1.01 * width, -0.75),
-        (1.01 * width, -0.20),
-        (0.99 * width, 0.30),
-        (0.93 * width, 0.72 + 0.15 * jaw),
-        (0.5 * (jaw_width + 0.82), 1.08 + 0.5 * jaw),
-        (0.5 * (jaw_width * 0.86 + chin_width), 0.5 * (1.22 + chin) + 0.35 * jaw),
-        (chin_width * 0.62, chin - 0.035),
-    ]
-    left = [(-x, y) for x, y in reversed(right)]
-    return smooth([(0.0, -1.85), *right, (0.0, chin), *left], 4, closed=True)
-
-
-@lru_cache(maxsize=1024)
-def _closed_outline(identity: Identity) -> Points:
-    return _outline(identity, 0.0)
+    jaw_width, chin, chin_width = identity.jaw_width, identity.chin + jaw, identity.chin_width
+    wide = identity.face_width * np.array((0.92, 1.01, 1.01, 0.99, 0.93))
+    low = (0.5 * (jaw_width + 0.82), 0.5 * (jaw_width * 0.86 + chin_width), chin_width * 0.62)
+    cheek = (0.72 + 0.15 * jaw, 1.08 + 0.5 * jaw, 0.5 * (1.22 + chin) + 0.35 * jaw, chin - 0.035)
+    right = np.column_stack([(0.50, *wide, *low), (-1.78, -1.30, -0.75, -0.20, 0.30, *cheek)])
+    around = [[(0.0, -1.85)], right, [(0.0, chin)], (right * MIRROR)[::-1]]
+    return smooth(np.concatenate(around), 4, closed=True)
 
 
 def _brows(identity: Identity, sides: tuple[dict[int, float], dict[int, float]]) -> tuple[Points, Points]:
@@ -149,11 +129,11 @@ def _brows(identity: Identity, sides: tuple[dict[int, float], dict[int, float]])
     rest = identity.brow_height + identity.brow_arch * _BROW_ARCH + identity.brow_tilt * _BROW_TILT
     lines = []
     for sign, au in zip(SIGN, sides, strict=True):
-        # a raised inner brow holds against the frown: together they slant the brow
+        # a raised inner brow resists the frown: together they slant the brow
         amounts = np.array([au[unit] for unit in _BROW_UNITS])
         amounts[2] *= 1 - 0.55 * au[1]
         y = rest + amounts @ _BROW_MOVES + identity.asymmetry * sign
-        lines.append(smooth(columns(sign * (_BROW_X - au[4] * _BROW_SQUEEZE), y), 4))
+        lines.append(smooth(np.column_stack([sign * (_BROW_X - au[4] * _BROW_SQUEEZE), y])))
     return lines[0], lines[1]
 
 
@@ -170,13 +150,10 @@ def _eye(identity: Identity, au: dict[int, float], side: int, rest: Rest) -> Eye
     upper_y = base + upper * _UPPER_LID + sorrow * _SORROW
     fold_y = upper_y - identity.eye_fold * (1 - 0.5 * au[4]) * _FOLD - 0.012 + 0.02 * sorrow * _EYE_T
     x = SIGN[side] * (0.5 + identity.eye_width * _EYE_T)
-    return Eye(
-        upper=columns(x, upper_y),
-        lower=columns(x, base + lower * _LOWER_LID),
-        fold=columns(x, fold_y),
-        pupil=(SIGN[side] * 0.5 + 0.06 * rest.gaze[0], 0.045 * rest.gaze[1] - 0.012),
-        opening=upper + lower,
-    )
+    pupil = (SIGN[side] * 0.5 + 0.06 * rest.gaze[0], 0.045 * rest.gaze[1] - 0.012)
+    edges = (upper_y, base + lower * _LOWER_LID, fold_y)
+    upper_edge, lower_edge, fold = (np.column_stack([x, y]) for y in edges)
+    return Eye(upper_edge, lower_edge, fold, pupil, upper + lower)
 
 
 # What units do to the mouth at full strength: unit -> (half width, height at the corners)
@@ -213,11 +190,6 @@ def _mouth(identity: Identity, expression: Expression) -> Mouth:
         inner_top = inner_top + _DIMPLE
     inner_bottom = np.maximum(y - (1.0 if gap < 0.005 else 0.3) * lift + 0.78 * gap * _ARC_60, inner_top)
     x = half * _LIP_T
-    return Mouth(
-        top=columns(x, inner_top - upper * _ARC_70 * _BOW),
-        inner_top=columns(x, inner_top),
-        inner_bottom=columns(x, inner_bottom),
-        bottom=columns(x, inner_bottom + lower * _ARC_60),
-        gap=gap,
-        jaw=0.24 * mid[26],
-    )
+    edges = (inner_top - upper * _ARC_70 * _BOW, inner_top, inner_bottom, inner_bottom + lower * _ARC_60)
+    top, inner_top, inner_bottom, bottom = (np.column_stack([x, y]) for y in edges)
+    return Mouth(top, inner_top, inner_bottom, bottom, gap, jaw=0.24 * mid[26])

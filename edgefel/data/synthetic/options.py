@@ -1,41 +1,60 @@
-"""Options of a synthetic face set, checked when they are made."""
+"""Options of synthetic faces and videos, checked when they are made."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from typing import Any
 
 from edgefel.data.labels import expression_labels
 from edgefel.errors import EdgefelError
+from edgefel.text import counted
 
 BIAS_ATTRIBUTES = ("glasses", "skin", "hair")
-# option, least, most
-_WHOLE = (("count", 1, 10**8), ("size", 32, 1024), ("subjects", 4, 10**6), ("seed", 0, 2**63 - 1))
-_REAL = (
-    ("label_noise", 0.0, 1.0),
-    ("group_bias", 0.0, 1.0),
-    ("blend", 0.0, 1.0),
-    ("dropout", 0.0, 1.0),
-    ("long_tail", 1.0, 1e6),
-    ("pose", 0.0, 1.5),
-    ("nuisance", 0.0, 1.5),
-)
+# option: least, most; whole numbers where these are
+_FACES = {
+    "count": (1, 10**8),
+    "size": (32, 1024),
+    "subjects": (4, 10**6),
+    "seed": (0, 2**63 - 1),
+    "label_noise": (0.0, 1.0),
+    "group_bias": (0.0, 1.0),
+    "blend": (0.0, 1.0),
+    "dropout": (0.0, 1.0),
+    "long_tail": (1.0, 1e6),
+    "pose": (0.0, 1.5),
+    "nuisance": (0.0, 1.5),
+}
+_VIDEO = {
+    "faces": (0, 64),
+    "changes": (0, 1000),
+    "seed": (0, 2**63 - 1),
+    "seconds": (0.1, 36000.0),
+    "fps": (1.0, 240.0),
+    "transition": (0.0, 1.0),
+    "pose": (0.0, 1.5),
+}
+# With this seed OpenCV's frontal cascade finds all three faces of the default video in every frame.
+DEFAULT_VIDEO_SEED = 3
+# Seconds that each expression holds at least, so that a change can be told from noise.
+LEAST_HOLD = 1.5
+LEAST_SIDE = 32  # of a face in a video, pixels
+# The largest side of a face as a share of its cell, and of the frame's shorter side; the smallest as one of it.
+_CELL_SHARE, _FRAME_SHARE, _SIZE_RANGE = 0.68, 0.42, 0.8
 
 
 @dataclass(frozen=True)
 class FaceOptions:
-    """What a `SyntheticFaces` set looks like.
+    """Options of a `SyntheticFaces` set. Raises EdgefelError for values out of range.
 
     count: images in the set. size: side of an image in pixels. classes: 7 or 8 expressions.
-    subjects: different people; they are dealt out to train, val and test as 70, 15 and 15 %.
+    subjects: different people, dealt out to train, val and test as 70, 15 and 15 %.
     long_tail: images of the most frequent class over images of the rarest; 1 is balanced.
     label_noise: share of faces whose label is replaced by another class.
     group_bias: share of faces whose subject is chosen by `bias_attribute` to fit the class, so that the
     attribute predicts the class; 0 draws subjects at random.
     blend: share of faces that mix two expressions. intensity: range of expression strengths, in (0, 1].
-    dropout: chance that an action unit of the expression stays away.
+    dropout: chance that an action unit of the expression is absent.
     pose, nuisance: how far heads turn, and how strongly light, blur, noise and occluders vary; 1 is usual,
     0 is none.
     """
@@ -56,30 +75,19 @@ class FaceOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        what = "synthetic faces"
         expression_labels(self.classes)
-        for name, low, high in _WHOLE:
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-                raise EdgefelError(
-                    f"synthetic faces: {name}={value!r}; give a whole number from {low} to {high}"
-                )
-        for name, least, most in _REAL:
-            _check(name, getattr(self, name), least, most)
+        for name, bounds in _FACES.items():
+            _check(what, name, getattr(self, name), *bounds)
         if self.bias_attribute not in BIAS_ATTRIBUTES:
             known = ", ".join(BIAS_ATTRIBUTES)
-            raise EdgefelError(
-                f"synthetic faces: bias_attribute={self.bias_attribute!r}; choose one of {known}"
-            )
+            raise EdgefelError(f"{what}: bias_attribute={self.bias_attribute!r}; choose one of {known}")
         if len(self.intensity) != 2:
-            raise EdgefelError(
-                f"synthetic faces: intensity={self.intensity!r}; give two numbers, low and high"
-            )
+            raise EdgefelError(f"{what}: intensity={self.intensity!r}; give two numbers, low and high")
         for strength in self.intensity:
-            _check("intensity", strength, 0.05, 1.0)
+            _check(what, "intensity", strength, 0.05, 1.0)
         if self.intensity[0] > self.intensity[1]:
-            raise EdgefelError(
-                f"synthetic faces: intensity={self.intensity}; the first must not exceed the second"
-            )
+            raise EdgefelError(f"{what}: intensity={self.intensity}; the first must not exceed the second")
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -91,6 +99,85 @@ class FaceOptions:
         return dataclasses.asdict(self)
 
 
-def _check(name: str, value: Any, low: float, high: float) -> None:
-    if not isinstance(value, (int, float)) or not math.isfinite(value) or not low <= value <= high:
-        raise EdgefelError(f"synthetic faces: {name}={value!r}; give a number from {low:g} to {high:g}")
+@dataclass(frozen=True)
+class VideoOptions:
+    """Options of a `SyntheticVideo`. Raises EdgefelError for values that make no video.
+
+    seconds, fps, size (width, height; even): of the video. faces: people in it, each for the whole time in a
+    part of the frame of its own. changes: how often each changes expression. labels: class names of the
+    expressions to draw from; without them EXPRESSIONS_7. transition: seconds from one expression to the next.
+    pose: how far heads turn; 1 is up to 8 degrees, 0 is none. seed: the rest.
+    """
+
+    seconds: float = 60.0
+    fps: float = 30.0
+    size: tuple[int, int] = (640, 480)
+    faces: int = 3
+    changes: int = 2
+    labels: tuple[str, ...] = ()
+    transition: float = 0.2
+    pose: float = 1.0
+    seed: int = DEFAULT_VIDEO_SEED
+
+    def __post_init__(self) -> None:
+        what = "synthetic video"
+        for name, bounds in _VIDEO.items():
+            _check(what, name, getattr(self, name), *bounds)
+        if len(self.size) != 2:
+            raise EdgefelError(f"{what}: size={self.size!r}; give a width and a height")
+        for side in self.size:
+            _check(what, "size", side, 64, 8192)
+            if side % 2:
+                raise EdgefelError(f"{what}: size={self.size}; sides of an MP4 frame must be even")
+        known = expression_labels(8)
+        if unknown := [label for label in self.labels if label not in known]:
+            raise EdgefelError(f"{what}: unknown expression {unknown[0]}; known: {', '.join(known)}")
+        if self.changes and len(set(self.expressions)) < 2:
+            raise EdgefelError(f"{what}: one expression alone cannot change; give two or more")
+        if self.faces and self.changes and self.seconds / (self.changes + 1) < LEAST_HOLD + self.transition:
+            raise EdgefelError(
+                f"{what}: {counted(self.changes, 'change')} in {self.seconds:g} s leave less than "
+                f"{LEAST_HOLD:g} s for an expression; give more seconds or fewer changes"
+            )
+        if self.faces and self.sides[0] < LEAST_SIDE:
+            raise EdgefelError(
+                f"{what}: {counted(self.faces, 'face')} in {self.size[0]}x{self.size[1]} would be "
+                f"smaller than {LEAST_SIDE} pixels; give fewer faces or a larger size"
+            )
+
+    @property
+    def expressions(self) -> tuple[str, ...]:
+        """Class names to draw from."""
+        return self.labels or expression_labels(7)
+
+    @property
+    def frames(self) -> int:
+        """Number of frames."""
+        return max(1, round(self.seconds * self.fps))
+
+    @property
+    def cells(self) -> tuple[int, int]:
+        """(columns, rows) of the grid with the largest cells that holds a face in each; (1, 1) without faces."""
+        grids = [(columns, -(-self.faces // columns)) for columns in range(1, self.faces + 1)]
+        return max(
+            grids,
+            key=lambda grid: (min(self.size[0] / grid[0], self.size[1] / grid[1]), -grid[0]),
+            default=(1, 1),
+        )
+
+    @property
+    def sides(self) -> tuple[float, float]:
+        """Smallest and largest side of a face in pixels."""
+        columns, rows = self.cells
+        cell = min(self.size[0] / columns, self.size[1] / rows)
+        most = min(_CELL_SHARE * cell, _FRAME_SHARE * min(self.size))
+        return _SIZE_RANGE * most, most
+
+
+def _check(what: str, name: str, value: Any, least: float, most: float) -> None:
+    whole = isinstance(least, int)
+    number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+    # NaN compares false
+    if not number or not least <= value <= most:
+        bounds = f"a whole number from {least} to {most}" if whole else f"a number from {least:g} to {most:g}"
+        raise EdgefelError(f"{what}: {name}={value!r}; give {bounds}")

@@ -7,37 +7,34 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from edgefel.data.synthetic.canvas import Canvas, Field, Grid, Image, Mask, grid
-from edgefel.data.synthetic.curves import Points, shifted, smooth
+from edgefel.data.synthetic.canvas import Canvas, Field, Image, Layers, grid
 from edgefel.data.synthetic.features import (
-    ellipse,
     ink_ears,
     ink_lines,
-    mixed,
     paint_brows,
     paint_catchlights,
     paint_eyes,
     paint_mouth,
     paint_nostrils,
-    scaled,
 )
-from edgefel.data.synthetic.geometry import SIGN, Face, head_outline
+from edgefel.data.synthetic.geometry import Face, head_outline
 from edgefel.data.synthetic.hair import (
-    hair_of,
+    back_outlines,
+    front_outlines,
     ink_hair,
     paint_back_hair,
     paint_beard,
     paint_front_hair,
 )
 from edgefel.data.synthetic.identity import Identity
-from edgefel.data.synthetic.layers import Layers
 from edgefel.data.synthetic.relief import Light, Relief, build_relief, shade
+from edgefel.data.synthetic.shapes import MIRROR, SIGN, Points, ellipse, mirrored, mixed, scaled, smooth
 
-# Light and soft shadow are smooth: they are worked out at this share of the canvas' resolution.
+# Light and soft shadow are smooth: they are computed at this share of the canvas' resolution.
 COARSE = 0.41
-# Multipliers travel as bytes: 255 stands for this factor.
+# Multipliers are stored as bytes: 255 stands for this factor.
 _RANGE = 1.9
-# What of red, green and blue a full stroke of ink takes: shadow on skin is warm.
+# Share of red, green and blue that a full stroke of ink absorbs: shadow on skin is warm.
 _INK = np.array([0.62, 0.78, 0.80], np.float32)[:, None, None]
 _TURN = np.linspace(0, 2 * np.pi, 29)
 _SQUARENESS = {"round": 2.0, "square": 4.0, "rimless": 2.8}
@@ -49,10 +46,9 @@ def paint_portrait(canvas: Canvas, face: Face, light: Light) -> Field:
 
     Returns the depth field [n, n], coarser than the canvas.
     """
-    coarse = grid(round(canvas.grid.side * COARSE))
-    relief = build_relief(face, coarse)
     identity = face.identity
-    _LAYERS.lay(canvas, identity, "back", lambda surface: _paint_back(surface, identity))
+    relief = build_relief(face, grid(round(canvas.grid.side * COARSE)))
+    _LAYERS.lay(canvas, _paint_back, identity)
     if face.mouth.jaw > 0:
         _paint_skin(canvas, identity, face.outline)
     paint_beard(canvas, face)
@@ -60,25 +56,23 @@ def paint_portrait(canvas: Canvas, face: Face, light: Light) -> Field:
     paint_mouth(canvas, face)
     paint_eyes(canvas, face)
     paint_brows(canvas, face)
-    if identity.hair_style != "bald":
-        _LAYERS.lay(canvas, identity, "front", lambda surface: paint_front_hair(surface, identity))
-    _light(canvas, face, relief, coarse, light)
+    _LAYERS.lay(canvas, paint_front_hair, identity)
+    _light(canvas, face, relief, light)
     paint_catchlights(canvas, face, light.direction[0], light.direction[1])
     if identity.glasses != "none":
-        side = 1 if light.direction[0] > 0 else -1
-        name = f"glasses{side}"
-        _LAYERS.lay(canvas, identity, name, lambda surface: _paint_glasses(surface, identity, side))
+        _LAYERS.lay(canvas, _paint_glasses, identity, 1 if light.direction[0] > 0 else -1)
     return relief.depth
 
 
-@lru_cache(maxsize=1024)
+def _neck_width(identity: Identity) -> float:
+    return 0.74 * identity.jaw_width + 0.06
+
+
 def _neck(identity: Identity) -> Points:
-    width = 0.74 * identity.jaw_width + 0.06
-    right = np.array([(width, 0.9), (width + 0.02, 1.7), (width + 0.5, 2.1)])
-    return np.concatenate([right, right[::-1] * (-1, 1)])
+    width = _neck_width(identity)
+    return mirrored(np.array([(width, 0.9), (width + 0.02, 1.7), (width + 0.5, 2.1)]))
 
 
-@lru_cache(maxsize=1024)
 def _ears(identity: Identity) -> list[Points]:
     return [ellipse(s * (identity.face_width + 0.005), 0.12, 0.13, 0.30) for s in SIGN]
 
@@ -87,9 +81,8 @@ def _paint_back(canvas: Canvas, identity: Identity) -> None:
     """What lies behind the features: hair, body, ears, and the skin with the jaw closed."""
     paint_back_hair(canvas, identity)
     canvas.fill([_neck(identity)], scaled(identity.skin, 0.74))
-    width = 0.74 * identity.jaw_width + 0.06
-    shirt = np.array([(-1.8, 2.1), (-1.8, 1.88), (-width, 1.72), (-0.2, 2.1)])
-    canvas.fill([shirt, shirt * (-1, 1)], identity.cloth)
+    shirt = np.array([(-1.8, 2.1), (-1.8, 1.88), (-_neck_width(identity), 1.72), (-0.2, 2.1)])
+    canvas.fill([shirt, shirt * MIRROR], identity.cloth)
     canvas.fill(_ears(identity), scaled(identity.skin, 0.9))
     _paint_skin(canvas, identity, head_outline(identity, 0.0))
 
@@ -98,10 +91,8 @@ def _paint_skin(canvas: Canvas, identity: Identity, outline: Points) -> None:
     skin = identity.skin
     canvas.fill([outline], skin)
     freckles, moles = _spots(identity)
-    if len(freckles):
-        canvas.fill(freckles, mixed(skin, (150, 84, 50), 0.35))
-    if len(moles):
-        canvas.fill(moles, scaled(skin, 0.5))
+    canvas.fill(freckles, mixed(skin, (150, 84, 50), 0.35))
+    canvas.fill(moles, scaled(skin, 0.5))
 
 
 @lru_cache(maxsize=1024)
@@ -119,40 +110,34 @@ def _spots(identity: Identity) -> tuple[Points, Points]:
 
 @lru_cache(maxsize=1024)
 def _still(identity: Identity, side: int) -> tuple[Image, Image]:
-    """What no expression moves: the shadow of the hair, and the silhouette but for the face itself."""
-    ink, silhouette = Mask(grid(side)), Mask(grid(side))
-    hair = hair_of(identity)
+    """Masks that no expression changes: the shadow of the hair, and the silhouette without the face itself."""
+    ink, silhouette = Canvas(side, 1), Canvas(side, 1)
     ink_hair(ink, identity)
     ink_ears(ink, identity)
-    for shape in (*hair.back, *hair.front[:1], _neck(identity), *_ears(identity)):
+    for shape in (*back_outlines(identity), *front_outlines(identity)[:1], _neck(identity), *_ears(identity)):
         silhouette.fill([shape], 1.0)
-    return ink.values, silhouette.values
+    return ink.pixels, silhouette.pixels
 
 
-def _light(canvas: Canvas, face: Face, relief: Relief, coarse: Grid, light: Light) -> None:
+def _light(canvas: Canvas, face: Face, relief: Relief, light: Light) -> None:
     """Multiplies the painting by the light that falls on it; around the head the light is even."""
-    multipliers, shine = shade(relief, coarse, light)
-    ink, silhouette = Mask(coarse), Mask(coarse)
-    still_ink, still_silhouette = _still(face.identity, coarse.side)
-    ink.values[:], silhouette.values[:] = still_ink, still_silhouette
+    multipliers, shine = shade(relief, light)
+    ink, silhouette = Canvas(relief.grid.side, 1), Canvas(relief.grid.side, 1)
+    ink.pixels[:], silhouette.pixels[:] = _still(face.identity, relief.grid.side)
     silhouette.fill([face.outline], 1.0)
     ink_lines(ink, face)
     inside = silhouette.blurred(0.0)
-    drawn = ink.blurred(0.022)
-    drawn *= inside
-    multipliers *= np.float32(1) - drawn * _INK
+    multipliers *= 1 - ink.blurred(0.022) * inside * _INK
     # a highlight adds the same light to any skin: as a factor it is larger on dark skin
     skin = np.array(face.identity.skin, np.float32)[:, None, None]
     multipliers += shine * (np.float32(255) / np.maximum(skin, np.float32(50)))
     even = np.array(light.ambient, np.float32) + np.float32(0.6) * np.array(light.colour, np.float32)
-    multipliers -= even[:, None, None]
-    multipliers *= inside
-    multipliers += even[:, None, None]
-    coded = cv2.convertScaleAbs(multipliers.reshape(3, -1), alpha=255 / _RANGE)
-    planes = coded.reshape(multipliers.shape)
-    size = (canvas.grid.side, canvas.grid.side)
+    even = even[:, None, None]
+    multipliers = (multipliers - even) * inside + even
+    planes = cv2.convertScaleAbs(multipliers.reshape(3, -1), alpha=255 / _RANGE).reshape(multipliers.shape)
+    size = canvas.pixels.shape[1::-1]
     factor = cv2.resize(cv2.merge(list(planes)), size, interpolation=cv2.INTER_LINEAR)
-    cv2.multiply(canvas.rgb, factor, dst=canvas.rgb, scale=_RANGE / 255)
+    cv2.multiply(canvas.pixels, factor, dst=canvas.pixels, scale=_RANGE / 255)
 
 
 def _paint_glasses(canvas: Canvas, identity: Identity, side: int) -> None:
@@ -164,7 +149,7 @@ def _paint_glasses(canvas: Canvas, identity: Identity, side: int) -> None:
     rx, ry = (0.33, 0.29) if kind == "round" else (0.36, 0.24)
     width = 0.02 if kind == "rimless" else 0.05
     outer, inner = shape * (rx, ry), shape * (rx - width, ry - width)
-    rims = [shifted(edge, sign * 0.51, 0.03) for sign in SIGN for edge in (outer, inner)]
+    rims = [np.add(edge, (sign * 0.51, 0.03)) for sign in SIGN for edge in (outer, inner)]
     gap = 0.52 - rx
     bridge = smooth([(-gap, 0.0), (0, -0.05), (gap, 0.0)], 3)
     arms = [np.array([(sign * (0.50 + rx), -0.03), (sign * 1.10, -0.08)]) for sign in SIGN]
@@ -172,4 +157,4 @@ def _paint_glasses(canvas: Canvas, identity: Identity, side: int) -> None:
     canvas.fill(rims, identity.glasses_colour)
     canvas.lines([bridge, *arms], identity.glasses_colour, width)
     glint = np.array([(-0.02, -0.14), (0.06, -0.14), (-0.04, 0.14), (-0.12, 0.14)])
-    canvas.soft_fill([shifted(glint, sign * 0.51 + 0.12 * side, 0) for sign in SIGN], (255, 255, 255), 0.13)
+    canvas.soft([np.add(glint, (sign * 0.51 + 0.12 * side, 0)) for sign in SIGN], (255, 255, 255), 0.13)

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 from edgefel.data.synthetic.canvas import Field, Grid, gaussian
 from edgefel.data.synthetic.folds import fold_field
-from edgefel.data.synthetic.geometry import SIGN, Face
+from edgefel.data.synthetic.geometry import Face
+from edgefel.data.synthetic.shapes import SIGN
 
 # A bump: x, y, its widths, and the amounts of height, redness and darkness at its centre.
 Bump = tuple[float, float, float, float, float, float, float]
 
+_F = np.float32
 # OpenBLAS starts threads above 2^18 multiplications
 _SERIAL_PRODUCT = 200_000
 
@@ -28,6 +30,7 @@ class Relief:
     """Fields [n, n] in face units. `depth`: coarse distance towards the viewer, for turning the head.
     `height`: detailed, for shading. `red`, `dark`: pigment. `crease`: 0 to 1."""
 
+    grid: Grid
     depth: Field
     height: Field
     red: Field
@@ -49,22 +52,13 @@ def build_relief(face: Face, grid: Grid) -> Relief:
     """The height field of a face on `grid`."""
     bumps = np.array([*_middle_bumps(face), *_side_bumps(face, 0), *_side_bumps(face, 1)])
     height, red, dark = gaussian_sums(bumps, grid)
-    width = face.identity.face_width
-    across = (grid.x / (1.20 * width)).astype(np.float32) ** 2
+    across = (grid.x / (1.20 * face.identity.face_width)).astype(np.float32) ** 2
     down = ((grid.y - 0.15) / (1.95 + face.mouth.jaw)).astype(np.float32) ** 2
     radius = across[None, :] + down[:, None]
     crease = fold_field(face, grid)
-    depth = np.maximum(height, 0)
-    depth *= np.float32(0.8)
-    depth -= np.float32(0.95) * np.minimum(radius, np.float32(1.25))
-    depth += np.float32(0.95)
-    dome = np.subtract(np.float32(1), radius, out=radius)
-    np.maximum(dome, np.float32(0.02), out=dome)
-    np.sqrt(dome, out=dome)
-    dome *= np.float32(1.05)
-    dome += height
-    dome -= np.float32(0.035) * crease
-    return Relief(gaussian(depth, 0.09 * grid.scale), height=dome, red=red, dark=dark, crease=crease)
+    depth = np.maximum(height, 0) * _F(0.8) - _F(0.95) * np.minimum(radius, _F(1.25)) + _F(0.95)
+    dome = np.sqrt(np.maximum(_F(1) - radius, _F(0.02))) * _F(1.05) + height - _F(0.035) * crease
+    return Relief(grid, gaussian(depth, 0.09 * grid.scale), dome, red, dark, crease)
 
 
 def gaussian_sums(bumps: NDArray[np.float64], grid: Grid) -> tuple[Field, Field, Field]:
@@ -116,7 +110,7 @@ def _middle_bumps(face: Face) -> list[Bump]:
 def _side_bumps(face: Face, side: int) -> list[Bump]:
     identity, au, sign = face.identity, face.sides[side], SIGN[side]
     eye, brow, up = face.eyes[side], face.brows[side], face.nose_up[side]
-    wing = identity.nose_width
+    wing, dent = identity.nose_width, au[14]
     smile = max(au[12], 0.8 * au[6])
     corner_x, corner_y = face.mouth.top[0 if side == 0 else -1].tolist()
     age = identity.age
@@ -135,16 +129,8 @@ def _side_bumps(face: Face, side: int) -> list[Bump]:
         (sign * 0.72, 0.92, 0.20, 0.24, -0.035 * (1 - smile), 0, 0.04 * (1 - smile) + 0.05 * age),
         (sign * 1.02, -0.25, 0.12, 0.40, -0.05, 0, 0.08),
         (sign * 1.08, 0.75, 0.16, 0.50, 0, 0, 0.14),
-        (
-            corner_x + sign * 0.05,
-            corner_y + 0.01,
-            0.055,
-            0.06,
-            -0.03 - 0.05 * au[14],
-            0,
-            0.06 + 0.16 * au[14],
-        ),
-        (sign * 0.78, corner_y, 0.14, 0.16, 0.05 * au[14] + 0.03 * au[12], 0, 0),
+        (corner_x + sign * 0.05, corner_y + 0.01, 0.055, 0.06, -0.03 - 0.05 * dent, 0, 0.06 + 0.16 * dent),
+        (sign * 0.78, corner_y, 0.14, 0.16, 0.05 * dent + 0.03 * au[12], 0, 0),
         (sign * 0.20, brow_y + 0.03, 0.09, 0.06, 0.06 * au[4], 0, 0),
     ]
 
@@ -154,71 +140,44 @@ _BLOOD = np.array([0.0, 0.85, 0.75], np.float32)[:, None, None]
 _FOLD = np.array([0.10, 0.24, 0.28], np.float32)[:, None, None]
 
 
-def shade(relief: Relief, grid: Grid, light: Light) -> tuple[Field, Field]:
+def shade(relief: Relief, light: Light) -> tuple[Field, Field]:
     """Multipliers for red, green and blue [3, n, n], and additive highlights [n, n]."""
-    height = relief.height
-    scale = 0.125 * grid.scale
-    slope_x = np.asarray(cv2.Sobel(height, cv2.CV_32F, 1, 0, ksize=3, scale=scale), np.float32)
-    slope_y = np.asarray(cv2.Sobel(height, cv2.CV_32F, 0, 1, ksize=3, scale=scale), np.float32)
-    steep = slope_x * slope_x
-    steep += slope_y * slope_y
-    steep += np.float32(1)
-    inverse = np.reciprocal(np.sqrt(steep, out=steep), out=steep)
+    height, grid = relief.height, relief.grid
+    slopes = [
+        cv2.Sobel(height, cv2.CV_32F, *order, ksize=3, scale=0.125 * grid.scale) for order in ((1, 0), (0, 1))
+    ]
+    slope_x, slope_y = slopes
+    inverse = np.reciprocal(np.sqrt(slope_x * slope_x + slope_y * slope_y + _F(1)))
+
+    def along(x: float, y: float, z: float) -> Field:
+        """How far the surface faces a direction: the product of its normal with it [n, n]."""
+        return np.asarray((slope_x * _F(-x) - slope_y * _F(y) + _F(z)) * inverse)
+
     lx, ly, lz = light.direction
-    lambert = _along(slope_x, slope_y, inverse, (0.85 * lx, 0.85 * ly, 0.85 * lz))
-    lambert += np.float32(0.15)
-    np.maximum(lambert, 0, out=lambert)
+    lambert = np.maximum(along(0.85 * lx, 0.85 * ly, 0.85 * lz) + _F(0.15), 0)
     # hollows see less of the sky: compare the height with its surroundings
-    sky = gaussian(height, 0.10 * grid.scale)
-    sky = np.subtract(height, sky, out=sky)
-    np.minimum(sky, 0, out=sky)
-    sky *= np.float32(2.6)
-    sky -= np.float32(0.22) * relief.crease
-    sky -= relief.dark
-    sky += np.float32(1)
-    np.maximum(sky, np.float32(0.25), out=sky)
-    shadow = _cast_shadow(relief, grid, light)
-    direct = lambert
-    direct *= 1 - np.float32(0.5) * shadow
-    direct *= np.float32(0.45) + np.float32(0.55) * sky
+    hollow = np.minimum(height - gaussian(height, 0.10 * grid.scale), 0)
+    sky = hollow * _F(2.6) - _F(0.22) * relief.crease - relief.dark + _F(1)
+    sky = np.maximum(sky, _F(0.25))
+    shadow = _cast_shadow(relief, light)
+    direct = lambert * (1 - _F(0.5) * shadow) * (_F(0.45) + _F(0.55) * sky)
     multipliers = sky * np.array(light.ambient, np.float32)[:, None, None]
     multipliers += direct * np.array(light.colour, np.float32)[:, None, None]
-    tint = relief.red * _BLOOD
-    tint += relief.crease * _FOLD
-    multipliers *= np.subtract(np.float32(1), tint, out=tint)
+    multipliers *= _F(1) - (relief.red * _BLOOD + relief.crease * _FOLD)
     half = np.array([lx, ly, lz + 1.0])
-    hx, hy, hz = (half / np.linalg.norm(half)).tolist()
-    shine = _along(slope_x, slope_y, inverse, (hx, hy, hz))
-    np.maximum(shine, 0, out=shine)
+    shine = np.maximum(along(*(half / np.linalg.norm(half)).tolist()), 0)
     for _ in range(4):
         shine *= shine
-    shine *= np.subtract(np.float32(1), shadow, out=shadow)
-    shine *= sky
-    shine *= np.float32(light.gloss)
-    return multipliers, shine
+    return multipliers, shine * (_F(1) - shadow) * sky * _F(light.gloss)
 
 
-def _along(slope_x: Field, slope_y: Field, inverse: Field, way: tuple[float, float, float]) -> Field:
-    """How far the surface faces `way`: the product of its normal with it [n, n]."""
-    x, y, z = way
-    facing = slope_x * np.float32(-x)
-    facing -= slope_y * np.float32(y)
-    facing += np.float32(z)
-    facing *= inverse
-    return facing
-
-
-def _cast_shadow(relief: Relief, grid: Grid, light: Light) -> Field:
+def _cast_shadow(relief: Relief, light: Light) -> Field:
     """Soft shadow [n, n] in 0..1 of what stands out (nose, brow ridge): higher ground towards the light."""
     lx, ly, lz = light.direction
     reach, height = 0.16, relief.height
-    side = len(height)
-    margin = int(reach * grid.scale) + 1
-    right, down = round(lx * reach * grid.scale), round(ly * reach * grid.scale)
+    side, pixels = len(height), reach * relief.grid.scale
+    margin = int(pixels) + 1
+    top, left = margin + round(ly * pixels), margin + round(lx * pixels)
     padded = cv2.copyMakeBorder(height, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
-    towards = padded[margin + down : margin + down + side, margin + right : margin + right + side]
-    rise = towards - height
-    rise -= np.float32(reach * max(lz, 0.25) * 0.9)
-    rise *= np.float32(5.0)
-    np.maximum(rise, 0, out=rise)
-    return np.minimum(rise, 1, out=rise)
+    rise = padded[top : top + side, left : left + side] - height - _F(reach * max(lz, 0.25) * 0.9)
+    return np.clip(rise * _F(5.0), 0, 1)

@@ -1,4 +1,4 @@
-"""Everything around the face: pose, light, background, camera and what gets in the way."""
+"""Everything around the face: pose, light, background, camera and occluders."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from edgefel.data.synthetic.canvas import EXTENT, SHIFT, TOP, Canvas, Field, Image, blend, gaussian
-from edgefel.data.synthetic.curves import smooth
-from edgefel.data.synthetic.features import ellipse
+from edgefel.data.synthetic.canvas import EXTENT, TOP, Canvas, Field, Image, blend, draw, gaussian
 from edgefel.data.synthetic.geometry import Rest
 from edgefel.data.synthetic.options import FaceOptions
 from edgefel.data.synthetic.relief import Light
+from edgefel.data.synthetic.shapes import CIRCLE, smooth
 
 # The layout of an aligned crop: where the point between the pupils lies and how far apart they are, as
 # shares of the image's side.
 EYES_X, EYES_Y, EYES_APART = 0.5, 0.395, 0.365
-# How many backdrops a set of faces has; an image shows a part of one.
+# Backdrops of a set of faces; an image shows a part of one.
 BACKDROPS = 512
-# Things in the background: brightness, colour [3], place [2], half size [2], kind
+_F = np.float32
+# Range of what is in the background: brightness, colour [3], place [2], half size [2], kind
 _THING_LEAST = np.array([20, -45, -45, -45, -1.7, -1.4, 0.1, 0.2, 0])
 _THING_MOST = np.array([235, 45, 45, 45, 1.7, 1.6, 0.6, 2.0, 1])
-_DISC = ellipse(0, 0, 1, 0.5)
+_DISC = CIRCLE * (1, 0.5)
 _BOX = np.array([(-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0)])
 
 
@@ -41,7 +41,7 @@ class Pose:
 
 @dataclass(frozen=True)
 class Scene:
-    """All that varies between two images of the same person with the same expression."""
+    """What varies between two images of the same person with the same expression."""
 
     pose: Pose
     rest: Rest
@@ -103,8 +103,8 @@ def draw_background(canvas: Canvas, options: FaceOptions, rng: np.random.Generat
     x, y = int(left * (whole - part + 1)), int(top * (whole - part + 1))
     cv2.resize(
         backdrop[y : y + part, x : x + part],
-        canvas.rgb.shape[1::-1],
-        dst=canvas.rgb,
+        canvas.pixels.shape[1::-1],
+        dst=canvas.pixels,
         interpolation=cv2.INTER_LINEAR,
     )
 
@@ -112,23 +112,21 @@ def draw_background(canvas: Canvas, options: FaceOptions, rng: np.random.Generat
 @lru_cache(maxsize=2 * BACKDROPS)
 def _backdrop(seed: int, nuisance: float, side: int, number: int) -> Image:
     """Blurred colours [n, n, 3], sometimes with shapes; small, since it is out of focus."""
-    # drawn once and kept: drawing one for each image would take as long as painting its eyes
+    # cached: drawing one for each image would take as long as painting its eyes
     rng = np.random.default_rng(np.random.SeedSequence([seed, number], spawn_key=(6,)))
     canvas = Canvas(max(side, 16))
     base = rng.uniform(25, 225) + rng.uniform(-28, 28, 3)
     cells = int(rng.integers(2, 7))
     coarse = base + rng.normal(0, 18 * nuisance, (cells, cells, 3))
-    coarse = np.minimum(np.maximum(coarse, 0), 255).astype(np.uint8)
-    canvas.rgb[:] = cv2.resize(coarse, canvas.rgb.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+    coarse = np.clip(coarse, 0, 255).astype(np.uint8)
+    canvas.pixels[:] = cv2.resize(coarse, canvas.pixels.shape[1::-1], interpolation=cv2.INTER_CUBIC)
     count = int(rng.integers(0, 5) * min(nuisance, 1.0))
-    if count:
-        things = rng.uniform(_THING_LEAST, _THING_MOST, (count, len(_THING_LEAST)))
-        colours = np.minimum(np.maximum(things[:, :1] + things[:, 1:4], 0), 255).tolist()
-        for colour, thing in zip(colours, things, strict=True):
-            # an ellipse or an upright rectangle
-            shape = _DISC if thing[8] < 0.5 else _BOX
-            canvas.fill([shape * thing[6:8] + thing[4:6]], tuple(colour))
-    return np.asarray(gaussian(canvas.rgb, float(rng.uniform(0.01, 0.12)) * canvas.grid.scale), np.uint8)
+    for thing in rng.uniform(_THING_LEAST, _THING_MOST, (count, len(_THING_LEAST))):
+        colour = np.clip(thing[0] + thing[1:4], 0, 255).tolist()
+        # an ellipse or an upright rectangle
+        shape = _DISC if thing[8] < 0.5 else _BOX
+        canvas.fill([shape * thing[6:8] + thing[4:6]], tuple(colour))
+    return np.asarray(gaussian(canvas.pixels, float(rng.uniform(0.01, 0.12)) * canvas.grid.scale), np.uint8)
 
 
 def take_image(canvas: Canvas, depth: Field, pose: Pose, size: int) -> Image:
@@ -142,37 +140,29 @@ def take_image(canvas: Canvas, depth: Field, pose: Pose, size: int) -> Image:
     pixel = depth.shape[0] / EXTENT
     unit = EYES_APART * pose.scale
     cos, sin = math.cos(pose.roll), math.sin(pose.roll)
-    axis = (np.arange(half, dtype=np.float32) + np.float32(0.5)) * np.float32(pixel / (half * unit))
-    across = axis - np.float32((EYES_X + pose.shift[0]) / unit * pixel)
+    axis = (np.arange(half, dtype=np.float32) + _F(0.5)) * _F(pixel / (half * unit))
+    across = axis - _F((EYES_X + pose.shift[0]) / unit * pixel)
     # roll about the middle of the face, not about the eyes
-    down = axis - np.float32(((EYES_Y + pose.shift[1]) / unit + 0.5) * pixel)
-    down = down[:, None]
+    down = (axis - _F(((EYES_Y + pose.shift[1]) / unit + 0.5) * pixel))[:, None]
     # turn about an axis inside the head
     axis_x, axis_y = 0.45 * math.sin(pose.yaw), 0.45 * math.sin(pose.pitch)
     stretch_x, stretch_y = 1 / math.cos(pose.yaw), 1 / math.cos(pose.pitch)
-    x_flat = np.float32(cos * stretch_x) * across + np.float32(sin * stretch_x) * down
-    x_flat += np.float32((axis_x * stretch_x + EXTENT / 2) * pixel - 0.5)
-    y_flat = np.float32(cos * stretch_y) * down - np.float32(sin * stretch_y) * across
-    y_flat += np.float32(((0.5 + axis_y) * stretch_y - TOP) * pixel - 0.5)
-    turn_x = np.float32(-math.sin(pose.yaw) * stretch_x * pixel)
-    turn_y = np.float32(-math.sin(pose.pitch) * stretch_y * pixel)
+    x_flat = _F(cos * stretch_x) * across + _F(sin * stretch_x) * down
+    x_flat += _F((axis_x * stretch_x + EXTENT / 2) * pixel - 0.5)
+    y_flat = _F(cos * stretch_y) * down - _F(sin * stretch_y) * across
+    y_flat += _F(((0.5 + axis_y) * stretch_y - TOP) * pixel - 0.5)
+    turn_x = _F(-math.sin(pose.yaw) * stretch_x * pixel)
+    turn_y = _F(-math.sin(pose.pitch) * stretch_y * pixel)
     x, y = x_flat, y_flat
     for _ in range(2):
         z = cv2.remap(depth, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        x = turn_x * z
-        x += x_flat
-        z *= turn_y
-        z += y_flat
-        y = z
-    full = (size, size)
-    scale = canvas.grid.scale / pixel
-    for field in (x, y):
-        field += np.float32(0.5)
-        field *= np.float32(scale)
-        field -= np.float32(0.5)
-    map_x = cv2.resize(x, full, interpolation=cv2.INTER_LINEAR)
-    map_y = cv2.resize(y, full, interpolation=cv2.INTER_LINEAR)
-    image = cv2.remap(canvas.rgb, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+        x, y = turn_x * z + x_flat, turn_y * z + y_flat
+    scale = _F(canvas.grid.scale / pixel)
+    map_x, map_y = (
+        cv2.resize((field + _F(0.5)) * scale - _F(0.5), (size, size), interpolation=cv2.INTER_LINEAR)
+        for field in (x, y)
+    )
+    image = cv2.remap(canvas.pixels, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     return np.asarray(image, np.uint8)
 
 
@@ -209,15 +199,15 @@ def _develop(image: Image, amount: float, rng: np.random.Generator) -> Image:
 
 @lru_cache(maxsize=4)
 def _grain(size: int) -> Image:
-    """Noise bytes around 127.5, more than one image needs: images take different stretches of it."""
-    # drawing it anew for each image would cost more than rendering the eyes
+    """Noise bytes around 127.5, more than one image needs: images take different parts of it."""
+    # cached: drawing it for each image would cost more than rendering the eyes
     rng = np.random.default_rng(np.random.SeedSequence([size]))
     deviates = rng.normal(127.5, 50.0, size + (1 << 18))
     return np.clip(np.rint(deviates), 0, 255).astype(np.uint8)
 
 
 def _occlude(image: Image, rng: np.random.Generator) -> None:
-    """A soft-edged thing before the face, from one side: a hand, a cup, a shoulder."""
+    """Draws a soft-edged occluder over one side of the face, like a hand, a cup or a shoulder."""
     size = image.shape[0]
     angle = rng.uniform(0, 2 * math.pi)
     centre = np.array([0.5 + 0.55 * math.cos(angle), 0.5 + 0.55 * math.sin(angle)])
@@ -233,7 +223,7 @@ def _occlude(image: Image, rng: np.random.Generator) -> None:
     if x1 <= x0 or y1 <= y0:
         return
     mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
-    cv2.fillPoly(mask, [np.rint((outline - (x0, y0)) * 16).astype(np.int32)], 255, cv2.LINE_AA, SHIFT)
+    draw(mask, [np.rint((outline - (x0, y0)) * 16).astype(np.int32)], 255)
     ramp = np.linspace(0.75, 1.15, y1 - y0)[:, None, None]
     surface = np.clip(colour * ramp, 0, 255).astype(np.uint8)
     whole = np.ascontiguousarray(np.broadcast_to(surface, (*mask.shape, 3)))

@@ -16,118 +16,26 @@ import cv2
 import numpy as np
 
 from edgefel import __version__
-from edgefel.data.labels import expression_labels
 from edgefel.data.recording import VideoWriter
 from edgefel.data.synthetic.canvas import Canvas, Image
-from edgefel.data.synthetic.options import FaceOptions
+from edgefel.data.synthetic.options import LEAST_HOLD, FaceOptions
+from edgefel.data.synthetic.options import VideoOptions as VideoOptions
 from edgefel.data.synthetic.scene import draw_background
-from edgefel.data.synthetic.video_people import (
-    Placed,
-    Portrait,
-    Sitter,
-    cells,
-    choose_people,
-    draw_motions,
-    lay_on,
-)
+from edgefel.data.synthetic.video_people import Placed, Portrait, Sitter, choose_people, draw_motions, lay_on
 from edgefel.errors import EdgefelError
 from edgefel.files.documents import check_shape
 from edgefel.files.read import native_path
 from edgefel.files.write import atomic_file, read_json
-from edgefel.text import counted
 
 _log = logging.getLogger("edgefel.data")
 FORMAT, VERSION = "edgefel-synthetic-video", 1
-# A clip is a test of what follows faces: of this one OpenCV's frontal cascade finds all three faces all the time.
-DEFAULT_SEED = 3
-# Each expression holds this long at least, so that a change can be told from noise.
-LEAST_HOLD = 1.5
-LEAST_SIDE = 32
-# The largest side of a face as a share of its cell, and of the frame's shorter side; the smallest as one of it.
-_CELL_SHARE, _FRAME_SHARE, _SIZE_RANGE = 0.68, 0.42, 0.8
 # Changes are evenly spaced but for this share of the distance between two.
 _JITTER = 0.2
-# option, least, most
-_WHOLE = (
-    ("faces", 0, 64),
-    ("changes", 0, 1000),
-    ("seed", 0, 2**63 - 1),
-)
-_REAL = (("seconds", 0.1, 36000.0), ("fps", 1.0, 240.0), ("transition", 0.0, 1.0), ("pose", 0.0, 1.5))
 _NOTE = (
     "time is the middle of a change: the face is drawn between the two expressions from half a transition before "
     "it to half a transition after it, and label is the new one from the middle on. centre, side: the square of a "
     "training crop around the face; eyes: pupils, the one on the image's left first; all in pixels"
 )
-
-
-@dataclass(frozen=True)
-class VideoOptions:
-    """What a video shows; checked at construction.
-
-    seconds, fps, size (width, height): of the video; sides of a frame are even. faces: people in it, each one for
-    the whole time, in a part of the frame of its own. changes: how often each changes expression. labels: the
-    expressions to draw from, class names; all of EXPRESSIONS_7 without them. transition: seconds from one
-    expression to the next. pose: how far heads turn; 1 is up to 8 degrees, 0 is none. seed: the rest.
-    Raises EdgefelError for values that make no video.
-    """
-
-    seconds: float = 60.0
-    fps: float = 30.0
-    size: tuple[int, int] = (640, 480)
-    faces: int = 3
-    changes: int = 2
-    labels: tuple[str, ...] = ()
-    transition: float = 0.2
-    pose: float = 1.0
-    seed: int = DEFAULT_SEED
-
-    def __post_init__(self) -> None:
-        for name, low, high in _WHOLE:
-            _check(name, getattr(self, name), low, high, int)
-        for name, least, most in _REAL:
-            _check(name, getattr(self, name), least, most, (int, float))
-        if len(self.size) != 2:
-            raise EdgefelError(f"synthetic video: size={self.size!r}; give a width and a height")
-        for side in self.size:
-            _check("size", side, 64, 8192, int)
-            if side % 2:
-                raise EdgefelError(f"synthetic video: size={self.size}; sides of an MP4 frame must be even")
-        known = expression_labels(8)
-        if unknown := [label for label in self.labels if label not in known]:
-            raise EdgefelError(f"synthetic video: unknown expression {unknown[0]}; known: {', '.join(known)}")
-        if self.changes and len(set(self.expressions)) < 2:
-            raise EdgefelError("synthetic video: one expression alone cannot change; give two or more")
-        if self.faces and self.changes and self.seconds / (self.changes + 1) < LEAST_HOLD + self.transition:
-            raise EdgefelError(
-                f"synthetic video: {counted(self.changes, 'change')} in {self.seconds:g} s leave less than "
-                f"{LEAST_HOLD:g} s "
-                f"for an expression; give more seconds or fewer changes"
-            )
-        if self.faces and self.sides[0] < LEAST_SIDE:
-            raise EdgefelError(
-                f"synthetic video: {counted(self.faces, 'face')} in {self.size[0]}x{self.size[1]} would be "
-                "smaller than "
-                f"{LEAST_SIDE} pixels; give fewer faces or a larger size"
-            )
-
-    @property
-    def expressions(self) -> tuple[str, ...]:
-        """Class names to draw from."""
-        return self.labels or expression_labels(7)
-
-    @property
-    def frames(self) -> int:
-        """How many frames the video has."""
-        return max(1, round(self.seconds * self.fps))
-
-    @property
-    def sides(self) -> tuple[float, float]:
-        """Smallest and largest side of a face in pixels."""
-        columns, rows = cells(self.size, self.faces)
-        cell = min(self.size[0] / columns, self.size[1] / rows)
-        most = min(_CELL_SHARE * cell, _FRAME_SHARE * min(self.size))
-        return _SIZE_RANGE * most, most
 
 
 @dataclass(frozen=True)
@@ -145,7 +53,7 @@ class Change:
 
 
 class SyntheticVideo:
-    """A video by frame: `frame(index)` does not depend on which others were drawn before."""
+    """A video by frame; `frame(index)` does not depend on the frames drawn before."""
 
     def __init__(self, options: VideoOptions | None = None) -> None:
         self.options = options = options or VideoOptions()
@@ -154,15 +62,9 @@ class SyntheticVideo:
         )
         rng = np.random.default_rng(np.random.SeedSequence([options.seed], spawn_key=(10,)))
         self.subjects = choose_people(options.seed, options.faces)
-        largest = options.sides[1] if options.faces else float(LEAST_SIDE)
-        self._sitters = [
-            Sitter(options.seed, subject, faces, math.ceil(largest)) for subject in self.subjects
-        ]
-        self._motions = (
-            draw_motions(options.size, options.sides, options.faces, options.pose, rng)
-            if options.faces
-            else ()
-        )
+        side = math.ceil(options.sides[1])
+        self._sitters = [Sitter(options.seed, subject, faces, side) for subject in self.subjects]
+        self._motions = draw_motions(options, rng)
         self._starts, self.changes = _draw_changes(options, rng)
         self._background = _draw_backdrop(options.size, faces, rng)
 
@@ -177,15 +79,13 @@ class SyntheticVideo:
         return image
 
     def faces(self, index: int) -> list[dict[str, Any]]:
-        """What frame `index` shows, as plain JSON values: person, centre, side, eyes, label, changing."""
+        """Truth of frame `index` as plain JSON values: person, centre, side, eyes, label, changing."""
         return [
             {
                 "person": person,
-                "centre": [round(value, 2) for value in placed.centre],
+                "centre": _rounded(placed.centre),
                 "side": round(placed.side, 2),
-                "eyes": [
-                    [round(value, 2) for value in placed.project(*pupil)] for pupil in portrait.pupils()
-                ],
+                "eyes": [_rounded(placed.project(*pupil)) for pupil in portrait.pupils()],
                 "label": label,
                 "changing": changing,
             }
@@ -203,11 +103,11 @@ class SyntheticVideo:
             yield number, motion.at(time), portrait, (label, 0.0 < weight < 1.0)
 
     def _expression(self, person: int, time: float) -> tuple[str, str, float]:
-        """The two expressions that a person is between, and how far from the first (0) to the second (1)."""
+        """The two expressions that a person is between, and the weight (0..1) of the second."""
         now = self._starts[person - 1]
         half = round(self.options.transition / 2, 9)
         for change in self.changes:
-            # changes lie on frames: a nanosecond of rounding must not move a label to another one
+            # changes lie on frames: rounding errors must not move a label to another frame
             late = round(time - change.time, 9)
             if change.person != person or late < -half:
                 continue
@@ -225,10 +125,10 @@ def write_video(
     *,
     overwrite: bool = False,
 ) -> dict[str, Any]:
-    """Writes the video (MP4) and, beside it with the suffix .json, what every frame shows.
+    """Writes the video (MP4) and, beside it with the suffix .json, the truth of every frame, which is returned.
 
-    Both files appear when they are complete. `progress` is called with the number of frames newly written. Returns
-    what the JSON file holds. Frames are drawn by this process: encoding takes about as long as drawing.
+    Both files appear when they are complete. `progress` is called with the number of frames newly written. Frames
+    are drawn by this process: encoding takes about as long as drawing.
 
     Raises EdgefelError if `path` does not end in .mp4, if one of the files exists and may not be replaced, or if the
     video cannot be written.
@@ -260,7 +160,7 @@ def write_video(
 
 
 def read_truth(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What `write_video` returned, from the JSON file or the name of the video beside it.
+    """The truth that `write_video` wrote, by the name of the JSON file or of the video beside it.
 
     Raises EdgefelError if the file is missing, broken, or of another kind or version.
     """
@@ -277,17 +177,14 @@ def read_truth(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def _describe(name: str, video: SyntheticVideo) -> dict[str, Any]:
     options = video.options
+    settings = dataclasses.asdict(options) | {"size": list(options.size), "labels": list(options.expressions)}
     return {
         "format": FORMAT,
         "version": VERSION,
         "edgefel": __version__,
         "video": name,
         "note": _NOTE,
-        "options": {
-            **dataclasses.asdict(options),
-            "size": list(options.size),
-            "labels": list(options.expressions),
-        },
+        "options": settings,
         "subjects": list(video.subjects),
         "changes": [change.to_dict() for change in video.changes],
         "frames": [
@@ -298,7 +195,7 @@ def _describe(name: str, video: SyntheticVideo) -> dict[str, Any]:
 
 
 def _to_json(truth: dict[str, Any]) -> str:
-    """Indented, but for the frames: one line each."""
+    """Indented JSON with one line for each frame."""
     head = json.dumps({**truth, "frames": []}, indent=2, allow_nan=False)
     frames = ",\n    ".join(json.dumps(frame, allow_nan=False) for frame in truth["frames"])
     return head.removesuffix("[]\n}") + f"[\n    {frames}\n  ]\n}}\n"
@@ -307,9 +204,9 @@ def _to_json(truth: dict[str, Any]) -> str:
 def _draw_changes(
     options: VideoOptions, rng: np.random.Generator
 ) -> tuple[tuple[str, ...], tuple[Change, ...]]:
-    """The expressions that people start with, and when they change to which; each differs from the one before.
+    """Each person's first expression, and all changes in order of time; each differs from the one before.
 
-    Times lie on frames, so that it is plain from which frame on the label is the new one.
+    Times lie on frames, so that the first frame with the new label is unambiguous.
     """
     gap = options.seconds / (options.changes + 1)
     jitter = min(_JITTER * gap, max(0.0, gap - LEAST_HOLD - options.transition))
@@ -325,6 +222,10 @@ def _draw_changes(
     return tuple(starts), tuple(sorted(changes, key=lambda change: (change.time, change.person)))
 
 
+def _rounded(point: Sequence[float]) -> list[float]:
+    return [round(value, 2) for value in point]
+
+
 def _draw_label(labels: Sequence[str], without: str | None, rng: np.random.Generator) -> str:
     choice = [label for label in dict.fromkeys(labels) if label != without]
     return choice[int(rng.integers(len(choice)))]
@@ -334,12 +235,5 @@ def _draw_backdrop(size: tuple[int, int], faces: FaceOptions, rng: np.random.Gen
     canvas = Canvas(256)
     draw_background(canvas, faces, rng)
     longer = max(size)
-    whole = cv2.resize(canvas.rgb, (longer, longer), interpolation=cv2.INTER_CUBIC)
+    whole = cv2.resize(canvas.pixels, (longer, longer), interpolation=cv2.INTER_CUBIC)
     return np.ascontiguousarray(whole[: size[1], : size[0]])
-
-
-def _check(name: str, value: Any, low: float, high: float, kind: type | tuple[type, ...]) -> None:
-    is_number = isinstance(value, kind) and not isinstance(value, bool)
-    if not is_number or not low <= value <= high:
-        what = "a whole number" if kind is int else "a number"
-        raise EdgefelError(f"synthetic video: {name}={value!r}; give {what} from {low:g} to {high:g}")

@@ -1,7 +1,8 @@
-"""The people of a synthetic video: who they are, how they move, and their portraits with a matte."""
+"""The people of a synthetic video: their selection, motion, and portraits with a matte."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -13,67 +14,56 @@ from edgefel.data.synthetic.canvas import EXTENT, TOP, Canvas, Field, Image, can
 from edgefel.data.synthetic.expressions import UNITS, Expression, draw_units
 from edgefel.data.synthetic.geometry import Face, build_face
 from edgefel.data.synthetic.identity import Identity, draw_identity
-from edgefel.data.synthetic.options import FaceOptions
+from edgefel.data.synthetic.options import FaceOptions, VideoOptions
 from edgefel.data.synthetic.portrait import paint_portrait
 from edgefel.data.synthetic.scene import EYES_APART, EYES_X, EYES_Y, Pose, draw_scene, take_image
 
 Point = tuple[float, float]
 
 # The surface that portraits are painted on ends below the crown and above the shoulders. A rounded, soft-edged
-# frame hides where: full inside of the crop that a detector cuts out, nothing near the surface's edge, beyond which
-# `take_image` repeats it in a mirror.
+# frame hides its edge, beyond which `take_image` mirrors it: opaque within the crop that a detector cuts out.
 _FRAME_POWER, _FRAME_END, _FRAME_SOFT = 6.0, 0.95, 0.09
-# What a tile shows is the surface, as a share of the side of the face; both have the same middle.
+# Side of the surface, which a tile shows, over the side of the face; both have the same middle.
 TILE_SHARE = EXTENT * EYES_APART
-# Hair and head wear that hang over the brows, glasses and beards that cover the mouth hide what tells expressions
-# apart from the cascade and from a small model alike: a clip is a test of what follows faces.
+# Hair and head wear over the brows, glasses, and beards that cover the mouth hide what tells expressions apart, from
+# the cascade and from a small model: a clip tests the tracking of faces.
 _OPEN_HAIR = ("bald", "short", "parted", "curly", "receding", "long", "bob")
 _OPEN_BEARDS = ("none", "stubble")
 
-
-@dataclass(frozen=True)
-class Wave:
-    """A sum of two sines of time, between -1 and 1. periods in seconds, phases in radians."""
-
-    periods: tuple[float, float]
-    phases: tuple[float, float]
-
-    def at(self, time: float) -> float:
-        """Its value at `time` seconds."""
-        first, second = (
-            math.sin(2 * math.pi * time / period + phase)
-            for period, phase in zip(self.periods, self.phases, strict=True)
-        )
-        return 0.65 * first + 0.35 * second
+# periods in seconds and phases in radians of two sines
+Wave = tuple[tuple[float, float], tuple[float, float]]
 
 
 @dataclass(frozen=True)
 class Motion:
-    """Where a face is and how it is turned, at any time.
+    """Position, size and turn of a face as functions of time.
 
-    centre, reach: (x, y) in pixels, the middle of its way and how far it goes to each side. sides: smallest and
-    largest side of the face in pixels. turn: most yaw, pitch and roll in radians. waves: of x, y, side, yaw, pitch
-    and roll.
+    centre, reach: (x, y) in pixels, the middle of its path and the distance it goes to each side. sides: smallest
+    and largest side of the face in pixels. turn: largest yaw, pitch and roll in radians. waves: of x, y, side,
+    yaw, pitch and roll.
     """
 
     centre: Point
     reach: Point
     sides: tuple[float, float]
     turn: tuple[float, float, float]
-    waves: tuple[Wave, Wave, Wave, Wave, Wave, Wave]
+    waves: tuple[Wave, ...]
 
     def at(self, time: float) -> Placed:
         """The face at `time` seconds."""
-        x, y, size, *angles = (wave.at(time) for wave in self.waves)
+        x, y, size, *angles = (_swing(wave, time) for wave in self.waves)
         middle, half = sum(self.sides) / 2, (self.sides[1] - self.sides[0]) / 2
-        yaw, pitch, roll = (most * value for most, value in zip(self.turn, angles, strict=True))
-        return Placed(
-            centre=(self.centre[0] + self.reach[0] * x, self.centre[1] + self.reach[1] * y),
-            side=middle + half * size,
-            yaw=yaw,
-            pitch=pitch,
-            roll=roll,
-        )
+        centre = (self.centre[0] + self.reach[0] * x, self.centre[1] + self.reach[1] * y)
+        turn = (most * value for most, value in zip(self.turn, angles, strict=True))
+        return Placed(centre, middle + half * size, *turn)
+
+
+def _swing(wave: Wave, time: float) -> float:
+    """The sum of two sines, between -1 and 1."""
+    first, second = (
+        math.sin(2 * math.pi * time / period + phase) for period, phase in zip(*wave, strict=True)
+    )
+    return 0.65 * first + 0.35 * second
 
 
 @dataclass(frozen=True)
@@ -100,7 +90,7 @@ class Placed:
         return Pose(self.yaw, self.pitch, self.roll, self.side / tile, shift), tile, x, y
 
     def project(self, point: Point, depth: float) -> Point:
-        """Where a point of the face (face units, see `geometry`) at that depth is seen: pixel of the frame.
+        """The pixel of the frame that shows a point of the face (face units, see `geometry`) at that depth.
 
         The inverse of the displacement in `scene.take_image`.
         """
@@ -118,7 +108,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class Portrait:
-    """A painted face: `rgba` [n, n, 4] with colours times their matte, depth [m, m], and its geometry."""
+    """A painted face: `rgba` [n, n, 4] with premultiplied alpha, depth [m, m], and its geometry."""
 
     rgba: Image
     depth: Field
@@ -139,8 +129,7 @@ class Sitter:
     """One person: the same face, hair and light for the whole clip, any expression."""
 
     def __init__(self, seed: int, subject: int, options: FaceOptions, side: int) -> None:
-        self.subject = subject
-        self.identity = draw_identity(seed, subject)
+        self._identity = draw_identity(seed, subject)
         self._options = options
         self._side = canvas_side(side)
         self._seeds = (seed, subject)
@@ -162,18 +151,17 @@ class Sitter:
         return draw_units(label, self._options, self._generator(12, self._options.labels.index(label)))
 
     def _paint(self, units: NDArray[np.float64]) -> Portrait:
-        face = build_face(self.identity, Expression(units, np.zeros(len(UNITS))), self._rest)
+        face = build_face(self._identity, Expression(units, np.zeros(len(UNITS))), self._rest)
         black, white = Canvas(self._side), Canvas(self._side)
-        white.rgb[:] = 255
+        white.pixels[:] = 255
         depth = paint_portrait(black, face, self._light)
         paint_portrait(white, face, self._light)
-        # what is black on black and white on white is background; its light, in a corner, stands for all of it
-        free = (white.rgb.astype(np.float32) - black.rgb) / np.maximum(
-            white.rgb[0, 0].astype(np.float32), 1.0
-        )
+        # what is black on black and white on white is background; a corner holds the light that falls on it
+        even = np.maximum(white.pixels[0, 0].astype(np.float32), 1.0)
+        free = (white.pixels.astype(np.float32) - black.pixels) / even
         matte = 1 - np.clip(free.mean(axis=2), 0.0, 1.0)
         frame = _frame(self._side)
-        rgba = np.dstack([black.rgb * frame[..., None], 255 * matte * frame])
+        rgba = np.dstack([black.pixels * frame[..., None], 255 * matte * frame])
         return Portrait(np.rint(rgba).astype(np.uint8), depth, face)
 
     def _generator(self, *key: int) -> np.random.Generator:
@@ -184,7 +172,7 @@ def lay_on(frame: Image, portrait: Portrait, placed: Placed) -> None:
     """Draws a portrait into a frame [H, W, 3] in place; parts beyond the border are cut off."""
     pose, tile, x, y = placed.pose()
     surface = Canvas(portrait.rgba.shape[0])
-    surface.rgb = portrait.rgba
+    surface.pixels = portrait.rgba
     image = take_image(surface, portrait.depth, pose, tile)
     top, left = max(0, -y), max(0, -x)
     bottom, right = min(tile, frame.shape[0] - y), min(tile, frame.shape[1] - x)
@@ -199,41 +187,29 @@ def lay_on(frame: Image, portrait: Portrait, placed: Placed) -> None:
 
 def choose_people(seed: int, count: int) -> tuple[int, ...]:
     """The first subjects of a seed whose brows and mouth nothing hides."""
-    people: list[int] = []
-    subject = 0
-    while len(people) < count:
-        if _is_open(draw_identity(seed, subject)):
-            people.append(subject)
-        subject += 1
-    return tuple(people)
+    people = (subject for subject in itertools.count() if _is_open(draw_identity(seed, subject)))
+    return tuple(itertools.islice(people, count))
 
 
-def draw_motions(
-    size: tuple[int, int], sides: tuple[float, float], count: int, pose: float, rng: np.random.Generator
-) -> tuple[Motion, ...]:
-    """Ways that keep apart: each face has a cell of the frame (width, height) to itself."""
-    columns, rows = cells(size, count)
-    width, height = size[0] / columns, size[1] / rows
-    free = (max(0.0, width - TILE_SHARE * sides[1]) / 2, max(0.0, height - TILE_SHARE * sides[1]) / 2)
-    turn = (math.radians(8.0) * pose, math.radians(4.0) * pose, math.radians(4.0) * pose)
+def draw_motions(options: VideoOptions, rng: np.random.Generator) -> tuple[Motion, ...]:
+    """Paths that never meet: each face stays in a cell of the frame of its own."""
+    columns, rows = options.cells
+    width, height = options.size[0] / columns, options.size[1] / rows
+    tile = TILE_SHARE * options.sides[1]
+    reach = (max(0.0, width - tile) / 2, max(0.0, height - tile) / 2)
+    yaw, pitch = math.radians(8.0) * options.pose, math.radians(4.0) * options.pose
 
     def wave(least: float, most: float) -> Wave:
         one, other = rng.uniform(least, most, 2).tolist()
         phase, second = rng.uniform(0, 2 * math.pi, 2).tolist()
-        return Wave((one, 0.6 * other), (phase, second))
+        return (one, 0.6 * other), (phase, second)
 
     motions = []
-    for index in range(count):
+    for index in range(options.faces):
         centre = ((index % columns + 0.5) * width, (index // columns + 0.5) * height)
         waves = (wave(6, 11), wave(5, 9), wave(7, 13), wave(4, 9), wave(5, 11), wave(4, 9))
-        motions.append(Motion(centre, free, sides, turn, waves))
+        motions.append(Motion(centre, reach, options.sides, (yaw, pitch, pitch), waves))
     return tuple(motions)
-
-
-def cells(size: tuple[int, int], count: int) -> tuple[int, int]:
-    """(columns, rows) of the grid with the largest cells that holds `count` faces."""
-    grids = [(columns, -(-count // columns)) for columns in range(1, count + 1)]
-    return max(grids, key=lambda grid: (min(size[0] / grid[0], size[1] / grid[1]), -grid[0]))
 
 
 def _is_open(identity: Identity) -> bool:

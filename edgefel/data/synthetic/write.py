@@ -27,7 +27,6 @@ from edgefel.errors import EdgefelError
 from edgefel.files.write import atomic_folder, write_json
 from edgefel.workers import worker_pool
 
-IMAGE_FORMATS = ("png", "jpg")
 _CHUNK = 32
 # thirds of the range, for comparing people
 _TONES = ("light", "medium", "dark")
@@ -45,13 +44,13 @@ def write_faces(
 ) -> dict[str, Any]:
     """Renders the set into `folder`: images/, labels.csv, dataset.json, contact_sheet.png.
 
-    The folder appears when it is complete and is the same whatever the number of `workers`. `progress` is
-    called with the number of images that are newly done. Returns what dataset.json holds.
+    The folder appears when it is complete; the number of `workers` does not change it. `progress` is called with
+    the number of images that are newly done. Returns the content of dataset.json.
 
     Raises EdgefelError if the folder exists and is not empty, or the arguments make no sense.
     """
-    if image_format not in IMAGE_FORMATS:
-        raise EdgefelError(f"image format {image_format!r}: choose one of {', '.join(IMAGE_FORMATS)}")
+    if image_format not in _ENCODING:
+        raise EdgefelError(f"image format {image_format!r}: choose one of {', '.join(_ENCODING)}")
     if workers < 1:
         raise EdgefelError(f"{workers} workers: give at least 1")
     faces = SyntheticFaces(options)
@@ -64,15 +63,15 @@ def write_faces(
                     progress(done)
         plans = [faces.plan(index) for index in range(len(faces))]
         _write_csv(temporary / CSV_NAME, faces, plans, image_format)
-        description = describe(faces, plans, image_format)
+        description = _describe(faces, plans, image_format)
         write_json(temporary / "dataset.json", description)
         sheet = dataset_sheet(open_dataset(temporary))
         write_image(temporary / "contact_sheet.png", sheet)
     return description
 
 
-def describe(faces: SyntheticFaces, plans: list[FacePlan], image_format: str) -> dict[str, Any]:
-    """What dataset.json holds: options, labels, and how many images there are of what."""
+def _describe(faces: SyntheticFaces, plans: list[FacePlan], image_format: str) -> dict[str, Any]:
+    """The content of dataset.json: options, labels and counts."""
     classes = Counter(faces.labels[plan.label] for plan in plans)
     splits = Counter(plan.split for plan in plans)
     return {
@@ -107,18 +106,13 @@ def _draw_all(
 def _draw_chunk(folder: Path, options: FaceOptions, image_format: str, indices: range) -> int:
     faces = SyntheticFaces(options)
     for index in indices:
-        write_image(
-            folder / _image_path(index, image_format), faces.sample(index).image, _ENCODING[image_format]
-        )
+        path = folder / _image_path(index, image_format)
+        write_image(path, faces.sample(index).image, _ENCODING[image_format])
     return len(indices)
 
 
 def _image_path(index: int, image_format: str) -> str:
     return f"images/{index:06d}.{image_format}"
-
-
-def _skin_tone(tone: float) -> str:
-    return _TONES[min(int(tone * len(_TONES)), len(_TONES) - 1)]
 
 
 def _write_csv(path: Path, faces: SyntheticFaces, plans: list[FacePlan], image_format: str) -> None:
@@ -137,7 +131,7 @@ def _write_csv(path: Path, faces: SyntheticFaces, plans: list[FacePlan], image_f
                     plan.split,
                     f"s{plan.subject:04d}",
                     labels[plan.true_label],
-                    _skin_tone(who.tone),
+                    _TONES[min(int(who.tone * len(_TONES)), len(_TONES) - 1)],
                     "no" if who.glasses == "none" else "yes",
                     *(f"{share:.5f}" for share in plan.soft),
                     *(f"{units.get(unit, 0.0):.4f}" for unit in UNITS),

@@ -53,7 +53,7 @@ def test_a_tiff_with_another_name_is_refused(tmp_path: Path, name: str) -> None:
 
 
 def test_what_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(EdgefelError, match=r"nowhere: cannot be read as a folder \(No such file"):
+    with pytest.raises(EdgefelError, match=r"nowhere: cannot be listed \(No such file"):
         Jaffe().read(tmp_path / "nowhere")
     with pytest.raises(EdgefelError, match=r"no \.tiff files in it"):
         Jaffe().read(tmp_path)

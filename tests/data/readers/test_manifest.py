@@ -22,7 +22,6 @@ from data.readers.trees_manifest import (
 from edgefel.data.dataset import UnreadableImageError
 from edgefel.data.labels import EXPRESSIONS_7, EXPRESSIONS_8
 from edgefel.data.readers.manifest import Manifest
-from edgefel.data.readers.names import PackedNames
 from edgefel.errors import EdgefelError, MissingDependencyError
 
 
@@ -236,15 +235,3 @@ def test_broken_parquet_is_refused(
 ) -> None:
     with pytest.raises(EdgefelError, match=message):
         Manifest().read(write_table(tmp_path / "m.parquet", columns, classes))
-
-
-def test_packed_names() -> None:
-    names = ["", "a/ä.png", "", "\udcff.png", "z"]
-    packed = PackedNames.pack(names)
-    assert list(packed) == names
-    assert packed[-1] == "z"
-    assert packed[1:4] == names[1:4]
-    assert list(pickle.loads(pickle.dumps(packed))) == names
-    assert list(PackedNames.pack([])) == []
-    with pytest.raises(IndexError):
-        packed[5]

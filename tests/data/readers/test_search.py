@@ -104,3 +104,16 @@ def test_a_folder_that_is_closed_is_as_good_as_empty(tmp_path):
         assert search.find_file(tmp_path, "list.txt", 2) is None
     finally:
         closed.chmod(0o755)
+
+
+def test_listings_are_sorted_and_leave_hidden_entries_out(tmp_path):
+    for name in ("b.PNG", "a.png", "c.txt", ".d.png"):
+        (tmp_path / name).touch()
+    for name in ("z", "y", ".hidden", "__MACOSX"):
+        (tmp_path / name).mkdir()
+    assert search.list_names(tmp_path, ".png", ".jpg") == ["a.png", "b.PNG"]
+    assert search.list_names(tmp_path) == ["__MACOSX", "a.png", "b.PNG", "c.txt", "y", "z"]
+    assert search.list_folders(tmp_path) == [tmp_path / "y", tmp_path / "z"]
+    for function in (search.list_names, search.list_folders):
+        with pytest.raises(EdgefelError, match=r"nowhere: cannot be listed \(No such file"):
+            function(tmp_path / "nowhere")

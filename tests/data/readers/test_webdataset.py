@@ -239,7 +239,7 @@ def test_numbers_need_the_names_of_the_classes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("fear\nboredom\n", r"classes\.txt line 2: unknown class 'boredom'"),
+        ("fear\nboredom\n", r"classes\.txt line 2: unknown label 'boredom'"),
         ("fear\njoy\nhappy\n", r"classes\.txt line 3: happiness is listed twice"),
         ("fear\njoy\n", r"classes\.txt: does not list neutral, sadness"),
     ],
@@ -268,7 +268,7 @@ def test_broken_archives(tmp_path: Path, size: int) -> None:
 def test_no_shards(tmp_path: Path) -> None:
     with pytest.raises(EdgefelError, match=r"no \.tar shards in it"):
         WebDataset().read(tmp_path)
-    with pytest.raises(EdgefelError, match=r"cannot be read \(No such file"):
+    with pytest.raises(EdgefelError, match=r"cannot be listed \(No such file"):
         WebDataset().read(tmp_path / "nowhere")
 
 

@@ -8,7 +8,6 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -17,7 +16,7 @@ from click.testing import CliRunner
 
 from edgefel.cli.main import main
 from edgefel.data.synthetic.video import SyntheticVideo, VideoOptions, read_truth, write_video
-from edgefel.data.synthetic.video_people import Placed, cells
+from edgefel.data.synthetic.video_people import Placed
 from edgefel.errors import EdgefelError
 from edgefel.runtime.faces import HaarDetector
 
@@ -141,32 +140,6 @@ def test_what_is_written_reads_back(tmp_path: Path, video: SyntheticVideo) -> No
         # within what the codec loses
         assert np.abs(frame[..., ::-1].astype(int) - video.frame(index)).mean() < 4
     assert not capture.read()[0]
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"faces": -1}, "faces=-1"),
-        ({"faces": True}, "faces=True"),
-        ({"seconds": float("nan")}, "seconds=nan"),
-        ({"fps": 0.5}, "fps=0.5"),
-        ({"size": (641, 480)}, "must be even"),
-        ({"size": (640,)}, "a width and a height"),
-        ({"size": (32, 32)}, "size=32"),
-        ({"labels": ("neutral", "joy")}, "unknown expression joy"),
-        ({"labels": ("fear", "fear")}, "one expression alone"),
-        ({"changes": 3, "seconds": 6.0}, "more seconds or fewer changes"),
-        ({"faces": 40, "size": (320, 240)}, "smaller than 32 pixels"),
-    ],
-)
-def test_options_that_make_no_video(change: dict[str, Any], message: str) -> None:
-    with pytest.raises(EdgefelError, match=message):
-        VideoOptions(**change)
-
-
-@pytest.mark.parametrize(("count", "grid"), [(1, (1, 1)), (3, (2, 2)), (6, (3, 2)), (40, (7, 6))])
-def test_the_grid_with_the_largest_cells(count: int, grid: tuple[int, int]) -> None:
-    assert cells((640, 480), count) == grid
 
 
 def test_many_faces_and_none() -> None:

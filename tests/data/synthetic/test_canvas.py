@@ -4,26 +4,24 @@ import numpy as np
 import pytest
 
 from edgefel.data.synthetic import FaceOptions, SyntheticFaces, portrait
-from edgefel.data.synthetic.canvas import Canvas
-from edgefel.data.synthetic.identity import draw_identity
-from edgefel.data.synthetic.layers import Layers, paint_layer
+from edgefel.data.synthetic.canvas import Canvas, Layers, paint_layer
 
 SQUARE = np.array([(-0.6, -0.5), (0.7, -0.5), (0.7, 0.6), (-0.6, 0.6)])
 
 
 def paint(canvas: Canvas) -> None:
     canvas.fill([SQUARE], (200.0, 40.0, 90.0))
-    canvas.soft_fill([SQUARE + 0.3], (10.0, 220.0, 30.0), 0.4, 0.1)
+    canvas.soft([SQUARE + 0.3], (10.0, 220.0, 30.0), 0.4, 0.1)
 
 
 def test_a_layer_looks_like_what_it_was_painted_from() -> None:
     direct, laid = Canvas(120), Canvas(120)
     for canvas in (direct, laid):
-        canvas.rgb[:] = np.random.default_rng(0).integers(0, 256, canvas.rgb.shape)
+        canvas.pixels[:] = np.random.default_rng(0).integers(0, 256, canvas.pixels.shape)
     paint(direct)
     layers = Layers()
-    layers.lay(laid, draw_identity(0, 0), "test", paint)
-    assert np.abs(direct.rgb.astype(int) - laid.rgb).max() <= 2
+    layers.lay(laid, paint)
+    assert np.abs(direct.pixels.astype(int) - laid.pixels).max() <= 2
     assert paint_layer(120, lambda canvas: None) is None
 
 
@@ -36,11 +34,11 @@ def test_layers_are_painted_once_until_there_is_no_room() -> None:
 
     layers, canvas = Layers(), Canvas(120)
     for _ in range(3):
-        layers.lay(canvas, draw_identity(0, 0), "test", count)
+        layers.lay(canvas, count)
     assert len(painted) == 2  # over black and over white
     cramped = Layers(room=1000)
     for _ in range(3):
-        cramped.lay(canvas, draw_identity(0, 0), "test", count)
+        cramped.lay(canvas, count)
     assert len(painted) == 8
 
 
