@@ -138,7 +138,20 @@ def backward_kv_kernel(
         )
         inside = (rows < W * W)[:, None]
         p, ds = score_gradient(
-            q, k, v, grad, lse, delta, inside, table, clamped_rows, clamped_columns, table_strides[0], scale, W, PRECISION
+            q,
+            k,
+            v,
+            grad,
+            lse,
+            delta,
+            inside,
+            table,
+            clamped_rows,
+            clamped_columns,
+            table_strides[0],
+            scale,
+            W,
+            PRECISION,
         )
         grad_v = tl.dot(tl.trans(p.to(grad.dtype)), grad, grad_v, input_precision=PRECISION)
         grad_k = tl.dot(tl.trans(ds.to(q.dtype)), q, grad_k, input_precision=PRECISION)
@@ -192,7 +205,20 @@ def backward_q_kernel(
             v = load_tile(v_ptr, v_strides, window, head, clamped_columns, D, BLOCK_D)
             inside = (columns < W * W)[None, :]
             _, ds = score_gradient(
-                q, k, v, grad, lse, delta, inside, table, clamped_rows, clamped_columns, table_strides[0], scale, W, PRECISION
+                q,
+                k,
+                v,
+                grad,
+                lse,
+                delta,
+                inside,
+                table,
+                clamped_rows,
+                clamped_columns,
+                table_strides[0],
+                scale,
+                W,
+                PRECISION,
             )
             grad_q = tl.dot(ds.to(k.dtype), k, grad_q, input_precision=PRECISION)
 
@@ -254,7 +280,20 @@ def backward_bias_kernel(
             grad_ptr, lse_ptr, delta_ptr, window, head, clamped_rows, H, W, D, BLOCK_D
         )
         _, ds = score_gradient(
-            q, k, v, grad, lse, delta, inside, table, clamped_rows, clamped_columns, table_strides[0], scale, W, PRECISION
+            q,
+            k,
+            v,
+            grad,
+            lse,
+            delta,
+            inside,
+            table,
+            clamped_rows,
+            clamped_columns,
+            table_strides[0],
+            scale,
+            W,
+            PRECISION,
         )
         total += ds
 
