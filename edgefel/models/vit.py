@@ -7,10 +7,23 @@ from torch import Tensor, nn
 
 from edgefel.kernels import backend
 from edgefel.kernels.token_pooling import pool_tokens
-from edgefel.models.layers import Mlp
 
 POSITION_STD = 1.0
 QUERY_KEY_GAIN = 2.0
+
+
+class Mlp(nn.Module):
+    """Linear, GELU, Linear: [..., D] -> [..., D]."""
+
+    def __init__(self, width: int, ratio: float) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, int(width * ratio))
+        self.act = nn.GELU()
+        self.fc2 = nn.Linear(int(width * ratio), width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.fc2(self.act(self.fc1(x)))
+        return out
 
 
 class SelfAttention(nn.Module):

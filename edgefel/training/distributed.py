@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from edgefel.models.layers import DropPath
+from edgefel.models.window_attention import DropPath
 from edgefel.training.augmentation import Shard
 
 

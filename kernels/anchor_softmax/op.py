@@ -37,19 +37,10 @@ def launch_sizes(classes: int, per_class: int, width: int) -> dict[str, int]:
 
 
 def anchor_softmax(e: Tensor, anchors: Tensor, delta: float) -> Tensor:
-    """t_g[b, c] = sum over k of softmax over all (c, k) of -|e[b] - a[c, k]| / delta, in one kernel.
+    """`reference.anchor_softmax` in one kernel: same arguments and errors, E and C*K up to 1024.
 
-    Args:
-        e: [B, E], E up to 1024.
-        anchors: [C, K, E], C*K up to 1024.
-        delta: temperature, positive.
-
-    Returns:
-        [B, C], FP32; rows sum to 1. A NaN in a row of `e` gives NaN in that row only. Differentiable in e and
-        anchors; the gradient of a distance that is 0 is 0.
-
-    Raises:
-        ValueError: a shape, type, device or delta does not fit; names the argument.
+    Returns FP32. Differentiable in e and anchors; the gradient of a distance that is 0 is 0. Raises ValueError for a
+    size, type or device that does not fit, too.
     """
     check_anchor_arguments(e, anchors, delta)
     check_size(anchors)

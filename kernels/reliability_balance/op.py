@@ -13,21 +13,10 @@ from edgefel.kernels.reliability_balance.reference import Balanced, check_balanc
 def reliability_balance(
     logits: Tensor, e: Tensor, anchors: Tensor | None, attentive_logits: Tensor | None, delta: float
 ) -> Balanced:
-    """Corrects softmax(logits) by anchors and attention, each weighted by its confidence.
+    """`reference.reliability_balance` in one kernel: same arguments and errors, C, C*K and E up to 1024.
 
-    Args:
-        logits: [B, C], of the primary classifier; C up to 1024.
-        e: [B, E], the embedding that is compared with the anchors.
-        anchors: [C, K, E] with C*K up to 1024, or None to leave the branch out.
-        attentive_logits: [B, C] of the attentive branch, or None to leave it out.
-        delta: temperature of the anchor softmax, positive.
-
-    Returns:
-        Balanced, FP32. Rows of both distributions sum to 1; a NaN in a row of an argument gives NaN in that
-        row only. Not differentiable: training goes through `anchor_softmax`.
-
-    Raises:
-        ValueError: a shape, type, device or delta does not fit; names the argument.
+    Returns FP32; a NaN in a row of an argument gives NaN in that row only. Not differentiable: training goes through
+    `anchor_softmax`. Raises ValueError for a size, type or device that does not fit, too.
     """
     check_balance_shapes(logits, e, anchors, attentive_logits, delta)
     others = {"e": e, "anchors": anchors, "attentive_logits": attentive_logits}

@@ -65,20 +65,10 @@ def tile_for(tokens: int, rows: int, width: int, batch: int = 1) -> Tile:
 
 
 def pool_patches(patches: Tensor, positions: Tensor, keep: int) -> Tensor:
-    """Attentive patch pooling in one launch: score, choose, add positions, gather.
+    """`reference.pool_patches` in one launch: same arguments and errors, any strides, N up to 256.
 
-    Args:
-        patches: [B, N, D], any strides, N up to 256; scored without positions.
-        positions: [N, D] or [1, N, D].
-        keep: 1 to N.
-
-    Returns:
-        [B, keep, D] in the common type of both: the patches with the greatest sums of absolute features, in their
-        order. Of equal sums the lower index is kept; NaN is kept before every number, and stays in its image.
-        Differentiable in patches and positions; the choice has no gradient.
-
-    Raises:
-        ValueError: a shape, type, device or `keep` does not fit; names the argument.
+    A NaN stays in its image. Differentiable in patches and positions; the choice has no gradient. Raises ValueError for
+    a size, type or device that does not fit, too.
     """
     check_patches(patches, positions, keep)
     _check_count("patches", patches.shape[1])
@@ -91,20 +81,10 @@ def pool_patches(patches: Tensor, positions: Tensor, keep: int) -> Tensor:
 
 
 def pool_tokens(tokens: Tensor, products: Tensor, keep: int) -> Tensor:
-    """Attentive token pooling in one launch: score, choose, gather.
+    """`reference.pool_tokens` in one launch: same arguments and errors, any strides, N up to 256.
 
-    Args:
-        tokens: [B, 1 + N, D], any strides, class token first; N up to 256.
-        products: [B, H, 1 + N, 1 + N], any strides, q k / sqrt(d) before the softmax; only the class token's row
-            is read, in place.
-        keep: 1 to N.
-
-    Returns:
-        [B, 1 + keep, D] in the type of `tokens`: the class token and those whose products with it, summed over the
-        heads, are greatest, in their order; ties and NaN as in `pool_patches`. Differentiable in tokens.
-
-    Raises:
-        ValueError: a shape, type, device or `keep` does not fit; names the argument.
+    Of `products` only the class token's row is read, in place. Differentiable in tokens. Raises ValueError for a size,
+    type or device that does not fit, too.
     """
     check_tokens(tokens, products, keep)
     _check_count("tokens", tokens.shape[1] - 1)

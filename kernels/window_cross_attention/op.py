@@ -33,21 +33,11 @@ _BIAS_PROGRAMS = 1024
 def window_cross_attention(
     q: Tensor, k: Tensor, v: Tensor, bias_table: Tensor, window: int, scale: float
 ) -> Tensor:
-    """softmax(scale * q k^T + bias) v within each window, in one kernel.
+    """`reference.window_cross_attention` in one kernel: same arguments and errors, any strides.
 
-    Args:
-        q: [B, H, M, D], shared by the nW windows of an image, or [B*nW, H, M, D]. Any strides.
-        k, v: [B*nW, H, M, D]; the windows of one image follow each other. Any strides.
-        bias_table: [(2W-1)^2, H]. Any strides; its type may differ from that of q.
-        window: side W; M = W^2.
-        scale: factor on q, usually D^-0.5.
-
-    Returns:
-        [B*nW, M, H*D], contiguous, in the type of q. Sums are FP32. Differentiable in all four tensors. Result and
-        gradients are bitwise reproducible. Under autocast q, k and v are converted to the autocast type.
-
-    Raises:
-        ValueError: a shape, type or device does not fit; names the argument, what was expected and what came.
+    q, k and v must agree in type; bias_table may have another. The result is contiguous and in the type of q; sums
+    are FP32. Differentiable in all four tensors. Result and gradients are bitwise reproducible. Under autocast q, k
+    and v are converted to the autocast type. Raises ValueError for a type or device that does not fit, too.
     """
     if torch.is_autocast_enabled(q.device.type):
         dtype = torch.get_autocast_dtype(q.device.type)

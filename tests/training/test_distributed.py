@@ -18,7 +18,7 @@ from torch import nn
 
 from edgefel.cli.main import main
 from edgefel.data.labels import EXPRESSIONS_7
-from edgefel.models.layers import DropPath
+from edgefel.models.window_attention import DropPath
 from edgefel.training.augmentation import Shard
 from edgefel.training.distributed import CrossRankBatchNorm, RankDropout, RankDropPath, convert_for_ranks
 
