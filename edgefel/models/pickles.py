@@ -60,19 +60,6 @@ def averaged(name: str) -> bool:
     return _AVERAGED.search(name) is not None
 
 
-def load_tensors(file: str | Path) -> dict[str, Tensor]:
-    """The largest set of tensors in a file, of equal ones the averaged, without prefixes of WRAPPERS that all share.
-
-    See `read_contents`; `edgefel.models.published` chooses by the layout instead.
-    """
-    contents = read_contents(file)
-    best = max(contents.sets, key=lambda found: (len(found.tensors), any(map(averaged, found.path))))
-    tensors = dict(best.tensors)
-    while all(key.partition(".")[0] in WRAPPERS and "." in key for key in tensors):
-        tensors = {key.partition(".")[2]: value for key, value in tensors.items()}
-    return tensors
-
-
 def read_contents(file: str | Path) -> Contents:
     """Every set of named tensors in a `.pth` or `.safetensors` file, and its class names.
 

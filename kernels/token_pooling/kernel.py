@@ -61,7 +61,7 @@ def kept_tokens(score, N: tl.constexpr, KEEP: tl.constexpr, BLOCK_N: tl.constexp
     key = tl.where(size > 0x7F800000, 0x7FFFFFFF, key)
     key = tl.where(token < N, key, -0x7FFFFFFF)
     # all pairs at once would be 256 values to a thread, more than it has registers
-    CHUNK: tl.constexpr = min(BLOCK_N, 32)
+    CHUNK: tl.constexpr = 32 if BLOCK_N > 32 else BLOCK_N
     rank = tl.zeros([BLOCK_N], tl.int32)
     for start in range(0, BLOCK_N, CHUNK):
         other = start + tl.arange(0, CHUNK)
