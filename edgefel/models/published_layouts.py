@@ -1,7 +1,6 @@
 """Names in published checkpoints -> names in edgefel, and the preprocessing that the weights were tested with.
 
-Each layout is a list of rules (pattern on a published key -> our key), and a list of patterns for entries
-that exist in such files and are never used.
+A layout is a list of rules (pattern of a published key -> our key) and a list of patterns of unused entries.
 """
 
 from __future__ import annotations
@@ -204,7 +203,7 @@ def _compiled(layout: str) -> tuple[list[tuple[re.Pattern[str], Replacement]], l
 
 
 def translate(layout: str, key: str) -> str | None:
-    """Our name of a published entry; "" for one that is never used, None for one that the layout does not know."""
+    """Our name of a published entry; "" for an unused one, None for one that the layout does not know."""
     rules, unused = _compiled(layout)
     for pattern, replacement in rules:
         if match := pattern.fullmatch(key):
