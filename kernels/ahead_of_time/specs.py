@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgefel.kernels.anchor_softmax.op import launch_sizes
-from edgefel.kernels.token_pooling.op import tile_for
+from edgefel.kernels.token_pooling.op import Tile, tile_for
 from edgefel.kernels.window_cross_attention.op import constants as attention_constants
 from edgefel.kernels.window_cross_attention.op import default_forward
 
@@ -132,6 +132,22 @@ def anchor_spec(classes: int, per_class: int, width: int, delta: float = 1.0) ->
     return _one_stage("anchor_softmax", "anchor_softmax", "forward_kernel", arguments, sizes)
 
 
+def _pooling_sizes(
+    tile: Tile, count: int, keep: int, width: int, strides: tuple[int, int, int]
+) -> dict[str, Any]:
+    """strides: of the source, by image, row and column."""
+    return {
+        "place_ptr": None,
+        "N": count,
+        "D": width,
+        "KEEP": keep,
+        **tile.copy_sizes(),
+        "BLOCK_N": tile.block_n,
+        "STORE_PLACE": False,
+        **dict(zip(("stride_b", "stride_n", "stride_d"), strides, strict=True)),
+    }
+
+
 def patch_pooling_spec(count: int, keep: int, width: int, dtype: str) -> KernelSpec:
     """Attentive patch pooling of a map in a convolution's layout, channels first; cut for one image."""
     tile = tile_for(count, count, width)
@@ -140,19 +156,7 @@ def patch_pooling_spec(count: int, keep: int, width: int, dtype: str) -> KernelS
         Argument("positions_ptr", dtype, f"[{count}, {width}]", "added to what is kept"),
         Argument("out_ptr", dtype, f"[N, {keep}, {width}]", "result"),
     ]
-    sizes = {
-        "place_ptr": None,
-        "N": count,
-        "D": width,
-        "KEEP": keep,
-        **tile.copy_sizes(),
-        "BLOCK_N": tile.block_n,
-        "STORE_PLACE": False,
-        "stride_b": count * width,
-        "stride_n": 1,
-        "stride_d": count,
-        "BLOCK_D": tile.block_d,
-    }
+    sizes = _pooling_sizes(tile, count, keep, width, (count * width, 1, count)) | {"BLOCK_D": tile.block_d}
     return _one_stage("pool_patches", "token_pooling", "patch_kernel", arguments, sizes, tile.slices)
 
 
@@ -166,17 +170,7 @@ def token_pooling_spec(name: str, heads: int, count: int, keep: int, width: int,
         Argument("products_ptr", dtype, products, "q k / sqrt(d); only row 0 of each is read"),
         Argument("out_ptr", dtype, f"[N, {1 + keep}, {width}]", "result"),
     ]
-    sizes = {
-        "place_ptr": None,
-        "N": count,
-        "D": width,
-        "KEEP": keep,
-        **tile.copy_sizes(),
-        "BLOCK_N": tile.block_n,
-        "STORE_PLACE": False,
-        "stride_b": rows * width,
-        "stride_n": width,
-        "stride_d": 1,
+    sizes = _pooling_sizes(tile, count, keep, width, (rows * width, width, 1)) | {
         "stride_pb": heads * rows * rows,
         "stride_ph": rows * rows,
         "stride_pk": 1,

@@ -70,23 +70,11 @@ def load_outputs(
 
 @triton.jit
 def score_gradient(
-    q,
-    k,
-    v,
-    grad,
-    lse,
-    delta,
-    inside,
-    table,
-    rows,
-    columns,
-    stride_table,
-    scale,
-    W: tl.constexpr,
-    PRECISION: tl.constexpr,
+    q, k, v, outputs, inside, table, rows, columns, stride, scale, W: tl.constexpr, PRECISION: tl.constexpr
 ):
-    """p and dS [len(q), len(k)], FP32, where `inside`, else 0."""
-    s = scores(q, k, table, rows, columns, stride_table, scale, W, PRECISION)
+    """p and dS [len(q), len(k)], FP32, where `inside`, else 0. outputs: of `load_outputs`; the rest as in `scores`."""
+    grad, lse, delta = outputs
+    s = scores(q, k, table, rows, columns, stride, scale, W, PRECISION)
     p = tl.exp2((s - lse[:, None]) * LOG2E)
     p = tl.where(inside, p, 0.0)
     grad_p = tl.dot(grad, tl.trans(v), input_precision=PRECISION)
@@ -123,37 +111,22 @@ def backward_kv_kernel(
     grad [B nW, M, H, D] contiguous; lse, delta [B nW, H, M]; grad_k, grad_v [B nW, M, H, D] contiguous.
     """
     tile, head, window = locate(BLOCK_N, H, W)
-    columns, clamped_columns = tile_tokens(tile * BLOCK_N, BLOCK_N, W)
+    columns, safe_columns = tile_tokens(tile * BLOCK_N, BLOCK_N, W)
     table = table_ptr + head * table_strides[1]
-    k = load_tile(k_ptr, k_strides, window, head, clamped_columns, D, BLOCK_D)
-    v = load_tile(v_ptr, v_strides, window, head, clamped_columns, D, BLOCK_D)
+    k = load_tile(k_ptr, k_strides, window, head, safe_columns, D, BLOCK_D)
+    v = load_tile(v_ptr, v_strides, window, head, safe_columns, D, BLOCK_D)
 
     grad_k = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     grad_v = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     for start in range(0, W * W, BLOCK_M):
-        rows, clamped_rows = tile_tokens(start, BLOCK_M, W)
-        q = load_tile(q_ptr, q_strides, window // shared, head, clamped_rows, D, BLOCK_D)
-        grad, lse, delta = load_outputs(
-            grad_ptr, lse_ptr, delta_ptr, window, head, clamped_rows, H, W, D, BLOCK_D
-        )
+        rows, safe_rows = tile_tokens(start, BLOCK_M, W)
+        q = load_tile(q_ptr, q_strides, window // shared, head, safe_rows, D, BLOCK_D)
+        outputs = load_outputs(grad_ptr, lse_ptr, delta_ptr, window, head, safe_rows, H, W, D, BLOCK_D)
         inside = (rows < W * W)[:, None]
         p, ds = score_gradient(
-            q,
-            k,
-            v,
-            grad,
-            lse,
-            delta,
-            inside,
-            table,
-            clamped_rows,
-            clamped_columns,
-            table_strides[0],
-            scale,
-            W,
-            PRECISION,
+            q, k, v, outputs, inside, table, safe_rows, safe_columns, table_strides[0], scale, W, PRECISION
         )
-        grad_v = tl.dot(tl.trans(p.to(grad.dtype)), grad, grad_v, input_precision=PRECISION)
+        grad_v = tl.dot(tl.trans(p.to(outputs[0].dtype)), outputs[0], grad_v, input_precision=PRECISION)
         grad_k = tl.dot(tl.trans(ds.to(q.dtype)), q, grad_k, input_precision=PRECISION)
 
     store_tile(grad_k_ptr, grad_k * scale, window, head, columns, H, W, D, BLOCK_D)
@@ -189,32 +162,28 @@ def backward_q_kernel(
     Grid: (tiles of M) * H * B. grad_q [B, M, H, D] contiguous; the rest as in `backward_kv_kernel`.
     """
     tile, head, image = locate(BLOCK_M, H, W)
-    rows, clamped_rows = tile_tokens(tile * BLOCK_M, BLOCK_M, W)
+    rows, safe_rows = tile_tokens(tile * BLOCK_M, BLOCK_M, W)
     table = table_ptr + head * table_strides[1]
-    q = load_tile(q_ptr, q_strides, image, head, clamped_rows, D, BLOCK_D)
+    q = load_tile(q_ptr, q_strides, image, head, safe_rows, D, BLOCK_D)
 
     grad_q = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
     for part in range(shared):
         window = image * shared + part
-        grad, lse, delta = load_outputs(
-            grad_ptr, lse_ptr, delta_ptr, window, head, clamped_rows, H, W, D, BLOCK_D
-        )
+        outputs = load_outputs(grad_ptr, lse_ptr, delta_ptr, window, head, safe_rows, H, W, D, BLOCK_D)
         for start in range(0, W * W, BLOCK_N):
-            columns, clamped_columns = tile_tokens(start, BLOCK_N, W)
-            k = load_tile(k_ptr, k_strides, window, head, clamped_columns, D, BLOCK_D)
-            v = load_tile(v_ptr, v_strides, window, head, clamped_columns, D, BLOCK_D)
+            columns, safe_columns = tile_tokens(start, BLOCK_N, W)
+            k = load_tile(k_ptr, k_strides, window, head, safe_columns, D, BLOCK_D)
+            v = load_tile(v_ptr, v_strides, window, head, safe_columns, D, BLOCK_D)
             inside = (columns < W * W)[None, :]
             _, ds = score_gradient(
                 q,
                 k,
                 v,
-                grad,
-                lse,
-                delta,
+                outputs,
                 inside,
                 table,
-                clamped_rows,
-                clamped_columns,
+                safe_rows,
+                safe_columns,
                 table_strides[0],
                 scale,
                 W,
@@ -264,8 +233,8 @@ def backward_bias_kernel(
     head = program // (TILES_N * TILES_M) % H
     split = program // (TILES_N * TILES_M * H)
 
-    rows, clamped_rows = tile_tokens(tile_m * BLOCK_M, BLOCK_M, W)
-    columns, clamped_columns = tile_tokens(tile_n * BLOCK_N, BLOCK_N, W)
+    rows, safe_rows = tile_tokens(tile_m * BLOCK_M, BLOCK_M, W)
+    columns, safe_columns = tile_tokens(tile_n * BLOCK_N, BLOCK_N, W)
     table = table_ptr + head * table_strides[1]
     inside = (rows < M)[:, None] & (columns < M)[None, :]
 
@@ -273,27 +242,12 @@ def backward_bias_kernel(
     first = split * windows_per_split
     for number in range(first, tl.minimum(first + windows_per_split, windows)):
         window = tl.full((), 0, tl.int64) + number
-        q = load_tile(q_ptr, q_strides, window // shared, head, clamped_rows, D, BLOCK_D)
-        k = load_tile(k_ptr, k_strides, window, head, clamped_columns, D, BLOCK_D)
-        v = load_tile(v_ptr, v_strides, window, head, clamped_columns, D, BLOCK_D)
-        grad, lse, delta = load_outputs(
-            grad_ptr, lse_ptr, delta_ptr, window, head, clamped_rows, H, W, D, BLOCK_D
-        )
+        q = load_tile(q_ptr, q_strides, window // shared, head, safe_rows, D, BLOCK_D)
+        k = load_tile(k_ptr, k_strides, window, head, safe_columns, D, BLOCK_D)
+        v = load_tile(v_ptr, v_strides, window, head, safe_columns, D, BLOCK_D)
+        outputs = load_outputs(grad_ptr, lse_ptr, delta_ptr, window, head, safe_rows, H, W, D, BLOCK_D)
         _, ds = score_gradient(
-            q,
-            k,
-            v,
-            grad,
-            lse,
-            delta,
-            inside,
-            table,
-            clamped_rows,
-            clamped_columns,
-            table_strides[0],
-            scale,
-            W,
-            PRECISION,
+            q, k, v, outputs, inside, table, safe_rows, safe_columns, table_strides[0], scale, W, PRECISION
         )
         total += ds
 

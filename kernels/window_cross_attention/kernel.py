@@ -62,11 +62,14 @@ def store_tile(
 
 
 @triton.jit
-def scores(q, k, table, rows, columns, stride_table, scale, W: tl.constexpr, PRECISION: tl.constexpr):
-    """scale * q k^T + bias [len(q), len(k)], FP32, of the tokens `rows` and `columns`."""
+def scores(q, k, table, rows, columns, stride, scale, W: tl.constexpr, PRECISION: tl.constexpr):
+    """scale * q k^T + bias [len(q), len(k)], FP32, of the tokens `rows` and `columns`.
+
+    table: one head's biases, `stride` apart.
+    """
     CENTRE: tl.constexpr = (W - 1) * 2 * W
     position_q, position_k = offset_position(rows, W), offset_position(columns, W)
-    bias = tl.load(table + (position_q[:, None] - position_k[None, :] + CENTRE) * stride_table)
+    bias = tl.load(table + (position_q[:, None] - position_k[None, :] + CENTRE) * stride)
     product = tl.dot(q, tl.trans(k), input_precision=PRECISION)
     return product * scale + bias.to(tl.float32)
 
@@ -101,24 +104,24 @@ def forward_kernel(
     """
     M: tl.constexpr = W * W
     tile, head, window = locate(BLOCK_M, H, W)
-    rows, clamped_rows = tile_tokens(tile * BLOCK_M, BLOCK_M, W)
+    rows, safe_rows = tile_tokens(tile * BLOCK_M, BLOCK_M, W)
     table = table_ptr + head * table_strides[1]
-    q = load_tile(q_ptr, q_strides, window // shared, head, clamped_rows, D, BLOCK_D)
+    q = load_tile(q_ptr, q_strides, window // shared, head, safe_rows, D, BLOCK_D)
 
     highest = tl.full([BLOCK_M], -float("inf"), tl.float32)  # running maximum, in units of log 2
     total = tl.zeros([BLOCK_M], tl.float32)
     accumulator = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
     for start in range(0, M, BLOCK_N):
-        columns, clamped_columns = tile_tokens(start, BLOCK_N, W)
-        k = load_tile(k_ptr, k_strides, window, head, clamped_columns, D, BLOCK_D)
-        s = scores(q, k, table, clamped_rows, clamped_columns, table_strides[0], scale, W, PRECISION)
+        columns, safe_columns = tile_tokens(start, BLOCK_N, W)
+        k = load_tile(k_ptr, k_strides, window, head, safe_columns, D, BLOCK_D)
+        s = scores(q, k, table, safe_rows, safe_columns, table_strides[0], scale, W, PRECISION)
         if M % BLOCK_N != 0:
             s = tl.where(columns[None, :] < M, s, -float("inf"))
         new_highest = tl.maximum(highest, tl.max(s, 1) * LOG2E)
         p = tl.exp2(s * LOG2E - new_highest[:, None])
         correction = tl.exp2(highest - new_highest)
         total = total * correction + tl.sum(p, 1)
-        v = load_tile(v_ptr, v_strides, window, head, clamped_columns, D, BLOCK_D)
+        v = load_tile(v_ptr, v_strides, window, head, safe_columns, D, BLOCK_D)
         accumulator = accumulator * correction[:, None]
         accumulator = tl.dot(p.to(v.dtype), v, accumulator, input_precision=PRECISION)
         highest = new_highest

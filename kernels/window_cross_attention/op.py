@@ -190,15 +190,7 @@ def _empty_like_projection(x: Tensor) -> Tensor:
 
 
 def _fake_backward(
-    grad: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    bias_table: Tensor,
-    out: Tensor,
-    lse: Tensor,
-    window: int,
-    scale: float,
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, bias_table: Tensor, *_: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     grad_q, grad_k, grad_v = map(_empty_like_projection, (q, k, v))
     return grad_q, grad_k, grad_v, bias_table.new_empty(bias_table.shape)
