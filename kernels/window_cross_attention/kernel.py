@@ -55,10 +55,9 @@ def store_tile(
 ):
     """Stores `value` [len(tokens), BLOCK_D] into x[batch, tokens, head] of a contiguous x [.., M, H, D]."""
     channels = tl.arange(0, BLOCK_D)
-    base = ptr + batch * (W * W * H * D) + head * D
-    mask = (tokens < W * W)[:, None] & (channels[None, :] < D)
-    pointers = base + tokens[:, None] * (H * D) + channels[None, :]
-    tl.store(pointers, value.to(ptr.dtype.element_ty), mask=mask)
+    offsets = batch * (W * W * H * D) + head * D + tokens[:, None] * (H * D) + channels[None, :]
+    mask = (tokens < W * W)[:, None] & (channels < D)[None, :]
+    tl.store(ptr + offsets, value.to(ptr.dtype.element_ty), mask=mask)
 
 
 @triton.jit
