@@ -1,7 +1,7 @@
 """Tile sizes, warps and stages of a kernel: a small fixed space, timed once and cached on disk.
 
 The cache is keyed by the kernel's source, the device, the versions and the problem. `EDGEFEL_AUTOTUNE=0` uses fixed
-defaults; the folder is `edgefel.cache.cache_folder("tuning")`.
+defaults; the folder is `edgefel.files.cache.cache_folder("tuning")`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from typing import Any
 
 import torch
 
-from edgefel.cache import cache_folder
-from edgefel.documents import check_fields, read_json
 from edgefel.errors import EdgefelError
-from edgefel.files import write_json
+from edgefel.files.cache import cache_folder
+from edgefel.files.documents import check_fields, read_json
+from edgefel.files.write import write_json
 from edgefel.kernels.backend import interpreting
 
 
