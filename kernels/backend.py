@@ -1,9 +1,10 @@
-"""Which implementation of an op runs: the plain PyTorch reference or the Triton kernel."""
+"""Which implementation of an op runs, the plain PyTorch reference or the Triton kernel, and what all ops share."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib.util
+from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import torch
@@ -18,6 +19,8 @@ CHOICES: tuple[str, ...] = get_args(Choice)
 TRITON_INSTALLED = importlib.util.find_spec("triton") is not None
 FLOAT_TYPES = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
 
+_library = torch.library.Library("edgefel", "FRAGMENT")
+
 
 def check_choice(choice: str) -> None:
     """Raises EdgefelError unless `choice` is one of CHOICES."""
@@ -26,11 +29,11 @@ def check_choice(choice: str) -> None:
 
 
 def uses_triton(choice: str, tensor: Tensor) -> bool:
-    """Whether `tensor` is handled by the Triton kernel.
+    """Whether the Triton kernel handles `tensor`.
 
-    "auto" is Triton for CUDA tensors of up to 32 bits where Triton is installed, but the reference while
-    torch.export traces (an exported graph should run anywhere). "triton" never falls back: without CUDA, Triton
-    or its interpreter the op raises.
+    "auto" means Triton for CUDA tensors of up to 32 bits where Triton is installed, and the reference while
+    torch.export traces: an exported graph should run anywhere. "triton" never falls back: the op raises where it cannot
+    run.
     """
     if choice == "auto":
         known = tensor.is_cuda and tensor.dtype in FLOAT_TYPES
@@ -45,34 +48,37 @@ def interpreting() -> bool:
     return bool(triton.knobs.runtime.interpret)
 
 
-def check_runnable(name: str, tensor: Tensor) -> None:
-    """Raises ValueError unless kernels can run where `tensor` is, and EdgefelError where Triton is missing."""
-    if torch.compiler.is_compiling():
-        return  # tracing runs nothing; the compiled call ends here too
+_INTERPRETER_HINT = "or set TRITON_INTERPRET=1 to run the kernels on the CPU (slow, for tests)"
+
+
+def _kernels_run_on(device: torch.device) -> bool:
+    """Whether kernels can run on `device`; raises EdgefelError where Triton is missing."""
     if not TRITON_INSTALLED:
         raise MissingDependencyError("triton", "kernels", "attention 'triton'")
-    if not tensor.is_cuda and not interpreting():
+    return device.type == "cuda" or interpreting()
+
+
+def check_runnable(name: str, tensor: Tensor) -> None:
+    """Raises ValueError unless kernels can run where `tensor` is, and EdgefelError where Triton is missing."""
+    # tracing runs nothing; the compiled call ends here too
+    if not torch.compiler.is_compiling() and not _kernels_run_on(tensor.device):
         raise ValueError(
             f"{name}: expected a CUDA tensor, got one on {tensor.device}; choose attention 'reference', "
-            "or set TRITON_INTERPRET=1 to run the kernels on the CPU (slow, for tests)"
+            + _INTERPRETER_HINT
         )
 
 
 def check_available(choice: str, device: torch.device) -> None:
     """Raises EdgefelError if `choice` asks for kernels that cannot run on `device`."""
-    if choice != "triton":
-        return
-    if not TRITON_INSTALLED:
-        raise MissingDependencyError("triton", "kernels", "attention 'triton'")
-    if device.type != "cuda" and not interpreting():
+    if choice == "triton" and not _kernels_run_on(device):
         raise EdgefelError(
             f"attention 'triton' needs a CUDA device, not {device}; choose 'auto' or 'reference', "
-            "or set TRITON_INTERPRET=1 to run the kernels on the CPU (slow, for tests)"
+            + _INTERPRETER_HINT
         )
 
 
 def check_same(reference: Tensor, reference_name: str, **others: Tensor) -> None:
-    """Raises ValueError unless `others` are on the device of `reference` and in a type kernels know."""
+    """Raises ValueError unless `others` are on the device of `reference`, and all in a type that kernels know."""
     for name, tensor in {reference_name: reference, **others}.items():
         if tensor.dtype not in FLOAT_TYPES:
             raise ValueError(f"{name}: expected float32, float16 or bfloat16, got {tensor.dtype}")
@@ -83,13 +89,13 @@ def check_same(reference: Tensor, reference_name: str, **others: Tensor) -> None
 
 
 def dot_precision(dtype: torch.dtype) -> str:
-    """How tl.dot multiplies: exact FP32, or TF32 where PyTorch's own matrix products are allowed it."""
+    """How tl.dot multiplies: exact FP32, or TF32 where PyTorch may use it for its own matrix products."""
     tf32 = dtype == torch.float32 and torch.backends.cuda.matmul.allow_tf32
     return "tf32" if tf32 else "ieee"
 
 
 def type_name(dtype: torch.dtype) -> str:
-    """The short name of a type the kernels know, e.g. "fp16"."""
+    """The short name of a type that kernels know, e.g. "fp16"."""
     return FLOAT_TYPES[dtype]
 
 
@@ -101,3 +107,26 @@ def next_power_of_two(value: int) -> int:
 def on_device(tensor: Tensor) -> Any:
     """A context in which the tensor's GPU is the current one."""
     return torch.cuda.device(tensor.device) if tensor.is_cuda else contextlib.nullcontext()
+
+
+def define_operator(
+    schema: str,
+    run: Callable[..., Any],
+    fake: Callable[..., Any],
+    backward: Callable[..., Any] | None = None,
+    setup_context: Callable[..., None] | None = None,
+) -> None:
+    """Defines `torch.ops.edgefel.NAME`, which torch.compile and torch.export see as one operator.
+
+    schema: "NAME(arguments) -> results", in PyTorch's language. run: on CUDA, and on the CPU by Triton's interpreter.
+    fake: results without values. backward, setup_context: as in `torch.library.register_autograd`.
+    """
+    name = schema.partition("(")[0]
+    _library.define(schema)
+    for key in ("CUDA", "CPU"):
+        _library.impl(name, run, key)
+    torch.library.register_fake(f"edgefel::{name}", fake, lib=_library)
+    if backward is not None:
+        torch.library.register_autograd(
+            f"edgefel::{name}", backward, setup_context=setup_context, lib=_library
+        )

@@ -1,7 +1,7 @@
-"""Which tile size, warps and stages a kernel gets: a small stated space, timed once, remembered on disk.
+"""Tile sizes, warps and stages of a kernel: a small fixed space, timed once and cached on disk.
 
-The cache is keyed on what decides the answer: the kernel's source, the device, the versions and the problem.
-`EDGEFEL_AUTOTUNE=0` uses the stated defaults; `EDGEFEL_CACHE` moves the folder (else `~/.cache/edgefel`).
+The cache is keyed by the kernel's source, the device, the versions and the problem. `EDGEFEL_AUTOTUNE=0` uses fixed
+defaults; the folder is `edgefel.files.cache.cache_folder("tuning")`.
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ from typing import Any
 import torch
 
 from edgefel.errors import EdgefelError
+from edgefel.files.cache import cache_folder
 from edgefel.files.documents import check_fields, read_json
 from edgefel.files.write import write_json
+from edgefel.kernels.backend import interpreting
 
 
 @dataclass(frozen=True)
 class Launch:
-    """Tile of queries and of keys, warps to a program, and stages of the load pipeline."""
+    """Tile of queries and of keys, warps per program, and stages of the load pipeline."""
 
     block_m: int
     block_n: int
@@ -45,20 +47,10 @@ def measure_on_gpu(run: Callable[[], None]) -> float:
     return float(do_bench(run, warmup=5, rep=20, return_mode="median"))
 
 
-def cache_folder() -> Path:
-    """Where tuning results are kept."""
-    chosen = os.environ.get("EDGEFEL_CACHE")
-    return (
-        Path(chosen)
-        if chosen
-        else Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "edgefel"
-    )
-
-
 class Tuner:
     """Picks launches for one kernel.
 
-    name: of the kernel, and of its file in the cache. source: text whose change makes old results void.
+    name: of the kernel, and of its file in the cache. source: a change of this text invalidates old results.
     """
 
     def __init__(self, name: str, source: str, measure: Measure = measure_on_gpu) -> None:
@@ -72,8 +64,8 @@ class Tuner:
 
     @property
     def file(self) -> Path:
-        """The kernel's cache file."""
-        return cache_folder() / "tuning" / f"{self.name}-{self._digest}.json"
+        """The kernel's cache file. Raises EdgefelError if its folder cannot be made."""
+        return cache_folder("tuning") / f"{self.name}-{self._digest}.json"
 
     def pick(
         self,
@@ -85,10 +77,10 @@ class Tuner:
     ) -> Launch:
         """The fastest launch of `space` for the problem `key`, or `default` where timing is off or impossible.
 
-        `run(launch)` executes the kernel on the current GPU, whose number is `device`. Launches that it refuses
-        are left out. Raises EdgefelError where it refuses all of them.
+        `run(launch)` executes the kernel on the current GPU, number `device`. Launches that it refuses are skipped;
+        raises EdgefelError if it refuses all.
         """
-        # at batch 1 a kernel takes microseconds: the second call must not go through text, locks and settings
+        # at batch 1 a kernel takes microseconds: later calls must not build text, take locks or read settings
         problem = (device, *key)
         found = self._picked.get(problem)
         if found is not None:
@@ -123,13 +115,17 @@ class Tuner:
         return min(times, key=lambda launch: times[launch])
 
     def _read(self) -> dict[str, Launch]:
-        if not self.file.exists():
+        try:
+            file = self.file
+        except EdgefelError:
+            return {}  # `_write` warns
+        if not file.exists():
             return {}
         try:
-            rows = read_json(self.file, {str: dict})
+            rows = read_json(file, {str: dict})
             return {key: Launch(**check_fields(row, Launch, key)) for key, row in rows.items()}
         except (EdgefelError, TypeError, AttributeError) as error:
-            warnings.warn(f"{self.file}: ignored, it is not a tuning file ({error})", stacklevel=2)
+            warnings.warn(f"{file}: ignored, it is not a tuning file ({error})", stacklevel=2)
             return {}
 
     def _write(self) -> None:
@@ -137,19 +133,17 @@ class Tuner:
         merged = self._read() | self._known
         try:
             write_json(self.file, {key: asdict(value) for key, value in merged.items()})
-        except OSError as error:
-            warnings.warn(f"{self.file}: tuning results are not kept ({error})", stacklevel=2)
+        except (OSError, EdgefelError) as error:
+            warnings.warn(f"{self.name}: tuning results are not kept ({error})", stacklevel=2)
 
 
 def tuning_allowed() -> bool:
     """Whether launches may be timed: a GPU is there, and EDGEFEL_AUTOTUNE is not 0."""
-    from edgefel.kernels.backend import interpreting
-
     return os.environ.get("EDGEFEL_AUTOTUNE", "1") != "0" and torch.cuda.is_available() and not interpreting()
 
 
 def _is_refusal(error: Exception) -> bool:
-    """Whether the device lacks the registers, shared memory or threads that a launch asks for."""
+    """Whether the device lacks the registers, shared memory or threads that a launch needs."""
     from triton.runtime.errors import OutOfResources, PTXASError
 
     return isinstance(error, OutOfResources | PTXASError)

@@ -11,9 +11,9 @@ from dataclasses import asdict
 
 from edgefel.kernels.ahead_of_time.compiler import compile_kernel
 from edgefel.kernels.ahead_of_time.specs import Argument, KernelSpec
-from edgefel.kernels.anchor_softmax.op import tile_for
-from edgefel.kernels.token_pooling.op import tile_for as pooling_tile
-from edgefel.kernels.window_cross_attention import launches
+from edgefel.kernels.anchor_softmax.op import launch_sizes
+from edgefel.kernels.token_pooling.op import tile_for
+from edgefel.kernels.window_cross_attention import op
 
 ATTENTION = "edgefel.kernels.window_cross_attention.backward_kernel"
 ANCHORS = "edgefel.kernels.anchor_softmax.kernel"
@@ -32,38 +32,21 @@ def training_kernels() -> list[KernelSpec]:
     """The full model's level 1 and its head, FP16 and FP32."""
     window, heads, width, batch = 28, 2, 32, 64
     m, channels = window * window, heads * width
-    tile = launches.default_backward(window, width)
-    strides = {
-        f"stride_q{axis}": value
-        for axis, value in zip("bhmd", (m * channels, width, channels, 1), strict=True)
-    }
-    for x in "kv":
-        strides |= {
-            f"stride_{x}{axis}": value
-            for axis, value in zip("bhmd", (2 * m * channels, width, 2 * channels, 1), strict=True)
-        }
-    sizes = {
-        "H": heads,
-        "W": window,
-        "D": width,
-        "BLOCK_M": tile.block_m,
-        "BLOCK_N": tile.block_n,
-        "BLOCK_D": 32,
-    }
+    tile = op.default_backward(window)
+    kv_strides = (2 * m * channels, width, 2 * channels, 1)
     common = {
-        **strides,
-        "stride_tr": heads,
-        "stride_th": 1,
-        **sizes,
+        "q_strides": (m * channels, width, channels, 1),
+        "k_strides": kv_strides,
+        "v_strides": kv_strides,
+        "table_strides": (heads, 1),
+        **op.constants(heads, window, width, tile),
         "scale": 0.1768,
         "shared": 1,
         "PRECISION": "ieee",
     }
     inputs = "q_ptr:{0} k_ptr:{0} v_ptr:{0} table_ptr:{0} grad_ptr:{0} lse_ptr:fp32 delta_ptr:fp32"
     launch = tile.warps, tile.stages
-    classes = {"C": 7, "K": 10, "E": 128, "inverse_delta": 1.0}
-    blocks = tile_for(7, 10, 128)
-    padded = {"BLOCK_C": blocks.block_c, "BLOCK_K": blocks.block_k, "BLOCK_E": blocks.block_e}
+    head = launch_sizes(7, 10, 128) | {"inverse_delta": 1.0}
     forward = "edgefel.kernels.window_cross_attention.kernel"
     specs = [
         spec(ATTENTION, "delta_kernel", "out_ptr:fp16 grad_ptr:fp16 delta_ptr:fp32", (4, 1),
@@ -72,14 +55,14 @@ def training_kernels() -> list[KernelSpec]:
              splits=4, H=heads, W=window, BLOCK_W=32, BLOCK_R=64),
         spec(ANCHORS, "backward_e_kernel",
              "grad_ptr:fp32 e_ptr:fp32 anchors_ptr:fp32 distance_ptr:fp32 grad_e_ptr:fp32 factor_ptr:fp32",
-             (blocks.warps, 1), **classes, **padded),
+             (head.pop("num_warps"), 1), **head),
         spec(ANCHORS, "backward_anchors_kernel",
              "e_ptr:fp32 anchors_ptr:fp32 factor_ptr:fp32 grad_anchors_ptr:fp32", (4, 1),
              batch=batch, ANCHORS=70, E=128, BLOCK_R=32, BLOCK_E=64),
     ]  # fmt: skip
     for dtype in ("fp16", "fp32"):
         given = inputs.format(dtype)
-        most = launches.default_forward(window, width, dtype)
+        most = op.default_forward(window, width, dtype)
         specs += [
             spec(forward, "forward_kernel",
                  f"q_ptr:{dtype} k_ptr:{dtype} v_ptr:{dtype} table_ptr:{dtype} out_ptr:{dtype} lse_ptr:fp32",
@@ -95,7 +78,7 @@ def training_kernels() -> list[KernelSpec]:
 
 def pooling_kernels(batch: int) -> list[KernelSpec]:
     """APViT's patch pooling and its first token pooling, half precision under autocast."""
-    patches, tokens = pooling_tile(196, 196, 768, batch), pooling_tile(160, 161, 768, 4 * batch)
+    patches, tokens = tile_for(196, 196, 768, batch), tile_for(160, 161, 768, 4 * batch)
     kept = {"D": 768, "KEEP": 160, "STORE_PLACE": True}
     return [
         spec(POOLING, "patch_kernel", "patches_ptr:fp16 positions_ptr:fp32 out_ptr:fp32 place_ptr:i32",

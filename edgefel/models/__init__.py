@@ -1,4 +1,4 @@
-"""The reference model and its relatives in PyTorch. Names, configurations and sizes are known without it."""
+"""The networks in PyTorch. Names, configurations and sizes are known without importing it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgefel.models.config import EncoderConfig, ModelConfig, ReliabilityConfig
     from edgefel.models.network import FacialExpressionModel
-    from edgefel.models.outputs import OUTPUT_NAMES, Prediction
     from edgefel.models.registry import build_model, list_models, model_config
-    from edgefel.models.reliability import ReliabilityHead
+    from edgefel.models.reliability import Prediction, ReliabilityHead
 
 __all__ = [
-    "OUTPUT_NAMES",
     "EncoderConfig",
     "FacialExpressionModel",
     "ModelConfig",
@@ -28,14 +26,13 @@ __all__ = [
 _MODULES = {
     "config": ("EncoderConfig", "ModelConfig", "ReliabilityConfig"),
     "network": ("FacialExpressionModel",),
-    "outputs": ("OUTPUT_NAMES", "Prediction"),
     "registry": ("build_model", "list_models", "model_config"),
-    "reliability": ("ReliabilityHead",),
+    "reliability": ("Prediction", "ReliabilityHead"),
 }
 
 
 def __getattr__(name: str) -> Any:
-    # when it is asked for: `edgefel models` must not wait for PyTorch
+    # imported on demand: `edgefel models` must not wait for PyTorch
     for module, names in _MODULES.items():
         if name in names:
             return getattr(importlib.import_module(f"{__name__}.{module}"), name)

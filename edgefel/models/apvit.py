@@ -1,4 +1,4 @@
-"""APViT's encoder (arXiv 2212.05463): an image stream, a choice of its patches, and a ViT that drops tokens."""
+"""APViT's encoder (arXiv 2212.05463): an image stream, patch pooling, and a ViT with token pooling."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from torch import Tensor, nn
 
 from edgefel.kernels import backend
 from edgefel.kernels.token_pooling import pool_patches
-from edgefel.models.config import STREAM_SIZE, APViTConfig
-from edgefel.models.ir50 import ImageStream
+from edgefel.models.backbones import ImageStream, to_stream_size
+from edgefel.models.config import APViTConfig
 from edgefel.models.vit import ViTBlock, initialize_from_scratch
 
 PATCHES = 14 * 14
 
 
 def kept_counts(patches: int, rates: tuple[float, ...]) -> tuple[int, ...]:
-    """How many tokens, the class token apart, each block leaves: `max(int(n * rate), 1)` of the n before it."""
+    """Tokens after each block, without the class token: `max(int(n * rate), 1)` of the n before it."""
     counts = []
     for rate in rates:
         patches = max(int(patches * rate), 1)
@@ -30,7 +30,7 @@ class APViTEncoder(nn.Module):
 
     def __init__(self, config: APViTConfig) -> None:
         super().__init__()
-        self.seen_tokens = PATCHES
+        self.feature_tokens = PATCHES
         self.keep_patches = config.keep_patches
         self.implementation: backend.Choice = "auto"
         self.image_stream = ImageStream(config.image_stem, config.image_widths, config.image_units)
@@ -54,22 +54,19 @@ class APViTEncoder(nn.Module):
         """Encodes images.
 
         Args:
-            x: [B, 3, S, S], normalized RGB; S a multiple of 112. Larger inputs are sampled down with stride S/112.
+            x: [B, 3, S, S], normalized RGB; S a multiple of 112. The stream takes 112 x 112 (`to_stream_size`).
 
         Returns:
-            The normalized class token [B, D], and all tokens that are left [B, 1 + N, D], cls first.
+            The normalized class token [B, D], and all remaining tokens [B, 1 + N, D], cls first.
         """
-        return self.relate(self.see(x))
+        return self.forward_head(self.forward_features(x))
 
-    def see(self, x: Tensor) -> Tensor:
+    def forward_features(self, x: Tensor) -> Tensor:
         """The image stream: images [B, 3, S, S] -> patches [B, 196, D], without positions."""
-        stride = x.shape[-1] // STREAM_SIZE
-        if stride != 1:
-            x = x[:, :, ::stride, ::stride]
-        patches: Tensor = self.embed(self.image_stream(x)[2])
+        patches: Tensor = self.embed(self.image_stream(to_stream_size(x))[2])
         return patches.flatten(2).transpose(1, 2)
 
-    def relate(self, patches: Tensor) -> tuple[Tensor, Tensor]:
+    def forward_head(self, patches: Tensor) -> tuple[Tensor, Tensor]:
         """Patch pooling and the ViT: patches [B, 196, D] -> class token [B, D], tokens [B, 1 + N, D]."""
         if self.keep_patches < PATCHES:
             pool = pool_patches

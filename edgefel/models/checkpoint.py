@@ -1,7 +1,7 @@
 """Model checkpoints: a folder with `model.safetensors` (weights) and `model.json` (everything else).
 
-Nothing is ever unpickled. A checkpoint may hold a part of a model (an imported backbone); such a one can
-start a training run but cannot be evaluated or exported.
+Nothing is unpickled. A checkpoint of only a part of a model (an imported backbone) can start a training run but cannot
+be evaluated or exported.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _SHAPE = {"config": dict, "labels": [str], "preprocessing": dict, "extra?": dict
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A loaded checkpoint. `model` is in evaluation mode; `labels` are in the order of its outputs."""
+    """A loaded checkpoint. `model` is in evaluation mode; `labels` are in output order."""
 
     model: FacialExpressionModel
     config: ModelConfig
@@ -59,13 +59,13 @@ def save_checkpoint(
 
     Args:
         folder: must not exist, or be empty.
-        labels: one per class, in the order of the outputs.
-        preprocessing: `Preprocessing.to_dict()` of what the model was trained with.
+        labels: one per class, in output order.
+        preprocessing: `Preprocessing.to_dict()` of the training.
         extra: further JSON data, e.g. metrics and training settings.
 
     Raises:
-        EdgefelError: the folder is not empty, the number of labels is not the number of classes, or one of them
-            cannot stand (`edgefel.data.labels.check_labels`).
+        EdgefelError: the folder is not empty, the number of labels is not the number of classes, or a label is invalid
+            (`edgefel.data.labels.check_labels`).
     """
     labels = check_labels(labels, str(folder))
     if len(labels) != model.config.num_classes:
@@ -91,7 +91,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     """Loads a checkpoint folder, or the best checkpoint of a training run.
 
     Raises:
-        EdgefelError: missing, truncated or inconsistent files; says which and what to do.
+        EdgefelError: missing, truncated or inconsistent files; names the file and the remedy.
     """
     folder = resolve_checkpoint(path)
     description = _read_description(folder)
@@ -110,7 +110,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             model = FacialExpressionModel(config)
     except EdgefelError as error:
         raise EdgefelError(f"{folder / DESCRIPTION_FILE}: {error}") from None
-    # sizes that fit each other nowhere, each of them possible
+    # sizes that are possible alone but not together
     except (RuntimeError, ValueError, TypeError, OverflowError, ZeroDivisionError) as error:
         raise EdgefelError(
             f"{folder / DESCRIPTION_FILE}: its config describes no network ({' '.join(str(error).split())[:200]})"
@@ -118,7 +118,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     expected = model.state_dict()
     weights = _read_weights(folder)
     _check_weights(folder, weights, expected)
-    # others may have saved the file in half precision; the network computes in its own
+    # the file may be in half precision; the network computes in its own type
     weights = {key: value.to(expected[key].dtype) for key, value in weights.items()}
     model.load_state_dict(weights, assign=True)
     labels = check_labels(description["labels"], str(folder / DESCRIPTION_FILE))
@@ -136,8 +136,8 @@ class Initialization:
     """What `initialize_from` took. entries: names in the model's state.
 
     match: the model's classes and the checkpoint's; None for a part of a model, which has none. taken: parts of the
-    head whose rows follow their classes' names. anew: parts of the head that keep what they were initialized with.
-    unused: parts of the checkpoint's head that this one lacks.
+    head whose rows were copied by class name. anew: parts of the head that keep their initialization. unused: parts of
+    the checkpoint's head that this one lacks.
     """
 
     path: Path
@@ -149,7 +149,7 @@ class Initialization:
 
     @property
     def complete(self) -> bool:
-        """Whether nothing of the head starts anew."""
+        """Whether no part of the head starts anew."""
         return self.match is None or not (self.anew or self.match.only_model)
 
     def describe(self) -> str:
@@ -173,14 +173,14 @@ class Initialization:
 def initialize_from(model: FacialExpressionModel, path: str | Path, labels: Sequence[str]) -> Initialization:
     """Copies the weights of a checkpoint, or of a part of one, into `model`, for the start of a training run.
 
-    labels: names of the model's classes. What has a row for each class (`class_axes`) takes the rows of the classes
-    that the checkpoint has too, by name and whatever their order there; the others keep what they were initialized
-    with. The head's parts (`classifier`, `anchors`, `attentive`, or `linear`) are taken or left each as a whole: one
-    that has another shape here, but for its classes, is left. Everything but the head must fit.
+    labels: names of the model's classes. Entries with one row per class (`class_axes`) take the rows of the classes
+    that the checkpoint also has, by name, in any order; the other rows keep their initialization. Each part of the head
+    (`classifier`, `anchors`, `attentive`, or `linear`) is taken as a whole, or left if its shape differs in more than
+    the classes. Everything but the head must fit.
 
     Raises:
-        EdgefelError: the checkpoint belongs to another architecture (lists the first differences), or its labels are
-            not as many as its classes.
+        EdgefelError: the checkpoint belongs to another architecture (lists the first differences), or the number of its
+            labels is not that of its classes.
     """
     folder = resolve_checkpoint(path)
     description = _read_description(folder)
@@ -212,16 +212,16 @@ def initialize_from(model: FacialExpressionModel, path: str | Path, labels: Sequ
 
 
 def _part(key: str) -> str | None:
-    """The part of the head that an entry of a state belongs to; None outside the head."""
+    """The part of the head that a state entry belongs to; None outside the head."""
     return key.split(".")[1] if key.startswith(_HEAD) else None
 
 
 def _parts_that_fit(
     own: Mapping[str, Tensor], weights: Mapping[str, Tensor], axes: Mapping[str, int]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The parts of the model's head that have the same entries in `weights`, but for their classes, and the others.
+    """The parts of the model's head that have the same entries in `weights`, apart from classes, and the other parts.
 
-    Where the reduction in front of them all does not fit, no part does: they would see another embedding.
+    If the reduction in front of all parts does not fit, none does: their input would be another embedding.
     """
 
     def shapes(state: Mapping[str, Tensor], part: str) -> dict[str, list[int]]:
@@ -251,13 +251,13 @@ def _rows_by_name(folder: Path, key: str, own: Tensor, there: Tensor, axis: int,
 
 
 def read_preprocessing(path: str | Path) -> dict[str, Any] | None:
-    """What the weights of a checkpoint or run folder are used to, as `Preprocessing.to_dict()`; None for a part."""
+    """The preprocessing of a checkpoint or run folder, as `Preprocessing.to_dict()`; None for a part."""
     preprocessing: dict[str, Any] | None = _read_description(resolve_checkpoint(path)).get("preprocessing")
     return preprocessing
 
 
 def resolve_checkpoint(path: str | Path) -> Path:
-    """The checkpoint folder that `path` means: itself, or the best (else last) one of a run folder."""
+    """`path` itself if it is a checkpoint folder, or the best (else last) checkpoint of a run folder."""
     path = Path(path)
     if not path.exists():
         raise EdgefelError(
@@ -284,7 +284,7 @@ def resolve_checkpoint(path: str | Path) -> Path:
 def check_values(where: str, weights: Mapping[str, Tensor], names: Mapping[str, str] | None = None) -> None:
     """Raises EdgefelError for the first entry with NaN, an infinite value, or a negative variance.
 
-    where: the file. names: what the file calls the entries, if not as we do.
+    where: the file. names: our names of entries -> the file's, where they differ.
     """
     for key, value in weights.items():
         if not value.is_floating_point():
@@ -313,7 +313,7 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     try:
         save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, path)
     except SafetensorError as error:
-        # its own words hide which error of the system it was
+        # SafetensorError hides the system's error number
         if (number := re.search(r"os error (\d+)", str(error))) is None:
             raise
         raise OSError(int(number[1]), os.strerror(int(number[1]))) from None
@@ -331,7 +331,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
         )
     extra = description.get("extra")
     source = extra.get("source") if isinstance(extra, dict) else None
-    # imports of whole networks record their notes since they keep the release's preprocessing
+    # imports of whole networks record notes since they keep the release's preprocessing
     if isinstance(source, dict) and source.get("layout") in ("poster-v2", "apvit") and "notes" not in source:
         raise EdgefelError(
             f"{file}: was imported by an edgefel that cropped images which this release's weights are tested on whole; "

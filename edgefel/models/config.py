@@ -9,7 +9,7 @@ from typing import Any, Literal
 from edgefel.errors import EdgefelError
 from edgefel.files.documents import check_fields, check_shape
 
-STREAM_SIZE = 112  # both streams see a 112x112 image, whatever the input size (POSTER++ section 3)
+STREAM_SIZE = 112  # both streams take a 112x112 image, whatever the input size (POSTER++ section 3)
 
 
 def _check(condition: bool, message: str) -> None:
@@ -17,13 +17,26 @@ def _check(condition: bool, message: str) -> None:
         raise EdgefelError(f"model config: {message}")
 
 
+def _check_triples(config: EncoderConfig | APViTConfig, *names: str) -> None:
+    for name in names:
+        values = getattr(config, name)
+        _check(
+            len(values) == 3 and all(v >= 1 for v in values),
+            f"{name} needs 3 positive values, got {values}",
+        )
+
+
+def _check_heads(width: int, heads: int) -> None:
+    _check(width % heads == 0, f"width {width} is not divisible by {heads} heads")
+
+
 @dataclass(frozen=True)
 class EncoderConfig:
     """The window cross-attention pyramid (POSTER++, arXiv 2301.12149). Defaults are the published size.
 
-    image_stem, image_widths, image_units: IR-50 stem width, and width and residual units of its three bodies.
-    landmark_widths, landmark_units: MobileFaceNet output widths F1..F3 and residual blocks per stage.
-    windows, heads: window side and attention heads per level; a head is image_widths[i] / heads[i] wide.
+    image_stem, image_widths, image_units: IR-50 stem width; width and residual units of its three bodies.
+    landmark_widths, landmark_units: MobileFaceNet output widths F1..F3; residual blocks per stage.
+    windows, heads: window side and attention heads per level; the head width is image_widths[i] / heads[i].
     width, depth, vit_heads: the ViT over the 147 tokens.
     drop_path: stochastic depth rate of the fusion block per level.
     query_projection: project the landmark query with a Linear (written in ARBEx, absent in POSTER++).
@@ -45,23 +58,18 @@ class EncoderConfig:
     query_projection: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("image_widths", "image_units", "landmark_widths", "landmark_units", "windows", "heads"):
-            values = getattr(self, name)
-            _check(
-                len(values) == 3 and all(v >= 1 for v in values),
-                f"{name} needs 3 positive values, got {values}",
-            )
+        _check_triples(
+            self, "image_widths", "image_units", "landmark_widths", "landmark_units", "windows", "heads"
+        )
         for width, heads in zip(self.image_widths, self.heads, strict=True):
-            _check(width % heads == 0, f"width {width} is not divisible by {heads} heads")
+            _check_heads(width, heads)
         for level in (0, 1):
             _check(
                 self.image_widths[level] == self.landmark_widths[level],
                 f"level {level + 1} joins the streams, so their widths must agree: image_widths "
                 f"{self.image_widths}, landmark_widths {self.landmark_widths}",
             )
-        _check(
-            self.width % self.vit_heads == 0, f"width {self.width} is not divisible by {self.vit_heads} heads"
-        )
+        _check_heads(self.width, self.vit_heads)
         _check(
             all(0 <= rate < 1 for rate in self.drop_path),
             f"drop_path rates must be in [0, 1): {self.drop_path}",
@@ -88,15 +96,8 @@ class APViTConfig:
     keep_rates: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0, 0.9, 0.9, 0.9, 0.9)
 
     def __post_init__(self) -> None:
-        for name in ("image_widths", "image_units"):
-            values = getattr(self, name)
-            _check(
-                len(values) == 3 and all(v >= 1 for v in values),
-                f"{name} needs 3 positive values, got {values}",
-            )
-        _check(
-            self.width % self.vit_heads == 0, f"width {self.width} is not divisible by {self.vit_heads} heads"
-        )
+        _check_triples(self, "image_widths", "image_units")
+        _check_heads(self.width, self.vit_heads)
         _check(1 <= self.keep_patches <= 196, f"keep_patches must be from 1 to 196, got {self.keep_patches}")
         _check(
             len(self.keep_rates) >= 1 and all(0 < rate <= 1 for rate in self.keep_rates),
@@ -104,7 +105,7 @@ class APViTConfig:
         )
 
 
-RESIZER_SIDES = (48, 384)  # what a resizer takes; FER+ has 48 x 48
+RESIZER_SIDES = (48, 384)  # smallest and largest input of a resizer; FER+ has 48 x 48
 
 
 @dataclass(frozen=True)
@@ -112,9 +113,9 @@ class ResizerConfig:
     """A Neural Resizer in front of the encoder (arXiv 2204.02181).
 
     channels, blocks: width n and number r of residual blocks.
-    output_size: side of what it makes, a multiple of 112.
-    scale: the factor by which coordinates are resized; None is output_size over the model's input_size. The published
-        network takes 0.584 for 384 to 224, whose 224.256 is rounded down.
+    output_size: side of the output, a multiple of 112.
+    scale: the factor by which coordinates are resized; None is output_size / input_size. The published network takes
+        0.584 for 384 to 224: 224.256 is rounded down.
     """
 
     channels: int = 16
@@ -185,9 +186,9 @@ class ReliabilityConfig:
 class ModelConfig:
     """A whole network.
 
-    encoder: its class tells which network it is.
+    encoder: its class selects the network.
     head: None is a plain linear classifier, as in POSTER++ and APViT.
-    resizer: what stands before the encoder, or None. With one, `input_size` is what the resizer takes.
+    resizer: in front of the encoder, or None. With one, `input_size` is the resizer's.
     """
 
     name: str
@@ -229,7 +230,7 @@ class ModelConfig:
         check_shape(data, {"encoder?": {"kind?": str}, "head?": dict, "resizer?": dict}, "model config")
         data = dict(data)
         encoder = dict(data.get("encoder") or {})
-        kind = encoder.pop("kind", "window-pyramid")  # files of before there was a second encoder name none
+        kind = encoder.pop("kind", "window-pyramid")  # files older than the second encoder name none
         _check(kind in _ENCODERS, f"unknown encoder {kind!r}; known: {', '.join(_ENCODERS)}")
         data["encoder"] = _build(_ENCODERS[kind], encoder)
         for name, part in (("head", ReliabilityConfig), ("resizer", ResizerConfig)):
@@ -250,7 +251,7 @@ def _build(cls: type, data: dict[str, Any]) -> Any:
     check_fields(data, cls, "model config")
     for name, value in data.items():
         sizes = [size for size in (value if isinstance(value, list) else [value]) if isinstance(size, int)]
-        # what is larger is no network that anybody built, and would take hours, or all memory, to refuse later
+        # larger sizes are no real network, and would take hours, or all memory, to refuse later
         most = _MOST_LAYERS if name in _LAYERS else _MOST_WIDTH
         _check(all(abs(size) <= most for size in sizes), f"{name} must be at most {most}, got {value}")
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}

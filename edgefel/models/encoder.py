@@ -1,13 +1,12 @@
-"""The encoder: two streams, three levels of window cross-attention, a small ViT, a gate."""
+"""The encoder of POSTER++: two streams, three levels of window cross-attention, a small ViT, a gate."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from edgefel.models.config import STREAM_SIZE, EncoderConfig
-from edgefel.models.ir50 import ImageStream
-from edgefel.models.mobilefacenet import LandmarkStream
+from edgefel.models.backbones import ImageStream, LandmarkStream, to_stream_size
+from edgefel.models.config import EncoderConfig
 from edgefel.models.vit import ViTBlock, initialize_from_scratch
 from edgefel.models.window_attention import FusionLevel
 
@@ -33,7 +32,7 @@ class Encoder(nn.Module):
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        self.seen_tokens = TOKENS
+        self.feature_tokens = TOKENS
         w1, w2, w3 = config.image_widths
         self.image_stream = ImageStream(config.image_stem, config.image_widths, config.image_units)
         self.landmark_stream = LandmarkStream(config.landmark_widths, config.landmark_units)
@@ -72,19 +71,16 @@ class Encoder(nn.Module):
         """Encodes images.
 
         Args:
-            x: [B, 3, S, S], normalized RGB; S a multiple of 112. Larger inputs are sampled down with
-                stride S/112, which is what nearest-neighbour resizing to 112 does.
+            x: [B, 3, S, S], normalized RGB; S a multiple of 112. Both streams take 112 x 112 (`to_stream_size`).
 
         Returns:
             The gated embedding [B, D], and the normalized tokens [B, 148, D], cls first.
         """
-        return self.relate(self.see(x))
+        return self.forward_head(self.forward_features(x))
 
-    def see(self, x: Tensor) -> Tensor:
+    def forward_features(self, x: Tensor) -> Tensor:
         """The two streams and their fusion: images [B, 3, S, S] -> tokens of the three levels [B, 147, D]."""
-        stride = x.shape[-1] // STREAM_SIZE
-        if stride != 1:
-            x = x[:, :, ::stride, ::stride]
+        x = to_stream_size(x)
         landmark_maps = list(self.landmark_stream(x))
         landmark_maps[2] = self.landmark_reduce(landmark_maps[2])
         tokens = []
@@ -94,7 +90,7 @@ class Encoder(nn.Module):
             tokens.append(embed(level(image_map, landmark_map)).flatten(2).transpose(1, 2))  # [B, 49, D]
         return torch.cat(tokens, dim=1)
 
-    def relate(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    def forward_head(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """The ViT and the gate: tokens [B, 147, D] -> embedding [B, D], tokens [B, 148, D]."""
         cls = self.cls_token.expand(tokens.shape[0], -1, -1)
         sequence = torch.cat([cls, tokens], dim=1) + self.pos_embed

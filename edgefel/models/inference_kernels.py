@@ -1,4 +1,4 @@
-"""Which fused kernels a model runs at inference, for compiling them ahead of time."""
+"""The fused kernels of a model's inference, for ahead-of-time compilation."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ _MAP_SIDES = (28, 14, 7)
 
 
 def inference_kernels(config: ModelConfig, dtype: str = "fp16") -> list[KernelSpec]:
-    """The kernels of one forward pass, in order. `dtype` is that of the attention and of the token pooling; the
-    head is FP32.
+    """The kernels of one forward pass, in order. dtype: of attention and token pooling; the head is FP32.
 
     Raises EdgefelError for an unknown dtype.
     """
@@ -51,7 +50,7 @@ def _attention(encoder: EncoderConfig, dtype: str) -> list[KernelSpec]:
 
 
 def _pooling(encoder: APViTConfig, dtype: str) -> list[KernelSpec]:
-    """One launch where patches are dropped, and one in each block that drops tokens; sizes differ, so names do."""
+    """One launch for the patches, and one per block that drops tokens; each size has a name of its own."""
     specs = []
     before = encoder.keep_patches
     if before < PATCHES:

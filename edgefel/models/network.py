@@ -8,8 +8,7 @@ from edgefel.kernels import backend
 from edgefel.models.apvit import APViTEncoder
 from edgefel.models.config import STREAM_SIZE, APViTConfig, ModelConfig
 from edgefel.models.encoder import Encoder
-from edgefel.models.outputs import Prediction
-from edgefel.models.reliability import LinearHead, ReliabilityHead
+from edgefel.models.reliability import LinearHead, Prediction, ReliabilityHead
 from edgefel.models.resizer import NeuralResizer
 from edgefel.models.vit import ViTBlock
 from edgefel.models.window_attention import WindowCrossAttention
@@ -21,9 +20,9 @@ class FacialExpressionModel(nn.Module):
     ARBEx/GReFEL is the pyramid with the reliability head, POSTER++ the same with one Linear, APViT its own encoder with
     one Linear; every other combination works too.
 
-    attention: who computes the window cross-attention, the token pooling and the reliability arithmetic: "reference"
-    (plain PyTorch), "triton" (the fused kernels, or an error), or "auto" (Triton on CUDA). Weights and results are
-    the same; it is not a part of the configuration and is not saved.
+    attention: implementation of window cross-attention, token pooling and reliability balancing: "reference" (plain
+    PyTorch), "triton" (the fused kernels, or an error), or "auto" (Triton on CUDA). Weights and results are the same;
+    the choice is not a part of the configuration and is not saved.
     """
 
     def __init__(self, config: ModelConfig, attention: backend.Choice = "auto") -> None:
@@ -52,34 +51,33 @@ class FacialExpressionModel(nn.Module):
         return self
 
     def class_axes(self) -> dict[str, int]:
-        """The axis along which an entry of `state_dict` has one row for each class, by the entry's name.
+        """Name of each `state_dict` entry with one row per class -> the axis of those rows.
 
-        Entries that are not named here do not depend on the classes. Whoever permutes, adds or takes away classes goes
-        by this.
+        All other entries are independent of the classes. For code that permutes, adds or removes classes.
         """
         return {f"head.{name}": axis for name, axis in self.head.class_axes().items()}
 
-    def forward(self, image: Tensor, trust: Tensor | float = 1.0) -> Prediction:
+    def forward(self, image: Tensor, ramp: Tensor | float = 1.0) -> Prediction:
         """Labels aligned face crops.
 
         Args:
             image: [B, 3, S, S], RGB, ImageNet mean and standard deviation removed; S a multiple of 112, or the
                 configured input size with a resizer.
-            trust: factor in [0, 1] on the weight of the correction; 1 except during training.
+            ramp: the correction ramp: factor in [0, 1] on the correction's weight; below 1 in training only.
 
         Returns:
             Prediction; no entry depends on the other images of the batch in evaluation mode.
         """
         embedding, tokens = self.encoder(self.resize(image))
-        prediction: Prediction = self.head(embedding, tokens, trust)
+        prediction: Prediction = self.head(embedding, tokens, ramp)
         return prediction
 
-    def see(self, image: Tensor) -> Tensor:
-        """Resizer and streams: images as `forward` takes them -> the encoder's tokens [B, N, D], without positions."""
-        return self.encoder.see(self.resize(image))
+    def forward_features(self, image: Tensor) -> Tensor:
+        """Resizer and streams: images as in `forward` -> the encoder's tokens [B, N, D], without positions."""
+        return self.encoder.forward_features(self.resize(image))
 
     def resize(self, image: Tensor) -> Tensor:
-        """What the encoder gets to see; raises ValueError for a size that the model cannot take."""
+        """The encoder's input; raises ValueError for a size that the model cannot take."""
         height, width = image.shape[-2:]
         if self.resizer is not None:
             size = self.config.input_size

@@ -1,4 +1,4 @@
-"""Reading weight files that others made (`.pth`, `.safetensors`), without ever running code from them."""
+"""Reading foreign weight files (`.pth`, `.safetensors`) without running code from them."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from torch import Tensor
 
 from edgefel.errors import EdgefelError
 
-# Entries that hold sets of weights, the likelier first: of two sets that fit equally, the first named here is taken.
+# Entries that hold sets of weights, likeliest first: of two sets that fit equally, the first named here is taken.
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "module", "_orig_mod", "weights")
-# Parts of names that say that weights are averages over training (exponential moving averages, SWA).
+# Parts of names that mark weights as averages over training (exponential moving averages, SWA).
 _AVERAGED = re.compile(r"(^|[_.])(ema|swa|averaged)([_.]|$)", re.IGNORECASE)
 # Entries that hold the names of the classes; mmcv writes `meta.CLASSES`.
 _CLASS_NAMES = ("classes", "class_names", "labels", "label_names")
@@ -46,8 +46,8 @@ class WeightSet:
 class Contents:
     """What a weight file holds.
 
-    sets: every mapping of names to tensors in it. classes: the names of its classes in the order of its outputs, where
-    it says them. keys: its first entries, for messages.
+    sets: every mapping of names to tensors in it. classes: names of its classes in output order, if it has them.
+    keys: its first entries, for messages.
     """
 
     sets: tuple[WeightSet, ...]
@@ -56,32 +56,17 @@ class Contents:
 
 
 def averaged(name: str) -> bool:
-    """Whether an entry's name says that the weights under it are averages over training."""
+    """Whether an entry's name marks the weights under it as averages over training."""
     return _AVERAGED.search(name) is not None
-
-
-def load_tensors(file: str | Path) -> dict[str, Tensor]:
-    """The largest set of tensors in a file, of equal ones the averaged, without prefixes of WRAPPERS that all share.
-
-    See `read_contents`; `edgefel.models.published` chooses by the layout instead.
-    """
-    contents = read_contents(file)
-    best = max(contents.sets, key=lambda found: (len(found.tensors), any(map(averaged, found.path))))
-    tensors = dict(best.tensors)
-    while all(key.partition(".")[0] in WRAPPERS and "." in key for key in tensors):
-        tensors = {key.partition(".")[2]: value for key, value in tensors.items()}
-    return tensors
 
 
 def read_contents(file: str | Path) -> Contents:
     """Every set of named tensors in a `.pth` or `.safetensors` file, and its class names.
 
-    NumPy arrays of numbers become tensors. A bare tensor is called "anchors": that is how the ARBEx release stores
-    them.
+    NumPy arrays of numbers become tensors. A bare tensor is named "anchors": the ARBEx release stores them so.
 
     Raises:
-        EdgefelError: missing, truncated, not a checkpoint, with pickled code in it, or without weights (with the
-            entries that it has).
+        EdgefelError: missing, truncated, not a checkpoint, with pickled code, or without weights (lists its entries).
     """
     file = Path(file)
     if not file.exists():
@@ -102,7 +87,7 @@ def read_contents(file: str | Path) -> Contents:
 
 
 def listed(entries: list[str], limit: int = 20) -> str:
-    """The first `limit` entries, and how many more there are."""
+    """The first `limit` entries, and the number of the others."""
     more = f" and {len(entries) - limit} more" if len(entries) > limit else ""
     return ", ".join(entries[:limit]) + more
 
@@ -142,7 +127,7 @@ def _tensor(value: Tensor | _Array) -> Tensor:
 
 
 def _class_names(content: Mapping[Any, Any], depth: int = 0) -> Iterator[tuple[str, ...]]:
-    """Names of classes under the usual entries, the outermost first: lists, or mappings to or from numbers."""
+    """Class names under the usual entries, outermost first: lists, or mappings to or from numbers."""
     for key, value in content.items():
         if isinstance(key, str) and key.lower() in _CLASS_NAMES + _CLASS_NUMBERS:
             yield _in_order(value)
@@ -158,12 +143,12 @@ def _in_order(value: Any) -> tuple[str, ...]:
         value = [numbers.get(str(number)) for number in range(len(pairs))]
     if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
         return ()
-    # numbers are names of folders, and say nothing of what is in them
+    # numbers are folder names, not class names
     return () if all(name.strip().isdecimal() for name in value) else tuple(value)
 
 
 class _Inert:
-    """Takes the place of harmless objects beside the weights; keeps nothing and does nothing."""
+    """Stand-in for harmless objects beside the weights; keeps nothing and does nothing."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         pass
@@ -173,7 +158,7 @@ class _Inert:
 
 
 class _DType:
-    """Takes the place of numpy.dtype, whose own state could make memory be read as objects."""
+    """Stand-in for numpy.dtype, whose own state could make memory be read as objects."""
 
     def __init__(self, code: Any = "", *_: Any) -> None:
         self.code, self.order = str(code), "="
@@ -184,9 +169,9 @@ class _DType:
 
 
 class _Array:
-    """Takes the place of numpy.ndarray: copies plain numbers out of the file's bytes, and nothing else.
+    """Stand-in for numpy.ndarray: copies plain numbers out of the file's bytes, and nothing else.
 
-    values: the array; None for other contents. kind: what it holds, for messages.
+    values: the array; None for other contents. kind: the type of other contents, for messages.
     """
 
     values: NDArray[Any] | None = None
@@ -239,8 +224,8 @@ def _dictionary(*_: Any) -> OrderedDict[Any, Any]:
     return OrderedDict()
 
 
-# What stands for the names that may occur in a file, besides torch's own; any other name makes the weights-only
-# unpickler refuse the file. The POSTER++ training script stores its accuracy recorders with the weights.
+# Stand-ins for the names that may occur in a file, besides torch's own; the weights-only unpickler refuses files with
+# any other name. The POSTER++ training script stores its accuracy recorders with the weights.
 _STAND_INS: dict[str, Any] = {
     **{f"__main__.RecorderMeter{number}": _Inert for number in ("", "1")},
     **{f"numpy.{core}.multiarray._reconstruct": _array for core in ("core", "_core")},
@@ -272,7 +257,7 @@ def _load(file: Path) -> Any:
         with torch.serialization.safe_globals(stand_ins):
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        # torch has one exception for both; only its text tells a forbidden name from broken bytes
+        # torch raises the same exception for both; only its text tells a forbidden name from broken bytes
         if re.search(r"GLOBAL|Can only (create new object|build)", str(error)):
             name = re.search(r"GLOBAL ([\w.]+)", str(error))
             what = f" ({name.group(1)})" if name else ""

@@ -1,4 +1,4 @@
-"""Parameters and multiply-accumulates of a model, counted without running it."""
+"""Parameters and multiply-accumulates of a model, counted without computing anything."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Profile:
-    """Trained numbers, and multiply-accumulates of convolutions and matrix products at batch 1."""
+    """Trainable parameters, and multiply-accumulates of convolutions and matrix products at batch 1."""
 
     parameters: int
     macs: int
 
 
 def profile(config: ModelConfig) -> Profile:
-    """Counts on the meta device: no memory is filled and nothing is computed."""
+    """Counts on the meta device, without data."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -35,15 +35,15 @@ def profile(config: ModelConfig) -> Profile:
 
 
 def known_profile(name: str) -> Profile:
-    """`profile` of a registered model with its defaults, from a table: PyTorch is not imported for it.
+    """`profile` of a registered model with its defaults, from a table: needs no PyTorch.
 
-    name: of `registry.list_models`, with any of the additions behind it.
+    name: of `registry.list_models`, with any additions.
     """
     base, *additions = name.split("+")
     return _KNOWN["+".join([base, *sorted(additions)])]
 
 
-# of 7 classes; tests/models/test_profile.py counts them again
+# with 7 classes; tests/models/test_profile.py counts them again
 _KNOWN = {
     "arbex": Profile(43_936_028, 8_592_576_576),
     "arbex+reliability": Profile(43_936_028, 8_592_576_576),

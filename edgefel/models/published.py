@@ -1,7 +1,7 @@
-"""Checkpoints people already have: published files into edgefel's names.
+"""Import of published checkpoints.
 
-The names are translated by `published_layouts`. Entries that such files hold and networks never use are
-dropped; everything else that is missing, unknown or wrongly shaped is refused.
+`published_layouts` translates the names. Entries that networks never use are dropped; anything else that is missing,
+unknown or wrongly shaped is refused.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Imported:
     part: prefix of `weights` for a backbone, e.g. "encoder.image_stream".
     weights: our names -> tensors.
     unused: published entries that were ignored because the network never uses them.
-    classes: the file's own names of its classes in the order of its outputs; empty where it has none.
-    notes: what was chosen or left out where a file holds more than one set of weights.
+    classes: the file's own class names in output order; empty if it has none.
+    notes: what was chosen or left out of a file with more than one set of weights.
     """
 
     model: FacialExpressionModel | None
@@ -96,8 +96,8 @@ def import_to_checkpoint(
 
     Args:
         labels: see `edgefel.data.labels.choose_labels`; None takes the file's own names. A backbone has none.
-        resize: side that images are resized to before the crop, for weights whose training differed from the
-            release's; None is the release's.
+        resize: side that images are resized to before the crop, where the training differed from the release's; None
+            is the release's.
 
     Returns:
         A summary: layout, output, entries, unused, labels, preprocessing, notes.
@@ -135,7 +135,7 @@ def import_to_checkpoint(
 def _read(
     files: Sequence[str | Path], layout: str
 ) -> tuple[dict[str, Tensor], tuple[str, ...], tuple[str, ...]]:
-    """The published entries of all files, the class names and what there is to say."""
+    """The published entries of all files, the class names, and notes."""
     published: dict[str, Tensor] = {}
     classes: tuple[str, ...] = ()
     notes: list[str] = []
@@ -168,7 +168,7 @@ def _rename(
 
 
 def _as(dtype: torch.dtype, value: Tensor, where: str) -> Tensor:
-    """The values in the network's own type: files are also kept in half or double precision."""
+    """The values in the network's own type: files may be in half or double precision."""
     if dtype.is_floating_point and value.is_floating_point():
         return value.to(dtype)
     if not dtype.is_floating_point and not value.is_complex():
@@ -180,7 +180,7 @@ def _as(dtype: torch.dtype, value: Tensor, where: str) -> Tensor:
 
 
 def _config(weights: Mapping[str, Tensor], layout: str) -> ModelConfig:
-    """The configuration that the shapes of the head tell; the encoder has one published size."""
+    """The configuration by the shapes of the head; the encoder has one published size."""
     if layout in ("poster-v2", "apvit"):
         head = weights.get("head.linear.weight")
         return model_config(layout, num_classes=7 if head is None else max(head.shape[0], 2))

@@ -1,13 +1,12 @@
 """Names in published checkpoints -> names in edgefel, and the preprocessing that the weights were tested with.
 
-Each layout is a list of rules (pattern on a published key -> our key), and a list of patterns for entries
-that exist in such files and are never used.
+A layout is a list of rules (pattern of a published key -> our key) and a list of patterns of unused entries.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 
 from edgefel.data.preprocessing import Preprocessing
@@ -31,7 +30,7 @@ Rule = tuple[str, Replacement]
 
 
 def _to(template: str) -> Replacement:
-    """A replacement by `{0}`, `{1}`... for the groups; `{0-1}` and `{0+1}` shift a number by one."""
+    """Fills `{0}`, `{1}`... with the match's groups; `{0-1}` and `{0+1}` shift a number by one."""
 
     def replace(match: re.Match[str]) -> str:
         def field(found: re.Match[str]) -> str:
@@ -43,60 +42,70 @@ def _to(template: str) -> Replacement:
     return replace
 
 
-# MobileFaceNet as in the POSTER++ repository: every stage is a down-sampling block and a run of residual ones
+# MobileFaceNet's layers, by name in POSTER++ and by number in ARBEx
 _DEPTHWISE_PARTS = {"conv": "expand", "conv_dw": "depthwise", "project": "project"}
-_CONV_PARTS = {"conv": "conv", "bn": "norm", "prelu": "act"}
-_MOBILEFACENET_STAGES = {"23": "0", "34": "1", "45": "2", "3": "0", "4": "1", "5": "2"}
+_DEPTHWISE_PARTS |= {"0": "expand", "1": "depthwise", "2": "project"}
+_CONV_PARTS = {"conv": "conv", "bn": "norm", "prelu": "act", "0": "conv", "1": "norm", "2": "act"}
+_PLAIN_CONVS = {"conv1": "stem", "conv2_dw": "stem_depthwise", "conv_6_sep": "head"}
+_PLAIN_CONVS |= {"1.0": "stem", "1.1": "stem_depthwise", "3.2": "head"}
 
 
-def _mobilefacenet_block(match: re.Match[str]) -> str:
-    stage, index, block, part, rest = match.groups()
-    unit = 0 if index is None else int(index) + 1
-    return (
-        f"encoder.landmark_stream.stages.{_MOBILEFACENET_STAGES[stage]}.{unit}"
-        f".{_DEPTHWISE_PARTS[block]}.{_CONV_PARTS[part]}.{rest}"
-    )
+def _landmark_conv(match: re.Match[str]) -> str:
+    conv, part, rest = match.groups()
+    return f"encoder.landmark_stream.{_PLAIN_CONVS[conv]}.{_CONV_PARTS[part]}.{rest}"
 
 
-def _mobilefacenet_conv(match: re.Match[str]) -> str:
-    names = {"conv1": "stem", "conv2_dw": "stem_depthwise", "conv_6_sep": "head"}
-    return f"encoder.landmark_stream.{names[match.group(1)]}.{_CONV_PARTS[match.group(2)]}.{match.group(3)}"
+def _landmark_block(stages: Mapping[str, int]) -> Replacement:
+    """Every stage is a down-sampling block and a run of numbered residual ones. stages: their names -> ours."""
+
+    def replace(match: re.Match[str]) -> str:
+        stage, number, block, part, rest = match.groups()
+        unit = 0 if number is None else int(number) + 1
+        return (
+            f"encoder.landmark_stream.stages.{stages[stage]}.{unit}"
+            f".{_DEPTHWISE_PARTS[block]}.{_CONV_PARTS[part]}.{rest}"
+        )
+
+    return replace
 
 
 def _mobilefacenet_rules(prefix: str) -> list[Rule]:
     return [
-        (rf"{prefix}(conv1|conv2_dw|conv_6_sep)\.(conv|bn|prelu)\.(\w+)", _mobilefacenet_conv),
+        (rf"{prefix}(conv1|conv2_dw|conv_6_sep)\.(conv|bn|prelu)\.(\w+)", _landmark_conv),
         (
             rf"{prefix}conv_(23|34|45|3|4|5)(?:\.model\.(\d+))?\.(conv|conv_dw|project)\.(conv|bn|prelu)\.(\w+)",
-            _mobilefacenet_block,
+            _landmark_block({"23": 0, "34": 1, "45": 2, "3": 0, "4": 1, "5": 2}),
         ),
     ]
 
 
-def _ir50_rules(prefix: str) -> list[Rule]:
+def _ir50_rules(
+    prefix: str,
+    unit: str = r"body([123])\.(\d+)",
+    branches: tuple[str, str] = ("res_layer", "shortcut_layer"),
+    stage: str = "{0-1}",
+) -> list[Rule]:
+    """unit: pattern of a unit's name, with the groups stage and number. stage: template of our stage number."""
+    ours = f"encoder.image_stream.stages.{stage}.{{1}}"
     return [
         (rf"{prefix}input_layer\.(\d)\.(\w+)", _to("encoder.image_stream.stem.{0}.{1}")),
-        (
-            rf"{prefix}body([123])\.(\d+)\.res_layer\.(\d)\.(\w+)",
-            _to("encoder.image_stream.stages.{0-1}.{1}.residual.{2}.{3}"),
-        ),
-        (
-            rf"{prefix}body([123])\.(\d+)\.shortcut_layer\.(\d)\.(\w+)",
-            _to("encoder.image_stream.stages.{0-1}.{1}.shortcut.{2}.{3}"),
+        *(
+            (rf"{prefix}{unit}\.{branch}\.(\d)\.(\w+)", _to(f"{ours}.{name}.{{2}}.{{3}}"))
+            for branch, name in zip(branches, ("residual", "shortcut"), strict=True)
         ),
     ]
 
 
 def _ir50_flat_unit(match: re.Match[str]) -> str:
-    """face.evoLVe numbers the units of all four bodies through: 3, 4, 14 and an unused 3."""
-    index, branch, layer, rest = int(match.group(1)), match.group(2), match.group(3), match.group(4)
+    """face.evoLVe numbers the units of all four bodies consecutively: 3, 4, 14 and an unused 3."""
+    index, branch, layer, rest = int(match[1]), match[2], match[3], match[4]
     starts = (0, 3, 7)
     stage = max(i for i, start in enumerate(starts) if index >= start)
     name = {"res_layer": "residual", "shortcut_layer": "shortcut"}[branch]
     return f"encoder.image_stream.stages.{stage}.{index - starts[stage]}.{name}.{layer}.{rest}"
 
 
-# the ViT is written the same way in both releases, under another first name
+# the ViT has the same names in all releases, under different prefixes
 def _vit_rules(prefix: str) -> list[Rule]:
     return [
         (rf"{prefix}(cls_token|pos_embed)", _to("encoder.{0}")),
@@ -110,10 +119,7 @@ def _vit_rules(prefix: str) -> list[Rule]:
 
 
 def _vit_unused(prefix: str) -> list[str]:
-    return [
-        rf"{prefix}{name}"
-        for name in (r"CON1\..*", r"IRLinear[12]\..*", r"patch_embed\..*", r"eca_block\..*")
-    ] + [rf"{prefix}blocks\.\d\.conv\..*"]
+    return [rf"{prefix}(CON1|IRLinear[12]|patch_embed|eca_block|blocks\.\d\.conv)\..*"]
 
 
 _POSTER_V2: list[Rule] = [
@@ -144,36 +150,13 @@ _POSTER_V2_UNUSED = [
     *_vit_unused(r"VIT\."),
 ]
 
-_ARBEX_CONV = {"0": "conv", "1": "norm", "2": "act"}
-_ARBEX_DEPTHWISE = {"0": "expand", "1": "depthwise", "2": "project"}
-
-
-def _arbex_block(match: re.Match[str]) -> str:
-    path, index, block, part, rest = match.groups()
-    unit = 0 if index is None else int(index) + 1
-    stage = f"encoder.landmark_stream.stages.{int(path) - 1}.{unit}"
-    return f"{stage}.{_ARBEX_DEPTHWISE[block]}.{_ARBEX_CONV[part]}.{rest}"
-
-
-def _arbex_conv(match: re.Match[str]) -> str:
-    names = {"1.0": "stem", "1.1": "stem_depthwise", "3.2": "head"}
-    return f"encoder.landmark_stream.{names[match.group(1)]}.{_ARBEX_CONV[match.group(2)]}.{match.group(3)}"
-
-
+_ARBEX_BLOCK = _landmark_block({"1": 0, "2": 1, "3": 2})
 _ARBEX: list[Rule] = [
     # path 1 opens with two plain convolutions, so its blocks are numbered 2 and 3; paths 2 and 3 start at 0
-    (r"landmark\.path_(1\.0|1\.1|3\.2)\.net\.([012])\.(\w+)", _arbex_conv),
-    (r"landmark\.path_(1)\.(?:2|3\.net\.(\d+))\.net\.([012])\.net\.([012])\.(\w+)", _arbex_block),
-    (r"landmark\.path_([23])\.(?:0|1\.net\.(\d+))\.net\.([012])\.net\.([012])\.(\w+)", _arbex_block),
-    (r"ir\.input_layer\.(\d)\.(\w+)", _to("encoder.image_stream.stem.{0}.{1}")),
-    (
-        r"ir\.net_([123])\.net\.(\d+)\.res\.(\d)\.(\w+)",
-        _to("encoder.image_stream.stages.{0-1}.{1}.residual.{2}.{3}"),
-    ),
-    (
-        r"ir\.net_([123])\.net\.(\d+)\.shortcut\.(\d)\.(\w+)",
-        _to("encoder.image_stream.stages.{0-1}.{1}.shortcut.{2}.{3}"),
-    ),
+    (r"landmark\.path_(1\.0|1\.1|3\.2)\.net\.([012])\.(\w+)", _landmark_conv),
+    (r"landmark\.path_(1)\.(?:2|3\.net\.(\d+))\.net\.([012])\.net\.([012])\.(\w+)", _ARBEX_BLOCK),
+    (r"landmark\.path_([23])\.(?:0|1\.net\.(\d+))\.net\.([012])\.net\.([012])\.(\w+)", _ARBEX_BLOCK),
+    *_ir50_rules(r"ir\.", r"net_([123])\.net\.(\d+)", ("res", "shortcut")),
     *_vit_rules(r"vit\."),
     (r"attns\.(\d)\.table", _to("encoder.levels.{0}.attention.relative_position_bias_table")),
     (r"attns\.(\d)\.qkv\.(\w+)", _to("encoder.levels.{0}.attention.kv.{1}")),
@@ -194,15 +177,7 @@ _ARBEX: list[Rule] = [
 _ARBEX_UNUSED = [r"attns\.\d\.index_relative", *_vit_unused(r"vit\.")]
 
 _APVIT: list[Rule] = [
-    (r"extractor\.input_layer\.(\d)\.(\w+)", _to("encoder.image_stream.stem.{0}.{1}")),
-    (
-        r"extractor\.body\.(\d)\.(\d+)\.res_layer\.(\d)\.(\w+)",
-        _to("encoder.image_stream.stages.{0}.{1}.residual.{2}.{3}"),
-    ),
-    (
-        r"extractor\.body\.(\d)\.(\d+)\.shortcut_layer\.(\d)\.(\w+)",
-        _to("encoder.image_stream.stages.{0}.{1}.shortcut.{2}.{3}"),
-    ),
+    *_ir50_rules(r"extractor\.", r"body\.(\d)\.(\d+)", stage="{0}"),
     (r"vit\.(cls_pos_embed|patch_pos_embed)", _to("encoder.{0}")),
     (r"vit\.projs\.0\.(\w+)", _to("encoder.embed.{0}")),
     *_vit_rules(r"vit\."),
@@ -228,7 +203,7 @@ def _compiled(layout: str) -> tuple[list[tuple[re.Pattern[str], Replacement]], l
 
 
 def translate(layout: str, key: str) -> str | None:
-    """Our name of a published entry; "" for one that is never used, None for one that the layout does not know."""
+    """Our name of a published entry; "" for an unused one, None for one that the layout does not know."""
     rules, unused = _compiled(layout)
     for pattern, replacement in rules:
         if match := pattern.fullmatch(key):

@@ -1,8 +1,8 @@
-"""Which of the weights in a published file to take, and from under which prefix.
+"""Choice of a set of weights in a published file, and of the prefix of its names.
 
-Trainers wrap networks (`module.`, `_orig_mod.`, `model.`), keep their weights beside other things, and some keep
+Trainers wrap networks (`module.`, `_orig_mod.`, `model.`) and store other entries beside the weights; some store
 averaged weights beside the raw ones. The set that fits the layout best is taken; of sets that fit equally the averaged
-one, which is what those trainers evaluate.
+one, which those trainers evaluate.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from edgefel.models.published_layouts import translate
 
 @dataclass(frozen=True)
 class Chosen:
-    """Published names without their prefix -> tensors, and what there is to say of the choice."""
+    """Published names without their prefix -> tensors, and notes on the choice."""
 
     tensors: dict[str, Tensor]
     notes: tuple[str, ...]
@@ -33,7 +33,7 @@ class _Candidate:
 
     @property
     def name(self) -> str:
-        """How a user finds it in the file."""
+        """Its place in the file, for messages."""
         return ".".join((*self.found.path, self.prefix.removesuffix("."))).strip(".") or "the top of the file"
 
     @property
@@ -45,8 +45,8 @@ class _Candidate:
 def choose(contents: Contents, layout: str, where: str) -> Chosen:
     """The entries of the best set for `layout`.
 
-    Where nothing fits, the largest set comes as it is, for whoever lists what does not fit. Raises EdgefelError for
-    entries of the network that are no plain tensors, and for sets between which nothing decides.
+    If nothing fits, the largest set unchanged, for the message on misfits. Raises EdgefelError for entries of the
+    network that are no plain tensors, and for two sets of equal rank.
     """
     candidates = [
         _Candidate(found, prefix, _fitting(found.tensors, prefix, layout))
@@ -72,7 +72,7 @@ def choose(contents: Contents, layout: str, where: str) -> Chosen:
 
 
 def _prefixes(tensors: Mapping[str, Tensor]) -> list[str]:
-    """What may stand before the network's names: wrappers' names, averaged ones, and what all entries share."""
+    """Possible prefixes of the network's names: wrappers, averages, and prefixes that all entries share."""
     found = {"": None}
     for key in tensors:
         prefix = ""

@@ -1,4 +1,4 @@
-"""Names of models and what they stand for."""
+"""Registered model names, their configurations and descriptions."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ NANO_ENCODER = EncoderConfig(
     image_units=(1, 2, 2),
     landmark_widths=(8, 16, 32),
     landmark_units=(1, 1, 1),
-    # four windows on the first level: a quarter of its attention's cost, and the partition is in use
+    # four windows on the first level: a quarter of its attention's cost, and the partition is exercised
     windows=(14, 14, 7),
     heads=(1, 1, 2),
     width=96,
     vit_heads=4,
     mlp_ratio=2.0,
-    # at this size the fusion branches are most of the network: they should learn from the first step
+    # at this size the fusion branches are most of the network and should learn from the first step
     layer_scale=0.1,
     drop_path=(0.0, 0.0, 0.0),
 )
 
-# the paper's dropout of one half, on a network this small and a training this short, mostly delays it
+# the paper's dropout of 0.5 mostly delays so short a training of so small a network
 NANO_HEAD = ReliabilityConfig(embedding_dim=64, dropout=0.1)
 
 NANO_APVIT = APViTConfig(
@@ -72,18 +72,18 @@ ADDITIONS: dict[str, str] = {
     "reliability": "the reliability balancing head instead of one linear layer",
 }
 
-# the published factor and what it takes to make the 224 or 112 pixels of the encoder
+# the published factor, and the input side that it resizes to the encoder's 224 or 112 pixels
 _RESIZER_SCALE = 0.584
 _RESIZER_INPUTS = {224: 384, 112: 192}
 
 
 def list_models() -> list[str]:
-    """The registered names; `ADDITIONS` can follow each, as in apvit+resizer+reliability."""
+    """The registered names; each takes suffixes of `ADDITIONS`, e.g. apvit+resizer+reliability."""
     return list(MODELS)
 
 
 def describe(name: str) -> str:
-    """What the model of a name is, in a line. Raises EdgefelError for an unknown name."""
+    """One line on the model of a name. Raises EdgefelError for an unknown name."""
     base, *additions = _named(name).name.split("+")
     return "; ".join([DESCRIPTIONS[base], *(ADDITIONS[addition] for addition in additions)])
 
@@ -157,7 +157,7 @@ def _replace(config: Any, changes: dict[str, Any], where: str) -> Any:
     unknown = sorted(set(changes) - known)
     if unknown:
         raise EdgefelError(f"{where}: unknown settings {unknown}; known: {sorted(known)}")
-    # lists of JSON and YAML are tuples here; a part of the model is a configuration already, or names and values
+    # JSON and YAML give lists for tuples; a part of the model is a configuration already, or names and values
     plain = {name: list(value) if isinstance(value, tuple) else value for name, value in changes.items()}
     check_fields(plain, type(config), where, partial=True)
     tuples = {name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()}

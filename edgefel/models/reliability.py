@@ -1,6 +1,8 @@
-"""Reliability balancing head (ARBEx section 3.3-3.4, GReFEL section 3.2-3.3), and the plain linear head."""
+"""The heads: reliability balancing (ARBEx section 3.3-3.4, GReFEL section 3.2-3.3), and plain linear."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -9,14 +11,31 @@ from edgefel.kernels import backend
 from edgefel.kernels.anchor_softmax import anchor_softmax
 from edgefel.kernels.reliability_balance import confidence, correction, weighted_mean
 from edgefel.models.config import ReliabilityConfig
-from edgefel.models.outputs import Prediction
+
+
+class Prediction(NamedTuple):
+    """One forward pass. B images, C classes, E embedding width; all floating point.
+
+    logits: [B, C], of the primary classifier.
+    primary: [B, C], softmax of the logits, before correction.
+    probabilities: [B, C], after reliability balancing; the label is its argmax. Equal to `primary` for
+        models without a reliability head.
+    confidence: [B], 1 - normalized entropy of `probabilities`, in [0, 1].
+    embedding: [B, E], what the anchors are compared with.
+    """
+
+    logits: Tensor
+    primary: Tensor
+    probabilities: Tensor
+    confidence: Tensor
+    embedding: Tensor
 
 
 class AttentiveCorrection(nn.Module):
-    """t_a = softmax(W_c MHSA(e)), each image on its own: the batch is never a sequence.
+    """t_a = softmax(W_c MHSA(e)), for each image separately.
 
-    The authors' released code feeds a 2-D tensor to the attention, which makes a prediction depend on its
-    batch-mates; this one does not.
+    The authors' released code passes a 2-D tensor to the attention, which treats the batch as a sequence, so that a
+    prediction depends on the other images of its batch. Here it does not.
     """
 
     def __init__(self, width: int, head_dim: int, num_classes: int) -> None:
@@ -41,9 +60,9 @@ class AttentiveCorrection(nn.Module):
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
     def fold(self) -> nn.Linear:
-        """The single Linear [E -> C] that this module equals when the only token is `e` itself.
+        """The Linear [E -> C] that equals this module when the only token is `e` itself.
 
-        The attention weight of a single token is 1, so what is left is W_c (W_o (W_v e)).
+        The attention weight of a single token is 1, which leaves W_c (W_o (W_v e)).
         """
         with torch.no_grad():
             wide = [
@@ -79,14 +98,14 @@ class ReliabilityHead(nn.Module):
         self.folded: nn.Linear | None = None
 
     def forward(
-        self, embedding: Tensor, tokens: Tensor | None = None, trust: Tensor | float = 1.0
+        self, embedding: Tensor, tokens: Tensor | None = None, ramp: Tensor | float = 1.0
     ) -> Prediction:
         """Classifies.
 
         Args:
             embedding: [B, D] of any encoder.
             tokens: [B, T, D] of the encoder; needed with attention_tokens = "patches" only.
-            trust: factor in [0, 1] on the weight of the correction; rises during training.
+            ramp: the correction ramp: factor in [0, 1] on the correction's weight; rises during training.
 
         Returns:
             Prediction, with `embedding` reduced to [B, E].
@@ -97,7 +116,7 @@ class ReliabilityHead(nn.Module):
         e = self.reduce(embedding)
         logits = self.classifier(e)
         attended = None if self.attentive is None else self._attentive_logits(e, tokens)
-        if self._in_one_launch(e, trust):
+        if self._in_one_launch(e, ramp):
             from edgefel.kernels.reliability_balance.op import reliability_balance as fused
 
             balanced = fused(logits, e, self.anchors, attended, self.config.delta)
@@ -108,14 +127,14 @@ class ReliabilityHead(nn.Module):
             probabilities = primary.clone()
         else:
             probabilities = weighted_mean(
-                primary, correcting, confidence(primary), trust * confidence(correcting), trust
+                primary, correcting, confidence(primary), ramp * confidence(correcting), ramp
             )
         return Prediction(logits, primary, probabilities, confidence(probabilities), e)
 
-    def _in_one_launch(self, e: Tensor, trust: Tensor | float) -> bool:
-        """Whether the fused kernel applies: it has no gradient and weighs the correction fully."""
-        plain = isinstance(trust, float | int) and trust == 1.0
-        return plain and not torch.is_grad_enabled() and backend.uses_triton(self.implementation, e)
+    def _in_one_launch(self, e: Tensor, ramp: Tensor | float) -> bool:
+        """Whether the fused kernel applies: it has no gradient and gives the correction its full weight."""
+        full = isinstance(ramp, float | int) and ramp == 1.0
+        return full and not torch.is_grad_enabled() and backend.uses_triton(self.implementation, e)
 
     def _geometric(self, e: Tensor) -> Tensor | None:
         if self.anchors is None:
@@ -139,7 +158,7 @@ class ReliabilityHead(nn.Module):
         return logits
 
     def class_axes(self) -> dict[str, int]:
-        """The axis along which an entry of `state_dict` has one row for each class, by the entry's name."""
+        """Name of each `state_dict` entry with one row per class -> the axis of those rows."""
         last = f"classifier.{len(self.classifier) - 1}"
         ends = (last, "attentive.to_logits", "folded")
         names = ["anchors", *(f"{end}.{kind}" for end in ends for kind in ("weight", "bias"))]
@@ -147,7 +166,7 @@ class ReliabilityHead(nn.Module):
         return {name: 0 for name in names if name in there}
 
     def fold_attention(self) -> None:
-        """For inference: replaces single-token attention by the one matrix it equals."""
+        """For inference: replaces single-token attention by the equivalent matrix."""
         if self.attentive is not None and self.config.attention_tokens == "embedding":
             self.folded = self.attentive.fold()
 
@@ -161,16 +180,16 @@ class LinearHead(nn.Module):
         self.anchors = None
 
     def forward(
-        self, embedding: Tensor, tokens: Tensor | None = None, trust: Tensor | float = 1.0
+        self, embedding: Tensor, tokens: Tensor | None = None, ramp: Tensor | float = 1.0
     ) -> Prediction:
-        """embedding: [B, D]. `tokens` and `trust` are accepted for the same call as the other head."""
+        """embedding: [B, D]. `tokens` and `ramp` are ignored; they match the other head's call."""
         logits = self.linear(embedding)
         primary = logits.softmax(dim=-1)
         probabilities = primary.clone()
         return Prediction(logits, primary, probabilities, confidence(probabilities), embedding)
 
     def class_axes(self) -> dict[str, int]:
-        """As of the other head."""
+        """As `ReliabilityHead.class_axes`."""
         return {"linear.weight": 0, "linear.bias": 0}
 
     def fold_attention(self) -> None:

@@ -29,10 +29,9 @@ class ResizerBlock(nn.Module):
 
 
 class NeuralResizer(nn.Module):
-    """[B, 3, S, S] -> [B, 3, R, R]: the bilinearly resized image, plus what was learned to add to it.
+    """[B, 3, S, S] -> [B, 3, R, R]: the bilinearly resized image plus a learned residual.
 
-    Its last convolution starts at zero, so that a network which has been trained before sees at first what it is used
-    to, and not noise.
+    The last convolution starts at zero, so that a trained network behind the resizer first gets a plain resized image.
     """
 
     def __init__(self, config: ResizerConfig) -> None:
@@ -62,7 +61,7 @@ class NeuralResizer(nn.Module):
         if scale is None:
             size = (self.config.output_size, self.config.output_size)
             return F.interpolate(x, size, mode="bilinear", align_corners=False)
-        # coordinates by the factor itself, as in the published network, not by the quotient of the sides
+        # as in the published network: coordinates by the factor itself, not by the quotient of the sides
         return F.interpolate(
             x, scale_factor=scale, mode="bilinear", align_corners=False, recompute_scale_factor=False
         )

@@ -7,10 +7,23 @@ from torch import Tensor, nn
 
 from edgefel.kernels import backend
 from edgefel.kernels.token_pooling import pool_tokens
-from edgefel.models.layers import Mlp
 
 POSITION_STD = 1.0
 QUERY_KEY_GAIN = 2.0
+
+
+class Mlp(nn.Module):
+    """Linear, GELU, Linear: [..., D] -> [..., D]."""
+
+    def __init__(self, width: int, ratio: float) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, int(width * ratio))
+        self.act = nn.GELU()
+        self.fc2 = nn.Linear(int(width * ratio), width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.fc2(self.act(self.fc1(x)))
+        return out
 
 
 class SelfAttention(nn.Module):
@@ -24,7 +37,7 @@ class SelfAttention(nn.Module):
         self.project = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the attended tokens, and the products q k / sqrt(d) of before the softmax, [B, H, T, T]."""
+        """Returns the attended tokens, and the products q k / sqrt(d) before the softmax, [B, H, T, T]."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         products = (q * self.scale) @ k.transpose(-2, -1)
         out: Tensor = self.project((products.softmax(dim=-1) @ v).transpose(1, 2).flatten(2))
@@ -34,7 +47,7 @@ class SelfAttention(nn.Module):
 class ViTBlock(nn.Module):
     """[B, T, D] -> [B, T, D], or [B, 1 + keep, D]: the class token and the `keep` best of the others.
 
-    Attention sees all tokens; those that are dropped leave before the MLP (attentive token pooling, APViT,
+    Attention is over all tokens; dropped ones leave before the MLP (attentive token pooling, APViT,
     arXiv 2212.05463 section 3.3). `keep` None keeps all.
     """
 
@@ -66,11 +79,11 @@ class ViTBlock(nn.Module):
 
 
 def initialize_from_scratch(encoder: nn.Module) -> None:
-    """Fills an encoder that has `blocks`, `cls_token` and `pos_embed` with weights to train from.
+    """Initializes an encoder that has `blocks`, `cls_token` and `pos_embed` for training from scratch.
 
-    With the usual small values every token looks alike to the class token, which then averages the whole face,
-    and training from scratch stays at chance for hundreds of steps. Positions as large as the features and sharp
-    first attention let it look at places from the start.
+    With the usual small values the class token attends to all tokens alike and averages the whole face, so that
+    training from scratch stays at chance for hundreds of steps. Positions as large as the features and sharp initial
+    attention let it attend to places from the start.
     """
     for module in encoder.modules():
         if isinstance(module, nn.Conv2d):

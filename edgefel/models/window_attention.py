@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from edgefel.kernels import backend
 from edgefel.kernels.window_cross_attention import window_cross_attention
-from edgefel.models.layers import DropPath, Mlp
+from edgefel.models.vit import Mlp
 
 
 def window_partition(x: Tensor, window: int) -> Tensor:
@@ -73,6 +73,24 @@ class WindowCrossAttention(nn.Module):
 
     def _split_heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [.., M, d] -> [.., H, M, D]
+
+
+class DropPath(nn.Module):
+    """Stochastic depth: drops the whole residual branch of an image (Huang et al., arXiv 1603.09382)."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.rate == 0.0:
+            return x
+        keep = 1.0 - self.rate
+        mask = torch.rand((x.shape[0],) + (1,) * (x.ndim - 1), device=x.device) < keep
+        return x * (mask.to(x.dtype) / keep)
+
+    def extra_repr(self) -> str:
+        return f"rate={self.rate}"
 
 
 class FusionLevel(nn.Module):

@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from edgefel.data.loading.batches import ImageSource
-from edgefel.models.layers import DropPath
+from edgefel.models.window_attention import DropPath
 from edgefel.training.augmentation import Shard
 
 

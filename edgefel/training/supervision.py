@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgefel.models.network import FacialExpressionModel
-from edgefel.models.outputs import Prediction
+from edgefel.models.reliability import Prediction
 
 
 class SupervisedModel(nn.Module):
@@ -25,7 +25,7 @@ class SupervisedModel(nn.Module):
         self.model = model
         self.auxiliary: nn.Linear | None = None
         if enabled:
-            width = model.encoder.seen_tokens * model.config.encoder.width
+            width = model.encoder.feature_tokens * model.config.encoder.width
             self.auxiliary = nn.Linear(width, model.config.num_classes)
             # Adam moves every weight by about the learning rate, whatever the number of inputs: unscaled, a
             # single step on 14,000 of them would move the logits by tens
@@ -41,9 +41,9 @@ class SupervisedModel(nn.Module):
     def forward(self, image: Tensor, trust: Tensor | float = 1.0) -> tuple[Prediction, Tensor | None]:
         """The model's prediction, and the auxiliary classifier's probabilities [B, C]."""
         if self.auxiliary is None:
-            return self.model(image, trust=trust), None
-        seen = self.model.see(image)  # [B, N, D]
-        embedding, tokens = self.model.encoder.relate(seen)
+            return self.model(image, ramp=trust), None
+        features = self.model.forward_features(image)  # [B, N, D]
+        embedding, tokens = self.model.encoder.forward_head(features)
         prediction: Prediction = self.model.head(embedding, tokens, trust)
-        inputs = F.layer_norm(seen, seen.shape[-1:]).flatten(1) * self.scale
+        inputs = F.layer_norm(features, features.shape[-1:]).flatten(1) * self.scale
         return prediction, torch.softmax(self.auxiliary(inputs), dim=-1)

@@ -1,4 +1,4 @@
-"""Compiles kernels for a GPU that is not here, and writes folders that need neither torch nor Triton to run."""
+"""Compiles kernels for absent GPUs, and writes folders that run without torch and Triton."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from edgefel.workers import worker_pool
 FORMAT = "edgefel-kernels"
 VERSION = 1
 INDEX = "kernels.json"
-# Triton gives every kernel these two pointers behind the stated ones; kernels without scratch ignore them
+# Triton appends these two pointers to every kernel's arguments; kernels without scratch ignore them
 HIDDEN_ARGUMENTS = ("global_scratch", "profile_scratch")
 
 
@@ -49,7 +49,7 @@ class CompiledKernel:
     hidden: tuple[str, ...]
 
     def describe(self) -> dict[str, Any]:
-        """What a launcher and a reader need, as JSON data."""
+        """JSON data for launchers and readers."""
         spec = self.spec
         return {
             "name": spec.name,
@@ -72,7 +72,7 @@ class CompiledKernel:
 
 
 def parse_arch(text: str) -> int:
-    """`sm_87` or `87` -> 87; raises EdgefelError for what is not a target."""
+    """`sm_87` or `87` -> 87; raises EdgefelError for anything that is not a target."""
     digits = text.removeprefix("sm_")
     known = ", ".join(f"sm_{arch}" for arch in TARGETS)
     if not digits.isdigit() or int(digits) not in TARGETS:
@@ -128,7 +128,7 @@ def compile_all(
     workers: int | None = None,
     advance: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[CompiledKernel]:
-    """Every kernel for every target, in parallel; ordered by target, then as given. advance(done, total)."""
+    """Every kernel for every target, in parallel; ordered by target, then as given. Progress: advance(done, total)."""
     _check_compiler()
     tasks = [(spec, arch) for arch in archs for spec in specs]
     found: dict[int, CompiledKernel] = {}

@@ -1,4 +1,4 @@
-"""What a compiled kernel takes of a multiprocessor, and how many copies of it fit there."""
+"""A compiled kernel's use of a multiprocessor, and how many of its blocks fit there."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ class Multiprocessor:
     registers_per_thread: int = 255
 
 
-# the targets that edgefel compiles for
 TARGETS: dict[int, Multiprocessor] = {
     75: Multiprocessor("Turing (T4)", 1024, 16, 64, 64),
     80: Multiprocessor("Ampere (A100)", 2048, 32, 164, 163),
@@ -34,7 +33,7 @@ TARGETS: dict[int, Multiprocessor] = {
     110: Multiprocessor("Jetson Thor", 1536, 24, 228, 227),
     120: Multiprocessor("Blackwell (RTX 50)", 1536, 24, 100, 99),
 }
-# shared memory that the system keeps for each block (compute capability 8.0 and later), bytes
+# shared memory that the system reserves per block (compute capability 8.0 and later), bytes
 _RESERVED_SHARED = 1024
 
 
@@ -50,7 +49,7 @@ class Resources:
     shared_bytes: int
 
     def in_registers(self) -> bool:
-        """Whether nothing lives in memory that should live in registers."""
+        """Whether nothing spills from registers to memory."""
         spilled = self.spill_store_bytes + self.spill_load_bytes
         return self.stack_bytes == self.local_bytes == spilled == 0
 
@@ -69,7 +68,7 @@ def read_resources(cubin: bytes, function: str, tool: Path, shared: int) -> Reso
 
 
 def parse_resources(usage: str, code: str, function: str, shared: int) -> Resources:
-    """From what cuobjdump prints with --dump-resource-usage and --dump-sass.
+    """Resources from the output of cuobjdump --dump-resource-usage and --dump-sass.
 
     Spills are the local loads and stores in the code, at 4 bytes times their width.
     """
@@ -98,7 +97,7 @@ def _local_bytes(code: str, mnemonic: str) -> int:
 def blocks_per_multiprocessor(resources: Resources, warps: int, arch: int) -> int:
     """How many blocks of a kernel one multiprocessor holds at once; an estimate from the published limits.
 
-    Registers are given out to a warp in portions of 256, shared memory to a block in portions of 128 bytes.
+    Registers are allocated to a warp in units of 256, shared memory to a block in units of 128 bytes.
     """
     limits = TARGETS[arch]
     per_warp = -(-resources.registers * 32 // 256) * 256

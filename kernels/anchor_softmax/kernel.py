@@ -17,10 +17,20 @@ import triton.language as tl
 
 @triton.jit
 def anchor_rows(C: tl.constexpr, K: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_K: tl.constexpr):
-    """The number of each tile row among the C K anchors, and whether there is such an anchor."""
+    """Index of each tile row among the C K anchors, and whether there is such an anchor."""
     row = tl.arange(0, BLOCK_C * BLOCK_K)
     label, number = row // BLOCK_K, row % BLOCK_K
     return label * K + number, (label < C) & (number < K)
+
+
+@triton.jit
+def difference(e_ptr, anchors_ptr, start, anchor, inside, E: tl.constexpr, BLOCK_E: tl.constexpr):
+    """e - a [len(anchor), BLOCK_E] in the columns from `start`, FP32; 0 past E."""
+    column = start + tl.arange(0, BLOCK_E)
+    e = tl.load(e_ptr + column, mask=column < E, other=0.0).to(tl.float32)
+    mask = inside[:, None] & (column < E)[None, :]
+    a = tl.load(anchors_ptr + anchor[:, None] * E + column[None, :], mask=mask, other=0.0).to(tl.float32)
+    return e[None, :] - a
 
 
 @triton.jit
@@ -38,12 +48,8 @@ def distances(
     anchor, inside = anchor_rows(C, K, BLOCK_C, BLOCK_K)
     squares = tl.zeros([BLOCK_C * BLOCK_K, BLOCK_E], tl.float32)
     for start in range(0, E, BLOCK_E):
-        column = start + tl.arange(0, BLOCK_E)
-        e = tl.load(e_ptr + column, mask=column < E, other=0.0).to(tl.float32)
-        mask = inside[:, None] & (column < E)[None, :]
-        a = tl.load(anchors_ptr + anchor[:, None] * E + column[None, :], mask=mask, other=0.0).to(tl.float32)
-        difference = e[None, :] - a
-        squares += difference * difference
+        apart = difference(e_ptr, anchors_ptr, start, anchor, inside, E, BLOCK_E)
+        squares += apart * apart
     return tl.where(inside, tl.sqrt(tl.sum(squares, 1)), float("inf"))
 
 
@@ -107,16 +113,14 @@ def backward_e_kernel(
     grad = tl.load(grad_ptr + row * C + label, mask=label < C, other=0.0)
     each = tl.reshape(tl.broadcast_to(grad[:, None], [BLOCK_C, BLOCK_K]), [BLOCK_C * BLOCK_K])
     slope = -weight * (each - tl.sum(grad * sums, 0)) * inverse_delta
-    # where e is an anchor the distance has no derivative; 0 is the middle of its slopes
-    apart = inside & (distance != 0)
-    factor = tl.where(apart, slope / tl.where(apart, distance, 1.0), 0.0)
+    # at distance 0 there is no derivative; 0 is the middle of the slopes
+    nonzero = inside & (distance != 0)
+    factor = tl.where(nonzero, slope / tl.where(nonzero, distance, 1.0), 0.0)
     tl.store(factor_ptr + row * (C * K) + anchor, factor, mask=inside)
     for start in range(0, E, BLOCK_E):
         column = start + tl.arange(0, BLOCK_E)
-        e = tl.load(e_ptr + row * E + column, mask=column < E, other=0.0).to(tl.float32)
-        mask = inside[:, None] & (column < E)[None, :]
-        a = tl.load(anchors_ptr + anchor[:, None] * E + column[None, :], mask=mask, other=0.0).to(tl.float32)
-        grad_e = tl.sum(factor[:, None] * (e[None, :] - a), 0)
+        apart = difference(e_ptr + row * E, anchors_ptr, start, anchor, inside, E, BLOCK_E)
+        grad_e = tl.sum(factor[:, None] * apart, 0)
         tl.store(grad_e_ptr + row * E + column, grad_e.to(grad_e_ptr.dtype.element_ty), mask=column < E)
 
 

@@ -1,4 +1,4 @@
-"""Anchor-distance softmax in plain PyTorch: the truth that kernels are tested against.
+"""Anchor-distance softmax in plain PyTorch: what the kernels are tested against.
 
 Source: ARBEx (arXiv 2305.01486, section 3.3), GReFEL section 3.2.
 """

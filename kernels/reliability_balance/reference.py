@@ -1,4 +1,4 @@
-"""Reliability balancing in plain PyTorch: the truth that the kernel is tested against.
+"""Reliability balancing in plain PyTorch: what the kernel is tested against.
 
 Source: ARBEx (arXiv 2305.01486), sections 3.3-3.4.
 """
@@ -71,7 +71,7 @@ def correction(geometric: Tensor | None, attentive_logits: Tensor | None) -> Ten
 def reliability_balance(
     logits: Tensor, e: Tensor, anchors: Tensor | None, attentive_logits: Tensor | None, delta: float
 ) -> Balanced:
-    """Corrects softmax(logits) by anchors and attention, each weighted by its confidence, at full trust.
+    """Corrects softmax(logits) by anchors and attention, each weighted by its confidence.
 
     Args:
         logits: [B, C], of the primary classifier.

@@ -5,14 +5,14 @@
     place[n] = #{j < n: kept[j]}, a prefix sum                   out[place[n]] = x[n] (+ position[n]) where kept
 
 Source: APViT (arXiv 2212.05463), sections 3.2 and 3.3. Counting needs no sort, no second launch and no atomics: N is
-256 at most, and all N^2 comparisons happen in registers.
+at most 256, and all N^2 comparisons happen in registers.
 
-Grid: SLICES programs to an image, which follow each other. Every one of them scores all tokens, which the second
-and later ones find in the L2 cache, and copies ROWS of the tokens, so that one image fills more than one
-multiprocessor. No program waits for another, and the result does not depend on SLICES.
+Grid: SLICES consecutive programs per image. Each scores all tokens (all but the first read them from the L2 cache) and
+copies ROWS of them, so that one image fills more than one multiprocessor. Programs are independent, and the result does
+not depend on SLICES.
 
-Scores are FP32, summed in an order that depends on sizes alone. They are compared as integers of the same order, in
-which -0 equals 0 and NaN, of either sign, is above infinity. Padded tokens are below everything and never kept.
+Scores are FP32, summed in an order that depends on sizes alone. They are compared as integers that sort the same way,
+with -0 equal to 0 and NaN, of either sign, above infinity. Padded tokens rank last and are never kept.
 """
 
 import triton
@@ -61,7 +61,7 @@ def kept_tokens(score, N: tl.constexpr, KEEP: tl.constexpr, BLOCK_N: tl.constexp
     key = tl.where(size > 0x7F800000, 0x7FFFFFFF, key)
     key = tl.where(token < N, key, -0x7FFFFFFF)
     # all pairs at once would be 256 values to a thread, more than it has registers
-    CHUNK: tl.constexpr = min(BLOCK_N, 32)
+    CHUNK: tl.constexpr = 32 if BLOCK_N > 32 else BLOCK_N
     rank = tl.zeros([BLOCK_N], tl.int32)
     for start in range(0, BLOCK_N, CHUNK):
         other = start + tl.arange(0, CHUNK)
@@ -93,11 +93,11 @@ def copy_kept(
 ):
     """Copies what is kept of ROWS source rows of one image. CLASS = 1: row 0 is the class token, always kept.
 
-    The source is read row by row as it lies, so that patches that lie as a map [D, N] are read in order too.
+    The source is read in its own layout, so that patches stored as a map [D, N] are read in order too.
     """
     row = part * ROWS + tl.arange(0, ROWS)
     places = tl.where(kept, CLASS + tl.cumsum(kept.to(tl.int32), 0) - 1, -1)
-    # rows past the last token read the place of some other, and are masked
+    # rows past the last token read another's place, and are masked
     place = tl.gather(places, tl.minimum(tl.maximum(row - CLASS, 0), BLOCK_N - 1), 0)
     place = tl.where(row < CLASS, row, place)
     chosen = (row < N + CLASS) & (place >= 0)
@@ -193,7 +193,7 @@ def backward_kernel(
     ROWS: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    """The gradient of all T source rows: that of their place in the result, 0 where they have none.
+    """Gradient of all T source rows: that of the result row each went to, 0 for dropped rows.
 
     grad [B, KEPT, D], place [B, T], grad_source [B, T, D], contiguous; every element is written once. Grid: B * SLICES.
     """
@@ -226,7 +226,7 @@ def backward_positions_kernel(
     ROWS: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    """The gradient of the positions [N, D], FP32 sums over the batch in order. Grid: 2-D tiles."""
+    """Gradient of the positions [N, D], FP32 sums over the batch in order. Grid: 2-D tiles."""
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     column = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
     inside = (column < D)[None, :]

@@ -1,4 +1,4 @@
-"""Attentive patch and token pooling by Triton, with their gradients, as operators that PyTorch knows."""
+"""Attentive patch and token pooling by Triton, with their gradients, as operators of PyTorch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from edgefel.kernels.backend import check_runnable, check_same, next_power_of_two, on_device
+from edgefel.kernels.backend import (
+    check_runnable,
+    check_same,
+    define_operator,
+    next_power_of_two,
+    on_device,
+)
 from edgefel.kernels.token_pooling.reference import check_patches, check_tokens
 
 MOST_TOKENS = 256  # N that one program can compare
@@ -20,8 +26,8 @@ _PROGRAMS = 256
 class Tile(NamedTuple):
     """How one launch cuts an image.
 
-    block_n: padded number of scored tokens. block_d: columns to a step of scoring. slices: programs to an image,
-    each copying `rows` source rows, `block_c` columns to a step. warps: of a program.
+    block_n: padded number of scored tokens. block_d: columns per step of scoring. slices: programs per image, each
+    copying `rows` source rows, `block_c` columns per step. warps: of a program.
     """
 
     block_n: int
@@ -31,11 +37,15 @@ class Tile(NamedTuple):
     block_c: int
     warps: int
 
+    def copy_sizes(self) -> dict[str, int]:
+        """Constants of every kernel that copies rows, and `num_warps`."""
+        return {"SLICES": self.slices, "ROWS": self.rows, "BLOCK_C": self.block_c, "num_warps": self.warps}
+
 
 def tile_for(tokens: int, rows: int, width: int, batch: int = 1) -> Tile:
     """The tile for N scored `tokens` among `rows` source rows of `width` columns, for `batch` images.
 
-    Few images are cut into slices of 32 rows; many keep the GPU busy with fewer, which score less often.
+    Few images are cut into slices of 32 rows; many keep the GPU busy with fewer slices, which score less often.
     """
     block_n, columns = next_power_of_two(tokens), next_power_of_two(width)
     most = next_power_of_two(rows)
@@ -55,20 +65,10 @@ def tile_for(tokens: int, rows: int, width: int, batch: int = 1) -> Tile:
 
 
 def pool_patches(patches: Tensor, positions: Tensor, keep: int) -> Tensor:
-    """Attentive patch pooling in one launch: score, choose, add positions, gather.
+    """`reference.pool_patches` in one launch: same arguments and errors, any strides, N up to 256.
 
-    Args:
-        patches: [B, N, D], any strides, N up to 256; scored without positions.
-        positions: [N, D] or [1, N, D].
-        keep: 1 to N.
-
-    Returns:
-        [B, keep, D] in the common type of both: the patches with the greatest sums of absolute features, in their
-        order. Of equal sums the lower index is kept; NaN is kept before every number, and stays in its image.
-        Differentiable in patches and positions; the choice has no gradient.
-
-    Raises:
-        ValueError: a shape, type, device or `keep` does not fit; names the argument.
+    A NaN stays in its image. Differentiable in patches and positions; the choice has no gradient. Raises ValueError for
+    a size, type or device that does not fit, too.
     """
     check_patches(patches, positions, keep)
     _check_count("patches", patches.shape[1])
@@ -81,20 +81,10 @@ def pool_patches(patches: Tensor, positions: Tensor, keep: int) -> Tensor:
 
 
 def pool_tokens(tokens: Tensor, products: Tensor, keep: int) -> Tensor:
-    """Attentive token pooling in one launch: score, choose, gather.
+    """`reference.pool_tokens` in one launch: same arguments and errors, any strides, N up to 256.
 
-    Args:
-        tokens: [B, 1 + N, D], any strides, class token first; N up to 256.
-        products: [B, H, 1 + N, 1 + N], any strides, q k / sqrt(d) before the softmax; the class token's row alone
-            is read, where it lies.
-        keep: 1 to N.
-
-    Returns:
-        [B, 1 + keep, D] in the type of `tokens`: the class token and those whose products with it, summed over the
-        heads, are greatest, in their order; ties and NaN as in `pool_patches`. Differentiable in tokens.
-
-    Raises:
-        ValueError: a shape, type, device or `keep` does not fit; names the argument.
+    Of `products` only the class token's row is read, in place. Differentiable in tokens. Raises ValueError for a size,
+    type or device that does not fit, too.
     """
     check_tokens(tokens, products, keep)
     _check_count("tokens", tokens.shape[1] - 1)
@@ -110,18 +100,6 @@ def _check_count(name: str, tokens: int) -> None:
         raise ValueError(f"{name}: expected N up to {MOST_TOKENS}, got {tokens}")
 
 
-_library = torch.library.Library("edgefel", "FRAGMENT")
-# place: int32, the row of the result that each source row went to, -1 where it was dropped; empty unless wanted
-_library.define(
-    "pool_patches(Tensor patches, Tensor positions, int keep, bool differentiable) -> (Tensor out, Tensor place)"
-)
-_library.define(
-    "pool_tokens(Tensor tokens, Tensor products, int keep, bool differentiable) -> (Tensor out, Tensor place)"
-)
-_library.define("pool_backward(Tensor grad, Tensor place, ScalarType dtype) -> Tensor")
-_library.define("pool_backward_positions(Tensor grad, Tensor place, ScalarType dtype) -> Tensor")
-
-
 def _near(x: Tensor) -> Tensor:
     """`x`, copied where offsets within one image do not fit 32 bits."""
     last = sum((size - 1) * stride for size, stride in zip(x.shape[1:], x.stride()[1:], strict=True))
@@ -129,20 +107,20 @@ def _near(x: Tensor) -> Tensor:
 
 
 def _empty_patches(patches: Tensor, positions: Tensor, keep: int, place: bool) -> tuple[Tensor, Tensor]:
-    batch, count, width = patches.shape
+    batch, _, width = patches.shape
     dtype = torch.promote_types(patches.dtype, positions.dtype)
     out = torch.empty((batch, keep, width), dtype=dtype, device=patches.device)
-    return out, _empty_place(patches, (batch, count) if place else (0,))
+    return out, _empty_place(patches, place)
 
 
 def _empty_tokens(tokens: Tensor, products: Tensor, keep: int, place: bool) -> tuple[Tensor, Tensor]:
-    batch, count, width = tokens.shape
+    batch, _, width = tokens.shape
     out = torch.empty((batch, 1 + keep, width), dtype=tokens.dtype, device=tokens.device)
-    return out, _empty_place(tokens, (batch, count) if place else (0,))
+    return out, _empty_place(tokens, place)
 
 
-def _empty_place(like: Tensor, shape: tuple[int, ...]) -> Tensor:
-    return torch.empty(shape, dtype=torch.int32, device=like.device)
+def _empty_place(source: Tensor, wanted: bool) -> Tensor:
+    return torch.empty(source.shape[:2] if wanted else (0,), dtype=torch.int32, device=source.device)
 
 
 def _run_patches(
@@ -165,13 +143,10 @@ def _run_patches(
                 N=count,
                 D=width,
                 KEEP=keep,
-                SLICES=tile.slices,
                 BLOCK_N=tile.block_n,
                 BLOCK_D=tile.block_d,
-                ROWS=tile.rows,
-                BLOCK_C=tile.block_c,
                 STORE_PLACE=differentiable,
-                num_warps=tile.warps,
+                **tile.copy_sizes(),
             )
     return out, place
 
@@ -199,12 +174,9 @@ def _run_tokens(tokens: Tensor, products: Tensor, keep: int, differentiable: boo
                 N=count - 1,
                 D=width,
                 KEEP=keep,
-                SLICES=tile.slices,
                 BLOCK_N=tile.block_n,
-                ROWS=tile.rows,
-                BLOCK_C=tile.block_c,
                 STORE_PLACE=differentiable,
-                num_warps=tile.warps,
+                **tile.copy_sizes(),
             )
     return out, place
 
@@ -219,16 +191,7 @@ def _run_backward(grad: Tensor, place: Tensor, dtype: torch.dtype) -> Tensor:
         tile = tile_for(rows, rows, width, batch)
         with on_device(grad):
             backward_kernel[(batch * tile.slices,)](
-                grad.contiguous(),
-                place,
-                out,
-                T=rows,
-                KEPT=kept,
-                D=width,
-                SLICES=tile.slices,
-                ROWS=tile.rows,
-                BLOCK_C=tile.block_c,
-                num_warps=tile.warps,
+                grad.contiguous(), place, out, T=rows, KEPT=kept, D=width, **tile.copy_sizes()
             )
     return out
 
@@ -254,13 +217,6 @@ def _run_backward_positions(grad: Tensor, place: Tensor, dtype: torch.dtype) -> 
                 BLOCK_C=columns,
             )
     return out
-
-
-for _key in ("CUDA", "CPU"):
-    _library.impl("pool_patches", _run_patches, _key)
-    _library.impl("pool_tokens", _run_tokens, _key)
-    _library.impl("pool_backward", _run_backward, _key)
-    _library.impl("pool_backward_positions", _run_backward_positions, _key)
 
 
 def _fake_backward(grad: Tensor, place: Tensor, dtype: torch.dtype) -> Tensor:
@@ -291,13 +247,26 @@ def _backward_tokens(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor |
     return torch.ops.edgefel.pool_backward(grad, place, ctx.types[0]), None, None, None
 
 
-torch.library.register_fake("edgefel::pool_patches", _empty_patches, lib=_library)
-torch.library.register_fake("edgefel::pool_tokens", _empty_tokens, lib=_library)
-torch.library.register_fake("edgefel::pool_backward", _fake_backward, lib=_library)
-torch.library.register_fake("edgefel::pool_backward_positions", _fake_backward_positions, lib=_library)
-torch.library.register_autograd(
-    "edgefel::pool_patches", _backward_patches, setup_context=_setup_context, lib=_library
+# place: int32, the row of the result that each source row went to, -1 where it was dropped; empty unless differentiable
+define_operator(
+    "pool_patches(Tensor patches, Tensor positions, int keep, bool differentiable) -> (Tensor out, Tensor place)",
+    _run_patches,
+    _empty_patches,
+    _backward_patches,
+    _setup_context,
 )
-torch.library.register_autograd(
-    "edgefel::pool_tokens", _backward_tokens, setup_context=_setup_context, lib=_library
+define_operator(
+    "pool_tokens(Tensor tokens, Tensor products, int keep, bool differentiable) -> (Tensor out, Tensor place)",
+    _run_tokens,
+    _empty_tokens,
+    _backward_tokens,
+    _setup_context,
+)
+define_operator(
+    "pool_backward(Tensor grad, Tensor place, ScalarType dtype) -> Tensor", _run_backward, _fake_backward
+)
+define_operator(
+    "pool_backward_positions(Tensor grad, Tensor place, ScalarType dtype) -> Tensor",
+    _run_backward_positions,
+    _fake_backward_positions,
 )

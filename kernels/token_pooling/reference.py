@@ -1,9 +1,8 @@
-"""Attentive patch pooling and attentive token pooling in plain PyTorch: the truth that kernels are tested against.
+"""Attentive patch pooling and attentive token pooling in plain PyTorch: what the kernels are tested against.
 
-Neither has parameters: both score tokens by what is computed anyway and keep a fixed number of the best, so that
-shapes are static. Of equal scores the token that comes first is the better one, in PyTorch as in ONNX's TopK. A score
-that is NaN is better than every other, infinity included, so that what went wrong stays in sight; ONNX's TopK
-promises nothing there.
+Neither has parameters: both score tokens by existing activations and keep a fixed number of the best, so that shapes
+are static. Of equal scores the first token wins, in PyTorch as in ONNX's TopK. A NaN score wins over every other,
+infinity included, so that errors stay visible; ONNX's TopK does not define this case.
 
 Source: APViT (arXiv 2212.05463), sections 3.2 and 3.3.
 """
@@ -61,7 +60,7 @@ def patch_scores(patches: Tensor) -> Tensor:
 
 
 def token_scores(products: Tensor) -> Tensor:
-    """Score of each token but the class token: what the class token's query says to its key, over all heads.
+    """Score of each token but the class token: its product with the class token's query, summed over heads.
 
     Args: `products` [B, H, T, T], q k / sqrt(d) before the softmax, class token first. Returns [B, T - 1], FP32 at
     least.
@@ -76,7 +75,7 @@ def best_tokens(scores: Tensor, keep: int) -> Tensor:
     """
     check_keep(keep, scores.shape[1])
     if torch.compiler.is_exporting():
-        # ONNX's TopK takes the lower index of equal values; torch.topk promises nothing, so only its graph is used
+        # ONNX's TopK takes the lower index of equal values; torch.topk does not promise it, so only its graph is used
         best = scores.topk(keep, dim=1).indices
     else:
         best = scores.argsort(dim=1, descending=True, stable=True)[:, :keep]

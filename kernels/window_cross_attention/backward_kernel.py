@@ -1,21 +1,28 @@
-"""Tiled window cross-attention: the backward pass, without atomics, so its results do not vary from run to run.
+"""Tiled window cross-attention: the backward pass, without atomics, so results are bitwise reproducible.
 
 With p = exp(s - lse), dP = dO v^T, delta[m] = dO[m] . out[m] and dS = p (dP - delta):
 
     dv = p^T dO,    dk = scale dS^T q,    dq = scale sum_windows dS k,
     dtable[r] = sum over B nW, and over all pairs (m, n) whose offset is r, of dS[m, n]
 
-Source: FlashAttention-2 (arXiv 2307.08691), section 3.2; the table's gradient is ours. It is taken in two
-steps: a program owns one tile of (m, n) and sums dS over windows in registers, in order, and stores it once;
-then the sums, [splits, H, M, M] whatever the batch, are added up along offsets.
+Source: FlashAttention-2 (arXiv 2307.08691), section 3.2. The table's gradient is new here and takes two steps: a
+program owns one tile of (m, n), sums dS over windows in registers, in order, and stores it once; then the sums,
+[splits, H, M, M] whatever the batch, are added up along offsets.
 
-Tails as in the forward pass; rows of queries past M get p = 0.
+Tails as in the forward pass; queries past M get p = 0.
 """
 
 import triton
 import triton.language as tl
 
-from edgefel.kernels.window_cross_attention.kernel import LOG2E, load_rows, offset_position, scores
+from edgefel.kernels.window_cross_attention.kernel import (
+    LOG2E,
+    load_tile,
+    locate,
+    scores,
+    store_tile,
+    tile_tokens,
+)
 
 
 @triton.jit
@@ -43,24 +50,31 @@ def delta_kernel(
 
 
 @triton.jit
-def score_gradient(
-    q,
-    k,
-    v,
-    grad,
-    lse,
-    delta,
-    inside,
-    table,
-    position_q,
-    position_k,
-    stride_table,
-    scale,
+def load_outputs(
+    grad_ptr,
+    lse_ptr,
+    delta_ptr,
+    window,
+    head,
+    tokens,
+    H: tl.constexpr,
     W: tl.constexpr,
-    PRECISION: tl.constexpr,
+    D: tl.constexpr,
+    BLOCK_D: tl.constexpr,
 ):
-    """p and dS [len(q), len(k)], FP32, where `inside`, else 0."""
-    s = scores(q, k, table, position_q, position_k, stride_table, scale, W, PRECISION)
+    """grad [len(tokens), BLOCK_D], lse and delta [len(tokens)] of one head's queries in one window."""
+    grad = load_tile(grad_ptr, (W * W * H * D, D, H * D, 1), window, head, tokens, D, BLOCK_D)
+    first = (window * H + head) * (W * W)
+    return grad, tl.load(lse_ptr + first + tokens), tl.load(delta_ptr + first + tokens)
+
+
+@triton.jit
+def score_gradient(
+    q, k, v, outputs, inside, table, rows, columns, stride, scale, W: tl.constexpr, PRECISION: tl.constexpr
+):
+    """p and dS [len(q), len(k)], FP32, where `inside`, else 0. outputs: of `load_outputs`; the rest as in `scores`."""
+    grad, lse, delta = outputs
+    s = scores(q, k, table, rows, columns, stride, scale, W, PRECISION)
     p = tl.exp2((s - lse[:, None]) * LOG2E)
     p = tl.where(inside, p, 0.0)
     grad_p = tl.dot(grad, tl.trans(v), input_precision=PRECISION)
@@ -80,20 +94,10 @@ def backward_kv_kernel(
     grad_v_ptr,
     scale,
     shared,
-    stride_qb,
-    stride_qh,
-    stride_qm,
-    stride_qd,
-    stride_kb,
-    stride_kh,
-    stride_km,
-    stride_kd,
-    stride_vb,
-    stride_vh,
-    stride_vm,
-    stride_vd,
-    stride_tr,
-    stride_th,
+    q_strides,
+    k_strides,
+    v_strides,
+    table_strides,
     H: tl.constexpr,
     W: tl.constexpr,
     D: tl.constexpr,
@@ -106,58 +110,27 @@ def backward_kv_kernel(
 
     grad [B nW, M, H, D] contiguous; lse, delta [B nW, H, M]; grad_k, grad_v [B nW, M, H, D] contiguous.
     """
-    M: tl.constexpr = W * W
-    TILES: tl.constexpr = (M + BLOCK_N - 1) // BLOCK_N
-    program = tl.program_id(0)
-    tile = program % TILES
-    head = program // TILES % H
-    window = (program // (TILES * H)).to(tl.int64)
-
-    columns = tile * BLOCK_N + tl.arange(0, BLOCK_N)
-    safe_columns = tl.minimum(columns, M - 1)
-    channels = tl.arange(0, BLOCK_D)
-    q_base = q_ptr + window // shared * stride_qb + head * stride_qh
-    k_base = k_ptr + window * stride_kb + head * stride_kh
-    v_base = v_ptr + window * stride_vb + head * stride_vh
-    grad_base = grad_ptr + window * (M * H * D) + head * D
-    row_base = (window * H + head) * M
-    table = table_ptr + head * stride_th
-    k = load_rows(k_base, safe_columns, channels, stride_km, stride_kd, D, BLOCK_D)
-    v = load_rows(v_base, safe_columns, channels, stride_vm, stride_vd, D, BLOCK_D)
-    position_k = offset_position(safe_columns, W)
+    tile, head, window = locate(BLOCK_N, H, W)
+    columns, safe_columns = tile_tokens(tile * BLOCK_N, BLOCK_N, W)
+    table = table_ptr + head * table_strides[1]
+    k = load_tile(k_ptr, k_strides, window, head, safe_columns, D, BLOCK_D)
+    v = load_tile(v_ptr, v_strides, window, head, safe_columns, D, BLOCK_D)
 
     grad_k = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     grad_v = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
-    for start in range(0, M, BLOCK_M):
-        rows = start + tl.arange(0, BLOCK_M)
-        safe_rows = tl.minimum(rows, M - 1)
-        q = load_rows(q_base, safe_rows, channels, stride_qm, stride_qd, D, BLOCK_D)
-        grad = load_rows(grad_base, safe_rows, channels, H * D, 1, D, BLOCK_D)
-        lse = tl.load(lse_ptr + row_base + safe_rows)
-        delta = tl.load(delta_ptr + row_base + safe_rows)
+    for start in range(0, W * W, BLOCK_M):
+        rows, safe_rows = tile_tokens(start, BLOCK_M, W)
+        q = load_tile(q_ptr, q_strides, window // shared, head, safe_rows, D, BLOCK_D)
+        outputs = load_outputs(grad_ptr, lse_ptr, delta_ptr, window, head, safe_rows, H, W, D, BLOCK_D)
+        inside = (rows < W * W)[:, None]
         p, ds = score_gradient(
-            q,
-            k,
-            v,
-            grad,
-            lse,
-            delta,
-            (rows < M)[:, None],
-            table,
-            offset_position(safe_rows, W),
-            position_k,
-            stride_tr,
-            scale,
-            W,
-            PRECISION,
+            q, k, v, outputs, inside, table, safe_rows, safe_columns, table_strides[0], scale, W, PRECISION
         )
-        grad_v = tl.dot(tl.trans(p.to(grad.dtype)), grad, grad_v, input_precision=PRECISION)
+        grad_v = tl.dot(tl.trans(p.to(outputs[0].dtype)), outputs[0], grad_v, input_precision=PRECISION)
         grad_k = tl.dot(tl.trans(ds.to(q.dtype)), q, grad_k, input_precision=PRECISION)
 
-    offsets = window * (M * H * D) + head * D + columns[:, None] * (H * D) + channels[None, :]
-    mask = (columns < M)[:, None] & (channels < D)[None, :]
-    tl.store(grad_k_ptr + offsets, (grad_k * scale).to(grad_k_ptr.dtype.element_ty), mask=mask)
-    tl.store(grad_v_ptr + offsets, grad_v.to(grad_v_ptr.dtype.element_ty), mask=mask)
+    store_tile(grad_k_ptr, grad_k * scale, window, head, columns, H, W, D, BLOCK_D)
+    store_tile(grad_v_ptr, grad_v, window, head, columns, H, W, D, BLOCK_D)
 
 
 @triton.jit
@@ -172,20 +145,10 @@ def backward_q_kernel(
     grad_q_ptr,
     scale,
     shared,
-    stride_qb,
-    stride_qh,
-    stride_qm,
-    stride_qd,
-    stride_kb,
-    stride_kh,
-    stride_km,
-    stride_kd,
-    stride_vb,
-    stride_vh,
-    stride_vm,
-    stride_vd,
-    stride_tr,
-    stride_th,
+    q_strides,
+    k_strides,
+    v_strides,
+    table_strides,
     H: tl.constexpr,
     W: tl.constexpr,
     D: tl.constexpr,
@@ -198,57 +161,37 @@ def backward_q_kernel(
 
     Grid: (tiles of M) * H * B. grad_q [B, M, H, D] contiguous; the rest as in `backward_kv_kernel`.
     """
-    M: tl.constexpr = W * W
-    TILES: tl.constexpr = (M + BLOCK_M - 1) // BLOCK_M
-    program = tl.program_id(0)
-    tile = program % TILES
-    head = program // TILES % H
-    image = (program // (TILES * H)).to(tl.int64)
-
-    rows = tile * BLOCK_M + tl.arange(0, BLOCK_M)
-    safe_rows = tl.minimum(rows, M - 1)
-    channels = tl.arange(0, BLOCK_D)
-    table = table_ptr + head * stride_th
-    q_base = q_ptr + image * stride_qb + head * stride_qh
-    q = load_rows(q_base, safe_rows, channels, stride_qm, stride_qd, D, BLOCK_D)
-    position_q = offset_position(safe_rows, W)
+    tile, head, image = locate(BLOCK_M, H, W)
+    rows, safe_rows = tile_tokens(tile * BLOCK_M, BLOCK_M, W)
+    table = table_ptr + head * table_strides[1]
+    q = load_tile(q_ptr, q_strides, image, head, safe_rows, D, BLOCK_D)
 
     grad_q = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
     for part in range(shared):
         window = image * shared + part
-        row_base = (window * H + head) * M
-        grad_base = grad_ptr + window * (M * H * D) + head * D
-        grad = load_rows(grad_base, safe_rows, channels, H * D, 1, D, BLOCK_D)
-        lse = tl.load(lse_ptr + row_base + safe_rows)
-        delta = tl.load(delta_ptr + row_base + safe_rows)
-        k_base = k_ptr + window * stride_kb + head * stride_kh
-        v_base = v_ptr + window * stride_vb + head * stride_vh
-        for start in range(0, M, BLOCK_N):
-            columns = start + tl.arange(0, BLOCK_N)
-            safe_columns = tl.minimum(columns, M - 1)
-            k = load_rows(k_base, safe_columns, channels, stride_km, stride_kd, D, BLOCK_D)
-            v = load_rows(v_base, safe_columns, channels, stride_vm, stride_vd, D, BLOCK_D)
+        outputs = load_outputs(grad_ptr, lse_ptr, delta_ptr, window, head, safe_rows, H, W, D, BLOCK_D)
+        for start in range(0, W * W, BLOCK_N):
+            columns, safe_columns = tile_tokens(start, BLOCK_N, W)
+            k = load_tile(k_ptr, k_strides, window, head, safe_columns, D, BLOCK_D)
+            v = load_tile(v_ptr, v_strides, window, head, safe_columns, D, BLOCK_D)
+            inside = (columns < W * W)[None, :]
             _, ds = score_gradient(
                 q,
                 k,
                 v,
-                grad,
-                lse,
-                delta,
-                (columns < M)[None, :],
+                outputs,
+                inside,
                 table,
-                position_q,
-                offset_position(safe_columns, W),
-                stride_tr,
+                safe_rows,
+                safe_columns,
+                table_strides[0],
                 scale,
                 W,
                 PRECISION,
             )
             grad_q = tl.dot(ds.to(k.dtype), k, grad_q, input_precision=PRECISION)
 
-    offsets = image * (M * H * D) + head * D + rows[:, None] * (H * D) + channels[None, :]
-    mask = (rows < M)[:, None] & (channels < D)[None, :]
-    tl.store(grad_q_ptr + offsets, (grad_q * scale).to(grad_q_ptr.dtype.element_ty), mask=mask)
+    store_tile(grad_q_ptr, grad_q * scale, image, head, rows, H, W, D, BLOCK_D)
 
 
 @triton.jit
@@ -265,20 +208,10 @@ def backward_bias_kernel(
     shared,
     windows,
     windows_per_split,
-    stride_qb,
-    stride_qh,
-    stride_qm,
-    stride_qd,
-    stride_kb,
-    stride_kh,
-    stride_km,
-    stride_kd,
-    stride_vb,
-    stride_vh,
-    stride_vm,
-    stride_vd,
-    stride_tr,
-    stride_th,
+    q_strides,
+    k_strides,
+    v_strides,
+    table_strides,
     H: tl.constexpr,
     W: tl.constexpr,
     D: tl.constexpr,
@@ -289,42 +222,32 @@ def backward_bias_kernel(
 ):
     """One program: dS of one tile of pairs, summed over the windows of one split, in order.
 
-    Grid: (tiles of queries) * (tiles of keys) * H * splits. sums [splits, H, M, M], FP32.
+    Grid: (tiles of keys) * (tiles of queries) * H * splits, flat. sums [splits, H, M, M], FP32.
     """
     M: tl.constexpr = W * W
-    TILES_M: tl.constexpr = (M + BLOCK_M - 1) // BLOCK_M
     TILES_N: tl.constexpr = (M + BLOCK_N - 1) // BLOCK_N
+    TILES_M: tl.constexpr = (M + BLOCK_M - 1) // BLOCK_M
     program = tl.program_id(0)
     tile_n = program % TILES_N
     tile_m = program // TILES_N % TILES_M
     head = program // (TILES_N * TILES_M) % H
     split = program // (TILES_N * TILES_M * H)
 
-    rows = tile_m * BLOCK_M + tl.arange(0, BLOCK_M)
-    columns = tile_n * BLOCK_N + tl.arange(0, BLOCK_N)
-    safe_rows, safe_columns = tl.minimum(rows, M - 1), tl.minimum(columns, M - 1)
-    channels = tl.arange(0, BLOCK_D)
-    table = table_ptr + head * stride_th
-    position_q, position_k = offset_position(safe_rows, W), offset_position(safe_columns, W)
+    rows, safe_rows = tile_tokens(tile_m * BLOCK_M, BLOCK_M, W)
+    columns, safe_columns = tile_tokens(tile_n * BLOCK_N, BLOCK_N, W)
+    table = table_ptr + head * table_strides[1]
     inside = (rows < M)[:, None] & (columns < M)[None, :]
 
     total = tl.zeros([BLOCK_M, BLOCK_N], tl.float32)
     first = split * windows_per_split
     for number in range(first, tl.minimum(first + windows_per_split, windows)):
         window = tl.full((), 0, tl.int64) + number
-        q_base = q_ptr + window // shared * stride_qb + head * stride_qh
-        k_base = k_ptr + window * stride_kb + head * stride_kh
-        v_base = v_ptr + window * stride_vb + head * stride_vh
-        grad_base = grad_ptr + window * (M * H * D) + head * D
-        row_base = (window * H + head) * M
-        q = load_rows(q_base, safe_rows, channels, stride_qm, stride_qd, D, BLOCK_D)
-        k = load_rows(k_base, safe_columns, channels, stride_km, stride_kd, D, BLOCK_D)
-        v = load_rows(v_base, safe_columns, channels, stride_vm, stride_vd, D, BLOCK_D)
-        grad = load_rows(grad_base, safe_rows, channels, H * D, 1, D, BLOCK_D)
-        lse = tl.load(lse_ptr + row_base + safe_rows)
-        delta = tl.load(delta_ptr + row_base + safe_rows)
+        q = load_tile(q_ptr, q_strides, window // shared, head, safe_rows, D, BLOCK_D)
+        k = load_tile(k_ptr, k_strides, window, head, safe_columns, D, BLOCK_D)
+        v = load_tile(v_ptr, v_strides, window, head, safe_columns, D, BLOCK_D)
+        outputs = load_outputs(grad_ptr, lse_ptr, delta_ptr, window, head, safe_rows, H, W, D, BLOCK_D)
         _, ds = score_gradient(
-            q, k, v, grad, lse, delta, inside, table, position_q, position_k, stride_tr, scale, W, PRECISION
+            q, k, v, outputs, inside, table, safe_rows, safe_columns, table_strides[0], scale, W, PRECISION
         )
         total += ds
 

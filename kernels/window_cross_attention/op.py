@@ -1,10 +1,11 @@
-"""Window cross-attention by Triton, with its gradient, as one operator that PyTorch knows.
+"""Window cross-attention by Triton, with its gradient, as an operator of PyTorch.
 
 `torch.ops.edgefel.window_cross_attention` is what torch.compile and torch.export see.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,35 +13,31 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgefel.kernels.backend import check_runnable, check_same, dot_precision, on_device, type_name
+from edgefel.kernels.backend import (
+    check_runnable,
+    check_same,
+    define_operator,
+    dot_precision,
+    next_power_of_two,
+    on_device,
+    type_name,
+)
 from edgefel.kernels.tuning import Launch, Tuner
-from edgefel.kernels.window_cross_attention import launches
 from edgefel.kernels.window_cross_attention.reference import check_window_attention_shapes
 
-# The bias gradient is summed over windows by at least this many programs, a fixed number on every device,
-# so that the order of the sum is too.
+# The bias gradient is summed over windows by at least this many programs. The number is the same on every device, so
+# that the order of the sum is too.
 _BIAS_PROGRAMS = 1024
 
 
 def window_cross_attention(
     q: Tensor, k: Tensor, v: Tensor, bias_table: Tensor, window: int, scale: float
 ) -> Tensor:
-    """softmax(scale * q k^T + bias) v within each window, in one kernel.
+    """`reference.window_cross_attention` in one kernel: same arguments and errors, any strides.
 
-    Args:
-        q: [B, H, M, D], shared by the nW windows of an image, or [B*nW, H, M, D]. Any strides.
-        k, v: [B*nW, H, M, D]; the windows of one image follow each other. Any strides.
-        bias_table: [(2W-1)^2, H]. Any strides; its type may differ from that of q.
-        window: side W; M = W^2.
-        scale: factor on q, usually D^-0.5.
-
-    Returns:
-        [B*nW, M, H*D], contiguous, in the type of q. Sums are FP32. Differentiable in all four tensors, and
-        the gradients, like the result, have the same bits on every run. Under autocast q, k and v are
-        taken in the autocast type.
-
-    Raises:
-        ValueError: a shape, type or device does not fit; names the argument, what was expected and what came.
+    q, k and v must agree in type; bias_table may have another. The result is contiguous and in the type of q; sums
+    are FP32. Differentiable in all four tensors. Result and gradients are bitwise reproducible. Under autocast q, k
+    and v are converted to the autocast type. Raises ValueError for a type or device that does not fit, too.
     """
     if torch.is_autocast_enabled(q.device.type):
         dtype = torch.get_autocast_dtype(q.device.type)
@@ -56,15 +53,59 @@ def window_cross_attention(
     return out
 
 
-_library = torch.library.Library("edgefel", "FRAGMENT")
-_library.define(
-    "window_cross_attention(Tensor q, Tensor k, Tensor v, Tensor bias_table, int window, float scale, "
-    "bool differentiable) -> (Tensor out, Tensor lse)"
-)
-_library.define(
-    "window_cross_attention_backward(Tensor grad, Tensor q, Tensor k, Tensor v, Tensor bias_table, Tensor out, "
-    "Tensor lse, int window, float scale) -> (Tensor, Tensor, Tensor, Tensor)"
-)
+def padded(size: int) -> int:
+    """The side of a tl.dot operand that holds `size`: a power of two, 16 at least."""
+    return max(16, next_power_of_two(size))
+
+
+def forward_space(window: int) -> list[Launch]:
+    """Tiles no larger than the window needs; at most 9 launches, since each takes a second to compile."""
+    tiles = [(32, 32), (64, 32), (64, 64), (128, 32)]
+    launches = [Launch(m, n, 4, stages) for m, n in tiles for stages in (2, 3)]
+    return _fitting(window, [*launches, Launch(128, 64, 8, 2)])
+
+
+def backward_space(window: int) -> list[Launch]:
+    """Tiles of the three large backward kernels, which hold two products at once; at most 5 launches."""
+    tiles = [(32, 32), (32, 64), (64, 32), (64, 64)]
+    return _fitting(window, [*(Launch(m, n, 4, 2) for m, n in tiles), Launch(64, 64, 8, 2)])
+
+
+def _fitting(window: int, launches: list[Launch]) -> list[Launch]:
+    most = padded(window * window)
+    small = [launch for launch in launches if launch.block_m <= most and launch.block_n <= most]
+    return small or [Launch(most, most, 4, 2)]
+
+
+def default_forward(window: int, width: int, dtype: str) -> Launch:
+    """A launch that keeps everything in registers on every target (report: docs/kernels.md).
+
+    width: of a head. dtype: "fp32", whose products take twice the registers, or a 16-bit type.
+    """
+    narrow = dtype == "fp32" or padded(width) > 64
+    return _clamped(window, 32 if narrow else 64, 32, 1 if narrow else 2)
+
+
+def default_backward(window: int) -> Launch:
+    """As `default_forward`, for the backward kernels."""
+    return _clamped(window, 32, 32, 1)
+
+
+def _clamped(window: int, block_m: int, block_n: int, stages: int) -> Launch:
+    most = padded(window * window)
+    return Launch(min(block_m, most), min(block_n, most), 4, stages)
+
+
+def constants(heads: int, window: int, width: int, launch: Launch) -> dict[str, int]:
+    """Sizes that the forward kernel and the three large backward kernels are compiled for."""
+    return {
+        "H": heads,
+        "W": window,
+        "D": width,
+        "BLOCK_M": launch.block_m,
+        "BLOCK_N": launch.block_n,
+        "BLOCK_D": padded(width),
+    }
 
 
 @lru_cache(maxsize=1)
@@ -75,19 +116,36 @@ def _tuners() -> tuple[Tuner, Tuner]:
     return Tuner("window_cross_attention", forward), Tuner("window_cross_attention_backward", backward)
 
 
-def _problem(q: Tensor, k: Tensor, window: int) -> tuple[Any, ...]:
+def _run_tuned(
+    tuner: Tuner,
+    q: Tensor,
+    k: Tensor,
+    window: int,
+    detail: int,
+    space: list[Launch],
+    default: Launch,
+    run: Callable[[Launch], None],
+) -> None:
+    """Runs the launch that `tuner` picks; `detail` is what else its time depends on.
+
+    Triton's interpreter, whose time depends on the number of tiles more than on their size, gets large tiles.
+    """
     total, heads, _, width = k.shape
     # batches within a factor of two are tuned together
-    return window, heads, width, str(q.dtype), total.bit_length(), k.stride(3), q.stride(3)
+    problem = (window, heads, width, str(q.dtype), total.bit_length(), k.stride(3), q.stride(3), detail)
+    with on_device(q):
+        if not q.is_cuda:
+            default = _clamped(window, 64, 64, 1)
+        run(tuner.pick(problem, space, default, run, q.device.index or 0))
 
 
-def _default(q: Tensor, window: int, backward: bool = False) -> Launch:
-    if not q.is_cuda:
-        return launches.interpreted(window)
-    width = q.shape[3]
-    if backward:
-        return launches.default_backward(window, width)
-    return launches.default_forward(window, width, type_name(q.dtype))
+def _empty_forward(
+    q: Tensor, k: Tensor, v: Tensor, bias_table: Tensor, window: int, scale: float, differentiable: bool
+) -> tuple[Tensor, Tensor]:
+    total, heads, m, width = k.shape
+    out = torch.empty((total, m, heads * width), dtype=q.dtype, device=q.device)
+    lse = torch.empty((total, heads, m) if differentiable else (0,), dtype=torch.float32, device=q.device)
+    return out, lse
 
 
 def _run_forward(
@@ -96,14 +154,10 @@ def _run_forward(
     from edgefel.kernels.window_cross_attention.kernel import forward_kernel
 
     total, heads, m, width = k.shape
-    out = torch.empty((total, m, heads * width), dtype=q.dtype, device=q.device)
-    lse = torch.empty((total, heads, m) if differentiable else (0,), dtype=torch.float32, device=q.device)
-    if total == 0:
-        return out, lse
+    out, lse = _empty_forward(q, k, v, bias_table, window, scale, differentiable)
 
     def run(launch: Launch) -> None:
-        tiles = -(-m // launch.block_m)
-        forward_kernel[(tiles * heads * total,)](
+        forward_kernel[(-(-m // launch.block_m) * heads * total,)](
             q,
             k,
             v,
@@ -112,33 +166,34 @@ def _run_forward(
             lse,
             scale,
             total // q.shape[0],
-            *q.stride(),
-            *k.stride(),
-            *v.stride(),
-            *bias_table.stride(),
-            H=heads,
-            W=window,
-            D=width,
-            BLOCK_M=launch.block_m,
-            BLOCK_N=launch.block_n,
-            BLOCK_D=launches.block_d(width),
+            q.stride(),
+            k.stride(),
+            v.stride(),
+            bias_table.stride(),
+            **constants(heads, window, width, launch),
             STORE_LSE=differentiable,
             PRECISION=dot_precision(q.dtype),
             num_warps=launch.warps,
             num_stages=launch.stages,
         )
 
-    with on_device(q):
-        run(
-            _tuners()[0].pick(
-                (*_problem(q, k, window), differentiable),
-                launches.forward_space(window, width),
-                _default(q, window),
-                run,
-                q.device.index or 0,
-            )
-        )
+    if total:
+        default = default_forward(window, width, type_name(q.dtype))
+        _run_tuned(_tuners()[0], q, k, window, differentiable, forward_space(window), default, run)
     return out, lse
+
+
+def _empty_like_projection(x: Tensor) -> Tensor:
+    """[.., H, M, D] whose memory is [.., M, H, D]: the order of the projections that the gradients flow into."""
+    batch, heads, m, width = x.shape
+    return torch.empty((batch, m, heads, width), dtype=x.dtype, device=x.device).transpose(1, 2)
+
+
+def _fake_backward(
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, bias_table: Tensor, *_: Any
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    grad_q, grad_k, grad_v = map(_empty_like_projection, (q, k, v))
+    return grad_q, grad_k, grad_v, bias_table.new_empty(bias_table.shape)
 
 
 def _run_backward(
@@ -155,47 +210,33 @@ def _run_backward(
     from edgefel.kernels.window_cross_attention import backward_kernel as kernels
 
     total, heads, m, width = k.shape
-    images = q.shape[0]
-    device = q.device
-    grad = grad.contiguous()
-    delta = torch.empty((total, heads, m), dtype=torch.float32, device=device)
-    # [.., M, H, D] in memory: the order of the projections that the gradients flow into
-    grad_q = torch.empty((images, m, heads, width), dtype=q.dtype, device=device)
-    grad_k = torch.empty((total, m, heads, width), dtype=k.dtype, device=device)
-    grad_v = torch.empty((total, m, heads, width), dtype=v.dtype, device=device)
-    grad_table = torch.empty(bias_table.shape, dtype=torch.float32, device=device)
-    gradients = (grad_q.transpose(1, 2), grad_k.transpose(1, 2), grad_v.transpose(1, 2))
+    grad_q, grad_k, grad_v = map(_empty_like_projection, (q, k, v))
     if total == 0:
-        return (*gradients, grad_table.zero_().to(bias_table.dtype))
-
-    strides = (*q.stride(), *k.stride(), *v.stride(), *bias_table.stride())
-    padded = launches.block_d(width)
+        return grad_q, grad_k, grad_v, bias_table.new_zeros(bias_table.shape)
+    grad_table = torch.empty(bias_table.shape, dtype=torch.float32, device=q.device)
+    grad = grad.contiguous()
+    delta = torch.empty_like(lse)
+    shared = total // q.shape[0]
     inputs = (q, k, v, bias_table, grad, lse, delta)
+    strides = (q.stride(), k.stride(), v.stride(), bias_table.stride())
 
     def run(launch: Launch) -> None:
         tiles_m, tiles_n = -(-m // launch.block_m), -(-m // launch.block_n)
-        options = {
-            "H": heads,
-            "W": window,
-            "D": width,
-            "BLOCK_M": launch.block_m,
-            "BLOCK_N": launch.block_n,
-            "BLOCK_D": padded,
+        options = constants(heads, window, width, launch) | {
             "PRECISION": dot_precision(q.dtype),
             "num_warps": launch.warps,
             "num_stages": launch.stages,
         }
-        shared = total // images
         kernels.backward_kv_kernel[(tiles_n * heads * total,)](
             *inputs, grad_k, grad_v, scale, shared, *strides, **options
         )
-        kernels.backward_q_kernel[(tiles_m * heads * images,)](
+        kernels.backward_q_kernel[(tiles_m * heads * q.shape[0],)](
             *inputs, grad_q, scale, shared, *strides, **options
         )
         splits = min(total, -(-_BIAS_PROGRAMS // (tiles_m * tiles_n * heads)))
         per_split = -(-total // splits)
         splits = -(-total // per_split)
-        sums = torch.empty((splits, heads, m, m), dtype=torch.float32, device=device)
+        sums = torch.empty((splits, heads, m, m), dtype=torch.float32, device=q.device)
         kernels.backward_bias_kernel[(tiles_m * tiles_n * heads * splits,)](
             *inputs, sums, scale, shared, total, per_split, *strides, **options
         )
@@ -205,57 +246,19 @@ def _run_backward(
             splits,
             H=heads,
             W=window,
-            BLOCK_W=max(launches.block_d(window), 16),
-            BLOCK_R=launches.block_d(2 * window - 1),
+            BLOCK_W=padded(window),
+            BLOCK_R=padded(2 * window - 1),
         )
 
+    rows = delta.numel()
+    block = max(4096 // padded(width), 1)
     with on_device(q):
-        rows = total * m * heads
-        block = max(4096 // padded, 1)
         kernels.delta_kernel[(-(-rows // block),)](
-            out, grad, delta, rows, H=heads, M=m, D=width, BLOCK_R=block, BLOCK_D=padded
+            out, grad, delta, rows, H=heads, M=m, D=width, BLOCK_R=block, BLOCK_D=padded(width)
         )
-        run(
-            _tuners()[1].pick(
-                (*_problem(q, k, window), total // images),
-                launches.backward_space(window, width),
-                _default(q, window, backward=True),
-                run,
-                q.device.index or 0,
-            )
-        )
-    return (*gradients, grad_table.to(bias_table.dtype))
-
-
-for _key in ("CUDA", "CPU"):
-    _library.impl("window_cross_attention", _run_forward, _key)
-    _library.impl("window_cross_attention_backward", _run_backward, _key)
-
-
-def _fake_forward(
-    q: Tensor, k: Tensor, v: Tensor, bias_table: Tensor, window: int, scale: float, differentiable: bool
-) -> tuple[Tensor, Tensor]:
-    total, heads, m, width = k.shape
-    lse = (total, heads, m) if differentiable else (0,)
-    return q.new_empty((total, m, heads * width)), q.new_empty(lse, dtype=torch.float32)
-
-
-def _fake_backward(
-    grad: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    bias_table: Tensor,
-    out: Tensor,
-    lse: Tensor,
-    window: int,
-    scale: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    def like(x: Tensor) -> Tensor:
-        batch, heads, m, width = x.shape
-        return x.new_empty((batch, m, heads, width)).transpose(1, 2)
-
-    return like(q), like(k), like(v), bias_table.new_empty(bias_table.shape)
+    space, default = backward_space(window), default_backward(window)
+    _run_tuned(_tuners()[1], q, k, window, shared, space, default, run)
+    return grad_q, grad_k, grad_v, grad_table.to(bias_table.dtype)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -266,15 +269,23 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
 
 
 def _backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
-    q, k, v, bias_table, out, lse = ctx.saved_tensors
     gradients = torch.ops.edgefel.window_cross_attention_backward(
-        grad, q, k, v, bias_table, out, lse, ctx.window, ctx.scale
+        grad, *ctx.saved_tensors, ctx.window, ctx.scale
     )
     return (*gradients, None, None, None)
 
 
-torch.library.register_fake("edgefel::window_cross_attention", _fake_forward, lib=_library)
-torch.library.register_fake("edgefel::window_cross_attention_backward", _fake_backward, lib=_library)
-torch.library.register_autograd(
-    "edgefel::window_cross_attention", _backward, setup_context=_setup_context, lib=_library
+define_operator(
+    "window_cross_attention(Tensor q, Tensor k, Tensor v, Tensor bias_table, int window, float scale, "
+    "bool differentiable) -> (Tensor out, Tensor lse)",
+    _run_forward,
+    _empty_forward,
+    _backward,
+    _setup_context,
+)
+define_operator(
+    "window_cross_attention_backward(Tensor grad, Tensor q, Tensor k, Tensor v, Tensor bias_table, Tensor out, "
+    "Tensor lse, int window, float scale) -> (Tensor, Tensor, Tensor, Tensor)",
+    _run_backward,
+    _fake_backward,
 )

@@ -1,4 +1,4 @@
-"""Window cross-attention in plain PyTorch: the truth that kernels are tested against.
+"""Window cross-attention in plain PyTorch: what the kernels are tested against.
 
 Source: POSTER++ (arXiv 2301.12149, section 3.2) with the relative position bias of Swin
 (arXiv 2103.14030, section 3.2).

@@ -87,11 +87,17 @@ def test_two_processes_keep_each_others_results():
 def test_a_broken_file_is_named_ignored_and_replaced(content):
     clock = Clock()
     tuner = Tuner("op", "source", clock.measure)
-    tuner.file.parent.mkdir(parents=True)
     tuner.file.write_text(content)
     with pytest.warns(UserWarning, match="not a tuning file"):
         assert pick(tuner, clock) == FAST
     assert len(json.loads(tuner.file.read_text())) == 1
+
+
+def test_without_a_cache_folder_the_pick_is_not_kept(machine, monkeypatch):
+    (machine / "file").touch()
+    monkeypatch.setenv("EDGEFEL_CACHE", str(machine / "file"))
+    with pytest.warns(UserWarning, match="op: tuning results are not kept .*cannot make the cache folder"):
+        assert pick(Tuner("op", "source", (clock := Clock()).measure), clock) == FAST
 
 
 def test_nothing_is_timed_while_a_graph_is_captured(monkeypatch):

@@ -7,9 +7,8 @@ import torch
 
 from edgefel.errors import EdgefelError
 from edgefel.models import ModelConfig, build_model, list_models, model_config
-from edgefel.models.layers import DropPath
 from edgefel.models.profile import profile
-from edgefel.models.window_attention import FusionLevel, window_partition, window_reverse
+from edgefel.models.window_attention import DropPath, FusionLevel, window_partition, window_reverse
 
 
 @pytest.fixture(scope="module")

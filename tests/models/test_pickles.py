@@ -16,7 +16,8 @@ import torch
 from safetensors.torch import save_file
 
 from edgefel.errors import EdgefelError
-from edgefel.models.pickles import load_tensors, read_contents
+from edgefel.models.pickles import read_contents
+from edgefel.models.published_sets import _prefixes
 
 WEIGHTS = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.ones(2), "b.count": torch.tensor(7)}
 
@@ -24,6 +25,15 @@ WEIGHTS = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.ones(2),
 def saved(content: object, folder: Path, **options: object) -> Path:
     torch.save(content, folder / "file.pth", **options)
     return folder / "file.pth"
+
+
+def found(file: Path) -> list[dict[str, torch.Tensor]]:
+    """Every set of tensors in a file, without each of the prefixes that are tried."""
+    return [
+        {key.removeprefix(prefix): value for key, value in one.tensors.items()}
+        for one in read_contents(file).sets
+        for prefix in _prefixes(one.tensors)
+    ]
 
 
 def prefixed(prefix: str) -> dict[str, torch.Tensor]:
@@ -49,25 +59,26 @@ def prefixed(prefix: str) -> dict[str, torch.Tensor]:
 )
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 def test_weights_are_found(content, zipped, tmp_path):
-    tensors = load_tensors(saved(content, tmp_path, _use_new_zipfile_serialization=zipped))
-    assert set(tensors) == set(WEIGHTS)
+    file = saved(content, tmp_path, _use_new_zipfile_serialization=zipped)
+    (tensors,) = (one for one in found(file) if set(one) == set(WEIGHTS))
     for key, value in WEIGHTS.items():
         assert torch.equal(tensors[key], value)
 
 
 def test_safetensors(tmp_path):
     save_file(WEIGHTS, tmp_path / "w.safetensors")
-    assert torch.equal(load_tensors(tmp_path / "w.safetensors")["a.weight"], WEIGHTS["a.weight"])
+    (only,) = read_contents(tmp_path / "w.safetensors").sets
+    assert torch.equal(only.tensors["a.weight"], WEIGHTS["a.weight"])
     (tmp_path / "w.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}")
     with pytest.raises(EdgefelError, match="cannot be read"):
-        load_tensors(tmp_path / "w.safetensors")
+        read_contents(tmp_path / "w.safetensors")
 
 
 @pytest.mark.parametrize("code", ["<f2", "<f4", "<f8", ">f4", ">f8", "<i8", "|u1", "|b1"])
 def test_numpy_arrays_keep_their_values(code, tmp_path):
     matrix = np.arange(6).reshape(2, 3).astype(code)
     content = {"c": matrix, "f": np.asfortranarray(matrix), "empty": matrix[:0], "scalar": matrix[1, 2]}
-    tensors = load_tensors(saved(content, tmp_path))
+    tensors = read_contents(saved(content, tmp_path)).sets[0].tensors
     for key, value in content.items():
         assert tensors[key].shape == value.shape
         np.testing.assert_array_equal(tensors[key].numpy(), value)
@@ -134,7 +145,7 @@ def test_harmless_objects_beside_the_weights_are_ignored(tmp_path):
         "history": collections.defaultdict(list, {"loss": [1.0]}),
         "best": np.float64(3.0),
     }
-    assert set(load_tensors(saved(content, tmp_path))) == set(WEIGHTS)
+    assert set(WEIGHTS) in map(set, found(saved(content, tmp_path)))
 
 
 def test_what_holds_no_weights_lists_its_entries(tmp_path):

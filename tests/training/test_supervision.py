@@ -20,7 +20,7 @@ def test_the_prediction_is_the_models_own():
     images = torch.randn(3, 3, 112, 112)
     with torch.no_grad():
         prediction, auxiliary = wrapped(images, trust=0.3)
-        alone = wrapped.model(images, trust=0.3)
+        alone = wrapped.model(images, ramp=0.3)
     for name, value in prediction._asdict().items():
         assert torch.equal(value, getattr(alone, name)), name
     torch.testing.assert_close(auxiliary, torch.full((3, 7), 1 / 7))  # it starts without an opinion

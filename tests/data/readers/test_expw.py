@@ -103,10 +103,10 @@ def test_a_malformed_line_is_refused(tmp_path: Path, line: str, message: str) ->
 def test_missing_parts_are_named(tmp_path: Path) -> None:
     with pytest.raises(EdgefelError, match=r"no label.lst; put ExpW's list"):
         ExpW().read(tmp_path)
-    path = write_expw(tmp_path, faces_of_every_class(), image_folder="images")
+    path = write_expw(tmp_path, faces_of_every_class(), image_folder="elsewhere")
     with pytest.raises(EdgefelError, match="no folder origin with the images"):
         ExpW().read(tmp_path)
-    (tmp_path / "images").rename(tmp_path / "origin")
+    (tmp_path / "elsewhere").rename(tmp_path / "origin")
     path.write_text("\n", encoding="utf-8")
     with pytest.raises(EdgefelError, match="lists no faces"):
         ExpW().read(tmp_path)

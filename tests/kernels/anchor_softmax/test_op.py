@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from edgefel.kernels.anchor_softmax import anchor_softmax as reference
-from edgefel.kernels.anchor_softmax.op import anchor_softmax, tile_for
+from edgefel.kernels.anchor_softmax.op import anchor_softmax, launch_sizes
 
 
 def draw(batch, classes, per_class, width, device, dtype=torch.float32):
@@ -47,10 +47,10 @@ def test_the_largest_sizes_fit(device, assert_close):
     ("classes", "per_class", "width"), [(7, 10, 128), (1, 1, 1), (33, 31, 1024), (1024, 1, 3)]
 )
 def test_a_tile_holds_all_anchors_in_few_registers(classes, per_class, width):
-    tile = tile_for(classes, per_class, width)
-    assert tile.block_c >= classes
-    assert tile.block_k >= per_class
-    assert tile.block_c * tile.block_k * tile.block_e <= 32 * 32 * tile.warps
+    sizes = launch_sizes(classes, per_class, width)
+    assert sizes["BLOCK_C"] >= classes
+    assert sizes["BLOCK_K"] >= per_class
+    assert sizes["BLOCK_C"] * sizes["BLOCK_K"] * sizes["BLOCK_E"] <= 32 * 32 * sizes["num_warps"]
 
 
 def test_order_of_the_anchors_of_a_class_does_not_matter(device):
