@@ -22,7 +22,7 @@ import cv2
 
 from edgefel.data.recording import VideoWriter
 from edgefel.errors import EdgefelError
-from edgefel.files import lock
+from edgefel.files import check_new_file, lock
 from edgefel.inputs import native_path
 from edgefel.runtime.preprocessing import Image
 from edgefel.runtime.stream.results import FrameResult, TrackedFace
@@ -64,7 +64,7 @@ def check_file_target(path: Path, *, overwrite: bool = False) -> None:
     if path.suffix.lower() not in _FILE_SUFFIXES:
         raise EdgefelError(f"{path}: unknown kind of results; name it .jsonl or .csv")
     # a pipe holds nothing that could be lost
-    _check_target(path, overwrite or (path.exists() and not path.is_file()))
+    check_new_file(path, overwrite=overwrite or (path.exists() and not path.is_file()))
 
 
 def open_file_sink(path: Path, *, overwrite: bool = False) -> Sink:
@@ -247,7 +247,7 @@ class _LineFile:
         self._path = path
         self._plain = not path.exists() or path.is_file()
         # a pipe holds nothing that could be lost
-        _check_target(path, overwrite or not self._plain)
+        check_new_file(path, overwrite=overwrite or not self._plain)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             # not emptied before it is known that no other run is writing it
@@ -313,18 +313,6 @@ class _LineStream:
 
     def close(self) -> None:
         self.closed = True
-
-
-def _check_target(path: Path, overwrite: bool) -> None:
-    if path.is_dir():
-        raise EdgefelError(f"{path}: is a folder; give a file's name")
-    nearest = next(folder for folder in path.absolute().parents if folder.exists())
-    if not nearest.is_dir():
-        raise EdgefelError(
-            f"{path}: cannot be written, {nearest} is a file, not a folder; choose another place"
-        )
-    if path.exists() and not overwrite:
-        raise EdgefelError(f"{path}: exists; choose another name, remove it, or allow it with --overwrite")
 
 
 def _row(result: FrameResult, face: TrackedFace) -> dict[str, Any]:
