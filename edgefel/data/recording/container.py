@@ -1,4 +1,4 @@
-"""What a container is to the writer, and the file below it."""
+"""What the containers share: the track, the file, and the interface that the writer uses."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ Codec = Literal["mpeg4", "jpeg"]
 
 @dataclass(frozen=True)
 class Track:
-    """What a video holds. size: (width, height). fps: the usual rate, which frames need not keep. config: the
-    decoder's configuration, empty for JPEG."""
+    """size: (width, height). fps: the nominal rate, which frames need not keep. config: the decoder's configuration;
+    empty for JPEG."""
 
     codec: Codec
     size: tuple[int, int]
@@ -24,21 +24,21 @@ class Track:
 
 
 class Container(Protocol):
-    """Puts encoded frames into a file that can be played after every one of them."""
+    """Puts compressed frames into a file that can be played after each of them."""
 
     def add(self, data: bytes, time: float, key: bool) -> None:
-        """One frame. time: seconds since the first, never less than that of the frame before."""
+        """time: seconds since the first frame, not before the previous frame. key: decodes without earlier frames."""
         ...
 
     def finish(self) -> None:
-        """Adds the index and the length; without it the file can be played, but not searched quickly."""
+        """Adds the index and the length after at least one frame; without them players cannot seek quickly."""
         ...
 
 
 class File:
-    """A file that grows by whole pieces: one that cannot be written is taken back.
+    """A file to which whole pieces are appended; a piece that fails half-way is cut off again.
 
-    Raises EdgefelError where the disk is full or the file was removed.
+    Raises EdgefelError if the disk is full or the file was removed.
     """
 
     def __init__(self, descriptor: int, path: Path) -> None:
@@ -61,7 +61,7 @@ class File:
             raise self.removed()
 
     def replace(self, offset: int, data: bytes) -> None:
-        """Overwrites bytes that are there."""
+        """Overwrites existing bytes."""
         try:
             os.lseek(self._descriptor, offset, os.SEEK_SET)
             os.write(self._descriptor, data)

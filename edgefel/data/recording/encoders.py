@@ -105,7 +105,7 @@ class Mpeg4Encoder:
 
     def _read(self, descriptor: int) -> None:
         """Takes the chunks "00dc" out of the list "movi"; a frame may be larger than the pipe."""
-        with open(descriptor, "rb") as stream:  # noqa: PTH123
+        with open(descriptor, "rb") as stream:
             head = b""
             while head[-4:] != b"movi" and (byte := stream.read(1)):
                 head += byte

@@ -1,8 +1,9 @@
-"""MP4 that can be played while it is written, and is an ordinary one when it is finished.
+"""MP4 that can be played while it is written, and has no fragments when it is finished.
 
-Each frame is a fragment of its own (moof, mdat). The end appends the whole index (moov) and turns the `free` box before
-the fragments into one large mdat around them, so that what remains is a file without fragments, as OBS Studio's
-"hybrid MP4". Source: ISO/IEC 14496-12 (boxes), 14496-14 and 14496-1 (esds).
+Each frame is a fragment (moof, mdat). `finish` appends the whole index (moov) and turns the `free` box before the
+fragments into one large mdat around them, as OBS Studio's "hybrid MP4" does.
+
+Source: ISO/IEC 14496-12 (boxes), 14496-14 and 14496-1 (esds).
 """
 
 from __future__ import annotations
@@ -49,13 +50,10 @@ class Mp4:
         self._offsets.append(self._file.size - len(data))
 
     def finish(self) -> None:
-        if not self._times:
-            return
         end = self._file.size
         times: _Whole = np.array(self._times, np.int64)
-        durations = np.full_like(times, self._usual)
-        durations[:-1] = times[1:] - times[:-1]
-        durations[-1:] = durations[-2:-1] if len(times) > 1 else self._usual
+        steps = np.diff(times)
+        durations = np.append(steps, steps[-1] if len(steps) else self._usual)
         self._file.append(self._index(durations, self._times[-1] + int(durations[-1])))
         self._file.replace(self._free, struct.pack(">I4sQ", 1, b"mdat", end - self._free))
 
@@ -77,7 +75,7 @@ class Mp4:
         return moof(len(moof(0)) + 8)
 
     def _index(self, durations: _Whole, length: int) -> bytes:
-        """The moov box; without durations that of a file of fragments."""
+        """The moov box. length: of the video in ticks. Without durations it announces fragments."""
         width, height = self._track.size
         times = struct.pack(">QQIQ", 0, 0, _SCALE, length)
         movie = times + struct.pack(">IH10x", 0x10000, 0x100) + _MATRIX + bytes(24) + _u32(2)
@@ -124,7 +122,7 @@ class Mp4:
 
 
 def _runs(values: _Whole) -> bytes:
-    """Equal neighbours as (count, value), 32 bits each, and before them how many such pairs there are."""
+    """Run-length encoding: the number of runs, then (count, value) of each, 32 bits each."""
     starts = np.flatnonzero(np.diff(values, prepend=-1))
     counts = np.diff(starts, append=len(values))
     return _u32(len(starts)) + np.stack((counts, values[starts]), axis=1).astype(">u4").tobytes()

@@ -53,9 +53,9 @@ def check_video_target(path: Path, *, overwrite: bool) -> None:
 class VideoWriter:
     """Writes frames with their times; each is on disk, and can be played, when `write` returns.
 
-    MP4, MOV and Matroska keep the times. AVI has a constant rate, so a frame is repeated until the next one. The codec is
-    MPEG-4, in AVI Motion JPEG. The file is NAME.part.SUFFIX until `close` completes and renames it. The part of a killed
-    run is kept as NAME.interrupted.SUFFIX; a part that another run is writing is refused.
+    MP4, MOV and Matroska keep the times. AVI has a constant rate, so a frame is repeated until the next one. The codec
+    is MPEG-4, in AVI Motion JPEG. The file is NAME.part.SUFFIX until `close` completes and renames it. The part of a
+    killed run is kept as NAME.interrupted.SUFFIX; a part that another run is writing is refused.
     """
 
     def __init__(self, path: Path, fps: float, *, overwrite: bool = False) -> None:
@@ -165,7 +165,9 @@ class VideoWriter:
         if not width or not height:
             raise EdgefelError(f"{self.path}: frames of {size[0]}x{size[1]} pixels are too small for a video")
         try:
-            return JpegEncoder() if self.path.suffix.lower() == ".avi" else Mpeg4Encoder(self._fps, self._size)
+            return (
+                JpegEncoder() if self.path.suffix.lower() == ".avi" else Mpeg4Encoder(self._fps, self._size)
+            )
         except EncodingError as error:
             raise EdgefelError(f"{self.path}: {error}") from None
 
