@@ -127,7 +127,7 @@ def open_camera(name: str, size: tuple[int, int] | None, fps: float | None) -> O
 
     size, fps: asked for; the camera takes the nearest it has. Raises EdgefelError if it cannot be opened.
     """
-    path = Path(f"/dev/video{name}") if name.isdigit() else Path(name)
+    path = camera_file(name)
     if os.name == "posix" and Path("/dev").is_dir():
         check_camera_file(path)
         capture = cv2.VideoCapture(str(path), cv2.CAP_V4L2)
@@ -150,6 +150,11 @@ def open_camera(name: str, size: tuple[int, int] | None, fps: float | None) -> O
     # frames that wait in the driver are old when they are read
     capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
     return OpenCVDevice(capture)
+
+
+def camera_file(name: str) -> Path:
+    """The device file of a camera that is given by number or file."""
+    return Path(f"/dev/video{name}") if name.isdigit() else Path(name)
 
 
 def check_camera_file(path: Path) -> None:
