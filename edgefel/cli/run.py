@@ -296,7 +296,7 @@ class _Run:
     @contextmanager
     def _outputs(self, fps: float, errors: Console) -> Iterator[list[Sink]]:
         """Where results go; closed in any case, so that what is written is whole."""
-        from edgefel.runtime.stream.sinks import JsonLines, WindowSink, open_file_sink, open_video_sink
+        from edgefel.runtime.stream.sinks import JsonLines, VideoSink, WindowSink, open_file_sink
 
         with ExitStack() as stack:
 
@@ -307,7 +307,7 @@ class _Run:
             # first those that leave nothing behind where another one is refused
             pictures: list[Sink] = []
             if self.save is not None:
-                video = open_video_sink(self.save, fps, overwrite=self.overwrite)
+                video = VideoSink(self.save, fps, overwrite=self.overwrite)
                 pictures.append(opened(video))
                 if video.kept is not None:
                     say(errors, f"a recording that an earlier run did not complete is now {video.kept}")

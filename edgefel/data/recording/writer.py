@@ -30,6 +30,7 @@ from edgefel.data.recording.matroska import Matroska
 from edgefel.data.recording.mp4 import Mp4
 from edgefel.errors import EdgefelError
 from edgefel.files import check_new_file, lock
+from edgefel.inputs import native_path
 from edgefel.unfinished import put_aside, rename_new, sync_folder
 
 _CONTAINERS: dict[str, Callable[[File, Track], Container]] = {
@@ -43,6 +44,7 @@ _MOST_FPS = 240.0
 
 def check_video_target(path: Path, *, overwrite: bool) -> None:
     """Raises EdgefelError if the suffix is not that of a video, and if `path` cannot be written or replaced."""
+    native_path(path)
     if path.suffix.lower() not in _CONTAINERS:
         raise EdgefelError(f"{path}: unknown kind of video; name it {', '.join(_CONTAINERS)}")
     if path.exists() and not path.is_file() and not path.is_dir():

@@ -33,7 +33,6 @@ from edgefel.data.synthetic.video_people import (
 from edgefel.documents import check_shape
 from edgefel.errors import EdgefelError
 from edgefel.files import atomic_file, read_json
-from edgefel.inputs import native_path
 from edgefel.text import counted
 
 _log = logging.getLogger("edgefel.data")
@@ -234,7 +233,6 @@ def write_video(
     video cannot be written.
     """
     path = Path(path)
-    native_path(path)
     if path.suffix.lower() != ".mp4":
         raise EdgefelError(f"{path}: give a name that ends in .mp4")
     listing = path.with_suffix(".json")

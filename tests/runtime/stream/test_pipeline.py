@@ -14,8 +14,7 @@ from tiny_bundle import write_bundle
 
 from edgefel.errors import EdgefelError
 from edgefel.runtime.session import Session
-from edgefel.runtime.stream.detection import PeriodicDetector
-from edgefel.runtime.stream.pipeline import Stream, StreamOptions
+from edgefel.runtime.stream.pipeline import PeriodicDetector, Stream, StreamOptions
 from edgefel.runtime.telemetry.telemetry import Telemetry
 
 
