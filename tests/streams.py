@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from edgefel.errors import EdgefelError
-from edgefel.runtime.faces import FaceBox
+from edgefel.runtime.alignment import FaceBox
 from edgefel.runtime.preprocessing import Image
 from edgefel.runtime.stream.frames import Frame, SourceCounts
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edgefel.runtime.faces import FaceBox
+from edgefel.runtime.alignment import FaceBox
 from edgefel.runtime.labelling import LabelledFace
 from edgefel.runtime.preprocessing import Image
 

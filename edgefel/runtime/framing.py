@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgefel.runtime.alignment import align
-from edgefel.runtime.faces import FaceBox, FaceDetector
+from edgefel.runtime.alignment import FaceBox, align
+from edgefel.runtime.faces import FaceDetector
 from edgefel.runtime.preprocessing import Image, Preprocessing
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from edgefel.errors import EdgefelError
-from edgefel.runtime.faces import FaceBox, FaceDetector, WholePicture, crops
+from edgefel.runtime.alignment import FaceBox
+from edgefel.runtime.faces import FaceDetector, WholePicture, crops
 from edgefel.runtime.preprocessing import Image
 from edgefel.runtime.session import Session
 

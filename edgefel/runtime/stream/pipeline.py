@@ -16,7 +16,8 @@ from dataclasses import dataclass, field, replace
 from weakref import WeakKeyDictionary
 
 from edgefel.errors import EdgefelError
-from edgefel.runtime.faces import FaceBox, FaceDetector, crops, detect_near
+from edgefel.runtime.alignment import FaceBox
+from edgefel.runtime.faces import FaceDetector, crops, detect_near
 from edgefel.runtime.labelling import check_labelling, labelled_face
 from edgefel.runtime.preprocessing import Image
 from edgefel.runtime.session import Predictions, Session

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from edgefel.errors import EdgefelError
-from edgefel.runtime.faces import FaceBox
+from edgefel.runtime.alignment import FaceBox
 from edgefel.runtime.preprocessing import Tensor
 from edgefel.runtime.stream.assignment import Costs, assign
 

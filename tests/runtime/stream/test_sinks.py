@@ -17,7 +17,7 @@ import pytest
 
 from edgefel.data.labels import EXPRESSIONS_7
 from edgefel.errors import EdgefelError
-from edgefel.runtime.faces import FaceBox
+from edgefel.runtime.alignment import FaceBox
 from edgefel.runtime.labelling import LabelledFace
 from edgefel.runtime.stream import sinks
 from edgefel.runtime.stream.capture import open_source
