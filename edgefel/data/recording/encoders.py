@@ -123,7 +123,7 @@ def is_key(codec: Codec, data: bytes) -> bool:
 
 
 def decoder_config(codec: Codec, data: bytes) -> bytes:
-    """The sequence header of the first frame: all before the start code of its group (B3) or image (B6)."""
+    """The sequence header of the first frame: all before the start code of a group of VOPs (B3) or a VOP (B6)."""
     if codec == "jpeg":
         return b""
     ends = [place for code in (b"\0\0\1\xb3", b"\0\0\1\xb6") if (place := data.find(code)) >= 0]
