@@ -1,4 +1,4 @@
-"""AVI: frames of a constant rate; before a late frame come empty chunks, which repeat the frame before.
+"""AVI with Motion JPEG at a constant rate; before a late frame come empty chunks, which repeat the previous one.
 
 Source: Microsoft's AVI RIFF File Reference.
 """
@@ -9,7 +9,6 @@ import struct
 
 from edgefel.data.recording.container import File, Track
 
-_FOURCCS = {"mpeg4": b"FMP4", "jpeg": b"MJPG"}
 # sizes have 32 bits; a larger file keeps those of an unfinished one, and players read it to its end
 _MOST_BYTES = (1 << 32) - (1 << 20)
 _KEY = 0x10
@@ -25,12 +24,12 @@ class Avi:
         file.append(self._head(0xFFFFFFFF, 0xFFFFFFFF))
         self._start = file.size - 4
 
-    def add(self, data: bytes, time: float, key: bool) -> None:
+    def add(self, data: bytes, time: float) -> None:
         place = max(round(time * self._track.fps), self._frames)
         chunks, index = bytearray(), bytearray()
         for content in (*[b""] * (place - self._frames), data):
             offset = self._file.size + len(chunks) - self._start
-            flags = _KEY if key and content else 0
+            flags = _KEY if content else 0
             index += struct.pack("<4sIII", b"00dc", flags, offset, len(content))
             chunks += struct.pack("<4sI", b"00dc", len(content)) + content + bytes(len(content) % 2)
         self._file.append(bytes(chunks))
@@ -47,7 +46,7 @@ class Avi:
     def _head(self, riff: int, movi: int) -> bytes:
         """riff, movi: sizes of the file and of the list of frames, in bytes."""
         (width, height), fps, frames = self._track.size, self._track.fps, self._frames
-        fourcc = _FOURCCS[self._track.codec]
+        fourcc = b"MJPG"
         header = struct.pack("<14I", round(1e6 / fps), 0, 0, _KEY, frames, 0, 1, 0, width, height, 0, 0, 0, 0)
         scale = 1000
         stream = struct.pack(

@@ -5,29 +5,25 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 from edgefel.errors import EdgefelError
-
-Codec = Literal["mpeg4", "jpeg"]
 
 
 @dataclass(frozen=True)
 class Track:
-    """size: (width, height). fps: the nominal rate, which frames need not keep. config: the decoder's configuration;
-    empty for JPEG."""
+    """size: (width, height). fps: the nominal rate, which frames need not keep. first: the first compressed frame."""
 
-    codec: Codec
     size: tuple[int, int]
     fps: float
-    config: bytes
+    first: bytes
 
 
 class Container(Protocol):
     """Puts compressed frames into a file that can be played after each of them."""
 
-    def add(self, data: bytes, time: float, key: bool) -> None:
-        """time: seconds since the first frame, not before the previous frame. key: decodes without earlier frames."""
+    def add(self, data: bytes, time: float) -> None:
+        """Appends a compressed frame. time: seconds since the first frame, not before the previous one."""
         ...
 
     def finish(self) -> None:
@@ -77,3 +73,14 @@ class File:
         return EdgefelError(
             f"{self._path}: not every frame could be written ({reason}); free disk space, or save elsewhere"
         )
+
+
+def is_key(data: bytes) -> bool:
+    """Whether an MPEG-4 frame decodes without earlier ones; FFmpeg puts the sequence header before such frames."""
+    return data.startswith(b"\0\0\1\xb0")
+
+
+def decoder_config(data: bytes) -> bytes:
+    """The sequence header of the first MPEG-4 frame: all before the start code of a group (B3) or a VOP (B6)."""
+    ends = [place for code in (b"\0\0\1\xb3", b"\0\0\1\xb6") if (place := data.find(code)) >= 0]
+    return data[: min(ends)]

@@ -15,8 +15,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edgefel.data.recording.container import Codec
-
 Image = npt.NDArray[np.uint8]
 
 _JPEG_QUALITY = 92
@@ -31,8 +29,6 @@ class EncodingError(Exception):
 class Encoder(Protocol):
     """Compresses BGR frames of one size."""
 
-    codec: Codec
-
     def encode(self, frame: Image) -> bytes:
         """The compressed frame. Raises EncodingError if there is none."""
         ...
@@ -44,8 +40,6 @@ class Encoder(Protocol):
 
 class JpegEncoder:
     """Every frame is a JPEG image: large files, high quality."""
-
-    codec: Codec = "jpeg"
 
     def encode(self, frame: Image) -> bytes:
         written, data = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
@@ -64,8 +58,6 @@ class Mpeg4Encoder:
     options, and do not report a full disk. So FFmpeg writes an AVI without an index into a named pipe, which it flushes
     after every frame, and a thread takes the frames from there.
     """
-
-    codec: Codec = "mpeg4"
 
     def __init__(self, fps: float, size: tuple[int, int]) -> None:
         """size: (width, height), both even. Raises EncodingError if OpenCV has no such encoder."""
@@ -115,16 +107,3 @@ class Mpeg4Encoder:
                 if name == b"00dc" and data:
                     self._frames.put(data)
                 stream.read(length % 2)
-
-
-def is_key(codec: Codec, data: bytes) -> bool:
-    """Whether a frame can be decoded without those before it; FFmpeg puts the sequence header before such frames."""
-    return codec == "jpeg" or data.startswith(b"\0\0\1\xb0")
-
-
-def decoder_config(codec: Codec, data: bytes) -> bytes:
-    """The sequence header of the first frame: all before the start code of a group of VOPs (B3) or a VOP (B6)."""
-    if codec == "jpeg":
-        return b""
-    ends = [place for code in (b"\0\0\1\xb3", b"\0\0\1\xb6") if (place := data.find(code)) >= 0]
-    return data[: min(ends)] if ends else b""

@@ -1,4 +1,4 @@
-"""Matroska: clusters of a few seconds, written frame by frame; `finish` adds the index and the length.
+"""Matroska with MPEG-4: clusters of a few seconds, written frame by frame; `finish` adds index and length.
 
 Source: RFC 9559 (Matroska) and RFC 8794 (EBML).
 """
@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import struct
 
-from edgefel.data.recording.container import File, Track
+from edgefel.data.recording.container import File, Track, decoder_config, is_key
 
-_CODECS = {"mpeg4": b"V_MPEG4/ISO/ASP", "jpeg": b"V_MJPEG"}
 # milliseconds: a cluster ends at the first key frame after the first value, and at the second value in any case
 _CLUSTER, _LONGEST_CLUSTER = 2000, 30000
 _UNKNOWN = b"\x01" + b"\xff" * 7
@@ -40,7 +39,8 @@ class Matroska:
         self._places[_TRACKS] = file.size - self._segment
         file.append(_element(_TRACKS, self._entry()))
 
-    def add(self, data: bytes, time: float, key: bool) -> None:
+    def add(self, data: bytes, time: float) -> None:
+        key = is_key(data)
         now = max(round(1e3 * time), self._last + 1)
         age = now - self._cluster_time
         head = b""
@@ -80,10 +80,10 @@ class Matroska:
     def _entry(self) -> bytes:
         track = self._track
         numbers = _number(0xD7, 1), _number(0x73C5, 1), _number(0x83, 1), _number(0x9C, 0)
-        codec = _element(0x86, _CODECS[track.codec]), _number(0x23E383, round(1e9 / track.fps))
+        codec = _element(0x86, b"V_MPEG4/ISO/ASP"), _number(0x23E383, round(1e9 / track.fps))
         size = _element(0xE0, _number(0xB0, track.size[0]), _number(0xBA, track.size[1]))
-        config = (_element(0x63A2, track.config),) if track.config else ()
-        return _element(0xAE, *numbers, *codec, size, *config)
+        config = _element(0x63A2, decoder_config(track.first))
+        return _element(0xAE, *numbers, *codec, size, config)
 
 
 def _id(value: int) -> bytes:

@@ -1,4 +1,4 @@
-"""MP4 that can be played while it is written, and has no fragments when it is finished.
+"""MP4 with MPEG-4 video that can be played while it is written, and has no fragments when it is finished.
 
 Each frame is a fragment (moof, mdat). `finish` appends the whole index (moov) and turns the `free` box before the
 fragments into one large mdat around them, as OBS Studio's "hybrid MP4" does.
@@ -14,11 +14,10 @@ from array import array
 import numpy as np
 import numpy.typing as npt
 
-from edgefel.data.recording.container import File, Track
+from edgefel.data.recording.container import File, Track, decoder_config, is_key
 
 _SCALE = 90000  # ticks per second
 _MATRIX = struct.pack(">9I", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
-_OBJECT_TYPES = {"mpeg4": 0x20, "jpeg": 0x6C}
 _Whole = npt.NDArray[np.int64]
 _KEY, _NO_KEY = 0x02000000, 0x01010000
 
@@ -35,13 +34,12 @@ class Mp4:
         file.append(_box(b"free", bytes(8)))
         file.append(self._index(np.empty(0, np.int64), 0))
 
-    def add(self, data: bytes, time: float, key: bool) -> None:
+    def add(self, data: bytes, time: float) -> None:
         ticks = round(time * _SCALE)
         if self._times:
             ticks = max(ticks, self._times[-1] + 1)
-        number = len(self._times) + 1
-        flags = _KEY if key else _NO_KEY
-        head = self._fragment(number, ticks, len(data), flags)
+        number, key = len(self._times) + 1, is_key(data)
+        head = self._fragment(number, ticks, len(data), _KEY if key else _NO_KEY)
         self._file.append(head + _u32(8 + len(data)) + b"mdat" + data)
         if key:
             self._keys.append(number)
@@ -111,10 +109,8 @@ class Mp4:
 
     def _entry(self) -> bytes:
         width, height = self._track.size
-        kind = _OBJECT_TYPES[self._track.codec]
-        decoder = struct.pack(">BB3xII", kind, 0x11, 0, 0)
-        if self._track.config:
-            decoder += _descriptor(5, self._track.config)
+        decoder = struct.pack(">BB3xII", 0x20, 0x11, 0, 0)  # ISO/IEC 14496-2, video
+        decoder += _descriptor(5, decoder_config(self._track.first))
         stream = _descriptor(3, struct.pack(">HB", 1, 0) + _descriptor(4, decoder) + _descriptor(6, b"\2"))
         sample = bytes(6) + struct.pack(">H16xHH", 1, width, height)
         sample += struct.pack(">III", 0x480000, 0x480000, 0) + struct.pack(">H32xHh", 1, 24, -1)

@@ -23,8 +23,6 @@ from edgefel.data.recording.encoders import (
     Image,
     JpegEncoder,
     Mpeg4Encoder,
-    decoder_config,
-    is_key,
 )
 from edgefel.data.recording.matroska import Matroska
 from edgefel.data.recording.mp4 import Mp4
@@ -99,13 +97,12 @@ class VideoWriter:
         frame = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
         if self._encoder is None:
             self._encoder = self._open_encoder((frame.shape[1], frame.shape[0]))
-        codec = self._encoder.codec
         try:
             data = self._encoder.encode(self._fitted(frame))  # type: ignore[arg-type]
             if self._container is None:
-                track = Track(codec, self._size, self._fps, decoder_config(codec, data))
+                track = Track(self._size, self._fps, data)
                 self._container = _CONTAINERS[self.path.suffix.lower()](self._file, track)
-            self._container.add(data, time, is_key(codec, data))
+            self._container.add(data, time)
         except BaseException as error:
             self._failed = True
             if isinstance(error, EncodingError):

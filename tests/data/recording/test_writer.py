@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgefel.data.recording import VideoWriter, writer
+from edgefel.data.recording import VideoWriter, encoders, writer
 from edgefel.errors import EdgefelError
 
 SUFFIXES = [".mp4", ".mov", ".mkv", ".avi"]
@@ -314,6 +314,34 @@ def test_without_a_temporary_folder_it_is_said_what_to_do(tmp_path, monkeypatch)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
     recording = VideoWriter(tmp_path / "a.mp4", 20.0)
     with pytest.raises(EdgefelError, match="a.mp4: the encoder needs a temporary folder .*set TMPDIR"):
+        recording.write(picture(9), 0.0)
+    recording.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_encoder_that_is_missing_or_fails(tmp_path, monkeypatch):
+    class Failing:
+        opened = False
+
+        def __init__(self, *options: object) -> None: ...
+
+        def isOpened(self) -> bool:
+            return self.opened
+
+        def write(self, frame: np.ndarray) -> None: ...
+
+        def release(self) -> None: ...
+
+    Failing.fourcc = cv2.VideoWriter.fourcc
+    monkeypatch.setattr(cv2, "VideoWriter", Failing)
+    monkeypatch.setattr(encoders, "_TIMEOUT", 0.01)
+    recording = VideoWriter(tmp_path / "a.mp4", 20.0)
+    with pytest.raises(
+        EdgefelError, match="a.mp4: OpenCV has no MPEG-4 encoder here; save the video as .avi"
+    ):
+        recording.write(picture(9), 0.0)
+    Failing.opened = True
+    with pytest.raises(EdgefelError, match="a.mp4: the encoder lost a frame"):
         recording.write(picture(9), 0.0)
     recording.close()
     assert list(tmp_path.iterdir()) == []
