@@ -14,6 +14,7 @@ import numpy.typing as npt
 from edgefel.errors import EdgefelError
 from edgefel.inputs import native_path
 from edgefel.runtime.preprocessing import Image
+from edgefel.text import counted
 
 # seconds that a network stream may take to be opened, and to send its next frame
 OPEN_TIMEOUT, READ_TIMEOUT = 8.0, 4.0
@@ -63,6 +64,15 @@ class Device(Protocol):
     def close(self) -> None:
         """Releases the device; a second call does nothing."""
         ...
+
+
+def describe(device: Device, name: str, fps: float) -> str:
+    """The name of a source with the size, rate and length that its device has, as far as known."""
+    width, height = device.size
+    details = [f"{width}x{height}"] if width and height else []
+    details += [f"{fps:g} fps"] if fps else []
+    details += [counted(device.frames, "frame")] if device.frames else []
+    return f"{name} ({', '.join([*details, device.reader])})"
 
 
 class OpenCVDevice:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from edgefel.errors import EdgefelError
-from edgefel.runtime.stream.devices import Device
+from edgefel.runtime.stream.devices import Device, describe
 from edgefel.runtime.stream.frames import Frame, SourceCounts
 
 # seconds: OpenCV's own limit for a camera that sends nothing is 10, and a program cannot change it
@@ -33,9 +33,7 @@ class LiveSource:
         device = open_device()
         self.counts = SourceCounts(unreadable=device.skipped)
         self.fps = device.fps
-        details = [f"{device.size[0]}x{device.size[1]}"] if all(device.size) else []
-        details += [f"{device.fps:g} fps"] if device.fps else []
-        self.description = f"{name} ({', '.join([*details, device.reader])})"
+        self.description = describe(device, name, device.fps)
         self._open, self.name, self._patience = open_device, name, patience
         self._changed = threading.Condition()
         self._stopping = threading.Event()

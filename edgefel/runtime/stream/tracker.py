@@ -125,17 +125,12 @@ class Tracker:
     def __init__(self, options: TrackerOptions | None = None) -> None:
         self._options = options or TrackerOptions()
         self._tracks: list[Track] = []
-        self._count = 0
+        self.count = 0  # confirmed tracks so far
 
     @property
     def tracks(self) -> tuple[Track, ...]:
         """Current tracks, including unconfirmed ones."""
         return tuple(self._tracks)
-
-    @property
-    def count(self) -> int:
-        """Confirmed tracks so far."""
-        return self._count
 
     def update(self, time: float, boxes: Sequence[FaceBox], embeddings: Tensor | None = None) -> list[Track]:
         """The track of each of N boxes, existing or new. embeddings: [N, E]; rows that are not finite are ignored.
@@ -159,8 +154,8 @@ class Tracker:
                 self._tracks.append(track)
                 found[column] = track
             if not track.number and track.hits >= self._options.confirm:
-                self._count += 1
-                track.number = self._count
+                self.count += 1
+                track.number = self.count
         return [track for track in found if track is not None]
 
     def reset(self) -> None:

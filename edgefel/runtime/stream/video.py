@@ -9,9 +9,8 @@ from collections.abc import Callable
 
 from edgefel.errors import EdgefelError
 from edgefel.runtime.preprocessing import Image
-from edgefel.runtime.stream.devices import Device
+from edgefel.runtime.stream.devices import Device, describe
 from edgefel.runtime.stream.frames import Frame, SourceCounts
-from edgefel.text import counted
 
 _USUAL_FPS = 25.0
 # seconds: if timestamps fall by more, the clock was reset; by less, frames are out of order
@@ -40,9 +39,7 @@ class VideoFile:
         self.fps = self._device.fps or _USUAL_FPS
         self._announced = self._device.frames
         self.frames = 0 if loop else self._announced
-        size = f"{self._device.size[0]}x{self._device.size[1]}, " if all(self._device.size) else ""
-        length = f", {counted(self._announced, 'frame')}" if self._announced else ""
-        self.description = f"{name} ({size}{self.fps:g} fps{length}, {self._device.reader})"
+        self.description = describe(self._device, name, self.fps)
         self._reading = threading.Lock()
         self._closed = False
         self._index = 0
