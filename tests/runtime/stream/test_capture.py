@@ -170,7 +170,9 @@ def test_a_telephone_held_upright(tmp_path, monkeypatch, codec, turn):
     content[place : place + 20] = struct.pack(">5i", cosine << 16, sine << 16, 0, -sine << 16, cosine << 16)
     file.write_bytes(content)
     wanted = np.rot90(sketch, -turn // 90)
-    for frame in (open_source(str(file)).read(), next(open_pictures(file).pictures())):
+    source = open_source(str(file))
+    assert ("Motion JPEG" in source.description) == (codec == "jpeg")
+    for frame in (source.read(), next(open_pictures(file).pictures())):
         assert frame.image.shape == wanted.shape
         assert np.abs(frame.image[::8, ::8].astype(int) - wanted[::8, ::8]).mean() < 20
 
