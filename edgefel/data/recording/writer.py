@@ -27,9 +27,9 @@ from edgefel.data.recording.encoders import (
 from edgefel.data.recording.matroska import Matroska
 from edgefel.data.recording.mp4 import Mp4
 from edgefel.errors import EdgefelError
-from edgefel.files import check_new_file, lock
-from edgefel.inputs import native_path
-from edgefel.unfinished import put_aside, rename_new, sync_folder
+from edgefel.files.read import native_path
+from edgefel.files.unfinished import put_aside, rename_new, sync_folder
+from edgefel.files.write import check_new_file, lock
 
 _CONTAINERS: dict[str, Callable[[File, Track], Container]] = {
     ".mp4": Mp4,

@@ -13,9 +13,9 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from edgefel.errors import EdgefelError
-from edgefel.inputs import native_path
+from edgefel.files.read import native_path
 from edgefel.runtime.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from edgefel.runtime.sources import open_source as open_pictures
+from edgefel.runtime.sources import open_source as open_images
 from edgefel.runtime.stream import gstreamer
 from edgefel.runtime.stream.devices import (
     Device,
@@ -26,7 +26,7 @@ from edgefel.runtime.stream.devices import (
     open_video,
     without_password,
 )
-from edgefel.runtime.stream.folder import PictureFolder
+from edgefel.runtime.stream.folder import ImageFolder
 from edgefel.runtime.stream.frames import FrameSource
 from edgefel.runtime.stream.gst_device import GstDevice
 from edgefel.runtime.stream.live import LiveSource
@@ -100,11 +100,11 @@ def plan_source(source: str, options: SourceOptions) -> SourcePlan:
         return _plan_address(source, options)
     path = Path(source)
     if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
-        _refuse(source, "pictures", size=options.size)
-        return SourcePlan(partial(PictureFolder, open_pictures(path), options.fps or 1.0, loop=options.loop))
+        _refuse(source, "images", size=options.size)
+        return SourcePlan(partial(ImageFolder, open_images(path), options.fps or 1.0, loop=options.loop))
     if not path.exists():
         raise EdgefelError(
-            f"{source}: no such file or folder; give a camera (0, /dev/video0, csi), a URL, a video or pictures"
+            f"{source}: no such file or folder; give a camera (0, /dev/video0, csi), a URL, a video or images"
         )
     native_path(path)
     _refuse(source, "a video", size=options.size, fps=options.fps)

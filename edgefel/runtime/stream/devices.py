@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edgefel.data.preprocessing import Image
 from edgefel.errors import EdgefelError
-from edgefel.inputs import native_path
-from edgefel.runtime.preprocessing import Image
+from edgefel.files.read import native_path
 from edgefel.text import counted
 
 # seconds that a network stream may take to be opened, and to send its next frame

@@ -11,7 +11,7 @@ from edgefel.runtime.stream.frames import Frame, SourceCounts
 from edgefel.text import counted
 
 
-class PictureFolder:
+class ImageFolder:
     """An image, or the images of a folder in sorted order, at `fps` images per second.
 
     An unreadable image leaves a gap in the numbering, and its path is in `skipped`. `left_out` counts other images and
@@ -23,7 +23,7 @@ class PictureFolder:
     def __init__(self, source: Source, fps: float = 1.0, *, loop: bool = False) -> None:
         """source: of kind image or folder. Raises EdgefelError unless `fps` is greater than 0."""
         if not fps > 0:
-            raise EdgefelError(f"fps is {fps}; give pictures per second greater than 0")
+            raise EdgefelError(f"fps is {fps}; give images per second greater than 0")
         self._source, self._loop = source, loop
         self.fps = fps
         self.frames = 0 if loop else source.frames
@@ -31,7 +31,7 @@ class PictureFolder:
         # of the first pass, so that a loop does not grow without bound
         self.skipped: list[str] = []
         self.left_out = source.left_out
-        count = counted(source.frames, "picture")
+        count = counted(source.frames, "image")
         self.name = str(source.path)
         self.description = f"{source.path} ({count}, {fps:g} fps)"
         self._closed = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from edgefel.runtime.preprocessing import Image
+from edgefel.data.preprocessing import Image
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from edgefel.data.preprocessing import Image
 from edgefel.errors import EdgefelError
-from edgefel.runtime.preprocessing import Image
 from edgefel.runtime.stream.gstreamer import CODED, LAUNCH, Pipeline, check_installed
 
 _HEADER = struct.Struct(">BBBBHIQ")

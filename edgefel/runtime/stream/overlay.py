@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edgefel.data.preprocessing import Image
 from edgefel.runtime.annotate import (
     FAINT,
     HEAD,
@@ -33,7 +34,6 @@ from edgefel.runtime.annotate import (
     place_panel,
     text_width,
 )
-from edgefel.runtime.preprocessing import Image
 from edgefel.runtime.stream.results import UNSURE, FrameResult, TrackedFace
 
 ALERT: Colour = (255, 150, 60)

@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from weakref import WeakKeyDictionary
 
+from edgefel.data.preprocessing import Image
 from edgefel.errors import EdgefelError
 from edgefel.runtime.alignment import FaceBox
 from edgefel.runtime.faces import FaceDetector, crops, detect_near
 from edgefel.runtime.labelling import check_labelling, labelled_face
-from edgefel.runtime.preprocessing import Image
 from edgefel.runtime.session import Predictions, Session
 from edgefel.runtime.stream.frames import Frame, FrameSource, SourceCounts
 from edgefel.runtime.stream.queues import Policy, StageQueue
@@ -41,7 +41,7 @@ class StreamOptions:
     sources. Under "latest" a file is played at its own speed. A camera cannot wait under "all" either: frames that were
     not read are replaced, and counted as dropped. detect_every: the whole image is searched in each n-th frame, and
     only the surroundings of known faces in the others. smoothing: time constant in seconds. min_confidence: smoothed
-    confidence below which a face is "unsure". frames, seconds: stop at this index and time of the source. pictures: the
+    confidence below which a face is "unsure". frames, seconds: stop at this index and time of the source. images: the
     frames are unrelated images; nothing is tracked, and each is searched as a whole.
 
     Raises EdgefelError for values out of range, and for options that exclude each other.
@@ -54,7 +54,7 @@ class StreamOptions:
     tracker: TrackerOptions = field(default_factory=TrackerOptions)
     frames: int | None = None
     seconds: float | None = None
-    pictures: bool = False
+    images: bool = False
 
     def __post_init__(self) -> None:
         Smoother(self.smoothing)
@@ -66,10 +66,10 @@ class StreamOptions:
             raise EdgefelError(f"frames is {self.frames}; give at least 1")
         if self.seconds is not None and not self.seconds > 0:  # NaN too
             raise EdgefelError(f"seconds is {self.seconds}; give a number greater than 0")
-        if self.pictures and self.detect_every > 1:
+        if self.images and self.detect_every > 1:
             raise EdgefelError(
-                f"detect_every is {self.detect_every}, and faces of one picture are not near those of another; leave "
-                "it out, or give the pictures' fps if they are a sequence"
+                f"detect_every is {self.detect_every}, and faces of one image are not near those of another; leave "
+                "it out, or give the images' fps if they are a sequence"
             )
 
 
@@ -96,18 +96,18 @@ class PeriodicDetector:
 
     def __init__(self, detector: FaceDetector, every: int = 1) -> None:
         if every < 1:
-            raise EdgefelError(f"a search of the whole picture every {every} frames: give at least 1")
+            raise EdgefelError(f"a search of the whole image every {every} frames: give at least 1")
         self._detector, self._every = detector, every
         self._count = 0
         self._last: list[FaceBox] = []
         self._shape: tuple[int, ...] = ()
 
-    def __call__(self, picture: Image) -> list[FaceBox]:
+    def __call__(self, image: Image) -> list[FaceBox]:
         """uint8 RGB [H, W, 3] -> boxes, the largest first."""
-        whole = self._count % self._every == 0 or picture.shape != self._shape
+        whole = self._count % self._every == 0 or image.shape != self._shape
         self._count = 1 if whole else self._count + 1
-        self._shape = picture.shape
-        self._last = self._detector(picture) if whole else detect_near(self._detector, picture, self._last)
+        self._shape = image.shape
+        self._last = self._detector(image) if whole else detect_near(self._detector, image, self._last)
         return self._last
 
 
@@ -293,7 +293,7 @@ class _Results:
     def __init__(self, labels: Sequence[str], options: StreamOptions, source: str) -> None:
         self._labels, self._options, self._source = labels, options, source
         # a single image has no second frame that could confirm a face
-        self._tracker = Tracker(replace(options.tracker, confirm=1) if options.pictures else options.tracker)
+        self._tracker = Tracker(replace(options.tracker, confirm=1) if options.images else options.tracker)
         # a smoother is dropped with its track
         self._smoothers: WeakKeyDictionary[Track, Smoother] = WeakKeyDictionary()
         self._ready: deque[float] = deque(maxlen=_FPS_WINDOW)
@@ -306,7 +306,7 @@ class _Results:
     def add(self, judged: _Judged) -> FrameResult:
         frame, predictions = judged.frame, judged.predictions
         assert predictions.primary is not None
-        if self._options.pictures:
+        if self._options.images:
             self._tracker.reset()
         tracks = self._tracker.update(frame.time, judged.boxes, predictions.embedding)
         faces = []

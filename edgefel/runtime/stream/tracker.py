@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from edgefel.data.preprocessing import Tensor
 from edgefel.errors import EdgefelError
 from edgefel.runtime.alignment import FaceBox
-from edgefel.runtime.preprocessing import Tensor
 from edgefel.runtime.stream.assignment import Costs, assign
 
 # seconds over which a velocity is averaged; half of a detector's box movement between two frames is noise

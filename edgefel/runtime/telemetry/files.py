@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 from edgefel.errors import EdgefelError
-from edgefel.files import lock
+from edgefel.files.write import lock
 from edgefel.runtime.telemetry.telemetry import Telemetry
 
 _KEY = "stages_ms"  # a key of every line of metrics
