@@ -95,7 +95,7 @@ def open_bundle(
         for name in BACKENDS if selection.backends is None else selection.backends:
             own = [file for file in files if file.kind == BACKENDS[name].kind]
             try:
-                if (reason := _obstacle(name, own, manifest, selection)) is not None:
+                if (reason := _unavailable_reason(name, own, manifest, selection)) is not None:
                     raise EdgefelError(f"{manifest.folder}: backend {name} cannot run it here: {reason}")
                 for file in own:
                     session = Session.open(
@@ -135,7 +135,9 @@ def _usable(manifest: Manifest, selection: Selection, skipped: dict[str, str]) -
     return files
 
 
-def _obstacle(name: str, files: Sequence[BundleFile], manifest: Manifest, selection: Selection) -> str | None:
+def _unavailable_reason(
+    name: str, files: Sequence[BundleFile], manifest: Manifest, selection: Selection
+) -> str | None:
     """Why a backend has nothing to run here, in one line; None if it has."""
     kind = BACKENDS[name].kind
     if not files:
@@ -143,8 +145,8 @@ def _obstacle(name: str, files: Sequence[BundleFile], manifest: Manifest, select
         those = "" if selection.precisions is None else f" of {', '.join(selection.precisions)}"
         lacking = all(file.kind != kind for file in manifest.files)
         return f"the bundle holds no {what}{those}" + ("" if lacking else " that may be measured")
-    if (obstacle := BACKENDS[name].load().obstacle(files[0])) is not None:
-        return obstacle
+    if (reason := BACKENDS[name].load().unavailable_reason(files[0])) is not None:
+        return reason
     if selection.backends is None and not BACKENDS[name].auto:
         return f"it builds engines of its own for minutes; name it with --backend {name} to have it measured"
     return None

@@ -11,7 +11,7 @@ import numpy as np
 
 from edgefel.data.preprocessing import Image
 from edgefel.errors import EdgefelError
-from edgefel.runtime.faces import FaceBox
+from edgefel.runtime.alignment import FaceBox
 from edgefel.runtime.stream.frames import Frame, SourceCounts
 
 RED, GREEN, BLUE = (255, 40, 40), (40, 255, 40), (40, 40, 255)

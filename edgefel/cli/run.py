@@ -194,7 +194,7 @@ class _Run:
     def run(self) -> None:
         from edgefel.runtime.faces import make_detector
         from edgefel.runtime.session import Session
-        from edgefel.runtime.stream.capture import plan_source
+        from edgefel.runtime.stream.capture import SourceOptions, plan_source
         from edgefel.runtime.stream.pipeline import Stream
         from edgefel.runtime.telemetry.board import Board
         from edgefel.runtime.telemetry.telemetry import Telemetry
@@ -203,14 +203,8 @@ class _Run:
         self._check_targets()
         errors = console_on_stderr()
         with ExitStack() as stack:
-            plan = plan_source(
-                self.source,
-                size=self.size,
-                fps=self.fps,
-                loop=self.loop,
-                decoder=self.decoder,
-                patience=self.patience,
-            )
+            options = SourceOptions(self.size, self.fps, self.loop, self.decoder, self.patience)
+            plan = plan_source(self.source, options)
             # what is wrong with a file is told before the model is loaded; a camera's frames would be lost meanwhile
             source = None if plan.live else stack.enter_context(closing(plan.open()))
             detector = make_detector(self.detector, self.detector_model, min_share=self.min_face)
@@ -302,7 +296,7 @@ class _Run:
     @contextmanager
     def _outputs(self, fps: float, errors: Console) -> Iterator[list[Sink]]:
         """Where results go; closed in any case, so that what is written is whole."""
-        from edgefel.runtime.stream.sinks import JsonLines, WindowSink, open_file_sink, open_video_sink
+        from edgefel.runtime.stream.sinks import JsonLines, VideoSink, WindowSink, open_file_sink
 
         with ExitStack() as stack:
 
@@ -313,7 +307,7 @@ class _Run:
             # first those that leave nothing behind where another one is refused
             images: list[Sink] = []
             if self.save is not None:
-                video = open_video_sink(self.save, fps, overwrite=self.overwrite)
+                video = VideoSink(self.save, fps, overwrite=self.overwrite)
                 images.append(opened(video))
                 if video.kept is not None:
                     say(errors, f"a recording that an earlier run did not complete is now {video.kept}")

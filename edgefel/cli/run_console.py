@@ -145,7 +145,7 @@ def say_summary(console: Console, telemetry: Telemetry, stream: Stream, source: 
     """The closing table, and a line for everything that went wrong with the source."""
     from edgefel.data.images import left_out_text
     from edgefel.runtime.stream.folder import ImageFolder
-    from edgefel.runtime.telemetry.telemetry import summary_table
+    from edgefel.runtime.telemetry.summary import summary_table
 
     snapshot = telemetry.snapshot()
     console.print(summary_table(snapshot))

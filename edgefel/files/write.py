@@ -62,6 +62,19 @@ def atomic_file(path: str | os.PathLike[str], *, replace: bool = True) -> Iterat
         sync_folder(path.parent)
 
 
+def check_new_file(path: Path, *, overwrite: bool) -> None:
+    """Raises EdgefelError if `path` is a folder, lies below a file, or exists and may not be overwritten."""
+    if path.is_dir():
+        raise EdgefelError(f"{path}: is a folder; give a file's name")
+    nearest = next(folder for folder in path.absolute().parents if folder.exists())
+    if not nearest.is_dir():
+        raise EdgefelError(
+            f"{path}: cannot be written, {nearest} is a file, not a folder; choose another place"
+        )
+    if path.exists() and not overwrite:
+        raise EdgefelError(f"{path}: exists; choose another name, remove it, or allow it with --overwrite")
+
+
 def check_free(path: Path, *, replace: bool = False) -> None:
     """Raises EdgefelError if `path` is no place for a new folder.
 

@@ -1,24 +1,59 @@
-"""Cuts a face out with its eyes level, which is how training crops show it. Torch-free."""
+"""The box of a face, and its crop with the eyes level, as in training data. Torch-free."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
 from edgefel.data.preprocessing import Image
-from edgefel.runtime.eyes import roll
-
-if TYPE_CHECKING:
-    from edgefel.runtime.faces import FaceBox
+from edgefel.runtime.eyes import Eyes, roll
 
 # Below this, resampling costs more sharpness than it gains: found eyes are off by 1 to 2 degrees themselves.
 LEAST_ROLL = 2.0
 # A face more than this much larger than the wanted size is turned as it is, and shrunk by area afterwards: bilinear
 # interpolation alone would skip pixels of it.
 MOST_SHRINKING = 1.5
+
+
+@dataclass(frozen=True)
+class FaceBox:
+    """A square around a face, in pixels of the image; may reach beyond its border.
+
+    x, y: left and top. side: width and height. score: the detector's own, None if it has none. eyes: (x, y) of
+    both, the one on the image's left first; None if they were not looked for or not found.
+    """
+
+    x: int
+    y: int
+    side: int
+    score: float | None = None
+    eyes: Eyes | None = None
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """(x, y) of its middle."""
+        return self.x + self.side / 2, self.y + self.side / 2
+
+    def moved(self, x: int, y: int) -> FaceBox:
+        """The same box, `x` pixels further right and `y` further down."""
+        eyes = self.eyes and (
+            (self.eyes[0][0] + x, self.eyes[0][1] + y),
+            (self.eyes[1][0] + x, self.eyes[1][1] + y),
+        )
+        return replace(self, x=self.x + x, y=self.y + y, eyes=eyes)
+
+    def crop(self, image: Image) -> Image:
+        """Cuts the square out of uint8 [H, W, 3]; what lies beyond the border repeats the border."""
+        height, width = image.shape[:2]
+        if 0 <= self.x <= width - self.side and 0 <= self.y <= height - self.side:
+            # the same bytes as below, at a tenth of the time
+            return image[self.y : self.y + self.side, self.x : self.x + self.side].copy()
+        rows = np.arange(self.y, self.y + self.side).clip(0, height - 1)
+        columns = np.arange(self.x, self.x + self.side).clip(0, width - 1)
+        return np.asarray(image[rows[:, None], columns])
 
 
 def align(image: Image, box: FaceBox, size: int | None = None) -> Image:

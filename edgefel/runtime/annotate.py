@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgefel.data.preprocessing import Image
-from edgefel.runtime.faces import FaceBox
+from edgefel.runtime.alignment import FaceBox
 from edgefel.runtime.labelling import LabelledFace
 
 Colour = tuple[int, int, int]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,9 +16,9 @@ import numpy.typing as npt
 from edgefel.data.preprocessing import Image
 from edgefel.errors import EdgefelError
 from edgefel.files.read import native_path
-from edgefel.runtime.alignment import align
+from edgefel.runtime.alignment import FaceBox, align
 from edgefel.runtime.external_data import refuse_external_data
-from edgefel.runtime.eyes import EyeFinder, Eyes, load_cascade, plausible
+from edgefel.runtime.eyes import EyeFinder, load_cascade, plausible
 
 DETECTORS = ("haar", "yunet")
 LONGEST_SIDE = 960
@@ -35,44 +35,6 @@ NEAR_SIZES = (0.7, 1.4)
 NEAR_SIDE = 48
 NEAR_STEP = 1.15
 YUNET_NEAR_SIDE = 320  # of a patch: a face of 200 pixels, the larger part of what YuNet was trained on
-
-
-@dataclass(frozen=True)
-class FaceBox:
-    """A square around a face, in pixels of the image; may reach beyond its border.
-
-    x, y: left and top. side: width and height. score: the detector's own, None if it has none. eyes: (x, y) of
-    both, the one on the image's left first; None if they were not looked for or not found.
-    """
-
-    x: int
-    y: int
-    side: int
-    score: float | None = None
-    eyes: Eyes | None = None
-
-    @property
-    def centre(self) -> tuple[float, float]:
-        """(x, y) of its middle."""
-        return self.x + self.side / 2, self.y + self.side / 2
-
-    def moved(self, x: int, y: int) -> FaceBox:
-        """The same box, `x` pixels further right and `y` further down."""
-        eyes = self.eyes and (
-            (self.eyes[0][0] + x, self.eyes[0][1] + y),
-            (self.eyes[1][0] + x, self.eyes[1][1] + y),
-        )
-        return replace(self, x=self.x + x, y=self.y + y, eyes=eyes)
-
-    def crop(self, image: Image) -> Image:
-        """Cuts the square out of uint8 [H, W, 3]; what lies beyond the border repeats the border."""
-        height, width = image.shape[:2]
-        if 0 <= self.x <= width - self.side and 0 <= self.y <= height - self.side:
-            # the same bytes as below, at a tenth of the time
-            return image[self.y : self.y + self.side, self.x : self.x + self.side].copy()
-        rows = np.arange(self.y, self.y + self.side).clip(0, height - 1)
-        columns = np.arange(self.x, self.x + self.side).clip(0, width - 1)
-        return np.asarray(image[rows[:, None], columns])
 
 
 class FaceDetector(Protocol):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgefel.data.preprocessing import Image, Preprocessing
-from edgefel.runtime.alignment import align
-from edgefel.runtime.faces import FaceBox, FaceDetector
+from edgefel.runtime.alignment import FaceBox, align
+from edgefel.runtime.faces import FaceDetector
 
 
 class RuntimeFaces:

@@ -8,7 +8,8 @@ from typing import Any
 
 from edgefel.data.preprocessing import Image
 from edgefel.errors import EdgefelError
-from edgefel.runtime.faces import FaceBox, FaceDetector, WholeImage, crops
+from edgefel.runtime.alignment import FaceBox
+from edgefel.runtime.faces import FaceDetector, WholeImage, crops
 from edgefel.runtime.session import Session
 
 

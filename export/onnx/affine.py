@@ -65,7 +65,7 @@ def _fold_one(rewrite: Rewrite, shapes: Shapes) -> str | None:
     """Folds the last foldable operator, so that chains go one after the other; returns its name."""
     for node in reversed(rewrite.nodes):
         affine = _affine(rewrite, node, shapes)
-        if affine is None or _obstacle(rewrite, node, affine, shapes) is not None:
+        if affine is None or _unfoldable_reason(rewrite, node, affine, shapes) is not None:
             continue
         reader = rewrite.only_reader(node.output[0])
         assert reader is not None
@@ -124,7 +124,7 @@ def _along_one_axis(
     return wide[0], constant.astype(np.float64).ravel()
 
 
-def _obstacle(rewrite: Rewrite, node: NodeProto, affine: _Affine, shapes: Shapes) -> str | None:
+def _unfoldable_reason(rewrite: Rewrite, node: NodeProto, affine: _Affine, shapes: Shapes) -> str | None:
     """Why `node` cannot be folded into what reads it; None if it can."""
     output = node.output[0]
     if output in rewrite.index.outputs:
@@ -149,7 +149,7 @@ def _obstacle(rewrite: Rewrite, node: NodeProto, affine: _Affine, shapes: Shapes
 def _misfit(
     rewrite: Rewrite, reader: NodeProto, weight: npt.NDArray[np.float32], affine: _Affine, shapes: Shapes
 ) -> str | None:
-    """As `_obstacle`, for a layer with constant weights."""
+    """As `_unfoldable_reason`, for a layer with constant weights."""
     rank = len(shapes.get(affine.source) or [])
     channel_axis = 1 if reader.op_type == "Conv" else rank - 1
     if affine.axis is not None and affine.axis != channel_axis:
@@ -258,4 +258,4 @@ def _why_not(rewrite: Rewrite, node: NodeProto, shapes: Shapes) -> str:
     affine = _affine(rewrite, node, shapes)
     if affine is None:
         return "its parameters are not constant"
-    return _obstacle(rewrite, node, affine, shapes) or "it could be folded"
+    return _unfoldable_reason(rewrite, node, affine, shapes) or "it could be folded"

@@ -230,15 +230,15 @@ def _judge(parity: Parity, limits: ParityLimits) -> Parity:
     if limits.min_sqnr_db is not None and parity.logits_sqnr_db is None:
         doubts.append("the file has no logits: their SQNR was not judged")
     if limits.judges_labels:
-        obstacle = _why_labels_say_nothing(parity, limits)
-        if obstacle is None:
+        undecided = _why_labels_say_nothing(parity, limits)
+        if undecided is None:
             failures += _label_failures(parity, limits)
             doubts += [
                 f"{text}: too few to tell" for text, shown in _recall_losses(parity, limits) if not shown
             ]
             doubts += _small_classes(parity, limits)
         else:
-            doubts.append(f"{obstacle}: judged by deviations and SQNR only")
+            doubts.append(f"{undecided}: judged by deviations and SQNR only")
     verdict: Verdict = "fail" if failures else "warn" if doubts else "pass"
     return dataclasses.replace(parity, verdict=verdict, reasons=(*failures, *doubts))
 

@@ -12,7 +12,7 @@ import pytest
 from edgefel.bench.stream import MIN_FACE, TimedSession, memory_row, overhead_row, truth_row
 from edgefel.bench.stream_truth import judge
 from edgefel.data.synthetic.video import VideoOptions, write_video
-from edgefel.runtime.faces import FaceBox
+from edgefel.runtime.alignment import FaceBox
 from edgefel.runtime.labelling import labelled_face
 from edgefel.runtime.stream.frames import Frame
 from edgefel.runtime.stream.results import FrameResult, TrackedFace

@@ -11,7 +11,8 @@ import onnx
 import pytest
 
 from edgefel.data.synthetic.video import SyntheticVideo, VideoOptions
-from edgefel.runtime.faces import FaceBox, HaarDetector, crops
+from edgefel.runtime.alignment import FaceBox
+from edgefel.runtime.faces import HaarDetector, crops
 from edgefel.runtime.manifest import read_manifest
 from edgefel.runtime.session import Session
 

@@ -17,7 +17,8 @@ from tiny_bundle import write_bundle
 from edgefel.cli.main import main
 from edgefel.data.images import decode_rgb
 from edgefel.errors import EdgefelWarning
-from edgefel.runtime.faces import FaceBox, HaarDetector, YuNetDetector, detect_near
+from edgefel.runtime.alignment import FaceBox
+from edgefel.runtime.faces import HaarDetector, YuNetDetector, detect_near
 
 PORTRAIT = Path(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
 YUNET = Path(__file__).parents[3] / "shared" / "data" / "yunet.onnx"

@@ -228,7 +228,7 @@ def test_the_index_is_checked_against_what_was_printed(folder):
     assert (result.returncode, "--index-sha256: give the 64 digits" in result.stderr) == (2, True)
 
 
-def test_what_an_installation_makes_is_no_obstacle(folder):
+def test_what_an_installation_makes_does_no_harm(folder):
     """An environment, engines and their entry in the manifest, settings; packages for --offline."""
     plant(folder / "venv" / "pyvenv.cfg")
     plant(folder / "cache" / "engines" / "x")

@@ -276,7 +276,7 @@ def test_two_processes_do_not_write_one_folder(tmp_path):
     assert names(tmp_path) == ["out"]
 
 
-def test_without_locks_a_leftover_stays_and_is_no_obstacle(tmp_path, monkeypatch):
+def test_without_locks_a_leftover_stays_and_does_no_harm(tmp_path, monkeypatch):
     """Such as folders on NFS: whether somebody still writes cannot be known."""
     target = tmp_path / "out"
     kill(busy(tmp_path, f"atomic_folder({str(target)!r})"))

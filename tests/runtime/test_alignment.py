@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from edgefel.data.synthetic.video import SyntheticVideo, VideoOptions
-from edgefel.runtime.alignment import LEAST_ROLL, align
+from edgefel.runtime.alignment import LEAST_ROLL, FaceBox, align
 from edgefel.runtime.eyes import roll
-from edgefel.runtime.faces import FaceBox, HaarDetector, crops
+from edgefel.runtime.faces import HaarDetector, crops
 
 
 def eyes_at(middle: tuple[float, float], apart: float, degrees: float):

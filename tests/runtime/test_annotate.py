@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from edgefel.data.labels import EXPRESSIONS_8
+from edgefel.runtime.alignment import FaceBox
 from edgefel.runtime.annotate import PALETTE, STRIP_HEIGHT, annotate, annotate_crop
-from edgefel.runtime.faces import FaceBox
 from edgefel.runtime.labelling import LabelledFace
 
 

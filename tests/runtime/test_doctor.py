@@ -541,7 +541,7 @@ def test_the_backend_of_a_bundle_is_opened_and_not_guessed(tmp_path, monkeypatch
     def broken(model, *, threads):
         raise TypeError("nullptr")
 
-    monkeypatch.setattr(OpenVinoBackend, "obstacle", lambda file: None)
+    monkeypatch.setattr(OpenVinoBackend, "unavailable_reason", lambda file: None)
     monkeypatch.setattr(OpenVinoBackend, "open", broken)
     checks = {
         check.name: check for check in bundle_checks(Machine(), tiny_bundle.write_bundle(tmp_path / "b"))

@@ -12,14 +12,8 @@ from tiny_bundle import tiny_model
 
 from edgefel.errors import EdgefelError
 from edgefel.runtime import faces
-from edgefel.runtime.faces import (
-    FaceBox,
-    HaarDetector,
-    WholeImage,
-    YuNetDetector,
-    detect_near,
-    make_detector,
-)
+from edgefel.runtime.alignment import FaceBox
+from edgefel.runtime.faces import HaarDetector, WholeImage, YuNetDetector, detect_near, make_detector
 from edgefel.runtime.sources import read_image
 
 

@@ -53,9 +53,9 @@ def test_a_manifest_keeps_it_and_an_older_one_has_none(tmp_path):
 def test_openvino_that_is_older_than_the_file_needs(tmp_path):
     pytest.importorskip("openvino", reason="needs OpenVINO (extra openvino)")
     file = read_manifest(write_bundle(tmp_path / "bundle")).files[0]
-    assert OpenVinoBackend.obstacle(file) is None
+    assert OpenVinoBackend.unavailable_reason(file) is None
     newer = dataclasses.replace(file, requires={"ir_version": 9, "opset": 20, "openvino": ">=9999.1"})
-    assert "needs OpenVINO 9999.1 or later" in OpenVinoBackend.obstacle(newer)
+    assert "needs OpenVINO 9999.1 or later" in OpenVinoBackend.unavailable_reason(newer)
 
 
 # the messages are those of ONNX Runtime 1.17.0

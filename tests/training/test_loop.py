@@ -438,7 +438,7 @@ def test_a_run_that_is_being_trained_is_refused(faces, tmp_path):
     assert not (run / ".lock").exists()
 
 
-def test_what_a_run_that_was_killed_early_leaves_is_no_obstacle(faces, whole, tmp_path):
+def test_what_a_run_that_was_killed_early_leaves_does_no_harm(faces, whole, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     (run / ".lock").touch()

@@ -1,5 +1,5 @@
-"""The one writer of video files: every frame is on disk, and playable, as soon as it is written."""
+"""Writing video files that can be played after every frame."""
 
-from edgefel.data.recording.writer import VIDEO_SUFFIXES_WRITTEN, VideoWriter, check_video_target
+from edgefel.data.recording.writer import VideoWriter, check_video_target
 
-__all__ = ["VIDEO_SUFFIXES_WRITTEN", "VideoWriter", "check_video_target"]
+__all__ = ["VideoWriter", "check_video_target"]

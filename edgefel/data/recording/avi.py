@@ -1,4 +1,4 @@
-"""AVI: frames of a constant rate; one that comes late leaves empty chunks before it, which repeat the frame before.
+"""AVI with Motion JPEG at a constant rate; before a late frame come empty chunks, which repeat the previous one.
 
 Source: Microsoft's AVI RIFF File Reference.
 """
@@ -9,8 +9,7 @@ import struct
 
 from edgefel.data.recording.container import File, Track
 
-_FOURCCS = {"mpeg4": b"FMP4", "jpeg": b"MJPG"}
-# sizes have 32 bits; a larger file keeps those of one that was never finished, and is read to its end
+# sizes have 32 bits; a larger file keeps those of an unfinished one, and players read it to its end
 _MOST_BYTES = (1 << 32) - (1 << 20)
 _KEY = 0x10
 
@@ -23,38 +22,31 @@ class Avi:
         self._index = bytearray()
         self._frames = 0
         file.append(self._head(0xFFFFFFFF, 0xFFFFFFFF))
-        self._start = file.size
+        self._start = file.size - 4
 
-    def add(self, data: bytes, time: float, key: bool) -> None:
+    def add(self, data: bytes, time: float) -> None:
         place = max(round(time * self._track.fps), self._frames)
-        chunks = bytearray()
-        for _ in range(place - self._frames):
-            chunks += self._chunk(b"", 0, len(chunks))
-        chunks += self._chunk(data, _KEY if key else 0, len(chunks))
-        kept = len(self._index) - 16 * (place - self._frames + 1)
-        try:
-            self._file.append(bytes(chunks))
-        except BaseException:
-            del self._index[kept:]
-            raise
+        chunks, index = bytearray(), bytearray()
+        for content in (*[b""] * (place - self._frames), data):
+            offset = self._file.size + len(chunks) - self._start
+            flags = _KEY if content else 0
+            index += struct.pack("<4sIII", b"00dc", flags, offset, len(content))
+            chunks += struct.pack("<4sI", b"00dc", len(content)) + content + bytes(len(content) % 2)
+        self._file.append(bytes(chunks))
+        self._index += index
         self._frames = place + 1
 
     def finish(self) -> None:
         end = self._file.size
-        if not self._frames or end + len(self._index) > _MOST_BYTES:
+        if end + len(self._index) > _MOST_BYTES:
             return
-        self._file.append(struct.pack("<4sI", b"idx1", len(self._index)) + self._index)
-        self._file.replace(0, self._head(self._file.size - 8, end - self._start + 4))
-
-    def _chunk(self, data: bytes, flags: int, before: int) -> bytes:
-        offset = self._file.size + before - self._start + 4
-        self._index += struct.pack("<4sIII", b"00dc", flags, offset, len(data))
-        return struct.pack("<4sI", b"00dc", len(data)) + data + bytes(len(data) % 2)
+        self._file.append(_riff(b"idx1", self._index))
+        self._file.replace(0, self._head(self._file.size - 8, end - self._start))
 
     def _head(self, riff: int, movi: int) -> bytes:
-        (width, height), fps = self._track.size, self._track.fps
-        fourcc = _FOURCCS[self._track.codec]
-        frames = getattr(self, "_frames", 0)
+        """riff, movi: sizes of the file and of the list of frames, in bytes."""
+        (width, height), fps, frames = self._track.size, self._track.fps, self._frames
+        fourcc = b"MJPG"
         header = struct.pack("<14I", round(1e6 / fps), 0, 0, _KEY, frames, 0, 1, 0, width, height, 0, 0, 0, 0)
         scale = 1000
         stream = struct.pack(
@@ -62,21 +54,14 @@ class Avi:
             *(b"vids", fourcc, 0, 0, 0, 0, scale, round(fps * scale), 0, frames, 0, 0xFFFFFFFF, 0),
             *(0, 0, width, height),
         )
-        picture = struct.pack(
+        bitmap = struct.pack(
             "<IiiHH4sIiiII", 40, width, height, 1, 24, fourcc, 3 * width * height, 0, 0, 0, 0
         )
-        tracks = _list(b"strl", _riff(b"strh", stream) + _riff(b"strf", picture))
-        lists = _list(b"hdrl", _riff(b"avih", header) + tracks)
-        return (
-            struct.pack("<4sI4s", b"RIFF", riff, b"AVI ")
-            + lists
-            + struct.pack("<4sI4s", b"LIST", movi, b"movi")
-        )
+        tracks = _riff(b"LIST", b"strl" + _riff(b"strh", stream) + _riff(b"strf", bitmap))
+        lists = _riff(b"LIST", b"hdrl" + _riff(b"avih", header) + tracks)
+        start = struct.pack("<4sI4s", b"RIFF", riff, b"AVI ")
+        return start + lists + struct.pack("<4sI4s", b"LIST", movi, b"movi")
 
 
-def _riff(kind: bytes, content: bytes) -> bytes:
+def _riff(kind: bytes, content: bytes | bytearray) -> bytes:
     return struct.pack("<4sI", kind, len(content)) + content
-
-
-def _list(kind: bytes, content: bytes) -> bytes:
-    return _riff(b"LIST", kind + content)

@@ -1,44 +1,40 @@
-"""What a container is to the writer, and the file below it."""
+"""What the containers share: the track, the file, and the interface that the writer uses."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 from edgefel.errors import EdgefelError
-
-Codec = Literal["mpeg4", "jpeg"]
 
 
 @dataclass(frozen=True)
 class Track:
-    """What a video holds. size: (width, height). fps: the usual rate, which frames need not keep. config: the
-    decoder's configuration, empty for JPEG."""
+    """size: (width, height). fps: the nominal rate, which frames need not keep. first: the first compressed frame."""
 
-    codec: Codec
     size: tuple[int, int]
     fps: float
-    config: bytes
+    first: bytes
 
 
 class Container(Protocol):
-    """Puts encoded frames into a file that can be played after every one of them."""
+    """Puts compressed frames into a file that can be played after each of them."""
 
-    def add(self, data: bytes, time: float, key: bool) -> None:
-        """One frame. time: seconds since the first, never less than that of the frame before."""
+    def add(self, data: bytes, time: float) -> None:
+        """Appends a compressed frame. time: seconds since the first frame, not before the previous one."""
         ...
 
     def finish(self) -> None:
-        """Adds the index and the length; without it the file can be played, but not searched quickly."""
+        """Adds the index and the length after at least one frame; without them players cannot seek quickly."""
         ...
 
 
 class File:
-    """A file that grows by whole pieces: one that cannot be written is taken back.
+    """A file to which whole pieces are appended; a piece that fails half-way is cut off again.
 
-    Raises EdgefelError where the disk is full or the file was removed.
+    Raises EdgefelError if the disk is full or the file was removed.
     """
 
     def __init__(self, descriptor: int, path: Path) -> None:
@@ -61,7 +57,7 @@ class File:
             raise self.removed()
 
     def replace(self, offset: int, data: bytes) -> None:
-        """Overwrites bytes that are there."""
+        """Overwrites existing bytes."""
         try:
             os.lseek(self._descriptor, offset, os.SEEK_SET)
             os.write(self._descriptor, data)
@@ -77,3 +73,14 @@ class File:
         return EdgefelError(
             f"{self._path}: not every frame could be written ({reason}); free disk space, or save elsewhere"
         )
+
+
+def is_key(data: bytes) -> bool:
+    """Whether an MPEG-4 frame decodes without earlier ones; FFmpeg puts the sequence header before such frames."""
+    return data.startswith(b"\0\0\1\xb0")
+
+
+def decoder_config(data: bytes) -> bytes:
+    """The sequence header of the first MPEG-4 frame: all before the start code of a group (B3) or a VOP (B6)."""
+    ends = [place for code in (b"\0\0\1\xb3", b"\0\0\1\xb6") if (place := data.find(code)) >= 0]
+    return data[: min(ends)]

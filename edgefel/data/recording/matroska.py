@@ -1,4 +1,4 @@
-"""Matroska: clusters of a few seconds, written frame by frame; the end adds an index and the length.
+"""Matroska with MPEG-4: clusters of a few seconds, written frame by frame; `finish` adds index and length.
 
 Source: RFC 9559 (Matroska) and RFC 8794 (EBML).
 """
@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import struct
 
-from edgefel.data.recording.container import File, Track
+from edgefel.data.recording.container import File, Track, decoder_config, is_key
 
-_CODECS = {"mpeg4": b"V_MPEG4/ISO/ASP", "jpeg": b"V_MJPEG"}
-# milliseconds: a cluster ends at the first frame that stands alone after the first, and at the second in any case
+# milliseconds: a cluster ends at the first key frame after the first value, and at the second value in any case
 _CLUSTER, _LONGEST_CLUSTER = 2000, 30000
 _UNKNOWN = b"\x01" + b"\xff" * 7
 _SEEK_BYTES = 96
@@ -25,25 +24,23 @@ class Matroska:
         self._cluster_time = self._last = -1
         self._cluster_start = 0
         self._cues: list[tuple[int, int]] = []
-        head = (
-            _element(0x4286, b"\1") + _element(0x42F7, b"\1") + _element(0x42F2, b"\4"),
-            _element(0x42F3, b"\x08") + _element(0x4282, b"matroska"),
-            _element(0x4287, b"\4") + _element(0x4285, b"\2"),
-        )
-        file.append(_element(0x1A45DFA3, b"".join(head)) + _id(0x18538067) + _UNKNOWN)
+        # version and read version, longest id and size, document type with its version and read version
+        versions = _number(0x4286, 1), _number(0x42F7, 1), _number(0x42F2, 4), _number(0x42F3, 8)
+        document = _element(0x4282, b"matroska"), _number(0x4287, 4), _number(0x4285, 2)
+        file.append(_element(0x1A45DFA3, *versions, *document) + _id(0x18538067) + _UNKNOWN)
         self._segment = file.size
         file.append(_void(_SEEK_BYTES))
-        info = _element(0x2AD7B1, _uint(1_000_000))
-        info += _element(0x4D80, b"edgefel") + _element(0x5741, b"edgefel")
         self._places = {_INFO: file.size - self._segment}
-        # the length is not known yet, and takes the place of this
-        before = _void(11)
-        file.append(_element(_INFO, before + info))
-        self._length = file.size - len(info) - len(before)
+        nanoseconds = _number(0x2AD7B1, 1_000_000)  # per tick
+        programs = _element(0x4D80, b"edgefel") + _element(0x5741, b"edgefel")
+        # the length will take the place of the padding
+        file.append(_element(_INFO, _void(11), nanoseconds, programs))
+        self._length = file.size - len(programs) - len(nanoseconds) - 11
         self._places[_TRACKS] = file.size - self._segment
-        file.append(_element(_TRACKS, _element(0xAE, self._entry())))
+        file.append(_element(_TRACKS, self._entry()))
 
-    def add(self, data: bytes, time: float, key: bool) -> None:
+    def add(self, data: bytes, time: float) -> None:
+        key = is_key(data)
         now = max(round(1e3 * time), self._last + 1)
         age = now - self._cluster_time
         head = b""
@@ -52,35 +49,26 @@ class Matroska:
             self._cluster_time, self._cluster_start, age = now, self._file.size, 0
             if key:
                 self._cues.append((now, self._cluster_start - self._segment))
-            head = _id(0x1F43B675) + _UNKNOWN + _element(0xE7, _uint(now))
+            head = _id(0x1F43B675) + _UNKNOWN + _number(0xE7, now)
         block = struct.pack(">BhB", 0x81, age, 0x80 if key else 0) + data
         self._file.append(head + _element(0xA3, block))
         self._last = now
 
     def finish(self) -> None:
-        if self._last < 0:
-            return
         self._end_cluster()
         self._places[_CUES] = self._file.size - self._segment
-        points = [
-            _element(
-                0xBB,
-                _element(0xB3, _uint(time))
-                + _element(0xB7, _element(0xF7, b"\1") + _element(0xF1, _uint(place))),
-            )
+        cues = (
+            _element(0xBB, _number(0xB3, time), _element(0xB7, _number(0xF7, 1), _number(0xF1, place)))
             for time, place in self._cues
-        ]
-        if points:
-            self._file.append(_element(_CUES, b"".join(points)))
-        else:
-            del self._places[_CUES]
+        )
+        self._file.append(_element(_CUES, *cues))
         length = self._last + 1e3 / self._track.fps
         self._file.replace(self._length, _element(0x4489, struct.pack(">d", length)))
         entries = (
-            _element(0x4DBB, _element(0x53AB, _id(kind)) + _element(0x53AC, _uint(place)))
+            _element(0x4DBB, _element(0x53AB, _id(kind)), _number(0x53AC, place))
             for kind, place in self._places.items()
         )
-        seek = _element(0x114D9B74, b"".join(entries))
+        seek = _element(0x114D9B74, *entries)
         self._file.replace(self._segment, seek + _void(_SEEK_BYTES - len(seek)))
         self._file.replace(self._segment - 8, _size(self._file.size - self._segment))
 
@@ -91,36 +79,32 @@ class Matroska:
 
     def _entry(self) -> bytes:
         track = self._track
-        video = _element(0xB0, _uint(track.size[0])) + _element(0xBA, _uint(track.size[1]))
-        parts = [
-            *(_element(0xD7, b"\1"), _element(0x73C5, b"\1"), _element(0x83, b"\1"), _element(0x9C, b"\0")),
-            _element(0x86, _CODECS[track.codec]),
-            _element(0x23E383, _uint(round(1e9 / track.fps))),
-            _element(0xE0, video),
-        ]
-        if track.config:
-            parts.append(_element(0x63A2, track.config))
-        return b"".join(parts)
+        numbers = _number(0xD7, 1), _number(0x73C5, 1), _number(0x83, 1), _number(0x9C, 0)
+        codec = _element(0x86, b"V_MPEG4/ISO/ASP"), _number(0x23E383, round(1e9 / track.fps))
+        size = _element(0xE0, _number(0xB0, track.size[0]), _number(0xBA, track.size[1]))
+        config = _element(0x63A2, decoder_config(track.first))
+        return _element(0xAE, *numbers, *codec, size, config)
 
 
 def _id(value: int) -> bytes:
     return value.to_bytes((value.bit_length() + 7) // 8, "big")
 
 
-def _uint(value: int) -> bytes:
-    return value.to_bytes(max(1, (value.bit_length() + 7) // 8), "big")
-
-
 def _size(value: int) -> bytes:
-    """In 8 bytes."""
+    """Of 8 bytes."""
     return struct.pack(">Q", 1 << 56 | value)
 
 
-def _element(kind: int, content: bytes) -> bytes:
+def _element(kind: int, *parts: bytes) -> bytes:
+    content = b"".join(parts)
     length = len(content)
     return _id(kind) + (bytes((0x80 | length,)) if length < 127 else _size(length)) + content
 
 
+def _number(kind: int, value: int) -> bytes:
+    return _element(kind, value.to_bytes(max(1, (value.bit_length() + 7) // 8), "big"))
+
+
 def _void(count: int) -> bytes:
-    """So many bytes, from 2 to 128, that mean nothing."""
+    """Padding of 2 to 128 bytes."""
     return bytes((0xEC, 0x80 | count - 2)) + bytes(count - 2)

@@ -1,8 +1,9 @@
-"""MP4 that can be played while it is written, and is an ordinary one when it is finished.
+"""MP4 with MPEG-4 video that can be played while it is written, and has no fragments when it is finished.
 
-Each frame is a fragment of its own (moof, mdat). The end appends the whole index (moov) and turns the `free` box before
-the fragments into one large mdat around them, so that what remains is a file without fragments, as OBS Studio's
-"hybrid MP4". Source: ISO/IEC 14496-12 (boxes), 14496-14 and 14496-1 (esds).
+Each frame is a fragment (moof, mdat). `finish` appends the whole index (moov) and turns the `free` box before the
+fragments into one large mdat around them, as OBS Studio's "hybrid MP4" does.
+
+Source: ISO/IEC 14496-12 (boxes), 14496-14 and 14496-1 (esds).
 """
 
 from __future__ import annotations
@@ -13,11 +14,10 @@ from array import array
 import numpy as np
 import numpy.typing as npt
 
-from edgefel.data.recording.container import File, Track
+from edgefel.data.recording.container import File, Track, decoder_config, is_key
 
 _SCALE = 90000  # ticks per second
 _MATRIX = struct.pack(">9I", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
-_OBJECT_TYPES = {"mpeg4": 0x20, "jpeg": 0x6C}
 _Whole = npt.NDArray[np.int64]
 _KEY, _NO_KEY = 0x02000000, 0x01010000
 
@@ -34,13 +34,12 @@ class Mp4:
         file.append(_box(b"free", bytes(8)))
         file.append(self._index(np.empty(0, np.int64), 0))
 
-    def add(self, data: bytes, time: float, key: bool) -> None:
+    def add(self, data: bytes, time: float) -> None:
         ticks = round(time * _SCALE)
         if self._times:
             ticks = max(ticks, self._times[-1] + 1)
-        number = len(self._times) + 1
-        flags = _KEY if key else _NO_KEY
-        head = self._fragment(number, ticks, len(data), flags)
+        number, key = len(self._times) + 1, is_key(data)
+        head = self._fragment(number, ticks, len(data), _KEY if key else _NO_KEY)
         self._file.append(head + _u32(8 + len(data)) + b"mdat" + data)
         if key:
             self._keys.append(number)
@@ -49,13 +48,10 @@ class Mp4:
         self._offsets.append(self._file.size - len(data))
 
     def finish(self) -> None:
-        if not self._times:
-            return
         end = self._file.size
         times: _Whole = np.array(self._times, np.int64)
-        durations = np.full_like(times, self._usual)
-        durations[:-1] = times[1:] - times[:-1]
-        durations[-1:] = durations[-2:-1] if len(times) > 1 else self._usual
+        steps = np.diff(times)
+        durations = np.append(steps, steps[-1] if len(steps) else self._usual)
         self._file.append(self._index(durations, self._times[-1] + int(durations[-1])))
         self._file.replace(self._free, struct.pack(">I4sQ", 1, b"mdat", end - self._free))
 
@@ -77,7 +73,7 @@ class Mp4:
         return moof(len(moof(0)) + 8)
 
     def _index(self, durations: _Whole, length: int) -> bytes:
-        """The moov box; without durations that of a file of fragments."""
+        """The moov box. length: of the video in ticks. Without durations it announces fragments."""
         width, height = self._track.size
         times = struct.pack(">QQIQ", 0, 0, _SCALE, length)
         movie = times + struct.pack(">IH10x", 0x10000, 0x100) + _MATRIX + bytes(24) + _u32(2)
@@ -113,10 +109,8 @@ class Mp4:
 
     def _entry(self) -> bytes:
         width, height = self._track.size
-        kind = _OBJECT_TYPES[self._track.codec]
-        decoder = struct.pack(">BB3xII", kind, 0x11, 0, 0)
-        if self._track.config:
-            decoder += _descriptor(5, self._track.config)
+        decoder = struct.pack(">BB3xII", 0x20, 0x11, 0, 0)  # ISO/IEC 14496-2, video
+        decoder += _descriptor(5, decoder_config(self._track.first))
         stream = _descriptor(3, struct.pack(">HB", 1, 0) + _descriptor(4, decoder) + _descriptor(6, b"\2"))
         sample = bytes(6) + struct.pack(">H16xHH", 1, width, height)
         sample += struct.pack(">III", 0x480000, 0x480000, 0) + struct.pack(">H32xHh", 1, 24, -1)
@@ -124,7 +118,7 @@ class Mp4:
 
 
 def _runs(values: _Whole) -> bytes:
-    """Equal neighbours as (count, value), 32 bits each, and before them how many such pairs there are."""
+    """Run-length encoding: the number of runs, then (count, value) of each, 32 bits each."""
     starts = np.flatnonzero(np.diff(values, prepend=-1))
     counts = np.diff(starts, append=len(values))
     return _u32(len(starts)) + np.stack((counts, values[starts]), axis=1).astype(">u4").tobytes()

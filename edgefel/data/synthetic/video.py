@@ -24,7 +24,6 @@ from edgefel.data.synthetic.scene import draw_background
 from edgefel.data.synthetic.video_people import Placed, Portrait, Sitter, choose_people, draw_motions, lay_on
 from edgefel.errors import EdgefelError
 from edgefel.files.documents import check_shape
-from edgefel.files.read import native_path
 from edgefel.files.write import atomic_file, read_json
 
 _log = logging.getLogger("edgefel.data")
@@ -134,7 +133,6 @@ def write_video(
     video cannot be written.
     """
     path = Path(path)
-    native_path(path)
     if path.suffix.lower() != ".mp4":
         raise EdgefelError(f"{path}: give a name that ends in .mp4")
     listing = path.with_suffix(".json")

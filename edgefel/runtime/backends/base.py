@@ -56,7 +56,7 @@ class Backend(Protocol):
     `run` is under way, and none comes after it."""
 
     @classmethod
-    def obstacle(cls, file: BundleFile) -> str | None:
+    def unavailable_reason(cls, file: BundleFile) -> str | None:
         """Why this backend cannot run such a file here, in one line with what to do; None if it may.
 
         Looks at what is installed and at the manifest; opens no file.

@@ -199,7 +199,7 @@ def _find(
         return f"{', '.join(others)}: failed the comparison with PyTorch"
     reasons: dict[str, str] = {}
     for number, file in enumerate(ranked):
-        reason = _obstacle(backend, file)
+        reason = _unavailable_reason(backend, file)
         if reason is None:
             rest = {other.name: _less(manifest, other) for other in ranked[number + 1 :]}
             return file, {**reasons, **rest, **others}
@@ -216,9 +216,9 @@ def _less(manifest: Manifest, file: BundleFile) -> str:
     )
 
 
-def _obstacle(backend: str, file: BundleFile) -> str | None:
+def _unavailable_reason(backend: str, file: BundleFile) -> str | None:
     try:
-        return BACKENDS[backend].load().obstacle(file)
+        return BACKENDS[backend].load().unavailable_reason(file)
     except EdgefelError as error:
         return str(error)
     except Exception as error:  # of a package that is broken in a way that nobody has met yet

@@ -38,7 +38,7 @@ class OnnxRuntimeBackend:
         self._path = path
 
     @classmethod
-    def obstacle(cls, file: BundleFile) -> str | None:
+    def unavailable_reason(cls, file: BundleFile) -> str | None:
         """ONNX Runtime does not load, is older than the file needs, or was built without the provider."""
         try:
             onnxruntime = import_onnxruntime()

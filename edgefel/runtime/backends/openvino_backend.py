@@ -30,7 +30,7 @@ class OpenVinoBackend:
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     @classmethod
-    def obstacle(cls, file: BundleFile) -> str | None:
+    def unavailable_reason(cls, file: BundleFile) -> str | None:
         """OpenVINO is not installed or older than the file needs, or this is no x86 processor."""
         if platform.machine() not in _X86:
             return f"OpenVINO is for x86 processors, and this one is {platform.machine()}; use onnxruntime"

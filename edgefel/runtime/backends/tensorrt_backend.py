@@ -78,7 +78,7 @@ class TensorRTBackend:
             ) from error
 
     @classmethod
-    def obstacle(cls, file: BundleFile) -> str | None:
+    def unavailable_reason(cls, file: BundleFile) -> str | None:
         """The engine does not fit this GPU or TensorRT, or pycuda is missing."""
         if (reason := check_engine(file)) is not None:
             return reason

@@ -1,4 +1,4 @@
-"""Whether a bundle can be used on this machine: hashes, verdicts, engines."""
+"""Checks of a bundle on this machine: hashes, verdicts, engines."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgefel.errors import EdgefelError
-from edgefel.runtime.doctor.check import Check
+from edgefel.runtime.doctor.check import Check, Status
 from edgefel.runtime.doctor.machine import Machine
 from edgefel.runtime.requirements import too_old
 from edgefel.text import counted
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def bundle_checks(machine: Machine, folder: Path) -> Iterator[Check]:
     """The manifest and every file it lists."""
-    # imported here: they need NumPy and OpenCV, whose absence is for this program to report
+    # imported here: they need NumPy and OpenCV, whose absence must be reported
     from edgefel.runtime.engines import PACKAGES, Here
     from edgefel.runtime.manifest import read_manifest
 
@@ -31,11 +31,8 @@ def bundle_checks(machine: Machine, folder: Path) -> Iterator[Check]:
     if not manifest.files:
         yield Check("bundle", "fail", f"{model.name}, without files", "run 'edgefel export' again")
         return
-    yield Check(
-        "bundle",
-        "ok",
-        f"{model.name}, {counted(len(manifest.labels), 'class', 'classes')}, {counted(len(manifest.files), 'file')}",
-    )
+    classes = counted(len(manifest.labels), "class", "classes")
+    yield Check("bundle", "ok", f"{model.name}, {classes}, {counted(len(manifest.files), 'file')}")
     packages = {name: machine.package(name) for name in PACKAGES}
     versions = {name: str(item.version) for name, item in packages.items() if item.module}
     broken = {name: item.error for name, item in packages.items() if item.error}
@@ -48,7 +45,7 @@ def bundle_checks(machine: Machine, folder: Path) -> Iterator[Check]:
 
 
 def _backend(manifest: Manifest) -> Check:
-    """What `--backend auto` runs, found by opening it and labelling one image, and why not the ones before it."""
+    """The choice of `--backend auto`, found by labelling one image, and why preferred ones fail."""
     from edgefel.runtime.backends.choice import first_choice
     from edgefel.runtime.session import Session
 
@@ -63,9 +60,8 @@ def _backend(manifest: Manifest) -> Check:
         failed = expected[0].backend
         reason = choice.skipped.get(failed, "").partition("; ")[0]
         found = f"{file.name} by {choice.backend}, since {failed} fails: {reason}"
-        return Check(
-            "backend", "fail", found, f"see the lines above, or leave it out: --backend {choice.backend}"
-        )
+        fix = f"see the lines above, or leave it out: --backend {choice.backend}"
+        return Check("backend", "fail", found, fix)
     return Check("backend", "ok", f"{file.name} by {choice.why}")
 
 
@@ -81,24 +77,23 @@ def _file(manifest: Manifest, file: BundleFile, here: object, onnxruntime: str |
     if file.kind == "engine":
         reason = check_engine(file, here)
         if reason is not None:
-            said, _, fix = reason.removeprefix(f"{file.name}: ").rpartition("; ")
-            # without a GPU the engine waits for its device; on one it is in the way
-            return Check(file.name, "note" if here.gpu is None else "warn", said, fix)
+            # without a GPU the engine is probably for another device
+            return _refused(file, "note" if here.gpu is None else "warn", reason)
     if file.kind == "onnx" and (reason := too_old(file, onnxruntime or "")) is not None:
-        said, _, fix = reason.removeprefix(f"{file.name}: ").rpartition("; ")
-        return Check(file.name, "warn", said, fix.removeprefix("run: "))
+        return _refused(file, "warn", reason)
     if judged == "fail":
-        return Check(
-            file.name,
-            "warn",
-            "failed its comparison with PyTorch, so it is refused",
-            "choose another precision; docs/parity.md says how a file is judged",
-        )
+        fix = "choose another precision; docs/parity.md says how a file is judged"
+        return Check(file.name, "warn", "failed its comparison with PyTorch, so it is refused", fix)
     compared = {"pass": "agrees with PyTorch", "warn": "agrees with PyTorch, with warnings"}
     size = f"{file.precision}, {file.bytes / 1e6:.1f} MB"
     return Check(file.name, "ok", f"{size}, {compared.get(judged or '', 'not compared with PyTorch')}")
 
 
+def _refused(file: BundleFile, status: Status, reason: str) -> Check:
+    found, _, fix = reason.removeprefix(f"{file.name}: ").rpartition("; ")
+    return Check(file.name, status, found, fix.removeprefix("run: "))
+
+
 def _first(error: EdgefelError) -> str:
-    """What is wrong, without the advice that follows."""
+    """The problem, without the advice that follows."""
     return str(error).partition(";")[0]

@@ -1,4 +1,4 @@
-"""One thing that was looked at, and what came of it."""
+"""The result of one check."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 
 @dataclass(frozen=True)
 class Check:
-    """name: what was looked at. found: what is there, in one line. fix: what to do, in one line.
+    """name: what was checked. found: the finding, in one line. fix: what to do, in one line.
 
-    ok: as it should be. note: good to know, and nothing is wrong. warn: works, worse than it could or not for all
-    uses. fail: edgefel cannot be used, or not as this machine is meant to. A warning and a failure have a fix.
+    ok: as it should be. note: for information. warn: edgefel works, but not as well as it could or not for all uses.
+    fail: edgefel cannot be used, or not as intended for this machine. Warnings and failures have a fix.
     """
 
     name: str
@@ -35,6 +35,6 @@ class Check:
 
 
 def count(checks: Iterable[Check]) -> dict[str, int]:
-    """How many checks have each status."""
+    """Number of checks by status."""
     found = [check.status for check in checks]
     return {status: found.count(status) for status in STATUSES}

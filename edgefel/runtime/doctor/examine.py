@@ -10,26 +10,26 @@ from edgefel.runtime.doctor.bundle import bundle_checks
 from edgefel.runtime.doctor.check import Check
 from edgefel.runtime.doctor.hardware import (
     board_checks,
-    board_of,
     camera_checks,
     power_checks,
     storage_checks,
 )
-from edgefel.runtime.doctor.machine import Machine
+from edgefel.runtime.doctor.machine import Machine, error_line
 from edgefel.runtime.doctor.software import accelerator_checks, base_checks, python_checks
+from edgefel.runtime.telemetry.board import Board
 
 MANIFEST = "manifest.json"
 
 
 def examine(machine: Machine | None = None, folder: Path | None = None) -> tuple[Check, ...]:
-    """Looks at everything: Python, packages, board, cameras, power, and the bundle in `folder` if there is one.
+    """Checks Python, packages, board, cameras, power, and the bundle in `folder` if one is given.
 
-    Raises EdgefelError: `folder` is no folder or holds no manifest.
+    Raises EdgefelError: `folder` is not a folder or has no manifest.
     """
     machine = machine or Machine()
     if folder is not None and not (folder / MANIFEST).is_file():
         raise EdgefelError(f"{folder}: no {MANIFEST} here; give the folder that 'edgefel export' wrote")
-    board = board_of(machine)
+    board = Board.find(machine.root)
     reading = board.read()
     parts: list[tuple[str, Callable[[], Iterable[Check]]]] = [
         ("Python", lambda: python_checks(machine)),
@@ -46,19 +46,12 @@ def examine(machine: Machine | None = None, folder: Path | None = None) -> tuple
 
 
 def _guarded(name: str, part: Callable[[], Iterable[Check]]) -> list[Check]:
-    """The part's checks; what breaks it is a finding, because a broken machine is what this is for."""
+    """The checks of a part; an exception becomes a warning, since the machine may be broken."""
     done: list[Check] = []
     try:
         for check in part():
             done.append(check)
     except Exception as error:
-        said = " ".join(str(error).split())[:200]
-        done.append(
-            Check(
-                name,
-                "warn",
-                f"not examined further: {type(error).__name__}: {said}",
-                "mend what failed above",
-            )
-        )
+        found = f"not examined further: {error_line(error)}"
+        done.append(Check(name, "warn", found, "mend what failed above"))
     return done

@@ -1,4 +1,4 @@
-"""The board: Jetson Linux, memory, disk, cameras, power mode, heat."""
+"""Checks of the board: Jetson Linux, memory, disk, cameras, power mode, temperature."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 from edgefel.errors import EdgefelError
 from edgefel.files.cache import VARIABLE, cache_folder
@@ -17,7 +16,7 @@ from edgefel.text import counted
 
 LEAST_MEMORY_MB = 1000
 LEAST_DISK_MB = 1000
-# elements that --source csi and decoding in hardware need
+# elements for --source csi and hardware decoding
 PLUGINS = {
     "nvarguscamerasrc": "CSI cameras",
     "nvv4l2decoder": "decoding in hardware",
@@ -44,16 +43,14 @@ def board_checks(machine: Machine) -> Iterator[Check]:
 def _jetpack(machine: Machine) -> Check:
     l4t = machine.l4t
     if l4t is None:
-        return Check(
-            "JetPack", "note", "/etc/nv_tegra_release is missing, as in some containers; release unknown"
-        )
+        found = "/etc/nv_tegra_release is missing, as in some containers; release unknown"
+        return Check("JetPack", "note", found)
     meta = machine.run(["dpkg-query", "-W", "-f=${Version}", "nvidia-jetpack"])
     named = meta or (f"{l4t.jetpack}.x" if l4t.jetpack else "of unknown version")
     found = f"{named} (Jetson Linux {l4t})"
     if l4t.jetpack is not None and l4t.jetpack < 6:
-        return Check(
-            "JetPack", "warn", f"{found}; edgefel is made for JetPack 6 and 7", "install JetPack 6 or later"
-        )
+        found += "; edgefel is made for JetPack 6 and 7"
+        return Check("JetPack", "warn", found, "install JetPack 6 or later")
     return Check("JetPack", "ok", found)
 
 
@@ -64,12 +61,8 @@ def storage_checks(reading: Reading) -> Iterator[Check]:
     else:
         found = f"{reading.ram_available_mb / 1e3:.1f} of {reading.ram_total_mb / 1e3:.1f} GB free"
         if reading.ram_available_mb < LEAST_MEMORY_MB:
-            yield Check(
-                "memory",
-                "warn",
-                found,
-                "close other programs; without a desktop: sudo systemctl isolate multi-user",
-            )
+            fix = "close other programs; without a desktop: sudo systemctl isolate multi-user"
+            yield Check("memory", "warn", found, fix)
         else:
             yield Check("memory", "ok", found)
     yield _cache()
@@ -91,7 +84,7 @@ def _cache() -> Check:
 
 
 def camera_checks(machine: Machine) -> Iterator[Check]:
-    """Cameras, and on a Jetson what reads CSI cameras."""
+    """Cameras, and on a Jetson GStreamer for CSI cameras."""
     yield _cameras(machine)
     if machine.is_jetson:
         yield _gstreamer(machine)
@@ -100,16 +93,8 @@ def camera_checks(machine: Machine) -> Iterator[Check]:
 def _cameras(machine: Machine) -> Check:
     devices = machine.paths("/dev/video*")
     if not devices:
-        return (
-            Check(
-                "cameras",
-                "note",
-                "none (no /dev/video*)",
-                "connect one; a CSI camera also needs: sudo /opt/nvidia/jetson-io/jetson-io.py",
-            )
-            if machine.is_jetson
-            else Check("cameras", "note", "none (no /dev/video*)")
-        )
+        fix = "connect one; a CSI camera also needs: sudo /opt/nvidia/jetson-io/jetson-io.py"
+        return Check("cameras", "note", "none (no /dev/video*)", fix if machine.is_jetson else None)
     names = {device: machine.text(f"/sys/class/video4linux/{device.name}/name") for device in devices}
     found = ", ".join(f"{device.name} {name or ''}".rstrip() for device, name in names.items())
     if any(_is_csi(name) for name in names.values()):
@@ -138,7 +123,7 @@ def _gstreamer(machine: Machine) -> Check:
 
 
 def power_checks(board: Board, reading: Reading) -> Iterator[Check]:
-    """Power mode, sensors, and what slows the board down now."""
+    """Power mode, sensors and throttling."""
     if reading.power_mode is not None:
         yield _power_mode(reading.power_mode)
     if reading.power_w is not None:
@@ -154,16 +139,12 @@ def _power_mode(mode: PowerMode) -> Check:
     best = _fastest(mode)
     if best is None or best == mode.number:
         return Check("power mode", "ok", str(mode))
-    return Check(
-        "power mode",
-        "note",
-        f"{mode}; {mode.modes[best]} is the fastest",
-        f"sudo nvpmodel -m {best}, then sudo jetson_clocks to hold the clocks",
-    )
+    fix = f"sudo nvpmodel -m {best}, then sudo jetson_clocks to hold the clocks"
+    return Check("power mode", "note", f"{mode}; {mode.modes[best]} is the fastest", fix)
 
 
 def _fastest(mode: PowerMode) -> int | None:
-    """Number of the fastest mode: the one without limits (MAXN_SUPER, MAXN), else the most watts."""
+    """Number of the fastest mode: MAXN_SUPER, MAXN, else the one with the most watts."""
 
     def rank(name: str) -> tuple[int, int]:
         watts = re.search(r"(\d+)W", name)
@@ -175,21 +156,12 @@ def _fastest(mode: PowerMode) -> int | None:
 def _throttling(reading: Reading) -> Check:
     heat = f"hottest {reading.hottest:.0f} °C" if reading.hottest is not None else "no temperature sensor"
     if reading.throttled:
-        return Check(
-            "throttling",
-            "warn",
-            f"slowed down now by {', '.join(reading.throttled)}; {heat}",
-            "cool it better: a fan, more air; or a lower power mode, which is steadier",
-        )
+        found = f"slowed down now by {', '.join(reading.throttled)}; {heat}"
+        fix = "cool it better: a fan, more air; or a lower power mode, which is steadier"
+        return Check("throttling", "warn", found, fix)
     events = {cause: number for cause, number in reading.over_current.items() if number}
     if events:
         said = ", ".join(f"{cause} {counted(number, 'time')}" for cause, number in events.items())
-        return Check(
-            "throttling", "note", f"since the start {said}; {heat}", "a stronger power supply, if it goes on"
-        )
+        fix = "a stronger power supply, if it goes on"
+        return Check("throttling", "note", f"since the start {said}; {heat}", fix)
     return Check("throttling", "ok", f"none, {heat}")
-
-
-def board_of(machine: Machine) -> Board:
-    """The sensors of the machine."""
-    return Board.find(Path(machine.root))

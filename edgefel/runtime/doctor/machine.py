@@ -1,4 +1,4 @@
-"""The machine that is examined: files below a root, packages, commands, the GPU's driver."""
+"""Access to the machine: files below a root, packages, commands, the GPU's driver."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _TIMEOUT = 20.0
 
 @dataclass(frozen=True)
 class L4t:
-    """Release of Jetson Linux, such as 36.4.3; JetPack's major version goes with it."""
+    """Release of Jetson Linux, such as 36.4.3."""
 
     major: int
     revision: str
@@ -39,7 +39,7 @@ class L4t:
 
     @property
     def jetpack(self) -> int | None:
-        """JetPack's major version, None where it is not known.
+        """JetPack's major version, None if unknown.
 
         Source: https://developer.nvidia.com/embedded/jetpack-archive
         """
@@ -48,7 +48,7 @@ class L4t:
 
 @dataclass(frozen=True)
 class Package:
-    """A Python package: module and version, or why it does not import; all None where it is not installed."""
+    """A Python package: module and version, or why its import fails; all None if it is not installed."""
 
     module: Any = None
     version: str | None = None
@@ -56,7 +56,7 @@ class Package:
 
 
 def installed_version(distribution: str) -> str | None:
-    """Version of a distribution that pip knows, or None."""
+    """Version of an installed distribution, or None."""
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
@@ -64,7 +64,7 @@ def installed_version(distribution: str) -> str | None:
 
 
 def run_command(command: Sequence[str]) -> str | None:
-    """What the command prints, or None where there is no such command, it fails, or it takes over 20 s."""
+    """The output of a command; None if it does not exist, fails, or takes longer than 20 s."""
     if shutil.which(command[0]) is None:
         return None
     try:
@@ -76,21 +76,21 @@ def run_command(command: Sequence[str]) -> str | None:
 
 def find_gpu() -> Gpu | None:
     """The first CUDA device, or None."""
-    # imported here: it needs NumPy and OpenCV, whose absence is for this program to report
+    # imported here: it needs NumPy and OpenCV, whose absence must be reported
     from edgefel.runtime import engines
 
     return engines.find_gpu()
 
 
 def gpu_problem() -> str | None:
-    """Why the driver that is there finds no GPU; None if it does, or there is no driver."""
+    """Why the driver finds no GPU; None if it does, or if there is no driver."""
     from edgefel.runtime import engines
 
     return engines.gpu_problem()
 
 
 def oldest_supported() -> dict[str, tuple[str, bool]]:
-    """Packages and their oldest versions, as the installed edgefel declares them; empty where it is not installed."""
+    """Packages with their oldest supported versions, as the installed edgefel declares; empty if not installed."""
     try:
         return oldest_versions(importlib.metadata.requires("edgefel") or ())
     except importlib.metadata.PackageNotFoundError:
@@ -98,11 +98,11 @@ def oldest_supported() -> dict[str, tuple[str, bool]]:
 
 
 def accelerator_problem(module: ModuleType) -> str | None:
-    """Why a package that imports cannot be used here, found by starting it, in one line; None if it can.
+    """Why an importable package cannot be used here, in one line, found by starting it; None if it can.
 
     module: tensorrt, tensorrt_rtx, pycuda.driver, openvino, or onnxruntime with its CUDA provider.
     """
-    # imported here: they need NumPy and OpenCV, whose absence is for this program to report
+    # imported here: they need NumPy and OpenCV, whose absence must be reported
     from edgefel.runtime.backends import onnxruntime_backend
     from edgefel.runtime.engines import runtime_problem
 
@@ -111,18 +111,18 @@ def accelerator_problem(module: ModuleType) -> str | None:
         return runtime_problem(module)
     if name == "onnxruntime":
         return onnxruntime_backend.cuda_problem(module)
-    start = {"pycuda.driver": lambda: module.init(), "openvino": lambda: module.Core().available_devices}[
-        name
-    ]
     try:
-        start()
+        if name == "pycuda.driver":
+            module.init()
+        else:
+            _ = module.Core().available_devices
     except Exception as error:
-        return _line(error)
+        return error_line(error)
     return None
 
 
 def driver_cuda() -> str | None:
-    """The newest CUDA that the NVIDIA driver runs ("12.6"), or None without a driver."""
+    """The newest CUDA version that the NVIDIA driver supports ("12.6"), or None without a driver."""
     try:
         driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:
@@ -134,20 +134,20 @@ def driver_cuda() -> str | None:
 
 
 def usable_cores() -> int:
-    """Cores this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def may_read_and_write(path: Path) -> bool:
-    """Whether this user may open the file for reading and writing, as a camera needs."""
+    """Whether this user may open the file for reading and writing."""
     return os.access(path, os.R_OK | os.W_OK)
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Every way to the machine, so that another one can be put in its place.
+    """Access to the machine; tests replace parts of it.
 
-    root: where /etc, /sys, /proc, /dev and /var begin. python: (major, minor, micro).
+    root: where /etc, /sys, /proc, /dev and /var are. python: (major, minor, micro).
     """
 
     root: Path = Path("/")
@@ -167,7 +167,7 @@ class Machine:
 
     @property
     def is_here(self) -> bool:
-        """Whether this is the machine that the program runs on, and nothing was put in its place."""
+        """Whether this is the real machine, with nothing replaced."""
         return self == Machine()
 
     def text(self, absolute: str) -> str | None:
@@ -179,16 +179,18 @@ class Machine:
         return entries(self.root, pattern)
 
     def package(self, name: str) -> Package:
-        """Imports a package and says what came of it."""
+        """Imports a package."""
         try:
             module = self.import_module(name)
         except ModuleNotFoundError as error:
-            # of a package that is there and lacks another one, the other's name
+            # if an installed package lacks another one, the error has the other's name
             return (
-                Package() if (error.name or name) == name.partition(".")[0] else Package(error=_line(error))
+                Package()
+                if (error.name or name) == name.partition(".")[0]
+                else Package(error=error_line(error))
             )
         except Exception as error:  # a broken package raises anything
-            return Package(error=_line(error))
+            return Package(error=error_line(error))
         return Package(module, str(getattr(module, "__version__", None) or "of unknown version"))
 
     @cached_property
@@ -216,6 +218,7 @@ class Machine:
         return self.l4t is not None or "nvidia,tegra" in compatible
 
 
-def _line(error: BaseException) -> str:
+def error_line(error: BaseException) -> str:
+    """Type and message of an exception in one line."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__

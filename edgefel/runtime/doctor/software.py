@@ -1,4 +1,4 @@
-"""Python and the packages: what must be there, what makes it faster, what opens cameras and windows."""
+"""Checks of Python and the packages: required ones, accelerators, video and windows."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from edgefel.runtime.requirements import numbers, older
 
 OLDEST_PYTHON = (3, 10)
 OLDEST_TENSORRT = (10, 3)  # of JetPack 6
-# a system's own OpenCV may be older than the one that pip installs: this one is Ubuntu 22.04's
+# a system's own OpenCV may be older than pip's; this is the version of Ubuntu 22.04
 OLDEST_OPENCV = "4.5.4"
-# each has a check of its own
+# these have their own checks
 _EXAMINED = ("numpy", "opencv-python-headless", "onnxruntime", "openvino", "pycuda", "tensorrt-rtx-cu13")
 TENSORRT_PACKAGES = ("tensorrt", "tensorrt_rtx")
 _REINSTALL = "pip install --force-reinstall"
+_REINSTALL_JETPACK = "sudo apt install --reinstall nvidia-jetpack"
 _SYSTEM_PACKAGES = "python3 -m venv --system-site-packages"
 
 
@@ -38,7 +39,7 @@ def python_checks(machine: Machine) -> Iterator[Check]:
 
 
 def base_checks(machine: Machine) -> Iterator[Check]:
-    """NumPy, OpenCV, ONNX Runtime: without them nothing runs."""
+    """NumPy, OpenCV, ONNX Runtime and the other required packages."""
     yield _needed("NumPy", machine.package("numpy"), "numpy", _oldest(machine, "numpy"))
     opencv = machine.package("cv2")
     if opencv.module is None:
@@ -59,7 +60,7 @@ def _oldest(machine: Machine, distribution: str) -> str | None:
 
 
 def _outdated(name: str, version: str, oldest: str | None, requirement: str, *, needed: bool) -> Check | None:
-    """A failed check, or a warning where the package is not `needed`, for a version older than what is supported."""
+    """A failure, or a warning unless `needed`, if the version is older than supported; else None."""
     if oldest is None or not older(version, oldest):
         return None
     found = f"{version}; edgefel needs {oldest} or later"
@@ -67,7 +68,7 @@ def _outdated(name: str, version: str, oldest: str | None, requirement: str, *, 
 
 
 def _other_packages(machine: Machine) -> Iterator[Check]:
-    """Versions of all other packages that edgefel uses here; one that is too old has a line of its own."""
+    """Versions of all other installed packages that edgefel uses; each outdated one has its own check."""
     current = []
     for name, (oldest, needed) in machine.oldest_supported().items():
         version = None if name in _EXAMINED else machine.installed_version(name)
@@ -104,21 +105,15 @@ def _opencv(machine: Machine, package: Package) -> Iterator[Check]:
     names = ("opencv-python", "opencv-python-headless", "opencv-contrib-python")
     several = [name for name in names if machine.installed_version(name)]
     if len(several) > 1:
-        removal = f"pip uninstall {' '.join(several)}; {fix}"
-        yield Check(
-            "OpenCV", "warn", f"{package.version}; {' and '.join(several)} overwrite each other", removal
-        )
+        found = f"{package.version}; {' and '.join(several)} overwrite each other"
+        yield Check("OpenCV", "warn", found, f"pip uninstall {' '.join(several)}; {fix}")
     else:
         yield Check("OpenCV", "ok", str(package.version))
     build = str(package.module.getBuildInformation())
     window = _build_entry(build, "GUI")
     if window is None or window.upper() == "NONE":
-        yield Check(
-            "window",
-            "note",
-            "OpenCV is headless: results go to files and stdout",
-            "for a window: pip uninstall opencv-python-headless; pip install 'opencv-python>=4.10,<5'",
-        )
+        fix = "for a window: pip uninstall opencv-python-headless; pip install 'opencv-python>=4.10,<5'"
+        yield Check("window", "note", "OpenCV is headless: results go to files and stdout", fix)
     else:
         yield Check("window", "ok", f"OpenCV draws with {window}")
     yield _video(build)
@@ -130,16 +125,12 @@ def _video(build: str) -> Check:
     ]
     if readers:
         return Check("video", "ok", f"OpenCV reads with {' and '.join(readers)}")
-    return Check(
-        "video",
-        "warn",
-        "OpenCV has neither FFMPEG nor GStreamer, so it opens no stream and few videos",
-        f"{_REINSTALL} 'opencv-python-headless>=4.10,<5'",
-    )
+    found = "OpenCV has neither FFMPEG nor GStreamer, so it opens no stream and few videos"
+    return Check("video", "warn", found, f"{_REINSTALL} 'opencv-python-headless>=4.10,<5'")
 
 
 def _build_entry(build: str, name: str) -> str | None:
-    """The value of "  GStreamer:   YES (1.20.3)" in OpenCV's build information."""
+    """The value of a line such as "  GStreamer:   YES (1.20.3)" in OpenCV's build information."""
     match = re.search(rf"^\s+{name}:[ \t]*(\S.*)$", build, re.M)
     return match[1].strip() if match else None
 
@@ -156,19 +147,16 @@ def _onnxruntime(machine: Machine, package: Package) -> Check:
             one.removesuffix("ExecutionProvider") for one in package.module.get_available_providers()
         ]
     except AttributeError:
-        return Check(
-            name, "fail", "a folder without its library, left behind by an uninstalled package", reinstall
-        )
+        found = "a folder without its library, left behind by an uninstalled package"
+        return Check(name, "fail", found, reinstall)
     found = f"{package.version}: {', '.join(providers)}"
     if machine.gpu is None:
         return Check(name, "ok", found)
     if "CUDA" in providers and (problem := machine.accelerator_problem(package.module)) is not None:
-        return Check(
-            name,
-            "fail",
-            f"{found}; CUDA does not start: {problem}",
-            "install the CUDA and cuDNN libraries it was built for: pip install 'onnxruntime-gpu[cuda,cudnn]'",
+        fix = (
+            "install the CUDA and cuDNN libraries it was built for: pip install 'onnxruntime-gpu[cuda,cudnn]'"
         )
+        return Check(name, "fail", f"{found}; CUDA does not start: {problem}", fix)
     if {"CUDA", "Tensorrt"} & set(providers):
         return Check(name, "ok", found)
     fix = "the TensorRT backend uses the GPU"
@@ -198,45 +186,31 @@ def _openvino(machine: Machine) -> Iterator[Check]:
     elif package.error is not None:
         yield Check("OpenVINO", "fail", f"does not import: {package.error}", fix)
     elif machine.architecture.lower() in ("x86_64", "amd64") and machine.gpu is None:
-        yield Check(
-            "OpenVINO",
-            "note",
-            "not installed; the faster backend on an x86 CPU",
-            "pip install 'edgefel[openvino]'",
-        )
+        found = "not installed; the faster backend on an x86 CPU"
+        yield Check("OpenVINO", "note", found, "pip install 'edgefel[openvino]'")
 
 
 def _for_nvidia(machine: Machine) -> bool:
-    """Whether this machine is meant to use an NVIDIA GPU: what is broken there is a failure."""
+    """Whether this machine should use an NVIDIA GPU, so that broken packages for it are failures."""
     return machine.gpu is not None or machine.is_jetson or machine.driver_cuda() is not None
 
 
 def _gpu(machine: Machine) -> Check:
-    cuda = machine.driver_cuda()
-    problem = None if machine.gpu is not None else machine.gpu_problem()
+    name, cuda, advice = "NVIDIA GPU", machine.driver_cuda(), "look at nvidia-smi and its advice"
     if machine.gpu is not None:
-        return Check("NVIDIA GPU", "ok", f"{machine.gpu}, CUDA {cuda or 'of unknown version'}")
-    if problem is not None:
-        said, _, fix = problem.rpartition("; ")
+        return Check(name, "ok", f"{machine.gpu}, CUDA {cuda or 'of unknown version'}")
+    if (problem := machine.gpu_problem()) is not None:
+        found, _, fix = problem.rpartition("; ")
         status: Status = "fail" if machine.is_jetson else "warn"
-        return Check(
-            "NVIDIA GPU", status, said or problem, fix if said else "look at nvidia-smi and its advice"
-        )
+        return Check(name, status, found or problem, fix if found else advice)
     if machine.is_jetson:
-        return Check(
-            "NVIDIA GPU",
-            "fail",
-            "the driver finds no GPU" if cuda else "no driver (libcuda.so.1)",
-            "in a container start it with --runtime nvidia, else reinstall: sudo apt install nvidia-l4t-cuda",
+        fix = (
+            "in a container start it with --runtime nvidia, else reinstall: sudo apt install nvidia-l4t-cuda"
         )
+        return Check(name, "fail", "the driver finds no GPU" if cuda else "no driver (libcuda.so.1)", fix)
     if cuda is not None:
-        return Check(
-            "NVIDIA GPU",
-            "warn",
-            f"driver for CUDA {cuda}, and it finds no GPU",
-            "look at nvidia-smi and its advice",
-        )
-    return Check("NVIDIA GPU", "note", "none: the CPU does the work")
+        return Check(name, "warn", f"driver for CUDA {cuda}, and it finds no GPU", advice)
+    return Check(name, "note", "none: the CPU does the work")
 
 
 def _tensorrt(machine: Machine) -> Iterator[Check]:
@@ -251,9 +225,8 @@ def _tensorrt(machine: Machine) -> Iterator[Check]:
     if machine.is_jetson:
         yield Check("TensorRT", "fail", *_missing_on_jetson(machine))
     elif machine.gpu is not None:
-        yield Check(
-            "TensorRT", "note", "not installed; the fastest backend on this GPU", "pip install 'edgefel[rtx]'"
-        )
+        found = "not installed; the fastest backend on this GPU"
+        yield Check("TensorRT", "note", found, "pip install 'edgefel[rtx]'")
     else:
         yield Check("TensorRT", "note", "not installed; it is for NVIDIA GPUs")
 
@@ -267,11 +240,8 @@ def _tensorrt_version(name: str, package: Package, machine: Machine) -> Check:
         return Check(name, status, f"{version}; edgefel needs {oldest} or later", fix)
     if (problem := machine.accelerator_problem(package.module)) is not None:
         if _for_nvidia(machine):
-            fix = (
-                "sudo apt install --reinstall nvidia-jetpack"
-                if machine.is_jetson
-                else "look at nvidia-smi; driver and TensorRT must be for the same CUDA"
-            )
+            fix = "look at nvidia-smi; driver and TensorRT must be for the same CUDA"
+            fix = _REINSTALL_JETPACK if machine.is_jetson else fix
             return Check(name, "fail", f"{version}; it does not start: {problem.partition('; ')[0]}", fix)
         found = (
             f"{version}; it does not start without an NVIDIA GPU, neither to build engines nor to run them"
@@ -284,14 +254,13 @@ def _tensorrt_version(name: str, package: Package, machine: Machine) -> Check:
 
 def _broken_tensorrt(name: str, error: str, machine: Machine) -> Check:
     if machine.is_jetson and name == "tensorrt":
-        fix = "sudo apt install --reinstall nvidia-jetpack"
-        return Check(name, "fail", f"does not import: {error}", fix)
+        return Check(name, "fail", f"does not import: {error}", _REINSTALL_JETPACK)
     status: Status = "fail" if _for_nvidia(machine) else "warn"
     return Check(name, status, f"does not import: {error}", f"{_REINSTALL} {name}")
 
 
 def _missing_on_jetson(machine: Machine) -> tuple[str, str]:
-    """What is missing and how to get it: JetPack's own package is often there, and hidden by the environment."""
+    """Finding and fix if TensorRT is missing on a Jetson, where the environment often hides JetPack's package."""
     hidden = machine.paths("/usr/lib/python3*/dist-packages/tensorrt")
     if not hidden:
         return "not installed", "sudo apt update && sudo apt install nvidia-jetpack"
@@ -321,9 +290,8 @@ def _pycuda(machine: Machine) -> Check:
         driver = machine.package("pycuda.driver")
         fix = f"{_REINSTALL} --no-cache-dir pycuda"
         if driver.module is None:
-            return Check(
-                "pycuda", broken, f"does not import: {driver.error or 'pycuda.driver is missing'}", fix
-            )
+            found = f"does not import: {driver.error or 'pycuda.driver is missing'}"
+            return Check("pycuda", broken, found, fix)
         if (problem := machine.accelerator_problem(driver.module)) is not None:
             return Check("pycuda", broken, f"{version}; it does not start: {problem}", fix)
         return Check("pycuda", "ok", version)
@@ -331,9 +299,8 @@ def _pycuda(machine: Machine) -> Check:
         return Check("pycuda", broken, f"does not import: {package.error}", f"{_REINSTALL} pycuda")
     if machine.gpu is None and not machine.is_jetson:
         return Check("pycuda", "note", "not installed; it is for NVIDIA GPUs")
-    return Check(
-        "pycuda", "warn", "not installed; the TensorRT backend needs it", "pip install 'edgefel[jetson]'"
-    )
+    found = "not installed; the TensorRT backend needs it"
+    return Check("pycuda", "warn", found, "pip install 'edgefel[jetson]'")
 
 
 def _pycuda_version(package: Package) -> str:

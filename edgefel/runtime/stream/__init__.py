@@ -1,1 +1,1 @@
-"""From camera to labels: capture, detection, inference, tracking, smoothing, sinks. Torch-free."""
+"""Streams: capture, detection, inference, tracking, smoothing and sinks. Torch-free."""

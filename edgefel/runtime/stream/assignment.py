@@ -1,4 +1,4 @@
-"""Which detection belongs to which track: the assignment of least cost."""
+"""Assignment of detections to tracks at the least total cost."""
 
 from __future__ import annotations
 
@@ -12,25 +12,23 @@ Costs = Sequence[Sequence[float]]
 
 
 def assign(costs: Costs) -> list[tuple[int, int]]:
-    """Pairs (row, column) of a cost matrix, N rows of M numbers, each of both at most once, in order of the rows.
+    """The pairs (row, column) of a least-cost assignment, sorted by row. costs: N rows of M numbers.
 
-    Infinite costs are pairs that must not be. Of the assignments with the most allowed pairs, the one of least
-    cost; raises ValueError for NaN.
+    A pair with an infinite cost is forbidden. The number of pairs comes before their cost. Raises ValueError for NaN.
     """
     if any(math.isnan(cost) for row in costs for cost in row):
         raise ValueError("costs with NaN among them: expected numbers or infinity")
-    # each row's cheapest, in plain numbers: for a few faces NumPy's calls take longer
+    # first each row's cheapest column, without NumPy, whose call overhead is larger for a few faces
     pairs = [
         (number, row.index(cheapest))
         for number, row in enumerate(costs)
         if (cheapest := min(row, default=math.inf)) < math.inf
     ]
     if len({column for _, column in pairs}) == len(pairs):
-        # nobody wants the same: as a rule so, between two frames
-        return pairs
+        return pairs  # no conflict, the usual case between two frames
     matrix = np.array(costs, dtype=np.float64)
     allowed = np.isfinite(matrix)
-    # dearer than any set of allowed pairs, so that a forbidden pair is taken only where nothing else is left
+    # more expensive than any set of allowed pairs, so that forbidden pairs are chosen last
     span = matrix[allowed].max() - matrix[allowed].min() + 1
     filled = np.where(allowed, matrix, matrix[allowed].max() + span * (min(matrix.shape) + 1))
     if filled.shape[0] <= filled.shape[1]:
@@ -41,7 +39,7 @@ def assign(costs: Costs) -> list[tuple[int, int]]:
 
 
 def _match_rows(costs: npt.NDArray[np.float64]) -> list[int]:
-    """The column of every row, for at least as many columns as rows.
+    """The column of every row. costs: at least as many columns as rows.
 
     Shortest augmenting paths with dual variables: Crouse, "On implementing 2D rectangular assignment
     algorithms", IEEE Transactions on Aerospace and Electronic Systems 52(4), 2016, section III.
@@ -70,7 +68,7 @@ def _match_rows(costs: npt.NDArray[np.float64]) -> list[int]:
         for other in visited:
             row_price[other] += reached - (0 if other == start else distance[column_of[other]])
         column_price[done] -= reached - distance[done]
-        while column >= 0:  # turn the path around: each row on it takes the column that led away from it
+        while column >= 0:  # reverse the path: each row on it takes the column that led away from it
             row = int(previous[column])
             row_of[column] = row
             column_of[row], column = column, int(column_of[row])

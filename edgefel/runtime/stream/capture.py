@@ -1,14 +1,15 @@
-"""Opens whatever `edgefel run --source` names."""
+"""Opens the sources that `edgefel run --source` accepts."""
 
 from __future__ import annotations
 
 import re
 import stat
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from edgefel.errors import EdgefelError
@@ -18,6 +19,7 @@ from edgefel.runtime.sources import open_source as open_images
 from edgefel.runtime.stream import gstreamer
 from edgefel.runtime.stream.devices import (
     Device,
+    camera_file,
     check_camera_file,
     open_camera,
     open_url,
@@ -34,82 +36,82 @@ Decoder = Literal["auto", "opencv", "gstreamer"]
 
 
 @dataclass(frozen=True)
+class SourceOptions:
+    """Options of a source.
+
+    size, fps: requested from a camera; for a folder, fps is images per second. loop: files start again at their end.
+    decoder: "auto" is GStreamer where it decodes in hardware (Jetson: RTSP, video files) or is the only way (CSI), else
+    OpenCV; the source's description says which. patience: seconds for which a failed live source is reopened.
+
+    Raises EdgefelError for values out of range.
+    """
+
+    size: tuple[int, int] | None = None
+    fps: float | None = None
+    loop: bool = False
+    decoder: Decoder = "auto"
+    patience: float = 10.0
+
+    def __post_init__(self) -> None:
+        if self.size is not None and min(self.size) < 1:
+            width, height = self.size
+            raise EdgefelError(f"size is {width}x{height}; give a width and a height greater than 0")
+        if self.fps is not None and not 0 < self.fps <= 1000:
+            raise EdgefelError(f"fps is {self.fps}; give a number greater than 0, at most 1000")
+        if self.patience < 0:
+            raise EdgefelError(f"patience is {self.patience}; give seconds, 0 for no second try")
+
+
+@dataclass(frozen=True)
 class SourcePlan:
-    """A source whose name and options are right. live: opened late, since its frames come from then on."""
+    """A checked source that is not open yet. live: open it late, since its frames arrive from then on."""
 
     open: Callable[[], FrameSource]
     live: bool = False
 
 
-def open_source(
-    source: str,
-    *,
-    size: tuple[int, int] | None = None,
-    fps: float | None = None,
-    loop: bool = False,
-    decoder: Decoder = "auto",
-    patience: float = 10.0,
-) -> FrameSource:
-    """Opens a source of frames.
+def open_source(source: str, **options: Any) -> FrameSource:
+    """Opens a source; see `plan_source`. options: fields of `SourceOptions`.
+
+    Raises EdgefelError also if it cannot be opened.
+    """
+    return plan_source(source, SourceOptions(**options)).open()
+
+
+def plan_source(source: str, options: SourceOptions) -> SourcePlan:
+    """Finds out what a source is, without opening it.
 
     source: "0", "1" or a device file is a camera; "csi" or "csi:1" a CSI camera of a Jetson; rtsp:// and http:// a
     stream, or with a video's suffix a video that is read to its end; anything else a video, an image or a folder of
-    images. size, fps: asked of a camera; fps of a folder is how many images make a second. loop: files start
-    again at their end. decoder: "auto" is GStreamer where it decodes in hardware (Jetson: RTSP, video files) or
-    is the only way (CSI), else OpenCV; the source's description says which. patience: seconds that a live source that
-    failed is tried again.
+    images.
 
-    Raises EdgefelError if it cannot be opened, or an option does not go with it.
+    Raises EdgefelError if there is no such source, or an option does not apply to it.
     """
-    return plan_source(source, size=size, fps=fps, loop=loop, decoder=decoder, patience=patience).open()
-
-
-def plan_source(
-    source: str,
-    *,
-    size: tuple[int, int] | None = None,
-    fps: float | None = None,
-    loop: bool = False,
-    decoder: Decoder = "auto",
-    patience: float = 10.0,
-) -> SourcePlan:
-    """Checks what `open_source` is given, and opens nothing. Raises EdgefelError for what can be told without that."""
-    if size is not None and min(size) < 1:
-        raise EdgefelError(f"size is {size[0]}x{size[1]}; give a width and a height greater than 0")
-    if fps is not None and not 0 < fps <= 1000:
-        raise EdgefelError(f"fps is {fps}; give a number greater than 0, at most 1000")
-    if patience < 0:
-        raise EdgefelError(f"patience is {patience}; give seconds, 0 for no second try")
     camera = re.fullmatch(r"csi(?::(\d+))?", source)
     if camera or _is_camera(source):
-        _refuse(source, "a camera", loop=loop)
-        wanted = (
-            partial(_csi, int(camera[1] or 0), size, fps, decoder)
-            if camera
-            else partial(_camera, source, size, fps, decoder)
-        )
-        name = source if camera else f"camera {source}"
-        if not camera:
-            check_camera_file(Path(f"/dev/video{source}") if source.isdigit() else Path(source))
-        return SourcePlan(partial(LiveSource, wanted, name, patience), live=True)
+        _refuse(source, "a camera", loop=options.loop)
+        if camera:
+            opener, name = partial(_csi, int(camera[1] or 0), options), source
+        else:
+            opener, name = partial(_camera, source, options), f"camera {source}"
+            check_camera_file(camera_file(source))
+        return SourcePlan(partial(LiveSource, opener, name, options.patience), live=True)
     if "://" in source:
-        return _plan_address(source, size, fps, loop, decoder, patience)
+        return _plan_address(source, options)
     path = Path(source)
     if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
-        _refuse(source, "images", size=size)
-        return SourcePlan(partial(ImageFolder, open_images(path), fps or 1.0, loop=loop))
+        _refuse(source, "images", size=options.size)
+        return SourcePlan(partial(ImageFolder, open_images(path), options.fps or 1.0, loop=options.loop))
     if not path.exists():
         raise EdgefelError(
             f"{source}: no such file or folder; give a camera (0, /dev/video0, csi), a URL, a video or images"
         )
     native_path(path)
-    _refuse(source, "a video", size=size, fps=fps)
-    return SourcePlan(partial(VideoFile, partial(_video, path, decoder), source, loop=loop))
+    _refuse(source, "a video", size=options.size, fps=options.fps)
+    return SourcePlan(partial(VideoFile, partial(_video, path, options.decoder), source, loop=options.loop))
 
 
-def _plan_address(
-    url: str, size: tuple[int, int] | None, fps: float | None, loop: bool, decoder: Decoder, patience: float
-) -> SourcePlan:
+def _plan_address(url: str, options: SourceOptions) -> SourcePlan:
     try:
         parts = urlsplit(url)
     except ValueError as error:
@@ -122,11 +124,12 @@ def _plan_address(
         raise EdgefelError(
             f"{name}: unknown kind of address; give rtsp://..., http://... or a path without ://"
         )
-    _refuse(name, "a stream", size=size, fps=fps)
+    _refuse(name, "a stream", size=options.size, fps=options.fps)
+    opener = partial(_stream, url, options.decoder)
     if Path(parts.path).suffix.lower() in VIDEO_SUFFIXES and parts.scheme in ("http", "https"):
-        return SourcePlan(partial(VideoFile, partial(_stream, url, decoder), name, loop=loop))
-    _refuse(name, "a stream", loop=loop)
-    return SourcePlan(partial(LiveSource, partial(_stream, url, decoder), name, patience), live=True)
+        return SourcePlan(partial(VideoFile, opener, name, loop=options.loop))
+    _refuse(name, "a stream", loop=options.loop)
+    return SourcePlan(partial(LiveSource, opener, name, options.patience), live=True)
 
 
 def _is_camera(source: str) -> bool:
@@ -139,27 +142,25 @@ def _is_camera(source: str) -> bool:
 
 
 def _refuse(source: str, kind: str, **options: object) -> None:
-    """An option that would be ignored in silence is an error."""
+    """Raises EdgefelError for an option that is set but does not apply."""
     for name, value in options.items():
         if value is not None and value is not False:
             raise EdgefelError(f"{source}: is {kind}, for which {name} has no meaning; leave it out")
 
 
-def _csi(sensor: int, size: tuple[int, int] | None, fps: float | None, decoder: Decoder) -> Device:
-    if decoder == "opencv":
+def _csi(sensor: int, options: SourceOptions) -> Device:
+    if options.decoder == "opencv":
         raise EdgefelError("csi: CSI cameras are read by GStreamer alone; leave out the decoder opencv")
-    pipeline = gstreamer.csi_pipeline(
-        sensor, size or gstreamer.DEFAULT_CSI_SIZE, fps or gstreamer.DEFAULT_CSI_FPS
-    )
-    return GstDevice(pipeline, f"csi:{sensor}")
+    size, fps = options.size or gstreamer.DEFAULT_CSI_SIZE, options.fps or gstreamer.DEFAULT_CSI_FPS
+    return GstDevice(gstreamer.csi_pipeline(sensor, size, fps), f"csi:{sensor}")
 
 
-def _camera(source: str, size: tuple[int, int] | None, fps: float | None, decoder: Decoder) -> Device:
-    if decoder != "gstreamer":
-        return open_camera(source, size, fps)
-    path = Path(f"/dev/video{source}") if source.isdigit() else Path(source)
+def _camera(source: str, options: SourceOptions) -> Device:
+    if options.decoder != "gstreamer":
+        return open_camera(source, options.size, options.fps)
+    path = camera_file(source)
     check_camera_file(path)
-    return GstDevice(gstreamer.camera_pipeline(path, size, fps), str(path))
+    return GstDevice(gstreamer.camera_pipeline(path, options.size, options.fps), str(path))
 
 
 def _stream(url: str, decoder: Decoder) -> Device:
@@ -175,18 +176,14 @@ def _video(path: Path, decoder: Decoder) -> Device:
     hardware = decoder != "opencv" and gstreamer.has_hardware_decoder()
     if not hardware and decoder != "gstreamer":
         return open_video(path)
-    return GstDevice(
-        gstreamer.file_pipeline(path, hardware=hardware), str(path), stall=60.0, frames=_announced(path)
-    )
+    pipeline = gstreamer.file_pipeline(path, hardware=hardware)
+    return GstDevice(pipeline, str(path), stall=60.0, frames=_announced(path))
 
 
 def _announced(path: Path) -> int:
-    """Frames that the file announces; 0 where OpenCV cannot open it, and GStreamer perhaps can."""
-    opener: Callable[[Path], Device] = open_video
+    """The number of frames that the file announces; 0 if OpenCV cannot open it, which GStreamer may still do."""
     try:
-        device = opener(path)
+        with closing(open_video(path)) as device:
+            return device.frames
     except EdgefelError:
         return 0
-    frames = device.frames
-    device.close()
-    return frames

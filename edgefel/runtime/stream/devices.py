@@ -1,4 +1,4 @@
-"""What gives frames one after another: the contract, and OpenCV's readers of cameras, streams and videos."""
+"""Devices that deliver frames: the interface, and OpenCV's cameras, streams and videos."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ import numpy.typing as npt
 from edgefel.data.preprocessing import Image
 from edgefel.errors import EdgefelError
 from edgefel.files.read import native_path
+from edgefel.text import counted
 
 # seconds that a network stream may take to be opened, and to send its next frame
 OPEN_TIMEOUT, READ_TIMEOUT = 8.0, 4.0
 _MJPG = cv2.VideoWriter.fourcc(*"MJPG")
-# FFmpeg's threads cost more than they gain on small images: 0.7 ms of processor time for each of 640x480
+# FFmpeg's threads do not pay off for small frames: they take 0.7 ms of CPU time per frame at 640x480
 _ONE_THREAD = [cv2.CAP_PROP_N_THREADS, 1]
 _ONE_THREAD_PIXELS = 1280 * 720
 _TURNS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
-# containers without an index announce absurd numbers
+# files without an index announce absurd numbers
 _MOST_FRAMES = 1 << 40
 
 
 class Device(Protocol):
     """An open camera, stream or video. One thread reads and closes it; another may `cancel`.
 
-    size: (width, height) of the first frame, (0, 0) while unknown. fps: frames per second, 0 where unknown.
-    frames: how many are announced, 0 where unknown. reader: who decodes, for people. skipped: broken frames before the
-    first whole one.
+    size: (width, height) of the first frame, (0, 0) while unknown. fps: frames per second, 0 if unknown. frames: the
+    announced number, 0 if unknown. reader: name of the decoder, for messages. skipped: incomplete frames before the
+    first complete one.
     """
 
     size: tuple[int, int]
@@ -41,46 +42,55 @@ class Device(Protocol):
     skipped: int
 
     def grab(self) -> bool:
-        """Waits for the next frame. False: there is none, because of the end, a failure, or `cancel`."""
+        """Waits for the next frame; False at the end, and after a failure or `cancel`."""
         ...
 
     def retrieve(self) -> Image | None:
-        """The grabbed frame as uint8 RGB [H, W, 3], owned by the caller. None if it cannot be decoded."""
+        """The grabbed frame, uint8 RGB [H, W, 3], owned by the caller; None if it cannot be decoded."""
         ...
 
     def time(self) -> float | None:
-        """Seconds of the grabbed frame by the file's or stream's own clock; None if it has none."""
+        """Timestamp of the grabbed frame in seconds; None if it has none."""
         ...
 
     def failure(self) -> str:
-        """Why `grab` gave False, as far as known; empty at an ordinary end."""
+        """Why `grab` returned False, as far as known; empty at an ordinary end."""
         ...
 
     def cancel(self) -> None:
-        """Ends a waiting `grab` where that is possible."""
+        """Ends a waiting `grab` if possible."""
         ...
 
     def close(self) -> None:
-        """Frees the device; a second call does nothing."""
+        """Releases the device; a second call does nothing."""
         ...
+
+
+def describe(device: Device, name: str, fps: float) -> str:
+    """The name of a source with the size, rate and length that its device has, as far as known."""
+    width, height = device.size
+    details = [f"{width}x{height}"] if width and height else []
+    details += [f"{fps:g} fps"] if fps else []
+    details += [counted(device.frames, "frame")] if device.frames else []
+    return f"{name} ({', '.join([*details, device.reader])})"
 
 
 class OpenCVDevice:
     """`cv2.VideoCapture`.
 
-    FFmpeg's reader brings every frame to the size of the first, so that a change of resolution cannot be seen in
-    its frames. Motion JPEG, which most network cameras and their bridges send, is therefore taken undecoded and
-    decoded here: its changes of size are seen, and a frame that is cut short is refused instead of shown half grey.
+    OpenCV resizes every frame from FFmpeg to the size of the first one, which hides a change of resolution. Motion
+    JPEG, which most network cameras and their bridges send, is therefore read undecoded and decoded here. This reveals
+    changes of size, and rejects truncated frames instead of filling them with grey.
     """
 
-    # FFmpeg gives out nothing before the first key frame
+    # FFmpeg returns nothing before the first key frame
     skipped = 0
 
     def __init__(self, capture: cv2.VideoCapture, *, jpeg: bool = False) -> None:
         self._capture = capture
         self._jpeg = jpeg
         self._decoded: npt.NDArray[Any] | None = None
-        # FFmpeg's reader turns what it decodes, and would turn the bytes of what it does not
+        # otherwise OpenCV would rotate the undecoded bytes
         if jpeg:
             capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
         self._turn = _TURNS.get(round(capture.get(cv2.CAP_PROP_ORIENTATION_META)) % 360) if jpeg else None
@@ -95,7 +105,7 @@ class OpenCVDevice:
         return self._capture.grab()
 
     def retrieve(self) -> Image | None:
-        # OpenCV writes over the same memory as long as it fits; no frame that is given out lies in it
+        # OpenCV reuses this buffer; returned frames are copies
         readable, frame = self._capture.retrieve(self._decoded)
         self._decoded = frame if readable else None
         if readable and self._jpeg:
@@ -104,7 +114,7 @@ class OpenCVDevice:
             return None
         if self._turn is not None:
             frame = cv2.rotate(frame, self._turn)
-        # cameras with a grey sensor give one channel
+        # monochrome cameras have one channel
         code = cv2.COLOR_GRAY2RGB if frame.ndim == 2 or frame.shape[2] == 1 else cv2.COLOR_BGR2RGB
         return np.asarray(cv2.cvtColor(frame, code), np.uint8)
 
@@ -116,7 +126,7 @@ class OpenCVDevice:
         return ""
 
     def cancel(self) -> None:
-        """Nothing: to release a capture that another thread reads is undefined; its own timeouts end the read."""
+        """Does nothing: releasing a capture that another thread reads is undefined. Its timeouts end the read."""
 
     def close(self) -> None:
         self._capture.release()
@@ -125,9 +135,9 @@ class OpenCVDevice:
 def open_camera(name: str, size: tuple[int, int] | None, fps: float | None) -> OpenCVDevice:
     """A V4L2 camera by number or device file.
 
-    size, fps: asked for; the camera takes the nearest it has. Raises EdgefelError if it cannot be opened.
+    size, fps: requested; the camera chooses its nearest mode. Raises EdgefelError if it cannot be opened.
     """
-    path = Path(f"/dev/video{name}") if name.isdigit() else Path(name)
+    path = camera_file(name)
     if os.name == "posix" and Path("/dev").is_dir():
         check_camera_file(path)
         capture = cv2.VideoCapture(str(path), cv2.CAP_V4L2)
@@ -140,20 +150,25 @@ def open_camera(name: str, size: tuple[int, int] | None, fps: float | None) -> O
             f"a camera (try the next lower number); CSI cameras of a Jetson are opened as csi"
         )
     if size is not None or fps is not None:
-        # uncompressed, USB 2 has the bandwidth for about 640x480 at 30 fps
+        # USB 2 has the bandwidth for about 640x480 uncompressed at 30 fps
         capture.set(cv2.CAP_PROP_FOURCC, _MJPG)
     if size is not None:
         capture.set(cv2.CAP_PROP_FRAME_WIDTH, size[0])
         capture.set(cv2.CAP_PROP_FRAME_HEIGHT, size[1])
     if fps is not None:
         capture.set(cv2.CAP_PROP_FPS, fps)
-    # frames that wait in the driver are old when they are read
+    # frames queued in the driver are outdated when they are read
     capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
     return OpenCVDevice(capture)
 
 
+def camera_file(name: str) -> Path:
+    """The device file of a camera that is given by number or file."""
+    return Path(f"/dev/video{name}") if name.isdigit() else Path(name)
+
+
 def check_camera_file(path: Path) -> None:
-    """Raises EdgefelError that says what is wrong with a camera's device file."""
+    """Raises EdgefelError if the device file of a camera cannot be used."""
     if not path.exists():
         present = ", ".join(str(file) for file in sorted(Path("/dev").glob("video*")))
         found = f"cameras here: {present}" if present else "there is no camera here"
@@ -169,10 +184,7 @@ def check_camera_file(path: Path) -> None:
 def open_url(
     url: str, *, open_timeout: float = OPEN_TIMEOUT, read_timeout: float = READ_TIMEOUT
 ) -> OpenCVDevice:
-    """A network stream by FFmpeg; neither opening nor reading waits longer than its timeout (seconds).
-
-    Raises EdgefelError if it cannot be opened in time.
-    """
+    """A network stream through FFmpeg. Timeouts are in seconds. Raises EdgefelError if it cannot be opened in time."""
     limits = [
         *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(1e3 * open_timeout)),
         *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(1e3 * read_timeout)),
@@ -187,7 +199,7 @@ def open_url(
 
 
 def open_video(path: Path) -> OpenCVDevice:
-    """A video file. Raises EdgefelError if FFmpeg finds no video in it."""
+    """A video file. Raises EdgefelError if FFmpeg cannot open it."""
     device = _open_ffmpeg(str(path), _ONE_THREAD)
     if device is not None and device.size[0] * device.size[1] > _ONE_THREAD_PIXELS:
         device.close()
@@ -200,7 +212,7 @@ def open_video(path: Path) -> OpenCVDevice:
 
 
 def without_password(url: str) -> str:
-    """A URL as it may be shown and logged."""
+    """A URL without user and password, for messages and logs."""
     scheme, separator, rest = url.partition("://")
     authority, slash, path = rest.partition("/")
     _, at, host = authority.rpartition("@")
@@ -208,7 +220,7 @@ def without_password(url: str) -> str:
 
 
 def _decoded(jpeg: Image) -> Image:
-    """BGR; empty if it is no whole JPEG."""
+    """BGR [H, W, 3]; empty unless it is a complete JPEG."""
     try:
         decoded: Image | None = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)  # type: ignore[assignment] # or None
     except cv2.error:
@@ -221,6 +233,6 @@ def _open_ffmpeg(source: str, parameters: list[int]) -> OpenCVDevice | None:
     if not capture.isOpened():
         capture.release()
         return None
-    # undecoded, as long as no frame has been read
+    # must be set before the first frame is read
     jpeg = int(capture.get(cv2.CAP_PROP_FOURCC)) == _MJPG and capture.set(cv2.CAP_PROP_FORMAT, -1)
     return OpenCVDevice(capture, jpeg=bool(jpeg))

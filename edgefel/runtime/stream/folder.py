@@ -1,4 +1,4 @@
-"""Folders of images: every one, in order, with nothing dropped."""
+"""Image files and folders as a source of frames; none is dropped."""
 
 from __future__ import annotations
 
@@ -12,24 +12,23 @@ from edgefel.text import counted
 
 
 class ImageFolder:
-    """An image, or the images of a folder in sorted order, `fps` of them per second.
+    """An image, or the images of a folder in sorted order, at `fps` images per second.
 
-    An image that cannot be read leaves a gap in the numbering, and its path is in `skipped`; what else looks like
-    images or videos is counted in `left_out`, by suffix. loop: starts again at the end; numbers and times go on,
-    until nothing of a pass can be read.
+    An unreadable image leaves a gap in the numbering, and its path is in `skipped`. `left_out` counts other images and
+    videos by suffix. loop: starts again at the end with continuing numbers and times, until a whole pass is unreadable.
     """
 
     live = False
 
     def __init__(self, source: Source, fps: float = 1.0, *, loop: bool = False) -> None:
-        """source: of kind image or folder. Raises EdgefelError for an `fps` that is not greater than 0."""
+        """source: of kind image or folder. Raises EdgefelError unless `fps` is greater than 0."""
         if not fps > 0:
             raise EdgefelError(f"fps is {fps}; give images per second greater than 0")
         self._source, self._loop = source, loop
         self.fps = fps
         self.frames = 0 if loop else source.frames
         self.counts = SourceCounts()
-        # names of one pass are enough, and do not grow for ever
+        # of the first pass, so that a loop does not grow without bound
         self.skipped: list[str] = []
         self.left_out = source.left_out
         count = counted(source.frames, "image")

@@ -1,4 +1,4 @@
-"""Frames of a camera, a stream, a video or a folder, and what a source of them is."""
+"""Frames, and the interface of their sources: cameras, streams, videos and folders."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from edgefel.data.preprocessing import Image
 class Frame:
     """One image of a source.
 
-    index: its number in the source, from 0; a number that is missing was dropped or lost. time: seconds since
-    the source's first frame, by a file's own clock or, live, by ours. image: uint8 RGB [H, W, 3].
-    captured: `time.monotonic()` when it was read. name: path of the image, in a folder.
+    index: position in the source, from 0; missing numbers were dropped or lost. time: seconds since the first frame, by
+    the file's clock, or by this machine's for a live source. image: uint8 RGB [H, W, 3]. captured: `time.monotonic()`
+    when it was read. name: path of an image in a folder.
     """
 
     index: int
@@ -26,12 +26,11 @@ class Frame:
 
 @dataclass
 class SourceCounts:
-    """What went wrong with a source so far; every field counts up.
+    """Losses of a source so far.
 
-    unreadable: images or frames that could not be decoded. reconnects: times that a live source was opened
-    again. resolution_changes: times that the size of the frames changed. missing: frames that a file announced
-    and did not hold, known at its end. overwritten: frames of a live source that a newer one replaced before they were
-    read.
+    unreadable: frames that could not be decoded. reconnects: how often a live source was reopened.
+    resolution_changes: how often the frame size changed. missing: frames that a file announces but does not contain,
+    known at its end. overwritten: frames of a live source that were replaced before they were read.
     """
 
     unreadable: int = 0
@@ -42,11 +41,11 @@ class SourceCounts:
 
 
 class FrameSource(Protocol):
-    """Where frames come from. Read by one thread; `close` may be called by another and ends a waiting `read`.
+    """A source of frames. One thread reads it; another may call `close`, which ends a waiting `read`.
 
-    live: frames come whether they are read or not. fps: frames per second, 0 where unknown. frames: how many
-    to expect, 0 where unknown or endless. name: what the user asked for, without a password. description: the same
-    with what was found, such as "camera 0 (640x480, 30 fps)".
+    live: frames arrive whether or not they are read. fps: frames per second, 0 if unknown. frames: the expected number,
+    0 if unknown or endless. name: as given by the user, without a password. description: the name with what was found,
+    such as "camera 0 (640x480, 30 fps)".
     """
 
     live: bool
@@ -57,12 +56,12 @@ class FrameSource(Protocol):
     description: str
 
     def read(self) -> Frame | None:
-        """The next frame, or None at the end of the source, or after `close`.
+        """The next frame; None at the end of the source and after `close`.
 
-        Raises EdgefelError when a live source is gone and does not come back.
+        Raises EdgefelError if a live source failed and could not be reopened.
         """
         ...
 
     def close(self) -> None:
-        """Frees the device; a second call does nothing."""
+        """Releases the device; a second call does nothing."""
         ...

@@ -1,17 +1,16 @@
-"""Frames of a gst-launch-1.0 child process, so that it does not matter how OpenCV was built.
+"""Frames of a gst-launch-1.0 child process; this does not depend on how OpenCV was built.
 
-The frames come through a pipe in the GStreamer Data Protocol (element gdppay of gst-plugins-bad), which puts a header
-with length and timestamp before every buffer and the format before the first and whenever it changes: a stream
-that changes its resolution needs no guessing, and a video keeps its own times. The pipe is not the child's standard
-output, into which NVIDIA's camera driver prints.
+The frames come through a pipe in the GStreamer Data Protocol (element gdppay of gst-plugins-bad). It puts a header with
+length and timestamp before every buffer, and sends the format before the first buffer and whenever it changes. The pipe
+is not the child's standard output, because NVIDIA's camera driver prints there.
 
 Header of version 1.0, 62 bytes, big-endian: major, minor, flags, padding (8 bits each), type (16), length (32),
-timestamp in ns (64), at byte 42 the buffer's flags (16), and fields that are not needed here. Source: gst-plugins-bad,
+timestamp in ns (64), at byte 42 the buffer's flags (16), and fields that are not used here. Source: gst-plugins-bad,
 gst/gdp/dataprotocol.c.
 
-A network stream is joined between two key frames, and decoders then show grey with what moves in it. The pipeline of
-such a stream therefore sends the coded frames too, each before its decoded one and without the header's checksum, which
-tells the two apart: their flags say from when on frames are whole.
+A network stream usually starts between two key frames, and decoders then return frames that are mostly grey. The
+pipeline of such a stream therefore also sends the coded frames, each before its decoded one. Their headers have no
+checksum, which identifies them, and their flags tell which decoded frames are complete.
 """
 
 from __future__ import annotations
@@ -39,14 +38,14 @@ _HEADER = struct.Struct(">BBBBHIQ")
 HEADER_BYTES = 62
 _BUFFER, _CAPS = 1, 2
 _NO_TIME = (1 << 64) - 1
-# bits of a header's flags, and of a buffer's
+# bits of the header's flags and of the buffer's flags
 _HAS_CHECKSUM, _DISCONTINUOUS, _DELTA = 1, 1 << 6, 1 << 13
 _FLAGS_AT = 42
-# seconds after which a stream is taken for one that has no key frames, as with gradual refresh
+# seconds after which a stream is assumed to have no key frames, as with gradual refresh
 _NO_KEY_FRAMES = 10.0
-# a header that announces more is no header
+# a larger length means that this is not a header
 _MOST_BYTES = 1 << 28
-# bytes per pixel, and how they become RGB; None where they are
+# bytes per pixel, and the conversion to RGB if one is needed
 _FORMATS: dict[str, tuple[int, int | None]] = {
     "RGB": (3, None),
     "BGR": (3, cv2.COLOR_BGR2RGB),
@@ -61,7 +60,10 @@ _log = logging.getLogger("edgefel.runtime")
 
 @dataclass(frozen=True)
 class RawFormat:
-    """Layout of raw frames. fps: 0 where the stream does not say. stride: bytes of a row, padded to 4."""
+    """Layout of raw frames. fps: 0 if unknown. stride: bytes per row, padded to 4.
+
+    Raises EdgefelError for a pixel format or size that is not supported.
+    """
 
     width: int
     height: int
@@ -76,7 +78,7 @@ class RawFormat:
 
     @classmethod
     def parse(cls, caps: str) -> RawFormat:
-        """From GStreamer's text, `video/x-raw, format=(string)RGB, width=(int)640, ...`."""
+        """Parses caps such as `video/x-raw, format=(string)RGB, width=(int)640, ...`."""
         fields = dict(re.findall(r"([\w-]+)=\(\w+\)([^,;\s]+)", caps))
         numerator, _, denominator = fields.get("framerate", "0/1").partition("/")
         try:
@@ -90,7 +92,7 @@ class RawFormat:
         return (self.width * _FORMATS[self.pixel][0] + 3) // 4 * 4
 
     def image(self, data: Image) -> Image | None:
-        """uint8 [bytes] -> RGB [H, W, 3] of its own; None if there are not as many bytes as a frame has."""
+        """uint8 [bytes] -> a copy as RGB [H, W, 3]; None if a frame has more bytes."""
         if data.size < self.stride * self.height:
             return None
         channels, code = _FORMATS[self.pixel]
@@ -102,15 +104,15 @@ class RawFormat:
 
 
 class _KeyFrames:
-    """Which decoded frames are whole: those from a key frame on, until a coded one before them was lost."""
+    """Tells which decoded frames are complete: those from a key frame on, until a coded frame is lost."""
 
     def __init__(self) -> None:
-        # frames of these times are broken: from, up to
+        # frames from the first to before the second time are broken
         self._broken = (0.0, math.inf)
         self._since = time.monotonic()
 
     def add(self, flags: int, stamp: int) -> None:
-        """A coded frame."""
+        """Adds a coded frame: the flags of its buffer and its timestamp."""
         start, end = self._broken
         if flags & _DELTA and flags & _DISCONTINUOUS and end < math.inf:
             self._broken, self._since = (stamp, math.inf), time.monotonic()
@@ -121,22 +123,21 @@ class _KeyFrames:
             self._broken = (0.0, 0.0)
 
     def is_whole(self, stamp: int) -> bool:
-        """Of a decoded frame."""
+        """Whether the decoded frame with this timestamp is complete."""
         start, end = self._broken
         return end < math.inf if stamp == _NO_TIME else not start <= stamp < end
 
 
 class GstDevice:
-    """A running pipeline as a `Device`. skipped: frames before the first that was whole."""
+    """A running pipeline as a `Device`. skipped: frames before the first complete one."""
 
     def __init__(
         self, pipeline: Pipeline, name: str, *, first_frame: float = 15.0, stall: float = 5.0, frames: int = 0
     ) -> None:
-        """Starts the pipeline and waits until its first frame is there.
+        """Starts the pipeline and waits for its first frame.
 
-        name: for people. first_frame, stall: seconds to wait for the first and for each later frame.
-        frames: how many are announced, where that is known.
-        Raises EdgefelError with GStreamer's own words if no frame comes in time.
+        name: for messages. first_frame, stall: seconds to wait for the first and for each later frame. frames: the
+        announced number, 0 if unknown. Raises EdgefelError with GStreamer's message if no frame comes in time.
         """
         check_installed(("gdppay", *_elements(pipeline)))
         self.frames = frames
@@ -149,7 +150,7 @@ class GstDevice:
         self._failure = ""
         self._cancelled = False
         self._pipe, self._process = _launch(pipeline)
-        # select() takes no descriptor above 1023, which a program with many connections has
+        # select() accepts no descriptor above 1023
         self._readable = select.poll()
         self._readable.register(self._pipe, select.POLLIN)
         self._said: deque[str] = deque(maxlen=20)
@@ -216,7 +217,7 @@ class GstDevice:
         self._listener.join(2.0)
         if code == 0:
             return ""
-        said = list(self._said)  # which the listener may still add to
+        said = list(self._said)  # a copy: the listener may still append
         # "ERROR: from element /GstPipeline:pipeline0/GstFileSrc:filesrc0: what went wrong"
         errors = [
             re.sub(r"^ERROR: (from element \S+: )?", "", line) for line in said if line.startswith("ERROR")
@@ -237,7 +238,7 @@ class GstDevice:
         self._listener.join(2.0)
 
     def _read(self, count: int) -> Image | None:
-        """So many bytes in an array of their own; None at the end, or when they do not come in time."""
+        """A new array of `count` bytes; None at the end, and if they do not come in time."""
         data = np.empty(count, np.uint8)
         view = data.data
         deadline = time.monotonic() + self._wait
@@ -254,7 +255,7 @@ class GstDevice:
         return data
 
     def _listen(self) -> None:
-        """Keeps the last words; a pipe that nobody empties would stop the child."""
+        """Keeps the last lines; the child would block on a full pipe."""
         assert self._process.stdout is not None
         with self._process.stdout as stream:
             for line in stream:
@@ -262,17 +263,17 @@ class GstDevice:
 
 
 def _launch(pipeline: Pipeline) -> tuple[int, subprocess.Popen[bytes]]:
-    """The pipe's end to read from, and the child that writes to the other."""
+    """The read end of a pipe, and the child that writes to the other end."""
     reading, writing = os.pipe()
     try:
         import fcntl
 
-        # of 64 KB, a large frame would take hundreds of turns between the two processes
+        # with 64 KB, a large frame would need hundreds of context switches
         fcntl.fcntl(reading, getattr(fcntl, "F_SETPIPE_SZ", 1031), _PIPE_BYTES)
     except (ImportError, OSError):
         pass
-    # Both kinds of frames go through one pipe, so that their order is kept. async=false: the first coded frame must not
-    # wait for a decoded one.
+    # one pipe for both kinds of frames keeps their order; async=false: the first coded frame must not wait for a
+    # decoded one
     both = ("both.", "funnel", "name=both", "forward-sticky-events=false", "!") if CODED in pipeline else ()
     sink = ("fdsink", f"fd={writing}", "sync=false", *(("async=false",) if both else ()))
     command = [LAUNCH, "-q", *pipeline, "!", "gdppay", "!", *both, *sink]
@@ -283,7 +284,7 @@ def _launch(pipeline: Pipeline) -> tuple[int, subprocess.Popen[bytes]]:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             pass_fds=(writing,),
-            # Ctrl-C is for this program, which then ends the child
+            # keeps Ctrl-C from the child, which this program ends
             start_new_session=True,
         )
     except OSError as error:
@@ -295,8 +296,8 @@ def _launch(pipeline: Pipeline) -> tuple[int, subprocess.Popen[bytes]]:
 
 
 def _elements(pipeline: Pipeline) -> list[str]:
-    """Names of the elements: what begins a chain or follows a "!", unless it is a format or names another element
-    ("rtsp."), which ends a chain where it follows a "!"."""
+    """Names of the elements: the first word of each chain and every word after a "!", except formats and references to
+    named elements ("coded."). A reference after a "!" ends a chain."""
     starts = [
         i
         for i in range(len(pipeline))

@@ -1,7 +1,7 @@
-"""GStreamer pipelines as argument lists of gst-launch-1.0: pure functions, and what is installed.
+"""GStreamer pipelines as argument lists of gst-launch-1.0, and checks of what is installed.
 
-Every pipeline ends in raw RGB or RGBx in system memory; `gst_device` appends what carries it to this process, and the
-element `both` where coded frames go there too.
+Every pipeline ends in raw RGB or RGBx in system memory. `gst_device` appends the elements that send it to this process,
+and the element `both` if coded frames are sent too.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ Pipeline = tuple[str, ...]
 
 LAUNCH = "gst-launch-1.0"
 DEFAULT_CSI_SIZE, DEFAULT_CSI_FPS = (1280, 720), 30.0
-# milliseconds of jitter that an RTSP receiver evens out
+# milliseconds of the jitter buffer
 RTSP_LATENCY = 100
-# of a pipeline that sends coded frames too
+# element of pipelines that send coded frames too
 CODED = "name=coded"
 PACKAGES = "gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad"
 
-# nvvidconv reads the decoder's memory and scales, but writes no 3-byte pixels; the flip is by the video's own tag
+# nvvidconv reads the decoder's memory but writes no 3-byte pixels; videoflip applies the orientation of the video
 _FROM_NVMM: Pipeline = (
     *("!", "nvvidconv", "!", "video/x-raw,format=RGBA", "!"),
     *("videoflip", "method=automatic", "!", "video/x-raw,format=RGBA"),
@@ -45,44 +45,44 @@ def csi_pipeline(sensor: int, size: tuple[int, int], fps: float) -> Pipeline:
 
 
 def camera_pipeline(device: Path, size: tuple[int, int] | None, fps: float | None) -> Pipeline:
-    """A V4L2 camera; with a size or rate, in whichever of JPEG and raw it offers them."""
+    """A V4L2 camera. A size or rate is requested as JPEG or raw, whichever the camera offers."""
     source: Pipeline = ("v4l2src", f"device={quoted(device)}")
-    wish = f",width={size[0]},height={size[1]}" if size is not None else ""
-    wish += f",framerate={_fraction(fps)}" if fps is not None else ""
-    if wish:
-        source = (*source, "!", f"image/jpeg{wish};video/x-raw{wish}")
+    caps = f",width={size[0]},height={size[1]}" if size is not None else ""
+    caps += f",framerate={_fraction(fps)}" if fps is not None else ""
+    if caps:
+        source = (*source, "!", f"image/jpeg{caps};video/x-raw{caps}")
     return (*source, *_IN_SOFTWARE)
 
 
 def rtsp_pipeline(url: str, *, hardware: bool) -> Pipeline:
-    """An RTSP stream over TCP; H.264, H.265 and what else nvv4l2decoder takes, or in software anything.
+    """An RTSP stream over TCP: with hardware decoding the codecs of nvv4l2decoder, such as H.264 and H.265, else any.
 
-    The coded frames go to `both` beside the decoded ones, which tells `gst_device` where key frames are.
+    Coded frames go to `both` along with the decoded ones, so that `gst_device` knows the key frames.
     """
     decoded = ("!", "nvv4l2decoder", *_FROM_NVMM) if hardware else _IN_SOFTWARE
     return (
         *("rtspsrc", f"location={quoted(url)}", "protocols=tcp", f"latency={RTSP_LATENCY}"),
         *("drop-on-latency=true", "!", "application/x-rtp,media=video", "!", "parsebin", "!", "tee", CODED),
-        # first, and in the thread that brings them: each coded frame is sent before its decoded one can be
+        # first and without a queue, so that each coded frame is sent before its decoded one
         *("coded.", "!", "gdppay", "crc-header=false", "!", "both.", "coded.", "!", "queue", *decoded),
     )
 
 
 def url_pipeline(url: str) -> Pipeline:
-    """A stream or file at any URL that GStreamer knows, decoded by whatever it picks."""
+    """A stream or file at any URL that GStreamer supports, with the decoder that it selects."""
     source = ("uridecodebin", f"uri={quoted(url)}", "!", "videoconvert", "!")
     return (*source, "videoflip", "method=automatic", "!", "video/x-raw,format=RGB")
 
 
 def file_pipeline(path: Path, *, hardware: bool) -> Pipeline:
-    """A video file, as fast as its frames are taken."""
+    """A video file, as fast as its frames are read."""
     return ("filesrc", f"location={quoted(path.absolute())}", *_decoded(hardware))
 
 
 def quoted(value: object) -> str:
-    """A value that gst-launch takes as one string whatever is in it: it joins its arguments and parses the whole.
+    """Quotes a value for gst-launch, which joins its arguments and parses the result.
 
-    Raises EdgefelError for control characters, which no address and no sane file name has.
+    Raises EdgefelError for control characters.
     """
     text = str(value)
     if any(ord(character) < 32 or ord(character) == 127 for character in text):
@@ -92,7 +92,7 @@ def quoted(value: object) -> str:
 
 @lru_cache(maxsize=64)
 def has_element(name: str) -> bool:
-    """Whether an element is installed; False where GStreamer's tools are not."""
+    """Whether an element is installed; False if GStreamer's tools are not."""
     inspect = shutil.which("gst-inspect-1.0")
     if inspect is None or shutil.which(LAUNCH) is None:
         return False
@@ -104,12 +104,12 @@ def has_element(name: str) -> bool:
 
 
 def has_hardware_decoder() -> bool:
-    """Whether this is a Jetson with NVIDIA's decoder, and everything else that a pipeline needs."""
+    """Whether NVIDIA's decoder for Jetsons and the other elements of its pipelines are installed."""
     return all(has_element(name) for name in ("nvv4l2decoder", "nvvidconv", "gdppay"))
 
 
 def check_installed(elements: Sequence[str] = ()) -> None:
-    """Raises EdgefelError naming what to install."""
+    """Raises EdgefelError with the packages to install if GStreamer or an element is missing."""
     if shutil.which(LAUNCH) is None:
         raise EdgefelError(f"{LAUNCH}: not installed; sudo apt-get install {PACKAGES}")
     for name in elements:
@@ -127,7 +127,7 @@ def _decoded(hardware: bool) -> Pipeline:
 
 
 def _fraction(fps: float) -> str:
-    """29.97 is 30000/1001 in video, whole numbers are themselves."""
+    """Frame rate as a fraction; 29.97 is 30000/1001."""
     if abs(fps - round(fps)) < 1e-3:
         return f"{round(fps)}/1"
     return (

@@ -1,4 +1,4 @@
-"""Cameras and network streams: always the newest frame, opened again when they fail."""
+"""Cameras and network streams: the newest frame, and reopening after a failure."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 
 from edgefel.errors import EdgefelError
-from edgefel.runtime.stream.devices import Device
+from edgefel.runtime.stream.devices import Device, describe
 from edgefel.runtime.stream.frames import Frame, SourceCounts
 
-# seconds: OpenCV's own limit for a camera that sends nothing is 10, and it cannot be set by a program
+# seconds: OpenCV's own limit for a camera that sends nothing is 10, and a program cannot change it
 HANG = 15.0
 # seconds that `close` waits for the reading thread to free the device
 _GOODBYE = 3.0
@@ -18,24 +18,22 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 2.0
 
 
 class LiveSource:
-    """Reads a device in a thread of its own, so that `read` is never held up by it for ever.
+    """Reads a device in a separate thread, so that a hanging device cannot block `read` forever.
 
-    The newest frame alone waits to be read; a frame that a newer one replaced is missing in the numbering and
-    counted as overwritten. When the device fails, it is opened again after growing pauses; if no frame came for
-    `patience` seconds since the failure, or the device hangs for HANG seconds more, `read` raises EdgefelError.
+    Only the newest frame is kept; a replaced frame leaves a gap in the numbering and is counted as overwritten. A
+    failed device is reopened after growing pauses. If no frame arrives for `patience` seconds after the failure, or the
+    device hangs for HANG seconds more, `read` raises EdgefelError.
     """
 
     live = True
     frames = 0
 
     def __init__(self, open_device: Callable[[], Device], name: str, patience: float) -> None:
-        """Opens the device. open_device: raises EdgefelError if it cannot. name: for people."""
+        """Opens the device. open_device: raises EdgefelError if that fails. name: for messages."""
         device = open_device()
         self.counts = SourceCounts(unreadable=device.skipped)
         self.fps = device.fps
-        details = [f"{device.size[0]}x{device.size[1]}"] if all(device.size) else []
-        details += [f"{device.fps:g} fps"] if device.fps else []
-        self.description = f"{name} ({', '.join([*details, device.reader])})"
+        self.description = describe(device, name, device.fps)
         self._open, self.name, self._patience = open_device, name, patience
         self._changed = threading.Condition()
         self._stopping = threading.Event()
@@ -69,12 +67,12 @@ class LiveSource:
             self._changed.notify_all()
         if device is not None:
             device.cancel()
-        # the thread frees the device itself: it may be inside a call of it
+        # the thread itself closes the device, since it may be inside one of its calls
         if threading.current_thread() is not self._thread:
             self._thread.join(_GOODBYE)
 
     def _run(self) -> None:
-        """The reading thread: frames until `close`, or until the device stays away."""
+        """The reading thread: runs until `close`, or until the device cannot be reopened."""
         index, size, first = 0, (0, 0), None
         lost: float | None = None
         pause, reason = _FIRST_PAUSE, ""
@@ -107,7 +105,7 @@ class LiveSource:
                     first = captured if first is None else first
                     self._publish(Frame(index, captured - first, image, captured))
                     index, size, lost, pause, reason = index + 1, shape, None, _FIRST_PAUSE, ""
-        except Exception as error:  # a thread that dies in silence would leave `read` waiting
+        except Exception as error:  # without this, `read` would wait for a thread that has died
             self._fail(EdgefelError(f"{self.name}: reading failed: {error}"))
         finally:
             self._drop_device()
@@ -120,14 +118,14 @@ class LiveSource:
             self._changed.notify_all()
 
     def _reopen(self) -> str:
-        """Why it could not be opened, or nothing."""
+        """Opens the device again; returns the reason if that fails, else an empty string."""
         try:
             device = self._open()
         except EdgefelError as error:
             return str(error)
         finally:
             with self._changed:
-                # opening may have taken its whole timeout, which is not hanging
+                # opening may take its whole timeout, which does not count as hanging
                 self._last_sign = time.monotonic()
         self.counts.reconnects += 1
         self.counts.unreadable += device.skipped

@@ -1,7 +1,6 @@
-"""Draws a stream's results into its frames: panels as `edgefel predict` draws them, and a line of numbers.
+"""Draws a stream's results into its frames: the panels of `edgefel predict`, and a head-up line.
 
-What does not change from frame to frame is drawn once and kept: the empty panel, and every piece of text. Text goes
-through bounded caches, so that a long run does not grow.
+The empty panel and every piece of text are drawn once and kept in bounded caches.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from edgefel.runtime.annotate import (
 from edgefel.runtime.stream.results import UNSURE, FrameResult, TrackedFace
 
 ALERT: Colour = (255, 150, 60)
-# of colours and of the panel, for a face that the model is not sure of
+# opacity of colours and panel for an unsure face, and of the panel for a sure one
 _DIM, _DIM_ALPHA, _ALPHA = 0.45, 0.62, 0.82
 _BAR_LEFT, _BAR_RIGHT = PAD + 80.0, PANEL_WIDTH - PAD - 34.0
 _HUD_HEIGHT, _HUD_GAP = 22, 16
@@ -46,9 +45,9 @@ _HUD_HEIGHT, _HUD_GAP = 22, 16
 
 @dataclass(frozen=True)
 class Hud:
-    """What the head-up line tells. fps: results per second. latency_ms: from capture until the result.
+    """Contents of the head-up line. fps: results per second. latency_ms: from capture to result.
 
-    power_w: None where it is not measured. dropped: frames since the start. backend: who computes.
+    power_w: None if it is not measured. dropped: frames since the start. backend: name of the backend.
     """
 
     fps: float
@@ -59,14 +58,14 @@ class Hud:
 
 
 def draw(frame: Image, result: FrameResult, hud: Hud) -> Image:
-    """A copy of uint8 RGB [H, W, 3] with every face of the result, and a line of numbers in its top left corner.
+    """A copy of uint8 RGB [H, W, 3] with the faces of the result and the head-up line in the top left corner.
 
-    All panels of an image have one size. Where one would hide faces or not fit, the face gets a tag with its
-    number and label. A face below the threshold is grey: its label is "unsure", its best guess stands below.
+    All panels of an image have the same size. If a panel would hide faces or does not fit, the face gets a tag with its
+    number and label instead. A face below the threshold is grey, with the label "unsure" and the best guess below.
     """
     image = np.ascontiguousarray(frame).copy()
     height, width = image.shape[:2]
-    # steps: each unit has drawings of its own in the caches
+    # in steps, because the caches hold drawings for each unit
     unit = round(float(np.clip(height / 720, 0.9, 3.0)) * 20) / 20
     numbers = _hud_line(hud, unit)
     corner = round(6 * unit)
@@ -99,7 +98,7 @@ class _Art(NamedTuple):
         return _Art(self.colour.copy(), self.alpha.copy())
 
     def stamp(self, piece: _Art, left: int, top: int) -> None:
-        """Draws a piece on this one, in place; what lies outside is cut off."""
+        """Draws `piece` on this drawing in place, clipped to it."""
         here, there = _common(self.alpha.shape, piece.alpha.shape, left, top)
         alpha = piece.alpha[there]
         colour = self.colour[here]
@@ -107,7 +106,7 @@ class _Art(NamedTuple):
         np.maximum(self.alpha[here], alpha, out=self.alpha[here])
 
     def bar(self, left: float, top: float, right: float, bottom: float, colour: Colour) -> None:
-        """A filled rectangle, in pixels; its right edge may lie between two, so that it grows smoothly."""
+        """A filled rectangle in pixels; its right edge is anti-aliased, so that bars grow smoothly."""
         x0, y0, x1, y1 = round(left), round(top), int(right), max(round(bottom), round(top) + 1)
         self.colour[y0:y1, x0:x1] = colour
         rest = right - x1
@@ -117,7 +116,7 @@ class _Art(NamedTuple):
         self.alpha[y0:y1, x0:x1] = 1.0
 
     def blend_into(self, image: Image, left: int, top: int) -> None:
-        """Draws it into uint8 RGB, in place; what lies outside is cut off."""
+        """Draws this drawing into uint8 RGB [H, W, 3] in place, clipped to it."""
         here, there = _common(image.shape, self.alpha.shape, left, top)
         region, alpha = image[here], self.alpha[there]
         if region.size:
@@ -127,7 +126,7 @@ class _Art(NamedTuple):
 def _common(
     whole: Sequence[int], piece: Sequence[int], left: int, top: int
 ) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """What a piece at (left, top) and the whole share, as slices of both."""
+    """The overlap of a piece at (left, top) and the whole, as slices of the whole and of the piece."""
     x0, y0 = max(0, left), max(0, top)
     x1, y1 = min(whole[1], left + piece[1]), min(whole[0], top + piece[0])
     here = slice(y0, max(y0, y1)), slice(x0, max(x0, x1))
@@ -136,7 +135,7 @@ def _common(
 
 
 def _panel(face: TrackedFace, unit: float) -> _Art:
-    """Label, confidence and number; a bar for each class with its tick; a legend."""
+    """Label, confidence and number; a bar with a tick for each class; a legend."""
     labelled = face.face
     art = _backdrop(tuple(labelled.probabilities), unit, face.sure).copy()
     right = PANEL_WIDTH - PAD
@@ -175,7 +174,7 @@ def _panel(face: TrackedFace, unit: float) -> _Art:
 
 @lru_cache(maxsize=8)
 def _backdrop(names: tuple[str, ...], unit: float, sure: bool) -> _Art:
-    """The panel without what a face brings: background, tracks of the bars, legend."""
+    """The parts of a panel that are the same for all faces: background, tracks of the bars, legend."""
     height = panel_height(len(names))
     layer = Layer(PANEL_WIDTH, height, unit)
     layer.background(PANEL_WIDTH, height, 9, _ALPHA if sure else _DIM_ALPHA)
@@ -188,15 +187,15 @@ def _backdrop(names: tuple[str, ...], unit: float, sure: bool) -> _Art:
     art = _Art(*layer.flattened())
     for number in range(len(names)):
         middle = PAD + HEAD + ROW * (number + 0.5)
-        # at whole pixels, where the bars on them begin too
+        # aligned to whole pixels, like the bars on them
         art.bar(_BAR_LEFT * unit, (middle - 5) * unit, _BAR_RIGHT * unit, (middle + 5) * unit, TRACK)
     return art
 
 
-# 101 percentages in two sizes and inks, as many confidences, and names; some 3 MB in full HD
+# 101 percentages in two sizes and inks, as many confidences, and names; about 3 MB in full HD
 @lru_cache(maxsize=1024)
 def _text(text: str, size: float, ink: Colour, bold: float, unit: float) -> tuple[_Art, int, int]:
-    """A piece of text, and where its origin lies in it: (x, baseline) in pixels."""
+    """A drawn text, and its origin (x, baseline) in pixels."""
     margin, ascent, descent = 2.0, 24 * size, 9 * size
     layer = Layer(round(text_width(text, size) + 2 * margin) + 1, round(ascent + descent) + 1, unit)
     layer.text(text, margin, ascent, size, ink, bold)
@@ -206,21 +205,21 @@ def _text(text: str, size: float, ink: Colour, bold: float, unit: float) -> tupl
 def _stamp_text(
     art: _Art, text: str, x: float, baseline: float, size: float, ink: Colour, bold: float, unit: float
 ) -> None:
-    """At (x, baseline) in pixels."""
+    """Draws a text at (x, baseline) in pixels."""
     piece, origin_x, origin_y = _text(text, size, ink, bold, unit)
     art.stamp(piece, round(x) - origin_x, round(baseline) - origin_y)
 
 
 @lru_cache(maxsize=64)
 def _plate(width: int, height: int, unit: float, alpha: float) -> _Art:
-    """A background with round corners, in units."""
+    """A background with round corners. width, height: in units."""
     layer = Layer(width, height, unit)
     layer.background(width, height, 5, alpha)
     return _Art(*layer.flattened())
 
 
 def _line(parts: Sequence[tuple[str, Colour]], size: float, gap: float, height: int, unit: float) -> _Art:
-    """Pieces of text side by side on a plate; its width in steps, so that it does not tremble with each digit."""
+    """Texts side by side on a plate, whose width changes in steps so that it does not jitter with the digits."""
     widths = [text_width(text, size) for text, _ in parts]
     width = -(-round(sum(widths) + gap * (len(parts) - 1) + 16) // 8) * 8
     art = _plate(width, height, unit, 0.85).copy()
@@ -232,7 +231,7 @@ def _line(parts: Sequence[tuple[str, Colour]], size: float, gap: float, height: 
 
 
 def _hud_line(hud: Hud, unit: float) -> _Art:
-    """The line of numbers; panels keep off its place, and it lies over everything else."""
+    """The head-up line."""
     parts = [(f"{hud.fps:.0f} fps" if hud.fps >= 10 else f"{hud.fps:.1f} fps", INK)]
     parts.append((f"{hud.latency_ms:.0f} ms", INK))
     if hud.power_w is not None:
@@ -243,11 +242,11 @@ def _hud_line(hud: Hud, unit: float) -> _Art:
 
 
 def _draw_tag(image: Image, face: TrackedFace, unit: float) -> None:
-    """Number and label under the box, or at its lower edge where the image ends."""
+    """Draws number and label below the box, or at its lower edge if there is no space."""
     parts = [(f"#{face.track}", FAINT), (face.label, _colour(face))]
     parts.append((f"{face.face.probability:.0%}", INK) if face.sure else (f"{face.face.label}?", FAINT))
     box = extent(face.face.box)
-    # many faces are small faces
+    # smaller text for smaller faces
     unit = min(unit, max(0.5, round((box.right - box.left) / 130 * 10) / 10))
     art = _line(parts, 0.5, 8, 24, unit)
     height, width = art.alpha.shape
@@ -257,7 +256,7 @@ def _draw_tag(image: Image, face: TrackedFace, unit: float) -> None:
 
 
 def _colour(face: TrackedFace) -> Colour:
-    """Of the label's class; grey where there is none."""
+    """The colour of the label's class; grey for an unsure face."""
     if face.label == UNSURE:
         return FAINT
     return PALETTE[list(face.face.probabilities).index(face.face.label) % len(PALETTE)]

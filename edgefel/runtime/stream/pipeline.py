@@ -1,9 +1,9 @@
-"""From frames to labelled, followed, smoothed faces: stages that run side by side.
+"""Labels, tracks and smooths the faces of a source of frames, in stages that run concurrently.
 
     capture ─▶ detect, align ─▶ preprocess, infer ─▶ track, smooth ─▶ the caller
-             ╰ drops frames here, and nowhere else, when the rest is too slow
+             ╰ frames are dropped only here, if a later stage is too slow
 
-Each stage is one thread, the last one the caller's; OpenCV and the backends release Python's lock while they work.
+Each stage has a thread; the last one runs in the caller's. OpenCV and the backends release Python's lock.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from weakref import WeakKeyDictionary
 
 from edgefel.data.preprocessing import Image
 from edgefel.errors import EdgefelError
-from edgefel.runtime.faces import FaceBox, FaceDetector, crops
+from edgefel.runtime.alignment import FaceBox
+from edgefel.runtime.faces import FaceDetector, crops, detect_near
 from edgefel.runtime.labelling import check_labelling, labelled_face
 from edgefel.runtime.session import Predictions, Session
-from edgefel.runtime.stream.detection import PeriodicDetector
 from edgefel.runtime.stream.frames import Frame, FrameSource, SourceCounts
 from edgefel.runtime.stream.queues import Policy, StageQueue
 from edgefel.runtime.stream.results import FrameResult, TrackedFace
@@ -28,22 +28,22 @@ from edgefel.runtime.stream.smoothing import Smoother
 from edgefel.runtime.stream.tracker import Track, Tracker, TrackerOptions
 from edgefel.runtime.telemetry.telemetry import Telemetry
 
-# frames that wait between two stages; more would only add latency
+# frames that wait between two stages; more only add latency
 _WAITING = 2
 _FPS_WINDOW = 60
 
 
 @dataclass(frozen=True)
 class StreamOptions:
-    """How a stream is run.
+    """Options of a stream.
 
-    policy: "latest" drops frames when the stages are too slow, "all" makes the source wait; None is "latest" for
-    live sources. A file under "latest" is played at its own speed. A camera does not wait under "all" either: it
-    replaces frames that were not read, which count as dropped. detect_every: the whole image is searched in
-    each n-th frame, the surroundings of known faces in the others. smoothing: time constant in seconds.
-    min_confidence: smoothed confidence below which a face is "unsure". frames, seconds: when to stop, by the source's
-    count and time. images: frames have nothing to do with each other; nobody is followed, and each is searched
-    whole.
+    policy: "latest" drops frames if the stages are too slow, "all" makes the source wait; None is "latest" for live
+    sources. Under "latest" a file is played at its own speed. A camera cannot wait under "all" either: frames that were
+    not read are replaced, and counted as dropped. detect_every: the whole image is searched in each n-th frame, and
+    only the surroundings of known faces in the others. smoothing: time constant in seconds. min_confidence: smoothed
+    confidence below which a face is "unsure". frames, seconds: stop at this index and time of the source. images: the
+    frames are unrelated images; nothing is tracked, and each is searched as a whole.
+
     Raises EdgefelError for values out of range, and for options that exclude each other.
     """
 
@@ -87,12 +87,36 @@ class _Judged:
     predictions: Predictions
 
 
-class Stream:
-    """Runs a source through a session. Iterate over it once; leaving the loop ends the stages and closes the source,
-    which is the caller's to close (or `stop`'s) if the iteration never begins.
+class PeriodicDetector:
+    """A detector that searches the whole image in each n-th frame.
 
-    The detector is used by one thread. telemetry: gets the time of every stage, and counts of frames, faces,
-    inferences, and what was dropped or lost.
+    In the other frames it looks near the faces of the previous frame, which costs a fraction. New faces, and faces that
+    it loses, are found with the next whole image.
+    """
+
+    def __init__(self, detector: FaceDetector, every: int = 1) -> None:
+        if every < 1:
+            raise EdgefelError(f"a search of the whole image every {every} frames: give at least 1")
+        self._detector, self._every = detector, every
+        self._count = 0
+        self._last: list[FaceBox] = []
+        self._shape: tuple[int, ...] = ()
+
+    def __call__(self, image: Image) -> list[FaceBox]:
+        """uint8 RGB [H, W, 3] -> boxes, the largest first."""
+        whole = self._count % self._every == 0 or image.shape != self._shape
+        self._count = 1 if whole else self._count + 1
+        self._shape = image.shape
+        self._last = self._detector(image) if whole else detect_near(self._detector, image, self._last)
+        return self._last
+
+
+class Stream:
+    """Runs a source through a session. Iterate over it once: leaving the loop ends the stages and closes the source. If
+    the iteration never begins, the caller closes the source or calls `stop`.
+
+    The detector is used by one thread. telemetry: receives the time of every stage, and counts of frames, faces,
+    inferences and losses.
     """
 
     def __init__(
@@ -109,7 +133,7 @@ class Stream:
         self._detector = PeriodicDetector(detector, self._options.detect_every)
         self._telemetry = telemetry or Telemetry()
         self.policy: Policy = self._options.policy or ("latest" if source.live else "all")
-        # under "latest" the newest frame alone waits: an older one would only be later
+        # under "latest" only the newest frame waits
         self._captured: StageQueue[Frame] = StageQueue(
             1 if self.policy == "latest" else _WAITING, self.policy
         )
@@ -123,26 +147,26 @@ class Stream:
 
     @property
     def dropped(self) -> int:
-        """Frames that were left out because the stages were too slow."""
+        """Frames dropped because the stages were too slow."""
         return self._captured.dropped + self._source.counts.overwritten
 
     @property
     def backend(self) -> str:
-        """What runs the model."""
+        """Name of the backend."""
         return self._session.backend
 
     @property
     def counts(self) -> SourceCounts:
-        """What went wrong with the source so far."""
+        """Losses of the source so far."""
         return self._source.counts
 
     def stop(self) -> None:
-        """Ends the source; frames already read are still given out.
+        """Closes the source; frames that were already read are still processed.
 
-        May be called at any time, from another thread and from a signal's handler; a second call does nothing.
+        May be called at any time from another thread or a signal handler; a second call does nothing.
         """
-        # A handler runs on top of whatever its thread was doing, which may be this method or the end of the
-        # iteration: locks that these hold would never come free. Reading a flag takes none.
+        # A handler may interrupt this method or the end of the iteration, whose locks would then never be released.
+        # The flag needs no lock.
         if self._ending:
             return
         self._ending = True
@@ -150,11 +174,10 @@ class Stream:
         self._source.close()
 
     def __iter__(self) -> Iterator[FrameResult]:
-        """The result of every frame that was not dropped, in order.
+        """Yields the result of every frame that was not dropped, in order.
 
-        Raises what a stage raised: EdgefelError for a source that is gone, after the results of its last frames.
-        Also EdgefelError for a second iteration. Leaving waits for calls of the source, detector and session that
-        are under way.
+        Raises what a stage raised, such as EdgefelError for a lost source, after the results of the last frames. Raises
+        EdgefelError for a second iteration. Leaving the loop waits for running calls of source, detector and session.
         """
         if self._begun:
             raise EdgefelError("a stream runs once; open its source again and make a new Stream")
@@ -182,7 +205,7 @@ class Stream:
                 queue.end(discard=True)
             self._source.close()
             for thread in threads:
-                if thread.ident is not None:  # it could be started
+                if thread.ident is not None:  # started
                     thread.join()
             self._count_losses()
 
@@ -248,7 +271,7 @@ class Stream:
         return result
 
     def _count_losses(self) -> None:
-        """Adds what was lost since the last call to the counters, which thereby exist from the first frame on."""
+        """Adds the losses since the last call to the counters, which the first call creates."""
         counts = self._source.counts
         losses = {
             "dropped": self.dropped,
@@ -265,19 +288,19 @@ class Stream:
 
 
 class _Results:
-    """The last stage: tracks, smooths and labels."""
+    """The last stage: tracks and smooths."""
 
     def __init__(self, labels: Sequence[str], options: StreamOptions, source: str) -> None:
         self._labels, self._options, self._source = labels, options, source
-        # an image of its own has no second frame that could confirm a face
+        # a single image has no second frame that could confirm a face
         self._tracker = Tracker(replace(options.tracker, confirm=1) if options.images else options.tracker)
-        # a track that the tracker drops takes its smoother with it
+        # a smoother is dropped with its track
         self._smoothers: WeakKeyDictionary[Track, Smoother] = WeakKeyDictionary()
         self._ready: deque[float] = deque(maxlen=_FPS_WINDOW)
 
     @property
     def tracks(self) -> int:
-        """Faces that are followed now."""
+        """Number of current confirmed tracks."""
         return sum(track.number > 0 for track in self._tracker.tracks)
 
     def add(self, judged: _Judged) -> FrameResult:

@@ -1,4 +1,4 @@
-"""A bounded queue between two stages, which blocks or drops when it is full."""
+"""A bounded queue between two stages that blocks or drops when it is full."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ POLICIES: tuple[Policy, ...] = get_args(Policy)
 
 
 class StageQueue(Generic[Item]):
-    """Hands items from one thread to the next, at most `size` waiting.
+    """Passes items from one thread to another; at most `size` wait.
 
-    policy "all": `put` waits for a place. "latest": `put` never waits; the oldest item makes room, and `dropped`
-    counts it.
+    policy "all": `put` waits for space. "latest": `put` never waits; it drops the oldest item, which `dropped` counts.
     """
 
     def __init__(self, size: int, policy: Policy = "all") -> None:
@@ -33,7 +32,7 @@ class StageQueue(Generic[Item]):
         self.dropped = 0
 
     def put(self, item: Item) -> bool:
-        """Adds an item; False if the queue has ended and nobody will take it."""
+        """Adds an item; False if the queue has ended."""
         with self._changed:
             if self._policy == "all":
                 self._changed.wait_for(lambda: self._ended or len(self._items) < self._size)
@@ -47,7 +46,7 @@ class StageQueue(Generic[Item]):
             return True
 
     def get(self) -> Item | None:
-        """The oldest item, waited for; None once the queue has ended and is empty."""
+        """Waits for the oldest item; None once the queue has ended and is empty."""
         with self._changed:
             self._changed.wait_for(lambda: self._ended or self._items)
             if not self._items:
@@ -57,7 +56,7 @@ class StageQueue(Generic[Item]):
             return item
 
     def end(self, *, discard: bool = False) -> None:
-        """No more items will come; those that wait are still given out, unless `discard` throws them away."""
+        """Accepts no more items. Those that wait can still be taken, unless `discard` removes them."""
         with self._changed:
             self._ended = True
             if discard:

@@ -1,4 +1,4 @@
-"""What a stream gives for each frame."""
+"""The result of a stream for each frame."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ UNSURE = "unsure"
 
 @dataclass(frozen=True)
 class TrackedFace:
-    """A face that is followed from frame to frame.
+    """A face that is tracked across frames.
 
-    track: number of the person, from 1, never given twice. face: box of this frame and the smoothed
-    distributions; its label is the most probable class. sure: whether the smoothed confidence reaches the
-    threshold. age: seconds since the track began. raw: what the model says of this frame alone.
+    track: number of the person, from 1, never reused. face: the box in this frame with the smoothed distributions; its
+    label is the most probable class. sure: whether the smoothed confidence reaches the threshold. age: seconds since
+    the track began. raw: the unsmoothed prediction for this frame.
     """
 
     track: int
@@ -28,7 +28,7 @@ class TrackedFace:
 
     @property
     def label(self) -> str:
-        """What to tell the world: the most probable class, or "unsure"."""
+        """The most probable class, or "unsure"."""
         return self.face.label if self.sure else UNSURE
 
     def to_dict(self) -> dict[str, Any]:
@@ -49,9 +49,8 @@ class TrackedFace:
 class FrameResult:
     """The faces of one frame.
 
-    latency: seconds from capture until the result was ready, the wait between stages included; under policy "all"
-    that is most of it where a stage is slower than the source. fps: results per second, over the last 60. source:
-    its name.
+    latency: seconds from capture to result, including the wait between stages, which dominates under policy "all" if a
+    stage is slower than the source. fps: results per second over the last 60 results. source: its name.
     """
 
     frame: Frame

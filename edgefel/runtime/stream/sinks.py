@@ -1,8 +1,8 @@
-"""Where results go: JSON lines, CSV, an annotated video, a window.
+"""Outputs of a stream: JSON lines, CSV, an annotated video, a window.
 
-A run may last for weeks and end with the power: JSON lines and CSV stand under their own name from the start and are
-whole up to their last line at every moment. A video is written beside its name (`clip.part.mp4`), can be played up to
-its last frame at every moment, and is renamed when it is closed.
+A run may last for weeks and end with a power cut. JSON lines and CSV are written under their own name and consist of
+whole lines at any time. A video is written as `clip.part.mp4`, can be played up to its last frame at any time, and is
+renamed when it is closed.
 """
 
 from __future__ import annotations
@@ -23,70 +23,60 @@ import cv2
 from edgefel.data.preprocessing import Image
 from edgefel.data.recording import VideoWriter
 from edgefel.errors import EdgefelError
-from edgefel.files.read import native_path
-from edgefel.files.write import lock
+from edgefel.files.write import check_new_file, lock
 from edgefel.runtime.stream.results import FrameResult, TrackedFace
 
 _FILE_SUFFIXES = (".jsonl", ".ndjson", ".csv")
 _USUAL_FPS = 25.0
-# seconds of a gap that are filled with a still image; what is longer is cut
+# seconds: longer gaps between frames are shortened to this
 _LONGEST_STILL = 5.0
 
 
 class SinkClosed(Exception):
-    """Whoever takes the results wants no more: the window was closed, or the reader of a pipe is gone.
-
-    The ordinary end of a run, no error.
-    """
+    """The window was closed, or the reader of a pipe is gone: an ordinary end of the run."""
 
 
 class Sink(Protocol):
-    """Takes the result of every frame, in order, from one thread, which also closes it."""
+    """Receives the result of every frame in order. One thread writes and closes it."""
 
     needs_image: bool
 
     def write(self, result: FrameResult, image: Image | None) -> None:
         """image: the annotated frame, uint8 RGB [H, W, 3]; may be None unless `needs_image`.
 
-        Raises SinkClosed where the run should end, EdgefelError where nothing more can be written.
+        Raises SinkClosed if the run should end, EdgefelError if writing fails.
         """
         ...
 
     def close(self) -> None:
-        """Completes what was written; a second call does nothing."""
+        """Completes the output; a second call does nothing."""
         ...
 
 
 def check_file_target(path: Path, *, overwrite: bool = False) -> None:
-    """Raises what `open_file_sink` would, as far as that is known without opening it."""
+    """Raises the errors of `open_file_sink` that can be found without opening the file."""
     if str(path) == "-":
         raise EdgefelError("-: results go to standard output with --json; -o takes the name of a file")
     if path.suffix.lower() not in _FILE_SUFFIXES:
         raise EdgefelError(f"{path}: unknown kind of results; name it .jsonl or .csv")
-    # a pipe holds nothing that could be lost
-    _check_target(path, overwrite or (path.exists() and not path.is_file()))
+    # a pipe has no content to lose
+    check_new_file(path, overwrite=overwrite or (path.exists() and not path.is_file()))
 
 
 def open_file_sink(path: Path, *, overwrite: bool = False) -> Sink:
-    """JsonLines or CsvSink, by the suffix. Raises EdgefelError for another one, and where the file exists."""
+    """JsonLines or CsvSink, by suffix. Raises EdgefelError for another suffix, and if the file exists."""
     check_file_target(path, overwrite=overwrite)
     suffix = path.suffix.lower()
     return CsvSink(path, overwrite=overwrite) if suffix == ".csv" else JsonLines(path, overwrite=overwrite)
 
 
-def open_video_sink(path: Path, fps: float, *, overwrite: bool = False) -> VideoSink:
-    """A VideoSink, refused like a file of results where it exists."""
-    native_path(path)
-    return VideoSink(path, fps, overwrite=overwrite)
-
-
 class JsonLines:
-    """One line of JSON for each frame, readable as soon as the frame is done."""
+    """One line of JSON for each frame, flushed at once."""
 
     needs_image = False
 
     def __init__(self, target: Path | TextIO, *, overwrite: bool = False) -> None:
-        """target: a file, or an open text stream, which stays open. Raises EdgefelError if the file exists."""
+        """target: a file, or a text stream, which is not closed. Raises EdgefelError if the file exists."""
         self._lines: _LineFile | _LineStream = (
             _LineFile(target, overwrite) if isinstance(target, Path) else _LineStream(target)
         )
@@ -99,10 +89,10 @@ class JsonLines:
 
 
 class CsvSink:
-    """One row for each face of each frame; frames without a face have none.
+    """One row for each face of each frame.
 
-    The columns are those of `COLUMNS`, then `p_` and `primary_` with the name of each class. The header is
-    written with the first face, which brings the names; of a run without a face it is `COLUMNS` alone.
+    The columns are `COLUMNS`, then `p_` and `primary_` with the name of each class. The header is written with the
+    first face, which has the names; without any face it is only `COLUMNS`.
     """
 
     needs_image = False
@@ -136,16 +126,16 @@ class CsvSink:
 
 
 class VideoSink:
-    """The annotated frames as a video, each with its own time, so that a gap in the source is one in the video.
+    """The annotated frames as a video with the times of the source.
 
-    A gap of more than five seconds is shortened to them. Frames of another size are brought to the size of the first.
-    kept: an earlier run's video of that name that was never completed, and was put aside.
+    A gap of more than five seconds is shortened to five. Frames are resized to the size of the first. kept: where an
+    incomplete video of this name from an earlier run is now.
     """
 
     needs_image = True
 
     def __init__(self, path: Path, fps: float, *, overwrite: bool = False, reserve: int = 32 << 20) -> None:
-        """path: .mp4, .mkv, .mov or .avi. fps: 0 is 25. reserve: bytes that are left free on the disk.
+        """path: .mp4, .mkv, .mov or .avi. fps: nominal; 0 means 25. reserve: bytes to leave free on the disk.
 
         Raises EdgefelError for another suffix, if the file exists, and if another run is writing it.
         """
@@ -169,10 +159,10 @@ class VideoSink:
         self._writer.close()
 
     def _check_space(self) -> None:
-        """A full disk would hurt others too."""
+        """Ends the video before the disk is full, which would affect other programs too."""
         try:
             free = shutil.disk_usage(self._path.parent).free
-        except OSError:  # the folder is gone, which the writer tells
+        except OSError:  # the folder is gone; the writer reports it
             return
         if free < self._reserve:
             kept = "the video up to here is kept" if self._writer.frames else "nothing was written"
@@ -183,22 +173,22 @@ class VideoSink:
 
 
 class WindowSink:
-    """Shows the annotated frames. `closed`: the user pressed q or Esc, or closed the window.
+    """Shows the annotated frames. closed: the user pressed q or Esc, or closed the window.
 
-    Made, written and closed by one thread, as the window systems demand.
+    Must be created, written and closed by one thread, as window systems require.
     """
 
     needs_image = True
 
     def __init__(self, title: str) -> None:
-        """Raises EdgefelError where OpenCV has no windows, or there is no screen."""
+        """Raises EdgefelError if OpenCV was built without windows, or there is no screen."""
         gui = re.search(r"^\s*GUI:\s*(\S+)", cv2.getBuildInformation(), re.MULTILINE)
         if gui is not None and gui[1] == "NONE":
             raise EdgefelError(
                 "this OpenCV was built without windows; save a video with --save, or replace it: pip uninstall "
                 'opencv-python-headless, then pip install "opencv-python<5" (on a Jetson, JetPack\'s python3-opencv)'
             )
-        # OpenCV's Qt ends the whole process where it finds no screen
+        # OpenCV's Qt aborts the process if it finds no screen
         if sys.platform.startswith("linux") and not (
             os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
         ):
@@ -233,24 +223,24 @@ class WindowSink:
         self.closed = True
         if self._shown:
             self._shown = False
-            with suppress(cv2.error):  # the user did
+            with suppress(cv2.error):  # the user closed it
                 cv2.destroyWindow(self._title)
 
 
 class _LineFile:
-    """Appends whole lines to a file, one system call each, so that a killed run leaves no half a line.
+    """Writes whole lines to a file, one system call each, so that a killed run leaves no partial line.
 
-    The file is kept from other runs. A pipe with a name gets lines as standard output does.
+    The file is locked against other runs. Named pipes are supported.
     """
 
     def __init__(self, path: Path, overwrite: bool) -> None:
         self._path = path
         self._plain = not path.exists() or path.is_file()
-        # a pipe holds nothing that could be lost
-        _check_target(path, overwrite or not self._plain)
+        # a pipe has no content to lose
+        check_new_file(path, overwrite=overwrite or not self._plain)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            # not emptied before it is known that no other run is writing it
+            # truncated later, when no other run is known to be writing it
             flags = os.O_WRONLY | os.O_CREAT | (0 if overwrite or not self._plain else os.O_EXCL)
             self._file = os.open(path, flags | getattr(os, "O_CLOEXEC", 0), 0o666)
             if self._plain:
@@ -267,7 +257,7 @@ class _LineFile:
         os.ftruncate(self._file, 0)
 
     def write(self, lines: str) -> None:
-        # names of files need not be UTF-8; in JSON the escapes are those of strings
+        # file names need not be UTF-8; the escapes are valid in JSON strings
         data = memoryview(lines.encode("utf-8", "backslashreplace"))
         done = 0
         try:
@@ -296,7 +286,7 @@ class _LineFile:
 
 
 class _LineStream:
-    """Somebody else's stream, such as standard output."""
+    """Writes lines to a stream of the caller, such as standard output."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -315,20 +305,8 @@ class _LineStream:
         self.closed = True
 
 
-def _check_target(path: Path, overwrite: bool) -> None:
-    if path.is_dir():
-        raise EdgefelError(f"{path}: is a folder; give a file's name")
-    nearest = next(folder for folder in path.absolute().parents if folder.exists())
-    if not nearest.is_dir():
-        raise EdgefelError(
-            f"{path}: cannot be written, {nearest} is a file, not a folder; choose another place"
-        )
-    if path.exists() and not overwrite:
-        raise EdgefelError(f"{path}: exists; choose another name, remove it, or allow it with --overwrite")
-
-
 def _row(result: FrameResult, face: TrackedFace) -> dict[str, Any]:
-    """`CsvSink.COLUMNS` and the distributions, in that order."""
+    """The values of `CsvSink.COLUMNS`, then the distributions."""
     values = {**result.to_dict(), **face.to_dict()}
     values |= values.pop("box")
     row = {name: values[name] for name in CsvSink.COLUMNS}

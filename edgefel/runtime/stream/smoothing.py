@@ -1,4 +1,4 @@
-"""Labels that do not flicker: an exponential average of a track's probabilities, weighted by confidence."""
+"""Steady labels: an exponential average of a track's probabilities, weighted by confidence."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from edgefel.errors import EdgefelError
 from edgefel.runtime.confidence import confidence_of
 
-# a frame that the model is not sure of at all still counts this much, or a doubtful face would never change
+# the least weight of a frame, without which an uncertain face would never change its label
 LEAST_WEIGHT = 0.2
 
 
 @dataclass(frozen=True)
 class Smoothed:
-    """probabilities, primary [C]: averaged over the last frames. confidence: 1 - normalised entropy of the first."""
+    """probabilities, primary [C]: averages. confidence: 1 - normalised entropy of `probabilities`."""
 
     probabilities: list[float]
     primary: list[float]
@@ -24,13 +24,14 @@ class Smoothed:
 class Smoother:
     """Averages one track's distributions over time.
 
-    seconds: time constant; 0 takes each frame as it is. After `dt` seconds a frame of confidence c has the weight
+    seconds: time constant; 0 disables smoothing. `dt` seconds after the previous frame, a frame of confidence c has the
+    weight
 
         a = 1 - exp(-dt / seconds · (LEAST_WEIGHT + (1 - LEAST_WEIGHT) · c)),     average += a · (frame - average)
 
-    so that frame rate and dropped frames make no difference, and the reliability head's confidence decides how
-    much a frame changes. With sure frames a label changes after about 0.7 `seconds`.
-    Plain numbers: for a handful of classes NumPy's calls take longer than the arithmetic.
+    so the result does not depend on the frame rate or on dropped frames, and confident frames weigh more. With
+    confident frames a label changes after about 0.7 `seconds`.
+    Lists of floats: for a few classes NumPy's call overhead exceeds the arithmetic.
     """
 
     def __init__(self, seconds: float = 0.2) -> None:
@@ -43,7 +44,7 @@ class Smoother:
     def update(
         self, time: float, probabilities: list[float], primary: list[float], confidence: float
     ) -> Smoothed:
-        """The average with the frame of `time` (seconds) in it: probabilities and primary [C]."""
+        """Adds a frame and returns the new average. time: seconds. probabilities, primary: [C]."""
         mean, elapsed = self._mean, time - self._time
         if mean is not None:
             weight = self._weight(elapsed, confidence)

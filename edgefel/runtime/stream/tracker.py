@@ -1,4 +1,4 @@
-"""Follows faces from frame to frame by where they are and by their embedding."""
+"""Tracks faces across frames by position and embedding."""
 
 from __future__ import annotations
 
@@ -11,27 +11,28 @@ import numpy as np
 
 from edgefel.data.preprocessing import Tensor
 from edgefel.errors import EdgefelError
-from edgefel.runtime.faces import FaceBox
+from edgefel.runtime.alignment import FaceBox
 from edgefel.runtime.stream.assignment import Costs, assign
 
-# Seconds over which a speed is averaged. A detector's boxes tremble: of what they move from one frame to the next, half
-# is noise.
+# seconds over which a velocity is averaged; half of a detector's box movement between two frames is noise
 _STEADY = 0.1
-# seconds that a face out of sight is expected to move on as it did
+# seconds for which a lost face is extrapolated
 _MOVES_ON = 0.5
-# how much larger or smaller than its track's a face may be to be taken for it out of reach of the overlap
+# largest ratio of sizes for a match by embedding alone
 _MOST_RATIO = 1.5
 
 
 @dataclass(frozen=True)
 class TrackerOptions:
-    """How faces are followed.
+    """Options of the tracker.
 
-    least_overlap: intersection over union below which a face is not taken for the track's by place alone.
-    reach: how far, in sides of the box, a face that was out of sight may have moved, where its embedding is alike.
-    least_likeness: cosine of two embeddings that makes them alike. appearance: weight of the embedding's cost
-    (1 - cosine) beside that of the place (1 - overlap). patience: seconds a track is kept without being seen.
-    confirm: frames in a row that make a track; a detector's chance finds do not last.
+    least_overlap: intersection over union from which a face matches a track by position alone. reach: distance, in
+    sides of the box, up to which a face matches by a similar embedding. least_likeness: cosine from which two
+    embeddings are similar. appearance: weight of the embedding's cost (1 - cosine) relative to the position's
+    (1 - overlap). patience: seconds that a track is kept without a detection. confirm: consecutive frames that confirm
+    a track, which filters out false detections.
+
+    Raises EdgefelError for values out of range.
     """
 
     least_overlap: float = 0.2
@@ -53,7 +54,7 @@ class TrackerOptions:
 class Square(NamedTuple):
     """Centre and side of a box, in pixels.
 
-    Plain numbers, here and below: for a few faces NumPy's calls take longer than the arithmetic.
+    Floats, here and below: for a few faces NumPy's call overhead exceeds the arithmetic.
     """
 
     x: float
@@ -62,11 +63,10 @@ class Square(NamedTuple):
 
     @classmethod
     def of(cls, box: FaceBox) -> Square:
-        """The box's."""
         return cls(box.x + box.side / 2, box.y + box.side / 2, float(box.side))
 
     def distance(self, other: Square) -> float:
-        """Of the centres."""
+        """Distance of the centres."""
         return math.hypot(self.x - other.x, self.y - other.y)
 
     def overlap(self, other: Square) -> float:
@@ -94,18 +94,17 @@ class Track:
         self._velocity = Square(0.0, 0.0, 0.0)  # per second
 
     def expected(self, time: float) -> Square:
-        """Where it should be: it moves on as it did, for half a second at most, and keeps about its size."""
+        """The extrapolated position, at constant velocity for at most _MOVES_ON seconds; the size stays similar."""
         elapsed = min(time - self.seen, _MOVES_ON)
         (x, y, side), (across, down, growth) = self.square, self._velocity
         grown = min(max(side + growth * elapsed, side / _MOST_RATIO), side * _MOST_RATIO)
         return Square(x + across * elapsed, y + down * elapsed, grown)
 
     def update(self, time: float, square: Square, embedding: Tensor | None) -> None:
-        """Takes in the face of this frame."""
+        """Adds the face of this frame."""
         elapsed = time - self.seen
         if elapsed > 0:
-            # an average over time, not over frames: two frames that come at once, as after a camera's hiccup, say
-            # next to nothing of the speed
+            # averaged over time, not over frames: two frames that arrive at once say little about the velocity
             share = -math.expm1(-elapsed / _STEADY)
             moved = zip(self._velocity, self.square, square, strict=True)
             self._velocity = Square(*(v + share * ((new - old) / elapsed - v) for v, old, new in moved))
@@ -116,32 +115,27 @@ class Track:
         self.embedding = self.embedding if embedding is None else embedding
 
     def set_back(self, time: float) -> None:
-        """The clock shows `time` now, which is earlier than it was."""
+        """Handles a clock that was set back to `time`."""
         self.seen, self.began = min(self.seen, time), min(self.began, time)
 
 
 class Tracker:
-    """Gives every face of a frame its track. Not for several threads."""
+    """Assigns every face of a frame to a track. Not thread-safe."""
 
     def __init__(self, options: TrackerOptions | None = None) -> None:
         self._options = options or TrackerOptions()
         self._tracks: list[Track] = []
-        self._count = 0
+        self.count = 0  # confirmed tracks so far
 
     @property
     def tracks(self) -> tuple[Track, ...]:
-        """Those alive, unconfirmed ones too."""
+        """Current tracks, including unconfirmed ones."""
         return tuple(self._tracks)
 
-    @property
-    def count(self) -> int:
-        """Confirmed tracks so far."""
-        return self._count
-
     def update(self, time: float, boxes: Sequence[FaceBox], embeddings: Tensor | None = None) -> list[Track]:
-        """The track of each of N boxes, new ones included. embeddings: [N, E]; rows that are not finite are ignored.
+        """The track of each of N boxes, existing or new. embeddings: [N, E]; rows that are not finite are ignored.
 
-        time: seconds. Where it falls, the clock was set back: nobody is lost by that, and ages begin anew.
+        time: seconds. If it falls, the clock was set back: tracks are kept, and their ages start again.
         """
         squares = [Square.of(box) for box in boxes]
         faces: list[Tensor | None] = [None] * len(boxes) if embeddings is None else _unit_rows(embeddings)
@@ -152,7 +146,7 @@ class Tracker:
         for row, column in assign(self._costs(time, squares, faces)):
             track = found[column] = self._tracks[row]
             track.update(time, squares[column], faces[column])
-        # a track that misses a frame before it is confirmed was chance
+        # a track that misses a frame before it is confirmed was a false detection
         self._tracks = [track for track in self._tracks if track.number or track.seen == time]
         for column, known in enumerate(found):
             track = known or Track(time, squares[column], faces[column])
@@ -160,16 +154,16 @@ class Tracker:
                 self._tracks.append(track)
                 found[column] = track
             if not track.number and track.hits >= self._options.confirm:
-                self._count += 1
-                track.number = self._count
+                self.count += 1
+                track.number = self.count
         return [track for track in found if track is not None]
 
     def reset(self) -> None:
-        """Forgets every track: what follows shows other people. Numbers go on."""
+        """Drops every track, since the next frames show other people. Numbers continue."""
         self._tracks = []
 
     def _costs(self, time: float, squares: Sequence[Square], faces: Sequence[Tensor | None]) -> Costs:
-        """[tracks, faces]; infinite where the two cannot be the same."""
+        """[tracks, faces]; infinite for pairs that cannot match."""
         costs = []
         for track in self._tracks:
             expected, known = track.expected(time), track.embedding
@@ -182,7 +176,7 @@ class Tracker:
         larger = max(expected.side, found.side)
         apart = max(abs(expected.x - found.x), abs(expected.y - found.y))
         if apart > options.reach * larger and 2 * apart >= expected.side + found.side:
-            return math.inf  # as a rule so: another person, neither overlapping nor in reach
+            return math.inf  # the usual case: another person
         in_reach = expected.distance(found) <= options.reach * larger
         overlap = expected.overlap(found)
         overlaps = overlap >= options.least_overlap
@@ -197,12 +191,12 @@ class Tracker:
 
 
 def _unit(embedding: Tensor) -> Tensor:
-    """Of length 1."""
+    """The vector scaled to length 1."""
     return embedding / max(1e-12, math.sqrt(float(embedding @ embedding)))
 
 
 def _unit_rows(embeddings: Tensor) -> list[Tensor | None]:
-    """Rows [N, E] of length 1; None for one that is not finite, which would stay in a track's average for ever."""
+    """Rows [N, E] scaled to length 1; None for rows that are not finite, which would corrupt a track's average."""
     lengths = np.sqrt(np.einsum("ij,ij->i", embeddings, embeddings))
     finite = np.isfinite(lengths)
     unit = embeddings / np.where(finite, np.maximum(lengths, 1e-12), 1)[:, None]

@@ -1,4 +1,4 @@
-"""The one reader of video files: every frame, in order, with the time that the file gives it."""
+"""Video files as a source of frames, with the timestamps of the file."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from collections.abc import Callable
 
 from edgefel.data.preprocessing import Image
 from edgefel.errors import EdgefelError
-from edgefel.runtime.stream.devices import Device
+from edgefel.runtime.stream.devices import Device, describe
 from edgefel.runtime.stream.frames import Frame, SourceCounts
-from edgefel.text import counted
 
 _USUAL_FPS = 25.0
-# seconds: a clock that runs back further was set anew; by less, frames are out of order
+# seconds: if timestamps fall by more, the clock was reset; by less, frames are out of order
 _NEW_CLOCK = 1.0
 _log = logging.getLogger("edgefel.runtime")
 
@@ -22,9 +21,9 @@ _log = logging.getLogger("edgefel.runtime")
 class VideoFile:
     """A video from its first frame to its last.
 
-    Times are the file's own, from its first frame, so that a variable frame rate is kept; where the file's clock
-    stands still or runs back, a frame comes 1 / fps after the one before. A frame that cannot be decoded leaves a
-    gap in the numbering. loop: starts again at the end; numbers and times go on. every: each n-th frame is given out.
+    Times are the file's timestamps from its first frame on, so a variable frame rate is kept. Where timestamps do not
+    increase, a frame comes 1 / fps after the previous one. An undecodable frame leaves a gap in the numbering.
+    loop: starts again at the end with continuing numbers and times. every: `read` returns each n-th frame.
     """
 
     live = False
@@ -32,7 +31,7 @@ class VideoFile:
     def __init__(
         self, open_device: Callable[[], Device], name: str, *, loop: bool = False, every: int = 1
     ) -> None:
-        """Opens the video. open_device: raises EdgefelError if it cannot. name: for people."""
+        """Opens the video. open_device: raises EdgefelError if that fails. name: for messages."""
         self._every = every
         self._open, self.name, self._loop = open_device, name, loop
         self._device: Device | None = open_device()
@@ -40,9 +39,7 @@ class VideoFile:
         self.fps = self._device.fps or _USUAL_FPS
         self._announced = self._device.frames
         self.frames = 0 if loop else self._announced
-        size = f"{self._device.size[0]}x{self._device.size[1]}, " if all(self._device.size) else ""
-        length = f", {counted(self._announced, 'frame')}" if self._announced else ""
-        self.description = f"{name} ({size}{self.fps:g} fps{length}, {self._device.reader})"
+        self.description = describe(self._device, name, self.fps)
         self._reading = threading.Lock()
         self._closed = False
         self._index = 0
@@ -60,7 +57,7 @@ class VideoFile:
                     continue
                 index, self._index = self._index, self._index + 1
                 self._in_pass += 1
-                # also of a frame that is skipped: the clock goes on
+                # for skipped frames too, so that the clock advances
                 self._advance_clock(self._device.time())
                 if index % self._every:
                     continue
@@ -102,8 +99,8 @@ class VideoFile:
         self._size = size
 
     def _count_missing(self) -> int:
-        """Frames between the last one and the announced end. Many files announce their length alone, of which OpenCV
-        makes a number of frames by a rate that they need not keep."""
+        """Frames between the last one and the announced end. Many files announce only a duration, from which OpenCV
+        computes a number of frames at the nominal rate."""
         absent = self._announced - self._in_pass
         end = self._time - self._offset + 1 / self.fps
         return max(0, min(absent, round(self._announced - end * self.fps)))
@@ -120,12 +117,12 @@ class VideoFile:
             raise EdgefelError(
                 f"{self.name}: no frame of it can be read{because}; is it cut short, or another format?"
             )
-        if reason:  # what was read stands, and nothing else may tell that there is more
+        if reason:  # the frames that were read are valid, and nothing else reports the rest
             _log.warning("%s: ends after %d frames: %s", self.name, self._in_pass, reason)
         self.counts.missing += self._count_missing()
         if self._loop:
             self._in_pass = self._delivered = 0
             self._start, self._offset = None, self._time + 1 / self.fps
-            # the join of two passes is no change of the video
+            # the restart is not a change of resolution
             self._size = (0, 0)
             self._device = self._open()

@@ -1,6 +1,6 @@
-"""What the board says of itself: memory, GPU, temperatures, power, power mode, throttling.
+"""Readings of a board: memory, GPU, temperatures, power, power mode, throttling.
 
-Everything is read from sysfs and procfs, without root and without tegrastats; what a board does not have is None.
+They come from sysfs and procfs, without root and without tegrastats; unavailable values are None.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from edgefel.runtime.telemetry.sysfs import below, entries, read_int, read_text
 # 17000000.ga10b (Orin, JetPack 5), 17000000.gpu (JetPack 6), gpu-gpc-0 (Thor); not gpu-nvd-0, Thor's video engines:
 # https://github.com/rbonghi/jetson_stats/issues/885
 _GPU_NAME = re.compile(r"gpu-gpc-\d+|.*\.(gpu|ga10b|gv11b|gp10b|gm20b)")
-# A fan and the alert of a hot case are cooling devices too, and slow nothing down.
+# fans and the alert of a hot case are cooling devices too, but do not throttle
 _SLOWING = re.compile(
     r"(thermal-)?(cpufreq|devfreq)|processor|.*throttle|(cpu|gpu|cv|soc|emc).*(alert|balanced)", re.IGNORECASE
 )
@@ -32,13 +32,13 @@ OVER_CURRENT = {
     "oc2": "average current too high",
     "oc3": "peak current too high",
 }
-# a zone that is switched off may answer -256 °C: https://github.com/rbonghi/jetson_stats/issues/350
+# a zone that is switched off may report -256 °C: https://github.com/rbonghi/jetson_stats/issues/350
 _COLDEST, _HOTTEST = -100.0, 200.0
 
 
 @dataclass(frozen=True)
 class PowerMode:
-    """A Jetson's power mode (nvpmodel): number, name where the configuration names it, and the names of all."""
+    """A Jetson's power mode (nvpmodel): number, name if the configuration has one, and the names of all modes."""
 
     number: int
     name: str | None
@@ -50,14 +50,13 @@ class PowerMode:
 
 @dataclass(frozen=True)
 class Reading:
-    """A board at one moment; None and empty mappings where it does not say.
+    """The state of a board at one moment; unavailable values are None or empty mappings.
 
-    ram_total_mb, ram_available_mb, rss_mb: memory of the board and of this process, in 10^6 bytes.
-    gpu_mhz; gpu_load: 0 to 1. temperatures: °C by zone. power_w: input of the whole board, measured by
-    `power_source` ("ina3221 VDD_IN"; "rapl package-0" is the processor alone); rails: watts by rail.
-    energy_j: since the board was first read. power_mode: nvpmodel's. throttled: what slows the board down now,
-    in words. over_current: events by cause since the board was started. cpu_cap_mhz, cpu_full_mhz: clock that
-    the CPU is allowed and that it is able to; a power mode caps it as well as heat does.
+    ram_total_mb, ram_available_mb, rss_mb: memory of the board and of this process, in 10^6 bytes. gpu_load: 0 to 1.
+    temperatures: °C by zone. power_w: input of the whole board, measured by `power_source` ("ina3221 VDD_IN"; "rapl
+    package-0" is only the processor). rails: watts by rail. energy_j: since the board was first read. power_mode: of
+    nvpmodel. throttled: current causes of throttling. over_current: events by cause since boot. cpu_cap_mhz,
+    cpu_full_mhz: allowed and maximum clock of the CPU; power modes and heat lower the former.
     """
 
     ram_total_mb: float | None = None
@@ -82,7 +81,7 @@ class Reading:
         return max(self.temperatures.values(), default=None)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, rounded to what the sensors tell apart."""
+        """Plain JSON values, rounded to the resolution of the sensors."""
         values = {item.name: _plain(getattr(self, item.name)) for item in dataclasses.fields(self)}
         if self.power_mode is not None:
             values["power_mode"] = str(self.power_mode)
@@ -90,7 +89,7 @@ class Reading:
 
 
 class Board:
-    """The sensors of a board, found once. `read` may be called from several threads."""
+    """The sensors of a board, looked up once. `read` may be called from several threads."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -105,11 +104,11 @@ class Board:
 
     @classmethod
     def find(cls, root: str | os.PathLike[str] = "/") -> Board:
-        """The board that this runs on; `root` is where /sys, /proc, /etc and /var begin. Never fails."""
+        """The board of this machine. root: where /sys, /proc, /etc and /var are."""
         return cls(Path(root))
 
     def read(self, now: float | None = None) -> Reading:
-        """Reads every sensor; takes milliseconds on a Jetson. now: of `time.monotonic`, taken without it."""
+        """Reads every sensor, which takes milliseconds on a Jetson. now: `time.monotonic()` by default."""
         with self._lock:
             total, available = _memory(self._root)
             mhz, load = self._read_gpu()
@@ -155,7 +154,7 @@ class Board:
         return [name for name, file in self._cooling if (read_int(file) or 0) > 0]
 
     def _read_events(self) -> tuple[dict[str, int], list[str]]:
-        """Counts by cause since the start of the board, and the causes that grew since the reading before."""
+        """Counts by cause since boot, and the causes that increased since the previous reading."""
         counts = {cause: count for cause, file in self._events if (count := read_int(file)) is not None}
         grown = [cause for cause, count in counts.items() if count > self._counted.get(cause, count)]
         self._counted.update(counts)
@@ -186,13 +185,13 @@ def _memory(root: Path) -> tuple[float | None, float | None]:
 
 
 def _find_gpu(root: Path) -> Path | None:
-    """The GPU's devfreq device: `cur_freq` in Hz; `device/load` in thousandths, which Thor lacks."""
+    """The GPU's devfreq device: `cur_freq` in Hz; `device/load` in thousandths, not on Thor."""
     names = entries(root, "/sys/class/devfreq/*")
     return next((entry for entry in names if _GPU_NAME.fullmatch(entry.name)), None)
 
 
 def _find_zones(root: Path) -> list[tuple[str, Path]]:
-    """Names and files of thermal zones, and of CPU sensors that x86 boards have as hwmon alone; millidegrees.
+    """Names and files (millidegrees) of thermal zones, and of CPU sensors that are only in hwmon on x86.
 
     https://docs.kernel.org/driver-api/thermal/sysfs-api.html, https://docs.kernel.org/hwmon/sysfs-interface.html
     """
@@ -207,7 +206,7 @@ def _find_zones(root: Path) -> list[tuple[str, Path]]:
 
 
 def _temperatures(zones: list[tuple[str, Path]]) -> dict[str, float]:
-    """°C by zone; of zones with one name the hottest."""
+    """°C by zone; the hottest of zones with the same name."""
     found: dict[str, float] = {}
     for name, file in zones:
         value = read_int(file)
@@ -217,7 +216,7 @@ def _temperatures(zones: list[tuple[str, Path]]) -> dict[str, float]:
 
 
 def _find_cooling(root: Path) -> list[tuple[str, Path]]:
-    """Cooling devices that work by slowing something down; they do while `cur_state` is above 0."""
+    """Cooling devices that throttle; they are active while `cur_state` is above 0."""
     found = []
     for device in entries(root, "/sys/class/thermal/cooling_device*"):
         kind = read_text(device / "type") or ""
@@ -227,9 +226,9 @@ def _find_cooling(root: Path) -> list[tuple[str, Path]]:
 
 
 def _find_events(root: Path) -> list[tuple[str, Path]]:
-    """Counters since start-up: of hwmon `soctherm_oc` on a Jetson, of the package's heat on x86.
+    """Counters since boot: hwmon `soctherm_oc` on a Jetson, thermal throttling of the package on x86.
 
-    Source of the first: soctherm-oc-event.c of NVIDIA's kernel, and the Developer Guide (see OVER_CURRENT).
+    Source of the former: soctherm-oc-event.c of NVIDIA's kernel, and the Developer Guide (see OVER_CURRENT).
     """
     found = []
     for chip in entries(root, "/sys/class/hwmon/hwmon*"):
@@ -247,7 +246,7 @@ def _power_modes(configuration: str) -> dict[int, str]:
 
 
 def _cpu_clock(root: Path) -> tuple[float | None, float | None]:
-    """Allowed and full clock in MHz of the core that is held back most (cpufreq, in kHz)."""
+    """Allowed and maximum clock in MHz of the core with the lowest ratio of both (cpufreq, in kHz)."""
     clocks = [
         (cap / 1000, full / 1000)
         for policy in entries(root, "/sys/devices/system/cpu/cpufreq/policy*")

@@ -1,4 +1,4 @@
-"""Snapshots as lines of a file, for `--metrics FILE`."""
+"""Snapshots as JSON lines in a file, for `--metrics FILE`."""
 
 from __future__ import annotations
 
@@ -7,24 +7,23 @@ import os
 import stat
 import threading
 from pathlib import Path
-from types import TracebackType
 
 from edgefel.errors import EdgefelError
 from edgefel.files.write import lock
 from edgefel.runtime.telemetry.telemetry import Telemetry
 
-_KEY = "stages_ms"  # what every line of ours has
+_KEY = "stages_ms"  # a key of every line of metrics
 _LONGEST_LINE = 1 << 20
 
 
 class MetricsFile:
     """Appends a snapshot as a line of JSON every `interval` seconds, and a last one on `close`.
 
-    A line is one write of the system, so a process that is killed leaves whole lines; a line that a crash of the
-    system cut off is removed when the file is next opened. When the disk is full the file ends with the last
-    whole line, the stream goes on, and `problem` says what happened, in one line.
+    Each line is one system call, so a killed process leaves whole lines. A line that a system crash cut off is removed
+    when the file is next opened. If writing fails, for example on a full disk, the file ends with the last whole line,
+    the stream continues, and `problem` describes the failure in one line.
 
-    Raises EdgefelError: the file cannot be written, another run writes it, or it holds something else than metrics.
+    Raises EdgefelError: the file cannot be written, another run writes it, or it contains something else than metrics.
     """
 
     def __init__(self, path: str | os.PathLike[str], telemetry: Telemetry, interval: float = 1.0) -> None:
@@ -51,9 +50,7 @@ class MetricsFile:
     def __enter__(self) -> MetricsFile:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def _run(self) -> None:
@@ -78,7 +75,7 @@ class MetricsFile:
 
 
 def _open(path: Path) -> int:
-    """A handle that appends, behind the last whole line of metrics."""
+    """A handle that appends after the last whole line of metrics."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
@@ -99,7 +96,7 @@ def _open(path: Path) -> int:
 
 
 def _mend(path: Path, handle: int) -> None:
-    """Refuses a file that is not ours, and removes a line that was cut off at its end."""
+    """Rejects a file of another kind, and removes an incomplete last line."""
     status = os.fstat(handle)
     if not stat.S_ISREG(status.st_mode):
         raise EdgefelError(f"{path}: is no regular file; choose a file for the metrics")
@@ -110,7 +107,7 @@ def _mend(path: Path, handle: int) -> None:
         start = max(0, status.st_size - _LONGEST_LINE)
         stream.seek(start)
         end = start + stream.read().rfind(b"\n") + 1
-    if not first.endswith(b"\n") or not _is_ours(first):
+    if not first.endswith(b"\n") or not _is_metrics(first):
         raise EdgefelError(
             f"{path}: holds something else than edgefel's metrics, and nothing is appended to it; "
             f"choose another file or remove it"
@@ -119,7 +116,7 @@ def _mend(path: Path, handle: int) -> None:
         os.ftruncate(handle, end)
 
 
-def _is_ours(line: bytes) -> bool:
+def _is_metrics(line: bytes) -> bool:
     try:
         return _KEY in json.loads(line)
     except (ValueError, TypeError):

@@ -1,4 +1,4 @@
-"""Percentiles of any number of durations in constant memory."""
+"""Percentiles of durations in constant memory."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import math
 from array import array
 
 _SHORTEST, _LONGEST = 1e-7, 1e4  # seconds
-_GROWTH = 1.02  # width of a bucket: a value is known to 1 %
+_GROWTH = 1.02  # ratio of neighbouring buckets: values are known to 1 %
 _LOG_GROWTH = math.log(_GROWTH)
 _BUCKETS = math.ceil(math.log(_LONGEST / _SHORTEST) / _LOG_GROWTH) + 1
 
 
 class Histogram:
-    """Counts of durations in buckets that grow by 2 %, from 0.1 µs to about 3 hours; 10 kB whatever it counts.
+    """Counts durations in buckets that grow by 2 %, from 0.1 µs to about 3 hours, in 10 kB.
 
     count, total (s), low and high (s) are exact. Not thread-safe.
     """
@@ -27,14 +27,14 @@ class Histogram:
         self.high = 0.0
 
     def copy(self) -> Histogram:
-        """One that later durations do not change."""
+        """An independent copy."""
         twin = Histogram()
         twin._counts = self._counts[:]
         twin.count, twin.total, twin.low, twin.high = self.count, self.total, self.low, self.high
         return twin
 
     def add(self, seconds: float) -> None:
-        """Counts a duration; raises ValueError if it is negative or not finite."""
+        """Adds a duration; raises ValueError if it is negative or not finite."""
         if not 0.0 <= seconds < math.inf:
             raise ValueError(f"a duration of {seconds} s: must be 0 or more, and finite")
         bucket = int(math.log(seconds / _SHORTEST) / _LOG_GROWTH) if seconds > _SHORTEST else 0
@@ -45,8 +45,8 @@ class Histogram:
         self.high = max(self.high, seconds)
 
     def percentiles(self, fractions: tuple[float, ...]) -> tuple[float, ...]:
-        """Seconds at each fraction (0.5 is the median), within 1 % of the durations themselves; between two of
-        them by a straight line, as NumPy does. Zeros where nothing was counted."""
+        """Seconds at each fraction (0.5 is the median), within 1 %, with linear interpolation like NumPy's. Zeros if
+        nothing was counted."""
         if not self.count:
             return tuple(0.0 for _ in fractions)
         ranks = [fraction * (self.count - 1) for fraction in fractions]
@@ -58,7 +58,7 @@ class Histogram:
         )
 
     def _values(self, ranks: list[int]) -> dict[int, float]:
-        """The durations of these ranks, ascending from 0, as the geometric middle of their buckets."""
+        """The duration of each rank from 0, as the geometric mean of its bucket. ranks: ascending."""
         found: dict[int, float] = {}
         seen, bucket = 0, -1
         for rank in ranks:

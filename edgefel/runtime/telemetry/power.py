@@ -1,6 +1,6 @@
-"""Power of the whole board, and where it goes, from the sensors that the kernel shows.
+"""Power of the whole board and of its rails, from the kernel's sensors.
 
-Layouts, from the documentation of their drivers:
+Layouts, from the documentation of the drivers:
 
 - INA3221 (Jetson Nano to Thor): hwmon `in{1,2,3}_label`, `in{1,2,3}_input` in mV, `curr{1,2,3}_input` in mA,
   https://docs.kernel.org/hwmon/ina3221.html; which rails a Jetson has is in the Jetson Linux Developer Guide,
@@ -23,8 +23,8 @@ from typing import Protocol
 
 from edgefel.runtime.telemetry.sysfs import entries, read_int, read_text
 
-# Rails that make up a board's whole input; the first row whose rails are all there counts. Summing every rail
-# would count twice what is measured before and behind a regulator (VDDQ_VDD2_1V8AO comes out of VIN_SYS_5V0).
+# Rails whose sum is the board's whole input; the first row whose rails all exist is used. A sum of all rails would
+# count power before and after a regulator twice (VDDQ_VDD2_1V8AO is supplied by VIN_SYS_5V0).
 # POM_5V_IN and VDD_IN: https://forums.developer.nvidia.com/t/power-consumption-monitoring/73608/8
 # VIN: https://github.com/rbonghi/jetson_stats/pull/900
 # AGX Orin: https://forums.developer.nvidia.com/t/tegrastats-monitoring/217088/4
@@ -42,7 +42,7 @@ TOTALS = (
 
 @dataclass(frozen=True)
 class Power:
-    """One reading. watts: input of the whole board, None where it is not known. source: what measured it, such as
+    """One reading. watts: input of the whole board, None if unknown. source: name of the sensor, such as
     "ina3221 VDD_IN". rails: watts by rail. joules: energy since the meter's first reading."""
 
     watts: float | None
@@ -61,7 +61,7 @@ class Meter(Protocol):
 
 @dataclass(frozen=True)
 class Rail:
-    """Files of one rail: either power, with the watts that its unit is, or millivolts and milliamperes."""
+    """Files of one rail: either `power`, with its unit in watts, or millivolts and milliamperes."""
 
     chip: str
     label: str
@@ -71,7 +71,7 @@ class Rail:
     milliamperes: Path | None = None
 
     def watts(self) -> float | None:
-        """Watts now, or None if the sensor does not answer."""
+        """Current watts; None if the sensor does not answer."""
         if self.power is not None:
             value = read_int(self.power)
             return None if value is None else value * self.unit
@@ -112,7 +112,7 @@ def _ina3221(chip: Path) -> list[Rail]:
 
 
 class RailMeter:
-    """Power of the rails now; the energy between two readings is that of the straight line between them."""
+    """Power of the rails, and energy by the trapezoidal rule."""
 
     def __init__(self, rails: Mapping[str, Rail]) -> None:
         self._rails = dict(rails)
@@ -123,7 +123,7 @@ class RailMeter:
         self._last: tuple[float, float] | None = None
 
     def read(self, now: float) -> Power:
-        """Watts of each rail that answers, and of the board if all rails it is made of do."""
+        """Watts of each rail that answers, and of the board if all rails of its sum do."""
         values = {name: rail.watts() for name, rail in self._rails.items()}
         rails = {name: watts for name, watts in values.items() if watts is not None}
         if not self._total or not set(self._total) <= set(rails):
@@ -137,7 +137,7 @@ class RailMeter:
 
 
 class RaplMeter:
-    """Energy that the processor packages count themselves; power is the mean since the reading before."""
+    """Energy counters of the processor packages; power is the mean since the previous reading."""
 
     def __init__(self, packages: Mapping[str, Path]) -> None:
         self._packages = dict(packages)
@@ -146,7 +146,7 @@ class RaplMeter:
         self._last: tuple[dict[str, int], float] | None = None
 
     def read(self, now: float) -> Power:
-        """Watts since the reading before; None at the first, and where a counter cannot be read."""
+        """Watts since the previous reading; None at the first one, and if a counter cannot be read."""
         counts = {name: read_int(folder / "energy_uj") for name, folder in self._packages.items()}
         whole = {name: count for name, count in counts.items() if count is not None}
         if len(whole) < len(counts):
@@ -166,13 +166,13 @@ class RaplMeter:
 
 
 def find_meter(root: Path) -> Meter | None:
-    """The board's power sensor: INA chips, else the packages of RAPL that may be read, else None."""
+    """The board's power sensor: INA chips, else the readable RAPL packages, else None."""
     if rails := find_rails(root):
         return RailMeter(rails)
     packages = {}
     for folder in entries(root, "/sys/class/powercap/intel-rapl:*"):
         name = read_text(folder / "name") or ""
-        # the others are parts of a package, or (psys) the platform by a rule of each vendor's own
+        # the others are parts of a package, or (psys) the platform as each vendor defines it
         if name.startswith("package") and read_int(folder / "energy_uj") is not None:
             packages[name] = folder
     return RaplMeter(packages) if packages else None

@@ -1,11 +1,10 @@
-"""Snapshots for Prometheus, for `--metrics-port`."""
+"""A Prometheus endpoint for snapshots, for `--metrics-port`."""
 
 from __future__ import annotations
 
 import socketserver
 import threading
 from collections.abc import Iterator
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
@@ -21,10 +20,10 @@ if TYPE_CHECKING:
 class MetricsServer:
     """Serves Prometheus text at http://HOST:PORT/metrics until it is closed.
 
-    It has a registry of its own, so that it takes nothing from and adds nothing to the process's. port: 0 takes a
-    free one; `port` and `url` say which. host: the machine itself by default; "0.0.0.0" lets everybody read.
+    It uses its own registry, not the process-wide one. port: 0 selects a free one; see `port` and `url`. host: by
+    default only this machine has access; "0.0.0.0" gives access to all.
 
-    Raises EdgefelError: the port is taken or not allowed, the host is not one of this machine's, or
+    Raises EdgefelError: the port is taken or not allowed, the host is not an address of this machine, or
     prometheus-client is not installed.
     """
 
@@ -52,7 +51,7 @@ class MetricsServer:
         self._thread.start()
 
     def close(self) -> None:
-        """Frees the port; a second call does nothing."""
+        """Releases the port; a second call does nothing."""
         if self._thread.is_alive():
             self._server.shutdown()
             self._thread.join()
@@ -61,16 +60,14 @@ class MetricsServer:
     def __enter__(self) -> MetricsServer:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
 
 class _Server(socketserver.ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
-    # wsgiref asks the name service who the host is, which may take seconds on a device without one
+    # wsgiref looks up the host name, which may take seconds without a name server
     def server_bind(self) -> None:
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
@@ -78,15 +75,15 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
 
 
 class _QuietHandler(WSGIRequestHandler):
-    # seconds; a client that connects and says nothing would keep its thread for ever
+    # seconds; else a silent client would keep its thread forever
     timeout = 10
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Says nothing: stderr belongs to the command."""
+        """Logs nothing: stderr belongs to the command."""
 
 
 class _Collector:
-    """Makes metrics of a snapshot whenever somebody asks."""
+    """Creates the metrics of a new snapshot for each request."""
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
@@ -153,7 +150,7 @@ def _gauge(
     *,
     unit: float = 1.0,
 ) -> Metric:
-    """One gauge, or one for each value of a label; without samples where the value is None."""
+    """A gauge, with one sample for each value of a label; without samples if the value is None."""
     from prometheus_client.core import GaugeMetricFamily
 
     family = GaugeMetricFamily(name, text, labels=[label] if label else None)

@@ -1,4 +1,4 @@
-"""What a run has measured up to one moment."""
+"""The measurements of a run at one moment."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from edgefel.runtime.telemetry.board import Reading
 from edgefel.runtime.telemetry.histogram import Histogram
 
-# in the order of a frame's way; stages with other names are shown behind these
+# in processing order; stages with other names are shown after these
 STAGES = (
     "capture",
     "detect",
@@ -26,7 +26,7 @@ STAGES = (
 
 
 def in_order(stages: Iterable[str]) -> list[str]:
-    """Names of stages as they should be shown: those of STAGES in their order, then the others in theirs."""
+    """Names of stages in display order: those of STAGES first, then the others."""
     names = list(stages)
     return [name for name in STAGES if name in names] + [name for name in names if name not in STAGES]
 
@@ -44,7 +44,7 @@ class StageTimes:
 
     @classmethod
     def of(cls, histogram: Histogram) -> StageTimes:
-        """The summary of a histogram that has counted something."""
+        """The summary of a histogram that is not empty."""
         p50, p90, p99 = (1e3 * seconds for seconds in histogram.percentiles((0.5, 0.9, 0.99)))
         mean = 1e3 * histogram.total / histogram.count
         return cls(histogram.count, p50, p90, p99, 1e3 * histogram.high, mean)
@@ -52,15 +52,14 @@ class StageTimes:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What `Telemetry.snapshot` gives.
+    """The result of `Telemetry.snapshot`.
 
-    time: Unix time in seconds. elapsed: seconds since the start. stages: latency by stage, in the order of
-    STAGES. counters, gauges: by name. fps: frames per second of the last 5 s; fps_mean: of the whole run, from
-    its first frame to its last; 0 before the second frame. board: the last reading, None without a board.
-    ram_mb: memory of this process, in 10^6 bytes. energy_j, power_mean_w: of the whole board since the start;
-    mj_per_inference: that energy over the counter "inferences" (everything the board does is in it, not the
-    network alone); None where no sensor measures the power. hottest_c: the highest temperature of the run.
-    throttled_s: seconds in which something slowed the board down.
+    time: Unix time in seconds. elapsed: seconds since the start. stages: latency by stage, in the order of STAGES.
+    counters, gauges: by name. fps: frames per second over the last 5 s; fps_mean: from the first frame of the run to
+    the last; both are 0 before the second frame. board: the last reading, None without a board. ram_mb: memory of this
+    process in 10^6 bytes. energy_j, power_mean_w: of the whole board since the start; mj_per_inference: that energy per
+    inference, which includes everything else the board does; None if no sensor measures the power. hottest_c: the
+    highest temperature of the run. throttled_s: seconds in which the board was throttled.
     """
 
     time: float
@@ -103,5 +102,5 @@ def _round(value: float | None, digits: int) -> float | None:
 
 
 def _rounded(times: dict[str, Any]) -> dict[str, Any]:
-    """Milliseconds to the tenth of a microsecond; the count as it is."""
+    """Milliseconds rounded to 0.1 µs; the count is unchanged."""
     return {name: round(value, 4) if isinstance(value, float) else value for name, value in times.items()}

@@ -1,4 +1,4 @@
-"""What a run prints when it ends."""
+"""The summary that a run prints at its end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _COLUMNS = ("p50", "p90", "p99", "max", "mean")
 
 
 def summary_table(snapshot: Snapshot) -> Table:
-    """Latency per stage as a rich table; frames, drops, memory, power and heat below it."""
+    """Latency per stage as a rich table, with frames, drops, memory, power and temperature below it."""
     from rich.table import Table
 
     table = Table(
@@ -32,7 +32,7 @@ def summary_table(snapshot: Snapshot) -> Table:
 
 
 def summary_lines(snapshot: Snapshot) -> list[str]:
-    """The lines below the table; what is not known is left out."""
+    """The lines below the table, without unknown values."""
     lines = [f"{snapshot.elapsed:.1f} s, {snapshot.fps_mean:.1f} frames per second"]
     if counters := [f"{name} {count:,}" for name, count in snapshot.counters.items() if count]:
         lines.append(", ".join(counters))

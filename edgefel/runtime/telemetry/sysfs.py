@@ -1,4 +1,4 @@
-"""Reads of sysfs and procfs that never block, never raise, and give None for what is not there."""
+"""Reads of sysfs and procfs that never block and never raise; missing values are None."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0
 
 
 def read_text(path: Path) -> str | None:
-    """The file's text without surrounding white space and NULs; None if it is absent, forbidden, gone, or has no
-    value now.
+    """The file's text without surrounding white space and NULs; None if it cannot be read or has no value now.
 
-    A sensor that is switched off answers EAGAIN (on an Orin Nano the thermal zones cv0 to cv2,
-    https://github.com/prometheus/node_exporter/issues/3071). Python's own `read` turns that into None in the
-    middle of its text layer, a TypeError, and other readers wait for ever: hence the plain system call.
+    A sensor that is switched off returns EAGAIN (on an Orin Nano the thermal zones cv0 to cv2,
+    https://github.com/prometheus/node_exporter/issues/3071), for which Python's text files raise TypeError and other
+    readers wait forever. This uses the system call instead.
     """
     try:
         handle = os.open(path, _FLAGS)
@@ -33,7 +32,7 @@ def read_text(path: Path) -> str | None:
 
 
 def read_int(path: Path) -> int | None:
-    """The first word of the file as a whole number, or None; old drivers write units after it ("32760 ma")."""
+    """The first word of the file as an integer, or None; old drivers append a unit ("32760 ma")."""
     words = (read_text(path) or "").split()
     try:
         return int(words[0]) if words else None

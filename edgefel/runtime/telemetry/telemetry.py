@@ -1,4 +1,4 @@
-"""Latency, counters and the board's state of a running stream, in constant memory."""
+"""Latency, counters and board readings of a running stream, in constant memory."""
 
 from __future__ import annotations
 
@@ -6,14 +6,10 @@ import threading
 import time
 from collections import deque
 from copy import copy
-from types import TracebackType
 
 from edgefel.runtime.telemetry.board import Board, Reading, process_memory_mb
 from edgefel.runtime.telemetry.histogram import Histogram
 from edgefel.runtime.telemetry.snapshot import Snapshot, StageTimes, in_order
-from edgefel.runtime.telemetry.summary import summary_table
-
-__all__ = ["Telemetry", "summary_table"]
 
 FRAMES, INFERENCES = "frames", "inferences"
 _MOST_NAMES = 256
@@ -21,11 +17,10 @@ _FPS_WINDOW = 5.0
 
 
 class Telemetry:
-    """What a stream measures of itself. Every method may be called from any thread; a record takes microseconds.
+    """Measurements of a stream. Every method may be called from any thread; a record takes microseconds.
 
-    The counters "frames" and "inferences" (images that went through the network) have a meaning: frames per
-    second and energy per inference come from them. Other names are free; a name stands for a kind of thing,
-    not for one thing, so that there are few.
+    The counters "frames" and "inferences" (images that went through the network) are the basis of frames per second and
+    energy per inference. Other names are free; use one name for each kind of event.
 
     board: sensors to read every `interval` seconds, from `start` (or `with`) to `close`.
     Raises ValueError: interval not above 0, a duration that is negative or not finite, more than 256 names.
@@ -49,7 +44,7 @@ class Telemetry:
         self._sampler: threading.Thread | None = None
 
     def record(self, stage: str, seconds: float) -> None:
-        """One duration of a stage."""
+        """Adds a duration of a stage."""
         with self._lock:
             histogram = self._stages.get(stage)
             if histogram is None:
@@ -67,15 +62,14 @@ class Telemetry:
                 self._rate.count(by, time.monotonic())
 
     def set(self, name: str, value: float) -> None:
-        """Sets a gauge: a value that goes up and down, such as the length of a queue."""
+        """Sets a gauge, such as the length of a queue."""
         with self._lock:
             if name not in self._gauges:
                 self._check_room(self._gauges, name)
             self._gauges[name] = float(value)
 
     def start(self) -> None:
-        """Starts the clock of the run, and the sampler if there is a board. A second call does nothing, also after
-        `close`."""
+        """Starts the clock, and the sampler if there is a board. Does nothing on a second call or after `close`."""
         if self._started or self._end is not None:
             return
         self._started = True
@@ -86,7 +80,7 @@ class Telemetry:
             self._sampler.start()
 
     def close(self) -> None:
-        """Ends the sampler after a last reading; what was measured stays. A second call does nothing."""
+        """Ends the sampler after a last reading; measurements are kept. A second call does nothing."""
         if self._end is not None:
             return
         self._end = time.monotonic()
@@ -100,24 +94,21 @@ class Telemetry:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     @property
     def power_w(self) -> float | None:
-        """Watts of the whole board at the sampler's last reading, None where they are not known."""
+        """Watts of the whole board at the sampler's last reading; None if unknown."""
         last = self._samples.last
         return None if last is None else last.power_w
 
     def snapshot(self) -> Snapshot:
-        """Everything up to now. The board's values are those of the sampler's last reading; without a sampler
-        they are read now."""
+        """All measurements, with the sampler's last reading of the board; without a sampler it is read now."""
         if self._board is not None and self._samples.last is None:
             self._sample()
         now = time.monotonic() if self._end is None else self._end
-        with self._lock:  # copies alone: who records must not wait for percentiles
+        with self._lock:  # only copies: `record` must not wait for percentiles
             stages = {name: self._stages[name].copy() for name in in_order(self._stages)}
             counters, gauges = dict(self._counters), dict(self._gauges)
             fps, fps_mean = self._rate.recent(now), self._rate.mean()
@@ -158,7 +149,7 @@ class Telemetry:
 
 
 class _FrameRate:
-    """Frames per second of the last seconds and of all time, from a few marks of (time, frames so far)."""
+    """Frames per second, recent and overall, from a few samples of (time, frames so far)."""
 
     def __init__(self) -> None:
         self._marks: deque[tuple[float, int]] = deque(maxlen=64)
@@ -180,7 +171,7 @@ class _FrameRate:
         if start is None or self._last <= start[0] or now - self._last >= _FPS_WINDOW:
             return 0.0
         frames = self._frames - start[1]
-        # the second falls below the first as soon as the next frame is late
+        # the second term falls below the first as soon as the next frame is late
         return min(frames / (self._last - start[0]), (frames + 1) / (now - start[0]))
 
     def mean(self) -> float:
@@ -190,7 +181,7 @@ class _FrameRate:
 
 
 class _Samples:
-    """What stays of the board's readings: the last one and sums."""
+    """The last reading of the board, and sums over all readings."""
 
     def __init__(self) -> None:
         self.last: Reading | None = None
@@ -215,7 +206,7 @@ class _Samples:
         if reading.energy_j is not None:
             if self._before is None:
                 self._before = (reading.energy_j, now)
-            # a sensor that has never answered has measured nothing, which is not 0 J
+            # unknown until the sensor has answered once
             if reading.power_w is not None or self.energy is not None:
                 self.energy = reading.energy_j - self._before[0]
         self.last, self._at = reading, now

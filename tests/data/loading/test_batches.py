@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -108,12 +109,22 @@ def test_pieces_are_made_as_they_are_read() -> None:
 
 
 def test_an_unreadable_image_among_millions_costs_a_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The labels of all are gone through once, not for every stand-in."""
-    data = dataset(MILLIONS)
-    passes = []
-    targets = ImageDataset.targets
-    monkeypatch.setattr(ImageDataset, "targets", lambda self: passes.append(1) or targets(self))
+    """All labels are read for the first stand-in, and for no other one, neither again nor a copy of them."""
+    data, passes = dataset(MILLIONS), 0
+    targets = data.targets()
+
+    def counted(self: ImageDataset) -> object:
+        nonlocal passes
+        passes += 1
+        return targets
+
+    monkeypatch.setattr(ImageDataset, "targets", counted)
     stand_ins = StandIns(data)
+    next(stand_ins.of(0))
+    tracemalloc.start()
     for index in range(0, MILLIONS, MILLIONS // 100):
-        next(stand_ins.of(index))
-    assert len(passes) == 1
+        assert targets[next(stand_ins.of(index))] == targets[index]
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert passes == 1
+    assert most < MILLIONS  # less than a byte for each label

@@ -26,13 +26,13 @@ from edgefel.runtime.session import Session
 
 class Unusable(OnnxRuntimeBackend):
     @classmethod
-    def obstacle(cls, file):
+    def unavailable_reason(cls, file):
         return f"{file.name}: not on this machine; buy another"
 
 
 class Broken(OnnxRuntimeBackend):
     @classmethod
-    def obstacle(cls, file):
+    def unavailable_reason(cls, file):
         return None
 
     @classmethod
@@ -150,11 +150,11 @@ def test_a_changed_file_is_not_worked_around(bundle, backends):
         Session.open(bundle)
 
 
-def test_every_backend_of_the_table_loads_and_knows_its_obstacles(bundle):
+def test_every_backend_of_the_table_loads_and_knows_why_it_is_unavailable(bundle):
     add_engine(bundle)
     files = {file.kind: file for file in read_manifest(bundle).files}
     for entry in BACKENDS.values():
-        reason = entry.load().obstacle(files[entry.kind])
+        reason = entry.load().unavailable_reason(files[entry.kind])
         assert reason is None or "\n" not in reason
 
 
@@ -231,8 +231,8 @@ class Foreign(OnnxRuntimeBackend):
     error: Exception = TypeError("pybind11::init(): factory function returned nullptr")
 
     @classmethod
-    def obstacle(cls, file):
-        if cls.at == "obstacle":
+    def unavailable_reason(cls, file):
+        if cls.at == "unavailable_reason":
             raise cls.error
         return
 
@@ -258,7 +258,7 @@ class Foreign(OnnxRuntimeBackend):
     ],
     ids=lambda error: type(error).__name__,
 )
-@pytest.mark.parametrize("at", ["obstacle", "open", "run"])
+@pytest.mark.parametrize("at", ["unavailable_reason", "open", "run"])
 def test_whatever_a_broken_backend_raises_auto_goes_on(bundle, backends, monkeypatch, caplog, error, at):
     monkeypatch.setattr(Foreign, "error", error)
     monkeypatch.setattr(Foreign, "at", at)
@@ -267,7 +267,7 @@ def test_whatever_a_broken_backend_raises_auto_goes_on(bundle, backends, monkeyp
         assert session.backend == "onnxruntime"
         assert type(error).__name__ in session.choice.skipped["first"]
     assert [record.getMessage().startswith("backend first is passed over") for record in caplog.records] == (
-        [] if at == "obstacle" else [True]
+        [] if at == "unavailable_reason" else [True]
     )
     if at != "run":  # a backend that was asked for is not tried out: its first run says what is wrong
         with pytest.raises(EdgefelError, match=type(error).__name__):
@@ -371,10 +371,13 @@ def test_onnx_runtime_that_is_missing_or_half_there(bundle, monkeypatch):
     file = read_manifest(bundle).files[0]
     module = "edgefel.runtime.backends.onnxruntime_backend.import_onnxruntime"
     monkeypatch.setattr(module, lambda: types.ModuleType("onnxruntime"))
-    assert "ONNX Runtime does not load (AttributeError" in OnnxRuntimeBackend.obstacle(file)
+    assert "ONNX Runtime does not load (AttributeError" in OnnxRuntimeBackend.unavailable_reason(file)
 
     def missing():
         raise ModuleNotFoundError("No module named 'onnxruntime'", name="onnxruntime")
 
     monkeypatch.setattr(module, missing)
-    assert OnnxRuntimeBackend.obstacle(file) == "ONNX Runtime is not installed; run: pip install onnxruntime"
+    assert (
+        OnnxRuntimeBackend.unavailable_reason(file)
+        == "ONNX Runtime is not installed; run: pip install onnxruntime"
+    )

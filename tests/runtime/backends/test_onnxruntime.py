@@ -131,9 +131,9 @@ def test_a_gpu_build_on_a_machine_without_gpu(bundle, kind, monkeypatch):
     monkeypatch.setattr(onnxruntime_backend, "import_onnxruntime", lambda: stand_in)
     monkeypatch.setattr(engines, "find_gpu", lambda: None)
     monkeypatch.setattr(engines, "gpu_problem", lambda: "the CUDA driver reports error 803: reboot")
-    reason = kind.obstacle(read_manifest(bundle).files[0])
+    reason = kind.unavailable_reason(read_manifest(bundle).files[0])
     assert reason.endswith(
         "needs an NVIDIA GPU, and none is found here (the CUDA driver reports error 803: reboot)"
     )
     monkeypatch.setattr(engines, "find_gpu", lambda: engines.Gpu("Orin", (8, 7)))
-    assert kind.obstacle(read_manifest(bundle).files[0]) is None
+    assert kind.unavailable_reason(read_manifest(bundle).files[0]) is None

@@ -129,10 +129,10 @@ def test_files_that_do_not_load_or_run(bundle, tmp_path):
 def test_where_it_is_not_for(bundle, monkeypatch):
     (file,) = read_manifest(bundle).files
     monkeypatch.setattr(openvino_backend.platform, "machine", lambda: "aarch64")
-    assert "is for x86 processors, and this one is aarch64" in OpenVinoBackend.obstacle(file)
+    assert "is for x86 processors, and this one is aarch64" in OpenVinoBackend.unavailable_reason(file)
     monkeypatch.setattr(openvino_backend.platform, "machine", lambda: "x86_64")
     monkeypatch.setattr(openvino_backend.importlib.util, "find_spec", lambda name: None)
-    assert "pip install 'edgefel[openvino]'" in OpenVinoBackend.obstacle(file)
+    assert "pip install 'edgefel[openvino]'" in OpenVinoBackend.unavailable_reason(file)
 
 
 def test_options_that_the_plugin_has_taken(bundle):

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgefel.data.recording import VideoWriter, writer
+from edgefel.data.recording import VideoWriter, mp4, writer
 from edgefel.errors import EdgefelError
 from edgefel.runtime.sources import open_source as open_images
 from edgefel.runtime.stream.capture import open_source
@@ -151,7 +151,10 @@ def test_a_telephone_held_upright(tmp_path, monkeypatch, codec, turn):
     """The turn that the file asks for (its track's matrix) is made, by `predict` and `run` alike."""
     file = tmp_path / "a.mp4"
     if codec == "jpeg":
+        # as cameras write it: the same file with JPEG images in it, and its track says so
         monkeypatch.setattr(writer, "Mpeg4Encoder", lambda fps, size: writer.JpegEncoder())
+        monkeypatch.setattr(mp4, "is_key", lambda data: True)
+        monkeypatch.setattr(mp4, "decoder_config", lambda data: b"\0")
     sketch = np.zeros((64, 96, 3), np.uint8)
     sketch[:32, :48] = (255, 0, 0)  # the upper left corner is red
     recording = VideoWriter(file, 10.0)
@@ -159,13 +162,17 @@ def test_a_telephone_held_upright(tmp_path, monkeypatch, codec, turn):
         recording.write(sketch, number / 10)
     recording.close()
     content = bytearray(file.read_bytes())
+    if codec == "jpeg":
+        content = content.replace(b"\x20\x11\0\0\0", b"\x6c\x11\0\0\0")
     cosine, sine = ((1, 0), (0, 1), (-1, 0), (0, -1))[turn // 90]
     # width and height of the track follow its matrix
     place = content.rindex(b"tkhd") + 4 + 4 + 8 + 8 + 4 + 4 + 8 + 16
     content[place : place + 20] = struct.pack(">5i", cosine << 16, sine << 16, 0, -sine << 16, cosine << 16)
     file.write_bytes(content)
     wanted = np.rot90(sketch, -turn // 90)
-    for frame in (open_source(str(file)).read(), next(open_images(file).images())):
+    source = open_source(str(file))
+    assert ("Motion JPEG" in source.description) == (codec == "jpeg")
+    for frame in (source.read(), next(open_images(file).images())):
         assert frame.image.shape == wanted.shape
         assert np.abs(frame.image[::8, ::8].astype(int) - wanted[::8, ::8]).mean() < 20
 

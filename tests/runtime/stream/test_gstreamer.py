@@ -250,10 +250,8 @@ def test_a_source_that_stalls():
     """No end, no error, no frame: a child that is stopped, and a valve that lets nothing through."""
     device = GstDevice(pattern((64, 48), "RGB", 100, "is-live=true"), "pattern", stall=0.3)
     device._process.send_signal(signal.SIGSTOP)
-    start = time.monotonic()
     while device.grab():
         pass
-    assert time.monotonic() - start < 20
     assert device.failure() == "no frame came for 0.3 seconds"
     device.close()
     with pytest.raises(EdgefelError, match="GStreamer gives no frame: no frame came for 0.3 seconds"):
@@ -289,10 +287,9 @@ def test_close_ends_a_waiting_grab():
     device._process.send_signal(signal.SIGSTOP)
     timer = threading.Timer(0.3, device.cancel)
     timer.start()
-    start = time.monotonic()
     while device.grab():
         pass
-    assert time.monotonic() - start < 10
+    assert device.failure() == ""  # else it says that no frame came for 30 seconds
     device.close()
 
 

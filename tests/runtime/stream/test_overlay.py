@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from edgefel.data.labels import EXPRESSIONS_8
+from edgefel.runtime.alignment import FaceBox
 from edgefel.runtime.annotate import FAINT, PALETTE, annotate
-from edgefel.runtime.faces import FaceBox
 from edgefel.runtime.labelling import LabelledFace
 from edgefel.runtime.stream import overlay
 from edgefel.runtime.stream.frames import Frame

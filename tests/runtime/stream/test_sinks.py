@@ -17,7 +17,7 @@ import pytest
 
 from edgefel.data.labels import EXPRESSIONS_7
 from edgefel.errors import EdgefelError
-from edgefel.runtime.faces import FaceBox
+from edgefel.runtime.alignment import FaceBox
 from edgefel.runtime.labelling import LabelledFace
 from edgefel.runtime.stream import sinks
 from edgefel.runtime.stream.capture import open_source
@@ -30,7 +30,6 @@ from edgefel.runtime.stream.sinks import (
     VideoSink,
     WindowSink,
     open_file_sink,
-    open_video_sink,
 )
 
 
@@ -170,7 +169,7 @@ def test_the_csv_of_a_run_without_a_face_has_a_header(tmp_path):
 @pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.mp4"])
 def test_a_file_that_exists_is_kept(tmp_path, name):
     def opened(path, **options):
-        return open_video_sink(path, 20.0, **options) if name == "a.mp4" else open_file_sink(path, **options)
+        return VideoSink(path, 20.0, **options) if name == "a.mp4" else open_file_sink(path, **options)
 
     file = tmp_path / name
     file.write_text("precious")
@@ -190,7 +189,7 @@ def test_unknown_kinds_of_files(tmp_path):
     with pytest.raises(EdgefelError, match="name it .jsonl or .csv"):
         open_file_sink(tmp_path / "a.txt")
     with pytest.raises(EdgefelError, match="name it .mp4, .mov, .mkv, .avi"):
-        open_video_sink(tmp_path / "a.gif", 20.0)
+        VideoSink(tmp_path / "a.gif", 20.0)
     (tmp_path / "file").write_text("")
     with pytest.raises(EdgefelError, match="is a file, not a folder"):
         open_file_sink(tmp_path / "file" / "a.csv")
@@ -403,4 +402,4 @@ def test_a_file_in_the_place_of_the_folder(tmp_path, name):
     (tmp_path / "file").write_text("a file")
     target = tmp_path / "file" / name
     with pytest.raises(EdgefelError, match="is a file, not a folder"):
-        open_video_sink(target, 20.0) if name.endswith("mp4") else open_file_sink(target)
+        VideoSink(target, 20.0) if name.endswith("mp4") else open_file_sink(target)

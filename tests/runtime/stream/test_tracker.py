@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgefel.errors import EdgefelError
-from edgefel.runtime.faces import FaceBox
+from edgefel.runtime.alignment import FaceBox
 from edgefel.runtime.stream.tracker import Square, Tracker, TrackerOptions
 
 

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from edgefel.runtime.telemetry.board import Board, Reading
 from edgefel.runtime.telemetry.snapshot import Snapshot
-from edgefel.runtime.telemetry.summary import summary_lines
-from edgefel.runtime.telemetry.telemetry import Telemetry, summary_table
+from edgefel.runtime.telemetry.summary import summary_lines, summary_table
+from edgefel.runtime.telemetry.telemetry import Telemetry
 
 
 def printed(snapshot: Snapshot) -> str:
