@@ -14,7 +14,7 @@ from edgefel.errors import EdgefelError
 from edgefel.runtime import faces
 from edgefel.runtime.alignment import FaceBox
 from edgefel.runtime.faces import HaarDetector, WholeImage, YuNetDetector, detect_near, make_detector
-from edgefel.runtime.sources import read_image
+from edgefel.runtime.stream.sources import read_image
 
 
 @pytest.fixture(scope="module")
