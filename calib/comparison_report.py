@@ -18,8 +18,8 @@ from edgefel.calib.comparison import (
     Difference,
 )
 from edgefel.calib.intervals import MEASURES, RECALL, TAIL, Interval
-from edgefel.figures import new_figure
 from edgefel.files import atomic_folder, write_json
+from edgefel.report.figures import new_figure
 from edgefel.text import counted
 
 FORMAT = "edgefel-calibration-comparison"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgefel.bench.report.formats import interval, percent, significant, times
 from edgefel.bench.report.rows import NAMING, RUNNING, described, mapping, number, pair, steadiness, timing
 from edgefel.bench.results import Row
+from edgefel.report.formats import interval, percent, significant, times
 from edgefel.text import counted
 
 # points of accuracy below the most accurate that a faster file may be

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +13,6 @@ from edgefel.data.duplicates import Elsewhere, copies_elsewhere
 from edgefel.evaluation.groups import Share, wilson
 from edgefel.evaluation.metrics import FloatArray, IntArray, Metrics, compute_metrics
 from edgefel.text import counted
-
-if TYPE_CHECKING:
-    from edgefel.evaluation.evaluate import Evaluation
 
 SWITCHED_OFF = "not looked for: switched off"
 ALL_SPLITS = "not looked for: all splits are judged together"
@@ -42,6 +38,23 @@ class WithoutCopies:
     accuracy: Share | None
     with_head: Metrics | None
     without_head: Metrics | None
+
+    def lines(self, judged: int) -> list[str]:
+        """Accuracy as published and without copies, with counts and 95 % intervals; judged: number of all pictures."""
+        where = " or ".join(self.splits)
+        gone = self.equal_files + self.look_alikes
+        if not gone:
+            return [f"copies: none of {counted(judged, 'picture')} has one in {where}"]
+        found = (
+            f"copies: {gone} of the {counted(judged, 'picture')} {'has' if gone == 1 else 'have'} one in {where} "
+            f"({self.equal_files} an equal file, {self.look_alikes} one that looks alike)"
+        )
+        if self.accuracy is None:
+            return [f"{found}; without them no picture is left"]
+        return [
+            found,
+            f"accuracy as published: {_said(self.as_published)}; without them: {_said(self.accuracy)}",
+        ]
 
 
 def look_for_copies(
@@ -89,25 +102,6 @@ def judge_without_copies(
         with_head=judged(corrected),
         without_head=judged(primary),
     )
-
-
-def copies_lines(evaluation: Evaluation) -> list[str]:
-    """Accuracy as published and without copies, with counts and 95 % intervals; or why it is not known."""
-    rest = evaluation.without_copies
-    if rest is None:
-        return [f"copies in other splits: {evaluation.copies_unknown}"]
-    where = " or ".join(rest.splits)
-    gone = rest.equal_files + rest.look_alikes
-    if not gone:
-        return [f"copies: none of {counted(evaluation.pictures, 'picture')} has one in {where}"]
-    found = (
-        f"copies: {gone} of the {counted(evaluation.pictures, 'picture')} {'has' if gone == 1 else 'have'} "
-        f"one in {where} "
-        f"({rest.equal_files} an equal file, {rest.look_alikes} one that looks alike)"
-    )
-    if rest.accuracy is None:
-        return [f"{found}; without them no picture is left"]
-    return [found, f"accuracy as published: {_said(rest.as_published)}; without them: {_said(rest.accuracy)}"]
 
 
 def _said(share: Share) -> str:

@@ -111,6 +111,20 @@ class Evaluation:
         """The metrics of what the model predicts: with the head where there is one."""
         return self.with_head or self.without_head
 
+    @property
+    def columns(self) -> dict[str, Metrics]:
+        """The metrics by what they are of: "without head" and "with head", or "value" where there is no head."""
+        if self.with_head is None:
+            return {"value": self.without_head}
+        return {"without head": self.without_head, "with head": self.with_head}
+
+    @property
+    def copies_lines(self) -> list[str]:
+        """Accuracy as published and without copies; or why that is not known."""
+        if self.without_copies is None:
+            return [f"copies in other splits: {self.copies_unknown}"]
+        return self.without_copies.lines(self.pictures)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return dataclasses.asdict(self)

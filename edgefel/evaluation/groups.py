@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +16,6 @@ GROUP = "group"
 LEAST_PICTURES = 20
 # of one class, for the recall
 LEAST_OF_CLASS = 10
-_Z = 1.959963984540054  # 95 %
 
 
 @dataclass(frozen=True)
@@ -82,13 +80,10 @@ def wilson(hits: int, pictures: int) -> Share:
 
     Raises ValueError for no pictures or more hits than pictures.
     """
-    if not 0 <= hits <= pictures or pictures < 1:
-        raise ValueError(f"{hits} hits of {pictures} pictures")
-    share = hits / pictures
-    scale = 1 + _Z**2 / pictures
-    middle = (share + _Z**2 / (2 * pictures)) / scale
-    half = _Z / scale * math.sqrt(share * (1 - share) / pictures + _Z**2 / (4 * pictures**2))
-    return Share(hits, pictures, share, max(0.0, middle - half), min(1.0, middle + half))
+    from scipy.stats import binomtest
+
+    low, high = binomtest(hits, pictures).proportion_ci(0.95, method="wilson")
+    return Share(hits, pictures, hits / pictures, float(low), float(high))
 
 
 def judge_attribute(

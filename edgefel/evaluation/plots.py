@@ -8,10 +8,12 @@ import numpy as np
 
 from edgefel.evaluation.evaluate import Evaluation
 from edgefel.evaluation.metrics import Metrics, ReliabilityBin
-from edgefel.figures import new_figure
+from edgefel.report.figures import LIGHT, new_figure
 from edgefel.text import counted
 
-WITHOUT_HEAD, WITH_HEAD = "#8fb3d9", "#14508c"
+WITHOUT_HEAD, WITH_HEAD = LIGHT["without-head"], LIGHT["with-head"]
+# on a colour map, which is the same in light and dark
+BLACK, WHITE = "#010101", "#fefefe"
 
 
 def heading(evaluation: Evaluation) -> str:
@@ -59,7 +61,7 @@ def _panel(axis: Any, title: str, metrics: Metrics, labels: tuple[str, ...]) -> 
                 ha="center",
                 va="center",
                 fontsize=8,
-                color="white" if dark else "black",
+                color=WHITE if dark else BLACK,
             )
     return image
 
@@ -70,15 +72,17 @@ def coverage_figure(evaluation: Evaluation) -> Any:
     coverage = evaluation.coverage
     figure = new_figure(11.5, 4.8)
     left, right = figure.subplots(1, 2)
-    left.plot(*zip(*coverage.curve, strict=True), color="#2166ac", label="by confidence")
-    left.axhline(coverage.curve[-1][1], color="#999999", linestyle=":", label="dropping pictures at random")
+    left.plot(*zip(*coverage.curve, strict=True), color=WITH_HEAD, label="by confidence")
+    left.axhline(
+        coverage.curve[-1][1], color=LIGHT["soft"], linestyle=":", label="dropping pictures at random"
+    )
     shown = 2.0
     for threshold in coverage.thresholds[::10]:
         if threshold.accuracy is None or shown - threshold.coverage < 0.01:
             continue  # none is left, or on top of the one before
         shown = threshold.coverage
         point = (shown, threshold.accuracy)
-        left.plot(*point, "o", color="#2166ac", markersize=4)
+        left.plot(*point, "o", color=WITH_HEAD, markersize=4)
         left.annotate(
             f"{threshold.min_confidence:.1f}", point, (3, 5), textcoords="offset points", fontsize=8
         )
@@ -137,12 +141,12 @@ def _diagram(axis: Any, bins: tuple[ReliabilityBin, ...]) -> None:
         axis.plot(
             (part.confidence, part.confidence),
             (part.accuracy, part.confidence),
-            color="#c2410c",
+            color=LIGHT["gap"],
             linewidth=1.6,
             label=None if number else "gap to the confidence",
         )
         axis.plot(part.confidence, part.accuracy, "o", color=WITH_HEAD, markersize=4)
-    axis.plot((0, 1), (0, 1), linestyle=":", color="#555555", label="perfect calibration")
+    axis.plot((0, 1), (0, 1), linestyle=":", color=LIGHT["soft"], label="perfect calibration")
     axis.set(xlim=(0, 1), ylim=(0, 1.02))
     axis.grid(alpha=0.25)
 
@@ -150,7 +154,7 @@ def _diagram(axis: Any, bins: tuple[ReliabilityBin, ...]) -> None:
 def _counts(axis: Any, bins: tuple[ReliabilityBin, ...]) -> None:
     heights = [part.pictures for part in bins]
     axis.bar(
-        [part.low for part in bins], heights, bins[0].high, align="edge", color="#9aa3ad", edgecolor="white"
+        [part.low for part in bins], heights, bins[0].high, align="edge", color=LIGHT["c7"], edgecolor="white"
     )
     for part in bins:
         if part.pictures:
