@@ -13,7 +13,7 @@ import numpy as np
 from edgefel.bench.report.labels import Spot, place_labels
 from edgefel.bench.report.rows import finite, mapping, number, short_names, steadiness, timing
 from edgefel.bench.results import Row
-from edgefel.report.figures import LIGHT, describe, new_figure
+from edgefel.report.figures import LIGHT, describe, legible, new_figure
 from edgefel.report.formats import megabytes, percent, significant
 
 # inches; text in points
@@ -355,6 +355,7 @@ def _colour_of(names: Iterable[str]) -> dict[str, str]:
 
 def _short(name: str) -> str:
     """As much as there is room for, with an ellipsis for the rest."""
+    name = legible(name)
     return name if len(name) <= _LONGEST else name[: _LONGEST - 1].rstrip(" ,") + "…"
 
 

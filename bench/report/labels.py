@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgefel.report.figures import describe, plain_text
+from edgefel.report.figures import describe, legible, plain_text
 
 # right, left, above, below, then the corners
 _SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1))
@@ -49,7 +49,7 @@ def _placed(axes: Any, spots: Sequence[Spot], line: Any, fontsize: float) -> lis
     texts = []
     for spot in spots:
         text = axes.annotate(
-            spot.label, (spot.x, spot.y), (0, 0), textcoords="offset points", fontsize=fontsize
+            legible(spot.label), (spot.x, spot.y), (0, 0), textcoords="offset points", fontsize=fontsize
         )
         describe(text, "label")
         free = []

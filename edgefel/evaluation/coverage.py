@@ -1,4 +1,4 @@
-"""What abstaining brings: accuracy of the pictures that are left when the least confident are called "unsure"."""
+"""Selective prediction: accuracy of the pictures left when the least confident are labelled "unsure"."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from edgefel.evaluation.metrics import FloatArray, IntArray
 from edgefel.runtime.confidence import entropy_confidence
 
-# thresholds that are reported; finer than anybody can set by feeling
+# thresholds that are reported
 STEPS = 100
 
 

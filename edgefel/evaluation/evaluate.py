@@ -1,4 +1,4 @@
-"""Judges a checkpoint on a labelled data set, with and without the reliability head."""
+"""Evaluates a checkpoint on a labelled data set, with and without the reliability head."""
 
 from __future__ import annotations
 
@@ -36,11 +36,13 @@ from edgefel.evaluation.metrics import (
     FloatArray,
     IntArray,
     Metrics,
+    SPREAD_DEFINITION,
     ReliabilityBin,
+    Spread,
     compute_metrics,
     reliability_bins,
+    spread,
 )
-from edgefel.evaluation.stability import DEFINITION, Spread, spread
 from edgefel.models.checkpoint import Checkpoint, load_checkpoint
 from edgefel.models.network import FacialExpressionModel
 from edgefel.runtime.preprocessing import Preprocessing
@@ -132,7 +134,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What an evaluation was made of, for its figures.
+    """The predictions behind an evaluation, for its figures.
 
     outputs: with embeddings and logits, one row per readable picture. targets: [N]. values: per attribute, the value
     of each picture [N], "" where none is given. copies: which pictures of the data set have a copy in another split, of
@@ -247,7 +249,7 @@ def _ignored_predictions(outputs: Outputs, match: LabelMatch) -> int:
 
 
 def _restricted(outputs: Outputs, match: LabelMatch) -> Outputs:
-    """What the model says of the common classes."""
+    """The outputs restricted to the common classes."""
     logits = outputs.logits
     return replace(
         outputs,
@@ -258,7 +260,7 @@ def _restricted(outputs: Outputs, match: LabelMatch) -> Outputs:
 
 
 def has_reliability_head(model: FacialExpressionModel) -> bool:
-    """Whether anything corrects the primary distribution."""
+    """Whether the model corrects its primary distribution."""
     config = model.config.head
     return config is not None and (config.anchors_per_class > 0 or config.attentive)
 
@@ -316,7 +318,7 @@ def _clustering(features: FloatArray | None, targets: IntArray) -> Clustering | 
 def _probabilities(primary: FloatArray, corrected: FloatArray | None, targets: IntArray) -> Probabilities:
     drawn = draw_stratified(targets, _DRAWN)
     return Probabilities(
-        definition=DEFINITION,
+        definition=SPREAD_DEFINITION,
         all_without_head=spread(primary),
         all_with_head=None if corrected is None else spread(corrected),
         drawn_without_head=spread(primary[drawn]),

@@ -1,4 +1,4 @@
-"""Whom the model serves worse: accuracy and recall for each value of an attribute, with their uncertainty."""
+"""Accuracy and recall for each value of an attribute, with confidence intervals."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def judge_attribute(
         for value in order
         if len(known[value]) >= LEAST_PICTURES
     )
-    accuracies = np.array([correct[rows].mean() for rows in known.values()])
+    accuracies = value_accuracies(values, correct)
     classes = [
         gap
         for number, label in enumerate(labels)

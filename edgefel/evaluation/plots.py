@@ -17,7 +17,7 @@ BLACK, WHITE = "#010101", "#fefefe"
 
 
 def heading(evaluation: Evaluation) -> str:
-    """What every figure is about."""
+    """The common start of the figures' titles."""
     return f"{evaluation.model}, {evaluation.split} split, {counted(evaluation.pictures, 'picture')}"
 
 
@@ -68,7 +68,7 @@ def _panel(axis: Any, title: str, metrics: Metrics, labels: tuple[str, ...]) -> 
 
 def coverage_figure(evaluation: Evaluation) -> Any:
     """A matplotlib Figure: accuracy of the pictures that keep a label against their share, and both against the
-    threshold; below, who pays for it: the share of each class that keeps a label."""
+    threshold, with the share of each class that keeps a label."""
     coverage = evaluation.coverage
     figure = new_figure(11.5, 4.8)
     left, right = figure.subplots(1, 2)
@@ -98,7 +98,7 @@ def coverage_figure(evaluation: Evaluation) -> Any:
     overall = [threshold.coverage for threshold in coverage.thresholds]
     right.plot(steps, overall, color="black", linewidth=2, label="all")
     right.set(xlabel="--min-confidence", ylabel="share with a label", xlim=(0, 1), ylim=(0, 1.02))
-    right.set_title("who becomes unsure", fontsize=10)
+    right.set_title("coverage of each class", fontsize=10)
     right.legend(fontsize=8)
     right.grid(alpha=0.3)
     figure.suptitle(heading(evaluation))

@@ -1,4 +1,4 @@
-"""The figure of who is served worse."""
+"""Figure of accuracy and recall per group."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def groups_figure(evaluation: Evaluation, evidence: Evidence) -> Any | None:
         else:
             _accuracies(left, evaluation, attribute)
             _recalls(right, evaluation, attribute)
-    figure.suptitle(f"{heading(evaluation)}: who is served worse")
+    figure.suptitle(f"{heading(evaluation)}: accuracy and recall per group")
     return figure
 
 

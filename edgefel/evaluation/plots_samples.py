@@ -1,4 +1,4 @@
-"""Figures of single pictures: their distributions, and where they lie in the embedding."""
+"""Figures of single pictures: class probabilities, and a map of the embedding."""
 
 from __future__ import annotations
 

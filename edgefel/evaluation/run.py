@@ -1,4 +1,4 @@
-"""An evaluation for people: progress while it runs, a table afterwards."""
+"""Evaluation for the terminal: a progress bar, then tables and notes."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def table(evaluation: Evaluation) -> Table:
 
 
 def coverage_table(evaluation: Evaluation) -> Table:
-    """What each threshold of --min-confidence would keep, and how accurate that is."""
+    """Coverage and accuracy at each threshold of --min-confidence."""
     result = Table(
         "--min-confidence", title="what abstaining brings (of the smoothed confidence, in edgefel run)"
     )
@@ -138,7 +138,7 @@ def coverage_table(evaluation: Evaluation) -> Table:
 
 
 def notes(evaluation: Evaluation) -> list[str]:
-    """What the table does not say."""
+    """Lines below the table."""
     lines = [f"labels: votes of {evaluation.votes.file}"] if evaluation.votes is not None else []
     lines += evaluation.copies_lines
     if (scores := evaluation.embedding_clustering) is not None:

@@ -53,6 +53,11 @@ def describe(artist: Any, kind: str, hint: str = "") -> None:
     artist.set_gid(f"{kind}|{hint}")
 
 
+def legible(text: str) -> str:
+    """The text with a replacement character for each that neither fonts nor XML can hold."""
+    return text.translate(_NO_XML)
+
+
 def save_png(figure: Any, path: str | os.PathLike[str]) -> None:
     """Writes the figure with DPI pixels per inch."""
     _save(figure, path, format="png", dpi=DPI)
@@ -66,7 +71,7 @@ def to_svg(figure: Any, label: str) -> str:
     """
     buffer = io.StringIO()
     _save(figure, buffer, format="svg", metadata={"Date": None})
-    text = buffer.getvalue().translate(_NO_XML)
+    text = legible(buffer.getvalue())
     root = ElementTree.fromstring(text)
     prefix = hashlib.sha256(text.encode()).hexdigest()[:8]
     for parent in list(root.iter()):
@@ -89,11 +94,12 @@ def _save(figure: Any, target: Any, **how: Any) -> None:
 
 @contextmanager
 def plain_text(figure: Any) -> Iterator[None]:
-    """Within it the figure is drawn with every text as it is: a dollar sign in a name begins no formula."""
+    """Within it the figure is drawn with every text as it is: a dollar sign in a name starts no formula."""
     import matplotlib
     from matplotlib.text import Text
 
     for text in figure.findobj(Text):
+        text.set_text(legible(text.get_text()))
         text.set_parse_math(False)
     settings = {"svg.fonttype": "none", "svg.hashsalt": "edgefel", "text.parse_math": False}
     with matplotlib.rc_context(settings), warnings.catch_warnings():
