@@ -261,7 +261,7 @@ def _figure(height: float, colours: dict[str, str], note: str = "") -> tuple[Any
     axes.set_axisbelow(True)
     handles = [Patch(color=colour, label=_short(name)) for name, colour in colours.items()]
     if handles or note:
-        sizes = [len(handle.get_label()) + 6 for handle in handles]
+        sizes = [len(_short(name)) + 6 for name in colours]
         legend = figure.legend(
             handles=handles,
             title=note or None,
@@ -302,7 +302,7 @@ def _limit(
     ticks = np.empty(0)
     if log:
         subs = (1.0,) if ends[1] / ends[0] > 1e4 else (1.0, 2.0, 5.0)
-        ticks = LogLocator(subs=subs, numticks=99).tick_values(*ends)
+        ticks = np.asarray(LogLocator(subs=subs, numticks=99).tick_values(*ends))
         getattr(axis.axes, f"set_{axis.axis_name}scale")("log")
     within = ticks[(ticks >= ends[0]) & (ticks <= ends[1])]
     axis.set_major_locator(

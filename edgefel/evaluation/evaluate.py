@@ -33,10 +33,10 @@ from edgefel.evaluation.coverage import Coverage, compute_coverage
 from edgefel.evaluation.groups import GROUP, Attribute, judge_attribute
 from edgefel.evaluation.inference import Outputs, run_model
 from edgefel.evaluation.metrics import (
+    SPREAD_DEFINITION,
     FloatArray,
     IntArray,
     Metrics,
-    SPREAD_DEFINITION,
     ReliabilityBin,
     Spread,
     compute_metrics,

@@ -101,7 +101,7 @@ def plain_text(figure: Any) -> Iterator[None]:
     for text in figure.findobj(Text):
         text.set_text(legible(text.get_text()))
         text.set_parse_math(False)
-    settings = {"svg.fonttype": "none", "svg.hashsalt": "edgefel", "text.parse_math": False}
+    settings: Any = {"svg.fonttype": "none", "svg.hashsalt": "edgefel", "text.parse_math": False}
     with matplotlib.rc_context(settings), warnings.catch_warnings():
         # the browser has glyphs that matplotlib's font lacks
         warnings.filterwarnings("ignore", "Glyph .* missing from")

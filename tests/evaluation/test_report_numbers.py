@@ -14,8 +14,7 @@ from edgefel.evaluation.attributes import attribute_columns, read_attributes
 from edgefel.evaluation.clustering import draw_stratified, judge_clusters, map_features
 from edgefel.evaluation.groups import judge_attribute, wilson
 from edgefel.evaluation.inference import Outputs
-from edgefel.evaluation.metrics import spread
-from edgefel.evaluation.metrics import expected_calibration_error, reliability_bins
+from edgefel.evaluation.metrics import expected_calibration_error, reliability_bins, spread
 from edgefel.evaluation.selection import (
     CORRECTED,
     SPOILED,
