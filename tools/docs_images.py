@@ -1,6 +1,6 @@
 """Draws the images of docs/images that show a page or a stream. Pages need a Chromium and playwright.
 
-python tools/docs_images.py page docs/results/baseline-2core.jsonl -o docs/images/bench_report.png
+python tools/docs_images.py page docs/results/baseline-2core.jsonl --height 2300 -o docs/images/bench_report.png
 python tools/docs_images.py page REPORT/report.html -o docs/images/evaluation_report.png
 edgefel data video -o clip.mp4
 python tools/docs_images.py stream clip.mp4 tests/bundles/nano-synthetic --frame 150 -o docs/images/stream.jpg
