@@ -37,7 +37,7 @@ class Point:
 
     @property
     def backend(self) -> str:
-        """What its colour tells."""
+        """The colour of the mark stands for it."""
         return str(self.row.subject.get("backend", ""))
 
 
@@ -101,7 +101,7 @@ def pareto(rows: Sequence[Row], per: str = "a picture") -> Any | None:
 
 
 def stages(rows: Sequence[Row]) -> Any | None:
-    """Stacked bars of the stages' medians, one bar a row."""
+    """Stacked bars of the stages' medians, one bar per row."""
     chosen = [(row, found) for row in rows if (found := _stage_medians(row))]
     if not chosen:
         return None
@@ -133,7 +133,7 @@ def _stage_medians(row: Row) -> dict[str, float]:
 
 
 def distributions(rows: Sequence[Row]) -> Any | None:
-    """How far single calls are from their median, one strip a row, from its quantiles."""
+    """Quantiles of single calls relative to the median of their row, one strip per row."""
     chosen = [(row, found) for row in rows if len(found := _relative_quantiles(row))]
     if not chosen:
         return None
@@ -199,7 +199,7 @@ class Curve:
 
 
 def curves(rows: Sequence[Row]) -> list[Curve]:
-    """Rows of kind throughput by what was asked. Rows without a concurrency are a curve of one point."""
+    """Rows of kind throughput by subject. Rows without a concurrency are a curve of one point."""
     groups: dict[str, list[Row]] = {}
     firsts: dict[str, Row] = {}
     for row in rows:
@@ -215,7 +215,7 @@ def curves(rows: Sequence[Row]) -> list[Curve]:
 
 
 def throughput(rows: Sequence[Row]) -> Any | None:
-    """Images a second against the median latency, a curve for each subject, the knee ringed."""
+    """Images per second against the median latency, a curve for each subject, the knee ringed."""
     drawn = curves(rows)
     if not drawn:
         return None
@@ -248,7 +248,7 @@ def throughput(rows: Sequence[Row]) -> Any | None:
 
 
 def _figure(height: float, colours: dict[str, str], note: str = "") -> tuple[Any, Any]:
-    """A Figure and its axes; above them what the colours and marks mean."""
+    """A Figure and its axes, with a legend of colours and a note above them."""
     from matplotlib.patches import Patch
 
     figure = new_figure(WIDTH, height)
@@ -320,14 +320,9 @@ def _tick(value: float, place: int) -> str:
 
 def _dot(axes: Any, at: tuple[float, float], radius: float, colour: str, hint: str, *, hollow: bool) -> Any:
     """A mark with a tooltip."""
-    how = {
-        "markerfacecolor": colour,
-        "alpha": 0.72,
-        "markeredgecolor": LIGHT["paper"],
-        "markeredgewidth": 0.6,
-    }
-    if hollow:
-        how = {"markerfacecolor": LIGHT["paper"], "markeredgecolor": colour, "markeredgewidth": 1.2}
+    how = {"mfc": LIGHT["paper"], "mec": colour, "mew": 1.2}
+    if not hollow:
+        how = {"mfc": colour, "mec": LIGHT["paper"], "mew": 0.6, "alpha": 0.72}
     (dot,) = axes.plot(*at, "o", markersize=2 * radius, clip_on=False, **how)
     describe(dot, "dot hollow" if hollow else "dot", hint)
     return dot

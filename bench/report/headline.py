@@ -1,4 +1,4 @@
-"""What to run on a device, in one sentence."""
+"""The recommended row of a device, in one sentence."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def choose(rows: Sequence[Row], most_drop: float = MOST_DROP) -> Headline:
 
 
 def spoken(row: Row) -> str:
-    """The subject as it is said: "arbex int8 in openvino with 2 threads"."""
+    """The subject in words: "arbex int8 in openvino with 2 threads"."""
     subject = row.subject
     what = " ".join(str(subject[name]) for name in ("model", "precision") if subject.get(name)) or row.kind
     where = f" in {subject['backend']}" if subject.get("backend") else ""

@@ -57,10 +57,15 @@ class WithoutCopies:
         ]
 
 
-def look_for_copies(
+def find_copies(
     whole: ImageDataset, split: str, workers: int, progress: Callable[[int], None]
 ) -> Elsewhere | str:
-    """Which pictures of the split, in its order, have a copy in another one; or why that is not known."""
+    """Which pictures of the split, in its order, have a copy in another one; or why that is not known.
+
+    split: "all" where all are judged together, "given" where `whole` is not a whole data set.
+    """
+    if split not in SPLITS:
+        return GIVEN if split == "given" else ALL_SPLITS
     if not other_splits(whole, split):
         return NO_OTHER
     found = copies_elsewhere(whole, workers=workers, progress=progress)

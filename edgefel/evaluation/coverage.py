@@ -45,13 +45,6 @@ class Coverage:
     best_risk_area: float
     auroc: float | None
 
-    def reaching(self, accuracy: float) -> Threshold | None:
-        """The lowest threshold of at least that accuracy, or None if none has it."""
-        for threshold in self.thresholds:
-            if threshold.accuracy is not None and threshold.accuracy >= accuracy:
-                return threshold
-        return None
-
 
 def compute_coverage(probabilities: FloatArray, targets: IntArray) -> Coverage:
     """Of the corrected `probabilities` [N, C] and classes `targets` [N], N at least 1.

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from edgefel.data.dataset import SPLITS, ImageDataset
+from edgefel.data.dataset import ImageDataset
 from edgefel.data.duplicates import Elsewhere
 from edgefel.data.labels import LabelMatch
 from edgefel.data.open import only_split, open_dataset
@@ -21,12 +21,10 @@ from edgefel.errors import EdgefelError
 from edgefel.evaluation.attributes import attribute_columns, read_attributes
 from edgefel.evaluation.clustering import Clustering, draw_stratified, judge_clusters
 from edgefel.evaluation.copies import (
-    ALL_SPLITS,
-    GIVEN,
     SWITCHED_OFF,
     WithoutCopies,
+    find_copies,
     judge_without_copies,
-    look_for_copies,
     other_splits,
 )
 from edgefel.evaluation.coverage import Coverage, compute_coverage
@@ -198,6 +196,35 @@ def evaluate_with_evidence(
     )
     data = matched.dataset
     columns = attribute_columns(data, by)
+    outputs, skipped = _predict(loaded, data, workers, device, advance)
+    values = {GROUP: tuple(data.samples[int(index)].group for index in outputs.indices)}
+    values |= read_attributes(data, columns, outputs.indices)
+    name = "given" if whole is dataset else (split or "all")
+    found = find_copies(whole, name, max(workers, 1), compared) if copies else SWITCHED_OFF
+    if isinstance(found, Elsewhere):
+        found = Elsewhere(found.equal[matched.kept], found.alike[matched.kept])
+    restricted = _restricted(outputs, matched.match)
+    targets = data.targets()[outputs.indices]
+    evidence = Evidence(data, restricted, targets, values, found, other_splits(whole, name))
+    ignored = int((~np.isin(outputs.corrected.argmax(1), matched.match.columns)).sum())
+    classes = {**matched.to_dict(), "predictions_ignored": ignored}
+    notes = list(matched.notes())
+    if ignored:
+        notes.append(
+            f"{ignored} of {len(outputs.indices)} predictions were of {', '.join(matched.match.only_model)}, and gave "
+            "way to the most probable of the other classes"
+        )
+    return _judge(loaded, name, evidence, skipped, classes, tuple(notes)), evidence
+
+
+def _predict(
+    loaded: Checkpoint,
+    data: ImageDataset,
+    workers: int,
+    device: torch.device | str,
+    advance: Callable[[int], None],
+) -> tuple[Outputs, tuple[str, ...]]:
+    """The outputs for every readable picture, and the paths of the others."""
     preprocessing = Preprocessing.from_dict(loaded.preprocessing)
     source = ImageSource(data, preprocessing, workers=workers, cache_mb=0)
     outputs = run_model(
@@ -219,33 +246,7 @@ def evaluate_with_evidence(
             f"{loaded.path}: its outputs are not finite, so its weights are damaged or training diverged; "
             "take an earlier checkpoint"
         )
-    values = {GROUP: tuple(data.samples[int(index)].group for index in outputs.indices)}
-    values |= read_attributes(data, columns, outputs.indices)
-    name = "given" if isinstance(dataset, ImageDataset) else (split or "all")
-    found: Elsewhere | str = SWITCHED_OFF
-    if copies and name in SPLITS:
-        found = look_for_copies(whole, name, max(workers, 1), compared)
-    elif copies:
-        found = GIVEN if name == "given" else ALL_SPLITS
-    if isinstance(found, Elsewhere):
-        found = Elsewhere(found.equal[matched.kept], found.alike[matched.kept])
-    restricted = _restricted(outputs, matched.match)
-    targets = data.targets()[outputs.indices]
-    evidence = Evidence(data, restricted, targets, values, found, other_splits(whole, name))
-    ignored = _ignored_predictions(outputs, matched.match)
-    classes = {**matched.to_dict(), "predictions_ignored": ignored}
-    notes = list(matched.notes())
-    if ignored:
-        notes.append(
-            f"{ignored} of {len(outputs.indices)} predictions were of {', '.join(matched.match.only_model)}, and gave "
-            "way to the most probable of the other classes"
-        )
-    return _judge(loaded, name, evidence, skipped, classes, tuple(notes)), evidence
-
-
-def _ignored_predictions(outputs: Outputs, match: LabelMatch) -> int:
-    """How many pictures the model would give a class that the data lacks."""
-    return int((~np.isin(outputs.corrected.argmax(1), match.columns)).sum())
+    return outputs, skipped
 
 
 def _restricted(outputs: Outputs, match: LabelMatch) -> Outputs:

@@ -21,20 +21,24 @@ def heading(evaluation: Evaluation) -> str:
     return f"{evaluation.model}, {evaluation.split} split, {counted(evaluation.pictures, 'picture')}"
 
 
+def _panels(evaluation: Evaluation) -> list[tuple[str, Metrics, tuple[ReliabilityBin, ...]]]:
+    """Title, metrics and bins without and with the reliability head; one of them where there is none."""
+    without = (evaluation.without_head, evaluation.reliability_without_head)
+    if evaluation.with_head is None or evaluation.reliability_with_head is None:
+        return [("no reliability head", *without)]
+    return [
+        ("without reliability head", *without),
+        ("with reliability head", evaluation.with_head, evaluation.reliability_with_head),
+    ]
+
+
 def confusion_figure(evaluation: Evaluation) -> Any:
     """A matplotlib Figure: counts in the cells, colour by share of the row; with and without the head."""
-    panels: list[tuple[str, Metrics]] = []
-    if evaluation.with_head is not None:
-        panels = [
-            ("without reliability head", evaluation.without_head),
-            ("with reliability head", evaluation.with_head),
-        ]
-    else:
-        panels = [("no reliability head", evaluation.without_head)]
+    panels = _panels(evaluation)
     side = 1.6 + 0.62 * len(evaluation.labels)
     figure = new_figure(side * len(panels) + 0.8, side + 0.6)
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axis, (title, metrics) in zip(axes, panels, strict=True):
+    for axis, (title, metrics, _) in zip(axes, panels, strict=True):
         image = _panel(axis, title, metrics, evaluation.labels)
     axes[0].set_ylabel("true")
     figure.colorbar(image, ax=list(axes), shrink=0.8, label="share of the true class")
@@ -108,19 +112,14 @@ def coverage_figure(evaluation: Evaluation) -> Any:
 def reliability_figure(evaluation: Evaluation) -> Any:
     """A matplotlib Figure: accuracy against confidence in the bins of the ECE, and below how many pictures each holds;
     a panel without and one with the head, or one where there is none."""
-    panels = [("no reliability head", evaluation.reliability_without_head, evaluation.without_head.ece)]
-    if evaluation.with_head is not None and evaluation.reliability_with_head is not None:
-        panels = [
-            ("without reliability head", evaluation.reliability_without_head, evaluation.without_head.ece),
-            ("with reliability head", evaluation.reliability_with_head, evaluation.with_head.ece),
-        ]
+    panels = _panels(evaluation)
     figure = new_figure(5.2 * len(panels), 6.0)
     axes = figure.subplots(
         2, len(panels), squeeze=False, sharex=True, sharey="row", gridspec_kw={"height_ratios": (3, 1)}
     )
-    for column, (title, bins, ece) in enumerate(panels):
+    for column, (title, metrics, bins) in enumerate(panels):
         _diagram(axes[0][column], bins)
-        axes[0][column].set_title(f"{title}: ECE {ece:.3f}", fontsize=11)
+        axes[0][column].set_title(f"{title}: ECE {metrics.ece:.3f}", fontsize=11)
         _counts(axes[1][column], bins)
     axes[0][0].set_ylabel("accuracy (share of correct labels)")
     figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
