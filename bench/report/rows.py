@@ -90,7 +90,7 @@ def varying(rows: Sequence[Row]) -> list[str]:
 
 
 def short_names(rows: Sequence[Row]) -> list[str]:
-    """A short name for each row, made of the fields that differ: "int8 openvino, 2 threads" where all have one model."""
+    """A short name for each row, of the fields that differ: "int8 openvino, 2 threads" where all have one model."""
     fields = varying(rows)
     names = [_short(row, fields) if fields else row.name for row in rows]
     # the same model may have been timed by two benches
