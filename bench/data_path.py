@@ -1,4 +1,4 @@
-"""Pictures per second of the data path alone, stage by stage: what training is fed with, without the training."""
+"""Images per second of the data path alone, stage by stage: what training is fed with, without the training."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from edgefel.bench.opencv import opencv_threads
 from edgefel.bench.results import Row, make_row, read_results
 from edgefel.bench.timer import FULL, Plan, Timing, measure
 from edgefel.data.dataset import ImageDataset, UnreadableImageError, decode_rgb
+from edgefel.data.loading.batches import Batch, ImageSource
+from edgefel.data.loading.sampling import BalancedEpoch
 from edgefel.data.open import open_dataset
-from edgefel.data.sampling import BalancedEpoch
+from edgefel.data.preprocessing import Preprocessing, default_preprocessing
 from edgefel.errors import EdgefelError
-from edgefel.export.outputs import torch_threads
+from edgefel.export.parity.outputs import torch_threads
 from edgefel.models.registry import model_config
-from edgefel.runtime.preprocessing import Preprocessing, default_preprocessing
 from edgefel.text import counted
 from edgefel.training.augmentation import Augmentation
 from edgefel.training.config import AugmentConfig
-from edgefel.training.images import Batch, ImageSource
 
 READ, DECODE, RESIZE, AUGMENT = "read", "decode", "resize", "augment"
 READING, CACHED = "read to batch", "cached to batch"
@@ -40,22 +40,22 @@ Advance = Callable[[str, float], None]
 
 @dataclass(frozen=True)
 class TrainingRate:
-    """Pictures per second of training, and who says so."""
+    """Images per second of training, and who says so."""
 
     images_per_s: float
     source: str
 
     def __post_init__(self) -> None:
         if not 0 < self.images_per_s < float("inf"):  # NaN too
-            raise EdgefelError(f"training at {self.images_per_s} pictures/s: give a number above 0")
+            raise EdgefelError(f"training at {self.images_per_s} images/s: give a number above 0")
 
 
 @dataclass(frozen=True)
 class Options:
     """What is read, and for whom.
 
-    data: a data set. model: whose sizes the pictures get. workers: numbers of reading threads for the stages of
-    BY_WORKERS. batch: pictures of a batch. pictures: of one timed pass, drawn as training draws them, so many at most.
+    data: a data set. model: whose sizes the images get. workers: numbers of reading threads for the stages of
+    BY_WORKERS. batch: images of a batch. images: of one timed pass, drawn as training draws them, so many at most.
     stages: names of STAGES. threads: of PyTorch, for augmentation on the CPU; None leaves them as they are. training:
     what the path has to feed. Raises EdgefelError for what is not known, and for too small numbers.
     """
@@ -64,7 +64,7 @@ class Options:
     model: str = "arbex"
     workers: tuple[int, ...] = (1, 2)
     batch: int = 32
-    pictures: int = 256
+    images: int = 256
     stages: tuple[str, ...] = STAGES
     threads: int | None = None
     plan: Plan = field(default=FULL)
@@ -76,11 +76,11 @@ class Options:
             raise EdgefelError(f"stage {unknown[0]!r} is not known; choose from: {', '.join(STAGES)}")
         if not self.stages or not self.workers:
             raise EdgefelError("no stage or no number of workers is given; give one, or leave the option out")
-        if min(*self.workers, self.batch, self.threads or 1) < 1 or self.pictures < self.batch:
+        if min(*self.workers, self.batch, self.threads or 1) < 1 or self.images < self.batch:
             raise EdgefelError(
                 f"workers {', '.join(map(str, self.workers))}, batch {self.batch}, "
-                f"{counted(self.pictures, 'picture')}: give "
-                "numbers of at least 1, and at least one batch of pictures"
+                f"{counted(self.images, 'image')}: give "
+                "numbers of at least 1, and at least one batch of images"
             )
 
 
@@ -98,7 +98,7 @@ class Case(NamedTuple):
 def bench_data_path(options: Options, advance: Advance = lambda step, share: None) -> tuple[Row, ...]:
     """One row for each stage, and number of workers where it has some; they take turns in one run.
 
-    A call, of which `latency_ms` is, is one pass over the same pictures; it begins and ends with idle threads, so that
+    A call, of which `latency_ms` is, is one pass over the same images; it begins and ends with idle threads, so that
     none reads ahead while another stage is timed. Files come from the page cache. Before that all ways to a batch are
     compared. Raises EdgefelError for data that cannot be used, and for ways that do not lead to the same batch.
     """
@@ -118,7 +118,7 @@ def bench_data_path(options: Options, advance: Advance = lambda step, share: Non
 
 
 class Paths:
-    """The stages over a fixed choice of pictures, each beginning with what the one before it gives."""
+    """The stages over a fixed choice of images, each beginning with what the one before it gives."""
 
     def __init__(self, options: Options, preprocessing: Preprocessing) -> None:
         self._options, self._preprocessing = options, preprocessing
@@ -130,7 +130,7 @@ class Paths:
         self._sources: dict[int | None, ImageSource] = {
             count: self._source(count, 0) for count in options.workers
         }
-        # without limit: here the cache holds no more than the pictures of a pass
+        # without limit: here the cache holds no more than the images of a pass
         cached = self._source(max(options.workers), 2**40)
         cached.load()
         self._sources[None] = cached
@@ -140,19 +140,19 @@ class Paths:
         self._augmentation = Augmentation(AugmentConfig(), preprocessing, 0)
 
     @property
-    def pictures(self) -> int:
+    def images(self) -> int:
         """Of one pass."""
         return len(self._samples)
 
     @property
-    def picture_bytes(self) -> float:
-        """Mean size of an encoded picture."""
+    def image_bytes(self) -> float:
+        """Mean size of an encoded image."""
         return float(np.mean([len(data) for data in self._encoded]))
 
     @property
-    def picture_px(self) -> str:
+    def image_px(self) -> str:
         """Median width and height, as they lie on the disk: "100x100"."""
-        height, width = np.median([picture.shape[:2] for picture in self._decoded], axis=0)
+        height, width = np.median([image.shape[:2] for image in self._decoded], axis=0)
         return f"{width:.0f}x{height:.0f}"
 
     def cases(self) -> list[Case]:
@@ -165,14 +165,14 @@ class Paths:
 
     def check(self) -> None:
         """Raises EdgefelError unless all ways lead to the same batches as the single stages do."""
-        resized = [self._preprocessing.resize_image(picture) for picture in self._decoded]
+        resized = [self._preprocessing.resize_image(image) for image in self._decoded]
         expected = torch.from_numpy(np.stack(resized).transpose(0, 3, 1, 2).copy())
         for workers, source in self._sources.items():
             found = torch.cat([batch.pixels for batch in source.batches(self._lists)])
             if not torch.equal(found, expected):
                 way = "the cache" if workers is None else f"{workers} workers"
                 raise EdgefelError(
-                    f"{self._options.data}: {way} and the single stages give different pictures; nothing was timed"
+                    f"{self._options.data}: {way} and the single stages give different images; nothing was timed"
                 )
 
     def call(self, case: Case) -> Callable[[], Any]:
@@ -183,7 +183,7 @@ class Paths:
         single: dict[str, Callable[[], Any]] = {
             READ: lambda: [sample.read() for sample in self._samples],
             DECODE: lambda: [decode_rgb(data, sample.path) for data, sample in pairs],
-            RESIZE: lambda: [resize(picture) for picture in self._decoded],
+            RESIZE: lambda: [resize(image) for image in self._decoded],
         }
         if case.stage in single:
             return lambda: _on_one_thread(single[case.stage])
@@ -213,7 +213,7 @@ def training_rate(rows: Path, model: str) -> TrainingRate:
 
 
 def _chosen(options: Options) -> tuple[ImageDataset, list[bytes]]:
-    """Readable pictures as a balanced epoch draws them, and their bytes."""
+    """Readable images as a balanced epoch draws them, and their bytes."""
     dataset = open_dataset(options.data)
     order = BalancedEpoch(dataset.targets(), dataset.groups()).indices(0)
     chosen: list[int] = []
@@ -227,17 +227,17 @@ def _chosen(options: Options) -> tuple[ImageDataset, list[bytes]]:
             continue
         chosen.append(index)
         encoded.append(data)
-        if len(chosen) == options.pictures:
+        if len(chosen) == options.images:
             break
     if len(chosen) < options.batch:
         raise EdgefelError(
-            f"{options.data}: {counted(len(chosen), 'readable picture')} in an epoch, fewer than one batch of "
+            f"{options.data}: {counted(len(chosen), 'readable image')} in an epoch, fewer than one batch of "
             f"{options.batch}; "
             "give a smaller batch"
         )
     if any(dataset.samples[index].box is not None for index in chosen):
         raise EdgefelError(
-            f"{options.data}: its faces are parts of larger pictures; the stages are for one face a picture"
+            f"{options.data}: its faces are parts of larger images; the stages are for one face an image"
         )
     return dataset.subset(np.array(chosen, np.int64)), encoded
 
@@ -248,27 +248,27 @@ def _on_one_thread(call: Callable[[], Any]) -> None:
 
 
 def _row(options: Options, paths: Paths, case: Case, timing: Timing, described: Mapping[str, Any]) -> Row:
-    rate = 1e3 * paths.pictures / timing.p50
+    rate = 1e3 * paths.images / timing.p50
     augments = case.stage not in WITHOUT_AUGMENTATION
     subject = {
         "stage": case.stage,
         "model": options.model,
         "workers": case.workers,
         "batch": options.batch,
-        "pictures": paths.pictures,
-        "picture_px": paths.picture_px,
+        "images": paths.images,
+        "image_px": paths.image_px,
         "threads": torch.get_num_threads() if augments else None,
     }
     metrics: dict[str, Any] = {
         "images_per_s": rate,
         "latency_ms": timing.to_dict(),
-        "picture_bytes": paths.picture_bytes,
+        "image_bytes": paths.image_bytes,
     }
     notes = []
     if options.training is not None:
         metrics["training_images_per_s"] = options.training.images_per_s
         metrics["times_training"] = rate / options.training.images_per_s
-        notes.append(f"training: {options.training.images_per_s:.4g} pictures/s, {options.training.source}")
+        notes.append(f"training: {options.training.images_per_s:.4g} images/s, {options.training.source}")
     if not (verdict := timing.verdict).stable:
         notes.append(f"unstable: {verdict.reason}")
     return make_row("data-path", subject, metrics, described, notes)

@@ -203,7 +203,7 @@ def _change(before: Repeated, after: Repeated, limits: Limits) -> Change:
 
 
 def _side(rows: Sequence[Row]) -> Side | None:
-    """Milliseconds of a call, or of a picture where the row only says how many there are in a second."""
+    """Milliseconds of a call, or of an image where the row only says how many there are in a second."""
     found = [part for row in rows if (part := _single(row)) is not None]
     if not found:
         return None

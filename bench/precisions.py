@@ -87,8 +87,8 @@ def _network(name: str) -> Any:
 
 
 def _face(size: int) -> Array:
+    from edgefel.data.preprocessing import default_preprocessing
     from edgefel.data.synthetic import FaceOptions, SyntheticFaces
-    from edgefel.runtime.preprocessing import default_preprocessing
 
     face = SyntheticFaces(FaceOptions(count=7, size=size)).sample(0).image
     return default_preprocessing(size).batch([face])
@@ -97,8 +97,8 @@ def _face(size: int) -> Array:
 def _files(network: Any, image: Array) -> dict[str, bytes]:
     """Serialized FP32 and INT8 graphs, as an export makes them."""
     from edgefel.calib.collect import activation_scales, collect_activations
-    from edgefel.export.onnx_graph import export_onnx, serialize
-    from edgefel.export.reduced import Ranges, make_graphs
+    from edgefel.export.onnx.trace import export_onnx, serialize
+    from edgefel.export.precision.graphs import Ranges, make_graphs
 
     noise = np.random.default_rng(0).normal(0, 0.1, (CALIBRATION_IMAGES, *image.shape[1:]))
     batches = [image + row[None].astype(np.float32) for row in noise]
@@ -125,7 +125,7 @@ def _session(data: bytes, image: Array, threads: int) -> Callable[[], Array]:
 
 def _check(outputs: Mapping[str, Array]) -> dict[str, float]:
     """SQNR of every file's logits in dB."""
-    from edgefel.export.parity import sqnr_db
+    from edgefel.export.parity.compare import sqnr_db
 
     found = {name: sqnr_db(outputs[EAGER], values) for name, values in outputs.items() if name != EAGER}
     for name, sqnr in found.items():

@@ -18,7 +18,7 @@ FACES = 200
 
 
 def rendering_speed(size: int = 224, rounds: int = 5) -> dict[str, Any]:
-    """Renders the same FACES pictures `rounds` times on one thread; the row has faces/s of every round.
+    """Renders the same FACES images `rounds` times on one thread; the row has faces/s of every round.
 
     The first round, in which each person's fixed outlines are worked out, is a warm-up and not counted.
     """

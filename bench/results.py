@@ -13,9 +13,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from edgefel.documents import parse_json
 from edgefel.errors import EdgefelError
-from edgefel.inputs import read_regular, reason
+from edgefel.files.documents import parse_json
+from edgefel.files.read import read_regular, reason
 
 SCHEMA = 1
 # what each kind of row must measure

@@ -1,4 +1,4 @@
-"""Pictures per second with more and more callers at once: the latency-throughput curve of a bundle, and its knee.
+"""Images per second with more and more callers at once: the latency-throughput curve of a bundle, and its knee.
 
 The loop is closed: each of n callers calls again as soon as its last call has returned, so that Little's law ties the
 three numbers of a point together, callers = calls per second x seconds per call. Past the point where the processor is

@@ -1,4 +1,4 @@
-"""Pictures per second and memory of training: the very step of `edgefel train`, on synthetic pictures in memory."""
+"""Images per second and memory of training: the very step of `edgefel train`, on synthetic images in memory."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from edgefel.bench.sessions import MEMORY_OF_THIS, fresh_process_memory_mb
 from edgefel.bench.stopwatch import CpuStopwatch, CudaStopwatch
 from edgefel.bench.timer import FULL, Plan, Timing, measure
 from edgefel.data.labels import expression_labels
-from edgefel.data.sampling import BalancedEpoch
+from edgefel.data.loading.batches import Batch, ImageSource
+from edgefel.data.loading.sampling import BalancedEpoch
 from edgefel.errors import EdgefelError
-from edgefel.export.outputs import torch_threads
+from edgefel.export.parity.outputs import torch_threads
 from edgefel.kernels.backend import TRITON_INSTALLED, check_available, check_choice
 from edgefel.models.registry import model_config
 from edgefel.text import counted
 from edgefel.training.config import ComputeConfig, TrainConfig
-from edgefel.training.images import Batch, ImageSource
 from edgefel.training.loop import Trainer
 from edgefel.training.losses import Criterion
 from edgefel.training.run_folder import RunFolder, TrainingState
@@ -57,7 +57,7 @@ Advance = Callable[[str, float], None]
 class Options:
     """What is trained, and how.
 
-    batches: pictures of one step, at least 2. precisions: names of PRECISIONS. attentions: of "auto", "reference" and
+    batches: images of one step, at least 2. precisions: names of PRECISIONS. attentions: of "auto", "reference" and
     "triton"; None is the reference, and the kernels too where they run. threads: of PyTorch on the CPU; None leaves
     them as they are. data: a data set, to time the whole path from its files as well. memory: peak memory.
     Raises EdgefelError for what is not known, and for too small numbers.
@@ -169,7 +169,7 @@ def choices(asked: Sequence[str] | None, device: torch.device) -> tuple[str, ...
 
 
 def check_losses(losses: Mapping[Case, float]) -> None:
-    """Raises EdgefelError where the same weights and pictures give another loss than plain PyTorch in FP32."""
+    """Raises EdgefelError where the same weights and images give another loss than plain PyTorch in FP32."""
     first = min(losses, key=lambda case: (case.precision != "fp32", case.attention != REFERENCE))
     for case, loss in losses.items():
         limit = max(LARGEST_LOSS_DEVIATION[one.precision] for one in (case, first))
@@ -235,11 +235,11 @@ class Stepper:
         self.first_loss = self._trainer.window.take()["loss"]
 
     def __call__(self) -> None:
-        """One step on pictures that are ready; on a GPU, its work is queued."""
+        """One step on images that are ready; on a GPU, its work is queued."""
         self._trainer.step(self._batch)
 
     def from_files(self) -> None:
-        """One step on the next pictures of the data set."""
+        """One step on the next images of the data set."""
         self._trainer.step(next(self._loader))
 
     def check(self) -> None:
@@ -256,7 +256,7 @@ class Stepper:
             if not whole:
                 raise EdgefelError(
                     f"{self._files.train.dataset.root}: a balanced epoch has "
-                    f"{counted(len(order), 'picture')}, fewer than one "
+                    f"{counted(len(order), 'image')}, fewer than one "
                     f"batch of {self._size}; give a smaller batch"
                 )
             yield from self._files.train.batches(np.split(order[: whole * self._size], whole))
@@ -264,7 +264,7 @@ class Stepper:
 
 
 def _data(labels: tuple[str, ...], targets: torch.Tensor) -> Data:
-    """What a trainer must know of data whose pictures are handed to it."""
+    """What a trainer must know of data whose images are handed to it."""
     sampler = BalancedEpoch(
         targets.tolist(), [""] * len(targets), per_class=1, per_group=len(targets), seed=0
     )

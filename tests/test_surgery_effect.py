@@ -10,7 +10,7 @@ import onnx
 import pytest
 from small_graphs import images, plain_graph
 
-from edgefel.export.surgery.passes import apply_passes
+from edgefel.export.onnx.passes import apply_passes
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
 from surgery_effect import Variant, measure

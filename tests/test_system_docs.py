@@ -13,7 +13,7 @@ import torch
 
 from edgefel.bench.ablation.verdict import Outcome
 from edgefel.bench.results import read_results
-from edgefel.export.onnx_graph import export_onnx
+from edgefel.export.onnx.trace import export_onnx
 from edgefel.models import build_model
 
 ROOT = Path(__file__).parent.parent
@@ -35,11 +35,11 @@ def page(name: str) -> str:
     return (ROOT / "docs" / name).read_text(encoding="utf-8")
 
 
-def test_equal_choices_on_500_pictures(tools):
+def test_equal_choices_on_500_images(tools):
     measured = json.loads((RESULTS / "token-pooling.json").read_text())
     choices = measured["choices"]
     assert measured["model"] == "apvit"
-    assert choices["pictures"] == 500
+    assert choices["images"] == 500
     assert choices["poolings"] == 5  # the patches', and the last four blocks'
     assert choices["different"] == 0
     assert choices["equal"] + choices["different_at_a_tie"] == 500
@@ -67,14 +67,14 @@ def test_choices_of_one_network_and_of_another(tools, tmp_path):
 
     tool = tools["token_pooling"]
     rng = np.random.default_rng(0)
-    pictures = [tmp_path / f"{number}.png" for number in range(3)]
-    for file in pictures:
+    images = [tmp_path / f"{number}.png" for number in range(3)]
+    for file in images:
         cv2.imwrite(str(file), rng.integers(0, 256, (128, 128, 3), dtype=np.uint8))
     model = tool.examples("apvit-nano")["published"]
-    same = tool.compare_choices(model, export_onnx(model), pictures)
+    same = tool.compare_choices(model, export_onnx(model), images)
     assert same["equal"] + same["different_at_a_tie"] == 3
     assert same["different"] == 0
     assert same["poolings"] == 3
     torch.manual_seed(1)
-    other = tool.compare_choices(model, export_onnx(build_model("apvit-nano").eval()), pictures)
+    other = tool.compare_choices(model, export_onnx(build_model("apvit-nano").eval()), images)
     assert other["different"] == 3

@@ -71,7 +71,7 @@ def _compared(row: Row, judged: bool) -> list[str]:
 
 
 def latency_table(rows: Sequence[Row]) -> str:
-    """The model alone, and the stages from a picture to labels."""
+    """The model alone, and the stages from an image to labels."""
     rows = _of(rows, "latency")
     stages = list(rows[0].metrics["stages_ms"])
 
@@ -88,7 +88,7 @@ def latency_table(rows: Sequence[Row]) -> str:
             *parts,
         ]
 
-    head = [_threads(rows), "model, ms p50", "p99", "picture to labels", *stages]
+    head = [_threads(rows), "model, ms p50", "p99", "image to labels", *stages]
     return "\n".join([*_table(head, map(cells, rows)), "", f"Medians; ~ is not stable. {_source(rows)}"])
 
 
@@ -110,14 +110,14 @@ def throughput_table(rows: Sequence[Row]) -> str:
         [
             *_table(head, lines),
             "",
-            "Pictures per second, in brackets the 99th percentile of what a caller waits; bold is the knee, ~ is not "
+            "Images per second, in brackets the 99th percentile of what a caller waits; bold is the knee, ~ is not "
             f"stable. One thread a call. {_source(rows)}",
         ]
     )
 
 
 def training_table(rows: Sequence[Row]) -> str:
-    """Pictures per second of the training step."""
+    """Images per second of the training step."""
     rows = _of(rows, "train")
 
     def cells(row: Row) -> list[str]:
@@ -130,14 +130,14 @@ def training_table(rows: Sequence[Row]) -> str:
             f"{metrics['peak_memory_mb']:.0f}",
         ]
 
-    head = [_threads(rows), "pictures/s", "ms of a step, p50", "peak memory, MB"]
+    head = [_threads(rows), "images/s", "ms of a step, p50", "peak memory, MB"]
     return "\n".join([*_table(head, map(cells, rows)), "", f"~ is not stable. {_source(rows)}"])
 
 
 def data_path_table(rows: Sequence[Row]) -> str:
-    """Every stage for every model and picture size; repetitions by their median."""
+    """Every stage for every model and image size; repetitions by their median."""
     rows = [row for row in _of(rows, "data-path") if "model" in row.subject]
-    columns = dict.fromkeys((row.subject["model"], row.subject["picture_px"]) for row in rows)
+    columns = dict.fromkeys((row.subject["model"], row.subject["image_px"]) for row in rows)
     lines = []
     for stage, workers in dict.fromkeys((row.subject["stage"], row.subject["workers"]) for row in rows):
         count = "" if workers is None else f", {workers} worker{'s' * (workers > 1)}"
@@ -147,13 +147,13 @@ def data_path_table(rows: Sequence[Row]) -> str:
                 row
                 for row in rows
                 if (row.subject["stage"], row.subject["workers"]) == (stage, workers)
-                and (row.subject["model"], row.subject["picture_px"]) == (model, size)
+                and (row.subject["model"], row.subject["image_px"]) == (model, size)
             ]
             rate = f"{median(row.metrics['images_per_s'] for row in chosen):,.0f}{_unstable(chosen)}"
             times = median(row.metrics["times_training"] for row in chosen)
             cells.append(f"{rate} ({times:,.0f} x)")
         lines.append(cells)
-    head = ["pictures/s", *(f"{model}, {size.replace('x', ' x ')} px" for model, size in columns)]
+    head = ["images/s", *(f"{model}, {size.replace('x', ' x ')} px" for model, size in columns)]
     trained = dict.fromkeys(note for row in rows for note in row.notes if note.startswith("training: "))
     return "\n".join(
         [
@@ -175,7 +175,7 @@ def sampling_table(rows: Sequence[Row]) -> str:
         memory = median(row.metrics["additional_memory_mb"] for row in chosen)
         lines.append([stage, f"{ms:.0f}{_unstable(chosen)}", f"{memory:.0f}"])
     subject = rows[0].subject
-    head = [f"{subject['rows']:,} pictures, {subject['groups']} videos", "ms", "additional MB"]
+    head = [f"{subject['rows']:,} images, {subject['groups']} videos", "ms", "additional MB"]
     return "\n".join(
         [
             *_table(head, lines),

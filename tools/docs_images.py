@@ -17,7 +17,7 @@ import cv2
 from edgefel.bench.report.page import render
 from edgefel.bench.report.rows import collect
 from edgefel.errors import EdgefelError
-from edgefel.files import atomic_file
+from edgefel.files.write import atomic_file
 from edgefel.runtime.faces import HaarDetector
 from edgefel.runtime.session import Session
 from edgefel.runtime.stream.capture import open_source

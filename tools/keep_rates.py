@@ -30,7 +30,7 @@ from edgefel.bench.results import read_results
 from edgefel.bench.statistics import ratio
 from edgefel.bench.timer import Plan, measure
 from edgefel.errors import EdgefelError
-from edgefel.export.onnx_graph import export_onnx, serialize
+from edgefel.export.onnx.trace import export_onnx, serialize
 from edgefel.models.profile import profile
 from edgefel.report.figures import new_figure
 from edgefel.runtime.manifest import INPUT_NAME

@@ -2,7 +2,7 @@
 
     python tools/planted_leak.py [--count 3000] [-o docs/results/planted-leaks.json]
 
-Renders faces, inspects them as they are, then puts copies of pictures of the split train into the split test, 20 of
+Renders faces, inspects them as they are, then puts copies of images of the split train into the split test, 20 of
 each kind, under the names of other people, and inspects again. Takes a minute or two on two cores.
 """
 
@@ -25,34 +25,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefel import __version__
-from edgefel.files import read_json, write_json
+from edgefel.files.write import read_json, write_json
 
 RESULT = Path(__file__).resolve().parent.parent / "docs" / "results" / "planted-leaks.json"
 EACH = 20
 SYNTH = ("--size", "112", "--subjects", "300")
 
-Picture = NDArray[np.uint8]
+SourceImage = NDArray[np.uint8]
 
 
-def encoded(picture: Picture, suffix: str, *parameters: int) -> bytes:
+def encoded(image: SourceImage, suffix: str, *parameters: int) -> bytes:
     """BGR [H, W, 3] as a file."""
-    done, data = cv2.imencode(suffix, picture, parameters)
+    done, data = cv2.imencode(suffix, image, parameters)
     if not done:
         raise ValueError(f"OpenCV cannot write {suffix}")
     return data.tobytes()
 
 
-def decoded(data: bytes) -> Picture:
+def decoded(data: bytes) -> SourceImage:
     """BGR [H, W, 3]."""
     return np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), np.uint8)
 
 
-def resized(picture: Picture, share: float) -> Picture:
+def resized(image: SourceImage, share: float) -> SourceImage:
     """By pixel areas."""
-    return np.asarray(cv2.resize(picture, None, fx=share, fy=share, interpolation=cv2.INTER_AREA), np.uint8)
+    return np.asarray(cv2.resize(image, None, fx=share, fy=share, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-# each makes the file of the copy from the file of the picture
+# each makes the file of the copy from the file of the image
 KINDS: dict[str, Callable[[bytes], tuple[str, bytes]]] = {
     "exact copy": lambda data: (".png", data),
     "JPEG, quality 50": lambda data: (".jpg", encoded(decoded(data), ".jpg", cv2.IMWRITE_JPEG_QUALITY, 50)),
@@ -63,7 +63,7 @@ KINDS: dict[str, Callable[[bytes], tuple[str, bytes]]] = {
 
 @dataclass(frozen=True)
 class Leak:
-    """A copy in the split test of a picture of the split train; both relative to the data set."""
+    """A copy in the split test of an image of the split train; both relative to the data set."""
 
     kind: str
     source: str
@@ -71,7 +71,7 @@ class Leak:
 
 
 def plant(folder: Path, seed: int = 0) -> list[Leak]:
-    """Adds EACH copies of every kind, each of another picture, to a data set with a labels.csv."""
+    """Adds EACH copies of every kind, each of another image, to a data set with a labels.csv."""
     table = folder / "labels.csv"
     with table.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
@@ -104,14 +104,11 @@ def run(work: Path, *arguments: str) -> None:
 
 
 def found_pairs(report: dict[str, Any]) -> set[frozenset[str]]:
-    """Paths of the two pictures of each pair that a report lists as copies or as alike, across splits."""
+    """Paths of the two images of each pair that a report lists as copies or as alike, across splits."""
     listed = [
-        one["pictures"]
-        for kind in ("copies", "near")
-        for one in report[kind]["listed"]
-        if one["across_splits"]
+        one["images"] for kind in ("copies", "near") for one in report[kind]["listed"] if one["across_splits"]
     ]
-    paths = [[Path(one["path"]).relative_to("faces").as_posix() for one in pictures] for pictures in listed]
+    paths = [[Path(one["path"]).relative_to("faces").as_posix() for one in images] for images in listed]
     return {
         frozenset((first, second))
         for names in paths
@@ -137,7 +134,7 @@ def measure(work: Path, count: int) -> dict[str, Any]:
         "versions": {"edgefel": __version__, "opencv": cv2.__version__},
         "distance": clean["near"]["distance"],
         "clean": {
-            "pictures": count,
+            "images": count,
             "pairs": possible,
             "found": wrong,
             "false_pair_rate": wrong / possible,
@@ -159,7 +156,7 @@ def measure(work: Path, count: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--count", type=int, default=3000, help="pictures")
+    parser.add_argument("--count", type=int, default=3000, help="images")
     parser.add_argument("-o", "--output", type=Path, default=RESULT)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="leaks-") as work:

@@ -61,7 +61,7 @@ def trained(document: Mapping[str, Any]) -> str:
     lines += [
         "",
         f"PyTorch's own accuracy is {mixed['files'][0]['accuracy_reference']:.1%}. Ranges from "
-        f"{document['calibration']['per_class']} pictures of each class, `{document['calibration']['method']}`. "
+        f"{document['calibration']['per_class']} images of each class, `{document['calibration']['method']}`. "
         f"`--auto --max-drop {document['search']['max_drop']}`, on {document['search']['images']} other faces, kept "
         f"{len(kept)} of {mixed['layers']} layers in float"
         + (f" ({', '.join(f'`{name}`' for name in kept)})" if kept else "")
@@ -102,10 +102,10 @@ def speed(document: Mapping[str, Any]) -> str:
 
 def comparison(document: Mapping[str, Any]) -> str:
     """Balanced against random against most-frequent calibration, in the comparison's own words."""
-    pictures = sum(document["held_out"]["counts"].values())
+    image_counts = sum(document["held_out"]["counts"].values())
     lines = [
         f"On a trained `{document['source']['model']}`, {document['options']['seeds']} seeds, imbalance "
-        f"{document['options']['imbalance']:g}, {pictures} held-out synthetic faces:",
+        f"{document['options']['imbalance']:g}, {image_counts} held-out synthetic faces:",
         "",
         *(f"- {sentence}" for sentence in document["verdicts"]),
         "",

@@ -1,4 +1,4 @@
-"""Takes a finished demo into the documentation: its numbers, its pictures, and the README's table.
+"""Takes a finished demo into the documentation: its numbers, its images, and the README's table.
 
     make demo && .venv/bin/python tools/readme_results.py demo
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results" / "demo.json"
 START = "<!-- results: made by tools/readme_results.py -->"
 END = "<!-- end of results -->"
-PICTURES = {
+IMAGES = {
     "faces/contact_sheet.png": "contact_sheet.jpg",
     "evaluation/confusion.png": "confusion_matrix.png",
     "photograph/grace_hopper.jpg": "photograph.jpg",
@@ -78,7 +78,7 @@ def main(demo: Path) -> None:
     results["versions"] = {name: version(name) for name in packages}
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps(results, indent=2) + "\n")
-    for source, target in PICTURES.items():
+    for source, target in IMAGES.items():
         _copy(demo / source, ROOT / "docs" / "images" / target)
     readme = ROOT / "README.md"
     readme.write_text(with_table(readme.read_text(), results))

@@ -24,17 +24,17 @@ import torch
 
 from edgefel.bench.timer import Plan
 from edgefel.bench.timer import measure as time_in_turn
-from edgefel.export.onnx_graph import export_onnx, serialize
-from edgefel.export.surgery.attention import onnx_attention
-from edgefel.export.surgery.cost import graph_macs, input_bytes
-from edgefel.export.surgery.outputs import keep_outputs
-from edgefel.export.surgery.passes import EXACT_PASSES, apply_passes
-from edgefel.export.surgery.prelu import spread_prelu
-from edgefel.export.surgery.uint8_input import uint8_input
+from edgefel.data.preprocessing import Preprocessing, default_preprocessing
+from edgefel.export.onnx.attention import onnx_attention
+from edgefel.export.onnx.cost import graph_macs, input_bytes
+from edgefel.export.onnx.outputs import keep_outputs
+from edgefel.export.onnx.passes import EXACT_PASSES, apply_passes
+from edgefel.export.onnx.prelu import spread_prelu
+from edgefel.export.onnx.trace import export_onnx, serialize
+from edgefel.export.onnx.uint8_input import uint8_input
 from edgefel.models import build_model
 from edgefel.models.network import FacialExpressionModel
 from edgefel.runtime.manifest import INPUT_NAME, NEEDED_OUTPUTS
-from edgefel.runtime.preprocessing import Preprocessing, default_preprocessing
 
 TOLERANCE = 1e-4  # of an output's largest value, or of 1
 

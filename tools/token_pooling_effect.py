@@ -7,7 +7,7 @@
 
 The first two write their part of one JSON document, the third prints its table. Costs: the published numbers of
 tokens against none dropped, same weights, batch 1 on one thread, in PyTorch and in ONNX Runtime, all four in turn.
-Choices: the indices of the tokens that each pooling keeps, picture by picture. Two scores that differ by less than
+Choices: the indices of the tokens that each pooling keeps, image by image. Two scores that differ by less than
 rounding may be ordered either way; such a tie, at the border between kept and dropped, is counted apart. Random
 weights: nothing here depends on what was learned.
 """
@@ -32,13 +32,13 @@ import torch
 
 from edgefel.bench.statistics import ratio
 from edgefel.bench.timer import Plan, measure
-from edgefel.export.onnx_graph import export_onnx, serialize
-from edgefel.files import write_json
+from edgefel.data.preprocessing import default_preprocessing
+from edgefel.export.onnx.trace import export_onnx, serialize
+from edgefel.files.write import write_json
 from edgefel.kernels.token_pooling import reference
 from edgefel.models import build_model
 from edgefel.models.profile import profile
 from edgefel.runtime.manifest import INPUT_NAME
-from edgefel.runtime.preprocessing import default_preprocessing
 
 TIE = 1e-5  # relative difference of two scores that float32 may order either way
 
@@ -76,7 +76,7 @@ def with_choices(graph: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]]:
 
 
 def choices(model: Any, image: torch.Tensor) -> list[tuple[np.ndarray, float]]:
-    """Of every pooling: the kept indices of one picture, and by how much the worst kept beats the best dropped."""
+    """Of every pooling: the kept indices of one image, and by how much the worst kept beats the best dropped."""
     found: list[tuple[np.ndarray, float]] = []
     choose = reference.best_tokens
 
@@ -96,14 +96,14 @@ def choices(model: Any, image: torch.Tensor) -> list[tuple[np.ndarray, float]]:
     return found
 
 
-def compare_choices(model: Any, graph: onnx.ModelProto, pictures: list[Path]) -> dict[str, Any]:
-    """How many pictures' poolings keep the same tokens in both."""
+def compare_choices(model: Any, graph: onnx.ModelProto, images: list[Path]) -> dict[str, Any]:
+    """How many images' poolings keep the same tokens in both."""
     prepare = default_preprocessing(model.config.input_size)
     listing, names = with_choices(graph)
     runner = session(listing)
     equal = ties = other = 0
     smallest = float("inf")
-    for number, file in enumerate(pictures, start=1):
+    for number, file in enumerate(images, start=1):
         pixels = cv2.cvtColor(cv2.imread(str(file)), cv2.COLOR_BGR2RGB)
         image = prepare.batch([pixels])
         ours = choices(model, torch.from_numpy(image))
@@ -116,10 +116,10 @@ def compare_choices(model: Any, graph: onnx.ModelProto, pictures: list[Path]) ->
                 break
         else:
             equal += 1
-        print(f"\r{number}/{len(pictures)} pictures", end="", file=sys.stderr)
+        print(f"\r{number}/{len(images)} images", end="", file=sys.stderr)
     print(file=sys.stderr)
     return {
-        "pictures": len(pictures),
+        "images": len(images),
         "poolings": len(names),
         "equal": equal,
         "different_at_a_tie": int(ties),
@@ -130,7 +130,7 @@ def compare_choices(model: Any, graph: onnx.ModelProto, pictures: list[Path]) ->
 
 
 def compare_costs(models: dict[str, Any], graphs: dict[str, onnx.ModelProto], runs: int) -> dict[str, Any]:
-    """Multiply-accumulates, bytes and milliseconds of one picture, and the ratios."""
+    """Multiply-accumulates, bytes and milliseconds of one image, and the ratios."""
     size = models["published"].config.input_size
     image = np.random.default_rng(0).standard_normal((1, 3, size, size), dtype=np.float32)
     tensor = torch.from_numpy(image)
@@ -158,7 +158,7 @@ def markdown(measured: dict[str, Any]) -> str:
     costs, ms = measured["costs"], measured["costs"]["ms_p50"]
     macs = costs["macs"]
     lines = [
-        "| one picture | nothing dropped | published | ratio |",
+        "| one image | nothing dropped | published | ratio |",
         "| --- | ---: | ---: | ---: |",
         f"| multiply-accumulates | {macs['nothing dropped'] / 1e9:.2f} G | {macs['published'] / 1e9:.2f} G | "
         f"{macs['ratio']:.2f} |",
@@ -180,9 +180,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("-o", "--output", type=Path, required=True, help="result file, written or read")
     parser.add_argument("--model", default="apvit", help="apvit or apvit-nano (default: apvit)")
     parser.add_argument("--data", type=Path, help="folder of edgefel data synth, for choices")
-    parser.add_argument(
-        "--images", type=int, default=500, help="pictures to compare choices on (default: 500)"
-    )
+    parser.add_argument("--images", type=int, default=500, help="images to compare choices on (default: 500)")
     parser.add_argument("--runs", type=int, default=30, help="timed runs of each (default: 30)")
     chosen = parser.parse_args(arguments)
     document = json.loads(chosen.output.read_text(encoding="utf-8")) if chosen.output.is_file() else {}
@@ -197,10 +195,10 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.part == "choices":
         if chosen.data is None:
             parser.error("choices needs --data")
-        pictures = sorted((chosen.data / "images").rglob("*.png"))[: chosen.images]
-        if len(pictures) < chosen.images:
-            sys.exit(f"{chosen.data}: {len(pictures)} pictures, {chosen.images} are wanted; render more")
-        found = compare_choices(models["published"], graphs["published"], pictures)
+        images = sorted((chosen.data / "images").rglob("*.png"))[: chosen.images]
+        if len(images) < chosen.images:
+            sys.exit(f"{chosen.data}: {len(images)} images, {chosen.images} are wanted; render more")
+        found = compare_choices(models["published"], graphs["published"], images)
     else:
         found = compare_costs(models, graphs, chosen.runs)
     document |= {

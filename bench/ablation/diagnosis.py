@@ -64,9 +64,9 @@ def diagnose(
 ) -> dict[str, Any]:
     """Plain JSON values.
 
-    accuracy, confidence: of each part by itself (the confidence is 1 - normalized entropy, the mean over pictures).
-    weight: mean share of the correction in the result. changed, fixed, spoiled: share of pictures whose label the head
-    changes, to the right one, from the right one. probabilities: std, max and min over classes, the mean over pictures,
+    accuracy, confidence: of each part by itself (the confidence is 1 - normalized entropy, the mean over images).
+    weight: mean share of the correction in the result. changed, fixed, spoiled: share of images whose label the head
+    changes, to the right one, from the right one. probabilities: std, max and min over classes, the mean over images,
     without and with the head. anchors: see `_anchors`.
     """
     before, after = primary.argmax(1), corrected.argmax(1)
@@ -107,9 +107,9 @@ def _anchors(
 ) -> dict[str, float]:
     """Whether anchors collapsed or ran away.
 
-    used: share of anchors that are the nearest one of at least one picture. own_class: share of pictures whose nearest
+    used: share of anchors that are the nearest one of at least one image. own_class: share of images whose nearest
     anchor is of their class. distance: root mean squared distance to the nearest, per dimension; spread: the same
-    between anchors, embedding_spread: between pictures. between_classes: share of the anchors' variance that is between
+    between anchors, embedding_spread: between images. between_classes: share of the anchors' variance that is between
     classes rather than inside them; 1/K and less means that the anchors of a class have nothing in common.
     """
     classes, count, width = anchors.shape

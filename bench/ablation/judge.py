@@ -10,13 +10,13 @@ import numpy as np
 import torch
 
 from edgefel.bench.ablation.diagnosis import diagnose, parts
+from edgefel.data.loading.batches import ImageSource
 from edgefel.data.open import open_dataset
+from edgefel.data.preprocessing import Preprocessing
 from edgefel.evaluation.inference import run_model
 from edgefel.evaluation.metrics import compute_metrics
 from edgefel.models.profile import profile
-from edgefel.runtime.preprocessing import Preprocessing
 from edgefel.training.config import TrainConfig
-from edgefel.training.images import ImageSource
 from edgefel.training.run_folder import RunFolder
 
 _BATCH = 64
@@ -25,7 +25,7 @@ _BATCH = 64
 def judge(run: Path, config: TrainConfig) -> dict[str, Any]:
     """Plain JSON values of the run's last checkpoint on the test split of its own data.
 
-    macs: multiply-accumulates of one picture. corrected, primary: `Metrics` with and without the head. diagnosis: see
+    macs: multiply-accumulates of one image. corrected, primary: `Metrics` with and without the head. diagnosis: see
     `diagnosis.diagnose`. votes: of FER+, the file that labels come from. diverged: whether weights or outputs are no
     numbers any more; then nothing was judged.
     Raises EdgefelError without a test split.
@@ -49,7 +49,7 @@ def judge(run: Path, config: TrainConfig) -> dict[str, Any]:
         "diverged": False,
         **voted,
         "macs": profile(model.config).macs,
-        "pictures": len(targets),
+        "images": len(targets),
         "classes": len(data.labels),
         "labels": list(data.labels),
         "corrected": dataclasses.asdict(compute_metrics(outputs.corrected, targets)),

@@ -1,4 +1,4 @@
-"""What a contender's labels are worth on labelled pictures."""
+"""What a contender's labels are worth on labelled images."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from edgefel.bench.compare.contenders import COMPILED, EAGER, Contender
 from edgefel.data.dataset import ImageDataset, MatchedDataset, UnreadableImageError
 from edgefel.data.labels import LabelMatch
 from edgefel.data.open import open_dataset
+from edgefel.data.preprocessing import Image, Preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.evaluation.metrics import compute_metrics
-from edgefel.export.pictures import draw_evenly
-from edgefel.runtime.preprocessing import Image, Preprocessing
+from edgefel.export.parity.images import draw_evenly
 
 BATCH = 16
 HELD_OUT = ("val", "test")
@@ -27,7 +27,7 @@ Judgement = dict[str, Any]
 def choose(
     data: str | os.PathLike[str], labels: Sequence[str], count: int, layout: str | None = None
 ) -> tuple[MatchedDataset, tuple[int, ...]]:
-    """A data set and `count` of its held-out pictures, as even over the classes as they allow.
+    """A data set and `count` of its held-out images, as even over the classes as they allow.
 
     Held out are the splits val and test, or everything where there are no splits. layout: as `open_dataset` takes
     it. Classes are matched by name; raises EdgefelError if the data shares too few with the model
@@ -45,13 +45,13 @@ def judge(
     matched: MatchedDataset,
     chosen: Sequence[int],
     preprocessing: Preprocessing,
-    advance: Callable[[int], None] = lambda pictures: None,
+    advance: Callable[[int], None] = lambda images: None,
 ) -> dict[str, Judgement]:
     """By contender's name: images, accuracy, macro_f1, recall by class, agreement with eager PyTorch if it is there;
     votes, the file that labels come from, of FER+.
 
     torch.compile is taken to label as eager PyTorch does: their outputs were compared. Raises EdgefelError where no
-    picture can be read.
+    image can be read.
     """
     dataset = matched.dataset
     own = {one.name: one for one in contenders if one.backend != COMPILED}
@@ -64,7 +64,7 @@ def judge(
         targets += labels
         advance(len(crops))
     if not targets:
-        raise EdgefelError(f"{dataset.root}: no picture can be read, so nothing was judged")
+        raise EdgefelError(f"{dataset.root}: no image can be read, so nothing was judged")
     merged = {name: np.concatenate(parts) for name, parts in found.items()}
     eager = {one.subject.name: merged[one.name] for one in own.values() if one.backend == EAGER}
     votes = {} if dataset.votes is None else {"votes": dataset.votes.file}
@@ -101,7 +101,7 @@ def _judgement(
 
 
 def _batches(dataset: ImageDataset, chosen: Sequence[int]) -> Iterator[tuple[list[int], list[Image]]]:
-    """Labels and pictures; unreadable ones are left out."""
+    """Labels and images; unreadable ones are left out."""
     labels: list[int] = []
     crops: list[Image] = []
     for index in chosen:

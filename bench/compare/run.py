@@ -25,8 +25,8 @@ from edgefel.bench.results import Row, make_row
 from edgefel.bench.sessions import faces
 from edgefel.bench.timer import FULL, Plan, Timing, measure
 from edgefel.errors import EdgefelError
-from edgefel.export.outputs import torch_threads
-from edgefel.export.parity import sqnr_db
+from edgefel.export.parity.compare import sqnr_db
+from edgefel.export.parity.outputs import torch_threads
 from edgefel.text import counted
 
 # signal-to-noise ratio of the logits, from eager PyTorch's or else ONNX Runtime's FP32, below which nothing is timed
@@ -41,7 +41,7 @@ class Options:
 
     backends: names, or None for every one that is here but those to `leave_out`. baseline: name of the contender that
     ratios refer to; by default eager PyTorch of poster-v2, or of the first subject. data, layout, images: labelled
-    pictures for the accuracy of trained subjects. memory: measure each contender's peak memory in a process of its own.
+    images for the accuracy of trained subjects. memory: measure each contender's peak memory in a process of its own.
     Raises EdgefelError for batches or threads below 1.
     """
 
@@ -230,7 +230,7 @@ def _call(contender: Contender, batch: Array) -> Callable[[], Array]:
 def _judge_all(
     subjects: Sequence[Subject], options: Options, advance: Advance
 ) -> tuple[dict[str, Judgement], dict[str, tuple[str, ...]]]:
-    """Of trained subjects, where there are labelled pictures; on all cores, which accuracy does not depend on. Also, by
+    """Of trained subjects, where there are labelled images; on all cores, which accuracy does not depend on. Also, by
     subject, what must be known of the classes it was judged by."""
     judged: dict[str, Judgement] = {}
     told: dict[str, tuple[str, ...]] = {}
@@ -241,10 +241,10 @@ def _judge_all(
         told[subject.name] = matched.notes()
         done = 0
 
-        def count(pictures: int, subject: Subject = subject, total: int = len(chosen)) -> None:
+        def count(images: int, subject: Subject = subject, total: int = len(chosen)) -> None:
             nonlocal done
-            done += pictures
-            advance(f"{subject.name}: labels of {counted(total, 'picture')}", done / total)
+            done += images
+            advance(f"{subject.name}: labels of {counted(total, 'image')}", done / total)
 
         threads = os.cpu_count() or 1
         with torch_threads(threads), _opened([subject], options, threads) as (contenders, _):

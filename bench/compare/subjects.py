@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from edgefel.data.labels import expression_labels
+from edgefel.data.preprocessing import Preprocessing, default_preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.export.options import ExportOptions
-from edgefel.export.progress import SILENT, Progress
+from edgefel.progress import SILENT, Progress
 from edgefel.runtime.manifest import MANIFEST_NAME, read_manifest
-from edgefel.runtime.preprocessing import Preprocessing, default_preprocessing
 
 CLASSES = 7
-# random weights: ranges and comparisons decide nothing about speed, so that a few pictures do
+# random weights: ranges and comparisons decide nothing about speed, so that a few images do
 _PER_CLASS, _PARITY_IMAGES = 1, 4
 
 

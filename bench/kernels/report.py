@@ -10,7 +10,7 @@ import numpy as np
 
 from edgefel.bench.kernels.competitors import OURS
 from edgefel.bench.kernels.suite import KernelRow, speedups
-from edgefel.files import atomic_file
+from edgefel.files.write import atomic_file
 from edgefel.report.figures import new_figure
 
 if TYPE_CHECKING:

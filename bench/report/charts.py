@@ -65,7 +65,7 @@ def front(points: Sequence[Point]) -> list[Point]:
     return kept
 
 
-def pareto(rows: Sequence[Row], per: str = "a picture") -> Any | None:
+def pareto(rows: Sequence[Row], per: str = "an image") -> Any | None:
     """Latency against macro F1; the area of a mark is the file's size, a hollow one is unstable."""
     points = pareto_points(rows)
     if not points:

@@ -73,7 +73,7 @@ def _pareto(running: Sequence[Row]) -> dict[str, str]:
     for batch in batches:
         own = [row for row in running if (finite(row.subject.get("batch")) or 1) == batch]
         title = "Latency against macro F1" + (f", batch {batch:g}" if len(batches) > 1 else "")
-        figure = charts.pareto(own, "a picture" if batch == 1 else f"a batch of {batch:g}")
+        figure = charts.pareto(own, "an image" if batch == 1 else f"a batch of {batch:g}")
         if figure is not None:
             found[title] = to_svg(figure, "Latency against macro F1, file size as area")
     return found

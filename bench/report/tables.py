@@ -77,14 +77,14 @@ def others(rows: Sequence[Row]) -> dict[str, Table]:
 
 
 def _recall(rows: Sequence[Row]) -> Table:
-    """Share of each class's pictures that got its label; the worst class of each row stands out."""
+    """Share of each class's images that got its label; the worst class of each row stands out."""
     chosen = [row for row in rows if mapping(row.metrics, "recall")]
     classes = dict.fromkeys(str(name) for row in chosen for name in mapping(row.metrics, "recall"))
     columns = [
         *_subject_columns(chosen, NAMING),
         *(Column(name, _recall_of(name)) for name in classes),
         Column("worst class", _worst, numeric=False),
-        _value("pictures", "images"),
+        _value("images", "images"),
     ]
     return _table(chosen, columns)
 

@@ -1,4 +1,4 @@
-"""Accuracy as published, and without the judged pictures that have a copy in another split."""
+"""Accuracy as published, and without the judged images that have a copy in another split."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefel.data.dataset import SPLITS, ImageDataset
-from edgefel.data.duplicates import Elsewhere, copies_elsewhere
+from edgefel.data.inspection.duplicates import Elsewhere, copies_elsewhere
 from edgefel.evaluation.groups import Share, wilson
 from edgefel.evaluation.metrics import FloatArray, IntArray, Metrics, compute_metrics
 from edgefel.text import counted
@@ -17,40 +17,40 @@ from edgefel.text import counted
 SWITCHED_OFF = "not looked for: switched off"
 ALL_SPLITS = "not looked for: all splits are judged together"
 NO_OTHER = "none: the data set has no other split"
-GIVEN = "not looked for: the pictures were given, not the data set they are of"
+GIVEN = "not looked for: the images were given, not the data set they are of"
 
 
 @dataclass(frozen=True)
 class WithoutCopies:
-    """What is left of the judged pictures without those that have a copy in another split.
+    """What is left of the judged images without those that have a copy in another split.
 
-    splits: the others. equal_files, look_alikes: pictures with an equal file there, and of the rest those with one that
-    looks alike (`find_elsewhere`). pictures: left. as_published: accuracy on all pictures; accuracy: on those left, by
-    what the model predicts, as with_head and without_head are; these are None where no picture is left, and with_head
+    splits: the others. equal_files, look_alikes: images with an equal file there, and of the rest those with one that
+    looks alike (`find_elsewhere`). images: left. as_published: accuracy on all images; accuracy: on those left, by
+    what the model predicts, as with_head and without_head are; these are None where no image is left, and with_head
     where there is no head.
     """
 
     splits: tuple[str, ...]
     equal_files: int
     look_alikes: int
-    pictures: int
+    images: int
     as_published: Share
     accuracy: Share | None
     with_head: Metrics | None
     without_head: Metrics | None
 
     def lines(self, judged: int) -> list[str]:
-        """Accuracy as published and without copies, with counts and 95 % intervals; judged: number of all pictures."""
+        """Accuracy as published and without copies, with counts and 95 % intervals; judged: number of all images."""
         where = " or ".join(self.splits)
         gone = self.equal_files + self.look_alikes
         if not gone:
-            return [f"copies: none of {counted(judged, 'picture')} has one in {where}"]
+            return [f"copies: none of {counted(judged, 'image')} has one in {where}"]
         found = (
-            f"copies: {gone} of the {counted(judged, 'picture')} {'has' if gone == 1 else 'have'} one in {where} "
+            f"copies: {gone} of the {counted(judged, 'image')} {'has' if gone == 1 else 'have'} one in {where} "
             f"({self.equal_files} an equal file, {self.look_alikes} one that looks alike)"
         )
         if self.accuracy is None:
-            return [f"{found}; without them no picture is left"]
+            return [f"{found}; without them no image is left"]
         return [
             found,
             f"accuracy as published: {_said(self.as_published)}; without them: {_said(self.accuracy)}",
@@ -60,7 +60,7 @@ class WithoutCopies:
 def find_copies(
     whole: ImageDataset, split: str, workers: int, progress: Callable[[int], None]
 ) -> Elsewhere | str:
-    """Which pictures of the split, in its order, have a copy in another one; or why that is not known.
+    """Which images of the split, in its order, have a copy in another one; or why that is not known.
 
     split: "all" where all are judged together, "given" where `whole` is not a whole data set.
     """
@@ -74,7 +74,7 @@ def find_copies(
 
 
 def other_splits(whole: ImageDataset, split: str) -> tuple[str, ...]:
-    """Those that hold pictures."""
+    """Those that hold images."""
     return tuple(name for name in SPLITS if name != split and whole.in_split(name).size)
 
 
@@ -86,7 +86,7 @@ def judge_without_copies(
     corrected: FloatArray | None,
     targets: IntArray,
 ) -> WithoutCopies:
-    """rows: of the judged pictures [N] among those of `found`. primary, corrected [N, C]; corrected is None where no
+    """rows: of the judged images [N] among those of `found`. primary, corrected [N, C]; corrected is None where no
     head corrects. targets [N]."""
     left = ~found.any[rows]
     final = primary if corrected is None else corrected
@@ -101,7 +101,7 @@ def judge_without_copies(
         splits=splits,
         equal_files=int(found.equal[rows].sum()),
         look_alikes=int(found.alike[rows].sum()),
-        pictures=int(left.sum()),
+        images=int(left.sum()),
         as_published=wilson(int(hits.sum()), len(hits)),
         accuracy=wilson(int(hits[left].sum()), int(left.sum())) if left.any() else None,
         with_head=judged(corrected),
@@ -110,4 +110,4 @@ def judge_without_copies(
 
 
 def _said(share: Share) -> str:
-    return f"{share.value:.1%} [{share.low:.1%}, {share.high:.1%}] of {share.pictures}"
+    return f"{share.value:.1%} [{share.low:.1%}, {share.high:.1%}] of {share.images}"

@@ -33,12 +33,12 @@ class Metrics:
 def compute_metrics(probabilities: FloatArray, targets: IntArray) -> Metrics:
     """Metrics of `probabilities` [N, C] (rows sum to 1) against class indices `targets` [N].
 
-    Raises EdgefelError for no pictures, and ValueError for shapes that do not fit.
+    Raises EdgefelError for no images, and ValueError for shapes that do not fit.
     """
     from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
 
     if len(targets) == 0:
-        raise EdgefelError("no pictures to evaluate: the split is empty or none of them can be read")
+        raise EdgefelError("no images to evaluate: the split is empty or none of them can be read")
     if probabilities.ndim != 2 or len(probabilities) != len(targets):
         raise ValueError(f"probabilities {probabilities.shape} do not fit {len(targets)} targets")
     predicted = probabilities.argmax(1)
@@ -57,14 +57,14 @@ def compute_metrics(probabilities: FloatArray, targets: IntArray) -> Metrics:
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """Pictures whose top probability lies in (low, high].
+    """Images whose top probability lies in (low, high].
 
     confidence: mean top probability; accuracy: share of correct labels. Both None in an empty bin.
     """
 
     low: float
     high: float
-    pictures: int
+    images: int
     confidence: float | None
     accuracy: float | None
 
@@ -86,7 +86,7 @@ def reliability_bins(
         ReliabilityBin(
             low=b / bins,
             high=(b + 1) / bins,
-            pictures=int(counts[b]),
+            images=int(counts[b]),
             confidence=float(sure[b] / counts[b]) if counts[b] else None,
             accuracy=float(right[b] / counts[b]) if counts[b] else None,
         )
@@ -100,15 +100,15 @@ def expected_calibration_error(probabilities: FloatArray, targets: IntArray, bin
     Guo et al. 2017, arXiv 1706.04599, equation 3.
     """
     return sum(
-        part.pictures / len(targets) * abs(part.accuracy - part.confidence)
+        part.images / len(targets) * abs(part.accuracy - part.confidence)
         for part in reliability_bins(probabilities, targets, bins)
         if part.accuracy is not None and part.confidence is not None
     )
 
 
 SPREAD_DEFINITION = (
-    "Per picture: standard deviation (population), largest and smallest of its class probabilities, averaged over the "
-    "pictures. Pooled: the same of all probabilities of all pictures at once."
+    "Per image: standard deviation (population), largest and smallest of its class probabilities, averaged over the "
+    "images. Pooled: the same of all probabilities of all images at once."
 )
 
 
@@ -116,13 +116,13 @@ SPREAD_DEFINITION = (
 class Spread:
     """Spread of class probabilities.
 
-    std, highest, lowest: of each picture's class probabilities, then the mean over the pictures.
+    std, highest, lowest: of each image's class probabilities, then the mean over the images.
 
-    pooled_*: of all probabilities together. The pooled std is the per-picture one if the pictures are alike, and
-    never less, for every picture has the same mean 1/C.
+    pooled_*: of all probabilities together. The pooled std is the per-image one if the images are alike, and
+    never less, for every image has the same mean 1/C.
     """
 
-    pictures: int
+    images: int
     std: float
     highest: float
     lowest: float
@@ -134,7 +134,7 @@ class Spread:
 def spread(probabilities: FloatArray) -> Spread:
     """Of `probabilities` [N, C], N at least 1; by SPREAD_DEFINITION, since ARBEx (section 4.7.1) defines none."""
     return Spread(
-        pictures=len(probabilities),
+        images=len(probabilities),
         std=float(probabilities.std(axis=1).mean()),
         highest=float(probabilities.max(axis=1).mean()),
         lowest=float(probabilities.min(axis=1).mean()),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgefel.evaluation.evaluate import Evaluation
-from edgefel.evaluation.groups import LEAST_OF_CLASS, LEAST_PICTURES, Attribute, Share
+from edgefel.evaluation.groups import LEAST_IMAGES, LEAST_OF_CLASS, Attribute, Share
 from edgefel.evaluation.metrics import Metrics
 from edgefel.report.formats import MISSING, percent
 from edgefel.report.pages import render_page
@@ -34,7 +34,7 @@ def render(evaluation: Evaluation, figures: Sequence[tuple[Figure, str]]) -> str
         evaluation=evaluation,
         figures=figures,
         answer=_answer(evaluation),
-        about=f"{evaluation.split} split of {evaluation.dataset}, {counted(evaluation.pictures, 'picture')}",
+        about=f"{evaluation.split} split of {evaluation.dataset}, {counted(evaluation.images, 'image')}",
         summary=_summary(evaluation),
         recall=_recall(evaluation),
         probabilities=_probabilities(evaluation),
@@ -92,7 +92,7 @@ def _recall(evaluation: Evaluation) -> Table:
             cells.append(Cell() if change is None else Cell(f"{100 * change:+.1f}", change))
         lines.append(cells)
     names = ["recall"] if len(columns) == 1 else [f"recall {name}" for name in columns] + ["change (points)"]
-    return table_of(["class", "pictures", *names], lines)
+    return table_of(["class", "images", *names], lines)
 
 
 def _probabilities(evaluation: Evaluation) -> Table:
@@ -111,13 +111,13 @@ def _probabilities(evaluation: Evaluation) -> Table:
             if evaluation.with_head is None:
                 name = name.removesuffix(", without head")
             cells = [Cell(f"{value:.4f}", value) for value in values]
-            lines.append([word(name), Cell(str(spread.pictures), spread.pictures), *cells])
-    return table_of(["pictures", "number", *(name.replace("_", " ") for name in names)], lines)
+            lines.append([word(name), Cell(str(spread.images), spread.images), *cells])
+    return table_of(["images", "number", *(name.replace("_", " ") for name in names)], lines)
 
 
 def _attribute(evaluation: Evaluation, attribute: Attribute) -> dict[str, object]:
     """Name, note, and the tables of the gaps and of the scores, where values are compared."""
-    unknown = f", {counted(attribute.unknown, 'picture')} without one" if attribute.unknown else ""
+    unknown = f", {counted(attribute.unknown, 'image')} without one" if attribute.unknown else ""
     spread = (
         f"{counted(attribute.values, 'value')}{unknown}. "
         f"Accuracy over the values: mean {percent(attribute.spread_mean)}, standard deviation "
@@ -125,10 +125,10 @@ def _attribute(evaluation: Evaluation, attribute: Attribute) -> dict[str, object
         f"{percent(attribute.spread_greatest)}. "
     )
     if attribute.accuracy_gap is None:
-        note = f"{spread}Fewer than two of them have {LEAST_PICTURES} pictures: none is compared alone."
+        note = f"{spread}Fewer than two of them have {LEAST_IMAGES} images: none is compared alone."
         return {"name": attribute.name, "note": note, "gaps": None}
     note = (
-        f"{spread}Values with at least {LEAST_PICTURES} pictures; recall gaps where two have at least "
+        f"{spread}Values with at least {LEAST_IMAGES} images; recall gaps where two have at least "
         f"{LEAST_OF_CLASS} of the class. Where intervals are apart the gap is more than chance, unless it is the "
         "largest of a great many."
     )

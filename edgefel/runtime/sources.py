@@ -1,4 +1,4 @@
-"""Where pictures come from: an image file, a folder, a video."""
+"""Where images come from: an image file, a folder, a video."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from edgefel.data.pictures import IMAGE_SUFFIXES as IMAGE_SUFFIXES
-from edgefel.data.pictures import (
+from edgefel.data.images import IMAGE_SUFFIXES as IMAGE_SUFFIXES
+from edgefel.data.images import (
     OTHER_SUFFIXES,
     UnreadableImageError,
     decode_rgb,
-    find_pictures,
+    find_images,
     left_out_text,
-    read_picture,
+    read_image_file,
 )
+from edgefel.data.preprocessing import Image
 from edgefel.errors import EdgefelError
-from edgefel.runtime.preprocessing import Image
 from edgefel.runtime.stream.devices import open_video
 from edgefel.runtime.stream.video import VideoFile
 
@@ -28,8 +28,8 @@ VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".m
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One picture of a source.
+class SourceImage:
+    """One image of a source.
 
     name: path of the image, or of the video. image: uint8 RGB [H, W, 3]. frame: number of the video frame
     from 0, and time: its time in seconds; None for images.
@@ -43,9 +43,9 @@ class Picture:
 
 @dataclass(frozen=True)
 class Source:
-    """What `open_source` found. files: the images, or the one video. frames: how many pictures to expect.
+    """What `open_source` found. files: the images, or the one video. frames: how many images to expect.
 
-    fps: frames per second of a video, else 0. left_out: what else in a folder looks like pictures or videos, by suffix.
+    fps: frames per second of a video, else 0. left_out: what else in a folder looks like images or videos, by suffix.
     """
 
     kind: Literal["image", "folder", "video"]
@@ -55,13 +55,13 @@ class Source:
     fps: float = 0.0
     left_out: Mapping[str, int] = field(default_factory=dict)
 
-    def pictures(
+    def images(
         self,
         skip: Callable[[Path, str], None] = lambda path, reason: None,
         every: int = 1,
         lost: Callable[[int], None] = lambda frames: None,
-    ) -> Iterator[Picture]:
-        """The pictures in order; unreadable ones are told to `skip`, with the reason. `every`: each n-th frame of a
+    ) -> Iterator[SourceImage]:
+        """The images in order; unreadable ones are told to `skip`, with the reason. `every`: each n-th frame of a
         video. `lost` is told at the end how many frames of a video were missing or could not be decoded."""
         if self.kind == "video":
             yield from _video_frames(self.path, every, lost)
@@ -72,7 +72,7 @@ class Source:
             except UnreadableImageError as error:
                 skip(file, error.reason)
                 continue
-            yield Picture(str(file), image)
+            yield SourceImage(str(file), image)
 
 
 def open_source(path: str | os.PathLike[str]) -> Source:
@@ -85,7 +85,7 @@ def open_source(path: str | os.PathLike[str]) -> Source:
     """
     path = Path(path)
     if path.is_dir():
-        found = find_pictures(path, OTHER_SUFFIXES | VIDEO_SUFFIXES)
+        found = find_images(path, OTHER_SUFFIXES | VIDEO_SUFFIXES)
         if not found.files:
             others = f"{left_out_text(found.left_out)}; " if found.left_out else ""
             raise EdgefelError(
@@ -117,11 +117,11 @@ def read_image(path: str | os.PathLike[str]) -> Image | None:
 
 def _read(path: Path) -> Image:
     # not imread: it fills what a truncated JPEG lacks with grey, where imdecode refuses the file
-    return decode_rgb(read_picture(path), path)
+    return decode_rgb(read_image_file(path), path)
 
 
-def _video_frames(path: Path, every: int, lost: Callable[[int], None]) -> Iterator[Picture]:
+def _video_frames(path: Path, every: int, lost: Callable[[int], None]) -> Iterator[SourceImage]:
     with closing(VideoFile(partial(open_video, path), str(path), every=every)) as video:
         while (frame := video.read()) is not None:
-            yield Picture(str(path), frame.image, frame.index, round(frame.time, 6))
+            yield SourceImage(str(path), frame.image, frame.index, round(frame.time, 6))
         lost(video.counts.missing + video.counts.unreadable)

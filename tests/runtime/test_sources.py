@@ -21,10 +21,10 @@ def video(tmp_path):
 
 
 def test_an_image_is_rgb(tmp_path):
-    picture = np.zeros((8, 9, 3), np.uint8)
-    picture[..., 2] = 255  # red in OpenCV's order
-    cv2.imwrite(str(tmp_path / "red.png"), picture)
-    (only,) = open_source(tmp_path / "red.png").pictures()
+    image = np.zeros((8, 9, 3), np.uint8)
+    image[..., 2] = 255  # red in OpenCV's order
+    cv2.imwrite(str(tmp_path / "red.png"), image)
+    (only,) = open_source(tmp_path / "red.png").images()
     assert only.image[0, 0].tolist() == [255, 0, 0]
     assert only.frame is None
 
@@ -37,19 +37,19 @@ def test_a_folder_is_searched_in_order_and_unreadable_files_are_told(tmp_path):
     (tmp_path / "notes.txt").write_text("")
     skipped = []
     source = open_source(tmp_path)
-    names = [picture.name for picture in source.pictures(lambda path, reason: skipped.append((path, reason)))]
+    names = [image.name for image in source.images(lambda path, reason: skipped.append((path, reason)))]
     assert names == [str(tmp_path / "a/c.jpg"), str(tmp_path / "b.png")]
-    assert skipped == [(tmp_path / "a/bad.png", "not a picture that OpenCV can decode")]
+    assert skipped == [(tmp_path / "a/bad.png", "not an image that OpenCV can decode")]
     assert source.frames == 3
 
 
 def test_a_video_has_frames_and_times(video):
     source = open_source(video)
     assert (source.kind, source.frames, source.fps) == ("video", 6, 10.0)
-    pictures = list(source.pictures(every=2))
-    assert [picture.frame for picture in pictures] == [0, 2, 4]
-    assert [picture.time for picture in pictures] == [0.0, 0.2, 0.4]
-    assert abs(int(pictures[1].image.mean()) - 80) < 4
+    images = list(source.images(every=2))
+    assert [image.frame for image in images] == [0, 2, 4]
+    assert [image.time for image in images] == [0.0, 0.2, 0.4]
+    assert abs(int(images[1].image.mean()) - 80) < 4
 
 
 def test_what_cannot_be_labelled_is_explained(tmp_path):
@@ -66,15 +66,15 @@ def test_what_cannot_be_labelled_is_explained(tmp_path):
 
 
 def jpeg(seed: int = 0) -> bytes:
-    picture = np.random.default_rng(seed).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    return cv2.imencode(".jpg", picture)[1].tobytes()
+    image = np.random.default_rng(seed).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    return cv2.imencode(".jpg", image)[1].tobytes()
 
 
 def test_a_cut_jpeg_is_unreadable_even_behind_a_whole_thumbnail(tmp_path):
     whole, thumbnail = jpeg(), jpeg(1)
     segment = b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail
     with_thumbnail = whole[:2] + segment + whole[2:]
-    file = tmp_path / "picture.jpg"
+    file = tmp_path / "image.jpg"
     for content in (whole, with_thumbnail, whole + b"trailing bytes"):
         file.write_bytes(content)
         assert read_image(file).shape == (64, 64, 3)

@@ -12,7 +12,7 @@ from edgefel.bench.report.rows import short_names
 from edgefel.report.figures import LIGHT, to_svg
 
 DRAWN = [
-    (charts.pareto, ["latency, median of a picture (ms)", "macro F1 (%)"]),
+    (charts.pareto, ["latency, median of an image (ms)", "macro F1 (%)"]),
     (charts.stages, ["time of a call, sum of the stages' medians (ms)"]),
     (charts.distributions, ["time of a call, of the row's median (%)"]),
     (charts.throughput, ["throughput (images/s)", "latency of a call, median (ms)"]),
@@ -35,7 +35,7 @@ def test_every_axis_has_a_title_with_its_unit(draw, titles):
     assert sorted(found) == sorted(titles)
     (axes,) = figure.axes
     assert sum(bool(tick.get_text()) for tick in axes.get_xticklabels() + axes.get_yticklabels()) >= 4
-    # nothing lies outside of the picture
+    # nothing lies outside of the image
     width, height = (float(value) for value in root.get("viewBox").split()[2:])
     for element in (*root.iter("text"), *root.iter("use")):
         for name, most in (("x", width), ("y", height)):

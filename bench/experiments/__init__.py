@@ -1,0 +1,1 @@
+"""Experiments: measured once, recorded in docs/results, no part of the product."""
