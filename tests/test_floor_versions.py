@@ -132,7 +132,7 @@ def training(tmp_path_factory) -> Path:
     for path in Path(torch.__file__).parents[1].iterdir():
         if re.fullmatch(r"(torch|torchgen|functorch|torch-.*\.dist-info)", path.name):
             (borrowed / path.name).symlink_to(path)
-    return install(folder, HERE, ("train", "export"), (str(borrowed),))
+    return install(folder, HERE, ("report", "train", "export"), (str(borrowed),))
 
 
 def test_train_and_export(training, faces_folder, tmp_path):

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
-from check_wheel import PACKAGE_ROOTS, expected_files, problems  # noqa: E402
+from check_wheel import DATA, PACKAGE_ROOTS, expected_files, problems  # noqa: E402
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -26,6 +26,22 @@ def test_every_package_of_the_tree_is_listed():
             name = Path(package, init.parent.relative_to(ROOT / folder))
             in_tree.add(".".join(name.parts))
     assert in_tree == set(SETUPTOOLS["packages"])
+
+
+def test_every_file_that_is_no_python_is_in_the_wheel():
+    in_tree = {
+        file.relative_to(ROOT / "edgefel").as_posix()
+        for file in (ROOT / "edgefel").rglob("*")
+        if file.is_file() and file.suffix not in (".py", ".pyc")
+    }
+    listed = {
+        file.relative_to(ROOT / "edgefel").as_posix()
+        for pattern in SETUPTOOLS["package-data"]["edgefel"]
+        for file in (ROOT / "edgefel").glob(pattern)
+    }
+    assert in_tree <= listed
+    assert {f"edgefel/{name}" for name in in_tree} <= expected_files()
+    assert set(SETUPTOOLS["package-data"]["edgefel"]) == set(DATA)
 
 
 def test_the_wheel_check_finds_missing_and_foreign_files():
@@ -49,7 +65,8 @@ for package in ("edgefel.runtime", "edgefel.deploy"):
     names += [info.name for info in pkgutil.walk_packages(path, f"{package}.")]
 for name in names:
     importlib.import_module(name)
-heavy = {"torch", "triton", "sklearn", "onnx", "kornia", "matplotlib", "lightning_fabric", "tensorrt", "openvino"}
+heavy = {"torch", "triton", "sklearn", "onnx", "kornia", "jinja2", "matplotlib", "lightning_fabric", "tensorrt"}
+heavy.add("openvino")
 print(len(names), *sorted(heavy & set(sys.modules)))
 """
 

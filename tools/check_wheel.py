@@ -23,13 +23,21 @@ PACKAGE_ROOTS = {
 }
 
 
+# files of the package that are no Python
+DATA = ("py.typed", "deploy/device/*", "report/templates/*")
+
+
 def expected_files() -> set[str]:
-    """Python files of the source tree, under the names that the wheel must give them."""
+    """Python files of the source tree and DATA, under the names that the wheel must give them."""
     files = set()
     for folder, package in PACKAGE_ROOTS.items():
         for file in (ROOT / folder).rglob("*.py"):
             files.add(f"{package}/{file.relative_to(ROOT / folder).as_posix()}")
-    return files | {"edgefel/py.typed"}
+    for pattern in DATA:
+        files |= {
+            file.relative_to(ROOT).as_posix() for file in (ROOT / "edgefel").glob(pattern) if file.is_file()
+        }
+    return files
 
 
 def problems(names: set[str]) -> list[str]:

@@ -31,8 +31,8 @@ from edgefel.bench.statistics import ratio
 from edgefel.bench.timer import Plan, measure
 from edgefel.errors import EdgefelError
 from edgefel.export.onnx.trace import export_onnx, serialize
-from edgefel.figures import new_figure
 from edgefel.models.profile import profile
+from edgefel.report.figures import new_figure
 from edgefel.runtime.manifest import INPUT_NAME
 from edgefel.training.run_folder import RunFolder
 

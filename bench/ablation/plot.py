@@ -7,7 +7,7 @@ from typing import Any
 
 from edgefel.bench.ablation.experiment import Variant
 from edgefel.bench.ablation.verdict import Interval, Outcome, interval
-from edgefel.figures import new_figure
+from edgefel.report.figures import new_figure
 from edgefel.text import counted
 
 _COLOURS = ("#2166ac", "#d6604d", "#4d9221", "#8073ac")

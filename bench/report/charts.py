@@ -1,36 +1,28 @@
-"""The charts of the report: rows in, SVG text out."""
+"""The charts of the report: rows in, matplotlib Figures out, None where no row has what is drawn."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
+from typing import Any
 
-from edgefel.bench.report.formats import megabytes, percent, significant
+import numpy as np
+
+from edgefel.bench.report.labels import Spot, place_labels
 from edgefel.bench.report.rows import finite, mapping, number, short_names, steadiness, timing
-from edgefel.bench.report.svg import (
-    LINE,
-    Axis,
-    Box,
-    Spot,
-    figure,
-    horizontal_axis,
-    mark,
-    padded,
-    place,
-    place_labels,
-    shortened,
-    text,
-    vertical_axis,
-    width_of,
-)
 from edgefel.bench.results import Row
+from edgefel.report.figures import LIGHT, describe, legible, new_figure
+from edgefel.report.formats import megabytes, percent, significant
 
-WIDTH = 760.0
-# classes of the page's style; the ninth of a kind shares the colour of the first
-COLOURS = 8
-_LARGEST, _SMALLEST = 22.0, 4.0
+# inches; text in points
+WIDTH = 7.5
+_TEXT, _SMALL = 8.0, 7.5
+# the ninth of a kind shares the colour of the first
+_COLOURS = [LIGHT[f"c{index}"] for index in range(8)]
+_LARGEST, _SMALLEST = 13.0, 2.4  # radius of a mark, points
+_LONGEST = 40  # characters of a name
 
 
 @dataclass(frozen=True)
@@ -41,21 +33,24 @@ class Point:
     name: str
     latency: float
     macro_f1: float
-    bytes: float | None
-    stable: bool
+    bytes: float
+
+    @property
+    def backend(self) -> str:
+        """The colour of the mark stands for it."""
+        return str(self.row.subject.get("backend", ""))
 
 
 def pareto_points(rows: Sequence[Row]) -> list[Point]:
     """The rows that have a latency above 0 and a macro F1."""
-    chosen = [row for row in rows if timing(row).get("p50") and number(row.metrics, "macro_f1") is not None]
+    chosen = [row for row in rows if _p50(row) > 0 and number(row.metrics, "macro_f1") is not None]
     return [
         Point(
             row,
             name,
-            float(timing(row)["p50"]),
+            _p50(row),
             number(row.metrics, "macro_f1") or 0.0,
-            number(row.metrics, "file_bytes"),
-            steadiness(row)[0] is not False,
+            max(0.0, number(row.metrics, "file_bytes") or 0.0),
         )
         for row, name in zip(chosen, short_names(chosen), strict=True)
     ]
@@ -70,114 +65,61 @@ def front(points: Sequence[Point]) -> list[Point]:
     return kept
 
 
-def pareto(rows: Sequence[Row], per: str = "an image") -> str:
-    """Latency against macro F1; the area of a mark is the file's size, a hollow one is unstable. Empty without rows."""
+def pareto(rows: Sequence[Row], per: str = "an image") -> Any | None:
+    """Latency against macro F1; the area of a mark is the file's size, a hollow one is unstable."""
     points = pareto_points(rows)
     if not points:
-        return ""
+        return None
     best = front(points)
-    colours = colour_of(str(point.row.subject.get("backend", "")) for point in points)
-    height, top, left, right = 450.0, 76.0, 52.0, WIDTH - 14
-    bottom = height - 52
-    x = Axis(
-        f"latency, median of {per} (ms)", *padded([p.latency for p in points], log=True), left, right, True
+    colours = _colour_of(point.backend for point in points)
+    largest = max(point.bytes for point in points)
+    note = f"area: file size, largest {megabytes(largest)}; hollow: unstable; line: Pareto front"
+    figure, axes = _figure(
+        4.4, {name: colour for name, colour in colours.items() if name}, note if largest else ""
     )
-    low, high = padded([100 * p.macro_f1 for p in points], least=0.0)
-    y = Axis("macro F1 (%)", low, min(high, 102.0), bottom, top)
-    largest = max((p.bytes for p in points if p.bytes), default=0.0)
+    _titles(axes, f"latency, median of {per} (ms)", "macro F1 (%)")
+    _limit(axes.xaxis, [point.latency for point in points], log=True)
+    _limit(axes.yaxis, [100 * point.macro_f1 for point in points], low=0.0, high=102.0)
+    # what the front reaches: a step at each of its points, to the right edge
+    x = np.repeat([*(point.latency for point in best), axes.get_xlim()[1]], 2)[1:-1]
+    y = np.repeat([100 * point.macro_f1 for point in best], 2)
+    (line,) = axes.plot(x, y, color=LIGHT["soft"], linewidth=0.9, linestyle=(0, (5, 4)), zorder=2)
+    spots = []
     # the front chooses its labels' places first; small marks are drawn over large ones
-    ordered = sorted(points, key=lambda p: (p not in best, p.latency))
-    spots = [
-        Spot(x.at(p.latency), y.at(100 * p.macro_f1), _radius(p.bytes, largest), shortened(p.name, 240))
-        for p in ordered
-    ]
-    parts = [
-        _legend(colours, 2, 16),
-        _size_legend(largest),
-        horizontal_axis(x, top, bottom),
-        vertical_axis(y, left, right),
-    ]
-    corners = [(x.at(p.latency), y.at(100 * p.macro_f1)) for p in best]
-    parts.append(_staircase(corners, right))
-    marks = zip(ordered, spots, strict=True)
-    for point, spot in sorted(marks, key=lambda pair: -pair[1].radius):
-        colour = colours[str(point.row.subject.get("backend", ""))]
-        kind = f"c{colour}" + ("" if point.stable else " hollow")
-        circle = f'<circle class="dot {kind}" cx="{spot.x:.1f}" cy="{spot.y:.1f}" r="{spot.radius:.1f}"'
-        parts.append(mark(circle, _point_hint(point)))
-    parts += labels(spots, Box(left + 2, top - 8, right, bottom - 2), _segments(corners, right))
-    return figure(WIDTH, height, "Latency against macro F1, file size as area", parts)
+    for point in sorted(points, key=lambda point: (point not in best, point.latency)):
+        radius = max(_SMALLEST, _LARGEST * math.sqrt(point.bytes / largest)) if largest else 3.6
+        stable = steadiness(point.row)[0] is not False
+        hint = (
+            f"{point.row.name}: {significant(point.latency)} ms, macro F1 {percent(point.macro_f1)}, "
+            f"{megabytes(point.bytes or None)}{'' if stable else ', unstable'}"
+        )
+        at = (point.latency, 100 * point.macro_f1)
+        _dot(axes, at, radius, colours[point.backend], hint, hollow=not stable).set_zorder(4 - radius / 100)
+        spots.append(Spot(*at, radius, _short(point.name)))
+    place_labels(axes, spots, line, fontsize=_SMALL)
+    return figure
 
 
-def _radius(count: float | None, largest: float) -> float:
-    return max(_SMALLEST, _LARGEST * math.sqrt((count or 0) / largest)) if largest else 6.0
-
-
-def _point_hint(point: Point) -> str:
-    return (
-        f"{point.row.name}: {significant(point.latency)} ms, macro F1 {percent(point.macro_f1)}, "
-        f"{megabytes(point.bytes)}{'' if point.stable else ', unstable'}"
-    )
-
-
-def _staircase(corners: Sequence[tuple[float, float]], right: float) -> str:
-    """What the front reaches: a step at each of its points, to the right edge."""
-    path = f"M{corners[0][0]:.1f},{corners[0][1]:.1f}"
-    for x, y in corners[1:]:
-        path += f"H{x:.1f}V{y:.1f}"
-    return f'<path class="front" d="{path}H{right:.1f}"/>'
-
-
-def _segments(corners: Sequence[tuple[float, float]], right: float) -> list[Box]:
-    """The staircase's lines, as boxes that labels keep clear of."""
-    ends = [*(x for x, _ in corners[1:]), right]
-    level = [Box(x, y - 1, end, y + 1) for (x, y), end in zip(corners, ends, strict=True)]
-    steep = [Box(x - 1, y, x + 1, before) for (_, before), (x, y) in pairwise(corners)]
-    return level + steep
-
-
-def labels(spots: Sequence[Spot], bounds: Box, lines: Sequence[Box] = ()) -> list[str]:
-    """The spots' labels, those for which there is room."""
-    places = place_labels(spots, bounds, lines)
-    return [
-        text(box.left, box.top + 11.5, spot.label, "label")
-        for spot, box in zip(spots, places, strict=True)
-        if box is not None and spot.label
-    ]
-
-
-def _size_legend(largest: float) -> str:
-    if not largest:
-        return ""
-    words = f"area: file size, largest {megabytes(largest)}; hollow: unstable; line: Pareto front"
-    return text(2, 36, words, "note")
-
-
-def stages(rows: Sequence[Row]) -> str:
-    """Stacked bars of the stages' medians, one bar a row. Empty where no row has stages."""
+def stages(rows: Sequence[Row]) -> Any | None:
+    """Stacked bars of the stages' medians, one bar per row."""
     chosen = [(row, found) for row in rows if (found := _stage_medians(row))]
     if not chosen:
-        return ""
-    names = short_names([row for row, _ in chosen])
-    colours = colour_of(stage for _, found in chosen for stage in found)
-    legend, used = wrapped_legend(colours)
-    left, right, top = _name_width(names), WIDTH - 70, used + 16
-    bottom = top + 34 * len(chosen)
+        return None
+    colours = _colour_of(stage for _, found in chosen for stage in found)
     most = max(sum(found.values()) for _, found in chosen)
-    x = Axis("time of a call, sum of the stages' medians (ms)", 0, 1.02 * most or 1.0, left, right)
-    parts = [legend, horizontal_axis(x, top, bottom)]
-    for index, ((row, found), name) in enumerate(zip(chosen, names, strict=True)):
-        y, before = top + 34 * index + 7, 0.0
-        parts.append(text(left - 10, y + 15, shortened(name, left - 12), "row-name", "end"))
-        total = sum(found.values())
+    figure, axes = _figure(0.9 + 0.28 * len(chosen), colours)
+    _titles(axes, "time of a call, sum of the stages' medians (ms)")
+    axes.set_xlim(0, 1.02 * most or 1.0)
+    _name_rows(axes, [row for row, _ in chosen])
+    for place, (row, found) in enumerate(chosen):
+        total, before = sum(found.values()), 0.0
         for stage, value in found.items():
-            start, end = x.at(before), x.at(before + value)
-            shape = f'<rect class="bar c{colours[stage]}" ' + place(start, y, max(0.5, end - start), 20)
-            share = percent(value / total if total else None, 0)
-            parts.append(mark(shape, f"{row.name}: {stage} {significant(value)} ms, {share}"))
+            (bar,) = axes.barh(place, value, 0.6, before, color=colours[stage])
+            part = percent(value / total if total else None, 0)
+            describe(bar, "bar", f"{row.name}: {stage} {significant(value)} ms, {part}")
             before += value
-        parts.append(text(x.at(before) + 6, y + 15, f"{significant(before)} ms", "value"))
-    return figure(WIDTH, bottom + 52, "Time by stage", parts)
+        _note(axes, f"{significant(total)} ms", (total, place), "data")
+    return figure
 
 
 def _stage_medians(row: Row) -> dict[str, float]:
@@ -190,103 +132,231 @@ def _stage_medians(row: Row) -> dict[str, float]:
     return {stage: value for stage, value in values.items() if value is not None and value >= 0}
 
 
-def distributions(rows: Sequence[Row]) -> str:
-    """How far single calls are from their median, one strip a row, from its quantiles. Empty where no row has them."""
-    chosen = [(row, found) for row in rows if (found := _relative_quantiles(row))]
+def distributions(rows: Sequence[Row]) -> Any | None:
+    """Quantiles of single calls relative to the median of their row, one strip per row."""
+    chosen = [(row, found) for row in rows if len(found := _relative_quantiles(row))]
     if not chosen:
-        return ""
-    names = short_names([row for row, _ in chosen])
-    left, right, top = _name_width(names), WIDTH - 84, 34.0
-    bottom = top + 30 * len(chosen)
-    x = Axis("time of a call, of the row's median (%)", *_spread(chosen), left, right)
-    parts = [text(2, 14, "band: 5–95 %, box: 25–75 % of the calls; line: least to greatest", "note")]
-    parts.append(horizontal_axis(x, top, bottom))
-    for index, ((row, found), name) in enumerate(zip(chosen, names, strict=True)):
-        y = top + 30 * index + 15
-        parts.append(text(left - 10, y + 4, shortened(name, left - 12), "row-name", "end"))
-        parts.append(_strip(row, found, x, y))
-        parts.append(text(right + 8, y + 4, f"{significant(number(timing(row), 'p50'))} ms", "value"))
-    return figure(WIDTH, bottom + 52, "Distribution of the time of single calls", parts)
-
-
-def _spread(chosen: Sequence[tuple[Row, Sequence[float]]]) -> tuple[float, float]:
-    """Ends of the axis: an unstable row, or one slow call in a hundred, must not flatten all the rest."""
-    steady = [found for row, found in chosen if steadiness(row)[0] is not False] or [
-        found for _, found in chosen
-    ]
-    low = min(found[0] for found in steady)
+        return None
+    note = "band: 5–95 %, box: 25–75 % of the calls; line: least to greatest"
+    figure, axes = _figure(0.9 + 0.25 * len(chosen), {}, note)
+    _titles(axes, "time of a call, of the row's median (%)")
+    # an unstable row, or one slow call in a hundred, must not flatten all the rest
+    steady = [found for row, found in chosen if steadiness(row)[0] is not False]
+    steady = steady or [found for _, found in chosen]
     high = min(max(found[-1] for found in steady), max(140.0, 1.1 * max(found[-3] for found in steady)))
-    return padded([low, max(high, low + 1)], least=0.0)
+    low = min(found[0] for found in steady)
+    _limit(axes.xaxis, [low, max(high, low + 1)], low=0.0)
+    _name_rows(axes, [row for row, _ in chosen])
+    for place, (row, found) in enumerate(chosen):
+        _strip(axes, place, row, found)
+        _note(axes, f"{significant(_p50(row))} ms", (1, place), axes.get_yaxis_transform())
+    return figure
 
 
-def _relative_quantiles(row: Row) -> list[float]:
+def _relative_quantiles(row: Row) -> Any:
     """In percent of the median, the least first; empty where the row has none that can be drawn."""
-    found = timing(row)
-    values = found.get("quantiles")
-    median = number(found, "p50")
+    values, median = timing(row).get("quantiles"), _p50(row)
     if not isinstance(values, list) or len(values) < 5 or not median:
-        return []
-    numbers = [100 * found_value / median for value in values if (found_value := finite(value)) is not None]
-    return sorted(numbers) if len(numbers) == len(values) else []
+        return np.empty(0)
+    numbers = [finite(value) for value in values]
+    return np.empty(0) if None in numbers else 100 * np.sort(np.array(numbers, float)) / median
 
 
-def _strip(row: Row, found: Sequence[float], x: Axis, y: float) -> str:
-    def at(share: float) -> float:
-        return x.at(found[round(share * (len(found) - 1))])
-
-    quantile = {share: found[round(share * (len(found) - 1))] for share in (0.05, 0.25, 0.75, 0.95)}
+def _strip(axes: Any, place: int, row: Row, found: Any) -> None:
+    low, fifth, quarter, upper, late, high = np.quantile(
+        found, (0, 0.05, 0.25, 0.75, 0.95, 1), method="nearest"
+    )
+    stable = steadiness(row)[0] is not False
+    blue, ends = LIGHT["c0"], axes.get_xlim()
+    axes.plot((low, high), (place, place), color=LIGHT["soft"], linewidth=0.7)
+    axes.barh(place, late - fifth, 0.35, fifth, color=blue, alpha=0.25)
+    how = (
+        {"color": blue, "alpha": 0.75}
+        if stable
+        else {"color": LIGHT["paper"], "edgecolor": blue, "linestyle": "--"}
+    )
+    axes.barh(place, upper - quarter, 0.55, quarter, **how)
+    axes.plot((100, 100), (place - 0.28, place + 0.28), color="black", linewidth=1.2)
+    for outside, sign, side, align in ((low < ends[0], "◂", 0, "left"), (high > ends[1], "▸", 1, "right")):
+        if outside:
+            how = {"transform": axes.get_yaxis_transform(), "ha": align, "va": "center"}
+            axes.text(side, place, sign, fontsize=_SMALL, color=LIGHT["soft"], **how)
+    # over all of it, so that thin lines can be pointed at
+    (target,) = axes.barh(place, high - low, 0.8, low, fill=False, linewidth=0)
     hint = (
-        f"{row.name}: half of the calls within {quantile[0.25]:.1f}–{quantile[0.75]:.1f} % of the median, nine of ten "
-        f"within {quantile[0.05]:.1f}–{quantile[0.95]:.1f} %, slowest {found[-1]:.0f} %"
+        f"{row.name}: half of the calls within {quarter:.1f}–{upper:.1f} % of the median, nine of ten within "
+        f"{fifth:.1f}–{late:.1f} %, slowest {high:.0f} %"
     )
-    kind = "" if steadiness(row)[0] is not False else " hollow"
-    line = f'<line class="whisker" x1="{at(0):.1f}" x2="{at(1):.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
-    band = f'<rect class="band" {place(at(0.05), y - 5, max(1.0, at(0.95) - at(0.05)), 10)}/>'
-    box = f'<rect class="box{kind}" {place(at(0.25), y - 8, max(1.5, at(0.75) - at(0.25)), 16)}/>'
-    median = (
-        f'<line class="median" x1="{x.at(100):.1f}" x2="{x.at(100):.1f}" y1="{y - 8:.1f}" y2="{y + 8:.1f}"/>'
-    )
-    # what lies beyond the axis is an arrow
-    beyond = text(x.end + 1, y + 4, "▸", "tick", "end") if found[-1] > x.high else ""
-    beyond += text(x.start - 1, y + 4, "◂", "tick") if found[0] < x.low else ""
-    # an invisible rectangle over all of it, so that thin lines can be pointed at
-    target = f'<rect class="target" {place(at(0), y - 12, max(4.0, at(1) - at(0)), 24)}'
-    return line + band + box + median + beyond + mark(target, hint)
+    describe(target, "target", hint)
 
 
-def colour_of(names: Iterable[str]) -> dict[str, int]:
-    """A colour's number for each name, in the order they appear."""
-    return {name: index % COLOURS for index, name in enumerate(dict.fromkeys(names))}
+@dataclass(frozen=True)
+class Curve:
+    """Rows of one subject but for "concurrency", fewest callers first."""
+
+    name: str
+    rows: tuple[Row, ...]
 
 
-def _legend(colours: dict[str, int], x: float, y: float) -> str:
-    parts = []
-    for name, colour in colours.items():
-        if not name:
-            continue
-        parts.append(
-            f'<rect class="key c{colour}" x="{x:.1f}" y="{y - 9:.1f}" width="10" height="10" rx="2"/>'
+def curves(rows: Sequence[Row]) -> list[Curve]:
+    """Rows of kind throughput by subject. Rows without a concurrency are a curve of one point."""
+    groups: dict[str, list[Row]] = {}
+    firsts: dict[str, Row] = {}
+    for row in rows:
+        if row.kind == "throughput" and _p50(row) > 0:
+            rest = {name: value for name, value in row.subject.items() if name != "concurrency"}
+            key = json.dumps(rest, sort_keys=True)
+            groups.setdefault(key, []).append(row)
+            firsts.setdefault(key, replace(row, subject=rest))
+    return [
+        Curve(name, tuple(sorted(found, key=lambda row: finite(row.subject.get("concurrency")) or 0)))
+        for name, found in zip(short_names(list(firsts.values())), groups.values(), strict=True)
+    ]
+
+
+def throughput(rows: Sequence[Row]) -> Any | None:
+    """Images per second against the median latency, a curve for each subject, the knee ringed."""
+    drawn = curves(rows)
+    if not drawn:
+        return None
+    colours = _colour_of(curve.name for curve in drawn)
+    figure, axes = _figure(4.0, colours, "number: concurrent callers; ring: the knee; hollow: unstable")
+    _titles(axes, "throughput (images/s)", "latency of a call, median (ms)")
+    every = [row for curve in drawn for row in curve.rows]
+    latencies = [_p50(row) for row in every]
+    _limit(axes.xaxis, [_speed(row) for row in every], low=0.0)
+    _limit(axes.yaxis, latencies, log=max(latencies) > 10 * min(latencies), low=0.0)
+    spots = []
+    for curve in drawn:
+        colour = colours[curve.name]
+        axes.plot(
+            [_speed(row) for row in curve.rows], list(map(_p50, curve.rows)), color=colour, linewidth=1.2
         )
-        parts.append(text(x + 15, y, name, "legend"))
-        x += 32 + width_of(name)
-    return "".join(parts)
+        for row in curve.rows:
+            at, label = (_speed(row), _p50(row)), str(row.subject.get("concurrency", ""))
+            hint = f"{row.name}: {significant(at[0])} images/s at {significant(at[1])} ms"
+            knee = row.metrics.get("knee") is True
+            if knee:
+                (ring,) = axes.plot(*at, "o", markersize=9.6, markerfacecolor="none", color=colour)
+                describe(ring, "ring")
+                label, hint = f"{label} knee", f"{hint}, the knee"
+            _dot(axes, at, 2.4, colour, hint, hollow=steadiness(row)[0] is False)
+            spots.append(Spot(*at, 4.8 if knee else 2.4, label))
+    spots.sort(key=lambda spot: not spot.label.endswith("knee"))
+    place_labels(axes, spots, fontsize=_SMALL)
+    return figure
 
 
-def wrapped_legend(colours: dict[str, int]) -> tuple[str, float]:
-    """The legend over as many lines as it needs, and how far down it reaches."""
-    lines: list[dict[str, int]] = [{}]
-    used = 0.0
-    for name, colour in colours.items():
-        needed = 32 + width_of(name)
-        if used + needed > WIDTH and lines[-1]:
-            lines.append({})
-            used = 0.0
-        lines[-1][name] = colour
-        used += needed
-    drawn = [_legend(line, 2, 14 + (LINE + 4) * index) for index, line in enumerate(lines)]
-    return "".join(drawn), 14 + (LINE + 4) * (len(lines) - 1)
+def _figure(height: float, colours: dict[str, str], note: str = "") -> tuple[Any, Any]:
+    """A Figure and its axes, with a legend of colours and a note above them."""
+    from matplotlib.patches import Patch
+
+    figure = new_figure(WIDTH, height)
+    figure.set_dpi(72)  # a pixel is a point, as in SVG
+    axes = figure.subplots()
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(LIGHT["soft"])
+    axes.tick_params(length=0, labelsize=_SMALL, labelcolor=LIGHT["soft"])
+    axes.grid(color=LIGHT["line"], linewidth=0.6)
+    axes.set_axisbelow(True)
+    handles = [Patch(color=colour, label=_short(name)) for name, colour in colours.items()]
+    if handles or note:
+        sizes = [len(_short(name)) + 6 for name in colours]
+        legend = figure.legend(
+            handles=handles,
+            title=note or None,
+            loc="outside upper left",
+            ncols=len(sizes) if sum(sizes) <= 100 else max(1, 100 // max(sizes)),
+            fontsize=_TEXT,
+            title_fontsize=_SMALL,
+            alignment="left",
+            frameon=False,
+            handlelength=0.8,
+            borderpad=0.2,
+        )
+        legend.get_title().set_color(LIGHT["soft"])
+    return figure, axes
 
 
-def _name_width(names: Sequence[str]) -> float:
-    """Room for the names at the left, at most a third of the width."""
-    return min(WIDTH / 3, max(width_of(name) for name in names) + 16)
+def _titles(axes: Any, x: str, y: str = "") -> None:
+    """Titles of the axes with their units; that of y stands level above it, where it reads without turning."""
+    how = {"fontsize": _TEXT, "fontweight": "bold", "color": LIGHT["soft"]}
+    describe(axes.set_xlabel(x, **how), "axis-title")
+    if y:
+        describe(axes.set_title(y, loc="left", **how), "axis-title")
+
+
+def _limit(
+    axis: Any, values: Sequence[float], *, log: bool = False, low: float = -math.inf, high: float = math.inf
+) -> None:
+    """Ends on which all values lie clear of the edges but within low and high, and round ticks between them."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator
+
+    least, most = min(values), max(values)
+    if log:
+        factor = max((most / least) ** 0.08, 1.15)
+        ends = least / factor, most * factor
+    else:
+        room = 0.1 * (most - least) or 0.1 * abs(most) or 1.0
+        ends = max(low, least - room), min(high, most + room)
+    ticks = np.empty(0)
+    if log:
+        subs = (1.0,) if ends[1] / ends[0] > 1e4 else (1.0, 2.0, 5.0)
+        ticks = np.asarray(LogLocator(subs=subs, numticks=99).tick_values(*ends))
+        getattr(axis.axes, f"set_{axis.axis_name}scale")("log")
+    within = ticks[(ticks >= ends[0]) & (ticks <= ends[1])]
+    axis.set_major_locator(
+        FixedLocator(within) if len(within) > 2 else MaxNLocator(6, steps=(1, 2, 2.5, 5, 10))
+    )
+    axis.set_minor_locator(FixedLocator([]))
+    axis.set_major_formatter(FuncFormatter(_tick))
+    axis.axes.set(**{f"{axis.axis_name}lim": ends})
+
+
+def _tick(value: float, place: int) -> str:
+    """The shortest form: "0.5", "20", "1 000"."""
+    return f"{value:,.6g}".replace(",", " ") if abs(value) < 1e6 else f"{value:.3g}"
+
+
+def _dot(axes: Any, at: tuple[float, float], radius: float, colour: str, hint: str, *, hollow: bool) -> Any:
+    """A mark with a tooltip."""
+    how = {"mfc": LIGHT["paper"], "mec": colour, "mew": 1.2}
+    if not hollow:
+        how = {"mfc": colour, "mec": LIGHT["paper"], "mew": 0.6, "alpha": 0.72}
+    (dot,) = axes.plot(*at, "o", markersize=2 * radius, clip_on=False, **how)
+    describe(dot, "dot hollow" if hollow else "dot", hint)
+    return dot
+
+
+def _name_rows(axes: Any, rows: Sequence[Row]) -> None:
+    """A line for each row from the top, with its name at the left."""
+    axes.set_yticks(
+        range(len(rows)), [_short(name) for name in short_names(rows)], color="black", fontsize=_SMALL
+    )
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.grid(visible=False, axis="y")
+
+
+def _note(axes: Any, text: str, at: tuple[float, float], coordinates: Any) -> None:
+    """A number at the right of a place."""
+    how = {"textcoords": "offset points", "va": "center", "fontsize": _SMALL, "color": LIGHT["soft"]}
+    axes.annotate(text, at, (4, 0), xycoords=coordinates, annotation_clip=False, **how)
+
+
+def _colour_of(names: Iterable[str]) -> dict[str, str]:
+    """A colour for each name, in the order they appear."""
+    return {name: _COLOURS[index % len(_COLOURS)] for index, name in enumerate(dict.fromkeys(names))}
+
+
+def _short(name: str) -> str:
+    """As much as there is room for, with an ellipsis for the rest."""
+    name = legible(name)
+    return name if len(name) <= _LONGEST else name[: _LONGEST - 1].rstrip(" ,") + "…"
+
+
+def _p50(row: Row) -> float:
+    return number(timing(row), "p50") or 0.0
+
+
+def _speed(row: Row) -> float:
+    return number(row.metrics, "images_per_s") or 0.0

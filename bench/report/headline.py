@@ -1,13 +1,13 @@
-"""What to run on a device, in one sentence."""
+"""The recommended row of a device, in one sentence."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgefel.bench.report.formats import interval, percent, significant, times
 from edgefel.bench.report.rows import NAMING, RUNNING, described, mapping, number, pair, steadiness, timing
 from edgefel.bench.results import Row
+from edgefel.report.formats import interval, percent, significant, times
 from edgefel.text import counted
 
 # points of accuracy below the most accurate that a faster file may be
@@ -54,7 +54,7 @@ def choose(rows: Sequence[Row], most_drop: float = MOST_DROP) -> Headline:
 
 
 def spoken(row: Row) -> str:
-    """The subject as it is said: "arbex int8 in openvino with 2 threads"."""
+    """The subject in words: "arbex int8 in openvino with 2 threads"."""
     subject = row.subject
     what = " ".join(str(subject[name]) for name in ("model", "precision") if subject.get(name)) or row.kind
     where = f" in {subject['backend']}" if subject.get("backend") else ""

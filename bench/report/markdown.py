@@ -5,12 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgefel.bench.report import tables
-from edgefel.bench.report.formats import MISSING
 from edgefel.bench.report.headline import MOST_DROP, choose
 from edgefel.bench.report.rows import Collection, repetitions
+from edgefel.report.formats import MISSING
+from edgefel.report.tables import Cell, Table
 
 # what Markdown would take for its own, or for HTML
 _SPECIAL = str.maketrans({sign: f"\\{sign}" for sign in "\\`*_[]|<>#"} | {"\n": " ", "\r": " "})
+
+
+# titles of the tables of `tables.others`, in their order here
+_TITLES = {
+    "throughput": "Throughput",
+    "recall": "Recall by class",
+    "train": "Training",
+    "data-path": "Data path",
+    "ablation": "Experiments",
+    "roofline": "Roofline: a bound, not a measurement",
+}
 
 
 def render(collection: Collection, most_drop: float = MOST_DROP) -> str:
@@ -22,16 +34,10 @@ def render(collection: Collection, most_drop: float = MOST_DROP) -> str:
         rows = [group.newest for group in own]
         found = choose(rows, most_drop)
         parts += [f"### {plain(device)}", plain(found.text), _table(tables.summary(own, found.best))]
-        for title, table in (
-            ("Throughput", tables.throughput(rows)),
-            ("Recall by class", tables.recall(rows)),
-            ("Training", tables.training(rows)),
-            ("Data path", tables.data_path(rows)),
-            ("Experiments", tables.experiments(rows)),
-            ("Roofline: a bound, not a measurement", tables.roofline(rows)),
-        ):
-            if table.lines:
-                parts += [f"#### {title}", _table(table)]
+        others = tables.others(rows)
+        for kind, title in _TITLES.items():
+            if others[kind].lines:
+                parts += [f"#### {title}", _table(others[kind])]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -40,19 +46,18 @@ def plain(words: str) -> str:
     return words.translate(_SPECIAL)
 
 
-def _table(table: tables.Table) -> str:
+def _table(table: Table) -> str:
     if not table.lines:
         return ""
     lines = [
-        [column.title for column in table.columns],
-        ["---:" if column.numeric else "---" for column in table.columns],
+        [plain(title) for title in table.titles],
+        ["---:" if numeric else "---" for numeric in table.numeric],
+        *(_line(cells, index == table.best) for index, cells in enumerate(table.lines)),
     ]
-    lines[0] = [plain(title) for title in lines[0]]
-    lines += [_line(cells, index == table.best) for index, cells in enumerate(table.lines)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _line(cells: Sequence[tables.Cell], best: bool) -> list[str]:
+def _line(cells: Sequence[Cell], best: bool) -> list[str]:
     """The recommended line is bold."""
     texts = [plain(cell.text) + (f" ({plain(cell.aside)})" if cell.aside else "") for cell in cells]
     return [f"**{text}**" if best and text != MISSING else text for text in texts]

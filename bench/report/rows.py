@@ -1,4 +1,4 @@
-"""Result files as one collection: by device, newest first among repetitions, with names that tell rows apart."""
+"""Result rows of several files: collected, grouped by device and key, and named by what differs."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def varying(rows: Sequence[Row]) -> list[str]:
 
 
 def short_names(rows: Sequence[Row]) -> list[str]:
-    """What tells each row apart from the others: "int8 openvino, 2 threads" where the model is the same in all."""
+    """A short name for each row, of the fields that differ: "int8 openvino, 2 threads" where all have one model."""
     fields = varying(rows)
     names = [_short(row, fields) if fields else row.name for row in rows]
     # the same model may have been timed by two benches
@@ -118,7 +118,7 @@ def described(field: str, value: object) -> str:
 
 
 def number(values: Mapping[str, Any], name: str) -> float | None:
-    """A finite number by that name, or None. Rows come from files: what is not one is left out, not an error."""
+    """A finite number by that name, or None. Rows come from files, so anything else is skipped without an error."""
     return finite(values.get(name))
 
 
@@ -152,7 +152,7 @@ def timing(row: Row) -> Mapping[str, Any]:
 
 
 def steadiness(row: Row) -> tuple[bool | None, str]:
-    """Whether every number of the row would be measured again, and why not; None where nothing says so."""
+    """Whether every number of the row is stable, and the reason if not; None where nothing says so."""
     judged = [
         part for part in (timing(row), mapping(row.metrics, "ratio")) if isinstance(part.get("stable"), bool)
     ]

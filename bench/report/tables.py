@@ -1,19 +1,11 @@
-"""The tables of the report, as columns that the page and the Markdown share."""
+"""The tables of the report, which the page and the Markdown share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from html import escape
+from dataclasses import dataclass, replace
 from typing import Any
 
-from edgefel.bench.report.formats import (
-    MISSING,
-    interval,
-    percent,
-    significant,
-    times,
-)
 from edgefel.bench.report.rows import (
     NAMING,
     RUNNING,
@@ -27,19 +19,10 @@ from edgefel.bench.report.rows import (
     varying,
 )
 from edgefel.bench.results import Row
+from edgefel.report import tables as cells
+from edgefel.report.formats import MISSING, interval, percent, significant, times
+from edgefel.report.tables import Cell, Table
 from edgefel.text import counted
-
-
-@dataclass(frozen=True)
-class Cell:
-    """text: as it is read. order: what the column is sorted by, None for a missing value, which is always last.
-    aside: smaller, after the text, such as an interval. hint: more, when pointed at. strong: what stands out."""
-
-    text: str
-    order: float | str | None = None
-    aside: str = ""
-    hint: str = ""
-    strong: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,15 +34,6 @@ class Column:
     numeric: bool = True
 
 
-@dataclass(frozen=True)
-class Table:
-    """Columns, and a line of cells for each row; best: index of the line that is pointed out."""
-
-    columns: tuple[Column, ...]
-    lines: tuple[tuple[Cell, ...], ...]
-    best: int | None = None
-
-
 def summary(groups: Sequence[Repeated], best: Row | None = None) -> Table:
     """Models that were run: the fastest first within a batch. best: its line is pointed out."""
     chosen = sorted(
@@ -68,205 +42,105 @@ def summary(groups: Sequence[Repeated], best: Row | None = None) -> Table:
     )
     rows = [group.newest for group in chosen]
     counts = {id(group.newest): len(group.rows) for group in chosen}
+    named = len({mapping(row.metrics, "ratio").get("to") for row in rows} - {None}) > 1
     columns = [
-        *_subject_columns(rows, ("model", "precision", "backend", "batch", "threads")),
-        *_speed_columns(named=len({mapping(row.metrics, "ratio").get("to") for row in rows} - {None}) > 1),
-        *_quality_columns(),
-        Column("rows", lambda row: _count(counts[id(row)])) if max(counts.values(), default=1) > 1 else None,
-        Column("stable", _stable, numeric=False),
+        *_subject_columns(rows, (*NAMING, "batch", "threads")),
+        _P50,
+        _value("p90 (ms)", "latency_ms", "p90"),
+        _value("p99 (ms)", "latency_ms", "p99"),
+        _value("end to end p50 (ms)", "end_to_end_ms", "p50"),
+        Column("times as fast", lambda row: _ratio(row, named)),
+        _share("accuracy", "accuracy"),
+        _share("macro F1", "macro_f1"),
+        _value("file (MB)", "file_bytes", per=1e6),
+        _value("peak memory (MB)", "peak_memory_mb"),
+        _value("energy (mJ/image)", "energy_mj"),
     ]
+    if max(counts.values(), default=1) > 1:
+        columns.append(Column("rows", lambda row: _count(counts[id(row)])))
     if len({row.kind for row in rows}) > 1:
-        columns.insert(-1, Column("bench", lambda row: _word(row.kind), numeric=False))
-    return make_table(rows, columns, best)
+        columns.append(Column("bench", lambda row: _word(row.kind), numeric=False))
+    return _table(rows, [*columns, _STABLE], best)
 
 
-def training(rows: Sequence[Row]) -> Table:
-    """Rows of kind train."""
-    return make_table(
-        [row for row in rows if row.kind == "train"],
-        [
-            *_subject_columns([row for row in rows if row.kind == "train"]),
-            Column("images/s", lambda row: _number(number(row.metrics, "images_per_s"))),
-            Column("step p50 (ms)", _p50),
-            Column("ratio", _ratio),
-            Column("peak memory (MB)", lambda row: _number(number(row.metrics, "peak_memory_mb"))),
-            Column("stable", _stable, numeric=False),
-        ],
-    )
+def others(rows: Sequence[Row]) -> dict[str, Table]:
+    """The tables of everything else: "recall", and one by each kind of row in _COLUMNS; those without rows are empty.
+
+    Rows of throughput are in the order of their callers.
+    """
+    ordered = sorted(rows, key=lambda row: finite(row.subject.get("concurrency")) or 0)
+    found = {"recall": _recall([row for row in rows if row.kind in RUNNING])}
+    for kind, columns in _COLUMNS.items():
+        chosen = [row for row in ordered if row.kind == kind]
+        found[kind] = _table(chosen, [*_subject_columns(chosen), *columns])
+    return found
 
 
-def data_path(rows: Sequence[Row]) -> Table:
-    """Rows of kind data-path."""
-    chosen = [row for row in rows if row.kind == "data-path"]
-    return make_table(
-        chosen,
-        [
-            *_subject_columns(chosen),
-            Column("images/s", lambda row: _number(number(row.metrics, "images_per_s"))),
-            Column("p50 (ms)", _p50),
-            Column("stable", _stable, numeric=False),
-        ],
-    )
-
-
-def experiments(rows: Sequence[Row]) -> Table:
-    """Rows of kind ablation: single runs; their means and verdicts are those of `edgefel ablate`."""
-    chosen = [row for row in rows if row.kind == "ablation"]
-    return make_table(
-        chosen,
-        [
-            *_subject_columns(chosen),
-            Column("accuracy", lambda row: _share(number(row.metrics, "accuracy"))),
-            Column("macro F1", lambda row: _number(number(row.metrics, "macro_f1"))),
-            Column("ECE", lambda row: _number(number(row.metrics, "ece"))),
-            Column(
-                "without the head",
-                lambda row: _share(number(mapping(row.metrics, "primary"), "accuracy")),
-            ),
-        ],
-    )
-
-
-def roofline(rows: Sequence[Row]) -> Table:
-    """Rows of kind roofline: bounds, not measurements."""
-    chosen = [row for row in rows if row.kind == "roofline"]
-    return make_table(
-        chosen,
-        [
-            *_subject_columns(chosen),
-            Column("floor (ms)", lambda row: _number(number(row.metrics, "floor_ms"))),
-            Column("parameters (M)", lambda row: _number(_scaled(number(row.metrics, "parameters"), 1e6))),
-            Column("operations (GMAC)", lambda row: _number(_scaled(number(row.metrics, "macs"), 1e9))),
-            Column("floor without fusion (ms)", lambda row: _number(number(row.metrics, "unfused_floor_ms"))),
-            Column("reached", _reached),
-        ],
-    )
-
-
-def throughput(rows: Sequence[Row]) -> Table:
-    """Rows of kind throughput, fewest callers first."""
-    chosen = sorted(
-        (row for row in rows if row.kind == "throughput"),
-        key=lambda row: finite(row.subject.get("concurrency")) or 0,
-    )
-    return make_table(
-        chosen,
-        [
-            *_subject_columns(chosen),
-            Column("images/s", lambda row: _number(number(row.metrics, "images_per_s"))),
-            Column("p50 (ms)", _p50),
-            Column("p99 (ms)", lambda row: _number(number(timing(row), "p99"))),
-            Column("knee", lambda row: _word("knee" if row.metrics.get("knee") is True else MISSING), False),
-            Column("stable", _stable, numeric=False),
-        ],
-    )
-
-
-def recall(rows: Sequence[Row]) -> Table:
+def _recall(rows: Sequence[Row]) -> Table:
     """Share of each class's images that got its label; the worst class of each row stands out."""
-    chosen = [row for row in rows if row.kind in RUNNING and mapping(row.metrics, "recall")]
+    chosen = [row for row in rows if mapping(row.metrics, "recall")]
     classes = dict.fromkeys(str(name) for row in chosen for name in mapping(row.metrics, "recall"))
-    columns = [Column(name, _recall_of(name)) for name in classes]
-    images = Column("images", lambda row: _number(number(row.metrics, "images")))
-    return make_table(
-        chosen, [*_subject_columns(chosen, NAMING), *columns, Column("worst class", _worst, False), images]
-    )
+    columns = [
+        *_subject_columns(chosen, NAMING),
+        *(Column(name, _recall_of(name)) for name in classes),
+        Column("worst class", _worst, numeric=False),
+        _value("images", "images"),
+    ]
+    return _table(chosen, columns)
 
 
-def make_table(rows: Sequence[Row], columns: Sequence[Column | None], best: Row | None = None) -> Table:
+def _table(rows: Sequence[Row], columns: Sequence[Column], best: Row | None = None) -> Table:
     """Without the columns in which no row has a value."""
-    kept = [column for column in columns if column is not None]
-    kept = [column for column in kept if any(column.cell(row).text != MISSING for row in rows)]
-    lines = tuple(tuple(column.cell(row) for column in kept) for row in rows)
-    index = next((index for index, row in enumerate(rows) if row is best), None)
-    return Table(tuple(kept), lines, index)
-
-
-def to_html(table: Table, name: str, *, sortable: bool = True) -> str:
-    """name: what the table is, for screen readers. Empty without lines."""
-    if not table.lines:
-        return ""
-    head = "".join(
-        f'<th scope="col"{" class=n" if column.numeric else ""}>{escape(column.title)}</th>'
-        for column in table.columns
-    )
-    body = "".join(
-        f"<tr{' class=best' if index == table.best else ''}>"
-        + "".join(_cell(cell, column) for cell, column in zip(line, table.columns, strict=True))
-        + "</tr>"
-        for index, line in enumerate(table.lines)
-    )
-    kind = ' class="sortable"' if sortable else ""
-    return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(name)}"><table{kind}>'
-        f"<caption>{escape(name)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    kept = [column for column in columns if any(column.cell(row).text != MISSING for row in rows)]
+    return Table(
+        tuple(column.title for column in kept),
+        tuple(column.numeric for column in kept),
+        tuple(tuple(column.cell(row) for column in kept) for row in rows),
+        next((index for index, row in enumerate(rows) if row is best), None),
     )
 
 
-def _cell(cell: Cell, column: Column) -> str:
-    order = "" if cell.order is None else f' data-order="{escape(str(cell.order))}"'
-    hint = f' title="{escape(cell.hint)}"' if cell.hint else ""
-    kinds = " ".join(kind for kind, on in (("n", column.numeric), ("strong", cell.strong)) if on)
-    aside = f" <small>{escape(cell.aside)}</small>" if cell.aside else ""
-    kinds = f' class="{kinds}"' if kinds else ""
-    return f"<td{kinds}{order}{hint}>{escape(cell.text)}{aside}</td>"
-
-
-def _subject_columns(
-    rows: Sequence[Row], first: Sequence[str] = ("model", "precision", "backend")
-) -> list[Column]:
+def _subject_columns(rows: Sequence[Row], first: Sequence[str] = NAMING) -> list[Column]:
     """The fields by which rows are told apart, the usual ones first."""
+
+    def subject(field: str) -> Callable[[Row], Cell]:
+        return lambda row: _word(row.subject.get(field))
+
     fields = dict.fromkeys([*first, *varying(rows), *(field for row in rows for field in row.subject)])
     numeric = {
         field for field in fields if all(finite(row.subject.get(field, 0)) is not None for row in rows)
     }
-    return [Column(field.replace("_", " "), _subject_of(field), field in numeric) for field in fields]
+    return [Column(field.replace("_", " "), subject(field), field in numeric) for field in fields]
 
 
-def _subject_of(field: str) -> Callable[[Row], Cell]:
-    return lambda row: _word(row.subject.get(field))
+def _at(row: Row, path: Sequence[str]) -> float | None:
+    """The number at a path in the metrics."""
+    found: Mapping[str, Any] = row.metrics
+    for name in path[:-1]:
+        found = mapping(found, name)
+    return number(found, path[-1])
 
 
-def _speed_columns(*, named: bool) -> list[Column]:
-    def percentile(name: str) -> Callable[[Row], Cell]:
-        return lambda row: _number(number(timing(row), name))
+def _value(title: str, *path: str, per: float = 1.0) -> Column:
+    def cell(row: Row) -> Cell:
+        value = _at(row, path)
+        return cells.number(None if value is None else value / per)
 
-    return [
-        Column("p50 (ms)", _p50),
-        Column("p90 (ms)", percentile("p90")),
-        Column("p99 (ms)", percentile("p99")),
-        Column(
-            "end to end p50 (ms)", lambda row: _number(number(mapping(row.metrics, "end_to_end_ms"), "p50"))
-        ),
-        Column("times as fast", lambda row: _ratio(row, named)),
-    ]
+    return Column(title, cell)
 
 
-def _quality_columns() -> list[Column]:
-    def share(name: str) -> Callable[[Row], Cell]:
-        return lambda row: _share(number(row.metrics, name))
-
-    def value(name: str, per: float = 1.0) -> Callable[[Row], Cell]:
-        return lambda row: _number(_scaled(number(row.metrics, name), per))
-
-    return [
-        Column("accuracy", share("accuracy")),
-        Column("macro F1", share("macro_f1")),
-        Column("file (MB)", value("file_bytes", 1e6)),
-        Column("peak memory (MB)", value("peak_memory_mb")),
-        Column("energy (mJ/image)", value("energy_mj")),
-    ]
+def _share(title: str, *path: str) -> Column:
+    return Column(title, lambda row: cells.share(_at(row, path)))
 
 
 def _p50(row: Row) -> Cell:
-    found = timing(row)
-    value = number(found, "p50")
-    return Cell(significant(value), value, interval(pair(found.get("p50_interval")), value))
+    value = number(timing(row), "p50")
+    return Cell(significant(value), value, interval(pair(timing(row).get("p50_interval")), value))
 
 
 def _ratio(row: Row, named: bool = False) -> Cell:
     """named: say beside the interval what it refers to, where that differs from row to row."""
-    found: Mapping[str, Any] = mapping(row.metrics, "ratio")
+    found = mapping(row.metrics, "ratio")
     value = number(found, "value")
     to = str(found.get("to") or "").removeprefix(f"{row.subject.get('model')} ")
     to = f"against {to}" if to else ""
@@ -277,7 +151,7 @@ def _ratio(row: Row, named: bool = False) -> Cell:
 def _stable(row: Row) -> Cell:
     stable, reason = steadiness(row)
     if stable is None:
-        return Cell(MISSING)
+        return Cell()
     return Cell("yes", "a") if stable else Cell("no", "b", hint=reason, strong=True)
 
 
@@ -287,7 +161,7 @@ def _reached(row: Row) -> Cell:
     shares = {name: number(mapping(by_backend, name), "share_of_bound") for name in by_backend}
     known = {name: share for name, share in shares.items() if share is not None}
     if not known:
-        return _share(number(row.metrics, "share_of_bound"))
+        return cells.share(number(row.metrics, "share_of_bound"))
     return Cell(", ".join(f"{name} {percent(share)}" for name, share in known.items()), max(known.values()))
 
 
@@ -295,7 +169,7 @@ def _recall_of(name: str) -> Callable[[Row], Cell]:
     def cell(row: Row) -> Cell:
         found = mapping(row.metrics, "recall")
         value = number(found, name)
-        return Cell(percent(value), value, strong=value is not None and value == _least(found))
+        return cells.share(value, strong=value is not None and value == _least(found))
 
     return cell
 
@@ -313,22 +187,46 @@ def _least(found: Mapping[str, Any]) -> float | None:
 
 def _word(value: object) -> Cell:
     if value is None or value == "":
-        return Cell(MISSING)
+        return Cell()
     found = finite(value)
     return Cell(str(value), str(value) if found is None else found)
-
-
-def _number(value: float | None) -> Cell:
-    return Cell(significant(value), value)
-
-
-def _share(value: float | None) -> Cell:
-    return Cell(percent(value), value)
 
 
 def _count(count: int) -> Cell:
     return Cell(str(count), count, hint=f"the newest of {counted(count, 'row')} is shown")
 
 
-def _scaled(value: float | None, by: float) -> float | None:
-    return None if value is None else value / by
+_IMAGES, _P50 = _value("images/s", "images_per_s"), Column("p50 (ms)", _p50)
+_STABLE = Column("stable", _stable, numeric=False)
+_COLUMNS = {
+    "throughput": (
+        _IMAGES,
+        _P50,
+        _value("p99 (ms)", "latency_ms", "p99"),
+        Column("knee", lambda row: _word("knee" if row.metrics.get("knee") is True else None), numeric=False),
+        _STABLE,
+    ),
+    "train": (
+        _IMAGES,
+        replace(_P50, title="step p50 (ms)"),
+        Column("ratio", _ratio),
+        _value("peak memory (MB)", "peak_memory_mb"),
+        _STABLE,
+    ),
+    "data-path": (_IMAGES, _P50, _STABLE),
+    # single runs; their means and verdicts are those of `edgefel ablate`
+    "ablation": (
+        _share("accuracy", "accuracy"),
+        _value("macro F1", "macro_f1"),
+        _value("ECE", "ece"),
+        _share("without the head", "primary", "accuracy"),
+    ),
+    # bounds, not measurements
+    "roofline": (
+        _value("floor (ms)", "floor_ms"),
+        _value("parameters (M)", "parameters", per=1e6),
+        _value("operations (GMAC)", "macs", per=1e9),
+        _value("floor without fusion (ms)", "unfused_floor_ms"),
+        Column("reached", _reached),
+    ),
+}

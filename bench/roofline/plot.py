@@ -8,7 +8,7 @@ import numpy as np
 
 from edgefel.bench.roofline.bound import NetworkFloor
 from edgefel.bench.roofline.devices import Device
-from edgefel.figures import new_figure
+from edgefel.report.figures import new_figure
 
 _COLOURS = {"fp32": "#cc6677", "fp16": "#4477aa", "int8": "#228833"}
 _LARGEST_DOT = 5000.0  # square points, of a layer that were the whole floor

@@ -102,7 +102,8 @@ def command(
     if show and click.get_current_context().get_parameter_source("grid") is ParameterSource.COMMANDLINE:
         raise EdgefelError("--show and --grid both choose the images to draw; give one of them")
     if output:
-        require("matplotlib", "train", "edgefel evaluate -o")
+        for module in ("jinja2", "matplotlib"):
+            require(module, "report", "edgefel evaluate -o")
     from edgefel.evaluation.run import evaluate_with_progress
 
     evaluation = evaluate_with_progress(

@@ -1,4 +1,4 @@
-"""What is known of the people in the images: columns of the CSV that lists them, matched by path."""
+"""Attributes of the people in the images: columns of the CSV that lists them, matched by path."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgefel.data.dataset import ImageDataset
 from edgefel.errors import EdgefelError
 from edgefel.files.read import open_csv
 
-# taken without being asked for, where they are there
+# used by default where they exist
 KNOWN_COLUMNS = ("skin", "skin_tone", "glasses", "age", "sex", "gender", "ethnicity", "race")
 CSV_NAME = "labels.csv"
 # numbers with more different values than this are cut into quarters of equally many images

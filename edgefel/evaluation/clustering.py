@@ -1,4 +1,4 @@
-"""How well the classes part in the network's features, by number (ARBEx, section 4.7.2) and as a map."""
+"""Separation of the classes in the network's features: clustering scores (ARBEx, section 4.7.2) and a t-SNE map."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgefel.evaluation.metrics import FloatArray, IntArray
 
-# t-SNE of more takes minutes and says no more
+# t-SNE of more takes minutes and shows no more
 MOST_MAPPED = 3000
 # below it there are no neighbourhoods to keep
 LEAST_MAPPED = 10

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +13,6 @@ from edgefel.data.inspection.duplicates import Elsewhere, copies_elsewhere
 from edgefel.evaluation.groups import Share, wilson
 from edgefel.evaluation.metrics import FloatArray, IntArray, Metrics, compute_metrics
 from edgefel.text import counted
-
-if TYPE_CHECKING:
-    from edgefel.evaluation.evaluate import Evaluation
 
 SWITCHED_OFF = "not looked for: switched off"
 ALL_SPLITS = "not looked for: all splits are judged together"
@@ -43,11 +39,33 @@ class WithoutCopies:
     with_head: Metrics | None
     without_head: Metrics | None
 
+    def lines(self, judged: int) -> list[str]:
+        """Accuracy as published and without copies, with counts and 95 % intervals; judged: number of all images."""
+        where = " or ".join(self.splits)
+        gone = self.equal_files + self.look_alikes
+        if not gone:
+            return [f"copies: none of {counted(judged, 'image')} has one in {where}"]
+        found = (
+            f"copies: {gone} of the {counted(judged, 'image')} {'has' if gone == 1 else 'have'} one in {where} "
+            f"({self.equal_files} an equal file, {self.look_alikes} one that looks alike)"
+        )
+        if self.accuracy is None:
+            return [f"{found}; without them no image is left"]
+        return [
+            found,
+            f"accuracy as published: {_said(self.as_published)}; without them: {_said(self.accuracy)}",
+        ]
 
-def look_for_copies(
+
+def find_copies(
     whole: ImageDataset, split: str, workers: int, progress: Callable[[int], None]
 ) -> Elsewhere | str:
-    """Which images of the split, in its order, have a copy in another one; or why that is not known."""
+    """Which images of the split, in its order, have a copy in another one; or why that is not known.
+
+    split: "all" where all are judged together, "given" where `whole` is not a whole data set.
+    """
+    if split not in SPLITS:
+        return GIVEN if split == "given" else ALL_SPLITS
     if not other_splits(whole, split):
         return NO_OTHER
     found = copies_elsewhere(whole, workers=workers, progress=progress)
@@ -89,25 +107,6 @@ def judge_without_copies(
         with_head=judged(corrected),
         without_head=judged(primary),
     )
-
-
-def copies_lines(evaluation: Evaluation) -> list[str]:
-    """Accuracy as published and without copies, with counts and 95 % intervals; or why it is not known."""
-    rest = evaluation.without_copies
-    if rest is None:
-        return [f"copies in other splits: {evaluation.copies_unknown}"]
-    where = " or ".join(rest.splits)
-    gone = rest.equal_files + rest.look_alikes
-    if not gone:
-        return [f"copies: none of {counted(evaluation.images, 'image')} has one in {where}"]
-    found = (
-        f"copies: {gone} of the {counted(evaluation.images, 'image')} {'has' if gone == 1 else 'have'} "
-        f"one in {where} "
-        f"({rest.equal_files} an equal file, {rest.look_alikes} one that looks alike)"
-    )
-    if rest.accuracy is None:
-        return [f"{found}; without them no image is left"]
-    return [found, f"accuracy as published: {_said(rest.as_published)}; without them: {_said(rest.accuracy)}"]
 
 
 def _said(share: Share) -> str:

@@ -1,4 +1,4 @@
-"""What abstaining brings: accuracy of the images that are left when the least confident are called "unsure"."""
+"""Selective prediction: accuracy of the images left when the least confident are labelled "unsure"."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from edgefel.evaluation.metrics import FloatArray, IntArray
 from edgefel.runtime.confidence import entropy_confidence
 
-# thresholds that are reported; finer than anybody can set by feeling
+# thresholds that are reported
 STEPS = 100
 
 
@@ -44,13 +44,6 @@ class Coverage:
     risk_area: float
     best_risk_area: float
     auroc: float | None
-
-    def reaching(self, accuracy: float) -> Threshold | None:
-        """The lowest threshold of at least that accuracy, or None if none has it."""
-        for threshold in self.thresholds:
-            if threshold.accuracy is not None and threshold.accuracy >= accuracy:
-                return threshold
-        return None
 
 
 def compute_coverage(probabilities: FloatArray, targets: IntArray) -> Coverage:

@@ -1,4 +1,4 @@
-"""Judges a checkpoint on a labelled data set, with and without the reliability head."""
+"""Evaluates a checkpoint on a labelled data set, with and without the reliability head."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from edgefel.data.dataset import SPLITS, ImageDataset
+from edgefel.data.dataset import ImageDataset
 from edgefel.data.inspection.duplicates import Elsewhere
 from edgefel.data.labels import LabelMatch
 from edgefel.data.loading.batches import ImageSource
@@ -23,26 +23,26 @@ from edgefel.errors import EdgefelError
 from edgefel.evaluation.attributes import attribute_columns, read_attributes
 from edgefel.evaluation.clustering import Clustering, draw_stratified, judge_clusters
 from edgefel.evaluation.copies import (
-    ALL_SPLITS,
-    GIVEN,
     SWITCHED_OFF,
     WithoutCopies,
+    find_copies,
     judge_without_copies,
-    look_for_copies,
     other_splits,
 )
 from edgefel.evaluation.coverage import Coverage, compute_coverage
 from edgefel.evaluation.groups import GROUP, Attribute, judge_attribute
 from edgefel.evaluation.inference import Outputs, run_model
 from edgefel.evaluation.metrics import (
+    SPREAD_DEFINITION,
     FloatArray,
     IntArray,
     Metrics,
     ReliabilityBin,
+    Spread,
     compute_metrics,
     reliability_bins,
+    spread,
 )
-from edgefel.evaluation.stability import DEFINITION, Spread, spread
 from edgefel.models.checkpoint import Checkpoint, load_checkpoint
 from edgefel.models.network import FacialExpressionModel
 from edgefel.text import counted
@@ -111,6 +111,20 @@ class Evaluation:
         """The metrics of what the model predicts: with the head where there is one."""
         return self.with_head or self.without_head
 
+    @property
+    def columns(self) -> dict[str, Metrics]:
+        """The metrics by what they are of: "without head" and "with head", or "value" where there is no head."""
+        if self.with_head is None:
+            return {"value": self.without_head}
+        return {"without head": self.without_head, "with head": self.with_head}
+
+    @property
+    def copies_lines(self) -> list[str]:
+        """Accuracy as published and without copies; or why that is not known."""
+        if self.without_copies is None:
+            return [f"copies in other splits: {self.copies_unknown}"]
+        return self.without_copies.lines(self.images)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return dataclasses.asdict(self)
@@ -118,7 +132,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What an evaluation was made of, for its figures.
+    """The predictions behind an evaluation, for its figures.
 
     outputs: with embeddings and logits, one row per readable image. targets: [N]. values: per attribute, the value
     of each image [N], "" where none is given. copies: which images of the data set have a copy in another split, of
@@ -182,6 +196,35 @@ def evaluate_with_evidence(
     )
     data = matched.dataset
     columns = attribute_columns(data, by)
+    outputs, skipped = _predict(loaded, data, workers, device, advance)
+    values = {GROUP: tuple(data.samples[int(index)].group for index in outputs.indices)}
+    values |= read_attributes(data, columns, outputs.indices)
+    name = "given" if whole is dataset else (split or "all")
+    found = find_copies(whole, name, max(workers, 1), compared) if copies else SWITCHED_OFF
+    if isinstance(found, Elsewhere):
+        found = Elsewhere(found.equal[matched.kept], found.alike[matched.kept])
+    restricted = _restricted(outputs, matched.match)
+    targets = data.targets()[outputs.indices]
+    evidence = Evidence(data, restricted, targets, values, found, other_splits(whole, name))
+    ignored = int((~np.isin(outputs.corrected.argmax(1), matched.match.columns)).sum())
+    classes = {**matched.to_dict(), "predictions_ignored": ignored}
+    notes = list(matched.notes())
+    if ignored:
+        notes.append(
+            f"{ignored} of {len(outputs.indices)} predictions were of {', '.join(matched.match.only_model)}, and gave "
+            "way to the most probable of the other classes"
+        )
+    return _judge(loaded, name, evidence, skipped, classes, tuple(notes)), evidence
+
+
+def _predict(
+    loaded: Checkpoint,
+    data: ImageDataset,
+    workers: int,
+    device: torch.device | str,
+    advance: Callable[[int], None],
+) -> tuple[Outputs, tuple[str, ...]]:
+    """The outputs for every readable image, and the paths of the others."""
     preprocessing = Preprocessing.from_dict(loaded.preprocessing)
     source = ImageSource(data, preprocessing, workers=workers, cache_mb=0)
     outputs = run_model(
@@ -203,37 +246,11 @@ def evaluate_with_evidence(
             f"{loaded.path}: its outputs are not finite, so its weights are damaged or training diverged; "
             "take an earlier checkpoint"
         )
-    values = {GROUP: tuple(data.samples[int(index)].group for index in outputs.indices)}
-    values |= read_attributes(data, columns, outputs.indices)
-    name = "given" if isinstance(dataset, ImageDataset) else (split or "all")
-    found: Elsewhere | str = SWITCHED_OFF
-    if copies and name in SPLITS:
-        found = look_for_copies(whole, name, max(workers, 1), compared)
-    elif copies:
-        found = GIVEN if name == "given" else ALL_SPLITS
-    if isinstance(found, Elsewhere):
-        found = Elsewhere(found.equal[matched.kept], found.alike[matched.kept])
-    restricted = _restricted(outputs, matched.match)
-    targets = data.targets()[outputs.indices]
-    evidence = Evidence(data, restricted, targets, values, found, other_splits(whole, name))
-    ignored = _ignored_predictions(outputs, matched.match)
-    classes = {**matched.to_dict(), "predictions_ignored": ignored}
-    notes = list(matched.notes())
-    if ignored:
-        notes.append(
-            f"{ignored} of {len(outputs.indices)} predictions were of {', '.join(matched.match.only_model)}, and gave "
-            "way to the most probable of the other classes"
-        )
-    return _judge(loaded, name, evidence, skipped, classes, tuple(notes)), evidence
-
-
-def _ignored_predictions(outputs: Outputs, match: LabelMatch) -> int:
-    """How many images the model would give a class that the data lacks."""
-    return int((~np.isin(outputs.corrected.argmax(1), match.columns)).sum())
+    return outputs, skipped
 
 
 def _restricted(outputs: Outputs, match: LabelMatch) -> Outputs:
-    """What the model says of the common classes."""
+    """The outputs restricted to the common classes."""
     logits = outputs.logits
     return replace(
         outputs,
@@ -244,7 +261,7 @@ def _restricted(outputs: Outputs, match: LabelMatch) -> Outputs:
 
 
 def has_reliability_head(model: FacialExpressionModel) -> bool:
-    """Whether anything corrects the primary distribution."""
+    """Whether the model corrects its primary distribution."""
     config = model.config.head
     return config is not None and (config.anchors_per_class > 0 or config.attentive)
 
@@ -302,7 +319,7 @@ def _clustering(features: FloatArray | None, targets: IntArray) -> Clustering | 
 def _probabilities(primary: FloatArray, corrected: FloatArray | None, targets: IntArray) -> Probabilities:
     drawn = draw_stratified(targets, _DRAWN)
     return Probabilities(
-        definition=DEFINITION,
+        definition=SPREAD_DEFINITION,
         all_without_head=spread(primary),
         all_with_head=None if corrected is None else spread(corrected),
         drawn_without_head=spread(primary[drawn]),

@@ -1,8 +1,7 @@
-"""Whom the model serves worse: accuracy and recall for each value of an attribute, with their uncertainty."""
+"""Accuracy and recall for each value of an attribute, with confidence intervals."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +16,6 @@ GROUP = "group"
 LEAST_IMAGES = 20
 # of one class, for the recall
 LEAST_OF_CLASS = 10
-_Z = 1.959963984540054  # 95 %
 
 
 @dataclass(frozen=True)
@@ -82,13 +80,10 @@ def wilson(hits: int, images: int) -> Share:
 
     Raises ValueError for no images or more hits than images.
     """
-    if not 0 <= hits <= images or images < 1:
-        raise ValueError(f"{hits} hits of {images} images")
-    share = hits / images
-    scale = 1 + _Z**2 / images
-    middle = (share + _Z**2 / (2 * images)) / scale
-    half = _Z / scale * math.sqrt(share * (1 - share) / images + _Z**2 / (4 * images**2))
-    return Share(hits, images, share, max(0.0, middle - half), min(1.0, middle + half))
+    from scipy.stats import binomtest
+
+    low, high = binomtest(hits, images).proportion_ci(0.95, method="wilson")
+    return Share(hits, images, hits / images, float(low), float(high))
 
 
 def judge_attribute(
@@ -107,7 +102,7 @@ def judge_attribute(
         for value in order
         if len(known[value]) >= LEAST_IMAGES
     )
-    accuracies = np.array([correct[rows].mean() for rows in known.values()])
+    accuracies = value_accuracies(values, correct)
     classes = [
         gap
         for number, label in enumerate(labels)

@@ -1,4 +1,4 @@
-"""Numbers that judge a classifier: accuracy, macro F1, recall, calibration, confusion matrix."""
+"""Metrics of a classifier: accuracy, macro F1, recall, calibration, confusion matrix, spread of probabilities."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ IntArray = NDArray[np.integer[Any]]
 
 @dataclass(frozen=True)
 class Metrics:
-    """One set of predictions, judged.
+    """Metrics of one set of predictions.
 
     accuracy: share of correct labels. macro_f1: mean F1 of the classes that occur in the data.
     recall: per class, None where the class does not occur. ece: see `expected_calibration_error`.
@@ -31,9 +31,9 @@ class Metrics:
 
 
 def compute_metrics(probabilities: FloatArray, targets: IntArray) -> Metrics:
-    """Judges `probabilities` [N, C] (rows sum to 1) against class indices `targets` [N].
+    """Metrics of `probabilities` [N, C] (rows sum to 1) against class indices `targets` [N].
 
-    Raises EdgefelError if there is nothing to judge, and ValueError for shapes that do not fit.
+    Raises EdgefelError for no images, and ValueError for shapes that do not fit.
     """
     from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
 
@@ -57,7 +57,7 @@ def compute_metrics(probabilities: FloatArray, targets: IntArray) -> Metrics:
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """Images whose top probability lies in (low, high]: how many, how sure the model is, and how often it is right.
+    """Images whose top probability lies in (low, high].
 
     confidence: mean top probability; accuracy: share of correct labels. Both None in an empty bin.
     """
@@ -103,4 +103,42 @@ def expected_calibration_error(probabilities: FloatArray, targets: IntArray, bin
         part.images / len(targets) * abs(part.accuracy - part.confidence)
         for part in reliability_bins(probabilities, targets, bins)
         if part.accuracy is not None and part.confidence is not None
+    )
+
+
+SPREAD_DEFINITION = (
+    "Per image: standard deviation (population), largest and smallest of its class probabilities, averaged over the "
+    "images. Pooled: the same of all probabilities of all images at once."
+)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Spread of class probabilities.
+
+    std, highest, lowest: of each image's class probabilities, then the mean over the images.
+
+    pooled_*: of all probabilities together. The pooled std is the per-image one if the images are alike, and
+    never less, for every image has the same mean 1/C.
+    """
+
+    images: int
+    std: float
+    highest: float
+    lowest: float
+    pooled_std: float
+    pooled_highest: float
+    pooled_lowest: float
+
+
+def spread(probabilities: FloatArray) -> Spread:
+    """Of `probabilities` [N, C], N at least 1; by SPREAD_DEFINITION, since ARBEx (section 4.7.1) defines none."""
+    return Spread(
+        images=len(probabilities),
+        std=float(probabilities.std(axis=1).mean()),
+        highest=float(probabilities.max(axis=1).mean()),
+        lowest=float(probabilities.min(axis=1).mean()),
+        pooled_std=float(np.std(probabilities)),
+        pooled_highest=float(probabilities.max()),
+        pooled_lowest=float(probabilities.min()),
     )

@@ -8,31 +8,37 @@ import numpy as np
 
 from edgefel.evaluation.evaluate import Evaluation
 from edgefel.evaluation.metrics import Metrics, ReliabilityBin
-from edgefel.figures import new_figure
+from edgefel.report.figures import LIGHT, new_figure
 from edgefel.text import counted
 
-WITHOUT_HEAD, WITH_HEAD = "#8fb3d9", "#14508c"
+WITHOUT_HEAD, WITH_HEAD = LIGHT["without-head"], LIGHT["with-head"]
+# on a colour map, which is the same in light and dark
+BLACK, WHITE = "#010101", "#fefefe"
 
 
 def heading(evaluation: Evaluation) -> str:
-    """What every figure is about."""
+    """The common start of the figures' titles."""
     return f"{evaluation.model}, {evaluation.split} split, {counted(evaluation.images, 'image')}"
+
+
+def _panels(evaluation: Evaluation) -> list[tuple[str, Metrics, tuple[ReliabilityBin, ...]]]:
+    """Title, metrics and bins without and with the reliability head; one of them where there is none."""
+    without = (evaluation.without_head, evaluation.reliability_without_head)
+    if evaluation.with_head is None or evaluation.reliability_with_head is None:
+        return [("no reliability head", *without)]
+    return [
+        ("without reliability head", *without),
+        ("with reliability head", evaluation.with_head, evaluation.reliability_with_head),
+    ]
 
 
 def confusion_figure(evaluation: Evaluation) -> Any:
     """A matplotlib Figure: counts in the cells, colour by share of the row; with and without the head."""
-    panels: list[tuple[str, Metrics]] = []
-    if evaluation.with_head is not None:
-        panels = [
-            ("without reliability head", evaluation.without_head),
-            ("with reliability head", evaluation.with_head),
-        ]
-    else:
-        panels = [("no reliability head", evaluation.without_head)]
+    panels = _panels(evaluation)
     side = 1.6 + 0.62 * len(evaluation.labels)
     figure = new_figure(side * len(panels) + 0.8, side + 0.6)
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axis, (title, metrics) in zip(axes, panels, strict=True):
+    for axis, (title, metrics, _) in zip(axes, panels, strict=True):
         image = _panel(axis, title, metrics, evaluation.labels)
     axes[0].set_ylabel("true")
     figure.colorbar(image, ax=list(axes), shrink=0.8, label="share of the true class")
@@ -59,26 +65,26 @@ def _panel(axis: Any, title: str, metrics: Metrics, labels: tuple[str, ...]) -> 
                 ha="center",
                 va="center",
                 fontsize=8,
-                color="white" if dark else "black",
+                color=WHITE if dark else BLACK,
             )
     return image
 
 
 def coverage_figure(evaluation: Evaluation) -> Any:
     """A matplotlib Figure: accuracy of the images that keep a label against their share, and both against the
-    threshold; below, who pays for it: the share of each class that keeps a label."""
+    threshold, with the share of each class that keeps a label."""
     coverage = evaluation.coverage
     figure = new_figure(11.5, 4.8)
     left, right = figure.subplots(1, 2)
-    left.plot(*zip(*coverage.curve, strict=True), color="#2166ac", label="by confidence")
-    left.axhline(coverage.curve[-1][1], color="#999999", linestyle=":", label="dropping images at random")
+    left.plot(*zip(*coverage.curve, strict=True), color=WITH_HEAD, label="by confidence")
+    left.axhline(coverage.curve[-1][1], color=LIGHT["soft"], linestyle=":", label="dropping images at random")
     shown = 2.0
     for threshold in coverage.thresholds[::10]:
         if threshold.accuracy is None or shown - threshold.coverage < 0.01:
             continue  # none is left, or on top of the one before
         shown = threshold.coverage
         point = (shown, threshold.accuracy)
-        left.plot(*point, "o", color="#2166ac", markersize=4)
+        left.plot(*point, "o", color=WITH_HEAD, markersize=4)
         left.annotate(
             f"{threshold.min_confidence:.1f}", point, (3, 5), textcoords="offset points", fontsize=8
         )
@@ -94,7 +100,7 @@ def coverage_figure(evaluation: Evaluation) -> Any:
     overall = [threshold.coverage for threshold in coverage.thresholds]
     right.plot(steps, overall, color="black", linewidth=2, label="all")
     right.set(xlabel="--min-confidence", ylabel="share with a label", xlim=(0, 1), ylim=(0, 1.02))
-    right.set_title("who becomes unsure", fontsize=10)
+    right.set_title("coverage of each class", fontsize=10)
     right.legend(fontsize=8)
     right.grid(alpha=0.3)
     figure.suptitle(heading(evaluation))
@@ -104,19 +110,14 @@ def coverage_figure(evaluation: Evaluation) -> Any:
 def reliability_figure(evaluation: Evaluation) -> Any:
     """A matplotlib Figure: accuracy against confidence in the bins of the ECE, and below how many images each holds;
     a panel without and one with the head, or one where there is none."""
-    panels = [("no reliability head", evaluation.reliability_without_head, evaluation.without_head.ece)]
-    if evaluation.with_head is not None and evaluation.reliability_with_head is not None:
-        panels = [
-            ("without reliability head", evaluation.reliability_without_head, evaluation.without_head.ece),
-            ("with reliability head", evaluation.reliability_with_head, evaluation.with_head.ece),
-        ]
+    panels = _panels(evaluation)
     figure = new_figure(5.2 * len(panels), 6.0)
     axes = figure.subplots(
         2, len(panels), squeeze=False, sharex=True, sharey="row", gridspec_kw={"height_ratios": (3, 1)}
     )
-    for column, (title, bins, ece) in enumerate(panels):
+    for column, (title, metrics, bins) in enumerate(panels):
         _diagram(axes[0][column], bins)
-        axes[0][column].set_title(f"{title}: ECE {ece:.3f}", fontsize=11)
+        axes[0][column].set_title(f"{title}: ECE {metrics.ece:.3f}", fontsize=11)
         _counts(axes[1][column], bins)
     axes[0][0].set_ylabel("accuracy (share of correct labels)")
     figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
@@ -137,12 +138,12 @@ def _diagram(axis: Any, bins: tuple[ReliabilityBin, ...]) -> None:
         axis.plot(
             (part.confidence, part.confidence),
             (part.accuracy, part.confidence),
-            color="#c2410c",
+            color=LIGHT["gap"],
             linewidth=1.6,
             label=None if number else "gap to the confidence",
         )
         axis.plot(part.confidence, part.accuracy, "o", color=WITH_HEAD, markersize=4)
-    axis.plot((0, 1), (0, 1), linestyle=":", color="#555555", label="perfect calibration")
+    axis.plot((0, 1), (0, 1), linestyle=":", color=LIGHT["soft"], label="perfect calibration")
     axis.set(xlim=(0, 1), ylim=(0, 1.02))
     axis.grid(alpha=0.25)
 
@@ -150,7 +151,7 @@ def _diagram(axis: Any, bins: tuple[ReliabilityBin, ...]) -> None:
 def _counts(axis: Any, bins: tuple[ReliabilityBin, ...]) -> None:
     heights = [part.images for part in bins]
     axis.bar(
-        [part.low for part in bins], heights, bins[0].high, align="edge", color="#9aa3ad", edgecolor="white"
+        [part.low for part in bins], heights, bins[0].high, align="edge", color=LIGHT["c7"], edgecolor="white"
     )
     for part in bins:
         if part.images:

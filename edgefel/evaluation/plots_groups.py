@@ -1,4 +1,4 @@
-"""The figure of who is served worse."""
+"""Figure of accuracy and recall per group."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 
 from edgefel.evaluation.evaluate import Evaluation, Evidence
 from edgefel.evaluation.groups import LEAST_IMAGES, Attribute, value_accuracies
-from edgefel.evaluation.plots import WITH_HEAD, heading
-from edgefel.figures import new_figure
+from edgefel.evaluation.plots import BLACK, WHITE, WITH_HEAD, WITHOUT_HEAD, heading
+from edgefel.report.figures import LIGHT, new_figure
 
 # values in a panel: with more, the least and the most accurate ones
 _MOST_VALUES = 12
@@ -35,18 +35,20 @@ def groups_figure(evaluation: Evaluation, evidence: Evidence) -> Any | None:
                 f"fewer than two values of {attribute.name!r} have {LEAST_IMAGES} images:\n"
                 "single values are not compared"
             )
-            right.text(0.02, 0.5, text, va="center", fontsize=9, color="#555555", transform=right.transAxes)
+            right.text(
+                0.02, 0.5, text, va="center", fontsize=9, color=LIGHT["soft"], transform=right.transAxes
+            )
         else:
             _accuracies(left, evaluation, attribute)
             _recalls(right, evaluation, attribute)
-    figure.suptitle(f"{heading(evaluation)}: who is served worse")
+    figure.suptitle(f"{heading(evaluation)}: accuracy and recall per group")
     return figure
 
 
 def _spread(axis: Any, evidence: Evidence, attribute: Attribute) -> None:
     correct = evidence.outputs.corrected.argmax(1) == evidence.targets
     accuracies = value_accuracies(evidence.values[attribute.name], correct)
-    axis.hist(accuracies, np.linspace(0, 1, 11), color="#8fb3d9", edgecolor="white")
+    axis.hist(accuracies, np.linspace(0, 1, 11), color=WITHOUT_HEAD, edgecolor="white")
     axis.axvline(attribute.spread_mean, color=WITH_HEAD, linestyle=":")
     axis.set(xlim=(0, 1), xlabel="accuracy of one value (share)", ylabel="values")
     axis.set_title(
@@ -72,7 +74,7 @@ def _accuracies(axis: Any, evaluation: Evaluation, attribute: Attribute) -> None
         axis.plot(share.value, place, "o", color=WITH_HEAD, markersize=6)
     names = [f"{score.value} ({score.accuracy.images})" for score in chosen]
     axis.set_yticks(range(len(chosen)), names, fontsize=8)
-    axis.axvline(evaluation.final.accuracy, color="#777777", linestyle=":", linewidth=1)
+    axis.axvline(evaluation.final.accuracy, color=LIGHT["soft"], linestyle=":", linewidth=1)
     axis.set_ylim(-0.6, len(chosen) - 0.4)
     axis.set_xlabel("accuracy (share, 95 % Wilson interval; dotted: all)", fontsize=9)
     axis.grid(axis="x", alpha=0.25)
@@ -89,11 +91,12 @@ def _accuracies(axis: Any, evaluation: Evaluation, attribute: Attribute) -> None
 def _recalls(axis: Any, evaluation: Evaluation, attribute: Attribute) -> None:
     chosen = _chosen(attribute)
     recalls = [[np.nan if share is None else share.value for share in score.recall] for score in chosen]
+    axis.set_facecolor(WHITE)
     axis.imshow(np.array(recalls), cmap="RdYlBu", vmin=0, vmax=1, aspect="auto", origin="lower", alpha=0.75)
     for row, score in enumerate(chosen):
         for column, share in enumerate(score.recall):
             text = "–" if share is None else f"{share.hits}/{share.images}"
-            axis.text(column, row, text, ha="center", va="center", fontsize=7.5)
+            axis.text(column, row, text, ha="center", va="center", fontsize=7.5, color=BLACK)
     axis.set_xticks(range(len(evaluation.labels)), evaluation.labels, fontsize=8)
     axis.set_yticks([])
     axis.set_xlabel("true class; numbers: recognized / images", fontsize=9)

@@ -1,4 +1,4 @@
-"""Figures of single images: their distributions, and where they lie in the embedding."""
+"""Figures of single images: class probabilities, and a map of the embedding."""
 
 from __future__ import annotations
 
@@ -13,15 +13,25 @@ from edgefel.evaluation.evaluate import Evaluation, Evidence
 from edgefel.evaluation.groups import GROUP
 from edgefel.evaluation.plots import WITH_HEAD, WITHOUT_HEAD, heading
 from edgefel.evaluation.selection import Shown
-from edgefel.figures import new_figure
+from edgefel.report.figures import LIGHT, new_figure
 
 _COLUMNS = 3
 _THUMBNAIL = 160  # px
-_RIGHT, _WRONG = "#15803d", "#b91c1c"
+_RIGHT, _WRONG = LIGHT["right"], LIGHT["wrong"]
 # more values than colours that can be told apart
 _MOST_COLOURS = 8
 # Okabe & Ito's colours, told apart by the colour-blind, and two greys
-_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b8a800", "#333333", "#999999")
+_COLOURS = (
+    "#0072b2",
+    "#e69f00",
+    "#009e73",
+    "#cc79a7",
+    "#56b4e9",
+    "#d55e00",
+    "#b8a800",
+    LIGHT["soft"],
+    "#999999",
+)
 
 
 def distributions_figure(evaluation: Evaluation, evidence: Evidence, shown: Sequence[Shown]) -> Any:
@@ -56,7 +66,7 @@ def _sample(cell: Any, evaluation: Evaluation, evidence: Evidence, one: Shown) -
     left, right = cell.subplots(1, 2, gridspec_kw={"width_ratios": (1, 1.25)})
     left.imshow(face)
     left.set(xticks=[], yticks=[])
-    left.set_xlabel(sample.path.name, fontsize=7, color="#555555")
+    left.set_xlabel(sample.path.name, fontsize=7, color=LIGHT["soft"])
     left.spines[:].set_color(colour)
     left.spines[:].set_linewidth(2)
     places = np.arange(len(evaluation.labels))
@@ -141,6 +151,7 @@ def _scatter(axis: Any, points: Any, values: Sequence[str], order: Sequence[str]
                 s=size,
                 alpha=0.75,
                 linewidths=0,
+                rasterized=True,
                 color=colours[number % len(colours)],
                 label=f"{value} ({len(own)})",
                 zorder=2 + two * number,

@@ -1,4 +1,4 @@
-"""An evaluation for people: progress while it runs, a table afterwards."""
+"""Evaluation for the terminal: a progress bar, then tables and notes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ from rich.table import Table
 from edgefel.data.open import open_dataset
 from edgefel.errors import EdgefelError
 from edgefel.evaluation.attributes import attribute_columns
-from edgefel.evaluation.copies import copies_lines
 from edgefel.evaluation.evaluate import Evaluation, evaluate_with_evidence
-from edgefel.evaluation.metrics import Metrics
 from edgefel.evaluation.selection import find_images, rows_of
 from edgefel.files.write import check_free
 from edgefel.models.checkpoint import load_checkpoint
@@ -95,22 +93,14 @@ def evaluate_with_progress(
 
 def table(evaluation: Evaluation) -> Table:
     """One row per number; one column, or two where there is a reliability head."""
-    columns: list[tuple[str, Metrics]] = [("without head", evaluation.without_head)]
-    if evaluation.with_head is not None:
-        columns.append(("with head", evaluation.with_head))
-    else:
-        columns = [("value", evaluation.without_head)]
-    result = Table(
-        "",
-        *(name for name, _ in columns),
-        title=f"{evaluation.model}, {counted(evaluation.images, 'image')}",
-    )
+    columns = evaluation.columns
+    result = Table("", *columns, title=f"{evaluation.model}, {counted(evaluation.images, 'image')}")
     for name, pick in (
         ("accuracy", lambda m: f"{m.accuracy:.1%}"),
         ("macro F1", lambda m: f"{m.macro_f1:.3f}"),
         ("ECE (15 bins)", lambda m: f"{m.ece:.3f}"),
     ):
-        result.add_row(name, *(pick(metrics) for _, metrics in columns))
+        result.add_row(name, *(pick(metrics) for metrics in columns.values()))
     if (rest := evaluation.without_copies) is not None:
         left = [one for one in (rest.without_head, rest.with_head) if one is not None]
         if rest.images < evaluation.images and left:
@@ -120,14 +110,14 @@ def table(evaluation: Evaluation) -> Table:
     result.add_row("std of probabilities", *(f"{one.std:.4f}" for one in spreads if one is not None))
     result.add_section()
     for index, label in enumerate(evaluation.labels):
-        values = [metrics.recall[index] for _, metrics in columns]
+        values = [metrics.recall[index] for metrics in columns.values()]
         shown = ["-" if value is None else f"{value:.1%}" for value in values]
         result.add_row(f"recall {escape(label)} ({evaluation.counts[index]})", *shown)
     return result
 
 
 def coverage_table(evaluation: Evaluation) -> Table:
-    """What each threshold of --min-confidence would keep, and how accurate that is."""
+    """Coverage and accuracy at each threshold of --min-confidence."""
     result = Table(
         "--min-confidence", title="what abstaining brings (of the smoothed confidence, in edgefel run)"
     )
@@ -148,9 +138,9 @@ def coverage_table(evaluation: Evaluation) -> Table:
 
 
 def notes(evaluation: Evaluation) -> list[str]:
-    """What the table does not say."""
+    """Lines below the table."""
     lines = [f"labels: votes of {evaluation.votes.file}"] if evaluation.votes is not None else []
-    lines += copies_lines(evaluation)
+    lines += evaluation.copies_lines
     if (scores := evaluation.embedding_clustering) is not None:
         lines.append(
             f"embedding: Davies-Bouldin {scores.davies_bouldin:.3f} (lower is better), Calinski-Harabasz "

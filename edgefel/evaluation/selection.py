@@ -1,4 +1,4 @@
-"""Which images a report shows: those that say most about the model, or those that were asked for."""
+"""Choice of the images in a report: the most informative ones, or those given by path."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SURE, UNSURE, ASKED = "most confident", "least confident", "asked for"
 
 @dataclass(frozen=True)
 class Shown:
-    """row: in the outputs; why: what the image is an example of."""
+    """row: in the outputs. why: the reason for showing the image."""
 
     row: int
     why: str

@@ -3,7 +3,6 @@ interval, agreement, divergence, and whether the labels may be trusted at all.""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,11 +92,10 @@ def recall_change(
 
 def share_interval(hits: int, count: int) -> tuple[float, float]:
     """The 95 % interval of a share (Wilson 1927, doi 10.1080/01621459.1927.10502953), within 0 to 1."""
-    z = 1.959963984540054
-    share, spread = hits / count, z * z / count
-    centre = (share + spread / 2) / (1 + spread)
-    half = math.sqrt(spread * (share * (1 - share) + spread / 4)) / (1 + spread)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    from scipy.stats import binomtest
+
+    low, high = binomtest(hits, count).proportion_ci(LEVEL, method="wilson")
+    return float(low), float(high)
 
 
 def chance_p_value(probabilities: FloatArray, targets: IntArray) -> float:
@@ -106,17 +104,9 @@ def chance_p_value(probabilities: FloatArray, targets: IntArray) -> float:
     The guesser always names the largest class of `targets`, or any class where they are even: its hit rate is
     the larger of that class's share and 1 / C. `probabilities` [N, C], `targets` [N], N at least 1.
     """
+    from scipy.stats import binom
+
     count, classes = probabilities.shape
     share = max(float(np.bincount(targets, minlength=classes).max()) / count, 1.0 / classes)
     hits = int((probabilities.argmax(axis=1) == targets).sum())
-    if share >= 1.0 or hits == 0:
-        return 1.0
-    log_chances = [
-        math.lgamma(count + 1)
-        - math.lgamma(k + 1)
-        - math.lgamma(count - k + 1)
-        + k * math.log(share)
-        + (count - k) * math.log1p(-share)
-        for k in range(hits, count + 1)
-    ]
-    return min(1.0, math.fsum(math.exp(value) for value in log_chances))
+    return float(binom.sf(hits - 1, count, share))

@@ -6,7 +6,7 @@ from typing import Any
 
 from edgefel.export.parity.check import BundleCheck
 from edgefel.export.parity.compare import ClassParity
-from edgefel.figures import new_figure
+from edgefel.report.figures import new_figure
 from edgefel.text import counted
 
 _COLOURS = {"fp32": "#4c72b0", "fp16": "#55a868", "int8": "#c44e52", "int8+fp16": "#8172b2"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from edgefel.export.precision.search import SearchResult
-from edgefel.figures import new_figure
+from edgefel.report.figures import new_figure
 from edgefel.text import counted
 
 SHOWN_LAYERS = 25

@@ -74,23 +74,47 @@ def test_bad_input_is_one_line_and_leaves_what_is_there(results, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.jsonl", "report.html"]
 
 
-def test_reading_results_needs_no_optional_dependency(results, tmp_path):
-    """A report is made where the rows are looked at, not where they were measured."""
-    absent = ("torch", "onnx", "onnxruntime", "openvino", "sklearn", "matplotlib", "yaml", "playwright")
-    code = (
-        "import sys\n"
-        f"for name in {absent}: sys.modules[name] = None\n"
-        "from edgefel.cli.main import main\n"
-        "main()"
-    )
+def without(absent: tuple[str, ...], *arguments: object) -> subprocess.CompletedProcess[str]:
+    """`edgefel bench ARGUMENTS` where these modules are not installed."""
+    code = f"""
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] in {absent!r}:
+            raise ModuleNotFoundError(f"No module named '{{name}}'", name=name)
+sys.meta_path.insert(0, Absent())
+import importlib.util
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name in {absent!r} else find(name, *rest)
+from edgefel.cli.main import main
+main()
+"""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("COV")}
-    for arguments in (
-        ["report", str(results), "-o", str(tmp_path / "a.html")],
-        ["diff", str(results), str(results)],
+    command = [sys.executable, "-c", code, "bench", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+def test_reading_results_needs_at_most_what_draws(results, tmp_path):
+    """A report is made where the rows are looked at, not where they were measured."""
+    heavy = ("torch", "onnx", "onnxruntime", "openvino", "scipy", "sklearn", "yaml", "playwright")
+    for absent, *arguments in (
+        (heavy, "report", results, "-o", tmp_path / "a.html"),
+        ((*heavy, "matplotlib", "jinja2"), "report", results, "-o", tmp_path / "a.md"),
+        ((*heavy, "matplotlib", "jinja2"), "diff", results, results),
     ):
-        command = [sys.executable, "-c", code, "bench", *arguments]
-        found = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        found = without(absent, *arguments)
         assert found.returncode == 0, found.stderr
+    assert (tmp_path / "a.html").stat().st_size > 100_000
+
+
+@pytest.mark.parametrize("module", ["jinja2", "matplotlib"])
+def test_a_page_without_what_draws_it_is_one_line(module, results, tmp_path):
+    found = without((module,), "report", results, "-o", tmp_path / "a.html")
+    assert found.returncode == 2
+    assert found.stderr.startswith("error: ")
+    assert found.stderr.count("\n") == 1
+    assert "edgefel[report]" in found.stderr
+    assert not (tmp_path / "a.html").exists()
 
 
 def latency(folder: Path, name: str, ms: float, **how) -> Path:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
 from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score
 
 from edgefel.data.dataset import ImageDataset, Sample
@@ -15,7 +14,7 @@ from edgefel.evaluation.attributes import attribute_columns, read_attributes
 from edgefel.evaluation.clustering import draw_stratified, judge_clusters, map_features
 from edgefel.evaluation.groups import judge_attribute, wilson
 from edgefel.evaluation.inference import Outputs
-from edgefel.evaluation.metrics import expected_calibration_error, reliability_bins
+from edgefel.evaluation.metrics import expected_calibration_error, reliability_bins, spread
 from edgefel.evaluation.selection import (
     CORRECTED,
     SPOILED,
@@ -25,20 +24,25 @@ from edgefel.evaluation.selection import (
     find_images,
     rows_of,
 )
-from edgefel.evaluation.stability import spread
 
 
-@pytest.mark.parametrize(("hits", "images"), [(0, 7), (7, 7), (1, 1), (13, 20), (480, 1000)])
-def test_wilson_interval(hits, images):
-    expected = binomtest(hits, images).proportion_ci(0.95, method="wilson")
+@pytest.mark.parametrize(
+    ("hits", "images", "low", "high"),
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_wilson_interval(hits, images, low, high):
+    """As published: Newcombe 1998, Statistics in Medicine 17, table I, method 3."""
     share = wilson(hits, images)
-    assert (share.low, share.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+    assert (share.low, share.high) == pytest.approx((low, high), abs=5e-5)
     assert share.value == hits / images
+    mirrored = wilson(images - hits, images)
+    assert (1 - mirrored.high, 1 - mirrored.low) == pytest.approx((share.low, share.high), abs=1e-12)
+    assert type(share.low) is type(share.high) is float
 
 
 @pytest.mark.parametrize(("hits", "images"), [(0, 0), (3, 2), (-1, 2)])
 def test_wilson_refuses_what_is_no_share(hits, images):
-    with pytest.raises(ValueError, match="hits of"):
+    with pytest.raises(ValueError, match="must"):
         wilson(hits, images)
 
 

@@ -18,8 +18,8 @@ from edgefel.bench.experiments.calibration.comparison import (
     Difference,
 )
 from edgefel.bench.experiments.calibration.intervals import MEASURES, RECALL, TAIL, Interval
-from edgefel.figures import new_figure
 from edgefel.files.write import atomic_folder, write_json
+from edgefel.report.figures import new_figure
 from edgefel.text import counted
 
 FORMAT = "edgefel-calibration-comparison"

@@ -122,7 +122,7 @@ def _table(diff: Diff) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    from edgefel.bench.report.formats import points
+    from edgefel.report.formats import points
 
     table = Table(title=escape("; ".join(dict.fromkeys(change.device for change in diff.changes))))
     table.add_column("measurement", overflow="fold")
@@ -154,7 +154,7 @@ def _verdict(change: Change) -> str:
 
 
 def _time(side: Side | None) -> str:
-    from edgefel.bench.report.formats import interval, significant
+    from edgefel.report.formats import interval, significant
 
     if side is None:
         return ""

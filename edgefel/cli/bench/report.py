@@ -8,6 +8,7 @@ import click
 
 from edgefel.bench.report.headline import MOST_DROP
 from edgefel.cli import params
+from edgefel.cli.optional import require
 from edgefel.errors import EdgefelError
 
 PAGES, MARKDOWN = (".html", ".htm"), (".md", ".markdown")
@@ -37,7 +38,6 @@ def command(results: tuple[Path, ...], output: Path, markdown: Path | None, max_
       edgefel bench report docs/results nightly.jsonl -o report.html --markdown report.md
     """
     from edgefel.bench.report import markdown as as_markdown
-    from edgefel.bench.report import page
     from edgefel.bench.report.rows import collect
     from edgefel.text import counted
 
@@ -48,7 +48,12 @@ def command(results: tuple[Path, ...], output: Path, markdown: Path | None, max_
     collection = collect(results)
     for line in collection.problems:
         click.echo(f"warning: {line}", err=True)
-    render = page.render if output.suffix.lower() in PAGES else as_markdown.render
+    if output.suffix.lower() in PAGES:
+        for module in ("jinja2", "matplotlib"):
+            require(module, "report", "a page of edgefel bench report")
+        from edgefel.bench.report.page import render
+    else:
+        render = as_markdown.render
     texts = {output: render(collection, max_drop)}
     if markdown is not None:
         texts[markdown] = as_markdown.render(collection, max_drop)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgefel.data.inspection.contact_sheet import contact_sheet
 from edgefel.data.inspection.inspect import Inspection
-from edgefel.figures import new_figure
+from edgefel.report.figures import new_figure
 from edgefel.text import counted
 
 _COLOURS = {"train": "#2166ac", "val": "#67a9cf", "test": "#ef8a62"}

@@ -104,7 +104,8 @@ def test_words_filter_rows(page):
 
 def test_plots_have_axes_with_units(page):
     titles = page.eval_on_selector_all(
-        "svg", "all => all.map(one => [...one.querySelectorAll('.axis-title')].map(t => t.textContent))"
+        "svg",
+        "all => all.map(one => [...one.querySelectorAll('.axis-title')].map(t => t.textContent.trim()))",
     )
     assert len(titles) >= 8  # four on each of two devices
     assert all(found for found in titles)

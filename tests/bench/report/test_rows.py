@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from bench_rows import ORIN, compared, row, timing, write_rows
 
-from edgefel.bench.report.formats import interval, megabytes, percent, significant
 from edgefel.bench.report.headline import choose
 from edgefel.bench.report.rows import collect, finite, pair, repetitions, steadiness
 from edgefel.errors import EdgefelError
+from edgefel.report.formats import interval, megabytes, percent, significant
 
 
 def test_folders_hold_their_files_and_no_file_counts_twice(tmp_path):

@@ -15,7 +15,7 @@ def ratios(*references: str) -> list[tuple[str, str]]:
         metrics["ratio"] = {**metrics["ratio"], "to": reference}
         rows.append(row(subject={"model": "arbex", "batch": batch}, metrics=metrics))
     table = summary(list(repetitions(rows).values()))
-    place = [column.title for column in table.columns].index("times as fast")
+    place = table.titles.index("times as fast")
     return [(line[place].aside, line[place].hint) for line in table.lines]
 
 

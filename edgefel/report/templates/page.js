@@ -1,20 +1,39 @@
-"""What the page does beyond being read: sorts, filters, shows hints, hands out its rows. Without it all is there."""
-
-from __future__ import annotations
-
-from edgefel.page_tables import SORT_TABLES
-
-_BEGIN = """
 "use strict";
 (() => {
-"""
-_REST = """
+  const value = (row, index, numeric) => {
+    const order = row.cells[index].dataset.order;
+    return order === undefined ? null : numeric ? Number(order) : order;
+  };
+  const sort = (table, index, header) => {
+    const down = header.getAttribute("aria-sort") === "ascending";
+    for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+    header.setAttribute("aria-sort", down ? "descending" : "ascending");
+    const numeric = header.classList.contains("n");
+    const body = table.tBodies[0];
+    const rows = [...body.rows].map((row) => [value(row, index, numeric), row]);
+    rows.sort(([a], [b]) => {
+      if (a === null || b === null) return (a === null) - (b === null);
+      const way = numeric ? a - b : a.localeCompare(b, "en", { numeric: true });
+      return down ? -way : way;
+    });
+    body.append(...rows.map(([, row]) => row));
+  };
+  for (const table of document.querySelectorAll("table.sortable")) {
+    [...table.tHead.rows[0].cells].forEach((header, index) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.append(...header.childNodes);
+      button.addEventListener("click", () => sort(table, index, header));
+      header.append(button);
+    });
+  }
+
   for (const tools of document.querySelectorAll(".tools")) {
     const input = tools.querySelector("input");
     const rows = [...document.getElementById(tools.dataset.table).querySelectorAll("tbody tr")];
     const told = tools.querySelector("output");
     input.addEventListener("input", () => {
-      const words = input.value.toLowerCase().split(/\\s+/).filter(Boolean);
+      const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
       let shown = 0;
       for (const row of rows) {
         const text = row.textContent.toLowerCase();
@@ -52,17 +71,14 @@ _REST = """
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
 
   const save = document.getElementById("save");
-  save.addEventListener("click", () => {
+  save?.addEventListener("click", () => {
     const rows = JSON.parse(document.getElementById("rows").textContent);
-    const lines = rows.map((row) => JSON.stringify(row) + "\\n").join("");
+    const lines = rows.map((row) => JSON.stringify(row) + "\n").join("");
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([lines], { type: "application/jsonl" }));
     link.download = "results.jsonl";
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   });
-  save.parentNode.hidden = false;
+  if (save) save.parentNode.hidden = false;
 })();
-"""
-
-SCRIPT = _BEGIN + SORT_TABLES + _REST

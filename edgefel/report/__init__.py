@@ -1,0 +1,1 @@
+"""Self-contained pages from templates, their tables, and matplotlib figures inside them."""
