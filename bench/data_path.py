@@ -12,9 +12,8 @@ import numpy as np
 import torch
 
 from edgefel.bench import environment
-from edgefel.bench.opencv import opencv_threads
-from edgefel.bench.results import Row, make_row, read_results
-from edgefel.bench.timer import FULL, Plan, Timing, measure
+from edgefel.bench.results import Row, make_row, read_results, unstable
+from edgefel.bench.timer import FULL, Advance, Plan, Timing, measure, opencv_threads
 from edgefel.data.dataset import ImageDataset, UnreadableImageError, decode_rgb
 from edgefel.data.open import open_dataset
 from edgefel.data.sampling import BalancedEpoch
@@ -35,7 +34,6 @@ STAGES = (READ, DECODE, RESIZE, READING, CACHED, AUGMENT, WHOLE, WHOLE_CACHED)
 BY_WORKERS = (READING, WHOLE)
 # augmentation goes where the model is; these are what is left for the processor beside a GPU
 WITHOUT_AUGMENTATION = (READ, DECODE, RESIZE, READING, CACHED)
-Advance = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
@@ -269,6 +267,4 @@ def _row(options: Options, paths: Paths, case: Case, timing: Timing, described: 
         metrics["training_images_per_s"] = options.training.images_per_s
         metrics["times_training"] = rate / options.training.images_per_s
         notes.append(f"training: {options.training.images_per_s:.4g} pictures/s, {options.training.source}")
-    if not (verdict := timing.verdict).stable:
-        notes.append(f"unstable: {verdict.reason}")
-    return make_row("data-path", subject, metrics, described, notes)
+    return make_row("data-path", subject, metrics, described, [*notes, *unstable(timing.verdict)])

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefel.bench import environment
-from edgefel.bench.results import Row, make_row
-from edgefel.bench.timer import FULL, Plan, measure
+from edgefel.bench.results import Row, make_row, unstable
+from edgefel.bench.timer import FULL, Advance, Plan, measure
 from edgefel.data.dataset import ImageDataset, SampleTable
 from edgefel.data.sampling import BalancedEpoch
 from edgefel.errors import EdgefelError
@@ -25,7 +25,6 @@ SHARES = (0.30, 0.16, 0.09, 0.05, 0.012, 0.018, 0.02, 0.35)
 LABELS = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "other")
 _RUN = 50  # frames for which an expression lasts
 TABLE, SAMPLER, EPOCH = "open the table", "make the sampler", "draw an epoch"
-Advance = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
@@ -58,17 +57,17 @@ class Columns(NamedTuple):
 
 @dataclass(frozen=True)
 class Frames:
-    """Where frames would lie, as in Aff-Wild2; there are none, and reading one raises OSError."""
+    """Paths of synthetic frames, as in Aff-Wild2. No file exists: reading one raises OSError."""
 
     group: NDArray[np.int32]
 
     def path(self, index: int) -> Path:
-        """Of a frame that was never filmed."""
+        """Path of a synthetic frame; no file exists."""
         return Path("cropped_aligned", f"video{self.group[index]}", f"{index:07d}.jpg")
 
     def read(self, index: int) -> bytes:
         """Raises FileNotFoundError."""
-        raise FileNotFoundError(f"{self.path(index)}: drawn, not filmed")
+        raise FileNotFoundError(f"{self.path(index)}: a synthetic frame; no file exists")
 
 
 def draw_columns(rows: int, videos: int) -> Columns:
@@ -116,9 +115,7 @@ def bench_epochs(options: Options, advance: Advance = lambda step, share: None) 
             "latency_ms": timing.to_dict(),
             "additional_memory_mb": additional_memory_mb(calls[stage]),
         }
-        verdict = timing.verdict
-        notes = [] if verdict.stable else [f"unstable: {verdict.reason}"]
-        rows.append(make_row("data-path", subject, metrics, described, notes))
+        rows.append(make_row("data-path", subject, metrics, described, unstable(timing.verdict)))
     return tuple(rows)
 
 

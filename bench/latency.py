@@ -1,4 +1,4 @@
-"""Milliseconds of a bundle: every file in every backend, the model alone and stage by stage from picture to labels."""
+"""Milliseconds of a bundle: every file in every backend, the model alone and stage by stage from image to labels."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
-from edgefel.bench import environment, statistics
+from edgefel.bench import environment
 from edgefel.bench.energy import measure_energy
-from edgefel.bench.opencv import opencv_threads
-from edgefel.bench.results import Row, make_row
+from edgefel.bench.results import Measured, Row, check_counts, make_row, unstable
 from edgefel.bench.sessions import (
+    NOT_COMPARED,
     REFERENCE,
     Key,
     OpenBundle,
@@ -22,9 +23,10 @@ from edgefel.bench.sessions import (
     open_bundle,
     peak_memory_mb,
     prepare,
+    subject_of,
 )
 from edgefel.bench.stopwatch import CpuStopwatch
-from edgefel.bench.timer import FULL, Plan, Timing, measure
+from edgefel.bench.timer import FULL, Advance, Plan, Timing, measure, opencv_threads, ratio_to
 from edgefel.data.synthetic.video import SyntheticVideo, VideoOptions
 from edgefel.errors import EdgefelError
 from edgefel.runtime.faces import FaceDetector, HaarDetector, crops
@@ -40,7 +42,6 @@ _SCENES = ((4, (640, 480)), (9, (960, 720)), (64, (1280, 960)))
 MOST_FACES = _SCENES[-1][0]
 # the meter is read beside the calls, not in the timed run
 _ENERGY_SHARE = 0.2
-Advance = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Options:
 
     batches: faces of one call. threads: CPU threads of one call, one run for each number. stages: also end to end.
     memory: peak memory, in a process of its own for each. flush: write over the caches before every call. min_face:
-    smallest face that is looked for end to end, as a share of the picture's shorter side. Raises EdgefelError for
+    smallest face to detect end to end, as a share of the image's shorter side. Raises EdgefelError for
     batches or threads below 1, or none.
     """
 
@@ -63,20 +64,7 @@ class Options:
     min_face: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("batches", "threads"):
-            values = getattr(self, name)
-            if not values or min(values) < 1:
-                raise EdgefelError(
-                    f"{name} {', '.join(map(str, values)) or 'none'}: give numbers of at least 1"
-                )
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Rows of the kind "latency", and a line on everything that was not measured, by backend or file."""
-
-    rows: tuple[Row, ...]
-    skipped: Mapping[str, str]
+        check_counts(batches=self.batches, threads=self.threads)
 
 
 class Case(NamedTuple):
@@ -116,61 +104,37 @@ def _rows(
     deviations = check_outputs(opened)
     cases = [Case(key, batch) for batch in options.batches for key in opened.sessions]
     step = f"{len(cases)} cases, {counted(threads, 'thread')}"
-    stopwatch = CpuStopwatch(flush=options.flush)
-    calls = {case: _model_call(opened, case) for case in cases}
+    images = {batch: prepare(opened.manifest, faces(batch)) for batch in options.batches}
+    calls = {str(case): partial(opened.sessions[case.key].run, images[case.batch]) for case in cases}
     timings = measure(
-        {str(case): calls[case] for case in cases},
+        calls,
         options.plan,
-        stopwatch,
+        CpuStopwatch(flush=options.flush),
         lambda share: advance(f"{step}: model", share),
     )
     stages, notes = _stages(opened, cases, options, lambda share: advance(f"{step}: end to end", share))
     for number, case in enumerate(cases, 1):
+        session, name, timing = opened.sessions[case.key], str(case), timings[str(case)]
         metrics: dict[str, Any] = {
-            "latency_ms": timings[str(case)].to_dict(),
-            "images_per_s": 1e3 * case.batch / timings[str(case)].p50,
-            "file_bytes": opened.sessions[case.key].file.bytes,
-            **_ratio(timings, case),
+            "latency_ms": timing.to_dict(),
+            "images_per_s": 1e3 * case.batch / timing.p50,
+            "file_bytes": session.file.bytes,
         }
-        said = list(notes.get(case, ()))
-        if not (verdict := timings[str(case)].verdict).stable:
-            said.append(f"unstable: {verdict.reason}")
+        if (reference := str(Case(REFERENCE, case.batch))) in timings:
+            metrics["ratio"] = ratio_to(timings, reference, name, str(REFERENCE))
+        said = [*notes.get(case, ()), *unstable(timing.verdict)]
         if deviations is None:
-            said.append("the bundle has no FP32 ONNX file: outputs were not compared")
+            said.append(NOT_COMPARED)
         else:
             metrics["largest_deviation"] = deviations[case.key]
         if case in stages:
             metrics |= stages[case]
-        weighed, more = _weigh(opened.sessions[case.key], case.batch, calls[case], options)
-        yield make_row(
-            "latency", _subject(opened, case, threads, options), metrics | weighed, described, [*said, *more]
-        )
+        weighed, more = _weigh(session, case.batch, calls[name], options)
+        subject = {**subject_of(opened, case.key), "batch": case.batch, "threads": threads}
+        if options.flush:
+            subject["caches"] = "flushed"
+        yield make_row("latency", subject, metrics | weighed, described, [*said, *more])
         advance(f"{step}: memory and energy", number / len(cases))
-
-
-def _subject(opened: OpenBundle, case: Case, threads: int, options: Options) -> dict[str, Any]:
-    return {
-        "model": opened.manifest.model.name,
-        "precision": case.key.precision,
-        "backend": case.key.backend,
-        "batch": case.batch,
-        "threads": threads,
-        **({"caches": "flushed"} if options.flush else {}),
-    }
-
-
-def _model_call(opened: OpenBundle, case: Case) -> Callable[[], Any]:
-    session, batch = opened.sessions[case.key], prepare(opened.manifest, faces(case.batch))
-    return lambda: session.run(batch)
-
-
-def _ratio(timings: Mapping[str, Timing], case: Case) -> dict[str, Any]:
-    """Speed as a multiple of ONNX Runtime's FP32 at the same batch, where that takes part."""
-    reference = str(Case(REFERENCE, case.batch))
-    if reference not in timings:
-        return {}
-    found = statistics.ratio(timings[reference].durations, timings[str(case)].durations)
-    return {"ratio": {**found.to_dict(), "to": str(REFERENCE)}}
 
 
 def _weigh(

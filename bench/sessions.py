@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import subprocess
@@ -9,7 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,6 +29,8 @@ LARGEST_DEVIATION = {"fp32": 1e-4, "fp16": 0.05}
 LARGEST_MEAN_DISTANCE = 0.25
 COMPARED_FACES = 14
 MEMORY_TIMEOUT = 600.0
+# the note of rows whose bundle has nothing to compare with
+NOT_COMPARED = "the bundle has no FP32 ONNX file: outputs were not compared"
 
 
 class Key(NamedTuple):
@@ -150,6 +153,11 @@ def _obstacle(name: str, files: Sequence[BundleFile], manifest: Manifest, select
     return None
 
 
+def subject_of(opened: OpenBundle, key: Key) -> dict[str, Any]:
+    """What a row is about, but for batch and threads."""
+    return {"model": opened.manifest.model.name, "precision": key.precision, "backend": key.backend}
+
+
 def faces(count: int, size: int = 224) -> list[Image]:
     """Synthetic face crops, uint8 RGB [size, size, 3], of every class in turn; always the same ones."""
     rendered = SyntheticFaces(FaceOptions(count=COMPARED_FACES, size=size, seed=1))
@@ -234,14 +242,27 @@ folder, precision, backend, threads, batch = sys.argv[1:]
 with Session.open(folder, precision, backend, int(threads), True, max_batch=int(batch)) as session:
     session.warm_up(batches=[int(batch)])
 """
-# Not ru_maxrss on Linux: a process that replaces a forked one begins with the peak of its parent, which holds every
-# model of the bench (exec_mmap in fs/exec.c keeps it).
-MEMORY_OF_THIS = """
-import re
-from pathlib import Path
-try:
-    print(int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024 / 1e6)
-except (OSError, TypeError):
+
+
+def own_peak_mb() -> float:
+    """Most resident memory that this process ever held, in 10^6 bytes."""
+    # Not ru_maxrss on Linux: a process that replaces a forked one begins with the peak of its parent, which holds every
+    # model of the bench (exec_mmap in fs/exec.c keeps it).
+    from pathlib import Path
+
+    status = Path("/proc/self/status")
+    if status.is_file():
+        return next(
+            int(line.split()[1]) * 1024 / 1e6
+            for line in status.read_text().splitlines()
+            if line.startswith("VmHWM:")
+        )
     import resource
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
-"""
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return (peak if sys.platform == "darwin" else peak * 1024) / 1e6
+
+
+# by its source, since importing this module would import what the benches need
+MEMORY_OF_THIS = f"{inspect.getsource(own_peak_mb)}\nprint(own_peak_mb())"

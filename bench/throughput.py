@@ -14,13 +14,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from edgefel.bench import environment
-from edgefel.bench.results import Row, make_row
+from edgefel.bench.results import Measured, Row, check_counts, make_row, unstable
 from edgefel.bench.sessions import (
+    NOT_COMPARED,
     Key,
     OpenBundle,
     Selection,
@@ -28,9 +30,10 @@ from edgefel.bench.sessions import (
     faces,
     open_bundle,
     prepare,
+    subject_of,
 )
 from edgefel.bench.statistics import Verdict
-from edgefel.bench.timer import Timing
+from edgefel.bench.timer import Advance, Timing
 from edgefel.errors import EdgefelError
 from edgefel.runtime.doctor.machine import usable_cores
 
@@ -43,7 +46,6 @@ LEAST_CALLS = 3
 # durations kept for intervals, of which there may be 100,000s
 _KEPT = 2000
 _MOST_WAIT = 600.0
-Advance = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
@@ -63,12 +65,7 @@ class Options:
     warmup: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("concurrency", "batches", "threads"):
-            values = getattr(self, name)
-            if values is not None and (not values or min(values) < 1):
-                raise EdgefelError(
-                    f"{name} {', '.join(map(str, values)) or 'none'}: give numbers of at least 1"
-                )
+        check_counts(concurrency=self.concurrency, batches=self.batches, threads=self.threads)
         if not (self.seconds > 0 and self.warmup >= 0):  # NaN too
             raise EdgefelError(
                 f"{self.seconds} s after {self.warmup} s of warming up: give more than 0, and 0 or more"
@@ -127,17 +124,9 @@ class Point:
         return dataclasses.replace(timing, durations=timing.durations[::every])
 
 
-@dataclass(frozen=True)
-class Swept:
-    """Rows of the kind "throughput", and a line on everything that was not measured, by backend or file."""
-
-    rows: tuple[Row, ...]
-    skipped: Mapping[str, str]
-
-
 def bench_throughput(
     folder: str | os.PathLike[str], options: Options, advance: Advance = lambda step, share: None
-) -> Swept:
+) -> Measured:
     """One row for each number of callers, of every file, backend, batch and number of threads.
 
     Callers run the model alone, on a batch of their own that is ready. Raises EdgefelError as
@@ -155,8 +144,10 @@ def bench_throughput(
             for batch in options.batches:
                 for key in opened.sessions:
                     step = f"{key}, batch {batch}, threads {threads}"
+                    run, image = opened.sessions[key].run, prepare(opened.manifest, faces(batch))
                     points = sweep(
-                        _calls(opened, key, batch, max(options.points)),
+                        # each caller has an image of its own
+                        [partial(run, image.copy()) for _ in range(max(options.points))],
                         options.points,
                         seconds=options.seconds,
                         warmup=options.warmup,
@@ -164,7 +155,7 @@ def bench_throughput(
                     )
                     deviation = None if deviations is None else deviations[key]
                     rows += _rows(opened, key, batch, threads, points, deviation, described)
-    return Swept(tuple(rows), skipped)
+    return Measured(tuple(rows), skipped)
 
 
 def sweep(
@@ -274,17 +265,6 @@ def summarize(spans: Sequence[tuple[int, int]], begin: int, end: int, busy: floa
     return Pass(sum(inside) / seconds, tuple(duration for _, duration in ended), busy / seconds)
 
 
-def _calls(opened: OpenBundle, key: Key, batch: int, count: int) -> list[Callable[[], Any]]:
-    session = opened.sessions[key]
-    image = prepare(opened.manifest, faces(batch))
-
-    def make() -> Callable[[], Any]:
-        own = image.copy()  # as of callers that know nothing of each other
-        return lambda: session.run(own)
-
-    return [make() for _ in range(count)]
-
-
 def _rows(
     opened: OpenBundle,
     key: Key,
@@ -308,17 +288,9 @@ def _rows(
         }
         notes = list(opened.sessions[key].notes)
         if deviation is None:
-            notes.append("the bundle has no FP32 ONNX file: outputs were not compared")
+            notes.append(NOT_COMPARED)
         else:
             metrics["largest_deviation"] = deviation
-        if not verdict.stable:
-            notes.append(f"unstable: {verdict.reason}")
-        subject = {
-            "model": opened.manifest.model.name,
-            "precision": key.precision,
-            "backend": key.backend,
-            "batch": batch,
-            "threads": threads,
-            "concurrency": point.callers,
-        }
-        yield make_row("throughput", subject, metrics, described, notes)
+        numbers = {"batch": batch, "threads": threads, "concurrency": point.callers}
+        notes += unstable(verdict)
+        yield make_row("throughput", {**subject_of(opened, key), **numbers}, metrics, described, notes)

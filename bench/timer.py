@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import cv2
 import numpy as np
 
 from edgefel.bench import statistics
@@ -15,6 +17,8 @@ from edgefel.errors import EdgefelError
 # rounds whose medians are compared to tell whether warming up is over, and how much they may differ
 _SETTLING_ROUNDS, _SETTLED = 5, 0.03
 _QUANTILES = 41
+# what is going on, and the share of it that is done, 0 to 1
+Advance = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,11 @@ class Plan:
     def of(cls, min_runs: int, seconds: float) -> Plan:
         """At least so many runs and so long for each, with no longer a warm-up than that."""
         return cls(min_runs=min_runs, seconds=seconds, settle_seconds=min(cls.settle_seconds, seconds))
+
+    @classmethod
+    def exactly(cls, runs: int) -> Plan:
+        """So many runs, however long they take."""
+        return cls(min_runs=runs, max_runs=runs, seconds=0)
 
 
 FULL = Plan()
@@ -122,6 +131,23 @@ def measure(
             min(1.0, min(runs / plan.min_runs, max(runs / plan.max_runs, spent / limit if limit else 1.0)))
         )
     return {name: Timing.from_nanoseconds(values) for name, values in durations.items()}
+
+
+def ratio_to(timings: Mapping[str, Timing], base: str, own: str, name: str | None = None) -> dict[str, Any]:
+    """A row's "ratio": how many times as fast `own` is as `base`, which took turns with it. name: for `base`."""
+    found = statistics.ratio(timings[base].durations, timings[own].durations)
+    return {**found.to_dict(), "to": name or base}
+
+
+@contextmanager
+def opencv_threads(threads: int) -> Iterator[None]:
+    """OpenCV on so many threads inside the block; their number is the process's and not a call's."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(threads)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
 
 
 def time_callable(fn: Callable[[], Any], plan: Plan = FULL, stopwatch: Stopwatch | None = None) -> Timing:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 import torch
 
-from edgefel.bench import environment, statistics
-from edgefel.bench.results import Row, make_row
+from edgefel.bench import environment
+from edgefel.bench.results import Row, make_row, unstable
 from edgefel.bench.sessions import MEMORY_OF_THIS, fresh_process_memory_mb
 from edgefel.bench.stopwatch import CpuStopwatch, CudaStopwatch
-from edgefel.bench.timer import FULL, Plan, Timing, measure
+from edgefel.bench.timer import FULL, Advance, Plan, Timing, measure, ratio_to
 from edgefel.data.labels import expression_labels
 from edgefel.data.sampling import BalancedEpoch
 from edgefel.errors import EdgefelError
@@ -50,7 +50,6 @@ REFERENCE, KERNELS = "reference", "triton"
 LARGEST_LOSS_DEVIATION = {"fp32": 1e-3, "bf16": 0.05, "fp16": 0.05}
 # of a run long enough that the trust in anchors hardly moves while it is timed
 _STEPS_PER_EPOCH = 100
-Advance = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
@@ -137,11 +136,15 @@ def _batch_rows(
     timings = measure(calls, options.plan, stopwatch, lambda share: advance(step, share))
     for case, stepper in steppers.items():
         stepper.check()
-        metrics = {
+        metrics: dict[str, Any] = {
             "images_per_s": 1e3 * batch / timings[str(case)].p50,
             "latency_ms": timings[str(case)].to_dict(),
-            **_ratio(timings, case, cases),
         }
+        # as a multiple of plain PyTorch in the same precision; plain PyTorch itself, in FP32
+        plain = case._replace(attention=REFERENCE)
+        base = plain if plain != case else plain._replace(precision="fp32")
+        if base != case and base in cases:
+            metrics["ratio"] = ratio_to(timings, str(base), str(case), f"{base.precision} {base.attention}")
         if case in fed:
             metrics["images_per_s_from_files"] = 1e3 * batch / timings[fed[case]].p50
         if memory[case] is not None:
@@ -302,16 +305,6 @@ Stepper(Options(model, (int(batch),), accelerator="cpu"), Case(int(batch), preci
 """
 
 
-def _ratio(timings: Mapping[str, Timing], case: Case, cases: Sequence[Case]) -> dict[str, Any]:
-    """Speed as a multiple of plain PyTorch in the same precision; of that itself, in FP32."""
-    plain = case._replace(attention=REFERENCE)
-    base = plain if plain != case else plain._replace(precision="fp32")
-    if base == case or base not in cases:
-        return {}
-    found = statistics.ratio(timings[str(base)].durations, timings[str(case)].durations)
-    return {"ratio": {**found.to_dict(), "to": f"{base.precision} {base.attention}"}}
-
-
 def _notes(timing: Timing, device: torch.device, asked: Sequence[str] | None) -> list[str]:
     notes = []
     if device.type != "cuda" and asked is None:
@@ -321,6 +314,4 @@ def _notes(timing: Timing, device: torch.device, asked: Sequence[str] | None) ->
         if device.type == "cuda"
         else "memory: of a process of its own, with PyTorch"
     )
-    if not (verdict := timing.verdict).stable:
-        notes.append(f"unstable: {verdict.reason}")
-    return notes
+    return notes + unstable(timing.verdict)

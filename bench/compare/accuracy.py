@@ -57,7 +57,7 @@ def judge(
     own = {one.name: one for one in contenders if one.backend != COMPILED}
     found: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in own}
     targets: list[int] = []
-    for labels, crops in _batches(dataset, chosen):
+    for labels, crops, _ in labelled_batches(dataset, chosen):
         batch = preprocessing.batch(crops)
         for name, contender in own.items():
             found[name].append(contender.probabilities(batch))
@@ -100,18 +100,19 @@ def _judgement(
     return judgement
 
 
-def _batches(dataset: ImageDataset, chosen: Sequence[int]) -> Iterator[tuple[list[int], list[Image]]]:
-    """Labels and pictures; unreadable ones are left out."""
+def labelled_batches(
+    dataset: ImageDataset, chosen: Sequence[int], skipped: list[str] | None = None
+) -> Iterator[tuple[list[int], list[Image], int]]:
+    """Labels and images in batches, and how many of `chosen` are done; unreadable ones go to `skipped`."""
     labels: list[int] = []
     crops: list[Image] = []
-    for index in chosen:
+    for done, index in enumerate(chosen, 1):
         try:
             crops.append(dataset.load(index))
+            labels.append(dataset.samples[index].label)
         except UnreadableImageError:
-            continue
-        labels.append(dataset.samples[index].label)
-        if len(crops) == BATCH:
-            yield labels, crops
+            if skipped is not None:
+                skipped.append(str(dataset.samples[index].path))
+        if crops and (len(crops) == BATCH or done == len(chosen)):
+            yield labels, crops, done
             labels, crops = [], []
-    if crops:
-        yield labels, crops

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,27 +60,56 @@ def open_contenders(
     """Every file of the subject in every backend, and why the others are not here, by backend.
 
     max_batch: the largest batch that will be asked for, which then runs in one piece. required: the backends were
-    named, and one that cannot be used is an error. Contenders that are already open are
-    closed when something fails.
+    named, and one that cannot be used is an error. What is open already is closed when something fails.
     """
     found: list[Contender] = []
     skipped: dict[str, str] = {}
-    try:
+    with ExitStack() as opened:
         for backend in backends:
             try:
                 if backend in PYTORCH:
-                    found.append(open_pytorch(subject, backend, threads))
+                    own = [open_pytorch(subject, backend, threads)]
                 else:
-                    found += _open_sessions(subject, backend, precisions, threads, max_batch)
+                    own = _open_sessions(subject, backend, precisions, threads, max_batch)
             except EdgefelError as error:
                 if required:
                     raise
                 skipped[backend] = str(error)
-    except BaseException:
-        for contender in found:
-            contender.close()
-        raise
+                continue
+            for one in own:
+                opened.callback(one.close)
+            found += own
+        opened.pop_all()
     return found, skipped
+
+
+def _open_sessions(
+    subject: Subject, backend: str, precisions: Sequence[str], threads: int, max_batch: int
+) -> list[Contender]:
+    if subject.bundle is None:
+        return []
+    if backend not in BACKENDS:
+        known = ", ".join((*PYTORCH, *BACKENDS))
+        raise EdgefelError(f"unknown backend '{backend}'; known: {known}")
+    kind = BACKENDS[backend].kind
+    files = [
+        file
+        for file in read_manifest(subject.folder).files
+        if file.kind == kind and file.precision in precisions
+    ]
+    if not files and kind == "engine":
+        raise EdgefelError(
+            f"{backend}: no engine of {subject.name} here; edgefel engine builds one beside a GPU"
+        )
+    if not files:
+        raise EdgefelError(f"{subject.folder}: holds no file for {backend} of {', '.join(precisions)}")
+    found: list[Contender] = []
+    with ExitStack() as opened:
+        for file in files:
+            found.append(open_session(subject, file.precision, backend, threads, max_batch))
+            opened.callback(found[-1].close)
+        opened.pop_all()
+    return found
 
 
 def open_pytorch(subject: Subject, backend: str, threads: int) -> Contender:
@@ -153,37 +183,6 @@ def open_session(
         lambda batch: peak_memory_mb(session, batch),
         session.close,
     )
-
-
-def _open_sessions(
-    subject: Subject, backend: str, precisions: Sequence[str], threads: int, max_batch: int
-) -> list[Contender]:
-    if subject.bundle is None:
-        return []
-    if backend not in BACKENDS:
-        known = ", ".join((*PYTORCH, *BACKENDS))
-        raise EdgefelError(f"unknown backend '{backend}'; known: {known}")
-    kind = BACKENDS[backend].kind
-    files = [
-        file
-        for file in read_manifest(subject.folder).files
-        if file.kind == kind and file.precision in precisions
-    ]
-    if not files and kind == "engine":
-        raise EdgefelError(
-            f"{backend}: no engine of {subject.name} here; edgefel engine builds one beside a GPU"
-        )
-    if not files:
-        raise EdgefelError(f"{subject.folder}: holds no file for {backend} of {', '.join(precisions)}")
-    found: list[Contender] = []
-    try:
-        for file in files:
-            found.append(open_session(subject, file.precision, backend, threads, max_batch))
-    except BaseException:
-        for contender in found:
-            contender.close()
-        raise
-    return found
 
 
 _MEMORY_OF_MODEL = """

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from edgefel.bench import environment, statistics
+from edgefel.bench import environment
 from edgefel.bench.compare.accuracy import BATCH, Judgement, choose, judge
 from edgefel.bench.compare.contenders import (
     DEFAULT_BACKENDS,
@@ -21,9 +22,9 @@ from edgefel.bench.compare.contenders import (
     open_contenders,
 )
 from edgefel.bench.compare.subjects import Subject
-from edgefel.bench.results import Row, make_row
+from edgefel.bench.results import Measured, Row, check_counts, make_row
 from edgefel.bench.sessions import faces
-from edgefel.bench.timer import FULL, Plan, Timing, measure
+from edgefel.bench.timer import FULL, Advance, Plan, measure, ratio_to
 from edgefel.errors import EdgefelError
 from edgefel.export.outputs import torch_threads
 from edgefel.export.parity import sqnr_db
@@ -32,7 +33,6 @@ from edgefel.text import counted
 # signal-to-noise ratio of the logits, from eager PyTorch's or else ONNX Runtime's FP32, below which nothing is timed
 LEAST_SQNR_DB = {"fp32": 60.0, "fp16": 25.0, "int8": 8.0, "int8+fp16": 8.0}
 BASELINE_MODEL = "poster-v2"
-Advance = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
@@ -58,28 +58,15 @@ class Options:
     leave_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("batches", "threads"):
-            values = getattr(self, name)
-            if not values or min(values) < 1:
-                raise EdgefelError(
-                    f"{name} {', '.join(map(str, values)) or 'none'}: give numbers of at least 1"
-                )
+        check_counts(batches=self.batches, threads=self.threads)
         if self.images < 1:
             raise EdgefelError(f"{self.images} images: give at least 1")
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Rows, and the backends that could not take part with the reason."""
-
-    rows: tuple[Row, ...]
-    skipped: Mapping[str, str]
-
-
 def compare(
     subjects: Sequence[Subject], options: Options, advance: Advance = lambda step, share: None
-) -> Comparison:
-    """One row for each contender, batch and number of threads.
+) -> Measured:
+    """One row for each contender, batch and number of threads, and the backends that could not take part.
 
     All contenders of one batch and number of threads take turns in one run. Raises EdgefelError for a backend that was
     named and is not here, a contender that computes something else, and a baseline that does not take part.
@@ -95,11 +82,24 @@ def compare(
             skipped |= missing
             baseline = _baseline(contenders, options.baseline)
             for batch in options.batches:
-                step = f"{counted(len(contenders), 'contender')}, {counted(threads, 'thread')}, batch {batch}"
-                rows += _measure(
-                    contenders, baseline, batch, threads, options, judged, told, described, advance, step
-                )
-    return Comparison(tuple(rows), skipped)
+                measured = _measure(contenders, baseline, batch, threads, options, advance)
+                for one, metrics in zip(contenders, measured, strict=True):
+                    subject = {
+                        "model": one.subject.name,
+                        "precision": one.precision,
+                        "backend": one.backend,
+                        "batch": batch,
+                        "threads": threads,
+                    }
+                    judgement = dict(judged.get(one.name, {}))
+                    votes = judgement.pop("votes", None)
+                    notes = list(told.get(one.subject.name, ()))
+                    if not one.subject.trained:
+                        notes.append("random weights: its labels mean nothing")
+                    if votes is not None:
+                        notes.append(f"accuracy by the votes of {votes}")
+                    rows.append(make_row("compare", subject, metrics | judgement, described, notes))
+    return Measured(tuple(rows), skipped)
 
 
 @contextmanager
@@ -109,7 +109,7 @@ def _opened(
     """All contenders, which are closed at the end, and why others are not among them."""
     contenders: list[Contender] = []
     skipped: dict[str, str] = {}
-    try:
+    with ExitStack() as opened:
         for subject in subjects:
             found, missing = open_contenders(
                 subject,
@@ -119,15 +119,42 @@ def _opened(
                 max(BATCH, *options.batches),
                 required=options.backends is not None,
             )
+            for one in found:
+                opened.callback(one.close)
             contenders += found
             skipped |= missing
         if not contenders:
             reasons = "; ".join(f"{name}: {why}" for name, why in skipped.items())
             raise EdgefelError(f"nothing to compare: no backend can be used here ({reasons})")
         yield contenders, skipped
-    finally:
-        for contender in contenders:
-            contender.close()
+
+
+def _measure(
+    contenders: Sequence[Contender],
+    baseline: Contender,
+    batch: int,
+    threads: int,
+    options: Options,
+    advance: Advance,
+) -> list[dict[str, Any]]:
+    """Metrics of every contender, once all of them compute the same."""
+    step = f"{counted(len(contenders), 'contender')}, {counted(threads, 'thread')}, batch {batch}"
+    images = {one.subject.name: one.subject.preprocessing.batch(faces(batch)) for one in contenders}
+    sqnr = check_outputs(contenders, images)
+    memory = _peak_memory(contenders, batch, advance) if options.memory else {}
+    calls = {one.name: partial(one.probabilities, images[one.subject.name]) for one in contenders}
+    timings = measure(calls, options.plan, advance=lambda share: advance(step, share))
+    found = []
+    for one in contenders:
+        metrics = {
+            "latency_ms": timings[one.name].to_dict(),
+            "ratio": ratio_to(timings, baseline.name, one.name),
+            "images_per_s": 1e3 * batch / timings[one.name].p50,
+            "file_bytes": one.file_bytes,
+        }
+        metrics |= {"peak_memory_mb": memory[one.name]} if one.name in memory else {}
+        found.append(metrics | ({"sqnr_db": sqnr[one.name]} if one.name in sqnr else {}))
+    return found
 
 
 def _baseline(contenders: Sequence[Contender], wanted: str | None) -> Contender:
@@ -142,57 +169,6 @@ def _baseline(contenders: Sequence[Contender], wanted: str | None) -> Contender:
     eager = [one for one in contenders if one.backend == EAGER]
     usual = [one for one in eager if one.subject.name == BASELINE_MODEL]
     return (usual or eager or list(contenders))[0]
-
-
-def _measure(
-    contenders: Sequence[Contender],
-    baseline: Contender,
-    batch: int,
-    threads: int,
-    options: Options,
-    judged: Mapping[str, Judgement],
-    told: Mapping[str, Sequence[str]],
-    described: Mapping[str, Any],
-    advance: Advance,
-    step: str,
-) -> Iterator[Row]:
-    images = {one.subject.name: one.subject.preprocessing.batch(faces(batch)) for one in contenders}
-    sqnr = check_outputs(contenders, images)
-    memory = _peak_memory(contenders, batch, advance) if options.memory else {}
-    calls = {one.name: _call(one, images[one.subject.name]) for one in contenders}
-    timings = measure(calls, options.plan, advance=lambda share: advance(step, share))
-    for one in contenders:
-        metrics: dict[str, Any] = {
-            "latency_ms": timings[one.name].to_dict(),
-            "ratio": _ratio(timings, baseline, one),
-            "images_per_s": 1e3 * batch / timings[one.name].p50,
-            "file_bytes": one.file_bytes,
-        }
-        if one.name in memory:
-            metrics["peak_memory_mb"] = memory[one.name]
-        if one.name in sqnr:
-            metrics["sqnr_db"] = sqnr[one.name]
-        judgement = dict(judged.get(one.name, {}))
-        votes = judgement.pop("votes", None)
-        metrics |= judgement
-        subject = {
-            "model": one.subject.name,
-            "precision": one.precision,
-            "backend": one.backend,
-            "batch": batch,
-            "threads": threads,
-        }
-        notes = list(told.get(one.subject.name, ()))
-        if not one.subject.trained:
-            notes.append("random weights: its labels mean nothing")
-        if votes is not None:
-            notes.append(f"accuracy by the votes of {votes}")
-        yield make_row("compare", subject, metrics, described, notes)
-
-
-def _ratio(timings: Mapping[str, Timing], baseline: Contender, own: Contender) -> dict[str, Any]:
-    found = statistics.ratio(timings[baseline.name].durations, timings[own.name].durations)
-    return {**found.to_dict(), "to": baseline.name}
 
 
 def check_outputs(contenders: Sequence[Contender], images: Mapping[str, Array]) -> dict[str, float]:
@@ -221,10 +197,6 @@ def check_outputs(contenders: Sequence[Contender], images: Mapping[str, Array]) 
             )
         found[one.name] = round(sqnr, 1)
     return found
-
-
-def _call(contender: Contender, batch: Array) -> Callable[[], Array]:
-    return lambda: contender.probabilities(batch)
 
 
 def _judge_all(

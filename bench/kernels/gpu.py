@@ -57,7 +57,7 @@ def measure_ceilings(dtype: torch.dtype) -> Ceilings:
     exponentials, count = _exponentials()
     timings = measure(
         {"copy": lambda: target.copy_(source), "product": lambda: a @ b, "exponentials": exponentials},
-        Plan(min_runs=20, max_runs=20, seconds=0),
+        Plan.exactly(20),
         CudaStopwatch(),
     )
     return Ceilings(

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from edgefel.bench.environment import cpu_name
+from edgefel.bench.networks import onnxruntime_session
 from edgefel.bench.roofline.devices import Ceiling, Device
-from edgefel.bench.timer import Plan, measure
+from edgefel.bench.timer import Plan, measure, time_callable
 from edgefel.errors import EdgefelError
 from edgefel.runtime.backends.quiet import import_openvino
 from edgefel.runtime.doctor.machine import installed_version
@@ -38,16 +39,13 @@ def measure_cpu(threads: int, plan: Plan = PLAN, copy_bytes: int = COPY_BYTES) -
         raise EdgefelError(f"{threads} threads: give at least 1")
     if importlib.util.find_spec("onnxruntime") is None:
         raise EdgefelError("measuring the ceilings of this CPU needs onnxruntime: pip install onnxruntime")
-    ceilings = {}
-    for kind in ("fp32", "int8"):
-        ceilings[kind] = _best(_calls(kind, threads), plan, threads)
-    fp32 = ceilings["fp32"]
+    fp32, int8 = (_best(_calls(kind, threads), plan, threads) for kind in ("fp32", "int8"))
     cast = Ceiling(fp32.per_second, "measured", fp32.source, f"{fp32.how}; FP16 is computed in FP32")
     return Device(
         name="cpu",
-        title=f"{cpu_name()}, {threads} {'thread' if threads == 1 else 'threads'}",
+        title=f"{cpu_name()}, {counted(threads, 'thread')}",
         mode="as it is",
-        matrix={"fp32": fp32, "fp16": cast, "int8": ceilings["int8"]},
+        matrix={"fp32": fp32, "fp16": cast, "int8": int8},
         vector={"fp32": fp32, "fp16": cast},
         bandwidth=_copy(threads, plan, copy_bytes),
     )
@@ -70,15 +68,11 @@ def _calls(kind: str, threads: int) -> dict[str, tuple[Callable[[], Any], int]]:
     calls: dict[str, tuple[Callable[[], Any], int]] = {}
     for problem, (data, shape, operations) in _problems(kind).items():
         values = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
-        calls[f"{problem} in ONNX Runtime {installed_version('onnxruntime')}"] = (
-            _onnxruntime(data, values, threads),
-            operations,
-        )
+        run = partial(onnxruntime_session(data, threads).run, None, {"x": values})
+        calls[f"{problem} in ONNX Runtime {installed_version('onnxruntime')}"] = run, operations
         if importlib.util.find_spec("openvino") is not None:
-            calls[f"{problem} in OpenVINO {installed_version('openvino')}"] = (
-                _openvino(data, values, threads),
-                operations,
-            )
+            run = _openvino(data, values, threads)
+            calls[f"{problem} in OpenVINO {installed_version('openvino')}"] = run, operations
     return calls
 
 
@@ -137,17 +131,6 @@ def _graph(op: str, weight: Any, shape: tuple[int, ...], quantized: bool, **attr
     return data
 
 
-def _onnxruntime(data: bytes, values: Any, threads: int) -> Callable[[], Any]:
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    return lambda: session.run(None, {"x": values})
-
-
 def _openvino(data: bytes, values: Any, threads: int) -> Callable[[], Any]:
     core = import_openvino().Core()
     settings = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32"}
@@ -160,15 +143,8 @@ def _copy(threads: int, plan: Plan, size: int) -> Ceiling:
     # zeros that were never written share one page; written once, every page is its own
     source, target = np.ones(size, np.uint8), np.zeros(size, np.uint8)
     target += 1
-    with _pool(threads) as run:
-        parts = list(zip(np.array_split(target, threads), np.array_split(source, threads), strict=True))
-        timing = measure({"copy": lambda: run(parts)}, plan)["copy"]
+    parts = np.array_split(target, threads), np.array_split(source, threads)
+    with ThreadPoolExecutor(threads) as pool:
+        timing = time_callable(lambda: list(pool.map(np.copyto, *parts)), plan)
     how = f"copy of {size >> 20} MiB, {counted(threads, 'thread')}, best of {timing.runs}"
     return Ceiling(2 * size / (timing.min * 1e-3), "measured", "this machine", how)
-
-
-@contextmanager
-def _pool(threads: int) -> Iterator[Callable[[Any], Any]]:
-    """A function that copies all (target, source) at once."""
-    with ThreadPoolExecutor(threads) as pool:
-        yield lambda parts: list(pool.map(lambda part: np.copyto(*part), parts))

@@ -1,0 +1,1 @@
+"""Experiments behind the documentation: scripts that measure once and print a result file."""
