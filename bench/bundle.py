@@ -1,4 +1,4 @@
-"""How fast and how right the files of a bundle are, next to the PyTorch model they came from."""
+"""Speed and accuracy of the files of a bundle, beside the PyTorch model that they were exported from."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Run = Callable[[list[Image]], npt.NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class FileResult:
-    """One line of the comparison; None is what cannot be measured here.
+    """One line of the comparison; None where something cannot be measured here.
 
     megabytes: 10^6 bytes. ms_p50: median milliseconds per image at batch 1. accuracy: of the corrected
     probabilities. agreement: share of images with the reference's label. deviation: largest absolute
@@ -79,10 +79,10 @@ def compare_bundle(
     """Labels every image of `dataset` with the checkpoint and with each ONNX file of the bundle, then times
     all of them in turn (A B A B) at batch 1.
 
-    threads: CPU threads for each of them; all cores by default. advance: told (images done, images).
-    Engines are listed with their size only: running them needs a GPU.
-    Classes are matched by name, as `ImageDataset.matched` does; accuracy is by the common ones.
-    Raises EdgefelError for a data set without a readable image, or that shares too few classes with the bundle.
+    threads: CPU threads of each; all cores by default. advance: called with (images done, images). Engines
+    are listed with their size only: running them needs a GPU. Classes are matched by name
+    (`ImageDataset.matched`); accuracy is by the common ones. Raises EdgefelError for a data set without a
+    readable image, or that shares too few classes with the bundle.
     """
     from edgefel.models.checkpoint import load_checkpoint
 
@@ -102,7 +102,7 @@ def compare_bundle(
             manifest.verify(file)
             # a file that the gate refused is measured all the same, and said to be refused
             session = opened.enter_context(Session.open(bundle, name, "onnxruntime", threads, force=True))
-            runs[name] = lambda crops, session=session: session(crops).probabilities
+            runs[name] = partial(_probabilities, session)
         found = _label(runs, matched.dataset, threads, advance)
         calls = {name: partial(run, found.crop) for name, run in runs.items()}
         timings = measure(calls, Plan.of(min_runs, max_seconds / len(calls)))
@@ -163,6 +163,10 @@ def _label(
         raise EdgefelError(f"{dataset.root}: no image can be read, so nothing was compared")
     merged = {name: np.concatenate(found) for name, found in parts.items()}
     return _Labelled(merged, targets, crops[:1], skipped)
+
+
+def _probabilities(session: Session, crops: list[Image]) -> npt.NDArray[np.float32]:
+    return session(crops).probabilities
 
 
 def _pytorch(loaded: Checkpoint) -> Run:

@@ -1,4 +1,4 @@
-"""How long INT8 calibration takes, and in how much memory: `python -m edgefel.bench.calibration`."""
+"""Time and memory of INT8 calibration: `python -m edgefel.bench.calibration`."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ MODEL, IMAGES, METHOD = "arbex", 512, "mse"
 def calibration_speed(
     model: str = MODEL, images: int = IMAGES, method: str = METHOD, workers: int | None = None
 ) -> dict[str, Any]:
-    """Calibrates a network with random weights on synthetic faces that lie on disk, as an export would.
+    """Calibrates a network with random weights on synthetic faces on disk, as an export would.
 
-    The row has wall seconds of each phase and of all of them, the collecting phase per image, and the peak memory of
-    the calibrating process, in 10^6 bytes. Export and drawing run in a process before it and are not counted. workers:
-    as for `ActivationCollector`. Raises EdgefelError for an unknown model or method, or fewer than one image.
+    The row has wall seconds of each phase and of all, seconds per image of collecting, and the peak memory of
+    the calibrating process, in 10^6 bytes. Export and rendering run in an earlier process and are not
+    counted. workers: as for `ActivationCollector`. Raises EdgefelError for an unknown model or method, or
+    fewer than one image.
     """
     from edgefel.calib.thresholds import METHODS
 
@@ -123,7 +124,7 @@ def _calibrate(folder: str, method: Any, workers: int | None) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints one row as JSON; bad arguments give one line and 2."""
+    """Prints one row as JSON; bad arguments give one line and exit code 2."""
     parser = argparse.ArgumentParser(prog="python -m edgefel.bench.calibration", description=__doc__)
     parser.add_argument("--model", default=MODEL, help="a registered model [%(default)s]")
     parser.add_argument("--images", type=int, default=IMAGES, help="faces to calibrate on [%(default)s]")

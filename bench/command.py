@@ -1,4 +1,4 @@
-"""What the benches' commands share: a row printed as JSON, and what it was measured on."""
+"""The command line of scripts that measure: a row printed as JSON, and versions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def run_bench(
     """Measures what the arguments ask for and prints the row as JSON; returns the exit code.
 
     measure: takes every option of `parser` by the name of its `dest`. arguments: the command line's if None.
-    An EdgefelError of `measure` is one line on stderr with nothing on stdout, and 2; a signal 128 and its number.
+    An EdgefelError of `measure` becomes one line on stderr and exit code 2; a signal becomes 128 plus its
+    number.
     """
     options = parser.parse_args(arguments)
     try:

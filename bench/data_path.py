@@ -1,4 +1,4 @@
-"""Pictures per second of the data path alone, stage by stage: what training is fed with, without the training."""
+"""Images per second of the data path, stage by stage, without the training."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ WITHOUT_AUGMENTATION = (READ, DECODE, RESIZE, READING, CACHED)
 
 @dataclass(frozen=True)
 class TrainingRate:
-    """Pictures per second of training, and who says so."""
+    """Images per second of training, and where the number comes from."""
 
     images_per_s: float
     source: str
@@ -50,12 +50,13 @@ class TrainingRate:
 
 @dataclass(frozen=True)
 class Options:
-    """What is read, and for whom.
+    """What is read, and how.
 
-    data: a data set. model: whose sizes the pictures get. workers: numbers of reading threads for the stages of
-    BY_WORKERS. batch: pictures of a batch. pictures: of one timed pass, drawn as training draws them, so many at most.
-    stages: names of STAGES. threads: of PyTorch, for augmentation on the CPU; None leaves them as they are. training:
-    what the path has to feed. Raises EdgefelError for what is not known, and for too small numbers.
+    data: a data set. model: gives the size of the images. workers: numbers of reading threads for the stages
+    of BY_WORKERS. batch: images of a batch. pictures: images of one timed pass at most, drawn as training
+    draws them. stages: names of STAGES. threads: of PyTorch, for augmentation on the CPU; None leaves them as
+    they are. training: the rate that the path has to reach. Raises EdgefelError for unknown names and too
+    small numbers.
     """
 
     data: str | os.PathLike[str]
@@ -83,7 +84,7 @@ class Options:
 
 
 class Case(NamedTuple):
-    """One thing that is timed; workers: None where one thread does it."""
+    """One thing that is timed; workers: None for a stage of one thread."""
 
     stage: str
     workers: int | None = None
@@ -94,11 +95,12 @@ class Case(NamedTuple):
 
 
 def bench_data_path(options: Options, advance: Advance = lambda step, share: None) -> tuple[Row, ...]:
-    """One row for each stage, and number of workers where it has some; they take turns in one run.
+    """One row for each stage and number of workers; they take turns in one run.
 
-    A call, of which `latency_ms` is, is one pass over the same pictures; it begins and ends with idle threads, so that
-    none reads ahead while another stage is timed. Files come from the page cache. Before that all ways to a batch are
-    compared. Raises EdgefelError for data that cannot be used, and for ways that do not lead to the same batch.
+    `latency_ms` is that of one pass over the same images. A pass begins and ends with idle threads, so that
+    none reads ahead while another stage is timed. Files come from the page cache. All ways to a batch are
+    compared first. Raises EdgefelError for data that cannot be used, and for ways that give different
+    batches.
     """
     described = environment.describe()
     preprocessing = default_preprocessing(model_config(options.model).input_size)
@@ -116,7 +118,7 @@ def bench_data_path(options: Options, advance: Advance = lambda step, share: Non
 
 
 class Paths:
-    """The stages over a fixed choice of pictures, each beginning with what the one before it gives."""
+    """The stages over a fixed choice of images; each begins with the result of the one before it."""
 
     def __init__(self, options: Options, preprocessing: Preprocessing) -> None:
         self._options, self._preprocessing = options, preprocessing
@@ -211,7 +213,7 @@ def training_rate(rows: Path, model: str) -> TrainingRate:
 
 
 def _chosen(options: Options) -> tuple[ImageDataset, list[bytes]]:
-    """Readable pictures as a balanced epoch draws them, and their bytes."""
+    """Readable images as a balanced epoch draws them, and their bytes."""
     dataset = open_dataset(options.data)
     order = BalancedEpoch(dataset.targets(), dataset.groups()).indices(0)
     chosen: list[int] = []

@@ -1,4 +1,4 @@
-"""Time and memory of opening a set of millions and of drawing balanced epochs from it."""
+"""Time and memory of opening a set of millions of images and of drawing balanced epochs from it."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ TABLE, SAMPLER, EPOCH = "open the table", "make the sampler", "draw an epoch"
 
 @dataclass(frozen=True)
 class Options:
-    """rows: pictures of the set; videos: groups of it. per_class, per_group: see `BalancedEpoch`.
+    """rows: images of the set; videos: its groups. per_class, per_group: see `BalancedEpoch`.
 
-    Raises EdgefelError for fewer rows than videos times the frames of an expression, and for no video.
+    Raises EdgefelError for no video, or too few rows for the videos.
     """
 
     rows: int = 2_600_000
@@ -49,7 +49,7 @@ class Options:
 
 
 class Columns(NamedTuple):
-    """What a reader has found out: the label int16 and the video int32 of every frame [N]."""
+    """What a reader returns: the label, int16, and the video, int32, of every frame [N]."""
 
     label: NDArray[np.int16]
     group: NDArray[np.int32]
@@ -71,7 +71,7 @@ class Frames:
 
 
 def draw_columns(rows: int, videos: int) -> Columns:
-    """Videos of very different lengths, in which expressions last for a while; always the same."""
+    """Videos of very different lengths with expressions that last a while; always the same ones."""
     rng = np.random.default_rng(0)
     ends = np.sort(rng.choice(np.arange(1, rows), videos - 1, replace=False))
     lengths = np.diff(ends, prepend=0, append=rows)
@@ -81,7 +81,7 @@ def draw_columns(rows: int, videos: int) -> Columns:
 
 
 def open_table(columns: Columns) -> ImageDataset:
-    """The train split, which is all of it: as a reader and the set-up of training make it of the columns."""
+    """The train split, here the whole set, as a reader and the set-up of training make it."""
     names = tuple(f"video{number}" for number in range(int(columns.group[-1]) + 1))
     table = SampleTable(Frames(columns.group), columns.label, columns.group, names, "train")
     dataset = ImageDataset(Path("cropped_aligned"), LABELS, table)
@@ -89,9 +89,9 @@ def open_table(columns: Columns) -> ImageDataset:
 
 
 def bench_epochs(options: Options, advance: Advance = lambda step, share: None) -> tuple[Row, ...]:
-    """Rows for opening the train split, for making the sampler, and for an epoch; they take turns in one run.
+    """Rows for opening the train split, making the sampler and drawing an epoch, timed in turn.
 
-    Raises EdgefelError where an epoch is not what it has to be; then nothing is timed.
+    Raises EdgefelError, before timing, for an epoch that is not balanced.
     """
     described = environment.describe()
     columns = draw_columns(options.rows, options.videos)
@@ -134,7 +134,7 @@ def check(dataset: ImageDataset, sampler: BalancedEpoch) -> None:
 
 
 def additional_memory_mb(call: Callable[[], Any]) -> float:
-    """Most that a call allocates beside what was there before it, with its result, in 10^6 bytes."""
+    """Peak memory allocated by a call, its result included, in 10^6 bytes."""
     tracemalloc.start()
     try:
         result = call()

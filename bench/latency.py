@@ -1,4 +1,4 @@
-"""Milliseconds of a bundle: every file in every backend, the model alone and stage by stage from image to labels."""
+"""Latency of a bundle: every file in every backend, the model alone and stage by stage from image to labels."""
 
 from __future__ import annotations
 
@@ -80,10 +80,11 @@ class Case(NamedTuple):
 def bench_latency(
     folder: str | os.PathLike[str], options: Options, advance: Advance = lambda step, share: None
 ) -> Measured:
-    """One row for each file, backend, batch and number of threads; all of one number of threads take turns in one run.
+    """One row for each file, backend, batch and number of threads; those of one number of threads take turns
+    in one run.
 
-    advance: told what is going on and the share of it that is done. Raises EdgefelError as `open_bundle` and
-    `check_outputs` do: outputs are compared before anything is timed.
+    Raises EdgefelError as `open_bundle` and `check_outputs` do: outputs are compared before anything is
+    timed.
     """
     described = environment.describe()
     rows: list[Row] = []
@@ -140,7 +141,7 @@ def _rows(
 def _weigh(
     session: Session, batch: int, call: Callable[[], Any], options: Options
 ) -> tuple[dict[str, Any], list[str]]:
-    """Peak memory and energy of one case, and notes: what limits it, what could not be measured."""
+    """Peak memory and energy of one case, and notes on limits and on what could not be measured."""
     metrics: dict[str, Any] = {}
     notes = list(session.notes)
     if session.max_batch < batch:
@@ -160,7 +161,7 @@ def _weigh(
 def _stages(
     opened: OpenBundle, cases: Sequence[Case], options: Options, advance: Callable[[float], None]
 ) -> tuple[dict[Case, dict[str, Any]], dict[Case, list[str]]]:
-    """Timings of every stage and of the whole by case, and why cases have none."""
+    """Timings of every stage and of the whole by case, and why others have none."""
     if not options.stages:
         return {}, {}
     why = f"a synthetic picture shows {MOST_FACES} faces at most"
@@ -196,14 +197,14 @@ def _stages(
 
 
 def scene(count: int) -> Image:
-    """A synthetic picture of that many people, 1 to MOST_FACES, uint8 RGB [H, W, 3]."""
+    """A synthetic image of that many people, 1 to MOST_FACES, uint8 RGB [H, W, 3]."""
     size = next(size for most, size in _SCENES if count <= most)
     options = VideoOptions(seconds=1.0, fps=1.0, size=size, faces=count, changes=0, pose=0.0)
     return SyntheticVideo(options).frame(0)
 
 
 def check_found(picture: Image, detector: FaceDetector, count: int) -> None:
-    """Raises EdgefelError if the detector finds more or fewer faces: a call would not be of that batch."""
+    """Raises EdgefelError if the detector finds more or fewer faces, which would be another batch."""
     found = len(detector(picture))
     if found != count:
         raise EdgefelError(
@@ -214,11 +215,11 @@ def check_found(picture: Image, detector: FaceDetector, count: int) -> None:
 
 
 class Pipeline:
-    """From a picture to labelled faces as `edgefel.runtime.labelling.label_faces` does it, with the time of each stage.
+    """From an image to labelled faces as `edgefel.runtime.labelling.label_faces` does it, timed by stage.
 
-    A stage is what lies between two moments, so that they sum up to the whole: "detection" and "alignment" of faces,
-    what the session records ("preprocessing", then "inference", or with TensorRT "copy in", "gpu", "copy out"), and
-    "post", the rest: checking and copying outputs, and making labels of them.
+    Stages sum up to the whole: "detection" and "alignment" of faces, those that the session records
+    ("preprocessing", then "inference", or with TensorRT "copy in", "gpu", "copy out"), and "post", the rest:
+    checking and copying outputs, and making labels.
     """
 
     def __init__(
@@ -262,6 +263,6 @@ class Pipeline:
         return labelled
 
     def timings(self, runs: int) -> dict[str, Timing]:
-        """Of each stage over the last `runs` calls; those before them were for warming up."""
+        """Of each stage over the last `runs` calls; earlier ones were the warm-up."""
         timed = self._calls[-runs:]
         return {name: Timing.from_nanoseconds([stages[name] for stages in timed]) for name in timed[-1]}

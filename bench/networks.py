@@ -1,4 +1,4 @@
-"""Networks with random weights, and sessions of ONNX Runtime that have nothing of the runtime around them."""
+"""Networks with random weights, and plain sessions of ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 def random_network(
     name: str, *, passes: int = 2, noise: float = 0.0, **settings: Any
 ) -> FacialExpressionModel:
-    """A registered model with random weights, always the same ones, in eval mode.
+    """A registered model with fixed random weights, in eval mode.
 
-    Its batch norms have seen `passes` batches of noise. noise: added to every parameter, so that none is 0 or 1.
-    settings: as `build_model` takes them. The state of PyTorch's random generator stays as it was.
+    Its batch norms have seen `passes` batches of noise. noise: added to every parameter, so that none is 0 or
+    1. settings: as for `build_model`. PyTorch's random state is left unchanged.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""How fast each precision of a network runs on a CPU, beside eager PyTorch: `python -m edgefel.bench.precisions`."""
+"""Speed of each precision of a network on a CPU, beside eager PyTorch: `python -m edgefel.bench.precisions`."""
 
 from __future__ import annotations
 

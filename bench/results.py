@@ -1,4 +1,4 @@
-"""Result rows: one JSON object a line, only ever appended, each saying what was measured on what."""
+"""Result rows: one JSON object a line, appended only, with what was measured and on what."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ _METRICS: dict[str, Any] = {
 class Row:
     """One measurement.
 
-    kind: one of KINDS. subject: what was measured, plain values by name (model, precision, backend, batch, threads...);
-    rows of the same kind and subject are repetitions. metrics: numbers, timings (`Timing.to_dict`) and ratios
-    (`Ratio.to_dict`) by name. environment: of `environment.describe`. time: UTC, ISO 8601. command: what was typed.
-    notes: what a reader must know, such as why it is unstable.
+    kind: one of KINDS. subject: what was measured, plain values by name (model, precision, backend, batch,
+    threads...); rows of the same kind and subject are repetitions. metrics: numbers, timings
+    (`Timing.to_dict`) and ratios (`Ratio.to_dict`) by name. environment: of `environment.describe`. time:
+    UTC, ISO 8601. command: as typed. notes: for the reader, such as why a row is unstable.
     """
 
     kind: str
@@ -74,7 +74,7 @@ class Row:
 
     @property
     def key(self) -> str:
-        """The same for repetitions of one measurement, whatever the device."""
+        """Equal for repetitions of one measurement, whatever the device."""
         return json.dumps([self.kind, self.subject], sort_keys=True)
 
     @property
@@ -98,7 +98,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Loaded:
-    """Rows that could be read, and a line for each that could not."""
+    """Rows that could be read, and a line for each other one."""
 
     rows: tuple[Row, ...] = ()
     problems: tuple[str, ...] = field(default=())
@@ -131,7 +131,7 @@ def make_row(
     environment: Mapping[str, Any],
     notes: Iterable[str] = (),
 ) -> Row:
-    """A row of now. Raises ValueError if it is not one that `read_results` would take."""
+    """A row with the current time. Raises ValueError for a row that `read_results` would refuse."""
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     row = Row(kind, dict(subject), dict(metrics), dict(environment), command_line(), now, tuple(notes))
     problem = _problem(row.to_dict())
@@ -147,7 +147,7 @@ def command_line() -> str:
 
 
 def check_writable(path: Path) -> None:
-    """Raises EdgefelError if rows cannot be added to the file: to be called before measuring for minutes."""
+    """Raises EdgefelError if rows cannot be added to the file; to be called before long measurements."""
     if path.is_dir():
         raise EdgefelError(f"{path}: is a folder; give a file for the rows, such as results.jsonl")
     there = path
@@ -160,10 +160,10 @@ def check_writable(path: Path) -> None:
 
 
 def append_results(path: Path, rows: Iterable[Row]) -> None:
-    """Adds rows at the end of a file, which is made if there is none; what stands in it is never changed.
+    """Adds rows at the end of a file, which is created if missing; existing lines are never changed.
 
-    All of them in one write: an interrupted run leaves none, or whole lines. Raises EdgefelError where the file cannot
-    be written.
+    One write: an interrupted run leaves none, or whole lines. Raises EdgefelError where the file cannot be
+    written.
     """
     text = "".join(json.dumps(row.to_dict(), ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
     if not text:
@@ -190,7 +190,7 @@ def append_results(path: Path, rows: Iterable[Row]) -> None:
 
 
 def read_results(path: Path) -> Loaded:
-    """The good rows of a file, and a line on each other one. Raises EdgefelError if the file cannot be read at all."""
+    """The valid rows of a file, and a line on each other one. Raises EdgefelError for an unreadable file."""
     try:
         lines = read_regular(path).splitlines()
     except OSError as error:
@@ -212,7 +212,7 @@ def read_results(path: Path) -> Loaded:
 
 
 def _problem(values: Any) -> str | None:
-    """Why these are not a row, in words; None if they are."""
+    """Why these are not a valid row; None if they are."""
     if not isinstance(values, Mapping) or "schema" not in values:
         return "not a result row: it has no schema"
     if values["schema"] != SCHEMA:

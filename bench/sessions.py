@@ -1,4 +1,4 @@
-"""The files of a bundle in every backend that can run them here, for the benches: opened, compared, weighed."""
+"""The files of a bundle in every available backend: opened, compared, and their memory measured."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ REFERENCE = Key(REFERENCE_PRECISION, REFERENCE_BACKEND)
 
 @dataclass(frozen=True)
 class Selection:
-    """Which files of a bundle are measured in what.
+    """Which files of a bundle are measured in which backends.
 
-    backends, precisions: names, or None for all that there are. A backend or precision that is named is measured or is
-    an error. force: measure a file that failed its comparison with PyTorch, or was changed.
-    Raises EdgefelError for a name that is not known, and for none.
+    backends, precisions: names, or None for all; a named one that cannot be measured is an error. force:
+    measure files that failed their comparison with PyTorch, or were changed. Raises EdgefelError for unknown
+    names, and for none.
     """
 
     backends: tuple[str, ...] | None = None
@@ -73,7 +73,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class OpenBundle:
-    """Open sessions, and a line on everything that is not measured, by backend or file."""
+    """Open sessions, and why others are skipped, by backend or file."""
 
     manifest: Manifest
     sessions: Mapping[Key, Session]
@@ -84,11 +84,11 @@ class OpenBundle:
 def open_bundle(
     folder: str | os.PathLike[str], selection: Selection, *, threads: int, max_batch: int
 ) -> Iterator[OpenBundle]:
-    """Opens every file of a bundle that is selected in every backend that can run it here; closes them at the end.
+    """Opens every selected file of a bundle in every available backend; closes them at the end.
 
-    threads: of one call. max_batch: the largest batch that will be asked for, which is then run in one piece unless
-    an engine takes less. Raises EdgefelError for a bundle that cannot be read, a backend or precision that was named
-    and cannot be had, and where nothing is left to measure.
+    threads: of one call. max_batch: largest batch, run in one piece unless an engine takes less. Raises
+    EdgefelError for a bundle that cannot be read, a named backend or precision that is not available, and
+    where nothing is left to measure.
     """
     manifest = read_manifest(folder)
     with ExitStack() as stack:
@@ -116,7 +116,7 @@ def open_bundle(
 
 
 def _usable(manifest: Manifest, selection: Selection, skipped: dict[str, str]) -> list[BundleFile]:
-    """The selected files but those that failed their comparison, which go to `skipped`."""
+    """The selected files without those that failed their comparison, which go to `skipped`."""
     files = []
     for precision in selection.precisions or ():
         if all(file.precision != precision for file in manifest.files):
@@ -154,7 +154,7 @@ def _obstacle(name: str, files: Sequence[BundleFile], manifest: Manifest, select
 
 
 def subject_of(opened: OpenBundle, key: Key) -> dict[str, Any]:
-    """What a row is about, but for batch and threads."""
+    """A row's subject, without batch and threads."""
     return {"model": opened.manifest.model.name, "precision": key.precision, "backend": key.backend}
 
 
@@ -174,10 +174,10 @@ def prepare(manifest: Manifest, crops: Sequence[Image]) -> Array:
 
 
 def check_outputs(opened: OpenBundle) -> dict[Key, float] | None:
-    """Compares what every session says of synthetic faces with ONNX Runtime's FP32 file of the same bundle.
+    """Compares every session's probabilities of synthetic faces with those of ONNX Runtime's FP32 file.
 
-    Returns the largest difference of a probability by session; None where the bundle has no FP32 ONNX file to compare
-    with. Raises EdgefelError for one that is farther away than its precision explains.
+    Returns the largest difference by session; None where the bundle has no FP32 ONNX file. Raises
+    EdgefelError for a difference that the precision does not explain.
     """
     batch = prepare(opened.manifest, faces(COMPARED_FACES))
     reference = _reference(opened, batch)
@@ -208,10 +208,11 @@ def _reference(opened: OpenBundle, batch: Array) -> Array | None:
 
 
 def peak_memory_mb(session: Session, batch: int) -> float:
-    """Most resident memory, in 10^6 bytes, of a fresh process that opens the session's file and runs one batch.
+    """Peak resident memory, in 10^6 bytes, of a fresh process that opens the session's file and runs one
+    batch.
 
-    With the interpreter and everything that the runtime imports, without what the benches import beside it: the memory
-    that a device must have for a program that does nothing else. Raises EdgefelError if the process fails.
+    It includes the interpreter and the runtime's imports, not those of the benches: what a device needs.
+    Raises EdgefelError if the process fails.
     """
     arguments = (session.manifest.folder, session.precision, session.backend, session.threads, batch)
     # by -c, since -m of this module would import what the benches need
@@ -220,7 +221,7 @@ def peak_memory_mb(session: Session, batch: int) -> float:
 
 
 def fresh_process_memory_mb(code: str, arguments: Sequence[object]) -> float:
-    """What Python code prints last, as a number, in a process of its own; for code that ends in MEMORY_OF_THIS."""
+    """Runs Python code that ends with MEMORY_OF_THIS in a process of its own; returns the number it prints."""
     begin = f"from edgefel.workers import end_with; end_with({os.getpid()})"
     command = [sys.executable, "-c", f"{begin}\n{code}", *map(str, arguments)]
     try:

@@ -1,9 +1,10 @@
-"""Pictures per second with more and more callers at once: the latency-throughput curve of a bundle, and its knee.
+"""Images per second with more and more concurrent callers: the latency-throughput curve of a bundle, and its
+knee.
 
-The loop is closed: each of n callers calls again as soon as its last call has returned, so that Little's law ties the
-three numbers of a point together, callers = calls per second x seconds per call. Past the point where the processor is
-busy all the time, further callers add waiting alone (Denning and Buzen, "The Operational Analysis of Queueing Network
-Models", ACM Computing Surveys, 1978).
+The loop is closed: each of n callers calls again as soon as its last call has returned, so Little's law
+holds: callers = calls per second x seconds per call. Past the saturation of the processor, further callers
+only add waiting (Denning and Buzen, "The Operational Analysis of Queueing Network Models", ACM Computing
+Surveys, 1978).
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ _MOST_WAIT = 600.0
 class Options:
     """What is swept, and how.
 
-    concurrency: callers at once, in any order; None is 1, 2, 4 ... up to twice the cores. batches: faces of one call.
+    concurrency: numbers of callers; None is 1, 2, 4 ... up to twice the cores. batches: faces of one call.
     threads: CPU threads of one call. seconds: of each of a point's two passes, after `warmup` seconds. Raises
     EdgefelError for numbers below 1, or no time.
     """
@@ -82,8 +83,8 @@ class Options:
 
 @dataclass(frozen=True)
 class Pass:
-    """One look at n callers. calls_per_s; latencies: nanoseconds of the calls that ended in it, in the order of their
-    ends; cores_busy: cores that this process kept busy on average."""
+    """One measurement of n callers. latencies: nanoseconds of the calls that ended in it, in order.
+    cores_busy: average number of busy cores of this process."""
 
     calls_per_s: float
     latencies: tuple[int, ...]
@@ -127,10 +128,10 @@ class Point:
 def bench_throughput(
     folder: str | os.PathLike[str], options: Options, advance: Advance = lambda step, share: None
 ) -> Measured:
-    """One row for each number of callers, of every file, backend, batch and number of threads.
+    """One row for each number of callers of every file, backend, batch and number of threads.
 
-    Callers run the model alone, on a batch of their own that is ready. Raises EdgefelError as
-    `edgefel.bench.sessions.open_bundle` and `check_outputs` do, before anything is timed.
+    Callers run the model alone, each on a prepared batch of its own. Raises EdgefelError as `open_bundle` and
+    `check_outputs` do, before anything is timed.
     """
     described = environment.describe()
     rows: list[Row] = []
@@ -168,8 +169,8 @@ def sweep(
 ) -> list[Point]:
     """Both passes over all points. calls: one for each caller, as many as the largest point has.
 
-    The order is 1 2 4 4 2 1: what drifts evenly through the sweep does the same to the mean of every point, and shows
-    as a difference between the passes.
+    The order is 1 2 4 4 2 1: steady drift has the same effect on the mean of every point, and shows as a
+    difference between the passes.
     """
     order = [*points, *reversed(points)]
     passes: dict[int, list[Pass]] = {callers: [] for callers in points}
@@ -180,7 +181,7 @@ def sweep(
 
 
 def knee(points: Sequence[Point]) -> int:
-    """The fewest callers whose throughput is at least 95 % of the best: more of them mostly wait."""
+    """The fewest callers whose throughput is at least 95 % of the best."""
     best = max(point.calls_per_s for point in points)
     return min(point.callers for point in points if point.calls_per_s >= KNEE_SHARE * best)
 
@@ -208,10 +209,8 @@ class _Callers:
             self._stop.set()
 
     def wait(self, seconds: float, least: int) -> None:
-        """For that long, and until `least` further calls for each have ended; returns at once after an error.
-
-        Of all together: a backend that serves one caller late would otherwise stretch the pass without end.
-        """
+        """Waits that long, and until `least` further calls per caller have ended, over all callers; returns
+        at once after an error."""
         until = time.monotonic() + seconds
         latest = until + _MOST_WAIT
         wanted = self._ended() + least * len(self.spans)
@@ -237,10 +236,10 @@ class _Callers:
 
 
 def run_callers(calls: Sequence[Callable[[], Any]], *, seconds: float, warmup: float) -> Pass:
-    """Lets every caller call again and again, and looks at `seconds` of it once `warmup` seconds have passed.
+    """Runs every caller in a loop; measures `seconds` of it after `warmup` seconds.
 
-    A pass lasts longer where calls do: until three for each caller have ended. A call that lies across the border of
-    the pass counts by its share inside. Raises what a call raises.
+    A pass is extended until three calls for each caller have ended. A call across the pass's border counts by
+    its share inside. Raises what a call raises.
     """
     with _Callers(calls) as callers:
         callers.wait(warmup, 1)

@@ -1,4 +1,4 @@
-"""Pictures per second and memory of training: the very step of `edgefel train`, on synthetic pictures in memory."""
+"""Images per second and memory of training: the step of `edgefel train` on synthetic images in memory."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ _STEPS_PER_EPOCH = 100
 class Options:
     """What is trained, and how.
 
-    batches: pictures of one step, at least 2. precisions: names of PRECISIONS. attentions: of "auto", "reference" and
-    "triton"; None is the reference, and the kernels too where they run. threads: of PyTorch on the CPU; None leaves
-    them as they are. data: a data set, to time the whole path from its files as well. memory: peak memory.
-    Raises EdgefelError for what is not known, and for too small numbers.
+    batches: images of one step, at least 2. precisions: names of PRECISIONS. attentions: of "auto",
+    "reference" and "triton"; None is the reference, and the kernels where they run. threads: of PyTorch on
+    the CPU; None leaves them as they are. data: a data set, to time training from its files, too. memory:
+    peak memory. Raises EdgefelError for unknown names and too small numbers.
     """
 
     model: str = "arbex"
@@ -104,9 +104,9 @@ class Case(NamedTuple):
 def bench_training(options: Options, advance: Advance = lambda step, share: None) -> tuple[Row, ...]:
     """One row for each batch, precision and attention; those of one batch take turns in one run.
 
-    Each is a `Trainer` of its own with the same weights, and what is timed is its step: augmentation, forward, losses,
-    backward, Adam. Before that the losses of their first steps are compared. Raises EdgefelError for a precision or an
-    attention that cannot be had here, a loss that differs or is not finite, and data that cannot be used.
+    Each is a `Trainer` of its own with the same weights. A step is timed: augmentation, forward, losses,
+    backward, Adam. The losses of the first steps are compared first. Raises EdgefelError for a precision or
+    an attention that is not available, a loss that differs or is not finite, and data that cannot be used.
     """
     described = environment.describe()
     rows: list[Row] = []
@@ -172,7 +172,7 @@ def choices(asked: Sequence[str] | None, device: torch.device) -> tuple[str, ...
 
 
 def check_losses(losses: Mapping[Case, float]) -> None:
-    """Raises EdgefelError where the same weights and pictures give another loss than plain PyTorch in FP32."""
+    """Raises EdgefelError where the same weights and images give another loss than plain PyTorch in FP32."""
     first = min(losses, key=lambda case: (case.precision != "fp32", case.attention != REFERENCE))
     for case, loss in losses.items():
         limit = max(LARGEST_LOSS_DEVIATION[one.precision] for one in (case, first))
@@ -238,15 +238,15 @@ class Stepper:
         self.first_loss = self._trainer.window.take()["loss"]
 
     def __call__(self) -> None:
-        """One step on pictures that are ready; on a GPU, its work is queued."""
+        """One step on a prepared batch; on a GPU, its work is queued."""
         self._trainer.step(self._batch)
 
     def from_files(self) -> None:
-        """One step on the next pictures of the data set."""
+        """One step on the next images of the data set."""
         self._trainer.step(next(self._loader))
 
     def check(self) -> None:
-        """Raises EdgefelError if the loss of a step since the last check was not finite: its speed says nothing."""
+        """Raises EdgefelError if the loss of a step since the last check was not finite."""
         self._trainer.window.take()
 
     def _read(self) -> Iterator[Batch]:
@@ -267,7 +267,7 @@ class Stepper:
 
 
 def _data(labels: tuple[str, ...], targets: torch.Tensor) -> Data:
-    """What a trainer must know of data whose pictures are handed to it."""
+    """A trainer's data for images that are handed to it."""
     sampler = BalancedEpoch(
         targets.tolist(), [""] * len(targets), per_class=1, per_group=len(targets), seed=0
     )
@@ -275,10 +275,10 @@ def _data(labels: tuple[str, ...], targets: torch.Tensor) -> Data:
 
 
 def peak_memory(options: Options, case: Case, device: torch.device) -> float:
-    """Most memory of two steps, the second with Adam's moments there, in 10^6 bytes.
+    """Peak memory of two steps, the second with Adam's moments, in 10^6 bytes.
 
-    On a GPU what PyTorch holds there, in this process and beside what it held before. On the CPU the resident memory of
-    a fresh process, with Python and PyTorch.
+    On a GPU: memory that PyTorch allocated there beyond what it held before. On the CPU: resident memory of a
+    fresh process, with Python and PyTorch.
     """
     if device.type != "cuda":
         arguments = (options.model, options.threads or torch.get_num_threads(), *case)

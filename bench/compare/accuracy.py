@@ -1,4 +1,4 @@
-"""What a contender's labels are worth on labelled pictures."""
+"""Accuracy of contenders on labelled images."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ Judgement = dict[str, Any]
 def choose(
     data: str | os.PathLike[str], labels: Sequence[str], count: int, layout: str | None = None
 ) -> tuple[MatchedDataset, tuple[int, ...]]:
-    """A data set and `count` of its held-out pictures, as even over the classes as they allow.
+    """A data set and `count` of its held-out images, spread as evenly over the classes as possible.
 
-    Held out are the splits val and test, or everything where there are no splits. layout: as `open_dataset` takes
-    it. Classes are matched by name; raises EdgefelError if the data shares too few with the model
+    Held out are the splits val and test, or everything where there are no splits. layout: as for
+    `open_dataset`. Raises EdgefelError if the data shares too few classes with the model
     (`ImageDataset.matched`).
     """
     matched = open_dataset(data, layout=layout).matched(labels)
@@ -47,11 +47,11 @@ def judge(
     preprocessing: Preprocessing,
     advance: Callable[[int], None] = lambda pictures: None,
 ) -> dict[str, Judgement]:
-    """By contender's name: images, accuracy, macro_f1, recall by class, agreement with eager PyTorch if it is there;
-    votes, the file that labels come from, of FER+.
+    """By contender's name: images, accuracy, macro_f1, recall by class, agreement with eager PyTorch if it
+    takes part, and of FER+ votes, the file that labels come from.
 
-    torch.compile is taken to label as eager PyTorch does: their outputs were compared. Raises EdgefelError where no
-    picture can be read.
+    torch.compile gets the labels of eager PyTorch: their outputs were compared. Raises EdgefelError where no
+    image can be read.
     """
     dataset = matched.dataset
     own = {one.name: one for one in contenders if one.backend != COMPILED}

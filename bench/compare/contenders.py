@@ -1,4 +1,4 @@
-"""The same network in PyTorch and in every backend, behind one call."""
+"""One network in PyTorch and in every backend, behind one interface."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ DEFAULT_BACKENDS = (EAGER, COMPILED, "onnxruntime", "openvino", "tensorrt")
 class Contender:
     """One form of a subject in one backend, ready to run.
 
-    probabilities: float32 [N, 3, H, W] -> [N, C]. logits: the same -> [N, C], None where the bundle gives none.
-    peak_memory_mb: of a fresh process that opens it and runs one batch of that size, 10^6 bytes.
+    probabilities, logits: float32 [N, 3, H, W] -> [N, C]; logits is None where the bundle has none.
+    peak_memory_mb: 10^6 bytes of a fresh process that opens it and runs one batch of that size.
     """
 
     subject: Subject
@@ -57,10 +57,10 @@ def open_contenders(
     *,
     required: bool,
 ) -> tuple[list[Contender], dict[str, str]]:
-    """Every file of the subject in every backend, and why the others are not here, by backend.
+    """Every file of the subject in every backend, and why others are missing, by backend.
 
-    max_batch: the largest batch that will be asked for, which then runs in one piece. required: the backends were
-    named, and one that cannot be used is an error. What is open already is closed when something fails.
+    max_batch: largest batch, run in one piece. required: a backend that cannot be used is an error. Closes
+    what it opened when something fails.
     """
     found: list[Contender] = []
     skipped: dict[str, str] = {}
@@ -115,7 +115,7 @@ def _open_sessions(
 def open_pytorch(subject: Subject, backend: str, threads: int) -> Contender:
     """The checkpoint in PyTorch, on the threads that are set when it runs; `threads` is for its memory.
 
-    Raises EdgefelError for a bundle without one, and where nothing compiles.
+    Raises EdgefelError for a bundle without a checkpoint, and where nothing compiles.
     """
     import torch
 
@@ -148,7 +148,7 @@ def open_pytorch(subject: Subject, backend: str, threads: int) -> Contender:
 
 
 def _compiled(network: Any, size: int) -> Any:
-    """torch.compile's form of it, compiled. Raises EdgefelError where it cannot be, such as without a C++ compiler."""
+    """The network by torch.compile. Raises EdgefelError where that fails, such as without a C++ compiler."""
     import torch
 
     compiled = torch.compile(network)

@@ -1,4 +1,4 @@
-"""Times all contenders in turn and puts accuracy, size and memory beside the speed."""
+"""Times all contenders in turn; accuracy, size and memory go into the same rows."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ BASELINE_MODEL = "poster-v2"
 class Options:
     """What is compared, and how.
 
-    backends: names, or None for every one that is here but those to `leave_out`. baseline: name of the contender that
-    ratios refer to; by default eager PyTorch of poster-v2, or of the first subject. data, layout, images: labelled
-    pictures for the accuracy of trained subjects. memory: measure each contender's peak memory in a process of its own.
-    Raises EdgefelError for batches or threads below 1.
+    backends: names, or None for all available ones but `leave_out`. baseline: name of the contender that
+    ratios refer to; by default eager PyTorch of poster-v2, or of the first subject. data, layout, images:
+    labelled images for the accuracy of trained subjects. memory: measure each contender's peak memory in a
+    process of its own. Raises EdgefelError for batches or threads below 1.
     """
 
     precisions: tuple[str, ...] = ("fp32", "fp16", "int8")
@@ -66,10 +66,10 @@ class Options:
 def compare(
     subjects: Sequence[Subject], options: Options, advance: Advance = lambda step, share: None
 ) -> Measured:
-    """One row for each contender, batch and number of threads, and the backends that could not take part.
+    """One row for each contender, batch and number of threads, and the backends that were skipped.
 
-    All contenders of one batch and number of threads take turns in one run. Raises EdgefelError for a backend that was
-    named and is not here, a contender that computes something else, and a baseline that does not take part.
+    All contenders of one batch and number of threads take turns in one run. Raises EdgefelError for a named
+    backend that is not available, a contender whose outputs differ, and a baseline that does not take part.
     """
     if not subjects:
         raise EdgefelError("nothing to compare: give at least one model")
@@ -106,7 +106,7 @@ def compare(
 def _opened(
     subjects: Sequence[Subject], options: Options, threads: int
 ) -> Iterator[tuple[list[Contender], dict[str, str]]]:
-    """All contenders, which are closed at the end, and why others are not among them."""
+    """All contenders, closed at the end, and why others are missing."""
     contenders: list[Contender] = []
     skipped: dict[str, str] = {}
     with ExitStack() as opened:
@@ -137,7 +137,7 @@ def _measure(
     options: Options,
     advance: Advance,
 ) -> list[dict[str, Any]]:
-    """Metrics of every contender, once all of them compute the same."""
+    """Metrics of every contender. Outputs are compared before anything is timed."""
     step = f"{counted(len(contenders), 'contender')}, {counted(threads, 'thread')}, batch {batch}"
     images = {one.subject.name: one.subject.preprocessing.batch(faces(batch)) for one in contenders}
     sqnr = check_outputs(contenders, images)
@@ -174,8 +174,7 @@ def _baseline(contenders: Sequence[Contender], wanted: str | None) -> Contender:
 def check_outputs(contenders: Sequence[Contender], images: Mapping[str, Array]) -> dict[str, float]:
     """SQNR in dB of every contender's logits from the reference's of its subject, by name.
 
-    The reference is eager PyTorch, or ONNX Runtime's FP32 file. Raises EdgefelError for one that computes something
-    else: nothing is timed then.
+    The reference is eager PyTorch, or ONNX Runtime's FP32 file. Raises EdgefelError for outputs that differ.
     """
     references: dict[str, Array] = {}
     for one in sorted(contenders, key=lambda one: (one.backend != EAGER, one.precision != "fp32")):
@@ -202,8 +201,8 @@ def check_outputs(contenders: Sequence[Contender], images: Mapping[str, Array]) 
 def _judge_all(
     subjects: Sequence[Subject], options: Options, advance: Advance
 ) -> tuple[dict[str, Judgement], dict[str, tuple[str, ...]]]:
-    """Of trained subjects, where there are labelled pictures; on all cores, which accuracy does not depend on. Also, by
-    subject, what must be known of the classes it was judged by."""
+    """Accuracy of trained subjects, where there are labelled images, on all cores; and notes on the classes,
+    by subject."""
     judged: dict[str, Judgement] = {}
     told: dict[str, tuple[str, ...]] = {}
     if options.data is None:
@@ -225,8 +224,8 @@ def _judge_all(
 
 
 def _peak_memory(contenders: Sequence[Contender], batch: int, advance: Advance) -> dict[str, float]:
-    """Megabytes by name. Processes run side by side, one for each core: starting them is most of their time, and what
-    one needs does not depend on the others."""
+    """Megabytes by name. Processes run in parallel, one per core: most of their time is start-up, and the
+    memory of one does not depend on the others."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         running = [(one.name, pool.submit(one.peak_memory_mb, batch)) for one in contenders]
         found = {}

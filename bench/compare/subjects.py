@@ -23,10 +23,10 @@ _PER_CLASS, _PARITY_IMAGES = 1, 4
 
 @dataclass(frozen=True)
 class Subject:
-    """A model in every form that was asked for.
+    """A model in the forms to compare.
 
-    name: of the model. checkpoint: for PyTorch; None where there is a bundle alone. bundle: for the runtime's backends;
-    None where it is compared in PyTorch alone. trained: whether its labels mean anything.
+    name: of the model. checkpoint: for PyTorch; None for a bundle alone. bundle: for the runtime's backends;
+    None for PyTorch alone. trained: whether its labels mean anything.
     """
 
     name: str
@@ -54,11 +54,11 @@ def prepare(
     export: bool = True,
     layout: str | None = None,
 ) -> Subject:
-    """Brings one subject into every form. Files are made in `work`, an existing folder.
+    """Exports one subject as needed. Files are made in `work`, an existing folder.
 
-    what: a registered model (exported with random weights), a bundle (taken as it is), or a checkpoint or run folder
-    (exported; INT8 is calibrated on `data`, whose layout is `layout`). Raises EdgefelError for anything else.
-    export: False leaves registered models and checkpoints in PyTorch alone, which saves a minute.
+    what: a registered model (exported with random weights), a bundle (used as it is), or a checkpoint or run
+    folder (exported; INT8 is calibrated on `data`, whose layout is `layout`). export: False keeps registered
+    models and checkpoints in PyTorch alone, which saves a minute. Raises EdgefelError for anything else.
     """
     from edgefel.models.checkpoint import load_checkpoint, save_checkpoint
     from edgefel.models.registry import list_models

@@ -55,7 +55,7 @@ BROKEN_LAYER, BROKEN_BY = "encoder.image_stream.stages.1.0.residual.1/Conv", 8
 
 
 def file_rows(bundle: Path) -> list[dict[str, Any]]:
-    """What the manifest says of every ONNX file, in one line each."""
+    """The manifest's comparison of every ONNX file."""
     rows = []
     for file in read_manifest(bundle).files:
         parity = dict(file.parity or {})
@@ -86,7 +86,7 @@ def file_rows(bundle: Path) -> list[dict[str, Any]]:
 
 
 def broken_rows(run: Path, faces: Path) -> dict[str, Any]:
-    """One layer's input with a scale that is wrong by BROKEN_BY: what the gate and the ranking say."""
+    """Verdict and ranking where the scale of one layer's input is wrong by BROKEN_BY."""
     checkpoint = load_checkpoint(str(run))
     own = Preprocessing.from_dict(checkpoint.preprocessing)
     graph, _ = spread_prelu(export_onnx(checkpoint.model))
@@ -124,7 +124,7 @@ class _Steps(Progress):
 
 
 def measure(run: Path, faces: Path, plot: Path | None) -> dict[str, Any]:
-    """Runs everything; plot: where to put the mixed precision's picture of layers."""
+    """Runs everything. plot: where to put the plot of the mixed precision."""
     progress = _Steps()
     results: dict[str, Any] = {"command": f"python -m edgefel.bench.experiments.int8_results {run} {faces}"}
     with tempfile.TemporaryDirectory() as folder:

@@ -1,9 +1,9 @@
-"""What `edgefel data inspect` finds of leaks that were planted, and how often it is wrong on faces without any.
+"""Leaks planted in a data set that `edgefel data inspect` finds, and its false alarms on clean faces.
 
-    python -m edgefel.bench.experiments.planted_leak [--count 3000] > docs/results/planted-leaks.json
+python -m edgefel.bench.experiments.planted_leak [--count 3000] > docs/results/planted-leaks.json
 
-Renders faces, inspects them as they are, then puts copies of images of the split train into the split test, 20 of
-each kind, under the names of other people, and inspects again. Takes a minute or two on two cores.
+Renders faces, inspects them, then puts copies of images of the split train into the split test, 20 of each
+kind, under the names of other people, and inspects again. Takes a minute or two on two cores.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def measure(count: int) -> dict[str, Any]:
 
 
 def measure_in(work: Path, count: int) -> dict[str, Any]:
-    """Renders, inspects, plants, inspects; the document of what came out."""
+    """Renders, inspects, plants, inspects; the document of the results."""
     synth = ("data", "synth", "-o", "faces", "--count", str(count), *SYNTH)
     run(work, *synth)
     before, clean = inspect(work, "clean", count)

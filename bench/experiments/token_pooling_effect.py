@@ -45,7 +45,7 @@ PUBLISHED, WHOLE = "published", "nothing dropped"
 
 def examples(name: str) -> dict[str, Any]:
     """The model as published, and the same weights with nothing dropped."""
-    published = random_network(name)
+    published: Any = random_network(name)
     rates = published.config.encoder.keep_rates
     whole = build_model(name, encoder={"keep_patches": 196, "keep_rates": (1.0,) * len(rates)})
     whole.load_state_dict(published.state_dict())

@@ -1,7 +1,7 @@
 """Implementations of one op: ours, plain PyTorch, torch.compile, SDPA by each backend, FlexAttention.
 
-An implementation is made for given inputs, so that what it may do once (compile; materialise the bias, where no
-gradient is asked of it) is done before the clock runs.
+An implementation is built for given inputs, so that one-time work (compiling; materialising the bias, where
+it needs no gradient) is done before timing.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def implementation(name: str, problem: Problem, inputs: dict[str, Tensor], backw
 
 
 def run(call: Call, leaves: tuple[Tensor, ...], grad: Tensor | None) -> Callable[[], tuple[Tensor, ...]]:
-    """A function that computes the result once and, with the gradient of it, those of the leaves."""
+    """A function that computes the result and, given the gradient of it, those of the leaves."""
     if grad is None:
 
         def forward() -> tuple[Tensor, ...]:

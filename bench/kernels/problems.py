@@ -1,4 +1,4 @@
-"""What is measured: sizes, inputs, and the operations and bytes that no implementation can avoid."""
+"""Sizes and inputs of the ops, and the operations and bytes that no implementation can avoid."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ DTYPES = {name: dtype for dtype, name in FLOAT_TYPES.items()}
 
 @dataclass(frozen=True)
 class Work:
-    """The least that has to happen: bytes of memory traffic, floating-point operations of matrix products,
-    exponentials."""
+    """Lower bounds: bytes of memory traffic, floating-point operations of matrix products, exponentials."""
 
     bytes: float
     flops: float

@@ -25,10 +25,10 @@ Memory = Callable[[Callable[[], Any]], int]
 
 @dataclass(frozen=True)
 class KernelRow:
-    """One implementation of one problem. `note` says why there are no numbers, where there are none.
+    """One implementation of one problem; `note` gives the reason for missing numbers.
 
-    ms_p50, ms_p90; gb_per_s, tflop_per_s: of the unavoidable work; roofline: share of the floor, 0..1, None
-    without ceilings; extra_mb: peak memory beyond the inputs, 10^6 bytes; error: largest relative RMS.
+    ms_p50, ms_p90; gb_per_s, tflop_per_s: of the unavoidable work; roofline: share of the lower bound, 0..1,
+    None without ceilings; extra_mb: peak memory beyond the inputs, 10^6 bytes; error: largest relative RMS.
     """
 
     op: str
@@ -76,7 +76,7 @@ def compare(
     # past a limit of recompilations torch.compile runs eagerly without a word
     torch.compiler.reset()
     mode = "forward+backward" if backward else "forward"
-    base = {
+    base: dict[str, Any] = {
         "op": problem.op,
         "problem": problem.name,
         "batch": problem.batch,

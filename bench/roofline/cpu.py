@@ -1,4 +1,4 @@
-"""Ceilings of this processor, measured on the spot: products and convolutions, and a copy."""
+"""Measured ceilings of this processor: products and convolutions, and a copy."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ PLAN = Plan(warmup=3, settle_seconds=1.0, min_runs=15, seconds=1.5)
 
 
 def measure_cpu(threads: int, plan: Plan = PLAN, copy_bytes: int = COPY_BYTES) -> Device:
-    """What `threads` threads of this processor reach.
+    """Ceilings of `threads` threads of this processor.
 
-    FP32 and INT8: the best of a convolution and a matrix product in ONNX Runtime and, where it is installed, OpenVINO;
-    the fastest run counts, since a ceiling is what happens undisturbed. FP16 is given FP32's: the files are computed in
-    it after a cast. Elementwise work cannot be faster than that either. Bandwidth: a copy of `copy_bytes`, counted as
-    read and written. Raises EdgefelError for fewer than one thread, or without ONNX Runtime.
+    FP32 and INT8: the best of a convolution and a matrix product in ONNX Runtime and, if installed, OpenVINO;
+    the fastest run counts. FP16 gets the rate of FP32, which its files are computed in after a cast.
+    Elementwise work gets the same rates, an upper bound. Bandwidth: a copy of `copy_bytes`, counted as read
+    and written. Raises EdgefelError for fewer than one thread, or without ONNX Runtime.
     """
     if threads < 1:
         raise EdgefelError(f"{threads} threads: give at least 1")
@@ -64,11 +64,11 @@ def _best(calls: dict[str, tuple[Callable[[], Any], int]], plan: Plan, threads: 
 
 
 def _calls(kind: str, threads: int) -> dict[str, tuple[Callable[[], Any], int]]:
-    """Name -> a call, and its operations, for every problem in every backend that is here."""
+    """Name -> a call and its operations, for every problem in every available backend."""
     calls: dict[str, tuple[Callable[[], Any], int]] = {}
     for problem, (data, shape, operations) in _problems(kind).items():
         values = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
-        run = partial(onnxruntime_session(data, threads).run, None, {"x": values})
+        run: Callable[[], Any] = partial(onnxruntime_session(data, threads).run, None, {"x": values})
         calls[f"{problem} in ONNX Runtime {installed_version('onnxruntime')}"] = run, operations
         if importlib.util.find_spec("openvino") is not None:
             run = _openvino(data, values, threads)
@@ -96,7 +96,7 @@ def _problems(kind: str) -> dict[str, tuple[bytes, tuple[int, ...], int]]:
 
 
 def _graph(op: str, weight: Any, shape: tuple[int, ...], quantized: bool, **attributes: Any) -> bytes:
-    """One node; between Q/DQ where it is quantized, with unsigned activations, which x86 is fast with."""
+    """One node, if quantized between Q/DQ with unsigned activations, which x86 is fast with."""
     from onnx import TensorProto, helper, numpy_helper
 
     constants: dict[str, Any] = {"w": weight}

@@ -1,4 +1,4 @@
-"""What a finished run is worth on the test split, and what each part of its head does there."""
+"""Accuracy of a finished run on the test split, and the contribution of each part of its head."""
 
 from __future__ import annotations
 
@@ -70,8 +70,10 @@ def judge(run: Path, config: TrainConfig) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Parts:
-    """Distributions [N, C] of a head's branches on their own, None where it has none; weight [N]: of the correction
-    beside the primary distribution, whose weight is the rest. embedding [N, E], anchors [C, K, E]."""
+    """Distributions [N, C] of a head's branches by themselves, None where it has none.
+
+    weight [N]: of the correction; the primary distribution has the rest. embedding [N, E], anchors [C, K, E].
+    """
 
     geometric: Probabilities | None
     attentive: Probabilities | None
@@ -83,9 +85,10 @@ class Parts:
 
 @torch.inference_mode()
 def parts(head: nn.Module, embedding: Tensor) -> Parts:
-    """Of a head for embeddings [N, E], as they enter its branches.
+    """From embeddings [N, E], the input of the branches.
 
-    The attentive branch is None for `attention_tokens = "patches"` too, where it needs more than the embedding.
+    The attentive branch is also None for `attention_tokens = "patches"`, where it needs more than the
+    embedding.
     """
     e = embedding.double()
     if not isinstance(head, ReliabilityHead):
@@ -115,10 +118,10 @@ def diagnose(
 ) -> dict[str, Any]:
     """Plain JSON values.
 
-    accuracy, confidence: of each part by itself (the confidence is 1 - normalized entropy, the mean over pictures).
-    weight: mean share of the correction in the result. changed, fixed, spoiled: share of pictures whose label the head
-    changes, to the right one, from the right one. probabilities: std, max and min over classes, the mean over pictures,
-    without and with the head. anchors: see `_anchors`.
+    accuracy, confidence: of each part by itself (confidence: mean of 1 - normalized entropy). weight: mean
+    weight of the correction. changed, fixed, spoiled: share of images whose label the head changes, corrects,
+    makes wrong. probabilities: std, max and min over classes, mean over images, without and with the head.
+    anchors: see `_anchors`.
     """
     before, after = primary.argmax(1), corrected.argmax(1)
     named = {
@@ -156,12 +159,12 @@ def _spread(probabilities: Probabilities) -> dict[str, float]:
 def _anchors(
     embedding: NDArray[np.float64], anchors: NDArray[np.float64], targets: NDArray[np.int64]
 ) -> dict[str, float]:
-    """Whether anchors collapsed or ran away.
+    """Whether anchors collapsed or diverged.
 
-    used: share of anchors that are the nearest one of at least one picture. own_class: share of pictures whose nearest
-    anchor is of their class. distance: root mean squared distance to the nearest, per dimension; spread: the same
-    between anchors, embedding_spread: between pictures. between_classes: share of the anchors' variance that is between
-    classes rather than inside them; 1/K and less means that the anchors of a class have nothing in common.
+    used: share of anchors that are the nearest of at least one image. own_class: share of images whose
+    nearest anchor is of their class. distance: root mean squared distance to the nearest, per dimension;
+    spread: between anchors, embedding_spread: between images. between_classes: share of the anchors' variance
+    between classes; 1/K or less means that the anchors of a class have nothing in common.
     """
     classes, count, width = anchors.shape
     points = anchors.reshape(-1, width)

@@ -205,36 +205,24 @@ BALANCE = Experiment(
 # Not in the papers: what can be tried where the head does not help. Each answers one suspicion: the correction comes
 # too late, anchors run away from the embeddings, the anchor losses drown the classification, the geometric distribution
 # is too flat to count, ten anchors of a class are one in use, the attention has a single token to attend to.
+_REMEDIES = (
+    Variant("none", {_ANCHORS: 0, _ATTENTIVE: False}),
+    Variant("as published", {}),
+    Variant("full trust from the start", {"loss.trust": "none"}),
+    Variant("hinge", {"loss.anchor_loss": "hinge"}),
+    Variant("anchor losses x 0.1", {"loss.lambda_anchor": 0.1, "loss.lambda_center": 0.1}),
+    Variant("no anchor losses", {"loss.lambda_anchor": 0.0, "loss.lambda_center": 0.0}),
+    Variant("center loss alone x 10", {"loss.lambda_anchor": 0.0, "loss.lambda_center": 10.0}),
+    Variant("sharper distances", {"model_settings.head.delta": 0.25}),
+    Variant("one anchor", _anchors(1)),
+    Variant("attention to patches", {"model_settings.head.attention_tokens": "patches"}),
+)
 REMEDIES = Experiment(
     "remedies",
     "What might make the head help",
     "not in the papers",
-    (
-        Variant("none", {_ANCHORS: 0, _ATTENTIVE: False}),
-        Variant("as published", {}),
-        Variant("full trust from the start", {"loss.trust": "none"}),
-        Variant("hinge", {"loss.anchor_loss": "hinge"}),
-        Variant("anchor losses x 0.1", {"loss.lambda_anchor": 0.1, "loss.lambda_center": 0.1}),
-        Variant("no anchor losses", {"loss.lambda_anchor": 0.0, "loss.lambda_center": 0.0}),
-        Variant("center loss alone x 10", {"loss.lambda_anchor": 0.0, "loss.lambda_center": 10.0}),
-        Variant("sharper distances", {"model_settings.head.delta": 0.25}),
-        Variant("one anchor", _anchors(1)),
-        Variant("attention to patches", {"model_settings.head.attention_tokens": "patches"}),
-    ),
-    tuple(
-        Claim(name, "none")
-        for name in (
-            "as published",
-            "full trust from the start",
-            "hinge",
-            "anchor losses x 0.1",
-            "no anchor losses",
-            "center loss alone x 10",
-            "sharper distances",
-            "one anchor",
-            "attention to patches",
-        )
-    ),
+    _REMEDIES,
+    tuple(Claim(variant.name, "none") for variant in _REMEDIES[1:]),
     ordering="That each of them beats no head at all",
 )
 

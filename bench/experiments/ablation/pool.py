@@ -1,4 +1,4 @@
-"""Runs side by side, each in a process of its own, on the cores or GPUs that there are."""
+"""Runs in parallel, each in a process of its own, on the available cores or GPUs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Failure:
-    """A run that ended without a result, and the last line that it wrote."""
+    """A run that ended without a result, and the last line of its log."""
 
     run: Run
     message: str
@@ -66,17 +66,17 @@ def slots(jobs: int | None, gpus: int, cores: int) -> list[Slot]:
 
 
 def together(places: Sequence[Slot]) -> Slot:
-    """One slot with the threads of all, for a run that others wait for."""
+    """One slot with the threads of all, for a run that the others depend on."""
     threads = sum(slot.threads for slot in places)
     changed = {"OMP_NUM_THREADS": str(threads)} if "OMP_NUM_THREADS" in places[0].environment else {}
     return Slot({**places[0].environment, **changed}, threads)
 
 
 def run_all(runs: Sequence[Run], places: Sequence[Slot], watcher: Watcher) -> list[Failure]:
-    """Trains what has no result yet; returns what failed, after everything else is done.
+    """Trains what has no result yet; returns the failures after all other runs are done.
 
-    Each run writes into its folder; what it prints is in log.txt there. On KeyboardInterrupt all of them are asked to
-    save a checkpoint and waited for.
+    Each run writes into its folder, its output into log.txt there. On KeyboardInterrupt every run is asked to
+    save a checkpoint, and waited for.
     """
     waiting = [run for run in runs if not run.result.is_file()]
     active: dict[int, _Process] = {}

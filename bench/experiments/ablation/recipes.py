@@ -1,4 +1,4 @@
-"""What all variants of an experiment share: the settings of the training, and the faces where no data are given."""
+"""Settings and faces that all variants of an experiment share."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from edgefel.bench.experiments.ablation.experiment import merged
 
 @dataclass(frozen=True)
 class Recipe:
-    """settings: where it differs from the defaults of `TrainConfig`, nested. faces: options of `FaceOptions`.
+    """settings: changes to the defaults of `TrainConfig`, nested. faces: options of `FaceOptions`.
 
-    pretraining: settings and faces of one run from random weights before all others, which start from its two streams
-    and keep these as they are; None where runs start from random weights, or from what `init_from` names.
+    pretraining: settings and faces of a first run from random weights. All other runs start from its two
+    streams, frozen. None: runs start from random weights, or from `init_from`.
     """
 
     settings: Mapping[str, Any]

@@ -55,7 +55,7 @@ def run_study(
 
 
 def _pretrain(study: Study, places: Sequence[Slot], watcher: Watcher) -> list[Failure]:
-    """Trains the streams that all runs start from, unless they are there: alone, on all cores or a GPU."""
+    """Trains the streams that all runs start from, unless they exist, on all cores or a GPU."""
     run = pretraining(study)
     if run is None or all(path.is_dir() for path in run.streams):
         return []

@@ -1,6 +1,6 @@
-"""Experiments on what APViT (arXiv 2212.05463) and Neural Resizer with F-PDLS (arXiv 2204.02181) promise.
+"""Experiments on the claims of APViT (arXiv 2212.05463) and Neural Resizer with F-PDLS (arXiv 2204.02181).
 
-They measured on other data and in other tables: their claims are compared, and not their figures.
+The papers measured on other data and in other tables, so only the order of their results is compared.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ _RESIZER: dict[str, Any] = {"model_settings.resizer.channels": 8, "resizer_lr": 
 
 
 def _faces_of(side: int, addition: str) -> Variant:
-    """The resizer takes faces as they are, but for those below its least side; without it, they are enlarged to the
-    network's input before anything is learned."""
+    """The resizer takes faces as they are, down to its least side; without it, they are enlarged to the
+    network's input."""
     name = f"{side} px" + (f", {addition}" if addition else "")
     changes = {"model_settings.input_size": max(side, RESIZER_SIDES[0]), **_RESIZER} if addition else {}
     series = "with resizer" if addition else "without"
@@ -45,7 +45,7 @@ RESOLUTION = Experiment(
 
 
 def last_half(rate: float) -> Callable[[ModelConfig], list[float]]:
-    """The published kind of rates: all tokens in the first half of the blocks, `rate` of them in each of the others."""
+    """Rates as published: all tokens in the first half of the blocks, `rate` in each of the others."""
 
     def rates(config: ModelConfig) -> list[float]:
         assert isinstance(config.encoder, APViTConfig)
@@ -56,7 +56,7 @@ def last_half(rate: float) -> Callable[[ModelConfig], list[float]]:
 
 
 def _keeping(name: str, patches: int, rate: float) -> Variant:
-    """160 patches and a rate of 0.9 are the model's own."""
+    """160 patches and a rate of 0.9 are the model's defaults."""
     changes: dict[str, Any] = {} if patches == 160 else {"model_settings.encoder.keep_patches": patches}
     if rate != 0.9:
         changes["model_settings.encoder.keep_rates"] = last_half(rate)

@@ -1,7 +1,8 @@
-"""One run in a process of its own: `python -m edgefel.bench.experiments.ablation.worker FOLDER` trains and judges it.
+"""One run in a process of its own: `python -m edgefel.bench.experiments.ablation.worker FOLDER` trains and
+judges it.
 
-It ends early when asked (SIGTERM), and when whoever started it is gone: its standard input, a pipe, is closed then. In
-both cases a checkpoint is saved first, from which the same command goes on.
+It ends early on SIGTERM, and when its parent is gone, which closes its standard input, a pipe. Either way it
+saves a checkpoint first, from which the same command continues.
 """
 
 from __future__ import annotations

@@ -120,7 +120,8 @@ def _comparisons(
     for dtype, batch, backward in product(dtypes, batches, (False, True)):
         settings = {"memory": gpu.extra_memory, "ceilings": ceilings[dtype]}
         rest: tuple[Any, ...] = (backward, device, timer)
-        for problem in (*pyramid_levels(batch, DTYPES[dtype]), *poolings(batch, DTYPES[dtype])):
+        problems: list[Any] = [*pyramid_levels(batch, DTYPES[dtype]), *poolings(batch, DTYPES[dtype])]
+        for problem in problems:
             yield f"{dtype} batch {batch} {problem.name}", partial(suite.compare, problem, *rest, **settings)
     for batch in batches:
         yield (
