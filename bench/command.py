@@ -43,3 +43,10 @@ def versions(**modules: ModuleType) -> dict[str, str]:
     """Versions of edgefel, of `modules` under the names given, and of Python."""
     imported = {name: str(module.__version__) for name, module in modules.items()}
     return {"edgefel": __version__, **imported, "python": platform.python_version()}
+
+
+def one_thread(bench: str, command: str, **modules: ModuleType) -> dict[str, Any]:
+    """The head of a document that was measured at batch 1 on one thread. modules: as `versions` takes them."""
+    machine = platform.machine()
+    head = {"bench": bench, "command": command, "threads": 1, "batch": 1, "machine": machine}
+    return head | {"versions": versions(**modules)}

@@ -9,7 +9,6 @@ in turn, so that what slows the machine slows all of them.
 from __future__ import annotations
 
 import argparse
-import platform
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,7 @@ import onnx
 import onnxruntime
 import torch
 
-from edgefel.bench.command import run_bench, versions
+from edgefel.bench.command import one_thread, run_bench
 from edgefel.bench.experiments.ablation.papers import EXPERIMENTS
 from edgefel.bench.experiments.ablation.plan import Study, parse_changes, plan
 from edgefel.bench.experiments.ablation.verdict import Outcome, interval
@@ -77,17 +76,8 @@ def document(folder: Path, recipe: str, changes: Sequence[str], runs: int) -> di
         runs,
     ]
     command = shlex.join(map(str, ["python", "-m", "edgefel.bench.experiments.keep_rates", folder, *options]))
-    return {
-        "bench": "keep-rates",
-        "command": command,
-        "runtime": "onnxruntime",
-        "threads": 1,
-        "batch": 1,
-        "runs": runs,
-        "machine": platform.machine(),
-        "versions": versions(onnx=onnx, onnxruntime=onnxruntime, torch=torch),
-        "costs": costs(study, runs),
-    }
+    head = one_thread("keep-rates", command, onnx=onnx, onnxruntime=onnxruntime, torch=torch)
+    return head | {"runtime": "onnxruntime", "runs": runs, "costs": costs(study, runs)}
 
 
 def figure(costs: Mapping[str, Any], outcome: Outcome) -> Any:

@@ -9,7 +9,6 @@ both graphs in turn (A B A B) at batch 1. Run it on an idle machine.
 from __future__ import annotations
 
 import argparse
-import platform
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ import onnxsim
 import torch
 
 from edgefel.bench import timer
-from edgefel.bench.command import run_bench, versions
+from edgefel.bench.command import one_thread, run_bench
 from edgefel.bench.networks import onnxruntime_session, random_network
 from edgefel.errors import EdgefelError
 from edgefel.export.onnx_graph import export_onnx, serialize
@@ -111,16 +110,9 @@ def surgery_effect(model: str, runs: int, no_latency: bool) -> dict[str, Any]:
     for name, without, with_step in steps(random_network(model, noise=0.02)):
         print(name, file=sys.stderr)
         rows.append(measure(name, without, with_step, None if no_latency else runs))
-    return {
-        "bench": "surgery",
-        "command": f"python -m edgefel.bench.experiments.surgery_effect --model {model}",
-        "model": model,
-        "threads": 1,
-        "batch": 1,
-        "machine": platform.machine(),
-        "versions": versions(onnx=onnx, onnxsim=onnxsim, onnxruntime=onnxruntime, torch=torch),
-        "rows": rows,
-    }
+    command = f"python -m edgefel.bench.experiments.surgery_effect --model {model}"
+    tools = {"onnx": onnx, "onnxsim": onnxsim, "onnxruntime": onnxruntime, "torch": torch}
+    return one_thread("surgery", command, **tools) | {"model": model, "rows": rows}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

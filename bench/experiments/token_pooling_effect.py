@@ -12,7 +12,6 @@ between kept and dropped, is counted apart. Random weights: nothing here depends
 from __future__ import annotations
 
 import argparse
-import platform
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -25,7 +24,7 @@ import onnx
 import onnxruntime
 import torch
 
-from edgefel.bench.command import run_bench, versions
+from edgefel.bench.command import one_thread, run_bench
 from edgefel.bench.networks import onnxruntime_session, random_network
 from edgefel.bench.statistics import ratio
 from edgefel.bench.timer import Plan, measure
@@ -151,17 +150,10 @@ def document(model: str, data: Path | None, images: int, runs: int) -> dict[str,
         if files:
             found["choices"] = compare_choices(models[PUBLISHED], graphs[PUBLISHED], files)
         found["costs"] = compare_costs(models, graphs, runs)
-    return {
-        "bench": "token-pooling",
-        "command": "python -m edgefel.bench.experiments.token_pooling_effect"
-        + ("" if data is None else f" --data {data}"),
-        "model": model,
-        "threads": 1,
-        "batch": 1,
-        "machine": platform.machine(),
-        "versions": versions(onnx=onnx, onnxruntime=onnxruntime, torch=torch),
-        **found,
-    }
+    command = "python -m edgefel.bench.experiments.token_pooling_effect"
+    command += "" if data is None else f" --data {data}"
+    head = one_thread("token-pooling", command, onnx=onnx, onnxruntime=onnxruntime, torch=torch)
+    return head | {"model": model, **found}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
