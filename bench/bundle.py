@@ -18,10 +18,10 @@ import numpy.typing as npt
 from edgefel.bench.compare.accuracy import labelled_batches
 from edgefel.bench.timer import Plan, measure
 from edgefel.data.dataset import ImageDataset
+from edgefel.data.preprocessing import Image, Preprocessing
 from edgefel.errors import EdgefelError
-from edgefel.export.outputs import torch_threads
+from edgefel.export.parity.outputs import torch_threads
 from edgefel.runtime.manifest import read_manifest
-from edgefel.runtime.preprocessing import Image, Preprocessing
 from edgefel.runtime.session import Session
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from edgefel.bench.command import run_bench, versions
 from edgefel.bench.environment import cpu_name
 from edgefel.bench.sessions import own_peak_mb
 from edgefel.errors import EdgefelError
+from edgefel.files.unfinished import claimed_folder
 from edgefel.runtime.doctor.machine import usable_cores
-from edgefel.unfinished import claimed_folder
 from edgefel.workers import worker_pool
 
 MODEL, IMAGES, METHOD = "arbex", 512, "mse"
@@ -60,7 +60,7 @@ def _prepare(folder: str, model: str, images: int) -> None:
 
     from edgefel.data.synthetic import FaceOptions
     from edgefel.data.synthetic.write import write_faces
-    from edgefel.export.onnx_graph import export_onnx, save_onnx
+    from edgefel.export.onnx.trace import export_onnx, save_onnx
     from edgefel.models import build_model
 
     torch.manual_seed(0)
@@ -79,8 +79,8 @@ def _calibrate(folder: str, method: Any, workers: int | None) -> dict[str, Any]:
     from edgefel.calib.placement import ONNXRUNTIME, TENSORRT, place
     from edgefel.calib.reader import CalibrationReader
     from edgefel.data.open import open_dataset
+    from edgefel.data.preprocessing import default_preprocessing
     from edgefel.runtime.manifest import INPUT_NAME
-    from edgefel.runtime.preprocessing import default_preprocessing
 
     seconds: dict[str, float] = {}
     last = time.perf_counter()

@@ -15,16 +15,16 @@ from edgefel.bench import environment
 from edgefel.bench.results import Row, make_row, read_results, unstable
 from edgefel.bench.timer import FULL, Advance, Plan, Timing, measure, opencv_threads
 from edgefel.data.dataset import ImageDataset, UnreadableImageError, decode_rgb
+from edgefel.data.loading.batches import Batch, ImageSource
+from edgefel.data.loading.sampling import BalancedEpoch
 from edgefel.data.open import open_dataset
-from edgefel.data.sampling import BalancedEpoch
+from edgefel.data.preprocessing import Preprocessing, default_preprocessing
 from edgefel.errors import EdgefelError
-from edgefel.export.outputs import torch_threads
+from edgefel.export.parity.outputs import torch_threads
 from edgefel.models.registry import model_config
-from edgefel.runtime.preprocessing import Preprocessing, default_preprocessing
 from edgefel.text import counted
 from edgefel.training.augmentation import Augmentation
 from edgefel.training.config import AugmentConfig
-from edgefel.training.images import Batch, ImageSource
 
 READ, DECODE, RESIZE, AUGMENT = "read", "decode", "resize", "augment"
 READING, CACHED = "read to batch", "cached to batch"
@@ -45,7 +45,7 @@ class TrainingRate:
 
     def __post_init__(self) -> None:
         if not 0 < self.images_per_s < float("inf"):  # NaN too
-            raise EdgefelError(f"training at {self.images_per_s} pictures/s: give a number above 0")
+            raise EdgefelError(f"training at {self.images_per_s} images/s: give a number above 0")
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Options:
     """What is read, and how.
 
     data: a data set. model: gives the size of the images. workers: numbers of reading threads for the stages
-    of BY_WORKERS. batch: images of a batch. pictures: images of one timed pass at most, drawn as training
+    of BY_WORKERS. batch: images of a batch. images: images of one timed pass at most, drawn as training
     draws them. stages: names of STAGES. threads: of PyTorch, for augmentation on the CPU; None leaves them as
     they are. training: the rate that the path has to reach. Raises EdgefelError for unknown names and too
     small numbers.
@@ -63,7 +63,7 @@ class Options:
     model: str = "arbex"
     workers: tuple[int, ...] = (1, 2)
     batch: int = 32
-    pictures: int = 256
+    images: int = 256
     stages: tuple[str, ...] = STAGES
     threads: int | None = None
     plan: Plan = field(default=FULL)
@@ -75,11 +75,11 @@ class Options:
             raise EdgefelError(f"stage {unknown[0]!r} is not known; choose from: {', '.join(STAGES)}")
         if not self.stages or not self.workers:
             raise EdgefelError("no stage or no number of workers is given; give one, or leave the option out")
-        if min(*self.workers, self.batch, self.threads or 1) < 1 or self.pictures < self.batch:
+        if min(*self.workers, self.batch, self.threads or 1) < 1 or self.images < self.batch:
             raise EdgefelError(
                 f"workers {', '.join(map(str, self.workers))}, batch {self.batch}, "
-                f"{counted(self.pictures, 'picture')}: give "
-                "numbers of at least 1, and at least one batch of pictures"
+                f"{counted(self.images, 'image')}: give "
+                "numbers of at least 1, and at least one batch of images"
             )
 
 
@@ -130,7 +130,7 @@ class Paths:
         self._sources: dict[int | None, ImageSource] = {
             count: self._source(count, 0) for count in options.workers
         }
-        # without limit: here the cache holds no more than the pictures of a pass
+        # without limit: here the cache holds no more than the images of a pass
         cached = self._source(max(options.workers), 2**40)
         cached.load()
         self._sources[None] = cached
@@ -140,19 +140,19 @@ class Paths:
         self._augmentation = Augmentation(AugmentConfig(), preprocessing, 0)
 
     @property
-    def pictures(self) -> int:
+    def images(self) -> int:
         """Of one pass."""
         return len(self._samples)
 
     @property
-    def picture_bytes(self) -> float:
-        """Mean size of an encoded picture."""
+    def image_bytes(self) -> float:
+        """Mean size of an encoded image."""
         return float(np.mean([len(data) for data in self._encoded]))
 
     @property
-    def picture_px(self) -> str:
+    def image_px(self) -> str:
         """Median width and height, as they lie on the disk: "100x100"."""
-        height, width = np.median([picture.shape[:2] for picture in self._decoded], axis=0)
+        height, width = np.median([image.shape[:2] for image in self._decoded], axis=0)
         return f"{width:.0f}x{height:.0f}"
 
     def cases(self) -> list[Case]:
@@ -165,14 +165,14 @@ class Paths:
 
     def check(self) -> None:
         """Raises EdgefelError unless all ways lead to the same batches as the single stages do."""
-        resized = [self._preprocessing.resize_image(picture) for picture in self._decoded]
+        resized = [self._preprocessing.resize_image(image) for image in self._decoded]
         expected = torch.from_numpy(np.stack(resized).transpose(0, 3, 1, 2).copy())
         for workers, source in self._sources.items():
             found = torch.cat([batch.pixels for batch in source.batches(self._lists)])
             if not torch.equal(found, expected):
                 way = "the cache" if workers is None else f"{workers} workers"
                 raise EdgefelError(
-                    f"{self._options.data}: {way} and the single stages give different pictures; nothing was timed"
+                    f"{self._options.data}: {way} and the single stages give different images; nothing was timed"
                 )
 
     def call(self, case: Case) -> Callable[[], Any]:
@@ -183,7 +183,7 @@ class Paths:
         single: dict[str, Callable[[], Any]] = {
             READ: lambda: [sample.read() for sample in self._samples],
             DECODE: lambda: [decode_rgb(data, sample.path) for data, sample in pairs],
-            RESIZE: lambda: [resize(picture) for picture in self._decoded],
+            RESIZE: lambda: [resize(image) for image in self._decoded],
         }
         if case.stage in single:
             return lambda: _on_one_thread(single[case.stage])
@@ -227,17 +227,17 @@ def _chosen(options: Options) -> tuple[ImageDataset, list[bytes]]:
             continue
         chosen.append(index)
         encoded.append(data)
-        if len(chosen) == options.pictures:
+        if len(chosen) == options.images:
             break
     if len(chosen) < options.batch:
         raise EdgefelError(
-            f"{options.data}: {counted(len(chosen), 'readable picture')} in an epoch, fewer than one batch of "
+            f"{options.data}: {counted(len(chosen), 'readable image')} in an epoch, fewer than one batch of "
             f"{options.batch}; "
             "give a smaller batch"
         )
     if any(dataset.samples[index].box is not None for index in chosen):
         raise EdgefelError(
-            f"{options.data}: its faces are parts of larger pictures; the stages are for one face a picture"
+            f"{options.data}: its faces are parts of larger images; the stages are for one face an image"
         )
     return dataset.subset(np.array(chosen, np.int64)), encoded
 
@@ -248,25 +248,25 @@ def _on_one_thread(call: Callable[[], Any]) -> None:
 
 
 def _row(options: Options, paths: Paths, case: Case, timing: Timing, described: Mapping[str, Any]) -> Row:
-    rate = 1e3 * paths.pictures / timing.p50
+    rate = 1e3 * paths.images / timing.p50
     augments = case.stage not in WITHOUT_AUGMENTATION
     subject = {
         "stage": case.stage,
         "model": options.model,
         "workers": case.workers,
         "batch": options.batch,
-        "pictures": paths.pictures,
-        "picture_px": paths.picture_px,
+        "images": paths.images,
+        "image_px": paths.image_px,
         "threads": torch.get_num_threads() if augments else None,
     }
     metrics: dict[str, Any] = {
         "images_per_s": rate,
         "latency_ms": timing.to_dict(),
-        "picture_bytes": paths.picture_bytes,
+        "image_bytes": paths.image_bytes,
     }
     notes = []
     if options.training is not None:
         metrics["training_images_per_s"] = options.training.images_per_s
         metrics["times_training"] = rate / options.training.images_per_s
-        notes.append(f"training: {options.training.images_per_s:.4g} pictures/s, {options.training.source}")
+        notes.append(f"training: {options.training.images_per_s:.4g} images/s, {options.training.source}")
     return make_row("data-path", subject, metrics, described, [*notes, *unstable(timing.verdict)])

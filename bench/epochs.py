@@ -16,7 +16,7 @@ from edgefel.bench import environment
 from edgefel.bench.results import Row, make_row, unstable
 from edgefel.bench.timer import FULL, Advance, Plan, measure
 from edgefel.data.dataset import ImageDataset, SampleTable
-from edgefel.data.sampling import BalancedEpoch
+from edgefel.data.loading.sampling import BalancedEpoch
 from edgefel.errors import EdgefelError
 from edgefel.text import counted
 
@@ -43,8 +43,8 @@ class Options:
     def __post_init__(self) -> None:
         if self.videos < 1 or self.rows < self.videos * _RUN:
             raise EdgefelError(
-                f"{counted(self.rows, 'picture')} in {counted(self.videos, 'video')}: give at least one video "
-                f"and {_RUN} pictures for each"
+                f"{counted(self.rows, 'image')} in {counted(self.videos, 'video')}: give at least one video "
+                f"and {_RUN} images for each"
             )
 
 
@@ -104,14 +104,14 @@ def bench_epochs(options: Options, advance: Advance = lambda step, share: None) 
         SAMPLER: lambda: make_sampler(dataset, options),
         EPOCH: lambda: sampler.indices(next(epochs)),
     }
-    step = f"{counted(options.rows, 'picture')} in {counted(options.videos, 'video')}"
+    step = f"{counted(options.rows, 'image')} in {counted(options.videos, 'video')}"
     timings = measure(calls, options.plan, advance=lambda share: advance(step, share))
     rows = []
     for stage, timing in timings.items():
-        pictures = len(sampler) if stage == EPOCH else options.rows
+        images = len(sampler) if stage == EPOCH else options.rows
         subject = {"stage": stage, "rows": options.rows, "groups": options.videos, "classes": len(LABELS)}
         metrics = {
-            "images_per_s": 1e3 * pictures / timing.p50,
+            "images_per_s": 1e3 * images / timing.p50,
             "latency_ms": timing.to_dict(),
             "additional_memory_mb": additional_memory_mb(calls[stage]),
         }

@@ -27,11 +27,11 @@ from edgefel.bench.sessions import (
 )
 from edgefel.bench.stopwatch import CpuStopwatch
 from edgefel.bench.timer import FULL, Advance, Plan, Timing, measure, opencv_threads, ratio_to
+from edgefel.data.preprocessing import Image
 from edgefel.data.synthetic.video import SyntheticVideo, VideoOptions
 from edgefel.errors import EdgefelError
 from edgefel.runtime.faces import FaceDetector, HaarDetector, crops
 from edgefel.runtime.labelling import LabelledFace, check_labelling, labelled_face
-from edgefel.runtime.preprocessing import Image
 from edgefel.runtime.session import Session
 from edgefel.text import counted
 
@@ -164,7 +164,7 @@ def _stages(
     """Timings of every stage and of the whole by case, and why others have none."""
     if not options.stages:
         return {}, {}
-    why = f"a synthetic picture shows {MOST_FACES} faces at most"
+    why = f"a synthetic image shows {MOST_FACES} faces at most"
     shown = [case for case in cases if case.batch <= MOST_FACES]
     try:
         for session in opened.sessions.values():
@@ -175,10 +175,10 @@ def _stages(
     if not shown:
         return {}, notes
     detector = HaarDetector() if options.min_face is None else HaarDetector(options.min_face)
-    pictures = {batch: scene(batch) for batch in dict.fromkeys(case.batch for case in shown)}
-    for batch, picture in pictures.items():
-        check_found(picture, detector, batch)
-    pipelines = {case: Pipeline(pictures[case.batch], detector, opened.sessions[case.key]) for case in shown}
+    images = {batch: scene(batch) for batch in dict.fromkeys(case.batch for case in shown)}
+    for batch, image in images.items():
+        check_found(image, detector, batch)
+    pipelines = {case: Pipeline(images[case.batch], detector, opened.sessions[case.key]) for case in shown}
     whole = measure(
         {str(case): pipeline for case, pipeline in pipelines.items()},
         options.plan,
@@ -203,12 +203,12 @@ def scene(count: int) -> Image:
     return SyntheticVideo(options).frame(0)
 
 
-def check_found(picture: Image, detector: FaceDetector, count: int) -> None:
+def check_found(image: Image, detector: FaceDetector, count: int) -> None:
     """Raises EdgefelError if the detector finds more or fewer faces, which would be another batch."""
-    found = len(detector(picture))
+    found = len(detector(image))
     if found != count:
         raise EdgefelError(
-            f"the detector finds {found} of the {counted(count, 'face')} of the synthetic picture, so the "
+            f"the detector finds {found} of the {counted(count, 'face')} of the synthetic image, so the "
             f"stages of batch {count} "
             "cannot be timed; leave --min-face out, or stages with --no-stages"
         )
@@ -224,16 +224,16 @@ class Pipeline:
 
     def __init__(
         self,
-        picture: Image,
+        image: Image,
         detector: FaceDetector,
         session: Session,
         clock: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
-        self._picture, self._detector, self._session, self._clock = picture, detector, session, clock
+        self._image, self._detector, self._session, self._clock = image, detector, session, clock
         self._calls: list[dict[str, int]] = []
 
     def __call__(self) -> list[LabelledFace]:
-        """Labels the picture once."""
+        """Labels the image once."""
         session, clock = self._session, self._clock
         stages: dict[str, int] = {}
 
@@ -242,9 +242,9 @@ class Pipeline:
             stages[name] = stages.get(name, 0) + round(seconds * 1e9)
 
         start = clock()
-        boxes = self._detector(self._picture)
+        boxes = self._detector(self._image)
         detected = clock()
-        cut = crops(self._picture, boxes, session.manifest.preprocessing.resize)
+        cut = crops(self._image, boxes, session.manifest.preprocessing.resize)
         aligned = clock()
         predictions = session(cut, record)
         assert predictions.primary is not None

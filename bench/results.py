@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from edgefel.bench.statistics import Verdict
-from edgefel.documents import check_shape, parse_json
 from edgefel.errors import EdgefelError
-from edgefel.inputs import read_regular, reason
+from edgefel.files.documents import check_shape, parse_json
+from edgefel.files.read import read_regular, reason
 
 SCHEMA = 1
 # what each kind of row must measure

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from edgefel.data.preprocessing import Image
 from edgefel.data.synthetic import FaceOptions, SyntheticFaces
 from edgefel.errors import EdgefelError
 from edgefel.runtime.backends.base import BACKENDS, Array, backend_entry, one_line
 from edgefel.runtime.manifest import PRECISIONS, BundleFile, Manifest, read_manifest
-from edgefel.runtime.preprocessing import Image
 from edgefel.runtime.session import Session
 
 REFERENCE_BACKEND, REFERENCE_PRECISION = "onnxruntime", "fp32"

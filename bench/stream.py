@@ -200,12 +200,12 @@ class _Timed:
         self._kept: list[Any] | None = None
         self._again: Iterator[Any] | None = None
 
-    def __call__(self, picture: Any, *others: Any) -> Any:
+    def __call__(self, image: Any, *others: Any) -> Any:
         if self._again is not None:
             return next(self._again)
         spent, begin = self._spent[0], time.thread_time()
         self._spent = (spent, time.pthread_getcpuclockid(threading.get_ident()), begin)
-        result = self._function(picture, *others)
+        result = self._function(image, *others)
         self._spent = (spent + time.thread_time() - begin, None, 0.0)
         if self._kept is not None:
             self._kept.append(result)

@@ -19,14 +19,14 @@ from edgefel.bench.sessions import MEMORY_OF_THIS, fresh_process_memory_mb
 from edgefel.bench.stopwatch import CpuStopwatch, CudaStopwatch
 from edgefel.bench.timer import FULL, Advance, Plan, Timing, measure, ratio_to
 from edgefel.data.labels import expression_labels
-from edgefel.data.sampling import BalancedEpoch
+from edgefel.data.loading.batches import Batch, ImageSource
+from edgefel.data.loading.sampling import BalancedEpoch
 from edgefel.errors import EdgefelError
-from edgefel.export.outputs import torch_threads
+from edgefel.export.parity.outputs import torch_threads
 from edgefel.kernels.backend import TRITON_INSTALLED, check_available, check_choice
 from edgefel.models.registry import model_config
 from edgefel.text import counted
 from edgefel.training.config import ComputeConfig, TrainConfig
-from edgefel.training.images import Batch, ImageSource
 from edgefel.training.loop import Trainer
 from edgefel.training.losses import Criterion
 from edgefel.training.run_folder import RunFolder, TrainingState
@@ -259,7 +259,7 @@ class Stepper:
             if not whole:
                 raise EdgefelError(
                     f"{self._files.train.dataset.root}: a balanced epoch has "
-                    f"{counted(len(order), 'picture')}, fewer than one "
+                    f"{counted(len(order), 'image')}, fewer than one "
                     f"batch of {self._size}; give a smaller batch"
                 )
             yield from self._files.train.batches(np.split(order[: whole * self._size], whole))

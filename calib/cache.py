@@ -16,18 +16,18 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from edgefel.cache import cache_folder
 from edgefel.calib.collect import activation_scales, collect_activations
 from edgefel.calib.reader import CalibrationReader
 from edgefel.calib.thresholds import CalibrationMethod
-from edgefel.documents import parse_json
 from edgefel.errors import EdgefelError
-from edgefel.files import write_json
-from edgefel.inputs import read_regular
+from edgefel.files.cache import cache_folder
+from edgefel.files.documents import parse_json
+from edgefel.files.read import read_regular
+from edgefel.files.write import write_json
 
 KIND = "calibration"
 FORMAT = "edgefel-calibration-scales"
-# what decides a range, from the picture's file to the scale; an edit of any of them makes every entry stale
+# what decides a range, from the image's file to the scale; an edit of any of them makes every entry stale
 CODE = (
     "edgefel.calib.cache",
     "edgefel.calib.collect",
@@ -36,7 +36,7 @@ CODE = (
     "edgefel.calib.thresholds",
     "edgefel.data.dataset",
     "edgefel.data.readers.folder",
-    "edgefel.runtime.preprocessing",
+    "edgefel.data.preprocessing",
 )
 
 Scales = dict[str, np.float32]
@@ -53,14 +53,14 @@ def cached_scales(
     advance: Callable[[int], None] | None = None,
     workers: int | None = None,
 ) -> tuple[Scales, dict[str, Any]]:
-    """INT8 scale of every activation in `tensors`, from the cache or else by calibrating on `reader`'s pictures.
+    """INT8 scale of every activation in `tensors`, from the cache or else by calibrating on `reader`'s images.
 
     graph: FP32, as `collect_activations` takes it. set_key: `CalibrationSet.key()`, which stands for the bytes
-    of every picture; None where there is none, and then nothing is cached. warn: told of an entry or a folder
+    of every image; None where there is none, and then nothing is cached. warn: told of an entry or a folder
     that cannot be used. advance: called with the number of images done, also for a hit.
 
     Returns the scales and what to say of them: {"cache": "hit", "miss" or "off", "key": the entry's, or None}.
-    A calibration that skipped unreadable pictures is not stored, since its caller has to name them each time.
+    A calibration that skipped unreadable images is not stored, since its caller has to name them each time.
 
     Raises EdgefelError as `collect_activations` and `activation_scales` do; never because of the cache.
     """
@@ -103,7 +103,7 @@ def key_parts(
     return {
         "graph": hashlib.sha256(graph.SerializeToString(deterministic=True)).hexdigest(),
         "calibration_set": set_key,
-        "pictures": list(reader.indices),
+        "images": list(reader.indices),
         "preprocessing": reader.preprocessing.to_dict(),
         "method": method,
         "tensors": sorted(set(tensors)),

@@ -1,4 +1,4 @@
-"""A calibration set on disk: which pictures, chosen how, and a hash of each, so that it can be checked and reused."""
+"""A calibration set on disk: which images, chosen how, and a hash of each, so that it can be checked and reused."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from edgefel.calib.samples import balanced_samples
-from edgefel.data.dataset import Box, ImageDataset, PictureStore, Sample
+from edgefel.data.dataset import Box, ImageDataset, ImageStore, Sample
 from edgefel.data.labels import check_labels
 from edgefel.data.open import open_dataset
-from edgefel.documents import check_shape, read_json
+from edgefel.data.preprocessing import Preprocessing
 from edgefel.errors import EdgefelError
-from edgefel.files import write_json
-from edgefel.runtime.preprocessing import Preprocessing
+from edgefel.files.documents import check_shape, read_json
+from edgefel.files.write import write_json
 
 FORMAT = "edgefel-calibration"
 VERSION = 2
-# pictures of these splits are for judging a model
+# images of these splits are for judging a model
 HELD_OUT = ("val", "test")
 
 LabelledBy = Literal["labels", "predictions"]
@@ -30,8 +30,8 @@ LabelledBy = Literal["labels", "predictions"]
 
 @dataclass(frozen=True)
 class CalibrationImage:
-    """One picture. path: relative to the set's `root`; of a member of an archive, the archive's with the member behind
-    it. label: its class, or what a model took it for. sha256: of the encoded picture. box: the face, where the picture
+    """One image. path: relative to the set's `root`; of a member of an archive, the archive's with the member behind
+    it. label: its class, or what a model took it for. sha256: of the encoded image. box: the face, where the image
     shows more, (x, y, width, height) in pixels."""
 
     path: str
@@ -52,11 +52,11 @@ class LabellingModel:
 
 @dataclass(frozen=True)
 class CalibrationSet:
-    """The pictures in the order in which they calibrate, and how they were chosen; checked at construction.
+    """The images in the order in which they calibrate, and how they were chosen; checked at construction.
 
     labelled_by: "predictions" where those of `model` stood in for labels; `model` is None otherwise.
     preprocessing: `Preprocessing.to_dict()` of the model that the set was made for, None if none was given.
-    layout: how `root` is laid out, as `open_dataset` takes it. short: classes with fewer pictures than `per_class`.
+    layout: how `root` is laid out, as `open_dataset` takes it. short: classes with fewer images than `per_class`.
     """
 
     root: str
@@ -84,18 +84,18 @@ class CalibrationSet:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Pictures of each class, in the order of the labels."""
+        """Images of each class, in the order of the labels."""
         found = Counter(image.label for image in self.images)
         return {label: found[label] for label in self.labels}
 
     @property
     def groups(self) -> dict[str, int]:
-        """Pictures of each subject or video."""
+        """Images of each subject or video."""
         return dict(sorted(Counter(image.group for image in self.images).items()))
 
     @property
     def short(self) -> tuple[str, ...]:
-        """Classes that have fewer pictures than were asked for."""
+        """Classes that have fewer images than were asked for."""
         return tuple(label for label, count in self.counts.items() if count < self.per_class)
 
     def key(self) -> str:
@@ -110,7 +110,7 @@ class CalibrationSet:
         return _without({**asdict(self), "images": images}, "layout")
 
     def open(self) -> ImageDataset:
-        """The pictures as a data set, in order; raises EdgefelError naming the first that changed or is gone."""
+        """The images as a data set, in order; raises EdgefelError naming the first that changed or is gone."""
         root = Path(self.root)
         members = self._members()
         samples = []
@@ -128,8 +128,8 @@ class CalibrationSet:
             samples.append(sample)
         return ImageDataset(root, self.labels, tuple(samples))
 
-    def _members(self) -> dict[Path, tuple[PictureStore, int]]:
-        """Where the listed pictures lie that are members of archives."""
+    def _members(self) -> dict[Path, tuple[ImageStore, int]]:
+        """Where the listed images lie that are members of archives."""
         root = Path(self.root)
         if not any(_in_archive(_place(root, image.path)) for image in self.images):
             return {}
@@ -144,7 +144,7 @@ def calibration_pool(dataset: ImageDataset) -> list[int]:
 
 
 def calibration_image(dataset: ImageDataset, index: int) -> CalibrationImage:
-    """The picture as a calibration set lists it, hashed; raises EdgefelError if it cannot be read."""
+    """The image as a calibration set lists it, hashed; raises EdgefelError if it cannot be read."""
     sample = dataset.samples[index]
     digest = hashlib.sha256(sample.read()).hexdigest()
     relative = os.path.relpath(sample.path, dataset.root).replace(os.sep, "/")
@@ -177,10 +177,10 @@ def choose_calibration_set(
     layout: str | None = None,
     advance: Callable[[int, int], None] = lambda done, total: None,
 ) -> CalibrationSet:
-    """Balanced pictures of the split train (of all, where there are no splits), each hashed.
+    """Balanced images of the split train (of all, where there are no splits), each hashed.
 
     model: whose predictions the labels of `dataset` are; None if they are labels. layout: what `dataset` was opened
-    as, if that was said. `advance` is told (pictures hashed, pictures). Raises EdgefelError as `balanced_samples` and
+    as, if that was said. `advance` is told (images hashed, images). Raises EdgefelError as `balanced_samples` and
     `calibration_image` do.
     """
     choice = balanced_samples(dataset, per_class, group_cap, seed, among=calibration_pool(dataset))
@@ -287,7 +287,7 @@ def read_calibration_set(path: str | os.PathLike[str]) -> CalibrationSet:
         raise EdgefelError(f"{path}: an entry is missing or unknown ({error}); make it again") from None
     unknown = {image.label for image in chosen.images} - set(chosen.labels)
     if unknown or not chosen.images:
-        raise EdgefelError(f"{path}: lists {sorted(unknown) or 'no pictures'}; make it again")
+        raise EdgefelError(f"{path}: lists {sorted(unknown) or 'no images'}; make it again")
     if data.get("key") != chosen.key():
         raise EdgefelError(f"{path}: was edited (its key does not match its contents); make it again")
     return chosen

@@ -105,7 +105,7 @@ class ActivationCollector:
     def histograms(self) -> dict[str, ActivationHistogram]:
         """What was collected so far, per tensor. Raises EdgefelError if that was no image."""
         if self.images == 0:
-            raise EdgefelError("calibration: no images; give a data set with readable pictures")
+            raise EdgefelError("calibration: no images; give a data set with readable images")
         merged = self._empty()
         for histograms in self._sets:
             for name, histogram in merged.items():

@@ -1,4 +1,4 @@
-"""A model's predictions in the place of labels, for balanced calibration on pictures that nobody labelled."""
+"""A model's predictions in the place of labels, for balanced calibration on images that nobody labelled."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 
 from edgefel.calib.calibration_set import LabellingModel, calibration_pool
 from edgefel.data.dataset import ImageDataset, UnreadableImageError
+from edgefel.data.preprocessing import Image, Preprocessing, Tensor
 from edgefel.errors import EdgefelError
-from edgefel.files import sha256
-from edgefel.runtime.preprocessing import Image, Preprocessing, Tensor
+from edgefel.files.write import sha256
 from edgefel.text import counted
 
 BATCH = 16
@@ -34,9 +34,9 @@ class FloatModel:
 
 @dataclass(frozen=True)
 class PredictedLabels:
-    """dataset: the pictures that calibration may use, labelled. skipped: those that cannot be read.
+    """dataset: the images that calibration may use, labelled. skipped: those that cannot be read.
 
-    never: classes that the model took no picture for.
+    never: classes that the model took no image for.
     """
 
     dataset: ImageDataset
@@ -77,10 +77,10 @@ def float_model_of_bundle(folder: str | os.PathLike[str], threads: int | None = 
 def predict_labels(
     dataset: ImageDataset, model: FloatModel, advance: Callable[[int, int], None] = lambda done, total: None
 ) -> PredictedLabels:
-    """Labels the pictures that calibration may use with the model's argmax, whatever labels they have.
+    """Labels the images that calibration may use with the model's argmax, whatever labels they have.
 
-    Groups and splits stay. `advance` is told (pictures done, pictures). Raises EdgefelError if none of the
-    pictures can be read, or the model's output is not finite.
+    Groups and splits stay. `advance` is told (images done, images). Raises EdgefelError if none of the
+    images can be read, or the model's output is not finite.
     """
     pool = calibration_pool(dataset)
     skipped: list[Path] = []
@@ -98,7 +98,7 @@ def predict_labels(
         advance(done + len(skipped), len(pool))
     if not samples:
         raise EdgefelError(
-            f"{dataset.root}: none of {counted(len(pool), 'picture')} can be read, e.g. {skipped[0]}; repair the files"
+            f"{dataset.root}: none of {counted(len(pool), 'image')} can be read, e.g. {skipped[0]}; repair the files"
         )
     advance(len(pool), len(pool))
     taken = {sample.label for sample in samples}

@@ -10,15 +10,15 @@ import numpy.typing as npt
 
 from edgefel.calib.samples import LabelledImages
 from edgefel.data.dataset import UnreadableImageError
+from edgefel.data.preprocessing import Preprocessing
 from edgefel.errors import EdgefelError
-from edgefel.runtime.preprocessing import Preprocessing
 from edgefel.text import counted
 
 
 class CalibrationReader:
     """Iterates over batches [n, 3, H, W], float32, of the chosen images; may be iterated again.
 
-    Unreadable pictures are skipped and named in `skipped`. Raises EdgefelError if all of them are.
+    Unreadable images are skipped and named in `skipped`. Raises EdgefelError if all of them are.
     """
 
     def __init__(
@@ -65,5 +65,5 @@ class CalibrationReader:
             yield self.preprocessing.batch(pending)
         if self.indices and len(self.skipped) == len(self.indices):
             raise EdgefelError(
-                f"none of {counted(len(self.indices), 'picture')} can be read, e.g. {self.skipped[0]}"
+                f"none of {counted(len(self.indices), 'image')} can be read, e.g. {self.skipped[0]}"
             )

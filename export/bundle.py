@@ -16,17 +16,22 @@ from edgefel.calib.calibration_set import (
     write_calibration_set,
 )
 from edgefel.calib.reader import CalibrationReader
-from edgefel.calib.search import SearchResult
 from edgefel.data.dataset import ImageDataset
+from edgefel.data.preprocessing import Preprocessing
 from edgefel.errors import EdgefelError
-from edgefel.export.gate import Gate
 from edgefel.export.images import ExportImages, choose_images
-from edgefel.export.limits import LIMITS, ParityLimits
-from edgefel.export.mixed import find_mix, mix_entry, write_search
-from edgefel.export.onnx_graph import check_graph, export_onnx, save_onnx
+from edgefel.export.onnx.attention import onnx_attention
+from edgefel.export.onnx.outputs import keep_outputs
+from edgefel.export.onnx.rewrite import opset_of
+from edgefel.export.onnx.trace import check_graph, export_onnx, save_onnx
+from edgefel.export.onnx.uint8_input import uint8_input
 from edgefel.export.options import FILE_STEMS, ExportOptions, exported_preprocessing
-from edgefel.export.pictures import Pictures, divide, draw_evenly, load_pictures, unseen
-from edgefel.export.progress import SILENT, Progress
+from edgefel.export.parity.gate import Gate
+from edgefel.export.parity.images import ParityImages, divide, draw_evenly, load_images, unseen
+from edgefel.export.parity.limits import LIMITS, ParityLimits
+from edgefel.export.precision.graphs import Build, PrecisionGraph, Ranges, calibrate_ranges, make_graphs
+from edgefel.export.precision.mixed import find_mix, mix_entry, write_search
+from edgefel.export.precision.search import SearchResult
 from edgefel.export.record import (
     CALIBRATION_NAME,
     calibration_record,
@@ -34,14 +39,10 @@ from edgefel.export.record import (
     source_entry,
     tool_versions,
 )
-from edgefel.export.reduced import Build, PrecisionGraph, Ranges, calibrate_ranges, make_graphs
 from edgefel.export.report import ExportReport, summarize
-from edgefel.export.surgery.attention import onnx_attention
-from edgefel.export.surgery.outputs import keep_outputs
-from edgefel.export.surgery.rewrite import opset_of
-from edgefel.export.surgery.uint8_input import uint8_input
-from edgefel.export.tensorrt_engine import EngineCache, build_engine, load_tensorrt
-from edgefel.files import atomic_folder, check_free
+from edgefel.export.tensorrt.engine import EngineCache, build_engine, load_tensorrt
+from edgefel.files.write import atomic_folder, check_free
+from edgefel.progress import SILENT, Progress
 from edgefel.runtime.manifest import (
     MANIFEST_NAME,
     OUTPUT_NAMES,
@@ -50,7 +51,6 @@ from edgefel.runtime.manifest import (
     describe_file,
     write_manifest,
 )
-from edgefel.runtime.preprocessing import Preprocessing
 from edgefel.runtime.requirements import onnx_requirement
 
 if TYPE_CHECKING:
@@ -58,9 +58,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ExportOptions", "ExportReport", "export_bundle", "summarize", "tool_versions"]
 
-# without labelled data there are only deviations to look at, and these need few pictures
-UNLABELLED_PICTURES = 32
-_CANDIDATES = 50_000  # pictures that the compared ones are drawn from
+# without labelled data there are only deviations to look at, and these need few images
+UNLABELLED_IMAGES = 32
+_CANDIDATES = 50_000  # images that the compared ones are drawn from
 
 
 def export_bundle(
@@ -153,7 +153,7 @@ class _Export:
         return ExportReport(manifest, tuple(self.warnings), self.search)
 
     def _calibration_set(self) -> CalibrationSet | None:
-        """What calibrates, with a hash of each picture: `edgefel parity` leaves these out. None where nothing
+        """What calibrates, with a hash of each image: `edgefel parity` leaves these out. None where nothing
         is calibrated, or on synthetic faces only."""
         choice, dataset = self.images.calibration, self.images.dataset
         if self.options.calibration_set is not None:
@@ -174,30 +174,30 @@ class _Export:
         )
 
     def _gate(self, chosen: CalibrationSet | None) -> Gate:
-        """PyTorch on pictures that calibration did not see."""
-        pictures = self._pictures(chosen)
-        if pictures.skipped:
-            named = ", ".join(pictures.skipped[:3])
-            self.warnings.append(f"{len(pictures.skipped)} unreadable comparison pictures skipped: {named}")
-        return Gate(self.checkpoint, pictures, self.limits, seed=self.options.seed, progress=self.progress)
+        """PyTorch on images that calibration did not see."""
+        compared = self._parity_images(chosen)
+        if compared.skipped:
+            named = ", ".join(compared.skipped[:3])
+            self.warnings.append(f"{len(compared.skipped)} unreadable comparison images skipped: {named}")
+        return Gate(self.checkpoint, compared, self.limits, seed=self.options.seed, progress=self.progress)
 
     def _require_labels(self) -> None:
         if not isinstance(self.images.parity_dataset, ImageDataset):
-            raise EdgefelError("--auto: the search goes by recall; give labelled pictures with --data")
+            raise EdgefelError("--auto: the search goes by recall; give labelled images with --data")
 
-    def _pictures(self, chosen: CalibrationSet | None) -> Pictures:
+    def _parity_images(self, chosen: CalibrationSet | None) -> ParityImages:
         dataset, pool, count = self.images.parity_dataset, self.images.parity, self.options.parity_images
         labelled = isinstance(dataset, ImageDataset)
         if isinstance(dataset, ImageDataset) and chosen is not None:
             pool = unseen(dataset, pool, {image.sha256 for image in chosen.images})
         if not labelled:
-            count = min(count, UNLABELLED_PICTURES)
+            count = min(count, UNLABELLED_IMAGES)
         if self.options.auto:
             self.searched, pool = divide(dataset, pool, self.options.search_images, self.options.seed)
         return self._load(draw_evenly(dataset, pool, count, self.options.seed), labelled)
 
-    def _load(self, indices: Sequence[int], labelled: bool) -> Pictures:
-        return load_pictures(
+    def _load(self, indices: Sequence[int], labelled: bool) -> ParityImages:
+        return load_images(
             self.images.parity_dataset,
             indices,
             self.checkpoint.labels,
@@ -228,9 +228,9 @@ class _Export:
         )
 
     def _choose(self, model: onnx.ModelProto, ranges: Ranges, build: Build) -> Mapping[str, str]:
-        """The layers that stay in float, found on pictures that the final comparison does not see."""
-        pictures = self._load(self.searched, labelled=True)
-        gate = Gate(self.checkpoint, pictures, self.limits, seed=self.options.seed)
+        """The layers that stay in float, found on images that the final comparison does not see."""
+        compared = self._load(self.searched, labelled=True)
+        gate = Gate(self.checkpoint, compared, self.limits, seed=self.options.seed)
         drop = self.options.max_drop
         self.search = find_mix(model, ranges.scales, build, gate, self.preprocessing, drop, self.progress)
         return self.search.keep_float
@@ -288,7 +288,7 @@ class _Export:
                 path,
                 kind="onnx",
                 precision=precision,
-                parity={"inputs": gate.pictures.source, **self._classes, **parity.to_dict()},
+                parity={"inputs": gate.images.source, **self._classes, **parity.to_dict()},
                 builder=self._builder(made, precision) or None,
                 requires=onnx_requirement(
                     model.ir_version, opset_of(model), quantized=precision.startswith("int8")

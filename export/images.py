@@ -53,7 +53,7 @@ class SyntheticImages:
 
 
 class NoiseImages:
-    """Seeded noise, for a comparison where no picture is left for it."""
+    """Seeded noise, for a comparison where no image is left for it."""
 
     def __init__(self, labels: Sequence[str], count: int, size: int, seed: int) -> None:
         self.labels = tuple(labels)
@@ -94,14 +94,14 @@ def choose_images(
 ) -> ExportImages:
     """Chooses both sets from `data`, or from synthetic faces where `data` is None.
 
-    `calibration_set`, a file of `edgefel calibrate`, fixes the pictures to calibrate on; `data` is then only
+    `calibration_set`, a file of `edgefel calibrate`, fixes the images to calibrate on; `data` is then only
     compared on, and the folder that the set was chosen from where `data` is None. layout: of `data`, as `open_dataset`
     takes it.
 
     Calibration takes balanced samples of the split train, or of everything where there are no splits. The
     comparison takes images of val and test, or else any that calibration left; failing these, noise.
 
-    Classes are matched by name, and pictures of classes that the model lacks are left out. Raises EdgefelError if the
+    Classes are matched by name, and images of classes that the model lacks are left out. Raises EdgefelError if the
     data set shares too few classes with the model, or too few images are there.
     """
     if calibration_set is not None and calibrate:
@@ -148,7 +148,7 @@ def _from_set(
     seed: int,
     parity_images: int,
 ) -> ExportImages:
-    """Calibrates on a chosen set; compares on pictures that are not in it."""
+    """Calibrates on a chosen set; compares on images that are not in it."""
     chosen = read_calibration_set(file)
     calibrating = chosen.open()
     match = match_labels(labels, calibrating.labels)
@@ -169,7 +169,7 @@ def _from_set(
     if match.only_other:
         # a set is used as it was chosen, or its key would say nothing
         warnings.append(
-            f"{os.fspath(file)}: pictures of classes that the model lacks calibrate too: {', '.join(match.only_other)}"
+            f"{os.fspath(file)}: images of classes that the model lacks calibrate too: {', '.join(match.only_other)}"
         )
     if parity_set is not comparing:
         warnings.append("no image is left that calibration did not use: files are compared on noise")

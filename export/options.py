@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 
 from edgefel.calib.collect import METHODS, CalibrationMethod
 from edgefel.calib.samples import DEFAULT_GROUP_CAP, DEFAULT_PER_CLASS
+from edgefel.data.preprocessing import Preprocessing
 from edgefel.errors import EdgefelError
-from edgefel.export.mixed import DEFAULT_MAX_DROP, SEARCH_IMAGES
-from edgefel.export.onnx_graph import DEFAULT_OPSET
-from edgefel.export.tensorrt_engine import EngineOptions
+from edgefel.export.onnx.trace import DEFAULT_OPSET
+from edgefel.export.precision.mixed import DEFAULT_MAX_DROP, SEARCH_IMAGES
+from edgefel.export.tensorrt.engine import EngineOptions
 from edgefel.runtime.manifest import NEEDED_OUTPUTS, OUTPUT_NAMES
-from edgefel.runtime.preprocessing import Preprocessing
 
 PRECISIONS = ("fp32", "fp16", "int8")
 ATTENTIONS = ("decomposed", "onnx-attention")
-PARITY_IMAGES = 256  # labelled pictures: at 7 or 8 classes just above 30 of each, which a recall needs
+PARITY_IMAGES = 256  # labelled images: at 7 or 8 classes just above 30 of each, which a recall needs
 FILE_STEMS = {
     "fp32": "model.fp32",
     "fp16": "model.fp16",
@@ -118,6 +118,6 @@ def exported_preprocessing(own: Preprocessing, input_size: int | None) -> Prepro
         return dataclasses.replace(own, stride=own.stride * 2)
     sizes = "224 or 112" if own.output_size == 224 else str(own.output_size)
     raise EdgefelError(
-        f"input size {input_size}: this checkpoint takes {own.output_size}x{own.output_size} pictures; "
+        f"input size {input_size}: this checkpoint takes {own.output_size}x{own.output_size} images; "
         f"choose {sizes}"
     )

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from edgefel import __version__
 from edgefel.calib.calibration_set import CalibrationImage, CalibrationSet, calibration_image
 from edgefel.data.dataset import ImageDataset, UnreadableImageError
-from edgefel.files import sha256
+from edgefel.data.preprocessing import Preprocessing
+from edgefel.files.write import sha256
 from edgefel.runtime.doctor.machine import installed_version
 from edgefel.runtime.manifest import ModelInfo
-from edgefel.runtime.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from edgefel.models.checkpoint import Checkpoint
@@ -59,8 +59,8 @@ def calibration_record(
     *,
     layout: str | None = None,
 ) -> CalibrationSet:
-    """The drawn pictures as a calibration set, each with its hash. One that cannot be read is left out: it is skipped,
-    and named, where pictures are read. layout: what `dataset` was opened as, if that was said; of FER+ it is taken from
+    """The drawn images as a calibration set, each with its hash. One that cannot be read is left out: it is skipped,
+    and named, where images are read. layout: what `dataset` was opened as, if that was said; of FER+ it is taken from
     the data set, with the file of votes."""
     return CalibrationSet(
         root=str(dataset.root.resolve()),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from edgefel.calib.search import SearchResult
+from edgefel.export.precision.search import SearchResult
 from edgefel.runtime.manifest import BundleFile, Manifest
 
 

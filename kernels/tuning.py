@@ -19,9 +19,9 @@ from typing import Any
 
 import torch
 
-from edgefel.documents import check_fields, read_json
 from edgefel.errors import EdgefelError
-from edgefel.files import write_json
+from edgefel.files.documents import check_fields, read_json
+from edgefel.files.write import write_json
 
 
 @dataclass(frozen=True)

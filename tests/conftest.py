@@ -42,7 +42,7 @@ def _traced_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The same network is traced once per run, not once per test and process: it takes most of an export's time."""
     import onnx
 
-    from edgefel.export import onnx_graph
+    from edgefel.export.onnx import trace as onnx_graph
 
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if workers else base) / "traced"
@@ -85,9 +85,9 @@ def nano_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
 
     from edgefel.data.labels import EXPRESSIONS_7
+    from edgefel.data.preprocessing import default_preprocessing
     from edgefel.models import build_model
     from edgefel.models.checkpoint import save_checkpoint
-    from edgefel.runtime.preprocessing import default_preprocessing
 
     torch.manual_seed(0)
     model = build_model("arbex-nano")

@@ -25,13 +25,13 @@ from edgefel.calib.placement import ONNXRUNTIME, place
 from edgefel.calib.quantize import quantize
 from edgefel.cli.main import main
 from edgefel.data.labels import expression_labels
+from edgefel.data.preprocessing import default_preprocessing
 from edgefel.export.images import choose_images
-from edgefel.export.onnx_graph import export_onnx
-from edgefel.export.tensorrt_engine import PACKAGES
+from edgefel.export.onnx.trace import export_onnx
+from edgefel.export.tensorrt.engine import PACKAGES
 from edgefel.models import build_model
 from edgefel.models.checkpoint import save_checkpoint
 from edgefel.runtime.manifest import OUTPUT_NAMES
-from edgefel.runtime.preprocessing import default_preprocessing
 
 LABELS = expression_labels(8)
 HAS_TENSORRT = any(importlib.util.find_spec(package) for package in PACKAGES)
@@ -78,7 +78,7 @@ def _graph(name: str) -> onnx.ModelProto:
 
 @functools.cache
 def varied_model():
-    """`tiny_model` with a shifted classifier: it gives every label to some picture of `colour_batch`, and not
+    """`tiny_model` with a shifted classifier: it gives every label to some image of `colour_batch`, and not
     nearly the same one to all."""
     model = copy.deepcopy(tiny_model())
     logits = run_torch(model, colour_batch(64, seed=99))["logits"]
@@ -152,7 +152,7 @@ def large_bundle() -> tuple[Path, Result]:
     checkpoint = save(root / "large", large_model())
     faces = write_faces(root / "faces", LABELS, 5)
     chosen = choose_images(faces, LABELS, calibrate=True, per_class=3, group_cap=32, seed=0)
-    chosen.dataset.samples[chosen.calibration.indices[0]].path.write_bytes(b"no picture")
+    chosen.dataset.samples[chosen.calibration.indices[0]].path.write_bytes(b"no image")
     engine = ["--engine"] if HAS_TENSORRT else []
     options = ["--fp32", "--fp16", "--int8", *engine, "--input-size", "112", "--per-class", "3", "--json"]
     arguments = ["export", str(checkpoint), "-o", str(root / "bundle"), "--data", str(faces), *options]
@@ -164,7 +164,7 @@ def random_batch(count: int, seed: int = 0, size: int = 112) -> np.ndarray:
 
 
 def colour_batch(count: int, seed: int = 0) -> np.ndarray:
-    """Noisy pictures of one colour each, normalised: float32 [count, 3, 112, 112]."""
+    """Noisy images of one colour each, normalised: float32 [count, 3, 112, 112]."""
     colours = np.random.default_rng([seed, 1]).standard_normal((count, 3, 1, 1), dtype=np.float32)
     return 1.5 * colours + 0.5 * random_batch(count, seed)
 
@@ -180,23 +180,23 @@ def run_torch(model: torch.nn.Module, batch: np.ndarray) -> dict[str, np.ndarray
         return dict(zip(OUTPUT_NAMES, (v.numpy() for v in model(torch.from_numpy(batch))), strict=True))
 
 
-def colour_pictures(count: int) -> list[np.ndarray]:
-    """Noisy pictures of one colour each, uint8 [112, 112, 3], which `varied_model` labels differently."""
+def colour_images(count: int) -> list[np.ndarray]:
+    """Noisy images of one colour each, uint8 [112, 112, 3], which `varied_model` labels differently."""
     rng = np.random.default_rng(7)
     colours = np.clip(rng.normal(127, 80, (count, 1, 1, 3)), 0, 255)
     return list(np.clip(colours + rng.normal(0, 30, (count, 112, 112, 3)), 0, 255).astype(np.uint8))
 
 
 def write_colours(root: Path, count: int) -> Path:
-    """A data set, all of the split test, of pictures that `varied_model` labels; nine labels of ten are its own."""
-    pictures = colour_pictures(count)
-    batch = default_preprocessing(112).batch(pictures)
+    """A data set, all of the split test, of images that `varied_model` labels; nine labels of ten are its own."""
+    images = colour_images(count)
+    batch = default_preprocessing(112).batch(images)
     labels = run_torch(varied_model(), batch)["probabilities"].argmax(axis=1)
     labels[::10] = (labels[::10] + 1) % len(LABELS)
     root.mkdir(parents=True)
     rows = ["path,label,split,subject"]
-    for i, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
-        cv2.imwrite(str(root / f"{i:03}.png"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+        cv2.imwrite(str(root / f"{i:03}.png"), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         rows.append(f"{i:03}.png,{LABELS[label]},test,{i}")
     (root / "labels.csv").write_text("\n".join(rows) + "\n")
     (root / "dataset.json").write_text(json.dumps({"labels": list(LABELS)}))
@@ -204,14 +204,14 @@ def write_colours(root: Path, count: int) -> Path:
 
 
 def write_faces(root: Path, labels: tuple[str, ...], per_class: int, size: int = 64, seed: int = 0) -> Path:
-    """A folder `class/*.png` of smooth random pictures."""
+    """A folder `class/*.png` of smooth random images."""
     rng = np.random.default_rng(seed)
     for label in labels:
         (root / label).mkdir(parents=True)
         for i in range(per_class):
             coarse = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
-            picture = cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
-            cv2.imwrite(str(root / label / f"{i}.png"), picture)
+            image = cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
+            cv2.imwrite(str(root / label / f"{i}.png"), image)
     return root
 
 

@@ -17,4 +17,4 @@ class Images:
     samples: tuple[Item, ...]
 
     def load(self, index):
-        raise AssertionError("choosing pictures must not open them")
+        raise AssertionError("choosing images must not open them")

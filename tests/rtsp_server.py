@@ -28,7 +28,7 @@ ENCODERS = {
 }
 
 
-def picture(number: int) -> bytes:
+def image(number: int) -> bytes:
     """BGR."""
     red, blue, yellow = b"\x10\x10\xf0", b"\xf0\x20\x10", b"\x10\xf0\xf0"
     row = bytearray(red * (WIDTH // 2) + blue * (WIDTH // 2))
@@ -63,7 +63,7 @@ class Factory(GstRtspServer.RTSPMediaFactory):
         def push():
             number = int((time.monotonic() - BEGAN) * FPS)
             while not over.wait(max(0.0, BEGAN + number / FPS - time.monotonic())):
-                if source.emit("push-buffer", Gst.Buffer.new_wrapped(picture(number))) != Gst.FlowReturn.OK:
+                if source.emit("push-buffer", Gst.Buffer.new_wrapped(image(number))) != Gst.FlowReturn.OK:
                     return
                 number += 1
 

@@ -13,7 +13,7 @@ import torch
 from exported import large_model
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from edgefel.export.onnx_graph import export_onnx
+from edgefel.export.onnx.trace import export_onnx
 from edgefel.runtime.manifest import OUTPUT_NAMES
 
 

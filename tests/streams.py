@@ -9,16 +9,16 @@ from collections.abc import Iterable, Sequence
 import cv2
 import numpy as np
 
+from edgefel.data.preprocessing import Image
 from edgefel.errors import EdgefelError
 from edgefel.runtime.faces import FaceBox
-from edgefel.runtime.preprocessing import Image
 from edgefel.runtime.stream.frames import Frame, SourceCounts
 
 RED, GREEN, BLUE = (255, 40, 40), (40, 255, 40), (40, 40, 255)
 Square = tuple[int, int, int, tuple[int, int, int]]  # left, top, side, colour
 
 
-def picture(squares: Sequence[Square], size: tuple[int, int] = (320, 240)) -> Image:
+def scene(squares: Sequence[Square], size: tuple[int, int] = (320, 240)) -> Image:
     """uint8 RGB [height, width, 3] for a size of (width, height)."""
     image = np.zeros((size[1], size[0], 3), np.uint8)
     for left, top, side, colour in squares:
@@ -50,19 +50,19 @@ class ListSource:
 
     def __init__(
         self,
-        pictures: Iterable[Image],
+        images: Iterable[Image],
         *,
         fps: float = 30.0,
         live: bool = False,
         error: EdgefelError | None = None,
         names: bool = False,
     ) -> None:
-        self._pictures = list(pictures)
+        self._images = list(images)
         self._error, self._names = error, names
         self._closed = threading.Event()
         self._index = 0
         self._began = 0.0
-        self.fps, self.live, self.frames = fps, live, len(self._pictures)
+        self.fps, self.live, self.frames = fps, live, len(self._images)
         self.counts = SourceCounts()
 
     @property
@@ -75,13 +75,13 @@ class ListSource:
             self._closed.wait(max(0.0, self._began + self._index / self.fps - time.monotonic()))
         if self.closed:
             return None
-        if self._index == len(self._pictures):
+        if self._index == len(self._images):
             if self._error is not None:
                 raise self._error
             return None
         index, self._index = self._index, self._index + 1
         name = f"{index}.png" if self._names else None
-        return Frame(index, index / self.fps, self._pictures[index], time.monotonic(), name)
+        return Frame(index, index / self.fps, self._images[index], time.monotonic(), name)
 
     def close(self) -> None:
         self._closed.set()

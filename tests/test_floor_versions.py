@@ -118,7 +118,7 @@ def test_data_inspect(runtime, tmp_path):
     ok(edgefel(runtime, "data", "inspect", made.path, cwd=tmp_path))
     ok(edgefel(runtime, "data", "synth", "-o", "drawn", "--count", "20", "--size", "64", cwd=tmp_path))
     report = json.loads(ok(edgefel(runtime, "data", "inspect", "drawn", "--json", cwd=tmp_path)))
-    assert report["pictures"] == 20
+    assert report["images"] == 20
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 from tiny_bundle import write_bundle
 
 from edgefel.cli.main import main
-from edgefel.data.pictures import write_picture
+from edgefel.data.images import write_image
 
 TRAIN = [
     "--model",
@@ -66,7 +66,7 @@ def tree(folder: Path) -> list[str]:
 
 # command -> (bytes there are, arguments); OUT is a path in an empty folder
 COMMANDS = {
-    "synth, a picture": (3_000, "data synth -o OUT --count 60 --size 64"),
+    "synth, an image": (3_000, "data synth -o OUT --count 60 --size 64"),
     "synth, the labels": (14_000, "data synth -o OUT --count 60 --size 64"),
     "synth, of a worker": (3_000, "data synth -o OUT --count 66 --size 64 --workers 2"),
     "inspect": (20_000, "data inspect FACES -o OUT"),
@@ -140,10 +140,10 @@ def test_a_log_that_cannot_be_written_ends_training(faces_folder, tmp_path, monk
 
 
 @pytest.mark.parametrize("missing", [1, 3_000])
-def test_a_picture_that_lacks_its_last_bytes_is_no_success(tmp_path, missing):
+def test_a_image_that_lacks_its_last_bytes_is_no_success(tmp_path, missing):
     """The last bytes wait in a buffer of OpenCV's, whose writing at the end it does not check."""
-    picture = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
-    write_picture(tmp_path / "whole.png", picture)
+    image = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
+    write_image(tmp_path / "whole.png", image)
     size = (tmp_path / "whole.png").stat().st_size
     with room_for(size - missing), pytest.raises(OSError, match="File too large"):
-        write_picture(tmp_path / "a.png", picture)
+        write_image(tmp_path / "a.png", image)

@@ -36,9 +36,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Their names are odd too; the tiny network's label is by colour."""
-    folder = tmp_path_factory.mktemp("odd pictures")
+    folder = tmp_path_factory.mktemp("odd images")
     rng = np.random.default_rng(0)
     for number in range(12):
         colour = rng.integers(0, 256, 3)
@@ -53,13 +53,13 @@ def run(*arguments: object) -> Result:
     return result
 
 
-def test_in_the_terminal(bundle, pictures):
-    result = run("predict", bundle, pictures, "--no-detect", "--backend", "onnxruntime")
+def test_in_the_terminal(bundle, images):
+    result = run("predict", bundle, images, "--no-detect", "--backend", "onnxruntime")
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", result.output)
     found = {label for label in LABELS if label in result.stdout}
     expected = {
         json.loads(line)["faces"][0]["label"]
-        for line in run("predict", bundle, pictures, "--no-detect", "--json").stdout.splitlines()
+        for line in run("predict", bundle, images, "--no-detect", "--json").stdout.splitlines()
     }
     assert len(expected) > 2
     assert found >= expected

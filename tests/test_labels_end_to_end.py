@@ -1,4 +1,4 @@
-"""One network under several orders of its classes: every command says the same of the same pictures."""
+"""One network under several orders of its classes: every command says the same of the same images."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from exported import LABELS, colour_pictures, run_torch, varied_model, write_colours
+from exported import LABELS, colour_images, run_torch, varied_model, write_colours
 
 from edgefel.bench.bundle import compare_bundle
 from edgefel.bench.compare.accuracy import choose
 from edgefel.bench.experiments.ablation.judge import judge
 from edgefel.cli.main import main
 from edgefel.data.open import open_dataset
+from edgefel.data.preprocessing import default_preprocessing
 from edgefel.deploy.deepstream import write_deepstream
 from edgefel.deploy.triton import write_triton_repository
 from edgefel.evaluation.evaluate import evaluate
 from edgefel.evaluation.page import render
-from edgefel.files import read_json
+from edgefel.files.write import read_json
 from edgefel.models.checkpoint import load_checkpoint, save_checkpoint
 from edgefel.models.network import FacialExpressionModel
 from edgefel.runtime.manifest import read_manifest
-from edgefel.runtime.preprocessing import default_preprocessing
 from edgefel.runtime.session import Session
 from edgefel.training import loop
 from edgefel.training.config import load_config
 
-PICTURES = 70
+IMAGES = 70
 SHUFFLED = tuple(LABELS[i] for i in (5, 2, 7, 0, 6, 3, 1, 4))
 SEVEN = tuple(name for name in SHUFFLED if name != "contempt")
 
@@ -54,9 +54,9 @@ def of_classes(labels: tuple[str, ...]) -> FacialExpressionModel:
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory) -> Path:
-    """Two checkpoints with their bundles, and pictures of eight classes, nine of ten of which they label rightly."""
+    """Two checkpoints with their bundles, and images of eight classes, nine of ten of which they label rightly."""
     root = tmp_path_factory.mktemp("labels")
-    write_colours(root / "faces", PICTURES)
+    write_colours(root / "faces", IMAGES)
     for name, labels in (("shuffled", SHUFFLED), ("seven", SEVEN)):
         save_checkpoint(root / name, of_classes(labels), labels, default_preprocessing(112).to_dict())
         done = command(
@@ -68,7 +68,7 @@ def root(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def seven_classes(root) -> Path:
-    """The same pictures as a set without contempt: two of that class are called fear, and the others are not there."""
+    """The same images as a set without contempt: two of that class are called fear, and the others are not there."""
     folder = root / "without"
     folder.mkdir()
     text = (root / "faces" / "labels.csv").read_text().replace(",contempt,", ",fear,", 2)
@@ -82,14 +82,14 @@ def command(*arguments: object) -> Any:
 
 
 def truth(data: Path) -> dict[str, str]:
-    """The label of each picture that is in the data, by the picture's name."""
+    """The label of each image that is in the data, by the image's name."""
     with (data / "labels.csv").open(newline="") as stream:
         return {Path(row["path"]).name: row["label"] for row in csv.DictReader(stream)}
 
 
 def named(model: FacialExpressionModel, labels: tuple[str, ...], among: tuple[str, ...]) -> dict[str, str]:
-    """What a network says of each picture, of these classes: computed without anything that is tested."""
-    said = run_torch(model, default_preprocessing(112).batch(colour_pictures(PICTURES)))["probabilities"]
+    """What a network says of each image, of these classes: computed without anything that is tested."""
+    said = run_torch(model, default_preprocessing(112).batch(colour_images(IMAGES)))["probabilities"]
     allowed = [labels.index(name) for name in among]
     return {f"{row:03}.png": among[i] for row, i in enumerate(said[:, allowed].argmax(axis=1))}
 
@@ -152,7 +152,7 @@ def test_another_order_is_judged_alike_everywhere(root):
 
 def test_a_bundle_names_its_outputs(root):
     with Session.open(root / "shuffled-bundle", "fp32", "onnxruntime", 1) as session:
-        said = session(colour_pictures(PICTURES)).probabilities.argmax(axis=1)
+        said = session(colour_images(IMAGES)).probabilities.argmax(axis=1)
         assert session.labels == SHUFFLED
     assert [SHUFFLED[i] for i in said] == list(named(varied_model(), LABELS, LABELS).values())
     judged = read_manifest(root / "shuffled-bundle").find("fp32").parity["labels"]["accuracy_reference"]
@@ -174,14 +174,14 @@ def test_seven_of_the_eight_classes_of_the_data(root):
     assert expected > 0.8
     evaluation = check_everywhere(root, "seven", root / "faces", expected, SEVEN)
     left = list(truth(root / "faces").values()).count("contempt")
-    assert evaluation["pictures"] == PICTURES - left > 0
-    assert evaluation["classes"]["pictures_left_out"] == {"contempt": left}
-    said = f"pictures of classes that the model lacks are left out: {left} of contempt"
+    assert evaluation["images"] == IMAGES - left > 0
+    assert evaluation["classes"]["images_left_out"] == {"contempt": left}
+    said = f"images of classes that the model lacks are left out: {left} of contempt"
     assert said in evaluation["stderr"]
     assert said in compared(root, "seven", root / "faces")["stderr"]
     assert said in render(evaluate(root / "seven", root / "faces"), ())
     entry = read_manifest(root / "seven-bundle").find("fp32").parity
-    assert entry["classes"]["pictures_left_out"] == {"contempt": left}
+    assert entry["classes"]["images_left_out"] == {"contempt": left}
     assert entry["labels"]["accuracy_reference"] == pytest.approx(expected)
 
 
@@ -194,12 +194,12 @@ def test_data_without_one_of_the_eight_classes_of_the_model(root, seven_classes)
     ignored = sum(said[name] == "contempt" for name in truth(seven_classes))
     assert evaluation["classes"]["predictions_ignored"] == ignored > 0
     assert "judged by its probabilities of the other 7 classes alone" in evaluation["stderr"]
-    assert f"{ignored} of {evaluation['pictures']} predictions were of contempt" in evaluation["stderr"]
+    assert f"{ignored} of {evaluation['images']} predictions were of contempt" in evaluation["stderr"]
 
 
 @pytest.fixture(scope="module")
 def split(root) -> Path:
-    """The pictures with splits: eight to train on, and the others in turn to validate and to test on."""
+    """The images with splits: eight to train on, and the others in turn to validate and to test on."""
     folder = root / "split"
     folder.mkdir()
     header, *lines = (root / "faces" / "labels.csv").read_text().splitlines()

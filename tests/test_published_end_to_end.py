@@ -1,5 +1,5 @@
 """Published checkpoints the whole way: `edgefel import`, `edgefel export --fp32`, ONNX Runtime, and from the bytes of
-pictures to logits by every command."""
+images to logits by every command."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from published_weights import golden, golden_input, state_dict
 
 from edgefel.cli.main import main
 from edgefel.data.labels import expression_labels
+from edgefel.data.preprocessing import Preprocessing
 from edgefel.data.synthetic import FaceOptions, SyntheticFaces
 from edgefel.evaluation.evaluate import evaluate_with_evidence
 from edgefel.export.bundle import ExportOptions, export_bundle
 from edgefel.models.checkpoint import load_checkpoint
 from edgefel.models.published_layouts import PREPROCESSING
-from edgefel.runtime.preprocessing import Preprocessing
 from edgefel.runtime.session import Session
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
 
 def pillow(data: bytes, side: int) -> np.ndarray:
-    """uint8 RGB [side, side, 3]: torchvision's Resize((side, side)) of an opened picture."""
+    """uint8 RGB [side, side, 3]: torchvision's Resize((side, side)) of an opened image."""
     with PIL.Image.open(io.BytesIO(data)) as image:
         return np.asarray(image.convert("RGB").resize((side, side), PIL.Image.Resampling.BILINEAR))
 
@@ -41,7 +41,7 @@ def mmcv(data: bytes, side: int) -> np.ndarray:
     return cv2.resize(bgr, (side, side), interpolation=cv2.INTER_LINEAR)[..., ::-1]
 
 
-# what each release does with a picture before its network, written out again
+# what each release does with an image before its network, written out again
 PIXELS = {
     "poster-v2": lambda data: pillow(data, 224),
     "apvit": lambda data: mmcv(data, 112),
@@ -63,7 +63,7 @@ def encoded(format: str, size: tuple[int, int], number: int) -> bytes:
 
 
 # smaller and larger than the networks' inputs, not square, and APViT's own aligned_224
-PICTURES = {
+IMAGES = {
     "0.png": encoded("PNG", (100, 100), 0),
     "1.png": encoded("PNG", (301, 277), 1),
     "2.jpg": encoded("JPEG", (224, 224), 2),
@@ -72,13 +72,13 @@ PICTURES = {
 
 
 @pytest.mark.parametrize("layout", PIXELS)
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("name", IMAGES)
 def test_imported_networks_get_the_pixels_that_they_were_tested_with(layout, name):
     ours = PREPROCESSING[layout]
     image = cv2.cvtColor(
-        cv2.imdecode(np.frombuffer(PICTURES[name], np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB
+        cv2.imdecode(np.frombuffer(IMAGES[name], np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB
     )
-    expected = tensor(PIXELS[layout](PICTURES[name]))
+    expected = tensor(PIXELS[layout](IMAGES[name]))
     np.testing.assert_allclose(ours.to_tensor(image), expected, atol=1e-5, rtol=0)
     assert Preprocessing.from_dict(json.loads(json.dumps(ours.to_dict()))) == ours
 
@@ -121,7 +121,7 @@ def from_bytes_to_logits(checkpoint: Path, bundle: Path, layout: str, data: Path
     """Sessions, `predict` and `evaluate` give for files what the network gives for the release's own tensors."""
     model = load_checkpoint(checkpoint).model
     labels = expression_labels(model.config.num_classes)
-    batch = np.stack([tensor(PIXELS[layout](content)) for content in PICTURES.values()])
+    batch = np.stack([tensor(PIXELS[layout](content)) for content in IMAGES.values()])
     with torch.no_grad():
         out = model(torch.from_numpy(batch.astype(np.float32)))
     logits, probabilities = out.logits.numpy(), out.probabilities.numpy()
@@ -129,8 +129,8 @@ def from_bytes_to_logits(checkpoint: Path, bundle: Path, layout: str, data: Path
     for label in labels:
         (data / "test" / label).mkdir(parents=True)
     files = []
-    # the last class too: with a picture of contempt a folder has eight
-    for (name, content), label in zip(PICTURES.items(), (*labels[:3], labels[-1]), strict=True):
+    # the last class too: with an image of contempt a folder has eight
+    for (name, content), label in zip(IMAGES.items(), (*labels[:3], labels[-1]), strict=True):
         files.append(data / "test" / label / name)
         files[-1].write_bytes(content)
     images = [cv2.cvtColor(cv2.imread(str(file)), cv2.COLOR_BGR2RGB) for file in files]
@@ -146,5 +146,5 @@ def from_bytes_to_logits(checkpoint: Path, bundle: Path, layout: str, data: Path
 
     _, evidence = evaluate_with_evidence(checkpoint, data)
     order = [evidence.dataset.samples[int(index)].path.name for index in evidence.outputs.indices]
-    rows = [list(PICTURES).index(name) for name in order]
+    rows = [list(IMAGES).index(name) for name in order]
     np.testing.assert_allclose(evidence.outputs.logits, logits[rows], atol=1e-4, rtol=0)

@@ -11,18 +11,18 @@ import torch
 from edgefel.bench.experiments import keep_rates, token_pooling_effect
 from edgefel.bench.experiments.ablation.verdict import Outcome
 from edgefel.bench.results import read_results
-from edgefel.export.onnx_graph import export_onnx
+from edgefel.export.onnx.trace import export_onnx
 from edgefel.models import build_model
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results"
 
 
-def test_equal_choices_on_500_pictures():
+def test_equal_choices_on_500_images():
     measured = json.loads((RESULTS / "token-pooling.json").read_text())
     choices = measured["choices"]
     assert measured["model"] == "apvit"
-    assert choices["pictures"] == 500
+    assert choices["images"] == 500
     assert choices["poolings"] == 5  # the patches', and the last four blocks'
     assert choices["different"] == 0
     assert choices["equal"] + choices["different_at_a_tie"] == 500
@@ -45,16 +45,14 @@ def test_choices_of_one_network_and_of_another(tmp_path):
     import cv2
 
     rng = np.random.default_rng(0)
-    pictures = [tmp_path / f"{number}.png" for number in range(3)]
-    for file in pictures:
+    images = [tmp_path / f"{number}.png" for number in range(3)]
+    for file in images:
         cv2.imwrite(str(file), rng.integers(0, 256, (128, 128, 3), dtype=np.uint8))
     model = token_pooling_effect.examples("apvit-nano")["published"]
-    same = token_pooling_effect.compare_choices(model, export_onnx(model), pictures)
+    same = token_pooling_effect.compare_choices(model, export_onnx(model), images)
     assert same["equal"] + same["different_at_a_tie"] == 3
     assert same["different"] == 0
     assert same["poolings"] == 3
     torch.manual_seed(1)
-    other = token_pooling_effect.compare_choices(
-        model, export_onnx(build_model("apvit-nano").eval()), pictures
-    )
+    other = token_pooling_effect.compare_choices(model, export_onnx(build_model("apvit-nano").eval()), images)
     assert other["different"] == 3

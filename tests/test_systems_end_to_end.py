@@ -64,8 +64,8 @@ def test_from_training_to_bench(name, faces_folder, tmp_path, monkeypatch):
     gate = json.loads(edgefel("parity", "bundle", faces_folder, "--checkpoint", "run", "--json"))
     assert gate["files"]["model.fp32.onnx"]["top1_agreement"] == 1.0
 
-    picture = next((faces_folder / "images").rglob("*.png"))
-    said = json.loads(edgefel("predict", "bundle", picture, "--no-detect", "--json").splitlines()[0])
+    image = next((faces_folder / "images").rglob("*.png"))
+    said = json.loads(edgefel("predict", "bundle", image, "--no-detect", "--json").splitlines()[0])
     assert said["faces"][0]["label"] in scores["labels"]
 
     brief = [

@@ -32,7 +32,7 @@ def test_counted(count, expected):
 
 
 NOUNS = (
-    "faces|pictures|images|files|classes|labels|subjects|videos|groups|frames|cores|layers|seeds|epochs|steps|"
+    "faces|images|images|files|classes|labels|subjects|videos|groups|frames|cores|layers|seeds|epochs|steps|"
     "tensors|shards|engines|problems|pairs|runs"
 )
 # what is never one: constants, and counts that a message is about because they are others ("0 frames: give at least 1")
@@ -45,7 +45,7 @@ NEVER_ONE = (
         r"one of \{",
         r"images/s",
         r"x\{own",
-        r":,\} pictures and in the class",
+        r":,\} images and in the class",
         r"\{num_classes\}",
     ),
 )

@@ -23,11 +23,11 @@ from edgefel.calib.calibration_set import (
     write_calibration_set,
 )
 from edgefel.data.labels import EXPRESSIONS_7
+from edgefel.data.preprocessing import default_preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.models.checkpoint import load_checkpoint, save_checkpoint
 from edgefel.models.registry import build_model
 from edgefel.runtime.manifest import read_manifest
-from edgefel.runtime.preprocessing import default_preprocessing
 from edgefel.training.run_folder import RunFolder
 
 VALUES = (None, True, 0, -1, 10**30, 1.5, "x", "", [], [[]], [1], [None], {}, {"x": 1})

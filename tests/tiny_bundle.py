@@ -9,8 +9,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from edgefel.data.labels import EXPRESSIONS_7
+from edgefel.data.preprocessing import Preprocessing
 from edgefel.runtime.manifest import Manifest, ModelInfo, describe_file, write_manifest
-from edgefel.runtime.preprocessing import Preprocessing
 
 PREPROCESSING = Preprocessing(resize=16, crop=14)
 EMBEDDING_DIM = 5

@@ -129,7 +129,7 @@ def sampling(rows: Sequence[Values]) -> str:
 def data_path(rows: Sequence[Values]) -> str:
     """Every stage for every model and size of images."""
     rows = [row for row in rows if "model" in row]
-    found = medians(rows, "model", "picture_px", "stage", "workers")
+    found = medians(rows, "model", "image_px", "stage", "workers")
 
     def stage(row: Values) -> str:
         return text("{stage}", row) + (", " + counted(row["workers"], "worker") if row["workers"] else "")
@@ -142,7 +142,7 @@ def data_path(rows: Sequence[Values]) -> str:
     for model, size in dict.fromkeys(key[:2] for key in found):
         columns[f"{model}, {size.replace('x', ' x ')} px"] = partial(rate, model, size)
     notes = (note.partition("training: ") for row in rows for note in row["row"].notes)
-    trained = dict.fromkeys(rate.replace("pictures", "images") for _, found, rate in notes if found)
+    trained = dict.fromkeys(rate.replace("images", "images") for _, found, rate in notes if found)
     return paragraphs(
         grid({key[2:]: row for key, row in found.items()}.values(), columns),
         f"{repeated(rows)} In brackets how many times what training takes "

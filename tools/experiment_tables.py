@@ -136,7 +136,7 @@ def comparison(document: Values) -> str:
             document,
         )
         + f"{images} held-out synthetic faces:",
-        [f"- {sentence}".replace("pictures", "images") for sentence in document["verdicts"]],
+        [f"- {sentence}".replace("images", "images") for sentence in document["verdicts"]],
         "![Macro F1 by calibration set, paired differences, recall per class](images/calibration_comparison.png)",
         f"{made_by(document, 'calibration-comparison.json')}.",
     )

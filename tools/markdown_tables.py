@@ -10,7 +10,7 @@ from typing import Any
 
 from edgefel.bench.experiments.ablation.table import markdown_table
 from edgefel.bench.results import read_results
-from edgefel.files import read_json
+from edgefel.files.write import read_json
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, IMAGES = ROOT / "docs" / "results", ROOT / "docs" / "images"

@@ -13,7 +13,7 @@ from pathlib import Path
 from edgefel.bench.report.page import render
 from edgefel.bench.report.rows import collect
 from edgefel.errors import EdgefelError
-from edgefel.files import atomic_file
+from edgefel.files.write import atomic_file
 
 
 def main() -> int:

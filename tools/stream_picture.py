@@ -1,4 +1,4 @@
-"""Draws one frame of a labelled stream: the picture of docs/images/stream.jpg.
+"""Draws one frame of a labelled stream: the image of docs/images/stream.jpg.
 
 edgefel data video -o clip.mp4
 python tools/stream_picture.py clip.mp4 tests/bundles/nano-synthetic --frame 150 -o docs/images/stream.jpg
@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 
 from edgefel.errors import EdgefelError
-from edgefel.files import atomic_file
+from edgefel.files.write import atomic_file
 from edgefel.runtime.faces import HaarDetector
 from edgefel.runtime.session import Session
 from edgefel.runtime.stream.capture import open_source
@@ -34,10 +34,10 @@ def main() -> int:
         for result in stream:
             last = result
         hud = Hud(last.fps, 1e3 * last.latency, None, stream.dropped, session.backend)
-    picture = draw(last.frame.image, last, hud)
+    image = draw(last.frame.image, last, hud)
     with atomic_file(chosen.output) as temporary:
         if not cv2.imwrite(
-            str(temporary), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, 90)
+            str(temporary), cv2.cvtColor(image, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, 90)
         ):
             raise EdgefelError(f"{chosen.output}: cannot be written; check the free space")
     return 0

@@ -13,10 +13,10 @@ from edgefel.bench.compare.contenders import COMPILED, EAGER, Contender
 from edgefel.data.dataset import ImageDataset, MatchedDataset, UnreadableImageError
 from edgefel.data.labels import LabelMatch
 from edgefel.data.open import open_dataset
+from edgefel.data.preprocessing import Image, Preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.evaluation.metrics import compute_metrics
-from edgefel.export.pictures import draw_evenly
-from edgefel.runtime.preprocessing import Image, Preprocessing
+from edgefel.export.parity.images import draw_evenly
 
 BATCH = 16
 HELD_OUT = ("val", "test")
@@ -45,7 +45,7 @@ def judge(
     matched: MatchedDataset,
     chosen: Sequence[int],
     preprocessing: Preprocessing,
-    advance: Callable[[int], None] = lambda pictures: None,
+    advance: Callable[[int], None] = lambda images: None,
 ) -> dict[str, Judgement]:
     """By contender's name: images, accuracy, macro_f1, recall by class, agreement with eager PyTorch if it
     takes part, and of FER+ votes, the file that labels come from.
@@ -64,7 +64,7 @@ def judge(
         targets += labels
         advance(len(crops))
     if not targets:
-        raise EdgefelError(f"{dataset.root}: no picture can be read, so nothing was judged")
+        raise EdgefelError(f"{dataset.root}: no image can be read, so nothing was judged")
     merged = {name: np.concatenate(parts) for name, parts in found.items()}
     eager = {one.subject.name: merged[one.name] for one in own.values() if one.backend == EAGER}
     votes = {} if dataset.votes is None else {"votes": dataset.votes.file}

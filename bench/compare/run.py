@@ -26,8 +26,8 @@ from edgefel.bench.results import Measured, Row, check_counts, make_row
 from edgefel.bench.sessions import faces
 from edgefel.bench.timer import FULL, Advance, Plan, measure, ratio_to
 from edgefel.errors import EdgefelError
-from edgefel.export.outputs import torch_threads
-from edgefel.export.parity import sqnr_db
+from edgefel.export.parity.compare import sqnr_db
+from edgefel.export.parity.outputs import torch_threads
 from edgefel.text import counted
 
 # signal-to-noise ratio of the logits, from eager PyTorch's or else ONNX Runtime's FP32, below which nothing is timed
@@ -212,10 +212,10 @@ def _judge_all(
         told[subject.name] = matched.notes()
         done = 0
 
-        def count(pictures: int, subject: Subject = subject, total: int = len(chosen)) -> None:
+        def count(images: int, subject: Subject = subject, total: int = len(chosen)) -> None:
             nonlocal done
-            done += pictures
-            advance(f"{subject.name}: labels of {counted(total, 'picture')}", done / total)
+            done += images
+            advance(f"{subject.name}: labels of {counted(total, 'image')}", done / total)
 
         threads = os.cpu_count() or 1
         with torch_threads(threads), _opened([subject], options, threads) as (contenders, _):

@@ -10,11 +10,11 @@ from typing import Any
 
 from edgefel.bench.networks import random_network
 from edgefel.data.labels import expression_labels
+from edgefel.data.preprocessing import Preprocessing, default_preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.export.options import ExportOptions
-from edgefel.export.progress import SILENT, Progress
+from edgefel.progress import SILENT, Progress
 from edgefel.runtime.manifest import MANIFEST_NAME, read_manifest
-from edgefel.runtime.preprocessing import Preprocessing, default_preprocessing
 
 CLASSES = 7
 # random weights: ranges and comparisons decide nothing about speed, so a few images are enough

@@ -32,21 +32,21 @@ from edgefel.calib.placement import ONNXRUNTIME, place
 from edgefel.calib.quantize import quantize
 from edgefel.calib.reader import CalibrationReader
 from edgefel.calib.samples import balanced_samples
-from edgefel.calib.sensitivity import rank_layers
 from edgefel.data.open import open_dataset
+from edgefel.data.preprocessing import Preprocessing
 from edgefel.export.bundle import ExportOptions, export_bundle
-from edgefel.export.check import check_bundle
-from edgefel.export.gate import Gate
-from edgefel.export.mixed import PLOT_NAME, RANKING_IMAGES
-from edgefel.export.onnx_graph import export_onnx, serialize
-from edgefel.export.outputs import onnx_outputs
-from edgefel.export.pictures import draw_evenly, load_pictures
-from edgefel.export.progress import Progress
+from edgefel.export.onnx.prelu import spread_prelu
+from edgefel.export.onnx.trace import export_onnx, serialize
+from edgefel.export.parity.check import check_bundle
+from edgefel.export.parity.gate import Gate
+from edgefel.export.parity.images import draw_evenly, load_images
+from edgefel.export.parity.outputs import onnx_outputs
+from edgefel.export.precision.mixed import PLOT_NAME, RANKING_IMAGES
+from edgefel.export.precision.sensitivity import rank_layers
 from edgefel.export.record import tool_versions
-from edgefel.export.surgery.prelu import spread_prelu
 from edgefel.models.checkpoint import load_checkpoint
+from edgefel.progress import Progress
 from edgefel.runtime.manifest import read_manifest
-from edgefel.runtime.preprocessing import Preprocessing
 
 IMAGES, PER_CLASS = 2000, 64
 # stricter than the default, and on more images than it takes: what the search finds should show on others
@@ -98,10 +98,10 @@ def broken_rows(run: Path, faces: Path) -> dict[str, Any]:
     tensor = GraphIndex(graph.graph).nodes[BROKEN_LAYER].input[0]
     broken = {**scales, tensor: np.float32(scales[tensor] * BROKEN_BY)}
     indices = draw_evenly(held_out, range(len(held_out)), 700, 0)
-    pictures = load_pictures(held_out, indices, checkpoint.labels, own, str(faces), labelled=True)
-    gate = Gate(checkpoint, pictures)
+    images = load_images(held_out, indices, checkpoint.labels, own, str(faces), labelled=True)
+    gate = Gate(checkpoint, images)
     parity = gate.judge(serialize(quantize(graph, placement, broken)), "int8", own)
-    few = pictures.spread(RANKING_IMAGES)
+    few = images.spread(RANKING_IMAGES)
 
     def outputs(model: onnx.ModelProto) -> Any:
         return onnx_outputs(serialize(model), few.batches(own))

@@ -30,7 +30,7 @@ from edgefel.bench.networks import onnxruntime_session
 from edgefel.bench.statistics import ratio
 from edgefel.bench.timer import Plan, measure
 from edgefel.errors import EdgefelError
-from edgefel.export.onnx_graph import export_onnx
+from edgefel.export.onnx.trace import export_onnx
 from edgefel.figures import new_figure
 from edgefel.models.profile import profile
 from edgefel.runtime.manifest import INPUT_NAME

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from edgefel import __version__
 from edgefel.bench.command import run_bench
-from edgefel.files import read_json
+from edgefel.files.write import read_json
 
 EACH = 20
 SYNTH = ("--size", "112", "--subjects", "300")
@@ -103,12 +103,9 @@ def run(work: Path, *arguments: str) -> None:
 def found_pairs(report: dict[str, Any]) -> set[frozenset[str]]:
     """Paths of the two images of each pair that a report lists as copies or as alike, across splits."""
     listed = [
-        one["pictures"]
-        for kind in ("copies", "near")
-        for one in report[kind]["listed"]
-        if one["across_splits"]
+        one["images"] for kind in ("copies", "near") for one in report[kind]["listed"] if one["across_splits"]
     ]
-    paths = [[Path(one["path"]).relative_to("faces").as_posix() for one in pictures] for pictures in listed]
+    paths = [[Path(one["path"]).relative_to("faces").as_posix() for one in images] for images in listed]
     return {
         frozenset((first, second))
         for names in paths
@@ -140,7 +137,7 @@ def measure_in(work: Path, count: int) -> dict[str, Any]:
         "versions": {"edgefel": __version__, "opencv": cv2.__version__},
         "distance": clean["near"]["distance"],
         "clean": {
-            "pictures": count,
+            "images": count,
             "pairs": possible,
             "found": wrong,
             "false_pair_rate": wrong / possible,

@@ -23,17 +23,17 @@ import torch
 from edgefel.bench import timer
 from edgefel.bench.command import one_thread, run_bench
 from edgefel.bench.networks import onnxruntime_session, random_network
+from edgefel.data.preprocessing import Preprocessing, default_preprocessing
 from edgefel.errors import EdgefelError
-from edgefel.export.onnx_graph import export_onnx, serialize
-from edgefel.export.surgery.attention import onnx_attention
-from edgefel.export.surgery.cost import graph_macs, input_bytes
-from edgefel.export.surgery.outputs import keep_outputs
-from edgefel.export.surgery.passes import EXACT_PASSES, apply_passes
-from edgefel.export.surgery.prelu import spread_prelu
-from edgefel.export.surgery.uint8_input import uint8_input
+from edgefel.export.onnx.attention import onnx_attention
+from edgefel.export.onnx.cost import graph_macs, input_bytes
+from edgefel.export.onnx.outputs import keep_outputs
+from edgefel.export.onnx.passes import EXACT_PASSES, apply_passes
+from edgefel.export.onnx.prelu import spread_prelu
+from edgefel.export.onnx.trace import export_onnx, serialize
+from edgefel.export.onnx.uint8_input import uint8_input
 from edgefel.models.network import FacialExpressionModel
 from edgefel.runtime.manifest import INPUT_NAME, NEEDED_OUTPUTS
-from edgefel.runtime.preprocessing import Preprocessing, default_preprocessing
 
 TOLERANCE = 1e-4  # of an output's largest value, or of 1
 COUNTS = {

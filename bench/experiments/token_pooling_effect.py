@@ -29,14 +29,14 @@ from edgefel.bench.networks import onnxruntime_session, random_network
 from edgefel.bench.statistics import ratio
 from edgefel.bench.timer import Plan, measure
 from edgefel.data.dataset import read_rgb
+from edgefel.data.preprocessing import default_preprocessing
 from edgefel.errors import EdgefelError
-from edgefel.export.onnx_graph import export_onnx
-from edgefel.export.outputs import torch_threads
+from edgefel.export.onnx.trace import export_onnx
+from edgefel.export.parity.outputs import torch_threads
 from edgefel.kernels.token_pooling import reference
 from edgefel.models import build_model
 from edgefel.models.profile import profile
 from edgefel.runtime.manifest import INPUT_NAME
-from edgefel.runtime.preprocessing import default_preprocessing
 
 TIE = 1e-5  # relative difference of two scores that float32 may order either way
 PUBLISHED, WHOLE = "published", "nothing dropped"
@@ -104,7 +104,7 @@ def compare_choices(model: Any, graph: onnx.ModelProto, images: Sequence[Path]) 
         print(f"\r{number}/{len(images)} images", end="", file=sys.stderr)
     print(file=sys.stderr)
     return {
-        "pictures": len(images),
+        "images": len(images),
         "poolings": len(names),
         "equal": equal,
         "different_at_a_tie": ties,

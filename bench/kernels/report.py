@@ -11,7 +11,7 @@ import numpy as np
 from edgefel.bench.kernels.competitors import OURS
 from edgefel.bench.kernels.suite import KernelRow, speedups
 from edgefel.figures import new_figure
-from edgefel.files import atomic_file
+from edgefel.files.write import atomic_file
 
 if TYPE_CHECKING:
     from rich.table import Table

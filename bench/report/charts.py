@@ -70,7 +70,7 @@ def front(points: Sequence[Point]) -> list[Point]:
     return kept
 
 
-def pareto(rows: Sequence[Row], per: str = "a picture") -> str:
+def pareto(rows: Sequence[Row], per: str = "an image") -> str:
     """Latency against macro F1; the area of a mark is the file's size, a hollow one is unstable. Empty without rows."""
     points = pareto_points(rows)
     if not points:

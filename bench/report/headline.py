@@ -69,7 +69,7 @@ def spoken(row: Row) -> str:
 def _sentence(best: Row, top: float, batch: int) -> str:
     latency = timing(best)
     ends = interval(pair(latency.get("p50_interval")), _p50(best))
-    per = "a picture" if batch == 1 else f"a batch of {batch}"
+    per = "an image" if batch == 1 else f"a batch of {batch}"
     behind = top - _accuracy(best)
     accuracy = f"accuracy {percent(_accuracy(best))}" + (
         f", {100 * behind:.1f} points below the most accurate" if behind > 0.0005 else ", the highest here"

@@ -85,7 +85,7 @@ def _device(index: int, device: str, groups: Sequence[Repeated], most_drop: floa
         _answer(found),
         _summary(index, groups, found.best),
         *_pareto(rows),
-        _figure("Stages", charts.stages(rows), "Where the time of a call goes, from picture to labels."),
+        _figure("Stages", charts.stages(rows), "Where the time of a call goes, from image to labels."),
         _figure(
             "Distribution",
             charts.distributions([row for row in rows if row.kind in RUNNING]),
@@ -94,7 +94,7 @@ def _device(index: int, device: str, groups: Sequence[Repeated], most_drop: floa
         _throughput(rows),
         _recall(rows),
         _table("Training", tables.training(rows), "Images per second of whole training steps."),
-        _table("Data path", tables.data_path(rows), "Pictures per second up to the training step."),
+        _table("Data path", tables.data_path(rows), "Images per second up to the training step."),
         _table("Experiments", tables.experiments(rows), "Single runs of edgefel ablate."),
         _roofline(rows),
         _environment(groups),
@@ -152,7 +152,7 @@ def _pareto(rows: Sequence[Row]) -> list[str]:
     figures = []
     for batch in batches:
         own = [row for row in running if (finite(row.subject.get("batch")) or 1) == batch]
-        per = "a picture" if batch == 1 else f"a batch of {batch:g}"
+        per = "an image" if batch == 1 else f"a batch of {batch:g}"
         title = "Latency against macro F1" + (f", batch {batch:g}" if len(batches) > 1 else "")
         figures.append(_figure(title, charts.pareto(own, per), caption))
     return figures
@@ -171,7 +171,7 @@ def _throughput(rows: Sequence[Row]) -> str:
 
 
 def _recall(rows: Sequence[Row]) -> str:
-    note = "Share of each class's pictures that got its label; the worst class of each row is coloured."
+    note = "Share of each class's images that got its label; the worst class of each row is coloured."
     return _table("Recall by class", tables.recall(rows), note)
 
 

@@ -120,7 +120,7 @@ def mark(shape: str, hint: str) -> str:
 
 
 def figure(width: float, height: float, name: str, parts: Sequence[str]) -> str:
-    """The whole picture, scaled to the page's width; name: what a screen reader says it shows."""
+    """The whole image, scaled to the page's width; name: what a screen reader says it shows."""
     return (
         f'<svg viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="{escape(name)}">'
         + "".join(parts)

@@ -163,13 +163,13 @@ def throughput(rows: Sequence[Row]) -> Table:
 
 
 def recall(rows: Sequence[Row]) -> Table:
-    """Share of each class's pictures that got its label; the worst class of each row stands out."""
+    """Share of each class's images that got its label; the worst class of each row stands out."""
     chosen = [row for row in rows if row.kind in RUNNING and mapping(row.metrics, "recall")]
     classes = dict.fromkeys(str(name) for row in chosen for name in mapping(row.metrics, "recall"))
     columns = [Column(name, _recall_of(name)) for name in classes]
-    pictures = Column("pictures", lambda row: _number(number(row.metrics, "images")))
+    images = Column("images", lambda row: _number(number(row.metrics, "images")))
     return make_table(
-        chosen, [*_subject_columns(chosen, NAMING), *columns, Column("worst class", _worst, False), pictures]
+        chosen, [*_subject_columns(chosen, NAMING), *columns, Column("worst class", _worst, False), images]
     )
 
 

@@ -66,8 +66,8 @@ def _of_bundle(folder: Path, precisions: Sequence[str] | None) -> Graphs:
 def _of_model(name: str, precisions: Sequence[str]) -> Graphs:
     import numpy as np
 
-    from edgefel.export.onnx_graph import export_onnx
-    from edgefel.export.reduced import Ranges, make_graphs
+    from edgefel.export.onnx.trace import export_onnx
+    from edgefel.export.precision.graphs import Ranges, make_graphs
     from edgefel.models.profile import profile
     from edgefel.models.registry import build_model
 

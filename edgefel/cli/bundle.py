@@ -143,7 +143,7 @@ class _Serving:
 
         A server takes one file, where a device may have several.
         """
-        from edgefel.files import check_free
+        from edgefel.files.write import check_free
 
         if self.max_batch is not None and (self.triton or self.deepstream) is None:
             raise EdgefelError("--max-batch belongs to --triton-repository and --deepstream; leave it out")
@@ -223,7 +223,7 @@ def _commands(deployed: Deployed) -> list[str]:
 def _show(deployed: Deployed, commands: list[str]) -> None:
     from rich.table import Table
 
-    from edgefel.files import sha256
+    from edgefel.files.write import sha256
 
     table = Table("part", "files", title=f"{deployed.output} ({deployed.header['model']})")
     table.add_column("KB", justify="right")

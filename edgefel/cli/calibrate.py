@@ -32,7 +32,7 @@ DEFAULT_PER_CLASS = 64
     "--per-class",
     type=click.IntRange(min=1),
     multiple=True,
-    help="Pictures of every class; with --compare may be given several times.  [default: 64; compare: 1, 4, 16]",
+    help="Images of every class; with --compare may be given several times.  [default: 64; compare: 1, 4, 16]",
 )
 @params.group_cap
 @params.layout
@@ -48,15 +48,13 @@ DEFAULT_PER_CLASS = 64
 @click.option(
     "--use-predictions", is_flag=True, help="Balance on the model's predictions although there are labels."
 )
-@click.option(
-    "--compare", is_flag=True, help="Measure what balanced pictures bring, instead of choosing some."
-)
+@click.option("--compare", is_flag=True, help="Measure what balanced images bring, instead of choosing some.")
 @click.option("--seeds", type=click.IntRange(min=2), help="Draws to compare on.  [default: 5]")
 @click.option(
     "--imbalance", type=click.FloatRange(min=1), help="Most frequent : rarest class.  [default: 50]"
 )
 @click.option("--method", help="How ranges are chosen, as export's --calibration.  [default: mse]")
-@click.option("--images", type=click.IntRange(min=1), help="Held-out pictures to judge on.  [default: all]")
+@click.option("--images", type=click.IntRange(min=1), help="Held-out images to judge on.  [default: all]")
 @params.json_output
 def command(
     data: Path,
@@ -72,13 +70,13 @@ def command(
     as_json: bool,
     **comparing: Any,
 ) -> None:
-    """Choose the pictures that INT8 calibration sees: the same number of every class.
+    """Choose the images that INT8 calibration sees: the same number of every class.
 
-    DATA is a labelled data set in any layout of docs/data.md. The pictures of its splits val and test stay out.
-    The file lists every picture with its hash; the same data and seed choose the same pictures. Pictures without
+    DATA is a labelled data set in any layout of docs/data.md. The images of its splits val and test stay out.
+    The file lists every image with its hash; the same data and seed choose the same images. Images without
     labels, in folders of any depth, are balanced on the predictions of --checkpoint or --bundle.
 
-    With --compare, INT8 files calibrated on balanced, on random and on most-frequent-class pictures of a long tail
+    With --compare, INT8 files calibrated on balanced, on random and on most-frequent-class images of a long tail
     are judged on the held-out split.
 
     \b
@@ -169,13 +167,13 @@ def _choose(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         if model is not None and (use_predictions or not labelled):
-            task = progress.add_task("labelling pictures", total=None)
+            task = progress.add_task("labelling images", total=None)
             predicted = predict_labels(dataset, model, _bar(progress, task))
             dataset = predicted.dataset
         elif model is not None:
             matched = dataset.matched(model.labels)
             dataset = matched.dataset
-        task = progress.add_task("hashing pictures", total=None)
+        task = progress.add_task("hashing images", total=None)
         chosen = choose_calibration_set(
             dataset,
             per_class,
@@ -200,10 +198,10 @@ def _warnings(chosen: CalibrationSet, predicted: PredictedLabels | None) -> list
         never = predicted.never
         if predicted.skipped:
             named = ", ".join(path.name for path in predicted.skipped[:3])
-            lines.append(f"{counted(len(predicted.skipped), 'unreadable picture')} skipped: {named}")
-    lines += [f"the model takes no picture for {label}, so none calibrates it" for label in never]
+            lines.append(f"{counted(len(predicted.skipped), 'unreadable image')} skipped: {named}")
+    lines += [f"the model takes no image for {label}, so none calibrates it" for label in never]
     lines += [
-        f"{label} has {counted(chosen.counts[label], 'picture')} to give (at most {chosen.group_cap} of one subject or "
+        f"{label} has {counted(chosen.counts[label], 'image')} to give (at most {chosen.group_cap} of one subject or "
         f"video), fewer than {chosen.per_class}"
         for label in chosen.short
         if label not in never
@@ -216,7 +214,7 @@ def _summary(
 ) -> dict[str, Any]:
     return {
         "file": str(output),
-        "pictures": len(chosen.images),
+        "images": len(chosen.images),
         "counts": chosen.counts,
         "classes": None if matched is None else matched.to_dict(),
         "groups": len(chosen.groups),
@@ -233,8 +231,8 @@ def _show(chosen: CalibrationSet, output: Path) -> None:
     from rich.table import Table
 
     groups = counted(len(chosen.groups), "subject or video", "subjects or videos")
-    table = Table("class", title=f"{counted(len(chosen.images), 'picture')} of {groups}")
-    table.add_column("pictures", justify="right")
+    table = Table("class", title=f"{counted(len(chosen.images), 'image')} of {groups}")
+    table.add_column("images", justify="right")
     for label, count in chosen.counts.items():
         table.add_row(escape(label), str(count))
     table_console().print(table)

@@ -19,7 +19,7 @@ from edgefel.cli.optional import require
 from edgefel.text import counted
 
 if TYPE_CHECKING:
-    from edgefel.calib.comparison import Comparison
+    from edgefel.bench.experiments.calibration.comparison import Comparison
 
 _SHOWN = ("macro_f1", "accuracy", "tail_accuracy", "agreement", "sqnr_db")
 _TITLES = ("macro F1, %", "accuracy, %", "accuracy of tail, %", "agreement, %", "SQNR, dB")
@@ -36,15 +36,19 @@ def compare_and_show(
     """Runs the comparison, writes the folder `output` and prints what came out. Bad input is refused at once."""
     for module in ("torch", "onnx", "onnxscript", "onnxsim", "matplotlib"):
         require(module, "export", "edgefel calibrate --compare")
-    from edgefel.calib.comparison import ComparisonOptions, compare_strategies, plan_comparison
-    from edgefel.calib.comparison_report import comparison_document, write_comparison
+    from edgefel.bench.experiments.calibration.comparison import (
+        ComparisonOptions,
+        compare_strategies,
+        plan_comparison,
+    )
+    from edgefel.bench.experiments.calibration.report import comparison_document, write_comparison
     from edgefel.data.open import open_dataset
+    from edgefel.data.preprocessing import Preprocessing
     from edgefel.export.bundle import tool_versions
-    from edgefel.export.onnx_graph import export_onnx
-    from edgefel.export.surgery.prelu import spread_prelu
-    from edgefel.files import check_free, sha256
+    from edgefel.export.onnx.prelu import spread_prelu
+    from edgefel.export.onnx.trace import export_onnx
+    from edgefel.files.write import check_free, sha256
     from edgefel.models.checkpoint import WEIGHTS_FILE, load_checkpoint
-    from edgefel.runtime.preprocessing import Preprocessing
 
     chosen = ComparisonOptions(**options)
     check_free(output)
@@ -74,7 +78,7 @@ def compare_and_show(
     if comparison.skipped:
         named = ", ".join(path.name for path in comparison.skipped[:3])
         click.echo(
-            f"warning: {counted(len(comparison.skipped), 'unreadable picture')} skipped: {named}", err=True
+            f"warning: {counted(len(comparison.skipped), 'unreadable image')} skipped: {named}", err=True
         )
     if as_json:
         click.echo(json.dumps({"folder": str(output), **document}, indent=2, allow_nan=False))
@@ -117,7 +121,7 @@ def _command(data: Path, layout: str | None, output: Path, checkpoint: Path, opt
 def _show(comparison: Comparison, output: Path) -> None:
     from rich.table import Table
 
-    from edgefel.calib.comparison_report import shown, verdicts
+    from edgefel.bench.experiments.calibration.report import shown, verdicts
 
     table = Table(title=f"{output}: means over {counted(comparison.options.seeds, 'seed')} [95 % interval]")
     table.add_column("per class", justify="right")

@@ -30,8 +30,8 @@ def command() -> None:
 
 @command.command("synth")
 @params.output("Folder to write; must not exist or be empty.")
-@click.option("--count", type=int, default=2000, show_default=True, help="Pictures.")
-@click.option("--size", type=int, default=224, show_default=True, help="Side of a picture in pixels.")
+@click.option("--count", type=int, default=2000, show_default=True, help="Images.")
+@click.option("--size", type=int, default=224, show_default=True, help="Side of an image in pixels.")
 @click.option(
     "--classes", type=click.Choice(["7", "8"]), default="7", show_default=True, help="8 adds contempt."
 )
@@ -79,7 +79,7 @@ def command() -> None:
 def synth(
     output: Path, image_format: str, workers: int | None, as_json: bool, classes: str, **settings: Any
 ) -> None:
-    """Render faces with known expressions: pictures, labels.csv, dataset.json, contact_sheet.png.
+    """Render faces with known expressions: images, labels.csv, dataset.json, contact_sheet.png.
 
     Subjects are dealt out to train, val and test; labels.csv also holds the distribution over the classes
     (soft_*) and the action units (au_*) that were drawn. The same options give the same files.
@@ -236,16 +236,16 @@ def video(output: Path, overwrite: bool, as_json: bool, **settings: Any) -> None
 
 @command.command("sheet")
 @click.argument("dataset", type=click.Path(path_type=Path))
-@params.output("Picture to write (PNG or JPEG).")
+@params.output("Image to write (PNG or JPEG).")
 @click.option(
-    "--columns", type=click.IntRange(1, 100), default=10, show_default=True, help="Pictures per class."
+    "--columns", type=click.IntRange(1, 100), default=10, show_default=True, help="Images per class."
 )
 @click.option(
     "--side",
     type=click.IntRange(16, 512),
     default=112,
     show_default=True,
-    help="Side of a picture in pixels.",
+    help="Side of an image in pixels.",
 )
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default=None, help="Only this split.")
 @params.layout
@@ -259,17 +259,17 @@ def sheet(
       edgefel data sheet faces -o sheet.png --split test
       edgefel data sheet AffectNet -o sheet.png --layout affectnet-7
     """
+    from edgefel.data.images import write_image
+    from edgefel.data.inspection.contact_sheet import dataset_sheet
     from edgefel.data.open import open_dataset
-    from edgefel.data.pictures import write_picture
-    from edgefel.data.sheet import dataset_sheet
     from edgefel.errors import EdgefelError
-    from edgefel.files import atomic_file
+    from edgefel.files.write import atomic_file
 
     if output.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise EdgefelError(f"{output}: give a name that ends in .png or .jpg")
-    picture = dataset_sheet(open_dataset(dataset, split, layout), columns, side)
+    image = dataset_sheet(open_dataset(dataset, split, layout), columns, side)
     with atomic_file(output) as temporary:
-        write_picture(temporary, picture)
+        write_image(temporary, image)
     click.echo(str(output))
 
 

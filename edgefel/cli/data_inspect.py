@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from edgefel.data.dataset import ImageDataset
-    from edgefel.data.inspection import Inspection, InspectionOptions
+    from edgefel.data.inspection.inspect import Inspection, InspectionOptions
 
 PROBLEMS = 3  # exit code of --strict
 FILES = ("report.json", "balance.png", "contact_sheet.png", "pairs.png")
@@ -28,14 +28,14 @@ _SHOWN = 5  # findings of each kind on the screen
 @click.command("inspect")
 @click.argument("dataset", metavar="DATA", type=click.Path(path_type=Path))
 @params.layout
-@params.output("New folder for report.json and pictures of what was found.", required=False)
+@params.output("New folder for report.json and images of what was found.", required=False)
 @click.option("--overwrite", is_flag=True, help="Replace the folder of --output.")
 @click.option(
     "--distance",
     type=click.IntRange(0, 10),
-    default=4,  # edgefel.data.duplicates.DISTANCE, which imports OpenCV
+    default=4,  # edgefel.data.inspection.duplicates.DISTANCE, which imports OpenCV
     show_default=True,
-    help="Bits of 64 in which the hashes of pictures that look alike may differ.",
+    help="Bits of 64 in which the hashes of images that look alike may differ.",
 )
 @click.option(
     "--limit",
@@ -66,8 +66,8 @@ def command(
 ) -> None:
     """Look for what spoils training and its results, before training.
 
-    Opens every picture. Counts classes, splits and groups; finds files that cannot be read or are cut off, faces
-    smaller than the models take, copies, pictures that look alike, and people in more than one split. Exit code 0;
+    Opens every image. Counts classes, splits and groups; finds files that cannot be read or are cut off, faces
+    smaller than the models take, copies, images that look alike, and people in more than one split. Exit code 0;
     2: bad input; with --strict 3: leakage across splits, contradicting labels or unreadable files.
 
     \b
@@ -80,9 +80,9 @@ def command(
         params.refuse_alone("overwrite", "output")
     else:
         require("matplotlib", "train", "edgefel data inspect -o")
-    from edgefel.data.inspection import InspectionOptions
+    from edgefel.data.inspection.inspect import InspectionOptions
     from edgefel.data.open import open_dataset
-    from edgefel.files import check_free
+    from edgefel.files.write import check_free
 
     if output is not None:
         check_free(output, replace=overwrite)
@@ -100,7 +100,7 @@ def command(
 
 
 def _check_replaced(output: Path) -> None:
-    """--overwrite means a report of an earlier run: no pictures, no home folder."""
+    """--overwrite means a report of an earlier run: no images, no home folder."""
     from edgefel.errors import EdgefelError
 
     strange = {path.name for path in output.iterdir()} - set(FILES) if output.is_dir() else set()
@@ -114,13 +114,13 @@ def _inspect(dataset: ImageDataset, options: InspectionOptions, quiet: bool) -> 
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from edgefel.data.inspection import inspect_dataset
+    from edgefel.data.inspection.inspect import inspect_dataset
     from edgefel.data.open import by_other_votes
 
     other = by_other_votes(dataset)
-    columns = (TextColumn("pictures"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=quiet) as bar:
-        task = bar.add_task("pictures", total=len(dataset))
+        task = bar.add_task("images", total=len(dataset))
         return inspect_dataset(
             dataset, options, lambda done: bar.advance(task, done), others=[other] if other else []
         )
@@ -128,10 +128,10 @@ def _inspect(dataset: ImageDataset, options: InspectionOptions, quiet: bool) -> 
 
 def _write(folder: Path, inspection: Inspection, overwrite: bool) -> None:
     """All files or nothing."""
-    from edgefel.data.balance_plot import balance_figure, pairs_sheet
-    from edgefel.data.pictures import write_picture
-    from edgefel.data.sheet import dataset_sheet
-    from edgefel.files import atomic_folder, write_json
+    from edgefel.data.images import write_image
+    from edgefel.data.inspection.balance_plot import balance_figure, pairs_sheet
+    from edgefel.data.inspection.contact_sheet import dataset_sheet
+    from edgefel.files.write import atomic_folder, write_json
 
     with atomic_folder(folder, replace=overwrite) as temporary:
         _check_replaced(folder)  # again: what came since the start is not replaced
@@ -142,7 +142,7 @@ def _write(folder: Path, inspection: Inspection, overwrite: bool) -> None:
             sheets["contact_sheet.png"] = dataset_sheet(inspection.dataset)
         for name, sheet in sheets.items():
             if sheet is not None:
-                write_picture(temporary / name, sheet)
+                write_image(temporary / name, sheet)
 
 
 def _show(inspection: Inspection, output: Path | None) -> None:
@@ -162,7 +162,7 @@ def _show(inspection: Inspection, output: Path | None) -> None:
 def _counts_table(inspection: Inspection) -> Table:
     from rich.table import Table
 
-    table = Table(title=f"{inspection.dataset.root}: {counted(len(inspection.dataset), 'picture')}")
+    table = Table(title=f"{inspection.dataset.root}: {counted(len(inspection.dataset), 'image')}")
     table.add_column("class", no_wrap=True)
     for name in (*inspection.splits, "all", "share"):
         table.add_column(name, justify="right")
@@ -176,7 +176,7 @@ def _counts_table(inspection: Inspection) -> Table:
 
 def _facts(inspection: Inspection) -> list[str]:
     groups, sizes, copies, near = inspection.groups, inspection.sizes, inspection.copies, inspection.near
-    spread = f"{groups.smallest} to {counted(groups.largest, 'picture')}, median {groups.median:g}"
+    spread = f"{groups.smallest} to {counted(groups.largest, 'image')}, median {groups.median:g}"
     lines = [
         f"groups: {groups.number}, of {spread}; {groups.across_splits} in more than one split",
         f"soft labels: {'yes' if inspection.soft_labels else 'no'}; boxes: {inspection.boxes or 'no'}",
@@ -196,7 +196,7 @@ def _facts(inspection: Inspection) -> list[str]:
     if inspection.votes is not None:
         lines.append(f"labels: votes of {inspection.votes.file}")
     lines += [
-        f"  by {one.file}: {counted(sum(one.per_split.values()), 'picture')} "
+        f"  by {one.file}: {counted(sum(one.per_split.values()), 'image')} "
         f"({', '.join(f'{name} {count}' for name, count in one.per_split.items())}); contradicting: "
         f"{counted(one.copies.contradicting, 'set')} of equal files, "
         f"{counted(one.near.contradicting, 'pair')} alike to look at"

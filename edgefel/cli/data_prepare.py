@@ -16,10 +16,10 @@ from edgefel.text import counted
 
 if TYPE_CHECKING:
     from edgefel.data.dataset import ImageDataset
-    from edgefel.data.prepare_plan import PrepareOptions
+    from edgefel.data.preparing.plan import PrepareOptions
     from edgefel.runtime.framing import RuntimeFaces
 
-_SHOWN = 5  # names of pictures on the screen
+_SHOWN = 5  # names of images on the screen
 # what looking for faces needs, and --no-detect does without
 _OF_DETECTION = ("detector", "detector_model", "min_face", "missing")
 
@@ -47,13 +47,13 @@ _OF_DETECTION = ("detector", "detector_model", "min_face", "missing")
 @params.detector
 @params.detector_model
 @params.min_face
-@click.option("--no-detect", is_flag=True, help="The pictures, or their boxes, are faces already.")
+@click.option("--no-detect", is_flag=True, help="The images, or their boxes, are faces already.")
 @click.option(
     "--missing",
     type=click.Choice(["skip", "center"]),
     default="skip",
     show_default=True,
-    help="A picture in which no face is found: leave it out, or take its centred square.",
+    help="An image in which no face is found: leave it out, or take its centred square.",
 )
 @click.option(
     "--margin",
@@ -73,7 +73,7 @@ _OF_DETECTION = ("detector", "detector_model", "min_face", "missing")
     "per_shard",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Write WebDataset shards of N pictures instead of files.",
+    help="Write WebDataset shards of N images instead of files.",
 )
 @click.option("--workers", type=click.IntRange(min=1), help="Threads.  [default: one per core]")
 @click.option("--restart", is_flag=True, help="Discard what an unfinished run has left.")
@@ -93,10 +93,10 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Find, level and cut out the face of every picture of a data set, in the layout that training wants.
+    """Find, level and cut out the face of every image of a data set, in the layout that training wants.
 
     Faces are cut by the code that cuts them on the device. Writes OUTPUT/SPLIT/CLASS/*.jpg with labels.csv and
-    prepare.json, or shards, with the labels, groups, splits and soft labels of DATA. Pictures that cannot be read,
+    prepare.json, or shards, with the labels, groups, splits and soft labels of DATA. Images that cannot be read,
     and those without a face, are left out and named in prepare.json.
 
     Ctrl-C ends with exit code 130; the same command then goes on where it was, and so it does after a crash.
@@ -108,9 +108,9 @@ def command(
       edgefel data prepare photos -o faces --size 128 --min-face 0.2
       edgefel data prepare crops -o shards --no-detect --shards 10000
     """
-    # pictures that cannot be decoded are named at the end, not by OpenCV in between
+    # images that cannot be decoded are named at the end, not by OpenCV in between
     from edgefel.data.open import open_dataset
-    from edgefel.data.prepare_plan import PrepareOptions
+    from edgefel.data.preparing.plan import PrepareOptions
 
     params.refuse_alone("seed", "splits")
     name = "none" if no_detect else detector
@@ -159,7 +159,7 @@ def _shares(text: str) -> tuple[float, ...]:
 
 def _described(detector: str, model: Path | None, min_face: float | None) -> dict[str, Any]:
     """What finds the faces, for the record; a model file by its content."""
-    from edgefel.files import sha256
+    from edgefel.files.write import sha256
 
     # a file that is missing is the detector's to refuse
     known = sha256(model) if model is not None and model.is_file() else None
@@ -178,15 +178,15 @@ def _prepare(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from edgefel.data.prepare import partial_folder, prepare
+    from edgefel.data.preparing.run import partial_folder, prepare
 
-    columns = (TextColumn("pictures"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
+    columns = (TextColumn("images"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
     bar = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=quiet)
-    task = bar.add_task("pictures", total=len(dataset), rate="")
+    task = bar.add_task("images", total=len(dataset), rate="")
 
     def begin(done: int, total: int) -> None:
         if done:
-            click.echo(f"going on: {done} of {counted(total, 'picture')} are done", err=True)
+            click.echo(f"going on: {done} of {counted(total, 'image')} are done", err=True)
         bar.update(task, total=total, completed=done)
         bar.start()  # once everything has been accepted: an error message should stand alone
 
@@ -224,7 +224,7 @@ def _prepare(
 def _show(output: Path, report: dict[str, Any]) -> None:
     splits = ", ".join(f"{name or 'no split'} {count}" for name, count in report["per_split"].items())
     click.echo(
-        f"{output}: {counted(report['faces'], 'face')} of {counted(report['pictures'], 'picture')} ({splits})"
+        f"{output}: {counted(report['faces'], 'face')} of {counted(report['images'], 'image')} ({splits})"
     )
     if report["votes"] is not None:
         click.echo(f"  labels: votes of {report['votes']['file']}")

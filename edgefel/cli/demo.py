@@ -21,7 +21,7 @@ from edgefel.cli.main import COMMANDS
 from edgefel.cli.optional import require
 from edgefel.cli.parity import REFUSED
 from edgefel.errors import EdgefelError
-from edgefel.files import LOCK_NAME, read_json, sole_user, write_json
+from edgefel.files.write import LOCK_NAME, read_json, sole_user, write_json
 from edgefel.text import counted
 
 MODEL = "arbex-nano"
@@ -45,7 +45,7 @@ class DemoOptions:
 @click.command("demo")
 @params.output("Folder for everything the demo makes.", required=False, default=Path("demo"))
 @click.option("--quick", is_flag=True, help="A few faces and one epoch: shows the way, learns little.")
-@click.option("--photo", type=click.Path(path_type=Path), help="Picture to label; else a bundled portrait.")
+@click.option("--photo", type=click.Path(path_type=Path), help="Image to label; else a bundled portrait.")
 @click.option("--no-engine", is_flag=True, help="Leave out the TensorRT engines.")
 @params.seed
 @params.json_output
@@ -67,9 +67,9 @@ def command(output: Path, quick: bool, photo: Path | None, no_engine: bool, seed
         require(module, "train", "edgefel demo")
     for module in ("onnx", "onnxscript", "onnxsim"):
         require(module, "export", "edgefel demo")
-    picture = _photo(photo)
+    image = _photo(photo)
     size = {"faces": 420, "subjects": 42, "epochs": 1, "per_class": 32} if quick else FULL
-    options = DemoOptions(engine=not no_engine, photo=str(picture), seed=seed, **size)
+    options = DemoOptions(engine=not no_engine, photo=str(image), seed=seed, **size)
     # with --json stdout holds one document, so what the stages print goes to stderr
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
         results = Demo(output, options).run()
@@ -237,7 +237,7 @@ def _photo(photo: Path | None) -> Path:
 
         return Path(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
     if not photo.is_file():
-        raise EdgefelError(f"{photo}: no such picture; give an image file with --photo")
+        raise EdgefelError(f"{photo}: no such image; give an image file with --photo")
     return photo.resolve()
 
 

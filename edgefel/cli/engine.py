@@ -12,7 +12,7 @@ from edgefel.cli import params
 from edgefel.cli.console import table_console
 
 if TYPE_CHECKING:
-    from edgefel.export.tensorrt_bundle import BundleEngine
+    from edgefel.export.tensorrt.bundle import BundleEngine
 
 
 @click.command("engine")
@@ -83,8 +83,8 @@ def command(
       edgefel engine bundle --rebuild
     """
     from edgefel.cli.export_progress import RichProgress
-    from edgefel.export.tensorrt_bundle import build_bundle_engines
-    from edgefel.export.tensorrt_engine import EngineCache, EngineOptions
+    from edgefel.export.tensorrt.bundle import build_bundle_engines
+    from edgefel.export.tensorrt.engine import EngineCache, EngineOptions
 
     options = EngineOptions(
         min_batch=min_batch,

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     "--copies/--no-copies",
     default=True,
     show_default=True,
-    help="Also judge without the pictures that have a copy in another split. It opens the pictures of all splits once "
+    help="Also judge without the images that have a copy in another split. It opens the images of all splits once "
     "and keeps their hashes; --no-copies saves the time on a large set.",
 )
 @click.option(
@@ -53,10 +53,10 @@ if TYPE_CHECKING:
     metavar="PATH",
     type=click.Path(path_type=Path),
     multiple=True,
-    help="Draw the distribution of this picture of the data; repeatable. By default the most telling pictures.",
+    help="Draw the distribution of this image of the data; repeatable. By default the most telling images.",
 )
 @click.option(
-    "--grid", type=click.IntRange(1, 60), default=12, show_default=True, help="How many pictures to draw."
+    "--grid", type=click.IntRange(1, 60), default=12, show_default=True, help="How many images to draw."
 )
 @params.output("New folder for report.html, its figures as PNG and evaluation.json.", required=False)
 @params.json_output
@@ -80,9 +80,9 @@ def command(
     """Accuracy, macro F1, recall by class and group, calibration and clustering of a checkpoint.
 
     CHECKPOINT is a checkpoint folder or a run of edgefel train (its best checkpoint is taken). Every number
-    is given with and without the reliability head, and accuracy also without the pictures that have a copy (an equal
+    is given with and without the reliability head, and accuracy also without the images that have a copy (an equal
     file, or one that looks alike) in another split. Classes are matched by name; where the data has fewer or more of
-    them than the model, the common ones are judged (docs/data.md). Unreadable pictures are skipped, counted and
+    them than the model, the common ones are judged (docs/data.md). Unreadable images are skipped, counted and
     named. With -o all of it is drawn, too: open report.html, one page that needs nothing else.
 
     \b
@@ -100,7 +100,7 @@ def command(
         for option in ("show", "grid"):
             params.refuse_alone(option, "output")
     if show and click.get_current_context().get_parameter_source("grid") is ParameterSource.COMMANDLINE:
-        raise EdgefelError("--show and --grid both choose the pictures to draw; give one of them")
+        raise EdgefelError("--show and --grid both choose the images to draw; give one of them")
     if output:
         require("matplotlib", "train", "edgefel evaluate -o")
     from edgefel.evaluation.run import evaluate_with_progress

@@ -18,8 +18,8 @@ from edgefel.errors import EdgefelError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from edgefel.calib.search import SearchResult
     from edgefel.export.options import ExportOptions
+    from edgefel.export.precision.search import SearchResult
     from edgefel.export.report import ExportReport
 
 
@@ -78,7 +78,7 @@ if TYPE_CHECKING:
 @click.option(
     "--calibration-set",
     type=click.Path(path_type=Path),
-    help="File of `edgefel calibrate`: the pictures to calibrate on, instead of drawing them from --data.",
+    help="File of `edgefel calibrate`: the images to calibrate on, instead of drawing them from --data.",
 )
 @click.option(
     "--calibration",
@@ -158,7 +158,7 @@ def command(
         require(module, "export", "edgefel export")
     from edgefel.cli.export_progress import RichProgress
     from edgefel.export.bundle import export_bundle
-    from edgefel.export.limits import load_limits
+    from edgefel.export.parity.limits import load_limits
 
     params.refuse_layout_alone("data")
     _check_auto(ctx, chosen["auto"])
@@ -193,7 +193,7 @@ def _options(
 ) -> ExportOptions:
     """`same`: what the library calls as the command line does."""
     from edgefel.export.options import ExportOptions
-    from edgefel.export.tensorrt_engine import EngineOptions
+    from edgefel.export.tensorrt.engine import EngineOptions
 
     precisions = tuple(name for name, wanted in (("fp32", fp32), ("fp16", fp16), ("int8", int8)) if wanted)
     if outputs:
@@ -239,7 +239,7 @@ def _show(report: ExportReport, output: Path, as_json: bool) -> None:
         table.add_row(*_cells(row))
     if report.search is not None:
         table_console().print(_ranking(report.search))
-        click.echo(f"all layers and mixes: {output / 'layers.json'}, picture: {output / 'layers.png'}")
+        click.echo(f"all layers and mixes: {output / 'layers.json'}, image: {output / 'layers.png'}")
     table_console().print(table)
 
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
-from edgefel.export.progress import Progress
+from edgefel.progress import Progress
 
 
 class RichProgress(Progress):

@@ -63,8 +63,8 @@ def command(
       edgefel import mobilefacenet_model_best.pth.tar --layout mobilefacenet -o mobilefacenet
     """
     require("torch", "train", "edgefel import")
+    from edgefel.data.preprocessing import Preprocessing
     from edgefel.models.published import import_to_checkpoint
-    from edgefel.runtime.preprocessing import Preprocessing
 
     with working(f"reading {', '.join(map(str, files))}"):
         summary = import_to_checkpoint(files, layout, output, labels, resize)

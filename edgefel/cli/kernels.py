@@ -12,7 +12,7 @@ import click
 from edgefel.cli import params
 from edgefel.cli.console import table_console
 from edgefel.cli.optional import require
-from edgefel.files import check_free
+from edgefel.files.write import check_free
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,7 +16,7 @@ from edgefel import __version__, signals
 from edgefel.cli import output
 from edgefel.cli.lazy import LazyGroup
 from edgefel.errors import EdgefelError, EdgefelWarning
-from edgefel.files import DISK_FULL
+from edgefel.files.write import DISK_FULL
 
 # command -> (module, attribute, one-line help). Commands are imported when they are used, so that
 # `edgefel --help` and `edgefel predict` need nothing beyond the base install.
@@ -34,11 +34,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "ablate": ("edgefel.cli.ablate", "Rerun a table of the papers: a grid of trainings, and a verdict."),
     "import": ("edgefel.cli.import_", "Turn published checkpoints into edgefel's format."),
-    "calibrate": ("edgefel.cli.calibrate", "Choose class-balanced pictures for INT8 calibration."),
+    "calibrate": ("edgefel.cli.calibrate", "Choose class-balanced images for INT8 calibration."),
     "export": ("edgefel.cli.export", "Export to ONNX (FP32, FP16, INT8) and TensorRT engines."),
     "parity": (
         "edgefel.cli.parity",
-        "Judge a bundle's files by PyTorch, class by class, on labelled pictures.",
+        "Judge a bundle's files by PyTorch, class by class, on labelled images.",
     ),
     "engine": ("edgefel.cli.engine", "Build TensorRT engines from a bundle's ONNX files, on the device."),
     "kernels": ("edgefel.cli.kernels", "Compile the fused kernels for a GPU that is elsewhere."),

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from edgefel.data.picture_headers import MOST_PIXELS, PIXELS_VARIABLE
+from edgefel.data.image_headers import MOST_PIXELS, PIXELS_VARIABLE
 from edgefel.data.votes import VOTES_FILES, layout_with_votes
 from edgefel.errors import EdgefelError
 
@@ -68,7 +68,7 @@ detector_model = click.option("--detector-model", type=click.Path(path_type=Path
 min_face = click.option(
     "--min-face",
     type=FiniteRange(0, 1, min_open=True),
-    help="Smallest face to look for, as a share of the picture's shorter side; a larger one is faster.",
+    help="Smallest face to look for, as a share of the image's shorter side; a larger one is faster.",
 )
 precision = click.option(
     "--precision",
@@ -126,7 +126,7 @@ max_pixels = click.option(
     type=click.IntRange(1, 1 << 30),
     expose_value=False,
     callback=_set_max_pixels,
-    help=f"Pixels of the largest picture to decode; larger ones are skipped.  [default: {MOST_PIXELS}]",
+    help=f"Pixels of the largest image to decode; larger ones are skipped.  [default: {MOST_PIXELS}]",
 )
 
 
@@ -142,7 +142,7 @@ def _add_votes(ctx: click.Context, param: click.Parameter, value: str | None) ->
 
 
 def layout(function: Function) -> Function:
-    """What every command takes that reads a data set of pictures: `--layout NAME`, `--votes FILE`, which is a part of
+    """What every command takes that reads a data set of images: `--layout NAME`, `--votes FILE`, which is a part of
     the layout ("fer-plus:label.csv"), and `--max-pixels`."""
     function = click.option(
         "--votes",

@@ -16,8 +16,8 @@ from edgefel.text import counted
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from edgefel.export.check import BundleCheck
-    from edgefel.export.parity import ClassParity, Parity
+    from edgefel.export.parity.check import BundleCheck
+    from edgefel.export.parity.compare import ClassParity, Parity
 
 REFUSED = 3  # exit code: the gate refused a file
 
@@ -51,7 +51,7 @@ REFUSED = 3  # exit code: the gate refused a file
     type=click.IntRange(min=1),
     default=2000,
     show_default=True,
-    help="Most pictures to compare on, evenly from the classes.",
+    help="Most images to compare on, evenly from the classes.",
 )
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all cores]")
 @params.seed
@@ -73,10 +73,10 @@ def command(
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """Judge a bundle's files by PyTorch on labelled pictures.
+    """Judge a bundle's files by PyTorch on labelled images.
 
     DIR is a bundle of `edgefel export`, DATA a labelled data set. Every ONNX file is compared with the
-    checkpoint it came from, on pictures that neither training nor calibration saw, and marked in the manifest:
+    checkpoint it came from, on images that neither training nor calibration saw, and marked in the manifest:
     pass, warn or fail. The runtime refuses a file that failed. Exit code 0: all pass or warn; 2: bad input;
     3: a file failed.
 
@@ -92,9 +92,9 @@ def command(
     if output is not None:
         require("matplotlib", "export", "edgefel parity -o")
     from edgefel.cli.export_progress import RichProgress
-    from edgefel.export.check import check_bundle
-    from edgefel.export.limits import load_limits
-    from edgefel.files import check_free
+    from edgefel.export.parity.check import check_bundle
+    from edgefel.export.parity.limits import load_limits
+    from edgefel.files.write import check_free
 
     if output is not None:
         check_free(output)
@@ -122,8 +122,8 @@ def command(
 
 def _write_report(folder: Path, check: BundleCheck) -> None:
     """Both files or nothing."""
-    from edgefel.export.parity_plot import recall_figure
-    from edgefel.files import atomic_folder, write_json
+    from edgefel.export.parity.plot import recall_figure
+    from edgefel.files.write import atomic_folder, write_json
 
     with atomic_folder(folder) as temporary:
         write_json(temporary / "parity.json", check.to_dict())
@@ -135,7 +135,7 @@ def _show(check: BundleCheck, as_json: bool) -> None:
         click.echo(f"warning: {warning}", err=True)
     if check.skipped:
         named = ", ".join(check.skipped[:3])
-        click.echo(f"warning: {counted(len(check.skipped), 'unreadable picture')} skipped: {named}", err=True)
+        click.echo(f"warning: {counted(len(check.skipped), 'unreadable image')} skipped: {named}", err=True)
     if as_json:
         click.echo(json.dumps(check.to_dict(), indent=2, allow_nan=False))
         return
@@ -149,7 +149,7 @@ def _show(check: BundleCheck, as_json: bool) -> None:
         click.echo(f"labels: votes of {check.votes.file}")
     left = check.left_out
     click.echo(
-        f"left out: {counted(left.train, 'picture')} of the split train, {left.calibration} that calibration used",
+        f"left out: {counted(left.train, 'image')} of the split train, {left.calibration} that calibration used",
         err=True,
     )
 
@@ -158,9 +158,7 @@ def _files_table(check: BundleCheck) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(
-        title=f"{check.bundle}: {counted(check.pictures, 'picture')} of {check.data} ({check.split})"
-    )
+    table = Table(title=f"{check.bundle}: {counted(check.images, 'image')} of {check.data} ({check.split})")
     table.add_column("file", no_wrap=True)
     for name in ("largest dev.", "SQNR dB", "agreement", "KL mean", "accuracy", "macro F1", "ECE"):
         table.add_column(name, justify="right")

@@ -15,10 +15,10 @@ from edgefel.errors import EdgefelError
 from edgefel.text import counted, printable
 
 if TYPE_CHECKING:
-    from edgefel.runtime.predict import PictureResult, Summary
-    from edgefel.runtime.sources import Source
+    from edgefel.runtime.predict import ImageResult, Summary
+    from edgefel.runtime.stream.sources import Source
 
-_NAMED = 20  # unreadable pictures
+_NAMED = 20  # unreadable images
 
 
 @click.command("predict")
@@ -29,8 +29,8 @@ _NAMED = 20  # unreadable pictures
 @params.detector
 @params.detector_model
 @params.min_face
-@click.option("--no-detect", is_flag=True, help="The pictures are face crops already.")
-@click.option("--save", type=click.Path(path_type=Path), help="Folder for annotated pictures or the video.")
+@click.option("--no-detect", is_flag=True, help="The images are face crops already.")
+@click.option("--save", type=click.Path(path_type=Path), help="Folder for annotated images or the video.")
 @click.option("--overwrite", is_flag=True, help="Replace files of --save that exist.")
 @click.option(
     "--every", type=click.IntRange(min=1), default=1, show_default=True, help="Each n-th video frame."
@@ -60,8 +60,8 @@ def command(
     """Label the faces in an image, a folder of images or a video.
 
     DIR is a bundle made by `edgefel export`. Prints a table, or with --json one line of JSON for each
-    picture or video frame, with its faces: label, box, confidence, probabilities after and before correction.
-    A picture without a face has an empty list.
+    image or video frame, with its faces: label, box, confidence, probabilities after and before correction.
+    An image without a face has an empty list.
 
     \b
     Examples:
@@ -73,7 +73,7 @@ def command(
     from edgefel.runtime.faces import make_detector
     from edgefel.runtime.predict import check_save, predict_source
     from edgefel.runtime.session import Session
-    from edgefel.runtime.sources import open_source
+    from edgefel.runtime.stream.sources import open_source
 
     if no_detect and detector_model is not None:
         raise EdgefelError("--no-detect and --detector-model exclude each other; leave one out")
@@ -101,7 +101,7 @@ def command(
 
 
 class _Output:
-    """Prints results as they come (JSON) or at the end (table); progress of many pictures goes to stderr."""
+    """Prints results as they come (JSON) or at the end (table); progress of many images goes to stderr."""
 
     def __init__(self, as_json: bool) -> None:
         from rich.console import Console
@@ -113,8 +113,8 @@ class _Output:
         self._announced: tuple[str, ...] = ()
         self._root: Path | None = None
         self._table = Table()
-        for name in ("picture", "face", "label", "prob.", "confidence", "before correction"):
-            self._table.add_column(name, overflow="fold" if name == "picture" else "ellipsis")
+        for name in ("image", "face", "label", "prob.", "confidence", "before correction"):
+            self._table.add_column(name, overflow="fold" if name == "image" else "ellipsis")
         self._errors = Console(stderr=True)
         columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
         self._bar = Progress(
@@ -142,14 +142,14 @@ class _Output:
         """Lines for stderr that come with the first result: an error message should stand alone."""
         self._announced = lines
 
-    def add(self, result: PictureResult) -> None:
+    def add(self, result: ImageResult) -> None:
         from rich.markup import escape
 
         self._say_announced()
         if self._json:
             click.echo(json.dumps(result.to_dict()))
             return
-        file = Path(result.picture)
+        file = Path(result.image)
         name = escape(str(file.relative_to(self._root)) if self._root else file.name)
         if result.frame is not None:
             name += f" #{result.frame}"
@@ -174,7 +174,7 @@ class _Output:
             table_console().print(self._table)
 
         say = self.say
-        say(f"{counted(summary.faces, 'face')} in {counted(summary.pictures, 'picture')} ({model})")
+        say(f"{counted(summary.faces, 'face')} in {counted(summary.images, 'image')} ({model})")
         if summary.without_face:
             say(f"no face found in {summary.without_face} of them")
         if summary.unreadable:
@@ -185,7 +185,7 @@ class _Output:
                 f"skipped {len(summary.unreadable)} unreadable: {', '.join(summary.unreadable[:_NAMED])}{more}"
             )
         if summary.left_out:
-            from edgefel.data.pictures import left_out_text
+            from edgefel.data.images import left_out_text
 
             say(left_out_text(summary.left_out))
         if summary.lost_frames:
@@ -194,7 +194,5 @@ class _Output:
         for path in summary.kept:
             say(f"a video that an earlier run did not complete is now {path}")
         if summary.saved:
-            where = (
-                summary.saved[0] if len(summary.saved) == 1 else f"{counted(len(summary.saved), 'picture')}"
-            )
+            where = summary.saved[0] if len(summary.saved) == 1 else f"{counted(len(summary.saved), 'image')}"
             say(f"saved {where}")

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     "--source",
     default="0",
     show_default=True,
-    help="Camera number or device, csi, csi:1, rtsp://..., a video file, a picture or a folder of pictures.",
+    help="Camera number or device, csi, csi:1, rtsp://..., a video file, an image or a folder of images.",
 )
 @click.option(
     "--size",
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 @click.option(
     "--fps",
     type=params.FiniteRange(min=0, min_open=True),
-    help="Frame rate to ask the camera for; of a folder: its pictures are a sequence at that rate.",
+    help="Frame rate to ask the camera for; of a folder: its images are a sequence at that rate.",
 )
 @click.option(
     "--patience",
@@ -74,7 +74,7 @@ if TYPE_CHECKING:
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Search the whole picture in each n-th frame; look near known faces in between.",
+    help="Search the whole image in each n-th frame; look near known faces in between.",
 )
 @click.option(
     "--policy",
@@ -101,7 +101,7 @@ if TYPE_CHECKING:
 @click.option(
     "--seconds", type=params.FiniteRange(min=0, min_open=True), help="Stop after so much time of the source."
 )
-@click.option("--show", is_flag=True, help="Show the annotated picture in a window; q ends.")
+@click.option("--show", is_flag=True, help="Show the annotated image in a window; q ends.")
 @click.option("--save", type=click.Path(path_type=Path), help="Write the annotated video.")
 @click.option(
     "-o",
@@ -138,7 +138,7 @@ if TYPE_CHECKING:
 @params.max_pixels
 @params.json_output
 def command(**options: Any) -> None:
-    """Label faces from a camera, a stream, a video or pictures, person by person.
+    """Label faces from a camera, a stream, a video or images, person by person.
 
     DIR is a bundle made by `edgefel export`. Prints a line whenever a person's label changes, or with --json one
     line of JSON for each frame. Ends with a table of latencies, drops, memory and power on stderr.
@@ -250,7 +250,7 @@ class _Run:
     def _check_places(self) -> None:
         """--overwrite means results of an earlier run: not the source, and not what this run writes elsewhere."""
         if not self.source:  # as a path it would be the current folder
-            raise EdgefelError("--source is empty; give a camera (0, csi), a URL, a video or pictures")
+            raise EdgefelError("--source is empty; give a camera (0, csi), a URL, a video or images")
         named = [("-o", path) for path in self.outputs]
         named += [
             (option, path) for option, path in (("--save", self.save), ("--metrics", self.metrics)) if path
@@ -285,7 +285,7 @@ class _Run:
             frames=self.frames,
             seconds=self.seconds,
             # a folder is a sequence only for who says its rate
-            pictures=self.fps is None and _is_pictures(Path(self.source)),
+            images=self.fps is None and _is_images(Path(self.source)),
         )
 
     def _serve_metrics(self, telemetry: Telemetry, stack: ExitStack, errors: Console) -> None:
@@ -311,14 +311,14 @@ class _Run:
                 return sink
 
             # first those that leave nothing behind where another one is refused
-            pictures: list[Sink] = []
+            images: list[Sink] = []
             if self.save is not None:
                 video = open_video_sink(self.save, fps, overwrite=self.overwrite)
-                pictures.append(opened(video))
+                images.append(opened(video))
                 if video.kept is not None:
                     say(errors, f"a recording that an earlier run did not complete is now {video.kept}")
             if self.show:
-                pictures.append(opened(WindowSink(f"edgefel {self.source}")))
+                images.append(opened(WindowSink(f"edgefel {self.source}")))
             files: list[Sink] = []
             with ExitStack() as undo:
                 for path in self.outputs:
@@ -329,7 +329,7 @@ class _Run:
                 undo.pop_all()
             text = opened(JsonLines(sys.stdout) if self.as_json else LabelChanges())
             # the window, which may end the run, after the files
-            yield [*files, *pictures, text]
+            yield [*files, *images, text]
 
     def _consume(
         self, stream: Stream, sinks: Sequence[Sink], progress: Progress, telemetry: Telemetry
@@ -337,17 +337,17 @@ class _Run:
         from edgefel.runtime.stream.overlay import Hud, draw
         from edgefel.runtime.stream.sinks import SinkClosed
 
-        needs_picture = any(sink.needs_picture for sink in sinks)
+        needs_image = any(sink.needs_image for sink in sinks)
         try:
             for result in stream:
                 start = time.perf_counter()
-                picture = None
-                if needs_picture:
+                image = None
+                if needs_image:
                     power = telemetry.power_w
                     hud = Hud(result.fps, 1e3 * result.latency, power, stream.dropped, stream.backend)
-                    picture = draw(result.frame.image, result, hud)
+                    image = draw(result.frame.image, result, hud)
                 for sink in sinks:
-                    sink.write(result, picture)
+                    sink.write(result, image)
                 telemetry.record("sinks", time.perf_counter() - start)
                 progress.advance(result, stream.dropped)
         except SinkClosed:  # the window was closed, or whoever read our output has had enough
@@ -363,7 +363,7 @@ def _warn_of(file: MetricsFile, errors: Console) -> None:
         say(errors, f"warning: {file.problem}")
 
 
-def _is_pictures(path: Path) -> bool:
-    from edgefel.runtime.sources import IMAGE_SUFFIXES
+def _is_images(path: Path) -> bool:
+    from edgefel.runtime.stream.sources import IMAGE_SUFFIXES
 
     return path.is_dir() or (path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES)

@@ -17,7 +17,7 @@ from edgefel.text import counted, printable
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from edgefel.runtime.preprocessing import Image
+    from edgefel.data.preprocessing import Image
     from edgefel.runtime.stream.frames import FrameSource
     from edgefel.runtime.stream.pipeline import Stream
     from edgefel.runtime.stream.results import FrameResult
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # people whose last label is remembered; more would let a long run grow
 _REMEMBERED = 256
 _REFRESH = 0.25
-# unreadable pictures that are named
+# unreadable images that are named
 _NAMED = 5
 
 
@@ -72,12 +72,12 @@ def say(console: Console, text: str) -> None:
 class LabelChanges:
     """Prints a line on stdout whenever somebody's label changes."""
 
-    needs_picture = False
+    needs_image = False
 
     def __init__(self) -> None:
         self._labels: OrderedDict[int, str] = OrderedDict()
 
-    def write(self, result: FrameResult, picture: Image | None) -> None:
+    def write(self, result: FrameResult, image: Image | None) -> None:
         from edgefel.runtime.stream.sinks import SinkClosed
 
         for face in result.faces:
@@ -143,15 +143,15 @@ class Progress:
 
 def say_summary(console: Console, telemetry: Telemetry, stream: Stream, source: FrameSource) -> None:
     """The closing table, and a line for everything that went wrong with the source."""
-    from edgefel.data.pictures import left_out_text
-    from edgefel.runtime.stream.folder import PictureFolder
+    from edgefel.data.images import left_out_text
+    from edgefel.runtime.stream.folder import ImageFolder
     from edgefel.runtime.telemetry.telemetry import summary_table
 
     snapshot = telemetry.snapshot()
     console.print(summary_table(snapshot))
     counts = stream.counts
-    skipped = source.skipped if isinstance(source, PictureFolder) else []
-    unread = "picture" if skipped else "frame"
+    skipped = source.skipped if isinstance(source, ImageFolder) else []
+    unread = "image" if skipped else "frame"
     for count, what, rest in (
         (stream.dropped, "frame", "dropped, since labelling was slower than the source"),
         (counts.missing, "announced frame", "missing at the end of the file: is it complete?"),
@@ -161,7 +161,7 @@ def say_summary(console: Console, telemetry: Telemetry, stream: Stream, source: 
     ):
         if count:
             say(console, f"{counted(count, what)} {rest}")
-    if isinstance(source, PictureFolder) and source.left_out:
+    if isinstance(source, ImageFolder) and source.left_out:
         say(console, left_out_text(source.left_out))
 
 

@@ -14,8 +14,8 @@ from click.core import ParameterSource
 from edgefel import signals
 from edgefel.cli import params
 from edgefel.cli.optional import require
-from edgefel.documents import parse_yaml
 from edgefel.errors import EdgefelError
+from edgefel.files.documents import parse_yaml
 from edgefel.text import counted
 from edgefel.training.config import Limits, TrainConfig, load_config, settings
 
@@ -204,7 +204,7 @@ def _report(result: Any) -> None:
 
         first = ", ".join(result.skipped[:3]) + (", ..." if len(result.skipped) > 3 else "")
         click.echo(
-            f"skipped {counted(len(result.skipped), 'unreadable picture')}: {first}; all with their reasons: "
+            f"skipped {counted(len(result.skipped), 'unreadable image')}: {first}; all with their reasons: "
             f"{result.run / SKIPPED_NAME}",
             err=True,
         )

@@ -1,4 +1,4 @@
-"""Labelled pictures: what a data set is, whatever it is stored in.
+"""Labelled images: what a data set is, whatever it is stored in.
 
 A reader of `edgefel.data.readers` makes an `ImageDataset` of what is on the disk. Small sets hold their samples as they
 are; sets of millions hold columns (`SampleTable`) and make a `Sample` when one is asked for.
@@ -14,14 +14,14 @@ from typing import Any, Protocol, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from edgefel.data.images import MOST_BYTES, read_image_file
+from edgefel.data.images import UnreadableImageError as UnreadableImageError
+from edgefel.data.images import decode_rgb as decode_rgb
+from edgefel.data.images import one_line as one_line
 from edgefel.data.labels import LabelMatch, check_judgeable, match_labels
-from edgefel.data.pictures import MOST_BYTES, read_picture
-from edgefel.data.pictures import UnreadableImageError as UnreadableImageError
-from edgefel.data.pictures import decode_rgb as decode_rgb
-from edgefel.data.pictures import one_line as one_line
 from edgefel.data.votes import Votes
 from edgefel.errors import EdgefelError
-from edgefel.inputs import read_regular
+from edgefel.files.read import read_regular
 from edgefel.text import counted
 
 SPLITS = ("train", "val", "test")
@@ -32,20 +32,20 @@ _SPLIT_NAMES = ("", *SPLITS)
 Box = tuple[int, int, int, int]
 
 
-class PictureStore(Protocol):
-    """Where the encoded pictures of a data set lie. Reading may be done by several threads and processes at once."""
+class ImageStore(Protocol):
+    """Where the encoded images of a data set lie. Reading may be done by several threads and processes at once."""
 
     def path(self, index: int) -> Path:
         """Of the file, or of the archive with the member behind it: for people and for reports."""
         ...
 
     def read(self, index: int) -> bytes:
-        """The encoded picture (JPEG, PNG, PNM, ...). Raises OSError if it cannot be read."""
+        """The encoded image (JPEG, PNG, PNM, ...). Raises OSError if it cannot be read."""
         ...
 
 
 class FileStore:
-    """Pictures that are files. names: relative to `root`, with "/" between folders."""
+    """Images that are files. names: relative to `root`, with "/" between folders."""
 
     def __init__(self, root: Path, names: Sequence[str]) -> None:
         self._root, self._names = root, names
@@ -61,11 +61,11 @@ class FileStore:
 
 @dataclass(frozen=True)
 class Sample:
-    """One labelled picture.
+    """One labelled image.
 
     `label` indexes `ImageDataset.labels`, or is UNLABELLED; `group` is the subject or video it comes from; `split` is
     train, val, test, or "" where the set has no splits; `soft` is a distribution over the labels, if known. `box`: the
-    face, (x, y, width, height) in pixels of the picture, where the picture shows more. `store`: where the picture lies,
+    face, (x, y, width, height) in pixels of the image, where the image shows more. `store`: where the image lies,
     and its number there; None for a file at `path`.
     """
 
@@ -75,18 +75,18 @@ class Sample:
     split: str
     soft: tuple[float, ...] | None = None
     box: Box | None = None
-    store: tuple[PictureStore, int] | None = None
+    store: tuple[ImageStore, int] | None = None
 
     @property
     def is_file(self) -> bool:
-        """Whether the face is a file of its own, not a member of an archive or a part of a picture."""
+        """Whether the face is a file of its own, not a member of an archive or a part of an image."""
         return self.store is None and self.box is None
 
     def read(self) -> bytes:
-        """The encoded picture. Raises UnreadableImageError."""
+        """The encoded image. Raises UnreadableImageError."""
         try:
             if self.store is None:
-                return read_picture(self.path)
+                return read_image_file(self.path)
             store, index = self.store
             return store.read(index)
         except OSError as error:
@@ -95,16 +95,16 @@ class Sample:
             ) from None
 
     def load(self) -> NDArray[np.uint8]:
-        """RGB picture of the face [H, W, 3], uint8. Raises UnreadableImageError."""
-        picture = decode_rgb(self.read(), self.path)
-        return picture if self.box is None else _cut(picture, self.box, self.path)
+        """RGB image of the face [H, W, 3], uint8. Raises UnreadableImageError."""
+        image = decode_rgb(self.read(), self.path)
+        return image if self.box is None else _cut(image, self.box, self.path)
 
 
 @dataclass(frozen=True)
 class ImageDataset:
-    """Labelled pictures, read from disk when asked for.
+    """Labelled images, read from disk when asked for.
 
-    left_out: pictures of the folder that are not read here, such as .heic: how many by suffix. votes: of FER+, the file
+    left_out: images of the folder that are not read here, such as .heic: how many by suffix. votes: of FER+, the file
     that the labels come from.
     """
 
@@ -116,14 +116,14 @@ class ImageDataset:
 
     @property
     def source(self) -> str:
-        """Where the pictures and the labels are from, for reports."""
+        """Where the images and the labels are from, for reports."""
         return str(self.root) if self.votes is None else f"{self.root} (votes: {self.votes.file})"
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def load(self, index: int) -> NDArray[np.uint8]:
-        """RGB picture [H, W, 3], uint8. Raises UnreadableImageError."""
+        """RGB image [H, W, 3], uint8. Raises UnreadableImageError."""
         return self.samples[index].load()
 
     def targets(self) -> NDArray[np.int64]:
@@ -154,14 +154,14 @@ class ImageDataset:
         return np.array([i for i, sample in enumerate(self.samples) if sample.split == split], np.int64)
 
     def relabelled(self, targets: NDArray[np.int64]) -> ImageDataset:
-        """The same pictures with other labels [N]; soft labels stay as they are."""
+        """The same images with other labels [N]; soft labels stay as they are."""
         return replace(self, samples=_renumbered(self.samples, targets))
 
     def matched(self, labels: Sequence[str]) -> MatchedDataset:
-        """The pictures by which a model with these `labels` can be judged: those of the classes that it has too.
+        """The images by which a model with these `labels` can be judged: those of the classes that it has too.
 
-        The order of the classes stays, so that a seed draws the same pictures whatever the order of the model. Raises
-        EdgefelError where the two cannot be compared (`check_judgeable`), or no picture is left.
+        The order of the classes stays, so that a seed draws the same images whatever the order of the model. Raises
+        EdgefelError where the two cannot be compared (`check_judgeable`), or no image is left.
         """
         match = match_labels(labels, self.labels)
         check_judgeable(match, str(self.root))
@@ -174,7 +174,7 @@ class ImageDataset:
         return MatchedDataset(self._with_classes(match.numbers), match, left_out, kept)
 
     def reordered(self, labels: Sequence[str]) -> ImageDataset:
-        """The same pictures with the classes in this order; raises EdgefelError unless they are exactly these."""
+        """The same images with the classes in this order; raises EdgefelError unless they are exactly these."""
         match = match_labels(self.labels, labels)
         if not match.same_classes:
             raise EdgefelError(
@@ -185,14 +185,14 @@ class ImageDataset:
         return replace(chosen, labels=match.labels)
 
     def _with_classes(self, numbers: Sequence[int]) -> ImageDataset:
-        """The pictures of these classes, which are numbered in this order."""
+        """The images of these classes, which are numbered in this order."""
         places = np.full(len(self.labels) + 1, UNLABELLED)  # one more, which UNLABELLED indexes
         places[list(numbers)] = np.arange(len(numbers))
         targets = places[self.targets()]
         kept = np.flatnonzero(targets != UNLABELLED)
         labels = tuple(self.labels[number] for number in numbers)
         if not kept.size:
-            raise EdgefelError(f"{self.root}: has no picture of {', '.join(labels)}; give other data")
+            raise EdgefelError(f"{self.root}: has no image of {', '.join(labels)}; give other data")
         samples = self.subset(kept).samples
         return replace(self, labels=labels, samples=_renumbered(samples, targets[kept], numbers))
 
@@ -209,8 +209,8 @@ class ImageDataset:
 class MatchedDataset:
     """A data set without the classes that a model lacks; see `ImageDataset.matched`.
 
-    dataset: its labels are those of `match`. left_out: pictures of each class that the model lacks. kept: indices [N]
-    of the data set's pictures in the one that it was made of.
+    dataset: its labels are those of `match`. left_out: images of each class that the model lacks. kept: indices [N]
+    of the data set's images in the one that it was made of.
     """
 
     dataset: ImageDataset
@@ -221,12 +221,12 @@ class MatchedDataset:
     def notes(self, *, judged: bool = True) -> tuple[str, ...]:
         """What a reader of the results must know of the classes; nothing where both sides have the same.
 
-        judged: whether the pictures judge the model, or only calibrate it.
+        judged: whether the images judge the model, or only calibrate it.
         """
         root, lines = self.dataset.root, []
         if self.match.only_other:
             listed = ", ".join(f"{count} of {name}" for name, count in self.left_out.items())
-            lines.append(f"{root}: pictures of classes that the model lacks are left out: {listed}")
+            lines.append(f"{root}: images of classes that the model lacks are left out: {listed}")
         if self.match.only_model:
             others = counted(len(self.match.columns), "class", "classes")
             how = f"; the model is judged by its probabilities of the other {others} alone"
@@ -239,7 +239,7 @@ class MatchedDataset:
             "model": list(self.match.model),
             "data": list(self.match.other),
             "judged": list(self.match.labels),
-            "pictures_left_out": dict(self.left_out),
+            "images_left_out": dict(self.left_out),
             "outputs_ignored": list(self.match.only_model),
         }
 
@@ -254,7 +254,7 @@ class SampleTable(Sequence[Sample]):
 
     def __init__(
         self,
-        store: PictureStore,
+        store: ImageStore,
         label: NDArray[Any],
         group: NDArray[Any],
         group_names: Sequence[str],
@@ -354,16 +354,16 @@ def _shares(soft: NDArray[Any], columns: Sequence[int]) -> NDArray[Any]:
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
-    """RGB picture [H, W, 3], uint8. Raises UnreadableImageError if the file is missing or no picture."""
+    """RGB image [H, W, 3], uint8. Raises UnreadableImageError if the file is missing or no image."""
     return Sample(path, UNLABELLED, "", "").load()
 
 
-def _cut(picture: NDArray[np.uint8], box: Box, path: Path) -> NDArray[np.uint8]:
-    """The part of a box that lies in the picture."""
+def _cut(image: NDArray[np.uint8], box: Box, path: Path) -> NDArray[np.uint8]:
+    """The part of a box that lies in the image."""
     x, y, width, height = box
-    part = picture[max(0, y) : max(0, y + height), max(0, x) : max(0, x + width)]
+    part = image[max(0, y) : max(0, y + height), max(0, x) : max(0, x + width)]
     if part.size == 0:
-        raise UnreadableImageError(path, f"its box {box} lies outside of its {picture.shape[1::-1]} pixels")
+        raise UnreadableImageError(path, f"its box {box} lies outside of its {image.shape[1::-1]} pixels")
     return part
 
 

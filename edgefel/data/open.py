@@ -48,7 +48,7 @@ def open_dataset(
 
     layout: name of a reader (LAYOUTS), for a set that several could read; by default the first that recognizes it. That
     of FER+ may name its file of votes, as in "fer-plus:label.csv" (`layout_with_votes`).
-    split: keeps the samples of one split. Pictures are not opened here.
+    split: keeps the samples of one split. Images are not opened here.
     Raises EdgefelError for a missing or empty data set, an unknown layout or label, and a split that holds nothing.
     """
     root = Path(path)
@@ -68,18 +68,18 @@ def only_split(dataset: ImageDataset, split: str) -> ImageDataset:
         found = [name for name in SPLITS if dataset.in_split(name).size]
         if not found:
             raise EdgefelError(
-                f"{dataset.root}: no pictures in the split {split!r} (it has no splits); divide it with: "
+                f"{dataset.root}: no images in the split {split!r} (it has no splits); divide it with: "
                 f"edgefel data prepare {dataset.root} -o OUT --splits 0.8,0.1,0.1"
             )
         raise EdgefelError(
-            f"{dataset.root}: no pictures in the split {split!r} (it has {', '.join(found)}); name splits in "
+            f"{dataset.root}: no images in the split {split!r} (it has {', '.join(found)}); name splits in "
             "labels.csv or sort the class folders into train/, val/ and test/"
         )
     return dataset.subset(chosen)
 
 
 def by_other_votes(dataset: ImageDataset) -> ImageDataset | None:
-    """The pictures of FER+ with the labels of its other file of votes; None where it has no other one."""
+    """The images of FER+ with the labels of its other file of votes; None where it has no other one."""
     votes = dataset.votes
     if votes is None or votes.other is None:
         return None
@@ -91,7 +91,7 @@ def by_other_votes(dataset: ImageDataset) -> ImageDataset | None:
 
 
 def is_labelled(path: str | os.PathLike[str]) -> bool:
-    """Whether some reader knows what the pictures at `path` show."""
+    """Whether some reader knows what the images at `path` show."""
     return any(reader.recognizes(Path(path)) for reader in READERS)
 
 

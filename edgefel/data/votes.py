@@ -7,7 +7,7 @@ from typing import Any
 
 from edgefel.errors import EdgefelError
 
-# of the whole set, to which the published counts refer, and of one folder of pictures; the first one is the default
+# of the whole set, to which the published counts refer, and of one folder of images; the first one is the default
 VOTES_CSV, LABELS_CSV = "fer2013new.csv", "label.csv"
 VOTES_FILES = (VOTES_CSV, LABELS_CSV)
 VOTED_LAYOUTS = ("fer-plus", "fer-plus-7")
@@ -18,7 +18,7 @@ class Votes:
     """Where the labels of a data set come from.
 
     layout: its name with the file, as `open_dataset` takes it. other: the second file, None where there is none or it
-    cannot be read. compared: pictures that both list; votes_differ: those with other votes; class_differs: those that
+    cannot be read. compared: images that both list; votes_differ: those with other votes; class_differs: those that
     have a class by both, and not the same one.
     """
 
@@ -40,7 +40,7 @@ class Votes:
             return None
         return (
             f"labels are those of {self.file}; {self.other} differs in the votes of {self.votes_differ:,} of "
-            f"{self.compared:,} pictures and in the class of {self.class_differs:,} (--votes {self.other} takes it)"
+            f"{self.compared:,} images and in the class of {self.class_differs:,} (--votes {self.other} takes it)"
         )
 
 

@@ -15,8 +15,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol
 
 from edgefel.errors import EdgefelError
-from edgefel.export.progress import SILENT, Progress
-from edgefel.files import atomic_file, atomic_folder, read_json
+from edgefel.files.write import atomic_file, atomic_folder, read_json
+from edgefel.progress import SILENT, Progress
 
 FORMAT = "edgefel-deploy"
 VERSION = 1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edgefel.deploy.served_file import checked_path, choose_file
 from edgefel.errors import EdgefelError, MissingDependencyError
-from edgefel.files import atomic_folder
+from edgefel.files.write import atomic_folder
 from edgefel.runtime.manifest import Manifest, read_manifest
 
 CONFIG_NAME = "config_infer_secondary_edgefel.txt"
@@ -132,8 +132,8 @@ def _write_model(source: Path, manifest: Manifest, path: Path) -> None:
         import onnx
     except ImportError:
         raise MissingDependencyError("onnx", "export", "writing a graph for DeepStream") from None
-    from edgefel.export.surgery.outputs import keep_outputs
-    from edgefel.export.surgery.pixel_input import pixel_input
+    from edgefel.export.onnx.outputs import keep_outputs
+    from edgefel.export.onnx.pixel_input import pixel_input
 
     model, _ = keep_outputs(pixel_input(onnx.load(source), manifest.preprocessing), [OUTPUT])
     onnx.checker.check_model(model, full_check=True)

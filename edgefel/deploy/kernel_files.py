@@ -11,10 +11,10 @@ from pathlib import Path
 
 from edgefel.deploy.archive import Entry
 from edgefel.errors import EdgefelError
-from edgefel.export.progress import SILENT, Progress
+from edgefel.files.unfinished import claimed_folder
+from edgefel.progress import SILENT, Progress
 from edgefel.runtime.kernels import INDEX, KernelFolder
 from edgefel.runtime.manifest import ModelInfo
-from edgefel.unfinished import claimed_folder
 
 _HOW = "make them with 'edgefel kernels compile' and pass the folder with --kernels"
 

@@ -16,7 +16,7 @@ from edgefel.deploy.licences import licence_entries
 from edgefel.deploy.model_files import ChosenFiles, choose_files, model_entries
 from edgefel.deploy.wheel import Wheel, build_wheel
 from edgefel.errors import EdgefelError
-from edgefel.export.progress import SILENT, Progress
+from edgefel.progress import SILENT, Progress
 from edgefel.runtime.manifest import Manifest, read_manifest
 
 ARCHS = ("sm_87", "sm_110")

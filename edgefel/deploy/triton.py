@@ -23,7 +23,7 @@ from edgefel.deploy.triton_config import (
     preprocess_config,
 )
 from edgefel.errors import EdgefelError
-from edgefel.files import atomic_folder
+from edgefel.files.write import atomic_folder
 from edgefel.runtime.manifest import BundleFile, Manifest, read_manifest
 
 DEFAULT_MAX_BATCH = 16

@@ -1,7 +1,7 @@
 """The model `preprocess` of a Triton model repository: face crops in, the network's input out.
 
 Triton's Python backend loads a copy of this file as `model.py`. It computes with the copy of
-`edgefel.runtime.preprocessing` that lies beside it, whatever edgefel is installed: the server needs NumPy and
+`edgefel.data.preprocessing` that lies beside it, whatever edgefel is installed: the server needs NumPy and
 OpenCV alone.
 """
 
@@ -16,14 +16,14 @@ from typing import Any
 _HERE = Path(__file__).parent
 if (_HERE / "edgefel").is_dir():  # in a model repository
     sys.path.insert(0, str(_HERE))
-    # a compressed picture of a few bytes can ask for gigabytes; OpenCV reads the limit when it is imported
+    # a compressed image of a few bytes can ask for gigabytes; OpenCV reads the limit when it is imported
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(1 << 26))
 
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
+from edgefel.data.preprocessing import Image, Preprocessing  # noqa: E402
 from edgefel.errors import EdgefelError  # noqa: E402
-from edgefel.runtime.preprocessing import Image, Preprocessing  # noqa: E402
 
 FACES, ENCODED_FACES, OUTPUT = "faces", "encoded_faces", "image"
 DETAILS = "preprocessing", "input_type"
@@ -72,7 +72,7 @@ class TritonPythonModel:
 
 def _decode(content: bytes, index: int) -> Image:
     """The bytes of a JPEG, PNG, ... -> uint8 RGB [H, W, 3], turned as its EXIF says."""
-    problem = "not a picture that OpenCV reads"
+    problem = "not an image that OpenCV reads"
     image = None
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None

@@ -14,8 +14,8 @@ from typing import IO, Any
 
 from edgefel.deploy.archive import FORMAT, INDEX, VERSION, is_safe
 from edgefel.deploy.model_files import manifest_bytes, without_engines
-from edgefel.documents import parse_json
 from edgefel.errors import EdgefelError
+from edgefel.files.documents import parse_json
 from edgefel.runtime.manifest import MANIFEST_NAME, read_manifest
 
 _BLOCK = 1 << 20

@@ -1,4 +1,4 @@
-"""What is known of the people in the pictures: columns of the CSV that lists them, matched by path."""
+"""What is known of the people in the images: columns of the CSV that lists them, matched by path."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from edgefel.data.dataset import ImageDataset
 from edgefel.errors import EdgefelError
-from edgefel.inputs import open_csv
+from edgefel.files.read import open_csv
 
 # taken without being asked for, where they are there
 KNOWN_COLUMNS = ("skin", "skin_tone", "glasses", "age", "sex", "gender", "ethnicity", "race")
 CSV_NAME = "labels.csv"
-# numbers with more different values than this are cut into quarters of equally many pictures
+# numbers with more different values than this are cut into quarters of equally many images
 MOST_NUMBERS = 8
 _NOT_ATTRIBUTES = ("path", "label")
 
@@ -50,7 +50,7 @@ def read_attributes(
 ) -> dict[str, tuple[str, ...]]:
     """The value of every column for each of the samples `indices` [N], "" where none is given.
 
-    Numbers with more than MOST_NUMBERS values become ranges of equally many pictures, such as "0.21 to 0.48".
+    Numbers with more than MOST_NUMBERS values become ranges of equally many images, such as "0.21 to 0.48".
     """
     file = _file(dataset.root)
     if not columns or file is None:

@@ -22,7 +22,7 @@ class Clustering:
 
     davies_bouldin: mean over the classes of the worst ratio of spread to distance; lower is better (Davies & Bouldin
     1979). calinski_harabasz: variance between to variance within, each by its degrees of freedom; higher is better
-    (Caliński & Harabasz 1974), and it grows with the number of pictures. Both with Euclidean distance.
+    (Caliński & Harabasz 1974), and it grows with the number of images. Both with Euclidean distance.
     """
 
     width: int
@@ -32,7 +32,7 @@ class Clustering:
 
 def judge_clusters(features: FloatArray, targets: IntArray) -> Clustering | None:
     """Of `features` [N, D] with classes `targets` [N]; None unless 2 classes occur and one of them twice, or where
-    the pictures of each class coincide and the ratios are not finite."""
+    the images of each class coincide and the ratios are not finite."""
     from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score
 
     if not 2 <= len(np.unique(targets)) < len(targets):

@@ -1,4 +1,4 @@
-"""What abstaining brings: accuracy of the pictures that are left when the least confident are called "unsure"."""
+"""What abstaining brings: accuracy of the images that are left when the least confident are called "unsure"."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STEPS = 100
 class Threshold:
     """One choice of `--min-confidence`.
 
-    coverage: share of pictures at or above it. accuracy: of those, None where none is left. class_coverage: share
+    coverage: share of images at or above it. accuracy: of those, None where none is left. class_coverage: share
     of each true class that keeps a label, None where the class does not occur; a class that is mostly "unsure"
     is the price that accuracy does not show.
     """
@@ -33,7 +33,7 @@ class Threshold:
 class Coverage:
     """Accuracy against coverage.
 
-    thresholds: from 0 to 1. curve: (coverage, accuracy) with the k most confident pictures, thinned to STEPS points.
+    thresholds: from 0 to 1. curve: (coverage, accuracy) with the k most confident images, thinned to STEPS points.
     risk_area: area under error against coverage (AURC: Geifman & El-Yaniv 2017, arXiv 1705.08500; 0 is perfect).
     best_risk_area: the same for a confidence that ranks every error below every hit; the least there is at this
     accuracy. auroc: chance that a hit is more confident than an error, ties half; None without errors or hits.
@@ -77,7 +77,7 @@ def compute_coverage(probabilities: FloatArray, targets: IntArray) -> Coverage:
 
 
 def _at(threshold: float, confidence: FloatArray, correct: Any, targets: IntArray, classes: int) -> Threshold:
-    # rounding of the entropy must not make a certain picture fall short of 1
+    # rounding of the entropy must not make a certain image fall short of 1
     kept = confidence >= threshold - 1e-9
     shares = [
         float(kept[targets == number].mean()) if (targets == number).any() else None
@@ -88,7 +88,7 @@ def _at(threshold: float, confidence: FloatArray, correct: Any, targets: IntArra
 
 
 def _risks(confidence: FloatArray, correct: Any) -> FloatArray:
-    """Share of errors among the k most confident, [N]. Of equally confident pictures each is as wrong as all of them
+    """Share of errors among the k most confident, [N]. Of equally confident images each is as wrong as all of them
     on average: their order in the data must not matter."""
     values, group = np.unique(-confidence, return_inverse=True)
     errors = np.bincount(group, weights=~correct) / np.bincount(group, minlength=len(values))

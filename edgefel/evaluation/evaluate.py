@@ -13,9 +13,11 @@ import numpy as np
 import torch
 
 from edgefel.data.dataset import SPLITS, ImageDataset
-from edgefel.data.duplicates import Elsewhere
+from edgefel.data.inspection.duplicates import Elsewhere
 from edgefel.data.labels import LabelMatch
+from edgefel.data.loading.batches import ImageSource
 from edgefel.data.open import only_split, open_dataset
+from edgefel.data.preprocessing import Preprocessing
 from edgefel.data.votes import Votes
 from edgefel.errors import EdgefelError
 from edgefel.evaluation.attributes import attribute_columns, read_attributes
@@ -43,12 +45,10 @@ from edgefel.evaluation.metrics import (
 from edgefel.evaluation.stability import DEFINITION, Spread, spread
 from edgefel.models.checkpoint import Checkpoint, load_checkpoint
 from edgefel.models.network import FacialExpressionModel
-from edgefel.runtime.preprocessing import Preprocessing
 from edgefel.text import counted
-from edgefel.training.images import ImageSource
 
 _BATCH = 64
-# pictures of the papers' table of probabilities
+# images of the papers' table of probabilities
 _DRAWN = 60
 
 
@@ -56,7 +56,7 @@ _DRAWN = 60
 class Probabilities:
     """Spread of the class probabilities without and with the reliability head (None where there is none).
 
-    all: of every picture. drawn: of 60 pictures, drawn with the same share of every class, as many as in ARBEx 4.7.1.
+    all: of every image. drawn: of 60 images, drawn with the same share of every class, as many as in ARBEx 4.7.1.
     """
 
     definition: str
@@ -72,13 +72,13 @@ class Evaluation:
 
     labels: the classes that both the model and the data have, in the data's order; all that follows is by them.
     classes: whose they are and what was left out for them; class_notes: the same in words, empty where both have the
-    same classes. counts: pictures per class, in the order of `labels`. skipped: paths of unreadable pictures, which
+    same classes. counts: images per class, in the order of `labels`. skipped: paths of unreadable images, which
     count nowhere. without_head judges the primary distribution, with_head the corrected one; with_head is None
     for a model without a reliability head, where there is nothing to compare. coverage: what abstaining would
     bring, of the distribution that the model predicts with. reliability_*: the bins of the ECE. clustering: of the
     true classes in the embedding and in the logits, None where they cannot be judged. attributes: accuracy by group
     and by what is known of the people, for what the model predicts; not_compared: attributes with nothing to compare.
-    votes: of FER+, the file that the labels come from. without_copies: accuracy as published, and without the pictures
+    votes: of FER+, the file that the labels come from. without_copies: accuracy as published, and without the images
     that have a copy in another split; None where that is not known, and then copies_unknown says why.
     """
 
@@ -89,7 +89,7 @@ class Evaluation:
     labels: tuple[str, ...]
     classes: dict[str, Any]
     class_notes: tuple[str, ...]
-    pictures: int
+    images: int
     counts: tuple[int, ...]
     skipped: tuple[str, ...]
     with_head: Metrics | None
@@ -120,8 +120,8 @@ class Evaluation:
 class Evidence:
     """What an evaluation was made of, for its figures.
 
-    outputs: with embeddings and logits, one row per readable picture. targets: [N]. values: per attribute, the value
-    of each picture [N], "" where none is given. copies: which pictures of the data set have a copy in another split, of
+    outputs: with embeddings and logits, one row per readable image. targets: [N]. values: per attribute, the value
+    of each image [N], "" where none is given. copies: which images of the data set have a copy in another split, of
     `splits`; or why that is not known.
     """
 
@@ -143,13 +143,13 @@ def evaluate(
     device: torch.device | str = "cpu",
     advance: Callable[[int], None] = lambda count: None,
 ) -> Evaluation:
-    """Labels every readable picture of a split with the checkpoint's own preprocessing, and counts.
+    """Labels every readable image of a split with the checkpoint's own preprocessing, and counts.
 
-    `split` None takes all pictures, and is ignored for an opened data set. copies: whether to look for the pictures'
-    copies in other splits. `advance` is told how many pictures are done. Classes are matched by name; where one side
-    has more of them, pictures of a class that the model lacks are left out, and the model is judged by its
+    `split` None takes all images, and is ignored for an opened data set. copies: whether to look for the images'
+    copies in other splits. `advance` is told how many images are done. Classes are matched by name; where one side
+    has more of them, images of a class that the model lacks are left out, and the model is judged by its
     probabilities of the common classes (`ImageDataset.matched`). Raises EdgefelError if the checkpoint or data cannot
-    be read, if they share too few classes, or if no picture can be read.
+    be read, if they share too few classes, or if no image can be read.
     """
     return evaluate_with_evidence(
         checkpoint, dataset, split, copies=copies, workers=workers, device=device, advance=advance
@@ -172,8 +172,8 @@ def evaluate_with_evidence(
     """`evaluate`, and what `write_evaluation` needs for all figures.
 
     layout: see `open_dataset`. by: columns of the data set's CSV to judge groups by; None takes the known ones that are
-    there (`attributes.KNOWN_COLUMNS`). copies: whether to look for the pictures' copies in other splits; `compared` is
-    told how many pictures of all splits are done with. Raises EdgefelError for a column that is not there, too.
+    there (`attributes.KNOWN_COLUMNS`). copies: whether to look for the images' copies in other splits; `compared` is
+    told how many images of all splits are done with. Raises EdgefelError for a column that is not there, too.
     """
     loaded = checkpoint if isinstance(checkpoint, Checkpoint) else load_checkpoint(Path(checkpoint))
     whole = dataset if isinstance(dataset, ImageDataset) else open_dataset(dataset, layout=layout)
@@ -196,7 +196,7 @@ def evaluate_with_evidence(
     skipped = tuple(str(data.samples[index].path) for index in sorted(source.skipped))
     if len(outputs.indices) == 0:
         raise EdgefelError(
-            f"{data.root}: none of the {counted(len(data), 'picture')} can be read, e.g. {skipped[0]}; repair the files"
+            f"{data.root}: none of the {counted(len(data), 'image')} can be read, e.g. {skipped[0]}; repair the files"
         )
     if not (np.isfinite(outputs.corrected).all() and np.isfinite(outputs.primary).all()):
         raise EdgefelError(
@@ -228,7 +228,7 @@ def evaluate_with_evidence(
 
 
 def _ignored_predictions(outputs: Outputs, match: LabelMatch) -> int:
-    """How many pictures the model would give a class that the data lacks."""
+    """How many images the model would give a class that the data lacks."""
     return int((~np.isin(outputs.corrected.argmax(1), match.columns)).sum())
 
 
@@ -272,7 +272,7 @@ def _judge(
         labels=labels,
         classes=classes,
         class_notes=notes,
-        pictures=len(targets),
+        images=len(targets),
         counts=tuple(int(count) for count in counts),
         skipped=skipped,
         with_head=None if corrected is None else compute_metrics(corrected, targets),

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from edgefel.evaluation.metrics import FloatArray, IntArray
 
 GROUP = "group"
-# a value with fewer pictures is not compared: its interval spans half of everything
-LEAST_PICTURES = 20
+# a value with fewer images is not compared: its interval spans half of everything
+LEAST_IMAGES = 20
 # of one class, for the recall
 LEAST_OF_CLASS = 10
 _Z = 1.959963984540054  # 95 %
@@ -22,10 +22,10 @@ _Z = 1.959963984540054  # 95 %
 
 @dataclass(frozen=True)
 class Share:
-    """hits of pictures, and their ratio `value` with its 95 % Wilson interval (low, high)."""
+    """hits of images, and their ratio `value` with its 95 % Wilson interval (low, high)."""
 
     hits: int
-    pictures: int
+    images: int
     value: float
     low: float
     high: float
@@ -33,7 +33,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Score:
-    """The pictures with one value of an attribute. recall: per class, None where it does not occur."""
+    """The images with one value of an attribute. recall: per class, None where it does not occur."""
 
     value: str
     accuracy: Share
@@ -59,9 +59,9 @@ class Gap:
 class Attribute:
     """An attribute of the people or recordings.
 
-    scores: of the values with at least LEAST_PICTURES pictures, most pictures first. values: how many there are in
-    all. unknown: pictures without a value. accuracy_gap: None with fewer than 2 scores. recall_gaps: per class, where
-    two values have at least LEAST_OF_CLASS pictures of it; the largest first. spread_*: accuracy over all values,
+    scores: of the values with at least LEAST_IMAGES images, most images first. values: how many there are in
+    all. unknown: images without a value. accuracy_gap: None with fewer than 2 scores. recall_gaps: per class, where
+    two values have at least LEAST_OF_CLASS images of it; the largest first. spread_*: accuracy over all values,
     each counted once: mean, standard deviation, least and greatest.
     """
 
@@ -77,24 +77,24 @@ class Attribute:
     spread_greatest: float
 
 
-def wilson(hits: int, pictures: int) -> Share:
-    """A share with its 95 % interval (Wilson 1927; also right for few pictures and for shares near 0 and 1).
+def wilson(hits: int, images: int) -> Share:
+    """A share with its 95 % interval (Wilson 1927; also right for few images and for shares near 0 and 1).
 
-    Raises ValueError for no pictures or more hits than pictures.
+    Raises ValueError for no images or more hits than images.
     """
-    if not 0 <= hits <= pictures or pictures < 1:
-        raise ValueError(f"{hits} hits of {pictures} pictures")
-    share = hits / pictures
-    scale = 1 + _Z**2 / pictures
-    middle = (share + _Z**2 / (2 * pictures)) / scale
-    half = _Z / scale * math.sqrt(share * (1 - share) / pictures + _Z**2 / (4 * pictures**2))
-    return Share(hits, pictures, share, max(0.0, middle - half), min(1.0, middle + half))
+    if not 0 <= hits <= images or images < 1:
+        raise ValueError(f"{hits} hits of {images} images")
+    share = hits / images
+    scale = 1 + _Z**2 / images
+    middle = (share + _Z**2 / (2 * images)) / scale
+    half = _Z / scale * math.sqrt(share * (1 - share) / images + _Z**2 / (4 * images**2))
+    return Share(hits, images, share, max(0.0, middle - half), min(1.0, middle + half))
 
 
 def judge_attribute(
     name: str, values: Sequence[str], probabilities: FloatArray, targets: IntArray, labels: Sequence[str]
 ) -> Attribute | None:
-    """Scores of every value of `values` [N]; "" is no value. None where no two pictures share a value, or where
+    """Scores of every value of `values` [N]; "" is no value. None where no two images share a value, or where
     there is only one value: nothing can be compared."""
     names = np.array(values, dtype=object)
     known = {value: np.flatnonzero(names == value) for value in dict.fromkeys(values) if value}
@@ -105,7 +105,7 @@ def judge_attribute(
     scores = tuple(
         _score(value, correct[known[value]], targets[known[value]], len(labels))
         for value in order
-        if len(known[value]) >= LEAST_PICTURES
+        if len(known[value]) >= LEAST_IMAGES
     )
     accuracies = np.array([correct[rows].mean() for rows in known.values()])
     classes = [
@@ -118,7 +118,7 @@ def judge_attribute(
         values=len(known),
         unknown=int((names == "").sum()),
         scores=scores,
-        accuracy_gap=_gap("accuracy", [(s.value, s.accuracy) for s in scores], LEAST_PICTURES),
+        accuracy_gap=_gap("accuracy", [(s.value, s.accuracy) for s in scores], LEAST_IMAGES),
         recall_gaps=tuple(sorted(classes, key=lambda gap: -gap.difference)),
         spread_mean=float(accuracies.mean()),
         spread_std=float(accuracies.std()),
@@ -142,7 +142,7 @@ def _score(value: str, correct: NDArray[Any], targets: IntArray, classes: int) -
 
 
 def _gap(of: str, shares: Sequence[tuple[str, Share | None]], least: int) -> Gap | None:
-    enough = [(value, share) for value, share in shares if share is not None and share.pictures >= least]
+    enough = [(value, share) for value, share in shares if share is not None and share.images >= least]
     if len(enough) < 2:
         return None
     best = max(enough, key=lambda pair: pair[1].value)

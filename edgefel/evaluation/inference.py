@@ -1,4 +1,4 @@
-"""Runs a model over pictures; shared by validation during training and by `edgefel evaluate`."""
+"""Runs a model over images; shared by validation during training and by `edgefel evaluate`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from edgefel.runtime.preprocessing import Preprocessing
-from edgefel.training.images import Batch
+from edgefel.data.loading.batches import Batch
+from edgefel.data.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """Per picture: index in the data set [N], probabilities [N, C] without and with the reliability head.
+    """Per image: index in the data set [N], probabilities [N, C] without and with the reliability head.
 
     embeddings: float32 [N, D], what the anchors are compared with, and logits: float32 [N, C], of the primary
     classifier; None unless they were asked for.
@@ -42,8 +42,8 @@ def run_model(
 ) -> Outputs:
     """Labels batches with `model` in evaluation mode (the mode is put back afterwards).
 
-    Pictures go through the runtime's own preprocessing, so that the numbers are those of the device.
-    `advance` is told how many pictures are done. features: keep the embeddings and logits, too.
+    Images go through the runtime's own preprocessing, so that the numbers are those of the device.
+    `advance` is told how many images are done. features: keep the embeddings and logits, too.
     """
     indices: list[Any] = [np.empty(0, np.int64)]
     primary: list[Any] = [np.empty((0, num_classes))]

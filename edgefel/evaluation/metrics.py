@@ -38,7 +38,7 @@ def compute_metrics(probabilities: FloatArray, targets: IntArray) -> Metrics:
     from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
 
     if len(targets) == 0:
-        raise EdgefelError("no pictures to evaluate: the split is empty or none of them can be read")
+        raise EdgefelError("no images to evaluate: the split is empty or none of them can be read")
     if probabilities.ndim != 2 or len(probabilities) != len(targets):
         raise ValueError(f"probabilities {probabilities.shape} do not fit {len(targets)} targets")
     predicted = probabilities.argmax(1)
@@ -57,14 +57,14 @@ def compute_metrics(probabilities: FloatArray, targets: IntArray) -> Metrics:
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """Pictures whose top probability lies in (low, high]: how many, how sure the model is, and how often it is right.
+    """Images whose top probability lies in (low, high]: how many, how sure the model is, and how often it is right.
 
     confidence: mean top probability; accuracy: share of correct labels. Both None in an empty bin.
     """
 
     low: float
     high: float
-    pictures: int
+    images: int
     confidence: float | None
     accuracy: float | None
 
@@ -86,7 +86,7 @@ def reliability_bins(
         ReliabilityBin(
             low=b / bins,
             high=(b + 1) / bins,
-            pictures=int(counts[b]),
+            images=int(counts[b]),
             confidence=float(sure[b] / counts[b]) if counts[b] else None,
             accuracy=float(right[b] / counts[b]) if counts[b] else None,
         )
@@ -100,7 +100,7 @@ def expected_calibration_error(probabilities: FloatArray, targets: IntArray, bin
     Guo et al. 2017, arXiv 1706.04599, equation 3.
     """
     return sum(
-        part.pictures / len(targets) * abs(part.accuracy - part.confidence)
+        part.images / len(targets) * abs(part.accuracy - part.confidence)
         for part in reliability_bins(probabilities, targets, bins)
         if part.accuracy is not None and part.confidence is not None
     )

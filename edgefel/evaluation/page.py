@@ -10,7 +10,7 @@ from html import escape
 
 from edgefel.evaluation.copies import copies_lines
 from edgefel.evaluation.evaluate import Evaluation
-from edgefel.evaluation.groups import LEAST_OF_CLASS, LEAST_PICTURES, Attribute, Share
+from edgefel.evaluation.groups import LEAST_IMAGES, LEAST_OF_CLASS, Attribute, Share
 from edgefel.evaluation.metrics import Metrics
 from edgefel.evaluation.page_style import SCRIPT, STYLE
 from edgefel.evaluation.stability import Spread
@@ -20,7 +20,7 @@ _MISSING = "–"
 
 
 @dataclass(frozen=True)
-class Picture:
+class SourceImage:
     """A figure of the page. png: None where there was nothing to draw; then `lacking` is said instead."""
 
     name: str
@@ -39,7 +39,7 @@ class _Cell:
     strong: bool = False
 
 
-def render(evaluation: Evaluation, pictures: Sequence[Picture]) -> str:
+def render(evaluation: Evaluation, images: Sequence[SourceImage]) -> str:
     """The page as HTML.
 
     Nothing is loaded from anywhere, and a content security policy says so: only this style and this script, known by
@@ -47,11 +47,11 @@ def render(evaluation: Evaluation, pictures: Sequence[Picture]) -> str:
     but does not sort.
     """
     parts = [_head(evaluation), _summary(evaluation), _classes(evaluation)]
-    for picture in pictures:
-        parts.append(_figure(picture))
-        if picture.name == "distributions":
+    for image in images:
+        parts.append(_figure(image))
+        if image.name == "distributions":
             parts.append(_probabilities(evaluation))
-        elif picture.name == "groups":
+        elif image.name == "groups":
             parts += [_attribute(evaluation, attribute) for attribute in evaluation.attributes]
     parts.append(_sources(evaluation))
     return (
@@ -86,7 +86,7 @@ def _head(evaluation: Evaluation) -> str:
         answer += (
             ". The model has no reliability head: there is one set of numbers, and nothing on corrections"
         )
-    about = f"{evaluation.split} split of {evaluation.dataset}, {counted(evaluation.pictures, 'picture')}"
+    about = f"{evaluation.split} split of {evaluation.dataset}, {counted(evaluation.images, 'image')}"
     notes = "".join(f'<p class="soft">{escape(note)}.</p>' for note in evaluation.class_notes)
     return (
         f"<header><h1>{escape(evaluation.model)}</h1>"
@@ -142,10 +142,10 @@ def _classes(evaluation: Evaluation) -> str:
             change = None if before is None or after is None else after - before
             cells.append(_Cell(_MISSING if change is None else f"{100 * change:+.1f}", change))
         lines.append(cells)
-    names = ["class", "pictures", *(f"recall {name}" if name != "value" else "recall" for name, _ in columns)]
+    names = ["class", "images", *(f"recall {name}" if name != "value" else "recall" for name, _ in columns)]
     names += ["change (points)"] * (len(columns) == 2)
     return (
-        '<h2>Recall by class</h2><p class="soft">Share of the pictures of each class that got its label; the worst '
+        '<h2>Recall by class</h2><p class="soft">Share of the images of each class that got its label; the worst '
         f"class is coloured.</p>{_table('Recall by class', names, lines)}"
     )
 
@@ -166,9 +166,9 @@ def _probabilities(evaluation: Evaluation) -> str:
             values = [spread.std, spread.highest, spread.lowest]
             values += [spread.pooled_std, spread.pooled_highest, spread.pooled_lowest]
             cells = [_Cell(f"{value:.4f}", value) for value in values]
-            lines.append([_Cell(name, name), _Cell(str(spread.pictures), spread.pictures), *cells])
+            lines.append([_Cell(name, name), _Cell(str(spread.images), spread.images), *cells])
     names = [
-        "pictures",
+        "images",
         "number",
         "std",
         "highest",
@@ -184,7 +184,7 @@ def _probabilities(evaluation: Evaluation) -> str:
 
 
 def _attribute(evaluation: Evaluation, attribute: Attribute) -> str:
-    unknown = f", {counted(attribute.unknown, 'picture')} without one" if attribute.unknown else ""
+    unknown = f", {counted(attribute.unknown, 'image')} without one" if attribute.unknown else ""
     spread = (
         f"{counted(attribute.values, 'value')}{unknown}. "
         f"Accuracy over the values: mean {_percent(attribute.spread_mean)}, standard deviation "
@@ -192,7 +192,7 @@ def _attribute(evaluation: Evaluation, attribute: Attribute) -> str:
         f"{_percent(attribute.spread_greatest)}. "
     )
     if attribute.accuracy_gap is None:
-        text = spread + f"Fewer than two of them have {LEAST_PICTURES} pictures: none is compared alone."
+        text = spread + f"Fewer than two of them have {LEAST_IMAGES} images: none is compared alone."
         return f'<h3>{escape(attribute.name)}</h3><p class="soft">{escape(text)}</p>'
     gaps = [attribute.accuracy_gap, *attribute.recall_gaps]
     between = [
@@ -211,7 +211,7 @@ def _attribute(evaluation: Evaluation, attribute: Attribute) -> str:
     ]
     gap_names = ["largest gap of", "best", "worst", "gap (points)", "95 % intervals"]
     note = (
-        f"Values with at least {LEAST_PICTURES} pictures; recall gaps where two have at least {LEAST_OF_CLASS} of the "
+        f"Values with at least {LEAST_IMAGES} images; recall gaps where two have at least {LEAST_OF_CLASS} of the "
         "class. Where intervals are apart the gap is more than chance, unless it is the largest of a great many."
     )
     names = [attribute.name, "accuracy", *(f"recall {label}" for label in evaluation.labels)]
@@ -228,13 +228,13 @@ def _share(share: Share | None) -> _Cell:
     return _Cell(text, share.value)
 
 
-def _figure(picture: Picture) -> str:
-    title = escape(picture.title)
-    if picture.png is None:
-        return f'<h2>{title}</h2><p class="soft">{escape(picture.lacking)}</p>'
-    data = base64.b64encode(picture.png).decode()
+def _figure(image: SourceImage) -> str:
+    title = escape(image.title)
+    if image.png is None:
+        return f'<h2>{title}</h2><p class="soft">{escape(image.lacking)}</p>'
+    data = base64.b64encode(image.png).decode()
     return (
-        f"<h2>{title}</h2><figure><figcaption>{escape(picture.caption)}</figcaption>"
+        f"<h2>{title}</h2><figure><figcaption>{escape(image.caption)}</figcaption>"
         f'<img alt="{title}" src="data:image/png;base64,{data}"></figure>'
     )
 
@@ -244,7 +244,7 @@ def _sources(evaluation: Evaluation) -> str:
         f"checkpoint: {evaluation.checkpoint}",
         f"data: {evaluation.dataset}, split {evaluation.split}",
         *([] if evaluation.votes is None else [f"labels: votes of {evaluation.votes.file}"]),
-        f"pictures: {evaluation.pictures}, unreadable and skipped: {len(evaluation.skipped)}",
+        f"images: {evaluation.images}, unreadable and skipped: {len(evaluation.skipped)}",
     ]
     if evaluation.not_compared:
         lines.append(f"nothing to compare by: {', '.join(evaluation.not_compared)}")

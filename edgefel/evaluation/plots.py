@@ -16,7 +16,7 @@ WITHOUT_HEAD, WITH_HEAD = "#8fb3d9", "#14508c"
 
 def heading(evaluation: Evaluation) -> str:
     """What every figure is about."""
-    return f"{evaluation.model}, {evaluation.split} split, {counted(evaluation.pictures, 'picture')}"
+    return f"{evaluation.model}, {evaluation.split} split, {counted(evaluation.images, 'image')}"
 
 
 def confusion_figure(evaluation: Evaluation) -> Any:
@@ -65,13 +65,13 @@ def _panel(axis: Any, title: str, metrics: Metrics, labels: tuple[str, ...]) -> 
 
 
 def coverage_figure(evaluation: Evaluation) -> Any:
-    """A matplotlib Figure: accuracy of the pictures that keep a label against their share, and both against the
+    """A matplotlib Figure: accuracy of the images that keep a label against their share, and both against the
     threshold; below, who pays for it: the share of each class that keeps a label."""
     coverage = evaluation.coverage
     figure = new_figure(11.5, 4.8)
     left, right = figure.subplots(1, 2)
     left.plot(*zip(*coverage.curve, strict=True), color="#2166ac", label="by confidence")
-    left.axhline(coverage.curve[-1][1], color="#999999", linestyle=":", label="dropping pictures at random")
+    left.axhline(coverage.curve[-1][1], color="#999999", linestyle=":", label="dropping images at random")
     shown = 2.0
     for threshold in coverage.thresholds[::10]:
         if threshold.accuracy is None or shown - threshold.coverage < 0.01:
@@ -82,7 +82,7 @@ def coverage_figure(evaluation: Evaluation) -> Any:
         left.annotate(
             f"{threshold.min_confidence:.1f}", point, (3, 5), textcoords="offset points", fontsize=8
         )
-    left.set(xlabel="coverage: share of pictures with a label", ylabel="accuracy of those", xlim=(0, 1.02))
+    left.set(xlabel="coverage: share of images with a label", ylabel="accuracy of those", xlim=(0, 1.02))
     left.set_title("accuracy against coverage; the numbers are --min-confidence", fontsize=10)
     left.legend(loc="lower left", fontsize=8)
     left.grid(alpha=0.3)
@@ -102,7 +102,7 @@ def coverage_figure(evaluation: Evaluation) -> Any:
 
 
 def reliability_figure(evaluation: Evaluation) -> Any:
-    """A matplotlib Figure: accuracy against confidence in the bins of the ECE, and below how many pictures each holds;
+    """A matplotlib Figure: accuracy against confidence in the bins of the ECE, and below how many images each holds;
     a panel without and one with the head, or one where there is none."""
     panels = [("no reliability head", evaluation.reliability_without_head, evaluation.without_head.ece)]
     if evaluation.with_head is not None and evaluation.reliability_with_head is not None:
@@ -120,7 +120,7 @@ def reliability_figure(evaluation: Evaluation) -> Any:
         _counts(axes[1][column], bins)
     axes[0][0].set_ylabel("accuracy (share of correct labels)")
     figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
-    axes[1][0].set_ylabel("pictures per bin")
+    axes[1][0].set_ylabel("images per bin")
     figure.suptitle(heading(evaluation))
     return figure
 
@@ -148,14 +148,14 @@ def _diagram(axis: Any, bins: tuple[ReliabilityBin, ...]) -> None:
 
 
 def _counts(axis: Any, bins: tuple[ReliabilityBin, ...]) -> None:
-    heights = [part.pictures for part in bins]
+    heights = [part.images for part in bins]
     axis.bar(
         [part.low for part in bins], heights, bins[0].high, align="edge", color="#9aa3ad", edgecolor="white"
     )
     for part in bins:
-        if part.pictures:
+        if part.images:
             middle = (part.low + part.high) / 2
-            axis.text(middle, part.pictures, str(part.pictures), ha="center", va="bottom", fontsize=7)
+            axis.text(middle, part.images, str(part.images), ha="center", va="bottom", fontsize=7)
     axis.set_ylim(0, max(heights) * 1.2)
     axis.set_xlabel("confidence (top probability)")
     axis.spines[["top", "right"]].set_visible(False)

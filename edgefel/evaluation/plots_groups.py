@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from edgefel.evaluation.evaluate import Evaluation, Evidence
-from edgefel.evaluation.groups import LEAST_PICTURES, Attribute, value_accuracies
+from edgefel.evaluation.groups import LEAST_IMAGES, Attribute, value_accuracies
 from edgefel.evaluation.plots import WITH_HEAD, heading
 from edgefel.figures import new_figure
 
@@ -17,7 +17,7 @@ _MOST_VALUES = 12
 
 def groups_figure(evaluation: Evaluation, evidence: Evidence) -> Any | None:
     """A matplotlib Figure: for each attribute, accuracy by value with 95 % intervals and recall by class, or, with too
-    few pictures of each value, how the accuracy is spread over the values. None without attributes."""
+    few images of each value, how the accuracy is spread over the values. None without attributes."""
     attributes = evaluation.attributes
     if not attributes:
         return None
@@ -32,7 +32,7 @@ def groups_figure(evaluation: Evaluation, evidence: Evidence) -> Any | None:
             _spread(left, evidence, attribute)
             right.axis("off")
             text = (
-                f"fewer than two values of {attribute.name!r} have {LEAST_PICTURES} pictures:\n"
+                f"fewer than two values of {attribute.name!r} have {LEAST_IMAGES} images:\n"
                 "single values are not compared"
             )
             right.text(0.02, 0.5, text, va="center", fontsize=9, color="#555555", transform=right.transAxes)
@@ -70,7 +70,7 @@ def _accuracies(axis: Any, evaluation: Evaluation, attribute: Attribute) -> None
         share = score.accuracy
         axis.plot((share.low, share.high), (place, place), color=WITH_HEAD, linewidth=2)
         axis.plot(share.value, place, "o", color=WITH_HEAD, markersize=6)
-    names = [f"{score.value} ({score.accuracy.pictures})" for score in chosen]
+    names = [f"{score.value} ({score.accuracy.images})" for score in chosen]
     axis.set_yticks(range(len(chosen)), names, fontsize=8)
     axis.axvline(evaluation.final.accuracy, color="#777777", linestyle=":", linewidth=1)
     axis.set_ylim(-0.6, len(chosen) - 0.4)
@@ -92,9 +92,9 @@ def _recalls(axis: Any, evaluation: Evaluation, attribute: Attribute) -> None:
     axis.imshow(np.array(recalls), cmap="RdYlBu", vmin=0, vmax=1, aspect="auto", origin="lower", alpha=0.75)
     for row, score in enumerate(chosen):
         for column, share in enumerate(score.recall):
-            text = "–" if share is None else f"{share.hits}/{share.pictures}"
+            text = "–" if share is None else f"{share.hits}/{share.images}"
             axis.text(column, row, text, ha="center", va="center", fontsize=7.5)
     axis.set_xticks(range(len(evaluation.labels)), evaluation.labels, fontsize=8)
     axis.set_yticks([])
-    axis.set_xlabel("true class; numbers: recognized / pictures", fontsize=9)
+    axis.set_xlabel("true class; numbers: recognized / images", fontsize=9)
     axis.set_title("recall by class: red 0, dark blue 1 (share)", fontsize=10)

@@ -1,4 +1,4 @@
-"""Figures of single pictures: their distributions, and where they lie in the embedding."""
+"""Figures of single images: their distributions, and where they lie in the embedding."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#
 
 
 def distributions_figure(evaluation: Evaluation, evidence: Evidence, shown: Sequence[Shown]) -> Any:
-    """A matplotlib Figure: for each chosen picture the face and its class probabilities, before and after the head."""
+    """A matplotlib Figure: for each chosen image the face and its class probabilities, before and after the head."""
     rows = -(-len(shown) // _COLUMNS)
     columns = min(_COLUMNS, len(shown))
     figure = new_figure(4.6 * columns, (0.75 + 0.19 * len(evaluation.labels)) * rows + 0.9)
@@ -81,7 +81,7 @@ def _sample(cell: Any, evaluation: Evaluation, evidence: Evidence, one: Shown) -
 
 def embedding_figure(evaluation: Evaluation, evidence: Evidence) -> Any | None:
     """A matplotlib Figure: t-SNE of the embedding, coloured by true class, and by attribute or correctness; None for
-    fewer than LEAST_MAPPED pictures. The scores in the title are of the embedding, not of the map."""
+    fewer than LEAST_MAPPED images. The scores in the title are of the embedding, not of the map."""
     embeddings = evidence.outputs.embeddings
     if embeddings is None or len(embeddings) < LEAST_MAPPED:
         return None

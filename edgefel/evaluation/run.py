@@ -17,8 +17,8 @@ from edgefel.evaluation.attributes import attribute_columns
 from edgefel.evaluation.copies import copies_lines
 from edgefel.evaluation.evaluate import Evaluation, evaluate_with_evidence
 from edgefel.evaluation.metrics import Metrics
-from edgefel.evaluation.selection import find_pictures, rows_of
-from edgefel.files import check_free
+from edgefel.evaluation.selection import find_images, rows_of
+from edgefel.files.write import check_free
 from edgefel.models.checkpoint import load_checkpoint
 from edgefel.text import counted
 
@@ -39,7 +39,7 @@ def evaluate_with_progress(
 ) -> Evaluation:
     """`evaluate` with a bar on stderr; writes the report into `output` if given. Bad input is refused at once.
 
-    layout, by, copies: see `evaluate_with_evidence`. show: the pictures whose distributions are drawn; without any, the
+    layout, by, copies: see `evaluate_with_evidence`. show: the images whose distributions are drawn; without any, the
     `grid` most telling ones.
     """
     if output:
@@ -52,7 +52,7 @@ def evaluate_with_progress(
     loaded = load_checkpoint(checkpoint)
     dataset = open_dataset(data, split, layout).matched(loaded.labels).dataset
     attribute_columns(dataset, by)
-    asked = find_pictures(dataset, show)
+    asked = find_images(dataset, show)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("evaluating", total=len(dataset))
@@ -103,7 +103,7 @@ def table(evaluation: Evaluation) -> Table:
     result = Table(
         "",
         *(name for name, _ in columns),
-        title=f"{evaluation.model}, {counted(evaluation.pictures, 'picture')}",
+        title=f"{evaluation.model}, {counted(evaluation.images, 'image')}",
     )
     for name, pick in (
         ("accuracy", lambda m: f"{m.accuracy:.1%}"),
@@ -113,8 +113,8 @@ def table(evaluation: Evaluation) -> Table:
         result.add_row(name, *(pick(metrics) for _, metrics in columns))
     if (rest := evaluation.without_copies) is not None:
         left = [one for one in (rest.without_head, rest.with_head) if one is not None]
-        if rest.pictures < evaluation.pictures and left:
-            result.add_row(f"accuracy without copies ({rest.pictures})", *(f"{m.accuracy:.1%}" for m in left))
+        if rest.images < evaluation.images and left:
+            result.add_row(f"accuracy without copies ({rest.images})", *(f"{m.accuracy:.1%}" for m in left))
             result.add_row("macro F1 without copies", *(f"{m.macro_f1:.3f}" for m in left))
     spreads = [evaluation.probabilities.all_without_head, evaluation.probabilities.all_with_head]
     result.add_row("std of probabilities", *(f"{one.std:.4f}" for one in spreads if one is not None))
@@ -166,6 +166,6 @@ def notes(evaluation: Evaluation) -> list[str]:
         lines.append(f"{evaluation.model} has no reliability head: there is one set of numbers")
     if evaluation.skipped:
         lines.append(
-            f"skipped {counted(len(evaluation.skipped), 'unreadable picture')}: {', '.join(evaluation.skipped)}"
+            f"skipped {counted(len(evaluation.skipped), 'unreadable image')}: {', '.join(evaluation.skipped)}"
         )
     return lines

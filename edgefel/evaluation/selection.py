@@ -1,4 +1,4 @@
-"""Which pictures a report shows: those that say most about the model, or those that were asked for."""
+"""Which images a report shows: those that say most about the model, or those that were asked for."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ SURE, UNSURE, ASKED = "most confident", "least confident", "asked for"
 
 @dataclass(frozen=True)
 class Shown:
-    """row: in the outputs; why: what the picture is an example of."""
+    """row: in the outputs; why: what the image is an example of."""
 
     row: int
     why: str
 
 
-def choose_pictures(outputs: Outputs, targets: IntArray, count: int, *, head: bool) -> tuple[Shown, ...]:
-    """At most `count` pictures, in turn of each kind: labels that the head put right, and that it spoiled, those it
-    moved most first (by the sum of absolute changes); the most and the least confident ones. Each picture once.
+def choose_images(outputs: Outputs, targets: IntArray, count: int, *, head: bool) -> tuple[Shown, ...]:
+    """At most `count` images, in turn of each kind: labels that the head put right, and that it spoiled, those it
+    moved most first (by the sum of absolute changes); the most and the least confident ones. Each image once.
 
     head: whether there is one; without it nothing can be corrected.
     """
@@ -54,10 +54,10 @@ def choose_pictures(outputs: Outputs, targets: IntArray, count: int, *, head: bo
     return tuple(Shown(row, why) for row, why in sorted(found.items(), key=lambda pair: order.index(pair[1])))
 
 
-def find_pictures(dataset: ImageDataset, paths: Sequence[Path]) -> tuple[int, ...]:
+def find_images(dataset: ImageDataset, paths: Sequence[Path]) -> tuple[int, ...]:
     """The index in the data set of each path: as the data set names it, or the end of such a name.
 
-    Raises EdgefelError for a path that no picture has, or several have.
+    Raises EdgefelError for a path that no image has, or several have.
     """
     if not paths:
         return ()
@@ -69,7 +69,7 @@ def find_pictures(dataset: ImageDataset, paths: Sequence[Path]) -> tuple[int, ..
         if len(matches) != 1:
             what = f"{len(matches)} of" if matches else "none of"
             raise EdgefelError(
-                f"{path}: {what} the {counted(len(names), 'picture')} of {dataset.root} end like this; give a "
+                f"{path}: {what} the {counted(len(names), 'image')} of {dataset.root} end like this; give a "
                 "path as in the "
                 "data set, of the split that is evaluated"
             )
@@ -78,7 +78,7 @@ def find_pictures(dataset: ImageDataset, paths: Sequence[Path]) -> tuple[int, ..
 
 
 def rows_of(outputs: Outputs, dataset: ImageDataset, indices: Sequence[int]) -> tuple[Shown, ...]:
-    """Pictures that were asked for; raises EdgefelError for one that could not be read."""
+    """Images that were asked for; raises EdgefelError for one that could not be read."""
     row_of = {int(index): row for row, index in enumerate(outputs.indices)}
     for index in indices:
         if index not in row_of:

@@ -1,4 +1,4 @@
-"""How far the probabilities of a picture spread, before and after the reliability head (ARBEx, section 4.7.1)."""
+"""How far the probabilities of an image spread, before and after the reliability head (ARBEx, section 4.7.1)."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import numpy as np
 from edgefel.evaluation.metrics import FloatArray
 
 DEFINITION = (
-    "Per picture: standard deviation (population), largest and smallest of its class probabilities, averaged over the "
-    "pictures. Pooled: the same of all probabilities of all pictures at once."
+    "Per image: standard deviation (population), largest and smallest of its class probabilities, averaged over the "
+    "images. Pooled: the same of all probabilities of all images at once."
 )
 
 
 @dataclass(frozen=True)
 class Spread:
-    """std, highest, lowest: of each picture's class probabilities, then the mean over the pictures.
+    """std, highest, lowest: of each image's class probabilities, then the mean over the images.
 
-    pooled_*: of all probabilities together. The pooled std is the per-picture one if the pictures are alike, and
-    never less, for every picture has the same mean 1/C.
+    pooled_*: of all probabilities together. The pooled std is the per-image one if the images are alike, and
+    never less, for every image has the same mean 1/C.
     """
 
-    pictures: int
+    images: int
     std: float
     highest: float
     lowest: float
@@ -34,7 +34,7 @@ class Spread:
 def spread(probabilities: FloatArray) -> Spread:
     """Of `probabilities` [N, C], N at least 1; the paper's definition is not given, this one is in DEFINITION."""
     return Spread(
-        pictures=len(probabilities),
+        images=len(probabilities),
         std=float(probabilities.std(axis=1).mean()),
         highest=float(probabilities.max(axis=1).mean()),
         lowest=float(probabilities.min(axis=1).mean()),

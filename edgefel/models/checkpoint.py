@@ -20,10 +20,10 @@ from torch import Tensor
 
 from edgefel import __version__
 from edgefel.data.labels import LabelMatch, check_labels, match_labels
-from edgefel.documents import check_shape, read_json
 from edgefel.errors import EdgefelError
-from edgefel.files import atomic_folder, write_json
-from edgefel.inputs import check_regular
+from edgefel.files.documents import check_shape, read_json
+from edgefel.files.read import check_regular
+from edgefel.files.write import atomic_folder, write_json
 from edgefel.models.config import ModelConfig
 from edgefel.models.network import FacialExpressionModel
 from edgefel.text import counted

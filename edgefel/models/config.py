@@ -6,8 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from edgefel.documents import check_fields, check_shape
 from edgefel.errors import EdgefelError
+from edgefel.files.documents import check_fields, check_shape
 
 STREAM_SIZE = 112  # both streams see a 112x112 image, whatever the input size (POSTER++ section 3)
 

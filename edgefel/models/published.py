@@ -17,7 +17,7 @@ from torch import Tensor
 
 from edgefel.data.labels import choose_labels
 from edgefel.errors import EdgefelError
-from edgefel.files import sha256
+from edgefel.files.write import sha256
 from edgefel.models.checkpoint import check_values, save_checkpoint, save_part
 from edgefel.models.config import ModelConfig
 from edgefel.models.network import FacialExpressionModel

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from functools import cache
 
-from edgefel.runtime.preprocessing import Preprocessing
+from edgefel.data.preprocessing import Preprocessing
 
 LAYOUTS = ("poster-v2", "arbex", "apvit", "ir50", "mobilefacenet")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from edgefel.documents import check_fields
 from edgefel.errors import EdgefelError
+from edgefel.files.documents import check_fields
 from edgefel.models.config import (
     APViTConfig,
     EncoderConfig,

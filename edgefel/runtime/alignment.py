@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from edgefel.data.preprocessing import Image
 from edgefel.runtime.eyes import roll
-from edgefel.runtime.preprocessing import Image
 
 if TYPE_CHECKING:
     from edgefel.runtime.faces import FaceBox
@@ -21,11 +21,11 @@ LEAST_ROLL = 2.0
 MOST_SHRINKING = 1.5
 
 
-def align(picture: Image, box: FaceBox, size: int | None = None) -> Image:
+def align(image: Image, box: FaceBox, size: int | None = None) -> Image:
     """The face in `box`, uint8 RGB [side, side, 3], turned about the middle between its eyes until they are level.
 
-    picture: uint8 RGB [H, W, 3]. Framing is the box's; what lies beyond the picture repeats its border. Without
-    `box.eyes`, or where they are level within LEAST_ROLL degrees, it is `box.crop(picture)`, byte for byte.
+    image: uint8 RGB [H, W, 3]. Framing is the box's; what lies beyond the image repeats its border. Without
+    `box.eyes`, or where they are level within LEAST_ROLL degrees, it is `box.crop(image)`, byte for byte.
 
     size: the side that the model's preprocessing resizes to. A face with known eyes whose side is not much larger
     (MOST_SHRINKING) comes in that size, [size, size, 3]: it is sampled once instead of twice.
@@ -36,10 +36,10 @@ def align(picture: Image, box: FaceBox, size: int | None = None) -> Image:
     if box.eyes is not None and size is not None and side <= MOST_SHRINKING * size:
         side = size
     elif not turned:
-        return box.crop(picture)
-    (a, b, x), (c, d, y) = _to_picture(box, angle if turned else 0.0, box.side / side)
-    # only the patch that the turned square covers: OpenCV copies a picture whose pixels do not lie side by side
-    height, width = picture.shape[:2]
+        return box.crop(image)
+    (a, b, x), (c, d, y) = _to_image(box, angle if turned else 0.0, box.side / side)
+    # only the patch that the turned square covers: OpenCV copies an image whose pixels do not lie side by side
+    height, width = image.shape[:2]
     last = side - 1
     across, down = (
         (x, x + a * last, x + b * last, x + (a + b) * last),
@@ -47,21 +47,21 @@ def align(picture: Image, box: FaceBox, size: int | None = None) -> Image:
     )
     x0, y0 = max(math.floor(min(across)) - 1, 0), max(math.floor(min(down)) - 1, 0)
     x1, y1 = math.ceil(max(across)) + 2, math.ceil(max(down)) + 2
-    patch = picture[y0 : min(y1, height), x0 : min(x1, width)]
+    patch = image[y0 : min(y1, height), x0 : min(x1, width)]
     if patch.size == 0:  # wholly outside: nothing to turn
-        return box.crop(picture)
+        return box.crop(image)
     matrix = np.array(((a, b, x - x0), (c, d, y - y0)))
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     crop = cv2.warpAffine(patch, matrix, (side, side), flags=flags, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(crop, dtype=np.uint8)
 
 
-def _to_picture(
+def _to_image(
     box: FaceBox, degrees: float, step: float
 ) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Matrix [2, 3] from pixels of the crop to pixels of the picture: a rotation about the middle of the eyes.
+    """Matrix [2, 3] from pixels of the crop to pixels of the image: a rotation about the middle of the eyes.
 
-    step: pixels of the picture that a pixel of the crop stands for. Plain numbers, since NumPy's calls would take
+    step: pixels of the image that a pixel of the crop stands for. Plain numbers, since NumPy's calls would take
     longer than the turning.
     """
     assert box.eyes is not None

@@ -1,4 +1,4 @@
-"""Draws what the model says into a picture: box, label, and both distributions as bars."""
+"""Draws what the model says into an image: box, label, and both distributions as bars."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edgefel.data.preprocessing import Image
 from edgefel.runtime.faces import FaceBox
 from edgefel.runtime.labelling import LabelledFace
-from edgefel.runtime.preprocessing import Image
 
 Colour = tuple[int, int, int]
 
@@ -59,14 +59,14 @@ class Rect(NamedTuple):
         return across and self.top < other.bottom and other.top < self.bottom
 
 
-def annotate(picture: Image, faces: Sequence[LabelledFace]) -> Image:
+def annotate(rgb: Image, faces: Sequence[LabelledFace]) -> Image:
     """A copy of uint8 RGB [H, W, 3] with every face marked.
 
     Beside each face is a panel: one row per class with the corrected probability as a bar and the primary
-    one as a tick on it. It lies inside the picture; where it would hide faces or not fit, the face gets its
+    one as a tick on it. It lies inside the image; where it would hide faces or not fit, the face gets its
     label alone.
     """
-    image = picture.copy()
+    image = rgb.copy()
     boxes = [extent(face.box) for face in faces]
     for face in faces:
         draw_box(image, face.box, _colour(face))
@@ -89,18 +89,18 @@ def annotate(picture: Image, faces: Sequence[LabelledFace]) -> Image:
     return image
 
 
-def annotate_crop(picture: Image, face: LabelledFace) -> Image:
-    """A picture that is one face, uint8 RGB [H, W, 3], with the panel on a strip to its right.
+def annotate_crop(rgb: Image, face: LabelledFace) -> Image:
+    """An image that is one face, uint8 RGB [H, W, 3], with the panel on a strip to its right.
 
-    A small picture is enlarged until its height is STRIP_HEIGHT, so that the panel can be read.
+    A small image is enlarged until its height is STRIP_HEIGHT, so that the panel can be read.
     """
-    factor = max(1.0, STRIP_HEIGHT / picture.shape[0])
-    height, width = round(picture.shape[0] * factor), max(1, round(picture.shape[1] * factor))
+    factor = max(1.0, STRIP_HEIGHT / rgb.shape[0])
+    height, width = round(rgb.shape[0] * factor), max(1, round(rgb.shape[1] * factor))
     unit = height / (panel_height(len(face.probabilities)) + 20)
     panel = _panel(face, unit)
     margin = round(10 * unit)
     image = np.full((height, width + panel.width + 2 * margin, 3), PANEL, np.uint8)
-    image[:, :width] = cv2.resize(picture, (width, height), interpolation=cv2.INTER_CUBIC)
+    image[:, :width] = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_CUBIC)
     panel.blend_into(image, width + margin, (height - panel.height) // 2)
     return image
 
@@ -209,7 +209,7 @@ def _panel(face: LabelledFace, unit: float) -> Layer:
 
 
 def _draw_tag(image: Image, face: LabelledFace) -> None:
-    """The label alone, under the box, or at its lower edge where the picture ends."""
+    """The label alone, under the box, or at its lower edge where the image ends."""
     text = f"{face.label} {face.probability:.0%}"
     width = text_width(text, 0.55) + 14
     unit = min(float(np.clip(face.box.side / 200, 0.8, 3.0)), image.shape[1] / width, image.shape[0] / 24)
@@ -240,7 +240,7 @@ def draw_box(image: Image, face: FaceBox, ink: Colour) -> None:
 
 
 def extent(box: FaceBox) -> Rect:
-    """Of a face; may reach beyond the picture."""
+    """Of a face; may reach beyond the image."""
     return Rect(box.x, box.y, box.x + box.side, box.y + box.side)
 
 
@@ -251,7 +251,7 @@ def _colour(face: LabelledFace) -> Colour:
 def place_panel(
     own: Rect, size: tuple[int, int], image: Image, boxes: Sequence[Rect], panels: Sequence[Rect]
 ) -> Rect | None:
-    """Where in the picture a panel of `size` (width, height) hides least: beside, below or above its own face.
+    """Where in the image a panel of `size` (width, height) hides least: beside, below or above its own face.
 
     None if it would hide more than MOST_COVERED of a face, or lie on one of `panels`.
     """

@@ -13,7 +13,7 @@ import numpy.typing as npt
 def entropy_confidence(probabilities: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
     """1 - entropy / log C of distributions [..., C]: 0 for a uniform one, 1 for a certain one.
 
-    What the model gives as `confidence` for a single picture (GReFEL, "reliability balancing").
+    What the model gives as `confidence` for a single image (GReFEL, "reliability balancing").
     """
     values = np.asarray(probabilities, dtype=np.float64)
     # 0 · log 0 is 0

@@ -10,8 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from edgefel.data.preprocessing import Image
 from edgefel.errors import EdgefelError
-from edgefel.runtime.preprocessing import Image
 
 Point = tuple[float, float]
 Eyes = tuple[Point, Point]
@@ -38,9 +38,9 @@ class EyeFinder:
         self._cascade = load_cascade("haarcascade_eye.xml")
 
     def __call__(self, grey: Image, left: float, top: float, side: float) -> Eyes | None:
-        """Eyes of the face in the square (left, top, side) of a grey picture, uint8 [H, W].
+        """Eyes of the face in the square (left, top, side) of a grey image, uint8 [H, W].
 
-        Returns the eye on the picture's left first, in pixels of `grey`; None where no plausible pair is seen.
+        Returns the eye on the image's left first, in pixels of `grey`; None where no plausible pair is seen.
         """
         height, width = grey.shape
         x0, x1 = (int(value) for value in np.clip((round(left), round(left + side)), 0, width))

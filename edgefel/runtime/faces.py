@@ -1,4 +1,4 @@
-"""Finds faces in a picture and cuts them out the way the model was trained to see them."""
+"""Finds faces in an image and cuts them out the way the model was trained to see them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edgefel.data.preprocessing import Image
 from edgefel.errors import EdgefelError
-from edgefel.inputs import native_path
+from edgefel.files.read import native_path
 from edgefel.runtime.alignment import align
 from edgefel.runtime.external_data import refuse_external_data
 from edgefel.runtime.eyes import EyeFinder, Eyes, load_cascade, plausible
-from edgefel.runtime.preprocessing import Image
 
 DETECTORS = ("haar", "yunet")
 LONGEST_SIDE = 960
@@ -31,7 +31,7 @@ YUNET_MAX_ROLL = 60.0  # landmarks that a network found hold at larger angles th
 NEAR_PATCH = 1.6
 NEAR_SIZES = (0.7, 1.4)
 # The cascade's window is 20 pixels. At this side, and with this ratio of one size to the next, boxes scatter as they
-# do in a search of the whole picture; at 40 pixels, or with a ratio of 1.1, their size scatters half as much again.
+# do in a search of the whole image; at 40 pixels, or with a ratio of 1.1, their size scatters half as much again.
 NEAR_SIDE = 48
 NEAR_STEP = 1.15
 YUNET_NEAR_SIDE = 320  # of a patch: a face of 200 pixels, the larger part of what YuNet was trained on
@@ -39,10 +39,10 @@ YUNET_NEAR_SIDE = 320  # of a patch: a face of 200 pixels, the larger part of wh
 
 @dataclass(frozen=True)
 class FaceBox:
-    """A square around a face, in pixels of the picture; may reach beyond its border.
+    """A square around a face, in pixels of the image; may reach beyond its border.
 
     x, y: left and top. side: width and height. score: the detector's own, None if it has none. eyes: (x, y) of
-    both, the one on the picture's left first; None if they were not looked for or not found.
+    both, the one on the image's left first; None if they were not looked for or not found.
     """
 
     x: int
@@ -64,21 +64,21 @@ class FaceBox:
         )
         return replace(self, x=self.x + x, y=self.y + y, eyes=eyes)
 
-    def crop(self, picture: Image) -> Image:
+    def crop(self, image: Image) -> Image:
         """Cuts the square out of uint8 [H, W, 3]; what lies beyond the border repeats the border."""
-        height, width = picture.shape[:2]
+        height, width = image.shape[:2]
         if 0 <= self.x <= width - self.side and 0 <= self.y <= height - self.side:
             # the same bytes as below, at a tenth of the time
-            return picture[self.y : self.y + self.side, self.x : self.x + self.side].copy()
+            return image[self.y : self.y + self.side, self.x : self.x + self.side].copy()
         rows = np.arange(self.y, self.y + self.side).clip(0, height - 1)
         columns = np.arange(self.x, self.x + self.side).clip(0, width - 1)
-        return np.asarray(picture[rows[:, None], columns])
+        return np.asarray(image[rows[:, None], columns])
 
 
 class FaceDetector(Protocol):
     """Finds faces."""
 
-    def __call__(self, picture: Image) -> list[FaceBox]:
+    def __call__(self, image: Image) -> list[FaceBox]:
         """uint8 RGB [H, W, 3] -> boxes, the largest first."""
         ...
 
@@ -87,7 +87,7 @@ class FaceDetector(Protocol):
 class NearDetector(FaceDetector, Protocol):
     """A detector that has a cheaper way to find again faces that it has just found."""
 
-    def near(self, picture: Image, boxes: Sequence[FaceBox]) -> list[FaceBox]:
+    def near(self, image: Image, boxes: Sequence[FaceBox]) -> list[FaceBox]:
         """As `detect_near`."""
         ...
 
@@ -96,7 +96,7 @@ class HaarDetector:
     """OpenCV's bundled frontal-face cascade (Viola and Jones, 2001): needs no file, finds frontal faces.
 
     The boxes of this cascade vary less in size and place from face to face than those of the "default" one.
-    min_share: smallest face, as a share of the picture's shorter side; the search takes half the time at 0.1, a
+    min_share: smallest face, as a share of the image's shorter side; the search takes half the time at 0.1, a
     quarter at 0.2. neighbours: windows that must agree. step: ratio of one size of window to the next; 1.2 with 3
     neighbours takes two thirds of the time and misses one face in a hundred more. eyes: look for them too.
     A detector is used by one thread.
@@ -115,18 +115,18 @@ class HaarDetector:
         self._neighbours = neighbours
         self._step = step
 
-    def __call__(self, picture: Image) -> list[FaceBox]:
-        small, factor = _shrink(picture)
+    def __call__(self, image: Image) -> list[FaceBox]:
+        small, factor = _shrink(image)
         grey = _grey(small)
         least = max(24, round(self._min_share * min(grey.shape)))
         boxes = self._search(grey, factor, least, 0, self._step)
         return [self._with_eyes(box, grey, factor) for box in _largest_first(boxes)]
 
-    def near(self, picture: Image, boxes: Sequence[FaceBox]) -> list[FaceBox]:
+    def near(self, image: Image, boxes: Sequence[FaceBox]) -> list[FaceBox]:
         """As `detect_near`: 2 to 4 ms of one core per face, whatever its size, and its eyes."""
         found = []
         for known in boxes:
-            patch, x, y = _patch(picture, known)
+            patch, x, y = _patch(image, known)
             if patch.size == 0:
                 continue
             factor = min(1.0, NEAR_SIDE / known.side)
@@ -140,7 +140,7 @@ class HaarDetector:
         return _largest_first(found)
 
     def _search(self, grey: Image, factor: float, least: int, most: int, step: float) -> list[FaceBox]:
-        """Boxes, in pixels of the picture that `grey` is `factor` of; window sides from `least` to `most`
+        """Boxes, in pixels of the image that `grey` is `factor` of; window sides from `least` to `most`
         (0: no limit)."""
         # No histogram equalisation: the cascade normalises the contrast of each window itself, and a large
         # plain background would flatten the faces
@@ -164,7 +164,7 @@ class HaarDetector:
         if eyes is None:
             return box
         (x0, y0), (x1, y1) = eyes
-        # from pixel centres of the small picture to those of the picture
+        # from pixel centres of the small image to those of the image
         shift = 0.5 / factor - 0.5
         return replace(
             box,
@@ -175,7 +175,7 @@ class HaarDetector:
 class YuNetDetector:
     """YuNet (Wu et al., 2023) from an ONNX file that the user supplies: any pose, small faces, and eyes.
 
-    score: least confidence of a face, 0..1. min_share: smaller faces, as shares of the picture's shorter side, are
+    score: least confidence of a face, 0..1. min_share: smaller faces, as shares of the image's shorter side, are
     left out. A detector is used by one thread.
     Raises EdgefelError if the file is missing, or is not one that OpenCV can run as YuNet.
     """
@@ -193,16 +193,16 @@ class YuNetDetector:
         except cv2.error as error:
             raise self._unusable(error) from error
 
-    def __call__(self, picture: Image) -> list[FaceBox]:
-        least = self._min_share * min(picture.shape[:2])
-        return [box for box in self._search(picture) if box.side >= least]
+    def __call__(self, image: Image) -> list[FaceBox]:
+        least = self._min_share * min(image.shape[:2])
+        return [box for box in self._search(image) if box.side >= least]
 
-    def near(self, picture: Image, boxes: Sequence[FaceBox]) -> list[FaceBox]:
+    def near(self, image: Image, boxes: Sequence[FaceBox]) -> list[FaceBox]:
         """As `detect_near`."""
-        return _search_patches(lambda patch: self._search(patch, YUNET_NEAR_SIDE), picture, boxes)
+        return _search_patches(lambda patch: self._search(patch, YUNET_NEAR_SIDE), image, boxes)
 
-    def _search(self, picture: Image, longest: int = LONGEST_SIDE) -> list[FaceBox]:
-        small, factor = _shrink(picture, longest)
+    def _search(self, image: Image, longest: int = LONGEST_SIDE) -> list[FaceBox]:
+        small, factor = _shrink(image, longest)
         try:
             self._detector.setInputSize((small.shape[1], small.shape[0]))
             found: Any  # None when there is no face, whatever OpenCV's stubs say
@@ -211,7 +211,7 @@ class YuNetDetector:
             raise self._unusable(error) from error
         if found is None:
             return []
-        # of a picture that is a few pixels wide the network makes boxes that are infinite, or far away
+        # of an image that is a few pixels wide the network makes boxes that are infinite, or far away
         rows = found[np.isfinite(found).all(axis=1)]
         centre = rows[:, :2] + rows[:, 2:4] / 2
         near = ((centre >= 0) & (centre < (small.shape[1], small.shape[0]))).all(axis=1)
@@ -222,32 +222,32 @@ class YuNetDetector:
         return EdgefelError(f"{self._path}: OpenCV cannot run it as YuNet ({reason}); give another file")
 
 
-class WholePicture:
-    """For pictures that are face crops already: one box, the centred square of the shorter side.
+class WholeImage:
+    """For images that are face crops already: one box, the centred square of the shorter side.
 
-    `label_faces` gives the model the picture as it is, which for a crop that is not square is more than the box.
+    `label_faces` gives the model the image as it is, which for a crop that is not square is more than the box.
     """
 
-    def __call__(self, picture: Image) -> list[FaceBox]:
-        height, width = picture.shape[:2]
+    def __call__(self, image: Image) -> list[FaceBox]:
+        height, width = image.shape[:2]
         side = min(height, width)
         return [FaceBox((width - side) // 2, (height - side) // 2, side)]
 
-    def near(self, picture: Image, boxes: Sequence[FaceBox]) -> list[FaceBox]:
+    def near(self, image: Image, boxes: Sequence[FaceBox]) -> list[FaceBox]:
         """The same box: there is nothing to look for."""
-        return self(picture)
+        return self(image)
 
 
 def make_detector(
     name: str, model: str | os.PathLike[str] | None = None, *, min_share: float | None = None
 ) -> FaceDetector:
-    """A detector by name: "haar", "yunet" (needs `model`) or "none" for the whole picture.
+    """A detector by name: "haar", "yunet" (needs `model`) or "none" for the whole image.
 
-    min_share: smallest face, as a share of the picture's shorter side; the detector's own default without one.
+    min_share: smallest face, as a share of the image's shorter side; the detector's own default without one.
     Raises EdgefelError for an unknown name, a missing or needless `model`, and an impossible share.
     """
     if name == "none":
-        return WholePicture()
+        return WholeImage()
     if name == "haar":
         if model is not None:
             raise EdgefelError("--detector-model is for --detector yunet; the Haar cascade comes with OpenCV")
@@ -259,45 +259,45 @@ def make_detector(
     raise EdgefelError(f"detector {name!r} is not known; choose one of: {', '.join(DETECTORS)}, none")
 
 
-def crops(picture: Image, boxes: Sequence[FaceBox], size: int | None = None) -> list[Image]:
-    """The face crops of a picture, uint8 RGB [side, side, 3] each, with the eyes level where they are known.
+def crops(image: Image, boxes: Sequence[FaceBox], size: int | None = None) -> list[Image]:
+    """The face crops of an image, uint8 RGB [side, side, 3] each, with the eyes level where they are known.
 
     size: what the model's preprocessing resizes to (`Preprocessing.resize`); see `align`.
     """
-    return [align(picture, box, size) for box in boxes]
+    return [align(image, box, size) for box in boxes]
 
 
-def detect_near(detector: FaceDetector, picture: Image, boxes: Sequence[FaceBox]) -> list[FaceBox]:
+def detect_near(detector: FaceDetector, image: Image, boxes: Sequence[FaceBox]) -> list[FaceBox]:
     """Looks again for known faces, each in a patch around its box (NEAR_PATCH times its side) alone.
 
-    picture: uint8 RGB [H, W, 3], a later frame. Of each known face at most one box is given: the one of a similar
+    image: uint8 RGB [H, W, 3], a later frame. Of each known face at most one box is given: the one of a similar
     size (NEAR_SIZES) whose centre is nearest, and within half a side. A face that two patches show is given
-    once. The largest is first. Faces that are not known are not looked for: search the whole picture at times.
+    once. The largest is first. Faces that are not known are not looked for: search the whole image at times.
     """
     if isinstance(detector, NearDetector):
-        return detector.near(picture, boxes)
-    return _search_patches(detector, picture, boxes)
+        return detector.near(image, boxes)
+    return _search_patches(detector, image, boxes)
 
 
 def _search_patches(
-    search: Callable[[Image], list[FaceBox]], picture: Image, boxes: Sequence[FaceBox]
+    search: Callable[[Image], list[FaceBox]], image: Image, boxes: Sequence[FaceBox]
 ) -> list[FaceBox]:
     found = []
     for known in boxes:
-        patch, x, y = _patch(picture, known)
+        patch, x, y = _patch(image, known)
         if patch.size:
             best = _nearest([box.moved(x, y) for box in search(patch)], known)
             found += [] if best is None else [best]
     return _largest_first(found)
 
 
-def _patch(picture: Image, box: FaceBox) -> tuple[Image, int, int]:
+def _patch(image: Image, box: FaceBox) -> tuple[Image, int, int]:
     """A view of the surroundings of a box, and the place (x, y) of its corner; empty if they lie outside."""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     half = NEAR_PATCH * box.side / 2
     x, y = (max(0, round(centre - half)) for centre in box.centre)
     right, bottom = (max(0, round(centre + half)) for centre in box.centre)
-    return picture[y : min(bottom, height), x : min(right, width)], x, y
+    return image[y : min(bottom, height), x : min(right, width)], x, y
 
 
 def _nearest(found: Sequence[FaceBox], known: FaceBox) -> FaceBox | None:
@@ -314,32 +314,32 @@ def _nearest(found: Sequence[FaceBox], known: FaceBox) -> FaceBox | None:
 def _check_share(min_share: float) -> None:
     if not 0 < min_share <= 1:
         raise EdgefelError(
-            f"smallest face {min_share:g}: give a share of the picture's shorter side, above 0 and up to 1"
+            f"smallest face {min_share:g}: give a share of the image's shorter side, above 0 and up to 1"
         )
 
 
-def _grey(picture: Image) -> Image:
-    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+def _grey(image: Image) -> Image:
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
 
 
-def _shrink(picture: Image, longest: int = LONGEST_SIDE) -> tuple[Image, float]:
-    """The picture with its longer side at most `longest`, and its size as a share of the original's.
+def _shrink(image: Image, longest: int = LONGEST_SIDE) -> tuple[Image, float]:
+    """The image with its longer side at most `longest`, and its size as a share of the original's.
 
-    More pixels only cost time: a face that is small after this is small in the picture.
+    More pixels only cost time: a face that is small after this is small in the image.
     """
-    factor = longest / max(picture.shape[:2])
+    factor = longest / max(image.shape[:2])
     if factor >= 1:
-        return picture, 1.0
-    return _scaled(picture, factor), factor
+        return image, 1.0
+    return _scaled(image, factor), factor
 
 
-def _scaled(picture: Image, factor: float) -> Image:
+def _scaled(image: Image, factor: float) -> Image:
     """Shrunk by `factor`; a side that would become nothing is one pixel."""
-    height, width = (round(factor * side) for side in picture.shape[:2])
+    height, width = (round(factor * side) for side in image.shape[:2])
     if height and width:
-        small = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        small = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
     else:
-        small = cv2.resize(picture, (max(1, width), max(1, height)), interpolation=cv2.INTER_AREA)
+        small = cv2.resize(image, (max(1, width), max(1, height)), interpolation=cv2.INTER_AREA)
     return np.asarray(small, dtype=np.uint8)
 
 

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from edgefel.documents import check_shape, read_json
 from edgefel.errors import EdgefelError, MissingDependencyError
-from edgefel.files import sha256
+from edgefel.files.documents import check_shape, read_json
+from edgefel.files.write import sha256
 
 FORMAT = "edgefel-kernels"
 VERSION = 1

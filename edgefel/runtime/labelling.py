@@ -1,4 +1,4 @@
-"""Pictures in, labelled faces out: detection, cropping and one batched call of the session."""
+"""Images in, labelled faces out: detection, cropping and one batched call of the session."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from edgefel.data.preprocessing import Image
 from edgefel.errors import EdgefelError
-from edgefel.runtime.faces import FaceBox, FaceDetector, WholePicture, crops
-from edgefel.runtime.preprocessing import Image
+from edgefel.runtime.faces import FaceBox, FaceDetector, WholeImage, crops
 from edgefel.runtime.session import Session
 
 
@@ -17,7 +17,7 @@ class LabelledFace:
     """One face and what the model says of it.
 
     label: the most probable class after correction. probabilities, primary: by class name, after and
-    before correction. confidence: 1 - normalized entropy of `probabilities`. size: width and height of a whole picture
+    before correction. confidence: 1 - normalized entropy of `probabilities`. size: width and height of a whole image
     that is a face; None where the model saw the box.
     """
 
@@ -51,22 +51,22 @@ class LabelledFace:
         }
 
 
-def label_faces(picture: Image, detector: FaceDetector, session: Session) -> list[LabelledFace]:
-    """Finds and labels every face of a picture, uint8 RGB [H, W, 3]; an empty list if there is none.
+def label_faces(image: Image, detector: FaceDetector, session: Session) -> list[LabelledFace]:
+    """Finds and labels every face of an image, uint8 RGB [H, W, 3]; an empty list if there is none.
 
     Raises EdgefelError for a bundle without the output `primary`, which the panel and the JSON show.
     """
     check_labelling(session)
-    boxes = detector(picture)
-    whole = isinstance(detector, WholePicture)
+    boxes = detector(image)
+    whole = isinstance(detector, WholeImage)
     # a crop is resized as it is, as evaluation and training do with it; the square of a box would cut its ends off
-    faces = [picture] if whole else crops(picture, boxes, session.manifest.preprocessing.resize)
+    faces = [image] if whole else crops(image, boxes, session.manifest.preprocessing.resize)
     predictions = session(faces)
     assert predictions.primary is not None
     values = (predictions.probabilities, predictions.primary, predictions.confidence)
     rows = zip(boxes, *(value.tolist() for value in values), strict=True)
     labelled = [labelled_face(box, session.labels, *values) for box, *values in rows]
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     return [replace(face, size=(width, height)) for face in labelled] if whole else labelled
 
 

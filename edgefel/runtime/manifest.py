@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from edgefel.data.labels import check_labels
-from edgefel.documents import check_shape
+from edgefel.data.preprocessing import Preprocessing
 from edgefel.errors import EdgefelError
-from edgefel.files import read_json, sha256, write_json
-from edgefel.inputs import native_path
+from edgefel.files.documents import check_shape
+from edgefel.files.read import native_path
+from edgefel.files.write import read_json, sha256, write_json
 from edgefel.runtime.external_data import refuse_external_data
-from edgefel.runtime.preprocessing import Preprocessing
 from edgefel.text import counted, printable
 
 FORMAT = "edgefel-bundle"

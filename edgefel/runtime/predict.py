@@ -8,30 +8,30 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from edgefel.data.pictures import write_picture
+from edgefel.data.images import write_image
+from edgefel.data.preprocessing import Image
 from edgefel.data.recording import VideoWriter, check_video_target
 from edgefel.errors import EdgefelError
-from edgefel.files import atomic_file
+from edgefel.files.write import atomic_file
 from edgefel.runtime.annotate import annotate, annotate_crop
-from edgefel.runtime.faces import FaceDetector, WholePicture
+from edgefel.runtime.faces import FaceDetector, WholeImage
 from edgefel.runtime.labelling import LabelledFace, label_faces
-from edgefel.runtime.preprocessing import Image
 from edgefel.runtime.session import Session
-from edgefel.runtime.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Picture, Source
+from edgefel.runtime.stream.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Source, SourceImage
 
 
 @dataclass(frozen=True)
-class PictureResult:
-    """The labelled faces of one picture; an empty list if it shows none."""
+class ImageResult:
+    """The labelled faces of one image; an empty list if it shows none."""
 
-    picture: str
+    image: str
     faces: tuple[LabelledFace, ...]
     frame: int | None = None
     time: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; a video's frames also have `frame` and `time` (seconds)."""
-        result: dict[str, Any] = {"source": self.picture}
+        result: dict[str, Any] = {"source": self.image}
         if self.frame is not None:
             result |= {"frame": self.frame, "time": self.time}
         return result | {"faces": [face.to_dict() for face in self.faces]}
@@ -43,10 +43,10 @@ class Summary:
 
     lost_frames: of a video, missing at its end or impossible to decode. kept: recordings of earlier runs that were cut
     off, under the names that they have now. unreadable: each with the reason in brackets. left_out: what else looks
-    like pictures or videos, by suffix.
+    like images or videos, by suffix.
     """
 
-    pictures: int = 0
+    images: int = 0
     faces: int = 0
     without_face: int = 0
     lost_frames: int = 0
@@ -64,14 +64,14 @@ def predict_source(
     save: Path | None = None,
     overwrite: bool = False,
     every: int = 1,
-    each: Callable[[PictureResult], None] = lambda result: None,
+    each: Callable[[ImageResult], None] = lambda result: None,
     advance: Callable[[], None] = lambda: None,
 ) -> Summary:
-    """Labels every picture of a source, handing each result to `each` as it comes.
+    """Labels every image of a source, handing each result to `each` as it comes.
 
-    save: folder for annotated pictures (same relative names), or for the one annotated video, whose frames keep the
+    save: folder for annotated images (same relative names), or for the one annotated video, whose frames keep the
     times of the source. overwrite: whether files there may be replaced. every: each n-th frame of a video. advance:
-    called after each picture, also after an unreadable one.
+    called after each image, also after an unreadable one.
     Raises EdgefelError if nothing of the source could be read, and what `check_save` raises.
     """
     summary = Summary(left_out=source.left_out)
@@ -86,16 +86,16 @@ def predict_source(
         advance()
 
     with _Saver(source, save, every, overwrite) as saver:
-        for picture in source.pictures(skip, every, count_lost):
-            faces = tuple(label_faces(picture.image, detector, session))
-            summary.pictures += 1
+        for one in source.images(skip, every, count_lost):
+            faces = tuple(label_faces(one.image, detector, session))
+            summary.images += 1
             summary.faces += len(faces)
             summary.without_face += not faces
             if save is not None:
-                saver.write(picture, _annotated(picture.image, faces, detector))
-            each(PictureResult(picture.name, faces, picture.frame, picture.time))
+                saver.write(one, _annotated(one.image, faces, detector))
+            each(ImageResult(one.name, faces, one.frame, one.time))
             advance()
-        if not summary.pictures:
+        if not summary.images:
             first = f" ({summary.unreadable[0]})" if summary.unreadable else ""
             raise EdgefelError(
                 f"{source.path}: nothing in it can be read{first}; is it truncated, or another format?"
@@ -104,22 +104,20 @@ def predict_source(
     return summary
 
 
-def _annotated(picture: Image, faces: Sequence[LabelledFace], detector: FaceDetector) -> Image:
-    """Where the picture is the face, a panel inside would hide it."""
-    return (
-        annotate_crop(picture, faces[0]) if isinstance(detector, WholePicture) else annotate(picture, faces)
-    )
+def _annotated(one: Image, faces: Sequence[LabelledFace], detector: FaceDetector) -> Image:
+    """Where the image is the face, a panel inside would hide it."""
+    return annotate_crop(one, faces[0]) if isinstance(detector, WholeImage) else annotate(one, faces)
 
 
 def check_save(source: Source, folder: Path, *, overwrite: bool) -> None:
-    """Raises EdgefelError where annotated pictures of the source cannot be saved in a folder, or would replace files.
+    """Raises EdgefelError where annotated images of the source cannot be saved in a folder, or would replace files.
 
     A file that appears later is not replaced either, unless `overwrite` is set.
     """
     if folder.exists() and not folder.is_dir():
         raise EdgefelError(f"{folder}: exists and is not a folder; choose another one with --save")
     if folder.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
-        raise EdgefelError(f"{folder}: --save takes a folder; names are those of the pictures")
+        raise EdgefelError(f"{folder}: --save takes a folder; names are those of the images")
     if source.kind == "folder" and _is_within(folder, source.path):
         raise EdgefelError(
             f"{folder}: lies in the source {source.path}, and would be labelled with it the next time; "
@@ -129,7 +127,7 @@ def check_save(source: Source, folder: Path, *, overwrite: bool) -> None:
         target = _target(source, folder, file)
         if target.resolve() == file.resolve():
             raise EdgefelError(
-                f"{target}: would overwrite the {'video' if source.kind == 'video' else 'picture'} itself; "
+                f"{target}: would overwrite the {'video' if source.kind == 'video' else 'image'} itself; "
                 f"choose another folder with --save"
             )
         if source.kind == "video":
@@ -147,7 +145,7 @@ def _target(source: Source, folder: Path, file: Path) -> Path:
 
 
 class _Saver:
-    """Writes annotated pictures as they come, and a video under its name only when it is complete."""
+    """Writes annotated images as they come, and a video under its name only when it is complete."""
 
     def __init__(self, source: Source, folder: Path | None, every: int, overwrite: bool) -> None:
         self._source, self._folder, self._overwrite = source, folder, overwrite
@@ -170,16 +168,16 @@ class _Saver:
         else:
             self._video.discard()
 
-    def write(self, picture: Picture, image: Image) -> None:
+    def write(self, one: SourceImage, image: Image) -> None:
         assert self._folder is not None
-        target = _target(self._source, self._folder, Path(picture.name))
-        if picture.time is not None:
-            self._write_frame(target, image, picture.time)
+        target = _target(self._source, self._folder, Path(one.name))
+        if one.time is not None:
+            self._write_frame(target, image, one.time)
             return
         if target.exists() and not self._overwrite:
             raise EdgefelError(f"{target}: appeared meanwhile; allow it with --overwrite")
         with atomic_file(target) as temporary:
-            write_picture(temporary, image)
+            write_image(temporary, image)
         self.saved.append(str(target))
 
     def _write_frame(self, target: Path, image: Image, time: float) -> None:

@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from edgefel.data.preprocessing import Image, Tensor
 from edgefel.errors import EdgefelError
 from edgefel.runtime.backends.base import Array, Backend, ModelFile, Record
 from edgefel.runtime.backends.choice import AUTO, Choice, Opened, open_backend
 from edgefel.runtime.manifest import INPUT_NAME, BundleFile, Manifest, read_manifest
-from edgefel.runtime.preprocessing import Image, Tensor
 
 
 class Predictions(NamedTuple):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
-from edgefel.runtime.preprocessing import Preprocessing
+from edgefel.data.preprocessing import Preprocessing
 from edgefel.training.config import AugmentConfig
 from edgefel.training.randomness import Purpose, generator
 

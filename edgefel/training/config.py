@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgefel.data.votes import VOTES_FILES, layout_with_votes
-from edgefel.documents import read_yaml
 from edgefel.errors import EdgefelError
+from edgefel.files.documents import read_yaml
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class LossConfig:
     smoothing: float = setting(0.11, "Label smoothing (cross-entropy only).", minimum=0, maximum=0.999)
     prior: str = setting(
         "uniform",
-        "What is said of each class's pictures, for pdls and f-pdls: uniform, votes (of the training set), a CSV "
+        "What is said of each class's images, for pdls and f-pdls: uniform, votes (of the training set), a CSV "
         "file of distributions or counts, or the evaluation.json of edgefel evaluate.",
     )
     alpha: float = setting(0.8, "Share of the label itself in the targets of pdls.", minimum=0, maximum=1)
@@ -92,7 +92,7 @@ class AugmentConfig:
         0.03, "Largest standard deviation of the noise (scale 0..1).", minimum=0, maximum=1
     )
     erase_probability: float = setting(1.0, "Probability of erasing a rectangle.", minimum=0, maximum=1)
-    erase_area: float = setting(0.05, "Erased share of the picture.", minimum=0, maximum=0.3)
+    erase_area: float = setting(0.05, "Erased share of the image.", minimum=0, maximum=0.3)
 
     def __post_init__(self) -> None:
         _check_fields(self, "augment")
@@ -100,7 +100,7 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class ComputeConfig:
-    """Where it runs (Lightning Fabric's own words) and how pictures are read."""
+    """Where it runs (Lightning Fabric's own words) and how images are read."""
 
     accelerator: str = setting("auto", "auto, cpu, cuda or mps.", resumable=True)
     devices: str = setting("auto", "How many devices, e.g. 2.", resumable=True)
@@ -114,11 +114,9 @@ class ComputeConfig:
         resumable=True,
     )
     strategy: str = setting("auto", "auto or ddp.", choices=("auto", "ddp"), resumable=True)
-    workers: int = setting(
-        2, "Threads that read pictures; 0 reads in the main one.", minimum=0, resumable=True
-    )
+    workers: int = setting(2, "Threads that read images; 0 reads in the main one.", minimum=0, resumable=True)
     cache_mb: int = setting(
-        4096, "Keep the resized pictures in memory if they fit in this.", minimum=0, resumable=True
+        4096, "Keep the resized images in memory if they fit in this.", minimum=0, resumable=True
     )
 
     def __post_init__(self) -> None:
@@ -141,7 +139,7 @@ class TrainConfig:
     )
     without_copies: bool = setting(
         False,
-        "Leave out of training what has a copy in val or test: an equal file, or a picture that looks alike.",
+        "Leave out of training what has a copy in val or test: an equal file, or an image that looks alike.",
     )
     num_classes: int | None = setting(
         None, "Expected number of classes (7 or 8); the data decides if left out.", minimum=2
@@ -156,7 +154,7 @@ class TrainConfig:
     )
     freeze_backbones: bool = setting(False, "Keep the image and landmark streams as they are.")
     epochs: int = setting(1000, "Balanced epochs.", minimum=1, resumable=True)
-    batch_size: int = setting(64, "Pictures per step, over all processes.", minimum=2)
+    batch_size: int = setting(64, "Images per step, over all processes.", minimum=2)
     optimizer: str = setting("adam", "adam, or sgd with --momentum (APViT).", choices=("adam", "sgd"))
     lr: float = setting(3e-4, "Learning rate.", minimum=0, above=True)
     lr_schedule: str = setting(
@@ -174,11 +172,11 @@ class TrainConfig:
     )
     warmup_steps: int = setting(0, "Steps over which the learning rate rises to --lr.", minimum=0)
     clip_norm: float = setting(0.0, "Largest norm of the gradient; 0 does not limit it.", minimum=0)
-    per_class: int = setting(500, "Pictures of each class in a balanced epoch.", minimum=1)
-    per_group: int = setting(512, "Pictures of each subject or video in an epoch's pool.", minimum=1)
+    per_class: int = setting(500, "Images of each class in a balanced epoch.", minimum=1)
+    per_group: int = setting(512, "Images of each subject or video in an epoch's pool.", minimum=1)
     balanced: bool = setting(
         True,
-        "Balanced epochs; --no-balanced draws as many pictures from all alike, whatever their class and group.",
+        "Balanced epochs; --no-balanced draws as many images from all alike, whatever their class and group.",
     )
     label_noise: float = setting(
         0.0,

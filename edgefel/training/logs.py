@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgefel.files import DISK_FULL, write_text
-from edgefel.inputs import read_text
+from edgefel.files.read import read_text
+from edgefel.files.write import DISK_FULL, write_text
 
 COLUMNS = (
     "step",

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
+from edgefel.data.loading.batches import Batch
+from edgefel.data.preprocessing import Preprocessing, default_preprocessing
 from edgefel.errors import EdgefelError
-from edgefel.files import DISK_FULL, write_json
+from edgefel.files.write import DISK_FULL, write_json
 from edgefel.kernels.backend import check_available
 from edgefel.models.checkpoint import Initialization
 from edgefel.models.network import FacialExpressionModel
-from edgefel.runtime.preprocessing import Preprocessing, default_preprocessing
 from edgefel.training.augmentation import Augmentation, Shard
 from edgefel.training.config import TrainConfig, settings
 from edgefel.training.distributed import convert_for_ranks, gather_sum
-from edgefel.training.images import Batch
 from edgefel.training.interrupts import Interrupts
 from edgefel.training.logs import MetricsLog
 from edgefel.training.losses import ReliabilityLoss, linear_trust
@@ -413,11 +413,11 @@ class Trainer:
         self.fabric.barrier()
 
     def _report_skipped(self) -> None:
-        """Names the pictures that could not be read: new ones on the screen, all of them in skipped.json."""
+        """Names the images that could not be read: new ones on the screen, all of them in skipped.json."""
         sources = {"train": self.data.train, "val": self.data.val}
         new = [found for source in sources.values() if source for found in source.unreported()]
         for index, reason in new:
-            self.progress.say(f"skipped picture {index}: {reason}")
+            self.progress.say(f"skipped image {index}: {reason}")
         if new and self.main:
             skipped = {
                 split: [source.skipped[index] for index in sorted(source.skipped)]

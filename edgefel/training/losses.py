@@ -72,7 +72,7 @@ def classification_loss(probabilities: Tensor, target: Tensor, smoothing: float)
 def prior_targets(target: Tensor, prior: Tensor, alpha: float) -> Tensor:
     """[B, C] targets of PDLS (arXiv 2204.02181): `alpha * y + (1 - alpha) * prior[y]`.
 
-    `target` as in `smooth_targets`; `prior` [C, C], row y what annotators say on average of pictures of class y. A soft
+    `target` as in `smooth_targets`; `prior` [C, C], row y what annotators say on average of images of class y. A soft
     label takes the rows of its classes by their shares.
     """
     distribution = target.to(prior) if target.is_floating_point() else F.one_hot(target, len(prior)).to(prior)

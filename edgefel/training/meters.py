@@ -13,7 +13,7 @@ from edgefel.training.distributed import gather_sum
 from edgefel.training.losses import LossTerms
 
 _TERMS = ("loss", "loss_classification", "loss_anchor", "loss_center", "anchor_spread", "loss_auxiliary")
-_CORRECT, _PICTURES, _STEPS = len(_TERMS), len(_TERMS) + 1, len(_TERMS) + 2
+_CORRECT, _IMAGES, _STEPS = len(_TERMS), len(_TERMS) + 1, len(_TERMS) + 2
 
 
 class Window:
@@ -26,10 +26,10 @@ class Window:
         self.world = world
         self.sums = torch.tensor(saved or [0.0] * (_STEPS + 1), device=device)
 
-    def add(self, terms: LossTerms, correct: Tensor, pictures: int) -> None:
+    def add(self, terms: LossTerms, correct: Tensor, images: int) -> None:
         """One step. The terms are means over equal shards, so a rank's share of each is 1/world."""
         values = [term.detach() / self.world for term in terms]
-        values += [correct, correct.new_tensor(pictures), terms.total.new_tensor(1.0 / self.world)]
+        values += [correct, correct.new_tensor(images), terms.total.new_tensor(1.0 / self.world)]
         self.sums += torch.stack([value.to(self.sums) for value in values])
 
     def state(self) -> list[float]:
@@ -55,7 +55,7 @@ class Window:
     def _means(self, sums: list[float]) -> dict[str, float]:
         steps = max(sums[_STEPS], 1e-9)
         means = {name: value / steps for name, value in zip(_TERMS, sums, strict=False)}
-        return means | {"accuracy": sums[_CORRECT] / max(sums[_PICTURES], 1.0)}
+        return means | {"accuracy": sums[_CORRECT] / max(sums[_IMAGES], 1.0)}
 
 
 class Clock:

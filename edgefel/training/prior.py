@@ -1,6 +1,6 @@
-"""What people say of the pictures of each class: the prior of PDLS (arXiv 2204.02181).
+"""What people say of the images of each class: the prior of PDLS (arXiv 2204.02181).
 
-A prior is a matrix [C, C]: row y is the mean distribution of annotators, or of a classifier's answers, for pictures of
+A prior is a matrix [C, C]: row y is the mean distribution of annotators, or of a classifier's answers, for images of
 class y. It comes from the votes of the training set, from a file, or is uniform, which makes PDLS ordinary label
 smoothing.
 """
@@ -17,9 +17,9 @@ from torch import Tensor
 
 from edgefel.data.dataset import ImageDataset
 from edgefel.data.labels import check_labels, match_labels
-from edgefel.documents import check_shape, read_json
 from edgefel.errors import EdgefelError
-from edgefel.inputs import open_csv
+from edgefel.files.documents import check_shape, read_json
+from edgefel.files.read import open_csv
 from edgefel.text import counted
 
 FROM_UNIFORM, FROM_VOTES = "uniform", "votes"
@@ -30,7 +30,7 @@ def read_prior(source: str, train: ImageDataset) -> Tensor:
     """The prior for the classes of a training set, float32 [C, C], rows that sum to 1.
 
     Args:
-        source: "uniform"; "votes", the mean soft label of the training pictures of each class; or a file: CSV with the
+        source: "uniform"; "votes", the mean soft label of the training images of each class; or a file: CSV with the
             classes' names in the first row and column (distributions, or counts such as a confusion matrix), or the
             evaluation.json of `edgefel evaluate`, whose confusion matrix is taken.
 
@@ -55,7 +55,7 @@ def _of_votes(train: ImageDataset) -> Tensor:
     targets = train.targets()
     rows = [votes[targets == label].mean(0) for label in range(len(train.labels)) if (targets == label).any()]
     if len(rows) < len(train.labels):
-        raise EdgefelError(f"{train.root}: a class has no training picture to take a prior from; give a file")
+        raise EdgefelError(f"{train.root}: a class has no training image to take a prior from; give a file")
     return _for_classes(np.stack(rows), train.labels, train.labels, str(train.root))
 
 

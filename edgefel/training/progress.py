@@ -52,7 +52,7 @@ class TrainingProgress:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def loading(self, total: int) -> LoadingBar:
-        """A bar for reading pictures into memory; use it as a context manager."""
+        """A bar for reading images into memory; use it as a context manager."""
         return LoadingBar(self.console, total, self.enabled)
 
     def update(
@@ -69,9 +69,9 @@ class TrainingProgress:
 
 
 class LoadingBar:
-    """Pictures read so far."""
+    """Images read so far."""
 
-    def __init__(self, console: Console, total: int, enabled: bool, text: str = "reading pictures") -> None:
+    def __init__(self, console: Console, total: int, enabled: bool, text: str = "reading images") -> None:
         self._bar = Progress(
             TextColumn(text),
             BarColumn(bar_width=24),
@@ -83,7 +83,7 @@ class LoadingBar:
         self._task = self._bar.add_task("read", total=total)
 
     def advance(self, count: int) -> None:
-        """`count` more pictures are done."""
+        """`count` more images are done."""
         self._bar.advance(self._task, count)
 
     def __enter__(self) -> LoadingBar:

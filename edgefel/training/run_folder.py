@@ -1,5 +1,5 @@
 """The folder of a run: config.yaml, metrics.csv, tb/, checkpoints/step-NNNNNN/, last.json, best.json, skipped.json,
-and left-out.json where training leaves out pictures that have a copy in val or test.
+and left-out.json where training leaves out images that have a copy in val or test.
 
 A checkpoint folder appears whole (written aside, then renamed), and last.json and best.json are replaced
 only after it. Whenever the process is killed, last.json names a complete checkpoint. Nothing is pickled.
@@ -20,16 +20,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from edgefel.documents import check_fields, check_shape, read_json
 from edgefel.errors import EdgefelError
-from edgefel.files import LOCK_NAME, atomic_folder, sole_user, write_json, write_text
-from edgefel.inputs import check_regular
+from edgefel.files.documents import check_fields, check_shape, read_json
+from edgefel.files.read import check_regular
+from edgefel.files.write import LOCK_NAME, atomic_folder, sole_user, write_json, write_text
 from edgefel.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, save_tensors
 from edgefel.training.config import TrainConfig, dump_config, load_config
 from edgefel.training.supervision import SupervisedModel
 
-SKIPPED_NAME = "skipped.json"  # by split, the pictures that could not be read, each with the reason
-LEFT_OUT_NAME = "left-out.json"  # the pictures that --without-copies leaves out of training, by kind of copy
+SKIPPED_NAME = "skipped.json"  # by split, the images that could not be read, each with the reason
+LEFT_OUT_NAME = "left-out.json"  # the images that --without-copies leaves out of training, by kind of copy
 _AUXILIARY = "auxiliary."
 _OPTIMIZER_FILE = "training.safetensors"
 _STATE_FILE = "training.json"

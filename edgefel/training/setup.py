@@ -16,18 +16,18 @@ from rich.console import Console
 from torch import Tensor
 
 from edgefel.data.dataset import ImageDataset
-from edgefel.data.duplicates import copies_elsewhere
+from edgefel.data.inspection.duplicates import copies_elsewhere
+from edgefel.data.loading.batches import ImageSource
+from edgefel.data.loading.sampling import BalancedEpoch, UniformEpoch
 from edgefel.data.open import only_split, open_dataset
-from edgefel.data.sampling import BalancedEpoch, UniformEpoch
+from edgefel.data.preprocessing import Preprocessing, default_preprocessing
 from edgefel.data.votes import Votes
 from edgefel.errors import EdgefelError, EdgefelWarning
 from edgefel.models.checkpoint import Initialization, initialize_from, read_preprocessing
 from edgefel.models.network import FacialExpressionModel
 from edgefel.models.registry import build_model, model_config
-from edgefel.runtime.preprocessing import Preprocessing, default_preprocessing
 from edgefel.text import counted
 from edgefel.training.config import ComputeConfig, TrainConfig
-from edgefel.training.images import ImageSource
 from edgefel.training.label_noise import with_label_noise
 from edgefel.training.losses import Criterion, CriterionKind
 from edgefel.training.prior import FROM_UNIFORM, FROM_VOTES, read_prior
@@ -43,8 +43,8 @@ _LAUNCHER = "EDGEFEL_LAUNCHER"  # environment variable: the process that started
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Pictures of the split train that have a copy in val or test: paths of those with an equal file there, and of
-    those with a picture that looks alike. of: pictures of the split train."""
+    """Images of the split train that have a copy in val or test: paths of those with an equal file there, and of
+    those with an image that looks alike. of: images of the split train."""
 
     equal_files: tuple[str, ...]
     look_alikes: tuple[str, ...]
@@ -53,14 +53,14 @@ class LeftOut:
     def __str__(self) -> str:
         both = len(self.equal_files) + len(self.look_alikes)
         return (
-            f"left out {both} of {self.of} training pictures, which have a copy in val or test: "
+            f"left out {both} of {self.of} training images, which have a copy in val or test: "
             f"{len(self.equal_files)} an equal file, {len(self.look_alikes)} one that looks alike"
         )
 
 
 @dataclass(frozen=True)
 class Data:
-    """The pictures of a run: `val` is None where the data set has no validation split.
+    """The images of a run: `val` is None where the data set has no validation split.
 
     votes: of FER+, the file that the labels come from. left_out: None where copies were not looked for.
     """
@@ -176,7 +176,7 @@ def open_data(
 def _without_copies(
     config: TrainConfig, everything: ImageDataset, train: ImageDataset, quiet: bool
 ) -> tuple[ImageDataset, LeftOut]:
-    """The training pictures without a copy in val or test, and the others."""
+    """The training images without a copy in val or test, and the others."""
     if not (everything.in_split("val").size or everything.in_split("test").size):
         raise EdgefelError(
             f"{everything.root}: has neither val nor test, so that nothing can have a copy there; leave out "
@@ -189,13 +189,13 @@ def _without_copies(
     left = train.subset(np.flatnonzero(~found.any[own]))
     if not len(left):
         raise EdgefelError(
-            f"{everything.root}: every training picture has a copy in val or test; leave out --without-copies"
+            f"{everything.root}: every training image has a copy in val or test; leave out --without-copies"
         )
     lost = np.setdiff1d(train.targets(), left.targets())
     if lost.size:
         names = ", ".join(train.labels[int(label)] for label in lost)
         warnings.warn(
-            f"{everything.root}: no training picture of {names} is left without copies",
+            f"{everything.root}: no training image of {names} is left without copies",
             EdgefelWarning,
             stacklevel=3,
         )
@@ -314,7 +314,7 @@ def check_batches(config: TrainConfig, data: Data, world: int) -> int:
     steps = len(data.sampler) // config.batch_size
     if steps == 0:
         raise EdgefelError(
-            f"an epoch has {counted(len(data.sampler), 'picture')}, fewer than one batch of "
+            f"an epoch has {counted(len(data.sampler), 'image')}, fewer than one batch of "
             f"{config.batch_size}; lower --batch-size or raise --per-class"
         )
     return steps

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from edgefel.data.loading.batches import ImageSource
+from edgefel.data.preprocessing import Preprocessing
 from edgefel.evaluation.inference import run_model
 from edgefel.evaluation.metrics import compute_metrics
 from edgefel.models.network import FacialExpressionModel
-from edgefel.runtime.preprocessing import Preprocessing
 from edgefel.training.distributed import gather_sum
-from edgefel.training.images import ImageSource
 from edgefel.training.losses import PROBABILITY_FLOOR
 
 if TYPE_CHECKING:

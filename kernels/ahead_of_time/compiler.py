@@ -12,7 +12,7 @@ from typing import Any
 
 from edgefel import __version__
 from edgefel.errors import EdgefelError, MissingDependencyError
-from edgefel.files import atomic_folder, sha256, write_json
+from edgefel.files.write import atomic_folder, sha256, write_json
 from edgefel.kernels.ahead_of_time.resources import (
     TARGETS,
     Resources,

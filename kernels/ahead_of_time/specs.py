@@ -167,7 +167,7 @@ def anchor_spec(classes: int, per_class: int, width: int, delta: float = 1.0) ->
 
 
 def patch_pooling_spec(count: int, keep: int, width: int, dtype: str) -> KernelSpec:
-    """Attentive patch pooling of a map as a convolution leaves it, channels first; cut for one picture."""
+    """Attentive patch pooling of a map as a convolution leaves it, channels first; cut for one image."""
     constants, slices, warps = _pooling_constants(count, count, keep, width)
     return KernelSpec(
         name="pool_patches",
@@ -194,7 +194,7 @@ def patch_pooling_spec(count: int, keep: int, width: int, dtype: str) -> KernelS
 
 
 def token_pooling_spec(name: str, heads: int, count: int, keep: int, width: int, dtype: str) -> KernelSpec:
-    """Attentive token pooling of the class token and `count` others; cut for one picture."""
+    """Attentive token pooling of the class token and `count` others; cut for one image."""
     constants, slices, warps = _pooling_constants(count, 1 + count, keep, width)
     rows = 1 + count
     return KernelSpec(

@@ -1,4 +1,4 @@
-"""Token pooling by rank: scores, choice and copy of the best tokens of each picture in one kernel.
+"""Token pooling by rank: scores, choice and copy of the best tokens of each image in one kernel.
 
     patches: s[n] = sum_d |x[n, d]|            tokens: s[n] = sum_h p[h, 0, 1 + n]
     rank[n] = #{j: s[j] > s[n], or s[j] = s[n] and j < n}        kept[n] = rank[n] < KEEP
@@ -7,8 +7,8 @@
 Source: APViT (arXiv 2212.05463), sections 3.2 and 3.3. Counting needs no sort, no second launch and no atomics: N is
 256 at most, and all N^2 comparisons happen in registers.
 
-Grid: SLICES programs to a picture, which follow each other. Every one of them scores all tokens, which the second
-and later ones find in the L2 cache, and copies ROWS of the tokens, so that one picture fills more than one
+Grid: SLICES programs to an image, which follow each other. Every one of them scores all tokens, which the second
+and later ones find in the L2 cache, and copies ROWS of the tokens, so that one image fills more than one
 multiprocessor. No program waits for another, and the result does not depend on SLICES.
 
 Scores are FP32, summed in an order that depends on sizes alone. They are compared as integers of the same order, in
@@ -29,7 +29,7 @@ def patch_scores(
     BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
-    """sum_d |x[n, d]| [BLOCK_N] of one picture, FP32; 0 where there is no patch."""
+    """sum_d |x[n, d]| [BLOCK_N] of one image, FP32; 0 where there is no patch."""
     token = tl.arange(0, BLOCK_N)
     total = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     for start in range(0, D, BLOCK_D):
@@ -42,7 +42,7 @@ def patch_scores(
 
 @triton.jit
 def token_scores(products_ptr, stride_h, stride_k, H: tl.constexpr, N: tl.constexpr, BLOCK_N: tl.constexpr):
-    """sum_h p[h, 0, 1 + n] [BLOCK_N] of one picture, FP32, heads in order; 0 where there is no token."""
+    """sum_h p[h, 0, 1 + n] [BLOCK_N] of one image, FP32, heads in order; 0 where there is no token."""
     token = tl.arange(0, BLOCK_N)
     total = tl.zeros([BLOCK_N], tl.float32)
     for head in range(H):
@@ -91,7 +91,7 @@ def copy_kept(
     POSITIONS: tl.constexpr,
     STORE_PLACE: tl.constexpr,
 ):
-    """Copies what is kept of ROWS source rows of one picture. CLASS = 1: row 0 is the class token, always kept.
+    """Copies what is kept of ROWS source rows of one image. CLASS = 1: row 0 is the class token, always kept.
 
     The source is read row by row as it lies, so that patches that lie as a map [D, N] are read in order too.
     """
@@ -136,13 +136,13 @@ def patch_kernel(
     STORE_PLACE: tl.constexpr,
 ):
     """patches [B, N, D] strided, positions [N, D] contiguous; out [B, KEEP, D], place [B, N]. Grid: B * SLICES."""
-    picture = (tl.program_id(0) // SLICES).to(tl.int64)
-    patches_ptr += picture * stride_b
+    image = (tl.program_id(0) // SLICES).to(tl.int64)
+    patches_ptr += image * stride_b
     if STORE_PLACE:
-        place_ptr += picture * N
+        place_ptr += image * N
     score = patch_scores(patches_ptr, stride_n, stride_d, N, D, BLOCK_N, BLOCK_D)
     kept = kept_tokens(score, N, KEEP, BLOCK_N)
-    copy_kept(kept, patches_ptr, positions_ptr, out_ptr + picture * (KEEP * D), place_ptr,
+    copy_kept(kept, patches_ptr, positions_ptr, out_ptr + image * (KEEP * D), place_ptr,
               tl.program_id(0) % SLICES, stride_n, stride_d, N, D, 0, BLOCK_N, ROWS, BLOCK_C,
               True, STORE_PLACE)  # fmt: skip
 
@@ -170,13 +170,13 @@ def token_kernel(
     STORE_PLACE: tl.constexpr,
 ):
     """tokens [B, 1 + N, D] and products [B, H, 1 + N, 1 + N] strided; out [B, 1 + KEEP, D], place [B, 1 + N]."""
-    picture = (tl.program_id(0) // SLICES).to(tl.int64)
-    tokens_ptr += picture * stride_b
+    image = (tl.program_id(0) // SLICES).to(tl.int64)
+    tokens_ptr += image * stride_b
     if STORE_PLACE:
-        place_ptr += picture * (1 + N)
-    score = token_scores(products_ptr + picture * stride_pb, stride_ph, stride_pk, H, N, BLOCK_N)
+        place_ptr += image * (1 + N)
+    score = token_scores(products_ptr + image * stride_pb, stride_ph, stride_pk, H, N, BLOCK_N)
     kept = kept_tokens(score, N, KEEP, BLOCK_N)
-    copy_kept(kept, tokens_ptr, tokens_ptr, out_ptr + picture * ((1 + KEEP) * D), place_ptr,
+    copy_kept(kept, tokens_ptr, tokens_ptr, out_ptr + image * ((1 + KEEP) * D), place_ptr,
               tl.program_id(0) % SLICES, stride_n, stride_d, N, D, 1, BLOCK_N, ROWS, BLOCK_C,
               False, STORE_PLACE)  # fmt: skip
 
@@ -197,11 +197,11 @@ def backward_kernel(
 
     grad [B, KEPT, D], place [B, T], grad_source [B, T, D], contiguous; every element is written once. Grid: B * SLICES.
     """
-    picture = (tl.program_id(0) // SLICES).to(tl.int64)
+    image = (tl.program_id(0) // SLICES).to(tl.int64)
     row = (tl.program_id(0) % SLICES) * ROWS + tl.arange(0, ROWS)
-    place = tl.load(place_ptr + picture * T + row, mask=row < T, other=-1)
-    grad_ptr += picture * (KEPT * D)
-    grad_source_ptr += picture * (T * D)
+    place = tl.load(place_ptr + image * T + row, mask=row < T, other=-1)
+    grad_ptr += image * (KEPT * D)
+    grad_source_ptr += image * (T * D)
     for start in range(0, D, BLOCK_C):
         column = start + tl.arange(0, BLOCK_C)
         inside = (column < D)[None, :]
@@ -232,9 +232,9 @@ def backward_positions_kernel(
     inside = (column < D)[None, :]
     total = tl.zeros([ROWS, BLOCK_C], tl.float32)
     for number in range(batch):
-        picture = tl.full((), 0, tl.int64) + number
-        place = tl.load(place_ptr + picture * N + row, mask=row < N, other=-1)
-        offsets = picture * (KEPT * D) + place[:, None] * D + column[None, :]
+        image = tl.full((), 0, tl.int64) + number
+        place = tl.load(place_ptr + image * N + row, mask=row < N, other=-1)
+        offsets = image * (KEPT * D) + place[:, None] * D + column[None, :]
         total += tl.load(grad_ptr + offsets, mask=(place >= 0)[:, None] & inside, other=0.0).to(tl.float32)
     tl.store(
         grad_positions_ptr + row[:, None] * D + column[None, :],

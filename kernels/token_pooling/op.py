@@ -18,9 +18,9 @@ _PROGRAMS = 256
 
 
 class Tile(NamedTuple):
-    """How one launch cuts a picture.
+    """How one launch cuts an image.
 
-    block_n: padded number of scored tokens. block_d: columns to a step of scoring. slices: programs to a picture,
+    block_n: padded number of scored tokens. block_d: columns to a step of scoring. slices: programs to an image,
     each copying `rows` source rows, `block_c` columns to a step. warps: of a program.
     """
 
@@ -33,9 +33,9 @@ class Tile(NamedTuple):
 
 
 def tile_for(tokens: int, rows: int, width: int, batch: int = 1) -> Tile:
-    """The tile for N scored `tokens` among `rows` source rows of `width` columns, for `batch` pictures.
+    """The tile for N scored `tokens` among `rows` source rows of `width` columns, for `batch` images.
 
-    Few pictures are cut into slices of 32 rows; many keep the GPU busy with fewer, which score less often.
+    Few images are cut into slices of 32 rows; many keep the GPU busy with fewer, which score less often.
     """
     block_n, columns = next_power_of_two(tokens), next_power_of_two(width)
     most = next_power_of_two(rows)
@@ -64,7 +64,7 @@ def pool_patches(patches: Tensor, positions: Tensor, keep: int) -> Tensor:
 
     Returns:
         [B, keep, D] in the common type of both: the patches with the greatest sums of absolute features, in their
-        order. Of equal sums the lower index is kept; NaN is kept before every number, and stays in its picture.
+        order. Of equal sums the lower index is kept; NaN is kept before every number, and stays in its image.
         Differentiable in patches and positions; the choice has no gradient.
 
     Raises:
@@ -123,7 +123,7 @@ _library.define("pool_backward_positions(Tensor grad, Tensor place, ScalarType d
 
 
 def _near(x: Tensor) -> Tensor:
-    """`x`, copied where offsets within one picture do not fit 32 bits."""
+    """`x`, copied where offsets within one image do not fit 32 bits."""
     last = sum((size - 1) * stride for size, stride in zip(x.shape[1:], x.stride()[1:], strict=True))
     return x if last < 2**31 else x.contiguous()
 

@@ -49,7 +49,7 @@ def test_unreadable_images_are_named_and_an_empty_comparison_fails(
     nano_checkpoint, nano_bundle, dataset, tmp_path
 ):
     broken = tmp_path / "broken.png"
-    broken.write_bytes(b"no picture")
+    broken.write_bytes(b"no image")
     bad = dataclasses.replace(dataset.samples[0], path=broken)
     some = dataclasses.replace(dataset, samples=(*dataset.samples[:3], bad))
     result = compare_bundle(nano_checkpoint, nano_bundle, some, threads=1, min_runs=1, max_seconds=0.0)

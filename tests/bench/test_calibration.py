@@ -19,7 +19,7 @@ from edgefel.workers import worker_pool
 
 @pytest.fixture
 def prepared(tmp_path) -> Path:
-    """A network of one convolution, and 14 pictures."""
+    """A network of one convolution, and 14 images."""
     weight = np.random.default_rng(0).standard_normal((16, 3, 3, 3)).astype(np.float32)
     graph = helper.make_graph(
         [

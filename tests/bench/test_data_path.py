@@ -1,4 +1,4 @@
-"""The data path stage by stage: the same pictures by every way, nothing read ahead, and what epochs of many cost."""
+"""The data path stage by stage: the same images by every way, nothing read ahead, and what epochs of many cost."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from edgefel.bench import data_path, epochs
 from edgefel.bench.data_path import Case, Options, Paths, TrainingRate, bench_data_path, training_rate
 from edgefel.bench.results import append_results, read_results
 from edgefel.bench.timer import Plan
+from edgefel.data.loading.batches import Batch, ImageSource
+from edgefel.data.loading.sampling import BalancedEpoch
 from edgefel.data.open import open_dataset
-from edgefel.data.sampling import BalancedEpoch
+from edgefel.data.preprocessing import default_preprocessing
 from edgefel.errors import EdgefelError
-from edgefel.runtime.preprocessing import default_preprocessing
-from edgefel.training.images import Batch, ImageSource
 
 ROWS = Path(__file__).parents[2] / "docs" / "results" / "data-path.jsonl"
 BRIEF = Plan(warmup=0, settle_seconds=0, min_runs=2, seconds=0, max_runs=2)
@@ -29,7 +29,7 @@ SIZE = default_preprocessing(112)
 
 @pytest.fixture
 def options(faces_folder):
-    return Options(faces_folder, "arbex-nano", (1, 2), batch=4, pictures=10, plan=BRIEF)
+    return Options(faces_folder, "arbex-nano", (1, 2), batch=4, images=10, plan=BRIEF)
 
 
 def test_every_stage_is_a_row_and_says_how_many_times_training_it_is(options, tmp_path):
@@ -45,14 +45,14 @@ def test_every_stage_is_a_row_and_says_how_many_times_training_it_is(options, tm
     ]
     for row in rows:
         metrics = row.metrics
-        assert row.subject["pictures"] == 10
-        assert row.subject["picture_px"] == "128x128"
+        assert row.subject["images"] == 10
+        assert row.subject["image_px"] == "128x128"
         assert row.subject["threads"] == (
             1 if row.subject["stage"] in ("augment", "whole", "whole cached") else None
         )
         assert metrics["images_per_s"] == pytest.approx(1e4 / metrics["latency_ms"]["p50"])
         assert metrics["times_training"] == pytest.approx(metrics["images_per_s"] / 50)
-        assert "training: 50 pictures/s, as given" in row.notes
+        assert "training: 50 images/s, as given" in row.notes
     append_results(tmp_path / "rows.jsonl", rows)
     assert read_results(tmp_path / "rows.jsonl").rows == rows
 
@@ -68,14 +68,14 @@ def test_stages_begin_with_what_the_one_before_them_gives(options, monkeypatch):
     assert encoded == [sample.read() for sample in paths._samples]
     monkeypatch.setattr(type(SIZE), "resize_image", lambda self, rgb: decoded.append(rgb) or load(self, rgb))
     paths.call(Case("resize"))()
-    assert len(decoded) == len(encoded) == paths.pictures == 10
-    for picture, data in zip(decoded, encoded, strict=True):
-        np.testing.assert_array_equal(picture, decode(data, None))
-    assert paths.picture_bytes == np.mean([len(data) for data in encoded])
+    assert len(decoded) == len(encoded) == paths.images == 10
+    for image, data in zip(decoded, encoded, strict=True):
+        np.testing.assert_array_equal(image, decode(data, None))
+    assert paths.image_bytes == np.mean([len(data) for data in encoded])
 
 
 @pytest.mark.parametrize("stage", ["read to batch", "whole", "whole cached", "augment"])
-def test_a_pass_takes_every_picture_and_leaves_no_thread_that_reads_on(options, stage, monkeypatch):
+def test_a_pass_takes_every_image_and_leaves_no_thread_that_reads_on(options, stage, monkeypatch):
     paths = Paths(options, SIZE)
     seen = []
     augment = paths._augmentation
@@ -89,12 +89,12 @@ def test_a_pass_takes_every_picture_and_leaves_no_thread_that_reads_on(options, 
     load = type(paths._dataset).load
     monkeypatch.setattr(type(paths._dataset), "load", lambda self, i: loaded.append(i) or load(self, i))
     paths.call(Case(stage, 2 if stage in data_path.BY_WORKERS else None))()
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("pictures")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("images")]
     assert seen == ([] if stage == "read to batch" else [(0, 4), (1, 4), (2, 2)])
     assert sorted(loaded) == (list(range(10)) if stage in data_path.BY_WORKERS else [])
 
 
-def test_a_way_that_gives_other_pictures_is_not_timed(options, monkeypatch):
+def test_a_way_that_gives_other_images_is_not_timed(options, monkeypatch):
     batches = ImageSource.batches
 
     def wrong(self, lists):
@@ -104,34 +104,34 @@ def test_a_way_that_gives_other_pictures_is_not_timed(options, monkeypatch):
             yield Batch(pixels, batch.indices)
 
     monkeypatch.setattr(ImageSource, "batches", wrong)
-    with pytest.raises(EdgefelError, match=r"2 workers and the single stages give different pictures"):
+    with pytest.raises(EdgefelError, match=r"2 workers and the single stages give different images"):
         bench_data_path(options)
 
 
-def test_unreadable_pictures_are_left_out_and_one_batch_is_needed(options, faces_folder, tmp_path):
+def test_unreadable_images_are_left_out_and_one_batch_is_needed(options, faces_folder, tmp_path):
     folder = tmp_path / "faces"
     shutil.copytree(faces_folder, folder)
     samples = open_dataset(folder).samples
     for sample in samples[5:]:
-        sample.path.write_bytes(b"no picture")
-    assert Paths(dataclasses.replace(options, data=folder, pictures=100), SIZE).pictures == 5
-    with pytest.raises(EdgefelError, match="5 readable pictures in an epoch, fewer than one batch of 6"):
+        sample.path.write_bytes(b"no image")
+    assert Paths(dataclasses.replace(options, data=folder, images=100), SIZE).images == 5
+    with pytest.raises(EdgefelError, match="5 readable images in an epoch, fewer than one batch of 6"):
         Paths(dataclasses.replace(options, data=folder, batch=6), SIZE)
 
 
-def test_pictures_are_those_of_a_balanced_epoch(options):
+def test_images_are_those_of_a_balanced_epoch(options):
     dataset = open_dataset(options.data)
-    paths = Paths(dataclasses.replace(options, pictures=70), SIZE)
+    paths = Paths(dataclasses.replace(options, images=70), SIZE)
     counts = np.bincount(paths._dataset.targets(), minlength=7)
     assert len({sample.path for sample in paths._samples}) == 70 < len(dataset)
     assert (counts > 0).all()
 
 
-def test_faces_that_are_parts_of_pictures_are_refused(options, monkeypatch):
+def test_faces_that_are_parts_of_images_are_refused(options, monkeypatch):
     dataset = open_dataset(options.data)
     boxed = tuple(dataclasses.replace(sample, box=(0, 0, 64, 64)) for sample in dataset.samples)
     monkeypatch.setattr(data_path, "open_dataset", lambda path: dataclasses.replace(dataset, samples=boxed))
-    with pytest.raises(EdgefelError, match="parts of larger pictures"):
+    with pytest.raises(EdgefelError, match="parts of larger images"):
         Paths(options, SIZE)
 
 

@@ -59,7 +59,7 @@ def test_a_row_against_itself_changes_nothing():
     assert {change.verdict for change in diff.changes} == {"same", "unstable"}
     assert diff.failures == []
     assert diff.left_out == 6
-    # without the two bounds and the experiment, and with two rows' way from picture to labels
+    # without the two bounds and the experiment, and with two rows' way from image to labels
     assert len(diff.changes) == len(rows) - 3 + 2
 
 
@@ -168,7 +168,7 @@ def test_what_only_one_file_has_is_listed():
     assert diff.failures == []
 
 
-def test_the_way_from_picture_to_labels_is_judged_by_itself():
+def test_the_way_from_image_to_labels_is_judged_by_itself():
     whole = measured(100).metrics["latency_ms"]
     slow = measured(130).metrics["latency_ms"]
     diff = compare(side(measured(10, end_to_end_ms=whole)), side(measured(10, end_to_end_ms=slow)), LIMITS)

@@ -103,32 +103,32 @@ def test_opencv_gets_the_threads_of_the_model_and_its_own_back(monkeypatch):
 
 @pytest.mark.parametrize("count", [1, 5, 12])
 def test_a_scene_shows_as_many_faces_as_the_batch(count):
-    picture = scene(count)
-    check_found(picture, HaarDetector(), count)
+    image = scene(count)
+    check_found(image, HaarDetector(), count)
     with pytest.raises(EdgefelError, match=f"finds {count} of the {count + 1} faces"):
-        check_found(picture, HaarDetector(), count + 1)
+        check_found(image, HaarDetector(), count + 1)
 
 
-def test_a_batch_that_no_picture_shows_has_no_stages(monkeypatch):
+def test_a_batch_that_no_image_shows_has_no_stages(monkeypatch):
     monkeypatch.setattr(latency, "MOST_FACES", 2)
     options = Options(ORT, plan=BRIEF, memory=False)
     for batches, staged in (((3,), [False]), ((3, 1), [False, True])):
         rows = bench_latency(BUNDLE, dataclasses.replace(options, batches=batches)).rows
         assert ["stages_ms" in row.metrics for row in rows] == staged
         notes = [
-            "not measured end to end: a synthetic picture shows 2 faces at most" in row.notes for row in rows
+            "not measured end to end: a synthetic image shows 2 faces at most" in row.notes for row in rows
         ]
         assert notes == [not with_stages for with_stages in staged]
 
 
 def test_the_pipeline_gives_what_labelling_gives_and_its_stages_are_the_whole():
-    picture, detector = scene(3), HaarDetector()
+    image, detector = scene(3), HaarDetector()
     ticks = itertools.count(0, 10**12)  # so slow a clock that what the session records does not show
     with Session.open(BUNDLE, backend="onnxruntime", threads=1) as session:
-        pipeline = Pipeline(picture, detector, session, lambda: next(ticks))
+        pipeline = Pipeline(image, detector, session, lambda: next(ticks))
         for _ in range(3):
             labelled = pipeline()
-        assert labelled == label_faces(picture, detector, session)
+        assert labelled == label_faces(image, detector, session)
     timings = pipeline.timings(2)
     assert {timing.runs for timing in timings.values()} == {2}
     for call in range(2):

@@ -104,7 +104,7 @@ def test_the_knee_is_the_fewest_callers_near_the_best(rates, expected):
 def test_the_knee_does_not_depend_on_the_unit(rates, factor):
     found = knee([point(callers, rate) for callers, rate in rates.items()])
     assert rates[found] >= 0.95 * max(rates.values()) * (1 - 1e-9)
-    # pictures a minute or calls a second; a rounding of the border aside
+    # images a minute or calls a second; a rounding of the border aside
     scaled = knee([point(callers, factor * rate) for callers, rate in rates.items()])
     assert factor * rates[scaled] == pytest.approx(factor * rates[found], rel=0.06)
 

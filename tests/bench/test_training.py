@@ -1,4 +1,4 @@
-"""Speed of training: the real step, the same pictures for all, and losses that must agree."""
+"""Speed of training: the real step, the same images for all, and losses that must agree."""
 
 from __future__ import annotations
 

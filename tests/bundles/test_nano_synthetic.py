@@ -50,10 +50,10 @@ def test_it_is_whole_and_names_no_machine() -> None:
 
 def test_it_labels_the_faces_that_the_detector_finds(session: Session, seen) -> None:
     detector = HaarDetector(0.2)
-    for picture, faces in seen:
-        boxes = detector(picture)
+    for image, faces in seen:
+        boxes = detector(image)
         assert len(boxes) == len(faces) == 3
-        for box, label in zip(boxes, labels(session, crops(picture, boxes)), strict=True):
+        for box, label in zip(boxes, labels(session, crops(image, boxes)), strict=True):
             (face,) = [f for f in faces if np.hypot(*np.subtract(box.centre, f["centre"])) < 0.3 * f["side"]]
             assert label == face["label"]
 
@@ -61,10 +61,10 @@ def test_it_labels_the_faces_that_the_detector_finds(session: Session, seen) -> 
 def test_level_eyes_bring_rolled_faces_back(session: Session, seen) -> None:
     """Turned by 20 degrees, cut out around the known place, with the known eyes and without."""
     wanted, plain, level = [], [], []
-    for picture, faces in seen:
+    for image, faces in seen:
         for face in faces:
             matrix = cv2.getRotationMatrix2D(tuple(face["centre"]), -20, 1.0)
-            turned = cv2.warpAffine(picture, matrix, (640, 480), borderMode=cv2.BORDER_REPLICATE)
+            turned = cv2.warpAffine(image, matrix, (640, 480), borderMode=cv2.BORDER_REPLICATE)
             eyes = np.asarray(face["eyes"]) @ matrix[:, :2].T + matrix[:, 2]
             side = round(face["side"])
             corner = [round(value - side / 2) for value in face["centre"]]

@@ -19,8 +19,8 @@ from edgefel.calib.cache import cached_scales
 from edgefel.calib.collect import activation_scales, collect_activations
 from edgefel.calib.reader import CalibrationReader
 from edgefel.data.dataset import ImageDataset, Sample
+from edgefel.data.preprocessing import default_preprocessing
 from edgefel.errors import EdgefelError
-from edgefel.runtime.preprocessing import default_preprocessing
 
 PREPROCESSING = default_preprocessing(112)
 TENSORS = ("image", "conv")
@@ -40,16 +40,16 @@ def small_graph(seed: int = 0) -> onnx.ModelProto:
 
 
 @pytest.fixture
-def pictures(tmp_path, monkeypatch) -> ImageDataset:
-    """Six pictures; the cache is a folder of the test's own."""
+def images(tmp_path, monkeypatch) -> ImageDataset:
+    """Six images; the cache is a folder of the test's own."""
     import cv2
 
     monkeypatch.setenv("EDGEFEL_CACHE", str(tmp_path / "cache"))
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
     for i in range(6):
-        picture = np.random.default_rng(i).integers(0, 256, (40, 40, 3), dtype=np.uint8)
-        cv2.imwrite(str(folder / f"{i}.png"), picture)
+        image = np.random.default_rng(i).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+        cv2.imwrite(str(folder / f"{i}.png"), image)
     samples = tuple(Sample(folder / f"{i}.png", 0, str(i), "") for i in range(6))
     return ImageDataset(folder, ("happiness",), samples)
 
@@ -61,10 +61,10 @@ def entries(tmp_path: Path) -> list[Path]:
 class Calibration:
     """A call of `cached_scales` with defaults; counts the images that were run, and keeps the warnings."""
 
-    def __init__(self, pictures: ImageDataset) -> None:
+    def __init__(self, images: ImageDataset) -> None:
         self.graph = small_graph()
         self.tensors = TENSORS
-        self.reader = CalibrationReader(pictures, range(6), PREPROCESSING)
+        self.reader = CalibrationReader(images, range(6), PREPROCESSING)
         self.method = "mse"
         self.set_key: str | None = "set"
         self.warnings: list[str] = []
@@ -89,8 +89,8 @@ class Calibration:
 
 
 @pytest.fixture
-def calibration(pictures) -> Calibration:
-    return Calibration(pictures)
+def calibration(images) -> Calibration:
+    return Calibration(images)
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_an_entry_spells_its_key_out(calibration, tmp_path):
     parts = json.loads(path.read_text())["parts"]
     assert path.stem == entry["key"] == cache.parts_key(parts)
     assert parts["calibration_set"] == "set"
-    assert parts["pictures"] == [0, 1, 2, 3, 4, 5]
+    assert parts["images"] == [0, 1, 2, 3, 4, 5]
     assert parts["preprocessing"] == PREPROCESSING.to_dict()
     assert parts["tensors"] == ["conv", "image"]
     assert set(parts["versions"]) == {"numpy", "onnxruntime", "opencv", "architecture"}
@@ -145,7 +145,7 @@ def other_set(calibration, monkeypatch):
     calibration.set_key = "another set"
 
 
-def fewer_pictures(calibration, monkeypatch):
+def fewer_images(calibration, monkeypatch):
     calibration.reader = CalibrationReader(calibration.reader.dataset, range(5), PREPROCESSING)
 
 
@@ -175,7 +175,7 @@ def other_versions(calibration, monkeypatch):
     [
         other_graph,
         other_set,
-        fewer_pictures,
+        fewer_images,
         other_preprocessing,
         other_method,
         fewer_tensors,
@@ -292,18 +292,18 @@ def test_without_a_key_nothing_is_cached(calibration, runs, tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_calibration_that_skipped_pictures_is_not_stored(calibration, runs, pictures, tmp_path):
-    pictures.samples[2].path.write_bytes(b"no picture")
+def test_a_calibration_that_skipped_images_is_not_stored(calibration, runs, images, tmp_path):
+    images.samples[2].path.write_bytes(b"no image")
     for _ in range(2):
         assert calibration()[1]["cache"] == "miss"
-        assert calibration.reader.skipped == [pictures.samples[2].path]
+        assert calibration.reader.skipped == [images.samples[2].path]
     assert entries(tmp_path) == []
 
 
-def test_an_error_leaves_no_entry(calibration, pictures, tmp_path):
-    for sample in pictures.samples:
-        sample.path.write_bytes(b"no picture")
-    with pytest.raises(EdgefelError, match="none of 6 pictures"):
+def test_an_error_leaves_no_entry(calibration, images, tmp_path):
+    for sample in images.samples:
+        sample.path.write_bytes(b"no image")
+    with pytest.raises(EdgefelError, match="none of 6 images"):
         calibration()
     assert entries(tmp_path) == []
 
@@ -316,11 +316,11 @@ import onnx
 from edgefel.calib.cache import cached_scales
 from edgefel.calib.reader import CalibrationReader
 from edgefel.data.dataset import ImageDataset, Sample
-from edgefel.runtime.preprocessing import default_preprocessing
+from edgefel.data.preprocessing import default_preprocessing
 from pathlib import Path
 root = Path({str(tmp_path)!r})
-samples = tuple(Sample(root / "pictures" / f"{{i}}.png", 0, str(i), "") for i in range(6))
-dataset = ImageDataset(root / "pictures", ("happiness",), samples)
+samples = tuple(Sample(root / "images" / f"{{i}}.png", 0, str(i), "") for i in range(6))
+dataset = ImageDataset(root / "images", ("happiness",), samples)
 graph = onnx.load(root / "model.onnx")
 print("ready", flush=True)
 input()

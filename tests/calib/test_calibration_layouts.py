@@ -1,4 +1,4 @@
-"""Calibration sets of faces that are no files of their own: in boxes of pictures, and in archives."""
+"""Calibration sets of faces that are no files of their own: in boxes of images, and in archives."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from data.readers.trees_affectnet import write_affectnet
 from data.readers.trees_expw import faces_of_every_class, write_expw
 from data.readers.trees_fer_plus import write_fer_plus
-from data.readers.trees_webdataset import picture, write_webdataset
+from data.readers.trees_webdataset import image, write_webdataset
 
 from edgefel.calib.calibration_set import (
     choose_calibration_set,
@@ -42,7 +42,7 @@ def webdataset(root):
 
 
 def csv_file(root):
-    """Of ExpW's faces, beside the folder of the pictures."""
+    """Of ExpW's faces, beside the folder of the images."""
     faces = open_dataset(expw(root / "expw"))
     (root / "lists").mkdir()
     with (root / "lists/faces.csv").open("w", newline="") as stream:
@@ -55,7 +55,7 @@ def csv_file(root):
 
 
 def parquet_file(root):
-    """Of ExpW's faces, the pictures inside; without paths of their own."""
+    """Of ExpW's faces, the images inside; without paths of their own."""
     pa = pytest.importorskip("pyarrow")
     faces = open_dataset(expw(root / "expw"))
     rows = [
@@ -103,7 +103,7 @@ def test_the_faces_come_back_to_the_pixel(chosen_from):
         assert any(np.array_equal(opened.load(index), face) for face in own)
 
 
-def test_a_picture_that_changed_or_went_is_named(chosen_from):
+def test_a_image_that_changed_or_went_is_named(chosen_from):
     _, chosen = chosen_from
     edited = (replace(chosen.images[0], sha256="0" * 64), *chosen.images[1:])
     with pytest.raises(EdgefelError, match="has changed since it was chosen"):
@@ -119,7 +119,7 @@ def test_a_member_that_was_replaced_in_its_archive_is_named(tmp_path):
     for shard in (tmp_path / "set").glob("*.tar"):
         data = shard.read_bytes()
         # as many bytes, so that everything else in the archive stays where it was
-        shard.write_bytes(data.replace(picture(0), picture(0)[:-1] + b"x"))
+        shard.write_bytes(data.replace(image(0), image(0)[:-1] + b"x"))
     with pytest.raises(EdgefelError, match=r"\.tar/.* has changed since it was chosen"):
         chosen.open()
 
@@ -191,7 +191,7 @@ def test_a_layout_that_is_named_is_taken_and_noted(tmp_path):
     # read by its folders' names the same set has contempt, which is then left out
     eight = choose_images(tmp_path / "set", chosen.labels, calibrate=False, **options)
     assert eight.parity_dataset.labels == chosen.labels
-    assert "contempt" in eight.classes["pictures_left_out"]
+    assert "contempt" in eight.classes["images_left_out"]
 
 
 def test_an_unknown_layout_is_one_line_also_where_nothing_is_labelled(tmp_path):

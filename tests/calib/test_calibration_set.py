@@ -15,8 +15,8 @@ from edgefel.calib.calibration_set import (
     write_calibration_set,
 )
 from edgefel.data.open import open_dataset
+from edgefel.data.preprocessing import Preprocessing, default_preprocessing
 from edgefel.errors import EdgefelError
-from edgefel.runtime.preprocessing import Preprocessing, default_preprocessing
 
 PREPROCESSING = default_preprocessing(112)
 MODEL = LabellingModel("arbex-nano", "model.safetensors", "0" * 64)
@@ -62,7 +62,7 @@ def test_a_class_that_is_too_small_is_named(faces_folder):
     assert all(0 < count < 500 for count in chosen.counts.values())
 
 
-def test_the_pictures_open_in_order_with_their_labels(chosen):
+def test_the_images_open_in_order_with_their_labels(chosen):
     dataset = chosen.open()
     assert [dataset.labels[sample.label] for sample in dataset.samples] == [
         image.label for image in chosen.images
@@ -70,11 +70,11 @@ def test_the_pictures_open_in_order_with_their_labels(chosen):
     assert dataset.load(0).ndim == 3
 
 
-def test_a_changed_or_missing_picture_is_named(chosen, tmp_path):
+def test_a_changed_or_missing_image_is_named(chosen, tmp_path):
     for image in chosen.images:
         target = tmp_path / image.path
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(b"a picture")
+        target.write_bytes(b"an image")
     moved = replace(chosen, root=str(tmp_path))
     with pytest.raises(EdgefelError, match=f"{chosen.images[0].path}: has changed since it was chosen"):
         moved.open()
@@ -91,7 +91,7 @@ def test_a_changed_or_missing_picture_is_named(chosen, tmp_path):
         ({"format": "other"}, "is not a calibration set"),
         ({"version": 7}, "version 7, this edgefel reads 2"),
         ({"seed": 5}, "was edited"),
-        ({"images": []}, "lists no pictures"),
+        ({"images": []}, "lists no images"),
         ({"images": [{"path": "a"}]}, "lacks images"),
         ({"labels": ["neutral"]}, r"lists \['anger'"),
     ],

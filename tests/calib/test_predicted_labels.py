@@ -12,14 +12,14 @@ from edgefel.calib.calibration_set import choose_calibration_set
 from edgefel.calib.predicted_labels import float_model_of_bundle, float_model_of_checkpoint, predict_labels
 from edgefel.data.labels import EXPRESSIONS_7
 from edgefel.data.open import open_dataset
+from edgefel.data.preprocessing import default_preprocessing
 from edgefel.data.readers.folder import open_unlabelled
 from edgefel.errors import EdgefelError
-from edgefel.files import sha256
-from edgefel.runtime.preprocessing import default_preprocessing
+from edgefel.files.write import sha256
 
 
-def write_pictures(folder, count, seed=0):
-    """Pictures of one colour each, by file name."""
+def write_images(folder, count, seed=0):
+    """Images of one colour each, by file name."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     colours = rng.integers(0, 256, (count, 3), dtype=np.uint8)
@@ -30,8 +30,8 @@ def write_pictures(folder, count, seed=0):
 
 @pytest.fixture
 def videos(tmp_path):
-    write_pictures(tmp_path / "videos/a", 30, seed=1)
-    write_pictures(tmp_path / "videos/b/c", 30, seed=2)
+    write_images(tmp_path / "videos/a", 30, seed=1)
+    write_images(tmp_path / "videos/b/c", 30, seed=2)
     return tmp_path / "videos"
 
 
@@ -62,21 +62,21 @@ def test_the_bundle_is_known_by_the_hash_of_what_ran(model, tmp_path):
         float_model_of_bundle(write_bundle(tmp_path / "int8", ("int8",)))
 
 
-def test_unreadable_pictures_are_skipped_and_named(videos, model):
-    (videos / "a/005.png").write_bytes(b"no picture")
+def test_unreadable_images_are_skipped_and_named(videos, model):
+    (videos / "a/005.png").write_bytes(b"no image")
     (videos / "a/040.png").write_bytes(b"")
     predicted = predict_labels(open_unlabelled(videos), model)
     assert [path.name for path in predicted.skipped] == ["005.png", "040.png"]
     assert len(predicted.dataset) == 59
-    for picture in videos.rglob("*.png"):
-        picture.write_bytes(b"no picture")
-    with pytest.raises(EdgefelError, match="none of 61 pictures can be read"):
+    for image in videos.rglob("*.png"):
+        image.write_bytes(b"no image")
+    with pytest.raises(EdgefelError, match="none of 61 images can be read"):
         predict_labels(open_unlabelled(videos), model)
 
 
-def test_held_out_pictures_are_not_even_labelled(tmp_path, model):
+def test_held_out_images_are_not_even_labelled(tmp_path, model):
     for split in ("train", "test"):
-        write_pictures(tmp_path / "faces" / split / "fear", 5, seed=len(split))
+        write_images(tmp_path / "faces" / split / "fear", 5, seed=len(split))
     dataset = open_dataset(tmp_path / "faces")
     predicted = predict_labels(dataset, model)
     assert {sample.split for sample in predicted.dataset.samples} == {"train"}
@@ -102,7 +102,7 @@ def test_a_checkpoint_labels_as_the_network_does(tmp_path):
     opened = float_model_of_checkpoint(folder)
     assert opened.labels == LABELS
     assert opened.identity.sha256 == sha256(folder / "model.safetensors")
-    pictures = open_unlabelled(write_pictures(tmp_path / "pictures", 10))
-    batch = default_preprocessing(112).batch([pictures.load(i) for i in range(10)])
+    images = open_unlabelled(write_images(tmp_path / "images", 10))
+    batch = default_preprocessing(112).batch([images.load(i) for i in range(10)])
     expected = run_torch(tiny_model(), batch)["probabilities"].argmax(axis=1)
-    assert [s.label for s in predict_labels(pictures, opened).dataset.samples] == list(expected)
+    assert [s.label for s in predict_labels(images, opened).dataset.samples] == list(expected)

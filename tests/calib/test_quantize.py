@@ -15,8 +15,8 @@ from edgefel.calib.collect import activation_scales, collect_activations
 from edgefel.calib.graph import GraphIndex
 from edgefel.calib.placement import ONNXRUNTIME, TENSORRT, place
 from edgefel.calib.quantize import quantize, quantize_weight
-from edgefel.export.onnx_graph import check_graph, serialize
-from edgefel.export.parity import sqnr_db
+from edgefel.export.onnx.trace import check_graph, serialize
+from edgefel.export.parity.compare import sqnr_db
 
 POLICIES = {"onnxruntime": ONNXRUNTIME, "tensorrt": TENSORRT}
 

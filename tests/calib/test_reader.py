@@ -9,8 +9,8 @@ from exported import write_faces
 from edgefel.calib.reader import CalibrationReader
 from edgefel.data.labels import expression_labels
 from edgefel.data.open import open_dataset
+from edgefel.data.preprocessing import default_preprocessing
 from edgefel.errors import EdgefelError
-from edgefel.runtime.preprocessing import default_preprocessing
 
 
 @pytest.fixture
@@ -28,9 +28,9 @@ def test_batches_are_the_runtimes_tensors(faces):
     assert np.array_equal(np.concatenate(list(reader)), np.concatenate(batches)), "a second pass differs"
 
 
-def test_unreadable_pictures_are_skipped_and_named(faces):
+def test_unreadable_images_are_skipped_and_named(faces):
     dataset = open_dataset(faces)
-    dataset.samples[1].path.write_bytes(b"no picture")
+    dataset.samples[1].path.write_bytes(b"no image")
     reader = CalibrationReader(dataset, range(4), default_preprocessing(112))
     assert sum(len(batch) for batch in reader) == 3
     assert reader.skipped == [dataset.samples[1].path]
@@ -43,5 +43,5 @@ def test_nothing_readable_is_an_error(faces):
     dataset = open_dataset(faces)
     for sample in dataset.samples:
         sample.path.write_bytes(b"")
-    with pytest.raises(EdgefelError, match="none of 3 pictures"):
+    with pytest.raises(EdgefelError, match="none of 3 images"):
         list(CalibrationReader(dataset, range(3), default_preprocessing(112)))

@@ -22,7 +22,7 @@ from edgefel.data.synthetic.write import write_faces
 from edgefel.errors import EdgefelError
 from edgefel.models.checkpoint import load_checkpoint
 
-# a run is a process that imports PyTorch, takes one or two steps and labels a dozen pictures
+# a run is a process that imports PyTorch, takes one or two steps and labels a dozen images
 SMALL = ["--recipe", "scratch", "--jobs", "2", "-q"]
 SMALL += [
     "--set",
@@ -68,8 +68,8 @@ def test_what_it_writes(done, faces):
     assert [row.subject["variant"] for row in loaded.rows] == ["none", "anchors"]
     for row in loaded.rows:
         assert (row.kind, row.subject["seed"], row.subject["model"]) == ("ablation", 0, "arbex-nano")
-        assert row.metrics["steps"] == 3  # 7 classes of 2 pictures in batches of 4
-        assert sum(map(sum, row.metrics["confusion"])) == row.metrics["pictures"]
+        assert row.metrics["steps"] == 3  # 7 classes of 2 images in batches of 4
+        assert sum(map(sum, row.metrics["confusion"])) == row.metrics["images"]
         assert row.metrics["seconds"] > 0
     none, anchors = (row.metrics["diagnosis"] for row in loaded.rows)
     assert (none["weight"], none["anchors"]) == (None, None)
@@ -282,7 +282,7 @@ def test_data_without_a_test_split(faces, tmp_path):
     (tmp_path / "labels.csv").write_text(rows)
     result = ablate("head", "-o", tmp_path / "out", "--data", tmp_path, "-q")
     assert result.exit_code == 2
-    assert "no pictures in the split 'test'" in result.output
+    assert "no images in the split 'test'" in result.output
 
 
 def test_places_to_run():

@@ -30,7 +30,7 @@ def test_latency_adds_rows_and_prints_tables(tmp_path):
         assert result.exit_code == 0, result.output
         assert len(read_results(rows).rows) == count
     assert "arbex-nano: the model alone" in result.stdout
-    assert "from a picture to labels" in result.stdout
+    assert "from an image to labels" in result.stdout
     for word in ("detection", "alignment", "preprocessing", "inference", "post"):
         assert word in result.stdout
 

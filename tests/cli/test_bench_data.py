@@ -22,7 +22,7 @@ BRIEF = (
     "0.01",
     "--model",
     "arbex-nano",
-    "--pictures",
+    "--images",
     "8",
     "--batch",
     "4",
@@ -54,8 +54,8 @@ def test_tables_and_rows_of_both(faces_folder, tmp_path):
         rows,
     )
     assert result.exit_code == 0, result.output
-    assert "30000 pictures, balanced epochs" in result.stdout
-    assert "The data path for arbex-nano: pictures of 128x128" in result.stdout
+    assert "30000 images, balanced epochs" in result.stdout
+    assert "The data path for arbex-nano: images of 128x128" in result.stdout
     assert "times training" in result.stdout
     found = read_results(rows).rows
     assert [row.subject["stage"] for row in found][:4] == [
@@ -84,7 +84,7 @@ def test_json_is_rows_and_nothing_else(faces_folder):
         (("--rows", "100"), "at least one video"),
         (("x", "--stages", "fly"), "'fly' is not one of"),
         (("x", "--workers", "0"), "numbers of at least 1"),
-        (("x", "--batch", "64", "--pictures", "8"), "at least one batch"),
+        (("x", "--batch", "64", "--images", "8"), "at least one batch"),
         (("x", "--train-images-per-s", "0"), "0"),
         (("x", "--train-images-per-s", "5", "--train-rows", "y"), "say the same"),
         (("x", "--train-rows", ROWS, "--model", "poster-v2"), "holds no training of poster-v2"),

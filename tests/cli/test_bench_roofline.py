@@ -132,9 +132,9 @@ def test_the_plot(tmp_path):
     path = tmp_path / "plot.png"
     result = run(BUNDLE, "--device", "agx-orin", "--plot", path)
     assert result.exit_code == 0, result.output
-    picture = cv2.imread(str(path))
-    assert picture.shape[0] > 400
-    assert len({tuple(colour) for colour in picture.reshape(-1, 3)[::7]}) > 10
+    image = cv2.imread(str(path))
+    assert image.shape[0] > 400
+    assert len({tuple(colour) for colour in image.reshape(-1, 3)[::7]}) > 10
 
 
 def test_the_figure_has_axes_with_units_and_a_dot_for_each_layer():

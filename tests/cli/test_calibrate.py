@@ -26,7 +26,7 @@ def calibrate(*arguments):
 def test_it_writes_a_set_and_shows_the_classes(faces_folder, tmp_path):
     result = calibrate(faces_folder, "-o", tmp_path / "set.json", "--per-class", 2)
     assert result.exit_code == 0, result.output
-    assert "14 pictures" in result.stdout
+    assert "14 images" in result.stdout
     assert set(read_calibration_set(tmp_path / "set.json").counts.values()) == {2}
 
 
@@ -72,7 +72,7 @@ def test_a_set_without_int8_is_refused(nano_checkpoint, tmp_path):
 
 @pytest.fixture
 def videos(tmp_path):
-    """Pictures of two videos, which nobody labelled."""
+    """Images of two videos, which nobody labelled."""
     made = write_faces(tmp_path / "made", LABELS[:2], 12)
     (tmp_path / "videos").mkdir()
     for i, label in enumerate(LABELS[:2]):
@@ -87,8 +87,8 @@ def refused(result):
     return line
 
 
-def test_pictures_without_labels_are_balanced_on_a_bundles_predictions(videos, tmp_path):
-    (videos / "clip0/0.png").write_bytes(b"no picture")
+def test_images_without_labels_are_balanced_on_a_bundles_predictions(videos, tmp_path):
+    (videos / "clip0/0.png").write_bytes(b"no image")
     bundle = write_bundle(tmp_path / "bundle")
     result = calibrate(
         videos, "-o", tmp_path / "set.json", "--bundle", bundle, "--group-cap", 10, "--per-class", 9, "--json"
@@ -102,11 +102,11 @@ def test_pictures_without_labels_are_balanced_on_a_bundles_predictions(videos, t
     assert chosen.preprocessing == PREPROCESSING.to_dict()
     assert set(chosen.groups) == {"clip0", "clip1"}
     assert max(chosen.groups.values()) <= 10
-    assert "1 unreadable picture skipped: 0.png" in result.stderr
+    assert "1 unreadable image skipped: 0.png" in result.stderr
     empty = [label for label, count in chosen.counts.items() if count == 0]
     assert empty
     for label in empty:
-        assert f"warning: the model takes no picture for {label}" in result.stderr
+        assert f"warning: the model takes no image for {label}" in result.stderr
         assert f"{label} has 0" not in result.stderr
 
 
@@ -139,7 +139,7 @@ def test_a_checkpoint_gives_its_preprocessing_and_on_request_its_predictions(tmp
     assert not all(image.path.startswith(f"{image.label}/") for image in predicted.images)
 
 
-def test_pictures_without_labels_need_a_model(videos, tmp_path):
+def test_images_without_labels_need_a_model(videos, tmp_path):
     line = refused(calibrate(videos, "-o", tmp_path / "set.json"))
     assert "has neither labels.csv nor folders named after expressions" in line
     assert "--checkpoint or --bundle" in line
@@ -175,8 +175,8 @@ def test_a_comparison_refuses_data_that_will_not_do_before_it_works(videos, tmp_
         write_faces(small / split, LABELS, 3)
     cases = [
         ((videos,), "clip0: unknown label"),
-        ((small,), "imbalance 50: needs 50 pictures of neutral and there are 3; .* smaller --imbalance"),
-        ((small, "--imbalance", 1, "--images", 5), "held-out pictures of the split test show no"),
+        ((small,), "imbalance 50: needs 50 images of neutral and there are 3; .* smaller --imbalance"),
+        ((small, "--imbalance", 1, "--images", 5), "held-out images of the split test show no"),
         ((small / "train",), "has no split test or val to judge on"),
         ((small, "--method", "magic"), "calibration method 'magic': choose one of"),
         ((tmp_path / "nowhere",), "no such folder"),

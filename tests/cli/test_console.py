@@ -46,14 +46,14 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("picture") / "crop.png"
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("image") / "crop.png"
     cv2.imwrite(str(path), np.full((30, 30, 3), 128, np.uint8))
     return path
 
 
-def test_loading_a_model_and_examining_a_machine(bundle, picture):
-    command = ("predict", bundle, picture, "--no-detect", "--backend", "onnxruntime")
+def test_loading_a_model_and_examining_a_machine(bundle, image):
+    command = ("predict", bundle, image, "--no-detect", "--backend", "onnxruntime")
     assert f"loading {bundle}"[:60] in on_a_terminal(*command)
     assert "examining this machine" in on_a_terminal("doctor")
     piped = subprocess.run([*COMMAND, *map(str, command)], capture_output=True, text=True, check=True)

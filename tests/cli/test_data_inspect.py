@@ -36,23 +36,23 @@ def test_a_sound_data_set(faces):
 
 
 def test_a_problem_ends_with_3_when_strict_and_with_0_otherwise(faces):
-    picture = next((faces / "images").rglob("*.png"))
-    picture.write_bytes(b"")
+    image = next((faces / "images").rglob("*.png"))
+    image.write_bytes(b"")
     assert run(faces).exit_code == 0
     result = run(faces, "--strict", "--json", "--workers", "1")
     assert result.exit_code == 3
     report = json.loads(result.stdout)
     assert report["problems"] == ["1 unreadable file"]
-    assert report["unreadable"]["listed"][0]["path"] == str(picture)
+    assert report["unreadable"]["listed"][0]["path"] == str(image)
 
 
-def test_the_folder_holds_the_report_and_its_pictures(faces, tmp_path):
+def test_the_folder_holds_the_report_and_its_images(faces, tmp_path):
     out = tmp_path / "out"
     result = run(faces, "-o", out)
     assert result.exit_code == 0
     assert f"report: {out / 'report.json'}" in result.stdout
     assert sorted(path.name for path in out.iterdir()) == ["balance.png", "contact_sheet.png", "report.json"]
-    assert json.loads((out / "report.json").read_text(encoding="utf-8"))["pictures"] == 42
+    assert json.loads((out / "report.json").read_text(encoding="utf-8"))["images"] == 42
     assert np.ptp(cv2.imread(str(out / "balance.png"))) > 100
     again = run(faces, "-o", out)
     assert again.exit_code == 2
@@ -71,7 +71,7 @@ def test_overwrite_takes_no_other_folder(faces, tmp_path):
 
 @pytest.mark.parametrize("overwrite", [(), ("--overwrite",)])
 def test_what_was_put_there_during_the_inspection_is_left(faces, tmp_path, monkeypatch, overwrite):
-    from edgefel.data import inspection
+    from edgefel.data.inspection import inspect as inspection
 
     out = tmp_path / "out"
     if overwrite:
@@ -96,17 +96,17 @@ from edgefel.data import dataset
 from edgefel.cli.main import main
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
-read = dataset.read_picture
+read = dataset.read_image
 
 
 def read_once_told(path):
-    # the inspection has begun, and waits at a picture
+    # the inspection has begun, and waits at an image
     print("begun", flush=True)
     sys.stdin.read()
     return read(path)
 
 
-dataset.read_picture = read_once_told
+dataset.read_image = read_once_told
 main()
 """
 
@@ -119,7 +119,7 @@ def test_ctrl_c_ends_with_130_and_leaves_nothing(faces, tmp_path):
     process = subprocess.Popen([sys.executable, "-c", INTERRUPTIBLE, *command], text=True, **pipes)
     assert process.stdout.readline() == "begun\n"
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)  # closes its standard input, and the picture is read
+    _, errors = process.communicate(timeout=60)  # closes its standard input, and the image is read
     assert process.returncode == 130
     assert errors.splitlines()[-1] == "interrupted"
     assert list(tmp_path.iterdir()) == [faces]

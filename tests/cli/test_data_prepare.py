@@ -18,11 +18,11 @@ from data.readers.trees_jaffe import write_jaffe
 
 from edgefel.cli.main import main
 from edgefel.data.open import open_dataset
-from edgefel.data.prepare import partial_folder
+from edgefel.data.preparing.run import partial_folder
+from edgefel.data.preprocessing import Preprocessing
 from edgefel.data.synthetic import FaceOptions
 from edgefel.data.synthetic.write import write_faces
 from edgefel.runtime.faces import crops, make_detector
-from edgefel.runtime.preprocessing import Preprocessing
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def once(faces, tmp_path_factory):
 def test_faces_are_what_the_device_would_cut(faces, once):
     files, said = once
     report = json.loads(files["prepare.json"])
-    assert f"OUT: {report['faces']} faces of 60 pictures (train " in said
+    assert f"OUT: {report['faces']} faces of 60 images (train " in said
     assert {"images/000004.png", "images/000009.png"} <= set(report["no_face"])
     assert f"no face found in {len(report['no_face'])}, left out: images/000004.png" in said
     assert "all of them are named in OUT/prepare.json" in said
@@ -115,7 +115,7 @@ def test_the_same_command_goes_on(faces, once, tmp_path, number):
     assert not output.exists()
     result = run(faces, "-o", output, "--size", 96, "--workers", 2)
     assert result.exit_code == 0, result.output
-    assert f"going on: {done} of 60 pictures are done" in result.stderr
+    assert f"going on: {done} of 60 images are done" in result.stderr
     assert (tree(output), result.stdout.replace(str(output), "OUT")) == once
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
@@ -141,12 +141,12 @@ def test_boxes_of_a_published_layout(tmp_path):
     assert result.exit_code == 0, result.output
     prepared = open_dataset(tmp_path / "out")
     assert [prepared.labels[sample.label] for sample in prepared.samples] == [f.expression for f in faces]
-    assert [sample.group for sample in prepared.samples] == [face.picture for face in faces]
+    assert [sample.group for sample in prepared.samples] == [face.image for face in faces]
     for sample, face in zip(prepared.samples, faces, strict=True):
         assert np.abs(sample.load()[4:-4, 4:-4].astype(int) - face.colour).max() <= 6
 
 
-def test_unreadable_pictures_are_named_and_all_of_them_are_an_error(tmp_path):
+def test_unreadable_images_are_named_and_all_of_them_are_an_error(tmp_path):
     write_jaffe(tmp_path / "jaffe")
     (tmp_path / "jaffe/KA.AN1.39.tiff").write_bytes(b"")
     result = run(tmp_path / "jaffe", "-o", tmp_path / "out", "--no-detect")
@@ -157,7 +157,7 @@ def test_unreadable_pictures_are_named_and_all_of_them_are_an_error(tmp_path):
         file.write_bytes(b"")
     result = run(tmp_path / "jaffe", "-o", tmp_path / "none", "--no-detect")
     assert result.exit_code == 2
-    assert "none of its 8 pictures can be read" in result.stderr
+    assert "none of its 8 images can be read" in result.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["jaffe", "out"]
 
 

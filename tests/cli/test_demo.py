@@ -120,12 +120,12 @@ def test_a_missing_photograph_is_noticed_before_any_work(tmp_path):
         main, ["demo", "-o", str(tmp_path / "demo"), "--photo", str(tmp_path / "no.jpg")]
     )
     assert result.exit_code == 2
-    assert "no such picture" in result.stderr
+    assert "no such image" in result.stderr
     assert not (tmp_path / "demo").exists()
 
 
 def test_a_demo_that_is_running_is_refused(tmp_path):
-    from edgefel.files import sole_user
+    from edgefel.files.write import sole_user
 
     with sole_user(tmp_path / "demo", ""):
         result = CliRunner().invoke(main, ["demo", "-o", str(tmp_path / "demo"), "--quick"])

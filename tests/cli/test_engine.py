@@ -194,7 +194,7 @@ def test_it_needs_neither_torch_nor_onnx(bundle, tmp_path):
 
 
 def test_a_bundle_that_another_process_builds_engines_of_is_refused(bundle):
-    from edgefel.files import sole_user
+    from edgefel.files.write import sole_user
 
     with sole_user(bundle, ""):
         result = run(bundle)
@@ -205,7 +205,7 @@ def test_a_bundle_that_another_process_builds_engines_of_is_refused(bundle):
 
 def test_what_was_not_moved_yet_is_not_lost(tmp_path):
     """A failure before the last file was reached leaves that one."""
-    from edgefel.export.tensorrt_bundle import _install
+    from edgefel.export.tensorrt.bundle import _install
 
     folder, room = tmp_path / "bundle", tmp_path / "room"
     for place in (folder, room):
@@ -222,7 +222,7 @@ def test_what_was_not_moved_yet_is_not_lost(tmp_path):
 
 
 def test_an_interrupt_before_the_first_move_loses_nothing(tmp_path, monkeypatch):
-    from edgefel.export.tensorrt_bundle import _install
+    from edgefel.export.tensorrt.bundle import _install
 
     folder, room = tmp_path / "bundle", tmp_path / "room"
     for place in (folder, room):

@@ -19,13 +19,13 @@ from sklearn.metrics import davies_bouldin_score
 
 from edgefel.cli.main import main
 from edgefel.data.labels import EXPRESSIONS_7
+from edgefel.data.loading.batches import ImageSource
 from edgefel.data.open import open_dataset
+from edgefel.data.preprocessing import Preprocessing, default_preprocessing
 from edgefel.evaluation.inference import run_model
 from edgefel.evaluation.report import figure_names
 from edgefel.models.checkpoint import load_checkpoint, save_checkpoint
 from edgefel.models.registry import build_model
-from edgefel.runtime.preprocessing import Preprocessing, default_preprocessing
-from edgefel.training.images import ImageSource
 
 CHROMIUM = os.environ.get("EDGEFEL_CHROMIUM") or next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -92,10 +92,10 @@ def test_the_page_holds_every_figure_and_loads_nothing(done):
 def test_figures_are_drawn(done):
     _, report = done
     for name in figure_names():
-        picture = cv2.imread(str(report / f"{name}.png"))
-        assert min(picture.shape[:2]) > 300, name
-        assert picture.std() > 10, name
-        assert (picture == 255).all(2).mean() < 0.97, name
+        image = cv2.imread(str(report / f"{name}.png"))
+        assert min(image.shape[:2]) > 300, name
+        assert image.std() > 10, name
+        assert (image == 255).all(2).mean() < 0.97, name
 
 
 def test_the_document_equals_what_the_model_gives(done, nano_checkpoint, listed):
@@ -116,12 +116,12 @@ def test_the_document_equals_what_the_model_gives(done, nano_checkpoint, listed)
     spread = document["probabilities"]
     assert spread["all_with_head"]["std"] == pytest.approx(outputs.corrected.std(1).mean(), abs=1e-5)
     assert spread["all_without_head"]["highest"] == pytest.approx(outputs.primary.max(1).mean(), abs=1e-5)
-    assert spread["drawn_with_head"]["pictures"] == 60
+    assert spread["drawn_with_head"]["images"] == 60
     glasses = next(one for one in document["attributes"] if one["name"] == "glasses")
     hits = outputs.corrected.argmax(1) == targets
     shares = {score["value"]: score["accuracy"] for score in glasses["scores"]}
     assert shares["none"]["hits"] == hits[::2].sum()
-    assert shares["<i>round"]["pictures"] == len(hits[1::2])
+    assert shares["<i>round"]["images"] == len(hits[1::2])
 
 
 def test_features_are_kept_only_where_they_are_asked_for(nano_checkpoint, listed):
@@ -140,7 +140,7 @@ def few(listed, tmp_path_factory) -> Path:
     return manifest
 
 
-def test_without_the_head_and_with_few_pictures_the_page_says_what_is_left_out(few, tmp_path):
+def test_without_the_head_and_with_few_images_the_page_says_what_is_left_out(few, tmp_path):
     save_checkpoint(
         tmp_path / "p",
         build_model("poster-v2-nano"),
@@ -153,11 +153,11 @@ def test_without_the_head_and_with_few_pictures_the_page_says_what_is_left_out(f
     text = (tmp_path / "out/report.html").read_text()
     assert "no reliability head" in text
     assert "with head" not in text
-    assert "a map needs at least 10 pictures" in text
+    assert "a map needs at least 10 images" in text
     assert json.loads((tmp_path / "out/evaluation.json").read_text())["reliability_with_head"] is None
 
 
-def test_columns_and_pictures_that_are_asked_for(nano_checkpoint, few, tmp_path):
+def test_columns_and_images_that_are_asked_for(nano_checkpoint, few, tmp_path):
     names = [line.split(",")[0] for line in few.read_text().splitlines()[1:]]
     options = ("--by", "<b>hat", "--show", names[2], "--show", Path(names[4]).name, "--workers", 0)
     result = run(nano_checkpoint, few, *options, "-o", tmp_path / "out")
@@ -173,7 +173,7 @@ def test_columns_and_pictures_that_are_asked_for(nano_checkpoint, few, tmp_path)
     ("options", "message"),
     [
         (("--by", "hat"), "no column 'hat'; choose one of: split, subject, glasses, <b>hat"),
-        (("--show", "nobody.png"), "nobody.png: none of the 6 pictures"),
+        (("--show", "nobody.png"), "nobody.png: none of the 6 images"),
         (("--show", "a.png", "--grid", "3"), "give one of them"),
     ],
 )
@@ -185,7 +185,7 @@ def test_bad_choices_are_one_line_and_nothing_is_written(nano_checkpoint, few, t
     assert not (tmp_path / "out").exists()
 
 
-def test_a_choice_of_pictures_needs_a_report(nano_checkpoint, few):
+def test_a_choice_of_images_needs_a_report(nano_checkpoint, few):
     result = run(nano_checkpoint, few, "--grid", 3)
     assert result.exit_code == 2
     assert "--grid belongs to --output" in result.stderr

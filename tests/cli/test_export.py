@@ -38,7 +38,7 @@ def test_json_alone_is_on_stdout_and_the_rest_on_stderr():
     assert {row["verdict"] for row in document["files"]} <= {"pass", "warn", None}
     assert document["refused"] is False
     assert document["files"][0]["max_deviation"] < 1e-4
-    assert any("1 unreadable calibration pictures skipped" in text for text in document["warnings"])
+    assert any("1 unreadable calibration images skipped" in text for text in document["warnings"])
     assert "trace and simplify" in result.stderr
     assert "warning: " in result.stderr
 
@@ -122,7 +122,7 @@ def empty_data(checkpoint, tmp_path):
         (lambda c, t: [c, "--data", t / "nowhere"], "no such folder"),
         (empty_data, "empty"),
         (other_classes, "share fewer than two classes"),
-        (lambda c, t: [c, "--input-size", "224"], "takes 112x112 pictures"),
+        (lambda c, t: [c, "--input-size", "224"], "takes 112x112 images"),
         (lambda c, t: [c, "--limits", t / "limits.yaml"], "no such file"),
         (lambda c, t: [c, "--data", t, "--layout", "imagenet"], "layout 'imagenet' is not known"),
         (lambda c, t: [c, "--layout", "raf-db"], "--layout belongs to --data"),

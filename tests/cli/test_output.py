@@ -85,8 +85,8 @@ def test_a_command_works_without_standard_output(words, place):
 def test_what_is_written_does_not_land_in_a_file_that_took_the_number_of_a_closed_stream(place):
     done = run("predict bundle faces/images --no-detect --save out", place, "<&- >&- 2>&-")
     assert done.returncode == 0
-    for picture in (place / "out").iterdir():
-        assert picture.read_bytes().startswith(b"\x89PNG")
+    for image in (place / "out").iterdir():
+        assert image.read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -136,8 +136,8 @@ def test_a_loop_of_links_is_one_line(tmp_path):
 def test_what_python_prints_may_hold_any_name(place):
     folder = Path(os.fsdecode(os.fsencode(place) + b"/caf\xe9"))
     folder.mkdir()
-    picture = next((place / "faces" / "images").iterdir())
-    (folder / "a.png").write_bytes(picture.read_bytes())
+    image = next((place / "faces" / "images").iterdir())
+    (folder / "a.png").write_bytes(image.read_bytes())
     for words, asked in (
         ("data inspect", ["--json"]),
         ("predict bundle", ["--no-detect", "--json"]),

@@ -16,28 +16,28 @@ from edgefel.calib.calibration_set import choose_calibration_set, write_calibrat
 from edgefel.cli.main import main
 from edgefel.data.dataset import ImageDataset
 from edgefel.data.open import open_dataset
+from edgefel.data.preprocessing import default_preprocessing
 from edgefel.errors import EdgefelError
-from edgefel.export.check import check_bundle
-from edgefel.export.limits import load_limits
-from edgefel.export.onnx_graph import save_onnx
+from edgefel.export.onnx.trace import save_onnx
+from edgefel.export.parity.check import check_bundle
+from edgefel.export.parity.limits import load_limits
 from edgefel.export.record import model_info, source_entry
-from edgefel.files import sha256
+from edgefel.files.write import sha256
 from edgefel.models.checkpoint import load_checkpoint
 from edgefel.runtime.manifest import Manifest, describe_file, read_manifest, write_manifest
-from edgefel.runtime.preprocessing import default_preprocessing
 from edgefel.runtime.session import Session
 
-PICTURES = 130
+IMAGES = 130
 # an untrained network loses much in INT8; what is broken on purpose loses far more
 LIMITS = "int8: {min_agreement: 0.8, max_recall_loss: null, max_f1_loss: null}\n"
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
-    """A folder with a checkpoint, pictures that it labels well, and the bundle made from it, not yet judged."""
+    """A folder with a checkpoint, images that it labels well, and the bundle made from it, not yet judged."""
     root = tmp_path_factory.mktemp("parity")
     checkpoint = load_checkpoint(save(root / "model", varied_model()))
-    faces = open_dataset(write_colours(root / "faces", PICTURES))
+    faces = open_dataset(write_colours(root / "faces", IMAGES))
     bundle = root / "bundle"
     bundle.mkdir()
     save_onnx(varied_graph(), bundle / "model.fp32.onnx")
@@ -76,7 +76,7 @@ def break_int8(root: Path) -> None:
     write_manifest(root / "bundle", manifest.with_file(describe_file(path, kind="onnx", precision="int8")))
 
 
-def test_files_that_are_right_are_marked_and_calibration_pictures_are_left_out(root):
+def test_files_that_are_right_are_marked_and_calibration_images_are_left_out(root):
     copied = root / "faces" / "copied.png"
     shutil.copy(root / "faces" / "000.png", copied)
     with (root / "faces" / "labels.csv").open("a") as stream:
@@ -86,7 +86,7 @@ def test_files_that_are_right_are_marked_and_calibration_pictures_are_left_out(r
     document = json.loads(result.stdout)
     # the eight that calibrated, and the copy of one of them under another name
     assert document["left_out"] == {"train": 1, "calibration": 9}
-    assert document["pictures"] == PICTURES - 8
+    assert document["images"] == IMAGES - 8
     assert document["files"]["model.fp32.onnx"]["verdict"] == "pass"
     assert document["files"]["model.int8.onnx"]["verdict"] == "pass"
     assert document["files"]["model.int8.onnx"]["limits"]["min_agreement"] == 0.8
@@ -104,7 +104,7 @@ def test_the_file_of_votes_is_named_in_report_and_manifest(root):
     result = CliRunner().invoke(main, ["parity", *map(str, (root / "bundle", root / "fer-plus", *options))])
     assert result.exit_code == 0, result.output
     assert "labels: votes of label.csv" in result.stdout
-    assert "fer2013new.csv differs in the votes of 3 of 32 pictures" in result.stderr
+    assert "fer2013new.csv differs in the votes of 3 of 32 images" in result.stderr
     (file,) = [file for file in read_manifest(root / "bundle").files if file.precision == "fp32"]
     assert file.parity["inputs"] == f"{root / 'fer-plus'} (votes: label.csv)"
     shown = CliRunner().invoke(
@@ -119,7 +119,7 @@ def test_a_file_that_fails_is_told_marked_and_refused_by_the_runtime(root):
     assert result.exit_code == 3, result.output
     assert "model.int8.onnx: fail: " in result.stdout
     assert "recall of PyTorch, and its change in points" in result.stdout
-    assert "left out: 0 pictures of the split train, 8 that calibration used" in result.stderr
+    assert "left out: 0 images of the split train, 8 that calibration used" in result.stderr
     bundle = root / "bundle"
     verdicts = {file.precision: file.verdict for file in read_manifest(bundle).files}
     assert verdicts == {"fp32": "pass", "int8": "fail"}
@@ -127,8 +127,8 @@ def test_a_file_that_fails_is_told_marked_and_refused_by_the_runtime(root):
         Session.open(bundle, "int8")
     with Session.open(bundle, "int8", force=True) as forced, Session.open(bundle) as default:
         assert (forced.precision, default.precision) == ("int8", "fp32")
-    picture = root / "faces" / "000.png"
-    arguments = ["predict", str(bundle), str(picture), "--no-detect", "--precision", "int8"]
+    image = root / "faces" / "000.png"
+    arguments = ["predict", str(bundle), str(image), "--no-detect", "--precision", "int8"]
     refused = CliRunner().invoke(main, arguments)
     assert refused.exit_code == 2
     assert len(refused.stderr.strip().splitlines()) == 1
@@ -189,8 +189,8 @@ def other_names(root: Path) -> list[object]:
     [
         (other_weights, "is not what"),
         (gone, "say where it is with --checkpoint"),
-        (all_calibrated, "no picture is left to compare on"),
-        (only_train, "no pictures to compare on in 'test' (it has train)"),
+        (all_calibrated, "no image is left to compare on"),
+        (only_train, "no images to compare on in 'test' (it has train)"),
         (changed_file, "SHA-256 differs"),
         (bad_limits, "it must be a number from 0 to 1"),
         (other_names, "disgust, anger, contempt, its checkpoint"),
@@ -233,7 +233,7 @@ def test_the_layout_of_the_data_can_be_named(root):
     with pytest.raises(EdgefelError, match="faces: .*no .*"):
         check_bundle(root / "bundle", root / "faces", layout="expw", **options)
     check = check_bundle(root / "bundle", root / "faces", layout="folder", **options)
-    assert check.pictures == 16
+    assert check.images == 16
 
 
 def test_a_checkpoint_that_moved_can_be_named(root):
@@ -242,7 +242,7 @@ def test_a_checkpoint_that_moved_can_be_named(root):
     assert parity(root, *arguments).exit_code == 0
 
 
-def test_a_missing_list_of_calibration_pictures_is_said(root):
+def test_a_missing_list_of_calibration_images_is_said(root):
     (root / "bundle" / "calibration.json").unlink()
     manifest = read_manifest(root / "bundle")
     path = root / "bundle" / "model.int8.onnx"
@@ -251,14 +251,14 @@ def test_a_missing_list_of_calibration_pictures_is_said(root):
     write_manifest(root / "bundle", manifest.with_file(entry))
     result = parity(root, "--precision", "fp32", "--images", 8)
     assert result.exit_code == 0, result.output
-    assert "calibration.json is missing: pictures that calibrated may be among" in result.stderr
+    assert "calibration.json is missing: images that calibrated may be among" in result.stderr
 
 
 def test_an_interrupt_is_exit_code_130(monkeypatch):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("edgefel.export.check.check_bundle", interrupted)
+    monkeypatch.setattr("edgefel.export.parity.check.check_bundle", interrupted)
     result = CliRunner().invoke(main, ["parity", "bundle", "faces"])
     assert result.exit_code == 130
     assert result.stderr.strip().endswith("interrupted")

@@ -45,14 +45,14 @@ def test_the_face_in_a_photograph(nano_bundle, tmp_path):
     assert not np.array_equal(saved, cv2.imread(str(PORTRAIT)))
 
 
-def test_the_table_names_the_picture_and_the_label(nano_bundle):
+def test_the_table_names_the_image_and_the_label(nano_bundle):
     result = run(nano_bundle, PORTRAIT, "--precision", "int8")
     assert result.exit_code == 0
     assert "grace_hopper.jpg" in result.stdout
-    assert "1 face in 1 picture (" in result.stderr
+    assert "1 face in 1 image (" in result.stderr
 
 
-def test_a_picture_without_a_face_is_an_empty_result(nano_bundle, tmp_path):
+def test_a_image_without_a_face_is_an_empty_result(nano_bundle, tmp_path):
     cv2.imwrite(str(tmp_path / "wall.png"), np.full((200, 200, 3), 128, np.uint8))
     result = run(nano_bundle, tmp_path / "wall.png", "--json")
     assert lines(result) == [{"source": str(tmp_path / "wall.png"), "faces": []}]
@@ -171,7 +171,7 @@ def test_annotated_crops_show_the_whole_crop(tiny, tmp_path):
     assert saved.shape[1] > 500
 
 
-def test_pictures_are_not_saved_into_their_source_or_under_a_file_name(tiny, tmp_path):
+def test_images_are_not_saved_into_their_source_or_under_a_file_name(tiny, tmp_path):
     shutil.copy(PORTRAIT, tmp_path / "a.jpg")
     for save, message in (
         (tmp_path, "lies in the source"),

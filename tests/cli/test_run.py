@@ -144,20 +144,20 @@ def test_looking_near_known_faces_finds_them_too(clip):
     assert [len(row["faces"]) for row in fifth] == [len(row["faces"]) for row in every]
 
 
-def test_pictures_of_a_folder_are_people_of_their_own(tmp_path):
-    folder = tmp_path / "pictures"
+def test_images_of_a_folder_are_people_of_their_own(tmp_path):
+    folder = tmp_path / "images"
     folder.mkdir()
     frame = cv2.cvtColor(SyntheticVideo(CLIP).frame(3), cv2.COLOR_RGB2BGR)
     for name in ("a.png", "c.png"):
         cv2.imwrite(str(folder / name), frame)
-    (folder / "b.png").write_bytes(b"not a picture")
+    (folder / "b.png").write_bytes(b"not an image")
     result = run(NANO, folder, "--json")
     rows = lines(result)
     assert [(Path(row["source"]).name, [face["track"] for face in row["faces"]]) for row in rows] == [
         ("a.png", [1, 2]),
         ("c.png", [3, 4]),
     ]
-    assert f"1 picture skipped, since unreadable: {folder / 'b.png'}" in result.stderr
+    assert f"1 image skipped, since unreadable: {folder / 'b.png'}" in result.stderr
     sequence = lines(run(NANO, folder, "--json", "--fps", 5))
     assert [face["track"] for face in sequence[1]["faces"]] == [1, 2]
 
@@ -182,8 +182,8 @@ def test_a_truncated_video_is_labelled_as_far_as_it_goes(clip, tmp_path):
 def test_a_frame_with_nobody_and_one_with_forty(tmp_path):
     video = SyntheticVideo(VideoOptions(seconds=1, fps=4, size=(1280, 800), faces=40, changes=0, seed=3))
     crowd = cv2.cvtColor(video.frame(0), cv2.COLOR_RGB2BGR)
-    for number, picture in enumerate((np.full_like(crowd, 90), crowd, np.full_like(crowd, 90))):
-        cv2.imwrite(str(tmp_path / f"{number}.png"), picture)
+    for number, image in enumerate((np.full_like(crowd, 90), crowd, np.full_like(crowd, 90))):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), image)
     nobody, forty, again = lines(run(NANO, tmp_path, "--json", "--min-face", 0.05))
     assert nobody["faces"] == again["faces"] == []
     assert len(forty["faces"]) >= 30
@@ -312,7 +312,7 @@ def test_a_recording_survives_a_kill_and_the_next_run(tiny, clip, tmp_path, suff
     process.kill()
     process.communicate(timeout=30)
     seen = listing.read_text().count("\n")
-    # a line is written before its picture
+    # a line is written before its image
     assert frames_of(tmp_path / f"out.part.{suffix}") >= seen - 1
     again = run(tiny, clip, *options, "--frames", 5)
     assert again.exit_code == 0, again.output
@@ -341,7 +341,7 @@ main(["run", *sys.argv[1:]])
     )
     (left,) = tmp_path.iterdir()
     assert left in (video, tmp_path / f"out.part.{suffix}")
-    # the result of a frame is printed after its picture was written
+    # the result of a frame is printed after its image was written
     assert frames_of(left) == done.stdout.count("\n") > 3
 
 
@@ -474,7 +474,7 @@ def test_metrics_for_prometheus_while_it_runs(tiny, clip):
 
 @pytest.fixture
 def camera() -> Iterator[ThreadingHTTPServer]:
-    """A network camera: JPEG pictures one after the other, until the server is shut down."""
+    """A network camera: JPEG images one after the other, until the server is shut down."""
     jpeg = cv2.imencode(".jpg", cv2.cvtColor(SyntheticVideo(CLIP).frame(0), cv2.COLOR_RGB2BGR))[1].tobytes()
     over = threading.Event()
 

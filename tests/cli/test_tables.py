@@ -1,4 +1,4 @@
-"""Tables at every width: labels and numbers stay whole, the names of pictures give way first."""
+"""Tables at every width: labels and numbers stay whole, the names of images give way first."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROWS = [
     (NAME, "1204,388 560x560", "happiness", "100.0%", "0.97", "happiness 88.2%"),
     ("a.jpg", "4,8 90x90", "disgust", "9.1%", "0.10", "contempt 12.0%"),
 ]
-HEADS = ("picture", "face", "label", "prob.", "confidence", "before correction")
+HEADS = ("image", "face", "label", "prob.", "confidence", "before correction")
 
 
 def printed(table: Table, width: int) -> list[str]:
@@ -34,7 +34,7 @@ def printed(table: Table, width: int) -> list[str]:
 def predictions() -> Table:
     table = Table()
     for name in HEADS:
-        table.add_column(name, overflow="fold" if name == "picture" else "ellipsis")
+        table.add_column(name, overflow="fold" if name == "image" else "ellipsis")
     for row in ROWS:
         table.add_row(*map(escape, row))
     return table
@@ -76,7 +76,7 @@ def test_narrower_still_it_is_a_table_without_lines_and_then_a_list():
     assert "".join(lines[:2]).split() == ["before", *HEADS[:-1], "correction"]
     lines = [line.rstrip() for line in printed(predictions(), 40)]
     assert lines[-6:] == [
-        "picture a.jpg",
+        "image a.jpg",
         "  face: 4,8 90x90",
         "  label: disgust",
         "  prob.: 9.1%",
@@ -88,14 +88,14 @@ def test_narrower_still_it_is_a_table_without_lines_and_then_a_list():
 def test_a_table_that_fits_is_as_it_was():
     (made,) = fitted(predictions(), TableConsole(file=io.StringIO(), width=200))
     assert isinstance(made, Table)
-    table = Table("class", title="12 pictures")
-    table.add_column("pictures", justify="right")
+    table = Table("class", title="12 images")
+    table.add_column("images", justify="right")
     table.add_row("[bold]fear[/bold]", "7")
     table.add_row("total", "12", end_section=True)
     assert [line.rstrip() for line in printed(table, 80)] == [
-        "    12 pictures",
+        "    12 images",
         "┏━━━━━━━┳━━━━━━━━━━┓",
-        "┃ class ┃ pictures ┃",
+        "┃ class ┃ images ┃",
         "┡━━━━━━━╇━━━━━━━━━━┩",
         "│ fear  │        7 │",
         "│ total │       12 │",
@@ -105,7 +105,7 @@ def test_a_table_that_fits_is_as_it_was():
 
 @pytest.mark.parametrize("width", [20, 200])
 def test_a_name_cannot_command_the_terminal(width):
-    table = Table("picture", "label")
+    table = Table("image", "label")
     table.add_row(escape("a\x1b[31m\x07[bold]:smile:\r\x9b2J\udcff.jpg"), "fear")
     text = "".join(printed(table, width)).replace("\n", "")
     assert not re.search(r"[\x00-\x1f\x7f-\x9f]", text)

@@ -15,7 +15,7 @@ from edgefel.calib.calibration_set import read_calibration_set
 from edgefel.cli.main import COMMANDS, main
 from edgefel.data.open import open_dataset
 
-WARNING = "label.csv differs in the votes of 3 of 32 pictures and in the class of 1"
+WARNING = "label.csv differs in the votes of 3 of 32 images and in the class of 1"
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_inspect_by_the_other_file_puts_contradictions_first_by_name(faces):
     assert result.exit_code == 0, result.output
     assert "labels: votes of label.csv" in result.stdout
     assert re.search(
-        r"by label.csv: 32 pictures .*; contradicting: 1 set of equal files, 0 pairs", result.stdout
+        r"by label.csv: 32 images .*; contradicting: 1 set of equal files, 0 pairs", result.stdout
     )
     copies = [line for line in result.stdout.splitlines() if line.startswith("copies: /")]
     assert "fer0000000.png (train, neutral) = " in copies[0]
@@ -83,7 +83,7 @@ def test_inspect_by_the_other_file_puts_contradictions_first_by_name(faces):
     (alike,) = [line for line in result.stdout.splitlines() if line.startswith("look alike: /")]
     assert "fer0000004.png (train, surprise) ~ " in alike
     assert "fer0000026.png (test, surprise)" in alike
-    assert "problem: 1 picture with equal files under different labels" in result.stdout
+    assert "problem: 1 image with equal files under different labels" in result.stdout
 
 
 def test_prepare_takes_and_names_the_file(faces, tmp_path):

@@ -30,7 +30,7 @@ def test_synth_then_sheet(tmp_path: Path) -> None:
     assert (code, out) == (0, f"{tmp_path / 'sheet.png'}\n")
     sheet = cv2.imread(str(tmp_path / "sheet.png"))
     assert sheet.shape[0] == 7 * 36 + 4
-    # every cell of a balanced set holds a picture, not paper
+    # every cell of a balanced set holds an image, not paper
     assert (np.abs(sheet[20:36, 120:130].astype(int) - 250).mean()) > 10
 
 
@@ -70,12 +70,10 @@ def test_a_sheet_of_a_layout_that_is_named(tmp_path: Path) -> None:
     write_affectnet(tmp_path / "set")
     rows = {}
     for layout in ("affectnet", "affectnet-7"):
-        picture = tmp_path / f"{layout}.png"
-        code, _, err = run(
-            "data", "sheet", tmp_path / "set", "-o", picture, "--layout", layout, "--columns", 1
-        )
+        image = tmp_path / f"{layout}.png"
+        code, _, err = run("data", "sheet", tmp_path / "set", "-o", image, "--layout", layout, "--columns", 1)
         assert (code, err) == (0, "")
-        rows[layout] = cv2.imread(str(picture)).shape[0]
+        rows[layout] = cv2.imread(str(image)).shape[0]
     # one row of 112 pixels and more for contempt
     assert rows["affectnet"] - rows["affectnet-7"] >= 112
 
@@ -83,7 +81,7 @@ def test_a_sheet_of_a_layout_that_is_named(tmp_path: Path) -> None:
 def test_sheet_refusals(tmp_path: Path) -> None:
     code, _, err = run("data", "sheet", tmp_path, "-o", tmp_path / "sheet.png")
     assert code == 2
-    assert "no pictures in class folders" in err
+    assert "no images in class folders" in err
     code, _, err = run("data", "sheet", tmp_path, "-o", tmp_path / "sheet.pdf")
     assert code == 2
     assert "ends in .png or .jpg" in err

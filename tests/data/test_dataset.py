@@ -1,4 +1,4 @@
-"""Samples as objects and as columns say the same; pictures come from files and from stores."""
+"""Samples as objects and as columns say the same; images come from files and from stores."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COUNT = 12
 
 
 class Memory:
-    """Pictures in memory: number n is all of the grey n."""
+    """Images in memory: number n is all of the grey n."""
 
     def path(self, index: int) -> Path:
         return Path("archive.tar") / f"{index}.png"
@@ -113,7 +113,7 @@ def test_files_are_files(tmp_path):
     ("box", "shape", "first"),
     [((2, 1, 3, 2), (2, 3), 8), ((-1, -1, 3, 3), (2, 2), 0), ((4, 3, 9, 9), (1, 2), 22)],
 )
-def test_a_box_is_cut_out_as_far_as_it_lies_in_the_picture(tmp_path, box, shape, first):
+def test_a_box_is_cut_out_as_far_as_it_lies_in_the_image(tmp_path, box, shape, first):
     grey = np.arange(24, dtype=np.uint8).reshape(4, 6)
     cv2.imwrite(str(tmp_path / "a.png"), grey)
     sample = Sample(tmp_path / "a.png", 0, "", "", box=box)

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from edgefel.data.dataset import ImageDataset
-from edgefel.data.duplicates import Columns, CopyCounts, find_copies
+from edgefel.data.inspection.duplicates import Columns, CopyCounts, find_copies
+from edgefel.data.inspection.perceptual_hash import FINE_WORDS
+from edgefel.data.inspection.scan import Scan
 from edgefel.data.open import open_dataset
-from edgefel.data.perceptual_hash import FINE_WORDS
-from edgefel.data.scan import Scan
 
 ARCHIVE = Path(__file__).parents[3] / "shared/data/fer-plus.zip"
 
@@ -27,9 +27,9 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory) -> tuple[Path, dict[str, bytes]]:
-    """The lists and one picture of each folder, and the hash of every picture by name, read from the archive.
+    """The lists and one image of each folder, and the hash of every image by name, read from the archive.
 
-    The archive's checksums would not do: a PNG ends with the checksum of its data, so that those of different pictures
+    The archive's checksums would not do: a PNG ends with the checksum of its data, so that those of different images
     are equal.
     """
     root = tmp_path_factory.mktemp("fer-plus")

@@ -95,7 +95,7 @@ class _Store:
 
 
 def _data(kind: str) -> ImageDataset:
-    """Pictures 0 to 15, two of each class, with soft labels that say 0.75 of their own and 0.25 of the next."""
+    """Images 0 to 15, two of each class, with soft labels that say 0.75 of their own and 0.25 of the next."""
     label = np.arange(16) // 2
     soft = (0.75 * np.eye(8) + 0.25 * np.roll(np.eye(8), 1, axis=1))[label].astype(np.float32)
     if kind == "table":
@@ -117,7 +117,7 @@ def test_a_data_set_without_the_classes_that_a_model_lacks(kind: str) -> None:
     assert [sample.path.name for sample in matched.dataset.samples] == [f"{i}.png" for i in range(14)]
     assert matched.dataset.soft_targets()[12:] == pytest.approx(np.eye(7)[[6, 6]])
     assert matched.dataset.soft_targets()[:12].max() == pytest.approx(0.75)
-    assert matched.notes() == ("set: pictures of classes that the model lacks are left out: 2 of contempt",)
+    assert matched.notes() == ("set: images of classes that the model lacks are left out: 2 of contempt",)
     assert matched.to_dict()["judged"] == list(EXPRESSIONS_7)
 
 
@@ -135,5 +135,5 @@ def test_a_data_set_in_another_order(kind: str) -> None:
 
 def test_nothing_is_left_of_a_data_set() -> None:
     only = _data("samples").subset([14, 15])
-    with pytest.raises(EdgefelError, match="has no picture of neutral, happiness"):
+    with pytest.raises(EdgefelError, match="has no image of neutral, happiness"):
         only.matched(EXPRESSIONS_7)

@@ -24,9 +24,9 @@ from edgefel.errors import EdgefelError
 @pytest.fixture
 def folder(tmp_path):
     for split, name in (("train", "happy"), ("train", "sad"), ("test", "happy")):
-        picture = tmp_path / "faces" / split / name / "1.png"
-        picture.parent.mkdir(parents=True)
-        cv2.imwrite(str(picture), np.zeros((4, 4, 3), np.uint8))
+        image = tmp_path / "faces" / split / name / "1.png"
+        image.parent.mkdir(parents=True)
+        cv2.imwrite(str(image), np.zeros((4, 4, 3), np.uint8))
     return tmp_path / "faces"
 
 
@@ -74,7 +74,7 @@ def test_a_split(folder):
     assert len(open_dataset(folder)) == 3
     train = open_dataset(folder, "train", layout="folder")
     assert [sample.split for sample in train.samples] == ["train", "train"]
-    with pytest.raises(EdgefelError, match=r"no pictures in the split 'val' \(it has train, test\)"):
+    with pytest.raises(EdgefelError, match=r"no images in the split 'val' \(it has train, test\)"):
         open_dataset(folder, "val")
 
 

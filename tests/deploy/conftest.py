@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgefel.files import sha256
+from edgefel.files.write import sha256
 
 
 @pytest.fixture

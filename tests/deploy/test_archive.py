@@ -12,7 +12,7 @@ import pytest
 
 from edgefel.deploy.archive import Entry, check_output, is_safe, top_folder, write
 from edgefel.errors import EdgefelError
-from edgefel.export.progress import Progress
+from edgefel.progress import Progress
 
 ENTRIES = [
     Entry("run.sh", b"#!/bin/sh\n", executable=True),

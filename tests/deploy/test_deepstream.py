@@ -15,12 +15,12 @@ import onnxruntime as ort
 import pytest
 import tiny_bundle
 
+from edgefel.data.preprocessing import Preprocessing
 from edgefel.deploy.deepstream import DeepStreamOptions, write_deepstream
 from edgefel.errors import EdgefelError, MissingDependencyError
-from edgefel.export.surgery.uint8_input import uint8_input
-from edgefel.export.tensorrt_engine import PACKAGES, EngineOptions, build_engine
+from edgefel.export.onnx.uint8_input import uint8_input
+from edgefel.export.tensorrt.engine import PACKAGES, EngineOptions, build_engine
 from edgefel.runtime.manifest import describe_file, read_manifest, write_manifest
-from edgefel.runtime.preprocessing import Preprocessing
 from edgefel.runtime.session import Session
 
 FILES = ["README.md", "config_infer_secondary_edgefel.txt", "labels.txt", "model.onnx"]

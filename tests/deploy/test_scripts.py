@@ -15,7 +15,7 @@ import pytest
 from tiny_bundle import write_bundle
 
 from edgefel.deploy.package import DeployOptions, write_deploy_folder
-from edgefel.files import sha256
+from edgefel.files.write import sha256
 from edgefel.runtime.manifest import describe_file, read_manifest, write_manifest
 
 DEVICE = Path(__file__).parent.parent.parent / "edgefel" / "deploy" / "device"

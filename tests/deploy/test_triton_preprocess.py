@@ -21,9 +21,9 @@ from google.protobuf import text_format
 from google.protobuf.json_format import MessageToJson
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from edgefel.data.preprocessing import Preprocessing
 from edgefel.deploy.triton import write_triton_repository
 from edgefel.runtime.manifest import read_manifest, write_manifest
-from edgefel.runtime.preprocessing import Preprocessing
 
 RECIPE = Preprocessing(
     resize=24, crop=16, stride=2, mean=(0.4, 0.5, 0.6), std=(0.1, 0.2, 0.3), resample="antialias"
@@ -100,7 +100,7 @@ def test_a_request_that_cannot_be_answered_stops_no_other(tmp_path, monkeypatch)
     png = encode(good)[0, 0]
     requests = [
         request(faces=np.stack(good)),
-        request(encoded_faces=np.array([[png], [b"no picture"]], dtype=object)),
+        request(encoded_faces=np.array([[png], [b"no image"]], dtype=object)),
         request(encoded_faces=np.array([[b""]], dtype=object)),
         request(encoded_faces=np.array([[png[: len(png) // 2]]], dtype=object)),
         request(faces=np.zeros((1, 0, 4, 3), np.uint8)),
@@ -114,7 +114,7 @@ def test_a_request_that_cannot_be_answered_stops_no_other(tmp_path, monkeypatch)
     assert {error.code() for error in errors} == {stand_in.TritonError.INVALID_ARG}
     messages = [error.message() for error in errors]
     assert messages[0] == (
-        "encoded_faces[1]: 10 bytes, not a picture that OpenCV reads; send a whole JPEG or PNG"
+        "encoded_faces[1]: 10 bytes, not an image that OpenCV reads; send a whole JPEG or PNG"
     )
     assert messages[1].startswith("encoded_faces[0]: 0 bytes")
     assert messages[2].startswith("encoded_faces[0]:")
@@ -142,7 +142,7 @@ huge = cv2.imencode(".png", np.zeros((8300, 8300), np.uint8))[1].tobytes()
 refused = ask("encoded_faces", np.array([[huge]], dtype=object)).error
 print(json.dumps({
     "edgefel": edgefel.__file__,
-    "modules": sorted({"torch", "onnxruntime", "edgefel.files"} & set(sys.modules)),
+    "modules": sorted({"torch", "onnxruntime", "edgefel.files.write"} & set(sys.modules)),
     "image": image.tobytes().hex(),
     "refused": refused.message(),
 }))

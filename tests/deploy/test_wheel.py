@@ -87,7 +87,7 @@ def test_pip_installs_it_and_the_installed_one_makes_the_same_wheel(tmp_path):
     assert python("-m", "edgefel.cli.main", "--version").strip() == f"edgefel, version {edgefel.__version__}"
     again = python(
         "-c",
-        "import hashlib, edgefel.export.tensorrt_bundle as module\n"
+        "import hashlib, edgefel.export.tensorrt.bundle as module\n"
         "from edgefel.deploy.wheel import build_wheel\n"
         "print(module.__file__)\n"
         "print(hashlib.sha256(build_wheel().data).hexdigest())",

@@ -1,4 +1,4 @@
-"""Accuracy as published and without the pictures that have a copy in another split."""
+"""Accuracy as published and without the images that have a copy in another split."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from data.readers.trees_fer_plus import write_disagreeing
 
 from edgefel.cli.main import main
-from edgefel.data.duplicates import Elsewhere
+from edgefel.data.inspection.duplicates import Elsewhere
 from edgefel.data.open import open_dataset
 from edgefel.evaluation.copies import ALL_SPLITS, GIVEN, NO_OTHER, SWITCHED_OFF, judge_without_copies
 from edgefel.evaluation.evaluate import evaluate, evaluate_with_evidence
@@ -39,16 +39,16 @@ def done(nano_checkpoint, faces, tmp_path_factory):
     return result.output, json.loads((out / "evaluation.json").read_text()), (out / "report.html").read_text()
 
 
-def test_both_accuracies_are_those_of_the_pictures(done, nano_checkpoint, faces):
+def test_both_accuracies_are_those_of_the_images(done, nano_checkpoint, faces):
     _, document, _ = done
     found = document["without_copies"]
     assert found["splits"] == ["train", "val"]
-    assert (found["equal_files"], found["look_alikes"], found["pictures"]) == (1, 1, 5)
+    assert (found["equal_files"], found["look_alikes"], found["images"]) == (1, 1, 5)
     data = open_dataset(faces, "test", f"{LAYOUT}:label.csv")
     left = [n for n, s in enumerate(data.samples) if s.path.name not in ("fer0000024.png", "fer0000026.png")]
     all_of_them, rest = evaluate(nano_checkpoint, data), evaluate(nano_checkpoint, data.subset(left))
     assert document["with_head"]["accuracy"] == all_of_them.final.accuracy
-    assert found["as_published"]["pictures"] == all_of_them.pictures == 7
+    assert found["as_published"]["images"] == all_of_them.images == 7
     assert found["as_published"]["value"] == pytest.approx(all_of_them.final.accuracy)
     assert found["accuracy"]["value"] == pytest.approx(rest.final.accuracy)
     assert found["accuracy"]["low"] < found["accuracy"]["value"] + 1e-9 <= found["accuracy"]["high"] + 1e-9
@@ -61,9 +61,7 @@ def test_text_and_page_say_both_and_name_the_votes(done):
     assert document["votes"]["file"] == "label.csv"
     for text in (output, page):
         assert "votes of label.csv" in text
-        assert (
-            "2 of the 7 pictures have one in train or val (1 an equal file, 1 one that looks alike)" in text
-        )
+        assert "2 of the 7 images have one in train or val (1 an equal file, 1 one that looks alike)" in text
         assert "accuracy as published: " in text
         assert "of 7; without them: " in text
         assert "of 5" in text
@@ -91,5 +89,5 @@ def test_nothing_is_judged_where_nothing_is_left():
     targets, probabilities = np.array([0, 1]), np.array([[0.9, 0.1], [0.8, 0.2]])
     every = Elsewhere(np.array([False, True, True]), np.array([False, False, False]))
     found = judge_without_copies(("train",), every, np.array([1, 2]), probabilities, None, targets)
-    assert (found.pictures, found.accuracy, found.with_head, found.without_head) == (0, None, None, None)
-    assert (found.as_published.hits, found.as_published.pictures) == (1, 2)
+    assert (found.images, found.accuracy, found.with_head, found.without_head) == (0, None, None, None)
+    assert (found.as_published.hits, found.as_published.images) == (1, 2)

@@ -49,7 +49,7 @@ def test_the_curve_and_its_areas():
 
 
 def test_a_confidence_that_tells_nothing_is_no_better_than_chance():
-    """Equal confidences: the order of the pictures in the data must not matter."""
+    """Equal confidences: the order of the images in the data must not matter."""
     for targets in ([0, 0, 1, 1], [1, 1, 0, 0]):
         coverage = compute_coverage(rows([0.8] * 4), np.array(targets))
         assert [accuracy for _, accuracy in coverage.curve] == pytest.approx([0.5] * 4)
@@ -65,7 +65,7 @@ def test_all_right_or_all_wrong(targets):
     assert coverage.reaching(0.5) is (coverage.thresholds[0] if targets[0] == 0 else None)
 
 
-def test_a_certain_picture_reaches_the_highest_threshold():
+def test_a_certain_image_reaches_the_highest_threshold():
     assert compute_coverage(np.eye(3)[:1], np.array([0])).thresholds[-1].coverage == 1
 
 

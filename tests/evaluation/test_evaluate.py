@@ -12,12 +12,12 @@ from click.testing import CliRunner
 
 from edgefel.cli.main import main
 from edgefel.data.labels import EXPRESSIONS_7, EXPRESSIONS_8
+from edgefel.data.preprocessing import default_preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.evaluation.evaluate import evaluate, evaluate_with_evidence
 from edgefel.evaluation.report import figure_names, write_evaluation
 from edgefel.models.checkpoint import load_checkpoint, save_checkpoint
 from edgefel.models.registry import build_model
-from edgefel.runtime.preprocessing import default_preprocessing
 
 
 def checkpoint(folder: Path, name: str = "arbex-nano", classes: int = 7) -> Path:
@@ -30,7 +30,7 @@ def checkpoint(folder: Path, name: str = "arbex-nano", classes: int = 7) -> Path
 
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory) -> Path:
-    """21 pictures of which two cannot be read."""
+    """21 images of which two cannot be read."""
     root = tmp_path_factory.mktemp("faces")
     rng = np.random.default_rng(0)
     with (root / "labels.csv").open("w", newline="") as stream:
@@ -39,7 +39,7 @@ def faces(tmp_path_factory) -> Path:
         for i in range(21):
             cv2.imwrite(str(root / f"{i}.png"), rng.integers(0, 256, (40, 48, 3), dtype=np.uint8))
             writer.writerow((f"{i}.png", EXPRESSIONS_7[i % 7], "test", f"s{i % 3}"))
-    (root / "4.png").write_bytes(b"not a picture")
+    (root / "4.png").write_bytes(b"not an image")
     (root / "20.png").unlink()
     return root
 
@@ -53,9 +53,9 @@ def test_numbers_equal_those_of_the_model_run_by_hand(nano, faces):
     result = evaluate(nano, faces)
     model = load_checkpoint(nano).model
     kept = [i for i in range(21) if i not in (4, 20)]
-    pictures = [cv2.cvtColor(cv2.imread(str(faces / f"{i}.png")), cv2.COLOR_BGR2RGB) for i in kept]
+    images = [cv2.cvtColor(cv2.imread(str(faces / f"{i}.png")), cv2.COLOR_BGR2RGB) for i in kept]
     with torch.no_grad():
-        out = model(torch.from_numpy(default_preprocessing(112).batch(pictures)))
+        out = model(torch.from_numpy(default_preprocessing(112).batch(images)))
     targets = np.array([i % 7 for i in kept])
     for metrics, probabilities in (
         (result.with_head, out.probabilities),
@@ -68,7 +68,7 @@ def test_numbers_equal_those_of_the_model_run_by_hand(nano, faces):
         assert np.array_equal(metrics.confusion, expected)
     assert result.final is result.with_head
     assert result.with_head.ece != result.without_head.ece
-    assert result.pictures == sum(result.counts) == 19
+    assert result.images == sum(result.counts) == 19
     assert [Path(p).name for p in result.skipped] == ["4.png", "20.png"]
 
 
@@ -87,13 +87,13 @@ def test_a_model_without_the_classes_of_the_data_is_refused(tmp_path, faces):
         evaluate(folder, faces)
 
 
-def test_a_missing_split_and_unreadable_pictures_only(nano, faces, tmp_path):
-    with pytest.raises(EdgefelError, match="no pictures in the split 'val'"):
+def test_a_missing_split_and_unreadable_images_only(nano, faces, tmp_path):
+    with pytest.raises(EdgefelError, match="no images in the split 'val'"):
         evaluate(nano, faces, "val")
     for name in EXPRESSIONS_7:
         (tmp_path / name).mkdir()
         (tmp_path / name / "x.png").write_bytes(b"")
-    with pytest.raises(EdgefelError, match="none of the 7 pictures can be read"):
+    with pytest.raises(EdgefelError, match="none of the 7 images can be read"):
         evaluate(nano, tmp_path, None)
 
 
@@ -103,9 +103,9 @@ def test_written_files(nano, faces, tmp_path):
     assert json.loads((tmp_path / "out/evaluation.json").read_text()) == json.loads(
         json.dumps(result.to_dict())
     )
-    picture = cv2.imread(str(tmp_path / "out/confusion.png"))
-    assert picture.shape[1] > 1.5 * picture.shape[0] > 600
-    assert picture.std() > 20
+    image = cv2.imread(str(tmp_path / "out/confusion.png"))
+    assert image.shape[1] > 1.5 * image.shape[0] > 600
+    assert image.std() > 20
 
 
 def run(*arguments: object):
@@ -119,16 +119,16 @@ def test_coverage_is_printed_and_drawn(nano, faces, tmp_path):
     document = json.loads((tmp_path / "report/evaluation.json").read_text())
     thresholds = document["coverage"]["thresholds"]
     assert thresholds[0]["accuracy"] == pytest.approx(document["with_head"]["accuracy"])
-    picture = cv2.imread(str(tmp_path / "report/coverage.png"))
-    assert picture.shape[1] > 2 * picture.shape[0]
-    assert picture.std() > 10
+    image = cv2.imread(str(tmp_path / "report/coverage.png"))
+    assert image.shape[1] > 2 * image.shape[0]
+    assert image.std() > 10
     assert "--min-confidence" not in run(nano, faces, "--workers", 0).stdout
 
 
 def test_command_prints_one_json_document(nano, faces, tmp_path):
     done = run(nano, faces, "--json", "--workers", 0, "-o", tmp_path / "report")
     assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout)["pictures"] == 19
+    assert json.loads(done.stdout)["images"] == 19
     files = sorted(p.name for p in (tmp_path / "report").iterdir())
     assert files == sorted(["evaluation.json", "report.html", *(f"{name}.png" for name in figure_names())])
 

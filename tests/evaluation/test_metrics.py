@@ -57,7 +57,7 @@ def test_calibration_error_of_a_calibrated_and_an_overconfident_model():
 
 
 def test_nothing_to_judge_is_an_error():
-    with pytest.raises(EdgefelError, match="no pictures"):
+    with pytest.raises(EdgefelError, match="no images"):
         compute_metrics(np.empty((0, 7)), np.empty(0, int))
     with pytest.raises(ValueError, match="do not fit"):
         compute_metrics(np.ones((2, 7)), np.zeros(3, int))

@@ -21,34 +21,34 @@ from edgefel.evaluation.selection import (
     SPOILED,
     SURE,
     UNSURE,
-    choose_pictures,
-    find_pictures,
+    choose_images,
+    find_images,
     rows_of,
 )
 from edgefel.evaluation.stability import spread
 
 
-@pytest.mark.parametrize(("hits", "pictures"), [(0, 7), (7, 7), (1, 1), (13, 20), (480, 1000)])
-def test_wilson_interval(hits, pictures):
-    expected = binomtest(hits, pictures).proportion_ci(0.95, method="wilson")
-    share = wilson(hits, pictures)
+@pytest.mark.parametrize(("hits", "images"), [(0, 7), (7, 7), (1, 1), (13, 20), (480, 1000)])
+def test_wilson_interval(hits, images):
+    expected = binomtest(hits, images).proportion_ci(0.95, method="wilson")
+    share = wilson(hits, images)
     assert (share.low, share.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
-    assert share.value == hits / pictures
+    assert share.value == hits / images
 
 
-@pytest.mark.parametrize(("hits", "pictures"), [(0, 0), (3, 2), (-1, 2)])
-def test_wilson_refuses_what_is_no_share(hits, pictures):
+@pytest.mark.parametrize(("hits", "images"), [(0, 0), (3, 2), (-1, 2)])
+def test_wilson_refuses_what_is_no_share(hits, images):
     with pytest.raises(ValueError, match="hits of"):
-        wilson(hits, pictures)
+        wilson(hits, images)
 
 
-def test_spread_per_picture_and_pooled():
+def test_spread_per_image_and_pooled():
     found = spread(np.array([[0.9, 0.1], [0.5, 0.5]]))
     assert found.std == pytest.approx((0.4 + 0) / 2)
     assert found.highest == pytest.approx(0.7)
     assert found.lowest == pytest.approx(0.3)
     assert found.pooled_std == pytest.approx(np.sqrt((0.16 + 0.16 + 0 + 0) / 4))
-    assert (found.pooled_highest, found.pooled_lowest, found.pictures) == (0.9, 0.1, 2)
+    assert (found.pooled_highest, found.pooled_lowest, found.images) == (0.9, 0.1, 2)
 
 
 def test_reliability_bins_add_up_to_the_ece():
@@ -56,12 +56,12 @@ def test_reliability_bins_add_up_to_the_ece():
     probabilities = rng.dirichlet(np.full(4, 0.5), 300)
     targets = rng.integers(0, 4, 300)
     bins = reliability_bins(probabilities, targets)
-    assert sum(part.pictures for part in bins) == 300
+    assert sum(part.images for part in bins) == 300
     top, hit = probabilities.max(1), probabilities.argmax(1) == targets
     total = 0.0
     for part in bins:
         inside = (top > part.low) & (top <= part.high)
-        assert part.pictures == inside.sum()
+        assert part.images == inside.sum()
         if not inside.any():
             assert part.accuracy is part.confidence is None
             continue
@@ -105,7 +105,7 @@ def test_the_map_is_the_same_each_time_and_keeps_neighbours():
 
 
 def labelled(hits: list[bool]) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities [N, 2] and targets: every picture is of class 0, and is recognized or not."""
+    """Probabilities [N, 2] and targets: every image is of class 0, and is recognized or not."""
     return np.array([[0.9, 0.1] if hit else [0.2, 0.8] for hit in hits]), np.zeros(len(hits), int)
 
 
@@ -113,7 +113,7 @@ def test_gaps_between_values_of_an_attribute():
     hits = [True] * 27 + [False] * 3 + [True] * 8 + [False] * 16 + [False] * 5 + [True]
     values = ["a"] * 30 + ["b"] * 24 + ["rare"] * 5 + [""]
     found = judge_attribute("skin", values, *labelled(hits), ("fear", "anger"))
-    assert [(score.value, score.accuracy.hits, score.accuracy.pictures) for score in found.scores] == [
+    assert [(score.value, score.accuracy.hits, score.accuracy.images) for score in found.scores] == [
         ("a", 27, 30),
         ("b", 8, 24),
     ]
@@ -143,7 +143,7 @@ def test_small_groups_give_the_spread_alone_and_equal_ones_overlap():
 
 @pytest.fixture
 def listed(tmp_path: Path) -> ImageDataset:
-    """Four pictures, in another order than their CSV, which knows three of them."""
+    """Four images, in another order than their CSV, which knows three of them."""
     lines = ["path,label,split,age,glasses,tone", "c.png,fear,test,30,,0.5", "a.png,fear,test,,round,0.1"]
     (tmp_path / "labels.csv").write_text("\n".join([*lines, "sub/b.png,anger,test,41,none,0.9"]) + "\n")
     names = ("a.png", "sub/b.png", "c.png", "d.png")
@@ -177,23 +177,23 @@ def test_a_column_that_is_not_there(listed, tmp_path):
         attribute_columns(bare, ["hat"])
 
 
-def test_the_pictures_that_are_chosen():
+def test_the_images_that_are_chosen():
     """Row 0 put right, 1 put right by more, 2 spoiled, 3 sure, 4 undecided."""
     primary = np.array([[0.45, 0.55], [0.2, 0.8], [0.6, 0.4], [0.99, 0.01], [0.5, 0.5]])
     corrected = np.array([[0.55, 0.45], [0.7, 0.3], [0.4, 0.6], [0.99, 0.01], [0.5, 0.5]])
     outputs, targets = Outputs(np.arange(5), primary, corrected), np.zeros(5, int)
-    chosen = choose_pictures(outputs, targets, 4, head=True)
+    chosen = choose_images(outputs, targets, 4, head=True)
     assert [(one.row, one.why) for one in chosen] == [(1, CORRECTED), (2, SPOILED), (3, SURE), (4, UNSURE)]
-    assert len(choose_pictures(outputs, targets, 12, head=True)) == 5
-    assert {one.why for one in choose_pictures(outputs, targets, 4, head=False)} == {SURE, UNSURE}
+    assert len(choose_images(outputs, targets, 12, head=True)) == 5
+    assert {one.why for one in choose_images(outputs, targets, 4, head=False)} == {SURE, UNSURE}
 
 
-def test_pictures_that_are_asked_for(listed):
-    assert find_pictures(listed, [Path("sub/b.png"), listed.root / "a.png", Path("b.png")]) == (1, 0)
-    with pytest.raises(EdgefelError, match=r"z.png: none of the 4 pictures"):
-        find_pictures(listed, [Path("z.png")])
+def test_images_that_are_asked_for(listed):
+    assert find_images(listed, [Path("sub/b.png"), listed.root / "a.png", Path("b.png")]) == (1, 0)
+    with pytest.raises(EdgefelError, match=r"z.png: none of the 4 images"):
+        find_images(listed, [Path("z.png")])
     with pytest.raises(EdgefelError, match=r"\.png: none"):
-        find_pictures(listed, [Path(".png")])
+        find_images(listed, [Path(".png")])
     outputs = Outputs(np.array([0, 2]), np.eye(2), np.eye(2))
     assert [one.row for one in rows_of(outputs, listed, [2])] == [1]
     with pytest.raises(EdgefelError, match="b.png: cannot be read"):

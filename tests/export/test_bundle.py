@@ -29,20 +29,20 @@ from exported import (
 
 from edgefel.calib.calibration_set import read_calibration_set
 from edgefel.data.open import open_dataset
+from edgefel.data.preprocessing import default_preprocessing
 from edgefel.data.readers.shard_writer import write_shards
 from edgefel.errors import EdgefelError
-from edgefel.export import onnx_graph
 from edgefel.export.bundle import ExportReport, _Export, export_bundle, summarize
-from edgefel.export.limits import LIMITS
-from edgefel.export.onnx_graph import export_onnx, serialize
+from edgefel.export.onnx import trace as onnx_graph
+from edgefel.export.onnx.prelu import spread_prelu
+from edgefel.export.onnx.trace import export_onnx, serialize
 from edgefel.export.options import ExportOptions, exported_preprocessing
-from edgefel.export.progress import SILENT
-from edgefel.export.reduced import PrecisionGraph
-from edgefel.export.surgery.prelu import spread_prelu
-from edgefel.files import sha256
+from edgefel.export.parity.limits import LIMITS
+from edgefel.export.precision.graphs import PrecisionGraph
+from edgefel.files.write import sha256
 from edgefel.models.checkpoint import load_checkpoint
+from edgefel.progress import SILENT
 from edgefel.runtime.manifest import read_manifest
-from edgefel.runtime.preprocessing import default_preprocessing
 from edgefel.runtime.session import Session
 
 
@@ -121,7 +121,7 @@ def test_int8_files_say_how_they_were_calibrated(folder, manifest):
     calibrated = read_calibration_set(folder / "calibration.json")
     assert builder["calibration"]["key"] == calibrated.key()
     assert calibrated.counts == dict.fromkeys(LABELS, 3)
-    # one of them cannot be read as a picture, but its bytes are still known
+    # one of them cannot be read as an image, but its bytes are still known
     with pytest.raises(EdgefelError, match="no such file"):
         dataclasses.replace(calibrated, root="/nowhere").open()
     assert len(calibrated.open()) == 24
@@ -162,9 +162,9 @@ def test_the_same_weights_give_the_same_bytes(folder, monkeypatch):
 def test_input_size_112_gives_what_224_gives(folder, manifest):
     assert manifest.preprocessing == exported_preprocessing(default_preprocessing(224), 112)
     assert manifest.input_shape == ("N", 3, 112, 112)
-    pictures = [np.random.default_rng(i).integers(0, 256, (300, 260, 3), dtype=np.uint8) for i in range(2)]
-    large = default_preprocessing(224).batch(pictures)
-    from_112 = run_onnx(folder / "model.fp32.onnx", manifest.preprocessing.batch(pictures))
+    images = [np.random.default_rng(i).integers(0, 256, (300, 260, 3), dtype=np.uint8) for i in range(2)]
+    large = default_preprocessing(224).batch(images)
+    from_112 = run_onnx(folder / "model.fp32.onnx", manifest.preprocessing.batch(images))
     from_224 = run_onnx(export_onnx(large_model()), large)
     from_torch = run_torch(large_model(), large)
     for name, values in from_224.items():
@@ -186,12 +186,12 @@ def test_faces_in_boxes_and_archives_are_recorded_as_calibrated(tmp_path):
     next(
         (tmp_path / "set").rglob("train03*.jpg")
     ).unlink()  # skipped where ranges are measured, and named there
-    for data, layout, pictures in (("set", "affectnet", 7), ("shards", "webdataset", 8)):
+    for data, layout, images in (("set", "affectnet", 7), ("shards", "webdataset", 8)):
         options = ExportOptions(("int8",), per_class=1, layout=layout)
         export = _Export(checkpoint, options, tmp_path, tmp_path / data, SILENT, LIMITS, tmp_path)
         chosen = export._calibration_set()
         assert chosen.layout == layout
-        assert len(chosen.images) == len(chosen.open()) == pictures
+        assert len(chosen.images) == len(chosen.open()) == images
         assert all(image.box is not None for image in chosen.images)
 
 
@@ -267,5 +267,5 @@ def test_input_sizes():
     assert exported_preprocessing(full, 112).stride == 2
     assert exported_preprocessing(full, None) == full
     assert exported_preprocessing(nano, 112) == nano
-    with pytest.raises(EdgefelError, match="takes 112x112 pictures; choose 112"):
+    with pytest.raises(EdgefelError, match="takes 112x112 images; choose 112"):
         exported_preprocessing(nano, 224)

@@ -99,6 +99,6 @@ def test_a_second_export_takes_the_ranges_from_the_cache(exported):
 
 def test_a_search_needs_labelled_data(exported, tmp_path):
     root, _ = exported
-    with pytest.raises(EdgefelError, match="give labelled pictures with --data"):
+    with pytest.raises(EdgefelError, match="give labelled images with --data"):
         export_bundle(root / "checkpoint", tmp_path / "out", ExportOptions(("int8",), auto=True))
     assert not (tmp_path / "out").exists()

@@ -13,10 +13,10 @@ from edgefel.calib.calibration_set import (
 )
 from edgefel.data.labels import expression_labels
 from edgefel.data.open import open_dataset
+from edgefel.data.preprocessing import default_preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.export.images import SyntheticImages, choose_images
 from edgefel.export.record import calibration_record
-from edgefel.runtime.preprocessing import default_preprocessing
 
 LABELS = expression_labels(8)
 COUNTS = {"per_class": 3, "group_cap": 100, "seed": 0}
@@ -86,7 +86,7 @@ def test_the_bundle_says_which_votes_of_fer_plus_it_was_calibrated_and_compared_
 
 @pytest.fixture
 def chosen_file(tmp_path):
-    """A calibration set of three of the four pictures of each class."""
+    """A calibration set of three of the four images of each class."""
     faces = open_dataset(write_faces(tmp_path / "f", LABELS, 4))
     write_calibration_set(tmp_path / "set.json", choose_calibration_set(faces, 3, 100, 0))
     return tmp_path / "set.json"
@@ -107,7 +107,7 @@ def test_a_calibration_set_is_taken_whole_and_compared_on_what_it_left(chosen_fi
     assert elsewhere.calibration == images.calibration
 
 
-def test_a_set_of_changed_pictures_is_refused(chosen_file):
+def test_a_set_of_changed_images_is_refused(chosen_file):
     first = read_calibration_set(chosen_file).open().samples[0].path
     first.write_bytes(first.read_bytes() + b"x")
     with pytest.raises(EdgefelError, match="has changed since it was chosen"):

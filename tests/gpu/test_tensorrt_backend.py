@@ -11,7 +11,7 @@ import pytest
 from tiny_bundle import write_bundle
 
 from edgefel.errors import EdgefelError
-from edgefel.export.tensorrt_engine import EngineOptions, build_engine, load_tensorrt
+from edgefel.export.tensorrt.engine import EngineOptions, build_engine, load_tensorrt
 from edgefel.runtime.backends.cuda import import_pycuda
 from edgefel.runtime.engines import find_gpu
 from edgefel.runtime.manifest import OUTPUT_NAMES, describe_file, read_manifest, write_manifest

@@ -9,6 +9,7 @@ import pytest
 import torch
 from published_weights import golden, golden_input, state_dict
 
+from edgefel.data.preprocessing import default_preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.kernels.token_pooling import best_tokens, keep_tokens, patch_scores, token_scores
 from edgefel.models import ModelConfig, build_model, model_config
@@ -16,7 +17,6 @@ from edgefel.models.apvit import kept_counts
 from edgefel.models.checkpoint import load_checkpoint, save_checkpoint
 from edgefel.models.profile import profile
 from edgefel.models.published import import_published
-from edgefel.runtime.preprocessing import default_preprocessing
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_scores_are_those_of_the_paper():
     np.testing.assert_allclose(token_scores(torch.from_numpy(products)), by_hand)
 
 
-def test_a_picture_is_seen_by_itself():
+def test_a_image_is_seen_by_itself():
     model = build_model("apvit-nano").eval()
     images = torch.randn(5, 3, 112, 112, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from edgefel.data.labels import EXPRESSIONS_7, RAF_DB
+from edgefel.data.preprocessing import default_preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.models import build_model
 from edgefel.models.checkpoint import (
@@ -19,7 +20,6 @@ from edgefel.models.checkpoint import (
     save_part,
 )
 from edgefel.models.registry import list_models
-from edgefel.runtime.preprocessing import default_preprocessing
 from edgefel.training.supervision import SupervisedModel
 
 

@@ -3,7 +3,7 @@
     python tests/robustness/corrupt_files.py [--count 10000] [-o docs/results/corrupt-files.json]
 
 Renders the faces, spoils files in known ways, runs `edgefel data inspect` and a few steps of `edgefel train`, which
-reads every picture of the splits train and val first, and writes what was spoilt and what each of the two listed. Takes
+reads every image of the splits train and val first, and writes what was spoilt and what each of the two listed. Takes
 a few minutes on two cores.
 """
 
@@ -26,7 +26,7 @@ from typing import Any
 import cv2
 
 from edgefel import __version__
-from edgefel.files import read_json, write_json
+from edgefel.files.write import read_json, write_json
 
 RESULT = Path(__file__).resolve().parents[2] / "docs" / "results" / "corrupt-files.json"
 SHARE = 0.01
@@ -43,8 +43,8 @@ TRAIN = (
     "--batch-size",
     "16",
 )
-# a line of `edgefel train` about a picture that it could not read
-_SKIPPED = re.compile(r"^skipped picture \d+: (?P<path>.*?\.(?:jpg|png)): (?P<reason>.*)$", re.MULTILINE)
+# a line of `edgefel train` about an image that it could not read
+_SKIPPED = re.compile(r"^skipped image \d+: (?P<path>.*?\.(?:jpg|png)): (?P<reason>.*)$", re.MULTILINE)
 
 # None: the file is deleted
 WAYS: dict[str, Callable[[bytes], bytes | None]] = {
@@ -67,7 +67,7 @@ class Spoilt:
 
 
 def spoil(folder: Path, count: int, seed: int = 0) -> list[Spoilt]:
-    """Spoils `count` pictures of a data set with a labels.csv, drawn at random, with each way in turn."""
+    """Spoils `count` images of a data set with a labels.csv, drawn at random, with each way in turn."""
     with (folder / "labels.csv").open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     spoilt = []
@@ -134,7 +134,7 @@ def measure(work: Path, count: int) -> dict[str, Any]:
     return {
         "commands": [shlex.join(["edgefel", *words]) for words in (synth, inspect, train)],
         "versions": {"edgefel": __version__, "opencv": cv2.__version__},
-        "pictures": count,
+        "images": count,
         "spoilt": dict(Counter(one.way for one in spoilt)),
         "spoilt_by_split": dict(Counter(one.split for one in spoilt)),
         "inspect": {
@@ -165,7 +165,7 @@ def measure(work: Path, count: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--count", type=int, default=10_000, help="pictures")
+    parser.add_argument("--count", type=int, default=10_000, help="images")
     parser.add_argument("-o", "--output", type=Path, default=RESULT)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="corrupt-") as work:

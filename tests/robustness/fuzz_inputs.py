@@ -4,7 +4,7 @@
 
 A traceback, another exit code, a crash of the process, or more than LIMIT seconds is a failure. Commands run inside a
 worker process, one after the other; a worker that crashes or hangs is replaced. Every input comes from the seed and its
-number alone, and a failing one is kept in --keep. Pictures go by the batch, BATCH to a command.
+number alone, and a failing one is kept in --keep. Images go by the batch, BATCH to a command.
 """
 
 from __future__ import annotations
@@ -78,10 +78,10 @@ def _bytes(path: Path, rng: random.Random) -> bytes:
 
 _INSPECT = "data inspect {} --json --workers 1"
 TARGETS: dict[str, Target] = {
-    "pictures predicted": Target(
-        0.3, "pictures", "predict {bundle} {} --no-detect --json --threads 1 --backend onnxruntime", _bytes
+    "images predicted": Target(
+        0.3, "images", "predict {bundle} {} --no-detect --json --threads 1 --backend onnxruntime", _bytes
     ),
-    "pictures inspected": Target(0.3, "pictures", _INSPECT, _bytes),
+    "images inspected": Target(0.3, "images", _INSPECT, _bytes),
     "data manifest": Target(0.09, "manifest.csv", _INSPECT, _csv),
     "labels.csv": Target(0.09, "faces/labels.csv", "data inspect {work}/faces --json --workers 1", _csv),
     "dataset.json": Target(0.03, "faces/dataset.json", "data inspect {work}/faces --json --workers 1", _json),
@@ -142,14 +142,14 @@ def plan(count: int, seed: int) -> Iterator[tuple[str, int]]:
     total = sum(target.share for target in TARGETS.values())
     for kind, target in TARGETS.items():
         inputs = max(1, round(count * target.share / total))
-        jobs += [(kind, n) for n in range(-(-inputs // BATCH) if target.file == "pictures" else inputs)]
+        jobs += [(kind, n) for n in range(-(-inputs // BATCH) if target.file == "images" else inputs)]
     random.Random(seed).shuffle(jobs)
     yield from jobs
 
 
 def inputs_of(kind: str) -> int:
     """How many broken files a command of this kind gets."""
-    return BATCH if TARGETS[kind].file == "pictures" else 1
+    return BATCH if TARGETS[kind].file == "images" else 1
 
 
 def attempt(work: Path, kind: str, number: int, seed: int) -> tuple[str, str]:
@@ -157,7 +157,7 @@ def attempt(work: Path, kind: str, number: int, seed: int) -> tuple[str, str]:
     target = TARGETS[kind]
     rng = random.Random(f"{seed} {kind} {number}")
     path = work / target.file
-    sound = None if target.file == "pictures" else path.read_bytes()
+    sound = None if target.file == "images" else path.read_bytes()
     if sound is None:
         shutil.rmtree(path, ignore_errors=True)
         (path / "neutral").mkdir(parents=True)
@@ -210,7 +210,7 @@ def judge(done: Any, target: Target) -> tuple[str, str]:
 
 def _work(connection: Connection, folder: str, seed: int) -> None:
     """Of a worker process: answers every job with its outcome."""
-    # what libraries in C print of broken pictures
+    # what libraries in C print of broken images
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     os.environ["EDGEFEL_CACHE"] = str(Path(folder) / "cache")
     with contextlib.suppress(EOFError):

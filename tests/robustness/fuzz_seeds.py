@@ -18,17 +18,17 @@ def write_seeds(work: Path) -> None:
 
     from edgefel.bench.environment import describe
     from edgefel.bench.results import append_results, make_row
+    from edgefel.data.preprocessing import default_preprocessing
     from edgefel.data.synthetic import FaceOptions
     from edgefel.data.synthetic.write import write_faces
     from edgefel.models.checkpoint import save_checkpoint
     from edgefel.models.registry import build_model
-    from edgefel.runtime.preprocessing import default_preprocessing
     from edgefel.training.config import TrainConfig, dump_config
 
     write_faces(work / "faces", FaceOptions(count=42, size=48, subjects=12))
     images = sorted((work / "faces" / "images").iterdir())
     shutil.copy(images[0], work / "crop.png")
-    _write_pictures(work / "sound", cv2.imread(str(images[0])))
+    _write_images(work / "sound", cv2.imread(str(images[0])))
     rows = list(csv.DictReader((work / "faces" / "labels.csv").open(encoding="utf-8")))
     with (work / "manifest.csv").open("w", encoding="utf-8") as stream:
         stream.write("path,label,split,group,x,y,width,height\n")
@@ -63,7 +63,7 @@ def write_seeds(work: Path) -> None:
         ]
         append_results(work / "rows" / f"{name}.jsonl", made)
     _run("calibrate {work}/faces -o {work}/set.json --per-class 1", work)
-    # a set that is taken would be exported with, which takes seconds; its key does not cover where the pictures are
+    # a set that is taken would be exported with, which takes seconds; its key does not cover where the images are
     chosen = json.loads((work / "set.json").read_text(encoding="utf-8"))
     (work / "set.json").write_text(json.dumps({**chosen, "root": str(work / "nowhere")}), encoding="utf-8")
     _write_journal(work)
@@ -80,27 +80,27 @@ def _run(command: str, work: Path) -> None:
         raise SystemExit(f"{command}: {done.output}")
 
 
-def _write_pictures(folder: Path, picture: Any) -> None:
+def _write_images(folder: Path, original: Any) -> None:
     import cv2
     import numpy as np
 
     folder.mkdir()
-    deep = picture.astype(np.uint16) * 257
+    deep = original.astype(np.uint16) * 257
     for name, pixels in (
         *(
-            ("a.png", picture),
-            ("b.jpg", picture),
-            ("c.webp", picture),
-            ("d.bmp", picture),
-            ("e.tif", picture),
+            ("a.png", original),
+            ("b.jpg", original),
+            ("c.webp", original),
+            ("d.bmp", original),
+            ("e.tif", original),
         ),
         *(
             ("f.png", deep),
             ("g.tif", deep),
-            ("h.tif", (picture / 255).astype(np.float32)),
-            ("i.png", picture[..., 0]),
+            ("h.tif", (original / 255).astype(np.float32)),
+            ("i.png", original[..., 0]),
         ),
-        *(("j.png", np.dstack([picture, picture[..., :1]])), ("k.gif", picture), ("l.avif", picture)),
+        *(("j.png", np.dstack([original, original[..., :1]])), ("k.gif", original), ("l.avif", original)),
     ):
         suffix = name[1:]
         if cv2.haveImageWriter(name):
@@ -153,11 +153,11 @@ def _write_data_sets(work: Path, images: list[Path], rows: list[dict[str, str]])
 
 
 def _write_journal(work: Path) -> None:
-    """Of an unfinished `data prepare`, which has done one picture."""
+    """Of an unfinished `data prepare`, which has done one image."""
     from edgefel.data.open import open_dataset
-    from edgefel.data.prepare import partial_folder
-    from edgefel.data.prepare_journal import MISSING, Journal
-    from edgefel.data.prepare_plan import Plan, PrepareOptions
+    from edgefel.data.preparing.journal import MISSING, Journal
+    from edgefel.data.preparing.plan import Plan, PrepareOptions
+    from edgefel.data.preparing.run import partial_folder
 
     partial = partial_folder(work / "crops")
     (partial / "faces").mkdir(parents=True)

@@ -19,7 +19,7 @@ from edgefel.models.checkpoint import load_checkpoint
 ROOT = Path(__file__).resolve().parents[2]
 from corrupt_files import RESULT, SHARE, WAYS, listed_by_inspect, listed_by_train, spoil  # noqa: E402
 
-PICTURES = 600
+IMAGES = 600
 FLAGS = ["--model", "poster-v2-nano", "--accelerator", "cpu", "--workers", 1]
 FLAGS += ["--epochs", 1, "--batch-size", 7, "--per-class", 2]
 
@@ -35,15 +35,15 @@ def faces(tmp_path_factory) -> tuple[Path, set[str]]:
     folder.mkdir()
     rng = np.random.default_rng(0)
     rows = []
-    for number in range(PICTURES):
+    for number in range(IMAGES):
         # of noise, which OpenCV decodes also if the file goes on with zeros
-        picture = rng.integers(0, 256, (64, 64, 3), np.uint8)
-        cv2.imwrite(str(folder / f"{number}.jpg"), picture)
+        image = rng.integers(0, 256, (64, 64, 3), np.uint8)
+        cv2.imwrite(str(folder / f"{number}.jpg"), image)
         split = "val" if number % 5 == 0 else "train"
         rows.append((f"{number}.jpg", EXPRESSIONS_7[number % 7], split, f"s{number % 60}"))
     with (folder / "labels.csv").open("w", newline="") as stream:
         csv.writer(stream).writerows([("path", "label", "split", "subject"), *rows])
-    spoilt = spoil(folder, round(SHARE * PICTURES))
+    spoilt = spoil(folder, round(SHARE * IMAGES))
     assert {one.way for one in spoilt} == WAYS.keys()
     assert {one.split for one in spoilt} == {"train", "val"}
     return folder, {one.path for one in spoilt}
@@ -61,7 +61,7 @@ def test_training_ends_well_and_both_name_every_corrupt_file(faces, tmp_path):
     named = {line.removeprefix(stem).split(": ")[0] for lines in skipped.values() for line in lines}
     assert named == spoilt
     assert f"all with their reasons: {tmp_path / 'run/skipped.json'}" in done.stderr
-    assert f"skipped {len(spoilt)} unreadable pictures" in done.stderr
+    assert f"skipped {len(spoilt)} unreadable images" in done.stderr
     with (tmp_path / "run/metrics.csv").open() as stream:
         last = list(csv.DictReader(stream))[-1]
     of_train = sum(int(Path(path).stem) % 5 != 0 for path in spoilt)
@@ -76,7 +76,7 @@ def test_training_ends_well_and_both_name_every_corrupt_file(faces, tmp_path):
 
 def test_the_committed_result_is_of_10_000_files_and_none_was_overlooked():
     document = json.loads(RESULT.read_text())
-    assert document["pictures"] == 10_000
+    assert document["images"] == 10_000
     assert sum(document["spoilt"].values()) == len(document["files"]) == 100
     assert document["spoilt"].keys() == WAYS.keys()
     for command, code in (("inspect", 3), ("train", 0)):

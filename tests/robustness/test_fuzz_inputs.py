@@ -52,11 +52,11 @@ ODD_CONTENTS = {
     "deep JSON": b"[" * 200_000,
     "a long number": b"9" * 5000,
     "another kind of JSON": b"[]",
-    "a picture": b"\x89PNG\r\n\x1a\n" + bytes(100),
+    "an image": b"\x89PNG\r\n\x1a\n" + bytes(100),
 }
 
 
-@pytest.mark.parametrize("kind", [kind for kind, target in TARGETS.items() if target.file != "pictures"])
+@pytest.mark.parametrize("kind", [kind for kind, target in TARGETS.items() if target.file != "images"])
 def test_odd_files_in_the_place_of_others(work, kind):
     target = TARGETS[kind]
     path = work / target.file

@@ -26,21 +26,21 @@ def noise(height: int = 90, width: int = 120) -> np.ndarray:
 
 @pytest.mark.parametrize("box", [FaceBox(20, 10, 50), FaceBox(-9, 60, 41)], ids=["inside", "beyond"])
 def test_without_eyes_and_with_level_ones_it_is_the_crop(box):
-    picture = noise()
+    image = noise()
     level = eyes_at((box.x + 25, box.y + 20), 18, 0.9 * LEAST_ROLL)
     for same in (box, FaceBox(box.x, box.y, box.side, eyes=level)):
-        np.testing.assert_array_equal(align(picture, same), box.crop(picture))
+        np.testing.assert_array_equal(align(image, same), box.crop(image))
 
 
 @pytest.mark.parametrize("degrees", [-27.0, -5.0, 2.5, 14.0])
 @pytest.mark.parametrize("place", [(30, 20), (-15, -8), (70, 45)], ids=["inside", "top left", "bottom right"])
-def test_every_pixel_is_the_picture_at_the_turned_place(degrees, place):
+def test_every_pixel_is_the_image_at_the_turned_place(degrees, place):
     """On ramps bilinear interpolation is exact, so each pixel says where it was taken from."""
     height, width, side = 100, 120, 61
     rows, columns = np.mgrid[0:height, 0:width]
-    picture = np.stack([2 * columns, 2 * rows, columns + rows], axis=2).astype(np.uint8)
+    image = np.stack([2 * columns, 2 * rows, columns + rows], axis=2).astype(np.uint8)
     middle = (place[0] + 31.5, place[1] + 23.0)
-    crop = align(picture, FaceBox(*place, side, eyes=eyes_at(middle, 22, degrees)))
+    crop = align(image, FaceBox(*place, side, eyes=eyes_at(middle, 22, degrees)))
     down, across = np.mgrid[0:side, 0:side].astype(np.float64)
     x, y = across + place[0] - middle[0], down + place[1] - middle[1]
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
@@ -54,11 +54,11 @@ def test_every_pixel_is_the_picture_at_the_turned_place(degrees, place):
 
 
 def test_the_eyes_come_out_level_and_where_their_middle_was():
-    picture = np.zeros((200, 240, 3), np.uint8)
+    image = np.zeros((200, 240, 3), np.uint8)
     box = FaceBox(50, 40, 120, eyes=eyes_at((111.0, 87.0), 44, 17))
     for x, y in box.eyes:
-        cv2.circle(picture, (round(x * 16), round(y * 16)), 4 * 16, (255, 255, 255), -1, cv2.LINE_AA, 4)
-    crop = align(picture, box)[:, :, 0].astype(np.float64)
+        cv2.circle(image, (round(x * 16), round(y * 16)), 4 * 16, (255, 255, 255), -1, cv2.LINE_AA, 4)
+    crop = align(image, box)[:, :, 0].astype(np.float64)
     rows, columns = np.mgrid[0:120, 0:120]
     halves = [crop * (columns < 61), crop * (columns >= 61)]
     (x0, y0), (x1, y1) = [((h * columns).sum() / h.sum(), (h * rows).sum() / h.sum()) for h in halves]
@@ -84,9 +84,9 @@ def drawn():
 
 @pytest.mark.parametrize("degrees", [-15, 0, 15])
 def test_the_eyes_of_a_drawn_face_are_found_and_levelled(drawn, degrees):
-    picture, face = drawn
+    image, face = drawn
     matrix = cv2.getRotationMatrix2D(tuple(face["centre"]), -degrees, 1.0)  # clockwise
-    turned = cv2.warpAffine(picture, matrix, (640, 480), borderMode=cv2.BORDER_REPLICATE)
+    turned = cv2.warpAffine(image, matrix, (640, 480), borderMode=cv2.BORDER_REPLICATE)
     true = np.asarray(face["eyes"]) @ matrix[:, :2].T + matrix[:, 2]
     (box,) = HaarDetector(0.2)(turned)
     assert np.abs(np.asarray(box.eyes) - true).max() < 0.05 * face["side"]
@@ -102,7 +102,7 @@ def test_the_eyes_of_a_drawn_face_are_found_and_levelled(drawn, degrees):
 @pytest.mark.parametrize("degrees", [0.0, 12.0, -7.0])
 @pytest.mark.parametrize(("side", "size"), [(100, 80), (60, 96), (96, 64)])
 def test_a_face_in_the_wanted_size_is_sampled_where_it_should_be(degrees, side, size):
-    """On a ramp bilinear sampling is exact: a pixel's value says where in the picture it was taken."""
+    """On a ramp bilinear sampling is exact: a pixel's value says where in the image it was taken."""
     rows, columns = np.mgrid[:200, :240]
     ramp = np.stack([columns, rows, np.zeros_like(rows)], axis=2).astype(np.uint8)
     angle = math.radians(degrees)
@@ -121,14 +121,14 @@ def test_a_face_in_the_wanted_size_is_sampled_where_it_should_be(degrees, side, 
 
 
 def test_a_much_larger_face_keeps_its_pixels():
-    picture = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
     level = FaceBox(20, 20, 200, 1.0, ((80.0, 90.0), (160.0, 90.0)))
-    assert np.array_equal(align(picture, level, 100), level.crop(picture))
+    assert np.array_equal(align(image, level, 100), level.crop(image))
     turned = FaceBox(20, 20, 200, 1.0, ((80.0, 80.0), (160.0, 100.0)))
-    assert np.array_equal(align(picture, turned, 100), align(picture, turned))
+    assert np.array_equal(align(image, turned, 100), align(image, turned))
 
 
 def test_without_eyes_the_size_changes_nothing():
-    picture = np.random.default_rng(1).integers(0, 256, (100, 100, 3), dtype=np.uint8)
+    image = np.random.default_rng(1).integers(0, 256, (100, 100, 3), dtype=np.uint8)
     box = FaceBox(10, 10, 60, 1.0)
-    assert np.array_equal(align(picture, box, 64), box.crop(picture))
+    assert np.array_equal(align(image, box, 64), box.crop(image))

@@ -15,12 +15,12 @@ from edgefel.runtime import faces
 from edgefel.runtime.faces import (
     FaceBox,
     HaarDetector,
-    WholePicture,
+    WholeImage,
     YuNetDetector,
     detect_near,
     make_detector,
 )
-from edgefel.runtime.sources import read_image
+from edgefel.runtime.stream.sources import read_image
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def portrait():
 
 def test_haar_finds_the_one_face_framed_as_in_training(portrait):
     (box,) = HaarDetector()(portrait)
-    # the eyes in this picture are at (227, 186) and (309, 186)
+    # the eyes in this image are at (227, 186) and (309, 186)
     left, right, height = (227 - box.x) / box.side, (309 - box.x) / box.side, (186 - box.y) / box.side
     assert 0.33 < right - left < 0.41
     assert 0.36 < height < 0.44
@@ -58,10 +58,10 @@ def side_by_side(portrait, apart: int = 512):
 
 def test_near_finds_faces_again_after_they_moved(portrait):
     detector = HaarDetector(0.2)
-    picture = side_by_side(portrait)
-    known = detector(picture)
+    image = side_by_side(portrait)
+    known = detector(image)
     assert len(known) == 2
-    moved = np.roll(picture, (12, -20), axis=(0, 1))
+    moved = np.roll(image, (12, -20), axis=(0, 1))
     again = detector.near(moved, known)
     assert len(again) == 2
     for box in again:
@@ -72,35 +72,35 @@ def test_near_finds_faces_again_after_they_moved(portrait):
 
 def test_near_looks_for_known_faces_alone_and_gives_each_once(portrait):
     detector = HaarDetector(0.2)
-    picture = side_by_side(portrait)
-    left, right = sorted(detector(picture), key=lambda box: box.x)
-    assert [abs(box.x - left.x) < 20 for box in detector.near(picture, [left])] == [True]
+    image = side_by_side(portrait)
+    left, right = sorted(detector(image), key=lambda box: box.x)
+    assert [abs(box.x - left.x) < 20 for box in detector.near(image, [left])] == [True]
     # both patches show the face on the left
     twice = [left, left.moved(40, 10)]
-    assert len(detector.near(picture, twice)) == 1
+    assert len(detector.near(image, twice)) == 1
     # nothing where nothing is, and no face that is half or twice as large
-    assert detector.near(picture, [FaceBox(0, 380, 150), FaceBox(5000, 0, 90), FaceBox(-900, 0, 90)]) == []
+    assert detector.near(image, [FaceBox(0, 380, 150), FaceBox(5000, 0, 90), FaceBox(-900, 0, 90)]) == []
     for factor in (0.45, 2.2):
         side = round(factor * right.side)
         centre = (right.x + right.side // 2, right.y + right.side // 2)
-        assert detector.near(picture, [FaceBox(centre[0] - side // 2, centre[1] - side // 2, side)]) == []
+        assert detector.near(image, [FaceBox(centre[0] - side // 2, centre[1] - side // 2, side)]) == []
 
 
-def bright_square(picture):
+def bright_square(image):
     """A detector without a search of its own: the box of the pixels above 100, if there are any."""
-    rows, columns = np.nonzero(picture[:, :, 0] > 100)
+    rows, columns = np.nonzero(image[:, :, 0] > 100)
     if not len(rows):
         return []
     return [FaceBox(int(columns.min()), int(rows.min()), int(np.ptp(columns)) + 1)]
 
 
 def test_any_detector_searches_near():
-    picture = np.zeros((200, 300, 3), np.uint8)
-    picture[50:90, 60:100] = picture[120:150, 230:260] = 255
+    image = np.zeros((200, 300, 3), np.uint8)
+    image[50:90, 60:100] = image[120:150, 230:260] = 255
     known = [FaceBox(52, 55, 42), FaceBox(235, 118, 30), FaceBox(150, 20, 30)]
-    assert detect_near(bright_square, picture, known) == [FaceBox(60, 50, 40), FaceBox(230, 120, 30)]
-    assert detect_near(WholePicture(), picture, known) == WholePicture()(picture)
-    assert detect_near(HaarDetector(), picture, []) == []
+    assert detect_near(bright_square, image, known) == [FaceBox(60, 50, 40), FaceBox(230, 120, 30)]
+    assert detect_near(WholeImage(), image, known) == WholeImage()(image)
+    assert detect_near(HaarDetector(), image, []) == []
 
 
 def test_a_moved_box_takes_its_eyes_along():
@@ -110,7 +110,7 @@ def test_a_moved_box_takes_its_eyes_along():
     assert box.centre == (25, 35)
 
 
-def test_haar_finds_every_face_in_a_larger_picture(portrait):
+def test_haar_finds_every_face_in_a_larger_image(portrait):
     both = cv2.resize(np.hstack([portrait, portrait[:, ::-1]]), None, fx=2, fy=2)
     boxes = HaarDetector()(both)
     assert len(boxes) == 2
@@ -124,33 +124,33 @@ def test_no_face_is_an_empty_list():
 
 
 def test_crops_inside_and_beyond_the_border():
-    picture = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
-    assert np.array_equal(FaceBox(5, 6, 20).crop(picture), picture[6:26, 5:25])
-    beyond = FaceBox(-4, 30, 20).crop(picture)
+    image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    assert np.array_equal(FaceBox(5, 6, 20).crop(image), image[6:26, 5:25])
+    beyond = FaceBox(-4, 30, 20).crop(image)
     assert beyond.shape == (20, 20, 3)
-    assert np.array_equal(beyond[:10, 4:], picture[30:, :16])
-    assert np.array_equal(beyond[:10, 0], picture[30:, 0])  # repeats the left border
-    assert np.array_equal(beyond[-1, 4:], picture[-1, :16])  # and the bottom one
+    assert np.array_equal(beyond[:10, 4:], image[30:, :16])
+    assert np.array_equal(beyond[:10, 0], image[30:, 0])  # repeats the left border
+    assert np.array_equal(beyond[-1, 4:], image[-1, :16])  # and the bottom one
 
 
 @pytest.mark.parametrize(
     "box", [FaceBox(-7, -3, 30), FaceBox(30, 25, 30), FaceBox(-5, -5, 70), FaceBox(60, 9, 8)]
 )
 def test_beyond_the_border_the_border_is_repeated(box):
-    picture = np.random.default_rng(1).integers(0, 256, (40, 50, 3), dtype=np.uint8)
-    padded = np.pad(picture, ((70, 70), (70, 70), (0, 0)), mode="edge")
+    image = np.random.default_rng(1).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    padded = np.pad(image, ((70, 70), (70, 70), (0, 0)), mode="edge")
     expected = padded[box.y + 70 : box.y + 70 + box.side, box.x + 70 : box.x + 70 + box.side]
-    np.testing.assert_array_equal(box.crop(picture), expected)
+    np.testing.assert_array_equal(box.crop(image), expected)
 
 
-def test_the_whole_picture_is_its_central_square():
-    (box,) = WholePicture()(np.zeros((60, 100, 3), np.uint8))
+def test_the_whole_image_is_its_central_square():
+    (box,) = WholeImage()(np.zeros((60, 100, 3), np.uint8))
     assert (box.x, box.y, box.side) == (20, 0, 60)
 
 
 def test_detectors_by_name(tmp_path):
     assert isinstance(make_detector("haar"), HaarDetector)
-    assert isinstance(make_detector("none"), WholePicture)
+    assert isinstance(make_detector("none"), WholeImage)
     with pytest.raises(EdgefelError, match="--detector-model"):
         make_detector("yunet")
     with pytest.raises(EdgefelError, match="no such file"):
@@ -218,20 +218,20 @@ def yunet_like(path, eyes=((-14, -8), (14, -4)), face=(64, 80)):
 
 @pytest.mark.parametrize("factor", [1, 5], ids=["as it is", "shrunk first"])
 def test_yunet_boxes_are_read_and_scaled_back(tmp_path, factor):
-    """A real OpenCV detector on a network of its format; a picture longer than 960 is shrunk by `factor`."""
+    """A real OpenCV detector on a network of its format; an image longer than 960 is shrunk by `factor`."""
     width, height = (320, 256) if factor == 1 else (4800, 3840)
     scale = max(1.0, width / 960)
-    picture = np.zeros((height, width, 3), np.uint8)
+    image = np.zeros((height, width, 3), np.uint8)
     cell = slice(round(96 * scale), round(112 * scale)), slice(round(160 * scale), round(176 * scale))
-    picture[cell] = 255
-    (box,) = YuNetDetector(yunet_like(tmp_path / "yunet.onnx"))(picture)
+    image[cell] = 255
+    (box,) = YuNetDetector(yunet_like(tmp_path / "yunet.onnx"))(image)
     assert box.side == pytest.approx(80 * scale, abs=2 * scale)
     assert box.x + box.side / 2 == pytest.approx(168 * scale, abs=2 * scale)
     assert box.y + box.side / 2 == pytest.approx(104 * scale, abs=2 * scale)
     assert box.score == pytest.approx(0.9**0.5, abs=0.02)
     centre = np.array([168 * scale, 104 * scale])
     np.testing.assert_allclose(box.eyes, centre + scale * np.array([(-14, -8), (14, -4)]), atol=2 * scale)
-    assert YuNetDetector(tmp_path / "yunet.onnx", min_share=0.5)(picture) == []
+    assert YuNetDetector(tmp_path / "yunet.onnx", min_share=0.5)(image) == []
     assert YuNetDetector(tmp_path / "yunet.onnx")(np.zeros((256, 320, 3), np.uint8)) == []
 
 
@@ -245,9 +245,9 @@ def test_yunet_boxes_are_read_and_scaled_back(tmp_path, factor):
     ids=["mirrored", "too close", "too low"],
 )
 def test_yunet_eyes_are_in_order_and_plausible(tmp_path, eyes, expected):
-    picture = np.zeros((256, 320, 3), np.uint8)
-    picture[96:112, 160:176] = 255
-    (box,) = YuNetDetector(yunet_like(tmp_path / "yunet.onnx", eyes))(picture)
+    image = np.zeros((256, 320, 3), np.uint8)
+    image[96:112, 160:176] = 255
+    (box,) = YuNetDetector(yunet_like(tmp_path / "yunet.onnx", eyes))(image)
     if expected is None:
         assert box.eyes is None
     else:
@@ -256,16 +256,16 @@ def test_yunet_eyes_are_in_order_and_plausible(tmp_path, eyes, expected):
 
 @pytest.mark.parametrize("side", [150, 300], ids=["as it is", "shrunk first"])
 def test_yunet_near(tmp_path, side):
-    picture = np.zeros((700, 900, 3), np.uint8)
+    image = np.zeros((700, 900, 3), np.uint8)
     half = side // 4
-    picture[300 - half : 300 + half, 500 - half : 500 + half] = 255
+    image[300 - half : 300 + half, 500 - half : 500 + half] = 255
     detector = YuNetDetector(yunet_like(tmp_path / "yunet.onnx", face=(120, 150)))
     known = FaceBox(500 - side // 2 + 9, 300 - side // 2 - 7, side)
-    (box,) = detector.near(picture, [known, known.moved(8, 8)])
+    (box,) = detector.near(image, [known, known.moved(8, 8)])
     shrunk = min(1, 320 / (1.6 * side))
     assert box.side == pytest.approx(150 / shrunk, abs=3)
     assert box.centre == pytest.approx((500, 300), abs=half)
-    assert detector.near(picture, [known.moved(-420, 0)]) == []
+    assert detector.near(image, [known.moved(-420, 0)]) == []
 
 
 def test_another_network_is_no_yunet(tmp_path):

@@ -9,11 +9,11 @@ import onnx
 import pytest
 from tiny_bundle import PREPROCESSING, tiny_model, write_bundle
 
+from edgefel.data.preprocessing import Preprocessing
 from edgefel.errors import EdgefelError
-from edgefel.export.surgery.outputs import keep_outputs
-from edgefel.export.surgery.uint8_input import uint8_input
+from edgefel.export.onnx.outputs import keep_outputs
+from edgefel.export.onnx.uint8_input import uint8_input
 from edgefel.runtime.manifest import OUTPUT_NAMES, Manifest, describe_file, read_manifest, write_manifest
-from edgefel.runtime.preprocessing import Preprocessing
 from edgefel.runtime.session import Session
 
 NEEDED = ("probabilities", "confidence")

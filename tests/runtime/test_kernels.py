@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edgefel.errors import EdgefelError
-from edgefel.files import sha256
+from edgefel.files.write import sha256
 from edgefel.runtime.kernels import KernelFolder
 
 

@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from edgefel.data.preprocessing import Preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.runtime.manifest import (
     OUTPUT_NAMES,
@@ -17,7 +18,6 @@ from edgefel.runtime.manifest import (
     read_manifest,
     write_manifest,
 )
-from edgefel.runtime.preprocessing import Preprocessing
 
 HASH = hashlib.sha256(b"weights").hexdigest()
 

@@ -8,7 +8,7 @@ import kornia
 import pytest
 import torch
 
-from edgefel.runtime.preprocessing import Preprocessing
+from edgefel.data.preprocessing import Preprocessing
 from edgefel.training.augmentation import Augmentation, Shard, colour_maps, draw, sampling_maps
 from edgefel.training.config import AugmentConfig
 from edgefel.training.randomness import Purpose, generator

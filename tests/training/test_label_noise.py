@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgefel.data.loading.sampling import UniformEpoch
 from edgefel.data.open import open_dataset
-from edgefel.data.sampling import UniformEpoch
 from edgefel.data.synthetic import FaceOptions
 from edgefel.data.synthetic.write import write_faces
 from edgefel.errors import EdgefelError
@@ -67,7 +67,7 @@ def test_a_run_trains_on_the_wrong_labels_and_validates_on_the_right_ones(faces)
     clean, noisy = opened(faces), opened(faces, label_noise=0.5)
     before, after = clean.targets.numpy(), noisy.targets.numpy()
     assert (before != after).sum() == round(0.5 * len(before))
-    # the pictures that stand in and the balance go by the labels that the run believes in
+    # the images that stand in and the balance go by the labels that the run believes in
     np.testing.assert_array_equal(noisy.train.dataset.targets(), after)
     np.testing.assert_array_equal(noisy.sampler.labels, after)
     np.testing.assert_array_equal(noisy.val.dataset.targets(), clean.val.dataset.targets())
@@ -94,7 +94,7 @@ def test_epochs_from_all_alike_are_as_long_as_balanced_ones(faces):
 
 
 @pytest.mark.parametrize("table", [False, True])
-def test_other_labels_for_the_same_pictures(faces, table):
+def test_other_labels_for_the_same_images(faces, table):
     from edgefel.data.dataset import FileStore, ImageDataset, SampleTable
 
     data = open_dataset(faces)

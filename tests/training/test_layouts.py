@@ -14,9 +14,9 @@ from data.readers.trees_fer_plus import write_disagreeing
 from edgefel.cli.main import main
 from edgefel.data.labels import EXPRESSIONS_7
 from edgefel.data.open import LAYOUTS
+from edgefel.data.preprocessing import default_preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.models.checkpoint import load_checkpoint
-from edgefel.runtime.preprocessing import default_preprocessing
 from edgefel.training.config import TrainConfig, load_config
 from edgefel.training.setup import open_data
 
@@ -54,7 +54,7 @@ def test_a_set_without_splits_is_told_how_to_get_them(tmp_path):
     done = train("--data", tmp_path / "set", "-o", tmp_path / "run", *FLAGS)
     assert done.exit_code == 2
     (line,) = done.stderr.splitlines()
-    assert "no pictures in the split 'train' (it has no splits)" in line
+    assert "no images in the split 'train' (it has no splits)" in line
     assert line.endswith(f"edgefel data prepare {tmp_path / 'set'} -o OUT --splits 0.8,0.1,0.1")
     assert not (tmp_path / "run").exists()
 
@@ -66,8 +66,8 @@ def test_the_file_of_votes_and_what_was_left_out_stay_with_the_run(tmp_path):
     done = train("--data", tmp_path / "set", *chosen, "-o", run, *FLAGS)
     assert done.exit_code == 0, done.output
     assert "warning: " in done.stderr
-    assert "label.csv; fer2013new.csv differs in the votes of 3 of 32 pictures" in done.stderr
-    said = "left out 3 of 14 training pictures, which have a copy in val or test: 2 an equal file, 1 one that"
+    assert "label.csv; fer2013new.csv differs in the votes of 3 of 32 images" in done.stderr
+    said = "left out 3 of 14 training images, which have a copy in val or test: 2 an equal file, 1 one that"
     assert said in done.stderr
     config = load_config(run / "config.yaml")
     assert (config.votes, config.without_copies) == ("label.csv", True)

@@ -21,8 +21,8 @@ from safetensors.torch import load_file
 
 from edgefel.cli.main import main
 from edgefel.data.labels import EXPRESSIONS_7
+from edgefel.data.preprocessing import Preprocessing, default_preprocessing
 from edgefel.models.checkpoint import load_checkpoint, save_checkpoint, save_part
-from edgefel.runtime.preprocessing import Preprocessing, default_preprocessing
 from edgefel.training.config import ComputeConfig, LossConfig, TrainConfig, load_config
 from edgefel.training.interrupts import Interrupts
 from edgefel.training.loop import resume, train
@@ -38,7 +38,7 @@ def one_thread():
 
 
 def write_faces(root: Path, *, broken: tuple[int, ...] = (), labels=EXPRESSIONS_7, val: bool = True) -> Path:
-    """28 pictures to train on and 7 to validate; the numbers in `broken` cannot be read."""
+    """28 images to train on and 7 to validate; the numbers in `broken` cannot be read."""
     root.mkdir(parents=True)
     rng = np.random.default_rng(0)
     with (root / "labels.csv").open("w", newline="") as stream:
@@ -50,7 +50,7 @@ def write_faces(root: Path, *, broken: tuple[int, ...] = (), labels=EXPRESSIONS_
             noisy = colour + rng.normal(0, 20, (36, 36, 3))
             cv2.imwrite(str(path), noisy.clip(0, 255).astype(np.uint8))
             if i in broken:
-                path.write_bytes(b"no picture")
+                path.write_bytes(b"no image")
             soft = [0.7 if c == i % len(labels) else 0.3 / (len(labels) - 1) for c in range(len(labels))]
             split = "train" if i < 28 else "val"
             writer.writerow((path.name, labels[i % len(labels)], split, f"s{i % 5}", *soft))
@@ -67,7 +67,7 @@ def config(faces: Path, **changes) -> TrainConfig:
         model="poster-v2-nano",
         data=str(faces),
         epochs=2,
-        batch_size=4,  # an epoch of 14 pictures has 3 steps; the last 2 pictures are dropped
+        batch_size=4,  # an epoch of 14 images has 3 steps; the last 2 images are dropped
         per_class=2,
         lr=1e-3,
         log_every=2,
@@ -244,27 +244,27 @@ def test_the_same_without_a_cache(faces, whole, tmp_path):
     assert_same_run(tmp_path / "run", whole)
 
 
-def test_unreadable_pictures_are_replaced_counted_and_named(tmp_path):
+def test_unreadable_images_are_replaced_counted_and_named(tmp_path):
     data = write_faces(tmp_path / "faces", broken=(3, 10, 17, 30))
     for cache_mb in (0, 100):
         run = tmp_path / f"run{cache_mb}"
         done = cli("--data", data, "-o", run, *FLAGS, "--cache-mb", cache_mb, "--epochs", 3)
         assert done.exit_code == 0, done.output
-        assert "skipped 4 unreadable pictures" in done.stderr
+        assert "skipped 4 unreadable images" in done.stderr
         for name in ("3.png", "10.png", "30.png"):
             assert name in done.stderr
         assert rows(run)[-1]["val_accuracy"]
-    # whether bad pictures are found beforehand or on the way, the same ones stand in for them
+    # whether bad images are found beforehand or on the way, the same ones stand in for them
     first, second = tensors(tmp_path / "run0"), tensors(tmp_path / "run100")
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
 @pytest.mark.parametrize("cache_mb", [0, 100])
-def test_a_class_without_a_readable_picture(tmp_path, cache_mb):
+def test_a_class_without_a_readable_image(tmp_path, cache_mb):
     data = write_faces(tmp_path / "faces", broken=(3, 10, 17, 24))
     done = cli("--data", data, "-o", tmp_path / "run", *FLAGS, "--cache-mb", cache_mb)
     assert done.exit_code == 2
-    assert "no picture of the class 'surprise' can be read" in done.stderr
+    assert "no image of the class 'surprise' can be read" in done.stderr
 
 
 def test_init_from_and_frozen_backbones(whole, faces, tmp_path):
@@ -357,7 +357,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(faces, tmp_path):
     [
         (["--model", "arbex-huge"], "unknown model 'arbex-huge'; known: arbex"),
         (["--data", "{tmp}/none"], "no such folder"),
-        (["--data", "{tmp}/onlyval"], "no pictures in the split 'train'"),
+        (["--data", "{tmp}/onlyval"], "no images in the split 'train'"),
         (["--num-classes", "8"], "has 7 classes"),
         (["--accelerator", "cuda"], "not available here"),
         (["--accelerator", "abacus"], "not available here"),

@@ -129,10 +129,10 @@ def test_files_that_are_no_prior(tmp_path, name, text, message):
         read_prior(str(tmp_path / name), data_set(("a", "b")))
 
 
-def test_no_votes_and_a_class_without_pictures():
+def test_no_votes_and_a_class_without_images():
     with pytest.raises(EdgefelError, match="no soft labels"):
         read_prior("votes", data_set(("a", "b")))
-    with pytest.raises(EdgefelError, match="no training picture"):
+    with pytest.raises(EdgefelError, match="no training image"):
         read_prior("votes", data_set(("a", "b"), [[1.0, 0.0]]))
 
 

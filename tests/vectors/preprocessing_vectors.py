@@ -1,6 +1,6 @@
 """Makes tests/vectors/preprocessing: `python tests/vectors/preprocessing_vectors.py`.
 
-Input pictures, their pixels after the resize, and the SHA-256 of the tensors. Only to be run again on purpose: what
+Input images, their pixels after the resize, and the SHA-256 of the tensors. Only to be run again on purpose: what
 it writes is what every model was trained and judged with.
 """
 
@@ -13,10 +13,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edgefel.runtime.preprocessing import Preprocessing
+from edgefel.data.preprocessing import Preprocessing
 
 FOLDER = Path(__file__).parent / "preprocessing"
-# name -> height and width of the picture, and what is done to it
+# name -> height and width of the image, and what is done to it
 CASES: dict[str, tuple[tuple[int, int], Preprocessing]] = {
     "larger": ((97, 151), Preprocessing(32, 28)),
     "thrice": ((96, 96), Preprocessing(32, 28)),
@@ -47,17 +47,17 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     golden = {}
     for seed, (name, (size, preprocessing)) in enumerate(CASES.items()):
-        picture = draw(*size, seed)
-        resized = preprocessing.resize_image(picture)
-        for stem, pixels in ((name, picture), (f"{name}.resized", resized)):
+        image = draw(*size, seed)
+        resized = preprocessing.resize_image(image)
+        for stem, pixels in ((name, image), (f"{name}.resized", resized)):
             cv2.imwrite(str(FOLDER / f"{stem}.png"), pixels[..., ::-1])
         golden[name] = {
             "size": size,
             "preprocessing": preprocessing.to_dict(),
-            "picture": digest(picture),
+            "image": digest(image),
             "resized": digest(resized),
-            "tensor": digest(preprocessing.to_tensor(picture)),
-            "pixels": digest(preprocessing.pixel_batch([picture])),
+            "tensor": digest(preprocessing.to_tensor(image)),
+            "pixels": digest(preprocessing.pixel_batch([image])),
         }
     text = json.dumps({"opencv": cv2.__version__, "cases": golden}, indent=2)
     (FOLDER / "golden.json").write_text(text + "\n")

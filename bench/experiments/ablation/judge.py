@@ -12,16 +12,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from edgefel.data.loading.batches import ImageSource
 from edgefel.data.open import open_dataset
+from edgefel.data.preprocessing import Preprocessing
 from edgefel.evaluation.inference import run_model
 from edgefel.evaluation.metrics import compute_metrics
 from edgefel.kernels.anchor_softmax import anchor_softmax
 from edgefel.kernels.reliability_balance import confidence, correction
 from edgefel.models.profile import profile
 from edgefel.models.reliability import ReliabilityHead
-from edgefel.runtime.preprocessing import Preprocessing
 from edgefel.training.config import TrainConfig
-from edgefel.training.images import ImageSource
 from edgefel.training.run_folder import RunFolder
 
 _BATCH = 64
@@ -54,7 +54,7 @@ def judge(run: Path, config: TrainConfig) -> dict[str, Any]:
         "diverged": False,
         **voted,
         "macs": profile(model.config).macs,
-        "pictures": len(targets),
+        "images": len(targets),
         "classes": len(data.labels),
         "labels": list(data.labels),
         "corrected": dataclasses.asdict(compute_metrics(outputs.corrected, targets)),

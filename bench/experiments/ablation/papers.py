@@ -197,7 +197,7 @@ BALANCE = Experiment(
     "ARBEx sections 4.2.2 and 4.3",
     (Variant("balanced", {}), Variant("as the data come", {"balanced": False})),
     (Claim("balanced", "as the data come", "macro_f1"),),
-    note="The papers give no figures. The most frequent class has 20 times as many pictures as the rarest, in every "
+    note="The papers give no figures. The most frequent class has 20 times as many images as the rarest, in every "
     "split; epochs are equally long.",
     faces={"long_tail": 20.0},
 )

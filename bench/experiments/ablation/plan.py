@@ -14,8 +14,8 @@ from typing import Any
 from edgefel.bench.experiments.ablation.experiment import Experiment, Variant, merged
 from edgefel.bench.experiments.ablation.recipes import RECIPES
 from edgefel.data.synthetic import FaceOptions
-from edgefel.documents import parse_yaml
 from edgefel.errors import EdgefelError
+from edgefel.files.documents import parse_yaml
 from edgefel.models.apvit import APViTEncoder
 from edgefel.models.config import APViTConfig
 from edgefel.models.encoder import Encoder

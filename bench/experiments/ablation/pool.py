@@ -15,8 +15,8 @@ from typing import Protocol
 from edgefel.bench.experiments.ablation.plan import Run
 from edgefel.bench.experiments.ablation.worker import INTERRUPTED, PLAN, RUN
 from edgefel.errors import EdgefelError
-from edgefel.files import write_json
-from edgefel.inputs import open_csv
+from edgefel.files.read import open_csv
+from edgefel.files.write import write_json
 
 LOG = "log.txt"
 _POLL = 0.2

@@ -38,7 +38,7 @@ _SCRATCH: Mapping[str, Any] = {
     "augment": {"rotation": 5.0, "noise": 0.01, "erase_probability": 0.0},
     "compute": {"workers": 0},
 }
-# clear expressions in moderate poses and light; 15 % of the people are for the test, about 900 pictures
+# clear expressions in moderate poses and light; 15 % of the people are for the test, about 900 images
 _FACES: Mapping[str, Any] = {
     "count": 6000,
     "subjects": 300,

@@ -15,8 +15,8 @@ from edgefel.bench.experiments.ablation.worker import RUN
 from edgefel.bench.results import Row, make_row
 from edgefel.data.open import open_dataset
 from edgefel.data.synthetic.write import write_faces
-from edgefel.documents import check_shape, read_json
-from edgefel.files import atomic_file, sole_user, write_json, write_text
+from edgefel.files.documents import check_shape, read_json
+from edgefel.files.write import atomic_file, sole_user, write_json, write_text
 from edgefel.models.checkpoint import save_part
 from edgefel.text import counted
 from edgefel.training.run_folder import RunFolder
@@ -118,7 +118,7 @@ def result_rows(study: Study, runs: Sequence[Run]) -> list[Row]:
         judged = {} if result["diverged"] else {"primary": result["primary"], **result["corrected"]}
         notes = ["diverged: weights or outputs are not finite"] if result["diverged"] else []
         if result.get("skipped"):
-            notes.append(counted(result["skipped"], "unreadable picture"))
+            notes.append(counted(result["skipped"], "unreadable image"))
         notes += filter(None, [_votes(result)])
         rows.append(make_row("ablation", subject, {**judged, **measured}, result["environment"], notes))
     return rows

@@ -13,7 +13,7 @@ from edgefel.models.config import RESIZER_SIDES, APViTConfig, ModelConfig
 
 _SIDES = (32, 48, 64, 96)
 # 8 channels suit the small streams as 16 suit the published ones. At the recipe's own rate, meant for few steps,
-# the last convolution of 7 x 7 x 8 inputs would outgrow the picture before anything else has learned.
+# the last convolution of 7 x 7 x 8 inputs would outgrow the image before anything else has learned.
 _RESIZER: dict[str, Any] = {"model_settings.resizer.channels": 8, "resizer_lr": 0.1}
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from edgefel.bench.experiments.ablation.experiment import Claim, Experiment, Variant
 from edgefel.bench.experiments.ablation.plan import Run
 from edgefel.bench.results import Row
-from edgefel.documents import check_shape, read_json
+from edgefel.files.documents import check_shape, read_json
 
 LEVEL = 0.95
 HOLDS, REVERSED, UNDECIDED, MISSING = "holds", "reversed", "undecided", "not run"

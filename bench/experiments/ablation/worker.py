@@ -16,7 +16,7 @@ from pathlib import Path
 
 from edgefel import signals
 from edgefel.errors import EdgefelError
-from edgefel.files import lock, read_json, write_json
+from edgefel.files.write import lock, read_json, write_json
 
 PLAN = "plan.json"
 RUN = "run"

@@ -9,11 +9,11 @@ from edgefel.cli.lazy import LazyGroup
 COMMANDS: dict[str, tuple[str, str]] = {
     "latency": (
         "edgefel.cli.bench.latency",
-        "Milliseconds of a bundle: the model alone, and stage by stage from a picture to labels.",
+        "Milliseconds of a bundle: the model alone, and stage by stage from an image to labels.",
     ),
     "throughput": (
         "edgefel.cli.bench.throughput",
-        "Pictures per second with more and more callers, and where more of them only wait.",
+        "Images per second with more and more callers, and where more of them only wait.",
     ),
     "compare": (
         "edgefel.cli.bench.compare",
@@ -21,9 +21,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "data": (
         "edgefel.cli.bench.data",
-        "The data path: pictures per second of every stage, and epochs of millions.",
+        "The data path: images per second of every stage, and epochs of millions.",
     ),
-    "train": ("edgefel.cli.bench.train", "Training: pictures per second and memory, kernels on and off."),
+    "train": ("edgefel.cli.bench.train", "Training: images per second and memory, kernels on and off."),
     "roofline": (
         "edgefel.cli.bench.roofline",
         "What a device cannot go below: operations and bytes of every layer at its ceilings.",

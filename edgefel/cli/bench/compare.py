@@ -15,8 +15,8 @@ from edgefel.cli.bench.options import finish
 from edgefel.cli.console import table_console
 from edgefel.cli.optional import require
 from edgefel.errors import EdgefelError
+from edgefel.files.unfinished import claimed_folder
 from edgefel.text import counted
-from edgefel.unfinished import claimed_folder
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -34,11 +34,9 @@ QUICK_BACKENDS = ("pytorch", "onnxruntime", "openvino")
 
 @click.command("compare")
 @click.argument("models", nargs=-1)
-@click.option(
-    "--data", type=click.Path(path_type=Path), help="Labelled pictures: accuracy of trained models."
-)
+@click.option("--data", type=click.Path(path_type=Path), help="Labelled images: accuracy of trained models.")
 @params.layout
-@click.option("--images", type=int, default=700, show_default=True, help="Pictures of them, evenly by class.")
+@click.option("--images", type=int, default=700, show_default=True, help="Images of them, evenly by class.")
 @click.option(
     "--precision",
     "precisions",

@@ -1,4 +1,4 @@
-"""`edgefel bench data`: pictures per second of the data path, and what epochs of millions cost."""
+"""`edgefel bench data`: images per second of the data path, and what epochs of millions cost."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ STAGES = (
 @click.command("data")
 @click.argument("data", required=False, type=click.Path(path_type=Path))
 @click.option(
-    "--model", default="arbex", show_default=True, help="Whose picture sizes; edgefel models lists them."
+    "--model", default="arbex", show_default=True, help="Whose image sizes; edgefel models lists them."
 )
 @click.option(
     "--workers",
@@ -43,15 +43,13 @@ STAGES = (
     show_default=True,
     help="Threads that read, decode and resize: 1,2,4.",
 )
+@click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True, help="Images of a batch.")
 @click.option(
-    "--batch", type=click.IntRange(min=1), default=32, show_default=True, help="Pictures of a batch."
-)
-@click.option(
-    "--pictures",
+    "--images",
     type=click.IntRange(min=1),
     default=256,
     show_default=True,
-    help="Pictures of one timed pass, at most.",
+    help="Images of one timed pass, at most.",
 )
 @click.option(
     "--stages",
@@ -74,7 +72,7 @@ STAGES = (
     "--rows",
     "count",
     type=click.IntRange(min=1),
-    help="Time the balanced sampler on a drawn table of so many pictures: 2600000.",
+    help="Time the balanced sampler on a drawn table of so many images: 2600000.",
 )
 @click.option(
     "--videos", type=click.IntRange(min=1), default=550, show_default=True, help="Groups of that table."
@@ -90,7 +88,7 @@ def command(
     model: str,
     workers: tuple[int, ...],
     batch: int,
-    pictures: int,
+    images: int,
     stages: tuple[str, ...],
     rate: float | None,
     train_rows: Path | None,
@@ -103,7 +101,7 @@ def command(
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """Pictures per second of the data path alone, stage by stage: is training fed fast enough?
+    """Images per second of the data path alone, stage by stage: is training fed fast enough?
 
     Reading, decoding and resizing by themselves on one thread; then from files, or from the memory cache, to batches,
     with augmentation and without, as training does it. All ways to a batch are compared before anything is timed.
@@ -131,7 +129,7 @@ def command(
     path = None
     if data is not None:
         training = _training(rate, train_rows, model)
-        path = data_path.Options(data, model, workers, batch, pictures, stages, threads, plan, training)
+        path = data_path.Options(data, model, workers, batch, images, stages, threads, plan, training)
     with BenchProgress() as progress:
         rows: list[Row] = []
         if sampling is not None:
@@ -157,7 +155,7 @@ def show(rows: Sequence[Row]) -> None:
     path = [row for row in rows if "rows" not in row.subject]
     if sampling:
         table = Table(
-            title=f"{counted(sampling[0].subject['rows'], 'picture')}, balanced epochs (~: not stable)"
+            title=f"{counted(sampling[0].subject['rows'], 'image')}, balanced epochs (~: not stable)"
         )
         for name in ("stage", "ms (95 % interval)", "additional MB"):
             table.add_column(name, justify="left" if name == "stage" else "right")
@@ -167,9 +165,9 @@ def show(rows: Sequence[Row]) -> None:
             table.add_row(row.subject["stage"], options.interval(metrics["latency_ms"]), memory)
         table_console().print(table)
     if path:
-        model, size = path[0].subject["model"], path[0].subject["picture_px"]
-        table = Table(title=f"The data path for {model}: pictures of {size} (~: not stable)")
-        for name in ("stage", "workers", "images/s", "ms a picture", "times training"):
+        model, size = path[0].subject["model"], path[0].subject["image_px"]
+        table = Table(title=f"The data path for {model}: images of {size} (~: not stable)")
+        for name in ("stage", "workers", "images/s", "ms an image", "times training"):
             table.add_column(name, justify="left" if name == "stage" else "right")
         for row in path:
             subject, metrics = row.subject, row.metrics

@@ -169,7 +169,7 @@ def _plain(value: Any) -> Any:
 
 def _write(document: dict[str, Any], output: Path) -> None:
     from edgefel.bench.kernels.report import save_plot
-    from edgefel.files import write_json
+    from edgefel.files.write import write_json
 
     write_json(output / "kernels.json", {key: _plain(value) for key, value in document.items()})
     if document["measured"]:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     "--stages/--no-stages",
     default=True,
     show_default=True,
-    help="Also from a picture to labels, stage by stage.",
+    help="Also from an image to labels, stage by stage.",
 )
 @params.min_face
 @click.option("--flush", is_flag=True, help="Write over the caches before every call.")
@@ -57,7 +57,7 @@ def command(
 ) -> None:
     """Milliseconds of every file of a bundle in every backend that is here.
 
-    The model alone, and from a synthetic picture with as many faces as the batch to their labels, stage by stage. All
+    The model alone, and from a synthetic image with as many faces as the batch to their labels, stage by stage. All
     files and backends take turns in one run. Outputs are compared with ONNX Runtime's FP32 file before anything is
     timed.
 
@@ -119,7 +119,7 @@ def show(rows: Sequence[Row]) -> None:
     if not staged:
         return
     names = list(dict.fromkeys(name for row in staged for name in row.metrics["stages_ms"]))
-    table = Table(title="from a picture to labels: median milliseconds of a call")
+    table = Table(title="from an image to labels: median milliseconds of a call")
     for name in ("precision", "backend", "batch", "threads", *names, "all (95 % interval)"):
         table.add_column(name, justify="left" if name in ("precision", "backend") else "right")
     for row in staged:

@@ -59,7 +59,7 @@ def command(results: tuple[Path, ...], output: Path, markdown: Path | None, max_
 
 
 def _write(path: Path, text: str) -> None:
-    from edgefel.files import write_text
+    from edgefel.files.write import write_text
 
     try:
         write_text(path, text)

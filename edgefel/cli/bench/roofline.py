@@ -148,7 +148,7 @@ def _devices(names: Sequence[str], threads: int | None) -> tuple[list[Device], i
 
 def _plot(model: str, batch: int, found: Sequence[Projection], path: Path) -> None:
     from edgefel.bench.roofline.plot import roofline_figure
-    from edgefel.files import atomic_file
+    from edgefel.files.write import atomic_file
 
     device = found[0].device
     floors = {one.row.subject["precision"].upper(): one.floor for one in found}

@@ -1,4 +1,4 @@
-"""`edgefel bench throughput`: pictures per second with more and more callers."""
+"""`edgefel bench throughput`: images per second with more and more callers."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def command(
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """Pictures per second of a bundle's files with more and more callers at once, and the knee of that curve.
+    """Images per second of a bundle's files with more and more callers at once, and the knee of that curve.
 
     Every caller calls the model again as soon as its last call has returned. Every number of callers is looked at
     twice, on the way up and on the way down; a point is unstable if the two differ by more than 10 %. The knee is the

@@ -1,4 +1,4 @@
-"""`edgefel bench train`: pictures per second and memory of training."""
+"""`edgefel bench train`: images per second and memory of training."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     type=IntegerList(),
     default="8",
     show_default=True,
-    help="Pictures of one step: 8,32.",
+    help="Images of one step: 8,32.",
 )
 @click.option(
     "--precision",
@@ -76,9 +76,9 @@ def command(
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """Pictures per second and memory of the training step: augmentation, forward, losses, backward, Adam.
+    """Images per second and memory of the training step: augmentation, forward, losses, backward, Adam.
 
-    On synthetic pictures that are in memory. Precisions and attentions of one batch take turns in one run, after the
+    On synthetic images that are in memory. Precisions and attentions of one batch take turns in one run, after the
     losses of their first steps were compared.
 
     \b

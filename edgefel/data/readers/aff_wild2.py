@@ -20,7 +20,7 @@ from edgefel.errors import EdgefelError
 _CHALLENGES = ("EXPR_Classification_Challenge", "EXPR_Recognition_Challenge", "EXPR_Set")
 _SPLIT_FOLDERS = {"train_set": "train", "training_set": "train", "validation_set": "val"}
 # the second holds the videos that were added to the set later
-_PICTURE_FOLDERS = ("cropped_aligned", "cropped_aligned_new_50_vids")
+_IMAGE_FOLDERS = ("cropped_aligned", "cropped_aligned_new_50_vids")
 # "3rd ABAW Annotations/Third ABAW Annotations/EXPR_...", "batch1/cropped_aligned_images/cropped_aligned"
 _DEPTH = 3
 _NOT_ANNOTATED = -1
@@ -28,7 +28,7 @@ _SUFFIX = ".jpg"
 
 
 class FrameNames(Sequence[str]):
-    """Names of the pictures of frames, made of numbers when asked for: a set of millions keeps no strings.
+    """Names of the images of frames, made of numbers when asked for: a set of millions keeps no strings.
 
     folders: of the videos. video int32 [N] into the folders, frame int32 [N] from 1.
     """
@@ -53,7 +53,7 @@ class AffWild2:
     """`cropped_aligned/VIDEO/00001.jpg` and `EXPR_Classification_Challenge/Train_Set/VIDEO.txt`, Validation_Set too.
 
     A file of labels names the classes in its first line, and then has one number for each frame of the video: frame n,
-    the picture n counted from 1, is line n + 1. -1 is not annotated, and left out. So are the frames without a picture,
+    the image n counted from 1, is line n + 1. -1 is not annotated, and left out. So are the frames without an image,
     in which the set's makers found no face; where the whole folder of a video is missing its frames stay, and are
     counted as unreadable where they are used. A video with two people has two files and two folders (`VIDEO_left`).
     Each is a group.
@@ -81,12 +81,12 @@ class AffWild2:
         return any(_split_folders(folder) for folder in find_folders(root, _CHALLENGES, _DEPTH))
 
     def read(self, root: Path) -> ImageDataset:
-        """Raises EdgefelError without labels or pictures, and for a header, number or class that is unknown."""
+        """Raises EdgefelError without labels or images, and for a header, number or class that is unknown."""
         videos = [_read_labels(path, split) for path, split in _label_files(root)]
-        homes = find_folders(root, _PICTURE_FOLDERS, _DEPTH)
+        homes = find_folders(root, _IMAGE_FOLDERS, _DEPTH)
         if not homes:
             raise EdgefelError(
-                f"{root}: no folder {_PICTURE_FOLDERS[0]}; unpack the cropped and aligned pictures of Aff-Wild2 into it"
+                f"{root}: no folder {_IMAGE_FOLDERS[0]}; unpack the cropped and aligned images of Aff-Wild2 into it"
             )
         folders = _video_folders(homes)
         home = homes[0].relative_to(root)
@@ -100,15 +100,15 @@ class AffWild2:
                 video.label >= 0 if self.other else (video.label >= 0) & (video.label != len(EXPRESSIONS_7))
             )
             if folder is not None:
-                keep &= _has_picture(folder, len(video.label))
+                keep &= _has_image(folder, len(video.label))
             chosen = np.flatnonzero(keep)
             frames.append((chosen + 1).astype(np.int32))
             labels.append(video.label[chosen])
         counts = [len(chosen) for chosen in frames]
         if not any(video.name in folders for video in videos) or not sum(counts):
             raise EdgefelError(
-                f"{homes[0]}: no picture of an annotated frame, such as {videos[0].name}/00001{_SUFFIX}; unpack the "
-                "cropped and aligned pictures of Aff-Wild2 into it"
+                f"{homes[0]}: no image of an annotated frame, such as {videos[0].name}/00001{_SUFFIX}; unpack the "
+                "cropped and aligned images of Aff-Wild2 into it"
             )
         group = np.repeat(np.arange(len(videos), dtype=np.int32), counts)
         codes = np.array([1 + SPLITS.index(video.split) for video in videos], np.int8)
@@ -212,9 +212,9 @@ def _video_folders(homes: Sequence[Path]) -> dict[str, Path]:
     return found
 
 
-def _has_picture(folder: Path, count: int) -> NDArray[np.bool_]:
-    """Whether each of `count` frames has a picture, by one listing of the folder."""
-    # from five digits on, since that is how a frame's number becomes the name of its picture
+def _has_image(folder: Path, count: int) -> NDArray[np.bool_]:
+    """Whether each of `count` frames has an image, by one listing of the folder."""
+    # from five digits on, since that is how a frame's number becomes the name of its image
     stems = [name[: -len(_SUFFIX)] for name in list_names(folder) if name.endswith(_SUFFIX)]
     numbers = [int(stem) for stem in stems if len(stem) >= 5 and stem.isdecimal()]
     present = np.zeros(count + 1, bool)

@@ -1,4 +1,4 @@
-"""Reads AffectNet, with its lists as CSV files or with one small NumPy file for each picture."""
+"""Reads AffectNet, with its lists as CSV files or with one small NumPy file for each image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from edgefel.data.labels import expression_labels
 from edgefel.data.readers.base import FileStore, to_canonical
 from edgefel.data.readers.search import descend, find, list_names
 from edgefel.errors import EdgefelError
-from edgefel.inputs import open_regular, open_text
+from edgefel.files.read import open_regular, open_text
 
 # by the set's own numbers; 8 none, 9 uncertain and 10 no face are no expressions
 CLASSES = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt")
@@ -28,7 +28,7 @@ _NUMBERS = {str(number): number for number in range(_LAST_NUMBER + 1)}
 
 _LISTS = {"train": "training.csv", "val": "validation.csv"}
 _LIST_FOLDER = "Manually_Annotated_file_lists"
-_PICTURE_FOLDER = "Manually_Annotated_Images"
+_IMAGE_FOLDER = "Manually_Annotated_Images"
 _PATH, _EXPRESSION = "subdirectory_filepath", "expression"
 _BOX = ("face_x", "face_y", "face_width", "face_height")
 # in lower case, as they are compared
@@ -44,13 +44,13 @@ _NPY_HEADER = re.compile(
     rb"'fortran_order': (?:True|False), 'shape': \((?:1,(?: ?1,)*(?: ?1)?)?\),? *\} *\n?"
 )
 
-# of a picture without a box: a box is cut off at the edges of its picture
+# of an image without a box: a box is cut off at the edges of its image
 _WHOLE: Box = (0, 0, 1 << 30, 1 << 30)
 
 
 @dataclass
 class _Rows:
-    """What is listed of both splits; names are relative to the pictures' folder."""
+    """What is listed of both splits; names are relative to the images' folder."""
 
     names: list[str] = field(default_factory=list)
     numbers: array[int] = field(default_factory=lambda: array("b"))
@@ -59,23 +59,23 @@ class _Rows:
 
 
 class AffectNet:
-    """AffectNet, manually annotated: about 288,000 pictures of 8 expressions, and 4,000 for validation.
+    """AffectNet, manually annotated: about 288,000 images of 8 expressions, and 4,000 for validation.
 
     Mollahosseini, Hasani and Mahoor, "AffectNet: A Database for Facial Expression, Valence, and Arousal Computing in
     the Wild", IEEE Transactions on Affective Computing 2019, arXiv 1708.03985; http://mohammadmahoor.com/affectnet.
-    num_classes: 8, or 7 without contempt. Pictures of "none", "uncertain" and "no face" are left out.
+    num_classes: 8, or 7 without contempt. Images of "none", "uncertain" and "no face" are left out.
 
     Two layouts were published, and both are read:
 
     - `Manually_Annotated_file_lists/training.csv` and `validation.csv` (which has no line of column names), with the
-      pictures in `Manually_Annotated_Images` or beside the lists. Faces are cut by the columns face_x, face_y,
-      face_width and face_height; a picture without a box there (NULL, or no width) is read whole, as all are where the
-      list has no such columns. The automatically annotated pictures are not read.
-    - `train_set` and `val_set`, each with `images/123.jpg` and `annotations/123_exp.npy`; these pictures are faces.
-      One of the two is enough. A picture without an annotation is left out.
+      images in `Manually_Annotated_Images` or beside the lists. Faces are cut by the columns face_x, face_y,
+      face_width and face_height; an image without a box there (NULL, or no width) is read whole, as all are where the
+      list has no such columns. The automatically annotated images are not read.
+    - `train_set` and `val_set`, each with `images/123.jpg` and `annotations/123_exp.npy`; these images are faces.
+      One of the two is enough. An image without an annotation is left out.
 
     The published validation set is the split "val". A test set is not available, and papers report accuracy on
-    this one, so a network that is chosen by it is flattered by it. Subjects are not known: every picture is a group of
+    this one, so a network that is chosen by it is flattered by it. Subjects are not known: every image is a group of
     its own.
     """
 
@@ -107,7 +107,7 @@ class AffectNet:
                 "give the folder that AffectNet was unpacked into"
             )
         if not rows.names:
-            raise EdgefelError(f"{root}: no picture of {', '.join(self.classes)}; unpack AffectNet again")
+            raise EdgefelError(f"{root}: no image of {', '.join(self.classes)}; unpack AffectNet again")
         label = to_canonical(np.array(rows.numbers), self.classes, self.labels, str(root))
         table = SampleTable(
             store, label, np.arange(len(rows.names)), rows.names, rows.splits, box=_box_column(rows)
@@ -121,7 +121,7 @@ class AffectNet:
             if file is None:
                 raise EdgefelError(f"{folder / name}: no such file; unpack both lists of AffectNet")
             self._read_list(file, split, rows)
-        return FileStore(_picture_folder(folder, rows.names), rows.names), rows
+        return FileStore(_image_folder(folder, rows.names), rows.names), rows
 
     def _read_list(self, file: Path, split: str, rows: _Rows) -> None:
         try:
@@ -150,7 +150,7 @@ class AffectNet:
                 if not line.strip():
                     continue
                 raise EdgefelError(
-                    f"{file} line {n}: names no picture, or has less than {least} columns; "
+                    f"{file} line {n}: names no image, or has less than {least} columns; "
                     "correct the line or unpack the file again"
                 )
             number = _NUMBERS.get(row[expression])
@@ -211,11 +211,11 @@ def _columns(first: list[str], file: Path) -> tuple[dict[str, int], bool]:
     """The number of each column by its name in lower case, and whether the first line names them."""
     names = [name.strip().lower() for name in first]
     if _PATH not in names:
-        # the published validation.csv begins with a picture
+        # the published validation.csv begins with an image
         if len(names) == len(_COLUMNS) and "/" in names[0] and names[6] in _NUMBERS:
             return {name: column for column, name in enumerate(_COLUMNS)}, False
         raise EdgefelError(
-            f"{file} line 1: neither names the columns nor is a picture in AffectNet's {len(_COLUMNS)} columns; "
+            f"{file} line 1: neither names the columns nor is an image in AffectNet's {len(_COLUMNS)} columns; "
             "the first line must name subDirectory_filePath and expression"
         )
     boxed = [name for name in _BOX if name in names]
@@ -265,18 +265,18 @@ def _box_column(rows: _Rows) -> NDArray[np.int32] | None:
     return None if (boxes == _WHOLE).all() else boxes
 
 
-def _picture_folder(lists: Path, names: list[str]) -> Path:
+def _image_folder(lists: Path, names: list[str]) -> Path:
     """The folder that the names of the lists are relative to."""
     base = lists
     while base.name.lower() == _LIST_FOLDER.lower():
         base = base.parent
     # a list's own folder comes before what may lie one level deeper
-    for folder in (descend(base, _PICTURE_FOLDER), find(base, _PICTURE_FOLDER), base):
+    for folder in (descend(base, _IMAGE_FOLDER), find(base, _IMAGE_FOLDER), base):
         if folder is not None and (not names or (folder / names[0]).parent.is_dir()):
             return folder
     raise EdgefelError(
-        f"{base}: no folder {_PICTURE_FOLDER} that has {Path(names[0]).parent.as_posix()}/, the folder of the first "
-        "listed picture; unpack the pictures there"
+        f"{base}: no folder {_IMAGE_FOLDER} that has {Path(names[0]).parent.as_posix()}/, the folder of the first "
+        "listed image; unpack the images there"
     )
 
 
@@ -298,7 +298,7 @@ def _has_annotations(folder: Path | None) -> bool:
         return False
     try:
         with os.scandir(folder) as entries:
-            # each picture has four annotations, so that the first hundred tell
+            # each image has four annotations, so that the first hundred tell
             return any(entry.name.endswith(_EXP) for entry in itertools.islice(entries, 100))
     except OSError:
         return False

@@ -34,7 +34,7 @@ class Reader(Protocol):
         ...
 
     def read(self, root: Path) -> ImageDataset:
-        """Every labelled picture of all splits; pictures are not opened.
+        """Every labelled image of all splits; images are not opened.
 
         Raises EdgefelError that says what is missing or wrong, where, and what to do.
         """

@@ -1,4 +1,4 @@
-"""Reads ExpW, the expressions of faces in pictures of the web."""
+"""Reads ExpW, the expressions of faces in images of the web."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from edgefel.data.labels import EXPRESSIONS_7
 from edgefel.data.readers.base import group_codes, to_canonical
 from edgefel.data.readers.search import find_file, find_folders, read_lines
 from edgefel.errors import EdgefelError
-from edgefel.inputs import open_text
+from edgefel.files.read import open_text
 
 _LIST = "label.lst"
 # the archive makes `origin`, which lies in `image` where the set is kept as its web page shows it
-_PICTURES = ("origin", "image", "images")
+_IMAGES = ("origin", "image", "images")
 _COLUMNS = "image_name face_id_in_image top left right bottom confidence expression_label"
 
 
 class ExpW:
-    """`label.lst` and the pictures in `origin/`: one line for each face, with its box, and several faces in a picture.
+    """`label.lst` and the images in `origin/`: one line for each face, with its box, and several faces in an image.
 
-    The list may lie in `label/` and the pictures in `image/origin/`. A line is the picture's name, the number of the
+    The list may lie in `label/` and the images in `image/origin/`. A line is the image's name, the number of the
     face in it, the box (top, left, right, bottom, in pixels), the detector's confidence, and the expression. The set
-    has no splits. Its pictures are named after the words they were searched by, which tell no person or source, so
-    the faces of one picture are a group.
+    has no splits. Its images are named after the words they were searched by, which tell no person or source, so
+    the faces of one image are a group.
 
     Zhang, Luo, Loy and Tang, "From Facial Expression Recognition to Interpersonal Relation Prediction", IJCV 2018
     (arXiv 1609.06426); http://mmlab.ie.cuhk.edu.hk/projects/socialrelation/index.html.
     """
 
     name = "expw"
-    title = "ExpW: faces in pictures of the web (Zhang et al., IJCV 2018)"
+    title = "ExpW: faces in images of the web (Zhang et al., IJCV 2018)"
     classes = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
 
     def recognizes(self, root: Path) -> bool:
@@ -47,11 +47,11 @@ class ExpW:
             return False
 
     def read(self, root: Path) -> ImageDataset:
-        """Raises EdgefelError without `label.lst` or a folder of pictures, and for a line that is malformed."""
+        """Raises EdgefelError without `label.lst` or a folder of images, and for a line that is malformed."""
         path = find_file(root, _LIST, depth=2)
         if path is None:
-            raise EdgefelError(f"{root}: no {_LIST}; put ExpW's list of labels beside the pictures")
-        folder = _picture_folder(root)
+            raise EdgefelError(f"{root}: no {_LIST}; put ExpW's list of labels beside the images")
+        folder = _image_folder(root)
         lines = read_lines(path)
         if not lines:
             raise EdgefelError(f"{path}: lists no faces; unpack the set again")
@@ -69,13 +69,13 @@ class ExpW:
         outside = np.flatnonzero((numbers < 0) | (numbers >= len(self.classes)))
         where = f"{path} line {outside[0] + 1}" if outside.size else str(path)
         label = to_canonical(numbers, self.classes, EXPRESSIONS_7, where)
-        group, pictures = group_codes(names)
-        table = SampleTable(FileStore(folder, names), label, group, pictures, "", box=boxes)
+        group, images = group_codes(names)
+        table = SampleTable(FileStore(folder, names), label, group, images, "", box=boxes)
         return ImageDataset(root, EXPRESSIONS_7, table)
 
 
 def _parse(line: str) -> tuple[str, Box, int] | None:
-    """Name of the picture, box (x, y, width, height) and number of the expression; None if malformed."""
+    """Name of the image, box (x, y, width, height) and number of the expression; None if malformed."""
     # from the right, since a name may hold spaces
     fields = line.strip().rsplit(maxsplit=7)
     if len(fields) != 8:
@@ -91,9 +91,9 @@ def _parse(line: str) -> tuple[str, Box, int] | None:
     return fields[0], (left, top, right - left, bottom - top), number
 
 
-def _picture_folder(root: Path) -> Path:
-    for name in _PICTURES:
+def _image_folder(root: Path) -> Path:
+    for name in _IMAGES:
         found = find_folders(root, (name,), depth=4)  # ExpW/data/image/origin
         if found:
             return found[0]
-    raise EdgefelError(f"{root}: no folder origin with the pictures; unpack ExpW's origin archive into it")
+    raise EdgefelError(f"{root}: no folder origin with the images; unpack ExpW's origin archive into it")

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefel.data.dataset import FileStore, ImageDataset, PictureStore, SampleTable
+from edgefel.data.dataset import FileStore, ImageDataset, ImageStore, SampleTable
 from edgefel.data.labels import FER_PLUS, expression_labels, match_labels
 from edgefel.data.readers.base import to_canonical
 from edgefel.data.readers.search import find_file, find_folders, list_names, read_rows
 from edgefel.data.votes import LABELS_CSV, VOTES_CSV, VOTES_FILES, Votes
 from edgefel.errors import EdgefelError, EdgefelWarning
-from edgefel.inputs import open_regular
+from edgefel.files.read import open_regular
 from edgefel.text import counted
 
 PIXELS_CSV = "fer2013.csv"
@@ -35,9 +35,9 @@ _DEPTH = 3
 
 
 class PixelRows:
-    """The pictures of `fer2013.csv`, which holds their pixels as text: each is read from its place when asked for.
+    """The images of `fer2013.csv`, which holds their pixels as text: each is read from its place when asked for.
 
-    path: of the CSV file. starts, lengths int64 [N]: each picture's text, in bytes. names: of the pictures.
+    path: of the CSV file. starts, lengths int64 [N]: each image's text, in bytes. names: of the images.
     """
 
     def __init__(
@@ -46,11 +46,11 @@ class PixelRows:
         self._path, self._starts, self._lengths, self._names = path, starts, lengths, names
 
     def path(self, index: int) -> Path:
-        """Of the CSV file, with the picture's name behind it."""
+        """Of the CSV file, with the image's name behind it."""
         return self._path / self._names[index]
 
     def read(self, index: int) -> bytes:
-        """The picture as binary PGM, 48x48, 8 bits. Raises OSError, also where the text is not its pixels."""
+        """The image as binary PGM, 48x48, 8 bits. Raises OSError, also where the text is not its pixels."""
         with self._path.open("rb") as stream:
             stream.seek(int(self._starts[index]))
             text = stream.read(int(self._lengths[index]))
@@ -64,19 +64,19 @@ class PixelRows:
 
 
 class FerPlus:
-    """`fer2013new.csv`, the votes, with the pictures in `fer2013.csv` or in FER2013Train, FER2013Valid, FER2013Test.
+    """`fer2013new.csv`, the votes, with the images in `fer2013.csv` or in FER2013Train, FER2013Valid, FER2013Test.
 
     The two CSV files have the same rows in the same order. The folders are what `generate_training_data.py` of the
     set's makers writes: PNG files, and a `label.csv` in each. In the set as published the votes of the two differ.
     votes: whose are taken; None takes `fer2013new.csv`, to which the published counts refer, and where that is missing
     `label.csv`, with a warning. Another warning counts where the two disagree. Training, PublicTest and PrivateTest are
-    train, val and test; a picture is a group of its own.
+    train, val and test; an image is a group of its own.
 
     The label is the majority's by the rule of the makers' `ferplus.py`: an expression with a single vote has none; then
     one has the majority with more than half of the votes that are left, those for "unknown" and "not a face" (NF)
-    included. A picture without a majority, or whose majority is for one of these two, is left out, as is one without a
+    included. An image without a majority, or whose majority is for one of these two, is left out, as is one without a
     name. The soft label is the share of the votes that are left for each of the expressions. num_classes: 8, or 7,
-    which leaves out the pictures of contempt, and the votes for it of the others.
+    which leaves out the images of contempt, and the votes for it of the others.
 
     Barsoum, Zhang, Canton Ferrer and Zhang, "Training Deep Networks for Facial Expression Recognition with
     Crowd-Sourced Label Distribution", ICMI 2016 (arXiv 1608.01041); https://github.com/microsoft/FERPlus.
@@ -102,12 +102,12 @@ class FerPlus:
         """Whether there is `fer2013new.csv`, or one of the three folders with a `label.csv`."""
         if find_file(root, VOTES_CSV, _DEPTH) is not None:
             return True
-        return _has_label_files(_picture_folders(root))
+        return _has_label_files(_image_folders(root))
 
     def read(self, root: Path) -> ImageDataset:
-        """Raises EdgefelError where votes or pictures are missing, malformed, or do not belong together."""
+        """Raises EdgefelError where votes or images are missing, malformed, or do not belong together."""
         votes_csv = find_file(root, VOTES_CSV, _DEPTH)
-        folders = _picture_folders(root)
+        folders = _image_folders(root)
         file = self._chosen(root, votes_csv, folders)
         rows = _read_file(file, votes_csv, folders)
         store = _store(root, file, votes_csv, folders, rows)
@@ -115,7 +115,7 @@ class FerPlus:
         named = np.array([bool(name) for name in rows.names])
         chosen = np.flatnonzero(clear & named & (label < len(self.classes)))
         if not chosen.size:
-            raise EdgefelError(f"{root}: no picture whose votes have a majority; get the set again")
+            raise EdgefelError(f"{root}: no image whose votes have a majority; get the set again")
         votes = _compared(f"{self.name}:{file}", file, rows, root, votes_csv, folders)
         if votes.disagreement is not None:
             warnings.warn(f"{root}: {votes.disagreement}", EdgefelWarning, stacklevel=2)
@@ -192,18 +192,18 @@ def _read_file(file: str, votes_csv: Path | None, folders: dict[str, Path]) -> _
 
 def _store(
     root: Path, file: str, votes_csv: Path | None, folders: dict[str, Path], rows: _Rows
-) -> PictureStore:
-    """Where the pictures of the rows lie. `fer2013.csv` goes with `fer2013new.csv` alone, row by row."""
+) -> ImageStore:
+    """Where the images of the rows lie. `fer2013.csv` goes with `fer2013new.csv` alone, row by row."""
     pixels_csv = find_file(root, PIXELS_CSV, _DEPTH)
     if file == VOTES_CSV and votes_csv and pixels_csv:
         return _pixel_rows(pixels_csv, rows, votes_csv)
-    return _picture_files(root, folders, rows)
+    return _image_files(root, folders, rows)
 
 
 def _compared(
     layout: str, file: str, rows: _Rows, root: Path, votes_csv: Path | None, folders: dict[str, Path]
 ) -> Votes:
-    """How the rows that are taken differ from those of the other file of votes, picture by picture."""
+    """How the rows that are taken differ from those of the other file of votes, image by image."""
     other = LABELS_CSV if file == VOTES_CSV else VOTES_CSV
     if not (_has_label_files(folders) if other == LABELS_CSV else votes_csv):
         return Votes(layout, file)
@@ -276,7 +276,7 @@ def _read_label_files(folders: dict[str, Path]) -> _Rows:
 
 def _rows(names: list[str], splits: list[str], votes: list[list[int]], path: Path) -> _Rows:
     if not names:
-        raise EdgefelError(f"{path}: lists no pictures; take the file again")
+        raise EdgefelError(f"{path}: lists no images; take the file again")
     return _Rows(names, splits, np.array(votes, np.int64))
 
 
@@ -301,18 +301,18 @@ def _votes(fields: list[str], where: str) -> list[int]:
     return votes
 
 
-def _picture_folders(root: Path) -> dict[str, Path]:
-    """The folder of pictures of each split that has one."""
+def _image_folders(root: Path) -> dict[str, Path]:
+    """The folder of images of each split that has one."""
     found = {split: find_folders(root, (name,), _DEPTH) for split, name in _FOLDERS.items()}
     return {split: folders[0] for split, folders in found.items() if folders}
 
 
-def _picture_files(root: Path, folders: dict[str, Path], rows: _Rows) -> FileStore:
+def _image_files(root: Path, folders: dict[str, Path], rows: _Rows) -> FileStore:
     for split in dict.fromkeys(rows.splits):
         folder = folders.get(split)
         if folder is None or not any(name.lower().endswith(".png") for name in list_names(folder)):
             raise EdgefelError(
-                f"{folder or root / _FOLDERS[split]}: no pictures; put {PIXELS_CSV} of FER-2013 beside {VOTES_CSV}, or "
+                f"{folder or root / _FOLDERS[split]}: no images; put {PIXELS_CSV} of FER-2013 beside {VOTES_CSV}, or "
                 "write them with generate_training_data.py of https://github.com/microsoft/FERPlus"
             )
     homes = {split: folder.relative_to(root).as_posix() for split, folder in folders.items()}
@@ -321,28 +321,28 @@ def _picture_files(root: Path, folders: dict[str, Path], rows: _Rows) -> FileSto
 
 
 def _pixel_rows(path: Path, rows: _Rows, votes_csv: Path) -> PixelRows:
-    """The pictures of `fer2013.csv`, after a check that its rows are those of the votes."""
+    """The images of `fer2013.csv`, after a check that its rows are those of the votes."""
     starts: list[int] = []
     lengths: list[int] = []
     for line, start, length, split in _pixel_places(path):
         row = len(starts)
         if row < len(rows.splits) and split != rows.splits[row]:
             raise EdgefelError(
-                f"{path} line {line}: a picture of {split}, but in {votes_csv} it is one of {rows.splits[row]}; the "
+                f"{path} line {line}: an image of {split}, but in {votes_csv} it is one of {rows.splits[row]}; the "
                 "two files must have the same order, get both again"
             )
         starts.append(start)
         lengths.append(length)
     if len(starts) != len(rows.splits):
         raise EdgefelError(
-            f"{path}: {counted(len(starts), 'picture')}, but {votes_csv} has votes for {len(rows.splits)}; "
+            f"{path}: {counted(len(starts), 'image')}, but {votes_csv} has votes for {len(rows.splits)}; "
             "get both again"
         )
     return PixelRows(path, np.array(starts, np.int64), np.array(lengths, np.int64), rows.names)
 
 
 def _pixel_places(path: Path) -> Iterator[tuple[int, int, int, str]]:
-    """Line, start and length of the pixels in bytes, and split, of each picture.
+    """Line, start and length of the pixels in bytes, and split, of each image.
 
     The file has 300 MB, so it is gone through line by line, and the pixels are not turned into numbers here.
     """
@@ -364,7 +364,7 @@ def _pixel_places(path: Path) -> Iterator[tuple[int, int, int, str]]:
                 text = field.strip(_AROUND)
                 if text.count(b" ") != SIDE * SIDE - 1:
                     raise EdgefelError(
-                        f"{path} line {number}: not a picture of {SIDE} x {SIDE} pixels; get FER-2013 again"
+                        f"{path} line {number}: not an image of {SIDE} x {SIDE} pixels; get FER-2013 again"
                     )
                 split = _split(
                     fields[usage].strip(_AROUND).decode("utf-8", "replace"), f"{path} line {number}"

@@ -20,7 +20,7 @@ _EXPRESSIONS = ("anger", "disgust", "fear", "joy", "neutral", "sadness", "surpri
 
 
 class Ferg:
-    """Facial Expression Research Group 2D Database: 55,767 rendered pictures of six characters, no splits.
+    """Facial Expression Research Group 2D Database: 55,767 rendered images of six characters, no splits.
 
     `FERG_DB_256/aia/aia_anger/aia_anger_1.png`; `root` is FERG_DB_256 or the folder around it. The groups are the
     characters. A folder that is not named after a character is ignored.
@@ -44,7 +44,7 @@ class Ferg:
             return False
 
     def read(self, root: Path) -> ImageDataset:
-        """Raises EdgefelError where there are no characters, and for a folder or picture whose name does not fit."""
+        """Raises EdgefelError where there are no characters, and for a folder or image whose name does not fit."""
         names: list[str] = []
         numbers: list[int] = []
         characters: list[str] = []
@@ -58,7 +58,7 @@ class Ferg:
                             f"{folder}: not a folder of {character}'s expressions; they are "
                             f"{', '.join(f'{character}_{name}' for name in _EXPRESSIONS)}: correct or remove it"
                         )
-                    found = _pictures(folder, f"{character}_{_EXPRESSIONS[number]}")
+                    found = _images(folder, f"{character}_{_EXPRESSIONS[number]}")
                     names += [f"{place.name}/{folder.name}/{name}" for name in found]
                     numbers += [number] * len(found)
                     characters += [character] * len(found)
@@ -66,7 +66,7 @@ class Ferg:
             raise EdgefelError(f"{root}: cannot be read as a folder ({error.strerror or error})") from None
         if not names:
             raise EdgefelError(
-                f"{root}: no pictures of FERG-DB, such as aia/aia_anger/aia_anger_1.png; give the folder with "
+                f"{root}: no images of FERG-DB, such as aia/aia_anger/aia_anger_1.png; give the folder with "
                 f"{', '.join(CHARACTERS)}, usually FERG_DB_256"
             )
         label = to_canonical(np.array(numbers), self.classes, EXPRESSIONS_7, str(base))
@@ -96,8 +96,8 @@ def _expression(folder: Path, character: str) -> int | None:
     return _EXPRESSIONS.index(what) if who == character and what in _EXPRESSIONS else None
 
 
-def _pictures(folder: Path, prefix: str) -> list[str]:
-    """Names of the pictures by their numbers. Raises EdgefelError for one of another character or expression."""
+def _images(folder: Path, prefix: str) -> list[str]:
+    """Names of the images by their numbers. Raises EdgefelError for one of another character or expression."""
     pattern = re.compile(rf"{prefix}_(\d+)\.png", re.IGNORECASE)
     numbered = []
     for name in (entry.name for entry in os.scandir(folder)):

@@ -1,4 +1,4 @@
-"""Reads a folder of labelled face pictures: `labels.csv` beside the pictures, or one folder per class."""
+"""Reads a folder of labelled face images: `labels.csv` beside the images, or one folder per class."""
 
 from __future__ import annotations
 
@@ -10,6 +10,14 @@ from itertools import zip_longest
 from pathlib import Path
 
 from edgefel.data.dataset import SPLITS, UNLABELLED, ImageDataset, Sample
+from edgefel.data.images import (
+    IMAGE_SUFFIXES,
+    find_images,
+    left_out,
+    left_out_text,
+    say_left_out,
+    suffix_of,
+)
 from edgefel.data.labels import (
     EXPRESSIONS_7,
     EXPRESSIONS_8,
@@ -18,18 +26,10 @@ from edgefel.data.labels import (
     expression_labels,
     match_labels,
 )
-from edgefel.data.pictures import (
-    IMAGE_SUFFIXES,
-    find_pictures,
-    left_out,
-    left_out_text,
-    say_left_out,
-    suffix_of,
-)
 from edgefel.data.readers.search import list_names
-from edgefel.documents import read_json
 from edgefel.errors import EdgefelError
-from edgefel.inputs import open_csv
+from edgefel.files.documents import read_json
+from edgefel.files.read import open_csv
 
 CSV_NAME = "labels.csv"
 CSV_COLUMNS = ("path", "label", "split", "subject")
@@ -41,15 +41,15 @@ class ImageFolder:
     """A folder with a `labels.csv`, or a tree `class/*.png`, or `split/class/*.png`.
 
     `labels.csv` has the columns path (relative to the folder), label (by name), split, subject, and optionally
-    soft_<label> probabilities; other columns are ignored. In a plain tree every picture is a group of its own.
+    soft_<label> probabilities; other columns are ignored. In a plain tree every image is a group of its own.
     """
 
     name = "folder"
-    title = "labels.csv beside pictures, or a folder for each class"
+    title = "labels.csv beside images, or a folder for each class"
     classes = EXPRESSIONS_8
 
     def recognizes(self, root: Path) -> bool:
-        """Whether it says what its pictures show: by a `labels.csv`, or by folders named after expressions."""
+        """Whether it says what its images show: by a `labels.csv`, or by folders named after expressions."""
         if (root / CSV_NAME).is_file():
             return True
         if not root.is_dir():
@@ -63,31 +63,31 @@ class ImageFolder:
 
 
 def open_unlabelled(path: str | os.PathLike[str]) -> ImageDataset:
-    """Opens the pictures of a folder, at any depth, without labels: `labels` is empty, every label UNLABELLED.
+    """Opens the images of a folder, at any depth, without labels: `labels` is empty, every label UNLABELLED.
 
-    A picture's group is the subfolder it lies in (a video's frames usually share one), or itself at the top.
+    An image's group is the subfolder it lies in (a video's frames usually share one), or itself at the top.
     Where all folders at the top are named train, val or test, they are splits. Files and folders whose name
-    begins with a dot are left out. Pictures are not opened here.
+    begins with a dot are left out. Images are not opened here.
 
-    Raises EdgefelError for a missing folder, or one without pictures.
+    Raises EdgefelError for a missing folder, or one without images.
     """
     root = Path(path)
     if not root.is_dir():
-        raise EdgefelError(f"{root}: no such folder; give a folder of pictures")
-    found = find_pictures(root)
-    pictures = [file.relative_to(root) for file in found.files]
-    if not pictures:
+        raise EdgefelError(f"{root}: no such folder; give a folder of images")
+    found = find_images(root)
+    images = [file.relative_to(root) for file in found.files]
+    if not images:
         others = f"{left_out_text(found.left_out)}; " if found.left_out else ""
         raise EdgefelError(
-            f"{root}: no pictures in it; {others}known suffixes: {' '.join(sorted(IMAGE_SUFFIXES))}"
+            f"{root}: no images in it; {others}known suffixes: {' '.join(sorted(IMAGE_SUFFIXES))}"
         )
     splits = _has_splits(_subfolders(root))
     samples = []
-    for picture in pictures:
-        split = _SPLIT_FOLDERS[picture.parts[0].lower()] if splits and len(picture.parts) > 1 else ""
-        at_top = len(picture.parts) == (2 if split else 1)
-        group = picture if at_top else picture.parent
-        samples.append(Sample(root / picture, UNLABELLED, group.as_posix(), split))
+    for image in images:
+        split = _SPLIT_FOLDERS[image.parts[0].lower()] if splits and len(image.parts) > 1 else ""
+        at_top = len(image.parts) == (2 if split else 1)
+        group = image if at_top else image.parent
+        samples.append(Sample(root / image, UNLABELLED, group.as_posix(), split))
     say_left_out(root, found.left_out)
     return ImageDataset(root, (), tuple(samples), found.left_out)
 
@@ -103,7 +103,7 @@ def _read_csv(root: Path, csv_path: Path) -> ImageDataset:
             f"the first line must name {', '.join(CSV_COLUMNS)}"
         )
     if not rows:
-        raise EdgefelError(f"{csv_path}: lists no pictures; add one line per picture")
+        raise EdgefelError(f"{csv_path}: lists no images; add one line per image")
     soft_names = {c.removeprefix("soft_"): c for c in columns if c.startswith("soft_")}
     names = [_canonical(row["label"], f"{csv_path} line {n}") for n, row in enumerate(rows, start=2)]
     labels = _label_set(root, {*names, *soft_names})
@@ -148,22 +148,21 @@ def _read_tree(root: Path) -> ImageDataset:
         for folder in classes:
             names = list_names(folder)
             others.update(left_out(names))
-            pictures = [
+            images = [
                 folder / n for n in names if suffix_of(n) in IMAGE_SUFFIXES and not (folder / n).is_dir()
             ]
-            name = _canonical(folder.name, str(folder)) if pictures else ""
-            found += [(split, name, picture) for picture in pictures]
+            name = _canonical(folder.name, str(folder)) if images else ""
+            found += [(split, name, image) for image in images]
     if not found:
         said = f" ({left_out_text(others)})" if others else ""
         raise EdgefelError(
-            f"{root}: no {CSV_NAME} and no pictures in class folders{said}; make a data set with "
-            "edgefel data synth, or sort pictures into folders named after their expression"
+            f"{root}: no {CSV_NAME} and no images in class folders{said}; make a data set with "
+            "edgefel data synth, or sort images into folders named after their expression"
         )
     labels = _label_set(root, {name for _, name, _ in found})
     index = {label: i for i, label in enumerate(labels)}
     samples = (
-        Sample(picture, index[name], picture.relative_to(root).as_posix(), split)
-        for split, name, picture in found
+        Sample(image, index[name], image.relative_to(root).as_posix(), split) for split, name, image in found
     )
     say_left_out(root, others)
     return ImageDataset(root, labels, tuple(samples), dict(others.most_common()))
@@ -193,7 +192,7 @@ def _canonical(name: str | None, where: str) -> str:
 
 
 def _are_expressions(listed: Sequence[str]) -> bool:
-    """In whatever order: pictures have names of classes here, and no numbers."""
+    """In whatever order: images have names of classes here, and no numbers."""
     return any(match_labels(labels, listed).same_classes for labels in (EXPRESSIONS_7, EXPRESSIONS_8))
 
 

@@ -1,4 +1,4 @@
-"""JAFFE: what each picture shows is in its name."""
+"""JAFFE: what each image shows is in its name."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _CODES = {
 }
 _NAME = re.compile(rf"([A-Z]{{2}})\.({'|'.join(_CODES)})(\d+)\.(\d+)\.tiff?", re.IGNORECASE)
 _SUFFIXES = (".tiff", ".tif")
-# the set has 213 pictures: a folder with many times as many files need not be looked through to the end
+# the set has 213 images: a folder with many times as many files need not be looked through to the end
 _LOOKED_AT = 1000
 
 
 class Jaffe:
-    """Japanese Female Facial Expression: 213 grey pictures of 10 women, 7 expressions, no splits.
+    """Japanese Female Facial Expression: 213 grey images of 10 women, 7 expressions, no splits.
 
     One folder of `KA.AN1.39.tiff`: person, expression and its number, serial number. The groups are the persons. Other
     files (the README with the ratings) are ignored.
@@ -56,7 +56,7 @@ class Jaffe:
 
     def read(self, root: Path) -> ImageDataset:
         """Raises EdgefelError for a folder without .tiff files, several with them, and a name that is not JAFFE's."""
-        folder, names = _pictures(root)
+        folder, names = _images(root)
         found = [_NAME.fullmatch(name) for name in names]
         wrong = [name for name, match in zip(names, found, strict=True) if match is None]
         if wrong:
@@ -74,7 +74,7 @@ class Jaffe:
         )
 
 
-def _pictures(root: Path) -> tuple[Path, list[str]]:
+def _images(root: Path) -> tuple[Path, list[str]]:
     """The folder with the .tiff files, `root` or one in it, and their names in order."""
     try:
         held = {folder: _tiffs(folder) for folder in (root, *_subfolders(root))}
@@ -83,7 +83,7 @@ def _pictures(root: Path) -> tuple[Path, list[str]]:
     having = [folder for folder, names in held.items() if names]
     if not having:
         raise EdgefelError(
-            f"{root}: no .tiff files in it or in a folder of it; give the folder with JAFFE's pictures, KA.AN1.39.tiff "
+            f"{root}: no .tiff files in it or in a folder of it; give the folder with JAFFE's images, KA.AN1.39.tiff "
             "and others"
         )
     if len(having) > 1:

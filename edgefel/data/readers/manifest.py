@@ -1,4 +1,4 @@
-"""A manifest: one CSV or Parquet file that lists pictures and what they show."""
+"""A manifest: one CSV or Parquet file that lists images and what they show."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefel.data.dataset import SPLITS, FileStore, ImageDataset, PictureStore, SampleTable
+from edgefel.data.dataset import SPLITS, FileStore, ImageDataset, ImageStore, SampleTable
 from edgefel.data.labels import EXPRESSIONS_8, canonical_label, expression_labels
 from edgefel.data.readers.base import to_canonical
 from edgefel.data.readers.names import PackedNames
 from edgefel.errors import EdgefelError
-from edgefel.inputs import open_csv
+from edgefel.files.read import open_csv
 from edgefel.text import counted
 
 CSV_SUFFIX, PARQUET_SUFFIX = ".csv", ".parquet"
@@ -38,7 +38,7 @@ class Coded:
 class Columns:
     """What a manifest holds, before its labels are understood; `where` says where row n is, for messages.
 
-    paths: of each picture, as written. numbers: the columns of the box and of soft labels, float64 [N] each.
+    paths: of each image, as written. numbers: the columns of the box and of soft labels, float64 [N] each.
     """
 
     paths: PackedNames
@@ -46,19 +46,19 @@ class Columns:
     split: Coded | None
     group: Coded | None
     numbers: dict[str, NDArray[np.float64]]
-    store: PictureStore
+    store: ImageStore
     where: Callable[[int], str]
 
 
 class Manifest:
-    """A file `NAME.csv` or `NAME.parquet`, with a row for each picture.
+    """A file `NAME.csv` or `NAME.parquet`, with a row for each image.
 
     Columns: path (relative to the file's folder, or absolute) and label (by name, or a usual synonym); optionally split
     (train, val, test or empty), group or subject, the face's box in pixels x, y, width, height, and soft_<label>
-    probabilities. Other columns are ignored. A picture without a group is a group of its own. There are 8 labels where
+    probabilities. Other columns are ignored. An image without a group is a group of its own. There are 8 labels where
     contempt occurs or has a soft_ column, else 7.
 
-    A Parquet file may hold the encoded pictures themselves in a column `image`, as Hugging Face's `Image` feature
+    A Parquet file may hold the encoded images themselves in a column `image`, as Hugging Face's `Image` feature
     (https://huggingface.co/docs/datasets/image_dataset) writes them: bytes, or a struct of bytes and path. Labels that
     are numbers are taken by the class names that its `ClassLabel` feature leaves in the file, and refused without them.
     """
@@ -105,7 +105,7 @@ def check_columns(path: Path, names: Sequence[str], required: Sequence[str]) -> 
     groups = [name for name in GROUP_COLUMNS if name in names]
     if len(groups) > 1:
         raise EdgefelError(
-            f"{path}: has both columns {' and '.join(groups)}; keep the one that groups pictures"
+            f"{path}: has both columns {' and '.join(groups)}; keep the one that groups images"
         )
     used = (*required, *box, *soft, *groups, "split")
     twice = [name for name in used if list(names).count(name) > 1]
@@ -177,10 +177,10 @@ class _CsvRows:
 
 def _dataset(root: Path, columns: Columns) -> ImageDataset:
     if not len(columns.paths):
-        raise EdgefelError(f"{root}: lists no pictures; add one row per picture")
+        raise EdgefelError(f"{root}: lists no images; add one row per image")
     empty = np.flatnonzero(np.diff(columns.paths.ends) == 0)
     if empty.size:
-        raise EdgefelError(f"{columns.where(int(empty[0]))}: the path is empty; give the picture's file")
+        raise EdgefelError(f"{columns.where(int(empty[0]))}: the path is empty; give the image's file")
     eight = f"{_SOFT}contempt" in columns.numbers
     names = []
     for code, name in enumerate(columns.label.names):
@@ -224,7 +224,7 @@ def _splits(columns: Columns) -> str | NDArray[np.int8]:
 
 
 def _groups(columns: Columns) -> tuple[NDArray[np.int32], Sequence[str]]:
-    """Codes and names; a picture whose group is empty gets its path for a group of its own."""
+    """Codes and names; an image whose group is empty gets its path for a group of its own."""
     if columns.group is None:
         return np.arange(len(columns.paths), dtype=np.int32), columns.paths
     names = [name.strip() for name in columns.group.names]

@@ -1,4 +1,4 @@
-"""Reads a manifest in Parquet, columns as NumPy arrays, and pictures that lie in such a file.
+"""Reads a manifest in Parquet, columns as NumPy arrays, and images that lie in such a file.
 
 pyarrow is imported here alone, when a Parquet file is opened.
 """
@@ -17,8 +17,8 @@ import numpy as np
 from edgefel.data.dataset import FileStore
 from edgefel.data.readers.manifest import Coded, Columns, check_columns
 from edgefel.data.readers.names import PackedNames
-from edgefel.documents import parse_json
 from edgefel.errors import EdgefelError, MissingDependencyError
+from edgefel.files.documents import parse_json
 from edgefel.text import counted
 
 IMAGE = "image"
@@ -27,9 +27,9 @@ _KEPT_GROUPS = 4
 
 
 class ParquetStore:
-    """Encoded pictures in the column `image` of a Parquet file.
+    """Encoded images in the column `image` of a Parquet file.
 
-    A picture cannot be read without the whole row group that it lies in. The last few groups are kept, so that reading
+    An image cannot be read without the whole row group that it lies in. The last few groups are kept, so that reading
     in order is quick; for shuffled reading of a large file, write it as shards first
     (`edgefel.data.readers.shard_writer.write_shards`).
     """
@@ -42,11 +42,11 @@ class ParquetStore:
         self._open()
 
     def path(self, index: int) -> Path:
-        """Of the file, with the picture's own path or the number of its row behind it."""
+        """Of the file, with the image's own path or the number of its row behind it."""
         return self._path / self._names[index].lstrip("/")
 
     def read(self, index: int) -> bytes:
-        """The encoded picture. Raises OSError."""
+        """The encoded image. Raises OSError."""
         if self._process != os.getpid():
             self._open()  # a forked process must not share the lock, nor the place in the file
         number = int(np.searchsorted(self._starts, index, side="right")) - 1
@@ -86,7 +86,7 @@ class ParquetStore:
 
 
 def read_parquet(path: Path) -> Columns:
-    """The columns of a manifest; pictures are not read.
+    """The columns of a manifest; images are not read.
 
     Raises MissingDependencyError without pyarrow, EdgefelError for a broken file and for columns that do not fit.
     """
@@ -152,7 +152,7 @@ def _paths(arrow: Any, table: Any, name: str | None) -> PackedNames:
     _, ends, data = flat.buffers()
     if ends is None or not len(flat):
         return PackedNames(np.empty(0, np.uint8), np.zeros(1, np.int64))
-    # copies, so that neither Arrow's memory nor its types travel to the processes that read pictures
+    # copies, so that neither Arrow's memory nor its types travel to the processes that read images
     bounds = np.frombuffer(ends, np.int64)[flat.offset : flat.offset + len(flat) + 1].copy()
     packed = np.frombuffer(data, np.uint8)[: bounds[-1]].copy() if data is not None else np.empty(0, np.uint8)
     return PackedNames(packed, bounds)

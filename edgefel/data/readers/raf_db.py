@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefel.data.dataset import ImageDataset, SampleTable
+from edgefel.data.images import IMAGE_SUFFIXES
 from edgefel.data.labels import EXPRESSIONS_7, RAF_DB
-from edgefel.data.pictures import IMAGE_SUFFIXES
 from edgefel.data.readers.base import FileStore, to_canonical
 from edgefel.data.readers.search import descend, find, list_names, read_lines
 from edgefel.errors import EdgefelError
-from edgefel.inputs import read_regular
+from edgefel.files.read import read_regular
 
 LIST_NAME = "list_patition_label.txt"  # sic
 _NUMBERS = {str(number): number for number in range(1, len(RAF_DB) + 1)}
@@ -27,7 +27,7 @@ _SORTED = re.compile(r"(train|test)_\d+(_aligned)?\.jpg", re.IGNORECASE)
 
 
 class RafDb:
-    """RAF-DB, the single-label subset of basic expressions: 12,271 pictures for training and 3,068 for testing.
+    """RAF-DB, the single-label subset of basic expressions: 12,271 images for training and 3,068 for testing.
 
     Li, Deng and Du, "Reliable Crowdsourcing and Deep Locality-Preserving Learning for Expression Recognition in the
     Wild", CVPR 2017; http://www.whdeng.cn/RAF/model1.html. Two layouts are read:
@@ -39,8 +39,8 @@ class RafDb:
     - Sorted by class number, as on Kaggle: `DATASET/train/5/train_00001_aligned.jpg`. The folders say everything;
       the `train_labels.csv` beside them repeats it and is not read.
 
-    The splits are train and test, by the name of the picture or of the folder. Subjects are not known, so every
-    picture is a group of its own. The compound subset has the same file names and other classes; it is refused.
+    The splits are train and test, by the name of the image or of the folder. Subjects are not known, so every
+    image is a group of its own. The compound subset has the same file names and other classes; it is refused.
     """
 
     name = "raf-db"
@@ -48,11 +48,11 @@ class RafDb:
     classes = RAF_DB
 
     def recognizes(self, root: Path) -> bool:
-        """Whether there is a `list_patition_label.txt`, or pictures of RAF-DB in folders of class numbers."""
+        """Whether there is a `list_patition_label.txt`, or images of RAF-DB in folders of class numbers."""
         return _list_file(root) is not None or _sorted_base(root) is not None
 
     def read(self, root: Path) -> ImageDataset:
-        """Raises EdgefelError for a missing list or folder of pictures, a malformed line or box, an unknown class."""
+        """Raises EdgefelError for a missing list or folder of images, a malformed line or box, an unknown class."""
         file = _list_file(root)
         if file is not None:
             return _read_list(root, file)
@@ -60,7 +60,7 @@ class RafDb:
         if base is not None:
             return _read_sorted(root, base)
         raise EdgefelError(
-            f"{root}: no EmoLabel/{LIST_NAME} and no DATASET/train/1 with pictures named train_00001_aligned.jpg; "
+            f"{root}: no EmoLabel/{LIST_NAME} and no DATASET/train/1 with images named train_00001_aligned.jpg; "
             "give the folder that RAF-DB was unpacked into"
         )
 
@@ -74,7 +74,7 @@ def _read_list(root: Path, file: Path) -> ImageDataset:
     base = file.parent
     while base.name.lower() == "emolabel":
         base = base.parent
-    folder, aligned = _pictures(base)
+    folder, aligned = _images(base)
     names = [f"{name[:-4]}_aligned{name[-4:]}" for name in listed] if aligned else listed
     box_folder = None if aligned else _place(base, "Annotation", "boundingbox")
     boxes = None if box_folder is None else _boxes(box_folder, listed)
@@ -91,24 +91,24 @@ def _read_lines(file: Path) -> tuple[list[str], list[int]]:
             continue
         if len(fields) != 2 or not _LISTED.fullmatch(fields[0]):
             raise EdgefelError(
-                f"{file} line {n}: {line.strip()[:60]!r} is not a picture and its class, such as 'train_00001.jpg 5'; "
+                f"{file} line {n}: {line.strip()[:60]!r} is not an image and its class, such as 'train_00001.jpg 5'; "
                 "correct the line or unpack the file again"
             )
         names.append(fields[0])
         numbers.append(_number(fields[1], f"{file} line {n}"))
     if not names:
-        raise EdgefelError(f"{file}: lists no pictures; unpack it again")
+        raise EdgefelError(f"{file}: lists no images; unpack it again")
     return names, numbers
 
 
-def _pictures(base: Path) -> tuple[Path, bool]:
-    """The folder of the pictures, and whether they are aligned."""
+def _images(base: Path) -> tuple[Path, bool]:
+    """The folder of the images, and whether they are aligned."""
     for kind in ("aligned", "original"):
         folder = _place(base, "Image", kind)
         if folder is not None:
             return folder, kind == "aligned"
     raise EdgefelError(
-        f"{base}: has the list of RAF-DB but no folder Image/aligned or Image/original; unpack the pictures there"
+        f"{base}: has the list of RAF-DB but no folder Image/aligned or Image/original; unpack the images there"
     )
 
 
@@ -119,7 +119,7 @@ def _place(base: Path, parent: str, name: str) -> Path | None:
 
 
 def _boxes(folder: Path, listed: Sequence[str]) -> NDArray[np.int32]:
-    """(x, y, width, height) in pixels [N, 4] of the pictures, whose files hold opposite corners."""
+    """(x, y, width, height) in pixels [N, 4] of the images, whose files hold opposite corners."""
     corners = np.array([_corners(folder / f"{name[:-4]}_boundingbox.txt") for name in listed])
     # outwards to whole pixels, which cannot make a box empty
     low, high = np.floor(corners[:, :2]), np.ceil(corners[:, 2:])
@@ -131,11 +131,11 @@ def _corners(file: Path) -> tuple[float, float, float, float]:
         x1, y1, x2, y2 = (float(text) for text in read_regular(file).decode("utf-8-sig").split())
     except FileNotFoundError:
         raise EdgefelError(
-            f"{file}: no such file; unpack it again, or move {file.parent} away to read whole pictures"
+            f"{file}: no such file; unpack it again, or move {file.parent} away to read whole images"
         ) from None
     except (OSError, ValueError):
         x1 = y1 = x2 = y2 = math.nan
-    # NaN is not below anything; pictures have less than 2^15 pixels on a side
+    # NaN is not below anything; images have less than 2^15 pixels on a side
     if not (x1 < x2 and y1 < y2 and max(map(abs, (x1, y1, x2, y2))) < 1 << 15):
         raise EdgefelError(
             f"{file}: is not a box 'x1 y1 x2 y2' in pixels with x1 < x2 and y1 < y2; unpack it again"
@@ -144,7 +144,7 @@ def _corners(file: Path) -> tuple[float, float, float, float]:
 
 
 def _sorted_base(root: Path) -> Path | None:
-    """The folder whose `train/1` to `train/7` hold pictures named as RAF-DB's, or None."""
+    """The folder whose `train/1` to `train/7` hold images named as RAF-DB's, or None."""
     for train in (find(root, "train"), find(root, "DATASET", "train")):
         if train is None:
             continue
@@ -171,21 +171,21 @@ def _read_sorted(root: Path, base: Path) -> ImageDataset:
             if not class_folder.is_dir():
                 continue
             number = _number(class_folder.name, str(folder))
-            found = _sorted_pictures(class_folder)
+            found = _sorted_images(class_folder)
             names += [(class_folder / name).relative_to(base).as_posix() for name in found]
             numbers += [number] * len(found)
             splits += [split] * len(found)
     return _dataset(root, FileStore(base, names), names, numbers, splits, str(base))
 
 
-def _sorted_pictures(folder: Path) -> list[str]:
-    pictures = [name for name in list_names(folder) if Path(name).suffix.lower() in IMAGE_SUFFIXES]
-    for name in pictures:
+def _sorted_images(folder: Path) -> list[str]:
+    images = [name for name in list_names(folder) if Path(name).suffix.lower() in IMAGE_SUFFIXES]
+    for name in images:
         if not _SORTED.fullmatch(name):
             raise EdgefelError(
-                f"{folder / name}: is not named as a picture of RAF-DB, such as train_00001_aligned.jpg; move it away"
+                f"{folder / name}: is not named as an image of RAF-DB, such as train_00001_aligned.jpg; move it away"
             )
-    return pictures
+    return images
 
 
 def _number(text: str, where: str) -> int:

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Literal
 
 from edgefel.errors import EdgefelError
-from edgefel.inputs import open_csv, read_text
+from edgefel.files.read import open_csv, read_text
 
 # A folder with more subfolders than this is one of videos, subjects or classes, not a level of an archive: it is not
 # entered, so that a look at a set of thousands of folders stays quick.
 _MANY_FOLDERS = 100
-# Of a folder with more entries, such as one of all pictures, the first ones are looked at.
+# Of a folder with more entries, such as one of all images, the first ones are looked at.
 _MANY_ENTRIES = 10_000
-# The folders above a set's pictures hold a few entries; in one with more, names must match to the letter.
+# The folders above a set's images hold a few entries; in one with more, names must match to the letter.
 _FEW_ENTRIES = 256
 
 

@@ -1,4 +1,4 @@
-"""Where each picture of tar shards lies and what it shows: found once, then kept in the cache folder."""
+"""Where each image of tar shards lies and what it shows: found once, then kept in the cache folder."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefel.cache import cache_folder
 from edgefel.data.dataset import SPLITS
 from edgefel.data.labels import EXPRESSIONS_8
 from edgefel.data.readers.names import PackedNames
 from edgefel.data.readers.shard_labels import Description, describe
 from edgefel.errors import EdgefelError
-from edgefel.files import atomic_file
+from edgefel.files.cache import cache_folder
+from edgefel.files.write import atomic_file
 from edgefel.text import counted
 
-PICTURES = frozenset({"jpg", "jpeg", "png", "webp"})
+IMAGES = frozenset({"jpg", "jpeg", "png", "webp"})
 LABELS = frozenset({"cls", "json"})
 # a part of the key of what is cached: raise it with any change of what the columns mean
 _VERSION = 1
@@ -38,11 +38,11 @@ _UNREADABLE = (OSError, tarfile.TarError, ValueError, OverflowError)
 
 @dataclass(frozen=True)
 class ShardIndex:
-    """Columns of N pictures.
+    """Columns of N images.
 
     shard int32, offset and size int64 in bytes, names of the members; label int16 and soft float32 [N, 8] by
     EXPRESSIONS_8, split int8 (0 for none, then SPLITS), group int32 into group_names, box int32 [N, 4]. soft and box
-    are None unless every picture has one.
+    are None unless every image has one.
     """
 
     shard: NDArray[np.int32]
@@ -87,13 +87,13 @@ def open_index(shards: Sequence[Path], splits: Sequence[str], classes: Sequence[
 
 
 def looks_like_samples(shard: Path) -> bool:
-    """Whether the first members are a picture with a label of the same key. Never raises."""
+    """Whether the first members are an image with a label of the same key. Never raises."""
     seen: dict[str, set[str]] = {}
     with contextlib.suppress(*_UNREADABLE):
         for count, (member, _) in enumerate(_members(shard)):
             key, kind = _split_name(member.name)
             seen.setdefault(key, set()).add(kind)
-            if seen[key] & PICTURES and seen[key] & LABELS:
+            if seen[key] & IMAGES and seen[key] & LABELS:
                 return True
             if count + 1 >= _FIRST_MEMBERS:
                 break
@@ -128,16 +128,16 @@ class _Builder:
         try:
             for member, stream in _members(shard):
                 its_key, kind = _split_name(member.name)
-                if kind not in PICTURES and kind not in LABELS:
+                if kind not in IMAGES and kind not in LABELS:
                     continue
                 if its_key != key:
                     self._add(number, shard, key, split, pending)
                     key, pending = its_key, {}
                 where = f"{shard}: sample {key}"
-                slot = "picture" if kind in PICTURES else kind
+                slot = "image" if kind in IMAGES else kind
                 if slot in pending:
                     raise EdgefelError(f"{where}: has two members for its {slot}; keep one of them")
-                pending[slot] = member if kind in PICTURES else _text(stream, member, where)
+                pending[slot] = member if kind in IMAGES else _text(stream, member, where)
             self._add(number, shard, key, split, pending)
         except _UNREADABLE as error:
             raise EdgefelError(
@@ -149,15 +149,15 @@ class _Builder:
         if not pending:
             return
         where = f"{shard}: sample {key}"
-        member = pending.pop("picture", None)
+        member = pending.pop("image", None)
         if member is None:
             raise EdgefelError(
-                f"{where}: has a label but no picture beside it ({', '.join(sorted(PICTURES))}); "
+                f"{where}: has a label but no image beside it ({', '.join(sorted(IMAGES))}); "
                 "the members of a sample must follow each other"
             )
         if not pending:
             raise EdgefelError(
-                f"{where}: has no label; add {key}.cls or {key}.json right after the picture, or take it out"
+                f"{where}: has no label; add {key}.cls or {key}.json right after the image, or take it out"
             )
         said = describe(pending.get("cls"), pending.get("json"), self.classes, where)
         self.shard.append(number)

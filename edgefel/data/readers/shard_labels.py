@@ -9,8 +9,8 @@ from typing import Any
 
 from edgefel.data.dataset import SPLITS, Box
 from edgefel.data.labels import EXPRESSIONS_8, canonical_label
-from edgefel.documents import parse_json
 from edgefel.errors import EdgefelError
+from edgefel.files.documents import parse_json
 
 
 @dataclass(frozen=True)

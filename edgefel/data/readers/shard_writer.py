@@ -15,7 +15,7 @@ from edgefel.data.dataset import SPLITS, ImageDataset, Sample, decode_rgb
 from edgefel.data.labels import EXPRESSIONS_7, EXPRESSIONS_8, match_labels
 from edgefel.data.readers.webdataset import CLASSES_NAME
 from edgefel.errors import EdgefelError
-from edgefel.files import atomic_folder, json_text
+from edgefel.files.write import atomic_folder, json_text
 
 
 def write_shards(
@@ -27,17 +27,17 @@ def write_shards(
 ) -> list[Path]:
     """Writes `train-000000.tar` and so on, `shard-` for samples without a split, and `classes.txt`; gives the shards.
 
-    JPEG, PNG and WebP pictures are copied as they are, others become PNG. The same data set gives the same bytes. All
-    is there or nothing: an unreadable picture leaves no folder. per_shard: pictures in a shard.
+    JPEG, PNG and WebP images are copied as they are, others become PNG. The same data set gives the same bytes. All
+    is there or nothing: an unreadable image leaves no folder. per_shard: images in a shard.
     Raises EdgefelError for labels that are not the canonical 7 or 8, a sample without one, soft labels or boxes of only
-    some samples, and a folder that is not empty unless `replace` is set; UnreadableImageError for a picture.
+    some samples, and a folder that is not empty unless `replace` is set; UnreadableImageError for an image.
     """
     if per_shard < 1:
-        raise EdgefelError(f"{per_shard} pictures per shard: give 1 or more")
+        raise EdgefelError(f"{per_shard} images per shard: give 1 or more")
     if not any(match_labels(known, dataset.labels).same_classes for known in (EXPRESSIONS_7, EXPRESSIONS_8)):
         raise EdgefelError(f"{dataset.root}: labels {', '.join(dataset.labels)} are not the canonical 7 or 8")
     if not len(dataset):
-        raise EdgefelError(f"{dataset.root}: no pictures to write")
+        raise EdgefelError(f"{dataset.root}: no images to write")
     written = []
     had: set[tuple[bool, bool]] = set()
     with atomic_folder(folder, replace=replace) as temporary:
@@ -53,7 +53,7 @@ def write_shards(
 
 
 def _write_shard(path: Path, dataset: ImageDataset, start: int, had: set[tuple[bool, bool]]) -> None:
-    """start: the number of its first picture. had: whether the samples so far have soft labels and boxes."""
+    """start: the number of its first image. had: whether the samples so far have soft labels and boxes."""
     # USTAR: every reader of tar archives knows it, and all names here are short
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as archive:
         for number, sample in enumerate(dataset.samples, start=start):
@@ -69,7 +69,7 @@ def _write_shard(path: Path, dataset: ImageDataset, start: int, had: set[tuple[b
 
 
 def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
-    # TarInfo's own defaults: time 0 and no owner, so that nothing but the pictures decides the bytes
+    # TarInfo's own defaults: time 0 and no owner, so that nothing but the images decides the bytes
     member = tarfile.TarInfo(name)
     member.size = len(data)
     archive.addfile(member, io.BytesIO(data))
@@ -92,7 +92,7 @@ def _said(sample: Sample, dataset: ImageDataset) -> dict[str, Any]:
 
 
 def _encoded(sample: Sample) -> tuple[bytes, str]:
-    """The picture's bytes and what they are by their first ones, whatever the file is called."""
+    """The image's bytes and what they are by their first ones, whatever the file is called."""
     data = sample.read()
     if data.startswith(b"\xff\xd8\xff"):
         return data, "jpg"

@@ -1,4 +1,4 @@
-"""WebDataset shards: tar archives of pictures, with their labels beside them."""
+"""WebDataset shards: tar archives of images, with their labels beside them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgefel.data.dataset import ImageDataset, SampleTable
+from edgefel.data.images import MOST_BYTES
 from edgefel.data.labels import EXPRESSIONS_7, EXPRESSIONS_8, canonical_label, expression_labels
-from edgefel.data.pictures import MOST_BYTES
 from edgefel.data.readers.base import to_canonical
 from edgefel.data.readers.shard_index import ShardIndex, looks_like_samples, open_index
-from edgefel.documents import read_json
 from edgefel.errors import EdgefelError
-from edgefel.inputs import read_text
+from edgefel.files.documents import read_json
+from edgefel.files.read import read_text
 from edgefel.text import counted
 
 CLASSES_NAME = "classes.txt"
@@ -33,7 +33,7 @@ class WebDataset:
     `dataset.json` (with "labels") beside the shards. The split is what the JSON says, else what the shard's name begins
     with, else the name of its folder. Other members are ignored, and nothing is ever unpickled.
 
-    The first opening reads all headers and labels, but no pictures, and keeps an index in the cache folder.
+    The first opening reads all headers and labels, but no images, and keeps an index in the cache folder.
     Source: Aizman, Maltby, Breuel, "High Performance I/O For Large Scale Deep Learning", arXiv 2001.01858;
     https://github.com/webdataset/webdataset
     """
@@ -43,7 +43,7 @@ class WebDataset:
     classes = EXPRESSIONS_8
 
     def recognizes(self, root: Path) -> bool:
-        """Whether its first shard begins with a labelled picture."""
+        """Whether its first shard begins with a labelled image."""
         try:
             shards = _shards(root)
             return bool(shards) and looks_like_samples(shards[0])
@@ -61,16 +61,16 @@ class WebDataset:
         classes = _classes(root, shards)
         index = open_index(shards, [_split_of(shard) for shard in shards], classes)
         if not len(index.label):
-            raise EdgefelError(f"{root}: {counted(len(shards), 'shard')} and no labelled pictures in it")
+            raise EdgefelError(f"{root}: {counted(len(shards), 'shard')} and no labelled images in it")
         eight = "contempt" in classes or index.has_contempt()
         labels = expression_labels(8 if eight else 7)
         return ImageDataset(root, labels, _table(index, shards, labels, str(root)))
 
 
 class ShardStore:
-    """Pictures in tar shards, read by offset. It holds no open files, so that threads, forks and pickles may share it.
+    """Images in tar shards, read by offset. It holds no open files, so that threads, forks and pickles may share it.
 
-    Opening a shard for each picture costs a few microseconds, against hundreds for decoding it.
+    Opening a shard for each image costs a few microseconds, against hundreds for decoding it.
     """
 
     def __init__(self, shards: Sequence[Path], index: ShardIndex) -> None:
@@ -95,7 +95,7 @@ class ShardStore:
             stream.seek(int(self._offset[index]))
             data = stream.read(size)
         if data is None or len(data) != size:
-            raise OSError(f"the shard ends before the picture's {counted(size, 'byte')}")
+            raise OSError(f"the shard ends before the image's {counted(size, 'byte')}")
         return data
 
 

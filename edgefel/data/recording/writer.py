@@ -22,9 +22,9 @@ from edgefel.data.recording.encoders import (
 from edgefel.data.recording.matroska import Matroska
 from edgefel.data.recording.mp4 import Mp4
 from edgefel.errors import EdgefelError
-from edgefel.files import lock
+from edgefel.files.unfinished import put_aside, rename_new, sync_folder
+from edgefel.files.write import lock
 from edgefel.text import counted
-from edgefel.unfinished import put_aside, rename_new, sync_folder
 
 _CONTAINERS: dict[str, type[Avi] | type[Matroska] | type[Mp4]] = {
     ".mp4": Mp4,

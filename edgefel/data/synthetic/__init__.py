@@ -1,6 +1,6 @@
 """Synthetic faces with known expressions: a renderer driven by FACS action units.
 
-`SyntheticFaces(FaceOptions(...)).sample(index)` gives a picture and what it shows.
+`SyntheticFaces(FaceOptions(...)).sample(index)` gives an image and what it shows.
 """
 
 from edgefel.data.synthetic.faces import FacePlan, SyntheticFace, SyntheticFaces, class_shares

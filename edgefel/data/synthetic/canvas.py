@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from edgefel.data.synthetic.curves import Points
 from edgefel.data.synthetic.identity import Colour
 
-# The surface covers x from -1.6 to 1.6 and y from -1.3 to 1.9: more than the picture shows, since turning
+# The surface covers x from -1.6 to 1.6 and y from -1.3 to 1.9: more than the image shows, since turning
 # and shifting the head bring its surroundings into view.
 EXTENT = 3.2
 TOP = -1.3
-FINE_SIDE = 184  # up to this size a picture is painted pixel by pixel, above it at 82 %: skin is smooth
+FINE_SIDE = 184  # up to this size an image is painted pixel by pixel, above it at 82 %: skin is smooth
 COARSE_SHARE = 0.82
 SHIFT = 4  # OpenCV draws at 1/16 pixel
 
@@ -57,7 +57,7 @@ class Grid:
 
 
 def canvas_side(size: int) -> int:
-    """Side of the canvas for pictures of `size` pixels; even."""
+    """Side of the canvas for images of `size` pixels; even."""
     return 2 * round(max(min(size, FINE_SIDE), COARSE_SHARE * size) / 2)
 
 
@@ -166,7 +166,7 @@ def _kernel(sigma: float) -> NDArray[np.float32]:
 
 
 def gaussian(values: NDArray[Any], sigma: float) -> NDArray[Any]:
-    """Gaussian blur with a kernel that is made once; wide blurs go through a picture of half the size."""
+    """Gaussian blur with a kernel that is made once; wide blurs go through an image of half the size."""
     # cv2.GaussianBlur computes its kernel anew in software floating point: slower than the blur itself
     sigma = round(sigma * 16) / 16
     if sigma < 0.25:
@@ -184,7 +184,7 @@ def gaussian(values: NDArray[Any], sigma: float) -> NDArray[Any]:
 
 
 def blend(region: Image, mask: Image, colour: Colour | Image, alpha: float = 1.0) -> None:
-    """Moves `region` [h, w, 3] towards `colour` (one, or a picture) by mask/255 * alpha, in place."""
+    """Moves `region` [h, w, 3] towards `colour` (one, or an image) by mask/255 * alpha, in place."""
     share = cv2.convertScaleAbs(mask, alpha=alpha * 128 / 255)
     weight = cv2.merge((share, share, share)).astype(np.int16)
     if isinstance(colour, tuple):

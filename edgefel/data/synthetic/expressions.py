@@ -49,14 +49,14 @@ SCALES: dict[tuple[str, int], float] = {
 
 @dataclass(frozen=True)
 class Expression:
-    """units [16, 2]: intensity of each of `UNITS` on the left and right of the picture, in [0, 1].
+    """units [16, 2]: intensity of each of `UNITS` on the left and right of the image, in [0, 1].
     soft [C]: the distribution over classes that it was drawn from."""
 
     units: NDArray[np.float64]
     soft: NDArray[np.float64]
 
     def side(self, side: int) -> dict[int, float]:
-        """Intensities by unit on one side: 0 is the left of the picture, 1 the right."""
+        """Intensities by unit on one side: 0 is the left of the image, 1 the right."""
         return dict(zip(UNITS, self.units[:, side].tolist(), strict=True))
 
     def action_units(self) -> dict[int, float]:

@@ -1,4 +1,4 @@
-"""Synthetic faces by index: who, which expression, and the picture."""
+"""Synthetic faces by index: who, which expression, and the image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edgefel.data.synthetic.geometry import build_face
 from edgefel.data.synthetic.identity import Identity, draw_identity
 from edgefel.data.synthetic.options import FaceOptions
 from edgefel.data.synthetic.portrait import paint_portrait
-from edgefel.data.synthetic.scene import draw_background, draw_scene, spoil, take_picture
+from edgefel.data.synthetic.scene import draw_background, draw_scene, spoil, take_image
 from edgefel.errors import EdgefelError
 
 # From frequent to rare, as in AffectNet (Mollahosseini et al., 2017, table 3).
@@ -47,7 +47,7 @@ class FacePlan:
 
 @dataclass(frozen=True)
 class SyntheticFace:
-    """A picture `image` [S, S, 3], uint8 RGB, and what it shows."""
+    """An image `image` [S, S, 3], uint8 RGB, and what it shows."""
 
     image: Image
     plan: FacePlan
@@ -84,8 +84,8 @@ class SyntheticFace:
 
 
 class SyntheticFaces:
-    """A set of rendered faces. A picture depends on the options and its index alone, not on the order of
-    the calls, the process or the number of pictures."""
+    """A set of rendered faces. An image depends on the options and its index alone, not on the order of
+    the calls, the process or the number of images."""
 
     def __init__(self, options: FaceOptions | None = None) -> None:
         self.options = options or FaceOptions()
@@ -100,11 +100,11 @@ class SyntheticFaces:
         return self.options.count
 
     def plan(self, index: int) -> FacePlan:
-        """Everything but the picture; raises IndexError outside 0..len-1."""
+        """Everything but the image; raises IndexError outside 0..len-1."""
         return self._plan(index)[0]
 
     def identity(self, subject: int) -> Identity:
-        """What does not change between the pictures of a subject."""
+        """What does not change between the images of a subject."""
         return _identity(self.options.seed, subject)
 
     def sample(self, index: int) -> SyntheticFace:
@@ -136,14 +136,14 @@ class SyntheticFaces:
 
 
 def render(plan: FacePlan, options: FaceOptions, rng: np.random.Generator) -> Image:
-    """The picture [S, S, 3], uint8 RGB, of a planned face; `rng` decides pose, light and the rest."""
+    """The image [S, S, 3], uint8 RGB, of a planned face; `rng` decides pose, light and the rest."""
     identity = _identity(options.seed, plan.subject)
     scene = draw_scene(options, rng)
     canvas = Canvas(canvas_side(options.size))
     draw_background(canvas, options, rng)
     face = build_face(identity, plan.expression, scene.rest)
     depth = paint_portrait(canvas, face, scene.light)
-    return spoil(take_picture(canvas, depth, scene.pose, options.size), options, rng)
+    return spoil(take_image(canvas, depth, scene.pose, options.size), options, rng)
 
 
 def class_shares(options: FaceOptions) -> NDArray[np.float64]:

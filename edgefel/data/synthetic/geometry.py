@@ -1,7 +1,7 @@
 """Where the features of a face are: identity at rest, moved by action units.
 
-Face units: the pupils are 1 apart, the origin lies midway between them, x runs to the right of the picture
-and y down. Side 0 is the left of the picture, side 1 the right.
+Face units: the pupils are 1 apart, the origin lies midway between them, x runs to the right of the image
+and y down. Side 0 is the left of the image, side 1 the right.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Face:
 
 @dataclass(frozen=True)
 class Rest:
-    """What varies between pictures of a subject and is no expression: gaze (x, y), how open the lids are."""
+    """What varies between images of a subject and is no expression: gaze (x, y), how open the lids are."""
 
     gaze: tuple[float, float] = (0.0, 0.0)
     lids: float = 1.0

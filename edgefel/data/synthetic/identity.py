@@ -1,4 +1,4 @@
-"""Who a synthetic subject is: everything about a face that does not change between pictures."""
+"""Who a synthetic subject is: everything about a face that does not change between images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parts of a picture that are the same each time a subject is drawn, painted once and then laid on."""
+"""Parts of an image that are the same each time a subject is drawn, painted once and then laid on."""
 
 from __future__ import annotations
 

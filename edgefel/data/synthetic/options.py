@@ -28,7 +28,7 @@ _REAL = (
 class FaceOptions:
     """What a `SyntheticFaces` set looks like.
 
-    count: pictures in the set. size: side of a picture in pixels. classes: 7 or 8 expressions.
+    count: images in the set. size: side of an image in pixels. classes: 7 or 8 expressions.
     subjects: different people; they are dealt out to train, val and test as 70, 15 and 15 %.
     long_tail: images of the most frequent class over images of the rarest; 1 is balanced.
     label_noise: share of faces whose label is replaced by another class.

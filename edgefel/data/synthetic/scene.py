@@ -17,9 +17,9 @@ from edgefel.data.synthetic.options import FaceOptions
 from edgefel.data.synthetic.relief import Light
 
 # The layout of an aligned crop: where the point between the pupils lies and how far apart they are, as
-# shares of the picture's side.
+# shares of the image's side.
 EYES_X, EYES_Y, EYES_APART = 0.5, 0.395, 0.365
-# How many backdrops a set of faces has; a picture shows a part of one.
+# How many backdrops a set of faces has; an image shows a part of one.
 BACKDROPS = 512
 # Things in the background: brightness, colour [3], place [2], half size [2], kind
 _THING_LEAST = np.array([20, -45, -45, -45, -1.7, -1.4, 0.1, 0.2, 0])
@@ -41,7 +41,7 @@ class Pose:
 
 @dataclass(frozen=True)
 class Scene:
-    """All that varies between two pictures of the same person with the same expression."""
+    """All that varies between two images of the same person with the same expression."""
 
     pose: Pose
     rest: Rest
@@ -54,7 +54,7 @@ def _normal(rng: np.random.Generator) -> float:
 
 
 def draw_scene(options: FaceOptions, rng: np.random.Generator) -> Scene:
-    """Pose, gaze and light of one picture."""
+    """Pose, gaze and light of one image."""
     turn = options.pose
 
     def normal(spread: float) -> float:
@@ -112,7 +112,7 @@ def draw_background(canvas: Canvas, options: FaceOptions, rng: np.random.Generat
 @lru_cache(maxsize=2 * BACKDROPS)
 def _backdrop(seed: int, nuisance: float, side: int, number: int) -> Image:
     """Blurred colours [n, n, 3], sometimes with shapes; small, since it is out of focus."""
-    # drawn once and kept: drawing one for each picture would take as long as painting its eyes
+    # drawn once and kept: drawing one for each image would take as long as painting its eyes
     rng = np.random.default_rng(np.random.SeedSequence([seed, number], spawn_key=(6,)))
     canvas = Canvas(max(side, 16))
     base = rng.uniform(25, 225) + rng.uniform(-28, 28, 3)
@@ -131,8 +131,8 @@ def _backdrop(seed: int, nuisance: float, side: int, number: int) -> Image:
     return np.asarray(gaussian(canvas.rgb, float(rng.uniform(0.01, 0.12)) * canvas.grid.scale), np.uint8)
 
 
-def take_picture(canvas: Canvas, depth: Field, pose: Pose, size: int) -> Image:
-    """The picture [size, size, 3]: turns the surface by its depth, then scales, rolls and shifts it.
+def take_image(canvas: Canvas, depth: Field, pose: Pose, size: int) -> Image:
+    """The image [size, size, 3]: turns the surface by its depth, then scales, rolls and shifts it.
 
     Turning is a displacement in proportion to depth (weak perspective); its inverse is found by two
     fixed-point steps, enough for the slopes of a face at up to about 20 degrees.
@@ -172,53 +172,53 @@ def take_picture(canvas: Canvas, depth: Field, pose: Pose, size: int) -> Image:
         field -= np.float32(0.5)
     map_x = cv2.resize(x, full, interpolation=cv2.INTER_LINEAR)
     map_y = cv2.resize(y, full, interpolation=cv2.INTER_LINEAR)
-    picture = cv2.remap(canvas.rgb, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-    return np.asarray(picture, np.uint8)
+    image = cv2.remap(canvas.rgb, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    return np.asarray(image, np.uint8)
 
 
-def spoil(picture: Image, options: FaceOptions, rng: np.random.Generator) -> Image:
+def spoil(image: Image, options: FaceOptions, rng: np.random.Generator) -> Image:
     """Occluders, blur, tone and noise of a real camera, in proportion to `options.nuisance`."""
     amount = options.nuisance
     if rng.random() < 0.10 * amount:
-        _occlude(picture, rng)
-    size = picture.shape[0]
+        _occlude(image, rng)
+    size = image.shape[0]
     kind = rng.random()
     if kind < 0.30 * amount:
-        picture = np.asarray(gaussian(picture, float(rng.uniform(0.3, 1.3)) * size / 224), np.uint8)
+        image = np.asarray(gaussian(image, float(rng.uniform(0.3, 1.3)) * size / 224), np.uint8)
     elif kind < 0.42 * amount:
         small = max(16, int(size * rng.uniform(0.35, 0.7)))
-        coarse = cv2.resize(picture, (small, small), interpolation=cv2.INTER_AREA)
-        picture = np.asarray(cv2.resize(coarse, (size, size), interpolation=cv2.INTER_LINEAR), np.uint8)
+        coarse = cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA)
+        image = np.asarray(cv2.resize(coarse, (size, size), interpolation=cv2.INTER_LINEAR), np.uint8)
     if rng.random() < 0.08 * amount:
-        picture = np.asarray(
-            cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB), np.uint8
+        image = np.asarray(
+            cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB), np.uint8
         )
-    return _develop(picture, amount, rng)
+    return _develop(image, amount, rng)
 
 
-def _develop(picture: Image, amount: float, rng: np.random.Generator) -> Image:
+def _develop(image: Image, amount: float, rng: np.random.Generator) -> Image:
     """Contrast, brightness and noise in one pass."""
     contrast = 1 + 0.12 * amount * _normal(rng)
     bright = 120 * (1 - contrast) + 7 * amount * _normal(rng)
     noise = 0.14 * amount * float(rng.random()) ** 1.5
-    grain = _grain(picture.size)
-    start = int(rng.integers(len(grain) - picture.size))
-    grain = grain[start : start + picture.size].reshape(picture.shape)
-    return np.asarray(cv2.addWeighted(picture, contrast, grain, noise, bright - 127.5 * noise), np.uint8)
+    grain = _grain(image.size)
+    start = int(rng.integers(len(grain) - image.size))
+    grain = grain[start : start + image.size].reshape(image.shape)
+    return np.asarray(cv2.addWeighted(image, contrast, grain, noise, bright - 127.5 * noise), np.uint8)
 
 
 @lru_cache(maxsize=4)
 def _grain(size: int) -> Image:
-    """Noise bytes around 127.5, more than one picture needs: pictures take different stretches of it."""
-    # drawing it anew for each picture would cost more than rendering the eyes
+    """Noise bytes around 127.5, more than one image needs: images take different stretches of it."""
+    # drawing it anew for each image would cost more than rendering the eyes
     rng = np.random.default_rng(np.random.SeedSequence([size]))
     deviates = rng.normal(127.5, 50.0, size + (1 << 18))
     return np.clip(np.rint(deviates), 0, 255).astype(np.uint8)
 
 
-def _occlude(picture: Image, rng: np.random.Generator) -> None:
+def _occlude(image: Image, rng: np.random.Generator) -> None:
     """A soft-edged thing before the face, from one side: a hand, a cup, a shoulder."""
-    size = picture.shape[0]
+    size = image.shape[0]
     angle = rng.uniform(0, 2 * math.pi)
     centre = np.array([0.5 + 0.55 * math.cos(angle), 0.5 + 0.55 * math.sin(angle)])
     radius = rng.uniform(0.12, 0.24)
@@ -237,4 +237,4 @@ def _occlude(picture: Image, rng: np.random.Generator) -> None:
     ramp = np.linspace(0.75, 1.15, y1 - y0)[:, None, None]
     surface = np.clip(colour * ramp, 0, 255).astype(np.uint8)
     whole = np.ascontiguousarray(np.broadcast_to(surface, (*mask.shape, 3)))
-    blend(picture[y0:y1, x0:x1], np.asarray(gaussian(mask, soft), np.uint8), whole)
+    blend(image[y0:y1, x0:x1], np.asarray(gaussian(mask, soft), np.uint8), whole)

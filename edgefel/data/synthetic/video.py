@@ -30,10 +30,10 @@ from edgefel.data.synthetic.video_people import (
     draw_motions,
     lay_on,
 )
-from edgefel.documents import check_shape
 from edgefel.errors import EdgefelError
-from edgefel.files import atomic_file, read_json
-from edgefel.inputs import native_path
+from edgefel.files.documents import check_shape
+from edgefel.files.read import native_path
+from edgefel.files.write import atomic_file, read_json
 from edgefel.text import counted
 
 _log = logging.getLogger("edgefel.data")
@@ -57,7 +57,7 @@ _REAL = (("seconds", 0.1, 36000.0), ("fps", 1.0, 240.0), ("transition", 0.0, 1.0
 _NOTE = (
     "time is the middle of a change: the face is drawn between the two expressions from half a transition before "
     "it to half a transition after it, and label is the new one from the middle on. centre, side: the square of a "
-    "training crop around the face; eyes: pupils, the one on the picture's left first; all in pixels"
+    "training crop around the face; eyes: pupils, the one on the image's left first; all in pixels"
 )
 
 
@@ -171,10 +171,10 @@ class SyntheticVideo:
 
     def frame(self, index: int) -> Image:
         """uint8 RGB [H, W, 3]; raises IndexError outside 0..len-1."""
-        picture = self._background.copy()
+        image = self._background.copy()
         for _, placed, portrait, _ in self._people(index):
-            lay_on(picture, portrait, placed)
-        return picture
+            lay_on(image, portrait, placed)
+        return image
 
     def faces(self, index: int) -> list[dict[str, Any]]:
         """What frame `index` shows, as plain JSON values: person, centre, side, eyes, label, changing."""

@@ -15,13 +15,13 @@ from edgefel.data.synthetic.geometry import Face, build_face
 from edgefel.data.synthetic.identity import Identity, draw_identity
 from edgefel.data.synthetic.options import FaceOptions
 from edgefel.data.synthetic.portrait import paint_portrait
-from edgefel.data.synthetic.scene import EYES_APART, EYES_X, EYES_Y, Pose, draw_scene, take_picture
+from edgefel.data.synthetic.scene import EYES_APART, EYES_X, EYES_Y, Pose, draw_scene, take_image
 
 Point = tuple[float, float]
 
 # The surface that portraits are painted on ends below the crown and above the shoulders. A rounded, soft-edged
 # frame hides where: full inside of the crop that a detector cuts out, nothing near the surface's edge, beyond which
-# `take_picture` repeats it in a mirror.
+# `take_image` repeats it in a mirror.
 _FRAME_POWER, _FRAME_END, _FRAME_SOFT = 6.0, 0.95, 0.09
 # What a tile shows is the surface, as a share of the side of the face; both have the same middle.
 TILE_SHARE = EXTENT * EYES_APART
@@ -102,7 +102,7 @@ class Placed:
     def project(self, point: Point, depth: float) -> Point:
         """Where a point of the face (face units, see `geometry`) at that depth is seen: pixel of the frame.
 
-        The inverse of the displacement in `scene.take_picture`.
+        The inverse of the displacement in `scene.take_image`.
         """
         u = point[0] * math.cos(self.yaw) + (depth - 0.45) * math.sin(self.yaw)
         v = point[1] * math.cos(self.pitch) + (depth - 0.45) * math.sin(self.pitch) - 0.5
@@ -125,7 +125,7 @@ class Portrait:
     face: Face
 
     def pupils(self) -> tuple[tuple[Point, float], tuple[Point, float]]:
-        """(place in face units, depth) of both, the one on the picture's left first."""
+        """(place in face units, depth) of both, the one on the image's left first."""
         scale = self.depth.shape[0] / EXTENT
         places = []
         for eye in self.face.eyes:
@@ -185,16 +185,16 @@ def lay_on(frame: Image, portrait: Portrait, placed: Placed) -> None:
     pose, tile, x, y = placed.pose()
     surface = Canvas(portrait.rgba.shape[0])
     surface.rgb = portrait.rgba
-    picture = take_picture(surface, portrait.depth, pose, tile)
+    image = take_image(surface, portrait.depth, pose, tile)
     top, left = max(0, -y), max(0, -x)
     bottom, right = min(tile, frame.shape[0] - y), min(tile, frame.shape[1] - x)
     if top >= bottom or left >= right:
         return
-    picture = picture[top:bottom, left:right]
+    image = image[top:bottom, left:right]
     region = frame[y + top : y + bottom, x + left : x + right]
-    free = cv2.bitwise_not(np.ascontiguousarray(picture[..., 3]))
+    free = cv2.bitwise_not(np.ascontiguousarray(image[..., 3]))
     below = cv2.multiply(region, cv2.merge((free, free, free)), scale=1 / 255)
-    region[:] = cv2.add(below, np.ascontiguousarray(picture[..., :3]))
+    region[:] = cv2.add(below, np.ascontiguousarray(image[..., :3]))
 
 
 def choose_people(seed: int, count: int) -> tuple[int, ...]:

@@ -16,15 +16,15 @@ import cv2
 
 from edgefel import __version__
 from edgefel.data.dataset import SPLITS
+from edgefel.data.images import write_image
+from edgefel.data.inspection.contact_sheet import dataset_sheet
 from edgefel.data.open import open_dataset
-from edgefel.data.pictures import write_picture
 from edgefel.data.readers.folder import CSV_NAME
-from edgefel.data.sheet import dataset_sheet
 from edgefel.data.synthetic.expressions import UNITS
 from edgefel.data.synthetic.faces import FacePlan, SyntheticFaces
 from edgefel.data.synthetic.options import FaceOptions
 from edgefel.errors import EdgefelError
-from edgefel.files import atomic_folder, write_json
+from edgefel.files.write import atomic_folder, write_json
 from edgefel.workers import worker_pool
 
 IMAGE_FORMATS = ("png", "jpg")
@@ -46,7 +46,7 @@ def write_faces(
     """Renders the set into `folder`: images/, labels.csv, dataset.json, contact_sheet.png.
 
     The folder appears when it is complete and is the same whatever the number of `workers`. `progress` is
-    called with the number of pictures that are newly done. Returns what dataset.json holds.
+    called with the number of images that are newly done. Returns what dataset.json holds.
 
     Raises EdgefelError if the folder exists and is not empty, or the arguments make no sense.
     """
@@ -67,12 +67,12 @@ def write_faces(
         description = describe(faces, plans, image_format)
         write_json(temporary / "dataset.json", description)
         sheet = dataset_sheet(open_dataset(temporary))
-        write_picture(temporary / "contact_sheet.png", sheet)
+        write_image(temporary / "contact_sheet.png", sheet)
     return description
 
 
 def describe(faces: SyntheticFaces, plans: list[FacePlan], image_format: str) -> dict[str, Any]:
-    """What dataset.json holds: options, labels, and how many pictures there are of what."""
+    """What dataset.json holds: options, labels, and how many images there are of what."""
     classes = Counter(faces.labels[plan.label] for plan in plans)
     splits = Counter(plan.split for plan in plans)
     return {
@@ -107,7 +107,7 @@ def _draw_all(
 def _draw_chunk(folder: Path, options: FaceOptions, image_format: str, indices: range) -> int:
     faces = SyntheticFaces(options)
     for index in indices:
-        write_picture(
+        write_image(
             folder / _image_path(index, image_format), faces.sample(index).image, _ENCODING[image_format]
         )
     return len(indices)

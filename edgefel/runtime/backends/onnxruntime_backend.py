@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from edgefel.cache import cache_folder
 from edgefel.errors import EdgefelError
+from edgefel.files.cache import cache_folder
 from edgefel.runtime import engines
 from edgefel.runtime.backends.base import Array, ModelFile, Record, one_line
 from edgefel.runtime.backends.quiet import import_onnxruntime

@@ -13,9 +13,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from edgefel.cache import cache_folder
 from edgefel.errors import EdgefelError
-from edgefel.files import atomic_file
+from edgefel.files.cache import cache_folder
+from edgefel.files.write import atomic_file
 from edgefel.runtime.backends.cuda_graphs import CaptureRefused, Graph, GraphDriver
 from edgefel.runtime.backends.tensorrt_binding import Binding
 from edgefel.text import counted

@@ -8,8 +8,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from edgefel.cache import VARIABLE, cache_folder
 from edgefel.errors import EdgefelError
+from edgefel.files.cache import VARIABLE, cache_folder
 from edgefel.runtime.doctor.check import Check
 from edgefel.runtime.doctor.machine import Machine
 from edgefel.runtime.telemetry.board import Board, PowerMode, Reading

@@ -12,9 +12,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from edgefel.errors import EdgefelError
-from edgefel.inputs import native_path
-from edgefel.runtime.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from edgefel.runtime.sources import open_source as open_pictures
+from edgefel.files.read import native_path
 from edgefel.runtime.stream import gstreamer
 from edgefel.runtime.stream.devices import (
     Device,
@@ -24,10 +22,12 @@ from edgefel.runtime.stream.devices import (
     open_video,
     without_password,
 )
-from edgefel.runtime.stream.folder import PictureFolder
+from edgefel.runtime.stream.folder import ImageFolder
 from edgefel.runtime.stream.frames import FrameSource
 from edgefel.runtime.stream.gst_device import GstDevice
 from edgefel.runtime.stream.live import LiveSource
+from edgefel.runtime.stream.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from edgefel.runtime.stream.sources import open_source as open_images
 from edgefel.runtime.stream.video import VideoFile
 
 Decoder = Literal["auto", "opencv", "gstreamer"]
@@ -53,8 +53,8 @@ def open_source(
     """Opens a source of frames.
 
     source: "0", "1" or a device file is a camera; "csi" or "csi:1" a CSI camera of a Jetson; rtsp:// and http:// a
-    stream, or with a video's suffix a video that is read to its end; anything else a video, a picture or a folder of
-    pictures. size, fps: asked of a camera; fps of a folder is how many pictures make a second. loop: files start
+    stream, or with a video's suffix a video that is read to its end; anything else a video, an image or a folder of
+    images. size, fps: asked of a camera; fps of a folder is how many images make a second. loop: files start
     again at their end. decoder: "auto" is GStreamer where it decodes in hardware (Jetson: RTSP, video files) or
     is the only way (CSI), else OpenCV; the source's description says which. patience: seconds that a live source that
     failed is tried again.
@@ -96,11 +96,11 @@ def plan_source(
         return _plan_address(source, size, fps, loop, decoder, patience)
     path = Path(source)
     if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
-        _refuse(source, "pictures", size=size)
-        return SourcePlan(partial(PictureFolder, open_pictures(path), fps or 1.0, loop=loop))
+        _refuse(source, "images", size=size)
+        return SourcePlan(partial(ImageFolder, open_images(path), fps or 1.0, loop=loop))
     if not path.exists():
         raise EdgefelError(
-            f"{source}: no such file or folder; give a camera (0, /dev/video0, csi), a URL, a video or pictures"
+            f"{source}: no such file or folder; give a camera (0, /dev/video0, csi), a URL, a video or images"
         )
     native_path(path)
     _refuse(source, "a video", size=size, fps=fps)

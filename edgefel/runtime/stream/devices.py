@@ -11,14 +11,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edgefel.data.preprocessing import Image
 from edgefel.errors import EdgefelError
-from edgefel.inputs import native_path
-from edgefel.runtime.preprocessing import Image
+from edgefel.files.read import native_path
 
 # seconds that a network stream may take to be opened, and to send its next frame
 OPEN_TIMEOUT, READ_TIMEOUT = 8.0, 4.0
 _MJPG = cv2.VideoWriter.fourcc(*"MJPG")
-# FFmpeg's threads cost more than they gain on small pictures: 0.7 ms of processor time for each of 640x480
+# FFmpeg's threads cost more than they gain on small images: 0.7 ms of processor time for each of 640x480
 _ONE_THREAD = [cv2.CAP_PROP_N_THREADS, 1]
 _ONE_THREAD_PIXELS = 1280 * 720
 _TURNS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}

@@ -1,4 +1,4 @@
-"""Folders of pictures: every one, in order, with nothing dropped."""
+"""Folders of images: every one, in order, with nothing dropped."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import time
 from pathlib import Path
 
 from edgefel.errors import EdgefelError
-from edgefel.runtime.sources import Source, read_image
 from edgefel.runtime.stream.frames import Frame, SourceCounts
+from edgefel.runtime.stream.sources import Source, read_image
 from edgefel.text import counted
 
 
-class PictureFolder:
-    """A picture, or the pictures of a folder in sorted order, `fps` of them per second.
+class ImageFolder:
+    """An image, or the images of a folder in sorted order, `fps` of them per second.
 
-    A picture that cannot be read leaves a gap in the numbering, and its path is in `skipped`; what else looks like
-    pictures or videos is counted in `left_out`, by suffix. loop: starts again at the end; numbers and times go on,
+    An image that cannot be read leaves a gap in the numbering, and its path is in `skipped`; what else looks like
+    images or videos is counted in `left_out`, by suffix. loop: starts again at the end; numbers and times go on,
     until nothing of a pass can be read.
     """
 
@@ -24,7 +24,7 @@ class PictureFolder:
     def __init__(self, source: Source, fps: float = 1.0, *, loop: bool = False) -> None:
         """source: of kind image or folder. Raises EdgefelError for an `fps` that is not greater than 0."""
         if not fps > 0:
-            raise EdgefelError(f"fps is {fps}; give pictures per second greater than 0")
+            raise EdgefelError(f"fps is {fps}; give images per second greater than 0")
         self._source, self._loop = source, loop
         self.fps = fps
         self.frames = 0 if loop else source.frames
@@ -32,7 +32,7 @@ class PictureFolder:
         # names of one pass are enough, and do not grow for ever
         self.skipped: list[str] = []
         self.left_out = source.left_out
-        count = counted(source.frames, "picture")
+        count = counted(source.frames, "image")
         self.name = str(source.path)
         self.description = f"{source.path} ({count}, {fps:g} fps)"
         self._closed = False

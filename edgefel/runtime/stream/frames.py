@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from edgefel.runtime.preprocessing import Image
+from edgefel.data.preprocessing import Image
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture of a source.
+    """One image of a source.
 
     index: its number in the source, from 0; a number that is missing was dropped or lost. time: seconds since
     the source's first frame, by a file's own clock or, live, by ours. image: uint8 RGB [H, W, 3].
-    captured: `time.monotonic()` when it was read. name: path of the picture, in a folder.
+    captured: `time.monotonic()` when it was read. name: path of the image, in a folder.
     """
 
     index: int
@@ -28,7 +28,7 @@ class Frame:
 class SourceCounts:
     """What went wrong with a source so far; every field counts up.
 
-    unreadable: pictures or frames that could not be decoded. reconnects: times that a live source was opened
+    unreadable: images or frames that could not be decoded. reconnects: times that a live source was opened
     again. resolution_changes: times that the size of the frames changed. missing: frames that a file announced
     and did not hold, known at its end. overwritten: frames of a live source that a newer one replaced before they were
     read.

@@ -31,8 +31,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from edgefel.data.preprocessing import Image
 from edgefel.errors import EdgefelError
-from edgefel.runtime.preprocessing import Image
 from edgefel.runtime.stream.gstreamer import CODED, LAUNCH, Pipeline, check_installed
 
 _HEADER = struct.Struct(">BBBBHIQ")
@@ -117,7 +117,7 @@ class _KeyFrames:
         elif not flags & _DELTA and end == math.inf:
             self._broken = (start, 0.0 if stamp == _NO_TIME else stamp)
         elif end == math.inf and time.monotonic() - self._since > _NO_KEY_FRAMES:
-            _log.warning("no key frame came for %g seconds: pictures may be broken at first", _NO_KEY_FRAMES)
+            _log.warning("no key frame came for %g seconds: images may be broken at first", _NO_KEY_FRAMES)
             self._broken = (0.0, 0.0)
 
     def is_whole(self, stamp: int) -> bool:

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edgefel.data.preprocessing import Image
 from edgefel.runtime.annotate import (
     FAINT,
     HEAD,
@@ -34,7 +35,6 @@ from edgefel.runtime.annotate import (
     place_panel,
     text_width,
 )
-from edgefel.runtime.preprocessing import Image
 from edgefel.runtime.stream.results import UNSURE, FrameResult, TrackedFace
 
 ALERT: Colour = (255, 150, 60)
@@ -61,7 +61,7 @@ class Hud:
 def draw(frame: Image, result: FrameResult, hud: Hud) -> Image:
     """A copy of uint8 RGB [H, W, 3] with every face of the result, and a line of numbers in its top left corner.
 
-    All panels of a picture have one size. Where one would hide faces or not fit, the face gets a tag with its
+    All panels of an image have one size. Where one would hide faces or not fit, the face gets a tag with its
     number and label. A face below the threshold is grey: its label is "unsure", its best guess stands below.
     """
     image = np.ascontiguousarray(frame).copy()
@@ -243,7 +243,7 @@ def _hud_line(hud: Hud, unit: float) -> _Art:
 
 
 def _draw_tag(image: Image, face: TrackedFace, unit: float) -> None:
-    """Number and label under the box, or at its lower edge where the picture ends."""
+    """Number and label under the box, or at its lower edge where the image ends."""
     parts = [(f"#{face.track}", FAINT), (face.label, _colour(face))]
     parts.append((f"{face.face.probability:.0%}", INK) if face.sure else (f"{face.face.label}?", FAINT))
     box = extent(face.face.box)

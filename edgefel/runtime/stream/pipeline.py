@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from weakref import WeakKeyDictionary
 
+from edgefel.data.preprocessing import Image
 from edgefel.errors import EdgefelError
 from edgefel.runtime.faces import FaceBox, FaceDetector, crops
 from edgefel.runtime.labelling import check_labelling, labelled_face
-from edgefel.runtime.preprocessing import Image
 from edgefel.runtime.session import Predictions, Session
 from edgefel.runtime.stream.detection import PeriodicDetector
 from edgefel.runtime.stream.frames import Frame, FrameSource, SourceCounts
@@ -39,10 +39,10 @@ class StreamOptions:
 
     policy: "latest" drops frames when the stages are too slow, "all" makes the source wait; None is "latest" for
     live sources. A file under "latest" is played at its own speed. A camera does not wait under "all" either: it
-    replaces frames that were not read, which count as dropped. detect_every: the whole picture is searched in
+    replaces frames that were not read, which count as dropped. detect_every: the whole image is searched in
     each n-th frame, the surroundings of known faces in the others. smoothing: time constant in seconds.
     min_confidence: smoothed confidence below which a face is "unsure". frames, seconds: when to stop, by the source's
-    count and time. pictures: frames have nothing to do with each other; nobody is followed, and each is searched
+    count and time. images: frames have nothing to do with each other; nobody is followed, and each is searched
     whole.
     Raises EdgefelError for values out of range, and for options that exclude each other.
     """
@@ -54,7 +54,7 @@ class StreamOptions:
     tracker: TrackerOptions = field(default_factory=TrackerOptions)
     frames: int | None = None
     seconds: float | None = None
-    pictures: bool = False
+    images: bool = False
 
     def __post_init__(self) -> None:
         Smoother(self.smoothing)
@@ -66,10 +66,10 @@ class StreamOptions:
             raise EdgefelError(f"frames is {self.frames}; give at least 1")
         if self.seconds is not None and not self.seconds > 0:  # NaN too
             raise EdgefelError(f"seconds is {self.seconds}; give a number greater than 0")
-        if self.pictures and self.detect_every > 1:
+        if self.images and self.detect_every > 1:
             raise EdgefelError(
-                f"detect_every is {self.detect_every}, and faces of one picture are not near those of another; leave "
-                "it out, or give the pictures' fps if they are a sequence"
+                f"detect_every is {self.detect_every}, and faces of one image are not near those of another; leave "
+                "it out, or give the images' fps if they are a sequence"
             )
 
 
@@ -269,8 +269,8 @@ class _Results:
 
     def __init__(self, labels: Sequence[str], options: StreamOptions, source: str) -> None:
         self._labels, self._options, self._source = labels, options, source
-        # a picture of its own has no second frame that could confirm a face
-        self._tracker = Tracker(replace(options.tracker, confirm=1) if options.pictures else options.tracker)
+        # an image of its own has no second frame that could confirm a face
+        self._tracker = Tracker(replace(options.tracker, confirm=1) if options.images else options.tracker)
         # a track that the tracker drops takes its smoother with it
         self._smoothers: WeakKeyDictionary[Track, Smoother] = WeakKeyDictionary()
         self._ready: deque[float] = deque(maxlen=_FPS_WINDOW)
@@ -283,7 +283,7 @@ class _Results:
     def add(self, judged: _Judged) -> FrameResult:
         frame, predictions = judged.frame, judged.predictions
         assert predictions.primary is not None
-        if self._options.pictures:
+        if self._options.images:
             self._tracker.reset()
         tracks = self._tracker.update(frame.time, judged.boxes, predictions.embedding)
         faces = []

@@ -20,16 +20,16 @@ from typing import Any, Protocol, TextIO
 
 import cv2
 
+from edgefel.data.preprocessing import Image
 from edgefel.data.recording import VideoWriter
 from edgefel.errors import EdgefelError
-from edgefel.files import lock
-from edgefel.inputs import native_path
-from edgefel.runtime.preprocessing import Image
+from edgefel.files.read import native_path
+from edgefel.files.write import lock
 from edgefel.runtime.stream.results import FrameResult, TrackedFace
 
 _FILE_SUFFIXES = (".jsonl", ".ndjson", ".csv")
 _USUAL_FPS = 25.0
-# seconds of a gap that are filled with a still picture; what is longer is cut
+# seconds of a gap that are filled with a still image; what is longer is cut
 _LONGEST_STILL = 5.0
 
 
@@ -43,10 +43,10 @@ class SinkClosed(Exception):
 class Sink(Protocol):
     """Takes the result of every frame, in order, from one thread, which also closes it."""
 
-    needs_picture: bool
+    needs_image: bool
 
-    def write(self, result: FrameResult, picture: Image | None) -> None:
-        """picture: the annotated frame, uint8 RGB [H, W, 3]; may be None unless `needs_picture`.
+    def write(self, result: FrameResult, image: Image | None) -> None:
+        """image: the annotated frame, uint8 RGB [H, W, 3]; may be None unless `needs_image`.
 
         Raises SinkClosed where the run should end, EdgefelError where nothing more can be written.
         """
@@ -83,7 +83,7 @@ def open_video_sink(path: Path, fps: float, *, overwrite: bool = False) -> Video
 class JsonLines:
     """One line of JSON for each frame, readable as soon as the frame is done."""
 
-    needs_picture = False
+    needs_image = False
 
     def __init__(self, target: Path | TextIO, *, overwrite: bool = False) -> None:
         """target: a file, or an open text stream, which stays open. Raises EdgefelError if the file exists."""
@@ -91,7 +91,7 @@ class JsonLines:
             _LineFile(target, overwrite) if isinstance(target, Path) else _LineStream(target)
         )
 
-    def write(self, result: FrameResult, picture: Image | None = None) -> None:
+    def write(self, result: FrameResult, image: Image | None = None) -> None:
         self._lines.write(json.dumps(result.to_dict(), allow_nan=False, ensure_ascii=False) + "\n")
 
     def close(self) -> None:
@@ -105,7 +105,7 @@ class CsvSink:
     written with the first face, which brings the names; of a run without a face it is `COLUMNS` alone.
     """
 
-    needs_picture = False
+    needs_image = False
     COLUMNS = (
         *("source", "frame", "time", "latency_ms", "track", "age", "label", "probability", "confidence"),
         *("top_label", "primary_label", "raw_label", "raw_probability", "raw_confidence"),
@@ -117,7 +117,7 @@ class CsvSink:
         self._lines = _LineFile(path, overwrite)
         self._started = False
 
-    def write(self, result: FrameResult, picture: Image | None = None) -> None:
+    def write(self, result: FrameResult, image: Image | None = None) -> None:
         if not result.faces:
             return
         rows = [_row(result, face) for face in result.faces]
@@ -142,7 +142,7 @@ class VideoSink:
     kept: an earlier run's video of that name that was never completed, and was put aside.
     """
 
-    needs_picture = True
+    needs_image = True
 
     def __init__(self, path: Path, fps: float, *, overwrite: bool = False, reserve: int = 32 << 20) -> None:
         """path: .mp4, .mkv, .mov or .avi. fps: 0 is 25. reserve: bytes that are left free on the disk.
@@ -155,15 +155,15 @@ class VideoSink:
         self._start: float | None = None
         self._last = 0.0
 
-    def write(self, result: FrameResult, picture: Image | None) -> None:
-        if picture is None:
-            raise ValueError("a video needs pictures")
+    def write(self, result: FrameResult, image: Image | None) -> None:
+        if image is None:
+            raise ValueError("a video needs images")
         self._check_space()
         now = result.frame.time
         self._start = now if self._start is None else self._start
         self._start += max(0.0, now - self._start - self._last - _LONGEST_STILL)
         self._last = now - self._start
-        self._writer.write(picture, self._last)
+        self._writer.write(image, self._last)
 
     def close(self) -> None:
         self._writer.close()
@@ -188,7 +188,7 @@ class WindowSink:
     Made, written and closed by one thread, as the window systems demand.
     """
 
-    needs_picture = True
+    needs_image = True
 
     def __init__(self, title: str) -> None:
         """Raises EdgefelError where OpenCV has no windows, or there is no screen."""
@@ -208,17 +208,17 @@ class WindowSink:
         self.closed = False
         self._title, self._shown = title, False
 
-    def write(self, result: FrameResult, picture: Image | None) -> None:
-        if picture is None:
-            raise ValueError("a window needs pictures")
+    def write(self, result: FrameResult, image: Image | None) -> None:
+        if image is None:
+            raise ValueError("a window needs images")
         if self.closed:
             raise SinkClosed(self._title)
         try:
             if not self._shown:
                 cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
-                cv2.resizeWindow(self._title, picture.shape[1], picture.shape[0])
+                cv2.resizeWindow(self._title, image.shape[1], image.shape[0])
                 self._shown = True
-            cv2.imshow(self._title, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+            cv2.imshow(self._title, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
             key = cv2.waitKey(1) & 0xFF
             gone = cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1
         except cv2.error as error:

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from edgefel.data.preprocessing import Tensor
 from edgefel.errors import EdgefelError
 from edgefel.runtime.faces import FaceBox
-from edgefel.runtime.preprocessing import Tensor
 from edgefel.runtime.stream.assignment import Costs, assign
 
 # Seconds over which a speed is averaged. A detector's boxes tremble: of what they move from one frame to the next, half

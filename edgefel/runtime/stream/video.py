@@ -7,8 +7,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from edgefel.data.preprocessing import Image
 from edgefel.errors import EdgefelError
-from edgefel.runtime.preprocessing import Image
 from edgefel.runtime.stream.devices import Device
 from edgefel.runtime.stream.frames import Frame, SourceCounts
 from edgefel.text import counted

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from edgefel.errors import EdgefelError
-from edgefel.files import lock
+from edgefel.files.write import lock
 from edgefel.runtime.telemetry.telemetry import Telemetry
 
 _KEY = "stages_ms"  # what every line of ours has

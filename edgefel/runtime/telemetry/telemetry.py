@@ -23,7 +23,7 @@ _FPS_WINDOW = 5.0
 class Telemetry:
     """What a stream measures of itself. Every method may be called from any thread; a record takes microseconds.
 
-    The counters "frames" and "inferences" (pictures that went through the network) have a meaning: frames per
+    The counters "frames" and "inferences" (images that went through the network) have a meaning: frames per
     second and energy per inference come from them. Other names are free; a name stands for a kind of thing,
     not for one thing, so that there are few.
 

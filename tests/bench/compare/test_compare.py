@@ -24,9 +24,9 @@ from edgefel.bench.results import append_results, read_results
 from edgefel.bench.timer import Plan
 from edgefel.data.labels import EXPRESSIONS_7, EXPRESSIONS_8
 from edgefel.data.open import open_dataset
+from edgefel.data.preprocessing import default_preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.runtime.manifest import read_manifest
-from edgefel.runtime.preprocessing import default_preprocessing
 from edgefel.runtime.session import Session
 
 PLAN = Plan(warmup=1, settle_seconds=0, min_runs=3, max_runs=3, seconds=0)
@@ -193,7 +193,7 @@ def test_accuracy_is_of_the_classes_that_model_and_data_share(nano, faces_folder
     labels = ("contempt", *EXPRESSIONS_7[::-1])
     matched, chosen = choose(faces_folder, labels, 14)
     true = [matched.dataset.samples[index].label for index in chosen]
-    # contempt is the most probable each time, and the true class comes next for all but the first picture
+    # contempt is the most probable each time, and the true class comes next for all but the first image
     said = np.full((len(chosen), 8), 0.01, np.float32)
     said[:, 0] = 0.6
     for row, label in enumerate(true):

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from edgefel.bench.experiments.planted_leak import EACH, KINDS, found_pairs, plant
-from edgefel.data.inspection import InspectionOptions, inspect_dataset
+from edgefel.data.inspection.inspect import InspectionOptions, inspect_dataset
 from edgefel.data.open import open_dataset
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -34,5 +34,5 @@ def test_the_page_quotes_the_committed_result():
         assert row["planted"] == EACH
         assert f"| {kind} | {row['found']} of {EACH} |" in page
     clean = document["clean"]
-    assert f"split test of {clean['pictures']:,} synthetic faces" in page
+    assert f"split test of {clean['images']:,} synthetic faces" in page
     assert f"{clean['found']} of {clean['pairs']:,} pairs were taken to be alike" in page

@@ -9,7 +9,7 @@ from small_graphs import images, plain_graph
 
 from edgefel.bench.experiments.surgery_effect import Variant, measure
 from edgefel.errors import EdgefelError
-from edgefel.export.surgery.passes import apply_passes
+from edgefel.export.onnx.passes import apply_passes
 
 
 def test_a_row():

@@ -12,7 +12,7 @@ from edgefel.bench.report import charts, curves
 from edgefel.bench.report.rows import short_names
 
 DRAWN = [
-    (charts.pareto, ["latency, median of a picture (ms)", "macro F1 (%)"]),
+    (charts.pareto, ["latency, median of an image (ms)", "macro F1 (%)"]),
     (charts.stages, ["time of a call, sum of the stages' medians (ms)"]),
     (charts.distributions, ["time of a call, of the row's median (%)"]),
     (curves.throughput, ["throughput (images/s)", "latency of a call, median (ms)"]),
@@ -25,7 +25,7 @@ def test_every_axis_has_a_title_with_its_unit(draw, titles):
     found = [element.text for element in root.iter("text") if element.get("class") == "axis-title"]
     assert sorted(found) == sorted(titles)
     assert sum(element.get("class") == "tick" for element in root.iter("text")) >= 4
-    # nothing lies outside of the picture
+    # nothing lies outside of the image
     width, height = (float(value) for value in root.get("viewBox").split()[2:])
     for element in root.iter():
         for name, most in (("x", width), ("cx", width), ("y", height), ("cy", height)):

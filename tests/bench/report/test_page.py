@@ -112,7 +112,7 @@ def test_markdown_is_a_table_for_each_device():
     collection = Collection((*example_rows(), *example_rows(ORIN, speed=3.0)), ())
     text = markdown.render(collection)
     assert [line for line in text.splitlines() if line.startswith("### ")] == [f"### {DEVICE}", f"### {ORIN}"]
-    assert "Run arbex int8 in openvino with 2 threads: 29.5 ms a picture" in text
+    assert "Run arbex int8 in openvino with 2 threads: 29.5 ms an image" in text
     assert "| **arbex** | **int8** | **openvino** |" in text
     assert "#### Roofline: a bound, not a measurement" in text
     for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):

@@ -73,7 +73,7 @@ def test_recommended_is_the_fastest_stable_one_that_is_accurate_enough():
     ]
     found = choose(rows)
     assert found.best is best
-    assert found.text.startswith("Run best: 10.0 ms a picture (95 % interval ")
+    assert found.text.startswith("Run best: 10.0 ms an image (95 % interval ")
     assert (
         "accuracy 92.1 %, 0.9 points below the most accurate, 14.5× as fast as poster-v2 fp32 pytorch."
         in found.text

@@ -15,7 +15,7 @@ from edgefel.bench.roofline.graph import read_network
 from edgefel.bench.roofline.layers import Layer, fused_layers, unfused_layers
 from edgefel.calib.macs import node_macs
 from edgefel.errors import EdgefelError
-from edgefel.export.precision import to_half
+from edgefel.export.precision.half import to_half
 
 
 def ones(*shape: int) -> np.ndarray:

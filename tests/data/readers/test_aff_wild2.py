@@ -41,7 +41,7 @@ def test_other_is_left_out_of_seven_classes(tmp_path: Path) -> None:
     assert found(dataset) == expected(other=False)
 
 
-def test_a_frame_is_the_picture_of_its_number(tmp_path: Path) -> None:
+def test_a_frame_is_the_image_of_its_number(tmp_path: Path) -> None:
     write_aff_wild2(tmp_path)
     dataset = AffWild2().read(tmp_path)
     for index, sample in enumerate(dataset.samples):
@@ -50,7 +50,7 @@ def test_a_frame_is_the_picture_of_its_number(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("labels", "train", "pictures"),
+    ("labels", "train", "images"),
     [
         ("6th ABAW Annotations/EXPR_Recognition_Challenge", "Train_Set", "batch1/cropped_aligned"),
         (
@@ -62,8 +62,8 @@ def test_a_frame_is_the_picture_of_its_number(tmp_path: Path) -> None:
         ("annotations/expr_set", "train_set", "Cropped_Aligned"),
     ],
 )
-def test_other_editions_and_places(tmp_path: Path, labels: str, train: str, pictures: str) -> None:
-    write_aff_wild2(tmp_path, labels=labels, train=train, pictures=pictures)
+def test_other_editions_and_places(tmp_path: Path, labels: str, train: str, images: str) -> None:
+    write_aff_wild2(tmp_path, labels=labels, train=train, images=images)
     assert AffWild2().recognizes(tmp_path)
     dataset = AffWild2().read(tmp_path)
     assert found(dataset) == expected()
@@ -152,16 +152,16 @@ def test_malformed_labels_are_refused(tmp_path: Path, lines: list[str], message:
 def test_missing_parts_are_named(tmp_path: Path) -> None:
     with pytest.raises(EdgefelError, match="no folder EXPR_Classification_Challenge with Train_Set"):
         AffWild2().read(tmp_path)
-    write_aff_wild2(tmp_path / "a", pictures="somewhere")
+    write_aff_wild2(tmp_path / "a", images="somewhere")
     with pytest.raises(EdgefelError, match="no folder cropped_aligned; unpack"):
         AffWild2().read(tmp_path / "a")
     (tmp_path / "a/cropped_aligned").mkdir()
     with pytest.raises(
-        EdgefelError, match=r"no picture of an annotated frame, such as 1-30-1280x720/00001.jpg"
+        EdgefelError, match=r"no image of an annotated frame, such as 1-30-1280x720/00001.jpg"
     ):
         AffWild2().read(tmp_path / "a")
     write_aff_wild2(tmp_path / "b", (Video("v", "train", ("", "")),))
-    with pytest.raises(EdgefelError, match="no picture of an annotated frame"):
+    with pytest.raises(EdgefelError, match="no image of an annotated frame"):
         AffWild2().read(tmp_path / "b")
     (tmp_path / "b/EXPR_Classification_Challenge/Train_Set/v.txt").unlink()
     with pytest.raises(EdgefelError, match="no files of labels in its splits"):

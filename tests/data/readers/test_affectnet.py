@@ -78,7 +78,7 @@ def test_faces_are_cut_by_their_boxes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("box", ["-1,-1,-1,-1", "NULL,NULL,NULL,NULL", ",,,", "4,4,0,9"])
-def test_a_picture_without_a_box_is_read_whole(tmp_path: Path, box: str) -> None:
+def test_a_image_without_a_box_is_read_whole(tmp_path: Path, box: str) -> None:
     write_affectnet(tmp_path)
     with (tmp_path / LISTS / "training.csv").open("a") as stream:
         stream.write(f"1/train00abcdef.jpg,{box},0;0,3,0,0\n\n")
@@ -121,8 +121,8 @@ def test_lists_where_people_have_them(tmp_path: Path, source: str, target: str) 
     assert all(s.path.is_file() for s in dataset.samples)
 
 
-def test_pictures_beside_the_lists(tmp_path: Path) -> None:
-    faces = write_affectnet(tmp_path, pictures="")
+def test_images_beside_the_lists(tmp_path: Path) -> None:
+    faces = write_affectnet(tmp_path, images="")
     for name in ("training.csv", "validation.csv"):
         (tmp_path / LISTS / name).rename(tmp_path / name)
     assert found(AffectNet().read(tmp_path)) == set(faces)
@@ -147,16 +147,16 @@ def test_byte_order_mark_crlf_quotes_case_and_numbers_saved_as_floats(tmp_path: 
         (f"{HEADER}\n{ROW.format('')}", "training.csv line 2: expression '' is unknown"),
         (f"{HEADER}\n{ROW.format('2.5')}", "training.csv line 2: expression '2.5' is unknown"),
         (f"{HEADER}\n{ROW.format('happy')}", "training.csv line 2: expression 'happy' is unknown"),
-        (f"{HEADER}\n1/a.jpg,1,2\n", "line 2: names no picture, or has less than 7 columns"),
-        (f"{HEADER}\n,1,2,9,9,0;0,3,0,0\n", "line 2: names no picture"),
-        (f"{HEADER}\n/a.jpg,1,2,9,9,0;0,3,0,0\n", "line 2: names no picture"),
+        (f"{HEADER}\n1/a.jpg,1,2\n", "line 2: names no image, or has less than 7 columns"),
+        (f"{HEADER}\n,1,2,9,9,0;0,3,0,0\n", "line 2: names no image"),
+        (f"{HEADER}\n/a.jpg,1,2,9,9,0;0,3,0,0\n", "line 2: names no image"),
         (f"{HEADER}\n1/a.jpg,x,2,9,9,0;0,3,0,0\n", "line 2: the box 'x,2,9,9' is not x, y, width and height"),
         (f"{HEADER}\n1/a.jpg,nan,2,9,9,0;0,3,0,0\n", "line 2: the box 'nan,2,9,9' is not"),
         (f"{HEADER}\n1/a.jpg,1,2,9999999999,9,0;0,3,0,0\n", "line 2: the box '1,2,9999999999,9' is not"),
         (HEADER.replace("expression", "emotion"), "training.csv line 1: missing column expression"),
         (HEADER.replace("face_y", "y"), "training.csv line 1: missing column face_y"),
-        ("", "training.csv line 1: neither names the columns nor is a picture"),
-        ("1/a.jpg,3\n", "training.csv line 1: neither names the columns nor is a picture"),
+        ("", "training.csv line 1: neither names the columns nor is an image"),
+        ("1/a.jpg,3\n", "training.csv line 1: neither names the columns nor is an image"),
     ],
 )
 def test_broken_lists_are_refused(tmp_path: Path, training: str, message: str) -> None:
@@ -169,7 +169,7 @@ def test_rows_of_no_expression_may_be_broken_in_their_boxes(tmp_path: Path) -> N
     row = "1/a.jpg,x,x,x,x,0;0,{},0,0\n"
     text = HEADER + "\n" + "".join(row.format(number) for number in (8, 9, 10))
     assert {s.split for s in AffectNet().read(with_lists(tmp_path, text)).samples} == {"val"}
-    with pytest.raises(EdgefelError, match="no picture of neutral, happiness"):
+    with pytest.raises(EdgefelError, match="no image of neutral, happiness"):
         AffectNet().read(with_lists(tmp_path / "none", text, text))
 
 

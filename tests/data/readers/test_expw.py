@@ -23,30 +23,30 @@ def test_every_class_is_read_by_name(tmp_path: Path) -> None:
     assert {sample.split for sample in dataset.samples} == {""}
 
 
-def test_each_face_is_cut_out_of_its_picture(tmp_path: Path) -> None:
+def test_each_face_is_cut_out_of_its_image(tmp_path: Path) -> None:
     """A list has top before left: exchanged, they would give the background."""
     faces = faces_of_every_class()
     write_expw(tmp_path, faces)
     dataset = ExpW().read(tmp_path)
     for index, face in enumerate(faces):
-        picture = dataset.load(index)
+        image = dataset.load(index)
         assert dataset.samples[index].box == face.box
-        assert picture.shape == (face.box[3], face.box[2], 3)
+        assert image.shape == (face.box[3], face.box[2], 3)
         # the middle, since JPEG mixes the colours of a block
-        assert np.abs(picture[8, 8].astype(int) - face.colour).max() <= 6
+        assert np.abs(image[8, 8].astype(int) - face.colour).max() <= 6
 
 
-def test_faces_of_one_picture_are_a_group(tmp_path: Path) -> None:
+def test_faces_of_one_image_are_a_group(tmp_path: Path) -> None:
     faces = faces_of_every_class()
     write_expw(tmp_path, faces)
     dataset = ExpW().read(tmp_path)
-    assert [sample.group for sample in dataset.samples] == [face.picture for face in faces]
+    assert [sample.group for sample in dataset.samples] == [face.image for face in faces]
     assert dataset.groups()[-1] == dataset.groups()[0]
     assert len(set(dataset.groups())) == len(faces) - 1
 
 
 @pytest.mark.parametrize(
-    ("folder", "list_folder", "picture_folder"),
+    ("folder", "list_folder", "image_folder"),
     [
         (".", "label", "image/origin"),
         ("ExpW", "label", "data/image/origin"),
@@ -54,10 +54,8 @@ def test_faces_of_one_picture_are_a_group(tmp_path: Path) -> None:
         ("expw", ".", "image"),
     ],
 )
-def test_other_places(tmp_path: Path, folder: str, list_folder: str, picture_folder: str) -> None:
-    write_expw(
-        tmp_path / folder, faces_of_every_class(), list_folder=list_folder, picture_folder=picture_folder
-    )
+def test_other_places(tmp_path: Path, folder: str, list_folder: str, image_folder: str) -> None:
+    write_expw(tmp_path / folder, faces_of_every_class(), list_folder=list_folder, image_folder=image_folder)
     assert ExpW().recognizes(tmp_path)
     dataset = ExpW().read(tmp_path)
     assert dataset.load(0).shape == (16, 16, 3)
@@ -71,13 +69,13 @@ def test_windows_text_and_names_with_spaces(tmp_path: Path) -> None:
     assert sample.path == tmp_path / "origin/a b_1.jpg"
 
 
-def test_a_missing_picture_is_named_when_it_is_loaded(tmp_path: Path) -> None:
+def test_a_missing_image_is_named_when_it_is_loaded(tmp_path: Path) -> None:
     faces = faces_of_every_class()
     write_expw(tmp_path, faces)
-    (tmp_path / "origin" / faces[2].picture).unlink()
+    (tmp_path / "origin" / faces[2].image).unlink()
     dataset = ExpW().read(tmp_path)
     assert len(dataset) == len(faces)
-    with pytest.raises(UnreadableImageError, match=faces[2].picture):
+    with pytest.raises(UnreadableImageError, match=faces[2].image):
         dataset.load(2)
 
 
@@ -105,10 +103,10 @@ def test_a_malformed_line_is_refused(tmp_path: Path, line: str, message: str) ->
 def test_missing_parts_are_named(tmp_path: Path) -> None:
     with pytest.raises(EdgefelError, match=r"no label.lst; put ExpW's list"):
         ExpW().read(tmp_path)
-    path = write_expw(tmp_path, faces_of_every_class(), picture_folder="pictures")
-    with pytest.raises(EdgefelError, match="no folder origin with the pictures"):
+    path = write_expw(tmp_path, faces_of_every_class(), image_folder="images")
+    with pytest.raises(EdgefelError, match="no folder origin with the images"):
         ExpW().read(tmp_path)
-    (tmp_path / "pictures").rename(tmp_path / "origin")
+    (tmp_path / "images").rename(tmp_path / "origin")
     path.write_text("\n", encoding="utf-8")
     with pytest.raises(EdgefelError, match="lists no faces"):
         ExpW().read(tmp_path)
@@ -121,6 +119,6 @@ def test_recognizes_no_other_set(tmp_path: Path) -> None:
     write_fer_plus(tmp_path / "fer")
     write_aff_wild2(tmp_path / "aff")
     (tmp_path / "other").mkdir()
-    (tmp_path / "other/label.lst").write_text("picture.jpg 3\n", encoding="utf-8")
+    (tmp_path / "other/label.lst").write_text("image.jpg 3\n", encoding="utf-8")
     for name in ("fer", "aff", "other", "other/label.lst", "nowhere"):
         assert not ExpW().recognizes(tmp_path / name), name

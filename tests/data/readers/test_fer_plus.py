@@ -60,9 +60,9 @@ def test_soft_labels_are_shares_of_the_votes_by_name(tmp_path: Path) -> None:
     assert soft.dtype == np.float32
 
 
-def test_pictures_are_the_pixels_of_their_row(tmp_path: Path) -> None:
+def test_images_are_the_pixels_of_their_row(tmp_path: Path) -> None:
     rows = {row.name: row for row in write_fer_plus(tmp_path)}
-    dataset = pickle.loads(pickle.dumps(FerPlus().read(tmp_path)))  # as a process that loads pictures gets it
+    dataset = pickle.loads(pickle.dumps(FerPlus().read(tmp_path)))  # as a process that loads images gets it
     for index, sample in enumerate(dataset.samples):
         pixels = rows[sample.path.name].pixels()
         assert np.array_equal(dataset.load(index), np.repeat(pixels[..., None], 3, axis=2))
@@ -70,7 +70,7 @@ def test_pictures_are_the_pixels_of_their_row(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("box", [False, True])
-def test_folders_of_pictures_hold_the_same_set(tmp_path: Path, box: bool) -> None:
+def test_folders_of_images_hold_the_same_set(tmp_path: Path, box: bool) -> None:
     rows = write_fer_plus(tmp_path / "csv")
     write_fer_plus_folders(tmp_path / "folders/data", rows, box=box)
     assert FerPlus().recognizes(tmp_path / "folders")
@@ -119,7 +119,7 @@ def test_windows_text_quotes_and_other_columns(tmp_path: Path) -> None:
         (
             "Training,fer0000002",
             "PublicTest,fer0000002",
-            "fer2013.csv line 4: a picture of train, but in .*fer2013new.csv it is one of val",
+            "fer2013.csv line 4: an image of train, but in .*fer2013new.csv it is one of val",
         ),
     ],
 )
@@ -133,7 +133,7 @@ def test_malformed_votes_are_refused(tmp_path: Path, old: str, new: str, message
         FerPlus().read(tmp_path)
 
 
-def test_malformed_pictures_are_refused(tmp_path: Path) -> None:
+def test_malformed_images_are_refused(tmp_path: Path) -> None:
     write_fer_plus(tmp_path)
     path = tmp_path / "fer2013.csv"
     header, first, second, *rest = path.read_text(encoding="utf-8").splitlines()
@@ -145,11 +145,11 @@ def test_malformed_pictures_are_refused(tmp_path: Path) -> None:
         return str(caught.value)
 
     short = second.replace(" ", "", 1)
-    assert "fer2013.csv line 3: not a picture of 48 x 48 pixels" in message_for(header, first, short, *rest)
-    assert "line 3: not a picture" in message_for(header, first, second + ",1", *rest)
+    assert "fer2013.csv line 3: not an image of 48 x 48 pixels" in message_for(header, first, short, *rest)
+    assert "line 3: not an image" in message_for(header, first, second + ",1", *rest)
     assert "line 1: no columns pixels and Usage" in message_for(first, second)
-    assert "17 pictures, but" in message_for(header, first, second, *rest[:-1])
-    assert "19 pictures, but" in message_for(header, first, second, *rest, rest[-1])
+    assert "17 images, but" in message_for(header, first, second, *rest[:-1])
+    assert "19 images, but" in message_for(header, first, second, *rest, rest[-1])
     unknown = second.replace("Training", "Testing")
     assert "line 3: usage 'Testing' is unknown" in message_for(header, first, unknown, *rest)
 
@@ -188,13 +188,13 @@ def test_missing_parts_are_named(tmp_path: Path) -> None:
     rows = rows_of_every_class()
     votes = write_votes(tmp_path / "votes", rows)
     assert FerPlus().recognizes(tmp_path / "votes")
-    with pytest.raises(EdgefelError, match=r"FER2013Train: no pictures; put fer2013.csv"):
+    with pytest.raises(EdgefelError, match=r"FER2013Train: no images; put fer2013.csv"):
         FerPlus().read(tmp_path / "votes")
     votes.write_text(votes.read_text(encoding="utf-8").splitlines()[0], encoding="utf-8")
-    with pytest.raises(EdgefelError, match="lists no pictures"):
+    with pytest.raises(EdgefelError, match="lists no images"):
         FerPlus().read(tmp_path / "votes")
     write_fer_plus(tmp_path / "vague", [row for row in rows if not row.expression])
-    with pytest.raises(EdgefelError, match="no picture whose votes have a majority"):
+    with pytest.raises(EdgefelError, match="no image whose votes have a majority"):
         FerPlus().read(tmp_path / "vague")
     write_fer_plus_folders(tmp_path / "folders", rows)
     (tmp_path / "folders/FER2013Valid/label.csv").unlink()
@@ -203,7 +203,7 @@ def test_missing_parts_are_named(tmp_path: Path) -> None:
     write_fer_plus_folders(tmp_path / "folders", rows)
     for path in (tmp_path / "folders/FER2013Test").glob("*.png"):
         path.unlink()
-    with pytest.raises(EdgefelError, match="FER2013Test: no pictures"):
+    with pytest.raises(EdgefelError, match="FER2013Test: no images"):
         FerPlus().read(tmp_path / "folders")
 
 
@@ -241,7 +241,7 @@ def test_the_file_of_votes_is_a_choice_and_the_published_one_the_default(tmp_pat
 def test_where_the_two_files_disagree_is_counted_in_a_warning(tmp_path: Path, file: str) -> None:
     write_disagreeing(tmp_path)
     with pytest.warns(
-        EdgefelWarning, match=f"{file}; .* differs in the votes of 3 of 32 pictures and in the class of 1"
+        EdgefelWarning, match=f"{file}; .* differs in the votes of 3 of 32 images and in the class of 1"
     ):
         dataset = FerPlus(votes=file).read(tmp_path)
     assert dataset.votes is not None

@@ -68,7 +68,7 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
 def test_what_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(EdgefelError, match=r"nowhere: cannot be read as a folder \(No such file"):
         Ferg().read(tmp_path / "nowhere")
-    with pytest.raises(EdgefelError, match="no pictures of FERG-DB"):
+    with pytest.raises(EdgefelError, match="no images of FERG-DB"):
         Ferg().read(tmp_path)
     tree = write_ferg(tmp_path / "set")
     shutil.copytree(tree.root / "FERG_DB_256", tree.root / "copy")

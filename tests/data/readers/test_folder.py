@@ -13,7 +13,7 @@ from edgefel.data.readers.folder import open_unlabelled
 from edgefel.errors import EdgefelError
 
 
-def write_picture(path: Path, rgb: tuple[int, int, int] = (200, 100, 50)) -> None:
+def write_image(path: Path, rgb: tuple[int, int, int] = (200, 100, 50)) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(path), np.full((9, 7, 3), rgb[::-1], np.uint8))
 
@@ -32,7 +32,7 @@ def test_csv_gives_labels_groups_splits_and_soft_labels(tmp_path: Path) -> None:
         "a/x.png,happiness,train,s1,0.25,0.75,0,0,0,0,0,ignored\n"
         "a/y.png,anger,test,,0,0,0,0,0,0,1,ignored\n",
     )
-    write_picture(tmp_path / "a/x.png")
+    write_image(tmp_path / "a/x.png")
     dataset = open_dataset(tmp_path)
     assert dataset.labels == EXPRESSIONS_7
     assert len(dataset) == 2
@@ -59,7 +59,7 @@ def test_dataset_json_may_name_eight_labels_before_contempt_occurs(tmp_path: Pat
 
 
 def test_listed_classes_may_have_any_order(tmp_path: Path) -> None:
-    """Pictures are of named classes here: the order of a list means nothing."""
+    """Images are of named classes here: the order of a list means nothing."""
     write_csv(tmp_path, "path,label,split,subject\nx.png,fear,train,s\n")
     (tmp_path / "dataset.json").write_text('{"labels": ["' + '","'.join(EXPRESSIONS_8[::-1]) + '"]}')
     dataset = open_dataset(tmp_path)
@@ -72,10 +72,10 @@ def test_listed_classes_may_have_any_order(tmp_path: Path) -> None:
 
 
 def test_plain_tree(tmp_path: Path) -> None:
-    write_picture(tmp_path / "happy/2.png")
-    write_picture(tmp_path / "happy/1.PNG")
-    write_picture(tmp_path / "Sadness/3.jpg")
-    (tmp_path / "happy/notes.txt").write_text("not a picture")
+    write_image(tmp_path / "happy/2.png")
+    write_image(tmp_path / "happy/1.PNG")
+    write_image(tmp_path / "Sadness/3.jpg")
+    (tmp_path / "happy/notes.txt").write_text("not an image")
     dataset = open_dataset(tmp_path)
     found = {(s.path.relative_to(tmp_path).as_posix(), dataset.labels[s.label]) for s in dataset.samples}
     assert found == {("happy/1.PNG", "happiness"), ("happy/2.png", "happiness"), ("Sadness/3.jpg", "sadness")}
@@ -86,8 +86,8 @@ def test_plain_tree(tmp_path: Path) -> None:
 
 
 def test_tree_with_split_folders(tmp_path: Path) -> None:
-    write_picture(tmp_path / "train/fear/a.png")
-    write_picture(tmp_path / "valid/fear/b.png")
+    write_image(tmp_path / "train/fear/a.png")
+    write_image(tmp_path / "valid/fear/b.png")
     assert [s.path.name for s in open_dataset(tmp_path, "val").samples] == ["b.png"]
     with pytest.raises(EdgefelError, match=r"'test' \(it has train, val\)"):
         open_dataset(tmp_path, "test")
@@ -98,7 +98,7 @@ def test_tree_with_split_folders(tmp_path: Path) -> None:
     [
         ("path,label\nx.png,fear\n", "missing columns split, subject"),
         ("", "missing columns path, label, split, subject"),
-        ("path,label,split,subject\n", "lists no pictures"),
+        ("path,label,split,subject\n", "lists no images"),
         ("path,label,split,subject\nx.png,boredom,train,s\n", "line 2: unknown label 'boredom'"),
         ("path,label,split,subject\nx.png,,train,s\n", "line 2: unknown label ''"),
         ("path,label,split,subject\n,fear,train,s\n", "line 2: the path is empty"),
@@ -124,19 +124,19 @@ def test_soft_labels_must_be_a_distribution(tmp_path: Path, values: str) -> None
 def test_missing_and_empty_folders(tmp_path: Path) -> None:
     with pytest.raises(EdgefelError, match="no such folder"):
         open_dataset(tmp_path / "nowhere")
-    with pytest.raises(EdgefelError, match="no pictures in class folders"):
+    with pytest.raises(EdgefelError, match="no images in class folders"):
         open_dataset(tmp_path)
     with pytest.raises(EdgefelError, match="choose one of train, val, test"):
         open_dataset(tmp_path, "validation")
 
 
 def test_unknown_class_folder(tmp_path: Path) -> None:
-    write_picture(tmp_path / "boredom/1.png")
+    write_image(tmp_path / "boredom/1.png")
     with pytest.raises(EdgefelError, match="unknown label 'boredom'"):
         open_dataset(tmp_path)
 
 
-def test_unreadable_pictures_are_named(tmp_path: Path) -> None:
+def test_unreadable_images_are_named(tmp_path: Path) -> None:
     write_csv(
         tmp_path,
         "path,label,split,subject\ngone.png,fear,train,s\nempty.png,fear,train,s\nbad.png,fear,train,s\n",
@@ -159,7 +159,7 @@ def test_canonical_labels() -> None:
     assert canonical_label("boredom") is None
 
 
-def test_pictures_without_labels_are_found_at_any_depth(tmp_path: Path) -> None:
+def test_images_without_labels_are_found_at_any_depth(tmp_path: Path) -> None:
     for name in (
         "top.png",
         "clips/a/1.JPG",
@@ -168,8 +168,8 @@ def test_pictures_without_labels_are_found_at_any_depth(tmp_path: Path) -> None:
         ".cache/x.png",
         "clips/.x/y.png",
     ):
-        write_picture(tmp_path / name)
-    (tmp_path / "clips/notes.txt").write_text("not a picture")
+        write_image(tmp_path / name)
+    (tmp_path / "clips/notes.txt").write_text("not an image")
     dataset = open_unlabelled(tmp_path)
     assert {(s.path.relative_to(tmp_path).as_posix(), s.group) for s in dataset.samples} == {
         ("top.png", "top.png"),
@@ -181,9 +181,9 @@ def test_pictures_without_labels_are_found_at_any_depth(tmp_path: Path) -> None:
     assert {(s.label, s.split) for s in dataset.samples} == {(UNLABELLED, "")}
 
 
-def test_splits_of_pictures_without_labels(tmp_path: Path) -> None:
+def test_splits_of_images_without_labels(tmp_path: Path) -> None:
     for name in ("train/clip/1.png", "train/2.png", "test/3.png", "4.png"):
-        write_picture(tmp_path / name)
+        write_image(tmp_path / name)
     assert {(s.group, s.split) for s in open_unlabelled(tmp_path).samples} == {
         ("train/clip", "train"),
         ("train/2.png", "train"),
@@ -192,8 +192,8 @@ def test_splits_of_pictures_without_labels(tmp_path: Path) -> None:
     }
 
 
-def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(EdgefelError, match="no pictures in it"):
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(EdgefelError, match="no images in it"):
         open_unlabelled(tmp_path)
     with pytest.raises(EdgefelError, match="no such folder"):
         open_unlabelled(tmp_path / "nowhere")
@@ -204,7 +204,7 @@ def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
     [("happy/1.png", True), ("train/fear/1.png", True), ("clip/1.png", False), ("train/clip/1.png", False)],
 )
 def test_what_counts_as_labelled(tmp_path: Path, name: str, labelled: bool) -> None:
-    write_picture(tmp_path / "d" / name)
+    write_image(tmp_path / "d" / name)
     assert is_labelled(tmp_path / "d") is labelled
     write_csv(tmp_path / "d", "")
     assert is_labelled(tmp_path / "d")

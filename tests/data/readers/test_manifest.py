@@ -94,8 +94,8 @@ SOFT = ",".join(f"soft_{name}" for name in EXPRESSIONS_7)
     [
         ("", r"m\.csv: missing columns path, label; name the columns"),
         ("path\na.png\n", "missing column label"),
-        ("path,label\n", "lists no pictures"),
-        ("path,label\n\n\n", "lists no pictures"),
+        ("path,label\n", "lists no images"),
+        ("path,label\n\n\n", "lists no images"),
         ("path,label\na.png,fear\n,fear\n", "line 3: the path is empty"),
         ("path,label\n\na.png,boredom\n", "line 3: unknown label 'boredom'"),
         ("path,label\na.png,\n", "line 2: unknown label ''"),
@@ -156,7 +156,7 @@ def write_table(path: Path, columns: dict[str, Any], classes: list[str] | None =
 
 
 @pytest.mark.parametrize("form", ["struct", "bytes"])
-def test_pictures_inside_of_a_parquet_file(tmp_path: Path, form: str) -> None:
+def test_images_inside_of_a_parquet_file(tmp_path: Path, form: str) -> None:
     rows = manifest_rows(tmp_path)
     data = [(tmp_path / row["path"]).read_bytes() for row in rows]
     names = [f"{n}.png" if n != 4 else None for n in range(7)]
@@ -184,7 +184,7 @@ def test_pictures_inside_of_a_parquet_file(tmp_path: Path, form: str) -> None:
     assert [s.read() for s in pickle.loads(pickle.dumps(dataset)).samples] == data
 
 
-def test_a_picture_that_is_null_is_unreadable(tmp_path: Path) -> None:
+def test_a_image_that_is_null_is_unreadable(tmp_path: Path) -> None:
     path = write_table(tmp_path / "m.parquet", {"image": [None, b"x"], "label": ["fear", "fear"]})
     with pytest.raises(UnreadableImageError, match=r"m\.parquet/row-0: .*holds no bytes"):
         Manifest().read(path).load(0)
@@ -228,7 +228,7 @@ def test_dictionaries_and_nulls(tmp_path: Path) -> None:
             None,
             "column x is null; it must hold numbers",
         ),
-        ({"path": [], "label": []}, None, "lists no pictures"),
+        ({"path": [], "label": []}, None, "lists no images"),
     ],
 )
 def test_broken_parquet_is_refused(

@@ -109,10 +109,10 @@ def test_byte_order_mark_crlf_and_blank_lines(tmp_path: Path) -> None:
     [
         ("train_00001.jpg 5\ntrain_00002.jpg 8\n", r"label.txt line 2: class '8' is unknown.*compound"),
         ("train_00001.jpg 0\n", "line 1: class '0' is unknown"),
-        ("train_00001.jpg\n", "line 1: 'train_00001.jpg' is not a picture and its class"),
-        ("train_00001.jpg 5 5\n", "line 1: 'train_00001.jpg 5 5' is not a picture and its class"),
-        ("\nface.jpg 5\n", "line 2: 'face.jpg 5' is not a picture and its class"),
-        ("\n\n", "lists no pictures"),
+        ("train_00001.jpg\n", "line 1: 'train_00001.jpg' is not an image and its class"),
+        ("train_00001.jpg 5 5\n", "line 1: 'train_00001.jpg 5 5' is not an image and its class"),
+        ("\nface.jpg 5\n", "line 2: 'face.jpg 5' is not an image and its class"),
+        ("\n\n", "lists no images"),
     ],
 )
 def test_broken_lists_are_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -136,7 +136,7 @@ def test_missing_parts_are_named(tmp_path: Path) -> None:
         RafDb().read(tmp_path)
     write_raf_db(tmp_path, "original", boxes=True)
     (tmp_path / "Annotation/boundingbox/test_0020_boundingbox.txt").unlink()
-    with pytest.raises(EdgefelError, match="test_0020_boundingbox.txt: no such file.* read whole pictures"):
+    with pytest.raises(EdgefelError, match="test_0020_boundingbox.txt: no such file.* read whole images"):
         RafDb().read(tmp_path)
     shutil.rmtree(tmp_path / "Image")
     with pytest.raises(EdgefelError, match="no folder Image/aligned or Image/original"):
@@ -160,7 +160,7 @@ def test_what_does_not_belong_in_sorted_folders_is_refused(tmp_path: Path) -> No
     write_sorted_raf_db(tmp_path)
     stray = tmp_path / "DATASET/test/2/selfie.png"
     stray.write_bytes(b"")
-    with pytest.raises(EdgefelError, match=r"2/selfie.png: is not named as a picture of RAF-DB"):
+    with pytest.raises(EdgefelError, match=r"2/selfie.png: is not named as an image of RAF-DB"):
         RafDb().read(tmp_path)
     stray.unlink()
     (tmp_path / "DATASET/train/8").mkdir()

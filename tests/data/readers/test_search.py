@@ -25,7 +25,7 @@ def test_any_mixture_of_case_is_found_and_the_exact_name_goes_before_it(tmp_path
 
 
 def test_in_a_folder_of_many_entries_the_exact_name_alone_is_found(tmp_path):
-    """So that a reader's look at a folder of all pictures does not list it."""
+    """So that a reader's look at a folder of all images does not list it."""
     touch(tmp_path / "LIST.txt")
     for number in range(255):
         touch(tmp_path / f"{number}.png")

@@ -17,7 +17,7 @@ AFF_WILD2_CLASSES = ("neutral", "anger", "disgust", "fear", "happiness", "sadnes
 
 @dataclass(frozen=True)
 class Video:
-    """A video: the class of each frame by name, "" where not annotated, and the frames (from 1) without a picture."""
+    """A video: the class of each frame by name, "" where not annotated, and the frames (from 1) without an image."""
 
     name: str
     split: str
@@ -25,7 +25,7 @@ class Video:
     without_face: frozenset[int] = field(default_factory=frozenset)
 
     def read(self, *, other: bool = True) -> list[tuple[str, str]]:
-        """What a reader finds: file name of the picture and class, in order."""
+        """What a reader finds: file name of the image and class, in order."""
         return [
             (f"{number:05d}.jpg", name)
             for number, name in enumerate(self.frames, start=1)
@@ -47,18 +47,18 @@ def write_aff_wild2(
     header: str = HEADER_8,
     labels: str = "EXPR_Classification_Challenge",
     train: str = "Train_Set",
-    pictures: str = "cropped_aligned",
+    images: str = "cropped_aligned",
 ) -> None:
-    """The annotations and the pictures; a colour for each class, so that a picture can be told from another's."""
+    """The annotations and the images; a colour for each class, so that an image can be told from another's."""
     classes = [name.lower() for name in header.split(",")]
     for video in videos:
         path = root / labels / (train if video.split == "train" else "Validation_Set") / f"{video.name}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         numbers = [classes.index(name) if name else -1 for name in video.frames]
         path.write_text("\n".join([header, *map(str, numbers)]) + "\n", encoding="utf-8")
-        folder = root / pictures / video.name
+        folder = root / images / video.name
         folder.mkdir(parents=True, exist_ok=True)
         for number in range(1, len(video.frames) + 1):
             if number not in video.without_face:
-                picture = np.full((8, 8, 3), 10 * number, np.uint8)
-                cv2.imwrite(str(folder / f"{number:05d}.jpg"), picture)
+                image = np.full((8, 8, 3), 10 * number, np.uint8)
+                cv2.imwrite(str(folder / f"{number:05d}.jpg"), image)

@@ -30,7 +30,7 @@ HEADER = (
 
 
 class Face(NamedTuple):
-    """path: of the picture, relative to the root of the tree."""
+    """path: of the image, relative to the root of the tree."""
 
     path: str
     label: str
@@ -38,10 +38,10 @@ class Face(NamedTuple):
     box: tuple[int, int, int, int] | None = None
 
 
-def write_affectnet(root: Path, *, pictures: str = "Manually_Annotated_Images", side: int = 32) -> list[Face]:
-    """The layout with lists: one picture in each list of each of the 11 numbers; the faces are those of expressions.
+def write_affectnet(root: Path, *, images: str = "Manually_Annotated_Images", side: int = 32) -> list[Face]:
+    """The layout with lists: one image in each list of each of the 11 numbers; the faces are those of expressions.
 
-    pictures: their folder; "" for beside the folder of the lists. The list for validation has no names of columns.
+    images: their folder; "" for beside the folder of the lists. The list for validation has no names of columns.
     """
     faces = []
     for split, name in (("train", "training"), ("val", "validation")):
@@ -52,8 +52,8 @@ def write_affectnet(root: Path, *, pictures: str = "Manually_Annotated_Images", 
             landmarks = ";".join(f"{10.5 + point:.2f}" for point in range(136))
             numbers = ",".join(map(str, box))
             lines.append(f"{published},{numbers},{landmarks},{number},-0.25,0.5")
-            path = Path(pictures, published).as_posix()
-            _write_picture(root / path, number, side)
+            path = Path(images, published).as_posix()
+            _write_image(root / path, number, side)
             if number < 8:
                 faces.append(Face(path, label, split, box))
         file = root / f"Manually_Annotated_file_lists/{name}.csv"
@@ -69,7 +69,7 @@ def write_affectnet_npy(root: Path, *, side: int = 32) -> list[Face]:
         for index in range(17):
             number = index % 8 if index < 16 else 8
             path = f"{folder}/images/{index}.jpg"
-            _write_picture(root / path, index, side)
+            _write_image(root / path, index, side)
             annotations = root / folder / "annotations"
             annotations.mkdir(exist_ok=True)
             value = str(number) if index < 8 else number
@@ -80,13 +80,13 @@ def write_affectnet_npy(root: Path, *, side: int = 32) -> list[Face]:
     return faces
 
 
-def _write_picture(path: Path, seed: int, side: int) -> None:
+def _write_image(path: Path, seed: int, side: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(_picture(seed, side))
+    path.write_bytes(_image(seed, side))
 
 
 @functools.lru_cache
-def _picture(seed: int, side: int) -> bytes:
+def _image(seed: int, side: int) -> bytes:
     noise = np.random.default_rng(seed).integers(0, 256, (side, side, 3), np.uint8)
     written, encoded = cv2.imencode(".jpg", noise)
     assert written

@@ -20,7 +20,7 @@ SPLITS = {"Training": "train", "PublicTest": "val", "PrivateTest": "test"}
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the list: ten votes, the class that has the majority, and "" where the picture is left out."""
+    """A row of the list: ten votes, the class that has the majority, and "" where the image is left out."""
 
     usage: str
     name: str
@@ -28,13 +28,13 @@ class Row:
     expression: str
 
     def pixels(self) -> NDArray[np.uint8]:
-        """The picture [48, 48], different for each name."""
+        """The image [48, 48], different for each name."""
         rng = np.random.default_rng([*(self.name or "no face").encode()])
         return rng.integers(0, 256, (48, 48), np.uint8)
 
 
 def rows_of_every_class() -> list[Row]:
-    """A picture of each class in train, and some whose votes say nothing, or another thing than they seem to."""
+    """An image of each class in train, and some whose votes say nothing, or another thing than they seem to."""
     rows = []
     for code, name in enumerate(FER_PLUS_CLASSES):
         votes = [0] * 10
@@ -42,7 +42,7 @@ def rows_of_every_class() -> list[Row]:
         rows.append(Row("Training", f"fer{code:07d}.png", tuple(votes), name))
     return [
         *rows,
-        # the makers' script writes no picture without a name, whatever its votes
+        # the makers' script writes no image without a name, whatever its votes
         Row("Training", "", (10, 0, 0, 0, 0, 0, 0, 0, 0, 0), ""),
         # rows of the published file, the first four
         Row("Training", "fer0000018.png", (4, 0, 0, 1, 3, 2, 0, 0, 0, 0), ""),
@@ -92,11 +92,11 @@ def write_fer_plus_folders(root: Path, rows: Sequence[Row] | None = None, *, box
     return rows
 
 
-CHANGED = {5: (7, 3), 24: (0, 10), 30: (7, 3)}  # of a picture: its votes for its own and for the next class
+CHANGED = {5: (7, 3), 24: (0, 10), 30: (7, 3)}  # of an image: its votes for its own and for the next class
 
 
 def write_disagreeing(root: Path) -> None:
-    """Both files of votes and the pictures in their folders, as the set is published: two pictures of each class in
+    """Both files of votes and the images in their folders, as the set is published: two images of each class in
     train (numbers 0 to 15), one in val (16 to 23) and one in test (24 to 31).
 
     `label.csv` has other votes for 5, 24 and 30, and another class for 24. 24 is an equal file of 0, 17 of 2; 26 looks

@@ -1,4 +1,4 @@
-"""FERG-DB as it is published, with tiny pictures."""
+"""FERG-DB as it is published, with tiny images."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Ferg(NamedTuple):
 
 
 def write_ferg(root: Path, inside: str = "FERG_DB_256") -> Ferg:
-    """All characters and expressions with a picture each, the number 10 among them to be ordered after 2."""
+    """All characters and expressions with an image each, the number 10 among them to be ordered after 2."""
     labels = {}
     for number, character in enumerate(CHARACTERS):
         for name, label in EXPRESSIONS.items():

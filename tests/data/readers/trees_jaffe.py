@@ -1,4 +1,4 @@
-"""JAFFE as it is published, with tiny pictures."""
+"""JAFFE as it is published, with tiny images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAMES = {
 
 
 class Jaffe(NamedTuple):
-    """label and group by name of the picture."""
+    """label and group by name of the image."""
 
     root: Path
     labels: dict[str, str]

@@ -1,4 +1,4 @@
-"""Manifests in CSV and Parquet, with tiny pictures."""
+"""Manifests in CSV and Parquet, with tiny images."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class WrittenManifest(NamedTuple):
 
 
 def manifest_rows(folder: Path, soft: bool = False) -> list[dict[str, Any]]:
-    """The rows, their pictures written below `folder`; the last one has an absolute path."""
+    """The rows, their images written below `folder`; the last one has an absolute path."""
     rows = [dict(row) for row in ROWS]
     rows[-1]["path"] = str(folder / ROWS[-1]["path"])
     for number, row in enumerate(rows):

@@ -22,7 +22,7 @@ CLASS_NUMBERS = {
 
 
 class Face(NamedTuple):
-    """path: of the picture, relative to the root of the tree."""
+    """path: of the image, relative to the root of the tree."""
 
     path: str
     label: str
@@ -31,9 +31,9 @@ class Face(NamedTuple):
 
 
 def write_raf_db(root: Path, kind: str = "aligned", *, boxes: bool = False, side: int = 32) -> list[Face]:
-    """The published layout: two training pictures and one for testing of each class.
+    """The published layout: two training images and one for testing of each class.
 
-    kind: aligned or original, the pictures that there are. boxes: whether each has its file of corners.
+    kind: aligned or original, the images that there are. boxes: whether each has its file of corners.
     """
     faces, lines = [], []
     for index, (split, label) in enumerate(_listed()):
@@ -41,7 +41,7 @@ def write_raf_db(root: Path, kind: str = "aligned", *, boxes: bool = False, side
         lines.append(f"{stem}.jpg {CLASS_NUMBERS[label]}")
         name = f"{stem}_aligned.jpg" if kind == "aligned" else f"{stem}.jpg"
         path = f"Image/{kind}/{name}"
-        _write_picture(root / path, index, side)
+        _write_image(root / path, index, side)
         box = None
         if boxes:
             file = root / f"Annotation/boundingbox/{stem}_boundingbox.txt"
@@ -64,7 +64,7 @@ def write_sorted_raf_db(root: Path, *, side: int = 32) -> list[Face]:
         name = f"{split}_{index + 1:05d}_aligned.jpg"
         lists[split].append(f"{name},{number}")
         path = f"DATASET/{split}/{number}/{name}"
-        _write_picture(root / path, index, side)
+        _write_image(root / path, index, side)
         faces.append(Face(path, label, split))
     for split, lines in lists.items():
         (root / f"{split}_labels.csv").write_text("\n".join(lines) + "\n")
@@ -75,13 +75,13 @@ def _listed() -> list[tuple[str, str]]:
     return [(split, label) for split in ("train", "train", "test") for label in CLASS_NUMBERS]
 
 
-def _write_picture(path: Path, seed: int, side: int) -> None:
+def _write_image(path: Path, seed: int, side: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(_picture(seed, side))
+    path.write_bytes(_image(seed, side))
 
 
 @functools.lru_cache
-def _picture(seed: int, side: int) -> bytes:
+def _image(seed: int, side: int) -> bytes:
     noise = np.random.default_rng(seed).integers(0, 256, (side, side, 3), np.uint8)
     written, encoded = cv2.imencode(".jpg", noise)
     assert written

@@ -1,4 +1,4 @@
-"""WebDataset shards with tiny pictures."""
+"""WebDataset shards with tiny images."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ CANONICAL = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "ne
 
 
 class Shards(NamedTuple):
-    """label and split by key; the pictures are of one grey level, the number of the sample."""
+    """label and split by key; the images are of one grey level, the number of the sample."""
 
     root: Path
     samples: dict[str, tuple[str, str]]
 
 
-def picture(level: int, kind: str = "png") -> bytes:
+def image(level: int, kind: str = "png") -> bytes:
     """Of one grey level."""
     return cv2.imencode(f".{kind}", np.full((8, 8, 3), level, np.uint8))[1].tobytes()
 
@@ -49,22 +49,22 @@ def write_webdataset(root: Path) -> Shards:
         (f"set.v1/{n:04d}.{kind}", data)
         for n in range(7)
         for kind, data in (
-            ("PNG", picture(n)),
-            ("seg.png", b"a mask, not the picture"),
+            ("PNG", image(n)),
+            ("seg.png", b"a mask, not the image"),
             ("cls", f"{n}\n".encode()),
             ("pickle", b"never opened"),
         )
     ]
     write_tar(root / "train-000000.tar", [("README.txt", b"x"), *numbers])
-    write_tar(root / "train-000001.tar", [("a.webp", picture(7, "webp")), ("a.cls", b"Angry")])
+    write_tar(root / "train-000001.tar", [("a.webp", image(7, "webp")), ("a.cls", b"Angry")])
     long_name = "deep/" * 30 + "b"
     said = {"label": "sad", "split": "test", "group": "clip 1"}
     write_tar(
         root / "val-000000.tar",
         [
             (f"{long_name}.json", json.dumps(said).encode()),
-            (f"{long_name}.png", picture(8)),
-            ("c.jpeg", picture(9, "jpg")),
+            (f"{long_name}.png", image(8)),
+            ("c.jpeg", image(9, "jpg")),
             ("c.cls", b"0"),
             ("c.json", b'{"label": 0, "subject": 7}'),
         ],

@@ -17,7 +17,7 @@ from edgefel.data.synthetic.geometry import Rest, build_face
 from edgefel.data.synthetic.identity import draw_identity
 from edgefel.data.synthetic.portrait import paint_portrait
 from edgefel.data.synthetic.relief import Light
-from edgefel.data.synthetic.scene import EYES_APART, EYES_Y, Pose, take_picture
+from edgefel.data.synthetic.scene import EYES_APART, EYES_Y, Pose, take_image
 
 SMALL = FaceOptions(count=4000, size=64, classes=8, seed=3)
 LIGHT = Light((0.2, -0.4, 0.89), (0.6, 0.6, 0.6), (0.6, 0.6, 0.6), 0.1)
@@ -32,17 +32,17 @@ def portrait(units: dict[int, float], subject: int = 0, size: int = 128) -> Imag
     identity = replace(draw_identity(5, subject), glasses="none", beard="none", hair_style="bald")
     canvas = Canvas(160)
     depth = paint_portrait(canvas, build_face(identity, Expression(values, np.eye(8)[0]), Rest()), LIGHT)
-    return take_picture(canvas, depth, Pose(0, 0, 0, 1, (0, 0)), size)
+    return take_image(canvas, depth, Pose(0, 0, 0, 1, (0, 0)), size)
 
 
 def changed(units: dict[int, float]) -> np.ndarray:  # type: ignore[type-arg]
-    """Mean absolute change by row of the picture, against the same face at rest."""
+    """Mean absolute change by row of the image, against the same face at rest."""
     difference = np.abs(portrait(units).astype(int) - portrait({}).astype(int))
     return np.asarray(difference.mean((1, 2)))
 
 
 def rows(low: float, high: float) -> slice:
-    """Rows of a 128-pixel picture between two heights in face units."""
+    """Rows of a 128-pixel image between two heights in face units."""
     return slice(round((EYES_Y + EYES_APART * low) * 128), round((EYES_Y + EYES_APART * high) * 128))
 
 
@@ -117,7 +117,7 @@ def digest(faces: SyntheticFaces, index: int) -> str:
     return hashlib.sha256(faces.sample(index).image.tobytes()).hexdigest()
 
 
-def test_same_index_same_picture_in_any_order_and_any_set_size() -> None:
+def test_same_index_same_image_in_any_order_and_any_set_size() -> None:
     faces = SyntheticFaces(SMALL)
     forwards = [digest(faces, index) for index in range(12)]
     backwards = [digest(SyntheticFaces(replace(SMALL, count=12)), index) for index in reversed(range(12))]
@@ -126,7 +126,7 @@ def test_same_index_same_picture_in_any_order_and_any_set_size() -> None:
     assert digest(SyntheticFaces(replace(SMALL, seed=4)), 0) != forwards[0]
 
 
-def test_same_picture_in_another_process_with_other_thread_counts() -> None:
+def test_same_image_in_another_process_with_other_thread_counts() -> None:
     code = (
         "import cv2, hashlib; cv2.setNumThreads(1)\n"
         "from edgefel.data.synthetic import FaceOptions, SyntheticFaces\n"

@@ -44,7 +44,7 @@ def test_layers_are_painted_once_until_there_is_no_room() -> None:
     assert len(painted) == 8
 
 
-def test_pictures_do_not_depend_on_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_do_not_depend_on_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     faces = SyntheticFaces(FaceOptions(count=30, size=96, subjects=4))
     kept = [faces.sample(index).image for index in range(30)]
     monkeypatch.setattr(portrait, "_LAYERS", Layers(room=0))

@@ -106,8 +106,8 @@ def test_the_known_eyes_are_where_a_detector_sees_them(video: SyntheticVideo) ->
 
 
 @pytest.mark.parametrize("turn", [(0.0, 0.0, 0.0), (0.14, 0.0, 0.0), (0.0, 0.1, 0.0), (0.14, -0.07, 0.1)])
-def test_projection_is_where_the_picture_shows_it(video: SyntheticVideo, turn: tuple[float, ...]) -> None:
-    """A dot painted on the surface is found in the picture where `project` says."""
+def test_projection_is_where_the_image_shows_it(video: SyntheticVideo, turn: tuple[float, ...]) -> None:
+    """A dot painted on the surface is found in the image where `project` says."""
     from edgefel.data.synthetic.canvas import grid
     from edgefel.data.synthetic.video_people import lay_on
 

@@ -93,7 +93,7 @@ def test_ties_zeros_infinities_and_nan_are_ranked_as_in_the_reference(scores, da
     assert torch.equal(pool_tokens(tokens, products, keep), tokens_reference(tokens, products, keep))
 
 
-def test_nan_is_kept_and_stays_in_its_picture():
+def test_nan_is_kept_and_stays_in_its_image():
     patches, positions = draw(3, 33, 20), draw(33, 20)
     clean = pool_patches(patches, positions, 2)
     patches[1, 30, 5] = math.nan
@@ -155,7 +155,7 @@ def test_strided_inputs_give_the_same_with_gradients():
 
 
 @pytest.mark.parametrize("programs", [1, 8, 10**6])
-def test_the_result_does_not_depend_on_how_a_picture_is_cut(programs, monkeypatch):
+def test_the_result_does_not_depend_on_how_a_image_is_cut(programs, monkeypatch):
     monkeypatch.setattr(module, "_PROGRAMS", programs)
     patches, positions = draw(2, 196, 24), draw(196, 24)
     found = results(pool_patches, 160, patches, positions)
@@ -171,7 +171,7 @@ def test_the_result_does_not_depend_on_how_a_picture_is_cut(programs, monkeypatc
 @pytest.mark.parametrize(
     ("count", "rows", "width"), [(196, 196, 768), (160, 161, 768), (256, 257, 5), (1, 2, 1)]
 )
-def test_a_tile_covers_the_picture_in_few_registers(count, rows, width, batch):
+def test_a_tile_covers_the_image_in_few_registers(count, rows, width, batch):
     tile = tile_for(count, rows, width, batch)
     assert tile.block_n >= count
     assert tile.slices * tile.rows >= rows > (tile.slices - 1) * tile.rows
@@ -181,7 +181,7 @@ def test_a_tile_covers_the_picture_in_few_registers(count, rows, width, batch):
     assert tile.slices == 1 or tile.rows == 32 or batch > 1
 
 
-def test_few_pictures_are_cut_finer_than_many():
+def test_few_images_are_cut_finer_than_many():
     assert [tile_for(196, 196, 768, batch).slices for batch in (1, 36, 64, 128, 256)] == [7, 7, 4, 2, 1]
 
 
@@ -234,7 +234,7 @@ def test_the_operators_keep_pytorchs_rules(differentiable):
     torch.library.opcheck(torch.ops.edgefel.pool_tokens.default, (tokens, products, 2, differentiable))
 
 
-def test_pictures_too_far_apart_inside_for_32_bits_are_copied():
+def test_images_too_far_apart_inside_for_32_bits_are_copied():
     near = torch.empty_strided((2, 3, 4), (2**40, 2**29, 1), device="meta")  # the batch has 64 bits
     assert module._near(near) is near
     far = torch.empty_strided((2, 3, 4), (1, 2**30, 1), device="meta")

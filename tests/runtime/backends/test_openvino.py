@@ -28,8 +28,8 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def pictures(count: int, size: int = 120) -> list[np.ndarray]:
-    """Smooth random pictures; noise is far from what a network was calibrated for."""
+def images(count: int, size: int = 120) -> list[np.ndarray]:
+    """Smooth random images; noise is far from what a network was calibrated for."""
     rng = np.random.default_rng(0)
     small = rng.integers(0, 256, (count, 6, 6, 3), dtype=np.uint8)
     return [cv2.resize(image, (size, size), interpolation=cv2.INTER_CUBIC) for image in small]
@@ -47,7 +47,7 @@ def test_fp32_outputs_are_onnxruntimes(nano_bundle):
         Session.open(nano_bundle, backend="onnxruntime", threads=1) as reference,
     ):
         assert session.choice.why == "openvino (asked for)"
-        expected, actual = reference(pictures(7)), session(pictures(7))
+        expected, actual = reference(images(7)), session(images(7))
         for name in OUTPUT_NAMES:
             np.testing.assert_allclose(
                 getattr(actual, name), getattr(expected, name), atol=1e-4, err_msg=name
@@ -67,7 +67,7 @@ def test_int8_outputs_are_those_of_the_file_as_exactly_as_onnxruntimes(nano_bund
         Session.open(nano_bundle, "int8", "openvino", threads=1, force=True) as session,
         Session.open(nano_bundle, "int8", "onnxruntime", threads=1, force=True) as reference,
     ):
-        batch = session.manifest.preprocessing.batch(pictures(8))
+        batch = session.manifest.preprocessing.batch(images(8))
         (truth,) = exact.run(["logits"], {"image": batch})
         ours, theirs = (sqnr(one.run(batch).logits, truth) for one in (session, reference))
     assert ours > 20
@@ -107,7 +107,7 @@ def test_the_callers_batch_is_not_written(bundle):
 def test_the_stage_is_told(bundle):
     told = []
     with Session.open(bundle, backend="openvino") as session:
-        session(pictures(2), lambda stage, seconds: told.append(stage))
+        session(images(2), lambda stage, seconds: told.append(stage))
     assert told == ["preprocess", "inference"]
 
 
@@ -184,5 +184,5 @@ def test_a_request_that_cannot_be_made_is_explained(tmp_path, monkeypatch):
         with monkeypatch.context() as patched:
             patched.setattr(OpenVinoBackend, "_request", refuse)
             with pytest.raises(EdgefelError, match=r"OpenVINO cannot run it on .* \(no memory\)"):
-                session(pictures(1))
-        assert len(session(pictures(1)).confidence) == 1
+                session(images(1))
+        assert len(session(images(1)).confidence) == 1

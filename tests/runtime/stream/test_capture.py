@@ -1,4 +1,4 @@
-"""Videos, folders and pictures as sources, with real files; and what cannot be opened."""
+"""Videos, folders and images as sources, with real files; and what cannot be opened."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pytest
 
 from edgefel.data.recording import VideoWriter, writer
 from edgefel.errors import EdgefelError
-from edgefel.runtime.sources import open_source as open_pictures
 from edgefel.runtime.stream.capture import open_source
 from edgefel.runtime.stream.devices import OpenCVDevice, without_password
 from edgefel.runtime.stream.frames import Frame, FrameSource, SourceCounts
+from edgefel.runtime.stream.sources import open_source as open_images
 from edgefel.runtime.stream.video import VideoFile
 
 
@@ -66,7 +66,7 @@ def test_every_frame_of_a_video_in_order(tmp_path, name, codec):
 
 
 @pytest.mark.parametrize(("name", "codec"), [("a.avi", "MJPG"), ("a.mp4", "mp4v")])
-def test_pictures_are_rgb(tmp_path, name, codec):
+def test_images_are_rgb(tmp_path, name, codec):
     file = tmp_path / name
     writer = cv2.VideoWriter(str(file), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*codec), 20.0, (64, 48))
     for _ in range(3):
@@ -165,7 +165,7 @@ def test_a_telephone_held_upright(tmp_path, monkeypatch, codec, turn):
     content[place : place + 20] = struct.pack(">5i", cosine << 16, sine << 16, 0, -sine << 16, cosine << 16)
     file.write_bytes(content)
     wanted = np.rot90(sketch, -turn // 90)
-    for frame in (open_source(str(file)).read(), next(open_pictures(file).pictures())):
+    for frame in (open_source(str(file)).read(), next(open_images(file).images())):
         assert frame.image.shape == wanted.shape
         assert np.abs(frame.image[::8, ::8].astype(int) - wanted[::8, ::8]).mean() < 20
 
@@ -213,7 +213,7 @@ def test_closing_from_another_thread_ends_the_reading(tmp_path):
     assert ended.is_set()
 
 
-def test_a_folder_of_pictures(tmp_path):
+def test_a_folder_of_images(tmp_path):
     for name, value in (("b.png", 20), ("a.jpg", 90), ("d/c.png", 160)):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         cv2.imwrite(str(tmp_path / name), np.full((8, 9, 3), value, np.uint8))
@@ -228,7 +228,7 @@ def test_a_folder_of_pictures(tmp_path):
     assert source.skipped == [str(tmp_path / "bad.png")]
 
 
-def test_a_looped_folder_and_a_single_picture(tmp_path):
+def test_a_looped_folder_and_a_single_image(tmp_path):
     for number in range(2):
         cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((8, 9, 3), 100 * number, np.uint8))
     source = open_source(str(tmp_path), loop=True)
@@ -250,7 +250,7 @@ def test_a_folder_of_which_nothing_can_be_read(tmp_path, loop):
         open_source(str(tmp_path), loop=loop).read()
 
 
-def test_a_looped_folder_whose_pictures_vanish_ends(tmp_path):
+def test_a_looped_folder_whose_images_vanish_ends(tmp_path):
     cv2.imwrite(str(tmp_path / "1.png"), np.zeros((8, 8, 3), np.uint8))
     source = open_source(str(tmp_path), loop=True)
     assert [source.read().index for _ in range(3)] == [0, 1, 2]
@@ -315,7 +315,7 @@ def test_a_camera_that_is_not_there(decoder):
         ("csi", {"decoder": "opencv"}, "read by GStreamer alone"),
         ("rtsp://host/live", {"fps": 5.0}, "is a stream, for which fps has no meaning"),
         ("rtsp://me:secret@host/live", {"loop": True}, "rtsp://host/live: is a stream"),
-        (".", {"size": (4, 4)}, "is pictures, for which size has no meaning"),
+        (".", {"size": (4, 4)}, "is images, for which size has no meaning"),
         (__file__, {"fps": 4.0}, "is a video, for which fps has no meaning"),
         ("0", {"size": (0, 480)}, "size is 0x480"),
         ("0", {"fps": 0.0}, "fps is 0"),

@@ -187,8 +187,8 @@ class _MotionJpeg(BaseHTTPRequestHandler):
                     self.server.over.wait(30)
                     return
                 large = self.path == "/changes" and number >= 12
-                picture = np.full((96, 128, 3) if large else (48, 64, 3), number % 200, np.uint8)
-                jpeg = cv2.imencode(".jpg", picture)[1].tobytes()
+                image = np.full((96, 128, 3) if large else (48, 64, 3), number % 200, np.uint8)
+                jpeg = cv2.imencode(".jpg", image)[1].tobytes()
                 if self.path == "/cut" and number == 12:
                     jpeg = jpeg[: len(jpeg) // 2]
                 head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"

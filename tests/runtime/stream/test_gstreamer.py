@@ -116,10 +116,10 @@ def test_formats():
 
 
 def write_mjpeg(file: Path, sizes: list[tuple[int, int]]) -> Path:
-    pictures = [
+    scenes = [
         np.full((height, width, 3), 40 + number, np.uint8) for number, (width, height) in enumerate(sizes)
     ]
-    file.write_bytes(b"".join(cv2.imencode(".jpg", picture)[1].tobytes() for picture in pictures))
+    file.write_bytes(b"".join(cv2.imencode(".jpg", scene)[1].tobytes() for scene in scenes))
     return file
 
 

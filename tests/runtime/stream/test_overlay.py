@@ -1,4 +1,4 @@
-"""The picture of a stream: everything is drawn, stays inside, and costs little."""
+"""The image of a stream: everything is drawn, stays inside, and costs little."""
 
 from __future__ import annotations
 
@@ -41,21 +41,21 @@ def face(
     return TrackedFace(track, labelled, sure, 1.0, labelled)
 
 
-def drawn(picture: np.ndarray, *faces: TrackedFace, hud: Hud = HUD) -> np.ndarray:
-    return draw(picture, FrameResult(Frame(0, 0.0, picture, 0.0), faces, 0.03, 30.0, "x"), hud)
+def drawn(image: np.ndarray, *faces: TrackedFace, hud: Hud = HUD) -> np.ndarray:
+    return draw(image, FrameResult(Frame(0, 0.0, image, 0.0), faces, 0.03, 30.0, "x"), hud)
 
 
-def has(picture: np.ndarray, colour: tuple[int, int, int]) -> int:
-    return int((picture == colour).all(axis=-1).sum())
+def has(image: np.ndarray, colour: tuple[int, int, int]) -> int:
+    return int((image == colour).all(axis=-1).sum())
 
 
 @pytest.mark.parametrize("size", [(48, 64), (240, 320), (480, 640), (1080, 1920), (1280, 720)])
 def test_the_label_has_its_colour_and_the_original_is_kept(size):
-    picture = grey(*size)
+    image = grey(*size)
     side = min(size) // 4
-    out = drawn(picture, face(side, side, side))
-    assert (picture == 90).all()
-    assert out.shape == picture.shape
+    out = drawn(image, face(side, side, side))
+    assert (image == 90).all()
+    assert out.shape == image.shape
     assert out.dtype == np.uint8
     assert has(out, PALETTE[1])
 
@@ -114,7 +114,7 @@ def test_numbers_of_the_head_up_line():
         drawn(grey(480, 640), hud=Hud(fps, 1e5, 0.0, 10**9, "x" * 200))
 
 
-def test_forty_small_faces_get_tags_and_nothing_leaves_the_picture():
+def test_forty_small_faces_get_tags_and_nothing_leaves_the_image():
     faces = [face(20 + 155 * (i % 8), 45 + 135 * (i // 8), 90, i + 1, i % 8) for i in range(40)]
     out = drawn(grey(720, 1280), *faces)
     for each in faces:
@@ -153,7 +153,7 @@ def test_the_caches_are_bounded_and_the_result_does_not_depend_on_them():
 
 def test_a_face_costs_a_fraction_of_an_annotation():
     """Both in this one process, by the processor time of this thread: half would already be too much."""
-    picture, faces = grey(480, 640), [face(50, 150, 150)]
+    image, faces = grey(480, 640), [face(50, 150, 150)]
 
     def best(work) -> float:
         times = []
@@ -163,6 +163,6 @@ def test_a_face_costs_a_fraction_of_an_annotation():
             times.append(time.thread_time() - start)
         return min(times)
 
-    drawn(picture, *faces)
-    ours = best(lambda: drawn(picture, *faces))
-    assert ours < 0.5 * best(lambda: annotate(picture, [each.face for each in faces]))
+    drawn(image, *faces)
+    ours = best(lambda: drawn(image, *faces))
+    assert ours < 0.5 * best(lambda: annotate(image, [each.face for each in faces]))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from streams import BLUE, GREEN, RED, ListSource, SquareDetector, picture
+from streams import BLUE, GREEN, RED, ListSource, SquareDetector, scene
 from tiny_bundle import write_bundle
 
 from edgefel.errors import EdgefelError
@@ -35,7 +35,7 @@ def _no_thread_is_left():
 
 def moving(frames: int, colours=(RED, GREEN)) -> list[np.ndarray]:
     return [
-        picture([(20 + frame, 20 + 100 * row, 60, colour) for row, colour in enumerate(colours)])
+        scene([(20 + frame, 20 + 100 * row, 60, colour) for row, colour in enumerate(colours)])
         for frame in range(frames)
     ]
 
@@ -49,7 +49,7 @@ def test_every_frame_comes_in_order_with_its_people(session):
 
 
 def test_labels_are_those_of_the_session(session):
-    image = picture([(20, 20, 60, RED), (20, 120, 60, BLUE)])
+    image = scene([(20, 20, 60, RED), (20, 120, 60, BLUE)])
     expected = session([image[20:80, 20:80], image[120:180, 20:80]])
     options = StreamOptions(smoothing=0)
     *_, last = Stream(ListSource([image] * 3), SquareDetector(), session, options)
@@ -61,10 +61,10 @@ def test_labels_are_those_of_the_session(session):
 
 
 def test_a_changed_face_changes_its_label_once_and_in_time(session):
-    pictures = [picture([(20, 20, 60, RED if frame < 30 else BLUE)]) for frame in range(60)]
+    images = [scene([(20, 20, 60, RED if frame < 30 else BLUE)]) for frame in range(60)]
     labels = [
         result.faces[0].label
-        for result in Stream(ListSource(pictures), SquareDetector(), session)
+        for result in Stream(ListSource(images), SquareDetector(), session)
         if result.faces
     ]
     changes = [frame for frame in range(1, len(labels)) if labels[frame] != labels[frame - 1]]
@@ -73,8 +73,8 @@ def test_a_changed_face_changes_its_label_once_and_in_time(session):
 
 
 def test_a_line_tells_what_the_frame_alone_shows_beside_the_average(session):
-    pictures = [picture([(20, 20, 60, RED if frame < 30 else BLUE)]) for frame in range(31)]
-    *_, last = Stream(ListSource(pictures), SquareDetector(), session, StreamOptions(smoothing=5))
+    images = [scene([(20, 20, 60, RED if frame < 30 else BLUE)]) for frame in range(31)]
+    *_, last = Stream(ListSource(images), SquareDetector(), session, StreamOptions(smoothing=5))
     (face,) = last.to_dict()["faces"]
     blue = session([np.full((60, 60, 3), BLUE, np.uint8)])
     assert face["raw_label"] == session.labels[blue.probabilities[0].argmax()] != face["label"]
@@ -161,20 +161,20 @@ def test_stop_from_another_thread_gives_what_was_read(session):
 
 
 def test_nobody_and_forty_people(session):
-    crowd = picture([(40 * (n % 8), 40 * (n // 8), 30, RED) for n in range(40)])
-    pictures = [picture([]), crowd, crowd, picture([]), crowd]
-    counts = [len(result.faces) for result in Stream(ListSource(pictures), SquareDetector(), session)]
+    crowd = scene([(40 * (n % 8), 40 * (n // 8), 30, RED) for n in range(40)])
+    images = [scene([]), crowd, crowd, scene([]), crowd]
+    counts = [len(result.faces) for result in Stream(ListSource(images), SquareDetector(), session)]
     assert counts == [0, 0, 40, 0, 40]
 
 
 def test_below_the_threshold_a_face_is_unsure(session):
-    pictures = moving(5, (RED,))
+    images = moving(5, (RED,))
     confidence = next(
-        iter(list(Stream(ListSource(pictures), SquareDetector(), session))[-1].faces)
+        iter(list(Stream(ListSource(images), SquareDetector(), session))[-1].faces)
     ).face.confidence
     for threshold, sure in ((confidence - 0.01, True), (min(1.0, confidence + 0.01), False)):
         options = StreamOptions(min_confidence=threshold)
-        (face,) = list(Stream(ListSource(pictures), SquareDetector(), session, options))[-1].faces
+        (face,) = list(Stream(ListSource(images), SquareDetector(), session, options))[-1].faces
         assert face.sure is sure
         assert face.label == (face.face.label if sure else "unsure")
         assert face.to_dict()["label"] == face.label
@@ -187,17 +187,17 @@ def test_it_stops_where_it_is_told(session, limit, expected):
     assert len(results) == expected
 
 
-def test_pictures_of_a_folder_show_other_people_each(session):
-    same = picture([(20, 20, 60, RED)])
-    options = StreamOptions(pictures=True)
+def test_images_of_a_folder_show_other_people_each(session):
+    same = scene([(20, 20, 60, RED)])
+    options = StreamOptions(images=True)
     results = list(Stream(ListSource([same] * 3, names=True), SquareDetector(), session, options))
     assert [[face.track for face in result.faces] for result in results] == [[1], [2], [3]]
     assert results[1].to_dict()["source"] == "1.png"
 
 
 def test_a_change_of_the_resolution_starts_a_whole_search(session):
-    small = [picture([(20, 20, 60, RED)]) for _ in range(4)]
-    large = [picture([(20, 20, 60, RED), (400, 300, 60, GREEN)], (640, 480)) for _ in range(4)]
+    small = [scene([(20, 20, 60, RED)]) for _ in range(4)]
+    large = [scene([(20, 20, 60, RED), (400, 300, 60, GREEN)], (640, 480)) for _ in range(4)]
     options = StreamOptions(detect_every=100)
     counts = [
         len(result.faces) for result in Stream(ListSource(small + large), SquareDetector(), session, options)
@@ -206,11 +206,9 @@ def test_a_change_of_the_resolution_starts_a_whole_search(session):
 
 
 def test_between_whole_searches_a_newcomer_is_not_seen(session):
-    pictures = [picture([(20, 20, 60, RED)])] + [picture([(20, 20, 60, RED), (200, 100, 60, GREEN)])] * 9
+    images = [scene([(20, 20, 60, RED)])] + [scene([(20, 20, 60, RED), (200, 100, 60, GREEN)])] * 9
     options = StreamOptions(detect_every=5)
-    counts = [
-        len(result.faces) for result in Stream(ListSource(pictures), SquareDetector(), session, options)
-    ]
+    counts = [len(result.faces) for result in Stream(ListSource(images), SquareDetector(), session, options)]
     assert counts == [0, 1, 1, 1, 1, 1, 2, 2, 2, 2]
 
 
@@ -232,7 +230,7 @@ def test_every_stage_is_timed(session):
         {"frames": 0},
         {"seconds": 0},
         {"seconds": float("nan")},
-        {"pictures": True, "detect_every": 2},
+        {"images": True, "detect_every": 2},
     ],
 )
 def test_options_that_make_no_sense(options):
@@ -302,7 +300,7 @@ def interruptible():
 
 def test_ctrl_c_while_it_waits_for_a_frame(session, interruptible):
     """Of a camera that sends nothing; the wait has no timeout of its own."""
-    source = ListSource([picture([])] * 2, live=True, fps=0.02)
+    source = ListSource([scene([])] * 2, live=True, fps=0.02)
 
     def press() -> None:
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
@@ -383,8 +381,8 @@ def test_waiting_for_its_time_is_no_latency_of_a_frame(session):
 
 
 def test_rate_latency_and_age(session):
-    pictures = moving(10, (RED,)) + moving(10)
-    results = list(Stream(ListSource(pictures), SquareDetector(0.01), session))
+    images = moving(10, (RED,)) + moving(10)
+    results = list(Stream(ListSource(images), SquareDetector(0.01), session))
     ready = [result.frame.captured + result.latency for result in results]
     assert results[0].fps == 0
     assert results[-1].fps == pytest.approx(19 / (ready[-1] - ready[0]))
@@ -401,11 +399,11 @@ def test_faces_that_are_not_confirmed_are_not_among_the_tracks(session):
 
 
 def test_the_average_decides_who_is_unsure(session):
-    pictures = [picture([(20, 20, 60, RED if frame < 30 else BLUE)]) for frame in range(31)]
+    images = [scene([(20, 20, 60, RED if frame < 30 else BLUE)]) for frame in range(31)]
 
     def last_face(threshold: float):
         options = StreamOptions(smoothing=5, min_confidence=threshold)
-        *_, last = Stream(ListSource(pictures), SquareDetector(), session, options)
+        *_, last = Stream(ListSource(images), SquareDetector(), session, options)
         return last.faces[0]
 
     averaged, alone = last_face(0).face.confidence, last_face(0).raw.confidence
@@ -424,6 +422,6 @@ def test_a_whole_search_starts_the_count_of_frames_anew():
 
     detector = PeriodicDetector(Recorder(), 3)
     for size in [(320, 240)] * 2 + [(640, 480)] * 4:
-        detector(picture([(100, 100, 60, RED)], size))
+        detector(scene([(100, 100, 60, RED)], size))
     # patches of 1.6 times the face's side in between
     assert searched == [(240, 320), (96, 96), (480, 640), (96, 96), (96, 96), (480, 640)]

@@ -96,7 +96,7 @@ def distance(image: np.ndarray) -> float:
 
 
 def drawn(number: int, shape: tuple[int, ...]) -> np.ndarray:
-    """RGB, as `picture` of the server."""
+    """RGB, as `image` of the server."""
     _, width, _ = shape
     image = np.empty(shape, np.uint8)
     image[:, : width // 2], image[:, width // 2 :] = (0xF0, 0x10, 0x10), (0x10, 0x20, 0xF0)

@@ -45,12 +45,12 @@ def tracked(track: int, share: float = 0.7, sure: bool = True) -> TrackedFace:
 
 
 def result(index: int, *faces: TrackedFace, time: float | None = None) -> FrameResult:
-    picture = np.zeros((48, 64, 3), np.uint8)
-    frame = Frame(index, index / 20 if time is None else time, picture, 0.0)
+    scene = np.zeros((48, 64, 3), np.uint8)
+    frame = Frame(index, index / 20 if time is None else time, scene, 0.0)
     return FrameResult(frame, faces, 0.0123, 20.0, "camera 0")
 
 
-def picture(shade: int, size: tuple[int, int] = (64, 48)) -> np.ndarray:
+def scene(shade: int, size: tuple[int, int] = (64, 48)) -> np.ndarray:
     return np.full((size[1], size[0], 3), shade, np.uint8)
 
 
@@ -178,7 +178,7 @@ def test_a_file_that_exists_is_kept(tmp_path, name):
         opened(file)
     assert file.read_text() == "precious"
     sink = opened(file, overwrite=True)
-    sink.write(result(0, tracked(1)), picture(9))
+    sink.write(result(0, tracked(1)), scene(9))
     sink.close()
     assert file.read_bytes() != b"precious"
     (tmp_path / f"b.{name}").mkdir()
@@ -201,7 +201,7 @@ def test_a_video_appears_when_it_is_complete(tmp_path, suffix):
     file = tmp_path / "out" / f"a.{suffix}"
     sink = VideoSink(file, 20.0)
     for number in range(12):
-        sink.write(result(number), picture(10 + 20 * number))
+        sink.write(result(number), scene(10 + 20 * number))
     assert not file.exists()
     sink.close()
     sink.close()
@@ -215,7 +215,7 @@ def test_a_video_keeps_the_times_of_the_source(tmp_path):
     file = tmp_path / "a.mkv"
     sink = VideoSink(file, 20.0)
     for number, time in enumerate(times):
-        sink.write(result(number, time=100 + time), picture(25 * number))
+        sink.write(result(number, time=100 + time), scene(25 * number))
     sink.close()
     assert np.allclose(shades(file), [25 * number for number in range(9)], atol=4)
     capture, found = cv2.VideoCapture(str(file), cv2.CAP_FFMPEG), []
@@ -227,8 +227,8 @@ def test_a_video_keeps_the_times_of_the_source(tmp_path):
 def test_a_video_of_a_stream_that_changes_its_resolution(tmp_path):
     file = tmp_path / "a.avi"
     sink = VideoSink(file, 20.0)
-    sink.write(result(0), picture(50))
-    sink.write(result(1), picture(90, (128, 96)))
+    sink.write(result(0), scene(50))
+    sink.write(result(1), scene(90, (128, 96)))
     sink.close()
     assert np.allclose(shades(file), [50, 90], atol=3)
 
@@ -252,7 +252,7 @@ sys.path.insert(0, {str(Path(__file__).parent)!r})
 import test_sinks as t
 sink = t.VideoSink(t.Path({str(file)!r}), 20.0)
 for number in range(60):
-    sink.write(t.result(number), t.picture(4 * number))
+    sink.write(t.result(number), t.image(4 * number))
 os.kill(os.getpid(), signal.SIGKILL)
 """
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
@@ -318,14 +318,14 @@ def test_a_video_stops_before_the_disk_is_full(tmp_path, monkeypatch):
     file = tmp_path / "a.mp4"
     sink = VideoSink(file, 20.0)
     for number in range(15):
-        sink.write(result(number), picture(100))
+        sink.write(result(number), scene(100))
     free[0] = 1 << 20
     with pytest.raises(EdgefelError, match="less than 32 MB are free; the video up to here is kept"):
         for number in range(15, 40):
-            sink.write(result(number), picture(100))
+            sink.write(result(number), scene(100))
     assert 15 <= len(shades(file)) < 40
     with pytest.raises(EdgefelError, match="nothing was written"):
-        VideoSink(tmp_path / "not" / "yet" / "b.mp4", 20.0).write(result(0), picture(9))
+        VideoSink(tmp_path / "not" / "yet" / "b.mp4", 20.0).write(result(0), scene(9))
     assert not (tmp_path / "not").exists()
 
 
@@ -363,7 +363,7 @@ def test_a_window_is_closed_by_the_user(monkeypatch, key, visible):
     assert shown[0][0, 0].tolist() == [0, 0, 255]
     assert not sink.closed
     with pytest.raises(SinkClosed):
-        sink.write(result(1), picture(0))
+        sink.write(result(1), scene(0))
     assert sink.closed
     sink.close()
 

@@ -74,13 +74,13 @@ def anchors_of(embedding: np.ndarray, anchors: np.ndarray, targets: np.ndarray) 
 
 
 def test_anchors_that_are_used_and_anchors_that_are_not():
-    # classes at (0, 0) and (10, 0), the second anchor of each far away from every picture
+    # classes at (0, 0) and (10, 0), the second anchor of each far away from every image
     anchors = np.array([[[0.0, 0.0], [0.0, 100.0]], [[10.0, 0.0], [10.0, 100.0]]])
-    pictures = np.array([[1.0, 0.0], [-1.0, 0.0], [9.0, 0.0], [1.0, 0.0]])
-    said = anchors_of(pictures, anchors, np.array([0, 0, 1, 1]))
+    images = np.array([[1.0, 0.0], [-1.0, 0.0], [9.0, 0.0], [1.0, 0.0]])
+    said = anchors_of(images, anchors, np.array([0, 0, 1, 1]))
     assert said["used"] == 2 / 4
     assert said["own_class"] == 3 / 4
-    # every picture is 1 away, in two dimensions
+    # every image is 1 away, in two dimensions
     assert said["distance"] == pytest.approx(np.sqrt(1 / 2))
     # of 10,100 in squares of all, 100 is between the classes
     assert said["between_classes"] == pytest.approx(100 / 10100)

@@ -1,0 +1,389 @@
+"""Does balanced calibration help? INT8 calibrated on balanced, random and most-frequent-class images of a long tail,
+judged on held-out images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+from edgefel.bench.experiments.calibration.intervals import HeldOut, Interval, Outcome, TwoLevelBootstrap
+from edgefel.bench.experiments.calibration.long_tail import LongTail, long_tail
+from edgefel.calib.calibration_set import HELD_OUT, calibration_pool
+from edgefel.calib.collect import METHODS, CalibrationMethod, activation_scales, collect_activations
+from edgefel.calib.placement import ONNXRUNTIME, Placement, place
+from edgefel.calib.quantize import quantize
+from edgefel.calib.reader import CalibrationReader
+from edgefel.calib.samples import (
+    DEFAULT_GROUP_CAP,
+    SampleChoice,
+    balanced_samples,
+    most_frequent_samples,
+    random_samples,
+)
+from edgefel.data.dataset import ImageDataset, UnreadableImageError
+from edgefel.data.labels import LabelMatch
+from edgefel.data.preprocessing import Image, Preprocessing
+from edgefel.errors import EdgefelError
+from edgefel.progress import SILENT, Progress
+from edgefel.runtime.manifest import INPUT_NAME
+
+BALANCED, RANDOM, MOST_FREQUENT = STRATEGIES = ("balanced", "random", "most-frequent")
+# decided before looking: the verdict is about this measure, the others are beside it
+PRIMARY = "macro_f1"
+REPLICATES = 2000
+_BATCH = 16
+
+
+@dataclass(frozen=True)
+class ComparisonOptions:
+    """What is compared; checked at construction.
+
+    per_class: sizes, in images per class of the balanced set; the other sets get as many images in all. seeds:
+    how many draws of long tail and sets. imbalance: most frequent : rarest class, 1 leaves the data as it is.
+    images: how many held-out images judge, all by default. seed: of the first draw.
+    """
+
+    per_class: tuple[int, ...] = (1, 4, 16)
+    seeds: int = 5
+    imbalance: float = 50.0
+    method: CalibrationMethod = "mse"
+    images: int | None = None
+    group_cap: int = DEFAULT_GROUP_CAP
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.per_class or min(self.per_class) < 1 or len(set(self.per_class)) < len(self.per_class):
+            raise EdgefelError(f"per_class {self.per_class}: give sizes of at least 1, each once")
+        if self.seeds < 2:
+            raise EdgefelError(
+                f"seeds {self.seeds}: an interval needs at least 2 draws; 5 or more are better"
+            )
+        if self.method not in METHODS:
+            raise EdgefelError(f"calibration method '{self.method}': choose one of {', '.join(METHODS)}")
+        if self.images is not None and self.images < 1:
+            raise EdgefelError(f"images {self.images}: give at least 1")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One calibration: images drawn from the long tail of `seed`, with a size and a strategy."""
+
+    strategy: str
+    per_class: int
+    seed: int
+    pool: LongTail
+    choice: SampleChoice
+
+
+@dataclass(frozen=True)
+class Row:
+    """What came of one run. used: images that could be read. measures: see `edgefel.bench.experiments.calibration.intervals.measures`."""
+
+    strategy: str
+    per_class: int
+    seed: int
+    used: int
+    counts: dict[str, int]
+    measures: dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One strategy at one size, over all seeds; per_class None is the FP32 file, which nothing calibrates."""
+
+    strategy: str
+    per_class: int | None
+    measures: dict[str, Interval]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Balanced minus `against` at one size, paired in seeds and held-out images."""
+
+    per_class: int
+    against: str
+    measures: dict[str, Interval]
+
+    @property
+    def verdict(self) -> str:
+        """In plain words, from the interval of the measure that was decided on beforehand."""
+        verdict = self.measures[PRIMARY].verdict
+        return f"{verdict} at this size" if verdict == "no difference shown" else verdict
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A finished comparison.
+
+    classes: whose the labels are, and what was left out for them. pools: the long tail of each seed. held_out: images
+    per class that judged.
+    """
+
+    options: ComparisonOptions
+    labels: tuple[str, ...]
+    classes: dict[str, Any]
+    split: str
+    held_out: dict[str, int]
+    pools: tuple[LongTail, ...]
+    rows: tuple[Row, ...]
+    summaries: tuple[Summary, ...]
+    differences: tuple[Difference, ...]
+    skipped: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that is decided before anything runs.
+
+    dataset, match, classes, notes: of the `MatchedDataset`. split, judging: the held-out
+    images.
+    """
+
+    options: ComparisonOptions
+    dataset: ImageDataset
+    match: LabelMatch
+    classes: dict[str, Any]
+    notes: tuple[str, ...]
+    split: str
+    judging: tuple[int, ...]
+    runs: tuple[Run, ...]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes that model and data share, in the data's order."""
+        return self.match.labels
+
+
+def plan_comparison(dataset: ImageDataset, labels: Sequence[str], options: ComparisonOptions) -> Plan:
+    """Draws every set, opening no image: data that will not do is refused before the minutes of work.
+
+    The images to calibrate on come from the split train, cut to a long tail; the split test, else val, judges.
+    Classes are matched by name; where one side has more, the common ones are judged (`ImageDataset.matched`). Raises
+    EdgefelError for data that shares too few classes with the model, without a held-out split, or with too few
+    images.
+    """
+    matched = dataset.matched(labels)
+    ours = matched.dataset
+    split, judging = held_out_images(ours, options)
+    runs = tuple(plan_runs(ours, options))
+    return Plan(options, ours, matched.match, matched.to_dict(), matched.notes(), split, tuple(judging), runs)
+
+
+def compare_strategies(
+    graph: onnx.ModelProto,
+    preprocessing: Preprocessing,
+    plan: Plan,
+    progress: Progress = SILENT,
+) -> Comparison:
+    """Calibrates the FP32 `graph` on each strategy's images and judges the INT8 files in ONNX Runtime.
+
+    The held-out images stay in memory at the model's size. Raises EdgefelError for images none of which can
+    be read, and for a model whose outputs are not finite.
+    """
+    options, runs = plan.options, plan.runs
+    work = _Work(graph, preprocessing, plan, progress)
+    crops, targets = work.read(plan.judging)
+    held_out, logits = work.fp32(plan.labels, targets, crops)
+    outcomes, used = work.int8(runs, crops, logits)
+    # FP32 is calibrated by nothing, but which classes are the tail differs by seed, and so do its tail measures
+    pools = tuple({run.seed: run.pool for run in runs}.values())
+    floats = [Outcome(held_out.predicted, np.zeros(len(targets)), pool.tail) for pool in pools]
+    progress.start("intervals")
+    bootstrap = TwoLevelBootstrap(held_out, [*outcomes, *floats], options.seeds, REPLICATES, options.seed)
+    return Comparison(
+        options=options,
+        labels=plan.labels,
+        classes=plan.classes,
+        split=plan.split,
+        held_out={name: int((targets == i).sum()) for i, name in enumerate(plan.labels)},
+        pools=pools,
+        rows=tuple(
+            Row(run.strategy, run.per_class, run.seed, count, run.choice.counts, _plain(point))
+            for run, count, point in zip(runs, used, bootstrap.points, strict=False)
+        ),
+        summaries=_summaries(runs, bootstrap, options),
+        differences=_differences(runs, bootstrap, options),
+        skipped=tuple(dict.fromkeys(work.skipped)),
+    )
+
+
+def held_out_images(dataset: ImageDataset, options: ComparisonOptions) -> tuple[str, list[int]]:
+    """The split that judges (test, else val), and which of its images; raises EdgefelError without one."""
+    for split in reversed(HELD_OUT):
+        indices = [i for i, sample in enumerate(dataset.samples) if sample.split == split]
+        if not indices:
+            continue
+        if options.images is not None:
+            shuffled = np.random.default_rng([options.seed, 1]).permutation(indices)
+            indices = sorted(int(i) for i in shuffled[: options.images])
+        shown = {dataset.labels[dataset.samples[i].label] for i in indices}
+        if lacking := [label for label in dataset.labels if label not in shown]:
+            raise EdgefelError(
+                f"{dataset.root}: the {len(indices)} held-out images of the split {split} show no "
+                f"{', '.join(lacking)}; give more of them, or a larger --images"
+            )
+        return split, indices
+    raise EdgefelError(
+        f"{dataset.root}: has no split test or val to judge on; name splits in labels.csv or sort the class "
+        "folders into train/, val/ and test/"
+    )
+
+
+def plan_runs(dataset: ImageDataset, options: ComparisonOptions) -> list[Run]:
+    """Every calibration, by size, then seed, then strategy; all are drawn before the first one runs.
+
+    The sets of one seed and size come from one long tail and have the same number of images, that of the
+    balanced set (smaller than asked for where a rare class has less to give). The long tail of a seed rotates which
+    class is how rare. Raises EdgefelError if the data is too small.
+    """
+    train = [i for i in calibration_pool(dataset) if dataset.samples[i].split not in HELD_OUT]
+    if not train:
+        raise EdgefelError(f"{dataset.root}: has no split train to calibrate on; name splits in labels.csv")
+    seeds = range(options.seed, options.seed + options.seeds)
+    pools = {seed: long_tail(dataset, options.imbalance, seed, seed, among=train) for seed in seeds}
+    runs = []
+    for size in options.per_class:
+        for seed, pool in pools.items():
+            balanced = balanced_samples(dataset, size, options.group_cap, seed, among=pool.indices)
+            count = len(balanced.indices)
+            rest = (dataset, count, options.group_cap, seed)
+            choices = {
+                BALANCED: balanced,
+                RANDOM: random_samples(*rest, among=pool.indices),
+                MOST_FREQUENT: most_frequent_samples(*rest, among=pool.indices),
+            }
+            runs += [Run(strategy, size, seed, pool, choices[strategy]) for strategy in STRATEGIES]
+    return runs
+
+
+class _Work:
+    """What reads and computes: the graph, its placement, and where images come from."""
+
+    def __init__(
+        self,
+        graph: onnx.ModelProto,
+        preprocessing: Preprocessing,
+        plan: Plan,
+        progress: Progress,
+    ) -> None:
+        self.graph = graph
+        self.placement: Placement = place(graph, ONNXRUNTIME)
+        self.preprocessing = preprocessing
+        self.dataset = plan.dataset
+        self.match = plan.match
+        self.options = plan.options
+        self.progress = progress
+        self.skipped: list[Path] = []
+
+    def read(self, indices: Sequence[int]) -> tuple[list[Image], Any]:
+        """Crops and class indices, int64 [N], of the readable held-out images."""
+        self.progress.start("read held-out images", len(indices))
+        crops, targets = [], []
+        for index in indices:
+            try:
+                crops.append(self.preprocessing.resize_image(self.dataset.load(index)))
+            except UnreadableImageError as error:
+                self.skipped.append(error.path)
+            else:
+                targets.append(self.dataset.samples[index].label)
+            self.progress.advance()
+        if not crops:
+            raise EdgefelError(
+                f"{self.dataset.root}: none of {len(indices)} held-out images can be read, e.g. {self.skipped[0]}"
+            )
+        return crops, np.array(targets, dtype=np.int64)
+
+    def fp32(self, labels: tuple[str, ...], targets: Any, crops: Sequence[Image]) -> tuple[HeldOut, Any]:
+        """The reference, computed once, and its logits, float64 [N, C]."""
+        self.progress.start("FP32 reference", len(crops))
+        logits, predicted = self._outputs(self.graph, crops, self.progress.advance)
+        return HeldOut(labels, targets, predicted, np.square(logits).sum(axis=1)), logits
+
+    def int8(
+        self, runs: Sequence[Run], crops: Sequence[Image], reference: Any
+    ) -> tuple[list[Outcome], list[int]]:
+        """What every run's INT8 file says, and how many images calibrated it."""
+        self.progress.start(
+            f"{len(runs)} INT8 files", sum(len(run.choice.indices) + len(crops) for run in runs)
+        )
+        outcomes, used = [], []
+        for run in runs:
+            reader = CalibrationReader(self.dataset, run.choice.indices, self.preprocessing)
+            histograms = collect_activations(
+                self.graph, self.placement.activations, reader, self.progress.advance
+            )
+            self.progress.advance(len(reader.skipped))
+            scales = activation_scales(histograms, self.options.method)
+            model = quantize(self.graph, self.placement, scales)
+            logits, predicted = self._outputs(model, crops, self.progress.advance)
+            noise = np.square(logits - reference).sum(axis=1)
+            outcomes.append(Outcome(predicted, noise, run.pool.tail))
+            used.append(len(reader) - len(reader.skipped))
+            self.skipped += reader.skipped
+        return outcomes, used
+
+    def _outputs(
+        self, model: onnx.ModelProto, crops: Sequence[Image], advance: Callable[[int], None]
+    ) -> tuple[Any, Any]:
+        """Logits float64 [N, C], and the label, int64 [N]: of the shared classes, argmax after the reliability
+        correction."""
+        settings = ort.SessionOptions()
+        settings.log_severity_level = 3
+        session = ort.InferenceSession(
+            model.SerializeToString(), settings, providers=["CPUExecutionProvider"]
+        )
+        logits, labels = [], []
+        for batch in self._batches(crops):
+            raw, probabilities = session.run(["logits", "probabilities"], {INPUT_NAME: batch})
+            if not (np.isfinite(raw).all() and np.isfinite(probabilities).all()):
+                raise EdgefelError("the model's outputs are not finite; compare with an earlier checkpoint")
+            logits.append(raw.astype(np.float64))
+            labels.append(self.match.restrict(probabilities).argmax(axis=1).astype(np.int64))
+            advance(len(batch))
+        return np.concatenate(logits), np.concatenate(labels)
+
+    def _batches(self, crops: Sequence[Image]) -> Iterator[Any]:
+        for start in range(0, len(crops), _BATCH):
+            yield self.preprocessing.batch(crops[start : start + _BATCH])
+
+
+def _positions(runs: Sequence[Run], strategy: str, per_class: int) -> list[int]:
+    return [i for i, run in enumerate(runs) if (run.strategy, run.per_class) == (strategy, per_class)]
+
+
+def _summaries(
+    runs: Sequence[Run], bootstrap: TwoLevelBootstrap, options: ComparisonOptions
+) -> tuple[Summary, ...]:
+    fp32 = bootstrap.means(range(len(runs), len(runs) + options.seeds))
+    return (
+        Summary("fp32", None, fp32),
+        *(
+            Summary(strategy, size, bootstrap.means(_positions(runs, strategy, size)))
+            for size in options.per_class
+            for strategy in STRATEGIES
+        ),
+    )
+
+
+def _differences(
+    runs: Sequence[Run], bootstrap: TwoLevelBootstrap, options: ComparisonOptions
+) -> tuple[Difference, ...]:
+    return tuple(
+        Difference(
+            size,
+            other,
+            bootstrap.differences(_positions(runs, BALANCED, size), _positions(runs, other, size)),
+        )
+        for size in options.per_class
+        for other in (RANDOM, MOST_FREQUENT)
+    )
+
+
+def _plain(point: dict[str, Any]) -> dict[str, float | None]:
+    return {name: None if np.isnan(value[0]) else float(value[0]) for name, value in point.items()}

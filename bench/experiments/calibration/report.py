@@ -1,0 +1,224 @@
+"""A comparison on disk (`comparison.json`, `comparison.png`) and in words."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from edgefel.bench.experiments.calibration.comparison import (
+    MOST_FREQUENT,
+    PRIMARY,
+    RANDOM,
+    REPLICATES,
+    STRATEGIES,
+    Comparison,
+    Difference,
+)
+from edgefel.bench.experiments.calibration.intervals import MEASURES, RECALL, TAIL, Interval
+from edgefel.figures import new_figure
+from edgefel.files.write import atomic_folder, write_json
+from edgefel.text import counted
+
+FORMAT = "edgefel-calibration-comparison"
+VERSION = 1
+JSON_NAME = "comparison.json"
+FIGURE_NAME = "comparison.png"
+DESIGN = {
+    "long_tail": "n_k = r * imbalance^((C-1-k)/(C-1)) training images of the k-th class; the class order is "
+    "rotated by the seed, so that over C seeds every class stands at every place once",
+    "sets": "per seed and size, all strategies draw the same number of images from the same long tail",
+    "tail": "the rarest third of the classes of a seed's long tail",
+    "intervals": f"95 % percentiles of {REPLICATES} two-level bootstrap replicates: seeds and held-out images are "
+    "resampled independently, the same for every strategy; each interval stands for itself, without correction "
+    "for their number",
+    "verdict": f"from the interval of {PRIMARY} over all classes, decided on beforehand",
+}
+_NAMES = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro F1",
+    "agreement": "agreement with FP32",
+    "sqnr_db": "SQNR of the logits",
+}
+_COLOURS = {"balanced": "#1b6ca8", "random": "#e08e0b", "most-frequent": "#9b2d30"}
+
+
+def comparison_document(
+    comparison: Comparison, source: dict[str, Any], versions: dict[str, str], command: str
+) -> dict[str, Any]:
+    """Everything as JSON values. source: what was compared on what; versions: of the tools; command: to repeat it."""
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "command": command,
+        "source": source,
+        "options": asdict(comparison.options),
+        "tools": {**versions, "python": platform.python_version(), "machine": platform.machine()},
+        "design": DESIGN,
+        "labels": list(comparison.labels),
+        "classes": comparison.classes,
+        "held_out": {"split": comparison.split, "counts": comparison.held_out},
+        "skipped": [path.name for path in comparison.skipped],
+        "pools": [
+            {
+                "seed": comparison.options.seed + i,
+                "counts": pool.counts,
+                "order": pool.order,
+                "tail": pool.tail,
+            }
+            for i, pool in enumerate(comparison.pools)
+        ],
+        "rows": [asdict(row) for row in comparison.rows],
+        "summaries": [asdict(summary) for summary in comparison.summaries],
+        "differences": [_difference_entry(difference) for difference in comparison.differences],
+        "verdicts": verdicts(comparison),
+    }
+
+
+def write_comparison(
+    folder: str | os.PathLike[str], comparison: Comparison, document: dict[str, Any]
+) -> None:
+    """Writes comparison.json and comparison.png into a new folder, both or nothing. Raises EdgefelError."""
+    with atomic_folder(folder) as temporary:
+        write_json(temporary / JSON_NAME, document)
+        comparison_figure(comparison).savefig(temporary / FIGURE_NAME, dpi=120)
+
+
+def verdicts(comparison: Comparison) -> list[str]:
+    """One sentence per size and opponent: the verdict, the interval behind it, and where else zero is left out."""
+    return [
+        _sentence(difference, _images(comparison, difference.per_class))
+        for difference in comparison.differences
+    ]
+
+
+def shown(name: str, interval: Interval, *, signed: bool = False) -> str:
+    """`71.2 [70.1, 72.3]`: percentage points, or dB for SQNR; a sign on each number of a difference."""
+    if interval.value is None or interval.low is None or interval.high is None:
+        return "-"
+    factor, sign = (1.0 if name.endswith("_db") else 100.0), "+" if signed else ""
+    value, low, high = (
+        f"{number * factor:{sign}.1f}" for number in (interval.value, interval.low, interval.high)
+    )
+    return f"{value} [{low}, {high}]"
+
+
+def comparison_figure(comparison: Comparison) -> Any:
+    """A matplotlib Figure: macro F1 of all classes and of the tail, paired differences, and recall per class.
+
+    Drawn on a canvas of its own: no window, no global state, and no display is needed.
+    """
+    sizes = comparison.options.per_class
+    figure = new_figure(11, 4.0 + 2.4 * len(sizes))
+    grid = figure.add_gridspec(1 + len(sizes), 3)
+    ticks = [f"{size} per class" for size in sizes]
+    for column, (name, title) in enumerate(((PRIMARY, "all classes"), (TAIL + PRIMARY, "tail classes"))):
+        axis = figure.add_subplot(grid[0, column])
+        _strategies(axis, comparison, [(size, name) for size in sizes], ticks)
+        axis.set_title(f"macro F1 of {title}, %", fontsize=10)
+    # intervals that overlap say little about files that were judged on the same images: these are paired
+    paired = figure.add_subplot(grid[0, 2])
+    _paired(paired, comparison, ticks)
+    for row, size in enumerate(sizes, start=1):
+        axis = figure.add_subplot(grid[row, :])
+        _strategies(
+            axis, comparison, [(size, RECALL + label) for label in comparison.labels], comparison.labels
+        )
+        axis.set_title(f"recall, {size} per class, %", fontsize=10)
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=9)
+    options = comparison.options
+    tail = f"imbalance {options.imbalance:g}" if options.imbalance > 1 else "data as it is"
+    figure.suptitle(
+        f"INT8 calibrated on three kinds of images: {tail}, {counted(options.seeds, 'seed')}, "
+        f"{sum(comparison.held_out.values())} held-out images; 95 % intervals",
+        fontsize=11,
+    )
+    return figure
+
+
+def _strategies(
+    axis: Any, comparison: Comparison, places: Sequence[tuple[int, str]], ticks: Sequence[str]
+) -> None:
+    """At each place (size, measure), the strategies side by side with their intervals, FP32 as a line."""
+    found = {(summary.strategy, summary.per_class): summary.measures for summary in comparison.summaries}
+    for offset, strategy in enumerate(STRATEGIES):
+        _errorbars(axis, [found[strategy, size][name] for size, name in places], offset - 1, strategy)
+    for i, (_, name) in enumerate(places):
+        value = found["fp32", None][name].value
+        if value is not None:
+            axis.hlines(100 * value, i - 0.4, i + 0.4, colors="grey", label="FP32" if i == 0 else None)
+    _ticks(axis, ticks)
+
+
+def _paired(axis: Any, comparison: Comparison, ticks: Sequence[str]) -> None:
+    for offset, other in ((-0.5, RANDOM), (0.5, MOST_FREQUENT)):
+        intervals = [d.measures[PRIMARY] for d in comparison.differences if d.against == other]
+        _errorbars(axis, intervals, offset, other)
+    axis.axhline(0.0, color="black", linewidth=0.8)
+    axis.set_title("macro F1, balanced minus other, points", fontsize=10)
+    _ticks(axis, ticks)
+
+
+def _errorbars(axis: Any, intervals: Sequence[Interval], offset: float, strategy: str) -> None:
+    known = [(i, v.value, v.low, v.high) for i, v in enumerate(intervals)]
+    drawn = [
+        (i + 0.2 * offset, 100 * value, 100 * max(0.0, value - low), 100 * max(0.0, high - value))
+        for i, value, low, high in known
+        if value is not None and low is not None and high is not None
+    ]
+    positions, values, below, above = zip(*drawn, strict=True) if drawn else ((), (), (), ())
+    axis.errorbar(
+        positions, values, [below, above], fmt="o", ms=4, capsize=3, color=_COLOURS[strategy], label=strategy
+    )
+
+
+def _ticks(axis: Any, names: Sequence[str]) -> None:
+    axis.set_xticks(range(len(names)), names)
+    axis.set_xlim(-0.5, len(names) - 0.5)
+    axis.grid(axis="y", alpha=0.3)
+
+
+def _difference_entry(difference: Difference) -> dict[str, Any]:
+    measures = {
+        name: {**asdict(interval), "verdict": interval.verdict}
+        for name, interval in difference.measures.items()
+    }
+    return {
+        "per_class": difference.per_class,
+        "against": difference.against,
+        "verdict": difference.verdict,
+        "measures": measures,
+    }
+
+
+def _images(comparison: Comparison, size: int) -> str:
+    """How many images the sets of a size had: fewer than size times classes where a class ran short."""
+    totals = {sum(row.counts.values()) for row in comparison.rows if row.per_class == size}
+    most = counted(max(totals), "image")
+    return most if len(totals) == 1 else f"{min(totals)} to {most}"
+
+
+def _sentence(difference: Difference, images: str) -> str:
+    primary = difference.measures[PRIMARY]
+    sentence = (
+        f"{difference.per_class} per class ({images}), balanced against "
+        f"{difference.against}: {difference.verdict} (macro F1 {shown(PRIMARY, primary, signed=True)} points)"
+    )
+    others = [f"{prefix}{measure}" for prefix in ("", TAIL) for measure in MEASURES]
+    clear = [
+        f"{_title(name)} {shown(name, difference.measures[name], signed=True)} {_unit(name)}"
+        for name in others
+        if name != PRIMARY and difference.measures[name].verdict != "no difference shown"
+    ]
+    return sentence + (f"; beside it {', '.join(clear)}" if clear else "")
+
+
+def _title(name: str) -> str:
+    plain = name.removeprefix(TAIL)
+    return _NAMES[plain] + (" of the tail" if plain != name else "")
+
+
+def _unit(name: str) -> str:
+    return "dB" if name.endswith("_db") else "points"

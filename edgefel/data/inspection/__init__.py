@@ -1,0 +1,1 @@
+"""`edgefel data inspect`: statistics, duplicates, contact sheets."""

@@ -1,0 +1,309 @@
+"""Images that are in a data set more than once: copies, and images that look alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgefel.data.dataset import SPLITS, ImageDataset
+from edgefel.data.inspection.perceptual_hash import FINE_LIMIT, hamming, near_pairs
+from edgefel.data.inspection.scan import Scan, scan_images
+from edgefel.data.inspection.scan_cache import ScanCache
+
+Integers = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+SPLIT_NAMES = ("", *SPLITS)
+DISTANCE = (
+    4  # bits of 64 in which the hashes of images that look alike may differ, unless somebody says otherwise
+)
+_SET_SHOWN = 10  # images of a set of copies that are named; the rest is counted
+# of one hash, split and class: more are compared by these alone, or a placeholder under a million names takes for ever
+_MOST_OF_ONE_HASH = 16
+_CHUNK = 1 << 20  # pairs of images that are compared at once
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Of N images: label (UNLABELLED where none), number of the group, index into SPLIT_NAMES; int64 [N] each."""
+
+    label: Integers
+    group: Integers
+    split: Integers
+
+    @staticmethod
+    def of(dataset: ImageDataset) -> Columns:
+        """Those of a data set."""
+        split = np.zeros(len(dataset), np.int64)
+        for code, name in enumerate(SPLIT_NAMES):
+            split[dataset.in_split(name)] = code
+        return Columns(dataset.targets(), dataset.groups(), split)
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Files with the same bytes: the first `indices`, one of each split and class before any second, of `count`."""
+
+    indices: tuple[int, ...]
+    count: int
+    across_splits: bool
+    contradicting: bool
+
+
+@dataclass(frozen=True)
+class NearPair:
+    """Two images that look alike, and in how many of the 64 bits their hashes differ."""
+
+    indices: tuple[int, int]
+    distance: int
+    across_splits: bool
+    contradicting: bool
+
+
+@dataclass(frozen=True)
+class CopyCounts:
+    """sets: of equal files. superfluous: files that could go without an image getting lost. within_group: sets inside
+    one group and split under one label, which are not listed; the others are, contradictions first, then those across
+    splits."""
+
+    sets: int
+    superfluous: int
+    across_splits: int
+    contradicting: int
+    within_group: int
+    listed: tuple[Copies, ...]
+
+
+@dataclass(frozen=True)
+class NearCounts:
+    """pairs: of images of different groups or splits that look alike; alike ones of one group, split, class and hash
+    count once. within_group: pairs inside one group and split, which are not listed, as frames of one video are
+    alike. complete: whether all were compared; otherwise the counts are lower bounds."""
+
+    distance: int
+    pairs: int
+    across_splits: int
+    contradicting: int
+    within_group: int
+    complete: bool
+    listed: tuple[NearPair, ...]
+
+
+def find_copies(columns: Columns, scan: Scan, limit: int) -> CopyCounts:
+    """Equal files; the first `limit` sets are listed. Those in several splits leak, under several labels contradict."""
+    indices = np.flatnonzero(scan.readable)
+    content, label, split = scan.content[indices], columns.label[indices], columns.split[indices]
+    size = int(content.max(initial=-1)) + 1
+    counts = np.bincount(content, minlength=size)
+    across = _varied(content[split > 0], split[split > 0], size)
+    contradicting = _varied(content[label >= 0], label[label >= 0], size)
+    spread = _varied(content, columns.group[indices] * len(SPLIT_NAMES) + split, size)
+    repeated = counts > 1
+    told = np.flatnonzero(repeated & (spread | contradicting))
+    told = told[np.lexsort((told, ~across[told], ~contradicting[told]))][:limit]
+    turn = _ordinal((content * len(SPLIT_NAMES) + split) * (int(label.max(initial=0)) + 2) + label + 1)
+    order = np.lexsort((indices, turn, content))
+    starts = np.searchsorted(content[order], told)
+    listed = tuple(
+        Copies(
+            tuple(indices[order[start : start + min(_SET_SHOWN, int(counts[one]))]].tolist()),
+            int(counts[one]),
+            bool(across[one]),
+            bool(contradicting[one]),
+        )
+        for one, start in zip(told, starts, strict=True)
+    )
+    return CopyCounts(
+        sets=int(repeated.sum()),
+        superfluous=int((counts[repeated] - 1).sum()),
+        across_splits=int((repeated & across).sum()),
+        contradicting=int((repeated & contradicting).sum()),
+        within_group=int((repeated & ~spread & ~contradicting).sum()),
+        listed=listed,
+    )
+
+
+def find_near(columns: Columns, scan: Scan, distance: int, limit: int) -> NearCounts:
+    """Images that look alike and are not equal files; the first `limit` pairs are listed, contradictions first.
+
+    Hashes of 64 bits differ in at most `distance` of them, and those of 256 bits in at most FINE_LIMIT. Flat images
+    are left out. Raises ValueError for a distance that `near_pairs` does not take.
+    """
+    nodes = _Nodes.of(columns, scan)
+    pairs = across = contradicting = 0
+    within = int((nodes.weight * (nodes.weight - 1) // 2).sum())
+    best: list[NearPair] = []
+    for left, right in _node_pairs(nodes, distance):
+        first, second = nodes.image[left], nodes.image[right]
+        alike = hamming(scan.fine[first], scan.fine[second]).sum(1, dtype=np.int64) <= FINE_LIMIT
+        inside = (columns.group[first] == columns.group[second]) & (
+            columns.split[first] == columns.split[second]
+        )
+        within += int((nodes.weight[left] * nodes.weight[right])[alike & inside].sum())
+        told = alike & ~inside & (scan.content[first] != scan.content[second])
+        found = _judged(columns, scan, first[told], second[told])
+        pairs += len(found.first)
+        across += int(found.across.sum())
+        contradicting += int(found.contradicting.sum())
+        best = sorted([*best, *found.best(limit)], key=_importance)[:limit]
+    return NearCounts(distance, pairs, across, contradicting, within, nodes.complete, tuple(best))
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """Which of N images have a copy in another split. equal: an equal file; alike: none such, but an image that
+    looks alike; bool [N] each."""
+
+    equal: Flags
+    alike: Flags
+
+    @property
+    def any(self) -> Flags:
+        """Either of them [N]."""
+        return self.equal | self.alike
+
+
+def copies_elsewhere(
+    dataset: ImageDataset, *, workers: int = 1, progress: Callable[[int], None] | None = None
+) -> Elsewhere:
+    """`find_elsewhere` of a data set's images. What they hash to is kept in the cache: only new and changed ones are
+    opened. `progress`: called with the number of newly done images."""
+    cache = ScanCache(dataset.root)
+    scan = scan_images(dataset, workers=workers, progress=progress, cache=cache, fresh=False)
+    cache.save()
+    return find_elsewhere(Columns.of(dataset), scan)
+
+
+def find_elsewhere(columns: Columns, scan: Scan, distance: int = DISTANCE) -> Elsewhere:
+    """Which images have a copy in another split, by the limits of `find_near`. What is in no split has none, and is
+    none. Of images of one split whose 64 bits are equal, the first sixteen with different 256 bits are compared; a
+    later one is judged as the sixteenth is. Raises ValueError for a distance that `near_pairs` does not take."""
+    count = len(columns.split)
+    equal, alike = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
+    read = np.flatnonzero(scan.readable & (columns.split > 0))
+    content = scan.content[read]
+    equal[read] = _varied(content, columns.split[read], int(content.max(initial=-1)) + 1)[content]
+    indices = np.flatnonzero(scan.hashed & (columns.split > 0))
+    hashes, code = np.unique(scan.coarse[indices], return_inverse=True)
+    place = code.reshape(-1) * len(SPLIT_NAMES) + columns.split[indices]
+    own = np.column_stack([place.astype(np.uint64), scan.fine[indices]])
+    _, first, node = np.unique(own, axis=0, return_index=True, return_inverse=True)
+    # rows are in order of their place, so that those beyond the sixteenth of one stand right behind it
+    stands = np.arange(len(first))
+    stands -= np.maximum(_ordinal(place[first]) - _MOST_OF_ONE_HASH + 1, 0)
+    kept = np.unique(stands)
+    image, found = indices[first[kept]], np.zeros(len(first), np.bool_)
+    nodes = _Nodes(image, np.ones(len(kept), np.int64), place[first[kept]] // len(SPLIT_NAMES), hashes, True)
+    for left, right in _node_pairs(nodes, distance):
+        one, other = image[left], image[right]
+        same = hamming(scan.fine[one], scan.fine[other]).sum(1, dtype=np.int64) <= FINE_LIMIT
+        same &= columns.split[one] != columns.split[other]
+        found[kept[left[same]]] = found[kept[right[same]]] = True
+    alike[indices] = found[stands][node.reshape(-1)]
+    return Elsewhere(equal, alike & ~equal)
+
+
+@dataclass(frozen=True)
+class _Nodes:
+    """Images to compare, sorted by hash: `image`, its index [M], stands for `weight` different ones of one group,
+    split, class and hash; `hash` [M] is the number of its hash among `hashes` [U]."""
+
+    image: Integers
+    weight: Integers
+    hash: Integers
+    hashes: NDArray[np.uint64]
+    complete: bool
+
+    @staticmethod
+    def of(columns: Columns, scan: Scan) -> _Nodes:
+        indices = np.flatnonzero(scan.hashed)
+        hashes, code = np.unique(scan.coarse[indices], return_inverse=True)
+        label, group, split = (
+            column[indices] for column in (columns.label + 1, columns.group, columns.split)
+        )
+        key = code.astype(np.int64) * (int(group.max(initial=0)) + 1) + group
+        key = (key * len(SPLIT_NAMES) + split) * (int(label.max(initial=0)) + 1) + label
+        _, first, node = np.unique(key, return_index=True, return_inverse=True)
+        # equal files are told of elsewhere
+        content = scan.content[indices]
+        distinct = np.unique(node * (int(content.max(initial=0)) + 1) + content)
+        weight = np.bincount(distinct // (int(content.max(initial=0)) + 1), minlength=len(first))
+        place = (code[first] * len(SPLIT_NAMES) + split[first]) * (int(label.max(initial=0)) + 1)
+        kept = _ordinal(place + label[first]) < _MOST_OF_ONE_HASH
+        return _Nodes(indices[first[kept]], weight[kept], code[first[kept]], hashes, bool(kept.all()))
+
+
+@dataclass(frozen=True)
+class _Judged:
+    first: Integers
+    second: Integers
+    distance: NDArray[np.uint8]
+    across: Flags
+    contradicting: Flags
+
+    def best(self, limit: int) -> list[NearPair]:
+        order = np.lexsort((self.second, self.first, self.distance, ~self.across, ~self.contradicting))
+        return [
+            NearPair(
+                (int(self.first[at]), int(self.second[at])),
+                int(self.distance[at]),
+                bool(self.across[at]),
+                bool(self.contradicting[at]),
+            )
+            for at in order[:limit]
+        ]
+
+
+def _judged(columns: Columns, scan: Scan, first: Integers, second: Integers) -> _Judged:
+    first, second = np.minimum(first, second), np.maximum(first, second)
+    split, other = columns.split[first], columns.split[second]
+    label, another = columns.label[first], columns.label[second]
+    return _Judged(
+        first,
+        second,
+        hamming(scan.coarse[first], scan.coarse[second]),
+        (split != other) & (split > 0) & (other > 0),
+        (label != another) & (label >= 0) & (another >= 0),
+    )
+
+
+def _importance(pair: NearPair) -> tuple[bool, bool, int, tuple[int, int]]:
+    return not pair.contradicting, not pair.across_splits, pair.distance, pair.indices
+
+
+def _node_pairs(nodes: _Nodes, distance: int) -> Iterator[tuple[Integers, Integers]]:
+    """Each pair of nodes whose hashes are near, once; in chunks [P], [P]."""
+    counts = np.bincount(nodes.hash, minlength=len(nodes.hashes))
+    starts = np.cumsum(counts) - counts
+    pairs, _ = near_pairs(nodes.hashes, distance)
+    several = np.flatnonzero(counts > 1)
+    pairs = np.concatenate([np.stack([several, several], axis=1), pairs])
+    products = counts[pairs[:, 0]] * counts[pairs[:, 1]]
+    chunk = np.cumsum(products) // _CHUNK
+    for piece in np.split(np.arange(len(pairs)), np.flatnonzero(np.diff(chunk)) + 1):
+        one, other = pairs[piece, 0], pairs[piece, 1]
+        repeats = products[piece]
+        at = np.repeat(np.arange(len(piece)), repeats)
+        inside = np.arange(len(at)) - np.repeat(np.cumsum(repeats) - repeats, repeats)
+        left = starts[one][at] + inside // counts[other][at]
+        right = starts[other][at] + inside % counts[other][at]
+        once = (one != other)[at] | (left < right)
+        yield left[once], right[once]
+
+
+def _varied(owner: Integers, value: Integers, size: int) -> Flags:
+    """Whether the values of an owner, 0 to size - 1, are not all the same [size]."""
+    width = int(value.max(initial=0)) + 1
+    return np.asarray(np.bincount(np.unique(owner * width + value) // width, minlength=size) > 1)
+
+
+def _ordinal(keys: Integers) -> Integers:
+    """How many equal keys come before each [N]."""
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    ordinal = np.empty(len(keys), np.int64)
+    ordinal[order] = np.arange(len(keys)) - np.searchsorted(ordered, ordered)
+    return ordinal

@@ -1,0 +1,1 @@
+"""Decoding images, sampling epochs, loading batches."""

@@ -1,0 +1,250 @@
+"""Images for training: resized once, kept in memory if they fit, read by several threads."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from itertools import chain
+from threading import Lock
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+from torch import Tensor
+
+from edgefel.data.dataset import ImageDataset, UnreadableImageError
+from edgefel.data.preprocessing import Preprocessing
+from edgefel.errors import EdgefelError
+from edgefel.text import counted
+from edgefel.training.distributed import gather_sum
+
+# A thread reads this many images at a time, and this many pieces ahead of training.
+_PIECE = 16
+_AHEAD = 8
+
+
+class Batch(NamedTuple):
+    """Images uint8 [B, 3, resize, resize], and the indices int64 [B] of what they show."""
+
+    pixels: Tensor
+    indices: Tensor
+
+
+class _Read(NamedTuple):
+    pixels: NDArray[np.uint8]  # [n, 3, resize, resize]
+    indices: NDArray[np.int64]
+    unreadable: dict[int, str]
+
+
+class StandIns:
+    """The other images of a class, for one that cannot be read.
+
+    Classes are sorted out when the first is asked for, and then kept: with millions of images and many bad ones, the
+    labels of all cannot be gone through each time. Several threads may ask at once.
+    """
+
+    def __init__(self, dataset: ImageDataset) -> None:
+        self._dataset = dataset
+        self._lock = Lock()
+        self._labels: NDArray[np.int16] | None = None
+        self._by_class = np.empty(0, np.int64)  # indices, those of a class in order
+        self._bounds: dict[int, tuple[int, int]] = {}  # where in `_by_class` a class begins and ends
+
+    def of(self, index: int) -> Iterator[int]:
+        """The other images of its class in order, starting after it and going round.
+
+        A rule without a random draw: the stand-in is the same in every process and after every resume.
+        """
+        begin, end = self._bounds_of(index)
+        others = self._by_class[begin:end]
+        place = int(np.searchsorted(others, index))
+        for part in (others[place + 1 :], others[:place]):
+            yield from map(int, part)
+
+    def _bounds_of(self, index: int) -> tuple[int, int]:
+        with self._lock:
+            if self._labels is None:
+                labels = self._dataset.targets().astype(np.int16)
+                self._by_class = np.argsort(labels, kind="stable")
+                present, sizes = np.unique(labels, return_counts=True)
+                ends = np.cumsum(sizes)
+                for label, size, end in zip(present.tolist(), sizes.tolist(), ends.tolist(), strict=True):
+                    self._bounds[label] = (end - size, end)
+                self._labels = labels
+            return self._bounds[int(self._labels[index])]
+
+
+def _read_piece(
+    dataset: ImageDataset, preprocessing: Preprocessing, stand_ins: StandIns | None, wanted: Sequence[int]
+) -> _Read:
+    """Reads the images `wanted`; with `stand_ins`, another one of its class stands in for a bad one."""
+    images: list[NDArray[np.uint8]] = []
+    indices: list[int] = []
+    unreadable: dict[int, str] = {}
+    for first in wanted:
+        for index in chain([first], () if stand_ins is None else stand_ins.of(first)):
+            try:
+                image = preprocessing.resize_image(dataset.load(index))
+            except UnreadableImageError as error:
+                unreadable[index] = str(error)
+                continue
+            images.append(image.transpose(2, 0, 1))
+            indices.append(index)
+            break
+    side = preprocessing.resize
+    stacked = np.stack(images) if images else np.empty((0, 3, side, side), np.uint8)
+    return _Read(stacked, np.asarray(indices, np.int64), unreadable)
+
+
+class ImageSource:
+    """The images of a data set as uint8 batches; unreadable ones are skipped, counted and named.
+
+    `skipped` maps the index of every unreadable image met so far to the reason.
+    """
+
+    def __init__(
+        self, dataset: ImageDataset, preprocessing: Preprocessing, *, workers: int = 0, cache_mb: int = 4096
+    ) -> None:
+        self.dataset = dataset
+        self.preprocessing = preprocessing
+        self.workers = workers
+        self.skipped: dict[int, str] = {}
+        self._reported: set[int] = set()
+        bytes_needed = len(dataset) * 3 * preprocessing.resize**2
+        self.fits = bytes_needed <= cache_mb * 2**20
+        self._cache: Tensor | None = None
+        self._stand_ins = StandIns(dataset)
+
+    def load(self, advance: Callable[[int], None] = lambda count: None) -> None:
+        """Fills the cache if everything fits; `advance` is told how many images have been read.
+
+        Raises EdgefelError if no image is readable.
+        """
+        if not self.fits or self._cache is not None:
+            return
+        side = self.preprocessing.resize
+        cache = torch.zeros((len(self.dataset), 3, side, side), dtype=torch.uint8)
+        for read in self._read([range(len(self.dataset))], replace=False):
+            cache[torch.from_numpy(read.indices)] = torch.from_numpy(read.pixels)
+            advance(len(read.indices) + len(read.unreadable))
+        if len(self.skipped) == len(self.dataset):
+            first = next(iter(self.skipped.values()))
+            raise EdgefelError(
+                f"{self.dataset.root}: none of its {counted(len(self.dataset), 'image')} can be read ({first})"
+            )
+        self._cache = cache
+
+    def batches(self, index_lists: Sequence[NDArray[np.int64]]) -> Iterator[Batch]:
+        """One batch per list, as long as the list: unreadable images are replaced within their class.
+
+        Raises EdgefelError if a class has no readable image.
+        """
+        if self._cache is not None:
+            for wanted in index_lists:
+                indices = torch.from_numpy(np.array([self._stand_in(int(i)) for i in wanted], np.int64))
+                # several times as fast as indexing with a tensor
+                yield Batch(self._cache.index_select(0, indices), indices)
+            return
+        reads = self._read(index_lists, replace=True)
+        for wanted in index_lists:
+            parts = [next(reads) for _ in range(0, len(wanted), _PIECE)]
+            if sum(len(part.indices) for part in parts) < len(wanted):
+                for index in self.skipped:
+                    self._stand_in(index)  # raises for the class that has none
+            yield Batch(
+                torch.from_numpy(np.concatenate([part.pixels for part in parts])),
+                torch.from_numpy(np.concatenate([part.indices for part in parts])),
+            )
+
+    def readable(self, indices: Sequence[int], batch_size: int) -> Iterator[Batch]:
+        """The readable ones among `indices` in order, in batches of at most `batch_size`."""
+        if self._cache is not None:
+            kept = [i for i in indices if i not in self.skipped]
+            for start in range(0, len(kept), batch_size):
+                chosen = torch.tensor(kept[start : start + batch_size], dtype=torch.int64)
+                yield Batch(self._cache.index_select(0, chosen), chosen)
+            return
+        for read in self._read([indices], replace=False):
+            if len(read.indices):
+                yield Batch(torch.from_numpy(read.pixels), torch.from_numpy(read.indices))
+
+    def unreported(self) -> list[tuple[int, str]]:
+        """Unreadable images met since the last call: (index, reason)."""
+        new = [(index, self.skipped[index]) for index in sorted(self.skipped) if index not in self._reported]
+        self._reported.update(index for index, _ in new)
+        return new
+
+    def join_skipped(self, device: torch.device) -> None:
+        """Adds what the other processes could not read; all of them must call it together.
+
+        They exchange how many there are and then which, not a mark for each image of the data set.
+        """
+        if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+            return
+        rank, mine = dist.get_rank(), sorted(self.skipped)
+        counts = torch.zeros(dist.get_world_size(), dtype=torch.int64, device=device)
+        counts[rank] = len(mine)
+        counts = gather_sum(counts)
+        found = torch.zeros(int(counts.sum()), dtype=torch.int64, device=device)
+        start = int(counts[:rank].sum())
+        found[start : start + len(mine)] = torch.tensor(mine, dtype=torch.int64, device=device)
+        for index in gather_sum(found).unique().tolist():
+            path = self.dataset.samples[index].path
+            self.skipped.setdefault(index, f"{path}: another process could not read it")
+
+    def _stand_in(self, index: int) -> int:
+        if index not in self.skipped:
+            return index
+        for candidate in self._stand_ins.of(index):
+            if candidate not in self.skipped:
+                return candidate
+        return self._no_stand_in(index)
+
+    def _no_stand_in(self, index: int) -> int:
+        label = self.dataset.labels[self.dataset.samples[index].label]
+        raise EdgefelError(
+            f"{self.dataset.root}: no image of the class {label!r} can be read "
+            f"(e.g. {self.dataset.samples[index].path}); repair the files or remove the class"
+        )
+
+    def _read(
+        self, index_lists: Iterable[Sequence[int] | NDArray[np.int64]], replace: bool
+    ) -> Iterator[_Read]:
+        pieces = (
+            [int(i) for i in wanted[start : start + _PIECE]]
+            for wanted in index_lists
+            for start in range(0, len(wanted), _PIECE)
+        )
+        stand_ins = self._stand_ins if replace else None
+        reader = partial(_read_piece, self.dataset, self.preprocessing, stand_ins)
+        for read in _ordered(reader, pieces, self.workers):
+            self.skipped.update(read.unreadable)
+            yield read
+
+
+def _ordered(
+    reader: Callable[[list[int]], _Read], pieces: Iterable[list[int]], workers: int
+) -> Iterator[_Read]:
+    """`reader` of every piece, in order, at most a few pieces ahead of what was taken.
+
+    Threads, not processes: decoding and resizing release the interpreter, and a process forked from one
+    in which OpenCV's or ONNX Runtime's threads have run can hang.
+    """
+    if workers == 0:
+        yield from map(reader, pieces)
+        return
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="images")
+    try:
+        ahead: deque[Future[_Read]] = deque()
+        for piece in pieces:
+            ahead.append(pool.submit(reader, piece))
+            if len(ahead) > _AHEAD * workers:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

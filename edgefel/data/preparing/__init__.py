@@ -1,0 +1,1 @@
+"""`edgefel data prepare`: aligned face crops from a data set."""

@@ -1,0 +1,204 @@
+"""What is done of a data set that is being prepared, kept so that a run which was ended can go on."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgefel.data.preparing.faces import FOUND
+from edgefel.errors import EdgefelError
+from edgefel.files.documents import parse_json
+from edgefel.files.read import check_regular, reason
+from edgefel.files.unfinished import is_at
+from edgefel.files.write import json_text, lock
+
+_FORMAT, _VERSION = "edgefel-prepare-journal", 1
+MISSING, UNREADABLE = "m", "u"
+_OPEN = 0
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of N images. state: uint8 [N], 0 where not done, else the code of a key of FOUND (its face is
+    written), MISSING (no face) or UNREADABLE. reasons: of the unreadable ones, by index."""
+
+    state: NDArray[np.uint8]
+    reasons: dict[int, str]
+
+    def indices(self, states: str) -> NDArray[np.int64]:
+        """Of the images with one of these states, in order."""
+        return np.flatnonzero(np.isin(self.state, [ord(state) for state in states]))
+
+    @property
+    def written(self) -> NDArray[np.int64]:
+        """Indices of the images whose face is written, in order."""
+        return self.indices("".join(FOUND))
+
+    @property
+    def todo(self) -> NDArray[np.int64]:
+        """Indices of the images that nothing is known of, in order."""
+        return np.flatnonzero(self.state == _OPEN)
+
+
+class Journal:
+    """An append-only text file: a line of JSON that says of what it is, then one line for each image that is done:
+    its index, its state, and the bytes of its face or why it cannot be read.
+
+    A line is written by one call, after the face, and is there whatever becomes of the process then; what a kill or a
+    full disk leaves of a last line is cut off. Threads may share it. The file is locked against a second run.
+    """
+
+    def __init__(self, path: Path, descriptor: int, done: Done) -> None:
+        self.path, self.done = path, done
+        self._descriptor = descriptor
+        self._lock = threading.Lock()
+
+    @classmethod
+    def open(cls, path: Path, key: Mapping[str, Any], count: int) -> Journal:
+        """Opens the journal of this work, or begins it.
+
+        key: what must be equal to go on, as plain JSON values. count: images of the data set.
+        Raises EdgefelError for a journal of something else, and for one that another run is writing.
+        """
+        if path.exists():
+            try:
+                check_regular(path)
+            except OSError as error:
+                raise EdgefelError(f"{path}: {reason(error)}; begin anew with --restart") from None
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+        try:
+            _lock(descriptor, path)
+            if not is_at(descriptor, path):  # a run that has just finished has removed it
+                raise _busy(path)
+            lines = _whole_lines(descriptor)
+            if not lines:
+                head = {"format": _FORMAT, "version": _VERSION, **key}
+                _write(descriptor, json_text(head).encode() + b"\n")
+            else:
+                _check_head(path, lines[0], key)
+            done = Done(np.zeros(count, np.uint8), {})
+            for line in lines[1:]:
+                _enter(done, line, path)
+            return cls(path, descriptor, done)
+        except BaseException:
+            os.close(descriptor)
+            raise
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._descriptor)
+
+    def add(self, index: int, state: str, detail: int | str = 0) -> None:
+        """Enters an image. detail: the bytes of its face, or why it is unreadable. Raises OSError."""
+        text = " ".join(str(detail).split())
+        line = f"{index} {state} {text}\n".encode("utf-8", "backslashreplace")
+        with self._lock:
+            _write(self._descriptor, line)
+            _enter(self.done, line, self.path)
+
+    def forget(self, index: int) -> None:
+        """Takes an image as not done, until it is entered again."""
+        self.done.state[index] = _OPEN
+        self.done.reasons.pop(index, None)
+
+    def sizes(self) -> NDArray[np.int64]:
+        """Bytes of the face of every image [N] by the file; 0 where there is none."""
+        sizes = np.zeros(len(self.done.state), np.int64)
+        for line in _whole_lines(self._descriptor)[1:]:
+            index, state, detail = line.split(b" ", 2)
+            if state.decode() in FOUND:
+                sizes[int(index)] = int(detail)
+        return sizes
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Keeps runs from writing this journal. Raises EdgefelError if one is."""
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        _lock(descriptor, path)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    if not lock(descriptor):
+        raise _busy(path)
+
+
+def _busy(path: Path) -> EdgefelError:
+    return EdgefelError(f"{path.parent}: another run is working there; wait for it, or choose another output")
+
+
+def _whole_lines(descriptor: int) -> list[bytes]:
+    """The lines of the file; what follows the last line's end is cut off. The place to write is the end."""
+    size = os.fstat(descriptor).st_size
+    parts, at = [], 0
+    while at < size and (part := os.pread(descriptor, size - at, at)):
+        parts.append(part)
+        at += len(part)
+    data = b"".join(parts)
+    whole = data.rfind(b"\n") + 1
+    if whole < size:
+        os.ftruncate(descriptor, whole)
+    os.lseek(descriptor, whole, os.SEEK_SET)
+    return data[:whole].splitlines()
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    while data:  # a disk that is nearly full takes a part, and the rest raises
+        data = data[os.write(descriptor, data) :]
+
+
+def _enter(done: Done, line: bytes, path: Path) -> None:
+    try:
+        index, state, detail = line.decode().rstrip("\n").split(" ", 2)
+        done.state[int(index)] = ord(state)
+    except (ValueError, IndexError, TypeError):
+        raise EdgefelError(
+            f"{path}: has a line that is none of a journal ({line[:60]!r}); begin anew with --restart"
+        ) from None
+    done.reasons.pop(int(index), None)
+    if state == UNREADABLE:
+        done.reasons[int(index)] = detail
+
+
+def _check_head(path: Path, line: bytes, key: Mapping[str, Any]) -> None:
+    """Raises EdgefelError that names what differs."""
+    try:
+        head = parse_json(line, str(path))
+        before = {"options": dict(head["options"]), "data": dict(head["data"])}
+        known = (head["format"], head["version"]) == (_FORMAT, _VERSION)
+    except (EdgefelError, ValueError, KeyError, TypeError):
+        known, before = False, {}
+    if not known:
+        raise EdgefelError(f"{path}: is no journal of this version; begin anew with --restart")
+    # JSON has no tuples
+    now = json.loads(json.dumps(dict(key)))
+    if before == now:
+        return
+    for part in ("data", "options"):
+        for name in now[part]:
+            was, wanted = before[part].get(name), now[part][name]
+            if was != wanted:
+                what = "other images, labels or splits" if name == "sha256" else f"{name} {was}, not {wanted}"
+                raise EdgefelError(
+                    f"{path.parent}: holds the work of an unfinished run with {what}; finish that with its own "
+                    "options, or begin anew with --restart"
+                )
+    raise EdgefelError(f"{path.parent}: holds the work of another version; begin anew with --restart")

@@ -1,0 +1,1 @@
+"""Reading and writing files: nothing half-written, clear errors."""

@@ -1,0 +1,1 @@
+"""From PyTorch to an ONNX graph: tracing and graph passes."""

@@ -1,0 +1,1 @@
+"""Comparison of exported files with PyTorch FP32, and the gate."""

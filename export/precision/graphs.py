@@ -1,0 +1,162 @@
+"""From the FP32 graph to the graph of every precision, and how each was made."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from edgefel.calib.cache import cached_scales
+from edgefel.calib.collect import CalibrationMethod
+from edgefel.calib.placement import ONNXRUNTIME, TENSORRT, Placement, place
+from edgefel.calib.quantize import quantize
+from edgefel.calib.reader import CalibrationReader
+from edgefel.export.onnx.prelu import spread_prelu
+from edgefel.export.onnx.trace import check_graph
+from edgefel.export.precision.half import float32_nodes, to_half
+from edgefel.progress import SILENT, Progress
+from edgefel.text import counted
+
+POLICIES = {"int8": ONNXRUNTIME, "int8+fp16": TENSORRT}
+# layers kept in float, and why -> the graphs of the INT8 precisions
+Build = Callable[[Mapping[str, str]], dict[str, onnx.ModelProto]]
+
+
+@dataclass(frozen=True)
+class PrecisionGraph:
+    """A finished graph. builder: what the manifest says of how it was made. warnings: what the user is told."""
+
+    model: onnx.ModelProto
+    builder: dict[str, Any]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """INT8 scale per activation; entry: what the manifest says of the calibration."""
+
+    scales: Mapping[str, np.float32]
+    entry: dict[str, Any]
+    warnings: tuple[str, ...] = ()
+
+
+def make_graphs(
+    graph: onnx.ModelProto,
+    precisions: Sequence[str],
+    *,
+    anchors: npt.NDArray[np.float32] | None,
+    calibrate: Callable[[onnx.ModelProto, Sequence[str]], Ranges],
+    choose: Callable[[onnx.ModelProto, Ranges, Build], Mapping[str, str]] | None = None,
+    attended: onnx.ModelProto | None = None,
+) -> dict[str, PrecisionGraph]:
+    """The graphs of the precisions, checked, in their order.
+
+    graph: FP32, not changed. anchors: of the head, which stay FP32 in FP16 graphs. calibrate: graph, activations
+    -> their ranges; called once, where a precision is quantized, with what all of them need. choose: which layers
+    stay in float although they could be INT8, and why; given the float graph that is quantized for ONNX Runtime,
+    the ranges, and how the INT8 graphs are made. attended: the graph with attention as one operator, from which all
+    but the INT8 graph for ONNX Runtime are then made: version 1.31 cannot load that one in opset 23 (it inserts
+    quantizers of signed output and unsigned zero point).
+
+    FP16 graphs are meant for TensorRT, the others for ONNX Runtime, whose form of PReLU they have.
+    """
+    spread, _ = spread_prelu(graph)
+    others = graph if attended is None else attended
+    bases = {name: others if name.endswith("fp16") else spread_prelu(others)[0] for name in precisions}
+    if "int8" in bases:
+        bases["int8"] = spread
+    quantized = [name for name in precisions if name in POLICIES]
+    made = {name: PrecisionGraph(bases[name], {}) for name in precisions}
+    if quantized:
+        placements = {name: place(bases[name], POLICIES[name]) for name in quantized}
+        # both forms have the same activations under the same names
+        needed = dict.fromkeys(t for placement in placements.values() for t in placement.activations)
+        ranges = calibrate(spread, list(needed))
+
+        def build(keep_float: Mapping[str, str]) -> dict[str, PrecisionGraph]:
+            return {
+                name: _quantized(bases[name], place(bases[name], POLICIES[name], keep_float), ranges, anchors)
+                for name in quantized
+            }
+
+        def models(keep_float: Mapping[str, str]) -> dict[str, onnx.ModelProto]:
+            return {name: one.model for name, one in build(keep_float).items()}
+
+        made |= build({} if choose is None else choose(spread, ranges, models))
+        # what calibration warns of is said once, not for every precision that it serves
+        first = made[quantized[0]]
+        made[quantized[0]] = dataclasses.replace(first, warnings=(*ranges.warnings, *first.warnings))
+    if "fp16" in made:
+        made["fp16"] = _half(made["fp16"], anchors)
+    for one in made.values():
+        check_graph(one.model)
+    return made
+
+
+def _quantized(
+    base: onnx.ModelProto, placement: Placement, ranges: Ranges, anchors: npt.NDArray[np.float32] | None
+) -> PrecisionGraph:
+    entry = _quantizer_entry(placement, ranges.entry)
+    one = PrecisionGraph(quantize(base, placement, ranges.scales), entry)
+    return _half(one, anchors) if placement.policy is TENSORRT else one
+
+
+def calibrate_ranges(
+    graph: onnx.ModelProto,
+    activations: Sequence[str],
+    reader: CalibrationReader,
+    method: CalibrationMethod,
+    source: Mapping[str, Any],
+    classes: int,
+    set_key: str | None,
+    progress: Progress = SILENT,
+) -> Ranges:
+    """Ranges of the activations over the reader's images, or from the cache where these were taken before.
+
+    source: what the manifest says of the images. set_key: of the calibration set that the images are; None
+    caches nothing. Raises EdgefelError if fewer images than `classes` can be read, or an activation is not
+    finite or constant.
+    """
+    warnings: list[str] = []
+    progress.start("calibrate INT8", len(reader))
+    scales, cache = cached_scales(
+        graph, activations, reader, method, set_key, warn=warnings.append, advance=progress.advance
+    )
+    entry = {
+        **source,
+        "used": reader.require(classes),
+        "skipped": [path.name for path in reader.skipped],
+        "method": method,
+        "ranges": cache,
+    }
+    if reader.skipped:
+        named = ", ".join(path.name for path in reader.skipped[:3])
+        warnings.append(f"{len(reader.skipped)} unreadable calibration images skipped: {named}")
+    return Ranges(scales, entry, tuple(warnings))
+
+
+def _half(made: PrecisionGraph, anchors: npt.NDArray[np.float32] | None) -> PrecisionGraph:
+    half, report = to_half(made.model, float32_nodes(made.model, anchors))
+    warnings = made.warnings
+    if report.clamped:
+        named = ", ".join(report.clamped[:3])
+        warnings += (
+            f"values beyond the range of FP16 were clamped in {named} ({counted(len(report.clamped), 'tensor')})",
+        )
+    facts = {"float32_nodes": len(report.float32_nodes), "clamped": list(report.clamped)}
+    return PrecisionGraph(half, {**made.builder, **facts}, warnings)
+
+
+def _quantizer_entry(placement: Placement, calibration: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "policy": placement.policy.name,
+        "int8_nodes": len(placement.nodes),
+        "int8_residuals": len(placement.residuals),
+        "float_nodes": dict(placement.kept_float),
+        "calibration": calibration,
+    }

@@ -1,0 +1,94 @@
+"""What quantizing each layer alone costs: the ranking that a mixed-precision search goes by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from edgefel.calib.macs import node_macs
+from edgefel.calib.placement import PlacementPolicy, place
+from edgefel.calib.quantize import quantize
+from edgefel.export.parity.compare import sqnr_db
+from edgefel.export.parity.label_metrics import kl_divergence, recall_change
+from edgefel.export.parity.outputs import Outputs
+from edgefel.progress import SILENT, Progress
+
+IntArray = npt.NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """What happens to the network's outputs when this layer alone is INT8.
+
+    kl: mean KL divergence of the probabilities from those in float, in nats. sqnr_db: of the logits. agreement:
+    share of images with the same label. recall_loss: points (hundredths) that the class which loses most loses,
+    0 if none does; None without labels. macs: multiply-accumulates for one image.
+    """
+
+    node: str
+    op_type: str
+    macs: int
+    kl: float
+    sqnr_db: float
+    agreement: float
+    recall_loss: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+def rank_layers(
+    model: onnx.ModelProto,
+    policy: PlacementPolicy,
+    scales: Mapping[str, np.float32],
+    run: Callable[[onnx.ModelProto], Outputs],
+    targets: IntArray | None = None,
+    progress: Progress = SILENT,
+) -> tuple[LayerCost, ...]:
+    """Quantizes one layer after the other, each alone, and sorts them by what that costs, the costliest first.
+
+    model: in float; `scales` holds the range of every activation that `policy` would quantize. run:
+    model -> outputs on always the same images; the float model is run first and is what the others are compared
+    with. targets [N]: the images' true classes. Costs are sorted by KL, which moves before any label does.
+    Raises EdgefelError where the policy quantizes nothing.
+    """
+    whole = place(model, policy)
+    macs = node_macs(model)
+    types = {node.name: node.op_type for node in model.graph.node}
+    progress.start("rank layers", len(whole.nodes) + 1)
+    reference = run(model)
+    progress.advance()
+    costs = []
+    for name in whole.nodes:
+        others = {other: "ranked alone" for other in whole.nodes if other != name}
+        actual = run(quantize(model, place(model, policy, others), scales))
+        costs.append(_cost(name, types[name], macs[name], reference, actual, targets))
+        progress.advance()
+    return tuple(sorted(costs, key=lambda cost: (-cost.kl, cost.sqnr_db, cost.node)))
+
+
+def _cost(
+    name: str, op_type: str, macs: int, reference: Outputs, actual: Outputs, targets: IntArray | None
+) -> LayerCost:
+    before, after = reference["probabilities"], actual["probabilities"]
+    if not all(np.isfinite(actual[output]).all() for output in ("logits", "probabilities")):
+        return LayerCost(name, op_type, macs, float("inf"), float("-inf"), 0.0, 100.0)
+    loss = None
+    if targets is not None:
+        change = recall_change(before, after, targets, before.shape[1], resamples=1).change
+        loss = max(0.0, -float(np.nanmin(change)))
+    return LayerCost(
+        node=name,
+        op_type=op_type,
+        macs=macs,
+        kl=float(kl_divergence(before, after).mean()),
+        sqnr_db=sqnr_db(reference["logits"], actual["logits"]),
+        agreement=float((before.argmax(axis=1) == after.argmax(axis=1)).mean()),
+        recall_loss=loss,
+    )

@@ -1,1 +1,0 @@
-"""Exact rewrites of ONNX graphs, each a function `ModelProto -> (ModelProto, report)`."""

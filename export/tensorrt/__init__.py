@@ -1,0 +1,1 @@
+"""TensorRT engines: building, caching, layer reports."""

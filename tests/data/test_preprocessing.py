@@ -1,0 +1,367 @@
+"""Preprocessing against a float64 implementation written out step by step, against golden bytes, and the same in
+evaluation, calibration, comparison and on the device."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import onnx
+import PIL.Image
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from edgefel.calib.reader import CalibrationReader
+from edgefel.data.dataset import read_rgb
+from edgefel.data.labels import EXPRESSIONS_7
+from edgefel.data.loading.batches import ImageSource
+from edgefel.data.open import open_dataset
+from edgefel.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, default_preprocessing
+from edgefel.errors import EdgefelError
+from edgefel.evaluation.inference import run_model
+from edgefel.export.parity.images import load_images
+from edgefel.export.parity.outputs import onnx_outputs
+from edgefel.runtime.manifest import Manifest, ModelInfo, describe_file, write_manifest
+from edgefel.runtime.session import Session
+
+VECTORS = Path(__file__).parent.parent / "vectors/preprocessing"
+GOLDEN = json.loads((VECTORS / "golden.json").read_text())
+
+
+def original(height: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def plain(pixels: np.ndarray, crop: int, stride: int) -> np.ndarray:
+    """float64 [3, crop / stride, crop / stride] of resized pixels, one value at a time."""
+    start = (len(pixels) - crop) // 2
+    size = crop // stride
+    out = np.empty((3, size, size))
+    for channel in range(3):
+        for row in range(size):
+            for column in range(size):
+                value = int(pixels[start + row * stride, start + column * stride, channel])
+                out[channel, row, column] = (value / 255 - IMAGENET_MEAN[channel]) / IMAGENET_STD[channel]
+    return out
+
+
+@pytest.mark.parametrize(("resize", "crop", "stride"), [(32, 28, 1), (32, 28, 2), (33, 28, 1), (21, 21, 3)])
+def test_every_value_is_the_float64_one_rounded_once(resize, crop, stride):
+    pixels = original(resize, resize)
+    tensor = Preprocessing(resize, crop, stride).to_tensor(pixels)
+    assert tensor.dtype == np.float32
+    np.testing.assert_array_equal(tensor, plain(pixels, crop, stride).astype(np.float32))
+
+
+def test_known_values():
+    grey = np.full((8, 8, 3), 255, np.uint8)
+    grey[:, :, 1] = 0
+    tensor = Preprocessing(8, 8).to_tensor(grey)
+    np.testing.assert_allclose(
+        tensor[:, 0, 0], [(1 - 0.485) / 0.229, -0.456 / 0.224, (1 - 0.406) / 0.225], rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("size", [(300, 280), (100, 131), (256, 256), (500, 90)])
+def test_stride_two_is_stride_one_subsampled(size):
+    image = original(*size)
+    full = Preprocessing(256, 224, 1).to_tensor(image)
+    np.testing.assert_array_equal(Preprocessing(256, 224, 2).to_tensor(image), full[:, ::2, ::2])
+
+
+def test_resize_shrinks_by_area_and_grows_by_interpolation():
+    preprocessing = Preprocessing(16, 16)
+    large, small, mixed = original(48, 48), original(9, 11), original(40, 10)
+    means = large.reshape(16, 3, 16, 3, 3).astype(np.float64).mean(axis=(1, 3))
+    assert np.abs(preprocessing.resize_image(large) - means).max() <= 0.5 + 1e-6
+    for image in (small, mixed):
+        expected = cv2.resize(image, (16, 16), interpolation=cv2.INTER_LINEAR)
+        np.testing.assert_array_equal(preprocessing.resize_image(image), expected)
+    same = original(16, 16)
+    np.testing.assert_array_equal(preprocessing.resize_image(same), same)
+
+
+def test_a_view_with_gaps_is_as_good_as_a_copy():
+    view = original(60, 80)[5:45:2, ::-1]
+    preprocessing = Preprocessing(32, 28)
+    np.testing.assert_array_equal(preprocessing.to_tensor(view), preprocessing.to_tensor(view.copy()))
+
+
+def test_batch_is_its_images_one_by_one():
+    preprocessing = Preprocessing(32, 28, 2)
+    images = [original(20, 30, 1), original(64, 64, 2), original(32, 32, 3)]
+    batch = preprocessing.batch(images)
+    assert batch.shape == (3, 3, 14, 14)
+    assert batch.flags.c_contiguous
+    for tensor, image in zip(batch, images, strict=True):
+        np.testing.assert_array_equal(tensor, preprocessing.to_tensor(image))
+    assert preprocessing.batch([]).shape == (0, 3, 14, 14)
+
+
+def test_defaults():
+    assert default_preprocessing(224) == Preprocessing(256, 224, 1, IMAGENET_MEAN, IMAGENET_STD)
+    assert default_preprocessing(112) == Preprocessing(128, 112)
+    assert Preprocessing(256, 224, 2).output_size == 112
+
+
+def test_round_trip_through_json():
+    preprocessing = Preprocessing(100, 80, 4, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
+    assert Preprocessing.from_dict(json.loads(json.dumps(preprocessing.to_dict()))) == preprocessing
+
+
+def test_resampling_travels_and_files_without_it_mean_area():
+    own = Preprocessing(32, 28, resample="antialias")
+    assert Preprocessing.from_dict(json.loads(json.dumps(own.to_dict()))) == own
+    # older runtimes read bundles of edgefel's own recipe, and refuse those that they would resize otherwise
+    assert "resample" not in Preprocessing(32, 28).to_dict()
+
+
+def test_a_recipe_for_another_input_size():
+    published = Preprocessing(256, 224, resample="antialias")
+    assert published.scaled(112) == Preprocessing(128, 112, resample="antialias")
+    assert published.scaled(224) is published
+    assert Preprocessing(256, 224, stride=2).scaled(224) == Preprocessing(256, 224)
+
+
+SIZES = [(100, 100), (97, 151), (21, 75), (19, 23), (300, 224), (1, 1), (700, 512), (32, 40)]
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("side", [32, 224])
+def test_antialias_is_pillows_bilinear_byte_for_byte(size, side):
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    resized = Preprocessing(side, side, resample="antialias").resize_image(image)
+    expected = np.asarray(PIL.Image.fromarray(image).resize((side, side), PIL.Image.Resampling.BILINEAR))
+    np.testing.assert_array_equal(resized, expected)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_bilinear_interpolates_between_two_pixels_however_much_it_shrinks(size):
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    resized = Preprocessing(32, 32, resample="bilinear").resize_image(image)
+    ways = []
+    for length in size:
+        way = np.zeros((32, length))
+        places = np.clip((np.arange(32) + 0.5) * length / 32 - 0.5, 0, length - 1)
+        below = np.floor(places).astype(int)
+        way[np.arange(32), below] += 1 - (places - below)
+        way[np.arange(32), np.minimum(below + 1, length - 1)] += places - below
+        ways.append(way)
+    expected = np.einsum("ip,pqc,jq->ijc", ways[0], image.astype(np.float64), ways[1])
+    assert np.abs(resized - expected).max() <= 1.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"resample": "lanczos"}, "resample is 'lanczos'; this edgefel knows area, antialias, bilinear"),
+        ({"resize": 0}, "resize is 0"),
+        ({"resize": 32.0}, "resize is 32.0"),
+        ({"stride": True}, "stride is True"),
+        ({"crop": 40}, "larger than resize"),
+        ({"stride": 3}, "not a multiple"),
+        ({"mean": [0.1, 0.2]}, "three numbers"),
+        ({"mean": None}, "three numbers"),
+        ({"mean": [0.1, 0.2, float("nan")]}, "finite"),
+        ({"std": [0.1, 0.0, 0.3]}, "greater than 0"),
+        ({"colour": "BGR"}, "'RGB'"),
+        ({"gamma": 2}, "unknown gamma"),
+    ],
+)
+def test_impossible_settings(changes, message):
+    values = {**Preprocessing(32, 28).to_dict(), **changes}
+    with pytest.raises(EdgefelError, match=message):
+        Preprocessing.from_dict(values)
+
+
+def test_missing_settings_and_no_settings():
+    with pytest.raises(EdgefelError, match="missing stride, mean, std, colour"):
+        Preprocessing.from_dict({"resize": 32, "crop": 28})
+    with pytest.raises(EdgefelError, match="expected an object"):
+        Preprocessing.from_dict([1])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((8, 8), np.uint8),
+        np.zeros((8, 8, 4), np.uint8),
+        np.zeros((8, 8, 3), np.float32),
+        np.zeros((0, 8, 3), np.uint8),
+    ],
+    ids=["grey", "alpha", "float", "empty"],
+)
+def test_only_uint8_rgb_images(image):
+    with pytest.raises(EdgefelError, match="expected uint8 RGB"):
+        Preprocessing(8, 8).to_tensor(image)
+
+
+def digest(values: np.ndarray) -> str:
+    little = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
+    return hashlib.sha256(little.tobytes()).hexdigest()
+
+
+def weights_of(length: int, size: int, shrinking: bool) -> np.ndarray:
+    """[size, length]: what each input pixel gives to each output pixel; area when shrinking, else bilinear."""
+    ratio = length / size
+    weights = np.zeros((size, length))
+    for row in range(size):
+        if shrinking:
+            edges = np.clip(np.arange(length + 1), row * ratio, (row + 1) * ratio)
+            weights[row] = np.diff(edges) / ratio
+        else:
+            place = min(max((row + 0.5) * ratio - 0.5, 0.0), length - 1.0)
+            left = min(int(place), length - 2)
+            weights[row, left : left + 2] = 1 - (place - left), place - left
+    return weights
+
+
+@pytest.mark.parametrize("name", GOLDEN["cases"])
+def test_golden_vectors(name):
+    """Byte for byte. Each part has its own check, so that a failure says which arithmetic changed."""
+    case = GOLDEN["cases"][name]
+    preprocessing = Preprocessing.from_dict(case["preprocessing"])
+    image, stored = (read_rgb(VECTORS / f"{stem}.png") for stem in (name, f"{name}.resized"))
+    assert (image.shape[:2], digest(image)) == (tuple(case["size"]), case["image"])
+    assert digest(stored) == case["resized"]
+    resized = preprocessing.resize_image(image)
+    off = int(np.abs(resized.astype(int) - stored).max())
+    assert off == 0, (
+        f"OpenCV {cv2.__version__} resizes up to {off} grey levels away from {GOLDEN['opencv']}: models see other "
+        f"pixels than they were trained and judged with. Take another OpenCV, or show by 'edgefel parity' that "
+        f"accuracy holds and make the vectors anew with tests/vectors/preprocessing_vectors.py"
+    )
+    start, step = (preprocessing.resize - preprocessing.crop) // 2, preprocessing.stride
+    window = stored[start : start + preprocessing.crop, start : start + preprocessing.crop][::step, ::step]
+    tensor = (window.astype(np.float64) / 255 - preprocessing.mean) / preprocessing.std
+    np.testing.assert_array_equal(
+        preprocessing.to_tensor(image), tensor.transpose(2, 0, 1).astype(np.float32)
+    )
+    assert digest(preprocessing.to_tensor(image)) == case["tensor"]
+    np.testing.assert_array_equal(preprocessing.pixel_batch([image])[0], window)
+    assert digest(preprocessing.pixel_batch([image])) == case["pixels"]
+
+
+@pytest.mark.parametrize("name", GOLDEN["cases"])
+def test_golden_pixels_are_area_means_or_interpolations(name):
+    """By matrices in float64. OpenCV's fixed-point weights may round the other way: one level."""
+    image, stored = (read_rgb(VECTORS / f"{stem}.png") for stem in (name, f"{name}.resized"))
+    size = len(stored)
+    shrinking = min(image.shape[:2]) > size
+    down, across = (weights_of(length, size, shrinking) for length in image.shape[:2])
+    expected = np.einsum("ip,pqc,jq->ijc", down, image.astype(np.float64), across)
+    assert np.abs(stored - expected).max() <= 1.0
+    assert np.abs(stored - expected).mean() < 0.3
+
+
+class Prediction(NamedTuple):
+    primary: torch.Tensor
+    probabilities: torch.Tensor
+
+
+class Witness(torch.nn.Module):
+    """A model that keeps what it is given."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.seen = []
+
+    def forward(self, batch):
+        self.seen.append(batch.numpy().copy())
+        shares = torch.full((len(batch), 7), 1 / 7)
+        return Prediction(shares, shares)
+
+
+def witness_bundle(folder: Path, preprocessing: Preprocessing, kind: str) -> Path:
+    """A bundle whose embedding is its input, value by value."""
+    size = preprocessing.output_size
+    count = 3 * size * size
+    shape, element = (
+        (["N", 3, size, size], TensorProto.FLOAT)
+        if kind == "float32"
+        else (["N", size, size, 3], TensorProto.UINT8)
+    )
+    constants = {
+        "flat": np.array([-1, count], np.int64),
+        "starts": np.array([0], np.int64),
+        "ends": np.array([7], np.int64),
+        "axes": np.array([1], np.int64),
+    }
+    nodes = [
+        helper.make_node("Cast", ["image"], ["real"], to=TensorProto.FLOAT),
+        helper.make_node("Reshape", ["real", "flat"], ["embedding"]),
+        helper.make_node("Slice", ["embedding", "starts", "ends", "axes"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["primary"], axis=1),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+        helper.make_node("ReduceMax", ["primary", "axes"], ["confidence"], keepdims=0),
+    ]
+    shapes = {name: ["N", 7] for name in ("logits", "primary", "probabilities")}
+    shapes |= {"confidence": ["N"], "embedding": ["N", count]}
+    graph = helper.make_graph(
+        nodes,
+        "witness",
+        [helper.make_tensor_value_info("image", element, shape)],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, sides) for name, sides in shapes.items()],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    folder.mkdir()
+    path = folder / "model.fp32.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    manifest = Manifest(
+        model=ModelInfo("witness", 7, 0, 0.0, count),
+        labels=EXPRESSIONS_7,
+        preprocessing=preprocessing,
+        files=(describe_file(path, kind="onnx", precision="fp32"),),
+        source={"checkpoint": "none"},
+        tools={},
+        input_type=kind,
+    )
+    write_manifest(folder, manifest)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "preprocessing",
+    [Preprocessing(32, 28), Preprocessing(64, 56, 2), Preprocessing(30, 30, resample="antialias")],
+    ids=str,
+)
+def test_evaluation_calibration_comparison_and_device_give_the_model_the_same_bytes(tmp_path, preprocessing):
+    names = ["larger", "smaller", "wider", "stride"]
+    for number, name in enumerate(names):
+        folder = tmp_path / "data/test" / EXPRESSIONS_7[number]
+        folder.mkdir(parents=True)
+        (folder / f"{name}.png").write_bytes((VECTORS / f"{name}.png").read_bytes())
+    dataset = open_dataset(tmp_path / "data")
+    order = [sample.path.stem for sample in dataset.samples]
+    assert sorted(order) == sorted(names)
+    images = [read_rgb(VECTORS / f"{name}.png") for name in order]
+    expected = preprocessing.batch(images)
+
+    witness = Witness()
+    batches = ImageSource(dataset, preprocessing).readable(range(4), 3)
+    run_model(witness, batches, preprocessing, 7)
+    assert digest(np.concatenate(witness.seen)) == digest(expected)
+
+    calibration = np.concatenate(list(CalibrationReader(dataset, range(4), preprocessing, batch_size=3)))
+    assert digest(calibration) == digest(expected)
+
+    bundle = witness_bundle(tmp_path / "bundle", preprocessing, "float32")
+    originals = load_images(dataset, range(4), dataset.labels, preprocessing, "data", labelled=True)
+    compared = onnx_outputs(bundle / "model.fp32.onnx", originals.batches(preprocessing), threads=1)
+    assert digest(compared["embedding"]) == digest(expected)
+
+    with Session.open(bundle, threads=1, max_batch=3) as session:
+        assert digest(session(images).embedding) == digest(expected)
+
+    in_graph = witness_bundle(tmp_path / "uint8", preprocessing, "uint8")
+    with Session.open(in_graph, threads=1) as session:
+        pixels = session(images).embedding.astype(np.uint8).reshape(4, *session.manifest.input_shape[1:])
+    table = preprocessing.normalisation_table()
+    normalised = np.stack([table[channel][pixels[..., channel]] for channel in range(3)], axis=1)
+    assert digest(normalised) == digest(expected)
