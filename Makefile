@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test test-fast lint types wheel-check install clean
+.PHONY: help demo test test-fast lint types docs wheel-check install clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,6 +28,9 @@ lint: $(STAMP)  ## check style
 
 types: $(STAMP)  ## check types
 	$(BIN)/python tools/check_types.py
+
+docs: $(STAMP)  ## fill the tables of README.md and docs/ from docs/results
+	$(BIN)/python tools/docs_tables.py
 
 wheel-check: $(STAMP)  ## build the wheel; it must hold every package and no top-level name but edgefel
 	$(BIN)/python tools/check_wheel.py

@@ -1,34 +1,39 @@
-"""How fast and how right the files of a bundle are, next to the PyTorch model they came from."""
+"""Speed and accuracy of the files of a bundle, beside the PyTorch model that they were exported from."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from edgefel.bench.compare.accuracy import labelled_batches
 from edgefel.bench.timer import Plan, measure
-from edgefel.data.dataset import ImageDataset, UnreadableImageError
-from edgefel.data.labels import LabelMatch
+from edgefel.data.dataset import ImageDataset
 from edgefel.data.preprocessing import Image, Preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.export.parity.outputs import torch_threads
-from edgefel.runtime.manifest import BundleFile, read_manifest
+from edgefel.runtime.manifest import read_manifest
 from edgefel.runtime.session import Session
 
-BATCH = 16
+if TYPE_CHECKING:
+    from edgefel.models.checkpoint import Checkpoint
+
 REFERENCE = "PyTorch"
+Run = Callable[[list[Image]], npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
 class FileResult:
-    """One line of the comparison; None is what cannot be measured here.
+    """One line of the comparison; None where something cannot be measured here.
 
     megabytes: 10^6 bytes. ms_p50: median milliseconds per image at batch 1. accuracy: of the corrected
     probabilities. agreement: share of images with the reference's label. deviation: largest absolute
@@ -74,13 +79,11 @@ def compare_bundle(
     """Labels every image of `dataset` with the checkpoint and with each ONNX file of the bundle, then times
     all of them in turn (A B A B) at batch 1.
 
-    threads: CPU threads for each of them; all cores by default. advance: told (images done, images).
-    Engines are listed with their size only: running them needs a GPU.
-    Classes are matched by name, as `ImageDataset.matched` does; accuracy is by the common ones.
-    Raises EdgefelError for a data set without a readable image, or that shares too few classes with the bundle.
+    threads: CPU threads of each; all cores by default. advance: called with (images done, images). Engines
+    are listed with their size only: running them needs a GPU. Classes are matched by name
+    (`ImageDataset.matched`); accuracy is by the common ones. Raises EdgefelError for a data set without a
+    readable image, or that shares too few classes with the bundle.
     """
-    import torch
-
     from edgefel.models.checkpoint import load_checkpoint
 
     threads = threads or os.cpu_count() or 1
@@ -92,99 +95,87 @@ def compare_bundle(
             f"{', '.join(loaded.labels)}; give the checkpoint that it was exported from"
         )
     matched = dataset.matched(manifest.labels)
-    dataset, match = matched.dataset, matched.match
-    onnx_files = [file for file in manifest.files if file.kind == "onnx"]
-    for file in onnx_files:
-        manifest.verify(file)
-    sessions = {
-        # a file that the gate refused is measured all the same, and said to be refused
-        file.precision: Session.open(bundle, file.precision, "onnxruntime", threads, force=True)
-        for file in onnx_files
-    }
-    reference_preprocessing = Preprocessing.from_dict(loaded.preprocessing)
-    probabilities: dict[str, list[npt.NDArray[np.float64]]] = {name: [] for name in (REFERENCE, *sessions)}
-    targets: list[int] = []
-    skipped: list[str] = []
+    files = {file.precision: file for file in manifest.files if file.kind == "onnx"}
+    runs = {REFERENCE: _pytorch(loaded)}
+    with ExitStack() as opened, torch_threads(threads):
+        for name, file in files.items():
+            manifest.verify(file)
+            # a file that the gate refused is measured all the same, and said to be refused
+            session = opened.enter_context(Session.open(bundle, name, "onnxruntime", threads, force=True))
+            runs[name] = partial(_probabilities, session)
+        found = _label(runs, matched.dataset, threads, advance)
+        calls = {name: partial(run, found.crop) for name, run in runs.items()}
+        timings = measure(calls, Plan.of(min_runs, max_seconds / len(calls)))
 
-    def run_reference(crops: list[Image]) -> npt.NDArray[np.float32]:
-        with torch.inference_mode():
-            batch = torch.from_numpy(reference_preprocessing.batch(crops))
-            return loaded.model(batch).probabilities.numpy()
+    def line(name: str, file: str, precision: str, size: int, note: str = "") -> FileResult:
+        own, reference = found.probabilities[name], found.probabilities[REFERENCE]
+        labels = own.argmax(axis=1)
+        return FileResult(
+            file,
+            precision,
+            size / 1e6,
+            timings[name].p50,
+            # by the common classes; agreement and deviation by all
+            float(np.mean(matched.match.restrict(own).argmax(axis=1) == np.asarray(found.targets))),
+            float(np.mean(labels == reference.argmax(axis=1))),
+            float(np.abs(own - reference).max()),
+            note,
+        )
 
-    def label(name: str, crops: list[Image]) -> None:
-        found = run_reference(crops) if name == REFERENCE else sessions[name](crops).probabilities
-        probabilities[name].append(found.astype(np.float64))
-
-    # labelling fills the cores with several runtimes at once; the timing after it has them one by one
-    with torch_threads(threads), ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // threads)) as pool:
-        for labels, crops, done in _batches(dataset, skipped):
-            list(pool.map(lambda name, crops=crops: label(name, crops), probabilities))
-            targets += labels
-            advance(done, len(dataset))
-        if not targets:
-            raise EdgefelError(f"{dataset.root}: no image can be read, so nothing was compared")
-        crop = crops[:1]
-        callables: dict[str, Callable[[], Any]] = {REFERENCE: lambda: run_reference(crop)}
-        callables |= {name: _bound(session, crop) for name, session in sessions.items()}
-        timings = measure(callables, Plan.of(min_runs, max_seconds / len(callables)))
-    merged = {name: np.concatenate(parts) for name, parts in probabilities.items()}
-    weights = Path(loaded.path) / "model.safetensors"
-    reference = FileResult(
-        REFERENCE,
-        "fp32",
-        weights.stat().st_size / 1e6,
-        timings[REFERENCE].p50,
-        *_scores(merged[REFERENCE], merged[REFERENCE], targets, match),
-    )
-    rows = [reference]
+    rows = [line(REFERENCE, REFERENCE, "fp32", (Path(loaded.path) / "model.safetensors").stat().st_size)]
     for file in manifest.files:
         if file.kind == "onnx":
-            scores = _scores(merged[file.precision], merged[REFERENCE], targets, match)
-            p50 = timings[file.precision].p50
             note = "refused by the gate" if file.verdict == "fail" else ""
-            rows.append(FileResult(file.name, file.precision, file.bytes / 1e6, p50, *scores, note))
+            rows.append(line(file.precision, file.name, file.precision, file.bytes, note))
         else:
-            rows.append(_engine_row(file))
-    for session in sessions.values():
-        session.close()
-    runs = timings[REFERENCE].runs
-    return BundleResult(tuple(rows), matched.to_dict(), len(targets), tuple(skipped), threads, runs)
+            note = "built; running it needs a GPU"
+            rows.append(FileResult(file.name, file.precision, file.bytes / 1e6, note=note))
+    skipped, timed = tuple(found.skipped), timings[REFERENCE].runs
+    return BundleResult(tuple(rows), matched.to_dict(), len(found.targets), skipped, threads, timed)
 
 
-def _engine_row(file: BundleFile) -> FileResult:
-    return FileResult(file.name, file.precision, file.bytes / 1e6, note="built; running it needs a GPU")
+@dataclass(frozen=True)
+class _Labelled:
+    """probabilities: [N, C] by name. targets: labels of the data set. crop: one image. skipped: unreadable files."""
+
+    probabilities: dict[str, npt.NDArray[np.float64]]
+    targets: list[int]
+    crop: list[Image]
+    skipped: list[str]
 
 
-def _bound(session: Session, crops: list[Image]) -> Callable[[], Any]:
-    return lambda: session(crops)
+def _label(
+    runs: Mapping[str, Run], dataset: ImageDataset, threads: int, advance: Callable[[int, int], None]
+) -> _Labelled:
+    parts: dict[str, list[npt.NDArray[np.float64]]] = {name: [] for name in runs}
+    targets: list[int] = []
+    skipped: list[str] = []
+    # labelling fills the cores with several runtimes at once; the timing after it has them one by one
+    with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // threads)) as pool:
+        for labels, crops, done in labelled_batches(dataset, range(len(dataset)), skipped):
+            for name, found in zip(
+                runs, pool.map(lambda run, crops=crops: run(crops), runs.values()), strict=True
+            ):
+                parts[name].append(found.astype(np.float64))
+            targets += labels
+            advance(done, len(dataset))
+    if not targets:
+        raise EdgefelError(f"{dataset.root}: no image can be read, so nothing was compared")
+    merged = {name: np.concatenate(found) for name, found in parts.items()}
+    return _Labelled(merged, targets, crops[:1], skipped)
 
 
-def _batches(dataset: ImageDataset, skipped: list[str]) -> Iterator[tuple[list[int], list[Image], int]]:
-    """Labels and crops in batches, and how many images are done; unreadable ones go to `skipped`."""
-    labels: list[int] = []
-    crops: list[Image] = []
-    for index, sample in enumerate(dataset.samples):
-        try:
-            crops.append(dataset.load(index))
-            labels.append(sample.label)
-        except UnreadableImageError:
-            skipped.append(str(sample.path))
-        if crops and (len(crops) == BATCH or index == len(dataset) - 1):
-            yield labels, crops, index + 1
-            labels, crops = [], []
-    if crops:
-        yield labels, crops, len(dataset)
+def _probabilities(session: Session, crops: list[Image]) -> npt.NDArray[np.float32]:
+    return session(crops).probabilities
 
 
-def _scores(
-    probabilities: npt.NDArray[np.float64],
-    reference: npt.NDArray[np.float64],
-    targets: list[int],
-    match: LabelMatch,
-) -> tuple[float, float, float]:
-    """Accuracy by the common classes; agreement and deviation by all."""
-    return (
-        float(np.mean(match.restrict(probabilities).argmax(axis=1) == np.asarray(targets))),
-        float(np.mean(probabilities.argmax(axis=1) == reference.argmax(axis=1))),
-        float(np.abs(probabilities - reference).max()),
-    )
+def _pytorch(loaded: Checkpoint) -> Run:
+    import torch
+
+    preprocessing = Preprocessing.from_dict(loaded.preprocessing)
+
+    def run(crops: list[Image]) -> npt.NDArray[np.float32]:
+        with torch.inference_mode():
+            return loaded.model(torch.from_numpy(preprocessing.batch(crops))).probabilities.numpy()
+
+    return run

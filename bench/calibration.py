@@ -1,26 +1,24 @@
-"""How long INT8 calibration takes, and in how much memory: `python -m edgefel.bench.calibration`."""
+"""Time and memory of INT8 calibration: `python -m edgefel.bench.calibration`."""
 
 from __future__ import annotations
 
 import argparse
 import math
-import os
 import platform
-import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from edgefel.bench.command import run_bench, versions
 from edgefel.bench.environment import cpu_name
+from edgefel.bench.sessions import own_peak_mb
 from edgefel.errors import EdgefelError
 from edgefel.files.unfinished import claimed_folder
+from edgefel.runtime.doctor.machine import usable_cores
 from edgefel.workers import worker_pool
-
-Result = TypeVar("Result")
 
 MODEL, IMAGES, METHOD = "arbex", 512, "mse"
 
@@ -28,13 +26,12 @@ MODEL, IMAGES, METHOD = "arbex", 512, "mse"
 def calibration_speed(
     model: str = MODEL, images: int = IMAGES, method: str = METHOD, workers: int | None = None
 ) -> dict[str, Any]:
-    """Calibrates a network with random weights on synthetic faces that lie on disk, as an export would.
+    """Calibrates a network with random weights on synthetic faces on disk, as an export would.
 
-    The row has wall seconds of each phase and of all of them, the collecting phase per image, and the peak
-    memory of the calibrating process, in 10^6 bytes. Export and drawing run in a process before it and are not
-    counted. workers: as for `ActivationCollector`.
-
-    Raises EdgefelError for an unknown model or method, or fewer than one image.
+    The row has wall seconds of each phase and of all, seconds per image of collecting, and the peak memory of
+    the calibrating process, in 10^6 bytes. Export and rendering run in an earlier process and are not
+    counted. workers: as for `ActivationCollector`. Raises EdgefelError for an unknown model or method, or
+    fewer than one image.
     """
     from edgefel.calib.thresholds import METHODS
 
@@ -43,21 +40,18 @@ def calibration_speed(
     if images < 1:
         raise EdgefelError(f"{images} images: give at least 1")
     with claimed_folder(Path(tempfile.gettempdir(), "edgefel-bench"), sole=False) as folder:
-        _in_a_process_of_its_own(_prepare, str(folder), model, images)
-        measured = _in_a_process_of_its_own(_calibrate, str(folder), method, workers)
+        with worker_pool(1) as pool:
+            pool.submit(_prepare, str(folder), model, images).result()
+        with worker_pool(1) as pool:  # another process, whose memory is measured
+            measured = pool.submit(_calibrate, str(folder), method, workers).result()
     return {
         "bench": "calibration",
         "command": f"python -m edgefel.bench.calibration --model {model} --images {images} --method {method}",
         "model": model,
         "method": method,
         **measured,
-        "machine": {"cpu": cpu_name(), "cores": _cores(), "architecture": platform.machine()},
+        "machine": {"cpu": cpu_name(), "cores": usable_cores(), "architecture": platform.machine()},
     }
-
-
-def _in_a_process_of_its_own(work: Callable[..., Result], *arguments: Any) -> Result:
-    with worker_pool(1) as pool:
-        return pool.submit(work, *arguments).result()
 
 
 def _prepare(folder: str, model: str, images: int) -> None:
@@ -72,7 +66,7 @@ def _prepare(folder: str, model: str, images: int) -> None:
     torch.manual_seed(0)
     network = build_model(model, num_classes=7).eval()
     save_onnx(export_onnx(network), Path(folder, "model.onnx"))
-    write_faces(Path(folder, "faces"), FaceOptions(count=images), workers=_cores())
+    write_faces(Path(folder, "faces"), FaceOptions(count=images), workers=usable_cores())
 
 
 def _calibrate(folder: str, method: Any, workers: int | None) -> dict[str, Any]:
@@ -88,22 +82,29 @@ def _calibrate(folder: str, method: Any, workers: int | None) -> dict[str, Any]:
     from edgefel.data.preprocessing import default_preprocessing
     from edgefel.runtime.manifest import INPUT_NAME
 
-    clock = _Phases()
+    seconds: dict[str, float] = {}
+    last = time.perf_counter()
+
+    def end(phase: str) -> None:
+        nonlocal last
+        now = time.perf_counter()
+        seconds[phase], last = now - last, now
+
     graph = onnx.load(Path(folder, "model.onnx"))
     policies = (ONNXRUNTIME, TENSORRT)
     tensors = list(dict.fromkeys(t for policy in policies for t in place(graph, policy).activations))
     dataset = open_dataset(Path(folder, "faces"))
     size = graph.graph.input[0].type.tensor_type.shape.dim[2].dim_value
     reader = CalibrationReader(dataset, range(len(dataset)), default_preprocessing(size))
-    clock.end("load")
+    end("load")
     collector = ActivationCollector(graph, tensors, workers)
-    clock.end("session")
+    end("session")
     busy = time.process_time()
     collector.collect(reader)
     busy = time.process_time() - busy
-    clock.end("collect")
+    end("collect")
     scales = collector.compute(method)
-    clock.end("thresholds")
+    end("thresholds")
     if not all(math.isfinite(scale) and scale > 0 for scale in scales.values()):
         raise RuntimeError("a scale is not a positive number: nothing was measured")
     histograms = collector.histograms()
@@ -113,48 +114,17 @@ def _calibrate(folder: str, method: Any, workers: int | None) -> dict[str, Any]:
         "tensors": len(tensors),
         "activation_bytes_per_image": 4 * values,
         "workers": collector.workers,
-        "seconds": round(sum(clock.seconds.values()), 2),
-        "seconds_by_phase": {name: round(value, 2) for name, value in clock.seconds.items()},
-        "seconds_per_image": round(clock.seconds["collect"] / collector.images, 4),
+        "seconds": round(sum(seconds.values()), 2),
+        "seconds_by_phase": {name: round(value, 2) for name, value in seconds.items()},
+        "seconds_per_image": round(seconds["collect"] / collector.images, 4),
         "cpu_seconds_per_image": round(busy / collector.images, 4),
-        "peak_mb": round(_peak_bytes() / 1e6, 1),
+        "peak_mb": round(own_peak_mb(), 1),
         "versions": versions(numpy=np, onnxruntime=onnxruntime, opencv=cv2),
     }
 
 
-class _Phases:
-    """Wall seconds between calls of `end`."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def end(self, name: str) -> None:
-        now = time.perf_counter()
-        self.seconds[name], self._last = now - self._last, now
-
-
-def _peak_bytes() -> int:
-    """Most memory that this process ever held.
-
-    On Linux from /proc: getrusage's ru_maxrss also covers the parent, as large as it was at the fork.
-    """
-    status = Path("/proc/self/status")
-    if status.is_file():
-        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-        return int(peak.split()[1]) * 1024
-    peak_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak_rss if sys.platform == "darwin" else peak_rss * 1024
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints one row as JSON; bad arguments give one line and 2."""
+    """Prints one row as JSON; bad arguments give one line and exit code 2."""
     parser = argparse.ArgumentParser(prog="python -m edgefel.bench.calibration", description=__doc__)
     parser.add_argument("--model", default=MODEL, help="a registered model [%(default)s]")
     parser.add_argument("--images", type=int, default=IMAGES, help="faces to calibrate on [%(default)s]")

@@ -1,4 +1,4 @@
-"""What the benches' commands share: a row printed as JSON, and what it was measured on."""
+"""The command line of scripts that measure: a row printed as JSON, and versions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def run_bench(
     """Measures what the arguments ask for and prints the row as JSON; returns the exit code.
 
     measure: takes every option of `parser` by the name of its `dest`. arguments: the command line's if None.
-    An EdgefelError of `measure` is one line on stderr with nothing on stdout, and 2; a signal 128 and its number.
+    An EdgefelError of `measure` becomes one line on stderr and exit code 2; a signal becomes 128 plus its
+    number.
     """
     options = parser.parse_args(arguments)
     try:
@@ -42,3 +43,10 @@ def versions(**modules: ModuleType) -> dict[str, str]:
     """Versions of edgefel, of `modules` under the names given, and of Python."""
     imported = {name: str(module.__version__) for name, module in modules.items()}
     return {"edgefel": __version__, **imported, "python": platform.python_version()}
+
+
+def one_thread(bench: str, command: str, **modules: ModuleType) -> dict[str, Any]:
+    """The head of a document that was measured at batch 1 on one thread. modules: as `versions` takes them."""
+    machine = platform.machine()
+    head = {"bench": bench, "command": command, "threads": 1, "batch": 1, "machine": machine}
+    return head | {"versions": versions(**modules)}

@@ -1,4 +1,4 @@
-"""Images per second of the data path alone, stage by stage: what training is fed with, without the training."""
+"""Images per second of the data path, stage by stage, without the training."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ import numpy as np
 import torch
 
 from edgefel.bench import environment
-from edgefel.bench.opencv import opencv_threads
-from edgefel.bench.results import Row, make_row, read_results
-from edgefel.bench.timer import FULL, Plan, Timing, measure
+from edgefel.bench.results import Row, make_row, read_results, unstable
+from edgefel.bench.timer import FULL, Advance, Plan, Timing, measure, opencv_threads
 from edgefel.data.dataset import ImageDataset, UnreadableImageError, decode_rgb
 from edgefel.data.loading.batches import Batch, ImageSource
 from edgefel.data.loading.sampling import BalancedEpoch
@@ -35,12 +34,11 @@ STAGES = (READ, DECODE, RESIZE, READING, CACHED, AUGMENT, WHOLE, WHOLE_CACHED)
 BY_WORKERS = (READING, WHOLE)
 # augmentation goes where the model is; these are what is left for the processor beside a GPU
 WITHOUT_AUGMENTATION = (READ, DECODE, RESIZE, READING, CACHED)
-Advance = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
 class TrainingRate:
-    """Images per second of training, and who says so."""
+    """Images per second of training, and where the number comes from."""
 
     images_per_s: float
     source: str
@@ -52,12 +50,13 @@ class TrainingRate:
 
 @dataclass(frozen=True)
 class Options:
-    """What is read, and for whom.
+    """What is read, and how.
 
-    data: a data set. model: whose sizes the images get. workers: numbers of reading threads for the stages of
-    BY_WORKERS. batch: images of a batch. images: of one timed pass, drawn as training draws them, so many at most.
-    stages: names of STAGES. threads: of PyTorch, for augmentation on the CPU; None leaves them as they are. training:
-    what the path has to feed. Raises EdgefelError for what is not known, and for too small numbers.
+    data: a data set. model: gives the size of the images. workers: numbers of reading threads for the stages
+    of BY_WORKERS. batch: images of a batch. images: images of one timed pass at most, drawn as training
+    draws them. stages: names of STAGES. threads: of PyTorch, for augmentation on the CPU; None leaves them as
+    they are. training: the rate that the path has to reach. Raises EdgefelError for unknown names and too
+    small numbers.
     """
 
     data: str | os.PathLike[str]
@@ -85,7 +84,7 @@ class Options:
 
 
 class Case(NamedTuple):
-    """One thing that is timed; workers: None where one thread does it."""
+    """One thing that is timed; workers: None for a stage of one thread."""
 
     stage: str
     workers: int | None = None
@@ -96,11 +95,12 @@ class Case(NamedTuple):
 
 
 def bench_data_path(options: Options, advance: Advance = lambda step, share: None) -> tuple[Row, ...]:
-    """One row for each stage, and number of workers where it has some; they take turns in one run.
+    """One row for each stage and number of workers; they take turns in one run.
 
-    A call, of which `latency_ms` is, is one pass over the same images; it begins and ends with idle threads, so that
-    none reads ahead while another stage is timed. Files come from the page cache. Before that all ways to a batch are
-    compared. Raises EdgefelError for data that cannot be used, and for ways that do not lead to the same batch.
+    `latency_ms` is that of one pass over the same images. A pass begins and ends with idle threads, so that
+    none reads ahead while another stage is timed. Files come from the page cache. All ways to a batch are
+    compared first. Raises EdgefelError for data that cannot be used, and for ways that give different
+    batches.
     """
     described = environment.describe()
     preprocessing = default_preprocessing(model_config(options.model).input_size)
@@ -118,7 +118,7 @@ def bench_data_path(options: Options, advance: Advance = lambda step, share: Non
 
 
 class Paths:
-    """The stages over a fixed choice of images, each beginning with what the one before it gives."""
+    """The stages over a fixed choice of images; each begins with the result of the one before it."""
 
     def __init__(self, options: Options, preprocessing: Preprocessing) -> None:
         self._options, self._preprocessing = options, preprocessing
@@ -269,6 +269,4 @@ def _row(options: Options, paths: Paths, case: Case, timing: Timing, described: 
         metrics["training_images_per_s"] = options.training.images_per_s
         metrics["times_training"] = rate / options.training.images_per_s
         notes.append(f"training: {options.training.images_per_s:.4g} images/s, {options.training.source}")
-    if not (verdict := timing.verdict).stable:
-        notes.append(f"unstable: {verdict.reason}")
-    return make_row("data-path", subject, metrics, described, notes)
+    return make_row("data-path", subject, metrics, described, [*notes, *unstable(timing.verdict)])

@@ -1,4 +1,4 @@
-"""What got slower, worse or larger between two runs of the same device."""
+"""What became slower, less accurate or larger between two runs on one device."""
 
 from __future__ import annotations
 
@@ -37,10 +37,11 @@ SLOWER, FASTER, NOISE, SAME, UNSTABLE, UNKNOWN = (
 
 @dataclass(frozen=True)
 class Limits:
-    """What a change may be.
+    """Largest changes allowed.
 
-    slower: share by which the median may grow, 0.05 for 5 %. drop: points by which accuracy or macro F1 may fall.
-    strict: judge unstable rows, and rows without an interval, like the others. Raises EdgefelError for numbers below 0.
+    slower: share by which the median may grow, 0.05 for 5 %. drop: points by which accuracy or macro F1 may
+    fall. strict: judge unstable rows and rows without an interval, too. Raises EdgefelError for numbers below
+    0.
     """
 
     slower: float = 0.05
@@ -55,7 +56,8 @@ class Limits:
 
 @dataclass(frozen=True)
 class Side:
-    """A measurement in one of the files: median of its repetitions' medians, the hull of their intervals, in ms."""
+    """A measurement in one of the files: median of its repetitions' medians and the hull of their intervals,
+    in ms."""
 
     value: float
     low: float
@@ -70,8 +72,9 @@ class Side:
 class Change:
     """One measurement in both files.
 
-    ratio: B's time by A's, above 1 is slower, None where neither has one. verdict: of the time. accuracy, macro_f1:
-    B less A, in points. file_bytes, peak_memory_mb: (A, B). failures: what is over a limit, one line each.
+    ratio: B's time by A's, above 1 is slower; None where one has no time. verdict: of the time. accuracy,
+    macro_f1: B minus A, in points. file_bytes, peak_memory_mb: (A, B). failures: one line for each limit
+    exceeded.
     """
 
     name: str
@@ -94,7 +97,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Diff:
-    """Changes, the names of rows that only one file has, how many rows say nothing of speed and were left out."""
+    """Changes, names of rows in only one file, and how many rows without a speed were left out."""
 
     changes: tuple[Change, ...]
     only_before: tuple[str, ...]
@@ -122,10 +125,9 @@ class Diff:
 def compare(before: Collection, after: Collection, limits: Limits) -> Diff:
     """Matches rows by what was measured and judges each pair.
 
-    A row is slower if the median grew by more than the limit and the 95 % intervals of the two medians do not overlap:
-    what the scatter within the runs explains fails nothing. An interval says nothing of how runs differ from each
-    other, so of repeated rows it reaches from the lowest end to the highest. Raises EdgefelError for files of different
-    devices, and with nothing in common.
+    A row is slower if the median grew by more than the limit and the 95 % intervals of the medians do not
+    overlap: scatter within runs is no failure. The interval of repeated rows reaches from the lowest end to
+    the highest. Raises EdgefelError for files of different devices, and for files with nothing in common.
     """
     first, second = _measurements(before), _measurements(after)
     _check_devices(before, first, after, second)
@@ -145,7 +147,7 @@ def compare(before: Collection, after: Collection, limits: Limits) -> Diff:
 
 
 def _measurements(collection: Collection) -> list[Row]:
-    """What was measured: rows without a speed left out, and the end-to-end time of a row as a row of its own."""
+    """Rows with a speed; the end-to-end time of a row becomes a row of its own."""
     found = []
     for row in collection.rows:
         if row.kind in WITHOUT_SPEED:
@@ -203,7 +205,7 @@ def _change(before: Repeated, after: Repeated, limits: Limits) -> Change:
 
 
 def _side(rows: Sequence[Row]) -> Side | None:
-    """Milliseconds of a call, or of an image where the row only says how many there are in a second."""
+    """Milliseconds of a call, or of an image where the row has only images per second."""
     found = [part for row in rows if (part := _single(row)) is not None]
     if not found:
         return None
@@ -232,7 +234,7 @@ def _single(row: Row) -> tuple[float, tuple[float, float] | None, tuple[bool | N
 
 
 def _own_steadiness(row: Row) -> tuple[bool | None, str]:
-    """Of the latency alone: a ratio's other side is no part of this comparison."""
+    """Of the latency alone: the other side of a ratio is not part of this comparison."""
     found = timing(row)
     stable = found.get("stable")
     return (stable if isinstance(stable, bool) else None), str(found.get("reason") or "")

@@ -1,4 +1,4 @@
-"""Energy of a call, where the board has a meter."""
+"""Energy of a call, on boards with a power meter."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _READ_EVERY = 0.1
 
 @dataclass(frozen=True)
 class Energy:
-    """joules: of one call, of all that the meter sees, idle power included. source: the meter."""
+    """joules: of one call, for all that the meter covers, idle power included. source: the meter."""
 
     joules: float
     source: str
@@ -34,7 +34,7 @@ def measure_energy(
     board: Board | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Energy | None:
-    """Repeats a call for that many seconds, at least once; None where the board has no meter that answers."""
+    """Repeats a call for that many seconds, at least once; None on boards without a working meter."""
     board = board or Board.find()
     begin = last = clock()
     before = after = board.read(begin)

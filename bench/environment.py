@@ -1,4 +1,4 @@
-"""What a number was measured on: device, clocks, power mode, versions, commit."""
+"""What a measurement ran on: device, clocks, power mode, versions, commit."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ PACKAGES = (
 
 
 def describe(root: Path = Path("/"), packages: Iterable[str] = PACKAGES) -> dict[str, Any]:
-    """Plain JSON values. "device" names the machine for people; rows of one "device" may be compared.
+    """Plain JSON values; unknown ones are None. Rows of the same "device" may be compared.
 
-    root: where /sys, /proc and /etc begin. What a machine does not say is None.
+    root: where /sys, /proc and /etc begin.
     """
     machine = Machine(root=root)
     reading = Board.find(root).read()

@@ -1,4 +1,4 @@
-"""Time and memory of opening a set of millions and of drawing balanced epochs from it."""
+"""Time and memory of opening a set of millions of images and of drawing balanced epochs from it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefel.bench import environment
-from edgefel.bench.results import Row, make_row
-from edgefel.bench.timer import FULL, Plan, measure
+from edgefel.bench.results import Row, make_row, unstable
+from edgefel.bench.timer import FULL, Advance, Plan, measure
 from edgefel.data.dataset import ImageDataset, SampleTable
 from edgefel.data.loading.sampling import BalancedEpoch
 from edgefel.errors import EdgefelError
@@ -25,14 +25,13 @@ SHARES = (0.30, 0.16, 0.09, 0.05, 0.012, 0.018, 0.02, 0.35)
 LABELS = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "other")
 _RUN = 50  # frames for which an expression lasts
 TABLE, SAMPLER, EPOCH = "open the table", "make the sampler", "draw an epoch"
-Advance = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
 class Options:
-    """rows: images of the set; videos: groups of it. per_class, per_group: see `BalancedEpoch`.
+    """rows: images of the set; videos: its groups. per_class, per_group: see `BalancedEpoch`.
 
-    Raises EdgefelError for fewer rows than videos times the frames of an expression, and for no video.
+    Raises EdgefelError for no video, or too few rows for the videos.
     """
 
     rows: int = 2_600_000
@@ -50,7 +49,7 @@ class Options:
 
 
 class Columns(NamedTuple):
-    """What a reader has found out: the label int16 and the video int32 of every frame [N]."""
+    """What a reader returns: the label, int16, and the video, int32, of every frame [N]."""
 
     label: NDArray[np.int16]
     group: NDArray[np.int32]
@@ -58,21 +57,21 @@ class Columns(NamedTuple):
 
 @dataclass(frozen=True)
 class Frames:
-    """Where frames would lie, as in Aff-Wild2; there are none, and reading one raises OSError."""
+    """Paths of synthetic frames, as in Aff-Wild2. No file exists: reading one raises OSError."""
 
     group: NDArray[np.int32]
 
     def path(self, index: int) -> Path:
-        """Of a frame that was never filmed."""
+        """Path of a synthetic frame; no file exists."""
         return Path("cropped_aligned", f"video{self.group[index]}", f"{index:07d}.jpg")
 
     def read(self, index: int) -> bytes:
         """Raises FileNotFoundError."""
-        raise FileNotFoundError(f"{self.path(index)}: drawn, not filmed")
+        raise FileNotFoundError(f"{self.path(index)}: a synthetic frame; no file exists")
 
 
 def draw_columns(rows: int, videos: int) -> Columns:
-    """Videos of very different lengths, in which expressions last for a while; always the same."""
+    """Videos of very different lengths with expressions that last a while; always the same ones."""
     rng = np.random.default_rng(0)
     ends = np.sort(rng.choice(np.arange(1, rows), videos - 1, replace=False))
     lengths = np.diff(ends, prepend=0, append=rows)
@@ -82,7 +81,7 @@ def draw_columns(rows: int, videos: int) -> Columns:
 
 
 def open_table(columns: Columns) -> ImageDataset:
-    """The train split, which is all of it: as a reader and the set-up of training make it of the columns."""
+    """The train split, here the whole set, as a reader and the set-up of training make it."""
     names = tuple(f"video{number}" for number in range(int(columns.group[-1]) + 1))
     table = SampleTable(Frames(columns.group), columns.label, columns.group, names, "train")
     dataset = ImageDataset(Path("cropped_aligned"), LABELS, table)
@@ -90,9 +89,9 @@ def open_table(columns: Columns) -> ImageDataset:
 
 
 def bench_epochs(options: Options, advance: Advance = lambda step, share: None) -> tuple[Row, ...]:
-    """Rows for opening the train split, for making the sampler, and for an epoch; they take turns in one run.
+    """Rows for opening the train split, making the sampler and drawing an epoch, timed in turn.
 
-    Raises EdgefelError where an epoch is not what it has to be; then nothing is timed.
+    Raises EdgefelError, before timing, for an epoch that is not balanced.
     """
     described = environment.describe()
     columns = draw_columns(options.rows, options.videos)
@@ -116,9 +115,7 @@ def bench_epochs(options: Options, advance: Advance = lambda step, share: None) 
             "latency_ms": timing.to_dict(),
             "additional_memory_mb": additional_memory_mb(calls[stage]),
         }
-        verdict = timing.verdict
-        notes = [] if verdict.stable else [f"unstable: {verdict.reason}"]
-        rows.append(make_row("data-path", subject, metrics, described, notes))
+        rows.append(make_row("data-path", subject, metrics, described, unstable(timing.verdict)))
     return tuple(rows)
 
 
@@ -137,7 +134,7 @@ def check(dataset: ImageDataset, sampler: BalancedEpoch) -> None:
 
 
 def additional_memory_mb(call: Callable[[], Any]) -> float:
-    """Most that a call allocates beside what was there before it, with its result, in 10^6 bytes."""
+    """Peak memory allocated by a call, its result included, in 10^6 bytes."""
     tracemalloc.start()
     try:
         result = call()

@@ -1,4 +1,4 @@
-"""Milliseconds of a bundle: every file in every backend, the model alone and stage by stage from image to labels."""
+"""Latency of a bundle: every file in every backend, the model alone and stage by stage from image to labels."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
-from edgefel.bench import environment, statistics
+from edgefel.bench import environment
 from edgefel.bench.energy import measure_energy
-from edgefel.bench.opencv import opencv_threads
-from edgefel.bench.results import Row, make_row
+from edgefel.bench.results import Measured, Row, check_counts, make_row, unstable
 from edgefel.bench.sessions import (
+    NOT_COMPARED,
     REFERENCE,
     Key,
     OpenBundle,
@@ -22,9 +23,10 @@ from edgefel.bench.sessions import (
     open_bundle,
     peak_memory_mb,
     prepare,
+    subject_of,
 )
 from edgefel.bench.stopwatch import CpuStopwatch
-from edgefel.bench.timer import FULL, Plan, Timing, measure
+from edgefel.bench.timer import FULL, Advance, Plan, Timing, measure, opencv_threads, ratio_to
 from edgefel.data.preprocessing import Image
 from edgefel.data.synthetic.video import SyntheticVideo, VideoOptions
 from edgefel.errors import EdgefelError
@@ -40,7 +42,6 @@ _SCENES = ((4, (640, 480)), (9, (960, 720)), (64, (1280, 960)))
 MOST_FACES = _SCENES[-1][0]
 # the meter is read beside the calls, not in the timed run
 _ENERGY_SHARE = 0.2
-Advance = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Options:
 
     batches: faces of one call. threads: CPU threads of one call, one run for each number. stages: also end to end.
     memory: peak memory, in a process of its own for each. flush: write over the caches before every call. min_face:
-    smallest face that is looked for end to end, as a share of the image's shorter side. Raises EdgefelError for
+    smallest face to detect end to end, as a share of the image's shorter side. Raises EdgefelError for
     batches or threads below 1, or none.
     """
 
@@ -63,20 +64,7 @@ class Options:
     min_face: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("batches", "threads"):
-            values = getattr(self, name)
-            if not values or min(values) < 1:
-                raise EdgefelError(
-                    f"{name} {', '.join(map(str, values)) or 'none'}: give numbers of at least 1"
-                )
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Rows of the kind "latency", and a line on everything that was not measured, by backend or file."""
-
-    rows: tuple[Row, ...]
-    skipped: Mapping[str, str]
+        check_counts(batches=self.batches, threads=self.threads)
 
 
 class Case(NamedTuple):
@@ -92,10 +80,11 @@ class Case(NamedTuple):
 def bench_latency(
     folder: str | os.PathLike[str], options: Options, advance: Advance = lambda step, share: None
 ) -> Measured:
-    """One row for each file, backend, batch and number of threads; all of one number of threads take turns in one run.
+    """One row for each file, backend, batch and number of threads; those of one number of threads take turns
+    in one run.
 
-    advance: told what is going on and the share of it that is done. Raises EdgefelError as `open_bundle` and
-    `check_outputs` do: outputs are compared before anything is timed.
+    Raises EdgefelError as `open_bundle` and `check_outputs` do: outputs are compared before anything is
+    timed.
     """
     described = environment.describe()
     rows: list[Row] = []
@@ -116,67 +105,43 @@ def _rows(
     deviations = check_outputs(opened)
     cases = [Case(key, batch) for batch in options.batches for key in opened.sessions]
     step = f"{len(cases)} cases, {counted(threads, 'thread')}"
-    stopwatch = CpuStopwatch(flush=options.flush)
-    calls = {case: _model_call(opened, case) for case in cases}
+    images = {batch: prepare(opened.manifest, faces(batch)) for batch in options.batches}
+    calls = {str(case): partial(opened.sessions[case.key].run, images[case.batch]) for case in cases}
     timings = measure(
-        {str(case): calls[case] for case in cases},
+        calls,
         options.plan,
-        stopwatch,
+        CpuStopwatch(flush=options.flush),
         lambda share: advance(f"{step}: model", share),
     )
     stages, notes = _stages(opened, cases, options, lambda share: advance(f"{step}: end to end", share))
     for number, case in enumerate(cases, 1):
+        session, name, timing = opened.sessions[case.key], str(case), timings[str(case)]
         metrics: dict[str, Any] = {
-            "latency_ms": timings[str(case)].to_dict(),
-            "images_per_s": 1e3 * case.batch / timings[str(case)].p50,
-            "file_bytes": opened.sessions[case.key].file.bytes,
-            **_ratio(timings, case),
+            "latency_ms": timing.to_dict(),
+            "images_per_s": 1e3 * case.batch / timing.p50,
+            "file_bytes": session.file.bytes,
         }
-        said = list(notes.get(case, ()))
-        if not (verdict := timings[str(case)].verdict).stable:
-            said.append(f"unstable: {verdict.reason}")
+        if (reference := str(Case(REFERENCE, case.batch))) in timings:
+            metrics["ratio"] = ratio_to(timings, reference, name, str(REFERENCE))
+        said = [*notes.get(case, ()), *unstable(timing.verdict)]
         if deviations is None:
-            said.append("the bundle has no FP32 ONNX file: outputs were not compared")
+            said.append(NOT_COMPARED)
         else:
             metrics["largest_deviation"] = deviations[case.key]
         if case in stages:
             metrics |= stages[case]
-        weighed, more = _weigh(opened.sessions[case.key], case.batch, calls[case], options)
-        yield make_row(
-            "latency", _subject(opened, case, threads, options), metrics | weighed, described, [*said, *more]
-        )
+        weighed, more = _weigh(session, case.batch, calls[name], options)
+        subject = {**subject_of(opened, case.key), "batch": case.batch, "threads": threads}
+        if options.flush:
+            subject["caches"] = "flushed"
+        yield make_row("latency", subject, metrics | weighed, described, [*said, *more])
         advance(f"{step}: memory and energy", number / len(cases))
-
-
-def _subject(opened: OpenBundle, case: Case, threads: int, options: Options) -> dict[str, Any]:
-    return {
-        "model": opened.manifest.model.name,
-        "precision": case.key.precision,
-        "backend": case.key.backend,
-        "batch": case.batch,
-        "threads": threads,
-        **({"caches": "flushed"} if options.flush else {}),
-    }
-
-
-def _model_call(opened: OpenBundle, case: Case) -> Callable[[], Any]:
-    session, batch = opened.sessions[case.key], prepare(opened.manifest, faces(case.batch))
-    return lambda: session.run(batch)
-
-
-def _ratio(timings: Mapping[str, Timing], case: Case) -> dict[str, Any]:
-    """Speed as a multiple of ONNX Runtime's FP32 at the same batch, where that takes part."""
-    reference = str(Case(REFERENCE, case.batch))
-    if reference not in timings:
-        return {}
-    found = statistics.ratio(timings[reference].durations, timings[str(case)].durations)
-    return {"ratio": {**found.to_dict(), "to": str(REFERENCE)}}
 
 
 def _weigh(
     session: Session, batch: int, call: Callable[[], Any], options: Options
 ) -> tuple[dict[str, Any], list[str]]:
-    """Peak memory and energy of one case, and notes: what limits it, what could not be measured."""
+    """Peak memory and energy of one case, and notes on limits and on what could not be measured."""
     metrics: dict[str, Any] = {}
     notes = list(session.notes)
     if session.max_batch < batch:
@@ -196,7 +161,7 @@ def _weigh(
 def _stages(
     opened: OpenBundle, cases: Sequence[Case], options: Options, advance: Callable[[float], None]
 ) -> tuple[dict[Case, dict[str, Any]], dict[Case, list[str]]]:
-    """Timings of every stage and of the whole by case, and why cases have none."""
+    """Timings of every stage and of the whole by case, and why others have none."""
     if not options.stages:
         return {}, {}
     why = f"a synthetic image shows {MOST_FACES} faces at most"
@@ -239,7 +204,7 @@ def scene(count: int) -> Image:
 
 
 def check_found(image: Image, detector: FaceDetector, count: int) -> None:
-    """Raises EdgefelError if the detector finds more or fewer faces: a call would not be of that batch."""
+    """Raises EdgefelError if the detector finds more or fewer faces, which would be another batch."""
     found = len(detector(image))
     if found != count:
         raise EdgefelError(
@@ -250,11 +215,11 @@ def check_found(image: Image, detector: FaceDetector, count: int) -> None:
 
 
 class Pipeline:
-    """From an image to labelled faces as `edgefel.runtime.labelling.label_faces` does it, with the time of each stage.
+    """From an image to labelled faces as `edgefel.runtime.labelling.label_faces` does it, timed by stage.
 
-    A stage is what lies between two moments, so that they sum up to the whole: "detection" and "alignment" of faces,
-    what the session records ("preprocessing", then "inference", or with TensorRT "copy in", "gpu", "copy out"), and
-    "post", the rest: checking and copying outputs, and making labels of them.
+    Stages sum up to the whole: "detection" and "alignment" of faces, those that the session records
+    ("preprocessing", then "inference", or with TensorRT "copy in", "gpu", "copy out"), and "post", the rest:
+    checking and copying outputs, and making labels.
     """
 
     def __init__(
@@ -298,6 +263,6 @@ class Pipeline:
         return labelled
 
     def timings(self, runs: int) -> dict[str, Timing]:
-        """Of each stage over the last `runs` calls; those before them were for warming up."""
+        """Of each stage over the last `runs` calls; earlier ones were the warm-up."""
         timed = self._calls[-runs:]
         return {name: Timing.from_nanoseconds([stages[name] for stages in timed]) for name in timed[-1]}

@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 
 from edgefel.bench.command import run_bench, versions
-from edgefel.bench.timer import Plan, Timing, time_callable
+from edgefel.bench.timer import Plan, opencv_threads, time_callable
 from edgefel.data.synthetic import FaceOptions, SyntheticFaces
 
 FACES = 200
@@ -20,18 +20,12 @@ FACES = 200
 def rendering_speed(size: int = 224, rounds: int = 5) -> dict[str, Any]:
     """Renders the same FACES images `rounds` times on one thread; the row has faces/s of every round.
 
-    The first round, in which each person's fixed outlines are worked out, is a warm-up and not counted.
+    The first round computes each person's fixed outlines; it is a warm-up and not counted.
     """
     faces = SyntheticFaces(FaceOptions(count=FACES, size=size))
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        timing: Timing = time_callable(
-            lambda: [faces.sample(index) for index in range(FACES)],
-            Plan(warmup=1, settle_seconds=0, min_runs=rounds, max_runs=rounds, seconds=0),
-        )
-    finally:
-        cv2.setNumThreads(threads)
+    plan = Plan(warmup=1, settle_seconds=0, min_runs=rounds, max_runs=rounds, seconds=0)
+    with opencv_threads(1):
+        timing = time_callable(lambda: [faces.sample(index) for index in range(FACES)], plan)
     return {
         "bench": "rendering",
         "command": "python -m edgefel.bench.rendering",

@@ -1,4 +1,4 @@
-"""Result rows: one JSON object a line, only ever appended, each saying what was measured on what."""
+"""Result rows: one JSON object a line, appended only, with what was measured and on what."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import math
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from edgefel.bench.statistics import Verdict
 from edgefel.errors import EdgefelError
-from edgefel.files.documents import parse_json
+from edgefel.files.documents import check_shape, parse_json
 from edgefel.files.read import read_regular, reason
 
 SCHEMA = 1
@@ -29,16 +30,32 @@ KINDS: dict[str, tuple[str, ...]] = {
     "ablation": ("diverged",),
 }
 TIMING_FIELDS = ("p50", "p90", "p95", "p99", "mean", "min", "runs")
+# as `check_shape` takes them
+_ROW = {
+    "kind": str,
+    "subject": dict,
+    "metrics": dict,
+    "environment": {"device": str},
+    "command": str,
+    "time": str,
+    "notes": [str],
+}
+_METRICS: dict[str, Any] = {
+    "latency_ms": {**dict.fromkeys(TIMING_FIELDS, float), "p50_interval": [float]},
+    "ratio": {"value": float, "interval": [float]},
+    "images_per_s": float,
+    "floor_ms": float,
+}
 
 
 @dataclass(frozen=True)
 class Row:
     """One measurement.
 
-    kind: one of KINDS. subject: what was measured, plain values by name (model, precision, backend, batch, threads...);
-    rows of the same kind and subject are repetitions. metrics: numbers, timings (`Timing.to_dict`) and ratios
-    (`Ratio.to_dict`) by name. environment: of `environment.describe`. time: UTC, ISO 8601. command: what was typed.
-    notes: what a reader must know, such as why it is unstable.
+    kind: one of KINDS. subject: what was measured, plain values by name (model, precision, backend, batch,
+    threads...); rows of the same kind and subject are repetitions. metrics: numbers, timings
+    (`Timing.to_dict`) and ratios (`Ratio.to_dict`) by name. environment: of `environment.describe`. time:
+    UTC, ISO 8601. command: as typed. notes: for the reader, such as why a row is unstable.
     """
 
     kind: str
@@ -57,7 +74,7 @@ class Row:
 
     @property
     def key(self) -> str:
-        """The same for repetitions of one measurement, whatever the device."""
+        """Equal for repetitions of one measurement, whatever the device."""
         return json.dumps([self.kind, self.subject], sort_keys=True)
 
     @property
@@ -81,10 +98,30 @@ class Row:
 
 @dataclass(frozen=True)
 class Loaded:
-    """Rows that could be read, and a line for each that could not."""
+    """Rows that could be read, and a line for each other one."""
 
     rows: tuple[Row, ...] = ()
     problems: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Rows, and why the rest was not measured, by backend or file."""
+
+    rows: tuple[Row, ...]
+    skipped: Mapping[str, str]
+
+
+def unstable(verdict: Verdict) -> list[str]:
+    """The note on a measurement that is not stable."""
+    return [] if verdict.stable else [f"unstable: {verdict.reason}"]
+
+
+def check_counts(**counts: Sequence[int] | None) -> None:
+    """Raises EdgefelError for an option whose numbers are below 1, or that has none."""
+    for name, values in counts.items():
+        if values is not None and (not values or min(values) < 1):
+            raise EdgefelError(f"{name} {', '.join(map(str, values)) or 'none'}: give numbers of at least 1")
 
 
 def make_row(
@@ -94,7 +131,7 @@ def make_row(
     environment: Mapping[str, Any],
     notes: Iterable[str] = (),
 ) -> Row:
-    """A row of now. Raises ValueError if it is not one that `read_results` would take."""
+    """A row with the current time. Raises ValueError for a row that `read_results` would refuse."""
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     row = Row(kind, dict(subject), dict(metrics), dict(environment), command_line(), now, tuple(notes))
     problem = _problem(row.to_dict())
@@ -110,7 +147,7 @@ def command_line() -> str:
 
 
 def check_writable(path: Path) -> None:
-    """Raises EdgefelError if rows cannot be added to the file: to be called before measuring for minutes."""
+    """Raises EdgefelError if rows cannot be added to the file; to be called before long measurements."""
     if path.is_dir():
         raise EdgefelError(f"{path}: is a folder; give a file for the rows, such as results.jsonl")
     there = path
@@ -123,10 +160,10 @@ def check_writable(path: Path) -> None:
 
 
 def append_results(path: Path, rows: Iterable[Row]) -> None:
-    """Adds rows at the end of a file, which is made if there is none; what stands in it is never changed.
+    """Adds rows at the end of a file, which is created if missing; existing lines are never changed.
 
-    All of them in one write: an interrupted run leaves none, or whole lines. Raises EdgefelError where the file cannot
-    be written.
+    One write: an interrupted run leaves none, or whole lines. Raises EdgefelError where the file cannot be
+    written.
     """
     text = "".join(json.dumps(row.to_dict(), ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
     if not text:
@@ -153,7 +190,7 @@ def append_results(path: Path, rows: Iterable[Row]) -> None:
 
 
 def read_results(path: Path) -> Loaded:
-    """The good rows of a file, and a line on each other one. Raises EdgefelError if the file cannot be read at all."""
+    """The valid rows of a file, and a line on each other one. Raises EdgefelError for an unreadable file."""
     try:
         lines = read_regular(path).splitlines()
     except OSError as error:
@@ -175,83 +212,41 @@ def read_results(path: Path) -> Loaded:
 
 
 def _problem(values: Any) -> str | None:
-    """Why these are not a row, in words; None if they are."""
+    """Why these are not a valid row; None if they are."""
     if not isinstance(values, Mapping) or "schema" not in values:
         return "not a result row: it has no schema"
     if values["schema"] != SCHEMA:
         newer = isinstance(values["schema"], int) and values["schema"] > SCHEMA
         what = "update edgefel to read it" if newer else "measure it again"
         return f"of schema {values['schema']!r}, this edgefel reads {SCHEMA}; {what}"
-    kinds: dict[str, type | tuple[type, ...]] = {
-        "kind": str,
-        "subject": Mapping,
-        "metrics": Mapping,
-        "environment": Mapping,
-        "command": str,
-        "time": str,
-        "notes": (list, tuple),
-    }
-    if missing := [name for name in kinds if name not in values]:
-        return f"lacks {', '.join(missing)}"
-    if unknown := sorted(set(values) - set(kinds) - {"schema"}):
+    if unknown := sorted(set(values) - set(_ROW) - {"schema"}):
         return f"has the unknown {', '.join(unknown)}"
-    if wrong := [name for name, kind in kinds.items() if not isinstance(values[name], kind)]:
-        return f"{wrong[0]} is {values[wrong[0]]!r}"
-    if values["kind"] not in KINDS:
-        return f"of the unknown kind {values['kind']!r}; known: {', '.join(KINDS)}"
-    if not isinstance(values["environment"].get("device"), str):
-        return "its environment names no device"
-    metrics = values["metrics"]
-    if lacking := [name for name in KINDS[values["kind"]] if name not in metrics]:
-        return f"{values['kind']} without {', '.join(lacking)}"
-    for name, value in metrics.items():
-        problem = _METRICS.get(name, _any)(value)
-        if problem is not None:
-            return f"{name}: {problem}"
+    try:
+        check_shape(values, _ROW, "row")
+        if values["kind"] not in KINDS:
+            return f"of the unknown kind {values['kind']!r}; known: {', '.join(KINDS)}"
+        metrics = values["metrics"]
+        if lacking := [name for name in KINDS[values["kind"]] if name not in metrics]:
+            return f"{values['kind']} without {', '.join(lacking)}"
+        for name, value in metrics.items():
+            check_shape(value, _METRICS.get(name), name)
+            _check_numbers(name, value, least=0 if name in _METRICS else -math.inf)
+    except EdgefelError as error:
+        return str(error).removeprefix("row: ")
     return None
 
 
-def _any(value: Any) -> str | None:
-    return f"{value!r} is not finite" if isinstance(value, float) and not math.isfinite(value) else None
-
-
-def _number(value: Any) -> str | None:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, (int, float))
-        or not math.isfinite(value)
-        or value < 0
-    ):
-        return f"{value!r} is no number of at least 0"
-    return None
-
-
-def _timing(value: Any) -> str | None:
-    if not isinstance(value, Mapping):
-        return f"{value!r} is no timing"
-    for name in TIMING_FIELDS:
-        if name not in value:
-            return f"lacks {name}"
-        if (problem := _number(value[name])) is not None:
-            return f"{name}: {problem}"
-    return _interval(value.get("p50_interval"))
-
-
-def _ratio(value: Any) -> str | None:
-    if not isinstance(value, Mapping):
-        return f"{value!r} is no ratio"
-    return _number(value.get("value")) or _interval(value.get("interval"))
-
-
-def _interval(value: Any) -> str | None:
-    if not isinstance(value, (list, tuple)) or len(value) != 2 or any(_number(end) for end in value):
-        return f"{value!r} is no interval"
-    return None
-
-
-_METRICS: dict[str, Callable[[Any], str | None]] = {
-    "latency_ms": _timing,
-    "ratio": _ratio,
-    "images_per_s": _number,
-    "floor_ms": _number,
-}
+def _check_numbers(name: str, value: Any, least: float) -> None:
+    """Raises EdgefelError for a number that is not finite or below `least`, and an interval without two ends."""
+    if isinstance(value, Mapping):
+        for inner, item in value.items():
+            if inner.endswith("interval") and isinstance(item, list) and len(item) != 2:
+                raise EdgefelError(f"{name}: {inner} is {item!r}, no interval")
+            _check_numbers(name, item, least)
+    elif isinstance(value, list):
+        for item in value:
+            _check_numbers(name, item, least)
+    elif isinstance(value, (int, float)) and not (math.isfinite(value) and value >= least):
+        raise EdgefelError(
+            f"{name}: {value!r} is no finite number" + (" of at least 0" if least == 0 else "")
+        )

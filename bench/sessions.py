@@ -1,7 +1,8 @@
-"""The files of a bundle in every backend that can run them here, for the benches: opened, compared, weighed."""
+"""The files of a bundle in every available backend: opened, compared, and their memory measured."""
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import subprocess
@@ -9,7 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,6 +29,8 @@ LARGEST_DEVIATION = {"fp32": 1e-4, "fp16": 0.05}
 LARGEST_MEAN_DISTANCE = 0.25
 COMPARED_FACES = 14
 MEMORY_TIMEOUT = 600.0
+# the note of rows whose bundle has nothing to compare with
+NOT_COMPARED = "the bundle has no FP32 ONNX file: outputs were not compared"
 
 
 class Key(NamedTuple):
@@ -45,11 +48,11 @@ REFERENCE = Key(REFERENCE_PRECISION, REFERENCE_BACKEND)
 
 @dataclass(frozen=True)
 class Selection:
-    """Which files of a bundle are measured in what.
+    """Which files of a bundle are measured in which backends.
 
-    backends, precisions: names, or None for all that there are. A backend or precision that is named is measured or is
-    an error. force: measure a file that failed its comparison with PyTorch, or was changed.
-    Raises EdgefelError for a name that is not known, and for none.
+    backends, precisions: names, or None for all; a named one that cannot be measured is an error. force:
+    measure files that failed their comparison with PyTorch, or were changed. Raises EdgefelError for unknown
+    names, and for none.
     """
 
     backends: tuple[str, ...] | None = None
@@ -70,7 +73,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class OpenBundle:
-    """Open sessions, and a line on everything that is not measured, by backend or file."""
+    """Open sessions, and why others are skipped, by backend or file."""
 
     manifest: Manifest
     sessions: Mapping[Key, Session]
@@ -81,11 +84,11 @@ class OpenBundle:
 def open_bundle(
     folder: str | os.PathLike[str], selection: Selection, *, threads: int, max_batch: int
 ) -> Iterator[OpenBundle]:
-    """Opens every file of a bundle that is selected in every backend that can run it here; closes them at the end.
+    """Opens every selected file of a bundle in every available backend; closes them at the end.
 
-    threads: of one call. max_batch: the largest batch that will be asked for, which is then run in one piece unless
-    an engine takes less. Raises EdgefelError for a bundle that cannot be read, a backend or precision that was named
-    and cannot be had, and where nothing is left to measure.
+    threads: of one call. max_batch: largest batch, run in one piece unless an engine takes less. Raises
+    EdgefelError for a bundle that cannot be read, a named backend or precision that is not available, and
+    where nothing is left to measure.
     """
     manifest = read_manifest(folder)
     with ExitStack() as stack:
@@ -113,7 +116,7 @@ def open_bundle(
 
 
 def _usable(manifest: Manifest, selection: Selection, skipped: dict[str, str]) -> list[BundleFile]:
-    """The selected files but those that failed their comparison, which go to `skipped`."""
+    """The selected files without those that failed their comparison, which go to `skipped`."""
     files = []
     for precision in selection.precisions or ():
         if all(file.precision != precision for file in manifest.files):
@@ -152,6 +155,11 @@ def _unavailable_reason(
     return None
 
 
+def subject_of(opened: OpenBundle, key: Key) -> dict[str, Any]:
+    """A row's subject, without batch and threads."""
+    return {"model": opened.manifest.model.name, "precision": key.precision, "backend": key.backend}
+
+
 def faces(count: int, size: int = 224) -> list[Image]:
     """Synthetic face crops, uint8 RGB [size, size, 3], of every class in turn; always the same ones."""
     rendered = SyntheticFaces(FaceOptions(count=COMPARED_FACES, size=size, seed=1))
@@ -168,10 +176,10 @@ def prepare(manifest: Manifest, crops: Sequence[Image]) -> Array:
 
 
 def check_outputs(opened: OpenBundle) -> dict[Key, float] | None:
-    """Compares what every session says of synthetic faces with ONNX Runtime's FP32 file of the same bundle.
+    """Compares every session's probabilities of synthetic faces with those of ONNX Runtime's FP32 file.
 
-    Returns the largest difference of a probability by session; None where the bundle has no FP32 ONNX file to compare
-    with. Raises EdgefelError for one that is farther away than its precision explains.
+    Returns the largest difference by session; None where the bundle has no FP32 ONNX file. Raises
+    EdgefelError for a difference that the precision does not explain.
     """
     batch = prepare(opened.manifest, faces(COMPARED_FACES))
     reference = _reference(opened, batch)
@@ -202,10 +210,11 @@ def _reference(opened: OpenBundle, batch: Array) -> Array | None:
 
 
 def peak_memory_mb(session: Session, batch: int) -> float:
-    """Most resident memory, in 10^6 bytes, of a fresh process that opens the session's file and runs one batch.
+    """Peak resident memory, in 10^6 bytes, of a fresh process that opens the session's file and runs one
+    batch.
 
-    With the interpreter and everything that the runtime imports, without what the benches import beside it: the memory
-    that a device must have for a program that does nothing else. Raises EdgefelError if the process fails.
+    It includes the interpreter and the runtime's imports, not those of the benches: what a device needs.
+    Raises EdgefelError if the process fails.
     """
     arguments = (session.manifest.folder, session.precision, session.backend, session.threads, batch)
     # by -c, since -m of this module would import what the benches need
@@ -214,7 +223,7 @@ def peak_memory_mb(session: Session, batch: int) -> float:
 
 
 def fresh_process_memory_mb(code: str, arguments: Sequence[object]) -> float:
-    """What Python code prints last, as a number, in a process of its own; for code that ends in MEMORY_OF_THIS."""
+    """Runs Python code that ends with MEMORY_OF_THIS in a process of its own; returns the number it prints."""
     begin = f"from edgefel.workers import end_with; end_with({os.getpid()})"
     command = [sys.executable, "-c", f"{begin}\n{code}", *map(str, arguments)]
     try:
@@ -236,14 +245,27 @@ folder, precision, backend, threads, batch = sys.argv[1:]
 with Session.open(folder, precision, backend, int(threads), True, max_batch=int(batch)) as session:
     session.warm_up(batches=[int(batch)])
 """
-# Not ru_maxrss on Linux: a process that replaces a forked one begins with the peak of its parent, which holds every
-# model of the bench (exec_mmap in fs/exec.c keeps it).
-MEMORY_OF_THIS = """
-import re
-from pathlib import Path
-try:
-    print(int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024 / 1e6)
-except (OSError, TypeError):
+
+
+def own_peak_mb() -> float:
+    """Most resident memory that this process ever held, in 10^6 bytes."""
+    # Not ru_maxrss on Linux: a process that replaces a forked one begins with the peak of its parent, which holds every
+    # model of the bench (exec_mmap in fs/exec.c keeps it).
+    from pathlib import Path
+
+    status = Path("/proc/self/status")
+    if status.is_file():
+        return next(
+            int(line.split()[1]) * 1024 / 1e6
+            for line in status.read_text().splitlines()
+            if line.startswith("VmHWM:")
+        )
     import resource
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
-"""
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return (peak if sys.platform == "darwin" else peak * 1024) / 1e6
+
+
+# by its source, since importing this module would import what the benches need
+MEMORY_OF_THIS = f"{inspect.getsource(own_peak_mb)}\nprint(own_peak_mb())"

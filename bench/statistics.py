@@ -1,4 +1,4 @@
-"""Intervals and verdicts for durations that follow one another in time."""
+"""Intervals and stability of durations in a time series."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LEAST_INDEPENDENT = 10
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a measurement would come out the same again; why not is one line, empty where it would."""
+    """Whether a measurement is repeatable, and the reason in one line where it is not."""
 
     stable: bool
     reason: str = ""
@@ -31,8 +31,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times as fast one thing is as another: ratio of the medians with its 95 % interval, from one run in
-    which the two took turns."""
+    """Speed-up: ratio of the medians of two things timed in turn, with its 95 % interval."""
 
     value: float
     low: float
@@ -62,8 +61,8 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def judge(values: Sequence[float]) -> Verdict:
-    """Stable: the medians of the two halves are within 5 % of the whole's, so are the ends of its interval, and
-    neighbouring runs do not resemble each other so much that there are few independent ones."""
+    """Stable: the medians of both halves and the ends of the interval are within 5 % of the median, and the
+    runs are independent enough (`independent_runs`)."""
     data = np.asarray(values, dtype=np.float64)
     low, high = median_interval(values)
     halves = [float(np.median(half)) for half in np.array_split(data, 2) if len(half)]
@@ -71,9 +70,9 @@ def judge(values: Sequence[float]) -> Verdict:
 
 
 def ratio(slow: Sequence[float], fast: Sequence[float]) -> Ratio:
-    """How many times as fast the second is as the first; run i of both lay beside each other in time.
+    """Speed-up of `fast` over `slow`; runs of the same index were neighbours in time.
 
-    Neighbouring runs are drawn together, in pairs, since a machine is slow for seconds on end rather than for single
+    Blocks of neighbouring pairs are resampled, since a machine is slow for seconds rather than for single
     runs. Raises ValueError for different numbers of runs, or none.
     """
     a, b = (np.asarray(values, dtype=np.float64) for values in (slow, fast))
@@ -91,10 +90,10 @@ def ratio(slow: Sequence[float], fast: Sequence[float]) -> Ratio:
 
 
 def independent_runs(values: Values) -> float:
-    """How many independent runs say as much of the mean as these, which may resemble their neighbours.
+    """Effective number of independent runs, for noise with AR(1) correlation.
 
-    For noise whose correlation falls off from one run to the next (AR(1)), by the correlation of neighbours, which is
-    corrected for the bias of a short series (Kendall, "Note on bias in the estimation of autocorrelation", 1954).
+    The correlation of neighbours is corrected for the bias of short series (Kendall, "Note on bias in the
+    estimation of autocorrelation", 1954).
     """
     count = len(values)
     distances = values - np.median(values)
@@ -126,7 +125,7 @@ def _verdict(series: Values, whole: float, halves: Sequence[float], low: float, 
 
 
 def _drawn(count: int) -> npt.NDArray[np.intp]:
-    """Indices [RESAMPLES, count]: circular blocks of about sqrt(count) neighbours, always the same ones.
+    """Indices [RESAMPLES, count] of circular blocks of about sqrt(count) neighbours, with a fixed seed.
 
     Politis and Romano, "A circular block-resampling procedure for stationary data", 1992.
     """

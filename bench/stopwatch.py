@@ -1,4 +1,4 @@
-"""Clocks for the timer: the processor's, and CUDA events."""
+"""Clocks of the timer: CPU time by `perf_counter`, GPU time by CUDA events."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class CpuStopwatch:
 class CudaStopwatch:
     """CUDA events of torch's current stream, on which `fn` must queue its work.
 
-    flush: writes over the cache before each call. That also keeps the GPU busy while Python prepares the launch, so
-    that what is measured is the GPU's time and not Python's.
+    flush: writes over the cache before each call. That also keeps the GPU busy while Python prepares the
+    launch, so that only the GPU's time is measured.
     """
 
     def __init__(self, *, flush: bool = True) -> None:

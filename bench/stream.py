@@ -97,11 +97,10 @@ def truth_row(clip: Path, session: Session, truth: dict[str, Any]) -> dict[str, 
 def overhead_row(clip: Path, session: TimedSession) -> dict[str, Any]:
     """Milliseconds of processor time per frame beside detection and inference, everything on one core.
 
-    "ms_per_frame" is what the process used, with decoding, preprocessing and JSON lines, less what the detector and the
-    backend used in their calls, which leave the core's caches to the rest full of other things. "alone" is the same
-    frames again with what detector and backend gave the first time: nothing but the rest runs.
-    A core shared with strangers is slower at some times than at others by half: the clip is taken second by second;
-    the times are those of the median second by overhead, and "by_second" lists all of them.
+    "ms_per_frame" is the time of the process, with decoding, preprocessing and JSON lines, minus that of
+    detector and backend, which leave cold caches behind. "alone" repeats the same frames with their recorded
+    results, so that only the rest runs. Other jobs share this core: times are those of the second of the clip
+    with the median overhead; "by_second" lists all seconds.
     """
     detector = _Timed(HaarDetector(MIN_FACE))
     with _one_core():
@@ -150,12 +149,12 @@ def _seconds(
 
 
 def _median(seconds: Sequence[dict[str, float]]) -> dict[str, float]:
-    """The second of the median overhead; of two middle ones the dearer."""
+    """The second with the median overhead; the upper one of two."""
     return sorted(seconds, key=lambda times: times["overhead"])[len(seconds) // 2]
 
 
 def _milliseconds(seconds: Sequence[float]) -> dict[str, float]:
-    """Of all, detection and inference; and what is left."""
+    """Milliseconds of everything, detection, inference, and the rest."""
     whole, detection, inference = seconds
     times = {
         "all": whole,
@@ -167,8 +166,8 @@ def _milliseconds(seconds: Sequence[float]) -> dict[str, float]:
 
 
 def memory_row(clip: Path, session: Session, minutes: float) -> dict[str, Any]:
-    """Resident memory after each minute of a looped clip (each tenth of less than ten minutes); results are written as
-    JSON lines."""
+    """Resident memory after each minute of a looped clip (each tenth of a run below ten minutes), with
+    results written as JSON lines."""
     source = open_source(str(clip), loop=True)
     options = StreamOptions(detect_every=MEMORY_DETECT_EVERY, seconds=60 * minutes)
     megabytes: list[float] = []
@@ -191,7 +190,8 @@ def memory_row(clip: Path, session: Session, minutes: float) -> dict[str, Any]:
 
 
 class _Timed:
-    """A detector or a backend's `run`, the processor time of its calls, and what it gave, to give it again."""
+    """Wraps a detector or a backend's `run`: measures the processor time of its calls, records and replays
+    results."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
@@ -213,20 +213,19 @@ class _Timed:
 
     @property
     def seconds(self) -> float:
-        """Processor time so far, with that of a call that another thread is in: a mark that falls into the middle of a
-        search would else be off by all of it."""
+        """Processor time so far, including a call that is under way in another thread."""
         spent, clock, begin = self._spent
         return spent if clock is None else spent + time.clock_gettime(clock) - begin
 
     @contextmanager
     def keeping(self) -> Iterator[None]:
-        """Remembers what the calls inside give."""
+        """Records the results of the calls inside."""
         self._kept = []
         yield
 
     @contextmanager
     def repeating(self) -> Iterator[None]:
-        """The calls inside give what was kept, in the same order, and forget it."""
+        """The calls inside return the recorded results, in order."""
         assert self._kept is not None
         self._again, self._kept = iter(self._kept), None
         yield
@@ -234,7 +233,7 @@ class _Timed:
 
 
 class TimedSession(Session):
-    """A session whose backend's calls are `timed`; for one thread, which runs the model."""
+    """A session that times its backend's calls as `timed`; for one thread, which runs the model."""
 
     def __init__(self, manifest: Manifest, opened: Opened, threads: int, max_batch: int) -> None:
         self.timed = _Timed(opened.runner.run)
@@ -255,7 +254,7 @@ class _WithRun:
 
 @contextmanager
 def _one_core() -> Iterator[None]:
-    """Every thread of the process on one core, and OpenCV without threads of its own."""
+    """All threads of the process on one core, OpenCV on one thread."""
     threads = cv2.getNumThreads()
     cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
     cv2.setNumThreads(1)
@@ -270,7 +269,7 @@ def _one_core() -> Iterator[None]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints one row as JSON; bad arguments give one line and 2."""
+    """Prints one row as JSON; bad arguments give one line and exit code 2."""
     parser = argparse.ArgumentParser(prog="python -m edgefel.bench.stream", description=__doc__)
     parser.add_argument("clip", type=Path, help="made by edgefel data video")
     parser.add_argument("bundle", type=Path)

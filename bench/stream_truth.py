@@ -1,4 +1,4 @@
-"""Judges a stream's results by the truth of a synthetic video: who was followed, and how late labels changed."""
+"""Compares a stream's results with the ground truth of a synthetic video: identity, and delay of labels."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _SETTLED = 0.5
 class ChangeSeen:
     """A change of expression as the stream saw it.
 
-    delay: seconds from the middle of the drawn change to the first frame of the new label that stays; negative
-    before the middle, None if it never came. first, second: class names.
+    delay: seconds from the middle of the drawn change to the first frame of the new label that stays;
+    negative before the middle, None if it never came. first, second: class names.
     """
 
     person: int
@@ -35,13 +35,13 @@ class ChangeSeen:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a stream made of a video of known faces.
+    """A stream's results on a video of known faces.
 
-    frames: results. lost: frames of the video without a result. found: share of the faces drawn, from the second
-    frame on, that have a track. strays: faces given where none is drawn. tracks: track numbers of each person, in
-    order of appearance; one each where identity is kept. agreement, raw_agreement: share of smoothed and of
-    single-frame labels that are the drawn one, more than half a second from any change. flickers, raw_flickers:
-    changes of the label from one result of a person to the next beyond those that were drawn.
+    frames: results. lost: frames of the video without a result. found: share of the faces drawn, from the
+    second frame on, that have a track. strays: faces where none is drawn. tracks: track numbers of each
+    person in order of appearance. agreement, raw_agreement: share of smoothed and of single-frame labels that
+    are right, more than half a second from any change. flickers, raw_flickers: changes of a person's label
+    beyond those drawn.
     """
 
     frames: int

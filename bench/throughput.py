@@ -1,9 +1,10 @@
-"""Images per second with more and more callers at once: the latency-throughput curve of a bundle, and its knee.
+"""Images per second with more and more concurrent callers: the latency-throughput curve of a bundle, and its
+knee.
 
-The loop is closed: each of n callers calls again as soon as its last call has returned, so that Little's law ties the
-three numbers of a point together, callers = calls per second x seconds per call. Past the point where the processor is
-busy all the time, further callers add waiting alone (Denning and Buzen, "The Operational Analysis of Queueing Network
-Models", ACM Computing Surveys, 1978).
+The loop is closed: each of n callers calls again as soon as its last call has returned, so Little's law
+holds: callers = calls per second x seconds per call. Past the saturation of the processor, further callers
+only add waiting (Denning and Buzen, "The Operational Analysis of Queueing Network Models", ACM Computing
+Surveys, 1978).
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from edgefel.bench import environment
-from edgefel.bench.results import Row, make_row
+from edgefel.bench.results import Measured, Row, check_counts, make_row, unstable
 from edgefel.bench.sessions import (
+    NOT_COMPARED,
     Key,
     OpenBundle,
     Selection,
@@ -28,9 +31,10 @@ from edgefel.bench.sessions import (
     faces,
     open_bundle,
     prepare,
+    subject_of,
 )
 from edgefel.bench.statistics import Verdict
-from edgefel.bench.timer import Timing
+from edgefel.bench.timer import Advance, Timing
 from edgefel.errors import EdgefelError
 from edgefel.runtime.doctor.machine import usable_cores
 
@@ -43,14 +47,13 @@ LEAST_CALLS = 3
 # durations kept for intervals, of which there may be 100,000s
 _KEPT = 2000
 _MOST_WAIT = 600.0
-Advance = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
 class Options:
     """What is swept, and how.
 
-    concurrency: callers at once, in any order; None is 1, 2, 4 ... up to twice the cores. batches: faces of one call.
+    concurrency: numbers of callers; None is 1, 2, 4 ... up to twice the cores. batches: faces of one call.
     threads: CPU threads of one call. seconds: of each of a point's two passes, after `warmup` seconds. Raises
     EdgefelError for numbers below 1, or no time.
     """
@@ -63,12 +66,7 @@ class Options:
     warmup: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("concurrency", "batches", "threads"):
-            values = getattr(self, name)
-            if values is not None and (not values or min(values) < 1):
-                raise EdgefelError(
-                    f"{name} {', '.join(map(str, values)) or 'none'}: give numbers of at least 1"
-                )
+        check_counts(concurrency=self.concurrency, batches=self.batches, threads=self.threads)
         if not (self.seconds > 0 and self.warmup >= 0):  # NaN too
             raise EdgefelError(
                 f"{self.seconds} s after {self.warmup} s of warming up: give more than 0, and 0 or more"
@@ -85,8 +83,8 @@ class Options:
 
 @dataclass(frozen=True)
 class Pass:
-    """One look at n callers. calls_per_s; latencies: nanoseconds of the calls that ended in it, in the order of their
-    ends; cores_busy: cores that this process kept busy on average."""
+    """One measurement of n callers. latencies: nanoseconds of the calls that ended in it, in order.
+    cores_busy: average number of busy cores of this process."""
 
     calls_per_s: float
     latencies: tuple[int, ...]
@@ -127,21 +125,13 @@ class Point:
         return dataclasses.replace(timing, durations=timing.durations[::every])
 
 
-@dataclass(frozen=True)
-class Swept:
-    """Rows of the kind "throughput", and a line on everything that was not measured, by backend or file."""
-
-    rows: tuple[Row, ...]
-    skipped: Mapping[str, str]
-
-
 def bench_throughput(
     folder: str | os.PathLike[str], options: Options, advance: Advance = lambda step, share: None
-) -> Swept:
-    """One row for each number of callers, of every file, backend, batch and number of threads.
+) -> Measured:
+    """One row for each number of callers of every file, backend, batch and number of threads.
 
-    Callers run the model alone, on a batch of their own that is ready. Raises EdgefelError as
-    `edgefel.bench.sessions.open_bundle` and `check_outputs` do, before anything is timed.
+    Callers run the model alone, each on a prepared batch of its own. Raises EdgefelError as `open_bundle` and
+    `check_outputs` do, before anything is timed.
     """
     described = environment.describe()
     rows: list[Row] = []
@@ -155,8 +145,10 @@ def bench_throughput(
             for batch in options.batches:
                 for key in opened.sessions:
                     step = f"{key}, batch {batch}, threads {threads}"
+                    run, image = opened.sessions[key].run, prepare(opened.manifest, faces(batch))
                     points = sweep(
-                        _calls(opened, key, batch, max(options.points)),
+                        # each caller has an image of its own
+                        [partial(run, image.copy()) for _ in range(max(options.points))],
                         options.points,
                         seconds=options.seconds,
                         warmup=options.warmup,
@@ -164,7 +156,7 @@ def bench_throughput(
                     )
                     deviation = None if deviations is None else deviations[key]
                     rows += _rows(opened, key, batch, threads, points, deviation, described)
-    return Swept(tuple(rows), skipped)
+    return Measured(tuple(rows), skipped)
 
 
 def sweep(
@@ -177,8 +169,8 @@ def sweep(
 ) -> list[Point]:
     """Both passes over all points. calls: one for each caller, as many as the largest point has.
 
-    The order is 1 2 4 4 2 1: what drifts evenly through the sweep does the same to the mean of every point, and shows
-    as a difference between the passes.
+    The order is 1 2 4 4 2 1: steady drift has the same effect on the mean of every point, and shows as a
+    difference between the passes.
     """
     order = [*points, *reversed(points)]
     passes: dict[int, list[Pass]] = {callers: [] for callers in points}
@@ -189,7 +181,7 @@ def sweep(
 
 
 def knee(points: Sequence[Point]) -> int:
-    """The fewest callers whose throughput is at least 95 % of the best: more of them mostly wait."""
+    """The fewest callers whose throughput is at least 95 % of the best."""
     best = max(point.calls_per_s for point in points)
     return min(point.callers for point in points if point.calls_per_s >= KNEE_SHARE * best)
 
@@ -217,10 +209,8 @@ class _Callers:
             self._stop.set()
 
     def wait(self, seconds: float, least: int) -> None:
-        """For that long, and until `least` further calls for each have ended; returns at once after an error.
-
-        Of all together: a backend that serves one caller late would otherwise stretch the pass without end.
-        """
+        """Waits that long, and until `least` further calls per caller have ended, over all callers; returns
+        at once after an error."""
         until = time.monotonic() + seconds
         latest = until + _MOST_WAIT
         wanted = self._ended() + least * len(self.spans)
@@ -246,10 +236,10 @@ class _Callers:
 
 
 def run_callers(calls: Sequence[Callable[[], Any]], *, seconds: float, warmup: float) -> Pass:
-    """Lets every caller call again and again, and looks at `seconds` of it once `warmup` seconds have passed.
+    """Runs every caller in a loop; measures `seconds` of it after `warmup` seconds.
 
-    A pass lasts longer where calls do: until three for each caller have ended. A call that lies across the border of
-    the pass counts by its share inside. Raises what a call raises.
+    A pass is extended until three calls for each caller have ended. A call across the pass's border counts by
+    its share inside. Raises what a call raises.
     """
     with _Callers(calls) as callers:
         callers.wait(warmup, 1)
@@ -272,17 +262,6 @@ def summarize(spans: Sequence[tuple[int, int]], begin: int, end: int, busy: floa
         raise EdgefelError("not a single call ended in time; give more --seconds")
     seconds = (end - begin) / 1e9
     return Pass(sum(inside) / seconds, tuple(duration for _, duration in ended), busy / seconds)
-
-
-def _calls(opened: OpenBundle, key: Key, batch: int, count: int) -> list[Callable[[], Any]]:
-    session = opened.sessions[key]
-    image = prepare(opened.manifest, faces(batch))
-
-    def make() -> Callable[[], Any]:
-        own = image.copy()  # as of callers that know nothing of each other
-        return lambda: session.run(own)
-
-    return [make() for _ in range(count)]
 
 
 def _rows(
@@ -308,17 +287,9 @@ def _rows(
         }
         notes = list(opened.sessions[key].notes)
         if deviation is None:
-            notes.append("the bundle has no FP32 ONNX file: outputs were not compared")
+            notes.append(NOT_COMPARED)
         else:
             metrics["largest_deviation"] = deviation
-        if not verdict.stable:
-            notes.append(f"unstable: {verdict.reason}")
-        subject = {
-            "model": opened.manifest.model.name,
-            "precision": key.precision,
-            "backend": key.backend,
-            "batch": batch,
-            "threads": threads,
-            "concurrency": point.callers,
-        }
-        yield make_row("throughput", subject, metrics, described, notes)
+        numbers = {"batch": batch, "threads": threads, "concurrency": point.callers}
+        notes += unstable(verdict)
+        yield make_row("throughput", {**subject_of(opened, key), **numbers}, metrics, described, notes)

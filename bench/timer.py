@@ -1,11 +1,14 @@
-"""The one timer: warm up until stable, repeat, report milliseconds per call with intervals and a verdict."""
+"""The one timer: warms up until stable, repeats, and reports milliseconds per call with intervals and
+stability."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import cv2
 import numpy as np
 
 from edgefel.bench import statistics
@@ -15,15 +18,17 @@ from edgefel.errors import EdgefelError
 # rounds whose medians are compared to tell whether warming up is over, and how much they may differ
 _SETTLING_ROUNDS, _SETTLED = 5, 0.03
 _QUANTILES = 41
+# what is going on, and the share of it that is done, 0 to 1
+Advance = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
 class Plan:
     """How long something is timed.
 
-    warmup: untimed calls at least; then further ones until two fives of them agree within 3 %, for `settle_seconds`
-    at most. At least `min_runs` timed calls, whatever they take, and on until `seconds` were spent on each
-    callable or `max_runs` are done. Raises EdgefelError for numbers that leave nothing to time.
+    warmup: least number of untimed calls; more follow until two consecutive groups of five agree within 3 %,
+    for `settle_seconds` at most. Then at least `min_runs` timed calls, and more until `seconds` were spent on
+    each callable or `max_runs` are done. Raises EdgefelError for numbers that leave nothing to time.
     """
 
     warmup: int = 5
@@ -44,8 +49,13 @@ class Plan:
 
     @classmethod
     def of(cls, min_runs: int, seconds: float) -> Plan:
-        """At least so many runs and so long for each, with no longer a warm-up than that."""
+        """At least so many runs and so many seconds for each, with no longer a warm-up."""
         return cls(min_runs=min_runs, seconds=seconds, settle_seconds=min(cls.settle_seconds, seconds))
+
+    @classmethod
+    def exactly(cls, runs: int) -> Plan:
+        """A fixed number of runs."""
+        return cls(min_runs=runs, max_runs=runs, seconds=0)
 
 
 FULL = Plan()
@@ -54,8 +64,8 @@ QUICK = Plan(warmup=2, settle_seconds=1.0, min_runs=8, seconds=2.0)
 
 @dataclass(frozen=True)
 class Timing:
-    """Milliseconds per call over `runs` timed calls; percentiles interpolate linearly. durations: of each call, in
-    order, for intervals and ratios."""
+    """Milliseconds per call over `runs` timed calls; percentiles interpolate linearly. durations: of each
+    call, in order."""
 
     p50: float
     p90: float
@@ -81,8 +91,7 @@ class Timing:
         return statistics.judge(self.durations)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values: percentiles, 95 % intervals of median and mean, verdict, and the distribution as 41
-        quantiles from the least to the greatest."""
+        """Plain JSON values: percentiles, 95 % intervals of median and mean, stability, and 41 quantiles."""
         verdict = self.verdict
         quantiles = np.quantile(self.durations, np.linspace(0, 1, _QUANTILES))
         return {
@@ -103,8 +112,8 @@ def measure(
 ) -> dict[str, Timing]:
     """Times several callables in turn, A B A B, so that ratios of their timings come from one run.
 
-    All get the same number of runs. stopwatch: `CpuStopwatch` by default; under it a callable must return only when its
-    work is done. advance: told the share of the run that is done, 0 to 1.
+    All get the same number of runs. stopwatch: `CpuStopwatch` by default, for callables that return when
+    their work is done. advance: called with the share done, 0 to 1.
     """
     if not fns:
         raise ValueError("nothing to time: give at least one callable")
@@ -122,6 +131,23 @@ def measure(
             min(1.0, min(runs / plan.min_runs, max(runs / plan.max_runs, spent / limit if limit else 1.0)))
         )
     return {name: Timing.from_nanoseconds(values) for name, values in durations.items()}
+
+
+def ratio_to(timings: Mapping[str, Timing], base: str, own: str, name: str | None = None) -> dict[str, Any]:
+    """A row's "ratio": how many times as fast `own` is as `base`, which took turns with it. name: for `base`."""
+    found = statistics.ratio(timings[base].durations, timings[own].durations)
+    return {**found.to_dict(), "to": name or base}
+
+
+@contextmanager
+def opencv_threads(threads: int) -> Iterator[None]:
+    """OpenCV on so many threads inside the block; their number is the process's and not a call's."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(threads)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
 
 
 def time_callable(fn: Callable[[], Any], plan: Plan = FULL, stopwatch: Stopwatch | None = None) -> Timing:

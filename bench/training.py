@@ -1,4 +1,4 @@
-"""Images per second and memory of training: the very step of `edgefel train`, on synthetic images in memory."""
+"""Images per second and memory of training: the step of `edgefel train` on synthetic images in memory."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 import torch
 
-from edgefel.bench import environment, statistics
-from edgefel.bench.results import Row, make_row
+from edgefel.bench import environment
+from edgefel.bench.results import Row, make_row, unstable
 from edgefel.bench.sessions import MEMORY_OF_THIS, fresh_process_memory_mb
 from edgefel.bench.stopwatch import CpuStopwatch, CudaStopwatch
-from edgefel.bench.timer import FULL, Plan, Timing, measure
+from edgefel.bench.timer import FULL, Advance, Plan, Timing, measure, ratio_to
 from edgefel.data.labels import expression_labels
 from edgefel.data.loading.batches import Batch, ImageSource
 from edgefel.data.loading.sampling import BalancedEpoch
@@ -50,17 +50,16 @@ REFERENCE, KERNELS = "reference", "triton"
 LARGEST_LOSS_DEVIATION = {"fp32": 1e-3, "bf16": 0.05, "fp16": 0.05}
 # of a run long enough that the trust in anchors hardly moves while it is timed
 _STEPS_PER_EPOCH = 100
-Advance = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
 class Options:
     """What is trained, and how.
 
-    batches: images of one step, at least 2. precisions: names of PRECISIONS. attentions: of "auto", "reference" and
-    "triton"; None is the reference, and the kernels too where they run. threads: of PyTorch on the CPU; None leaves
-    them as they are. data: a data set, to time the whole path from its files as well. memory: peak memory.
-    Raises EdgefelError for what is not known, and for too small numbers.
+    batches: images of one step, at least 2. precisions: names of PRECISIONS. attentions: of "auto",
+    "reference" and "triton"; None is the reference, and the kernels where they run. threads: of PyTorch on
+    the CPU; None leaves them as they are. data: a data set, to time training from its files, too. memory:
+    peak memory. Raises EdgefelError for unknown names and too small numbers.
     """
 
     model: str = "arbex"
@@ -105,9 +104,9 @@ class Case(NamedTuple):
 def bench_training(options: Options, advance: Advance = lambda step, share: None) -> tuple[Row, ...]:
     """One row for each batch, precision and attention; those of one batch take turns in one run.
 
-    Each is a `Trainer` of its own with the same weights, and what is timed is its step: augmentation, forward, losses,
-    backward, Adam. Before that the losses of their first steps are compared. Raises EdgefelError for a precision or an
-    attention that cannot be had here, a loss that differs or is not finite, and data that cannot be used.
+    Each is a `Trainer` of its own with the same weights. A step is timed: augmentation, forward, losses,
+    backward, Adam. The losses of the first steps are compared first. Raises EdgefelError for a precision or
+    an attention that is not available, a loss that differs or is not finite, and data that cannot be used.
     """
     described = environment.describe()
     rows: list[Row] = []
@@ -137,11 +136,15 @@ def _batch_rows(
     timings = measure(calls, options.plan, stopwatch, lambda share: advance(step, share))
     for case, stepper in steppers.items():
         stepper.check()
-        metrics = {
+        metrics: dict[str, Any] = {
             "images_per_s": 1e3 * batch / timings[str(case)].p50,
             "latency_ms": timings[str(case)].to_dict(),
-            **_ratio(timings, case, cases),
         }
+        # as a multiple of plain PyTorch in the same precision; plain PyTorch itself, in FP32
+        plain = case._replace(attention=REFERENCE)
+        base = plain if plain != case else plain._replace(precision="fp32")
+        if base != case and base in cases:
+            metrics["ratio"] = ratio_to(timings, str(base), str(case), f"{base.precision} {base.attention}")
         if case in fed:
             metrics["images_per_s_from_files"] = 1e3 * batch / timings[fed[case]].p50
         if memory[case] is not None:
@@ -235,7 +238,7 @@ class Stepper:
         self.first_loss = self._trainer.window.take()["loss"]
 
     def __call__(self) -> None:
-        """One step on images that are ready; on a GPU, its work is queued."""
+        """One step on a prepared batch; on a GPU, its work is queued."""
         self._trainer.step(self._batch)
 
     def from_files(self) -> None:
@@ -243,7 +246,7 @@ class Stepper:
         self._trainer.step(next(self._loader))
 
     def check(self) -> None:
-        """Raises EdgefelError if the loss of a step since the last check was not finite: its speed says nothing."""
+        """Raises EdgefelError if the loss of a step since the last check was not finite."""
         self._trainer.window.take()
 
     def _read(self) -> Iterator[Batch]:
@@ -264,7 +267,7 @@ class Stepper:
 
 
 def _data(labels: tuple[str, ...], targets: torch.Tensor) -> Data:
-    """What a trainer must know of data whose images are handed to it."""
+    """A trainer's data for images that are handed to it."""
     sampler = BalancedEpoch(
         targets.tolist(), [""] * len(targets), per_class=1, per_group=len(targets), seed=0
     )
@@ -272,10 +275,10 @@ def _data(labels: tuple[str, ...], targets: torch.Tensor) -> Data:
 
 
 def peak_memory(options: Options, case: Case, device: torch.device) -> float:
-    """Most memory of two steps, the second with Adam's moments there, in 10^6 bytes.
+    """Peak memory of two steps, the second with Adam's moments, in 10^6 bytes.
 
-    On a GPU what PyTorch holds there, in this process and beside what it held before. On the CPU the resident memory of
-    a fresh process, with Python and PyTorch.
+    On a GPU: memory that PyTorch allocated there beyond what it held before. On the CPU: resident memory of a
+    fresh process, with Python and PyTorch.
     """
     if device.type != "cuda":
         arguments = (options.model, options.threads or torch.get_num_threads(), *case)
@@ -302,16 +305,6 @@ Stepper(Options(model, (int(batch),), accelerator="cpu"), Case(int(batch), preci
 """
 
 
-def _ratio(timings: Mapping[str, Timing], case: Case, cases: Sequence[Case]) -> dict[str, Any]:
-    """Speed as a multiple of plain PyTorch in the same precision; of that itself, in FP32."""
-    plain = case._replace(attention=REFERENCE)
-    base = plain if plain != case else plain._replace(precision="fp32")
-    if base == case or base not in cases:
-        return {}
-    found = statistics.ratio(timings[str(base)].durations, timings[str(case)].durations)
-    return {"ratio": {**found.to_dict(), "to": f"{base.precision} {base.attention}"}}
-
-
 def _notes(timing: Timing, device: torch.device, asked: Sequence[str] | None) -> list[str]:
     notes = []
     if device.type != "cuda" and asked is None:
@@ -321,6 +314,4 @@ def _notes(timing: Timing, device: torch.device, asked: Sequence[str] | None) ->
         if device.type == "cuda"
         else "memory: of a process of its own, with PyTorch"
     )
-    if not (verdict := timing.verdict).stable:
-        notes.append(f"unstable: {verdict.reason}")
-    return notes
+    return notes + unstable(timing.verdict)

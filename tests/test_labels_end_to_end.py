@@ -15,9 +15,9 @@ import torch
 from click.testing import CliRunner
 from exported import LABELS, colour_images, run_torch, varied_model, write_colours
 
-from edgefel.bench.ablation.judge import judge
 from edgefel.bench.bundle import compare_bundle
 from edgefel.bench.compare.accuracy import choose
+from edgefel.bench.experiments.ablation.judge import judge
 from edgefel.cli.main import main
 from edgefel.data.open import open_dataset
 from edgefel.data.preprocessing import default_preprocessing

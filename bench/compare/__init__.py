@@ -1,1 +1,1 @@
-"""Models and backends against each other, in turn, with accuracy, size and memory beside the speed."""
+"""Models and backends timed in turn, with accuracy, size and memory."""

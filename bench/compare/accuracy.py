@@ -1,4 +1,4 @@
-"""What a contender's labels are worth on labelled images."""
+"""Accuracy of contenders on labelled images."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ Judgement = dict[str, Any]
 def choose(
     data: str | os.PathLike[str], labels: Sequence[str], count: int, layout: str | None = None
 ) -> tuple[MatchedDataset, tuple[int, ...]]:
-    """A data set and `count` of its held-out images, as even over the classes as they allow.
+    """A data set and `count` of its held-out images, spread as evenly over the classes as possible.
 
-    Held out are the splits val and test, or everything where there are no splits. layout: as `open_dataset` takes
-    it. Classes are matched by name; raises EdgefelError if the data shares too few with the model
+    Held out are the splits val and test, or everything where there are no splits. layout: as for
+    `open_dataset`. Raises EdgefelError if the data shares too few classes with the model
     (`ImageDataset.matched`).
     """
     matched = open_dataset(data, layout=layout).matched(labels)
@@ -47,17 +47,17 @@ def judge(
     preprocessing: Preprocessing,
     advance: Callable[[int], None] = lambda images: None,
 ) -> dict[str, Judgement]:
-    """By contender's name: images, accuracy, macro_f1, recall by class, agreement with eager PyTorch if it is there;
-    votes, the file that labels come from, of FER+.
+    """By contender's name: images, accuracy, macro_f1, recall by class, agreement with eager PyTorch if it
+    takes part, and of FER+ votes, the file that labels come from.
 
-    torch.compile is taken to label as eager PyTorch does: their outputs were compared. Raises EdgefelError where no
+    torch.compile gets the labels of eager PyTorch: their outputs were compared. Raises EdgefelError where no
     image can be read.
     """
     dataset = matched.dataset
     own = {one.name: one for one in contenders if one.backend != COMPILED}
     found: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in own}
     targets: list[int] = []
-    for labels, crops in _batches(dataset, chosen):
+    for labels, crops, _ in labelled_batches(dataset, chosen):
         batch = preprocessing.batch(crops)
         for name, contender in own.items():
             found[name].append(contender.probabilities(batch))
@@ -100,18 +100,19 @@ def _judgement(
     return judgement
 
 
-def _batches(dataset: ImageDataset, chosen: Sequence[int]) -> Iterator[tuple[list[int], list[Image]]]:
-    """Labels and images; unreadable ones are left out."""
+def labelled_batches(
+    dataset: ImageDataset, chosen: Sequence[int], skipped: list[str] | None = None
+) -> Iterator[tuple[list[int], list[Image], int]]:
+    """Labels and images in batches, and how many of `chosen` are done; unreadable ones go to `skipped`."""
     labels: list[int] = []
     crops: list[Image] = []
-    for index in chosen:
+    for done, index in enumerate(chosen, 1):
         try:
             crops.append(dataset.load(index))
+            labels.append(dataset.samples[index].label)
         except UnreadableImageError:
-            continue
-        labels.append(dataset.samples[index].label)
-        if len(crops) == BATCH:
-            yield labels, crops
+            if skipped is not None:
+                skipped.append(str(dataset.samples[index].path))
+        if crops and (len(crops) == BATCH or done == len(chosen)):
+            yield labels, crops, done
             labels, crops = [], []
-    if crops:
-        yield labels, crops

@@ -1,8 +1,9 @@
-"""The same network in PyTorch and in every backend, behind one call."""
+"""One network in PyTorch and in every backend, behind one interface."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,8 +29,8 @@ DEFAULT_BACKENDS = (EAGER, COMPILED, "onnxruntime", "openvino", "tensorrt")
 class Contender:
     """One form of a subject in one backend, ready to run.
 
-    probabilities: float32 [N, 3, H, W] -> [N, C]. logits: the same -> [N, C], None where the bundle gives none.
-    peak_memory_mb: of a fresh process that opens it and runs one batch of that size, 10^6 bytes.
+    probabilities, logits: float32 [N, 3, H, W] -> [N, C]; logits is None where the bundle has none.
+    peak_memory_mb: 10^6 bytes of a fresh process that opens it and runs one batch of that size.
     """
 
     subject: Subject
@@ -56,36 +57,65 @@ def open_contenders(
     *,
     required: bool,
 ) -> tuple[list[Contender], dict[str, str]]:
-    """Every file of the subject in every backend, and why the others are not here, by backend.
+    """Every file of the subject in every backend, and why others are missing, by backend.
 
-    max_batch: the largest batch that will be asked for, which then runs in one piece. required: the backends were
-    named, and one that cannot be used is an error. Contenders that are already open are
-    closed when something fails.
+    max_batch: largest batch, run in one piece. required: a backend that cannot be used is an error. Closes
+    what it opened when something fails.
     """
     found: list[Contender] = []
     skipped: dict[str, str] = {}
-    try:
+    with ExitStack() as opened:
         for backend in backends:
             try:
                 if backend in PYTORCH:
-                    found.append(open_pytorch(subject, backend, threads))
+                    own = [open_pytorch(subject, backend, threads)]
                 else:
-                    found += _open_sessions(subject, backend, precisions, threads, max_batch)
+                    own = _open_sessions(subject, backend, precisions, threads, max_batch)
             except EdgefelError as error:
                 if required:
                     raise
                 skipped[backend] = str(error)
-    except BaseException:
-        for contender in found:
-            contender.close()
-        raise
+                continue
+            for one in own:
+                opened.callback(one.close)
+            found += own
+        opened.pop_all()
     return found, skipped
+
+
+def _open_sessions(
+    subject: Subject, backend: str, precisions: Sequence[str], threads: int, max_batch: int
+) -> list[Contender]:
+    if subject.bundle is None:
+        return []
+    if backend not in BACKENDS:
+        known = ", ".join((*PYTORCH, *BACKENDS))
+        raise EdgefelError(f"unknown backend '{backend}'; known: {known}")
+    kind = BACKENDS[backend].kind
+    files = [
+        file
+        for file in read_manifest(subject.folder).files
+        if file.kind == kind and file.precision in precisions
+    ]
+    if not files and kind == "engine":
+        raise EdgefelError(
+            f"{backend}: no engine of {subject.name} here; edgefel engine builds one beside a GPU"
+        )
+    if not files:
+        raise EdgefelError(f"{subject.folder}: holds no file for {backend} of {', '.join(precisions)}")
+    found: list[Contender] = []
+    with ExitStack() as opened:
+        for file in files:
+            found.append(open_session(subject, file.precision, backend, threads, max_batch))
+            opened.callback(found[-1].close)
+        opened.pop_all()
+    return found
 
 
 def open_pytorch(subject: Subject, backend: str, threads: int) -> Contender:
     """The checkpoint in PyTorch, on the threads that are set when it runs; `threads` is for its memory.
 
-    Raises EdgefelError for a bundle without one, and where nothing compiles.
+    Raises EdgefelError for a bundle without a checkpoint, and where nothing compiles.
     """
     import torch
 
@@ -118,7 +148,7 @@ def open_pytorch(subject: Subject, backend: str, threads: int) -> Contender:
 
 
 def _compiled(network: Any, size: int) -> Any:
-    """torch.compile's form of it, compiled. Raises EdgefelError where it cannot be, such as without a C++ compiler."""
+    """The network by torch.compile. Raises EdgefelError where that fails, such as without a C++ compiler."""
     import torch
 
     compiled = torch.compile(network)
@@ -153,37 +183,6 @@ def open_session(
         lambda batch: peak_memory_mb(session, batch),
         session.close,
     )
-
-
-def _open_sessions(
-    subject: Subject, backend: str, precisions: Sequence[str], threads: int, max_batch: int
-) -> list[Contender]:
-    if subject.bundle is None:
-        return []
-    if backend not in BACKENDS:
-        known = ", ".join((*PYTORCH, *BACKENDS))
-        raise EdgefelError(f"unknown backend '{backend}'; known: {known}")
-    kind = BACKENDS[backend].kind
-    files = [
-        file
-        for file in read_manifest(subject.folder).files
-        if file.kind == kind and file.precision in precisions
-    ]
-    if not files and kind == "engine":
-        raise EdgefelError(
-            f"{backend}: no engine of {subject.name} here; edgefel engine builds one beside a GPU"
-        )
-    if not files:
-        raise EdgefelError(f"{subject.folder}: holds no file for {backend} of {', '.join(precisions)}")
-    found: list[Contender] = []
-    try:
-        for file in files:
-            found.append(open_session(subject, file.precision, backend, threads, max_batch))
-    except BaseException:
-        for contender in found:
-            contender.close()
-        raise
-    return found
 
 
 _MEMORY_OF_MODEL = """

@@ -1,17 +1,18 @@
-"""Times all contenders in turn and puts accuracy, size and memory beside the speed."""
+"""Times all contenders in turn; accuracy, size and memory go into the same rows."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from edgefel.bench import environment, statistics
+from edgefel.bench import environment
 from edgefel.bench.compare.accuracy import BATCH, Judgement, choose, judge
 from edgefel.bench.compare.contenders import (
     DEFAULT_BACKENDS,
@@ -21,9 +22,9 @@ from edgefel.bench.compare.contenders import (
     open_contenders,
 )
 from edgefel.bench.compare.subjects import Subject
-from edgefel.bench.results import Row, make_row
+from edgefel.bench.results import Measured, Row, check_counts, make_row
 from edgefel.bench.sessions import faces
-from edgefel.bench.timer import FULL, Plan, Timing, measure
+from edgefel.bench.timer import FULL, Advance, Plan, measure, ratio_to
 from edgefel.errors import EdgefelError
 from edgefel.export.parity.compare import sqnr_db
 from edgefel.export.parity.outputs import torch_threads
@@ -32,17 +33,16 @@ from edgefel.text import counted
 # signal-to-noise ratio of the logits, from eager PyTorch's or else ONNX Runtime's FP32, below which nothing is timed
 LEAST_SQNR_DB = {"fp32": 60.0, "fp16": 25.0, "int8": 8.0, "int8+fp16": 8.0}
 BASELINE_MODEL = "poster-v2"
-Advance = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
 class Options:
     """What is compared, and how.
 
-    backends: names, or None for every one that is here but those to `leave_out`. baseline: name of the contender that
-    ratios refer to; by default eager PyTorch of poster-v2, or of the first subject. data, layout, images: labelled
-    images for the accuracy of trained subjects. memory: measure each contender's peak memory in a process of its own.
-    Raises EdgefelError for batches or threads below 1.
+    backends: names, or None for all available ones but `leave_out`. baseline: name of the contender that
+    ratios refer to; by default eager PyTorch of poster-v2, or of the first subject. data, layout, images:
+    labelled images for the accuracy of trained subjects. memory: measure each contender's peak memory in a
+    process of its own. Raises EdgefelError for batches or threads below 1.
     """
 
     precisions: tuple[str, ...] = ("fp32", "fp16", "int8")
@@ -58,31 +58,18 @@ class Options:
     leave_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("batches", "threads"):
-            values = getattr(self, name)
-            if not values or min(values) < 1:
-                raise EdgefelError(
-                    f"{name} {', '.join(map(str, values)) or 'none'}: give numbers of at least 1"
-                )
+        check_counts(batches=self.batches, threads=self.threads)
         if self.images < 1:
             raise EdgefelError(f"{self.images} images: give at least 1")
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Rows, and the backends that could not take part with the reason."""
-
-    rows: tuple[Row, ...]
-    skipped: Mapping[str, str]
-
-
 def compare(
     subjects: Sequence[Subject], options: Options, advance: Advance = lambda step, share: None
-) -> Comparison:
-    """One row for each contender, batch and number of threads.
+) -> Measured:
+    """One row for each contender, batch and number of threads, and the backends that were skipped.
 
-    All contenders of one batch and number of threads take turns in one run. Raises EdgefelError for a backend that was
-    named and is not here, a contender that computes something else, and a baseline that does not take part.
+    All contenders of one batch and number of threads take turns in one run. Raises EdgefelError for a named
+    backend that is not available, a contender whose outputs differ, and a baseline that does not take part.
     """
     if not subjects:
         raise EdgefelError("nothing to compare: give at least one model")
@@ -95,21 +82,34 @@ def compare(
             skipped |= missing
             baseline = _baseline(contenders, options.baseline)
             for batch in options.batches:
-                step = f"{counted(len(contenders), 'contender')}, {counted(threads, 'thread')}, batch {batch}"
-                rows += _measure(
-                    contenders, baseline, batch, threads, options, judged, told, described, advance, step
-                )
-    return Comparison(tuple(rows), skipped)
+                measured = _measure(contenders, baseline, batch, threads, options, advance)
+                for one, metrics in zip(contenders, measured, strict=True):
+                    subject = {
+                        "model": one.subject.name,
+                        "precision": one.precision,
+                        "backend": one.backend,
+                        "batch": batch,
+                        "threads": threads,
+                    }
+                    judgement = dict(judged.get(one.name, {}))
+                    votes = judgement.pop("votes", None)
+                    notes = list(told.get(one.subject.name, ()))
+                    if not one.subject.trained:
+                        notes.append("random weights: its labels mean nothing")
+                    if votes is not None:
+                        notes.append(f"accuracy by the votes of {votes}")
+                    rows.append(make_row("compare", subject, metrics | judgement, described, notes))
+    return Measured(tuple(rows), skipped)
 
 
 @contextmanager
 def _opened(
     subjects: Sequence[Subject], options: Options, threads: int
 ) -> Iterator[tuple[list[Contender], dict[str, str]]]:
-    """All contenders, which are closed at the end, and why others are not among them."""
+    """All contenders, closed at the end, and why others are missing."""
     contenders: list[Contender] = []
     skipped: dict[str, str] = {}
-    try:
+    with ExitStack() as opened:
         for subject in subjects:
             found, missing = open_contenders(
                 subject,
@@ -119,15 +119,42 @@ def _opened(
                 max(BATCH, *options.batches),
                 required=options.backends is not None,
             )
+            for one in found:
+                opened.callback(one.close)
             contenders += found
             skipped |= missing
         if not contenders:
             reasons = "; ".join(f"{name}: {why}" for name, why in skipped.items())
             raise EdgefelError(f"nothing to compare: no backend can be used here ({reasons})")
         yield contenders, skipped
-    finally:
-        for contender in contenders:
-            contender.close()
+
+
+def _measure(
+    contenders: Sequence[Contender],
+    baseline: Contender,
+    batch: int,
+    threads: int,
+    options: Options,
+    advance: Advance,
+) -> list[dict[str, Any]]:
+    """Metrics of every contender. Outputs are compared before anything is timed."""
+    step = f"{counted(len(contenders), 'contender')}, {counted(threads, 'thread')}, batch {batch}"
+    images = {one.subject.name: one.subject.preprocessing.batch(faces(batch)) for one in contenders}
+    sqnr = check_outputs(contenders, images)
+    memory = _peak_memory(contenders, batch, advance) if options.memory else {}
+    calls = {one.name: partial(one.probabilities, images[one.subject.name]) for one in contenders}
+    timings = measure(calls, options.plan, advance=lambda share: advance(step, share))
+    found = []
+    for one in contenders:
+        metrics = {
+            "latency_ms": timings[one.name].to_dict(),
+            "ratio": ratio_to(timings, baseline.name, one.name),
+            "images_per_s": 1e3 * batch / timings[one.name].p50,
+            "file_bytes": one.file_bytes,
+        }
+        metrics |= {"peak_memory_mb": memory[one.name]} if one.name in memory else {}
+        found.append(metrics | ({"sqnr_db": sqnr[one.name]} if one.name in sqnr else {}))
+    return found
 
 
 def _baseline(contenders: Sequence[Contender], wanted: str | None) -> Contender:
@@ -144,62 +171,10 @@ def _baseline(contenders: Sequence[Contender], wanted: str | None) -> Contender:
     return (usual or eager or list(contenders))[0]
 
 
-def _measure(
-    contenders: Sequence[Contender],
-    baseline: Contender,
-    batch: int,
-    threads: int,
-    options: Options,
-    judged: Mapping[str, Judgement],
-    told: Mapping[str, Sequence[str]],
-    described: Mapping[str, Any],
-    advance: Advance,
-    step: str,
-) -> Iterator[Row]:
-    images = {one.subject.name: one.subject.preprocessing.batch(faces(batch)) for one in contenders}
-    sqnr = check_outputs(contenders, images)
-    memory = _peak_memory(contenders, batch, advance) if options.memory else {}
-    calls = {one.name: _call(one, images[one.subject.name]) for one in contenders}
-    timings = measure(calls, options.plan, advance=lambda share: advance(step, share))
-    for one in contenders:
-        metrics: dict[str, Any] = {
-            "latency_ms": timings[one.name].to_dict(),
-            "ratio": _ratio(timings, baseline, one),
-            "images_per_s": 1e3 * batch / timings[one.name].p50,
-            "file_bytes": one.file_bytes,
-        }
-        if one.name in memory:
-            metrics["peak_memory_mb"] = memory[one.name]
-        if one.name in sqnr:
-            metrics["sqnr_db"] = sqnr[one.name]
-        judgement = dict(judged.get(one.name, {}))
-        votes = judgement.pop("votes", None)
-        metrics |= judgement
-        subject = {
-            "model": one.subject.name,
-            "precision": one.precision,
-            "backend": one.backend,
-            "batch": batch,
-            "threads": threads,
-        }
-        notes = list(told.get(one.subject.name, ()))
-        if not one.subject.trained:
-            notes.append("random weights: its labels mean nothing")
-        if votes is not None:
-            notes.append(f"accuracy by the votes of {votes}")
-        yield make_row("compare", subject, metrics, described, notes)
-
-
-def _ratio(timings: Mapping[str, Timing], baseline: Contender, own: Contender) -> dict[str, Any]:
-    found = statistics.ratio(timings[baseline.name].durations, timings[own.name].durations)
-    return {**found.to_dict(), "to": baseline.name}
-
-
 def check_outputs(contenders: Sequence[Contender], images: Mapping[str, Array]) -> dict[str, float]:
     """SQNR in dB of every contender's logits from the reference's of its subject, by name.
 
-    The reference is eager PyTorch, or ONNX Runtime's FP32 file. Raises EdgefelError for one that computes something
-    else: nothing is timed then.
+    The reference is eager PyTorch, or ONNX Runtime's FP32 file. Raises EdgefelError for outputs that differ.
     """
     references: dict[str, Array] = {}
     for one in sorted(contenders, key=lambda one: (one.backend != EAGER, one.precision != "fp32")):
@@ -223,15 +198,11 @@ def check_outputs(contenders: Sequence[Contender], images: Mapping[str, Array]) 
     return found
 
 
-def _call(contender: Contender, batch: Array) -> Callable[[], Array]:
-    return lambda: contender.probabilities(batch)
-
-
 def _judge_all(
     subjects: Sequence[Subject], options: Options, advance: Advance
 ) -> tuple[dict[str, Judgement], dict[str, tuple[str, ...]]]:
-    """Of trained subjects, where there are labelled images; on all cores, which accuracy does not depend on. Also, by
-    subject, what must be known of the classes it was judged by."""
+    """Accuracy of trained subjects, where there are labelled images, on all cores; and notes on the classes,
+    by subject."""
     judged: dict[str, Judgement] = {}
     told: dict[str, tuple[str, ...]] = {}
     if options.data is None:
@@ -253,8 +224,8 @@ def _judge_all(
 
 
 def _peak_memory(contenders: Sequence[Contender], batch: int, advance: Advance) -> dict[str, float]:
-    """Megabytes by name. Processes run side by side, one for each core: starting them is most of their time, and what
-    one needs does not depend on the others."""
+    """Megabytes by name. Processes run in parallel, one per core: most of their time is start-up, and the
+    memory of one does not depend on the others."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         running = [(one.name, pool.submit(one.peak_memory_mb, batch)) for one in contenders]
         found = {}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgefel.bench.networks import random_network
 from edgefel.data.labels import expression_labels
 from edgefel.data.preprocessing import Preprocessing, default_preprocessing
 from edgefel.errors import EdgefelError
@@ -16,16 +17,16 @@ from edgefel.progress import SILENT, Progress
 from edgefel.runtime.manifest import MANIFEST_NAME, read_manifest
 
 CLASSES = 7
-# random weights: ranges and comparisons decide nothing about speed, so that a few images do
+# random weights: ranges and comparisons decide nothing about speed, so a few images are enough
 _PER_CLASS, _PARITY_IMAGES = 1, 4
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A model in every form that was asked for.
+    """A model in the forms to compare.
 
-    name: of the model. checkpoint: for PyTorch; None where there is a bundle alone. bundle: for the runtime's backends;
-    None where it is compared in PyTorch alone. trained: whether its labels mean anything.
+    name: of the model. checkpoint: for PyTorch; None for a bundle alone. bundle: for the runtime's backends;
+    None for PyTorch alone. trained: whether its labels mean anything.
     """
 
     name: str
@@ -53,14 +54,13 @@ def prepare(
     export: bool = True,
     layout: str | None = None,
 ) -> Subject:
-    """Brings one subject into every form. Files are made in `work`, an existing folder.
+    """Exports one subject as needed. Files are made in `work`, an existing folder.
 
-    export: False leaves registered models and checkpoints in PyTorch alone, which saves a minute.
-
-    what: a registered model (exported with random weights), a bundle (taken as it is), or a checkpoint or run folder
-    (exported; INT8 is calibrated on `data`, whose layout is `layout`). Raises EdgefelError for anything else.
+    what: a registered model (exported with random weights), a bundle (used as it is), or a checkpoint or run
+    folder (exported; INT8 is calibrated on `data`, whose layout is `layout`). export: False keeps registered
+    models and checkpoints in PyTorch alone, which saves a minute. Raises EdgefelError for anything else.
     """
-    from edgefel.models.checkpoint import load_checkpoint
+    from edgefel.models.checkpoint import load_checkpoint, save_checkpoint
     from edgefel.models.registry import list_models
 
     folder = Path(what)
@@ -74,44 +74,16 @@ def prepare(
         )
     if random:
         folder = work / "checkpoint"
-        _save_random(what, folder)
+        network = random_network(what, passes=1, num_classes=CLASSES)
+        preprocessing = default_preprocessing(network.config.input_size)
+        save_checkpoint(folder, network, expression_labels(CLASSES), preprocessing.to_dict())
     loaded = load_checkpoint(folder)
     bundle = work / "bundle" if export else None
     if bundle is not None:
-        _export(folder, bundle, precisions, None if random else data, layout, progress, random=random)
+        from edgefel.export.bundle import export_bundle
+
+        few: dict[str, Any] = {"per_class": _PER_CLASS, "parity_images": _PARITY_IMAGES} if random else {}
+        wanted = ExportOptions(precisions=tuple(precisions), layout=layout, cache=not random, **few)
+        export_bundle(folder, bundle, wanted, data=None if random else data, progress=progress)
     preprocessing = Preprocessing.from_dict(loaded.preprocessing)
     return Subject(loaded.config.name, folder, bundle, not random, loaded.labels, preprocessing)
-
-
-def _export(
-    checkpoint: Path,
-    bundle: Path,
-    precisions: Sequence[str],
-    data: str | os.PathLike[str] | None,
-    layout: str | None,
-    progress: Progress,
-    *,
-    random: bool,
-) -> None:
-    from edgefel.export.bundle import export_bundle
-
-    few: dict[str, Any] = {"per_class": _PER_CLASS, "parity_images": _PARITY_IMAGES} if random else {}
-    options = ExportOptions(precisions=tuple(precisions), layout=layout, cache=not random, **few)
-    export_bundle(checkpoint, bundle, options, data=data, progress=progress)
-
-
-def _save_random(name: str, folder: Path) -> None:
-    """A checkpoint of random weights whose batch norms have seen data."""
-    import torch
-
-    from edgefel.models import build_model
-    from edgefel.models.checkpoint import save_checkpoint
-
-    state = torch.get_rng_state()
-    torch.manual_seed(0)
-    network = build_model(name, num_classes=CLASSES).train()
-    size = network.config.input_size
-    with torch.no_grad():
-        network(torch.randn(4, 3, size, size))
-    torch.set_rng_state(state)
-    save_checkpoint(folder, network.eval(), expression_labels(CLASSES), default_preprocessing(size).to_dict())

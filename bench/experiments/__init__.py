@@ -1,1 +1,1 @@
-"""Experiments: measured once, recorded in docs/results, no part of the product."""
+"""Experiments behind the documentation: scripts that measure once and print a result file."""

@@ -1,1 +1,1 @@
-"""The fused kernels against everything else that computes the same."""
+"""The fused kernels against other implementations of the same ops."""

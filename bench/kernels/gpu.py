@@ -24,7 +24,7 @@ class Ceilings:
     exponentials_per_s: float
 
     def floor_ms(self, work: Work) -> float:
-        """The time below which `work` cannot be done: the slowest of its three parts."""
+        """Lower bound on the time of `work`: the slowest of its three parts."""
         return 1e3 * max(
             work.bytes / self.bytes_per_s,
             work.flops / self.flops_per_s,
@@ -37,7 +37,7 @@ class Ceilings:
 
 
 def extra_memory(fn: Callable[[], Any]) -> int:
-    """Peak bytes that `fn` allocates beyond what was there, its results included."""
+    """Peak bytes that `fn` allocates, its results included."""
     fn()
     torch.cuda.synchronize()
     before = torch.cuda.memory_allocated()
@@ -57,7 +57,7 @@ def measure_ceilings(dtype: torch.dtype) -> Ceilings:
     exponentials, count = _exponentials()
     timings = measure(
         {"copy": lambda: target.copy_(source), "product": lambda: a @ b, "exponentials": exponentials},
-        Plan(min_runs=20, max_runs=20, seconds=0),
+        Plan.exactly(20),
         CudaStopwatch(),
     )
     return Ceilings(
@@ -80,7 +80,7 @@ def _exponentials() -> tuple[Callable[[], None], int]:
 
 
 def describe_device() -> dict[str, Any]:
-    """What was measured, and on what; the commit is None outside a checkout."""
+    """Device and versions; the commit is None outside a checkout."""
     import triton
 
     properties = torch.cuda.get_device_properties(0)

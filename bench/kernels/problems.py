@@ -1,9 +1,10 @@
-"""What is measured: sizes, inputs, and the operations and bytes that no implementation can avoid."""
+"""Sizes and inputs of the ops, and the operations and bytes that no implementation can avoid."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -17,8 +18,7 @@ DTYPES = {name: dtype for dtype, name in FLOAT_TYPES.items()}
 
 @dataclass(frozen=True)
 class Work:
-    """The least that has to happen: bytes of memory traffic, floating-point operations of matrix products,
-    exponentials."""
+    """Lower bounds: bytes of memory traffic, floating-point operations of matrix products, exponentials."""
 
     bytes: float
     flops: float
@@ -35,23 +35,21 @@ class AttentionProblem:
     width: int
     batch: int
     dtype: torch.dtype
+    op: ClassVar[str] = "window_cross_attention"
+    folder: ClassVar[str] = op
+    leaves: ClassVar[tuple[str, ...]] = ("q", "kv", "table")
 
     @property
     def name(self) -> str:
         """For rows and plots."""
         return f"level {self.level}"
 
-    @property
-    def tokens(self) -> int:
-        """M."""
-        return self.window * self.window
-
     def work(self, backward: bool) -> Work:
         """Floors: every input read once, every output written once; 2 products forward, 5 more backward."""
         size = torch.finfo(self.dtype).bits // 8
-        row = self.batch * self.tokens * self.heads * self.width * size
+        row = self.batch * self.window**2 * self.heads * self.width * size
         table = (2 * self.window - 1) ** 2 * self.heads * size
-        pairs = self.batch * self.heads * self.tokens**2
+        pairs = self.batch * self.heads * self.window**4
         product = 2 * pairs * self.width
         if not backward:
             return Work(4 * row + table, 2 * product, pairs)
@@ -65,7 +63,7 @@ class AttentionProblem:
         def draw(*shape: int) -> Tensor:
             return torch.randn(*shape, generator=generator).to(self.dtype).to(device)
 
-        m, heads, width = self.tokens, self.heads, self.width
+        m, heads, width = self.window**2, self.heads, self.width
         return {
             "q": draw(self.batch, m, heads, width),
             "kv": draw(self.batch, m, 2, heads, width),
@@ -100,7 +98,11 @@ class HeadProblem:
     per_class: int = 10
     width: int = 128
     batch: int = 1
-    name: str = "head"
+    name: ClassVar[str] = "head"
+    op: ClassVar[str] = "reliability_balance"
+    folder: ClassVar[str] = op
+    dtype: ClassVar[torch.dtype] = torch.float32
+    leaves: ClassVar[tuple[str, ...]] = ("logits", "e", "anchors", "attentive")
 
     def work(self, backward: bool) -> Work:
         """Floors; the products are few and the kernel is bound by launches."""
@@ -138,6 +140,12 @@ class PoolingProblem:
     heads: int
     batch: int
     dtype: torch.dtype
+    folder: ClassVar[str] = "token_pooling"
+
+    @property
+    def leaves(self) -> tuple[str, ...]:
+        """Inputs that get a gradient; the choice by products has none."""
+        return ("source",) if self.heads else ("source", "other")
 
     @property
     def op(self) -> str:

@@ -1,4 +1,4 @@
-"""What people see of the comparison: a table and a plot."""
+"""The comparison as a table and a plot."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from edgefel.bench.kernels import competitors
 from edgefel.bench.kernels.gpu import Ceilings
-from edgefel.bench.kernels.problems import AttentionProblem, HeadProblem, PoolingProblem, Work
+from edgefel.bench.kernels.problems import Work
 from edgefel.bench.timer import Timing
 from edgefel.errors import EdgefelError
 from edgefel.kernels.backend import type_name
@@ -25,10 +25,10 @@ Memory = Callable[[Callable[[], Any]], int]
 
 @dataclass(frozen=True)
 class KernelRow:
-    """One implementation of one problem. `note` says why there are no numbers, where there are none.
+    """One implementation of one problem; `note` gives the reason for missing numbers.
 
-    ms_p50, ms_p90; gb_per_s, tflop_per_s: of the unavoidable work; roofline: share of the floor, 0..1, None
-    without ceilings; extra_mb: peak memory beyond the inputs, 10^6 bytes; error: largest relative RMS.
+    ms_p50, ms_p90; gb_per_s, tflop_per_s: of the unavoidable work; roofline: share of the lower bound, 0..1,
+    None without ceilings; extra_mb: peak memory beyond the inputs, 10^6 bytes; error: largest relative RMS.
     """
 
     op: str
@@ -51,153 +51,79 @@ class KernelRow:
         return asdict(self)
 
 
-def compare_attention(
-    problem: AttentionProblem,
+def compare(
+    problem: competitors.Problem,
     backward: bool,
     device: torch.device,
     timer: Timer,
     *,
-    names: Sequence[str] = competitors.ATTENTION_NAMES,
+    names: Sequence[str] | None = None,
     memory: Memory | None = None,
     ceilings: Ceilings | None = None,
 ) -> list[KernelRow]:
-    """A row for each implementation. Raises EdgefelError if ours is wrong; a wrong competitor is not timed."""
+    """A row for each implementation, all of them if `names` is None.
+
+    Raises EdgefelError if ours is wrong; a wrong competitor is not timed.
+    """
     inputs = problem.inputs(device)
-    wide = {name: x.double() for name, x in inputs.items()}
-    expected = competitors.run(competitors.attention("eager", problem, wide, backward), wide, backward)()
 
-    def build(name: str) -> Callable[[], tuple[Tensor, ...]]:
-        return competitors.run(competitors.attention(name, problem, inputs, backward), inputs, backward)
+    def build(name: str, tensors: dict[str, Tensor]) -> Callable[[], tuple[Tensor, ...]]:
+        call = competitors.implementation(name, problem, tensors, backward)
+        leaves = tuple(tensors[leaf] for leaf in problem.leaves)
+        return competitors.run(call, leaves, tensors["grad"] if backward else None)
 
-    return _compare(
-        "window_cross_attention",
-        problem,
-        "forward+backward" if backward else "forward",
-        problem.dtype,
-        {name: lambda name=name: build(name) for name in names},  # type: ignore[misc]
-        expected,
-        timer,
-        memory,
-        ceilings,
-        problem.work(backward),
-    )
-
-
-def compare_head(
-    problem: HeadProblem,
-    device: torch.device,
-    timer: Timer,
-    *,
-    names: Sequence[str] = competitors.HEAD_NAMES,
-    memory: Memory | None = None,
-    ceilings: Ceilings | None = None,
-) -> list[KernelRow]:
-    """As `compare_attention`, for the head's arithmetic."""
-    inputs = problem.inputs(device)
-    expected = competitors.head("eager", problem, {name: x.double() for name, x in inputs.items()})()
-    return _compare(
-        "reliability_balance",
-        problem,
-        "forward",
-        torch.float32,
-        {name: lambda name=name: competitors.head(name, problem, inputs) for name in names},  # type: ignore[misc]
-        expected,
-        timer,
-        memory,
-        ceilings,
-        problem.work(False),
-    )
-
-
-def compare_pooling(
-    problem: PoolingProblem,
-    backward: bool,
-    device: torch.device,
-    timer: Timer,
-    *,
-    names: Sequence[str] = competitors.POOLING_NAMES,
-    memory: Memory | None = None,
-    ceilings: Ceilings | None = None,
-) -> list[KernelRow]:
-    """As `compare_attention`, for token pooling."""
-    inputs = problem.inputs(device)
-    wide = {name: x.double() for name, x in inputs.items()}
-    return _compare(
-        problem.op,
-        problem,
-        "forward+backward" if backward else "forward",
-        problem.dtype,
-        {
-            name: lambda name=name: competitors.pooling(name, problem, inputs, backward)  # type: ignore[misc]
-            for name in names
-        },
-        competitors.pooling("eager", problem, wide, backward)(),
-        timer,
-        memory,
-        ceilings,
-        problem.work(backward),
-    )
-
-
-def _compare(
-    op: str,
-    problem: AttentionProblem | HeadProblem | PoolingProblem,
-    mode: str,
-    dtype: torch.dtype,
-    builders: Mapping[str, Callable[[], Callable[[], tuple[Tensor, ...]]]],
-    expected: tuple[Tensor, ...],
-    timer: Timer,
-    memory: Memory | None,
-    ceilings: Ceilings | None,
-    work: Work,
-) -> list[KernelRow]:
+    expected = build("eager", {name: x.double() for name, x in inputs.items()})()
     # past a limit of recompilations torch.compile runs eagerly without a word
     torch.compiler.reset()
+    mode = "forward+backward" if backward else "forward"
     base: dict[str, Any] = {
-        "op": op,
+        "op": problem.op,
         "problem": problem.name,
         "batch": problem.batch,
-        "dtype": type_name(dtype),
+        "dtype": type_name(problem.dtype),
         "mode": mode,
     }
     ready: dict[str, Callable[[], tuple[Tensor, ...]]] = {}
     errors: dict[str, float] = {}
-    rows: dict[str, KernelRow] = {}
-    for name, build in builders.items():
+    rows: dict[str, dict[str, Any]] = {}
+    names = names or competitors.names(problem)
+    for name in names:
         try:
-            call = build()
+            call = build(name, inputs)
             found = call()
         except Exception as error:  # whatever a competitor raises, its row says; ours must run
             if name == competitors.OURS:
                 raise
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
-            rows[name] = KernelRow(**base, implementation=name, note=f"does not run: {reason}")
+            rows[name] = {"note": f"does not run: {reason}"}
             continue
         errors[name] = max(_relative_rms(out, truth) for out, truth in zip(found, expected, strict=True))
         del found
-        if errors[name] <= TOLERANCE[dtype]:
+        if errors[name] <= TOLERANCE[problem.dtype]:
             ready[name] = call
         elif name == competitors.OURS:
             raise EdgefelError(
-                f"{op}, {problem.name}, batch {problem.batch}, {mode}: wrong by {errors[name]:.1e} (relative RMS); "
-                "nothing was timed"
+                f"{problem.op}, {problem.name}, batch {problem.batch}, {mode}: wrong by {errors[name]:.1e} "
+                "(relative RMS); nothing was timed"
             )
         else:
-            rows[name] = KernelRow(**base, implementation=name, error=errors[name], note="wrong; not timed")
+            rows[name] = {"error": errors[name], "note": "wrong; not timed"}
     for name, timing in timer(ready).items():
-        seconds = timing.p50 * 1e-3
-        rows[name] = KernelRow(
-            **base,
-            implementation=name,
-            ms_p50=timing.p50,
-            ms_p90=timing.p90,
-            gb_per_s=work.bytes / seconds / 1e9,
-            tflop_per_s=work.flops / seconds / 1e12,
-            roofline=None if ceilings is None else ceilings.floor_ms(work) / timing.p50,
-            extra_mb=None if memory is None else memory(ready[name]) / 1e6,
-            error=errors[name],
-        )
-    return [rows[name] for name in builders]
+        rows[name] = _speed(timing, problem.work(backward), ceilings)
+        rows[name]["extra_mb"] = None if memory is None else memory(ready[name]) / 1e6
+        rows[name]["error"] = errors[name]
+    return [KernelRow(**base, implementation=name, **rows[name]) for name in names]
+
+
+def _speed(timing: Timing, work: Work, ceilings: Ceilings | None) -> dict[str, Any]:
+    seconds = timing.p50 * 1e-3
+    return {
+        "ms_p50": timing.p50,
+        "ms_p90": timing.p90,
+        "gb_per_s": work.bytes / seconds / 1e9,
+        "tflop_per_s": work.flops / seconds / 1e12,
+        "roofline": None if ceilings is None else ceilings.floor_ms(work) / timing.p50,
+    }
 
 
 def speedups(rows: Sequence[KernelRow]) -> dict[tuple[str, str, int, str, str], float]:

@@ -1,1 +1,1 @@
-"""What a device cannot go below: operations and bytes of a network at the ceilings of the hardware."""
+"""Lower bounds on latency: operations and bytes of a network at the ceilings of the hardware."""

@@ -1,6 +1,7 @@
-"""The time that a network cannot go below on a device, layer by layer.
+"""Lower bound on the latency of a network on a device, layer by layer.
 
-Williams, Waterman and Patterson, "Roofline: an insightful visual performance model for multicore architectures", 2009.
+Williams, Waterman and Patterson, "Roofline: an insightful visual performance model for multicore
+architectures", 2009.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ BoundBy = Literal["compute", "memory"]
 
 @dataclass(frozen=True)
 class LayerFloor:
-    """Seconds that a layer needs at least for computing, and for moving its bytes."""
+    """Least seconds of a layer for computing, and for moving its bytes."""
 
     layer: Layer
     compute: float
@@ -35,10 +36,10 @@ class LayerFloor:
 
 @dataclass(frozen=True)
 class NetworkFloor:
-    """What running a network once takes at least.
+    """Lower bounds on running a network once.
 
-    layers: fused ones, in order. unfused_ms: if every node read and wrote memory. ideal_ms: if no activation left the
-    caches and all layers overlapped; weights, input and outputs still cross the memory bus once.
+    layers: fused, in order. unfused_ms: every node reads and writes memory. ideal_ms: no activation leaves
+    the caches and all layers overlap; weights, input and outputs cross the memory bus once.
     """
 
     layers: tuple[LayerFloor, ...]
@@ -47,7 +48,7 @@ class NetworkFloor:
 
     @property
     def floor_ms(self) -> float:
-        """Layer after layer, each of which reads and writes memory."""
+        """Layers in sequence, each of which reads and writes memory."""
         return 1e3 * sum(layer.seconds for layer in self.layers)
 
     @property
@@ -99,7 +100,7 @@ class NetworkFloor:
 
 
 def layer_floor(layer: Layer, device: Device) -> LayerFloor:
-    """max(operations / ceiling, bytes / bandwidth). Tensor cores and the others work side by side."""
+    """max(operations / ceiling, bytes / bandwidth). Tensor cores and CUDA cores work in parallel."""
     matrix = sum(count / device.matrix[kind].per_second for kind, count in layer.matrix.items())
     vector = sum(count / device.vector[kind].per_second for kind, count in layer.vector.items())
     return LayerFloor(layer, max(matrix, vector), layer.bytes / device.bandwidth.per_second)

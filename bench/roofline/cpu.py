@@ -1,18 +1,19 @@
-"""Ceilings of this processor, measured on the spot: products and convolutions, and a copy."""
+"""Measured ceilings of this processor: products and convolutions, and a copy."""
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from edgefel.bench.environment import cpu_name
+from edgefel.bench.networks import onnxruntime_session
 from edgefel.bench.roofline.devices import Ceiling, Device
-from edgefel.bench.timer import Plan, measure
+from edgefel.bench.timer import Plan, measure, time_callable
 from edgefel.errors import EdgefelError
 from edgefel.runtime.backends.quiet import import_openvino
 from edgefel.runtime.doctor.machine import installed_version
@@ -27,27 +28,24 @@ PLAN = Plan(warmup=3, settle_seconds=1.0, min_runs=15, seconds=1.5)
 
 
 def measure_cpu(threads: int, plan: Plan = PLAN, copy_bytes: int = COPY_BYTES) -> Device:
-    """What `threads` threads of this processor reach.
+    """Ceilings of `threads` threads of this processor.
 
-    FP32 and INT8: the best of a convolution and a matrix product in ONNX Runtime and, where it is installed, OpenVINO;
-    the fastest run counts, since a ceiling is what happens undisturbed. FP16 is given FP32's: the files are computed in
-    it after a cast. Elementwise work cannot be faster than that either. Bandwidth: a copy of `copy_bytes`, counted as
-    read and written. Raises EdgefelError for fewer than one thread, or without ONNX Runtime.
+    FP32 and INT8: the best of a convolution and a matrix product in ONNX Runtime and, if installed, OpenVINO;
+    the fastest run counts. FP16 gets the rate of FP32, which its files are computed in after a cast.
+    Elementwise work gets the same rates, an upper bound. Bandwidth: a copy of `copy_bytes`, counted as read
+    and written. Raises EdgefelError for fewer than one thread, or without ONNX Runtime.
     """
     if threads < 1:
         raise EdgefelError(f"{threads} threads: give at least 1")
     if importlib.util.find_spec("onnxruntime") is None:
         raise EdgefelError("measuring the ceilings of this CPU needs onnxruntime: pip install onnxruntime")
-    ceilings = {}
-    for kind in ("fp32", "int8"):
-        ceilings[kind] = _best(_calls(kind, threads), plan, threads)
-    fp32 = ceilings["fp32"]
+    fp32, int8 = (_best(_calls(kind, threads), plan, threads) for kind in ("fp32", "int8"))
     cast = Ceiling(fp32.per_second, "measured", fp32.source, f"{fp32.how}; FP16 is computed in FP32")
     return Device(
         name="cpu",
-        title=f"{cpu_name()}, {threads} {'thread' if threads == 1 else 'threads'}",
+        title=f"{cpu_name()}, {counted(threads, 'thread')}",
         mode="as it is",
-        matrix={"fp32": fp32, "fp16": cast, "int8": ceilings["int8"]},
+        matrix={"fp32": fp32, "fp16": cast, "int8": int8},
         vector={"fp32": fp32, "fp16": cast},
         bandwidth=_copy(threads, plan, copy_bytes),
     )
@@ -66,19 +64,15 @@ def _best(calls: dict[str, tuple[Callable[[], Any], int]], plan: Plan, threads: 
 
 
 def _calls(kind: str, threads: int) -> dict[str, tuple[Callable[[], Any], int]]:
-    """Name -> a call, and its operations, for every problem in every backend that is here."""
+    """Name -> a call and its operations, for every problem in every available backend."""
     calls: dict[str, tuple[Callable[[], Any], int]] = {}
     for problem, (data, shape, operations) in _problems(kind).items():
         values = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
-        calls[f"{problem} in ONNX Runtime {installed_version('onnxruntime')}"] = (
-            _onnxruntime(data, values, threads),
-            operations,
-        )
+        run: Callable[[], Any] = partial(onnxruntime_session(data, threads).run, None, {"x": values})
+        calls[f"{problem} in ONNX Runtime {installed_version('onnxruntime')}"] = run, operations
         if importlib.util.find_spec("openvino") is not None:
-            calls[f"{problem} in OpenVINO {installed_version('openvino')}"] = (
-                _openvino(data, values, threads),
-                operations,
-            )
+            run = _openvino(data, values, threads)
+            calls[f"{problem} in OpenVINO {installed_version('openvino')}"] = run, operations
     return calls
 
 
@@ -102,7 +96,7 @@ def _problems(kind: str) -> dict[str, tuple[bytes, tuple[int, ...], int]]:
 
 
 def _graph(op: str, weight: Any, shape: tuple[int, ...], quantized: bool, **attributes: Any) -> bytes:
-    """One node; between Q/DQ where it is quantized, with unsigned activations, which x86 is fast with."""
+    """One node, if quantized between Q/DQ with unsigned activations, which x86 is fast with."""
     from onnx import TensorProto, helper, numpy_helper
 
     constants: dict[str, Any] = {"w": weight}
@@ -137,17 +131,6 @@ def _graph(op: str, weight: Any, shape: tuple[int, ...], quantized: bool, **attr
     return data
 
 
-def _onnxruntime(data: bytes, values: Any, threads: int) -> Callable[[], Any]:
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    return lambda: session.run(None, {"x": values})
-
-
 def _openvino(data: bytes, values: Any, threads: int) -> Callable[[], Any]:
     core = import_openvino().Core()
     settings = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32"}
@@ -160,15 +143,8 @@ def _copy(threads: int, plan: Plan, size: int) -> Ceiling:
     # zeros that were never written share one page; written once, every page is its own
     source, target = np.ones(size, np.uint8), np.zeros(size, np.uint8)
     target += 1
-    with _pool(threads) as run:
-        parts = list(zip(np.array_split(target, threads), np.array_split(source, threads), strict=True))
-        timing = measure({"copy": lambda: run(parts)}, plan)["copy"]
+    parts = np.array_split(target, threads), np.array_split(source, threads)
+    with ThreadPoolExecutor(threads) as pool:
+        timing = time_callable(lambda: list(pool.map(np.copyto, *parts)), plan)
     how = f"copy of {size >> 20} MiB, {counted(threads, 'thread')}, best of {timing.runs}"
     return Ceiling(2 * size / (timing.min * 1e-3), "measured", "this machine", how)
-
-
-@contextmanager
-def _pool(threads: int) -> Iterator[Callable[[Any], Any]]:
-    """A function that copies all (target, source) at once."""
-    with ThreadPoolExecutor(threads) as pool:
-        yield lambda parts: list(pool.map(lambda part: np.copyto(*part), parts))

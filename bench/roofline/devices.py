@@ -1,8 +1,8 @@
-"""Ceilings of devices: dense operations and bytes per second, each with where it comes from.
+"""Ceilings of devices: dense operations and bytes per second, each with its source.
 
-What is published as "TOPS" of a Jetson counts structured sparsity, which these networks have none of, and on an Orin NX
-or AGX Orin the deep learning accelerators (DLA), which `edgefel` does not use. Only dense rates of the GPU stand here:
-multiprocessors x clock x operations per clock, of which the published ones are roundings.
+The published "TOPS" of a Jetson count structured sparsity, which these networks do not have, and on an Orin
+NX or AGX Orin the deep learning accelerators (DLA), which `edgefel` does not use. The rates here are dense
+ones of the GPU: multiprocessors x clock x operations per clock. Published rates are roundings of these.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ BASES = ("published", "derived", "measured")
 
 @dataclass(frozen=True)
 class Ceiling:
-    """A rate that is not exceeded: operations or bytes per second.
+    """An upper bound on a rate: operations or bytes per second.
 
-    basis: "published" by the maker, "derived" from what the maker publishes, or "measured" here. source: an address,
-    or what was measured. how: of a derived or measured one, how. Raises ValueError for a rate that is not positive or
-    another basis.
+    basis: "published" by the maker, "derived" from what the maker publishes, or "measured" here. source: an
+    address, or what was measured. how: of a derived or measured one. Raises ValueError for a rate that is not
+    positive or another basis.
     """
 
     per_second: float
@@ -49,11 +49,11 @@ class Ceiling:
 
 @dataclass(frozen=True)
 class Device:
-    """What a device can do.
+    """Ceilings of a device.
 
-    mode: power mode. matrix: of convolutions and products by "fp32", "fp16" and "int8"; vector: of everything else, by
-    "fp32" and "fp16". Each multiply-accumulate is two operations. boards: what the `device` of result rows contains, if
-    they are of this device.
+    mode: power mode. matrix: of convolutions and products by "fp32", "fp16" and "int8"; vector: of everything
+    else, by "fp32" and "fp16". A multiply-accumulate counts as two operations. boards: parts of the `device`
+    of result rows that belong to this device.
     """
 
     name: str
@@ -87,40 +87,34 @@ def find_device(name: str) -> Device:
 
 
 def _jetson(
-    *,
     name: str,
     title: str,
     mode: str,
-    multiprocessors: int,
-    mhz: float,
+    clock: tuple[int, float],
     per_clock: Mapping[str, int],
     source: str,
-    bandwidth: tuple[float, str],
-    boards: tuple[str, ...],
+    bandwidth: float,
+    *boards: str,
 ) -> Device:
-    """per_clock: operations of one multiprocessor in a clock: "tf32", "fp16" and "int8" of its tensor cores, "fp32" of
-    its other ones, which do twice as much in FP16."""
+    """clock: number of multiprocessors, and MHz. per_clock: operations of one multiprocessor in a clock: "tf32", "fp16"
+    and "int8" of its tensor cores, "fp32" of its CUDA cores, which do twice as much in FP16. bandwidth: bytes per
+    second, published by the first of the sources."""
+    count, mhz = clock
 
     def ceiling(operations: int, what: str) -> Ceiling:
-        how = f"{multiprocessors} multiprocessors x {mhz:g} MHz x {operations} operations, {what}"
-        return Ceiling(multiprocessors * mhz * 1e6 * operations, "derived", source, how)
+        how = f"{count} multiprocessors x {mhz:g} MHz x {operations} operations, {what}"
+        return Ceiling(count * mhz * 1e6 * operations, "derived", source, how)
 
-    return Device(
-        name,
-        title,
-        mode,
-        matrix={
-            "fp32": ceiling(per_clock["tf32"], "TF32, which TensorRT takes for FP32 unless told otherwise"),
-            "fp16": ceiling(per_clock["fp16"], "dense"),
-            "int8": ceiling(per_clock["int8"], "dense"),
-        },
-        vector={
-            "fp32": ceiling(per_clock["fp32"], "CUDA cores"),
-            "fp16": ceiling(2 * per_clock["fp32"], "CUDA cores"),
-        },
-        bandwidth=Ceiling(bandwidth[0], "published", bandwidth[1]),
-        boards=boards,
-    )
+    matrix = {
+        "fp32": ceiling(per_clock["tf32"], "TF32, which TensorRT takes for FP32 unless told otherwise"),
+        "fp16": ceiling(per_clock["fp16"], "dense"),
+        "int8": ceiling(per_clock["int8"], "dense"),
+    }
+    vector = {
+        kind: ceiling(rate * per_clock["fp32"], "CUDA cores") for kind, rate in (("fp32", 1), ("fp16", 2))
+    }
+    published = Ceiling(bandwidth, "published", source.partition(" and ")[0])
+    return Device(name, f"NVIDIA Jetson {title}", mode, matrix, vector, published, boards)
 
 
 # Ampere of Orin: NVIDIA's 170 sparse INT8 TOPS of 16 multiprocessors at 1.3 GHz are 4096 dense operations per clock
@@ -132,48 +126,27 @@ DEVICES: dict[str, Device] = {
     device.name: device
     for device in (
         _jetson(
-            name="orin-nano-super",
-            title="NVIDIA Jetson Orin Nano Super 8 GB",
-            mode="MAXN SUPER",
-            multiprocessors=8,
-            mhz=1020,
-            per_clock=_ORIN,
-            source=SUPER_MODE,
-            bandwidth=(102e9, SUPER_MODE),
-            boards=("Orin Nano",),
+            "orin-nano-super",
+            "Orin Nano Super 8 GB",
+            "MAXN SUPER",
+            (8, 1020),
+            _ORIN,
+            SUPER_MODE,
+            102e9,
+            "Orin Nano",
         ),
+        _jetson("orin-nx", "Orin NX 16 GB", "MAXN SUPER", (8, 1173), _ORIN, SUPER_MODE, 102.4e9, "Orin NX"),
+        _jetson("agx-orin", "AGX Orin 64 GB", "MAXN", (16, 1301), _ORIN, ORIN_BRIEF, 204.8e9, "AGX Orin"),
         _jetson(
-            name="orin-nx",
-            title="NVIDIA Jetson Orin NX 16 GB",
-            mode="MAXN SUPER",
-            multiprocessors=8,
-            mhz=1173,
-            per_clock=_ORIN,
-            source=SUPER_MODE,
-            bandwidth=(102.4e9, SUPER_MODE),
-            boards=("Orin NX",),
-        ),
-        _jetson(
-            name="agx-orin",
-            title="NVIDIA Jetson AGX Orin 64 GB",
-            mode="MAXN",
-            multiprocessors=16,
-            mhz=1301,
-            per_clock=_ORIN,
-            source=ORIN_BRIEF,
-            bandwidth=(204.8e9, ORIN_BRIEF),
-            boards=("AGX Orin",),
-        ),
-        _jetson(
-            name="thor",
-            title="NVIDIA Jetson T5000 (AGX Thor)",
-            mode="MAXN",
-            multiprocessors=20,
-            mhz=1575,
-            per_clock=_THOR,
-            source=f"{THOR} and {THOR_MODES}",
-            bandwidth=(273e9, THOR),
-            boards=("Thor", "T5000"),
+            "thor",
+            "T5000 (AGX Thor)",
+            "MAXN",
+            (20, 1575),
+            _THOR,
+            f"{THOR} and {THOR_MODES}",
+            273e9,
+            "Thor",
+            "T5000",
         ),
         Device(
             "h100",

@@ -1,4 +1,4 @@
-"""A network at one batch size: its nodes, and the shape and type of every tensor between them."""
+"""A network at one batch size: its nodes, and shape and type of every tensor."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Network:
-    """A flat graph whose every shape is known. constants: names of weights and of what else is in the file."""
+    """A flat graph with known shapes. constants: names of weights and other tensors in the file."""
 
     nodes: tuple[NodeProto, ...]
     tensors: Mapping[str, Tensor]
@@ -67,7 +67,7 @@ class Network:
         return found
 
     def type_of(self, name: str) -> str | None:
-        """ "fp32", "fp16" or "int8": in what the values of a tensor reach its reader, seen through a
+        """ "fp32", "fp16" or "int8": the type in which a reader gets the values, seen through a
         DequantizeLinear; None for integers that only count or index."""
         node = self.producers.get(name)
         if node is not None and node.op_type == "DequantizeLinear":
@@ -76,9 +76,9 @@ class Network:
 
 
 def read_network(model: onnx.ModelProto, batch: int) -> Network:
-    """The graph at `batch` images to a call.
+    """The graph at `batch` images per call.
 
-    Copies of a QuantizeLinear, which ONNX Runtime wants for every reader, become one again. Raises EdgefelError for
+    Duplicate QuantizeLinears, which ONNX Runtime needs for every reader, are merged. Raises EdgefelError for
     fewer than one image, for subgraphs, and where shapes cannot be inferred.
     """
     if batch < 1:
@@ -114,7 +114,7 @@ def read_network(model: onnx.ModelProto, batch: int) -> Network:
 
 
 def _merge_quantizers(graph: onnx.GraphProto) -> tuple[NodeProto, ...]:
-    """The nodes, without QuantizeLinears of what is quantized already and without the copies between them."""
+    """The nodes without QuantizeLinears of quantized tensors and without duplicates."""
     scales = {
         tensor.name: numpy_helper.to_array(tensor).tobytes()
         for tensor in graph.initializer

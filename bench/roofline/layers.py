@@ -1,4 +1,4 @@
-"""The layers of a network as a compiler forms them, and what each of them computes, reads and writes."""
+"""The layers of a network as a compiler forms them: what each computes, reads and writes."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from edgefel.bench.roofline.work import MOVES, POINTWISE, RESHAPES, macs, operat
 class Layer:
     """Nodes that are computed together.
 
-    name: of the first node. op: their operators, "Conv+PRelu". matrix: operations, two for a multiply-accumulate, of
-    convolutions and products by the type of their operands ("fp32", "fp16", "int8"). vector: those of everything
-    else. weight_bytes, read_bytes, written_bytes: constants, activations that other layers made, and activations
-    that other layers or the caller read.
+    name: of the first node. op: their operators, "Conv+PRelu". matrix: operations (two per
+    multiply-accumulate) of convolutions and products by the type of their operands ("fp32", "fp16", "int8").
+    vector: those of everything else. weight_bytes, read_bytes, written_bytes: constants, activations of other
+    layers, and activations that other layers or the caller read.
     """
 
     name: str
@@ -60,9 +60,9 @@ class Layer:
 
 @dataclass(frozen=True)
 class NetworkWork:
-    """What running a network once takes of any device.
+    """Work of running a network once, on any device.
 
-    fused, unfused: its layers. end_bytes: of the input and the outputs. constants: how many numbers the file holds.
+    fused, unfused: its layers. end_bytes: of the input and the outputs. constants: numbers in the file.
     """
 
     fused: tuple[Layer, ...]
@@ -88,11 +88,11 @@ def count_work(network: Network) -> NetworkWork:
 
 
 def fused_layers(network: Network) -> tuple[Layer, ...]:
-    """Layers of a compiler that fuses all that is commonly fused: the least that has to move between kernels.
+    """Layers of a compiler with all common fusions: the least data moved between kernels.
 
-    An elementwise node joins the layer that makes the last of its inputs. Moving data (Transpose, Slice, Concat...)
-    costs nothing of its own: the reader reads what it needs of the source. q·k, its softmax and the product with v are
-    one layer, whose scores never leave it, if nothing else reads them.
+    An elementwise node joins the layer that makes the last of its inputs. Moving data (Transpose, Slice,
+    Concat...) is free: the reader reads from the source. q·k, its softmax and the product with v are one
+    layer, whose scores stay inside, if nothing else reads them.
     """
     return _Layers(network, fuse=True).layers()
 
@@ -100,7 +100,7 @@ def fused_layers(network: Network) -> tuple[Layer, ...]:
 def unfused_layers(network: Network) -> tuple[Layer, ...]:
     """One layer for every node, each of which reads and writes memory.
 
-    Only Q/DQ nodes and casts belong to their neighbours, and reshaping is free.
+    Only Q/DQ nodes and casts join their neighbours, and reshaping is free.
     """
     return _Layers(network, fuse=False).layers()
 
@@ -165,7 +165,7 @@ class _Layers:
         )
 
     def _is_alone(self, group: _Group, node: NodeProto) -> bool:
-        """Whether nothing but the group itself and `node` reads what the group makes."""
+        """Whether only the group itself and `node` read what the group makes."""
         own = {id(member) for member in group.nodes} | {id(node)}
         made = [output for member in group.nodes for output in member.output]
         returned = set(self._sources(self.network.outputs))
@@ -180,7 +180,7 @@ class _Layers:
         return node.op_type in self.views
 
     def _only_counts(self, node: NodeProto) -> bool:
-        """Whether it computes shapes or indices, which a compiler knows beforehand or which weigh nothing."""
+        """Whether it computes shapes or indices, which cost nothing."""
         return node.op_type != "QuantizeLinear" and not any(
             self.network.tensor(name).kind in TYPES for name in node.output if name
         )
@@ -253,7 +253,7 @@ class _Layers:
 
 
 def _visible(nodes: Sequence[NodeProto]) -> list[str]:
-    """Operators; those that only change a type are named where there is nothing else."""
+    """Operators; those that only change a type are named only if there are no others."""
     ops = [str(node.op_type) for node in nodes]
     return [op for op in ops if op not in ("QuantizeLinear", "Cast")] or ops
 

@@ -1,4 +1,4 @@
-"""The roofline: what each layer can reach, over how many operations it has for a byte."""
+"""The roofline plot: attainable operations per second over operations per byte."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ _LARGEST_DOT = 5000.0  # square points, of a layer that were the whole floor
 
 
 def roofline_figure(title: str, device: Device, floors: dict[str, NetworkFloor]) -> Any:
-    """A matplotlib Figure: intensity against attainable operations per second, one panel for each name in `floors`.
+    """A matplotlib Figure with one panel for each name in `floors`; it needs no display.
 
-    A dot is a layer, its area the share that it has of the floor, its colour the type that it is computed in. Drawn on
-    a canvas of its own: no window, no global state, and no display is needed.
+    A dot is a layer; its area is the share of the lower bound, its colour the type it is computed in.
     """
     figure = new_figure(6.2 * len(floors), 5.8)
     axes = figure.subplots(1, len(floors), squeeze=False, sharex=True, sharey=True)[0]

@@ -1,4 +1,4 @@
-"""Rows of floors: of a model in some precisions and batches on a device, beside what was measured there."""
+"""Rows of lower bounds: a model in some precisions and batches on a device, with measured shares."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CPU_BACKENDS = ("onnxruntime", "openvino", "pytorch", "torch.compile")
 
 @dataclass(frozen=True)
 class Projection:
-    """A result row, and the floors of every layer behind it."""
+    """A result row, and the lower bounds of every layer."""
 
     device: Device
     row: Row
@@ -77,7 +77,7 @@ def project(
 
 
 def _environment(device: Device, here: dict[str, Any]) -> dict[str, Any]:
-    """Of the machine where its ceilings were measured; of a published device only what was counted with."""
+    """Of the machine that measured the ceilings; for a published device only versions and commit."""
     if device.name == "cpu":
         return here
     return {

@@ -1,4 +1,4 @@
-"""How much one node computes: multiply-accumulates, and operations on single elements."""
+"""Work of one node: multiply-accumulates, and operations on single elements."""
 
 from __future__ import annotations
 

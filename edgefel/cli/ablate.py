@@ -17,9 +17,9 @@ from edgefel.text import counted
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from edgefel.bench.ablation.plan import Run, Study
-    from edgefel.bench.ablation.pool import Failure
-    from edgefel.bench.ablation.verdict import Outcome
+    from edgefel.bench.experiments.ablation.plan import Run, Study
+    from edgefel.bench.experiments.ablation.pool import Failure
+    from edgefel.bench.experiments.ablation.verdict import Outcome
 
 EXPERIMENTS = (
     "head",
@@ -125,8 +125,8 @@ def command(
     """
     for module in ("torch", "lightning_fabric", "sklearn", "safetensors", "yaml", "matplotlib"):
         require(module, "train", "edgefel ablate")
-    from edgefel.bench.ablation.papers import EXPERIMENTS as experiments
-    from edgefel.bench.ablation.plan import Study, parse_changes, plan
+    from edgefel.bench.experiments.ablation.papers import EXPERIMENTS as experiments
+    from edgefel.bench.experiments.ablation.plan import Study, parse_changes, plan
 
     if data is None:
         params.refuse_layout_alone("data")
@@ -147,7 +147,7 @@ def command(
         return
     outcome, failures = _run(study, jobs, quiet or as_json)
     if as_json:
-        from edgefel.bench.ablation import table
+        from edgefel.bench.experiments.ablation import table
 
         failed = [{"folder": str(one.run.folder), "message": one.message} for one in failures]
         click.echo(json.dumps(table.to_dict(outcome) | {"failed": failed}, indent=2, allow_nan=False))
@@ -162,7 +162,7 @@ def command(
 
 
 def _list(runs: tuple[Run, ...], as_json: bool) -> None:
-    from edgefel.bench.ablation.pool import last_step
+    from edgefel.bench.experiments.ablation.pool import last_step
 
     rows = [
         {
@@ -189,8 +189,8 @@ def _run(study: Study, jobs: int | None, quiet: bool) -> tuple[Outcome, list[Fai
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from edgefel.bench.ablation.pool import slots
-    from edgefel.bench.ablation.study import run_study
+    from edgefel.bench.experiments.ablation.pool import slots
+    from edgefel.bench.experiments.ablation.study import run_study
     from edgefel.runtime.doctor.machine import usable_cores
 
     places = slots(jobs, torch.cuda.device_count(), usable_cores())
@@ -203,8 +203,8 @@ def _run(study: Study, jobs: int | None, quiet: bool) -> tuple[Outcome, list[Fai
 def _show(study: Study, outcome: Outcome) -> None:
     from rich.table import Table
 
-    from edgefel.bench.ablation import table
-    from edgefel.bench.ablation.verdict import summary
+    from edgefel.bench.experiments.ablation import table
+    from edgefel.bench.experiments.ablation.verdict import summary
 
     shown = Table(title=f"{outcome.experiment.title} ({outcome.experiment.source})")
     for number, name in enumerate(table.COLUMNS):
@@ -225,7 +225,7 @@ class _Bars:
     """A bar for all runs and one for each that is under way."""
 
     def __init__(self, study: Study, progress: Progress) -> None:
-        from edgefel.bench.ablation.plan import plan, pretraining
+        from edgefel.bench.experiments.ablation.plan import plan, pretraining
 
         self._progress = progress
         before = pretraining(study)

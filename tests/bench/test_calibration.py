@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgefel.bench import calibration
 from edgefel.data.labels import expression_labels
+from edgefel.workers import worker_pool
 
 
 @pytest.fixture
@@ -38,7 +39,8 @@ def prepared(tmp_path) -> Path:
 
 def test_the_row_is_of_the_calibrating_process(prepared):
     fat = np.ones(100_000_000)  # 800 MB here must not show there
-    row = calibration._in_a_process_of_its_own(calibration._calibrate, str(prepared), "entropy", 2)
+    with worker_pool(1) as pool:
+        row = pool.submit(calibration._calibrate, str(prepared), "entropy", 2).result()
     assert fat.nbytes == 8e8
     assert (row["images"], row["tensors"], row["workers"]) == (14, 2, 2)
     assert row["activation_bytes_per_image"] == 4 * 16 * 110 * 110

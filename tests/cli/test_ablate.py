@@ -14,7 +14,7 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file
 
-from edgefel.bench.ablation.pool import Slot, last_step, slots
+from edgefel.bench.experiments.ablation.pool import Slot, last_step, slots
 from edgefel.bench.results import read_results
 from edgefel.cli.main import main
 from edgefel.data.synthetic import FaceOptions

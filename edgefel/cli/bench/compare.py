@@ -21,9 +21,9 @@ from edgefel.text import counted
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from edgefel.bench.compare.run import Comparison, Options
+    from edgefel.bench.compare.run import Options
     from edgefel.bench.compare.subjects import Subject
-    from edgefel.bench.results import Row
+    from edgefel.bench.results import Measured, Row
 
 PRECISIONS = ("fp32", "fp16", "int8")
 QUICK_BASELINE = "poster-v2"
@@ -158,7 +158,7 @@ def _prepare(models: Sequence[str], work: Path, options: Options, quick: bool) -
     return subjects
 
 
-def _print(found: Comparison) -> None:
+def _print(found: Measured) -> None:
     from edgefel.bench.report.headline import choose
 
     console = table_console()

@@ -116,24 +116,17 @@ def _comparisons(
     from edgefel.bench.stopwatch import CudaStopwatch
     from edgefel.bench.timer import Plan, measure
 
-    timer = partial(measure, plan=Plan(min_runs=runs, max_runs=runs, seconds=0), stopwatch=CudaStopwatch())
+    timer = partial(measure, plan=Plan.exactly(runs), stopwatch=CudaStopwatch())
     for dtype, batch, backward in product(dtypes, batches, (False, True)):
         settings = {"memory": gpu.extra_memory, "ceilings": ceilings[dtype]}
         rest: tuple[Any, ...] = (backward, device, timer)
-        for level in pyramid_levels(batch, DTYPES[dtype]):
-            yield (
-                f"{dtype} batch {batch} {level.name}",
-                partial(suite.compare_attention, level, *rest, **settings),
-            )
-        for pooling in poolings(batch, DTYPES[dtype]):
-            yield (
-                f"{dtype} batch {batch} {pooling.name}",
-                partial(suite.compare_pooling, pooling, *rest, **settings),
-            )
+        problems: list[Any] = [*pyramid_levels(batch, DTYPES[dtype]), *poolings(batch, DTYPES[dtype])]
+        for problem in problems:
+            yield f"{dtype} batch {batch} {problem.name}", partial(suite.compare, problem, *rest, **settings)
     for batch in batches:
         yield (
             f"head batch {batch}",
-            partial(suite.compare_head, HeadProblem(batch=batch), device, timer, memory=gpu.extra_memory),
+            partial(suite.compare, HeadProblem(batch=batch), False, device, timer, memory=gpu.extra_memory),
         )
 
 

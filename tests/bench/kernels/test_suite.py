@@ -17,7 +17,7 @@ from edgefel.bench.kernels.problems import (
     poolings,
     pyramid_levels,
 )
-from edgefel.bench.kernels.suite import KernelRow, compare_attention, compare_head, compare_pooling, speedups
+from edgefel.bench.kernels.suite import KernelRow, compare, speedups
 from edgefel.bench.timer import Plan, measure
 from edgefel.errors import EdgefelError
 
@@ -31,7 +31,7 @@ TIMER = partial(measure, plan=Plan(warmup=0, settle_seconds=0, min_runs=1, max_r
 
 @pytest.mark.parametrize("backward", [False, True])
 def test_every_implementation_is_checked_and_timed(backward):
-    rows = compare_attention(SMALL, backward, CPU, TIMER, names=NAMES)
+    rows = compare(SMALL, backward, CPU, TIMER, names=NAMES)
     assert [row.implementation for row in rows] == list(NAMES)
     for row in rows:
         assert row.ms_p50 > 0
@@ -41,7 +41,7 @@ def test_every_implementation_is_checked_and_timed(backward):
 
 
 def test_the_heads_arithmetic_too():
-    rows = compare_head(HeadProblem(batch=2), CPU, TIMER, names=(competitors.OURS, "eager"))
+    rows = compare(HeadProblem(batch=2), False, CPU, TIMER, names=(competitors.OURS, "eager"))
     assert [row.op for row in rows] == ["reliability_balance"] * 2
     assert all(row.error < 1e-5 for row in rows)
 
@@ -50,7 +50,7 @@ def test_the_heads_arithmetic_too():
 @pytest.mark.parametrize("heads", [0, 2])
 def test_both_poolings_too(heads, backward):
     problem = PoolingProblem(9, 5, 24, heads, 2, torch.float16)
-    rows = compare_pooling(problem, backward, CPU, TIMER, names=(competitors.OURS, "eager"))
+    rows = compare(problem, backward, CPU, TIMER, names=(competitors.OURS, "eager"))
     assert [(row.op, row.implementation) for row in rows] == [
         (problem.op, name) for name in (competitors.OURS, "eager")
     ]
@@ -61,7 +61,7 @@ def test_both_poolings_too(heads, backward):
 
 
 def test_an_implementation_that_does_not_run_says_why():
-    rows = compare_attention(SMALL, False, CPU, TIMER, names=(competitors.OURS, "sdpa-cudnn"))
+    rows = compare(SMALL, False, CPU, TIMER, names=(competitors.OURS, "sdpa-cudnn"))
     assert rows[0].ms_p50 is not None
     assert rows[1].ms_p50 is None
     assert rows[1].note.startswith("does not run: ")
@@ -72,21 +72,21 @@ def wrong(call):
 
 
 def test_a_wrong_competitor_is_not_timed(monkeypatch):
-    right = competitors.attention
+    right = competitors.implementation
     monkeypatch.setattr(
-        competitors, "attention",
+        competitors, "implementation",
         lambda name, *rest: wrong(right(name, *rest)) if name == "sdpa-math" else right(name, *rest),
     )  # fmt: skip
-    rows = compare_attention(SMALL, False, CPU, TIMER, names=NAMES)
+    rows = compare(SMALL, False, CPU, TIMER, names=NAMES)
     assert rows[2].ms_p50 is None
     assert rows[2].note == "wrong; not timed"
     assert rows[2].error > 0.1
 
 
 def test_if_ours_is_wrong_nothing_is_timed(monkeypatch):
-    right = competitors.attention
+    right = competitors.implementation
     monkeypatch.setattr(
-        competitors, "attention",
+        competitors, "implementation",
         lambda name, *rest: wrong(right(name, *rest)) if name == competitors.OURS else right(name, *rest),
     )  # fmt: skip
 
@@ -94,19 +94,19 @@ def test_if_ours_is_wrong_nothing_is_timed(monkeypatch):
         raise AssertionError("timed")
 
     with pytest.raises(EdgefelError, match="wrong by .* nothing was timed"):
-        compare_attention(SMALL, False, CPU, never, names=NAMES)
+        compare(SMALL, False, CPU, never, names=NAMES)
 
 
 def test_nan_counts_as_wrong(monkeypatch):
-    right = competitors.attention
+    right = competitors.implementation
     monkeypatch.setattr(
-        competitors, "attention",
+        competitors, "implementation",
         lambda name, *rest: (
             (lambda q, kv, table: right(name, *rest)(q, kv, table) * float("nan"))
             if name == "sdpa-math" else right(name, *rest)
         ),
     )  # fmt: skip
-    assert compare_attention(SMALL, False, CPU, TIMER, names=NAMES)[2].note == "wrong; not timed"
+    assert compare(SMALL, False, CPU, TIMER, names=NAMES)[2].note == "wrong; not timed"
 
 
 def test_floors_of_the_full_model():

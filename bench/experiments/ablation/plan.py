@@ -1,0 +1,213 @@
+"""Which runs an experiment needs, and where each lies: equal settings are one run, whatever table asks for it."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgefel.bench.experiments.ablation.experiment import Experiment, Variant, merged
+from edgefel.bench.experiments.ablation.recipes import RECIPES
+from edgefel.data.synthetic import FaceOptions
+from edgefel.errors import EdgefelError
+from edgefel.files.documents import parse_yaml
+from edgefel.models.apvit import APViTEncoder
+from edgefel.models.config import APViTConfig
+from edgefel.models.encoder import Encoder
+from edgefel.models.registry import model_config
+from edgefel.training.config import TrainConfig, settings
+
+PRETRAINING = "pretraining"
+# settings that do not change what is learned, and those that are a run's identity otherwise
+_PLACE = ("compute.accelerator", "compute.devices", "compute.workers", "compute.cache_mb", "data", "seed")
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is asked for.
+
+    folder: of this and other experiments. data, layout: a labelled set with the splits train and test; None renders
+    the recipe's faces. changes: to the recipe, by dotted path. only: names of variants, all if empty.
+    Raises EdgefelError for an unknown recipe, no seeds, seeds below 0 or given twice, and unknown variants.
+    """
+
+    experiment: Experiment
+    folder: Path
+    recipe: str = "nano"
+    seeds: tuple[int, ...] = (0, 1, 2)
+    data: Path | None = None
+    layout: str | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    only: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.recipe not in RECIPES:
+            raise EdgefelError(f"recipe {self.recipe!r}: choose one of {', '.join(RECIPES)}")
+        if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) != len(self.seeds):
+            raise EdgefelError(f"seeds {list(self.seeds)}: give different numbers of at least 0")
+        for name in self.only:
+            self.experiment.variant(name)
+        if self.data is not None and any(variant.faces for variant in self.experiment.variants):
+            raise EdgefelError(
+                f"{self.experiment.name} varies the faces themselves; leave out the data, and it renders them"
+            )
+
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        """Those asked for, in the order of the table."""
+        return tuple(one for one in self.experiment.variants if not self.only or one.name in self.only)
+
+    @property
+    def model(self) -> str:
+        """Its registered name, without the additions of single variants."""
+        own, family = RECIPES[self.recipe].settings["model"], self.experiment.family
+        if family:
+            own = f"{family}-nano" if own.endswith("-nano") else family
+        return str(self.changes.get("model", own))
+
+    def faces_of(self, variant: Variant) -> FaceOptions | None:
+        """The faces rendered for a variant; None where data are given."""
+        if self.data is not None:
+            return None
+        return FaceOptions(**{**RECIPES[self.recipe].faces, **self.experiment.faces, **variant.faces})
+
+    @property
+    def faces(self) -> tuple[FaceOptions, ...]:
+        """All faces rendered for its variants, each once; empty where data are given."""
+        wanted = [self.faces_of(variant) for variant in self.variants]
+        return tuple(dict.fromkeys(faces for faces in wanted if faces is not None))
+
+    def data_folder(self, variant: Variant) -> Path:
+        """The given data set, or where the variant's faces are rendered to."""
+        return self.data if self.data is not None else self.faces_folder(self.faces_of(variant))
+
+    def faces_folder(self, faces: FaceOptions | None) -> Path:
+        """Where faces are rendered to."""
+        assert faces is not None
+        return self.folder / f"faces-{_digest(vars(faces))}"
+
+    @property
+    def others(self) -> FaceOptions | None:
+        """The faces of the pretraining; None where there is none."""
+        before = RECIPES[self.recipe].pretraining
+        return None if before is None else FaceOptions(**before[1])
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of one variant. config: complete, with the absolute path of the data. folder: its own."""
+
+    variant: str
+    seed: int
+    config: TrainConfig
+    folder: Path
+
+    @property
+    def result(self) -> Path:
+        """The file that is there once the run has been judged."""
+        return self.folder / "result.json"
+
+    @property
+    def streams(self) -> tuple[Path, ...]:
+        """Parts of its last checkpoint, which other runs start from."""
+        return tuple(self.folder / name for name in _backbones(self.config.model))
+
+
+def plan(study: Study) -> tuple[Run, ...]:
+    """All runs of a study, seed by seed, so that an interrupted study has whole tables of the first seeds.
+
+    Raises EdgefelError for settings that do not exist or are not valid, before anything is trained.
+    """
+    return tuple(_run(study, variant, seed) for seed in study.seeds for variant in study.variants)
+
+
+def pretraining(study: Study) -> Run | None:
+    """The run whose streams all others start from; None where the recipe has none. It takes the changes to the model,
+    but those to the head."""
+    before = RECIPES[study.recipe].pretraining
+    if before is None:
+        return None
+    shared = {
+        path: value
+        for path, value in study.changes.items()
+        if path == "model" or path.startswith("model_settings.encoder.")
+    }
+    wanted = merged(before[0], {**shared, "data": _absolute(study.faces_folder(study.others))})
+    if model_config(wanted["model"]).head is None:
+        wanted["model_settings"].pop("head")
+    config = TrainConfig.from_dict(wanted, PRETRAINING)
+    identity = {"settings": _differences(config), "data": vars(study.others)}
+    return Run(PRETRAINING, config.seed, config, study.folder / "runs" / f"streams-{_digest(identity)}")
+
+
+def _run(study: Study, variant: Variant, seed: int) -> Run:
+    recipe = merged(merged(RECIPES[study.recipe].settings, study.experiment.settings), study.changes)
+    model = "+".join(filter(None, (study.model, variant.addition)))
+    registered = model_config(model)
+    changes = {
+        path: value(registered) if callable(value) else value for path, value in variant.changes.items()
+    }
+    changes |= {"model": model, "seed": seed, "data": _absolute(study.data_folder(variant))}
+    if study.layout is not None:
+        changes["layout"] = study.layout
+    before = pretraining(study)
+    if before is not None:
+        changes["init_from"] = [_absolute(path) for path in before.streams if path.name in _backbones(model)]
+    config = TrainConfig.from_dict(merged(recipe, changes), variant.name)
+    # the run's folder is named by what is learned from what; a data set of the user's counts by its path
+    faces = _absolute(study.data) if study.data else vars(study.faces_of(variant))
+    identity: dict[str, Any] = {"settings": _differences(config), "data": faces}
+    if before is not None:
+        identity["settings"].pop("init_from")
+        identity["streams"] = before.folder.name
+    return Run(variant.name, seed, config, study.folder / "runs" / f"{_digest(identity)}-{seed}")
+
+
+def _absolute(path: Path) -> str:
+    return os.path.abspath(path)  # noqa: PTH100  links stay
+
+
+def _backbones(model: str) -> tuple[str, ...]:
+    encoder = APViTEncoder if isinstance(model_config(model).encoder, APViTConfig) else Encoder
+    return encoder.backbones
+
+
+def _differences(config: TrainConfig) -> dict[str, Any]:
+    """The settings that are not the defaults, but those of _PLACE. A setting that edgefel learns later makes no run
+    new."""
+    pairs = {path: (_value(config, path), _value(TrainConfig(), path)) for path, _, _ in settings()}
+    return {path: own for path, (own, usual) in pairs.items() if own != usual and path not in _PLACE}
+
+
+def _value(config: TrainConfig, path: str) -> Any:
+    return functools.reduce(getattr, path.split("."), config)
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def parse_changes(pairs: Sequence[str]) -> dict[str, Any]:
+    """NAME=VALUE settings of the recipe, such as "epochs=3" or "model_settings.head.delta=2", by dotted path.
+
+    Raises EdgefelError for anything else, and for settings that a training does not have.
+    """
+    known = {path for path, _, _ in settings()}
+    changes = {}
+    for pair in pairs:
+        path, equals, text = pair.partition("=")
+        if not equals or (path not in known and not path.startswith("model_settings.")):
+            raise EdgefelError(
+                f"--set {pair!r}: write NAME=VALUE with a setting of edgefel train's config.yaml, e.g. epochs=3 or "
+                "loss.trust=none"
+            )
+        try:
+            changes[path] = parse_yaml(text, path)
+        except EdgefelError:
+            raise EdgefelError(f"--set {pair!r}: the value is not valid YAML") from None
+    return changes

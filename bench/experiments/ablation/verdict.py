@@ -1,0 +1,195 @@
+"""Means with intervals, and whether the papers' ordering holds.
+
+Differences are paired by seed: runs of one seed share the order of their faces, their first weights and their noise as
+far as their settings allow.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgefel.bench.experiments.ablation.experiment import Claim, Experiment, Variant
+from edgefel.bench.experiments.ablation.plan import Run
+from edgefel.bench.results import Row
+from edgefel.files.documents import check_shape, read_json
+
+LEVEL = 0.95
+HOLDS, REVERSED, UNDECIDED, MISSING = "holds", "reversed", "undecided", "not run"
+_SAYS = {HOLDS: "hold", REVERSED: "are reversed", UNDECIDED: "are within the noise", MISSING: "were not run"}
+Result = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Mean of n values with the 95 % interval of Student's t; half its width is infinite for a single value."""
+
+    mean: float
+    half: float
+    n: int
+
+    @property
+    def low(self) -> float:
+        """Lower end."""
+        return self.mean - self.half
+
+    @property
+    def high(self) -> float:
+        """Upper end."""
+        return self.mean + self.half
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        ends = [self.low, self.high] if math.isfinite(self.half) else None
+        return {"mean": self.mean, "interval": ends, "n": self.n}
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """Of independent values. Raises ValueError for none."""
+    from scipy.stats import t
+
+    data = np.asarray(values, np.float64)
+    if not data.size:
+        raise ValueError("no values")
+    half = math.inf
+    if data.size > 1:
+        half = float(t.ppf((1 + LEVEL) / 2, data.size - 1)) * float(data.std(ddof=1)) / math.sqrt(data.size)
+    return Interval(float(data.mean()), half, int(data.size))
+
+
+def read_result(path: Path) -> Result:
+    """The judgement of a run. Raises EdgefelError for a file that cannot be read or is something else."""
+    result = read_json(path, {"diverged": bool, "environment?": dict, "classes?": int})
+    if not result["diverged"]:
+        part = {"accuracy": float, "macro_f1": float, "ece": float}
+        check_shape(result, {"corrected": part, "primary": part}, str(path))
+    return dict(result)
+
+
+def metric(result: Result, name: str, part: str = "corrected") -> float:
+    """A number of a result. A run that diverged has the accuracy of chance, an F1 of 0 and an ECE of 1."""
+    if result["diverged"]:
+        return {"accuracy": 1 / (result.get("classes") or 7), "macro_f1": 0.0, "ece": 1.0}[name]
+    return float(result[part][name])
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A claim, the mean difference of runs with the same seed (None where no seed has both), and the papers' own."""
+
+    claim: Claim
+    difference: Interval | None
+    paper: float | None
+
+    @property
+    def verdict(self) -> str:
+        """ "holds" or "reversed" where the interval of the difference leaves out 0, else "undecided"; "not run"."""
+        if self.difference is None:
+            return MISSING
+        if self.difference.low > 0:
+            return HOLDS
+        return REVERSED if self.difference.high < 0 else UNDECIDED
+
+    @property
+    def beside_paper(self) -> str | None:
+        """Whether the difference is "less" or "more" than the papers' by more than its interval, or "within" it; None
+        where there is no interval or no figure of theirs."""
+        if self.difference is None or self.paper is None or not math.isfinite(self.difference.half):
+            return None
+        if self.difference.high < self.paper:
+            return "less"
+        return "more" if self.difference.low > self.paper else "within"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "claim": str(self.claim),
+            "verdict": self.verdict,
+            "difference": None if self.difference is None else self.difference.to_dict(),
+            "paper": self.paper,
+            "beside_paper": self.beside_paper,
+        }
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The results of an experiment that there are, by variant and seed."""
+
+    experiment: Experiment
+    results: Mapping[str, Mapping[int, Result]]
+
+    @classmethod
+    def _of(cls, experiment: Experiment, found: Iterable[tuple[str, int, Result]]) -> Outcome:
+        results: dict[str, dict[int, Result]] = {variant.name: {} for variant in experiment.variants}
+        for variant, seed, result in found:
+            results[variant][seed] = result
+        return cls(experiment, results)
+
+    @classmethod
+    def read(cls, experiment: Experiment, runs: Sequence[Run]) -> Outcome:
+        """Of the runs that have been judged. Raises EdgefelError for a result that cannot be read."""
+        judged = (run for run in runs if run.result.is_file())
+        return cls._of(experiment, ((run.variant, run.seed, read_result(run.result)) for run in judged))
+
+    @classmethod
+    def of_rows(cls, experiment: Experiment, rows: Iterable[Row]) -> Outcome:
+        """Of the experiment's result rows among `rows`; of rows of the same run the last counts."""
+        own = [row for row in rows if row.kind == "ablation" and row.subject["experiment"] == experiment.name]
+        found = ((row.subject["variant"], row.subject["seed"], row.metrics) for row in own)
+        return cls._of(experiment, ((name, seed, {**own, "corrected": own}) for name, seed, own in found))
+
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        """Those with at least one result."""
+        return tuple(variant for variant in self.experiment.variants if self.results[variant.name])
+
+    def values(self, variant: str, name: str, part: str = "corrected") -> list[float]:
+        """A metric of every seed, in their order."""
+        return [metric(self.results[variant][seed], name, part) for seed in sorted(self.results[variant])]
+
+    def judged(self) -> tuple[Judged, ...]:
+        """Every claim of the experiment."""
+        return tuple(self._judge(claim) for claim in self.experiment.claims)
+
+    def _judge(self, claim: Claim) -> Judged:
+        better, worse = self.results[claim.better], self.results[claim.worse]
+        both = sorted(set(better) & set(worse))
+        pairs = [metric(better[seed], claim.metric) - metric(worse[seed], claim.metric) for seed in both]
+        sides = (
+            self.experiment.variant(name).paper.get(claim.metric) for name in (claim.better, claim.worse)
+        )
+        more, less = sides
+        stated = None if more is None or less is None else more - less
+        return Judged(claim, interval(pairs) if pairs else None, stated)
+
+    def rank_agreement(self) -> float | None:
+        """Kendall's tau between the papers' accuracies and those here, over variants; 1 is the same order.
+
+        None for fewer than three variants with both, or where all are equal.
+        """
+        from scipy.stats import kendalltau
+
+        known = [variant for variant in self.variants if "accuracy" in variant.paper]
+        if len(known) < 3:
+            return None
+        here = [float(np.mean(self.values(variant.name, "accuracy"))) for variant in known]
+        tau = float(kendalltau(here, [variant.paper["accuracy"] for variant in known]).statistic)
+        return tau if math.isfinite(tau) else None
+
+
+def summary(outcome: Outcome) -> str:
+    """The verdict in a sentence."""
+    judged = outcome.judged()
+    counts = {word: sum(one.verdict == word for one in judged) for word in _SAYS}
+    if counts[MISSING] == len(judged):
+        return "Not enough runs to compare anything."
+    if counts[HOLDS] == len(judged):
+        return f"{outcome.experiment.ordering} holds here."
+    parts = [f"{count} of {len(judged)} {_SAYS[word]}" for word, count in counts.items() if count]
+    ending = "does not hold" if counts[REVERSED] else "is not confirmed"
+    return f"{outcome.experiment.ordering} {ending} here: of its claims, {', '.join(parts)}."

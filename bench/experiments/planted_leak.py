@@ -1,0 +1,170 @@
+"""Leaks planted in a data set that `edgefel data inspect` finds, and its false alarms on clean faces.
+
+python -m edgefel.bench.experiments.planted_leak [--count 3000] > docs/results/planted-leaks.json
+
+Renders faces, inspects them, then puts copies of images of the split train into the split test, 20 of each
+kind, under the names of other people, and inspects again. Takes a minute or two on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import random
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edgefel import __version__
+from edgefel.bench.command import run_bench
+from edgefel.files.write import read_json
+
+EACH = 20
+SYNTH = ("--size", "112", "--subjects", "300")
+
+Pixels = NDArray[np.uint8]
+# suffix and file of the copy, from the file of the image
+Copy = Callable[[bytes], tuple[str, bytes]]
+
+
+def edited(edit: Callable[[Pixels], Any], suffix: str = ".png", *parameters: int) -> Copy:
+    """A copy whose pixels, BGR [H, W, 3], are edited, in a format of OpenCV's with its parameters."""
+
+    def copy(data: bytes) -> tuple[str, bytes]:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        return suffix, cv2.imencode(suffix, edit(np.asarray(pixels, np.uint8)), parameters)[1].tobytes()
+
+    return copy
+
+
+KINDS: dict[str, Copy] = {
+    "exact copy": lambda data: (".png", data),
+    "JPEG, quality 50": edited(lambda pixels: pixels, ".jpg", cv2.IMWRITE_JPEG_QUALITY, 50),
+    "70 % of the size": edited(
+        lambda pixels: cv2.resize(pixels, None, fx=0.7, fy=0.7, interpolation=cv2.INTER_AREA)
+    ),
+    "30 % brighter": edited(lambda pixels: cv2.convertScaleAbs(pixels, alpha=1.3)),
+}
+
+
+@dataclass(frozen=True)
+class Leak:
+    """A copy in the split test of an image of the split train; both paths relative to the data set."""
+
+    kind: str
+    source: str
+    copy: str
+
+
+def plant(folder: Path, seed: int = 0) -> list[Leak]:
+    """Adds EACH copies of every kind, each of another image, to a data set with a labels.csv."""
+    table = folder / "labels.csv"
+    with table.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    sources = random.Random(seed).sample([row for row in rows if row["split"] == "train"], EACH * len(KINDS))
+    (folder / "planted").mkdir()
+    leaks = []
+    with table.open("a", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+        for number, row in enumerate(sources):
+            kind = list(KINDS)[number % len(KINDS)]
+            suffix, data = KINDS[kind]((folder / row["path"]).read_bytes())
+            copy = f"planted/{number:03d}{suffix}"
+            (folder / copy).write_bytes(data)
+            writer.writerow({**row, "path": copy, "split": "test", "subject": f"planted {number}"})
+            leaks.append(Leak(kind, row["path"], copy))
+    return leaks
+
+
+def inspect(work: Path, output: str, count: int) -> tuple[str, dict[str, Any]]:
+    """The command and its report."""
+    words = ("data", "inspect", "faces", "-o", output, "--limit", str(count))
+    run(work, *words)
+    return shlex.join(["edgefel", *words]), read_json(work / output / "report.json")
+
+
+def run(work: Path, *arguments: str) -> None:
+    """`edgefel ARGUMENTS` in the folder `work`."""
+    print(shlex.join(["edgefel", *arguments]), file=sys.stderr)
+    subprocess.run(
+        [sys.executable, "-m", "edgefel.cli.main", *arguments], cwd=work, check=True, stdout=sys.stderr
+    )
+
+
+def found_pairs(report: dict[str, Any]) -> set[frozenset[str]]:
+    """Paths of the two images of each pair that a report lists as copies or as alike, across splits."""
+    listed = [
+        one["images"] for kind in ("copies", "near") for one in report[kind]["listed"] if one["across_splits"]
+    ]
+    paths = [[Path(one["path"]).relative_to("faces").as_posix() for one in images] for images in listed]
+    return {
+        frozenset((first, second))
+        for names in paths
+        for first in names
+        for second in names
+        if first != second
+    }
+
+
+def measure(count: int) -> dict[str, Any]:
+    """`measure_in` a temporary folder."""
+    with tempfile.TemporaryDirectory(prefix="leaks-") as work:
+        return measure_in(Path(work), count)
+
+
+def measure_in(work: Path, count: int) -> dict[str, Any]:
+    """Renders, inspects, plants, inspects; the document of the results."""
+    synth = ("data", "synth", "-o", "faces", "--count", str(count), *SYNTH)
+    run(work, *synth)
+    before, clean = inspect(work, "clean", count)
+    leaks = plant(work / "faces")
+    after, report = inspect(work, "planted", count)
+    found = found_pairs(report)
+    wanted = {frozenset((leak.source, leak.copy)) for leak in leaks}
+    possible = count * (count - 1) // 2
+    wrong = clean["copies"]["superfluous"] + clean["near"]["pairs"] + clean["near"]["within_group"]
+    return {
+        "commands": [shlex.join(["edgefel", *synth]), before, after],
+        "versions": {"edgefel": __version__, "opencv": cv2.__version__},
+        "distance": clean["near"]["distance"],
+        "clean": {
+            "images": count,
+            "pairs": possible,
+            "found": wrong,
+            "false_pair_rate": wrong / possible,
+            "problems": clean["problems"],
+        },
+        "planted": {
+            kind: {
+                "planted": sum(leak.kind == kind for leak in leaks),
+                "found": sum(
+                    leak.kind == kind and frozenset((leak.source, leak.copy)) in found for leak in leaks
+                ),
+            }
+            for kind in KINDS
+        },
+        "found_although_not_planted": len(found - wanted),
+        "problems": report["problems"],
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints the document as JSON."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--count", type=int, default=3000, help="images [%(default)s]")
+    return run_bench(parser, measure, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""The papers' tables: figures as published, claims that the papers' own figures bear out, settings that exist."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgefel.bench.experiments.ablation.experiment import Claim, Experiment, Variant, merged
+from edgefel.bench.experiments.ablation.papers import EXPERIMENTS
+from edgefel.bench.experiments.ablation.plan import Study, plan
+from edgefel.bench.experiments.ablation.recipes import RECIPES
+from edgefel.cli.ablate import EXPERIMENTS as OFFERED
+from edgefel.data.labels import EXPRESSIONS_7
+from edgefel.errors import EdgefelError
+from edgefel.models.registry import model_config
+from edgefel.training.setup import make_model
+
+
+def test_the_command_offers_every_experiment():
+    assert set(OFFERED) == set(EXPERIMENTS)
+    assert all(name == experiment.name for name, experiment in EXPERIMENTS.items())
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_the_papers_own_figures_bear_out_what_is_called_their_claim(name):
+    experiment = EXPERIMENTS[name]
+    assert experiment.claims
+    for claim in experiment.claims:
+        better, worse = (
+            experiment.variant(side).paper.get(claim.metric) for side in (claim.better, claim.worse)
+        )
+        if better is not None and worse is not None:
+            assert better > worse, claim
+
+
+@pytest.mark.parametrize(
+    ("experiment", "variant", "accuracy"),
+    [
+        ("head", "anchors and attention", 0.7248),
+        ("head", "attention", 0.6905),
+        ("losses", "cls + anchor", 0.6887),
+        ("anchors", "K = 20", 0.6943),
+        ("noise", "20 %, K = 0", 0.5499),
+        ("noise", "20 %, K = 10", 0.6033),
+        ("smoothing", "11 %", 0.7248),
+        ("smoothing", "40 %", 0.5666),
+        ("lambda", "λ_cls = 0.1", 0.3567),
+        ("augmentation", "without", 0.7034),
+    ],
+)
+def test_figures_are_those_of_the_papers(experiment, variant, accuracy):
+    assert EXPERIMENTS[experiment].variant(variant).paper["accuracy"] == pytest.approx(accuracy)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_variant_is_a_training_that_edgefel_knows(name, recipe):
+    study = Study(EXPERIMENTS[name], Path("out"), recipe, seeds=(0,))
+    runs = plan(study)
+    assert [run.variant for run in runs] == [variant.name for variant in EXPERIMENTS[name].variants]
+    assert len({run.folder for run in runs}) == len(runs)
+    for run in runs:
+        settings = dict(run.config.model_settings)
+        assert model_config(run.config.model, **settings).name == run.config.model
+
+
+def test_what_the_variants_of_the_head_are_made_of():
+    runs = {run.variant: run for run in plan(Study(EXPERIMENTS["head"], Path("out"), "scratch", (0,)))}
+    heads = {name: make_model(run.config, EXPRESSIONS_7).head for name, run in runs.items()}
+    found = {name: (head.anchors is not None, head.attentive is not None) for name, head in heads.items()}
+    assert found == {
+        "none": (False, False),
+        "anchors": (True, False),
+        "attention": (False, True),
+        "anchors and attention": (True, True),
+    }
+    assert heads["anchors"].anchors.shape[:2] == (7, 10)
+
+
+def test_augmentation_without_turns_every_part_off():
+    run = next(run for run in plan(Study(EXPERIMENTS["augmentation"], Path("o"))) if run.variant == "without")
+    amounts = {name: value for name, value in vars(run.config.augment).items() if name != "erase_area"}
+    assert set(amounts.values()) == {0.0}
+
+
+def test_changes_reach_into_nested_settings_and_leave_the_original_alone():
+    settings = {"loss": {"smoothing": 0.1}, "epochs": 3}
+    changed = merged(settings, {"loss.trust": "none", "model_settings.head.delta": 2, "epochs": 4})
+    assert changed == {
+        "loss": {"smoothing": 0.1, "trust": "none"},
+        "epochs": 4,
+        "model_settings": {"head": {"delta": 2}},
+    }
+    assert settings == {"loss": {"smoothing": 0.1}, "epochs": 3}
+
+
+def test_an_experiment_that_contradicts_itself():
+    one = Variant("a", {})
+    with pytest.raises(ValueError, match="different names"):
+        Experiment("x", "X", "paper", (one, one), ())
+    with pytest.raises(ValueError, match="does not have"):
+        Experiment("x", "X", "paper", (one,), (Claim("a", "b"),))
+    with pytest.raises(ValueError, match="does not have"):
+        Experiment("x", "X", "paper", (one, Variant("b", {})), (Claim("a", "b", "beauty"),))
+    with pytest.raises(EdgefelError, match="no variant 'c'; choose from: 'a'"):
+        Experiment("x", "X", "paper", (one,), ()).variant("c")

@@ -1,0 +1,8 @@
+"""The tools of this folder are scripts beside their tests: run by hand, and imported by name."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))

@@ -1,0 +1,106 @@
+"""Fills every table of README.md and docs/*.md from the committed results.
+
+    python tools/docs_tables.py             rewrites the tables
+    python tools/docs_tables.py --check     names the stale ones; exit code 1 if there are any
+    python tools/docs_tables.py --images    also draws the plots of the ablations
+    python tools/docs_tables.py --demo demo --kernels results/kernels.json     takes new results first
+
+`<!-- results: NAME -->` and `<!-- end of results: NAME -->` mark the place of a table in a page. Tables are made from
+docs/results alone, where each file holds the command that made it. --demo takes the folder of `make demo`, with its
+images; --kernels takes what `edgefel bench kernels -o results` wrote.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import bench_tables  # noqa: F401  registers its tables
+import cv2
+from experiment_tables import outcomes, trained_on
+from markdown_tables import IMAGES, PAGES, RESULTS, ROOT, TABLES, filled, load, names_in
+
+from edgefel.bench.experiments import keep_rates
+from edgefel.bench.experiments.ablation.plot import figure
+from edgefel.files.write import read_json, write_json
+
+
+def take_demo(folder: Path) -> None:
+    """Numbers and images of a finished demo."""
+    results = read_json(folder / "results.json")
+    for key in ("checkpoint", "dataset"):  # paths of the machine
+        results["evaluation"].pop(key, None)
+    packages = ("edgefel", "torch", "onnx", "onnxruntime", "numpy", "opencv-python-headless")
+    results |= {
+        "seconds": read_json(folder / "state.json")["seconds"],
+        "command": "make demo",
+        "machine": f"{os.cpu_count()} CPU cores ({platform.machine()}, no GPU)",
+        "versions": {name: version(name) for name in packages},
+    }
+    write_json(RESULTS / "demo.json", results)
+    shutil.copy(folder / "evaluation/confusion.png", IMAGES / "confusion_matrix.png")
+    shutil.copy(folder / "photograph/grace_hopper.jpg", IMAGES / "photograph.jpg")
+    # many faces in a PNG take megabytes
+    sheet = cv2.imread(str(folder / "faces/contact_sheet.png"))
+    cv2.imwrite(str(IMAGES / "contact_sheet.jpg"), sheet, [cv2.IMWRITE_JPEG_QUALITY, 85])
+
+
+def take_kernels(source: Path) -> None:
+    """What compiling the kernels tells, without their arguments."""
+    document = read_json(source)
+    kept = {key: document[key] for key in ("bench", "command", "versions", "reason")}
+    kept["compiled"] = [
+        {key: value for key, value in row.items() if key not in ("constants", "arguments")}
+        for row in document["compiled"]
+    ]
+    (RESULTS / "kernels-compiled.json").write_text(json.dumps(kept, indent=1) + "\n")
+
+
+def draw_plots() -> None:
+    """The plots of the ablations."""
+    found = outcomes()
+    drawn = {f"ablation_{name}": figure(outcome, trained_on(outcome)) for name, outcome in found.items()}
+    costs = load("keep-rates.json")["costs"]
+    drawn["keep_rates"] = keep_rates.figure(costs, found[keep_rates.EXPERIMENT.name])
+    for name, one in drawn.items():
+        one.savefig(IMAGES / f"{name}.png", dpi=110)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--check", action="store_true", help="change nothing; exit code 1 if a page is stale")
+    parser.add_argument("--images", action="store_true", help="draw the plots of the ablations")
+    parser.add_argument("--demo", type=Path, metavar="FOLDER", help="take the results of make demo")
+    parser.add_argument("--kernels", type=Path, metavar="FILE", help="take the rows of edgefel bench kernels")
+    options = parser.parse_args(arguments)
+    if options.demo:
+        take_demo(options.demo)
+    if options.kernels:
+        take_kernels(options.kernels)
+    if options.images:
+        draw_plots()
+    pages = {page: page.read_text(encoding="utf-8") for page in PAGES}
+    unplaced = set(TABLES) - {name for page in pages.values() for name in names_in(page)}
+    problems = [f"no page has a place for the table {name!r}" for name in sorted(unplaced)]
+    for path, page in pages.items():
+        if (made := filled(page)) != page and options.check:
+            problems.append(f"{path.relative_to(ROOT)} is stale; run: python tools/docs_tables.py")
+        elif made != page:
+            path.write_text(made, encoding="utf-8")
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return int(bool(problems))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

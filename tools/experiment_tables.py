@@ -1,0 +1,251 @@
+"""Tables of README.md, docs/experiments.md, models.md, kernels.md, quantization.md, calibration.md and graph.md."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from markdown_tables import RESULTS, TABLES, Cell, Values, grid, made_by, paragraphs, table, text
+
+from edgefel.bench.experiments import keep_rates
+from edgefel.bench.experiments.ablation import systems
+from edgefel.bench.experiments.ablation.papers import EXPERIMENTS
+from edgefel.bench.experiments.ablation.plan import Study
+from edgefel.bench.experiments.ablation.study import about
+from edgefel.bench.experiments.ablation.table import markdown
+from edgefel.bench.experiments.ablation.verdict import Outcome, interval
+from edgefel.bench.results import read_results
+from edgefel.text import counted
+
+
+@table("demo", "demo.json")
+def demo(results: Values) -> str:
+    compared = results["comparison"]
+    columns = {
+        "file": "{file}",
+        "precision": "{precision}",
+        "MB": "{megabytes:.2f}",
+        "ms/image p50": lambda row: text("{ms_p50:.1f}", row) or row["note"],
+        "accuracy": "{accuracy:.1%}",
+        "agrees with PyTorch": lambda row: (
+            text("{agreement:.1%}", row) + ((row["note"] and row["ms_p50"] and f" ({row['note']})") or "")
+        ),
+        "largest deviation": "{deviation:.1e}",
+    }
+    return paragraphs(
+        grid(compared["files"], columns, (0, 1), gap=""),
+        f"{results['model']}, batch 1, {compared['threads']} thread, {compared['images']} test faces of "
+        f"people that training did not see; chance is {results['chance']:.1%}. The whole demo took "
+        f"{sum(results['seconds'].values()):.0f} s on {results['machine']}. Numbers: "
+        "[docs/results/demo.json](docs/results/demo.json).",
+    )
+
+
+@table("compiled", "kernels-compiled.json")
+def compiled(document: Values) -> str:
+    rows = document["compiled"]
+    kernels: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        kernels.setdefault(row["name"], {"name": row["name"]})[row["arch"]] = row
+    columns = {"registers / occupancy": "{name}"}
+    for arch in dict.fromkeys(row["arch"] for row in rows):
+        columns[arch] = f"{{{arch}[resources][registers]}} / {{{arch}[occupancy]:.0%}}"
+    memory = ("stack_bytes", "local_bytes", "spill_store_bytes", "spill_load_bytes")
+    spilled = sum(row["resources"][name] for row in rows for name in memory)
+    shared = max(row["resources"]["shared_bytes"] for row in rows if row["arch"] == "sm_87")
+    return paragraphs(
+        grid(kernels.values(), columns, gap=""),
+        f"Bytes of stack, local memory and spills, all kernels and targets together: {spilled}. "
+        f"Most shared memory on sm_87: {shared / 1024:.1f} KiB. Triton {document['versions']['triton']}.",
+    )
+
+
+@table("calibration", "calibration.json")
+def calibration(row: Values) -> str:
+    form = (
+        "Calibrating `{model}` on {images} images takes {seconds:.0f} s and {peak_mb:.0f} MB at most, with {tensors} "
+        "activations of {activation_bytes_per_image!M:.0f} MB per image ({workers} threads, {machine[cores]} cores of "
+        "an {machine[cpu]}; "
+    )
+    return f"{text(form, row)}{made_by(row, 'calibration.json')})."
+
+
+@table("trained-int8", "int8-nano.json")
+def trained_int8(document: Values) -> str:
+    """Both exports of the trained network, and the broken one."""
+    mixed, broken = document["mixed"], document["broken"]
+    rows = [{**row, "export": "every layer INT8"} for row in document["all_int8"]["files"]]
+    rows = [{**row, "export": ""} if row["precision"] in ("fp32", "fp16") else row for row in rows]
+    rows += [{**row, "export": "`--auto`"} for row in mixed["files"] if "int8" in row["precision"]]
+    columns = {
+        "export": "{export}",
+        "file": "{file}",
+        "MB": "{bytes!M:.2f}",
+        "agreement": "{agreement:.2%}",
+        "SQNR dB": "{logits_sqnr_db:.1f}",
+        "KL, nats": "{kl_mean:.1e}",
+        "accuracy": "{accuracy:.1%}",
+        "worst class, points": "{worst_class} {worst_recall_change:+.1f} "
+        "[{worst_recall_interval[0]:+.1f}, {worst_recall_interval[1]:+.1f}]",
+        "verdict": "{verdict}",
+    }
+    kept, (first, second, *_) = mixed["kept_float"], broken["costliest_layers"]
+    listed = f" ({', '.join(f'`{name}`' for name in kept)})" if kept else ""
+    return paragraphs(
+        f"A trained `arbex-nano` on {mixed['files'][0]['images']} faces of people that neither training, calibration "
+        "nor the search saw:",
+        grid(rows, columns, (0, 1, 8), gap=""),
+        f"PyTorch's own accuracy is {mixed['files'][0]['accuracy_reference']:.1%}. Ranges from "
+        f"{document['calibration']['per_class']} images of each class, `{document['calibration']['method']}`. "
+        f"`--auto --max-drop {document['search']['max_drop']}`, on {document['search']['images']} other faces, kept "
+        f"{len(kept)} of {mixed['layers']} layers in float{listed} after "
+        f"{counted(mixed['mixes_tried'], 'mix', 'mixes')}; {mixed['int8_share_of_macs']:.1%} of the MACs are INT8.",
+        f"A scale that is wrong by {broken['scale_times']}, of the input of `{broken['layer']}` alone: verdict "
+        f"`{broken['verdict']}`, {broken['agreement']:.1%} of the labels agree, and the ranking puts "
+        f"`{first['node']}` first with {first['kl']:.1e} nats, before `{second['node']}` with {second['kl']:.1e}.",
+        "![What the costliest layers cost alone, and the mixes that were tried](images/layers.png)",
+        f"{made_by(document, 'int8-nano.json')}.",
+    )
+
+
+@table("speed", "precisions.json")
+def speed(document: Values) -> str:
+    columns = {
+        "": "{name}",
+        "MB": "{megabytes:.1f}",
+        "ms per image, p50": "{ms_p50:.1f}",
+        "times as fast as eager PyTorch, 95 %": "{times_as_fast_as_eager:.2f} [{interval[0]:.2f}, {interval[1]:.2f}]",
+    }
+    caption = (
+        "`{model}` with random weights, batch {batch}, {threads} thread, {runs} runs in turn, outputs compared first; "
+        "{machine[cpu]}, ONNX Runtime {versions[onnxruntime]}, PyTorch {versions[torch]}. "
+    )
+    made = f"{text(caption, document)}{made_by(document, 'precisions.json')}."
+    return paragraphs(grid(document["rows"], columns, gap=""), made)
+
+
+@table("comparison", "calibration-comparison.json")
+def comparison(document: Values) -> str:
+    images = sum(document["held_out"]["counts"].values())
+    return paragraphs(
+        text(
+            "On a trained `{source[model]}`, {options[seeds]} seeds, imbalance {options[imbalance]:g}, ",
+            document,
+        )
+        + f"{images} held-out synthetic faces:",
+        [f"- {sentence}".replace("images", "images") for sentence in document["verdicts"]],
+        "![Macro F1 by calibration set, paired differences, recall per class](images/calibration_comparison.png)",
+        f"{made_by(document, 'calibration-comparison.json')}.",
+    )
+
+
+@table("surgery", "surgery.json")
+def surgery(document: Values) -> str:
+    def pair(name: str, unit: float, row: Values) -> str:
+        return " to ".join(f"{value:,.0f}" for value in dict.fromkeys(v / unit for v in row[name].values()))
+
+    columns: dict[str, Cell] = {
+        "step": "{step}",
+        "nodes": partial(pair, "nodes", 1),
+        "MMAC": partial(pair, "macs", 1e6),
+        "bytes of an image": partial(pair, "input_bytes", 1),
+        "latency, with / without": "{latency_ratio:.2f}",
+        "largest deviation": lambda row: f"{max(row['max_deviation'].values()):.0e}",
+    }
+    return paragraphs(
+        grid(document["rows"], columns, gap=""),
+        text(
+            "`{model}` with random weights, {rows[0][runs]} runs in turn on one thread of ONNX Runtime ",
+            document,
+        )
+        + f"{document['versions']['onnxruntime']}, outputs compared first. {made_by(document, 'surgery.json')}.",
+    )
+
+
+def outcomes() -> dict[str, Outcome]:
+    """By experiment, of those that there are rows of."""
+    rows = read_results(RESULTS / "ablations.jsonl").rows
+    found = {name: Outcome.of_rows(experiment, rows) for name, experiment in EXPERIMENTS.items()}
+    return {name: outcome for name, outcome in found.items() if outcome.variants}
+
+
+def trained_on(outcome: Outcome) -> str:
+    """What was trained on what, in a few words."""
+    return about(Study(outcome.experiment, Path()))
+
+
+def experiment(outcome: Outcome) -> str:
+    """Source, note, variants, claims and verdict; the page has the heading."""
+    return markdown(outcome, f"Here: {trained_on(outcome)}.").partition("\n\n")[2].strip()
+
+
+def diagnosis(outcome: Outcome) -> str:
+    """What the parts of the head know by themselves: means over seeds."""
+
+    def cell(form: str, *path: str) -> Callable[[list[Values]], str]:
+        def of(seeds: list[Values]) -> str:
+            known = [(one[path[0]] or {}).get(path[1]) if path[1:] else one[path[0]] for one in seeds]
+            known = [value for value in known if value is not None]
+            return text(form, {"mean": mean(known) if known else None})
+
+        return of
+
+    columns = {"variant": lambda seeds: seeds[0]["variant"]}
+    for part in ("primary", "geometric", "attentive", "corrected"):
+        columns[part] = cell("{mean!c:.1f} %", "accuracy", part)
+    columns |= {
+        "weight of the correction": cell("{mean:.2f}", "weight"),
+        "fixed": cell("{mean!c:.1f} %", "fixed"),
+        "spoiled": cell("{mean!c:.1f} %", "spoiled"),
+        "anchors in use": cell("{mean!c:.0f} %", "anchors", "used"),
+        "between anchors": cell("{mean:.2f}", "anchors", "spread"),
+        "between embeddings": cell("{mean:.2f}", "anchors", "embedding_spread"),
+    }
+    found = (
+        [{**one["diagnosis"], "variant": name} for one in results.values() if not one["diverged"]]
+        for name, results in outcome.results.items()
+    )
+    return paragraphs(grid(filter(None, found), columns))
+
+
+for _name, _outcome in outcomes().items():
+    TABLES[f"experiment {_name}"] = partial(experiment, _outcome)
+    # these are not about the head
+    if _outcome.experiment not in (systems.RESOLUTION, systems.KEEP_RATES, systems.NOISE_LOSSES):
+        TABLES[f"diagnosis {_name}"] = partial(diagnosis, _outcome)
+
+
+@table("keep-rates", "keep-rates.json")
+def kept_tokens(document: Values) -> str:
+    """Accuracy beside cost."""
+    outcome = outcomes()[keep_rates.EXPERIMENT.name]
+    rows = [
+        {"name": variant.name, **document["costs"][variant.name]}
+        | {"accuracy": interval(outcome.values(variant.name, "accuracy"))}
+        for variant in outcome.variants
+    ]
+    columns = {
+        "keeps": "{name}",
+        "accuracy": "{accuracy.mean!c:.1f} % ± {accuracy.half!c:.1f}",
+        "MACs in millions": "{macs!M:.1f}",
+        "ms": "{ms_p50:.2f}",
+        "times as fast": "{speedup[value]:.2f} ({speedup[low]:.2f} to {speedup[high]:.2f})",
+    }
+    return paragraphs(grid(rows, columns))
+
+
+@table("token-pooling", "token-pooling.json")
+def token_pooling(document: Values) -> str:
+    """What dropping tokens saves."""
+    costs, ms = document["costs"], document["costs"]["ms_p50"]
+    form = "{nothing dropped!G:.2f} G|{published!G:.2f} G|{ratio:.2f}"
+    rows = [["multiply-accumulates", *text(form, costs["macs"]).split("|")]]
+    for program, name in (("pytorch", "PyTorch"), ("onnxruntime", "ONNX Runtime")):
+        both = [f"{ms[f'{program}, {which}']:.0f} ms" for which in ("nothing dropped", "published")]
+        ratio = text("{value:.2f} ({low:.2f} to {high:.2f})", costs[f"{program}_ratio"])
+        rows.append([f"{name}, one thread", *both, ratio])
+    heads = ("one image", "nothing dropped", "published", "ratio")
+    return paragraphs(grid(rows, {head: f"{{{number}}}" for number, head in enumerate(heads)}))
