@@ -62,7 +62,7 @@ def test_the_commands_run_as_written(tmp_path, monkeypatch):
         assert result.exit_code == 0, (arguments, result.output)
         ran.append(arguments[0])
     assert ran == [
-        *("models", "data", "train", "evaluate", "export", "parity", "predict", "data", "run", "bundle"),
+        *("models", "data", "train", "evaluate", "export", "parity", "predict", "data", "run", "pack"),
     ]
     assert list(Path("labelled").iterdir())
     assert cv2.VideoCapture("labelled.mkv").read()[0]

@@ -28,7 +28,7 @@ from edgefel.runtime.manifest import BundleFile, Manifest, read_manifest
 
 DEFAULT_MAX_BATCH = 16
 # what the preprocessing imports of edgefel; the server has a copy and needs no edgefel installed
-VENDORED = ("__init__.py", "errors.py", "runtime/__init__.py", "runtime/preprocessing.py")
+VENDORED = ("__init__.py", "errors.py", "data/__init__.py", "data/preprocessing.py")
 
 
 @dataclass(frozen=True)
