@@ -239,7 +239,9 @@ def test_training_starts_as_accurate_as_what_it_starts_from(root, split, nothing
     options = ["--model", "arbex-nano", *settings(varied_model()), "--data", split, *nothing_learned]
     done = command("train", *options, "--init-from", root / "shuffled", "-o", tmp_path / "run")
     assert done.exit_code == 0, done.output
-    source = command("evaluate", root / "shuffled", "--data", split, "--split", "val", "--json", "--workers", 0)
+    source = command(
+        "evaluate", root / "shuffled", "--data", split, "--split", "val", "--json", "--workers", 0
+    )
     expected = json.loads(source.stdout)["with_head"]["accuracy"]
     assert expected > 0.8
     assert first_validation(tmp_path / "run") == pytest.approx(expected, abs=1e-6)

@@ -114,7 +114,9 @@ TARGETS: dict[str, Target] = {
         "predict {work}/bundle {work}/crop.png --no-detect --json --backend onnxruntime",
         _json,
     ),
-    "model.json": Target(0.06, "run/model.json", "evaluate {work}/run --data {work}/nowhere -o {work}/out", _json),
+    "model.json": Target(
+        0.06, "run/model.json", "evaluate {work}/run --data {work}/nowhere -o {work}/out", _json
+    ),
     "model.json, evaluated": Target(
         0.005, "run/model.json", "evaluate {work}/run --data {work}/faces --json -o {work}/out", _json
     ),
@@ -128,7 +130,9 @@ TARGETS: dict[str, Target] = {
         0.02, "pointed/last.json", "evaluate {work}/pointed --data {work}/nowhere -o {work}/out", _json
     ),
     "train config": Target(0.04, "config.yaml", "train -c {} --data {work}/nowhere -o {work}/out", _text),
-    "parity limits": Target(0.03, "limits.yaml", "parity {work}/bundle --data {work}/nowhere --limits {}", _text),
+    "parity limits": Target(
+        0.03, "limits.yaml", "parity {work}/bundle --data {work}/nowhere --limits {}", _text
+    ),
     "bench rows": Target(0.06, "rows/a.jsonl", "bench report {} -o {work}/page.html", _lines),
     "bench rows compared": Target(0.04, "rows/a.jsonl", "bench diff {} {work}/rows/b.jsonl", _lines, (1, 3)),
     "calibration set": Target(

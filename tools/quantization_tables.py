@@ -4,7 +4,8 @@
     python -m edgefel.bench.calibration > docs/results/calibration.json
     python -m edgefel.bench.precisions > docs/results/precisions.json
     python tools/surgery_effect.py --model arbex > docs/results/surgery.json
-    edgefel calibrate --data faces --compare --checkpoint run --per-class 1 --per-class 8 --seeds 7 --images 700 -o comparison
+    edgefel calibrate --data faces --compare --checkpoint run -o comparison \
+        --per-class 1 --per-class 8 --seeds 7 --images 700
     cp comparison/comparison.json docs/results/calibration-comparison.json
     python tools/quantization_tables.py
 

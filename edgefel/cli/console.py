@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgefel.progress import Progress
-from edgefel.text import counted
+from edgefel.text import counted, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,6 +31,46 @@ def table_console() -> Console:
 
     known = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
     return TableConsole() if known else TableConsole(width=_WIDTH)
+
+
+class _Stderr(io.TextIOBase):
+    """Standard error that may close during a run (terminal closed, reader of a pipe gone); output is then dropped."""
+
+    def __init__(self) -> None:
+        # not looked up later: a progress bar replaces sys.stderr
+        self._stream = sys.stderr
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._stream.encoding
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+
+def console_on_stderr() -> Console:
+    """A console whose lines are dropped once standard error is closed; the run goes on."""
+    from edgefel.cli.tables import TableConsole
+
+    return TableConsole(file=_Stderr())  # type: ignore[arg-type] # has what rich uses
+
+
+def say(console: Console, *lines: str) -> None:
+    """Prints lines without markup; control characters as escapes."""
+    for line in lines:
+        console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
 
 def print_table(
@@ -81,22 +122,21 @@ def working(on: str) -> Iterator[None]:
 
 
 def progress_bars(*, rate: bool = False, **options: Any) -> RichProgress:
-    """Bars with counts, rate if wanted, elapsed and remaining time, on stderr."""
+    """Bars with counts, rate if wanted, and remaining or, at the end, elapsed time; on stderr by default."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
         SpinnerColumn,
         TextColumn,
-        TimeElapsedColumn,
         TimeRemainingColumn,
     )
     from rich.progress import Progress as RichProgress
 
     columns = [SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()]
     rates = [TextColumn("{task.fields[rate]}")] if rate else []
-    times = [TimeElapsedColumn(), TimeRemainingColumn()]
-    return RichProgress(*columns, *rates, *times, console=Console(stderr=True), **options)
+    options.setdefault("console", Console(stderr=True))
+    return RichProgress(*columns, *rates, TimeRemainingColumn(elapsed_when_finished=True), **options)
 
 
 class Bars(Progress):

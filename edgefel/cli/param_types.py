@@ -28,8 +28,8 @@ class FiniteRange(click.FloatRange):
         return number
 
 
-# a duration in seconds
-SECONDS = FiniteRange(min=0, min_open=True)
+# durations and rates
+ABOVE_ZERO = FiniteRange(min=0, min_open=True)
 
 
 class NameList(_ParamType):

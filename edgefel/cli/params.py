@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from edgefel.cli.param_types import PATH, POSITIVE, SECONDS, FiniteRange, IntegerList, NameList, joined
+from edgefel.cli.param_types import ABOVE_ZERO, PATH, POSITIVE, FiniteRange, IntegerList, NameList, joined
 from edgefel.data.image_headers import MOST_PIXELS, PIXELS_VARIABLE
 from edgefel.data.votes import VOTES_FILES, layout_with_votes
 from edgefel.errors import EdgefelError
@@ -147,7 +147,7 @@ def workers(what: str) -> Option[Function]:
 
 def seconds(default: str) -> Option[Function]:
     """`--seconds`, whose default depends on other options."""
-    return click.option("--seconds", type=SECONDS, help=f"Time to spend.  [default: {default}]")
+    return click.option("--seconds", type=ABOVE_ZERO, help=f"Time to spend.  [default: {default}]")
 
 
 def max_drop(default: float, help: str) -> Option[Function]:

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from edgefel.cli import params
-from edgefel.cli.console import Bars, print_table, working
+from edgefel.cli.console import Bars, console_on_stderr, print_table, say, working
 from edgefel.cli.param_types import PATH, POSITIVE
 from edgefel.errors import EdgefelError
-from edgefel.text import counted, printable
+from edgefel.text import counted
 
 if TYPE_CHECKING:
     from edgefel.runtime.predict import ImageResult, Summary
     from edgefel.runtime.sources import Source
 
 _NAMED = 20  # unreadable images
-_COLUMNS = ("~image", "face", "label", "prob.", "confidence", "before correction")
 
 
 @click.command("predict")
@@ -85,96 +84,60 @@ def command(
     with working(f"loading {bundle}"):
         ready = Session.open(bundle, precision, backend, threads, force)
         ready.warm_up()
-    with ready as session, _Output(as_json) as output:
-        output.announce(session.headline, *(session.choice.reasons if verbose else ()), *session.notes)
-        summary = predict_source(
-            opened,
-            find,
-            session,
-            save=save,
-            overwrite=overwrite,
-            every=every,
-            each=output.add,
-            advance=output.progress(opened, every),
-        )
-    output.finish(summary, f"{session.file.name} by {session.backend}")
+    errors = console_on_stderr()
+    announced = [ready.headline, *(ready.choice.reasons if verbose else ()), *ready.notes]
+    rows: list[tuple[str, ...]] = []
 
-
-class _Output:
-    """Prints results as they come (JSON) or at the end (table); progress of several images goes to stderr."""
-
-    def __init__(self, as_json: bool) -> None:
-        from rich.console import Console
-
-        self._json = as_json
-        self._announced: tuple[str, ...] = ()
-        self._root: Path | None = None
-        self._rows: list[tuple[str, ...]] = []
-        self._errors = Console(stderr=True)
-        self._bars = Bars(transient=True, disable=not self._errors.is_terminal)
-
-    def __enter__(self) -> _Output:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._bars.__exit__(None)
-
-    def progress(self, source: Source, every: int) -> Callable[[], None]:
-        if source.kind == "image":
-            return lambda: None
-        if source.kind == "folder":
-            self._root = source.path
-        self._bars.start("labelling", -(-source.frames // every) or None)
-        return self._bars.advance
-
-    def announce(self, *lines: str) -> None:
-        """Lines for stderr, printed with the first result: an error message stands alone."""
-        self._announced = lines
-
-    def add(self, result: ImageResult) -> None:
-        self._say_announced()
-        if self._json:
+    def add(result: ImageResult) -> None:
+        # not before the first result: an error message stands alone
+        say(errors, *announced)
+        announced.clear()
+        if as_json:
             click.echo(json.dumps(result.to_dict()))
-            return
-        file = Path(result.image)
-        name = str(file.relative_to(self._root)) if self._root else file.name
-        if result.frame is not None:
-            name += f" #{result.frame}"
-        for face in result.faces:
-            before = f"{face.primary_label} {face.primary[face.primary_label]:.1%}"
-            box = f"{face.box.x},{face.box.y} {face.box.side}x{face.box.side}"
-            numbers = f"{face.probability:.1%}", f"{face.confidence:.2f}"
-            self._rows.append((name, box, face.label, *numbers, before))
+        else:
+            rows.extend(_rows(result, opened))
 
-    def _say_announced(self) -> None:
-        lines, self._announced = self._announced, ()
-        for line in lines:
-            self.say(line)
+    with ready as session, Bars(console=errors, transient=True, disable=not errors.is_terminal) as bars:
+        advance = bars.advance
+        if opened.kind != "image":
+            bars.start("labelling", -(-opened.frames // every) or None)
+        summary = predict_source(
+            opened, find, session, save=save, overwrite=overwrite, every=every, each=add, advance=advance
+        )
+    if summary.faces and not as_json:
+        print_table(("~image", "face", "label", "prob.", "confidence", "before correction"), rows)
+    say(errors, *_lines(summary, f"{session.file.name} by {session.backend}"))
 
-    def say(self, text: str) -> None:
-        """Prints a line on stderr."""
-        self._errors.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
-    def finish(self, summary: Summary, model: str) -> None:
-        if not self._json and summary.faces:
-            print_table(_COLUMNS, self._rows)
+def _rows(result: ImageResult, source: Source) -> Iterator[tuple[str, ...]]:
+    """Cells of every face."""
+    file = Path(result.image)
+    name = str(file.relative_to(source.path)) if source.kind == "folder" else file.name
+    if result.frame is not None:
+        name += f" #{result.frame}"
+    for face in result.faces:
+        before = f"{face.primary_label} {face.primary[face.primary_label]:.1%}"
+        box = f"{face.box.x},{face.box.y} {face.box.side}x{face.box.side}"
+        yield name, box, face.label, f"{face.probability:.1%}", f"{face.confidence:.2f}", before
 
-        say = self.say
-        say(f"{counted(summary.faces, 'face')} in {counted(summary.images, 'image')} ({model})")
-        if summary.without_face:
-            say(f"no face found in {summary.without_face} of them")
-        if unreadable := summary.unreadable:
-            more = f", and {len(unreadable) - _NAMED} more" if len(unreadable) > _NAMED else ""
-            say(f"skipped {len(unreadable)} unreadable: {', '.join(unreadable[:_NAMED])}{more}")
-        if summary.left_out:
-            from edgefel.data.images import left_out_text
 
-            say(left_out_text(summary.left_out))
-        if summary.lost_frames:
-            frames = counted(summary.lost_frames, "frame")
-            say(f"{frames} of the video missing before its announced end, or broken: is it complete?")
-        for path in summary.kept:
-            say(f"a video that an earlier run did not complete is now {path}")
-        if summary.saved:
-            where = summary.saved[0] if len(summary.saved) == 1 else f"{counted(len(summary.saved), 'image')}"
-            say(f"saved {where}")
+def _lines(summary: Summary, model: str) -> Iterator[str]:
+    """What was found, skipped and saved."""
+    from edgefel.data.images import left_out_text
+
+    yield f"{counted(summary.faces, 'face')} in {counted(summary.images, 'image')} ({model})"
+    if summary.without_face:
+        yield f"no face found in {summary.without_face} of them"
+    if unreadable := summary.unreadable:
+        more = f", and {len(unreadable) - _NAMED} more" if len(unreadable) > _NAMED else ""
+        yield f"skipped {len(unreadable)} unreadable: {', '.join(unreadable[:_NAMED])}{more}"
+    if summary.left_out:
+        yield left_out_text(summary.left_out)
+    if summary.lost_frames:
+        frames = counted(summary.lost_frames, "frame")
+        yield f"{frames} of the video missing before its announced end, or broken: is it complete?"
+    for path in summary.kept:
+        yield f"a video that an earlier run did not complete is now {path}"
+    if summary.saved:
+        where = summary.saved[0] if len(summary.saved) == 1 else f"{counted(len(summary.saved), 'image')}"
+        yield f"saved {where}"

@@ -16,10 +16,10 @@ import click
 
 from edgefel import signals
 from edgefel.cli import params
-from edgefel.cli.console import working
+from edgefel.cli.console import console_on_stderr, say, working
 from edgefel.cli.output import discard
-from edgefel.cli.param_types import PATH, POSITIVE, SECONDS, FiniteRange, Size
-from edgefel.cli.run_console import LabelChanges, Progress, console_on_stderr, say, say_summary
+from edgefel.cli.param_types import ABOVE_ZERO, PATH, POSITIVE, FiniteRange, Size
+from edgefel.cli.run_console import LabelChanges, Progress, say_summary
 from edgefel.errors import EdgefelError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--fps",
-    type=SECONDS,
+    type=ABOVE_ZERO,
     help="Frame rate to request from the camera; makes a folder of images a sequence at that rate.",
 )
 @click.option(
@@ -90,7 +90,7 @@ if TYPE_CHECKING:
     help="A face below it is 'unsure'; 'edgefel evaluate --coverage' helps to choose.",
 )
 @click.option("--frames", type=POSITIVE, help="Stop after this many frames of the source.")
-@click.option("--seconds", type=SECONDS, help="Stop after this much time of the source.")
+@click.option("--seconds", type=ABOVE_ZERO, help="Stop after this much time of the source.")
 @click.option("--show", is_flag=True, help="Show the annotated image in a window; q ends.")
 @click.option("--save", type=PATH, help="Write the annotated video.")
 @click.option(
@@ -198,8 +198,7 @@ class _Run:
                     Session.open(self.bundle, self.precision, self.backend, self.threads, self.force)
                 )
                 session.warm_up()
-            for line in (session.headline, *(session.choice.reasons if self.verbose else ()), *session.notes):
-                say(errors, line)
+            say(errors, session.headline, *(session.choice.reasons if self.verbose else ()), *session.notes)
             source = source or stack.enter_context(closing(plan.open()))
             telemetry = stack.enter_context(Telemetry(Board.find()))
             self._serve_metrics(telemetry, stack, errors)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import sys
 import time
 from collections import OrderedDict
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
 
-from edgefel.cli.console import first_names
+from edgefel.cli.console import first_names, say
 from edgefel.text import counted, printable
 
 if TYPE_CHECKING:
@@ -28,45 +26,6 @@ _REMEMBERED = 256
 _REFRESH = 0.25
 # unreadable images that are named
 _NAMED = 5
-
-
-class _Stderr(io.TextIOBase):
-    """Standard error that may close during a run (terminal closed, reader of a pipe gone); output is then dropped."""
-
-    def __init__(self) -> None:
-        # not looked up later: a progress bar replaces sys.stderr
-        self._stream = sys.stderr
-
-    @property
-    def encoding(self) -> str:  # type: ignore[override]
-        return self._stream.encoding
-
-    def write(self, text: str) -> int:
-        with suppress(OSError, ValueError):
-            self._stream.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        with suppress(OSError, ValueError):
-            self._stream.flush()
-
-    def isatty(self) -> bool:
-        return self._stream.isatty()
-
-    def fileno(self) -> int:
-        return self._stream.fileno()
-
-
-def console_on_stderr() -> Console:
-    """A console whose lines are dropped once standard error is closed; the run goes on."""
-    from edgefel.cli.tables import TableConsole
-
-    return TableConsole(file=_Stderr())  # type: ignore[arg-type] # has what rich uses
-
-
-def say(console: Console, text: str) -> None:
-    """Prints a line without markup; control characters as escapes."""
-    console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
 class LabelChanges:

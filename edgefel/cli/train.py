@@ -73,7 +73,8 @@ def _option(path: str, item: dataclasses.Field[Any], limits: Limits) -> Callable
         return click.option(flag, path, multiple=True, metavar="PATH", help=text, default=())
     types: dict[str, Any] = {"int": int, "float": float, "str": str}
     chosen = click.Choice(limits.choices) if limits.choices else types[kind]
-    return click.option(flag, path, type=chosen, default=None, help=text)
+    metavar = "DATA" if item.name == "data" else None
+    return click.option(flag, path, type=chosen, metavar=metavar, default=None, help=text)
 
 
 _MODEL_SET_HELP = "Change the model, e.g. head.anchors_per_class=4; repeat for several."

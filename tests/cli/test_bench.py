@@ -1,4 +1,4 @@
-"""`edgefel bench kernels` where there is no GPU: nothing is timed, and the resources of the compiled kernels are shown."""
+"""`edgefel bench kernels` without a GPU: nothing is timed; the resources of the compiled kernels are shown."""
 
 from __future__ import annotations
 

@@ -58,7 +58,17 @@ def test_throughput_marks_the_knee():
 
 def test_train_prints_a_table_and_says_that_kernels_need_a_gpu():
     result = bench(
-        *("train", "--model", "arbex-nano", "--batch-sizes", "2", *BRIEF, "--accelerator", "cpu", "--no-memory")
+        *(
+            "train",
+            "--model",
+            "arbex-nano",
+            "--batch-sizes",
+            "2",
+            *BRIEF,
+            "--accelerator",
+            "cpu",
+            "--no-memory",
+        )
     )
     assert result.exit_code == 0, result.output
     assert "arbex-nano: one training step" in result.stdout

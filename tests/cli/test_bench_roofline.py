@@ -30,7 +30,9 @@ def rows(result: Result) -> list[dict]:
 
 def test_rows_of_a_bundle(tmp_path):
     path = tmp_path / "rows.jsonl"
-    result = run(BUNDLE, "--device", "orin-nx,thor", "--batch-sizes", "1,8", "--layers", "3", "--json", "-o", path)
+    result = run(
+        BUNDLE, "--device", "orin-nx,thor", "--batch-sizes", "1,8", "--layers", "3", "--json", "-o", path
+    )
     found = rows(result)
     assert [(row["subject"]["target"], row["subject"]["batch"]) for row in found] == [
         *[("orin-nx", 1), ("orin-nx", 8)],

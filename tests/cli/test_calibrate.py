@@ -112,7 +112,15 @@ def test_images_without_labels_are_balanced_on_a_bundles_predictions(videos, tmp
 
 def test_with_a_bundle_neither_torch_nor_onnx_is_loaded(videos, tmp_path):
     bundle = write_bundle(tmp_path / "bundle")
-    arguments = ["calibrate", "--data", str(videos), "-o", str(tmp_path / "set.json"), "--bundle", str(bundle)]
+    arguments = [
+        "calibrate",
+        "--data",
+        str(videos),
+        "-o",
+        str(tmp_path / "set.json"),
+        "--bundle",
+        str(bundle),
+    ]
     code = (
         "import sys\nfrom edgefel.cli.main import main\n"
         f"main({arguments!r}, standalone_mode=False)\n"

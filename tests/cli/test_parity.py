@@ -65,7 +65,9 @@ def root(made, tmp_path) -> Path:
 
 def parity(root: Path, *arguments: object):
     options = ["--threads", 1, "--limits", root / "limits.yaml", *arguments]
-    return CliRunner().invoke(main, ["parity", *map(str, [root / "bundle", "--data", root / "faces", *options])])
+    return CliRunner().invoke(
+        main, ["parity", *map(str, [root / "bundle", "--data", root / "faces", *options])]
+    )
 
 
 def break_int8(root: Path) -> None:
@@ -101,7 +103,9 @@ def test_files_that_are_right_are_marked_and_calibration_images_are_left_out(roo
 def test_the_file_of_votes_is_named_in_report_and_manifest(root):
     write_disagreeing(root / "fer-plus")
     options = ("--votes", "label.csv", "--precision", "fp32", "--threads", 1)
-    result = CliRunner().invoke(main, ["parity", *map(str, (root / "bundle", "--data", root / "fer-plus", *options))])
+    result = CliRunner().invoke(
+        main, ["parity", *map(str, (root / "bundle", "--data", root / "fer-plus", *options))]
+    )
     assert result.exit_code == 0, result.output
     assert "labels: votes of label.csv" in result.stdout
     assert "fer2013new.csv differs in the votes of 3 of 32 images" in result.stderr

@@ -13,7 +13,7 @@ from edgefel.cli.bench import options
 from edgefel.cli.bench.options import number
 from edgefel.cli.console import Bars, print_table
 from edgefel.cli.lazy import require
-from edgefel.cli.param_types import PATH, POSITIVE, SECONDS, IntegerList, NameList
+from edgefel.cli.param_types import ABOVE_ZERO, PATH, POSITIVE, IntegerList, NameList
 from edgefel.text import counted
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ STAGES = (
 @click.option(
     "--train-images-per-s",
     "rate",
-    type=SECONDS,
+    type=ABOVE_ZERO,
     help="Rate that training needs; each row gives its multiple of it.",
 )
 @click.option(

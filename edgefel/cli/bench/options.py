@@ -26,7 +26,7 @@ backends = click.option(
 quick = click.option("--quick", is_flag=True, help="Few runs: a first look, with wide intervals.")
 runs = click.option("--runs", type=POSITIVE, help="Minimum number of timed runs.  [default: 50; 8 if quick]")
 memory = click.option(
-    "--memory/--no-memory", default=True, help="Peak memory, in a separate process for each row."
+    "--memory/--no-memory", default=True, help="Measure peak memory, in a separate process for each row."
 )
 
 
