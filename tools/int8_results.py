@@ -30,7 +30,7 @@ from edgefel.calib.placement import ONNXRUNTIME, place
 from edgefel.calib.quantize import quantize
 from edgefel.calib.reader import CalibrationReader
 from edgefel.calib.samples import balanced_samples
-from edgefel.cli.export_progress import RichProgress
+from edgefel.cli.console import Bars
 from edgefel.data.open import open_dataset
 from edgefel.data.preprocessing import Preprocessing
 from edgefel.export.bundle import ExportOptions, export_bundle
@@ -121,7 +121,7 @@ def measure(run: Path, faces: Path, output: Path) -> None:
     """Runs everything and writes the results."""
     output.mkdir(parents=True, exist_ok=True)
     results: dict[str, Any] = {"command": f"python tools/int8_results.py {run} {faces} -o {output}"}
-    with tempfile.TemporaryDirectory() as folder, RichProgress() as progress:
+    with tempfile.TemporaryDirectory() as folder, Bars() as progress:
         for name, auto in (("all_int8", False), ("mixed", True)):
             options = ExportOptions(
                 ("fp32", "fp16", "int8"),

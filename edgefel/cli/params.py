@@ -15,7 +15,6 @@ from edgefel.data.votes import VOTES_FILES, layout_with_votes
 from edgefel.errors import EdgefelError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-Option = Callable[[Function], Function]
 
 # written out, so that --help imports no backend; a test compares them with the runtime's
 BACKENDS = ("tensorrt", "onnxruntime-cuda", "openvino", "onnxruntime", "onnxruntime-tensorrt")
@@ -44,12 +43,14 @@ checkpoint = click.argument("checkpoint", type=PATH)
 data_argument = click.argument("data", type=PATH)
 
 
-def data(help: str, *, required: bool = False) -> Option[Function]:
+def data(help: str, *, required: bool = False) -> Callable[[Function], Function]:
     """`--data DATA`."""
     return click.option("--data", metavar="DATA", type=PATH, required=required, help=help)
 
 
-def split(*names: str, default: str | None = None, help: str = "Only this split.") -> Option[Function]:
+def split(
+    *names: str, default: str | None = None, help: str = "Only this split."
+) -> Callable[[Function], Function]:
     """`--split NAME`; train, val and test where no names are given."""
     known = names or ("train", "val", "test")
     return click.option("--split", type=click.Choice(known), default=default, help=help)
@@ -61,19 +62,19 @@ json_output = click.option(
 )
 
 
-def output(help: str, *, required: bool = True, default: str | None = None) -> Option[Function]:
+def output(help: str, *, required: bool = True, default: str | None = None) -> Callable[[Function], Function]:
     """`-o/--output PATH`."""
     return click.option("-o", "--output", type=PATH, required=required, default=default, help=help)
 
 
-def overwrite(help: str) -> Option[Function]:
+def overwrite(help: str) -> Callable[[Function], Function]:
     """`--overwrite`: replaces an output that exists."""
     return click.option("--overwrite", is_flag=True, help=help)
 
 
 def force(
     help: str = "Use a file that was changed, or that failed its comparison with PyTorch.",
-) -> Option[Function]:
+) -> Callable[[Function], Function]:
     """`--force`: bypasses a gate."""
     return click.option("--force", is_flag=True, help=help)
 
@@ -111,7 +112,7 @@ min_face = click.option(
 # lists
 def precisions(
     known: Sequence[str] | None = PRECISIONS, *, default: str | None = None, help: str
-) -> Option[Function]:
+) -> Callable[[Function], Function]:
     """`--precision P,P`, which may be repeated: a tuple, empty without the option and a default."""
     return click.option(
         "--precision",
@@ -124,12 +125,12 @@ def precisions(
     )
 
 
-def batch_sizes(default: str = "1", help: str = "Faces per call.") -> Option[Function]:
+def batch_sizes(default: str = "1", help: str = "Faces per call.") -> Callable[[Function], Function]:
     """`--batch-sizes N,N`."""
     return click.option("--batch-sizes", "batches", type=IntegerList(), default=default, help=help)
 
 
-def thread_counts(default: str | None, help: str) -> Option[Function]:
+def thread_counts(default: str | None, help: str) -> Callable[[Function], Function]:
     """`--threads N,N`."""
     return click.option("--threads", type=IntegerList(), default=default, help=help)
 
@@ -140,22 +141,24 @@ quiet = click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
 no_cache = click.option("--no-cache", is_flag=True, help="Neither read nor write the caches.")
 
 
-def workers(what: str) -> Option[Function]:
+def workers(what: str) -> Callable[[Function], Function]:
     """`--workers N`; None without it. what: "Threads" or "Processes"."""
     return click.option("--workers", type=POSITIVE, help=f"{what}.  [default: one per core]")
 
 
-def seconds(default: str) -> Option[Function]:
+def seconds(default: str) -> Callable[[Function], Function]:
     """`--seconds`, whose default depends on other options."""
     return click.option("--seconds", type=ABOVE_ZERO, help=f"Time to spend.  [default: {default}]")
 
 
-def max_drop(default: float, help: str) -> Option[Function]:
+def max_drop(default: float, help: str) -> Callable[[Function], Function]:
     """`--max-drop POINTS`."""
     return click.option("--max-drop", type=FiniteRange(0, 100), default=default, help=help)
 
 
-def max_batch(default: int | None, help: str = "Largest batch of an engine.") -> Option[Function]:
+def max_batch(
+    default: int | None, help: str = "Largest batch of an engine."
+) -> Callable[[Function], Function]:
     """`--max-batch N`."""
     return click.option("--max-batch", type=POSITIVE, default=default, help=help)
 

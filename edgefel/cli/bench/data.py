@@ -128,30 +128,27 @@ def _show(rows: Sequence[Row]) -> None:
     sampling = [row for row in rows if "rows" in row.subject]
     path = [row for row in rows if "rows" not in row.subject]
     if sampling:
-        cells = [
-            (
-                row.subject["stage"],
-                options.interval(row.metrics["latency_ms"]),
-                number(row.metrics["additional_memory_mb"]),
-            )
-            for row in sampling
-        ]
         images = counted(sampling[0].subject["rows"], "image")
-        columns = ("stage", ">ms (95 % interval)", ">additional MB")
-        print_table(columns, cells, f"{images}, balanced epochs (~: not stable)")
+        narrow = ("stage", ">ms (95 % interval)", ">additional MB")
+        print_table(narrow, map(_sampling_cells, sampling), f"{images}, balanced epochs (~: not stable)")
     if path:
-        cells = []
-        for row in path:
-            rate, workers = row.metrics["images_per_s"], row.subject["workers"]
-            cells.append(
-                (
-                    row.subject["stage"],
-                    "-" if workers is None else str(workers),
-                    number(rate) + ("" if row.metrics["latency_ms"]["stable"] else " ~"),
-                    number(1e3 / rate),
-                    number(row.metrics.get("times_training")),
-                )
-            )
         model, size = path[0].subject["model"], path[0].subject["image_px"]
         columns = ("stage", ">workers", ">images/s", ">ms an image", ">times training")
-        print_table(columns, cells, f"The data path for {model}: images of {size} (~: not stable)")
+        title = f"The data path for {model}: images of {size} (~: not stable)"
+        print_table(columns, map(_path_cells, path), title)
+
+
+def _sampling_cells(row: Row) -> tuple[str, ...]:
+    memory = number(row.metrics["additional_memory_mb"])
+    return row.subject["stage"], options.interval(row.metrics["latency_ms"]), memory
+
+
+def _path_cells(row: Row) -> tuple[str, ...]:
+    rate, workers = row.metrics["images_per_s"], row.subject["workers"]
+    return (
+        row.subject["stage"],
+        "-" if workers is None else str(workers),
+        number(rate) + ("" if row.metrics["latency_ms"]["stable"] else " ~"),
+        number(1e3 / rate),
+        number(row.metrics.get("times_training")),
+    )

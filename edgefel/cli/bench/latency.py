@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edgefel.bench.results import Row
 
 _NAMES = ("precision", "backend", "batch", "threads")
+_COLUMNS = ("precision", "backend", ">batch", ">threads")
 
 
 @click.command("latency")
@@ -74,20 +75,10 @@ def command(
 
 def _show(rows: Sequence[Row]) -> None:
     """Prints tables of the model alone, and of the stages."""
-    left, right = ("precision", "backend", ">batch", ">threads"), (">ms (95 % interval)", ">p95", ">p99")
-    columns = (*left, *right, ">images/s", ">x ORT FP32", ">MB file", ">MB peak", ">mJ/image")
-    cells = []
-    for row in rows:
-        metrics, timing = row.metrics, row.metrics["latency_ms"]
-        speed = [number(value) for value in (timing["p95"], timing["p99"], metrics["images_per_s"])]
-        sizes = (metrics["file_bytes"] / 1e6, metrics.get("peak_memory_mb"), metrics.get("energy_mj"))
-        ratio = options.times(metrics.get("ratio"))
-        timed = options.interval(timing)
-        cells.append((*options.subject(row, *_NAMES), timed, *speed, ratio, *map(number, sizes)))
-    print_table(columns, cells, f"{rows[0].subject['model']}: the model alone (~: not stable)")
+    numbers = (">p95", ">p99", ">images/s", ">x ORT FP32", ">MB file", ">MB peak", ">mJ/image")
+    title = f"{rows[0].subject['model']}: the model alone (~: not stable)"
+    print_table((*_COLUMNS, ">ms (95 % interval)", *numbers), map(_cells, rows), title)
     staged = [row for row in rows if "stages_ms" in row.metrics]
-    if not staged:
-        return
     names = list(dict.fromkeys(name for row in staged for name in row.metrics["stages_ms"]))
     cells = []
     for row in staged:
@@ -95,5 +86,18 @@ def _show(rows: Sequence[Row]) -> None:
         medians = [number(stages[name]["p50"]) if name in stages else "-" for name in names]
         whole = options.interval(row.metrics["end_to_end_ms"])
         cells.append((*options.subject(row, *_NAMES), *medians, whole))
-    columns = (*left, *(f">{name}" for name in names), ">all (95 % interval)")
-    print_table(columns, cells, "from an image to labels: median milliseconds of a call")
+    if cells:
+        columns = (*_COLUMNS, *(f">{name}" for name in names), ">all (95 % interval)")
+        print_table(columns, cells, "from an image to labels: median milliseconds of a call")
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    metrics, timing = row.metrics, row.metrics["latency_ms"]
+    return (
+        *options.subject(row, *_NAMES),
+        options.interval(timing),
+        *map(number, (timing["p95"], timing["p99"], metrics["images_per_s"])),
+        options.times(metrics.get("ratio")),
+        number(metrics["file_bytes"] / 1e6),
+        *map(number, (metrics.get("peak_memory_mb"), metrics.get("energy_mj"))),
+    )
