@@ -12,7 +12,7 @@ from edgefel.cli import params
 from edgefel.cli.console import Bars, print_json
 from edgefel.cli.data_inspect import command as inspect_command
 from edgefel.cli.data_prepare import command as prepare_command
-from edgefel.cli.param_types import Size
+from edgefel.cli.param_types import SIZE
 from edgefel.text import counted
 
 _MOST_CHANGES = 12  # that are printed
@@ -102,7 +102,7 @@ def synth(
 @click.option("--seconds", type=float, default=60.0, help="Length.")
 @click.option("--faces", type=int, default=3, help="Number of people, all of them always visible.")
 @click.option("--fps", type=float, default=30.0, help="Frames per second.")
-@click.option("--size", type=Size(), default="640x480", metavar="WxH", help="Frame size in pixels.")
+@click.option("--size", type=SIZE, default="640x480", help="Frame size in pixels.")
 @click.option("--changes", type=int, default=2, help="Expression changes per person.")
 @click.option(
     "--expression",

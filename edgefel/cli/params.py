@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from edgefel.cli.param_types import ABOVE_ZERO, PATH, POSITIVE, FiniteRange, IntegerList, NameList, joined
+from edgefel.cli.param_types import ABOVE_ZERO, INTEGERS, PATH, POSITIVE, FiniteRange, joined, name_list
 from edgefel.data.image_headers import MOST_PIXELS, PIXELS_VARIABLE
 from edgefel.data.votes import VOTES_FILES, layout_with_votes
 from edgefel.errors import EdgefelError
@@ -117,7 +117,7 @@ def precisions(
     return click.option(
         "--precision",
         "precisions",
-        type=NameList(known),
+        type=name_list(known),
         multiple=True,
         default=None if default is None else [default],
         callback=joined,
@@ -127,12 +127,12 @@ def precisions(
 
 def batch_sizes(default: str = "1", help: str = "Faces per call.") -> Callable[[Function], Function]:
     """`--batch-sizes N,N`."""
-    return click.option("--batch-sizes", "batches", type=IntegerList(), default=default, help=help)
+    return click.option("--batch-sizes", "batches", type=INTEGERS, default=default, help=help)
 
 
 def thread_counts(default: str | None, help: str) -> Callable[[Function], Function]:
     """`--threads N,N`."""
-    return click.option("--threads", type=IntegerList(), default=default, help=help)
+    return click.option("--threads", type=INTEGERS, default=default, help=help)
 
 
 # work

@@ -18,7 +18,7 @@ from edgefel import signals
 from edgefel.cli import params
 from edgefel.cli.console import console_on_stderr, say, working
 from edgefel.cli.output import discard
-from edgefel.cli.param_types import ABOVE_ZERO, PATH, POSITIVE, FiniteRange, Size
+from edgefel.cli.param_types import ABOVE_ZERO, PATH, POSITIVE, SIZE, FiniteRange
 from edgefel.cli.run_console import LabelChanges, Progress, say_summary
 from edgefel.errors import EdgefelError
 
@@ -38,9 +38,7 @@ if TYPE_CHECKING:
     default="0",
     help="Camera number or device, csi, csi:1, rtsp://..., a video file, an image or a folder of images.",
 )
-@click.option(
-    "--size", type=Size(), metavar="WxH", help="Frame size to request from the camera, such as 1280x720."
-)
+@click.option("--size", type=SIZE, help="Frame size to request from the camera, such as 1280x720.")
 @click.option(
     "--fps",
     type=ABOVE_ZERO,

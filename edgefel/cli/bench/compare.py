@@ -13,7 +13,7 @@ from edgefel.cli import params
 from edgefel.cli.bench import options
 from edgefel.cli.console import Bars, print_table, table_console
 from edgefel.cli.lazy import require
-from edgefel.cli.param_types import NameList
+from edgefel.cli.param_types import name_list
 from edgefel.errors import EdgefelError
 from edgefel.files.unfinished import claimed_folder
 from edgefel.text import counted
@@ -38,7 +38,7 @@ QUICK_PRECISIONS = ("fp32", "int8")
 @click.option(
     "--backend",
     "backends",
-    type=NameList(),
+    type=name_list(),
     help="pytorch, torch.compile and the runtime's backends, comma-separated.  [default: all here]",
 )
 @params.batch_sizes()

@@ -13,7 +13,7 @@ from edgefel.cli.bench import options
 from edgefel.cli.bench.options import number
 from edgefel.cli.console import Bars, print_table
 from edgefel.cli.lazy import require
-from edgefel.cli.param_types import ABOVE_ZERO, PATH, POSITIVE, IntegerList, NameList
+from edgefel.cli.param_types import ABOVE_ZERO, INTEGERS, PATH, POSITIVE, name_list
 from edgefel.text import counted
 
 if TYPE_CHECKING:
@@ -30,14 +30,12 @@ STAGES = (
 @click.option(
     "--model", default="arbex", help="Model whose image sizes are used; `edgefel models` lists them."
 )
-@click.option(
-    "--workers", type=IntegerList(), default="1,2", help="Threads that read, decode and resize: 1,2,4."
-)
+@click.option("--workers", type=INTEGERS, default="1,2", help="Threads that read, decode and resize: 1,2,4.")
 @click.option("--batch-size", "batch", type=POSITIVE, default=32, help="Images per batch.")
 @click.option("--images", type=POSITIVE, default=256, help="Maximum number of images of one timed pass.")
 @click.option(
     "--stages",
-    type=NameList(STAGES),
+    type=name_list(STAGES),
     default=",".join(STAGES),
     show_default=False,
     help="Stages to time.  [default: all]",

@@ -9,7 +9,7 @@ import click
 
 from edgefel.cli import params
 from edgefel.cli.console import print_json, table_console, warn
-from edgefel.cli.param_types import PATH, Share
+from edgefel.cli.param_types import PATH, SHARE
 from edgefel.cli.parity import REFUSED
 
 if TYPE_CHECKING:
@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 @click.command("diff")
 @click.argument("before", metavar="A", type=PATH)
 @click.argument("after", metavar="B", type=PATH)
-@click.option(
-    "--fail-over", type=Share(), default="5%", metavar="SHARE", help="Maximum increase of the median."
-)
+@click.option("--fail-over", type=SHARE, default="5%", help="Maximum increase of the median.")
 @params.max_drop(1.0, "Maximum decrease of accuracy or macro F1, in points.")
 @click.option("--strict", is_flag=True, help="Also judge unstable rows, and rows without an interval.")
 @params.json_output

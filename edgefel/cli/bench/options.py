@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgefel.cli.param_types import PATH, POSITIVE, NameList
+from edgefel.cli.param_types import PATH, POSITIVE, name_list
 from edgefel.cli.params import BACKENDS
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 backends = click.option(
     "--backend",
     "backends",
-    type=NameList(BACKENDS),
+    type=name_list(BACKENDS),
     help="Backends, such as openvino,onnxruntime. A named one is measured, or is an error.  [default: all here]",
 )
 quick = click.option("--quick", is_flag=True, help="Few runs: a first look, with wide intervals.")

@@ -12,7 +12,7 @@ from edgefel.cli import params
 from edgefel.cli.bench import options
 from edgefel.cli.console import print_table, table_console
 from edgefel.cli.lazy import require
-from edgefel.cli.param_types import PATH, NameList
+from edgefel.cli.param_types import PATH, name_list
 from edgefel.errors import EdgefelError
 from edgefel.text import counted
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.option(
     "--device",
     "names",
-    type=NameList(),
+    type=name_list(),
     default="orin-nano-super",
     help="Comma-separated: orin-nano-super, orin-nx, agx-orin, thor, h100, or cpu, whose ceilings are measured now.",
 )

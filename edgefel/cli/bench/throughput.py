@@ -12,7 +12,7 @@ from edgefel.cli import params
 from edgefel.cli.bench import options
 from edgefel.cli.bench.options import number
 from edgefel.cli.console import Bars, print_table
-from edgefel.cli.param_types import IntegerList
+from edgefel.cli.param_types import INTEGERS
 
 if TYPE_CHECKING:
     from edgefel.bench.results import Row
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @params.batch_sizes()
 @params.thread_counts("1", "CPU threads per call: 1,2. Several callers use the other cores.")
 @click.option(
-    "--concurrency", type=IntegerList(), help="Concurrent callers.  [default: 1,2,4 ... twice the cores]"
+    "--concurrency", type=INTEGERS, help="Concurrent callers.  [default: 1,2,4 ... twice the cores]"
 )
 @options.quick
 @params.seconds("5 s for each of a point's two passes; 1 if quick")

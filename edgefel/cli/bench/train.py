@@ -13,7 +13,7 @@ from edgefel.cli.bench import options
 from edgefel.cli.bench.options import number
 from edgefel.cli.console import Bars, print_table
 from edgefel.cli.lazy import require
-from edgefel.cli.param_types import NameList
+from edgefel.cli.param_types import name_list
 
 if TYPE_CHECKING:
     from edgefel.bench.results import Row
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.option(
     "--attention",
     "attentions",
-    type=NameList(("auto", "reference", "triton")),
+    type=name_list(("auto", "reference", "triton")),
     help="Plain PyTorch and the fused kernels.  [default: both on a GPU, reference on a CPU]",
 )
 @click.option(
