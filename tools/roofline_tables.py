@@ -2,7 +2,7 @@
 
 for model in arbex poster-v2 arbex-nano; do
   edgefel bench roofline $model --device orin-nano-super,orin-nx,agx-orin,thor,h100 \\
-    --precision fp32,fp16,int8,int8+fp16 --batch 1,8 --layers 0 -o docs/results/roofline.jsonl
+    --precision fp32,fp16,int8,int8+fp16 --batch-sizes 1,8 --layers 0 -o docs/results/roofline.jsonl
 done
 edgefel bench roofline arbex --precision fp32,fp16,int8+fp16 --plot docs/images/roofline.png
 python tools/roofline_tables.py
