@@ -162,7 +162,7 @@ def test_what_calibrates_is_not_compared_on(tmp_path, name):
     assert not calibrating & compared
 
 
-def calibrate(data: Path, *arguments: object):
+def calibrate(data, *arguments: object):
     return CliRunner().invoke(main, ["calibrate", "--data", *map(str, (data, *arguments))])
 
 
