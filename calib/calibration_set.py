@@ -293,7 +293,7 @@ def check_preprocessing(
         listed = ", ".join(f"{key} {own[key]} against {other[key]}" for key in different)
         raise EdgefelError(
             f"{name}: was made for other preprocessing than the checkpoint's ({listed}); make it again with: "
-            "edgefel calibrate DATA --checkpoint RUN"
+            "edgefel calibrate --data DATA --checkpoint RUN"
         )
 
 
@@ -324,7 +324,7 @@ def read_calibration_set(path: str | os.PathLike[str]) -> CalibrationSet:
     data = read_json(path)
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise EdgefelError(
-            f"{path}: is not a calibration set; make one with: edgefel calibrate DATA -o {path}"
+            f"{path}: is not a calibration set; make one with: edgefel calibrate --data DATA -o {path}"
         )
     if data.get("version") != VERSION:
         raise EdgefelError(

@@ -11,11 +11,21 @@ def counted(count: float, one: str, many: str | None = None) -> str:
     return f"{number} {one if count == 1 else many or one + 's'}"
 
 
-def printable(text: str) -> str:
-    """The text with control characters, which a terminal would obey, as escapes ("\\x1b"); line breaks stay."""
+def one_line(error: object) -> str:
+    """The text of an error without its line breaks."""
+    return " ".join(str(error).split())
+
+
+def printable(text: str, *, lines: bool = True) -> str:
+    """The text with control and format characters as escapes ("\\x1b"), so that a terminal does not act on them.
+
+    lines: keep line breaks.
+    """
+    if text.isprintable():
+        return text
     return "".join(
-        character.encode("unicode_escape").decode()
-        if unicodedata.category(character) in ("Cc", "Cs") and character != "\n"
-        else character
+        character
+        if character.isprintable() or unicodedata.category(character) == "Zs" or (lines and character == "\n")
+        else character.encode("unicode_escape").decode()
         for character in text
     )

@@ -306,7 +306,7 @@ def _check_output(output: Path, replace: bool) -> None:
     check_free(output, replace=True)
     if not replace and output.is_dir() and any(output.iterdir()):
         raise EdgefelError(
-            f"{output}: the folder is not empty; choose another one, or --force to replace a bundle"
+            f"{output}: the folder is not empty; choose another one, or --overwrite to replace a bundle"
         )
     if replace and output.is_dir() and any(output.iterdir()) and not (output / MANIFEST_NAME).is_file():
         raise EdgefelError(

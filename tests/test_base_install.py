@@ -84,12 +84,12 @@ def test_doctor(clean_python, tmp_path):
 
 
 def test_bundle(clean_python, tmp_path):
-    result = edgefel(clean_python, "bundle", BUNDLE, "-o", tmp_path / "edge.tar", "--json", cwd=tmp_path)
+    result = edgefel(clean_python, "pack", BUNDLE, "-o", tmp_path / "edge.tar", "--json", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "note: no compiled kernels: torch is not installed here; make them with" in result.stderr
     assert verify(tmp_path / "edge.tar").header["precisions"] == ["fp32"]
     models = tmp_path / "models"
-    result = edgefel(clean_python, "bundle", BUNDLE, "--triton-repository", models, cwd=tmp_path)
+    result = edgefel(clean_python, "pack", BUNDLE, "--triton-repository", models, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert list(models.rglob("config.pbtxt"))
 

@@ -152,7 +152,20 @@ def test_train_and_export(training, faces_folder, tmp_path):
             cwd=tmp_path,
         )
     )
-    ok(edgefel(training, "evaluate", "run", faces_folder, "--split", "test", "-o", "report", cwd=tmp_path))
+    ok(
+        edgefel(
+            training,
+            "evaluate",
+            "run",
+            "--data",
+            faces_folder,
+            "--split",
+            "test",
+            "-o",
+            "report",
+            cwd=tmp_path,
+        )
+    )
     precisions = (
         "--fp32",
         "--fp16",

@@ -71,13 +71,13 @@ COMMANDS = {
     "synth, of a worker": (3_000, "data synth -o OUT --count 66 --size 64 --workers 2"),
     "inspect": (20_000, "data inspect FACES -o OUT"),
     "sheet": (20_000, "data sheet FACES -o OUT.png"),
-    "evaluate": (20_000, "evaluate CHECKPOINT FACES --split test -o OUT"),
+    "evaluate": (20_000, "evaluate CHECKPOINT --data FACES --split test -o OUT"),
     "export": (200_000, "export CHECKPOINT -o OUT --fp32"),
-    "calibrate": (500, "calibrate FACES -o OUT.json"),
-    "bundle, an archive": (4_000, "bundle BUNDLE -o OUT.tar --no-kernels"),
-    "bundle, compressed": (4_000, "bundle BUNDLE -o OUT.tgz --no-kernels"),
-    "bundle, a folder": (4_000, "bundle BUNDLE -o OUT --no-kernels"),
-    "bundle for Triton": (500, "bundle BUNDLE --triton-repository OUT"),
+    "calibrate": (500, "calibrate --data FACES -o OUT.json"),
+    "bundle, an archive": (4_000, "pack BUNDLE -o OUT.tar --no-kernels"),
+    "bundle, compressed": (4_000, "pack BUNDLE -o OUT.tgz --no-kernels"),
+    "bundle, a folder": (4_000, "pack BUNDLE -o OUT --no-kernels"),
+    "bundle for Triton": (500, "pack BUNDLE --triton-repository OUT"),
 }
 
 

@@ -88,13 +88,13 @@ def test_in_results_of_a_stream(tmp_path):
 def test_in_files_for_devices_and_servers(bundle, tmp_path):
     write_deploy_folder(bundle, tmp_path / "edge", DeployOptions(without_kernels=True))
     assert (tmp_path / "edge/model/labels.txt").read_text(encoding="utf-8").split("\n") == [*LABELS, ""]
-    run("bundle", bundle, "--triton-repository", tmp_path / "triton")
+    run("pack", bundle, "--triton-repository", tmp_path / "triton")
     service = pytest.importorskip("tritonclient.grpc.model_config_pb2", reason="needs tritonclient")
     for folder in (tmp_path / "triton").iterdir():
         text_format.Parse((folder / "config.pbtxt").read_text(), service.ModelConfig())
         if (folder / "labels.txt").is_file():
             assert (folder / "labels.txt").read_text(encoding="utf-8").split("\n") == [*LABELS, ""]
-    run("bundle", bundle, "--deepstream", tmp_path / "deepstream")
+    run("pack", bundle, "--deepstream", tmp_path / "deepstream")
     assert (tmp_path / "deepstream/labels.txt").read_text(encoding="utf-8") == ";".join(LABELS) + "\n"
 
 
@@ -106,7 +106,7 @@ def test_labels_that_would_break_them_are_refused_where_they_enter(bundle, tmp_p
     (folder / "manifest.json").write_text(json.dumps(document | {"labels": [label, *LABELS[1:]]}))
     with pytest.raises(EdgefelError, match=r"manifest\.json: labels: the label "):
         read_manifest(folder)
-    result = CliRunner().invoke(main, ["bundle", str(folder), "-o", str(tmp_path / "edge.tar")])
+    result = CliRunner().invoke(main, ["pack", str(folder), "-o", str(tmp_path / "edge.tar")])
     assert result.exit_code == 2
     (line,) = result.stderr.splitlines()
     assert line.isprintable()
@@ -142,7 +142,7 @@ def test_in_the_evaluation_page(nano_checkpoint, faces_folder, tmp_path):
         writer.writeheader()
         writer.writerows(rows)
     where = ("-o", tmp_path / "report", "--by", "<b onclick=alert(1)>", "--split", "all")
-    run("evaluate", nano_checkpoint, data, *where)
+    run("evaluate", nano_checkpoint, "--data", data, *where)
     page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
     seen = Tags()
     seen.feed(page)

@@ -102,13 +102,13 @@ def accuracy(
 
 
 def evaluated(root: Path, name: str, data: Path) -> dict[str, Any]:
-    done = command("evaluate", root / name, data, "--json", "--workers", 0)
+    done = command("evaluate", root / name, "--data", data, "--json", "--workers", 0)
     assert done.exit_code == 0, done.output
     return json.loads(done.stdout) | {"stderr": done.stderr}
 
 
 def compared(root: Path, name: str, data: Path) -> dict[str, Any]:
-    done = command("parity", root / f"{name}-bundle", data, "--threads", 1, "--json")
+    done = command("parity", root / f"{name}-bundle", "--data", data, "--threads", 1, "--json")
     assert done.exit_code == 0, done.output
     return json.loads(done.stdout) | {"stderr": done.stderr}
 
@@ -239,7 +239,9 @@ def test_training_starts_as_accurate_as_what_it_starts_from(root, split, nothing
     options = ["--model", "arbex-nano", *settings(varied_model()), "--data", split, *nothing_learned]
     done = command("train", *options, "--init-from", root / "shuffled", "-o", tmp_path / "run")
     assert done.exit_code == 0, done.output
-    source = command("evaluate", root / "shuffled", split, "--split", "val", "--json", "--workers", 0)
+    source = command(
+        "evaluate", root / "shuffled", "--data", split, "--split", "val", "--json", "--workers", 0
+    )
     expected = json.loads(source.stdout)["with_head"]["accuracy"]
     assert expected > 0.8
     assert first_validation(tmp_path / "run") == pytest.approx(expected, abs=1e-6)

@@ -57,7 +57,7 @@ def test_the_wheel_check_finds_missing_and_foreign_files():
 LIGHT = """
 import importlib, pkgutil, sys
 import edgefel.cli.main, edgefel.data.labels, edgefel.kernels, edgefel.export
-for command in ("predict", "run", "doctor", "bundle", "engine"):
+for command in ("predict", "run", "doctor", "pack", "engine"):
     importlib.import_module(f"edgefel.cli.{command}")
 names = []
 for package in ("edgefel.runtime", "edgefel.deploy"):

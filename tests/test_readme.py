@@ -45,7 +45,7 @@ def test_the_commands_run_as_written(tmp_path, monkeypatch):
         result = CliRunner().invoke(main, arguments)
         assert result.exit_code == 0, (arguments, result.output)
         ran.append(arguments[0])
-    assert " ".join(ran) == "bundle models data train evaluate export parity predict data run bundle"
+    assert " ".join(ran) == "pack models data train evaluate export parity predict data run pack"
     assert list(Path("labelled").iterdir())
     assert cv2.VideoCapture("labelled.mkv").read()[0]
     assert all(Path(archive).stat().st_size > 1e6 for archive in ("edge.tar", "nano.tar"))

@@ -34,7 +34,7 @@ def test_from_training_to_bench(name, faces_folder, tmp_path, monkeypatch):
     few = ["--epochs", 1, "--per-class", 8, "--batch-size", 8, "--workers", 0, "-q"]
     edgefel("train", "--model", name, "--data", faces_folder, "-o", "run", *few, *SYSTEMS[name])
 
-    scores = json.loads(edgefel("evaluate", "run", faces_folder, "--split", "test", "--json"))
+    scores = json.loads(edgefel("evaluate", "run", "--data", faces_folder, "--split", "test", "--json"))
     assert scores["model"] == name
     assert (scores["with_head"] is None) == (
         name.startswith(("apvit", "poster")) and "reliability" not in name
@@ -61,7 +61,7 @@ def test_from_training_to_bench(name, faces_folder, tmp_path, monkeypatch):
     if HAS_TENSORRT:
         assert {"model.fp32.engine", "model.fp16.engine", "model.int8-fp16.engine"} <= set(files)
 
-    gate = json.loads(edgefel("parity", "bundle", faces_folder, "--checkpoint", "run", "--json"))
+    gate = json.loads(edgefel("parity", "bundle", "--data", faces_folder, "--checkpoint", "run", "--json"))
     assert gate["files"]["model.fp32.onnx"]["top1_agreement"] == 1.0
 
     image = next((faces_folder / "images").rglob("*.png"))

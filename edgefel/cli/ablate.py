@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from edgefel.cli import params
-from edgefel.cli.console import table_console
-from edgefel.cli.optional import require
+from edgefel.cli.console import print_json, print_table, progress_bars
+from edgefel.cli.lazy import require
+from edgefel.cli.param_types import POSITIVE
 from edgefel.errors import EdgefelError
 from edgefel.text import counted
 
@@ -22,18 +22,8 @@ if TYPE_CHECKING:
     from edgefel.bench.experiments.ablation.verdict import Outcome
 
 EXPERIMENTS = (
-    "head",
-    "losses",
-    "anchors",
-    "noise",
-    "smoothing",
-    "lambda",
-    "augmentation",
-    "balance",
-    "remedies",
-    "resolution",
-    "keep-rates",
-    "noise-losses",
+    *("head", "losses", "anchors", "noise", "smoothing", "lambda", "augmentation", "balance", "remedies"),
+    *("resolution", "keep-rates", "noise-losses"),
 )
 FAILED = 1  # exit code where runs failed
 
@@ -41,28 +31,21 @@ FAILED = 1  # exit code where runs failed
 @click.command("ablate")
 @click.argument("experiment", type=click.Choice(EXPERIMENTS))
 @params.output(
-    "Folder for the runs of all experiments; what is in it already is not done again.",
-    default=Path("ablations"),
+    "Folder for the runs of all experiments; finished runs in it are reused.",
+    default="ablations",
     required=False,
 )
 @click.option(
     "--recipe",
     type=click.Choice(["nano", "scratch", "full", "quick"]),
     default="nano",
-    show_default=True,
     help="nano: arbex-nano on streams trained on other faces, minutes a run on a CPU; scratch: from random weights; "
-    "full: arbex by the papers' recipe, for a GPU; quick: to see the command work.",
+    "full: arbex with the papers' recipe, for a GPU; quick: a check that the command works.",
 )
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    help="Labelled set with the splits train and test.  [default: faces are rendered]",
-)
+@params.data("Labelled set with the splits train and test.  [default: faces are rendered]")
 @params.layout
-@click.option(
-    "--seeds", type=click.IntRange(1, 1000), default=3, show_default=True, help="Runs of each variant."
-)
-@click.option("--first-seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the seeds.")
+@click.option("--seeds", type=click.IntRange(1, 1000), default=3, help="Runs of each variant.")
+@click.option("--first-seed", type=click.IntRange(min=0), default=0, help="First seed.")
 @click.option(
     "--only", multiple=True, metavar="VARIANT", help="Only this row of the table; repeat for several."
 )
@@ -74,12 +57,10 @@ FAILED = 1  # exit code where runs failed
     help="Change the recipe, e.g. epochs=3 or loss.trust=none; repeat for several.",
 )
 @click.option(
-    "--jobs",
-    type=click.IntRange(min=1),
-    help="Runs side by side.  [default: one for each GPU, else for each core]",
+    "--jobs", type=POSITIVE, help="Concurrent runs.  [default: one for each GPU, else for each core]"
 )
-@click.option("--dry-run", is_flag=True, help="List the runs and which of them are done; train nothing.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress bars.")
+@click.option("--dry-run", is_flag=True, help="List the runs and their state; train nothing.")
+@params.quiet
 @params.json_output
 @click.pass_context
 def command(
@@ -100,9 +81,9 @@ def command(
 ) -> None:
     """Rerun a table of the papers: a grid of trainings over seeds, and whether the papers' ordering holds.
 
-    Writes FOLDER/EXPERIMENT/ with rows.jsonl, table.md, plot.png and verdict.json. Ctrl-C saves every run under way;
-    the same command goes on. Runs with equal settings are shared by the experiments of a folder. Exit code 0 whatever
-    the verdict; 1 if runs failed (the others are kept); 2 for bad input; 130 if interrupted.
+    Writes FOLDER/EXPERIMENT/ with rows.jsonl, table.md, plot.png and verdict.json. Ctrl-C saves every active run; the
+    same command continues them. The experiments of a folder share runs with equal settings. Exit code 0 whatever the
+    verdict; 1 if runs failed (the others are kept); 2 for bad input; 130 if interrupted.
 
     \b
     Experiments:
@@ -110,9 +91,9 @@ def command(
       losses         classification, anchor, center loss     noise      wrong training labels
       lambda         their weights                           smoothing  label smoothing
       augmentation   with and without                        balance    balanced epochs, on long-tailed faces
-      remedies       what might make the head help; not in the papers
-      resolution     faces of few pixels, with and without a learned resizer
-      keep-rates     how many patches and tokens APViT keeps
+      remedies       changes that might make the head help; not in the papers
+      resolution     small faces, with and without a learned resizer
+      keep-rates     the shares of patches and tokens that APViT keeps
       noise-losses   wrong training labels: cross-entropy, label smoothing, F-PDLS
 
     \b
@@ -123,13 +104,12 @@ def command(
       edgefel ablate losses --set loss.trust=none -o no-trust
       edgefel ablate head --recipe full --data RAF-DB --jobs 8       on a machine with eight GPUs
     """
-    for module in ("torch", "lightning_fabric", "sklearn", "safetensors", "yaml", "matplotlib"):
-        require(module, "train", "edgefel ablate")
+    modules = ("torch", "lightning_fabric", "sklearn", "safetensors", "yaml", "matplotlib")
+    require("train", "edgefel ablate", *modules)
     from edgefel.bench.experiments.ablation.papers import EXPERIMENTS as experiments
     from edgefel.bench.experiments.ablation.plan import Study, parse_changes, plan
 
-    if data is None:
-        params.refuse_layout_alone("data")
+    params.refuse_layout_alone()
     study = Study(
         experiments[experiment],
         output,
@@ -150,7 +130,7 @@ def command(
         from edgefel.bench.experiments.ablation import table
 
         failed = [{"folder": str(one.run.folder), "message": one.message} for one in failures]
-        click.echo(json.dumps(table.to_dict(outcome) | {"failed": failed}, indent=2, allow_nan=False))
+        print_json(table.to_dict(outcome) | {"failed": failed})
     else:
         _show(study, outcome)
     for one in failures:
@@ -175,7 +155,7 @@ def _list(runs: tuple[Run, ...], as_json: bool) -> None:
         for run in runs
     ]
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
+        print_json(rows)
         return
     for row in rows:
         state = "done" if row["done"] else (f"at step {row['steps']}" if row["steps"] else "to do")
@@ -186,32 +166,24 @@ def _list(runs: tuple[Run, ...], as_json: bool) -> None:
 
 def _run(study: Study, jobs: int | None, quiet: bool) -> tuple[Outcome, list[Failure]]:
     import torch
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from edgefel.bench.experiments.ablation.pool import slots
     from edgefel.bench.experiments.ablation.study import run_study
     from edgefel.runtime.doctor.machine import usable_cores
 
     places = slots(jobs, torch.cuda.device_count(), usable_cores())
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
+    with progress_bars(disable=quiet) as progress:
         bars = _Bars(study, progress)
         return run_study(study, places, bars, bars.rendered)
 
 
 def _show(study: Study, outcome: Outcome) -> None:
-    from rich.table import Table
-
     from edgefel.bench.experiments.ablation import table
     from edgefel.bench.experiments.ablation.verdict import summary
 
-    shown = Table(title=f"{outcome.experiment.title} ({outcome.experiment.source})")
-    for number, name in enumerate(table.COLUMNS):
-        shown.add_column(name, justify="right" if number else "left", no_wrap=True)
-    for row in table.rows(outcome):
-        shown.add_row(*row)
-    table_console().print(shown)
+    first, *others = table.COLUMNS
+    title = f"{outcome.experiment.title} ({outcome.experiment.source})"
+    print_table((first, *(f">{name}" for name in others)), table.rows(outcome), title)
     for claim, here, paper, verdict in table.claims(outcome):
         word, _, beside = verdict.partition(", ")
         stated = f", in the paper {paper}" if paper else ""
@@ -222,7 +194,7 @@ def _show(study: Study, outcome: Outcome) -> None:
 
 
 class _Bars:
-    """A bar for all runs and one for each that is under way."""
+    """A bar for all runs and one for each active run."""
 
     def __init__(self, study: Study, progress: Progress) -> None:
         from edgefel.bench.experiments.ablation.plan import plan, pretraining
@@ -254,7 +226,7 @@ class _Bars:
         self._progress.advance(self._all)
 
     def _steps(self, run: Run) -> int | None:
-        """Planned; None while only the run itself knows how many classes its data have."""
+        """Planned number of steps; None while the number of classes is not known."""
         if self._classes is None:
             return run.config.max_steps
         steps = run.config.epochs * (self._classes * run.config.per_class // run.config.batch_size)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from edgefel.cli import params
+from edgefel.cli.console import Bars, print_json
+from edgefel.cli.param_types import POSITIVE, FiniteRange
 from edgefel.errors import EdgefelError
 from edgefel.text import counted
 
@@ -19,30 +19,22 @@ if TYPE_CHECKING:
     from edgefel.data.preparing.plan import PrepareOptions
     from edgefel.runtime.framing import RuntimeFaces
 
-_SHOWN = 5  # names of images on the screen
-# what looking for faces needs, and --no-detect does without
-_OF_DETECTION = ("detector", "detector_model", "min_face", "missing")
+_SHOWN = 5  # names of images that are printed
 
 
 @click.command("prepare")
-@click.argument("dataset", metavar="DATA", type=click.Path(path_type=Path))
+@params.data_argument
 @params.output("Folder to write; must not exist or be empty.")
 @params.layout
-@click.option("--split", type=click.Choice(["train", "val", "test"]), help="Only this split.")
+@params.split()
 @click.option(
     "--size",
     type=click.IntRange(16, 4096),
     default=256,
-    show_default=True,
     help="Side of a face in pixels; training resizes to 256 for models of 224, to 128 for those of 112.",
 )
 @click.option(
-    "--format",
-    "image_format",
-    type=click.Choice(["jpg", "png"]),
-    default="jpg",
-    show_default=True,
-    help="jpg has quality 95.",
+    "--format", "image_format", type=click.Choice(["jpg", "png"]), default="jpg", help="jpg has quality 95."
 )
 @params.detector
 @params.detector_model
@@ -52,34 +44,32 @@ _OF_DETECTION = ("detector", "detector_model", "min_face", "missing")
     "--missing",
     type=click.Choice(["skip", "center"]),
     default="skip",
-    show_default=True,
-    help="An image in which no face is found: leave it out, or take its centred square.",
+    help="Images without a detected face: skip them, or use their centred square.",
 )
 @click.option(
     "--margin",
-    type=params.FiniteRange(0, 1),
+    type=FiniteRange(0, 1),
     default=0.0,
-    show_default=True,
-    help="Added on each side of the set's own box where no detection fits it, as a share of its side.",
+    help="Added on each side of the data set's own box where no detection matches it, as a share of its side.",
 )
 @click.option(
     "--splits",
     metavar="TRAIN,VAL,TEST",
-    help="Deal the groups (persons, videos) of a set without splits to them, such as 0.8,0.1,0.1.",
+    help="Shares for dividing the groups (persons, videos) of a set without splits, such as 0.8,0.1,0.1.",
 )
 @params.seed
 @click.option(
     "--shards",
     "per_shard",
-    type=click.IntRange(min=1),
+    type=POSITIVE,
     metavar="N",
     help="Write WebDataset shards of N images instead of files.",
 )
-@click.option("--workers", type=click.IntRange(min=1), help="Threads.  [default: one per core]")
-@click.option("--restart", is_flag=True, help="Discard what an unfinished run has left.")
+@params.workers("Threads")
+@click.option("--restart", is_flag=True, help="Discard the results of an unfinished run.")
 @params.json_output
 def command(
-    dataset: Path,
+    data: Path,
     output: Path,
     layout: str | None,
     split: str | None,
@@ -93,13 +83,13 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Find, level and cut out the face of every image of a data set, in the layout that training wants.
+    """Detect, align and crop the face in every image of a data set, in the layout that training reads.
 
-    Faces are cut by the code that cuts them on the device. Writes OUTPUT/SPLIT/CLASS/*.jpg with labels.csv and
-    prepare.json, or shards, with the labels, groups, splits and soft labels of DATA. Images that cannot be read,
-    and those without a face, are left out and named in prepare.json.
+    Faces are cropped by the same code as on the device. Writes OUTPUT/SPLIT/CLASS/*.jpg with labels.csv and
+    prepare.json, or shards, with the labels, groups, splits and soft labels of DATA. Unreadable images and images
+    without a face are left out and named in prepare.json.
 
-    Ctrl-C ends with exit code 130; the same command then goes on where it was, and so it does after a crash.
+    Ctrl-C ends with exit code 130; the same command then continues, also after a crash.
 
     \b
     Examples:
@@ -108,20 +98,21 @@ def command(
       edgefel data prepare photos -o faces --size 128 --min-face 0.2
       edgefel data prepare crops -o shards --no-detect --shards 10000
     """
-    # images that cannot be decoded are named at the end, not by OpenCV in between
     from edgefel.data.open import open_dataset
     from edgefel.data.preparing.plan import PrepareOptions
 
     params.refuse_alone("seed", "splits")
     name = "none" if no_detect else detector
-    if no_detect:
-        _refuse_detection()
+    for option in ("detector", "detector_model", "min_face", "missing") if no_detect else ():
+        if params.given(option):
+            flag = option.replace("_", "-")
+            raise EdgefelError(f"--no-detect and --{flag} exclude each other; leave one out")
     prepare_options = PrepareOptions(
         shares=None if splits is None else _shares(splits),
         tools=_described(name, detector_model, min_face),
         **options,
     )
-    opened = open_dataset(dataset, split, layout)
+    opened = open_dataset(data, split, layout)
 
     def tools() -> RuntimeFaces:
         from edgefel.runtime.faces import make_detector
@@ -132,20 +123,9 @@ def command(
 
     report = _prepare(opened, output, tools, prepare_options, workers, restart, as_json)
     if as_json:
-        click.echo(
-            json.dumps({"output": str(output), **report}, indent=2, allow_nan=False, ensure_ascii=False)
-        )
+        print_json({"output": str(output), **report})
     else:
         _show(output, report)
-
-
-def _refuse_detection() -> None:
-    ctx = click.get_current_context()
-    for name in _OF_DETECTION:
-        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            raise EdgefelError(
-                f"--no-detect and --{name.replace('_', '-')} exclude each other; leave one out"
-            )
 
 
 def _shares(text: str) -> tuple[float, ...]:
@@ -158,10 +138,10 @@ def _shares(text: str) -> tuple[float, ...]:
 
 
 def _described(detector: str, model: Path | None, min_face: float | None) -> dict[str, Any]:
-    """What finds the faces, for the record; a model file by its content."""
+    """The face detector, for the record; a model file by its hash."""
     from edgefel.files.write import sha256
 
-    # a file that is missing is the detector's to refuse
+    # the detector refuses a missing file
     known = sha256(model) if model is not None and model.is_file() else None
     return {"detector": detector, "detector_model": known, "min_face": min_face}
 
@@ -175,50 +155,31 @@ def _prepare(
     restart: bool,
     quiet: bool,
 ) -> dict[str, Any]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from edgefel.data.preparing.run import partial_folder, prepare
-
-    columns = (TextColumn("images"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
-    bar = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=quiet)
-    task = bar.add_task("images", total=len(dataset), rate="")
 
     def begin(done: int, total: int) -> None:
         if done:
-            click.echo(f"going on: {done} of {counted(total, 'image')} are done", err=True)
-        bar.update(task, total=total, completed=done)
-        bar.start()  # once everything has been accepted: an error message should stand alone
+            click.echo(f"continuing: {done} of {counted(total, 'image')} are done", err=True)
+        bars.start("images", total)
+        bars.update(done, total)
 
-    def advance(done: int) -> None:
-        bar.advance(task, done)
-        speed = bar.tasks[0].speed
-        bar.update(task, rate=f"{speed:.1f}/s" if speed else "")
-
-    def stop() -> None:
-        if bar.live.is_started:
-            bar.stop()
-
-    workers = workers or os.cpu_count() or 1
     try:
-        return prepare(
-            dataset,
-            output,
-            tools,
-            options,
-            workers=workers,
-            restart=restart,
-            begin=begin,
-            progress=advance,
-        )
+        with Bars(rate=True, transient=quiet) as bars:
+            return prepare(
+                dataset,
+                output,
+                tools,
+                options,
+                workers=workers or os.cpu_count() or 1,
+                restart=restart,
+                begin=begin,
+                progress=bars.advance,
+            )
     except KeyboardInterrupt:
-        stop()
         kept = partial_folder(output)
         if kept.is_dir():
-            click.echo(f"what is done is kept in {kept}; the same command goes on from there", err=True)
+            click.echo(f"finished images are kept in {kept}; the same command continues from there", err=True)
         raise
-    finally:
-        stop()
 
 
 def _show(output: Path, report: dict[str, Any]) -> None:

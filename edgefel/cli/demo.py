@@ -1,10 +1,9 @@
-"""`edgefel demo`: every other command once, in order."""
+"""`edgefel demo`: the whole pipeline, one edgefel command after the other."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
-import json
 import os
 import shlex
 import sys
@@ -16,9 +15,10 @@ from typing import Any
 import click
 
 from edgefel.cli import params
-from edgefel.cli.console import table_console
+from edgefel.cli.console import Bars, print_json, print_table
+from edgefel.cli.lazy import require
 from edgefel.cli.main import COMMANDS
-from edgefel.cli.optional import require
+from edgefel.cli.param_types import PATH
 from edgefel.cli.parity import REFUSED
 from edgefel.errors import EdgefelError
 from edgefel.files.write import LOCK_NAME, read_json, sole_user, write_json
@@ -31,7 +31,7 @@ RESULTS_FILE = "results.json"
 
 @dataclass(frozen=True)
 class DemoOptions:
-    """What the demo makes; the same options and folder mean the same demo."""
+    """The options that identify a demo: a folder holds one demo, with one set of options."""
 
     faces: int
     subjects: int
@@ -43,19 +43,19 @@ class DemoOptions:
 
 
 @click.command("demo")
-@params.output("Folder for everything the demo makes.", required=False, default=Path("demo"))
-@click.option("--quick", is_flag=True, help="A few faces and one epoch: shows the way, learns little.")
-@click.option("--photo", type=click.Path(path_type=Path), help="Image to label; else a bundled portrait.")
+@params.output("Folder for everything the demo writes.", required=False, default="demo")
+@click.option("--quick", is_flag=True, help="A few faces and one epoch: runs every step, learns little.")
+@click.option("--photo", type=PATH, help="Image to label.  [default: a bundled portrait]")
 @click.option("--no-engine", is_flag=True, help="Leave out the TensorRT engines.")
 @params.seed
 @params.json_output
 def command(output: Path, quick: bool, photo: Path | None, no_engine: bool, seed: int, as_json: bool) -> None:
-    """The whole way once, on the CPU, in a few minutes.
+    """Run the whole pipeline once, on the CPU, in a few minutes.
 
-    Renders synthetic faces, trains the small ARBEx model (its streams first), evaluates it on people it has
-    not seen, exports it to ONNX in FP32, FP16 and INT8, builds a TensorRT engine of each, compares every file
-    with PyTorch, and labels the face in a photograph. Each stage is an edgefel command, shown as it
-    runs. A demo that was interrupted goes on where it stopped; a finished one only shows its results.
+    Renders synthetic faces, trains the small ARBEx model (its streams first), evaluates it on unseen people, exports
+    it to ONNX in FP32, FP16 and INT8, builds a TensorRT engine of each, compares every file with PyTorch, and labels
+    the face in a photograph. Each stage is an edgefel command, which is printed before it runs. An interrupted demo
+    continues where it stopped; a finished one only prints its results.
 
     \b
     Examples:
@@ -63,18 +63,16 @@ def command(output: Path, quick: bool, photo: Path | None, no_engine: bool, seed
       edgefel demo --photo me.jpg -o my-demo
       edgefel demo --quick --no-engine --json
     """
-    for module in ("torch", "lightning_fabric", "matplotlib"):
-        require(module, "train", "edgefel demo")
-    for module in ("onnx", "onnxscript", "onnxsim"):
-        require(module, "export", "edgefel demo")
+    require("train", "edgefel demo", "torch", "lightning_fabric", "matplotlib")
+    require("export", "edgefel demo", "onnx", "onnxscript", "onnxsim")
     image = _photo(photo)
     size = {"faces": 420, "subjects": 42, "epochs": 1, "per_class": 32} if quick else FULL
     options = DemoOptions(engine=not no_engine, photo=str(image), seed=seed, **size)
-    # with --json stdout holds one document, so what the stages print goes to stderr
+    # with --json, stdout holds one document; output of the stages goes to stderr
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
         results = Demo(output, options).run()
     if as_json:
-        click.echo(json.dumps(results, indent=2))
+        print_json(results)
     else:
         _print_results(results, output)
 
@@ -83,14 +81,14 @@ FULL = {"faces": 5600, "subjects": 280, "epochs": 8, "per_class": 210}
 
 
 class Demo:
-    """The stages, and which of them are done."""
+    """The stages of a demo in a folder, and their state."""
 
     def __init__(self, folder: Path, options: DemoOptions) -> None:
         self.folder = folder
         self.options = options
 
     def stages(self) -> dict[str, list[str]]:
-        """Stage -> the command line that makes it, without the program's name."""
+        """Stage -> its command line, without the program's name."""
         folder, options = self.folder, self.options
         faces, run, bundle = str(folder / "faces"), str(folder / "run"), str(folder / "bundle")
         photograph = str(folder / "photograph")
@@ -105,9 +103,18 @@ class Demo:
             "faces": ["data", "synth", "-o", faces, *synth, *seed, *workers],
             "streams": self._training("streams", [*train, *STREAMS]),
             "training": self._training("run", [*train, *start, *WHOLE]),
-            "evaluation": ["evaluate", run, faces, "--split", "test", "-o", str(folder / "evaluation")],
+            "evaluation": [
+                "evaluate",
+                run,
+                "--data",
+                faces,
+                "--split",
+                "test",
+                "-o",
+                str(folder / "evaluation"),
+            ],
             "export": ["export", run, "-o", bundle, *precisions, "--data", faces, *seed],
-            # it may be there from a demo that was killed before it was noted
+            # may exist from a demo that was killed before it recorded the stage
             "photograph": ["predict", bundle, options.photo, "--save", photograph, "--overwrite"],
         }
 
@@ -117,7 +124,7 @@ class Demo:
         return ["train", "--resume", str(run)] if begun else ["train", *arguments, "-o", str(run)]
 
     def run(self) -> dict[str, Any]:
-        """Runs what is not done yet; returns the results, which are also in results.json."""
+        """Runs the remaining stages; returns the results, which are also in results.json."""
         busy = f"{self.folder}: another demo is running there; wait for it, or choose another folder with -o"
         if self.folder.exists() and not self.folder.is_dir():
             raise EdgefelError(f"{self.folder}: in use and no demo; choose another folder with -o")
@@ -129,7 +136,7 @@ class Demo:
         stages = self.stages()
         for number, (name, arguments) in enumerate(stages.items(), start=1):
             if name in ATOMIC and (self.folder / ATOMIC[name]).exists() and name not in state["seconds"]:
-                # the demo was killed between the stage's last step and its note of it
+                # the demo was killed between the end of the stage and its record
                 self._finish(state, name, time.monotonic())
             if name not in state["seconds"]:
                 shown = shlex.join(["edgefel", *arguments])
@@ -166,22 +173,18 @@ class Demo:
         write_json(self.folder / STATE_FILE, state)
 
     def _measure(self) -> dict[str, Any]:
-        from rich.console import Console
-        from rich.progress import Progress
-
         from edgefel.bench.bundle import compare_bundle
         from edgefel.data.open import open_dataset
 
         dataset = open_dataset(self.folder / "faces", split="test")
-        with Progress(console=Console(stderr=True)) as progress:
-            task = progress.add_task("every file on the test split", total=len(dataset))
+        with Bars() as bars:
             compared = compare_bundle(
                 self.folder / "run",
                 self.folder / "bundle",
                 dataset,
                 max_seconds=4.0,
-                threads=1,  # with more, idle threads of one runtime spin while another is timed
-                advance=lambda done, total: progress.update(task, completed=done),
+                threads=1,  # idle threads of one runtime would spin while another is timed
+                advance=bars.follower("every file on the test split"),
             )
         return {
             "model": MODEL,
@@ -192,29 +195,18 @@ class Demo:
         }
 
 
-# stages whose folder is there only when it is complete
+# stages whose folder appears only when it is complete
 ATOMIC = {"faces": "faces", "evaluation": "evaluation", "export": "bundle"}
-# What training from random weights needs to differ in from the papers' recipe to get somewhere within minutes, whatever
-# the seed: the streams learn first and then stay as they are, as the papers start from pretrained ones.
-RECIPE = [
-    *(
-        "--batch-size",
-        "32",
-        "--lr",
-        "2e-3",
-        "--warmup-steps",
-        "20",
-        "--clip-norm",
-        "1",
-        "--lambda-auxiliary",
-        "1",
-    ),
-    *("--rotation", "5", "--noise", "0.01", "--erase-probability", "0", "--eval-every", "4"),
-]
+# Differences from the papers' recipe that let training from random weights converge within minutes for any seed: the
+# streams are trained first and then frozen, where the papers start from pretrained ones.
+RECIPE = shlex.split(
+    "--batch-size 32 --lr 2e-3 --warmup-steps 20 --clip-norm 1 --lambda-auxiliary 1 "
+    "--rotation 5 --noise 0.01 --erase-probability 0 --eval-every 4"
+)
 STREAMS = ["--lr-decay", "0.85", "--auxiliary-steps", "60"]
 WHOLE = ["--lr-decay", "0.8", "--auxiliary-steps", "20"]
-# clear expressions in moderate poses and light: what a small network can learn in minutes
-FACES = ["--size", "144", "--pose", "0.5", "--nuisance", "0.5", "--blend", "0.1", "--intensity", "0.7", "1.0"]
+# clear expressions in moderate poses and light, which a small network learns in minutes
+FACES = shlex.split("--size 144 --pose 0.5 --nuisance 0.5 --blend 0.1 --intensity 0.7 1.0")
 
 
 def _run_command(arguments: list[str]) -> None:
@@ -223,7 +215,7 @@ def _run_command(arguments: list[str]) -> None:
     command = importlib.import_module(COMMANDS[name][0]).command
     code = command.main(rest, prog_name=f"edgefel {name}", standalone_mode=False)
     if name == "export" and code == REFUSED:
-        # so little training leaves a network on whose ties INT8 can flip more labels than the gate allows
+        # after so little training many predictions are near-ties, and INT8 may flip more than the gate allows
         click.secho(
             "the gate refused a file (see above); the demo goes on with the others", fg="yellow", err=True
         )
@@ -242,37 +234,32 @@ def _photo(photo: Path | None) -> Path:
 
 
 def _print_results(results: dict[str, Any], folder: Path) -> None:
-    from rich.table import Table
-
     compared = results["comparison"]
-    table = Table(
-        title=f"{results['model']} on {counted(compared['images'], 'face')} of unseen people "
-        f"(batch 1, {compared['threads']} thread; chance {results['chance']:.1%})"
+    columns = ("file", "precision", ">MB", ">ms/image p50", ">accuracy", ">agrees", ">largest deviation")
+    print_table(
+        columns,
+        map(_cells, compared["files"]),
+        f"{results['model']} on {counted(compared['images'], 'face')} of unseen people "
+        f"(batch 1, {compared['threads']} thread; chance {results['chance']:.1%})",
     )
-    table.add_column("file", no_wrap=True)
-    table.add_column("precision", no_wrap=True)
-    for column in ("MB", "ms/image p50", "accuracy", "agrees", "largest deviation"):
-        table.add_column(column, justify="right")
-    for row in compared["files"]:
-        if row["ms_p50"] is None:
-            table.add_row(row["file"], row["precision"], f"{row['megabytes']:.2f}", row["note"])
-            continue
-        table.add_row(
-            row["file"],
-            row["precision"],
-            f"{row['megabytes']:.2f}",
-            f"{row['ms_p50']:.2f}",
-            f"{row['accuracy']:.1%}",
-            f"{row['agreement']:.1%}" + (f" ({row['note']})" if row["note"] else ""),
-            f"{row['deviation']:.1e}",
-        )
-    console = table_console()
-    console.print(table)
-    console.print(f"{sum(results['seconds'].values()):.0f} s in all. Look at:")
+    click.echo(f"{sum(results['seconds'].values()):.0f} s in all. Look at:")
     for what, file in (
         ("faces", "faces/contact_sheet.png"),
         ("confusion matrix", "evaluation/confusion.png"),
         ("photograph", "photograph/"),
         ("numbers", RESULTS_FILE),
     ):
-        console.print(f"  {what:<17}{folder / file}")
+        click.echo(f"  {what:<17}{folder / file}")
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    cells = row["file"], row["precision"], f"{row['megabytes']:.2f}"
+    if row["ms_p50"] is None:
+        return *cells, row["note"], "", "", ""
+    return (
+        *cells,
+        f"{row['ms_p50']:.2f}",
+        f"{row['accuracy']:.1%}",
+        f"{row['agreement']:.1%}" + (f" ({row['note']})" if row["note"] else ""),
+        f"{row['deviation']:.1e}",
+    )

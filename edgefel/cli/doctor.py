@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from edgefel.cli import params
-from edgefel.cli.console import table_console, working
+from edgefel.cli.console import print_json, print_table, table_console, working
+from edgefel.cli.param_types import PATH
 
 if TYPE_CHECKING:
     from edgefel.runtime.doctor.check import Check
@@ -19,14 +19,15 @@ _COLOURS = {"ok": "green", "note": "cyan", "warn": "yellow", "fail": "bold red"}
 
 
 @click.command("doctor")
-@click.argument("folder", metavar="[DIR]", type=click.Path(path_type=Path), required=False)
+@click.argument("bundle", type=PATH, required=False)
 @click.option("--strict", is_flag=True, help="Exit with 1 after a warning too.")
 @params.json_output
-def command(folder: Path | None, strict: bool, as_json: bool) -> None:
+@click.pass_context
+def command(ctx: click.Context, bundle: Path | None, strict: bool, as_json: bool) -> None:
     """Examine this machine: packages, GPU, JetPack, cameras, power, memory.
 
-    DIR is a bundle of `edgefel export`, whose files are examined too. Every problem comes with its fix. The exit
-    code is 0 if nothing failed, 1 if something did, and 2 if DIR is no bundle.
+    BUNDLE is a bundle of `edgefel export`, whose files are examined too. Every problem comes with its fix. The exit
+    code is 0 if nothing failed, 1 if something did, and 2 if BUNDLE is not a bundle.
 
     \b
     Examples:
@@ -37,30 +38,23 @@ def command(folder: Path | None, strict: bool, as_json: bool) -> None:
     from edgefel.runtime.doctor.examine import examine
 
     with working("examining this machine"):
-        checks = examine(folder=folder)
+        checks = examine(folder=bundle)
     counts = count(checks)
     failed = counts["fail"] > 0 or (strict and counts["warn"] > 0)
     if as_json:
-        document = {"ok": not failed, "counts": counts, "checks": [check.to_dict() for check in checks]}
-        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        print_json({"ok": not failed, "counts": counts, "checks": [check.to_dict() for check in checks]})
     else:
         _show(checks, counts)
-    click.get_current_context().exit(1 if failed else 0)
+    ctx.exit(1 if failed else 0)
 
 
 def _show(checks: Sequence[Check], counts: dict[str, int]) -> None:
-    from rich.markup import escape
-    from rich.table import Table
+    from rich.text import Text
 
-    table = Table("check", "")
-    for name in ("found", "fix"):
-        table.add_column(name, overflow="fold")
-    for check in checks:
-        colour = _COLOURS[check.status]
-        mark = f"[{colour}]{check.status}[/{colour}]"
-        table.add_row(escape(check.name), mark, escape(check.found), escape(check.fix or ""))
-    console = table_console()
-    console.print(table)
-    console.print(
-        ", ".join(f"{number} {status}" for status, number in counts.items() if number), highlight=False
-    )
+    rows = [
+        (check.name, Text(check.status, _COLOURS[check.status]), check.found, check.fix or "")
+        for check in checks
+    ]
+    print_table(("check", "", "~found", "~fix"), rows)
+    summary = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
+    table_console().print(summary, highlight=False)

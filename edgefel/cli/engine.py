@@ -2,42 +2,32 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgefel.cli import params
-from edgefel.cli.console import table_console
+from edgefel.cli.console import Bars, print_json, print_table, warn
+from edgefel.cli.param_types import POSITIVE
 
 if TYPE_CHECKING:
     from edgefel.export.tensorrt.bundle import BundleEngine
 
 
 @click.command("engine")
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@params.bundle
+@params.precisions(("fp32", "fp16", "int8"), help="Engines to build, such as fp16,int8.  [default: all]")
+@click.option("--min-batch", type=POSITIVE, default=1, help="Smallest batch.")
+@click.option("--opt-batch", type=POSITIVE, help="Batch to optimize for.  [default: --min-batch]")
+@params.max_batch(8, "Largest batch.")
 @click.option(
-    "--precision",
-    "precisions",
-    type=click.Choice(["fp32", "fp16", "int8"]),
-    multiple=True,
-    help="Build this one; may be given several times. All that the bundle has without it.",
-)
-@click.option("--min-batch", type=click.IntRange(min=1), default=1, show_default=True, help="Smallest batch.")
-@click.option(
-    "--opt-batch", type=click.IntRange(min=1), help="Batch to be fastest at.  [default: --min-batch]"
-)
-@click.option("--max-batch", type=click.IntRange(min=1), default=8, show_default=True, help="Largest batch.")
-@click.option(
-    "--workspace-mb",
-    type=click.IntRange(min=1),
-    help="Scratch memory a layer may take, in MiB; no limit without it.",
+    "--workspace-mb", type=POSITIVE, help="Maximum scratch memory of a layer, in MiB.  [default: no limit]"
 )
 @click.option(
     "--builder-level",
     type=click.IntRange(0, 5),
-    help="0 builds fastest, 5 searches longest; TensorRT's own without it.",
+    help="0 builds fastest, 5 searches longest.  [default: TensorRT's own]",
 )
 @click.option("--version-compatible", is_flag=True, help="Also run in later versions of TensorRT (slower).")
 @click.option(
@@ -52,29 +42,25 @@ if TYPE_CHECKING:
     metavar="sm_NN",
     help="GPU to build for, or 'current' (TensorRT for RTX); may be given several times.",
 )
-@click.option("--rebuild", is_flag=True, help="Build engines that are there already once more.")
-@click.option("--no-cache", is_flag=True, help="Neither read nor write the cache of engines.")
+@click.option("--rebuild", is_flag=True, help="Rebuild engines that exist already.")
+@params.no_cache
 @params.json_output
 def command(
-    folder: Path,
+    bundle: Path,
     precisions: tuple[str, ...],
     min_batch: int,
     opt_batch: int | None,
-    max_batch: int,
-    workspace_mb: int | None,
-    builder_level: int | None,
-    version_compatible: bool,
-    hardware_compatibility: str | None,
     targets: tuple[str, ...],
     rebuild: bool,
     no_cache: bool,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Build TensorRT engines from the ONNX files of a bundle.
 
-    DIR is a bundle of `edgefel export`. Run this on the device: an engine belongs to the GPU and the version of
-    TensorRT that built it. Needs TensorRT, and neither PyTorch nor the onnx package. INT8 engines are built
-    from the INT8 + FP16 file where the bundle has one (`edgefel export --int8 --engine`).
+    BUNDLE is a bundle of `edgefel export`. Run this on the device: an engine belongs to the GPU and the version of
+    TensorRT that built it. Needs TensorRT, but neither PyTorch nor the onnx package. INT8 engines are built from the
+    INT8 + FP16 file where the bundle has one (`edgefel export --int8 --engine`).
 
     \b
     Examples:
@@ -82,53 +68,37 @@ def command(
       edgefel engine bundle --precision fp16 --max-batch 16 --workspace-mb 1024
       edgefel engine bundle --rebuild
     """
-    from edgefel.cli.export_progress import RichProgress
     from edgefel.export.tensorrt.bundle import build_bundle_engines
     from edgefel.export.tensorrt.engine import EngineCache, EngineOptions
 
-    options = EngineOptions(
+    engine_options = EngineOptions(
         min_batch=min_batch,
         opt_batch=min_batch if opt_batch is None else opt_batch,
-        max_batch=max_batch,
-        builder_level=builder_level,
-        workspace_mb=workspace_mb,
-        version_compatible=version_compatible,
-        hardware_compatibility=hardware_compatibility,
         compute_capabilities=targets,
+        **options,
     )
     cache = None if no_cache else EngineCache.default()
-    with RichProgress() as progress:
+    with Bars() as progress:
         engines = build_bundle_engines(
-            folder, options, precisions=precisions, rebuild=rebuild, cache=cache, progress=progress
+            bundle, engine_options, precisions=precisions, rebuild=rebuild, cache=cache, progress=progress
         )
-    _show(engines, folder, as_json)
-
-
-def _show(engines: tuple[BundleEngine, ...], folder: Path, as_json: bool) -> None:
     for engine in engines:
-        for warning in engine.warnings:
-            click.echo(f"warning: {engine.file.name}: {warning}", err=True)
+        warn(*(f"{engine.file.name}: {warning}" for warning in engine.warnings))
     rows = [_row(engine) for engine in engines]
     if as_json:
-        click.echo(json.dumps({"bundle": str(folder), "engines": rows}, indent=2, allow_nan=False))
-        return
-    from rich.table import Table
-
-    table = Table("file", "status", "built by", "for", "batch", "layers", title=str(folder))
-    table.add_column("MB", justify="right")
-    for row in rows:
-        table.add_row(*_cells(row))
-    table_console().print(table)
+        print_json({"bundle": str(bundle), "engines": rows})
+    else:
+        columns = ("file", "status", "built by", "for", "batch", "layers", ">MB")
+        print_table(columns, map(_cells, rows), str(bundle))
 
 
 def _row(engine: BundleEngine) -> dict[str, Any]:
-    builder = dict(engine.file.builder or {})
     return {
         "file": engine.file.name,
         "precision": engine.file.precision,
         "status": engine.status,
         "megabytes": engine.file.bytes / 1e6,
-        "builder": builder,
+        "builder": dict(engine.file.builder or {}),
         "warnings": list(engine.warnings),
     }
 
@@ -137,14 +107,13 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     builder = row["builder"]
     batch = builder.get("batch", {})
     counts = builder.get("layer_report", {}).get("precisions", {})
+    layers = [f"{count} {name}" for name, count in counts.items() if name.startswith(("fp", "int8", "bf"))]
     return (
         row["file"],
         row["status"],
         f"{builder.get('package')} {builder.get('version')}",
         builder.get("gpu") or "no GPU here",
         f"{batch.get('min')} to {batch.get('max')}",
-        ", ".join(
-            f"{count} {name}" for name, count in counts.items() if name.startswith(("fp", "int8", "bf"))
-        ),
+        ", ".join(layers),
         f"{row['megabytes']:.1f}",
     )

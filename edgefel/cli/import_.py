@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
 from edgefel.cli import params
-from edgefel.cli.console import working
-from edgefel.cli.optional import require
+from edgefel.cli.console import print_json, working
+from edgefel.cli.lazy import require
+from edgefel.cli.param_types import PATH, POSITIVE
 from edgefel.data.labels import PRESETS
 
 LAYOUTS = ("poster-v2", "arbex", "apvit", "ir50", "mobilefacenet")
-
-
 _EPILOG = (
     "\b\nLabel presets; of eight names, a network of seven classes has those without contempt or other:\n"
     + "\n".join(
@@ -24,34 +22,32 @@ _EPILOG = (
 
 
 @click.command("import", epilog=_EPILOG)
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--layout", required=True, type=click.Choice(LAYOUTS), help="Which release the files come from."
-)
+@click.argument("files", nargs=-1, required=True, type=PATH)
+@click.option("--layout", required=True, type=click.Choice(LAYOUTS), help="Release that the files come from.")
 @params.output("Folder for the checkpoint; must not exist or be empty.")
 @click.option(
     "--labels",
     metavar="PRESET|NAMES",
-    help="Order of the outputs: a preset (below) or names separated by commas. Needed where the file does not name "
-    "its classes, which only files of mmcls such as APViT's do.",
+    help="Order of the outputs: a preset (below) or comma-separated names. Needed unless the file names its classes, "
+    "as files of mmcls, such as APViT's, do.",
 )
 @click.option(
     "--resize",
-    type=click.IntRange(min=1),
-    help="Side that images are resized to before the centre crop; the release's without it.",
+    type=POSITIVE,
+    help="Side that images are resized to before the centre crop.  [default: the release's]",
 )
 @params.json_output
 def command(
     files: tuple[Path, ...], layout: str, output: Path, labels: str | None, resize: int | None, as_json: bool
 ) -> None:
-    """Turn published checkpoints into edgefel's format.
+    """Convert published checkpoints to edgefel's format.
 
-    FILES (.pth, .safetensors) are loaded as weights only: pickled code in them is refused, never run. What trainers
-    wrap weights in (state_dict, module., _orig_mod., model.) is taken off; of averaged (EMA) and raw weights in one
-    file the averaged ones are taken. Half and double precision become float32. Entries that the network never
-    uses are dropped; anything else missing, unknown, wrongly shaped or not finite is refused, with the list.
-    Images are prepared as the release tests its weights. A backbone alone (ir50, mobilefacenet) becomes a
-    starting point for `edgefel train --init-from`.
+    FILES (.pth, .safetensors) are loaded as weights only: pickled code in them is refused, never run. Wrappers that
+    trainers add (state_dict, module., _orig_mod., model.) are removed; where a file has averaged (EMA) and raw weights,
+    the averaged ones are used. Half and double precision become float32. Entries that the network never uses are
+    dropped; anything else missing, unknown, wrongly shaped or not finite is refused and listed. Preprocessing is that
+    of the release's own evaluation. A backbone alone (ir50, mobilefacenet) becomes a starting point for
+    `edgefel train --init-from`.
 
     \b
     Examples:
@@ -62,14 +58,14 @@ def command(
       edgefel import ir50.pth --layout ir50 -o ir50
       edgefel import mobilefacenet_model_best.pth.tar --layout mobilefacenet -o mobilefacenet
     """
-    require("torch", "train", "edgefel import")
+    require("train", "edgefel import", "torch")
     from edgefel.data.preprocessing import Preprocessing
     from edgefel.models.published import import_to_checkpoint
 
     with working(f"reading {', '.join(map(str, files))}"):
         summary = import_to_checkpoint(files, layout, output, labels, resize)
     if as_json:
-        click.echo(json.dumps(summary, indent=2))
+        print_json(summary)
         return
     click.echo(
         f"{output}: {summary['entries']} entries of layout {layout}, {summary['unused']} unused ones dropped"

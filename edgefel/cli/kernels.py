@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from edgefel.cli import params
-from edgefel.cli.console import table_console
-from edgefel.cli.optional import require
+from edgefel.cli.console import Bars, print_json, print_table
+from edgefel.cli.lazy import require
 from edgefel.files.write import check_free
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from edgefel.kernels.ahead_of_time.compiler import CompiledKernel
     from edgefel.models.config import ModelConfig
 
 
 @click.group("kernels")
 def command() -> None:
-    """Compile the fused kernels for a GPU that is elsewhere.
+    """Compile the fused kernels for the GPU of another machine.
 
     \b
     Examples:
@@ -33,74 +31,67 @@ def command() -> None:
 
 @command.command("compile")
 @params.output("Folder to write; must not exist or be empty.")
-@click.option(
-    "--model", "model", default="arbex", show_default=True, help="A model's name, or a checkpoint's folder."
-)
+@click.option("--model", default="arbex", help="Name of a model, or a checkpoint folder.")
 @params.arch
-@params.dtype
+@click.option(
+    "--dtype",
+    type=click.Choice(["fp16", "bf16", "fp32"]),
+    default="fp16",
+    help="Type of the attention and the token pooling; the head is always FP32.",
+)
 @params.json_output
 def compile_(output: Path, model: str, archs: tuple[str, ...], dtype: str, as_json: bool) -> None:
     """Compile the inference kernels of a model, without a GPU.
 
-    Writes for every target and kernel the cubin, the PTX and a JSON file that says how to launch it: argument
-    order and types, grid rule, warps, shared memory, and what it takes of a multiprocessor. A program launches
-    them through the CUDA driver, with neither torch nor Triton (edgefel.runtime.kernels does).
+    Writes for every target and kernel the cubin, the PTX and a JSON file that describes the launch: argument order
+    and types, grid rule, warps, shared memory, and the use of a multiprocessor. A program launches them through the
+    CUDA driver, without torch and Triton (see edgefel.runtime.kernels).
 
     \b
     Examples:
       edgefel kernels compile -o compiled --arch sm_87 --arch sm_110
       edgefel kernels compile -o compiled --model runs/mine --arch sm_87 --dtype fp32 --json
     """
-    require("torch", "train", "edgefel kernels compile")
-    require("triton", "kernels", "edgefel kernels compile")
-    from rich.console import Console
-    from rich.progress import Progress
-
+    require("train", "edgefel kernels compile", "torch")
+    require("kernels", "edgefel kernels compile", "triton")
     from edgefel.kernels.ahead_of_time.compiler import compile_all, parse_arch, write_kernels
     from edgefel.models.inference_kernels import inference_kernels
 
     targets = [parse_arch(arch) for arch in dict.fromkeys(archs)]
     config = _config(model)
     check_free(output)  # before minutes of compiling
-    with Progress(console=Console(stderr=True)) as progress:
-        task = progress.add_task("compiling")
-        kernels = compile_all(
-            inference_kernels(config, dtype),
-            targets,
-            workers=os.cpu_count(),
-            advance=lambda done, total: progress.update(task, completed=done, total=total),
-        )
+    with Bars() as bars:
+        specs, advance = inference_kernels(config, dtype), bars.follower("compiling")
+        kernels = compile_all(specs, targets, workers=os.cpu_count(), advance=advance)
     write_kernels(kernels, output, config.name)
     if as_json:
-        click.echo(json.dumps([kernel.describe() for kernel in kernels], indent=2))
+        print_json([kernel.describe() for kernel in kernels])
     else:
         print_resources(kernels)
         click.echo(f"wrote {output}", err=True)
 
 
 def print_resources(kernels: Sequence[CompiledKernel]) -> None:
-    """A table of what each kernel takes."""
-    from rich.table import Table
-
-    table = Table(
-        "kernel", "target", title="what compiling tells (occupancy: an estimate from published limits)"
-    )
-    for column in ("warps", "registers", "stack B", "spills B", "shared KiB", "blocks/SM", "occupancy"):
-        table.add_column(column, justify="right")
+    """A table of the resources of each kernel."""
+    rows = []
     for kernel in kernels:
         row, resources = kernel.describe(), kernel.resources
-        table.add_row(
-            row["name"],
-            row["arch"],
-            str(row["warps"]),
-            str(resources.registers),
-            str(resources.stack_bytes),
-            str(resources.spill_store_bytes + resources.spill_load_bytes),
-            f"{resources.shared_bytes / 1024:.1f}",
-            str(row["blocks_per_multiprocessor"]),
-            f"{row['occupancy']:.0%}",
+        rows.append(
+            (
+                row["name"],
+                row["arch"],
+                str(row["warps"]),
+                str(resources.registers),
+                str(resources.stack_bytes),
+                str(resources.spill_store_bytes + resources.spill_load_bytes),
+                f"{resources.shared_bytes / 1024:.1f}",
+                str(row["blocks_per_multiprocessor"]),
+                f"{row['occupancy']:.0%}",
+            )
         )
-    table_console().print(table)
+    numbers = (">warps", ">registers", ">stack B", ">spills B", ">shared KiB", ">blocks/SM", ">occupancy")
+    title = "resources of the compiled kernels (occupancy: an estimate from published limits)"
+    print_table(("kernel", "target", *numbers), rows, title)
 
 
 def _config(model: str) -> ModelConfig:

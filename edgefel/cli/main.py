@@ -14,36 +14,39 @@ import click
 
 from edgefel import __version__, signals
 from edgefel.cli import output
+from edgefel.cli.console import warn
 from edgefel.cli.lazy import LazyGroup
 from edgefel.errors import EdgefelError, EdgefelWarning
 from edgefel.files.write import DISK_FULL
+from edgefel.text import printable
 
-# command -> (module, attribute, one-line help). Commands are imported when they are used, so that
-# `edgefel --help` and `edgefel predict` need nothing beyond the base install.
+_LONGEST = 4000  # characters of a message
+
+# command -> (module of its `command`, one-line help)
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": (
         "edgefel.cli.demo",
-        "The whole way once: faces, training, export, engines, a labelled photograph.",
+        "Run the whole pipeline once: faces, training, export, engines, a photograph.",
     ),
     "models": ("edgefel.cli.models", "List the models: parameters, GMAC, input size."),
-    "data": ("edgefel.cli.data", "Make and look at data sets."),
+    "data": ("edgefel.cli.data", "Generate, inspect and prepare data sets."),
     "train": ("edgefel.cli.train", "Train a model."),
     "evaluate": (
         "edgefel.cli.evaluate",
-        "Accuracy, macro F1, per-class recall and calibration of a checkpoint.",
+        "Accuracy, macro F1, recall by class and calibration of a checkpoint.",
     ),
     "ablate": ("edgefel.cli.ablate", "Rerun a table of the papers: a grid of trainings, and a verdict."),
-    "import": ("edgefel.cli.import_", "Turn published checkpoints into edgefel's format."),
+    "import": ("edgefel.cli.import_", "Convert published checkpoints to edgefel's format."),
     "calibrate": ("edgefel.cli.calibrate", "Choose class-balanced images for INT8 calibration."),
     "export": ("edgefel.cli.export", "Export to ONNX (FP32, FP16, INT8) and TensorRT engines."),
     "parity": (
         "edgefel.cli.parity",
-        "Judge a bundle's files by PyTorch, class by class, on labelled images.",
+        "Compare a bundle's files with PyTorch, class by class, on labelled images.",
     ),
     "engine": ("edgefel.cli.engine", "Build TensorRT engines from a bundle's ONNX files, on the device."),
-    "kernels": ("edgefel.cli.kernels", "Compile the fused kernels for a GPU that is elsewhere."),
-    "bundle": ("edgefel.cli.bundle", "Pack a bundle for a device, Triton Inference Server or DeepStream."),
-    "bench": ("edgefel.cli.bench", "Measure speed and memory."),
+    "kernels": ("edgefel.cli.kernels", "Compile the fused kernels for the GPU of another machine."),
+    "pack": ("edgefel.cli.pack", "Pack a bundle for a device, Triton Inference Server or DeepStream."),
+    "bench": ("edgefel.cli.bench", "Measure speed, memory and accuracy."),
     "run": ("edgefel.cli.run", "Label faces from a camera, a stream or a video, person by person."),
     "predict": ("edgefel.cli.predict", "Label the faces in images or a video with an exported model."),
     "doctor": (
@@ -52,19 +55,18 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
 }
 
-
-# a place where nothing can be written: no permission, read-only, a file where a folder should be, a name too long
+# the output's place: no permission, read-only, a file where a folder should be, a name too long
 _WRONG_PLACE = (
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR),
     *(errno.ENAMETOOLONG, errno.ENOENT),
 )
 
-# read when OpenCV is imported: of a broken file, a line of our own says what is wrong
+# read when OpenCV is imported; edgefel reports broken files itself
 _OPENCV_SILENT = {"OPENCV_LOG_LEVEL": "FATAL", "OPENCV_FFMPEG_LOGLEVEL": "-8"}
 
 
 class Edgefel(LazyGroup):
-    """The commands, with every error of the user's or the disk's in one line."""
+    """The commands; errors of the user or the disk become one line."""
 
     def make_context(self, *arguments: Any, **options: Any) -> click.Context:
         output.prepare_streams()
@@ -72,7 +74,7 @@ class Edgefel(LazyGroup):
             os.environ.setdefault(variable, level)
         try:
             return super().make_context(*arguments, **options)
-        except OSError as error:  # --help into a pipe that is closed
+        except OSError as error:  # --help into a closed pipe
             if output.reader_gone(error):
                 raise click.exceptions.Exit(output.PIPE_CLOSED) from None
             raise
@@ -88,7 +90,7 @@ class Edgefel(LazyGroup):
         except EdgefelError as error:
             _fail(ctx, str(error))
         except ImportError as error:
-            # of a package that is there and does not load: OpenCV without libGL, one built for another NumPy
+            # an installed package that does not load: OpenCV without libGL, one built for another NumPy
             if (error.name or "").startswith("edgefel"):
                 raise
             _fail(ctx, f"a package does not load ({error}); run 'edgefel doctor', which says which")
@@ -96,10 +98,10 @@ class Edgefel(LazyGroup):
             if not output.reader_gone(error):
                 raise
             ctx.exit(output.PIPE_CLOSED)
-        except UnicodeEncodeError as error:  # what a library in Python makes of a file name that is not UTF-8
+        except UnicodeEncodeError as error:  # from a library, for a file name that is not UTF-8
             _fail(ctx, f"{error.object}: a name that is not UTF-8; rename the file or folder")
         except OSError as error:
-            if error.errno in DISK_FULL:  # every file is written aside: nothing half-written is left
+            if error.errno in DISK_FULL:  # files are replaced atomically: nothing half-written is left
                 where, mend = error.filename or "the output", "free disk space or choose another place"
             elif error.errno in _WRONG_PLACE and error.filename is not None:
                 where, mend = error.filename, "choose another place"
@@ -112,7 +114,7 @@ class Edgefel(LazyGroup):
                 raise
             _fail(ctx, f"{where}: cannot be written ({error.strerror}); {mend}")
         except (KeyboardInterrupt, click.Abort) as error:
-            # click turns what ends a command within a command (demo) into Abort
+            # click turns an interrupt of a command within a command (demo) into Abort
             stops = [one for one in (error, error.__cause__) if isinstance(one, signals.Interrupted)]
             stop = (stops or [signals.Interrupted(signals.received() or signal.SIGINT)])[0]
             with suppress(OSError):  # the terminal may be gone
@@ -121,11 +123,11 @@ class Edgefel(LazyGroup):
 
 
 def _show_warning(others: Any) -> Any:
-    """What shows warnings: those of edgefel in one line, all others as `others` does."""
+    """A `warnings.showwarning` that prints edgefel's warnings as one line and passes the rest to `others`."""
 
     def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
         if issubclass(category, EdgefelWarning):
-            click.echo(f"warning: {output.one_line(str(message))}", err=True)
+            warn(_line(str(message)))
         else:
             others(message, category, *where, **more)
 
@@ -133,13 +135,20 @@ def _show_warning(others: Any) -> Any:
 
 
 def _fail(ctx: click.Context, message: str) -> NoReturn:
-    with suppress(OSError):  # nobody may be there to read it
-        click.echo(f"error: {output.one_line(message)}", err=True)
+    with suppress(OSError):  # standard error may be closed
+        click.echo(f"error: {_line(message)}", err=True)
     ctx.exit(2)
 
 
+def _line(text: str) -> str:
+    """One line of bounded length; file names may hold anything."""
+    if len(text) > _LONGEST:
+        text = f"{text[: _LONGEST - 1000]} ... {text[-990:]}"
+    return printable(text, lines=False)
+
+
 def _flush() -> None:
-    """Raises EdgefelError where what was printed cannot be written, which Python would say in lines of its own."""
+    """Raises EdgefelError if standard output cannot be written; Python would print a traceback at exit."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -151,14 +160,18 @@ def _flush() -> None:
         ) from None
 
 
-@click.command(cls=Edgefel, commands_at=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    cls=Edgefel,
+    commands_at=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
+)
 @click.version_option(__version__, prog_name="edgefel")
 def main() -> None:
     """Facial-expression transformers from training to an edge device.
 
     \b
     Examples:
-      edgefel demo                                  see everything once, on the CPU
+      edgefel demo                                  the whole pipeline once, on the CPU
       edgefel train --model arbex-nano --data faces -o runs/nano
       edgefel export runs/nano -o bundle --fp32 --fp16 --int8 --data faces
       edgefel predict bundle photo.jpg --save out

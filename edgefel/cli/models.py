@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 
 from edgefel.cli import params
-from edgefel.cli.console import table_console
+from edgefel.cli.console import print_json, print_table
 
 
 @click.command("models")
@@ -17,7 +16,7 @@ from edgefel.cli.console import table_console
 def command(names: tuple[str, ...], as_json: bool) -> None:
     """List the models: parameters, multiply-accumulates (batch 1, 7 classes) and input size.
 
-    All registered ones, or those named: each also with +resizer or +reliability behind it.
+    All registered ones, or those named; +resizer and +reliability may be added to a name.
 
     \b
     Examples:
@@ -28,33 +27,32 @@ def command(names: tuple[str, ...], as_json: bool) -> None:
     from edgefel.models.profile import known_profile
     from edgefel.models.registry import ADDITIONS, describe, list_models, model_config
 
-    configs = {name: model_config(name) for name in names or list_models()}
-    rows: list[dict[str, Any]] = [
-        {
-            "name": name,
-            "parameters": (counted := known_profile(name)).parameters,
-            "macs": counted.macs,
-            "input_size": config.input_size,
-            "description": describe(name),
-        }
-        for name, config in configs.items()
-    ]
+    rows: list[dict[str, Any]] = []
+    for name, config in {name: model_config(name) for name in names or list_models()}.items():
+        profile = known_profile(name)
+        rows.append(
+            {
+                "name": name,
+                "parameters": profile.parameters,
+                "macs": profile.macs,
+                "input_size": config.input_size,
+                "description": describe(name),
+            }
+        )
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
+        print_json(rows)
         return
-    from rich.table import Table
-
-    table = Table("model", "parameters", "GMAC", "input", "what it is")
-    for row in rows:
-        size = row["input_size"]
-        table.add_row(
+    cells = [
+        (
             row["name"],
             f"{row['parameters'] / 1e6:.2f} M",
             f"{row['macs'] / 1e9:.3f}",
-            f"{size}x{size}",
+            f"{row['input_size']}x{row['input_size']}",
             row["description"],
         )
-    table_console().print(table)
+        for row in rows
+    ]
+    print_table(("model", "parameters", "GMAC", "input", "what it is"), cells)
     if not names:
         for addition, what in ADDITIONS.items():
             click.echo(f"with +{addition}: {what}")

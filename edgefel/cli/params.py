@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
 
+from edgefel.cli.param_types import ABOVE_ZERO, INTEGERS, PATH, POSITIVE, FiniteRange, joined, name_list
 from edgefel.data.image_headers import MOST_PIXELS, PIXELS_VARIABLE
 from edgefel.data.votes import VOTES_FILES, layout_with_votes
 from edgefel.errors import EdgefelError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-json_output = click.option(
-    "--json", "as_json", is_flag=True, help="Print machine-readable JSON instead of a table."
-)
-seed = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed.")
+# written out, so that --help imports no backend; a test compares them with the runtime's
+BACKENDS = ("tensorrt", "onnxruntime-cuda", "openvino", "onnxruntime", "onnxruntime-tensorrt")
+PRECISIONS = ("fp32", "fp16", "int8", "int8+fp16")
 
 
-class FiniteRange(click.FloatRange):
-    """A range of real numbers: NaN, which lies in every range of click's, and infinity are refused."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        number = super().convert(value, param, ctx)
-        if not math.isfinite(number):
-            self.fail(f"{value} is not a finite number.", param, ctx)
-        return number
+def given(option: str) -> bool:
+    """Whether the parameter of the current command, such as "metrics_every", is on the command line."""
+    return click.get_current_context().get_parameter_source(option) is ParameterSource.COMMANDLINE
 
 
 def refuse_alone(option: str, other: str) -> None:
@@ -39,75 +32,160 @@ def refuse_alone(option: str, other: str) -> None:
     Both are names of parameters of the current command, such as "metrics_every".
     """
     ctx = click.get_current_context()
-    if (
-        ctx.get_parameter_source(option) is ParameterSource.COMMANDLINE
-        and ctx.get_parameter_source(other) is ParameterSource.DEFAULT
-    ):
+    if given(option) and ctx.get_parameter_source(other) is ParameterSource.DEFAULT:
         flag, needed = (f"--{name.replace('_', '-')}" for name in (option, other))
         raise EdgefelError(f"{flag} belongs to {needed}; give that too, or leave it out")
 
 
-def parse_size(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
-    """Callback of an option such as `--size 640x480`: (width, height)."""
-    if value is None:
-        return None
-    width, _, height = value.lower().partition("x")
-    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
-        raise click.BadParameter(f"{value!r} is not a size; give it as 640x480", ctx, param)
-    return int(width), int(height)
+# inputs
+bundle = click.argument("bundle", type=PATH)
+checkpoint = click.argument("checkpoint", type=PATH)
+data_argument = click.argument("data", type=PATH)
 
 
-detector = click.option(
-    "--detector",
-    type=click.Choice(["haar", "yunet"]),
-    default="haar",
-    show_default=True,
-    help="Haar comes with OpenCV; YuNet is better and needs --detector-model.",
+def data(help: str, *, required: bool = False) -> Callable[[Function], Function]:
+    """`--data DATA`."""
+    return click.option("--data", metavar="DATA", type=PATH, required=required, help=help)
+
+
+def split(
+    *names: str, default: str | None = None, help: str = "Only this split."
+) -> Callable[[Function], Function]:
+    """`--split NAME`; train, val and test where no names are given."""
+    known = names or ("train", "val", "test")
+    return click.option("--split", type=click.Choice(known), default=default, help=help)
+
+
+# outputs
+json_output = click.option(
+    "--json", "as_json", is_flag=True, help="Print machine-readable JSON instead of a table."
 )
-detector_model = click.option("--detector-model", type=click.Path(path_type=Path), help="YuNet's ONNX file.")
-min_face = click.option(
-    "--min-face",
-    type=FiniteRange(0, 1, min_open=True),
-    help="Smallest face to look for, as a share of the image's shorter side; a larger one is faster.",
-)
+
+
+def output(help: str, *, required: bool = True, default: str | None = None) -> Callable[[Function], Function]:
+    """`-o/--output PATH`."""
+    return click.option("-o", "--output", type=PATH, required=required, default=default, help=help)
+
+
+def overwrite(help: str) -> Callable[[Function], Function]:
+    """`--overwrite`: replaces an output that exists."""
+    return click.option("--overwrite", is_flag=True, help=help)
+
+
+def force(
+    help: str = "Use a file that was changed, or that failed its comparison with PyTorch.",
+) -> Callable[[Function], Function]:
+    """`--force`: bypasses a gate."""
+    return click.option("--force", is_flag=True, help=help)
+
+
+# running a model
 precision = click.option(
     "--precision",
-    type=click.Choice(["fp32", "fp16", "int8", "int8+fp16"]),
+    type=click.Choice(PRECISIONS),
     help="File of the bundle to run.  [default: the fastest here that passed its comparison with PyTorch]",
 )
 backend = click.option(
     "--backend",
-    type=click.Choice(
-        ["auto", "tensorrt", "onnxruntime-cuda", "openvino", "onnxruntime", "onnxruntime-tensorrt"]
-    ),
+    type=click.Choice(["auto", *BACKENDS]),
     default="auto",
-    show_default=True,
-    help="What runs the file. A named one is taken or is an error; auto takes the first that can.",
+    help="What runs the file. auto takes the first that works; a named one is used, or is an error.",
 )
+threads = click.option("--threads", type=POSITIVE, help="CPU threads of the model.  [default: all cores]")
 verbose = click.option(
-    "-v", "--verbose", is_flag=True, help="Say why no other backend and no other file was taken."
+    "-v", "--verbose", is_flag=True, help="Say why other backends and files were not used."
 )
-threads = click.option(
-    "--threads", type=click.IntRange(min=1), help="CPU threads of the model.  [default: all cores]"
+detector = click.option(
+    "--detector",
+    type=click.Choice(["haar", "yunet"]),
+    default="haar",
+    help="Haar comes with OpenCV; YuNet is better and needs --detector-model.",
 )
-force = click.option(
-    "--force",
-    is_flag=True,
-    help="Run a file although its hash is not the manifest's, or it failed its comparison with PyTorch.",
+detector_model = click.option("--detector-model", type=PATH, help="YuNet's ONNX file.")
+min_face = click.option(
+    "--min-face",
+    type=FiniteRange(0, 1, min_open=True),
+    help="Minimum face size, as a share of the image's shorter side; a larger one is faster.",
 )
 
 
-def output(
-    help: str, *, required: bool = True, default: Path | None = None
+# lists
+def precisions(
+    known: Sequence[str] | None = PRECISIONS, *, default: str | None = None, help: str
 ) -> Callable[[Function], Function]:
-    """`-o/--output PATH`."""
+    """`--precision P,P`, which may be repeated: a tuple, empty without the option and a default."""
     return click.option(
-        "-o", "--output", type=click.Path(path_type=Path), required=required, default=default, help=help
+        "--precision",
+        "precisions",
+        type=name_list(known),
+        multiple=True,
+        default=None if default is None else [default],
+        callback=joined,
+        help=help,
     )
 
 
+def batch_sizes(default: str = "1", help: str = "Faces per call.") -> Callable[[Function], Function]:
+    """`--batch-sizes N,N`."""
+    return click.option("--batch-sizes", "batches", type=INTEGERS, default=default, help=help)
+
+
+def thread_counts(default: str | None, help: str) -> Callable[[Function], Function]:
+    """`--threads N,N`."""
+    return click.option("--threads", type=INTEGERS, default=default, help=help)
+
+
+# work
+seed = click.option("--seed", type=click.IntRange(min=0), default=0, help="Random seed.")
+quiet = click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
+no_cache = click.option("--no-cache", is_flag=True, help="Neither read nor write the caches.")
+
+
+def workers(what: str) -> Callable[[Function], Function]:
+    """`--workers N`; None without it. what: "Threads" or "Processes"."""
+    return click.option("--workers", type=POSITIVE, help=f"{what}.  [default: one per core]")
+
+
+def seconds(default: str) -> Callable[[Function], Function]:
+    """`--seconds`, whose default depends on other options."""
+    return click.option("--seconds", type=ABOVE_ZERO, help=f"Time to spend.  [default: {default}]")
+
+
+def max_drop(default: float, help: str) -> Callable[[Function], Function]:
+    """`--max-drop POINTS`."""
+    return click.option("--max-drop", type=FiniteRange(0, 100), default=default, help=help)
+
+
+def max_batch(
+    default: int | None, help: str = "Largest batch of an engine."
+) -> Callable[[Function], Function]:
+    """`--max-batch N`."""
+    return click.option("--max-batch", type=POSITIVE, default=default, help=help)
+
+
+group_cap = click.option(
+    "--group-cap",
+    type=POSITIVE,
+    default=32,
+    help="Maximum number of calibration images per subject or video.",
+)
+limits = click.option(
+    "--limits",
+    type=PATH,
+    help="YAML file with the limits of the verdicts, per precision; see docs/parity.md.",
+)
+arch = click.option(
+    "--arch",
+    "archs",
+    multiple=True,
+    default=("sm_87", "sm_110"),
+    metavar="sm_NN",
+    help="Target: sm_87 is Jetson Orin, sm_110 Jetson Thor. May be given several times.",
+)
+
+
 def _set_max_pixels(ctx: click.Context, param: click.Parameter, value: int | None) -> None:
-    """Into the environment, which worker processes share, for as long as the command runs."""
+    """Sets the environment variable, which worker processes share, until the command ends."""
     if value is None:
         return
     before = os.environ.get(PIXELS_VARIABLE)
@@ -129,8 +207,7 @@ max_pixels = click.option(
     help=f"Pixels of the largest image to decode; larger ones are skipped.  [default: {MOST_PIXELS}]",
 )
 
-
-_VOTES = "edgefel.votes"  # in the context, until the layout takes it in
+_VOTES = "edgefel.votes"  # key in the context, where --votes waits for --layout
 
 
 def _keep_votes(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
@@ -142,55 +219,25 @@ def _add_votes(ctx: click.Context, param: click.Parameter, value: str | None) ->
 
 
 def layout(function: Function) -> Function:
-    """What every command takes that reads a data set of images: `--layout NAME`, `--votes FILE`, which is a part of
-    the layout ("fer-plus:label.csv"), and `--max-pixels`."""
+    """The options of every command that reads a data set of images: `--layout NAME`; `--votes FILE`, which becomes part
+    of the layout ("fer-plus:label.csv"); and `--max-pixels`."""
     function = click.option(
         "--votes",
         type=click.Choice(VOTES_FILES),
         expose_value=False,
-        is_eager=True,  # before the layout, which takes it in
+        is_eager=True,  # before --layout, which includes it
         callback=_keep_votes,
-        help="Of FER+: the file that labels are taken from.  [default: as published, fer2013new.csv]",
+        help="FER+ only: the file that labels come from.  [default: as published, fer2013new.csv]",
     )(max_pixels(function))
     return click.option(
         "--layout",
         metavar="NAME",
         callback=_add_votes,
-        help="How the data set is laid out, such as raf-db; docs/data.md lists all.  [default: recognized]",
+        help="Layout of the data set, such as raf-db; docs/data.md lists all.  [default: recognized]",
     )(function)
 
 
-def refuse_layout_alone(other: str) -> None:
-    """Raises EdgefelError where `--layout` or `--votes` was given without the data that it is about."""
+def refuse_layout_alone() -> None:
+    """Raises EdgefelError where `--layout` or `--votes` was given without `--data`."""
     for option in ("layout", "votes"):
-        refuse_alone(option, other)
-
-
-group_cap = click.option(
-    "--group-cap",
-    type=click.IntRange(min=1),
-    default=32,
-    show_default=True,
-    help="Most calibration images of one subject or video.",
-)
-limits = click.option(
-    "--limits",
-    type=click.Path(path_type=Path),
-    help="YAML file of the limits that files are judged by, per precision; see docs/parity.md.",
-)
-arch = click.option(
-    "--arch",
-    "archs",
-    multiple=True,
-    default=("sm_87", "sm_110"),
-    show_default=True,
-    metavar="sm_NN",
-    help="Target: sm_87 is Jetson Orin, sm_110 Jetson Thor. May be given several times.",
-)
-dtype = click.option(
-    "--dtype",
-    type=click.Choice(["fp16", "bf16", "fp32"]),
-    default="fp16",
-    show_default=True,
-    help="Type of the attention and of the token pooling; the head is always FP32.",
-)
+        refuse_alone(option, "data")

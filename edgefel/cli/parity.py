@@ -2,96 +2,66 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgefel.cli import params
-from edgefel.cli.console import table_console
-from edgefel.cli.optional import require
+from edgefel.cli.console import Bars, print_json, print_table, warn, warn_unreadable
+from edgefel.cli.lazy import require
+from edgefel.cli.param_types import PATH, POSITIVE
 from edgefel.text import counted
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from edgefel.export.parity.check import BundleCheck
     from edgefel.export.parity.compare import ClassParity, Parity
 
-REFUSED = 3  # exit code: the gate refused a file
+REFUSED = 3  # exit code: a limit is exceeded
 
 
 @click.command("parity")
-@click.argument("bundle", metavar="DIR", type=click.Path(path_type=Path))
-@click.argument("data", type=click.Path(path_type=Path))
-@click.option(
-    "--split",
-    type=click.Choice(("val", "test", "all")),
-    default="test",
-    show_default=True,
-    help="Which part of the data; all leaves the split train out.",
-)
-@click.option(
-    "--checkpoint",
-    type=click.Path(path_type=Path),
-    help="What the bundle was exported from, if it is no longer where it was.",
-)
-@click.option(
-    "--precision",
-    "precisions",
-    type=click.Choice(("fp32", "fp16", "int8", "int8+fp16")),
-    multiple=True,
-    help="File to compare; may be given several times.  [default: all]",
-)
+@params.bundle
+@params.data("Labelled images to compare on.", required=True)
+@params.split("val", "test", "all", default="test", help="Part of the data; all is val and test.")
+@click.option("--checkpoint", type=PATH, help="Checkpoint the bundle was exported from, if it was moved.")
+@params.precisions(help="Files to compare, such as fp16,int8.  [default: all]")
 @params.layout
 @params.limits
 @click.option(
-    "--images",
-    type=click.IntRange(min=1),
-    default=2000,
-    show_default=True,
-    help="Most images to compare on, evenly from the classes.",
+    "--images", type=POSITIVE, default=2000, help="Maximum number of images, drawn evenly from the classes."
 )
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all cores]")
+@params.threads
 @params.seed
 @params.output("New folder for parity.json and recall.png.", required=False)
 @params.json_output
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     bundle: Path,
     data: Path,
-    split: str,
-    checkpoint: Path | None,
-    precisions: tuple[str, ...],
-    layout: str | None,
     limits: Path | None,
-    images: int,
-    threads: int | None,
-    seed: int,
     output: Path | None,
     as_json: bool,
+    **options: Any,
 ) -> None:
-    """Judge a bundle's files by PyTorch on labelled images.
+    """Compare a bundle's files with PyTorch on labelled images.
 
-    DIR is a bundle of `edgefel export`, DATA a labelled data set. Every ONNX file is compared with the
-    checkpoint it came from, on images that neither training nor calibration saw, and marked in the manifest:
-    pass, warn or fail. The runtime refuses a file that failed. Exit code 0: all pass or warn; 2: bad input;
-    3: a file failed.
+    BUNDLE is a bundle of `edgefel export`. Every ONNX file is compared with the checkpoint it came from, on images
+    that neither training nor calibration used, and marked in the manifest: pass, warn or fail. The runtime refuses a
+    file that failed. Exit code 0: all pass or warn; 2: bad input; 3: a file failed.
 
     \b
     Examples:
-      edgefel parity bundle faces
-      edgefel parity bundle faces --precision int8 --limits limits.yaml
-      edgefel parity bundle AffectNet --layout affectnet-7 --split val
-      edgefel parity bundle faces --split val --checkpoint runs/nano -o report
+      edgefel parity bundle --data faces
+      edgefel parity bundle --data faces --precision int8 --limits limits.yaml
+      edgefel parity bundle --data AffectNet --layout affectnet-7 --split val
+      edgefel parity bundle --data faces --split val --checkpoint runs/nano -o report
     """
-    for module in ("torch", "safetensors", "sklearn"):
-        require(module, "export", "edgefel parity")
+    require("export", "edgefel parity", "torch", "safetensors", "sklearn")
     if output is not None:
-        require("matplotlib", "export", "edgefel parity -o")
-    from edgefel.cli.export_progress import RichProgress
+        require("export", "edgefel parity -o", "matplotlib")
     from edgefel.export.parity.check import check_bundle
     from edgefel.export.parity.limits import load_limits
     from edgefel.files.write import check_free
@@ -99,20 +69,8 @@ def command(
     if output is not None:
         check_free(output)
     chosen = load_limits(limits)
-    with RichProgress() as progress:
-        check = check_bundle(
-            bundle,
-            data,
-            split=split,
-            layout=layout,
-            checkpoint=checkpoint,
-            precisions=precisions,
-            limits=chosen,
-            images=images,
-            seed=seed,
-            threads=threads,
-            progress=progress,
-        )
+    with Bars() as progress:
+        check = check_bundle(bundle, data, limits=chosen, progress=progress, **options)
     if output is not None:
         _write_report(output, check)
     _show(check, as_json)
@@ -121,7 +79,7 @@ def command(
 
 
 def _write_report(folder: Path, check: BundleCheck) -> None:
-    """Both files or nothing."""
+    """Writes both files or nothing."""
     from edgefel.export.parity.plot import recall_figure
     from edgefel.files.write import atomic_folder, write_json
 
@@ -131,17 +89,18 @@ def _write_report(folder: Path, check: BundleCheck) -> None:
 
 
 def _show(check: BundleCheck, as_json: bool) -> None:
-    for warning in check.warnings:
-        click.echo(f"warning: {warning}", err=True)
-    if check.skipped:
-        named = ", ".join(check.skipped[:3])
-        click.echo(f"warning: {counted(len(check.skipped), 'unreadable image')} skipped: {named}", err=True)
+    warn(*check.warnings)
+    warn_unreadable(check.skipped)
     if as_json:
-        click.echo(json.dumps(check.to_dict(), indent=2, allow_nan=False))
+        print_json(check.to_dict())
         return
-    console = table_console()
-    console.print(_files_table(check))
-    console.print(_classes_table(check))
+    numbers = (">largest dev.", ">SQNR dB", ">agreement", ">KL mean", ">accuracy", ">macro F1", ">ECE")
+    print_table(
+        ("file", *numbers, "verdict"),
+        [(name, *_numbers(parity), parity.verdict) for name, parity in check.files.items()],
+        f"{check.bundle}: {counted(check.images, 'image')} of {check.data} ({check.split})",
+    )
+    _show_classes(check)
     for name, parity in check.files.items():
         for reason in parity.reasons:
             click.echo(f"{name}: {parity.verdict}: {reason}")
@@ -152,20 +111,6 @@ def _show(check: BundleCheck, as_json: bool) -> None:
         f"left out: {counted(left.train, 'image')} of the split train, {left.calibration} that calibration used",
         err=True,
     )
-
-
-def _files_table(check: BundleCheck) -> Table:
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(title=f"{check.bundle}: {counted(check.images, 'image')} of {check.data} ({check.split})")
-    table.add_column("file", no_wrap=True)
-    for name in ("largest dev.", "SQNR dB", "agreement", "KL mean", "accuracy", "macro F1", "ECE"):
-        table.add_column(name, justify="right")
-    table.add_column("verdict", no_wrap=True)
-    for name, parity in check.files.items():
-        table.add_row(escape(name), *_numbers(parity), parity.verdict)
-    return table
 
 
 def _numbers(parity: Parity) -> tuple[str, ...]:
@@ -188,26 +133,20 @@ def _changed(before: float, after: float) -> str:
     return f"{100 * after:.1f} ({100 * (after - before):+.1f})"
 
 
-def _classes_table(check: BundleCheck) -> Table:
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(title="recall of PyTorch, and its change in points with 95 % interval")
-    table.add_column("class", no_wrap=True)
-    table.add_column("images", justify="right")
-    table.add_column("PyTorch", justify="right")
-    columns: list[dict[str, ClassParity]] = []
-    for name, parity in check.files.items():
-        if parity.labels is not None:
-            table.add_column(check.precisions[name], justify="right", no_wrap=True)
-            columns.append({row.label: row for row in parity.labels.classes})
-    for label in check.labels if columns else ():
-        first = columns[0][label]
-        recall = "-" if first.recall_reference is None else f"{first.recall_reference:.1%}"
-        table.add_row(
-            escape(label), str(first.images), recall, *(_change_cell(rows[label]) for rows in columns)
-        )
-    return table
+def _show_classes(check: BundleCheck) -> None:
+    judged = {
+        check.precisions[name]: {row.label: row for row in parity.labels.classes}
+        for name, parity in check.files.items()
+        if parity.labels is not None
+    }
+    rows = []
+    for label in check.labels if judged else ():
+        classes = [by_label[label] for by_label in judged.values()]
+        recall = classes[0].recall_reference
+        known = "-" if recall is None else f"{recall:.1%}"
+        rows.append((label, str(classes[0].images), known, *map(_change_cell, classes)))
+    columns = ("class", ">images", ">PyTorch", *(f">{name}" for name in judged))
+    print_table(columns, rows, "recall of PyTorch, and its change in points with 95 % interval")
 
 
 def _change_cell(row: ClassParity) -> str:

@@ -16,8 +16,10 @@ import click
 
 from edgefel import signals
 from edgefel.cli import params
-from edgefel.cli.console import working
-from edgefel.cli.run_console import LabelChanges, Progress, console_on_stderr, say, say_summary
+from edgefel.cli.console import console_on_stderr, say, working
+from edgefel.cli.output import discard
+from edgefel.cli.param_types import ABOVE_ZERO, PATH, POSITIVE, SIZE, FiniteRange
+from edgefel.cli.run_console import LabelChanges, Progress, say_summary
 from edgefel.errors import EdgefelError
 
 if TYPE_CHECKING:
@@ -30,37 +32,29 @@ if TYPE_CHECKING:
 
 
 @click.command("run")
-@click.argument("bundle", metavar="DIR", type=click.Path(path_type=Path))
+@params.bundle
 @click.option(
     "--source",
     default="0",
-    show_default=True,
     help="Camera number or device, csi, csi:1, rtsp://..., a video file, an image or a folder of images.",
 )
-@click.option(
-    "--size",
-    callback=params.parse_size,
-    metavar="WxH",
-    help="Frame size to ask the camera for, such as 1280x720.",
-)
+@click.option("--size", type=SIZE, help="Frame size to request from the camera, such as 1280x720.")
 @click.option(
     "--fps",
-    type=params.FiniteRange(min=0, min_open=True),
-    help="Frame rate to ask the camera for; of a folder: its images are a sequence at that rate.",
+    type=ABOVE_ZERO,
+    help="Frame rate to request from the camera; makes a folder of images a sequence at that rate.",
 )
 @click.option(
     "--patience",
-    type=params.FiniteRange(min=0),
+    type=FiniteRange(min=0),
     default=10.0,
-    show_default=True,
-    help="Seconds to try again when a camera or stream is lost.",
+    help="Seconds to keep reconnecting when a camera or stream is lost.",
 )
-@click.option("--loop", is_flag=True, help="Play a file again when it ends.")
+@click.option("--loop", is_flag=True, help="Restart a file when it ends.")
 @click.option(
     "--decoder",
     type=click.Choice(["auto", "opencv", "gstreamer"]),
     default="auto",
-    show_default=True,
     help="auto: GStreamer with hardware decoding on a Jetson, OpenCV elsewhere.",
 )
 @params.precision
@@ -71,77 +65,60 @@ if TYPE_CHECKING:
 @params.min_face
 @click.option(
     "--detect-every",
-    type=click.IntRange(min=1),
+    type=POSITIVE,
     default=1,
-    show_default=True,
-    help="Search the whole image in each n-th frame; look near known faces in between.",
+    help="Search the whole image in every n-th frame; look near known faces in between.",
 )
 @click.option(
     "--policy",
     type=click.Choice(["auto", "latest", "all"]),
     default="auto",
-    show_default=True,
     help="When too slow: drop to the latest frame, or make the source wait. auto: latest for live sources.",
 )
 @click.option(
     "--smoothing",
-    type=params.FiniteRange(min=0),
+    type=FiniteRange(min=0),
     default=0.2,
-    show_default=True,
     help="Seconds over which a person's label is averaged; 0 is none.",
 )
 @click.option(
     "--min-confidence",
-    type=params.FiniteRange(0, 1),
+    type=FiniteRange(0, 1),
     default=0.0,
-    show_default=True,
-    help="Below it a face is 'unsure'; 'edgefel evaluate --coverage' helps to choose.",
+    help="A face below it is 'unsure'; 'edgefel evaluate --coverage' helps to choose.",
 )
-@click.option("--frames", type=click.IntRange(min=1), help="Stop after so many frames of the source.")
-@click.option(
-    "--seconds", type=params.FiniteRange(min=0, min_open=True), help="Stop after so much time of the source."
-)
+@click.option("--frames", type=POSITIVE, help="Stop after this many frames of the source.")
+@click.option("--seconds", type=ABOVE_ZERO, help="Stop after this much time of the source.")
 @click.option("--show", is_flag=True, help="Show the annotated image in a window; q ends.")
-@click.option("--save", type=click.Path(path_type=Path), help="Write the annotated video.")
+@click.option("--save", type=PATH, help="Write the annotated video.")
 @click.option(
     "-o",
     "--output",
     "outputs",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Write results to FILE.jsonl or FILE.csv. May be given several times.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace files of --output and --save that exist.")
+@params.overwrite("Replace files of --output and --save that exist.")
+@click.option("--metrics", type=PATH, help="Append latencies, rates, memory and power to a JSON lines file.")
 @click.option(
-    "--metrics",
-    type=click.Path(path_type=Path),
-    help="Append latencies, rates, memory and power to a JSON lines file.",
-)
-@click.option(
-    "--metrics-every",
-    type=params.FiniteRange(min=0.05),
-    default=1.0,
-    show_default=True,
-    help="Seconds between the lines of --metrics.",
+    "--metrics-every", type=FiniteRange(min=0.05), default=1.0, help="Seconds between the lines of --metrics."
 )
 @click.option(
     "--metrics-port", type=click.IntRange(1, 65535), help="Serve the same to Prometheus on this port."
 )
 @click.option(
-    "--metrics-host",
-    default="127.0.0.1",
-    show_default=True,
-    help="Address that --metrics-port listens on; 0.0.0.0 is all.",
+    "--metrics-host", default="127.0.0.1", help="Address that --metrics-port listens on; 0.0.0.0 is all."
 )
-@params.force
+@params.force()
 @params.verbose
 @params.max_pixels
 @params.json_output
 def command(**options: Any) -> None:
     """Label faces from a camera, a stream, a video or images, person by person.
 
-    DIR is a bundle made by `edgefel export`. Prints a line whenever a person's label changes, or with --json one
-    line of JSON for each frame. Ends with a table of latencies, drops, memory and power on stderr.
+    BUNDLE is a bundle of `edgefel export`. Prints a line whenever a person's label changes, or with --json one
+    line of JSON per frame. Ends with a table of latencies, drops, memory and power on stderr.
 
     \b
     Examples:
@@ -158,7 +135,7 @@ def command(**options: Any) -> None:
 
 @dataclass(frozen=True)
 class _Run:
-    """The options of one run, and what it does with them."""
+    """One run; the fields are the command's options."""
 
     bundle: Path
     source: str
@@ -205,7 +182,7 @@ class _Run:
         with ExitStack() as stack:
             options = SourceOptions(self.size, self.fps, self.loop, self.decoder, self.patience)
             plan = plan_source(self.source, options)
-            # what is wrong with a file is told before the model is loaded; a camera's frames would be lost meanwhile
+            # a file is opened before the model is loaded, to report errors early; a camera would lose frames meanwhile
             source = None if plan.live else stack.enter_context(closing(plan.open()))
             detector = make_detector(self.detector, self.detector_model, min_share=self.min_face)
             with working(f"loading {self.bundle}"):
@@ -213,20 +190,19 @@ class _Run:
                     Session.open(self.bundle, self.precision, self.backend, self.threads, self.force)
                 )
                 session.warm_up()
-            for line in (session.headline, *(session.choice.reasons if self.verbose else ()), *session.notes):
-                say(errors, line)
+            say(errors, session.headline, *(session.choice.reasons if self.verbose else ()), *session.notes)
             source = source or stack.enter_context(closing(plan.open()))
             telemetry = stack.enter_context(Telemetry(Board.find()))
             self._serve_metrics(telemetry, stack, errors)
             stream = Stream(source, detector, session, self._options(), telemetry)
             say(errors, f"{source.description}, policy {stream.policy}")
             outputs = stack.enter_context(self._outputs(source.fps, errors))
-            # results so far are finished and files closed, frame by frame alike; Ctrl-C then ends with exit code 130,
-            # a service manager and a connection that drops with 0
+            # pending results are written and files closed; then Ctrl-C ends with exit code 130, and SIGTERM and SIGHUP
+            # (service manager, lost connection) with 0
             asked: list[int] = []
 
             def stop(number: int) -> None:
-                # a second Ctrl-C does not wait for the frames that are on their way
+                # a second Ctrl-C does not wait for the frames in the pipeline
                 if number == signal.SIGINT and number in asked:
                     raise signals.Interrupted(number)
                 asked.append(number)
@@ -242,7 +218,7 @@ class _Run:
                 raise signals.Interrupted(signal.SIGINT)
 
     def _check_places(self) -> None:
-        """--overwrite means results of an earlier run: not the source, and not what this run writes elsewhere."""
+        """Refuses outputs that are the source or each other; --overwrite is meant for results of an earlier run."""
         if not self.source:  # as a path it would be the current folder
             raise EdgefelError("--source is empty; give a camera (0, csi), a URL, a video or images")
         named = [("-o", path) for path in self.outputs]
@@ -259,7 +235,7 @@ class _Run:
             taken[place] = option
 
     def _check_targets(self) -> None:
-        """What is wrong with the names of files is told before the model is loaded."""
+        """Refuses bad output names before the model is loaded."""
         from edgefel.data.recording import check_video_target
         from edgefel.runtime.stream.sinks import check_file_target
 
@@ -278,7 +254,7 @@ class _Run:
             min_confidence=self.min_confidence,
             frames=self.frames,
             seconds=self.seconds,
-            # a folder is a sequence only for who says its rate
+            # a folder is a sequence only with a given rate
             images=self.fps is None and _is_images(Path(self.source)),
         )
 
@@ -295,7 +271,7 @@ class _Run:
 
     @contextmanager
     def _outputs(self, fps: float, errors: Console) -> Iterator[list[Sink]]:
-        """Where results go; closed in any case, so that what is written is whole."""
+        """The sinks, which are always closed, so that their files are complete."""
         from edgefel.runtime.stream.sinks import JsonLines, VideoSink, WindowSink, open_file_sink
 
         with ExitStack() as stack:
@@ -304,7 +280,7 @@ class _Run:
                 stack.callback(sink.close)
                 return sink
 
-            # first those that leave nothing behind where another one is refused
+            # first the sinks that leave no file behind if a later one is refused
             images: list[Sink] = []
             if self.save is not None:
                 video = VideoSink(self.save, fps, overwrite=self.overwrite)
@@ -322,7 +298,7 @@ class _Run:
                         undo.callback(path.unlink, missing_ok=True)
                 undo.pop_all()
             text = opened(JsonLines(sys.stdout) if self.as_json else LabelChanges())
-            # the window, which may end the run, after the files
+            # the files before the window, which may end the run
             yield [*files, *images, text]
 
     def _consume(
@@ -344,12 +320,11 @@ class _Run:
                     sink.write(result, image)
                 telemetry.record("sinks", time.perf_counter() - start)
                 progress.advance(result, stream.dropped)
-        except SinkClosed:  # the window was closed, or whoever read our output has had enough
+        except SinkClosed:  # the window was closed, or the reader of the output has gone
             try:
                 sys.stdout.flush()
             except BrokenPipeError:
-                # Python writes what it still holds when it ends, and would complain of the broken pipe then
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                discard(sys.stdout)
 
 
 def _warn_of(file: MetricsFile, errors: Console) -> None:

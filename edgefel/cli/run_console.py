@@ -1,17 +1,15 @@
-"""What `edgefel run` tells a person: label changes, progress, the closing table."""
+"""Console output of `edgefel run`: label changes, progress, the closing table."""
 
 from __future__ import annotations
 
-import io
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
 
+from edgefel.cli.console import first_names, say
 from edgefel.text import counted, printable
 
 if TYPE_CHECKING:
@@ -23,54 +21,15 @@ if TYPE_CHECKING:
     from edgefel.runtime.stream.results import FrameResult
     from edgefel.runtime.telemetry.telemetry import Telemetry
 
-# people whose last label is remembered; more would let a long run grow
+# people whose last label is remembered; bounds the memory of a long run
 _REMEMBERED = 256
 _REFRESH = 0.25
 # unreadable images that are named
 _NAMED = 5
 
 
-class _Unheard(io.TextIOBase):
-    """Standard error, which may go while a run records: the terminal closed, the reader of a pipe ended."""
-
-    def __init__(self) -> None:
-        # the one of now: a progress bar puts itself in the place of sys.stderr
-        self._stream = sys.stderr
-
-    @property
-    def encoding(self) -> str:  # type: ignore[override]
-        return self._stream.encoding
-
-    def write(self, text: str) -> int:
-        with suppress(OSError, ValueError):
-            self._stream.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        with suppress(OSError, ValueError):
-            self._stream.flush()
-
-    def isatty(self) -> bool:
-        return self._stream.isatty()
-
-    def fileno(self) -> int:
-        return self._stream.fileno()
-
-
-def console_on_stderr() -> Console:
-    """A console whose lines are lost where nobody can read them any more; the run goes on."""
-    from edgefel.cli.tables import TableConsole
-
-    return TableConsole(file=_Unheard())  # type: ignore[arg-type] # has what rich uses
-
-
-def say(console: Console, text: str) -> None:
-    """A line as it is, whatever brackets it holds; control characters as escapes."""
-    console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
-
-
 class LabelChanges:
-    """Prints a line on stdout whenever somebody's label changes."""
+    """Prints a line on stdout whenever a person's label changes."""
 
     needs_image = False
 
@@ -108,7 +67,7 @@ class Progress:
         from rich.progress import Progress as Bar
 
         ending = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) if source.frames else ()
-        # JSON lines between the line's updates would tear both
+        # on one terminal, JSON lines and the progress line would garble each other
         shown = console.is_terminal and not (as_json and sys.stdout.isatty())
         self._bar = Bar(
             TextColumn("{task.description}"),
@@ -131,7 +90,7 @@ class Progress:
             self._bar.stop()
 
     def advance(self, result: FrameResult, dropped: int) -> None:
-        """Takes in a frame; the line changes a few times a second at most."""
+        """Counts a frame; the line is redrawn at most every _REFRESH seconds."""
         now = time.monotonic()
         if self._bar.disable or now < self._next:
             return
@@ -142,7 +101,7 @@ class Progress:
 
 
 def say_summary(console: Console, telemetry: Telemetry, stream: Stream, source: FrameSource) -> None:
-    """The closing table, and a line for everything that went wrong with the source."""
+    """The closing table, and a line for each kind of problem with the source."""
     from edgefel.data.images import left_out_text
     from edgefel.runtime.stream.folder import ImageFolder
     from edgefel.runtime.telemetry.summary import summary_table
@@ -152,10 +111,11 @@ def say_summary(console: Console, telemetry: Telemetry, stream: Stream, source: 
     counts = stream.counts
     skipped = source.skipped if isinstance(source, ImageFolder) else []
     unread = "image" if skipped else "frame"
+    named = f": {first_names(skipped, _NAMED)}" if skipped else ""
     for count, what, rest in (
         (stream.dropped, "frame", "dropped, since labelling was slower than the source"),
         (counts.missing, "announced frame", "missing at the end of the file: is it complete?"),
-        (counts.unreadable, unread, f"skipped, since unreadable{_named(skipped)}"),
+        (counts.unreadable, unread, f"skipped, since unreadable{named}"),
         (counts.reconnects, "time", "the source was lost and opened again"),
         (counts.resolution_changes, "time", "the size of the frames changed"),
     ):
@@ -163,10 +123,3 @@ def say_summary(console: Console, telemetry: Telemetry, stream: Stream, source: 
             say(console, f"{counted(count, what)} {rest}")
     if isinstance(source, ImageFolder) and source.left_out:
         say(console, left_out_text(source.left_out))
-
-
-def _named(paths: Sequence[str]) -> str:
-    """The first few, as the end of a sentence."""
-    if not paths:
-        return ""
-    return ": " + ", ".join(paths[:_NAMED]) + (", ..." if len(paths) > _NAMED else "")

@@ -1,7 +1,8 @@
-"""Tables that keep their words and numbers whole, however narrow the terminal is."""
+"""Tables that keep words and numbers whole, however narrow the terminal is."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.cells import cell_len
@@ -11,12 +12,37 @@ from rich.text import Text
 
 from edgefel.text import printable
 
-# below this a column that gives way is of no use
+# minimum width of a column that gives way
 _LEAST_NAME = 8
 
 
+def make_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str | Text]] = (),
+    title: str = "",
+    *,
+    title_left: bool = False,
+) -> Table:
+    """A table of plain text, without rich's markup.
+
+    columns: headers; ">" in front of one right-justifies its column, "~" lets the column give way first (file names).
+    """
+    table = Table(
+        title=Text(title, "table.title") if title else None, title_justify="left" if title_left else "center"
+    )
+    for column in columns:
+        table.add_column(
+            Text(column.lstrip(">~")),
+            justify="right" if column.startswith(">") else "left",
+            overflow="fold" if column.startswith("~") else "ellipsis",
+        )
+    for row in rows:
+        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
+    return table
+
+
 class TableConsole(Console):
-    """A console that fits tables into its width before it prints them."""
+    """A console that fits tables to its width."""
 
     def print(self, *objects: Any, **options: Any) -> None:
         for each in objects:
@@ -28,11 +54,11 @@ class TableConsole(Console):
 
 
 def fitted(table: Table, console: Console) -> list[Table | Text]:
-    """What to print in the place of a table: the same in columns that fit, or its rows one below the other.
+    """The table with columns that fit the console, or its rows as lists.
 
-    Lines break between words. Where that is too wide, columns whose overflow is "fold" (names of files) break anywhere;
-    then the lines between the columns go; at last each row becomes lines of "column: value". Control characters, which
-    a terminal would obey, are written as escapes.
+    Lines break between words. Where that is too wide, columns whose overflow is "fold" (file names) break anywhere;
+    next the lines between columns are dropped; finally each row becomes lines of "column: value". Control characters
+    are written as escapes.
     """
     cells = [[_text(cell, console) for cell in column.cells] for column in table.columns]
     heads = [_text(column.header, console) for column in table.columns]
@@ -45,13 +71,13 @@ def fitted(table: Table, console: Console) -> list[Table | Text]:
 
 
 def _overhead(table: Table, compact: bool) -> int:
-    """Columns of the terminal that lines and spaces take."""
+    """Width of lines and padding."""
     count = len(table.columns)
     return max(0, count - 1) if compact else 3 * count + 1
 
 
 def _widths(columns: list[Column], heads: list[Text], cells: list[list[Text]], room: int) -> list[int] | None:
-    """The width of each column, None where words would have to break."""
+    """The width of each column; None where words would have to break."""
     widths, least = [], []
     for column, head, rows in zip(columns, heads, cells, strict=True):
         widths.append(max(_longest(text.plain.splitlines()) for text in (head, *rows)))

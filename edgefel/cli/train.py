@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from edgefel import signals
 from edgefel.cli import params
-from edgefel.cli.optional import require
+from edgefel.cli.console import first_names
+from edgefel.cli.lazy import require
+from edgefel.cli.param_types import PATH
 from edgefel.errors import EdgefelError
 from edgefel.files.documents import parse_yaml
 from edgefel.text import counted
@@ -29,25 +30,9 @@ GROUPS = {
     "compute": "Where it runs",
 }
 _GROUP_OF = {
-    **dict.fromkeys(
-        (
-            "model",
-            "data",
-            "layout",
-            "votes",
-            "without_copies",
-            "num_classes",
-            "model_settings",
-            "init_from",
-            "freeze_backbones",
-            "seed",
-        ),
-        "model",
-    ),
-    **dict.fromkeys(
-        ("eval_every", "best_by", "checkpoint_every", "keep", "log_every"),
-        "keeping",
-    ),
+    **dict.fromkeys(("model", "data", "layout", "votes", "without_copies", "num_classes"), "model"),
+    **dict.fromkeys(("model_settings", "init_from", "freeze_backbones", "seed"), "model"),
+    **dict.fromkeys(("eval_every", "best_by", "checkpoint_every", "keep", "log_every"), "keeping"),
 }
 
 
@@ -88,7 +73,8 @@ def _option(path: str, item: dataclasses.Field[Any], limits: Limits) -> Callable
         return click.option(flag, path, multiple=True, metavar="PATH", help=text, default=())
     types: dict[str, Any] = {"int": int, "float": float, "str": str}
     chosen = click.Choice(limits.choices) if limits.choices else types[kind]
-    return click.option(flag, path, type=chosen, default=None, help=text)
+    metavar = "DATA" if item.name == "data" else None
+    return click.option(flag, path, type=chosen, metavar=metavar, default=None, help=text)
 
 
 _MODEL_SET_HELP = "Change the model, e.g. head.anchors_per_class=4; repeat for several."
@@ -103,18 +89,13 @@ def _setting_options(function: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command("train", cls=GroupedCommand)
-@click.option(
-    "-c", "--config", "config_file", type=click.Path(path_type=Path), help="YAML file with settings."
-)
+@click.option("-c", "--config", "config_file", type=PATH, help="YAML file with settings.")
 @params.output("Folder of the new run; must not exist or be empty.", required=False)
-@click.option("--resume", type=click.Path(path_type=Path), help="Continue this run from its last checkpoint.")
+@click.option("--resume", type=PATH, help="Continue this run from its last checkpoint.")
 @params.max_pixels
-@click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
+@params.quiet
 @_setting_options
-@click.pass_context
 def command(
-    ctx: click.Context,
-    /,
     config_file: Path | None,
     output: Path | None,
     resume: Path | None,
@@ -123,9 +104,9 @@ def command(
 ) -> None:
     """Train a model.
 
-    Settings come from the defaults (the recipe of the ARBEx paper), then a YAML file, then flags; what was
-    used is stored in RUN/config.yaml. Ctrl-C, SIGTERM and SIGHUP save a checkpoint and stop; --resume goes
-    on where the last checkpoint was, with the same result as a run that was never stopped.
+    Settings come from the defaults (the recipe of the ARBEx paper), then a YAML file, then flags; the result is
+    stored in RUN/config.yaml. Ctrl-C, SIGTERM and SIGHUP save a checkpoint and stop; --resume continues from the
+    last checkpoint, with the same result as a run that was never stopped.
 
     \b
     Examples:
@@ -138,9 +119,9 @@ def command(
       edgefel train --data faces -o runs/ddp --devices 2 --accelerator cpu
       torchrun --nproc-per-node 8 -m edgefel.cli.main train --data faces -o runs/eight
     """
-    for module in ("torch", "lightning_fabric", "safetensors", "yaml", "tensorboard", "sklearn"):
-        require(module, "train", "edgefel train")
-    changes = _changes(ctx, values)
+    modules = ("torch", "lightning_fabric", "safetensors", "yaml", "tensorboard", "sklearn")
+    require("train", "edgefel train", *modules)
+    changes = _changes(values)
     if (resume is None) == (output is None):
         raise EdgefelError("give either -o RUN to start a run or --resume RUN to continue one")
     if resume is not None and config_file is not None:
@@ -155,7 +136,7 @@ def command(
         result = loop.train(config.replaced(changes), output, quiet=quiet)
     if result.main_process:
         _report(result)
-    # the launcher of several processes takes a non-zero code of a child for a crash
+    # only the main process: a launcher takes a non-zero exit code of another process for a crash
     if result.interrupted and result.main_process:
         raise signals.Interrupted(
             signals.received() or signal.SIGINT,
@@ -163,17 +144,16 @@ def command(
         )
 
 
-def _changes(ctx: click.Context, values: dict[str, Any]) -> dict[str, Any]:
+def _changes(values: dict[str, Any]) -> dict[str, Any]:
     """The settings that were given as flags, by dotted path."""
     changes = {}
     for name, value in values.items():
-        if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE:
+        if params.given(name):
             changes[_PATHS[name]] = _model_settings(value) if name == "model_settings" else value
     return changes
 
 
 def _model_settings(pairs: tuple[str, ...]) -> dict[str, Any]:
-
     nested: dict[str, Any] = {}
     for pair in pairs:
         path, equals, text = pair.partition("=")
@@ -195,19 +175,13 @@ def _model_settings(pairs: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _report(result: Any) -> None:
-    if result.left_out is not None:
-        from edgefel.training.run_folder import LEFT_OUT_NAME
+    from edgefel.training.run_folder import LEFT_OUT_NAME, SKIPPED_NAME
 
+    if result.left_out is not None:
         click.echo(f"{result.left_out}; all are named in {result.run / LEFT_OUT_NAME}", err=True)
     if result.skipped:
-        from edgefel.training.run_folder import SKIPPED_NAME
-
-        first = ", ".join(result.skipped[:3]) + (", ..." if len(result.skipped) > 3 else "")
-        click.echo(
-            f"skipped {counted(len(result.skipped), 'unreadable image')}: {first}; all with their reasons: "
-            f"{result.run / SKIPPED_NAME}",
-            err=True,
-        )
+        count, first = counted(len(result.skipped), "unreadable image"), first_names(result.skipped, 3)
+        click.echo(f"skipped {count}: {first}; all with their reasons: {result.run / SKIPPED_NAME}", err=True)
     if result.interrupted:
         return
     score = "" if result.best is None else f", best validation score {result.best:.4f}"

@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 from edgefel.data.images import MOST_BYTES, read_image_file
 from edgefel.data.images import UnreadableImageError as UnreadableImageError
 from edgefel.data.images import decode_rgb as decode_rgb
-from edgefel.data.images import one_line as one_line
 from edgefel.data.labels import LabelMatch, check_judgeable, match_labels
 from edgefel.data.votes import Votes
 from edgefel.errors import EdgefelError
 from edgefel.files.read import read_regular
-from edgefel.text import counted
+from edgefel.text import counted, one_line
 
 SPLITS = ("train", "val", "test")
 UNLABELLED = -1

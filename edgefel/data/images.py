@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from edgefel.data.image_headers import MOST_PIXELS, PIXELS_VARIABLE, Header, read_header
 from edgefel.errors import EdgefelError, EdgefelWarning
 from edgefel.files.read import read_regular, reason
+from edgefel.text import one_line
 
 # Of an encoded image: 16-bit TIFF of MOST_PIXELS is the largest that there is
 MOST_BYTES = 1 << 30
@@ -155,11 +156,6 @@ def is_cut_off(data: bytes) -> bool:
     """
     # after the last start of scan; the thumbnail of the camera has an end of its own, before it
     return data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
-
-
-def one_line(error: BaseException) -> str:
-    """The message of an error without line breaks."""
-    return " ".join(str(error).split())
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ def check_output(output: Path, *, overwrite: bool) -> None:
         if not overwrite:
             raise EdgefelError(f"{output}: the folder is not empty; pass --overwrite to replace it")
         if not (output / INDEX).is_file() or read_index(output / INDEX).get("format") != FORMAT:
-            raise EdgefelError(f"{output}: is no folder of 'edgefel bundle', so it is not replaced")
+            raise EdgefelError(f"{output}: is no folder of 'edgefel pack', so it is not replaced")
 
 
 def read_index(path: Path) -> dict[str, Any]:

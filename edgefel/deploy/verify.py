@@ -1,4 +1,4 @@
-"""Checks that an archive or a folder of `edgefel bundle` arrived whole. Nothing is unpacked."""
+"""Checks that an archive or a folder of `edgefel pack` arrived whole. Nothing is unpacked."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Verified:
 
     header: index.json without the files. extra: files of a folder that the index does not list, as an
     installation makes them. engines: whether the manifest lists engines that were built after unpacking.
-    index_sha256: of index.json itself, to compare with what `edgefel bundle` printed.
+    index_sha256: of index.json itself, to compare with what `edgefel pack` printed.
     """
 
     path: Path
@@ -47,14 +47,14 @@ class Verified:
 def verify(path: Path) -> Verified:
     """Compares every file with the SHA-256 in index.json.
 
-    Raises EdgefelError for what is not of `edgefel bundle`, for an archive whose members leave their folder or
+    Raises EdgefelError for what is not of `edgefel pack`, for an archive whose members leave their folder or
     are no plain files or that grow beyond reason, for links in a folder, and for files that are missing, changed or
     (in an archive) not in the index.
     """
     if path.is_dir():
         return _verify_folder(path)
     if not path.is_file():
-        raise EdgefelError(f"{path}: no such file or folder; give what 'edgefel bundle' wrote")
+        raise EdgefelError(f"{path}: no such file or folder; give what 'edgefel pack' wrote")
     with _unreadable_as_error(path), tarfile.open(path, "r:*") as tar:
         return _verify_tar(path, tar)
 
@@ -107,7 +107,7 @@ def _verify_tar(path: Path, tar: tarfile.TarFile) -> Verified:
     if index is None:
         # it is the last member, and tarfile takes a broken header for the end
         raise EdgefelError(
-            f"{path}: has no {INDEX}; it is damaged, so copy it again, or not of 'edgefel bundle'"
+            f"{path}: has no {INDEX}; it is damaged, so copy it again, or not of 'edgefel pack'"
         )
     _compare(path, index["files"], found, extra_allowed=False)
     return Verified(path, _header(index), len(found), total, 0, False, hashlib.sha256(data).hexdigest())
@@ -115,7 +115,7 @@ def _verify_tar(path: Path, tar: tarfile.TarFile) -> Verified:
 
 def _verify_folder(path: Path) -> Verified:
     if not (path / INDEX).is_file():
-        raise EdgefelError(f"{path}: has no {INDEX}; give what 'edgefel bundle' wrote")
+        raise EdgefelError(f"{path}: has no {INDEX}; give what 'edgefel pack' wrote")
     if (path / INDEX).is_symlink():
         raise EdgefelError(f"{path}: {INDEX} is a link; copy the folder again")
     data = (path / INDEX).read_bytes()
@@ -159,7 +159,7 @@ def _parse_index(path: Path, data: bytes) -> dict[str, Any]:
     except EdgefelError:
         index = None
     if not isinstance(index, dict) or index.get("format") != FORMAT:
-        raise EdgefelError(f"{path}: its {INDEX} is not of 'edgefel bundle', or damaged")
+        raise EdgefelError(f"{path}: its {INDEX} is not of 'edgefel pack', or damaged")
     if index.get("version") != VERSION:
         raise EdgefelError(
             f"{path}: version {index.get('version')!r}, this edgefel reads {VERSION}; bundle again"

@@ -161,8 +161,8 @@ def test_what_calibrates_is_not_compared_on(tmp_path, name):
     assert not calibrating & compared
 
 
-def calibrate(*arguments: object):
-    return CliRunner().invoke(main, ["calibrate", *map(str, arguments)])
+def calibrate(data, *arguments: object):
+    return CliRunner().invoke(main, ["calibrate", "--data", *map(str, (data, *arguments))])
 
 
 def test_a_layout_that_is_named_is_taken_and_noted(tmp_path):

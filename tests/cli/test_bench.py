@@ -1,4 +1,4 @@
-"""`edgefel bench kernels` where there is no GPU: nothing is timed, and what compiling tells is shown."""
+"""`edgefel bench kernels` without a GPU: nothing is timed; the resources of the compiled kernels are shown."""
 
 from __future__ import annotations
 
@@ -35,6 +35,6 @@ def test_a_file_for_a_folder_is_refused_before_any_work(compiling, tmp_path):
 
 
 def test_a_batch_of_none_is_a_usage_error(compiling):
-    result = compiling("bench", "kernels", "--batch", "0")
+    result = compiling("bench", "kernels", "--batch-sizes", "0")
     assert result.returncode == 2
     assert "batch" in result.stderr

@@ -9,8 +9,9 @@ import pytest
 from click.testing import CliRunner
 
 from edgefel.bench.results import read_results
-from edgefel.cli.bench.options import BACKENDS, PRECISIONS, make_plan, number
+from edgefel.cli.bench.options import make_plan, number
 from edgefel.cli.main import main
+from edgefel.cli.params import BACKENDS, PRECISIONS
 from edgefel.runtime import manifest
 from edgefel.runtime.backends import base
 
@@ -38,7 +39,7 @@ def test_latency_adds_rows_and_prints_tables(tmp_path):
 def test_json_is_rows_and_nothing_else(tmp_path):
     rows = tmp_path / "rows.jsonl"
     result = bench(
-        *("latency", BUNDLE, *BRIEF, "--batch", "1,2", "--threads", "1", "--no-stages", "--no-memory"),
+        *("latency", BUNDLE, *BRIEF, "--batch-sizes", "1,2", "--threads", "1", "--no-stages", "--no-memory"),
         *("--json", "-o", rows),
     )
     assert result.exit_code == 0, result.output
@@ -57,7 +58,17 @@ def test_throughput_marks_the_knee():
 
 def test_train_prints_a_table_and_says_that_kernels_need_a_gpu():
     result = bench(
-        *("train", "--model", "arbex-nano", "--batch", "2", *BRIEF, "--accelerator", "cpu", "--no-memory")
+        *(
+            "train",
+            "--model",
+            "arbex-nano",
+            "--batch-sizes",
+            "2",
+            *BRIEF,
+            "--accelerator",
+            "cpu",
+            "--no-memory",
+        )
     )
     assert result.exit_code == 0, result.output
     assert "arbex-nano: one training step" in result.stdout
@@ -70,14 +81,14 @@ def test_train_prints_a_table_and_says_that_kernels_need_a_gpu():
         (("latency", BUNDLE, "--backend", "tensorrt"), "the bundle holds no engine"),
         (("latency", BUNDLE, "--backend", "magic"), "'magic' is not one of"),
         (("latency", BUNDLE, "--precision", "int8"), "holds no int8 file, only fp32"),
-        (("latency", BUNDLE, "--batch", "1,0"), "numbers of at least 1"),
+        (("latency", BUNDLE, "--batch-sizes", "1,0"), "numbers of at least 1"),
         (("latency", BUNDLE, "--runs", "0"), "0 is not in the range"),
         (("latency", BUNDLE, "--seconds", "nan"), "not a finite number"),
         (("latency", "nowhere"), "nowhere"),
         (("throughput", BUNDLE, "--concurrency", "two"), "numbers of at least 1"),
         (("throughput", BUNDLE, "--seconds", "0"), "0"),
         (("train", "--model", "magic"), "magic"),
-        (("train", "--batch", "1"), "at least 2"),
+        (("train", "--batch-sizes", "1"), "at least 2"),
         (("train", "--precision", "int8"), "'int8' is not one of"),
     ],
 )

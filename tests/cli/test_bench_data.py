@@ -24,7 +24,7 @@ BRIEF = (
     "arbex-nano",
     "--images",
     "8",
-    "--batch",
+    "--batch-size",
     "4",
 )
 
@@ -34,7 +34,9 @@ GROUP = Edgefel("bench", commands_at={"data": ("edgefel.cli.bench.data", "")})
 
 
 def bench(*arguments: object):
-    return CliRunner().invoke(GROUP, ["data", *map(str, arguments)])
+    words = [str(argument) for argument in arguments]
+    data = ["--data"] if words and not words[0].startswith("-") else []
+    return CliRunner().invoke(GROUP, ["data", *data, *words])
 
 
 def test_tables_and_rows_of_both(faces_folder, tmp_path):
@@ -84,7 +86,7 @@ def test_json_is_rows_and_nothing_else(faces_folder):
         (("--rows", "100"), "at least one video"),
         (("x", "--stages", "fly"), "'fly' is not one of"),
         (("x", "--workers", "0"), "numbers of at least 1"),
-        (("x", "--batch", "64", "--images", "8"), "at least one batch"),
+        (("x", "--batch-size", "64", "--images", "8"), "at least one batch"),
         (("x", "--train-images-per-s", "0"), "0"),
         (("x", "--train-images-per-s", "5", "--train-rows", "y"), "say the same"),
         (("x", "--train-rows", ROWS, "--model", "poster-v2"), "holds no training of poster-v2"),
@@ -108,4 +110,4 @@ def test_stages_are_those_of_the_bench():
 def test_help_has_examples():
     result = bench("--help")
     assert result.exit_code == 0
-    assert "edgefel bench data faces" in result.stdout
+    assert "edgefel bench data --data faces" in result.stdout

@@ -30,7 +30,9 @@ def rows(result: Result) -> list[dict]:
 
 def test_rows_of_a_bundle(tmp_path):
     path = tmp_path / "rows.jsonl"
-    result = run(BUNDLE, "--device", "orin-nx,thor", "--batch", "1,8", "--layers", "3", "--json", "-o", path)
+    result = run(
+        BUNDLE, "--device", "orin-nx,thor", "--batch-sizes", "1,8", "--layers", "3", "--json", "-o", path
+    )
     found = rows(result)
     assert [(row["subject"]["target"], row["subject"]["batch"]) for row in found] == [
         *[("orin-nx", 1), ("orin-nx", 8)],
@@ -171,10 +173,10 @@ def test_the_figure_has_axes_with_units_and_a_dot_for_each_layer():
         ([BUNDLE, "--precision", "fp8"], "unknown precision 'fp8'; known: fp32, fp16, int8, int8+fp16"),
         ([BUNDLE, "--precision", "int8"], "no int8 onnx file in this bundle"),
         ([BUNDLE, "--threads", "2"], "--threads belongs to --device cpu"),
-        ([BUNDLE, "--batch", "0"], "numbers of at least 1"),
+        ([BUNDLE, "--batch-sizes", "0"], "numbers of at least 1"),
         ([BUNDLE, "--measured", "missing.jsonl"], "missing.jsonl: cannot be read"),
         ([BUNDLE, "--plot", "plot.jpg"], "plots are PNG files"),
-        ([BUNDLE, "--plot", "plot.png", "--batch", "1,8"], "--plot draws one device at one batch"),
+        ([BUNDLE, "--plot", "plot.png", "--batch-sizes", "1,8"], "--plot draws one device at one batch"),
         ([BUNDLE, "--device", "thor,cpuu"], "unknown device 'cpuu'"),
     ],
 )

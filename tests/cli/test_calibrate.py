@@ -19,8 +19,8 @@ from edgefel.cli.main import main
 from edgefel.runtime.manifest import read_manifest
 
 
-def calibrate(*arguments):
-    return CliRunner().invoke(main, ["calibrate", *map(str, arguments)])
+def calibrate(data, *arguments):
+    return CliRunner().invoke(main, ["calibrate", "--data", *map(str, (data, *arguments))])
 
 
 def test_it_writes_a_set_and_shows_the_classes(faces_folder, tmp_path):
@@ -112,7 +112,15 @@ def test_images_without_labels_are_balanced_on_a_bundles_predictions(videos, tmp
 
 def test_with_a_bundle_neither_torch_nor_onnx_is_loaded(videos, tmp_path):
     bundle = write_bundle(tmp_path / "bundle")
-    arguments = ["calibrate", str(videos), "-o", str(tmp_path / "set.json"), "--bundle", str(bundle)]
+    arguments = [
+        "calibrate",
+        "--data",
+        str(videos),
+        "-o",
+        str(tmp_path / "set.json"),
+        "--bundle",
+        str(bundle),
+    ]
     code = (
         "import sys\nfrom edgefel.cli.main import main\n"
         f"main({arguments!r}, standalone_mode=False)\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import subprocess
@@ -11,7 +12,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from rich.console import Console
 from tiny_bundle import write_bundle
+
+from edgefel.cli.console import Bars
 
 COMMAND = (sys.executable, "-m", "edgefel.cli.main")
 
@@ -69,3 +73,38 @@ def test_loading_pytorch(tmp_path):
         seen = on_a_terminal(*command)
         assert "loading PyTorch" in seen
         assert "error: " in seen.splitlines()[-1]
+
+
+def bars(**options) -> tuple[Bars, io.StringIO]:
+    stream = io.StringIO()
+    return Bars(console=Console(file=stream, width=100), **options), stream
+
+
+def test_steps_begin_with_their_first_call_and_end_full():
+    progress, stream = bars()
+    with progress:
+        advance, update = progress.counter("images", 3), progress.follower("hashes")
+        assert stream.getvalue() == ""
+        advance(1)
+        advance(1)
+        update(1, 2)
+        progress.share("timing", 0.25)
+    lines = [line.split() for line in stream.getvalue().splitlines() if line.strip()]
+    assert [(line[0], line[-2]) for line in lines] == [
+        ("images", "3/3"),
+        ("hashes", "2/2"),
+        ("timing", "100/100"),
+    ]
+
+
+def test_without_a_step_or_after_an_error_nothing_is_made_up():
+    progress, stream = bars()
+    with progress:
+        pass
+    assert stream.getvalue() == ""
+    progress, stream = bars()
+    with pytest.raises(ValueError, match="stop"), progress:
+        progress.start("work", 5)
+        progress.advance(2)
+        raise ValueError("stop")
+    assert "2/5" in stream.getvalue()

@@ -108,14 +108,14 @@ def test_the_same_command_goes_on(faces, once, tmp_path, number):
     _, errors = process.communicate(timeout=60)
     if number == signal.SIGINT:
         assert process.returncode == 130
-        assert f"what is done is kept in {partial_folder(output)}; the same command goes on" in errors
+        assert f"finished images are kept in {partial_folder(output)}; the same command continues" in errors
         assert "Traceback" not in errors
     done = journal.read_bytes().count(b"\n") - 1
     assert 3 <= done < 60
     assert not output.exists()
     result = run(faces, "-o", output, "--size", 96, "--workers", 2)
     assert result.exit_code == 0, result.output
-    assert f"going on: {done} of 60 images are done" in result.stderr
+    assert f"continuing: {done} of 60 images are done" in result.stderr
     assert (tree(output), result.stdout.replace(str(output), "OUT")) == once
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 

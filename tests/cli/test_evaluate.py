@@ -31,8 +31,9 @@ CHROMIUM = os.environ.get("EDGEFEL_CHROMIUM") or next(
 )
 
 
-def run(*arguments: object):
-    return CliRunner().invoke(main, ["evaluate", *map(str, arguments)])
+def run(checkpoint: Path, data: Path, *arguments: object):
+    words = [checkpoint, "--data", data, *arguments]
+    return CliRunner().invoke(main, ["evaluate", *map(str, words)])
 
 
 @pytest.fixture(scope="module")

@@ -48,7 +48,7 @@ def test_a_bundle_is_not_overwritten_by_accident(checkpoint):
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
     result = run(checkpoint, "-o", folder)
     assert result.exit_code == 2
-    assert "--force" in result.stderr
+    assert "--overwrite" in result.stderr
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
 
 

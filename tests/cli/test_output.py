@@ -11,8 +11,7 @@ import pytest
 from click.testing import CliRunner
 from tiny_bundle import write_bundle
 
-from edgefel.cli.main import main
-from edgefel.cli.output import one_line
+from edgefel.cli.main import _line, main
 from edgefel.data.synthetic import FaceOptions
 from edgefel.data.synthetic.write import write_faces
 
@@ -116,8 +115,8 @@ def test_names_of_files_cannot_break_the_line_or_the_terminal(tmp_path):
     assert result.exit_code == 2
     assert result.stderr.count("\n") == 1
     assert r"a\nerror: \x1b[31mred\r caf\udce9" in result.stderr
-    assert one_line("x" * 10_000).startswith("x" * 3000 + " ... ")
-    assert len(one_line("x" * 10_000)) < 4010
+    assert _line("x" * 10_000).startswith("x" * 3000 + " ... ")
+    assert len(_line("x" * 10_000)) < 4010
 
 
 def test_a_loop_of_links_is_one_line(tmp_path):

@@ -65,7 +65,9 @@ def root(made, tmp_path) -> Path:
 
 def parity(root: Path, *arguments: object):
     options = ["--threads", 1, "--limits", root / "limits.yaml", *arguments]
-    return CliRunner().invoke(main, ["parity", *map(str, [root / "bundle", root / "faces", *options])])
+    return CliRunner().invoke(
+        main, ["parity", *map(str, [root / "bundle", "--data", root / "faces", *options])]
+    )
 
 
 def break_int8(root: Path) -> None:
@@ -101,14 +103,16 @@ def test_files_that_are_right_are_marked_and_calibration_images_are_left_out(roo
 def test_the_file_of_votes_is_named_in_report_and_manifest(root):
     write_disagreeing(root / "fer-plus")
     options = ("--votes", "label.csv", "--precision", "fp32", "--threads", 1)
-    result = CliRunner().invoke(main, ["parity", *map(str, (root / "bundle", root / "fer-plus", *options))])
+    result = CliRunner().invoke(
+        main, ["parity", *map(str, (root / "bundle", "--data", root / "fer-plus", *options))]
+    )
     assert result.exit_code == 0, result.output
     assert "labels: votes of label.csv" in result.stdout
     assert "fer2013new.csv differs in the votes of 3 of 32 images" in result.stderr
     (file,) = [file for file in read_manifest(root / "bundle").files if file.precision == "fp32"]
     assert file.parity["inputs"] == f"{root / 'fer-plus'} (votes: label.csv)"
     shown = CliRunner().invoke(
-        main, ["parity", *map(str, (root / "bundle", root / "fer-plus", *options)), "--json"]
+        main, ["parity", *map(str, (root / "bundle", "--data", root / "fer-plus", *options)), "--json"]
     )
     assert json.loads(shown.stdout)["votes"]["file"] == "label.csv"
 
@@ -259,6 +263,6 @@ def test_an_interrupt_is_exit_code_130(monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("edgefel.export.parity.check.check_bundle", interrupted)
-    result = CliRunner().invoke(main, ["parity", "bundle", "faces"])
+    result = CliRunner().invoke(main, ["parity", "bundle", "--data", "faces"])
     assert result.exit_code == 130
     assert result.stderr.strip().endswith("interrupted")

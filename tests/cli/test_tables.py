@@ -13,7 +13,7 @@ from rich.table import Table
 
 from edgefel.cli import tables as tables_module
 from edgefel.cli.main import main
-from edgefel.cli.tables import TableConsole, fitted
+from edgefel.cli.tables import TableConsole, fitted, make_table
 from edgefel.text import printable
 
 NAME = "recordings-of-the-second-session/camera-left/frame-00001234.jpg"
@@ -94,12 +94,12 @@ def test_a_table_that_fits_is_as_it_was():
     table.add_row("total", "12", end_section=True)
     assert [line.rstrip() for line in printed(table, 80)] == [
         "    12 images",
-        "┏━━━━━━━┳━━━━━━━━━━┓",
+        "┏━━━━━━━┳━━━━━━━━┓",
         "┃ class ┃ images ┃",
-        "┡━━━━━━━╇━━━━━━━━━━┩",
-        "│ fear  │        7 │",
-        "│ total │       12 │",
-        "└───────┴──────────┘",
+        "┡━━━━━━━╇━━━━━━━━┩",
+        "│ fear  │      7 │",
+        "│ total │     12 │",
+        "└───────┴────────┘",
     ]
 
 
@@ -112,6 +112,15 @@ def test_a_name_cannot_command_the_terminal(width):
     assert printable("\x1b[31m") == "\\x1b[31m"
     if width == 200:
         assert "a\\x1b[31m\\x07[bold]:smile:\\r\\x9b2J\\udcff.jpg" in text
+
+
+def test_cells_are_text_and_headers_say_how_a_column_is_laid_out():
+    table = make_table((">images", "~name"), [("7", "[bold]fear[/bold] :smile:")], "a [red]title")
+    assert [column.justify for column in table.columns] == ["right", "left"]
+    assert [column.overflow for column in table.columns] == ["ellipsis", "fold"]
+    text = "\n".join(printed(table, 80))
+    assert "│      7 │ [bold]fear[/bold] :smile: │" in text
+    assert "a [red]title" in text
 
 
 @pytest.fixture(scope="module")
@@ -140,10 +149,10 @@ def shown(
         ("data", "inspect", faces_folder),
         ("predict", nano_bundle, place / "faces", "--no-detect", "--backend", "onnxruntime"),
         ("run", nano_bundle, "--source", place / "clip.mp4", "--backend", "onnxruntime"),
-        ("bundle", nano_bundle, "-o", place / "edge.tar", "--no-kernels", "--force"),
-        ("evaluate", nano_checkpoint, faces_folder, "--coverage", "--by", "subject"),
-        ("calibrate", faces_folder, "-o", place / "calibration.json", "--per-class", "2"),
-        ("parity", nano_bundle, faces_folder, "--images", "14", "--checkpoint", nano_checkpoint),
+        ("pack", nano_bundle, "-o", place / "edge.tar", "--no-kernels", "--force"),
+        ("evaluate", nano_checkpoint, "--data", faces_folder, "--coverage", "--by", "subject"),
+        ("calibrate", "--data", faces_folder, "-o", place / "calibration.json", "--per-class", "2"),
+        ("parity", nano_bundle, "--data", faces_folder, "--images", "14", "--checkpoint", nano_checkpoint),
         rows,
         (
             "bench",
@@ -168,10 +177,11 @@ def shown(
             "--no-memory",
         ),
         ("bench", "diff", place / "rows.jsonl", place / "rows.jsonl"),
-        ("bench", "train", "--model", "arbex-nano", "--batch", "2", *brief, "--accelerator", "cpu"),
+        ("bench", "train", "--model", "arbex-nano", "--batch-sizes", "2", *brief, "--accelerator", "cpu"),
         (
             "bench",
             "data",
+            "--data",
             faces_folder,
             "--model",
             "arbex-nano",

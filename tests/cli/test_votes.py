@@ -97,7 +97,9 @@ def test_prepare_takes_and_names_the_file(faces, tmp_path):
 
 
 def test_a_calibration_set_is_of_its_file_for_good(faces, tmp_path):
-    result = run("calibrate", faces, "-o", tmp_path / "set.json", "--layout", "fer-plus-7", "--per-class", 1)
+    result = run(
+        "calibrate", "--data", faces, "-o", tmp_path / "set.json", "--layout", "fer-plus-7", "--per-class", 1
+    )
     assert result.exit_code == 0, result.output
     assert "labels: votes of fer2013new.csv" in result.stdout
     chosen = read_calibration_set(tmp_path / "set.json")

@@ -141,7 +141,7 @@ def test_an_incomplete_folder_is_named(folder):
     (folder / "index.json").unlink()
     result = install(folder, "--check")
     assert result.returncode == 2
-    assert "is not a whole folder of 'edgefel bundle'" in result.stderr
+    assert "is not a whole folder of 'edgefel pack'" in result.stderr
 
 
 def change_index(folder: Path, change) -> None:

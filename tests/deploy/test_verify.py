@@ -169,7 +169,7 @@ def test_an_archive_that_would_fill_the_disk_is_refused_unread(archive, monkeypa
 
 def test_an_index_that_nests_without_end(folder):
     (folder / "index.json").write_text("[" * 100_000)
-    with pytest.raises(EdgefelError, match="is not of 'edgefel bundle', or damaged"):
+    with pytest.raises(EdgefelError, match="is not of 'edgefel pack', or damaged"):
         verify(folder)
 
 
@@ -194,7 +194,7 @@ def test_what_is_not_ours(tmp_path, bundle):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": "other"}, "is not of 'edgefel bundle'"),
+        ({"format": "other"}, "is not of 'edgefel pack'"),
         ({"version": 99}, "version 99, this edgefel reads 1"),
         ({"files": {}}, "list of files in index.json is damaged"),
         ({"files": {"../x": {"sha256": "0", "bytes": 1}}}, "list of files in index.json is damaged"),

@@ -26,8 +26,9 @@ def faces(tmp_path_factory):
     return folder
 
 
-def run(*arguments: object):
-    return CliRunner().invoke(main, ["evaluate", *map(str, arguments)])
+def run(checkpoint, data, *arguments: object):
+    words = [checkpoint, "--data", data, *arguments]
+    return CliRunner().invoke(main, ["evaluate", *map(str, words)])
 
 
 @pytest.fixture(scope="module")

@@ -108,8 +108,9 @@ def test_written_files(nano, faces, tmp_path):
     assert image.std() > 20
 
 
-def run(*arguments: object):
-    return CliRunner().invoke(main, ["evaluate", *map(str, arguments)])
+def run(checkpoint, data, *arguments: object):
+    words = [checkpoint, "--data", data, *arguments]
+    return CliRunner().invoke(main, ["evaluate", *map(str, words)])
 
 
 def test_coverage_is_printed_and_drawn(nano, faces, tmp_path):

@@ -112,27 +112,31 @@ TARGETS: dict[str, Target] = {
         "predict {work}/bundle {work}/crop.png --no-detect --json --backend onnxruntime",
         _json,
     ),
-    "model.json": Target(0.06, "run/model.json", "evaluate {work}/run {work}/nowhere -o {work}/out", _json),
+    "model.json": Target(
+        0.06, "run/model.json", "evaluate {work}/run --data {work}/nowhere -o {work}/out", _json
+    ),
     "model.json, evaluated": Target(
-        0.005, "run/model.json", "evaluate {work}/run {work}/faces --json -o {work}/out", _json
+        0.005, "run/model.json", "evaluate {work}/run --data {work}/faces --json -o {work}/out", _json
     ),
     "weights": Target(
-        0.02, "run/model.safetensors", "evaluate {work}/run {work}/nowhere -o {work}/out", _bytes
+        0.02, "run/model.safetensors", "evaluate {work}/run --data {work}/nowhere -o {work}/out", _bytes
     ),
     "weights, evaluated": Target(
-        0.005, "run/model.safetensors", "evaluate {work}/run {work}/faces --json -o {work}/out", _bytes
+        0.005, "run/model.safetensors", "evaluate {work}/run --data {work}/faces --json -o {work}/out", _bytes
     ),
     "run pointer": Target(
-        0.02, "pointed/last.json", "evaluate {work}/pointed {work}/nowhere -o {work}/out", _json
+        0.02, "pointed/last.json", "evaluate {work}/pointed --data {work}/nowhere -o {work}/out", _json
     ),
     "train config": Target(0.04, "config.yaml", "train -c {} --data {work}/nowhere -o {work}/out", _text),
-    "parity limits": Target(0.03, "limits.yaml", "parity {work}/bundle {work}/nowhere --limits {}", _text),
+    "parity limits": Target(
+        0.03, "limits.yaml", "parity {work}/bundle --data {work}/nowhere --limits {}", _text
+    ),
     "bench rows": Target(0.06, "rows/a.jsonl", "bench report {} -o {work}/page.html", _lines),
     "bench rows compared": Target(0.04, "rows/a.jsonl", "bench diff {} {work}/rows/b.jsonl", _lines, (1, 3)),
     "calibration set": Target(
         0.02, "set.json", "export {work}/run -o {work}/out --int8 --calibration-set {}", _json
     ),
-    "archive index": Target(0.02, "packed/index.json", "bundle {work}/packed --verify", _json),
+    "archive index": Target(0.02, "packed/index.json", "pack {work}/packed --verify", _json),
 }
 
 

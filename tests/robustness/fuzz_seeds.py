@@ -62,12 +62,12 @@ def write_seeds(work: Path) -> None:
             for subject in subjects
         ]
         append_results(work / "rows" / f"{name}.jsonl", made)
-    _run("calibrate {work}/faces -o {work}/set.json --per-class 1", work)
+    _run("calibrate --data {work}/faces -o {work}/set.json --per-class 1", work)
     # a set that is taken would be exported with, which takes seconds; its key does not cover where the images are
     chosen = json.loads((work / "set.json").read_text(encoding="utf-8"))
     (work / "set.json").write_text(json.dumps({**chosen, "root": str(work / "nowhere")}), encoding="utf-8")
     _write_journal(work)
-    _run("bundle {work}/bundle -o {work}/packed --no-kernels", work)
+    _run("pack {work}/bundle -o {work}/packed --no-kernels", work)
 
 
 def _run(command: str, work: Path) -> None:

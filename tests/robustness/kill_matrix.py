@@ -141,7 +141,7 @@ CASES = {
         f"train --data DATA -o OUT {TRAIN} --checkpoint-every 3 --quiet", run_state, resume_training
     ),
     "export": Case("export CHECKPOINT -o OUT --fp32 --int8 --data DATA", bundle_state),
-    "calibrate": Case("calibrate DATA -o OUT.json", tree),
+    "calibrate": Case("calibrate --data DATA -o OUT.json", tree),
     "prepare": Case("data prepare DATA -o OUT --no-detect --workers 1 --size 256", tree),
     "run --save": Case(
         f"run {BUNDLE} --source CLIP --save OUT.mkv -o OUT.jsonl --overwrite --threads 1",
@@ -149,7 +149,7 @@ CASES = {
         # a service manager ends it so
         codes={signal.SIGTERM: 0, signal.SIGHUP: 0},
     ),
-    "bundle": Case(f"bundle {BUNDLE} -o OUT.tar.gz --no-kernels", tree),
+    "pack": Case(f"pack {BUNDLE} -o OUT.tar.gz --no-kernels", tree),
 }
 
 

@@ -11,7 +11,7 @@ from kill_matrix import CASES, SIGNALS, Matrix
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 # how often each command is killed; the tool's own number is 10
 KILLS = int(os.environ.get("EDGEFEL_KILLS", len(SIGNALS)))
-QUICK = ("synth", "prepare", "bundle")
+QUICK = ("synth", "prepare", "pack")
 
 
 @pytest.mark.slow

@@ -5,83 +5,64 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgefel.cli import params
-from edgefel.cli.bench.common import BenchProgress, IntegerList, NameList, timing_plan
-from edgefel.cli.bench.options import finish
-from edgefel.cli.console import table_console
-from edgefel.cli.optional import require
+from edgefel.cli.bench import options
+from edgefel.cli.console import Bars, print_table, table_console
+from edgefel.cli.lazy import require
+from edgefel.cli.param_types import name_list
 from edgefel.errors import EdgefelError
 from edgefel.files.unfinished import claimed_folder
 from edgefel.text import counted
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from edgefel.bench.compare.run import Options
     from edgefel.bench.compare.subjects import Subject
-    from edgefel.bench.results import Measured, Row
+    from edgefel.bench.results import Row
 
 PRECISIONS = ("fp32", "fp16", "int8")
 QUICK_BASELINE = "poster-v2"
 QUICK_MODELS = ("arbex", QUICK_BASELINE)
 QUICK_PRECISIONS = ("fp32", "int8")
-QUICK_BACKENDS = ("pytorch", "onnxruntime", "openvino")
 
 
 @click.command("compare")
 @click.argument("models", nargs=-1)
-@click.option("--data", type=click.Path(path_type=Path), help="Labelled images: accuracy of trained models.")
+@params.data("Labelled images: accuracy of trained models.")
 @params.layout
-@click.option("--images", type=int, default=700, show_default=True, help="Images of them, evenly by class.")
-@click.option(
-    "--precision",
-    "precisions",
-    type=NameList(PRECISIONS),
-    help="Of the exported files, with commas.  [default: fp32,fp16,int8]",
-)
+@click.option("--images", type=int, default=700, help="Number of images, drawn evenly from the classes.")
+@params.precisions(PRECISIONS, help="Exported files.  [default: fp32,fp16,int8]")
 @click.option(
     "--backend",
     "backends",
-    type=NameList(),
-    help="pytorch, torch.compile and the runtime's, with commas; every one that is here by default.",
+    type=name_list(),
+    help="pytorch, torch.compile and the runtime's backends, comma-separated.  [default: all here]",
 )
-@click.option("--batch", "batches", type=IntegerList(), default="1", show_default=True, help="Batches.")
-@click.option(
-    "--threads", type=IntegerList(), default="1", show_default=True, help="CPU threads of one call."
-)
-@click.option(
-    "--baseline", help='What ratios refer to, such as "poster-v2 fp32 pytorch", which is the default.'
-)
-@click.option("--no-memory", is_flag=True, help="Leave out the processes that measure peak memory.")
+@params.batch_sizes()
+@params.thread_counts("1", "CPU threads per call.")
+@click.option("--baseline", help='What ratios refer to.  [default: "poster-v2 fp32 pytorch"]')
+@options.memory
 @click.option(
     "--quick",
     is_flag=True,
     help="arbex in FP32 and INT8 against PyTorch's poster-v2, few runs: three minutes on two cores.",
 )
-@click.option("--runs", type=int, help="Timed runs of each at least.  [default: 50; with --quick 8]")
-@params.output("File of JSON lines that rows are added to.", required=False)
+@options.runs
+@options.rows
 @params.json_output
 def command(
     models: tuple[str, ...],
-    data: Path | None,
-    layout: str | None,
-    images: int,
-    precisions: tuple[str, ...] | None,
-    backends: tuple[str, ...] | None,
-    batches: tuple[int, ...],
-    threads: tuple[int, ...],
-    baseline: str | None,
-    no_memory: bool,
+    precisions: tuple[str, ...],
     quick: bool,
     runs: int | None,
     output: Path | None,
     as_json: bool,
+    **chosen: Any,
 ) -> None:
-    """Models and backends against each other in one run: speed, accuracy, size, memory.
+    """Models and backends in one run: speed, accuracy, size, memory.
 
     MODELS are registered names (random weights: speed alone), run folders or checkpoints (exported first; accuracy on
     --data), and bundles. Without one, every registered model. All take turns, A B A B, so that ratios come from one
@@ -93,34 +74,24 @@ def command(
       edgefel bench compare -o results.jsonl --threads 1,2
       edgefel bench compare runs/nano --data faces -o results.jsonl
       edgefel bench compare runs/raf-db --data RAF-DB --layout raf-db
-      edgefel bench compare bundle --backend onnxruntime,openvino --batch 1,8
+      edgefel bench compare bundle --backend onnxruntime,openvino --batch-sizes 1,8
     """
-    params.refuse_layout_alone("data")
-    require("torch", "train", "edgefel bench compare")
-    require("onnx", "export", "edgefel bench compare")
+    params.refuse_layout_alone()
+    require("train", "edgefel bench compare", "torch")
+    require("export", "edgefel bench compare", "onnx")
     from edgefel.bench.compare.run import Options, compare
-    from edgefel.bench.results import check_writable
 
-    if output is not None:
-        check_writable(output)
-    options = Options(
+    wanted = Options(
         precisions=precisions or (QUICK_PRECISIONS if quick else PRECISIONS),
-        backends=backends,
-        batches=batches,
-        threads=threads,
-        plan=timing_plan(quick, runs),
-        baseline=baseline,
-        data=data,
-        layout=layout,
-        images=images,
-        memory=not no_memory,
+        plan=options.make_plan(quick, runs),
         leave_out=("torch.compile",) if quick else (),
+        **chosen,
     )
     with claimed_folder(Path(tempfile.gettempdir(), "edgefel-bench"), sole=False) as work:
-        subjects = _prepare(models or _all_models(quick), work, options, quick)
-        with BenchProgress() as progress:
-            found = compare(subjects, options, progress.show)
-    finish(found.rows, output, as_json, lambda: _print(found), found.skipped)
+        subjects = _prepare(models or _all_models(quick), work, wanted, quick)
+        with Bars(waiting="preparing") as bars:
+            found = compare(subjects, wanted, bars.share)
+    options.finish(found.rows, output, as_json, _print, found.skipped)
 
 
 def _all_models(quick: bool) -> Sequence[str]:
@@ -129,26 +100,19 @@ def _all_models(quick: bool) -> Sequence[str]:
     return QUICK_MODELS if quick else list_models()
 
 
-def _prepare(models: Sequence[str], work: Path, options: Options, quick: bool) -> list[Subject]:
+def _prepare(models: Sequence[str], work: Path, wanted: Options, quick: bool) -> list[Subject]:
     """Every model in every form that is compared."""
     from edgefel.bench.compare.subjects import prepare
-    from edgefel.cli.export_progress import RichProgress
 
     subjects: list[Subject] = []
     for number, model in enumerate(models):
         folder = work / str(number)
         folder.mkdir()
         click.echo(f"preparing {model}", err=True)
-        with RichProgress() as progress:
-            export = not (quick and model == QUICK_BASELINE)
+        export = not (quick and model == QUICK_BASELINE)
+        with Bars() as bars:
             subject = prepare(
-                model,
-                folder,
-                options.precisions,
-                options.data,
-                progress,
-                export=export,
-                layout=options.layout,
+                model, folder, wanted.precisions, wanted.data, bars, export=export, layout=wanted.layout
             )
         if subject.name in {other.name for other in subjects}:
             raise EdgefelError(
@@ -158,53 +122,32 @@ def _prepare(models: Sequence[str], work: Path, options: Options, quick: bool) -
     return subjects
 
 
-def _print(found: Measured) -> None:
+def _print(rows: Sequence[Row]) -> None:
     from edgefel.bench.report.headline import choose
 
+    groups: dict[tuple[int, int], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.subject["batch"], row.subject["threads"]), []).append(row)
+    for (batch, threads), turns in groups.items():
+        judged = any("accuracy" in row.metrics for row in turns)
+        quality = (">accuracy", ">macro F1", ">worst class") if judged else ()
+        numbers = (">ms p50", ">p99", ">times as fast", ">95 %", ">MB", ">peak MB")
+        to = turns[0].metrics["ratio"]["to"]
+        print_table(
+            ("model", "precision", "backend", *numbers, *quality, "stable"),
+            [_cells(row, judged) for row in turns],
+            f"batch {batch}, {counted(threads, 'thread')}; times as fast as {to}",
+            title_left=True,
+        )
     console = table_console()
-    for group in _groups(found.rows):
-        console.print(_table(group))
-    if not all(row.metrics["ratio"]["stable"] for row in found.rows):
+    if not all(row.metrics["ratio"]["stable"] for row in rows):
         console.print(
             "not stable: the ratio's interval is wider than 5 %, or the halves of the run differ by more; the "
             "rows (-o, --json) say which"
         )
-    console.print(choose(found.rows).text, markup=False, highlight=False)
-    device = found.rows[0].environment
-    console.print(
-        f"{device['device']}; commit {device['commit'] or 'unknown'}", markup=False, highlight=False
-    )
-
-
-def _groups(rows: Sequence[Row]) -> list[list[Row]]:
-    """Rows that took turns."""
-    groups: dict[tuple[int, int], list[Row]] = {}
-    for row in rows:
-        groups.setdefault((row.subject["batch"], row.subject["threads"]), []).append(row)
-    return list(groups.values())
-
-
-def _table(rows: Sequence[Row]) -> Table:
-    from rich.table import Table
-
-    first = rows[0]
-    threads = first.subject["threads"]
-    table = Table(
-        title=f"batch {first.subject['batch']}, {counted(threads, 'thread')}; times as fast as "
-        f"{first.metrics['ratio']['to']}",
-        title_justify="left",
-    )
-    for name in ("model", "precision", "backend"):
-        table.add_column(name)
-    judged = any("accuracy" in row.metrics for row in rows)
-    columns = ["ms p50", "p99", "times as fast", "95 %", "MB", "peak MB"]
-    columns += ["accuracy", "macro F1", "worst class"] if judged else []
-    for name in columns:
-        table.add_column(name, justify="right")
-    table.add_column("stable")
-    for row in rows:
-        table.add_row(*_cells(row, judged))
-    return table
+    device = rows[0].environment
+    for line in (choose(rows).text, f"{device['device']}; commit {device['commit'] or 'unknown'}"):
+        console.print(line, markup=False, highlight=False)
 
 
 def _cells(row: Row, judged: bool) -> list[str]:

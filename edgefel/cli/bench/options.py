@@ -1,103 +1,103 @@
-"""What latency, throughput and train share: their options, what becomes of rows, numbers in tables."""
+"""What the benches share: their options, the output of rows, numbers in tables."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgefel.cli import params
-from edgefel.cli.bench.common import IntegerList, NameList, timing_plan
+from edgefel.cli.param_types import PATH, POSITIVE, name_list
+from edgefel.cli.params import BACKENDS
 
 if TYPE_CHECKING:
     from edgefel.bench.results import Row
     from edgefel.bench.timer import Plan
 
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-BACKENDS = ("tensorrt", "onnxruntime-cuda", "openvino", "onnxruntime", "onnxruntime-tensorrt")
-PRECISIONS = ("fp32", "fp16", "int8", "int8+fp16")
-
-
-bundle = click.argument("bundle", metavar="DIR", type=click.Path(path_type=Path))
 backends = click.option(
     "--backend",
     "backends",
-    type=NameList(BACKENDS),
-    help="Backends, such as openvino,onnxruntime. One that is named is measured or is an error.  [default: all here]",
+    type=name_list(BACKENDS),
+    help="Backends, such as openvino,onnxruntime. A named one is measured, or is an error.  [default: all here]",
 )
-precisions = click.option(
-    "--precision", "precisions", type=NameList(PRECISIONS), help="Files, such as fp32,int8.  [default: all]"
-)
-batches = click.option(
-    "--batch",
-    "batches",
-    type=IntegerList(),
-    default="1",
-    show_default=True,
-    help="Faces of one call: 1,8,32.",
-)
-quick = click.option("--quick", is_flag=True, help="Few runs: a first look, whose intervals are wide.")
-runs = click.option(
-    "--runs", type=click.IntRange(min=1), help="Timed runs at least.  [default: 50; 8 if quick]"
-)
+quick = click.option("--quick", is_flag=True, help="Few runs: a first look, with wide intervals.")
+runs = click.option("--runs", type=POSITIVE, help="Minimum number of timed runs.  [default: 50; 8 if quick]")
 memory = click.option(
-    "--memory/--no-memory",
-    default=True,
-    show_default=True,
-    help="Peak memory, in a process of its own for each row.",
+    "--memory/--no-memory", default=True, help="Measure peak memory, in a separate process for each row."
 )
-rows = params.output("JSON Lines file that rows are added to.", required=False)
 
 
-def seconds(default: str) -> Callable[[Function], Function]:
-    """`--seconds`, with what its default is said to be."""
-    return click.option(
-        "--seconds", type=params.FiniteRange(0, min_open=True), help=f"How long. [default: {default}]"
-    )
+def _check_writable(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    from edgefel.bench.results import check_writable
+
+    if value is not None:
+        check_writable(value)
+    return value
 
 
-def make_plan(quick: bool, runs: int | None, seconds: float | None) -> Plan:
-    """`timing_plan` with another time to spend on each, if one is given."""
-    import dataclasses
+rows = click.option(
+    "-o",
+    "--output",
+    type=PATH,
+    callback=_check_writable,
+    help="JSON Lines file that rows are appended to.",
+)
 
-    plan = timing_plan(quick, runs)
+
+def make_plan(quick: bool, runs: int | None, seconds: float | None = None) -> Plan:
+    """The full or the quick plan, with another number of runs or time if given."""
+    from edgefel.bench.timer import FULL, QUICK
+
+    plan = QUICK if quick else FULL
+    if runs is not None:
+        plan = dataclasses.replace(plan, min_runs=runs, max_runs=max(runs, plan.max_runs))
     return plan if seconds is None else dataclasses.replace(plan, seconds=seconds)
+
+
+def print_rows(rows: Iterable[Row]) -> None:
+    """A line of JSON each."""
+    for row in rows:
+        click.echo(json.dumps(row.to_dict(), ensure_ascii=False, allow_nan=False))
 
 
 def finish(
     rows: Sequence[Row],
     output: Path | None,
     as_json: bool,
-    show: Callable[[], None],
+    show: Callable[[Sequence[Row]], None],
     skipped: Mapping[str, str] | None = None,
 ) -> None:
-    """Adds the rows to the file, then prints them: as JSON lines, or by `show` with what was not measured below."""
+    """Appends the rows to the file, then prints them: as JSON lines, or with `show`, followed by their notes and by
+    what was not measured."""
     from edgefel.bench.results import append_results
 
     if output is not None:
         append_results(output, rows)
     if as_json:
-        for row in rows:
-            click.echo(json.dumps(row.to_dict(), ensure_ascii=False, allow_nan=False))
+        print_rows(rows)
     else:
-        show()
-        show_notes(rows)
+        show(rows)
+        _show_notes(rows)
     for name, reason in (skipped or {}).items():
         click.echo(f"not measured: {name}: {reason}", err=as_json)
 
 
-def show_notes(rows: Sequence[Row]) -> None:
-    """Notes below a table, each once with the rows that it is on; all of them need no names."""
+def _show_notes(rows: Sequence[Row]) -> None:
+    """Each note once, with the names of its rows unless it is on all of them."""
     by_note: dict[str, list[str]] = {}
     for row in rows:
         for note in row.notes:
             by_note.setdefault(note, []).append(row.name)
     for note, names in by_note.items():
         click.echo(note if len(names) == len(rows) else f"{'; '.join(names)}: {note}")
+
+
+def subject(row: Row, *names: str) -> list[str]:
+    """Cells of what was measured."""
+    return [str(row.subject[name]) for name in names]
 
 
 def interval(timing: Mapping[str, Any]) -> str:
@@ -108,7 +108,7 @@ def interval(timing: Mapping[str, Any]) -> str:
 
 
 def times(ratio: Mapping[str, Any] | None) -> str:
-    """A ratio for a table, "1.52 (1.49-1.55)"; "-" where there is none."""
+    """A ratio for a table, "1.52 (1.49-1.55)"; "-" for None."""
     if ratio is None:
         return "-"
     low, high = ratio["interval"]

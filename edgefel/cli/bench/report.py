@@ -8,29 +8,25 @@ import click
 
 from edgefel.bench.report.headline import MOST_DROP
 from edgefel.cli import params
-from edgefel.cli.optional import require
+from edgefel.cli.console import warn
+from edgefel.cli.lazy import require
+from edgefel.cli.param_types import PATH
 from edgefel.errors import EdgefelError
 
 PAGES, MARKDOWN = (".html", ".htm"), (".md", ".markdown")
 
 
 @click.command("report")
-@click.argument("results", metavar="RESULTS...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("results", nargs=-1, required=True, type=PATH)
 @params.output("Page (report.html), or Markdown (report.md).")
-@click.option("--markdown", type=click.Path(path_type=Path), help="Markdown beside the page.")
-@click.option(
-    "--max-drop",
-    type=params.FiniteRange(0, 100),
-    default=MOST_DROP,
-    show_default=True,
-    help="Points of accuracy that the recommended file may be below the most accurate one.",
-)
+@click.option("--markdown", type=PATH, help="Markdown in addition to the page.")
+@params.max_drop(MOST_DROP, "Maximum loss of accuracy of the recommended file, in points below the best one.")
 def command(results: tuple[Path, ...], output: Path, markdown: Path | None, max_drop: float) -> None:
     """One self-contained page of result rows, files or folders of *.jsonl.
 
-    What to run on each device, sortable tables, latency against macro F1, stages, distributions, throughput, recall by
-    class, and what it was measured on. The page loads nothing from anywhere. Of repeated measurements the newest is
-    shown. Lines that are no rows are named, on stderr and on the page.
+    Shows what to run on each device, sortable tables, latency against macro F1, stages, distributions, throughput,
+    recall by class, and the environment of the measurements. The page loads nothing from the network. Of repeated
+    measurements the newest is shown. Invalid lines are named, on stderr and on the page.
 
     \b
     Examples:
@@ -46,11 +42,9 @@ def command(results: tuple[Path, ...], output: Path, markdown: Path | None, max_
     if markdown is not None and markdown.suffix.lower() not in MARKDOWN:
         raise EdgefelError(f"{markdown}: --markdown writes Markdown; give a name that ends in .md")
     collection = collect(results)
-    for line in collection.problems:
-        click.echo(f"warning: {line}", err=True)
+    warn(*collection.problems)
     if output.suffix.lower() in PAGES:
-        for module in ("jinja2", "matplotlib"):
-            require(module, "report", "a page of edgefel bench report")
+        require("report", "a page of edgefel bench report", "jinja2", "matplotlib")
         from edgefel.bench.report.page import render
     else:
         render = as_markdown.render

@@ -1,8 +1,7 @@
-"""`edgefel bench roofline`: what a device cannot go below."""
+"""`edgefel bench roofline`: a lower bound on latency."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,14 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from edgefel.cli import params
-from edgefel.cli.bench.common import IntegerList, NameList
-from edgefel.cli.console import table_console
-from edgefel.cli.optional import require
+from edgefel.cli.bench import options
+from edgefel.cli.console import print_table, table_console
+from edgefel.cli.lazy import require
+from edgefel.cli.param_types import PATH, name_list
 from edgefel.errors import EdgefelError
+from edgefel.text import counted
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from edgefel.bench.results import Row
     from edgefel.bench.roofline.devices import Device
     from edgefel.bench.roofline.project import Projection
@@ -28,42 +27,32 @@ if TYPE_CHECKING:
 @click.option(
     "--device",
     "names",
-    type=NameList(),
+    type=name_list(),
     default="orin-nano-super",
-    show_default=True,
-    help="orin-nano-super, orin-nx, agx-orin, thor, h100, or cpu, whose ceilings are measured now; with commas.",
+    help="Comma-separated: orin-nano-super, orin-nx, agx-orin, thor, h100, or cpu, whose ceilings are measured now.",
 )
-@click.option(
-    "--precision",
-    "precisions",
-    type=NameList(),
-    help="fp32, fp16, int8, int8+fp16, with commas.  [default: a bundle's files; fp32,fp16,int8 of a model]",
+@params.precisions(
+    None, help="fp32, fp16, int8, int8+fp16.  [default: a bundle's files; fp32,fp16,int8 of a model]"
 )
-@click.option(
-    "--batch", "batches", type=IntegerList(), default="1", show_default=True, help="Images to a call."
-)
-@click.option("--threads", type=click.IntRange(min=1), help="Of the device cpu.  [default: all cores]")
+@params.batch_sizes(help="Images per call.")
+@params.threads
 @click.option(
     "--measured",
-    type=click.Path(path_type=Path),
-    help="Rows of `bench latency` or `bench compare`: how much of what was measured is the bound.",
+    type=PATH,
+    help="Rows of `bench latency` or `bench compare`: their share of the bound is shown.",
 )
 @click.option(
-    "--layers",
-    type=click.IntRange(min=0),
-    default=5,
-    show_default=True,
-    help="Of the heaviest layers to show.",
+    "--layers", type=click.IntRange(min=0), default=5, help="Number of the heaviest layers to show."
 )
 @click.option(
     "--plot", type=click.Path(path_type=Path, dir_okay=False), help="PNG file: a panel for each precision."
 )
-@params.output("File of JSON lines that rows are added to.", required=False)
+@options.rows
 @params.json_output
 def command(
     model: str,
     names: tuple[str, ...],
-    precisions: tuple[str, ...] | None,
+    precisions: tuple[str, ...],
     batches: tuple[int, ...],
     threads: int | None,
     measured: Path | None,
@@ -72,31 +61,28 @@ def command(
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """What a device cannot go below: operations and bytes of every layer at its ceilings.
+    """Lower bound on latency from the operations and bytes of every layer.
 
-    MODEL is a registered name (random weights, which change nothing here) or a bundle folder. The result is a bound,
-    not a measurement. Each layer takes at least its operations at the dense rate for its type, or its bytes at the
-    memory's bandwidth, whichever is longer. docs/roofline.md says how they are counted and where the ceilings come
-    from.
+    MODEL is a registered name (the random weights have no influence) or a bundle folder. The result is a bound, not a
+    measurement. Each layer takes at least its operations at the dense rate for its type, or its bytes at the memory
+    bandwidth, whichever is longer. docs/roofline.md describes the counting and the sources of the ceilings.
 
     \b
     Examples:
       edgefel bench roofline arbex --device orin-nano-super --precision fp16,int8+fp16
-      edgefel bench roofline arbex --device agx-orin --batch 1,8 -o roofline.jsonl
+      edgefel bench roofline arbex --device agx-orin --batch-sizes 1,8 -o roofline.jsonl
       edgefel bench roofline bundle --device cpu --threads 1 --measured results.jsonl --plot roofline.png
     """
-    require("onnx", "export", "edgefel bench roofline")
-    from edgefel.bench.results import append_results, check_writable
+    require("export", "edgefel bench roofline", "onnx")
+    from edgefel.bench.results import append_results
     from edgefel.bench.roofline.networks import load_graphs
     from edgefel.bench.roofline.project import project
 
     if plot is not None:
         _check_plot(names, batches, plot)
-    if output is not None:
-        check_writable(output)
     rows = [] if measured is None else _read(measured)
     chosen, threads = _devices(names, threads)
-    graphs = load_graphs(model, precisions)
+    graphs = load_graphs(model, precisions or None)
     found = project(graphs, chosen, batches, threads=threads, measured=rows, layers=layers)
     if rows and not any("measured" in one.row.metrics for one in found):
         click.echo(f"{measured}: no row of this model, precision, batch and device", err=True)
@@ -105,14 +91,13 @@ def command(
     if output is not None:
         append_results(output, [one.row for one in found])
     if as_json:
-        for one in found:
-            click.echo(json.dumps(one.row.to_dict(), ensure_ascii=False))
+        options.print_rows(one.row for one in found)
     else:
         _print(found, layers)
 
 
 def _check_plot(names: Sequence[str], batches: Sequence[int], plot: Path) -> None:
-    require("matplotlib", "export", "edgefel bench roofline --plot")
+    require("export", "edgefel bench roofline --plot", "matplotlib")
     if len(names) > 1 or len(batches) > 1:
         raise EdgefelError("--plot draws one device at one batch; give one of each")
     if plot.suffix.lower() != ".png":
@@ -129,7 +114,7 @@ def _read(path: Path) -> list[Row]:
 
 
 def _devices(names: Sequence[str], threads: int | None) -> tuple[list[Device], int | None]:
-    """The devices, and the threads of a CPU among them; nothing is measured before all names are known."""
+    """The devices, and the threads if one of them is the CPU. All names are checked before anything is measured."""
     from edgefel.bench.roofline.devices import find_device
     from edgefel.runtime.doctor.machine import usable_cores
 
@@ -141,7 +126,7 @@ def _devices(names: Sequence[str], threads: int | None) -> tuple[list[Device], i
     from edgefel.bench.roofline.cpu import measure_cpu
 
     threads = threads or usable_cores()
-    click.echo(f"measuring the ceilings of {threads} CPU thread{'s' * (threads > 1)}", err=True)
+    click.echo(f"measuring the ceilings of {counted(threads, 'CPU thread')}", err=True)
     measured = measure_cpu(threads)
     return [published.get(name, measured) for name in names], threads
 
@@ -158,75 +143,49 @@ def _plot(model: str, batch: int, found: Sequence[Projection], path: Path) -> No
 
 
 def _print(found: Sequence[Projection], layers: int) -> None:
-    console = table_console()
     for name in dict.fromkeys(one.device.name for one in found):
         own = [one for one in found if one.device.name == name]
-        console.print(_summary(own))
+        _show_device(own)
         for one in own if layers else []:
-            console.print(_layers(one.row))
-    console.print(found[0].row.notes[0], markup=False, highlight=False)
+            _show_layers(one.row)
+    table_console().print(found[0].row.notes[0], markup=False, highlight=False)
 
 
-def _summary(found: Sequence[Projection]) -> Table:
-    from rich.table import Table
-
-    device = found[0].device
-    rates = ", ".join(f"{kind} {one.per_second / 1e12:.3g} T/s" for kind, one in device.matrix.items())
-    table = Table(
-        title=f"{device.title} ({device.mode}): {rates}, {device.bandwidth.per_second / 1e9:.4g} GB/s",
-        title_justify="left",
-    )
-    for name in ("model", "precision"):
-        table.add_column(name)
-    numbers = (
-        "batch",
-        "GMAC",
-        "weights MB",
-        "activations MB",
-        "floor ms",
-        "bound by memory",
-        "unfused",
-        "ideal",
-    )
-    for name in numbers:
-        table.add_column(name, justify="right")
-    table.add_column("measured: share of the bound")
+def _show_device(found: Sequence[Projection]) -> None:
+    cells = []
     for one in found:
         metrics, subject = one.row.metrics, one.row.subject
         moved = metrics["bytes"]
-        table.add_row(
-            subject["model"],
-            subject["precision"],
-            str(subject["batch"]),
-            f"{metrics['macs'] / 1e9:.3f}",
-            f"{moved['weights'] / 1e6:.1f}",
-            f"{(moved['read'] + moved['written']) / 1e6:.1f}",
-            f"{metrics['floor_ms']:.3f}",
-            f"{metrics['bound_share']['memory']:.0%}",
-            f"{metrics['unfused_floor_ms']:.3f}",
-            f"{metrics['ideal_ms']:.3f}",
-            ", ".join(
-                f"{backend} {value['p50_ms']:.2f} ms: {value['share_of_bound']:.0%}"
-                for backend, value in metrics.get("measured", {}).items()
-            ),
+        shares = [
+            f"{backend} {value['p50_ms']:.2f} ms: {value['share_of_bound']:.0%}"
+            for backend, value in metrics.get("measured", {}).items()
+        ]
+        cells.append(
+            (
+                subject["model"],
+                subject["precision"],
+                str(subject["batch"]),
+                f"{metrics['macs'] / 1e9:.3f}",
+                f"{moved['weights'] / 1e6:.1f}",
+                f"{(moved['read'] + moved['written']) / 1e6:.1f}",
+                f"{metrics['floor_ms']:.3f}",
+                f"{metrics['bound_share']['memory']:.0%}",
+                f"{metrics['unfused_floor_ms']:.3f}",
+                f"{metrics['ideal_ms']:.3f}",
+                ", ".join(shares),
+            )
         )
-    return table
+    device = found[0].device
+    rates = ", ".join(f"{kind} {one.per_second / 1e12:.3g} T/s" for kind, one in device.matrix.items())
+    sizes = (">batch", ">GMAC", ">weights MB", ">activations MB")
+    bounds = (">floor ms", ">bound by memory", ">unfused", ">ideal", "measured: share of the bound")
+    title = f"{device.title} ({device.mode}): {rates}, {device.bandwidth.per_second / 1e9:.4g} GB/s"
+    print_table(("model", "precision", *sizes, *bounds), cells, title, title_left=True)
 
 
-def _layers(row: Row) -> Table:
-    from rich.table import Table
-
-    subject = row.subject
-    table = Table(
-        title=f"heaviest layers, {subject['precision']}, batch {subject['batch']}", title_justify="left"
-    )
-    for name in ("layer", "computes", "type"):
-        table.add_column(name, overflow="fold" if name == "layer" else "ellipsis")
-    for name in ("MMAC", "MB", "floor µs", "share"):
-        table.add_column(name, justify="right")
-    table.add_column("bound by")
-    for layer in row.metrics["layers"]:
-        table.add_row(
+def _show_layers(row: Row) -> None:
+    cells = [
+        (
             layer["name"],
             layer["op"],
             layer["precision"],
@@ -236,4 +195,8 @@ def _layers(row: Row) -> Table:
             f"{layer['share']:.1%}",
             layer["bound"],
         )
-    return table
+        for layer in row.metrics["layers"]
+    ]
+    columns = ("~layer", "computes", "type", ">MMAC", ">MB", ">floor µs", ">share", "bound by")
+    title = f"heaviest layers, {row.subject['precision']}, batch {row.subject['batch']}"
+    print_table(columns, cells, title, title_left=True)

@@ -17,7 +17,7 @@ TensorRT engine of the model (edgefel engine), which takes minutes the first tim
   --offline        use no network: take packages from wheels/ alone (README.md says how to fill it)
   --service        also install, enable and start the systemd service edgefel (asks for sudo)
   --service-user U the user it runs as, never root; without it, the one who calls this
-  --index-sha256 H SHA-256 of index.json, as `edgefel bundle` printed it: this folder must be what was packed, exactly
+  --index-sha256 H SHA-256 of index.json, as `edgefel pack` printed it: this folder must be what was packed, exactly
   --verify         compare the files with index.json and end
   --check          say what is here and what would be done; change nothing
   -h, --help       this text
@@ -57,7 +57,7 @@ while [ $# -gt 0 ]; do
     --service-user=*) service_user=${1#*=} service=yes ;;
     --index-sha256=*)
         index_sha256=${1#*=}
-        [ -n "$index_sha256" ] || fail "--index-sha256: give the 64 digits that 'edgefel bundle' printed"
+        [ -n "$index_sha256" ] || fail "--index-sha256: give the 64 digits that 'edgefel pack' printed"
         ;;
     --verify) verify=yes ;;
     --no-engine) engine=no ;;
@@ -167,7 +167,7 @@ try:
     assert re.fullmatch(r"[0-9][\w.+-]*", version, re.ASCII)
     assert f"wheels/edgefel-{version}-py3-none-any.whl" in files
 except (ValueError, TypeError, KeyError, AttributeError, AssertionError, RecursionError):
-    refuse("index.json is damaged, or not of 'edgefel bundle'")
+    refuse("index.json is damaged, or not of 'edgefel pack'")
 for name, wanted in files.items():
     found, text = data_of(name)
     if found is None:
@@ -206,7 +206,7 @@ command -v "$python" >/dev/null 2>&1 || fail "no $python; on Debian and Ubuntu: 
 say "$("$python" --version 2>&1)"
 
 if [ ! -f "$here/index.json" ] || [ ! -d "$here/wheels" ]; then
-    fail "$here: is not a whole folder of 'edgefel bundle'; copy it again"
+    fail "$here: is not a whole folder of 'edgefel pack'; copy it again"
 fi
 mode=install
 if [ "$offline" = yes ]; then mode=offline; fi

@@ -126,8 +126,3 @@ def backend_entry(name: str) -> BackendEntry:
     if name not in BACKENDS:
         raise EdgefelError(f"backend {name!r} is not known; choose one of: auto, {', '.join(BACKENDS)}")
     return BACKENDS[name]
-
-
-def one_line(error: object) -> str:
-    """An error's text without its line breaks."""
-    return " ".join(str(error).split())

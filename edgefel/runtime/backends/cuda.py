@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from edgefel.errors import EdgefelError
-from edgefel.runtime.backends.base import Array, one_line
+from edgefel.runtime.backends.base import Array
 from edgefel.runtime.backends.tensorrt_binding import TensorSpec
+from edgefel.text import one_line
 
 # CU_STREAM_NON_BLOCKING of cuda.h, which pycuda does not name
 _NON_BLOCKING = 1

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from edgefel.errors import EdgefelError
-from edgefel.runtime.backends.base import Array, ModelFile, Record, one_line
+from edgefel.runtime.backends.base import Array, ModelFile, Record
 from edgefel.runtime.backends.cuda import Buffer, Device, import_pycuda, load_libcuda
 from edgefel.runtime.backends.cuda_graphs import CaptureRefused, GraphDriver
 from edgefel.runtime.backends.tensorrt_binding import (
@@ -34,6 +34,7 @@ from edgefel.runtime.backends.tensorrt_binding import (
 from edgefel.runtime.backends.tensorrt_context import BatchContext, ContextFactory
 from edgefel.runtime.engines import check_engine, explained, listen, load_package, start_runtime
 from edgefel.runtime.manifest import BundleFile
+from edgefel.text import one_line
 
 # contexts kept, one per batch size; each takes some MB of host memory
 _CONTEXTS = 16

@@ -1,4 +1,4 @@
-"""`edgefel bundle`."""
+"""`edgefel pack`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def bundle(tmp_path_factory) -> Path:
 
 
 def run(*arguments: object):
-    return CliRunner().invoke(main, ["bundle", *map(str, arguments)])
+    return CliRunner().invoke(main, ["pack", *map(str, arguments)])
 
 
 def test_an_archive_with_its_table_and_the_commands_for_the_device(bundle, tmp_path):
@@ -140,7 +140,7 @@ def test_servers(bundle, tmp_path):
 @pytest.mark.slow
 def test_kernels_are_compiled_and_packed(nano_bundle, tmp_path, compiling):
     pytest.importorskip("triton")
-    result = compiling("bundle", nano_bundle, "-o", tmp_path / "edge", "--arch", "sm_87", "--json")
+    result = compiling("pack", nano_bundle, "-o", tmp_path / "edge", "--arch", "sm_87", "--json")
     assert result.returncode == 0, result.stderr
     kernels = KernelFolder.open(tmp_path / "edge" / "kernels")
     assert (kernels.model, kernels.archs) == ("arbex-nano", ["sm_87"])

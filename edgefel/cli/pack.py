@@ -1,8 +1,7 @@
-"""`edgefel bundle`."""
+"""`edgefel pack`."""
 
 from __future__ import annotations
 
-import json
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,39 +10,34 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgefel.cli import params
-from edgefel.cli.console import table_console
-from edgefel.cli.optional import require
+from edgefel.cli.console import Bars, print_json, print_table
+from edgefel.cli.lazy import require
+from edgefel.cli.param_types import PATH, POSITIVE
 from edgefel.errors import EdgefelError
 from edgefel.text import counted
 
 if TYPE_CHECKING:
     from edgefel.deploy.package import Deployed, DeployOptions
 
-PRECISIONS = ("fp32", "fp16", "int8", "int8+fp16")
 
-
-@click.command("bundle")
-@click.argument("source", metavar="DIR", type=click.Path(path_type=Path))
+@click.command("pack")
+@params.bundle
 @params.output("Archive (.tar, .tar.gz, .tgz) or folder for a device.", required=False)
-@click.option(
-    "--precision",
-    "precisions",
-    type=click.Choice(PRECISIONS),
-    multiple=True,
-    help="Take this ONNX file; may be given several times. Without it, all that did not fail their comparison.",
+@params.precisions(
+    help="ONNX files to pack, such as fp16,int8.  [default: all that did not fail their comparison]"
 )
-@click.option("--force", is_flag=True, help="Take files that failed their comparison with PyTorch.")
-@click.option("--overwrite", is_flag=True, help="Replace an archive or folder that is there already.")
+@params.force("Pack files that failed their comparison with PyTorch.")
+@params.overwrite("Replace an archive or folder that exists.")
 @click.option(
     "--kernels",
-    type=click.Path(path_type=Path),
-    help="Folder of `edgefel kernels compile`.  [default: compile them, where Triton is installed]",
+    type=PATH,
+    help="Folder written by `edgefel kernels compile`.  [default: compile them, where Triton is installed]",
 )
 @click.option("--no-kernels", is_flag=True, help="Leave compiled kernels out.")
 @params.arch
 @click.option(
     "--triton-repository",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="New folder for a model repository of NVIDIA Triton Inference Server.",
 )
 @click.option("--triton-engine", is_flag=True, help="Serve the bundle's TensorRT engine, not an ONNX file.")
@@ -51,28 +45,21 @@ PRECISIONS = ("fp32", "fp16", "int8", "int8+fp16")
     "--triton-device",
     type=click.Choice(["auto", "gpu", "cpu"]),
     default="auto",
-    show_default=True,
     help="Where the server runs the network.",
 )
 @click.option(
-    "--triton-instances",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Copies of the network for each device of the server.",
+    "--triton-instances", type=POSITIVE, default=1, help="Instances of the network per device of the server."
 )
-@click.option("--deepstream", type=click.Path(path_type=Path), help="New folder for nvinfer configuration.")
-@click.option(
-    "--max-batch",
-    type=click.IntRange(min=1),
-    help="Largest batch in Triton Inference Server and DeepStream.  [default: 16, or the engine's]",
+@click.option("--deepstream", type=PATH, help="New folder for nvinfer configuration.")
+@params.max_batch(
+    None, "Largest batch in Triton Inference Server and DeepStream.  [default: 16, or the engine's]"
 )
 @click.option(
-    "--verify", "verifying", is_flag=True, help="Write nothing: check an archive or folder written by this."
+    "--verify", "verifying", is_flag=True, help="Check an archive or folder that was packed; write nothing."
 )
 @params.json_output
 def command(
-    source: Path,
+    bundle: Path,
     output: Path | None,
     precisions: tuple[str, ...],
     force: bool,
@@ -80,99 +67,96 @@ def command(
     kernels: Path | None,
     no_kernels: bool,
     archs: tuple[str, ...],
-    triton_repository: Path | None,
-    triton_engine: bool,
-    triton_device: str,
-    triton_instances: int,
-    deepstream: Path | None,
-    max_batch: int | None,
     verifying: bool,
     as_json: bool,
+    **serving: Any,
 ) -> None:
     """Pack a bundle for a device, or for a server.
 
-    DIR is a bundle of `edgefel export`. With -o, packs its ONNX files with edgefel itself, an installation script
-    for JetPack 6 and 7, a systemd unit and compiled kernels; the same input gives the same bytes. Engines stay
-    behind: the device builds its own.
+    BUNDLE is a bundle of `edgefel export`; with --verify, an archive or folder of `edgefel pack`. With -o, packs the
+    ONNX files together with edgefel itself, an installation script for JetPack 6 and 7, a systemd unit and compiled
+    kernels; the same input gives the same bytes. Engines are left out: the device builds its own.
 
     \b
     Examples:
-      edgefel bundle bundle -o edge.tar
-      edgefel bundle bundle -o edge.tar.gz --precision fp16 --precision int8 --no-kernels
-      edgefel bundle edge.tar --verify
-      edgefel bundle bundle --triton-repository models --deepstream nvinfer
+      edgefel pack bundle -o edge.tar
+      edgefel pack bundle -o edge.tar.gz --precision fp16,int8 --no-kernels
+      edgefel pack edge.tar --verify
+      edgefel pack bundle --triton-repository models --deepstream nvinfer
     """
     from edgefel.deploy.package import DeployOptions
 
+    servers = _Servers(force=force, **serving)
     if verifying:
-        if (output or triton_repository or deepstream) is not None:
+        if output is not None or servers.folders:
             raise EdgefelError("--verify writes nothing; leave -o, --triton-repository and --deepstream out")
-        _verify(source, as_json)
+        _verify(bundle, as_json)
         return
-    if (output or triton_repository or deepstream) is None:
+    if output is None and not servers.folders:
         raise EdgefelError("nothing to write: give -o edge.tar, --triton-repository DIR or --deepstream DIR")
-    serving = _Serving(
-        triton_repository, triton_engine, triton_device, triton_instances, deepstream, max_batch, force
-    )
     for option in ("triton_engine", "triton_device", "triton_instances"):
         params.refuse_alone(option, "triton_repository")
-    serving.check(precisions, output)
+    servers.check(precisions, output)
     results: dict[str, Any] = {}
     if output is not None:
         options = DeployOptions(precisions, force, kernels, no_kernels, archs, overwrite)
-        results["deploy"] = _deploy(source, output, options, as_json)
-    results |= serving.write(source, precisions, as_json)
+        results["deploy"] = _deploy(bundle, output, options, as_json)
+    results |= servers.write(bundle, precisions, as_json)
     if as_json:
-        click.echo(json.dumps(results, indent=2, allow_nan=False))
+        print_json(results)
 
 
 @dataclass(frozen=True)
-class _Serving:
-    """What the command line says of servers."""
+class _Servers:
+    """The options for servers."""
 
-    triton: Path | None
-    engine: bool
-    device: str
-    instances: int
+    triton_repository: Path | None
+    triton_engine: bool
+    triton_device: str
+    triton_instances: int
     deepstream: Path | None
     max_batch: int | None
     force: bool
 
+    @property
+    def folders(self) -> list[Path]:
+        return [folder for folder in (self.triton_repository, self.deepstream) if folder is not None]
+
     def check(self, precisions: tuple[str, ...], output: Path | None) -> None:
-        """All that can be refused before the first of several outputs is written.
+        """Refuses bad options before the first of several outputs is written.
 
         A server takes one file, where a device may have several.
         """
         from edgefel.files.write import check_free
 
-        if self.max_batch is not None and (self.triton or self.deepstream) is None:
+        if self.max_batch is not None and not self.folders:
             raise EdgefelError("--max-batch belongs to --triton-repository and --deepstream; leave it out")
-        folders = [folder for folder in (self.triton, self.deepstream) if folder is not None]
-        places = [path.resolve() for path in (*folders, *([output] if output else []))]
+        places = [path.resolve() for path in (*self.folders, *([output] if output else []))]
         if len(set(places)) < len(places):
             raise EdgefelError("two outputs have the same name; give each a place of its own")
-        for folder in folders:
+        for folder in self.folders:
             check_free(folder)
-        if (self.triton or self.deepstream) is not None and len(set(precisions)) > 1:
+        if self.folders and len(precisions) > 1:
             raise EdgefelError("--triton-repository and --deepstream take one file; give --precision once")
         if self.deepstream is not None:
-            require("onnx", "export", "--deepstream")  # before the other folders are written
+            require("export", "--deepstream", "onnx")  # before the other folders are written
 
     def write(self, bundle: Path, precisions: tuple[str, ...], as_json: bool) -> dict[str, Any]:
         precision = precisions[0] if precisions else None
         written: dict[str, tuple[Path, list[Path]]] = {}
-        if self.triton is not None:
+        if self.triton_repository is not None:
             from edgefel.deploy.triton import TritonOptions, write_triton_repository
 
             options = TritonOptions(
                 precision=precision,
-                engine=self.engine,
+                engine=self.triton_engine,
                 max_batch=self.max_batch,
-                device=self.device,
-                instances=self.instances,
+                device=self.triton_device,
+                instances=self.triton_instances,
                 force=self.force,
             )
-            written["triton"] = self.triton, write_triton_repository(bundle, self.triton, options)
+            folder = self.triton_repository
+            written["triton"] = folder, write_triton_repository(bundle, folder, options)
         if self.deepstream is not None:
             from edgefel.deploy.deepstream import DeepStreamOptions, write_deepstream
 
@@ -187,12 +171,11 @@ class _Serving:
         return results
 
 
-def _deploy(source: Path, output: Path, options: DeployOptions, as_json: bool) -> dict[str, Any]:
-    from edgefel.cli.export_progress import RichProgress
+def _deploy(bundle: Path, output: Path, options: DeployOptions, as_json: bool) -> dict[str, Any]:
     from edgefel.deploy.package import write_deploy_folder
 
-    with RichProgress() as progress:
-        deployed = write_deploy_folder(source, output, options, progress)
+    with Bars() as progress:
+        deployed = write_deploy_folder(bundle, output, options, progress)
     for note in deployed.notes:
         click.echo(f"note: {note}", err=True)
     commands = _commands(deployed)
@@ -210,7 +193,7 @@ def _deploy(source: Path, output: Path, options: DeployOptions, as_json: bool) -
 
 
 def _commands(deployed: Deployed) -> list[str]:
-    """How it comes to the device and starts there."""
+    """Shell commands that copy the output to the device and install it there."""
     output, name = shlex.quote(str(deployed.output)), deployed.name
     script = f"./{shlex.quote(name)}/install.sh --index-sha256 {deployed.index_sha256}"
     install = f"ssh -t USER@DEVICE {shlex.quote(script)}"
@@ -221,20 +204,15 @@ def _commands(deployed: Deployed) -> list[str]:
 
 
 def _show(deployed: Deployed, commands: list[str]) -> None:
-    from rich.table import Table
-
     from edgefel.files.write import sha256
 
-    table = Table("part", "files", title=f"{deployed.output} ({deployed.header['model']})")
-    table.add_column("KB", justify="right")
     parts: dict[str, list[int]] = {}
     for file in deployed.files:
         inner, _, rest = file.path.partition("/")
         alone = not rest or inner == "model"
         parts.setdefault(file.path if alone else f"{inner}/", []).append(file.size)
-    for name, sizes in parts.items():
-        table.add_row(name, str(len(sizes)), f"{sum(sizes) / 1000:,.1f}")
-    table_console().print(table)
+    rows = [(name, str(len(sizes)), f"{sum(sizes) / 1000:,.1f}") for name, sizes in parts.items()]
+    print_table(("part", "files", ">KB"), rows, f"{deployed.output} ({deployed.header['model']})")
     if deployed.output.is_file():
         click.echo(f"{deployed.output.stat().st_size / 1e6:.1f} MB, SHA-256 {sha256(deployed.output)}")
     click.echo("On the device:")
@@ -249,11 +227,11 @@ def _verify(path: Path, as_json: bool) -> None:
     if as_json:
         document = {"path": str(path), "files": found.files, "bytes": found.bytes, "extra": found.extra}
         document |= {"engines": found.engines, "index_sha256": found.index_sha256}
-        click.echo(json.dumps(document | found.header, indent=2))
+        print_json(document | found.header)
         return
     click.echo(f"{path}: {counted(found.files, 'file')}, {found.bytes / 1e6:.1f} MB, each as it was packed")
     click.echo(f"SHA-256 of index.json: {found.index_sha256}")
     if found.engines:
         click.echo("engines were built since, and are in the manifest")
     if found.extra:
-        click.echo(f"{counted(found.extra, 'file is', 'files are')} there besides, and not checked")
+        click.echo(f"{counted(found.extra, 'more file is', 'more files are')} present, and not checked")
