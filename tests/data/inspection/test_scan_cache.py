@@ -10,7 +10,7 @@ import pytest
 from data.readers.trees_webdataset import write_webdataset
 
 from edgefel.data.dataset import ImageDataset, Sample
-from edgefel.data.inspection.inspect import scan as scanning
+from edgefel.data.inspection import scan as scanning
 from edgefel.data.inspection.scan import Scan, scan_images
 from edgefel.data.inspection.scan_cache import NO_KEY, ScanCache, image_keys
 from edgefel.data.labels import EXPRESSIONS_7
