@@ -74,6 +74,20 @@ def answered(answer: Callable[[int], None] = interrupt, numbers: tuple[int, ...]
         _process.leave()
 
 
+@contextmanager
+def collected() -> Iterator[list[int]]:
+    """The signals received while active. The first is only recorded; a repeated one interrupts at once."""
+    numbers: list[int] = []
+
+    def answer(number: int) -> None:
+        if numbers:
+            interrupt(number)
+        numbers.append(number)
+
+    with answered(answer):
+        yield numbers
+
+
 class _Process:
     """Which signals this process has been told, and its standard output and error while their terminal is gone.
 

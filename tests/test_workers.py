@@ -79,7 +79,7 @@ def test_one_of_fabrics_processes_ends_with_the_one_that_started_it(tmp_path):
     """Without it, this one would wait for the other for as long as half an hour."""
     code = """
 import os, subprocess, sys, time
-from edgefel.training.setup import ending_together
+from edgefel.training.distributed import ending_together
 with ending_together():
     if "LOCAL_RANK" not in os.environ:
         child = subprocess.Popen([sys.executable, __file__], env=os.environ | {"LOCAL_RANK": "1"})

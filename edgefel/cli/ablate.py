@@ -71,7 +71,7 @@ FAILED = 1  # exit code where runs failed
     "settings",
     multiple=True,
     metavar="NAME=VALUE",
-    help="Change the recipe, e.g. epochs=3 or loss.trust=none; repeat for several.",
+    help="Change the recipe, e.g. epochs=3 or loss.correction_ramp=none; repeat for several.",
 )
 @click.option(
     "--jobs",
@@ -120,7 +120,7 @@ def command(
       edgefel ablate head
       edgefel ablate noise --seeds 5 --jobs 2
       edgefel ablate head --dry-run
-      edgefel ablate losses --set loss.trust=none -o no-trust
+      edgefel ablate losses --set loss.correction_ramp=none -o no-ramp
       edgefel ablate head --recipe full --data RAF-DB --jobs 8       on a machine with eight GPUs
     """
     for module in ("torch", "lightning_fabric", "sklearn", "safetensors", "yaml", "matplotlib"):

@@ -59,19 +59,19 @@ class FacialExpressionModel(nn.Module):
         """
         return {f"head.{name}": axis for name, axis in self.head.class_axes().items()}
 
-    def forward(self, image: Tensor, trust: Tensor | float = 1.0) -> Prediction:
+    def forward(self, image: Tensor, ramp: Tensor | float = 1.0) -> Prediction:
         """Labels aligned face crops.
 
         Args:
             image: [B, 3, S, S], RGB, ImageNet mean and standard deviation removed; S a multiple of 112, or the
                 configured input size with a resizer.
-            trust: factor in [0, 1] on the weight of the correction; 1 except during training.
+            ramp: factor in [0, 1] on the weight of the correction; 1 except during training.
 
         Returns:
             Prediction; no entry depends on the other images of the batch in evaluation mode.
         """
         embedding, tokens = self.encoder(self.resize(image))
-        prediction: Prediction = self.head(embedding, tokens, trust)
+        prediction: Prediction = self.head(embedding, tokens, ramp)
         return prediction
 
     def see(self, image: Tensor) -> Tensor:

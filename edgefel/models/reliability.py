@@ -79,14 +79,14 @@ class ReliabilityHead(nn.Module):
         self.folded: nn.Linear | None = None
 
     def forward(
-        self, embedding: Tensor, tokens: Tensor | None = None, trust: Tensor | float = 1.0
+        self, embedding: Tensor, tokens: Tensor | None = None, ramp: Tensor | float = 1.0
     ) -> Prediction:
         """Classifies.
 
         Args:
             embedding: [B, D] of any encoder.
             tokens: [B, T, D] of the encoder; needed with attention_tokens = "patches" only.
-            trust: factor in [0, 1] on the weight of the correction; rises during training.
+            ramp: factor in [0, 1] on the weight of the correction; rises during training.
 
         Returns:
             Prediction, with `embedding` reduced to [B, E].
@@ -97,7 +97,7 @@ class ReliabilityHead(nn.Module):
         e = self.reduce(embedding)
         logits = self.classifier(e)
         attended = None if self.attentive is None else self._attentive_logits(e, tokens)
-        if self._in_one_launch(e, trust):
+        if self._in_one_launch(e, ramp):
             from edgefel.kernels.reliability_balance.op import reliability_balance as fused
 
             balanced = fused(logits, e, self.anchors, attended, self.config.delta)
@@ -108,13 +108,13 @@ class ReliabilityHead(nn.Module):
             probabilities = primary.clone()
         else:
             probabilities = weighted_mean(
-                primary, correcting, confidence(primary), trust * confidence(correcting), trust
+                primary, correcting, confidence(primary), ramp * confidence(correcting), ramp
             )
         return Prediction(logits, primary, probabilities, confidence(probabilities), e)
 
-    def _in_one_launch(self, e: Tensor, trust: Tensor | float) -> bool:
+    def _in_one_launch(self, e: Tensor, ramp: Tensor | float) -> bool:
         """Whether the fused kernel applies: it has no gradient and weighs the correction fully."""
-        plain = isinstance(trust, float | int) and trust == 1.0
+        plain = isinstance(ramp, float | int) and ramp == 1.0
         return plain and not torch.is_grad_enabled() and backend.uses_triton(self.implementation, e)
 
     def _geometric(self, e: Tensor) -> Tensor | None:
@@ -161,9 +161,9 @@ class LinearHead(nn.Module):
         self.anchors = None
 
     def forward(
-        self, embedding: Tensor, tokens: Tensor | None = None, trust: Tensor | float = 1.0
+        self, embedding: Tensor, tokens: Tensor | None = None, ramp: Tensor | float = 1.0
     ) -> Prediction:
-        """embedding: [B, D]. `tokens` and `trust` are accepted for the same call as the other head."""
+        """embedding: [B, D]. `tokens` and `ramp` are accepted for the same call as the other head."""
         logits = self.linear(embedding)
         primary = logits.softmax(dim=-1)
         probabilities = primary.clone()

@@ -13,7 +13,7 @@ from edgefel.kernels.reliability_balance.reference import Balanced, check_balanc
 def reliability_balance(
     logits: Tensor, e: Tensor, anchors: Tensor | None, attentive_logits: Tensor | None, delta: float
 ) -> Balanced:
-    """Corrects softmax(logits) by anchors and attention, each weighted by its confidence, at full trust.
+    """Corrects softmax(logits) by anchors and attention, each weighted by its confidence, with the full correction.
 
     Args:
         logits: [B, C], of the primary classifier; C up to 1024.

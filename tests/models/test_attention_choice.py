@@ -72,7 +72,7 @@ def test_a_training_step_agrees(images, kernels_run, monkeypatch):
         model = nano(head={"dropout": 0.0}).to(kernels_run, dtype)
         model.use_attention("triton" if choice == "triton" else "reference")
         called = count_calls(monkeypatch)
-        prediction = model(images.to(kernels_run, dtype), trust=0.5)
+        prediction = model(images.to(kernels_run, dtype), ramp=0.5)
         (-prediction.probabilities[:, 3].log().mean()).backward()
         assert called == ({"window_cross_attention": 3, "anchor_softmax": 1} if choice == "triton" else {})
         gradients[choice] = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}

@@ -96,7 +96,7 @@ def test_without_branches_nothing_is_corrected():
 
 def test_trust_scales_the_correction_from_none_to_full():
     module, (embedding, tokens) = head(), inputs()
-    none, half, full = (module(embedding, tokens, trust).probabilities for trust in (0.0, 0.5, 1.0))
+    none, half, full = (module(embedding, tokens, ramp).probabilities for ramp in (0.0, 0.5, 1.0))
     torch.testing.assert_close(none, module(embedding, tokens).primary)
     assert ((half - none).abs().sum(-1) < (full - none).abs().sum(-1)).all()
 
