@@ -21,6 +21,7 @@ from edgefel.errors import EdgefelError
 from edgefel.export.parity.outputs import torch_threads
 from edgefel.runtime.manifest import BundleFile, read_manifest
 from edgefel.runtime.session import Session
+from edgefel.workers import usable_cores
 
 BATCH = 16
 REFERENCE = "PyTorch"
@@ -83,7 +84,7 @@ def compare_bundle(
 
     from edgefel.models.checkpoint import load_checkpoint
 
-    threads = threads or os.cpu_count() or 1
+    threads = threads or usable_cores()
     loaded = load_checkpoint(os.fspath(checkpoint))
     manifest = read_manifest(bundle)
     if loaded.labels != manifest.labels:
@@ -116,7 +117,7 @@ def compare_bundle(
         probabilities[name].append(found.astype(np.float64))
 
     # labelling fills the cores with several runtimes at once; the timing after it has them one by one
-    with torch_threads(threads), ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // threads)) as pool:
+    with torch_threads(threads), ThreadPoolExecutor(max(1, usable_cores() // threads)) as pool:
         for labels, crops, done in _batches(dataset, skipped):
             list(pool.map(lambda name, crops=crops: label(name, crops), probabilities))
             targets += labels

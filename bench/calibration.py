@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import platform
 import resource
 import sys
@@ -18,7 +17,7 @@ from edgefel.bench.command import run_bench, versions
 from edgefel.bench.environment import cpu_name
 from edgefel.errors import EdgefelError
 from edgefel.files.unfinished import claimed_folder
-from edgefel.workers import worker_pool
+from edgefel.workers import usable_cores, worker_pool
 
 Result = TypeVar("Result")
 
@@ -51,7 +50,7 @@ def calibration_speed(
         "model": model,
         "method": method,
         **measured,
-        "machine": {"cpu": cpu_name(), "cores": _cores(), "architecture": platform.machine()},
+        "machine": {"cpu": cpu_name(), "cores": usable_cores(), "architecture": platform.machine()},
     }
 
 
@@ -72,7 +71,7 @@ def _prepare(folder: str, model: str, images: int) -> None:
     torch.manual_seed(0)
     network = build_model(model, num_classes=7).eval()
     save_onnx(export_onnx(network), Path(folder, "model.onnx"))
-    write_faces(Path(folder, "faces"), FaceOptions(count=images), workers=_cores())
+    write_faces(Path(folder, "faces"), FaceOptions(count=images), workers=usable_cores())
 
 
 def _calibrate(folder: str, method: Any, workers: int | None) -> dict[str, Any]:
@@ -145,12 +144,6 @@ def _peak_bytes() -> int:
         return int(peak.split()[1]) * 1024
     peak_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak_rss if sys.platform == "darwin" else peak_rss * 1024
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

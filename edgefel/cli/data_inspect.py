@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from edgefel.cli import params
 from edgefel.cli.console import table_console
 from edgefel.cli.optional import require
 from edgefel.text import counted
+from edgefel.workers import usable_cores
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -87,7 +87,7 @@ def command(
     if output is not None:
         check_free(output, replace=overwrite)
         _check_replaced(output)
-    options = InspectionOptions(distance, limit, workers or os.cpu_count() or 1)
+    options = InspectionOptions(distance, limit, workers or usable_cores())
     inspection = _inspect(open_dataset(dataset, layout=layout), options, as_json)
     if output is not None:
         _write(output, inspection, overwrite)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from click.core import ParameterSource
 from edgefel.cli import params
 from edgefel.errors import EdgefelError
 from edgefel.text import counted
+from edgefel.workers import usable_cores
 
 if TYPE_CHECKING:
     from edgefel.data.dataset import ImageDataset
@@ -199,7 +199,7 @@ def _prepare(
         if bar.live.is_started:
             bar.stop()
 
-    workers = workers or os.cpu_count() or 1
+    workers = workers or usable_cores()
     try:
         return prepare(
             dataset,

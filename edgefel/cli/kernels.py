@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from edgefel.cli import params
 from edgefel.cli.console import table_console
 from edgefel.cli.optional import require
 from edgefel.files.write import check_free
+from edgefel.workers import usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,7 +67,7 @@ def compile_(output: Path, model: str, archs: tuple[str, ...], dtype: str, as_js
         kernels = compile_all(
             inference_kernels(config, dtype),
             targets,
-            workers=os.cpu_count(),
+            workers=usable_cores(),
             advance=lambda done, total: progress.update(task, completed=done, total=total),
         )
     write_kernels(kernels, output, config.name)

@@ -1,4 +1,4 @@
-"""What an image's first bytes say of it, so that nothing large is decoded unasked. Nothing is decoded here."""
+"""Image headers: format and size before decoding, so that nothing too large is decoded."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import re
 import struct
 from dataclasses import dataclass
 
-# A 108-megapixel phone's. Decoding takes 3 bytes for each pixel, twice; EDGEFEL_MAX_PIXELS changes it.
+# Enough for phones of 108 megapixels. Decoding takes 3 bytes per pixel, twice; EDGEFEL_MAX_PIXELS changes the limit.
 MOST_PIXELS = 120_000_000
 PIXELS_VARIABLE = "EDGEFEL_MAX_PIXELS"
 
 
 @dataclass(frozen=True)
 class Header:
-    """kind: for people. width, height: in pixels, as stored. bits: of a channel. readable: whether OpenCV reads it."""
+    """kind: name of the format. width, height: in pixels, as stored. bits: per channel. readable: by OpenCV."""
 
     kind: str
     width: int
@@ -23,7 +23,7 @@ class Header:
 
 
 def read_header(data: bytes) -> Header | None:
-    """The header of an encoded image; None for what is none, or ends within its header. Raises nothing."""
+    """The header of an encoded image; None if there is none or it is incomplete. Raises nothing."""
     for signature, parse in _PARSERS:
         if signature.match(data):
             try:
@@ -101,7 +101,7 @@ def _tiff(data: bytes) -> Header | None:
         letter = _TIFF_TYPES[kind]
         (number,) = struct.unpack_from(order + ("Q" if big else "I"), data, entry + 4)
         place = entry + (12 if big else 8)
-        if number * struct.calcsize(letter) > (8 if big else 4):  # the values lie elsewhere
+        if number * struct.calcsize(letter) > (8 if big else 4):  # the values are elsewhere
             (place,) = struct.unpack_from(order + ("Q" if big else "I"), data, place)
         (found[tag],) = struct.unpack_from(order + letter, data, place)
     return Header("TIFF", found[256], found[257], found[258])
@@ -139,7 +139,7 @@ _AVIF = (b"avif", b"avis")
 
 
 def _heif(data: bytes) -> Header | None:
-    """AVIF and its relatives: the largest of the sizes that are declared, which is that of the whole."""
+    """AVIF and related formats: the largest declared size, which is that of the whole image."""
     (length,) = struct.unpack_from(">I", data, 0)
     brands = data[8 : min(max(length, 16), 256)]
     if not any(brand in brands for brand in _AVIF):

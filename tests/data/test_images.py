@@ -185,7 +185,7 @@ def test_the_limit_of_pixels_is_the_users(monkeypatch):
 
 @pytest.mark.parametrize("shape", [(1, 10_000), (10_000, 1), (1, 101)])
 def test_a_line_is_no_image(shape):
-    with pytest.raises(UnreadableImageError, match="are a line, no image of a face"):
+    with pytest.raises(UnreadableImageError, match="are a line, not an image of a face"):
         decode_rgb(by_opencv(".png", np.zeros((*shape, 3), np.uint8)), WHERE)
     assert decode_rgb(by_opencv(".png", np.zeros((1, 100, 3), np.uint8)), WHERE).shape == (1, 100, 3)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from edgefel.cli import params
 from edgefel.cli.console import table_console
 from edgefel.cli.optional import require
 from edgefel.errors import EdgefelError
+from edgefel.workers import usable_cores
 
 if TYPE_CHECKING:
     from edgefel.bench.kernels.suite import KernelRow
@@ -153,7 +153,7 @@ def _compile() -> dict[str, Any]:
         compiled = compile_all(
             [spec for name in ("arbex", "apvit") for spec in inference_kernels(model_config(name))],
             list(TARGETS),
-            workers=os.cpu_count(),
+            workers=usable_cores(),
             advance=lambda done, total: progress.update(task, completed=done, total=total),
         )
     return {
