@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import queue
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +15,7 @@ from edgefel.calib.histogram import BINS, ActivationHistogram
 from edgefel.calib.thresholds import METHODS, PERCENTILE, QMAX, CalibrationMethod
 from edgefel.errors import EdgefelError
 from edgefel.runtime.manifest import INPUT_NAME
-from edgefel.workers import usable_cores
+from edgefel.workers import in_threads, usable_cores
 
 __all__ = [
     "BINS",
@@ -80,27 +79,19 @@ class ActivationCollector:
         free: queue.SimpleQueue[dict[str, ActivationHistogram]] = queue.SimpleQueue()
         for histograms in self._sets:
             free.put(histograms)
-        pool = ThreadPoolExecutor(self.workers)
-        running: deque[Future[None]] = deque()
 
-        def finish_first() -> None:
-            running.popleft().result()
-            self.images += 1
-            if advance is not None:
-                advance(1)
-
-        try:
+        def images() -> Iterator[npt.NDArray[np.float32]]:
             for batch in batches:
                 self._check_batch(batch)
-                for i in range(len(batch)):
-                    # the queue is short: what waits in it was read and preprocessed, and takes memory
-                    if len(running) == 2 * self.workers:
-                        finish_first()
-                    running.append(pool.submit(self._observe, batch[i : i + 1], free))
-            while running:
-                finish_first()
-        finally:
-            pool.shutdown(cancel_futures=True)
+                yield from (batch[i : i + 1] for i in range(len(batch)))
+
+        # few ahead: an image that waits was read and preprocessed, and takes memory
+        observed = in_threads(lambda image: self._observe(image, free), images(), self.workers, ahead=2)
+        with closing(observed):
+            for _ in observed:
+                self.images += 1
+                if advance is not None:
+                    advance(1)
 
     def histograms(self) -> dict[str, ActivationHistogram]:
         """What was collected so far, per tensor. Raises EdgefelError if that was no image."""

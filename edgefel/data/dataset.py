@@ -14,14 +14,12 @@ from typing import Any, Protocol, cast, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefel.data.images import MOST_BYTES, read_image_file
+from edgefel.data.images import MOST_BYTES, decode_rgb, read_image_file
 from edgefel.data.images import UnreadableImageError as UnreadableImageError
-from edgefel.data.images import decode_rgb as decode_rgb
-from edgefel.data.images import one_line as one_line
 from edgefel.data.labels import LabelMatch, check_judgeable, match_labels
 from edgefel.data.votes import Votes
 from edgefel.errors import EdgefelError
-from edgefel.files.read import read_regular
+from edgefel.files.read import read_regular, reason
 from edgefel.text import counted
 
 SPLITS = ("train", "val", "test")
@@ -83,15 +81,13 @@ class Sample:
 
     def read(self) -> bytes:
         """The encoded image. Raises UnreadableImageError."""
+        if self.store is None:
+            return read_image_file(self.path)
+        store, index = self.store
         try:
-            if self.store is None:
-                return read_image_file(self.path)
-            store, index = self.store
             return store.read(index)
         except OSError as error:
-            raise UnreadableImageError(
-                self.path, f"cannot be read ({error.strerror or one_line(error)})"
-            ) from None
+            raise UnreadableImageError(self.path, f"cannot be read ({reason(error)})") from None
 
     def load(self) -> NDArray[np.uint8]:
         """RGB image of the face [H, W, 3], uint8. Raises UnreadableImageError."""
@@ -347,11 +343,6 @@ def _shares(soft: NDArray[Any], columns: Sequence[int]) -> NDArray[Any]:
         return chosen
     sums = chosen.sum(axis=1, keepdims=True)
     return np.asarray(chosen / np.where(sums > 0, sums, 1), soft.dtype)
-
-
-def read_rgb(path: Path) -> NDArray[np.uint8]:
-    """RGB image [H, W, 3], uint8. Raises UnreadableImageError if the file is missing or no image."""
-    return Sample(path, UNLABELLED, "", "").load()
 
 
 def _cut(image: NDArray[np.uint8], box: Box, path: Path) -> NDArray[np.uint8]:

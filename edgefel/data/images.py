@@ -51,6 +51,11 @@ def read_image_file(path: Path) -> bytes:
         raise UnreadableImageError(path, "is not a file name") from None
 
 
+def read_rgb(path: Path) -> NDArray[np.uint8]:
+    """RGB image [H, W, 3], uint8, of a file; see `decode_rgb`. Raises UnreadableImageError."""
+    return decode_rgb(read_image_file(path), path)
+
+
 def decode_rgb(data: bytes, path: Path) -> NDArray[np.uint8]:
     """RGB image [H, W, 3], uint8, rotated by its EXIF orientation; the first frame of an animation.
 

@@ -34,7 +34,7 @@ from edgefel.training.distributed import (
 from edgefel.training.log import Clock, MetricsLog, TrainingProgress, Window, loading_bar
 from edgefel.training.losses import ReliabilityLoss, correction_ramp
 from edgefel.training.model import SupervisedModel, make_model, run_preprocessing
-from edgefel.training.optimization import LR_FACTOR, learning_rate, make_optimizer
+from edgefel.training.optimization import learning_rate, make_optimizer, set_learning_rate
 from edgefel.training.randomness import Purpose, derive_seed, repeatable
 from edgefel.training.run_folder import (
     LEFT_OUT_NAME,
@@ -295,9 +295,7 @@ class Trainer:
         pixels = self.fabric.to_device(batch.pixels)
         images = self.augment(pixels, state.epoch, state.epoch_step, self.shard)
         target = self.fabric.to_device(self.data.targets[batch.indices])
-        rate = learning_rate(config, state.epoch, state.step, self.planned)
-        for group in self.updater.param_groups:
-            group["lr"] = rate * group.get(LR_FACTOR, 1.0)
+        set_learning_rate(self.updater, learning_rate(config, state.epoch, state.step, self.planned))
         torch.manual_seed(derive_seed(config.seed, Purpose.LAYERS, state.epoch, state.epoch_step))
         ramp = self._ramp(state.step)
         prediction, auxiliary = self.model(images, ramp)

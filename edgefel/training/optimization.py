@@ -39,6 +39,12 @@ def make_optimizer(config: TrainConfig, named: Iterable[tuple[str, nn.Parameter]
     return torch.optim.Adam(groups, lr=config.lr, weight_decay=config.weight_decay)
 
 
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Sets the learning rate of every group, with its `LR_FACTOR`."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get(LR_FACTOR, 1.0)
+
+
 def learning_rate(config: TrainConfig, epoch: int, step: int, planned: int) -> float:
     """The learning rate of a step (steps and epochs count from 0) in a run of `planned` steps.
 

@@ -11,7 +11,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edgefel.data.dataset import SPLITS, ImageDataset, Sample, decode_rgb
+from edgefel.data.dataset import SPLITS, ImageDataset, Sample
+from edgefel.data.images import decode_rgb
 from edgefel.data.labels import EXPRESSIONS_7, EXPRESSIONS_8, match_labels
 from edgefel.data.readers.webdataset import CLASSES_NAME
 from edgefel.errors import EdgefelError
