@@ -191,7 +191,7 @@ def _run(study: Study, jobs: int | None, quiet: bool) -> tuple[Outcome, list[Fai
 
     from edgefel.bench.ablation.pool import slots
     from edgefel.bench.ablation.study import run_study
-    from edgefel.runtime.doctor.machine import usable_cores
+    from edgefel.workers import usable_cores
 
     places = slots(jobs, torch.cuda.device_count(), usable_cores())
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

@@ -281,7 +281,8 @@ class SampleTable(Sequence[Sample]):
         elif not isinstance(split, np.ndarray):
             split = np.fromiter((SPLIT_NAMES.index(name) for name in split), np.int8, count)
         rows = np.arange(count) if self.rows is None else self.rows
-        columns = {"label": label, "group": np.asarray(self.group, np.int32), "split": split, "rows": rows}
+        group = np.asarray(self.group, np.int32)
+        columns: dict[str, NDArray[Any]] = {"label": label, "group": group, "split": split, "rows": rows}
         for name, column in columns.items():
             object.__setattr__(self, name, column)
         lengths = [len(c) for c in (*columns.values(), self.soft, self.box) if c is not None]

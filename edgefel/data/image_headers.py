@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 
 # Enough for phones of 108 megapixels. Decoding takes 3 bytes per pixel, twice; EDGEFEL_MAX_PIXELS changes the limit.
@@ -25,7 +26,9 @@ class Header:
 def read_header(data: bytes) -> Header | None:
     """The header of an encoded image; None if there is none or it is incomplete. Raises nothing."""
     for signature, parse in _PARSERS:
-        if signature.match(data):
+        if re.match(signature, data, re.DOTALL):
+            if isinstance(parse, str):
+                return Header(parse, 0, 0, readable=False)
             try:
                 return parse(data)
             except (struct.error, IndexError, ValueError, OverflowError):
@@ -153,26 +156,20 @@ def _heif(data: bytes) -> Header | None:
     return Header("AVIF", max(width for width, _ in sizes), max(height for _, height in sizes))
 
 
-def _other(kind: str) -> Header:
-    return Header(kind, 0, 0, readable=False)
-
-
-_PARSERS = tuple(
-    (re.compile(signature, re.DOTALL), parse)
-    for signature, parse in (
-        (rb"\x89PNG\r\n\x1a\n", _png),
-        (rb"\xff\xd8\xff", _jpeg),
-        (rb"RIFF....WEBP", _webp),
-        (rb"BM", _bmp),
-        (rb"II[*+]\0|MM\0[*+]", _tiff),
-        (rb"GIF8[79]a", _gif),
-        (rb"P[1-6][\s#]", _pnm),
-        (rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", _jpeg_2000),
-        (rb"....ftyp", _heif),
-        (rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n", lambda data: _other("JPEG XL")),
-        (rb"8BPS", lambda data: _other("Photoshop")),
-        (rb"\x76\x2f\x31\x01", lambda data: _other("OpenEXR")),
-        (rb"#\?RADIANCE|#\?RGBE", lambda data: _other("Radiance HDR")),
-        (rb"%PDF", lambda data: _other("PDF")),
-    )
+# signature -> the parser of the header, or the name of a format that is not read
+_PARSERS: tuple[tuple[bytes, Callable[[bytes], Header | None] | str], ...] = (
+    (rb"\x89PNG\r\n\x1a\n", _png),
+    (rb"\xff\xd8\xff", _jpeg),
+    (rb"RIFF....WEBP", _webp),
+    (rb"BM", _bmp),
+    (rb"II[*+]\0|MM\0[*+]", _tiff),
+    (rb"GIF8[79]a", _gif),
+    (rb"P[1-6][\s#]", _pnm),
+    (rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", _jpeg_2000),
+    (rb"....ftyp", _heif),
+    (rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
+    (rb"8BPS", "Photoshop"),
+    (rb"\x76\x2f\x31\x01", "OpenEXR"),
+    (rb"#\?RADIANCE|#\?RGBE", "Radiance HDR"),
+    (rb"%PDF", "PDF"),
 )

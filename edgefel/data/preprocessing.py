@@ -24,7 +24,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 MOST_PIXELS = 4096  # on a side
 
-# area: edgefel's own recipe, by area where both sides shrink, else bilinear. antialias: bilinear with a filter as wide as
+# area: edgefel's recipe, by area where both sides shrink, else bilinear. antialias: bilinear with a filter as wide as
 # the reduction, byte for byte Pillow's and therefore torchvision's Resize of images. bilinear: OpenCV's, which skips
 # pixels when it shrinks by more than 2, as mmcv's Resize.
 RESAMPLING = ("area", "antialias", "bilinear")

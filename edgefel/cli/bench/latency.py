@@ -74,7 +74,7 @@ def command(
     plan = options.make_plan(quick, runs, seconds)
     from edgefel.bench.latency import Options, bench_latency
     from edgefel.bench.sessions import Selection
-    from edgefel.runtime.doctor.machine import usable_cores
+    from edgefel.workers import usable_cores
 
     wanted = Options(
         Selection(backends, precisions, force),
