@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -64,7 +63,8 @@ class Journal:
         self._lock = threading.Lock()
 
     @classmethod
-    def open(cls, path: Path, key: Mapping[str, Any], count: int) -> Journal:
+    @contextmanager
+    def open(cls, path: Path, key: Mapping[str, Any], count: int) -> Iterator[Journal]:
         """Opens or creates the journal.
 
         key: what must be equal to continue, as plain JSON values. count: images of the data set.
@@ -75,11 +75,7 @@ class Journal:
                 check_regular(path)
             except OSError as error:
                 raise EdgefelError(f"{path}: {reason(error)}; begin anew with --restart") from None
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            _lock(descriptor, path)
-            if not is_at(descriptor, path):  # a run that has just finished has removed it
-                raise _busy(path)
+        with held(path, os.O_CREAT) as descriptor:
             lines = _whole_lines(descriptor)
             if not lines:
                 head = {"format": _FORMAT, "version": _VERSION, **key}
@@ -89,18 +85,7 @@ class Journal:
             done = Done(np.zeros(count, np.uint8), {})
             for line in lines[1:]:
                 _enter(done, line, path)
-            return cls(path, descriptor, done)
-        except BaseException:
-            os.close(descriptor)
-            raise
-
-    def __enter__(self) -> Journal:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        os.close(self._descriptor)
+            yield cls(path, descriptor, done)
 
     def add(self, index: int, state: str, detail: int | str = 0) -> None:
         """Records an image. detail: the size of its face, or why it is unreadable. Raises OSError."""
@@ -126,23 +111,18 @@ class Journal:
 
 
 @contextmanager
-def held(path: Path) -> Iterator[None]:
-    """Locks the journal against runs. Raises EdgefelError if one is writing it."""
-    descriptor = os.open(path, os.O_RDWR)
+def held(path: Path, flags: int = 0) -> Iterator[int]:
+    """Opens the journal and locks it against other runs; its descriptor. Raises EdgefelError if one is writing it."""
+    descriptor = os.open(path, os.O_RDWR | flags, 0o666)
     try:
-        _lock(descriptor, path)
-        yield
+        # a run that has just finished has removed the file
+        if not (lock(descriptor) and is_at(descriptor, path)):
+            raise EdgefelError(
+                f"{path.parent}: another run is working there; wait for it, or choose another output"
+            )
+        yield descriptor
     finally:
         os.close(descriptor)
-
-
-def _lock(descriptor: int, path: Path) -> None:
-    if not lock(descriptor):
-        raise _busy(path)
-
-
-def _busy(path: Path) -> EdgefelError:
-    return EdgefelError(f"{path.parent}: another run is working there; wait for it, or choose another output")
 
 
 def _whole_lines(descriptor: int) -> list[bytes]:
