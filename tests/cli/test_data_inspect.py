@@ -71,7 +71,7 @@ def test_overwrite_takes_no_other_folder(faces, tmp_path):
 
 @pytest.mark.parametrize("overwrite", [(), ("--overwrite",)])
 def test_what_was_put_there_during_the_inspection_is_left(faces, tmp_path, monkeypatch, overwrite):
-    from edgefel.data.inspection.inspect import inspect as inspection
+    from edgefel.data.inspection import inspect as inspection
 
     out = tmp_path / "out"
     if overwrite:
@@ -96,7 +96,7 @@ from edgefel.data import dataset
 from edgefel.cli.main import main
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
-read = dataset.read_image
+read = dataset.read_image_file
 
 
 def read_once_told(path):
@@ -106,7 +106,7 @@ def read_once_told(path):
     return read(path)
 
 
-dataset.read_image = read_once_told
+dataset.read_image_file = read_once_told
 main()
 """
 
