@@ -23,6 +23,7 @@ from edgefel.errors import EdgefelError
 from edgefel.export.parity.outputs import torch_threads
 from edgefel.runtime.manifest import read_manifest
 from edgefel.runtime.session import Session
+from edgefel.workers import usable_cores
 
 if TYPE_CHECKING:
     from edgefel.models.checkpoint import Checkpoint
@@ -86,7 +87,7 @@ def compare_bundle(
     """
     from edgefel.models.checkpoint import load_checkpoint
 
-    threads = threads or os.cpu_count() or 1
+    threads = threads or usable_cores()
     loaded = load_checkpoint(os.fspath(checkpoint))
     manifest = read_manifest(bundle)
     if loaded.labels != manifest.labels:

@@ -17,8 +17,7 @@ from edgefel.bench.environment import cpu_name
 from edgefel.bench.sessions import own_peak_mb
 from edgefel.errors import EdgefelError
 from edgefel.files.unfinished import claimed_folder
-from edgefel.runtime.doctor.machine import usable_cores
-from edgefel.workers import worker_pool
+from edgefel.workers import usable_cores, worker_pool
 
 MODEL, IMAGES, METHOD = "arbex", 512, "mse"
 

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from edgefel import __version__
-from edgefel.runtime.doctor.machine import Machine, installed_version, usable_cores
+from edgefel.runtime.doctor.machine import Machine, installed_version
 from edgefel.runtime.telemetry.board import Board, Reading
 from edgefel.runtime.telemetry.sysfs import below, read_text
 from edgefel.text import counted
+from edgefel.workers import usable_cores
 
 # distributions whose versions decide about speed
 PACKAGES = (

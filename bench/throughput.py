@@ -36,7 +36,7 @@ from edgefel.bench.sessions import (
 from edgefel.bench.statistics import Verdict
 from edgefel.bench.timer import Advance, Timing
 from edgefel.errors import EdgefelError
-from edgefel.runtime.doctor.machine import usable_cores
+from edgefel.workers import usable_cores
 
 # the knee: the fewest callers that have this share of the best throughput
 KNEE_SHARE = 0.95

@@ -27,17 +27,12 @@ from edgefel.kernels.backend import TRITON_INSTALLED, check_available, check_cho
 from edgefel.models.registry import model_config
 from edgefel.text import counted
 from edgefel.training.config import ComputeConfig, TrainConfig
+from edgefel.training.data import Data, open_data
+from edgefel.training.distributed import create_fabric
 from edgefel.training.loop import Trainer
 from edgefel.training.losses import Criterion
+from edgefel.training.model import make_model, run_preprocessing
 from edgefel.training.run_folder import RunFolder, TrainingState
-from edgefel.training.setup import (
-    Data,
-    create_fabric,
-    make_model,
-    open_data,
-    run_preprocessing,
-    set_training_mode,
-)
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -48,7 +43,7 @@ PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 REFERENCE, KERNELS = "reference", "triton"
 # how far the loss of the first step may be from that of the reference in FP32, as a share of it
 LARGEST_LOSS_DEVIATION = {"fp32": 1e-3, "bf16": 0.05, "fp16": 0.05}
-# of a run long enough that the trust in anchors hardly moves while it is timed
+# of a run long enough that the correction ramp hardly moves while it is timed
 _STEPS_PER_EPOCH = 100
 
 
@@ -229,7 +224,7 @@ class Stepper:
             _STEPS_PER_EPOCH,
             True,
         )
-        set_training_mode(self._trainer.raw, False)
+        self._trainer.supervised.train()
         self._batch = Batch(torch.from_numpy(pixels), torch.arange(case.batch) % len(data.targets))
         if files is not None:
             files.train.load()

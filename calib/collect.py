@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import queue
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +15,7 @@ from edgefel.calib.histogram import BINS, ActivationHistogram
 from edgefel.calib.thresholds import METHODS, PERCENTILE, QMAX, CalibrationMethod
 from edgefel.errors import EdgefelError
 from edgefel.runtime.manifest import INPUT_NAME
+from edgefel.workers import in_threads, usable_cores
 
 __all__ = [
     "BINS",
@@ -51,7 +50,7 @@ class ActivationCollector:
     """
 
     def __init__(self, graph: onnx.ModelProto, tensors: Sequence[str], workers: int | None = None) -> None:
-        self.workers = min(_cores(), MAX_WORKERS) if workers is None else workers
+        self.workers = min(usable_cores(), MAX_WORKERS) if workers is None else workers
         if self.workers < 1:
             raise EdgefelError(f"calibration: {workers} workers; give at least 1")
         self.tensors = tuple(dict.fromkeys(tensors))
@@ -80,27 +79,19 @@ class ActivationCollector:
         free: queue.SimpleQueue[dict[str, ActivationHistogram]] = queue.SimpleQueue()
         for histograms in self._sets:
             free.put(histograms)
-        pool = ThreadPoolExecutor(self.workers)
-        running: deque[Future[None]] = deque()
 
-        def finish_first() -> None:
-            running.popleft().result()
-            self.images += 1
-            if advance is not None:
-                advance(1)
-
-        try:
+        def images() -> Iterator[npt.NDArray[np.float32]]:
             for batch in batches:
                 self._check_batch(batch)
-                for i in range(len(batch)):
-                    # the queue is short: what waits in it was read and preprocessed, and takes memory
-                    if len(running) == 2 * self.workers:
-                        finish_first()
-                    running.append(pool.submit(self._observe, batch[i : i + 1], free))
-            while running:
-                finish_first()
-        finally:
-            pool.shutdown(cancel_futures=True)
+                yield from (batch[i : i + 1] for i in range(len(batch)))
+
+        # few ahead: an image that waits was read and preprocessed, and takes memory
+        observed = in_threads(lambda image: self._observe(image, free), images(), self.workers, ahead=2)
+        with closing(observed):
+            for _ in observed:
+                self.images += 1
+                if advance is not None:
+                    advance(1)
 
     def histograms(self) -> dict[str, ActivationHistogram]:
         """What was collected so far, per tensor. Raises EdgefelError if that was no image."""
@@ -181,13 +172,6 @@ def activation_scales(
     Raises EdgefelError naming an activation that is the same value everywhere.
     """
     return {name: np.float32(histogram.compute(method) / QMAX) for name, histogram in histograms.items()}
-
-
-def _cores() -> int:
-    """Cores that this process may use: fewer than the machine's in a container."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _input_shape(graph: onnx.ModelProto) -> tuple[int, ...]:

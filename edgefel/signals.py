@@ -1,8 +1,8 @@
-"""What asks a command to end: Ctrl-C (SIGINT), a service manager (SIGTERM), a dropped connection (SIGHUP).
+"""Signals that end a command: Ctrl-C (SIGINT), a service manager (SIGTERM), a dropped connection (SIGHUP).
 
-All three are answered alike: `answered` has them call a function in the main thread, which by default raises
-`Interrupted` where the command is, so that everything on the way out is undone or finished. The exit code is 128 plus
-the signal's number. A signal that was ignored when the command started (`nohup`, a shell's background job) stays so.
+All three are handled alike: within `answered` they call a function in the main thread, which by default raises
+`Interrupted`, so that cleanup code runs. The exit code is 128 plus the signal's number. A signal that was ignored when
+the command started (`nohup`, a shell's background job) stays ignored.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", _HANG_UP: 
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal ended the command. number: of the signal. message: the line to end with, if more is to be said."""
+    """A signal ended the command. number: of the signal. message: the last line to print, instead of the default."""
 
     def __init__(self, number: int, message: str = "") -> None:
         super().__init__(message or _WORDS.get(number, "interrupted"))
@@ -40,7 +40,7 @@ def interrupt(number: int) -> None:
 
 
 def received() -> int | None:
-    """The first signal that came while the outermost `answered` was, or is, in force."""
+    """The first signal received within the current or last outermost `answered`."""
     return _process.told[0] if _process.told else None
 
 
@@ -48,9 +48,9 @@ def received() -> int | None:
 def answered(answer: Callable[[int], None] = interrupt, numbers: tuple[int, ...] = ENDING) -> Iterator[None]:
     """While active, the first of these signals calls `answer` with its number, as does a repeated Ctrl-C or SIGTERM.
 
-    The end of a session is announced more than once, by the kernel, the shell and the service manager: another signal
-    after the first, and a second SIGHUP, are taken for the same end and not told. Contexts nest; the inner one answers.
-    Python lets only the main thread change handlers: in another one this does nothing.
+    Kernel, shell and service manager may all announce the end of a session: a different signal after the first, and a
+    second SIGHUP, are ignored as part of the same end. Contexts nest; the inner one answers. Only the main thread can
+    change handlers in Python: in other threads this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -74,11 +74,25 @@ def answered(answer: Callable[[int], None] = interrupt, numbers: tuple[int, ...]
         _process.leave()
 
 
-class _Process:
-    """Which signals this process has been told, and its standard output and error while their terminal is gone.
+@contextmanager
+def collected() -> Iterator[list[int]]:
+    """The signals received while active. The first is only recorded; a repeated one interrupts at once."""
+    numbers: list[int] = []
 
-    A progress bar that is drawn into a terminal that was closed raises OSError, in the middle of what must still be
-    saved: from SIGHUP on, what is written to a terminal is lost.
+    def answer(number: int) -> None:
+        if numbers:
+            interrupt(number)
+        numbers.append(number)
+
+    with answered(answer):
+        yield numbers
+
+
+class _Process:
+    """The signals that this process has received, and its standard output and error after their terminal is gone.
+
+    Drawing a progress bar in a closed terminal raises OSError, possibly while results are saved: after SIGHUP, output
+    to a terminal is discarded.
     """
 
     def __init__(self) -> None:
@@ -98,7 +112,7 @@ class _Process:
         if self._depth:
             return
         for number, kept in self._kept.items():
-            if os.isatty(kept):  # kill -HUP, or a terminal that lives a little longer: it gets the last line
+            if os.isatty(kept):  # kill -HUP, or a terminal that is not closed yet: it gets the last line
                 os.dup2(kept, number)
             os.close(kept)
         self._kept.clear()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from edgefel.signals import answered
+from edgefel.signals import answered, collected
 
 
 def start(*arguments: object, **options: object) -> subprocess.Popen[str]:
@@ -163,3 +163,15 @@ def test_a_terminal_that_lives_on_gets_the_last_line(tmp_path: Path) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 128 + signal.SIGHUP
     os.close(terminal)
     assert b"progress" not in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_one_signal_asks_and_a_second_one_interrupts(number):
+    before = signal.getsignal(number)
+    with collected() as received:
+        assert not received
+        signal.raise_signal(number)
+        assert received == [number]
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+    assert signal.getsignal(number) is before

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from edgefel.errors import EdgefelError
-from edgefel.workers import worker_pool
+from edgefel.workers import in_threads, usable_cores, worker_pool
 
 POOL = """
 import sys, time
@@ -79,7 +79,7 @@ def test_one_of_fabrics_processes_ends_with_the_one_that_started_it(tmp_path):
     """Without it, this one would wait for the other for as long as half an hour."""
     code = """
 import os, subprocess, sys, time
-from edgefel.training.setup import ending_together
+from edgefel.training.distributed import ending_together
 with ending_together():
     if "LOCAL_RANK" not in os.environ:
         child = subprocess.Popen([sys.executable, __file__], env=os.environ | {"LOCAL_RANK": "1"})
@@ -99,3 +99,36 @@ time.sleep(600)
     while alive(child):
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_threads_give_results_in_order(workers):
+    assert list(in_threads(lambda n: n * n, range(50), workers, ahead=2)) == [n * n for n in range(50)]
+
+
+def test_threads_are_only_so_far_ahead_and_stop_when_the_iterator_is_closed():
+    begun: list[int] = []
+    stopped: list[bool] = []
+    results = in_threads(begun.append, range(1000), 2, ahead=3, stop=lambda: stopped.append(True))
+    next(results)
+    assert not stopped
+    results.close()
+    assert len(begun) <= 2 * 3 + 1
+    assert stopped == [True]
+
+
+def test_an_error_in_a_thread_reaches_the_caller():
+    def fail(number: int) -> int:
+        if number == 7:
+            raise ValueError("seven")
+        return number
+
+    results = in_threads(fail, range(100), 2, ahead=2)
+    with pytest.raises(ValueError, match="seven"):
+        list(results)
+
+
+def test_usable_cores_are_those_of_the_process():
+    if hasattr(os, "sched_getaffinity"):
+        assert usable_cores() == len(os.sched_getaffinity(0))
+    assert usable_cores() >= 1

@@ -29,6 +29,7 @@ from edgefel.errors import EdgefelError
 from edgefel.export.parity.compare import sqnr_db
 from edgefel.export.parity.outputs import torch_threads
 from edgefel.text import counted
+from edgefel.workers import usable_cores
 
 # signal-to-noise ratio of the logits, from eager PyTorch's or else ONNX Runtime's FP32, below which nothing is timed
 LEAST_SQNR_DB = {"fp32": 60.0, "fp16": 25.0, "int8": 8.0, "int8+fp16": 8.0}
@@ -217,7 +218,7 @@ def _judge_all(
             done += images
             advance(f"{subject.name}: labels of {counted(total, 'image')}", done / total)
 
-        threads = os.cpu_count() or 1
+        threads = usable_cores()
         with torch_threads(threads), _opened([subject], options, threads) as (contenders, _):
             judged |= judge(contenders, matched, chosen, subject.preprocessing, count)
     return judged, told
@@ -226,7 +227,7 @@ def _judge_all(
 def _peak_memory(contenders: Sequence[Contender], batch: int, advance: Advance) -> dict[str, float]:
     """Megabytes by name. Processes run in parallel, one per core: most of their time is start-up, and the
     memory of one does not depend on the others."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         running = [(one.name, pool.submit(one.peak_memory_mb, batch)) for one in contenders]
         found = {}
         try:

@@ -28,7 +28,7 @@ from edgefel.bench.command import one_thread, run_bench
 from edgefel.bench.networks import onnxruntime_session, random_network
 from edgefel.bench.statistics import ratio
 from edgefel.bench.timer import Plan, measure
-from edgefel.data.dataset import read_rgb
+from edgefel.data.images import read_rgb
 from edgefel.data.preprocessing import default_preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.export.onnx.trace import export_onnx

@@ -54,7 +54,7 @@ FAILED = 1  # exit code where runs failed
     "settings",
     multiple=True,
     metavar="NAME=VALUE",
-    help="Change the recipe, e.g. epochs=3 or loss.trust=none; repeat for several.",
+    help="Change the recipe, e.g. epochs=3 or loss.correction_ramp=none; repeat for several.",
 )
 @click.option(
     "--jobs", type=POSITIVE, help="Concurrent runs.  [default: one for each GPU, else for each core]"
@@ -101,7 +101,7 @@ def command(
       edgefel ablate head
       edgefel ablate noise --seeds 5 --jobs 2
       edgefel ablate head --dry-run
-      edgefel ablate losses --set loss.trust=none -o no-trust
+      edgefel ablate losses --set loss.correction_ramp=none -o no-ramp
       edgefel ablate head --recipe full --data RAF-DB --jobs 8       on a machine with eight GPUs
     """
     modules = ("torch", "lightning_fabric", "sklearn", "safetensors", "yaml", "matplotlib")
@@ -169,7 +169,7 @@ def _run(study: Study, jobs: int | None, quiet: bool) -> tuple[Outcome, list[Fai
 
     from edgefel.bench.experiments.ablation.pool import slots
     from edgefel.bench.experiments.ablation.study import run_study
-    from edgefel.runtime.doctor.machine import usable_cores
+    from edgefel.workers import usable_cores
 
     places = slots(jobs, torch.cuda.device_count(), usable_cores())
     with progress_bars(disable=quiet) as progress:

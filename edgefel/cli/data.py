@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from edgefel.cli.data_inspect import command as inspect_command
 from edgefel.cli.data_prepare import command as prepare_command
 from edgefel.cli.param_types import SIZE
 from edgefel.text import counted
+from edgefel.workers import usable_cores
 
 _MOST_CHANGES = 12  # that are printed
 
@@ -83,7 +83,7 @@ def synth(
             output,
             options,
             image_format=image_format,
-            workers=workers or os.cpu_count() or 1,
+            workers=workers or usable_cores(),
             progress=bars.counter("faces", options.count),
         )
     if as_json:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from edgefel.cli.console import Bars, print_json, table_console
 from edgefel.cli.lazy import require
 from edgefel.errors import EdgefelError
 from edgefel.text import counted
+from edgefel.workers import usable_cores
 
 if TYPE_CHECKING:
     from edgefel.data.dataset import ImageDataset
@@ -82,7 +82,7 @@ def command(
     if output is not None:
         check_free(output, replace=overwrite)
         _check_replaced(output)
-    options = InspectionOptions(distance, limit, workers or os.cpu_count() or 1)
+    options = InspectionOptions(distance, limit, workers or usable_cores())
     inspection = _inspect(open_dataset(data, layout=layout), options, as_json)
     if output is not None:
         _write(output, inspection, overwrite)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from edgefel.cli.console import Bars, print_json
 from edgefel.cli.param_types import POSITIVE, FiniteRange
 from edgefel.errors import EdgefelError
 from edgefel.text import counted
+from edgefel.workers import usable_cores
 
 if TYPE_CHECKING:
     from edgefel.data.dataset import ImageDataset
@@ -170,7 +170,7 @@ def _prepare(
                 output,
                 tools,
                 options,
-                workers=workers or os.cpu_count() or 1,
+                workers=workers or usable_cores(),
                 restart=restart,
                 begin=begin,
                 progress=bars.advance,

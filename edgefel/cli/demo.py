@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import os
 import shlex
 import sys
 import time
@@ -23,6 +22,7 @@ from edgefel.cli.parity import REFUSED
 from edgefel.errors import EdgefelError
 from edgefel.files.write import LOCK_NAME, read_json, sole_user, write_json
 from edgefel.text import counted
+from edgefel.workers import usable_cores
 
 MODEL = "arbex-nano"
 STATE_FILE = "state.json"
@@ -94,7 +94,7 @@ class Demo:
         photograph = str(folder / "photograph")
         seed = ["--seed", str(options.seed)]
         synth = ["--count", str(options.faces), "--subjects", str(options.subjects), *FACES]
-        workers = ["--workers", str(os.cpu_count() or 1)]
+        workers = ["--workers", str(usable_cores())]
         length = ["--epochs", str(options.epochs), "--per-class", str(options.per_class)]
         train = ["--model", MODEL, "--data", faces, *seed, *RECIPE, *length]
         start = ["--init-from", str(folder / "streams"), "--freeze-backbones"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from edgefel.cli import params
 from edgefel.cli.console import Bars, print_json, print_table
 from edgefel.cli.lazy import require
 from edgefel.files.write import check_free
+from edgefel.workers import usable_cores
 
 if TYPE_CHECKING:
     from edgefel.kernels.ahead_of_time.compiler import CompiledKernel
@@ -62,7 +62,7 @@ def compile_(output: Path, model: str, archs: tuple[str, ...], dtype: str, as_js
     check_free(output)  # before minutes of compiling
     with Bars() as bars:
         specs, advance = inference_kernels(config, dtype), bars.follower("compiling")
-        kernels = compile_all(specs, targets, workers=os.cpu_count(), advance=advance)
+        kernels = compile_all(specs, targets, workers=usable_cores(), advance=advance)
     write_kernels(kernels, output, config.name)
     if as_json:
         print_json([kernel.describe() for kernel in kernels])

@@ -1,7 +1,7 @@
-"""Labelled images: what a data set is, whatever it is stored in.
+"""Labelled images, independent of their storage.
 
-A reader of `edgefel.data.readers` makes an `ImageDataset` of what is on the disk. Small sets hold their samples as they
-are; sets of millions hold columns (`SampleTable`) and make a `Sample` when one is asked for.
+A reader of `edgefel.data.readers` makes an `ImageDataset` of the files on disk. Small sets hold a list of samples; sets
+of millions hold columns (`SampleTable`) and make a `Sample` when one is asked for.
 """
 
 from __future__ import annotations
@@ -9,32 +9,31 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, overload
+from typing import Any, Protocol, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefel.data.images import MOST_BYTES, read_image_file
+from edgefel.data.images import MOST_BYTES, decode_rgb, read_image_file
 from edgefel.data.images import UnreadableImageError as UnreadableImageError
-from edgefel.data.images import decode_rgb as decode_rgb
 from edgefel.data.labels import LabelMatch, check_judgeable, match_labels
 from edgefel.data.votes import Votes
 from edgefel.errors import EdgefelError
-from edgefel.files.read import read_regular
-from edgefel.text import counted, one_line
+from edgefel.files.read import read_regular, reason
+from edgefel.text import counted
 
 SPLITS = ("train", "val", "test")
+SPLIT_NAMES = ("", *SPLITS)  # by number; 0 is "no split"
 UNLABELLED = -1
-SPLIT_NAMES = ("", *SPLITS)  # by their number in a column of splits
 
 Box = tuple[int, int, int, int]
 
 
 class ImageStore(Protocol):
-    """Where the encoded images of a data set lie. Reading may be done by several threads and processes at once."""
+    """The storage of encoded images. Several threads and processes may read at once."""
 
     def path(self, index: int) -> Path:
-        """Of the file, or of the archive with the member behind it: for people and for reports."""
+        """Path of the file, or of the archive with the member appended; for messages and reports."""
         ...
 
     def read(self, index: int) -> bytes:
@@ -43,13 +42,13 @@ class ImageStore(Protocol):
 
 
 class FileStore:
-    """Images that are files. names: relative to `root`, with "/" between folders."""
+    """Images in files. names: relative to `root`, with "/" between folders."""
 
     def __init__(self, root: Path, names: Sequence[str]) -> None:
         self._root, self._names = root, names
 
     def path(self, index: int) -> Path:
-        """Of the file."""
+        """Path of the file."""
         return self._root / self._names[index]
 
     def read(self, index: int) -> bytes:
@@ -62,9 +61,9 @@ class Sample:
     """One labelled image.
 
     `label` indexes `ImageDataset.labels`, or is UNLABELLED; `group` is the subject or video it comes from; `split` is
-    train, val, test, or "" where the set has no splits; `soft` is a distribution over the labels, if known. `box`: the
-    face, (x, y, width, height) in pixels of the image, where the image shows more. `store`: where the image lies,
-    and its number there; None for a file at `path`.
+    train, val, test, or "" in a set without splits; `soft` is a distribution over the labels, if known. `box`: the face
+    within a larger image, (x, y, width, height) in pixels. `store`: the image's storage and its number there; None for
+    a file at `path`.
     """
 
     path: Path
@@ -77,20 +76,18 @@ class Sample:
 
     @property
     def is_file(self) -> bool:
-        """Whether the face is a file of its own, not a member of an archive or a part of an image."""
+        """Whether the face is a whole file, not a member of an archive or a part of an image."""
         return self.store is None and self.box is None
 
     def read(self) -> bytes:
         """The encoded image. Raises UnreadableImageError."""
+        if self.store is None:
+            return read_image_file(self.path)
+        store, index = self.store
         try:
-            if self.store is None:
-                return read_image_file(self.path)
-            store, index = self.store
             return store.read(index)
         except OSError as error:
-            raise UnreadableImageError(
-                self.path, f"cannot be read ({error.strerror or one_line(error)})"
-            ) from None
+            raise UnreadableImageError(self.path, f"cannot be read ({reason(error)})") from None
 
     def load(self) -> NDArray[np.uint8]:
         """RGB image of the face [H, W, 3], uint8. Raises UnreadableImageError."""
@@ -102,8 +99,8 @@ class Sample:
 class ImageDataset:
     """Labelled images, read from disk when asked for.
 
-    left_out: images of the folder that are not read here, such as .heic: how many by suffix. votes: of FER+, the file
-    that the labels come from.
+    left_out: number of images of formats that are not read, such as .heic, by suffix. votes: for FER+, the file of the
+    labels.
     """
 
     root: Path
@@ -114,7 +111,7 @@ class ImageDataset:
 
     @property
     def source(self) -> str:
-        """Where the images and the labels are from, for reports."""
+        """Where images and labels come from, for reports."""
         return str(self.root) if self.votes is None else f"{self.root} (votes: {self.votes.file})"
 
     def __len__(self) -> int:
@@ -141,25 +138,41 @@ class ImageDataset:
         """The number of every sample's group [N], from 0; equal numbers are equal groups."""
         if isinstance(self.samples, SampleTable):
             return self.samples.group.astype(np.int64)
-        numbers: dict[str, int] = {}
-        codes = (numbers.setdefault(sample.group, len(numbers)) for sample in self.samples)
-        return np.fromiter(codes, np.int64, len(self.samples))
+        numbers = {name: number for number, name in enumerate(self.group_names())}
+        return np.fromiter((numbers[sample.group] for sample in self.samples), np.int64, len(self.samples))
+
+    def group_names(self) -> Sequence[str]:
+        """The groups in the order of their numbers; of a list of samples, in order of first appearance."""
+        if isinstance(self.samples, SampleTable):
+            return self.samples.group_names
+        return tuple(dict.fromkeys(sample.group for sample in self.samples))
+
+    def splits(self) -> NDArray[np.int8]:
+        """The number of every sample's split [N] in SPLIT_NAMES."""
+        if isinstance(self.samples, SampleTable):
+            return cast("NDArray[np.int8]", self.samples.split)
+        numbers = (SPLIT_NAMES.index(sample.split) for sample in self.samples)
+        return np.fromiter(numbers, np.int8, len(self.samples))
 
     def in_split(self, split: str) -> NDArray[np.int64]:
         """Indices of the samples of a split, "" for those that are in none."""
+        return np.flatnonzero(self.splits() == SPLIT_NAMES.index(split))
+
+    def boxed(self) -> NDArray[np.bool_]:
+        """Which samples have a box [N]."""
         if isinstance(self.samples, SampleTable):
-            return np.flatnonzero(self.samples.split == SPLIT_NAMES.index(split))
-        return np.array([i for i, sample in enumerate(self.samples) if sample.split == split], np.int64)
+            return np.full(len(self), self.samples.box is not None)
+        return np.array([sample.box is not None for sample in self.samples], np.bool_)
 
     def relabelled(self, targets: NDArray[np.int64]) -> ImageDataset:
         """The same images with other labels [N]; soft labels stay as they are."""
         return replace(self, samples=_renumbered(self.samples, targets))
 
     def matched(self, labels: Sequence[str]) -> MatchedDataset:
-        """The images by which a model with these `labels` can be judged: those of the classes that it has too.
+        """The images that can judge a model with these `labels`: those of the common classes.
 
-        The order of the classes stays, so that a seed draws the same images whatever the order of the model. Raises
-        EdgefelError where the two cannot be compared (`check_judgeable`), or no image is left.
+        The order of the classes stays, so that a seed draws the same images whatever the model's order. Raises
+        EdgefelError if the two cannot be compared (`check_judgeable`), or no image is left.
         """
         match = match_labels(labels, self.labels)
         check_judgeable(match, str(self.root))
@@ -207,8 +220,8 @@ class ImageDataset:
 class MatchedDataset:
     """A data set without the classes that a model lacks; see `ImageDataset.matched`.
 
-    dataset: its labels are those of `match`. left_out: images of each class that the model lacks. kept: indices [N]
-    of the data set's images in the one that it was made of.
+    dataset: its labels are those of `match`. left_out: number of images of each class that the model lacks. kept:
+    indices [N] of its images in the original data set.
     """
 
     dataset: ImageDataset
@@ -217,7 +230,7 @@ class MatchedDataset:
     kept: NDArray[np.int64]
 
     def notes(self, *, judged: bool = True) -> tuple[str, ...]:
-        """What a reader of the results must know of the classes; nothing where both sides have the same.
+        """Differences between the classes of both sides, for reports; none if they are the same.
 
         judged: whether the images judge the model, or only calibrate it.
         """
@@ -232,7 +245,7 @@ class MatchedDataset:
         return tuple(lines)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values: names of classes in the model's order, in the data's, and those judged by."""
+        """Plain JSON values: class names in the model's order, in the data's, and the common ones."""
         return {
             "model": list(self.match.model),
             "data": list(self.match.other),
@@ -242,37 +255,39 @@ class MatchedDataset:
         }
 
 
+@dataclass(frozen=True, eq=False)
 class SampleTable(Sequence[Sample]):
     """Samples as columns: a few bytes for each, and a `Sample` when one is asked for.
 
-    label int16 [N] (UNLABELLED where none), group int32 [N] into `group_names`, split by name for each of N or one name
-    for all, soft float32 [N, C] or None, box int32 [N, 4] or None. rows: the number in the store of each, all in order
-    by default. Raises ValueError for columns of different lengths.
+    label: int16 [N] (UNLABELLED where none). group: int32 [N] into `group_names`. split: a name for each of N, one name
+    for all, or int8 [N] into SPLIT_NAMES. soft: float32 [N, C] or None. box: int32 [N, 4] or None. rows: each sample's
+    number in the store, 0 to N - 1 by default. Raises ValueError for columns of different lengths.
     """
 
-    def __init__(
-        self,
-        store: ImageStore,
-        label: NDArray[Any],
-        group: NDArray[Any],
-        group_names: Sequence[str],
-        split: str | Sequence[str] | NDArray[np.int8],
-        *,
-        soft: NDArray[np.float32] | None = None,
-        box: NDArray[np.int32] | None = None,
-        rows: NDArray[np.int64] | None = None,
-    ) -> None:
-        self.store = store
-        self.label = np.asarray(label, np.int16)
-        self.group = np.asarray(group, np.int32)
-        self.group_names = group_names
-        self.split = _split_codes(split, len(self.label))
-        self.soft = soft
-        self.box = box
-        self.rows = np.arange(len(self.label)) if rows is None else rows
-        columns = [self.group, self.split, self.rows, *(c for c in (soft, box) if c is not None)]
-        if any(len(column) != len(self.label) for column in columns):
-            raise ValueError(f"columns of lengths {[len(self.label), *map(len, columns)]}: must be equal")
+    store: ImageStore
+    label: NDArray[Any]
+    group: NDArray[Any]
+    group_names: Sequence[str]
+    split: str | Sequence[str] | NDArray[np.int8]
+    soft: NDArray[np.float32] | None = None
+    box: NDArray[np.int32] | None = None
+    rows: NDArray[np.int64] | None = None
+
+    def __post_init__(self) -> None:
+        label, split = np.asarray(self.label, np.int16), self.split
+        count = len(label)
+        if isinstance(split, str):
+            split = np.full(count, SPLIT_NAMES.index(split), np.int8)
+        elif not isinstance(split, np.ndarray):
+            split = np.fromiter((SPLIT_NAMES.index(name) for name in split), np.int8, count)
+        rows = np.arange(count) if self.rows is None else self.rows
+        group = np.asarray(self.group, np.int32)
+        columns: dict[str, NDArray[Any]] = {"label": label, "group": group, "split": split, "rows": rows}
+        for name, column in columns.items():
+            object.__setattr__(self, name, column)
+        lengths = [len(c) for c in (*columns.values(), self.soft, self.box) if c is not None]
+        if len(set(lengths)) > 1:
+            raise ValueError(f"columns of lengths {lengths}: must be equal")
 
     def __len__(self) -> int:
         return len(self.label)
@@ -284,55 +299,35 @@ class SampleTable(Sequence[Sample]):
     def __getitem__(self, index: int | slice) -> Sample | SampleTable:
         if isinstance(index, slice):
             return self.subset(np.arange(len(self))[index])
-        if not -len(self) <= index < len(self):  # iteration of a Sequence ends by this
+        if not -len(self) <= index < len(self):  # ends the iteration of a Sequence
             raise IndexError(index)
+        assert self.rows is not None
         row = int(self.rows[index])
-        box = None if self.box is None else self.box[index].tolist()
         return Sample(
             self.store.path(row),
             int(self.label[index]),
             self.group_names[int(self.group[index])],
-            SPLIT_NAMES[self.split[index]],
+            SPLIT_NAMES[int(cast(Any, self.split)[index])],
             None if self.soft is None else tuple(self.soft[index].tolist()),
-            None if box is None else (box[0], box[1], box[2], box[3]),
+            None if self.box is None else cast(Box, tuple(self.box[index].tolist())),
             None if isinstance(self.store, FileStore) else (self.store, row),
-        )
-
-    def relabelled(self, targets: NDArray[np.int64], soft: NDArray[np.float32] | None) -> SampleTable:
-        """The same rows with other labels [N] and soft labels [N, C] or None."""
-        return SampleTable(
-            self.store,
-            targets,
-            self.group,
-            self.group_names,
-            self.split,
-            soft=soft,
-            box=self.box,
-            rows=self.rows,
         )
 
     def subset(self, indices: NDArray[np.int64]) -> SampleTable:
         """The samples of these indices, in their order."""
-        return SampleTable(
-            self.store,
-            self.label[indices],
-            self.group[indices],
-            self.group_names,
-            self.split[indices],
-            soft=None if self.soft is None else self.soft[indices],
-            box=None if self.box is None else self.box[indices],
-            rows=self.rows[indices],
-        )
+        names = ("label", "group", "split", "soft", "box", "rows")
+        columns = {name: column for name in names if (column := getattr(self, name)) is not None}
+        return replace(self, **{name: column[indices] for name, column in columns.items()})
 
 
 def _renumbered(
     samples: Sequence[Sample], targets: NDArray[np.int64], columns: Sequence[int] | None = None
 ) -> Sequence[Sample]:
-    """The same samples with other labels [N], and these columns of their soft labels (all as they are by default)."""
+    """The same samples with other labels [N], and these columns of their soft labels (unchanged by default)."""
     if isinstance(samples, SampleTable):
         soft = samples.soft
-        return samples.relabelled(
-            targets, soft if soft is None or columns is None else _shares(soft, columns)
+        return replace(
+            samples, label=targets, soft=soft if soft is None or columns is None else _shares(soft, columns)
         )
     return tuple(
         replace(sample, label=label)
@@ -343,7 +338,7 @@ def _renumbered(
 
 
 def _shares(soft: NDArray[Any], columns: Sequence[int]) -> NDArray[Any]:
-    """These columns of distributions [N, C]; where some are left out, rows sum to 1 again, or to 0."""
+    """These columns of distributions [N, C], normalized to sum to 1 (or 0) if some are left out."""
     chosen = soft[:, list(columns)]
     if len(columns) == soft.shape[1]:
         return chosen
@@ -351,23 +346,10 @@ def _shares(soft: NDArray[Any], columns: Sequence[int]) -> NDArray[Any]:
     return np.asarray(chosen / np.where(sums > 0, sums, 1), soft.dtype)
 
 
-def read_rgb(path: Path) -> NDArray[np.uint8]:
-    """RGB image [H, W, 3], uint8. Raises UnreadableImageError if the file is missing or no image."""
-    return Sample(path, UNLABELLED, "", "").load()
-
-
 def _cut(image: NDArray[np.uint8], box: Box, path: Path) -> NDArray[np.uint8]:
-    """The part of a box that lies in the image."""
+    """The part of the box within the image."""
     x, y, width, height = box
     part = image[max(0, y) : max(0, y + height), max(0, x) : max(0, x + width)]
     if part.size == 0:
         raise UnreadableImageError(path, f"its box {box} lies outside of its {image.shape[1::-1]} pixels")
     return part
-
-
-def _split_codes(split: str | Sequence[str] | NDArray[np.int8], count: int) -> NDArray[np.int8]:
-    if isinstance(split, np.ndarray):
-        return split
-    if isinstance(split, str):
-        return np.full(count, SPLIT_NAMES.index(split), np.int8)
-    return np.fromiter((SPLIT_NAMES.index(name) for name in split), np.int8, count)

@@ -1,19 +1,20 @@
-"""What an image's first bytes say of it, so that nothing large is decoded unasked. Nothing is decoded here."""
+"""Image headers: format and size before decoding, so that nothing too large is decoded."""
 
 from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 
-# A 108-megapixel phone's. Decoding takes 3 bytes for each pixel, twice; EDGEFEL_MAX_PIXELS changes it.
+# Enough for phones of 108 megapixels. Decoding takes 3 bytes per pixel, twice; EDGEFEL_MAX_PIXELS changes the limit.
 MOST_PIXELS = 120_000_000
 PIXELS_VARIABLE = "EDGEFEL_MAX_PIXELS"
 
 
 @dataclass(frozen=True)
 class Header:
-    """kind: for people. width, height: in pixels, as stored. bits: of a channel. readable: whether OpenCV reads it."""
+    """kind: name of the format. width, height: in pixels, as stored. bits: per channel. readable: by OpenCV."""
 
     kind: str
     width: int
@@ -23,9 +24,11 @@ class Header:
 
 
 def read_header(data: bytes) -> Header | None:
-    """The header of an encoded image; None for what is none, or ends within its header. Raises nothing."""
+    """The header of an encoded image; None if there is none or it is incomplete. Raises nothing."""
     for signature, parse in _PARSERS:
-        if signature.match(data):
+        if re.match(signature, data, re.DOTALL):
+            if isinstance(parse, str):
+                return Header(parse, 0, 0, readable=False)
             try:
                 return parse(data)
             except (struct.error, IndexError, ValueError, OverflowError):
@@ -101,7 +104,7 @@ def _tiff(data: bytes) -> Header | None:
         letter = _TIFF_TYPES[kind]
         (number,) = struct.unpack_from(order + ("Q" if big else "I"), data, entry + 4)
         place = entry + (12 if big else 8)
-        if number * struct.calcsize(letter) > (8 if big else 4):  # the values lie elsewhere
+        if number * struct.calcsize(letter) > (8 if big else 4):  # the values are elsewhere
             (place,) = struct.unpack_from(order + ("Q" if big else "I"), data, place)
         (found[tag],) = struct.unpack_from(order + letter, data, place)
     return Header("TIFF", found[256], found[257], found[258])
@@ -139,7 +142,7 @@ _AVIF = (b"avif", b"avis")
 
 
 def _heif(data: bytes) -> Header | None:
-    """AVIF and its relatives: the largest of the sizes that are declared, which is that of the whole."""
+    """AVIF and related formats: the largest declared size, which is that of the whole image."""
     (length,) = struct.unpack_from(">I", data, 0)
     brands = data[8 : min(max(length, 16), 256)]
     if not any(brand in brands for brand in _AVIF):
@@ -153,26 +156,20 @@ def _heif(data: bytes) -> Header | None:
     return Header("AVIF", max(width for width, _ in sizes), max(height for _, height in sizes))
 
 
-def _other(kind: str) -> Header:
-    return Header(kind, 0, 0, readable=False)
-
-
-_PARSERS = tuple(
-    (re.compile(signature, re.DOTALL), parse)
-    for signature, parse in (
-        (rb"\x89PNG\r\n\x1a\n", _png),
-        (rb"\xff\xd8\xff", _jpeg),
-        (rb"RIFF....WEBP", _webp),
-        (rb"BM", _bmp),
-        (rb"II[*+]\0|MM\0[*+]", _tiff),
-        (rb"GIF8[79]a", _gif),
-        (rb"P[1-6][\s#]", _pnm),
-        (rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", _jpeg_2000),
-        (rb"....ftyp", _heif),
-        (rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n", lambda data: _other("JPEG XL")),
-        (rb"8BPS", lambda data: _other("Photoshop")),
-        (rb"\x76\x2f\x31\x01", lambda data: _other("OpenEXR")),
-        (rb"#\?RADIANCE|#\?RGBE", lambda data: _other("Radiance HDR")),
-        (rb"%PDF", lambda data: _other("PDF")),
-    )
+# signature -> the parser of the header, or the name of a format that is not read
+_PARSERS: tuple[tuple[bytes, Callable[[bytes], Header | None] | str], ...] = (
+    (rb"\x89PNG\r\n\x1a\n", _png),
+    (rb"\xff\xd8\xff", _jpeg),
+    (rb"RIFF....WEBP", _webp),
+    (rb"BM", _bmp),
+    (rb"II[*+]\0|MM\0[*+]", _tiff),
+    (rb"GIF8[79]a", _gif),
+    (rb"P[1-6][\s#]", _pnm),
+    (rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", _jpeg_2000),
+    (rb"....ftyp", _heif),
+    (rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
+    (rb"8BPS", "Photoshop"),
+    (rb"\x76\x2f\x31\x01", "OpenEXR"),
+    (rb"#\?RADIANCE|#\?RGBE", "Radiance HDR"),
+    (rb"%PDF", "PDF"),
 )

@@ -1,4 +1,4 @@
-"""Every image that edgefel opens goes through here: regular files, sizes known before decoding, 8-bit RGB out."""
+"""Reading and writing of all images: regular files, sizes checked before decoding, 8-bit RGB."""
 
 from __future__ import annotations
 
@@ -19,55 +19,22 @@ from edgefel.errors import EdgefelError, EdgefelWarning
 from edgefel.files.read import read_regular, reason
 from edgefel.text import one_line
 
-# Of an encoded image: 16-bit TIFF of MOST_PIXELS is the largest that there is
+# Bytes of an encoded image: the largest is a 16-bit TIFF of MOST_PIXELS
 MOST_BYTES = 1 << 30
-# No face is in an image this many times longer than wide, and no resizing leaves a pixel of its shorter side.
+# Longer side by shorter side: beyond it there is no face, and resizing leaves no pixel of the shorter side.
 MOST_ELONGATED = 100
 
 _OPTIONAL = frozenset(suffix for suffix in (".avif", ".gif") if cv2.haveImageWriter(suffix))
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}) | _OPTIONAL
-# Images of cameras, phones and painting programs that are not read: they are counted where a folder is searched
-OTHER_SUFFIXES = (
-    frozenset(
-        {".heic", ".heif", ".hif", ".avif", ".gif", ".jxl", ".jp2", ".j2k", ".jpf", ".jpx", ".jfif", ".jpe"}
-    )
-    | {
-        ".dng",
-        ".cr2",
-        ".cr3",
-        ".crw",
-        ".nef",
-        ".nrw",
-        ".arw",
-        ".sr2",
-        ".srf",
-        ".raf",
-        ".orf",
-        ".rw2",
-        ".pef",
-        ".raw",
-    }
-    | {
-        ".psd",
-        ".psb",
-        ".xcf",
-        ".svg",
-        ".ico",
-        ".tga",
-        ".exr",
-        ".hdr",
-        ".pcx",
-        ".ppm",
-        ".pgm",
-        ".pnm",
-        ".pbm",
-        ".eps",
-    }
-) - IMAGE_SUFFIXES
+# Image formats that are not read; files are counted where a folder is searched
+_PHONE_AND_WEB = ".heic .heif .hif .avif .gif .jxl .jp2 .j2k .jpf .jpx .jfif .jpe"
+_CAMERA_RAW = ".dng .cr2 .cr3 .crw .nef .nrw .arw .sr2 .srf .raf .orf .rw2 .pef .raw"
+_GRAPHICS = ".psd .psb .xcf .svg .ico .tga .exr .hdr .pcx .ppm .pgm .pnm .pbm .eps"
+OTHER_SUFFIXES = frozenset(f"{_PHONE_AND_WEB} {_CAMERA_RAW} {_GRAPHICS}".split()) - IMAGE_SUFFIXES
 
 
 class UnreadableImageError(EdgefelError):
-    """One image of a data set cannot be read; callers may skip it, count it and name it."""
+    """An image of a data set cannot be read; callers may skip, count and name it."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"{path}: {reason}; replace the file or take it out of the data set")
@@ -81,15 +48,20 @@ def read_image_file(path: Path) -> bytes:
         return read_regular(path, MOST_BYTES)
     except OSError as error:
         raise UnreadableImageError(path, f"cannot be read ({reason(error)})") from None
-    except ValueError:  # a NUL in its name, by a list
-        raise UnreadableImageError(path, "is no name of a file") from None
+    except ValueError:  # a NUL in a listed name
+        raise UnreadableImageError(path, "is not a file name") from None
+
+
+def read_rgb(path: Path) -> NDArray[np.uint8]:
+    """RGB image [H, W, 3], uint8, of a file; see `decode_rgb`. Raises UnreadableImageError."""
+    return decode_rgb(read_image_file(path), path)
 
 
 def decode_rgb(data: bytes, path: Path) -> NDArray[np.uint8]:
-    """RGB image [H, W, 3], uint8, upright by its EXIF orientation; of an animation the first frame.
+    """RGB image [H, W, 3], uint8, rotated by its EXIF orientation; the first frame of an animation.
 
-    10, 12 and 14 bits in 16, and real numbers, are brought to 8 bits by the range that they use. path: for the message.
-    Raises UnreadableImageError if it is no whole image, or has more than `max_pixels()`.
+    10, 12 and 14 bits in 16, and real numbers, are scaled to 8 bits by the range that they use. path: for the message.
+    Raises UnreadableImageError for an invalid or incomplete image, or one of more than `max_pixels()`.
     """
     if is_cut_off(data):
         raise UnreadableImageError(path, "is cut off: the end of the file is missing")
@@ -101,7 +73,7 @@ def decode_rgb(data: bytes, path: Path) -> NDArray[np.uint8]:
     try:
         image: NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
         if image is None and header.kind == "TIFF" and header.bits > 8:
-            # OpenCV reads real numbers only as they are, and then turns nothing upright
+            # OpenCV reads real numbers only with this flag, which ignores the EXIF orientation
             image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
             image = None if image is None else _three_channels(np.asarray(image))
     except (cv2.error, MemoryError) as error:
@@ -120,11 +92,11 @@ def write_image(
 ) -> None:
     """Writes uint8 RGB [H, W, 3] in the format of the suffix (of `path`, unless it is given).
 
-    parameters: of cv2.imencode. Raises OSError where it cannot be written, EdgefelError for an unknown format.
+    parameters: of cv2.imencode. Raises OSError if it cannot be written, EdgefelError for an unknown format.
     """
     suffix = suffix or path.suffix
     try:
-        # not imwrite: it crashes for a name that is not UTF-8, and does not say why it failed
+        # not imwrite, which crashes for a name that is not UTF-8 and gives no reason for a failure
         done, data = cv2.imencode(suffix, np.ascontiguousarray(image[..., ::-1]), parameters)
     except cv2.error as error:
         raise EdgefelError(
@@ -136,9 +108,9 @@ def write_image(
 
 
 def max_pixels() -> int:
-    """The most pixels that an image may have: MOST_PIXELS, or what EDGEFEL_MAX_PIXELS says.
+    """The maximum number of pixels of an image: MOST_PIXELS, or the environment variable EDGEFEL_MAX_PIXELS.
 
-    A variable of the environment, so that worker processes follow it too. Raises EdgefelError if it is no number.
+    Worker processes inherit the variable. Raises EdgefelError if it is not a number.
     """
     text = os.environ.get(PIXELS_VARIABLE, "")
     if not text:
@@ -151,26 +123,25 @@ def max_pixels() -> int:
 def is_cut_off(data: bytes) -> bool:
     """Whether a JPEG lacks its end.
 
-    OpenCV 4.10 decodes a baseline JPEG that is cut off and makes up the rest. 4.11 to 4.14 refuse it, but not one that
-    goes on with zeros, as after a crash of the system. All of them refuse a PNG that is cut off.
+    OpenCV 4.10 decodes a truncated baseline JPEG and fills the rest. 4.11 to 4.14 refuse it, but not one that continues
+    with zeros, as after a crash of the system. All of them refuse a truncated PNG.
     """
-    # after the last start of scan; the thumbnail of the camera has an end of its own, before it
+    # after the last start of scan; a camera's thumbnail has its own end before that
     return data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a folder holds at any depth. files: images that are read, in order. left_out: others, by their suffix."""
+    """The images in a folder, at any depth. files: those read, sorted. left_out: number of others by suffix."""
 
     files: tuple[Path, ...]
     left_out: Mapping[str, int]
 
 
 def find_images(root: Path, others: frozenset[str] = OTHER_SUFFIXES) -> Found:
-    """Searches a folder by the names of what is in it; what begins with a dot is left out, and links to folders are not
-    followed. others: suffixes that are counted in `left_out`.
+    """Searches a folder by file names, without those that begin with a dot; links to folders are not followed.
 
-    Raises EdgefelError for a folder that cannot be listed: what is in it would be lost without a word.
+    others: suffixes that are counted in `left_out`. Raises EdgefelError for a folder that cannot be listed.
     """
     files: list[Path] = []
     counts: Counter[str] = Counter()
@@ -189,17 +160,17 @@ def find_images(root: Path, others: frozenset[str] = OTHER_SUFFIXES) -> Found:
 
 
 def suffix_of(name: str) -> str:
-    """In lower case, with its dot."""
+    """The suffix in lower case, with its dot."""
     return os.path.splitext(name)[1].lower()  # noqa: PTH122 - millions of names
 
 
 def left_out(names: Iterable[str], others: frozenset[str] = OTHER_SUFFIXES) -> dict[str, int]:
-    """How many of the files are images that are not read, by their suffix, the most first."""
+    """Number of image files that are not read, by suffix, most frequent first."""
     return dict(Counter(suffix for name in names if (suffix := suffix_of(name)) in others).most_common())
 
 
 def left_out_text(counts: Mapping[str, int]) -> str:
-    """For people: "left out 12 .heic, 3 .jxl: not read here; convert them to JPEG or PNG". "" where there are none."""
+    """E.g. "left out 12 .heic, 3 .jxl: not read here; convert them to JPEG or PNG"; "" if there are none."""
     images, videos = (
         ", ".join(
             f"{count} {suffix}" for suffix, count in counts.items() if (suffix in OTHER_SUFFIXES) is image
@@ -212,7 +183,7 @@ def left_out_text(counts: Mapping[str, int]) -> str:
 
 
 def say_left_out(root: Path, counts: Mapping[str, int]) -> None:
-    """Warns of images in a data set that are not read."""
+    """Warns about images in a data set that are not read."""
     if counts:
         warnings.warn(f"{root}: {left_out_text(counts)}", EdgefelWarning, stacklevel=3)
 
@@ -230,14 +201,14 @@ def _problem(header: Header | None, data: bytes) -> str | None:
     if width * height > max_pixels():
         return f"{width}x{height} pixels are more than {max_pixels()}; shrink it, or give --max-pixels"
     if max(width, height) > MOST_ELONGATED * min(width, height):
-        return f"{width}x{height} pixels are a line, no image of a face"
+        return f"{width}x{height} pixels are a line, not an image of a face"
     return None
 
 
 def _to_bytes(image: NDArray[Any], path: Path) -> NDArray[np.uint8]:
-    """uint8 of more bits or of real numbers, [H, W, 3]."""
+    """Converts more bits, or real numbers, to uint8 [H, W, 3]."""
     if image.dtype == np.uint16:
-        # cameras store 10, 12 or 14 bits in 16 and say so nowhere: as they are, such images are black
+        # cameras store 10, 12 or 14 bits in 16 without recording it: unscaled, such images are black
         bits = next(bits for bits in (8, 10, 12, 14, 16) if int(image.max()).bit_length() <= bits)
         return np.asarray(image >> (bits - 8), np.uint8)
     if image.dtype.kind == "f":
@@ -254,12 +225,5 @@ def _to_bytes(image: NDArray[Any], path: Path) -> NDArray[np.uint8]:
 
 
 def _three_channels(image: NDArray[Any]) -> NDArray[Any]:
-    if image.ndim == 2:
-        return np.repeat(image[..., None], 3, axis=2)
-    return (
-        image
-        if image.shape[2] == 3
-        else np.repeat(image[..., :1], 3, axis=2)
-        if image.shape[2] < 3
-        else image[..., :3]
-    )
+    image = image.reshape(*image.shape[:2], -1)
+    return image[..., :3] if image.shape[2] >= 3 else np.repeat(image[..., :1], 3, axis=2)

@@ -1,4 +1,4 @@
-"""The canonical order of expression labels. It travels by name in checkpoints and manifests.
+"""The canonical order of expression labels. Checkpoints and manifests store labels by name.
 
 The order is AffectNet's (Mollahosseini et al., arXiv 1708.03985); seven-class sets drop contempt.
 """
@@ -33,10 +33,9 @@ OTHER = "other"
 # The order of RAF-DB's label files (Li et al., CVPR 2017), which models trained on it keep.
 RAF_DB = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
 
-# The orders in which networks that people have were trained: --labels NAME -> what has it, and its orders for the
-# numbers of classes it comes in, the most last. Sources: the data sets' own files; POSTER++, main.py (ImageFolder sorts
-# folders, which are numbered in RAF-DB and AffectNet and named in CAER-S); ARBEx, arbex/config.py; APViT,
-# mmcls/datasets/raf.py.
+# Label orders of published networks: --labels NAME -> description, and the order for each number of classes, ascending.
+# Sources: the data sets' own files; POSTER++, main.py (ImageFolder sorts folders, which are numbered in RAF-DB and
+# AffectNet and named in CAER-S); ARBEx, arbex/config.py; APViT, mmcls/datasets/raf.py.
 _APVIT = ("anger", "disgust", "fear", "sadness", "happiness", "surprise", "neutral", "contempt")
 FER_PLUS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
 AFF_WILD2 = ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise", OTHER)
@@ -52,7 +51,7 @@ PRESETS: dict[str, tuple[str, tuple[tuple[str, ...], ...]]] = {
     ),
 }
 
-# The names that public data sets give the same classes.
+# Synonyms in public data sets.
 _ALIASES = {
     "happy": "happiness",
     "joy": "happiness",
@@ -87,12 +86,10 @@ def canonical_label(name: str) -> str | None:
 
 
 def check_labels(labels: object, where: str) -> tuple[str, ...]:
-    """A list or tuple of `labels` as a tuple, if they can name the classes of a model wherever names are written.
+    """A list or tuple of `labels` as a tuple, if they are valid class names.
 
-    A name may be any text, but not empty, repeated, or of more than a line: label files of devices and servers have
-    one name to a line. where: the file or option that they come from, for the message.
-
-    Raises EdgefelError that names the first label which cannot stand.
+    A name is any text of one line, not empty or repeated: label files of devices and servers have one name per line.
+    where: the file or option of the labels, for the message. Raises EdgefelError that names the first invalid label.
     """
     if not isinstance(labels, list | tuple):
         raise EdgefelError(f"{where}: the labels are {labels!r}, not a list of the classes' names")
@@ -126,8 +123,8 @@ def check_labels(labels: object, where: str) -> tuple[str, ...]:
 class LabelMatch:
     """The classes of a model and those of data, or of another model, matched by name. Made by `match_labels`.
 
-    model, other: the names, each side in its own order. numbers: those of the other side's classes that the model has
-    too, ascending. columns: the model's number of each of these.
+    model, other: the names, each side in its own order. numbers: the other side's numbers of the common classes,
+    ascending. columns: the model's numbers of the same classes.
     """
 
     model: tuple[str, ...]
@@ -152,14 +149,14 @@ class LabelMatch:
 
     @property
     def same_classes(self) -> bool:
-        """Whether both have the same classes, in whatever order."""
+        """Whether both have the same classes, in any order."""
         return len(self.columns) == len(self.model) == len(self.other)
 
     def restrict(self, probabilities: NDArray[Any]) -> NDArray[Any]:
         """The model's distributions [N, C] as distributions over `labels` [N, K], in their order.
 
-        Where the model has other classes, these are the probabilities given that it is none of them; a row that leaves
-        nothing to the common classes becomes uniform.
+        If the model has other classes, these are the probabilities given that it is none of them; a row that gives the
+        common classes no probability becomes uniform.
         """
         if self.columns == tuple(range(len(self.model))):
             return probabilities
@@ -174,7 +171,7 @@ class LabelMatch:
 def match_labels(model: Sequence[str], other: Sequence[str]) -> LabelMatch:
     """Matches two sets of classes by name: equal names first, then usual synonyms, in any case ("Happy", "happiness").
 
-    Who wants to judge a model on data asks `ImageDataset.matched`, which refuses what cannot be judged.
+    `ImageDataset.matched` also checks that a model can be judged.
     """
     model, other = tuple(model), tuple(other)
     found = {name: name for name in other if name in model}
@@ -189,15 +186,15 @@ def match_labels(model: Sequence[str], other: Sequence[str]) -> LabelMatch:
 
 
 def same_class(first: str, second: str) -> bool:
-    """Whether two names are of one class: equal, or usual synonyms in any case."""
+    """Whether two names are equal or synonyms, in any case."""
     return first == second or _key(first) == _key(second)
 
 
 def check_judgeable(match: LabelMatch, data: str) -> None:
     """Raises EdgefelError unless a model can be judged by the classes that it shares with the data set `data`.
 
-    A class that one side lacks is left out of the judgement, but two names for one class would be left out alike: where
-    both sides have classes that the other lacks, names that no data set is known to use are refused.
+    Classes that one side lacks are left out, and so would be a class with a different name on each side: if both sides
+    have classes that the other lacks, unknown names are refused.
     """
     named = (
         f"the model's are {', '.join(match.model)}, those of {data} are {', '.join(match.other) or 'unknown'}"
@@ -217,7 +214,7 @@ def check_judgeable(match: LabelMatch, data: str) -> None:
 def to_canonical(
     numbers: NDArray[np.integer[Any]], classes: Sequence[str], labels: Sequence[str], where: str
 ) -> NDArray[np.int16]:
-    """Numbers [N] in a set's own order, from 0, as indices into `labels`: by name, so that no order is assumed twice.
+    """Converts numbers [N] in a set's own order, from 0, to indices into `labels`, by name.
 
     Raises EdgefelError for a number without a class, and for a class that is not among the labels.
     """
@@ -230,18 +227,18 @@ def to_canonical(
             f"{where}: class {int(outside[0])} is unknown; its classes are 0 to {len(classes) - 1}: "
             f"{', '.join(classes)}"
         )
-    # a manifest may spell one class in several ways: several of `classes` can be the same
+    # a manifest may spell one class in several ways, so several of `classes` can be the same
     places = np.array([labels.index(name) for name in classes], np.int16)
     return np.asarray(places[numbers], np.int16)
 
 
 def _key(name: str) -> str:
-    """What two names of one class have in common."""
+    """A key that is equal for two names of one class."""
     return canonical_label(name) or unicodedata.normalize("NFC", name.strip()).casefold()
 
 
 def parse_labels(text: str, num_classes: int) -> tuple[str, ...]:
-    """Label names from one of PRESETS or a comma-separated list, whose names stay as they are.
+    """Label names from one of PRESETS or a comma-separated list, unchanged.
 
     Raises EdgefelError if their number is not `num_classes`, or a name is empty or repeated, also by a synonym.
     """
@@ -264,12 +261,11 @@ def canonical_names(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def choose_labels(given: str | None, named: Sequence[str], num_classes: int, where: str) -> tuple[str, ...]:
-    """The labels of a network that others trained: its file's own names, or those that the user gives.
+    """The labels of an imported network: the file's own names, or the user's. No order is assumed.
 
-    given: as `parse_labels` takes it. named: the file's names in the order of its outputs, empty where it has none;
-    names for another number of classes name nothing. where: the file, for messages. No order is assumed.
-
-    Raises EdgefelError if there is neither, or if both differ.
+    given: text for `parse_labels`. named: the file's names in the order of its outputs, empty if it has none; ignored
+    for another number of classes. where: the file, for messages. Raises EdgefelError if there are neither, or both
+    differ.
     """
     if given is None and len(named) == num_classes:
         return check_labels(canonical_names(named), where)

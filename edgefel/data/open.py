@@ -1,4 +1,4 @@
-"""Opens a data set in whatever layout it is."""
+"""Opens a data set of any layout."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ from edgefel.data.readers.webdataset import WebDataset
 from edgefel.data.votes import layout_with_votes
 from edgefel.errors import EdgefelError, EdgefelWarning
 
-# In the order in which they are asked whether a folder is theirs: of two that read the same one, the one with more
-# classes is first. The last one takes what nobody else does.
+# In order of precedence: of two readers of one layout, the one with more classes is first. The last reads any folder.
 READERS: tuple[Reader, ...] = (
     RafDb(),
     AffectNet(),
@@ -46,10 +45,9 @@ def open_dataset(
 ) -> ImageDataset:
     """Opens a data set; its labels are in the canonical order.
 
-    layout: name of a reader (LAYOUTS), for a set that several could read; by default the first that recognizes it. That
-    of FER+ may name its file of votes, as in "fer-plus:label.csv" (`layout_with_votes`).
-    split: keeps the samples of one split. Images are not opened here.
-    Raises EdgefelError for a missing or empty data set, an unknown layout or label, and a split that holds nothing.
+    layout: name of a reader (LAYOUTS), by default the first that recognizes the set; that of FER+ may name its file of
+    votes, as in "fer-plus:label.csv" (`layout_with_votes`). split: keeps one split. Images are not opened.
+    Raises EdgefelError for a missing or empty data set, an unknown layout or label, and an empty split.
     """
     root = Path(path)
     if split is not None and split not in SPLITS:
@@ -62,7 +60,7 @@ def open_dataset(
 
 
 def only_split(dataset: ImageDataset, split: str) -> ImageDataset:
-    """The samples of a split; raises EdgefelError where there are none."""
+    """The samples of a split; raises EdgefelError if there are none."""
     chosen = dataset.in_split(split)
     if not chosen.size:
         found = [name for name in SPLITS if dataset.in_split(name).size]
@@ -79,19 +77,19 @@ def only_split(dataset: ImageDataset, split: str) -> ImageDataset:
 
 
 def by_other_votes(dataset: ImageDataset) -> ImageDataset | None:
-    """The images of FER+ with the labels of its other file of votes; None where it has no other one."""
+    """The images of FER+ with the labels of its other file of votes; None if there is none."""
     votes = dataset.votes
     if votes is None or votes.other is None:
         return None
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", EdgefelWarning)  # that the two differ has been said
+        warnings.simplefilter("ignore", EdgefelWarning)  # that the two differ was reported already
         return open_dataset(
             dataset.root, layout=layout_with_votes(votes.layout.partition(":")[0], votes.other)
         )
 
 
 def is_labelled(path: str | os.PathLike[str]) -> bool:
-    """Whether some reader knows what the images at `path` show."""
+    """Whether a reader finds labels for the images at `path`."""
     return any(reader.recognizes(Path(path)) for reader in READERS)
 
 

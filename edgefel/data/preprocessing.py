@@ -1,9 +1,7 @@
 """From a face crop to the model's input: resize, centre crop, stride, normalise. Torch-free.
 
-How it resizes belongs to the weights: networks see the filter that they were trained with.
-
-The same object serves training (validation crops), calibration, parity checks and the device, and travels
-in checkpoints and bundle manifests as a plain dict.
+The resampling filter belongs to the weights: networks need the one that they were trained with. Training, calibration,
+parity checks and the device use the same object; checkpoints and bundle manifests store it as a plain dict.
 """
 
 from __future__ import annotations
@@ -24,11 +22,11 @@ Tensor = npt.NDArray[np.float32]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-MOST_PIXELS = 4096  # on a side; every batch is made in this size
+MOST_PIXELS = 4096  # on a side
 
-# area: edgefel's own recipe, by area where both sides shrink and bilinear otherwise. antialias: bilinear with a filter
-# that widens as it shrinks, byte for byte as Pillow's and therefore torchvision's Resize of images. bilinear: OpenCV's,
-# which skips pixels when it shrinks by more than 2, as mmcv's Resize.
+# area: edgefel's recipe, by area where both sides shrink, else bilinear. antialias: bilinear with a filter as wide as
+# the reduction, byte for byte Pillow's and therefore torchvision's Resize of images. bilinear: OpenCV's, which skips
+# pixels when it shrinks by more than 2, as mmcv's Resize.
 RESAMPLING = ("area", "antialias", "bilinear")
 
 
@@ -82,19 +80,18 @@ class Preprocessing:
 
     @property
     def summary(self) -> str:
-        """Of the sides and the resampling, for people."""
+        """A description of sizes and resampling."""
         cropped = "no crop" if self.crop == self.resize else f"crop {self.crop} from the middle"
         return f"resize to {self.resize} ({self.resample}), {cropped}"
 
     def scaled(self, output_size: int) -> Preprocessing:
-        """The same share of a crop, resampled and normalised alike, for a model of that input size; stride 1."""
+        """The same framing, resampling and normalisation for a model of that input size; stride 1."""
         if output_size == self.output_size:
             return self
         return replace(self, resize=round(self.resize * output_size / self.crop), crop=output_size, stride=1)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; `from_dict` reads them back. `resample` is left out where it is "area", which files had
-        before there was a choice."""
+        """Plain JSON values; `from_dict` reads them back. `resample` is left out if it is "area", as in older files."""
         values = {
             "resize": self.resize,
             "crop": self.crop,
@@ -175,7 +172,7 @@ class Preprocessing:
 
 
 def default_preprocessing(input_size: int) -> Preprocessing:
-    """The recipe's crops for a model of that input size: resize to 8/7 of it (224 -> 256, 112 -> 128)."""
+    """The recipe's preprocessing for a model of that input size: resize to 8/7 of it (224 -> 256, 112 -> 128)."""
     return Preprocessing(resize=input_size * 8 // 7, crop=input_size)
 
 
@@ -205,9 +202,9 @@ def _normalisation_table(mean: tuple[float, ...], std: tuple[float, ...]) -> Ten
 
 
 def _antialiased(rgb: Image, size: int) -> Image:
-    """uint8 RGB [H, W, 3] -> [size, size, 3] by a triangular filter that is at least one output pixel wide, across and
-    then down, rounded after each as Pillow does."""
-    # rows lie side by side in memory, columns do not: both passes run over rows
+    """uint8 RGB [H, W, 3] -> [size, size, 3] by a triangular filter at least one output pixel wide, first across, then
+    down, rounded after each pass as in Pillow."""
+    # rows are contiguous in memory and columns are not: both passes run over rows
     across = _filter_rows(cv2.transpose(rgb), size)
     return _filter_rows(cv2.transpose(across), size)
 
@@ -230,8 +227,8 @@ _FILTER_BITS = 22
 
 @lru_cache(maxsize=64)
 def _triangle_filter(length: int, size: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
-    """For each of `size` outputs over `length` inputs the first input that counts [size], and the weights of it and
-    those after it [size, taps], in units of 2**-_FILTER_BITS."""
+    """For each of `size` outputs over `length` inputs: the first input in the filter [size], and the weights of it and
+    the following ones [size, taps], in units of 2**-_FILTER_BITS."""
     step = length / size
     reach = max(step, 1.0)  # half the width of the triangle
     centres = (np.arange(size) + 0.5) * step

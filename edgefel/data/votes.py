@@ -1,4 +1,4 @@
-"""The files of votes that FER+ is published with: which one a data set's labels are of, and how the other differs."""
+"""The files of votes published with FER+: the one used for a data set's labels, and how the other differs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from edgefel.errors import EdgefelError
 
-# of the whole set, to which the published counts refer, and of one folder of images; the first one is the default
+# for the whole set, to which the published counts refer, and for one folder of images; the first is the default
 VOTES_CSV, LABELS_CSV = "fer2013new.csv", "label.csv"
 VOTES_FILES = (VOTES_CSV, LABELS_CSV)
 VOTED_LAYOUTS = ("fer-plus", "fer-plus-7")
@@ -15,11 +15,11 @@ VOTED_LAYOUTS = ("fer-plus", "fer-plus-7")
 
 @dataclass(frozen=True)
 class Votes:
-    """Where the labels of a data set come from.
+    """The source of a data set's labels.
 
-    layout: its name with the file, as `open_dataset` takes it. other: the second file, None where there is none or it
-    cannot be read. compared: images that both list; votes_differ: those with other votes; class_differs: those that
-    have a class by both, and not the same one.
+    layout: its name with the file, for `open_dataset`. other: the second file, None if it is missing or unreadable.
+    compared: images in both files; votes_differ: those with different votes; class_differs: those with two different
+    classes.
     """
 
     layout: str
@@ -35,7 +35,7 @@ class Votes:
 
     @property
     def disagreement(self) -> str | None:
-        """How the two files differ, in words; None where they do not, or there is one."""
+        """A description of how the two files differ; None if they don't, or there is only one."""
         if self.other is None or not self.votes_differ:
             return None
         return (
@@ -45,9 +45,9 @@ class Votes:
 
 
 def layout_with_votes(layout: str | None, votes: str | None) -> str | None:
-    """`layout` with the file of votes, such as "fer-plus-7:label.csv"; without a layout, that of all eight classes.
+    """`layout` with the file of votes, such as "fer-plus-7:label.csv"; by default the layout with eight classes.
 
-    Raises EdgefelError for an unknown file, a layout without votes, and one that names the other file already.
+    Raises EdgefelError for an unknown file, a layout without votes, and one that already names the other file.
     """
     if votes is None:
         return layout

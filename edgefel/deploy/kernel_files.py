@@ -15,6 +15,7 @@ from edgefel.files.unfinished import claimed_folder
 from edgefel.progress import SILENT, Progress
 from edgefel.runtime.kernels import INDEX, KernelFolder
 from edgefel.runtime.manifest import ModelInfo
+from edgefel.workers import usable_cores
 
 _HOW = "make them with 'edgefel kernels compile' and pass the folder with --kernels"
 
@@ -84,7 +85,7 @@ def compiled(
     targets = [parse_arch(arch) for arch in dict.fromkeys(archs)]
     progress.start("compile kernels", total=len(specs) * len(targets))
     kernels = compile_all(
-        specs, targets, workers=os.cpu_count(), advance=lambda done, total: progress.advance()
+        specs, targets, workers=usable_cores(), advance=lambda done, total: progress.advance()
     )
     beside.mkdir(parents=True, exist_ok=True)
     with claimed_folder(beside / "kernels", sole=False) as folder:

@@ -1,4 +1,4 @@
-"""Where results that are dear to compute are kept between runs."""
+"""The folder where expensive results are kept between runs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ VARIABLE = "EDGEFEL_CACHE"
 
 
 def cache_folder(kind: str) -> Path:
-    """The folder for one kind of result, such as "engines"; made if it is not there.
+    """The folder for one kind of result, such as "engines"; created if missing.
 
-    It lies in `$EDGEFEL_CACHE`, else in `$XDG_CACHE_HOME/edgefel`, else in `~/.cache/edgefel`. A relative
+    It is in `$EDGEFEL_CACHE`, else in `$XDG_CACHE_HOME/edgefel`, else in `~/.cache/edgefel`. A relative
     XDG_CACHE_HOME is ignored, as its specification asks:
     https://specifications.freedesktop.org/basedir-spec/latest/
 

@@ -1,4 +1,4 @@
-"""JSON and YAML that anybody may have written: read within limits and checked for types, or refused in one line."""
+"""Untrusted JSON and YAML: read within limits and checked for types; else an error in one line."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from edgefel.errors import EdgefelError
-from edgefel.files.read import decoded, position, read_regular, read_text, reason
+from edgefel.files.read import decoded, position, read_regular, read_text, reading
 
 # PyYAML takes 50 us and 5 kB for each node, and a YAML file of ours has a page of settings.
 MOST_YAML_BYTES = 1 << 18
 MOST_YAML_NODES = 100_000
-# Nested deeper than this, neither Python's parsers nor the code that walks through the values is sure to come back.
+# Deeper nesting can overflow the stack of Python's parsers and of code that walks through the values.
 MOST_DEPTH = 100
 # Digits of an integer: 128 bits have 39, and Python refuses to print more than 4300.
 MOST_DIGITS = 40
@@ -39,12 +39,8 @@ def read_json(path: str | os.PathLike[str], shape: Any = None) -> Any:
     Raises EdgefelError, naming the file, for one that is missing or is not strict JSON: NaN, infinities, names that
     occur twice in an object and numbers of more than MOST_DIGITS digits are refused.
     """
-    try:
+    with reading(path):
         data = read_regular(path)
-    except FileNotFoundError:
-        raise EdgefelError(f"{path}: no such file") from None
-    except OSError as error:
-        raise EdgefelError(f"{path}: cannot be read ({reason(error)})") from None
     return parse_json(data, str(path), shape)
 
 
@@ -60,7 +56,7 @@ def parse_json(text: str | bytes, where: str, shape: Any = None) -> Any:
             parse_float=_real,
             object_pairs_hook=_object,
         )
-        _check_depth(value)
+        _check_nesting(value, _items)
     except UnicodeDecodeError as error:
         raise EdgefelError(f"{where}: not valid JSON (not UTF-8 text: {position(error)})") from None
     except RecursionError:
@@ -96,18 +92,24 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _check_depth(value: Any) -> None:
-    """Level by level, so that no depth overflows the stack. Raises RecursionError."""
-    level = [value]
+def _check_nesting(root: Any, inner: Callable[[Any], Iterable[Any]], most: float = math.inf) -> None:
+    """Raises RecursionError for values nested too deep (or within themselves), ValueError for more than `most`.
+
+    Level by level, so that no depth overflows the stack. inner: the values that a value holds.
+    """
+    level, total = [root], 0
     for _ in range(MOST_DEPTH):
-        level = [inner for outer in level if isinstance(outer, dict | list) for inner in _inner(outer)]
+        level = [item for value in level for item in inner(value)]
+        total += len(level)
+        if total > most:
+            raise ValueError(f"more than {most} values, aliases counted as what they stand for")
         if not level:
             return
     raise RecursionError
 
 
-def _inner(value: Any) -> Iterable[Any]:
-    return value.values() if isinstance(value, dict) else value
+def _items(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 def read_yaml(path: str | os.PathLike[str]) -> Any:
@@ -118,7 +120,7 @@ def read_yaml(path: str | os.PathLike[str]) -> Any:
 def parse_yaml(text: str, where: str) -> Any:
     """The value of a YAML text of plain values; raises EdgefelError, beginning with `where`.
 
-    Aliases count as what they stand for, so that a page of them cannot stand for gigabytes.
+    Aliases count as the nodes they stand for, so that a page of them cannot expand to gigabytes.
     """
     import yaml
 
@@ -126,46 +128,30 @@ def parse_yaml(text: str, where: str) -> Any:
         loader = yaml.SafeLoader(text)
         try:
             node = loader.get_single_node()
-            _check_nodes(node)
+            _check_nesting(node, _nodes, MOST_YAML_NODES)
             return None if node is None else loader.construct_document(node)
         finally:
             loader.dispose()
     except RecursionError:
         raise EdgefelError(f"{where}: not valid YAML (nested more than {MOST_DEPTH} deep)") from None
-    # ValueError, TypeError and others: dates and numbers that match YAML's patterns and are none
+    # ValueError, TypeError and others: invalid dates and numbers that match YAML's patterns
     except (yaml.YAMLError, ValueError, TypeError, OverflowError, AttributeError, KeyError) as error:
         raise EdgefelError(f"{where}: not valid YAML ({' '.join(str(error).split())[:400]})") from None
 
 
-def _check_nodes(root: Any) -> None:
-    """Raises RecursionError for nodes nested too deep (or within themselves), ValueError for too many of them."""
-    level, total = [root], 0
-    for _ in range(MOST_DEPTH):
-        level = [
-            inner
-            for node in level
-            if node is not None and not isinstance(node.value, str)
-            for inner in _nodes(node)
-        ]
-        total += len(level)
-        if total > MOST_YAML_NODES:
-            raise ValueError(f"more than {MOST_YAML_NODES} values, aliases counted as what they stand for")
-        if not level:
-            return
-    raise RecursionError
-
-
 def _nodes(node: Any) -> Iterable[Any]:
+    if node is None or isinstance(node.value, str):
+        return ()
     return chain.from_iterable(node.value) if node.value and isinstance(node.value[0], tuple) else node.value
 
 
 def check_shape(value: Any, shape: Any, where: str) -> Any:
-    """`value`, if it has the types of `shape`; raises EdgefelError naming the first entry that has not.
+    """Returns `value` if it has the types of `shape`; raises EdgefelError naming the first entry that doesn't.
 
-    shape: None for anything; a type, or a tuple of types, one of them None where null is allowed (float takes whole
-    numbers, nothing but bool takes true and false); `[shape]` for a list of such values; `{name: shape}` for an object
-    with at least these names, those that end in "?" only if they are there and not null; `{str: shape}` for an object
-    with any names.
+    shape: None for anything; a type, or a tuple of types, one of them None where null is allowed (float accepts whole
+    numbers, only bool accepts true and false); `[shape]` for a list of such values; `{name: shape}` for an object with
+    at least these names, where those that end in "?" may be missing or null; `{str: shape}` for an object with any
+    names.
     """
     _check(value, shape, where, "")
     return value
@@ -178,7 +164,7 @@ def _check(value: Any, shape: Any, where: str, entry: str) -> None:
         _check_type(value, (dict,), where, entry)
         _check_object(value, shape, where, entry)
     elif isinstance(shape, list):
-        if not isinstance(value, tuple):  # which a dataclass holds, and JSON does not
+        if not isinstance(value, tuple):  # in dataclasses, not in JSON
             _check_type(value, (list,), where, entry)
         for number, item in enumerate(value):
             _check(item, shape[0], where, f"{entry}[{number}]")
@@ -224,10 +210,10 @@ def _short(value: Any) -> str:
 
 
 def check_fields(values: Any, cls: type, where: str, *, partial: bool = False) -> dict[str, Any]:
-    """`values`, if they are an object whose names are fields of the dataclass and whose types are theirs.
+    """Returns `values` if they are an object with the names and types of the dataclass's fields.
 
-    Fields that have a default may be missing; with `partial`, every field. Raises EdgefelError naming the first entry
-    that does not fit.
+    Fields with a default may be missing; with `partial`, every field. Raises EdgefelError naming the first entry that
+    does not fit.
     """
     _check_type(values, (dict,), where, "")
     fields = {field.name: field for field in dataclasses.fields(cls)}
@@ -251,7 +237,7 @@ def check_fields(values: Any, cls: type, where: str, *, partial: bool = False) -
 
 
 def _shape_of(hint: Any) -> Any:
-    """The shape that JSON gives a value of this type; None (anything) for what is no plain value."""
+    """The shape of a value of this type in JSON; None (anything) for a type that is not plain."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Literal:
         return tuple({type(value) for value in inner})

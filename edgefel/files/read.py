@@ -1,4 +1,4 @@
-"""Files that anybody may have written: regular, of bounded size, text of a known encoding, or refused in one line."""
+"""Reads untrusted files: regular, of bounded size, text in a known encoding; else an error in one line."""
 
 from __future__ import annotations
 
@@ -15,20 +15,18 @@ from typing import TextIO
 
 from edgefel.errors import EdgefelError
 
-# The largest texts that edgefel writes are truths of synthetic videos (some 10 MB) and calibration sets.
+# The largest texts that edgefel writes are ground truths of synthetic videos (some 10 MB) and calibration sets.
 MOST_BYTES = 256 << 20
 
 
 def open_regular(path: str | os.PathLike[str], flags: int = os.O_RDONLY) -> int:
     """A descriptor of a regular file.
 
-    Raises OSError whose `strerror` says what is there instead: a pipe would be waited for, a device never ends.
+    Raises OSError whose `strerror` names what it is instead: a pipe would block, a device never ends.
     """
     # before it is opened, since opening some devices has effects, and again after, since it may be replaced
     check_regular(path)
-    handle = os.open(
-        path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-    )
+    handle = os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
         _check_mode(os.fstat(handle).st_mode, path)
     except BaseException:
@@ -48,7 +46,7 @@ def read_regular(path: str | os.PathLike[str], most: int = MOST_BYTES) -> bytes:
 
 
 def check_regular(path: str | os.PathLike[str]) -> None:
-    """For libraries that open a file themselves. Raises OSError unless it is a regular one."""
+    """Raises OSError unless it is a regular file; for libraries that open files themselves."""
     _check_mode(Path(path).stat().st_mode, path)
 
 
@@ -60,7 +58,7 @@ def _check_mode(mode: int, path: str | os.PathLike[str]) -> None:
 
 
 def native_path(path: str | os.PathLike[str]) -> str:
-    """The path as libraries in C++ take it. Raises EdgefelError for one that is not UTF-8: OpenCV's bindings crash."""
+    """The path for libraries in C++. Raises EdgefelError for one that is not UTF-8: OpenCV's bindings crash."""
     text = os.fspath(path)
     try:
         text.encode()
@@ -76,21 +74,28 @@ def reason(error: OSError) -> str:
     return " ".join(str(error.strerror or error).split())
 
 
-def read_text(path: str | os.PathLike[str], most: int = MOST_BYTES) -> str:
-    """The text of a UTF-8 file, or one of UTF-16 that says so by its byte order mark (Windows writes both).
-
-    Raises EdgefelError, naming the file, for one that is missing, not regular, too large, or of another encoding.
-    """
+@contextmanager
+def reading(path: str | os.PathLike[str], kind: str = "UTF-8 text") -> Iterator[None]:
+    """Turns errors of reading and decoding a file into EdgefelError that names it."""
     try:
-        return decoded(read_regular(path, most)).replace("\r\n", "\n").replace("\r", "\n")
+        yield
     except FileNotFoundError:
         raise EdgefelError(f"{path}: no such file") from None
     except OSError as error:
         raise EdgefelError(f"{path}: cannot be read ({reason(error)})") from None
     except UnicodeDecodeError as error:
         raise EdgefelError(
-            f"{path}: cannot be read as UTF-8 text ({position(error)}); save it as UTF-8"
+            f"{path}: cannot be read as {kind} ({position(error)}); save it as UTF-8"
         ) from None
+
+
+def read_text(path: str | os.PathLike[str], most: int = MOST_BYTES) -> str:
+    """The text of a UTF-8 file, or of UTF-16 with a byte order mark (Windows writes both).
+
+    Raises EdgefelError, naming the file, for one that is missing, not regular, too large, or in another encoding.
+    """
+    with reading(path):
+        return decoded(read_regular(path, most)).replace("\r\n", "\n").replace("\r", "\n")
 
 
 def decoded(data: bytes) -> str:
@@ -108,13 +113,13 @@ def position(error: UnicodeDecodeError) -> str:
 
 
 def open_text(path: str | os.PathLike[str], errors: str = "strict") -> TextIO:
-    """A regular file of UTF-8 or marked UTF-16 text, to be read line by line. Raises OSError."""
+    """Opens a regular file of UTF-8 or marked UTF-16 text, to be read line by line. Raises OSError."""
     raw = open(open_regular(path), "rb")  # noqa: SIM115 - closed with the stream of text
     return io.TextIOWrapper(raw, _encoding(raw.peek(2)[:2]), errors, newline="")
 
 
 class CsvTable:
-    """The rows of a CSV file while they are read. columns: the names in the first line, without blanks around them."""
+    """The rows of a CSV file while they are read. columns: the names in the first line, stripped."""
 
     def __init__(self, path: Path, lines: Iterable[str], delimiter: str) -> None:
         self.path = path
@@ -123,38 +128,31 @@ class CsvTable:
 
     @property
     def line(self) -> int:
-        """Number of the last line that was read, from 1."""
+        """Number of the last line read, from 1."""
         return self._reader.line_num
 
     def __iter__(self) -> Iterator[list[str]]:
-        """The rows after the first line, blank ones left out."""
+        """The rows after the first line, without blank ones."""
         return (row for row in self._reader if row)
 
 
 @contextmanager
 def open_csv(path: str | os.PathLike[str]) -> Iterator[CsvTable]:
-    """A CSV file as spreadsheets write them: UTF-8 or marked UTF-16, any line ends; commas, or where the first line has
-    none, semicolons or tabs.
+    """A CSV file as spreadsheets write it: UTF-8 or marked UTF-16, any line ends; commas, else semicolons or tabs.
 
-    Raises EdgefelError, naming the file and line, also within the block: for one that is missing or not regular, of
-    another encoding, with NUL characters, or with a cell that never ends (a quote that is not closed).
+    Raises EdgefelError, naming the file and line, also within the block: for one that is missing or not regular, in
+    another encoding, with NUL characters, or with an unclosed quote.
     """
     path = Path(path)
     table = None
     try:
-        with open_text(path) as stream:
-            first = stream.readline(1 << 20)
-        with open_text(path) as stream:
-            table = CsvTable(path, _lines(stream), _delimiter(first))
-            yield table
-    except FileNotFoundError:
-        raise EdgefelError(f"{path}: no such file") from None
-    except OSError as error:
-        raise EdgefelError(f"{path}: cannot be read ({reason(error)})") from None
-    except UnicodeDecodeError as error:
-        raise EdgefelError(
-            f"{path}: cannot be read as a UTF-8 CSV file ({position(error)}); save it as UTF-8"
-        ) from None
+        with reading(path, "a UTF-8 CSV file"):
+            with open_text(path) as stream:
+                first = stream.readline(1 << 20)
+            with open_text(path) as stream:
+                delimiter = next((mark for mark in ",;\t" if mark in first), ",")
+                table = CsvTable(path, _lines(stream), delimiter)
+                yield table
     except csv.Error as error:
         line = f" line {table.line}" if table is not None else ""
         raise EdgefelError(
@@ -164,11 +162,7 @@ def open_csv(path: str | os.PathLike[str]) -> Iterator[CsvTable]:
 
 def _lines(stream: TextIO) -> Iterator[str]:
     for line in stream:
-        # Python 3.10 takes them for an error, and later versions for text; in a file name or label they are neither
+        # an error in Python 3.10 and text in later versions; never part of a file name or label
         if "\0" in line:
             raise csv.Error("line contains NUL")
         yield line
-
-
-def _delimiter(first: str) -> str:
-    return next((mark for mark in ",;\t" if mark in first), ",")

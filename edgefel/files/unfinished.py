@@ -1,7 +1,7 @@
-"""What is being written, under a hidden name beside the place where it will lie: claimed, swept, put in its place.
+"""Unfinished output, under a hidden name beside its target: claimed, swept, moved into place.
 
-`.NAME.edgefel-HOST.tmp` is held by a lock for as long as its process lives, however that ends. The next command that
-writes into the same folder removes what dead processes of this machine have left there, and nothing else.
+`.NAME.edgefel-HOST.tmp` is locked for as long as its process lives, however that ends. The next command that writes
+into the same folder removes what dead processes of this machine have left there, and nothing else.
 """
 
 from __future__ import annotations
@@ -18,21 +18,22 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 from edgefel.errors import EdgefelError
 
-# a file system, or a system, that has no such locks
+# errors of systems and file systems without such locks
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EBADF)
 _NOREPLACE, _EXCHANGE = 1, 2
 _AT_FDCWD = -100
-_LONGEST = 180  # bytes of a name that are kept; a file system takes 255
+_LONGEST = 180  # bytes of a name that are kept; file systems allow 255
 
 
 def try_lock(descriptor: int, *, wait: bool = False) -> bool | None:
-    """Locks an open file or folder until it is closed, or its process ends. False if another process holds it.
+    """Locks an open file or folder until it is closed or its process ends.
 
-    None where there are no such locks.
+    False if another process holds the lock, None where there are no such locks.
     """
     try:
         import fcntl
@@ -51,15 +52,15 @@ def try_lock(descriptor: int, *, wait: bool = False) -> bool | None:
 
 @contextmanager
 def claimed_file(target: Path) -> Iterator[Path]:
-    """A new empty file beside `target`, which keeps its suffix: image and video writers choose their format by it.
+    """A new empty file beside `target`, to be written into; removed at the end unless it was moved.
 
-    It is removed at the end, unless it was moved. What is written must be written into it.
+    It has the suffix of `target`, by which image and video writers choose their format.
     """
     sweep(target.parent)
     while True:
         name = f".{_short(target.stem)}.{secrets.token_hex(4)}.{_mark()}.tmp{target.suffix}"
         path = target.with_name(name)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         if try_lock(descriptor) is not False and is_at(descriptor, path):
             break
         os.close(descriptor)  # swept before it was locked
@@ -72,10 +73,10 @@ def claimed_file(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def claimed_folder(target: Path, *, sole: bool = True) -> Iterator[Path]:
-    """A new empty folder beside `target`, to work in. It is removed at the end.
+    """A new empty folder beside `target`, to work in; removed at the end.
 
-    sole: raises EdgefelError while another process has one for the same `target`, and before that undoes what a crash
-    of `replace_folder` has left; else there can be several.
+    sole: raises EdgefelError while another process has one for the same `target`, and restores what a crash of
+    `replace_folder` has left; else there can be several.
     """
     sweep(target.parent)
     several = not sole
@@ -84,7 +85,7 @@ def claimed_folder(target: Path, *, sole: bool = True) -> Iterator[Path]:
         path = target.with_name(f".{_short(target.name)}.{mark}.tmp")
         gone = _remove_dead(path)
         if gone is None:
-            several = True  # without locks nobody knows whether it is still written: it stays
+            several = True  # without locks it is unknown whether it is still in use: it stays
             continue
         if not gone:
             raise EdgefelError(
@@ -97,7 +98,7 @@ def claimed_folder(target: Path, *, sole: bool = True) -> Iterator[Path]:
         descriptor = _open_folder(path)
         if descriptor is None or (try_lock(descriptor) is not False and is_at(descriptor, path)):
             break
-        _close(descriptor)  # taken for dead before it was locked
+        _close(descriptor)  # removed as dead before it was locked
     try:
         if sole:
             _recover(target)
@@ -122,13 +123,13 @@ def _sweep(place: str) -> None:
 
 
 def rename_new(source: Path, target: Path) -> bool:
-    """Moves a file or a folder to a name that is free; False, and nothing done, where it is taken."""
+    """Moves a file or a folder to a free name; False, and nothing done, if the name is taken."""
     if (done := _renameat2(source, target, _NOREPLACE)) is not None:
         return done
     is_folder = source.is_dir()
     try:
         if is_folder:
-            source.rename(target)  # which takes an empty folder's place, and no other's
+            source.rename(target)  # replaces an empty folder only
         else:
             os.link(source, target)
     except OSError as error:
@@ -136,7 +137,7 @@ def rename_new(source: Path, target: Path) -> bool:
             return False
         if is_folder or error.errno == errno.ENOENT:
             raise
-        source.rename(target)  # a file system without hard links: not in one step there
+        source.rename(target)  # a file system without hard links; not atomic
         return True
     if not is_folder:
         source.unlink()
@@ -144,23 +145,22 @@ def rename_new(source: Path, target: Path) -> bool:
 
 
 def put_aside(source: Path, target: Path, word: str = "finished") -> Path:
-    """Moves what cannot lie at `target` to a name beside it, `NAME.finished`, that is free; gives that."""
+    """Moves what cannot be put at `target` to a free name beside it, `NAME.finished`, and returns that."""
     stem, suffix = (target.name, "") if source.is_dir() else (target.stem, target.suffix)
-    number = 1
-    while True:
-        count = f"-{number}" if number > 1 else ""
-        place = target.with_name(f"{_short(stem)}.{word}{count}{suffix}")
+    for number in count(1):
+        ending = word if number == 1 else f"{word}-{number}"
+        place = target.with_name(f"{_short(stem)}.{ending}{suffix}")
         if rename_new(source, place):
-            return place
-        number += 1
+            break
+    return place
 
 
 def replace_folder(source: Path, target: Path, accept: Callable[[Path], bool]) -> bool:
-    """Puts the folder `source`, in a `claimed_folder`, and the folder `target` in each other's place.
+    """Exchanges the folder `source`, in a `claimed_folder`, and the folder `target`.
 
-    accept is asked whether the old one may go, at first and when nothing can get into it by its name any more. False,
-    and nothing done, if it declines. In one step where the system has it; else a crash in the middle is mended by the
-    next `claimed_folder`.
+    accept: whether the old folder may go; asked before, and again once nothing can be added to it by its name. False,
+    and nothing done, if it declines. Atomic where the system supports it; else the next `claimed_folder` recovers from
+    a crash in between.
     """
     if not accept(target):
         return False
@@ -176,7 +176,7 @@ def replace_folder(source: Path, target: Path, accept: Callable[[Path], bool]) -
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes renames in `folder` last through a power cut, where the file system can."""
+    """Makes renames in `folder` durable through a power cut, where the file system can."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -199,13 +199,13 @@ def _replace_in_two_steps(source: Path, target: Path, accept: Callable[[Path], b
         if not rename_new(old, target):
             put_aside(old, target, "old")
         return False
-    # under this name it is a leftover, and no longer what a crash must bring back
+    # under this name it is a leftover, and no longer restored after a crash
     old.rename(source)
     return True
 
 
 def _recover(target: Path) -> None:
-    """Brings back the folder that was moved away for one that never came."""
+    """Restores the folder that was moved away for one that was never put in its place."""
     old = _old(target)
     if old.is_dir() and not rename_new(old, target):
         put_aside(old, target, "old")
@@ -216,10 +216,12 @@ def _old(target: Path) -> Path:
 
 
 def _remove_dead(path: Path) -> bool | None:
-    """Removes a leftover. True if nothing is there then; False if a process uses it, None if one may."""
+    """Removes a leftover. True if nothing is left; False if a process uses it, None if that is unknown."""
     try:
         is_folder = stat.S_ISDIR(path.lstat().st_mode)
-        descriptor = _open_folder(path) if is_folder else os.open(path, os.O_RDONLY | _flag("O_NOFOLLOW"))
+        descriptor = (
+            _open_folder(path) if is_folder else os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+        )
     except FileNotFoundError:
         return True
     if descriptor is None:
@@ -235,7 +237,7 @@ def _remove_dead(path: Path) -> bool | None:
 
 
 def _discard(path: Path) -> None:
-    """Removes a file or folder that is locked by us; its name is free at once, for whoever wants it."""
+    """Removes a file or folder that this process has locked; its name is free at once."""
     aside = path.with_name(f".{secrets.token_hex(8)}.{_mark()}.tmp")
     with suppress(FileNotFoundError):
         path.rename(aside)
@@ -249,7 +251,7 @@ def _open_folder(path: Path) -> int | None:
     """None where folders cannot be opened (Windows)."""
     if not hasattr(os, "O_DIRECTORY"):
         return None
-    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | _flag("O_NOFOLLOW") | _flag("O_CLOEXEC"))
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
 
 
 def _close(descriptor: int | None) -> None:
@@ -267,12 +269,8 @@ def is_at(descriptor: int | None, path: Path) -> bool:
         return False
 
 
-def _flag(name: str) -> int:
-    return int(getattr(os, name, 0))
-
-
 def _short(name: str) -> str:
-    """A name that leaves room for what is added to it."""
+    """The name, shortened so that a prefix and suffix can be added."""
     encoded = os.fsencode(name)
     if len(encoded) <= _LONGEST:
         return name
@@ -281,7 +279,7 @@ def _short(name: str) -> str:
 
 @functools.cache
 def _mark() -> str:
-    """Of this machine: a lock of another one, on a shared disk, need not be seen here."""
+    """Identifies this machine: locks of another one, on a shared disk, may be invisible here."""
     try:
         identity = Path("/etc/machine-id").read_text(encoding="ascii")
     except (OSError, ValueError):
@@ -290,7 +288,7 @@ def _mark() -> str:
 
 
 def _renameat2(source: Path, target: Path, flag: int) -> bool | None:
-    """False if the target is taken; None where the system or the file system has no such call. Raises OSError."""
+    """False if the target is taken; None where the system or file system lacks the call. Raises OSError."""
     call = getattr(_libc(), "renameat2", None)
     if call is None:
         return None

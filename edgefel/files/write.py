@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: atomic writes, hashes, JSON (read by `edgefel.files.documents`)."""
+"""Atomic writes of files and folders, hashes, JSON (read by `edgefel.files.documents`)."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 @contextmanager
 def atomic_file(path: str | os.PathLike[str], *, replace: bool = True) -> Iterator[Path]:
-    """Yields a temporary file beside `path`, to be written into; it gets that name when the block ends well.
+    """Yields a temporary file beside `path`, to be written into; renamed to `path` when the block ends without error.
 
-    Its own name keeps the suffix, since image and video writers choose their format by it. What `path` links to is
-    replaced, and not the link. Raises EdgefelError for what is no file, and, where `replace` is not set, for a file
-    that is there or appears meanwhile: that stays as it is, and what was written gets a name beside it.
+    It has the suffix of `path`. A link is followed: its target is replaced. Raises EdgefelError for a `path` that is
+    not a file, and, unless `replace` is set, for an existing file or one that appears meanwhile: that stays as it is,
+    and what was written gets a name beside it.
     """
     path = _behind_links(Path(path))
     mode = _mode_of_file(path)
@@ -76,10 +76,10 @@ def check_new_file(path: Path, *, overwrite: bool) -> None:
 
 
 def check_free(path: Path, *, replace: bool = False) -> None:
-    """Raises EdgefelError if `path` is no place for a new folder.
+    """Raises EdgefelError if `path` cannot become a new folder.
 
-    That is what exists and is not a folder, a folder that is not empty unless `replace` is set, the current folder, and
-    one on which a disk is mounted: another folder cannot take their places.
+    That is: anything else than a folder, a folder that is not empty unless `replace` is set, the current folder, and a
+    mount point.
     """
     if path.exists() and not path.is_dir():
         raise EdgefelError(f"{path}: exists and is not a folder; choose another output folder")
@@ -88,7 +88,7 @@ def check_free(path: Path, *, replace: bool = False) -> None:
     if path.is_dir():
         if os.path.samestat(path.stat(), os.stat(os.curdir)):  # noqa: PTH116
             what = "the current folder"
-        elif os.path.ismount(path):  # Path has it too, which takes "." for one
+        elif os.path.ismount(path):  # Path.is_mount() is true for "."
             what = "a mounted disk"
         else:
             return
@@ -97,19 +97,19 @@ def check_free(path: Path, *, replace: bool = False) -> None:
 
 @contextmanager
 def atomic_folder(path: str | os.PathLike[str], *, replace: bool = False) -> Iterator[Path]:
-    """Yields a temporary folder beside `path`, to be filled; it gets that name when the block ends well.
+    """Yields a temporary folder beside `path`, to be filled; renamed to `path` when the block ends without error.
 
-    Raises EdgefelError if `path` exists and is not an empty folder, unless `replace` is set, while another process
-    writes there, and if anything was put there meanwhile: that stays as it is, and the new folder gets a name beside
-    it. With `replace`, a folder that nobody has changed meanwhile is replaced, in one step where the system can.
+    Raises EdgefelError if `path` exists and is not an empty folder, unless `replace` is set; while another process
+    writes there; and if something was put there meanwhile: that stays as it is, and the new folder gets a name beside
+    it. With `replace`, a folder that has not changed meanwhile is replaced, atomically where the system can.
     """
     path = _behind_links(Path(path))
     check_free(path, replace=replace)
     path.parent.mkdir(parents=True, exist_ok=True)
     with claimed_folder(path) as room:
-        check_free(path, replace=replace)  # it may have been brought back after a crash
+        check_free(path, replace=replace)  # it may have been restored after a crash
         before = _contents(path)
-        # a name that no worker of a killed process, which may live a moment longer, writes to
+        # a new name: workers of a killed process may still be writing to the last one
         temporary = room / secrets.token_hex(4)
         temporary.mkdir()
         yield temporary
@@ -125,13 +125,13 @@ def atomic_folder(path: str | os.PathLike[str], *, replace: bool = False) -> Ite
 def put_new_folder(
     folder: Path, path: Path, before: Mapping[str, tuple[int, ...]] = MappingProxyType({})
 ) -> None:
-    """Renames a finished folder to `path`, where nothing, an empty folder, or the contents `before` may be.
+    """Renames a finished folder to `path`, which may be absent, empty, or hold the contents `before`.
 
-    Raises EdgefelError if there is something else: that stays as it is, and `folder` gets a name beside it.
+    Raises EdgefelError if it holds anything else: that stays as it is, and `folder` gets a name beside it.
     """
     try:
         if not before:
-            folder.rename(path)  # which takes an empty folder's place, and no other's
+            folder.rename(path)  # replaces an empty folder only
             done = True
         elif path.is_dir():
             done = replace_folder(folder, path, lambda old: _contents(old) == before)
@@ -148,7 +148,7 @@ def put_new_folder(
 
 
 def _contents(folder: Path) -> dict[str, tuple[int, ...]]:
-    """What there is in a folder, by relative path: inode, bytes and time of every file; () for folders."""
+    """The contents of a folder by relative path: inode, bytes and time of every file; () for folders."""
     found: dict[str, tuple[int, ...]] = {}
     for path in folder.rglob("*"):
         with suppress(FileNotFoundError):
@@ -163,7 +163,7 @@ def _behind_links(path: Path) -> Path:
 
 
 def _mode_of_file(path: Path) -> int | None:
-    """The permissions of the file that is there; None without one. Raises EdgefelError for a folder or a device."""
+    """The permissions of the existing file, else None. Raises EdgefelError for a folder or a device."""
     try:
         mode = path.stat().st_mode
     except OSError:
@@ -185,8 +185,7 @@ def write_json(path: str | os.PathLike[str], value: Any, *, replace: bool = True
 
 
 def json_text(value: Any, *, indent: int | None = None) -> str:
-    """Strict JSON that any encoding can write: characters as they are, but for the lone surrogates that stand for the
-    undecodable bytes of a file name, which become escapes."""
+    """Strict JSON. Lone surrogates, which stand for undecodable bytes of file names, become escapes."""
     text = json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False)
     return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
@@ -201,20 +200,19 @@ def sha256(path: str | os.PathLike[str]) -> str:
 
 
 def lock(descriptor: int, *, wait: bool = False) -> bool:
-    """Keeps other processes out of an open file until it is closed, or its process ends, however that ends.
+    """Locks an open file until it is closed or its process ends, however that ends.
 
-    False if another process holds it and `wait` is not set. Where the system, or the file's, has no such locks
-    nothing is kept out.
+    False if another process holds the lock and `wait` is not set. True, without a lock, where the system has none.
     """
     return try_lock(descriptor, wait=wait) is not False
 
 
 @contextmanager
 def sole_user(folder: Path, otherwise: str) -> Iterator[None]:
-    """While it lasts, no other process gets past the same call for `folder`, which is made if it is not there.
+    """Locks `folder`, which is created if missing, against other processes that make the same call.
 
-    A folder that was made and stays empty is removed. Raises EdgefelError, with the line `otherwise`, if another
-    process is there.
+    A created folder that stays empty is removed. Raises EdgefelError with the message `otherwise` if another process
+    holds the lock.
     """
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     path = folder / LOCK_NAME

@@ -17,6 +17,7 @@ from edgefel.errors import EdgefelError
 from edgefel.runtime.backends.base import Array, Backend, ModelFile, Record
 from edgefel.runtime.backends.choice import AUTO, Choice, Opened, open_backend
 from edgefel.runtime.manifest import INPUT_NAME, BundleFile, Manifest, read_manifest
+from edgefel.workers import usable_cores
 
 
 class Predictions(NamedTuple):
@@ -88,7 +89,7 @@ class Session:
                 manifest.check_verdict(model.file)
             manifest.verify(model.file, force=force)
 
-        threads = threads or _cores()
+        threads = threads or usable_cores()
         opened = open_backend(manifest, precision, backend, threads, check, force=force)
         try:
             _check_interface(manifest, opened)
@@ -254,10 +255,3 @@ def _check_interface(manifest: Manifest, opened: Opened) -> None:
             f"{manifest.folder / opened.file.name}: takes {', '.join(inputs)} and gives {', '.join(outputs)}; "
             f"the manifest's file takes {INPUT_NAME} and gives {', '.join(manifest.outputs)}. Export it again"
         )
-
-
-def _cores() -> int:
-    """Cores this process may use; on a shared board that is less than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

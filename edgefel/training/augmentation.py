@@ -17,6 +17,7 @@ from torch.nn.functional import affine_grid, grid_sample
 
 from edgefel.data.preprocessing import Preprocessing
 from edgefel.training.config import AugmentConfig
+from edgefel.training.distributed import Shard
 from edgefel.training.randomness import Purpose, generator
 
 # ITU-R BT.601 luma and the two chroma axes (YIQ); rotating the chroma plane changes the hue only.
@@ -28,19 +29,6 @@ _TO_YIQ = (
 _LUMA = _TO_YIQ[0]
 _ERASE_RATIO = (0.3, 1 / 0.3)
 _NOISE_POOL = 1 << 21
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Which contiguous part of every global batch this process handles."""
-
-    rank: int = 0
-    world: int = 1
-
-    def slice(self, global_size: int) -> slice:
-        """This rank's part of `global_size` items, a multiple of `world`."""
-        size = global_size // self.world
-        return slice(self.rank * size, (self.rank + 1) * size)
 
 
 @dataclass(frozen=True)

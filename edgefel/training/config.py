@@ -17,6 +17,8 @@ from edgefel.data.votes import VOTES_FILES, layout_with_votes
 from edgefel.errors import EdgefelError
 from edgefel.files.documents import read_yaml
 
+FROM_UNIFORM, FROM_VOTES = "uniform", "votes"  # priors that are no file
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -46,12 +48,12 @@ class LossConfig:
     )
     smoothing: float = setting(0.11, "Label smoothing (cross-entropy only).", minimum=0, maximum=0.999)
     prior: str = setting(
-        "uniform",
-        "What is said of each class's images, for pdls and f-pdls: uniform, votes (of the training set), a CSV "
-        "file of distributions or counts, or the evaluation.json of edgefel evaluate.",
+        FROM_UNIFORM,
+        "Label distribution of each class, for pdls and f-pdls: uniform, votes (of the training set), a CSV file of "
+        "distributions or counts, or the evaluation.json of edgefel evaluate.",
     )
     alpha: float = setting(0.8, "Share of the label itself in the targets of pdls.", minimum=0, maximum=1)
-    gamma: float = setting(2.0, "Power of 1 - p, by which f-pdls weighs classes.", minimum=0)
+    gamma: float = setting(2.0, "Power of 1 - p, by which f-pdls weights classes.", minimum=0)
     lambda_cls: float = setting(1.0, "Weight of the classification loss.", minimum=0)
     lambda_anchor: float = setting(1.0, "Weight of the loss that pushes anchors apart.", minimum=0)
     lambda_center: float = setting(1.0, "Weight of the loss that pulls to the own anchor.", minimum=0)
@@ -69,8 +71,8 @@ class LossConfig:
     anchor_margin: float = setting(
         4.0, "Squared distance per dimension at which the hinge stops.", minimum=0, above=True
     )
-    trust: str = setting(
-        "linear", "Fade anchors and correction in over the training, or not.", choices=("linear", "none")
+    correction_ramp: str = setting(
+        "linear", "Fade in anchor terms and correction over the training, or not.", choices=("linear", "none")
     )
     soft_labels: bool = setting(False, "Train on the soft_ columns of labels.csv instead of the labels.")
 
@@ -80,7 +82,7 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """What happens to a training batch besides the random crop. Zero turns a part off."""
+    """Augmentation of a training batch, besides the random crop. Zero turns a part off."""
 
     flip: float = setting(0.5, "Probability of mirroring.", minimum=0, maximum=1)
     rotation: float = setting(10.0, "Largest rotation in degrees.", minimum=0, maximum=180)
@@ -100,7 +102,7 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class ComputeConfig:
-    """Where it runs (Lightning Fabric's own words) and how images are read."""
+    """Devices and processes (in Lightning Fabric's terms), and how images are read."""
 
     accelerator: str = setting("auto", "auto, cpu, cuda or mps.", resumable=True)
     devices: str = setting("auto", "How many devices, e.g. 2.", resumable=True)
@@ -108,7 +110,7 @@ class ComputeConfig:
     precision: str = setting("32-true", "32-true, bf16-mixed, 16-mixed, 64-true, ...")
     attention: str = setting(
         "auto",
-        "Window cross-attention by PyTorch (reference) or the fused kernels (triton, needs CUDA); auto takes the "
+        "Window cross-attention by PyTorch (reference) or the fused kernels (triton, needs CUDA); auto uses the "
         "kernels where they run.",
         choices=("auto", "reference", "triton"),
         resumable=True,
@@ -130,16 +132,16 @@ class TrainConfig:
     model: str = setting("arbex", "Model name; edgefel models lists them.")
     data: str = setting("", "Data set with a split train, in any layout of docs/data.md.", resumable=True)
     layout: str | None = setting(
-        None, "How the data is laid out, such as raf-db; recognized if left out (docs/data.md)."
+        None, "Layout of the data, such as raf-db; recognized if left out (docs/data.md)."
     )
     votes: str | None = setting(
         None,
-        "Of FER+: the file that labels are taken from, by default as published, fer2013new.csv.",
+        "For FER+: the file with the labels; by default the published one, fer2013new.csv.",
         choices=VOTES_FILES,
     )
     without_copies: bool = setting(
         False,
-        "Leave out of training what has a copy in val or test: an equal file, or an image that looks alike.",
+        "Leave out of training images with a copy in val or test: an equal file, or one that looks alike.",
     )
     num_classes: int | None = setting(
         None, "Expected number of classes (7 or 8); the data decides if left out.", minimum=2
@@ -176,7 +178,7 @@ class TrainConfig:
     per_group: int = setting(512, "Images of each subject or video in an epoch's pool.", minimum=1)
     balanced: bool = setting(
         True,
-        "Balanced epochs; --no-balanced draws as many images from all alike, whatever their class and group.",
+        "Balanced epochs; --no-balanced draws as many images uniformly, whatever their class and group.",
     )
     label_noise: float = setting(
         0.0,
@@ -210,8 +212,18 @@ class TrainConfig:
 
     @property
     def full_layout(self) -> str | None:
-        """What the data are opened as: the layout with the file of votes. Raises EdgefelError if they do not fit."""
+        """The layout with the file of votes, for `open_dataset`. Raises EdgefelError if they do not fit."""
         return layout_with_votes(self.layout, self.votes)
+
+    def absolute(self) -> TrainConfig:
+        """A copy with absolute paths, so that a run can be resumed from any folder."""
+        # not resolve(), which would follow links that may be meant to change
+        data = os.path.abspath(self.data) if self.data else ""  # noqa: PTH100
+        starts = tuple(os.path.abspath(path) for path in self.init_from)  # noqa: PTH100
+        loss = self.loss
+        if loss.prior not in (FROM_UNIFORM, FROM_VOTES):
+            loss = dataclasses.replace(loss, prior=os.path.abspath(loss.prior))  # noqa: PTH100
+        return dataclasses.replace(self, data=data, init_from=starts, loss=loss)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for YAML; `from_dict` reads it back."""
@@ -263,20 +275,21 @@ def dump_config(config: TrainConfig) -> str:
 
 
 def _read(cls: Any, values: Any, source: str, prefix: str) -> Any:
+    if cls is LossConfig and isinstance(values, str):
+        values = {"criterion": values}  # loss: f-pdls
     if not isinstance(values, Mapping):
         raise EdgefelError(f"{source}: {prefix.rstrip('.') or 'the file'} must hold names and values")
+    values = dict(values)
+    if cls is LossConfig and "correction_ramp" not in values and "trust" in values:
+        values["correction_ramp"] = values.pop("trust")  # its name in earlier versions
     known = [item.name for item in dataclasses.fields(cls)]
     unknown = sorted(str(name) for name in values if name not in known)
     if unknown:
         listed = ", ".join(prefix + name for name in unknown)
         raise EdgefelError(f"{source}: unknown setting {listed}; known here: {', '.join(known)}")
-    values = dict(values)
     if cls is TrainConfig:
-        for name, section in SECTIONS.items():
-            if name in values:
-                if name == "loss" and isinstance(values[name], str):
-                    values[name] = {"criterion": values[name]}  # loss: f-pdls
-                values[name] = _read(section, values[name], source, f"{name}.")
+        for name in SECTIONS.keys() & values.keys():
+            values[name] = _read(SECTIONS[name], values[name], source, f"{name}.")
     try:
         return cls(**values)
     except EdgefelError as error:
@@ -284,7 +297,7 @@ def _read(cls: Any, values: Any, source: str, prefix: str) -> Any:
 
 
 def _check_fields(config: Any, section: str) -> None:
-    """Checks types and limits, and turns integers (and YAML's "3e-4", a string) into floats."""
+    """Checks types and limits, and converts integers (and YAML's "3e-4", a string) to floats."""
     for item in dataclasses.fields(config):
         limits = item.metadata.get("limits")
         if limits is None or item.name == "model_settings":

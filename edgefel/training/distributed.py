@@ -1,23 +1,101 @@
-"""Layers that give the same result on any number of processes.
+"""Training on several processes: their launch, and layers that give the same result on any number of them.
 
 With the global batch split contiguously over the ranks, three kinds of layers would notice the split:
 BatchNorm (statistics of its part only), Dropout and DropPath (each rank its own masks). `convert_for_ranks`
-swaps them for versions that don't: statistics over all ranks, and masks drawn for the global batch from a
+replaces them with versions that don't: statistics over all ranks, and masks drawn for the global batch from a
 generator that all ranks seed alike, of which each takes its part. Parameters are shared and state-dict keys
 stay the same.
 """
 
 from __future__ import annotations
 
-from typing import Any, cast
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from edgefel.data.loading.batches import ImageSource
+from edgefel.errors import EdgefelError
 from edgefel.models.window_attention import DropPath
-from edgefel.training.augmentation import Shard
+from edgefel.training.config import ComputeConfig
+from edgefel.workers import end_with
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+_LAUNCHER = "EDGEFEL_LAUNCHER"  # environment variable: the process that started this one for a run
+# rank variables of torchrun, Fabric, Slurm and MPI
+_RANKS = (
+    "RANK",
+    "LOCAL_RANK",
+    "NODE_RANK",
+    "GROUP_RANK",
+    "SLURM_PROCID",
+    "OMPI_COMM_WORLD_RANK",
+    "PMI_RANK",
+)
+
+
+def create_fabric(config: ComputeConfig) -> Fabric:
+    """Lightning Fabric for these settings; raises EdgefelError where they are not available."""
+    from lightning_fabric import Fabric
+    from lightning_fabric.utilities.exceptions import MisconfigurationException
+
+    devices, nodes = config.devices, config.nodes
+    if "LOCAL_WORLD_SIZE" in os.environ and devices == "auto":
+        # started by torchrun, which has decided already; on a CPU Fabric's "auto" would mean one process
+        devices = os.environ["LOCAL_WORLD_SIZE"]
+        nodes = int(os.environ["WORLD_SIZE"]) // int(devices)
+    try:
+        return Fabric(
+            accelerator=config.accelerator,
+            devices=devices,
+            num_nodes=nodes,
+            precision=config.precision,  # type: ignore[arg-type]
+            strategy=config.strategy,
+        )
+    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
+        raise EdgefelError(
+            f"accelerator {config.accelerator!r}, devices {config.devices!r}, precision {config.precision!r}"
+            f": not available here ({' '.join(str(error).split())}); try --accelerator cpu or other values"
+        ) from None
+
+
+def is_first_process() -> bool:
+    """Whether this process is, or will be, rank 0 of its run; known from the environment before the launch."""
+    return all(os.environ.get(name, "0") == "0" for name in _RANKS)
+
+
+@contextmanager
+def ending_together() -> Iterator[None]:
+    """Around `Fabric.launch`: the processes it starts end with the first one, for which they would wait for long."""
+    parent = os.environ.pop(_LAUNCHER, None)
+    if parent is not None and os.environ.get("LOCAL_RANK", "0") != "0":
+        end_with(int(parent))
+    os.environ[_LAUNCHER] = str(os.getpid())
+    try:
+        yield
+    finally:
+        # only for these processes, not for those of another launcher that this one may start
+        del os.environ[_LAUNCHER]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The contiguous part of every global batch that this process handles."""
+
+    rank: int = 0
+    world: int = 1
+
+    def slice(self, global_size: int) -> slice:
+        """This rank's part of `global_size` items, a multiple of `world`."""
+        size = global_size // self.world
+        return slice(self.rank * size, (self.rank + 1) * size)
 
 
 class _SumOverRanks(torch.autograd.Function):
@@ -77,14 +155,14 @@ class CrossRankBatchNorm(nn.modules.batchnorm._BatchNorm):
         return out.to(input.dtype)
 
 
-def global_rand(x: Tensor, shape: tuple[int, ...], shard: Shard) -> Tensor:
-    """This rank's part of uniform numbers in [0, 1) drawn for the global batch; `shape` is the local one.
+def global_mask(x: Tensor, rate: float, shape: tuple[int, ...], shard: Shard) -> Tensor:
+    """This rank's part of a mask drawn for the global batch, scaled: 0 with probability `rate`, else 1 / (1 - rate).
 
-    All ranks must have seeded their global generator alike (see `randomness`).
+    `shape` is the local one. All ranks must have seeded their global generator alike (see `randomness`).
     """
     size = shape[0] * shard.world
-    numbers = torch.rand((size, *shape[1:]), device=x.device)
-    return numbers[shard.slice(size)]
+    kept = torch.rand((size, *shape[1:]), device=x.device)[shard.slice(size)] >= rate
+    return kept.to(x.dtype) / (1.0 - rate)
 
 
 class RankDropout(nn.Dropout):
@@ -97,8 +175,7 @@ class RankDropout(nn.Dropout):
     def forward(self, input: Tensor) -> Tensor:
         if not self.training or self.p == 0:
             return input
-        kept = global_rand(input, tuple(input.shape), self.shard) >= self.p
-        return input * (kept.to(input.dtype) / (1.0 - self.p))
+        return input * global_mask(input, self.p, tuple(input.shape), self.shard)
 
 
 class RankDropPath(DropPath):
@@ -111,16 +188,14 @@ class RankDropPath(DropPath):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.rate == 0:
             return x
-        shape = (x.shape[0],) + (1,) * (x.ndim - 1)
-        kept = global_rand(x, shape, self.shard) >= self.rate
-        return x * (kept.to(x.dtype) / (1.0 - self.rate))
+        return x * global_mask(x, self.rate, (x.shape[0],) + (1,) * (x.ndim - 1), self.shard)
 
 
 def convert_for_ranks(model: nn.Module, shard: Shard, *, cuda: bool = False) -> nn.Module:
-    """Swaps BatchNorm, Dropout and DropPath in place; returns the model.
+    """Replaces BatchNorm, Dropout and DropPath in place; returns the model.
 
     Masks come from the same code on one process as on many, so that both draw the same numbers. BatchNorm
-    is left alone on one process; on CUDA it becomes torch's SyncBatchNorm.
+    stays as it is on one process; on CUDA it becomes torch's SyncBatchNorm.
     """
     _swap(model, shard, cross_rank_norm=shard.world > 1 and not cuda)
     if shard.world > 1 and cuda:
@@ -159,9 +234,14 @@ def _cross_rank_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> CrossRankBatchNor
     return new
 
 
+def _on_one_process() -> bool:
+    # PyTorch may be built without distributed training, as for Jetson
+    return not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1
+
+
 def gather_sum(values: Tensor) -> Tensor:
     """Sum over all ranks without gradient; `values` unchanged on one process."""
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+    if _on_one_process():
         return values
     total = values.detach().clone()
     dist.all_reduce(total)
@@ -173,7 +253,7 @@ def join_skipped(source: ImageSource, device: torch.device) -> None:
 
     The processes exchange how many there are and then which, not a mark for each image of the data set.
     """
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+    if _on_one_process():
         return
     rank, mine = dist.get_rank(), sorted(source.skipped)
     counts = torch.zeros(dist.get_world_size(), dtype=torch.int64, device=device)

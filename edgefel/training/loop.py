@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
+from edgefel import signals
 from edgefel.data.loading.batches import Batch
 from edgefel.data.preprocessing import Preprocessing, default_preprocessing
 from edgefel.errors import EdgefelError
@@ -18,15 +19,22 @@ from edgefel.files.write import DISK_FULL, write_json
 from edgefel.kernels.backend import check_available
 from edgefel.models.checkpoint import Initialization
 from edgefel.models.network import FacialExpressionModel
-from edgefel.training.augmentation import Augmentation, Shard
+from edgefel.training.augmentation import Augmentation
 from edgefel.training.config import TrainConfig, settings
-from edgefel.training.distributed import convert_for_ranks, gather_sum, join_skipped
-from edgefel.training.interrupts import Interrupts
-from edgefel.training.logs import MetricsLog
-from edgefel.training.losses import ReliabilityLoss, linear_trust
-from edgefel.training.meters import Clock, Window
-from edgefel.training.optimization import LR_FACTOR, learning_rate, make_optimizer
-from edgefel.training.progress import TrainingProgress
+from edgefel.training.data import Data, LeftOut, open_data
+from edgefel.training.distributed import (
+    Shard,
+    convert_for_ranks,
+    create_fabric,
+    ending_together,
+    gather_sum,
+    is_first_process,
+    join_skipped,
+)
+from edgefel.training.log import Clock, MetricsLog, TrainingProgress, Window, loading_bar
+from edgefel.training.losses import ReliabilityLoss, correction_ramp
+from edgefel.training.model import SupervisedModel, make_model, run_preprocessing
+from edgefel.training.optimization import learning_rate, make_optimizer, set_learning_rate
 from edgefel.training.randomness import Purpose, derive_seed, repeatable
 from edgefel.training.run_folder import (
     LEFT_OUT_NAME,
@@ -36,34 +44,22 @@ from edgefel.training.run_folder import (
     check_output,
     restore_training,
 )
-from edgefel.training.setup import (
-    Data,
-    LeftOut,
-    absolute,
-    check_batches,
-    create_fabric,
-    ending_together,
-    freeze_backbones,
-    is_first_process,
-    make_model,
-    open_data,
-    run_preprocessing,
-    set_training_mode,
-)
-from edgefel.training.supervision import SupervisedModel
 from edgefel.training.validation import validate
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-# Processes agree on stopping every so many steps; on one process it is every step.
+# Processes agree on stopping every so many steps; a single process checks every step.
 _AGREE_EVERY = 8
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """How a run ended. `best` is the validation score of the best checkpoint, None without validation. `left_out`: of
-    training, for their copies in other splits; None where they were not looked for."""
+    """How a run ended.
+
+    best: validation score of the best checkpoint, None without validation. skipped: unreadable images.
+    left_out: training images with copies in other splits, None where they were not searched.
+    """
 
     run: Path
     step: int
@@ -79,13 +75,13 @@ def train(config: TrainConfig, output: str | Path, *, quiet: bool = False) -> Tr
     """Trains a model into the new folder `output`; see `run_folder` for what it holds.
 
     Raises EdgefelError, before anything is written, for an output folder in use, unusable data, an unknown
-    model, a class count that does not match, or a device that is not there.
+    model, a class count that does not match, or a device that is not available.
     """
     run = RunFolder(Path(output))
     check_output(run.path)
-    with _alone(run), torch.random.fork_rng(devices=[]):
+    with _alone(run):
         check_output(run.path)
-        return _run(absolute(config), run, quiet)
+        return _run(config.absolute(), run, quiet)
 
 
 def resume(run: str | Path, changes: Mapping[str, Any] | None = None, *, quiet: bool = False) -> TrainResult:
@@ -95,56 +91,44 @@ def resume(run: str | Path, changes: Mapping[str, Any] | None = None, *, quiet: 
     """
     folder = RunFolder(Path(run))
     config = folder.config()
-    changes = dict(changes or {})
+    changes = changes or {}
     allowed = [path for path, _, limits in settings() if limits.resumable]
-    fixed = sorted(set(changes) - set(allowed))
-    if fixed:
+    if fixed := sorted(set(changes) - set(allowed)):
         raise EdgefelError(
             f"{run}: {', '.join(fixed)} cannot change when a run is resumed; these can: {', '.join(allowed)}"
         )
-    with _alone(folder), torch.random.fork_rng(devices=[]):
-        return _run(absolute(config.replaced(changes)), folder, quiet, resuming=True)
+    with _alone(folder):
+        return _run(config.replaced(changes).absolute(), folder, quiet, resuming=True)
 
 
 def _alone(run: RunFolder) -> AbstractContextManager[None]:
-    """Keeps other runs out of the folder; of the processes of one run, the first does."""
+    """Locks the folder against other runs; of the processes of one run, the first does."""
     return run.alone() if is_first_process() else nullcontext()
 
 
 def _run(config: TrainConfig, run: RunFolder, quiet: bool, resuming: bool = False) -> TrainResult:
-    preprocessing = run_preprocessing(config, run.last() if resuming else None)
-    fabric = create_fabric(config.compute)
-    state = TrainingState()
-    tensors: dict[str, Tensor] = {}
-    threads: int | None = None
-    starts: list[Initialization] = []
-    if resuming and run.has_checkpoint():
-        checkpoint, state, tensors = run.load_last()
-        model = checkpoint.model
-        threads = checkpoint.extra.get("training", {}).get("threads")
-        data = open_data(config, preprocessing, checkpoint.labels, quiet=quiet)
-    else:
-        data = open_data(config, preprocessing, quiet=quiet)
-        model = make_model(config, data.labels, starts.append)
-    if data.votes is not None:  # on record, so that the run goes on with the same file
-        config = replace(config, votes=data.votes.file)
-    with ending_together():
-        fabric.launch()
-    steps = check_batches(config, data, fabric.world_size)
-    trainer = Trainer(config, run, fabric, data, preprocessing, model, state, steps, quiet)
-    if threads is not None and fabric.device.type == "cpu" and threads != torch.get_num_threads():
-        trainer.progress.say(
-            f"the run had {threads} threads so far and goes on with {torch.get_num_threads()}: sums are rounded in "
-            f"another order, so the result is not bit for bit that of an uninterrupted run (OMP_NUM_THREADS={threads})"
-        )
-    if config.init_from and preprocessing != default_preprocessing(preprocessing.output_size):
-        trainer.progress.say(f"images as the weights of init_from know them: {preprocessing.summary}")
-    restore_training(trainer.supervised, trainer.updater, tensors)
-    if trainer.main:
-        for start in starts:
-            tell = trainer.progress.say if start.complete else trainer.progress.tell
-            tell(f"init-from {start.describe()}")
-    return trainer.fit(resuming)
+    with torch.random.fork_rng(devices=[]):
+        preprocessing = run_preprocessing(config, run.last() if resuming else None)
+        fabric = create_fabric(config.compute)
+        state, tensors, threads = TrainingState(), dict[str, Tensor](), None
+        starts: list[Initialization] = []
+        if resuming and run.has_checkpoint():
+            checkpoint, state, tensors = run.load_last()
+            model = checkpoint.model
+            threads = checkpoint.extra.get("training", {}).get("threads")
+            data = open_data(config, preprocessing, checkpoint.labels, quiet=quiet)
+        else:
+            data = open_data(config, preprocessing, quiet=quiet)
+            model = make_model(config, data.labels, starts)
+        if data.votes is not None:  # recorded, so that a resumed run uses the same file
+            config = replace(config, votes=data.votes.file)
+        with ending_together():
+            fabric.launch()
+        steps = data.steps_per_epoch(config.batch_size, fabric.world_size)
+        trainer = Trainer(config, run, fabric, data, preprocessing, model, state, steps, quiet)
+        restore_training(trainer.supervised, trainer.updater, tensors)
+        trainer.announce(starts, threads)
+        return trainer.fit(resuming)
 
 
 class Trainer:
@@ -168,22 +152,22 @@ class Trainer:
         self.main = fabric.global_rank == 0
         planned = config.epochs * steps_per_epoch
         self.planned = min(planned, config.max_steps or planned)
-        if config.freeze_backbones:
-            freeze_backbones(model)
+        self.max_seconds = None if config.max_minutes is None else 60 * config.max_minutes
         check_available(config.compute.attention, fabric.device)
         model.use_attention(cast(Any, config.compute.attention))
         convert_for_ranks(model, self.shard, cuda=fabric.device.type == "cuda")
-        self.supervised = SupervisedModel(model, enabled=config.loss.lambda_auxiliary > 0)
+        loss = config.loss
+        self.supervised = SupervisedModel(model, loss.lambda_auxiliary > 0, config.freeze_backbones)
         self.updater = make_optimizer(config, self.supervised.named_parameters())
         self.model, self.optimizer = cast(Any, fabric.setup(self.supervised, self.updater))
         self.loss = ReliabilityLoss(
-            lambda_cls=config.loss.lambda_cls,
-            lambda_anchor=config.loss.lambda_anchor,
-            lambda_center=config.loss.lambda_center,
-            lambda_auxiliary=config.loss.lambda_auxiliary,
-            kind=cast(Any, config.loss.anchor_loss),
-            margin=config.loss.anchor_margin,
-            criterion=data.criterion,
+            loss.lambda_cls,
+            loss.lambda_anchor,
+            loss.lambda_center,
+            loss.lambda_auxiliary,
+            cast(Any, loss.anchor_loss),
+            loss.anchor_margin,
+            data.criterion,
         )
         self.augment = Augmentation(config.augment, preprocessing, config.seed)
         self.window = Window(fabric.device, self.shard.world, state.window if self.main else [])
@@ -192,19 +176,35 @@ class Trainer:
             epochs=config.epochs,
             steps=self.planned,
             start=state.step,
-            max_seconds=None if config.max_minutes is None else 60 * config.max_minutes,
+            spent=state.seconds,
+            max_seconds=self.max_seconds,
         )
         self.clock = Clock(state.seconds)
         self.log: MetricsLog | None = None
         self.saved_step = state.step if state.step else -1
+
+    def announce(self, starts: list[Initialization], threads: int | None) -> None:
+        """Reports what the run starts from. threads: of the sessions before, None for a new run."""
+        say, now = self.progress.say, torch.get_num_threads()
+        if threads is not None and self.fabric.device.type == "cpu" and threads != now:
+            say(
+                f"the run had {threads} threads so far and goes on with {now}: sums are rounded in another order, so "
+                f"the result is not bit for bit that of an uninterrupted run (OMP_NUM_THREADS={threads})"
+            )
+        used = self.preprocessing
+        if self.config.init_from and used != default_preprocessing(used.output_size):
+            say(f"images as the weights of init_from know them: {used.summary}")
+        if self.main:
+            for start in starts:
+                say(f"init-from {start.describe()}", always=not start.complete)
 
     def fit(self, resuming: bool) -> TrainResult:
         """Trains until the epochs, a limit or a signal end it."""
         try:
             self._prepare(resuming)
             try:
-                with Interrupts() as interrupts, self.progress, repeatable(self.fabric.device):
-                    interrupted = self._epochs(interrupts)
+                with signals.collected() as stopping, self.progress.bar, repeatable(self.fabric.device):
+                    interrupted = self._epochs(stopping)
             finally:
                 if self.log:
                     self.log.close()
@@ -215,81 +215,93 @@ class Trainer:
                 f"{self.run.path}: cannot be written ({error.strerror}); free disk space and continue with: "
                 f"edgefel train --resume {self.run.path}"
             ) from None
-        return self._result(interrupted)
+        state, sources = self.state, self.data.sources.values()
+        return TrainResult(
+            self.run.path,
+            state.step,
+            state.epoch,
+            state.best,
+            interrupted,
+            tuple(str(s.dataset.samples[i].path) for s in sources for i in sorted(s.skipped)),
+            self.data.left_out,
+            self.main,
+        )
 
     def _prepare(self, resuming: bool) -> None:
+        """Loads the images, reports what is unusual about them, and opens the run folder."""
+        run, data, say = self.run, self.data, self.progress.say
         if resuming and self.main:
-            (self.run.path / SKIPPED_NAME).unlink(missing_ok=True)  # files may have been repaired since
-        for source in (self.data.train, self.data.val):
-            if source and source.fits:
-                with self.progress.loading(len(source.dataset)) as bar:
-                    source.load(bar.advance)
+            (run.path / SKIPPED_NAME).unlink(missing_ok=True)  # files may have been repaired since
+        for source in self.data.sources.values():
+            if source.fits:
+                with loading_bar(len(source.dataset), shown=self.progress.enabled) as advance:
+                    source.load(advance)
         self._report_skipped()
-        if self.data.votes is not None:
-            self.progress.say(f"labels: votes of {self.data.votes.file}")
-        if self.data.left_out is not None:
-            self.progress.say(str(self.data.left_out))
-        if self.data.val is None:
-            self.progress.say(
-                "no val split: training goes on without validation, and no checkpoint is the best"
-            )
+        if data.votes is not None:
+            say(f"labels: votes of {data.votes.file}")
+        if data.left_out is not None:
+            say(str(data.left_out))
+        if data.val is None:
+            say("no val split: training goes on without validation, and no checkpoint is the best")
         if self.main:
-            self.run.create(self.config)
-            if self.data.left_out is not None:
-                write_json(self.run.path / LEFT_OUT_NAME, asdict(self.data.left_out))
-            if self.run.has_checkpoint():
-                self.run.prune(self.config.keep)
-            self.log = MetricsLog(self.run.path, self.state.step if resuming else None)
+            run.create(self.config)
+            if data.left_out is not None:
+                write_json(run.path / LEFT_OUT_NAME, asdict(data.left_out))
+            if run.has_checkpoint():
+                run.prune(self.config.keep)
+            self.log = MetricsLog(run.path, self.state.step if resuming else None)
         self.fabric.barrier()
         if self.state.precision:
             self.fabric.strategy.precision.load_state_dict(self.state.precision)
         self.clock = Clock(self.state.seconds)
 
-    def _epochs(self, interrupts: Interrupts) -> bool:
+    def _epochs(self, stopping: list[int]) -> bool:
         """Runs to the end; True if a signal stopped it."""
-        while not self._finished():
-            set_training_mode(self.raw, self.config.freeze_backbones)
-            epoch = self.state.epoch
+        state, size = self.state, self.config.batch_size
+        while not self._finished(state.seconds):
+            self.supervised.train()
+            epoch = state.epoch
             order = self.data.sampler.indices(epoch)
-            size = self.config.batch_size
             steps = len(order) // size
             batches = [
                 order[step * size : (step + 1) * size][self.shard.slice(size)]
-                for step in range(self.state.epoch_step, steps)
+                for step in range(state.epoch_step, steps)
             ]
             for batch in self.data.train.batches(batches):
                 self.step(batch)
-                ends_epoch = self.state.epoch_step == steps
-                stop, interrupted = self._agree(interrupts)
-                self._after_step(ends_epoch, stop)
+                stop, interrupted = self._agree(stopping)
+                self._after_step(state.epoch_step == steps, stop)
                 if interrupted:
                     self._save(best=False)
                 if stop or interrupted:
-                    return interrupted and not self._finished()
+                    return interrupted and not self._finished(state.seconds)
             if not batches:  # a pool without some class can leave an epoch shorter than a batch
-                self.state.epoch, self.state.epoch_step = epoch + 1, 0
+                state.epoch, state.epoch_step = epoch + 1, 0
         return False
 
-    def _finished(self) -> bool:
-        limit = self.config.max_minutes
-        late = limit is not None and self.state.seconds >= 60 * limit
-        return late or self.state.epoch >= self.config.epochs or self.state.step >= self.planned
+    def _late(self, seconds: float) -> bool:
+        return self.max_seconds is not None and seconds >= self.max_seconds
+
+    def _finished(self, seconds: float) -> bool:
+        state = self.state
+        return self._late(seconds) or state.epoch >= self.config.epochs or state.step >= self.planned
+
+    def _ramp(self, step: int) -> float:
+        return correction_ramp(step, self.planned) if self.config.loss.correction_ramp == "linear" else 1.0
 
     def step(self, batch: Batch) -> None:
         """One optimizer step on this rank's part of a global batch."""
         config, state = self.config, self.state
-        trust = linear_trust(state.step, self.planned) if config.loss.trust == "linear" else 1.0
         pixels = self.fabric.to_device(batch.pixels)
         images = self.augment(pixels, state.epoch, state.epoch_step, self.shard)
         target = self.fabric.to_device(self.data.targets[batch.indices])
-        rate = learning_rate(config, state.epoch, state.step, self.planned)
-        for group in self.updater.param_groups:
-            group["lr"] = rate * group.get(LR_FACTOR, 1.0)
+        set_learning_rate(self.updater, learning_rate(config, state.epoch, state.step, self.planned))
         torch.manual_seed(derive_seed(config.seed, Purpose.LAYERS, state.epoch, state.epoch_step))
-        prediction, auxiliary = self.model(images, trust=trust)
+        ramp = self._ramp(state.step)
+        prediction, auxiliary = self.model(images, ramp)
         waiting = auxiliary is not None and state.step < config.loss.auxiliary_steps
         own = 0.0 if waiting else 1.0
-        terms = self.loss(prediction, target, self.raw.head.anchors, trust, auxiliary, own)
+        terms = self.loss(prediction, target, self.raw.head.anchors, ramp, auxiliary, own)
         self.fabric.backward(terms.total)
         if config.clip_norm:
             self.fabric.clip_gradients(
@@ -305,40 +317,31 @@ class Trainer:
         state.epoch_step += 1
         self.clock.count(config.batch_size)
 
-    def _agree(self, interrupts: Interrupts) -> tuple[bool, bool]:
+    def _agree(self, stopping: list[int]) -> tuple[bool, bool]:
         """(stop because a limit is reached, stop because of a signal), the same on all ranks."""
-        limit = self.config.max_minutes
-        late = limit is not None and self.clock.seconds() >= 60 * limit
+        done, late, asked = self.state.step >= self.planned, self._late(self.clock.seconds()), bool(stopping)
         if self.shard.world > 1:
             if self.state.step % _AGREE_EVERY:
-                return self.state.step >= self.planned, False
-            flags = gather_sum(torch.tensor([late, interrupts.requested], device=self.fabric.device).float())
+                return done, False
+            flags = gather_sum(torch.tensor([late, asked], device=self.fabric.device).float())
             late, asked = bool(flags[0] > 0), bool(flags[1] > 0)
-        else:
-            asked = interrupts.requested
-        return late or self.state.step >= self.planned, asked
+        return late or done, asked
 
     def _after_step(self, ends_epoch: bool, stop: bool) -> None:
         """Logs, validates and saves where it is due."""
         config, state = self.config, self.state
         last = stop or (ends_epoch and state.epoch + 1 == config.epochs)
         validating = last or (ends_epoch and (state.epoch + 1) % config.eval_every == 0)
-        if self.fabric.device.type == "cpu" or state.step % 10 == 0:
-            self._show()
+        if self.progress.enabled and (self.fabric.device.type == "cpu" or state.step % 10 == 0):
+            self.progress.update(state.epoch, state.step, self.window.own(), self.clock)
         scores: dict[str, float] = {}
         if validating or state.step % config.log_every == 0:
-            train_row = self._train_row()
-            if validating and self.data.val is not None:
-                scores = validate(self.raw, self.data.val, self.preprocessing, self.fabric)
-                set_training_mode(self.raw, config.freeze_backbones)
-                self._summary(train_row, scores)
+            row = self._train_row()
             if validating:
-                for source in (self.data.train, self.data.val):
-                    if source and not source.fits:
-                        join_skipped(source, self.fabric.device)
+                scores = self._validate(row)
             self._report_skipped()
             if self.log:
-                self.log.write(train_row | scores | {"skipped_images": len(self.data.train.skipped)})
+                self.log.write(row | scores | {"skipped_images": len(self.data.train.skipped)})
             self.clock.lap()
         if ends_epoch:
             state.epoch, state.epoch_step = state.epoch + 1, 0
@@ -351,37 +354,31 @@ class Trainer:
 
     def _train_row(self) -> dict[str, Any]:
         means = self.window.take()
-        state = self.state
-        trust = linear_trust(state.step - 1, self.planned) if self.config.loss.trust == "linear" else 1.0
         return {
-            "step": state.step,
-            "epoch": state.epoch + 1,
+            "step": self.state.step,
+            "epoch": self.state.epoch + 1,
             "seconds": round(self.clock.seconds(), 3),
             "images_per_second": round(self.clock.rate(), 1),
             "lr": self.updater.param_groups[0]["lr"],
-            "trust": trust,
+            "correction_ramp": self._ramp(self.state.step - 1),
             **means,
         }
 
-    def _show(self) -> None:
-        if not self.progress.enabled:
-            return
-        means = self.window.own()
-        self.progress.update(
-            epoch=self.state.epoch,
-            step=self.state.step,
-            loss=means["loss"],
-            accuracy=means["accuracy"],
-            rate=self.clock.rate(),
-            spent=self.clock.seconds(),
-        )
-
-    def _summary(self, row: Mapping[str, Any], scores: Mapping[str, float]) -> None:
-        self.progress.say(
-            f"epoch {row['epoch']}/{self.config.epochs}  step {row['step']}  loss {row['loss']:.3f}  "
-            f"accuracy {row['accuracy']:.1%}  |  val accuracy {scores['val_accuracy']:.1%}  "
-            f"macro F1 {scores['val_macro_f1']:.3f}  without head {scores['val_primary_accuracy']:.1%}"
-        )
+    def _validate(self, row: Mapping[str, Any]) -> dict[str, float]:
+        """Scores of the validation split, {} without one; exchanges which images could not be read."""
+        scores: dict[str, float] = {}
+        if self.data.val is not None:
+            scores = validate(self.raw, self.data.val, self.preprocessing, self.fabric)
+            self.supervised.train()
+            self.progress.say(
+                f"epoch {row['epoch']}/{self.config.epochs}  step {row['step']}  loss {row['loss']:.3f}  "
+                f"accuracy {row['accuracy']:.1%}  |  val accuracy {scores['val_accuracy']:.1%}  "
+                f"macro F1 {scores['val_macro_f1']:.3f}  without head {scores['val_primary_accuracy']:.1%}"
+            )
+        for source in self.data.sources.values():
+            if not source.fits:
+                join_skipped(source, self.fabric.device)
+        return scores
 
     def _save(self, *, best: bool, scores: Mapping[str, float] | None = None, finished: bool = False) -> None:
         """Writes a checkpoint (rank 0). A signal right after one that is already there adds nothing."""
@@ -397,46 +394,24 @@ class Trainer:
                 "scores": dict(scores or {}),
                 "threads": torch.get_num_threads(),
             }
-            self.run.save(
-                self.supervised,
-                self.updater,
-                state,
-                {
-                    "labels": self.data.labels,
-                    "preprocessing": self.preprocessing.to_dict(),
-                    "extra": {"training": extra},
-                },
-                best=best,
-                keep=self.config.keep,
-            )
+            description = {
+                "labels": self.data.labels,
+                "preprocessing": self.preprocessing.to_dict(),
+                "extra": {"training": extra},
+            }
+            self.run.save(self.supervised, self.updater, state, description, best=best, keep=self.config.keep)
         self.saved_step = state.step
         self.fabric.barrier()
 
     def _report_skipped(self) -> None:
         """Names the images that could not be read: new ones on the screen, all of them in skipped.json."""
-        sources = {"train": self.data.train, "val": self.data.val}
-        new = [found for source in sources.values() if source for found in source.unreported()]
+        sources = self.data.sources
+        new = [found for source in sources.values() for found in source.unreported()]
         for index, reason in new:
             self.progress.say(f"skipped image {index}: {reason}")
         if new and self.main:
             skipped = {
                 split: [source.skipped[index] for index in sorted(source.skipped)]
                 for split, source in sources.items()
-                if source
             }
             write_json(self.run.path / SKIPPED_NAME, skipped)
-
-    def _result(self, interrupted: bool) -> TrainResult:
-        sources = [source for source in (self.data.train, self.data.val) if source]
-        names = [str(s.dataset.samples[i].path) for s in sources for i in sorted(s.skipped)]
-        state = self.state
-        return TrainResult(
-            self.run.path,
-            state.step,
-            state.epoch,
-            state.best,
-            interrupted,
-            tuple(names),
-            self.data.left_out,
-            self.main,
-        )

@@ -1,23 +1,25 @@
 """The three losses of reliability balancing, and their weighted sum.
 
-Sources: ARBEx (arXiv 2305.01486) section 3.4, GReFEL section 3.3; for PDLS and F-PDLS
-arXiv 2204.02181. Shapes: batch B, classes C, anchors per
-class K, embedding width E.
+Sources: ARBEx (arXiv 2305.01486) section 3.4, GReFEL section 3.3; PDLS and F-PDLS: arXiv 2204.02181.
+Shapes: batch B, classes C, anchors per class K, embedding width E.
 """
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, Protocol
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from edgefel.models.reliability import Prediction
+
 AnchorLoss = Literal["unbounded", "hinge"]
 CriterionKind = Literal["cross-entropy", "pdls", "f-pdls"]
 
-# log(1e-7) = -16.1: a probability below this counts as this one, so that one confident mistake
-# neither makes the loss infinite nor dominates a batch.
+# log(1e-7) = -16.1. Smaller probabilities count as this one, so that a single confident mistake neither makes the
+# loss infinite nor dominates a batch.
 PROBABILITY_FLOOR = 1e-7
 
 
@@ -26,21 +28,11 @@ def _wide(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
-class HasProbabilities(Protocol):
-    """What the losses read of a `Prediction`."""
-
-    @property
-    def probabilities(self) -> Tensor: ...
-
-    @property
-    def embedding(self) -> Tensor: ...
-
-
 class LossTerms(NamedTuple):
     """Scalars (0-d tensors): the weighted sum, and the unweighted terms for the log.
 
-    `spread` is the root mean squared distance between different anchors per dimension; it tells whether
-    an unbounded anchor loss runs away.
+    `spread`: root mean squared distance per dimension between different anchors. It shows whether an unbounded anchor
+    loss diverges.
     """
 
     total: Tensor
@@ -72,8 +64,8 @@ def classification_loss(probabilities: Tensor, target: Tensor, smoothing: float)
 def prior_targets(target: Tensor, prior: Tensor, alpha: float) -> Tensor:
     """[B, C] targets of PDLS (arXiv 2204.02181): `alpha * y + (1 - alpha) * prior[y]`.
 
-    `target` as in `smooth_targets`; `prior` [C, C], row y what annotators say on average of images of class y. A soft
-    label takes the rows of its classes by their shares.
+    `target` as in `smooth_targets`; `prior` [C, C], row y the mean distribution of annotators for images of class y. A
+    soft label weights the rows of the prior by its shares.
     """
     distribution = target.to(prior) if target.is_floating_point() else F.one_hot(target, len(prior)).to(prior)
     return alpha * distribution + (1.0 - alpha) * distribution @ prior
@@ -89,34 +81,32 @@ def focal_nll(probabilities: Tensor, targets: Tensor, gamma: float) -> Tensor:
     return -terms.sum(1).mean()
 
 
+@dataclass
 class Criterion:
-    """The classification loss: cross-entropy with label smoothing, PDLS or F-PDLS (arXiv 2204.02181)."""
+    """The classification loss: cross-entropy with label smoothing, PDLS or F-PDLS (arXiv 2204.02181).
 
-    def __init__(
-        self,
-        kind: CriterionKind = "cross-entropy",
-        *,
-        smoothing: float = 0.11,
-        prior: Tensor | None = None,
-        alpha: float = 0.8,
-        gamma: float = 2.0,
-    ) -> None:
-        """`smoothing` counts for cross-entropy only; `prior` [C, C] and `alpha` for the others; `gamma` for f-pdls.
+    `smoothing` is for cross-entropy only; `prior` [C, C] and `alpha` are for the other two, `gamma` for f-pdls.
+    Raises ValueError for pdls or f-pdls without a prior.
+    """
 
-        Raises ValueError where pdls or f-pdls comes without a prior.
-        """
-        if kind != "cross-entropy" and prior is None:
-            raise ValueError(f"{kind} needs a prior")
-        self.smoothing, self.alpha = smoothing, alpha
-        self.prior = None if kind == "cross-entropy" else prior
-        self.gamma = gamma if kind == "f-pdls" else 0.0
+    kind: CriterionKind = "cross-entropy"
+    smoothing: float = 0.11
+    prior: Tensor | None = None
+    alpha: float = 0.8
+    gamma: float = 2.0
+
+    def __post_init__(self) -> None:
+        if self.kind != "cross-entropy" and self.prior is None:
+            raise ValueError(f"{self.kind} needs a prior")
 
     def __call__(self, probabilities: Tensor, target: Tensor) -> Tensor:
         """`probabilities` [B, C] rows that sum to 1; `target` int64 [B] or float [B, C]. Returns a scalar."""
-        if self.prior is None:
+        if self.kind == "cross-entropy":
             return classification_loss(probabilities, target, self.smoothing)
+        assert self.prior is not None
         self.prior = self.prior.to(probabilities.device)
-        return focal_nll(probabilities, prior_targets(target, self.prior, self.alpha), self.gamma)
+        gamma = self.gamma if self.kind == "f-pdls" else 0.0
+        return focal_nll(probabilities, prior_targets(target, self.prior, self.alpha), gamma)
 
 
 def mean_squared_distance(anchors: Tensor) -> Tensor:
@@ -160,43 +150,29 @@ def center_loss(embedding: Tensor, target: Tensor, anchors: Tensor) -> Tensor:
     return (target * squared.amin(2)).sum(1).mean() / embedding.shape[1]
 
 
+@dataclass
 class ReliabilityLoss:
-    """`L = λ_cls L_cls + trust · (λ_a L_a + λ_c L_c)`; classification alone where there are no anchors.
+    """`L = λ_cls L_cls + ramp · (λ_a L_a + λ_c L_c)`; classification alone for models without anchors.
 
     With deep supervision, plus `λ_aux` times the classification loss of the auxiliary classifier (not in
-    the papers, which start from pretrained streams).
-
-    `trust` is the factor by which the authors' released code fades in the anchor terms (and the
-    correction itself: pass the same value to the model).
+    the papers, which start from pretrained streams). The correction ramp is the factor by which the authors' released
+    code fades in the anchor terms and the correction itself: pass the same value to the model.
     """
 
-    def __init__(
-        self,
-        *,
-        smoothing: float = 0.11,
-        lambda_cls: float = 1.0,
-        lambda_anchor: float = 1.0,
-        lambda_center: float = 1.0,
-        lambda_auxiliary: float = 0.0,
-        kind: AnchorLoss = "unbounded",
-        margin: float = 4.0,
-        criterion: Criterion | None = None,
-    ) -> None:
-        """`criterion` is the classification loss, by default cross-entropy with `smoothing`."""
-        self.criterion = criterion or Criterion(smoothing=smoothing)
-        self.lambda_cls = lambda_cls
-        self.lambda_anchor = lambda_anchor
-        self.lambda_center = lambda_center
-        self.lambda_auxiliary = lambda_auxiliary
-        self.kind: AnchorLoss = kind
-        self.margin = margin
+    lambda_cls: float = 1.0
+    lambda_anchor: float = 1.0
+    lambda_center: float = 1.0
+    lambda_auxiliary: float = 0.0
+    kind: AnchorLoss = "unbounded"
+    margin: float = 4.0
+    criterion: Criterion = field(default_factory=Criterion)
 
     def __call__(
         self,
-        prediction: HasProbabilities,
+        prediction: Prediction,
         target: Tensor,
         anchors: Tensor | None,
-        trust: float = 1.0,
+        ramp: float = 1.0,
         auxiliary: Tensor | None = None,
         own: float = 1.0,
     ) -> LossTerms:
@@ -213,11 +189,11 @@ class ReliabilityLoss:
             return LossTerms(total, classification, zero, zero, zero, extra)
         apart = anchor_loss(anchors, self.kind, self.margin)
         center = center_loss(prediction.embedding, target, anchors)
-        total = total + own * trust * (self.lambda_anchor * apart + self.lambda_center * center)
+        total = total + own * ramp * (self.lambda_anchor * apart + self.lambda_center * center)
         spread = mean_squared_distance(anchors.detach()).sqrt()
         return LossTerms(total, classification, apart, center, spread, extra)
 
 
-def linear_trust(step: int, total_steps: int) -> float:
-    """Trust at `step` (counted from 0): rises linearly from 0 at the first to 1 at the last step."""
+def correction_ramp(step: int, total_steps: int) -> float:
+    """The factor at `step` (counted from 0): rises linearly from 0 at the first to 1 at the last step."""
     return min(1.0, step / max(total_steps - 1, 1))

@@ -10,7 +10,7 @@ from torch import nn
 
 from edgefel.training.config import TrainConfig
 
-# positions and the class token are places to stand, not weights to keep small (APViT, arXiv 2212.05463)
+# position embeddings and the class token have no weight decay (APViT, arXiv 2212.05463)
 NOT_DECAYED = ("pos_embed", "cls_token")
 RESIZER = "resizer"
 LR_FACTOR = "lr_factor"
@@ -19,8 +19,8 @@ LR_FACTOR = "lr_factor"
 def make_optimizer(config: TrainConfig, named: Iterable[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
     """The optimizer for the named parameters that learn.
 
-    Groups differ in weight decay, of which positions and class tokens have none, and in `LR_FACTOR`, by which a group's
-    learning rate is to be multiplied: `config.resizer_lr` for a resizer. There are as many as these settings need.
+    Groups differ in weight decay, which positions and class tokens don't have, and in `LR_FACTOR`, the factor on the
+    group's learning rate: `config.resizer_lr` for a resizer.
     """
     kinds: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in named:
@@ -37,6 +37,12 @@ def make_optimizer(config: TrainConfig, named: Iterable[tuple[str, nn.Parameter]
             groups, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
         )
     return torch.optim.Adam(groups, lr=config.lr, weight_decay=config.weight_decay)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Sets the learning rate of every group, with its `LR_FACTOR`."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get(LR_FACTOR, 1.0)
 
 
 def learning_rate(config: TrainConfig, epoch: int, step: int, planned: int) -> float:

@@ -1,8 +1,7 @@
-"""What people say of the images of each class: the prior of PDLS (arXiv 2204.02181).
+"""The prior of PDLS (arXiv 2204.02181): how annotators label the images of each class.
 
-A prior is a matrix [C, C]: row y is the mean distribution of annotators, or of a classifier's answers, for images of
-class y. It comes from the votes of the training set, from a file, or is uniform, which makes PDLS ordinary label
-smoothing.
+A prior is a matrix [C, C]: row y is the mean label distribution, by annotators or a classifier, of images of class y.
+It is read from the votes of the training set or from a file, or is uniform, which makes PDLS ordinary label smoothing.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ from edgefel.errors import EdgefelError
 from edgefel.files.documents import check_shape, read_json
 from edgefel.files.read import open_csv
 from edgefel.text import counted
+from edgefel.training.config import FROM_UNIFORM, FROM_VOTES
 
-FROM_UNIFORM, FROM_VOTES = "uniform", "votes"
 ROUNDED = 1e-4  # a row whose sum is this near to 1 is a distribution
 
 
@@ -31,8 +30,8 @@ def read_prior(source: str, train: ImageDataset) -> Tensor:
 
     Args:
         source: "uniform"; "votes", the mean soft label of the training images of each class; or a file: CSV with the
-            classes' names in the first row and column (distributions, or counts such as a confusion matrix), or the
-            evaluation.json of `edgefel evaluate`, whose confusion matrix is taken.
+            class names in the first row and column (distributions, or counts such as a confusion matrix), or the
+            confusion matrix in the evaluation.json of `edgefel evaluate`.
 
     Raises:
         EdgefelError: there are no votes, or the file cannot be read, lacks a class or has a row of zeros.
@@ -62,7 +61,7 @@ def _of_votes(train: ImageDataset) -> Tensor:
 def _for_classes(
     matrix: npt.NDArray[np.float64], names: Sequence[str], labels: Sequence[str], where: str
 ) -> Tensor:
-    """Rows and columns of `labels`, by name; what a file has beyond them is left out, and rows are made to sum to 1."""
+    """The rows and columns of `labels`, by name, with rows normalized to sum to 1."""
     match = match_labels(check_labels(list(names), where), labels)
     if matrix.shape != (len(names), len(names)):
         raise EdgefelError(
@@ -77,7 +76,7 @@ def _for_classes(
     sums = chosen.sum(1, keepdims=True)
     if not np.isfinite(chosen).all() or (chosen < 0).any() or (sums <= 0).any():
         raise EdgefelError(f"{where}: every row of a prior needs numbers of 0 or more, and one above 0")
-    # published priors are rounded to six digits; they are taken as they are printed
+    # published priors are rounded to six digits and used as printed
     return torch.from_numpy(np.where(np.abs(sums - 1) < ROUNDED, chosen, chosen / sums)).float()
 
 

@@ -1,4 +1,4 @@
-"""Random streams that depend on what they are for, never on what was drawn before.
+"""Random streams keyed by their purpose, independent of what was drawn before.
 
 Every random decision of a training step comes from a generator keyed by (seed, purpose, epoch, step). A
 resumed run, and a run on another number of processes, therefore draw the same numbers without storing
@@ -18,7 +18,7 @@ from torch.utils import deterministic
 
 
 class Purpose(IntEnum):
-    """What a stream is for; the values are part of what makes runs repeatable, so they don't change."""
+    """What a stream is for. Runs are repeatable only as long as these values stay the same."""
 
     WEIGHTS = 0
     ORDER = 1
@@ -43,9 +43,9 @@ def generator(seed: int, purpose: Purpose, *key: int) -> torch.Generator:
 def repeatable(device: torch.device) -> Iterator[None]:
     """While active, on a CPU, the same step with the same number of threads gives the same bits.
 
-    By default several threads add the gradients of an indexed lookup, such as the relative position bias, in whatever
-    order they come to them; the deterministic form has one order (and is no slower). An operation that has no such
-    form raises RuntimeError instead of differing in silence. On CUDA nothing changes: there, it would cost speed.
+    By default several threads add the gradients of an indexed lookup, such as the relative position bias, in varying
+    order; the deterministic form has one order (and is no slower). An operation without such a form raises
+    RuntimeError. On CUDA nothing changes, since it would cost speed.
     """
     if device.type != "cpu":
         yield

@@ -26,7 +26,7 @@ from edgefel.files.read import check_regular
 from edgefel.files.write import LOCK_NAME, atomic_folder, sole_user, write_json, write_text
 from edgefel.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, save_tensors
 from edgefel.training.config import TrainConfig, dump_config, load_config
-from edgefel.training.supervision import SupervisedModel
+from edgefel.training.model import SupervisedModel
 
 SKIPPED_NAME = "skipped.json"  # by split, the images that could not be read, each with the reason
 LEFT_OUT_NAME = "left-out.json"  # the images that --without-copies leaves out of training, by kind of copy
@@ -37,10 +37,10 @@ _STATE_FILE = "training.json"
 
 @dataclass
 class TrainingState:
-    """Where a run stands. Random generators need no place here: they are keyed by these numbers.
+    """The position of a run. Random generators are keyed by these numbers, so their state is not stored.
 
-    step counts optimizer steps from the start; epoch_step those of the current epoch; window holds the
-    sums since the last line of metrics.csv; seconds is the time spent training so far.
+    step: optimizer steps from the start; epoch_step: those of the current epoch; window: the sums since the last line
+    of metrics.csv; seconds: training time so far.
     """
 
     epoch: int = 0
@@ -60,7 +60,7 @@ class RunFolder:
     path: Path
 
     def alone(self) -> AbstractContextManager[None]:
-        """While it lasts, no other process trains into this folder, which is made. Raises EdgefelError if one does."""
+        """Makes the folder and locks it against other processes. Raises EdgefelError if one is training there."""
         return sole_user(
             self.path,
             f"{self.path}: another process is training there; wait for it, or choose another folder",
@@ -72,13 +72,14 @@ class RunFolder:
         write_text(self.path / "config.yaml", dump_config(config))
 
     def config(self) -> TrainConfig:
-        """The stored configuration; raises EdgefelError if this is no run."""
-        if not (self.path / "config.yaml").is_file():
+        """The stored configuration; raises EdgefelError if this is not a run."""
+        file = self.path / "config.yaml"
+        if not file.is_file():
             raise EdgefelError(
                 f"{self.path}: not a training run (no config.yaml); give the folder that -o named, or start "
                 "a run with: edgefel train --data DIR -o RUN"
             )
-        return load_config(self.path / "config.yaml")
+        return load_config(file)
 
     def save(
         self,
@@ -92,7 +93,7 @@ class RunFolder:
     ) -> Path:
         """Writes a checkpoint of this step, points last.json (and best.json) at it, removes older ones.
 
-        `description` holds labels, preprocessing and extra for `save_checkpoint`.
+        description: labels, preprocessing and extra of `save_checkpoint`.
         """
         name = f"checkpoints/step-{state.step:06d}"
         with atomic_folder(self.path / name, replace=True) as folder:
@@ -107,31 +108,32 @@ class RunFolder:
         return self.path / name
 
     def has_checkpoint(self) -> bool:
-        """Whether there is anything to resume from besides the configuration."""
+        """Whether there is a checkpoint to resume from."""
         return (self.path / "last.json").is_file()
 
     def last(self) -> Path | None:
-        """The folder of the last checkpoint; None where there is none yet."""
+        """The folder of the last checkpoint, None before the first."""
         return self.path / self._target("last.json") if self.has_checkpoint() else None
 
     def load_last(self) -> tuple[Checkpoint, TrainingState, dict[str, Tensor]]:
         """The last checkpoint: model, state, optimizer tensors. Raises EdgefelError if it is damaged."""
         folder = self.path / self._target("last.json")
+        state_file, optimizer_file = folder / _STATE_FILE, folder / _OPTIMIZER_FILE
         checkpoint = load_checkpoint(folder)
-        values = read_json(folder / _STATE_FILE, dict)
+        values = read_json(state_file, dict)
         if set(values) != {item.name for item in dataclasses.fields(TrainingState)}:
-            raise EdgefelError(f"{folder / _STATE_FILE}: not a training state of this version")
-        check_fields(values, TrainingState, str(folder / _STATE_FILE))
-        check_shape(values["window"], [float], f"{folder / _STATE_FILE}: window")
+            raise EdgefelError(f"{state_file}: not a training state of this version")
+        check_fields(values, TrainingState, str(state_file))
+        check_shape(values["window"], [float], f"{state_file}: window")
         try:
-            check_regular(folder / _OPTIMIZER_FILE)
-            tensors: dict[str, Tensor] = load_file(folder / _OPTIMIZER_FILE)
+            check_regular(optimizer_file)
+            tensors: dict[str, Tensor] = load_file(optimizer_file)
         except (OSError, SafetensorError) as error:
-            raise EdgefelError(f"{folder / _OPTIMIZER_FILE}: cannot be read ({error})") from None
+            raise EdgefelError(f"{optimizer_file}: cannot be read ({error})") from None
         return checkpoint, TrainingState(**values), tensors
 
     def prune(self, keep: int) -> None:
-        """Removes what a killed run left half-written or beyond last.json; keeps `keep` and the best."""
+        """Removes what a killed run left unfinished or beyond last.json; keeps the last `keep` and the best."""
         last = self._target("last.json") if self.has_checkpoint() else ""
         best = self._target("best.json") if (self.path / "best.json").is_file() else ""
         folders = [
@@ -157,7 +159,7 @@ def check_output(path: Path) -> None:
     """Raises EdgefelError unless `path` is free for a new run."""
     if path.exists() and not path.is_dir():
         raise EdgefelError(f"{path}: exists and is not a folder; choose another output folder")
-    # what a process that was killed early leaves, and one that has just begun
+    # a process that was killed early leaves only the lock
     if not path.is_dir() or all(entry.name == LOCK_NAME for entry in path.iterdir()):
         return
     if (path / "config.yaml").is_file():
@@ -169,9 +171,8 @@ def check_output(path: Path) -> None:
 
 
 def training_tensors(supervised: SupervisedModel, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """What a model checkpoint lacks, as CPU tensors: the optimizer's as "parameter name/entry", and the
-    weights of the auxiliary classifier by their names.
-    """
+    """What a model checkpoint lacks, as CPU tensors: optimizer state by "parameter name/entry", and the weights of the
+    auxiliary classifier by name."""
     tensors: dict[str, Tensor] = {}
     for name, parameter in supervised.named_parameters():
         if name.startswith(_AUXILIARY):
@@ -184,7 +185,7 @@ def training_tensors(supervised: SupervisedModel, optimizer: torch.optim.Optimiz
 def restore_training(
     supervised: SupervisedModel, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]
 ) -> None:
-    """Puts `training_tensors` back. Raises EdgefelError for entries of parameters that the model lacks."""
+    """Restores `training_tensors`. Raises EdgefelError for entries of parameters that the model lacks."""
     parameters = dict(supervised.named_parameters())
     for key, value in tensors.items():
         name, _, entry = key.rpartition("/") if "/" in key else (key, "", "")

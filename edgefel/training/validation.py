@@ -1,4 +1,4 @@
-"""Validation during training, shared out over the processes."""
+"""Validation during training, divided over the processes."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def validate(
 ) -> dict[str, float]:
     """Scores of the whole split, on every rank: the columns of metrics.csv that start with "val_".
 
-    The correction has its full weight, as it has on the device, whatever the trust in training. The loss
-    is the mean of -log p of the true class, without smoothing.
+    The correction has its full weight, as on the device, whatever the ramp in training. The loss is the mean of -log p
+    of the true class, without smoothing.
     """
     dataset = source.dataset
     classes = model.config.num_classes

@@ -71,7 +71,7 @@ def correction(geometric: Tensor | None, attentive_logits: Tensor | None) -> Ten
 def reliability_balance(
     logits: Tensor, e: Tensor, anchors: Tensor | None, attentive_logits: Tensor | None, delta: float
 ) -> Balanced:
-    """Corrects softmax(logits) by anchors and attention, each weighted by its confidence.
+    """Corrects softmax(logits) by anchors and attention, each weighted by its confidence, with the full correction.
 
     Args:
         logits: [B, C], of the primary classifier.

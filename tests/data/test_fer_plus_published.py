@@ -59,7 +59,6 @@ def copies(dataset: ImageDataset, told: dict[str, bytes]) -> CopyCounts:
         np.zeros((count, FINE_WORDS), np.uint64),
         nothing,
         nothing,
-        nothing,
         {},
     )
     return find_copies(Columns.of(dataset), scan, 0)

@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgefel.calib.images import load_images
 from edgefel.calib.reader import CalibrationReader
-from edgefel.data.dataset import read_rgb
+from edgefel.data.images import read_rgb
 from edgefel.data.labels import EXPRESSIONS_7
 from edgefel.data.loading.batches import ImageSource
 from edgefel.data.open import open_dataset

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from edgefel.errors import EdgefelError
-from edgefel.files.write import atomic_file, atomic_folder, sole_user, unfinished
+from edgefel.files import unfinished
+from edgefel.files.write import atomic_file, atomic_folder, sole_user
 
 # a process that writes and never ends by itself
 _BUSY = """
@@ -164,7 +165,7 @@ def test_a_crash_between_two_renames_brings_the_old_folder_back(tmp_path, monkey
     code = """
 import os, signal, sys
 from pathlib import Path
-from edgefel.files.write import unfinished
+from edgefel.files import unfinished
 from edgefel.files.write import atomic_folder
 unfinished._renameat2 = lambda *arguments: None
 rename = Path.rename

@@ -20,7 +20,7 @@ from edgefel.models.checkpoint import (
     save_part,
 )
 from edgefel.models.registry import list_models
-from edgefel.training.supervision import SupervisedModel
+from edgefel.training.model import SupervisedModel
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from edgefel.data.preprocessing import Preprocessing
-from edgefel.training.augmentation import Augmentation, Shard, colour_maps, draw, sampling_maps
+from edgefel.training.augmentation import Augmentation, colour_maps, draw, sampling_maps
 from edgefel.training.config import AugmentConfig
+from edgefel.training.distributed import Shard
 from edgefel.training.randomness import Purpose, generator
 
 SIZE = Preprocessing(resize=40, crop=33)

@@ -13,7 +13,7 @@ def test_defaults_are_the_recipe_of_the_paper():
     assert (config.lr, config.lr_decay, config.epochs) == (3e-4, 0.995, 1000)
     assert (config.per_class, config.per_group, config.loss.smoothing) == (500, 512, 0.11)
     assert (config.loss.lambda_cls, config.loss.lambda_anchor, config.loss.lambda_center) == (1, 1, 1)
-    assert (config.loss.trust, config.loss.anchor_loss) == ("linear", "unbounded")
+    assert (config.loss.correction_ramp, config.loss.anchor_loss) == ("linear", "unbounded")
     assert (config.augment.erase_probability, config.augment.erase_area) == (1.0, 0.05)
 
 
@@ -41,6 +41,14 @@ def test_a_partial_file_keeps_the_other_defaults(tmp_path):
     assert config.compute.devices == "2"
 
 
+def test_files_of_earlier_versions_call_the_correction_ramp_trust(tmp_path):
+    path = tmp_path / "config.yaml"
+    config = TrainConfig(loss=LossConfig(correction_ramp="none"))
+    path.write_text(dump_config(config).replace("correction_ramp", "trust"))
+    assert "trust: none" in path.read_text()
+    assert load_config(path) == config
+
+
 def test_dotted_changes_override_and_are_checked():
     config = TrainConfig().replaced({"lr": 0.01, "loss.smoothing": 0.2})
     assert (config.lr, config.loss.smoothing) == (0.01, 0.2)
@@ -60,7 +68,8 @@ def test_dotted_changes_override_and_are_checked():
         ("learning_rate: 1", r"unknown setting learning_rate; known here: model, data.* lr,"),
         ("loss: {smooth: 1}", r"unknown setting loss.smooth; known here: criterion, smoothing"),
         ("loss: 3", r"loss must hold names and values"),
-        ("loss: {trust: maybe}", r"loss.trust is 'maybe'; choose one of linear, none"),
+        ("loss: {correction_ramp: maybe}", r"loss.correction_ramp is 'maybe'; choose one of linear, none"),
+        ("loss: {trust: none, correction_ramp: none}", r"unknown setting loss.trust"),
         ("- 1", r"the file must hold names and values"),
         ("a: [", r"not valid YAML"),
         ("model_settings: 3", r"model_settings: expected names and values"),

@@ -22,11 +22,11 @@ from edgefel.data.loading.batches import ImageSource
 from edgefel.data.open import open_dataset
 from edgefel.data.preprocessing import Preprocessing
 from edgefel.models.window_attention import DropPath
-from edgefel.training.augmentation import Shard
 from edgefel.training.distributed import (
     CrossRankBatchNorm,
     RankDropout,
     RankDropPath,
+    Shard,
     convert_for_ranks,
     join_skipped,
 )
@@ -163,7 +163,7 @@ def runs(tmp_path_factory) -> dict[str, Path]:
     # of parameters whose gradient is 0 in theory, such as the bias of keys
     flags = ["--model", "arbex-nano", "--data", str(root / "faces"), "--epochs", "2", "--per-class", "4"]
     flags += ["--batch-size", "8", "--lr", str(LR), "--precision", "64-true", "--accelerator", "cpu"]
-    flags += ["--workers", "0", "--log-every", "1", "--trust", "none", "--max-steps", "3"]
+    flags += ["--workers", "0", "--log-every", "1", "--correction-ramp", "none", "--max-steps", "3"]
     flags += ["--checkpoint-every", "2", "--keep", "2", "--cache-mb", "0"]
     flags += ["--model-set", "encoder.drop_path=[0.1,0.3,0.5]", "--model-set", "encoder.layer_scale=0.3"]
     done = CliRunner().invoke(main, ["train", *flags, "-o", str(root / "one")])

@@ -18,7 +18,7 @@ from edgefel.data.preprocessing import default_preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.models.checkpoint import load_checkpoint
 from edgefel.training.config import TrainConfig, load_config
-from edgefel.training.setup import open_data
+from edgefel.training.data import open_data
 
 FLAGS = ["--model", "poster-v2-nano", "--accelerator", "cpu", "--workers", 0, "--quiet"]
 FLAGS += ["--epochs", 1, "--batch-size", 7, "--per-class", 1]

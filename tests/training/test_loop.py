@@ -24,7 +24,6 @@ from edgefel.data.labels import EXPRESSIONS_7
 from edgefel.data.preprocessing import Preprocessing, default_preprocessing
 from edgefel.models.checkpoint import load_checkpoint, save_checkpoint, save_part
 from edgefel.training.config import ComputeConfig, LossConfig, TrainConfig, load_config
-from edgefel.training.interrupts import Interrupts
 from edgefel.training.loop import resume, train
 
 
@@ -154,7 +153,7 @@ def test_the_log_has_a_line_per_interval_and_validation(whole):
     assert [int(line["step"]) for line in lines] == [2, 3, 4, 6]
     assert [bool(line["val_macro_f1"]) for line in lines] == [False, True, False, True]
     assert [float(line["lr"]) for line in lines] == pytest.approx([1e-3, 1e-3, 0.995e-3, 0.995e-3])
-    assert [float(line["trust"]) for line in lines] == pytest.approx([1 / 5, 2 / 5, 3 / 5, 1.0])
+    assert [float(line["correction_ramp"]) for line in lines] == pytest.approx([1 / 5, 2 / 5, 3 / 5, 1.0])
     assert all(0 < float(line["loss_classification"]) < 20 for line in lines)
 
 
@@ -225,18 +224,6 @@ def test_a_signal_saves_says_how_to_go_on_and_exits_with_its_code(faces, whole, 
     done = cli("--resume", run, "--quiet")
     assert done.exit_code == 0, done.output
     assert_same_run(run, whole)
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_one_signal_asks_and_a_second_one_interrupts(number):
-    before = signal.getsignal(number)
-    with Interrupts() as interrupts:
-        assert not interrupts.requested
-        signal.raise_signal(number)
-        assert interrupts.requested
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(number)
-    assert signal.getsignal(number) is before
 
 
 def test_the_same_without_a_cache(faces, whole, tmp_path):
@@ -449,7 +436,7 @@ def test_what_a_run_that_was_killed_early_leaves_does_no_harm(faces, whole, tmp_
 
 @pytest.mark.parametrize("name", ["RANK", "LOCAL_RANK", "NODE_RANK"])
 def test_of_the_processes_of_a_run_the_first_holds_the_folder(monkeypatch, name):
-    from edgefel.training.setup import is_first_process
+    from edgefel.training.distributed import is_first_process
 
     assert is_first_process()
     monkeypatch.setenv(name, "0")

@@ -14,7 +14,7 @@ from edgefel.training.losses import (
     anchor_loss,
     center_loss,
     classification_loss,
-    linear_trust,
+    correction_ramp,
     mean_squared_distance,
 )
 
@@ -125,16 +125,16 @@ def test_center_loss_takes_the_nearest_anchor_of_the_own_class(case):
     assert center_loss(output.embedding, target, anchors).item() == pytest.approx(expected, rel=1e-6)
 
 
-def test_the_sum_is_weighted_and_trust_fades_the_anchor_terms_only(case):
+def test_the_sum_is_weighted_and_the_ramp_fades_in_the_anchor_terms_only(case):
     output, target, anchors = case
     loss = ReliabilityLoss(lambda_cls=2.0, lambda_anchor=3.0, lambda_center=5.0)
-    terms = loss(output, target, anchors, trust=0.25)
+    terms = loss(output, target, anchors, ramp=0.25)
     expected = 2.0 * terms.classification + 0.25 * (3.0 * terms.anchor + 5.0 * terms.center)
     torch.testing.assert_close(terms.total, expected)
     torch.testing.assert_close(terms.classification, classification_loss(output.probabilities, target, 0.11))
     distances = pairs(anchors)
     assert terms.spread.item() == pytest.approx(math.sqrt(sum(distances) / len(distances)), rel=1e-6)
-    assert loss(output, target, anchors, trust=0.0).total.item() == pytest.approx(
+    assert loss(output, target, anchors, ramp=0.0).total.item() == pytest.approx(
         2.0 * terms.classification.item(), rel=1e-6
     )
 
@@ -147,6 +147,6 @@ def test_without_anchors_there_is_only_the_classification_loss(case, anchors):
     assert terms.anchor == terms.center == terms.spread == 0
 
 
-def test_trust_rises_from_zero_to_one():
-    assert [linear_trust(s, 5) for s in range(6)] == [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
-    assert linear_trust(0, 1) == 0.0
+def test_the_ramp_rises_from_zero_to_one():
+    assert [correction_ramp(s, 5) for s in range(6)] == [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
+    assert correction_ramp(0, 1) == 0.0

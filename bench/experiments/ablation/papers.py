@@ -208,7 +208,7 @@ BALANCE = Experiment(
 _REMEDIES = (
     Variant("none", {_ANCHORS: 0, _ATTENTIVE: False}),
     Variant("as published", {}),
-    Variant("full trust from the start", {"loss.trust": "none"}),
+    Variant("full correction from the start", {"loss.correction_ramp": "none"}),
     Variant("hinge", {"loss.anchor_loss": "hinge"}),
     Variant("anchor losses x 0.1", {"loss.lambda_anchor": 0.1, "loss.lambda_center": 0.1}),
     Variant("no anchor losses", {"loss.lambda_anchor": 0.0, "loss.lambda_center": 0.0}),

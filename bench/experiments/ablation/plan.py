@@ -204,7 +204,7 @@ def parse_changes(pairs: Sequence[str]) -> dict[str, Any]:
         if not equals or (path not in known and not path.startswith("model_settings.")):
             raise EdgefelError(
                 f"--set {pair!r}: write NAME=VALUE with a setting of edgefel train's config.yaml, e.g. epochs=3 or "
-                "loss.trust=none"
+                "loss.correction_ramp=none"
             )
         try:
             changes[path] = parse_yaml(text, path)

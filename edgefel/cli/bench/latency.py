@@ -63,7 +63,7 @@ def command(
     """
     from edgefel.bench.latency import Options, bench_latency
     from edgefel.bench.sessions import Selection
-    from edgefel.runtime.doctor.machine import usable_cores
+    from edgefel.workers import usable_cores
 
     selection = Selection(backends, precisions or None, force)
     plan = options.make_plan(quick, runs, seconds)

@@ -116,7 +116,7 @@ def _read(path: Path) -> list[Row]:
 def _devices(names: Sequence[str], threads: int | None) -> tuple[list[Device], int | None]:
     """The devices, and the threads if one of them is the CPU. All names are checked before anything is measured."""
     from edgefel.bench.roofline.devices import find_device
-    from edgefel.runtime.doctor.machine import usable_cores
+    from edgefel.workers import usable_cores
 
     published = {name: find_device(name) for name in names if name != "cpu"}
     if "cpu" not in names:

@@ -1,4 +1,4 @@
-"""Images of an inspection: the balance of the classes, and what looks alike side by side."""
+"""Plots of an inspection: class balance, and similar images side by side."""
 
 from __future__ import annotations
 
@@ -19,10 +19,7 @@ _NAME, _GUTTER = 26, 250  # characters of a name, and the pixels that they take
 
 
 def balance_figure(inspection: Inspection) -> Any:
-    """A matplotlib Figure: a bar for each class, stacked by split, with its count and its share of all images.
-
-    Drawn on a canvas of its own: no window, no global state, and no display is needed.
-    """
+    """A matplotlib Figure, without a display: a bar per class, stacked by split, with its count and share."""
     counts = inspection.counts
     figure = new_figure(2.2 + 0.9 * len(inspection.classes), 4.4)
     axis = figure.subplots()
@@ -45,8 +42,7 @@ def balance_figure(inspection: Inspection) -> Any:
 
 
 def pairs_sheet(inspection: Inspection, rows: int = 40, side: int = 112) -> NDArray[np.uint8] | None:
-    """The first pairs that look alike, RGB: a row for each, with the name, split and label of both. None if there is no
-    pair."""
+    """The first pairs that look alike, RGB: a row for each, with name, split and label of both. None without pairs."""
     pairs = inspection.near.listed[:rows]
     if not pairs:
         return None

@@ -18,7 +18,7 @@ _GUTTER, _GAP, _LINE, _PAPER, _INK = 104, 4, 20, 250, (40, 40, 40)
 def contact_sheet(
     rows: Sequence[tuple[str, Sequence[Image]]], columns: int, side: int = 112, gutter: int = _GUTTER
 ) -> Image:
-    """One row per (label, RGB images of any size): an RGB image, labels at the left, `gutter` pixels wide."""
+    """An RGB image with one row per (label, RGB images of any size); labels at the left, `gutter` pixels wide."""
     pitch = side + _GAP
     sheet = np.full((len(rows) * pitch + _GAP, gutter + columns * pitch + _GAP, 3), _PAPER, np.uint8)
     for row, (label, images) in enumerate(rows):
@@ -35,7 +35,7 @@ def contact_sheet(
 
 
 def dataset_sheet(dataset: ImageDataset, columns: int = 10, side: int = 112) -> Image:
-    """The first `columns` readable images of each class, of different groups as far as there are any.
+    """The first `columns` readable images of each class, of different groups if possible.
 
     Raises EdgefelError if no image can be read.
     """

@@ -1,4 +1,4 @@
-"""Images that are in a data set more than once: copies, and images that look alike."""
+"""Duplicates in a data set: copies of files, and images that look alike."""
 
 from __future__ import annotations
 
@@ -16,11 +16,9 @@ from edgefel.data.inspection.scan_cache import ScanCache
 Integers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
-DISTANCE = (
-    4  # bits of 64 in which the hashes of images that look alike may differ, unless somebody says otherwise
-)
+DISTANCE = 4  # default number of bits of 64 in which the hashes of images that look alike may differ
 _SET_SHOWN = 10  # images of a set of copies that are named; the rest is counted
-# of one hash, split and class: more are compared by these alone, or a placeholder under a million names takes for ever
+# Of images with one hash, split and class, only so many are compared: a placeholder may occur a million times.
 _MOST_OF_ONE_HASH = 16
 _CHUNK = 1 << 20  # pairs of images that are compared at once
 
@@ -35,16 +33,13 @@ class Columns:
 
     @staticmethod
     def of(dataset: ImageDataset) -> Columns:
-        """Those of a data set."""
-        split = np.zeros(len(dataset), np.int64)
-        for code, name in enumerate(SPLIT_NAMES):
-            split[dataset.in_split(name)] = code
-        return Columns(dataset.targets(), dataset.groups(), split)
+        """The columns of a data set."""
+        return Columns(dataset.targets(), dataset.groups(), dataset.splits().astype(np.int64))
 
 
 @dataclass(frozen=True)
 class Copies:
-    """Files with the same bytes: the first `indices`, one of each split and class before any second, of `count`."""
+    """`count` files with the same bytes: the first `indices`, one of each split and class before any second."""
 
     indices: tuple[int, ...]
     count: int
@@ -54,7 +49,7 @@ class Copies:
 
 @dataclass(frozen=True)
 class NearPair:
-    """Two images that look alike, and in how many of the 64 bits their hashes differ."""
+    """Two images that look alike. distance: bits of 64 in which their hashes differ."""
 
     indices: tuple[int, int]
     distance: int
@@ -64,9 +59,8 @@ class NearPair:
 
 @dataclass(frozen=True)
 class CopyCounts:
-    """sets: of equal files. superfluous: files that could go without an image getting lost. within_group: sets inside
-    one group and split under one label, which are not listed; the others are, contradictions first, then those across
-    splits."""
+    """sets: of equal files. superfluous: files that repeat another. within_group: sets inside one group and split with
+    one label, which are not listed. listed: the others, contradictions first, then those across splits."""
 
     sets: int
     superfluous: int
@@ -78,9 +72,9 @@ class CopyCounts:
 
 @dataclass(frozen=True)
 class NearCounts:
-    """pairs: of images of different groups or splits that look alike; alike ones of one group, split, class and hash
-    count once. within_group: pairs inside one group and split, which are not listed, as frames of one video are
-    alike. complete: whether all were compared; otherwise the counts are lower bounds."""
+    """pairs: of images of different groups or splits that look alike; images of one group, split, class and hash count
+    once. within_group: pairs inside one group and split, which are not listed, since frames of one video look alike.
+    complete: whether all were compared; otherwise the counts are lower bounds."""
 
     distance: int
     pairs: int
@@ -92,7 +86,7 @@ class NearCounts:
 
 
 def find_copies(columns: Columns, scan: Scan, limit: int) -> CopyCounts:
-    """Equal files; the first `limit` sets are listed. Those in several splits leak, under several labels contradict."""
+    """Equal files; the first `limit` sets are listed. Sets in several splits leak, with several labels contradict."""
     indices = np.flatnonzero(scan.readable)
     content, label, split = scan.content[indices], columns.label[indices], columns.split[indices]
     size = int(content.max(initial=-1)) + 1
@@ -128,8 +122,8 @@ def find_copies(columns: Columns, scan: Scan, limit: int) -> CopyCounts:
 def find_near(columns: Columns, scan: Scan, distance: int, limit: int) -> NearCounts:
     """Images that look alike and are not equal files; the first `limit` pairs are listed, contradictions first.
 
-    Hashes of 64 bits differ in at most `distance` of them, and those of 256 bits in at most FINE_LIMIT. Flat images
-    are left out. Raises ValueError for a distance that `near_pairs` does not take.
+    Their hashes of 64 bits differ in at most `distance` bits, and those of 256 bits in at most FINE_LIMIT. Flat images
+    are left out. Raises ValueError for a distance that `near_pairs` does not accept.
     """
     nodes = _Nodes.of(columns, scan)
     pairs = across = contradicting = 0
@@ -143,18 +137,26 @@ def find_near(columns: Columns, scan: Scan, distance: int, limit: int) -> NearCo
         )
         within += int((nodes.weight[left] * nodes.weight[right])[alike & inside].sum())
         told = alike & ~inside & (scan.content[first] != scan.content[second])
-        found = _judged(columns, scan, first[told], second[told])
-        pairs += len(found.first)
-        across += int(found.across.sum())
-        contradicting += int(found.contradicting.sum())
-        best = sorted([*best, *found.best(limit)], key=_importance)[:limit]
+        first, second = np.minimum(first, second)[told], np.maximum(first, second)[told]
+        bits = hamming(scan.coarse[first], scan.coarse[second])
+        leaks = _differ(columns.split, first, second, 1)
+        contradicts = _differ(columns.label, first, second, 0)
+        pairs += len(first)
+        across += int(leaks.sum())
+        contradicting += int(contradicts.sum())
+        order = np.lexsort((second, first, bits, ~leaks, ~contradicts))[:limit]
+        found = zip(
+            *(column[order].tolist() for column in (first, second, bits, leaks, contradicts)), strict=True
+        )
+        best += [NearPair((one, other), *rest) for one, other, *rest in found]
+        best = sorted(best, key=_importance)[:limit]
     return NearCounts(distance, pairs, across, contradicting, within, nodes.complete, tuple(best))
 
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """Which of N images have a copy in another split. equal: an equal file; alike: none such, but an image that
-    looks alike; bool [N] each."""
+    """Which of N images have a copy in another split; bool [N] each. equal: an equal file. alike: only an image that
+    looks alike."""
 
     equal: Flags
     alike: Flags
@@ -166,10 +168,12 @@ class Elsewhere:
 
 
 def copies_elsewhere(
-    dataset: ImageDataset, *, workers: int = 1, progress: Callable[[int], None] | None = None
+    dataset: ImageDataset, *, workers: int = 1, progress: Callable[[int], None] = lambda count: None
 ) -> Elsewhere:
-    """`find_elsewhere` of a data set's images. What they hash to is kept in the cache: only new and changed ones are
-    opened. `progress`: called with the number of newly done images."""
+    """`find_elsewhere` of a data set's images. Hashes are kept in the cache: only new and changed images are opened.
+
+    progress: called with the number of newly done images.
+    """
     cache = ScanCache(dataset.root)
     scan = scan_images(dataset, workers=workers, progress=progress, cache=cache, fresh=False)
     cache.save()
@@ -177,9 +181,11 @@ def copies_elsewhere(
 
 
 def find_elsewhere(columns: Columns, scan: Scan, distance: int = DISTANCE) -> Elsewhere:
-    """Which images have a copy in another split, by the limits of `find_near`. What is in no split has none, and is
-    none. Of images of one split whose 64 bits are equal, the first sixteen with different 256 bits are compared; a
-    later one is judged as the sixteenth is. Raises ValueError for a distance that `near_pairs` does not take."""
+    """Which images have a copy in another split, by the limits of `find_near`. Images in no split are ignored.
+
+    Of images of one split with equal 64 bits, the first sixteen with different 256 bits are compared; later ones share
+    the result of the sixteenth. Raises ValueError for a distance that `near_pairs` does not accept.
+    """
     count = len(columns.split)
     equal, alike = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
     read = np.flatnonzero(scan.readable & (columns.split > 0))
@@ -190,7 +196,7 @@ def find_elsewhere(columns: Columns, scan: Scan, distance: int = DISTANCE) -> El
     place = code.reshape(-1) * len(SPLIT_NAMES) + columns.split[indices]
     own = np.column_stack([place.astype(np.uint64), scan.fine[indices]])
     _, first, node = np.unique(own, axis=0, return_index=True, return_inverse=True)
-    # rows are in order of their place, so that those beyond the sixteenth of one stand right behind it
+    # rows are sorted by place, so that those beyond the sixteenth of a place follow it directly
     stands = np.arange(len(first))
     stands -= np.maximum(_ordinal(place[first]) - _MOST_OF_ONE_HASH + 1, 0)
     kept = np.unique(stands)
@@ -207,8 +213,8 @@ def find_elsewhere(columns: Columns, scan: Scan, distance: int = DISTANCE) -> El
 
 @dataclass(frozen=True)
 class _Nodes:
-    """Images to compare, sorted by hash: `image`, its index [M], stands for `weight` different ones of one group,
-    split, class and hash; `hash` [M] is the number of its hash among `hashes` [U]."""
+    """Images to compare, sorted by hash: `image` [M] are indices, each representing `weight` different images of one
+    group, split, class and hash; `hash` [M] are indices into `hashes` [U]."""
 
     image: Integers
     weight: Integers
@@ -226,7 +232,7 @@ class _Nodes:
         key = code.astype(np.int64) * (int(group.max(initial=0)) + 1) + group
         key = (key * len(SPLIT_NAMES) + split) * (int(label.max(initial=0)) + 1) + label
         _, first, node = np.unique(key, return_index=True, return_inverse=True)
-        # equal files are told of elsewhere
+        # equal files are reported separately
         content = scan.content[indices]
         distinct = np.unique(node * (int(content.max(initial=0)) + 1) + content)
         weight = np.bincount(distinct // (int(content.max(initial=0)) + 1), minlength=len(first))
@@ -235,38 +241,10 @@ class _Nodes:
         return _Nodes(indices[first[kept]], weight[kept], code[first[kept]], hashes, bool(kept.all()))
 
 
-@dataclass(frozen=True)
-class _Judged:
-    first: Integers
-    second: Integers
-    distance: NDArray[np.uint8]
-    across: Flags
-    contradicting: Flags
-
-    def best(self, limit: int) -> list[NearPair]:
-        order = np.lexsort((self.second, self.first, self.distance, ~self.across, ~self.contradicting))
-        return [
-            NearPair(
-                (int(self.first[at]), int(self.second[at])),
-                int(self.distance[at]),
-                bool(self.across[at]),
-                bool(self.contradicting[at]),
-            )
-            for at in order[:limit]
-        ]
-
-
-def _judged(columns: Columns, scan: Scan, first: Integers, second: Integers) -> _Judged:
-    first, second = np.minimum(first, second), np.maximum(first, second)
-    split, other = columns.split[first], columns.split[second]
-    label, another = columns.label[first], columns.label[second]
-    return _Judged(
-        first,
-        second,
-        hamming(scan.coarse[first], scan.coarse[second]),
-        (split != other) & (split > 0) & (other > 0),
-        (label != another) & (label >= 0) & (another >= 0),
-    )
+def _differ(column: Integers, first: Integers, second: Integers, least: int) -> Flags:
+    """Which pairs of images have different values, both of at least `least` (known)."""
+    one, other = column[first], column[second]
+    return np.asarray((one != other) & (one >= least) & (other >= least))
 
 
 def _importance(pair: NearPair) -> tuple[bool, bool, int, tuple[int, int]]:
@@ -294,7 +272,7 @@ def _node_pairs(nodes: _Nodes, distance: int) -> Iterator[tuple[Integers, Intege
 
 
 def _varied(owner: Integers, value: Integers, size: int) -> Flags:
-    """Whether the values of an owner, 0 to size - 1, are not all the same [size]."""
+    """Whether the values of each owner, 0 to size - 1, differ [size]."""
     width = int(value.max(initial=0)) + 1
     return np.asarray(np.bincount(np.unique(owner * width + value) // width, minlength=size) > 1)
 

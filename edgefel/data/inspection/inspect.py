@@ -1,4 +1,4 @@
-"""What a person should know of a data set before training on it."""
+"""Inspection of a data set before training: balance, sizes, duplicates, leakage, contradicting labels."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ _EDGES = (0, 32, 48, 64, 96, MODEL_SIDE, 160, 224, 320, 448, 640, 1024, 2048)
 
 @dataclass(frozen=True)
 class InspectionOptions:
-    """distance: bits in which the 64-bit hashes of images that are alike may differ. limit: findings of each kind
-    that are listed; all are counted. Raises EdgefelError for values that make no sense."""
+    """distance: bits in which the 64-bit hashes of images that look alike may differ. limit: listed findings of each
+    kind; all are counted. Raises EdgefelError for values out of range."""
 
     distance: int = DISTANCE
     limit: int = 1000
@@ -54,8 +54,7 @@ class InspectionOptions:
 
 @dataclass(frozen=True)
 class Groups:
-    """How many images the groups (people, videos) have, and those whose images lie in several splits: the name of
-    each, and its images by split."""
+    """Number of images per group (person, video). listed: groups in several splits, with their images by split."""
 
     number: int
     smallest: int
@@ -67,8 +66,8 @@ class Groups:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of the faces that can be read, in pixels. width, height, shorter: (smallest, median, largest). histogram: (from,
-    to, images) of the shorter side, `to` not included; the last bin has no end. small: faces below MODEL_SIDE."""
+    """Sizes of the readable faces in pixels. width, height, shorter: (smallest, median, largest). histogram: (from, to,
+    images) of the shorter side, `to` excluded; the last bin has no end. small: faces below MODEL_SIDE."""
 
     width: tuple[int, float, int]
     height: tuple[int, float, int]
@@ -79,8 +78,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class LabelsFile:
-    """What a file of labels makes of the same images. per_split: those that have a label by it; copies and near list
-    nothing."""
+    """The findings with the labels of one file. per_split: labelled images; copies and near list nothing."""
 
     file: str
     per_split: dict[str, int]
@@ -89,14 +87,13 @@ class LabelsFile:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        counts = {"copies": _counts(self.copies), "near": _counts(self.near)}
-        return {"file": self.file, "per_split": self.per_split, **counts}
+        return {**vars(self), "copies": _counts(self.copies), "near": _counts(self.near)}
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """Everything found. counts: images by class and split [classes, splits], with the names of both in order. votes:
-    of FER+, the file that the labels come from; by_file: what each such file makes of the images, this one first."""
+    """All findings. counts: images by class and split [classes, splits], in the order of the names. by_file: for FER+,
+    the findings with each file of labels, first with the one used."""
 
     dataset: ImageDataset = field(repr=False)
     options: InspectionOptions
@@ -116,12 +113,12 @@ class Inspection:
 
     @property
     def votes(self) -> Votes | None:
-        """Of FER+, the file that the labels come from."""
+        """For FER+, the file of the labels."""
         return self.dataset.votes
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What makes results on this data set doubtful, in words: leakage, contradictions, unreadable files."""
+        """Descriptions of what makes results doubtful: leakage, contradictions, unreadable files."""
         found = (
             (len(self.unreadable), "unreadable file", ""),
             (self.groups.across_splits, "group", " in more than one split"),
@@ -133,7 +130,7 @@ class Inspection:
         return tuple(f"{counted(count, what)}{rest}" for count, what, rest in found if count)
 
     def to_dict(self) -> dict[str, Any]:
-        """What report.json holds; docs/data-preparing.md describes it."""
+        """The contents of report.json; docs/data-preparing.md describes it."""
         listed = list(self.unreadable.items())[: self.options.limit]
         return {
             "format": "edgefel-data-inspection",
@@ -151,11 +148,7 @@ class Inspection:
                 for name, row in zip(self.classes, self.counts, strict=True)
             },
             "groups": {
-                "number": self.groups.number,
-                "smallest": self.groups.smallest,
-                "median": self.groups.median,
-                "largest": self.groups.largest,
-                "across_splits": self.groups.across_splits,
+                **vars(self.groups),
                 "listed": [{"group": name, "per_split": counts} for name, counts in self.groups.listed],
             },
             "soft_labels": self.soft_labels,
@@ -171,8 +164,8 @@ class Inspection:
             "grey": self.grey,
             "colour": len(self.dataset) - len(self.unreadable) - self.grey,
             "flat": self.flat,
-            "copies": {**_counts(self.copies), "listed": [self._copies(one) for one in self.copies.listed]},
-            "near": {**_counts(self.near), "listed": [self._pair(one) for one in self.near.listed]},
+            "copies": {**_counts(self.copies), "listed": [self._finding(one) for one in self.copies.listed]},
+            "near": {**_counts(self.near), "listed": [self._finding(one) for one in self.near.listed]},
         }
 
     def describe(self, index: int) -> dict[str, str]:
@@ -182,41 +175,27 @@ class Inspection:
         split = sample.split or NO_SPLIT
         return {"path": str(sample.path), "label": label, "split": split, "group": sample.group}
 
-    def _copies(self, one: Copies) -> dict[str, Any]:
-        images = [self.describe(index) for index in one.indices]
-        return {
-            "count": one.count,
-            "across_splits": one.across_splits,
-            "contradicting": one.contradicting,
-            "images": images,
-        }
-
-    def _pair(self, one: NearPair) -> dict[str, Any]:
-        images = [self.describe(index) for index in one.indices]
-        return {
-            "distance": one.distance,
-            "across_splits": one.across_splits,
-            "contradicting": one.contradicting,
-            "images": images,
-        }
+    def _finding(self, one: Copies | NearPair) -> dict[str, Any]:
+        values = {name: value for name, value in vars(one).items() if name != "indices"}
+        return {**values, "images": [self.describe(index) for index in one.indices]}
 
 
 def inspect_dataset(
     dataset: ImageDataset,
     options: InspectionOptions | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] = lambda count: None,
     *,
     others: Sequence[ImageDataset] = (),
 ) -> Inspection:
-    """Opens every image; counts, compares, lists. `progress`: called with the number of newly opened images.
+    """Opens every image and reports. progress: called with the number of newly opened images.
 
-    others: the same images by other files of votes; contradictions are counted for each file.
+    others: the same images with other files of votes; contradictions are counted for each file.
     """
     options = options or InspectionOptions()
     columns = Columns.of(dataset)
     cache = ScanCache(dataset.root)
     scan = scan_images(dataset, workers=options.workers, progress=progress, cache=cache)
-    # what only another file has labels for is opened, the rest is known by now
+    # opens only images that another file alone labels; the rest is in the cache
     scans = [(one, scan_images(one, workers=options.workers, cache=cache, fresh=False)) for one in others]
     cache.save()
     classes, splits, counts = _class_counts(dataset, columns)
@@ -228,7 +207,7 @@ def inspect_dataset(
         counts,
         _groups(dataset, columns, options.limit),
         dataset.soft_targets() is not None,
-        int(scan.boxed.sum()),
+        int(dataset.boxed().sum()),
         scan.unreadable,
         _sizes(scan),
         int(scan.grey.sum()),
@@ -243,10 +222,10 @@ def inspect_dataset(
 
 def _by_file(dataset: ImageDataset, scan: Scan, distance: int) -> LabelsFile:
     columns = Columns.of(dataset)
-    counts = {name: int(dataset.in_split(name).size) for name in SPLIT_NAMES if dataset.in_split(name).size}
+    sizes = np.bincount(columns.split, minlength=len(SPLIT_NAMES)).tolist()
     return LabelsFile(
         "" if dataset.votes is None else dataset.votes.file,
-        counts,
+        {name: size for name, size in zip(SPLIT_NAMES, sizes, strict=True) if size},
         find_copies(columns, scan, 0),
         find_near(columns, scan, distance, 0),
     )

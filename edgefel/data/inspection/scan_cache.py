@@ -1,4 +1,4 @@
-"""What images hash to, kept between runs: none is opened again while its file is the same."""
+"""Image hashes kept between runs: an unchanged file is not opened again."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from edgefel.files.write import atomic_file
 
 Keys = NDArray[np.uint64]
 
-_VERSION = 2  # of the entries and of what is computed for them
-# key: of the file as it was; digest: 128 bits of the bytes and the box; the others as in `Scan`
+_VERSION = 2  # of the entries and of how they are computed
+# key: see `image_keys`; digest: 128 bits of the bytes and the box; the others as in `Scan`
 ENTRY = np.dtype(
     [
         ("key", "<u8"),
@@ -33,15 +33,15 @@ ENTRY = np.dtype(
         ("hashed", "?"),
     ]
 )
-NO_KEY = 0  # of an image that is not kept
-# a file that is younger may be changed again without a new time: clocks of file systems tick slowly
+NO_KEY = 0  # of an image that is not stored
+# a younger file may change again without a new time: the clocks of file systems are coarse
 _SETTLED_NS = 2_000_000_000
 
 
 class ScanCache:
     """The entries of one data set, in memory and in the folder "scans" of the cache.
 
-    Where that cannot be read or written, there is an EdgefelWarning, and images are opened again.
+    If that cannot be read or written, there is an EdgefelWarning, and images are opened again.
     """
 
     def __init__(self, root: Path) -> None:
@@ -59,7 +59,7 @@ class ScanCache:
             _warn(f"hashes of images are not taken from the cache: {error}")
 
     def find(self, keys: Keys) -> tuple[NDArray[np.bool_], NDArray[np.void]]:
-        """Which of the keys [N] are known, and the entries of those, in their order."""
+        """Which of the keys [N] are known, and their entries in order."""
         if not len(self._known):
             return np.zeros(len(keys), np.bool_), self._known
         at = np.minimum(np.searchsorted(self._known["key"], keys), len(self._known) - 1)
@@ -68,17 +68,17 @@ class ScanCache:
         return hit, self._known[at[hit]]
 
     def add(self, entries: NDArray[np.void]) -> None:
-        """Keeps new entries; those without a key are left out."""
+        """Stores new entries, except those without a key."""
         entries = entries[entries["key"] != NO_KEY]
         if not len(entries):
             return
         merged = np.concatenate([entries, self._known])
-        _, first = np.unique(merged["key"], return_index=True)  # of equal keys the new one
+        _, first = np.unique(merged["key"], return_index=True)  # the new one of equal keys
         self._known, self._changed = merged[first], True
         self._seen = np.union1d(self._seen, entries["key"])
 
     def save(self) -> None:
-        """Writes what is new. Where most were not asked for, they are of images that are gone, and go too."""
+        """Writes new entries. If most were not used, their images are gone, and they are dropped."""
         if not self._changed or self._path is None:
             return
         if len(self._known) > 2 * len(self._seen):
@@ -101,8 +101,8 @@ class ScanCache:
 
 
 def image_keys(dataset: ImageDataset) -> Keys:
-    """A key for each image [N] that changes with its file's path, size and time of change, with its box and with its
-    place in an archive; NO_KEY where there is no such file, or it has only just been written."""
+    """A key for each image [N]: a hash of its file's path, size and modification time, its box and its place in an
+    archive; NO_KEY where the file is missing or has just been written."""
     now = time.time_ns()
     archives: dict[Path, os.stat_result | None] = {}
     return np.fromiter((_key(sample, now, archives) for sample in dataset.samples), np.uint64, len(dataset))

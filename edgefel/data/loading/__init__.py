@@ -1,1 +1,1 @@
-"""Decoding images, sampling epochs, loading batches."""
+"""Sampling epochs and loading batches."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import chain
 from threading import Lock
@@ -19,6 +17,7 @@ from edgefel.data.dataset import ImageDataset, UnreadableImageError
 from edgefel.data.preprocessing import Preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.text import counted
+from edgefel.workers import in_threads
 
 # A thread reads this many images at a time, and this many pieces ahead of training.
 _PIECE = 16
@@ -26,7 +25,7 @@ _AHEAD = 8
 
 
 class Batch(NamedTuple):
-    """Images uint8 [B, 3, resize, resize], and the indices int64 [B] of what they show."""
+    """Images uint8 [B, 3, resize, resize], and their indices int64 [B] in the data set."""
 
     pixels: Tensor
     indices: Tensor
@@ -39,47 +38,39 @@ class _Read(NamedTuple):
 
 
 class StandIns:
-    """The other images of a class, for one that cannot be read.
+    """The other images of a class, as replacements for one that cannot be read.
 
-    Classes are sorted out when the first is asked for, and then kept: with millions of images and many bad ones, the
-    labels of all cannot be gone through each time. Several threads may ask at once.
+    Images are sorted by class once, when the first replacement is needed: with millions of images and many bad ones,
+    all labels cannot be searched each time. Several threads may ask at once.
     """
 
     def __init__(self, dataset: ImageDataset) -> None:
         self._dataset = dataset
         self._lock = Lock()
         self._labels: NDArray[np.int16] | None = None
-        self._by_class = np.empty(0, np.int64)  # indices, those of a class in order
-        self._bounds: dict[int, tuple[int, int]] = {}  # where in `_by_class` a class begins and ends
+        self._order = np.empty(0, np.int64)  # indices sorted by class
 
     def of(self, index: int) -> Iterator[int]:
-        """The other images of its class in order, starting after it and going round.
+        """The other images of its class in order, starting after it and wrapping around.
 
-        A rule without a random draw: the stand-in is the same in every process and after every resume.
+        Without a random draw: the replacement is the same in every process and after every resume.
         """
-        begin, end = self._bounds_of(index)
-        others = self._by_class[begin:end]
-        place = int(np.searchsorted(others, index))
-        for part in (others[place + 1 :], others[:place]):
-            yield from map(int, part)
-
-    def _bounds_of(self, index: int) -> tuple[int, int]:
         with self._lock:
             if self._labels is None:
                 labels = self._dataset.targets().astype(np.int16)
-                self._by_class = np.argsort(labels, kind="stable")
-                present, sizes = np.unique(labels, return_counts=True)
-                ends = np.cumsum(sizes)
-                for label, size, end in zip(present.tolist(), sizes.tolist(), ends.tolist(), strict=True):
-                    self._bounds[label] = (end - size, end)
-                self._labels = labels
-            return self._bounds[int(self._labels[index])]
+                self._order = np.argsort(labels, kind="stable")
+                self._labels = labels[self._order]  # ascending
+        label = self._dataset.samples[index].label
+        begin, end = np.searchsorted(self._labels, (label, label + 1)).tolist()
+        others = self._order[begin:end]
+        place = int(np.searchsorted(others, index))
+        yield from map(int, chain(others[place + 1 :], others[:place]))
 
 
 def _read_piece(
     dataset: ImageDataset, preprocessing: Preprocessing, stand_ins: StandIns | None, wanted: Sequence[int]
 ) -> _Read:
-    """Reads the images `wanted`; with `stand_ins`, another one of its class stands in for a bad one."""
+    """Reads the images `wanted`; with `stand_ins`, another one of its class replaces an unreadable one."""
     images: list[NDArray[np.uint8]] = []
     indices: list[int] = []
     unreadable: dict[int, str] = {}
@@ -112,13 +103,12 @@ class ImageSource:
         self.workers = workers
         self.skipped: dict[int, str] = {}
         self._reported: set[int] = set()
-        bytes_needed = len(dataset) * 3 * preprocessing.resize**2
-        self.fits = bytes_needed <= cache_mb * 2**20
+        self.fits = len(dataset) * 3 * preprocessing.resize**2 <= cache_mb * 2**20
         self._cache: Tensor | None = None
         self._stand_ins = StandIns(dataset)
 
     def load(self, advance: Callable[[int], None] = lambda count: None) -> None:
-        """Fills the cache if everything fits; `advance` is told how many images have been read.
+        """Fills the cache if everything fits; `advance` is called with the number of newly read images.
 
         Raises EdgefelError if no image is readable.
         """
@@ -137,15 +127,14 @@ class ImageSource:
         self._cache = cache
 
     def batches(self, index_lists: Sequence[NDArray[np.int64]]) -> Iterator[Batch]:
-        """One batch per list, as long as the list: unreadable images are replaced within their class.
+        """One batch per list, of the same length: unreadable images are replaced within their class.
 
         Raises EdgefelError if a class has no readable image.
         """
         if self._cache is not None:
             for wanted in index_lists:
                 indices = torch.from_numpy(np.array([self._stand_in(int(i)) for i in wanted], np.int64))
-                # several times as fast as indexing with a tensor
-                yield Batch(self._cache.index_select(0, indices), indices)
+                yield self._cached(indices)
             return
         reads = self._read(index_lists, replace=True)
         for wanted in index_lists:
@@ -163,8 +152,7 @@ class ImageSource:
         if self._cache is not None:
             kept = [i for i in indices if i not in self.skipped]
             for start in range(0, len(kept), batch_size):
-                chosen = torch.tensor(kept[start : start + batch_size], dtype=torch.int64)
-                yield Batch(self._cache.index_select(0, chosen), chosen)
+                yield self._cached(torch.tensor(kept[start : start + batch_size], dtype=torch.int64))
             return
         for read in self._read([indices], replace=False):
             if len(read.indices):
@@ -176,15 +164,15 @@ class ImageSource:
         self._reported.update(index for index, _ in new)
         return new
 
+    def _cached(self, indices: Tensor) -> Batch:
+        assert self._cache is not None
+        # several times as fast as indexing with a tensor
+        return Batch(self._cache.index_select(0, indices), indices)
+
     def _stand_in(self, index: int) -> int:
-        if index not in self.skipped:
-            return index
-        for candidate in self._stand_ins.of(index):
+        for candidate in chain([index], self._stand_ins.of(index)):
             if candidate not in self.skipped:
                 return candidate
-        return self._no_stand_in(index)
-
-    def _no_stand_in(self, index: int) -> int:
         label = self.dataset.labels[self.dataset.samples[index].label]
         raise EdgefelError(
             f"{self.dataset.root}: no image of the class {label!r} can be read "
@@ -201,30 +189,6 @@ class ImageSource:
         )
         stand_ins = self._stand_ins if replace else None
         reader = partial(_read_piece, self.dataset, self.preprocessing, stand_ins)
-        for read in _ordered(reader, pieces, self.workers):
+        for read in in_threads(reader, pieces, self.workers, ahead=_AHEAD):
             self.skipped.update(read.unreadable)
             yield read
-
-
-def _ordered(
-    reader: Callable[[list[int]], _Read], pieces: Iterable[list[int]], workers: int
-) -> Iterator[_Read]:
-    """`reader` of every piece, in order, at most a few pieces ahead of what was taken.
-
-    Threads, not processes: decoding and resizing release the interpreter, and a process forked from one
-    in which OpenCV's or ONNX Runtime's threads have run can hang.
-    """
-    if workers == 0:
-        yield from map(reader, pieces)
-        return
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="images")
-    try:
-        ahead: deque[Future[_Read]] = deque()
-        for piece in pieces:
-            ahead.append(pool.submit(reader, piece))
-            if len(ahead) > _AHEAD * workers:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)

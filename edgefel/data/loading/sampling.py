@@ -1,9 +1,9 @@
-"""Balanced epochs: the data refinement of ARBEx (arXiv 2305.01486, sections 4.2.2 and 4.3). And plain ones."""
+"""Balanced epochs, the data refinement of ARBEx (arXiv 2305.01486, sections 4.2.2 and 4.3), and uniform ones."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,6 @@ from edgefel.errors import EdgefelError
 from edgefel.text import counted
 
 
-@dataclass(frozen=True, eq=False)
 class BalancedEpoch:
     """Draws each epoch from a fresh pool in which no group and no class dominates.
 
@@ -22,52 +21,41 @@ class BalancedEpoch:
     fewer, each of them equally often and the rest at random. Classes with no image are left out.
 
     `labels` [N] are class indices, `groups` [N] any hashable names. Images are sorted by group once, at construction;
-    an epoch then costs a draw for every image that a large group gives to the pool, and no sorting. Raises
+    an epoch then costs a draw for every image that a large group contributes to the pool, and no sorting. Raises
     EdgefelError if they are empty, differ in length, or a count is below 1.
     """
 
-    labels: Sequence[int] | NDArray[np.integer[Any]]
-    groups: Sequence[str] | NDArray[np.integer[Any]]
-    per_class: int = 500
-    per_group: int = 512
-    seed: int = 0
-    _classes: int = field(init=False, repr=False)
-    _whole: NDArray[np.int32] = field(
-        init=False, repr=False
-    )  # images of the groups that the pool takes whole
-    _large: NDArray[np.int32] = field(init=False, repr=False)  # images of the others, group by group
-    _sizes: NDArray[np.int64] = field(init=False, repr=False)  # how many of `_large` belong to each group
-
-    def __post_init__(self) -> None:
-        if len(self.labels) == 0:
+    def __init__(
+        self,
+        labels: Sequence[int] | NDArray[np.integer[Any]],
+        groups: Sequence[str] | NDArray[np.integer[Any]],
+        per_class: int = 500,
+        per_group: int = 512,
+        seed: int = 0,
+    ) -> None:
+        if len(labels) == 0:
             raise EdgefelError("balanced epochs need at least one labelled image; the data set is empty")
-        if len(self.labels) != len(self.groups):
+        if len(labels) != len(groups):
             raise EdgefelError(
-                f"{counted(len(self.labels), 'label')} but {counted(len(self.groups), 'group')}; give one "
-                "group per image"
+                f"{counted(len(labels), 'label')} but {counted(len(groups), 'group')}; give one group per image"
             )
-        if self.per_class < 1 or self.per_group < 1 or self.seed < 0:
+        if per_class < 1 or per_group < 1 or seed < 0:
             raise EdgefelError(
-                f"per_class={self.per_class}, per_group={self.per_group}, seed={self.seed}: "
+                f"per_class={per_class}, per_group={per_group}, seed={seed}: "
                 "the counts must be at least 1 and the seed at least 0"
             )
-        groups = _ranks(self.groups)
-        sizes = np.bincount(groups)
-        large = sizes > self.per_group
+        self.per_class, self.per_group, self.seed = per_class, per_group, seed
+        self.labels, self.groups = _ranks(labels), _ranks(groups)
+        self._classes = int(self.labels.max()) + 1
+        sizes = np.bincount(self.groups)
+        large = sizes > per_group
         # stable: the draw must not depend on how a sort orders equals; frames of a video mostly lie together, which
         # makes it a matter of merging few runs
-        order = np.argsort(groups, kind="stable").astype(np.int32)
+        order = np.argsort(self.groups, kind="stable").astype(np.int32)
         in_large = np.repeat(large, sizes)
-        labels = _ranks(self.labels)
-        for name, value in (
-            ("labels", labels),
-            ("groups", groups),
-            ("_classes", int(labels.max()) + 1),
-            ("_whole", order[~in_large]),
-            ("_large", order[in_large]),
-            ("_sizes", sizes[large]),
-        ):
-            object.__setattr__(self, name, value)
+        self._whole = order[~in_large]  # images of the groups that the pool takes whole
+        self._large = order[in_large]  # images of the others, group by group
+        self._sizes = sizes[large]  # how many of `_large` belong to each group
 
     def __len__(self) -> int:
         """Images per epoch, if every class occurs in the pool."""
@@ -77,16 +65,16 @@ class BalancedEpoch:
         """Indices into the data set [M] in training order, the same for the same (seed, epoch)."""
         rng = np.random.default_rng(np.random.SeedSequence([self.seed, epoch]))
         pool = self._pool(rng)
-        labels = np.asarray(self.labels)[pool]
+        labels = self.labels[pool]
         candidates = (pool[labels == label] for label in range(self._classes))
         chosen = [_draw(of_class, self.per_class, rng) for of_class in candidates if of_class.size]
         return rng.permutation(np.concatenate(chosen)).astype(np.int64)
 
     def _pool(self, rng: np.random.Generator) -> NDArray[np.int32]:
-        """The images that an epoch is drawn from [P], in no order that means anything.
+        """The images that an epoch is drawn from [P], in arbitrary order.
 
-        Small groups whole; of each large one `per_group` images, every subset equally likely. This is the beginning of
-        the shuffle of Fisher and Yates, a step of it in all groups at once: `per_group` steps, whatever N.
+        Small groups whole; of each large one `per_group` images, every subset equally likely. These are the first steps
+        of the shuffle of Fisher and Yates, in all groups at once: `per_group` steps, whatever N.
         """
         if not self._sizes.size:
             return self._whole
@@ -100,9 +88,9 @@ class BalancedEpoch:
 
 
 def _ranks(values: Sequence[Any] | NDArray[Any]) -> NDArray[Any]:
-    """The rank of each value [N] among the different ones, from 0, in the smallest unsigned integers that hold them.
+    """The rank of each value [N] among the distinct ones, from 0, in the smallest sufficient unsigned integer type.
 
-    Names are ranked by their first appearance.
+    Names are ranked by first appearance.
     """
     numbers = np.asarray(values) if isinstance(values[0], (int, np.integer)) else None
     if numbers is None or numbers.dtype.kind not in "iu":
@@ -129,7 +117,7 @@ def _draw(candidates: NDArray[np.int32], count: int, rng: np.random.Generator) -
 
 @dataclass(frozen=True)
 class UniformEpoch:
-    """`length` of `count` images, whatever their class and group; where there are fewer, each equally often.
+    """`length` of `count` images, whatever their class and group; if there are fewer, each equally often.
 
     Raises EdgefelError for numbers below 1.
     """

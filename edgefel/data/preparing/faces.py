@@ -1,7 +1,7 @@
-"""Which face of an image is the sample's, and its crop in the layout that a model is trained on.
+"""Chooses the face of a sample and crops it in the layout for training.
 
-This package may not import the runtime, which finds and cuts faces on the device; it is handed in as `FaceTools`, so
-that training crops are made by the code that makes them there.
+This package may not import the runtime, which detects and crops faces on the device; it is passed as `FaceTools`, so
+that the same code makes crops for training and on the device.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from edgefel.data.dataset import Box
 
 Image = NDArray[np.uint8]
 
-# How a face was found, by the letter that the journal keeps.
+# How a face was found, by the letter in the journal.
 DETECTED, BOX, CENTER, WHOLE = "d", "b", "c", "w"
 FOUND = {DETECTED: "detected", BOX: "box", CENTER: "center", WHOLE: "whole"}
 
-# A boxed face is looked for in its box and its surroundings, as far as the runtime looks around a face that it knows:
-# this times the box's larger side.
+# Side of the region that is searched for a boxed face, as a multiple of the box's larger side; the runtime searches as
+# far around a known face.
 SEARCHED = 1.6
-# Sizes of what is found there, as shares of the box's larger side: sets draw boxes from the eyebrows to the chin, or
-# around the whole head. Beyond them it is something else.
+# Accepted sizes of detections there, as shares of the box's larger side: some sets draw boxes from the eyebrows to the
+# chin, others around the whole head.
 _SIZES = (0.4, 1.6)
-# Detections of at least this share of the largest one's side may all be the one that is meant: the most central is.
+# Of detections with at least this share of the largest one's side, the most central is taken.
 _AS_LARGE = 0.75
 
 
@@ -49,19 +49,19 @@ Face = TypeVar("Face", bound=Square)
 
 
 class FaceTools(Protocol[Face]):
-    """What the runtime does with faces. Used by one thread at a time."""
+    """The runtime's functions for faces. Used by one thread at a time."""
 
     def detect(self, image: Image, corner: tuple[int, int]) -> Sequence[Face] | None:
-        """uint8 RGB [H, W, 3] -> its faces, the largest first, moved by `corner` (x, y), the image's place in a
-        larger one; None where nothing is looked for, since images are faces already."""
+        """uint8 RGB [H, W, 3] -> its faces, the largest first, shifted by `corner` (x, y), the image's position in a
+        larger one; None without detection, if images are faces already."""
         ...
 
     def square(self, x: int, y: int, side: int) -> Face:
-        """A face at a known place, whose eyes are not known."""
+        """A face at a known place with unknown eyes."""
         ...
 
     def cut(self, image: Image, face: Face) -> Image:
-        """The face with its eyes level, where they are known, in the wanted size: uint8 RGB [size, size, 3]."""
+        """The face, levelled if its eyes are known: uint8 RGB [size, size, 3]."""
         ...
 
 
@@ -76,13 +76,12 @@ class Crop:
 def crop_face(
     image: Image, box: Box | None, tools: FaceTools[Face], *, center: bool = False, margin: float = 0.0
 ) -> Crop | None:
-    """The sample's face; None where none is found.
+    """The sample's face; None if none is found.
 
-    image: uint8 RGB [H, W, 3]. box: the face by the data set itself, in pixels, overlapping the image; the
-    detection that fits it best is taken, which has the framing of the device and level eyes, else the box. Without a
-    box it is the largest detection, or of several about as large the most central. center: an image without a face
-    gives its centred square. margin: added on each side of a box that no detection fits, as a share of its larger
-    side.
+    image: uint8 RGB [H, W, 3]. box: the data set's own box in pixels, overlapping the image; the detection that fits it
+    best is taken, which has the framing of the device and level eyes, else the box. Without a box: the largest
+    detection, or the most central of several about as large. center: take the centred square of an image without a
+    face. margin: added on each side of a box that no detection fits, as a share of its larger side.
     """
     if box is not None:
         return _boxed(image, box, tools, margin)
@@ -105,7 +104,7 @@ def _boxed(image: Image, box: Box, tools: FaceTools[Face], margin: float) -> Cro
     half = SEARCHED * larger / 2
     left, top = (max(0, math.floor(centre - half)) for centre in middle)
     right, bottom = (max(0, math.ceil(centre + half)) for centre in middle)
-    # side by side in memory, as a detector wants it; a view of the image would be copied by every call in it
+    # contiguous, as detectors need it; a view of the image would be copied by every call
     patch = np.ascontiguousarray(image[top:bottom, left:right])
     fitting = [face for face in tools.detect(patch, (left, top)) or () if _fits(face, middle, larger)]
     if fitting:
@@ -117,7 +116,7 @@ def _boxed(image: Image, box: Box, tools: FaceTools[Face], margin: float) -> Cro
 
 
 def _fits(face: Square, middle: tuple[float, float], larger: int) -> bool:
-    """Whether a detection can be the face in the box: of a similar size, and in its middle half."""
+    """Whether a detection can be the face in the box: of a similar size, centred in its middle half."""
     least, most = (share * larger for share in _SIZES)
     return least <= face.side <= most and max(
         abs(a - b) for a, b in zip(face.centre, middle, strict=True)
@@ -125,6 +124,6 @@ def _fits(face: Square, middle: tuple[float, float], larger: int) -> bool:
 
 
 def _meant(found: Sequence[Face], middle: tuple[float, float]) -> Face:
-    """Of faces, the largest first: the most central of those that are about as large as it."""
+    """The most central of the faces that are about as large as the first and largest."""
     large = [face for face in found if face.side >= _AS_LARGE * found[0].side]
     return min(large, key=lambda face: math.dist(face.centre, middle))

@@ -1,4 +1,4 @@
-"""Deals the groups of a data set (persons, videos) to train, val and test, so that no group is in two."""
+"""Divides the groups of a data set (persons, videos) into train, val and test; no group is in two."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from edgefel.text import counted
 Integers = NDArray[np.int64]
 Reals = NDArray[np.float64]
 
-# Swaps of all pairs are compared up to so many groups of several images; with more, chance evens them out.
+# All swaps are compared up to this number of groups of several images; more groups are balanced by chance.
 _MOST_SWAPPED = 400
 _MOST_STEPS = 2000  # of the improvement; each one lowers the cost, and a few per group are enough
-# With few groups (JAFFE has 10 persons) where the improvement ends depends on where it begins: several are tried.
+# With few groups (JAFFE has 10 persons) the result depends on the order of dealing: several are tried.
 _FEW, _STARTS = 64, 24
-_LEAST_GAIN = 1e-9  # below it, a gain is rounding, and two steps could undo each other for ever
+_LEAST_GAIN = 1e-9  # smaller gains are rounding errors, and two steps could undo each other endlessly
 
 
 def check_shares(shares: Sequence[float]) -> tuple[float, float, float]:
@@ -44,14 +44,13 @@ def deal_groups(
 ) -> NDArray[np.int8]:
     """The split of each of N images, int8 [N], as an index into SPLITS; all images of a group get the same.
 
-    groups: number of each image's group [N]. labels: its class [N]. shares: of train, val and test; a split whose
-    share is 0 gets nothing, and every other one at least one group. The same arguments give the same splits; `seed`
-    decides between equals.
+    groups: number of each image's group [N]. labels: its class [N]. shares: of train, val and test; a split with share
+    0 is empty, every other one gets at least one group. The same arguments give the same splits; `seed` breaks ties.
 
     The cost is the sum, over splits and classes, of (images - wanted)^2 / (share * images of the class^2). Groups
-    of several images are dealt the largest first, each to the split where the cost grows least, and then moved and
-    swapped as long as that lowers it (few groups in other orders too, and the best is taken); groups of one image
-    fill up what each class lacks.
+    of several images are dealt in descending size, each to the split where the cost grows least, and then moved and
+    swapped as long as that lowers it (few groups are also dealt in other orders, and the best result is taken); groups
+    of one image fill up what each class lacks.
 
     Dealing by cost as in StratifiedGroupKFold of scikit-learn, here for shares that differ.
     Raises EdgefelError for impossible shares (`check_shares`), and for fewer groups than splits.
@@ -71,7 +70,7 @@ def deal_groups(
     dealt = np.full(len(numbers), -1, np.int64)
     several = rng.permutation(np.flatnonzero(size > 1))
     several = several[np.argsort(-size[several], kind="stable")]
-    # a class counts as much as another, however rare it is
+    # all classes have the same weight, however rare
     dealt[several] = _deal_several(counts[several] / counts.sum(0), wanted[used], rng)
     single = rng.permutation(np.flatnonzero(size == 1))
     dealt[single] = _deal_single(counts[single].argmax(1), counts, dealt, wanted[used])
@@ -80,7 +79,7 @@ def deal_groups(
 
 
 def _deal_several(weight: Reals, shares: Reals, rng: np.random.Generator) -> Integers:
-    """Split of each group, of its share of every class [G, C], the largest group first."""
+    """Split of each group. weight: its share of every class [G, C], in descending group size."""
     best, least = np.empty(len(weight), np.int64), math.inf
     for start in range(_STARTS if len(weight) <= _FEW else 1):
         order = rng.permutation(len(weight)) if start else np.arange(len(weight))
@@ -95,7 +94,7 @@ def _deal_in_order(weight: Reals, shares: Reals) -> tuple[Integers, float]:
     held = np.zeros((len(shares), weight.shape[1]))
     dealt = np.empty(len(weight), np.int64)
     for group, row in enumerate(weight):
-        # how much the cost grows, less what is the same for every split
+        # growth of the cost, without terms that are equal for every split
         growth = (row * (2 * held + row)).sum(1) / shares
         dealt[group] = int(growth.argmin())
         held[dealt[group]] += row
@@ -107,7 +106,7 @@ def _deal_in_order(weight: Reals, shares: Reals) -> tuple[Integers, float]:
 
 
 def _improve(weight: Reals, shares: Reals, held: Reals, dealt: Integers) -> bool:
-    """Makes the move of one group, or the swap of two, that lowers the cost most; False if none does."""
+    """Makes the move of one group, or the swap of two, that lowers the cost most; False if none lowers it."""
     groups = np.arange(len(weight))
     if not len(groups):
         return False
@@ -135,11 +134,11 @@ def _improve(weight: Reals, shares: Reals, held: Reals, dealt: Integers) -> bool
 
 
 def _best_swap(weight: Reals, shares: Reals, held: Reals, dealt: Integers) -> tuple[float, tuple[int, int]]:
-    """The change of the cost by the best swap of two groups, and the two; 0 where too many would be compared."""
+    """The change of the cost by the best swap of two groups, and the two; 0 if there are too many to compare."""
     count = len(weight)
     if count > _MOST_SWAPPED:
         return 0.0, (0, 0)
-    # of |held + d|^2 - |held|^2 with d = other - one, for both splits: products of all pairs by one multiplication
+    # |held + d|^2 - |held|^2 with d = other - one, for both splits: products of all pairs by one multiplication
     own = (weight * held[dealt]).sum(1)  # [G]: a group in its own split
     across = weight @ held.T  # [G, S]: a group in every split
     product = weight @ weight.T
@@ -153,7 +152,7 @@ def _best_swap(weight: Reals, shares: Reals, held: Reals, dealt: Integers) -> tu
 
 
 def _deal_single(label: Integers, counts: Integers, dealt: Integers, shares: Reals) -> Integers:
-    """Split of each group of one image, by its class [M], so that every class comes near its shares."""
+    """Split of each group of one image, by its class [M], so that every class approaches its shares."""
     split = np.empty(len(label), np.int64)
     for code in range(counts.shape[1]):
         chosen = np.flatnonzero(label == code)
@@ -176,7 +175,7 @@ def _rounded(parts: Reals) -> Integers:
 
 
 def _fill_empty(dealt: Integers, size: Integers, splits: int) -> None:
-    """Gives a split without groups the smallest group of the split that has most of them."""
+    """Gives each empty split the smallest group of the split with the most groups."""
     for split in range(splits):
         if not (dealt == split).any():
             richest = int(np.bincount(dealt, minlength=splits).argmax())

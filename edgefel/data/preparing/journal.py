@@ -1,4 +1,4 @@
-"""What is done of a data set that is being prepared, kept so that a run which was ended can go on."""
+"""The journal of finished images, from which an interrupted preparation continues."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -29,14 +28,14 @@ _OPEN = 0
 
 @dataclass(frozen=True)
 class Done:
-    """What became of N images. state: uint8 [N], 0 where not done, else the code of a key of FOUND (its face is
-    written), MISSING (no face) or UNREADABLE. reasons: of the unreadable ones, by index."""
+    """The state of N images: uint8 [N], 0 if not done, else the code of a key of FOUND (its face is written), MISSING
+    (no face) or UNREADABLE. reasons: of the unreadable ones, by index."""
 
     state: NDArray[np.uint8]
     reasons: dict[int, str]
 
     def indices(self, states: str) -> NDArray[np.int64]:
-        """Of the images with one of these states, in order."""
+        """Indices of the images with one of these states, in order."""
         return np.flatnonzero(np.isin(self.state, [ord(state) for state in states]))
 
     @property
@@ -46,16 +45,16 @@ class Done:
 
     @property
     def todo(self) -> NDArray[np.int64]:
-        """Indices of the images that nothing is known of, in order."""
+        """Indices of the images that are not done, in order."""
         return np.flatnonzero(self.state == _OPEN)
 
 
 class Journal:
-    """An append-only text file: a line of JSON that says of what it is, then one line for each image that is done:
-    its index, its state, and the bytes of its face or why it cannot be read.
+    """An append-only text file: a line of JSON with options and data, then one line for each finished image: its index,
+    its state, and the size of its face in bytes or the reason why it cannot be read.
 
-    A line is written by one call, after the face, and is there whatever becomes of the process then; what a kill or a
-    full disk leaves of a last line is cut off. Threads may share it. The file is locked against a second run.
+    A line is written by one call, after the face; an incomplete last line, after a kill or a full disk, is cut off.
+    Threads may share the journal. The file is locked against a second run.
     """
 
     def __init__(self, path: Path, descriptor: int, done: Done) -> None:
@@ -64,22 +63,19 @@ class Journal:
         self._lock = threading.Lock()
 
     @classmethod
-    def open(cls, path: Path, key: Mapping[str, Any], count: int) -> Journal:
-        """Opens the journal of this work, or begins it.
+    @contextmanager
+    def open(cls, path: Path, key: Mapping[str, Any], count: int) -> Iterator[Journal]:
+        """Opens or creates the journal.
 
-        key: what must be equal to go on, as plain JSON values. count: images of the data set.
-        Raises EdgefelError for a journal of something else, and for one that another run is writing.
+        key: what must be equal to continue, as plain JSON values. count: images of the data set.
+        Raises EdgefelError for a journal of other options or data, and for one that another run is writing.
         """
         if path.exists():
             try:
                 check_regular(path)
             except OSError as error:
                 raise EdgefelError(f"{path}: {reason(error)}; begin anew with --restart") from None
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
-        try:
-            _lock(descriptor, path)
-            if not is_at(descriptor, path):  # a run that has just finished has removed it
-                raise _busy(path)
+        with held(path, os.O_CREAT) as descriptor:
             lines = _whole_lines(descriptor)
             if not lines:
                 head = {"format": _FORMAT, "version": _VERSION, **key}
@@ -89,21 +85,10 @@ class Journal:
             done = Done(np.zeros(count, np.uint8), {})
             for line in lines[1:]:
                 _enter(done, line, path)
-            return cls(path, descriptor, done)
-        except BaseException:
-            os.close(descriptor)
-            raise
-
-    def __enter__(self) -> Journal:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        os.close(self._descriptor)
+            yield cls(path, descriptor, done)
 
     def add(self, index: int, state: str, detail: int | str = 0) -> None:
-        """Enters an image. detail: the bytes of its face, or why it is unreadable. Raises OSError."""
+        """Records an image. detail: the size of its face, or why it is unreadable. Raises OSError."""
         text = " ".join(str(detail).split())
         line = f"{index} {state} {text}\n".encode("utf-8", "backslashreplace")
         with self._lock:
@@ -111,12 +96,12 @@ class Journal:
             _enter(self.done, line, self.path)
 
     def forget(self, index: int) -> None:
-        """Takes an image as not done, until it is entered again."""
+        """Marks an image as not done."""
         self.done.state[index] = _OPEN
         self.done.reasons.pop(index, None)
 
     def sizes(self) -> NDArray[np.int64]:
-        """Bytes of the face of every image [N] by the file; 0 where there is none."""
+        """The recorded size of every image's face in bytes [N]; 0 where there is none."""
         sizes = np.zeros(len(self.done.state), np.int64)
         for line in _whole_lines(self._descriptor)[1:]:
             index, state, detail = line.split(b" ", 2)
@@ -126,42 +111,34 @@ class Journal:
 
 
 @contextmanager
-def held(path: Path) -> Iterator[None]:
-    """Keeps runs from writing this journal. Raises EdgefelError if one is."""
-    descriptor = os.open(path, os.O_RDWR)
+def held(path: Path, flags: int = 0) -> Iterator[int]:
+    """Opens the journal and locks it against other runs; its descriptor. Raises EdgefelError if one is writing it."""
+    descriptor = os.open(path, os.O_RDWR | flags, 0o666)
     try:
-        _lock(descriptor, path)
-        yield
+        # a run that has just finished has removed the file
+        if not (lock(descriptor) and is_at(descriptor, path)):
+            raise EdgefelError(
+                f"{path.parent}: another run is working there; wait for it, or choose another output"
+            )
+        yield descriptor
     finally:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, path: Path) -> None:
-    if not lock(descriptor):
-        raise _busy(path)
-
-
-def _busy(path: Path) -> EdgefelError:
-    return EdgefelError(f"{path.parent}: another run is working there; wait for it, or choose another output")
-
-
 def _whole_lines(descriptor: int) -> list[bytes]:
-    """The lines of the file; what follows the last line's end is cut off. The place to write is the end."""
-    size = os.fstat(descriptor).st_size
-    parts, at = [], 0
-    while at < size and (part := os.pread(descriptor, size - at, at)):
-        parts.append(part)
-        at += len(part)
-    data = b"".join(parts)
+    """The lines of the file, without an incomplete last one, which is cut off. Writing continues at the end."""
+    with os.fdopen(os.dup(descriptor), "rb") as stream:
+        stream.seek(0)
+        data = stream.read()
     whole = data.rfind(b"\n") + 1
-    if whole < size:
+    if whole < len(data):
         os.ftruncate(descriptor, whole)
     os.lseek(descriptor, whole, os.SEEK_SET)
     return data[:whole].splitlines()
 
 
 def _write(descriptor: int, data: bytes) -> None:
-    while data:  # a disk that is nearly full takes a part, and the rest raises
+    while data:  # a nearly full disk accepts a part, and then raises
         data = data[os.write(descriptor, data) :]
 
 

@@ -1,4 +1,4 @@
-"""Writes what comes with prepared faces: labels.csv, dataset.json and prepare.json, or WebDataset shards."""
+"""Writes the files beside prepared faces: labels.csv, dataset.json and prepare.json, or WebDataset shards."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REPORT_NAME = "prepare.json"
 
 
 def write_files(folder: Path, plan: Plan, done: Done) -> dict[str, Any]:
-    """Adds labels.csv, dataset.json and prepare.json to the faces in `folder`; gives what prepare.json holds."""
+    """Adds labels.csv, dataset.json and prepare.json to the faces in `folder`; returns the contents of prepare.json."""
     with atomic_file(folder / CSV_NAME) as temporary:
         _write_csv(temporary, plan, done)
     report = describe(plan, done)
@@ -32,7 +32,7 @@ def write_files(folder: Path, plan: Plan, done: Done) -> dict[str, Any]:
 
 
 def write_as_shards(folder: Path, faces: Path, plan: Plan, done: Done) -> dict[str, Any]:
-    """Packs the faces in the folder `faces` into shards in `folder`, with prepare.json; gives what that holds."""
+    """Packs the faces in the folder `faces` into shards in `folder`, with prepare.json; returns its contents."""
     assert plan.options.per_shard is not None
     written = done.written
     table = SampleTable(
@@ -43,7 +43,7 @@ def write_as_shards(folder: Path, faces: Path, plan: Plan, done: Done) -> dict[s
         plan.split[written],
         soft=None if plan.soft is None else plan.soft[written],
     )
-    # what an earlier run left there was packed from no more than these
+    # shards of an earlier run hold no other faces than these
     write_shards(
         ImageDataset(faces, plan.dataset.labels, table),
         folder,
@@ -56,7 +56,7 @@ def write_as_shards(folder: Path, faces: Path, plan: Plan, done: Done) -> dict[s
 
 
 def describe(plan: Plan, done: Done) -> dict[str, Any]:
-    """What prepare.json holds: the options, counts, and what was left out and why. Plain JSON values."""
+    """The contents of prepare.json: options, counts, and what was left out and why. Plain JSON values."""
     written = done.written
     labels = plan.dataset.labels
     classes = np.bincount(plan.label[written], minlength=len(labels))
@@ -85,7 +85,7 @@ def describe(plan: Plan, done: Done) -> dict[str, Any]:
 
 
 def _description(plan: Plan, report: dict[str, Any]) -> dict[str, Any]:
-    """What dataset.json holds. The reader takes the labels from it: a class may have no images."""
+    """The contents of dataset.json, from which the reader takes the labels: a class may have no images."""
     kept = ("format", "version", "faces", "per_class", "per_split", "groups")
     return {
         **{name: report[name] for name in kept},
@@ -97,7 +97,7 @@ def _description(plan: Plan, report: dict[str, Any]) -> dict[str, Any]:
 def _write_csv(path: Path, plan: Plan, done: Done) -> None:
     labels = plan.dataset.labels
     soft_columns = [] if plan.soft is None else [f"soft_{name}" for name in labels]
-    # names of files need not be UTF-8, and a reader refuses what is not
+    # file names need not be UTF-8, and readers require it
     with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow([*CSV_COLUMNS, *soft_columns, "face", "source"])

@@ -1,4 +1,4 @@
-"""What `edgefel data prepare` is going to write: options, and the columns of the data set."""
+"""What `edgefel data prepare` will write: options, and the columns of the data set."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgefel import __version__
-from edgefel.data.dataset import SPLIT_NAMES, ImageDataset, SampleTable
+from edgefel.data.dataset import SPLIT_NAMES, ImageDataset
 from edgefel.data.preparing.group_split import check_shares, deal_groups
 from edgefel.data.readers.base import PackedNames
 from edgefel.errors import EdgefelError
@@ -32,12 +31,12 @@ _NONE: Mapping[str, Any] = MappingProxyType({})
 class PrepareOptions:
     """How faces are cut and written; checked at construction.
 
-    size: side of a crop in pixels; the default is what training of a model of 224 pixels resizes to. image_format: jpg
-    (quality 95) or png. missing: what becomes of an image without a face, "skip" or "center". margin: added on each
-    side of a data set's own box that no detection fits, as a share of its larger side. shares: of train, val and test,
-    for a set without splits, dealt by `seed`. per_shard: images in a WebDataset shard; None writes files. tools: by
-    what faces are found, as plain JSON values, so that a run with another detector does not go on with this one's work.
-    Raises EdgefelError.
+    size: side of a crop in pixels; the default is the size to which training of a model of 224 pixels resizes.
+    image_format: jpg (quality 95) or png. missing: how to treat an image without a face, "skip" or "center". margin:
+    added on each side of a data set's own box that no detection fits, as a share of its larger side. shares: of train,
+    val and test, for a set without splits, drawn by `seed`. per_shard: images in a WebDataset shard; None writes files.
+    tools: the detector and its options, as plain JSON values, so that a run with another one does not continue this
+    work. Raises EdgefelError.
     """
 
     size: int = 256
@@ -64,7 +63,7 @@ class PrepareOptions:
             raise EdgefelError(f"{self.per_shard} images per shard: give 1 or more")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, with the versions that decide the bytes of an image."""
+        """Plain JSON values, with the versions that determine the bytes of an image."""
         return {
             "size": self.size,
             "format": self.image_format,
@@ -91,7 +90,7 @@ class Plan:
     """Columns of N images, in the order of the data set.
 
     label int64, group int64 into group_names, split int8 into SPLIT_NAMES, soft float32 [N, C] or None; sources: the
-    path of each, relative to the data set where it lies in it. digest: of all of it and the boxes.
+    path of each image, relative to the data set if it is inside. digest: of all columns and the boxes.
     """
 
     dataset: ImageDataset
@@ -109,7 +108,7 @@ class Plan:
 
     @classmethod
     def of(cls, dataset: ImageDataset, options: PrepareOptions) -> Plan:
-        """Deals splits where the options say so; no image is opened.
+        """Draws splits if the options ask for it; no image is opened.
 
         Raises EdgefelError for an empty set, images without a label, and shares for a set that has splits.
         """
@@ -126,11 +125,11 @@ class Plan:
         for column in (label, group, split, *(() if soft is None else (soft,))):
             digest.update(np.ascontiguousarray(column).tobytes())
         return cls(
-            dataset, options, label, group, _group_names(dataset), split, soft, sources, digest.hexdigest()
+            dataset, options, label, group, dataset.group_names(), split, soft, sources, digest.hexdigest()
         )
 
     def key(self) -> dict[str, Any]:
-        """What must be equal for a run to go on with the work of another: plain JSON values."""
+        """What must be equal for a run to continue another's work: plain JSON values."""
         data = {
             "root": os.path.realpath(self.dataset.root),
             "images": len(self),
@@ -139,17 +138,17 @@ class Plan:
         return {"options": self.options.to_dict(), "data": data}
 
     def folder(self, split: int, label: int) -> str:
-        """Of the images of a split and class, relative to the output; SPLIT/CLASS, or CLASS without a split."""
+        """The folder of a split and class, relative to the output: SPLIT/CLASS, or CLASS without a split."""
         name, of_class = SPLIT_NAMES[split], self.dataset.labels[label]
         return f"{name}/{of_class}" if name else of_class
 
     def folders(self) -> list[str]:
-        """All that images may come into."""
+        """All folders of images."""
         pairs = np.unique(np.stack([self.split.astype(np.int64), self.label], axis=1), axis=0)
         return [self.folder(split, label) for split, label in pairs.tolist()]
 
     def name(self, index: int) -> str:
-        """Of the face of an image, relative to the output."""
+        """The file of an image's face, relative to the output."""
         folder = self.folder(int(self.split[index]), int(self.label[index]))
         return f"{folder}/{index:07d}.{self.options.image_format}"
 
@@ -157,9 +156,7 @@ class Plan:
 def _splits(
     dataset: ImageDataset, group: NDArray[np.int64], label: NDArray[np.int64], options: PrepareOptions
 ) -> NDArray[np.int8]:
-    split = np.zeros(len(dataset), np.int8)
-    for code, name in enumerate(SPLIT_NAMES[1:], start=1):
-        split[dataset.in_split(name)] = code
+    split = dataset.splits()
     if options.shares is None:
         return split
     if split.any():
@@ -170,26 +167,15 @@ def _splits(
     return (deal_groups(group, label, options.shares, options.seed) + 1).astype(np.int8)
 
 
-def _group_names(dataset: ImageDataset) -> Sequence[str]:
-    if isinstance(dataset.samples, SampleTable):
-        return dataset.samples.group_names
-    # in order of first appearance, which is how `groups` numbers them
-    return tuple(dict.fromkeys(sample.group for sample in dataset.samples))
-
-
 def _sources(dataset: ImageDataset) -> tuple[PackedNames, Any]:
-    """Where the images lie, and a digest that also knows their boxes."""
+    """The paths of the images, and a digest of them and their boxes."""
     root = str(dataset.root if dataset.root.is_dir() else dataset.root.parent).rstrip("/") + "/"
     digest = hashlib.sha256("\0".join(dataset.labels).encode())
     data, ends = bytearray(), np.zeros(len(dataset) + 1, np.int64)
     for index, sample in enumerate(dataset.samples, start=1):
-        name = _relative(sample.path, root).encode("utf-8", "surrogateescape")
+        # a string's own method: pathlib's takes as long as everything else for a row
+        name = sample.path.as_posix().removeprefix(root).encode("utf-8", "surrogateescape")
         data += name
         ends[index] = len(data)
         digest.update(name + repr(sample.box).encode() + b"\0")
     return PackedNames(np.frombuffer(bytes(data), np.uint8), ends), digest
-
-
-def _relative(path: Path, root: str) -> str:
-    # a string's own method: pathlib's takes as long as all else that is done with a row
-    return path.as_posix().removeprefix(root)

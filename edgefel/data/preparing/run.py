@@ -1,12 +1,12 @@
-"""Faces to train on, from a data set of images: found, brought level, cut out and written in the training layout.
+"""Prepares training faces from a data set of images: detected, levelled, cut out and written in the training layout.
 
-The images of a data set are shared out among threads. Decoding, finding and encoding happen in OpenCV, which lets
-the interpreter go: of 300 images of 640x500 pixels, on two cores, two threads did 2.1 times as many in a second as
-one did, and two processes 1.9 times as many; each process would also have to be sent the data set.
+Images are divided among threads. Decoding, detection and encoding happen in OpenCV, which releases the interpreter:
+with 300 images of 640x500 pixels, on two cores, two threads were 2.1 times as fast as one, and two processes 1.9
+times; each process would also need a copy of the data set.
 
-Work goes on in a hidden folder beside the output, `.NAME.partial`: `faces/` and a journal of what is done. At the
-end `faces/` (or the shards made of it) is renamed to the output, in one step. Until then, whatever ends the process,
-the same call goes on where it was; the result does not depend on that, nor on the number of threads.
+Work is done in a hidden folder beside the output, `.NAME.partial`: `faces/` and a journal. At the end `faces/` (or the
+shards made of it) is renamed to the output atomically. Until then the same call continues after whatever ended the
+process; the result depends neither on that nor on the number of threads.
 """
 
 from __future__ import annotations
@@ -15,10 +15,8 @@ import os
 import queue
 import shutil
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Generic
 
@@ -26,8 +24,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefel.data.dataset import Box, ImageDataset, UnreadableImageError, decode_rgb
-from edgefel.data.images import max_pixels
+from edgefel.data.dataset import Box, ImageDataset, UnreadableImageError
+from edgefel.data.images import decode_rgb, max_pixels
 from edgefel.data.preparing.faces import Crop, Face, FaceTools, crop_face
 from edgefel.data.preparing.journal import MISSING, UNREADABLE, Done, Journal, held
 from edgefel.data.preparing.output import write_as_shards, write_files
@@ -35,15 +33,16 @@ from edgefel.data.preparing.plan import Plan, PrepareOptions
 from edgefel.errors import EdgefelError
 from edgefel.files.write import DISK_FULL, check_free, put_new_folder
 from edgefel.text import counted
+from edgefel.workers import in_threads
 
 _PIECE = 8  # images that a thread takes at once
 _AHEAD = 4
 _JOURNAL, _FACES, _SHARDS = "journal", "faces", "shards"
-_READY = "ready"  # names the folder that is being put in place
+_READY = "ready"  # file that names the folder being put in place
 
 
 def partial_folder(output: str | os.PathLike[str]) -> Path:
-    """Where unfinished work for this output lies."""
+    """The folder of unfinished work for this output."""
     path = Path(output).resolve()
     return path.with_name(f".{path.name}.partial")
 
@@ -62,13 +61,13 @@ def prepare(
     """Writes the face of every image into the folder `output`, which the reader `folder` opens, or into shards.
 
     Labels, groups, splits and soft labels are the data set's. tools: makes the runtime's detector and aligner, once
-    for each of the `workers` threads. restart: discards what an unfinished run has left. begin: called with the number
-    of images that are done already, and of all. progress: called with the number of newly done ones. Returns what
-    prepare.json holds. Images that cannot be read, and those without a face unless `options.missing` is "center", are
+    for each of the `workers` threads. restart: discards the work of an unfinished run. begin: called with the number
+    of images that are done already, and of all. progress: called with the number of newly done ones. Returns the
+    contents of prepare.json. Unreadable images, and those without a face unless `options.missing` is "center", are
     left out and named.
 
-    Raises EdgefelError for an output that is not empty or lies in the data set, unfinished work of other options or
-    data, a full disk (what is done is kept), and where no image can be read or no face is found.
+    Raises EdgefelError for an output that is not empty or is in the data set, unfinished work of other options or
+    data, a full disk (finished work is kept), and if no image can be read or no face is found.
     """
     options = options or PrepareOptions()
     output = Path(output)
@@ -90,7 +89,7 @@ def prepare(
             _reopen(journal, plan, work / _FACES)
             todo = journal.done.todo
             begin(len(plan) - len(todo), len(plan))
-            _Run(plan, pool, work / _FACES, journal, workers).run(todo, progress)
+            _Run(plan, pool, work / _FACES, journal).run(todo, workers, progress)
             report = _finish(plan, journal.done, work, output)
             shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
@@ -104,7 +103,7 @@ def prepare(
 
 
 class _Tools(Generic[Face]):
-    """Detectors, each used by one thread at a time. The first is made at once: what is wrong with it is said early."""
+    """Detectors, each used by one thread at a time. The first is made at once, so that its errors appear early."""
 
     def __init__(self, make: Callable[[], FaceTools[Face]]) -> None:
         self._make = make
@@ -126,25 +125,18 @@ class _Tools(Generic[Face]):
 class _Run(Generic[Face]):
     """The threads' work."""
 
-    def __init__(self, plan: Plan, tools: _Tools[Face], folder: Path, journal: Journal, workers: int) -> None:
-        self._plan, self._tools, self._folder = plan, tools, folder
-        self._journal, self._workers = journal, workers
+    def __init__(self, plan: Plan, tools: _Tools[Face], folder: Path, journal: Journal) -> None:
+        self._plan, self._tools, self._folder, self._journal = plan, tools, folder, journal
         self._stop = threading.Event()
 
-    def run(self, todo: NDArray[np.int64], progress: Callable[[int], None]) -> None:
-        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="prepare")
-        try:
-            ahead: deque[Future[int]] = deque()
-            for start in range(0, len(todo), _PIECE):
-                ahead.append(pool.submit(self._do_piece, todo[start : start + _PIECE]))
-                if len(ahead) > _AHEAD * self._workers:
-                    progress(ahead.popleft().result())
-            while ahead:
-                progress(ahead.popleft().result())
-        finally:
-            # Ctrl-C and errors: the images under way are finished and entered, and no more are begun
-            self._stop.set()
-            pool.shutdown(cancel_futures=True)
+    def run(self, todo: NDArray[np.int64], workers: int, progress: Callable[[int], None]) -> None:
+        pieces = [todo[start : start + _PIECE] for start in range(0, len(todo), _PIECE)]
+        # on Ctrl-C and errors, images under way are finished and recorded, and no more are begun
+        with closing(
+            in_threads(self._do_piece, pieces, workers, ahead=_AHEAD, stop=self._stop.set)
+        ) as counts:
+            for count in counts:
+                progress(count)
 
     def _do_piece(self, indices: NDArray[np.int64]) -> int:
         done = 0
@@ -189,7 +181,7 @@ class _Run(Generic[Face]):
 
 
 def _is_within_reach(box: Box, width: int, height: int) -> bool:
-    """Whether a box overlaps the image, and is not so large that it is a mistake (and would not fit in memory)."""
+    """Whether a box overlaps the image and is not absurdly large, which would not fit in memory."""
     x, y, across, down = box
     overlaps = x < width and y < height and x + across > 0 and y + down > 0
     side = max(across, down)
@@ -197,8 +189,8 @@ def _is_within_reach(box: Box, width: int, height: int) -> bool:
 
 
 def _reopen(journal: Journal, plan: Plan, faces: Path) -> None:
-    """Takes as not done what is not there as it was written (a power cut, a person), and tries again what could not be
-    read: the file may have been mended since."""
+    """Reopens faces that are missing or changed (a power cut, a person), and unreadable images, which may have been
+    repaired since."""
     for index in journal.done.indices(UNREADABLE).tolist():
         journal.forget(index)
     sizes = journal.sizes()
@@ -214,7 +206,7 @@ def _reopen(journal: Journal, plan: Plan, faces: Path) -> None:
 def _finish(plan: Plan, done: Done, work: Path, output: Path) -> dict[str, Any]:
     if not len(done.written):
         unreadable, root = done.indices(UNREADABLE), plan.dataset.root
-        shutil.rmtree(work, ignore_errors=True)  # nothing in it is worth going on with
+        shutil.rmtree(work, ignore_errors=True)  # nothing in it is worth keeping
         if len(unreadable) == len(plan):
             first = plan.sources[int(unreadable[0])]
             raise EdgefelError(
@@ -232,7 +224,7 @@ def _finish(plan: Plan, done: Done, work: Path, output: Path) -> dict[str, Any]:
     else:
         ready = work / _SHARDS
         report = write_as_shards(ready, work / _FACES, plan, done)
-    if hasattr(os, "sync"):  # once for all, and not file by file, which would take as long as the faces did
+    if hasattr(os, "sync"):  # once for all files: one by one would take as long as the faces did
         os.sync()
     output.parent.mkdir(parents=True, exist_ok=True)
     (work / _READY).write_text(ready.name, encoding="utf-8")
@@ -241,9 +233,9 @@ def _finish(plan: Plan, done: Done, work: Path, output: Path) -> dict[str, Any]:
 
 
 def _remove_strays(faces: Path, plan: Plan, done: Done) -> None:
-    """Takes away faces that are not among the results, and folders of classes that have none.
+    """Removes faces that are not among the results, and folders of classes that have none.
 
-    A face can be left from a run that was killed before it entered it, when the image cannot be read any more.
+    Such a face is from a run that was killed before it was recorded, and its image can no longer be read.
     """
     for index in np.flatnonzero(~np.isin(np.arange(len(plan)), done.written)).tolist():
         (faces / plan.name(index)).unlink(missing_ok=True)
@@ -263,7 +255,7 @@ def _check_outside(output: Path, root: Path) -> None:
 
 
 def _discard(work: Path) -> None:
-    """Removes what an unfinished run has left, unless one is at work there."""
+    """Removes the work of an unfinished run, unless it is still running."""
     if (work / _JOURNAL).is_file():
         with held(work / _JOURNAL):
             shutil.rmtree(work, ignore_errors=True)
@@ -272,7 +264,7 @@ def _discard(work: Path) -> None:
 
 
 def _sweep(work: Path) -> None:
-    """Removes what a run has left that was killed when its output was in place."""
+    """Removes what is left of a run that was killed after its output was in place."""
     try:
         ready = (work / _READY).read_text(encoding="utf-8")
     except OSError:
@@ -284,7 +276,7 @@ def _sweep(work: Path) -> None:
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Keeps OpenCV from using all cores in each of our threads."""
+    """Limits OpenCV to one thread in each of ours."""
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:

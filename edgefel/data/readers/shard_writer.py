@@ -11,7 +11,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edgefel.data.dataset import SPLITS, ImageDataset, Sample, decode_rgb
+from edgefel.data.dataset import SPLITS, ImageDataset, Sample
+from edgefel.data.images import decode_rgb
 from edgefel.data.readers.base import are_canonical
 from edgefel.data.readers.webdataset import CLASSES_NAME
 from edgefel.errors import EdgefelError

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from edgefel.runtime.backends.quiet import import_quietly
 from edgefel.runtime.requirements import oldest_versions
 from edgefel.runtime.telemetry.sysfs import below, entries, read_text
+from edgefel.workers import usable_cores
 
 if TYPE_CHECKING:
     from edgefel.runtime.engines import Gpu
@@ -131,11 +132,6 @@ def driver_cuda() -> str | None:
     if driver.cuDriverGetVersion(ctypes.byref(version)) != 0:
         return None
     return f"{version.value // 1000}.{version.value % 1000 // 10}"
-
-
-def usable_cores() -> int:
-    """Number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def may_read_and_write(path: Path) -> bool:

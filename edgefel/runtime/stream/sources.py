@@ -14,10 +14,9 @@ from edgefel.data.images import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from edgefel.data.images import (
     OTHER_SUFFIXES,
     UnreadableImageError,
-    decode_rgb,
     find_images,
     left_out_text,
-    read_image_file,
+    read_rgb,
 )
 from edgefel.data.preprocessing import Image
 from edgefel.errors import EdgefelError
@@ -117,7 +116,7 @@ def read_image(path: str | os.PathLike[str]) -> Image | None:
 
 def _read(path: Path) -> Image:
     # not imread: it fills what a truncated JPEG lacks with grey, where imdecode refuses the file
-    return decode_rgb(read_image_file(path), path)
+    return read_rgb(path)
 
 
 def _video_frames(path: Path, every: int, lost: Callable[[int], None]) -> Iterator[SourceImage]:

@@ -30,7 +30,6 @@ def scan(coarse, content=None, fine=None) -> Scan:
         np.zeros((count, FINE_WORDS), np.uint64) if fine is None else np.array(fine, np.uint64),
         np.zeros(count, np.bool_),
         np.ones(count, np.bool_),
-        np.zeros(count, np.bool_),
         {},
     )
 

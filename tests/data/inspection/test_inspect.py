@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edgefel.data.dataset import ImageDataset, Sample, read_rgb
+from edgefel.data.dataset import ImageDataset, Sample
+from edgefel.data.images import read_rgb
 from edgefel.data.inspection.inspect import InspectionOptions, inspect_dataset
 from edgefel.data.labels import EXPRESSIONS_7
 from edgefel.data.open import open_dataset

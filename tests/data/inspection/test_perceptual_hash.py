@@ -123,7 +123,7 @@ def test_the_search_compares_few(monkeypatch):
     hashes = rng.integers(0, 2**64, 200_000, dtype=np.uint64)
     for bit in range(4):
         hashes[100 + bit] = hashes[50] ^ np.uint64((1 << 16 * (bit + 1)) - (1 << 16 * (bit + 1) - 1 - bit))
-    from edgefel.data.inspection.inspect import perceptual_hash as module
+    from edgefel.data.inspection import perceptual_hash as module
 
     compared = 0
 

@@ -90,8 +90,9 @@ def test_a_thumbnail_does_not_hide_that_the_image_is_cut_off(tmp_path):
 def test_faces_of_one_image_are_no_copies_of_each_other(tmp_path):
     cv2.imwrite(str(tmp_path / "people.png"), image(4, 120, 160))
     boxes = [(0, 0, 60, 70), (80, 10, 60, 60), (0, 0, 60, 70), (500, 0, 9, 9)]
-    scan = scan_images(dataset(tmp_path, ["people.png"] * 4, boxes))
-    assert scan.boxed.all()
+    people = dataset(tmp_path, ["people.png"] * 4, boxes)
+    scan = scan_images(people)
+    assert people.boxed().all()
     assert scan.size.tolist() == [[60, 70], [60, 60], [60, 70], [0, 0]]
     assert scan.content[0] == scan.content[2] != scan.content[1]
     assert scan.coarse[0] != scan.coarse[1]

@@ -69,10 +69,7 @@ def scanned(dataset: ImageDataset, **options) -> Scan:
 
 
 def columns(scan: Scan):
-    return [
-        getattr(scan, name).tolist()
-        for name in ("size", "content", "coarse", "fine", "grey", "hashed", "boxed")
-    ]
+    return [getattr(scan, name).tolist() for name in ("size", "content", "coarse", "fine", "grey", "hashed")]
 
 
 def test_the_second_time_nothing_is_opened_and_the_result_is_the_same(faces, opened):

@@ -390,7 +390,7 @@ def test_a_full_disk_keeps_what_is_done(photos, once, tmp_path):
     output = tmp_path / "out"
     interrupt(photos, output, 8, workers=1)
     limit = journal(output).stat().st_size + 61  # four to seven lines, and a part of one
-    code = LIMITED.format(tests=str(Path(__file__).parent.parent), limit=limit, size=SIZE)
+    code = LIMITED.format(tests=str(Path(__file__).parents[2]), limit=limit, size=SIZE)
     command = [sys.executable, "-c", code, str(photos.root), str(output)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 2, result.stderr

@@ -14,7 +14,7 @@ from edgefel.cli.ablate import EXPERIMENTS as OFFERED
 from edgefel.data.labels import EXPRESSIONS_7
 from edgefel.errors import EdgefelError
 from edgefel.models.registry import model_config
-from edgefel.training.setup import make_model
+from edgefel.training.model import make_model
 
 
 def test_the_command_offers_every_experiment():
@@ -86,9 +86,9 @@ def test_augmentation_without_turns_every_part_off():
 
 def test_changes_reach_into_nested_settings_and_leave_the_original_alone():
     settings = {"loss": {"smoothing": 0.1}, "epochs": 3}
-    changed = merged(settings, {"loss.trust": "none", "model_settings.head.delta": 2, "epochs": 4})
+    changed = merged(settings, {"loss.correction_ramp": "none", "model_settings.head.delta": 2, "epochs": 4})
     assert changed == {
-        "loss": {"smoothing": 0.1, "trust": "none"},
+        "loss": {"smoothing": 0.1, "correction_ramp": "none"},
         "epochs": 4,
         "model_settings": {"head": {"delta": 2}},
     }

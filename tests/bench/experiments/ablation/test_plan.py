@@ -13,7 +13,7 @@ from edgefel.bench.experiments.ablation.plan import Study, parse_changes, plan, 
 from edgefel.bench.experiments.ablation.study import about, result_rows
 from edgefel.data.labels import EXPRESSIONS_7
 from edgefel.errors import EdgefelError
-from edgefel.training.setup import make_model
+from edgefel.training.model import make_model
 
 
 def folders(experiment: str, **study) -> dict[tuple[str, int], str]:
@@ -97,9 +97,11 @@ def test_settings_that_make_no_sense_are_refused_before_anything_is_trained():
 
 
 def test_changes_are_read_as_in_a_configuration_file():
-    assert parse_changes(["epochs=3", "loss.trust=none", "lr=1.0e-3", "model_settings.head.delta=2"]) == {
+    assert parse_changes(
+        ["epochs=3", "loss.correction_ramp=none", "lr=1.0e-3", "model_settings.head.delta=2"]
+    ) == {
         "epochs": 3,
-        "loss.trust": "none",
+        "loss.correction_ramp": "none",
         "lr": 1e-3,
         "model_settings.head.delta": 2,
     }
@@ -118,7 +120,7 @@ def test_streams_are_trained_once_for_all_that_can_start_from_them():
     assert usual.startswith("streams-")
     # other seeds, data or heads start from the same
     assert streams(seeds=(7,)) == streams(data=Path("RAF-DB")) == usual
-    assert streams(changes={"loss.trust": "none", "model_settings.head.delta": 2}) == usual
+    assert streams(changes={"loss.correction_ramp": "none", "model_settings.head.delta": 2}) == usual
     assert streams(changes={"model_settings.encoder.depth": 3}) != usual
     assert pretraining(Study(EXPERIMENTS["head"], Path("out"), "scratch")) is None
 

@@ -15,8 +15,8 @@ from edgefel.data.synthetic import FaceOptions
 from edgefel.data.synthetic.write import write_faces
 from edgefel.errors import EdgefelError
 from edgefel.training.config import TrainConfig
-from edgefel.training.label_noise import with_label_noise
-from edgefel.training.setup import open_data, run_preprocessing
+from edgefel.training.data import open_data, with_label_noise
+from edgefel.training.model import run_preprocessing
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import torch
 
 from edgefel.models import build_model
 from edgefel.training.losses import ReliabilityLoss, classification_loss
+from edgefel.training.model import SupervisedModel
 from edgefel.training.run_folder import restore_training, training_tensors
-from edgefel.training.supervision import SupervisedModel
 
 
 def supervised(enabled: bool = True) -> SupervisedModel:
@@ -19,7 +19,7 @@ def test_the_prediction_is_the_models_own():
     wrapped = supervised().eval()
     images = torch.randn(3, 3, 112, 112)
     with torch.no_grad():
-        prediction, auxiliary = wrapped(images, trust=0.3)
+        prediction, auxiliary = wrapped(images, ramp=0.3)
         alone = wrapped.model(images, ramp=0.3)
     for name, value in prediction._asdict().items():
         assert torch.equal(value, getattr(alone, name)), name
@@ -60,7 +60,7 @@ def test_while_the_head_waits_only_the_streams_and_the_classifier_learn():
         wrapped.auxiliary.weight.normal_(std=0.01)
     before = {name: p.detach().clone() for name, p in wrapped.named_parameters()}
     optimizer = torch.optim.Adam(wrapped.parameters(), lr=0.01)
-    prediction, auxiliary = wrapped(torch.randn(4, 3, 112, 112), trust=0.5)
+    prediction, auxiliary = wrapped(torch.randn(4, 3, 112, 112), ramp=0.5)
     target, anchors = torch.tensor([0, 1, 2, 3]), wrapped.model.head.anchors
     ReliabilityLoss(lambda_auxiliary=1.0)(
         prediction, target, anchors, 0.5, auxiliary, own=0.0
