@@ -1,4 +1,7 @@
-"""Every command with its arguments and options is in surface.txt; `python tests/cli/test_surface.py` writes it anew."""
+"""Every command with its arguments and options, and every format that is read or written, is in surface.txt.
+
+`python tests/cli/test_surface.py` writes it anew.
+"""
 
 from __future__ import annotations
 
@@ -40,9 +43,43 @@ def describe(option: click.Option, ctx: click.Context) -> str:
     return " ".join([names, *marks])
 
 
-def test_no_command_argument_or_option_changes_unnoticed():
-    assert list(surface()) == LISTED.read_text().splitlines()
+def formats() -> Iterator[str]:
+    """A line per kind of format or name that commands take: data sets, weights, models, precisions, backends, files."""
+    from edgefel.bench.experiments.ablation.papers import EXPERIMENTS
+    from edgefel.cli.bench.report import MARKDOWN, PAGES
+    from edgefel.data.images import IMAGE_SUFFIXES
+    from edgefel.data.labels import PRESETS
+    from edgefel.data.open import LAYOUTS
+    from edgefel.data.recording.writer import _CONTAINERS
+    from edgefel.deploy.archive import TAR_SUFFIXES
+    from edgefel.export.onnx.passes import EXACT_PASSES
+    from edgefel.models.published_layouts import LAYOUTS as WEIGHTS
+    from edgefel.models.registry import MODELS
+    from edgefel.runtime.backends.base import BACKENDS
+    from edgefel.runtime.manifest import OUTPUT_NAMES, PRECISIONS
+
+    yield "formats"
+    for name, values in {
+        "archives": TAR_SUFFIXES,
+        "backends": BACKENDS,
+        "data sets": LAYOUTS,
+        "experiments": EXPERIMENTS,
+        "graph passes": EXACT_PASSES,
+        "images read": sorted(IMAGE_SUFFIXES - {".avif", ".gif"}),  # these two depend on the installed OpenCV
+        "label presets": PRESETS,
+        "models": MODELS,
+        "outputs": OUTPUT_NAMES,
+        "precisions": PRECISIONS,
+        "reports": PAGES + MARKDOWN,
+        "videos written": _CONTAINERS,
+        "weights": WEIGHTS,
+    }.items():
+        yield f"  {name}: {' '.join(values)}"
+
+
+def test_no_command_option_or_format_changes_unnoticed():
+    assert [*surface(), *formats()] == LISTED.read_text().splitlines()
 
 
 if __name__ == "__main__":
-    LISTED.write_text("\n".join(surface()) + "\n")
+    LISTED.write_text("\n".join([*surface(), *formats()]) + "\n")
