@@ -15,7 +15,7 @@ from edgefel.calib.reader import CalibrationReader
 from edgefel.data.preprocessing import Preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.export.onnx.attention import onnx_attention
-from edgefel.export.onnx.outputs import keep_outputs
+from edgefel.export.onnx.passes import keep_outputs
 from edgefel.export.onnx.rewrite import opset_of
 from edgefel.export.onnx.trace import check_graph, export_onnx, save_onnx
 from edgefel.export.onnx.uint8_input import uint8_input

@@ -35,7 +35,7 @@ from edgefel.cli.export_progress import RichProgress
 from edgefel.data.open import open_dataset
 from edgefel.data.preprocessing import Preprocessing
 from edgefel.export.bundle import ExportOptions, export_bundle
-from edgefel.export.onnx.prelu import spread_prelu
+from edgefel.export.onnx.passes import spread_prelu
 from edgefel.export.onnx.trace import export_onnx, serialize
 from edgefel.export.parity.check import check_bundle
 from edgefel.export.parity.gate import Gate

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
+import math
 import platform
 import sys
 from collections.abc import Iterator
@@ -24,12 +25,10 @@ import torch
 
 from edgefel.bench.timer import Plan
 from edgefel.bench.timer import measure as time_in_turn
+from edgefel.calib.macs import node_macs
 from edgefel.data.preprocessing import Preprocessing, default_preprocessing
 from edgefel.export.onnx.attention import onnx_attention
-from edgefel.export.onnx.cost import graph_macs, input_bytes
-from edgefel.export.onnx.outputs import keep_outputs
-from edgefel.export.onnx.passes import EXACT_PASSES, apply_passes
-from edgefel.export.onnx.prelu import spread_prelu
+from edgefel.export.onnx.passes import EXACT_PASSES, apply_passes, keep_outputs, spread_prelu
 from edgefel.export.onnx.trace import export_onnx, serialize
 from edgefel.export.onnx.uint8_input import uint8_input
 from edgefel.models import build_model
@@ -103,9 +102,9 @@ def measure(name: str, without: Variant, with_step: Variant, runs: int | None) -
     row: dict[str, Any] = {"step": name, "max_deviation": deviation}
     for label, function in (
         ("nodes", lambda graph: len(graph.node)),
-        ("macs", graph_macs),
+        ("macs", lambda graph: sum(node_macs(graph).values())),
         ("file_bytes", lambda graph: len(serialize(graph))),
-        ("input_bytes", input_bytes),
+        ("input_bytes", _input_bytes),
     ):
         row[label] = {
             key: function(variant.graph.graph if label == "nodes" else variant.graph)
@@ -120,6 +119,13 @@ def measure(name: str, without: Variant, with_step: Variant, runs: int | None) -
         row["latency_ratio"] = timings["with"].p50 / timings["without"].p50
         row["runs"] = runs
     return row
+
+
+def _input_bytes(graph: onnx.ModelProto) -> int:
+    """Of one image as the graph takes it."""
+    tensor_type = graph.graph.input[0].type.tensor_type
+    item = onnx.helper.tensor_dtype_to_np_dtype(tensor_type.elem_type).itemsize
+    return int(item * math.prod(dim.dim_value for dim in tensor_type.shape.dim[1:]))
 
 
 def _session(graph: onnx.ModelProto) -> ort.InferenceSession:

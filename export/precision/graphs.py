@@ -16,7 +16,7 @@ from edgefel.calib.collect import CalibrationMethod
 from edgefel.calib.placement import ONNXRUNTIME, TENSORRT, Placement, place
 from edgefel.calib.quantize import quantize
 from edgefel.calib.reader import CalibrationReader
-from edgefel.export.onnx.prelu import spread_prelu
+from edgefel.export.onnx.passes import spread_prelu
 from edgefel.export.onnx.trace import check_graph
 from edgefel.export.precision.half import float32_nodes, to_half
 from edgefel.progress import SILENT, Progress
@@ -67,11 +67,13 @@ def make_graphs(
     """
     spread, _ = spread_prelu(graph)
     others = graph if attended is None else attended
-    bases = {name: others if name.endswith("fp16") else spread_prelu(others)[0] for name in precisions}
-    if "int8" in bases:
-        bases["int8"] = spread
-    quantized = [name for name in precisions if name in POLICIES]
+    spread_others = spread
+    if attended is not None and "fp32" in precisions:
+        spread_others, _ = spread_prelu(attended)
+    forms = {"fp32": spread_others, "int8": spread}
+    bases = {name: forms.get(name, others) for name in precisions}
     made = {name: PrecisionGraph(bases[name], {}) for name in precisions}
+    quantized = [name for name in precisions if name in POLICIES]
     if quantized:
         placements = {name: place(bases[name], POLICIES[name]) for name in quantized}
         # both forms have the same activations under the same names
@@ -79,10 +81,10 @@ def make_graphs(
         ranges = calibrate(spread, list(needed))
 
         def build(keep_float: Mapping[str, str]) -> dict[str, PrecisionGraph]:
-            return {
-                name: _quantized(bases[name], place(bases[name], POLICIES[name], keep_float), ranges, anchors)
-                for name in quantized
-            }
+            placed = placements
+            if keep_float:
+                placed = {name: place(bases[name], POLICIES[name], keep_float) for name in quantized}
+            return {name: _quantized(bases[name], placed[name], ranges, anchors) for name in quantized}
 
         def models(keep_float: Mapping[str, str]) -> dict[str, onnx.ModelProto]:
             return {name: one.model for name, one in build(keep_float).items()}

@@ -20,7 +20,7 @@ from edgefel.calib.collect import activation_scales, collect_activations
 from edgefel.calib.placement import ONNXRUNTIME, TENSORRT, place
 from edgefel.calib.quantize import quantize
 from edgefel.errors import EdgefelError
-from edgefel.export.onnx.prelu import spread_prelu
+from edgefel.export.onnx.passes import spread_prelu
 from edgefel.export.onnx.trace import save_onnx
 from edgefel.export.precision.half import float32_nodes, to_half
 from edgefel.export.tensorrt import engine as tensorrt_engine
