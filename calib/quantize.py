@@ -13,9 +13,9 @@ import numpy.typing as npt
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from edgefel.calib.collect import QMAX
 from edgefel.calib.graph import GraphIndex, copy_of, rename_inputs, set_nodes
 from edgefel.calib.placement import Placement
+from edgefel.calib.thresholds import QMAX
 
 
 def quantize(

@@ -13,6 +13,7 @@ layers. Writes int8-nano.json and layers.png into the folder.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import platform
 import shutil
 import sys
@@ -42,7 +43,7 @@ from edgefel.export.parity.gate import Gate
 from edgefel.export.parity.outputs import onnx_outputs
 from edgefel.export.precision.mixed import PLOT_NAME, RANKING_IMAGES
 from edgefel.export.precision.sensitivity import rank_layers
-from edgefel.export.record import tool_versions
+from edgefel.export.report import tool_versions
 from edgefel.files.write import write_json
 from edgefel.models.checkpoint import load_checkpoint
 from edgefel.runtime.manifest import read_manifest
@@ -113,7 +114,7 @@ def broken_rows(run: Path, faces: Path) -> dict[str, Any]:
         "verdict": parity.verdict,
         "reasons": list(parity.reasons),
         "agreement": parity.top1_agreement,
-        "costliest_layers": [cost.to_dict() for cost in ranking[:3]],
+        "costliest_layers": [dataclasses.asdict(cost) for cost in ranking[:3]],
     }
 
 

@@ -65,9 +65,8 @@ def _fold_one(rewrite: Rewrite, add: NodeProto) -> bool:
         positions = rewrite.constant(add.input[1 - position])
         if concat is None or positions is None or rewrite.only_reader(name) is None:
             continue
-        expand = rewrite.producer(concat.input[0], "Expand")
-        token = None if expand is None else rewrite.constant(expand.input[0])
-        if expand is None or token is None or not _expands_to_batch(rewrite, expand):
+        token = _class_token(rewrite, concat)
+        if token is None:
             continue
         rows = positions.ndim == 3 and token.ndim == 3 and token.shape == (1, 1, positions.shape[2])
         if not rows or positions.shape[0] != 1 or attribute(concat, "axis") != 1 or len(concat.input) < 2:
@@ -79,10 +78,7 @@ def _fold_one(rewrite: Rewrite, add: NodeProto) -> bool:
 
 def _fold_alone(rewrite: Rewrite, concat: NodeProto) -> bool:
     """A class token in front of tokens that have their positions already."""
-    expand = rewrite.producer(concat.input[0], "Expand")
-    token = None if expand is None else rewrite.constant(expand.input[0])
-    if expand is None or token is None or not _expands_to_batch(rewrite, expand):
-        return False
+    token = _class_token(rewrite, concat)
     shape = rewrite.shape(concat.output[0])
     if attribute(concat, "axis") != 1 or len(concat.input) != 2 or shape is None or len(shape) != 3:
         return False
@@ -99,19 +95,22 @@ def _fold_alone(rewrite: Rewrite, concat: NodeProto) -> bool:
     return True
 
 
-def _expands_to_batch(rewrite: Rewrite, expand: NodeProto) -> bool:
-    """Whether the target is (batch, 1, 1), with the batch taken from the shape of an input of the graph."""
-    target = rewrite.producer(expand.input[1], "Concat")
-    if target is None or rewrite.only_reader(expand.output[0]) is None or len(target.input) != 3:
-        return False
+def _class_token(rewrite: Rewrite, concat: NodeProto) -> Array | None:
+    """The constant that `concat` begins with, expanded to (batch, 1, 1), the batch that of an input of the graph."""
+    expand = rewrite.producer(concat.input[0], "Expand")
+    target = None if expand is None else rewrite.producer(expand.input[1], "Concat")
+    if expand is None or target is None or rewrite.only_reader(expand.output[0]) is None:
+        return None
     batch = rewrite.producer(target.input[0], "Shape")
     ones = [rewrite.constant(name) for name in target.input[1:]]
-    return (
+    to_batch = (
         batch is not None
         and batch.input[0] in {value.name for value in rewrite.graph.input}
         and (attribute(batch, "start", 0), attribute(batch, "end")) == (0, 1)
+        and len(ones) == 2
         and all(value is not None and value.tolist() == [1] for value in ones)
     )
+    return rewrite.constant(expand.input[0]) if to_batch else None
 
 
 def _write(

@@ -22,15 +22,10 @@ from edgefel.export.parity.label_metrics import (
     recall_change,
     share_interval,
 )
-from edgefel.export.parity.limits import LIMITS, ParityLimits
-from edgefel.export.parity.outputs import Outputs, onnx_outputs, reference_outputs
+from edgefel.export.parity.limits import ParityLimits
+from edgefel.export.parity.outputs import Outputs
 from edgefel.runtime.manifest import OUTPUT_NAMES, Verdict
 from edgefel.text import counted
-
-__all__ = [
-    "LIMITS", "MAX_SQNR_DB", "ClassParity", "LabelParity", "Outputs", "Parity", "ParityLimits", "compare",
-    "kl_divergence", "onnx_outputs", "recall_change", "reference_outputs", "sqnr_db",
-]  # fmt: skip
 
 MAX_SQNR_DB = 200.0  # what equal arrays get: JSON has no infinity
 _ROUNDING = 1e-9  # of metrics that are computed in floating point: exactly at the limit is within it
@@ -230,15 +225,15 @@ def _judge(parity: Parity, limits: ParityLimits) -> Parity:
     if limits.min_sqnr_db is not None and parity.logits_sqnr_db is None:
         doubts.append("the file has no logits: their SQNR was not judged")
     if limits.judges_labels:
-        obstacle = _why_labels_say_nothing(parity, limits)
-        if obstacle is None:
+        reason = _labels_unavailable_reason(parity, limits)
+        if reason is None:
             failures += _label_failures(parity, limits)
             doubts += [
                 f"{text}: too few to tell" for text, shown in _recall_losses(parity, limits) if not shown
             ]
             doubts += _small_classes(parity, limits)
         else:
-            doubts.append(f"{obstacle}: judged by deviations and SQNR only")
+            doubts.append(f"{reason}: judged by deviations and SQNR only")
     verdict: Verdict = "fail" if failures else "warn" if doubts else "pass"
     return dataclasses.replace(parity, verdict=verdict, reasons=(*failures, *doubts))
 
@@ -254,8 +249,8 @@ def _numeric_failures(parity: Parity, limits: ParityLimits) -> list[str]:
     return failures
 
 
-def _why_labels_say_nothing(parity: Parity, limits: ParityLimits) -> str | None:
-    """Labels of a network that guesses sit on ties and flip with the last bit: they judge no conversion."""
+def _labels_unavailable_reason(parity: Parity, limits: ParityLimits) -> str | None:
+    """Why labels cannot be judged; a network that guesses makes near-ties, which flip with the last bit."""
     if parity.labels is None:
         return "there are no labelled images"
     if parity.images < limits.min_images:

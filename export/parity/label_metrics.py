@@ -3,12 +3,12 @@ interval, agreement, divergence, and whether the labels may be trusted at all.""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 
 FloatArray = npt.NDArray[np.floating[Any]]
 IntArray = npt.NDArray[np.integer[Any]]
@@ -93,11 +93,8 @@ def recall_change(
 
 def share_interval(hits: int, count: int) -> tuple[float, float]:
     """The 95 % interval of a share (Wilson 1927, doi 10.1080/01621459.1927.10502953), within 0 to 1."""
-    z = 1.959963984540054
-    share, spread = hits / count, z * z / count
-    centre = (share + spread / 2) / (1 + spread)
-    half = math.sqrt(spread * (share * (1 - share) + spread / 4)) / (1 + spread)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    interval = stats.binomtest(hits, count).proportion_ci(LEVEL, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def chance_p_value(probabilities: FloatArray, targets: IntArray) -> float:
@@ -109,14 +106,4 @@ def chance_p_value(probabilities: FloatArray, targets: IntArray) -> float:
     count, classes = probabilities.shape
     share = max(float(np.bincount(targets, minlength=classes).max()) / count, 1.0 / classes)
     hits = int((probabilities.argmax(axis=1) == targets).sum())
-    if share >= 1.0 or hits == 0:
-        return 1.0
-    log_chances = [
-        math.lgamma(count + 1)
-        - math.lgamma(k + 1)
-        - math.lgamma(count - k + 1)
-        + k * math.log(share)
-        + (count - k) * math.log1p(-share)
-        for k in range(hits, count + 1)
-    ]
-    return min(1.0, math.fsum(math.exp(value) for value in log_chances))
+    return float(stats.binom.sf(hits - 1, count, share))

@@ -12,10 +12,10 @@ import numpy.typing as npt
 import onnx
 
 from edgefel.calib.cache import cached_scales
-from edgefel.calib.collect import CalibrationMethod
 from edgefel.calib.placement import ONNXRUNTIME, TENSORRT, Placement, place
 from edgefel.calib.quantize import quantize
 from edgefel.calib.reader import CalibrationReader
+from edgefel.calib.thresholds import CalibrationMethod
 from edgefel.export.onnx.passes import spread_prelu
 from edgefel.export.onnx.trace import check_graph
 from edgefel.export.precision.half import float32_nodes, to_half

@@ -61,15 +61,14 @@ def float32_nodes(model: onnx.ModelProto, anchors: npt.NDArray[np.float32] | Non
         if node.op_type == "Softmax" or any(name in held or name in tainted for name in node.input):
             kept.append(node.name)
             tainted.update(node.output)
-    scoring = _scoring_nodes(model)
+    scoring = _scoring_nodes(index)
     return tuple(node.name for node in model.graph.node if node.name in scoring or node.name in kept)
 
 
-def _scoring_nodes(model: onnx.ModelProto) -> set[str]:
+def _scoring_nodes(index: GraphIndex) -> set[str]:
     """TopK by float scores, and the sums of absolute or other values that these are."""
-    index = GraphIndex(model.graph)
     found: set[str] = set()
-    for node in model.graph.node:
+    for node in index.order:
         reader: NodeProto | None = node
         if node.op_type != "TopK" or index.producers[node.input[0]].op_type != "ReduceSum":
             continue

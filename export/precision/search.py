@@ -64,7 +64,7 @@ class SearchResult:
         return {
             "int8_share_of_macs": self.int8_share,
             "layers": [
-                {**decision.cost.to_dict(), "int8": decision.int8, "reason": decision.reason}
+                {**asdict(decision.cost), "int8": decision.int8, "reason": decision.reason}
                 for decision in self.decisions
             ],
             "trials": [asdict(trial) for trial in self.trials],
