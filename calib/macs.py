@@ -1,4 +1,4 @@
-"""How much work a node does: multiply-accumulate operations, counted from the graph's shapes."""
+"""Multiply-accumulate operations of a node, counted from the graph's shapes."""
 
 from __future__ import annotations
 

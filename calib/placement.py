@@ -1,4 +1,4 @@
-"""Where Q/DQ nodes go: a named policy, and what it decides for a graph, node by node."""
+"""Placement of Q/DQ nodes: a named policy, and its decisions for a graph, node by node."""
 
 from __future__ import annotations
 

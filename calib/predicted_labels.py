@@ -1,4 +1,4 @@
-"""A model's predictions in the place of labels, for balanced calibration on images that nobody labelled."""
+"""Predicted labels, for balanced calibration on unlabelled images."""
 
 from __future__ import annotations
 

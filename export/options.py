@@ -1,4 +1,4 @@
-"""What an export is asked to do, checked before any work starts."""
+"""Options of an export, checked at construction."""
 
 from __future__ import annotations
 

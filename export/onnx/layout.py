@@ -1,4 +1,4 @@
-"""Moves of data that cancel or can be said in fewer nodes: Transpose, Reshape, Slice, Expand. All bitwise exact."""
+"""Passes that remove or shorten data movement: Transpose, Reshape, Slice, Expand. All bitwise exact."""
 
 from __future__ import annotations
 

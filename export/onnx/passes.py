@@ -20,7 +20,7 @@ from edgefel.export.onnx.layout import (
 from edgefel.export.onnx.rewrite import Rewrite
 from edgefel.export.onnx.tokens import fold_class_token, gather_rows
 
-# edits the graph in place and says what it did
+# edits the graph in place and returns a report
 Pass = Callable[[Rewrite], Any]
 
 # Later passes find what earlier ones leave: merge_moves joins the moves that splitting and gathering make.
@@ -38,7 +38,7 @@ EXACT_PASSES: Mapping[str, Pass] = {
 
 @dataclass(frozen=True)
 class PassReport:
-    """Nodes of the graph before and after one pass, and what the pass itself says."""
+    """Nodes of the graph before and after one pass, and the pass's own result."""
 
     name: str
     nodes_before: int

@@ -1,4 +1,4 @@
-"""Is the exported file still the same network? Its outputs against PyTorch FP32's on the same images, judged."""
+"""Compares the outputs of an exported file with PyTorch FP32's on the same images, and judges them."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def compare(
     seed: int = 0,
     outputs: Sequence[str] = OUTPUT_NAMES,
 ) -> Parity:
-    """Judges `actual` by `reference`, both output name -> [N, ...], by what they say in `outputs`.
+    """Judges `actual` by `reference`, both output name -> [N, ...], by the outputs named in `outputs`.
 
     targets: true class of every image [N], in the order of the outputs' columns, whose names are `labels`.
     columns: the outputs whose classes the images can have, where these are not all: what `labels` shows is of the

@@ -1,4 +1,4 @@
-"""`edgefel export --int8 --auto`: ranks the layers, searches the mix, and writes down why each is what it is."""
+"""`edgefel export --int8 --auto`: ranks the layers, searches the mix, and records the reason for each layer."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ GIVE_BACK_TRIES = 16
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate says of a mix. reasons: why it fails. recall_loss: points of the class that loses most."""
+    """The gate's verdict on a mix. reasons: why it fails. recall_loss: points of the class that loses most."""
 
     passes: bool
     reasons: tuple[str, ...] = ()
@@ -35,7 +35,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Decision:
-    """What became of a layer and why."""
+    """INT8 or float for one layer, and why."""
 
     cost: LayerCost
     int8: bool

@@ -1,4 +1,4 @@
-"""What quantizing each layer alone costs: the ranking that a mixed-precision search goes by."""
+"""Cost of quantizing each layer alone: the ranking that the mixed-precision search uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which precision every layer has, and what became of the attentions.
+"""Precision of every layer, and which attentions TensorRT fused.
 
 Two sources. The parsed network is there without a GPU and says what the builder is given. The engine says what
 it made of it, and has to be loaded on a GPU for that. A report names its source.
