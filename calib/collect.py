@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import queue
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,6 +15,7 @@ import onnxruntime as ort
 from edgefel.calib.histogram import ActivationHistogram
 from edgefel.calib.thresholds import QMAX, CalibrationMethod
 from edgefel.errors import EdgefelError
+from edgefel.runtime.doctor.machine import usable_cores
 from edgefel.runtime.manifest import INPUT_NAME
 
 # every worker holds one image's activations, 80 MB for the largest model; more than this many would let a
@@ -39,7 +39,7 @@ class ActivationCollector:
     """
 
     def __init__(self, graph: onnx.ModelProto, tensors: Sequence[str], workers: int | None = None) -> None:
-        self.workers = min(_cores(), MAX_WORKERS) if workers is None else workers
+        self.workers = min(usable_cores(), MAX_WORKERS) if workers is None else workers
         if self.workers < 1:
             raise EdgefelError(f"calibration: {workers} workers; give at least 1")
         self.tensors = tuple(dict.fromkeys(tensors))
@@ -169,13 +169,6 @@ def activation_scales(
     Raises EdgefelError naming an activation that is the same value everywhere.
     """
     return {name: np.float32(histogram.compute(method) / QMAX) for name, histogram in histograms.items()}
-
-
-def _cores() -> int:
-    """Cores that this process may use: fewer than the machine's in a container."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _input_shape(graph: onnx.ModelProto) -> tuple[int, ...]:

@@ -194,19 +194,10 @@ def _label_parity(
     change = recall_change(before, after, targets, classes, seed=seed)
     rows = []
     for i, name in enumerate(names):
-        if change.images[i] == 0:
-            rows.append(ClassParity(name, 0, None, None, None, None))
-            continue
-        rows.append(
-            ClassParity(
-                label=name,
-                images=int(change.images[i]),
-                recall_reference=float(change.reference[i]),
-                recall=float(change.actual[i]),
-                change=float(change.change[i]),
-                interval=(float(change.low[i]), float(change.high[i])),
-            )
-        )
+        count = int(change.images[i])
+        recalls = (change.reference[i], change.actual[i], change.change[i])
+        interval = (float(change.low[i]), float(change.high[i])) if count else None
+        rows.append(ClassParity(name, count, *(float(x) if count else None for x in recalls), interval))
     return LabelParity(
         accuracy_reference=first.accuracy,
         accuracy=second.accuracy,

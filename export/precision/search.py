@@ -75,20 +75,18 @@ def search(
     ranking: Sequence[LayerCost],
     judge: Callable[[frozenset[str]], Verdict],
     progress: Progress = SILENT,
-    *,
-    give_back_tries: int = GIVE_BACK_TRIES,
 ) -> SearchResult:
     """Finds a set of layers to keep in float with which the gate passes.
 
     ranking: costliest first (`rank_layers`). judge: the layers kept in float -> the gate's verdict on the rest
     in INT8. First the fewest of the costliest layers that make the gate pass (doubling, then bisection); then
     each of these, the one with most work first, is given back to INT8 if the gate still passes without it, in
-    at most `give_back_tries` tries. The mix that is returned has itself passed.
+    at most GIVE_BACK_TRIES tries. The mix that is returned has itself passed.
 
     Raises EdgefelError if the gate fails even with only the cheapest layer in INT8.
     """
     progress.start("search the precision mix")
-    return _Search(tuple(ranking), judge, progress).run(give_back_tries)
+    return _Search(tuple(ranking), judge, progress).run()
 
 
 class _Search:
@@ -104,11 +102,11 @@ class _Search:
         self.trials: list[Trial] = []
         self.verdicts: dict[frozenset[str], Verdict] = {}
 
-    def run(self, give_back_tries: int) -> SearchResult:
+    def run(self) -> SearchResult:
         needed = self._fewest()
         kept = {cost.node for cost in self.ranking[:needed]}
         failed: dict[str, Verdict] = {}
-        tries = sorted(self.ranking[:needed], key=lambda cost: -cost.macs)[:give_back_tries]
+        tries = sorted(self.ranking[:needed], key=lambda cost: -cost.macs)[:GIVE_BACK_TRIES]
         for cost in tries if needed else []:
             verdict = self._try(frozenset(kept - {cost.node}))
             if verdict.passes:
