@@ -80,10 +80,12 @@ def _fold_alone(rewrite: Rewrite, concat: NodeProto) -> bool:
     """A class token in front of tokens that have their positions already."""
     token = _class_token(rewrite, concat)
     shape = rewrite.shape(concat.output[0])
-    if attribute(concat, "axis") != 1 or len(concat.input) != 2 or shape is None or len(shape) != 3:
+    if token is None or attribute(concat, "axis") != 1 or len(concat.input) != 2:
+        return False
+    if shape is None or len(shape) != 3 or concat.output[0] in rewrite.outputs:
         return False
     count, width = shape[1:]
-    if count is None or width is None or token.shape != (1, 1, width) or concat.output[0] in rewrite.outputs:
+    if count is None or width is None or token.shape != (1, 1, width):
         return False
     table = np.zeros((1, count, width), token.dtype)
     table[0, 0] = token[0, 0]

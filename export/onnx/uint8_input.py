@@ -122,7 +122,7 @@ def check_input(
 ) -> int:
     """The type of the input, one of `kinds`. Raises EdgefelError if it is none, or not of the preprocessing's side."""
     side = preprocessing.output_size
-    shapes = {TensorProto.FLOAT: [3, side, side], TensorProto.UINT8: [side, side, 3]}
+    shapes: dict[int, list[int]] = {TensorProto.FLOAT: [3, side, side], TensorProto.UINT8: [side, side, 3]}
     found = model.graph.input[0].type.tensor_type
     shape = [dim.dim_value for dim in found.shape.dim[1:]]
     if found.elem_type not in kinds or shapes[found.elem_type] != shape:
