@@ -25,14 +25,8 @@ from edgefel.export.parity.limits import LIMITS, ParityLimits
 from edgefel.export.precision.graphs import Build, PrecisionGraph, Ranges, calibrate_ranges, make_graphs
 from edgefel.export.precision.mixed import find_mix, mix_entry, write_search
 from edgefel.export.precision.search import SearchResult
-from edgefel.export.report import (
-    CALIBRATION_NAME,
-    ExportReport,
-    model_info,
-    source_entry,
-    summarize,
-    tool_versions,
-)
+from edgefel.export.record import CALIBRATION_NAME, model_info, source_entry, tool_versions
+from edgefel.export.report import ExportReport, summarize
 from edgefel.export.tensorrt.engine import EngineCache, build_engine, load_tensorrt
 from edgefel.files.write import atomic_folder, check_free
 from edgefel.progress import SILENT, Progress

@@ -43,7 +43,7 @@ from edgefel.export.parity.gate import Gate
 from edgefel.export.parity.outputs import onnx_outputs
 from edgefel.export.precision.mixed import PLOT_NAME, RANKING_IMAGES
 from edgefel.export.precision.sensitivity import rank_layers
-from edgefel.export.report import tool_versions
+from edgefel.export.record import tool_versions
 from edgefel.files.write import write_json
 from edgefel.models.checkpoint import load_checkpoint
 from edgefel.runtime.manifest import read_manifest

@@ -19,7 +19,7 @@ from edgefel.errors import EdgefelError
 from edgefel.export.parity.compare import Parity
 from edgefel.export.parity.gate import Gate
 from edgefel.export.parity.limits import LIMITS, ParityLimits
-from edgefel.export.report import CALIBRATION_NAME, tool_versions
+from edgefel.export.record import CALIBRATION_NAME, tool_versions
 from edgefel.files.write import sha256
 from edgefel.progress import SILENT, Progress
 from edgefel.runtime.manifest import BundleFile, Manifest, read_manifest, write_manifest

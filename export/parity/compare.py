@@ -195,9 +195,9 @@ def _label_parity(
     rows = []
     for i, name in enumerate(names):
         count = int(change.images[i])
-        recalls = (change.reference[i], change.actual[i], change.change[i])
+        old, new, moved = map(_known, (change.reference[i], change.actual[i], change.change[i]))
         interval = (float(change.low[i]), float(change.high[i])) if count else None
-        rows.append(ClassParity(name, count, *(float(x) if count else None for x in recalls), interval))
+        rows.append(ClassParity(name, count, old, new, moved, interval))
     return LabelParity(
         accuracy_reference=first.accuracy,
         accuracy=second.accuracy,
@@ -208,6 +208,10 @@ def _label_parity(
         chance_p_value=chance_p_value(before, targets),
         classes=tuple(rows),
     )
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
 
 
 def _judge(parity: Parity, limits: ParityLimits) -> Parity:

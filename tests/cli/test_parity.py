@@ -21,7 +21,7 @@ from edgefel.errors import EdgefelError
 from edgefel.export.onnx.trace import save_onnx
 from edgefel.export.parity.check import check_bundle
 from edgefel.export.parity.limits import load_limits
-from edgefel.export.report import model_info, source_entry
+from edgefel.export.record import model_info, source_entry
 from edgefel.files.write import sha256
 from edgefel.models.checkpoint import load_checkpoint
 from edgefel.runtime.manifest import Manifest, describe_file, read_manifest, write_manifest
