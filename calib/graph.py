@@ -103,7 +103,7 @@ def rename_inputs(nodes: Iterable[NodeProto], old: str, new: str) -> None:
 
 
 def copy_of(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy, to edit in place."""
+    """A copy that may be edited in place."""
     copied = onnx.ModelProto()
     copied.CopyFrom(model)
     return copied

@@ -1,4 +1,4 @@
-"""A graph that passes edit in place: replacement of nodes, and clearing away what nobody reads.
+"""A graph that passes edit in place: replacement of nodes, and removal of what no output depends on.
 
 Protobuf messages and not onnx_ir: there every input and every producer is optional, which under mypy --strict makes
 passes longer, and reading and writing a 2 MB model with it takes 26 ms where a copy takes 0.7 ms.
@@ -35,7 +35,7 @@ class Rewrite(GraphIndex):
 
     @classmethod
     def copy(cls, model: onnx.ModelProto) -> Rewrite:
-        """Of a copy of `model`."""
+        """A Rewrite of a copy of `model`."""
         return cls(copy_of(model))
 
     def refresh(self) -> None:

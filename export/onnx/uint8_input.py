@@ -83,16 +83,16 @@ class InputSteps:
         ]
 
     def add(self, op_type: str, *inputs: str, **attributes: Any) -> str:
-        """One node."""
+        """Adds a node."""
         self.nodes.append(self.rewrite.node(op_type, inputs, like=self.scope, **attributes))
         return str(self.nodes[-1].output[0])
 
     def constant(self, values: Array, name: str) -> str:
-        """An initializer."""
+        """Adds an initializer."""
         return self.rewrite.add_constant(values, f"{self.scope}.{name}")
 
     def normalise(self, pixels: str, split: SplitNormalisation) -> str:
-        """(A x + B) + (C x + D) of pixels [N, 3, H, W]."""
+        """Adds (A x + B) + (C x + D) for pixels [N, 3, H, W]."""
         terms = []
         for scale, shift in (("scale", "shift"), ("fine_scale", "fine_shift")):
             factor, offset = (

@@ -29,7 +29,7 @@ Build = Callable[[Mapping[str, str]], dict[str, onnx.ModelProto]]
 
 @dataclass(frozen=True)
 class PrecisionGraph:
-    """A finished graph. builder: what the manifest says of how it was made. warnings: what the user is told."""
+    """A finished graph. builder: the manifest's entry on how it was made. warnings: for the user."""
 
     model: onnx.ModelProto
     builder: dict[str, Any]
@@ -38,7 +38,7 @@ class PrecisionGraph:
 
 @dataclass(frozen=True)
 class Ranges:
-    """INT8 scale per activation; entry: what the manifest says of the calibration."""
+    """INT8 scale per activation; entry: the manifest's entry on the calibration."""
 
     scales: Mapping[str, np.float32]
     entry: dict[str, Any]
@@ -120,7 +120,7 @@ def calibrate_ranges(
 ) -> Ranges:
     """Ranges of the activations over the reader's images, or from the cache where these were taken before.
 
-    source: what the manifest says of the images. set_key: of the calibration set that the images are; None
+    source: the manifest's entry on the images. set_key: of the calibration set that the images are; None
     caches nothing. Raises EdgefelError if fewer images than `classes` can be read, or an activation is not
     finite or constant.
     """

@@ -83,7 +83,7 @@ def _verdict(parities: Mapping[str, Parity], max_drop: float) -> Verdict:
 
 
 def mix_entry(result: SearchResult, max_drop: float, images: int) -> dict[str, Any]:
-    """What the manifest says of the search; `layers.json` has all of it."""
+    """The manifest's entry on the search; `layers.json` has the details."""
     return {
         "max_drop": max_drop,
         "images": images,

@@ -110,7 +110,7 @@ def engine_report(network: dict[str, Any], inspected: str) -> dict[str, Any]:
 
 
 def inspect_engine(trt: ModuleType, engine: Any) -> str:
-    """What the engine inspector says of all layers, as JSON text."""
+    """The engine inspector's report on all layers, as JSON text."""
     return str(engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON))
 
 
