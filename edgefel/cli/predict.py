@@ -16,7 +16,7 @@ from edgefel.text import counted, printable
 
 if TYPE_CHECKING:
     from edgefel.runtime.predict import ImageResult, Summary
-    from edgefel.runtime.sources import Source
+    from edgefel.runtime.stream.sources import Source
 
 _NAMED = 20  # unreadable images
 
@@ -73,7 +73,7 @@ def command(
     from edgefel.runtime.faces import make_detector
     from edgefel.runtime.predict import check_save, predict_source
     from edgefel.runtime.session import Session
-    from edgefel.runtime.sources import open_source
+    from edgefel.runtime.stream.sources import open_source
 
     if no_detect and detector_model is not None:
         raise EdgefelError("--no-detect and --detector-model exclude each other; leave one out")

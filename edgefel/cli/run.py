@@ -364,6 +364,6 @@ def _warn_of(file: MetricsFile, errors: Console) -> None:
 
 
 def _is_images(path: Path) -> bool:
-    from edgefel.runtime.sources import IMAGE_SUFFIXES
+    from edgefel.runtime.stream.sources import IMAGE_SUFFIXES
 
     return path.is_dir() or (path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES)

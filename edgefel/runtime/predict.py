@@ -17,7 +17,7 @@ from edgefel.runtime.annotate import annotate, annotate_crop
 from edgefel.runtime.faces import FaceDetector, WholeImage
 from edgefel.runtime.labelling import LabelledFace, label_faces
 from edgefel.runtime.session import Session
-from edgefel.runtime.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Source, SourceImage
+from edgefel.runtime.stream.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Source, SourceImage
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from edgefel.runtime.faces import (
     detect_near,
     make_detector,
 )
-from edgefel.runtime.sources import read_image
+from edgefel.runtime.stream.sources import read_image
 
 
 @pytest.fixture(scope="module")

@@ -62,10 +62,8 @@ class Avi:
             *(b"vids", fourcc, 0, 0, 0, 0, scale, round(fps * scale), 0, frames, 0, 0xFFFFFFFF, 0),
             *(0, 0, width, height),
         )
-        picture = struct.pack(
-            "<IiiHH4sIiiII", 40, width, height, 1, 24, fourcc, 3 * width * height, 0, 0, 0, 0
-        )
-        tracks = _list(b"strl", _riff(b"strh", stream) + _riff(b"strf", picture))
+        image = struct.pack("<IiiHH4sIiiII", 40, width, height, 1, 24, fourcc, 3 * width * height, 0, 0, 0, 0)
+        tracks = _list(b"strl", _riff(b"strh", stream) + _riff(b"strf", image))
         lists = _list(b"hdrl", _riff(b"avih", header) + tracks)
         return (
             struct.pack("<4sI4s", b"RIFF", riff, b"AVI ")

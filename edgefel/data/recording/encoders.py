@@ -1,4 +1,4 @@
-"""From pictures to compressed frames, one by one, with the encoders that come with OpenCV."""
+"""From images to compressed frames, one by one, with the encoders that come with OpenCV."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def is_key(codec: Codec, data: bytes) -> bool:
 
 
 def decoder_config(codec: Codec, data: bytes) -> bytes:
-    """The sequence header of the first frame: all before its group's (B3) or picture's (B6) start code."""
+    """The sequence header of the first frame: all before its group's (B3) or image's (B6) start code."""
     if codec == "jpeg":
         return b""
     ends = [place for code in (b"\0\0\1\xb3", b"\0\0\1\xb6") if (place := data.find(code)) >= 0]

@@ -13,8 +13,6 @@ from urllib.parse import urlsplit
 
 from edgefel.errors import EdgefelError
 from edgefel.files.read import native_path
-from edgefel.runtime.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from edgefel.runtime.sources import open_source as open_images
 from edgefel.runtime.stream import gstreamer
 from edgefel.runtime.stream.devices import (
     Device,
@@ -28,6 +26,8 @@ from edgefel.runtime.stream.folder import ImageFolder
 from edgefel.runtime.stream.frames import FrameSource
 from edgefel.runtime.stream.gst_device import GstDevice
 from edgefel.runtime.stream.live import LiveSource
+from edgefel.runtime.stream.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from edgefel.runtime.stream.sources import open_source as open_images
 from edgefel.runtime.stream.video import VideoFile
 
 Decoder = Literal["auto", "opencv", "gstreamer"]

@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 
 from edgefel.errors import EdgefelError
-from edgefel.runtime.sources import Source, read_image
 from edgefel.runtime.stream.frames import Frame, SourceCounts
+from edgefel.runtime.stream.sources import Source, read_image
 from edgefel.text import counted
 
 

@@ -36,7 +36,7 @@ TIMES = [
 ]
 
 
-def picture(shade: int, size: tuple[int, int] = (64, 48)) -> np.ndarray:
+def image(shade: int, size: tuple[int, int] = (64, 48)) -> np.ndarray:
     return np.full((size[1], size[0], 3), shade, np.uint8)
 
 
@@ -52,7 +52,7 @@ def played(file: Path) -> tuple[list[float], list[float]]:
 
 
 def child(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """A process that has `VideoWriter`, `picture` and `noise` (of 320x240)."""
+    """A process that has `VideoWriter`, `image` and `noise` (of 320x240)."""
     start = f"""
 import os, resource, signal, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
@@ -69,7 +69,7 @@ def test_every_frame_has_its_time(tmp_path, suffix):
     file = tmp_path / f"a{suffix}"
     recording = VideoWriter(file, 20.0)
     for number, time in enumerate(TIMES):
-        recording.write(picture(7 * number), time)
+        recording.write(image(7 * number), time)
         assert len(played(recording.part)[0]) == number + 1  # on disk as soon as it is written
         assert not file.exists()
     recording.close()
@@ -91,7 +91,7 @@ def test_a_player_can_jump(tmp_path, suffix):
     file = tmp_path / f"a{suffix}"
     recording = VideoWriter(file, 20.0)
     for number in range(100):
-        recording.write(picture(2 * number), number / 20)
+        recording.write(image(2 * number), number / 20)
     recording.close()
     capture = cv2.VideoCapture(str(file), cv2.CAP_FFMPEG)
     for number in (80, 30, 99):
@@ -106,7 +106,7 @@ def test_a_killed_process_loses_no_frame(tmp_path, suffix, scene):
     code = """
 recording = VideoWriter(path, 10.0)
 for number in range(40):
-    recording.write(np.roll(noise, number, 1) if sys.argv[2] == "noise" else picture(90), number / 10)
+    recording.write(np.roll(noise, number, 1) if sys.argv[2] == "noise" else image(90), number / 10)
 os.kill(os.getpid(), signal.SIGKILL)
 """
     file = tmp_path / f"a{suffix}"
@@ -123,11 +123,11 @@ def test_what_a_killed_run_left_is_kept(tmp_path):
     for number in range(3):
         recording = VideoWriter(file, 20.0)
         assert recording.kept == (left[-1] if left else None)
-        recording.write(picture(40 * number), 0.0)
+        recording.write(image(40 * number), 0.0)
         os.close(recording._descriptor)  # as the end of the process would
         left.append(tmp_path / ("a.interrupted.mkv" if number == 0 else f"a.interrupted-{number + 1}.mkv"))
     recording = VideoWriter(file, 20.0)
-    recording.write(picture(200), 0.0)
+    recording.write(image(200), 0.0)
     recording.close()
     assert sorted(tmp_path.iterdir()) == sorted([file, *left])
     for number, kept in enumerate(left):
@@ -137,10 +137,10 @@ def test_what_a_killed_run_left_is_kept(tmp_path):
 def test_one_run_alone_records_to_a_file(tmp_path):
     file = tmp_path / "a.mp4"
     recording = VideoWriter(file, 20.0)
-    recording.write(picture(50), 0.0)
+    recording.write(image(50), 0.0)
     with pytest.raises(EdgefelError, match=r"a.mp4: another run is recording to it"):
         VideoWriter(file, 20.0, overwrite=True)
-    recording.write(picture(60), 0.1)
+    recording.write(image(60), 0.1)
     recording.close()
     assert len(played(file)[0]) == 2
 
@@ -148,7 +148,7 @@ def test_one_run_alone_records_to_a_file(tmp_path):
 def test_an_empty_recording_leaves_nothing(tmp_path):
     VideoWriter(tmp_path / "new" / "folder" / "a.mkv", 20.0).close()
     recording = VideoWriter(tmp_path / "new" / "a.mkv", 20.0)
-    recording.write(picture(9), 0.0)
+    recording.write(image(9), 0.0)
     recording.discard()
     recording.close()
     assert list(tmp_path.iterdir()) == []
@@ -208,7 +208,7 @@ def test_an_interruption_in_the_middle_of_a_write(tmp_path, monkeypatch):
     file = tmp_path / "a.mp4"
     recording = VideoWriter(file, 20.0)
     for number in range(5):
-        recording.write(picture(40 * number), number / 20)
+        recording.write(image(40 * number), number / 20)
     real = os.write
 
     def interrupted(descriptor: int, data: bytes) -> int:
@@ -218,7 +218,7 @@ def test_an_interruption_in_the_middle_of_a_write(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            recording.write(picture(250), 0.25)
+            recording.write(image(250), 0.25)
     recording.close()
     assert played(file)[1] == pytest.approx([0, 40, 80, 120, 160], abs=5)
 
@@ -228,7 +228,7 @@ def test_an_end_that_is_cut_short(tmp_path, monkeypatch, suffix):
     """Killed while the index is being written: what there is can be played as before."""
     recording = VideoWriter(tmp_path / f"a{suffix}", 20.0)
     for number in range(30):
-        recording.write(picture(8 * number), number / 20)
+        recording.write(image(8 * number), number / 20)
 
     def killed(*arguments: object) -> None:
         raise KeyboardInterrupt
@@ -243,11 +243,11 @@ def test_an_end_that_is_cut_short(tmp_path, monkeypatch, suffix):
 
 def test_a_recording_that_is_removed_while_it_is_written(tmp_path):
     recording = VideoWriter(tmp_path / "out" / "a.mkv", 20.0)
-    recording.write(picture(9), 0.0)
+    recording.write(image(9), 0.0)
     recording.part.unlink()
     recording.part.parent.rmdir()
     with pytest.raises(EdgefelError, match="a.mkv: was removed while it was written"):
-        recording.write(picture(9), 0.1)
+        recording.write(image(9), 0.1)
     recording.close()
     assert list(tmp_path.iterdir()) == []
 
@@ -263,14 +263,14 @@ def test_a_file_that_appears_meanwhile_is_kept(tmp_path, monkeypatch, links):
         monkeypatch.setattr(writer.os, "link", refused)
     file = tmp_path / "a.mkv"
     recording = VideoWriter(file, 20.0)
-    recording.write(picture(9), 0.0)
+    recording.write(image(9), 0.0)
     file.write_text("precious")
     with pytest.raises(EdgefelError, match=r"a.mkv: appeared meanwhile.*can be played: .*a.part.mkv"):
         recording.close()
     assert file.read_text() == "precious"
     assert len(played(recording.part)[0]) == 1
     other = VideoWriter(tmp_path / "b.mkv", 20.0)
-    other.write(picture(9), 0.0)
+    other.write(image(9), 0.0)
     other.close()
     assert len(played(tmp_path / "b.mkv")[0]) == 1
 
@@ -293,7 +293,7 @@ def test_sizes(tmp_path, suffix, size):
 def test_frames_that_are_too_small(tmp_path):
     recording = VideoWriter(tmp_path / "a.mp4", 20.0)
     with pytest.raises(EdgefelError, match="a.mp4: frames of 1x9 pixels are too small for a video"):
-        recording.write(picture(9, (1, 9)), 0.0)
+        recording.write(image(9, (1, 9)), 0.0)
     recording.close()
     assert list(tmp_path.iterdir()) == []
 
@@ -302,10 +302,10 @@ def test_without_named_pipes_it_is_said_what_to_do(tmp_path, monkeypatch):
     monkeypatch.delattr(os, "mkfifo")
     recording = VideoWriter(tmp_path / "a.mp4", 20.0)
     with pytest.raises(EdgefelError, match="a.mp4: this system has no named pipes; save the video as .avi"):
-        recording.write(picture(9), 0.0)
+        recording.write(image(9), 0.0)
     recording.close()
     other = VideoWriter(tmp_path / "a.avi", 20.0)
-    other.write(picture(9), 0.0)
+    other.write(image(9), 0.0)
     other.close()
     assert [file.name for file in tmp_path.iterdir()] == ["a.avi"]
 
@@ -314,7 +314,7 @@ def test_without_a_temporary_folder_it_is_said_what_to_do(tmp_path, monkeypatch)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
     recording = VideoWriter(tmp_path / "a.mp4", 20.0)
     with pytest.raises(EdgefelError, match="a.mp4: the encoder needs a temporary folder .*set TMPDIR"):
-        recording.write(picture(9), 0.0)
+        recording.write(image(9), 0.0)
     recording.close()
     assert list(tmp_path.iterdir()) == []
 
@@ -329,7 +329,7 @@ def test_another_player_agrees(tmp_path, suffix):
         pytest.skip("GStreamer with its base, good, bad and libav plugins is not installed")
     recording = VideoWriter(tmp_path / f"a{suffix}", 20.0)
     for number, time in enumerate(TIMES):
-        recording.write(picture(7 * number), time)
+        recording.write(image(7 * number), time)
     for file in (recording.part, recording.path):
         if file == recording.path:
             recording.close()

@@ -12,10 +12,10 @@ import pytest
 
 from edgefel.data.recording import VideoWriter, writer
 from edgefel.errors import EdgefelError
-from edgefel.runtime.sources import open_source as open_images
 from edgefel.runtime.stream.capture import open_source
 from edgefel.runtime.stream.devices import OpenCVDevice, without_password
 from edgefel.runtime.stream.frames import Frame, FrameSource, SourceCounts
+from edgefel.runtime.stream.sources import open_source as open_images
 from edgefel.runtime.stream.video import VideoFile
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edgefel.errors import EdgefelError
-from edgefel.runtime.sources import open_source, read_image
+from edgefel.runtime.stream.sources import open_source, read_image
 
 
 @pytest.fixture
