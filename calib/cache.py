@@ -7,7 +7,7 @@ import importlib
 import json
 import math
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ def cached_scales(
     except (EdgefelError, OSError) as error:
         warn(f"calibration is not cached: {error}")
         return calibrate(), {"cache": "off", "key": None}
-    key = parts_key(parts)
+    key = _digest(parts)
     path = folder / f"{key}.json"
     found = _read(path, parts, warn)
     if found is not None:
@@ -118,11 +118,6 @@ def key_parts(
     }
 
 
-def parts_key(parts: Mapping[str, Any]) -> str:
-    """Hex SHA-256 of the parts; the entry's name."""
-    return _digest(parts)
-
-
 def code_hash() -> str:
     """Hex SHA-256 of the source of `CODE`."""
     digest = hashlib.sha256()
@@ -144,7 +139,7 @@ def _read(path: Path, parts: dict[str, Any], warn: Callable[[str], None]) -> Sca
     try:
         entry = parse_json(read_regular(path), str(path), _SHAPE)
         # by their hash: a tuple comes back as a list
-        if entry["format"] != FORMAT or parts_key(entry["parts"]) != parts_key(parts):
+        if entry["format"] != FORMAT or _digest(entry["parts"]) != _digest(parts):
             raise ValueError("it belongs to another calibration")
         scales = entry["scales"]
         if entry["scales_sha256"] != _digest(scales) or sorted(scales) != parts["tensors"]:

@@ -11,23 +11,11 @@ import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 
-from edgefel.calib.histogram import BINS, ActivationHistogram
-from edgefel.calib.thresholds import METHODS, PERCENTILE, QMAX, CalibrationMethod
+from edgefel.calib.histogram import ActivationHistogram
+from edgefel.calib.thresholds import QMAX, CalibrationMethod
 from edgefel.errors import EdgefelError
 from edgefel.runtime.manifest import INPUT_NAME
 from edgefel.workers import in_threads, usable_cores
-
-__all__ = [
-    "BINS",
-    "METHODS",
-    "PERCENTILE",
-    "QMAX",
-    "ActivationCollector",
-    "ActivationHistogram",
-    "CalibrationMethod",
-    "activation_scales",
-    "collect_activations",
-]
 
 # every worker holds one image's activations, 80 MB for the largest model; more than this many would let a
 # machine with many cores run out of memory

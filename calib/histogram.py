@@ -1,4 +1,4 @@
-"""A collector of one activation: how often each |x| occurs, exactly the same however the values arrive."""
+"""Histogram of |x| of one activation, independent of the order in which values arrive."""
 
 from __future__ import annotations
 

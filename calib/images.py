@@ -1,4 +1,4 @@
-"""Which images calibrate and which are held out to compare on: two sets that do not overlap, each image read once."""
+"""Images to calibrate on and images held out to compare on: two disjoint sets, each image read once."""
 
 from __future__ import annotations
 

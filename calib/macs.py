@@ -1,13 +1,13 @@
-"""How much work a node does: multiply-accumulate operations, counted from the graph's shapes."""
+"""Multiply-accumulate operations of a node, counted from the graph's shapes."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import onnx
 
-from edgefel.calib.graph import WEIGHTED_OPS
+from edgefel.calib.graph import WEIGHTED_OPS, Shape, attribute, infer, shapes_of
 from edgefel.errors import EdgefelError
 
 # opset 23's attention as one operator does the work of two products of activations
@@ -21,28 +21,15 @@ def node_macs(model: onnx.ModelProto) -> dict[str, int]:
     times the length of the contracted axis. Raises EdgefelError naming a node whose shapes inference does not
     find at batch 1.
     """
-    single = onnx.ModelProto()
-    single.CopyFrom(model)
-    for value in single.graph.input:
-        batch = value.type.tensor_type.shape.dim[0]
-        batch.Clear()
-        batch.dim_value = 1
-    for value in single.graph.output:
-        value.type.tensor_type.ClearField("shape")
-    del single.graph.value_info[:]
-    inferred = onnx.shape_inference.infer_shapes(single, data_prop=True).graph
-    shapes: dict[str, list[int]] = {tensor.name: list(tensor.dims) for tensor in inferred.initializer}
-    for value in [*inferred.input, *inferred.value_info, *inferred.output]:
-        shapes[value.name] = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
-    return {node.name: _macs(node, shapes) for node in inferred.node if node.op_type in COUNTED_OPS}
+    shapes = shapes_of(infer(model, batch=1))
+    return {node.name: _macs(node, shapes) for node in model.graph.node if node.op_type in COUNTED_OPS}
 
 
-def _macs(node: onnx.NodeProto, shapes: dict[str, list[int]]) -> int:
-    known = [shapes.get(name, []) for name in (*node.input[:2], node.output[0])]
+def _macs(node: onnx.NodeProto, shapes: Mapping[str, Shape]) -> int:
+    known = [[side or 0 for side in shapes.get(name, [])] for name in (*node.input[:2], node.output[0])]
     if any(not shape or 0 in shape for shape in known):
         raise EdgefelError(f"node {node.name!r} ({node.op_type}): its shapes {known} are not all known")
-    left, right, result = known
-    return macs_of_shapes(node, left, right, result)
+    return macs_of_shapes(node, *known)
 
 
 def macs_of_shapes(
@@ -52,8 +39,7 @@ def macs_of_shapes(
     if node.op_type == "Conv":
         return math.prod(result) * math.prod(right[1:])  # [O, I / groups, kH, kW]
     if node.op_type == "Gemm":
-        transposed = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
-        return math.prod(result) * left[0 if transposed else 1]
+        return math.prod(result) * left[0 if attribute(node, "transA", 0) else 1]
     if node.op_type == "MatMul":
         return math.prod(result) * left[-1]
     # q k^T and its product with v, for q of [B, H, M, D] and k of [B, H, K, D]

@@ -1,4 +1,4 @@
-"""Where Q/DQ nodes go: a named policy, and what it decides for a graph, node by node."""
+"""Placement of Q/DQ nodes: a named policy, and its decisions for a graph, node by node."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import onnx
 
-from edgefel.calib.graph import WEIGHTED_OPS, GraphIndex, in_scope
+from edgefel.calib.graph import WEIGHTED_OPS, GraphIndex, attribute, in_scope
 from edgefel.errors import EdgefelError
 
 
@@ -159,5 +159,4 @@ def _channel_axis(node: onnx.NodeProto) -> int:
         return 0
     if node.op_type == "MatMul":
         return 1
-    transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
-    return 0 if transposed else 1
+    return 0 if attribute(node, "transB", 0) else 1

@@ -1,17 +1,19 @@
-"""A model's predictions in the place of labels, for balanced calibration on images that nobody labelled."""
+"""Predicted labels, for balanced calibration on unlabelled images."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from edgefel.calib.calibration_set import LabellingModel, calibration_pool
-from edgefel.data.dataset import ImageDataset, UnreadableImageError
-from edgefel.data.preprocessing import Image, Preprocessing, Tensor
+from edgefel.calib.reader import readable
+from edgefel.data.dataset import ImageDataset, Sample
+from edgefel.data.preprocessing import Preprocessing, Tensor
 from edgefel.errors import EdgefelError
 from edgefel.files.write import sha256
 from edgefel.text import counted
@@ -84,18 +86,19 @@ def predict_labels(
     """
     pool = calibration_pool(dataset)
     skipped: list[Path] = []
-    samples = []
-    done = 0
-    for indices, crops in _batches(dataset, pool, model.preprocessing, skipped):
-        probabilities = model.probabilities(model.preprocessing.batch(crops))
+    samples: list[Sample] = []
+    crops = (
+        (index, model.preprocessing.resize_image(image)) for index, image in readable(dataset, pool, skipped)
+    )
+    while batch := list(islice(crops, BATCH)):
+        probabilities = model.probabilities(model.preprocessing.batch([crop for _, crop in batch]))
         if not np.isfinite(probabilities).all():
             raise EdgefelError(
                 f"{model.identity.file}: its probabilities are not finite; use an earlier checkpoint"
             )
-        for index, label in zip(indices, probabilities.argmax(axis=1), strict=True):
+        for (index, _), label in zip(batch, probabilities.argmax(axis=1), strict=True):
             samples.append(replace(dataset.samples[index], label=int(label), soft=None))
-        done += len(indices)
-        advance(done + len(skipped), len(pool))
+        advance(len(samples) + len(skipped), len(pool))
     if not samples:
         raise EdgefelError(
             f"{dataset.root}: none of {counted(len(pool), 'image')} can be read, e.g. {skipped[0]}; repair the files"
@@ -104,22 +107,3 @@ def predict_labels(
     taken = {sample.label for sample in samples}
     never = tuple(label for i, label in enumerate(model.labels) if i not in taken)
     return PredictedLabels(ImageDataset(dataset.root, model.labels, tuple(samples)), tuple(skipped), never)
-
-
-def _batches(
-    dataset: ImageDataset, pool: Sequence[int], preprocessing: Preprocessing, skipped: list[Path]
-) -> Iterator[tuple[list[int], list[Image]]]:
-    indices: list[int] = []
-    crops: list[Image] = []
-    for index in pool:
-        try:
-            crops.append(preprocessing.resize_image(dataset.load(index)))
-        except UnreadableImageError as error:
-            skipped.append(error.path)
-            continue
-        indices.append(index)
-        if len(indices) == BATCH:
-            yield indices, crops
-            indices, crops = [], []
-    if indices:
-        yield indices, crops

@@ -13,9 +13,9 @@ import numpy.typing as npt
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from edgefel.calib.collect import QMAX
-from edgefel.calib.graph import GraphIndex
+from edgefel.calib.graph import GraphIndex, copy_of, rename_inputs, set_nodes
 from edgefel.calib.placement import Placement
+from edgefel.calib.thresholds import QMAX
 
 
 def quantize(
@@ -28,8 +28,7 @@ def quantize(
     `x.2/...` and so on for its further readers where the policy wants single ones. Zero points are 0
     (TensorRT accepts no other). Raises KeyError for an activation without a scale.
     """
-    quantized = onnx.ModelProto()
-    quantized.CopyFrom(model)
+    quantized = copy_of(model)
     _Quantizer(quantized, placement, scales).run()
     return quantized
 
@@ -66,7 +65,10 @@ class _Quantizer:
             self._quantize_weight(weight.tensor, weight.axis, chosen)
         for name in self.placement.activations:
             self._quantize_activation(name, chosen)
-        self._write_back()
+        nodes = [*self.first]
+        for node in self.graph.node:
+            nodes += [node, *self.after.get(node.name, [])]
+        set_nodes(self.graph, nodes, self.tensors)
 
     def _quantize_activation(self, name: str, chosen: frozenset[str]) -> None:
         readers = self.index.consumers.get(name, [])
@@ -75,12 +77,12 @@ class _Quantizer:
         ]
         whole = name in self.placement.outputs
         if not self.placement.policy.single_readers:
-            self._read(readers if whole else in_int8, name, self._pair(name, name))
+            rename_inputs(readers if whole else in_int8, name, self._pair(name, name))
         elif whole:
             self._read_copies(name, readers, in_int8)
         else:
             for number, node in enumerate(in_int8, start=1):
-                self._read([node], name, self._pair(name, name if number == 1 else f"{name}.{number}"))
+                rename_inputs([node], name, self._pair(name, name if number == 1 else f"{name}.{number}"))
 
     def _read_copies(self, name: str, readers: list[NodeProto], in_int8: list[NodeProto]) -> None:
         """Q/DQ for all readers of `name`, each QuantizeLinear with one reader.
@@ -91,20 +93,15 @@ class _Quantizer:
         """
         result = self._pair(name, name)
         if len(readers) == 1:
-            self._read(readers, name, result)
+            rename_inputs(readers, name, result)
             return
         copy = f"{name}.copy"
         self._insert(name, [helper.make_node("Sum", [result], [copy], f"{name}/Sum")])
         for node in readers:
             if node not in in_int8:
-                self._read([node], name, copy)
+                rename_inputs([node], name, copy)
         for number, node in enumerate(in_int8, start=2):
-            self._read([node], name, self._pair(name, f"{name}.{number}", source=copy))
-
-    @staticmethod
-    def _read(nodes: list[NodeProto], old: str, new: str) -> None:
-        for node in nodes:
-            _replace_input(node, old, new)
+            rename_inputs([node], name, self._pair(name, f"{name}.{number}", source=copy))
 
     def _insert(self, behind: str, nodes: list[NodeProto]) -> None:
         """Puts nodes behind the one that makes the tensor `behind`."""
@@ -137,22 +134,4 @@ class _Quantizer:
                 "DequantizeLinear", [stored, scale, zero], [result], f"{name}/DequantizeLinear", axis=axis
             )
         )
-        for consumer in self.index.consumers[name]:
-            if consumer.name in chosen:
-                _replace_input(consumer, name, result)
-
-    def _write_back(self) -> None:
-        nodes = list(self.first)
-        for node in self.graph.node:
-            nodes.append(node)
-            nodes.extend(self.after.get(node.name, []))
-        used = {name for node in nodes for name in node.input}
-        tensors = [tensor for tensor in [*self.graph.initializer, *self.tensors] if tensor.name in used]
-        for field, items in ((self.graph.node, nodes), (self.graph.initializer, tensors)):
-            del field[:]
-            field.extend(items)
-        del self.graph.value_info[:]
-
-
-def _replace_input(node: NodeProto, old: str, new: str) -> None:
-    node.input[:] = [new if name == old else name for name in node.input]
+        rename_inputs((node for node in self.index.consumers[name] if node.name in chosen), name, result)

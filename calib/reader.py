@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,22 @@ import numpy.typing as npt
 
 from edgefel.calib.samples import LabelledImages
 from edgefel.data.dataset import UnreadableImageError
-from edgefel.data.preprocessing import Preprocessing
+from edgefel.data.preprocessing import Image, Preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.text import counted
+
+
+def readable(
+    dataset: LabelledImages, indices: Iterable[int], skipped: list[Path]
+) -> Iterator[tuple[int, Image]]:
+    """The images that can be read, with their indices; paths of the others are appended to `skipped`."""
+    for index in indices:
+        try:
+            image = dataset.load(index)
+        except UnreadableImageError as error:
+            skipped.append(error.path)
+        else:
+            yield index, image
 
 
 class CalibrationReader:
@@ -51,18 +65,9 @@ class CalibrationReader:
 
     def __iter__(self) -> Iterator[npt.NDArray[np.float32]]:
         self.skipped.clear()
-        pending: list[npt.NDArray[np.uint8]] = []
-        for index in self.indices:
-            try:
-                pending.append(self.dataset.load(index))
-            except UnreadableImageError as error:
-                self.skipped.append(error.path)
-                continue
-            if len(pending) == self.batch_size:
-                yield self.preprocessing.batch(pending)
-                pending = []
-        if pending:
-            yield self.preprocessing.batch(pending)
+        images = (image for _, image in readable(self.dataset, self.indices, self.skipped))
+        while batch := list(islice(images, self.batch_size)):
+            yield self.preprocessing.batch(batch)
         if self.indices and len(self.skipped) == len(self.indices):
             raise EdgefelError(
                 f"none of {counted(len(self.indices), 'image')} can be read, e.g. {self.skipped[0]}"

@@ -1,4 +1,4 @@
-"""Which images calibrate: the same number of every class, and few of any one subject."""
+"""Choice of calibration images: the same number of every class, and few of any one subject."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEFAULT_GROUP_CAP = 32
 
 
 class LabelledSample(Protocol):
-    """What is needed to know of an image without opening it."""
+    """Metadata of an image that is not opened."""
 
     @property
     def label(self) -> int: ...

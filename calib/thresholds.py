@@ -1,4 +1,4 @@
-"""Where to clip an activation: from a histogram of |x| to the |x| that maps to 127."""
+"""Clipping thresholds of activations: from a histogram of |x| to the |x| that maps to 127."""
 
 from __future__ import annotations
 

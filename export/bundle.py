@@ -1,4 +1,4 @@
-"""From a checkpoint to a bundle: ONNX files, engines, and a manifest that says what they are worth."""
+"""From a checkpoint to a bundle: ONNX files, engines, and a manifest with the results of their comparison."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edgefel.calib.reader import CalibrationReader
 from edgefel.data.preprocessing import Preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.export.onnx.attention import onnx_attention
-from edgefel.export.onnx.outputs import keep_outputs
+from edgefel.export.onnx.passes import keep_outputs
 from edgefel.export.onnx.rewrite import opset_of
 from edgefel.export.onnx.trace import check_graph, export_onnx, save_onnx
 from edgefel.export.onnx.uint8_input import uint8_input
@@ -25,12 +25,7 @@ from edgefel.export.parity.limits import LIMITS, ParityLimits
 from edgefel.export.precision.graphs import Build, PrecisionGraph, Ranges, calibrate_ranges, make_graphs
 from edgefel.export.precision.mixed import find_mix, mix_entry, write_search
 from edgefel.export.precision.search import SearchResult
-from edgefel.export.record import (
-    CALIBRATION_NAME,
-    model_info,
-    source_entry,
-    tool_versions,
-)
+from edgefel.export.record import CALIBRATION_NAME, model_info, source_entry, tool_versions
 from edgefel.export.report import ExportReport, summarize
 from edgefel.export.tensorrt.engine import EngineCache, build_engine, load_tensorrt
 from edgefel.files.write import atomic_folder, check_free
@@ -219,7 +214,7 @@ class _Export:
         )
 
     def _finish(self, model: onnx.ModelProto) -> onnx.ModelProto:
-        """What the file's user asked of its two ends; last, so that everything before sees the whole graph."""
+        """Drops outputs and changes the input as asked; last, so that all other steps see the whole graph."""
         outputs = self.options.kept_outputs
         if outputs != OUTPUT_NAMES:
             model, _ = keep_outputs(model, outputs)
@@ -243,23 +238,20 @@ class _Export:
             )
         if parity.verdict == "warn":
             self.warnings.extend(f"{path.name}: {reason}" for reason in parity.reasons)
+        # for a comparison on other classes than the model's, which these are
+        classes = {} if self.images.classes is None else {"classes": self.images.classes}
         self.files.append(
             describe_file(
                 path,
                 kind="onnx",
                 precision=precision,
-                parity={"inputs": gate.images.source, **self._classes, **parity.to_dict()},
+                parity={"inputs": gate.images.source, **classes, **parity.to_dict()},
                 builder=self._builder(made, precision) or None,
                 requires=onnx_requirement(
                     model.ir_version, opset_of(model), quantized=precision.startswith("int8")
                 ),
             )
         )
-
-    @property
-    def _classes(self) -> dict[str, Any]:
-        """For a comparison on other classes than the model's, which these are."""
-        return {} if self.images.classes is None else {"classes": self.images.classes}
 
     def _builder(self, made: PrecisionGraph, precision: str) -> dict[str, Any]:
         entry = dict(made.builder)

@@ -1,12 +1,12 @@
-"""What an export is asked to do, checked before any work starts."""
+"""Options of an export, checked at construction."""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
 
-from edgefel.calib.collect import METHODS, CalibrationMethod
 from edgefel.calib.samples import DEFAULT_GROUP_CAP, DEFAULT_PER_CLASS
+from edgefel.calib.thresholds import METHODS, CalibrationMethod
 from edgefel.data.preprocessing import Preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.export.onnx.trace import DEFAULT_OPSET

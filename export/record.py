@@ -1,4 +1,4 @@
-"""What a bundle says of itself beside its files: the model, where it came from, what calibrated it, which tools."""
+"""Entries of the manifest beside the files: model, source, versions of tools."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an export tells: the manifest, warnings, and rows for tables."""
+"""Result of an export: the manifest, warnings, and rows for tables."""
 
 from __future__ import annotations
 

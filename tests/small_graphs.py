@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import functools
+import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,6 +15,8 @@ import torch
 from exported import large_model
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from edgefel.calib.macs import node_macs
+from edgefel.export.onnx.passes import apply_passes
 from edgefel.export.onnx.trace import export_onnx
 from edgefel.runtime.manifest import OUTPUT_NAMES
 
@@ -55,6 +59,23 @@ def run(model: onnx.ModelProto, **feeds: np.ndarray) -> dict[str, np.ndarray]:
 
 def op_types(model: onnx.ModelProto) -> list[str]:
     return [entry.op_type for entry in model.graph.node]
+
+
+def applied(name: str, model: onnx.ModelProto) -> tuple[onnx.ModelProto, Any]:
+    """The graph after one exact pass, and what the pass says of it."""
+    changed, (report,) = apply_passes(model, [name])
+    return changed, report.detail
+
+
+def graph_macs(model: onnx.ModelProto) -> int:
+    return sum(node_macs(model).values())
+
+
+def input_bytes(model: onnx.ModelProto) -> int:
+    """Of one image."""
+    tensor = model.graph.input[0].type.tensor_type
+    item = helper.tensor_dtype_to_np_dtype(tensor.elem_type).itemsize
+    return item * math.prod(dim.dim_value for dim in tensor.shape.dim[1:])
 
 
 @functools.cache

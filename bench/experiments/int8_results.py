@@ -13,6 +13,7 @@ layers.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import platform
 import shutil
 import sys
@@ -36,7 +37,7 @@ from edgefel.calib.samples import balanced_samples
 from edgefel.data.open import open_dataset
 from edgefel.data.preprocessing import Preprocessing
 from edgefel.export.bundle import ExportOptions, export_bundle
-from edgefel.export.onnx.prelu import spread_prelu
+from edgefel.export.onnx.passes import spread_prelu
 from edgefel.export.onnx.trace import export_onnx, serialize
 from edgefel.export.parity.check import check_bundle
 from edgefel.export.parity.gate import Gate
@@ -114,7 +115,7 @@ def broken_rows(run: Path, faces: Path) -> dict[str, Any]:
         "verdict": parity.verdict,
         "reasons": list(parity.reasons),
         "agreement": parity.top1_agreement,
-        "costliest_layers": [cost.to_dict() for cost in ranking[:3]],
+        "costliest_layers": [dataclasses.asdict(cost) for cost in ranking[:3]],
     }
 
 

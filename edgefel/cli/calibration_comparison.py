@@ -44,7 +44,7 @@ def compare_and_show(
     from edgefel.data.open import open_dataset
     from edgefel.data.preprocessing import Preprocessing
     from edgefel.export.bundle import tool_versions
-    from edgefel.export.onnx.prelu import spread_prelu
+    from edgefel.export.onnx.passes import spread_prelu
     from edgefel.export.onnx.trace import export_onnx
     from edgefel.files.write import check_free, sha256
     from edgefel.models.checkpoint import WEIGHTS_FILE, load_checkpoint

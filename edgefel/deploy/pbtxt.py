@@ -1,4 +1,8 @@
-"""Protocol buffers' text format, as far as a Triton model configuration needs it. Needs no protobuf package."""
+"""Protocol buffers' text format, as far as a Triton model configuration needs it.
+
+Not `google.protobuf.text_format`: it needs descriptors of the eleven messages and two enumerations in use, which are as
+long as this file, and it writes fields by number. Tests parse the result with the published schema.
+"""
 
 from __future__ import annotations
 

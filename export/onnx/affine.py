@@ -13,13 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 from onnx import NodeProto
 
-from edgefel.export.onnx.rewrite import Rewrite, attribute
+from edgefel.calib.graph import Shape, attribute, rename_inputs
+from edgefel.export.onnx.rewrite import Rewrite
 
 Vector = npt.NDArray[np.float64]
-Shapes = Mapping[str, list[int | None]]
 ELEMENTWISE = ("Mul", "Add", "Sub", "Div")
 READERS = ("Conv", "Gemm", "MatMul")
 
@@ -42,30 +41,26 @@ class _Affine:
     shift: Vector
 
 
-def fold_affines(model: onnx.ModelProto) -> tuple[onnx.ModelProto, AffineReport]:
+def fold_affines(rewrite: Rewrite) -> AffineReport:
     """Folds into Conv, Gemm and MatMul with constant weights, and merges one BatchNormalization into the next.
 
     Only where the result is the same but for rounding: the folded operator's output has no other reader, is no
     output of the graph, and a shift meets no zero padding. Weights shared with other nodes are copied first.
     """
-    rewrite = Rewrite(model)
     folded: list[str] = []
-    shapes = rewrite.shapes()
-    while (node := _fold_one(rewrite, shapes)) is not None:
+    while (node := _fold_one(rewrite)) is not None:
         folded.append(node)
     left = {
-        node.name: _why_not(rewrite, node, shapes)
-        for node in rewrite.nodes
-        if node.op_type == "BatchNormalization"
+        node.name: _why_not(rewrite, node) for node in rewrite.order if node.op_type == "BatchNormalization"
     }
-    return rewrite.result(), AffineReport(tuple(folded), left)
+    return AffineReport(tuple(folded), left)
 
 
-def _fold_one(rewrite: Rewrite, shapes: Shapes) -> str | None:
+def _fold_one(rewrite: Rewrite) -> str | None:
     """Folds the last foldable operator, so that chains go one after the other; returns its name."""
-    for node in reversed(rewrite.nodes):
-        affine = _affine(rewrite, node, shapes)
-        if affine is None or _unfoldable_reason(rewrite, node, affine, shapes) is not None:
+    for node in reversed(rewrite.order):
+        affine = _affine(rewrite, node)
+        if affine is None or _unfoldable_reason(rewrite, node, affine) is not None:
             continue
         reader = rewrite.only_reader(node.output[0])
         assert reader is not None
@@ -73,13 +68,13 @@ def _fold_one(rewrite: Rewrite, shapes: Shapes) -> str | None:
             _into_batch_norm(rewrite, affine, reader)
         else:
             _into_weights(rewrite, affine, reader)
-        reader.input[list(reader.input).index(node.output[0])] = affine.source
+        rename_inputs([reader], node.output[0], affine.source)
         rewrite.replace([node], [], at=node)
         return str(node.name)
     return None
 
 
-def _affine(rewrite: Rewrite, node: NodeProto, shapes: Shapes) -> _Affine | None:
+def _affine(rewrite: Rewrite, node: NodeProto) -> _Affine | None:
     """What `node` does, if it is affine along one axis of a float32 activation."""
     if node.op_type == "BatchNormalization":
         if attribute(node, "training_mode", 0) or len(node.output) != 1:
@@ -95,11 +90,11 @@ def _affine(rewrite: Rewrite, node: NodeProto, shapes: Shapes) -> _Affine | None
     position = 1 if rewrite.constant(node.input[1]) is not None else 0
     constant = rewrite.constant(node.input[position])
     source = node.input[1 - position]
-    if constant is None or constant.dtype != np.float32 or source in rewrite.index.initializers:
+    if constant is None or constant.dtype != np.float32 or source in rewrite.initializers:
         return None
     if node.op_type in ("Sub", "Div") and position == 0:
         return None  # c - x and c / x are left alone
-    channels = _along_one_axis(constant, shapes.get(source), shapes.get(node.output[0]))
+    channels = _along_one_axis(constant, rewrite.shape(source), rewrite.shape(node.output[0]))
     if channels is None:
         return None
     axis, values = channels
@@ -111,7 +106,7 @@ def _affine(rewrite: Rewrite, node: NodeProto, shapes: Shapes) -> _Affine | None
 
 
 def _along_one_axis(
-    constant: npt.NDArray[np.float32], source: list[int | None] | None, result: list[int | None] | None
+    constant: npt.NDArray[np.float32], source: Shape | None, result: Shape | None
 ) -> tuple[int | None, Vector] | None:
     """The axis of the activation along which a broadcast constant varies (None: it is one number)."""
     if constant.size == 1 and source is not None and constant.ndim <= len(source):
@@ -124,33 +119,33 @@ def _along_one_axis(
     return wide[0], constant.astype(np.float64).ravel()
 
 
-def _unfoldable_reason(rewrite: Rewrite, node: NodeProto, affine: _Affine, shapes: Shapes) -> str | None:
+def _unfoldable_reason(rewrite: Rewrite, node: NodeProto, affine: _Affine) -> str | None:
     """Why `node` cannot be folded into what reads it; None if it can."""
     output = node.output[0]
-    if output in rewrite.index.outputs:
+    if output in rewrite.outputs:
         return "its result is an output of the graph"
     reader = rewrite.only_reader(output)
     if reader is None:
-        readers = rewrite.index.consumers.get(output, [])
+        readers = rewrite.consumers.get(output, [])
         return f"{len(readers)} nodes read its result"
     if list(reader.input).count(output) != 1:
         return f"{reader.name} reads it twice"
     if reader.op_type == "BatchNormalization":
-        fits = reader.input[0] == output and affine.axis in (None, 1) and _affine(rewrite, reader, shapes)
+        fits = reader.input[0] == output and affine.axis in (None, 1) and _affine(rewrite, reader)
         return None if fits else f"{reader.name} has weights that are not constant"
     if reader.op_type not in READERS or reader.input[0] != output:
         return f"{reader.name} ({reader.op_type}) is no layer that could take it in"
     weight = rewrite.constant(reader.input[1])
     if weight is None or weight.dtype != np.float32:
         return f"the weights of {reader.name} are no float32 constants"
-    return _misfit(rewrite, reader, weight, affine, shapes)
+    return _misfit(rewrite, reader, weight, affine)
 
 
 def _misfit(
-    rewrite: Rewrite, reader: NodeProto, weight: npt.NDArray[np.float32], affine: _Affine, shapes: Shapes
+    rewrite: Rewrite, reader: NodeProto, weight: npt.NDArray[np.float32], affine: _Affine
 ) -> str | None:
     """As `_unfoldable_reason`, for a layer with constant weights."""
-    rank = len(shapes.get(affine.source) or [])
+    rank = len(rewrite.shape(affine.source) or [])
     channel_axis = 1 if reader.op_type == "Conv" else rank - 1
     if affine.axis is not None and affine.axis != channel_axis:
         return f"it varies along axis {affine.axis}, {reader.name} sums over axis {channel_axis}"
@@ -254,8 +249,8 @@ def _set_constant(rewrite: Rewrite, node: NodeProto, position: int, values: Vect
     node.input[position] = rewrite.add_constant(values.astype(np.float32), old)
 
 
-def _why_not(rewrite: Rewrite, node: NodeProto, shapes: Shapes) -> str:
-    affine = _affine(rewrite, node, shapes)
+def _why_not(rewrite: Rewrite, node: NodeProto) -> str:
+    affine = _affine(rewrite, node)
     if affine is None:
         return "its parameters are not constant"
-    return _unfoldable_reason(rewrite, node, affine, shapes) or "it could be folded"
+    return _unfoldable_reason(rewrite, node, affine) or "it could be folded"

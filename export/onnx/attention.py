@@ -11,7 +11,8 @@ import numpy as np
 import onnx
 from onnx import NodeProto, helper
 
-from edgefel.export.onnx.rewrite import Array, Rewrite, attribute, opset_of
+from edgefel.calib.graph import Array, attribute
+from edgefel.export.onnx.rewrite import Rewrite, opset_of
 
 ATTENTION_OPSET = 23
 
@@ -36,14 +37,13 @@ def onnx_attention(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, 
     graph: run it before quantization and FP16 conversion. Returns the names of the new nodes; the model and its
     opset are unchanged where there are none.
     """
-    rewrite = Rewrite(model)
+    rewrite = Rewrite.copy(model)
     made: list[str] = []
-    shapes = rewrite.shapes()
-    for softmax in list(rewrite.nodes):
-        match = _match(rewrite, softmax, shapes) if softmax.op_type == "Softmax" else None
+    for softmax in list(rewrite.order):
+        match = _match(rewrite, softmax) if softmax.op_type == "Softmax" else None
         if match is not None:
             made.append(_write(rewrite, match))
-    result = rewrite.result()
+    result = rewrite.clean()
     if made and opset_of(result) < ATTENTION_OPSET:
         for entry in result.opset_import:
             if entry.domain in ("", "ai.onnx"):
@@ -53,8 +53,8 @@ def onnx_attention(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, 
     return result, tuple(made)
 
 
-def _match(rewrite: Rewrite, softmax: NodeProto, shapes: dict[str, list[int | None]]) -> _Match | None:
-    rank = len(shapes.get(softmax.input[0], []))
+def _match(rewrite: Rewrite, softmax: NodeProto) -> _Match | None:
+    rank = len(rewrite.shape(softmax.input[0]) or [])
     weighted = rewrite.only_reader(softmax.output[0])
     if rank != 4 or attribute(softmax, "axis", -1) not in (-1, 3) or weighted is None:
         return None
@@ -79,7 +79,7 @@ def _match(rewrite: Rewrite, softmax: NodeProto, shapes: dict[str, list[int | No
         return None
     query, scale, factor = _unscaled(rewrite, product.input[0])
     # a plain product of matrices: neither operand may be spread over batch or heads
-    sides = [shapes.get(name) for name in (query, transpose.output[0], weighted.input[1])]
+    sides = [rewrite.shape(name) for name in (query, transpose.output[0], weighted.input[1])]
     if any(side is None or len(side) != 4 for side in sides) or len({(s or [0, 0])[1] for s in sides}) != 1:
         return None
     nodes = (*factor, product, *between, softmax, weighted)

@@ -1,4 +1,4 @@
-"""The arithmetic of Transpose and Reshape chains: what a chain does to the axes, said in at most three steps."""
+"""Chains of Transpose and Reshape: the effect on the axes, as a shortest chain of at most three steps."""
 
 from __future__ import annotations
 

@@ -1,63 +1,51 @@
-"""Moves of data that cancel or can be said in fewer nodes: Transpose, Reshape, Slice, Expand. All bitwise exact."""
+"""Passes that remove or shorten data movement: Transpose, Reshape, Slice, Expand. All bitwise exact."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-import onnx
 from onnx import NodeProto
 
-from edgefel.export.onnx.axes import shuffle
-from edgefel.export.onnx.rewrite import Rewrite, attribute
+from edgefel.calib.graph import attribute
+from edgefel.export.onnx.axes import Step, shuffle
+from edgefel.export.onnx.rewrite import Rewrite
 
 MOVES = ("Transpose", "Reshape")
 # operators whose result has the shape of their first input when every other input is a single number
 _SHAPE_KEEPING = (
-    *(
-        "Abs",
-        "Add",
-        "Cast",
-        "Clip",
-        "Div",
-        "Equal",
-        "Exp",
-        "Greater",
-        "GreaterOrEqual",
-        "Less",
-        "LessOrEqual",
-    ),
-    *("Log", "Mul", "Neg", "Not", "Pow", "Relu", "Sigmoid", "Softmax", "Sqrt", "Sub"),
-)
+    "Abs", "Add", "Cast", "Clip", "Div", "Equal", "Exp", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Log",
+    "Mul", "Neg", "Not", "Pow", "Relu", "Sigmoid", "Softmax", "Sqrt", "Sub",
+)  # fmt: skip
 _BROADCASTING = ("Add", "Div", "Mul", "Sub", "Where")
 
 
-def merge_moves(model: onnx.ModelProto) -> tuple[onnx.ModelProto, int]:
+def merge_moves(rewrite: Rewrite) -> int:
     """Rewrites every chain of Transpose and Reshape nodes that has a shorter equal; returns nodes saved.
 
     Any such chain equals at most Reshape, Transpose, Reshape. Pairs that cancel disappear; a transposition of
     axes of size 1 is none. The batch, the first axis, may have any size.
     """
-    rewrite = Rewrite(model)
-    before = len(rewrite.nodes)
-    shapes = rewrite.shapes()
     done: set[str] = set()
+    saved = 0
     while (chain := _next_chain(rewrite, done)) is not None:
-        done.add(chain[-1].output[0])
-        source, target = chain[0].input[0], chain[-1]
+        result = chain[-1].output[0]
+        done.add(result)
         steps = [_step(rewrite, node) for node in chain]
-        shape = shapes.get(source)
+        shape = rewrite.shape(chain[0].input[0])
         if shape is None or None in steps:
             continue
         shorter = shuffle(shape, [step for step in steps if step is not None])
-        if shorter is not None and len(shorter) < len(chain):
-            _replace_chain(rewrite, chain, source, target.output[0], shorter)
-    return rewrite.result(), before - len(rewrite.result().graph.node)
+        # a result that equals its source stays a node where it is an output of the graph: both need a name
+        if shorter is not None and len(shorter) < len(chain) and (shorter or result not in rewrite.outputs):
+            _replace_chain(rewrite, chain, shorter)
+            saved += len(chain) - len(shorter)
+    return saved
 
 
 def _next_chain(rewrite: Rewrite, done: set[str]) -> list[NodeProto] | None:
     """The next longest run of moves in which each result is read by the following move alone."""
-    for node in rewrite.nodes:
+    for node in rewrite.order:
         if node.op_type not in MOVES or node.output[0] in done:
             continue
         reader = rewrite.only_reader(node.output[0])
@@ -72,7 +60,7 @@ def _next_chain(rewrite: Rewrite, done: set[str]) -> list[NodeProto] | None:
     return None
 
 
-def _step(rewrite: Rewrite, node: NodeProto) -> tuple[str, list[int]] | None:
+def _step(rewrite: Rewrite, node: NodeProto) -> Step | None:
     """("Transpose", permutation) or ("Reshape", constant target without zeros)."""
     if node.op_type == "Transpose":
         return "Transpose", list(attribute(node, "perm"))
@@ -82,17 +70,10 @@ def _step(rewrite: Rewrite, node: NodeProto) -> tuple[str, list[int]] | None:
     return "Reshape", [int(side) for side in target]
 
 
-def _replace_chain(
-    rewrite: Rewrite,
-    chain: Sequence[NodeProto],
-    source: str,
-    result: str,
-    steps: Sequence[tuple[str, list[int]]],
-) -> None:
-    last = chain[-1]
+def _replace_chain(rewrite: Rewrite, chain: Sequence[NodeProto], steps: Sequence[Step]) -> None:
+    source, last = chain[0].input[0], chain[-1]
+    result = last.output[0]
     if not steps:
-        if result in rewrite.index.outputs:
-            return
         rewrite.replace(chain, [], at=last)
         rewrite.redirect(result, source)
         return
@@ -109,22 +90,20 @@ def _replace_chain(
     rewrite.replace(chain, nodes, at=last)
 
 
-def split_stacked(model: onnx.ModelProto) -> tuple[onnx.ModelProto, int]:
+def split_stacked(rewrite: Rewrite) -> int:
     """Unbinds q, k and v by one Split instead of a 5-D Transpose and a Slice and Squeeze each.
 
     [B, T, P*H*D] -> Reshape [B, T, P, H, D] -> Transpose (P first) -> P x (Slice, Squeeze) becomes
     Split -> P x (Reshape [B, T, H, D], Transpose). Returns how many stacks were split.
     """
-    rewrite = Rewrite(model)
-    shapes = rewrite.shapes()
     count = 0
-    for transpose in list(rewrite.nodes):
-        if transpose.op_type == "Transpose" and _split_one(rewrite, transpose, shapes):
+    for transpose in list(rewrite.order):
+        if transpose.op_type == "Transpose" and _split_one(rewrite, transpose):
             count += 1
-    return rewrite.result(), count
+    return count
 
 
-def _split_one(rewrite: Rewrite, transpose: NodeProto, shapes: dict[str, list[int | None]]) -> bool:
+def _split_one(rewrite: Rewrite, transpose: NodeProto) -> bool:
     perm = list(attribute(transpose, "perm", []))
     reshape = rewrite.producer(transpose.input[0], "Reshape")
     if perm[:1] != [2] or perm[1:2] != [0] or reshape is None:
@@ -132,17 +111,17 @@ def _split_one(rewrite: Rewrite, transpose: NodeProto, shapes: dict[str, list[in
     target = rewrite.constant(reshape.input[1])
     if target is None or len(perm) != len(target) or target[0] != -1 or not (target[1:] > 0).all():
         return False
-    if (shapes.get(reshape.input[0]) or [])[1:] != [int(target[1]), int(np.prod(target[2:]))]:
+    if (rewrite.shape(reshape.input[0]) or [])[1:] != [int(target[1]), int(np.prod(target[2:]))]:
         return False
-    if rewrite.only_reader(reshape.output[0]) is None or transpose.output[0] in rewrite.index.outputs:
+    if rewrite.only_reader(reshape.output[0]) is None or transpose.output[0] in rewrite.outputs:
         return False
     parts, found = int(target[2]), {}
-    for slicer in rewrite.index.consumers.get(transpose.output[0], []):
+    for slicer in rewrite.consumers.get(transpose.output[0], []):
         part = _unbound_part(rewrite, slicer)
         if part is None:
             return False
         found[part[0]] = (slicer, part[1])
-    if sorted(found) != list(range(parts)) or len(found) != len(rewrite.index.consumers[transpose.output[0]]):
+    if sorted(found) != list(range(parts)) or len(found) != len(rewrite.consumers[transpose.output[0]]):
         return False
     shape = rewrite.add_constant(np.delete(target, 2), f"{reshape.name}.shape")
     inner = [axis - (axis > 2) for axis in perm[1:]]
@@ -175,11 +154,10 @@ def _unbound_part(rewrite: Rewrite, slicer: NodeProto) -> tuple[int, NodeProto] 
     return start, squeeze
 
 
-def gather_transposes(model: onnx.ModelProto) -> tuple[onnx.ModelProto, int]:
+def gather_transposes(rewrite: Rewrite) -> int:
     """One Transpose behind a Concat in place of the same one before each of its inputs; returns nodes saved."""
-    rewrite = Rewrite(model)
     saved = 0
-    for concat in list(rewrite.nodes):
+    for concat in list(rewrite.order):
         if concat.op_type != "Concat":
             continue
         moved = [rewrite.producer(name, "Transpose") for name in concat.input]
@@ -195,32 +173,31 @@ def gather_transposes(model: onnx.ModelProto) -> tuple[onnx.ModelProto, int]:
         after = rewrite.node("Transpose", joined.output, like=concat, output=concat.output[0], perm=perm)
         rewrite.replace([concat, *before], [joined, after], at=concat)
         saved += len(before) - 1
-    return rewrite.result(), saved
+    return saved
 
 
-def drop_scalar_expands(model: onnx.ModelProto) -> tuple[onnx.ModelProto, int]:
+def drop_scalar_expands(rewrite: Rewrite) -> int:
     """Where(condition, Expand(1, Shape(x)), y) -> Where(condition, 1, y): broadcasting does the same.
 
     Only for a single number that is expanded to the shape of another operand of every reader. Returns the
     number of Expand nodes dropped.
     """
-    rewrite = Rewrite(model)
     dropped = 0
-    for expand in list(rewrite.nodes):
+    for expand in list(rewrite.order):
         if expand.op_type != "Expand":
             continue
         value = rewrite.constant(expand.input[0])
         shape = rewrite.producer(expand.input[1], "Shape")
-        if value is None or value.ndim or shape is None or expand.output[0] in rewrite.index.outputs:
+        if value is None or value.ndim or shape is None or expand.output[0] in rewrite.outputs:
             continue
         if attribute(shape, "start", 0) or attribute(shape, "end") is not None:
             continue
         root = _shape_root(rewrite, shape.input[0])
-        readers = rewrite.index.consumers.get(expand.output[0], [])
+        readers = rewrite.consumers.get(expand.output[0], [])
         if readers and all(_has_operand_like(rewrite, reader, expand.output[0], root) for reader in readers):
             rewrite.redirect(expand.output[0], expand.input[0])
             dropped += 1
-    return rewrite.result(), dropped
+    return dropped
 
 
 def _has_operand_like(rewrite: Rewrite, reader: NodeProto, expanded: str, root: str) -> bool:
@@ -240,24 +217,18 @@ def _shape_root(rewrite: Rewrite, tensor: str) -> str:
     return _shape_root(rewrite, node.input[0])
 
 
-def drop_identities(model: onnx.ModelProto) -> tuple[onnx.ModelProto, int]:
+def drop_identities(rewrite: Rewrite) -> int:
     """Drops Identity, and Cast to the type that its input has; returns their number.
 
     An Identity that gives an output of the graph the value of another output stays: both need a name.
     """
-    rewrite = Rewrite(model)
-    inferred = rewrite.inferred()
-    types = {
-        value.name: value.type.tensor_type.elem_type
-        for value in [*inferred.input, *inferred.value_info, *inferred.output]
-    }
-    types |= {tensor.name: tensor.data_type for tensor in rewrite.graph.initializer}
+    types = {value.name: value.type.tensor_type.elem_type for value in rewrite.inferred()}
     dropped = 0
-    for node in list(rewrite.nodes):
+    for node in list(rewrite.order):
         same = node.op_type == "Identity" or (
             node.op_type == "Cast" and types.get(node.input[0]) == attribute(node, "to")
         )
-        if same and node.output[0] not in rewrite.index.outputs:
+        if same and node.output[0] not in rewrite.outputs:
             rewrite.redirect(node.output[0], node.input[0])
             dropped += 1
-    return rewrite.result(), dropped
+    return dropped

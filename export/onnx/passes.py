@@ -1,8 +1,8 @@
-"""The passes that every export applies, in order, and what each of them did."""
+"""The passes that every export applies, in order, what each of them did, and two that some files need."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +17,11 @@ from edgefel.export.onnx.layout import (
     merge_moves,
     split_stacked,
 )
+from edgefel.export.onnx.rewrite import Rewrite
 from edgefel.export.onnx.tokens import fold_class_token, gather_rows
 
-Pass = Callable[[onnx.ModelProto], tuple[onnx.ModelProto, Any]]
+# edits the graph in place and returns a report
+Pass = Callable[[Rewrite], Any]
 
 # Later passes find what earlier ones leave: merge_moves joins the moves that splitting and gathering make.
 EXACT_PASSES: Mapping[str, Pass] = {
@@ -36,7 +38,7 @@ EXACT_PASSES: Mapping[str, Pass] = {
 
 @dataclass(frozen=True)
 class PassReport:
-    """Nodes of the graph before and after one pass, and what the pass itself says."""
+    """Nodes of the graph before and after one pass, and the pass's own result."""
 
     name: str
     nodes_before: int
@@ -47,7 +49,7 @@ class PassReport:
 def apply_passes(
     model: onnx.ModelProto, names: Iterable[str] = tuple(EXACT_PASSES)
 ) -> tuple[onnx.ModelProto, tuple[PassReport, ...]]:
-    """Applies the named passes to a float32 graph in the order of EXACT_PASSES.
+    """Applies the named passes to a copy of a float32 graph in the order of EXACT_PASSES.
 
     Raises EdgefelError for a name that is not one of them.
     """
@@ -56,10 +58,54 @@ def apply_passes(
         raise EdgefelError(
             f"passes {', '.join(unknown)} are not known; choose some of {', '.join(EXACT_PASSES)}"
         )
+    rewrite = Rewrite.copy(model)
     reports: list[PassReport] = []
     for name, function in EXACT_PASSES.items():
         if name in wanted:
-            before = len(model.graph.node)
-            model, detail = function(model)
-            reports.append(PassReport(name, before, len(model.graph.node), detail))
-    return model, tuple(reports)
+            before = len(rewrite.order)
+            detail = function(rewrite)
+            rewrite.clean()
+            reports.append(PassReport(name, before, len(rewrite.order), detail))
+    return rewrite.model, tuple(reports)
+
+
+def spread_prelu(model: onnx.ModelProto) -> tuple[onnx.ModelProto, int]:
+    """Writes PReLU(x, a) as Max(x, a x) where no slope exceeds 1; returns the copy and how many were written so.
+
+    Exact: for x >= 0 and a <= 1, a x <= x, and for x < 0, a x >= x; the product is rounded as PReLU rounds it
+    (a negative zero may become a positive one). A PReLU with a slope above 1, or one that is not constant, stays.
+    ONNX Runtime's PReLU on the CPU works element by element; Mul and Max are vectorised. TensorRT has a layer for
+    PReLU, so its files keep it. Names of existing tensors do not change.
+    """
+    rewrite = Rewrite.copy(model)
+    count = 0
+    for node in list(rewrite.order):
+        slopes = rewrite.constant(node.input[1]) if node.op_type == "PRelu" else None
+        if slopes is not None and (slopes <= 1.0).all():
+            scaled = rewrite.node("Mul", node.input, like=node)
+            largest = rewrite.node("Max", [node.input[0], scaled.output[0]], like=node, output=node.output[0])
+            rewrite.replace([node], [scaled, largest], at=node)
+            count += 1
+    return rewrite.clean(), count
+
+
+def keep_outputs(model: onnx.ModelProto, outputs: Sequence[str]) -> tuple[onnx.ModelProto, tuple[str, ...]]:
+    """A graph with the named outputs alone, in the graph's own order; returns it and the names of the dropped nodes.
+
+    The values of the outputs that stay do not change. Raises EdgefelError for no output, one named twice, or one that
+    the graph does not have.
+    """
+    existing = [value.name for value in model.graph.output]
+    if unknown := [name for name in outputs if name not in existing]:
+        raise EdgefelError(
+            f"outputs: the graph has no {', '.join(unknown)}; choose some of {', '.join(existing)}"
+        )
+    if not outputs or len(set(outputs)) != len(outputs):
+        raise EdgefelError(f"outputs {tuple(outputs)}: name at least one of {', '.join(existing)}, each once")
+    rewrite = Rewrite.copy(model)
+    for i in reversed(range(len(existing))):
+        if existing[i] not in outputs:
+            del rewrite.graph.output[i]
+    smaller = rewrite.clean()
+    remaining = rewrite.nodes
+    return smaller, tuple(node.name for node in model.graph.node if node.name not in remaining)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx
 from onnx import NodeProto
 
-from edgefel.export.onnx.rewrite import Array, Rewrite, attribute
+from edgefel.calib.graph import Array, attribute
+from edgefel.export.onnx.rewrite import Rewrite
 
 
-def fold_class_token(model: onnx.ModelProto) -> tuple[onnx.ModelProto, int]:
+def fold_class_token(rewrite: Rewrite) -> int:
     """Concat(Expand(cls), tokens...) + positions  ->  Pad(Concat(tokens...)) + positions'.
 
     cls [1, 1, D] is expanded to the batch; positions [1, T, D] is a constant. The padded row is 0, and row 0 of
@@ -17,44 +17,41 @@ def fold_class_token(model: onnx.ModelProto) -> tuple[onnx.ModelProto, int]:
     added behind the Concat, positions' is cls and T - 1 rows of 0, and values are equal. Returns how many tokens were
     folded.
     """
-    rewrite = Rewrite(model)
     count = 0
-    for add in list(rewrite.nodes):
+    for add in list(rewrite.order):
         if add.op_type == "Add" and _fold_one(rewrite, add):
             count += 1
-    for concat in list(rewrite.nodes):
+    for concat in list(rewrite.order):
         if concat.op_type == "Concat" and _fold_alone(rewrite, concat):
             count += 1
-    return rewrite.result(), count
+    return count
 
 
-def gather_rows(model: onnx.ModelProto) -> tuple[onnx.ModelProto, int]:
+def gather_rows(rewrite: Rewrite) -> int:
     """GatherElements(x, Expand(Unsqueeze(i)))  ->  GatherND(x, Unsqueeze(i)): whole rows of x [B, N, D] by i [B, K].
 
     One index for each row and not one for each of its D numbers; the same rows, so the result is bitwise equal.
     Returns how many were rewritten.
     """
-    rewrite = Rewrite(model)
-    shapes = rewrite.shapes()
     count = 0
-    for node in list(rewrite.nodes):
-        indices = _row_indices(rewrite, node, shapes) if node.op_type == "GatherElements" else None
+    for node in list(rewrite.order):
+        indices = _row_indices(rewrite, node) if node.op_type == "GatherElements" else None
         if indices is not None:
             rows = rewrite.node(
                 "GatherND", [node.input[0], indices], like=node, output=node.output[0], batch_dims=1
             )
             rewrite.replace([node], [rows], at=node)
             count += 1
-    return rewrite.result(), count
+    return count
 
 
-def _row_indices(rewrite: Rewrite, gather: NodeProto, shapes: dict[str, list[int | None]]) -> str | None:
+def _row_indices(rewrite: Rewrite, gather: NodeProto) -> str | None:
     """The tensor i [B, K, 1] where `gather` takes rows 1 of x [B, N, D] by i repeated D times; else None."""
-    table = shapes.get(gather.input[0])
+    table = rewrite.shape(gather.input[0])
     expand = rewrite.producer(gather.input[1], "Expand")
     if table is None or len(table) != 3 or attribute(gather, "axis", 0) not in (1, -2) or expand is None:
         return None
-    indices, repeated = shapes.get(expand.input[0]), shapes.get(gather.input[1])
+    indices, repeated = rewrite.shape(expand.input[0]), rewrite.shape(gather.input[1])
     if indices is None or repeated is None or len(indices) != 3 or len(repeated) != 3:
         return None
     # GatherElements may take fewer images or columns than there are; whole rows of all images only are meant here
@@ -68,9 +65,8 @@ def _fold_one(rewrite: Rewrite, add: NodeProto) -> bool:
         positions = rewrite.constant(add.input[1 - position])
         if concat is None or positions is None or rewrite.only_reader(name) is None:
             continue
-        expand = rewrite.producer(concat.input[0], "Expand")
-        token = None if expand is None else rewrite.constant(expand.input[0])
-        if expand is None or token is None or not _expands_to_batch(rewrite, expand):
+        token = _class_token(rewrite, concat)
+        if token is None:
             continue
         rows = positions.ndim == 3 and token.ndim == 3 and token.shape == (1, 1, positions.shape[2])
         if not rows or positions.shape[0] != 1 or attribute(concat, "axis") != 1 or len(concat.input) < 2:
@@ -82,20 +78,14 @@ def _fold_one(rewrite: Rewrite, add: NodeProto) -> bool:
 
 def _fold_alone(rewrite: Rewrite, concat: NodeProto) -> bool:
     """A class token in front of tokens that have their positions already."""
-    expand = rewrite.producer(concat.input[0], "Expand")
-    token = None if expand is None else rewrite.constant(expand.input[0])
-    if expand is None or token is None or not _expands_to_batch(rewrite, expand):
+    token = _class_token(rewrite, concat)
+    shape = rewrite.shape(concat.output[0])
+    if token is None or attribute(concat, "axis") != 1 or len(concat.input) != 2:
         return False
-    shape = rewrite.shapes().get(concat.output[0])
-    if attribute(concat, "axis") != 1 or len(concat.input) != 2 or shape is None or len(shape) != 3:
+    if shape is None or len(shape) != 3 or concat.output[0] in rewrite.outputs:
         return False
     count, width = shape[1:]
-    if (
-        count is None
-        or width is None
-        or token.shape != (1, 1, width)
-        or concat.output[0] in rewrite.index.outputs
-    ):
+    if count is None or width is None or token.shape != (1, 1, width):
         return False
     table = np.zeros((1, count, width), token.dtype)
     table[0, 0] = token[0, 0]
@@ -107,19 +97,22 @@ def _fold_alone(rewrite: Rewrite, concat: NodeProto) -> bool:
     return True
 
 
-def _expands_to_batch(rewrite: Rewrite, expand: NodeProto) -> bool:
-    """Whether the target is (batch, 1, 1), with the batch taken from the shape of an input of the graph."""
-    target = rewrite.producer(expand.input[1], "Concat")
-    if target is None or rewrite.only_reader(expand.output[0]) is None or len(target.input) != 3:
-        return False
+def _class_token(rewrite: Rewrite, concat: NodeProto) -> Array | None:
+    """The constant that `concat` begins with, expanded to (batch, 1, 1), the batch that of an input of the graph."""
+    expand = rewrite.producer(concat.input[0], "Expand")
+    target = None if expand is None else rewrite.producer(expand.input[1], "Concat")
+    if expand is None or target is None or rewrite.only_reader(expand.output[0]) is None:
+        return None
     batch = rewrite.producer(target.input[0], "Shape")
     ones = [rewrite.constant(name) for name in target.input[1:]]
-    return (
+    to_batch = (
         batch is not None
         and batch.input[0] in {value.name for value in rewrite.graph.input}
         and (attribute(batch, "start", 0), attribute(batch, "end")) == (0, 1)
+        and len(ones) == 2
         and all(value is not None and value.tolist() == [1] for value in ones)
     )
+    return rewrite.constant(expand.input[0]) if to_batch else None
 
 
 def _write(

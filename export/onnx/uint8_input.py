@@ -8,17 +8,19 @@ is a small correction. One rounding is left, that of (A x + B) + (C x + D).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import NodeProto, TensorProto, helper
+from onnx import NodeProto, TensorProto
 
+from edgefel.calib.graph import Array, attribute, rename_inputs
 from edgefel.data.preprocessing import Preprocessing
 from edgefel.errors import EdgefelError
-from edgefel.export.onnx.rewrite import Rewrite, attribute
+from edgefel.export.onnx.rewrite import Rewrite
 from edgefel.runtime.manifest import INPUT_NAME
 
 SCOPE = "preprocessing"
@@ -64,6 +66,78 @@ class SplitNormalisation:
         return coarse + (self.fine_scale[:, None] * x + self.fine_shift[:, None])
 
 
+class InputSteps:
+    """New nodes in front of a copy of a graph; a step returns the name of its result.
+
+    readers: what reads the input's pixels, that is everything but a Shape of the batch axis.
+    """
+
+    def __init__(self, model: onnx.ModelProto, scope: str) -> None:
+        self.rewrite = Rewrite.copy(model)
+        self.scope = scope
+        self.nodes: list[NodeProto] = []
+        self.readers = [
+            node
+            for node in self.rewrite.consumers.get(INPUT_NAME, [])
+            if (node.op_type, attribute(node, "start", 0), attribute(node, "end")) != ("Shape", 0, 1)
+        ]
+
+    def add(self, op_type: str, *inputs: str, **attributes: Any) -> str:
+        """Adds a node."""
+        self.nodes.append(self.rewrite.node(op_type, inputs, like=self.scope, **attributes))
+        return str(self.nodes[-1].output[0])
+
+    def constant(self, values: Array, name: str) -> str:
+        """Adds an initializer."""
+        return self.rewrite.add_constant(values, f"{self.scope}.{name}")
+
+    def normalise(self, pixels: str, split: SplitNormalisation) -> str:
+        """Adds (A x + B) + (C x + D) for pixels [N, 3, H, W]."""
+        terms = []
+        for scale, shift in (("scale", "shift"), ("fine_scale", "fine_shift")):
+            factor, offset = (
+                self.constant(getattr(split, name).reshape(1, 3, 1, 1), name) for name in (scale, shift)
+            )
+            terms.append(self.add("Add", self.add("Mul", pixels, factor), offset))
+        return self.add("Add", *terms)
+
+    def finish(
+        self, result: str, kind: int, sides: Sequence[int], dropped: Sequence[NodeProto] = ()
+    ) -> onnx.ModelProto:
+        """The graph that reads `result` in place of its input, which becomes `kind` [N, *sides]."""
+        rename_inputs(self.readers, INPUT_NAME, result)
+        self.rewrite.replace(dropped, self.nodes, at=self.rewrite.order[0])
+        tensor_type = self.rewrite.graph.input[0].type.tensor_type
+        tensor_type.elem_type = kind
+        for dim, size in zip(tensor_type.shape.dim[1:], sides, strict=True):
+            dim.dim_value = size
+        return self.rewrite.clean()
+
+
+def check_input(
+    model: onnx.ModelProto,
+    preprocessing: Preprocessing,
+    what: str,
+    kinds: Sequence[int] = (TensorProto.FLOAT,),
+) -> int:
+    """The type of the input, one of `kinds`. Raises EdgefelError if it is none, or not of the preprocessing's side."""
+    side = preprocessing.output_size
+    shapes: dict[int, list[int]] = {TensorProto.FLOAT: [3, side, side], TensorProto.UINT8: [side, side, 3]}
+    found = model.graph.input[0].type.tensor_type
+    shape = [dim.dim_value for dim in found.shape.dim[1:]]
+    if found.elem_type not in kinds or shapes[found.elem_type] != shape:
+
+        def shown(kind: int, sides: Sequence[int]) -> str:
+            return f"{TensorProto.DataType.Name(kind).lower()} [N, {', '.join(map(str, sides))}]"
+
+        raise EdgefelError(
+            f"{what}: the graph takes {shown(found.elem_type, shape)}, the preprocessing makes "
+            f"{' or '.join(shown(kind, shapes[kind]) for kind in kinds)}; "
+            "give the graph and the preprocessing of one export"
+        )
+    return int(found.elem_type)
+
+
 def uint8_input(model: onnx.ModelProto, preprocessing: Preprocessing) -> tuple[onnx.ModelProto, Uint8Report]:
     """Replaces the input `image` float32 [N, 3, S, S] by uint8 RGB [N, S, S, 3], which the graph normalises.
 
@@ -74,35 +148,25 @@ def uint8_input(model: onnx.ModelProto, preprocessing: Preprocessing) -> tuple[o
     Raises EdgefelError if the input is not that float32 tensor, its side is not the preprocessing's, or the
     float32 arithmetic would miss the runtime's values by more than one ulp.
     """
-    side = _check_input(model, preprocessing)
+    check_input(model, preprocessing, "uint8 input")
     normalisation = SplitNormalisation.of(preprocessing)
     inexact = _check_values(normalisation, preprocessing)
-    rewrite = Rewrite(model)
-    resample = _leading_resample(rewrite)
-    readers = [node for node in rewrite.index.consumers.get(INPUT_NAME, []) if not _reads_batch_only(node)]
-    nodes, result = _preprocessing_nodes(rewrite, normalisation, resample)
-    for node in readers:
-        node.input[:] = [result if name == INPUT_NAME else name for name in node.input]
+    steps = InputSteps(model, SCOPE)
+    rewrite = steps.rewrite
+    resample = _leading_resample(rewrite, steps.readers)
+    # the Cast comes first since TensorRT takes uint8 at inputs only, in front of a Cast
+    pixels = steps.add("Cast", INPUT_NAME, to=TensorProto.FLOAT)
     if resample is not None:
-        for node in rewrite.index.consumers[resample.output[0]]:
-            node.input[:] = [resample.input[0] if name == resample.output[0] else name for name in node.input]
-    rewrite.replace([] if resample is None else [resample], nodes, at=rewrite.nodes[0])
-    return _with_uint8(rewrite, side), Uint8Report(
-        (3 * side * side * 4, 3 * side * side), inexact, None if resample is None else str(resample.name)
-    )
-
-
-def _check_input(model: onnx.ModelProto, preprocessing: Preprocessing) -> int:
+        axes = steps.constant(np.array([1, 2], np.int64), "axes")
+        pixels = steps.add("Slice", pixels, *resample.input[1:3], axes, resample.input[4])
+    result = steps.normalise(steps.add("Transpose", pixels, perm=[0, 3, 1, 2]), normalisation)
     side = preprocessing.output_size
-    found = model.graph.input[0].type.tensor_type
-    shape = [dim.dim_value for dim in found.shape.dim[1:]]
-    if found.elem_type != TensorProto.FLOAT or shape != [3, side, side]:
-        raise EdgefelError(
-            f"uint8 input: the graph takes {TensorProto.DataType.Name(found.elem_type).lower()} "
-            f"[N, {', '.join(map(str, shape))}], the preprocessing makes float [N, 3, {side}, {side}]; "
-            "give the graph and the preprocessing of one export"
-        )
-    return side
+    if resample is not None:
+        source = resample.input[0]
+        rewrite.redirect(resample.output[0], result if source == INPUT_NAME else source)
+    packed = steps.finish(result, TensorProto.UINT8, (side, side, 3), [] if resample is None else [resample])
+    hoisted = None if resample is None else str(resample.name)
+    return packed, Uint8Report((3 * side * side * 4, 3 * side * side), inexact, hoisted)
 
 
 def _check_values(normalisation: SplitNormalisation, preprocessing: Preprocessing) -> int:
@@ -117,58 +181,15 @@ def _check_values(normalisation: SplitNormalisation, preprocessing: Preprocessin
     return int((ulps > 0).sum())
 
 
-def _reads_batch_only(node: NodeProto) -> bool:
-    """A Shape of the batch axis: it reads the uint8 input just as well."""
-    return node.op_type == "Shape" and (attribute(node, "start", 0), attribute(node, "end")) == (0, 1)
-
-
-def _leading_resample(rewrite: Rewrite) -> NodeProto | None:
+def _leading_resample(rewrite: Rewrite, readers: Sequence[NodeProto]) -> NodeProto | None:
     """The Slice that keeps every n-th pixel, if all readers see the input through it, at most cast before."""
-    readers = [node for node in rewrite.index.consumers.get(INPUT_NAME, []) if not _reads_batch_only(node)]
     if len(readers) == 1 and readers[0].op_type == "Cast":
         behind = rewrite.only_reader(readers[0].output[0])
         readers = [] if behind is None else [behind]
     if len(readers) != 1 or readers[0].op_type != "Slice" or len(readers[0].input) != 5:
         return None
     starts, _, axes, steps = (rewrite.constant(name) for name in readers[0].input[1:])
-    if starts is None or axes is None or steps is None or readers[0].output[0] in rewrite.index.outputs:
+    if starts is None or axes is None or steps is None or readers[0].output[0] in rewrite.outputs:
         return None
     plain = axes.tolist() == [2, 3] and not starts.any() and (steps > 0).all()
     return readers[0] if plain else None
-
-
-def _preprocessing_nodes(
-    rewrite: Rewrite, normalisation: SplitNormalisation, resample: NodeProto | None
-) -> tuple[list[NodeProto], str]:
-    """image -> Cast -> (Slice) -> Transpose -> (A x + B) + (C x + D); returns nodes and the last tensor.
-
-    The Cast comes first since TensorRT takes uint8 at inputs only, in front of a Cast.
-    """
-    nodes: list[NodeProto] = []
-
-    def step(op_type: str, *inputs: str, **attributes: Any) -> str:
-        name = rewrite.unique(f"{SCOPE}/{op_type}")
-        nodes.append(helper.make_node(op_type, inputs, [f"{name}:0"], name, **attributes))
-        return f"{name}:0"
-
-    def constant(values: npt.NDArray[np.float32], name: str) -> str:
-        return rewrite.add_constant(values.reshape(1, 3, 1, 1), f"{SCOPE}.{name}")
-
-    pixels = step("Cast", INPUT_NAME, to=TensorProto.FLOAT)
-    if resample is not None:
-        axes = rewrite.add_constant(np.array([1, 2], np.int64), f"{SCOPE}.axes")
-        pixels = step("Slice", pixels, *resample.input[1:3], axes, resample.input[4])
-    pixels = step("Transpose", pixels, perm=[0, 3, 1, 2])
-    coarse = step("Mul", pixels, constant(normalisation.scale, "scale"))
-    coarse = step("Add", coarse, constant(normalisation.shift, "shift"))
-    fine = step("Mul", pixels, constant(normalisation.fine_scale, "fine_scale"))
-    fine = step("Add", fine, constant(normalisation.fine_shift, "fine_shift"))
-    return nodes, step("Add", coarse, fine)
-
-
-def _with_uint8(rewrite: Rewrite, side: int) -> onnx.ModelProto:
-    tensor_type = rewrite.graph.input[0].type.tensor_type
-    tensor_type.elem_type = TensorProto.UINT8
-    for dim, size in zip(tensor_type.shape.dim[1:], (side, side, 3), strict=True):
-        dim.dim_value = size
-    return rewrite.result()

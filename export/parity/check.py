@@ -112,7 +112,6 @@ def check_bundle(
     files = _files(manifest, precisions)
     progress.start("load checkpoint")
     loaded = _checkpoint(manifest, checkpoint)
-    _check_labels(loaded, manifest)
     matched = open_dataset(data, layout=layout).matched(manifest.labels)
     dataset = matched.dataset
     pool, untrained = _held_out(dataset, split)
@@ -182,16 +181,14 @@ def _checkpoint(manifest: Manifest, given: str | os.PathLike[str] | None) -> Che
             f"{weights}: is not what {manifest.folder} was exported from (SHA-256 {str(expected)[:12]}...); "
             "give that checkpoint with --checkpoint, or export again"
         )
-    return load_checkpoint(folder)
-
-
-def _check_labels(checkpoint: Checkpoint, manifest: Manifest) -> None:
-    """The hash is of the weights alone: the same ones can have been imported again with other --labels."""
-    if checkpoint.labels != manifest.labels:
+    loaded = load_checkpoint(folder)
+    # the hash is of the weights alone: the same ones can have been imported again with other --labels
+    if loaded.labels != manifest.labels:
         raise EdgefelError(
-            f"{manifest.folder}: names its outputs {', '.join(manifest.labels)}, its checkpoint {checkpoint.path} "
-            f"{', '.join(checkpoint.labels)}; export again"
+            f"{manifest.folder}: names its outputs {', '.join(manifest.labels)}, its checkpoint {loaded.path} "
+            f"{', '.join(loaded.labels)}; export again"
         )
+    return loaded
 
 
 def _held_out(dataset: ImageDataset, split: str) -> tuple[Sequence[int], int]:

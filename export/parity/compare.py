@@ -1,4 +1,4 @@
-"""Is the exported file still the same network? Its outputs against PyTorch FP32's on the same images, judged."""
+"""Compares the outputs of an exported file with PyTorch FP32's on the same images, and judges them."""
 
 from __future__ import annotations
 
@@ -22,15 +22,10 @@ from edgefel.export.parity.label_metrics import (
     recall_change,
     share_interval,
 )
-from edgefel.export.parity.limits import LIMITS, ParityLimits
-from edgefel.export.parity.outputs import Outputs, onnx_outputs, reference_outputs
+from edgefel.export.parity.limits import ParityLimits
+from edgefel.export.parity.outputs import Outputs
 from edgefel.runtime.manifest import OUTPUT_NAMES, Verdict
 from edgefel.text import counted
-
-__all__ = [
-    "LIMITS", "MAX_SQNR_DB", "ClassParity", "LabelParity", "Outputs", "Parity", "ParityLimits", "compare",
-    "kl_divergence", "onnx_outputs", "recall_change", "reference_outputs", "sqnr_db",
-]  # fmt: skip
 
 MAX_SQNR_DB = 200.0  # what equal arrays get: JSON has no infinity
 _ROUNDING = 1e-9  # of metrics that are computed in floating point: exactly at the limit is within it
@@ -111,7 +106,7 @@ def compare(
     seed: int = 0,
     outputs: Sequence[str] = OUTPUT_NAMES,
 ) -> Parity:
-    """Judges `actual` by `reference`, both output name -> [N, ...], by what they say in `outputs`.
+    """Judges `actual` by `reference`, both output name -> [N, ...], by the outputs named in `outputs`.
 
     targets: true class of every image [N], in the order of the outputs' columns, whose names are `labels`.
     columns: the outputs whose classes the images can have, where these are not all: what `labels` shows is of the
@@ -199,19 +194,10 @@ def _label_parity(
     change = recall_change(before, after, targets, classes, seed=seed)
     rows = []
     for i, name in enumerate(names):
-        if change.images[i] == 0:
-            rows.append(ClassParity(name, 0, None, None, None, None))
-            continue
-        rows.append(
-            ClassParity(
-                label=name,
-                images=int(change.images[i]),
-                recall_reference=float(change.reference[i]),
-                recall=float(change.actual[i]),
-                change=float(change.change[i]),
-                interval=(float(change.low[i]), float(change.high[i])),
-            )
-        )
+        count = int(change.images[i])
+        old, new, moved = map(_known, (change.reference[i], change.actual[i], change.change[i]))
+        interval = (float(change.low[i]), float(change.high[i])) if count else None
+        rows.append(ClassParity(name, count, old, new, moved, interval))
     return LabelParity(
         accuracy_reference=first.accuracy,
         accuracy=second.accuracy,
@@ -224,21 +210,25 @@ def _label_parity(
     )
 
 
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
 def _judge(parity: Parity, limits: ParityLimits) -> Parity:
     failures = _numeric_failures(parity, limits)
     doubts = []
     if limits.min_sqnr_db is not None and parity.logits_sqnr_db is None:
         doubts.append("the file has no logits: their SQNR was not judged")
     if limits.judges_labels:
-        undecided = _why_labels_say_nothing(parity, limits)
-        if undecided is None:
+        reason = _labels_unavailable_reason(parity, limits)
+        if reason is None:
             failures += _label_failures(parity, limits)
             doubts += [
                 f"{text}: too few to tell" for text, shown in _recall_losses(parity, limits) if not shown
             ]
             doubts += _small_classes(parity, limits)
         else:
-            doubts.append(f"{undecided}: judged by deviations and SQNR only")
+            doubts.append(f"{reason}: judged by deviations and SQNR only")
     verdict: Verdict = "fail" if failures else "warn" if doubts else "pass"
     return dataclasses.replace(parity, verdict=verdict, reasons=(*failures, *doubts))
 
@@ -254,8 +244,8 @@ def _numeric_failures(parity: Parity, limits: ParityLimits) -> list[str]:
     return failures
 
 
-def _why_labels_say_nothing(parity: Parity, limits: ParityLimits) -> str | None:
-    """Labels of a network that guesses sit on ties and flip with the last bit: they judge no conversion."""
+def _labels_unavailable_reason(parity: Parity, limits: ParityLimits) -> str | None:
+    """Why labels cannot be judged; a network that guesses makes near-ties, which flip with the last bit."""
     if parity.labels is None:
         return "there are no labelled images"
     if parity.images < limits.min_images:

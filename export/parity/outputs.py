@@ -1,4 +1,4 @@
-"""What PyTorch and an ONNX file say of the same images."""
+"""Outputs of PyTorch and of ONNX files on the same images."""
 
 from __future__ import annotations
 

@@ -12,11 +12,11 @@ import numpy.typing as npt
 import onnx
 
 from edgefel.calib.cache import cached_scales
-from edgefel.calib.collect import CalibrationMethod
 from edgefel.calib.placement import ONNXRUNTIME, TENSORRT, Placement, place
 from edgefel.calib.quantize import quantize
 from edgefel.calib.reader import CalibrationReader
-from edgefel.export.onnx.prelu import spread_prelu
+from edgefel.calib.thresholds import CalibrationMethod
+from edgefel.export.onnx.passes import spread_prelu
 from edgefel.export.onnx.trace import check_graph
 from edgefel.export.precision.half import float32_nodes, to_half
 from edgefel.progress import SILENT, Progress
@@ -29,7 +29,7 @@ Build = Callable[[Mapping[str, str]], dict[str, onnx.ModelProto]]
 
 @dataclass(frozen=True)
 class PrecisionGraph:
-    """A finished graph. builder: what the manifest says of how it was made. warnings: what the user is told."""
+    """A finished graph. builder: the manifest's entry on how it was made. warnings: for the user."""
 
     model: onnx.ModelProto
     builder: dict[str, Any]
@@ -38,7 +38,7 @@ class PrecisionGraph:
 
 @dataclass(frozen=True)
 class Ranges:
-    """INT8 scale per activation; entry: what the manifest says of the calibration."""
+    """INT8 scale per activation; entry: the manifest's entry on the calibration."""
 
     scales: Mapping[str, np.float32]
     entry: dict[str, Any]
@@ -67,11 +67,13 @@ def make_graphs(
     """
     spread, _ = spread_prelu(graph)
     others = graph if attended is None else attended
-    bases = {name: others if name.endswith("fp16") else spread_prelu(others)[0] for name in precisions}
-    if "int8" in bases:
-        bases["int8"] = spread
-    quantized = [name for name in precisions if name in POLICIES]
+    spread_others = spread
+    if attended is not None and "fp32" in precisions:
+        spread_others, _ = spread_prelu(attended)
+    forms = {"fp32": spread_others, "int8": spread}
+    bases = {name: forms.get(name, others) for name in precisions}
     made = {name: PrecisionGraph(bases[name], {}) for name in precisions}
+    quantized = [name for name in precisions if name in POLICIES]
     if quantized:
         placements = {name: place(bases[name], POLICIES[name]) for name in quantized}
         # both forms have the same activations under the same names
@@ -79,10 +81,10 @@ def make_graphs(
         ranges = calibrate(spread, list(needed))
 
         def build(keep_float: Mapping[str, str]) -> dict[str, PrecisionGraph]:
-            return {
-                name: _quantized(bases[name], place(bases[name], POLICIES[name], keep_float), ranges, anchors)
-                for name in quantized
-            }
+            placed = placements
+            if keep_float:
+                placed = {name: place(bases[name], POLICIES[name], keep_float) for name in quantized}
+            return {name: _quantized(bases[name], placed[name], ranges, anchors) for name in quantized}
 
         def models(keep_float: Mapping[str, str]) -> dict[str, onnx.ModelProto]:
             return {name: one.model for name, one in build(keep_float).items()}
@@ -118,7 +120,7 @@ def calibrate_ranges(
 ) -> Ranges:
     """Ranges of the activations over the reader's images, or from the cache where these were taken before.
 
-    source: what the manifest says of the images. set_key: of the calibration set that the images are; None
+    source: the manifest's entry on the images. set_key: of the calibration set that the images are; None
     caches nothing. Raises EdgefelError if fewer images than `classes` can be read, or an activation is not
     finite or constant.
     """

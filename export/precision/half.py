@@ -14,7 +14,7 @@ import numpy.typing as npt
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from edgefel.calib.graph import GraphIndex, in_scope
+from edgefel.calib.graph import GraphIndex, copy_of, in_scope, set_nodes
 
 HEAD_SCOPE = "head"
 HALF_MAX = float(np.finfo(np.float16).max)
@@ -61,15 +61,14 @@ def float32_nodes(model: onnx.ModelProto, anchors: npt.NDArray[np.float32] | Non
         if node.op_type == "Softmax" or any(name in held or name in tainted for name in node.input):
             kept.append(node.name)
             tainted.update(node.output)
-    scoring = _scoring_nodes(model)
+    scoring = _scoring_nodes(index)
     return tuple(node.name for node in model.graph.node if node.name in scoring or node.name in kept)
 
 
-def _scoring_nodes(model: onnx.ModelProto) -> set[str]:
+def _scoring_nodes(index: GraphIndex) -> set[str]:
     """TopK by float scores, and the sums of absolute or other values that these are."""
-    index = GraphIndex(model.graph)
     found: set[str] = set()
-    for node in model.graph.node:
+    for node in index.order:
         reader: NodeProto | None = node
         if node.op_type != "TopK" or index.producers[node.input[0]].op_type != "ReduceSum":
             continue
@@ -86,8 +85,7 @@ def to_half(model: onnx.ModelProto, keep_float32: tuple[str, ...]) -> tuple[onnx
     exchange FP32. Q/DQ nodes get FP16 scales (opset 19). Constants beyond +-65504 are clamped and reported;
     a single non-zero number (an epsilon) too small for FP16 becomes the smallest one rather than 0.
     """
-    half = onnx.ModelProto()
-    half.CopyFrom(model)
+    half = copy_of(model)
     converter = _HalfConverter(half, frozenset(keep_float32))
     converter.run()
     return half, HalfReport(tuple(keep_float32), tuple(sorted(converter.clamped)))
@@ -147,7 +145,7 @@ class _HalfConverter:
                     self._split_output(node, i)
                 else:
                     self.types[name] = kind
-        self._write_back()
+        set_nodes(self.graph, self.nodes, self.halves.values())
 
     def _convert_inputs(self, node: NodeProto, kind: int) -> None:
         fixed = _ALWAYS_FLOAT_INPUTS.get(node.op_type, ())
@@ -184,17 +182,6 @@ class _HalfConverter:
         )
         self.types[name] = TensorProto.FLOAT
         self.casts[name, TensorProto.FLOAT16] = node.output[i]
-
-    def _write_back(self) -> None:
-        used = {name for node in self.nodes for name in node.input}
-        tensors = [tensor for tensor in self.graph.initializer if tensor.name in used]
-        tensors += [tensor for tensor in self.halves.values() if tensor.name in used]
-        nodes = [*self.nodes]
-        del self.graph.initializer[:]
-        self.graph.initializer.extend(tensors)
-        del self.graph.node[:]
-        self.graph.node.extend(nodes)
-        del self.graph.value_info[:]
 
 
 def _float_tensors(model: onnx.ModelProto) -> set[str]:

@@ -1,4 +1,4 @@
-"""`edgefel export --int8 --auto`: ranks the layers, searches the mix, and writes down why each is what it is."""
+"""`edgefel export --int8 --auto`: ranks the layers, searches the mix, and records the reason for each layer."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _verdict(parities: Mapping[str, Parity], max_drop: float) -> Verdict:
 
 
 def mix_entry(result: SearchResult, max_drop: float, images: int) -> dict[str, Any]:
-    """What the manifest says of the search; `layers.json` has all of it."""
+    """The manifest's entry on the search; `layers.json` has the details."""
     return {
         "max_drop": max_drop,
         "images": images,

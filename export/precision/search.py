@@ -16,7 +16,7 @@ GIVE_BACK_TRIES = 16
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate says of a mix. reasons: why it fails. recall_loss: points of the class that loses most."""
+    """The gate's verdict on a mix. reasons: why it fails. recall_loss: points of the class that loses most."""
 
     passes: bool
     reasons: tuple[str, ...] = ()
@@ -35,7 +35,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Decision:
-    """What became of a layer and why."""
+    """INT8 or float for one layer, and why."""
 
     cost: LayerCost
     int8: bool
@@ -64,7 +64,7 @@ class SearchResult:
         return {
             "int8_share_of_macs": self.int8_share,
             "layers": [
-                {**decision.cost.to_dict(), "int8": decision.int8, "reason": decision.reason}
+                {**asdict(decision.cost), "int8": decision.int8, "reason": decision.reason}
                 for decision in self.decisions
             ],
             "trials": [asdict(trial) for trial in self.trials],
@@ -75,20 +75,18 @@ def search(
     ranking: Sequence[LayerCost],
     judge: Callable[[frozenset[str]], Verdict],
     progress: Progress = SILENT,
-    *,
-    give_back_tries: int = GIVE_BACK_TRIES,
 ) -> SearchResult:
     """Finds a set of layers to keep in float with which the gate passes.
 
     ranking: costliest first (`rank_layers`). judge: the layers kept in float -> the gate's verdict on the rest
     in INT8. First the fewest of the costliest layers that make the gate pass (doubling, then bisection); then
     each of these, the one with most work first, is given back to INT8 if the gate still passes without it, in
-    at most `give_back_tries` tries. The mix that is returned has itself passed.
+    at most GIVE_BACK_TRIES tries. The mix that is returned has itself passed.
 
     Raises EdgefelError if the gate fails even with only the cheapest layer in INT8.
     """
     progress.start("search the precision mix")
-    return _Search(tuple(ranking), judge, progress).run(give_back_tries)
+    return _Search(tuple(ranking), judge, progress).run()
 
 
 class _Search:
@@ -104,11 +102,11 @@ class _Search:
         self.trials: list[Trial] = []
         self.verdicts: dict[frozenset[str], Verdict] = {}
 
-    def run(self, give_back_tries: int) -> SearchResult:
+    def run(self) -> SearchResult:
         needed = self._fewest()
         kept = {cost.node for cost in self.ranking[:needed]}
         failed: dict[str, Verdict] = {}
-        tries = sorted(self.ranking[:needed], key=lambda cost: -cost.macs)[:give_back_tries]
+        tries = sorted(self.ranking[:needed], key=lambda cost: -cost.macs)[:GIVE_BACK_TRIES]
         for cost in tries if needed else []:
             verdict = self._try(frozenset(kept - {cost.node}))
             if verdict.passes:

@@ -1,9 +1,9 @@
-"""What quantizing each layer alone costs: the ranking that a mixed-precision search goes by."""
+"""Cost of quantizing each layer alone: the ranking that the mixed-precision search uses."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,10 +37,6 @@ class LayerCost:
     sqnr_db: float
     agreement: float
     recall_loss: float | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
 
 
 def rank_layers(

@@ -60,30 +60,23 @@ def build_bundle_engines(
     sources = _sources(manifest, precisions)
     there = {source.name: _existing(manifest, source) for source in sources}
     if not rebuild:
-        _refuse_misfits(manifest, sources, there, options)
+        for source in sources:
+            file = there[source.name]
+            if file is not None and (reason := _misfit(manifest, file, source, options)) is not None:
+                raise EdgefelError(f"{manifest.folder}: {reason}; pass --rebuild to replace it")
         if all(there.values()):
             return tuple(BundleEngine(file, "kept") for file in there.values() if file is not None)
     busy = f"{folder}: another process is building engines there; wait for it, or copy the bundle"
     with sole_user(manifest.folder, busy):
-        return _build_missing(read_manifest(folder), sources, options, rebuild, cache, progress)
-
-
-def _build_missing(
-    manifest: Manifest,
-    sources: Sequence[BundleFile],
-    options: EngineOptions,
-    rebuild: bool,
-    cache: EngineCache | None,
-    progress: Progress,
-) -> tuple[BundleEngine, ...]:
-    results = []
-    for source in sources:
-        old = _existing(manifest, source)
-        if old is not None and not rebuild:
-            results.append(BundleEngine(old, "kept"))
-            continue
-        progress.start(f"build {source.precision} engine")
-        results.append(_build(manifest, source, options, cache, not rebuild, progress))
+        manifest = read_manifest(folder)
+        results = []
+        for source in sources:
+            kept = None if rebuild else _existing(manifest, source)
+            if kept is not None:
+                results.append(BundleEngine(kept, "kept"))
+                continue
+            progress.start(f"build {source.precision} engine")
+            results.append(_build(manifest, source, options, cache, not rebuild, progress))
     return tuple(results)
 
 
@@ -114,19 +107,6 @@ def _existing(manifest: Manifest, source: BundleFile) -> BundleFile | None:
 
 def _engine_name(source: BundleFile) -> str:
     return Path(source.name).with_suffix(".engine").name
-
-
-def _refuse_misfits(
-    manifest: Manifest,
-    sources: list[BundleFile],
-    there: dict[str, BundleFile | None],
-    options: EngineOptions,
-) -> None:
-    for source in sources:
-        file = there[source.name]
-        reason = None if file is None else _misfit(manifest, file, source, options)
-        if reason is not None:
-            raise EdgefelError(f"{manifest.folder}: {reason}; pass --rebuild to replace it")
 
 
 def _misfit(manifest: Manifest, file: BundleFile, source: BundleFile, options: EngineOptions) -> str | None:

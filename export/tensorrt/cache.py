@@ -1,4 +1,4 @@
-"""Engines and kernel timings that earlier builds left, so that the same build is not done twice."""
+"""Cache of engines and kernel timings, so that the same build is not done twice."""
 
 from __future__ import annotations
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import shutil
 import threading
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -19,7 +20,6 @@ from typing import Any
 from edgefel.errors import EdgefelError, MissingDependencyError
 from edgefel.export.tensorrt.cache import EngineCache, engine_key, load_timings, save_timings
 from edgefel.export.tensorrt.layers import engine_report, inspect_engine, network_report, summarize_layers
-from edgefel.export.tensorrt.monitor import make_monitor, run_cancellable
 from edgefel.export.tensorrt.network import because, create_builder, parse_network
 from edgefel.export.tensorrt.options import (
     MIB,
@@ -122,20 +122,24 @@ def build_engine(
     found, warnings = cache.find(key) if cache is not None and reuse else (None, [])
     if found is not None:
         builder, layers = {**found.builder, "cached": True}, found.layers
-        _copy(found.path, engine_path)
+        with _writing(engine_path, found.path.stat().st_size), atomic_file(engine_path) as temporary:
+            shutil.copyfile(found.path, temporary)
     else:
-        attempt, notes = run_cancellable(job.run)
+        attempt, notes = _run_cancellable(job.run)
         layers = attempt.facts["layers"]
         builder = {**job.entry(attempt), "source_sha256": digest, "cached": False}
         builder["warnings"] = sorted({*warnings, *notes, *attempt.messages.warnings})
-        _write(attempt.plan, engine_path)
+        plan = memoryview(attempt.plan)
+        with _writing(engine_path, plan.nbytes), atomic_file(engine_path) as temporary:
+            temporary.write_bytes(plan)
         if cache is not None:
             builder["warnings"] += cache.store(key, engine_path, builder, layers)
     if instead is not None:
         taken = f"built by {trt.__name__} {trt.__version__}, since {instead}"
         builder["warnings"] = [*builder["warnings"], taken]
     if report_path is not None:
-        _write_report(report_path, {"engine": engine_path.name, **layers})
+        with _writing(report_path):
+            write_json(report_path, {"engine": engine_path.name, **layers})
     return builder
 
 
@@ -172,7 +176,7 @@ class _Job:
             in_force = set_effort(self.trt, config, effort)
             if self.gpu is not None and hasattr(self.trt, "ProfilingVerbosity"):
                 config.profiling_verbosity = self.trt.ProfilingVerbosity.DETAILED
-            monitor = make_monitor(self.trt, self.progress, cancelled)
+            monitor = _monitor(self.trt, self.progress, cancelled)
             if monitor is not None:
                 config.progress_monitor = monitor
             timing_file = None if self.cache is None else self.cache.timing_file(self.trt, self.gpu)
@@ -236,34 +240,75 @@ def _serialize(builder: Any, network: Any, config: Any, messages: Any) -> Any:
         return None
 
 
-def _write(plan: Any, path: Path) -> None:
-    data = memoryview(plan)
+@contextmanager
+def _writing(path: Path, size: int = 0) -> Iterator[None]:
+    """Names the file, and its size in bytes where that is known, if it cannot be written."""
     try:
-        with atomic_file(path) as temporary, temporary.open("wb") as stream:
-            stream.write(data)
+        yield
     except OSError as error:
-        raise _unwritable(path, data.nbytes, error) from error
+        # without its folder: a bundle's engine is written in a hidden one first, which is gone when this is read
+        needed = f" ({size / 1e6:.0f} MB)" if size else ""
+        raise EdgefelError(
+            f"{path.name}: cannot be written{needed}: {error.strerror or error}; free disk space or choose another "
+            "folder"
+        ) from error
 
 
-def _copy(source: Path, path: Path) -> None:
+def _run_cancellable(
+    work: Callable[[threading.Event], tuple[Attempt, list[str]]],
+) -> tuple[Attempt, list[str]]:
+    """`work(cancelled)` in a thread of its own; on Ctrl-C `cancelled` is set and the interrupt goes on.
+
+    Python handles signals in its main thread, and only between its own instructions: a main thread inside
+    TensorRT's build would notice Ctrl-C when the build is over.
+    """
+    cancelled, done = threading.Event(), threading.Event()
+    results: list[tuple[Attempt, list[str]]] = []
+    errors: list[BaseException] = []
+
+    def body() -> None:
+        try:
+            results.append(work(cancelled))
+        except BaseException as error:  # it goes on in the caller's thread
+            errors.append(error)
+        finally:
+            done.set()
+
+    threading.Thread(target=body, name="edgefel-engine-build", daemon=True).start()
     try:
-        with atomic_file(path) as temporary:
-            shutil.copyfile(source, temporary)
-    except OSError as error:
-        raise _unwritable(path, source.stat().st_size, error) from error
+        done.wait()
+    except BaseException:
+        cancelled.set()
+        done.wait()
+        raise
+    if errors:
+        raise errors[0]
+    return results[0]
 
 
-def _write_report(path: Path, report: dict[str, Any]) -> None:
-    try:
-        write_json(path, report)
-    except OSError as error:
-        raise _unwritable(path, 0, error) from error
+def _monitor(trt: ModuleType, progress: Progress, cancelled: threading.Event) -> Any:
+    """An IProgressMonitor that advances `progress` and cancels the build, or None where there is no such API."""
+    if not hasattr(trt, "IProgressMonitor"):
+        return None
 
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc,name-defined]
+        """Passes the outermost phase on: TensorRT nests phases, and calls from its own threads."""
 
-def _unwritable(path: Path, size: int, error: OSError) -> EdgefelError:
-    # without its folder: a bundle's engine is written in a hidden one first, which is gone when this is read
-    needed = f" ({size / 1e6:.0f} MB)" if size else ""
-    return EdgefelError(
-        f"{path.name}: cannot be written{needed}: {error.strerror or error}; free disk space or choose another "
-        "folder"
-    )
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+            self.outer: str | None = None
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            if parent_phase is None:
+                self.outer = phase_name
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            if phase_name == self.outer:
+                progress.advance()
+            return not cancelled.is_set()
+
+        def phase_finish(self, phase_name: str) -> None:
+            if phase_name == self.outer:
+                self.outer = None
+
+    return Monitor()

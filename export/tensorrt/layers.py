@@ -1,4 +1,4 @@
-"""Which precision every layer has, and what became of the attentions.
+"""Precision of every layer, and which attentions TensorRT fused.
 
 Two sources. The parsed network is there without a GPU and says what the builder is given. The engine says what
 it made of it, and has to be loaded on a GPU for that. A report names its source.
@@ -110,7 +110,7 @@ def engine_report(network: dict[str, Any], inspected: str) -> dict[str, Any]:
 
 
 def inspect_engine(trt: ModuleType, engine: Any) -> str:
-    """What the engine inspector says of all layers, as JSON text."""
+    """The engine inspector's report on all layers, as JSON text."""
     return str(engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON))
 
 

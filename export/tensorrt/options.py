@@ -1,7 +1,7 @@
-"""What an engine is asked to be, and how that is said to the TensorRT that is installed.
+"""Options of an engine, and how they are set on the installed TensorRT.
 
-Flags come and go between TensorRT 10.3, 11 and TensorRT for RTX, so each is looked up. One that is asked for
-and not there is an error: an engine that silently lacks what was asked for is found out on the device.
+Flags come and go between TensorRT 10.3, 11 and TensorRT for RTX, so each is looked up. An option that
+the installed TensorRT lacks is an error; otherwise the difference would be noticed on the device only.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ _SMALL_WORKSPACE = re.compile(r"within workspace limit|insufficient workspace", 
 
 @dataclass(frozen=True)
 class Attempt:
-    """What one build came to. plan: the serialized engine, None when it failed. effort: the limits in force."""
+    """Result of one build. plan: the serialized engine, None when it failed. effort: the limits in force."""
 
     plan: Any
     effort: Effort

@@ -129,7 +129,7 @@ def test_an_entry_spells_its_key_out(calibration, tmp_path):
     _, entry = calibration()
     (path,) = entries(tmp_path)
     parts = json.loads(path.read_text())["parts"]
-    assert path.stem == entry["key"] == cache.parts_key(parts)
+    assert path.stem == entry["key"] == cache._digest(parts)
     assert parts["calibration_set"] == "set"
     assert parts["images"] == [0, 1, 2, 3, 4, 5]
     assert parts["preprocessing"] == PREPROCESSING.to_dict()

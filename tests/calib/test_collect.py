@@ -11,12 +11,12 @@ from exported import random_batch, tiny_graph
 from onnx import TensorProto, helper, numpy_helper
 
 from edgefel.calib.collect import (
-    METHODS,
     ActivationCollector,
     activation_scales,
     collect_activations,
 )
 from edgefel.calib.placement import ONNXRUNTIME, TENSORRT, place
+from edgefel.calib.thresholds import METHODS
 from edgefel.errors import EdgefelError
 
 

@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 from exported import LABELS, large_bundle, save, tiny_graph, tiny_model, write_faces
 
-from edgefel.calib.collect import METHODS
 from edgefel.calib.samples import DEFAULT_GROUP_CAP, DEFAULT_PER_CLASS
+from edgefel.calib.thresholds import METHODS
 from edgefel.cli.export import command
 from edgefel.cli.main import main
 from edgefel.data.labels import expression_labels

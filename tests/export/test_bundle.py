@@ -34,7 +34,7 @@ from edgefel.data.readers.shard_writer import write_shards
 from edgefel.errors import EdgefelError
 from edgefel.export.bundle import ExportReport, _Export, export_bundle, summarize
 from edgefel.export.onnx import trace as tracing
-from edgefel.export.onnx.prelu import spread_prelu
+from edgefel.export.onnx.passes import spread_prelu
 from edgefel.export.onnx.trace import export_onnx, serialize
 from edgefel.export.options import ExportOptions, exported_preprocessing
 from edgefel.export.parity.limits import LIMITS

@@ -15,7 +15,7 @@ import onnxruntime as ort
 from edgefel.bench.experiments.calibration.intervals import HeldOut, Interval, Outcome, TwoLevelBootstrap
 from edgefel.bench.experiments.calibration.long_tail import LongTail, long_tail
 from edgefel.calib.calibration_set import HELD_OUT, calibration_pool
-from edgefel.calib.collect import METHODS, CalibrationMethod, activation_scales, collect_activations
+from edgefel.calib.collect import activation_scales, collect_activations
 from edgefel.calib.placement import ONNXRUNTIME, Placement, place
 from edgefel.calib.quantize import quantize
 from edgefel.calib.reader import CalibrationReader
@@ -26,6 +26,7 @@ from edgefel.calib.samples import (
     most_frequent_samples,
     random_samples,
 )
+from edgefel.calib.thresholds import METHODS, CalibrationMethod
 from edgefel.data.dataset import ImageDataset, UnreadableImageError
 from edgefel.data.labels import LabelMatch
 from edgefel.data.preprocessing import Image, Preprocessing

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from small_graphs import assert_close, images, make_model, node, op_types, plain_graph, plain_outputs, run
-
-from edgefel.export.onnx.affine import fold_affines
+from small_graphs import (
+    applied,
+    assert_close,
+    images,
+    make_model,
+    node,
+    op_types,
+    plain_graph,
+    plain_outputs,
+    run,
+)
 
 UNIT = 2.0**-24  # half an ulp of 1
 RNG = np.random.default_rng(0)
@@ -37,7 +45,7 @@ def test_batch_norm_before_a_convolution_without_padding(bias, group):
     conv = node("Conv", "normed w c" if bias else "normed w", "y", group=group, kernel_shape=[3, 3])
     constants = {**NORM, "w": w} | ({"c": c} if bias else {})
     model = make_model([BATCH_NORM, conv], {"x": ["N", 4, 6, 6]}, {"y": ["N", 6, 4, 4]}, constants)
-    folded, report = fold_affines(model)
+    folded, report = applied("fold-affines", model)
     assert (op_types(folded), report.folded, report.left) == (["Conv"], ("scope/normed",), {})
     wide = np.lib.stride_tricks.sliding_window_view(normalised(x, 2), (3, 3), (2, 3))
     full = np.zeros((6, 4, 3, 3))
@@ -55,7 +63,7 @@ def test_a_shift_is_not_folded_behind_zero_padding():
     w, x = randoms(6, 4, 3, 3), randoms(1, 4, 5, 5)
     conv = node("Conv", "normed w", "y", kernel_shape=[3, 3], pads=[1, 1, 1, 1])
     model = make_model([BATCH_NORM, conv], {"x": ["N", 4, 5, 5]}, {"y": ["N", 6, 5, 5]}, {**NORM, "w": w})
-    kept, report = fold_affines(model)
+    kept, report = applied("fold-affines", model)
     assert op_types(kept) == ["BatchNormalization", "Conv"]
     assert report.left == {"scope/normed": "scope/y pads with zeros behind it"}
     unpadded = make_model(
@@ -64,7 +72,7 @@ def test_a_shift_is_not_folded_behind_zero_padding():
         {"y": ["N", 6, 3, 3]},
         {**NORM, "w": w},
     )
-    folded, _ = fold_affines(unpadded)
+    folded, _ = applied("fold-affines", unpadded)
     folded.graph.node[0].attribute.append(conv.attribute[1])
     for dim in folded.graph.output[0].type.tensor_type.shape.dim[2:]:
         dim.dim_value = 5
@@ -80,7 +88,7 @@ def test_a_scale_alone_passes_zero_padding():
     ]
     constants = {"s": randoms(4, 1, 1), "w": randoms(6, 4, 3, 3)}
     model = make_model(nodes, {"x": ["N", 4, 5, 5]}, {"y": ["N", 6, 5, 5]}, constants)
-    folded, _ = fold_affines(model)
+    folded, _ = applied("fold-affines", model)
     x = randoms(2, 4, 5, 5)
     assert op_types(folded) == ["Conv"]
     np.testing.assert_allclose(run(folded, x=x)["y"], run(model, x=x)["y"], atol=36 * 30 * UNIT)
@@ -101,7 +109,7 @@ def test_a_chain_before_a_gemm(transposed):
     constants = {**NORM, "two": np.float32(2), "s": randoms(4), "t": randoms(1, 4), "d": randoms(4) + 3}
     constants |= {"w": w.T.copy() if transposed else w, "c": randoms(3)}
     model = make_model(nodes, {"x": ["N", 4]}, {"y": ["N", 3]}, constants)
-    folded, report = fold_affines(model)
+    folded, report = applied("fold-affines", model)
     assert op_types(folded) == ["Gemm"]
     assert len(report.folded) == 5
     x = randoms(5, 4)
@@ -117,7 +125,7 @@ def test_batch_norm_into_batch_norm():
     second = {f"{name}2": values[::-1].copy() for name, values in NORM.items()}
     nodes = [BATCH_NORM, node("BatchNormalization", "normed g2 b2 m2 v2", "y")]
     model = make_model(nodes, {"x": ["N", 4, 3]}, {"y": ["N", 4, 3]}, {**NORM, **second})
-    folded, report = fold_affines(model)
+    folded, report = applied("fold-affines", model)
     assert op_types(folded) == ["BatchNormalization"]
     assert list(report.left) == ["scope/y"]
     x = randoms(3, 4, 3)
@@ -128,10 +136,10 @@ def test_matmul_takes_a_shift_only_with_a_bias_behind_it():
     constants = {"s": randoms(4), "w": randoms(4, 3), "c": randoms(3)}
     shift, product = node("Add", "x s", "shifted"), node("MatMul", "shifted w", "y")
     alone = make_model([shift, product], {"x": ["N", 2, 4]}, {"y": ["N", 2, 3]}, constants)
-    assert op_types(fold_affines(alone)[0]) == ["Add", "MatMul"]
+    assert op_types(applied("fold-affines", alone)[0]) == ["Add", "MatMul"]
     nodes = [shift, node("MatMul", "shifted w", "p"), node("Add", "p c", "y")]
     model = make_model(nodes, {"x": ["N", 2, 4]}, {"y": ["N", 2, 3]}, constants)
-    folded, _ = fold_affines(model)
+    folded, _ = applied("fold-affines", model)
     assert op_types(folded) == ["MatMul", "Add"]
     x = randoms(3, 2, 4)
     np.testing.assert_allclose(run(folded, x=x)["y"], run(model, x=x)["y"], atol=1e-5)
@@ -154,7 +162,7 @@ def test_what_is_left_alone(case):
         inputs["w"] = [4, 4]
         del constants["w"]
     model = make_model(nodes, inputs, outputs, constants)
-    kept, report = fold_affines(model)
+    kept, report = applied("fold-affines", model)
     assert op_types(kept) == op_types(model)
     assert report.folded == ()
 
@@ -163,7 +171,7 @@ def test_shared_weights_are_not_changed_for_the_other_reader():
     constants = {"s": randoms(4), "w": randoms(4, 4)}
     nodes = [node("Mul", "x s", "scaled"), node("MatMul", "scaled w", "y"), node("MatMul", "x w", "z")]
     model = make_model(nodes, {"x": ["N", 4]}, {"y": ["N", 4], "z": ["N", 4]}, constants)
-    folded, _ = fold_affines(model)
+    folded, _ = applied("fold-affines", model)
     x = randoms(3, 4)
     assert op_types(folded) == ["MatMul", "MatMul"]
     before, after = run(model, x=x), run(folded, x=x)
@@ -172,7 +180,7 @@ def test_shared_weights_are_not_changed_for_the_other_reader():
 
 
 def test_of_the_network_only_batch_norms_before_padding_are_left():
-    folded, report = fold_affines(plain_graph())
+    folded, report = applied("fold-affines", plain_graph())
     assert len(report.folded) == 2
     assert all(name.startswith("head.classifier") for name in report.folded)
     assert len(report.left) == 3  # one for each residual unit

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 from small_graphs import (
+    applied,
     assert_bitwise_equal,
     images,
     make_model,
@@ -17,7 +18,6 @@ from small_graphs import (
 )
 
 from edgefel.errors import EdgefelError
-from edgefel.export.onnx import layout
 from edgefel.export.onnx.passes import EXACT_PASSES, apply_passes
 
 X = np.random.default_rng(0).standard_normal((3, 4, 6), dtype=np.float32)
@@ -48,11 +48,11 @@ def test_a_pair_that_cancels_and_one_whose_middle_is_an_output():
     pair = [node("Transpose", "x", "a", perm=[0, 2, 1]), node("Transpose", "a", "b", perm=[0, 2, 1])]
     tail = node("Relu", "b", "y")
     model = make_model([*pair, tail], {"x": ["N", 4, 6]}, {"y": ["N", 4, 6]}, {})
-    merged, saved = layout.merge_moves(model)
+    merged, saved = applied("merge-moves", model)
     assert (op_types(merged), saved) == (["Relu"], 2)
     np.testing.assert_array_equal(run(merged, x=X)["y"], run(model, x=X)["y"])
     seen = make_model([*pair, tail], {"x": ["N", 4, 6]}, {"y": ["N", 4, 6], "a": ["N", 6, 4]}, {})
-    kept, saved = layout.merge_moves(seen)
+    kept, saved = applied("merge-moves", seen)
     assert (op_types(kept), saved) == (["Transpose", "Transpose", "Relu"], 0)
 
 
@@ -60,7 +60,7 @@ def test_a_reshape_that_copies_sizes_is_left_alone():
     constants = {"s": np.array([0, 0, 2, 3]), "t": np.array([0, -1])}
     nodes = [node("Reshape", "x s", "a"), node("Reshape", "a t", "y")]
     model = make_model(nodes, {"x": ["N", 4, 6]}, {"y": ["N", 24]}, constants)
-    assert layout.merge_moves(model)[1] == 0
+    assert applied("merge-moves", model)[1] == 0
 
 
 def stacked(end: int = 2, axis: int = 0):
@@ -79,7 +79,7 @@ def stacked(end: int = 2, axis: int = 0):
 
 
 def test_stacked_q_and_k():
-    model, count = layout.split_stacked(stacked())
+    model, count = applied("split-stacked", stacked())
     assert count == 1
     assert op_types(model) == ["Split", *["Reshape", "Transpose"] * 2, "Sub"]
     np.testing.assert_array_equal(run(model, x=X)["y"], run(stacked(), x=X)["y"])
@@ -89,7 +89,7 @@ def test_a_stack_that_is_also_read_whole_is_left_alone():
     model = stacked()
     model.graph.node.append(node("Relu", "stack", "whole"))
     model.graph.output.append(helper.make_tensor_value_info("whole", TensorProto.FLOAT, [2, "N", 3, 4, 1]))
-    assert layout.split_stacked(model)[1] == 0
+    assert applied("split-stacked", model)[1] == 0
 
 
 def where_model(shape_of: str):
@@ -104,7 +104,7 @@ def where_model(shape_of: str):
 
 
 def test_numbers_need_no_expansion_to_the_shape_of_an_operand():
-    model, dropped = layout.drop_scalar_expands(where_model("x"))
+    model, dropped = applied("drop-scalar-expands", where_model("x"))
     assert (dropped, op_types(model)) == (1, ["Equal", "Where"])
     x = np.where(X > 0.5, X, 0)
     feeds = {"x": x, "w": x}
@@ -112,7 +112,7 @@ def test_numbers_need_no_expansion_to_the_shape_of_an_operand():
 
 
 def test_an_expansion_that_enlarges_the_result_stays():
-    assert layout.drop_scalar_expands(where_model("w"))[1] == 0
+    assert applied("drop-scalar-expands", where_model("w"))[1] == 0
 
 
 def test_transposes_before_a_concat_are_gathered_if_they_are_the_same():
@@ -125,11 +125,11 @@ def test_transposes_before_a_concat_are_gathered_if_they_are_the_same():
         return make_model(nodes, {"x": ["N", 4, 6], "w": shape}, {"y": ["N", "T", 4]}, {})
 
     same = model([0, 2, 1], ["N", 4, 5])
-    gathered, saved = layout.gather_transposes(same)
+    gathered, saved = applied("gather-transposes", same)
     assert (saved, op_types(gathered)) == (1, ["Concat", "Transpose"])
     feeds = {"x": X, "w": X[:, :, :5]}
     np.testing.assert_array_equal(run(gathered, **feeds)["y"], run(same, **feeds)["y"])
-    assert layout.gather_transposes(model([0, 1, 2], ["N", 6, 4]))[1] == 0
+    assert applied("gather-transposes", model([0, 1, 2], ["N", 6, 4]))[1] == 0
 
 
 def test_identities_and_idle_casts_go_and_real_casts_stay():
@@ -140,6 +140,6 @@ def test_identities_and_idle_casts_go_and_real_casts_stay():
         node("Cast", "c", "d", to=TensorProto.FLOAT),
         node("Identity", "d", "y"),
     ]
-    model, dropped = layout.drop_identities(make_model(nodes, {"x": ["N", 4]}, {"y": ["N", 4]}, {}))
+    model, dropped = applied("drop-identities", make_model(nodes, {"x": ["N", 4]}, {"y": ["N", 4]}, {}))
     assert dropped == 2
     assert op_types(model) == ["Cast", "Cast", "Identity"]

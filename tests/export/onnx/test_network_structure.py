@@ -9,7 +9,9 @@ from exported import run_torch, tiny_graph, tiny_model
 from small_graphs import (
     assert_bitwise_equal,
     assert_close,
+    graph_macs,
     images,
+    input_bytes,
     make_model,
     node,
     op_types,
@@ -21,8 +23,7 @@ from small_graphs import (
 
 from edgefel.calib.graph import GraphIndex
 from edgefel.errors import EdgefelError
-from edgefel.export.onnx.cost import graph_macs, input_bytes
-from edgefel.export.onnx.outputs import keep_outputs
+from edgefel.export.onnx.passes import keep_outputs
 from edgefel.export.onnx.trace import check_graph, export_onnx
 
 

@@ -9,7 +9,7 @@ import pytest
 from exported import random_batch, run_onnx, tiny_graph
 from onnx import TensorProto, helper, numpy_helper
 
-from edgefel.export.onnx.prelu import spread_prelu
+from edgefel.export.onnx.passes import spread_prelu
 from edgefel.export.onnx.trace import check_graph
 
 

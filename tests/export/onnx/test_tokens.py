@@ -9,11 +9,10 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto
-from small_graphs import assert_bitwise_equal, make_model, node, op_types, run
+from small_graphs import applied, assert_bitwise_equal, make_model, node, op_types, run
 
 from edgefel.calib.graph import GraphIndex
 from edgefel.export.onnx.passes import apply_passes
-from edgefel.export.onnx.tokens import fold_class_token, gather_rows
 from edgefel.export.onnx.trace import export_onnx
 from edgefel.models import build_model
 
@@ -65,7 +64,7 @@ def rows(axis: int = 1, repeat: tuple[int, ...] = (1, 1, 4)) -> onnx.ModelProto:
 
 def test_rows_by_an_index_for_each_image():
     indices = np.array([[0, 4], [1, 1], [3, 2]])
-    model, count = gather_rows(rows())
+    model, count = applied("gather-rows", rows())
     assert (op_types(model), count) == (["Cast", "Unsqueeze", "GatherND"], 1)
     expected = np.take_along_axis(X, indices[:, :, None], 1)
     np.testing.assert_array_equal(run(model, x=X, i=indices.astype(np.float32))["y"], expected)
@@ -81,7 +80,7 @@ def test_rows_by_an_index_for_each_image():
 )
 def test_other_gathers_are_left_alone(kept):
     graph = rows(**kept)
-    model, count = gather_rows(graph)
+    model, count = applied("gather-rows", graph)
     assert (op_types(model), count) == (op_types(graph), 0)
 
 
@@ -90,7 +89,7 @@ def test_one_index_for_all_images_is_left_alone():
     nodes = [node("Expand", "u shape", "e"), node("GatherElements", "x e", "y", axis=1)]
     constants = {"u": np.array([[[0], [3]]]), "shape": np.array([1, 1, 4])}
     graph = make_model(nodes, {"x": [3, 5, 4]}, {"y": [1, 2, 4]}, constants)
-    model, count = gather_rows(graph)
+    model, count = applied("gather-rows", graph)
     assert count == 0
     np.testing.assert_array_equal(run(model, x=X)["y"], X[:1, [0, 3]])
 
@@ -106,13 +105,13 @@ def test_a_class_token_in_front_of_placed_tokens():
     ]
     constants = {"token": token, "one": np.array([1])}
     graph = make_model(nodes, {"x": ["N", 5, 4]}, {"y": ["N", 6, 4]}, constants)
-    model, count = fold_class_token(graph)
+    model, count = applied("fold-class-token", graph)
     assert (op_types(model), count) == (["Pad", "Add", "Relu"], 1)
     np.testing.assert_array_equal(run(model, x=X)["y"], run(graph, x=X)["y"])
     # a token that is read elsewhere too stays as it is
     nodes.append(node("Neg", "e", "z"))
     seen = make_model(nodes, {"x": ["N", 5, 4]}, {"y": ["N", 6, 4], "z": ["N", 1, 4]}, constants)
-    model, count = fold_class_token(seen)
+    model, count = applied("fold-class-token", seen)
     assert (op_types(model), count) == (op_types(seen), 0)
 
 
@@ -131,10 +130,10 @@ def token_model(end: int):
 
 
 def test_a_class_token_becomes_part_of_the_positions():
-    model, count = fold_class_token(token_model(1))
+    model, count = applied("fold-class-token", token_model(1))
     assert (count, op_types(model)) == (1, ["Pad", "Add"])
     np.testing.assert_array_equal(run(model, x=X)["y"], run(token_model(1), x=X)["y"])
 
 
 def test_a_token_for_another_axis_than_the_batch_is_left_alone():
-    assert fold_class_token(token_model(2))[1] == 0
+    assert applied("fold-class-token", token_model(2))[1] == 0

@@ -7,11 +7,10 @@ import onnx
 import pytest
 from onnx import TensorProto
 from onnx.reference import ReferenceEvaluator
-from small_graphs import assert_bitwise_equal, make_model, node, op_types, plain_graph, run
+from small_graphs import assert_bitwise_equal, input_bytes, make_model, node, op_types, plain_graph, run
 
 from edgefel.data.preprocessing import Preprocessing, default_preprocessing
 from edgefel.errors import EdgefelError
-from edgefel.export.onnx.cost import input_bytes
 from edgefel.export.onnx.uint8_input import SplitNormalisation, uint8_input
 from edgefel.export.precision.half import to_half
 

@@ -19,15 +19,9 @@ from exported import (
 
 from edgefel.errors import EdgefelError
 from edgefel.export.onnx.trace import save_onnx, serialize
-from edgefel.export.parity.compare import (
-    LIMITS,
-    MAX_SQNR_DB,
-    ParityLimits,
-    compare,
-    onnx_outputs,
-    reference_outputs,
-    sqnr_db,
-)
+from edgefel.export.parity.compare import MAX_SQNR_DB, compare, sqnr_db
+from edgefel.export.parity.limits import LIMITS, ParityLimits
+from edgefel.export.parity.outputs import onnx_outputs, reference_outputs
 
 CLASSES = 4
 LABELS = ("neutral", "happiness", "sadness", "fear")

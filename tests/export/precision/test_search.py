@@ -99,8 +99,9 @@ def test_each_mix_is_judged_once_and_recorded():
     assert document["trials"][0]["verdict"]["passes"] is False
 
 
-def test_giving_back_stops_after_so_many_tries():
-    result = search(layers(5, 4, 3, 2, 1), needs("d"), give_back_tries=1)
+def test_giving_back_stops_after_so_many_tries(monkeypatch):
+    monkeypatch.setattr("edgefel.export.precision.search.GIVE_BACK_TRIES", 1)
+    result = search(layers(5, 4, 3, 2, 1), needs("d"))
     assert kept(result) == {"b", "c", "d"}
     reasons = {decision.cost.node: decision.reason for decision in result.decisions}
     assert "not tried on its own" in reasons["b"]

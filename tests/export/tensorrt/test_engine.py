@@ -20,7 +20,7 @@ from edgefel.calib.collect import activation_scales, collect_activations
 from edgefel.calib.placement import ONNXRUNTIME, TENSORRT, place
 from edgefel.calib.quantize import quantize
 from edgefel.errors import EdgefelError
-from edgefel.export.onnx.prelu import spread_prelu
+from edgefel.export.onnx.passes import spread_prelu
 from edgefel.export.onnx.trace import save_onnx
 from edgefel.export.precision.half import float32_nodes, to_half
 from edgefel.export.tensorrt import engine as tensorrt_engine
@@ -136,8 +136,8 @@ def test_a_file_that_is_no_onnx_is_refused(tmp_path):
 def test_a_missing_file_and_a_foreign_model_are_refused(tmp_path):
     with pytest.raises(EdgefelError, match="model.onnx: no such file"):
         build_engine(tmp_path / "model.onnx", tmp_path / "model.engine")
-    onnx.save(tiny_bundle.tiny_model(input_name="image"), tmp_path / "model.onnx")
-    with pytest.raises(EdgefelError, match="takes image and not image"):
+    onnx.save(tiny_bundle.tiny_model(input_name="frame"), tmp_path / "model.onnx")
+    with pytest.raises(EdgefelError, match="takes frame and not image"):
         build_engine(tmp_path / "model.onnx", tmp_path / "model.engine")
 
 
