@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
-from edgefel.models.reliability import confidence
 from edgefel.runtime.confidence import confidence_of, entropy_confidence
 
 
@@ -19,6 +17,9 @@ def test_distributions_whose_entropy_is_known(values, expected):
 
 
 def test_it_is_the_models():
+    torch = pytest.importorskip("torch", reason="compares with PyTorch")
+    from edgefel.models.reliability import confidence
+
     rows = torch.rand(50, 7, dtype=torch.float64).pow(4)
     rows /= rows.sum(1, keepdim=True)
     assert entropy_confidence(rows.numpy()) == pytest.approx(confidence(rows).numpy(), abs=1e-9)

@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 import onnx
 import pytest
-from matplotlib import cbook
 from onnx import TensorProto, helper, numpy_helper
 from tiny_bundle import tiny_model
 
@@ -19,6 +18,7 @@ from edgefel.runtime.stream.sources import read_image
 
 @pytest.fixture(scope="module")
 def portrait():
+    cbook = pytest.importorskip("matplotlib.cbook", reason="has the photograph")
     return read_image(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
 
 

@@ -251,7 +251,7 @@ sys.path.insert(0, {str(Path(__file__).parent)!r})
 import test_sinks as t
 sink = t.VideoSink(t.Path({str(file)!r}), 20.0)
 for number in range(60):
-    sink.write(t.result(number), t.image(4 * number))
+    sink.write(t.result(number), t.scene(4 * number))
 os.kill(os.getpid(), signal.SIGKILL)
 """
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
