@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgefel.deploy.served_file import checked_path, choose_file
+from edgefel.deploy.model_files import checked_path, choose_file
 from edgefel.errors import EdgefelError, MissingDependencyError
 from edgefel.files.write import atomic_folder
 from edgefel.runtime.manifest import Manifest, read_manifest

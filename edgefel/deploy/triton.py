@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from edgefel.deploy.model_files import checked_path, choose_file
 from edgefel.deploy.pbtxt import to_pbtxt
-from edgefel.deploy.served_file import checked_path, choose_file
 from edgefel.deploy.triton_config import (
     KINDS,
     LABELS_FILE,

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from edgefel.deploy.archive import FORMAT, INDEX, VERSION, is_safe
+from edgefel.deploy.archive import BLOCK, FORMAT, INDEX, VERSION, is_safe
 from edgefel.deploy.model_files import manifest_bytes, without_engines
 from edgefel.errors import EdgefelError
 from edgefel.files.documents import parse_json
 from edgefel.runtime.manifest import MANIFEST_NAME, read_manifest
 
-_BLOCK = 1 << 20
 _LONGEST_INDEX = 4 << 20
 _MANIFEST = f"model/{MANIFEST_NAME}"
 _SHOWN = 5
@@ -195,6 +194,6 @@ def _header(index: dict[str, Any]) -> dict[str, Any]:
 
 def _digest(stream: IO[bytes]) -> str:
     digest = hashlib.sha256()
-    while block := stream.read(_BLOCK):
+    while block := stream.read(BLOCK):
         digest.update(block)
     return digest.hexdigest()
