@@ -16,9 +16,10 @@ import numpy as np
 from edgefel.data.preprocessing import Image
 from edgefel.data.synthetic import FaceOptions, SyntheticFaces
 from edgefel.errors import EdgefelError
-from edgefel.runtime.backends.base import BACKENDS, Array, backend_entry, one_line
+from edgefel.runtime.backends.base import BACKENDS, Array, backend_entry
 from edgefel.runtime.manifest import PRECISIONS, BundleFile, Manifest, read_manifest
 from edgefel.runtime.session import Session
+from edgefel.text import one_line
 
 REFERENCE_BACKEND, REFERENCE_PRECISION = "onnxruntime", "fp32"
 # Largest difference of one probability from the reference's that rounding explains. What INT8 does to a single face is

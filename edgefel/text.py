@@ -11,6 +11,11 @@ def counted(count: float, one: str, many: str | None = None) -> str:
     return f"{number} {one if count == 1 else many or one + 's'}"
 
 
+def one_line(error: object) -> str:
+    """An error's text without its line breaks."""
+    return " ".join(str(error).split())
+
+
 def printable(text: str) -> str:
     """The text with control characters, which a terminal would obey, as escapes ("\\x1b"); line breaks stay."""
     return "".join(

@@ -1,4 +1,4 @@
-"""Writes what goes to a device: a tar archive or a folder, the same bytes for the same contents."""
+"""Writes a reproducible tar archive or folder for a device."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def _add(target: _Target, entry: Entry) -> Written:
         stream = _Hashing(raw)
         target.add(entry, size, stream)  # type: ignore[arg-type]
     digest = stream.digest.hexdigest()
-    # the hash is of the bytes that went out, so that a file that changes meanwhile is noticed too
+    # the hash covers the bytes written, so a file that changes during the copy is detected
     if stream.count != size or (entry.sha256 is not None and digest != entry.sha256):
         raise EdgefelError(f"{entry.source!s}: its SHA-256 is not the expected one; export or copy it again")
     return Written(entry.path, size, digest)

@@ -119,6 +119,11 @@ def manifest_bytes(manifest: Manifest) -> bytes:
     return f"{json_text(manifest.to_dict(), indent=2)}\n".encode()
 
 
+def labels_text(manifest: Manifest) -> str:
+    """labels.txt: a line for each column of the outputs."""
+    return "".join(f"{label}\n" for label in manifest.labels)
+
+
 def model_entries(chosen: ChosenFiles) -> list[Entry]:
     """model/: the ONNX files, manifest.json, and labels.txt with a line for each column of the outputs.
 
@@ -127,7 +132,7 @@ def model_entries(chosen: ChosenFiles) -> list[Entry]:
     manifest = chosen.manifest
     entries = [
         Entry(f"model/{MANIFEST_NAME}", manifest_bytes(manifest)),
-        Entry(f"model/{LABELS_NAME}", "".join(f"{label}\n" for label in manifest.labels).encode()),
+        Entry(f"model/{LABELS_NAME}", labels_text(manifest).encode()),
     ]
     for file in manifest.files:
         path = Path(manifest.folder) / file.name

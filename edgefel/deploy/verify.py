@@ -1,4 +1,4 @@
-"""Checks that an archive or a folder of `edgefel bundle` arrived whole. Nothing is unpacked."""
+"""Checks the integrity of an archive or a folder of `edgefel bundle`, without unpacking it."""
 
 from __future__ import annotations
 
@@ -124,10 +124,7 @@ def _verify_folder(path: Path) -> Verified:
     total = 0
     for name in wanted:
         file = path / name
-        if any(
-            (path / Path(*file.relative_to(path).parts[:n])).is_symlink()
-            for n in range(1, name.count("/") + 2)
-        ):
+        if any(part.is_symlink() for part in (file, *file.parents[: name.count("/")])):
             raise EdgefelError(f"{path}: {name} is a link, or lies behind one; copy the folder again")
         if file.is_file():
             with file.open("rb") as stream:

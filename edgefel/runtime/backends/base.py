@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from edgefel.errors import EdgefelError
 from edgefel.runtime.manifest import BundleFile, Manifest
+from edgefel.text import one_line
 
 Array = npt.NDArray[Any]
 # told the name of a stage and how many seconds it took
@@ -167,8 +168,3 @@ def backend_entry(name: str) -> BackendEntry:
     if name not in BACKENDS:
         raise EdgefelError(f"backend {name!r} is not known; choose one of: auto, {', '.join(BACKENDS)}")
     return BACKENDS[name]
-
-
-def one_line(error: object) -> str:
-    """An error's text without its line breaks."""
-    return " ".join(str(error).split())

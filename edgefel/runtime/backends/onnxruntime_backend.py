@@ -10,11 +10,12 @@ import numpy as np
 from edgefel.errors import EdgefelError
 from edgefel.files.cache import cache_folder
 from edgefel.runtime import engines
-from edgefel.runtime.backends.base import Array, ModelFile, OnnxBackend, one_line
+from edgefel.runtime.backends.base import Array, ModelFile, OnnxBackend
 from edgefel.runtime.backends.quiet import import_onnxruntime
 from edgefel.runtime.engines import described
 from edgefel.runtime.manifest import INPUT_NAME, BundleFile
 from edgefel.runtime.requirements import needed_for, too_old
+from edgefel.text import one_line
 
 Provider = tuple[str, dict[str, Any]]
 _CPU: Provider = ("CPUExecutionProvider", {})

@@ -12,10 +12,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from edgefel.errors import EdgefelError
-from edgefel.runtime.backends.base import Array, ModelFile, OnnxBackend, one_line
+from edgefel.runtime.backends.base import Array, ModelFile, OnnxBackend
 from edgefel.runtime.backends.quiet import import_openvino
 from edgefel.runtime.manifest import INPUT_NAME, BundleFile
 from edgefel.runtime.requirements import OPENVINO, too_old
+from edgefel.text import one_line
 
 _X86 = ("x86_64", "AMD64", "i686")
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from edgefel.errors import EdgefelError
-from edgefel.runtime.backends.base import Array, ModelFile, Record, one_line
+from edgefel.runtime.backends.base import Array, ModelFile, Record
 from edgefel.runtime.backends.cuda import Buffer, Device, import_pycuda, load_libcuda
 from edgefel.runtime.backends.cuda_graphs import CaptureRefused, GraphDriver
 from edgefel.runtime.backends.tensorrt_binding import (
@@ -34,6 +34,7 @@ from edgefel.runtime.backends.tensorrt_binding import (
 from edgefel.runtime.backends.tensorrt_context import BatchContext, ContextFactory
 from edgefel.runtime.engines import check_engine, explained, listen, load_package, start_runtime
 from edgefel.runtime.manifest import BundleFile
+from edgefel.text import one_line
 
 # contexts kept, one per batch size; each takes some MB of host memory
 _CONTEXTS = 16
@@ -210,14 +211,14 @@ class TensorRTBackend:
             self._without_graphs(error)
 
     def _without_graphs(self, error: CaptureRefused) -> None:
-        """Goes on without graphs, which costs some launch time and no accuracy, and says so once."""
+        """Disables CUDA graphs, which costs launch time but no accuracy, and reports it once."""
         self._graphs = None
         self._notes.append(f"CUDA graphs are not used: {error}")
         _log.warning("%s: %s", self._where, self._notes[-1])
 
     @contextmanager
     def _explained(self, batch: Array) -> Iterator[None]:
-        """Adds what TensorRT said to an error, and turns pycuda's errors into our own."""
+        """Adds TensorRT's messages to an error, and converts pycuda's errors to EdgefelError."""
         said = len(self._logger.messages.errors)
         try:
             yield
