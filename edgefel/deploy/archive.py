@@ -1,4 +1,4 @@
-"""Writes what goes to a device: a tar archive or a folder, the same bytes for the same contents."""
+"""Writes a reproducible tar archive or folder for a device."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,9 +23,10 @@ FORMAT = "edgefel-deploy"
 VERSION = 1
 INDEX = "index.json"
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
-# who names an output so wants no folder
+# these suffixes ask for an archive, so no folder of that name is made
 _OTHER_ARCHIVES = (".zip", ".7z", ".gz", ".bz2", ".tbz2", ".xz", ".txz", ".zst")
-_BLOCK = 1 << 20
+# bytes read at a time
+BLOCK = 1 << 20
 # 1980-01-01, the oldest date that a zip file (a wheel is one) can hold
 OLDEST_TIME = 315532800
 
@@ -176,7 +178,7 @@ def _add(target: _Target, entry: Entry) -> Written:
         stream = _Hashing(raw)
         target.add(entry, size, stream)  # type: ignore[arg-type]
     digest = stream.digest.hexdigest()
-    # the hash is of the bytes that went out, so that a file that changes meanwhile is noticed too
+    # the hash covers the bytes written, so a file that changes during the copy is detected
     if stream.count != size or (entry.sha256 is not None and digest != entry.sha256):
         raise EdgefelError(f"{entry.source!s}: its SHA-256 is not the expected one; export or copy it again")
     return Written(entry.path, size, digest)
@@ -254,7 +256,6 @@ class _Folder:
         path = self._folder / entry.path
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as out:
-            while block := stream.read(_BLOCK):
-                out.write(block)
+            shutil.copyfileobj(stream, out, BLOCK)
         if entry.executable:
             path.chmod(path.stat().st_mode | 0o111)

@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgefel.deploy.served_file import checked_path, choose_file
+from edgefel.deploy.model_files import LABELS_NAME, checked_path, choose_file
 from edgefel.errors import EdgefelError, MissingDependencyError
 from edgefel.files.write import atomic_folder
 from edgefel.runtime.manifest import Manifest, read_manifest
 
 CONFIG_NAME = "config_infer_secondary_edgefel.txt"
 MODEL_NAME = "model.onnx"
-LABELS_NAME = "labels.txt"
 README_NAME = "README.md"
 OUTPUT = "probabilities"
 # how edgefel resizes, for the README

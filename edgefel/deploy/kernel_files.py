@@ -22,7 +22,7 @@ _HOW = "make them with 'edgefel kernels compile' and pass the folder with --kern
 
 @dataclass(frozen=True)
 class Kernels:
-    """The files, the targets such as "sm_87", and why there are none, in one line."""
+    """Files, targets such as "sm_87", and a one-line reason if there are none."""
 
     entries: tuple[Entry, ...] = ()
     archs: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""licences/: edgefel's own, and a list of what it runs with on a device."""
+"""licences/: edgefel's licence and a list of its dependencies on a device."""
 
 from __future__ import annotations
 

@@ -1,25 +1,25 @@
-"""Which files of a bundle go to a device, and the manifest that lists just these."""
+"""Selects the files of a bundle for a device or another server, and writes the manifest that lists them."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgefel.deploy.archive import Entry
 from edgefel.errors import EdgefelError
+from edgefel.files.write import json_text
 from edgefel.runtime.backends.choice import best_file
 from edgefel.runtime.external_data import refuse_external_data
-from edgefel.runtime.manifest import MANIFEST_NAME, BundleFile, Manifest
+from edgefel.runtime.manifest import MANIFEST_NAME, PRECISIONS, BundleFile, Manifest
 
 LABELS_NAME = "labels.txt"
 
 
 @dataclass(frozen=True)
 class ChosenFiles:
-    """The manifest for the device, and one line for everything that was left out or should be known."""
+    """The manifest for the device, and a note on each file that was left out or has a warning."""
 
     manifest: Manifest
     notes: tuple[str, ...]
@@ -31,12 +31,12 @@ class ChosenFiles:
 
     @property
     def gpu_precision(self) -> str:
-        """What an engine is built of and run on a GPU, unless the user says otherwise."""
+        """Default precision on a GPU, where an engine is built from it."""
         return self._best("tensorrt")
 
     @property
     def cpu_precision(self) -> str:
-        """What runs on a CPU unless the user says otherwise."""
+        """Default precision on a CPU."""
         return self._best("onnxruntime")
 
     def _best(self, backend: str) -> str:
@@ -47,9 +47,9 @@ class ChosenFiles:
 def choose_files(manifest: Manifest, precisions: Sequence[str] = (), *, force: bool = False) -> ChosenFiles:
     """The ONNX files of these precisions; without any, all that did not fail their comparison with PyTorch.
 
-    Engines stay behind: they belong to the machine that built them.
-    Raises EdgefelError for a precision that the bundle has not, a failed file that was asked for without `force`,
-    and a bundle of which nothing is left.
+    Engines are left out: they run only on the machine that built them.
+    Raises EdgefelError for a precision that the bundle lacks, a failed file that was requested without `force`, and
+    a bundle with no usable file.
     """
     onnx = [file for file in manifest.files if file.kind == "onnx"]
     wanted = [manifest.find(precision) for precision in dict.fromkeys(precisions)]
@@ -81,6 +81,32 @@ def _verdict_note(file: BundleFile) -> str:
     return f"{file.name}: verdict '{file.verdict}' of its comparison with PyTorch ({reasons or 'no reason given'})"
 
 
+def choose_file(
+    manifest: Manifest, precision: str | None, backend: str, kind: str = "onnx", *, force: bool = False
+) -> BundleFile:
+    """The file of that precision; without one, the best for the backend that the server runs it with, as
+    `Session.open` chooses (edgefel.runtime.backends.choice).
+
+    Raises EdgefelError listing what there is, or if all files of the kind failed their comparison with PyTorch.
+    """
+    if precision is not None and precision not in PRECISIONS:
+        raise EdgefelError(f"precision {precision!r} is not known; choose one of: {', '.join(PRECISIONS)}")
+    if precision is not None:
+        return manifest.find(precision, kind)
+    there = [file for file in manifest.files if file.kind == kind]
+    if not there:
+        raise EdgefelError(f"{manifest.folder}: no {kind} file in this bundle; export again")
+    return best_file(manifest, there, backend, force=force)
+
+
+def checked_path(manifest: Manifest, file: BundleFile, force: bool) -> Path:
+    """Its path; raises EdgefelError for one that is missing and, unless `force`, for one that was changed since the
+    export or failed its comparison with PyTorch."""
+    if not force:
+        manifest.check_verdict(file)
+    return manifest.verify(file, force=force)
+
+
 def without_engines(manifest: Manifest) -> Manifest:
     """The manifest with its ONNX files alone."""
     return dataclasses.replace(
@@ -90,8 +116,12 @@ def without_engines(manifest: Manifest) -> Manifest:
 
 def manifest_bytes(manifest: Manifest) -> bytes:
     """manifest.json, byte for byte as `write_manifest` writes it."""
-    text = json.dumps(manifest.to_dict(), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-    return text.encode()
+    return f"{json_text(manifest.to_dict(), indent=2)}\n".encode()
+
+
+def labels_text(manifest: Manifest) -> str:
+    """labels.txt: a line for each column of the outputs."""
+    return "".join(f"{label}\n" for label in manifest.labels)
 
 
 def model_entries(chosen: ChosenFiles) -> list[Entry]:
@@ -102,7 +132,7 @@ def model_entries(chosen: ChosenFiles) -> list[Entry]:
     manifest = chosen.manifest
     entries = [
         Entry(f"model/{MANIFEST_NAME}", manifest_bytes(manifest)),
-        Entry(f"model/{LABELS_NAME}", "".join(f"{label}\n" for label in manifest.labels).encode()),
+        Entry(f"model/{LABELS_NAME}", labels_text(manifest).encode()),
     ]
     for file in manifest.files:
         path = Path(manifest.folder) / file.name

@@ -1,10 +1,10 @@
-"""What install.sh and run.sh ask on a device, through `python -m edgefel.deploy.on_device QUESTION`.
+"""Answers the questions of install.sh and run.sh on a device: `python -m edgefel.deploy.on_device QUESTION`.
 
     requirements   prints what pip must still install, a line each
     gpu            exit code 0 if engines can be built here, else 1 and why not
     engines        the same, if they can be run as well
 
-The first question is asked before anything is installed: this module needs Python alone until then.
+The first runs before anything is installed, so this module imports only the standard library at that point.
 """
 
 from __future__ import annotations

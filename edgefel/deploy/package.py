@@ -1,9 +1,8 @@
-"""The deploy folder: a bundle and all that a device needs to run it."""
+"""The deploy folder: a bundle with everything a device needs to run it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -90,12 +89,10 @@ def write_deploy_folder(
 def _kernels(
     manifest: Manifest, output: Path, options: DeployOptions, progress: Progress
 ) -> AbstractContextManager[Kernels]:
-    @contextmanager
-    def given() -> Iterator[Kernels]:
-        yield Kernels() if options.kernels is None else kernels_from(options.kernels, manifest.model)
-
-    if options.kernels is not None or options.without_kernels:
-        return given()
+    if options.kernels is not None:
+        return nullcontext(kernels_from(options.kernels, manifest.model))
+    if options.without_kernels:
+        return nullcontext(Kernels())
     return compiled(manifest.model, options.archs, output.parent, progress)
 
 

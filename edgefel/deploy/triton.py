@@ -8,17 +8,15 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from edgefel.deploy.model_files import LABELS_NAME, checked_path, choose_file, labels_text
 from edgefel.deploy.pbtxt import to_pbtxt
-from edgefel.deploy.served_file import checked_path, choose_file
 from edgefel.deploy.triton_config import (
     KINDS,
-    LABELS_FILE,
     MODEL_FILES,
     Batching,
     Config,
     Names,
     ensemble_config,
-    labels_text,
     network_config,
     preprocess_config,
 )
@@ -102,7 +100,7 @@ def write_triton_repository(bundle: Path, folder: Path, options: TritonOptions |
         for name, config in configs.items():
             _write(temporary / name / "config.pbtxt", to_pbtxt(config))
             if name != preprocess:
-                _write(temporary / name / LABELS_FILE, labels_text(manifest.labels))
+                _write(temporary / name / LABELS_NAME, labels_text(manifest))
         for name in ensembles:
             # the server asks for a folder of the version, and many a copy loses an empty one
             _write(temporary / name / "1" / ".keep", "")

@@ -7,16 +7,16 @@ and the schema https://github.com/triton-inference-server/common/blob/main/proto
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from edgefel.deploy.model_files import LABELS_NAME
 from edgefel.deploy.pbtxt import Entries, Enum
 from edgefel.deploy.triton_preprocess import DETAILS, ENCODED_FACES, FACES, OUTPUT
 from edgefel.runtime.manifest import INPUT_NAME, Manifest
 
 Config = dict[str, Any]
-LABELS_FILE = "labels.txt"
 KINDS = {"auto": "KIND_AUTO", "gpu": "KIND_GPU", "cpu": "KIND_CPU"}
 PLATFORMS = {"onnx": "onnxruntime_onnx", "engine": "tensorrt_plan"}
 MODEL_FILES = {"onnx": "model.onnx", "engine": "model.plan"}
@@ -125,11 +125,6 @@ def ensemble_config(
     }
 
 
-def labels_text(labels: Sequence[str]) -> str:
-    """Triton's label file: one class a line, in the order of the columns."""
-    return "".join(f"{label}\n" for label in labels)
-
-
 def _image_tensor(manifest: Manifest) -> Config:
     data_type = {"float32": "TYPE_FP32", "uint8": "TYPE_UINT8"}[manifest.input_type]
     return {"data_type": Enum(data_type), "dims": list(manifest.input_shape[1:])}
@@ -142,7 +137,7 @@ def _output(manifest: Manifest, name: str, *, of_network: bool) -> Config:
         # the network's tensor is [N]; Triton has no tensors without dimensions beside the batch
         output["reshape"] = {"shape": []}
     if name in LABELLED:
-        output["label_filename"] = LABELS_FILE
+        output["label_filename"] = LABELS_NAME
     return output
 
 

@@ -1,4 +1,4 @@
-"""Checks that an archive or a folder of `edgefel pack` arrived whole. Nothing is unpacked."""
+"""Checks the integrity of an archive or a folder of `edgefel pack`, without unpacking it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from edgefel.deploy.archive import FORMAT, INDEX, VERSION, is_safe
+from edgefel.deploy.archive import BLOCK, FORMAT, INDEX, VERSION, is_safe
 from edgefel.deploy.model_files import manifest_bytes, without_engines
 from edgefel.errors import EdgefelError
 from edgefel.files.documents import parse_json
 from edgefel.runtime.manifest import MANIFEST_NAME, read_manifest
 
-_BLOCK = 1 << 20
 _LONGEST_INDEX = 4 << 20
 _MANIFEST = f"model/{MANIFEST_NAME}"
 _SHOWN = 5
@@ -125,10 +124,7 @@ def _verify_folder(path: Path) -> Verified:
     total = 0
     for name in wanted:
         file = path / name
-        if any(
-            (path / Path(*file.relative_to(path).parts[:n])).is_symlink()
-            for n in range(1, name.count("/") + 2)
-        ):
+        if any(part.is_symlink() for part in (file, *file.parents[: name.count("/")])):
             raise EdgefelError(f"{path}: {name} is a link, or lies behind one; copy the folder again")
         if file.is_file():
             with file.open("rb") as stream:
@@ -195,6 +191,6 @@ def _header(index: dict[str, Any]) -> dict[str, Any]:
 
 def _digest(stream: IO[bytes]) -> str:
     digest = hashlib.sha256()
-    while block := stream.read(_BLOCK):
+    while block := stream.read(BLOCK):
         digest.update(block)
     return digest.hexdigest()

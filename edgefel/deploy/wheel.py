@@ -1,4 +1,4 @@
-"""A wheel of the running edgefel, made of its own installed files: no build tool, no network.
+"""Builds a wheel from the installed files of edgefel, without build tools or network.
 
 The format: https://packaging.python.org/specifications/binary-distribution-format/
 """
@@ -50,7 +50,7 @@ def build_wheel() -> Wheel:
     record = f"{name}.dist-info/RECORD"
     rows = [f"{path},sha256={_digest(data)},{len(data)}" for path, data in sorted(files.items())]
     files[record] = "".join(f"{row}\n" for row in [*rows, f"{record},,"]).encode()
-    # a wheel's metadata should stand at its end: readers need not go through the rest
+    # the specification recommends the metadata at the end of the archive
     ordered = sorted(files, key=lambda path: (".dist-info/" in path, path == record, path))
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:

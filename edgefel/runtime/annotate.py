@@ -1,4 +1,4 @@
-"""Draws what the model says into an image: box, label, and both distributions as bars."""
+"""Draws predictions into an image: box, label, and both distributions as bars."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ FONT = cv2.FONT_HERSHEY_DUPLEX
 # OpenCV's stroke fonts are ragged at small sizes: draw larger and average down
 OVERSAMPLING = 3
 PANEL_WIDTH, ROW, HEAD, FOOT, PAD = 246, 19, 46, 22, 12
+BAR_LEFT, BAR_RIGHT = PAD + 80.0, PANEL_WIDTH - PAD - 34.0
 MOST_COVERED = 0.1
 STRIP_HEIGHT = 320
 
@@ -69,7 +70,7 @@ def annotate(rgb: Image, faces: Sequence[LabelledFace]) -> Image:
     image = rgb.copy()
     boxes = [extent(face.box) for face in faces]
     for face in faces:
-        draw_box(image, face.box, _colour(face))
+        draw_box(image, face.box, label_colour(face))
     panels: list[Rect] = []
     for face in faces:
         # readable beside a small face, in proportion to a large one
@@ -185,23 +186,22 @@ def _panel(face: LabelledFace, unit: float) -> Layer:
     layer.background(PANEL_WIDTH, height, 9, PANEL_ALPHA)
     right = PANEL_WIDTH - PAD
     share = f"{face.probability:.0%}"
-    layer.text(face.label, PAD, PAD + 17, 0.66, _colour(face), 1.2)
+    layer.text(face.label, PAD, PAD + 17, 0.66, label_colour(face), 1.2)
     layer.text(share, right - text_width(share, 0.66), PAD + 17, 0.66, INK, 1.2)
     layer.text(f"confidence {face.confidence:.2f}", PAD, PAD + 36, 0.4, FAINT)
-    bar_left, bar_right = PAD + 80.0, right - 34.0
     for number, (name, probability) in enumerate(face.probabilities.items()):
         middle = PAD + HEAD + ROW * (number + 0.5)
         ink = INK if name == face.label else FAINT
         layer.text(name, PAD, middle + 4.5, 0.4, ink)
         percent = f"{probability:.0%}"
         layer.text(percent, right - text_width(percent, 0.36), middle + 4, 0.36, ink)
-        layer.bar(bar_left, middle - 5, bar_right, middle + 5, TRACK)
-        end = bar_left + (bar_right - bar_left) * probability
-        layer.bar(bar_left, middle - 5, end, middle + 5, PALETTE[number % len(PALETTE)])
-        tick = bar_left + (bar_right - bar_left) * face.primary[name]
+        layer.bar(BAR_LEFT, middle - 5, BAR_RIGHT, middle + 5, TRACK)
+        end = BAR_LEFT + (BAR_RIGHT - BAR_LEFT) * probability
+        layer.bar(BAR_LEFT, middle - 5, end, middle + 5, PALETTE[number % len(PALETTE)])
+        tick = BAR_LEFT + (BAR_RIGHT - BAR_LEFT) * face.primary[name]
         layer.bar(tick - 1, middle - 7, tick + 1, middle + 7, INK)
     baseline = height - PAD
-    layer.bar(PAD, baseline - 8, PAD + 16, baseline, _colour(face))
+    layer.bar(PAD, baseline - 8, PAD + 16, baseline, label_colour(face))
     layer.text("corrected", PAD + 22, baseline, 0.36, FAINT)
     layer.bar(PAD + 101, baseline - 10, PAD + 103, baseline + 2, INK)
     layer.text("before correction", PAD + 110, baseline, 0.36, FAINT)
@@ -209,17 +209,21 @@ def _panel(face: LabelledFace, unit: float) -> Layer:
 
 
 def _draw_tag(image: Image, face: LabelledFace) -> None:
-    """The label alone, under the box, or at its lower edge where the image ends."""
+    """Draws the label alone, below the box."""
     text = f"{face.label} {face.probability:.0%}"
     width = text_width(text, 0.55) + 14
     unit = min(float(np.clip(face.box.side / 200, 0.8, 3.0)), image.shape[1] / width, image.shape[0] / 24)
     tag = Layer(round(width), 24, unit)
     tag.background(width, 24, 5, 0.88)
-    tag.text(text, 7, 17.5, 0.55, _colour(face), 1.2)
-    box = extent(face.box)
-    left = int(np.clip(box.left, 0, max(0, image.shape[1] - tag.width)))
-    top = int(np.clip(box.bottom + 3, 0, max(0, image.shape[0] - tag.height)))
-    tag.blend_into(image, left, top)
+    tag.text(text, 7, 17.5, 0.55, label_colour(face), 1.2)
+    tag.blend_into(image, *tag_corner(face.box, tag.width, tag.height, image))
+
+
+def tag_corner(box: FaceBox, width: int, height: int, image: Image) -> tuple[int, int]:
+    """Left and top of a tag in pixels: below the box, or at the edge of the image if there is no space."""
+    left = int(np.clip(box.x, 0, max(0, image.shape[1] - width)))
+    top = int(np.clip(box.y + box.side + 3, 0, max(0, image.shape[0] - height)))
+    return left, top
 
 
 def draw_box(image: Image, face: FaceBox, ink: Colour) -> None:
@@ -244,7 +248,8 @@ def extent(box: FaceBox) -> Rect:
     return Rect(box.x, box.y, box.x + box.side, box.y + box.side)
 
 
-def _colour(face: LabelledFace) -> Colour:
+def label_colour(face: LabelledFace) -> Colour:
+    """The colour of the label's class."""
     return PALETTE[list(face.probabilities).index(face.label) % len(PALETTE)]
 
 

@@ -1,4 +1,4 @@
-"""How sure a distribution is. Torch-free."""
+"""Confidence of a distribution. Torch-free."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What is here to run TensorRT engines, and whether a bundle's engine can be used with it.
+"""Finds the GPU and the TensorRT packages, and checks whether they can run a bundle's engine.
 
-Two packages build and run engines: `tensorrt`, which a Jetson has from JetPack, and `tensorrt_rtx`. An engine
-runs in the package that built it, as a rule in that very version and on that model of GPU.
+Two packages build and run engines: `tensorrt`, which is part of JetPack, and `tensorrt_rtx`. An engine runs in the
+package that built it, usually only in the same version and on the same GPU model.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 
 from edgefel.errors import EdgefelError
 from edgefel.runtime.manifest import BundleFile
+from edgefel.text import one_line
 
 PACKAGES = ("tensorrt", "tensorrt_rtx")
 _REBUILD = "build it here with 'edgefel engine DIR --rebuild'"
@@ -131,7 +132,7 @@ def load_package(name: str) -> ModuleType | str | None:
 
 def described(error: BaseException) -> str:
     """An error of another library in one line: its type, and what it says."""
-    text = " ".join(str(error).split())
+    text = one_line(error)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
@@ -280,7 +281,7 @@ def _option(built: Mapping[str, Any], name: str) -> Any:
 
 @dataclass
 class Messages:
-    """What TensorRT said meanwhile, one line each."""
+    """Collected TensorRT messages, one line each."""
 
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -290,8 +291,8 @@ class Messages:
 def listen(trt: ModuleType) -> Iterator[tuple[Any, Messages]]:
     """Yields TensorRT's logger and what it collects until the block ends. One block at a time per process.
 
-    There is one logger for the process, and who listens changes: TensorRT warns of a second one while any builder
-    or runtime with another lives, and says that it goes on with the first.
+    The process has one logger. TensorRT ignores a second one, with a warning, while a builder or runtime uses the
+    first.
     """
     logger = _logger(trt)
     with logger.busy:
@@ -304,7 +305,7 @@ def _logger(trt: ModuleType) -> Any:
     severity = trt.ILogger.Severity
 
     class Collector(trt.ILogger):  # type: ignore[misc,name-defined]
-        """Keeps what TensorRT says instead of printing it. TensorRT calls it from threads of its own."""
+        """Collects messages instead of printing them. TensorRT calls it from its own threads."""
 
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
@@ -312,7 +313,7 @@ def _logger(trt: ModuleType) -> Any:
             self.busy = threading.Lock()
 
         def log(self, level: Any, message: str) -> None:
-            text = " ".join(message.split())
+            text = one_line(message)
             if level == severity.WARNING:
                 _keep(self.messages.warnings, text)
             # TensorRT for RTX reports this remark as an internal error on every start
@@ -326,7 +327,7 @@ def _logger(trt: ModuleType) -> Any:
 
 
 def _keep(messages: list[str], text: str) -> None:
-    """Adds a message; of very many the oldest go, since an engine may say something each time it runs."""
+    """Adds a message; drops the oldest beyond a limit, since an engine may log on every run."""
     messages.append(text)
     if len(messages) > _MOST_MESSAGES:
         del messages[: _MOST_MESSAGES // 2]

@@ -1,4 +1,4 @@
-"""Finds faces in an image and cuts them out the way the model was trained to see them."""
+"""Detects faces in an image and crops them as in the training data."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from edgefel.files.read import native_path
 from edgefel.runtime.alignment import FaceBox, align
 from edgefel.runtime.external_data import refuse_external_data
 from edgefel.runtime.eyes import EyeFinder, load_cascade, plausible
+from edgefel.text import one_line
 
 DETECTORS = ("haar", "yunet")
 LONGEST_SIDE = 960
@@ -180,8 +181,9 @@ class YuNetDetector:
         return _largest_first([_yunet_box(row / factor, float(row[14])) for row in rows[near]])
 
     def _unusable(self, error: cv2.error) -> EdgefelError:
-        reason = " ".join(str(error).split())
-        return EdgefelError(f"{self._path}: OpenCV cannot run it as YuNet ({reason}); give another file")
+        return EdgefelError(
+            f"{self._path}: OpenCV cannot run it as YuNet ({one_line(error)}); give another file"
+        )
 
 
 class WholeImage:
@@ -327,7 +329,7 @@ def _largest_first(boxes: list[FaceBox]) -> list[FaceBox]:
     """Sorted by size, without boxes whose centre lies in a larger one: the same face found twice."""
     kept: list[FaceBox] = []
     for box in sorted(boxes, key=lambda box: (-box.side, box.x, box.y)):
-        x, y = box.x + box.side / 2, box.y + box.side / 2
+        x, y = box.centre
         if not any(0 <= x - other.x < other.side and 0 <= y - other.y < other.side for other in kept):
             kept.append(box)
     return kept

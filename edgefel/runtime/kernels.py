@@ -4,7 +4,7 @@
     balance = kernels.load("reliability_balance")           # needs pycuda and a CUDA context
     balance(batch, logits, e, anchors, attentive, probabilities, confidence, primary, stream=stream)
 
-Needs neither torch nor Triton. What each argument is, stands in the kernel's JSON file.
+Needs neither torch nor Triton. The kernel's JSON file describes its arguments.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from edgefel.runtime.session import Session
 
 @dataclass(frozen=True)
 class LabelledFace:
-    """One face and what the model says of it.
+    """One face and its predictions.
 
     label: the most probable class after correction. probabilities, primary: by class name, after and
     before correction. confidence: 1 - normalized entropy of `probabilities`. size: width and height of a whole image

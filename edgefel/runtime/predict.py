@@ -1,4 +1,4 @@
-"""Labels a whole source: what `edgefel predict` does, without the printing."""
+"""Labels every image of a source: `edgefel predict` without the printing."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ImageResult:
 
 @dataclass
 class Summary:
-    """What a run over a source came to.
+    """Totals of a run over a source.
 
     lost_frames: of a video, missing at its end or impossible to decode. kept: recordings of earlier runs that were cut
     off, under the names that they have now. unreadable: each with the reason in brackets. left_out: what else looks
@@ -105,7 +105,7 @@ def predict_source(
 
 
 def _annotated(one: Image, faces: Sequence[LabelledFace], detector: FaceDetector) -> Image:
-    """Where the image is the face, a panel inside would hide it."""
+    """The annotated image; a panel inside an image that is one face would hide it."""
     return annotate_crop(one, faces[0]) if isinstance(detector, WholeImage) else annotate(one, faces)
 
 

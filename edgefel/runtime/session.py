@@ -21,7 +21,7 @@ from edgefel.workers import usable_cores
 
 
 class Predictions(NamedTuple):
-    """What the model says of N crops, all float32; C classes in the order of the session's labels.
+    """Predictions for N crops, all float32; C classes in the order of the session's labels.
 
     logits [N, C] and primary [N, C] = softmax(logits): before the reliability correction.
     probabilities [N, C] and confidence [N] = 1 - normalised entropy: after it. embedding [N, E].
@@ -110,7 +110,7 @@ class Session:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the backend has to say of how it runs, one line each; empty once the session is closed."""
+        """Notes of the backend, one line each; empty once the session is closed."""
         runner = self._runner
         return () if runner is None else runner.notes
 

@@ -10,8 +10,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from tiny_bundle import tiny_model, write_bundle
 
+from edgefel.deploy.model_files import checked_path
 from edgefel.deploy.package import DeployOptions, write_deploy_folder
-from edgefel.deploy.served_file import checked_path
 from edgefel.errors import EdgefelError
 from edgefel.runtime.doctor.examine import examine
 from edgefel.runtime.external_data import refuse_external_data

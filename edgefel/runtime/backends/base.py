@@ -1,22 +1,25 @@
-"""What a backend is, and the table of the backends there are.
+"""The interface of a backend, and the table of backends.
 
-A backend is one module with a class that follows `Backend`, and one line in BACKENDS. It is imported when
-it is used, so that a device needs the packages of its own backend and of no other.
+A backend is a module with a class that implements `Backend`, and an entry in BACKENDS. It is imported on first use,
+so a device needs the packages of its own backend only.
 """
 
 from __future__ import annotations
 
 import importlib
+import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from edgefel.errors import EdgefelError
 from edgefel.runtime.manifest import BundleFile, Manifest
+from edgefel.text import one_line
 
 Array = npt.NDArray[Any]
 # told the name of a stage and how many seconds it took
@@ -92,6 +95,45 @@ class Backend(Protocol):
     def close(self) -> None:
         """Frees what it holds."""
         ...
+
+
+class OnnxBackend(ABC):
+    """Base class of the backends that run ONNX files: batches of any size, and one stage, "inference".
+
+    package: name of the inference engine in messages.
+    """
+
+    package: ClassVar[str]
+    max_batch: int | None = None
+    notes: tuple[str, ...] = ()
+
+    def __init__(self, path: Path, input_names: tuple[str, ...], output_names: tuple[str, ...]) -> None:
+        self._path = path
+        self.input_names = input_names
+        self.output_names = output_names
+
+    def run(self, batch: Array, record: Record | None = None) -> Mapping[str, Array]:
+        """Every output by name; records "inference"."""
+        start = time.perf_counter()
+        try:
+            outputs = self._infer(batch)
+        except Exception as error:  # ONNX Runtime's exception classes have no public base
+            raise EdgefelError(
+                f"{self._path}: {self.package} cannot run it on {list(batch.shape)} ({self._reason(error)}); "
+                "export it again"
+            ) from error
+        if record is not None:
+            record("inference", time.perf_counter() - start)
+        return outputs
+
+    @abstractmethod
+    def _infer(self, batch: Array) -> dict[str, Array]:
+        """Every output by name, in memory that later calls do not overwrite."""
+
+    @staticmethod
+    def _reason(error: Exception) -> str:
+        """The package's error message in one line."""
+        return one_line(error)
 
 
 @dataclass(frozen=True)

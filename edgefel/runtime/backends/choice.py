@@ -1,4 +1,4 @@
-"""Which backend runs a bundle here, with which of its files, and why not the others."""
+"""Chooses the backend and the file that run a bundle, and records why the others were rejected."""
 
 from __future__ import annotations
 
@@ -37,9 +37,11 @@ _log = logging.getLogger("edgefel.runtime")
 
 @dataclass(frozen=True)
 class Choice:
-    """The backend that was taken. skipped: the backends that come before it, and the reason against each, in
-    one line. asked: it was named, and no other was tried. others: files of the bundle that this backend could have
-    run as well, and why not, where no precision was named."""
+    """The selected backend.
+
+    skipped: the backends before it in the order, each with a one-line reason. asked: the user named it, so no other
+    was tried. others: files that this backend could also run, with the reason against each, if no precision was named.
+    """
 
     backend: str
     skipped: Mapping[str, str] = field(default_factory=dict)
@@ -123,12 +125,11 @@ def open_backend(
     *,
     force: bool = False,
 ) -> Opened:
-    """Loads a file of the bundle in the backend of that name, or with "auto" in the first that can.
+    """Loads a file of the bundle in the named backend, or with "auto" in the first that can run it.
 
-    precision: the file to take; without one it is the best that the backend can run, see `preferred`.
-    check: called with a file before it is loaded; what it raises ends the search, since a bundle that is broken
-    should not be used in another way. A backend that looks usable and fails to load its file, or to run it once, is
-    skipped by "auto" with a warning in the log, whatever it raises.
+    precision: of the file; by default the best that the backend can run, see `preferred`. check: called with a file
+    before it is loaded; an error it raises ends the search, because a broken bundle must not be used in another way.
+    "auto" skips a backend that fails to load its file or to run it once, and logs a warning.
     Raises EdgefelError: an unknown backend or precision, no such file, only files that failed their comparison
     (without `force`), a named backend that cannot be used here, or no backend that can.
     """

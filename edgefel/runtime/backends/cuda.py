@@ -1,8 +1,8 @@
 """CUDA memory, streams and events through pycuda, in the device's primary context.
 
-pycuda makes no context here (`pycuda.autoinit` would): the primary context is the one that torch, TensorRT and other
-sessions use, and the driver counts who holds it. It is current only inside `Device.current()`, which may be entered on
-any thread, and whatever was current before is so again afterwards.
+No context is created (unlike `pycuda.autoinit`): torch, TensorRT and other sessions share the primary context, which
+the driver reference-counts. It is current only inside `Device.current()`, which may be entered on any thread and
+restores the previous context.
 """
 
 from __future__ import annotations
@@ -34,9 +34,7 @@ def import_pycuda() -> ModuleType:
         cuda = importlib.import_module("pycuda.driver")
     except ModuleNotFoundError:
         raise EdgefelError(f"pycuda is not installed; run: {_PYCUDA}") from None
-    except (
-        Exception
-    ) as error:  # ImportError and OSError of its libraries, others of a NumPy it was not made for
+    except Exception as error:  # ImportError or OSError of its libraries, others of an incompatible NumPy
         raise EdgefelError(
             f"pycuda does not load ({one_line(error)}); it was compiled for another CUDA or Python; run: "
             "pip install --no-cache-dir --force-reinstall --no-binary pycuda pycuda"
@@ -96,7 +94,7 @@ class Device:
             self.cuda.Context.pop()
 
     def release(self) -> None:
-        """Lets go of the primary context, which ends when no one holds it; a second call does nothing."""
+        """Releases the primary context; a second call does nothing."""
         context, self._context = self._context, None
         if context is None:
             return
@@ -164,7 +162,7 @@ class Buffer:
             raise
 
     def fill(self, images: Array, size: int) -> None:
-        """Copies images into the pinned memory, and zeros behind them up to `size` images."""
+        """Copies images into the pinned memory, padded with zeros to `size` images."""
         self.host[: len(images)] = images
         self.host[len(images) : size] = 0
 

@@ -1,4 +1,4 @@
-"""Capturing work of a stream as a CUDA graph and replaying it, through the driver's library: pycuda has no graphs."""
+"""Captures and replays CUDA graphs through the driver library, since pycuda does not support them."""
 
 from __future__ import annotations
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,7 +10,7 @@ import numpy as np
 from edgefel.errors import EdgefelError
 from edgefel.files.cache import cache_folder
 from edgefel.runtime import engines
-from edgefel.runtime.backends.base import Array, ModelFile, Record
+from edgefel.runtime.backends.base import Array, ModelFile, OnnxBackend
 from edgefel.runtime.backends.quiet import import_onnxruntime
 from edgefel.runtime.engines import described
 from edgefel.runtime.manifest import INPUT_NAME, BundleFile
@@ -28,15 +26,17 @@ _IDENTITY = bytes.fromhex(
 )
 
 
-class OnnxRuntimeBackend:
+class OnnxRuntimeBackend(OnnxBackend):
     """ONNX Runtime with all graph optimisations, on the CPU."""
 
+    package: ClassVar[str] = "ONNX Runtime"
     name: ClassVar[str] = "onnxruntime"
     needs: ClassVar[str] = "CPUExecutionProvider"
 
     def __init__(self, session: Any, path: Path) -> None:
+        inputs, outputs = session.get_inputs(), session.get_outputs()
+        super().__init__(path, tuple(value.name for value in inputs), tuple(value.name for value in outputs))
         self._session = session
-        self._path = path
 
     @classmethod
     def unavailable_reason(cls, file: BundleFile) -> str | None:
@@ -104,36 +104,9 @@ class OnnxRuntimeBackend:
         """Providers in the order of preference, with their options."""
         return [_CPU]
 
-    @property
-    def input_names(self) -> tuple[str, ...]:
-        return tuple(value.name for value in self._session.get_inputs())
-
-    @property
-    def output_names(self) -> tuple[str, ...]:
-        return tuple(value.name for value in self._session.get_outputs())
-
-    @property
-    def max_batch(self) -> int | None:
-        return None
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        return ()
-
-    def run(self, batch: Array, record: Record | None = None) -> Mapping[str, Array]:
-        """Every output by name; records "inference"."""
-        names = self.output_names
-        start = time.perf_counter()
-        try:
-            values = self._session.run(names, {INPUT_NAME: batch})
-        except Exception as error:
-            raise EdgefelError(
-                f"{self._path}: ONNX Runtime cannot run it on {list(batch.shape)} ({one_line(error)}); "
-                "export it again"
-            ) from error
-        if record is not None:
-            record("inference", time.perf_counter() - start)
-        return dict(zip(names, values, strict=True))
+    def _infer(self, batch: Array) -> dict[str, Array]:
+        values = self._session.run(self.output_names, {INPUT_NAME: batch})
+        return dict(zip(self.output_names, values, strict=True))
 
     def close(self) -> None:
         """Frees the session."""

@@ -6,14 +6,13 @@ import importlib.metadata
 import importlib.util
 import platform
 import queue
-import time
-from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 
 from edgefel.errors import EdgefelError
-from edgefel.runtime.backends.base import Array, ModelFile, Record
+from edgefel.runtime.backends.base import Array, ModelFile, OnnxBackend
 from edgefel.runtime.backends.quiet import import_openvino
 from edgefel.runtime.manifest import INPUT_NAME, BundleFile
 from edgefel.runtime.requirements import OPENVINO, too_old
@@ -22,12 +21,17 @@ from edgefel.text import one_line
 _X86 = ("x86_64", "AMD64", "i686")
 
 
-class OpenVinoBackend:
-    """OpenVINO's CPU plugin. Threads that call at once each take an inference request of their own."""
+class OpenVinoBackend(OnnxBackend):
+    """OpenVINO's CPU plugin. Concurrent calls each use their own inference request."""
 
-    def __init__(self, compiled: Any, path: Any) -> None:
+    package: ClassVar[str] = "OpenVINO"
+
+    def __init__(self, compiled: Any, path: Path) -> None:
+        inputs, outputs = compiled.inputs, compiled.outputs
+        super().__init__(
+            path, tuple(port.any_name for port in inputs), tuple(port.any_name for port in outputs)
+        )
         self._compiled = compiled
-        self._path = path
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     @classmethod
@@ -51,7 +55,7 @@ class OpenVinoBackend:
             compiled = openvino.Core().compile_model(str(model.path), "CPU", compile_options(threads))
         except RuntimeError as error:
             raise EdgefelError(
-                f"{model.path}: OpenVINO cannot load it ({_reason(error)}); choose --backend onnxruntime or export "
+                f"{model.path}: OpenVINO cannot load it ({cls._reason(error)}); choose --backend onnxruntime or export "
                 "it again"
             ) from error
         except Exception as error:  # the package does not import, or is broken
@@ -60,48 +64,27 @@ class OpenVinoBackend:
             ) from error
         return cls(compiled, model.path)
 
-    @property
-    def input_names(self) -> tuple[str, ...]:
-        return tuple(port.any_name for port in self._compiled.inputs)
-
-    @property
-    def output_names(self) -> tuple[str, ...]:
-        return tuple(port.any_name for port in self._compiled.outputs)
-
-    @property
-    def max_batch(self) -> int | None:
-        return None
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        return ()
-
-    def run(self, batch: Array, record: Record | None = None) -> Mapping[str, Array]:
-        """Every output by name; records "inference"."""
-        start = time.perf_counter()
-        request = None
+    def _infer(self, batch: Array) -> dict[str, Array]:
+        request = self._request()
         try:
-            request = self._request()
             request.infer({INPUT_NAME: batch}, share_inputs=True)
-            # copied: the request's own memory is written again by its next call
-            outputs = {name: np.array(request.get_tensor(name).data) for name in self.output_names}
-        except Exception as error:
-            raise EdgefelError(
-                f"{self._path}: OpenVINO cannot run it on {list(batch.shape)} ({_reason(error)}); export it again"
-            ) from error
+            # copied, because the next call overwrites the request's memory
+            return {name: np.array(request.get_tensor(name).data) for name in self.output_names}
         finally:
-            if request is not None:
-                self._idle.put(request)
-        if record is not None:
-            record("inference", time.perf_counter() - start)
-        return outputs
+            self._idle.put(request)
 
     def _request(self) -> Any:
-        """One that is idle, else a new one: there are as many as calls were under way at once."""
+        """An idle request, or a new one; their number is the peak of concurrent calls."""
         try:
             return self._idle.get_nowait()
         except queue.Empty:
             return self._compiled.create_infer_request()
+
+    @staticmethod
+    def _reason(error: Exception) -> str:
+        """The last line of OpenVINO's message, which states the failure; the lines above locate it in its sources."""
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        return lines[-1] if lines else type(error).__name__
 
     def close(self) -> None:
         """Frees the model and its requests."""
@@ -122,9 +105,3 @@ def compile_options(threads: int) -> dict[str, Any]:
         "INFERENCE_PRECISION_HINT": "f32",
         "ENABLE_CPU_PINNING": False,
     }
-
-
-def _reason(error: Exception) -> str:
-    """The last line of OpenVINO's message says what failed, those before it where in its sources."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__

@@ -1,7 +1,7 @@
 """Imports that send no usage data.
 
 The official builds of ONNX Runtime (from 1.28 on, also on Linux) and of OpenVINO report their use to Microsoft and to
-Google Analytics unless told otherwise. A device that watches faces should report nothing.
+Google Analytics by default. A device that watches faces should report nothing.
 """
 
 from __future__ import annotations

@@ -211,14 +211,14 @@ class TensorRTBackend:
             self._without_graphs(error)
 
     def _without_graphs(self, error: CaptureRefused) -> None:
-        """Goes on without graphs, which costs some launch time and no accuracy, and says so once."""
+        """Disables CUDA graphs, which costs launch time but no accuracy, and reports it once."""
         self._graphs = None
         self._notes.append(f"CUDA graphs are not used: {error}")
         _log.warning("%s: %s", self._where, self._notes[-1])
 
     @contextmanager
     def _explained(self, batch: Array) -> Iterator[None]:
-        """Adds what TensorRT said to an error, and turns pycuda's errors into our own."""
+        """Adds TensorRT's messages to an error, and converts pycuda's errors to EdgefelError."""
         said = len(self._logger.messages.errors)
         try:
             yield

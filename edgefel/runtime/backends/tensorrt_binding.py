@@ -1,4 +1,4 @@
-"""What an engine takes and gives, and how a batch is cut into runs of it. Needs no GPU."""
+"""Inputs, outputs and profiles of an engine, and how a batch is split into runs. Needs no GPU."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import numpy as np
 from edgefel.errors import EdgefelError
 from edgefel.runtime.backends.base import ModelFile
 from edgefel.runtime.manifest import INPUT_NAME
+from edgefel.runtime.requirements import older
 
-OLDEST = (10, 3)
+OLDEST = "10.3"
 _REBUILD = "build it anew with 'edgefel engine DIR --rebuild'"
 _DYNAMIC = -1
 # by the name of TensorRT's type; the others have no NumPy type and are no input or output of ours
@@ -113,12 +114,11 @@ def choose_profile(count: int, profiles: Sequence[Profile]) -> Profile:
 
 
 def check_version(trt: ModuleType) -> None:
-    """Raises EdgefelError for a TensorRT whose API is older than the one that is used here."""
+    """Raises EdgefelError for a TensorRT older than OLDEST."""
     version = str(trt.__version__)
-    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
-    if trt.__name__ == "tensorrt" and numbers < OLDEST:
+    if trt.__name__ == "tensorrt" and older(version, OLDEST):
         raise EdgefelError(
-            f"tensorrt {version} is older than {OLDEST[0]}.{OLDEST[1]}, the oldest that is supported; "
+            f"tensorrt {version} is older than {OLDEST}, the oldest that is supported; "
             "install JetPack 6.1 or later, or a later TensorRT"
         )
 

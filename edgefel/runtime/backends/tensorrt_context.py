@@ -82,7 +82,7 @@ class ContextFactory:
                     temporary.write_bytes(data)
 
     def free(self) -> None:
-        """Lets go of the engine, once its contexts are gone."""
+        """Releases the engine, after its contexts were freed."""
         self._engine = self._how = self._cache = None
 
 

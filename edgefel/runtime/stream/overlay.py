@@ -16,12 +16,15 @@ import numpy.typing as npt
 
 from edgefel.data.preprocessing import Image
 from edgefel.runtime.annotate import (
+    BAR_LEFT,
+    BAR_RIGHT,
     FAINT,
     HEAD,
     INK,
     PAD,
     PALETTE,
     PANEL,
+    PANEL_ALPHA,
     PANEL_WIDTH,
     ROW,
     TRACK,
@@ -30,16 +33,17 @@ from edgefel.runtime.annotate import (
     Rect,
     draw_box,
     extent,
+    label_colour,
     panel_height,
     place_panel,
+    tag_corner,
     text_width,
 )
 from edgefel.runtime.stream.results import UNSURE, FrameResult, TrackedFace
 
 ALERT: Colour = (255, 150, 60)
-# opacity of colours and panel for an unsure face, and of the panel for a sure one
-_DIM, _DIM_ALPHA, _ALPHA = 0.45, 0.62, 0.82
-_BAR_LEFT, _BAR_RIGHT = PAD + 80.0, PANEL_WIDTH - PAD - 34.0
+# opacity of colours and panel for an unsure face
+_DIM, _DIM_ALPHA = 0.45, 0.62
 _HUD_HEIGHT, _HUD_GAP = 22, 16
 
 
@@ -160,10 +164,10 @@ def _panel(face: TrackedFace, unit: float) -> _Art:
         write(name, PAD, middle + 4.5, 0.4, ink)
         write_right(f"{probability:.0%}", middle + 4, 0.36, ink)
         hue = PALETTE[number % len(PALETTE)]
-        end = _BAR_LEFT + (_BAR_RIGHT - _BAR_LEFT) * probability
+        end = BAR_LEFT + (BAR_RIGHT - BAR_LEFT) * probability
         top, bottom = (middle - 5) * unit, (middle + 5) * unit
-        art.bar(_BAR_LEFT * unit, top, end * unit, bottom, hue if face.sure else _dimmed(hue))
-        tick = (_BAR_LEFT + (_BAR_RIGHT - _BAR_LEFT) * labelled.primary[name]) * unit
+        art.bar(BAR_LEFT * unit, top, end * unit, bottom, hue if face.sure else _dimmed(hue))
+        tick = (BAR_LEFT + (BAR_RIGHT - BAR_LEFT) * labelled.primary[name]) * unit
         left = round(tick - unit)
         art.bar(left, (middle - 7) * unit, left + max(1, round(2 * unit)), (middle + 7) * unit, bright)
     legend = art.colour.shape[0] - PAD * unit
@@ -177,7 +181,7 @@ def _backdrop(names: tuple[str, ...], unit: float, sure: bool) -> _Art:
     """The parts of a panel that are the same for all faces: background, tracks of the bars, legend."""
     height = panel_height(len(names))
     layer = Layer(PANEL_WIDTH, height, unit)
-    layer.background(PANEL_WIDTH, height, 9, _ALPHA if sure else _DIM_ALPHA)
+    layer.background(PANEL_WIDTH, height, 9, PANEL_ALPHA if sure else _DIM_ALPHA)
     if sure:
         layer.text("confidence", PAD, PAD + 36, 0.4, FAINT, 1.25)
     baseline = height - PAD
@@ -188,7 +192,7 @@ def _backdrop(names: tuple[str, ...], unit: float, sure: bool) -> _Art:
     for number in range(len(names)):
         middle = PAD + HEAD + ROW * (number + 0.5)
         # aligned to whole pixels, like the bars on them
-        art.bar(_BAR_LEFT * unit, (middle - 5) * unit, _BAR_RIGHT * unit, (middle + 5) * unit, TRACK)
+        art.bar(BAR_LEFT * unit, (middle - 5) * unit, BAR_RIGHT * unit, (middle + 5) * unit, TRACK)
     return art
 
 
@@ -245,21 +249,16 @@ def _draw_tag(image: Image, face: TrackedFace, unit: float) -> None:
     """Draws number and label below the box, or at its lower edge if there is no space."""
     parts = [(f"#{face.track}", FAINT), (face.label, _colour(face))]
     parts.append((f"{face.face.probability:.0%}", INK) if face.sure else (f"{face.face.label}?", FAINT))
-    box = extent(face.face.box)
     # smaller text for smaller faces
-    unit = min(unit, max(0.5, round((box.right - box.left) / 130 * 10) / 10))
+    unit = min(unit, max(0.5, round(face.face.box.side / 130 * 10) / 10))
     art = _line(parts, 0.5, 8, 24, unit)
     height, width = art.alpha.shape
-    left = int(np.clip(box.left, 0, max(0, image.shape[1] - width)))
-    top = int(np.clip(box.bottom + 3, 0, max(0, image.shape[0] - height)))
-    art.blend_into(image, left, top)
+    art.blend_into(image, *tag_corner(face.face.box, width, height, image))
 
 
 def _colour(face: TrackedFace) -> Colour:
     """The colour of the label's class; grey for an unsure face."""
-    if face.label == UNSURE:
-        return FAINT
-    return PALETTE[list(face.face.probabilities).index(face.face.label) % len(PALETTE)]
+    return FAINT if face.label == UNSURE else label_colour(face.face)
 
 
 def _dimmed(colour: Colour) -> Colour:

@@ -62,7 +62,8 @@ def test_a_session_with_the_provider_is_taken(bundle, kind, monkeypatch):
 
     def open_session(path, options, providers):
         asked.extend(providers)
-        return SimpleNamespace(get_providers=lambda: [name for name, _ in providers])
+        names = [name for name, _ in providers]
+        return SimpleNamespace(get_providers=lambda: names, get_inputs=list, get_outputs=list)
 
     stand_in = SimpleNamespace(SessionOptions=onnxruntime.SessionOptions, InferenceSession=open_session)
     monkeypatch.setattr(onnxruntime_backend, "import_onnxruntime", lambda: stand_in)
