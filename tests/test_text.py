@@ -32,7 +32,7 @@ def test_counted(count, expected):
 
 
 NOUNS = (
-    "faces|images|images|files|classes|labels|subjects|videos|groups|frames|cores|layers|seeds|epochs|steps|"
+    "faces|images|files|classes|labels|subjects|videos|groups|frames|cores|layers|seeds|epochs|steps|"
     "tensors|shards|engines|problems|pairs|runs"
 )
 # what is never one: constants, and counts that a message is about because they are others ("0 frames: give at least 1")

@@ -37,6 +37,7 @@ from edgefel.kernels.token_pooling import reference
 from edgefel.models import build_model
 from edgefel.models.profile import profile
 from edgefel.runtime.manifest import INPUT_NAME
+from edgefel.text import counted
 
 TIE = 1e-5  # relative difference of two scores that float32 may order either way
 PUBLISHED, WHOLE = "published", "nothing dropped"
@@ -101,7 +102,7 @@ def compare_choices(model: Any, graph: onnx.ModelProto, images: Sequence[Path]) 
                 break
         else:
             equal += 1
-        print(f"\r{number}/{len(images)} images", end="", file=sys.stderr)
+        print(f"\r{number}/{counted(len(images), 'image')}", end="", file=sys.stderr)
     print(file=sys.stderr)
     return {
         "images": len(images),
@@ -142,7 +143,7 @@ def document(model: str, data: Path | None, images: int, runs: int) -> dict[str,
     """Costs, and choices where there are images."""
     files = [] if data is None else sorted((data / "images").rglob("*.png"))[:images]
     if data is not None and len(files) < images:
-        raise EdgefelError(f"{data}: {len(files)} images, {images} are wanted; render more")
+        raise EdgefelError(f"{data}: {counted(len(files), 'image')}, {images} are wanted; render more")
     with torch_threads(1):
         models = examples(model)
         graphs = {name: export_onnx(network) for name, network in models.items()}
