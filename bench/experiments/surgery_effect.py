@@ -117,9 +117,7 @@ def surgery_effect(model: str, runs: int, no_latency: bool) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the document as JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="arbex", help="a registered model [%(default)s]")
     parser.add_argument("--runs", type=int, default=50, help="timed runs of each graph [%(default)s]")
     parser.add_argument("--no-latency", action="store_true", help="count only")

@@ -71,10 +71,8 @@ def choices(model: Any, image: torch.Tensor) -> list[tuple[np.ndarray, float]]:
     def recorded(scores: torch.Tensor, keep: int) -> torch.Tensor:
         best = choose(scores, keep)
         ordered = scores[0].sort(descending=True).values
-        gap = 1.0
-        if keep < len(ordered):
-            gap = float((ordered[keep - 1] - ordered[keep]) / ordered.abs().max())
-        found.append((best[0].numpy(), gap))
+        gap = (ordered[keep - 1] - ordered[keep]) / ordered.abs().max() if keep < len(ordered) else 1.0
+        found.append((best[0].numpy(), float(gap)))
         return best
 
     with mock.patch.object(reference, "best_tokens", recorded), torch.no_grad():
@@ -158,9 +156,7 @@ def document(model: str, data: Path | None, images: int, runs: int) -> dict[str,
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the document as JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="apvit", help="apvit or apvit-nano [%(default)s]")
     parser.add_argument("--data", type=Path, help="folder of edgefel data synth, for the choices")
     parser.add_argument("--images", type=int, default=500, help="to compare choices on [%(default)s]")
