@@ -17,7 +17,6 @@ import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -147,13 +146,12 @@ def measure(run: Path, faces: Path, plot: Path | None) -> dict[str, Any]:
     }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints the results as JSON."""
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="run folder of edgefel train, or a checkpoint")
     parser.add_argument("faces", type=Path, help="data set with the splits train, val and test")
     parser.add_argument("--plot", type=Path, help="PNG of what the layers cost")
-    return run_bench(parser, measure, arguments)
+    return run_bench(parser, measure)
 
 
 if __name__ == "__main__":

@@ -95,8 +95,7 @@ def figure(costs: Mapping[str, Any], outcome: Outcome) -> Any:
     return drawn
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints the document as JSON."""
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="of edgefel ablate keep-rates")
     parser.add_argument("--recipe", default="nano", help="of the ablation [%(default)s]")
@@ -109,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="as in edgefel ablate",
     )
     parser.add_argument("--runs", type=int, default=200, help="of each network [%(default)s]")
-    return run_bench(parser, document, arguments)
+    return run_bench(parser, document)
 
 
 if __name__ == "__main__":

@@ -154,14 +154,13 @@ def document(model: str, data: Path | None, images: int, runs: int) -> dict[str,
     return head | {"model": model, **found}
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints the document as JSON."""
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="apvit", help="apvit or apvit-nano [%(default)s]")
     parser.add_argument("--data", type=Path, help="folder of edgefel data synth, for the choices")
     parser.add_argument("--images", type=int, default=500, help="to compare choices on [%(default)s]")
     parser.add_argument("--runs", type=int, default=30, help="timed runs of each [%(default)s]")
-    return run_bench(parser, document, arguments)
+    return run_bench(parser, document)
 
 
 if __name__ == "__main__":
