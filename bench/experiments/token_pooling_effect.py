@@ -12,6 +12,7 @@ between kept and dropped, is counted apart. Random weights: nothing here depends
 from __future__ import annotations
 
 import argparse
+import copy
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -53,8 +54,7 @@ def examples(name: str) -> dict[str, Any]:
 
 def with_choices(graph: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]]:
     """The graph with the sorted indices of every pooling as further outputs, in order."""
-    made = onnx.ModelProto()
-    made.CopyFrom(graph)
+    made = copy.deepcopy(graph)
     sorts = [node for node in made.graph.node if node.op_type == "TopK"]
     chosen = {node.output[1] for node in sorts}
     names = [node.output[0] for node in sorts if node.input[0] in chosen]

@@ -98,8 +98,8 @@ def parts(head: nn.Module, embedding: Tensor) -> Parts:
     def array(values: Tensor | None) -> Any:
         return None if values is None else values.detach().numpy()
 
-    branches = map(array, (geometric, attentive, correcting, weight))
-    return Parts(*branches, embedding=e.numpy(), anchors=array(head.anchors))
+    points, anchors = e.numpy(), array(head.anchors)
+    return Parts(array(geometric), array(attentive), array(correcting), array(weight), points, anchors)
 
 
 def diagnose(

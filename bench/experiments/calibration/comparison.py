@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 
 from edgefel.bench.experiments.calibration.intervals import HeldOut, Interval, Outcome, TwoLevelBootstrap
 from edgefel.bench.experiments.calibration.long_tail import LongTail, long_tail
@@ -29,8 +28,8 @@ from edgefel.data.dataset import ImageDataset, UnreadableImageError
 from edgefel.data.labels import LabelMatch
 from edgefel.data.preprocessing import Image, Preprocessing
 from edgefel.errors import EdgefelError
+from edgefel.export.parity.outputs import onnx_outputs
 from edgefel.progress import SILENT, Progress
-from edgefel.runtime.manifest import INPUT_NAME
 
 BALANCED, RANDOM, MOST_FREQUENT = STRATEGIES = ("balanced", "random", "most-frequent")
 # decided before looking: the verdict is about this measure, the others are beside it
@@ -298,15 +297,13 @@ class _Work:
         self, runs: Sequence[Run], crops: Sequence[Image], reference: Any
     ) -> tuple[list[Outcome], list[int]]:
         """What every run's INT8 file says, and how many images calibrated it."""
-        self.progress.start(
-            f"{len(runs)} INT8 files", sum(len(run.choice.indices) + len(crops) for run in runs)
-        )
+        steps = sum(len(run.choice.indices) + len(crops) for run in runs)
+        self.progress.start(f"{len(runs)} INT8 files", steps)
         outcomes, used = [], []
         for run in runs:
             reader = CalibrationReader(self.dataset, run.choice.indices, self.preprocessing)
-            histograms = collect_activations(
-                self.graph, self.placement.activations, reader, self.progress.advance
-            )
+            activations = self.placement.activations
+            histograms = collect_activations(self.graph, activations, reader, self.progress.advance)
             self.progress.advance(len(reader.skipped))
             scales = activation_scales(histograms, self.method)
             logits, predicted = self._outputs(quantize(self.graph, self.placement, scales), crops)
@@ -317,23 +314,14 @@ class _Work:
         return outcomes, used
 
     def _outputs(self, model: onnx.ModelProto, crops: Sequence[Image]) -> tuple[Any, Any]:
-        """Logits float64 [N, C], and the label, int64 [N]: of the shared classes, argmax after the reliability
-        correction."""
-        settings = ort.SessionOptions()
-        settings.log_severity_level = 3
-        session = ort.InferenceSession(
-            model.SerializeToString(), settings, providers=["CPUExecutionProvider"]
-        )
-        logits, labels = [], []
-        for start in range(0, len(crops), _BATCH):
-            batch = self.preprocessing.batch(crops[start : start + _BATCH])
-            raw, probabilities = session.run(["logits", "probabilities"], {INPUT_NAME: batch})
-            if not (np.isfinite(raw).all() and np.isfinite(probabilities).all()):
-                raise EdgefelError("the model's outputs are not finite; compare with an earlier checkpoint")
-            logits.append(raw.astype(np.float64))
-            labels.append(self.match.restrict(probabilities).argmax(axis=1).astype(np.int64))
-            self.progress.advance(len(batch))
-        return np.concatenate(logits), np.concatenate(labels)
+        """Logits float64 [N, C]; the shared class, int64 [N], that is the most probable after the correction."""
+        batches = (self.preprocessing.batch(crops[at : at + _BATCH]) for at in range(0, len(crops), _BATCH))
+        names = ("logits", "probabilities")
+        found = onnx_outputs(model.SerializeToString(), batches, self.progress, outputs=names)
+        if not all(np.isfinite(values).all() for values in found.values()):
+            raise EdgefelError("the model's outputs are not finite; compare with an earlier checkpoint")
+        predicted = self.match.restrict(found["probabilities"]).argmax(axis=1)
+        return found["logits"].astype(np.float64), predicted
 
 
 def _plain(point: dict[str, Any]) -> dict[str, float | None]:
