@@ -14,7 +14,7 @@ from edgefel.bench.experiments.calibration.intervals import HeldOut, Interval, O
 from edgefel.bench.experiments.calibration.long_tail import LongTail, long_tail
 from edgefel.calib.calibration_set import HELD_OUT, calibration_pool
 from edgefel.calib.collect import METHODS, CalibrationMethod, activation_scales, collect_activations
-from edgefel.calib.placement import ONNXRUNTIME, place
+from edgefel.calib.placement import ONNXRUNTIME, Placement, place
 from edgefel.calib.quantize import quantize
 from edgefel.calib.reader import CalibrationReader
 from edgefel.calib.samples import (
@@ -266,7 +266,7 @@ class _Work:
     ) -> None:
         self.graph, self.preprocessing, self.progress = graph, preprocessing, progress
         self.dataset, self.match, self.method = plan.dataset, plan.match, plan.options.method
-        self.placement = place(graph, ONNXRUNTIME)
+        self.placement: Placement = place(graph, ONNXRUNTIME)
         self.skipped: list[Path] = []
 
     def read(self, indices: Sequence[int]) -> tuple[list[Image], Any]:
