@@ -21,10 +21,12 @@ def run_bench(
 ) -> int:
     """Measures what the arguments ask for and prints the row as JSON; returns the exit code.
 
-    measure: takes every option of `parser` by the name of its `dest`. arguments: the command line's if None.
+    parser: its help keeps the lines of the description. measure: takes every option of `parser` by the name of its
+    `dest`. arguments: the command line's if None.
     An EdgefelError of `measure` becomes one line on stderr and exit code 2; a signal becomes 128 plus its
     number.
     """
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     options = parser.parse_args(arguments)
     try:
         with signals.answered():

@@ -74,9 +74,8 @@ def throughput(rows: Sequence[Values]) -> str:
     for row in rows:
         cell = text("{images_per_s:.0f}{mark} ({latency_ms[p99]:.0f} ms)", row)
         name = text(FILE, row)
-        files.setdefault(name, {"callers": name})[str(row["concurrency"])] = (
-            f"**{cell}**" if row["knee"] else cell
-        )
+        cell = f"**{cell}**" if row["knee"] else cell
+        files.setdefault(name, {"callers": name})[str(row["concurrency"])] = cell
     columns = {name: lambda file, name=name: file[name] for name in next(iter(files.values()))}
     return paragraphs(
         grid(files.values(), columns),
@@ -142,11 +141,10 @@ def data_path(rows: Sequence[Values]) -> str:
     for model, size in dict.fromkeys(key[:2] for key in found):
         columns[f"{model}, {size.replace('x', ' x ')} px"] = partial(rate, model, size)
     notes = (note.partition("training: ") for row in rows for note in row["row"].notes)
-    trained = dict.fromkeys(rate.replace("images", "images") for _, found, rate in notes if found)
+    trained = dict.fromkeys(rate for _, found, rate in notes if found)
     return paragraphs(
         grid({key[2:]: row for key, row in found.items()}.values(), columns),
-        f"{repeated(rows)} In brackets how many times what training takes "
-        f"({'; '.join(trained)}). {device(rows)}",
+        f"{repeated(rows)} In brackets how many times what training takes ({'; '.join(trained)}). {device(rows)}",
     )
 
 
@@ -191,13 +189,12 @@ def floors(rows: Sequence[Values]) -> str:
     columns: dict[str, Cell] = {"": lambda target: f"`{target}`"}
     columns |= {f"{title}, ms": partial(floor, precision) for precision, title in TITLES.items()}
     one = found[next(iter(DEVICES)), "fp32", 1]
+    form = (
+        "Bounds, not measurements. `{model}`, batch 1: {parameters!M:.2f} M parameters, {macs!G:.3f} GMAC. "
+    )
     return paragraphs(
         grid(DEVICES, columns | {"images/s at most, batch 8": rate}),
-        text(
-            "Bounds, not measurements. `{model}`, batch 1: {parameters!M:.2f} M parameters, {macs!G:.3f} GMAC. ",
-            one,
-        )
-        + f"In brackets the ideal of perfect caches. {numbers([one])}",
+        f"{text(form, one)}In brackets the ideal of perfect caches. {numbers([one])}",
     )
 
 
@@ -236,13 +233,13 @@ def stream(row: Values) -> str:
         "needless changes of label, smoothed and frame by frame": text("{flickers}, {raw_flickers}", truth),
     }
     title = text("{seconds:g} s of {size[0]}x{size[1]} at {fps:g} fps, {faces} people", row["clip"])
+    form = (
+        "Memory over {minutes:g} minutes of the looped clip: {megabytes[0]:.0f} MB after the first "
+        "{seconds_between:g} seconds, {growth_from_first_mb:+.1f} MB from there to the end."
+    )
     return paragraphs(
         grid(found.items(), {title: "{0}", "": "{1}"}),
-        text(
-            "Memory over {minutes:g} minutes of the looped clip: {megabytes[0]:.0f} MB after the first ",
-            memory,
-        )
-        + text("{seconds_between:g} seconds, {growth_from_first_mb:+.1f} MB from there to the end.", memory),
+        text(form, memory),
         text("{model} {precision} by {backend}, {threads} thread; {detector}; {machine}. ", row)
         + f"Numbers: [results/stream.json](results/stream.json), made by `{row['command']}`.",
     )

@@ -24,15 +24,8 @@ def main() -> int:
                 (package / entry.name).symlink_to(entry)
         for name in ("kernels", "export", "calib", "bench"):
             (package / name).symlink_to(ROOT / name)
-        command = [
-            sys.executable,
-            "-m",
-            "mypy",
-            "--config-file",
-            str(ROOT / "pyproject.toml"),
-            "-p",
-            "edgefel",
-        ]
+        config = ["--config-file", str(ROOT / "pyproject.toml")]
+        command = [sys.executable, "-m", "mypy", *config, "-p", "edgefel"]
         environment = os.environ | {"MYPY_CACHE_DIR": str(ROOT / ".mypy_cache")}
         return subprocess.run(command, cwd=folder, env=environment, check=False).returncode
 

@@ -14,30 +14,22 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 # folder in the repository -> package once installed
-PACKAGE_ROOTS = {
-    "edgefel": "edgefel",
-    "kernels": "edgefel/kernels",
-    "export": "edgefel/export",
-    "calib": "edgefel/calib",
-    "bench": "edgefel/bench",
+PACKAGE_ROOTS = {"edgefel": "edgefel"} | {
+    name: f"edgefel/{name}" for name in ("kernels", "export", "calib", "bench")
 }
-
-
 # files of the package that are no Python
 DATA = ("py.typed", "deploy/device/*", "report/templates/*")
 
 
 def expected_files() -> set[str]:
     """Python files of the source tree and DATA, under the names that the wheel must give them."""
-    files = set()
-    for folder, package in PACKAGE_ROOTS.items():
-        for file in (ROOT / folder).rglob("*.py"):
-            files.add(f"{package}/{file.relative_to(ROOT / folder).as_posix()}")
-    for pattern in DATA:
-        files |= {
-            file.relative_to(ROOT).as_posix() for file in (ROOT / "edgefel").glob(pattern) if file.is_file()
-        }
-    return files
+    python = {
+        f"{package}/{file.relative_to(ROOT / folder).as_posix()}"
+        for folder, package in PACKAGE_ROOTS.items()
+        for file in (ROOT / folder).rglob("*.py")
+    }
+    data = (file for pattern in DATA for file in (ROOT / "edgefel").glob(pattern) if file.is_file())
+    return python | {file.relative_to(ROOT).as_posix() for file in data}
 
 
 def problems(names: set[str]) -> list[str]:

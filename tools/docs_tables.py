@@ -29,7 +29,8 @@ from markdown_tables import IMAGES, PAGES, RESULTS, ROOT, TABLES, filled, load, 
 
 from edgefel.bench.experiments import keep_rates
 from edgefel.bench.experiments.ablation.plot import figure
-from edgefel.files.write import read_json, write_json
+from edgefel.files.documents import read_json
+from edgefel.files.write import write_json
 
 
 def take_demo(folder: Path) -> None:

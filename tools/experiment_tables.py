@@ -136,7 +136,7 @@ def comparison(document: Values) -> str:
             document,
         )
         + f"{images} held-out synthetic faces:",
-        [f"- {sentence}".replace("images", "images") for sentence in document["verdicts"]],
+        [f"- {sentence}" for sentence in document["verdicts"]],
         "![Macro F1 by calibration set, paired differences, recall per class](images/calibration_comparison.png)",
         f"{made_by(document, 'calibration-comparison.json')}.",
     )
@@ -155,13 +155,13 @@ def surgery(document: Values) -> str:
         "latency, with / without": "{latency_ratio:.2f}",
         "largest deviation": lambda row: f"{max(row['max_deviation'].values()):.0e}",
     }
+    form = (
+        "`{model}` with random weights, {rows[0][runs]} runs in turn on one thread of ONNX Runtime "
+        "{versions[onnxruntime]}, outputs compared first. "
+    )
     return paragraphs(
         grid(document["rows"], columns, gap=""),
-        text(
-            "`{model}` with random weights, {rows[0][runs]} runs in turn on one thread of ONNX Runtime ",
-            document,
-        )
-        + f"{document['versions']['onnxruntime']}, outputs compared first. {made_by(document, 'surgery.json')}.",
+        text(form, document) + f"{made_by(document, 'surgery.json')}.",
     )
 
 
@@ -222,11 +222,8 @@ for _name, _outcome in outcomes().items():
 def kept_tokens(document: Values) -> str:
     """Accuracy beside cost."""
     outcome = outcomes()[keep_rates.EXPERIMENT.name]
-    rows = [
-        {"name": variant.name, **document["costs"][variant.name]}
-        | {"accuracy": interval(outcome.values(variant.name, "accuracy"))}
-        for variant in outcome.variants
-    ]
+    accuracy = {one.name: interval(outcome.values(one.name, "accuracy")) for one in outcome.variants}
+    rows = [document["costs"][name] | {"name": name, "accuracy": mean} for name, mean in accuracy.items()]
     columns = {
         "keeps": "{name}",
         "accuracy": "{accuracy.mean!c:.1f} % ± {accuracy.half!c:.1f}",

@@ -10,7 +10,7 @@ from typing import Any
 
 from edgefel.bench.experiments.ablation.table import markdown_table
 from edgefel.bench.results import read_results
-from edgefel.files.write import read_json
+from edgefel.files.documents import read_json
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, IMAGES = ROOT / "docs" / "results", ROOT / "docs" / "images"
@@ -51,9 +51,9 @@ class _Formatter(string.Formatter):
         return kwargs[key]
 
     def convert_field(self, value: Any, conversion: Any) -> Any:
-        return (
-            value / _UNITS[conversion] if conversion in _UNITS else super().convert_field(value, conversion)
-        )
+        if conversion in _UNITS:
+            return value / _UNITS[conversion]
+        return super().convert_field(value, conversion)
 
 
 def text(form: Cell, values: Any) -> str:

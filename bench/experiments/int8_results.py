@@ -18,7 +18,6 @@ import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,28 +59,16 @@ def file_rows(bundle: Path) -> list[dict[str, Any]]:
     rows = []
     for file in read_manifest(bundle).files:
         parity = dict(file.parity or {})
-        changes = {row["label"]: row for row in parity["labels"]["classes"]}
-        worst = min(changes, key=lambda label: changes[label]["change"])
+        labels = parity["labels"]
+        worst = min(labels["classes"], key=lambda row: row["change"])
         rows.append(
-            {
-                "file": file.name,
-                "precision": file.precision,
-                "bytes": file.bytes,
-                "verdict": parity["verdict"],
-                "reasons": parity["reasons"],
-                "images": parity["images"],
-                "agreement": parity["top1_agreement"],
-                "agreement_interval": parity["agreement_interval"],
-                "logits_sqnr_db": parity["logits_sqnr_db"],
-                "kl_mean": parity["kl_mean"],
-                "accuracy": parity["labels"]["accuracy"],
-                "accuracy_reference": parity["labels"]["accuracy_reference"],
-                "macro_f1": parity["labels"]["macro_f1"],
-                "macro_f1_reference": parity["labels"]["macro_f1_reference"],
-                "worst_class": worst,
-                "worst_recall_change": changes[worst]["change"],
-                "worst_recall_interval": changes[worst]["interval"],
-            }
+            {"file": file.name, "precision": file.precision, "bytes": file.bytes}
+            | {name: parity[name] for name in ("verdict", "reasons", "images")}
+            | {"agreement": parity["top1_agreement"]}
+            | {name: parity[name] for name in ("agreement_interval", "logits_sqnr_db", "kl_mean")}
+            | {name + of: labels[name + of] for name in ("accuracy", "macro_f1") for of in ("", "_reference")}
+            | {"worst_class": worst["label"], "worst_recall_change": worst["change"]}
+            | {"worst_recall_interval": worst["interval"]}
         )
     return rows
 
@@ -100,8 +87,8 @@ def broken_rows(run: Path, faces: Path) -> dict[str, Any]:
     broken = {**scales, tensor: np.float32(scales[tensor] * BROKEN_BY)}
     indices = draw_evenly(held_out, range(len(held_out)), 700, 0)
     images = load_images(held_out, indices, checkpoint.labels, own, str(faces), labelled=True)
-    gate = Gate(checkpoint, images)
-    parity = gate.judge(serialize(quantize(graph, placement, broken)), "int8", own)
+    int8 = serialize(quantize(graph, placement, broken))
+    parity = Gate(checkpoint, images).judge(int8, "int8", own)
     few = images.spread(RANKING_IMAGES)
 
     def outputs(model: onnx.ModelProto) -> Any:
@@ -160,15 +147,12 @@ def measure(run: Path, faces: Path, plot: Path | None) -> dict[str, Any]:
     }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints the results as JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="run folder of edgefel train, or a checkpoint")
     parser.add_argument("faces", type=Path, help="data set with the splits train, val and test")
     parser.add_argument("--plot", type=Path, help="PNG of what the layers cost")
-    return run_bench(parser, measure, arguments)
+    return run_bench(parser, measure)
 
 
 if __name__ == "__main__":

@@ -56,26 +56,17 @@ def costs(study: Study, runs: int) -> dict[str, Any]:
     timings = measure(calls, Plan.exactly(runs))
     whole = timings[EXPERIMENT.variants[0].name].durations
     return {
-        name: {
-            "macs": macs[name],
-            "ms_p50": timing.p50,
-            "speedup": asdict(ratio(whole, timing.durations)),
-        }
-        for name, timing in timings.items()
+        name: {"macs": macs[name], "ms_p50": one.p50, "speedup": asdict(ratio(whole, one.durations))}
+        for name, one in timings.items()
     }
 
 
 def document(folder: Path, recipe: str, changes: Sequence[str], runs: int) -> dict[str, Any]:
     """Everything that the result file says."""
     study = Study(EXPERIMENT, folder, recipe, seeds=(0,), changes=parse_changes(changes))
-    options = [
-        "--recipe",
-        recipe,
-        *(word for change in changes for word in ("--set", change)),
-        "--runs",
-        runs,
-    ]
-    command = shlex.join(map(str, ["python", "-m", "edgefel.bench.experiments.keep_rates", folder, *options]))
+    sets = [word for change in changes for word in ("--set", change)]
+    words = ["python", "-m", "edgefel.bench.experiments.keep_rates", folder, "--recipe", recipe, *sets]
+    command = shlex.join(map(str, [*words, "--runs", runs]))
     head = one_thread("keep-rates", command, onnx=onnx, onnxruntime=onnxruntime, torch=torch)
     return head | {"runtime": "onnxruntime", "runs": runs, "costs": costs(study, runs)}
 
@@ -104,11 +95,8 @@ def figure(costs: Mapping[str, Any], outcome: Outcome) -> Any:
     return drawn
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints the document as JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="of edgefel ablate keep-rates")
     parser.add_argument("--recipe", default="nano", help="of the ablation [%(default)s]")
     parser.add_argument(
@@ -120,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="as in edgefel ablate",
     )
     parser.add_argument("--runs", type=int, default=200, help="of each network [%(default)s]")
-    return run_bench(parser, document, arguments)
+    return run_bench(parser, document)
 
 
 if __name__ == "__main__":

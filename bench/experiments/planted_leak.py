@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import random
 import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from numpy.typing import NDArray
 
 from edgefel import __version__
 from edgefel.bench.command import run_bench
-from edgefel.files.write import read_json
+from edgefel.files.documents import read_json
 
 EACH = 20
 SYNTH = ("--size", "112", "--subjects", "300")
@@ -102,34 +103,25 @@ def run(work: Path, *arguments: str) -> None:
 
 def found_pairs(report: dict[str, Any]) -> set[frozenset[str]]:
     """Paths of the two images of each pair that a report lists as copies or as alike, across splits."""
-    listed = [
-        one["images"] for kind in ("copies", "near") for one in report[kind]["listed"] if one["across_splits"]
-    ]
-    paths = [[Path(one["path"]).relative_to("faces").as_posix() for one in images] for images in listed]
     return {
-        frozenset((first, second))
-        for names in paths
-        for first in names
-        for second in names
-        if first != second
+        frozenset(Path(one["path"]).relative_to("faces").as_posix() for one in pair)
+        for listed in (*report["copies"]["listed"], *report["near"]["listed"])
+        if listed["across_splits"]
+        for pair in itertools.combinations(listed["images"], 2)
     }
 
 
 def measure(count: int) -> dict[str, Any]:
-    """`measure_in` a temporary folder."""
-    with tempfile.TemporaryDirectory(prefix="leaks-") as work:
-        return measure_in(Path(work), count)
-
-
-def measure_in(work: Path, count: int) -> dict[str, Any]:
     """Renders, inspects, plants, inspects; the document of the results."""
     synth = ("data", "synth", "-o", "faces", "--count", str(count), *SYNTH)
-    run(work, *synth)
-    before, clean = inspect(work, "clean", count)
-    leaks = plant(work / "faces")
-    after, report = inspect(work, "planted", count)
+    with tempfile.TemporaryDirectory(prefix="leaks-") as folder:
+        work = Path(folder)
+        run(work, *synth)
+        before, clean = inspect(work, "clean", count)
+        leaks = plant(work / "faces")
+        after, report = inspect(work, "planted", count)
     found = found_pairs(report)
-    wanted = {frozenset((leak.source, leak.copy)) for leak in leaks}
+    wanted = {leak: frozenset((leak.source, leak.copy)) for leak in leaks}
     possible = count * (count - 1) // 2
     wrong = clean["copies"]["superfluous"] + clean["near"]["pairs"] + clean["near"]["within_group"]
     return {
@@ -146,24 +138,19 @@ def measure_in(work: Path, count: int) -> dict[str, Any]:
         "planted": {
             kind: {
                 "planted": sum(leak.kind == kind for leak in leaks),
-                "found": sum(
-                    leak.kind == kind and frozenset((leak.source, leak.copy)) in found for leak in leaks
-                ),
+                "found": sum(leak.kind == kind and pair in found for leak, pair in wanted.items()),
             }
             for kind in KINDS
         },
-        "found_although_not_planted": len(found - wanted),
+        "found_although_not_planted": len(found - set(wanted.values())),
         "problems": report["problems"],
     }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints the document as JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=3000, help="images [%(default)s]")
-    return run_bench(parser, measure, arguments)
+    return run_bench(parser, measure)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,15 +123,12 @@ def surgery_effect(model: str, runs: int, no_latency: bool) -> dict[str, Any]:
     return one_thread("surgery", command, **tools) | {"model": model, "rows": rows}
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints the document as JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="arbex", help="a registered model [%(default)s]")
     parser.add_argument("--runs", type=int, default=50, help="timed runs of each graph [%(default)s]")
     parser.add_argument("--no-latency", action="store_true", help="count only")
-    return run_bench(parser, surgery_effect, arguments)
+    return run_bench(parser, surgery_effect)
 
 
 if __name__ == "__main__":

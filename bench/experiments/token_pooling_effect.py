@@ -12,6 +12,7 @@ between kept and dropped, is counted apart. Random weights: nothing here depends
 from __future__ import annotations
 
 import argparse
+import copy
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -54,8 +55,7 @@ def examples(name: str) -> dict[str, Any]:
 
 def with_choices(graph: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]]:
     """The graph with the sorted indices of every pooling as further outputs, in order."""
-    made = onnx.ModelProto()
-    made.CopyFrom(graph)
+    made = copy.deepcopy(graph)
     sorts = [node for node in made.graph.node if node.op_type == "TopK"]
     chosen = {node.output[1] for node in sorts}
     names = [node.output[0] for node in sorts if node.input[0] in chosen]
@@ -72,10 +72,8 @@ def choices(model: Any, image: torch.Tensor) -> list[tuple[np.ndarray, float]]:
     def recorded(scores: torch.Tensor, keep: int) -> torch.Tensor:
         best = choose(scores, keep)
         ordered = scores[0].sort(descending=True).values
-        gap = 1.0
-        if keep < len(ordered):
-            gap = float((ordered[keep - 1] - ordered[keep]) / ordered.abs().max())
-        found.append((best[0].numpy(), gap))
+        gap = (ordered[keep - 1] - ordered[keep]) / ordered.abs().max() if keep < len(ordered) else 1.0
+        found.append((best[0].numpy(), float(gap)))
         return best
 
     with mock.patch.object(reference, "best_tokens", recorded), torch.no_grad():
@@ -157,16 +155,13 @@ def document(model: str, data: Path | None, images: int, runs: int) -> dict[str,
     return head | {"model": model, **found}
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints the document as JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="apvit", help="apvit or apvit-nano [%(default)s]")
     parser.add_argument("--data", type=Path, help="folder of edgefel data synth, for the choices")
     parser.add_argument("--images", type=int, default=500, help="to compare choices on [%(default)s]")
     parser.add_argument("--runs", type=int, default=30, help="timed runs of each [%(default)s]")
-    return run_bench(parser, document, arguments)
+    return run_bench(parser, document)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -27,32 +26,23 @@ _LONGEST = 40  # characters of a name
 
 @dataclass(frozen=True)
 class Point:
-    """A row in the Pareto plot."""
+    """A row in the Pareto plot. backend: gives the colour."""
 
     row: Row
     name: str
     latency: float
     macro_f1: float
     bytes: float
-
-    @property
-    def backend(self) -> str:
-        """The colour of the mark stands for it."""
-        return str(self.row.subject.get("backend", ""))
+    backend: str
 
 
 def pareto_points(rows: Sequence[Row]) -> list[Point]:
     """The rows that have a latency above 0 and a macro F1."""
-    chosen = [row for row in rows if _p50(row) > 0 and number(row.metrics, "macro_f1") is not None]
+    found = ((row, _p50(row), number(row.metrics, "macro_f1")) for row in rows)
+    chosen = [(row, ms, f1) for row, ms, f1 in found if ms > 0 and f1 is not None]
     return [
-        Point(
-            row,
-            name,
-            _p50(row),
-            number(row.metrics, "macro_f1") or 0.0,
-            max(0.0, number(row.metrics, "file_bytes") or 0.0),
-        )
-        for row, name in zip(chosen, short_names(chosen), strict=True)
+        Point(row, name, ms, f1, max(0.0, _metric(row, "file_bytes")), str(row.subject.get("backend", "")))
+        for (row, ms, f1), name in zip(chosen, short_names([row for row, *_ in chosen]), strict=True)
     ]
 
 
@@ -72,11 +62,10 @@ def pareto(rows: Sequence[Row], per: str = "an image") -> Any | None:
         return None
     best = front(points)
     colours = _colour_of(point.backend for point in points)
+    named = {name: colour for name, colour in colours.items() if name}
     largest = max(point.bytes for point in points)
     note = f"area: file size, largest {megabytes(largest)}; hollow: unstable; line: Pareto front"
-    figure, axes = _figure(
-        4.4, {name: colour for name, colour in colours.items() if name}, note if largest else ""
-    )
+    figure, axes = _figure(4.4, named, note if largest else "")
     _titles(axes, f"latency, median of {per} (ms)", "macro F1 (%)")
     _limit(axes.xaxis, [point.latency for point in points], log=True)
     _limit(axes.yaxis, [100 * point.macro_f1 for point in points], low=0.0, high=102.0)
@@ -88,7 +77,7 @@ def pareto(rows: Sequence[Row], per: str = "an image") -> Any | None:
     # the front chooses its labels' places first; small marks are drawn over large ones
     for point in sorted(points, key=lambda point: (point not in best, point.latency)):
         radius = max(_SMALLEST, _LARGEST * math.sqrt(point.bytes / largest)) if largest else 3.6
-        stable = steadiness(point.row)[0] is not False
+        stable = _stable(point.row)
         hint = (
             f"{point.row.name}: {significant(point.latency)} ms, macro F1 {percent(point.macro_f1)}, "
             f"{megabytes(point.bytes or None)}{'' if stable else ', unstable'}"
@@ -141,8 +130,7 @@ def distributions(rows: Sequence[Row]) -> Any | None:
     figure, axes = _figure(0.9 + 0.25 * len(chosen), {}, note)
     _titles(axes, "time of a call, of the row's median (%)")
     # an unstable row, or one slow call in a hundred, must not flatten all the rest
-    steady = [found for row, found in chosen if steadiness(row)[0] is not False]
-    steady = steady or [found for _, found in chosen]
+    steady = [found for row, found in chosen if _stable(row)] or [found for _, found in chosen]
     high = min(max(found[-1] for found in steady), max(140.0, 1.1 * max(found[-3] for found in steady)))
     low = min(found[0] for found in steady)
     _limit(axes.xaxis, [low, max(high, low + 1)], low=0.0)
@@ -166,15 +154,12 @@ def _strip(axes: Any, place: int, row: Row, found: Any) -> None:
     low, fifth, quarter, upper, late, high = np.quantile(
         found, (0, 0.05, 0.25, 0.75, 0.95, 1), method="nearest"
     )
-    stable = steadiness(row)[0] is not False
     blue, ends = LIGHT["c0"], axes.get_xlim()
     axes.plot((low, high), (place, place), color=LIGHT["soft"], linewidth=0.7)
     axes.barh(place, late - fifth, 0.35, fifth, color=blue, alpha=0.25)
-    how = (
-        {"color": blue, "alpha": 0.75}
-        if stable
-        else {"color": LIGHT["paper"], "edgecolor": blue, "linestyle": "--"}
-    )
+    how = {"color": blue, "alpha": 0.75}
+    if not _stable(row):
+        how = {"color": LIGHT["paper"], "edgecolor": blue, "linestyle": "--"}
     axes.barh(place, upper - quarter, 0.55, quarter, **how)
     axes.plot((100, 100), (place - 0.28, place + 0.28), color="black", linewidth=1.2)
     for outside, sign, side, align in ((low < ends[0], "◂", 0, "left"), (high > ends[1], "▸", 1, "right")):
@@ -201,16 +186,16 @@ class Curve:
 def curves(rows: Sequence[Row]) -> list[Curve]:
     """Rows of kind throughput by subject. Rows without a concurrency are a curve of one point."""
     groups: dict[str, list[Row]] = {}
-    firsts: dict[str, Row] = {}
+    firsts: list[Row] = []
     for row in rows:
         if row.kind == "throughput" and _p50(row) > 0:
-            rest = {name: value for name, value in row.subject.items() if name != "concurrency"}
-            key = json.dumps(rest, sort_keys=True)
-            groups.setdefault(key, []).append(row)
-            firsts.setdefault(key, replace(row, subject=rest))
+            alone = replace(row, subject={k: v for k, v in row.subject.items() if k != "concurrency"})
+            if alone.key not in groups:
+                firsts.append(alone)
+            groups.setdefault(alone.key, []).append(row)
     return [
-        Curve(name, tuple(sorted(found, key=lambda row: finite(row.subject.get("concurrency")) or 0)))
-        for name, found in zip(short_names(list(firsts.values())), groups.values(), strict=True)
+        Curve(name, tuple(sorted(found, key=lambda row: number(row.subject, "concurrency") or 0)))
+        for name, found in zip(short_names(firsts), groups.values(), strict=True)
     ]
 
 
@@ -222,25 +207,22 @@ def throughput(rows: Sequence[Row]) -> Any | None:
     colours = _colour_of(curve.name for curve in drawn)
     figure, axes = _figure(4.0, colours, "number: concurrent callers; ring: the knee; hollow: unstable")
     _titles(axes, "throughput (images/s)", "latency of a call, median (ms)")
-    every = [row for curve in drawn for row in curve.rows]
-    latencies = [_p50(row) for row in every]
-    _limit(axes.xaxis, [_speed(row) for row in every], low=0.0)
+    speeds, latencies = np.transpose([_place(row) for curve in drawn for row in curve.rows])
+    _limit(axes.xaxis, speeds, low=0.0)
     _limit(axes.yaxis, latencies, log=max(latencies) > 10 * min(latencies), low=0.0)
     spots = []
     for curve in drawn:
         colour = colours[curve.name]
-        axes.plot(
-            [_speed(row) for row in curve.rows], list(map(_p50, curve.rows)), color=colour, linewidth=1.2
-        )
+        axes.plot(*np.transpose(list(map(_place, curve.rows))), color=colour, linewidth=1.2)
         for row in curve.rows:
-            at, label = (_speed(row), _p50(row)), str(row.subject.get("concurrency", ""))
+            at, label = _place(row), str(row.subject.get("concurrency", ""))
             hint = f"{row.name}: {significant(at[0])} images/s at {significant(at[1])} ms"
             knee = row.metrics.get("knee") is True
             if knee:
                 (ring,) = axes.plot(*at, "o", markersize=9.6, markerfacecolor="none", color=colour)
                 describe(ring, "ring")
                 label, hint = f"{label} knee", f"{hint}, the knee"
-            _dot(axes, at, 2.4, colour, hint, hollow=steadiness(row)[0] is False)
+            _dot(axes, at, 2.4, colour, hint, hollow=not _stable(row))
             spots.append(Spot(*at, 4.8 if knee else 2.4, label))
     spots.sort(key=lambda spot: not spot.label.endswith("knee"))
     place_labels(axes, spots, fontsize=_SMALL)
@@ -305,9 +287,8 @@ def _limit(
         ticks = np.asarray(LogLocator(subs=subs, numticks=99).tick_values(*ends))
         getattr(axis.axes, f"set_{axis.axis_name}scale")("log")
     within = ticks[(ticks >= ends[0]) & (ticks <= ends[1])]
-    axis.set_major_locator(
-        FixedLocator(within) if len(within) > 2 else MaxNLocator(6, steps=(1, 2, 2.5, 5, 10))
-    )
+    few = MaxNLocator(6, steps=(1, 2, 2.5, 5, 10))
+    axis.set_major_locator(FixedLocator(within) if len(within) > 2 else few)
     axis.set_minor_locator(FixedLocator([]))
     axis.set_major_formatter(FuncFormatter(_tick))
     axis.axes.set(**{f"{axis.axis_name}lim": ends})
@@ -330,9 +311,8 @@ def _dot(axes: Any, at: tuple[float, float], radius: float, colour: str, hint: s
 
 def _name_rows(axes: Any, rows: Sequence[Row]) -> None:
     """A line for each row from the top, with its name at the left."""
-    axes.set_yticks(
-        range(len(rows)), [_short(name) for name in short_names(rows)], color="black", fontsize=_SMALL
-    )
+    names = [_short(name) for name in short_names(rows)]
+    axes.set_yticks(range(len(rows)), names, color="black", fontsize=_SMALL)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
 
@@ -358,5 +338,14 @@ def _p50(row: Row) -> float:
     return number(timing(row), "p50") or 0.0
 
 
-def _speed(row: Row) -> float:
-    return number(row.metrics, "images_per_s") or 0.0
+def _place(row: Row) -> tuple[float, float]:
+    """Images per second and milliseconds."""
+    return _metric(row, "images_per_s"), _p50(row)
+
+
+def _metric(row: Row, name: str) -> float:
+    return number(row.metrics, name) or 0.0
+
+
+def _stable(row: Row) -> bool:
+    return steadiness(row)[0] is not False

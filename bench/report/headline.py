@@ -16,7 +16,7 @@ MOST_DROP = 1.0
 
 @dataclass(frozen=True)
 class Headline:
-    """The sentence, and the row it recommends, None where none can be."""
+    """The sentence, and the row it recommends, if any."""
 
     text: str
     best: Row | None = None
@@ -45,9 +45,8 @@ def choose(rows: Sequence[Row], most_drop: float = MOST_DROP) -> Headline:
     stable = [row for row in within if steadiness(row)[0]]
     if not stable:
         return Headline(
-            f"No row within {counted(most_drop, 'point')} of the best accuracy ({percent(top)}) is stable, so "
-            "nothing is "
-            "recommended; measure again on a machine that does nothing else."
+            f"No row within {counted(most_drop, 'point')} of the best accuracy ({percent(top)}) is stable, so nothing "
+            "is recommended; measure again on a machine that does nothing else."
         )
     best = min(stable, key=_p50)
     return Headline(_sentence(best, top, smallest), best)
@@ -58,12 +57,9 @@ def spoken(row: Row) -> str:
     subject = row.subject
     what = " ".join(str(subject[name]) for name in ("model", "precision") if subject.get(name)) or row.kind
     where = f" in {subject['backend']}" if subject.get("backend") else ""
-    rest = [
-        described(name, value)
-        for name, value in subject.items()
-        if name not in (*NAMING, "batch") and value is not None
-    ]
-    return f"{what}{where}" + (f" with {', '.join(rest)}" if rest else "")
+    others = ((name, value) for name, value in subject.items() if name not in (*NAMING, "batch"))
+    rest = ", ".join(described(name, value) for name, value in others if value is not None)
+    return f"{what}{where}" + (f" with {rest}" if rest else "")
 
 
 def _sentence(best: Row, top: float, batch: int) -> str:

@@ -26,8 +26,8 @@ class Spot:
 def place_labels(axes: Any, spots: Sequence[Spot], line: Any = None, *, fontsize: float) -> list[Any]:
     """Draws the label of each spot for which there is room, and returns their Texts.
 
-    The first spots choose first, so give the most important ones first. Eight places are tried around each; those that
-    the Line2D `line` crosses only where there is no other. The layout of the figure is final afterwards.
+    Put the most important spots first: they choose first. Eight places are tried around each; those that the Line2D
+    `line` crosses are the last choice. The layout of the figure is final afterwards.
     """
     with plain_text(axes.figure):
         return _placed(axes, spots, line, fontsize)

@@ -12,8 +12,6 @@ from edgefel.report.tables import Cell, Table
 
 # what Markdown would take for its own, or for HTML
 _SPECIAL = str.maketrans({sign: f"\\{sign}" for sign in "\\`*_[]|<>#"} | {"\n": " ", "\r": " "})
-
-
 # titles of the tables of `tables.others`, in their order here
 _TITLES = {
     "throughput": "Throughput",

@@ -7,14 +7,7 @@ from typing import Any
 
 from edgefel.bench.report import charts, tables
 from edgefel.bench.report.headline import MOST_DROP, choose, spoken
-from edgefel.bench.report.rows import (
-    RUNNING,
-    Collection,
-    Repeated,
-    finite,
-    repetitions,
-    steadiness,
-)
+from edgefel.bench.report.rows import RUNNING, Collection, Repeated, number, repetitions, steadiness
 from edgefel.bench.results import Row
 from edgefel.report.figures import to_svg
 from edgefel.report.formats import MISSING
@@ -68,10 +61,11 @@ def _svg(draw: Callable[[Sequence[Row]], Any], rows: Sequence[Row], label: str) 
 
 def _pareto(running: Sequence[Row]) -> dict[str, str]:
     """One chart by title for each batch: milliseconds of different batches are no alternatives to each other."""
-    batches = sorted({finite(row.subject.get("batch")) or 1 for row in running})
+    batches: dict[float, list[Row]] = {}
+    for row in running:
+        batches.setdefault(number(row.subject, "batch") or 1, []).append(row)
     found = {}
-    for batch in batches:
-        own = [row for row in running if (finite(row.subject.get("batch")) or 1) == batch]
+    for batch, own in sorted(batches.items()):
         title = "Latency against macro F1" + (f", batch {batch:g}" if len(batches) > 1 else "")
         figure = charts.pareto(own, "an image" if batch == 1 else f"a batch of {batch:g}")
         if figure is not None:
@@ -92,7 +86,7 @@ def _remarks(rows: Iterable[Row]) -> dict[str, list[str]]:
 
 
 def _environment(rows: Iterable[Row]) -> dict[str, list[str]]:
-    """Everything that any row says of its surroundings: all values by name."""
+    """All values that the rows' environments have, by name."""
     found: dict[str, dict[str, None]] = {}
     for row in rows:
         for name, value in _flat(row.environment).items():

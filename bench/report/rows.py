@@ -49,19 +49,15 @@ def collect(paths: Iterable[Path]) -> Collection:
     Raises EdgefelError for a path that is not there or cannot be read, a folder without such files, and where no line
     at all is a row.
     """
-    files: list[Path] = []
-    for path in paths:
-        files += _files(path)
-    rows: list[Row] = []
-    problems: list[str] = []
-    for file in dict.fromkeys(files):  # a file that is named twice is no repetition
-        loaded = read_results(file)
-        rows += loaded.rows
-        problems += loaded.problems
+    # a file that is named twice is no repetition
+    files = tuple(dict.fromkeys(file for path in paths for file in _files(path)))
+    loaded = [read_results(file) for file in files]
+    rows = tuple(row for one in loaded for row in one.rows)
+    problems = tuple(problem for one in loaded for problem in one.problems)
     if not rows:
         why = f"; {problems[0]}" if problems else ""
         raise EdgefelError(f"{', '.join(map(str, files))}: no result rows{why}; measure with edgefel bench")
-    return Collection(tuple(rows), tuple(dict.fromkeys(files)), tuple(problems))
+    return Collection(rows, files, problems)
 
 
 def _files(path: Path) -> list[Path]:
@@ -102,12 +98,9 @@ def short_names(rows: Sequence[Row]) -> list[str]:
 
 def _short(row: Row, fields: Sequence[str]) -> str:
     first = [str(row.subject[field]) for field in NAMING if field in fields and row.subject.get(field)]
-    rest = [
-        described(field, row.subject[field])
-        for field in fields
-        if field not in NAMING and row.subject.get(field) is not None
-    ]
-    return ", ".join([part for part in (" ".join(first), *rest) if part]) or row.name
+    others = ((field, row.subject.get(field)) for field in fields if field not in NAMING)
+    rest = (described(field, value) for field, value in others if value is not None)
+    return ", ".join(filter(None, (" ".join(first), *rest))) or row.name
 
 
 def described(field: str, value: object) -> str:
@@ -118,7 +111,7 @@ def described(field: str, value: object) -> str:
 
 
 def number(values: Mapping[str, Any], name: str) -> float | None:
-    """A finite number by that name, or None. Rows come from files, so anything else is skipped without an error."""
+    """A finite number by that name; None for anything else, which files may hold too."""
     return finite(values.get(name))
 
 
@@ -153,9 +146,8 @@ def timing(row: Row) -> Mapping[str, Any]:
 
 def steadiness(row: Row) -> tuple[bool | None, str]:
     """Whether every number of the row is stable, and the reason if not; None where nothing says so."""
-    judged = [
-        part for part in (timing(row), mapping(row.metrics, "ratio")) if isinstance(part.get("stable"), bool)
-    ]
+    parts = (timing(row), mapping(row.metrics, "ratio"))
+    judged = [part for part in parts if isinstance(part.get("stable"), bool)]
     for part in judged:
         if not part["stable"]:
             return False, str(part.get("reason") or "no reason given")

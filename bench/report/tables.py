@@ -35,7 +35,7 @@ class Column:
 
 
 def summary(groups: Sequence[Repeated], best: Row | None = None) -> Table:
-    """Models that were run: the fastest first within a batch. best: its line is pointed out."""
+    """Models that were run, by batch, then the fastest first. best: the line to highlight."""
     chosen = sorted(
         (group for group in groups if group.newest.kind in RUNNING),
         key=lambda group: (finite(group.newest.subject.get("batch")) or 0, timing(group.newest)["p50"]),
@@ -64,10 +64,7 @@ def summary(groups: Sequence[Repeated], best: Row | None = None) -> Table:
 
 
 def others(rows: Sequence[Row]) -> dict[str, Table]:
-    """The tables of everything else: "recall", and one by each kind of row in _COLUMNS; those without rows are empty.
-
-    Rows of throughput are in the order of their callers.
-    """
+    """ "recall", and a table for each kind of row in _COLUMNS; rows are in the order of their callers, if any."""
     ordered = sorted(rows, key=lambda row: finite(row.subject.get("concurrency")) or 0)
     found = {"recall": _recall([row for row in rows if row.kind in RUNNING])}
     for kind, columns in _COLUMNS.items():

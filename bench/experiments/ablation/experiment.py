@@ -16,10 +16,10 @@ METRICS = ("accuracy", "macro_f1", "ece")
 class Variant:
     """One row of a table.
 
-    changes: settings of `TrainConfig` by dotted path, such as "model_settings.head.anchors_per_class"; a value may be a
-    function of the `ModelConfig` as registered. paper: the papers' figures by metric, as shares (0.7248, not 72.48).
-    series, x: line and place on the axis, where a number varies. addition: to the model's name, such as "resizer".
-    faces: changes to the options of the synthetic faces.
+    changes: settings of `TrainConfig` by dotted path, such as "model_settings.head.delta"; a value may be a function
+    of the registered `ModelConfig`. paper: the papers' figures by metric, as shares (0.7248, not 72.48). series, x:
+    line and place on the axis, where a number varies. addition: to the model's name, such as "resizer". faces: changes
+    to the options of the synthetic faces.
     """
 
     name: str
@@ -49,8 +49,8 @@ class Experiment:
 
     source: paper and table. note: what a reader must know. axis: name of the number that varies, "" for a table of
     kinds. faces, settings: changes to the recipe's. family: the model, as registered at full size, where it is not the
-    recipe's. ordering: what the claims are called together. Raises ValueError for names that occur twice, and for
-    claims about variants or metrics that do not exist.
+    recipe's. ordering: what the claims are called together. Raises ValueError for repeated names and for unknown
+    variants or metrics in claims.
     """
 
     name: str
@@ -85,7 +85,7 @@ class Experiment:
 def merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """A deep copy of nested `settings` in which `changes`, by dotted path, are made."""
     result = {
-        name: merged(value, {}) if isinstance(value, Mapping) else value for name, value in settings.items()
+        key: merged(value, {}) if isinstance(value, Mapping) else value for key, value in settings.items()
     }
     for path, value in changes.items():
         *sections, name = path.split(".")

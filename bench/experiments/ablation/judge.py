@@ -32,12 +32,11 @@ def judge(run: Path, config: TrainConfig) -> dict[str, Any]:
     """Plain JSON values of the run's last checkpoint on the test split of its own data.
 
     macs: multiply-accumulates of one image. corrected, primary: `Metrics` with and without the head. diagnosis: see
-    `diagnose`. votes: of FER+, the file that labels come from. diverged: whether weights or outputs are no numbers any
-    more; then nothing was judged. Raises EdgefelError without a test split.
+    `diagnose`. votes: of FER+, the file that labels come from. diverged: whether weights or outputs are not finite;
+    then nothing is judged. Raises EdgefelError without a test split.
     """
     checkpoint, _, _ = RunFolder(run).load_last()
-    data = open_dataset(config.data, "test", layout=config.full_layout)
-    data = data.reordered(checkpoint.labels)
+    data = open_dataset(config.data, "test", layout=config.full_layout).reordered(checkpoint.labels)
     voted = {} if data.votes is None else {"votes": data.votes.file}
     model = checkpoint.model
     if not all(bool(torch.isfinite(weight).all()) for weight in model.state_dict().values()):
@@ -50,6 +49,7 @@ def judge(run: Path, config: TrainConfig) -> dict[str, Any]:
     if not (np.isfinite(outputs.corrected).all() and np.isfinite(outputs.primary).all()):
         return {"diverged": True, **voted}
     targets = data.targets()[outputs.indices]
+    found = parts(model.head, torch.from_numpy(outputs.embeddings))
     return {
         "diverged": False,
         **voted,
@@ -59,12 +59,7 @@ def judge(run: Path, config: TrainConfig) -> dict[str, Any]:
         "labels": list(data.labels),
         "corrected": dataclasses.asdict(compute_metrics(outputs.corrected, targets)),
         "primary": dataclasses.asdict(compute_metrics(outputs.primary, targets)),
-        "diagnosis": diagnose(
-            parts(model.head, torch.from_numpy(outputs.embeddings)),
-            outputs.primary,
-            outputs.corrected,
-            targets,
-        ),
+        "diagnosis": diagnose(found, outputs.primary, outputs.corrected, targets),
     }
 
 
@@ -85,32 +80,26 @@ class Parts:
 
 @torch.inference_mode()
 def parts(head: nn.Module, embedding: Tensor) -> Parts:
-    """From embeddings [N, E], the input of the branches.
-
-    The attentive branch is also None for `attention_tokens = "patches"`, where it needs more than the
-    embedding.
-    """
+    """From embeddings [N, E]. The attentive branch is None where it attends to patches, which are not among them."""
     e = embedding.double()
     if not isinstance(head, ReliabilityHead):
         return Parts(None, None, None, None, e.numpy(), None)
     head = head.double()
     geometric = None if head.anchors is None else anchor_softmax(e, head.anchors, head.config.delta)
-    attended = None
+    attended = attentive = weight = None
     if head.attentive is not None and head.config.attention_tokens == "embedding":
         attended = head.attentive(e, e.unsqueeze(1))
+        attentive = attended.softmax(-1)
     correcting = correction(geometric, attended)
-    weight = None
     if correcting is not None:
         own = confidence(correcting)
         weight = own / (own + confidence(head.classifier(e).softmax(-1))).clamp_min(1e-12)
-    return Parts(
-        None if geometric is None else geometric.numpy(),
-        None if attended is None else attended.softmax(-1).numpy(),
-        None if correcting is None else correcting.numpy(),
-        None if weight is None else weight.numpy(),
-        e.numpy(),
-        None if head.anchors is None else head.anchors.detach().numpy(),
-    )
+
+    def array(values: Tensor | None) -> Any:
+        return None if values is None else values.detach().numpy()
+
+    points, anchors = e.numpy(), array(head.anchors)
+    return Parts(array(geometric), array(attentive), array(correcting), array(weight), points, anchors)
 
 
 def diagnose(
@@ -124,17 +113,12 @@ def diagnose(
     anchors: see `_anchors`.
     """
     before, after = primary.argmax(1), corrected.argmax(1)
-    named = {
-        "primary": primary,
-        "geometric": found.geometric,
-        "attentive": found.attentive,
-        "correcting": found.correcting,
-        "corrected": corrected,
-    }
+    branches = {name: getattr(found, name) for name in ("geometric", "attentive", "correcting")}
+    named = {"primary": primary, **branches, "corrected": corrected}
     known = {name: p for name, p in named.items() if p is not None}
     return {
         "accuracy": {name: float((p.argmax(1) == targets).mean()) for name, p in known.items()},
-        "confidence": {name: _confidence(p) for name, p in known.items()},
+        "confidence": {name: float(confidence(torch.from_numpy(p)).mean()) for name, p in known.items()},
         "weight": None if found.weight is None else float(found.weight.mean()),
         "changed": float((before != after).mean()),
         "fixed": float(((before != targets) & (after == targets)).mean()),
@@ -144,16 +128,8 @@ def diagnose(
     }
 
 
-def _confidence(probabilities: Probabilities) -> float:
-    return float(confidence(torch.from_numpy(probabilities)).mean())
-
-
 def _spread(probabilities: Probabilities) -> dict[str, float]:
-    return {
-        "std": float(probabilities.std(1).mean()),
-        "max": float(probabilities.max(1).mean()),
-        "min": float(probabilities.min(1).mean()),
-    }
+    return {name: float(getattr(probabilities, name)(1).mean()) for name in ("std", "max", "min")}
 
 
 def _anchors(
@@ -161,10 +137,10 @@ def _anchors(
 ) -> dict[str, float]:
     """Whether anchors collapsed or diverged.
 
-    used: share of anchors that are the nearest of at least one image. own_class: share of images whose
-    nearest anchor is of their class. distance: root mean squared distance to the nearest, per dimension;
-    spread: between anchors, embedding_spread: between images. between_classes: share of the anchors' variance
-    between classes; 1/K or less means that the anchors of a class have nothing in common.
+    used: share of anchors that are the nearest of at least one image. own_class: share of images whose nearest anchor
+    is of their class. distance: root mean squared distance to the nearest, per dimension; spread: between anchors,
+    embedding_spread: between images. between_classes: share of the anchors' variance between classes; 1/K or less
+    means that the anchors of a class have nothing in common.
     """
     classes, count, width = anchors.shape
     points = anchors.reshape(-1, width)

@@ -1,7 +1,6 @@
 """The papers' experiments and figures: ARBEx (arXiv 2305.01486) and GReFEL (arXiv 2410.15927), on Aff-Wild2.
 
-Accuracy unless said. Where a paper gives the same setting in two tables with different figures, each table keeps its
-own.
+Where a paper gives different figures for the same setting in two tables, each table keeps its own.
 """
 
 from __future__ import annotations
@@ -131,13 +130,8 @@ SMOOTHING = Experiment(
     "Label smoothing",
     "ARBEx table 3",
     tuple(
-        Variant(
-            f"{percent} %",
-            {} if percent == 11 else {"loss.smoothing": percent / 100},
-            _percent(accuracy),
-            x=percent,
-        )
-        for percent, accuracy in _SMOOTHING.items()
+        Variant(f"{p} %", {} if p == 11 else {"loss.smoothing": p / 100}, _percent(accuracy), x=p)
+        for p, accuracy in _SMOOTHING.items()
     ),
     (Claim("11 %", "0 %"), Claim("11 %", "25 %"), Claim("11 %", "50 %"), Claim("11 %", "0 %", "macro_f1")),
     axis="label smoothing in %",
@@ -172,20 +166,17 @@ LAMBDA = Experiment(
     "its ordering is compared, and not its figures.",
 )
 
+_AUGMENTATIONS = (
+    *("flip", "rotation", "brightness", "contrast", "saturation", "hue", "noise"),
+    "erase_probability",
+)
 AUGMENTATION = Experiment(
     "augmentation",
     "Augmentation",
     "GReFEL table S5",
     (
         Variant("with", {}, _percent(72.48)),
-        Variant(
-            "without",
-            {
-                **{f"augment.{name}": 0.0 for name in ("flip", "rotation", "brightness", "contrast")},
-                **{f"augment.{name}": 0.0 for name in ("saturation", "hue", "noise", "erase_probability")},
-            },
-            _percent(70.34),
-        ),
+        Variant("without", {f"augment.{name}": 0.0 for name in _AUGMENTATIONS}, _percent(70.34)),
     ),
     (Claim("with", "without"),),
     note="Without: the random crop stays.",
@@ -202,9 +193,9 @@ BALANCE = Experiment(
     faces={"long_tail": 20.0},
 )
 
-# Not in the papers: what can be tried where the head does not help. Each answers one suspicion: the correction comes
-# too late, anchors run away from the embeddings, the anchor losses drown the classification, the geometric distribution
-# is too flat to count, ten anchors of a class are one in use, the attention has a single token to attend to.
+# Not in the papers: what can be tried where the head does not help. Each tests one hypothesis: the correction comes too
+# late, anchors diverge from the embeddings, the anchor losses dominate the classification, the geometric distribution
+# is too flat, ten anchors of a class act as one, the attention has a single token to attend to.
 _REMEDIES = (
     Variant("none", {_ANCHORS: 0, _ATTENTIVE: False}),
     Variant("as published", {}),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
+import operator
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,10 +29,9 @@ _PLACE = ("compute.accelerator", "compute.devices", "compute.workers", "compute.
 
 @dataclass(frozen=True)
 class Study:
-    """What is asked for.
-
-    folder: of this and other experiments. data, layout: a labelled set with the splits train and test; None renders
+    """folder: of this and other experiments. data, layout: a labelled set with the splits train and test; None renders
     the recipe's faces. changes: to the recipe, by dotted path. only: names of variants, all if empty.
+
     Raises EdgefelError for an unknown recipe, no seeds, seeds below 0 or given twice, and unknown variants.
     """
 
@@ -95,12 +94,12 @@ class Study:
     def others(self) -> FaceOptions | None:
         """The faces of the pretraining; None where there is none."""
         before = RECIPES[self.recipe].pretraining
-        return None if before is None else FaceOptions(**before[1])
+        return before and FaceOptions(**before[1])
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training of one variant. config: complete, with the absolute path of the data. folder: its own."""
+    """One training of one variant. config: complete, with the absolute path of the data."""
 
     variant: str
     seed: int
@@ -109,7 +108,7 @@ class Run:
 
     @property
     def result(self) -> Path:
-        """The file that is there once the run has been judged."""
+        """The file that exists once the run has been judged."""
         return self.folder / "result.json"
 
     @property
@@ -119,9 +118,9 @@ class Run:
 
 
 def plan(study: Study) -> tuple[Run, ...]:
-    """All runs of a study, seed by seed, so that an interrupted study has whole tables of the first seeds.
+    """All runs, seed by seed, so that an interrupted study has whole tables of the first seeds.
 
-    Raises EdgefelError for settings that do not exist or are not valid, before anything is trained.
+    Raises EdgefelError for settings that do not exist or are not valid.
     """
     return tuple(_run(study, variant, seed) for seed in study.seeds for variant in study.variants)
 
@@ -129,29 +128,26 @@ def plan(study: Study) -> tuple[Run, ...]:
 def pretraining(study: Study) -> Run | None:
     """The run whose streams all others start from; None where the recipe has none. It takes the changes to the model,
     but those to the head."""
-    before = RECIPES[study.recipe].pretraining
+    before, faces = RECIPES[study.recipe].pretraining, study.others
     if before is None:
         return None
+    encoder = ("model_settings.encoder.",)
     shared = {
-        path: value
-        for path, value in study.changes.items()
-        if path == "model" or path.startswith("model_settings.encoder.")
+        path: value for path, value in study.changes.items() if path == "model" or path.startswith(encoder)
     }
-    wanted = merged(before[0], {**shared, "data": _absolute(study.faces_folder(study.others))})
+    wanted = merged(before[0], {**shared, "data": _absolute(study.faces_folder(faces))})
     if model_config(wanted["model"]).head is None:
         wanted["model_settings"].pop("head")
     config = TrainConfig.from_dict(wanted, PRETRAINING)
-    identity = {"settings": _differences(config), "data": vars(study.others)}
-    return Run(PRETRAINING, config.seed, config, study.folder / "runs" / f"streams-{_digest(identity)}")
+    digest = _digest({"settings": _differences(config), "data": vars(faces)})
+    return Run(PRETRAINING, config.seed, config, study.folder / "runs" / f"streams-{digest}")
 
 
 def _run(study: Study, variant: Variant, seed: int) -> Run:
     recipe = merged(merged(RECIPES[study.recipe].settings, study.experiment.settings), study.changes)
     model = "+".join(filter(None, (study.model, variant.addition)))
-    registered = model_config(model)
-    changes = {
-        path: value(registered) if callable(value) else value for path, value in variant.changes.items()
-    }
+    known = model_config(model)
+    changes = {path: value(known) if callable(value) else value for path, value in variant.changes.items()}
     changes |= {"model": model, "seed": seed, "data": _absolute(study.data_folder(variant))}
     if study.layout is not None:
         changes["layout"] = study.layout
@@ -178,14 +174,10 @@ def _backbones(model: str) -> tuple[str, ...]:
 
 
 def _differences(config: TrainConfig) -> dict[str, Any]:
-    """The settings that are not the defaults, but those of _PLACE. A setting that edgefel learns later makes no run
-    new."""
-    pairs = {path: (_value(config, path), _value(TrainConfig(), path)) for path, _, _ in settings()}
-    return {path: own for path, (own, usual) in pairs.items() if own != usual and path not in _PLACE}
-
-
-def _value(config: TrainConfig, path: str) -> Any:
-    return functools.reduce(getattr, path.split("."), config)
+    """The settings that are not the defaults, but those of _PLACE, so that a setting added later makes no run new."""
+    values = {path: operator.attrgetter(path) for path, _, _ in settings() if path not in _PLACE}
+    usual = TrainConfig()
+    return {path: get(config) for path, get in values.items() if get(config) != get(usual)}
 
 
 def _digest(values: Mapping[str, Any]) -> str:

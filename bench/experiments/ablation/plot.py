@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -15,7 +16,7 @@ _MARKS = ("o", "s", "^", "D")
 
 
 def figure(outcome: Outcome, about: str) -> Any:
-    """A matplotlib Figure on a canvas of its own. Raises ValueError where there are no results."""
+    """A matplotlib Figure. Raises ValueError where there are no results."""
     variants = outcome.variants
     if not variants:
         raise ValueError("no results")
@@ -40,7 +41,8 @@ def figure(outcome: Outcome, about: str) -> Any:
 
 def _lines(axis: Any, variants: list[Variant], values: dict[str, Interval], label: str) -> None:
     names = list(dict.fromkeys(variant.series for variant in variants))
-    for number, name in enumerate(names):
+    styles = itertools.cycle(zip(_COLOURS, _MARKS, strict=True))
+    for name, (colour, mark) in zip(names, styles, strict=False):
         points = sorted(
             (variant.x, values[variant.name])
             for variant in variants
@@ -50,8 +52,8 @@ def _lines(axis: Any, variants: list[Variant], values: dict[str, Interval], labe
             [x for x, _ in points],
             [100 * value.mean for _, value in points],
             yerr=[_half(value) for _, value in points],
-            color=_COLOURS[number % len(_COLOURS)],
-            marker=_MARKS[number % len(_MARKS)],
+            color=colour,
+            marker=mark,
             markersize=5,
             capsize=3,
             linewidth=1.4,
@@ -64,28 +66,14 @@ def _lines(axis: Any, variants: list[Variant], values: dict[str, Interval], labe
 
 
 def _bars(axis: Any, variants: list[Variant], values: dict[str, Interval], label: str) -> None:
-    places = range(len(variants))
-    for place, variant in zip(places, variants, strict=True):
-        if variant.name in values:
-            value = values[variant.name]
-            axis.errorbar(
-                100 * value.mean,
-                place,
-                xerr=_half(value),
-                color=_COLOURS[0],
-                marker="o",
-                capsize=4,
-                linewidth=1.6,
-            )
-            axis.annotate(
-                f"{100 * value.mean:.1f}",
-                (100 * value.mean, place),
-                (0, 7),
-                textcoords="offset points",
-                fontsize=8,
-                ha="center",
-            )
-    axis.set_yticks(places, [variant.name for variant in variants])
+    bar = {"color": _COLOURS[0], "marker": "o", "capsize": 4, "linewidth": 1.6}
+    note = {"textcoords": "offset points", "fontsize": 8, "ha": "center"}
+    for place, variant in enumerate(variants):
+        if value := values.get(variant.name):
+            at = (100 * value.mean, place)
+            axis.errorbar(*at, xerr=_half(value), **bar)
+            axis.annotate(f"{at[0]:.1f}", at, (0, 7), **note)
+    axis.set_yticks(range(len(variants)), [variant.name for variant in variants])
     axis.set_ylim(len(variants) - 0.4, -0.6)
     axis.margins(x=0.15)
     axis.set_xlabel("accuracy in %")

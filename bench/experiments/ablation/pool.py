@@ -34,7 +34,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Failure:
-    """A run that ended without a result, and the last line of its log."""
+    """A run that ended without a result. message: the last line of its log."""
 
     run: Run
     message: str
@@ -53,8 +53,7 @@ class Watcher(Protocol):
 def slots(jobs: int | None, gpus: int, cores: int) -> list[Slot]:
     """One for each GPU where there are any, else `jobs` that share the cores (by default one for each core).
 
-    Two runs with one thread each are faster than one after the other with two. Raises EdgefelError for less than one
-    job.
+    Two runs with one thread each are faster than one after the other with two. Raises EdgefelError for jobs below 1.
     """
     if jobs is not None and jobs < 1:
         raise EdgefelError(f"{jobs} jobs: give at least 1")
@@ -75,8 +74,7 @@ def together(places: Sequence[Slot]) -> Slot:
 def run_all(runs: Sequence[Run], places: Sequence[Slot], watcher: Watcher) -> list[Failure]:
     """Trains what has no result yet; returns the failures after all other runs are done.
 
-    Each run writes into its folder, its output into log.txt there. On KeyboardInterrupt every run is asked to
-    save a checkpoint, and waited for.
+    The output of a run goes to log.txt in its folder. On KeyboardInterrupt, waits for every run to save a checkpoint.
     """
     waiting = [run for run in runs if not run.result.is_file()]
     active: dict[int, _Process] = {}
@@ -138,8 +136,7 @@ class _Process:
         return self._steps
 
     def failure(self) -> Failure | None:
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        self.wait()
         if self._process.returncode in (0, INTERRUPTED):
             return None
         text = (self.run.folder / LOG).read_text(encoding="utf-8", errors="replace").strip()

@@ -13,8 +13,8 @@ from edgefel.bench.experiments.ablation.experiment import merged
 class Recipe:
     """settings: changes to the defaults of `TrainConfig`, nested. faces: options of `FaceOptions`.
 
-    pretraining: settings and faces of a first run from random weights. All other runs start from its two
-    streams, frozen. None: runs start from random weights, or from `init_from`.
+    pretraining: settings and faces of a first run from random weights, whose two streams, frozen, all other runs start
+    from. None: runs start from random weights, or from `init_from`.
     """
 
     settings: Mapping[str, Any]

@@ -45,9 +45,7 @@ def run_study(
             if faces is not None and not (target := study.faces_folder(faces)).exists():
                 write_faces(target, faces, image_format="jpg", workers=len(places), progress=rendered)
         try:
-            failures = _pretrain(study, places, watcher)
-            if not failures:
-                failures = run_all(runs, places, watcher)
+            failures = _pretrain(study, places, watcher) or run_all(runs, places, watcher)
         finally:
             outcome = Outcome.read(study.experiment, runs)
             write_outcome(study, outcome, runs)
@@ -84,10 +82,9 @@ def write_outcome(study: Study, outcome: Outcome, runs: Sequence[Run]) -> None:
         return
     folder = study.folder / study.experiment.name
     folder.mkdir(parents=True, exist_ok=True)
-    lines = [
-        json.dumps(row.to_dict(), ensure_ascii=False, allow_nan=False) for row in result_rows(study, runs)
-    ]
-    write_text(folder / "rows.jsonl", "".join(f"{line}\n" for line in lines))
+    rows = (row.to_dict() for row in result_rows(study, runs))
+    lines = [f"{json.dumps(row, ensure_ascii=False, allow_nan=False)}\n" for row in rows]
+    write_text(folder / "rows.jsonl", "".join(lines))
     write_text(folder / "table.md", table.markdown(outcome, f"Here: {about(study, runs)}."))
     write_json(folder / "verdict.json", table.to_dict(outcome))
     with atomic_file(folder / "plot.png") as temporary:

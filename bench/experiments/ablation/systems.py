@@ -18,8 +18,7 @@ _RESIZER: dict[str, Any] = {"model_settings.resizer.channels": 8, "resizer_lr": 
 
 
 def _faces_of(side: int, addition: str) -> Variant:
-    """The resizer takes faces as they are, down to its least side; without it, they are enlarged to the
-    network's input."""
+    """The resizer takes faces as they are, down to its least side; without it, they are enlarged to the input size."""
     name = f"{side} px" + (f", {addition}" if addition else "")
     changes = {"model_settings.input_size": max(side, RESIZER_SIDES[0]), **_RESIZER} if addition else {}
     series = "with resizer" if addition else "without"

@@ -6,8 +6,8 @@ import math
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from edgefel.bench.experiments.ablation.experiment import Variant
-from edgefel.bench.experiments.ablation.verdict import Interval, Outcome, interval, summary
+from edgefel.bench.experiments.ablation.experiment import METRICS, Variant
+from edgefel.bench.experiments.ablation.verdict import Interval, Judged, Outcome, interval, summary
 
 COLUMNS = ("variant", "accuracy", "paper", "macro F1", "paper", "ECE", "without the head", "runs")
 CLAIM_COLUMNS = ("claim of the paper", "difference here", "in the paper", "verdict")
@@ -42,25 +42,22 @@ def _diverged(outcome: Outcome, variant: Variant) -> int:
 
 def claims(outcome: Outcome) -> list[tuple[str, ...]]:
     """A row for each claim: itself, the difference here, the papers' and the verdict."""
-    found: list[tuple[str, ...]] = []
-    for judged in outcome.judged():
-        scale, here, paper = (
-            (100, "+.1f", "+.2f") if judged.claim.metric == "accuracy" else (1, "+.3f", "+.3f")
+
+    def row(judged: Judged) -> tuple[str, ...]:
+        accuracy, beside = judged.claim.metric == "accuracy", judged.beside_paper
+        scale, here, paper = (100, "+.1f", "+.2f") if accuracy else (1, "+.3f", "+.3f")
+        return (
+            str(judged.claim),
+            "" if judged.difference is None else _number(judged.difference, here, scale),
+            "" if judged.paper is None else format(scale * judged.paper, paper),
+            judged.verdict + (f", {beside} than in the paper" if beside in ("less", "more") else ""),
         )
-        beside = judged.beside_paper
-        found.append(
-            (
-                str(judged.claim),
-                "" if judged.difference is None else _number(judged.difference, here, scale),
-                "" if judged.paper is None else format(scale * judged.paper, paper),
-                judged.verdict + (f", {beside} than in the paper" if beside in ("less", "more") else ""),
-            )
-        )
-    return found
+
+    return [row(judged) for judged in outcome.judged()]
 
 
 def markdown(outcome: Outcome, about: str) -> str:
-    """Table, claims and verdict; `about` says what was trained on what."""
+    """Table, claims and verdict. about: what was trained on what."""
     experiment = outcome.experiment
     lines = [f"## {experiment.title}", "", f"{experiment.source}. {about}", ""]
     if experiment.note:
@@ -91,22 +88,21 @@ def _number(value: Interval, form: str, scale: float = 1, unit: str = "") -> str
 
 def to_dict(outcome: Outcome) -> dict[str, Any]:
     """Plain JSON values of everything that the Markdown says."""
+
+    def entry(variant: Variant) -> dict[str, Any]:
+        metrics = {name: interval(outcome.values(variant.name, name)).to_dict() for name in METRICS}
+        return {
+            "paper": dict(variant.paper),
+            "diverged": _diverged(outcome, variant),
+            **metrics,
+            "without_head": interval(outcome.values(variant.name, "accuracy", "primary")).to_dict(),
+            "seeds": sorted(outcome.results[variant.name]),
+        }
+
     return {
         "experiment": outcome.experiment.name,
         "source": outcome.experiment.source,
-        "variants": {
-            variant.name: {
-                "paper": dict(variant.paper),
-                "diverged": _diverged(outcome, variant),
-                **{
-                    name: interval(outcome.values(variant.name, name)).to_dict()
-                    for name in ("accuracy", "macro_f1", "ece")
-                },
-                "without_head": interval(outcome.values(variant.name, "accuracy", "primary")).to_dict(),
-                "seeds": sorted(outcome.results[variant.name]),
-            }
-            for variant in outcome.variants
-        },
+        "variants": {variant.name: entry(variant) for variant in outcome.variants},
         "claims": [judged.to_dict() for judged in outcome.judged()],
         "rank_agreement": outcome.rank_agreement(),
         "verdict": summary(outcome),

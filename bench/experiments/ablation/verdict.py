@@ -35,16 +35,13 @@ class Interval:
 
     @property
     def low(self) -> float:
-        """Lower end."""
         return self.mean - self.half
 
     @property
     def high(self) -> float:
-        """Upper end."""
         return self.mean + self.half
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
         ends = [self.low, self.high] if math.isfinite(self.half) else None
         return {"mean": self.mean, "interval": ends, "n": self.n}
 
@@ -106,7 +103,6 @@ class Judged:
         return "more" if self.difference.low > self.paper else "within"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
         return {
             "claim": str(self.claim),
             "verdict": self.verdict,
@@ -153,17 +149,15 @@ class Outcome:
         return [metric(self.results[variant][seed], name, part) for seed in sorted(self.results[variant])]
 
     def judged(self) -> tuple[Judged, ...]:
-        """Every claim of the experiment."""
+        """A verdict on every claim."""
         return tuple(self._judge(claim) for claim in self.experiment.claims)
 
     def _judge(self, claim: Claim) -> Judged:
         better, worse = self.results[claim.better], self.results[claim.worse]
         both = sorted(set(better) & set(worse))
         pairs = [metric(better[seed], claim.metric) - metric(worse[seed], claim.metric) for seed in both]
-        sides = (
-            self.experiment.variant(name).paper.get(claim.metric) for name in (claim.better, claim.worse)
-        )
-        more, less = sides
+        names = (claim.better, claim.worse)
+        more, less = (self.experiment.variant(name).paper.get(claim.metric) for name in names)
         stated = None if more is None or less is None else more - less
         return Judged(claim, interval(pairs) if pairs else None, stated)
 

@@ -1,8 +1,7 @@
-"""One run in a process of its own: `python -m edgefel.bench.experiments.ablation.worker FOLDER` trains and
-judges it.
+"""One run in a process of its own: `python -m edgefel.bench.experiments.ablation.worker FOLDER` trains and judges it.
 
-It ends early on SIGTERM, and when its parent is gone, which closes its standard input, a pipe. Either way it
-saves a checkpoint first, from which the same command continues.
+On SIGTERM, and when its parent's end closes standard input, a pipe, it saves a checkpoint and ends; the same command
+continues from there.
 """
 
 from __future__ import annotations
@@ -16,7 +15,8 @@ from pathlib import Path
 
 from edgefel import signals
 from edgefel.errors import EdgefelError
-from edgefel.files.write import lock, read_json, write_json
+from edgefel.files.documents import read_json
+from edgefel.files.write import lock, write_json
 
 PLAN = "plan.json"
 RUN = "run"
@@ -58,8 +58,7 @@ def _work(folder: Path) -> int:
         ended = loop.train(config, run, quiet=True)
     if ended.interrupted:
         return INTERRUPTED
-    result = judge(run, config)
-    result |= {
+    result = judge(run, config) | {
         "steps": ended.step,
         "skipped": len(ended.skipped),
         "seconds": round(time.monotonic() - start, 1),

@@ -1,16 +1,14 @@
-"""Does balanced calibration help? INT8 calibrated on balanced, random and most-frequent-class images of a long tail,
-judged on held-out images."""
+"""INT8 calibrated on balanced, random and most-frequent-class images of a long tail, judged on held-out images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 
 from edgefel.bench.experiments.calibration.intervals import HeldOut, Interval, Outcome, TwoLevelBootstrap
 from edgefel.bench.experiments.calibration.long_tail import LongTail, long_tail
@@ -31,8 +29,8 @@ from edgefel.data.dataset import ImageDataset, UnreadableImageError
 from edgefel.data.labels import LabelMatch
 from edgefel.data.preprocessing import Image, Preprocessing
 from edgefel.errors import EdgefelError
+from edgefel.export.parity.outputs import onnx_outputs
 from edgefel.progress import SILENT, Progress
-from edgefel.runtime.manifest import INPUT_NAME
 
 BALANCED, RANDOM, MOST_FREQUENT = STRATEGIES = ("balanced", "random", "most-frequent")
 # decided before looking: the verdict is about this measure, the others are beside it
@@ -43,10 +41,9 @@ _BATCH = 16
 
 @dataclass(frozen=True)
 class ComparisonOptions:
-    """What is compared; checked at construction.
+    """per_class: sizes, in images per class of the balanced set; the other sets get as many images in all.
 
-    per_class: sizes, in images per class of the balanced set; the other sets get as many images in all. seeds:
-    how many draws of long tail and sets. imbalance: most frequent : rarest class, 1 leaves the data as it is.
+    seeds: how many draws of long tail and sets. imbalance: most frequent : rarest class, 1 leaves the data as it is.
     images: how many held-out images judge, all by default. seed: of the first draw.
     """
 
@@ -84,7 +81,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Row:
-    """Result of one run. used: number of readable images. measures: see `intervals.measures`."""
+    """Result of one `Run`. used: number of readable images. measures: see `intervals.measures`."""
 
     strategy: str
     per_class: int
@@ -120,11 +117,8 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A finished comparison.
-
-    classes: whose the labels are, and what was left out for them. pools: the long tail of each seed. held_out: images
-    per class that judged.
-    """
+    """classes: whose the labels are, and what was left out for them. held_out: images per class that judged.
+    pools: the long tail of each seed."""
 
     options: ComparisonOptions
     labels: tuple[str, ...]
@@ -142,8 +136,7 @@ class Comparison:
 class Plan:
     """All that is decided before anything runs.
 
-    dataset, match, classes, notes: of the `MatchedDataset`. split, judging: the held-out
-    images.
+    dataset, match, classes, notes: of the `MatchedDataset`. split, judging: the held-out images.
     """
 
     options: ComparisonOptions
@@ -154,11 +147,6 @@ class Plan:
     split: str
     judging: tuple[int, ...]
     runs: tuple[Run, ...]
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The classes that model and data share, in the data's order."""
-        return self.match.labels
 
 
 def plan_comparison(dataset: ImageDataset, labels: Sequence[str], options: ComparisonOptions) -> Plan:
@@ -177,39 +165,50 @@ def plan_comparison(dataset: ImageDataset, labels: Sequence[str], options: Compa
 
 
 def compare_strategies(
-    graph: onnx.ModelProto,
-    preprocessing: Preprocessing,
-    plan: Plan,
-    progress: Progress = SILENT,
+    graph: onnx.ModelProto, preprocessing: Preprocessing, plan: Plan, progress: Progress = SILENT
 ) -> Comparison:
     """Calibrates the FP32 `graph` on each strategy's images and judges the INT8 files in ONNX Runtime.
 
     The held-out images stay in memory at the model's size. Raises EdgefelError for images none of which can
     be read, and for a model whose outputs are not finite.
     """
-    options, runs = plan.options, plan.runs
+    options, runs, labels = plan.options, plan.runs, plan.match.labels
     work = _Work(graph, preprocessing, plan, progress)
     crops, targets = work.read(plan.judging)
-    held_out, logits = work.fp32(plan.labels, targets, crops)
+    held_out, logits = work.fp32(labels, targets, crops)
     outcomes, used = work.int8(runs, crops, logits)
     # FP32 is calibrated by nothing, but which classes are the tail differs by seed, and so do its tail measures
     pools = tuple({run.seed: run.pool for run in runs}.values())
     floats = [Outcome(held_out.predicted, np.zeros(len(targets)), pool.tail) for pool in pools]
     progress.start("intervals")
     bootstrap = TwoLevelBootstrap(held_out, [*outcomes, *floats], options.seeds, REPLICATES, options.seed)
+    files: dict[tuple[str, int], list[int]] = {}
+    for position, run in enumerate(runs):
+        files.setdefault((run.strategy, run.per_class), []).append(position)
     return Comparison(
         options=options,
-        labels=plan.labels,
+        labels=labels,
         classes=plan.classes,
         split=plan.split,
-        held_out={name: int((targets == i).sum()) for i, name in enumerate(plan.labels)},
+        held_out={name: int((targets == i).sum()) for i, name in enumerate(labels)},
         pools=pools,
         rows=tuple(
             Row(run.strategy, run.per_class, run.seed, count, run.choice.counts, _plain(point))
             for run, count, point in zip(runs, used, bootstrap.points, strict=False)
         ),
-        summaries=_summaries(runs, bootstrap, options),
-        differences=_differences(runs, bootstrap, options),
+        summaries=(
+            Summary("fp32", None, bootstrap.means(range(len(runs), len(runs) + options.seeds))),
+            *(
+                Summary(strategy, size, bootstrap.means(files[strategy, size]))
+                for size in options.per_class
+                for strategy in STRATEGIES
+            ),
+        ),
+        differences=tuple(
+            Difference(size, other, bootstrap.differences(files[BALANCED, size], files[other, size]))
+            for size in options.per_class
+            for other in (RANDOM, MOST_FREQUENT)
+        ),
         skipped=tuple(dict.fromkeys(work.skipped)),
     )
 
@@ -222,7 +221,7 @@ def held_out_images(dataset: ImageDataset, options: ComparisonOptions) -> tuple[
             continue
         if options.images is not None:
             shuffled = np.random.default_rng([options.seed, 1]).permutation(indices)
-            indices = sorted(int(i) for i in shuffled[: options.images])
+            indices = sorted(shuffled[: options.images].tolist())
         shown = {dataset.labels[dataset.samples[i].label] for i in indices}
         if lacking := [label for label in dataset.labels if label not in shown]:
             raise EdgefelError(
@@ -254,12 +253,9 @@ def plan_runs(dataset: ImageDataset, options: ComparisonOptions) -> list[Run]:
             balanced = balanced_samples(dataset, size, options.group_cap, seed, among=pool.indices)
             count = len(balanced.indices)
             rest = (dataset, count, options.group_cap, seed)
-            choices = {
-                BALANCED: balanced,
-                RANDOM: random_samples(*rest, among=pool.indices),
-                MOST_FREQUENT: most_frequent_samples(*rest, among=pool.indices),
-            }
-            runs += [Run(strategy, size, seed, pool, choices[strategy]) for strategy in STRATEGIES]
+            others = (draw(*rest, among=pool.indices) for draw in (random_samples, most_frequent_samples))
+            choices = zip(STRATEGIES, (balanced, *others), strict=True)
+            runs += [Run(strategy, size, seed, pool, choice) for strategy, choice in choices]
     return runs
 
 
@@ -267,19 +263,11 @@ class _Work:
     """What reads and computes: the graph, its placement, and where images come from."""
 
     def __init__(
-        self,
-        graph: onnx.ModelProto,
-        preprocessing: Preprocessing,
-        plan: Plan,
-        progress: Progress,
+        self, graph: onnx.ModelProto, preprocessing: Preprocessing, plan: Plan, progress: Progress
     ) -> None:
-        self.graph = graph
+        self.graph, self.preprocessing, self.progress = graph, preprocessing, progress
+        self.dataset, self.match, self.method = plan.dataset, plan.match, plan.options.method
         self.placement: Placement = place(graph, ONNXRUNTIME)
-        self.preprocessing = preprocessing
-        self.dataset = plan.dataset
-        self.match = plan.match
-        self.options = plan.options
-        self.progress = progress
         self.skipped: list[Path] = []
 
     def read(self, indices: Sequence[int]) -> tuple[list[Image], Any]:
@@ -303,87 +291,38 @@ class _Work:
     def fp32(self, labels: tuple[str, ...], targets: Any, crops: Sequence[Image]) -> tuple[HeldOut, Any]:
         """The reference, computed once, and its logits, float64 [N, C]."""
         self.progress.start("FP32 reference", len(crops))
-        logits, predicted = self._outputs(self.graph, crops, self.progress.advance)
+        logits, predicted = self._outputs(self.graph, crops)
         return HeldOut(labels, targets, predicted, np.square(logits).sum(axis=1)), logits
 
     def int8(
         self, runs: Sequence[Run], crops: Sequence[Image], reference: Any
     ) -> tuple[list[Outcome], list[int]]:
         """What every run's INT8 file says, and how many images calibrated it."""
-        self.progress.start(
-            f"{len(runs)} INT8 files", sum(len(run.choice.indices) + len(crops) for run in runs)
-        )
+        steps = sum(len(run.choice.indices) + len(crops) for run in runs)
+        self.progress.start(f"{len(runs)} INT8 files", steps)
         outcomes, used = [], []
         for run in runs:
             reader = CalibrationReader(self.dataset, run.choice.indices, self.preprocessing)
-            histograms = collect_activations(
-                self.graph, self.placement.activations, reader, self.progress.advance
-            )
+            activations = self.placement.activations
+            histograms = collect_activations(self.graph, activations, reader, self.progress.advance)
             self.progress.advance(len(reader.skipped))
-            scales = activation_scales(histograms, self.options.method)
-            model = quantize(self.graph, self.placement, scales)
-            logits, predicted = self._outputs(model, crops, self.progress.advance)
+            scales = activation_scales(histograms, self.method)
+            logits, predicted = self._outputs(quantize(self.graph, self.placement, scales), crops)
             noise = np.square(logits - reference).sum(axis=1)
             outcomes.append(Outcome(predicted, noise, run.pool.tail))
             used.append(len(reader) - len(reader.skipped))
             self.skipped += reader.skipped
         return outcomes, used
 
-    def _outputs(
-        self, model: onnx.ModelProto, crops: Sequence[Image], advance: Callable[[int], None]
-    ) -> tuple[Any, Any]:
-        """Logits float64 [N, C], and the label, int64 [N]: of the shared classes, argmax after the reliability
-        correction."""
-        settings = ort.SessionOptions()
-        settings.log_severity_level = 3
-        session = ort.InferenceSession(
-            model.SerializeToString(), settings, providers=["CPUExecutionProvider"]
-        )
-        logits, labels = [], []
-        for batch in self._batches(crops):
-            raw, probabilities = session.run(["logits", "probabilities"], {INPUT_NAME: batch})
-            if not (np.isfinite(raw).all() and np.isfinite(probabilities).all()):
-                raise EdgefelError("the model's outputs are not finite; compare with an earlier checkpoint")
-            logits.append(raw.astype(np.float64))
-            labels.append(self.match.restrict(probabilities).argmax(axis=1).astype(np.int64))
-            advance(len(batch))
-        return np.concatenate(logits), np.concatenate(labels)
-
-    def _batches(self, crops: Sequence[Image]) -> Iterator[Any]:
-        for start in range(0, len(crops), _BATCH):
-            yield self.preprocessing.batch(crops[start : start + _BATCH])
-
-
-def _positions(runs: Sequence[Run], strategy: str, per_class: int) -> list[int]:
-    return [i for i, run in enumerate(runs) if (run.strategy, run.per_class) == (strategy, per_class)]
-
-
-def _summaries(
-    runs: Sequence[Run], bootstrap: TwoLevelBootstrap, options: ComparisonOptions
-) -> tuple[Summary, ...]:
-    fp32 = bootstrap.means(range(len(runs), len(runs) + options.seeds))
-    return (
-        Summary("fp32", None, fp32),
-        *(
-            Summary(strategy, size, bootstrap.means(_positions(runs, strategy, size)))
-            for size in options.per_class
-            for strategy in STRATEGIES
-        ),
-    )
-
-
-def _differences(
-    runs: Sequence[Run], bootstrap: TwoLevelBootstrap, options: ComparisonOptions
-) -> tuple[Difference, ...]:
-    return tuple(
-        Difference(
-            size,
-            other,
-            bootstrap.differences(_positions(runs, BALANCED, size), _positions(runs, other, size)),
-        )
-        for size in options.per_class
-        for other in (RANDOM, MOST_FREQUENT)
-    )
+    def _outputs(self, model: onnx.ModelProto, crops: Sequence[Image]) -> tuple[Any, Any]:
+        """Logits float64 [N, C]; the shared class, int64 [N], that is the most probable after the correction."""
+        batches = (self.preprocessing.batch(crops[at : at + _BATCH]) for at in range(0, len(crops), _BATCH))
+        names = ("logits", "probabilities")
+        found = onnx_outputs(model.SerializeToString(), batches, self.progress, outputs=names)
+        if not all(np.isfinite(values).all() for values in found.values()):
+            raise EdgefelError("the model's outputs are not finite; compare with an earlier checkpoint")
+        predicted = self.match.restrict(found["probabilities"]).argmax(axis=1)
+        return found["logits"].astype(np.float64), predicted
 
 
 def _plain(point: dict[str, Any]) -> dict[str, float | None]:

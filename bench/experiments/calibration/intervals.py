@@ -1,9 +1,8 @@
 """How good INT8 files are and how they differ, with intervals over calibration draws and held-out images.
 
-Two-level bootstrap: seeds (calibration draws) and images are resampled with replacement, independently of each
-other, since every seed's file sees the same images. This is the pigeonhole bootstrap for crossed factors (Owen
-2007, Annals of Applied Statistics 1(2), arXiv 0712.1111). Intervals are percentiles; with S seeds the part that comes
-from seeds is too narrow by about sqrt(1 - 1/S).
+Pigeonhole bootstrap for crossed factors (Owen 2007, Annals of Applied Statistics 1(2), arXiv 0712.1111): seeds
+(calibration draws) and images are resampled independently, since every seed's file sees the same images. Intervals are
+percentiles; with S seeds the part that comes from seeds is too narrow by about sqrt(1 - 1/S).
 """
 
 from __future__ import annotations
@@ -117,9 +116,8 @@ class TwoLevelBootstrap:
         self._drawn = rng.integers(seeds, size=(replicates, seeds))
         self.points = [measures(held_out, outcome, np.ones((1, count))) for outcome in outcomes]
         parts: list[list[dict[str, Floats]]] = [[] for _ in outcomes]
-        for start in range(
-            0, replicates, _CHUNK
-        ):  # all weights at once would be gigabytes on a large test set
+        # all weights at once would be gigabytes on a large test set
+        for start in range(0, replicates, _CHUNK):
             size = min(_CHUNK, replicates - start)
             weights = rng.multinomial(count, np.full(count, 1.0 / count), size=size).astype(np.float64)
             for part, outcome in zip(parts, outcomes, strict=True):
@@ -130,28 +128,21 @@ class TwoLevelBootstrap:
 
     def means(self, files: Sequence[int]) -> dict[str, Interval]:
         """Every measure of the files of one strategy."""
-        return {
-            name: _interval(self._point(files, name), self._resampled(files, name)) for name in self.points[0]
-        }
+        return {name: _interval(*self._values(files, name)) for name in self.points[0]}
 
     def differences(self, files: Sequence[int], others: Sequence[int]) -> dict[str, Interval]:
         """Every measure of `files` minus that of `others`, paired."""
-        return {
-            name: _interval(
-                self._point(files, name) - self._point(others, name),
-                self._resampled(files, name) - self._resampled(others, name),
-            )
-            for name in self.points[0]
-        }
+        found = {}
+        for name in self.points[0]:
+            (point, resampled), (other, also) = self._values(files, name), self._values(others, name)
+            found[name] = _interval(point - other, resampled - also)
+        return found
 
-    def _point(self, files: Sequence[int], name: str) -> float:
-        return float(np.mean([self.points[file][name][0] for file in files]))
-
-    def _resampled(self, files: Sequence[int], name: str) -> Floats:
+    def _values(self, files: Sequence[int], name: str) -> tuple[float, Floats]:
+        """The mean over the files of a measure, and that of every replicate."""
         table = np.stack([self._replicates[file][name] for file in files])
-        chosen: Floats = table[self._drawn, np.arange(table.shape[1])[:, None]]
-        mean: Floats = chosen.mean(axis=1)
-        return mean
+        chosen = table[self._drawn, np.arange(table.shape[1])[:, None]]
+        return float(np.mean([self.points[file][name][0] for file in files])), chosen.mean(axis=1)
 
 
 def _interval(value: float, resampled: Floats) -> Interval:

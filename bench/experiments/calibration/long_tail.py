@@ -6,7 +6,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from edgefel.calib.samples import LabelledImages
 from edgefel.errors import EdgefelError
@@ -39,8 +38,8 @@ def long_tail(
 
     The profile is that of CIFAR-LT (Cui et al. 2019, arXiv 1901.05555); r is the largest number for which every
     class has enough. Class k is the label (k + rotation) mod C: over C rotations every class stands at every
-    place once, so that a result is not one about a certain class. Which of a class's images stay depends on
-    `seed`. An `imbalance` of 1 keeps everything as it is and orders the classes by frequency.
+    place once, so that a result is not one about a certain class. `seed` draws the images that stay. An `imbalance`
+    of 1 keeps everything as it is and orders the classes by frequency.
 
     Raises EdgefelError for an imbalance below 1, and for classes with too few images.
     """
@@ -56,30 +55,23 @@ def long_tail(
         lacking = ", ".join(name for name, n in zip(dataset.labels, available, strict=True) if n == 0)
         raise EdgefelError(f"no images of {lacking} to calibrate on; give data that shows every class")
     if imbalance == 1.0:
-        order = np.argsort(-available, kind="stable")
-        return _described(dataset, pool, available, order)
-    order = (np.arange(classes) + rotation) % classes
-    profile = imbalance ** np.linspace(1.0, 0.0, classes)
-    rarest = int(np.floor((available[order] / profile).min() + 1e-9))
-    if rarest < 1:
-        scarce = int((available[order] / profile).argmin())
-        raise EdgefelError(
-            f"imbalance {imbalance:g}: needs {counted(int(np.ceil(profile[scarce])), 'image')} of "
-            f"{dataset.labels[order[scarce]]} and there are {available[order[scarce]]}; give more data or a "
-            "smaller --imbalance"
-        )
-    rng = np.random.default_rng(seed)
-    counts = np.zeros(classes, dtype=np.int64)
-    counts[order] = np.rint(rarest * profile)
-    kept = [rng.permutation(pool[labels == label])[: counts[label]] for label in range(classes)]
-    return _described(dataset, np.sort(np.concatenate(kept)), counts, order)
-
-
-def _described(
-    dataset: LabelledImages,
-    indices: npt.NDArray[np.int64],
-    counts: npt.NDArray[np.int64],
-    order: npt.NDArray[np.int64],
-) -> LongTail:
-    named = {name: int(n) for name, n in zip(dataset.labels, counts, strict=True)}
-    return LongTail(tuple(int(i) for i in indices), named, tuple(dataset.labels[i] for i in order))
+        order, counts = np.argsort(-available, kind="stable"), available
+    else:
+        order = (np.arange(classes) + rotation) % classes
+        profile = imbalance ** np.linspace(1.0, 0.0, classes)
+        multiples = available[order] / profile
+        rarest = int(np.floor(multiples.min() + 1e-9))
+        if rarest < 1:
+            scarce = int(multiples.argmin())
+            raise EdgefelError(
+                f"imbalance {imbalance:g}: needs {counted(int(np.ceil(profile[scarce])), 'image')} of "
+                f"{dataset.labels[order[scarce]]} and there are {available[order[scarce]]}; give more data or a "
+                "smaller --imbalance"
+            )
+        counts = np.zeros(classes, dtype=np.int64)
+        counts[order] = np.rint(rarest * profile)
+        rng = np.random.default_rng(seed)
+        kept = [rng.permutation(pool[labels == label])[: counts[label]] for label in range(classes)]
+        pool = np.sort(np.concatenate(kept))
+    named = dict(zip(dataset.labels, counts.tolist(), strict=True))
+    return LongTail(tuple(pool.tolist()), named, tuple(dataset.labels[i] for i in order))

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
 from edgefel.bench.experiments.calibration.comparison import (
     MOST_FREQUENT,
     PRIMARY,
@@ -22,10 +24,7 @@ from edgefel.files.write import atomic_folder, write_json
 from edgefel.report.figures import new_figure
 from edgefel.text import counted
 
-FORMAT = "edgefel-calibration-comparison"
-VERSION = 1
-JSON_NAME = "comparison.json"
-FIGURE_NAME = "comparison.png"
+FORMAT, VERSION = "edgefel-calibration-comparison", 1
 DESIGN = {
     "long_tail": "n_k = r * imbalance^((C-1-k)/(C-1)) training images of the k-th class; the class order is "
     "rotated by the seed, so that over C seeds every class stands at every place once",
@@ -62,17 +61,16 @@ def comparison_document(
         "held_out": {"split": comparison.split, "counts": comparison.held_out},
         "skipped": [path.name for path in comparison.skipped],
         "pools": [
-            {
-                "seed": comparison.options.seed + i,
-                "counts": pool.counts,
-                "order": pool.order,
-                "tail": pool.tail,
-            }
-            for i, pool in enumerate(comparison.pools)
+            {"seed": seed, "counts": pool.counts, "order": pool.order, "tail": pool.tail}
+            for seed, pool in enumerate(comparison.pools, comparison.options.seed)
         ],
         "rows": [asdict(row) for row in comparison.rows],
         "summaries": [asdict(summary) for summary in comparison.summaries],
-        "differences": [_difference_entry(difference) for difference in comparison.differences],
+        "differences": [
+            {"per_class": one.per_class, "against": one.against, "verdict": one.verdict}
+            | {"measures": {name: {**asdict(i), "verdict": i.verdict} for name, i in one.measures.items()}}
+            for one in comparison.differences
+        ],
         "verdicts": verdicts(comparison),
     }
 
@@ -82,34 +80,26 @@ def write_comparison(
 ) -> None:
     """Writes comparison.json and comparison.png into a new folder, both or nothing. Raises EdgefelError."""
     with atomic_folder(folder) as temporary:
-        write_json(temporary / JSON_NAME, document)
-        comparison_figure(comparison).savefig(temporary / FIGURE_NAME, dpi=120)
+        write_json(temporary / "comparison.json", document)
+        comparison_figure(comparison).savefig(temporary / "comparison.png", dpi=120)
 
 
 def verdicts(comparison: Comparison) -> list[str]:
     """One sentence per size and opponent: the verdict, the interval behind it, and where else zero is left out."""
-    return [
-        _sentence(difference, _images(comparison, difference.per_class))
-        for difference in comparison.differences
-    ]
+    return [_sentence(one, _images(comparison, one.per_class)) for one in comparison.differences]
 
 
 def shown(name: str, interval: Interval, *, signed: bool = False) -> str:
     """`71.2 [70.1, 72.3]`: percentage points, or dB for SQNR; a sign on each number of a difference."""
     if interval.value is None or interval.low is None or interval.high is None:
         return "-"
-    factor, sign = (1.0 if name.endswith("_db") else 100.0), "+" if signed else ""
-    value, low, high = (
-        f"{number * factor:{sign}.1f}" for number in (interval.value, interval.low, interval.high)
-    )
+    form, factor = "+.1f" if signed else ".1f", 1.0 if name.endswith("_db") else 100.0
+    value, low, high = (format(factor * end, form) for end in (interval.value, interval.low, interval.high))
     return f"{value} [{low}, {high}]"
 
 
 def comparison_figure(comparison: Comparison) -> Any:
-    """A matplotlib Figure: macro F1 of all classes and of the tail, paired differences, and recall per class.
-
-    Drawn on a canvas of its own: no window, no global state, and no display is needed.
-    """
+    """A matplotlib Figure: macro F1 of all classes and of the tail, paired differences, and recall per class."""
     sizes = comparison.options.per_class
     figure = new_figure(11, 4.0 + 2.4 * len(sizes))
     grid = figure.add_gridspec(1 + len(sizes), 3)
@@ -119,13 +109,11 @@ def comparison_figure(comparison: Comparison) -> Any:
         _strategies(axis, comparison, [(size, name) for size in sizes], ticks)
         axis.set_title(f"macro F1 of {title}, %", fontsize=10)
     # intervals that overlap say little about files that were judged on the same images: these are paired
-    paired = figure.add_subplot(grid[0, 2])
-    _paired(paired, comparison, ticks)
+    _paired(figure.add_subplot(grid[0, 2]), comparison, ticks)
     for row, size in enumerate(sizes, start=1):
         axis = figure.add_subplot(grid[row, :])
-        _strategies(
-            axis, comparison, [(size, RECALL + label) for label in comparison.labels], comparison.labels
-        )
+        places = [(size, RECALL + label) for label in comparison.labels]
+        _strategies(axis, comparison, places, comparison.labels)
         axis.set_title(f"recall, {size} per class, %", fontsize=10)
     figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=9)
     options = comparison.options
@@ -162,35 +150,17 @@ def _paired(axis: Any, comparison: Comparison, ticks: Sequence[str]) -> None:
 
 
 def _errorbars(axis: Any, intervals: Sequence[Interval], offset: float, strategy: str) -> None:
-    known = [(i, v.value, v.low, v.high) for i, v in enumerate(intervals)]
-    drawn = [
-        (i + 0.2 * offset, 100 * value, 100 * max(0.0, value - low), 100 * max(0.0, high - value))
-        for i, value, low, high in known
-        if value is not None and low is not None and high is not None
-    ]
-    positions, values, below, above = zip(*drawn, strict=True) if drawn else ((), (), (), ())
-    axis.errorbar(
-        positions, values, [below, above], fmt="o", ms=4, capsize=3, color=_COLOURS[strategy], label=strategy
-    )
+    ends = np.array([(one.value, one.low, one.high) for one in intervals], float)  # NaN is not drawn
+    value, low, high = 100 * ends.T
+    places = np.arange(len(ends)) + 0.2 * offset
+    spread = np.clip([value - low, high - value], 0, None)
+    axis.errorbar(places, value, spread, fmt="o", ms=4, capsize=3, color=_COLOURS[strategy], label=strategy)
 
 
 def _ticks(axis: Any, names: Sequence[str]) -> None:
     axis.set_xticks(range(len(names)), names)
     axis.set_xlim(-0.5, len(names) - 0.5)
     axis.grid(axis="y", alpha=0.3)
-
-
-def _difference_entry(difference: Difference) -> dict[str, Any]:
-    measures = {
-        name: {**asdict(interval), "verdict": interval.verdict}
-        for name, interval in difference.measures.items()
-    }
-    return {
-        "per_class": difference.per_class,
-        "against": difference.against,
-        "verdict": difference.verdict,
-        "measures": measures,
-    }
 
 
 def _images(comparison: Comparison, size: int) -> str:
@@ -201,24 +171,18 @@ def _images(comparison: Comparison, size: int) -> str:
 
 
 def _sentence(difference: Difference, images: str) -> str:
-    primary = difference.measures[PRIMARY]
-    sentence = (
-        f"{difference.per_class} per class ({images}), balanced against "
-        f"{difference.against}: {difference.verdict} (macro F1 {shown(PRIMARY, primary, signed=True)} points)"
-    )
-    others = [f"{prefix}{measure}" for prefix in ("", TAIL) for measure in MEASURES]
+    def said(name: str) -> str:
+        plain = name.removeprefix(TAIL)
+        title = _NAMES[plain] + (" of the tail" if plain != name else "")
+        unit = "dB" if name.endswith("_db") else "points"
+        return f"{title} {shown(name, difference.measures[name], signed=True)} {unit}"
+
     clear = [
-        f"{_title(name)} {shown(name, difference.measures[name], signed=True)} {_unit(name)}"
-        for name in others
+        said(name)
+        for name in (prefix + measure for prefix in ("", TAIL) for measure in MEASURES)
         if name != PRIMARY and difference.measures[name].verdict != "no difference shown"
     ]
-    return sentence + (f"; beside it {', '.join(clear)}" if clear else "")
-
-
-def _title(name: str) -> str:
-    plain = name.removeprefix(TAIL)
-    return _NAMES[plain] + (" of the tail" if plain != name else "")
-
-
-def _unit(name: str) -> str:
-    return "dB" if name.endswith("_db") else "points"
+    return (
+        f"{difference.per_class} per class ({images}), balanced against {difference.against}: "
+        f"{difference.verdict} ({said(PRIMARY)})" + (f"; beside it {', '.join(clear)}" if clear else "")
+    )

@@ -178,12 +178,12 @@ def test_fewer_images_judge_and_every_class_has_to_be_among_them(dataset):
 def test_a_model_with_a_class_more_is_judged_by_the_others(dataset):
     seven = dataset.matched(LABELS[:7]).dataset
     plan = plan_comparison(seven, LABELS[::-1], OPTIONS)
-    assert plan.labels == LABELS[:7]
+    assert plan.match.labels == LABELS[:7]
     assert plan.classes["outputs_ignored"] == ["contempt"]
     assert plan.runs == tuple(plan_runs(seven, OPTIONS))  # the model's order changes no draw
     work = _Work(tiny_graph(), PREPROCESSING, plan, SILENT)
     crops, targets = work.read(plan.judging)
-    held_out, _ = work.fp32(plan.labels, targets, crops)
+    held_out, _ = work.fp32(plan.match.labels, targets, crops)
     # the outputs are in the reverse order: contempt is the first
     expected = 6 - run_onnx(tiny_graph(), PREPROCESSING.batch(crops))["probabilities"][:, 1:].argmax(1)
     assert held_out.predicted.tolist() == expected.tolist()
@@ -193,7 +193,7 @@ def test_a_model_with_a_class_more_is_judged_by_the_others(dataset):
 
 def test_a_model_with_a_class_less_is_judged_without_its_images(dataset):
     plan = plan_comparison(dataset, LABELS[6::-1], OPTIONS)
-    assert plan.labels == LABELS[:7]
+    assert plan.match.labels == LABELS[:7]
     assert plan.classes["images_left_out"] == {"contempt": 24}
     assert plan.dataset.labels == LABELS[:7]
     assert "24 of contempt" in plan.notes[0]
