@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +60,7 @@ def command() -> None:
 @params.seed
 @params.json_output
 def synth(
-    output: Path, image_format: str, workers: int | None, as_json: bool, classes: str, **settings: Any
+    output: Path, image_format: str, workers: int, as_json: bool, classes: str, **settings: Any
 ) -> None:
     """Render faces with known expressions: images, labels.csv, dataset.json, contact_sheet.png.
 
@@ -83,7 +82,7 @@ def synth(
             output,
             options,
             image_format=image_format,
-            workers=workers or os.cpu_count() or 1,
+            workers=workers,
             progress=bars.counter("faces", options.count),
         )
     if as_json:
