@@ -65,6 +65,7 @@ FAILED = 1  # exit code where runs failed
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     experiment: str,
     output: Path,
     seeds: int,
