@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -65,19 +65,17 @@ FAILED = 1  # exit code where runs failed
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     experiment: str,
     output: Path,
-    recipe: str,
-    data: Path | None,
-    layout: str | None,
     seeds: int,
     first_seed: int,
-    only: tuple[str, ...],
     settings: tuple[str, ...],
     jobs: int | None,
     dry_run: bool,
     quiet: bool,
     as_json: bool,
+    **chosen: Any,
 ) -> None:
     """Rerun a table of the papers: a grid of trainings over seeds, and whether the papers' ordering holds.
 
@@ -110,16 +108,9 @@ def command(
     from edgefel.bench.experiments.ablation.plan import Study, parse_changes, plan
 
     params.refuse_layout_alone()
-    study = Study(
-        experiments[experiment],
-        output,
-        recipe,
-        tuple(range(first_seed, first_seed + seeds)),
-        data,
-        layout,
-        parse_changes(settings),
-        only,
-    )
+    numbers = tuple(range(first_seed, first_seed + seeds))
+    changes = parse_changes(settings)
+    study = Study(experiments[experiment], output, seeds=numbers, changes=changes, **chosen)
     if output.is_file():
         raise EdgefelError(f"{output}: is a file; the runs need a folder")
     if dry_run:

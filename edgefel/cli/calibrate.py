@@ -84,8 +84,7 @@ def command(
       edgefel calibrate --data recordings -o calibration.json --checkpoint runs/nano
       edgefel calibrate --data faces --compare --checkpoint runs/nano --per-class 2 --per-class 16 -o comparison
     """
-    if checkpoint is not None and bundle is not None:
-        raise EdgefelError("--checkpoint and --bundle exclude each other; give one model")
+    params.refuse_both("checkpoint", "bundle")
     given = {name: value for name, value in comparing.items() if value is not None}
     if compare:
         from edgefel.cli.calibration_comparison import compare_and_show

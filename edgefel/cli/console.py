@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import sys
@@ -33,16 +32,15 @@ def table_console() -> Console:
     return TableConsole() if known else TableConsole(width=_WIDTH)
 
 
-class _Stderr(io.TextIOBase):
+class _Stderr:
     """Standard error that may close during a run (terminal closed, reader of a pipe gone); output is then dropped."""
 
     def __init__(self) -> None:
         # not looked up later: a progress bar replaces sys.stderr
         self._stream = sys.stderr
 
-    @property
-    def encoding(self) -> str:  # type: ignore[override]
-        return self._stream.encoding
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
         with suppress(OSError, ValueError):
@@ -53,12 +51,6 @@ class _Stderr(io.TextIOBase):
         with suppress(OSError, ValueError):
             self._stream.flush()
 
-    def isatty(self) -> bool:
-        return self._stream.isatty()
-
-    def fileno(self) -> int:
-        return self._stream.fileno()
-
 
 def console_on_stderr() -> Console:
     """A console whose lines are dropped once standard error is closed; the run goes on."""
@@ -67,10 +59,10 @@ def console_on_stderr() -> Console:
     return TableConsole(file=_Stderr())  # type: ignore[arg-type] # has what rich uses
 
 
-def say(console: Console, *lines: str) -> None:
-    """Prints lines without markup; control characters as escapes."""
+def say(console: Console, *lines: str, style: str | None = None) -> None:
+    """Prints lines without markup or wrapping; control characters as escapes."""
     for line in lines:
-        console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+        console.print(printable(line), style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def print_table(
@@ -184,9 +176,7 @@ class Bars(Progress):
 
     def share(self, step: str, share: float) -> None:
         """`share` of the step, 0 to 1, is done; a step begins when its name first comes."""
-        if step != self._step:
-            self.start(step)
-        self.update(round(100 * share), 100)
+        self.follower(step)(round(100 * share), 100)
 
     def counter(self, step: str, total: int | None = None) -> Callable[[int], None]:
         """A callback that adds units to the step; the step begins with its first call."""

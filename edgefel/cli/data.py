@@ -13,7 +13,6 @@ from edgefel.cli.data_inspect import command as inspect_command
 from edgefel.cli.data_prepare import command as prepare_command
 from edgefel.cli.param_types import SIZE
 from edgefel.text import counted
-from edgefel.workers import usable_cores
 
 _MOST_CHANGES = 12  # that are printed
 
@@ -61,7 +60,7 @@ def command() -> None:
 @params.seed
 @params.json_output
 def synth(
-    output: Path, image_format: str, workers: int | None, as_json: bool, classes: str, **settings: Any
+    output: Path, image_format: str, workers: int, as_json: bool, classes: str, **settings: Any
 ) -> None:
     """Render faces with known expressions: images, labels.csv, dataset.json, contact_sheet.png.
 
@@ -83,7 +82,7 @@ def synth(
             output,
             options,
             image_format=image_format,
-            workers=workers or usable_cores(),
+            workers=workers,
             progress=bars.counter("faces", options.count),
         )
     if as_json:

@@ -12,11 +12,9 @@ from edgefel.cli.console import Bars, print_json, table_console
 from edgefel.cli.lazy import require
 from edgefel.errors import EdgefelError
 from edgefel.text import counted
-from edgefel.workers import usable_cores
 
 if TYPE_CHECKING:
-    from edgefel.data.dataset import ImageDataset
-    from edgefel.data.inspection.inspect import Inspection, InspectionOptions
+    from edgefel.data.inspection.inspect import Inspection
 
 PROBLEMS = 3  # exit code of --strict
 FILES = ("report.json", "balance.png", "contact_sheet.png", "pairs.png")
@@ -55,7 +53,7 @@ def command(
     overwrite: bool,
     distance: int,
     limit: int,
-    workers: int | None,
+    workers: int,
     strict: bool,
     as_json: bool,
 ) -> None:
@@ -75,15 +73,19 @@ def command(
         params.refuse_alone("overwrite", "output")
     else:
         require("train", "edgefel data inspect -o", "matplotlib")
-    from edgefel.data.inspection.inspect import InspectionOptions
-    from edgefel.data.open import open_dataset
+    from edgefel.data.inspection.inspect import InspectionOptions, inspect_dataset
+    from edgefel.data.open import by_other_votes, open_dataset
     from edgefel.files.write import check_free
 
     if output is not None:
         check_free(output, replace=overwrite)
         _check_replaced(output)
-    options = InspectionOptions(distance, limit, workers or usable_cores())
-    inspection = _inspect(open_dataset(data, layout=layout), options, as_json)
+    dataset = open_dataset(data, layout=layout)
+    other = by_other_votes(dataset)
+    options = InspectionOptions(distance, limit, workers)
+    with Bars(transient=as_json) as bars:
+        advance = bars.counter("images", len(dataset))
+        inspection = inspect_dataset(dataset, options, advance, others=[other] if other else [])
     if output is not None:
         _write(output, inspection, overwrite)
     if as_json:
@@ -101,16 +103,6 @@ def _check_replaced(output: Path) -> None:
         raise EdgefelError(
             f"{output}: --overwrite replaces reports, and this folder holds {min(strange)}; choose another folder"
         )
-
-
-def _inspect(dataset: ImageDataset, options: InspectionOptions, quiet: bool) -> Inspection:
-    from edgefel.data.inspection.inspect import inspect_dataset
-    from edgefel.data.open import by_other_votes
-
-    other = by_other_votes(dataset)
-    with Bars(transient=quiet) as bars:
-        advance = bars.counter("images", len(dataset))
-        return inspect_dataset(dataset, options, advance, others=[other] if other else [])
 
 
 def _write(folder: Path, inspection: Inspection, overwrite: bool) -> None:

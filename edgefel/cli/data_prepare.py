@@ -12,7 +12,6 @@ from edgefel.cli.console import Bars, print_json
 from edgefel.cli.param_types import POSITIVE, FiniteRange
 from edgefel.errors import EdgefelError
 from edgefel.text import counted
-from edgefel.workers import usable_cores
 
 if TYPE_CHECKING:
     from edgefel.data.dataset import ImageDataset
@@ -78,7 +77,7 @@ def command(
     min_face: float | None,
     no_detect: bool,
     splits: str | None,
-    workers: int | None,
+    workers: int,
     restart: bool,
     as_json: bool,
     **options: Any,
@@ -103,10 +102,8 @@ def command(
 
     params.refuse_alone("seed", "splits")
     name = "none" if no_detect else detector
-    for option in ("detector", "detector_model", "min_face", "missing") if no_detect else ():
-        if params.given(option):
-            flag = option.replace("_", "-")
-            raise EdgefelError(f"--no-detect and --{flag} exclude each other; leave one out")
+    for option in ("detector", "detector_model", "min_face", "missing"):
+        params.refuse_both("no_detect", option)
     prepare_options = PrepareOptions(
         shares=None if splits is None else _shares(splits),
         tools=_described(name, detector_model, min_face),
@@ -121,7 +118,7 @@ def command(
         find = None if no_detect else make_detector(name, detector_model, min_share=min_face)
         return RuntimeFaces(find, prepare_options.size)
 
-    report = _prepare(opened, output, tools, prepare_options, workers, restart, as_json)
+    report = _prepare(opened, output, tools, prepare_options, as_json, workers=workers, restart=restart)
     if as_json:
         print_json({"output": str(output), **report})
     else:
@@ -151,9 +148,8 @@ def _prepare(
     output: Path,
     tools: Any,
     options: PrepareOptions,
-    workers: int | None,
-    restart: bool,
     quiet: bool,
+    **how: Any,
 ) -> dict[str, Any]:
     from edgefel.data.preparing.run import partial_folder, prepare
 
@@ -165,16 +161,7 @@ def _prepare(
 
     try:
         with Bars(rate=True, transient=quiet) as bars:
-            return prepare(
-                dataset,
-                output,
-                tools,
-                options,
-                workers=workers or usable_cores(),
-                restart=restart,
-                begin=begin,
-                progress=bars.advance,
-            )
+            return prepare(dataset, output, tools, options, begin=begin, progress=bars.advance, **how)
     except KeyboardInterrupt:
         kept = partial_folder(output)
         if kept.is_dir():

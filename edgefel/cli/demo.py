@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import shlex
 import sys
 import time
@@ -16,7 +15,7 @@ import click
 from edgefel.cli import params
 from edgefel.cli.console import Bars, print_json, print_table
 from edgefel.cli.lazy import require
-from edgefel.cli.main import COMMANDS
+from edgefel.cli.main import main
 from edgefel.cli.param_types import PATH
 from edgefel.cli.parity import REFUSED
 from edgefel.errors import EdgefelError
@@ -91,7 +90,7 @@ class Demo:
         """Stage -> its command line, without the program's name."""
         folder, options = self.folder, self.options
         faces, run, bundle = str(folder / "faces"), str(folder / "run"), str(folder / "bundle")
-        photograph = str(folder / "photograph")
+        evaluation, photograph = str(folder / "evaluation"), str(folder / "photograph")
         seed = ["--seed", str(options.seed)]
         synth = ["--count", str(options.faces), "--subjects", str(options.subjects), *FACES]
         workers = ["--workers", str(usable_cores())]
@@ -103,16 +102,7 @@ class Demo:
             "faces": ["data", "synth", "-o", faces, *synth, *seed, *workers],
             "streams": self._training("streams", [*train, *STREAMS]),
             "training": self._training("run", [*train, *start, *WHOLE]),
-            "evaluation": [
-                "evaluate",
-                run,
-                "--data",
-                faces,
-                "--split",
-                "test",
-                "-o",
-                str(folder / "evaluation"),
-            ],
+            "evaluation": ["evaluate", run, "--data", faces, "--split", "test", "-o", evaluation],
             "export": ["export", run, "-o", bundle, *precisions, "--data", faces, *seed],
             # may exist from a demo that was killed before it recorded the stage
             "photograph": ["predict", bundle, options.photo, "--save", photograph, "--overwrite"],
@@ -210,9 +200,9 @@ FACES = shlex.split("--size 144 --pose 0.5 --nuisance 0.5 --blend 0.1 --intensit
 
 
 def _run_command(arguments: list[str]) -> None:
-    """Runs another edgefel command in this process."""
     name, *rest = arguments
-    command = importlib.import_module(COMMANDS[name][0]).command
+    command = main.get_command(click.Context(main), name)
+    assert command is not None
     code = command.main(rest, prog_name=f"edgefel {name}", standalone_mode=False)
     if name == "export" and code == REFUSED:
         # after so little training many predictions are near-ties, and INT8 may flip more than the gate allows

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @params.precisions(("fp32", "fp16", "int8"), help="Engines to build, such as fp16,int8.  [default: all]")
 @click.option("--min-batch", type=POSITIVE, default=1, help="Smallest batch.")
 @click.option("--opt-batch", type=POSITIVE, help="Batch to optimize for.  [default: --min-batch]")
-@params.max_batch(8, "Largest batch.")
+@params.max_batch("Largest batch.", default=8)
 @click.option(
     "--workspace-mb", type=POSITIVE, help="Maximum scratch memory of a layer, in MiB.  [default: no limit]"
 )

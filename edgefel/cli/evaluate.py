@@ -11,7 +11,6 @@ from edgefel.cli import params
 from edgefel.cli.console import print_json, table_console, warn
 from edgefel.cli.lazy import require
 from edgefel.cli.param_types import PATH
-from edgefel.errors import EdgefelError
 
 
 @click.command("evaluate")
@@ -80,8 +79,7 @@ def command(
     if not output:
         for option in ("show", "grid"):
             params.refuse_alone(option, "output")
-    if show and params.given("grid"):
-        raise EdgefelError("--show and --grid both choose the images to draw; give one of them")
+    params.refuse_both("show", "grid")
     if output:
         require("report", "edgefel evaluate -o", "jinja2", "matplotlib")
     from edgefel.evaluation.run import coverage_table, evaluate_with_progress, notes, table

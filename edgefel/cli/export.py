@@ -12,7 +12,6 @@ from edgefel.cli.console import Bars, print_json, print_table, warn
 from edgefel.cli.lazy import require
 from edgefel.cli.param_types import PATH, POSITIVE
 from edgefel.cli.parity import REFUSED
-from edgefel.errors import EdgefelError
 
 if TYPE_CHECKING:
     from edgefel.export.options import ExportOptions
@@ -37,7 +36,7 @@ SHOWN_LAYERS = 12
     is_flag=True,
     help="Find the layers where INT8 loses too much and keep them in float (needs --int8 and --data).",
 )
-@params.max_drop(0.5, "Maximum loss of macro recall with --auto, in points.")
+@params.max_drop("Maximum loss of macro recall with --auto, in points.", default=0.5)
 @click.option(
     "--search-images",
     type=POSITIVE,
@@ -92,7 +91,7 @@ SHOWN_LAYERS = 12
     help="Write only this output; may be given several times.  [default: all]",
 )
 @click.option("--opset", type=click.IntRange(19, 20), default=20, help="ONNX opset.")
-@params.max_batch(8)
+@params.max_batch(default=8)
 @params.no_cache
 @params.seed
 @params.json_output
@@ -130,11 +129,8 @@ def command(
     from edgefel.export.parity.limits import load_limits
 
     params.refuse_layout_alone()
-    for flag in ("max-drop", "search-images"):
-        if not chosen["auto"] and params.given(flag.replace("-", "_")):
-            raise EdgefelError(
-                f"--{flag} is for --auto, which is not given; add --auto or leave --{flag} out"
-            )
+    for option in ("max_drop", "search_images"):
+        params.refuse_alone(option, "auto")
     options = _options(**chosen)
     judged_by = load_limits(limits)
     with Bars() as progress:

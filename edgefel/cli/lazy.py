@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import keyword
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -15,25 +16,26 @@ from edgefel.errors import MissingDependencyError
 
 
 class LazyGroup(click.Group):
-    """A group of commands; commands_at: name -> (module whose `command` it is, one-line help)."""
+    """A group of commands, each the `command` of a module of `package`; helps: name -> one-line help."""
 
-    def __init__(self, *arguments: Any, commands_at: Mapping[str, tuple[str, str]], **options: Any) -> None:
+    def __init__(self, *arguments: Any, package: str, helps: Mapping[str, str], **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._commands_at = commands_at
+        self._package, self._helps = package, helps
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self._commands_at)
+        return list(self._helps)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in self._commands_at:
+        if cmd_name not in self._helps:
             return None
-        command = importlib.import_module(self._commands_at[cmd_name][0]).command
+        module = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        command = importlib.import_module(f"{self._package}.{module}").command
         assert isinstance(command, click.Command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in self._commands_at.items()])
+            formatter.write_dl(list(self._helps.items()))
 
 
 def require(extra: str, purpose: str, *modules: str) -> None:

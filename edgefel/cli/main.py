@@ -22,37 +22,25 @@ from edgefel.text import printable
 
 _LONGEST = 4000  # characters of a message
 
-# command -> (module of its `command`, one-line help)
-COMMANDS: dict[str, tuple[str, str]] = {
-    "demo": (
-        "edgefel.cli.demo",
-        "Run the whole pipeline once: faces, training, export, engines, a photograph.",
-    ),
-    "models": ("edgefel.cli.models", "List the models: parameters, GMAC, input size."),
-    "data": ("edgefel.cli.data", "Generate, inspect and prepare data sets."),
-    "train": ("edgefel.cli.train", "Train a model."),
-    "evaluate": (
-        "edgefel.cli.evaluate",
-        "Accuracy, macro F1, recall by class and calibration of a checkpoint.",
-    ),
-    "ablate": ("edgefel.cli.ablate", "Rerun a table of the papers: a grid of trainings, and a verdict."),
-    "import": ("edgefel.cli.import_", "Convert published checkpoints to edgefel's format."),
-    "calibrate": ("edgefel.cli.calibrate", "Choose class-balanced images for INT8 calibration."),
-    "export": ("edgefel.cli.export", "Export to ONNX (FP32, FP16, INT8) and TensorRT engines."),
-    "parity": (
-        "edgefel.cli.parity",
-        "Compare a bundle's files with PyTorch, class by class, on labelled images.",
-    ),
-    "engine": ("edgefel.cli.engine", "Build TensorRT engines from a bundle's ONNX files, on the device."),
-    "kernels": ("edgefel.cli.kernels", "Compile the fused kernels for the GPU of another machine."),
-    "pack": ("edgefel.cli.pack", "Pack a bundle for a device, Triton Inference Server or DeepStream."),
-    "bench": ("edgefel.cli.bench", "Measure speed, memory and accuracy."),
-    "run": ("edgefel.cli.run", "Label faces from a camera, a stream or a video, person by person."),
-    "predict": ("edgefel.cli.predict", "Label the faces in images or a video with an exported model."),
-    "doctor": (
-        "edgefel.cli.doctor",
-        "Examine this machine: packages, GPU, cameras, power; each problem with its fix.",
-    ),
+# command -> one-line help
+COMMANDS = {
+    "demo": "Run the whole pipeline once: faces, training, export, engines, a photograph.",
+    "models": "List the models: parameters, GMAC, input size.",
+    "data": "Generate, inspect and prepare data sets.",
+    "train": "Train a model.",
+    "evaluate": "Accuracy, macro F1, recall by class and calibration of a checkpoint.",
+    "ablate": "Rerun a table of the papers: a grid of trainings, and a verdict.",
+    "import": "Convert published checkpoints to edgefel's format.",
+    "calibrate": "Choose class-balanced images for INT8 calibration.",
+    "export": "Export to ONNX (FP32, FP16, INT8) and TensorRT engines.",
+    "parity": "Compare a bundle's files with PyTorch, class by class, on labelled images.",
+    "engine": "Build TensorRT engines from a bundle's ONNX files, on the device.",
+    "kernels": "Compile the fused kernels for the GPU of another machine.",
+    "pack": "Pack a bundle for a device, Triton Inference Server or DeepStream.",
+    "bench": "Measure speed, memory and accuracy.",
+    "run": "Label faces from a camera, a stream or a video, person by person.",
+    "predict": "Label the faces in images or a video with an exported model.",
+    "doctor": "Examine this machine: packages, GPU, cameras, power; each problem with its fix.",
 }
 
 # the output's place: no permission, read-only, a file where a folder should be, a name too long
@@ -162,7 +150,8 @@ def _flush() -> None:
 
 @click.command(
     cls=Edgefel,
-    commands_at=COMMANDS,
+    package="edgefel.cli",
+    helps=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
 )
 @click.version_option(__version__, prog_name="edgefel")

@@ -51,9 +51,7 @@ if TYPE_CHECKING:
     "--triton-instances", type=POSITIVE, default=1, help="Instances of the network per device of the server."
 )
 @click.option("--deepstream", type=PATH, help="New folder for nvinfer configuration.")
-@params.max_batch(
-    None, "Largest batch in Triton Inference Server and DeepStream.  [default: 16, or the engine's]"
-)
+@params.max_batch("Largest batch in Triton Inference Server and DeepStream.  [default: 16, or the engine's]")
 @click.option(
     "--verify", "verifying", is_flag=True, help="Check an archive or folder that was packed; write nothing."
 )

@@ -13,8 +13,10 @@ from edgefel.cli.param_types import ABOVE_ZERO, INTEGERS, PATH, POSITIVE, Finite
 from edgefel.data.image_headers import MOST_PIXELS, PIXELS_VARIABLE
 from edgefel.data.votes import VOTES_FILES, layout_with_votes
 from edgefel.errors import EdgefelError
+from edgefel.workers import usable_cores
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+Decorator = Callable[[Any], Any]
 
 # written out, so that --help imports no backend; a test compares them with the runtime's
 BACKENDS = ("tensorrt", "onnxruntime-cuda", "openvino", "onnxruntime", "onnxruntime-tensorrt")
@@ -26,15 +28,30 @@ def given(option: str) -> bool:
     return click.get_current_context().get_parameter_source(option) is ParameterSource.COMMANDLINE
 
 
-def refuse_alone(option: str, other: str) -> None:
-    """Raises EdgefelError if `option` was given on the command line and `other`, which it belongs to, was not.
+def refuse_both(option: str, other: str) -> None:
+    """Raises EdgefelError if both were given; names of parameters, as for `given`."""
+    if given(option) and given(other):
+        raise EdgefelError(f"{_flag(option)} and {_flag(other)} exclude each other; leave one out")
 
-    Both are names of parameters of the current command, such as "metrics_every".
-    """
+
+def _flag(option: str) -> str:
+    return f"--{option.replace('_', '-')}"
+
+
+def refuse_alone(option: str, other: str) -> None:
+    """Raises EdgefelError if `option` was given and `other`, which it belongs to, was not."""
     ctx = click.get_current_context()
     if given(option) and ctx.get_parameter_source(other) is ParameterSource.DEFAULT:
-        flag, needed = (f"--{name.replace('_', '-')}" for name in (option, other))
-        raise EdgefelError(f"{flag} belongs to {needed}; give that too, or leave it out")
+        raise EdgefelError(f"{_flag(option)} belongs to {_flag(other)}; give that too, or leave it out")
+
+
+def _option(*names: str, **shared: Any) -> Callable[..., Decorator]:
+    """An option of several commands, each of which gives its help text and the attributes that differ."""
+
+    def option(help: str = shared.pop("help", ""), **own: Any) -> Decorator:
+        return click.option(*names, help=help, **(shared | own))
+
+    return option
 
 
 # inputs
@@ -42,15 +59,10 @@ bundle = click.argument("bundle", type=PATH)
 checkpoint = click.argument("checkpoint", type=PATH)
 data_argument = click.argument("data", type=PATH)
 
-
-def data(help: str, *, required: bool = False) -> Callable[[Function], Function]:
-    """`--data DATA`."""
-    return click.option("--data", metavar="DATA", type=PATH, required=required, help=help)
+data = _option("--data", metavar="DATA", type=PATH)
 
 
-def split(
-    *names: str, default: str | None = None, help: str = "Only this split."
-) -> Callable[[Function], Function]:
+def split(*names: str, default: str | None = None, help: str = "Only this split.") -> Decorator:
     """`--split NAME`; train, val and test where no names are given."""
     known = names or ("train", "val", "test")
     return click.option("--split", type=click.Choice(known), default=default, help=help)
@@ -61,22 +73,13 @@ json_output = click.option(
     "--json", "as_json", is_flag=True, help="Print machine-readable JSON instead of a table."
 )
 
+output = _option("-o", "--output", type=PATH, required=True)
 
-def output(help: str, *, required: bool = True, default: str | None = None) -> Callable[[Function], Function]:
-    """`-o/--output PATH`."""
-    return click.option("-o", "--output", type=PATH, required=required, default=default, help=help)
+overwrite = _option("--overwrite", is_flag=True)  # replaces an output that exists
 
-
-def overwrite(help: str) -> Callable[[Function], Function]:
-    """`--overwrite`: replaces an output that exists."""
-    return click.option("--overwrite", is_flag=True, help=help)
-
-
-def force(
-    help: str = "Use a file that was changed, or that failed its comparison with PyTorch.",
-) -> Callable[[Function], Function]:
-    """`--force`: bypasses a gate."""
-    return click.option("--force", is_flag=True, help=help)
+force = _option(  # bypasses a gate
+    "--force", is_flag=True, help="Use a file that was changed, or that failed its comparison with PyTorch."
+)
 
 
 # running a model
@@ -112,7 +115,7 @@ min_face = click.option(
 # lists
 def precisions(
     known: Sequence[str] | None = PRECISIONS, *, default: str | None = None, help: str
-) -> Callable[[Function], Function]:
+) -> Decorator:
     """`--precision P,P`, which may be repeated: a tuple, empty without the option and a default."""
     return click.option(
         "--precision",
@@ -125,14 +128,9 @@ def precisions(
     )
 
 
-def batch_sizes(default: str = "1", help: str = "Faces per call.") -> Callable[[Function], Function]:
-    """`--batch-sizes N,N`."""
-    return click.option("--batch-sizes", "batches", type=INTEGERS, default=default, help=help)
+batch_sizes = _option("--batch-sizes", "batches", type=INTEGERS, default="1", help="Faces per call.")
 
-
-def thread_counts(default: str | None, help: str) -> Callable[[Function], Function]:
-    """`--threads N,N`."""
-    return click.option("--threads", type=INTEGERS, default=default, help=help)
+thread_counts = _option("--threads", type=INTEGERS)
 
 
 # work
@@ -141,26 +139,24 @@ quiet = click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
 no_cache = click.option("--no-cache", is_flag=True, help="Neither read nor write the caches.")
 
 
-def workers(what: str) -> Callable[[Function], Function]:
-    """`--workers N`; None without it. what: "Threads" or "Processes"."""
-    return click.option("--workers", type=POSITIVE, help=f"{what}.  [default: one per core]")
+def workers(what: str) -> Decorator:
+    """`--workers N`. what: "Threads" or "Processes"."""
+    return click.option(
+        "--workers",
+        type=POSITIVE,
+        callback=lambda ctx, param, value: value or usable_cores(),
+        help=f"{what}.  [default: one per core]",
+    )
 
 
-def seconds(default: str) -> Callable[[Function], Function]:
+def seconds(default: str) -> Decorator:
     """`--seconds`, whose default depends on other options."""
     return click.option("--seconds", type=ABOVE_ZERO, help=f"Time to spend.  [default: {default}]")
 
 
-def max_drop(default: float, help: str) -> Callable[[Function], Function]:
-    """`--max-drop POINTS`."""
-    return click.option("--max-drop", type=FiniteRange(0, 100), default=default, help=help)
+max_drop = _option("--max-drop", type=FiniteRange(0, 100))
 
-
-def max_batch(
-    default: int | None, help: str = "Largest batch of an engine."
-) -> Callable[[Function], Function]:
-    """`--max-batch N`."""
-    return click.option("--max-batch", type=POSITIVE, default=default, help=help)
+max_batch = _option("--max-batch", type=POSITIVE, help="Largest batch of an engine.")
 
 
 group_cap = click.option(

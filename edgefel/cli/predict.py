@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgefel.cli import params
 from edgefel.cli.console import Bars, console_on_stderr, print_table, say, working
 from edgefel.cli.param_types import PATH, POSITIVE
-from edgefel.errors import EdgefelError
 from edgefel.text import counted
 
 if TYPE_CHECKING:
@@ -42,8 +41,6 @@ _NAMED = 20  # unreadable images
 def command(
     bundle: Path,
     source: Path,
-    precision: str | None,
-    backend: str,
     detector: str,
     detector_model: Path | None,
     min_face: float | None,
@@ -51,10 +48,9 @@ def command(
     save: Path | None,
     overwrite: bool,
     every: int,
-    threads: int | None,
-    force: bool,
     verbose: bool,
     as_json: bool,
+    **chosen: Any,
 ) -> None:
     """Label the faces in an image, a folder of images or a video.
 
@@ -74,15 +70,14 @@ def command(
     from edgefel.runtime.session import Session
     from edgefel.runtime.stream.sources import open_source
 
-    if no_detect and detector_model is not None:
-        raise EdgefelError("--no-detect and --detector-model exclude each other; leave one out")
+    params.refuse_both("no_detect", "detector_model")
     params.refuse_alone("overwrite", "save")
     opened = open_source(source)
     if save is not None:  # before the model is loaded
         check_save(opened, save, overwrite=overwrite)
     find = make_detector("none" if no_detect else detector, detector_model, min_share=min_face)
     with working(f"loading {bundle}"):
-        ready = Session.open(bundle, precision, backend, threads, force)
+        ready = Session.open(bundle, **chosen)
         ready.warm_up()
     errors = console_on_stderr()
     announced = [ready.headline, *(ready.choice.reasons if verbose else ()), *ready.notes]
@@ -110,7 +105,6 @@ def command(
 
 
 def _rows(result: ImageResult, source: Source) -> Iterator[tuple[str, ...]]:
-    """Cells of every face."""
     file = Path(result.image)
     name = str(file.relative_to(source.path)) if source.kind == "folder" else file.name
     if result.frame is not None:

@@ -71,7 +71,6 @@ def fitted(table: Table, console: Console) -> list[Table | Text]:
 
 
 def _overhead(table: Table, compact: bool) -> int:
-    """Width of lines and padding."""
     count = len(table.columns)
     return max(0, count - 1) if compact else 3 * count + 1
 
@@ -115,17 +114,13 @@ def _table(
 def _records(table: Table, heads: list[Text], cells: list[list[Text]]) -> list[Table | Text]:
     """A block of lines for each row, the first column as its title."""
     made: list[Table | Text] = [Text(str(table.title), "table.title")] if table.title else []
-    for row in zip(*cells, strict=True):
-        made.append(
-            Text.assemble(
-                (heads[0].plain, "bold"), *([" "] if heads[0].plain else []), row[0], overflow="fold"
-            )
-        )
-        for head, value in zip(heads[1:], row[1:], strict=True):
+    for first, *others in zip(*cells, strict=True):
+        title = heads[0].plain
+        made.append(Text.assemble((title, "bold"), " " if title else "", first, overflow="fold"))
+        for head, value in zip(heads[1:], others, strict=True):
             if value.plain:
-                made.append(
-                    Text.assemble("  ", head.plain, *([": "] if head.plain else []), value, overflow="fold")
-                )
+                name = f"  {head.plain}: " if head.plain else "  "
+                made.append(Text.assemble(name, value, overflow="fold"))
     return made
 
 
@@ -134,11 +129,8 @@ def _longest(parts: list[str]) -> int:
 
 
 def _text(cell: Any, console: Console) -> Text:
-    text = (
-        cell
-        if isinstance(cell, Text)
-        else console.render_str(printable(str(cell)), highlight=False, emoji=False)
-    )
-    if text.plain != (clean := printable(text.plain)):
-        return Text(clean, text.style)
-    return text
+    text = cell
+    if not isinstance(cell, Text):
+        text = console.render_str(printable(str(cell)), highlight=False, emoji=False)
+    clean = printable(text.plain)
+    return text if text.plain == clean else Text(clean, text.style)

@@ -30,7 +30,7 @@ BRIEF = (
 
 
 # with errors as in `edgefel`: one line and 2
-GROUP = Edgefel("bench", commands_at={"data": ("edgefel.cli.bench.data", "")})
+GROUP = Edgefel("bench", package="edgefel.cli.bench", helps={"data": ""})
 
 
 def bench(*arguments: object):

@@ -191,8 +191,6 @@ def test_help_shows_examples():
 def test_an_option_of_the_search_without_auto_is_refused(checkpoint, tmp_path, flag, value):
     result = run(checkpoint, "-o", tmp_path / "out", "--int8", flag, value)
     assert result.exit_code == 2, result.output
-    assert result.stderr == (
-        f"error: {flag} is for --auto, which is not given; add --auto or leave {flag} out\n"
-    )
+    assert result.stderr == (f"error: {flag} belongs to --auto; give that too, or leave it out\n")
     assert result.stdout == ""
     assert list(tmp_path.iterdir()) == []

@@ -6,32 +6,20 @@ import click
 
 from edgefel.cli.lazy import LazyGroup
 
-COMMANDS: dict[str, tuple[str, str]] = {
-    "latency": (
-        "edgefel.cli.bench.latency",
-        "Latency of a bundle: the model alone, and each stage from an image to labels.",
-    ),
-    "throughput": ("edgefel.cli.bench.throughput", "Images per second by number of concurrent callers."),
-    "compare": (
-        "edgefel.cli.bench.compare",
-        "Models and backends in one run: speed, accuracy, size, memory.",
-    ),
-    "data": (
-        "edgefel.cli.bench.data",
-        "The data path: images per second of every stage, and epochs of millions.",
-    ),
-    "train": ("edgefel.cli.bench.train", "Training: images per second and memory, with and without kernels."),
-    "roofline": (
-        "edgefel.cli.bench.roofline",
-        "Lower bound on latency from the operations and bytes of every layer.",
-    ),
-    "kernels": ("edgefel.cli.bench.kernels", "The fused kernels against other implementations."),
-    "report": ("edgefel.cli.bench.report", "One page, or Markdown, of result rows."),
-    "diff": ("edgefel.cli.bench.diff", "Compare two result files of the same device; for CI."),
+COMMANDS = {
+    "latency": "Latency of a bundle: the model alone, and each stage from an image to labels.",
+    "throughput": "Images per second by number of concurrent callers.",
+    "compare": "Models and backends in one run: speed, accuracy, size, memory.",
+    "data": "The data path: images per second of every stage, and epochs of millions.",
+    "train": "Training: images per second and memory, with and without kernels.",
+    "roofline": "Lower bound on latency from the operations and bytes of every layer.",
+    "kernels": "The fused kernels against other implementations.",
+    "report": "One page, or Markdown, of result rows.",
+    "diff": "Compare two result files of the same device; for CI.",
 }
 
 
-@click.command("bench", cls=LazyGroup, commands_at=COMMANDS)
+@click.command("bench", cls=LazyGroup, package="edgefel.cli.bench", helps=COMMANDS)
 def command() -> None:
     """Measure speed, memory and accuracy.
 

@@ -42,7 +42,7 @@ QUICK_PRECISIONS = ("fp32", "int8")
     help="pytorch, torch.compile and the runtime's backends, comma-separated.  [default: all here]",
 )
 @params.batch_sizes()
-@params.thread_counts("1", "CPU threads per call.")
+@params.thread_counts("CPU threads per call.", default="1")
 @click.option("--baseline", help='What ratios refer to.  [default: "poster-v2 fp32 pytorch"]')
 @options.memory
 @click.option(
@@ -80,6 +80,7 @@ def command(
     require("train", "edgefel bench compare", "torch")
     require("export", "edgefel bench compare", "onnx")
     from edgefel.bench.compare.run import Options, compare
+    from edgefel.models.registry import list_models
 
     wanted = Options(
         precisions=precisions or (QUICK_PRECISIONS if quick else PRECISIONS),
@@ -88,20 +89,13 @@ def command(
         **chosen,
     )
     with claimed_folder(Path(tempfile.gettempdir(), "edgefel-bench"), sole=False) as work:
-        subjects = _prepare(models or _all_models(quick), work, wanted, quick)
+        subjects = _prepare(models or (QUICK_MODELS if quick else list_models()), work, wanted, quick)
         with Bars(waiting="preparing") as bars:
             found = compare(subjects, wanted, bars.share)
     options.finish(found.rows, output, as_json, _print, found.skipped)
 
 
-def _all_models(quick: bool) -> Sequence[str]:
-    from edgefel.models.registry import list_models
-
-    return QUICK_MODELS if quick else list_models()
-
-
 def _prepare(models: Sequence[str], work: Path, wanted: Options, quick: bool) -> list[Subject]:
-    """Every model in every form that is compared."""
     from edgefel.bench.compare.subjects import prepare
 
     subjects: list[Subject] = []

@@ -17,8 +17,8 @@ from edgefel.cli.param_types import ABOVE_ZERO, INTEGERS, PATH, POSITIVE, name_l
 from edgefel.text import counted
 
 if TYPE_CHECKING:
-    from edgefel.bench.data_path import TrainingRate
     from edgefel.bench.results import Row
+    from edgefel.bench.timer import Plan
 
 STAGES = (
     *("read", "decode", "resize", "read to batch", "cached to batch", "augment", "whole", "whole cached"),
@@ -59,9 +59,7 @@ STAGES = (
 )
 @click.option("--videos", type=POSITIVE, default=550, help="Groups of that table.")
 @params.threads
-@options.quick
-@options.runs
-@params.seconds("10 s for each; 2 if quick")
+@options.timing
 @options.rows
 @params.json_output
 def command(
@@ -71,9 +69,7 @@ def command(
     train_rows: Path | None,
     count: int | None,
     videos: int,
-    quick: bool,
-    runs: int | None,
-    seconds: float | None,
+    plan: Plan,
     output: Path | None,
     as_json: bool,
     **chosen: Any,
@@ -98,11 +94,12 @@ def command(
     require("train", "edgefel bench data", "torch")
     from edgefel.bench import data_path, epochs
 
-    plan = options.make_plan(quick, runs, seconds)
     sampling = None if count is None else epochs.Options(count, videos, plan=plan)
     path = None
     if data is not None:
-        training = _training(rate, train_rows, model)
+        training = None if rate is None else data_path.TrainingRate(rate, "as given")
+        if train_rows is not None:
+            training = data_path.training_rate(train_rows, model)
         path = data_path.Options(data, model, plan=plan, training=training, **chosen)
     rows: list[Row] = []
     with Bars(waiting="preparing") as bars:
@@ -113,16 +110,7 @@ def command(
     options.finish(rows, output, as_json, _show)
 
 
-def _training(rate: float | None, rows: Path | None, model: str) -> TrainingRate | None:
-    from edgefel.bench.data_path import TrainingRate, training_rate
-
-    if rows is not None:
-        return training_rate(rows, model)
-    return None if rate is None else TrainingRate(rate, "as given")
-
-
 def _show(rows: Sequence[Row]) -> None:
-    """Prints a table of the sampler and one of the path, where there are such rows."""
     sampling = [row for row in rows if "rows" in row.subject]
     path = [row for row in rows if "rows" not in row.subject]
     if sampling:

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from edgefel.cli import params
-from edgefel.cli.console import print_json, table_console, warn
+from edgefel.cli.console import print_json, say, table_console, warn
 from edgefel.cli.param_types import PATH, SHARE
 from edgefel.cli.parity import REFUSED
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.table import Table
 
     from edgefel.bench.diff import Change, Diff, Side
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 @click.argument("before", metavar="A", type=PATH)
 @click.argument("after", metavar="B", type=PATH)
 @click.option("--fail-over", type=SHARE, default="5%", help="Maximum increase of the median.")
-@params.max_drop(1.0, "Maximum decrease of accuracy or macro F1, in points.")
+@params.max_drop("Maximum decrease of accuracy or macro F1, in points.", default=1.0)
 @click.option("--strict", is_flag=True, help="Also judge unstable rows, and rows without an interval.")
 @params.json_output
 @click.pass_context
@@ -68,21 +67,13 @@ def command(
 def _print(diff: Diff) -> None:
     console = table_console()
     console.print(_table(diff))
-    for change in diff.changes:
-        if change.reason:
-            _line(console, f"{change.name}: {change.verdict}: {change.reason}")
-    for where, names in (("A", diff.only_before), ("B", diff.only_after)):
-        for name in names:
-            _line(console, f"only in {where}: {name}")
-    for line in diff.failures:
-        _line(console, f"FAIL {line}", style="red")
+    reasons = [f"{one.name}: {one.verdict}: {one.reason}" for one in diff.changes if one.reason]
+    say(console, *reasons)
+    say(console, *(f"only in A: {name}" for name in diff.only_before))
+    say(console, *(f"only in B: {name}" for name in diff.only_after))
+    say(console, *(f"FAIL {line}" for line in diff.failures), style="red")
     if not diff.failures:
         console.print("nothing is over a limit")
-
-
-def _line(console: Console, text: str, style: str | None = None) -> None:
-    """Prints a line without markup or wrapping."""
-    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def _table(diff: Diff) -> Table:

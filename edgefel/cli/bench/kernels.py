@@ -18,7 +18,7 @@ from edgefel.errors import EdgefelError
 @params.output(
     "Folder for rows (kernels.json) and a plot (kernels.png); nothing is written without it.", required=False
 )
-@params.batch_sizes("1,8,64,256", "Images per call.")
+@params.batch_sizes("Images per call.", default="1,8,64,256")
 @click.option(
     "--dtype",
     "dtypes",

@@ -25,10 +25,8 @@ _COLUMNS = ("precision", "backend", ">batch", ">threads")
 @options.backends
 @params.precisions(help="Files, such as fp32,int8.  [default: all]")
 @params.batch_sizes()
-@params.thread_counts(None, "CPU threads per call: 1,2.  [default: all cores]")
-@options.quick
-@options.runs
-@params.seconds("10 s for each; 2 if quick")
+@params.thread_counts("CPU threads per call: 1,2.  [default: all cores]")
+@options.timing
 @click.option("--stages/--no-stages", default=True, help="Also time each stage from an image to labels.")
 @params.min_face
 @click.option("--flush", is_flag=True, help="Overwrite the caches before every call.")
@@ -41,9 +39,6 @@ def command(
     backends: tuple[str, ...] | None,
     precisions: tuple[str, ...],
     threads: tuple[int, ...] | None,
-    quick: bool,
-    runs: int | None,
-    seconds: float | None,
     force: bool,
     output: Path | None,
     as_json: bool,
@@ -66,15 +61,13 @@ def command(
     from edgefel.workers import usable_cores
 
     selection = Selection(backends, precisions or None, force)
-    plan = options.make_plan(quick, runs, seconds)
-    wanted = Options(selection, plan=plan, threads=threads or (usable_cores(),), **chosen)
+    wanted = Options(selection, threads=threads or (usable_cores(),), **chosen)
     with Bars(waiting="preparing") as bars:
         measured = bench_latency(bundle, wanted, bars.share)
     options.finish(measured.rows, output, as_json, _show, measured.skipped)
 
 
 def _show(rows: Sequence[Row]) -> None:
-    """Prints tables of the model alone, and of the stages."""
     numbers = (">p95", ">p99", ">images/s", ">x ORT FP32", ">MB file", ">MB peak", ">mJ/image")
     title = f"{rows[0].subject['model']}: the model alone (~: not stable)"
     print_table((*_COLUMNS, ">ms (95 % interval)", *numbers), map(_cells, rows), title)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgefel.cli.param_types import PATH, POSITIVE, name_list
-from edgefel.cli.params import BACKENDS
+from edgefel.cli.params import BACKENDS, seconds
 
 if TYPE_CHECKING:
     from edgefel.bench.results import Row
@@ -55,6 +56,16 @@ def make_plan(quick: bool, runs: int | None, seconds: float | None = None) -> Pl
     if runs is not None:
         plan = dataclasses.replace(plan, min_runs=runs, max_runs=max(runs, plan.max_runs))
     return plan if seconds is None else dataclasses.replace(plan, seconds=seconds)
+
+
+def timing(function: Callable[..., None]) -> Callable[..., None]:
+    """`--quick`, `--runs` and `--seconds`, which reach the command as its `plan`."""
+
+    @functools.wraps(function)
+    def planned(quick: bool, runs: int | None, seconds: float | None, **others: Any) -> None:
+        function(plan=make_plan(quick, runs, seconds), **others)
+
+    return quick(runs(seconds("10 s for each; 2 if quick")(planned)))
 
 
 def print_rows(rows: Iterable[Row]) -> None:

@@ -20,7 +20,9 @@ PAGES, MARKDOWN = (".html", ".htm"), (".md", ".markdown")
 @click.argument("results", nargs=-1, required=True, type=PATH)
 @params.output("Page (report.html), or Markdown (report.md).")
 @click.option("--markdown", type=PATH, help="Markdown in addition to the page.")
-@params.max_drop(MOST_DROP, "Maximum loss of accuracy of the recommended file, in points below the best one.")
+@params.max_drop(
+    "Maximum loss of accuracy of the recommended file, in points below the best one.", default=MOST_DROP
+)
 def command(results: tuple[Path, ...], output: Path, markdown: Path | None, max_drop: float) -> None:
     """One self-contained page of result rows, files or folders of *.jsonl.
 
@@ -35,6 +37,7 @@ def command(results: tuple[Path, ...], output: Path, markdown: Path | None, max_
     """
     from edgefel.bench.report import markdown as as_markdown
     from edgefel.bench.report.rows import collect
+    from edgefel.files.write import write_text
     from edgefel.text import counted
 
     if output.suffix.lower() not in PAGES + MARKDOWN:
@@ -52,15 +55,10 @@ def command(results: tuple[Path, ...], output: Path, markdown: Path | None, max_
     if markdown is not None:
         texts[markdown] = as_markdown.render(collection, max_drop)
     for path, text in texts.items():
-        _write(path, text)
+        try:
+            write_text(path, text)
+        except OSError as error:
+            message = f"{path}: cannot be written: {error.strerror}; choose another place"
+            raise EdgefelError(message) from None
         rows, devices = counted(len(collection.rows), "row"), counted(len(collection.devices), "device")
         click.echo(f"{path}: {rows} of {devices}")
-
-
-def _write(path: Path, text: str) -> None:
-    from edgefel.files.write import write_text
-
-    try:
-        write_text(path, text)
-    except OSError as error:
-        raise EdgefelError(f"{path}: cannot be written: {error.strerror}; choose another place") from None

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 @params.precisions(
     None, help="fp32, fp16, int8, int8+fp16.  [default: a bundle's files; fp32,fp16,int8 of a model]"
 )
-@params.batch_sizes(help="Images per call.")
+@params.batch_sizes("Images per call.")
 @params.threads
 @click.option(
     "--measured",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @options.backends
 @params.precisions(help="Files, such as fp32,int8.  [default: all]")
 @params.batch_sizes()
-@params.thread_counts("1", "CPU threads per call: 1,2. Several callers use the other cores.")
+@params.thread_counts("CPU threads per call: 1,2. Several callers use the other cores.", default="1")
 @click.option(
     "--concurrency", type=INTEGERS, help="Concurrent callers.  [default: 1,2,4 ... twice the cores]"
 )
@@ -67,7 +67,6 @@ def command(
 
 
 def _show(rows: Sequence[Row]) -> None:
-    """Prints one table; the knees are marked."""
     names = ("precision", "backend", "batch", "threads", "concurrency")
     cells = []
     for row in rows:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @click.command("train")
 @click.option("--model", default="arbex", help="A registered model; `edgefel models` lists them.")
-@params.batch_sizes("8", "Images per step: 8,32.")
+@params.batch_sizes("Images per step: 8,32.", default="8")
 @params.precisions(
     ("fp32", "bf16", "fp16"), default="fp32", help="Precision of the arithmetic: fp32,bf16. Weights are FP32."
 )
@@ -39,15 +39,11 @@ if TYPE_CHECKING:
 )
 @params.threads
 @params.data("A data set: also time the path from its files.")
-@options.quick
-@options.runs
-@params.seconds("10 s for each; 2 if quick")
+@options.timing
 @options.memory
 @options.rows
 @params.json_output
-def command(
-    quick: bool, runs: int | None, seconds: float | None, output: Path | None, as_json: bool, **chosen: Any
-) -> None:
+def command(output: Path | None, as_json: bool, **chosen: Any) -> None:
     """Images per second and memory of the training step: augmentation, forward, losses, backward, Adam.
 
     Runs on synthetic images in memory. Precisions and attentions of one batch take turns in one run, after the losses
@@ -62,9 +58,8 @@ def command(
     require("train", "edgefel bench train", "torch")
     from edgefel.bench.training import Options, bench_training
 
-    wanted = Options(plan=options.make_plan(quick, runs, seconds), **chosen)
     with Bars(waiting="preparing") as bars:
-        rows = bench_training(wanted, bars.share)
+        rows = bench_training(Options(**chosen), bars.share)
     options.finish(rows, output, as_json, _show)
 
 
