@@ -21,9 +21,8 @@ def run_bench(
 ) -> int:
     """Measures what the arguments ask for and prints the row as JSON; returns the exit code.
 
-    measure: takes every option of `parser` by the name of its `dest`. arguments: the command line's if None.
-    An EdgefelError of `measure` becomes one line on stderr and exit code 2; a signal becomes 128 plus its
-    number.
+    measure: takes every option of `parser` by the name of its `dest`. Its EdgefelError becomes one line on stderr
+    and exit code 2; a signal becomes 128 plus its number.
     """
     options = parser.parse_args(arguments)
     try:
@@ -47,6 +46,5 @@ def versions(**modules: ModuleType) -> dict[str, str]:
 
 def one_thread(bench: str, command: str, **modules: ModuleType) -> dict[str, Any]:
     """The head of a document that was measured at batch 1 on one thread. modules: as `versions` takes them."""
-    machine = platform.machine()
-    head = {"bench": bench, "command": command, "threads": 1, "batch": 1, "machine": machine}
+    head = {"bench": bench, "command": command, "threads": 1, "batch": 1, "machine": platform.machine()}
     return head | {"versions": versions(**modules)}

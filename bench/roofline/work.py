@@ -35,8 +35,7 @@ _UNCOUNTED = {"Cast", "QuantizeLinear", *RESHAPES, *MOVES}
 
 
 def macs(node: NodeProto, network: Network) -> int:
-    """Multiply-accumulates of a Conv, Gemm, MatMul or Attention at the network's batch, counted as
-    `edgefel.calib.macs.node_macs` does; 0 for everything else."""
+    """Multiply-accumulates at the network's batch, as `edgefel.calib.macs` counts them; 0 for other nodes."""
     if node.op_type not in COUNTED_OPS:
         return 0
     left, right = (network.tensor(name).shape for name in node.input[:2])
