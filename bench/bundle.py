@@ -75,13 +75,11 @@ def compare_bundle(
     max_seconds: float = 10.0,
     advance: Callable[[int, int], None] = lambda done, total: None,
 ) -> BundleResult:
-    """Labels every image of `dataset` with the checkpoint and with each ONNX file of the bundle, then times
-    all of them in turn (A B A B) at batch 1.
+    """Labels all images with the checkpoint and each ONNX file of the bundle, then times them in turn at batch 1.
 
     threads: CPU threads of each; all cores by default. advance: called with (images done, images). Engines
-    are listed with their size only: running them needs a GPU. Classes are matched by name
-    (`ImageDataset.matched`); accuracy is by the common ones. Raises EdgefelError for a data set without a
-    readable image, or that shares too few classes with the bundle.
+    are listed with their size only: running them needs a GPU. Accuracy is by the classes in common. Raises
+    EdgefelError for a data set without a readable image, or that shares too few classes with the bundle.
     """
     from edgefel.models.checkpoint import load_checkpoint
 

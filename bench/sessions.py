@@ -173,10 +173,9 @@ def prepare(manifest: Manifest, crops: Sequence[Image]) -> Array:
 
 
 def check_outputs(opened: OpenBundle) -> dict[Key, float] | None:
-    """Compares every session's probabilities of synthetic faces with those of ONNX Runtime's FP32 file.
+    """The largest difference of every session's probabilities of synthetic faces from ONNX Runtime's FP32 file.
 
-    Returns the largest difference by session; None where the bundle has no FP32 ONNX file. Raises
-    EdgefelError for a difference that the precision does not explain.
+    None where the bundle has no such file. Raises EdgefelError for a difference that the precision does not explain.
     """
     batch = prepare(opened.manifest, faces(COMPARED_FACES))
     reference = _reference(opened, batch)

@@ -67,7 +67,7 @@ def stream_row(
             parts[name] = measures[name]()
         options = f"--minutes {minutes:g}" if "memory" in only else ""
         options += f" --only {' '.join(only)}" if tuple(only) != PARTS else ""
-        row = {
+        return {
             "bench": "stream",
             "command": f"python -m edgefel.bench.stream {clip.name} {bundle.name} {options.strip()}",
             "clip": {key: truth["options"][key] for key in ("seconds", "fps", "size", "faces", "seed")},
@@ -77,9 +77,10 @@ def stream_row(
             "threads": 1,
             "detector": f"haar, smallest face {MIN_FACE:g} of the shorter side",
             **parts,
+            "machine": cpu_name(),
+            "cores": os.cpu_count(),
+            "versions": versions(onnxruntime=onnxruntime, opencv=cv2),
         }
-    tools = versions(onnxruntime=onnxruntime, opencv=cv2)
-    return row | {"machine": cpu_name(), "cores": os.cpu_count(), "versions": tools}
 
 
 def truth_row(clip: Path, session: Session, truth: dict[str, Any]) -> dict[str, Any]:

@@ -76,8 +76,7 @@ class _Seen:
 
 def judge(results: Sequence[FrameResult], truth: dict[str, Any]) -> Judgement:
     """results: of one pass over the video that `truth` (edgefel.data.synthetic.video.read_truth) describes."""
-    people = len(truth["subjects"])
-    seen: dict[int, list[_Seen]] = {person: [] for person in range(1, people + 1)}
+    seen: dict[int, list[_Seen]] = {person: [] for person, _ in enumerate(truth["subjects"], 1)}
     strays = drawn = 0
     for result in results:
         entry = truth["frames"][result.frame.index]

@@ -1,9 +1,8 @@
 """Images per second of a bundle by number of concurrent callers: the latency-throughput curve, and its knee.
 
 The loop is closed: each of n callers calls again as soon as its last call has returned, so Little's law
-holds: callers = calls per second x seconds per call. Past the saturation of the processor, further callers
-only add waiting (Denning and Buzen, "The Operational Analysis of Queueing Network Models", ACM Computing
-Surveys, 1978).
+holds: callers = calls per second x seconds per call. Past the saturation of the processor, further callers only add
+waiting (Denning and Buzen, "The Operational Analysis of Queueing Network Models", ACM Computing Surveys, 1978).
 """
 
 from __future__ import annotations
@@ -82,8 +81,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Pass:
-    """One measurement of n callers. latencies: nanoseconds of the calls that ended in it, in order.
-    cores_busy: average number of busy cores of this process."""
+    """latencies: nanoseconds of the calls that ended in it, in order. cores_busy: of this process, on average."""
 
     calls_per_s: float
     latencies: tuple[int, ...]
@@ -166,8 +164,7 @@ def sweep(
 ) -> list[Point]:
     """Both passes over all points. calls: one for each caller, as many as the largest point has.
 
-    The order is 1 2 4 4 2 1: steady drift has the same effect on the mean of every point, and shows as a
-    difference between the passes.
+    The order is 1 2 4 4 2 1: steady drift affects the mean of every point equally, and shows between the passes.
     """
     order = [*points, *reversed(points)]
     passes: dict[int, list[Pass]] = {callers: [] for callers in points}

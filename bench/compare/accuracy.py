@@ -51,8 +51,7 @@ def judge(
     """By contender's name: images, accuracy, macro_f1, recall by class, agreement with eager PyTorch if it
     takes part, and of FER+ votes, the file that labels come from.
 
-    torch.compile gets the labels of eager PyTorch: their outputs were compared. Raises EdgefelError where no
-    image can be read.
+    torch.compile gets eager PyTorch's labels: their outputs are compared. Raises EdgefelError for no readable image.
     """
     own = {one.name: one for one in contenders if one.backend != COMPILED}
     runs = {name: one.probabilities for name, one in own.items()}
