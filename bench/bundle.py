@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgefel.bench.compare.accuracy import labelled_batches
+from edgefel.bench.compare.accuracy import label_images
 from edgefel.bench.timer import Plan, measure
 from edgefel.data.dataset import ImageDataset
 from edgefel.data.preprocessing import Image, Preprocessing
@@ -77,13 +76,11 @@ def compare_bundle(
     max_seconds: float = 10.0,
     advance: Callable[[int, int], None] = lambda done, total: None,
 ) -> BundleResult:
-    """Labels every image of `dataset` with the checkpoint and with each ONNX file of the bundle, then times
-    all of them in turn (A B A B) at batch 1.
+    """Labels all images with the checkpoint and each ONNX file of the bundle, then times them in turn at batch 1.
 
     threads: CPU threads of each; all cores by default. advance: called with (images done, images). Engines
-    are listed with their size only: running them needs a GPU. Classes are matched by name
-    (`ImageDataset.matched`); accuracy is by the common ones. Raises EdgefelError for a data set without a
-    readable image, or that shares too few classes with the bundle.
+    are listed with their size only: running them needs a GPU. Accuracy is by the classes in common. Raises
+    EdgefelError for a data set without a readable image, or that shares too few classes with the bundle.
     """
     from edgefel.models.checkpoint import load_checkpoint
 
@@ -104,8 +101,10 @@ def compare_bundle(
             # a file that the gate refused is measured all the same, and said to be refused
             session = opened.enter_context(Session.open(bundle, name, "onnxruntime", threads, force=True))
             runs[name] = partial(_probabilities, session)
-        found = _label(runs, matched.dataset, threads, advance)
-        calls = {name: partial(run, found.crop) for name, run in runs.items()}
+        # labelling fills the cores with several runtimes at once; the timing after it has them one by one
+        workers = max(1, (os.cpu_count() or 1) // threads)
+        found = label_images(runs, matched.dataset, range(len(matched.dataset)), advance, workers=workers)
+        calls = {name: partial(run, [found.image]) for name, run in runs.items()}
         timings = measure(calls, Plan.of(min_runs, max_seconds / len(calls)))
 
     def line(name: str, file: str, precision: str, size: int, note: str = "") -> FileResult:
@@ -133,37 +132,6 @@ def compare_bundle(
             rows.append(FileResult(file.name, file.precision, file.bytes / 1e6, note=note))
     skipped, timed = tuple(found.skipped), timings[REFERENCE].runs
     return BundleResult(tuple(rows), matched.to_dict(), len(found.targets), skipped, threads, timed)
-
-
-@dataclass(frozen=True)
-class _Labelled:
-    """probabilities: [N, C] by name. targets: labels of the data set. crop: one image. skipped: unreadable files."""
-
-    probabilities: dict[str, npt.NDArray[np.float64]]
-    targets: list[int]
-    crop: list[Image]
-    skipped: list[str]
-
-
-def _label(
-    runs: Mapping[str, Run], dataset: ImageDataset, threads: int, advance: Callable[[int, int], None]
-) -> _Labelled:
-    parts: dict[str, list[npt.NDArray[np.float64]]] = {name: [] for name in runs}
-    targets: list[int] = []
-    skipped: list[str] = []
-    # labelling fills the cores with several runtimes at once; the timing after it has them one by one
-    with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // threads)) as pool:
-        for labels, crops, done in labelled_batches(dataset, range(len(dataset)), skipped):
-            for name, found in zip(
-                runs, pool.map(lambda run, crops=crops: run(crops), runs.values()), strict=True
-            ):
-                parts[name].append(found.astype(np.float64))
-            targets += labels
-            advance(done, len(dataset))
-    if not targets:
-        raise EdgefelError(f"{dataset.root}: no image can be read, so nothing was compared")
-    merged = {name: np.concatenate(found) for name, found in parts.items()}
-    return _Labelled(merged, targets, crops[:1], skipped)
 
 
 def _probabilities(session: Session, crops: list[Image]) -> npt.NDArray[np.float32]:

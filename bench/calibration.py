@@ -29,8 +29,7 @@ def calibration_speed(
 
     The row has wall seconds of each phase and of all, seconds per image of collecting, and the peak memory of
     the calibrating process, in 10^6 bytes. Export and rendering run in an earlier process and are not
-    counted. workers: as for `ActivationCollector`. Raises EdgefelError for an unknown model or method, or
-    fewer than one image.
+    counted. workers: as for `ActivationCollector`. Raises EdgefelError for an unknown model or method, or no image.
     """
     from edgefel.calib.thresholds import METHODS
 

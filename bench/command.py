@@ -22,9 +22,7 @@ def run_bench(
     """Measures what the arguments ask for and prints the row as JSON; returns the exit code.
 
     parser: its help keeps the lines of the description. measure: takes every option of `parser` by the name of its
-    `dest`. arguments: the command line's if None.
-    An EdgefelError of `measure` becomes one line on stderr and exit code 2; a signal becomes 128 plus its
-    number.
+    `dest`. Its EdgefelError becomes one line on stderr and exit code 2; a signal becomes 128 plus its number.
     """
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     options = parser.parse_args(arguments)
@@ -49,6 +47,5 @@ def versions(**modules: ModuleType) -> dict[str, str]:
 
 def one_thread(bench: str, command: str, **modules: ModuleType) -> dict[str, Any]:
     """The head of a document that was measured at batch 1 on one thread. modules: as `versions` takes them."""
-    machine = platform.machine()
-    head = {"bench": bench, "command": command, "threads": 1, "batch": 1, "machine": machine}
+    head = {"bench": bench, "command": command, "threads": 1, "batch": 1, "machine": platform.machine()}
     return head | {"versions": versions(**modules)}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 
 from edgefel.bench import environment
-from edgefel.bench.results import Row, make_row, read_results, unstable
+from edgefel.bench.results import Row, check_names, make_row, read_results, unstable
 from edgefel.bench.timer import FULL, Advance, Plan, Timing, measure, opencv_threads
 from edgefel.data.dataset import ImageDataset, UnreadableImageError
 from edgefel.data.images import decode_rgb
@@ -33,8 +34,7 @@ WHOLE, WHOLE_CACHED = "whole", "whole cached"
 # those of one thread, then those of as many as there are workers
 STAGES = (READ, DECODE, RESIZE, READING, CACHED, AUGMENT, WHOLE, WHOLE_CACHED)
 BY_WORKERS = (READING, WHOLE)
-# augmentation goes where the model is; these are what is left for the processor beside a GPU
-WITHOUT_AUGMENTATION = (READ, DECODE, RESIZE, READING, CACHED)
+AUGMENTING = (AUGMENT, WHOLE, WHOLE_CACHED)
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,7 @@ class Options:
     data: a data set. model: gives the size of the images. workers: numbers of reading threads for the stages
     of BY_WORKERS. batch: images of a batch. images: images of one timed pass at most, drawn as training
     draws them. stages: names of STAGES. threads: of PyTorch, for augmentation on the CPU; None leaves them as
-    they are. training: the rate that the path has to reach. Raises EdgefelError for unknown names and too
-    small numbers.
+    they are. training: the rate to reach. Raises EdgefelError for unknown names and too small numbers.
     """
 
     data: str | os.PathLike[str]
@@ -67,20 +66,18 @@ class Options:
     images: int = 256
     stages: tuple[str, ...] = STAGES
     threads: int | None = None
-    plan: Plan = field(default=FULL)
+    plan: Plan = FULL
     training: TrainingRate | None = None
 
     def __post_init__(self) -> None:
         model_config(self.model)
-        if unknown := [name for name in self.stages if name not in STAGES]:
-            raise EdgefelError(f"stage {unknown[0]!r} is not known; choose from: {', '.join(STAGES)}")
+        check_names("stage", self.stages, STAGES)
         if not self.stages or not self.workers:
             raise EdgefelError("no stage or no number of workers is given; give one, or leave the option out")
         if min(*self.workers, self.batch, self.threads or 1) < 1 or self.images < self.batch:
             raise EdgefelError(
-                f"workers {', '.join(map(str, self.workers))}, batch {self.batch}, "
-                f"{counted(self.images, 'image')}: give "
-                "numbers of at least 1, and at least one batch of images"
+                f"workers {', '.join(map(str, self.workers))}, batch {self.batch}, {counted(self.images, 'image')}: "
+                "give numbers of at least 1, and at least one batch of images"
             )
 
 
@@ -90,18 +87,13 @@ class Case(NamedTuple):
     stage: str
     workers: int | None = None
 
-    def __str__(self) -> str:
-        count = "" if self.workers is None else f", {self.workers} worker{'s' * (self.workers > 1)}"
-        return f"{self.stage}{count}"
-
 
 def bench_data_path(options: Options, advance: Advance = lambda step, share: None) -> tuple[Row, ...]:
     """One row for each stage and number of workers; they take turns in one run.
 
     `latency_ms` is that of one pass over the same images. A pass begins and ends with idle threads, so that
     none reads ahead while another stage is timed. Files come from the page cache. All ways to a batch are
-    compared first. Raises EdgefelError for data that cannot be used, and for ways that give different
-    batches.
+    compared first. Raises EdgefelError for data that cannot be used, and for ways whose batches differ.
     """
     described = environment.describe()
     preprocessing = default_preprocessing(model_config(options.model).input_size)
@@ -109,13 +101,9 @@ def bench_data_path(options: Options, advance: Advance = lambda step, share: Non
         paths = Paths(options, preprocessing)
         paths.check()
         calls = {case: paths.call(case) for case in paths.cases()}
-        step = f"{options.data}: {len(calls)} in turn"
-        timings = measure(
-            {str(case): call for case, call in calls.items()},
-            options.plan,
-            advance=lambda share: advance(step, share),
-        )
-        return tuple(_row(options, paths, case, timings[str(case)], described) for case in calls)
+        step = partial(advance, f"{options.data}: {len(calls)} in turn")
+        timings = measure(calls, options.plan, advance=step)
+        return tuple(_row(options, paths, case, timing, described) for case, timing in timings.items())
 
 
 class Paths:
@@ -128,13 +116,13 @@ class Paths:
         self._decoded = [
             decode_rgb(data, sample.path) for data, sample in zip(self._encoded, self._samples, strict=True)
         ]
+        source = partial(ImageSource, self._dataset, preprocessing)
         self._sources: dict[int | None, ImageSource] = {
-            count: self._source(count, 0) for count in options.workers
+            count: source(workers=count, cache_mb=0) for count in options.workers
         }
         # without limit: here the cache holds no more than the images of a pass
-        cached = self._source(max(options.workers), 2**40)
+        self._sources[None] = cached = source(workers=max(options.workers), cache_mb=2**40)
         cached.load()
-        self._sources[None] = cached
         count = len(self._samples)
         self._lists = [np.arange(at, min(at + options.batch, count)) for at in range(0, count, options.batch)]
         self._batches = list(cached.batches(self._lists))
@@ -187,7 +175,7 @@ class Paths:
             RESIZE: lambda: [resize(image) for image in self._decoded],
         }
         if case.stage in single:
-            return lambda: _on_one_thread(single[case.stage])
+            return opencv_threads(1)(single[case.stage])
         if case.stage in (READING, CACHED):
             return lambda: [None for _ in source.batches(self._lists)]
         if case.stage == AUGMENT:
@@ -197,9 +185,6 @@ class Paths:
     def _augment(self, batches: Sequence[Batch] | Iterator[Batch]) -> None:
         for step, batch in enumerate(batches):
             self._augmentation(batch.pixels, 0, step)
-
-    def _source(self, workers: int, cache_mb: int) -> ImageSource:
-        return ImageSource(self._dataset, self._preprocessing, workers=workers, cache_mb=cache_mb)
 
 
 def training_rate(rows: Path, model: str) -> TrainingRate:
@@ -217,8 +202,7 @@ def _chosen(options: Options) -> tuple[ImageDataset, list[bytes]]:
     """Readable images as a balanced epoch draws them, and their bytes."""
     dataset = open_dataset(options.data)
     order = BalancedEpoch(dataset.targets(), dataset.groups()).indices(0)
-    chosen: list[int] = []
-    encoded: list[bytes] = []
+    encoded: dict[int, bytes] = {}
     for index in dict.fromkeys(order.tolist()):  # once each: a small class is drawn many times
         sample = dataset.samples[index]
         try:
@@ -226,31 +210,23 @@ def _chosen(options: Options) -> tuple[ImageDataset, list[bytes]]:
             sample.load()
         except UnreadableImageError:
             continue
-        chosen.append(index)
-        encoded.append(data)
-        if len(chosen) == options.images:
+        encoded[index] = data
+        if len(encoded) == options.images:
             break
-    if len(chosen) < options.batch:
+    if len(encoded) < options.batch:
         raise EdgefelError(
-            f"{options.data}: {counted(len(chosen), 'readable image')} in an epoch, fewer than one batch of "
-            f"{options.batch}; "
-            "give a smaller batch"
+            f"{options.data}: {counted(len(encoded), 'readable image')} in an epoch, fewer than one batch of "
+            f"{options.batch}; give a smaller batch"
         )
-    if any(dataset.samples[index].box is not None for index in chosen):
+    if any(dataset.samples[index].box is not None for index in encoded):
         raise EdgefelError(
             f"{options.data}: its faces are parts of larger images; the stages are for one face an image"
         )
-    return dataset.subset(np.array(chosen, np.int64)), encoded
-
-
-def _on_one_thread(call: Callable[[], Any]) -> None:
-    with opencv_threads(1):
-        call()
+    return dataset.subset(np.array(list(encoded), np.int64)), list(encoded.values())
 
 
 def _row(options: Options, paths: Paths, case: Case, timing: Timing, described: Mapping[str, Any]) -> Row:
     rate = 1e3 * paths.images / timing.p50
-    augments = case.stage not in WITHOUT_AUGMENTATION
     subject = {
         "stage": case.stage,
         "model": options.model,
@@ -258,7 +234,7 @@ def _row(options: Options, paths: Paths, case: Case, timing: Timing, described: 
         "batch": options.batch,
         "images": paths.images,
         "image_px": paths.image_px,
-        "threads": torch.get_num_threads() if augments else None,
+        "threads": torch.get_num_threads() if case.stage in AUGMENTING else None,
     }
     metrics: dict[str, Any] = {
         "images_per_s": rate,

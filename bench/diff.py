@@ -25,14 +25,8 @@ from edgefel.errors import EdgefelError
 # bounds measure nothing, and experiments no speed
 WITHOUT_SPEED = ("roofline", "ablation")
 
-SLOWER, FASTER, NOISE, SAME, UNSTABLE, UNKNOWN = (
-    "slower",
-    "faster",
-    "noise",
-    "same",
-    "unstable",
-    "no interval",
-)
+SLOWER, FASTER, NOISE, SAME = "slower", "faster", "noise", "same"
+UNSTABLE, UNKNOWN = "unstable", "no interval"
 
 
 @dataclass(frozen=True)
@@ -40,8 +34,7 @@ class Limits:
     """Largest changes allowed.
 
     slower: share by which the median may grow, 0.05 for 5 %. drop: points by which accuracy or macro F1 may
-    fall. strict: judge unstable rows and rows without an interval, too. Raises EdgefelError for numbers below
-    0.
+    fall. strict: judge unstable rows and rows without an interval, too. Raises EdgefelError for negative numbers.
     """
 
     slower: float = 0.05
@@ -56,8 +49,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Side:
-    """A measurement in one of the files: median of its repetitions' medians and the hull of their intervals,
-    in ms."""
+    """One file's measurement in ms: median of the repetitions' medians, hull of their intervals."""
 
     value: float
     low: float
@@ -73,8 +65,7 @@ class Change:
     """One measurement in both files.
 
     ratio: B's time by A's, above 1 is slower; None where one has no time. verdict: of the time. accuracy,
-    macro_f1: B minus A, in points. file_bytes, peak_memory_mb: (A, B). failures: one line for each limit
-    exceeded.
+    macro_f1: B minus A, in points. file_bytes, peak_memory_mb: (A, B). failures: a line for each limit exceeded.
     """
 
     name: str
@@ -90,20 +81,16 @@ class Change:
     peak_memory_mb: tuple[float, float] | None
     failures: tuple[str, ...] = ()
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class Diff:
     """Changes, names of rows in only one file, and how many rows without a speed were left out."""
 
+    limits: Limits
     changes: tuple[Change, ...]
     only_before: tuple[str, ...]
     only_after: tuple[str, ...]
-    limits: Limits
-    left_out: int = 0
+    left_out: int
 
     @property
     def failures(self) -> list[str]:
@@ -112,14 +99,7 @@ class Diff:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {
-            "limits": asdict(self.limits),
-            "changes": [change.to_dict() for change in self.changes],
-            "only_before": list(self.only_before),
-            "only_after": list(self.only_after),
-            "left_out": self.left_out,
-            "failures": self.failures,
-        }
+        return {**asdict(self), "failures": self.failures}
 
 
 def compare(before: Collection, after: Collection, limits: Limits) -> Diff:
@@ -129,19 +109,26 @@ def compare(before: Collection, after: Collection, limits: Limits) -> Diff:
     overlap: scatter within runs is no failure. The interval of repeated rows reaches from the lowest end to
     the highest. Raises EdgefelError for files of different devices, and for files with nothing in common.
     """
-    first, second = _measurements(before), _measurements(after)
-    _check_devices(before, first, after, second)
-    a, b = repetitions(first), repetitions(second)
+    sides = _measurements(before), _measurements(after)
+    names = [", ".join(map(str, side.files)) for side in (before, after)]
+    devices = [dict.fromkeys(row.device for row in rows) for rows in sides]
+    if all(devices) and set(devices[0]) != set(devices[1]):
+        one, other = (" and ".join(f"'{name}'" for name in found) for found in devices)
+        raise EdgefelError(
+            f"{names[0]} is of {one}, {names[1]} of {other}: "
+            "times of different devices cannot be compared; measure both on the same one"
+        )
+    a, b = map(repetitions, sides)
     common = [name for name in a if name in b]
     if not common:
         raise EdgefelError(
-            f"{_files(before)} and {_files(after)} have no measurement in common; compare runs of the same command"
+            f"{names[0]} and {names[1]} have no measurement in common; compare runs of the same command"
         )
     return Diff(
+        limits,
         tuple(_change(a[name], b[name], limits) for name in common),
         tuple(a[name].newest.name for name in a if name not in b),
         tuple(b[name].newest.name for name in b if name not in a),
-        limits,
         sum(row.kind in WITHOUT_SPEED for side in (before, after) for row in side.rows),
     )
 
@@ -159,22 +146,6 @@ def _measurements(collection: Collection) -> list[Row]:
     return found
 
 
-def _check_devices(
-    before: Collection, first: Sequence[Row], after: Collection, second: Sequence[Row]
-) -> None:
-    devices = [dict.fromkeys(row.device for row in rows) for rows in (first, second)]
-    if all(devices) and set(devices[0]) != set(devices[1]):
-        one, other = (" and ".join(f"'{name}'" for name in names) for names in devices)
-        raise EdgefelError(
-            f"{_files(before)} is of {one}, {_files(after)} of {other}: "
-            "times of different devices cannot be compared; measure both on the same one"
-        )
-
-
-def _files(collection: Collection) -> str:
-    return ", ".join(map(str, collection.files))
-
-
 def _change(before: Repeated, after: Repeated, limits: Limits) -> Change:
     a, b = before.newest, after.newest
     first, second = _side(before.rows), _side(after.rows)
@@ -182,8 +153,10 @@ def _change(before: Repeated, after: Repeated, limits: Limits) -> Change:
     failures = []
     if verdict == SLOWER and ratio is not None:
         failures.append(f"{ratio - 1:.1%} slower, at most {limits.slower:.1%} is allowed")
-    drops = {name: _points(a, b, name) for name in ("accuracy", "macro_f1")}
-    for name, change in drops.items():
+    drops: dict[str, float | None] = {}
+    for name in ("accuracy", "macro_f1"):
+        ends = _both(a, b, name)
+        drops[name] = change = None if ends is None else 100 * (ends[1] - ends[0])
         # a hair more, since 0.90 - 0.89 is not 0.01
         if change is not None and -change > limits.drop + 1e-9:
             failures.append(
@@ -228,16 +201,12 @@ def _side(rows: Sequence[Row]) -> Side | None:
 def _single(row: Row) -> tuple[float, tuple[float, float] | None, tuple[bool | None, str]] | None:
     found = timing(row)
     if (value := finite(found.get("p50"))) is not None and value > 0:
-        return value, pair(found.get("p50_interval")), _own_steadiness(row)
+        # of the latency alone: the other side of a ratio is not part of this comparison
+        stable, reason = found.get("stable"), str(found.get("reason") or "")
+        verdict = stable if isinstance(stable, bool) else None, reason
+        return value, pair(found.get("p50_interval")), verdict
     speed = number(row.metrics, "images_per_s")
     return (1e3 / speed, None, steadiness(row)) if speed else None
-
-
-def _own_steadiness(row: Row) -> tuple[bool | None, str]:
-    """Of the latency alone: the other side of a ratio is not part of this comparison."""
-    found = timing(row)
-    stable = found.get("stable")
-    return (stable if isinstance(stable, bool) else None), str(found.get("reason") or "")
 
 
 def _judge(before: Side | None, after: Side | None, limits: Limits) -> tuple[str, str, float | None]:
@@ -257,11 +226,6 @@ def _judge(before: Side | None, after: Side | None, limits: Limits) -> tuple[str
     if not apart:
         return NOISE, "over the limit, but the intervals overlap", ratio
     return (SLOWER if ratio > 1 else FASTER), "", ratio
-
-
-def _points(before: Row, after: Row, name: str) -> float | None:
-    a, b = (number(row.metrics, name) for row in (before, after))
-    return None if a is None or b is None else 100 * (b - a)
 
 
 def _both(before: Row, after: Row, name: str) -> tuple[float, float] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 from collections.abc import Iterable
@@ -11,7 +10,7 @@ from typing import Any
 
 from edgefel import __version__
 from edgefel.runtime.doctor.machine import Machine, installed_version
-from edgefel.runtime.telemetry.board import Board, Reading
+from edgefel.runtime.telemetry.board import Board
 from edgefel.runtime.telemetry.sysfs import below, read_text
 from edgefel.text import counted
 from edgefel.workers import usable_cores
@@ -31,18 +30,24 @@ def describe(root: Path = Path("/"), packages: Iterable[str] = PACKAGES) -> dict
     machine = Machine(root=root)
     reading = Board.find(root).read()
     gpu = machine.gpu.name if machine.gpu is not None else None
-    cores = usable_cores()
+    cpu, cores = cpu_name(root), usable_cores()
     mode = None if reading.power_mode is None else str(reading.power_mode)
+    device = [machine.model or gpu or cpu, counted(cores, "core"), *([mode] if mode else [])]
     return {
-        "device": _device(machine.model, gpu, cpu_name(root), cores, mode),
-        "cpu": cpu_name(root),
+        "device": ", ".join(device),
+        "cpu": cpu,
         "architecture": platform.machine(),
         "cores": cores,
         "board": machine.model,
         "gpu": gpu,
         "memory_mb": reading.ram_total_mb and round(reading.ram_total_mb),
         "power_mode": mode,
-        "clocks": _clocks(root, reading),
+        "clocks": {
+            "cpu_governor": read_text(below(root, "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
+            "cpu_cap_mhz": reading.cpu_cap_mhz,
+            "cpu_full_mhz": reading.cpu_full_mhz,
+            "gpu_mhz": reading.gpu_mhz,
+        },
         "throttled": list(reading.throttled),
         "os": platform.platform(terse=True),
         "python": platform.python_version(),
@@ -61,32 +66,9 @@ def cpu_name(root: Path = Path("/")) -> str:
 
 def commit() -> str | None:
     """The commit of the checkout that this runs from, with "-dirty" where files differ from it; None outside one."""
-    command = [
-        "git",
-        "-C",
-        os.fspath(Path(__file__).parent),
-        "describe",
-        "--always",
-        "--dirty",
-        "--abbrev=12",
-    ]
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
     except (OSError, subprocess.SubprocessError):
         return None
     return found.stdout.strip() or None
-
-
-def _device(board: str | None, gpu: str | None, cpu: str, cores: int, mode: str | None) -> str:
-    name = board or gpu or cpu
-    return ", ".join([name, f"{counted(cores, 'core')}", *([mode] if mode else [])])
-
-
-def _clocks(root: Path, reading: Reading) -> dict[str, Any]:
-    folder = "/sys/devices/system/cpu/cpu0/cpufreq"
-    return {
-        "cpu_governor": read_text(below(root, f"{folder}/scaling_governor")),
-        "cpu_cap_mhz": reading.cpu_cap_mhz,
-        "cpu_full_mhz": reading.cpu_full_mhz,
-        "gpu_mhz": reading.gpu_mhz,
-    }

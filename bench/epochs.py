@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,7 +39,7 @@ class Options:
     videos: int = 550
     per_class: int = 500
     per_group: int = 512
-    plan: Plan = field(default=FULL)
+    plan: Plan = FULL
 
     def __post_init__(self) -> None:
         if self.videos < 1 or self.rows < self.videos * _RUN:
@@ -57,16 +58,14 @@ class Columns(NamedTuple):
 
 @dataclass(frozen=True)
 class Frames:
-    """Paths of synthetic frames, as in Aff-Wild2. No file exists: reading one raises OSError."""
+    """Paths of synthetic frames, as in Aff-Wild2. No file exists: reading one raises FileNotFoundError."""
 
     group: NDArray[np.int32]
 
     def path(self, index: int) -> Path:
-        """Path of a synthetic frame; no file exists."""
         return Path("cropped_aligned", f"video{self.group[index]}", f"{index:07d}.jpg")
 
     def read(self, index: int) -> bytes:
-        """Raises FileNotFoundError."""
         raise FileNotFoundError(f"{self.path(index)}: a synthetic frame; no file exists")
 
 
@@ -105,7 +104,7 @@ def bench_epochs(options: Options, advance: Advance = lambda step, share: None) 
         EPOCH: lambda: sampler.indices(next(epochs)),
     }
     step = f"{counted(options.rows, 'image')} in {counted(options.videos, 'video')}"
-    timings = measure(calls, options.plan, advance=lambda share: advance(step, share))
+    timings = measure(calls, options.plan, advance=partial(advance, step))
     rows = []
     for stage, timing in timings.items():
         images = len(sampler) if stage == EPOCH else options.rows

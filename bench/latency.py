@@ -35,8 +35,6 @@ from edgefel.runtime.labelling import LabelledFace, check_labelling, labelled_fa
 from edgefel.runtime.session import Session
 from edgefel.text import counted
 
-DETECTION, ALIGNMENT, PREPROCESSING, POST = "detection", "alignment", "preprocessing", "post"
-_NAMES = {"preprocess": PREPROCESSING}
 # frames for up to so many faces, of at least 130 pixels where there are few
 _SCENES = ((4, (640, 480)), (9, (960, 720)), (64, (1280, 960)))
 MOST_FACES = _SCENES[-1][0]
@@ -50,8 +48,7 @@ class Options:
 
     batches: faces of one call. threads: CPU threads of one call, one run for each number. stages: also end to end.
     memory: peak memory, in a process of its own for each. flush: write over the caches before every call. min_face:
-    smallest face to detect end to end, as a share of the image's shorter side. Raises EdgefelError for
-    batches or threads below 1, or none.
+    smallest face to detect, as a share of the image's shorter side. Raises EdgefelError for counts below 1, or none.
     """
 
     selection: Selection = field(default_factory=Selection)
@@ -73,18 +70,13 @@ class Case(NamedTuple):
     key: Key
     batch: int
 
-    def __str__(self) -> str:
-        return f"{self.key}, batch {self.batch}"
-
 
 def bench_latency(
     folder: str | os.PathLike[str], options: Options, advance: Advance = lambda step, share: None
 ) -> Measured:
-    """One row for each file, backend, batch and number of threads; those of one number of threads take turns
-    in one run.
+    """One row for each file, backend, batch and number of threads; cases of equal threads take turns in one run.
 
-    Raises EdgefelError as `open_bundle` and `check_outputs` do: outputs are compared before anything is
-    timed.
+    Raises EdgefelError as `open_bundle` and `check_outputs` do, before anything is timed.
     """
     described = environment.describe()
     rows: list[Row] = []
@@ -106,23 +98,19 @@ def _rows(
     cases = [Case(key, batch) for batch in options.batches for key in opened.sessions]
     step = f"{len(cases)} cases, {counted(threads, 'thread')}"
     images = {batch: prepare(opened.manifest, faces(batch)) for batch in options.batches}
-    calls = {str(case): partial(opened.sessions[case.key].run, images[case.batch]) for case in cases}
-    timings = measure(
-        calls,
-        options.plan,
-        CpuStopwatch(flush=options.flush),
-        lambda share: advance(f"{step}: model", share),
-    )
-    stages, notes = _stages(opened, cases, options, lambda share: advance(f"{step}: end to end", share))
+    calls = {case: partial(opened.sessions[case.key].run, images[case.batch]) for case in cases}
+    stopwatch = CpuStopwatch(flush=options.flush)
+    timings = measure(calls, options.plan, stopwatch, partial(advance, f"{step}: model"))
+    stages, notes = _stages(opened, cases, options, partial(advance, f"{step}: end to end"))
     for number, case in enumerate(cases, 1):
-        session, name, timing = opened.sessions[case.key], str(case), timings[str(case)]
+        session, timing = opened.sessions[case.key], timings[case]
         metrics: dict[str, Any] = {
             "latency_ms": timing.to_dict(),
             "images_per_s": 1e3 * case.batch / timing.p50,
             "file_bytes": session.file.bytes,
         }
-        if (reference := str(Case(REFERENCE, case.batch))) in timings:
-            metrics["ratio"] = ratio_to(timings, reference, name, str(REFERENCE))
+        if (reference := Case(REFERENCE, case.batch)) in timings:
+            metrics["ratio"] = ratio_to(timings, reference, case, str(REFERENCE))
         said = [*notes.get(case, ()), *unstable(timing.verdict)]
         if deviations is None:
             said.append(NOT_COMPARED)
@@ -130,7 +118,7 @@ def _rows(
             metrics["largest_deviation"] = deviations[case.key]
         if case in stages:
             metrics |= stages[case]
-        weighed, more = _weigh(session, case.batch, calls[name], options)
+        weighed, more = _weigh(session, case.batch, calls[case], options)
         subject = {**subject_of(opened, case.key), "batch": case.batch, "threads": threads}
         if options.flush:
             subject["caches"] = "flushed"
@@ -179,20 +167,12 @@ def _stages(
     for batch, image in images.items():
         check_found(image, detector, batch)
     pipelines = {case: Pipeline(images[case.batch], detector, opened.sessions[case.key]) for case in shown}
-    whole = measure(
-        {str(case): pipeline for case, pipeline in pipelines.items()},
-        options.plan,
-        CpuStopwatch(flush=options.flush),
-        advance,
-    )
+    whole = measure(pipelines, options.plan, CpuStopwatch(flush=options.flush), advance)
     found: dict[Case, dict[str, Any]] = {}
     for case, pipeline in pipelines.items():
-        timing = whole[str(case)]
-        parts = pipeline.timings(timing.runs)
-        found[case] = {
-            "end_to_end_ms": timing.to_dict(),
-            "stages_ms": {name: part.to_dict() for name, part in parts.items()},
-        }
+        timing = whole[case]
+        stages = {name: part.to_dict() for name, part in pipeline.timings(timing.runs).items()}
+        found[case] = {"end_to_end_ms": timing.to_dict(), "stages_ms": stages}
     return found, notes
 
 
@@ -208,9 +188,8 @@ def check_found(image: Image, detector: FaceDetector, count: int) -> None:
     found = len(detector(image))
     if found != count:
         raise EdgefelError(
-            f"the detector finds {found} of the {counted(count, 'face')} of the synthetic image, so the "
-            f"stages of batch {count} "
-            "cannot be timed; leave --min-face out, or stages with --no-stages"
+            f"the detector finds {found} of the {counted(count, 'face')} of the synthetic image, so the stages of "
+            f"batch {count} cannot be timed; leave --min-face out, or stages with --no-stages"
         )
 
 
@@ -238,7 +217,7 @@ class Pipeline:
         stages: dict[str, int] = {}
 
         def record(name: str, seconds: float) -> None:
-            name = _NAMES.get(name, name)
+            name = "preprocessing" if name == "preprocess" else name
             stages[name] = stages.get(name, 0) + round(seconds * 1e9)
 
         start = clock()
@@ -252,13 +231,9 @@ class Pipeline:
         rows = zip(boxes, *(value.tolist() for value in values), strict=True)
         labelled = [labelled_face(box, session.labels, *row) for box, *row in rows]
         end = clock()
+        rest = max(1, end - aligned - sum(stages.values()))
         self._calls.append(
-            {
-                DETECTION: detected - start,
-                ALIGNMENT: aligned - detected,
-                **stages,
-                POST: max(1, end - aligned - sum(stages.values())),
-            }
+            {"detection": detected - start, "alignment": aligned - detected, **stages, "post": rest}
         )
         return labelled
 

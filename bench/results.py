@@ -7,8 +7,8 @@ import math
 import os
 import shlex
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -91,17 +91,15 @@ class Row:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, the schema first."""
-        values = asdict(self)
-        values["notes"] = list(self.notes)
-        return {"schema": values.pop("schema"), **values}
+        return {"schema": self.schema, **asdict(self), "notes": list(self.notes)}
 
 
 @dataclass(frozen=True)
 class Loaded:
     """Rows that could be read, and a line for each other one."""
 
-    rows: tuple[Row, ...] = ()
-    problems: tuple[str, ...] = field(default=())
+    rows: tuple[Row, ...]
+    problems: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -124,6 +122,12 @@ def check_counts(**counts: Sequence[int] | None) -> None:
             raise EdgefelError(f"{name} {', '.join(map(str, values)) or 'none'}: give numbers of at least 1")
 
 
+def check_names(what: str, names: Iterable[str], known: Collection[str]) -> None:
+    """Raises EdgefelError for a name that is not among the known ones."""
+    if unknown := [name for name in names if name not in known]:
+        raise EdgefelError(f"{what} {unknown[0]!r} is not known; choose from: {', '.join(known)}")
+
+
 def make_row(
     kind: str,
     subject: Mapping[str, Any],
@@ -134,8 +138,7 @@ def make_row(
     """A row with the current time. Raises ValueError for a row that `read_results` would refuse."""
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     row = Row(kind, dict(subject), dict(metrics), dict(environment), command_line(), now, tuple(notes))
-    problem = _problem(row.to_dict())
-    if problem is not None:
+    if (problem := _problem(row.to_dict())) is not None:
         raise ValueError(f"{kind} row: {problem}")
     return row
 
@@ -150,9 +153,7 @@ def check_writable(path: Path) -> None:
     """Raises EdgefelError if rows cannot be added to the file; to be called before long measurements."""
     if path.is_dir():
         raise EdgefelError(f"{path}: is a folder; give a file for the rows, such as results.jsonl")
-    there = path
-    while not there.exists() and there != there.parent:
-        there = there.parent
+    there = next((one for one in (path, *path.parents) if one.exists()), path.parent)
     if there != path and not there.is_dir():
         raise EdgefelError(f"{path}: cannot be written: {there} is not a folder; choose another place")
     if not os.access(there, os.W_OK):
@@ -162,8 +163,7 @@ def check_writable(path: Path) -> None:
 def append_results(path: Path, rows: Iterable[Row]) -> None:
     """Adds rows at the end of a file, which is created if missing; existing lines are never changed.
 
-    One write: an interrupted run leaves none, or whole lines. Raises EdgefelError where the file cannot be
-    written.
+    One write: an interrupted run leaves none, or whole lines. Raises EdgefelError if it fails.
     """
     text = "".join(json.dumps(row.to_dict(), ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
     if not text:
@@ -247,6 +247,4 @@ def _check_numbers(name: str, value: Any, least: float) -> None:
         for item in value:
             _check_numbers(name, item, least)
     elif isinstance(value, (int, float)) and not (math.isfinite(value) and value >= least):
-        raise EdgefelError(
-            f"{name}: {value!r} is no finite number" + (" of at least 0" if least == 0 else "")
-        )
+        raise EdgefelError(f"{name}: {value!r} is no finite number{' of at least 0' if least == 0 else ''}")

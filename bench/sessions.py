@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import inspect
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import cycle, islice
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from edgefel.bench.results import check_names
 from edgefel.data.preprocessing import Image
 from edgefel.data.synthetic import FaceOptions, SyntheticFaces
 from edgefel.errors import EdgefelError
@@ -22,7 +23,6 @@ from edgefel.runtime.manifest import PRECISIONS, BundleFile, Manifest, read_mani
 from edgefel.runtime.session import Session
 from edgefel.text import one_line
 
-REFERENCE_BACKEND, REFERENCE_PRECISION = "onnxruntime", "fp32"
 # Largest difference of one probability from the reference's that rounding explains. What INT8 does to a single face is
 # no measure of it (the manifest's verdict is); a file that computes something else is away on most of them.
 LARGEST_DEVIATION = {"fp32": 1e-4, "fp16": 0.05}
@@ -44,7 +44,7 @@ class Key(NamedTuple):
         return f"{self.precision} {self.backend}"
 
 
-REFERENCE = Key(REFERENCE_PRECISION, REFERENCE_BACKEND)
+REFERENCE = Key("fp32", "onnxruntime")
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,7 @@ class Selection:
             )
         for name in self.backends or ():
             backend_entry(name)
-        for name in self.precisions or ():
-            if name not in PRECISIONS:
-                raise EdgefelError(f"precision {name!r} is not known; choose from: {', '.join(PRECISIONS)}")
+        check_names("precision", self.precisions or (), PRECISIONS)
 
 
 @dataclass(frozen=True)
@@ -87,9 +85,8 @@ def open_bundle(
 ) -> Iterator[OpenBundle]:
     """Opens every selected file of a bundle in every available backend; closes them at the end.
 
-    threads: of one call. max_batch: largest batch, run in one piece unless an engine takes less. Raises
-    EdgefelError for a bundle that cannot be read, a named backend or precision that is not available, and
-    where nothing is left to measure.
+    threads: of one call. max_batch: largest batch, run in one piece unless an engine takes less. Raises EdgefelError
+    for an unreadable bundle, an unavailable backend or precision that is named, and where nothing can be measured.
     """
     manifest = read_manifest(folder)
     with ExitStack() as stack:
@@ -126,14 +123,14 @@ def _usable(manifest: Manifest, selection: Selection, skipped: dict[str, str]) -
     for file in manifest.files:
         if selection.precisions is not None and file.precision not in selection.precisions:
             continue
-        if not selection.force:
-            try:
+        try:
+            if not selection.force:
                 manifest.check_verdict(file)
-            except EdgefelError as error:
-                if selection.precisions is not None:
-                    raise
-                skipped[file.name] = str(error)
-                continue
+        except EdgefelError as error:
+            if selection.precisions is not None:
+                raise
+            skipped[file.name] = str(error)
+            continue
         manifest.verify(file, force=selection.force)
         files.append(file)
     return files
@@ -165,22 +162,20 @@ def faces(count: int, size: int = 224) -> list[Image]:
     """Synthetic face crops, uint8 RGB [size, size, 3], of every class in turn; always the same ones."""
     rendered = SyntheticFaces(FaceOptions(count=COMPARED_FACES, size=size, seed=1))
     different = [rendered.sample(index).image for index in range(min(count, COMPARED_FACES))]
-    return [different[index % len(different)] for index in range(count)]
+    return list(islice(cycle(different), count))
 
 
 def prepare(manifest: Manifest, crops: Sequence[Image]) -> Array:
     """The crops as the input of `Session.run`: float32 [N, 3, H, W], or uint8 [N, H, W, 3]."""
-    make = (
-        manifest.preprocessing.pixel_batch if manifest.input_type == "uint8" else manifest.preprocessing.batch
-    )
+    preprocessing = manifest.preprocessing
+    make = preprocessing.pixel_batch if manifest.input_type == "uint8" else preprocessing.batch
     return make(crops)
 
 
 def check_outputs(opened: OpenBundle) -> dict[Key, float] | None:
-    """Compares every session's probabilities of synthetic faces with those of ONNX Runtime's FP32 file.
+    """The largest difference of every session's probabilities of synthetic faces from ONNX Runtime's FP32 file.
 
-    Returns the largest difference by session; None where the bundle has no FP32 ONNX file. Raises
-    EdgefelError for a difference that the precision does not explain.
+    None where the bundle has no such file. Raises EdgefelError for a difference that the precision does not explain.
     """
     batch = prepare(opened.manifest, faces(COMPARED_FACES))
     reference = _reference(opened, batch)
@@ -204,32 +199,31 @@ def check_outputs(opened: OpenBundle) -> dict[Key, float] | None:
 def _reference(opened: OpenBundle, batch: Array) -> Array | None:
     if REFERENCE in opened.sessions:
         return opened.sessions[REFERENCE].run(batch).probabilities
-    if all((file.precision, file.kind) != (REFERENCE_PRECISION, "onnx") for file in opened.manifest.files):
+    if all((file.precision, file.kind) != (REFERENCE.precision, "onnx") for file in opened.manifest.files):
         return None
-    with Session.open(opened.manifest.folder, REFERENCE_PRECISION, REFERENCE_BACKEND, force=True) as session:
+    with Session.open(opened.manifest.folder, *REFERENCE, force=True) as session:
         return session.run(batch).probabilities
 
 
 def peak_memory_mb(session: Session, batch: int) -> float:
-    """Peak resident memory, in 10^6 bytes, of a fresh process that opens the session's file and runs one
-    batch.
+    """Peak resident memory, in 10^6 bytes, of a fresh process that opens the session's file and runs a batch.
 
     It includes the interpreter and the runtime's imports, not those of the benches: what a device needs.
     Raises EdgefelError if the process fails.
     """
     arguments = (session.manifest.folder, session.precision, session.backend, session.threads, batch)
-    # by -c, since -m of this module would import what the benches need
-    code = f"{_MEMORY_OF_SESSION}\n{MEMORY_OF_THIS}"
-    return fresh_process_memory_mb(code, arguments)
+    return fresh_process_memory_mb(_MEMORY_OF_SESSION, arguments)
 
 
 def fresh_process_memory_mb(code: str, arguments: Sequence[object]) -> float:
-    """Runs Python code that ends with MEMORY_OF_THIS in a process of its own; returns the number it prints."""
+    """Peak resident memory, in 10^6 bytes, of a process of its own that runs Python code."""
+    # own_peak_mb by its source, since importing this module would import what the benches need
     begin = f"from edgefel.workers import end_with; end_with({os.getpid()})"
-    command = [sys.executable, "-c", f"{begin}\n{code}", *map(str, arguments)]
+    code = f"{begin}\n{code}\n{inspect.getsource(own_peak_mb)}\nprint(own_peak_mb())"
+    command = [sys.executable, "-c", code, *map(str, arguments)]
     try:
         found = subprocess.run(command, capture_output=True, text=True, timeout=MEMORY_TIMEOUT, check=True)
-        return float(json.loads(found.stdout.splitlines()[-1]))
+        return float(found.stdout.splitlines()[-1])
     except subprocess.CalledProcessError as error:
         lines = (error.stderr or "").strip().splitlines()
         reason = lines[-1] if lines else f"exit code {error.returncode}"
@@ -267,7 +261,3 @@ def own_peak_mb() -> float:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return (peak if sys.platform == "darwin" else peak * 1024) / 1e6
-
-
-# by its source, since importing this module would import what the benches need
-MEMORY_OF_THIS = f"{inspect.getsource(own_peak_mb)}\nprint(own_peak_mb())"

@@ -64,9 +64,8 @@ def judge(values: Sequence[float]) -> Verdict:
     """Stable: the medians of both halves and the ends of the interval are within 5 % of the median, and the
     runs are independent enough (`independent_runs`)."""
     data = np.asarray(values, dtype=np.float64)
-    low, high = median_interval(values)
     halves = [float(np.median(half)) for half in np.array_split(data, 2) if len(half)]
-    return _verdict(data, float(np.median(data)), halves, low, high)
+    return _verdict(data, float(np.median(data)), halves, *median_interval(values))
 
 
 def ratio(slow: Sequence[float], fast: Sequence[float]) -> Ratio:
@@ -111,11 +110,9 @@ def _verdict(series: Values, whole: float, halves: Sequence[float], low: float, 
         return Verdict(False, "a single run says nothing of the next")
     if not whole > 0:
         return Verdict(False, "the clock is too coarse for it: its median is 0")
-    drift = max(abs(half / whole - 1) for half in halves)
-    if drift > MOST_DRIFT:
+    if (drift := max(abs(half / whole - 1) for half in halves)) > MOST_DRIFT:
         return Verdict(False, f"the halves of the run differ from its median by {drift:.0%}")
-    width = max(whole - low, high - whole) / whole
-    if width > MOST_WIDTH:
+    if (width := max(whole - low, high - whole) / whole) > MOST_WIDTH:
         return Verdict(False, f"the interval reaches {width:.0%} from the median")
     if len(series) >= LEAST_INDEPENDENT and (independent := independent_runs(series)) < LEAST_INDEPENDENT:
         return Verdict(

@@ -16,10 +16,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import cv2
 import onnxruntime
@@ -27,8 +27,8 @@ import onnxruntime
 from edgefel.bench.command import run_bench, versions
 from edgefel.bench.environment import cpu_name
 from edgefel.bench.stream_truth import judge
+from edgefel.bench.timer import opencv_threads
 from edgefel.data.synthetic.video import read_truth
-from edgefel.runtime.backends.base import Backend
 from edgefel.runtime.backends.choice import Opened
 from edgefel.runtime.faces import HaarDetector
 from edgefel.runtime.manifest import Manifest
@@ -56,18 +56,18 @@ def stream_row(
     with TimedSession.open(bundle, backend="onnxruntime", threads=1) as session:
         assert isinstance(session, TimedSession)
         session.warm_up()
-        parts: dict[str, Any] = {}
-        measures: dict[str, Callable[[], dict[str, Any]]] = {
+        measures = {
             "truth": lambda: truth_row(clip, session, truth),
             "overhead": lambda: overhead_row(clip, session),
             "memory": lambda: memory_row(clip, session, minutes),
         }
+        parts: dict[str, Any] = {}
         for name in only:
             print(f"measuring: {name}", file=sys.stderr)
             parts[name] = measures[name]()
         options = f"--minutes {minutes:g}" if "memory" in only else ""
         options += f" --only {' '.join(only)}" if tuple(only) != PARTS else ""
-        row = {
+        return {
             "bench": "stream",
             "command": f"python -m edgefel.bench.stream {clip.name} {bundle.name} {options.strip()}",
             "clip": {key: truth["options"][key] for key in ("seconds", "fps", "size", "faces", "seed")},
@@ -77,9 +77,10 @@ def stream_row(
             "threads": 1,
             "detector": f"haar, smallest face {MIN_FACE:g} of the shorter side",
             **parts,
+            "machine": cpu_name(),
+            "cores": os.cpu_count(),
+            "versions": versions(onnxruntime=onnxruntime, opencv=cv2),
         }
-    tools = versions(onnxruntime=onnxruntime, opencv=cv2)
-    return row | {"machine": cpu_name(), "cores": os.cpu_count(), "versions": tools}
 
 
 def truth_row(clip: Path, session: Session, truth: dict[str, Any]) -> dict[str, Any]:
@@ -127,7 +128,7 @@ def overhead_row(clip: Path, session: TimedSession) -> dict[str, Any]:
 def _seconds(
     clip: Path, detector: _Timed, session: TimedSession, telemetry: Telemetry
 ) -> list[dict[str, float]]:
-    """Times per frame of each second of one pass."""
+    """Milliseconds per frame of everything, detection, inference and the rest, for each second of one pass."""
 
     def clocks() -> tuple[float, float, float]:
         return time.process_time(), detector.seconds, session.timed.seconds
@@ -142,10 +143,13 @@ def _seconds(
             if number % part == 0:
                 marks.append(clocks())
         sink.close()
-    return [
-        _milliseconds([(end - begin) / part for begin, end in zip(before, after, strict=True)])
-        for before, after in pairwise(marks)
-    ]
+    found = []
+    for before, after in pairwise(marks):
+        whole, detection, inference = ((end - begin) / part for begin, end in zip(before, after, strict=True))
+        times = {"all": whole, "detection": detection, "inference": inference}
+        times["overhead"] = whole - detection - inference
+        found.append({name: round(1e3 * value, 3) for name, value in times.items()})
+    return found
 
 
 def _median(seconds: Sequence[dict[str, float]]) -> dict[str, float]:
@@ -153,21 +157,8 @@ def _median(seconds: Sequence[dict[str, float]]) -> dict[str, float]:
     return sorted(seconds, key=lambda times: times["overhead"])[len(seconds) // 2]
 
 
-def _milliseconds(seconds: Sequence[float]) -> dict[str, float]:
-    """Milliseconds of everything, detection, inference, and the rest."""
-    whole, detection, inference = seconds
-    times = {
-        "all": whole,
-        "detection": detection,
-        "inference": inference,
-        "overhead": whole - detection - inference,
-    }
-    return {name: round(1e3 * value, 3) for name, value in times.items()}
-
-
 def memory_row(clip: Path, session: Session, minutes: float) -> dict[str, Any]:
-    """Resident memory after each minute of a looped clip (each tenth of a run below ten minutes), with
-    results written as JSON lines."""
+    """Resident memory after each minute of a looped clip, or each tenth of a run below ten minutes."""
     source = open_source(str(clip), loop=True)
     options = StreamOptions(detect_every=MEMORY_DETECT_EVERY, seconds=60 * minutes)
     megabytes: list[float] = []
@@ -190,8 +181,7 @@ def memory_row(clip: Path, session: Session, minutes: float) -> dict[str, Any]:
 
 
 class _Timed:
-    """Wraps a detector or a backend's `run`: measures the processor time of its calls, records and replays
-    results."""
+    """A detector or a backend's `run` that measures its processor time and records and replays its results."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
@@ -237,33 +227,20 @@ class TimedSession(Session):
 
     def __init__(self, manifest: Manifest, opened: Opened, threads: int, max_batch: int) -> None:
         self.timed = _Timed(opened.runner.run)
-        runner = _WithRun(opened.runner, self.timed)
-        super().__init__(manifest, replace(opened, runner=cast("Backend", runner)), threads, max_batch)
-
-
-class _WithRun:
-    """A backend with another `run`."""
-
-    def __init__(self, backend: Backend, run: Callable[..., Any]) -> None:
-        self._backend = backend
-        self.run = run
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._backend, name)
+        opened.runner.run = self.timed  # type: ignore[assignment]
+        super().__init__(manifest, opened, threads, max_batch)
 
 
 @contextmanager
 def _one_core() -> Iterator[None]:
     """All threads of the process on one core, OpenCV on one thread."""
-    threads = cv2.getNumThreads()
     cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
-    cv2.setNumThreads(1)
     if cores is not None:
         os.sched_setaffinity(0, {min(cores)})
     try:
-        yield
+        with opencv_threads(1):
+            yield
     finally:
-        cv2.setNumThreads(threads)
         if cores is not None:
             os.sched_setaffinity(0, cores)
 
@@ -274,13 +251,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("clip", type=Path, help="made by edgefel data video")
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--minutes", type=float, default=10.0, help="of the looped run [%(default)s]")
-    parser.add_argument(
-        "--only",
-        nargs="+",
-        choices=PARTS,
-        default=PARTS,
-        help="what to measure [everything]; the time is for a quiet core",
-    )
+    about = "what to measure [everything]; the time is for a quiet core"
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help=about)
     return run_bench(parser, stream_row, arguments)
 
 

@@ -40,8 +40,7 @@ class Judgement:
     frames: results. lost: frames of the video without a result. found: share of the faces drawn, from the
     second frame on, that have a track. strays: faces where none is drawn. tracks: track numbers of each
     person in order of appearance. agreement, raw_agreement: share of smoothed and of single-frame labels that
-    are right, more than half a second from any change. flickers, raw_flickers: changes of a person's label
-    beyond those drawn.
+    are right, more than half a second from any change. flickers, raw_flickers: changes of label that were not drawn.
     """
 
     frames: int
@@ -77,8 +76,7 @@ class _Seen:
 
 def judge(results: Sequence[FrameResult], truth: dict[str, Any]) -> Judgement:
     """results: of one pass over the video that `truth` (edgefel.data.synthetic.video.read_truth) describes."""
-    people = len(truth["subjects"])
-    seen: dict[int, list[_Seen]] = {person: [] for person in range(1, people + 1)}
+    seen: dict[int, list[_Seen]] = {person: [] for person, _ in enumerate(truth["subjects"], 1)}
     strays = drawn = 0
     for result in results:
         entry = truth["frames"][result.frame.index]
@@ -145,10 +143,8 @@ def _flickers(
     seen: Mapping[int, Sequence[_Seen]], changes: Sequence[ChangeSeen], label: Callable[[_Seen], str]
 ) -> int:
     """Changes of label beyond those that were drawn."""
-    extra = 0
-    for person, rows in seen.items():
-        labels = [label(row) for row in rows]
-        found = sum(first != second for first, second in pairwise(labels))
-        wanted = Counter(change.person for change in changes)[person]
-        extra += max(0, found - wanted)
-    return extra
+    drawn = Counter(change.person for change in changes)
+    return sum(
+        max(0, sum(first != second for first, second in pairwise(map(label, rows))) - drawn[person])
+        for person, rows in seen.items()
+    )

@@ -1,10 +1,8 @@
-"""Images per second with more and more concurrent callers: the latency-throughput curve of a bundle, and its
-knee.
+"""Images per second of a bundle by number of concurrent callers: the latency-throughput curve, and its knee.
 
 The loop is closed: each of n callers calls again as soon as its last call has returned, so Little's law
-holds: callers = calls per second x seconds per call. Past the saturation of the processor, further callers
-only add waiting (Denning and Buzen, "The Operational Analysis of Queueing Network Models", ACM Computing
-Surveys, 1978).
+holds: callers = calls per second x seconds per call. Past the saturation of the processor, further callers only add
+waiting (Denning and Buzen, "The Operational Analysis of Queueing Network Models", ACM Computing Surveys, 1978).
 """
 
 from __future__ import annotations
@@ -14,8 +12,10 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -24,8 +24,6 @@ from edgefel.bench import environment
 from edgefel.bench.results import Measured, Row, check_counts, make_row, unstable
 from edgefel.bench.sessions import (
     NOT_COMPARED,
-    Key,
-    OpenBundle,
     Selection,
     check_outputs,
     faces,
@@ -83,8 +81,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Pass:
-    """One measurement of n callers. latencies: nanoseconds of the calls that ended in it, in order.
-    cores_busy: average number of busy cores of this process."""
+    """latencies: nanoseconds of the calls that ended in it, in order. cores_busy: of this process, on average."""
 
     calls_per_s: float
     latencies: tuple[int, ...]
@@ -112,8 +109,7 @@ class Point:
     def verdict(self) -> Verdict:
         """Stable: the throughputs of the passes are within 10 % of each other."""
         rates = [one.calls_per_s for one in self.passes]
-        drift = max(rates) / min(rates) - 1
-        if drift > MOST_DRIFT:
+        if (drift := max(rates) / min(rates) - 1) > MOST_DRIFT:
             return Verdict(False, f"the throughput of the two passes differs by {drift:.0%}")
         return Verdict(True)
 
@@ -142,20 +138,19 @@ def bench_throughput(
         ) as opened:
             skipped |= opened.skipped
             deviations = check_outputs(opened)
-            for batch in options.batches:
-                for key in opened.sessions:
-                    step = f"{key}, batch {batch}, threads {threads}"
-                    run, image = opened.sessions[key].run, prepare(opened.manifest, faces(batch))
-                    points = sweep(
-                        # each caller has an image of its own
-                        [partial(run, image.copy()) for _ in range(max(options.points))],
-                        options.points,
-                        seconds=options.seconds,
-                        warmup=options.warmup,
-                        advance=lambda share, step=step: advance(step, share),  # type: ignore[misc]
-                    )
-                    deviation = None if deviations is None else deviations[key]
-                    rows += _rows(opened, key, batch, threads, points, deviation, described)
+            for batch, (key, session) in product(options.batches, opened.sessions.items()):
+                image = prepare(opened.manifest, faces(batch))
+                points = sweep(
+                    # each caller has an image of its own
+                    [partial(session.run, image.copy()) for _ in range(max(options.points))],
+                    options.points,
+                    seconds=options.seconds,
+                    warmup=options.warmup,
+                    advance=partial(advance, f"{key}, batch {batch}, threads {threads}"),
+                )
+                subject = {**subject_of(opened, key), "batch": batch, "threads": threads}
+                deviation = None if deviations is None else deviations[key]
+                rows += _rows(points, subject, session.notes, deviation, described)
     return Measured(tuple(rows), skipped)
 
 
@@ -169,8 +164,7 @@ def sweep(
 ) -> list[Point]:
     """Both passes over all points. calls: one for each caller, as many as the largest point has.
 
-    The order is 1 2 4 4 2 1: steady drift has the same effect on the mean of every point, and shows as a
-    difference between the passes.
+    The order is 1 2 4 4 2 1: steady drift affects the mean of every point equally, and shows between the passes.
     """
     order = [*points, *reversed(points)]
     passes: dict[int, list[Pass]] = {callers: [] for callers in points}
@@ -186,67 +180,44 @@ def knee(points: Sequence[Point]) -> int:
     return min(point.callers for point in points if point.calls_per_s >= KNEE_SHARE * best)
 
 
-class _Callers:
-    """Threads that call until they are told to stop."""
-
-    def __init__(self, calls: Sequence[Callable[[], Any]]) -> None:
-        self._stop = threading.Event()
-        self._errors: list[BaseException] = []
-        self.spans: list[list[tuple[int, int]]] = [[] for _ in calls]
-        self._threads = [
-            threading.Thread(target=self._work, args=pair, daemon=True)
-            for pair in zip(calls, self.spans, strict=True)
-        ]
-
-    def _work(self, call: Callable[[], Any], spans: list[tuple[int, int]]) -> None:
-        try:
-            while not self._stop.is_set():
-                start = time.perf_counter_ns()
-                call()
-                spans.append((start, time.perf_counter_ns()))
-        except BaseException as error:
-            self._errors.append(error)
-            self._stop.set()
-
-    def wait(self, seconds: float, least: int) -> None:
-        """Waits that long, and until `least` further calls per caller have ended, over all callers; returns
-        at once after an error."""
-        until = time.monotonic() + seconds
-        latest = until + _MOST_WAIT
-        wanted = self._ended() + least * len(self.spans)
-        while not self._stop.wait(max(0.001, min(0.05, until - time.monotonic()))):
-            now = time.monotonic()
-            if now >= until and (self._ended() >= wanted or now >= latest):
-                return
-
-    def _ended(self) -> int:
-        return sum(len(spans) for spans in self.spans)
-
-    def __enter__(self) -> _Callers:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-        if self._errors:
-            raise self._errors[0]
-
-
 def run_callers(calls: Sequence[Callable[[], Any]], *, seconds: float, warmup: float) -> Pass:
     """Runs every caller in a loop; measures `seconds` of it after `warmup` seconds.
 
     A pass is extended until three calls for each caller have ended. A call across the pass's border counts by
-    its share inside. Raises what a call raises.
+    its share inside. Raises what a call raises, at once.
     """
-    with _Callers(calls) as callers:
-        callers.wait(warmup, 1)
-        begin, busy = time.perf_counter_ns(), time.process_time()
-        callers.wait(seconds, LEAST_CALLS)
-        end, busy = time.perf_counter_ns(), time.process_time() - busy
-    spans = [span for own in callers.spans for span in own]
+    stop = threading.Event()
+    spans: list[tuple[int, int]] = []
+
+    def work(call: Callable[[], Any]) -> None:
+        try:
+            while not stop.is_set():
+                start = time.perf_counter_ns()
+                call()
+                spans.append((start, time.perf_counter_ns()))
+        finally:  # an error ends all callers
+            stop.set()
+
+    def wait(seconds: float, least: int) -> None:
+        """Waits that long, and until `least` further calls per caller have ended, over all callers."""
+        until = time.monotonic() + seconds
+        wanted = len(spans) + least * len(calls)
+        while not stop.wait(max(0.001, min(0.05, until - time.monotonic()))):
+            now = time.monotonic()
+            if now >= until and (len(spans) >= wanted or now >= until + _MOST_WAIT):
+                return
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        callers = [pool.submit(work, call) for call in calls]
+        try:
+            wait(warmup, 1)
+            begin, busy = time.perf_counter_ns(), time.process_time()
+            wait(seconds, LEAST_CALLS)
+            end, busy = time.perf_counter_ns(), time.process_time() - busy
+        finally:
+            stop.set()
+    for caller in callers:
+        caller.result()
     return summarize(spans, begin, end, busy)
 
 
@@ -265,16 +236,13 @@ def summarize(spans: Sequence[tuple[int, int]], begin: int, end: int, busy: floa
 
 
 def _rows(
-    opened: OpenBundle,
-    key: Key,
-    batch: int,
-    threads: int,
     points: Sequence[Point],
+    subject: Mapping[str, Any],
+    notes: Sequence[str],
     deviation: float | None,
     described: Mapping[str, Any],
 ) -> Iterator[Row]:
-    bend = knee(points)
-    cores = usable_cores()
+    bend, cores, batch = knee(points), usable_cores(), subject["batch"]
     for point in points:
         verdict = point.verdict
         metrics: dict[str, Any] = {
@@ -284,12 +252,7 @@ def _rows(
             "cores_busy": point.cores_busy,
             "utilisation": point.cores_busy / cores,
             "knee": point.callers == bend,
+            **({} if deviation is None else {"largest_deviation": deviation}),
         }
-        notes = list(opened.sessions[key].notes)
-        if deviation is None:
-            notes.append(NOT_COMPARED)
-        else:
-            metrics["largest_deviation"] = deviation
-        numbers = {"batch": batch, "threads": threads, "concurrency": point.callers}
-        notes += unstable(verdict)
-        yield make_row("throughput", {**subject_of(opened, key), **numbers}, metrics, described, notes)
+        said = [*notes, *([NOT_COMPARED] if deviation is None else ()), *unstable(verdict)]
+        yield make_row("throughput", {**subject, "concurrency": point.callers}, metrics, described, said)

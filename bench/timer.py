@@ -1,12 +1,11 @@
-"""The one timer: warms up until stable, repeats, and reports milliseconds per call with intervals and
-stability."""
+"""The timer: warms up until stable, repeats, and reports milliseconds per call with intervals and stability."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -18,6 +17,7 @@ from edgefel.errors import EdgefelError
 # rounds whose medians are compared to tell whether warming up is over, and how much they may differ
 _SETTLING_ROUNDS, _SETTLED = 5, 0.03
 _QUANTILES = 41
+K = TypeVar("K")
 # what is going on, and the share of it that is done, 0 to 1
 Advance = Callable[[str, float], None]
 
@@ -64,8 +64,7 @@ QUICK = Plan(warmup=2, settle_seconds=1.0, min_runs=8, seconds=2.0)
 
 @dataclass(frozen=True)
 class Timing:
-    """Milliseconds per call over `runs` timed calls; percentiles interpolate linearly. durations: of each
-    call, in order."""
+    """Milliseconds per call over `runs` timed calls; percentiles interpolate linearly. durations: in order."""
 
     p50: float
     p90: float
@@ -105,11 +104,11 @@ class Timing:
 
 
 def measure(
-    fns: Mapping[str, Callable[[], Any]],
+    fns: Mapping[K, Callable[[], Any]],
     plan: Plan = FULL,
     stopwatch: Stopwatch | None = None,
     advance: Callable[[float], None] = lambda share: None,
-) -> dict[str, Timing]:
+) -> dict[K, Timing]:
     """Times several callables in turn, A B A B, so that ratios of their timings come from one run.
 
     All get the same number of runs. stopwatch: `CpuStopwatch` by default, for callables that return when
@@ -119,24 +118,20 @@ def measure(
         raise ValueError("nothing to time: give at least one callable")
     watch = stopwatch or CpuStopwatch()
     _warm_up(fns, plan, watch)
-    durations: dict[str, list[int]] = {name: [] for name in fns}
+    durations: dict[K, list[int]] = {name: [] for name in fns}
     spent, runs, limit = 0, 0, plan.seconds * len(fns) * 1e9
     while runs < plan.min_runs or (runs < plan.max_runs and spent < limit):
-        for name, fn in fns.items():
-            duration = watch.time(fn)
-            durations[name].append(duration)
-            spent += duration
+        spent += _round(fns, watch, durations)
         runs += 1
-        advance(
-            min(1.0, min(runs / plan.min_runs, max(runs / plan.max_runs, spent / limit if limit else 1.0)))
-        )
+        longest = max(runs / plan.max_runs, spent / limit if limit else 1.0)
+        advance(min(1.0, runs / plan.min_runs, longest))
     return {name: Timing.from_nanoseconds(values) for name, values in durations.items()}
 
 
-def ratio_to(timings: Mapping[str, Timing], base: str, own: str, name: str | None = None) -> dict[str, Any]:
+def ratio_to(timings: Mapping[K, Timing], base: K, own: K, name: str | None = None) -> dict[str, Any]:
     """A row's "ratio": how many times as fast `own` is as `base`, which took turns with it. name: for `base`."""
     found = statistics.ratio(timings[base].durations, timings[own].durations)
-    return {**found.to_dict(), "to": name or base}
+    return {**found.to_dict(), "to": name or str(base)}
 
 
 @contextmanager
@@ -155,29 +150,27 @@ def time_callable(fn: Callable[[], Any], plan: Plan = FULL, stopwatch: Stopwatch
     return measure({"fn": fn}, plan, stopwatch)["fn"]
 
 
-def _warm_up(fns: Mapping[str, Callable[[], Any]], plan: Plan, watch: Stopwatch) -> None:
+def _warm_up(fns: Mapping[K, Callable[[], Any]], plan: Plan, watch: Stopwatch) -> None:
     """Until the last five rounds of every callable took as long as the five before them."""
-    rounds: dict[str, list[int]] = {name: [] for name in fns}
+    rounds: dict[K, list[int]] = {name: [] for name in fns}
     spent, done = 0, 0
     while done < plan.warmup or (spent < plan.settle_seconds * len(fns) * 1e9 and not _settled(rounds)):
-        for name, fn in fns.items():
-            duration = watch.time(fn)
-            rounds[name].append(duration)
-            spent += duration
+        spent += _round(fns, watch, rounds)
         done += 1
 
 
-def _settled(rounds: Mapping[str, Sequence[int]]) -> bool:
+def _round(fns: Mapping[K, Callable[[], Any]], watch: Stopwatch, durations: Mapping[K, list[int]]) -> int:
+    """Times every callable once; returns the sum in ns."""
+    for name, fn in fns.items():
+        durations[name].append(watch.time(fn))
+    return sum(own[-1] for own in durations.values())
+
+
+def _settled(rounds: Mapping[K, Sequence[int]]) -> bool:
     for durations in rounds.values():
         if len(durations) < 2 * _SETTLING_ROUNDS:
             return False
-        before, now = (
-            float(np.median(part))
-            for part in (
-                durations[-2 * _SETTLING_ROUNDS : -_SETTLING_ROUNDS],
-                durations[-_SETTLING_ROUNDS:],
-            )
-        )
+        before, now = np.median(np.reshape(durations[-2 * _SETTLING_ROUNDS :], (2, -1)), axis=1)
         if abs(now - before) > _SETTLED * before:
             return False
     return True

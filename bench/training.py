@@ -7,6 +7,8 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -14,8 +16,8 @@ import numpy as np
 import torch
 
 from edgefel.bench import environment
-from edgefel.bench.results import Row, make_row, unstable
-from edgefel.bench.sessions import MEMORY_OF_THIS, fresh_process_memory_mb
+from edgefel.bench.results import Row, check_names, make_row, unstable
+from edgefel.bench.sessions import fresh_process_memory_mb
 from edgefel.bench.stopwatch import CpuStopwatch, CudaStopwatch
 from edgefel.bench.timer import FULL, Advance, Plan, Timing, measure, ratio_to
 from edgefel.data.labels import expression_labels
@@ -76,13 +78,16 @@ class Options:
             )
         if self.threads is not None and self.threads < 1:
             raise EdgefelError(f"threads is {self.threads}; give at least 1")
-        for name in self.precisions:
-            if name not in PRECISIONS:
-                raise EdgefelError(f"precision {name!r} is not known; choose from: {', '.join(PRECISIONS)}")
+        check_names("precision", self.precisions, PRECISIONS)
         for name in self.attentions or ():
             check_choice(name)
         if not self.precisions or self.attentions == ():
             raise EdgefelError("no precision or no attention is named; name one, or leave the option out")
+
+    def compute(self, precision: str, attention: str = "auto") -> ComputeConfig:
+        """One device in that precision, a name of PRECISIONS."""
+        name = PRECISIONS[precision]
+        return ComputeConfig(accelerator=self.accelerator, devices="1", precision=name, attention=attention)
 
 
 class Case(NamedTuple):
@@ -114,7 +119,7 @@ def bench_training(options: Options, advance: Advance = lambda step, share: None
 def _batch_rows(
     options: Options, batch: int, described: Mapping[str, Any], advance: Advance
 ) -> Iterator[Row]:
-    device = make_fabric(options, options.precisions[0]).device
+    device = make_fabric(options.compute(options.precisions[0])).device
     cases = [
         Case(batch, precision, attention)
         for precision in options.precisions
@@ -123,25 +128,28 @@ def _batch_rows(
     memory = {case: peak_memory(options, case, device) if options.memory else None for case in cases}
     steppers = {case: Stepper(options, case) for case in cases}
     check_losses({case: stepper.first_loss for case, stepper in steppers.items()})
-    calls: dict[str, Callable[[], Any]] = {str(case): stepper for case, stepper in steppers.items()}
-    fed = {case: f"{case}, from files" for case in cases if options.data is not None}
-    calls |= {name: steppers[case].from_files for case, name in fed.items()}
+    # by case, and whether the images come from files
+    calls: dict[tuple[Case, bool], Callable[[], Any]] = {(case, False): steppers[case] for case in cases}
+    if options.data is not None:
+        calls |= {(case, True): steppers[case].from_files for case in cases}
     stopwatch = CudaStopwatch(flush=False) if device.type == "cuda" else CpuStopwatch()
     step = f"{options.model}, batch {batch}: {len(calls)} in turn"
-    timings = measure(calls, options.plan, stopwatch, lambda share: advance(step, share))
+    timings = measure(calls, options.plan, stopwatch, partial(advance, step))
     for case, stepper in steppers.items():
         stepper.check()
+        timing = timings[case, False]
         metrics: dict[str, Any] = {
-            "images_per_s": 1e3 * batch / timings[str(case)].p50,
-            "latency_ms": timings[str(case)].to_dict(),
+            "images_per_s": 1e3 * batch / timing.p50,
+            "latency_ms": timing.to_dict(),
         }
         # as a multiple of plain PyTorch in the same precision; plain PyTorch itself, in FP32
         plain = case._replace(attention=REFERENCE)
         base = plain if plain != case else plain._replace(precision="fp32")
         if base != case and base in cases:
-            metrics["ratio"] = ratio_to(timings, str(base), str(case), f"{base.precision} {base.attention}")
-        if case in fed:
-            metrics["images_per_s_from_files"] = 1e3 * batch / timings[fed[case]].p50
+            name = f"{base.precision} {base.attention}"
+            metrics["ratio"] = ratio_to(timings, (base, False), (case, False), name)
+        if options.data is not None:
+            metrics["images_per_s_from_files"] = 1e3 * batch / timings[case, True].p50
         if memory[case] is not None:
             metrics["peak_memory_mb"] = memory[case]
         subject = {
@@ -153,7 +161,7 @@ def _batch_rows(
             "attention": case.attention,
             "accelerator": device.type,
         }
-        notes = _notes(timings[str(case)], device, options.attentions)
+        notes = _notes(timing, device, options.attentions)
         yield make_row("train", subject, metrics, described, notes)
 
 
@@ -178,11 +186,9 @@ def check_losses(losses: Mapping[Case, float]) -> None:
             )
 
 
-def make_fabric(options: Options, precision: str) -> Fabric:
-    """One device. Raises EdgefelError where there is none, or it does not know the precision."""
-    fabric = create_fabric(
-        ComputeConfig(accelerator=options.accelerator, devices="1", precision=PRECISIONS[precision])
-    )
+def make_fabric(compute: ComputeConfig) -> Fabric:
+    """Launched. Raises EdgefelError where there is no such device, or it does not know the precision."""
+    fabric = create_fabric(compute)
     fabric.launch()
     return fabric
 
@@ -195,31 +201,23 @@ class Stepper:
             model=options.model,
             data="" if options.data is None else os.fspath(options.data),
             batch_size=case.batch,
-            compute=ComputeConfig(
-                accelerator=options.accelerator,
-                devices="1",
-                precision=PRECISIONS[case.precision],
-                attention=case.attention,
-            ),
+            compute=options.compute(case.precision, case.attention),
         )
         preprocessing = run_preprocessing(config)
         files = open_data(config, preprocessing) if config.data else None
         labels = expression_labels(CLASSES) if files is None else files.labels
-        rng = np.random.default_rng(0)
         side = preprocessing.resize
-        pixels = rng.integers(0, 256, (case.batch, 3, side, side), dtype=np.uint8)
-        targets = torch.arange(case.batch) % len(labels)
-        data = _data(labels, targets) if files is None else files
-        model = make_model(config, labels)
+        pixels = np.random.default_rng(0).integers(0, 256, (case.batch, 3, side, side), dtype=np.uint8)
+        data = _data(labels, torch.arange(case.batch) % len(labels)) if files is None else files
         self._files = files
         self._size = case.batch
         self._trainer = Trainer(
             config,
             RunFolder(Path(tempfile.gettempdir())),  # of which nothing is read or written without `fit`
-            make_fabric(options, case.precision),
+            make_fabric(config.compute),
             data,
             preprocessing,
-            model,
+            make_model(config, labels),
             TrainingState(),
             _STEPS_PER_EPOCH,
             True,
@@ -247,18 +245,15 @@ class Stepper:
     def _read(self) -> Iterator[Batch]:
         """Batches of balanced epochs, as the training loop reads them, without end."""
         assert self._files is not None
-        epoch = 0
-        while True:
+        for epoch in count():
             order = self._files.sampler.indices(epoch)
             whole = len(order) // self._size
             if not whole:
                 raise EdgefelError(
-                    f"{self._files.train.dataset.root}: a balanced epoch has "
-                    f"{counted(len(order), 'image')}, fewer than one "
-                    f"batch of {self._size}; give a smaller batch"
+                    f"{self._files.train.dataset.root}: a balanced epoch has {counted(len(order), 'image')}, fewer "
+                    f"than one batch of {self._size}; give a smaller batch"
                 )
             yield from self._files.train.batches(np.split(order[: whole * self._size], whole))
-            epoch += 1
 
 
 def _data(labels: tuple[str, ...], targets: torch.Tensor) -> Data:
@@ -277,7 +272,7 @@ def peak_memory(options: Options, case: Case, device: torch.device) -> float:
     """
     if device.type != "cuda":
         arguments = (options.model, options.threads or torch.get_num_threads(), *case)
-        return round(fresh_process_memory_mb(f"{_TWO_STEPS}\n{MEMORY_OF_THIS}", arguments), 1)
+        return round(fresh_process_memory_mb(_TWO_STEPS, arguments), 1)
     gc.collect()
     torch.cuda.empty_cache()
     before = torch.cuda.memory_allocated()
@@ -301,12 +296,8 @@ Stepper(Options(model, (int(batch),), accelerator="cpu"), Case(int(batch), preci
 
 
 def _notes(timing: Timing, device: torch.device, asked: Sequence[str] | None) -> list[str]:
-    notes = []
-    if device.type != "cuda" and asked is None:
-        notes.append("no GPU: the fused kernels do not run here, and the reference stands alone")
-    notes.append(
-        "memory: allocated on the GPU"
-        if device.type == "cuda"
-        else "memory: of a process of its own, with PyTorch"
-    )
-    return notes + unstable(timing.verdict)
+    if device.type == "cuda":
+        return ["memory: allocated on the GPU", *unstable(timing.verdict)]
+    alone = "no GPU: the fused kernels do not run here, and the reference stands alone"
+    memory = "memory: of a process of its own, with PyTorch"
+    return [*([alone] if asked is None else []), memory, *unstable(timing.verdict)]

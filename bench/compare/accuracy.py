@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,8 +32,7 @@ def choose(
     """A data set and `count` of its held-out images, spread as evenly over the classes as possible.
 
     Held out are the splits val and test, or everything where there are no splits. layout: as for
-    `open_dataset`. Raises EdgefelError if the data shares too few classes with the model
-    (`ImageDataset.matched`).
+    `open_dataset`. Raises EdgefelError if the data shares too few classes with the model.
     """
     matched = open_dataset(data, layout=layout).matched(labels)
     dataset = matched.dataset
@@ -45,50 +46,34 @@ def judge(
     matched: MatchedDataset,
     chosen: Sequence[int],
     preprocessing: Preprocessing,
-    advance: Callable[[int], None] = lambda images: None,
+    advance: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Judgement]:
     """By contender's name: images, accuracy, macro_f1, recall by class, agreement with eager PyTorch if it
     takes part, and of FER+ votes, the file that labels come from.
 
-    torch.compile gets the labels of eager PyTorch: their outputs were compared. Raises EdgefelError where no
-    image can be read.
+    torch.compile gets eager PyTorch's labels: their outputs are compared. Raises EdgefelError for no readable image.
     """
-    dataset = matched.dataset
     own = {one.name: one for one in contenders if one.backend != COMPILED}
-    found: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in own}
-    targets: list[int] = []
-    for labels, crops, _ in labelled_batches(dataset, chosen):
-        batch = preprocessing.batch(crops)
-        for name, contender in own.items():
-            found[name].append(contender.probabilities(batch))
-        targets += labels
-        advance(len(crops))
-    if not targets:
-        raise EdgefelError(f"{dataset.root}: no image can be read, so nothing was judged")
-    merged = {name: np.concatenate(parts) for name, parts in found.items()}
-    eager = {one.subject.name: merged[one.name] for one in own.values() if one.backend == EAGER}
-    votes = {} if dataset.votes is None else {"votes": dataset.votes.file}
+    runs = {name: one.probabilities for name, one in own.items()}
+    found = label_images(runs, matched.dataset, chosen, advance, prepare=preprocessing.batch)
+    eager = {one.subject.name: found.probabilities[one.name] for one in own.values() if one.backend == EAGER}
+    votes = {} if matched.dataset.votes is None else {"votes": matched.dataset.votes.file}
+    targets = np.asarray(found.targets)
     return {
-        one.name: _judgement(
-            merged[_labelled_as(one)], np.asarray(targets), matched.match, eager.get(one.subject.name)
-        )
+        one.name: _judgement(found.probabilities[name], targets, matched.match, eager.get(one.subject.name))
         | votes
         for one in contenders
-        if _labelled_as(one) in merged
+        if (name := one.name.replace(COMPILED, EAGER)) in found.probabilities
     }
 
 
-def _labelled_as(contender: Contender) -> str:
-    return contender.name.replace(COMPILED, EAGER)
-
-
 def _judgement(
-    probabilities: npt.NDArray[np.float32],
+    probabilities: npt.NDArray[np.float64],
     targets: npt.NDArray[np.int64],
     match: LabelMatch,
-    eager: npt.NDArray[np.float32] | None,
+    eager: npt.NDArray[np.float64] | None,
 ) -> Judgement:
-    metrics = compute_metrics(match.restrict(probabilities.astype(np.float64)), targets)
+    metrics = compute_metrics(match.restrict(probabilities), targets)
     judgement: Judgement = {
         "images": len(targets),
         "accuracy": metrics.accuracy,
@@ -100,19 +85,48 @@ def _judgement(
     return judgement
 
 
-def labelled_batches(
-    dataset: ImageDataset, chosen: Sequence[int], skipped: list[str] | None = None
-) -> Iterator[tuple[list[int], list[Image], int]]:
-    """Labels and images in batches, and how many of `chosen` are done; unreadable ones go to `skipped`."""
-    labels: list[int] = []
-    crops: list[Image] = []
-    for done, index in enumerate(chosen, 1):
-        try:
-            crops.append(dataset.load(index))
-            labels.append(dataset.samples[index].label)
-        except UnreadableImageError:
-            if skipped is not None:
-                skipped.append(str(dataset.samples[index].path))
-        if crops and (len(crops) == BATCH or done == len(chosen)):
-            yield labels, crops, done
-            labels, crops = [], []
+@dataclass(frozen=True)
+class Labelled:
+    """probabilities: [N, C] by name. targets: labels of the data set. image: one. skipped: unreadable files."""
+
+    probabilities: dict[str, npt.NDArray[np.float64]]
+    targets: list[int]
+    image: Image
+    skipped: list[str]
+
+
+def label_images(
+    runs: Mapping[str, Callable[[Any], npt.NDArray[np.float32]]],
+    dataset: ImageDataset,
+    chosen: Sequence[int],
+    advance: Callable[[int, int], None],
+    *,
+    prepare: Callable[[list[Image]], Any] = list,
+    workers: int = 1,
+) -> Labelled:
+    """Runs everything on the chosen images, in batches that `prepare` makes; `workers` of `runs` at the same time.
+
+    advance: called with (images done, images). Raises EdgefelError where no image can be read.
+    """
+    parts: dict[str, list[npt.NDArray[np.float64]]] = {name: [] for name in runs}
+    targets: list[int] = []
+    skipped: list[str] = []
+    with ThreadPoolExecutor(workers) as pool:
+        for start in range(0, len(chosen), BATCH):
+            images: list[Image] = []
+            for index in chosen[start : start + BATCH]:
+                sample = dataset.samples[index]
+                try:
+                    images.append(dataset.load(index))
+                    targets.append(sample.label)
+                except UnreadableImageError:
+                    skipped.append(str(sample.path))
+            if images:
+                image, batch = images[0], prepare(images)
+                found = pool.map(lambda run, batch=batch: run(batch), runs.values())
+                for own, probabilities in zip(parts.values(), found, strict=True):
+                    own.append(probabilities.astype(np.float64))
+            advance(min(start + BATCH, len(chosen)), len(chosen))
+    if not targets:
+        raise EdgefelError(f"{dataset.root}: no image can be read, so nothing was compared")
+    return Labelled({name: np.concatenate(own) for name, own in parts.items()}, targets, image, skipped)

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from edgefel.bench.compare.subjects import Subject
-from edgefel.bench.sessions import MEMORY_OF_THIS, fresh_process_memory_mb, peak_memory_mb
+from edgefel.bench.sessions import fresh_process_memory_mb, peak_memory_mb
 from edgefel.errors import EdgefelError
 from edgefel.runtime.backends.base import BACKENDS
 from edgefel.runtime.manifest import read_manifest
 from edgefel.runtime.session import Session
+from edgefel.text import one_line
 
 Array = npt.NDArray[np.float32]
 
@@ -54,61 +55,50 @@ def open_contenders(
     precisions: Sequence[str],
     threads: int,
     max_batch: int,
+    opened: ExitStack,
     *,
     required: bool,
 ) -> tuple[list[Contender], dict[str, str]]:
     """Every file of the subject in every backend, and why others are missing, by backend.
 
-    max_batch: largest batch, run in one piece. required: a backend that cannot be used is an error. Closes
-    what it opened when something fails.
+    max_batch: largest batch, run in one piece. opened: closes them. required: an unusable backend is an error.
     """
     found: list[Contender] = []
     skipped: dict[str, str] = {}
-    with ExitStack() as opened:
-        for backend in backends:
-            try:
-                if backend in PYTORCH:
-                    own = [open_pytorch(subject, backend, threads)]
-                else:
-                    own = _open_sessions(subject, backend, precisions, threads, max_batch)
-            except EdgefelError as error:
-                if required:
-                    raise
-                skipped[backend] = str(error)
+    for backend in backends:
+        try:
+            if backend in PYTORCH:
+                found.append(open_pytorch(subject, backend, threads))
                 continue
-            for one in own:
-                opened.callback(one.close)
-            found += own
-        opened.pop_all()
+            with ExitStack() as own:
+                for precision in _precisions(subject, backend, precisions):
+                    found.append(open_session(subject, precision, backend, threads, max_batch))
+                    own.callback(found[-1].close)
+                opened.push(own.pop_all())
+        except EdgefelError as error:
+            if required:
+                raise
+            found = [one for one in found if one.backend != backend]
+            skipped[backend] = str(error)
     return found, skipped
 
 
-def _open_sessions(
-    subject: Subject, backend: str, precisions: Sequence[str], threads: int, max_batch: int
-) -> list[Contender]:
+def _precisions(subject: Subject, backend: str, wanted: Sequence[str]) -> list[str]:
+    """Of the bundle's files that the backend can run. Raises EdgefelError where there is none."""
     if subject.bundle is None:
         return []
     if backend not in BACKENDS:
         known = ", ".join((*PYTORCH, *BACKENDS))
         raise EdgefelError(f"unknown backend '{backend}'; known: {known}")
     kind = BACKENDS[backend].kind
-    files = [
-        file
-        for file in read_manifest(subject.folder).files
-        if file.kind == kind and file.precision in precisions
-    ]
-    if not files and kind == "engine":
+    files = read_manifest(subject.folder).files
+    found = [file.precision for file in files if file.kind == kind and file.precision in wanted]
+    if not found and kind == "engine":
         raise EdgefelError(
             f"{backend}: no engine of {subject.name} here; edgefel engine builds one beside a GPU"
         )
-    if not files:
-        raise EdgefelError(f"{subject.folder}: holds no file for {backend} of {', '.join(precisions)}")
-    found: list[Contender] = []
-    with ExitStack() as opened:
-        for file in files:
-            found.append(open_session(subject, file.precision, backend, threads, max_batch))
-            opened.callback(found[-1].close)
-        opened.pop_all()
+    if not found:
+        raise EdgefelError(f"{subject.folder}: holds no file for {backend} of {', '.join(wanted)}")
     return found
 
 
@@ -141,9 +131,7 @@ def open_pytorch(subject: Subject, backend: str, threads: int) -> Contender:
         (loaded.path / "model.safetensors").stat().st_size,
         lambda batch: run(batch).probabilities.numpy(),
         lambda batch: run(batch).logits.numpy(),
-        lambda batch: fresh_process_memory_mb(
-            _MEMORY_OF_MODEL + MEMORY_OF_THIS, (loaded.path, threads, batch, backend)
-        ),
+        lambda batch: fresh_process_memory_mb(_MEMORY_OF_MODEL, (loaded.path, threads, batch, backend)),
     )
 
 
@@ -156,8 +144,7 @@ def _compiled(network: Any, size: int) -> Any:
         with torch.inference_mode():
             compiled(torch.zeros(1, 3, size, size))
     except Exception as error:  # whatever the compiler or the tracer raises
-        line = " ".join(str(error).split())[:200]
-        raise EdgefelError(f"{COMPILED}: {type(error).__name__}: {line}") from None
+        raise EdgefelError(f"{COMPILED}: {type(error).__name__}: {one_line(error)[:200]}") from None
     return compiled
 
 
@@ -167,19 +154,15 @@ def open_session(
     """One file of the bundle in one backend. Raises EdgefelError where it cannot be run."""
     # what the gate refused is compared all the same: its accuracy stands beside its speed
     session = Session.open(subject.folder, precision, backend, threads, force=True, max_batch=max_batch)
-
-    def logits(batch: Array) -> Array:
-        values = session.run(batch).logits
-        assert values is not None
-        return values
-
     return Contender(
         subject,
         precision,
         backend,
         session.file.bytes,
         lambda batch: session.run(batch).probabilities,
-        logits if "logits" in session.manifest.outputs else None,
+        (lambda batch: cast(Array, session.run(batch).logits))
+        if "logits" in session.manifest.outputs
+        else None,
         lambda batch: peak_memory_mb(session, batch),
         session.close,
     )

@@ -14,13 +14,7 @@ import numpy as np
 
 from edgefel.bench import environment
 from edgefel.bench.compare.accuracy import BATCH, Judgement, choose, judge
-from edgefel.bench.compare.contenders import (
-    DEFAULT_BACKENDS,
-    EAGER,
-    Array,
-    Contender,
-    open_contenders,
-)
+from edgefel.bench.compare.contenders import DEFAULT_BACKENDS, EAGER, Array, Contender, open_contenders
 from edgefel.bench.compare.subjects import Subject
 from edgefel.bench.results import Measured, Row, check_counts, make_row
 from edgefel.bench.sessions import faces
@@ -118,10 +112,9 @@ def _opened(
                 options.precisions,
                 threads,
                 max(BATCH, *options.batches),
+                opened,
                 required=options.backends is not None,
             )
-            for one in found:
-                opened.callback(one.close)
             contenders += found
             skipped |= missing
         if not contenders:
@@ -144,29 +137,29 @@ def _measure(
     sqnr = check_outputs(contenders, images)
     memory = _peak_memory(contenders, batch, advance) if options.memory else {}
     calls = {one.name: partial(one.probabilities, images[one.subject.name]) for one in contenders}
-    timings = measure(calls, options.plan, advance=lambda share: advance(step, share))
-    found = []
-    for one in contenders:
-        metrics = {
+    timings = measure(calls, options.plan, advance=partial(advance, step))
+    return [
+        {
             "latency_ms": timings[one.name].to_dict(),
             "ratio": ratio_to(timings, baseline.name, one.name),
             "images_per_s": 1e3 * batch / timings[one.name].p50,
             "file_bytes": one.file_bytes,
+            **({"peak_memory_mb": memory[one.name]} if one.name in memory else {}),
+            **({"sqnr_db": sqnr[one.name]} if one.name in sqnr else {}),
         }
-        metrics |= {"peak_memory_mb": memory[one.name]} if one.name in memory else {}
-        found.append(metrics | ({"sqnr_db": sqnr[one.name]} if one.name in sqnr else {}))
-    return found
+        for one in contenders
+    ]
 
 
 def _baseline(contenders: Sequence[Contender], wanted: str | None) -> Contender:
     """The contender of that name, else eager PyTorch of poster-v2, of the first subject, or the first of all."""
     by_name = {one.name: one for one in contenders}
-    if wanted is not None:
-        if wanted not in by_name:
-            raise EdgefelError(
-                f"baseline '{wanted}' does not take part; choose one of: {', '.join(map(repr, by_name))}"
-            )
+    if wanted in by_name:
         return by_name[wanted]
+    if wanted is not None:
+        raise EdgefelError(
+            f"baseline '{wanted}' does not take part; choose one of: {', '.join(map(repr, by_name))}"
+        )
     eager = [one for one in contenders if one.backend == EAGER]
     usual = [one for one in eager if one.subject.name == BASELINE_MODEL]
     return (usual or eager or list(contenders))[0]
@@ -202,8 +195,7 @@ def check_outputs(contenders: Sequence[Contender], images: Mapping[str, Array]) 
 def _judge_all(
     subjects: Sequence[Subject], options: Options, advance: Advance
 ) -> tuple[dict[str, Judgement], dict[str, tuple[str, ...]]]:
-    """Accuracy of trained subjects, where there are labelled images, on all cores; and notes on the classes,
-    by subject."""
+    """Accuracy of trained subjects on labelled images, on all cores; and notes on the classes, by subject."""
     judged: dict[str, Judgement] = {}
     told: dict[str, tuple[str, ...]] = {}
     if options.data is None:
@@ -211,16 +203,13 @@ def _judge_all(
     for subject in (one for one in subjects if one.trained):
         matched, chosen = choose(options.data, subject.labels, options.images, options.layout)
         told[subject.name] = matched.notes()
-        done = 0
 
-        def count(images: int, subject: Subject = subject, total: int = len(chosen)) -> None:
-            nonlocal done
-            done += images
-            advance(f"{subject.name}: labels of {counted(total, 'image')}", done / total)
+        def follow(done: int, total: int, name: str = subject.name) -> None:
+            advance(f"{name}: labels of {counted(total, 'image')}", done / total)
 
         threads = usable_cores()
         with torch_threads(threads), _opened([subject], options, threads) as (contenders, _):
-            judged |= judge(contenders, matched, chosen, subject.preprocessing, count)
+            judged |= judge(contenders, matched, chosen, subject.preprocessing, follow)
     return judged, told
 
 

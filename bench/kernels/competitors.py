@@ -1,7 +1,6 @@
 """Implementations of one op: ours, plain PyTorch, torch.compile, SDPA by each backend, FlexAttention.
 
-An implementation is built for given inputs, so that one-time work (compiling; materialising the bias, where
-it needs no gradient) is done before timing.
+Each is built for given inputs: one-time work (compiling, the bias where it needs no gradient) is not timed.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -31,10 +31,6 @@ class Ceilings:
             work.exponentials / self.exponentials_per_s,
         )
 
-    def to_dict(self) -> dict[str, float]:
-        """Plain JSON values."""
-        return asdict(self)
-
 
 def extra_memory(fn: Callable[[], Any]) -> int:
     """Peak bytes that `fn` allocates, its results included."""
@@ -50,33 +46,22 @@ def extra_memory(fn: Callable[[], Any]) -> int:
 
 def measure_ceilings(dtype: torch.dtype) -> Ceilings:
     """Bandwidth by a large copy, products by a large matrix product in `dtype`, exponentials in registers."""
+    from edgefel.bench.kernels.exponentials import exponentials_kernel
+
     source = torch.empty(1 << 29, dtype=torch.int8, device="cuda")
     target = torch.empty_like(source)
     side = 8192
     a, b = (torch.randn(side, side, device="cuda", dtype=dtype) for _ in range(2))
-    exponentials, count = _exponentials()
-    timings = measure(
-        {"copy": lambda: target.copy_(source), "product": lambda: a @ b, "exponentials": exponentials},
-        Plan.exactly(20),
-        CudaStopwatch(),
-    )
-    return Ceilings(
-        bytes_per_s=2 * source.numel() / (timings["copy"].p50 * 1e-3),
-        flops_per_s=2 * side**3 / (timings["product"].p50 * 1e-3),
-        exponentials_per_s=count / (timings["exponentials"].p50 * 1e-3),
-    )
-
-
-def _exponentials() -> tuple[Callable[[], None], int]:
-    from edgefel.bench.kernels.exponentials import exponentials_kernel
-
     programs, width, rounds = 32 * torch.cuda.get_device_properties(0).multi_processor_count, 1024, 512
     out = torch.empty(programs * width, dtype=torch.float32, device="cuda")
-
-    def call() -> None:
-        exponentials_kernel[(programs,)](out, ROUNDS=rounds, WIDTH=width)
-
-    return call, programs * width * rounds
+    calls: dict[str, Callable[[], Any]] = {
+        "copy": lambda: target.copy_(source),
+        "product": lambda: a @ b,
+        "exponentials": lambda: exponentials_kernel[(programs,)](out, ROUNDS=rounds, WIDTH=width),
+    }
+    timings = measure(calls, Plan.exactly(20), CudaStopwatch())
+    work = {"copy": 2 * source.numel(), "product": 2 * side**3, "exponentials": programs * width * rounds}
+    return Ceilings(*(count / (timings[name].p50 * 1e-3) for name, count in work.items()))
 
 
 def describe_device() -> dict[str, Any]:

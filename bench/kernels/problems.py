@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
@@ -58,11 +59,7 @@ class AttentionProblem:
 
     def inputs(self, device: torch.device) -> dict[str, Tensor]:
         """q map [B, M, H, D] (channels last), kv [B, M, 2, H, D] (the joint projection), table, grad."""
-        generator = torch.Generator().manual_seed(self.level)
-
-        def draw(*shape: int) -> Tensor:
-            return torch.randn(*shape, generator=generator).to(self.dtype).to(device)
-
+        draw = _normal(self.level, self.dtype, device)
         m, heads, width = self.window**2, self.heads, self.width
         return {
             "q": draw(self.batch, m, heads, width),
@@ -70,6 +67,12 @@ class AttentionProblem:
             "table": draw((2 * self.window - 1) ** 2, heads),
             "grad": draw(self.batch, m, heads * width),
         }
+
+
+def _normal(seed: int, dtype: torch.dtype, device: torch.device) -> Callable[..., Tensor]:
+    """Draws tensors of given sizes, always the same ones."""
+    generator = torch.Generator().manual_seed(seed)
+    return lambda *shape: torch.randn(*shape, generator=generator).to(dtype).to(device)
 
 
 def pyramid_levels(
@@ -114,11 +117,7 @@ class HeadProblem:
 
     def inputs(self, device: torch.device) -> dict[str, Tensor]:
         """logits [B, C], e [B, E], anchors [C, K, E], attentive logits [B, C]."""
-        generator = torch.Generator().manual_seed(0)
-
-        def draw(*shape: int) -> Tensor:
-            return torch.randn(*shape, generator=generator).to(device)
-
+        draw = _normal(0, self.dtype, device)
         return {
             "logits": draw(self.batch, self.classes),
             "e": draw(self.batch, self.width),

@@ -16,30 +16,26 @@ from edgefel.report.figures import new_figure
 if TYPE_CHECKING:
     from rich.table import Table
 
+# column of the table, field of a row, format
+_NUMBERS = (
+    *(("ms p50", "ms_p50", ".4f"), ("p90", "ms_p90", ".4f"), ("GB/s", "gb_per_s", ".0f")),
+    *(("TFLOP/s", "tflop_per_s", ".1f"), ("roofline", "roofline", ".0%"), ("extra MB", "extra_mb", ".1f")),
+)
+
 
 def table(rows: Sequence[KernelRow]) -> Table:
     """All rows; what was not timed says why."""
     from rich.table import Table
 
     made = Table("op", "problem", "batch", "type", "mode", "implementation")
-    for column in ("ms p50", "p90", "GB/s", "TFLOP/s", "roofline", "extra MB", "note"):
-        made.add_column(column, justify="left" if column == "note" else "right")
+    for column, _, _ in _NUMBERS:
+        made.add_column(column, justify="right")
+    made.add_column("note")
     for row in rows:
-        made.add_row(
-            row.op,
-            row.problem,
-            str(row.batch),
-            row.dtype,
-            row.mode,
-            row.implementation,
-            _number(row.ms_p50, 4),
-            _number(row.ms_p90, 4),
-            _number(row.gb_per_s, 0),
-            _number(row.tflop_per_s, 1),
-            "" if row.roofline is None else f"{row.roofline:.0%}",
-            _number(row.extra_mb, 1),
-            row.note,
-        )
+        values = ((getattr(row, name), how) for _, name, how in _NUMBERS)
+        numbers = ("" if value is None else format(value, how) for value, how in values)
+        named = (row.op, row.problem, str(row.batch), row.dtype, row.mode, row.implementation)
+        made.add_row(*named, *numbers, row.note)
     return made
 
 
@@ -79,20 +75,11 @@ def save_plot(rows: Sequence[KernelRow], path: Path, title: str) -> None:
 def _panel(axes: Any, rows: Sequence[KernelRow]) -> None:
     places = list(dict.fromkeys((row.problem, row.batch) for row in rows))
     names = list(dict.fromkeys(row.implementation for row in rows))
-    ours = {(r.problem, r.batch): r.ms_p50 for r in rows if r.implementation == OURS}
+    times = {(row.implementation, (row.problem, row.batch)): row.ms_p50 or 0.0 for row in rows}
+    ours = {place: times[OURS, place] for place in places if (OURS, place) in times}
     width = 0.8 / len(names)
     for number, name in enumerate(names):
-        heights = [
-            next(
-                (
-                    (row.ms_p50 or 0.0) / (ours.get(place) or 1.0)
-                    for row in rows
-                    if (row.problem, row.batch) == place and row.implementation == name
-                ),
-                np.nan,
-            )
-            for place in places
-        ]
+        heights = [times.get((name, place), np.nan) / (ours.get(place) or 1.0) for place in places]
         at = np.arange(len(places)) + (number - (len(names) - 1) / 2) * width
         axes.bar(at, heights, width, label=name)
     axes.axhline(1.0, color="black", linewidth=0.8)
@@ -102,7 +89,3 @@ def _panel(axes: Any, rows: Sequence[KernelRow]) -> None:
     axes.set_ylabel("time over ours" if ours else "ms")
     axes.set_yscale("log")
     axes.legend(fontsize=7, ncols=len(names))
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "" if value is None else f"{value:.{digits}f}"

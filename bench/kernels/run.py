@@ -1,10 +1,10 @@
-"""The whole bench of the fused kernels: every comparison on this GPU, or, without one, the resources of the compiled
-kernels."""
+"""The bench of the fused kernels: comparisons on this GPU or, without one, resources of the compiled kernels."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from functools import partial
 from itertools import product
 from typing import Any
@@ -39,7 +39,7 @@ def measure_kernels(
         "bench": "kernels",
         "measured": True,
         **gpu.describe_device(),
-        "ceilings": {name: found.to_dict() for name, found in ceilings.items()},
+        "ceilings": {name: asdict(found) for name, found in ceilings.items()},
         "runs": runs,
         "summary": report.summary(rows),
         "rows": rows,

@@ -109,9 +109,9 @@ def compare(
         else:
             rows[name] = {"error": errors[name], "note": "wrong; not timed"}
     for name, timing in timer(ready).items():
-        rows[name] = _speed(timing, problem.work(backward), ceilings)
-        rows[name]["extra_mb"] = None if memory is None else memory(ready[name]) / 1e6
-        rows[name]["error"] = errors[name]
+        extra = None if memory is None else memory(ready[name]) / 1e6
+        speed = _speed(timing, problem.work(backward), ceilings)
+        rows[name] = {**speed, "extra_mb": extra, "error": errors[name]}
     return [KernelRow(**base, implementation=name, **rows[name]) for name in names]
 
 

@@ -83,19 +83,12 @@ class NetworkFloor:
                 "written": sum(layer.written_bytes for layer in layers),
             },
             "bound_share": {"compute": self.share("compute"), "memory": self.share("memory")},
-            "layers": [self._describe(floor) for floor in self.heaviest(count)],
-        }
-
-    def _describe(self, floor: LayerFloor) -> dict[str, Any]:
-        return {
-            "name": floor.layer.name,
-            "op": floor.layer.op,
-            "precision": floor.layer.precision,
-            "macs": floor.layer.macs,
-            "bytes": floor.layer.bytes,
-            "floor_ms": 1e3 * floor.seconds,
-            "share": 1e3 * floor.seconds / self.floor_ms,
-            "bound": floor.bound,
+            "layers": [
+                {name: getattr(floor.layer, name) for name in ("name", "op", "precision", "macs", "bytes")}
+                | {"floor_ms": 1e3 * floor.seconds, "share": 1e3 * floor.seconds / self.floor_ms}
+                | {"bound": floor.bound}
+                for floor in self.heaviest(count)
+            ],
         }
 
 

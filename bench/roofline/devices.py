@@ -21,8 +21,10 @@ ORIN_BRIEF = (
     "https://www.nvidia.com/content/dam/en-zz/Solutions/gtcf21/jetson-orin/"
     "nvidia-jetson-agx-orin-technical-brief.pdf"
 )
-THOR = f"{_BLOG}/introducing-nvidia-jetson-thor-the-ultimate-platform-for-physical-ai/"
-THOR_MODES = "https://docs.nvidia.com/jetson/archives/r38.4/DeveloperGuide/SD/PlatformPowerAndPerformance/JetsonThor.html"
+THOR = (
+    f"{_BLOG}/introducing-nvidia-jetson-thor-the-ultimate-platform-for-physical-ai/ and "
+    "https://docs.nvidia.com/jetson/archives/r38.4/DeveloperGuide/SD/PlatformPowerAndPerformance/JetsonThor.html"
+)
 H100 = "https://resources.nvidia.com/en-us-tensor-core/nvidia-tensor-core-gpu-datasheet"
 HOPPER = f"{_BLOG}/nvidia-hopper-architecture-in-depth/"
 BASES = ("published", "derived", "measured")
@@ -32,9 +34,8 @@ BASES = ("published", "derived", "measured")
 class Ceiling:
     """An upper bound on a rate: operations or bytes per second.
 
-    basis: "published" by the maker, "derived" from what the maker publishes, or "measured" here. source: an
-    address, or what was measured. how: of a derived or measured one. Raises ValueError for a rate that is not
-    positive or another basis.
+    basis: "published" by the maker, "derived" from that, or "measured" here. source: an address, or what was
+    measured. how: of a derived or measured one. Raises ValueError for a rate that is not positive or another basis.
     """
 
     per_second: float
@@ -71,11 +72,8 @@ class Device:
     @property
     def ceilings(self) -> dict[str, Any]:
         """Plain JSON values by name: "fp32", "fp16", "int8", "elementwise fp32", "elementwise fp16", "bytes"."""
-        named = {
-            **self.matrix,
-            **{f"elementwise {kind}": ceiling for kind, ceiling in self.vector.items()},
-            "bytes": self.bandwidth,
-        }
+        vector = {f"elementwise {kind}": ceiling for kind, ceiling in self.vector.items()}
+        named = {**self.matrix, **vector, "bytes": self.bandwidth}
         return {name: asdict(ceiling) for name, ceiling in named.items()}
 
 
@@ -137,17 +135,7 @@ DEVICES: dict[str, Device] = {
         ),
         _jetson("orin-nx", "Orin NX 16 GB", "MAXN SUPER", (8, 1173), _ORIN, SUPER_MODE, 102.4e9, "Orin NX"),
         _jetson("agx-orin", "AGX Orin 64 GB", "MAXN", (16, 1301), _ORIN, ORIN_BRIEF, 204.8e9, "AGX Orin"),
-        _jetson(
-            "thor",
-            "T5000 (AGX Thor)",
-            "MAXN",
-            (20, 1575),
-            _THOR,
-            f"{THOR} and {THOR_MODES}",
-            273e9,
-            "Thor",
-            "T5000",
-        ),
+        _jetson("thor", "T5000 (AGX Thor)", "MAXN", (20, 1575), _THOR, THOR, 273e9, "Thor", "T5000"),
         Device(
             "h100",
             "NVIDIA H100 SXM 80 GB",

@@ -67,8 +67,7 @@ class Network:
         return found
 
     def type_of(self, name: str) -> str | None:
-        """ "fp32", "fp16" or "int8": the type in which a reader gets the values, seen through a
-        DequantizeLinear; None for integers that only count or index."""
+        """The type of TYPES that a tensor, or the source of its DequantizeLinear, has; None for other integers."""
         node = self.producers.get(name)
         if node is not None and node.op_type == "DequantizeLinear":
             return self.type_of(node.input[0])
@@ -136,11 +135,10 @@ def _merge_quantizers(graph: onnx.GraphProto) -> tuple[NodeProto, ...]:
             continue
         by = tuple(scales.get(name, name) for name in node.input[1:])
         if node.op_type == "QuantizeLinear":
-            read = (node.input[0], *by)
-            if read in quantized:
-                renamed[node.output[0]] = quantized[read]
+            known = quantized.setdefault((node.input[0], *by), node.output[0])
+            if known != node.output[0]:
+                renamed[node.output[0]] = known
                 continue
-            quantized[read] = node.output[0]
         if node.op_type == "DequantizeLinear":
             # quantizing the result by the same scale gives what was dequantized
             made = (node.output[0], *by)

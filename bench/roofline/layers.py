@@ -121,6 +121,7 @@ class _Layers:
         for node in self.computed:
             for name in self.read[id(node)]:
                 self.readers.setdefault(name, []).append(node)
+        self.returned = set(self._sources(network.outputs))
         self.orders = itertools.count()
         self.groups: list[_Group] = []
         self.group_of: dict[str, _Group] = {}
@@ -132,12 +133,8 @@ class _Layers:
                 group = _Group(next(self.orders))
                 self.groups.append(group)
             group.nodes.append(node)
-            for output in node.output:
-                self.group_of[output] = group
-        returned = set(self._sources(self.network.outputs))
-        return tuple(
-            self._layer(group, returned) for group in sorted(self.groups, key=lambda group: group.order)
-        )
+            self.group_of.update(dict.fromkeys(node.output, group))
+        return tuple(map(self._layer, sorted(self.groups, key=lambda group: group.order)))
 
     def _find_group(self, node: NodeProto) -> _Group | None:
         makers = [self.group_of[name] for name in self.read[id(node)] if name in self.group_of]
@@ -168,8 +165,7 @@ class _Layers:
         """Whether only the group itself and `node` read what the group makes."""
         own = {id(member) for member in group.nodes} | {id(node)}
         made = [output for member in group.nodes for output in member.output]
-        returned = set(self._sources(self.network.outputs))
-        return not returned.intersection(made) and all(
+        return not self.returned.intersection(made) and all(
             id(reader) in own for name in made for reader in self.readers.get(name, ())
         )
 
@@ -206,7 +202,7 @@ class _Layers:
         inputs = node.input if node.op_type == "Concat" else node.input[:1]
         return {source: min(count, limit) for source, count in self._sources(inputs).items()}
 
-    def _layer(self, group: _Group, returned: set[str]) -> Layer:
+    def _layer(self, group: _Group) -> Layer:
         made = {output for node in group.nodes for output in node.output if output}
         own = {id(node) for node in group.nodes}
         seen: Counter[str] = Counter()
@@ -217,11 +213,15 @@ class _Layers:
             kind = self._type(node)
             matrix[kind] += 2 * macs(node, self.network)
             vector["fp16" if kind == "int8" else kind] += operations(node, self.network)
-        sizes = {name: self._bytes(name, count) for name, count in seen.items() if self._is_data(name)}
+        sizes = {
+            name: min(count, tensor.elements) * tensor.item_bytes  # a layer reads every element once at most
+            for name, count in seen.items()
+            if (tensor := self.network.tensor(name)).kind in TYPES
+        }
         written = [
-            name
+            self.network.tensor(name)
             for name in made
-            if name in returned or any(id(reader) not in own for reader in self.readers.get(name, ()))
+            if name in self.returned or any(id(reader) not in own for reader in self.readers.get(name, ()))
         ]
         return Layer(
             name=group.nodes[0].name,
@@ -230,16 +230,8 @@ class _Layers:
             vector={name: count for name, count in vector.items() if count},
             weight_bytes=sum(size for name, size in sizes.items() if name in self.network.constants),
             read_bytes=sum(size for name, size in sizes.items() if name not in self.network.constants),
-            written_bytes=sum(self.network.tensor(name).bytes for name in written if self._is_data(name)),
+            written_bytes=sum(tensor.bytes for tensor in written if tensor.kind in TYPES),
         )
-
-    def _bytes(self, name: str, elements: int) -> int:
-        """Of that many elements, read at most once by a layer."""
-        tensor = self.network.tensor(name)
-        return min(elements, tensor.elements) * tensor.item_bytes
-
-    def _is_data(self, name: str) -> bool:
-        return self.network.tensor(name).kind in TYPES
 
     def _type(self, node: NodeProto) -> str:
         """The type that a node computes in: INT8 only if all of its operands are."""

@@ -56,11 +56,8 @@ def _of_bundle(folder: Path, precisions: Sequence[str] | None) -> Graphs:
     if not there and not precisions:
         raise EdgefelError(f"{folder}: no ONNX file in this bundle; export it again with one")
     paths = {name: manifest.verify(manifest.find(name)) for name in precisions or there}
-    return Graphs(
-        manifest.model.name,
-        manifest.model.parameters,
-        {name: onnx.load(str(path)) for name, path in paths.items()},
-    )
+    graphs = {name: onnx.load(str(path)) for name, path in paths.items()}
+    return Graphs(manifest.model.name, manifest.model.parameters, graphs)
 
 
 def _of_model(name: str, precisions: Sequence[str]) -> Graphs:

@@ -29,13 +29,13 @@ def roofline_figure(title: str, device: Device, floors: dict[str, NetworkFloor])
 
 
 def _panel(axis: Any, name: str, device: Device, floor: NetworkFloor) -> None:
-    used = [kind for kind in _COLOURS if any(kind in found.layer.matrix for found in floor.layers)]
     intensities = np.geomspace(0.1, 1e4, 200)
-    for kind in used:
+    for kind in _COLOURS:
+        if not any(kind in found.layer.matrix for found in floor.layers):
+            continue
         ceiling = device.matrix[kind].per_second
-        axis.plot(
-            intensities, np.minimum(ceiling, intensities * device.bandwidth.per_second), color=_COLOURS[kind]
-        )
+        reached = np.minimum(ceiling, intensities * device.bandwidth.per_second)
+        axis.plot(intensities, reached, color=_COLOURS[kind])
         axis.annotate(
             f"{kind.upper()} {ceiling / 1e12:.3g} T/s", (1e4, ceiling), fontsize=8, ha="right", va="bottom"
         )

@@ -51,16 +51,13 @@ def project(
     here = describe()
     found = []
     for device in devices:
-        environment = _environment(device, here)
+        cpu = device.name == "cpu"
+        # for a published device only versions and commit are those of this machine
+        published = {"device": f"{device.title}, {device.mode}", "power_mode": device.mode}
+        environment = here if cpu else published | {name: here[name] for name in ("versions", "commit")}
         for (precision, batch), work in counted.items():
-            subject: dict[str, Any] = {
-                "model": graphs.model,
-                "precision": precision,
-                "target": device.name,
-                "batch": batch,
-            }
-            if device.name == "cpu":
-                subject["threads"] = threads
+            subject: dict[str, Any] = {"model": graphs.model, "precision": precision, "target": device.name}
+            subject |= {"batch": batch, **({"threads": threads} if cpu else {})}
             floor = network_floor(work, device)
             metrics = {
                 **floor.metrics(layers),
@@ -68,24 +65,14 @@ def project(
                 "constants": work.constants,
                 "ceilings": device.ceilings,
             }
-            if shares := _shares(_measured(measured, subject, device, environment), floor):
-                metrics["measured"] = shares
-            found.append(
-                Projection(device, make_row("roofline", subject, metrics, environment, [BOUND]), floor)
-            )
+            if medians := _measured(measured, subject, device, environment):
+                metrics["measured"] = {
+                    backend: {"p50_ms": ms, "share_of_bound": floor.floor_ms / ms}
+                    for backend, ms in medians.items()
+                }
+            row = make_row("roofline", subject, metrics, environment, [BOUND])
+            found.append(Projection(device, row, floor))
     return found
-
-
-def _environment(device: Device, here: dict[str, Any]) -> dict[str, Any]:
-    """Of the machine that measured the ceilings; for a published device only versions and commit."""
-    if device.name == "cpu":
-        return here
-    return {
-        "device": f"{device.title}, {device.mode}",
-        "power_mode": device.mode,
-        "versions": here["versions"],
-        "commit": here["commit"],
-    }
 
 
 def _measured(
@@ -105,10 +92,4 @@ def _measured(
             here = any(board.lower() in row.device.lower() for board in device.boards)
         if here:
             found[backend] = float(row.metrics["latency_ms"]["p50"])
-    return found
-
-
-def _shares(found: Mapping[str, float], floor: NetworkFloor) -> dict[str, dict[str, float]]:
-    return {
-        backend: {"p50_ms": ms, "share_of_bound": floor.floor_ms / ms} for backend, ms in found.items() if ms
-    }
+    return {backend: ms for backend, ms in found.items() if ms}

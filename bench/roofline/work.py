@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
-from onnx import NodeProto, helper
+from onnx import NodeProto
 
 from edgefel.bench.roofline.graph import Network
 from edgefel.calib.macs import COUNTED_OPS, macs_of_shapes
+from edgefel.export.onnx.rewrite import attribute
 
 # Elementwise, so that a compiler computes them where their input is made. Each is counted as one operation for an
 # element of its result, however many instructions a device takes: a floor must not be too high.
@@ -19,10 +20,8 @@ POINTWISE = frozenset((
     "Pow", "QuantizeLinear", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid", "Sign", "Sin", "Softplus",
     "Sqrt", "Sub", "Sum", "Tanh", "ThresholdedRelu", "Where", "Xor",
 ))
-# fmt: on
 # nothing but another way to look at what is there: a compiler reads the source in another order instead
 RESHAPES = frozenset(("DequantizeLinear", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"))
-# fmt: off
 MOVES = frozenset((
     "Concat", "DepthToSpace", "Expand", "Gather", "Pad", "Resize", "Slice", "SpaceToDepth", "Split", "Tile",
     "Transpose",
@@ -35,8 +34,7 @@ _UNCOUNTED = {"Cast", "QuantizeLinear", *RESHAPES, *MOVES}
 
 
 def macs(node: NodeProto, network: Network) -> int:
-    """Multiply-accumulates of a Conv, Gemm, MatMul or Attention at the network's batch, counted as
-    `edgefel.calib.macs.node_macs` does; 0 for everything else."""
+    """Multiply-accumulates at the network's batch, as `edgefel.calib.macs` counts them; 0 for other nodes."""
     if node.op_type not in COUNTED_OPS:
         return 0
     left, right = (network.tensor(name).shape for name in node.input[:2])
@@ -51,14 +49,5 @@ def operations(node: NodeProto, network: Network) -> int:
     if node.op_type in POINTWISE:
         return result * max(1, len(node.input) - 1 if node.op_type in ("Sum", "Max", "Min") else 1)
     if node.op_type in ("MaxPool", "AveragePool"):
-        return result * math.prod(_attribute(node, "kernel_shape") or (1,))
+        return result * math.prod(attribute(node, "kernel_shape", (1,)))
     return network.tensor(node.input[0]).elements * _PER_INPUT.get(node.op_type, 1)
-
-
-def _attribute(node: NodeProto, name: str) -> tuple[int, ...]:
-    """The integers of an attribute; empty if it is absent or 0."""
-    for attribute in node.attribute:
-        if attribute.name == name:
-            value = helper.get_attribute_value(attribute)
-            return tuple(value) if isinstance(value, (list, tuple)) else ((value,) if value else ())
-    return ()
