@@ -133,7 +133,7 @@ def _write(folder: Path, inspection: Inspection, overwrite: bool) -> None:
 
 
 def _show(inspection: Inspection, output: Path | None) -> None:
-    from edgefel.data.inspection.text import facts, findings
+    from edgefel.data.inspection.inspect.text import facts, findings
 
     _show_counts(inspection)
     for line in (*facts(inspection), *findings(inspection)):
