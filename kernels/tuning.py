@@ -58,8 +58,7 @@ class Tuner:
         self._digest = hashlib.sha256(source.encode()).hexdigest()[:16]
         self._measure = measure
         self._picked: dict[tuple[Any, ...], Launch] = {}
-        self._known: dict[str, Launch] = {}
-        self._loaded = False
+        self._known: dict[str, Launch] | None = None
         self._lock = RLock()
 
     @property
@@ -89,14 +88,13 @@ class Tuner:
             return default
         text = json.dumps([*_machine(device), *key])
         with self._lock:
-            if not self._loaded:
+            if self._known is None:
                 self._known = self._read()
-                self._loaded = True
             if text not in self._known:
                 if torch.cuda.is_current_stream_capturing():
                     return default  # a graph that is being captured cannot be timed
                 self._known[text] = self._fastest(space, run)
-                self._write()
+                self._write(self._known)
             self._picked[problem] = self._known[text]
             return self._known[text]
 
@@ -128,9 +126,9 @@ class Tuner:
             warnings.warn(f"{file}: ignored, it is not a tuning file ({error})", stacklevel=2)
             return {}
 
-    def _write(self) -> None:
+    def _write(self, known: dict[str, Launch]) -> None:
         # another process may have added results since this one read the file
-        merged = self._read() | self._known
+        merged = self._read() | known
         try:
             write_json(self.file, {key: asdict(value) for key, value in merged.items()})
         except (OSError, EdgefelError) as error:

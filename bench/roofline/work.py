@@ -7,8 +7,8 @@ import math
 from onnx import NodeProto
 
 from edgefel.bench.roofline.graph import Network
+from edgefel.calib.graph import attribute
 from edgefel.calib.macs import COUNTED_OPS, macs_of_shapes
-from edgefel.export.onnx.rewrite import attribute
 
 # Elementwise, so that a compiler computes them where their input is made. Each is counted as one operation for an
 # element of its result, however many instructions a device takes: a floor must not be too high.

@@ -35,7 +35,8 @@ def attribute_columns(dataset: ImageDataset, by: Sequence[str] | None = None) ->
                 "leave out --by"
             )
         return ()
-    header = _header(file)
+    with open_csv(file) as table:
+        header = table.columns
     there = [name for name in header if name not in _NOT_ATTRIBUTES] if "path" in header else []
     if by is None:
         return tuple(name for name in KNOWN_COLUMNS if name in there)
@@ -71,11 +72,6 @@ def read_attributes(
 def _file(root: Path) -> Path | None:
     file = root if root.suffix.lower() == ".csv" else root / CSV_NAME
     return file if file.is_file() else None
-
-
-def _header(file: Path) -> list[str]:
-    with open_csv(file) as table:
-        return table.columns
 
 
 def _ranges(values: Sequence[str]) -> tuple[str, ...]:

@@ -29,18 +29,21 @@ class Clustering:
     davies_bouldin: float
     calinski_harabasz: float
 
+    def __str__(self) -> str:
+        return (
+            f"Davies-Bouldin {self.davies_bouldin:.3f} (lower is better), "
+            f"Calinski-Harabasz {self.calinski_harabasz:.1f} (higher is better)"
+        )
 
-def judge_clusters(features: FloatArray, targets: IntArray) -> Clustering | None:
-    """Of `features` [N, D] with classes `targets` [N]; None unless 2 classes occur and one of them twice, or where
-    the images of each class coincide and the ratios are not finite."""
+
+def judge_clusters(features: FloatArray | None, targets: IntArray) -> Clustering | None:
+    """Of `features` [N, D] with classes `targets` [N]; None without features, unless 2 classes occur and one of them
+    twice, or where the images of each class coincide and the ratios are not finite."""
     from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score
 
-    if not 2 <= len(np.unique(targets)) < len(targets):
+    if features is None or not 2 <= len(np.unique(targets)) < len(targets):
         return None
-    scores = (
-        float(davies_bouldin_score(features, targets)),
-        float(calinski_harabasz_score(features, targets)),
-    )
+    scores = [float(score(features, targets)) for score in (davies_bouldin_score, calinski_harabasz_score)]
     return Clustering(features.shape[1], *scores) if np.isfinite(scores).all() else None
 
 

@@ -52,6 +52,8 @@ def compute_coverage(probabilities: FloatArray, targets: IntArray) -> Coverage:
     The confidence is the model's own, 1 - normalised entropy; the stream compares that of the smoothed
     probabilities with the threshold.
     """
+    from sklearn.metrics import roc_auc_score
+
     confidence = entropy_confidence(probabilities)
     correct = probabilities.argmax(1) == targets
     classes = probabilities.shape[1]
@@ -65,19 +67,19 @@ def compute_coverage(probabilities: FloatArray, targets: IntArray) -> Coverage:
         curve=tuple((float(k / len(targets)), float(1 - risks[k - 1])) for k in kept),
         risk_area=float(risks.mean()),
         best_risk_area=float((np.cumsum(perfect) / ranks).mean()),
-        auroc=_auroc(confidence, correct),
+        auroc=None if correct.all() or not correct.any() else float(roc_auc_score(correct, confidence)),
     )
 
 
 def _at(threshold: float, confidence: FloatArray, correct: Any, targets: IntArray, classes: int) -> Threshold:
     # rounding of the entropy must not make a certain image fall short of 1
     kept = confidence >= threshold - 1e-9
-    shares = [
-        float(kept[targets == number].mean()) if (targets == number).any() else None
-        for number in range(classes)
-    ]
-    accuracy = float(correct[kept].mean()) if kept.any() else None
-    return Threshold(threshold, float(kept.mean()), accuracy, tuple(shares))
+    shares = tuple(_mean(kept[targets == number]) for number in range(classes))
+    return Threshold(threshold, float(kept.mean()), _mean(correct[kept]), shares)
+
+
+def _mean(values: Any) -> float | None:
+    return float(values.mean()) if len(values) else None
 
 
 def _risks(confidence: FloatArray, correct: Any) -> FloatArray:
@@ -87,9 +89,3 @@ def _risks(confidence: FloatArray, correct: Any) -> FloatArray:
     errors = np.bincount(group, weights=~correct) / np.bincount(group, minlength=len(values))
     spread = np.sort(group)
     return np.asarray(np.cumsum(errors[spread]) / np.arange(1, len(correct) + 1))
-
-
-def _auroc(confidence: FloatArray, correct: Any) -> float | None:
-    from sklearn.metrics import roc_auc_score
-
-    return None if correct.all() or not correct.any() else float(roc_auc_score(correct, confidence))

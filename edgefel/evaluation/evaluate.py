@@ -14,7 +14,6 @@ import torch
 
 from edgefel.data.dataset import ImageDataset
 from edgefel.data.inspection.duplicates import Elsewhere
-from edgefel.data.labels import LabelMatch
 from edgefel.data.loading.batches import ImageSource
 from edgefel.data.open import only_split, open_dataset
 from edgefel.data.preprocessing import Preprocessing
@@ -44,7 +43,6 @@ from edgefel.evaluation.metrics import (
     spread,
 )
 from edgefel.models.checkpoint import Checkpoint, load_checkpoint
-from edgefel.models.network import FacialExpressionModel
 from edgefel.text import counted
 
 _BATCH = 64
@@ -151,23 +149,10 @@ def evaluate(
     checkpoint: str | os.PathLike[str] | Checkpoint,
     dataset: str | os.PathLike[str] | ImageDataset,
     split: str | None = "test",
-    *,
-    copies: bool = True,
-    workers: int = 0,
-    device: torch.device | str = "cpu",
-    advance: Callable[[int], None] = lambda count: None,
+    **options: Any,
 ) -> Evaluation:
-    """Labels every readable image of a split with the checkpoint's own preprocessing, and counts.
-
-    `split` None takes all images, and is ignored for an opened data set. copies: whether to look for the images'
-    copies in other splits. `advance` is told how many images are done. Classes are matched by name; where one side
-    has more of them, images of a class that the model lacks are left out, and the model is judged by its
-    probabilities of the common classes (`ImageDataset.matched`). Raises EdgefelError if the checkpoint or data cannot
-    be read, if they share too few classes, or if no image can be read.
-    """
-    return evaluate_with_evidence(
-        checkpoint, dataset, split, copies=copies, workers=workers, device=device, advance=advance
-    )[0]
+    """`evaluate_with_evidence`, with its options, without the evidence."""
+    return evaluate_with_evidence(checkpoint, dataset, split, **options)[0]
 
 
 def evaluate_with_evidence(
@@ -183,17 +168,23 @@ def evaluate_with_evidence(
     advance: Callable[[int], None] = lambda count: None,
     compared: Callable[[int], None] = lambda count: None,
 ) -> tuple[Evaluation, Evidence]:
-    """`evaluate`, and what `write_evaluation` needs for all figures.
+    """Labels every readable image of a split with the checkpoint's own preprocessing, and counts.
+
+    `split` None takes all images, and is ignored for an opened data set. Classes are matched by name; where one side
+    has more of them, images of a class that the model lacks are left out, and the model is judged by its probabilities
+    of the common classes (`ImageDataset.matched`).
 
     layout: see `open_dataset`. by: columns of the data set's CSV to judge groups by; None takes the known ones that are
-    there (`attributes.KNOWN_COLUMNS`). copies: whether to look for the images' copies in other splits; `compared` is
-    told how many images of all splits are done with. Raises EdgefelError for a column that is not there, too.
+    there (`attributes.KNOWN_COLUMNS`). copies: whether to look for the images' copies in other splits. `advance` is
+    told how many images are labelled, `compared` how many of all splits are compared.
+
+    Returns the evaluation, and what `write_evaluation` needs for all figures. Raises EdgefelError if the checkpoint or
+    data cannot be read, if they share too few classes, if no image can be read, or for a column that is not there.
     """
     loaded = checkpoint if isinstance(checkpoint, Checkpoint) else load_checkpoint(Path(checkpoint))
     whole = dataset if isinstance(dataset, ImageDataset) else open_dataset(dataset, layout=layout)
-    matched = (whole if whole is dataset or split is None else only_split(whole, split)).matched(
-        loaded.labels
-    )
+    judged = whole if whole is dataset or split is None else only_split(whole, split)
+    matched = judged.matched(loaded.labels)
     data = matched.dataset
     columns = attribute_columns(data, by)
     outputs, skipped = _predict(loaded, data, workers, device, advance)
@@ -203,15 +194,21 @@ def evaluate_with_evidence(
     found = find_copies(whole, name, max(workers, 1), compared) if copies else SWITCHED_OFF
     if isinstance(found, Elsewhere):
         found = Elsewhere(found.equal[matched.kept], found.alike[matched.kept])
-    restricted = _restricted(outputs, matched.match)
+    match, logits = matched.match, outputs.logits
+    restricted = replace(
+        outputs,
+        primary=match.restrict(outputs.primary),
+        corrected=match.restrict(outputs.corrected),
+        logits=None if logits is None else logits[:, list(match.columns)],
+    )
     targets = data.targets()[outputs.indices]
     evidence = Evidence(data, restricted, targets, values, found, other_splits(whole, name))
-    ignored = int((~np.isin(outputs.corrected.argmax(1), matched.match.columns)).sum())
+    ignored = int((~np.isin(outputs.corrected.argmax(1), match.columns)).sum())
     classes = {**matched.to_dict(), "predictions_ignored": ignored}
     notes = list(matched.notes())
     if ignored:
         notes.append(
-            f"{ignored} of {len(outputs.indices)} predictions were of {', '.join(matched.match.only_model)}, and gave "
+            f"{ignored} of {len(outputs.indices)} predictions were of {', '.join(match.only_model)}, and gave "
             "way to the most probable of the other classes"
         )
     return _judge(loaded, name, evidence, skipped, classes, tuple(notes)), evidence
@@ -249,23 +246,6 @@ def _predict(
     return outputs, skipped
 
 
-def _restricted(outputs: Outputs, match: LabelMatch) -> Outputs:
-    """The outputs restricted to the common classes."""
-    logits = outputs.logits
-    return replace(
-        outputs,
-        primary=match.restrict(outputs.primary),
-        corrected=match.restrict(outputs.corrected),
-        logits=None if logits is None else logits[:, list(match.columns)],
-    )
-
-
-def has_reliability_head(model: FacialExpressionModel) -> bool:
-    """Whether the model corrects its primary distribution."""
-    config = model.config.head
-    return config is not None and (config.anchors_per_class > 0 or config.attentive)
-
-
 def _judge(
     checkpoint: Checkpoint,
     split: str,
@@ -275,12 +255,20 @@ def _judge(
     notes: tuple[str, ...],
 ) -> Evaluation:
     outputs, targets, labels = evidence.outputs, evidence.targets, evidence.dataset.labels
-    corrected = outputs.corrected if has_reliability_head(checkpoint.model) else None
-    counts = np.bincount(targets, minlength=len(labels))
+    head = checkpoint.config.head
+    corrects = head is not None and (head.anchors_per_class > 0 or head.attentive)
+    corrected = outputs.corrected if corrects else None
     judged = {
         name: judge_attribute(name, values, outputs.corrected, targets, labels)
         for name, values in evidence.values.items()
     }
+    copies, unknown = evidence.copies, ""
+    without_copies: WithoutCopies | None = None
+    if isinstance(copies, str):
+        unknown = copies
+    else:
+        judging = (outputs.indices, outputs.primary, corrected, targets)
+        without_copies = judge_without_copies(evidence.splits, copies, *judging)
     return Evaluation(
         model=checkpoint.config.name,
         checkpoint=str(checkpoint.path),
@@ -290,7 +278,7 @@ def _judge(
         classes=classes,
         class_notes=notes,
         images=len(targets),
-        counts=tuple(int(count) for count in counts),
+        counts=tuple(np.bincount(targets, minlength=len(labels)).tolist()),
         skipped=skipped,
         with_head=None if corrected is None else compute_metrics(corrected, targets),
         without_head=compute_metrics(outputs.primary, targets),
@@ -298,22 +286,14 @@ def _judge(
         reliability_with_head=None if corrected is None else reliability_bins(corrected, targets),
         reliability_without_head=reliability_bins(outputs.primary, targets),
         probabilities=_probabilities(outputs.primary, corrected, targets),
-        embedding_clustering=_clustering(outputs.embeddings, targets),
-        logits_clustering=_clustering(outputs.logits, targets),
+        embedding_clustering=judge_clusters(outputs.embeddings, targets),
+        logits_clustering=judge_clusters(outputs.logits, targets),
         attributes=tuple(found for found in judged.values() if found is not None),
         not_compared=tuple(name for name, found in judged.items() if found is None),
         votes=evidence.dataset.votes,
-        without_copies=None
-        if isinstance(evidence.copies, str)
-        else judge_without_copies(
-            evidence.splits, evidence.copies, outputs.indices, outputs.primary, corrected, targets
-        ),
-        copies_unknown=evidence.copies if isinstance(evidence.copies, str) else "",
+        without_copies=without_copies,
+        copies_unknown=unknown,
     )
-
-
-def _clustering(features: FloatArray | None, targets: IntArray) -> Clustering | None:
-    return None if features is None else judge_clusters(features, targets)
 
 
 def _probabilities(primary: FloatArray, corrected: FloatArray | None, targets: IntArray) -> Probabilities:

@@ -129,11 +129,9 @@ def value_accuracies(values: Sequence[str], correct: NDArray[Any]) -> NDArray[np
 
 
 def _score(value: str, correct: NDArray[Any], targets: IntArray, classes: int) -> Score:
-    recall = []
-    for number in range(classes):
-        own = correct[targets == number]
-        recall.append(wilson(int(own.sum()), len(own)) if len(own) else None)
-    return Score(value, wilson(int(correct.sum()), len(correct)), tuple(recall))
+    each = [correct[targets == number] for number in range(classes)]
+    recall = tuple(wilson(int(own.sum()), len(own)) if len(own) else None for own in each)
+    return Score(value, wilson(int(correct.sum()), len(correct)), recall)
 
 
 def _gap(of: str, shares: Sequence[tuple[str, Share | None]], least: int) -> Gap | None:

@@ -51,7 +51,7 @@ def compute_metrics(probabilities: FloatArray, targets: IntArray) -> Metrics:
         macro_f1=float(f1_score(targets, predicted, labels=occurring, average="macro", zero_division=0)),
         recall=tuple(float(recall[c]) if c in occurring else None for c in classes),
         ece=expected_calibration_error(probabilities, targets),
-        confusion=tuple(tuple(int(n) for n in row) for row in confusion),
+        confusion=tuple(map(tuple, confusion.tolist())),
     )
 
 
@@ -82,16 +82,11 @@ def reliability_bins(
     counts = np.bincount(index, minlength=bins)
     sure = np.bincount(index, weights=top, minlength=bins)
     right = np.bincount(index, weights=correct, minlength=bins)
-    return tuple(
-        ReliabilityBin(
-            low=b / bins,
-            high=(b + 1) / bins,
-            images=int(counts[b]),
-            confidence=float(sure[b] / counts[b]) if counts[b] else None,
-            accuracy=float(right[b] / counts[b]) if counts[b] else None,
-        )
-        for b in range(bins)
-    )
+    found = []
+    for b, count in enumerate(counts):
+        means = (float(sure[b] / count), float(right[b] / count)) if count else (None, None)
+        found.append(ReliabilityBin(b / bins, (b + 1) / bins, int(count), *means))
+    return tuple(found)
 
 
 def expected_calibration_error(probabilities: FloatArray, targets: IntArray, bins: int = 15) -> float:
@@ -114,9 +109,7 @@ SPREAD_DEFINITION = (
 
 @dataclass(frozen=True)
 class Spread:
-    """Spread of class probabilities.
-
-    std, highest, lowest: of each image's class probabilities, then the mean over the images.
+    """Spread of class probabilities. std, highest, lowest: of each image's, then the mean over the images.
 
     pooled_*: of all probabilities together. The pooled std is the per-image one if the images are alike, and
     never less, for every image has the same mean 1/C.

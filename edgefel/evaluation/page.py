@@ -64,16 +64,12 @@ def _summary(evaluation: Evaluation) -> Table:
     # of what the model predicts; what follows is of the network, whatever corrects it
     area = [*[MISSING] * (len(columns) - 1), f"{evaluation.coverage.risk_area:.4f}"]
     lines.append(["AURC (area under error against coverage)", *area])
-    for name, scores in (
-        ("embedding", evaluation.embedding_clustering),
-        ("logits", evaluation.logits_clustering),
-    ):
+    clusterings = {"embedding": evaluation.embedding_clustering, "logits": evaluation.logits_clustering}
+    for name, scores in clusterings.items():
         if scores is not None:
-            for title, value in (
-                (f"Davies-Bouldin, {name} (lower is better)", f"{scores.davies_bouldin:.3f}"),
-                (f"Calinski-Harabasz, {name} (higher is better)", f"{scores.calinski_harabasz:.1f}"),
-            ):
-                lines.append([title, *[value] * len(columns)])
+            bouldin, harabasz = f"{scores.davies_bouldin:.3f}", f"{scores.calinski_harabasz:.1f}"
+            lines.append([f"Davies-Bouldin, {name} (lower is better)", *[bouldin] * len(columns)])
+            lines.append([f"Calinski-Harabasz, {name} (higher is better)", *[harabasz] * len(columns)])
     return table_of(["", *columns], [list(map(Cell, line)) for line in lines])
 
 
@@ -105,13 +101,11 @@ def _probabilities(evaluation: Evaluation) -> Table:
     }
     names = ("std", "highest", "lowest", "pooled_std", "pooled_highest", "pooled_lowest")
     lines = []
-    for name, spread in rows.items():
+    for row, spread in rows.items():
         if spread is not None:
-            values = [getattr(spread, name) for name in names]
-            if evaluation.with_head is None:
-                name = name.removesuffix(", without head")
-            cells = [Cell(f"{value:.4f}", value) for value in values]
-            lines.append([word(name), Cell(str(spread.images), spread.images), *cells])
+            title = row.removesuffix(", without head") if evaluation.with_head is None else row
+            cells = [Cell(f"{value:.4f}", value) for value in (getattr(spread, name) for name in names)]
+            lines.append([word(title), Cell(str(spread.images), spread.images), *cells])
     return table_of(["images", "number", *(name.replace("_", " ") for name in names)], lines)
 
 

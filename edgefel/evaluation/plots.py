@@ -55,18 +55,9 @@ def _panel(axis: Any, title: str, metrics: Metrics, labels: tuple[str, ...]) -> 
     axis.set_yticks(ticks, labels)
     axis.set_xlabel("predicted")
     axis.set_title(f"{title}\naccuracy {metrics.accuracy:.1%}, macro F1 {metrics.macro_f1:.3f}", fontsize=10)
-    for row in ticks:
-        for column in ticks:
-            dark = shares[row, column] > 0.5
-            axis.text(
-                column,
-                row,
-                str(counts[row, column]),
-                ha="center",
-                va="center",
-                fontsize=8,
-                color=WHITE if dark else BLACK,
-            )
+    for (row, column), count in np.ndenumerate(counts):
+        colour = WHITE if shares[row, column] > 0.5 else BLACK
+        axis.text(column, row, str(count), ha="center", va="center", fontsize=8, color=colour)
     return image
 
 
@@ -85,9 +76,8 @@ def coverage_figure(evaluation: Evaluation) -> Any:
         shown = threshold.coverage
         point = (shown, threshold.accuracy)
         left.plot(*point, "o", color=WITH_HEAD, markersize=4)
-        left.annotate(
-            f"{threshold.min_confidence:.1f}", point, (3, 5), textcoords="offset points", fontsize=8
-        )
+        text = f"{threshold.min_confidence:.1f}"
+        left.annotate(text, point, (3, 5), textcoords="offset points", fontsize=8)
     left.set(xlabel="coverage: share of images with a label", ylabel="accuracy of those", xlim=(0, 1.02))
     left.set_title("accuracy against coverage; the numbers are --min-confidence", fontsize=10)
     left.legend(loc="lower left", fontsize=8)
@@ -135,13 +125,9 @@ def _diagram(axis: Any, bins: tuple[ReliabilityBin, ...]) -> None:
         if part.accuracy is None or part.confidence is None:
             continue
         # the gap itself, drawn where the confidence is: its length times the bin's share adds up to the ECE
-        axis.plot(
-            (part.confidence, part.confidence),
-            (part.accuracy, part.confidence),
-            color=LIGHT["gap"],
-            linewidth=1.6,
-            label=None if number else "gap to the confidence",
-        )
+        ends = (part.confidence, part.confidence), (part.accuracy, part.confidence)
+        label = None if number else "gap to the confidence"
+        axis.plot(*ends, color=LIGHT["gap"], linewidth=1.6, label=label)
         axis.plot(part.confidence, part.accuracy, "o", color=WITH_HEAD, markersize=4)
     axis.plot((0, 1), (0, 1), linestyle=":", color=LIGHT["soft"], label="perfect calibration")
     axis.set(xlim=(0, 1), ylim=(0, 1.02))
@@ -149,14 +135,11 @@ def _diagram(axis: Any, bins: tuple[ReliabilityBin, ...]) -> None:
 
 
 def _counts(axis: Any, bins: tuple[ReliabilityBin, ...]) -> None:
-    heights = [part.images for part in bins]
-    axis.bar(
-        [part.low for part in bins], heights, bins[0].high, align="edge", color=LIGHT["c7"], edgecolor="white"
-    )
+    lows, heights = [part.low for part in bins], [part.images for part in bins]
+    axis.bar(lows, heights, bins[0].high, align="edge", color=LIGHT["c7"], edgecolor="white")
     for part in bins:
         if part.images:
             middle = (part.low + part.high) / 2
             axis.text(middle, part.images, str(part.images), ha="center", va="bottom", fontsize=7)
-    axis.set_ylim(0, max(heights) * 1.2)
-    axis.set_xlabel("confidence (top probability)")
+    axis.set(ylim=(0, max(heights) * 1.2), xlabel="confidence (top probability)")
     axis.spines[["top", "right"]].set_visible(False)

@@ -31,13 +31,10 @@ def groups_figure(evaluation: Evaluation, evidence: Evidence) -> Any | None:
         if len(attribute.scores) < 2:
             _spread(left, evidence, attribute)
             right.axis("off")
-            text = (
-                f"fewer than two values of {attribute.name!r} have {LEAST_IMAGES} images:\n"
-                "single values are not compared"
-            )
-            right.text(
-                0.02, 0.5, text, va="center", fontsize=9, color=LIGHT["soft"], transform=right.transAxes
-            )
+            text = f"fewer than two values of {attribute.name!r} have {LEAST_IMAGES} images:\n"
+            text += "single values are not compared"
+            soft = LIGHT["soft"]
+            right.text(0.02, 0.5, text, va="center", fontsize=9, color=soft, transform=right.transAxes)
         else:
             _accuracies(left, evaluation, attribute)
             _recalls(right, evaluation, attribute)
@@ -79,13 +76,10 @@ def _accuracies(axis: Any, evaluation: Evaluation, attribute: Attribute) -> None
     axis.set_xlabel("accuracy (share, 95 % Wilson interval; dotted: all)", fontsize=9)
     axis.grid(axis="x", alpha=0.25)
     axis.spines[["top", "right"]].set_visible(False)
-    gap = attribute.accuracy_gap
-    verdict = ""
-    if gap is not None:
-        verdict = (
-            f": gap {100 * gap.difference:.1f} points, intervals {'overlap' if gap.overlap else 'apart'}"
-        )
-    axis.set_title(f"{attribute.name}{verdict}", fontsize=10)
+    title = attribute.name
+    if (gap := attribute.accuracy_gap) is not None:
+        title += f": gap {100 * gap.difference:.1f} points, intervals {'overlap' if gap.overlap else 'apart'}"
+    axis.set_title(title, fontsize=10)
 
 
 def _recalls(axis: Any, evaluation: Evaluation, attribute: Attribute) -> None:

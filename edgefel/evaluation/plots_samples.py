@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edgefel.evaluation.clustering import LEAST_MAPPED, MOST_MAPPED, Clustering, draw_stratified, map_features
+from edgefel.evaluation.clustering import LEAST_MAPPED, MOST_MAPPED, draw_stratified, map_features
 from edgefel.evaluation.evaluate import Evaluation, Evidence
 from edgefel.evaluation.groups import GROUP
 from edgefel.evaluation.plots import WITH_HEAD, WITHOUT_HEAD, heading
@@ -21,17 +21,8 @@ _RIGHT, _WRONG = LIGHT["right"], LIGHT["wrong"]
 # more values than colours that can be told apart
 _MOST_COLOURS = 8
 # Okabe & Ito's colours, told apart by the colour-blind, and two greys
-_COLOURS = (
-    "#0072b2",
-    "#e69f00",
-    "#009e73",
-    "#cc79a7",
-    "#56b4e9",
-    "#d55e00",
-    "#b8a800",
-    LIGHT["soft"],
-    "#999999",
-)
+_HUES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b8a800")
+_COLOURS = (*_HUES, LIGHT["soft"], "#999999")
 
 
 def distributions_figure(evaluation: Evaluation, evidence: Evidence, shown: Sequence[Shown]) -> Any:
@@ -42,10 +33,7 @@ def distributions_figure(evaluation: Evaluation, evidence: Evidence, shown: Sequ
     cells = np.array(figure.subfigures(rows, columns, squeeze=False, wspace=0.02, hspace=0.02)).ravel()
     for cell, one in zip(cells, shown, strict=False):
         _sample(cell, evaluation, evidence, one)
-    bars = [
-        ("with head", WITH_HEAD),
-        ("without head", WITHOUT_HEAD),
-    ]
+    bars = [("with head", WITH_HEAD), ("without head", WITHOUT_HEAD)]
     if evaluation.with_head is None:
         bars = [("no reliability head", WITH_HEAD)]
     from matplotlib.patches import Patch
@@ -83,10 +71,9 @@ def _sample(cell: Any, evaluation: Evaluation, evidence: Evidence, one: Shown) -
     right.grid(axis="x", alpha=0.25)
     right.spines[["top", "right"]].set_visible(False)
     names = evaluation.labels
-    verdict = (
-        f"{names[true]}, recognized" if predicted == true else f"{names[true]}, taken for {names[predicted]}"
-    )
-    cell.suptitle(f"{one.why}\n{verdict} ({probabilities.max():.2f})", fontsize=8.5, color=colour)
+    verdict = "recognized" if predicted == true else f"taken for {names[predicted]}"
+    title = f"{one.why}\n{names[true]}, {verdict} ({probabilities.max():.2f})"
+    cell.suptitle(title, fontsize=8.5, color=colour)
 
 
 def embedding_figure(evaluation: Evaluation, evidence: Evidence) -> Any | None:
@@ -109,22 +96,13 @@ def embedding_figure(evaluation: Evaluation, evidence: Evidence) -> Any | None:
         axis.set(xticks=[], yticks=[], xlabel="t-SNE 1 (no unit)")
     left.set_ylabel("t-SNE 2 (no unit)")
     part = "all" if len(drawn) == len(embeddings) else f"{len(drawn)}, drawn by class"
-    figure.suptitle(
-        f"{heading(evaluation)} (shown: {part}); t-SNE with seed 0\n{clustering_text(evaluation)}",
-        fontsize=11,
-    )
+    scores = evaluation.embedding_clustering
+    judged = "the embedding's clusters cannot be judged"
+    if scores is not None:
+        judged = f"embedding, {scores.width} dimensions: {scores}"
+    title = f"{heading(evaluation)} (shown: {part}); t-SNE with seed 0\n{judged}"
+    figure.suptitle(title, fontsize=11)
     return figure
-
-
-def clustering_text(evaluation: Evaluation) -> str:
-    """The two scores of the embedding, in one line."""
-    scores: Clustering | None = evaluation.embedding_clustering
-    if scores is None:
-        return "the embedding's clusters cannot be judged"
-    return (
-        f"embedding, {scores.width} dimensions: Davies-Bouldin {scores.davies_bouldin:.3f} (lower is better), "
-        f"Calinski-Harabasz {scores.calinski_harabasz:.1f} (higher is better)"
-    )
 
 
 def _second(evaluation: Evaluation, evidence: Evidence) -> tuple[str, Sequence[str], Sequence[str]]:

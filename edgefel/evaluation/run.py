@@ -59,9 +59,8 @@ def evaluate_with_progress(
         def compared(count: int) -> None:
             nonlocal comparing
             if comparing is None:
-                comparing = bar.add_task(
-                    "looking for copies in other splits (--no-copies does not)", total=None
-                )
+                text = "looking for copies in other splits (--no-copies does not)"
+                comparing = bar.add_task(text, total=None)
             bar.advance(comparing, count)
 
         evaluation, evidence = evaluate_with_evidence(
@@ -118,18 +117,13 @@ def table(evaluation: Evaluation) -> Table:
 
 def coverage_table(evaluation: Evaluation) -> Table:
     """Coverage and accuracy at each threshold of --min-confidence."""
-    result = Table(
-        "--min-confidence", title="what abstaining brings (of the smoothed confidence, in edgefel run)"
-    )
+    title = "what abstaining brings (of the smoothed confidence, in edgefel run)"
+    result = Table("--min-confidence", title=title)
     for name in ("with a label", "accuracy of those", "least covered class"):
         result.add_column(name, justify="right")
     for threshold in evaluation.coverage.thresholds[::10]:
-        shares = [
-            (share, name)
-            for share, name in zip(threshold.class_coverage, evaluation.labels, strict=True)
-            if share is not None
-        ]
-        least, name = min(shares)
+        shares = zip(threshold.class_coverage, evaluation.labels, strict=True)
+        least, name = min((share, name) for share, name in shares if share is not None)
         accuracy = "-" if threshold.accuracy is None else f"{threshold.accuracy:.1%}"
         result.add_row(
             f"{threshold.min_confidence:.1f}", f"{threshold.coverage:.1%}", accuracy, f"{name} {least:.1%}"
@@ -142,10 +136,7 @@ def notes(evaluation: Evaluation) -> list[str]:
     lines = [f"labels: votes of {evaluation.votes.file}"] if evaluation.votes is not None else []
     lines += evaluation.copies_lines
     if (scores := evaluation.embedding_clustering) is not None:
-        lines.append(
-            f"embedding: Davies-Bouldin {scores.davies_bouldin:.3f} (lower is better), Calinski-Harabasz "
-            f"{scores.calinski_harabasz:.1f} (higher is better)"
-        )
+        lines.append(f"embedding: {scores}")
     for attribute in evaluation.attributes:
         if (gap := attribute.accuracy_gap) is not None:
             lines.append(

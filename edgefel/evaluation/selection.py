@@ -40,11 +40,8 @@ def choose_images(outputs: Outputs, targets: IntArray, count: int, *, head: bool
         moved = np.argsort(-np.abs(outputs.corrected - outputs.primary).sum(1), kind="stable")
         before = outputs.primary.argmax(1) == targets
         after = outputs.corrected.argmax(1) == targets
-        lists = {
-            CORRECTED: moved[(~before & after)[moved]],
-            SPOILED: moved[(before & ~after)[moved]],
-            **lists,
-        }
+        turned = {CORRECTED: moved[(~before & after)[moved]], SPOILED: moved[(before & ~after)[moved]]}
+        lists = turned | lists
     found: dict[int, str] = {}
     for place in range(len(targets)):
         for why, rows in lists.items():
@@ -70,8 +67,7 @@ def find_images(dataset: ImageDataset, paths: Sequence[Path]) -> tuple[int, ...]
             what = f"{len(matches)} of" if matches else "none of"
             raise EdgefelError(
                 f"{path}: {what} the {counted(len(names), 'image')} of {dataset.root} end like this; give a "
-                "path as in the "
-                "data set, of the split that is evaluated"
+                "path as in the data set, of the split that is evaluated"
             )
         found.append(matches[0])
     return tuple(dict.fromkeys(found))

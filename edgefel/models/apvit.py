@@ -51,13 +51,9 @@ class APViTEncoder(nn.Module):
         initialize_from_scratch(self)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Encodes images.
+        """Images [B, 3, S, S] -> normalized class token [B, D], and all remaining tokens [B, 1 + N, D], cls first.
 
-        Args:
-            x: [B, 3, S, S], normalized RGB; S a multiple of 112. The stream takes 112 x 112 (`to_stream_size`).
-
-        Returns:
-            The normalized class token [B, D], and all remaining tokens [B, 1 + N, D], cls first.
+        Images are normalized RGB, S a multiple of 112; the stream takes 112 x 112 (`to_stream_size`).
         """
         return self.forward_head(self.forward_features(x))
 

@@ -32,11 +32,10 @@ class ResidualUnit(nn.Module):
             nn.BatchNorm2d(outputs),
         )
         self.stride = stride
-        self.shortcut = (
-            nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
-            if inputs != outputs
-            else None
-        )
+        self.shortcut: nn.Sequential | None = None
+        if inputs != outputs:
+            conv = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+            self.shortcut = nn.Sequential(conv, nn.BatchNorm2d(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         if self.shortcut is not None:
@@ -75,13 +74,7 @@ class ConvBlock(nn.Module):
     """Convolution without bias, batch norm, and PReLU per channel unless `act` is off."""
 
     def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        kernel: int = 3,
-        stride: int = 1,
-        groups: int = 1,
-        act: bool = True,
+        self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1, act: bool = True
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
@@ -109,10 +102,7 @@ class DepthwiseBlock(nn.Module):
 
 
 class LandmarkStream(nn.Module):
-    """MobileFaceNet up to its last spatial map.
-
-    [B, 3, 112, 112] -> F1 [B, w1, 28, 28], F2 [B, w2, 14, 14], F3 [B, w3, 7, 7].
-    """
+    """MobileFaceNet up to its last map: [B, 3, 112, 112] -> [B, w1, 28, 28], [B, w2, 14, 14], [B, w3, 7, 7]."""
 
     def __init__(self, widths: tuple[int, int, int], units: tuple[int, int, int]) -> None:
         super().__init__()

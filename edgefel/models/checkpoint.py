@@ -55,17 +55,11 @@ def save_checkpoint(
     preprocessing: Mapping[str, Any],
     extra: Mapping[str, Any] | None = None,
 ) -> None:
-    """Writes a checkpoint folder atomically.
+    """Writes a checkpoint folder, which must not exist or be empty, atomically.
 
-    Args:
-        folder: must not exist, or be empty.
-        labels: one per class, in output order.
-        preprocessing: `Preprocessing.to_dict()` of the training.
-        extra: further JSON data, e.g. metrics and training settings.
-
-    Raises:
-        EdgefelError: the folder is not empty, the number of labels is not the number of classes, or a label is invalid
-            (`edgefel.data.labels.check_labels`).
+    labels: one per class, in output order. preprocessing: `Preprocessing.to_dict()` of the training. extra: further
+    JSON data, e.g. metrics and training settings. Raises EdgefelError where the folder is not empty, the number of
+    labels is not the number of classes, or a label is invalid (`edgefel.data.labels.check_labels`).
     """
     labels = check_labels(labels, str(folder))
     if len(labels) != model.config.num_classes:
@@ -90,10 +84,10 @@ def save_part(folder: str | Path, part: str, weights: Mapping[str, Tensor], extr
 def load_checkpoint(path: str | Path) -> Checkpoint:
     """Loads a checkpoint folder, or the best checkpoint of a training run.
 
-    Raises:
-        EdgefelError: missing, truncated or inconsistent files; names the file and the remedy.
+    Raises EdgefelError, naming the file and the remedy, for missing, truncated or inconsistent files.
     """
     folder = resolve_checkpoint(path)
+    file = folder / DESCRIPTION_FILE
     description = _read_description(folder)
     if "part" in description:
         raise EdgefelError(
@@ -102,33 +96,31 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         )
     for key in ("config", "labels", "preprocessing"):
         if key not in description:
-            raise EdgefelError(f"{folder / DESCRIPTION_FILE}: no entry '{key}'; the checkpoint is incomplete")
-    check_shape(description, _SHAPE, str(folder / DESCRIPTION_FILE))
+            raise EdgefelError(f"{file}: no entry '{key}'; the checkpoint is incomplete")
+    check_shape(description, _SHAPE, str(file))
     try:
         config = ModelConfig.from_dict(description["config"])
         with torch.device("meta"):
             model = FacialExpressionModel(config)
     except EdgefelError as error:
-        raise EdgefelError(f"{folder / DESCRIPTION_FILE}: {error}") from None
+        raise EdgefelError(f"{file}: {error}") from None
     # sizes that are possible alone but not together
     except (RuntimeError, ValueError, TypeError, OverflowError, ZeroDivisionError) as error:
-        raise EdgefelError(
-            f"{folder / DESCRIPTION_FILE}: its config describes no network ({' '.join(str(error).split())[:200]})"
-        ) from None
+        reason = " ".join(str(error).split())[:200]
+        raise EdgefelError(f"{file}: its config describes no network ({reason})") from None
     expected = model.state_dict()
     weights = _read_weights(folder)
     _check_weights(folder, weights, expected)
     # the file may be in half precision; the network computes in its own type
     weights = {key: value.to(expected[key].dtype) for key, value in weights.items()}
     model.load_state_dict(weights, assign=True)
-    labels = check_labels(description["labels"], str(folder / DESCRIPTION_FILE))
+    labels = check_labels(description["labels"], str(file))
     if len(labels) != config.num_classes:
         raise EdgefelError(
             f"{folder}: {counted(len(labels), 'label')} for {counted(config.num_classes, 'class', 'classes')}"
         )
-    return Checkpoint(
-        model.eval(), config, labels, description["preprocessing"], description.get("extra", {}), folder
-    )
+    preprocessing, extra = description["preprocessing"], description.get("extra", {})
+    return Checkpoint(model.eval(), config, labels, preprocessing, extra, folder)
 
 
 @dataclass(frozen=True)
@@ -158,16 +150,14 @@ class Initialization:
             return f"{self.path}: {len(self.entries)} entries taken; the head starts anew"
         if not self.taken:
             return f"{self.path}: the encoder is taken; the head has another form there, so all of it starts anew"
-        parts = [f"{self.path}: classes taken by name: {', '.join(self.match.labels) or 'none'}"]
-        if self.match.only_model:
-            parts.append(f"classes that start anew: {', '.join(self.match.only_model)}")
-        if self.match.only_other:
-            parts.append(f"classes left behind: {', '.join(self.match.only_other)}")
-        if self.anew:
-            parts.append(f"parts of the head that start anew: {', '.join(self.anew)}")
-        if self.unused:
-            parts.append(f"left behind: {', '.join(self.unused)}")
-        return "; ".join(parts)
+        parts: dict[str, tuple[str, ...]] = {
+            f"{self.path}: classes taken by name": self.match.labels or ("none",),
+            "classes that start anew": self.match.only_model,
+            "classes left behind": self.match.only_other,
+            "parts of the head that start anew": self.anew,
+            "left behind": self.unused,
+        }
+        return "; ".join(f"{what}: {', '.join(names)}" for what, names in parts.items() if names)
 
 
 def initialize_from(model: FacialExpressionModel, path: str | Path, labels: Sequence[str]) -> Initialization:
@@ -176,11 +166,8 @@ def initialize_from(model: FacialExpressionModel, path: str | Path, labels: Sequ
     labels: names of the model's classes. Entries with one row per class (`class_axes`) take the rows of the classes
     that the checkpoint also has, by name, in any order; the other rows keep their initialization. Each part of the head
     (`classifier`, `anchors`, `attentive`, or `linear`) is taken as a whole, or left if its shape differs in more than
-    the classes. Everything but the head must fit.
-
-    Raises:
-        EdgefelError: the checkpoint belongs to another architecture (lists the first differences), or the number of its
-            labels is not that of its classes.
+    the classes. Everything but the head must fit: raises EdgefelError, listing the first differences, for another
+    architecture, and where the number of the checkpoint's labels is not that of its classes.
     """
     folder = resolve_checkpoint(path)
     description = _read_description(folder)
@@ -203,17 +190,18 @@ def initialize_from(model: FacialExpressionModel, path: str | Path, labels: Sequ
     for key in axes.keys() & head.keys():
         head[key] = _rows_by_name(folder, key, own[key], head[key], axes[key], match)
     model.load_state_dict(body | head, strict=False)
-    unused = tuple(
-        dict.fromkeys(
-            part for part in map(_part, weights) if part is not None and part not in (*taken, *anew)
-        )
-    )
+    unused = tuple(part for part in _parts(weights) if part not in (*taken, *anew))
     return Initialization(folder, tuple(sorted({*body, *head})), match, taken, anew, unused)
 
 
 def _part(key: str) -> str | None:
     """The part of the head that a state entry belongs to; None outside the head."""
     return key.split(".")[1] if key.startswith(_HEAD) else None
+
+
+def _parts(state: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """All parts of the head, in order."""
+    return tuple(dict.fromkeys(filter(None, map(_part, state))))
 
 
 def _parts_that_fit(
@@ -224,18 +212,20 @@ def _parts_that_fit(
     If the reduction in front of all parts does not fit, none does: their input would be another embedding.
     """
 
-    def shapes(state: Mapping[str, Tensor], part: str) -> dict[str, list[int]]:
-        found = {}
-        for key, value in state.items():
-            if _part(key) == part:
-                found[key] = [size for axis, size in enumerate(value.shape) if axis != axes.get(key)]
-        return found
+    def fits(part: str) -> bool:
+        first, second = (
+            {
+                key: [size for axis, size in enumerate(value.shape) if axis != axes.get(key)]
+                for key, value in state.items()
+                if _part(key) == part
+            }
+            for state in (own, weights)
+        )
+        return first == second
 
-    parts = tuple(dict.fromkeys(part for part in map(_part, own) if part is not None))
-    fitting = [part for part in parts if shapes(own, part) == shapes(weights, part)]
-    if shapes(own, "reduce") != shapes(weights, "reduce"):
-        fitting = []
-    return tuple(fitting), tuple(part for part in parts if part not in fitting)
+    parts = _parts(own)
+    fitting = tuple(filter(fits, parts)) if fits("reduce") else ()
+    return fitting, tuple(part for part in parts if part not in fitting)
 
 
 def _rows_by_name(folder: Path, key: str, own: Tensor, there: Tensor, axis: int, match: LabelMatch) -> Tensor:
@@ -243,8 +233,7 @@ def _rows_by_name(folder: Path, key: str, own: Tensor, there: Tensor, axis: int,
     if there.shape[axis] != len(match.other):
         raise EdgefelError(
             f"{folder}: {key} has {counted(there.shape[axis], 'class', 'classes')}, but there are "
-            f"{counted(len(match.other), 'label')}; "
-            "use a checkpoint as edgefel wrote it"
+            f"{counted(len(match.other), 'label')}; use a checkpoint as edgefel wrote it"
         )
     rows = there.to(own.dtype).index_select(axis, torch.tensor(match.numbers, dtype=torch.int64))
     return own.clone().index_copy_(axis, torch.tensor(match.columns, dtype=torch.int64), rows)
@@ -273,8 +262,7 @@ def resolve_checkpoint(path: str | Path) -> Path:
             return path / target
     if path.is_file():
         raise EdgefelError(
-            f"{path}: is a file; give a checkpoint folder, "
-            "or turn a published file into one with: edgefel import"
+            f"{path}: is a file; give a checkpoint folder, or turn a published file into one with: edgefel import"
         )
     raise EdgefelError(
         f"{path}: not a checkpoint: it has neither {DESCRIPTION_FILE} nor best.json nor last.json"
@@ -356,15 +344,16 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
 def _check_weights(folder: Path, weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
     problems = [f"missing {key}" for key in expected if key not in weights]
     problems += [f"unknown {key}" for key in weights if key not in expected]
+    both = [(key, weights[key], value) for key, value in expected.items() if key in weights]
     problems += [
-        f"{key} has shape {tuple(weights[key].shape)}, not {tuple(value.shape)}"
-        for key, value in expected.items()
-        if key in weights and weights[key].shape != value.shape
+        f"{key} has shape {tuple(given.shape)}, not {tuple(value.shape)}"
+        for key, given, value in both
+        if given.shape != value.shape
     ]
     problems += [
-        f"{key} holds {weights[key].dtype}, not {value.dtype}"
-        for key, value in expected.items()
-        if key in weights and weights[key].is_floating_point() != value.is_floating_point()
+        f"{key} holds {given.dtype}, not {value.dtype}"
+        for key, given, value in both
+        if given.is_floating_point() != value.is_floating_point()
     ]
     if problems:
         listed = "; ".join(problems[:5])

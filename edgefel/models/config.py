@@ -21,13 +21,17 @@ def _check_triples(config: EncoderConfig | APViTConfig, *names: str) -> None:
     for name in names:
         values = getattr(config, name)
         _check(
-            len(values) == 3 and all(v >= 1 for v in values),
-            f"{name} needs 3 positive values, got {values}",
+            len(values) == 3 and all(v >= 1 for v in values), f"{name} needs 3 positive values, got {values}"
         )
 
 
 def _check_heads(width: int, heads: int) -> None:
     _check(width % heads == 0, f"width {width} is not divisible by {heads} heads")
+
+
+def _check_side(name: str, side: int) -> None:
+    fits = side >= STREAM_SIZE and side % STREAM_SIZE == 0
+    _check(fits, f"{name} must be a multiple of {STREAM_SIZE}, got {side}")
 
 
 @dataclass(frozen=True)
@@ -128,10 +132,7 @@ class ResizerConfig:
             self.channels >= 1 and self.blocks >= 0,
             f"resizer of {self.channels} channels, {self.blocks} blocks",
         )
-        _check(
-            self.output_size >= STREAM_SIZE and self.output_size % STREAM_SIZE == 0,
-            f"output_size of the resizer must be a multiple of {STREAM_SIZE}, got {self.output_size}",
-        )
+        _check_side("output_size of the resizer", self.output_size)
         _check(
             self.scale is None or self.scale > 0, f"scale of the resizer must be positive, got {self.scale}"
         )
@@ -143,12 +144,10 @@ class ReliabilityConfig:
 
     embedding_dim: width E of the embedding; equal to the encoder's width means no reduction (GReFEL).
     hidden, dropout: hidden widths and dropout rate of the primary classifier.
-    norm_first: Linear, ReLU, BatchNorm, Dropout (the released code) instead of Linear, ReLU, Dropout,
-        BatchNorm (the paper). Equal in evaluation mode.
-    anchors_per_class: K; 0 turns the anchor branch off.
-    delta: temperature of the anchor-distance softmax.
-    attentive: whether the attentive correction branch exists (the released checkpoints lack it).
-    attention_head_dim: width of one head of that branch.
+    norm_first: BatchNorm before Dropout (the released code), not after it (the paper). Equal in evaluation mode.
+    anchors_per_class, delta: K, where 0 turns the anchor branch off; temperature of the anchor-distance softmax.
+    attentive, attention_head_dim: whether the attentive correction branch exists (the released checkpoints lack it);
+        width of one of its heads.
     attention_tokens: "embedding" attends over the single embedding token (literal reading; equal to one
         matrix), "patches" queries the encoder's tokens with the embedding.
     """
@@ -201,10 +200,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         _check(self.num_classes >= 2, f"num_classes must be at least 2, got {self.num_classes}")
         if self.resizer is None:
-            _check(
-                self.input_size >= STREAM_SIZE and self.input_size % STREAM_SIZE == 0,
-                f"input_size must be a multiple of {STREAM_SIZE}, got {self.input_size}",
-            )
+            _check_side("input_size", self.input_size)
             return
         low, high = RESIZER_SIDES
         _check(
@@ -236,8 +232,7 @@ class ModelConfig:
         for name, part in (("head", ReliabilityConfig), ("resizer", ResizerConfig)):
             value = data.get(name)
             data[name] = None if value is None else _build(part, value)
-        built = _build(cls, data)
-        assert isinstance(built, cls)
+        built: ModelConfig = _build(cls, data)
         return built
 
 

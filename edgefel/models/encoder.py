@@ -37,44 +37,28 @@ class Encoder(nn.Module):
         self.image_stream = ImageStream(config.image_stem, config.image_widths, config.image_units)
         self.landmark_stream = LandmarkStream(config.landmark_widths, config.landmark_units)
         self.landmark_reduce = nn.Conv2d(config.landmark_widths[2], w3, 3, padding=1)
-        self.levels = nn.ModuleList(
-            FusionLevel(
-                config.image_widths[i],
-                config.heads[i],
-                config.windows[i],
-                config.mlp_ratio,
-                config.drop_path[i],
-                config.layer_scale,
-                config.query_projection,
-            )
-            for i in range(3)
-        )
+        self.levels = nn.ModuleList(FusionLevel(config, level) for level in range(3))
+        d = config.width
         self.embed = nn.ModuleList(
             [
-                nn.Sequential(
-                    nn.Conv2d(w1, config.width, 3, 2, 1), nn.Conv2d(config.width, config.width, 3, 2, 1)
-                ),
-                nn.Sequential(nn.Conv2d(w2, config.width, 3, 2, 1)),
-                nn.Sequential(nn.Conv2d(w3, config.width, 1)),
+                nn.Sequential(nn.Conv2d(w1, d, 3, 2, 1), nn.Conv2d(d, d, 3, 2, 1)),
+                nn.Sequential(nn.Conv2d(w2, d, 3, 2, 1)),
+                nn.Sequential(nn.Conv2d(w3, d, 1)),
             ]
         )
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, config.width))
-        self.pos_embed = nn.Parameter(torch.zeros(1, TOKENS + 1, config.width))
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, d))
+        self.pos_embed = nn.Parameter(torch.zeros(1, TOKENS + 1, d))
         self.blocks = nn.ModuleList(
-            ViTBlock(config.width, config.vit_heads, config.mlp_ratio) for _ in range(config.depth)
+            ViTBlock(d, config.vit_heads, config.mlp_ratio) for _ in range(config.depth)
         )
-        self.norm = nn.LayerNorm(config.width, eps=1e-6)
-        self.gate = Gate(config.width)
+        self.norm = nn.LayerNorm(d, eps=1e-6)
+        self.gate = Gate(d)
         initialize_from_scratch(self)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Encodes images.
+        """Images [B, 3, S, S] -> gated embedding [B, D], and normalized tokens [B, 148, D], cls first.
 
-        Args:
-            x: [B, 3, S, S], normalized RGB; S a multiple of 112. Both streams take 112 x 112 (`to_stream_size`).
-
-        Returns:
-            The gated embedding [B, D], and the normalized tokens [B, 148, D], cls first.
+        Images are normalized RGB, S a multiple of 112; both streams take 112 x 112 (`to_stream_size`).
         """
         return self.forward_head(self.forward_features(x))
 

@@ -58,15 +58,11 @@ class FacialExpressionModel(nn.Module):
         return {f"head.{name}": axis for name, axis in self.head.class_axes().items()}
 
     def forward(self, image: Tensor, ramp: Tensor | float = 1.0) -> Prediction:
-        """Labels aligned face crops.
+        """Labels aligned face crops; in evaluation mode no entry depends on the other images of the batch.
 
-        Args:
-            image: [B, 3, S, S], RGB, ImageNet mean and standard deviation removed; S a multiple of 112, or the
-                configured input size with a resizer.
-            ramp: the correction ramp: factor in [0, 1] on the correction's weight; below 1 in training only.
-
-        Returns:
-            Prediction; no entry depends on the other images of the batch in evaluation mode.
+        image: [B, 3, S, S], RGB, ImageNet mean and standard deviation removed; S a multiple of 112, or the configured
+        input size with a resizer. ramp: the correction ramp, a factor in [0, 1] on the correction's weight; below 1 in
+        training only.
         """
         embedding, tokens = self.encoder(self.resize(image))
         prediction: Prediction = self.head(embedding, tokens, ramp)
@@ -81,7 +77,7 @@ class FacialExpressionModel(nn.Module):
         height, width = image.shape[-2:]
         if self.resizer is not None:
             size = self.config.input_size
-            if (height, width) != (size, size):
+            if not height == width == size:
                 raise ValueError(
                     f"image: expected [B, 3, {size}, {size}] for the resizer, got {tuple(image.shape)}"
                 )

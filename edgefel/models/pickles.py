@@ -63,10 +63,8 @@ def averaged(name: str) -> bool:
 def read_contents(file: str | Path) -> Contents:
     """Every set of named tensors in a `.pth` or `.safetensors` file, and its class names.
 
-    NumPy arrays of numbers become tensors. A bare tensor is named "anchors": the ARBEx release stores them so.
-
-    Raises:
-        EdgefelError: missing, truncated, not a checkpoint, with pickled code, or without weights (lists its entries).
+    NumPy arrays of numbers become tensors. A bare tensor is named "anchors": the ARBEx release stores them so. Raises
+    EdgefelError for a file that is missing, truncated, no checkpoint, with pickled code, or without weights.
     """
     file = Path(file)
     if not file.exists():

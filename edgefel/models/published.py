@@ -23,7 +23,7 @@ from edgefel.models.config import ModelConfig
 from edgefel.models.network import FacialExpressionModel
 from edgefel.models.pickles import listed, read_contents
 from edgefel.models.published_layouts import LAYOUTS, PREPROCESSING, translate
-from edgefel.models.published_sets import Chosen, choose
+from edgefel.models.published_sets import choose
 from edgefel.models.registry import model_config
 
 _PARTS = {"ir50": "encoder.image_stream", "mobilefacenet": "encoder.landmark_stream"}
@@ -33,12 +33,10 @@ _PARTS = {"ir50": "encoder.image_stream", "mobilefacenet": "encoder.landmark_str
 class Imported:
     """What a published file holds.
 
-    model: the whole network in evaluation mode, or None for a backbone.
-    part: prefix of `weights` for a backbone, e.g. "encoder.image_stream".
-    weights: our names -> tensors.
-    unused: published entries that were ignored because the network never uses them.
-    classes: the file's own class names in output order; empty if it has none.
-    notes: what was chosen or left out of a file with more than one set of weights.
+    model: the whole network in evaluation mode, or None for a backbone. part: prefix of `weights` for a backbone, e.g.
+    "encoder.image_stream". weights: our names -> tensors. unused: published entries that the network never uses.
+    classes: the file's own class names in output order; empty if it has none. notes: what was chosen or left out of a
+    file with more than one set of weights.
     """
 
     model: FacialExpressionModel | None
@@ -50,21 +48,16 @@ class Imported:
 
 
 def import_published(files: Sequence[str | Path], layout: str) -> Imported:
-    """Reads published checkpoint files.
+    """Reads published checkpoint files: one, or three for "arbex" (encoder, classifier, anchors; in any order).
 
-    Args:
-        files: one file; three for "arbex" (encoder, classifier, anchors; in any order).
-        layout: one of LAYOUTS.
-
-    Raises:
-        EdgefelError: a file is missing, truncated or holds code; the layout is another one; entries are
-            missing, unknown, wrongly shaped or not finite (with the list).
+    layout: one of LAYOUTS. Raises EdgefelError for a file that is missing, truncated or holds code, for another layout,
+    and for entries that are missing, unknown, wrongly shaped or not finite (with the list).
     """
     if layout not in LAYOUTS:
         raise EdgefelError(f"unknown layout '{layout}'; known: {', '.join(LAYOUTS)}")
     if layout != "arbex" and len(files) != 1:
         raise EdgefelError(f"layout '{layout}' is one file, got {len(files)}")
-    where = ", ".join(str(file) for file in files)
+    where = ", ".join(map(str, files))
     published, classes, notes = _read(files, layout)
     weights, names, unused, unknown = _rename(published, layout)
     part = _PARTS.get(layout)
@@ -79,10 +72,9 @@ def import_published(files: Sequence[str | Path], layout: str) -> Imported:
         key: _as(expected[key].dtype, value, f"{where}: {names[key]}") for key, value in weights.items()
     }
     check_values(where, weights, names)
-    if part is not None:
-        return Imported(None, part, weights, unused, classes, notes)
-    model.load_state_dict(weights, assign=True)
-    return Imported(model.eval(), None, weights, unused, classes, notes)
+    if part is None:
+        model.load_state_dict(weights, assign=True)
+    return Imported(model.eval() if part is None else None, part, weights, unused, classes, notes)
 
 
 def import_to_checkpoint(
@@ -92,15 +84,10 @@ def import_to_checkpoint(
     labels: str | None = None,
     resize: int | None = None,
 ) -> dict[str, Any]:
-    """Reads published files and writes a checkpoint folder: what `edgefel import` does.
+    """Reads published files and writes a checkpoint folder: what `edgefel import` does. Returns a summary.
 
-    Args:
-        labels: see `edgefel.data.labels.choose_labels`; None takes the file's own names. A backbone has none.
-        resize: side that images are resized to before the crop, where the training differed from the release's; None
-            is the release's.
-
-    Returns:
-        A summary: layout, output, entries, unused, labels, preprocessing, notes.
+    labels: see `edgefel.data.labels.choose_labels`; None takes the file's own names. A backbone has none. resize: side
+    that images are resized to before the crop, where the training differed from the release's; None is the release's.
     """
     for option, value in (("--labels", labels), ("--resize", resize)):
         if layout in _PARTS and value is not None:
@@ -117,7 +104,7 @@ def import_to_checkpoint(
         assert imported.part is not None
         save_part(output, imported.part, imported.weights, extra)
     else:
-        where = ", ".join(str(file) for file in files)
+        where = ", ".join(map(str, files))
         names = choose_labels(labels, imported.classes, imported.model.config.num_classes, where)
         preprocessing = own.to_dict()
         save_checkpoint(output, imported.model, names, preprocessing, extra)
@@ -141,12 +128,12 @@ def _read(
     notes: list[str] = []
     for file in files:
         contents = read_contents(file)
-        chosen: Chosen = choose(contents, layout, str(file))
-        if repeated := sorted(set(chosen.tensors) & set(published)):
+        tensors, found = choose(contents, layout, str(file))
+        if repeated := sorted(set(tensors) & set(published)):
             raise EdgefelError(f"{file}: repeats entries of another file: {listed(repeated)}")
-        published |= chosen.tensors
+        published |= tensors
         classes = classes or contents.classes
-        notes += [f"{Path(file).name}: {note}" for note in chosen.notes]
+        notes += [f"{Path(file).name}: {note}" for note in found]
     return published, classes, tuple(notes)
 
 
@@ -169,11 +156,10 @@ def _rename(
 
 def _as(dtype: torch.dtype, value: Tensor, where: str) -> Tensor:
     """The values in the network's own type: files may be in half or double precision."""
-    if dtype.is_floating_point and value.is_floating_point():
+    if not dtype.is_floating_point and value.is_floating_point():
+        value = value.nan_to_num(0, 0, 0)  # a counter, which a cast of the whole file may have made infinite
+    if not value.is_complex() and (value.is_floating_point() or not dtype.is_floating_point):
         return value.to(dtype)
-    if not dtype.is_floating_point and not value.is_complex():
-        # a counter, which a cast of the whole file may have made infinite
-        return value.nan_to_num(0, 0, 0).to(dtype) if value.is_floating_point() else value.to(dtype)
     raise EdgefelError(
         f"{where}: holds {value.dtype} values, not weights in floating point; give the unquantized file"
     )
@@ -186,14 +172,9 @@ def _config(weights: Mapping[str, Tensor], layout: str) -> ModelConfig:
         return model_config(layout, num_classes=7 if head is None else max(head.shape[0], 2))
     if layout != "arbex":
         return model_config("arbex")
-    linears = [
-        weights[key]
-        for key in sorted(
-            (k for k in weights if re.fullmatch(r"head\.classifier\.\d+\.weight", k)),
-            key=lambda k: int(k.split(".")[2]),
-        )
-        if weights[key].ndim == 2
-    ]
+    keys = [key for key in weights if re.fullmatch(r"head\.classifier\.\d+\.weight", key)]
+    keys.sort(key=lambda key: int(key.split(".")[2]))
+    linears = [weights[key] for key in keys if weights[key].ndim == 2]
     anchors = weights.get("head.anchors")
     return model_config(
         "arbex",

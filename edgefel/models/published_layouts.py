@@ -61,10 +61,8 @@ def _landmark_block(stages: Mapping[str, int]) -> Replacement:
     def replace(match: re.Match[str]) -> str:
         stage, number, block, part, rest = match.groups()
         unit = 0 if number is None else int(number) + 1
-        return (
-            f"encoder.landmark_stream.stages.{stages[stage]}.{unit}"
-            f".{_DEPTHWISE_PARTS[block]}.{_CONV_PARTS[part]}.{rest}"
-        )
+        name = f"{stages[stage]}.{unit}.{_DEPTHWISE_PARTS[block]}.{_CONV_PARTS[part]}.{rest}"
+        return f"encoder.landmark_stream.stages.{name}"
 
     return replace
 
@@ -98,11 +96,10 @@ def _ir50_rules(
 
 def _ir50_flat_unit(match: re.Match[str]) -> str:
     """face.evoLVe numbers the units of all four bodies consecutively: 3, 4, 14 and an unused 3."""
-    index, branch, layer, rest = int(match[1]), match[2], match[3], match[4]
-    starts = (0, 3, 7)
-    stage = max(i for i, start in enumerate(starts) if index >= start)
+    number, branch, layer, rest = match.groups()
+    stage, start = max((stage, start) for stage, start in enumerate((0, 3, 7)) if int(number) >= start)
     name = {"res_layer": "residual", "shortcut_layer": "shortcut"}[branch]
-    return f"encoder.image_stream.stages.{stage}.{index - starts[stage]}.{name}.{layer}.{rest}"
+    return f"encoder.image_stream.stages.{stage}.{int(number) - start}.{name}.{layer}.{rest}"
 
 
 # the ViT has the same names in all releases, under different prefixes
@@ -118,8 +115,7 @@ def _vit_rules(prefix: str) -> list[Rule]:
     ]
 
 
-def _vit_unused(prefix: str) -> list[str]:
-    return [rf"{prefix}(CON1|IRLinear[12]|patch_embed|eca_block|blocks\.\d\.conv)\..*"]
+_VIT_UNUSED = r"(CON1|IRLinear[12]|patch_embed|eca_block|blocks\.\d\.conv)\..*"
 
 
 _POSTER_V2: list[Rule] = [
@@ -147,7 +143,7 @@ _POSTER_V2_UNUSED = [
     r"face_landback\.output_layer\..*",
     r"ir_back\.(output_layer|body4)\..*",
     r"attn[123]\.relative_position_index",
-    *_vit_unused(r"VIT\."),
+    rf"VIT\.{_VIT_UNUSED}",
 ]
 
 _ARBEX_BLOCK = _landmark_block({"1": 0, "2": 1, "3": 2})
@@ -174,7 +170,7 @@ _ARBEX: list[Rule] = [
     (r"net\.(\d+)\.(\w+)", _to("head.classifier.{0}.{1}")),
     (r"anchors", _to("head.anchors")),
 ]
-_ARBEX_UNUSED = [r"attns\.\d\.index_relative", *_vit_unused(r"vit\.")]
+_ARBEX_UNUSED = [r"attns\.\d\.index_relative", rf"vit\.{_VIT_UNUSED}"]
 
 _APVIT: list[Rule] = [
     *_ir50_rules(r"extractor\.", r"body\.(\d)\.(\d+)", stage="{0}"),

@@ -9,20 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import accumulate, takewhile
 
 from torch import Tensor
 
 from edgefel.errors import EdgefelError
 from edgefel.models.pickles import WRAPPERS, Contents, WeightSet, averaged, listed
 from edgefel.models.published_layouts import translate
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """Published names without their prefix -> tensors, and notes on the choice."""
-
-    tensors: dict[str, Tensor]
-    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -42,8 +35,8 @@ class _Candidate:
         return self.fitting, averaged(self.name), -min(map(WRAPPERS.index, names), default=len(WRAPPERS))
 
 
-def choose(contents: Contents, layout: str, where: str) -> Chosen:
-    """The entries of the best set for `layout`.
+def choose(contents: Contents, layout: str, where: str) -> tuple[dict[str, Tensor], list[str]]:
+    """The entries of the best set for `layout`, by published names without their prefix, and notes on the choice.
 
     If nothing fits, the largest set unchanged, for the message on misfits. Raises EdgefelError for entries of the
     network that are no plain tensors, and for two sets of equal rank.
@@ -55,55 +48,41 @@ def choose(contents: Contents, layout: str, where: str) -> Chosen:
     ]
     best = max(candidates, key=lambda one: one.rank)
     if not best.fitting:
-        return Chosen(dict(max(contents.sets, key=lambda found: len(found.tensors)).tensors), ())
+        return dict(max(contents.sets, key=lambda found: len(found.tensors)).tensors), []
     others = [one for one in candidates if one is not best and 2 * one.fitting > best.fitting]
     if twin := next((one for one in others if one.rank == best.rank), None):
         raise EdgefelError(
             f"{where}: holds two sets of weights, {best.name} and {twin.name}, and nothing says which is the network; "
             "save one of them alone"
         )
-    _refuse_unusable(best, layout, where)
+    for key, problem in best.found.unusable.items():
+        if key.startswith(best.prefix) and translate(layout, key.removeprefix(best.prefix)):
+            raise EdgefelError(f"{where}: {key} is {problem}; save the weights as plain float32 tensors")
     tensors = {
         key.removeprefix(best.prefix): value
         for key, value in best.found.tensors.items()
         if key.startswith(best.prefix)
     }
-    return Chosen(tensors, tuple(_notes(best, others)))
+    return tensors, list(_notes(best, others))
 
 
 def _prefixes(tensors: Mapping[str, Tensor]) -> list[str]:
     """Possible prefixes of the network's names: wrappers, averages, and prefixes that all entries share."""
-    found = {"": None}
+    found = [""]
     for key in tensors:
-        prefix = ""
-        for part in key.split(".")[:-1]:
-            if part not in WRAPPERS and not averaged(part):
-                break
-            prefix += f"{part}."
-            found[prefix] = None
-    for prefix in _shared(tensors):
-        found[prefix] = None
-    return list(found)
+        wrapping = takewhile(lambda part: part in WRAPPERS or averaged(part), key.split(".")[:-1])
+        found += accumulate(f"{part}." for part in wrapping)
+    return list(dict.fromkeys([*found, *_shared(tensors)]))
 
 
 def _shared(keys: Iterable[str]) -> Iterator[str]:
-    parts = [key.split(".")[:-1] for key in keys]
-    prefix = ""
-    for column in zip(*parts, strict=False):
-        if len(set(column)) > 1:
-            return
-        prefix += f"{column[0]}."
-        yield prefix
+    columns = zip(*(key.split(".")[:-1] for key in keys), strict=False)
+    common = takewhile(lambda column: len(set(column)) == 1, columns)
+    return accumulate(f"{column[0]}." for column in common)
 
 
 def _fitting(tensors: Mapping[str, Tensor], prefix: str, layout: str) -> int:
     return sum(bool(translate(layout, key.removeprefix(prefix))) for key in tensors if key.startswith(prefix))
-
-
-def _refuse_unusable(best: _Candidate, layout: str, where: str) -> None:
-    for key, problem in best.found.unusable.items():
-        if key.startswith(best.prefix) and translate(layout, key.removeprefix(best.prefix)):
-            raise EdgefelError(f"{where}: {key} is {problem}; save the weights as plain float32 tensors")
 
 
 def _notes(best: _Candidate, others: list[_Candidate]) -> Iterator[str]:

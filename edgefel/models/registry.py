@@ -7,13 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgefel.errors import EdgefelError
 from edgefel.files.documents import check_fields
-from edgefel.models.config import (
-    APViTConfig,
-    EncoderConfig,
-    ModelConfig,
-    ReliabilityConfig,
-    ResizerConfig,
-)
+from edgefel.models.config import APViTConfig, EncoderConfig, ModelConfig, ReliabilityConfig, ResizerConfig
 
 if TYPE_CHECKING:
     from edgefel.kernels.backend import Choice
@@ -91,14 +85,12 @@ def describe(name: str) -> str:
 def model_config(name: str, **overrides: Any) -> ModelConfig:
     """The configuration of a registered model.
 
-    Args:
-        name: one of `list_models()`, with any of `ADDITIONS` behind it, each after a plus sign.
-        overrides: fields of ModelConfig, and fields of its `encoder`, `head` and `resizer` as nested dictionaries,
-            e.g. `num_classes=8, head={"anchors_per_class": 4}`. With a resizer, `input_size` is free (48 to 384
-            pixels): the factor of the resize follows from it unless `resizer.scale` is given.
+    name: one of `list_models()`, with any of `ADDITIONS` behind it, each after a plus sign. overrides: fields of
+    ModelConfig, and fields of its `encoder`, `head` and `resizer` as nested dictionaries, e.g.
+    `num_classes=8, head={"anchors_per_class": 4}`. With a resizer, `input_size` is free (48 to 384 pixels): the factor
+    of the resize follows from it unless `resizer.scale` is given.
 
-    Raises:
-        EdgefelError: the name is unknown (lists the known ones), or an override is not a field.
+    Raises EdgefelError for an unknown name (lists the known ones), or an override that is not a field.
     """
     config = _named(name)
     scale_is_given = isinstance(overrides.get("resizer"), dict) and "scale" in overrides["resizer"]
@@ -113,8 +105,7 @@ def model_config(name: str, **overrides: Any) -> ModelConfig:
     if resizer is not None and {"input_size", "resizer"} & set(overrides) and not scale_is_given:
         # the published factor belongs to the published sides
         overrides["resizer"] = dataclasses.replace(resizer, scale=None)
-    replaced = _replace(config, overrides, name)
-    assert isinstance(replaced, ModelConfig)
+    replaced: ModelConfig = _replace(config, overrides, name)
     return replaced
 
 
@@ -134,11 +125,8 @@ def _named(name: str) -> ModelConfig:
         config = dataclasses.replace(config, head=head)
     if "resizer" in additions:
         size = config.input_size
-        config = dataclasses.replace(
-            config,
-            input_size=_RESIZER_INPUTS[size],
-            resizer=ResizerConfig(output_size=size, scale=_RESIZER_SCALE),
-        )
+        resizer = ResizerConfig(output_size=size, scale=_RESIZER_SCALE)
+        config = dataclasses.replace(config, input_size=_RESIZER_INPUTS[size], resizer=resizer)
     return config
 
 
@@ -154,8 +142,7 @@ def build_model(name: str, *, attention: Choice = "auto", **overrides: Any) -> F
 
 def _replace(config: Any, changes: dict[str, Any], where: str) -> Any:
     known = {field.name for field in dataclasses.fields(config)}
-    unknown = sorted(set(changes) - known)
-    if unknown:
+    if unknown := sorted(set(changes) - known):
         raise EdgefelError(f"{where}: unknown settings {unknown}; known: {sorted(known)}")
     # JSON and YAML give lists for tuples; a part of the model is a configuration already, or names and values
     plain = {name: list(value) if isinstance(value, tuple) else value for name, value in changes.items()}

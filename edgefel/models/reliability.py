@@ -65,13 +65,10 @@ class AttentiveCorrection(nn.Module):
         The attention weight of a single token is 1, which leaves W_c (W_o (W_v e)).
         """
         with torch.no_grad():
-            wide = [
-                (layer.weight.double(), layer.bias.double())
-                for layer in (self.value, self.project, self.to_logits)
-            ]
-            weight, bias = wide[0]
-            for next_weight, next_bias in wide[1:]:
-                weight, bias = next_weight @ weight, next_weight @ bias + next_bias
+            weight, bias = self.value.weight.double(), self.value.bias.double()
+            for layer in (self.project, self.to_logits):
+                following = layer.weight.double()
+                weight, bias = following @ weight, following @ bias + layer.bias.double()
             like = self.to_logits.weight
             folded = nn.Linear(weight.shape[1], weight.shape[0], device=like.device, dtype=like.dtype)
             folded.weight.copy_(weight)
@@ -100,18 +97,11 @@ class ReliabilityHead(nn.Module):
     def forward(
         self, embedding: Tensor, tokens: Tensor | None = None, ramp: Tensor | float = 1.0
     ) -> Prediction:
-        """Classifies.
+        """Classifies; the prediction's `embedding` is reduced to [B, E].
 
-        Args:
-            embedding: [B, D] of any encoder.
-            tokens: [B, T, D] of the encoder; needed with attention_tokens = "patches" only.
-            ramp: the correction ramp: factor in [0, 1] on the correction's weight; rises during training.
-
-        Returns:
-            Prediction, with `embedding` reduced to [B, E].
-
-        Raises:
-            ValueError: attention_tokens is "patches" and there are no tokens.
+        embedding: [B, D] of any encoder. tokens: [B, T, D] of the encoder; raises ValueError where attention_tokens is
+        "patches" and there are none. ramp: the correction ramp, a factor in [0, 1] on the correction's weight; rises
+        during training.
         """
         e = self.reduce(embedding)
         logits = self.classifier(e)
@@ -149,21 +139,21 @@ class ReliabilityHead(nn.Module):
         if self.folded is not None:
             folded: Tensor = self.folded(e)
             return folded
-        if self.config.attention_tokens == "patches":
-            if tokens is None:
-                raise ValueError("attention_tokens is 'patches', which needs the encoder's tokens [B, T, D]")
-            logits: Tensor = self.attentive(e, self.reduce(tokens))
+        if self.config.attention_tokens == "embedding":
+            attended_to = e.unsqueeze(1)
+        elif tokens is None:
+            raise ValueError("attention_tokens is 'patches', which needs the encoder's tokens [B, T, D]")
         else:
-            logits = self.attentive(e, e.unsqueeze(1))
+            attended_to = self.reduce(tokens)
+        logits: Tensor = self.attentive(e, attended_to)
         return logits
 
     def class_axes(self) -> dict[str, int]:
         """Name of each `state_dict` entry with one row per class -> the axis of those rows."""
         last = f"classifier.{len(self.classifier) - 1}"
         ends = (last, "attentive.to_logits", "folded")
-        names = ["anchors", *(f"{end}.{kind}" for end in ends for kind in ("weight", "bias"))]
-        there = self.state_dict()
-        return {name: 0 for name in names if name in there}
+        names = {"anchors", *(f"{end}.{kind}" for end in ends for kind in ("weight", "bias"))}
+        return {name: 0 for name in self.state_dict() if name in names}
 
     def fold_attention(self) -> None:
         """For inference: replaces single-token attention by the equivalent matrix."""

@@ -59,8 +59,7 @@ class NeuralResizer(nn.Module):
     def _resize(self, x: Tensor) -> Tensor:
         scale = self.config.scale
         if scale is None:
-            size = (self.config.output_size, self.config.output_size)
-            return F.interpolate(x, size, mode="bilinear", align_corners=False)
+            return F.interpolate(x, (self.config.output_size,) * 2, mode="bilinear", align_corners=False)
         # as in the published network: coordinates by the factor itself, not by the quotient of the sides
         return F.interpolate(
             x, scale_factor=scale, mode="bilinear", align_corners=False, recompute_scale_factor=False

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from edgefel.kernels import backend
 from edgefel.kernels.window_cross_attention import window_cross_attention
+from edgefel.models.config import EncoderConfig
 from edgefel.models.vit import Mlp
 
 
@@ -46,30 +47,19 @@ class WindowCrossAttention(nn.Module):
         nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
 
     def forward(self, windows: Tensor, landmarks: Tensor) -> Tensor:
-        """Attends within windows.
+        """Attends within windows: [B*nW, M, d], the image map cut into windows -> [B*nW, M, d].
 
-        Args:
-            windows: [B*nW, M, d], the image map cut into windows.
-            landmarks: [B, M, d], one query map shared by the windows of an image, or [B*nW, M, d].
-
-        Returns:
-            [B*nW, M, d]
+        landmarks: [B, M, d], one query map shared by the windows of an image, or [B*nW, M, d].
         """
         q = self._split_heads(self.query(landmarks))
-        k, v = self.kv(windows).chunk(2, dim=-1)
+        k, v = [self._split_heads(x) for x in self.kv(windows).chunk(2, dim=-1)]
         attend = window_cross_attention
         if backend.uses_triton(self.implementation, q):
             from edgefel.kernels.window_cross_attention.op import window_cross_attention as attend
-        out = attend(
-            q,
-            self._split_heads(k),
-            self._split_heads(v),
-            self.relative_position_bias_table,
-            self.window,
-            self.scale,
+        out: Tensor = self.project(
+            attend(q, k, v, self.relative_position_bias_table, self.window, self.scale)
         )
-        projected: Tensor = self.project(out)
-        return projected
+        return out
 
     def _split_heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [.., M, d] -> [.., H, M, D]
@@ -94,38 +84,27 @@ class DropPath(nn.Module):
 
 
 class FusionLevel(nn.Module):
-    """Window cross-attention and MLP, each a residual branch with layer scale and drop path."""
+    """Window cross-attention and MLP, each a residual branch with layer scale and drop path. level: 0, 1 or 2."""
 
-    def __init__(
-        self,
-        width: int,
-        heads: int,
-        window: int,
-        mlp_ratio: float,
-        drop_path: float,
-        layer_scale: float,
-        query_projection: bool,
-    ) -> None:
+    def __init__(self, config: EncoderConfig, level: int) -> None:
         super().__init__()
-        self.window = window
+        width, self.window = config.image_widths[level], config.windows[level]
         self.downsample = nn.Conv2d(width, width, 3, stride=2, padding=1)
         self.norm = nn.LayerNorm(width)
-        self.attention = WindowCrossAttention(width, heads, window, query_projection)
-        self.gamma1 = nn.Parameter(torch.full((width,), layer_scale))
-        self.gamma2 = nn.Parameter(torch.full((width,), layer_scale))
+        self.attention = WindowCrossAttention(
+            width, config.heads[level], self.window, config.query_projection
+        )
+        self.gamma1 = nn.Parameter(torch.full((width,), config.layer_scale))
+        self.gamma2 = nn.Parameter(torch.full((width,), config.layer_scale))
         self.mlp_norm = nn.LayerNorm(width)
-        self.mlp = Mlp(width, mlp_ratio)
-        self.drop_path = DropPath(drop_path)
+        self.mlp = Mlp(width, config.mlp_ratio)
+        self.drop_path = DropPath(config.drop_path[level])
 
     def forward(self, image: Tensor, landmarks: Tensor) -> Tensor:
-        """Fuses one level.
+        """Fuses one level into [B, d, S, S].
 
-        Args:
-            image: [B, d, 2S, 2S], the image stream's map before this level's stride-2 convolution.
-            landmarks: [B, d, S, S], or [B, d, W, W] to share one query map among the windows.
-
-        Returns:
-            [B, d, S, S]
+        image: [B, d, 2S, 2S], the image stream's map before this level's stride-2 convolution. landmarks: [B, d, S, S],
+        or [B, d, W, W] to share one query map among the windows.
         """
         x = self.downsample(image).permute(0, 2, 3, 1)  # [B, S, S, d]
         shortcut = self.norm(x)  # the norm's output is also the shortcut

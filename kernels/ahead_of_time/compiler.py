@@ -35,8 +35,7 @@ HIDDEN_ARGUMENTS = ("global_scratch", "profile_scratch")
 class CompiledKernel:
     """One kernel for one target.
 
-    entry: the function's name in the cubin. dynamic_shared: bytes of shared memory to launch it with.
-    hidden: trailing pointers, null.
+    entry: the function's name in the cubin. dynamic_shared: bytes to launch it with. hidden: trailing null pointers.
     """
 
     spec: KernelSpec
@@ -99,11 +98,8 @@ def compile_kernel(spec: KernelSpec, arch: int) -> CompiledKernel:
     if missing:
         raise EdgefelError(f"{spec.name}: no value for {', '.join(sorted(missing))}")
     # cudaMalloc aligns to 256 bytes; a launcher must keep 16
-    aligned = {
-        (index,): [["tt.divisibility", 16]]
-        for index, name in enumerate(function.arg_names)
-        if name in pointers
-    }
+    places = (index for index, name in enumerate(function.arg_names) if name in pointers)
+    aligned = {(index,): [["tt.divisibility", 16]] for index in places}
     source = ASTSource(function, signature, constexprs=dict(spec.constants), attrs=aligned)
     options = {"num_warps": spec.warps, "num_stages": spec.stages, "enable_fp_fusion": True}
     try:
@@ -155,13 +151,8 @@ def write_kernels(kernels: Sequence[CompiledKernel], folder: Path, model: str) -
             description = kernel.describe() | {"cubin_sha256": sha256(base.with_suffix(".cubin"))}
             write_json(base.with_suffix(".json"), description)
             rows.append({"name": kernel.spec.name, "arch": f"sm_{kernel.arch}"})
-        index = {
-            "format": FORMAT,
-            "version": VERSION,
-            "model": model,
-            "kernels": rows,
-            "versions": {"edgefel": __version__, "triton": triton.__version__},
-        }
+        versions = {"edgefel": __version__, "triton": triton.__version__}
+        index = {"format": FORMAT, "version": VERSION, "model": model, "kernels": rows, "versions": versions}
         write_json(temporary / INDEX, index)
     return folder
 

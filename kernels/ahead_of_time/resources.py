@@ -76,8 +76,7 @@ def parse_resources(usage: str, code: str, function: str, shared: int) -> Resour
     if not found:
         raise EdgefelError(f"cuobjdump reports no function '{function}'")
     fields = {key: int(value) for key, value in re.findall(r"(REG|STACK|SHARED|LOCAL):(\d+)", found[1])}
-    missing = {"REG", "STACK", "SHARED", "LOCAL"} - set(fields)
-    if missing:
+    if missing := {"REG", "STACK", "SHARED", "LOCAL"} - set(fields):
         raise EdgefelError(f"cuobjdump reports no {', '.join(sorted(missing))} for '{function}'")
     return Resources(
         registers=fields["REG"],
@@ -110,8 +109,7 @@ def blocks_per_multiprocessor(resources: Resources, warps: int, arch: int) -> in
 
 def occupancy(resources: Resources, warps: int, arch: int) -> float:
     """Share of a multiprocessor's warps that are resident, 0 to 1; an estimate."""
-    blocks = blocks_per_multiprocessor(resources, warps, arch)
-    return blocks * warps * 32 / TARGETS[arch].threads
+    return blocks_per_multiprocessor(resources, warps, arch) * warps * 32 / TARGETS[arch].threads
 
 
 def _call(command: list[str]) -> str:

@@ -80,20 +80,13 @@ def attention_spec(name: str, window: int, heads: int, width: int, windows: int,
 
 
 def _one_stage(
-    name: str,
-    op: str,
-    function: str,
-    arguments: list[Argument],
-    sizes: dict[str, Any],
-    programs_per_image: int = 1,
+    name: str, op: str, function: str, arguments: list[Argument], sizes: dict[str, Any], programs: int = 1
 ) -> KernelSpec:
     """A kernel without a load pipeline; `sizes` are its constants and `num_warps`."""
-    warps = sizes["num_warps"]
-    constants = {key: value for key, value in sizes.items() if key != "num_warps"}
+    constants = sizes.copy()
+    warps = constants.pop("num_warps")
     module = f"edgefel.kernels.{op}.kernel"
-    return KernelSpec(
-        name, module, function, tuple(arguments), constants, programs_per_image, warps, stages=1
-    )
+    return KernelSpec(name, module, function, tuple(arguments), constants, programs, warps, stages=1)
 
 
 def balance_spec(classes: int, per_class: int, width: int, attentive: bool, delta: float = 1.0) -> KernelSpec:
@@ -108,11 +101,7 @@ def balance_spec(classes: int, per_class: int, width: int, attentive: bool, delt
         Argument("confidence_ptr", "fp32", "[N]", "result"),
         Argument("primary_ptr", "fp32", f"[N, {classes}]", "result"),
     ]
-    sizes = {
-        "inverse_delta": 1.0 / delta,
-        **launch_sizes(classes, per_class, width),
-        "ATTENTIVE": attentive,
-    }
+    sizes = {"inverse_delta": 1.0 / delta, **launch_sizes(classes, per_class, width), "ATTENTIVE": attentive}
     return _one_stage("reliability_balance", "reliability_balance", "forward_kernel", arguments, sizes)
 
 
@@ -123,12 +112,8 @@ def anchor_spec(classes: int, per_class: int, width: int, delta: float = 1.0) ->
         Argument("anchors_ptr", "fp32", f"[{classes}, {per_class}, {width}]"),
         Argument("out_ptr", "fp32", f"[N, {classes}]", "result"),
     ]
-    sizes = {
-        "inverse_delta": 1.0 / delta,
-        **launch_sizes(classes, per_class, width),
-        "distance_ptr": None,
-        "STORE_DISTANCE": False,
-    }
+    sizes: dict[str, Any] = {"inverse_delta": 1.0 / delta, **launch_sizes(classes, per_class, width)}
+    sizes |= {"distance_ptr": None, "STORE_DISTANCE": False}
     return _one_stage("anchor_softmax", "anchor_softmax", "forward_kernel", arguments, sizes)
 
 
@@ -136,16 +121,8 @@ def _pooling_sizes(
     tile: Tile, count: int, keep: int, width: int, strides: tuple[int, int, int]
 ) -> dict[str, Any]:
     """strides: of the source, by image, row and column."""
-    return {
-        "place_ptr": None,
-        "N": count,
-        "D": width,
-        "KEEP": keep,
-        **tile.copy_sizes(),
-        "BLOCK_N": tile.block_n,
-        "STORE_PLACE": False,
-        **dict(zip(("stride_b", "stride_n", "stride_d"), strides, strict=True)),
-    }
+    named = zip(("stride_b", "stride_n", "stride_d"), strides, strict=True)
+    return {"place_ptr": None, **tile.pooling_sizes(count, width, keep, False), **dict(named)}
 
 
 def patch_pooling_spec(count: int, keep: int, width: int, dtype: str) -> KernelSpec:

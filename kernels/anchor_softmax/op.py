@@ -8,13 +8,7 @@ import torch
 from torch import Tensor
 
 from edgefel.kernels.anchor_softmax.reference import check_anchor_arguments
-from edgefel.kernels.backend import (
-    check_runnable,
-    check_same,
-    define_operator,
-    next_power_of_two,
-    on_device,
-)
+from edgefel.kernels.backend import check_runnable, check_same, define_operator, next_power_of_two, on_device
 
 MOST_ANCHORS = 1024  # C * K that one program can hold
 # elements of a tile of distances: 32 to a thread with 4 warps
@@ -62,9 +56,8 @@ def check_size(anchors: Tensor) -> None:
 
 def _empty_forward(e: Tensor, anchors: Tensor, delta: float, differentiable: bool) -> tuple[Tensor, Tensor]:
     batch, (classes, per_class) = e.shape[0], anchors.shape[:2]
-    out = torch.empty((batch, classes), dtype=torch.float32, device=e.device)
     saved = (batch, classes * per_class) if differentiable else (0,)
-    return out, torch.empty(saved, dtype=torch.float32, device=e.device)
+    return e.new_empty((batch, classes), dtype=torch.float32), e.new_empty(saved, dtype=torch.float32)
 
 
 def _run_forward(e: Tensor, anchors: Tensor, delta: float, differentiable: bool) -> tuple[Tensor, Tensor]:
@@ -73,14 +66,9 @@ def _run_forward(e: Tensor, anchors: Tensor, delta: float, differentiable: bool)
     out, distance = _empty_forward(e, anchors, delta, differentiable)
     if e.shape[0]:
         with on_device(e):
+            sizes = launch_sizes(*anchors.shape) | {"STORE_DISTANCE": differentiable}
             forward_kernel[(e.shape[0],)](
-                e.contiguous(),
-                anchors.contiguous(),
-                out,
-                distance,
-                1.0 / delta,
-                **launch_sizes(*anchors.shape),
-                STORE_DISTANCE=differentiable,
+                e.contiguous(), anchors.contiguous(), out, distance, 1.0 / delta, **sizes
             )
     return out, distance
 
@@ -99,33 +87,22 @@ def _run_backward(
     count = anchors.shape[0] * anchors.shape[1]
     block_r, block_e = min(32, next_power_of_two(count)), min(64, next_power_of_two(width))
     with on_device(e):
-        backward_e_kernel[(batch,)](
-            grad.contiguous(),
-            e,
-            anchors,
-            distance,
-            grad_e,
-            factor,
-            1.0 / delta,
-            **launch_sizes(*anchors.shape),
-        )
+        inputs = (grad.contiguous(), e, anchors, distance)
+        backward_e_kernel[(batch,)](*inputs, grad_e, factor, 1.0 / delta, **launch_sizes(*anchors.shape))
         backward_anchors_kernel[(-(-count // block_r), -(-width // block_e))](
             e, anchors, factor, grad_anchors, batch, ANCHORS=count, E=width, BLOCK_R=block_r, BLOCK_E=block_e
         )
     return grad_e, grad_anchors
 
 
-def _fake_backward(
-    grad: Tensor, e: Tensor, anchors: Tensor, distance: Tensor, delta: float
-) -> tuple[Tensor, Tensor]:
+def _fake_backward(grad: Tensor, e: Tensor, anchors: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
     return e.new_empty(e.shape), anchors.new_empty(anchors.shape)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     e, anchors, ctx.delta, _ = inputs
-    _, distance = output
-    ctx.mark_non_differentiable(distance)
-    ctx.save_for_backward(e, anchors, distance)
+    ctx.mark_non_differentiable(output[1])
+    ctx.save_for_backward(e, anchors, output[1])
 
 
 def _backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:

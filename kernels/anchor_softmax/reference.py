@@ -10,15 +10,10 @@ from torch import Tensor
 
 
 def anchor_distances(e: Tensor, anchors: Tensor) -> Tensor:
-    """Euclidean distance of each embedding to each anchor.
+    """Euclidean distance of each embedding e [B, E] to each anchor [C, K, E]: [B, C, K], FP32 at least.
 
-    Args:
-        e: [B, E]. Half precision is widened to FP32: a sum of E squares overflows FP16 easily.
-        anchors: [C, K, E].
-
-    Returns:
-        [B, C, K], FP32 at least. The gradient is 0 where an embedding equals an anchor (the distance
-        has no derivative there).
+    Half precision is widened, since a sum of E squares overflows FP16 easily. The gradient is 0 where an embedding
+    equals an anchor (the distance has no derivative there).
     """
     dtype = torch.promote_types(e.dtype, torch.float32)
     difference = e.to(dtype)[:, None, None, :] - anchors.to(dtype)[None]  # [B, C, K, E]
@@ -32,16 +27,8 @@ def anchor_distances(e: Tensor, anchors: Tensor) -> Tensor:
 def anchor_softmax(e: Tensor, anchors: Tensor, delta: float) -> Tensor:
     """t_g[b, c] = sum over k of softmax over all (c, k) of -|e[b] - a[c, k]| / delta.
 
-    Args:
-        e: [B, E].
-        anchors: [C, K, E].
-        delta: temperature, positive.
-
-    Returns:
-        [B, C], FP32 at least; rows sum to 1. A NaN in a row of `e` gives NaN in that row only.
-
-    Raises:
-        ValueError: a shape does not fit or delta is not positive.
+    e: [B, E]. anchors: [C, K, E]. delta: temperature. Returns [B, C], FP32 at least; rows sum to 1. A NaN in a row of
+    `e` gives NaN in that row only. Raises ValueError for a shape that does not fit, or delta that is not positive.
     """
     check_anchor_arguments(e, anchors, delta)
     distances = anchor_distances(e, anchors)  # [B, C, K]

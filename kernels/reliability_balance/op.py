@@ -44,18 +44,12 @@ def _run(
     if batch == 0:
         return results
     logits = logits.contiguous()
+    sizes = launch_sizes(classes, 0 if anchors is None else anchors.shape[1], e.shape[1])
+    sizes["ATTENTIVE"] = attentive_logits is not None
+    # a branch that is left out is never read
+    branches = [logits if x is None else x.contiguous() for x in (anchors, attentive_logits)]
     with on_device(logits):
-        forward_kernel[(batch,)](
-            logits,
-            e.contiguous(),
-            # a branch that is left out is never read
-            logits if anchors is None else anchors.contiguous(),
-            logits if attentive_logits is None else attentive_logits.contiguous(),
-            *results,
-            1.0 / delta,
-            **launch_sizes(classes, 0 if anchors is None else anchors.shape[1], e.shape[1]),
-            ATTENTIVE=attentive_logits is not None,
-        )
+        forward_kernel[(batch,)](logits, e.contiguous(), *branches, *results, 1.0 / delta, **sizes)
     return results
 
 

@@ -37,19 +37,13 @@ def weighted_mean(
 ) -> Tensor:
     """(w_p p + w_q q) / (w_p + w_q) per row; where both weights are 0, p and q weighted 1 : fallback_q.
 
-    Args:
-        p, q: [B, C].
-        weight_p, weight_q: [B], not negative.
-        fallback_q: scalar; 1 is the plain mean.
-
-    Returns:
-        [B, C]; rows sum to 1 if those of p and q do.
+    p, q: [B, C]. weight_p, weight_q: [B], not negative. fallback_q: scalar; 1 is the plain mean. Returns [B, C]; rows
+    sum to 1 if those of p and q do.
     """
     total = weight_p + weight_q
     empty = total <= 0
-    share = torch.where(empty, torch.ones_like(total), weight_q) / torch.where(
-        empty, torch.ones_like(total), total
-    )
+    one = torch.ones_like(total)
+    share = torch.where(empty, one, weight_q) / torch.where(empty, one, total)
     fallback = fallback_q / (1.0 + fallback_q)
     share = torch.where(empty, share * fallback, share).unsqueeze(-1)
     return p * (1.0 - share) + q * share
@@ -73,18 +67,10 @@ def reliability_balance(
 ) -> Balanced:
     """Corrects softmax(logits) by anchors and attention, each weighted by its confidence, with the full correction.
 
-    Args:
-        logits: [B, C], of the primary classifier.
-        e: [B, E], the embedding that is compared with the anchors.
-        anchors: [C, K, E], or None to leave the branch out.
-        attentive_logits: [B, C] of the attentive branch, or None to leave it out.
-        delta: temperature of the anchor softmax, positive.
+    logits: [B, C], of the primary classifier. e: [B, E], compared with the anchors. anchors: [C, K, E], and
+    attentive_logits: [B, C], are None where the branch is left out. delta: temperature of the anchor softmax.
 
-    Returns:
-        Balanced; rows of both distributions sum to 1.
-
-    Raises:
-        ValueError: a shape does not fit or delta is not positive.
+    Rows of both distributions sum to 1. Raises ValueError for a shape that does not fit, or delta that is not positive.
     """
     check_balance_shapes(logits, e, anchors, attentive_logits, delta)
     wide = torch.promote_types(logits.dtype, torch.float32)

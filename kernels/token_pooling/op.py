@@ -7,13 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from edgefel.kernels.backend import (
-    check_runnable,
-    check_same,
-    define_operator,
-    next_power_of_two,
-    on_device,
-)
+from edgefel.kernels.backend import check_runnable, check_same, define_operator, next_power_of_two, on_device
 from edgefel.kernels.token_pooling.reference import check_patches, check_tokens
 
 MOST_TOKENS = 256  # N that one program can compare
@@ -40,6 +34,11 @@ class Tile(NamedTuple):
     def copy_sizes(self) -> dict[str, int]:
         """Constants of every kernel that copies rows, and `num_warps`."""
         return {"SLICES": self.slices, "ROWS": self.rows, "BLOCK_C": self.block_c, "num_warps": self.warps}
+
+    def pooling_sizes(self, count: int, width: int, keep: int, store_place: bool) -> dict[str, int]:
+        """Constants of both pooling kernels for `count` scored tokens, and `num_warps`."""
+        sizes = {"N": count, "D": width, "KEEP": keep, **self.copy_sizes()}
+        return sizes | {"BLOCK_N": self.block_n, "STORE_PLACE": store_place}
 
 
 def tile_for(tokens: int, rows: int, width: int, batch: int = 1) -> Tile:
@@ -109,18 +108,16 @@ def _near(x: Tensor) -> Tensor:
 def _empty_patches(patches: Tensor, positions: Tensor, keep: int, place: bool) -> tuple[Tensor, Tensor]:
     batch, _, width = patches.shape
     dtype = torch.promote_types(patches.dtype, positions.dtype)
-    out = torch.empty((batch, keep, width), dtype=dtype, device=patches.device)
-    return out, _empty_place(patches, place)
+    return patches.new_empty((batch, keep, width), dtype=dtype), _empty_place(patches, place)
 
 
 def _empty_tokens(tokens: Tensor, products: Tensor, keep: int, place: bool) -> tuple[Tensor, Tensor]:
     batch, _, width = tokens.shape
-    out = torch.empty((batch, 1 + keep, width), dtype=tokens.dtype, device=tokens.device)
-    return out, _empty_place(tokens, place)
+    return tokens.new_empty((batch, 1 + keep, width)), _empty_place(tokens, place)
 
 
 def _empty_place(source: Tensor, wanted: bool) -> Tensor:
-    return torch.empty(source.shape[:2] if wanted else (0,), dtype=torch.int32, device=source.device)
+    return source.new_empty(source.shape[:2] if wanted else (0,), dtype=torch.int32)
 
 
 def _run_patches(
@@ -134,20 +131,9 @@ def _run_patches(
         tile = tile_for(count, count, width, batch)
         patches = _near(patches)
         with on_device(patches):
-            patch_kernel[(batch * tile.slices,)](
-                patches,
-                positions.contiguous(),
-                out,
-                place,
-                *patches.stride(),
-                N=count,
-                D=width,
-                KEEP=keep,
-                BLOCK_N=tile.block_n,
-                BLOCK_D=tile.block_d,
-                STORE_PLACE=differentiable,
-                **tile.copy_sizes(),
-            )
+            sizes = tile.pooling_sizes(count, width, keep, differentiable) | {"BLOCK_D": tile.block_d}
+            arrays = (patches, positions.contiguous(), out, place)
+            patch_kernel[(batch * tile.slices,)](*arrays, *patches.stride(), **sizes)
     return out, place
 
 
@@ -159,25 +145,10 @@ def _run_tokens(tokens: Tensor, products: Tensor, keep: int, differentiable: boo
     if out.numel():
         tile = tile_for(count - 1, count, width, batch)
         tokens, products = _near(tokens), _near(products)
-        stride_pb, stride_ph, _, stride_pk = products.stride()
+        strides = (*tokens.stride(), *(products.stride(axis) for axis in (0, 1, 3)))
         with on_device(tokens):
-            token_kernel[(batch * tile.slices,)](
-                tokens,
-                products,
-                out,
-                place,
-                *tokens.stride(),
-                stride_pb,
-                stride_ph,
-                stride_pk,
-                H=products.shape[1],
-                N=count - 1,
-                D=width,
-                KEEP=keep,
-                BLOCK_N=tile.block_n,
-                STORE_PLACE=differentiable,
-                **tile.copy_sizes(),
-            )
+            sizes = tile.pooling_sizes(count - 1, width, keep, differentiable) | {"H": products.shape[1]}
+            token_kernel[(batch * tile.slices,)](tokens, products, out, place, *strides, **sizes)
     return out, place
 
 
@@ -186,7 +157,7 @@ def _run_backward(grad: Tensor, place: Tensor, dtype: torch.dtype) -> Tensor:
 
     batch, kept, width = grad.shape
     rows = place.shape[1]
-    out = torch.empty((batch, rows, width), dtype=dtype, device=grad.device)
+    out = _fake_backward(grad, place, dtype)
     if out.numel():
         tile = tile_for(rows, rows, width, batch)
         with on_device(grad):
@@ -201,20 +172,12 @@ def _run_backward_positions(grad: Tensor, place: Tensor, dtype: torch.dtype) -> 
 
     batch, kept, width = grad.shape
     count = place.shape[1]
-    out = torch.empty((count, width), dtype=dtype, device=grad.device)
+    out = _fake_backward_positions(grad, place, dtype)
     if out.numel():
         rows, columns = min(16, next_power_of_two(count)), min(64, next_power_of_two(width))
         with on_device(grad):
             backward_positions_kernel[(-(-count // rows), -(-width // columns))](
-                grad.contiguous(),
-                place,
-                out,
-                batch,
-                N=count,
-                KEPT=kept,
-                D=width,
-                ROWS=rows,
-                BLOCK_C=columns,
+                grad.contiguous(), place, out, batch, N=count, KEPT=kept, D=width, ROWS=rows, BLOCK_C=columns
             )
     return out
 

@@ -16,17 +16,9 @@ from torch import Tensor
 def pool_patches(patches: Tensor, positions: Tensor, keep: int) -> Tensor:
     """Attentive patch pooling: the `keep` patches with the greatest scores, in their order, with their positions.
 
-    Args:
-        patches: [B, N, D], without positions, which are not scored.
-        positions: [N, D] or [1, N, D].
-        keep: 1 to N.
-
-    Returns:
-        [B, keep, D] in the common type of both. Differentiable in patches and positions; the choice has no
-        gradient.
-
-    Raises:
-        ValueError: a shape or `keep` does not fit; names the argument.
+    patches: [B, N, D], without positions, which are not scored. positions: [N, D] or [1, N, D]. keep: 1 to N. Returns
+    [B, keep, D] in the common type of both. Differentiable in both; the choice has no gradient. Raises ValueError
+    naming the argument that does not fit.
     """
     check_patches(patches, positions, keep)
     return keep_tokens(patches + positions, patch_scores(patches), keep)
@@ -35,16 +27,9 @@ def pool_patches(patches: Tensor, positions: Tensor, keep: int) -> Tensor:
 def pool_tokens(tokens: Tensor, products: Tensor, keep: int) -> Tensor:
     """Attentive token pooling: the class token, and the `keep` others with the greatest scores, in their order.
 
-    Args:
-        tokens: [B, 1 + N, D], class token first.
-        products: [B, H, 1 + N, 1 + N], q k / sqrt(d) before the softmax. Only the class token's row is read.
-        keep: 1 to N.
-
-    Returns:
-        [B, 1 + keep, D]. Differentiable in tokens; the choice has no gradient, so products get none.
-
-    Raises:
-        ValueError: a shape or `keep` does not fit; names the argument.
+    tokens: [B, 1 + N, D], class token first. products: [B, H, 1 + N, 1 + N], q k / sqrt(d) before the softmax, of which
+    only the class token's row is read. keep: 1 to N. Returns [B, 1 + keep, D]. Differentiable in tokens; the choice has
+    no gradient, so products get none. Raises ValueError naming the argument that does not fit.
     """
     check_tokens(tokens, products, keep)
     kept = keep_tokens(tokens[:, 1:], token_scores(products), keep)
@@ -60,10 +45,9 @@ def patch_scores(patches: Tensor) -> Tensor:
 
 
 def token_scores(products: Tensor) -> Tensor:
-    """Score of each token but the class token: its product with the class token's query, summed over heads.
+    """Score of each token but the class token: its product with that token's query, summed over heads.
 
-    Args: `products` [B, H, T, T], q k / sqrt(d) before the softmax, class token first. Returns [B, T - 1], FP32 at
-    least.
+    products: [B, H, T, T], q k / sqrt(d) before the softmax, class token first. Returns [B, T - 1], FP32 at least.
     """
     return _widened(products[:, :, 0, 1:]).sum(1)
 

@@ -108,6 +108,15 @@ def constants(heads: int, window: int, width: int, launch: Launch) -> dict[str, 
     }
 
 
+def _options(k: Tensor, window: int, launch: Launch) -> dict[str, Any]:
+    """`constants`, the precision of products, and the options of Triton's compiler."""
+    return constants(k.shape[1], window, k.shape[3], launch) | {
+        "PRECISION": dot_precision(k.dtype),
+        "num_warps": launch.warps,
+        "num_stages": launch.stages,
+    }
+
+
 @lru_cache(maxsize=1)
 def _tuners() -> tuple[Tuner, Tuner]:
     folder = Path(__file__).parent
@@ -143,9 +152,8 @@ def _empty_forward(
     q: Tensor, k: Tensor, v: Tensor, bias_table: Tensor, window: int, scale: float, differentiable: bool
 ) -> tuple[Tensor, Tensor]:
     total, heads, m, width = k.shape
-    out = torch.empty((total, m, heads * width), dtype=q.dtype, device=q.device)
-    lse = torch.empty((total, heads, m) if differentiable else (0,), dtype=torch.float32, device=q.device)
-    return out, lse
+    lse = q.new_empty((total, heads, m) if differentiable else (0,), dtype=torch.float32)
+    return q.new_empty((total, m, heads * width)), lse
 
 
 def _run_forward(
@@ -156,25 +164,13 @@ def _run_forward(
     total, heads, m, width = k.shape
     out, lse = _empty_forward(q, k, v, bias_table, window, scale, differentiable)
 
+    inputs = (q, k, v, bias_table)
+
     def run(launch: Launch) -> None:
+        options = _options(k, window, launch) | {"STORE_LSE": differentiable}
+        strides = [x.stride() for x in inputs]
         forward_kernel[(-(-m // launch.block_m) * heads * total,)](
-            q,
-            k,
-            v,
-            bias_table,
-            out,
-            lse,
-            scale,
-            total // q.shape[0],
-            q.stride(),
-            k.stride(),
-            v.stride(),
-            bias_table.stride(),
-            **constants(heads, window, width, launch),
-            STORE_LSE=differentiable,
-            PRECISION=dot_precision(q.dtype),
-            num_warps=launch.warps,
-            num_stages=launch.stages,
+            *inputs, out, lse, scale, total // q.shape[0], *strides, **options
         )
 
     if total:
@@ -186,14 +182,13 @@ def _run_forward(
 def _empty_like_projection(x: Tensor) -> Tensor:
     """[.., H, M, D] whose memory is [.., M, H, D]: the order of the projections that the gradients flow into."""
     batch, heads, m, width = x.shape
-    return torch.empty((batch, m, heads, width), dtype=x.dtype, device=x.device).transpose(1, 2)
+    return x.new_empty((batch, m, heads, width)).transpose(1, 2)
 
 
 def _fake_backward(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, bias_table: Tensor, *_: Any
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    grad_q, grad_k, grad_v = map(_empty_like_projection, (q, k, v))
-    return grad_q, grad_k, grad_v, bias_table.new_empty(bias_table.shape)
+) -> tuple[Tensor, ...]:
+    return *map(_empty_like_projection, (q, k, v)), bias_table.new_empty(bias_table.shape)
 
 
 def _run_backward(
@@ -218,15 +213,11 @@ def _run_backward(
     delta = torch.empty_like(lse)
     shared = total // q.shape[0]
     inputs = (q, k, v, bias_table, grad, lse, delta)
-    strides = (q.stride(), k.stride(), v.stride(), bias_table.stride())
+    strides = [x.stride() for x in (q, k, v, bias_table)]
 
     def run(launch: Launch) -> None:
         tiles_m, tiles_n = -(-m // launch.block_m), -(-m // launch.block_n)
-        options = constants(heads, window, width, launch) | {
-            "PRECISION": dot_precision(q.dtype),
-            "num_warps": launch.warps,
-            "num_stages": launch.stages,
-        }
+        options = _options(k, window, launch)
         kernels.backward_kv_kernel[(tiles_n * heads * total,)](
             *inputs, grad_k, grad_v, scale, shared, *strides, **options
         )
@@ -240,15 +231,8 @@ def _run_backward(
         kernels.backward_bias_kernel[(tiles_m * tiles_n * heads * splits,)](
             *inputs, sums, scale, shared, total, per_split, *strides, **options
         )
-        kernels.sum_offsets_kernel[((2 * window - 1) * heads,)](
-            sums,
-            grad_table,
-            splits,
-            H=heads,
-            W=window,
-            BLOCK_W=padded(window),
-            BLOCK_R=padded(2 * window - 1),
-        )
+        sizes = {"H": heads, "W": window, "BLOCK_W": padded(window), "BLOCK_R": padded(2 * window - 1)}
+        kernels.sum_offsets_kernel[((2 * window - 1) * heads,)](sums, grad_table, splits, **sizes)
 
     rows = delta.numel()
     block = max(4096 // padded(width), 1)
@@ -262,10 +246,9 @@ def _run_backward(
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    q, k, v, bias_table, ctx.window, ctx.scale, _ = inputs
-    out, lse = output
-    ctx.mark_non_differentiable(lse)
-    ctx.save_for_backward(q, k, v, bias_table, out, lse)
+    *tensors, ctx.window, ctx.scale, _ = inputs
+    ctx.mark_non_differentiable(output[1])
+    ctx.save_for_backward(*tensors, *output)
 
 
 def _backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:

@@ -1,7 +1,6 @@
 """Window cross-attention in plain PyTorch: what the kernels are tested against.
 
-Source: POSTER++ (arXiv 2301.12149, section 3.2) with the relative position bias of Swin
-(arXiv 2103.14030, section 3.2).
+Source: POSTER++ (arXiv 2301.12149, section 3.2) with Swin's relative position bias (arXiv 2103.14030, section 3.2).
 """
 
 from __future__ import annotations
@@ -11,42 +10,28 @@ from torch import Tensor
 
 
 def relative_position_bias(bias_table: Tensor, window: int) -> Tensor:
-    """Looks the table up for every pair of positions in a window.
+    """The bias of every pair of positions in a window of side W: [(2W-1)^2, H] -> [H, M, M] with M = W^2.
 
-    Args:
-        bias_table: [(2W-1)^2, H]; row (dr + W-1)(2W-1) + (dc + W-1) belongs to the offset
-            (dr, dc) = position of the query minus position of the key.
-        window: side W.
-
-    Returns:
-        [H, M, M] with M = W^2.
+    Row (dr + W-1)(2W-1) + (dc + W-1) of the table belongs to the offset (dr, dc), query position minus key position.
     """
     axis = torch.arange(window, device=bias_table.device)
     # row and column fold into one number per position, so an offset is one subtraction
     position = (axis[:, None] * (2 * window - 1) + axis[None, :]).flatten()  # [M]
     centre = (window - 1) * 2 * window
     index = position[:, None] - position[None, :] + centre  # [M, M]
-    m = window * window
-    return bias_table[index.flatten()].reshape(m, m, -1).permute(2, 0, 1)
+    return bias_table[index.flatten()].reshape(*index.shape, -1).permute(2, 0, 1)
 
 
 def window_cross_attention(
     q: Tensor, k: Tensor, v: Tensor, bias_table: Tensor, window: int, scale: float
 ) -> Tensor:
-    """softmax(scale * q k^T + bias) v within each window.
+    """softmax(scale * q k^T + bias) v within each window of side W, with M = W^2 tokens.
 
-    Args:
-        q: [B, H, M, D], shared by the nW windows of an image, or [B*nW, H, M, D].
-        k, v: [B*nW, H, M, D]; the windows of one image follow each other.
-        bias_table: [(2W-1)^2, H].
-        window: side W; M = W^2.
-        scale: factor on q, usually D^-0.5.
+    q: [B, H, M, D], shared by the nW windows of an image, or [B*nW, H, M, D]. k, v: [B*nW, H, M, D]; the windows of
+    one image follow each other. bias_table: [(2W-1)^2, H]. scale: factor on q, usually D^-0.5.
 
-    Returns:
-        [B*nW, M, H*D], the layout that the output projection takes.
-
-    Raises:
-        ValueError: a shape does not fit; names the argument, what was expected and what came.
+    Returns [B*nW, M, H*D], the layout that the output projection takes. Raises ValueError naming the argument whose
+    shape does not fit.
     """
     check_window_attention_shapes(q, k, v, bias_table, window)
     total, heads, m, width = k.shape

@@ -7,6 +7,7 @@ import torch
 
 from edgefel.errors import EdgefelError
 from edgefel.models import ModelConfig, build_model, list_models, model_config
+from edgefel.models.config import EncoderConfig
 from edgefel.models.profile import profile
 from edgefel.models.window_attention import DropPath, FusionLevel, window_partition, window_reverse
 
@@ -94,7 +95,16 @@ def test_traces_with_a_dynamic_batch(name):
 def test_maps_larger_than_the_window():
     """Shared queries: each window of a larger map equals a map of one window."""
     torch.manual_seed(0)
-    level = FusionLevel(8, 2, 7, 2.0, 0.0, 0.5, query_projection=True).eval()
+    config = EncoderConfig(
+        image_widths=(8, 8, 8),
+        landmark_widths=(8, 8, 8),
+        windows=(7, 7, 7),
+        heads=(2, 2, 2),
+        mlp_ratio=2.0,
+        layer_scale=0.5,
+        query_projection=True,
+    )
+    level = FusionLevel(config, 0).eval()
     windows = torch.randn(3 * 4, 49, 8)
     landmarks = torch.randn(3, 49, 8)
     with torch.no_grad():
