@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgefel.bench.compare.accuracy import label_images
-from edgefel.bench.timer import Plan, measure
+from edgefel.bench.timer import TimingPlan, measure
 from edgefel.data.dataset import ImageDataset
 from edgefel.data.preprocessing import Image, Preprocessing
 from edgefel.errors import EdgefelError
@@ -105,7 +105,7 @@ def compare_bundle(
         workers = max(1, (os.cpu_count() or 1) // threads)
         found = label_images(runs, matched.dataset, range(len(matched.dataset)), advance, workers=workers)
         calls = {name: partial(run, [found.image]) for name, run in runs.items()}
-        timings = measure(calls, Plan.of(min_runs, max_seconds / len(calls)))
+        timings = measure(calls, TimingPlan.of(min_runs, max_seconds / len(calls)))
 
     def line(name: str, file: str, precision: str, size: int, note: str = "") -> FileResult:
         own, reference = found.probabilities[name], found.probabilities[REFERENCE]

@@ -14,7 +14,7 @@ import torch
 
 from edgefel.bench import environment
 from edgefel.bench.results import Row, check_names, make_row, read_results, unstable
-from edgefel.bench.timer import FULL, Advance, Plan, Timing, measure, opencv_threads
+from edgefel.bench.timer import FULL, Advance, Timing, TimingPlan, measure, opencv_threads
 from edgefel.data.dataset import ImageDataset, UnreadableImageError
 from edgefel.data.images import decode_rgb
 from edgefel.data.loading.batches import Batch, ImageSource
@@ -50,7 +50,7 @@ class TrainingRate:
 
 
 @dataclass(frozen=True)
-class Options:
+class DataPathOptions:
     """What is read, and how.
 
     data: a data set. model: gives the size of the images. workers: numbers of reading threads for the stages
@@ -66,7 +66,7 @@ class Options:
     images: int = 256
     stages: tuple[str, ...] = STAGES
     threads: int | None = None
-    plan: Plan = FULL
+    plan: TimingPlan = FULL
     training: TrainingRate | None = None
 
     def __post_init__(self) -> None:
@@ -81,14 +81,14 @@ class Options:
             )
 
 
-class Case(NamedTuple):
+class DataPathCase(NamedTuple):
     """One thing that is timed; workers: None for a stage of one thread."""
 
     stage: str
     workers: int | None = None
 
 
-def bench_data_path(options: Options, advance: Advance = lambda step, share: None) -> tuple[Row, ...]:
+def bench_data_path(options: DataPathOptions, advance: Advance = lambda step, share: None) -> tuple[Row, ...]:
     """One row for each stage and number of workers; they take turns in one run.
 
     `latency_ms` is that of one pass over the same images. A pass begins and ends with idle threads, so that
@@ -109,7 +109,7 @@ def bench_data_path(options: Options, advance: Advance = lambda step, share: Non
 class Paths:
     """The stages over a fixed choice of images; each begins with the result of the one before it."""
 
-    def __init__(self, options: Options, preprocessing: Preprocessing) -> None:
+    def __init__(self, options: DataPathOptions, preprocessing: Preprocessing) -> None:
         self._options, self._preprocessing = options, preprocessing
         self._dataset, self._encoded = _chosen(options)
         self._samples = list(self._dataset.samples)
@@ -144,10 +144,10 @@ class Paths:
         height, width = np.median([image.shape[:2] for image in self._decoded], axis=0)
         return f"{width:.0f}x{height:.0f}"
 
-    def cases(self) -> list[Case]:
+    def cases(self) -> list[DataPathCase]:
         """What the options ask for."""
         return [
-            Case(stage, workers)
+            DataPathCase(stage, workers)
             for stage in self._options.stages
             for workers in (self._options.workers if stage in BY_WORKERS else (None,))
         ]
@@ -164,7 +164,7 @@ class Paths:
                     f"{self._options.data}: {way} and the single stages give different images; nothing was timed"
                 )
 
-    def call(self, case: Case) -> Callable[[], Any]:
+    def call(self, case: DataPathCase) -> Callable[[], Any]:
         """One pass."""
         resize = self._preprocessing.resize_image
         source = self._sources[case.workers]
@@ -198,7 +198,7 @@ def training_rate(rows: Path, model: str) -> TrainingRate:
     return TrainingRate(float(best.metrics["images_per_s"]), f"{best.name}, measured on {best.device}")
 
 
-def _chosen(options: Options) -> tuple[ImageDataset, list[bytes]]:
+def _chosen(options: DataPathOptions) -> tuple[ImageDataset, list[bytes]]:
     """Readable images as a balanced epoch draws them, and their bytes."""
     dataset = open_dataset(options.data)
     order = BalancedEpoch(dataset.targets(), dataset.groups()).indices(0)
@@ -225,7 +225,9 @@ def _chosen(options: Options) -> tuple[ImageDataset, list[bytes]]:
     return dataset.subset(np.array(list(encoded), np.int64)), list(encoded.values())
 
 
-def _row(options: Options, paths: Paths, case: Case, timing: Timing, described: Mapping[str, Any]) -> Row:
+def _row(
+    options: DataPathOptions, paths: Paths, case: DataPathCase, timing: Timing, described: Mapping[str, Any]
+) -> Row:
     rate = 1e3 * paths.images / timing.p50
     subject = {
         "stage": case.stage,

@@ -30,7 +30,7 @@ UNSTABLE, UNKNOWN = "unstable", "no interval"
 
 
 @dataclass(frozen=True)
-class Limits:
+class DiffLimits:
     """Largest changes allowed.
 
     slower: share by which the median may grow, 0.05 for 5 %. drop: points by which accuracy or macro F1 may
@@ -61,7 +61,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Change:
+class RowChange:
     """One measurement in both files.
 
     ratio: B's time by A's, above 1 is slower; None where one has no time. verdict: of the time. accuracy,
@@ -86,8 +86,8 @@ class Change:
 class Diff:
     """Changes, names of rows in only one file, and how many rows without a speed were left out."""
 
-    limits: Limits
-    changes: tuple[Change, ...]
+    limits: DiffLimits
+    changes: tuple[RowChange, ...]
     only_before: tuple[str, ...]
     only_after: tuple[str, ...]
     left_out: int
@@ -102,7 +102,7 @@ class Diff:
         return {**asdict(self), "failures": self.failures}
 
 
-def compare(before: Collection, after: Collection, limits: Limits) -> Diff:
+def compare(before: Collection, after: Collection, limits: DiffLimits) -> Diff:
     """Matches rows by what was measured and judges each pair.
 
     A row is slower if the median grew by more than the limit and the 95 % intervals of the medians do not
@@ -146,7 +146,7 @@ def _measurements(collection: Collection) -> list[Row]:
     return found
 
 
-def _change(before: Repeated, after: Repeated, limits: Limits) -> Change:
+def _change(before: Repeated, after: Repeated, limits: DiffLimits) -> RowChange:
     a, b = before.newest, after.newest
     first, second = _side(before.rows), _side(after.rows)
     verdict, reason, ratio = _judge(first, second, limits)
@@ -162,7 +162,7 @@ def _change(before: Repeated, after: Repeated, limits: Limits) -> Change:
             failures.append(
                 f"{name.replace('_', ' ')} fell by {-change:.2f} points, at most {limits.drop:g} are allowed"
             )
-    return Change(
+    return RowChange(
         a.name,
         a.device,
         verdict,
@@ -209,7 +209,7 @@ def _single(row: Row) -> tuple[float, tuple[float, float] | None, tuple[bool | N
     return (1e3 / speed, None, steadiness(row)) if speed else None
 
 
-def _judge(before: Side | None, after: Side | None, limits: Limits) -> tuple[str, str, float | None]:
+def _judge(before: Side | None, after: Side | None, limits: DiffLimits) -> tuple[str, str, float | None]:
     """(verdict, why where it needs saying, ratio)."""
     if before is None or after is None:
         return UNKNOWN, "one of the rows has no time", None

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edgefel.bench import environment
 from edgefel.bench.results import Row, make_row, unstable
-from edgefel.bench.timer import FULL, Advance, Plan, measure
+from edgefel.bench.timer import FULL, Advance, TimingPlan, measure
 from edgefel.data.dataset import ImageDataset, SampleTable
 from edgefel.data.loading.sampling import BalancedEpoch
 from edgefel.errors import EdgefelError
@@ -29,7 +29,7 @@ TABLE, SAMPLER, EPOCH = "open the table", "make the sampler", "draw an epoch"
 
 
 @dataclass(frozen=True)
-class Options:
+class EpochOptions:
     """rows: images of the set; videos: its groups. per_class, per_group: see `BalancedEpoch`.
 
     Raises EdgefelError for no video, or too few rows for the videos.
@@ -39,7 +39,7 @@ class Options:
     videos: int = 550
     per_class: int = 500
     per_group: int = 512
-    plan: Plan = FULL
+    plan: TimingPlan = FULL
 
     def __post_init__(self) -> None:
         if self.videos < 1 or self.rows < self.videos * _RUN:
@@ -49,7 +49,7 @@ class Options:
             )
 
 
-class Columns(NamedTuple):
+class EpochColumns(NamedTuple):
     """What a reader returns: the label, int16, and the video, int32, of every frame [N]."""
 
     label: NDArray[np.int16]
@@ -69,17 +69,17 @@ class Frames:
         raise FileNotFoundError(f"{self.path(index)}: a synthetic frame; no file exists")
 
 
-def draw_columns(rows: int, videos: int) -> Columns:
+def draw_columns(rows: int, videos: int) -> EpochColumns:
     """Videos of very different lengths with expressions that last a while; always the same ones."""
     rng = np.random.default_rng(0)
     ends = np.sort(rng.choice(np.arange(1, rows), videos - 1, replace=False))
     lengths = np.diff(ends, prepend=0, append=rows)
     shares = np.array(SHARES) / sum(SHARES)
     label = np.repeat(rng.choice(len(SHARES), rows // _RUN + 1, p=shares), _RUN)[:rows]
-    return Columns(label.astype(np.int16), np.repeat(np.arange(videos, dtype=np.int32), lengths))
+    return EpochColumns(label.astype(np.int16), np.repeat(np.arange(videos, dtype=np.int32), lengths))
 
 
-def open_table(columns: Columns) -> ImageDataset:
+def open_table(columns: EpochColumns) -> ImageDataset:
     """The train split, here the whole set, as a reader and the set-up of training make it."""
     names = tuple(f"video{number}" for number in range(int(columns.group[-1]) + 1))
     table = SampleTable(Frames(columns.group), columns.label, columns.group, names, "train")
@@ -87,7 +87,7 @@ def open_table(columns: Columns) -> ImageDataset:
     return dataset.subset(dataset.in_split("train"))
 
 
-def bench_epochs(options: Options, advance: Advance = lambda step, share: None) -> tuple[Row, ...]:
+def bench_epochs(options: EpochOptions, advance: Advance = lambda step, share: None) -> tuple[Row, ...]:
     """Rows for opening the train split, making the sampler and drawing an epoch, timed in turn.
 
     Raises EdgefelError, before timing, for an epoch that is not balanced.
@@ -118,7 +118,7 @@ def bench_epochs(options: Options, advance: Advance = lambda step, share: None) 
     return tuple(rows)
 
 
-def make_sampler(dataset: ImageDataset, options: Options) -> BalancedEpoch:
+def make_sampler(dataset: ImageDataset, options: EpochOptions) -> BalancedEpoch:
     """As training makes it."""
     return BalancedEpoch(dataset.targets(), dataset.groups(), options.per_class, options.per_group)
 

@@ -26,7 +26,7 @@ from edgefel.bench.sessions import (
     subject_of,
 )
 from edgefel.bench.stopwatch import CpuStopwatch
-from edgefel.bench.timer import FULL, Advance, Plan, Timing, measure, opencv_threads, ratio_to
+from edgefel.bench.timer import FULL, Advance, Timing, TimingPlan, measure, opencv_threads, ratio_to
 from edgefel.data.preprocessing import Image
 from edgefel.data.synthetic.video import SyntheticVideo, VideoOptions
 from edgefel.errors import EdgefelError
@@ -43,7 +43,7 @@ _ENERGY_SHARE = 0.2
 
 
 @dataclass(frozen=True)
-class Options:
+class LatencyOptions:
     """What is measured, and how.
 
     batches: faces of one call. threads: CPU threads of one call, one run for each number. stages: also end to end.
@@ -54,7 +54,7 @@ class Options:
     selection: Selection = field(default_factory=Selection)
     batches: tuple[int, ...] = (1,)
     threads: tuple[int, ...] = (1,)
-    plan: Plan = FULL
+    plan: TimingPlan = FULL
     stages: bool = True
     memory: bool = True
     flush: bool = False
@@ -64,7 +64,7 @@ class Options:
         check_counts(batches=self.batches, threads=self.threads)
 
 
-class Case(NamedTuple):
+class LatencyCase(NamedTuple):
     """One thing that is timed."""
 
     key: Key
@@ -72,7 +72,7 @@ class Case(NamedTuple):
 
 
 def bench_latency(
-    folder: str | os.PathLike[str], options: Options, advance: Advance = lambda step, share: None
+    folder: str | os.PathLike[str], options: LatencyOptions, advance: Advance = lambda step, share: None
 ) -> Measured:
     """One row for each file, backend, batch and number of threads; cases of equal threads take turns in one run.
 
@@ -92,10 +92,10 @@ def bench_latency(
 
 
 def _rows(
-    opened: OpenBundle, options: Options, threads: int, described: Mapping[str, Any], advance: Advance
+    opened: OpenBundle, options: LatencyOptions, threads: int, described: Mapping[str, Any], advance: Advance
 ) -> Iterator[Row]:
     deviations = check_outputs(opened)
-    cases = [Case(key, batch) for batch in options.batches for key in opened.sessions]
+    cases = [LatencyCase(key, batch) for batch in options.batches for key in opened.sessions]
     step = f"{len(cases)} cases, {counted(threads, 'thread')}"
     images = {batch: prepare(opened.manifest, faces(batch)) for batch in options.batches}
     calls = {case: partial(opened.sessions[case.key].run, images[case.batch]) for case in cases}
@@ -109,7 +109,7 @@ def _rows(
             "images_per_s": 1e3 * case.batch / timing.p50,
             "file_bytes": session.file.bytes,
         }
-        if (reference := Case(REFERENCE, case.batch)) in timings:
+        if (reference := LatencyCase(REFERENCE, case.batch)) in timings:
             metrics["ratio"] = ratio_to(timings, reference, case, str(REFERENCE))
         said = [*notes.get(case, ()), *unstable(timing.verdict)]
         if deviations is None:
@@ -127,7 +127,7 @@ def _rows(
 
 
 def _weigh(
-    session: Session, batch: int, call: Callable[[], Any], options: Options
+    session: Session, batch: int, call: Callable[[], Any], options: LatencyOptions
 ) -> tuple[dict[str, Any], list[str]]:
     """Peak memory and energy of one case, and notes on limits and on what could not be measured."""
     metrics: dict[str, Any] = {}
@@ -147,8 +147,11 @@ def _weigh(
 
 
 def _stages(
-    opened: OpenBundle, cases: Sequence[Case], options: Options, advance: Callable[[float], None]
-) -> tuple[dict[Case, dict[str, Any]], dict[Case, list[str]]]:
+    opened: OpenBundle,
+    cases: Sequence[LatencyCase],
+    options: LatencyOptions,
+    advance: Callable[[float], None],
+) -> tuple[dict[LatencyCase, dict[str, Any]], dict[LatencyCase, list[str]]]:
     """Timings of every stage and of the whole by case, and why others have none."""
     if not options.stages:
         return {}, {}
@@ -168,7 +171,7 @@ def _stages(
         check_found(image, detector, batch)
     pipelines = {case: Pipeline(images[case.batch], detector, opened.sessions[case.key]) for case in shown}
     whole = measure(pipelines, options.plan, CpuStopwatch(flush=options.flush), advance)
-    found: dict[Case, dict[str, Any]] = {}
+    found: dict[LatencyCase, dict[str, Any]] = {}
     for case, pipeline in pipelines.items():
         timing = whole[case]
         stages = {name: part.to_dict() for name, part in pipeline.timings(timing.runs).items()}

@@ -13,7 +13,7 @@ from typing import Any
 from edgefel.bench.command import run_bench, versions
 from edgefel.bench.environment import cpu_name
 from edgefel.bench.results import Row
-from edgefel.bench.timer import Plan
+from edgefel.bench.timer import TimingPlan
 
 MODEL = "arbex"
 EAGER = "PyTorch eager"
@@ -31,14 +31,14 @@ def precision_speed(
     import torch
 
     from edgefel.bench.compare.contenders import EAGER as PYTORCH
-    from edgefel.bench.compare.run import Options, compare
+    from edgefel.bench.compare.run import CompareOptions, compare
     from edgefel.bench.compare.subjects import prepare
 
-    options = Options(
+    options = CompareOptions(
         ("fp32", "int8"),
         (PYTORCH, "onnxruntime"),
         threads=(threads,),
-        plan=Plan.of(min_runs, max_seconds / 3),
+        plan=TimingPlan.of(min_runs, max_seconds / 3),
         baseline=f"{model} fp32 {PYTORCH}",
         memory=False,
     )

@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 
 from edgefel.bench.command import run_bench, versions
-from edgefel.bench.timer import Plan, opencv_threads, time_callable
+from edgefel.bench.timer import TimingPlan, opencv_threads, time_callable
 from edgefel.data.synthetic import FaceOptions, SyntheticFaces
 
 FACES = 200
@@ -23,7 +23,7 @@ def rendering_speed(size: int = 224, rounds: int = 5) -> dict[str, Any]:
     The first round computes each person's fixed outlines; it is a warm-up and not counted.
     """
     faces = SyntheticFaces(FaceOptions(count=FACES, size=size))
-    plan = Plan(warmup=1, settle_seconds=0, min_runs=rounds, max_runs=rounds, seconds=0)
+    plan = TimingPlan(warmup=1, settle_seconds=0, min_runs=rounds, max_runs=rounds, seconds=0)
     with opencv_threads(1):
         timing = time_callable(lambda: [faces.sample(index) for index in range(FACES)], plan)
     return {

@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from edgefel.bench.statistics import Verdict
+from edgefel.bench.statistics import Stability
 from edgefel.errors import EdgefelError
 from edgefel.files.documents import check_shape, parse_json
 from edgefel.files.read import read_regular, reason
@@ -110,7 +110,7 @@ class Measured:
     skipped: Mapping[str, str]
 
 
-def unstable(verdict: Verdict) -> list[str]:
+def unstable(verdict: Stability) -> list[str]:
     """The note on a measurement that is not stable."""
     return [] if verdict.stable else [f"unstable: {verdict.reason}"]
 

@@ -22,7 +22,7 @@ LEAST_INDEPENDENT = 10
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Stability:
     """Whether a measurement is repeatable, and the reason in one line where it is not."""
 
     stable: bool
@@ -36,7 +36,7 @@ class Ratio:
     value: float
     low: float
     high: float
-    verdict: Verdict
+    verdict: Stability
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -60,7 +60,7 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
     return _interval(data[_drawn(len(data))].mean(axis=1))
 
 
-def judge(values: Sequence[float]) -> Verdict:
+def judge(values: Sequence[float]) -> Stability:
     """Stable: the medians of both halves and the ends of the interval are within 5 % of the median, and the
     runs are independent enough (`independent_runs`)."""
     data = np.asarray(values, dtype=np.float64)
@@ -105,20 +105,20 @@ def independent_runs(values: Values) -> float:
     return float(count / (1 + 2 * ((1 - lags / count) * correlation**lags).sum()))
 
 
-def _verdict(series: Values, whole: float, halves: Sequence[float], low: float, high: float) -> Verdict:
+def _verdict(series: Values, whole: float, halves: Sequence[float], low: float, high: float) -> Stability:
     if len(halves) < 2:
-        return Verdict(False, "a single run says nothing of the next")
+        return Stability(False, "a single run says nothing of the next")
     if not whole > 0:
-        return Verdict(False, "the clock is too coarse for it: its median is 0")
+        return Stability(False, "the clock is too coarse for it: its median is 0")
     if (drift := max(abs(half / whole - 1) for half in halves)) > MOST_DRIFT:
-        return Verdict(False, f"the halves of the run differ from its median by {drift:.0%}")
+        return Stability(False, f"the halves of the run differ from its median by {drift:.0%}")
     if (width := max(whole - low, high - whole) / whole) > MOST_WIDTH:
-        return Verdict(False, f"the interval reaches {width:.0%} from the median")
+        return Stability(False, f"the interval reaches {width:.0%} from the median")
     if len(series) >= LEAST_INDEPENDENT and (independent := independent_runs(series)) < LEAST_INDEPENDENT:
-        return Verdict(
+        return Stability(
             False, f"runs resemble their neighbours: {len(series)} of them say as much as {independent:.0f}"
         )
-    return Verdict(True)
+    return Stability(True)
 
 
 def _drawn(count: int) -> npt.NDArray[np.intp]:

@@ -31,7 +31,7 @@ from edgefel.bench.sessions import (
     prepare,
     subject_of,
 )
-from edgefel.bench.statistics import Verdict
+from edgefel.bench.statistics import Stability
 from edgefel.bench.timer import Advance, Timing
 from edgefel.errors import EdgefelError
 from edgefel.workers import usable_cores
@@ -48,7 +48,7 @@ _MOST_WAIT = 600.0
 
 
 @dataclass(frozen=True)
-class Options:
+class ThroughputOptions:
     """What is swept, and how.
 
     concurrency: numbers of callers; None is 1, 2, 4 ... up to twice the cores. batches: faces of one call.
@@ -89,7 +89,7 @@ class Pass:
 
 
 @dataclass(frozen=True)
-class Point:
+class LoadPoint:
     """What n callers got in two passes."""
 
     callers: int
@@ -106,12 +106,12 @@ class Point:
         return float(np.mean([one.cores_busy for one in self.passes]))
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> Stability:
         """Stable: the throughputs of the passes are within 10 % of each other."""
         rates = [one.calls_per_s for one in self.passes]
         if (drift := max(rates) / min(rates) - 1) > MOST_DRIFT:
-            return Verdict(False, f"the throughput of the two passes differs by {drift:.0%}")
-        return Verdict(True)
+            return Stability(False, f"the throughput of the two passes differs by {drift:.0%}")
+        return Stability(True)
 
     @property
     def latency(self) -> Timing:
@@ -122,7 +122,7 @@ class Point:
 
 
 def bench_throughput(
-    folder: str | os.PathLike[str], options: Options, advance: Advance = lambda step, share: None
+    folder: str | os.PathLike[str], options: ThroughputOptions, advance: Advance = lambda step, share: None
 ) -> Measured:
     """One row for each number of callers of every file, backend, batch and number of threads.
 
@@ -161,7 +161,7 @@ def sweep(
     seconds: float,
     warmup: float,
     advance: Callable[[float], None] = lambda share: None,
-) -> list[Point]:
+) -> list[LoadPoint]:
     """Both passes over all points. calls: one for each caller, as many as the largest point has.
 
     The order is 1 2 4 4 2 1: steady drift affects the mean of every point equally, and shows between the passes.
@@ -171,10 +171,10 @@ def sweep(
     for number, callers in enumerate(order, 1):
         passes[callers].append(run_callers(calls[:callers], seconds=seconds, warmup=warmup))
         advance(number / len(order))
-    return [Point(callers, tuple(passes[callers])) for callers in points]
+    return [LoadPoint(callers, tuple(passes[callers])) for callers in points]
 
 
-def knee(points: Sequence[Point]) -> int:
+def knee(points: Sequence[LoadPoint]) -> int:
     """The fewest callers whose throughput is at least 95 % of the best."""
     best = max(point.calls_per_s for point in points)
     return min(point.callers for point in points if point.calls_per_s >= KNEE_SHARE * best)
@@ -236,7 +236,7 @@ def summarize(spans: Sequence[tuple[int, int]], begin: int, end: int, busy: floa
 
 
 def _rows(
-    points: Sequence[Point],
+    points: Sequence[LoadPoint],
     subject: Mapping[str, Any],
     notes: Sequence[str],
     deviation: float | None,

@@ -23,7 +23,7 @@ Advance = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
-class Plan:
+class TimingPlan:
     """How long something is timed.
 
     warmup: least number of untimed calls; more follow until two consecutive groups of five agree within 3 %,
@@ -48,18 +48,18 @@ class Plan:
             raise EdgefelError(f"{self.seconds} s, {self.settle_seconds} s of settling: give 0 or more")
 
     @classmethod
-    def of(cls, min_runs: int, seconds: float) -> Plan:
+    def of(cls, min_runs: int, seconds: float) -> TimingPlan:
         """At least so many runs and so many seconds for each, with no longer a warm-up."""
         return cls(min_runs=min_runs, seconds=seconds, settle_seconds=min(cls.settle_seconds, seconds))
 
     @classmethod
-    def exactly(cls, runs: int) -> Plan:
+    def exactly(cls, runs: int) -> TimingPlan:
         """A fixed number of runs."""
         return cls(min_runs=runs, max_runs=runs, seconds=0)
 
 
-FULL = Plan()
-QUICK = Plan(warmup=2, settle_seconds=1.0, min_runs=8, seconds=2.0)
+FULL = TimingPlan()
+QUICK = TimingPlan(warmup=2, settle_seconds=1.0, min_runs=8, seconds=2.0)
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Timing:
         return cls(p50, p90, p95, p99, float(ms.mean()), float(ms.min()), len(durations), tuple(ms.tolist()))
 
     @property
-    def verdict(self) -> statistics.Verdict:
+    def verdict(self) -> statistics.Stability:
         """Whether the same would be measured again."""
         return statistics.judge(self.durations)
 
@@ -105,7 +105,7 @@ class Timing:
 
 def measure(
     fns: Mapping[K, Callable[[], Any]],
-    plan: Plan = FULL,
+    plan: TimingPlan = FULL,
     stopwatch: Stopwatch | None = None,
     advance: Callable[[float], None] = lambda share: None,
 ) -> dict[K, Timing]:
@@ -145,12 +145,14 @@ def opencv_threads(threads: int) -> Iterator[None]:
         cv2.setNumThreads(before)
 
 
-def time_callable(fn: Callable[[], Any], plan: Plan = FULL, stopwatch: Stopwatch | None = None) -> Timing:
+def time_callable(
+    fn: Callable[[], Any], plan: TimingPlan = FULL, stopwatch: Stopwatch | None = None
+) -> Timing:
     """Times one callable."""
     return measure({"fn": fn}, plan, stopwatch)["fn"]
 
 
-def _warm_up(fns: Mapping[K, Callable[[], Any]], plan: Plan, watch: Stopwatch) -> None:
+def _warm_up(fns: Mapping[K, Callable[[], Any]], plan: TimingPlan, watch: Stopwatch) -> None:
     """Until the last five rounds of every callable took as long as the five before them."""
     rounds: dict[K, list[int]] = {name: [] for name in fns}
     spent, done = 0, 0

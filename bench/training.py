@@ -19,7 +19,7 @@ from edgefel.bench import environment
 from edgefel.bench.results import Row, check_names, make_row, unstable
 from edgefel.bench.sessions import fresh_process_memory_mb
 from edgefel.bench.stopwatch import CpuStopwatch, CudaStopwatch
-from edgefel.bench.timer import FULL, Advance, Plan, Timing, measure, ratio_to
+from edgefel.bench.timer import FULL, Advance, Timing, TimingPlan, measure, ratio_to
 from edgefel.data.labels import expression_labels
 from edgefel.data.loading.batches import Batch, ImageSource
 from edgefel.data.loading.sampling import BalancedEpoch
@@ -50,7 +50,7 @@ _STEPS_PER_EPOCH = 100
 
 
 @dataclass(frozen=True)
-class Options:
+class TrainingOptions:
     """What is trained, and how.
 
     batches: images of one step, at least 2. precisions: names of PRECISIONS. attentions: of "auto",
@@ -65,7 +65,7 @@ class Options:
     attentions: tuple[str, ...] | None = None
     accelerator: str = "auto"
     threads: int | None = None
-    plan: Plan = FULL
+    plan: TimingPlan = FULL
     data: str | os.PathLike[str] | None = None
     memory: bool = True
 
@@ -90,7 +90,7 @@ class Options:
         return ComputeConfig(accelerator=self.accelerator, devices="1", precision=name, attention=attention)
 
 
-class Case(NamedTuple):
+class TrainingCase(NamedTuple):
     """One thing that is timed."""
 
     batch: int
@@ -101,7 +101,7 @@ class Case(NamedTuple):
         return f"{self.precision} {self.attention}, batch {self.batch}"
 
 
-def bench_training(options: Options, advance: Advance = lambda step, share: None) -> tuple[Row, ...]:
+def bench_training(options: TrainingOptions, advance: Advance = lambda step, share: None) -> tuple[Row, ...]:
     """One row for each batch, precision and attention; those of one batch take turns in one run.
 
     Each is a `Trainer` of its own with the same weights. A step is timed: augmentation, forward, losses,
@@ -117,11 +117,11 @@ def bench_training(options: Options, advance: Advance = lambda step, share: None
 
 
 def _batch_rows(
-    options: Options, batch: int, described: Mapping[str, Any], advance: Advance
+    options: TrainingOptions, batch: int, described: Mapping[str, Any], advance: Advance
 ) -> Iterator[Row]:
     device = make_fabric(options.compute(options.precisions[0])).device
     cases = [
-        Case(batch, precision, attention)
+        TrainingCase(batch, precision, attention)
         for precision in options.precisions
         for attention in choices(options.attentions, device)
     ]
@@ -129,7 +129,9 @@ def _batch_rows(
     steppers = {case: Stepper(options, case) for case in cases}
     check_losses({case: stepper.first_loss for case, stepper in steppers.items()})
     # by case, and whether the images come from files
-    calls: dict[tuple[Case, bool], Callable[[], Any]] = {(case, False): steppers[case] for case in cases}
+    calls: dict[tuple[TrainingCase, bool], Callable[[], Any]] = {
+        (case, False): steppers[case] for case in cases
+    }
     if options.data is not None:
         calls |= {(case, True): steppers[case].from_files for case in cases}
     stopwatch = CudaStopwatch(flush=False) if device.type == "cuda" else CpuStopwatch()
@@ -174,7 +176,7 @@ def choices(asked: Sequence[str] | None, device: torch.device) -> tuple[str, ...
     return tuple(dict.fromkeys(asked))
 
 
-def check_losses(losses: Mapping[Case, float]) -> None:
+def check_losses(losses: Mapping[TrainingCase, float]) -> None:
     """Raises EdgefelError where the same weights and images give another loss than plain PyTorch in FP32."""
     first = min(losses, key=lambda case: (case.precision != "fp32", case.attention != REFERENCE))
     for case, loss in losses.items():
@@ -196,7 +198,7 @@ def make_fabric(compute: ComputeConfig) -> Fabric:
 class Stepper:
     """A trainer on the same synthetic batch again and again; each call is one optimizer step."""
 
-    def __init__(self, options: Options, case: Case) -> None:
+    def __init__(self, options: TrainingOptions, case: TrainingCase) -> None:
         config = TrainConfig(
             model=options.model,
             data="" if options.data is None else os.fspath(options.data),
@@ -264,7 +266,7 @@ def _data(labels: tuple[str, ...], targets: torch.Tensor) -> Data:
     return Data(labels, cast(ImageSource, None), None, sampler, targets, Criterion())
 
 
-def peak_memory(options: Options, case: Case, device: torch.device) -> float:
+def peak_memory(options: TrainingOptions, case: TrainingCase, device: torch.device) -> float:
     """Peak memory of two steps, the second with Adam's moments, in 10^6 bytes.
 
     On a GPU: memory that PyTorch allocated there beyond what it held before. On the CPU: resident memory of a

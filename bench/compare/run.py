@@ -18,7 +18,7 @@ from edgefel.bench.compare.contenders import DEFAULT_BACKENDS, EAGER, Array, Con
 from edgefel.bench.compare.subjects import Subject
 from edgefel.bench.results import Measured, Row, check_counts, make_row
 from edgefel.bench.sessions import faces
-from edgefel.bench.timer import FULL, Advance, Plan, measure, ratio_to
+from edgefel.bench.timer import FULL, Advance, TimingPlan, measure, ratio_to
 from edgefel.errors import EdgefelError
 from edgefel.export.parity.compare import sqnr_db
 from edgefel.export.parity.outputs import torch_threads
@@ -31,7 +31,7 @@ BASELINE_MODEL = "poster-v2"
 
 
 @dataclass(frozen=True)
-class Options:
+class CompareOptions:
     """What is compared, and how.
 
     backends: names, or None for all available ones but `leave_out`. baseline: name of the contender that
@@ -44,7 +44,7 @@ class Options:
     backends: tuple[str, ...] | None = None
     batches: tuple[int, ...] = (1,)
     threads: tuple[int, ...] = (1,)
-    plan: Plan = FULL
+    plan: TimingPlan = FULL
     baseline: str | None = None
     data: str | os.PathLike[str] | None = None
     layout: str | None = None
@@ -59,7 +59,7 @@ class Options:
 
 
 def compare(
-    subjects: Sequence[Subject], options: Options, advance: Advance = lambda step, share: None
+    subjects: Sequence[Subject], options: CompareOptions, advance: Advance = lambda step, share: None
 ) -> Measured:
     """One row for each contender, batch and number of threads, and the backends that were skipped.
 
@@ -99,7 +99,7 @@ def compare(
 
 @contextmanager
 def _opened(
-    subjects: Sequence[Subject], options: Options, threads: int
+    subjects: Sequence[Subject], options: CompareOptions, threads: int
 ) -> Iterator[tuple[list[Contender], dict[str, str]]]:
     """All contenders, closed at the end, and why others are missing."""
     contenders: list[Contender] = []
@@ -128,7 +128,7 @@ def _measure(
     baseline: Contender,
     batch: int,
     threads: int,
-    options: Options,
+    options: CompareOptions,
     advance: Advance,
 ) -> list[dict[str, Any]]:
     """Metrics of every contender. Outputs are compared before anything is timed."""
@@ -193,7 +193,7 @@ def check_outputs(contenders: Sequence[Contender], images: Mapping[str, Array]) 
 
 
 def _judge_all(
-    subjects: Sequence[Subject], options: Options, advance: Advance
+    subjects: Sequence[Subject], options: CompareOptions, advance: Advance
 ) -> tuple[dict[str, Judgement], dict[str, tuple[str, ...]]]:
     """Accuracy of trained subjects on labelled images, on all cores; and notes on the classes, by subject."""
     judged: dict[str, Judgement] = {}

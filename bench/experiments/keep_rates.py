@@ -28,7 +28,7 @@ from edgefel.bench.experiments.ablation.verdict import Outcome, interval
 from edgefel.bench.experiments.ablation.worker import RUN
 from edgefel.bench.networks import onnxruntime_session
 from edgefel.bench.statistics import ratio
-from edgefel.bench.timer import Plan, measure
+from edgefel.bench.timer import TimingPlan, measure
 from edgefel.errors import EdgefelError
 from edgefel.export.onnx.trace import export_onnx
 from edgefel.models.profile import profile
@@ -53,7 +53,7 @@ def costs(study: Study, runs: int) -> dict[str, Any]:
         session = onnxruntime_session(export_onnx(model))
         calls[run.variant] = lambda session=session, image=image: session.run(None, {INPUT_NAME: image})
         macs[run.variant] = profile(model.config).macs
-    timings = measure(calls, Plan.exactly(runs))
+    timings = measure(calls, TimingPlan.exactly(runs))
     whole = timings[EXPERIMENT.variants[0].name].durations
     return {
         name: {"macs": macs[name], "ms_p50": one.p50, "speedup": asdict(ratio(whole, one.durations))}

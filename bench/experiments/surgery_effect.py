@@ -53,14 +53,14 @@ COUNTS = {
 
 
 @dataclass(frozen=True)
-class Variant:
+class GraphVariant:
     """A graph and one image as it takes it."""
 
     graph: onnx.ModelProto
     image: np.ndarray
 
 
-def steps(model: FacialExpressionModel) -> Iterator[tuple[str, Variant, Variant]]:
+def steps(model: FacialExpressionModel) -> Iterator[tuple[str, GraphVariant, GraphVariant]]:
     """(name, without, with) of every step."""
     size = model.config.input_size
     preprocessing = default_preprocessing(size)
@@ -70,24 +70,24 @@ def steps(model: FacialExpressionModel) -> Iterator[tuple[str, Variant, Variant]
     plain = export_onnx(model, passes=())
     yield (
         "fold-one-token-attention",
-        Variant(export_onnx(model, passes=(), fold_attention=False), image),
-        Variant(plain, image),
+        GraphVariant(export_onnx(model, passes=(), fold_attention=False), image),
+        GraphVariant(plain, image),
     )
     for name in EXACT_PASSES:
-        yield name, Variant(plain, image), Variant(apply_passes(plain, [name])[0], image)
+        yield name, GraphVariant(plain, image), GraphVariant(apply_passes(plain, [name])[0], image)
     exact, _ = apply_passes(plain)
-    before = Variant(exact, image)
-    yield "all-exact-passes", Variant(plain, image), before
-    yield "onnx-attention", before, Variant(onnx_attention(exact)[0], image)
-    yield "spread-prelu", before, Variant(spread_prelu(exact)[0], image)
-    yield "keep-needed-outputs", before, Variant(keep_outputs(exact, NEEDED_OUTPUTS)[0], image)
-    yield "uint8-input", before, Variant(uint8_input(exact, own)[0], crop)
+    before = GraphVariant(exact, image)
+    yield "all-exact-passes", GraphVariant(plain, image), before
+    yield "onnx-attention", before, GraphVariant(onnx_attention(exact)[0], image)
+    yield "spread-prelu", before, GraphVariant(spread_prelu(exact)[0], image)
+    yield "keep-needed-outputs", before, GraphVariant(keep_outputs(exact, NEEDED_OUTPUTS)[0], image)
+    yield "uint8-input", before, GraphVariant(uint8_input(exact, own)[0], crop)
     if size == 224:
         small = export_onnx(model, input_size=112)
-        yield "input-112", before, Variant(small, np.ascontiguousarray(image[..., ::2, ::2]))
+        yield "input-112", before, GraphVariant(small, np.ascontiguousarray(image[..., ::2, ::2]))
 
 
-def measure(name: str, without: Variant, with_step: Variant, runs: int | None) -> dict[str, Any]:
+def measure(name: str, without: GraphVariant, with_step: GraphVariant, runs: int | None) -> dict[str, Any]:
     """One row. runs: of each graph, None to count only. Raises EdgefelError if the graphs disagree."""
     variants = {"without": without, "with": with_step}
     sessions = {key: onnxruntime_session(variant.graph) for key, variant in variants.items()}
@@ -105,7 +105,7 @@ def measure(name: str, without: Variant, with_step: Variant, runs: int | None) -
             key: lambda session=sessions[key], image=one.image: session.run(None, {INPUT_NAME: image})
             for key, one in variants.items()
         }
-        timings = timer.measure(calls, timer.Plan.exactly(runs))
+        timings = timer.measure(calls, timer.TimingPlan.exactly(runs))
         row["ms_p50"] = {key: timing.p50 for key, timing in timings.items()}
         row["latency_ratio"] = timings["with"].p50 / timings["without"].p50
         row["runs"] = runs

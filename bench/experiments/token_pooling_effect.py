@@ -28,7 +28,7 @@ import torch
 from edgefel.bench.command import one_thread, run_bench
 from edgefel.bench.networks import onnxruntime_session, random_network
 from edgefel.bench.statistics import ratio
-from edgefel.bench.timer import Plan, measure
+from edgefel.bench.timer import TimingPlan, measure
 from edgefel.data.images import read_rgb
 from edgefel.data.preprocessing import default_preprocessing
 from edgefel.errors import EdgefelError
@@ -124,7 +124,7 @@ def compare_costs(models: dict[str, Any], graphs: dict[str, onnx.ModelProto], ru
         session = onnxruntime_session(graphs[name])
         calls[f"onnxruntime, {name}"] = lambda session=session: session.run(None, {INPUT_NAME: image})
     with torch.inference_mode():
-        timings = measure(calls, Plan.exactly(runs))
+        timings = measure(calls, TimingPlan.exactly(runs))
     macs = {name: profile(model.config).macs for name, model in models.items()}
     result: dict[str, Any] = {
         "macs": macs | {"ratio": macs[WHOLE] / macs[PUBLISHED]},

@@ -12,7 +12,7 @@ from edgefel import __version__
 from edgefel.bench.environment import commit
 from edgefel.bench.kernels.problems import Work
 from edgefel.bench.stopwatch import CudaStopwatch
-from edgefel.bench.timer import Plan, measure
+from edgefel.bench.timer import TimingPlan, measure
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def measure_ceilings(dtype: torch.dtype) -> Ceilings:
         "product": lambda: a @ b,
         "exponentials": lambda: exponentials_kernel[(programs,)](out, ROUNDS=rounds, WIDTH=width),
     }
-    timings = measure(calls, Plan.exactly(20), CudaStopwatch())
+    timings = measure(calls, TimingPlan.exactly(20), CudaStopwatch())
     work = {"copy": 2 * source.numel(), "product": 2 * side**3, "exponentials": programs * width * rounds}
     return Ceilings(*(count / (timings[name].p50 * 1e-3) for name, count in work.items()))
 

@@ -16,7 +16,7 @@ from edgefel.bench.kernels import gpu, report, suite
 from edgefel.bench.kernels.problems import DTYPES, HeadProblem, poolings, pyramid_levels
 from edgefel.bench.kernels.suite import KernelRow
 from edgefel.bench.stopwatch import CudaStopwatch
-from edgefel.bench.timer import Plan, measure
+from edgefel.bench.timer import TimingPlan, measure
 from edgefel.progress import SILENT, Progress
 
 
@@ -51,7 +51,7 @@ def _comparisons(
 ) -> Iterator[Callable[[], list[KernelRow]]]:
     """A function for each comparison, which measures its rows."""
     device = torch.device("cuda")
-    timer = partial(measure, plan=Plan.exactly(runs), stopwatch=CudaStopwatch())
+    timer = partial(measure, plan=TimingPlan.exactly(runs), stopwatch=CudaStopwatch())
     for dtype, batch, backward in product(dtypes, batches, (False, True)):
         settings: dict[str, Any] = {"memory": gpu.extra_memory, "ceilings": ceilings[dtype]}
         problems: list[Any] = [*pyramid_levels(batch, DTYPES[dtype]), *poolings(batch, DTYPES[dtype])]

@@ -25,7 +25,7 @@ _LONGEST = 40  # characters of a name
 
 
 @dataclass(frozen=True)
-class Point:
+class ChartPoint:
     """A row in the Pareto plot. backend: gives the colour."""
 
     row: Row
@@ -36,19 +36,21 @@ class Point:
     backend: str
 
 
-def pareto_points(rows: Sequence[Row]) -> list[Point]:
+def pareto_points(rows: Sequence[Row]) -> list[ChartPoint]:
     """The rows that have a latency above 0 and a macro F1."""
     found = ((row, _p50(row), number(row.metrics, "macro_f1")) for row in rows)
     chosen = [(row, ms, f1) for row, ms, f1 in found if ms > 0 and f1 is not None]
     return [
-        Point(row, name, ms, f1, max(0.0, _metric(row, "file_bytes")), str(row.subject.get("backend", "")))
+        ChartPoint(
+            row, name, ms, f1, max(0.0, _metric(row, "file_bytes")), str(row.subject.get("backend", ""))
+        )
         for (row, ms, f1), name in zip(chosen, short_names([row for row, *_ in chosen]), strict=True)
     ]
 
 
-def front(points: Sequence[Point]) -> list[Point]:
+def front(points: Sequence[ChartPoint]) -> list[ChartPoint]:
     """Points that no other is both at least as fast and at least as good as, the fastest first."""
-    kept: list[Point] = []
+    kept: list[ChartPoint] = []
     for point in sorted(points, key=lambda point: (point.latency, -point.macro_f1)):
         if not kept or point.macro_f1 > kept[-1].macro_f1:
             kept.append(point)

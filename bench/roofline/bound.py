@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from edgefel.bench.roofline.devices import Device
-from edgefel.bench.roofline.layers import Layer, NetworkWork
+from edgefel.bench.roofline.devices import DeviceSpec
+from edgefel.bench.roofline.layers import LayerWork, NetworkWork
 
 BoundBy = Literal["compute", "memory"]
 
@@ -19,7 +19,7 @@ BoundBy = Literal["compute", "memory"]
 class LayerFloor:
     """Least seconds of a layer for computing, and for moving its bytes."""
 
-    layer: Layer
+    layer: LayerWork
     compute: float
     memory: float
 
@@ -92,14 +92,14 @@ class NetworkFloor:
         }
 
 
-def layer_floor(layer: Layer, device: Device) -> LayerFloor:
+def layer_floor(layer: LayerWork, device: DeviceSpec) -> LayerFloor:
     """max(operations / ceiling, bytes / bandwidth). Tensor cores and CUDA cores work in parallel."""
     matrix = sum(count / device.matrix[kind].per_second for kind, count in layer.matrix.items())
     vector = sum(count / device.vector[kind].per_second for kind, count in layer.vector.items())
     return LayerFloor(layer, max(matrix, vector), layer.bytes / device.bandwidth.per_second)
 
 
-def network_floor(work: NetworkWork, device: Device) -> NetworkFloor:
+def network_floor(work: NetworkWork, device: DeviceSpec) -> NetworkFloor:
     """Floors of all layers of a network on a device."""
     fused = tuple(layer_floor(layer, device) for layer in work.fused)
     compute = sum(floor.compute for floor in fused)

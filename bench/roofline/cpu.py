@@ -12,8 +12,8 @@ import numpy as np
 
 from edgefel.bench.environment import cpu_name
 from edgefel.bench.networks import onnxruntime_session
-from edgefel.bench.roofline.devices import Ceiling, Device
-from edgefel.bench.timer import Plan, measure, time_callable
+from edgefel.bench.roofline.devices import Ceiling, DeviceSpec
+from edgefel.bench.timer import TimingPlan, measure, time_callable
 from edgefel.errors import EdgefelError
 from edgefel.runtime.backends.quiet import import_openvino
 from edgefel.runtime.doctor.machine import installed_version
@@ -24,10 +24,10 @@ CHANNELS, SIDE, KERNEL = 256, 28, 3
 PRODUCT = 768
 # beyond every last-level cache
 COPY_BYTES = 256 << 20
-PLAN = Plan(warmup=3, settle_seconds=1.0, min_runs=15, seconds=1.5)
+PLAN = TimingPlan(warmup=3, settle_seconds=1.0, min_runs=15, seconds=1.5)
 
 
-def measure_cpu(threads: int, plan: Plan = PLAN, copy_bytes: int = COPY_BYTES) -> Device:
+def measure_cpu(threads: int, plan: TimingPlan = PLAN, copy_bytes: int = COPY_BYTES) -> DeviceSpec:
     """Ceilings of `threads` threads of this processor.
 
     FP32 and INT8: the best of a convolution and a matrix product in ONNX Runtime and, if installed, OpenVINO;
@@ -41,7 +41,7 @@ def measure_cpu(threads: int, plan: Plan = PLAN, copy_bytes: int = COPY_BYTES) -
         raise EdgefelError("measuring the ceilings of this CPU needs onnxruntime: pip install onnxruntime")
     fp32, int8 = (_best(_calls(kind, threads), plan, threads) for kind in ("fp32", "int8"))
     cast = Ceiling(fp32.per_second, "measured", fp32.source, f"{fp32.how}; FP16 is computed in FP32")
-    return Device(
+    return DeviceSpec(
         name="cpu",
         title=f"{cpu_name()}, {counted(threads, 'thread')}",
         mode="as it is",
@@ -51,7 +51,7 @@ def measure_cpu(threads: int, plan: Plan = PLAN, copy_bytes: int = COPY_BYTES) -
     )
 
 
-def _best(calls: dict[str, tuple[Callable[[], Any], int]], plan: Plan, threads: int) -> Ceiling:
+def _best(calls: dict[str, tuple[Callable[[], Any], int]], plan: TimingPlan, threads: int) -> Ceiling:
     timings = measure({name: call for name, (call, _) in calls.items()}, plan)
     rates = {name: calls[name][1] / (timing.min * 1e-3) for name, timing in timings.items()}
     name = max(rates, key=lambda key: rates[key])
@@ -139,7 +139,7 @@ def _openvino(data: bytes, values: Any, threads: int) -> Callable[[], Any]:
     return lambda: request.infer({0: values}, share_inputs=True, share_outputs=True)
 
 
-def _copy(threads: int, plan: Plan, size: int) -> Ceiling:
+def _copy(threads: int, plan: TimingPlan, size: int) -> Ceiling:
     # zeros that were never written share one page; written once, every page is its own
     source, target = np.ones(size, np.uint8), np.zeros(size, np.uint8)
     target += 1

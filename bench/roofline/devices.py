@@ -49,7 +49,7 @@ class Ceiling:
 
 
 @dataclass(frozen=True)
-class Device:
+class DeviceSpec:
     """Ceilings of a device.
 
     mode: power mode. matrix: of convolutions and products by "fp32", "fp16" and "int8"; vector: of everything
@@ -77,7 +77,7 @@ class Device:
         return {name: asdict(ceiling) for name, ceiling in named.items()}
 
 
-def find_device(name: str) -> Device:
+def find_device(name: str) -> DeviceSpec:
     """A device of `DEVICES`. Raises EdgefelError listing the names."""
     if name not in DEVICES:
         raise EdgefelError(f"unknown device {name!r}; known: {', '.join([*DEVICES, 'cpu'])}")
@@ -93,7 +93,7 @@ def _jetson(
     source: str,
     bandwidth: float,
     *boards: str,
-) -> Device:
+) -> DeviceSpec:
     """clock: number of multiprocessors, and MHz. per_clock: operations of one multiprocessor in a clock: "tf32", "fp16"
     and "int8" of its tensor cores, "fp32" of its CUDA cores, which do twice as much in FP16. bandwidth: bytes per
     second, published by the first of the sources."""
@@ -112,7 +112,7 @@ def _jetson(
         kind: ceiling(rate * per_clock["fp32"], "CUDA cores") for kind, rate in (("fp32", 1), ("fp16", 2))
     }
     published = Ceiling(bandwidth, "published", source.partition(" and ")[0])
-    return Device(name, f"NVIDIA Jetson {title}", mode, matrix, vector, published, boards)
+    return DeviceSpec(name, f"NVIDIA Jetson {title}", mode, matrix, vector, published, boards)
 
 
 # Ampere of Orin: NVIDIA's 170 sparse INT8 TOPS of 16 multiprocessors at 1.3 GHz are 4096 dense operations per clock
@@ -120,7 +120,7 @@ _ORIN = {"fp32": 256, "tf32": 1024, "fp16": 2048, "int8": 4096}
 # Blackwell of Thor: 2070 sparse FP4 TFLOPS are 1035 dense, 517 in 8 bits and half of that in FP16
 _THOR = {"fp32": 256, "tf32": 4096, "fp16": 8192, "int8": 16384}
 
-DEVICES: dict[str, Device] = {
+DEVICES: dict[str, DeviceSpec] = {
     device.name: device
     for device in (
         _jetson(
@@ -136,7 +136,7 @@ DEVICES: dict[str, Device] = {
         _jetson("orin-nx", "Orin NX 16 GB", "MAXN SUPER", (8, 1173), _ORIN, SUPER_MODE, 102.4e9, "Orin NX"),
         _jetson("agx-orin", "AGX Orin 64 GB", "MAXN", (16, 1301), _ORIN, ORIN_BRIEF, 204.8e9, "AGX Orin"),
         _jetson("thor", "T5000 (AGX Thor)", "MAXN", (20, 1575), _THOR, THOR, 273e9, "Thor", "T5000"),
-        Device(
+        DeviceSpec(
             "h100",
             "NVIDIA H100 SXM 80 GB",
             "700 W",

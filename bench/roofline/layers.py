@@ -14,7 +14,7 @@ from edgefel.bench.roofline.work import MOVES, POINTWISE, RESHAPES, macs, operat
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerWork:
     """Nodes that are computed together.
 
     name: of the first node. op: their operators, "Conv+PRelu". matrix: operations (two per
@@ -65,8 +65,8 @@ class NetworkWork:
     fused, unfused: its layers. end_bytes: of the input and the outputs. constants: numbers in the file.
     """
 
-    fused: tuple[Layer, ...]
-    unfused: tuple[Layer, ...]
+    fused: tuple[LayerWork, ...]
+    unfused: tuple[LayerWork, ...]
     end_bytes: int
     constants: int
 
@@ -87,7 +87,7 @@ def count_work(network: Network) -> NetworkWork:
     )
 
 
-def fused_layers(network: Network) -> tuple[Layer, ...]:
+def fused_layers(network: Network) -> tuple[LayerWork, ...]:
     """Layers of a compiler with all common fusions: the least data moved between kernels.
 
     An elementwise node joins the layer that makes the last of its inputs. Moving data (Transpose, Slice,
@@ -97,7 +97,7 @@ def fused_layers(network: Network) -> tuple[Layer, ...]:
     return _Layers(network, fuse=True).layers()
 
 
-def unfused_layers(network: Network) -> tuple[Layer, ...]:
+def unfused_layers(network: Network) -> tuple[LayerWork, ...]:
     """One layer for every node, each of which reads and writes memory.
 
     Only Q/DQ nodes and casts join their neighbours, and reshaping is free.
@@ -126,7 +126,7 @@ class _Layers:
         self.groups: list[_Group] = []
         self.group_of: dict[str, _Group] = {}
 
-    def layers(self) -> tuple[Layer, ...]:
+    def layers(self) -> tuple[LayerWork, ...]:
         for node in self.computed:
             group = self._find_group(node)
             if group is None:
@@ -202,7 +202,7 @@ class _Layers:
         inputs = node.input if node.op_type == "Concat" else node.input[:1]
         return {source: min(count, limit) for source, count in self._sources(inputs).items()}
 
-    def _layer(self, group: _Group) -> Layer:
+    def _layer(self, group: _Group) -> LayerWork:
         made = {output for node in group.nodes for output in node.output if output}
         own = {id(node) for node in group.nodes}
         seen: Counter[str] = Counter()
@@ -223,7 +223,7 @@ class _Layers:
             for name in made
             if name in self.returned or any(id(reader) not in own for reader in self.readers.get(name, ()))
         ]
-        return Layer(
+        return LayerWork(
             name=group.nodes[0].name,
             op="+".join(_visible(group.nodes)),
             matrix={name: count for name, count in matrix.items() if count},

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 from edgefel.bench.roofline.bound import NetworkFloor
-from edgefel.bench.roofline.devices import Device
+from edgefel.bench.roofline.devices import DeviceSpec
 from edgefel.report.figures import new_figure
 
 _COLOURS = {"fp32": "#cc6677", "fp16": "#4477aa", "int8": "#228833"}
 _LARGEST_DOT = 5000.0  # square points, of a layer that were the whole floor
 
 
-def roofline_figure(title: str, device: Device, floors: dict[str, NetworkFloor]) -> Any:
+def roofline_figure(title: str, device: DeviceSpec, floors: dict[str, NetworkFloor]) -> Any:
     """A matplotlib Figure with one panel for each name in `floors`; it needs no display.
 
     A dot is a layer; its area is the share of the lower bound, its colour the type it is computed in.
@@ -28,7 +28,7 @@ def roofline_figure(title: str, device: Device, floors: dict[str, NetworkFloor])
     return figure
 
 
-def _panel(axis: Any, name: str, device: Device, floor: NetworkFloor) -> None:
+def _panel(axis: Any, name: str, device: DeviceSpec, floor: NetworkFloor) -> None:
     intensities = np.geomspace(0.1, 1e4, 200)
     for kind in _COLOURS:
         if not any(kind in found.layer.matrix for found in floor.layers):

@@ -9,7 +9,7 @@ from typing import Any
 from edgefel.bench.environment import describe
 from edgefel.bench.results import Row, make_row
 from edgefel.bench.roofline.bound import NetworkFloor, network_floor
-from edgefel.bench.roofline.devices import Device
+from edgefel.bench.roofline.devices import DeviceSpec
 from edgefel.bench.roofline.graph import read_network
 from edgefel.bench.roofline.layers import count_work
 from edgefel.bench.roofline.networks import Graphs
@@ -23,14 +23,14 @@ _CPU_BACKENDS = ("onnxruntime", "openvino", "pytorch", "torch.compile")
 class Projection:
     """A result row, and the lower bounds of every layer."""
 
-    device: Device
+    device: DeviceSpec
     row: Row
     floor: NetworkFloor
 
 
 def project(
     graphs: Graphs,
-    devices: Sequence[Device],
+    devices: Sequence[DeviceSpec],
     batches: Sequence[int],
     *,
     threads: int | None = None,
@@ -76,7 +76,7 @@ def project(
 
 
 def _measured(
-    rows: Sequence[Row], subject: Mapping[str, Any], device: Device, environment: Mapping[str, Any]
+    rows: Sequence[Row], subject: Mapping[str, Any], device: DeviceSpec, environment: Mapping[str, Any]
 ) -> dict[str, float]:
     """Backend -> the last median in ms that was measured for this subject on this device."""
     found = {}

@@ -17,7 +17,7 @@ from edgefel.text import counted
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from edgefel.bench.experiments.ablation.plan import Run, Study
+    from edgefel.bench.experiments.ablation.plan import Study, StudyRun
     from edgefel.bench.experiments.ablation.pool import Failure
     from edgefel.bench.experiments.ablation.verdict import Outcome
 
@@ -132,7 +132,7 @@ def command(
         ctx.exit(FAILED)
 
 
-def _list(runs: tuple[Run, ...], as_json: bool) -> None:
+def _list(runs: tuple[StudyRun, ...], as_json: bool) -> None:
     from edgefel.bench.experiments.ablation.pool import last_step
 
     rows = [
@@ -205,18 +205,18 @@ class _Bars:
             self._faces = self._progress.add_task("faces", total=self._count)
         self._progress.advance(self._faces, count)
 
-    def started(self, run: Run) -> None:
+    def started(self, run: StudyRun) -> None:
         name = f"{run.variant}, seed {run.seed}: steps"
         self._runs[run.folder] = self._progress.add_task(name, total=self._steps(run))
 
-    def step(self, run: Run, step: int) -> None:
+    def step(self, run: StudyRun, step: int) -> None:
         self._progress.update(self._runs[run.folder], completed=step)
 
-    def ended(self, run: Run, failure: Failure | None) -> None:
+    def ended(self, run: StudyRun, failure: Failure | None) -> None:
         self._progress.remove_task(self._runs.pop(run.folder))
         self._progress.advance(self._all)
 
-    def _steps(self, run: Run) -> int | None:
+    def _steps(self, run: StudyRun) -> int | None:
         """Planned number of steps; None while the number of classes is not known."""
         if self._classes is None:
             return run.config.max_steps

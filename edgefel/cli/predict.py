@@ -15,7 +15,7 @@ from edgefel.cli.param_types import PATH, POSITIVE
 from edgefel.text import counted
 
 if TYPE_CHECKING:
-    from edgefel.runtime.predict import ImageResult, Summary
+    from edgefel.runtime.predict import ImageResult, PredictSummary
     from edgefel.runtime.stream.sources import Source
 
 _NAMED = 20  # unreadable images
@@ -115,7 +115,7 @@ def _rows(result: ImageResult, source: Source) -> Iterator[tuple[str, ...]]:
         yield name, box, face.label, f"{face.probability:.1%}", f"{face.confidence:.2f}", before
 
 
-def _lines(summary: Summary, model: str) -> Iterator[str]:
+def _lines(summary: PredictSummary, model: str) -> Iterator[str]:
     """What was found, skipped and saved."""
     from edgefel.data.images import left_out_text
 

@@ -19,7 +19,7 @@ from edgefel.cli import params
 from edgefel.cli.console import console_on_stderr, say, working
 from edgefel.cli.output import discard
 from edgefel.cli.param_types import ABOVE_ZERO, PATH, POSITIVE, SIZE, FiniteRange
-from edgefel.cli.run_console import LabelChanges, Progress, say_summary
+from edgefel.cli.run_console import LabelChanges, RunProgress, say_summary
 from edgefel.errors import EdgefelError
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ class _Run:
 
             stack.enter_context(signals.answered(stop))
             try:
-                with Progress(errors, source, self.as_json) as progress:
+                with RunProgress(errors, source, self.as_json) as progress:
                     self._consume(stream, outputs, progress, telemetry)
             finally:
                 say_summary(errors, telemetry, stream, source)
@@ -302,7 +302,7 @@ class _Run:
             yield [*files, *images, text]
 
     def _consume(
-        self, stream: Stream, sinks: Sequence[Sink], progress: Progress, telemetry: Telemetry
+        self, stream: Stream, sinks: Sequence[Sink], progress: RunProgress, telemetry: Telemetry
     ) -> None:
         from edgefel.runtime.stream.overlay import Hud, draw
         from edgefel.runtime.stream.sinks import SinkClosed

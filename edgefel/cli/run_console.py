@@ -59,12 +59,12 @@ class LabelChanges:
         """Nothing to free."""
 
 
-class Progress:
+class RunProgress:
     """A line on stderr, where that is a terminal: frames, rate, latency, faces, drops."""
 
     def __init__(self, console: Console, source: FrameSource, as_json: bool) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bar
+        from rich.progress import RunProgress as Bar
 
         ending = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) if source.frames else ()
         # on one terminal, JSON lines and the progress line would garble each other
@@ -80,7 +80,7 @@ class Progress:
         self._task = self._bar.add_task("waiting for the first frame", total=source.frames or None)
         self._next = 0.0
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> RunProgress:
         if not self._bar.disable:  # stopping a bar that never ran prints an empty line
             self._bar.start()
         return self
@@ -103,13 +103,13 @@ class Progress:
 def say_summary(console: Console, telemetry: Telemetry, stream: Stream, source: FrameSource) -> None:
     """The closing table, and a line for each kind of problem with the source."""
     from edgefel.data.images import left_out_text
-    from edgefel.runtime.stream.folder import ImageFolder
+    from edgefel.runtime.stream.folder import FolderSource
     from edgefel.runtime.telemetry.summary import summary_table
 
     snapshot = telemetry.snapshot()
     console.print(summary_table(snapshot))
     counts = stream.counts
-    skipped = source.skipped if isinstance(source, ImageFolder) else []
+    skipped = source.skipped if isinstance(source, FolderSource) else []
     unread = "image" if skipped else "frame"
     named = f": {first_names(skipped, _NAMED)}" if skipped else ""
     for count, what, rest in (
@@ -121,5 +121,5 @@ def say_summary(console: Console, telemetry: Telemetry, stream: Stream, source: 
     ):
         if count:
             say(console, f"{counted(count, what)} {rest}")
-    if isinstance(source, ImageFolder) and source.left_out:
+    if isinstance(source, FolderSource) and source.left_out:
         say(console, left_out_text(source.left_out))

@@ -15,7 +15,7 @@ from edgefel.data.readers.fer_plus import FerPlus
 from edgefel.data.readers.ferg import Ferg
 from edgefel.data.readers.folder import ImageFolder
 from edgefel.data.readers.jaffe import Jaffe
-from edgefel.data.readers.manifest import Manifest
+from edgefel.data.readers.manifest import ManifestReader
 from edgefel.data.readers.raf_db import RafDb
 from edgefel.data.readers.webdataset import WebDataset
 from edgefel.data.votes import layout_with_votes
@@ -33,7 +33,7 @@ READERS: tuple[Reader, ...] = (
     ExpW(),
     Jaffe(),
     Ferg(),
-    Manifest(),
+    ManifestReader(),
     WebDataset(),
     ImageFolder(),
 )

@@ -13,7 +13,7 @@ from edgefel.models.window_attention import FusionLevel
 TOKENS = 3 * 7 * 7
 
 
-class Gate(nn.Module):
+class FeatureGate(nn.Module):
     """x * sigmoid(W2 relu(W1 x)): [B, D] -> [B, D]."""
 
     def __init__(self, width: int) -> None:
@@ -52,7 +52,7 @@ class Encoder(nn.Module):
             ViTBlock(d, config.vit_heads, config.mlp_ratio) for _ in range(config.depth)
         )
         self.norm = nn.LayerNorm(d, eps=1e-6)
-        self.gate = Gate(d)
+        self.gate = FeatureGate(d)
         initialize_from_scratch(self)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -106,7 +106,7 @@ def annotate_crop(rgb: Image, face: LabelledFace) -> Image:
     return image
 
 
-class Layer:
+class OverlayLayer:
     """A drawing in units of a layout, with its own opacity, larger than what it becomes by OVERSAMPLING."""
 
     def __init__(self, width: int, height: int, unit: float) -> None:
@@ -179,10 +179,10 @@ def panel_height(classes: int) -> int:
     return 2 * PAD + HEAD + ROW * classes + FOOT
 
 
-def _panel(face: LabelledFace, unit: float) -> Layer:
+def _panel(face: LabelledFace, unit: float) -> OverlayLayer:
     """Label and confidence, a bar for each class, a legend."""
     height = panel_height(len(face.probabilities))
-    layer = Layer(PANEL_WIDTH, height, unit)
+    layer = OverlayLayer(PANEL_WIDTH, height, unit)
     layer.background(PANEL_WIDTH, height, 9, PANEL_ALPHA)
     right = PANEL_WIDTH - PAD
     share = f"{face.probability:.0%}"
@@ -213,7 +213,7 @@ def _draw_tag(image: Image, face: LabelledFace) -> None:
     text = f"{face.label} {face.probability:.0%}"
     width = text_width(text, 0.55) + 14
     unit = min(float(np.clip(face.box.side / 200, 0.8, 3.0)), image.shape[1] / width, image.shape[0] / 24)
-    tag = Layer(round(width), 24, unit)
+    tag = OverlayLayer(round(width), 24, unit)
     tag.background(width, 24, 5, 0.88)
     tag.text(text, 7, 17.5, 0.55, label_colour(face), 1.2)
     tag.blend_into(image, *tag_corner(face.box, tag.width, tag.height, image))

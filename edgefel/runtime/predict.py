@@ -38,7 +38,7 @@ class ImageResult:
 
 
 @dataclass
-class Summary:
+class PredictSummary:
     """Totals of a run over a source.
 
     lost_frames: of a video, missing at its end or impossible to decode. kept: recordings of earlier runs that were cut
@@ -66,7 +66,7 @@ def predict_source(
     every: int = 1,
     each: Callable[[ImageResult], None] = lambda result: None,
     advance: Callable[[], None] = lambda: None,
-) -> Summary:
+) -> PredictSummary:
     """Labels every image of a source, handing each result to `each` as it comes.
 
     save: folder for annotated images (same relative names), or for the one annotated video, whose frames keep the
@@ -74,7 +74,7 @@ def predict_source(
     called after each image, also after an unreadable one.
     Raises EdgefelError if nothing of the source could be read, and what `check_save` raises.
     """
-    summary = Summary(left_out=source.left_out)
+    summary = PredictSummary(left_out=source.left_out)
     if save is not None:
         check_save(source, save, overwrite=overwrite)
 

@@ -30,7 +30,7 @@ from edgefel.training.randomness import Purpose, derive_seed
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class CopiesLeftOut:
     """Training images left out because of a copy in val or test: paths, by kind of copy.
 
     of: number of images in the split train.
@@ -63,7 +63,7 @@ class Data:
     targets: Tensor
     criterion: Criterion
     votes: Votes | None = None
-    left_out: LeftOut | None = None
+    left_out: CopiesLeftOut | None = None
 
     @property
     def sources(self) -> dict[str, ImageSource]:
@@ -157,7 +157,7 @@ def with_label_noise(
 
 def _without_copies(
     config: TrainConfig, everything: ImageDataset, train: ImageDataset, quiet: bool
-) -> tuple[ImageDataset, LeftOut]:
+) -> tuple[ImageDataset, CopiesLeftOut]:
     """The training images without a copy in val or test, and the others."""
     if not (everything.in_split("val").size or everything.in_split("test").size):
         raise EdgefelError(
@@ -185,7 +185,7 @@ def _without_copies(
         tuple(str(train.samples[int(index)].path) for index in np.flatnonzero(chosen[own]))
         for chosen in (found.equal, found.alike)
     )
-    return left, LeftOut(equal, alike, len(train))
+    return left, CopiesLeftOut(equal, alike, len(train))
 
 
 def _sampler(config: TrainConfig, train: ImageDataset) -> BalancedEpoch | UniformEpoch:

@@ -21,7 +21,7 @@ from edgefel.models.checkpoint import Initialization
 from edgefel.models.network import FacialExpressionModel
 from edgefel.training.augmentation import Augmentation
 from edgefel.training.config import TrainConfig, settings
-from edgefel.training.data import Data, LeftOut, open_data
+from edgefel.training.data import CopiesLeftOut, Data, open_data
 from edgefel.training.distributed import (
     Shard,
     convert_for_ranks,
@@ -67,7 +67,7 @@ class TrainResult:
     best: float | None
     interrupted: bool
     skipped: tuple[str, ...]
-    left_out: LeftOut | None
+    left_out: CopiesLeftOut | None
     main_process: bool
 
 

@@ -17,7 +17,7 @@ from edgefel.export.parity.compare import Parity
 from edgefel.export.parity.gate import Gate
 from edgefel.export.parity.outputs import Outputs, onnx_outputs
 from edgefel.export.precision.graphs import Build
-from edgefel.export.precision.search import SearchResult, Verdict, search
+from edgefel.export.precision.search import MixVerdict, SearchResult, search
 from edgefel.export.precision.sensitivity import rank_layers
 from edgefel.files.write import write_json
 from edgefel.progress import SILENT, Progress
@@ -55,7 +55,7 @@ def find_mix(
     def run(candidate: onnx.ModelProto) -> Outputs:
         return onnx_outputs(serialize(candidate), few.batches(preprocessing), threads=gate.threads)
 
-    def judge(kept: frozenset[str]) -> Verdict:
+    def judge(kept: frozenset[str]) -> MixVerdict:
         graphs = build(dict.fromkeys(kept, "kept in float by the search"))
         return _verdict(
             {name: gate.judge(serialize(graph), name, preprocessing) for name, graph in graphs.items()},
@@ -66,7 +66,7 @@ def find_mix(
     return search(ranking, judge, progress)
 
 
-def _verdict(parities: Mapping[str, Parity], max_drop: float) -> Verdict:
+def _verdict(parities: Mapping[str, Parity], max_drop: float) -> MixVerdict:
     reasons: list[str] = []
     losses: list[float] = []
     for name, parity in parities.items():
@@ -79,7 +79,7 @@ def _verdict(parities: Mapping[str, Parity], max_drop: float) -> Verdict:
         drop = -sum(changes) / len(changes)
         if drop > max_drop:
             reasons.append(f"{name}: macro recall falls by {drop:.2f} points, limit {max_drop:g}")
-    return Verdict(not reasons, tuple(reasons), max(losses, default=None))
+    return MixVerdict(not reasons, tuple(reasons), max(losses, default=None))
 
 
 def mix_entry(result: SearchResult, max_drop: float, images: int) -> dict[str, Any]:

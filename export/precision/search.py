@@ -15,7 +15,7 @@ GIVE_BACK_TRIES = 16
 
 
 @dataclass(frozen=True)
-class Verdict:
+class MixVerdict:
     """The gate's verdict on a mix. reasons: why it fails. recall_loss: points of the class that loses most."""
 
     passes: bool
@@ -30,7 +30,7 @@ class Trial:
 
     kept: tuple[str, ...]
     int8_share: float
-    verdict: Verdict
+    verdict: MixVerdict
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class SearchResult:
 
 def search(
     ranking: Sequence[LayerCost],
-    judge: Callable[[frozenset[str]], Verdict],
+    judge: Callable[[frozenset[str]], MixVerdict],
     progress: Progress = SILENT,
 ) -> SearchResult:
     """Finds a set of layers to keep in float with which the gate passes.
@@ -93,19 +93,19 @@ class _Search:
     def __init__(
         self,
         ranking: tuple[LayerCost, ...],
-        judge: Callable[[frozenset[str]], Verdict],
+        judge: Callable[[frozenset[str]], MixVerdict],
         progress: Progress,
     ) -> None:
         self.ranking = ranking
         self.judge = judge
         self.progress = progress
         self.trials: list[Trial] = []
-        self.verdicts: dict[frozenset[str], Verdict] = {}
+        self.verdicts: dict[frozenset[str], MixVerdict] = {}
 
     def run(self) -> SearchResult:
         needed = self._fewest()
         kept = {cost.node for cost in self.ranking[:needed]}
-        failed: dict[str, Verdict] = {}
+        failed: dict[str, MixVerdict] = {}
         tries = sorted(self.ranking[:needed], key=lambda cost: -cost.macs)[:GIVE_BACK_TRIES]
         for cost in tries if needed else []:
             verdict = self._try(frozenset(kept - {cost.node}))
@@ -119,7 +119,7 @@ class _Search:
         ]
         return SearchResult(tuple(decisions), tuple(self.trials))
 
-    def _try(self, kept: frozenset[str]) -> Verdict:
+    def _try(self, kept: frozenset[str]) -> MixVerdict:
         if kept not in self.verdicts:
             verdict = self.verdicts[kept] = self.judge(kept)
             share = _share(self.ranking, kept)
@@ -150,7 +150,7 @@ class _Search:
         return high
 
     def _decide(
-        self, rank: int, cost: LayerCost, suspected: bool, kept: bool, failed: Verdict | None
+        self, rank: int, cost: LayerCost, suspected: bool, kept: bool, failed: MixVerdict | None
     ) -> Decision:
         alone = f"alone it costs {cost.kl:.2g} nats"
         if cost.recall_loss is not None:

@@ -13,9 +13,16 @@ import torch
 from bench_rows import example_rows
 
 from edgefel.bench import data_path, epochs
-from edgefel.bench.data_path import Case, Options, Paths, TrainingRate, bench_data_path, training_rate
+from edgefel.bench.data_path import (
+    DataPathCase,
+    DataPathOptions,
+    Paths,
+    TrainingRate,
+    bench_data_path,
+    training_rate,
+)
 from edgefel.bench.results import append_results, read_results
-from edgefel.bench.timer import Plan
+from edgefel.bench.timer import TimingPlan
 from edgefel.data.loading.batches import Batch, ImageSource
 from edgefel.data.loading.sampling import BalancedEpoch
 from edgefel.data.open import open_dataset
@@ -23,13 +30,13 @@ from edgefel.data.preprocessing import default_preprocessing
 from edgefel.errors import EdgefelError
 
 ROWS = Path(__file__).parents[2] / "docs" / "results" / "data-path.jsonl"
-BRIEF = Plan(warmup=0, settle_seconds=0, min_runs=2, seconds=0, max_runs=2)
+BRIEF = TimingPlan(warmup=0, settle_seconds=0, min_runs=2, seconds=0, max_runs=2)
 SIZE = default_preprocessing(112)
 
 
 @pytest.fixture
 def options(faces_folder):
-    return Options(faces_folder, "arbex-nano", (1, 2), batch=4, images=10, plan=BRIEF)
+    return DataPathOptions(faces_folder, "arbex-nano", (1, 2), batch=4, images=10, plan=BRIEF)
 
 
 def test_every_stage_is_a_row_and_says_how_many_times_training_it_is(options, tmp_path):
@@ -64,10 +71,10 @@ def test_stages_begin_with_what_the_one_before_them_gives(options, monkeypatch):
     monkeypatch.setattr(
         data_path, "decode_rgb", lambda data, path: encoded.append(data) or decode(data, path)
     )
-    paths.call(Case("decode"))()
+    paths.call(DataPathCase("decode"))()
     assert encoded == [sample.read() for sample in paths._samples]
     monkeypatch.setattr(type(SIZE), "resize_image", lambda self, rgb: decoded.append(rgb) or load(self, rgb))
-    paths.call(Case("resize"))()
+    paths.call(DataPathCase("resize"))()
     assert len(decoded) == len(encoded) == paths.images == 10
     for image, data in zip(decoded, encoded, strict=True):
         np.testing.assert_array_equal(image, decode(data, None))
@@ -88,7 +95,7 @@ def test_a_pass_takes_every_image_and_leaves_no_thread_that_reads_on(options, st
     loaded = []
     load = type(paths._dataset).load
     monkeypatch.setattr(type(paths._dataset), "load", lambda self, i: loaded.append(i) or load(self, i))
-    paths.call(Case(stage, 2 if stage in data_path.BY_WORKERS else None))()
+    paths.call(DataPathCase(stage, 2 if stage in data_path.BY_WORKERS else None))()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("images")]
     assert seen == ([] if stage == "read to batch" else [(0, 4), (1, 4), (2, 2)])
     assert sorted(loaded) == (list(range(10)) if stage in data_path.BY_WORKERS else [])
@@ -172,7 +179,7 @@ def test_a_rate_is_a_number(rate):
         TrainingRate(rate, "as given")
 
 
-SMALL = epochs.Options(rows=20_000, videos=9, per_class=30, per_group=500, plan=BRIEF)
+SMALL = epochs.EpochOptions(rows=20_000, videos=9, per_class=30, per_group=500, plan=BRIEF)
 
 
 def test_epochs_of_a_drawn_set_are_rows(tmp_path):

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from bench_rows import ORIN, example_rows, row, timing
 
-from edgefel.bench.diff import Limits, compare
+from edgefel.bench.diff import DiffLimits, compare
 from edgefel.bench.report.rows import Collection
 from edgefel.errors import EdgefelError
 
-LIMITS = Limits(slower=0.05, drop=1.0)
+LIMITS = DiffLimits(slower=0.05, drop=1.0)
 
 
 def side(*rows) -> Collection:
@@ -27,7 +27,7 @@ def measured(p50: float, half: float = 0.01, *, stable: bool = True, day: int = 
     return row("latency", metrics={"latency_ms": latency, **metrics}, time=f"2026-11-{day:02}T00:00:00+00:00")
 
 
-def only(before, after, limits: Limits = LIMITS):
+def only(before, after, limits: DiffLimits = LIMITS):
     (change,) = compare(side(*before), side(*after), limits).changes
     return change
 
@@ -196,7 +196,7 @@ def test_nothing_in_common_is_an_error():
 @pytest.mark.parametrize("how", [{"slower": -0.1}, {"slower": float("nan")}, {"drop": -1}])
 def test_limits_below_nothing_are_refused(how):
     with pytest.raises(EdgefelError, match="give a number of at least 0"):
-        Limits(**how)
+        DiffLimits(**how)
 
 
 def test_it_is_json():

@@ -12,7 +12,7 @@ import pytest
 from edgefel.bench import latency
 from edgefel.bench.energy import measure_energy
 from edgefel.bench.latency import (
-    Options,
+    LatencyOptions,
     Pipeline,
     bench_latency,
     check_found,
@@ -20,7 +20,7 @@ from edgefel.bench.latency import (
 )
 from edgefel.bench.results import append_results, read_results
 from edgefel.bench.sessions import Selection
-from edgefel.bench.timer import Plan
+from edgefel.bench.timer import TimingPlan
 from edgefel.errors import EdgefelError
 from edgefel.runtime.faces import HaarDetector
 from edgefel.runtime.labelling import label_faces
@@ -28,7 +28,7 @@ from edgefel.runtime.session import Session
 from edgefel.runtime.telemetry.board import Board
 
 BUNDLE = Path(__file__).parent.parent / "bundles" / "nano-synthetic"
-BRIEF = Plan(warmup=1, settle_seconds=0, min_runs=4, seconds=0, max_runs=4)
+BRIEF = TimingPlan(warmup=1, settle_seconds=0, min_runs=4, seconds=0, max_runs=4)
 ORT = Selection(("onnxruntime",))
 
 
@@ -36,7 +36,7 @@ def test_a_row_for_every_batch_and_number_of_threads(tmp_path):
     steps = []
     measured = bench_latency(
         BUNDLE,
-        Options(ORT, batches=(1, 3), threads=(1, 2), plan=BRIEF, memory=False),
+        LatencyOptions(ORT, batches=(1, 3), threads=(1, 2), plan=BRIEF, memory=False),
         lambda step, share: steps.append((step, share)),
     )
     assert [(row.subject["threads"], row.subject["batch"]) for row in measured.rows] == [
@@ -74,20 +74,20 @@ def test_all_cases_take_turns(monkeypatch):
         return run(self, batch, record)
 
     monkeypatch.setattr(Session, "run", spy)
-    bench_latency(BUNDLE, Options(ORT, batches=(1, 2), plan=BRIEF, stages=False, memory=False))
+    bench_latency(BUNDLE, LatencyOptions(ORT, batches=(1, 2), plan=BRIEF, stages=False, memory=False))
     timed = [size for size in order if size <= 2]
     assert timed[: 2 * (1 + 4)] == [1, 2] * (1 + 4)
 
 
 def test_without_stages_nothing_is_detected(monkeypatch):
     monkeypatch.setattr(latency, "HaarDetector", None)
-    (row,) = bench_latency(BUNDLE, Options(ORT, plan=BRIEF, stages=False, memory=False)).rows
+    (row,) = bench_latency(BUNDLE, LatencyOptions(ORT, plan=BRIEF, stages=False, memory=False)).rows
     assert "stages_ms" not in row.metrics
     assert "end_to_end_ms" not in row.metrics
 
 
 def test_peak_memory_and_flushed_caches_are_in_the_row():
-    (row,) = bench_latency(BUNDLE, Options(ORT, plan=BRIEF, stages=False, flush=True)).rows
+    (row,) = bench_latency(BUNDLE, LatencyOptions(ORT, plan=BRIEF, stages=False, flush=True)).rows
     assert 30 < row.metrics["peak_memory_mb"] < 400
     assert row.subject["caches"] == "flushed"
 
@@ -96,7 +96,7 @@ def test_opencv_gets_the_threads_of_the_model_and_its_own_back(monkeypatch):
     seen = []
     monkeypatch.setattr(latency, "scene", lambda count: seen.append(cv2.getNumThreads()) or scene(count))
     before = cv2.getNumThreads()
-    bench_latency(BUNDLE, Options(ORT, threads=(1,), plan=BRIEF, memory=False))
+    bench_latency(BUNDLE, LatencyOptions(ORT, threads=(1,), plan=BRIEF, memory=False))
     assert seen == [1]
     assert cv2.getNumThreads() == before
 
@@ -111,7 +111,7 @@ def test_a_scene_shows_as_many_faces_as_the_batch(count):
 
 def test_a_batch_that_no_image_shows_has_no_stages(monkeypatch):
     monkeypatch.setattr(latency, "MOST_FACES", 2)
-    options = Options(ORT, plan=BRIEF, memory=False)
+    options = LatencyOptions(ORT, plan=BRIEF, memory=False)
     for batches, staged in (((3,), [False]), ((3, 1), [False, True])):
         rows = bench_latency(BUNDLE, dataclasses.replace(options, batches=batches)).rows
         assert ["stages_ms" in row.metrics for row in rows] == staged
@@ -147,7 +147,7 @@ def test_the_pipeline_gives_what_labelling_gives_and_its_stages_are_the_whole():
 )
 def test_impossible_options(options, message):
     with pytest.raises(EdgefelError, match=message):
-        Options(**options)
+        LatencyOptions(**options)
 
 
 class Package:
@@ -195,6 +195,6 @@ def test_energy_of_an_image_is_in_the_row_with_what_it_is_of(tmp_path, monkeypat
         "measure_energy",
         lambda call, seconds: measure_energy(package.work, 1.0, package.board, lambda: package.now),
     )
-    (row,) = bench_latency(BUNDLE, Options(ORT, (4,), plan=BRIEF, stages=False, memory=False)).rows
+    (row,) = bench_latency(BUNDLE, LatencyOptions(ORT, (4,), plan=BRIEF, stages=False, memory=False)).rows
     assert row.metrics["energy_mj"] == pytest.approx(2000 / 4)
     assert any("the processor package alone" in note for note in row.notes)

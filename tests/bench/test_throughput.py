@@ -15,9 +15,9 @@ from edgefel.bench import throughput
 from edgefel.bench.results import append_results, read_results
 from edgefel.bench.sessions import Selection
 from edgefel.bench.throughput import (
-    Options,
+    LoadPoint,
     Pass,
-    Point,
+    ThroughputOptions,
     bench_throughput,
     knee,
     run_callers,
@@ -40,8 +40,8 @@ class Server:
         self._workers.submit(time.sleep, 0.01).result()
 
 
-def point(callers: int, *rates: float) -> Point:
-    return Point(callers, tuple(Pass(rate, (10**6, 10**6), 1.0) for rate in rates))
+def point(callers: int, *rates: float) -> LoadPoint:
+    return LoadPoint(callers, tuple(Pass(rate, (10**6, 10**6), 1.0) for rate in rates))
 
 
 def test_the_curve_ends_at_the_servers_width_and_waiting_begins_there():
@@ -149,7 +149,7 @@ def test_what_a_call_raises_ends_the_pass():
 
 
 def test_many_durations_are_thinned_for_intervals_alone():
-    many = Point(1, (Pass(1.0, tuple(range(1, 100_001)), 1.0),)).latency
+    many = LoadPoint(1, (Pass(1.0, tuple(range(1, 100_001)), 1.0),)).latency
     assert many.runs == 100_000
     assert len(many.durations) == 2000
     assert many.p99 == pytest.approx(0.099, rel=1e-3)
@@ -157,14 +157,14 @@ def test_many_durations_are_thinned_for_intervals_alone():
 
 def test_points_by_default_double_up_to_twice_the_cores(monkeypatch):
     monkeypatch.setattr(throughput, "usable_cores", lambda: 6)
-    assert Options().points == (1, 2, 4, 8)
+    assert ThroughputOptions().points == (1, 2, 4, 8)
     monkeypatch.setattr(throughput, "usable_cores", lambda: 1)
-    assert Options().points == (1, 2, 4)
-    assert Options(concurrency=(8, 1, 8)).points == (1, 8)
+    assert ThroughputOptions().points == (1, 2, 4)
+    assert ThroughputOptions(concurrency=(8, 1, 8)).points == (1, 8)
 
 
 def test_rows_of_a_bundle(tmp_path):
-    options = Options(Selection(("onnxruntime",)), (1, 2), batches=(3,), seconds=0.1, warmup=0.0)
+    options = ThroughputOptions(Selection(("onnxruntime",)), (1, 2), batches=(3,), seconds=0.1, warmup=0.0)
     swept = bench_throughput(BUNDLE, options)
     assert [row.subject["concurrency"] for row in swept.rows] == [1, 2]
     assert sum(row.metrics["knee"] for row in swept.rows) == 1
@@ -199,4 +199,4 @@ def test_rows_of_a_bundle(tmp_path):
 )
 def test_impossible_options(options, message):
     with pytest.raises(EdgefelError, match=message):
-        Options(**options)
+        ThroughputOptions(**options)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgefel.bench.stopwatch import CpuStopwatch
-from edgefel.bench.timer import FULL, QUICK, Plan, Timing, measure, time_callable
+from edgefel.bench.timer import FULL, QUICK, Timing, TimingPlan, measure, time_callable
 from edgefel.errors import EdgefelError
 
 MS = 1_000_000
@@ -39,9 +39,9 @@ class FakeClock:
         return fn
 
 
-def fixed(runs: int, warmup: int = 0) -> Plan:
+def fixed(runs: int, warmup: int = 0) -> TimingPlan:
     """That many runs, whatever they take."""
-    return Plan(warmup, settle_seconds=0, min_runs=runs, seconds=0, max_runs=runs)
+    return TimingPlan(warmup, settle_seconds=0, min_runs=runs, seconds=0, max_runs=runs)
 
 
 def test_warm_up_is_run_and_not_timed():
@@ -56,7 +56,7 @@ def test_warming_up_goes_on_until_two_fives_agree():
     """Clocks rise and caches fill for 13 calls; the first ten alike are 14 to 23, and none before them is timed."""
     clock = FakeClock()
     slow = [50 - 3 * index for index in range(13)]
-    plan = Plan(warmup=2, settle_seconds=60, min_runs=4, seconds=0, max_runs=4)
+    plan = TimingPlan(warmup=2, settle_seconds=60, min_runs=4, seconds=0, max_runs=4)
     timing = time_callable(clock.work("a", *slow, 10), plan, clock.stopwatch)
     assert timing.durations == (10.0,) * 4
     # medians settle when three of the earlier five are settled
@@ -66,7 +66,7 @@ def test_warming_up_goes_on_until_two_fives_agree():
 def test_warming_up_waits_for_the_slowest_to_settle():
     clock = FakeClock()
     fns = {"a": clock.work("a", 1), "b": clock.work("b", *range(60, 30, -1), 5)}
-    plan = Plan(warmup=2, settle_seconds=60, min_runs=2, seconds=0, max_runs=2)
+    plan = TimingPlan(warmup=2, settle_seconds=60, min_runs=2, seconds=0, max_runs=2)
     timings = measure(fns, plan, clock.stopwatch)
     assert timings["b"].durations == (5.0, 5.0)
     assert clock.calls == ["a", "b"] * (len(clock.calls) // 2)
@@ -75,7 +75,7 @@ def test_warming_up_waits_for_the_slowest_to_settle():
 def test_what_never_settles_is_warmed_up_for_a_limited_time():
     clock = FakeClock()
     costs = [float(100 * 1.1**index) for index in range(60)]
-    plan = Plan(warmup=1, settle_seconds=1.0, min_runs=1, seconds=0, max_runs=1)
+    plan = TimingPlan(warmup=1, settle_seconds=1.0, min_runs=1, seconds=0, max_runs=1)
     timing = time_callable(clock.work("a", *costs), plan, clock.stopwatch)
     spent = np.cumsum(costs)
     assert len(clock.calls) == int(np.searchsorted(spent, 1000)) + 2
@@ -84,20 +84,20 @@ def test_what_never_settles_is_warmed_up_for_a_limited_time():
 
 def test_min_runs_wins_over_the_time():
     clock = FakeClock()
-    plan = Plan(0, 0, min_runs=4, seconds=1)
+    plan = TimingPlan(0, 0, min_runs=4, seconds=1)
     assert time_callable(clock.work("a", 5000), plan, clock.stopwatch).runs == 4
 
 
 def test_goes_on_until_the_time_is_spent_on_each():
     clock = FakeClock()
     fns = {"a": clock.work("a", 150), "b": clock.work("b", 50)}
-    timings = measure(fns, Plan(3, 0, min_runs=2, seconds=1), clock.stopwatch)
+    timings = measure(fns, TimingPlan(3, 0, min_runs=2, seconds=1), clock.stopwatch)
     assert {timing.runs for timing in timings.values()} == {10}
 
 
 def test_max_runs_ends_it():
     clock = FakeClock()
-    plan = Plan(0, 0, min_runs=2, seconds=60, max_runs=7)
+    plan = TimingPlan(0, 0, min_runs=2, seconds=60, max_runs=7)
     assert time_callable(clock.work("a", 1), plan, clock.stopwatch).runs == 7
 
 
@@ -114,7 +114,9 @@ def test_turns_alternate_and_are_told_apart():
 def test_progress_rises_to_the_whole():
     clock = FakeClock()
     shares: list[float] = []
-    measure({"a": clock.work("a", 100)}, Plan(0, 0, min_runs=2, seconds=1), clock.stopwatch, shares.append)
+    measure(
+        {"a": clock.work("a", 100)}, TimingPlan(0, 0, min_runs=2, seconds=1), clock.stopwatch, shares.append
+    )
     assert shares == pytest.approx([0.1 * turn for turn in range(1, 11)])
 
 
@@ -167,7 +169,7 @@ def test_the_real_clock():
 )
 def test_impossible_plans(options, message):
     with pytest.raises(EdgefelError, match=message):
-        Plan(**options)
+        TimingPlan(**options)
 
 
 def test_nothing_to_time():

@@ -9,11 +9,11 @@ import torch
 
 from edgefel.bench import training
 from edgefel.bench.results import append_results, read_results
-from edgefel.bench.timer import Plan
+from edgefel.bench.timer import TimingPlan
 from edgefel.bench.training import (
-    Case,
-    Options,
     Stepper,
+    TrainingCase,
+    TrainingOptions,
     bench_training,
     check_losses,
     choices,
@@ -21,10 +21,10 @@ from edgefel.bench.training import (
 )
 from edgefel.errors import EdgefelError
 
-BRIEF = Plan(warmup=0, settle_seconds=0, min_runs=2, seconds=0, max_runs=2)
+BRIEF = TimingPlan(warmup=0, settle_seconds=0, min_runs=2, seconds=0, max_runs=2)
 CPU = torch.device("cpu")
-NANO = Options("arbex-nano", (2,), accelerator="cpu", memory=False, plan=BRIEF)
-FP32 = Case(2, "fp32", "reference")
+NANO = TrainingOptions("arbex-nano", (2,), accelerator="cpu", memory=False, plan=BRIEF)
+FP32 = TrainingCase(2, "fp32", "reference")
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_rows_of_two_precisions_take_turns(tmp_path, monkeypatch):
     monkeypatch.setattr(
         Stepper, "__call__", lambda self: order.append(self._trainer.config.compute.precision) or call(self)
     )
-    options = Options("arbex-nano", (2,), ("fp32", "bf16"), None, "cpu", 1, BRIEF, memory=False)
+    options = TrainingOptions("arbex-nano", (2,), ("fp32", "bf16"), None, "cpu", 1, BRIEF, memory=False)
     threads = torch.get_num_threads()
     rows = bench_training(options, lambda step, share: steps.append(share))
     assert torch.get_num_threads() == threads
@@ -109,7 +109,7 @@ def test_files_are_read_in_balanced_epochs_without_end(faces_folder):
 
 @pytest.mark.slow
 def test_peak_memory_grows_with_the_batch_and_holds_weights_gradients_and_moments():
-    small, large = (peak_memory(NANO, Case(batch, "fp32", "reference"), CPU) for batch in (2, 24))
+    small, large = (peak_memory(NANO, TrainingCase(batch, "fp32", "reference"), CPU) for batch in (2, 24))
     assert 150 < small < large < 4000
 
 
@@ -139,7 +139,7 @@ def test_kernels_that_cannot_run_are_an_error(monkeypatch):
     ],
 )
 def test_losses_must_agree(precision, attention, loss, fine):
-    losses = {Case(2, precision, attention): loss, FP32: 2.0}
+    losses = {TrainingCase(2, precision, attention): loss, FP32: 2.0}
     if fine:
         check_losses(losses)
     else:
@@ -161,4 +161,4 @@ def test_losses_must_agree(precision, attention, loss, fine):
 )
 def test_impossible_options(options, message):
     with pytest.raises(EdgefelError, match=message):
-        Options(**options)
+        TrainingOptions(**options)

@@ -105,9 +105,9 @@ def test_what_was_measured_is_set_against_the_bound(tmp_path):
 
 def test_a_cpu_is_measured_and_compared_with_its_own_rows(tmp_path, monkeypatch):
     from edgefel.bench.roofline import cpu
-    from edgefel.bench.timer import Plan
+    from edgefel.bench.timer import TimingPlan
 
-    quick = Plan(warmup=1, settle_seconds=0, min_runs=2, seconds=0)
+    quick = TimingPlan(warmup=1, settle_seconds=0, min_runs=2, seconds=0)
     original = cpu.measure_cpu
     monkeypatch.setattr(cpu, "measure_cpu", lambda threads: original(threads, quick, 8 << 20))
     here = environment.describe()["device"]

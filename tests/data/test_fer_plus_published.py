@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgefel.data.dataset import ImageDataset
-from edgefel.data.inspection.duplicates import Columns, CopyCounts, find_copies
+from edgefel.data.inspection.duplicates import CopyCounts, ImageColumns, find_copies
 from edgefel.data.inspection.perceptual_hash import FINE_WORDS
 from edgefel.data.inspection.scan import Scan
 from edgefel.data.open import open_dataset
@@ -61,7 +61,7 @@ def copies(dataset: ImageDataset, told: dict[str, bytes]) -> CopyCounts:
         nothing,
         {},
     )
-    return find_copies(Columns.of(dataset), scan, 0)
+    return find_copies(ImageColumns.of(dataset), scan, 0)
 
 
 @pytest.mark.parametrize(

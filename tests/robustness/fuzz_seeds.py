@@ -156,13 +156,13 @@ def _write_journal(work: Path) -> None:
     """Of an unfinished `data prepare`, which has done one image."""
     from edgefel.data.open import open_dataset
     from edgefel.data.preparing.journal import MISSING, Journal
-    from edgefel.data.preparing.plan import Plan, PrepareOptions
+    from edgefel.data.preparing.plan import PrepareOptions, PreparePlan
     from edgefel.data.preparing.run import partial_folder
 
     partial = partial_folder(work / "crops")
     (partial / "faces").mkdir(parents=True)
     dataset = open_dataset(work / "faces")
-    plan = Plan.of(
+    plan = PreparePlan.of(
         dataset,
         PrepareOptions(
             size=16, tools=dict.fromkeys(("detector", "detector_model", "min_face")) | {"detector": "none"}

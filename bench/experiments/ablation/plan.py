@@ -98,7 +98,7 @@ class Study:
 
 
 @dataclass(frozen=True)
-class Run:
+class StudyRun:
     """One training of one variant. config: complete, with the absolute path of the data."""
 
     variant: str
@@ -117,7 +117,7 @@ class Run:
         return tuple(self.folder / name for name in _backbones(self.config.model))
 
 
-def plan(study: Study) -> tuple[Run, ...]:
+def plan(study: Study) -> tuple[StudyRun, ...]:
     """All runs, seed by seed, so that an interrupted study has whole tables of the first seeds.
 
     Raises EdgefelError for settings that do not exist or are not valid.
@@ -125,7 +125,7 @@ def plan(study: Study) -> tuple[Run, ...]:
     return tuple(_run(study, variant, seed) for seed in study.seeds for variant in study.variants)
 
 
-def pretraining(study: Study) -> Run | None:
+def pretraining(study: Study) -> StudyRun | None:
     """The run whose streams all others start from; None where the recipe has none. It takes the changes to the model,
     but those to the head."""
     before, faces = RECIPES[study.recipe].pretraining, study.others
@@ -140,10 +140,10 @@ def pretraining(study: Study) -> Run | None:
         wanted["model_settings"].pop("head")
     config = TrainConfig.from_dict(wanted, PRETRAINING)
     digest = _digest({"settings": _differences(config), "data": vars(faces)})
-    return Run(PRETRAINING, config.seed, config, study.folder / "runs" / f"streams-{digest}")
+    return StudyRun(PRETRAINING, config.seed, config, study.folder / "runs" / f"streams-{digest}")
 
 
-def _run(study: Study, variant: Variant, seed: int) -> Run:
+def _run(study: Study, variant: Variant, seed: int) -> StudyRun:
     recipe = merged(merged(RECIPES[study.recipe].settings, study.experiment.settings), study.changes)
     model = "+".join(filter(None, (study.model, variant.addition)))
     known = model_config(model)
@@ -161,7 +161,7 @@ def _run(study: Study, variant: Variant, seed: int) -> Run:
     if before is not None:
         identity["settings"].pop("init_from")
         identity["streams"] = before.folder.name
-    return Run(variant.name, seed, config, study.folder / "runs" / f"{_digest(identity)}-{seed}")
+    return StudyRun(variant.name, seed, config, study.folder / "runs" / f"{_digest(identity)}-{seed}")
 
 
 def _absolute(path: Path) -> str:

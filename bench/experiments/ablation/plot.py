@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from edgefel.bench.experiments.ablation.experiment import Variant
-from edgefel.bench.experiments.ablation.verdict import Interval, Outcome, interval
+from edgefel.bench.experiments.ablation.verdict import MeanInterval, Outcome, interval
 from edgefel.report.figures import new_figure
 from edgefel.text import counted
 
@@ -27,7 +27,7 @@ def figure(outcome: Outcome, about: str) -> Any:
     drawn = new_figure(5.4 * panels + 0.4, 4.2 if numeric else 1.6 + 0.42 * len(variants))
     axes = drawn.subplots(1, panels, squeeze=False, sharey=not numeric)[0]
     measured = {variant.name: interval(outcome.values(variant.name, "accuracy")) for variant in variants}
-    claimed = {variant.name: Interval(variant.paper["accuracy"], math.nan, 1) for variant in stated}
+    claimed = {variant.name: MeanInterval(variant.paper["accuracy"], math.nan, 1) for variant in stated}
     seeds = max(found.n for found in measured.values())
     draw = _lines if numeric else _bars
     draw(axes[0], list(variants), measured, experiment.axis)
@@ -39,7 +39,7 @@ def figure(outcome: Outcome, about: str) -> Any:
     return drawn
 
 
-def _lines(axis: Any, variants: list[Variant], values: dict[str, Interval], label: str) -> None:
+def _lines(axis: Any, variants: list[Variant], values: dict[str, MeanInterval], label: str) -> None:
     names = list(dict.fromkeys(variant.series for variant in variants))
     styles = itertools.cycle(zip(_COLOURS, _MARKS, strict=True))
     for name, (colour, mark) in zip(names, styles, strict=False):
@@ -65,7 +65,7 @@ def _lines(axis: Any, variants: list[Variant], values: dict[str, Interval], labe
     axis.grid(alpha=0.3)
 
 
-def _bars(axis: Any, variants: list[Variant], values: dict[str, Interval], label: str) -> None:
+def _bars(axis: Any, variants: list[Variant], values: dict[str, MeanInterval], label: str) -> None:
     bar = {"color": _COLOURS[0], "marker": "o", "capsize": 4, "linewidth": 1.6}
     note = {"textcoords": "offset points", "fontsize": 8, "ha": "center"}
     for place, variant in enumerate(variants):
@@ -80,5 +80,5 @@ def _bars(axis: Any, variants: list[Variant], values: dict[str, Interval], label
     axis.grid(alpha=0.3, axis="x")
 
 
-def _half(value: Interval) -> float:
+def _half(value: MeanInterval) -> float:
     return 100 * value.half if math.isfinite(value.half) else 0.0

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from edgefel.bench.experiments.ablation.plan import Run
+from edgefel.bench.experiments.ablation.plan import StudyRun
 from edgefel.bench.experiments.ablation.worker import INTERRUPTED, PLAN, RUN
 from edgefel.errors import EdgefelError
 from edgefel.files.read import open_csv
@@ -36,18 +36,18 @@ class Slot:
 class Failure:
     """A run that ended without a result. message: the last line of its log."""
 
-    run: Run
+    run: StudyRun
     message: str
 
 
 class Watcher(Protocol):
     """Progress of the runs: started, at an optimizer step, ended (with a failure, or None)."""
 
-    def started(self, run: Run) -> None: ...
+    def started(self, run: StudyRun) -> None: ...
 
-    def step(self, run: Run, step: int) -> None: ...
+    def step(self, run: StudyRun, step: int) -> None: ...
 
-    def ended(self, run: Run, failure: Failure | None) -> None: ...
+    def ended(self, run: StudyRun, failure: Failure | None) -> None: ...
 
 
 def slots(jobs: int | None, gpus: int, cores: int) -> list[Slot]:
@@ -71,7 +71,7 @@ def together(places: Sequence[Slot]) -> Slot:
     return Slot({**places[0].environment, **changed}, threads)
 
 
-def run_all(runs: Sequence[Run], places: Sequence[Slot], watcher: Watcher) -> list[Failure]:
+def run_all(runs: Sequence[StudyRun], places: Sequence[Slot], watcher: Watcher) -> list[Failure]:
     """Trains what has no result yet; returns the failures after all other runs are done.
 
     The output of a run goes to log.txt in its folder. On KeyboardInterrupt, waits for every run to save a checkpoint.
@@ -105,7 +105,7 @@ def run_all(runs: Sequence[Run], places: Sequence[Slot], watcher: Watcher) -> li
 
 
 class _Process:
-    def __init__(self, run: Run, slot: Slot) -> None:
+    def __init__(self, run: StudyRun, slot: Slot) -> None:
         self.run = run
         run.folder.mkdir(parents=True, exist_ok=True)
         write_json(run.folder / PLAN, {"config": run.config.to_dict(), "threads": slot.threads})

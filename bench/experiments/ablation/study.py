@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from edgefel.bench.experiments.ablation import table
-from edgefel.bench.experiments.ablation.plan import Run, Study, plan, pretraining
+from edgefel.bench.experiments.ablation.plan import Study, StudyRun, plan, pretraining
 from edgefel.bench.experiments.ablation.plot import figure
 from edgefel.bench.experiments.ablation.pool import Failure, Slot, Watcher, run_all, together
 from edgefel.bench.experiments.ablation.verdict import Outcome, read_result
@@ -68,7 +68,7 @@ def _pretrain(study: Study, places: Sequence[Slot], watcher: Watcher) -> list[Fa
     return []
 
 
-def about(study: Study, runs: Sequence[Run] = ()) -> str:
+def about(study: Study, runs: Sequence[StudyRun] = ()) -> str:
     """What was trained on what, in a few words; of FER+ with the file of votes, as the runs' results name it."""
     if study.data is None:
         return f"{study.model} on {study.faces[0].count} synthetic faces"
@@ -76,7 +76,7 @@ def about(study: Study, runs: Sequence[Run] = ()) -> str:
     return ", ".join(filter(None, (f"{study.model} on {study.data.name}", *sorted(votes))))
 
 
-def write_outcome(study: Study, outcome: Outcome, runs: Sequence[Run]) -> None:
+def write_outcome(study: Study, outcome: Outcome, runs: Sequence[StudyRun]) -> None:
     """FILES, each atomically; nothing where there are no results."""
     if not outcome.variants:
         return
@@ -95,7 +95,7 @@ def _votes(result: Mapping[str, Any]) -> str:
     return f"votes of {result['votes']}" if result.get("votes") else ""
 
 
-def result_rows(study: Study, runs: Sequence[Run]) -> list[Row]:
+def result_rows(study: Study, runs: Sequence[StudyRun]) -> list[Row]:
     """A row of kind "ablation" for each run with a result, on the machine that it ran on."""
     rows = []
     for run in runs:

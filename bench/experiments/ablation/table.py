@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from edgefel.bench.experiments.ablation.experiment import METRICS, Variant
-from edgefel.bench.experiments.ablation.verdict import Interval, Judged, Outcome, interval, summary
+from edgefel.bench.experiments.ablation.verdict import Judged, MeanInterval, Outcome, interval, summary
 
 COLUMNS = ("variant", "accuracy", "paper", "macro F1", "paper", "ECE", "without the head", "runs")
 CLAIM_COLUMNS = ("claim of the paper", "difference here", "in the paper", "verdict")
@@ -17,7 +17,7 @@ def rows(outcome: Outcome) -> list[tuple[str, ...]]:
     """A row for each variant with results, of COLUMNS; columns of the papers are "" where they give nothing."""
 
     def row(variant: Variant) -> tuple[str, ...]:
-        def of(name: str, part: str = "corrected") -> Interval:
+        def of(name: str, part: str = "corrected") -> MeanInterval:
             return interval(outcome.values(variant.name, name, part))
 
         diverged = _diverged(outcome, variant)
@@ -81,7 +81,7 @@ def markdown_table(
     ]
 
 
-def _number(value: Interval, form: str, scale: float = 1, unit: str = "") -> str:
+def _number(value: MeanInterval, form: str, scale: float = 1, unit: str = "") -> str:
     half = f" ± {format(scale * value.half, form.lstrip('+'))}" if math.isfinite(value.half) else ""
     return format(scale * value.mean, form) + unit + half
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from edgefel.bench.experiments.ablation.experiment import Claim, Experiment, Variant
-from edgefel.bench.experiments.ablation.plan import Run
+from edgefel.bench.experiments.ablation.plan import StudyRun
 from edgefel.bench.results import Row
 from edgefel.files.documents import check_shape, read_json
 
@@ -26,7 +26,7 @@ Result = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Interval:
+class MeanInterval:
     """Mean of n values with the 95 % interval of Student's t; half its width is infinite for a single value."""
 
     mean: float
@@ -46,7 +46,7 @@ class Interval:
         return {"mean": self.mean, "interval": ends, "n": self.n}
 
 
-def interval(values: Sequence[float]) -> Interval:
+def interval(values: Sequence[float]) -> MeanInterval:
     """Of independent values. Raises ValueError for none."""
     from scipy.stats import t
 
@@ -56,7 +56,7 @@ def interval(values: Sequence[float]) -> Interval:
     half = math.inf
     if data.size > 1:
         half = float(t.ppf((1 + LEVEL) / 2, data.size - 1)) * float(data.std(ddof=1)) / math.sqrt(data.size)
-    return Interval(float(data.mean()), half, int(data.size))
+    return MeanInterval(float(data.mean()), half, int(data.size))
 
 
 def read_result(path: Path) -> Result:
@@ -80,7 +80,7 @@ class Judged:
     """A claim, the mean difference of runs with the same seed (None where no seed has both), and the papers' own."""
 
     claim: Claim
-    difference: Interval | None
+    difference: MeanInterval | None
     paper: float | None
 
     @property
@@ -127,7 +127,7 @@ class Outcome:
         return cls(experiment, results)
 
     @classmethod
-    def read(cls, experiment: Experiment, runs: Sequence[Run]) -> Outcome:
+    def read(cls, experiment: Experiment, runs: Sequence[StudyRun]) -> Outcome:
         """Of the runs that have been judged. Raises EdgefelError for a result that cannot be read."""
         judged = (run for run in runs if run.result.is_file())
         return cls._of(experiment, ((run.variant, run.seed, read_result(run.result)) for run in judged))

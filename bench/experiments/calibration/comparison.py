@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from edgefel.bench.experiments.calibration.intervals import HeldOut, Interval, Outcome, TwoLevelBootstrap
+from edgefel.bench.experiments.calibration.intervals import FileOutcome, HeldOut, Interval, TwoLevelBootstrap
 from edgefel.bench.experiments.calibration.long_tail import LongTail, long_tail
 from edgefel.calib.calibration_set import HELD_OUT, calibration_pool
 from edgefel.calib.collect import activation_scales, collect_activations
@@ -69,7 +69,7 @@ class ComparisonOptions:
 
 
 @dataclass(frozen=True)
-class Run:
+class CalibrationRun:
     """One calibration: images drawn from the long tail of `seed`, with a size and a strategy."""
 
     strategy: str
@@ -80,8 +80,8 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Row:
-    """Result of one `Run`. used: number of readable images. measures: see `intervals.measures`."""
+class ComparisonRow:
+    """Result of one `CalibrationRun`. used: number of readable images. measures: see `intervals.measures`."""
 
     strategy: str
     per_class: int
@@ -92,7 +92,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Summary:
+class StrategySummary:
     """One strategy at one size, over all seeds; per_class None is the FP32 file, which nothing calibrates."""
 
     strategy: str
@@ -126,14 +126,14 @@ class Comparison:
     split: str
     held_out: dict[str, int]
     pools: tuple[LongTail, ...]
-    rows: tuple[Row, ...]
-    summaries: tuple[Summary, ...]
+    rows: tuple[ComparisonRow, ...]
+    summaries: tuple[StrategySummary, ...]
     differences: tuple[Difference, ...]
     skipped: tuple[Path, ...]
 
 
 @dataclass(frozen=True)
-class Plan:
+class ComparisonPlan:
     """All that is decided before anything runs.
 
     dataset, match, classes, notes: of the `MatchedDataset`. split, judging: the held-out images.
@@ -146,10 +146,12 @@ class Plan:
     notes: tuple[str, ...]
     split: str
     judging: tuple[int, ...]
-    runs: tuple[Run, ...]
+    runs: tuple[CalibrationRun, ...]
 
 
-def plan_comparison(dataset: ImageDataset, labels: Sequence[str], options: ComparisonOptions) -> Plan:
+def plan_comparison(
+    dataset: ImageDataset, labels: Sequence[str], options: ComparisonOptions
+) -> ComparisonPlan:
     """Draws every set, opening no image: data that will not do is refused before the minutes of work.
 
     The images to calibrate on come from the split train, cut to a long tail; the split test, else val, judges.
@@ -161,11 +163,13 @@ def plan_comparison(dataset: ImageDataset, labels: Sequence[str], options: Compa
     ours = matched.dataset
     split, judging = held_out_images(ours, options)
     runs = tuple(plan_runs(ours, options))
-    return Plan(options, ours, matched.match, matched.to_dict(), matched.notes(), split, tuple(judging), runs)
+    return ComparisonPlan(
+        options, ours, matched.match, matched.to_dict(), matched.notes(), split, tuple(judging), runs
+    )
 
 
 def compare_strategies(
-    graph: onnx.ModelProto, preprocessing: Preprocessing, plan: Plan, progress: Progress = SILENT
+    graph: onnx.ModelProto, preprocessing: Preprocessing, plan: ComparisonPlan, progress: Progress = SILENT
 ) -> Comparison:
     """Calibrates the FP32 `graph` on each strategy's images and judges the INT8 files in ONNX Runtime.
 
@@ -179,7 +183,7 @@ def compare_strategies(
     outcomes, used = work.int8(runs, crops, logits)
     # FP32 is calibrated by nothing, but which classes are the tail differs by seed, and so do its tail measures
     pools = tuple({run.seed: run.pool for run in runs}.values())
-    floats = [Outcome(held_out.predicted, np.zeros(len(targets)), pool.tail) for pool in pools]
+    floats = [FileOutcome(held_out.predicted, np.zeros(len(targets)), pool.tail) for pool in pools]
     progress.start("intervals")
     bootstrap = TwoLevelBootstrap(held_out, [*outcomes, *floats], options.seeds, REPLICATES, options.seed)
     files: dict[tuple[str, int], list[int]] = {}
@@ -193,13 +197,13 @@ def compare_strategies(
         held_out={name: int((targets == i).sum()) for i, name in enumerate(labels)},
         pools=pools,
         rows=tuple(
-            Row(run.strategy, run.per_class, run.seed, count, run.choice.counts, _plain(point))
+            ComparisonRow(run.strategy, run.per_class, run.seed, count, run.choice.counts, _plain(point))
             for run, count, point in zip(runs, used, bootstrap.points, strict=False)
         ),
         summaries=(
-            Summary("fp32", None, bootstrap.means(range(len(runs), len(runs) + options.seeds))),
+            StrategySummary("fp32", None, bootstrap.means(range(len(runs), len(runs) + options.seeds))),
             *(
-                Summary(strategy, size, bootstrap.means(files[strategy, size]))
+                StrategySummary(strategy, size, bootstrap.means(files[strategy, size]))
                 for size in options.per_class
                 for strategy in STRATEGIES
             ),
@@ -235,7 +239,7 @@ def held_out_images(dataset: ImageDataset, options: ComparisonOptions) -> tuple[
     )
 
 
-def plan_runs(dataset: ImageDataset, options: ComparisonOptions) -> list[Run]:
+def plan_runs(dataset: ImageDataset, options: ComparisonOptions) -> list[CalibrationRun]:
     """Every calibration, by size, then seed, then strategy; all are drawn before the first one runs.
 
     The sets of one seed and size come from one long tail and have the same number of images, that of the
@@ -255,7 +259,7 @@ def plan_runs(dataset: ImageDataset, options: ComparisonOptions) -> list[Run]:
             rest = (dataset, count, options.group_cap, seed)
             others = (draw(*rest, among=pool.indices) for draw in (random_samples, most_frequent_samples))
             choices = zip(STRATEGIES, (balanced, *others), strict=True)
-            runs += [Run(strategy, size, seed, pool, choice) for strategy, choice in choices]
+            runs += [CalibrationRun(strategy, size, seed, pool, choice) for strategy, choice in choices]
     return runs
 
 
@@ -263,7 +267,7 @@ class _Work:
     """What reads and computes: the graph, its placement, and where images come from."""
 
     def __init__(
-        self, graph: onnx.ModelProto, preprocessing: Preprocessing, plan: Plan, progress: Progress
+        self, graph: onnx.ModelProto, preprocessing: Preprocessing, plan: ComparisonPlan, progress: Progress
     ) -> None:
         self.graph, self.preprocessing, self.progress = graph, preprocessing, progress
         self.dataset, self.match, self.method = plan.dataset, plan.match, plan.options.method
@@ -295,8 +299,8 @@ class _Work:
         return HeldOut(labels, targets, predicted, np.square(logits).sum(axis=1)), logits
 
     def int8(
-        self, runs: Sequence[Run], crops: Sequence[Image], reference: Any
-    ) -> tuple[list[Outcome], list[int]]:
+        self, runs: Sequence[CalibrationRun], crops: Sequence[Image], reference: Any
+    ) -> tuple[list[FileOutcome], list[int]]:
         """What every run's INT8 file says, and how many images calibrated it."""
         steps = sum(len(run.choice.indices) + len(crops) for run in runs)
         self.progress.start(f"{len(runs)} INT8 files", steps)
@@ -309,7 +313,7 @@ class _Work:
             scales = activation_scales(histograms, self.method)
             logits, predicted = self._outputs(quantize(self.graph, self.placement, scales), crops)
             noise = np.square(logits - reference).sum(axis=1)
-            outcomes.append(Outcome(predicted, noise, run.pool.tail))
+            outcomes.append(FileOutcome(predicted, noise, run.pool.tail))
             used.append(len(reader) - len(reader.skipped))
             self.skipped += reader.skipped
         return outcomes, used

@@ -41,7 +41,7 @@ class HeldOut:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class FileOutcome:
     """What one file says of the held-out images.
 
     predicted: int64 [N]. noise: float64 [N], squared differences from the FP32 logits summed over the classes.
@@ -71,7 +71,7 @@ class Interval:
         return "no difference shown"
 
 
-def measures(held_out: HeldOut, outcome: Outcome, weights: Floats) -> dict[str, Floats]:
+def measures(held_out: HeldOut, outcome: FileOutcome, weights: Floats) -> dict[str, Floats]:
     """Every measure for B weightings of the images: weights [B, N] -> name -> [B].
 
     Names: MEASURES, each with TAIL before it for the images of the tail's classes, and RECALL + label. macro_f1
@@ -109,7 +109,7 @@ class TwoLevelBootstrap:
     """
 
     def __init__(
-        self, held_out: HeldOut, outcomes: Sequence[Outcome], seeds: int, replicates: int, seed: int
+        self, held_out: HeldOut, outcomes: Sequence[FileOutcome], seeds: int, replicates: int, seed: int
     ) -> None:
         rng = np.random.default_rng(seed)
         count = len(held_out.targets)

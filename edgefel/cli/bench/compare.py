@@ -19,7 +19,7 @@ from edgefel.files.unfinished import claimed_folder
 from edgefel.text import counted
 
 if TYPE_CHECKING:
-    from edgefel.bench.compare.run import Options
+    from edgefel.bench.compare.run import CompareOptions
     from edgefel.bench.compare.subjects import Subject
     from edgefel.bench.results import Row
 
@@ -79,10 +79,10 @@ def command(
     params.refuse_layout_alone()
     require("train", "edgefel bench compare", "torch")
     require("export", "edgefel bench compare", "onnx")
-    from edgefel.bench.compare.run import Options, compare
+    from edgefel.bench.compare.run import CompareOptions, compare
     from edgefel.models.registry import list_models
 
-    wanted = Options(
+    wanted = CompareOptions(
         precisions=precisions or (QUICK_PRECISIONS if quick else PRECISIONS),
         plan=options.make_plan(quick, runs),
         leave_out=("torch.compile",) if quick else (),
@@ -95,7 +95,7 @@ def command(
     options.finish(found.rows, output, as_json, _print, found.skipped)
 
 
-def _prepare(models: Sequence[str], work: Path, wanted: Options, quick: bool) -> list[Subject]:
+def _prepare(models: Sequence[str], work: Path, wanted: CompareOptions, quick: bool) -> list[Subject]:
     from edgefel.bench.compare.subjects import prepare
 
     subjects: list[Subject] = []

@@ -18,7 +18,7 @@ from edgefel.text import counted
 
 if TYPE_CHECKING:
     from edgefel.bench.results import Row
-    from edgefel.bench.timer import Plan
+    from edgefel.bench.timer import TimingPlan
 
 STAGES = (
     *("read", "decode", "resize", "read to batch", "cached to batch", "augment", "whole", "whole cached"),
@@ -69,7 +69,7 @@ def command(
     train_rows: Path | None,
     count: int | None,
     videos: int,
-    plan: Plan,
+    plan: TimingPlan,
     output: Path | None,
     as_json: bool,
     **chosen: Any,
@@ -94,13 +94,13 @@ def command(
     require("train", "edgefel bench data", "torch")
     from edgefel.bench import data_path, epochs
 
-    sampling = None if count is None else epochs.Options(count, videos, plan=plan)
+    sampling = None if count is None else epochs.EpochOptions(count, videos, plan=plan)
     path = None
     if data is not None:
         training = None if rate is None else data_path.TrainingRate(rate, "as given")
         if train_rows is not None:
             training = data_path.training_rate(train_rows, model)
-        path = data_path.Options(data, model, plan=plan, training=training, **chosen)
+        path = data_path.DataPathOptions(data, model, plan=plan, training=training, **chosen)
     rows: list[Row] = []
     with Bars(waiting="preparing") as bars:
         if sampling is not None:

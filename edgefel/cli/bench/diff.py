@@ -15,7 +15,7 @@ from edgefel.cli.parity import REFUSED
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from edgefel.bench.diff import Change, Diff, Side
+    from edgefel.bench.diff import Diff, RowChange, Side
 
 
 @click.command("diff")
@@ -49,13 +49,13 @@ def command(
       edgefel bench diff before.jsonl after.jsonl --fail-over 5%
       edgefel bench diff main/ branch/ --fail-over 0.1 --json
     """
-    from edgefel.bench.diff import Limits, compare
+    from edgefel.bench.diff import DiffLimits, compare
     from edgefel.bench.report.rows import collect
 
     first, second = collect([before]), collect([after])
     problems = [*first.problems, *second.problems]
     warn(*problems)
-    diff = compare(first, second, Limits(fail_over, max_drop, strict))
+    diff = compare(first, second, DiffLimits(fail_over, max_drop, strict))
     if as_json:
         print_json({**diff.to_dict(), "problems": problems})
     else:
@@ -88,7 +88,7 @@ def _table(diff: Diff) -> Table:
     return table
 
 
-def _cells(change: Change) -> tuple[str, ...]:
+def _cells(change: RowChange) -> tuple[str, ...]:
     from edgefel.report.formats import points
 
     quality = ["" if value is None else points(value / 100) for value in (change.accuracy, change.macro_f1)]

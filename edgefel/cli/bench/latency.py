@@ -56,12 +56,12 @@ def command(
       edgefel bench latency bundle --batch-sizes 1,8,32 --threads 1,2 -o results.jsonl
       edgefel bench latency bundle --backend openvino --precision int8 --json
     """
-    from edgefel.bench.latency import Options, bench_latency
+    from edgefel.bench.latency import LatencyOptions, bench_latency
     from edgefel.bench.sessions import Selection
     from edgefel.workers import usable_cores
 
     selection = Selection(backends, precisions or None, force)
-    wanted = Options(selection, threads=threads or (usable_cores(),), **chosen)
+    wanted = LatencyOptions(selection, threads=threads or (usable_cores(),), **chosen)
     with Bars(waiting="preparing") as bars:
         measured = bench_latency(bundle, wanted, bars.share)
     options.finish(measured.rows, output, as_json, _show, measured.skipped)

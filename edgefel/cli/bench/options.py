@@ -16,7 +16,7 @@ from edgefel.cli.params import BACKENDS, seconds
 
 if TYPE_CHECKING:
     from edgefel.bench.results import Row
-    from edgefel.bench.timer import Plan
+    from edgefel.bench.timer import TimingPlan
 
 backends = click.option(
     "--backend",
@@ -48,7 +48,7 @@ rows = click.option(
 )
 
 
-def make_plan(quick: bool, runs: int | None, seconds: float | None = None) -> Plan:
+def make_plan(quick: bool, runs: int | None, seconds: float | None = None) -> TimingPlan:
     """The full or the quick plan, with another number of runs or time if given."""
     from edgefel.bench.timer import FULL, QUICK
 

@@ -18,7 +18,7 @@ from edgefel.text import counted
 
 if TYPE_CHECKING:
     from edgefel.bench.results import Row
-    from edgefel.bench.roofline.devices import Device
+    from edgefel.bench.roofline.devices import DeviceSpec
     from edgefel.bench.roofline.project import Projection
 
 
@@ -113,7 +113,7 @@ def _read(path: Path) -> list[Row]:
     return list(loaded.rows)
 
 
-def _devices(names: Sequence[str], threads: int | None) -> tuple[list[Device], int | None]:
+def _devices(names: Sequence[str], threads: int | None) -> tuple[list[DeviceSpec], int | None]:
     """The devices, and the threads if one of them is the CPU. All names are checked before anything is measured."""
     from edgefel.bench.roofline.devices import find_device
     from edgefel.workers import usable_cores

@@ -56,11 +56,11 @@ def command(
       edgefel bench throughput bundle --concurrency 1,2,3,4 --json
     """
     from edgefel.bench.sessions import Selection
-    from edgefel.bench.throughput import Options, bench_throughput
+    from edgefel.bench.throughput import ThroughputOptions, bench_throughput
 
     selection = Selection(backends, precisions or None, force)
     duration, warmup = seconds or (1.0 if quick else 5.0), 0.3 if quick else 1.0
-    wanted = Options(selection, seconds=duration, warmup=warmup, **chosen)
+    wanted = ThroughputOptions(selection, seconds=duration, warmup=warmup, **chosen)
     with Bars(waiting="preparing") as bars:
         swept = bench_throughput(bundle, wanted, bars.share)
     options.finish(swept.rows, output, as_json, _show, swept.skipped)

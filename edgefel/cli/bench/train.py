@@ -56,10 +56,10 @@ def command(output: Path | None, as_json: bool, **chosen: Any) -> None:
       edgefel bench train --attention reference,triton --json
     """
     require("train", "edgefel bench train", "torch")
-    from edgefel.bench.training import Options, bench_training
+    from edgefel.bench.training import TrainingOptions, bench_training
 
     with Bars(waiting="preparing") as bars:
-        rows = bench_training(Options(**chosen), bars.share)
+        rows = bench_training(TrainingOptions(**chosen), bars.share)
     options.finish(rows, output, as_json, _show)
 
 

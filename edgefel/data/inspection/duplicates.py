@@ -24,7 +24,7 @@ _CHUNK = 1 << 20  # pairs of images that are compared at once
 
 
 @dataclass(frozen=True)
-class Columns:
+class ImageColumns:
     """Of N images: label (UNLABELLED where none), number of the group, index into SPLIT_NAMES; int64 [N] each."""
 
     label: Integers
@@ -32,9 +32,9 @@ class Columns:
     split: Integers
 
     @staticmethod
-    def of(dataset: ImageDataset) -> Columns:
+    def of(dataset: ImageDataset) -> ImageColumns:
         """The columns of a data set."""
-        return Columns(dataset.targets(), dataset.groups(), dataset.splits().astype(np.int64))
+        return ImageColumns(dataset.targets(), dataset.groups(), dataset.splits().astype(np.int64))
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class NearCounts:
     listed: tuple[NearPair, ...]
 
 
-def find_copies(columns: Columns, scan: Scan, limit: int) -> CopyCounts:
+def find_copies(columns: ImageColumns, scan: Scan, limit: int) -> CopyCounts:
     """Equal files; the first `limit` sets are listed. Sets in several splits leak, with several labels contradict."""
     indices = np.flatnonzero(scan.readable)
     content, label, split = scan.content[indices], columns.label[indices], columns.split[indices]
@@ -119,7 +119,7 @@ def find_copies(columns: Columns, scan: Scan, limit: int) -> CopyCounts:
     )
 
 
-def find_near(columns: Columns, scan: Scan, distance: int, limit: int) -> NearCounts:
+def find_near(columns: ImageColumns, scan: Scan, distance: int, limit: int) -> NearCounts:
     """Images that look alike and are not equal files; the first `limit` pairs are listed, contradictions first.
 
     Their hashes of 64 bits differ in at most `distance` bits, and those of 256 bits in at most FINE_LIMIT. Flat images
@@ -177,10 +177,10 @@ def copies_elsewhere(
     cache = ScanCache(dataset.root)
     scan = scan_images(dataset, workers=workers, progress=progress, cache=cache, fresh=False)
     cache.save()
-    return find_elsewhere(Columns.of(dataset), scan)
+    return find_elsewhere(ImageColumns.of(dataset), scan)
 
 
-def find_elsewhere(columns: Columns, scan: Scan, distance: int = DISTANCE) -> Elsewhere:
+def find_elsewhere(columns: ImageColumns, scan: Scan, distance: int = DISTANCE) -> Elsewhere:
     """Which images have a copy in another split, by the limits of `find_near`. Images in no split are ignored.
 
     Of images of one split with equal 64 bits, the first sixteen with different 256 bits are compared; later ones share
@@ -223,7 +223,7 @@ class _Nodes:
     complete: bool
 
     @staticmethod
-    def of(columns: Columns, scan: Scan) -> _Nodes:
+    def of(columns: ImageColumns, scan: Scan) -> _Nodes:
         indices = np.flatnonzero(scan.hashed)
         hashes, code = np.unique(scan.coarse[indices], return_inverse=True)
         label, group, split = (

@@ -13,9 +13,9 @@ from edgefel import __version__
 from edgefel.data.dataset import SPLIT_NAMES, UNLABELLED, ImageDataset
 from edgefel.data.inspection.duplicates import (
     DISTANCE,
-    Columns,
     Copies,
     CopyCounts,
+    ImageColumns,
     NearCounts,
     NearPair,
     find_copies,
@@ -192,7 +192,7 @@ def inspect_dataset(
     others: the same images with other files of votes; contradictions are counted for each file.
     """
     options = options or InspectionOptions()
-    columns = Columns.of(dataset)
+    columns = ImageColumns.of(dataset)
     cache = ScanCache(dataset.root)
     scan = scan_images(dataset, workers=options.workers, progress=progress, cache=cache)
     # opens only images that another file alone labels; the rest is in the cache
@@ -221,7 +221,7 @@ def inspect_dataset(
 
 
 def _by_file(dataset: ImageDataset, scan: Scan, distance: int) -> LabelsFile:
-    columns = Columns.of(dataset)
+    columns = ImageColumns.of(dataset)
     sizes = np.bincount(columns.split, minlength=len(SPLIT_NAMES)).tolist()
     return LabelsFile(
         "" if dataset.votes is None else dataset.votes.file,
@@ -232,7 +232,7 @@ def _by_file(dataset: ImageDataset, scan: Scan, distance: int) -> LabelsFile:
 
 
 def _class_counts(
-    dataset: ImageDataset, columns: Columns
+    dataset: ImageDataset, columns: ImageColumns
 ) -> tuple[tuple[str, ...], tuple[str, ...], NDArray[np.int64]]:
     """Names of the classes, names of the splits that hold something, and images of each pair."""
     classes = len(dataset.labels)
@@ -246,7 +246,7 @@ def _class_counts(
     return names, tuple(SPLIT_NAMES[code] or NO_SPLIT for code in held), counts[: len(names), held]
 
 
-def _groups(dataset: ImageDataset, columns: Columns, limit: int) -> Groups:
+def _groups(dataset: ImageDataset, columns: ImageColumns, limit: int) -> Groups:
     _, first, group, sizes = np.unique(
         columns.group, return_index=True, return_inverse=True, return_counts=True
     )

@@ -32,7 +32,7 @@ _SIZES = (0.4, 1.6)
 _AS_LARGE = 0.75
 
 
-class Square(Protocol):
+class CropSquare(Protocol):
     """A square around a face in pixels of the image (the runtime's `FaceBox`)."""
 
     @property
@@ -45,7 +45,7 @@ class Square(Protocol):
     def centre(self) -> tuple[float, float]: ...
 
 
-Face = TypeVar("Face", bound=Square)
+Face = TypeVar("Face", bound=CropSquare)
 
 
 class FaceTools(Protocol[Face]):
@@ -115,7 +115,7 @@ def _boxed(image: Image, box: Box, tools: FaceTools[Face], margin: float) -> Cro
     return Crop(tools.cut(image, square), BOX)
 
 
-def _fits(face: Square, middle: tuple[float, float], larger: int) -> bool:
+def _fits(face: CropSquare, middle: tuple[float, float], larger: int) -> bool:
     """Whether a detection can be the face in the box: of a similar size, centred in its middle half."""
     least, most = (share * larger for share in _SIZES)
     return least <= face.side <= most and max(

@@ -12,7 +12,7 @@ from edgefel import __version__
 from edgefel.data.dataset import SPLIT_NAMES, FileStore, ImageDataset, SampleTable
 from edgefel.data.preparing.faces import FOUND
 from edgefel.data.preparing.journal import MISSING, UNREADABLE, Done
-from edgefel.data.preparing.plan import Plan
+from edgefel.data.preparing.plan import PreparePlan
 from edgefel.data.readers.base import PackedNames
 from edgefel.data.readers.folder import CSV_COLUMNS, CSV_NAME
 from edgefel.data.readers.shard_writer import write_shards
@@ -21,7 +21,7 @@ from edgefel.files.write import atomic_file, write_json
 REPORT_NAME = "prepare.json"
 
 
-def write_files(folder: Path, plan: Plan, done: Done) -> dict[str, Any]:
+def write_files(folder: Path, plan: PreparePlan, done: Done) -> dict[str, Any]:
     """Adds labels.csv, dataset.json and prepare.json to the faces in `folder`; returns the contents of prepare.json."""
     with atomic_file(folder / CSV_NAME) as temporary:
         _write_csv(temporary, plan, done)
@@ -31,7 +31,7 @@ def write_files(folder: Path, plan: Plan, done: Done) -> dict[str, Any]:
     return report
 
 
-def write_as_shards(folder: Path, faces: Path, plan: Plan, done: Done) -> dict[str, Any]:
+def write_as_shards(folder: Path, faces: Path, plan: PreparePlan, done: Done) -> dict[str, Any]:
     """Packs the faces in the folder `faces` into shards in `folder`, with prepare.json; returns its contents."""
     assert plan.options.per_shard is not None
     written = done.written
@@ -55,7 +55,7 @@ def write_as_shards(folder: Path, faces: Path, plan: Plan, done: Done) -> dict[s
     return report
 
 
-def describe(plan: Plan, done: Done) -> dict[str, Any]:
+def describe(plan: PreparePlan, done: Done) -> dict[str, Any]:
     """The contents of prepare.json: options, counts, and what was left out and why. Plain JSON values."""
     written = done.written
     labels = plan.dataset.labels
@@ -84,7 +84,7 @@ def describe(plan: Plan, done: Done) -> dict[str, Any]:
     }
 
 
-def _description(plan: Plan, report: dict[str, Any]) -> dict[str, Any]:
+def _description(plan: PreparePlan, report: dict[str, Any]) -> dict[str, Any]:
     """The contents of dataset.json, from which the reader takes the labels: a class may have no images."""
     kept = ("format", "version", "faces", "per_class", "per_split", "groups")
     return {
@@ -94,7 +94,7 @@ def _description(plan: Plan, report: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _write_csv(path: Path, plan: Plan, done: Done) -> None:
+def _write_csv(path: Path, plan: PreparePlan, done: Done) -> None:
     labels = plan.dataset.labels
     soft_columns = [] if plan.soft is None else [f"soft_{name}" for name in labels]
     # file names need not be UTF-8, and readers require it

@@ -86,7 +86,7 @@ class PrepareOptions:
 
 
 @dataclass(frozen=True)
-class Plan:
+class PreparePlan:
     """Columns of N images, in the order of the data set.
 
     label int64, group int64 into group_names, split int8 into SPLIT_NAMES, soft float32 [N, C] or None; sources: the
@@ -107,7 +107,7 @@ class Plan:
         return len(self.label)
 
     @classmethod
-    def of(cls, dataset: ImageDataset, options: PrepareOptions) -> Plan:
+    def of(cls, dataset: ImageDataset, options: PrepareOptions) -> PreparePlan:
         """Draws splits if the options ask for it; no image is opened.
 
         Raises EdgefelError for an empty set, images without a label, and shares for a set that has splits.

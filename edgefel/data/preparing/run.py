@@ -29,7 +29,7 @@ from edgefel.data.images import decode_rgb, max_pixels
 from edgefel.data.preparing.faces import Crop, Face, FaceTools, crop_face
 from edgefel.data.preparing.journal import MISSING, UNREADABLE, Done, Journal, held
 from edgefel.data.preparing.output import write_as_shards, write_files
-from edgefel.data.preparing.plan import Plan, PrepareOptions
+from edgefel.data.preparing.plan import PrepareOptions, PreparePlan
 from edgefel.errors import EdgefelError
 from edgefel.files.write import DISK_FULL, check_free, put_new_folder
 from edgefel.text import counted
@@ -78,7 +78,7 @@ def prepare(
     check_free(output)
     _check_outside(output, dataset.root)
     pool = _Tools(tools)
-    plan = Plan.of(dataset, options)
+    plan = PreparePlan.of(dataset, options)
     if restart:
         _discard(work)
     try:
@@ -125,7 +125,7 @@ class _Tools(Generic[Face]):
 class _Run(Generic[Face]):
     """The threads' work."""
 
-    def __init__(self, plan: Plan, tools: _Tools[Face], folder: Path, journal: Journal) -> None:
+    def __init__(self, plan: PreparePlan, tools: _Tools[Face], folder: Path, journal: Journal) -> None:
         self._plan, self._tools, self._folder, self._journal = plan, tools, folder, journal
         self._stop = threading.Event()
 
@@ -188,7 +188,7 @@ def _is_within_reach(box: Box, width: int, height: int) -> bool:
     return overlaps and side <= 2 * max(width, height) and side * side <= max_pixels()
 
 
-def _reopen(journal: Journal, plan: Plan, faces: Path) -> None:
+def _reopen(journal: Journal, plan: PreparePlan, faces: Path) -> None:
     """Reopens faces that are missing or changed (a power cut, a person), and unreadable images, which may have been
     repaired since."""
     for index in journal.done.indices(UNREADABLE).tolist():
@@ -203,7 +203,7 @@ def _reopen(journal: Journal, plan: Plan, faces: Path) -> None:
             journal.forget(index)
 
 
-def _finish(plan: Plan, done: Done, work: Path, output: Path) -> dict[str, Any]:
+def _finish(plan: PreparePlan, done: Done, work: Path, output: Path) -> dict[str, Any]:
     if not len(done.written):
         unreadable, root = done.indices(UNREADABLE), plan.dataset.root
         shutil.rmtree(work, ignore_errors=True)  # nothing in it is worth keeping
@@ -232,7 +232,7 @@ def _finish(plan: Plan, done: Done, work: Path, output: Path) -> dict[str, Any]:
     return report
 
 
-def _remove_strays(faces: Path, plan: Plan, done: Done) -> None:
+def _remove_strays(faces: Path, plan: PreparePlan, done: Done) -> None:
     """Removes faces that are not among the results, and folders of classes that have none.
 
     Such a face is from a run that was killed before it was recorded, and its image can no longer be read.

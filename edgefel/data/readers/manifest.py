@@ -28,7 +28,7 @@ from edgefel.text import counted
 CSV_SUFFIX, PARQUET_SUFFIX = ".csv", ".parquet"
 
 
-class Manifest:
+class ManifestReader:
     """A file `NAME.csv` or `NAME.parquet`, with a row for each image.
 
     Columns: path (relative to the file's folder, or absolute) and label (by name, or a usual synonym); optionally split

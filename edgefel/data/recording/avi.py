@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 
-from edgefel.data.recording.container import File, Track
+from edgefel.data.recording.container import File, VideoTrack
 
 # sizes have 32 bits; a larger file keeps those of an unfinished one, and players read it to its end
 _MOST_BYTES = (1 << 32) - (1 << 20)
@@ -17,7 +17,7 @@ _KEY = 0x10
 class Avi:
     """A `Container`. Memory grows by 16 bytes a frame."""
 
-    def __init__(self, file: File, track: Track) -> None:
+    def __init__(self, file: File, track: VideoTrack) -> None:
         self._file, self._track = file, track
         self._index = bytearray()
         self._frames = 0

@@ -11,7 +11,7 @@ from edgefel.errors import EdgefelError
 
 
 @dataclass(frozen=True)
-class Track:
+class VideoTrack:
     """size: (width, height). fps: the nominal rate, which frames need not keep. first: the first compressed frame."""
 
     size: tuple[int, int]

@@ -26,7 +26,7 @@ class EncodingError(Exception):
     """What failed, without the file's name; `VideoWriter` adds it."""
 
 
-class Encoder(Protocol):
+class VideoEncoder(Protocol):
     """Compresses BGR frames of one size."""
 
     def encode(self, frame: Image) -> bytes:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 
-from edgefel.data.recording.container import File, Track, decoder_config, is_key
+from edgefel.data.recording.container import File, VideoTrack, decoder_config, is_key
 
 # milliseconds: a cluster ends at the first key frame after the first value, and at the second value in any case
 _CLUSTER, _LONGEST_CLUSTER = 2000, 30000
@@ -19,7 +19,7 @@ _INFO, _TRACKS, _CUES = 0x1549A966, 0x1654AE6B, 0x1C53BB6B
 class Matroska:
     """A `Container`. Times are whole milliseconds."""
 
-    def __init__(self, file: File, track: Track) -> None:
+    def __init__(self, file: File, track: VideoTrack) -> None:
         self._file, self._track = file, track
         self._cluster_time = self._last = -1
         self._cluster_start = 0

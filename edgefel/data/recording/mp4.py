@@ -14,7 +14,7 @@ from array import array
 import numpy as np
 import numpy.typing as npt
 
-from edgefel.data.recording.container import File, Track, decoder_config, is_key
+from edgefel.data.recording.container import File, VideoTrack, decoder_config, is_key
 
 _SCALE = 90000  # ticks per second
 _MATRIX = struct.pack(">9I", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
@@ -25,7 +25,7 @@ _KEY, _NO_KEY = 0x02000000, 0x01010000
 class Mp4:
     """A `Container`. Memory grows by 20 bytes a frame."""
 
-    def __init__(self, file: File, track: Track) -> None:
+    def __init__(self, file: File, track: VideoTrack) -> None:
         self._file, self._track = file, track
         self._times, self._offsets = array("Q"), array("Q")
         self._sizes, self._keys = array("I"), array("I")

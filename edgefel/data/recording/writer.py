@@ -16,13 +16,13 @@ import cv2
 import numpy as np
 
 from edgefel.data.recording.avi import Avi
-from edgefel.data.recording.container import Container, File, Track
+from edgefel.data.recording.container import Container, File, VideoTrack
 from edgefel.data.recording.encoders import (
-    Encoder,
     EncodingError,
     Image,
     JpegEncoder,
     Mpeg4Encoder,
+    VideoEncoder,
 )
 from edgefel.data.recording.matroska import Matroska
 from edgefel.data.recording.mp4 import Mp4
@@ -31,7 +31,7 @@ from edgefel.files.read import native_path
 from edgefel.files.unfinished import put_aside, rename_new, sync_folder
 from edgefel.files.write import check_new_file, lock
 
-_CONTAINERS: dict[str, Callable[[File, Track], Container]] = {
+_CONTAINERS: dict[str, Callable[[File, VideoTrack], Container]] = {
     ".mp4": Mp4,
     ".mov": Mp4,
     ".mkv": Matroska,
@@ -82,7 +82,7 @@ class VideoWriter:
         except OSError as error:
             raise EdgefelError(f"{path}: cannot be written: {error.strerror}; choose another place") from None
         self._file = File(self._descriptor, path)
-        self._encoder: Encoder | None = None
+        self._encoder: VideoEncoder | None = None
         self._container: Container | None = None
         self._size = (0, 0)
         self.frames = 0
@@ -100,7 +100,7 @@ class VideoWriter:
         try:
             data = self._encoder.encode(self._fitted(frame))  # type: ignore[arg-type]
             if self._container is None:
-                track = Track(self._size, self._fps, data)
+                track = VideoTrack(self._size, self._fps, data)
                 self._container = _CONTAINERS[self.path.suffix.lower()](self._file, track)
             self._container.add(data, time)
         except BaseException as error:
@@ -159,7 +159,7 @@ class VideoWriter:
             with suppress(OSError):  # not empty
                 folder.rmdir()
 
-    def _open_encoder(self, size: tuple[int, int]) -> Encoder:
+    def _open_encoder(self, size: tuple[int, int]) -> VideoEncoder:
         width, height = self._size = (size[0] // 2 * 2, size[1] // 2 * 2)
         if not width or not height:
             raise EdgefelError(f"{self.path}: frames of {size[0]}x{size[1]} pixels are too small for a video")

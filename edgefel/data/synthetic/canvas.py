@@ -179,7 +179,7 @@ def blend(region: Image, mask: Image, colour: Colour | Image, alpha: float = 1.0
 
 
 @dataclass(frozen=True)
-class Layer:
+class CanvasLayer:
     """Paint at `region` (rows, columns) of a canvas: `colour` [h, w, 3], and its transparency `free` [h, w, 3]."""
 
     region: tuple[slice, slice]
@@ -187,7 +187,7 @@ class Layer:
     colour: Image
 
 
-def paint_layer(side: int, paint: Callable[[Canvas], None]) -> Layer | None:
+def paint_layer(side: int, paint: Callable[[Canvas], None]) -> CanvasLayer | None:
     """What `paint` puts on a canvas of `side` pixels, or None where it paints nothing."""
     over_black, over_white = Canvas(side), Canvas(side)
     over_white.pixels[:] = 255
@@ -199,7 +199,7 @@ def paint_layer(side: int, paint: Callable[[Canvas], None]) -> Layer | None:
     if width == 0 or height == 0:
         return None
     region = slice(y, y + height), slice(x, x + width)
-    return Layer(region, free[region].copy(), over_black.pixels[region].copy())
+    return CanvasLayer(region, free[region].copy(), over_black.pixels[region].copy())
 
 
 class Layers:
@@ -210,7 +210,7 @@ class Layers:
 
     def __init__(self, room: int = _LAYER_BYTES) -> None:
         self._room, self._used = room, 0
-        self._kept: OrderedDict[Hashable, Layer | None] = OrderedDict()
+        self._kept: OrderedDict[Hashable, CanvasLayer | None] = OrderedDict()
         self._lock = Lock()
 
     def lay(self, canvas: Canvas, paint: Callable[..., None], *subject: Hashable) -> None:
@@ -228,7 +228,7 @@ class Layers:
             cv2.multiply(region, layer.free, dst=region, scale=1 / 255)
             cv2.add(region, layer.colour, dst=region)
 
-    def _keep(self, key: Hashable, layer: Layer | None) -> None:
+    def _keep(self, key: Hashable, layer: CanvasLayer | None) -> None:
         with self._lock:
             if key not in self._kept:
                 self._kept[key] = layer
@@ -237,5 +237,5 @@ class Layers:
                 self._used -= _size(self._kept.popitem(last=False)[1])
 
 
-def _size(layer: Layer | None) -> int:
+def _size(layer: CanvasLayer | None) -> int:
     return 2 * layer.free.nbytes if layer is not None else 0

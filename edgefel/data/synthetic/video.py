@@ -38,7 +38,7 @@ _NOTE = (
 
 
 @dataclass(frozen=True)
-class Change:
+class ExpressionChange:
     """Person `person` (from 1) changes from one expression to another around `time` seconds."""
 
     person: int
@@ -201,7 +201,7 @@ def _to_json(truth: dict[str, Any]) -> str:
 
 def _draw_changes(
     options: VideoOptions, rng: np.random.Generator
-) -> tuple[tuple[str, ...], tuple[Change, ...]]:
+) -> tuple[tuple[str, ...], tuple[ExpressionChange, ...]]:
     """Each person's first expression, and all changes in order of time; each differs from the one before.
 
     Times lie on frames, so that the first frame with the new label is unambiguous.
@@ -215,7 +215,7 @@ def _draw_changes(
         for number in range(1, options.changes + 1):
             time = number * gap + jitter * rng.uniform(-0.5, 0.5)
             following = _draw_label(options.expressions, now, rng)
-            changes.append(Change(person, round(time * options.fps) / options.fps, now, following))
+            changes.append(ExpressionChange(person, round(time * options.fps) / options.fps, now, following))
             now = following
     return tuple(starts), tuple(sorted(changes, key=lambda change: (change.time, change.person)))
 

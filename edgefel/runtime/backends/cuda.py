@@ -1,7 +1,7 @@
 """CUDA memory, streams and events through pycuda, in the device's primary context.
 
 No context is created (unlike `pycuda.autoinit`): torch, TensorRT and other sessions share the primary context, which
-the driver reference-counts. It is current only inside `Device.current()`, which may be entered on any thread and
+the driver reference-counts. It is current only inside `CudaDevice.current()`, which may be entered on any thread and
 restores the previous context.
 """
 
@@ -56,7 +56,7 @@ def load_libcuda() -> Any:
         raise EdgefelError(f"the CUDA driver's library does not load ({one_line(error)})") from error
 
 
-class Device:
+class CudaDevice:
     """A GPU and a hold on its primary context, until `release`.
 
     unified: CPU and GPU share the memory, as on a Jetson, so that the GPU reads and writes pinned memory in place.
@@ -141,10 +141,10 @@ class Buffer:
     """Pinned host memory of one tensor, and device memory beside it unless the memory is unified.
 
     host: [batch, ...] of the tensor's type. address: what the GPU knows it by. Both stay where they are, since a
-    CUDA graph holds the address. For use inside `Device.current()`.
+    CUDA graph holds the address. For use inside `CudaDevice.current()`.
     """
 
-    def __init__(self, device: Device, spec: TensorSpec, batch: int) -> None:
+    def __init__(self, device: CudaDevice, spec: TensorSpec, batch: int) -> None:
         cuda = device.cuda
         self._cuda = cuda
         flags = cuda.host_alloc_flags.DEVICEMAP if device.unified else 0

@@ -21,7 +21,7 @@ import numpy as np
 
 from edgefel.errors import EdgefelError
 from edgefel.runtime.backends.base import Array, ModelFile, Record
-from edgefel.runtime.backends.cuda import Buffer, Device, import_pycuda, load_libcuda
+from edgefel.runtime.backends.cuda import Buffer, CudaDevice, import_pycuda, load_libcuda
 from edgefel.runtime.backends.cuda_graphs import CaptureRefused, GraphDriver
 from edgefel.runtime.backends.tensorrt_binding import (
     Binding,
@@ -45,7 +45,7 @@ class TensorRTBackend:
     """One engine with its memory, stream and contexts. One call runs at a time, others wait; sessions beside it,
     also of the same engine, run on streams of their own."""
 
-    def __init__(self, device: Device, loaded: _Loaded, where: str) -> None:
+    def __init__(self, device: CudaDevice, loaded: _Loaded, where: str) -> None:
         """For use inside `device.current()`, as `open` does."""
         self._device = device
         self._binding = loaded.binding
@@ -102,7 +102,7 @@ class TensorRTBackend:
             raise EdgefelError(f"{model.path}: needs {package}, which {reason}; run 'edgefel doctor'")
         check_version(trt)
         with ExitStack() as undo:
-            device = Device(import_pycuda(), load_libcuda())
+            device = CudaDevice(import_pycuda(), load_libcuda())
             undo.callback(device.release)
             with device.current():
                 backend = cls(device, _load(trt, model), str(model.path))
@@ -255,7 +255,7 @@ class _Loaded:
 
 
 def _load(trt: ModuleType, model: ModelFile) -> _Loaded:
-    """Reads the file; for use inside `Device.current()`."""
+    """Reads the file; for use inside `CudaDevice.current()`."""
     builder = model.file.builder or {}
     what = f"{model.path}: {trt.__name__} {trt.__version__} cannot load it"
     fix = "build it here with 'edgefel engine DIR --rebuild'"

@@ -44,7 +44,7 @@ class TensorSpec:
 
 
 @dataclass(frozen=True)
-class Profile:
+class OptimizationProfile:
     """An optimization profile: its number and the batch sizes it was built for."""
 
     index: int
@@ -76,7 +76,7 @@ class Binding:
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    profiles: tuple[Profile, ...]
+    profiles: tuple[OptimizationProfile, ...]
 
     @property
     def max_batch(self) -> int:
@@ -84,7 +84,7 @@ class Binding:
         return max(profile.max for profile in self.profiles)
 
 
-def cut(count: int, profiles: Sequence[Profile]) -> list[Piece]:
+def cut(count: int, profiles: Sequence[OptimizationProfile]) -> list[Piece]:
     """Runs for a batch of `count` images, in order: as few as the profiles allow, the last one padded where no
     profile is that small."""
     pieces: list[Piece] = []
@@ -98,7 +98,7 @@ def cut(count: int, profiles: Sequence[Profile]) -> list[Piece]:
     return pieces
 
 
-def choose_profile(count: int, profiles: Sequence[Profile]) -> Profile:
+def choose_profile(count: int, profiles: Sequence[OptimizationProfile]) -> OptimizationProfile:
     """The profile for the next run of a batch of which `count` images are left.
 
     Of those that take `count`, the one whose opt is nearest; else the one with the largest batch below it; else
@@ -146,7 +146,7 @@ def read_binding(trt: ModuleType, engine: Any, where: str) -> Binding:
         sizes = [fixed] * 3
         if fixed == _DYNAMIC:
             sizes = [int(next(iter(shape))) for shape in engine.get_tensor_profile_shape(name, index)]
-        profiles.append(Profile(index, *sizes))
+        profiles.append(OptimizationProfile(index, *sizes))
     return Binding(tuple(inputs), tuple(outputs), tuple(profiles))
 
 

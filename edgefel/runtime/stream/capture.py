@@ -16,7 +16,7 @@ from edgefel.errors import EdgefelError
 from edgefel.files.read import native_path
 from edgefel.runtime.stream import gstreamer
 from edgefel.runtime.stream.devices import (
-    Device,
+    CaptureDevice,
     camera_file,
     check_camera_file,
     open_camera,
@@ -24,7 +24,7 @@ from edgefel.runtime.stream.devices import (
     open_video,
     without_password,
 )
-from edgefel.runtime.stream.folder import ImageFolder
+from edgefel.runtime.stream.folder import FolderSource
 from edgefel.runtime.stream.frames import FrameSource
 from edgefel.runtime.stream.gst_device import GstDevice
 from edgefel.runtime.stream.live import LiveSource
@@ -101,7 +101,7 @@ def plan_source(source: str, options: SourceOptions) -> SourcePlan:
     path = Path(source)
     if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
         _refuse(source, "images", size=options.size)
-        return SourcePlan(partial(ImageFolder, open_images(path), options.fps or 1.0, loop=options.loop))
+        return SourcePlan(partial(FolderSource, open_images(path), options.fps or 1.0, loop=options.loop))
     if not path.exists():
         raise EdgefelError(
             f"{source}: no such file or folder; give a camera (0, /dev/video0, csi), a URL, a video or images"
@@ -148,14 +148,14 @@ def _refuse(source: str, kind: str, **options: object) -> None:
             raise EdgefelError(f"{source}: is {kind}, for which {name} has no meaning; leave it out")
 
 
-def _csi(sensor: int, options: SourceOptions) -> Device:
+def _csi(sensor: int, options: SourceOptions) -> CaptureDevice:
     if options.decoder == "opencv":
         raise EdgefelError("csi: CSI cameras are read by GStreamer alone; leave out the decoder opencv")
     size, fps = options.size or gstreamer.DEFAULT_CSI_SIZE, options.fps or gstreamer.DEFAULT_CSI_FPS
     return GstDevice(gstreamer.csi_pipeline(sensor, size, fps), f"csi:{sensor}")
 
 
-def _camera(source: str, options: SourceOptions) -> Device:
+def _camera(source: str, options: SourceOptions) -> CaptureDevice:
     if options.decoder != "gstreamer":
         return open_camera(source, options.size, options.fps)
     path = camera_file(source)
@@ -163,7 +163,7 @@ def _camera(source: str, options: SourceOptions) -> Device:
     return GstDevice(gstreamer.camera_pipeline(path, options.size, options.fps), str(path))
 
 
-def _stream(url: str, decoder: Decoder) -> Device:
+def _stream(url: str, decoder: Decoder) -> CaptureDevice:
     rtsp = urlsplit(url).scheme in ("rtsp", "rtsps")
     hardware = rtsp and decoder != "opencv" and gstreamer.has_hardware_decoder()
     if not hardware and decoder != "gstreamer":
@@ -172,7 +172,7 @@ def _stream(url: str, decoder: Decoder) -> Device:
     return GstDevice(pipeline, without_password(url))
 
 
-def _video(path: Path, decoder: Decoder) -> Device:
+def _video(path: Path, decoder: Decoder) -> CaptureDevice:
     hardware = decoder != "opencv" and gstreamer.has_hardware_decoder()
     if not hardware and decoder != "gstreamer":
         return open_video(path)

@@ -27,7 +27,7 @@ _TURNS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_C
 _MOST_FRAMES = 1 << 40
 
 
-class Device(Protocol):
+class CaptureDevice(Protocol):
     """An open camera, stream or video. One thread reads and closes it; another may `cancel`.
 
     size: (width, height) of the first frame, (0, 0) while unknown. fps: frames per second, 0 if unknown. frames: the
@@ -66,7 +66,7 @@ class Device(Protocol):
         ...
 
 
-def describe(device: Device, name: str, fps: float) -> str:
+def describe(device: CaptureDevice, name: str, fps: float) -> str:
     """The name of a source with the size, rate and length that its device has, as far as known."""
     width, height = device.size
     details = [f"{width}x{height}"] if width and height else []

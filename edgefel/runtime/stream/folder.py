@@ -11,7 +11,7 @@ from edgefel.runtime.stream.sources import Source, read_image
 from edgefel.text import counted
 
 
-class ImageFolder:
+class FolderSource:
     """An image, or the images of a folder in sorted order, at `fps` images per second.
 
     An unreadable image leaves a gap in the numbering, and its path is in `skipped`. `left_out` counts other images and

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from edgefel.errors import EdgefelError
-from edgefel.runtime.stream.devices import Device, describe
+from edgefel.runtime.stream.devices import CaptureDevice, describe
 from edgefel.runtime.stream.frames import Frame, SourceCounts
 
 # seconds: OpenCV's own limit for a camera that sends nothing is 10, and a program cannot change it
@@ -28,7 +28,7 @@ class LiveSource:
     live = True
     frames = 0
 
-    def __init__(self, open_device: Callable[[], Device], name: str, patience: float) -> None:
+    def __init__(self, open_device: Callable[[], CaptureDevice], name: str, patience: float) -> None:
         """Opens the device. open_device: raises EdgefelError if that fails. name: for messages."""
         device = open_device()
         self.counts = SourceCounts(unreadable=device.skipped)
@@ -40,7 +40,7 @@ class LiveSource:
         self._waiting: Frame | None = None
         self._error: EdgefelError | None = None
         self._last_sign = time.monotonic()
-        self._device: Device | None = device
+        self._device: CaptureDevice | None = device
         self._thread = threading.Thread(target=self._run, name="camera", daemon=True)
         self._thread.start()
 

@@ -29,7 +29,7 @@ from edgefel.runtime.annotate import (
     ROW,
     TRACK,
     Colour,
-    Layer,
+    OverlayLayer,
     Rect,
     draw_box,
     extent,
@@ -180,7 +180,7 @@ def _panel(face: TrackedFace, unit: float) -> _Art:
 def _backdrop(names: tuple[str, ...], unit: float, sure: bool) -> _Art:
     """The parts of a panel that are the same for all faces: background, tracks of the bars, legend."""
     height = panel_height(len(names))
-    layer = Layer(PANEL_WIDTH, height, unit)
+    layer = OverlayLayer(PANEL_WIDTH, height, unit)
     layer.background(PANEL_WIDTH, height, 9, PANEL_ALPHA if sure else _DIM_ALPHA)
     if sure:
         layer.text("confidence", PAD, PAD + 36, 0.4, FAINT, 1.25)
@@ -201,7 +201,7 @@ def _backdrop(names: tuple[str, ...], unit: float, sure: bool) -> _Art:
 def _text(text: str, size: float, ink: Colour, bold: float, unit: float) -> tuple[_Art, int, int]:
     """A drawn text, and its origin (x, baseline) in pixels."""
     margin, ascent, descent = 2.0, 24 * size, 9 * size
-    layer = Layer(round(text_width(text, size) + 2 * margin) + 1, round(ascent + descent) + 1, unit)
+    layer = OverlayLayer(round(text_width(text, size) + 2 * margin) + 1, round(ascent + descent) + 1, unit)
     layer.text(text, margin, ascent, size, ink, bold)
     return _Art(*layer.flattened()), round(margin * unit), round(ascent * unit)
 
@@ -217,7 +217,7 @@ def _stamp_text(
 @lru_cache(maxsize=64)
 def _plate(width: int, height: int, unit: float, alpha: float) -> _Art:
     """A background with round corners. width, height: in units."""
-    layer = Layer(width, height, unit)
+    layer = OverlayLayer(width, height, unit)
     layer.background(width, height, 5, alpha)
     return _Art(*layer.flattened())
 

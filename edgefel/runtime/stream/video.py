@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from edgefel.data.preprocessing import Image
 from edgefel.errors import EdgefelError
-from edgefel.runtime.stream.devices import Device, describe
+from edgefel.runtime.stream.devices import CaptureDevice, describe
 from edgefel.runtime.stream.frames import Frame, SourceCounts
 
 _USUAL_FPS = 25.0
@@ -29,12 +29,12 @@ class VideoFile:
     live = False
 
     def __init__(
-        self, open_device: Callable[[], Device], name: str, *, loop: bool = False, every: int = 1
+        self, open_device: Callable[[], CaptureDevice], name: str, *, loop: bool = False, every: int = 1
     ) -> None:
         """Opens the video. open_device: raises EdgefelError if that fails. name: for messages."""
         self._every = every
         self._open, self.name, self._loop = open_device, name, loop
-        self._device: Device | None = open_device()
+        self._device: CaptureDevice | None = open_device()
         self.counts = SourceCounts()
         self.fps = self._device.fps or _USUAL_FPS
         self._announced = self._device.frames

@@ -19,10 +19,10 @@ from edgefel.bench import sessions
 from edgefel.bench.compare import run
 from edgefel.bench.compare.accuracy import choose, judge
 from edgefel.bench.compare.contenders import Contender, open_contenders, open_session
-from edgefel.bench.compare.run import Options, check_outputs, compare
+from edgefel.bench.compare.run import CompareOptions, check_outputs, compare
 from edgefel.bench.compare.subjects import Subject, prepare
 from edgefel.bench.results import append_results, read_results
-from edgefel.bench.timer import Plan
+from edgefel.bench.timer import TimingPlan
 from edgefel.data.labels import EXPRESSIONS_7, EXPRESSIONS_8
 from edgefel.data.open import open_dataset
 from edgefel.data.preprocessing import default_preprocessing
@@ -30,7 +30,7 @@ from edgefel.errors import EdgefelError
 from edgefel.runtime.manifest import read_manifest
 from edgefel.runtime.session import Session
 
-PLAN = Plan(warmup=1, settle_seconds=0, min_runs=3, max_runs=3, seconds=0)
+PLAN = TimingPlan(warmup=1, settle_seconds=0, min_runs=3, max_runs=3, seconds=0)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def opened():
 
 @pytest.fixture(scope="module")
 def compared(nano, faces_folder):
-    options = Options(
+    options = CompareOptions(
         precisions=("fp32", "int8"),
         backends=("pytorch", "onnxruntime", "openvino"),
         batches=(1, 2),
@@ -135,12 +135,12 @@ def test_a_contender_that_computes_something_else_is_not_timed(nano, opened):
 def test_a_bundle_alone_is_compared_without_pytorch(nano_bundle, tmp_path):
     subject = prepare(str(nano_bundle), tmp_path, ("fp32",))
     assert (subject.checkpoint, subject.trained) == (None, True)
-    found = compare([subject], Options(precisions=("fp32",), plan=PLAN, memory=False))
+    found = compare([subject], CompareOptions(precisions=("fp32",), plan=PLAN, memory=False))
     assert "pytorch" in found.skipped
     assert "holds no PyTorch model" in found.skipped["pytorch"]
     assert found.rows[0].metrics["ratio"]["to"] == "arbex-nano fp32 onnxruntime"
     with pytest.raises(EdgefelError, match="holds no PyTorch model"):
-        compare([subject], Options(backends=("pytorch",), plan=PLAN, memory=False))
+        compare([subject], CompareOptions(backends=("pytorch",), plan=PLAN, memory=False))
 
 
 def test_peak_memory_is_the_fresh_processs_own(nano):
@@ -164,18 +164,18 @@ def test_peak_memory_is_the_fresh_processs_own(nano):
 )
 def test_what_cannot_be_compared(nano, options, message):
     with pytest.raises(EdgefelError, match=message):
-        compare([nano], Options(**{"precisions": ("fp32",), "plan": PLAN, "memory": False, **options}))
+        compare([nano], CompareOptions(**{"precisions": ("fp32",), "plan": PLAN, "memory": False, **options}))
 
 
 @pytest.mark.parametrize("options", [{"batches": (0,)}, {"threads": ()}, {"images": 0}])
 def test_impossible_options(options):
     with pytest.raises(EdgefelError, match="give"):
-        Options(**options)
+        CompareOptions(**options)
 
 
 def test_no_subject_and_no_such_model(tmp_path):
     with pytest.raises(EdgefelError, match="nothing to compare"):
-        compare([], Options())
+        compare([], CompareOptions())
     with pytest.raises(EdgefelError, match="known models: arbex, poster-v2"):
         prepare("nothing", tmp_path, ("fp32",))
 
@@ -231,7 +231,7 @@ def test_the_baseline_is_poster_v2_where_it_takes_part(nano):
 def test_a_model_is_compared_in_pytorch_alone(tmp_path):
     subject = prepare("arbex-nano", tmp_path, ("fp32",), export=False)
     assert subject.bundle is None
-    found = compare([subject], Options(backends=("pytorch", "onnxruntime"), plan=PLAN))
+    found = compare([subject], CompareOptions(backends=("pytorch", "onnxruntime"), plan=PLAN))
     (row,) = found.rows
     assert row.subject["backend"] == "pytorch"
     assert row.metrics["peak_memory_mb"] > 100
@@ -241,7 +241,7 @@ def test_a_model_is_compared_in_pytorch_alone(tmp_path):
 def test_a_registered_model_is_exported_with_random_weights(tmp_path):
     subject = prepare("poster-v2-nano", tmp_path, ("fp32",))
     assert not subject.trained
-    options = Options(precisions=("fp32",), backends=("pytorch", "onnxruntime"), plan=PLAN)
+    options = CompareOptions(precisions=("fp32",), backends=("pytorch", "onnxruntime"), plan=PLAN)
     pytorch, onnxruntime = compare([subject], options).rows
     assert pytorch.notes == ("random weights: its labels mean nothing",)
     assert "accuracy" not in pytorch.metrics
@@ -253,7 +253,7 @@ def test_a_compiled_model_is_compared(tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
     subject = prepare(str(save(tmp_path / "tiny", tiny_model())), tmp_path, (), export=False)
     backends = ("pytorch", "torch.compile")
-    _, compiled = compare([subject], Options(backends=backends, plan=PLAN, memory=False)).rows
+    _, compiled = compare([subject], CompareOptions(backends=backends, plan=PLAN, memory=False)).rows
     assert compiled.subject["backend"] == "torch.compile"
     assert compiled.metrics["sqnr_db"] > 60
 

@@ -18,7 +18,7 @@ from edgefel.bench.kernels.problems import (
     pyramid_levels,
 )
 from edgefel.bench.kernels.suite import KernelRow, compare, speedups
-from edgefel.bench.timer import Plan, measure
+from edgefel.bench.timer import TimingPlan, measure
 from edgefel.errors import EdgefelError
 
 pytest.importorskip("triton")
@@ -26,7 +26,7 @@ pytest.importorskip("triton")
 CPU = torch.device("cpu")
 SMALL = AttentionProblem(3, 3, 1, 16, 2, torch.float32)
 NAMES = (competitors.OURS, "eager", "sdpa-math")
-TIMER = partial(measure, plan=Plan(warmup=0, settle_seconds=0, min_runs=1, max_runs=1))
+TIMER = partial(measure, plan=TimingPlan(warmup=0, settle_seconds=0, min_runs=1, max_runs=1))
 
 
 @pytest.mark.parametrize("backward", [False, True])

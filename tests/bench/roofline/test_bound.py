@@ -9,9 +9,9 @@ import pytest
 from counted_graphs import nano_graphs
 
 from edgefel.bench.roofline.bound import NetworkFloor, layer_floor, network_floor
-from edgefel.bench.roofline.devices import DEVICES, Ceiling, Device
+from edgefel.bench.roofline.devices import DEVICES, Ceiling, DeviceSpec
 from edgefel.bench.roofline.graph import read_network
-from edgefel.bench.roofline.layers import Layer, NetworkWork, count_work
+from edgefel.bench.roofline.layers import LayerWork, NetworkWork, count_work
 from edgefel.runtime.manifest import PRECISIONS
 
 
@@ -19,7 +19,7 @@ def ceiling(per_second: float) -> Ceiling:
     return Ceiling(per_second, "measured", "a test")
 
 
-DEVICE = Device(
+DEVICE = DeviceSpec(
     name="test",
     title="a device of round numbers",
     mode="full",
@@ -29,8 +29,8 @@ DEVICE = Device(
 )
 
 
-def layer(matrix=None, vector=None, weights=0, read=0, written=0) -> Layer:
-    return Layer("a/Conv", "Conv", matrix or {}, vector or {}, weights, read, written)
+def layer(matrix=None, vector=None, weights=0, read=0, written=0) -> LayerWork:
+    return LayerWork("a/Conv", "Conv", matrix or {}, vector or {}, weights, read, written)
 
 
 @functools.cache

@@ -6,10 +6,10 @@ import onnx
 import pytest
 
 from edgefel.bench.roofline import cpu
-from edgefel.bench.roofline.devices import DEVICES, Ceiling, Device, find_device
+from edgefel.bench.roofline.devices import DEVICES, Ceiling, DeviceSpec, find_device
 from edgefel.bench.roofline.graph import read_network
 from edgefel.bench.roofline.layers import fused_layers
-from edgefel.bench.timer import Plan
+from edgefel.bench.timer import TimingPlan
 from edgefel.errors import EdgefelError
 
 # dense operations of the GPU alone, T/s, as NVIDIA rounds them: FP16 and INT8 of tensor cores, FP32 of CUDA cores
@@ -66,12 +66,14 @@ def test_a_ceiling_of_no_known_basis_is_refused():
 def test_a_device_needs_a_ceiling_of_every_type():
     one = Ceiling(1, "measured", "a test")
     with pytest.raises(ValueError, match="every type"):
-        Device("x", "x", "x", {"fp32": one}, {"fp32": one, "fp16": one}, one)
+        DeviceSpec("x", "x", "x", {"fp32": one}, {"fp32": one, "fp16": one}, one)
 
 
 @pytest.fixture(scope="module")
-def measured() -> Device:
-    return cpu.measure_cpu(1, Plan(warmup=1, settle_seconds=0, min_runs=3, seconds=0), copy_bytes=8 << 20)
+def measured() -> DeviceSpec:
+    return cpu.measure_cpu(
+        1, TimingPlan(warmup=1, settle_seconds=0, min_runs=3, seconds=0), copy_bytes=8 << 20
+    )
 
 
 def test_this_cpu_is_measured(measured):

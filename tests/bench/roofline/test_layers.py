@@ -12,7 +12,7 @@ from counted_graphs import nano_graphs
 from small_graphs import make_model, node
 
 from edgefel.bench.roofline.graph import read_network
-from edgefel.bench.roofline.layers import Layer, fused_layers, unfused_layers
+from edgefel.bench.roofline.layers import LayerWork, fused_layers, unfused_layers
 from edgefel.calib.macs import node_macs
 from edgefel.errors import EdgefelError
 from edgefel.export.precision.half import to_half
@@ -22,15 +22,15 @@ def ones(*shape: int) -> np.ndarray:
     return np.ones(shape, np.float32)
 
 
-def fused(model: onnx.ModelProto, batch: int = 1) -> tuple[Layer, ...]:
+def fused(model: onnx.ModelProto, batch: int = 1) -> tuple[LayerWork, ...]:
     return fused_layers(read_network(model, batch))
 
 
-def unfused(model: onnx.ModelProto, batch: int = 1) -> tuple[Layer, ...]:
+def unfused(model: onnx.ModelProto, batch: int = 1) -> tuple[LayerWork, ...]:
     return unfused_layers(read_network(model, batch))
 
 
-def moved(layer: Layer) -> tuple[int, int, int]:
+def moved(layer: LayerWork) -> tuple[int, int, int]:
     return layer.weight_bytes, layer.read_bytes, layer.written_bytes
 
 

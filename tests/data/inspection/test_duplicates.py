@@ -9,15 +9,15 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from edgefel.data.inspection.duplicates import Columns, find_copies, find_elsewhere, find_near
+from edgefel.data.inspection.duplicates import ImageColumns, find_copies, find_elsewhere, find_near
 from edgefel.data.inspection.perceptual_hash import FINE_LIMIT, FINE_WORDS
 from edgefel.data.inspection.scan import UNKNOWN, Scan
 
 TRAIN, TEST = 1, 3
 
 
-def columns(label, group, split) -> Columns:
-    return Columns(*(np.array(column, np.int64) for column in (label, group, split)))
+def columns(label, group, split) -> ImageColumns:
+    return ImageColumns(*(np.array(column, np.int64) for column in (label, group, split)))
 
 
 def scan(coarse, content=None, fine=None) -> Scan:

@@ -21,12 +21,12 @@ from data.readers.trees_manifest import (
 
 from edgefel.data.dataset import UnreadableImageError
 from edgefel.data.labels import EXPRESSIONS_7, EXPRESSIONS_8
-from edgefel.data.readers.manifest import Manifest
+from edgefel.data.readers.manifest import ManifestReader
 from edgefel.errors import EdgefelError, MissingDependencyError
 
 
 def check(written: WrittenManifest, soft: bool) -> None:
-    dataset = Manifest().read(written.path)
+    dataset = ManifestReader().read(written.path)
     assert dataset.labels == EXPRESSIONS_7
     assert [(dataset.labels[s.label], s.split, s.group) for s in dataset.samples] == written.rows
     for index, sample in enumerate(dataset.samples):
@@ -51,7 +51,7 @@ def test_parquet(tmp_path: Path, soft: bool) -> None:
 
 
 def test_what_is_recognized(tmp_path: Path) -> None:
-    reader = Manifest()
+    reader = ManifestReader()
     assert reader.recognizes(write_csv_manifest(tmp_path).path)
     (tmp_path / "FACES.PARQUET").write_bytes(b"")
     assert reader.recognizes(tmp_path / "FACES.PARQUET")
@@ -63,7 +63,7 @@ def test_what_is_recognized(tmp_path: Path) -> None:
 def read_csv(folder: Path, text: str) -> Any:
     path = folder / "m.csv"
     path.write_bytes(text.encode())
-    return Manifest().read(path)
+    return ManifestReader().read(path)
 
 
 def test_two_columns_are_enough(tmp_path: Path) -> None:
@@ -126,18 +126,18 @@ def test_broken_csv_is_refused(tmp_path: Path, text: str, message: str) -> None:
 def test_files_that_are_no_manifests(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_bytes(b"path,label\n\xff,fear\n")
     with pytest.raises(EdgefelError, match=r"m\.csv: cannot be read as a UTF-8 CSV file"):
-        Manifest().read(tmp_path / "m.csv")
+        ManifestReader().read(tmp_path / "m.csv")
     pytest.importorskip("pyarrow")
     (tmp_path / "m.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(EdgefelError, match=r"m\.parquet: cannot be read as a Parquet file"):
-        Manifest().read(tmp_path / "m.parquet")
+        ManifestReader().read(tmp_path / "m.parquet")
 
 
 def test_parquet_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "m.parquet").write_bytes(b"")
     monkeypatch.setitem(sys.modules, "pyarrow.compute", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'edgefel\[data\]'"):
-        Manifest().read(tmp_path / "m.parquet")
+        ManifestReader().read(tmp_path / "m.parquet")
 
 
 def write_table(path: Path, columns: dict[str, Any], classes: list[str] | None = None) -> Path:
@@ -166,7 +166,7 @@ def test_images_inside_of_a_parquet_file(tmp_path: Path, form: str) -> None:
     )
     for row in rows:
         (tmp_path / row["path"]).unlink()
-    dataset = Manifest().read(path)
+    dataset = ManifestReader().read(path)
     assert [dataset.labels[s.label] for s in dataset.samples] == list(LABELS)
     assert [s.read() for s in dataset.samples] == data
     assert dataset.samples[4].path == path / "row-4"
@@ -186,7 +186,7 @@ def test_images_inside_of_a_parquet_file(tmp_path: Path, form: str) -> None:
 def test_a_image_that_is_null_is_unreadable(tmp_path: Path) -> None:
     path = write_table(tmp_path / "m.parquet", {"image": [None, b"x"], "label": ["fear", "fear"]})
     with pytest.raises(UnreadableImageError, match=r"m\.parquet/row-0: .*holds no bytes"):
-        Manifest().read(path).load(0)
+        ManifestReader().read(path).load(0)
 
 
 def test_dictionaries_and_nulls(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_dictionaries_and_nulls(tmp_path: Path) -> None:
         "split": [None, "val", "Train"],
         "group": [3, None, 3],
     }
-    dataset = Manifest().read(write_table(tmp_path / "m.parquet", columns))
+    dataset = ManifestReader().read(write_table(tmp_path / "m.parquet", columns))
     assert [(s.path.name, dataset.labels[s.label], s.split, s.group) for s in dataset.samples] == [
         ("ä.png", "happiness", "", "3"),
         ("b.png", "fear", "val", "b.png"),
@@ -234,4 +234,4 @@ def test_broken_parquet_is_refused(
     tmp_path: Path, columns: dict[str, Any], classes: list[str] | None, message: str
 ) -> None:
     with pytest.raises(EdgefelError, match=message):
-        Manifest().read(write_table(tmp_path / "m.parquet", columns, classes))
+        ManifestReader().read(write_table(tmp_path / "m.parquet", columns, classes))

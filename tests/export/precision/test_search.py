@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgefel.errors import EdgefelError
-from edgefel.export.precision.search import SearchResult, Verdict, search
+from edgefel.export.precision.search import MixVerdict, SearchResult, search
 from edgefel.export.precision.sensitivity import LayerCost
 
 
@@ -24,9 +24,9 @@ def layers(*macs: int) -> list[LayerCost]:
 def needs(*names: str):
     """A gate that passes when these are in float."""
 
-    def judge(kept: frozenset[str]) -> Verdict:
+    def judge(kept: frozenset[str]) -> MixVerdict:
         missing = sorted(set(names) - kept)
-        return Verdict(not missing, tuple(f"{name} hurts" for name in missing))
+        return MixVerdict(not missing, tuple(f"{name} hurts" for name in missing))
 
     return judge
 
@@ -78,7 +78,7 @@ def test_whatever_the_gate_says_the_answer_has_passed(macs, random):
         for chosen in itertools.combinations(names, size)
     }
     try:
-        result = search(ranking, lambda kept: Verdict(table[kept], ("no",)))
+        result = search(ranking, lambda kept: MixVerdict(table[kept], ("no",)))
     except EdgefelError:
         return
     assert table[frozenset(kept(result))]
@@ -87,7 +87,7 @@ def test_whatever_the_gate_says_the_answer_has_passed(macs, random):
 def test_each_mix_is_judged_once_and_recorded():
     asked: list[frozenset[str]] = []
 
-    def judge(kept: frozenset[str]) -> Verdict:
+    def judge(kept: frozenset[str]) -> MixVerdict:
         asked.append(kept)
         return needs("b", "e")(kept)
 

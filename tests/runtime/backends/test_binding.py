@@ -19,7 +19,7 @@ from tiny_bundle import tiny_model, write_bundle
 from edgefel.errors import EdgefelError
 from edgefel.runtime.backends.base import ModelFile
 from edgefel.runtime.backends.tensorrt_binding import (
-    Profile,
+    OptimizationProfile,
     TensorSpec,
     check_binding,
     check_version,
@@ -29,8 +29,8 @@ from edgefel.runtime.backends.tensorrt_binding import (
 from edgefel.runtime.manifest import read_manifest
 
 
-def profiles(*sizes: tuple[int, int, int]) -> tuple[Profile, ...]:
-    return tuple(Profile(index, *three) for index, three in enumerate(sizes))
+def profiles(*sizes: tuple[int, int, int]) -> tuple[OptimizationProfile, ...]:
+    return tuple(OptimizationProfile(index, *three) for index, three in enumerate(sizes))
 
 
 def pieces(count: int, *sizes: tuple[int, int, int]) -> list[tuple[int, int, int, int]]:
@@ -80,7 +80,7 @@ def test_every_image_is_run_once_at_a_size_its_profile_allows(count, sizes):
 @pytest.mark.parametrize("sizes", [(0, 1, 2), (2, 1, 2), (1, 3, 2)])
 def test_impossible_profiles(sizes):
     with pytest.raises(EdgefelError, match="optimization profile 0"):
-        Profile(0, *sizes)
+        OptimizationProfile(0, *sizes)
 
 
 def test_bytes_of_an_image():
@@ -105,7 +105,7 @@ def test_what_an_engine_takes_and_gives(tmp_path):
         "confidence": (),
         "embedding": (5,),
     }
-    assert binding.profiles == (Profile(0, 1, 2, 4), Profile(1, 5, 6, 9))
+    assert binding.profiles == (OptimizationProfile(0, 1, 2, 4), OptimizationProfile(1, 5, 6, 9))
     assert binding.max_batch == 9
     manifest = read_manifest(write_bundle(tmp_path / "bundle"))
     check_binding(binding, ModelFile.of(manifest, manifest.files[0]))
@@ -116,7 +116,7 @@ def test_an_engine_of_a_fixed_batch_has_one_profile():
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.shape.dim[0].ClearField("dim_param")
         value.type.tensor_type.shape.dim[0].dim_value = 2
-    assert read_binding(TRT, engine_of(model), "e").profiles == (Profile(0, 2, 2, 2),)
+    assert read_binding(TRT, engine_of(model), "e").profiles == (OptimizationProfile(0, 2, 2, 2),)
 
 
 def test_engines_of_another_kind_are_refused(monkeypatch):

@@ -8,7 +8,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from edgefel.errors import EdgefelError
-from edgefel.runtime.backends.tensorrt_binding import Binding, Profile
+from edgefel.runtime.backends.tensorrt_binding import Binding, OptimizationProfile
 from edgefel.runtime.backends.tensorrt_context import BatchContext, ContextFactory
 
 
@@ -127,7 +127,9 @@ def test_what_tensorrt_refuses_is_named(changes, message):
     stream = SimpleNamespace(handle=1, synchronize=lambda: None)
     refusing = context(set_optimization_profile_async=lambda profile, handle: False, **changes)
     with pytest.raises(EdgefelError, match=message):
-        BatchContext.bind(refusing, Binding((), (), (Profile(0, 1, 1, 1),)), 0, 1, {"image": 64}, stream, "e")
+        BatchContext.bind(
+            refusing, Binding((), (), (OptimizationProfile(0, 1, 1, 1),)), 0, 1, {"image": 64}, stream, "e"
+        )
 
 
 def test_the_installed_tensorrt_for_rtx_has_all_that_is_called():

@@ -16,7 +16,7 @@ from edgefel.bench.experiments.ablation.experiment import Claim, Experiment, Var
 from edgefel.bench.experiments.ablation.papers import EXPERIMENTS
 from edgefel.bench.experiments.ablation.plan import Study, plan
 from edgefel.bench.experiments.ablation.plot import figure
-from edgefel.bench.experiments.ablation.verdict import Interval, Outcome, interval, metric, summary
+from edgefel.bench.experiments.ablation.verdict import MeanInterval, Outcome, interval, metric, summary
 
 PAIR = Experiment(
     "pair",
@@ -44,7 +44,7 @@ def test_an_interval_of_students_t():
     found = interval([1.0, 2.0, 3.0])
     assert (found.mean, found.n) == (2.0, 3)
     assert found.half == pytest.approx(4.303 / math.sqrt(3), rel=1e-3)
-    assert interval([5.0]) == Interval(5.0, math.inf, 1)
+    assert interval([5.0]) == MeanInterval(5.0, math.inf, 1)
     with pytest.raises(ValueError, match="no values"):
         interval([])
 

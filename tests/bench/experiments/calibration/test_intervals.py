@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from edgefel.bench.experiments.calibration.intervals import (
+    FileOutcome,
     HeldOut,
     Interval,
-    Outcome,
     TwoLevelBootstrap,
     measures,
 )
@@ -25,7 +25,7 @@ def judged(count=60, seed=0):
     fp32 = np.eye(4)[targets] * 1.5 + rng.standard_normal((count, 4))
     int8 = fp32 + 0.7 * rng.standard_normal((count, 4))
     held_out = HeldOut(LABELS, targets, fp32.argmax(1), np.square(fp32).sum(1))
-    outcome = Outcome(int8.argmax(1), np.square(int8 - fp32).sum(1), ("c", "d"))
+    outcome = FileOutcome(int8.argmax(1), np.square(int8 - fp32).sum(1), ("c", "d"))
     return held_out, outcome, fp32, int8
 
 
@@ -58,7 +58,7 @@ def test_a_weight_of_two_counts_a_image_twice():
     longer = HeldOut(LABELS, held_out.targets[index], held_out.predicted[index], held_out.signal[index])
     expected = measures(
         longer,
-        Outcome(outcome.predicted[index], outcome.noise[index], outcome.tail),
+        FileOutcome(outcome.predicted[index], outcome.noise[index], outcome.tail),
         np.ones((1, len(index))),
     )
     for name, value in measures(held_out, outcome, repeats[None].astype(float)).items():
@@ -71,7 +71,7 @@ def test_a_class_that_does_not_occur_counts_nowhere():
     found = measures(held_out, outcome, weights)
     assert np.isnan([found["recall_c"][0], found["tail_accuracy"][0], found["tail_macro_f1"][0]]).all()
     assert np.isfinite([found["accuracy"][0], found["macro_f1"][0]]).all()
-    same = measures(held_out, Outcome(held_out.predicted, np.zeros(60), ("c",)), np.ones((1, 60)))
+    same = measures(held_out, FileOutcome(held_out.predicted, np.zeros(60), ("c",)), np.ones((1, 60)))
     assert same["sqnr_db"][0] == MAX_SQNR_DB
 
 
@@ -79,7 +79,7 @@ def wrong_on(held_out, share, seed):
     """An outcome that is right except on a random share of the images."""
     rng = np.random.default_rng(seed)
     wrong = rng.random(len(held_out.targets)) < share
-    return Outcome(
+    return FileOutcome(
         np.where(wrong, (held_out.targets + 1) % 4, held_out.targets),
         np.full(len(wrong), 0.1 + share),
         ("d",),
@@ -118,7 +118,8 @@ def test_differences_are_paired_in_seeds_and_in_images():
     held_out = judged(200)[0]
     files = [wrong_on(held_out, share, seed) for seed, share in enumerate((0.1, 0.2, 0.3, 0.4, 0.5))]
     slightly = [
-        Outcome(np.where(np.arange(200) == 5, 3 - f.predicted, f.predicted), f.noise, f.tail) for f in files
+        FileOutcome(np.where(np.arange(200) == 5, 3 - f.predicted, f.predicted), f.noise, f.tail)
+        for f in files
     ]
     bootstrap = TwoLevelBootstrap(held_out, [*files, *slightly], 5, 500, 0)
     difference = bootstrap.differences(range(5), range(5, 10))["accuracy"]
@@ -138,7 +139,7 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
         files = []
         for _ in range(7):
             right = rng.random(150) < np.clip(0.7 + rng.normal(0, 0.05) + difficulty, 0, 1)
-            files.append(Outcome(np.where(right, targets, (targets + 1) % 4), np.ones(150), ("d",)))
+            files.append(FileOutcome(np.where(right, targets, (targets + 1) % 4), np.ones(150), ("d",)))
         interval = TwoLevelBootstrap(held_out, files, 7, 200, trial).means(range(7))["accuracy"]
         covered += interval.low <= 0.7 <= interval.high
     assert 0.85 <= covered / trials <= 1.0
