@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parent.parent / "training_kernels.py"
+SCRIPT = Path(__file__).parents[2] / "training_kernels.py"
 
 
 @pytest.mark.slow

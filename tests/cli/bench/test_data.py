@@ -13,7 +13,7 @@ from edgefel.bench.results import read_results
 from edgefel.cli.bench import data
 from edgefel.cli.main import Edgefel
 
-ROWS = Path(__file__).parent.parent.parent / "docs" / "results" / "baseline-2core.jsonl"
+ROWS = Path(__file__).parents[3] / "docs" / "results" / "baseline-2core.jsonl"
 BRIEF = (
     "--quick",
     "--runs",

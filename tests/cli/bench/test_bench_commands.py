@@ -15,7 +15,7 @@ from edgefel.cli.params import BACKENDS, PRECISIONS
 from edgefel.runtime import manifest
 from edgefel.runtime.backends import base
 
-BUNDLE = Path(__file__).parent.parent / "bundles" / "nano-synthetic"
+BUNDLE = Path(__file__).parents[2] / "bundles" / "nano-synthetic"
 ORT = ("--backend", "onnxruntime")
 BRIEF = ("--quick", "--runs", "2", "--seconds", "0.01")
 

@@ -12,7 +12,7 @@ from edgefel.bench.report import headline
 from edgefel.bench.results import read_results
 from edgefel.cli.main import main
 
-BUNDLE = Path(__file__).parent.parent / "bundles" / "nano-synthetic"
+BUNDLE = Path(__file__).parents[2] / "bundles" / "nano-synthetic"
 FEW = ("--precision", "fp32", "--backend", "onnxruntime", "--quick", "--runs", "3", "--no-memory")
 
 

@@ -15,7 +15,7 @@ from edgefel.data.inspection.perceptual_hash import FINE_WORDS
 from edgefel.data.inspection.scan import Scan
 from edgefel.data.open import open_dataset
 
-ARCHIVE = Path(__file__).parents[3] / "shared/data/fer-plus.zip"
+ARCHIVE = Path(__file__).parents[4] / "shared/data/fer-plus.zip"
 
 pytestmark = [
     pytest.mark.skipif(
