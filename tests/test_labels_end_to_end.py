@@ -30,8 +30,8 @@ from edgefel.models.checkpoint import load_checkpoint, save_checkpoint
 from edgefel.models.network import FacialExpressionModel
 from edgefel.runtime.manifest import read_manifest
 from edgefel.runtime.session import Session
-from edgefel.training import loop
 from edgefel.training.config import load_config
+from edgefel.training.model import SupervisedModel
 
 IMAGES = 70
 SHUFFLED = tuple(LABELS[i] for i in (5, 2, 7, 0, 6, 3, 1, 4))
@@ -215,7 +215,9 @@ def split(root) -> Path:
 @pytest.fixture
 def nothing_learned(monkeypatch) -> list[object]:
     """Settings that leave every weight and statistic as it was."""
-    monkeypatch.setattr(loop, "set_training_mode", lambda model, frozen: model.eval())
+    monkeypatch.setattr(
+        SupervisedModel, "train", lambda model, mode=True: torch.nn.Module.train(model, False)
+    )
     return ["--lr", "1e-12", "--batch-size", 8, "--per-class", 1, "--lambda-auxiliary", 0, "--max-steps", 1]
 
 

@@ -64,7 +64,7 @@ class RunProgress:
 
     def __init__(self, console: Console, source: FrameSource, as_json: bool) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import RunProgress as Bar
+        from rich.progress import Progress as Bar
 
         ending = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) if source.frames else ()
         # on one terminal, JSON lines and the progress line would garble each other

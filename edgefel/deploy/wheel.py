@@ -24,7 +24,7 @@ from edgefel.errors import EdgefelError
 
 # sub-packages that lie in folders of their own in the repository, and so in an editable installation
 MAPPED_PACKAGES = ("kernels", "export", "calib", "bench")
-_DATA_FOLDER = "deploy/device/"
+_DATA_FOLDERS = ("deploy/device/", "report/templates/")
 _REINSTALL = "install edgefel with pip"
 
 
@@ -89,7 +89,7 @@ def _belongs(prefix: str, inside: str) -> bool:
     parts = inside.split("/")
     if "__pycache__" in parts or any(part.startswith(".") for part in parts):
         return False
-    return inside.endswith((".py", "py.typed")) or (prefix == "edgefel" and inside.startswith(_DATA_FOLDER))
+    return inside.endswith((".py", "py.typed")) or (prefix == "edgefel" and inside.startswith(_DATA_FOLDERS))
 
 
 def _distribution() -> metadata.Distribution:

@@ -179,7 +179,7 @@ def test_columns_and_images_that_are_asked_for(nano_checkpoint, few, tmp_path):
     [
         (("--by", "hat"), "no column 'hat'; choose one of: split, subject, glasses, <b>hat"),
         (("--show", "nobody.png"), "nobody.png: none of the 6 images"),
-        (("--show", "a.png", "--grid", "3"), "give one of them"),
+        (("--show", "a.png", "--grid", "3"), "exclude each other"),
     ],
 )
 def test_bad_choices_are_one_line_and_nothing_is_written(nano_checkpoint, few, tmp_path, options, message):

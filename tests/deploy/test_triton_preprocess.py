@@ -114,7 +114,7 @@ def test_a_request_that_cannot_be_answered_stops_no_other(tmp_path, monkeypatch)
     assert {error.code() for error in errors} == {stand_in.TritonError.INVALID_ARG}
     messages = [error.message() for error in errors]
     assert messages[0] == (
-        "encoded_faces[1]: 10 bytes, not an image that OpenCV reads; send a whole JPEG or PNG"
+        "encoded_faces[1]: 8 bytes, not an image that OpenCV reads; send a whole JPEG or PNG"
     )
     assert messages[1].startswith("encoded_faces[0]: 0 bytes")
     assert messages[2].startswith("encoded_faces[0]:")

@@ -61,7 +61,8 @@ class StandIns:
                 self._order = np.argsort(labels, kind="stable")
                 self._labels = labels[self._order]  # ascending
         label = self._dataset.samples[index].label
-        begin, end = np.searchsorted(self._labels, (label, label + 1)).tolist()
+        # in the type of the labels: another one would copy all of them
+        begin, end = np.searchsorted(self._labels, np.array((label, label + 1), self._labels.dtype)).tolist()
         others = self._order[begin:end]
         place = int(np.searchsorted(others, index))
         yield from map(int, chain(others[place + 1 :], others[:place]))
