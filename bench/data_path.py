@@ -15,8 +15,8 @@ import torch
 from edgefel.bench import environment
 from edgefel.bench.results import Row, check_names, make_row, read_results, unstable
 from edgefel.bench.timer import FULL, Advance, Timing, TimingPlan, measure, opencv_threads
-from edgefel.data.dataset import ImageDataset, UnreadableImageError
-from edgefel.data.images import decode_rgb
+from edgefel.data.dataset import ImageDataset
+from edgefel.data.images import UnreadableImageError, decode_rgb
 from edgefel.data.loading.batches import Batch, ImageSource
 from edgefel.data.loading.sampling import BalancedEpoch
 from edgefel.data.open import open_dataset

@@ -28,7 +28,8 @@ from edgefel.bench.sessions import (
 from edgefel.bench.stopwatch import CpuStopwatch
 from edgefel.bench.timer import FULL, Advance, Timing, TimingPlan, measure, opencv_threads, ratio_to
 from edgefel.data.preprocessing import Image
-from edgefel.data.synthetic.video import SyntheticVideo, VideoOptions
+from edgefel.data.synthetic.options import VideoOptions
+from edgefel.data.synthetic.video import SyntheticVideo
 from edgefel.errors import EdgefelError
 from edgefel.runtime.faces import FaceDetector, HaarDetector, crops
 from edgefel.runtime.labelling import LabelledFace, check_labelling, labelled_face

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from edgefel.calib.samples import LabelledImages, balanced_samples
-from edgefel.data.dataset import Box, ImageDataset, ImageStore, Sample, UnreadableImageError
+from edgefel.data.dataset import Box, ImageDataset, ImageStore, Sample
+from edgefel.data.images import UnreadableImageError
 from edgefel.data.labels import check_labels
 from edgefel.data.open import open_dataset
 from edgefel.data.preprocessing import Preprocessing

@@ -20,7 +20,8 @@ from edgefel.calib.calibration_set import (
     read_images,
 )
 from edgefel.calib.samples import LabelledImages, SampleChoice, balanced_samples
-from edgefel.data.dataset import ImageDataset, MatchedDataset, Sample, UnreadableImageError
+from edgefel.data.dataset import ImageDataset, MatchedDataset, Sample
+from edgefel.data.images import UnreadableImageError
 from edgefel.data.labels import check_judgeable, expression_labels, match_labels
 from edgefel.data.open import open_dataset
 from edgefel.data.preprocessing import Image, Preprocessing, Tensor

@@ -25,7 +25,7 @@ from edgefel.deploy.deepstream import write_deepstream
 from edgefel.deploy.triton import write_triton_repository
 from edgefel.evaluation.evaluate import evaluate
 from edgefel.evaluation.page import render
-from edgefel.files.write import read_json
+from edgefel.files.documents import read_json
 from edgefel.models.checkpoint import load_checkpoint, save_checkpoint
 from edgefel.models.network import FacialExpressionModel
 from edgefel.runtime.manifest import read_manifest

@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from edgefel.bench.compare.contenders import COMPILED, EAGER, Contender
 from edgefel.calib.images import draw_evenly
-from edgefel.data.dataset import ImageDataset, MatchedDataset, UnreadableImageError
+from edgefel.data.dataset import ImageDataset, MatchedDataset
+from edgefel.data.images import UnreadableImageError
 from edgefel.data.labels import LabelMatch
 from edgefel.data.open import open_dataset
 from edgefel.data.preprocessing import Image, Preprocessing

@@ -131,7 +131,8 @@ def video(output: Path, overwrite: bool, as_json: bool, **settings: Any) -> None
       edgefel data video -o crowd.mp4 --seconds 10 --faces 40 --size 1280x960 --changes 1
       edgefel data video -o smile.mp4 --expression neutral --expression happiness --changes 5
     """
-    from edgefel.data.synthetic.video import VideoOptions, write_video
+    from edgefel.data.synthetic.options import VideoOptions
+    from edgefel.data.synthetic.video import write_video
 
     options = VideoOptions(**settings)
     with Bars(transient=as_json) as bars:

@@ -19,7 +19,8 @@ from edgefel.cli.main import main
 from edgefel.cli.param_types import PATH
 from edgefel.cli.parity import REFUSED
 from edgefel.errors import EdgefelError
-from edgefel.files.write import LOCK_NAME, read_json, sole_user, write_json
+from edgefel.files.documents import read_json
+from edgefel.files.write import LOCK_NAME, sole_user, write_json
 from edgefel.text import counted
 from edgefel.workers import usable_cores
 

@@ -333,6 +333,6 @@ def _warn_of(file: MetricsFile, errors: Console) -> None:
 
 
 def _is_images(path: Path) -> bool:
-    from edgefel.runtime.stream.sources import IMAGE_SUFFIXES
+    from edgefel.data.images import IMAGE_SUFFIXES
 
     return path.is_dir() or (path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES)

@@ -14,8 +14,7 @@ from typing import Any, Protocol, cast, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefel.data.images import MOST_BYTES, decode_rgb, read_image_file
-from edgefel.data.images import UnreadableImageError as UnreadableImageError
+from edgefel.data.images import MOST_BYTES, UnreadableImageError, decode_rgb, read_image_file
 from edgefel.data.labels import LabelMatch, check_judgeable, match_labels
 from edgefel.data.votes import Votes
 from edgefel.errors import EdgefelError

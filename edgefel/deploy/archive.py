@@ -16,7 +16,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol
 
 from edgefel.errors import EdgefelError
-from edgefel.files.write import atomic_file, atomic_folder, read_json
+from edgefel.files.documents import read_json
+from edgefel.files.write import atomic_file, atomic_folder
 from edgefel.progress import SILENT, Progress
 
 FORMAT = "edgefel-deploy"

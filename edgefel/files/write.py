@@ -16,7 +16,6 @@ from types import MappingProxyType
 from typing import Any
 
 from edgefel.errors import EdgefelError
-from edgefel.files.documents import read_json as read_json
 from edgefel.files.unfinished import (
     claimed_file,
     claimed_folder,

@@ -12,9 +12,9 @@ from typing import Any, Literal, cast, get_args
 from edgefel.data.labels import check_labels
 from edgefel.data.preprocessing import Preprocessing
 from edgefel.errors import EdgefelError
-from edgefel.files.documents import check_shape
+from edgefel.files.documents import check_shape, read_json
 from edgefel.files.read import native_path
-from edgefel.files.write import read_json, sha256, write_json
+from edgefel.files.write import sha256, write_json
 from edgefel.runtime.external_data import refuse_external_data
 from edgefel.text import counted, printable
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from edgefel.data.images import write_image
+from edgefel.data.images import IMAGE_SUFFIXES, write_image
 from edgefel.data.preprocessing import Image
 from edgefel.data.recording import VideoWriter, check_video_target
 from edgefel.errors import EdgefelError
@@ -17,7 +17,7 @@ from edgefel.runtime.annotate import annotate, annotate_crop
 from edgefel.runtime.faces import FaceDetector, WholeImage
 from edgefel.runtime.labelling import LabelledFace, label_faces
 from edgefel.runtime.session import Session
-from edgefel.runtime.stream.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Source, SourceImage
+from edgefel.runtime.stream.sources import VIDEO_SUFFIXES, Source, SourceImage
 
 
 @dataclass(frozen=True)

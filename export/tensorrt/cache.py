@@ -15,8 +15,8 @@ from edgefel import __version__
 from edgefel.errors import EdgefelError
 from edgefel.export.tensorrt.options import EngineOptions
 from edgefel.files.cache import cache_folder
-from edgefel.files.documents import check_shape
-from edgefel.files.write import atomic_file, atomic_folder, read_json, sha256, write_json
+from edgefel.files.documents import check_shape, read_json
+from edgefel.files.write import atomic_file, atomic_folder, sha256, write_json
 from edgefel.runtime.engines import Gpu
 
 _FORMAT = 1

@@ -11,7 +11,8 @@ import pytest
 
 from edgefel.bench.stream import MIN_FACE, TimedSession, memory_row, overhead_row, truth_row
 from edgefel.bench.stream_truth import judge
-from edgefel.data.synthetic.video import VideoOptions, write_video
+from edgefel.data.synthetic.options import VideoOptions
+from edgefel.data.synthetic.video import write_video
 from edgefel.runtime.alignment import FaceBox
 from edgefel.runtime.labelling import labelled_face
 from edgefel.runtime.stream.frames import Frame

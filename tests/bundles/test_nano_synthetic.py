@@ -10,7 +10,8 @@ import numpy as np
 import onnx
 import pytest
 
-from edgefel.data.synthetic.video import SyntheticVideo, VideoOptions
+from edgefel.data.synthetic.options import VideoOptions
+from edgefel.data.synthetic.video import SyntheticVideo
 from edgefel.runtime.alignment import FaceBox
 from edgefel.runtime.faces import HaarDetector, crops
 from edgefel.runtime.manifest import read_manifest

@@ -24,7 +24,8 @@ from click.testing import CliRunner, Result
 from tiny_bundle import write_bundle
 
 from edgefel.cli.main import main
-from edgefel.data.synthetic.video import SyntheticVideo, VideoOptions, write_video
+from edgefel.data.synthetic.options import VideoOptions
+from edgefel.data.synthetic.video import SyntheticVideo, write_video
 
 NANO = Path(__file__).parent.parent / "bundles" / "nano-synthetic"
 CLIP = VideoOptions(

@@ -8,14 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edgefel.data.dataset import (
-    UNLABELLED,
-    FileStore,
-    ImageDataset,
-    Sample,
-    SampleTable,
-    UnreadableImageError,
-)
+from edgefel.data.dataset import UNLABELLED, FileStore, ImageDataset, Sample, SampleTable
+from edgefel.data.images import UnreadableImageError
 
 LABELS = ("neutral", "happiness", "sadness")
 COUNT = 12

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from edgefel.errors import EdgefelError
-from edgefel.files.write import atomic_file, atomic_folder, lock, read_json, sha256, write_json
+from edgefel.files.documents import read_json
+from edgefel.files.write import atomic_file, atomic_folder, lock, sha256, write_json
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):

@@ -26,7 +26,8 @@ from typing import Any
 import cv2
 
 from edgefel import __version__
-from edgefel.files.write import read_json, write_json
+from edgefel.files.documents import read_json
+from edgefel.files.write import write_json
 
 RESULT = Path(__file__).resolve().parents[2] / "docs" / "results" / "corrupt-files.json"
 SHARE = 0.01

@@ -31,7 +31,8 @@ from typing import Any
 import cv2
 
 from edgefel import __version__
-from edgefel.files.write import read_json, write_json
+from edgefel.files.documents import read_json
+from edgefel.files.write import write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULT = ROOT / "docs" / "results" / "kill-matrix.json"

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edgefel.data.synthetic.video import SyntheticVideo, VideoOptions
+from edgefel.data.synthetic.options import VideoOptions
+from edgefel.data.synthetic.video import SyntheticVideo
 from edgefel.runtime.alignment import LEAST_ROLL, FaceBox, align
 from edgefel.runtime.eyes import roll
 from edgefel.runtime.faces import HaarDetector, crops

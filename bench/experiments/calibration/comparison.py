@@ -25,7 +25,8 @@ from edgefel.calib.samples import (
     random_samples,
 )
 from edgefel.calib.thresholds import METHODS, CalibrationMethod
-from edgefel.data.dataset import ImageDataset, UnreadableImageError
+from edgefel.data.dataset import ImageDataset
+from edgefel.data.images import UnreadableImageError
 from edgefel.data.labels import LabelMatch
 from edgefel.data.preprocessing import Image, Preprocessing
 from edgefel.errors import EdgefelError

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefel.data.dataset import ImageDataset, UnreadableImageError
+from edgefel.data.dataset import ImageDataset
+from edgefel.data.images import UnreadableImageError
 from edgefel.errors import EdgefelError
 
 Image = NDArray[np.uint8]

@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefel.data.dataset import ImageDataset, UnreadableImageError
+from edgefel.data.dataset import ImageDataset
+from edgefel.data.images import UnreadableImageError
 from edgefel.data.inspection.perceptual_hash import perceptual_hash
 from edgefel.data.inspection.scan_cache import ENTRY, ScanCache, image_keys
 from edgefel.errors import EdgefelError

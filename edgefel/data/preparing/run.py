@@ -24,8 +24,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefel.data.dataset import Box, ImageDataset, UnreadableImageError
-from edgefel.data.images import decode_rgb, max_pixels
+from edgefel.data.dataset import Box, ImageDataset
+from edgefel.data.images import UnreadableImageError, decode_rgb, max_pixels
 from edgefel.data.preparing.faces import Crop, Face, FaceTools, crop_face
 from edgefel.data.preparing.journal import MISSING, UNREADABLE, Done, Journal, held
 from edgefel.data.preparing.output import write_as_shards, write_files

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, overload
@@ -47,9 +48,9 @@ class Reader(Protocol):
 class LazyNames(Sequence[str]):
     """Names that are made when asked for: a list of millions of strings takes ten times as much memory."""
 
+    @abstractmethod
     def name(self, index: int) -> str:
         """The name at `index`, 0 to N - 1."""
-        raise NotImplementedError
 
     @overload
     def __getitem__(self, index: int) -> str: ...

@@ -18,13 +18,12 @@ import numpy as np
 from edgefel import __version__
 from edgefel.data.recording import VideoWriter
 from edgefel.data.synthetic.canvas import Canvas, Image
-from edgefel.data.synthetic.options import LEAST_HOLD, FaceOptions
-from edgefel.data.synthetic.options import VideoOptions as VideoOptions
+from edgefel.data.synthetic.options import LEAST_HOLD, FaceOptions, VideoOptions
 from edgefel.data.synthetic.scene import draw_background
 from edgefel.data.synthetic.video_people import Placed, Portrait, Sitter, choose_people, draw_motions, lay_on
 from edgefel.errors import EdgefelError
-from edgefel.files.documents import check_shape
-from edgefel.files.write import atomic_file, read_json
+from edgefel.files.documents import check_shape, read_json
+from edgefel.files.write import atomic_file
 
 _log = logging.getLogger("edgefel.data")
 FORMAT, VERSION = "edgefel-synthetic-video", 1

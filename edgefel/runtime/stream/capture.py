@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from edgefel.data.images import IMAGE_SUFFIXES
 from edgefel.errors import EdgefelError
 from edgefel.files.read import native_path
 from edgefel.runtime.stream import gstreamer
@@ -28,7 +29,7 @@ from edgefel.runtime.stream.folder import FolderSource
 from edgefel.runtime.stream.frames import FrameSource
 from edgefel.runtime.stream.gst_device import GstDevice
 from edgefel.runtime.stream.live import LiveSource
-from edgefel.runtime.stream.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from edgefel.runtime.stream.sources import VIDEO_SUFFIXES
 from edgefel.runtime.stream.sources import open_source as open_images
 from edgefel.runtime.stream.video import VideoFile
 

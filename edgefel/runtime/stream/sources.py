@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from edgefel.data.images import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from edgefel.data.images import (
+    IMAGE_SUFFIXES,
     OTHER_SUFFIXES,
     UnreadableImageError,
     find_images,

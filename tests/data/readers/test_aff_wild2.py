@@ -10,7 +10,8 @@ from data.readers.trees_aff_wild2 import AFF_WILD2_CLASSES, HEADER_7, VIDEOS, Vi
 from data.readers.trees_expw import faces_of_every_class, write_expw
 from data.readers.trees_fer_plus import write_fer_plus
 
-from edgefel.data.dataset import ImageDataset, SampleTable, UnreadableImageError
+from edgefel.data.dataset import ImageDataset, SampleTable
+from edgefel.data.images import UnreadableImageError
 from edgefel.data.labels import EXPRESSIONS_7
 from edgefel.data.readers.aff_wild2 import AffWild2, FrameNames
 from edgefel.errors import EdgefelError

@@ -8,7 +8,7 @@ from data.readers.trees_aff_wild2 import write_aff_wild2
 from data.readers.trees_expw import Face, faces_of_every_class, write_expw
 from data.readers.trees_fer_plus import write_fer_plus
 
-from edgefel.data.dataset import UnreadableImageError
+from edgefel.data.images import UnreadableImageError
 from edgefel.data.labels import EXPRESSIONS_7
 from edgefel.data.readers.expw import ExpW
 from edgefel.errors import EdgefelError

@@ -18,7 +18,8 @@ from data.readers.trees_fer_plus import (
     write_votes,
 )
 
-from edgefel.data.dataset import ImageDataset, UnreadableImageError
+from edgefel.data.dataset import ImageDataset
+from edgefel.data.images import UnreadableImageError
 from edgefel.data.labels import EXPRESSIONS_7, EXPRESSIONS_8
 from edgefel.data.open import by_other_votes, open_dataset
 from edgefel.data.readers.fer_plus import FerPlus

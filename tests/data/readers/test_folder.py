@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edgefel.data.dataset import UNLABELLED, UnreadableImageError
+from edgefel.data.dataset import UNLABELLED
+from edgefel.data.images import UnreadableImageError
 from edgefel.data.labels import EXPRESSIONS_7, EXPRESSIONS_8, canonical_label, expression_labels
 from edgefel.data.open import is_labelled, open_dataset
 from edgefel.data.readers.folder import open_unlabelled

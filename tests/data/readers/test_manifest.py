@@ -19,7 +19,7 @@ from data.readers.trees_manifest import (
     write_parquet_manifest,
 )
 
-from edgefel.data.dataset import UnreadableImageError
+from edgefel.data.images import UnreadableImageError
 from edgefel.data.labels import EXPRESSIONS_7, EXPRESSIONS_8
 from edgefel.data.readers.manifest import ManifestReader
 from edgefel.errors import EdgefelError, MissingDependencyError

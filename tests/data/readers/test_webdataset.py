@@ -12,7 +12,8 @@ import pytest
 from data.readers.trees_ferg import write_ferg
 from data.readers.trees_webdataset import CLASSES, image, soft_and_box, write_tar, write_webdataset
 
-from edgefel.data.dataset import ImageDataset, Sample, UnreadableImageError
+from edgefel.data.dataset import ImageDataset, Sample
+from edgefel.data.images import UnreadableImageError
 from edgefel.data.labels import EXPRESSIONS_7, EXPRESSIONS_8
 from edgefel.data.readers import shard_index
 from edgefel.data.readers.shard_writer import write_shards

@@ -15,7 +15,8 @@ import pytest
 from click.testing import CliRunner
 
 from edgefel.cli.main import main
-from edgefel.data.synthetic.video import SyntheticVideo, VideoOptions, read_truth, write_video
+from edgefel.data.synthetic.options import VideoOptions
+from edgefel.data.synthetic.video import SyntheticVideo, read_truth, write_video
 from edgefel.data.synthetic.video_people import Placed
 from edgefel.errors import EdgefelError
 from edgefel.runtime.faces import HaarDetector
