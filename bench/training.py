@@ -290,10 +290,10 @@ def peak_memory(options: TrainingOptions, case: TrainingCase, device: torch.devi
 _TWO_STEPS = """
 import sys
 import torch
-from edgefel.bench.training import Case, Options, Stepper
+from edgefel.bench.training import Stepper, TrainingCase, TrainingOptions
 model, threads, batch, precision, attention = sys.argv[1:]
 torch.set_num_threads(int(threads))
-Stepper(Options(model, (int(batch),), accelerator="cpu"), Case(int(batch), precision, attention))()
+Stepper(TrainingOptions(model, (int(batch),), accelerator="cpu"), TrainingCase(int(batch), precision, attention))()
 """
 
 
