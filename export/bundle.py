@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,10 @@ from edgefel.calib.reader import CalibrationReader
 from edgefel.data.preprocessing import Preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.export.onnx.attention import onnx_attention
+from edgefel.export.onnx.inputs import uint8_input
 from edgefel.export.onnx.passes import keep_outputs
 from edgefel.export.onnx.rewrite import opset_of
 from edgefel.export.onnx.trace import check_graph, export_onnx, save_onnx
-from edgefel.export.onnx.uint8_input import uint8_input
 from edgefel.export.options import FILE_STEMS, ExportOptions, exported_preprocessing
 from edgefel.export.parity.gate import Gate
 from edgefel.export.parity.limits import LIMITS, ParityLimits
@@ -26,7 +27,6 @@ from edgefel.export.precision.graphs import Build, PrecisionGraph, Ranges, calib
 from edgefel.export.precision.mixed import find_mix, mix_entry, write_search
 from edgefel.export.precision.search import SearchResult
 from edgefel.export.record import CALIBRATION_NAME, model_info, source_entry, tool_versions
-from edgefel.export.report import ExportReport, summarize
 from edgefel.export.tensorrt.engine import EngineCache, build_engine, load_tensorrt
 from edgefel.files.write import atomic_folder, check_free
 from edgefel.progress import SILENT, Progress
@@ -44,6 +44,39 @@ if TYPE_CHECKING:
     from edgefel.models.checkpoint import Checkpoint
 
 __all__ = ["ExportOptions", "ExportReport", "export_bundle", "summarize", "tool_versions"]
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """A finished export: the folder's manifest, everything the user should be told, and how the precision mix
+    was found (`auto`)."""
+
+    manifest: Manifest
+    warnings: tuple[str, ...]
+    search: SearchResult | None = None
+
+    @property
+    def refused(self) -> bool:
+        """Whether a file failed its comparison with PyTorch: the runtime refuses that one."""
+        return any(file.verdict == "fail" for file in self.manifest.files)
+
+
+def summarize(report: ExportReport) -> list[dict[str, Any]]:
+    """One row per file for tables and JSON; numbers are None where nothing was compared."""
+    compared = [(file, file.parity or {}) for file in report.manifest.files]
+    return [
+        {
+            "file": file.name,
+            "precision": file.precision,
+            "megabytes": file.bytes / 1e6,
+            "max_deviation": max(parity.get("max_abs", {}).values(), default=None),
+            "logits_sqnr_db": parity.get("logits_sqnr_db"),
+            "top1_agreement": parity.get("top1_agreement"),
+            "verdict": file.verdict,
+            "reasons": list(parity.get("reasons", ())),
+        }
+        for file, parity in compared
+    ]
 
 
 def export_bundle(

@@ -28,9 +28,9 @@ from edgefel.calib.macs import node_macs
 from edgefel.data.preprocessing import Preprocessing, default_preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.export.onnx.attention import onnx_attention
+from edgefel.export.onnx.inputs import uint8_input
 from edgefel.export.onnx.passes import EXACT_PASSES, apply_passes, keep_outputs, spread_prelu
 from edgefel.export.onnx.trace import export_onnx, serialize
-from edgefel.export.onnx.uint8_input import uint8_input
 from edgefel.models.network import FacialExpressionModel
 from edgefel.runtime.manifest import INPUT_NAME, NEEDED_OUTPUTS
 

@@ -14,9 +14,9 @@ from edgefel.cli.param_types import PATH, POSITIVE
 from edgefel.cli.parity import REFUSED
 
 if TYPE_CHECKING:
+    from edgefel.export.bundle import ExportReport
     from edgefel.export.options import ExportOptions
     from edgefel.export.precision.search import SearchResult
-    from edgefel.export.report import ExportReport
 
 SHOWN_LAYERS = 12
 
@@ -171,7 +171,7 @@ def _options(
 
 
 def _show(report: ExportReport, output: Path, as_json: bool) -> None:
-    from edgefel.export.report import summarize
+    from edgefel.export.bundle import summarize
 
     rows = summarize(report)
     warn(*report.warnings)

@@ -15,7 +15,8 @@ from edgefel.text import counted
 
 if TYPE_CHECKING:
     from edgefel.export.parity.check import BundleCheck
-    from edgefel.export.parity.compare import ClassParity, Parity
+    from edgefel.export.parity.compare import Parity
+    from edgefel.export.parity.label_metrics import ClassParity
 
 REFUSED = 3  # exit code: a limit is exceeded
 
@@ -80,7 +81,7 @@ def command(
 
 def _write_report(folder: Path, check: BundleCheck) -> None:
     """Writes both files or nothing."""
-    from edgefel.export.parity.plot import recall_figure
+    from edgefel.export.parity.check import recall_figure
     from edgefel.files.write import atomic_folder, write_json
 
     with atomic_folder(folder) as temporary:

@@ -131,8 +131,8 @@ def _write_model(source: Path, manifest: Manifest, path: Path) -> None:
         import onnx
     except ImportError:
         raise MissingDependencyError("onnx", "export", "writing a graph for DeepStream") from None
+    from edgefel.export.onnx.inputs import pixel_input
     from edgefel.export.onnx.passes import keep_outputs
-    from edgefel.export.onnx.pixel_input import pixel_input
 
     model, _ = keep_outputs(pixel_input(onnx.load(source), manifest.preprocessing), [OUTPUT])
     onnx.checker.check_model(model, full_check=True)

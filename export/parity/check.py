@@ -18,16 +18,20 @@ from edgefel.data.votes import Votes
 from edgefel.errors import EdgefelError
 from edgefel.export.parity.compare import Parity
 from edgefel.export.parity.gate import Gate
+from edgefel.export.parity.label_metrics import ClassParity
 from edgefel.export.parity.limits import LIMITS, ParityLimits
 from edgefel.export.record import CALIBRATION_NAME, tool_versions
 from edgefel.files.write import sha256
 from edgefel.progress import SILENT, Progress
+from edgefel.report.figures import new_figure
 from edgefel.runtime.manifest import BundleFile, Manifest, read_manifest, write_manifest
+from edgefel.text import counted
 
 if TYPE_CHECKING:
     from edgefel.models.checkpoint import Checkpoint
 
 MAX_IMAGES = 2000  # 400 MB of them at the size that a 224 model resizes to
+_COLOURS = {"fp32": "#4c72b0", "fp16": "#55a868", "int8": "#c44e52", "int8+fp16": "#8172b2"}
 
 
 @dataclass(frozen=True)
@@ -233,3 +237,42 @@ def _mark(
             entry = {"inputs": compared.source, "split": split, **classes, **results[file.name].to_dict()}
             manifest = manifest.with_file(dataclasses.replace(file, parity=entry))
     write_manifest(bundle, manifest)
+
+
+def recall_figure(check: BundleCheck) -> Any:
+    """A matplotlib Figure: change of recall in points with its 95 % interval, a group per class, a colour per
+    file; the dashed line is the limit, where there is one and the same. A hollow mark is of a class too small to judge.
+    """
+    figure = new_figure(2.2 + 1.25 * len(check.labels), 4.2)
+    axis = figure.subplots()
+    axis.axhline(0.0, color="0.4", linewidth=0.8)
+    losses = (parity.limits.max_recall_loss for parity in check.files.values())
+    limits = {loss for loss in losses if loss is not None}
+    if len(limits) == 1:
+        axis.axhline(-limits.pop(), color="0.4", linewidth=0.8, linestyle="--", label="limit")
+    step = 0.8 / max(1, len(check.files))
+    for number, (name, parity) in enumerate(check.files.items()):
+        offset = step * (number - (len(check.files) - 1) / 2)
+        precision = check.precisions[name]
+        colour = _COLOURS[precision]
+        axis.plot([], [], "o", color=colour, label=f"{precision} ({parity.verdict})")
+        for position, row in enumerate(parity.labels.classes if parity.labels else ()):
+            _mark_recall(
+                axis, position + offset, row, colour, hollow=row.images < parity.limits.min_per_class
+            )
+    first = next(iter(check.files.values()))
+    counts = {row.label: row.images for row in first.labels.classes} if first.labels else {}
+    ticks = [f"{label}\n{counted(counts.get(label, 0), 'image')}" for label in check.labels]
+    axis.set_xticks(range(len(check.labels)), ticks, fontsize=9)
+    axis.set_ylabel("change of recall, points")
+    axis.set_title(f"against PyTorch FP32: {counted(check.images, 'image')}, 95 % intervals", fontsize=10)
+    axis.legend(fontsize=8, ncols=len(check.files) + 1, loc="best")
+    return figure
+
+
+def _mark_recall(axis: Any, x: float, row: ClassParity, colour: str, *, hollow: bool) -> None:
+    if row.change is None or row.interval is None:
+        return
+    low, high = row.interval
+    axis.plot([x, x], [low, high], color=colour, linewidth=1.5)
+    axis.plot([x], [row.change], "o", color=colour, markerfacecolor="white" if hollow else colour)

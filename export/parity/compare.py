@@ -17,6 +17,7 @@ from edgefel.errors import EdgefelError
 from edgefel.evaluation.metrics import compute_metrics
 from edgefel.export.parity.label_metrics import (
     CHANCE_LEVEL,
+    ClassParity,
     chance_p_value,
     kl_divergence,
     recall_change,
@@ -29,19 +30,6 @@ from edgefel.text import counted
 
 MAX_SQNR_DB = 200.0  # what equal arrays get: JSON has no infinity
 _ROUNDING = 1e-9  # of metrics that are computed in floating point: exactly at the limit is within it
-
-
-@dataclass(frozen=True)
-class ClassParity:
-    """One class: its images, recall of PyTorch and of the file (0 to 1), the change in points (hundredths,
-    negative where the file loses) and its 95 % interval. None where there is no image of the class."""
-
-    label: str
-    images: int
-    recall_reference: float | None
-    recall: float | None
-    change: float | None
-    interval: tuple[float, float] | None
 
 
 @dataclass(frozen=True)
@@ -188,16 +176,9 @@ def _label_parity(
 ) -> LabelParity:
     every = tuple(labels) or tuple(f"class {i}" for i in range(before.shape[1]))
     match = match_labels(every, every if columns is None else [every[i] for i in columns])
-    before, after, names = match.restrict(before), match.restrict(after), match.labels
-    targets, classes = np.searchsorted(match.columns, targets), len(names)  # ascending, as `columns`
+    before, after = match.restrict(before), match.restrict(after)
+    targets = np.searchsorted(match.columns, targets)  # ascending, as `columns`
     first, second = compute_metrics(before, targets), compute_metrics(after, targets)
-    change = recall_change(before, after, targets, classes, seed=seed)
-    rows = []
-    for i, name in enumerate(names):
-        count = int(change.images[i])
-        old, new, moved = map(_known, (change.reference[i], change.actual[i], change.change[i]))
-        interval = (float(change.low[i]), float(change.high[i])) if count else None
-        rows.append(ClassParity(name, count, old, new, moved, interval))
     return LabelParity(
         accuracy_reference=first.accuracy,
         accuracy=second.accuracy,
@@ -206,12 +187,8 @@ def _label_parity(
         ece_reference=first.ece,
         ece=second.ece,
         chance_p_value=chance_p_value(before, targets),
-        classes=tuple(rows),
+        classes=recall_change(before, after, targets, match.labels, seed=seed),
     )
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
 
 
 def _judge(parity: Parity, limits: ParityLimits) -> Parity:

@@ -3,6 +3,7 @@ interval, agreement, divergence, and whether the labels may be trusted at all.""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,58 +38,56 @@ def _normalised(values: FloatArray) -> npt.NDArray[np.float64]:
 
 
 @dataclass(frozen=True)
-class RecallChange:
-    """Recall of two versions on the same images, one entry per class.
+class ClassParity:
+    """One class: its images, recall of PyTorch and of the file (0 to 1), the change in points (hundredths,
+    negative where the file loses) and its 95 % interval. None where there is no image of the class."""
 
-    images [C]: of that class. reference, actual [C]: recall, 0 to 1. change [C]: actual - reference in points
-    (hundredths), from counts, so exact. low, high [C]: its 95 % interval. All but `images` are NaN for a class
-    without an image.
-    """
-
-    images: npt.NDArray[np.int64]
-    reference: npt.NDArray[np.float64]
-    actual: npt.NDArray[np.float64]
-    change: npt.NDArray[np.float64]
-    low: npt.NDArray[np.float64]
-    high: npt.NDArray[np.float64]
+    label: str
+    images: int
+    recall_reference: float | None = None
+    recall: float | None = None
+    change: float | None = None
+    interval: tuple[float, float] | None = None
 
 
 def recall_change(
     reference_probabilities: FloatArray,
     actual_probabilities: FloatArray,
     targets: IntArray,
-    classes: int,
+    labels: Sequence[str],
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
-) -> RecallChange:
+) -> tuple[ClassParity, ...]:
     """Change of every class's recall from the reference to the actual probabilities, both [N, C]; targets [N].
 
-    The interval is a paired bootstrap: images of the class are drawn again with replacement, both versions
-    judged on the same ones. An image is won, lost or unchanged, so a resample is one multinomial draw. Half an
-    image is added to won and lost each and one to unchanged (Agresti and Min 2005, doi 10.1002/sim.1781):
-    without that, no change among 30 images would look like certainty.
+    The change comes from counts, so it is exact. The interval is a paired bootstrap: images of the class are drawn
+    again with replacement, both versions judged on the same ones. An image is won, lost or unchanged, so a resample is
+    one multinomial draw. Half an image is added to won and lost each and one to unchanged (Agresti and Min 2005, doi
+    10.1002/sim.1781): without that, no change among 30 images would look like certainty.
     """
-    counts, before, after = (np.zeros(classes, dtype=np.int64) for _ in range(3))
-    change, low, high = (np.full(classes, np.nan) for _ in range(3))
     right_before = reference_probabilities.argmax(axis=1) == targets
     right_after = actual_probabilities.argmax(axis=1) == targets
     tails = [50.0 * (1 - LEVEL), 50.0 * (1 + LEVEL)]
-    for label in range(classes):
-        own = targets == label
-        count = counts[label] = int(own.sum())
+    rows = []
+    for number, label in enumerate(labels):
+        own = targets == number
+        count = int(own.sum())
         if count == 0:
+            rows.append(ClassParity(label, 0))
             continue
-        before[label], after[label] = right_before[own].sum(), right_after[own].sum()
+        before, after = int(right_before[own].sum()), int(right_after[own].sum())
         won = int((right_after & ~right_before)[own].sum())
         lost = int((right_before & ~right_after)[own].sum())
-        change[label] = 100.0 * (won - lost) / count
         chances = np.array([won + 0.5, lost + 0.5, count - won - lost + 1.0]) / (count + 2.0)
         # a stream of its own for each class: one class more does not move the others' intervals
-        drawn = np.random.default_rng([seed, label]).multinomial(count, chances, size=resamples)
-        low[label], high[label] = np.percentile(100.0 * (drawn[:, 0] - drawn[:, 1]) / count, tails)
-    present = np.where(counts > 0, counts, np.nan)
-    return RecallChange(counts, before / present, after / present, change, low, high)
+        drawn = np.random.default_rng([seed, number]).multinomial(count, chances, size=resamples)
+        low, high = np.percentile(100.0 * (drawn[:, 0] - drawn[:, 1]) / count, tails)
+        change = 100.0 * (won - lost) / count
+        rows.append(
+            ClassParity(label, count, before / count, after / count, change, (float(low), float(high)))
+        )
+    return tuple(rows)
 
 
 def share_interval(hits: int, count: int) -> tuple[float, float]:

@@ -103,7 +103,13 @@ def make_graphs(
 def _quantized(
     base: onnx.ModelProto, placement: Placement, ranges: Ranges, anchors: npt.NDArray[np.float32] | None
 ) -> PrecisionGraph:
-    entry = _quantizer_entry(placement, ranges.entry)
+    entry = {
+        "policy": placement.policy.name,
+        "int8_nodes": len(placement.nodes),
+        "int8_residuals": len(placement.residuals),
+        "float_nodes": dict(placement.kept_float),
+        "calibration": ranges.entry,
+    }
     one = PrecisionGraph(quantize(base, placement, ranges.scales), entry)
     return _half(one, anchors) if placement.policy is TENSORRT else one
 
@@ -143,22 +149,13 @@ def calibrate_ranges(
 
 
 def _half(made: PrecisionGraph, anchors: npt.NDArray[np.float32] | None) -> PrecisionGraph:
-    half, report = to_half(made.model, float32_nodes(made.model, anchors))
+    kept = float32_nodes(made.model, anchors)
+    half, clamped = to_half(made.model, kept)
     warnings = made.warnings
-    if report.clamped:
-        named = ", ".join(report.clamped[:3])
+    if clamped:
+        named = ", ".join(clamped[:3])
         warnings += (
-            f"values beyond the range of FP16 were clamped in {named} ({counted(len(report.clamped), 'tensor')})",
+            f"values beyond the range of FP16 were clamped in {named} ({counted(len(clamped), 'tensor')})",
         )
-    facts = {"float32_nodes": len(report.float32_nodes), "clamped": list(report.clamped)}
+    facts = {"float32_nodes": len(kept), "clamped": list(clamped)}
     return PrecisionGraph(half, {**made.builder, **facts}, warnings)
-
-
-def _quantizer_entry(placement: Placement, calibration: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "policy": placement.policy.name,
-        "int8_nodes": len(placement.nodes),
-        "int8_residuals": len(placement.residuals),
-        "float_nodes": dict(placement.kept_float),
-        "calibration": calibration,
-    }

@@ -7,7 +7,7 @@ as FP32, and it rounds constants that FP32 and FP16 nodes share.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -21,14 +21,6 @@ HALF_MAX = float(np.finfo(np.float16).max)
 HALF_TINY = 2.0**-24  # the smallest positive FP16 number
 # operators whose inputs at these positions are FP32 by definition
 _ALWAYS_FLOAT_INPUTS = {"Resize": (1, 2)}
-
-
-@dataclass(frozen=True)
-class HalfReport:
-    """What the conversion did: nodes left in FP32, and constants clamped to the range of FP16."""
-
-    float32_nodes: tuple[str, ...]
-    clamped: tuple[str, ...]
 
 
 def float32_nodes(model: onnx.ModelProto, anchors: npt.NDArray[np.float32] | None) -> tuple[str, ...]:
@@ -78,17 +70,17 @@ def _scoring_nodes(index: GraphIndex) -> set[str]:
     return found
 
 
-def to_half(model: onnx.ModelProto, keep_float32: tuple[str, ...]) -> tuple[onnx.ModelProto, HalfReport]:
-    """A copy of `model` that computes in FP16 except in the nodes named; inputs and outputs stay FP32.
+def to_half(model: onnx.ModelProto, keep_float32: Sequence[str]) -> tuple[onnx.ModelProto, tuple[str, ...]]:
+    """A copy of `model` that computes in FP16 except in the nodes named, and the constants clamped to FP16's range.
 
-    A Cast stands exactly where a tensor crosses between the two types; FP32 nodes that follow each other
-    exchange FP32. Q/DQ nodes get FP16 scales (opset 19). Constants beyond +-65504 are clamped and reported;
-    a single non-zero number (an epsilon) too small for FP16 becomes the smallest one rather than 0.
+    Inputs and outputs stay FP32. A Cast stands exactly where a tensor crosses between the two types; FP32 nodes that
+    follow each other exchange FP32. Q/DQ nodes get FP16 scales (opset 19). Constants are clamped to +-65504; a single
+    non-zero number (an epsilon) too small for FP16 becomes the smallest one rather than 0.
     """
     half = copy_of(model)
     converter = _HalfConverter(half, frozenset(keep_float32))
     converter.run()
-    return half, HalfReport(tuple(keep_float32), tuple(sorted(converter.clamped)))
+    return half, tuple(sorted(converter.clamped))
 
 
 def half_constant(values: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float16], bool]:

@@ -77,8 +77,8 @@ def _cost(
         return LayerCost(name, op_type, macs, float("inf"), float("-inf"), 0.0, 100.0)
     loss = None
     if targets is not None:
-        change = recall_change(before, after, targets, before.shape[1], resamples=1).change
-        loss = max(0.0, -float(np.nanmin(change)))
+        rows = recall_change(before, after, targets, [""] * before.shape[1], resamples=1)
+        loss = max(0.0, -min(row.change for row in rows if row.change is not None))
     return LayerCost(
         node=name,
         op_type=op_type,

@@ -18,7 +18,7 @@ import tiny_bundle
 from edgefel.data.preprocessing import Preprocessing
 from edgefel.deploy.deepstream import DeepStreamOptions, write_deepstream
 from edgefel.errors import EdgefelError, MissingDependencyError
-from edgefel.export.onnx.uint8_input import uint8_input
+from edgefel.export.onnx.inputs import uint8_input
 from edgefel.export.tensorrt.engine import PACKAGES, EngineOptions, build_engine
 from edgefel.runtime.manifest import describe_file, read_manifest, write_manifest
 from edgefel.runtime.session import Session

@@ -31,8 +31,8 @@ from tritonclient.grpc.model_config_pb2 import (
 from edgefel.deploy.pbtxt import Entries, Enum, to_pbtxt
 from edgefel.deploy.triton import TritonOptions, write_triton_repository
 from edgefel.errors import EdgefelError
+from edgefel.export.onnx.inputs import uint8_input
 from edgefel.export.onnx.passes import keep_outputs
-from edgefel.export.onnx.uint8_input import uint8_input
 from edgefel.runtime.manifest import describe_file, read_manifest, write_manifest
 
 SIDE = tiny_bundle.PREPROCESSING.output_size

@@ -11,8 +11,8 @@ from tiny_bundle import PREPROCESSING, tiny_model, write_bundle
 
 from edgefel.data.preprocessing import Preprocessing
 from edgefel.errors import EdgefelError
+from edgefel.export.onnx.inputs import uint8_input
 from edgefel.export.onnx.passes import keep_outputs
-from edgefel.export.onnx.uint8_input import uint8_input
 from edgefel.runtime.manifest import OUTPUT_NAMES, Manifest, describe_file, read_manifest, write_manifest
 from edgefel.runtime.session import Session
 

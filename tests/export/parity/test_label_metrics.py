@@ -17,13 +17,15 @@ def test_the_change_of_recall_has_the_sign_of_what_happened():
     before, after = targets.copy(), targets.copy()
     before[40:44] = 0  # four of class 1 wrong before, right after
     after[80:90] = 1  # ten of class 2 right before, wrong after
-    found = recall_change(one_hot(before, 4), one_hot(after, 4), targets, 4)
-    assert found.images.tolist() == [40, 40, 40, 0]
-    assert found.reference[:3].tolist() == [1.0, 0.9, 1.0]
-    assert found.change[:3].tolist() == [0.0, 10.0, -25.0]
-    assert found.low[2] < -25 < found.high[2] < 0
-    assert found.low[0] < 0 < found.high[0]
-    assert np.isnan([found.change[3], found.low[3], found.reference[3]]).all()
+    found = recall_change(one_hot(before, 4), one_hot(after, 4), targets, "abcd")
+    assert [row.label for row in found] == list("abcd")
+    assert [row.images for row in found] == [40, 40, 40, 0]
+    assert [row.recall_reference for row in found] == [1.0, 0.9, 1.0, None]
+    assert [row.recall for row in found] == [1.0, 1.0, 0.75, None]
+    assert [row.change for row in found] == [0.0, 10.0, -25.0, None]
+    assert found[2].interval[0] < -25 < found[2].interval[1] < 0
+    assert found[0].interval[0] < 0 < found[0].interval[1]
+    assert found[3].interval is None
 
 
 def test_the_interval_is_seeded_and_shrinks_with_images():
@@ -31,9 +33,9 @@ def test_the_interval_is_seeded_and_shrinks_with_images():
         targets = np.zeros(50 * copies, dtype=np.int64)
         after = np.tile(np.repeat([0, 1], [45, 5]), copies)
         found = recall_change(
-            one_hot(targets, 2), one_hot(after, 2), targets, 2, seed=seed, resamples=resamples
+            one_hot(targets, 2), one_hot(after, 2), targets, "ab", seed=seed, resamples=resamples
         )
-        return found.low[0], found.high[0]
+        return found[0].interval
 
     assert interval(1) == interval(1)
     assert len({interval(16, seed, resamples=20) for seed in range(5)}) > 1
@@ -53,8 +55,9 @@ def test_intervals_cover_the_true_change(count, lost, won):
     for run in range(400):
         kind = rng.choice(3, size=count, p=[lost, won, 1 - lost - won])
         before, after = np.where(kind == 1, 1, 0), np.where(kind == 0, 1, 0)
-        found = recall_change(one_hot(before, 2), one_hot(after, 2), targets, 2, resamples=800, seed=run)
-        covered += found.low[0] <= truth <= found.high[0]
+        found = recall_change(one_hot(before, 2), one_hot(after, 2), targets, "ab", resamples=800, seed=run)
+        low, high = found[0].interval
+        covered += low <= truth <= high
     assert covered / 400 >= 0.92
 
 

@@ -20,7 +20,7 @@ from fake_cuda import Error, Machine
 from tiny_bundle import PREPROCESSING, expected_outputs, tiny_model, write_bundle
 
 from edgefel.errors import EdgefelError
-from edgefel.export.onnx.uint8_input import uint8_input
+from edgefel.export.onnx.inputs import uint8_input
 from edgefel.runtime import engines
 from edgefel.runtime.backends import tensorrt_backend
 from edgefel.runtime.backends.cuda import import_pycuda

@@ -11,7 +11,7 @@ from small_graphs import assert_bitwise_equal, input_bytes, make_model, node, op
 
 from edgefel.data.preprocessing import Preprocessing, default_preprocessing
 from edgefel.errors import EdgefelError
-from edgefel.export.onnx.uint8_input import SplitNormalisation, uint8_input
+from edgefel.export.onnx.inputs import SplitNormalisation, uint8_input
 from edgefel.export.precision.half import to_half
 
 SIDE = 16

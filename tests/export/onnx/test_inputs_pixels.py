@@ -11,8 +11,7 @@ from small_graphs import make_model, node
 
 from edgefel.data.preprocessing import Image, Preprocessing
 from edgefel.errors import EdgefelError
-from edgefel.export.onnx.pixel_input import pixel_input
-from edgefel.export.onnx.uint8_input import uint8_input
+from edgefel.export.onnx.inputs import pixel_input, uint8_input
 
 RECIPES = (
     Preprocessing(16, 16),

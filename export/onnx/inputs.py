@@ -1,4 +1,4 @@
-"""Normalisation in the graph: the input becomes uint8 [N, S, S, 3], a quarter of the bytes.
+"""Preprocessing in the graph: the input becomes uint8 pixels, a quarter of the bytes, or whole resized images.
 
 (x/255 - mean)/std = a x + b, but a and b rounded to float32 would miss the runtime's value, which is computed in
 float64 and rounded once, by many ulps near x/255 = mean. So a = A + C and b = B + D: A and B are multiples of a
@@ -23,7 +23,6 @@ from edgefel.errors import EdgefelError
 from edgefel.export.onnx.rewrite import Rewrite
 from edgefel.runtime.manifest import INPUT_NAME
 
-SCOPE = "preprocessing"
 FLOAT32_DIGITS = 24
 MAX_ULPS = 1
 
@@ -66,7 +65,7 @@ class SplitNormalisation:
         return coarse + (self.fine_scale[:, None] * x + self.fine_shift[:, None])
 
 
-class InputSteps:
+class _InputSteps:
     """New nodes in front of a copy of a graph; a step returns the name of its result.
 
     readers: what reads the input's pixels, that is everything but a Shape of the batch axis.
@@ -114,7 +113,7 @@ class InputSteps:
         return self.rewrite.clean()
 
 
-def check_input(
+def _check_input(
     model: onnx.ModelProto,
     preprocessing: Preprocessing,
     what: str,
@@ -148,10 +147,10 @@ def uint8_input(model: onnx.ModelProto, preprocessing: Preprocessing) -> tuple[o
     Raises EdgefelError if the input is not that float32 tensor, its side is not the preprocessing's, or the
     float32 arithmetic would miss the runtime's values by more than one ulp.
     """
-    check_input(model, preprocessing, "uint8 input")
+    _check_input(model, preprocessing, "uint8 input")
     normalisation = SplitNormalisation.of(preprocessing)
     inexact = _check_values(normalisation, preprocessing)
-    steps = InputSteps(model, SCOPE)
+    steps = _InputSteps(model, "preprocessing")
     rewrite = steps.rewrite
     resample = _leading_resample(rewrite, steps.readers)
     # the Cast comes first since TensorRT takes uint8 at inputs only, in front of a Cast
@@ -193,3 +192,46 @@ def _leading_resample(rewrite: Rewrite, readers: Sequence[NodeProto]) -> NodePro
         return None
     plain = axes.tolist() == [2, 3] and not starts.any() and (steps > 0).all()
     return readers[0] if plain else None
+
+
+def pixel_input(model: onnx.ModelProto, preprocessing: Preprocessing) -> onnx.ModelProto:
+    """Replaces the input `image`, float32 [N, 3, S, S] or uint8 [N, S, S, 3], by RGB pixels float32 [N, 3, R, R]
+    of the values 0..255, R the preprocessing's `resize`: for inference elements that can resize an image and scale all
+    channels alike, and nothing more.
+
+    The graph takes the centre crop at the stride and, where it did not do so already, normalises with the arithmetic
+    of `uint8_input`, which gives the runtime's values where pixels are whole numbers.
+
+    Raises EdgefelError if the input is neither of these, or its side is not the preprocessing's.
+    """
+    kind = _check_input(model, preprocessing, "pixel input", (TensorProto.FLOAT, TensorProto.UINT8))
+    steps = _InputSteps(model, "pixels")
+    window = _crop(steps, preprocessing)
+    if kind == TensorProto.UINT8:
+        result = steps.add("Transpose", window, perm=[0, 2, 3, 1])
+        _skip_casts(steps, result)
+    else:
+        result = steps.normalise(window, SplitNormalisation.of(preprocessing))
+    return steps.finish(result, TensorProto.FLOAT, (3, preprocessing.resize, preprocessing.resize))
+
+
+def _crop(steps: _InputSteps, preprocessing: Preprocessing) -> str:
+    """The centre crop at the stride: what `Preprocessing` takes of the resized image."""
+    start = (preprocessing.resize - preprocessing.crop) // 2
+    ranges = {"starts": start, "ends": start + preprocessing.crop, "steps": preprocessing.stride}
+    starts, ends, strides = (steps.constant(np.full(2, at, np.int64), name) for name, at in ranges.items())
+    return steps.add("Slice", INPUT_NAME, starts, ends, steps.constant(np.array([2, 3]), "axes"), strides)
+
+
+def _skip_casts(steps: _InputSteps, pixels: str) -> None:
+    """The graph casts its uint8 input to float32 first; what reads the result reads `pixels` instead."""
+    if wrong := [
+        node.name
+        for node in steps.readers
+        if node.op_type != "Cast" or attribute(node, "to") != TensorProto.FLOAT
+    ]:
+        raise EdgefelError(
+            f"pixel input: {', '.join(wrong)} reads the uint8 input and is no Cast to float; export the bundle again"
+        )
+    for cast in steps.readers:
+        steps.rewrite.redirect(cast.output[0], pixels)
