@@ -168,36 +168,6 @@ class _Memory:
         return self._data[index]
 
 
-def read_images(
-    dataset: ImageDataset,
-    indices: Sequence[int],
-    *,
-    skip_unreadable: bool = False,
-    advance: Callable[[int, int], None] = lambda done, total: None,
-) -> tuple[tuple[CalibrationImage, ...], ImageDataset]:
-    """Reads the images once: their entries in a calibration set, and the images in order, as a data set in memory.
-
-    skip_unreadable: an image that cannot be read has no entry and stays in the data set, where loading it raises;
-    otherwise UnreadableImageError is raised here. `advance` is told (images read, images).
-    """
-    memory, entries, samples = _Memory(), [], []
-    for index in indices:
-        sample = dataset.samples[index]
-        try:
-            held, digest = memory.hold(sample)
-        except UnreadableImageError:
-            if not skip_unreadable:
-                raise
-            samples.append(sample)
-        else:
-            samples.append(held)
-            relative = os.path.relpath(sample.path, dataset.root).replace(os.sep, "/")
-            label = dataset.labels[sample.label]
-            entries.append(CalibrationImage(relative, label, sample.group, digest, sample.box))
-        advance(len(samples), len(indices))
-    return tuple(entries), replace(dataset, samples=tuple(samples))
-
-
 def calibration_pool(dataset: LabelledImages) -> list[int]:
     """Indices that calibration may use: all but the splits val and test, or everything if nothing else is there."""
     splits = [sample.split for sample in dataset.samples]
@@ -232,20 +202,26 @@ def choose_calibration_set(
 ) -> CalibrationSet:
     """Balanced images of the split train (of all, where there are no splits), each hashed.
 
-    model: whose predictions the labels of `dataset` are; None if they are labels. layout: what `dataset` was opened
-    as, if that was said. `advance` is told (images hashed, images). Raises EdgefelError as `balanced_samples` and
-    `read_images` do.
+    Arguments as for `record_images`. Raises EdgefelError as it and `balanced_samples` do.
     """
-    choice = balanced_samples(dataset, per_class, group_cap, seed, among=calibration_pool(dataset))
-    images, _ = read_images(dataset, choice.indices, advance=advance)
-    return calibration_set_of(
-        dataset, images, per_class, group_cap, seed, model=model, preprocessing=preprocessing, layout=layout
+    indices = balanced_samples(dataset, per_class, group_cap, seed, among=calibration_pool(dataset)).indices
+    chosen, _ = record_images(
+        dataset,
+        indices,
+        per_class,
+        group_cap,
+        seed,
+        model=model,
+        preprocessing=preprocessing,
+        layout=layout,
+        advance=advance,
     )
+    return chosen
 
 
-def calibration_set_of(
+def record_images(
     dataset: ImageDataset,
-    images: tuple[CalibrationImage, ...],
+    indices: Sequence[int],
     per_class: int,
     group_cap: int,
     seed: int,
@@ -253,20 +229,43 @@ def calibration_set_of(
     model: LabellingModel | None = None,
     preprocessing: Preprocessing | None = None,
     layout: str | None = None,
-) -> CalibrationSet:
-    """Images of `dataset`, drawn with the given counts and seed, as a set; the rest as `choose_calibration_set`."""
-    return CalibrationSet(
+    skip_unreadable: bool = False,
+    advance: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[CalibrationSet, ImageDataset]:
+    """Reads the images once: as a calibration set, drawn with these counts and seed, and as a data set in memory.
+
+    model: whose predictions the labels of `dataset` are; None if they are labels. layout: what `dataset` was opened
+    as, if that was said. skip_unreadable: an image that cannot be read is left out of the set and stays in the data
+    set, where loading it raises; otherwise UnreadableImageError is raised here. `advance`: told (images read, images).
+    """
+    memory, entries, samples = _Memory(), [], []
+    for index in indices:
+        sample = dataset.samples[index]
+        try:
+            held, digest = memory.hold(sample)
+        except UnreadableImageError:
+            if not skip_unreadable:
+                raise
+            samples.append(sample)
+        else:
+            samples.append(held)
+            relative = os.path.relpath(sample.path, dataset.root).replace(os.sep, "/")
+            label = dataset.labels[sample.label]
+            entries.append(CalibrationImage(relative, label, sample.group, digest, sample.box))
+        advance(len(samples), len(indices))
+    chosen = CalibrationSet(
         root=str(dataset.root.resolve()),
         labels=dataset.labels,
-        images=images,
+        images=tuple(entries),
         per_class=per_class,
         group_cap=group_cap,
         seed=seed,
         labelled_by="labels" if model is None else "predictions",
         preprocessing=None if preprocessing is None else preprocessing.to_dict(),
         model=model,
-        layout=layout,
+        layout=layout if dataset.votes is None else dataset.votes.layout,
     )
+    return chosen, replace(dataset, samples=tuple(samples))
 
 
 def check_preprocessing(
@@ -336,17 +335,12 @@ def read_calibration_set(path: str | os.PathLike[str]) -> CalibrationSet:
     except EdgefelError as error:
         raise EdgefelError(f"{error}; make it again") from None
     try:
+        plain = ("root", "per_class", "group_cap", "seed", "labelled_by", "preprocessing", "layout")
         chosen = CalibrationSet(
-            root=str(data["root"]),
+            **{name: data.get(name) for name in plain},
             labels=check_labels(data["labels"], os.fspath(path)),
             images=tuple(_image(image) for image in data["images"]),
-            per_class=data["per_class"],
-            group_cap=data["group_cap"],
-            seed=data["seed"],
-            labelled_by=data["labelled_by"],
-            preprocessing=data["preprocessing"],
-            model=None if data["model"] is None else LabellingModel(**data["model"]),
-            layout=data.get("layout"),
+            model=None if data.get("model") is None else LabellingModel(**data["model"]),
         )
     except EdgefelError as error:
         raise EdgefelError(f"{path}: {error}; make it again") from None

@@ -15,9 +15,8 @@ from edgefel.calib.calibration_set import (
     HELD_OUT,
     CalibrationSet,
     calibration_pool,
-    calibration_set_of,
     read_calibration_set,
-    read_images,
+    record_images,
 )
 from edgefel.calib.samples import LabelledImages, SampleChoice, balanced_samples
 from edgefel.data.dataset import ImageDataset, MatchedDataset, Sample
@@ -115,16 +114,15 @@ class ChosenImages:
             return self.given, self.dataset, indices
         if self.calibration is None or not isinstance(self.dataset, ImageDataset):
             return None, self.dataset, indices
-        images, held = read_images(self.dataset, indices, skip_unreadable=True)
-        votes = self.dataset.votes
-        chosen = calibration_set_of(
+        chosen, held = record_images(
             self.dataset,
-            images,
+            indices,
             per_class,
             group_cap,
             seed,
             preprocessing=preprocessing,
-            layout=layout if votes is None else votes.layout,
+            layout=layout,
+            skip_unreadable=True,
         )
         return chosen, held, range(len(held))
 

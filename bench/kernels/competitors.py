@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from edgefel.bench.kernels.problems import AttentionProblem, HeadProblem, PoolingProblem
-from edgefel.kernels.window_cross_attention import relative_position_bias
+from edgefel.kernels.window_cross_attention.reference import relative_position_bias
 
 Problem = AttentionProblem | HeadProblem | PoolingProblem
 # of the tensors that gradients flow to

@@ -165,7 +165,7 @@ def _choose(
             **drawing,
             model=model.identity if model is not None and predicted is not None else None,
             preprocessing=None if model is None else model.preprocessing,
-            layout=layout if dataset.votes is None else dataset.votes.layout,
+            layout=layout,
             advance=progress.follower("hashing images"),
         )
     return chosen, predicted, matched

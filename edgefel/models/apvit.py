@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from edgefel.kernels import backend
-from edgefel.kernels.token_pooling import pool_patches
+from edgefel.kernels.token_pooling.reference import pool_patches
 from edgefel.models.backbones import ImageStream, to_stream_size
 from edgefel.models.config import APViTConfig
 from edgefel.models.vit import ViTBlock, initialize_from_scratch

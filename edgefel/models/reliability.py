@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from edgefel.kernels import backend
-from edgefel.kernels.anchor_softmax import anchor_softmax
-from edgefel.kernels.reliability_balance import confidence, correction, weighted_mean
+from edgefel.kernels.anchor_softmax.reference import anchor_softmax
+from edgefel.kernels.reliability_balance.reference import confidence, correction, weighted_mean
 from edgefel.models.config import ReliabilityConfig
 
 

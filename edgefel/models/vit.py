@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from edgefel.kernels import backend
-from edgefel.kernels.token_pooling import pool_tokens
+from edgefel.kernels.token_pooling.reference import pool_tokens
 
 POSITION_STD = 1.0
 QUERY_KEY_GAIN = 2.0

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from edgefel.kernels import backend
-from edgefel.kernels.window_cross_attention import window_cross_attention
+from edgefel.kernels.window_cross_attention.reference import window_cross_attention
 from edgefel.models.config import EncoderConfig
 from edgefel.models.vit import Mlp
 

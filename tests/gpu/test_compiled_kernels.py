@@ -55,8 +55,8 @@ np.savez(data, probabilities=outputs[0], confidence=outputs[1], primary=outputs[
 
 def test_a_program_without_torch_launches_them(tmp_path: Path):
     pytest.importorskip("pycuda", reason="needs pycuda")
-    from edgefel.kernels.reliability_balance import reliability_balance
-    from edgefel.kernels.window_cross_attention import window_cross_attention
+    from edgefel.kernels.reliability_balance.reference import reliability_balance
+    from edgefel.kernels.window_cross_attention.reference import window_cross_attention
 
     arch = "sm_{}{}".format(*torch.cuda.get_device_capability())
     environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}

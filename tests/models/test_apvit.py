@@ -11,7 +11,7 @@ from published_weights import golden, golden_input, state_dict
 
 from edgefel.data.preprocessing import default_preprocessing
 from edgefel.errors import EdgefelError
-from edgefel.kernels.token_pooling import best_tokens, keep_tokens, patch_scores, token_scores
+from edgefel.kernels.token_pooling.reference import best_tokens, keep_tokens, patch_scores, token_scores
 from edgefel.models import ModelConfig, build_model, model_config
 from edgefel.models.apvit import kept_counts
 from edgefel.models.checkpoint import load_checkpoint, save_checkpoint

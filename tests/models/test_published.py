@@ -10,7 +10,7 @@ import torch
 from published_weights import golden, golden_input, state_dict
 
 from edgefel.errors import EdgefelError
-from edgefel.kernels.anchor_softmax import anchor_distances
+from edgefel.kernels.anchor_softmax.reference import anchor_distances
 from edgefel.models.published import import_published
 
 

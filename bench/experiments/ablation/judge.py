@@ -17,8 +17,8 @@ from edgefel.data.open import open_dataset
 from edgefel.data.preprocessing import Preprocessing
 from edgefel.evaluation.inference import run_model
 from edgefel.evaluation.metrics import compute_metrics
-from edgefel.kernels.anchor_softmax import anchor_softmax
-from edgefel.kernels.reliability_balance import confidence, correction
+from edgefel.kernels.anchor_softmax.reference import anchor_softmax
+from edgefel.kernels.reliability_balance.reference import confidence, correction
 from edgefel.models.profile import profile
 from edgefel.models.reliability import ReliabilityHead
 from edgefel.training.config import TrainConfig

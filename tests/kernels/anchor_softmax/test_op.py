@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from edgefel.kernels.anchor_softmax import anchor_softmax as reference
 from edgefel.kernels.anchor_softmax.op import anchor_softmax, launch_sizes
+from edgefel.kernels.anchor_softmax.reference import anchor_softmax as reference
 
 
 def draw(batch, classes, per_class, width, device, dtype=torch.float32):

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgefel.kernels.anchor_softmax import anchor_distances, anchor_softmax
+from edgefel.kernels.anchor_softmax.reference import anchor_distances, anchor_softmax
 
 
 def draw(batch: int, classes: int, anchors: int, width: int, seed: int = 0):

@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from edgefel.kernels.reliability_balance import confidence
-from edgefel.kernels.reliability_balance import reliability_balance as reference
 from edgefel.kernels.reliability_balance.op import reliability_balance
+from edgefel.kernels.reliability_balance.reference import confidence
+from edgefel.kernels.reliability_balance.reference import reliability_balance as reference
 from edgefel.models.config import ReliabilityConfig
 from edgefel.models.reliability import ReliabilityHead
 

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgefel.kernels.token_pooling import op as module
-from edgefel.kernels.token_pooling import pool_patches as patches_reference
-from edgefel.kernels.token_pooling import pool_tokens as tokens_reference
 from edgefel.kernels.token_pooling.op import pool_patches, pool_tokens, tile_for
+from edgefel.kernels.token_pooling.reference import pool_patches as patches_reference
+from edgefel.kernels.token_pooling.reference import pool_tokens as tokens_reference
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 # (N, keep, D)

@@ -10,7 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgefel.kernels.token_pooling import best_tokens, patch_scores, pool_patches, pool_tokens, token_scores
+from edgefel.kernels.token_pooling.reference import (
+    best_tokens,
+    patch_scores,
+    pool_patches,
+    pool_tokens,
+    token_scores,
+)
 
 # few different values, so that ties are the rule
 SCORES = st.lists(

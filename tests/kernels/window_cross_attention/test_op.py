@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from edgefel.kernels.window_cross_attention import op
-from edgefel.kernels.window_cross_attention import window_cross_attention as reference
 from edgefel.kernels.window_cross_attention.op import window_cross_attention
+from edgefel.kernels.window_cross_attention.reference import window_cross_attention as reference
 
 
 class Problem(NamedTuple):

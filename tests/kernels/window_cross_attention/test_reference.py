@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgefel.kernels.window_cross_attention import relative_position_bias, window_cross_attention
+from edgefel.kernels.window_cross_attention.reference import relative_position_bias, window_cross_attention
 
 
 def looped(q, k, v, table, window, scale):
