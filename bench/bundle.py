@@ -19,7 +19,7 @@ from edgefel.bench.timer import TimingPlan, measure
 from edgefel.data.dataset import ImageDataset
 from edgefel.data.preprocessing import Image, Preprocessing
 from edgefel.errors import EdgefelError
-from edgefel.export.parity.outputs import torch_threads
+from edgefel.export.parity.gate import torch_threads
 from edgefel.runtime.manifest import read_manifest
 from edgefel.runtime.session import Session
 from edgefel.workers import usable_cores

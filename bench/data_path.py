@@ -22,7 +22,7 @@ from edgefel.data.loading.sampling import BalancedEpoch
 from edgefel.data.open import open_dataset
 from edgefel.data.preprocessing import Preprocessing, default_preprocessing
 from edgefel.errors import EdgefelError
-from edgefel.export.parity.outputs import torch_threads
+from edgefel.export.parity.gate import torch_threads
 from edgefel.models.registry import model_config
 from edgefel.text import counted
 from edgefel.training.augmentation import Augmentation

@@ -24,7 +24,7 @@ from edgefel.data.labels import expression_labels
 from edgefel.data.loading.batches import Batch, ImageSource
 from edgefel.data.loading.sampling import BalancedEpoch
 from edgefel.errors import EdgefelError
-from edgefel.export.parity.outputs import torch_threads
+from edgefel.export.parity.gate import torch_threads
 from edgefel.kernels.backend import TRITON_INSTALLED, check_available, check_choice
 from edgefel.models.registry import model_config
 from edgefel.text import counted

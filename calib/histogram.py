@@ -48,11 +48,6 @@ class ActivationHistogram:
         """The largest |x|; 0 where nothing was collected."""
         return max(self.high, -self.low, 0.0)
 
-    @property
-    def constant(self) -> bool:
-        """Whether every value collected is the same."""
-        return self.low == self.high
-
     def collect(self, values: npt.NDArray[np.float32]) -> None:
         """Adds an activation [N, ...], float32; N may change from call to call.
 
@@ -106,7 +101,7 @@ class ActivationHistogram:
         """
         if self.shape is None:
             raise EdgefelError(f"calibration: nothing was collected of the activation {self.name!r}")
-        if self.constant:
+        if self.low == self.high:
             raise EdgefelError(
                 f"calibration: the activation {self.name!r} is {self.low + 0.0:g} everywhere, in all images; check "
                 "the checkpoint (a dead layer?) and the images (all the same or blank?)"

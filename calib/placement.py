@@ -42,21 +42,13 @@ TENSORRT = PlacementPolicy("tensorrt", quantize_residuals=True)
 
 
 @dataclass(frozen=True)
-class QuantizedWeight:
-    """A constant operand that becomes INT8, with one scale per index of `axis` (the output channels)."""
-
-    tensor: str
-    axis: int
-
-
-@dataclass(frozen=True)
 class Placement:
     """A policy's decisions for one graph.
 
     nodes: names of the Conv, Gemm and MatMul nodes that compute in INT8. residuals: Add node -> the skip
     connection that it reads in INT8. inputs: activations that get Q/DQ in front of those nodes only. outputs:
-    activations that get Q/DQ for all their readers. weights: constants that become INT8. kept_float: node ->
-    why a Conv, Gemm or MatMul is not quantized.
+    activations that get Q/DQ for all their readers. weights: constants that become INT8 -> the axis of the output
+    channels, each with a scale of its own. kept_float: node -> why a Conv, Gemm or MatMul is not quantized.
     """
 
     policy: PlacementPolicy
@@ -64,7 +56,7 @@ class Placement:
     residuals: dict[str, str]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    weights: tuple[QuantizedWeight, ...]
+    weights: dict[str, int]
     kept_float: dict[str, str]
 
     @property
@@ -97,14 +89,13 @@ def place(
         if policy.quantize_conv_outputs and node.op_type == "Conv" and node.output[0] not in index.outputs
     }
     read = dict.fromkeys([*(node.input[0] for node in nodes.values()), *residuals.values()])
-    weights = {node.input[1]: QuantizedWeight(node.input[1], _channel_axis(node)) for node in nodes.values()}
     return Placement(
         policy=policy,
         nodes=tuple(nodes),
         residuals=residuals,
         inputs=tuple(name for name in read if name not in outputs),
         outputs=tuple(outputs),
-        weights=tuple(weights.values()),
+        weights={node.input[1]: _channel_axis(node) for node in nodes.values()},
         kept_float=kept,
     )
 

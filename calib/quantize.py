@@ -61,8 +61,8 @@ class _Quantizer:
 
     def run(self) -> None:
         chosen = frozenset(self.placement.nodes)
-        for weight in self.placement.weights:
-            self._quantize_weight(weight.tensor, weight.axis, chosen)
+        for name, axis in self.placement.weights.items():
+            self._quantize_weight(name, axis, chosen)
         for name in self.placement.activations:
             self._quantize_activation(name, chosen)
         nodes = [*self.first]

@@ -86,44 +86,29 @@ def balanced_samples(
     return SampleChoice(tuple(indices), counts, tuple(name for name in counts if counts[name] < per_class))
 
 
-def random_samples(
+def unbalanced_samples(
     dataset: LabelledImages,
     count: int,
     group_cap: int = DEFAULT_GROUP_CAP,
     seed: int = 0,
     *,
     among: Collection[int] | None = None,
+    one_class: bool = False,
 ) -> SampleChoice:
     """Draws `count` images whatever their class, at most `group_cap` from one group; same seed, same draw.
 
-    What `balanced_samples` is compared with. Raises EdgefelError if a count is below 1 or there are too few.
+    What `balanced_samples` is compared with. one_class: from the most frequent class alone (the first of several
+    equally frequent). Raises EdgefelError if a count is below 1 or there are too few.
     """
-    pool = sorted(range(len(dataset.samples)) if among is None else set(among))
-    return _drawn_in_order(dataset, pool, count, group_cap, seed)
-
-
-def most_frequent_samples(
-    dataset: LabelledImages,
-    count: int,
-    group_cap: int = DEFAULT_GROUP_CAP,
-    seed: int = 0,
-    *,
-    among: Collection[int] | None = None,
-) -> SampleChoice:
-    """As `random_samples`, from the most frequent class alone (the first of several equally frequent)."""
-    pool = sorted(range(len(dataset.samples)) if among is None else set(among))
-    labels = [dataset.samples[i].label for i in pool]
-    most = int(np.bincount(labels, minlength=len(dataset.labels)).argmax()) if labels else 0
-    only = [i for i, label in zip(pool, labels, strict=True) if label == most]
-    return _drawn_in_order(dataset, only, count, group_cap, seed, f" of {dataset.labels[most]}")
-
-
-def _drawn_in_order(
-    dataset: LabelledImages, pool: Sequence[int], count: int, group_cap: int, seed: int, of: str = ""
-) -> SampleChoice:
     if count < 1 or group_cap < 1:
         raise EdgefelError(f"count={count}, group_cap={group_cap}: both must be at least 1")
-    queue = [int(i) for i in np.random.default_rng(seed).permutation(np.asarray(pool, dtype=np.int64))]
+    indices = sorted(range(len(dataset.samples)) if among is None else set(among))
+    pool, of = np.asarray(indices, dtype=np.int64), ""
+    if one_class:
+        labels = np.asarray([dataset.samples[i].label for i in indices], dtype=np.int64)
+        most = int(np.bincount(labels, minlength=len(dataset.labels)).argmax())
+        pool, of = pool[labels == most], f" of {dataset.labels[most]}"
+    queue = np.random.default_rng(seed).permutation(pool).tolist()
     taken: Counter[str] = Counter()
     chosen: list[int] = []
     while len(chosen) < count:
@@ -131,8 +116,7 @@ def _drawn_in_order(
         if index is None:
             raise EdgefelError(
                 f"calibration: {counted(len(chosen), 'usable image')}{of} (at most {group_cap} of one subject "
-                "or video), "
-                f"and {count} are wanted; give more data or ask for fewer"
+                f"or video), and {count} are wanted; give more data or ask for fewer"
             )
         chosen.append(index)
     found = Counter(dataset.samples[i].label for i in chosen)

@@ -94,11 +94,6 @@ def dot_precision(dtype: torch.dtype) -> str:
     return "tf32" if tf32 else "ieee"
 
 
-def type_name(dtype: torch.dtype) -> str:
-    """The short name of a type that kernels know, e.g. "fp16"."""
-    return FLOAT_TYPES[dtype]
-
-
 def next_power_of_two(value: int) -> int:
     """The smallest power of two that is at least `value`."""
     return 1 << max(value - 1, 0).bit_length()

@@ -15,7 +15,7 @@ import torch
 from exported import large_model
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from edgefel.calib.macs import node_macs
+from edgefel.calib.graph import node_macs
 from edgefel.export.onnx.passes import apply_passes
 from edgefel.export.onnx.trace import export_onnx
 from edgefel.runtime.manifest import OUTPUT_NAMES

@@ -21,7 +21,7 @@ from edgefel.bench.sessions import faces
 from edgefel.bench.timer import FULL, Advance, TimingPlan, measure, ratio_to
 from edgefel.errors import EdgefelError
 from edgefel.export.parity.compare import sqnr_db
-from edgefel.export.parity.outputs import torch_threads
+from edgefel.export.parity.gate import torch_threads
 from edgefel.text import counted
 from edgefel.workers import usable_cores
 

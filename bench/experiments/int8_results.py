@@ -39,8 +39,7 @@ from edgefel.export.bundle import ExportOptions, export_bundle
 from edgefel.export.onnx.passes import spread_prelu
 from edgefel.export.onnx.trace import export_onnx, serialize
 from edgefel.export.parity.check import check_bundle
-from edgefel.export.parity.gate import Gate
-from edgefel.export.parity.outputs import onnx_outputs
+from edgefel.export.parity.gate import Gate, onnx_outputs
 from edgefel.export.precision.mixed import PLOT_NAME, RANKING_IMAGES
 from edgefel.export.precision.sensitivity import rank_layers
 from edgefel.export.record import tool_versions

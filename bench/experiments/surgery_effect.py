@@ -24,7 +24,7 @@ import torch
 from edgefel.bench import timer
 from edgefel.bench.command import one_thread, run_bench
 from edgefel.bench.networks import onnxruntime_session, random_network
-from edgefel.calib.macs import node_macs
+from edgefel.calib.graph import node_macs
 from edgefel.data.preprocessing import Preprocessing, default_preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.export.onnx.attention import onnx_attention

@@ -33,7 +33,7 @@ from edgefel.data.images import read_rgb
 from edgefel.data.preprocessing import default_preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.export.onnx.trace import export_onnx
-from edgefel.export.parity.outputs import torch_threads
+from edgefel.export.parity.gate import torch_threads
 from edgefel.kernels.token_pooling import reference
 from edgefel.models import build_model
 from edgefel.models.profile import profile

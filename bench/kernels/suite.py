@@ -14,7 +14,7 @@ from edgefel.bench.kernels.gpu import Ceilings
 from edgefel.bench.kernels.problems import Work
 from edgefel.bench.timer import Timing
 from edgefel.errors import EdgefelError
-from edgefel.kernels.backend import type_name
+from edgefel.kernels.backend import FLOAT_TYPES
 
 # largest relative root-mean-square error of a result, by the type it was computed in
 TOLERANCE = {torch.float32: 2e-3, torch.float16: 5e-3, torch.bfloat16: 3e-2}
@@ -80,7 +80,7 @@ def compare(
         "op": problem.op,
         "problem": problem.name,
         "batch": problem.batch,
-        "dtype": type_name(problem.dtype),
+        "dtype": FLOAT_TYPES[problem.dtype],
         "mode": mode,
     }
     ready: dict[str, Callable[[], tuple[Tensor, ...]]] = {}

@@ -7,8 +7,7 @@ import math
 from onnx import NodeProto
 
 from edgefel.bench.roofline.graph import Network
-from edgefel.calib.graph import attribute
-from edgefel.calib.macs import COUNTED_OPS, macs_of_shapes
+from edgefel.calib.graph import COUNTED_OPS, attribute, macs_of_shapes
 
 # Elementwise, so that a compiler computes them where their input is made. Each is counted as one operation for an
 # element of its result, however many instructions a device takes: a floor must not be too high.
@@ -34,7 +33,7 @@ _UNCOUNTED = {"Cast", "QuantizeLinear", *RESHAPES, *MOVES}
 
 
 def macs(node: NodeProto, network: Network) -> int:
-    """Multiply-accumulates at the network's batch, as `edgefel.calib.macs` counts them; 0 for other nodes."""
+    """Multiply-accumulates at the network's batch, as `edgefel.calib.graph` counts them; 0 for other nodes."""
     if node.op_type not in COUNTED_OPS:
         return 0
     left, right = (network.tensor(name).shape for name in node.input[:2])

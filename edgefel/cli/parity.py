@@ -109,7 +109,7 @@ def _show(check: BundleCheck, as_json: bool) -> None:
         click.echo(f"labels: votes of {check.votes.file}")
     left = check.left_out
     click.echo(
-        f"left out: {counted(left.train, 'image')} of the split train, {left.calibration} that calibration used",
+        f"left out: {counted(left['train'], 'image')} of the split train, {left['calibration']} that calibration used",
         err=True,
     )
 

@@ -50,9 +50,16 @@ def fold_affines(rewrite: Rewrite) -> AffineReport:
     folded: list[str] = []
     while (node := _fold_one(rewrite)) is not None:
         folded.append(node)
-    left = {
-        node.name: _why_not(rewrite, node) for node in rewrite.order if node.op_type == "BatchNormalization"
-    }
+    left = {}
+    for node in rewrite.order:
+        if node.op_type == "BatchNormalization":
+            affine = _affine(rewrite, node)
+            reason = (
+                "its parameters are not constant"
+                if affine is None
+                else _unfoldable_reason(rewrite, node, affine)
+            )
+            left[node.name] = str(reason)
     return AffineReport(tuple(folded), left)
 
 
@@ -151,18 +158,15 @@ def _misfit(
         return f"it varies along axis {affine.axis}, {reader.name} sums over axis {channel_axis}"
     shifted = bool(affine.shift.any())
     if reader.op_type == "Conv":
-        padded = any(attribute(reader, "pads", [0])) or attribute(reader, "auto_pad", b"NOTSET") not in (
-            b"NOTSET",
-            b"VALID",
-        )
+        auto = attribute(reader, "auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID")
+        padded = auto or any(attribute(reader, "pads", [0]))
         return f"{reader.name} pads with zeros behind it" if shifted and padded else None
     if reader.op_type == "Gemm":
         bias = reader.input[2] if len(reader.input) > 2 else ""
         if attribute(reader, "transA", 0) or rank != 2:
             return f"{reader.name} transposes its input"
-        return (
-            f"the bias of {reader.name} is no constant" if bias and rewrite.constant(bias) is None else None
-        )
+        variable = bias and rewrite.constant(bias) is None
+        return f"the bias of {reader.name} is no constant" if variable else None
     if weight.ndim != 2:
         return f"{reader.name} multiplies by a stack of matrices"
     if shifted and _bias_behind(rewrite, reader, weight.shape[1]) is None:
@@ -247,10 +251,3 @@ def _set_constant(rewrite: Rewrite, node: NodeProto, position: int, values: Vect
     """A constant of the node's own: others that read the old one keep it, and names say whose it is."""
     old = node.input[position]
     node.input[position] = rewrite.add_constant(values.astype(np.float32), old)
-
-
-def _why_not(rewrite: Rewrite, node: NodeProto) -> str:
-    affine = _affine(rewrite, node)
-    if affine is None:
-        return "its parameters are not constant"
-    return _unfoldable_reason(rewrite, node, affine) or "it could be folded"

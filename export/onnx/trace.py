@@ -66,10 +66,15 @@ def export_onnx(
     # metadata, which are stripped, and types that do not occur.
     raw.ir_version = onnx.helper.find_min_ir_version_for(list(raw.opset_import))
     _name_by_scope(raw.graph)
-    simplified, _ = apply_passes(_simplify(raw), passes)
-    tidy(simplified, name=model.config.name)
-    check_graph(simplified)
-    return simplified
+    simplified, valid = onnxsim.simplify(raw, skipped_optimizers=SKIPPED_OPTIMIZERS, certify=False)
+    if not valid:
+        raise EdgefelError(
+            "exported graph: onnxsim's result differs from its input; this is a bug of onnxsim"
+        )
+    graph, _ = apply_passes(simplified, passes)
+    tidy(graph, name=model.config.name)
+    check_graph(graph)
+    return graph
 
 
 def serialize(model: onnx.ModelProto) -> bytes:
@@ -158,16 +163,6 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-def _simplify(model: onnx.ModelProto) -> onnx.ModelProto:
-    simplified, valid = onnxsim.simplify(model, skipped_optimizers=SKIPPED_OPTIMIZERS, certify=False)
-    if not valid:
-        raise EdgefelError(
-            "exported graph: onnxsim's result differs from its input; this is a bug of onnxsim"
-        )
-    result: onnx.ModelProto = simplified
-    return result
 
 
 def _name_by_scope(graph: onnx.GraphProto) -> None:

@@ -35,20 +35,12 @@ _COLOURS = {"fp32": "#4c72b0", "fp16": "#55a868", "int8": "#c44e52", "int8+fp16"
 
 
 @dataclass(frozen=True)
-class LeftOut:
-    """Images that were not compared on: of the split train, and those met in the draw that are, or are copies of,
-    images that calibrated."""
-
-    train: int
-    calibration: int
-
-
-@dataclass(frozen=True)
 class BundleCheck:
     """What `check_bundle` found. labels: the classes that both the bundle and the data have, in the bundle's order;
     classes: whose they are, and what was left out for them. votes: of FER+, where the labels come from. files: file
     name -> its comparison, in the manifest's order. precisions: the same names -> precision. skipped: images that
-    could not be read.
+    could not be read. left_out: images not compared on: "train", those of that split, and "calibration", those met in
+    the draw that are, or are copies of, images that calibrated.
     """
 
     bundle: str
@@ -59,7 +51,7 @@ class BundleCheck:
     labels: tuple[str, ...]
     classes: Mapping[str, Any]
     images: int
-    left_out: LeftOut
+    left_out: Mapping[str, int]
     skipped: tuple[str, ...]
     files: Mapping[str, Parity]
     precisions: Mapping[str, str]
@@ -73,15 +65,11 @@ class BundleCheck:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        lists = {name: list(values[name]) for name in ("labels", "skipped", "warnings")}
         return {
             **values,
-            "labels": list(self.labels),
+            **lists,
             "votes": None if self.votes is None else self.votes.to_dict(),
-            "classes": dict(self.classes),
-            "left_out": dataclasses.asdict(self.left_out),
-            "skipped": list(self.skipped),
-            "warnings": list(self.warnings),
-            "precisions": dict(self.precisions),
             "files": {name: parity.to_dict() for name, parity in self.files.items()},
             "refused": self.refused,
             "tools": tool_versions(),
@@ -146,7 +134,7 @@ def check_bundle(
         labels=tuple(manifest.labels[column] for column in sorted(matched.match.columns)),
         classes=matched.to_dict(),
         images=len(compared),
-        left_out=LeftOut(len(dataset) - untrained, passed),
+        left_out={"train": len(dataset) - untrained, "calibration": passed},
         skipped=compared.skipped,
         files=results,
         precisions={file.name: file.precision for file in files},

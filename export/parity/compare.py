@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,9 +24,10 @@ from edgefel.export.parity.label_metrics import (
     share_interval,
 )
 from edgefel.export.parity.limits import ParityLimits
-from edgefel.export.parity.outputs import Outputs
 from edgefel.runtime.manifest import OUTPUT_NAMES, Verdict
 from edgefel.text import counted
+
+Outputs = Mapping[str, npt.NDArray[np.float32]]
 
 MAX_SQNR_DB = 200.0  # what equal arrays get: JSON has no infinity
 _ROUNDING = 1e-9  # of metrics that are computed in floating point: exactly at the limit is within it

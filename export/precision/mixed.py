@@ -13,9 +13,8 @@ from edgefel.calib.placement import ONNXRUNTIME, PlacementPolicy
 from edgefel.data.preprocessing import Preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.export.onnx.trace import serialize
-from edgefel.export.parity.compare import Parity
-from edgefel.export.parity.gate import Gate
-from edgefel.export.parity.outputs import Outputs, onnx_outputs
+from edgefel.export.parity.compare import Outputs, Parity
+from edgefel.export.parity.gate import Gate, onnx_outputs
 from edgefel.export.precision.graphs import Build
 from edgefel.export.precision.search import MixVerdict, SearchResult, search
 from edgefel.export.precision.sensitivity import rank_layers

@@ -99,8 +99,7 @@ class _Search:
         self.ranking = ranking
         self.judge = judge
         self.progress = progress
-        self.trials: list[Trial] = []
-        self.verdicts: dict[frozenset[str], MixVerdict] = {}
+        self.trials: dict[frozenset[str], Trial] = {}
 
     def run(self) -> SearchResult:
         needed = self._fewest()
@@ -117,15 +116,14 @@ class _Search:
             self._decide(rank, cost, rank <= needed, cost.node in kept, failed.get(cost.node))
             for rank, cost in enumerate(self.ranking, start=1)
         ]
-        return SearchResult(tuple(decisions), tuple(self.trials))
+        return SearchResult(tuple(decisions), tuple(self.trials.values()))
 
     def _try(self, kept: frozenset[str]) -> MixVerdict:
-        if kept not in self.verdicts:
-            verdict = self.verdicts[kept] = self.judge(kept)
-            share = _share(self.ranking, kept)
-            self.trials.append(Trial(tuple(c.node for c in self.ranking if c.node in kept), share, verdict))
+        if kept not in self.trials:
+            names = tuple(cost.node for cost in self.ranking if cost.node in kept)
+            self.trials[kept] = Trial(names, _share(self.ranking, kept), self.judge(kept))
             self.progress.advance()
-        return self.verdicts[kept]
+        return self.trials[kept].verdict
 
     def _passes(self, count: int) -> bool:
         return self._try(frozenset(cost.node for cost in self.ranking[:count])).passes
@@ -139,7 +137,7 @@ class _Search:
         while high < most and not self._passes(high):
             low, high = high, min(2 * high, most)
         if most < 1 or not self._passes(high):
-            reasons = "; ".join(self.trials[-1].verdict.reasons)
+            reasons = "; ".join(list(self.trials.values())[-1].verdict.reasons)
             raise EdgefelError(
                 f"no mix of INT8 and float passes the gate: {reasons}, with "
                 f"{most} of {counted(most + 1, 'layer')} in float; look at FP16 alone, or give other limits"

@@ -10,12 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from edgefel.calib.macs import node_macs
+from edgefel.calib.graph import node_macs
 from edgefel.calib.placement import PlacementPolicy, place
 from edgefel.calib.quantize import quantize
-from edgefel.export.parity.compare import sqnr_db
+from edgefel.export.parity.compare import Outputs, sqnr_db
 from edgefel.export.parity.label_metrics import kl_divergence, recall_change
-from edgefel.export.parity.outputs import Outputs
 from edgefel.progress import SILENT, Progress
 
 IntArray = npt.NDArray[np.integer[Any]]

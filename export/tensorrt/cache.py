@@ -18,6 +18,7 @@ from edgefel.files.cache import cache_folder
 from edgefel.files.documents import check_shape, read_json
 from edgefel.files.write import atomic_file, atomic_folder, sha256, write_json
 from edgefel.runtime.engines import Gpu
+from edgefel.text import one_line
 
 _FORMAT = 1
 _ENGINE, _ENTRY = "model.engine", "entry.json"
@@ -28,7 +29,6 @@ class CachedEngine:
     """An engine of the cache, its bytes checked. builder, layers: what `build_engine` recorded of it."""
 
     path: Path
-    sha256: str
     builder: dict[str, Any]
     layers: dict[str, Any]
 
@@ -53,8 +53,7 @@ class EngineCache:
             return _read(folder), []
         except (EdgefelError, OSError) as error:
             shutil.rmtree(folder, ignore_errors=True)
-            reason = " ".join(str(error).split())
-            return None, [f"cached engine {key[:12]} was damaged and is built anew ({reason})"]
+            return None, [f"cached engine {key[:12]} was damaged and is built anew ({one_line(error)})"]
 
     def store(self, key: str, engine: Path, builder: dict[str, Any], layers: dict[str, Any]) -> list[str]:
         """Keeps a copy of the engine; returns warnings. A cache that cannot be written costs time, no engine."""
@@ -64,7 +63,7 @@ class EngineCache:
                 entry = {"sha256": sha256(folder / _ENGINE), "builder": builder, "layers": layers}
                 write_json(folder / _ENTRY, entry)
         except (EdgefelError, OSError) as error:
-            return [f"the engine could not be cached ({' '.join(str(error).split())})"]
+            return [f"the engine could not be cached ({one_line(error)})"]
         return []
 
     def timing_file(self, trt: ModuleType, gpu: Gpu | None) -> Path | None:
@@ -129,4 +128,4 @@ def _read(folder: Path) -> CachedEngine:
     check_shape(entry, {"sha256": str, "builder": {"warnings?": [str]}, "layers": dict}, _ENTRY)
     if sha256(folder / _ENGINE) != entry.get("sha256"):
         raise EdgefelError("the engine's SHA-256 differs")
-    return CachedEngine(folder / _ENGINE, entry["sha256"], entry["builder"], entry["layers"])
+    return CachedEngine(folder / _ENGINE, entry["builder"], entry["layers"])

@@ -11,6 +11,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any
 
 from edgefel.errors import EdgefelError, MissingDependencyError
 from edgefel.export.tensorrt.cache import EngineCache, engine_key, load_timings, save_timings
-from edgefel.export.tensorrt.layers import engine_report, inspect_engine, network_report, summarize_layers
+from edgefel.export.tensorrt.layers import engine_report, network_report, summarize_layers
 from edgefel.export.tensorrt.network import because, create_builder, parse_network
 from edgefel.export.tensorrt.options import (
     MIB,
@@ -211,7 +212,8 @@ class _Job:
             return False, layers
         # the report is extra: an inspector that changes its format must not cost the engine
         with suppress(AttributeError, TypeError, ValueError, RuntimeError):
-            layers = engine_report(layers, inspect_engine(self.trt, engine))
+            inspector, kind = engine.create_engine_inspector(), self.trt.LayerInformationFormat.JSON
+            layers = engine_report(layers, str(inspector.get_engine_information(kind)))
         return True, layers
 
     def entry(self, attempt: Attempt) -> dict[str, Any]:
@@ -262,28 +264,22 @@ def _run_cancellable(
     Python handles signals in its main thread, and only between its own instructions: a main thread inside
     TensorRT's build would notice Ctrl-C when the build is over.
     """
-    cancelled, done = threading.Event(), threading.Event()
-    results: list[tuple[Attempt, list[str]]] = []
-    errors: list[BaseException] = []
+    cancelled = threading.Event()
+    result: Future[tuple[Attempt, list[str]]] = Future()
 
     def body() -> None:
         try:
-            results.append(work(cancelled))
+            result.set_result(work(cancelled))
         except BaseException as error:  # it goes on in the caller's thread
-            errors.append(error)
-        finally:
-            done.set()
+            result.set_exception(error)
 
     threading.Thread(target=body, name="edgefel-engine-build", daemon=True).start()
     try:
-        done.wait()
+        return result.result()
     except BaseException:
         cancelled.set()
-        done.wait()
+        wait([result])
         raise
-    if errors:
-        raise errors[0]
-    return results[0]
 
 
 def _monitor(trt: ModuleType, progress: Progress, cancelled: threading.Event) -> Any:

@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 _PRECISIONS = {"FLOAT": "fp32", "HALF": "fp16"}
@@ -64,20 +63,22 @@ class _Graph:
             else:
                 yield nearby
 
-    def is_constant(self, tensor: str) -> bool:
-        """Whether the tensor is a weight, perhaps reshaped, cast or quantized."""
-        while tensor in self.producer and self.producer[tensor].type in _SAME_VALUES:
-            tensor = self.producer[tensor].inputs[0]
-        return tensor in self.producer and self.producer[tensor].type == "CONSTANT"
+    def multiplies_activations(self, layer: _Layer) -> bool:
+        """Whether it is a matrix product without a weight, perhaps reshaped, cast or quantized."""
+        types = [self._origin(name, _SAME_VALUES) for name in layer.inputs]
+        return layer.type == "MATRIX_MULTIPLY" and "CONSTANT" not in types
 
-    def is_int8(self, layer: _Layer) -> bool:
-        """Whether both operands of a product were quantized: its output is float, its arithmetic is not."""
-        return layer.type in _PRODUCTS and all(self._dequantized(name) for name in layer.inputs[:2])
+    def precision(self, layer: _Layer) -> str:
+        """What a layer computes in: the output of a product of quantized operands is float, its arithmetic INT8."""
+        types = [self._origin(name, ("SHUFFLE", "IDENTITY")) for name in layer.inputs[:2]]
+        quantized = layer.type in _PRODUCTS and set(types) <= {"DEQUANTIZE"}
+        return "int8" if quantized else layer.precision
 
-    def _dequantized(self, tensor: str) -> bool:
-        while tensor in self.producer and self.producer[tensor].type in ("SHUFFLE", "IDENTITY"):
+    def _origin(self, tensor: str, passing: Collection[str]) -> str | None:
+        """The type of the layer that makes the tensor, in front of layers of the types `passing`."""
+        while tensor in self.producer and self.producer[tensor].type in passing:
             tensor = self.producer[tensor].inputs[0]
-        return tensor in self.producer and self.producer[tensor].type == "DEQUANTIZE"
+        return self.producer[tensor].type if tensor in self.producer else None
 
 
 def network_report(network: Any) -> dict[str, Any]:
@@ -90,7 +91,7 @@ def network_report(network: Any) -> dict[str, Any]:
     """
     graph = _Graph(network)
     rows = [
-        {"name": layer.name, "type": layer.type.lower(), "precision": _computed_in(graph, layer)}
+        {"name": layer.name, "type": layer.type.lower(), "precision": graph.precision(layer)}
         for layer in graph.layers
         if layer.type != "CONSTANT"
     ]
@@ -107,11 +108,6 @@ def engine_report(network: dict[str, Any], inspected: str) -> dict[str, Any]:
     rows = [_engine_row(entry if isinstance(entry, dict) else {"Name": str(entry)}) for entry in entries]
     attentions = [{**attention, **_fused(attention["nodes"], rows)} for attention in network["attentions"]]
     return _report("engine", _FROM_ENGINE, rows, attentions)
-
-
-def inspect_engine(trt: ModuleType, engine: Any) -> str:
-    """The engine inspector's report on all layers, as JSON text."""
-    return str(engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON))
 
 
 def summarize_layers(report: dict[str, Any]) -> dict[str, Any]:
@@ -142,12 +138,13 @@ def _report(
 def _layer(layer: Any) -> _Layer:
     inputs = [layer.get_input(i) for i in range(layer.num_inputs)]
     outputs = [layer.get_output(i) for i in range(layer.num_outputs)]
+    kind = _enum_name(outputs[0].dtype) if outputs else "none"
     return _Layer(
         layer.name,
         _enum_name(layer.type),
         tuple(tensor.name for tensor in inputs if tensor is not None),
         tuple(tensor.name for tensor in outputs),
-        _precision(_enum_name(outputs[0].dtype)) if outputs else "none",
+        _PRECISIONS.get(kind, kind.lower()),
     )
 
 
@@ -155,40 +152,26 @@ def _enum_name(value: Any) -> str:
     return str(value).rpartition(".")[2]
 
 
-def _precision(dtype: str) -> str:
-    return _PRECISIONS.get(dtype, dtype.lower())
-
-
-def _computed_in(graph: _Graph, layer: _Layer) -> str:
-    return "int8" if graph.is_int8(layer) else layer.precision
-
-
 def _attentions(graph: _Graph) -> Iterator[dict[str, Any]]:
     for softmax in graph.layers:
         if softmax.type == "ATTENTION_INPUT":
             # an operator of opset 23: TensorRT has one boundary layer in front of it and one behind
-            precision = [_computed_in(graph, softmax)]
+            precision = [graph.precision(softmax)]
             yield {"name": softmax.name, "nodes": [softmax.name], "precision": precision, "fused": None}
         if softmax.type != "SOFTMAX":
             continue
-        before = [
-            layer for layer in graph.nearest(softmax, graph.sources) if _multiplies_activations(graph, layer)
-        ]
-        after = [
-            layer for layer in graph.nearest(softmax, graph.users) if _multiplies_activations(graph, layer)
-        ]
+        before, after = (
+            list(filter(graph.multiplies_activations, graph.nearest(softmax, step)))
+            for step in (graph.sources, graph.users)
+        )
         if before and after:
             nodes = [before[0], softmax, after[0]]
             yield {
                 "name": softmax.name.rpartition("/")[0] or softmax.name,
                 "nodes": [node.name for node in nodes],
-                "precision": sorted({_computed_in(graph, node) for node in nodes}),
+                "precision": sorted({graph.precision(node) for node in nodes}),
                 "fused": None,
             }
-
-
-def _multiplies_activations(graph: _Graph, layer: _Layer) -> bool:
-    return layer.type == "MATRIX_MULTIPLY" and not any(graph.is_constant(name) for name in layer.inputs)
 
 
 def _engine_row(entry: dict[str, Any]) -> dict[str, Any]:

@@ -163,7 +163,7 @@ def backward_q_kernel(
     """
     tile, head, image = locate(BLOCK_M, H, W)
     rows, safe_rows = tile_tokens(tile * BLOCK_M, BLOCK_M, W)
-    table = table_ptr + head * table_strides[1]
+    table, stride = table_ptr + head * table_strides[1], table_strides[0]
     q = load_tile(q_ptr, q_strides, image, head, safe_rows, D, BLOCK_D)
 
     grad_q = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
@@ -176,18 +176,7 @@ def backward_q_kernel(
             v = load_tile(v_ptr, v_strides, window, head, safe_columns, D, BLOCK_D)
             inside = (columns < W * W)[None, :]
             _, ds = score_gradient(
-                q,
-                k,
-                v,
-                outputs,
-                inside,
-                table,
-                safe_rows,
-                safe_columns,
-                table_strides[0],
-                scale,
-                W,
-                PRECISION,
+                q, k, v, outputs, inside, table, safe_rows, safe_columns, stride, scale, W, PRECISION
             )
             grad_q = tl.dot(ds.to(k.dtype), k, grad_q, input_precision=PRECISION)
 

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from edgefel.kernels.backend import (
+    FLOAT_TYPES,
     check_runnable,
     check_same,
     define_operator,
     dot_precision,
     next_power_of_two,
     on_device,
-    type_name,
 )
 from edgefel.kernels.tuning import Launch, Tuner
 from edgefel.kernels.window_cross_attention.reference import check_window_attention_shapes
@@ -174,7 +174,7 @@ def _run_forward(
         )
 
     if total:
-        default = default_forward(window, width, type_name(q.dtype))
+        default = default_forward(window, width, FLOAT_TYPES[q.dtype])
         _run_tuned(_tuners()[0], q, k, window, differentiable, forward_space(window), default, run)
     return out, lse
 

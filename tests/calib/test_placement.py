@@ -67,10 +67,10 @@ def test_channel_axes():
     placement = place(tiny_graph(), TENSORRT)
     index = GraphIndex(tiny_graph().graph)
     nodes = index.nodes
-    for name, weight in zip(placement.nodes, placement.weights, strict=True):
-        shape = tuple(index.initializers[weight.tensor].dims)
+    for name, (weight, axis) in zip(placement.nodes, placement.weights.items(), strict=True):
+        shape = tuple(index.initializers[weight].dims)
         # Conv weights are [O, I, kH, kW], MatMul constants [I, O]
-        assert weight.axis == (0 if nodes[name].op_type == "Conv" else 1), (name, shape)
+        assert axis == (0 if nodes[name].op_type == "Conv" else 1), (name, shape)
 
 
 def test_float_scopes_are_configurable_and_must_leave_something():
@@ -147,7 +147,7 @@ def test_a_layer_that_is_kept_in_float_says_why(policy):
     whole, placement = place(tiny_graph(), policy), place(tiny_graph(), policy, {name: "costs 3 points"})
     assert set(whole.nodes) - set(placement.nodes) == {name}
     assert placement.kept_float[name] == "costs 3 points"
-    assert "encoder.image_stream.stem.0.weight" not in {weight.tensor for weight in placement.weights}
+    assert "encoder.image_stream.stem.0.weight" not in placement.weights
     assert GraphIndex(tiny_graph().graph).nodes[name].output[0] not in placement.outputs
     with pytest.raises(KeyError):
         place(tiny_graph(), policy, {"head.reduce/Gemm": "already in float"})

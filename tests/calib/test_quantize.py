@@ -77,15 +77,15 @@ def test_weights_are_int8_with_a_scale_per_channel(quantized):
     placement, model = quantized
     index = GraphIndex(model.graph)
     before = GraphIndex(tiny_graph().graph).initializers
-    for weight in placement.weights:
-        assert weight.tensor not in index.initializers, "the float weight is still in the file"
-        original = numpy_helper.to_array(before[weight.tensor])
-        stored = index.initializers[f"{weight.tensor}.int8"]
-        scale = numpy_helper.to_array(index.initializers[f"{weight.tensor}.scale"])
+    for weight, axis in placement.weights.items():
+        assert weight not in index.initializers, "the float weight is still in the file"
+        original = numpy_helper.to_array(before[weight])
+        stored = index.initializers[f"{weight}.int8"]
+        scale = numpy_helper.to_array(index.initializers[f"{weight}.scale"])
         assert stored.data_type == TensorProto.INT8
-        assert scale.shape == (original.shape[weight.axis],)
+        assert scale.shape == (original.shape[axis],)
         shape = [1] * original.ndim
-        shape[weight.axis] = -1
+        shape[axis] = -1
         restored = numpy_helper.to_array(stored) * scale.reshape(shape)
         assert np.abs(restored - original).max() <= scale.max() * 0.5001
 

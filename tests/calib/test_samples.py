@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 
 import pytest
 from labelled_items import Images, Item
 
-from edgefel.calib.samples import balanced_samples, most_frequent_samples, random_samples
+from edgefel.calib.samples import balanced_samples, unbalanced_samples
 from edgefel.errors import EdgefelError
 
 
@@ -65,11 +66,11 @@ def test_counts_below_one_are_refused(counts):
         balanced_samples(long_tail(), *counts)
 
 
-def test_random_samples_follow_the_data_and_not_the_classes():
+def test_unbalanced_samples_follow_the_data_and_not_the_classes():
     images = long_tail()
     totals = Counter()
     for seed in range(40):
-        choice = random_samples(images, 20, 100, seed)
+        choice = unbalanced_samples(images, 20, 100, seed)
         assert len(set(choice.indices)) == 20 == sum(choice.counts.values())
         totals.update(choice.counts)
     # 60 : 30 : 4 in the data
@@ -77,15 +78,16 @@ def test_random_samples_follow_the_data_and_not_the_classes():
     assert totals["c"] / 800 == pytest.approx(4 / 94, abs=0.02)
 
 
-def test_most_frequent_samples_show_one_class():
-    choice = most_frequent_samples(long_tail(), 20, 100, seed=0)
+def test_samples_of_the_most_frequent_class_show_no_other():
+    choice = unbalanced_samples(long_tail(), 20, 100, seed=0, one_class=True)
     assert choice.counts == {"a": 20, "b": 0, "c": 0}
-    assert most_frequent_samples(long_tail(), 20, 100, seed=0, among=range(50, 94)).counts["b"] == 20
+    choice = unbalanced_samples(long_tail(), 20, 100, seed=0, one_class=True, among=range(50, 94))
+    assert choice.counts["b"] == 20
 
 
-@pytest.mark.parametrize("draw", [random_samples, most_frequent_samples])
-def test_the_other_draws_keep_to_cap_seed_and_pool(draw):
-    images = long_tail()
+@pytest.mark.parametrize("one_class", [False, True])
+def test_the_other_draws_keep_to_cap_seed_and_pool(one_class):
+    images, draw = long_tail(), functools.partial(unbalanced_samples, one_class=one_class)
     choice = draw(images, 8, 3, seed=1)
     assert max(Counter(images.samples[i].group for i in choice.indices).values()) <= 3
     assert choice == draw(images, 8, 3, seed=1)
@@ -95,8 +97,8 @@ def test_the_other_draws_keep_to_cap_seed_and_pool(draw):
 
 def test_the_other_draws_refuse_what_they_cannot_give():
     with pytest.raises(EdgefelError, match="3 usable images of a .*10 are wanted"):
-        most_frequent_samples(long_tail(), 10, 1, seed=0)
+        unbalanced_samples(long_tail(), 10, 1, seed=0, one_class=True)
     with pytest.raises(EdgefelError, match="94 usable images .*95 are wanted"):
-        random_samples(long_tail(), 95, 100, seed=0)
+        unbalanced_samples(long_tail(), 95, 100, seed=0)
     with pytest.raises(EdgefelError, match="at least 1"):
-        random_samples(long_tail(), 0, 100, seed=0)
+        unbalanced_samples(long_tail(), 0, 100, seed=0)

@@ -25,7 +25,7 @@ from edgefel.data.open import open_dataset
 from edgefel.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, default_preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.evaluation.inference import run_model
-from edgefel.export.parity.outputs import onnx_outputs
+from edgefel.export.parity.gate import onnx_outputs
 from edgefel.runtime.manifest import Manifest, ModelInfo, describe_file, write_manifest
 from edgefel.runtime.session import Session
 

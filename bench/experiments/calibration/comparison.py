@@ -21,8 +21,7 @@ from edgefel.calib.samples import (
     DEFAULT_GROUP_CAP,
     SampleChoice,
     balanced_samples,
-    most_frequent_samples,
-    random_samples,
+    unbalanced_samples,
 )
 from edgefel.calib.thresholds import METHODS, CalibrationMethod
 from edgefel.data.dataset import ImageDataset
@@ -30,7 +29,7 @@ from edgefel.data.images import UnreadableImageError
 from edgefel.data.labels import LabelMatch
 from edgefel.data.preprocessing import Image, Preprocessing
 from edgefel.errors import EdgefelError
-from edgefel.export.parity.outputs import onnx_outputs
+from edgefel.export.parity.gate import onnx_outputs
 from edgefel.progress import SILENT, Progress
 
 BALANCED, RANDOM, MOST_FREQUENT = STRATEGIES = ("balanced", "random", "most-frequent")
@@ -258,7 +257,7 @@ def plan_runs(dataset: ImageDataset, options: ComparisonOptions) -> list[Calibra
             balanced = balanced_samples(dataset, size, options.group_cap, seed, among=pool.indices)
             count = len(balanced.indices)
             rest = (dataset, count, options.group_cap, seed)
-            others = (draw(*rest, among=pool.indices) for draw in (random_samples, most_frequent_samples))
+            others = (unbalanced_samples(*rest, among=pool.indices, one_class=one) for one in (False, True))
             choices = zip(STRATEGIES, (balanced, *others), strict=True)
             runs += [CalibrationRun(strategy, size, seed, pool, choice) for strategy, choice in choices]
     return runs

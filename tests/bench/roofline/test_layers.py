@@ -13,7 +13,7 @@ from small_graphs import make_model, node
 
 from edgefel.bench.roofline.graph import read_network
 from edgefel.bench.roofline.layers import LayerWork, fused_layers, unfused_layers
-from edgefel.calib.macs import node_macs
+from edgefel.calib.graph import node_macs
 from edgefel.errors import EdgefelError
 from edgefel.export.precision.half import to_half
 

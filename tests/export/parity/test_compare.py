@@ -20,8 +20,8 @@ from exported import (
 from edgefel.errors import EdgefelError
 from edgefel.export.onnx.trace import save_onnx, serialize
 from edgefel.export.parity.compare import MAX_SQNR_DB, compare, sqnr_db
+from edgefel.export.parity.gate import onnx_outputs, reference_outputs
 from edgefel.export.parity.limits import LIMITS, ParityLimits
-from edgefel.export.parity.outputs import onnx_outputs, reference_outputs
 
 CLASSES = 4
 LABELS = ("neutral", "happiness", "sadness", "fear")

@@ -8,7 +8,7 @@ import pytest
 from exported import tiny_graph, tiny_model
 from onnx import TensorProto, helper, numpy_helper
 
-from edgefel.calib.macs import node_macs
+from edgefel.calib.graph import node_macs
 from edgefel.errors import EdgefelError
 from edgefel.models.profile import profile
 
