@@ -36,7 +36,7 @@ from edgefel.export.bundle import ExportReport, _Export, export_bundle, summariz
 from edgefel.export.onnx import trace as tracing
 from edgefel.export.onnx.passes import spread_prelu
 from edgefel.export.onnx.trace import export_onnx, serialize
-from edgefel.export.options import ExportOptions, exported_preprocessing
+from edgefel.export.options import ExportOptions
 from edgefel.export.parity.limits import LIMITS
 from edgefel.export.precision.graphs import PrecisionGraph
 from edgefel.files.write import sha256
@@ -160,7 +160,7 @@ def test_the_same_weights_give_the_same_bytes(folder, monkeypatch):
 
 
 def test_input_size_112_gives_what_224_gives(folder, manifest):
-    assert manifest.preprocessing == exported_preprocessing(default_preprocessing(224), 112)
+    assert manifest.preprocessing == dataclasses.replace(default_preprocessing(224), stride=2)
     assert manifest.input_shape == ("N", 3, 112, 112)
     images = [np.random.default_rng(i).integers(0, 256, (300, 260, 3), dtype=np.uint8) for i in range(2)]
     large = default_preprocessing(224).batch(images)
@@ -219,14 +219,6 @@ def test_an_int8_file_that_fails_is_written_and_marked_with_its_reasons(tmp_path
     assert [row["verdict"] for row in summarize(report)] == ["pass", "fail"]
 
 
-def test_reduced_precisions_depend_on_what_is_asked_for():
-    assert ExportOptions(("int8", "fp16")).onnx_precisions == ("fp16", "int8", "int8+fp16")
-    assert ExportOptions(("int8",)).onnx_precisions == ("int8",)
-    assert ExportOptions(("int8",), engine=True).onnx_precisions == ("int8", "int8+fp16")
-    assert ExportOptions(("int8", "fp16")).engine_precisions == ()
-    assert ExportOptions(("int8", "fp16"), engine=True).engine_precisions == ("fp16", "int8+fp16")
-
-
 def test_a_diverged_checkpoint_is_refused_and_leaves_nothing(tmp_path):
     checkpoint = save(tmp_path / "model", tiny_model())
     loaded = load_checkpoint(checkpoint)
@@ -246,26 +238,3 @@ def test_replace_takes_the_place_of_a_bundle_and_of_nothing_else(tmp_path):
         with pytest.raises(EdgefelError, match="choose another"):
             export_bundle(checkpoint, tmp_path / "photos", replace=replace)
     assert (tmp_path / "photos" / "a.png").read_bytes() == b"precious"
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"precisions": ("fp8",)}, "choose some of fp32, fp16, int8"),
-        ({"precisions": ()}, "choose some of"),
-        ({"method": "guess"}, "choose one of minmax"),
-        ({"parity_images": 0}, "at least 1"),
-    ],
-)
-def test_options_are_checked(values, message):
-    with pytest.raises(EdgefelError, match=message):
-        ExportOptions(**values)
-
-
-def test_input_sizes():
-    full, nano = default_preprocessing(224), default_preprocessing(112)
-    assert exported_preprocessing(full, 112).stride == 2
-    assert exported_preprocessing(full, None) == full
-    assert exported_preprocessing(nano, 112) == nano
-    with pytest.raises(EdgefelError, match="takes 112x112 images; choose 112"):
-        exported_preprocessing(nano, 224)

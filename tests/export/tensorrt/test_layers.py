@@ -8,7 +8,6 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from edgefel.errors import EdgefelError
 from edgefel.export.tensorrt.layers import engine_report, network_report, summarize_layers
 from edgefel.export.tensorrt.network import create_builder, parse_network
 from edgefel.runtime.engines import listen
@@ -108,10 +107,3 @@ def test_an_attention_multiplies_activations_on_both_sides(tmp_path, query, valu
     assert [attention["name"] for attention in report["attentions"]] == found
     assert report["precisions"]["fp32"] >= 3
     assert "constant" not in {row["type"] for row in report["layers"]}
-
-
-def test_a_parser_error_without_a_node_is_said_too(tmp_path):
-    model = softmax_between("image", "image")
-    model.graph.node[0].input[0] = "nowhere"
-    with pytest.raises(EdgefelError, match="cannot parse it.*m/MatMul"):
-        parsed_report(model, tmp_path / "model.onnx")
