@@ -18,6 +18,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from edgefel.calib.graph import node_macs
 from edgefel.export.onnx.passes import apply_passes
 from edgefel.export.onnx.trace import export_onnx
+from edgefel.models import build_model
 from edgefel.runtime.manifest import OUTPUT_NAMES
 
 
@@ -93,6 +94,17 @@ def perturbed_model() -> torch.nn.Module:
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
     return model
+
+
+@functools.cache
+def pooled_graph() -> onnx.ModelProto:
+    """apvit-nano as onnxsim leaves it, with class token and positions that are not 0. Shared: copy before changing."""
+    torch.manual_seed(0)
+    model = build_model("apvit-nano").eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    return export_onnx(model, passes=())
 
 
 def images(count: int = 2, size: int = 224) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Compiles the training kernels for one target and prints their resources: `python training_kernels.py 90`.
+"""Compiles the training kernels for targets and prints their resources: `python training_kernels.py 80 90`.
 
 A program of its own, since Triton's interpreter, which the tests use, compiles nothing.
 """
@@ -98,8 +98,9 @@ def pooling_kernels(batch: int) -> list[KernelSpec]:
 
 if __name__ == "__main__":
     rows = [
-        {"name": kernel.function, "type": kernel.arguments[0].type}
-        | asdict(compile_kernel(kernel, int(sys.argv[1])).resources)
+        {"name": kernel.function, "type": kernel.arguments[0].type, "arch": arch}
+        | asdict(compile_kernel(kernel, int(arch)).resources)
+        for arch in sys.argv[1:]
         for kernel in training_kernels()
     ]
     print(json.dumps(rows))

@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 import onnx
 import pytest
-import torch
 from onnx import TensorProto
-from small_graphs import applied, assert_bitwise_equal, make_model, node, op_types, run
+from small_graphs import applied, assert_bitwise_equal, make_model, node, op_types, pooled_graph, run
 
 from edgefel.calib.graph import GraphIndex
 from edgefel.export.onnx.passes import apply_passes
-from edgefel.export.onnx.trace import export_onnx
-from edgefel.models import build_model
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((3, 5, 4), dtype=np.float32)
-
-
-@functools.cache
-def pooled_graph() -> onnx.ModelProto:
-    """apvit-nano as onnxsim leaves it, with class token and positions that are not 0."""
-    torch.manual_seed(0)
-    model = build_model("apvit-nano").eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.02 * torch.randn_like(parameter))
-    return export_onnx(model, passes=())
 
 
 @pytest.mark.parametrize("batch", [1, 3])

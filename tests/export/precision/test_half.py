@@ -8,12 +8,13 @@ import onnxruntime as ort
 import pytest
 from exported import anchors_of, random_batch, run_onnx, tiny_graph, tiny_model
 from onnx import TensorProto, helper, numpy_helper
+from small_graphs import pooled_graph
 
 from edgefel.calib.graph import GraphIndex
-from edgefel.export.onnx.trace import check_graph, export_onnx
+from edgefel.export.onnx.passes import apply_passes
+from edgefel.export.onnx.trace import check_graph
 from edgefel.export.parity.compare import sqnr_db
 from edgefel.export.precision.half import HALF_TINY, float32_nodes, half_constant, to_half
-from edgefel.models import build_model
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +134,7 @@ def test_a_linear_head_keeps_its_softmax_and_confidence():
 
 
 def test_scores_that_decide_which_tokens_are_dropped_stay_float32():
-    graph = export_onnx(build_model("apvit-nano").eval())
+    graph, _ = apply_passes(pooled_graph())
     index = GraphIndex(graph.graph)
     kept = float32_nodes(graph, None)
     scored = [n for n in graph.graph.node if n.op_type == "TopK" and n.input[0] not in index.initializers]

@@ -29,11 +29,12 @@ def double(x):
     return None if x is None else x.double()
 
 
-@pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.parametrize("classes", [2, 7, 8])
-@pytest.mark.parametrize("per_class", [0, 1, 3, 10])
 @pytest.mark.parametrize("attentive", [False, True])
-@pytest.mark.parametrize("width", [100, 768])
+@pytest.mark.parametrize(
+    ("batch", "classes", "per_class", "width"),
+    [*((3, classes, per_class, 100) for classes in (2, 7, 8) for per_class in (0, 1, 3, 10)),
+     (1, 7, 10, 100), (1, 7, 10, 768), (3, 8, 3, 768)],
+)  # fmt: skip
 def test_matches_float64(batch, classes, per_class, attentive, width, device, assert_close):
     arguments = draw(batch, classes, per_class, width, device, attentive)
     found = reliability_balance(*arguments, 3.0)

@@ -20,6 +20,13 @@ from edgefel.kernels.token_pooling.reference import pool_tokens as tokens_refere
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 # (N, keep, D)
 SIZES = [(1, 1, 1), (2, 1, 96), (5, 5, 3), (33, 1, 100), (63, 62, 65), (196, 160, 100), (256, 101, 32)]
+# the interpreter takes a second for many tokens, and does the same in every type
+CASES = [
+    (*size, dtype)
+    for size in SIZES
+    for dtype in (torch.float32, torch.float16, torch.bfloat16)
+    if dtype == torch.float32 or size[0] < 100 or DEVICE.type == "cuda"
+]
 
 
 def draw(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -42,8 +49,7 @@ def results(op, keep, *inputs):
     return out, *torch.autograd.grad(out, leaves, grad, allow_unused=True)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-@pytest.mark.parametrize(("count", "keep", "width"), SIZES)
+@pytest.mark.parametrize(("count", "keep", "width", "dtype"), CASES)
 def test_patches_and_their_gradients_match_float64(count, keep, width, dtype, assert_close):
     patches, positions = draw(3, count, width, dtype=dtype), draw(count, width, dtype=dtype)
     found = results(pool_patches, keep, patches, positions)
@@ -53,8 +59,7 @@ def test_patches_and_their_gradients_match_float64(count, keep, width, dtype, as
         assert_close(out, truth, name, dtype)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-@pytest.mark.parametrize(("count", "keep", "width"), SIZES)
+@pytest.mark.parametrize(("count", "keep", "width", "dtype"), CASES)
 def test_tokens_and_their_gradient_match_float64(count, keep, width, dtype, assert_close):
     tokens, products = draw_tokens(3, count, width, dtype=dtype)
     out, grad, none = results(pool_tokens, keep, tokens, products)
@@ -157,13 +162,13 @@ def test_strided_inputs_give_the_same_with_gradients():
 @pytest.mark.parametrize("programs", [1, 8, 10**6])
 def test_the_result_does_not_depend_on_how_a_image_is_cut(programs, monkeypatch):
     monkeypatch.setattr(module, "_PROGRAMS", programs)
-    patches, positions = draw(2, 196, 24), draw(196, 24)
-    found = results(pool_patches, 160, patches, positions)
-    for out, truth in zip(found, results(patches_reference, 160, patches, positions), strict=True):
+    patches, positions = draw(2, 100, 24), draw(100, 24)
+    found = results(pool_patches, 80, patches, positions)
+    for out, truth in zip(found, results(patches_reference, 80, patches, positions), strict=True):
         torch.testing.assert_close(out, truth)
-    tokens, products = draw_tokens(2, 160, 24)
-    for out, truth in zip(results(pool_tokens, 144, tokens, products),
-                          results(tokens_reference, 144, tokens, products), strict=True):  # fmt: skip
+    tokens, products = draw_tokens(2, 80, 24)
+    for out, truth in zip(results(pool_tokens, 72, tokens, products),
+                          results(tokens_reference, 72, tokens, products), strict=True):  # fmt: skip
         assert (out is None and truth is None) or torch.equal(out, truth)
 
 

@@ -28,9 +28,9 @@ class Problem(NamedTuple):
 PROBLEMS = [
     Problem(1, 1, 1, 5, 16),
     Problem(3, 1, 1, 5, 64),
-    Problem(1, 1, 3, 9, 32),
+    Problem(1, 1, 2, 9, 32),
     Problem(1, 4, 1, 5, 32),
-    Problem(3, 2, 3, 3, 16),
+    Problem(2, 2, 3, 3, 16),
     Problem(1, 1, 1, 7, 24),
     Problem(1, 1, 1, 14, 32),
 ]
@@ -134,7 +134,7 @@ def test_a_transposed_or_wider_table_is_read_in_place(device, assert_close):
 
 
 def test_gradients_have_the_same_bits_every_time(device):
-    problem = Problem(2, 2, 2, 5, 16)
+    problem = Problem(1, 2, 1, 5, 16)
     inputs = tensors(problem, device, torch.float32)
     first, second = (results(window_cross_attention, problem, inputs) for _ in range(2))
     for one, other in zip(first, second, strict=True):
