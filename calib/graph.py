@@ -107,13 +107,6 @@ def rename_inputs(nodes: Iterable[NodeProto], old: str, new: str) -> None:
         node.input[:] = [new if name == old else name for name in node.input]
 
 
-def copy_of(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy that may be edited in place."""
-    copied = onnx.ModelProto()
-    copied.CopyFrom(model)
-    return copied
-
-
 def set_nodes(graph: GraphProto, nodes: Sequence[NodeProto], constants: Iterable[TensorProto] = ()) -> None:
     """Gives the graph these nodes and adds constants; drops constants that nothing reads, and stale shapes."""
     graph.initializer.extend(constants)

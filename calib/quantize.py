@@ -6,6 +6,7 @@ exactly what `placement.place` says, for both runtimes, and files are the same b
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy.typing as npt
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from edgefel.calib.graph import GraphIndex, copy_of, rename_inputs, set_nodes
+from edgefel.calib.graph import GraphIndex, rename_inputs, set_nodes
 from edgefel.calib.placement import Placement
 from edgefel.calib.thresholds import QMAX
 
@@ -28,7 +29,7 @@ def quantize(
     `x.2/...` and so on for its further readers where the policy wants single ones. Zero points are 0
     (TensorRT accepts no other). Raises KeyError for an activation without a scale.
     """
-    quantized = copy_of(model)
+    quantized = copy.deepcopy(model)
     _Quantizer(quantized, placement, scales).run()
     return quantized
 

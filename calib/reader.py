@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -29,24 +30,18 @@ def readable(
             yield index, image
 
 
+@dataclass
 class CalibrationReader:
     """Iterates over batches [n, 3, H, W], float32, of the chosen images; may be iterated again.
 
     Unreadable images are skipped and named in `skipped`. Raises EdgefelError if all of them are.
     """
 
-    def __init__(
-        self,
-        dataset: LabelledImages,
-        indices: Sequence[int],
-        preprocessing: Preprocessing,
-        batch_size: int = 4,
-    ) -> None:
-        self.dataset = dataset
-        self.indices = tuple(indices)
-        self.preprocessing = preprocessing
-        self.batch_size = batch_size
-        self.skipped: list[Path] = []
+    dataset: LabelledImages
+    indices: Sequence[int]
+    preprocessing: Preprocessing
+    batch_size: int = 4
+    skipped: list[Path] = field(default_factory=list)
 
     def __len__(self) -> int:
         """Images, readable or not."""

@@ -20,7 +20,7 @@ from edgefel.export.onnx.inputs import uint8_input
 from edgefel.export.onnx.passes import keep_outputs
 from edgefel.export.onnx.rewrite import opset_of
 from edgefel.export.onnx.trace import check_graph, export_onnx, save_onnx
-from edgefel.export.options import FILE_STEMS, ExportOptions, exported_preprocessing
+from edgefel.export.options import ExportOptions, exported_preprocessing
 from edgefel.export.parity.gate import Gate
 from edgefel.export.parity.limits import LIMITS, ParityLimits
 from edgefel.export.precision.graphs import Build, PrecisionGraph, Ranges, calibrate_ranges, make_graphs
@@ -114,30 +114,25 @@ def export_bundle(
         return _Export(loaded, options, folder, data, progress, limits, home=Path(output)).run()
 
 
+@dataclass
 class _Export:
     """The state that the steps of one export share. folder: where files are written; home: where they will lie."""
 
-    def __init__(
-        self,
-        checkpoint: Checkpoint,
-        options: ExportOptions,
-        folder: Path,
-        data: str | os.PathLike[str] | None,
-        progress: Progress,
-        limits: Mapping[str, ParityLimits],
-        home: Path,
-    ) -> None:
-        self.checkpoint = checkpoint
-        self.options = options
-        self.folder = folder
-        self.progress = progress
-        self.limits = limits
-        self.home = home
-        self.own = Preprocessing.from_dict(checkpoint.preprocessing)
+    checkpoint: Checkpoint
+    options: ExportOptions
+    folder: Path
+    data: str | os.PathLike[str] | None
+    progress: Progress
+    limits: Mapping[str, ParityLimits]
+    home: Path
+
+    def __post_init__(self) -> None:
+        options = self.options
+        self.own = Preprocessing.from_dict(self.checkpoint.preprocessing)
         self.preprocessing = exported_preprocessing(self.own, options.input_size)
         self.images = choose_images(
-            data,
-            checkpoint.labels,
+            self.data,
+            self.checkpoint.labels,
             calibrate="int8" in options.precisions,
             per_class=options.per_class,
             group_cap=options.group_cap,
@@ -259,7 +254,7 @@ class _Export:
     def _write(self, precision: str, made: PrecisionGraph, gate: Gate) -> None:
         """Writes a file, judges it and notes both; raises EdgefelError for a failure that is fatal."""
         self.warnings.extend(made.warnings)
-        path = self.folder / f"{FILE_STEMS[precision]}.onnx"
+        path = self._path(precision)
         model = self._finish(made.model)
         save_onnx(model, path)
         outputs, kind = self.options.kept_outputs, self._input_type
@@ -294,12 +289,15 @@ class _Export:
             entry["attention"] = "decomposed" if precision == "int8" else self.options.attention
         return entry
 
+    def _path(self, precision: str) -> Path:
+        return self.folder / f"model.{precision.replace('+', '-')}.onnx"
+
     @property
     def _input_type(self) -> str:
         return "uint8" if self.options.uint8_input else "float32"
 
     def _engine(self, precision: str) -> BundleFile:
-        source = self.folder / f"{FILE_STEMS[precision]}.onnx"
+        source = self._path(precision)
         target = source.with_suffix(".engine")
         self.progress.start(f"build {precision} engine")
         builder = build_engine(

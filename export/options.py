@@ -17,12 +17,6 @@ from edgefel.runtime.manifest import NEEDED_OUTPUTS, OUTPUT_NAMES
 PRECISIONS = ("fp32", "fp16", "int8")
 ATTENTIONS = ("decomposed", "onnx-attention")
 PARITY_IMAGES = 256  # labelled images: at 7 or 8 classes just above 30 of each, which a recall needs
-FILE_STEMS = {
-    "fp32": "model.fp32",
-    "fp16": "model.fp16",
-    "int8": "model.int8",
-    "int8+fp16": "model.int8-fp16",
-}
 
 
 @dataclass(frozen=True)

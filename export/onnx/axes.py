@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -70,9 +71,9 @@ def _reshape(
     # from the back, since the batch and the -1 that takes it in come first
     for position in reversed(range(len(sizes))):
         group: list[_Atom] = []
-        holds_batch = any(atom.size is None for atom in flat) and target[position] == -1
+        holds_batch = _size(flat) is None and target[position] == -1
         needed = sizes[position]
-        while needed > 1 or (holds_batch and flat and not _has_batch(group)):
+        while needed > 1 or (holds_batch and flat and _size(group) is not None):
             if not flat:
                 return None, None
             atom = flat[-1]
@@ -88,18 +89,10 @@ def _reshape(
     return (None, None) if flat else (grouped, None)
 
 
-def _has_batch(group: Sequence[_Atom]) -> bool:
-    return any(atom.size is None for atom in group)
-
-
 def _rest(flat: Sequence[_Atom], target: Sequence[int]) -> int:
     """The fixed part of the axis that is given as -1."""
-    total, known = 1, 1
-    for atom in flat:
-        total *= atom.size or 1
-    for side in target:
-        known *= side if side != -1 else 1
-    return max(1, total // known)
+    known = math.prod(side for side in target if side != -1)
+    return max(1, math.prod(atom.size or 1 for atom in flat) // known)
 
 
 def _shortest(
@@ -163,12 +156,8 @@ def _size(atoms: Sequence[_Atom]) -> int | None:
     Lists of such sizes may be compared for all that: they describe one tensor, so if all other sizes are equal,
     those with the batch are too.
     """
-    product = 1
-    for atom in atoms:
-        if atom.size is None:
-            return None
-        product *= atom.size
-    return product
+    sizes = [atom.size for atom in atoms if atom.size is not None]
+    return math.prod(sizes) if len(sizes) == len(atoms) else None
 
 
 def _to(sides: Sequence[int | None]) -> Step:

@@ -29,10 +29,9 @@ MAX_ULPS = 1
 
 @dataclass(frozen=True)
 class Uint8Report:
-    """bytes_per_image: before and after. inexact: how many of the 3 * 256 values differ from the runtime's by
-    one ulp; 0 for ImageNet's mean and deviation. hoisted: the resample that now runs before normalisation."""
+    """inexact: how many of the 3 * 256 values differ from the runtime's by one ulp; 0 for ImageNet's mean and
+    deviation. hoisted: the resample that now runs before normalisation."""
 
-    bytes_per_image: tuple[int, int]
     inexact: int
     hoisted: str | None
 
@@ -164,8 +163,7 @@ def uint8_input(model: onnx.ModelProto, preprocessing: Preprocessing) -> tuple[o
         source = resample.input[0]
         rewrite.redirect(resample.output[0], result if source == INPUT_NAME else source)
     packed = steps.finish(result, TensorProto.UINT8, (side, side, 3), [] if resample is None else [resample])
-    hoisted = None if resample is None else str(resample.name)
-    return packed, Uint8Report((3 * side * side * 4, 3 * side * side), inexact, hoisted)
+    return packed, Uint8Report(inexact, None if resample is None else str(resample.name))
 
 
 def _check_values(normalisation: SplitNormalisation, preprocessing: Preprocessing) -> int:

@@ -96,11 +96,7 @@ def split_stacked(rewrite: Rewrite) -> int:
     [B, T, P*H*D] -> Reshape [B, T, P, H, D] -> Transpose (P first) -> P x (Slice, Squeeze) becomes
     Split -> P x (Reshape [B, T, H, D], Transpose). Returns how many stacks were split.
     """
-    count = 0
-    for transpose in list(rewrite.order):
-        if transpose.op_type == "Transpose" and _split_one(rewrite, transpose):
-            count += 1
-    return count
+    return sum(_split_one(rewrite, node) for node in list(rewrite.order) if node.op_type == "Transpose")
 
 
 def _split_one(rewrite: Rewrite, transpose: NodeProto) -> bool:

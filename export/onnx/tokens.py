@@ -17,14 +17,10 @@ def fold_class_token(rewrite: Rewrite) -> int:
     added behind the Concat, positions' is cls and T - 1 rows of 0, and values are equal. Returns how many tokens were
     folded.
     """
-    count = 0
-    for add in list(rewrite.order):
-        if add.op_type == "Add" and _fold_one(rewrite, add):
-            count += 1
-    for concat in list(rewrite.order):
-        if concat.op_type == "Concat" and _fold_alone(rewrite, concat):
-            count += 1
-    return count
+    folded = 0
+    for op_type, fold in (("Add", _fold_one), ("Concat", _fold_alone)):
+        folded += sum(fold(rewrite, node) for node in list(rewrite.order) if node.op_type == op_type)
+    return folded
 
 
 def gather_rows(rewrite: Rewrite) -> int:

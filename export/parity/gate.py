@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 Batch = npt.NDArray[Any]
 
 
+@dataclass
 class Gate:
     """PyTorch's outputs on the images, ready to judge files by.
 
@@ -37,29 +39,23 @@ class Gate:
     Raises EdgefelError if an output of the model is not finite.
     """
 
-    def __init__(
-        self,
-        checkpoint: Checkpoint,
-        images: ComparedImages,
-        limits: Mapping[str, ParityLimits] = LIMITS,
-        *,
-        seed: int = 0,
-        threads: int | None = None,
-        progress: Progress = SILENT,
-    ) -> None:
-        self.labels = checkpoint.labels
-        self.images = images
-        self.limits = limits
-        self.seed = seed
-        self.threads = threads
-        self.progress = progress
-        own = Preprocessing.from_dict(checkpoint.preprocessing)
-        progress.start("PyTorch reference", len(images))
-        self.reference = reference_outputs(checkpoint.model, images.batches(own), progress, threads=threads)
+    checkpoint: Checkpoint
+    images: ComparedImages
+    limits: Mapping[str, ParityLimits] = field(default_factory=lambda: LIMITS)
+    _: KW_ONLY
+    seed: int = 0
+    threads: int | None = None
+    progress: Progress = SILENT
+
+    def __post_init__(self) -> None:
+        model = self.checkpoint.model
+        batches = self.images.batches(Preprocessing.from_dict(self.checkpoint.preprocessing))
+        self.progress.start("PyTorch reference", len(self.images))
+        self.reference = reference_outputs(model, batches, self.progress, threads=self.threads)
         broken = [name for name, values in self.reference.items() if not np.isfinite(values).all()]
         if broken:
             raise EdgefelError(
-                f"{checkpoint.path}: {', '.join(broken)} of this model are not finite; its training has "
+                f"{self.checkpoint.path}: {', '.join(broken)} of this model are not finite; its training has "
                 "diverged, export an earlier checkpoint"
             )
 
@@ -83,7 +79,7 @@ class Gate:
             self.limits[precision],
             outputs=outputs,
             targets=self.images.targets,
-            labels=self.labels,
+            labels=self.checkpoint.labels,
             columns=self.images.columns,
             seed=self.seed,
         )

@@ -7,6 +7,7 @@ as FP32, and it rounds constants that FP32 and FP16 nodes share.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy.typing as npt
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from edgefel.calib.graph import GraphIndex, copy_of, in_scope, set_nodes
+from edgefel.calib.graph import GraphIndex, in_scope, set_nodes
 
 HEAD_SCOPE = "head"
 HALF_MAX = float(np.finfo(np.float16).max)
@@ -77,7 +78,7 @@ def to_half(model: onnx.ModelProto, keep_float32: Sequence[str]) -> tuple[onnx.M
     follow each other exchange FP32. Q/DQ nodes get FP16 scales (opset 19). Constants are clamped to +-65504; a single
     non-zero number (an epsilon) too small for FP16 becomes the smallest one rather than 0.
     """
-    half = copy_of(model)
+    half = copy.deepcopy(model)
     converter = _HalfConverter(half, frozenset(keep_float32))
     converter.run()
     return half, tuple(sorted(converter.clamped))

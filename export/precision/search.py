@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from edgefel.errors import EdgefelError
@@ -89,17 +89,12 @@ def search(
     return _Search(tuple(ranking), judge, progress).run()
 
 
+@dataclass
 class _Search:
-    def __init__(
-        self,
-        ranking: tuple[LayerCost, ...],
-        judge: Callable[[frozenset[str]], MixVerdict],
-        progress: Progress,
-    ) -> None:
-        self.ranking = ranking
-        self.judge = judge
-        self.progress = progress
-        self.trials: dict[frozenset[str], Trial] = {}
+    ranking: tuple[LayerCost, ...]
+    judge: Callable[[frozenset[str]], MixVerdict]
+    progress: Progress
+    trials: dict[frozenset[str], Trial] = field(default_factory=dict)
 
     def run(self) -> SearchResult:
         needed = self._fewest()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -126,7 +126,7 @@ def build_engine(
         with _writing(engine_path, found.path.stat().st_size), atomic_file(engine_path) as temporary:
             shutil.copyfile(found.path, temporary)
     else:
-        attempt, notes = _run_cancellable(job.run)
+        attempt, notes = job.run()
         layers = attempt.facts["layers"]
         builder = {**job.entry(attempt), "source_sha256": digest, "cached": False}
         builder["warnings"] = sorted({*warnings, *notes, *attempt.messages.warnings})
@@ -155,14 +155,32 @@ class _Job:
     cache: EngineCache | None
     progress: Progress
 
-    def run(self, cancelled: threading.Event) -> tuple[Attempt, list[str]]:
-        """Builds, with less memory where it runs out."""
-        return build_with_less(
-            lambda effort: self._attempt(effort, cancelled),
-            Effort.of(self.options),
-            self.onnx.name,
-            self.progress,
-        )
+    def run(self) -> tuple[Attempt, list[str]]:
+        """Builds, with less memory where it runs out, in a thread of its own; Ctrl-C cancels the build and goes on.
+
+        Python handles signals in its main thread, and only between its own instructions: a main thread inside
+        TensorRT's build would notice Ctrl-C when the build is over.
+        """
+        cancelled = threading.Event()
+        result: Future[tuple[Attempt, list[str]]] = Future()
+
+        def body() -> None:
+            first, what = Effort.of(self.options), self.onnx.name
+            try:
+                attempt = build_with_less(
+                    lambda effort: self._attempt(effort, cancelled), first, what, self.progress
+                )
+                result.set_result(attempt)
+            except BaseException as error:  # it goes on in the caller's thread
+                result.set_exception(error)
+
+        threading.Thread(target=body, name="edgefel-engine-build", daemon=True).start()
+        try:
+            return result.result()
+        except BaseException:
+            cancelled.set()
+            wait([result])
+            raise
 
     def _attempt(self, effort: Effort, cancelled: threading.Event) -> Attempt:
         """One build with everything made anew, so that nothing of a failed one holds memory."""
@@ -254,32 +272,6 @@ def _writing(path: Path, size: int = 0) -> Iterator[None]:
             f"{path.name}: cannot be written{needed}: {error.strerror or error}; free disk space or choose another "
             "folder"
         ) from error
-
-
-def _run_cancellable(
-    work: Callable[[threading.Event], tuple[Attempt, list[str]]],
-) -> tuple[Attempt, list[str]]:
-    """`work(cancelled)` in a thread of its own; on Ctrl-C `cancelled` is set and the interrupt goes on.
-
-    Python handles signals in its main thread, and only between its own instructions: a main thread inside
-    TensorRT's build would notice Ctrl-C when the build is over.
-    """
-    cancelled = threading.Event()
-    result: Future[tuple[Attempt, list[str]]] = Future()
-
-    def body() -> None:
-        try:
-            result.set_result(work(cancelled))
-        except BaseException as error:  # it goes on in the caller's thread
-            result.set_exception(error)
-
-    threading.Thread(target=body, name="edgefel-engine-build", daemon=True).start()
-    try:
-        return result.result()
-    except BaseException:
-        cancelled.set()
-        wait([result])
-        raise
 
 
 def _monitor(trt: ModuleType, progress: Progress, cancelled: threading.Event) -> Any:

@@ -14,24 +14,22 @@ from edgefel.errors import EdgefelError
 @dataclass(frozen=True)
 class Multiprocessor:
     """Limits of one multiprocessor, from the CUDA programming guide, table "Technical specifications per compute
-    capability". shared_kib: shared memory of all its blocks; block_shared_kib: of one block at most."""
+    capability"."""
 
     name: str
     threads: int
     blocks: int
     shared_kib: int
-    block_shared_kib: int
     registers: int = 65536
-    registers_per_thread: int = 255
 
 
 TARGETS: dict[int, Multiprocessor] = {
-    75: Multiprocessor("Turing (T4)", 1024, 16, 64, 64),
-    80: Multiprocessor("Ampere (A100)", 2048, 32, 164, 163),
-    87: Multiprocessor("Jetson Orin", 1536, 16, 164, 163),
-    90: Multiprocessor("Hopper (H100)", 2048, 32, 228, 227),
-    110: Multiprocessor("Jetson Thor", 1536, 24, 228, 227),
-    120: Multiprocessor("Blackwell (RTX 50)", 1536, 24, 100, 99),
+    75: Multiprocessor("Turing (T4)", 1024, 16, 64),
+    80: Multiprocessor("Ampere (A100)", 2048, 32, 164),
+    87: Multiprocessor("Jetson Orin", 1536, 16, 164),
+    90: Multiprocessor("Hopper (H100)", 2048, 32, 228),
+    110: Multiprocessor("Jetson Thor", 1536, 24, 228),
+    120: Multiprocessor("Blackwell (RTX 50)", 1536, 24, 100),
 }
 # shared memory that the system reserves per block (compute capability 8.0 and later), bytes
 _RESERVED_SHARED = 1024
@@ -47,11 +45,6 @@ class Resources:
     spill_store_bytes: int
     spill_load_bytes: int
     shared_bytes: int
-
-    def in_registers(self) -> bool:
-        """Whether nothing spills from registers to memory."""
-        spilled = self.spill_store_bytes + self.spill_load_bytes
-        return self.stack_bytes == self.local_bytes == spilled == 0
 
 
 def read_resources(cubin: bytes, function: str, tool: Path, shared: int) -> Resources:
