@@ -336,8 +336,9 @@ def read_calibration_set(path: str | os.PathLike[str]) -> CalibrationSet:
         raise EdgefelError(f"{error}; make it again") from None
     try:
         plain = ("root", "per_class", "group_cap", "seed", "labelled_by", "preprocessing", "layout")
+        values: dict[str, Any] = {name: data.get(name) for name in plain}
         chosen = CalibrationSet(
-            **{name: data.get(name) for name in plain},
+            **values,
             labels=check_labels(data["labels"], os.fspath(path)),
             images=tuple(_image(image) for image in data["images"]),
             model=None if data.get("model") is None else LabellingModel(**data["model"]),
