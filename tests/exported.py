@@ -27,7 +27,7 @@ from edgefel.calib.quantize import quantize
 from edgefel.cli.main import main
 from edgefel.data.labels import expression_labels
 from edgefel.data.preprocessing import default_preprocessing
-from edgefel.export.onnx.trace import export_onnx
+from edgefel.export.onnx.trace import DEFAULT_OPSET, MIN_OPSET, export_onnx
 from edgefel.export.tensorrt.engine import PACKAGES
 from edgefel.models import build_model
 from edgefel.models.checkpoint import save_checkpoint
@@ -73,7 +73,8 @@ def tiny_graph(name: str = "arbex-nano") -> onnx.ModelProto:
 
 @functools.cache
 def _graph(name: str) -> onnx.ModelProto:
-    return export_onnx(tiny_model(name))
+    # a trace takes ten seconds: the networks with one linear layer show that the oldest opset works too
+    return export_onnx(tiny_model(name), opset=MIN_OPSET if name.startswith("poster-v2") else DEFAULT_OPSET)
 
 
 @functools.cache
