@@ -13,7 +13,7 @@ from edgefel.export.precision.sensitivity import rank_layers
 
 
 def batch():
-    return colour_batch(24, seed=3)
+    return colour_batch(48, seed=3)
 
 
 @pytest.fixture(scope="module")
