@@ -83,11 +83,6 @@ def test_impossible_profiles(sizes):
         OptimizationProfile(0, *sizes)
 
 
-def test_bytes_of_an_image():
-    assert TensorSpec("image", np.dtype(np.float32), (3, 14, 14)).bytes_per_image == 4 * 3 * 14 * 14
-    assert TensorSpec("confidence", np.dtype(np.float16), ()).bytes_per_image == 2
-
-
 def engine_of(model: onnx.ModelProto, sizes=((1, 2, 4),)) -> fake_tensorrt.Engine:
     return fake_tensorrt.Engine(Machine(), model.SerializeToString(), sizes, None)
 
