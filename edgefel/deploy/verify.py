@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import lzma
 import tarfile
@@ -10,12 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from edgefel.deploy.archive import BLOCK, FORMAT, INDEX, VERSION, is_safe
-from edgefel.deploy.model_files import manifest_bytes, without_engines
+from edgefel.deploy.model_files import manifest_bytes
 from edgefel.errors import EdgefelError
 from edgefel.files.documents import parse_json
+from edgefel.files.write import sha256
 from edgefel.runtime.manifest import MANIFEST_NAME, read_manifest
 
 _LONGEST_INDEX = 4 << 20
@@ -102,7 +104,10 @@ def _verify_tar(path: Path, tar: tarfile.TarFile) -> Verified:
             data = stream.read(_LONGEST_INDEX)
             index = _parse_index(path, data)
             continue
-        found[inside] = _digest(stream)
+        digest = hashlib.sha256()
+        while block := stream.read(BLOCK):
+            digest.update(block)
+        found[inside] = digest.hexdigest()
     if index is None:
         # it is the last member, and tarfile takes a broken header for the end
         raise EdgefelError(
@@ -127,8 +132,7 @@ def _verify_folder(path: Path) -> Verified:
         if any(part.is_symlink() for part in (file, *file.parents[: name.count("/")])):
             raise EdgefelError(f"{path}: {name} is a link, or lies behind one; copy the folder again")
         if file.is_file():
-            with file.open("rb") as stream:
-                found[name] = _digest(stream)
+            found[name] = sha256(file)
             total += file.stat().st_size
     engines = found.get(_MANIFEST) != wanted.get(_MANIFEST, {}).get("sha256") and _engines_added(path, wanted)
     if engines:
@@ -145,7 +149,8 @@ def _engines_added(path: Path, wanted: dict[str, Any]) -> bool:
         manifest = read_manifest((path / _MANIFEST).parent)
     except EdgefelError:
         return False
-    packed = manifest_bytes(without_engines(manifest))
+    onnx = tuple(file for file in manifest.files if file.kind != "engine")
+    packed = manifest_bytes(dataclasses.replace(manifest, files=onnx))
     return hashlib.sha256(packed).hexdigest() == wanted.get(_MANIFEST, {}).get("sha256")
 
 
@@ -187,10 +192,3 @@ def _some(names: list[str]) -> str:
 
 def _header(index: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in index.items() if name != "files"}
-
-
-def _digest(stream: IO[bytes]) -> str:
-    digest = hashlib.sha256()
-    while block := stream.read(BLOCK):
-        digest.update(block)
-    return digest.hexdigest()

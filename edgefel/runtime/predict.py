@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -139,7 +140,7 @@ def _target(source: Source, folder: Path, file: Path) -> Path:
     return folder / file.relative_to(source.path if source.kind == "folder" else file.parent)
 
 
-class _Saver:
+class _Saver(AbstractContextManager["_Saver"]):
     """Writes annotated images as they come, and a video under its name only when it is complete.
 
     The names of what was written, and of earlier recordings that were never completed, go into the summary.
@@ -151,9 +152,6 @@ class _Saver:
         self._source, self._folder, self._overwrite, self._summary = source, folder, overwrite, summary
         self._fps = source.fps / every
         self._video: VideoWriter | None = None
-
-    def __enter__(self) -> _Saver:
-        return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         if self._video is not None:

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,7 +34,7 @@ class Predictions(NamedTuple):
     embedding: Tensor | None
 
 
-class Session:
+class Session(AbstractContextManager["Session"]):
     """Runs one file of a bundle. Use `Session.open`; `run` and calls may come from several threads.
 
     manifest, file, precision, backend, choice, threads and max_batch say what was opened; `headline` is one short
@@ -196,9 +196,6 @@ class Session:
             runner, self._runner = self._runner, None
         if runner is not None:
             runner.close()
-
-    def __enter__(self) -> Session:
-        return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from edgefel.errors import EdgefelError
 from edgefel.runtime.doctor.check import Check, Status
 from edgefel.runtime.doctor.machine import Machine
+from edgefel.runtime.engines import PACKAGES, Here, check_engine
 from edgefel.runtime.requirements import too_old
 from edgefel.text import counted
 
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
 
 def bundle_checks(machine: Machine, folder: Path) -> Iterator[Check]:
     """The manifest and every file it lists."""
-    # imported here: they need NumPy and OpenCV, whose absence must be reported
-    from edgefel.runtime.engines import PACKAGES, Here
+    # imported here: it needs NumPy and OpenCV, whose absence must be reported
     from edgefel.runtime.manifest import read_manifest
 
     try:
@@ -56,19 +56,15 @@ def _backend(manifest: Manifest) -> Check:
             choice, file = session.choice, session.file
     except EdgefelError as error:
         return Check("backend", "fail", _first(error), "see the lines of the files above")
-    if expected is not None and expected[0].backend != choice.backend:
-        failed = expected[0].backend
-        reason = choice.skipped.get(failed, "").partition("; ")[0]
-        found = f"{file.name} by {choice.backend}, since {failed} fails: {reason}"
+    if expected is not None and expected != choice.backend:
+        reason = choice.skipped.get(expected, "").partition("; ")[0]
+        found = f"{file.name} by {choice.backend}, since {expected} fails: {reason}"
         fix = f"see the lines above, or leave it out: --backend {choice.backend}"
         return Check("backend", "fail", found, fix)
     return Check("backend", "ok", f"{file.name} by {choice.why}")
 
 
-def _file(manifest: Manifest, file: BundleFile, here: object, onnxruntime: str | None) -> Check:
-    from edgefel.runtime.engines import Here, check_engine
-
-    assert isinstance(here, Here)
+def _file(manifest: Manifest, file: BundleFile, here: Here, onnxruntime: str | None) -> Check:
     try:
         manifest.verify(file)
     except EdgefelError as error:

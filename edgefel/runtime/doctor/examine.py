@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from edgefel.errors import EdgefelError
 from edgefel.runtime.doctor.bundle import bundle_checks
 from edgefel.runtime.doctor.check import Check
-from edgefel.runtime.doctor.hardware import (
-    board_checks,
-    camera_checks,
-    power_checks,
-    storage_checks,
-)
-from edgefel.runtime.doctor.machine import Machine, error_line
+from edgefel.runtime.doctor.hardware import board_checks, camera_checks, power_checks, storage_checks
+from edgefel.runtime.doctor.machine import Machine
 from edgefel.runtime.doctor.software import accelerator_checks, base_checks, python_checks
+from edgefel.runtime.engines import described
 from edgefel.runtime.telemetry.board import Board
 
 MANIFEST = "manifest.json"
@@ -29,29 +25,24 @@ def examine(machine: Machine | None = None, folder: Path | None = None) -> tuple
     machine = machine or Machine()
     if folder is not None and not (folder / MANIFEST).is_file():
         raise EdgefelError(f"{folder}: no {MANIFEST} here; give the folder that 'edgefel export' wrote")
-    board = Board.find(machine.root)
-    reading = board.read()
-    parts: list[tuple[str, Callable[[], Iterable[Check]]]] = [
-        ("Python", lambda: python_checks(machine)),
-        ("board", lambda: board_checks(machine)),
-        ("storage", lambda: storage_checks(reading)),
-        ("base packages", lambda: base_checks(machine)),
-        ("accelerators", lambda: accelerator_checks(machine)),
-        ("cameras", lambda: camera_checks(machine)),
-        ("power", lambda: power_checks(board, reading)),
-    ]
-    if folder is not None:
-        parts.append(("bundle", lambda: bundle_checks(machine, folder)))
-    return tuple(check for name, part in parts for check in _guarded(name, part))
+    reading = Board.find(machine.root).read()
+    parts: dict[str, Iterable[Check]] = {
+        "Python": python_checks(machine),
+        "board": board_checks(machine),
+        "storage": storage_checks(reading),
+        "base packages": base_checks(machine),
+        "accelerators": accelerator_checks(machine),
+        "cameras": camera_checks(machine),
+        "power": power_checks(reading),
+        "bundle": () if folder is None else bundle_checks(machine, folder),
+    }
+    return tuple(check for name, part in parts.items() for check in _guarded(name, part))
 
 
-def _guarded(name: str, part: Callable[[], Iterable[Check]]) -> list[Check]:
+def _guarded(name: str, part: Iterable[Check]) -> Iterator[Check]:
     """The checks of a part; an exception becomes a warning, since the machine may be broken."""
-    done: list[Check] = []
     try:
-        for check in part():
-            done.append(check)
+        yield from part
     except Exception as error:
-        found = f"not examined further: {error_line(error)}"
-        done.append(Check(name, "warn", found, "mend what failed above"))
-    return done
+        found = f"not examined further: {described(error)}"
+        yield Check(name, "warn", found, "mend what failed above")
