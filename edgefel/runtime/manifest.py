@@ -279,7 +279,8 @@ def _parse(document: Any, folder: Path) -> Manifest:
 
 def _built(cls: type[_Part], values: Mapping[str, Any]) -> _Part:
     """An object of the dataclass, from the values that have the names of its fields."""
-    return cls(**{item.name: values.get(item.name) for item in dataclasses.fields(cls)})
+    known: dict[str, Any] = {item.name: values.get(item.name) for item in dataclasses.fields(cls)}
+    return cls(**known)
 
 
 def _check_outputs(outputs: tuple[str, ...]) -> None:
