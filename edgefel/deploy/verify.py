@@ -113,8 +113,7 @@ def _verify_tar(path: Path, tar: tarfile.TarFile) -> Verified:
         raise EdgefelError(
             f"{path}: has no {INDEX}; it is damaged, so copy it again, or not of 'edgefel pack'"
         )
-    _compare(path, index["files"], found, extra_allowed=False)
-    return Verified(path, _header(index), len(found), total, 0, False, hashlib.sha256(data).hexdigest())
+    return _verified(path, index, data, found, total)
 
 
 def _verify_folder(path: Path) -> Verified:
@@ -137,10 +136,8 @@ def _verify_folder(path: Path) -> Verified:
     engines = found.get(_MANIFEST) != wanted.get(_MANIFEST, {}).get("sha256") and _engines_added(path, wanted)
     if engines:
         found[_MANIFEST] = wanted[_MANIFEST]["sha256"]
-    _compare(path, wanted, found, extra_allowed=True)
     there = sum(1 for file in path.rglob("*") if file.is_file())
-    digest = hashlib.sha256(data).hexdigest()
-    return Verified(path, _header(index), len(found), total, there - len(found) - 1, engines, digest)
+    return _verified(path, index, data, found, total, there - len(found) - 1, engines)
 
 
 def _engines_added(path: Path, wanted: dict[str, Any]) -> bool:
@@ -175,20 +172,28 @@ def _parse_index(path: Path, data: bytes) -> dict[str, Any]:
     return index
 
 
-def _compare(path: Path, wanted: dict[str, Any], found: dict[str, str], *, extra_allowed: bool) -> None:
+def _verified(
+    path: Path,
+    index: dict[str, Any],
+    data: bytes,
+    found: dict[str, str],
+    total: int,
+    extra: int | None = None,
+    engines: bool = False,
+) -> Verified:
+    """Compares the hashes found with the index, whose bytes are `data`. extra: None where nothing else may be there."""
+    wanted = index.pop("files")
     problems = {
         "missing": [name for name in wanted if name not in found],
         "changed": [name for name in wanted if name in found and found[name] != wanted[name]["sha256"]],
-        "not in the index": [] if extra_allowed else [name for name in found if name not in wanted],
+        "not in the index": [name for name in found if name not in wanted] if extra is None else [],
     }
-    texts = [f"{len(names)} {what} ({_some(names)})" for what, names in problems.items() if names]
+    texts = [
+        f"{len(names)} {what} ({', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''})"
+        for what, names in problems.items()
+        if names
+    ]
     if texts:
         raise EdgefelError(f"{path}: {'; '.join(texts)}; copy it again or bundle again")
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
-
-
-def _header(index: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in index.items() if name != "files"}
+    digest = hashlib.sha256(data).hexdigest()
+    return Verified(path, index, len(found), total, extra or 0, engines, digest)

@@ -11,7 +11,7 @@ import onnx
 import pytest
 from fake_cuda import Machine
 from fake_tensorrt import DataType, Location
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from tiny_bundle import tiny_model, write_bundle
@@ -67,6 +67,7 @@ def test_a_gap_between_profiles_is_filled_from_below():
 ranges = st.lists(st.integers(1, 12), min_size=3, max_size=3).map(sorted).map(tuple)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 40), st.lists(ranges, min_size=1, max_size=4))
 def test_every_image_is_run_once_at_a_size_its_profile_allows(count, sizes):
     found = cut(count, profiles(*sizes))
