@@ -113,7 +113,8 @@ def _verify_tar(path: Path, tar: tarfile.TarFile) -> Verified:
         raise EdgefelError(
             f"{path}: has no {INDEX}; it is damaged, so copy it again, or not of 'edgefel pack'"
         )
-    return _verified(path, index, data, found, total)
+    _compare(path, index.pop("files"), found, extra_allowed=False)
+    return Verified(path, index, len(found), total, 0, False, hashlib.sha256(data).hexdigest())
 
 
 def _verify_folder(path: Path) -> Verified:
@@ -123,7 +124,7 @@ def _verify_folder(path: Path) -> Verified:
         raise EdgefelError(f"{path}: {INDEX} is a link; copy the folder again")
     data = (path / INDEX).read_bytes()
     index = _parse_index(path, data)
-    wanted: dict[str, Any] = index["files"]
+    wanted: dict[str, Any] = index.pop("files")
     found = {}
     total = 0
     for name in wanted:
@@ -136,8 +137,9 @@ def _verify_folder(path: Path) -> Verified:
     engines = found.get(_MANIFEST) != wanted.get(_MANIFEST, {}).get("sha256") and _engines_added(path, wanted)
     if engines:
         found[_MANIFEST] = wanted[_MANIFEST]["sha256"]
-    there = sum(1 for file in path.rglob("*") if file.is_file())
-    return _verified(path, index, data, found, total, there - len(found) - 1, engines)
+    _compare(path, wanted, found, extra_allowed=True)
+    extra = sum(1 for file in path.rglob("*") if file.is_file()) - len(found) - 1
+    return Verified(path, index, len(found), total, extra, engines, hashlib.sha256(data).hexdigest())
 
 
 def _engines_added(path: Path, wanted: dict[str, Any]) -> bool:
@@ -172,28 +174,16 @@ def _parse_index(path: Path, data: bytes) -> dict[str, Any]:
     return index
 
 
-def _verified(
-    path: Path,
-    index: dict[str, Any],
-    data: bytes,
-    found: dict[str, str],
-    total: int,
-    extra: int | None = None,
-    engines: bool = False,
-) -> Verified:
-    """Compares the hashes found with the index, whose bytes are `data`. extra: None where nothing else may be there."""
-    wanted = index.pop("files")
+def _compare(path: Path, wanted: dict[str, Any], found: dict[str, str], *, extra_allowed: bool) -> None:
     problems = {
         "missing": [name for name in wanted if name not in found],
         "changed": [name for name in wanted if name in found and found[name] != wanted[name]["sha256"]],
-        "not in the index": [name for name in found if name not in wanted] if extra is None else [],
+        "not in the index": [] if extra_allowed else [name for name in found if name not in wanted],
     }
-    texts = [
-        f"{len(names)} {what} ({', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''})"
-        for what, names in problems.items()
-        if names
-    ]
+    texts = []
+    for what, names in problems.items():
+        if names:
+            shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+            texts.append(f"{len(names)} {what} ({shown})")
     if texts:
         raise EdgefelError(f"{path}: {'; '.join(texts)}; copy it again or bundle again")
-    digest = hashlib.sha256(data).hexdigest()
-    return Verified(path, index, len(found), total, extra or 0, engines, digest)

@@ -10,7 +10,6 @@ import ctypes
 import functools
 import importlib
 import os
-import re
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from edgefel.errors import EdgefelError
+from edgefel.runtime.requirements import numbers
 from edgefel.text import one_line
 
 if TYPE_CHECKING:  # it needs NumPy and OpenCV, and `edgefel doctor` must be able to say that they are missing
@@ -256,7 +256,7 @@ def _is_portable(built: Mapping[str, Any]) -> bool:
 def _reads_older(built: str, installed: str) -> bool:
     """TensorRT's own rule for version-compatible engines: a later release of the same major version, and
     across major versions 8 in 10 and 10 in 11. Source: its support matrix, "Engine Portability"."""
-    old, new = (tuple(int(number) for number in re.findall(r"\d+", text)[:3]) for text in (built, installed))
+    old, new = numbers(built)[:3], numbers(installed)[:3]
     if not old or not new:
         return False
     return (old[0] == new[0] and old <= new) or (old[0], new[0]) in ((8, 10), (10, 11))

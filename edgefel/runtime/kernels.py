@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from edgefel.errors import EdgefelError, MissingDependencyError
+from edgefel.errors import EdgefelError
 from edgefel.files.documents import check_shape, read_json
 from edgefel.files.write import sha256
+from edgefel.runtime.backends.cuda import import_pycuda
 
 FORMAT = "edgefel-kernels"
 VERSION = 1
@@ -131,9 +132,13 @@ class KernelFolder:
     def load(self, name: str) -> LoadedKernel:
         """Loads a kernel into the current CUDA context (pycuda's), for that context's device.
 
-        Raises EdgefelError where pycuda is missing, or the folder has nothing for the device.
+        Raises EdgefelError where pycuda or a context is missing, or the folder has nothing for the device.
         """
-        driver = _driver()
+        driver = import_pycuda()
+        if driver.Context.get_current() is None:
+            raise EdgefelError(
+                "no CUDA context on this thread; make one, e.g. with: import pycuda.autoprimaryctx"
+            )
         major, minor = driver.Context.get_device().compute_capability()
         return LoadedKernel(self.file(name, f"sm_{major}{minor}"), driver)
 
@@ -187,15 +192,3 @@ def _read(path: Path) -> KernelFile:
             f"{file.cubin}: is not the file that {path.name} describes; compile the kernels again"
         )
     return file
-
-
-def _driver() -> Any:
-    try:
-        import pycuda.driver as driver
-    except ImportError:
-        raise MissingDependencyError("pycuda", "jetson", "launching compiled kernels") from None
-    if driver.Context.get_current() is None:
-        raise EdgefelError(
-            "no CUDA context on this thread; make one, e.g. with: import pycuda.autoprimaryctx"
-        )
-    return driver
