@@ -8,7 +8,7 @@ import importlib.metadata
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,19 +75,40 @@ def _traced_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+Once = Callable[[str, Callable[[Path], object]], Path]
+
+
 @pytest.fixture(scope="session")
-def faces_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def _once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Makes a folder once per run: the other processes wait for it. No test may change it."""
+    import fcntl
+
+    base = tmp_path_factory.getbasetemp()
+
+    def make_once(name: str, make: Callable[[Path], object]) -> Path:
+        folder = (base.parent if workers else base) / "once" / name
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with folder.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.is_dir():
+                make(folder.with_suffix(".part"))
+                folder.with_suffix(".part").rename(folder)
+        return folder
+
+    return make_once
+
+
+@pytest.fixture(scope="session")
+def faces_folder(_once: Once) -> Path:
     """140 synthetic faces as a data set on disk."""
     from edgefel.data.synthetic import FaceOptions
     from edgefel.data.synthetic.write import write_faces
 
-    folder = tmp_path_factory.mktemp("data") / "faces"
-    write_faces(folder, FaceOptions(count=140, size=128, subjects=20))
-    return folder
+    return _once("faces", lambda folder: write_faces(folder, FaceOptions(count=140, size=128, subjects=20)))
 
 
 @pytest.fixture(scope="session")
-def nano_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def nano_checkpoint(_once: Once) -> Path:
     """A nano model with random weights and sensible batch norm statistics."""
     torch = pytest.importorskip("torch", reason="exports a checkpoint")
 
@@ -96,22 +117,25 @@ def nano_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from edgefel.models import build_model
     from edgefel.models.checkpoint import save_checkpoint
 
-    torch.manual_seed(0)
-    model = build_model("arbex-nano")
-    with torch.no_grad():
-        for _ in range(5):
-            model(torch.randn(16, 3, 112, 112))
-    folder = tmp_path_factory.mktemp("nano") / "checkpoint"
-    save_checkpoint(folder, model.eval(), EXPRESSIONS_7, default_preprocessing(112).to_dict())
-    return folder
+    def make(folder: Path) -> None:
+        torch.manual_seed(0)
+        model = build_model("arbex-nano")
+        with torch.no_grad():
+            for _ in range(5):
+                model(torch.randn(16, 3, 112, 112))
+        save_checkpoint(folder, model.eval(), EXPRESSIONS_7, default_preprocessing(112).to_dict())
+
+    return _once("checkpoint", make)
 
 
 @pytest.fixture(scope="session")
-def nano_bundle(nano_checkpoint: Path, faces_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def nano_bundle(nano_checkpoint: Path, faces_folder: Path, _once: Once) -> Path:
     """`nano_checkpoint` exported as FP32 and INT8."""
-    from edgefel.export.bundle import ExportOptions, export_bundle
 
-    folder = tmp_path_factory.mktemp("nano") / "bundle"
-    options = ExportOptions(precisions=("fp32", "int8"), per_class=4, parity_images=8)
-    export_bundle(nano_checkpoint, folder, options, data=faces_folder)
-    return folder
+    def make(folder: Path) -> None:
+        from edgefel.export.bundle import ExportOptions, export_bundle
+
+        options = ExportOptions(precisions=("fp32", "int8"), per_class=4, parity_images=8)
+        export_bundle(nano_checkpoint, folder, options, data=faces_folder)
+
+    return _once("bundle", make)

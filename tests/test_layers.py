@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,11 @@ Imports = dict[str, set[str]]
 
 def read_imports() -> Imports:
     """Module -> the modules of edgefel that it imports, anywhere in the file; packages' own `__init__` left out."""
+    return {module: set(others) for module, others in _read_files().items()}
+
+
+@functools.cache
+def _read_files() -> Imports:
     files = {}
     for folder, package in FOLDERS.items():
         for file in (ROOT / folder).rglob("*.py"):

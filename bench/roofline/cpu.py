@@ -15,7 +15,7 @@ from edgefel.bench.networks import onnxruntime_session
 from edgefel.bench.roofline.devices import Ceiling, DeviceSpec
 from edgefel.bench.timer import TimingPlan, measure, time_callable
 from edgefel.errors import EdgefelError
-from edgefel.runtime.backends.quiet import import_openvino
+from edgefel.runtime.backends.quiet import import_quietly
 from edgefel.runtime.doctor.machine import installed_version
 from edgefel.text import counted
 
@@ -132,7 +132,7 @@ def _graph(op: str, weight: Any, shape: tuple[int, ...], quantized: bool, **attr
 
 
 def _openvino(data: bytes, values: Any, threads: int) -> Callable[[], Any]:
-    core = import_openvino().Core()
+    core = import_quietly("openvino").Core()
     settings = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32"}
     compiled = core.compile_model(core.read_model(data, b""), "CPU", settings)
     request = compiled.create_infer_request()

@@ -16,7 +16,7 @@ from edgefel.text import counted
 if TYPE_CHECKING:
     from edgefel.data.dataset import ImageDataset
     from edgefel.data.preparing.plan import PrepareOptions
-    from edgefel.runtime.framing import RuntimeFaces
+    from edgefel.runtime.faces import RuntimeFaces
 
 _SHOWN = 5  # names of images that are printed
 
@@ -112,8 +112,7 @@ def command(
     opened = open_dataset(data, split, layout)
 
     def tools() -> RuntimeFaces:
-        from edgefel.runtime.faces import make_detector
-        from edgefel.runtime.framing import RuntimeFaces
+        from edgefel.runtime.faces import RuntimeFaces, make_detector
 
         find = None if no_detect else make_detector(name, detector_model, min_share=min_face)
         return RuntimeFaces(find, prepare_options.size)

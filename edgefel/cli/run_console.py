@@ -104,7 +104,7 @@ def say_summary(console: Console, telemetry: Telemetry, stream: Stream, source: 
     """The closing table, and a line for each kind of problem with the source."""
     from edgefel.data.images import left_out_text
     from edgefel.runtime.stream.folder import FolderSource
-    from edgefel.runtime.telemetry.summary import summary_table
+    from edgefel.runtime.telemetry.snapshot import summary_table
 
     snapshot = telemetry.snapshot()
     console.print(summary_table(snapshot))

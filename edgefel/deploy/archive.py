@@ -9,11 +9,12 @@ import json
 import os
 import shutil
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 from edgefel.errors import EdgefelError
 from edgefel.files.documents import read_json
@@ -66,10 +67,6 @@ class Written:
     path: str
     size: int
     sha256: str
-
-
-class _Target(Protocol):
-    def add(self, entry: Entry, size: int, stream: IO[bytes]) -> None: ...
 
 
 def is_safe(path: str) -> bool:
@@ -128,14 +125,9 @@ def check_output(output: Path, *, overwrite: bool) -> None:
     elif any(output.iterdir()):
         if not overwrite:
             raise EdgefelError(f"{output}: the folder is not empty; pass --overwrite to replace it")
-        if not (output / INDEX).is_file() or read_index(output / INDEX).get("format") != FORMAT:
+        index = read_json(output / INDEX) if (output / INDEX).is_file() else None
+        if not isinstance(index, dict) or index.get("format") != FORMAT:
             raise EdgefelError(f"{output}: is no folder of 'edgefel pack', so it is not replaced")
-
-
-def read_index(path: Path) -> dict[str, Any]:
-    """The JSON object in a file, {} if it is something else."""
-    document = read_json(path)
-    return document if isinstance(document, dict) else {}
 
 
 def write(
@@ -156,10 +148,10 @@ def write(
     if len(set(paths)) != len(paths) or INDEX in paths:
         raise ValueError(f"entries: a path occurs twice, or is {INDEX}")
     progress.start("write files", total=len(entries) + 1)
-    with _open(output, overwrite) as target:
+    with _open(output, overwrite) as put:
         written = []
         for entry in sorted(entries, key=lambda entry: entry.path):
-            written.append(_add(target, entry))
+            written.append(_add(put, entry))
             progress.advance()
         index = {
             "format": FORMAT,
@@ -168,21 +160,24 @@ def write(
             "files": {file.path: {"bytes": file.size, "sha256": file.sha256} for file in written},
         }
         text = json.dumps(index, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-        written.append(_add(target, Entry(INDEX, text.encode())))
+        written.append(_add(put, Entry(INDEX, text.encode())))
         progress.advance()
     return tuple(written)
 
 
-def _add(target: _Target, entry: Entry) -> Written:
+def _add(put: _Put, entry: Entry) -> Written:
     size = entry.size
     with entry.open() as raw:
         stream = _Hashing(raw)
-        target.add(entry, size, stream)  # type: ignore[arg-type]
+        put(entry, size, stream)
     digest = stream.digest.hexdigest()
     # the hash covers the bytes written, so a file that changes during the copy is detected
     if stream.count != size or (entry.sha256 is not None and digest != entry.sha256):
         raise EdgefelError(f"{entry.source!s}: its SHA-256 is not the expected one; export or copy it again")
     return Written(entry.path, size, digest)
+
+
+_Put = Callable[[Entry, int, Any], None]
 
 
 class _Hashing:
@@ -201,62 +196,48 @@ class _Hashing:
 
 
 @contextmanager
-def _open(output: Path, overwrite: bool) -> Iterator[_Target]:
+def _open(output: Path, overwrite: bool) -> Iterator[_Put]:
+    """Yields what writes an entry of that size from a stream into the new archive or folder."""
     if not is_tar(output):
         with atomic_folder(output, replace=overwrite) as folder:
             check_output(output, overwrite=overwrite)  # again: what came meanwhile is not replaced
-            yield _Folder(folder)
+            yield partial(_put_file, folder)
         return
-    with atomic_file(output, replace=overwrite) as temporary, temporary.open("wb") as raw:
-        if output.name.endswith(".tar"):
-            with tarfile.open(fileobj=raw, mode="w", format=tarfile.PAX_FORMAT) as tar:
-                yield _Tar(tar, top_folder(output), build_time())
-            return
-        # neither a name nor a time in the header: the same contents give the same bytes
-        with (
-            gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=6, mtime=0) as packed,
-            tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
-        ):
-            yield _Tar(tar, top_folder(output), build_time())
+    with atomic_file(output, replace=overwrite) as temporary, ExitStack() as stack:
+        out: Any = stack.enter_context(temporary.open("wb"))
+        if not output.name.endswith(".tar"):
+            # neither a name nor a time in the header: the same contents give the same bytes
+            packed = gzip.GzipFile(filename="", fileobj=out, mode="wb", compresslevel=6, mtime=0)
+            out = stack.enter_context(packed)
+        tar = stack.enter_context(tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT))
+        yield partial(_put_member, tar, top_folder(output), build_time())
 
 
-class _Tar:
-    def __init__(self, tar: tarfile.TarFile, top: str, time: int) -> None:
-        self._tar, self._top, self._time = tar, top, time
-        self._folders: set[str] = set()
+def _put_member(tar: tarfile.TarFile, top: str, time: int, entry: Entry, size: int, stream: Any) -> None:
+    def info(name: str, mode: int, kind: bytes) -> tarfile.TarInfo:
+        found = tarfile.TarInfo(name)  # of root, without names
+        found.mode, found.type, found.mtime = mode, kind, time
+        return found
 
-    def add(self, entry: Entry, size: int, stream: IO[bytes]) -> None:
-        name = f"{self._top}/{entry.path}"
-        for folder in reversed(PurePosixPath(name).parents[:-1]):
-            if str(folder) not in self._folders:
-                self._folders.add(str(folder))
-                self._tar.addfile(self._info(str(folder), 0o755, tarfile.DIRTYPE))
-        info = self._info(name, 0o755 if entry.executable else 0o644, tarfile.REGTYPE)
-        info.size = size
-        try:
-            self._tar.addfile(info, stream)
-        except OSError as error:
-            # tarfile's own words when a file has become shorter; the operating system's errors have a number
-            if error.errno is not None:
-                raise
-            raise EdgefelError(f"{entry.source!s}: changed while it was read; try again") from None
-
-    def _info(self, name: str, mode: int, kind: bytes) -> tarfile.TarInfo:
-        info = tarfile.TarInfo(name)
-        info.mode, info.type, info.mtime = mode, kind, self._time
-        info.uid = info.gid = 0
-        info.uname = info.gname = ""
-        return info
+    name = f"{top}/{entry.path}"
+    for folder in reversed(PurePosixPath(name).parents[:-1]):
+        if str(folder) not in tar.getnames():
+            tar.addfile(info(str(folder), 0o755, tarfile.DIRTYPE))
+    member = info(name, 0o755 if entry.executable else 0o644, tarfile.REGTYPE)
+    member.size = size
+    try:
+        tar.addfile(member, stream)
+    except OSError as error:
+        # tarfile's own words when a file has become shorter; the operating system's errors have a number
+        if error.errno is not None:
+            raise
+        raise EdgefelError(f"{entry.source!s}: changed while it was read; try again") from None
 
 
-class _Folder:
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def add(self, entry: Entry, size: int, stream: IO[bytes]) -> None:
-        path = self._folder / entry.path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("wb") as out:
-            shutil.copyfileobj(stream, out, BLOCK)
-        if entry.executable:
-            path.chmod(path.stat().st_mode | 0o111)
+def _put_file(folder: Path, entry: Entry, size: int, stream: Any) -> None:
+    path = folder / entry.path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as out:
+        shutil.copyfileobj(stream, out, BLOCK)
+    if entry.executable:
+        path.chmod(path.stat().st_mode | 0o111)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgefel.deploy.model_files import LABELS_NAME, checked_path, choose_file
+from edgefel.deploy.model_files import LABELS_NAME, check_at_least, checked_path, choose_file
 from edgefel.errors import EdgefelError, MissingDependencyError
 from edgefel.files.write import atomic_folder
 from edgefel.runtime.manifest import Manifest, read_manifest
@@ -48,15 +47,7 @@ class DeepStreamOptions:
             raise EdgefelError(
                 f"DeepStream threshold is {self.threshold}; give a probability from 0 to below 1"
             )
-        for name, least in (
-            ("max_batch", 1),
-            ("gie_id", 1),
-            ("detector_id", 1),
-            ("min_face", 1),
-            ("face_class", 0),
-        ):
-            if (value := getattr(self, name)) is not None and value < least:
-                raise EdgefelError(f"DeepStream {name} is {value}; give at least {least}")
+        check_at_least("DeepStream", self, max_batch=1, gie_id=1, detector_id=1, min_face=1, face_class=0)
         if self.gie_id == self.detector_id:
             raise EdgefelError(
                 f"DeepStream gie_id and detector_id are both {self.gie_id}; give each element its own number"
@@ -79,7 +70,8 @@ def write_deepstream(bundle: Path, folder: Path, options: DeepStreamOptions | No
     with atomic_folder(folder) as temporary:
         _write_model(source, manifest, temporary / MODEL_NAME)
         (temporary / LABELS_NAME).write_text(labels, encoding="utf-8")
-        (temporary / CONFIG_NAME).write_text(_config_text(properties), encoding="utf-8")
+        config = "".join(f"{name}={value}\n" for name, value in properties.items())
+        (temporary / CONFIG_NAME).write_text(f"[property]\n{config}", encoding="utf-8")
         (temporary / README_NAME).write_text(_readme(manifest, file.precision, options), encoding="utf-8")
     return sorted(Path(folder).iterdir())
 
@@ -147,11 +139,6 @@ def _labels_text(manifest: Manifest) -> str:
             "semicolons and lines; rename the class"
         )
     return ";".join(manifest.labels) + "\n"
-
-
-def _config_text(properties: Mapping[str, str]) -> str:
-    lines = "".join(f"{name}={value}\n" for name, value in properties.items())
-    return f"[property]\n{lines}"
 
 
 def _readme(manifest: Manifest, precision: str, options: DeepStreamOptions) -> str:

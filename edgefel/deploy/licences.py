@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib import metadata
 
 from edgefel import __version__
@@ -78,12 +79,8 @@ def _all_requirements() -> list[str]:
     found: set[str] = set()
     waiting = [requirement.name for requirement in base_requirements("edgefel")]
     while waiting:
-        name = waiting.pop()
-        if name in found:
-            continue
-        found.add(name)
-        try:
-            waiting += [requirement.name for requirement in base_requirements(name)]
-        except metadata.PackageNotFoundError:
-            continue
+        if (name := waiting.pop()) not in found:
+            found.add(name)
+            with suppress(metadata.PackageNotFoundError):
+                waiting += [requirement.name for requirement in base_requirements(name)]
     return sorted(found)

@@ -89,14 +89,23 @@ def choose_file(
 
     Raises EdgefelError listing what there is, or if all files of the kind failed their comparison with PyTorch.
     """
-    if precision is not None and precision not in PRECISIONS:
-        raise EdgefelError(f"precision {precision!r} is not known; choose one of: {', '.join(PRECISIONS)}")
     if precision is not None:
+        if precision not in PRECISIONS:
+            raise EdgefelError(
+                f"precision {precision!r} is not known; choose one of: {', '.join(PRECISIONS)}"
+            )
         return manifest.find(precision, kind)
     there = [file for file in manifest.files if file.kind == kind]
     if not there:
         raise EdgefelError(f"{manifest.folder}: no {kind} file in this bundle; export again")
     return best_file(manifest, there, backend, force=force)
+
+
+def check_at_least(what: str, options: object, **least: int) -> None:
+    """Raises EdgefelError for an option below its least value; None stands for a default."""
+    for name, smallest in least.items():
+        if (value := getattr(options, name)) is not None and value < smallest:
+            raise EdgefelError(f"{what} {name} is {value}; give at least {smallest}")
 
 
 def checked_path(manifest: Manifest, file: BundleFile, force: bool) -> Path:
@@ -105,13 +114,6 @@ def checked_path(manifest: Manifest, file: BundleFile, force: bool) -> Path:
     if not force:
         manifest.check_verdict(file)
     return manifest.verify(file, force=force)
-
-
-def without_engines(manifest: Manifest) -> Manifest:
-    """The manifest with its ONNX files alone."""
-    return dataclasses.replace(
-        manifest, files=tuple(file for file in manifest.files if file.kind != "engine")
-    )
 
 
 def manifest_bytes(manifest: Manifest) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import lzma
 import tarfile
@@ -10,12 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from edgefel.deploy.archive import BLOCK, FORMAT, INDEX, VERSION, is_safe
-from edgefel.deploy.model_files import manifest_bytes, without_engines
+from edgefel.deploy.model_files import manifest_bytes
 from edgefel.errors import EdgefelError
 from edgefel.files.documents import parse_json
+from edgefel.files.write import sha256
 from edgefel.runtime.manifest import MANIFEST_NAME, read_manifest
 
 _LONGEST_INDEX = 4 << 20
@@ -102,14 +104,17 @@ def _verify_tar(path: Path, tar: tarfile.TarFile) -> Verified:
             data = stream.read(_LONGEST_INDEX)
             index = _parse_index(path, data)
             continue
-        found[inside] = _digest(stream)
+        digest = hashlib.sha256()
+        while block := stream.read(BLOCK):
+            digest.update(block)
+        found[inside] = digest.hexdigest()
     if index is None:
         # it is the last member, and tarfile takes a broken header for the end
         raise EdgefelError(
             f"{path}: has no {INDEX}; it is damaged, so copy it again, or not of 'edgefel pack'"
         )
-    _compare(path, index["files"], found, extra_allowed=False)
-    return Verified(path, _header(index), len(found), total, 0, False, hashlib.sha256(data).hexdigest())
+    _compare(path, index.pop("files"), found, extra_allowed=False)
+    return Verified(path, index, len(found), total, 0, False, hashlib.sha256(data).hexdigest())
 
 
 def _verify_folder(path: Path) -> Verified:
@@ -119,7 +124,7 @@ def _verify_folder(path: Path) -> Verified:
         raise EdgefelError(f"{path}: {INDEX} is a link; copy the folder again")
     data = (path / INDEX).read_bytes()
     index = _parse_index(path, data)
-    wanted: dict[str, Any] = index["files"]
+    wanted: dict[str, Any] = index.pop("files")
     found = {}
     total = 0
     for name in wanted:
@@ -127,16 +132,14 @@ def _verify_folder(path: Path) -> Verified:
         if any(part.is_symlink() for part in (file, *file.parents[: name.count("/")])):
             raise EdgefelError(f"{path}: {name} is a link, or lies behind one; copy the folder again")
         if file.is_file():
-            with file.open("rb") as stream:
-                found[name] = _digest(stream)
+            found[name] = sha256(file)
             total += file.stat().st_size
     engines = found.get(_MANIFEST) != wanted.get(_MANIFEST, {}).get("sha256") and _engines_added(path, wanted)
     if engines:
         found[_MANIFEST] = wanted[_MANIFEST]["sha256"]
     _compare(path, wanted, found, extra_allowed=True)
-    there = sum(1 for file in path.rglob("*") if file.is_file())
-    digest = hashlib.sha256(data).hexdigest()
-    return Verified(path, _header(index), len(found), total, there - len(found) - 1, engines, digest)
+    extra = sum(1 for file in path.rglob("*") if file.is_file()) - len(found) - 1
+    return Verified(path, index, len(found), total, extra, engines, hashlib.sha256(data).hexdigest())
 
 
 def _engines_added(path: Path, wanted: dict[str, Any]) -> bool:
@@ -145,7 +148,8 @@ def _engines_added(path: Path, wanted: dict[str, Any]) -> bool:
         manifest = read_manifest((path / _MANIFEST).parent)
     except EdgefelError:
         return False
-    packed = manifest_bytes(without_engines(manifest))
+    onnx = tuple(file for file in manifest.files if file.kind != "engine")
+    packed = manifest_bytes(dataclasses.replace(manifest, files=onnx))
     return hashlib.sha256(packed).hexdigest() == wanted.get(_MANIFEST, {}).get("sha256")
 
 
@@ -176,21 +180,10 @@ def _compare(path: Path, wanted: dict[str, Any], found: dict[str, str], *, extra
         "changed": [name for name in wanted if name in found and found[name] != wanted[name]["sha256"]],
         "not in the index": [] if extra_allowed else [name for name in found if name not in wanted],
     }
-    texts = [f"{len(names)} {what} ({_some(names)})" for what, names in problems.items() if names]
+    texts = []
+    for what, names in problems.items():
+        if names:
+            shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+            texts.append(f"{len(names)} {what} ({shown})")
     if texts:
         raise EdgefelError(f"{path}: {'; '.join(texts)}; copy it again or bundle again")
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
-
-
-def _header(index: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in index.items() if name != "files"}
-
-
-def _digest(stream: IO[bytes]) -> str:
-    digest = hashlib.sha256()
-    while block := stream.read(BLOCK):
-        digest.update(block)
-    return digest.hexdigest()

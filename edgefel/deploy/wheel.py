@@ -45,22 +45,20 @@ def build_wheel() -> Wheel:
     distribution = _distribution()
     version = edgefel.__version__
     name = f"edgefel-{version}"
-    files = dict(package_files())
-    files |= {f"{name}.dist-info/{path}": data for path, data in _dist_info(distribution).items()}
+    # the specification recommends the metadata at the end of the archive
+    files = dict(sorted(package_files()))
+    files |= {f"{name}.dist-info/{path}": data for path, data in sorted(_dist_info(distribution).items())}
     record = f"{name}.dist-info/RECORD"
     rows = [f"{path},sha256={_digest(data)},{len(data)}" for path, data in sorted(files.items())]
     files[record] = "".join(f"{row}\n" for row in [*rows, f"{record},,"]).encode()
-    # the specification recommends the metadata at the end of the archive
-    ordered = sorted(files, key=lambda path: (".dist-info/" in path, path == record, path))
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         moment = time.gmtime(max(build_time(), OLDEST_TIME))[:6]
-        for path in ordered:
+        for path, data in files.items():
             info = zipfile.ZipInfo(path, moment)
             info.create_system = 3  # Unix, wherever this runs
             info.external_attr = (0o100644) << 16
-            info.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(info, files[path])
+            archive.writestr(info, data, zipfile.ZIP_DEFLATED)
     return Wheel(f"{name}-py3-none-any.whl", buffer.getvalue(), _stale(distribution))
 
 

@@ -10,18 +10,20 @@ import ctypes
 import functools
 import importlib
 import os
-import re
 import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgefel.errors import EdgefelError
-from edgefel.runtime.manifest import BundleFile
+from edgefel.runtime.requirements import numbers
 from edgefel.text import one_line
+
+if TYPE_CHECKING:  # it needs NumPy and OpenCV, and `edgefel doctor` must be able to say that they are missing
+    from edgefel.runtime.manifest import BundleFile
 
 PACKAGES = ("tensorrt", "tensorrt_rtx")
 _REBUILD = "build it here with 'edgefel engine DIR --rebuild'"
@@ -84,11 +86,24 @@ def gpu_problem() -> str | None:
     return found if isinstance(found, str) else None
 
 
+def driver_cuda() -> str | None:
+    """The newest CUDA version that the NVIDIA driver supports ("12.6"), or None without a driver."""
+    driver, version = _driver(), ctypes.c_int()
+    if driver is None or driver.cuDriverGetVersion(ctypes.byref(version)) != 0:
+        return None
+    return f"{version.value // 1000}.{version.value % 1000 // 10}"
+
+
+def _driver() -> Any:
+    try:
+        return ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return None
+
+
 def _ask_driver() -> Gpu | str | None:
     """The first CUDA device, what is wrong with the driver, or None without a driver."""
-    try:
-        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-    except OSError:
+    if (driver := _driver()) is None:
         return None
     device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
     name = ctypes.create_string_buffer(256)
@@ -241,7 +256,7 @@ def _is_portable(built: Mapping[str, Any]) -> bool:
 def _reads_older(built: str, installed: str) -> bool:
     """TensorRT's own rule for version-compatible engines: a later release of the same major version, and
     across major versions 8 in 10 and 10 in 11. Source: its support matrix, "Engine Portability"."""
-    old, new = (tuple(int(number) for number in re.findall(r"\d+", text)[:3]) for text in (built, installed))
+    old, new = numbers(built)[:3], numbers(installed)[:3]
     if not old or not new:
         return False
     return (old[0] == new[0] and old <= new) or (old[0], new[0]) in ((8, 10), (10, 11))
@@ -313,21 +328,14 @@ def _logger(trt: ModuleType) -> Any:
             self.busy = threading.Lock()
 
         def log(self, level: Any, message: str) -> None:
-            text = one_line(message)
-            if level == severity.WARNING:
-                _keep(self.messages.warnings, text)
+            kept = self.messages.warnings if level == severity.WARNING else self.messages.errors
             # TensorRT for RTX reports this remark as an internal error on every start
-            elif (
-                level in (severity.ERROR, severity.INTERNAL_ERROR)
-                and "Thread context has not been set" not in text
+            remark = "Thread context has not been set" in message
+            if level == severity.WARNING or (
+                level in (severity.ERROR, severity.INTERNAL_ERROR) and not remark
             ):
-                _keep(self.messages.errors, text)
+                kept.append(one_line(message))
+                if len(kept) > _MOST_MESSAGES:  # an engine may log on every run
+                    del kept[: _MOST_MESSAGES // 2]
 
     return Collector()
-
-
-def _keep(messages: list[str], text: str) -> None:
-    """Adds a message; drops the oldest beyond a limit, since an engine may log on every run."""
-    messages.append(text)
-    if len(messages) > _MOST_MESSAGES:
-        del messages[: _MOST_MESSAGES // 2]

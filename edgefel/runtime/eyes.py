@@ -102,10 +102,6 @@ def _best_pair(
     spots: Sequence[tuple[float, float, int]], left: float, top: float, side: float
 ) -> Eyes | None:
     """The plausible pair whose weaker eye has the most votes."""
-    best: tuple[int, Eyes] | None = None
-    for one, other in combinations(sorted(spots), 2):
-        eyes = (one[:2], other[:2])
-        votes = min(one[2], other[2])
-        if plausible(eyes, left, top, side) and (best is None or votes > best[0]):
-            best = (votes, eyes)
-    return best[1] if best else None
+    pairs = [(min(a[2], b[2]), (a[:2], b[:2])) for a, b in combinations(sorted(spots), 2)]
+    possible = [(votes, eyes) for votes, eyes in pairs if plausible(eyes, left, top, side)]
+    return max(possible, key=lambda pair: pair[0], default=(0, None))[1]

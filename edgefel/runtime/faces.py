@@ -7,13 +7,13 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edgefel.data.preprocessing import Image
+from edgefel.data.preprocessing import Image, Preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.files.read import native_path
 from edgefel.runtime.alignment import FaceBox, align
@@ -24,9 +24,8 @@ from edgefel.text import one_line
 DETECTORS = ("haar", "yunet")
 LONGEST_SIDE = 960
 # Training crops have the eyes at about 40 % of the height, 36-40 % of the width apart, and the chin near the
-# bottom. These bring a detector's boxes to that layout: factor on the larger side, shift down as a share of it.
-HAAR_SCALE, HAAR_SHIFT = 1.0, -0.02
-YUNET_SCALE, YUNET_SHIFT = 1.0, 0.0
+# bottom. This brings the cascade's boxes to that layout: shift down as a share of the side. YuNet's have it.
+HAAR_SHIFT = -0.02
 YUNET_MAX_ROLL = 60.0  # landmarks that a network found hold at larger angles than a pair of cascade windows
 # Near a known face: the patch that is searched, and the sizes of face in it, as shares of the face's side.
 NEAR_PATCH = 1.6
@@ -39,19 +38,10 @@ YUNET_NEAR_SIDE = 320  # of a patch: a face of 200 pixels, the larger part of wh
 
 
 class FaceDetector(Protocol):
-    """Finds faces."""
+    """Finds faces. It may have a method `near`: a cheaper `detect_near`."""
 
     def __call__(self, image: Image) -> list[FaceBox]:
         """uint8 RGB [H, W, 3] -> boxes, the largest first."""
-        ...
-
-
-@runtime_checkable
-class NearDetector(FaceDetector, Protocol):
-    """A detector that has a cheaper way to find again faces that it has just found."""
-
-    def near(self, image: Image, boxes: Sequence[FaceBox]) -> list[FaceBox]:
-        """As `detect_near`."""
         ...
 
 
@@ -87,20 +77,15 @@ class HaarDetector:
 
     def near(self, image: Image, boxes: Sequence[FaceBox]) -> list[FaceBox]:
         """As `detect_near`: 2 to 4 ms of one core per face, whatever its size, and its eyes."""
-        found = []
-        for known in boxes:
-            patch, x, y = _patch(image, known)
-            if patch.size == 0:
-                continue
-            factor = min(1.0, NEAR_SIDE / known.side)
-            grey = _grey(patch)
-            small = _scaled(grey, factor)
+
+        def search(patch: Image, known: FaceBox) -> FaceBox | None:
+            grey, factor = _grey(patch), min(1.0, NEAR_SIDE / known.side)
             least, most = (round(share * known.side * factor) for share in NEAR_SIZES)
-            again = self._search(small, factor, max(20, least), most, NEAR_STEP)
-            best = _nearest([box.moved(x, y) for box in again], known)
-            if best is not None:
-                found.append(self._with_eyes(best.moved(-x, -y), grey, 1.0).moved(x, y))
-        return _largest_first(found)
+            again = self._search(_scaled(grey, factor), factor, max(20, least), most, NEAR_STEP)
+            best = _nearest(again, known)
+            return best and self._with_eyes(best, grey, 1.0)
+
+        return _search_patches(search, image, boxes)
 
     def _search(self, grey: Image, factor: float, least: int, most: int, step: float) -> list[FaceBox]:
         """Boxes, in pixels of the image that `grey` is `factor` of; window sides from `least` to `most`
@@ -116,7 +101,7 @@ class HaarDetector:
             outputRejectLevels=True,
         )
         return [
-            _square(np.asarray(box) / factor, HAAR_SCALE, HAAR_SHIFT, float(weight))
+            _square(np.asarray(box) / factor, HAAR_SHIFT, float(weight))
             for box, weight in zip(found, np.ravel(weights), strict=True)
         ]
 
@@ -128,11 +113,8 @@ class HaarDetector:
             return box
         (x0, y0), (x1, y1) = eyes
         # from pixel centres of the small image to those of the image
-        shift = 0.5 / factor - 0.5
-        return replace(
-            box,
-            eyes=((x0 / factor + shift, y0 / factor + shift), (x1 / factor + shift, y1 / factor + shift)),
-        )
+        x0, y0, x1, y1 = (value / factor + (0.5 / factor - 0.5) for value in (x0, y0, x1, y1))
+        return replace(box, eyes=((x0, y0), (x1, y1)))
 
 
 class YuNetDetector:
@@ -162,7 +144,11 @@ class YuNetDetector:
 
     def near(self, image: Image, boxes: Sequence[FaceBox]) -> list[FaceBox]:
         """As `detect_near`."""
-        return _search_patches(lambda patch: self._search(patch, YUNET_NEAR_SIDE), image, boxes)
+
+        def search(patch: Image, known: FaceBox) -> FaceBox | None:
+            return _nearest(self._search(patch, YUNET_NEAR_SIDE), known)
+
+        return _search_patches(search, image, boxes)
 
     def _search(self, image: Image, longest: int = LONGEST_SIDE) -> list[FaceBox]:
         small, factor = _shrink(image, longest)
@@ -238,41 +224,56 @@ def detect_near(detector: FaceDetector, image: Image, boxes: Sequence[FaceBox]) 
     size (NEAR_SIZES) whose centre is nearest, and within half a side. A face that two patches show is given
     once. The largest is first. Faces that are not known are not looked for: search the whole image at times.
     """
-    if isinstance(detector, NearDetector):
-        return detector.near(image, boxes)
-    return _search_patches(detector, image, boxes)
+    if (near := getattr(detector, "near", None)) is not None:
+        found: list[FaceBox] = near(image, boxes)
+        return found
+    return _search_patches(lambda patch, known: _nearest(detector(patch), known), image, boxes)
+
+
+class RuntimeFaces:
+    """Faces found and cut out as on a device, for training data: see `edgefel.data.preparing.faces.FaceTools`.
+
+    detector: None where images are faces already. size: side of a crop in pixels.
+    """
+
+    def __init__(self, detector: FaceDetector | None, size: int) -> None:
+        self._detector = detector
+        self._preprocessing = Preprocessing(resize=size, crop=size)
+
+    def detect(self, image: Image, corner: tuple[int, int]) -> Sequence[FaceBox] | None:
+        """The faces of uint8 RGB [H, W, 3], the largest first, moved by `corner`; None without a detector."""
+        return None if self._detector is None else [box.moved(*corner) for box in self._detector(image)]
+
+    def square(self, x: int, y: int, side: int) -> FaceBox:
+        """A face at a known place."""
+        return FaceBox(x, y, side)
+
+    def cut(self, image: Image, face: FaceBox) -> Image:
+        """As the device cuts and resizes it: uint8 RGB [size, size, 3]."""
+        return self._preprocessing.resize_image(align(image, face, self._preprocessing.resize))
 
 
 def _search_patches(
-    search: Callable[[Image], list[FaceBox]], image: Image, boxes: Sequence[FaceBox]
+    search: Callable[[Image, FaceBox], FaceBox | None], image: Image, boxes: Sequence[FaceBox]
 ) -> list[FaceBox]:
+    """What `search` finds of each known face in the surroundings of its box; both boxes in pixels of the patch."""
     found = []
     for known in boxes:
-        patch, x, y = _patch(image, known)
-        if patch.size:
-            best = _nearest([box.moved(x, y) for box in search(patch)], known)
-            found += [] if best is None else [best]
+        half = NEAR_PATCH * known.side / 2
+        x, y = (max(0, round(centre - half)) for centre in known.centre)
+        right, bottom = (max(0, round(centre + half)) for centre in known.centre)
+        patch = image[y:bottom, x:right]
+        if patch.size and (best := search(patch, known.moved(-x, -y))) is not None:
+            found.append(best.moved(x, y))
     return _largest_first(found)
-
-
-def _patch(image: Image, box: FaceBox) -> tuple[Image, int, int]:
-    """A view of the surroundings of a box, and the place (x, y) of its corner; empty if they lie outside."""
-    height, width = image.shape[:2]
-    half = NEAR_PATCH * box.side / 2
-    x, y = (max(0, round(centre - half)) for centre in box.centre)
-    right, bottom = (max(0, round(centre + half)) for centre in box.centre)
-    return image[y : min(bottom, height), x : min(right, width)], x, y
 
 
 def _nearest(found: Sequence[FaceBox], known: FaceBox) -> FaceBox | None:
     """The box that can be the known face a moment later, the nearest of several."""
     least, most = (share * known.side for share in NEAR_SIZES)
-    near = [
-        (distance, box)
-        for box in found
-        if (distance := math.dist(box.centre, known.centre)) <= known.side / 2 and least <= box.side <= most
-    ]
-    return min(near, key=lambda pair: pair[0])[1] if near else None
+    distances = {box: math.dist(box.centre, known.centre) for box in found if least <= box.side <= most}
+    best = min(distances, key=distances.__getitem__, default=None)
+    return best if best is not None and distances[best] <= known.side / 2 else None
 
 
 def _check_share(min_share: float) -> None:
@@ -300,27 +301,25 @@ def _shrink(image: Image, longest: int = LONGEST_SIDE) -> tuple[Image, float]:
 def _scaled(image: Image, factor: float) -> Image:
     """Shrunk by `factor`; a side that would become nothing is one pixel."""
     height, width = (round(factor * side) for side in image.shape[:2])
-    if height and width:
-        small = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-    else:
-        small = cv2.resize(image, (max(1, width), max(1, height)), interpolation=cv2.INTER_AREA)
+    # with a size, OpenCV takes its ratio, which is rounded, for the factor
+    size = None if height and width else (max(1, width), max(1, height))
+    small = cv2.resize(image, size, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
     return np.asarray(small, dtype=np.uint8)
 
 
 def _yunet_box(row: npt.NDArray[Any], score: float) -> FaceBox:
     """A row of YuNet's: box (4), then five landmarks (10), the person's right eye first."""
-    box = _square(row[:4], YUNET_SCALE, YUNET_SHIFT, score)
+    box = _square(row[:4], 0.0, score)
     one, other = (float(row[4]), float(row[5])), (float(row[6]), float(row[7]))
     eyes = (one, other) if one[0] <= other[0] else (other, one)
     return replace(box, eyes=eyes) if plausible(eyes, box.x, box.y, box.side, YUNET_MAX_ROLL) else box
 
 
-def _square(box: npt.NDArray[Any], scale: float, shift: float, score: float) -> FaceBox:
-    """A detector's box (x, y, width, height) -> a square `scale` times its larger side, moved down by
-    `shift` of it."""
+def _square(box: npt.NDArray[Any], shift: float, score: float) -> FaceBox:
+    """A detector's box (x, y, width, height) -> a square of its larger side, moved down by `shift` of it."""
     x, y, width, height = (float(value) for value in box)
     larger = max(width, height)
-    side = max(1, round(scale * larger))
+    side = max(1, round(larger))
     centre_x, centre_y = x + width / 2, y + height / 2 + shift * larger
     return FaceBox(round(centre_x - side / 2), round(centre_y - side / 2), side, score)
 

@@ -10,16 +10,17 @@ Needs neither torch nor Triton. The kernel's JSON file describes its arguments.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgefel.errors import EdgefelError, MissingDependencyError
+from edgefel.errors import EdgefelError
 from edgefel.files.documents import check_shape, read_json
 from edgefel.files.write import sha256
+from edgefel.runtime.backends.cuda import import_pycuda
 
 FORMAT = "edgefel-kernels"
 VERSION = 1
@@ -79,13 +80,14 @@ _SHAPE = {
 }
 
 
+@dataclass(frozen=True)
 class KernelFolder:
-    """A folder of compiled kernels, read and checked; nothing of CUDA is touched until `load`."""
+    """A folder of compiled kernels, read and checked; nothing of CUDA is touched until `load`. files: by name and
+    target."""
 
-    def __init__(self, path: Path, model: str, files: dict[tuple[str, str], KernelFile]) -> None:
-        self.path = path
-        self.model = model
-        self._files = files
+    path: Path
+    model: str
+    files: Mapping[tuple[str, str], KernelFile]
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str]) -> KernelFolder:
@@ -109,30 +111,34 @@ class KernelFolder:
     @property
     def names(self) -> list[str]:
         """Names of the kernels."""
-        return list(dict.fromkeys(name for name, _ in self._files))
+        return list(dict.fromkeys(name for name, _ in self.files))
 
     @property
     def archs(self) -> list[str]:
         """Targets, e.g. "sm_87"."""
-        return list(dict.fromkeys(arch for _, arch in self._files))
+        return list(dict.fromkeys(arch for _, arch in self.files))
 
     def file(self, name: str, arch: str) -> KernelFile:
         """One kernel for one target; raises EdgefelError, with what there is, if it is not here."""
         if name not in self.names:
             raise EdgefelError(f"{self.path}: has no kernel '{name}'; it has: {', '.join(self.names)}")
-        if (name, arch) not in self._files:
+        if (name, arch) not in self.files:
             raise EdgefelError(
                 f"{self.path}: has no kernels for {arch}, only for {', '.join(self.archs)}; "
                 f"compile them with: edgefel kernels compile --arch {arch}"
             )
-        return self._files[name, arch]
+        return self.files[name, arch]
 
     def load(self, name: str) -> LoadedKernel:
         """Loads a kernel into the current CUDA context (pycuda's), for that context's device.
 
-        Raises EdgefelError where pycuda is missing, or the folder has nothing for the device.
+        Raises EdgefelError where pycuda or a context is missing, or the folder has nothing for the device.
         """
-        driver = _driver()
+        driver = import_pycuda()
+        if driver.Context.get_current() is None:
+            raise EdgefelError(
+                "no CUDA context on this thread; make one, e.g. with: import pycuda.autoprimaryctx"
+            )
         major, minor = driver.Context.get_device().compute_capability()
         return LoadedKernel(self.file(name, f"sm_{major}{minor}"), driver)
 
@@ -179,23 +185,10 @@ def _read(path: Path) -> KernelFile:
         threads=data["block"]["x"],
         shared=data["dynamic_shared_bytes"],
     )
-    expected = data["cubin_sha256"]
     if not file.cubin.is_file():
         raise EdgefelError(f"{file.cubin}: no such file; compile the kernels again")
-    if sha256(file.cubin) != expected:
+    if sha256(file.cubin) != data["cubin_sha256"]:
         raise EdgefelError(
             f"{file.cubin}: is not the file that {path.name} describes; compile the kernels again"
         )
     return file
-
-
-def _driver() -> Any:
-    try:
-        import pycuda.driver as driver
-    except ImportError:
-        raise MissingDependencyError("pycuda", "jetson", "launching compiled kernels") from None
-    if driver.Context.get_current() is None:
-        raise EdgefelError(
-            "no CUDA context on this thread; make one, e.g. with: import pycuda.autoprimaryctx"
-        )
-    return driver

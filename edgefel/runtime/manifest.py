@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, TypeVar, cast, get_args
 
 from edgefel.data.labels import check_labels
 from edgefel.data.preprocessing import Preprocessing
@@ -77,6 +77,11 @@ class BundleFile:
     def verdict(self) -> Verdict | None:
         """What the comparison with PyTorch came to; None where none was made."""
         return cast("Verdict | None", (self.parity or {}).get("verdict"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its entry in the JSON document; older bundles, and engines, have no `requires`."""
+        values = dataclasses.asdict(self)
+        return {name: value for name, value in values.items() if name != "requires" or value is not None}
 
 
 def describe_file(
@@ -172,13 +177,11 @@ class Manifest:
             f"Choose another precision, or pass --force (force=True) to use it as it is"
         )
 
-    def verify(self, file: BundleFile | str, *, force: bool = False) -> Path:
+    def verify(self, file: BundleFile, *, force: bool = False) -> Path:
         """Path of the file if its bytes are those the manifest promises, and all there is of it.
 
         Raises EdgefelError if not; with `force`, only if it is missing, or an ONNX file with tensors in other files.
         """
-        if isinstance(file, str):
-            file = self._named(file)
         path = self.folder / file.name
         if not path.is_file():
             raise EdgefelError(f"{path}: the manifest lists this file, but it is missing; export again")
@@ -191,13 +194,6 @@ class Manifest:
             )
         return path
 
-    def _named(self, name: str) -> BundleFile:
-        for file in self.files:
-            if file.name == name:
-                return file
-        there = ", ".join(file.name for file in self.files)
-        raise EdgefelError(f"{self.folder}: no file {name!r} in the manifest; it lists {there}")
-
     def to_dict(self) -> dict[str, Any]:
         """The JSON document, see docs/runtime.md."""
         return {
@@ -208,24 +204,10 @@ class Manifest:
             "input": {"name": INPUT_NAME, "dtype": self.input_type, "shape": list(self.input_shape)},
             "outputs": list(self.outputs),
             "preprocessing": self.preprocessing.to_dict(),
-            "files": [_file_dict(file) for file in self.files],
+            "files": [file.to_dict() for file in self.files],
             "source": dict(self.source),
             "tools": dict(self.tools),
         }
-
-
-def _file_dict(file: BundleFile) -> dict[str, Any]:
-    optional = {name: getattr(file, name) for name in ("parity", "builder")}
-    if file.requires is not None:  # older bundles, and engines, have none
-        optional["requires"] = file.requires
-    return {
-        "name": file.name,
-        "kind": file.kind,
-        "precision": file.precision,
-        "sha256": file.sha256,
-        "bytes": file.bytes,
-        **{name: None if value is None else dict(value) for name, value in optional.items()},
-    }
 
 
 def write_manifest(folder: str | os.PathLike[str], manifest: Manifest) -> Path:
@@ -251,11 +233,24 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
         raise EdgefelError(f"{path}: {error}; run 'edgefel export' again to get a sound bundle") from None
 
 
-# of what `_fields` and the constructors do not look at; null stands for nothing
-_SHAPES = {
-    "parity": {"verdict?": str, "reasons?": [str]},
-    "builder": {"source?": str, "package?": str, "warnings?": [str], "calibration?": dict},
-    "requires": {"ir_version?": int, "opset?": int, "onnxruntime?": str, "openvino?": str, "tensorrt?": str},
+_Part = TypeVar("_Part", ModelInfo, BundleFile)
+# null stands for what may be missing; entries that are not listed are ignored
+_FILE = {
+    **dict.fromkeys(("name", "kind", "precision", "sha256"), str),
+    "bytes": int,
+    "parity?": {"verdict?": str, "reasons?": [str]},
+    "builder?": {"source?": str, "package?": str, "warnings?": [str], "calibration?": dict},
+    "requires?": {"ir_version?": int, "opset?": int, "onnxruntime?": str, "openvino?": str, "tensorrt?": str},
+}
+_SHAPE = {
+    "model": {"name": str, "num_classes": int, "parameters": int, "gmac": float, "embedding_dim": int},
+    "labels": [str],
+    "input": {"dtype": str},
+    "outputs": [str],
+    "preprocessing": dict,
+    "files": [_FILE],
+    "source": dict,
+    "tools": dict,
 }
 
 
@@ -264,29 +259,16 @@ def _parse(document: Any, folder: Path) -> Manifest:
         raise EdgefelError(f"not a bundle manifest: 'format' is not {FORMAT!r}")
     if document.get("version") != VERSION:
         raise EdgefelError(f"version {document.get('version')!r}, and this edgefel reads version {VERSION}")
-    _fields(document, "manifest", model=dict, labels=list, input=dict, outputs=list, preprocessing=dict)
-    _fields(document, "manifest", files=list, source=dict, tools=dict)
-    model = _fields(
-        document["model"],
-        "model",
-        name=str,
-        num_classes=int,
-        parameters=int,
-        gmac=(int, float),
-        embedding_dim=int,
-    )
-    if not all(isinstance(label, str) for label in document["labels"]):
-        raise EdgefelError(f"labels {document['labels']!r} must be strings")
-    check_shape(document, {"outputs": [str]}, "manifest")
+    check_shape(document, _SHAPE, "manifest")
     manifest = Manifest(
-        model=ModelInfo(**model),
+        model=_built(ModelInfo, document["model"]),
         labels=tuple(document["labels"]),
         preprocessing=Preprocessing.from_dict(document["preprocessing"]),
-        files=tuple(_parse_file(entry) for entry in document["files"]),
+        files=tuple(_built(BundleFile, entry) for entry in document["files"]),
         source=document["source"],
         tools=document["tools"],
         folder=folder,
-        input_type=_fields(document["input"], "input", dtype=str)["dtype"],
+        input_type=document["input"]["dtype"],
         outputs=tuple(document["outputs"]),
     )
     expected = manifest.to_dict()["input"]
@@ -295,27 +277,10 @@ def _parse(document: Any, folder: Path) -> Manifest:
     return manifest
 
 
-def _parse_file(entry: Any) -> BundleFile:
-    if not isinstance(entry, dict):
-        raise EdgefelError(f"files: {entry!r} is not an object")
-    where = f"files: {entry.get('name', 'an entry')}"
-    values = _fields(entry, where, name=str, kind=str, precision=str, sha256=str, bytes=int)
-    for name in ("parity", "builder", "requires"):
-        values[name] = entry.get(name)
-        if not isinstance(values[name], dict | None):
-            raise EdgefelError(f"{where}: {name} must be an object or null")
-        check_shape(values[name] or {}, _SHAPES[name], f"{where}: {name}")
-    return BundleFile(**values)
-
-
-def _fields(values: dict[str, Any], where: str, **types: type | tuple[type, ...]) -> dict[str, Any]:
-    """The named fields of `values`, each checked to be there and of its type."""
-    if missing := [name for name in types if name not in values]:
-        raise EdgefelError(f"{where}: missing {', '.join(missing)}")
-    for name, kind in types.items():
-        if not isinstance(values[name], kind) or isinstance(values[name], bool):
-            raise EdgefelError(f"{where}: {name} is {values[name]!r}, which has the wrong type")
-    return {name: values[name] for name in types}
+def _built(cls: type[_Part], values: Mapping[str, Any]) -> _Part:
+    """An object of the dataclass, from the values that have the names of its fields."""
+    known: dict[str, Any] = {item.name: values.get(item.name) for item in dataclasses.fields(cls)}
+    return cls(**known)
 
 
 def _check_outputs(outputs: tuple[str, ...]) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from edgefel.data.images import IMAGE_SUFFIXES, write_image
@@ -85,14 +85,16 @@ def predict_source(
         summary.unreadable.append(f"{file} ({reason})")
         advance()
 
-    with _Saver(source, save, every, overwrite) as saver:
+    with _Saver(source, save, every, overwrite, summary) as saver:
         for one in source.images(skip, every, count_lost):
             faces = tuple(label_faces(one.image, detector, session))
             summary.images += 1
             summary.faces += len(faces)
             summary.without_face += not faces
             if save is not None:
-                saver.write(one, _annotated(one.image, faces, detector))
+                # a panel inside an image that is one face would hide it
+                whole = isinstance(detector, WholeImage)
+                saver.write(one, annotate_crop(one.image, faces[0]) if whole else annotate(one.image, faces))
             each(ImageResult(one.name, faces, one.frame, one.time))
             advance()
         if not summary.images:
@@ -100,13 +102,7 @@ def predict_source(
             raise EdgefelError(
                 f"{source.path}: nothing in it can be read{first}; is it truncated, or another format?"
             )
-    summary.saved, summary.kept = saver.saved, saver.kept
     return summary
-
-
-def _annotated(one: Image, faces: Sequence[LabelledFace], detector: FaceDetector) -> Image:
-    """The annotated image; a panel inside an image that is one face would hide it."""
-    return annotate_crop(one, faces[0]) if isinstance(detector, WholeImage) else annotate(one, faces)
 
 
 def check_save(source: Source, folder: Path, *, overwrite: bool) -> None:
@@ -118,7 +114,7 @@ def check_save(source: Source, folder: Path, *, overwrite: bool) -> None:
         raise EdgefelError(f"{folder}: exists and is not a folder; choose another one with --save")
     if folder.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
         raise EdgefelError(f"{folder}: --save takes a folder; names are those of the images")
-    if source.kind == "folder" and _is_within(folder, source.path):
+    if source.kind == "folder" and folder.resolve().is_relative_to(source.path.resolve()):
         raise EdgefelError(
             f"{folder}: lies in the source {source.path}, and would be labelled with it the next time; "
             f"choose a folder outside with --save"
@@ -144,50 +140,35 @@ def _target(source: Source, folder: Path, file: Path) -> Path:
     return folder / file.relative_to(source.path if source.kind == "folder" else file.parent)
 
 
-class _Saver:
-    """Writes annotated images as they come, and a video under its name only when it is complete."""
+class _Saver(AbstractContextManager["_Saver"]):
+    """Writes annotated images as they come, and a video under its name only when it is complete.
 
-    def __init__(self, source: Source, folder: Path | None, every: int, overwrite: bool) -> None:
-        self._source, self._folder, self._overwrite = source, folder, overwrite
+    The names of what was written, and of earlier recordings that were never completed, go into the summary.
+    """
+
+    def __init__(
+        self, source: Source, folder: Path | None, every: int, overwrite: bool, summary: PredictSummary
+    ) -> None:
+        self._source, self._folder, self._overwrite, self._summary = source, folder, overwrite, summary
         self._fps = source.fps / every
         self._video: VideoWriter | None = None
-        self.saved: list[str] = []
-        # earlier recordings that were never completed, and where they are now
-        self.kept: list[str] = []
 
-    def __enter__(self) -> _Saver:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._video is None:
-            return
-        if kind is None:
-            self._video.close()
-        else:
-            self._video.discard()
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if self._video is not None:
+            (self._video.close if kind is None else self._video.discard)()
 
     def write(self, one: SourceImage, image: Image) -> None:
         assert self._folder is not None
         target = _target(self._source, self._folder, Path(one.name))
-        if one.time is not None:
-            self._write_frame(target, image, one.time)
+        if one.time is None:
+            if target.exists() and not self._overwrite:
+                raise EdgefelError(f"{target}: appeared meanwhile; allow it with --overwrite")
+            with atomic_file(target) as temporary:
+                write_image(temporary, image)
+            self._summary.saved.append(str(target))
             return
-        if target.exists() and not self._overwrite:
-            raise EdgefelError(f"{target}: appeared meanwhile; allow it with --overwrite")
-        with atomic_file(target) as temporary:
-            write_image(temporary, image)
-        self.saved.append(str(target))
-
-    def _write_frame(self, target: Path, image: Image, time: float) -> None:
         if self._video is None:
             self._video = VideoWriter(target, self._fps, overwrite=self._overwrite)
-            if self._video.kept is not None:
-                self.kept.append(str(self._video.kept))
-            self.saved.append(str(target))
-        self._video.write(image, time)
-
-
-def _is_within(path: Path, folder: Path) -> bool:
-    return folder.resolve() in (path.resolve(), *path.resolve().parents)
+            self._summary.kept += [str(self._video.kept)] if self._video.kept else []
+            self._summary.saved.append(str(target))
+        self._video.write(image, one.time)

@@ -26,7 +26,10 @@ _FIRST_FOR_OPSET = {21: (1, 18), 22: (1, 21), 23: (1, 23), 24: (1, 24), 25: (1, 
 _FIRST_FOR_QUANTIZED_23 = (1, 24)
 # of the messages "Unsupported model IR version: 10, max supported IR version: 9" and "ONNX Runtime only *guarantees*
 # support for models stamped with official released onnx opset versions. Opset 23 is under development"
-_REFUSALS = ((r"Unsupported model IR version: (\d+)", "ir"), (r"Opset (\d+) is under development", "opset"))
+_REFUSALS = {
+    r"Unsupported model IR version: (\d+)": _FIRST_FOR_IR,
+    r"Opset (\d+) is under development": _FIRST_FOR_OPSET,
+}
 
 
 def onnx_requirement(ir_version: int, opset: int, *, quantized: bool) -> dict[str, Any]:
@@ -63,9 +66,8 @@ def too_old(file: BundleFile, installed: str, package: str = ONNXRUNTIME) -> str
 def needed_for(refusal: str) -> str | None:
     """What to install for a file that ONNX Runtime refused with this message ("onnxruntime>=1.18"); None if the message
     is about something else."""
-    for pattern, kind in _REFUSALS:
+    for pattern, table in _REFUSALS.items():
         if (match := re.search(pattern, refusal)) is not None:
-            table = _FIRST_FOR_IR if kind == "ir" else _FIRST_FOR_OPSET
             first = table.get(int(match[1]), max(table.values()))
             return f"{ONNXRUNTIME}>={first[0]}.{first[1]}"
     return None

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from types import TracebackType
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -35,7 +34,7 @@ class Predictions(NamedTuple):
     embedding: Tensor | None
 
 
-class Session:
+class Session(AbstractContextManager["Session"]):
     """Runs one file of a bundle. Use `Session.open`; `run` and calls may come from several threads.
 
     manifest, file, precision, backend, choice, threads and max_batch say what was opened; `headline` is one short
@@ -52,7 +51,7 @@ class Session:
         self._runner: Backend | None = opened.runner
         self._model = ModelFile.of(manifest, opened.file)
         self._calls = 0
-        self._closed = threading.Event()
+        self._closed = False
         self._lock = threading.Lock()
 
     @classmethod
@@ -133,15 +132,16 @@ class Session:
         crops = list(crops)
         preprocessing = self.manifest.preprocessing
         make_batch = preprocessing.pixel_batch if self._model.dtype == np.uint8 else preprocessing.batch
-        parts = []
-        with self._running() as runner:
+
+        def batches() -> Iterator[Array]:
             for start in range(0, len(crops), self.max_batch):
                 begin = time.perf_counter()
                 batch = make_batch(crops[start : start + self.max_batch])
                 if record is not None:
                     record("preprocess", time.perf_counter() - begin)
-                parts.append(self._predictions(runner.run(batch, record), len(batch)))
-        return self._concatenate(parts)
+                yield batch
+
+        return self._predict(batches(), record)
 
     def run(self, batch: Tensor | Image, record: Record | None = None) -> Predictions:
         """Predictions for a batch as the manifest's input says: float32 [N, 3, H, W] of `Preprocessing.batch`, or
@@ -155,12 +155,9 @@ class Session:
             raise EdgefelError(
                 f"batch of shape {batch.shape} and type {batch.dtype}: expected {model.dtype} [{shape}]"
             )
-        parts = []
-        with self._running() as runner:
-            for start in range(0, len(batch), self.max_batch):
-                part: Array = np.ascontiguousarray(batch[start : start + self.max_batch])
-                parts.append(self._predictions(runner.run(part, record), len(part)))
-        return self._concatenate(parts)
+        starts = range(0, len(batch), self.max_batch)
+        parts = (np.ascontiguousarray(batch[start : start + self.max_batch]) for start in starts)
+        return self._predict(parts, record)
 
     def warm_up(self, runs: int = 1, batches: Sequence[int] = (1,)) -> None:
         """Runs images of zeros at these batch sizes, so that the first real call does not pay for the first
@@ -174,17 +171,15 @@ class Session:
         """Frees the model, at once or when the calls that are running have ended as usual; a second call does
         nothing."""
         with self._lock:
-            self._closed.set()
-            idle = self._calls == 0
-        if idle:
-            self._free()
+            self._closed = True
+        self._free_if_idle()
 
     @contextmanager
     def _running(self) -> Iterator[Backend]:
         """The runner, which is not freed while the block runs."""
         with self._lock:
             runner = self._runner
-            if runner is None or self._closed.is_set():
+            if runner is None or self._closed:
                 raise EdgefelError(f"{self.manifest.folder}: the session is closed; open a new one")
             self._calls += 1
         try:
@@ -192,25 +187,32 @@ class Session:
         finally:
             with self._lock:
                 self._calls -= 1
-                last = self._closed.is_set() and self._calls == 0
-            if last:
-                self._free()
+            self._free_if_idle()
 
-    def _free(self) -> None:
+    def _free_if_idle(self) -> None:
         with self._lock:
+            if self._calls or not self._closed:
+                return
             runner, self._runner = self._runner, None
         if runner is not None:
             runner.close()
 
-    def __enter__(self) -> Session:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _predictions(self, outputs: Mapping[str, Array], count: int) -> Predictions:
+    def _predict(self, batches: Iterable[Array], record: Record | None) -> Predictions:
+        with self._running() as runner:
+            parts = [self._checked(runner.run(batch, record), len(batch)) for batch in batches]
+        shapes = self._model.output_shapes
+        if not parts:
+            parts.append({name: np.zeros((0, *shape), np.float32) for name, shape in shapes.items()})
+        values: dict[str, Any] = dict.fromkeys(Predictions._fields)
+        for name in shapes:
+            rows = [part[name] for part in parts]
+            values[name] = rows[0] if len(rows) == 1 else np.concatenate(rows)
+        return Predictions(**values)
+
+    def _checked(self, outputs: Mapping[str, Array], count: int) -> dict[str, Tensor]:
         path = self._model.path
         for name, shape in self._model.output_shapes.items():
             found = outputs[name].shape
@@ -224,28 +226,7 @@ class Session:
                     f"{path}: output {name} is not finite; the input is not, or {self.precision} does not hold "
                     "the model's values: try another precision"
                 )
-        return _as_predictions(
-            {name: np.asarray(outputs[name], dtype=np.float32) for name in self.manifest.outputs}
-        )
-
-    def _concatenate(self, parts: Sequence[Predictions]) -> Predictions:
-        if len(parts) == 1:
-            return parts[0]
-        if parts:
-            rows = {name: [getattr(part, name) for part in parts] for name in self.manifest.outputs}
-            return _as_predictions({name: np.concatenate(arrays) for name, arrays in rows.items()})
-        shapes = self._model.output_shapes
-        return _as_predictions({name: np.zeros((0, *shape), np.float32) for name, shape in shapes.items()})
-
-
-def _as_predictions(outputs: Mapping[str, Tensor]) -> Predictions:
-    return Predictions(
-        outputs.get("logits"),
-        outputs.get("primary"),
-        outputs["probabilities"],
-        outputs["confidence"],
-        outputs.get("embedding"),
-    )
+        return {name: np.asarray(outputs[name], dtype=np.float32) for name in self.manifest.outputs}
 
 
 def _check_interface(manifest: Manifest, opened: Opened) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
+from tiny_bundle import write_bundle
 
 from edgefel.files.write import sha256
+from edgefel.runtime.manifest import describe_file, read_manifest, write_manifest
 
 
 @pytest.fixture
@@ -35,4 +38,23 @@ def kernel_folder(tmp_path: Path) -> Path:
     (folder / "left-over.txt").write_text("not of the kernels")
     index = {"format": "edgefel-kernels", "version": 1, "model": "tiny", "kernels": rows}
     (folder / "kernels.json").write_text(json.dumps(index))
+    return folder
+
+
+@pytest.fixture
+def bundle(tmp_path) -> Path:
+    """FP32 passed, FP16 warned, INT8 failed; an engine of FP32; files that are for people alone."""
+    folder = write_bundle(tmp_path / "bundle", ("fp32", "fp16", "int8"))
+    manifest = read_manifest(folder)
+    verdicts = {"fp32": "pass", "fp16": "warn", "int8": "fail"}
+    files = [
+        dataclasses.replace(
+            file, parity={"verdict": verdicts[file.precision], "reasons": [f"as {file.precision} does"]}
+        )
+        for file in manifest.files
+    ]
+    (folder / "model.fp32.engine").write_bytes(b"of another machine")
+    files.append(describe_file(folder / "model.fp32.engine", kind="engine", precision="fp32"))
+    (folder / "calibration.json").write_text("{}")
+    write_manifest(folder, dataclasses.replace(manifest, files=tuple(files)))
     return folder

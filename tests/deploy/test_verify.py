@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from tiny_bundle import write_bundle
 
-from edgefel.deploy import verify as verify_module
 from edgefel.deploy.package import DeployOptions, write_deploy_folder
 from edgefel.deploy.verify import verify
 from edgefel.errors import EdgefelError
@@ -152,7 +151,7 @@ def test_special_members_are_refused(archive, kind):
 def test_an_archive_that_would_fill_the_disk_is_refused_unread(archive, monkeypatch):
     """Terabytes of zeros are megabytes when they are compressed, and nothing at all as a sparse member."""
     read = []
-    monkeypatch.setattr(verify_module, "_digest", lambda stream: read.append(stream) or "0" * 64)
+    monkeypatch.setattr(tarfile.TarFile, "extractfile", lambda tar, member: read.append(member))
     bomb = archive.with_name("bomb.tar")
     info = tarfile.TarInfo("edge/zeros")
     info.size = 1 << 42

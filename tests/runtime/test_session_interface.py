@@ -111,7 +111,7 @@ def test_a_file_without_an_output_that_the_manifest_promises(tmp_path):
         ({"outputs": [*NEEDED, "age"]}, "outputs is .*'age'"),
         ({"input": {"name": "image", "dtype": "int8", "shape": ["N", 14, 14, 3]}}, "input dtype is 'int8'"),
         ({"input": {"name": "image", "dtype": "uint8", "shape": ["N", 3, 14, 14]}}, "input is .*, expected"),
-        ({"input": {"name": "image"}}, "input: missing dtype"),
+        ({"input": {"name": "image"}}, "manifest: lacks input.dtype"),
     ],
 )
 def test_impossible_interfaces(tmp_path, changes, message):

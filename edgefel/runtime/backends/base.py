@@ -6,7 +6,7 @@ so a device needs the packages of its own backend only.
 
 from __future__ import annotations
 
-import importlib
+import pkgutil
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -138,28 +138,29 @@ class OnnxBackend(ABC):
 
 @dataclass(frozen=True)
 class BackendEntry:
-    """Where a backend lives, the kind of file it loads, and whether "auto" tries it."""
+    """The kind of file that a backend loads, "module:class", and whether "auto" tries it."""
 
     kind: str
-    module: str
-    attribute: str
+    target: str
     auto: bool = True
 
     def load(self) -> type[Backend]:
         """The backend's class."""
-        backend: type[Backend] = getattr(importlib.import_module(self.module), self.attribute)
+        backend: type[Backend] = pkgutil.resolve_name(self.target)
         return backend
 
 
-_ORT = "edgefel.runtime.backends.onnxruntime_backend"
+_HERE = "edgefel.runtime.backends"
 # The order is the order in which "auto" tries them on a bundle. It leaves out ONNX Runtime's TensorRT provider,
 # which builds an engine of its own for minutes when it first sees a model.
 BACKENDS: dict[str, BackendEntry] = {
-    "tensorrt": BackendEntry("engine", "edgefel.runtime.backends.tensorrt_backend", "TensorRTBackend"),
-    "onnxruntime-cuda": BackendEntry("onnx", _ORT, "OnnxRuntimeCudaBackend"),
-    "openvino": BackendEntry("onnx", "edgefel.runtime.backends.openvino_backend", "OpenVinoBackend"),
-    "onnxruntime": BackendEntry("onnx", _ORT, "OnnxRuntimeBackend"),
-    "onnxruntime-tensorrt": BackendEntry("onnx", _ORT, "OnnxRuntimeTensorRTBackend", auto=False),
+    "tensorrt": BackendEntry("engine", f"{_HERE}.tensorrt_backend:TensorRTBackend"),
+    "onnxruntime-cuda": BackendEntry("onnx", f"{_HERE}.onnxruntime_backend:OnnxRuntimeCudaBackend"),
+    "openvino": BackendEntry("onnx", f"{_HERE}.openvino_backend:OpenVinoBackend"),
+    "onnxruntime": BackendEntry("onnx", f"{_HERE}.onnxruntime_backend:OnnxRuntimeBackend"),
+    "onnxruntime-tensorrt": BackendEntry(
+        "onnx", f"{_HERE}.onnxruntime_backend:OnnxRuntimeTensorRTBackend", auto=False
+    ),
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -53,15 +53,14 @@ class Choice:
         """One line for people, such as "openvino (not tensorrt: the bundle holds no engine)"."""
         if self.asked:
             return f"{self.backend} (asked for)"
-        reasons = "; ".join(f"not {name}: {reason}" for name, reason in self.skipped.items())
+        reasons = "; ".join(self.reasons[: len(self.skipped)])
         return f"{self.backend} ({reasons})" if reasons else self.backend
 
     @property
     def reasons(self) -> tuple[str, ...]:
         """Why not the other backends and files, one line each."""
-        return tuple(
-            f"not {name}: {reason}" for name, reason in (*self.skipped.items(), *self.others.items())
-        )
+        rejected = (*self.skipped.items(), *self.others.items())
+        return tuple(f"not {name}: {reason}" for name, reason in rejected)
 
     def headline(self, file: BundleFile) -> str:
         """The file and the backend in at most 100 characters, such as
@@ -134,21 +133,17 @@ def open_backend(
     (without `force`), a named backend that cannot be used here, or no backend that can.
     """
     named = backend != AUTO
-    names = [backend] if named else [name for name, entry in BACKENDS.items() if entry.auto]
-    kinds = {name: backend_entry(name).kind for name in names}
+    names = [backend] if named else _tried_by_auto()
+    kinds = [backend_entry(name).kind for name in names]
     if precision is not None and precision not in PRECISIONS:
         raise EdgefelError(f"precision {precision!r} is not known; choose one of: {', '.join(PRECISIONS)}")
-    if not any(_files(manifest, kind, precision) for kind in kinds.values()):
+    files = [file for kind in kinds for file in _files(manifest, kind, precision)]
+    if not files:
         raise _no_file(manifest, precision, names)
     skipped: dict[str, str] = {}
     broken: list[str] = []  # looked usable
     failure: EdgefelError | None = None
-    for name in names:
-        found = _find(manifest, name, precision, force)
-        if isinstance(found, str):
-            skipped[name] = found
-            continue
-        file, others = found
+    for name, file, others in _candidates(manifest, names, precision, force, skipped):
         model = ModelFile.of(manifest, file)
         check(model)
         try:
@@ -164,48 +159,48 @@ def open_backend(
             return Opened(Choice(name, skipped, named, others), file, runner)
     if failure is not None:
         raise failure
-    _refuse_failed(manifest, [file for kind in kinds.values() for file in _files(manifest, kind, precision)])
+    if all(manifest.judged(file).verdict == "fail" for file in files):
+        manifest.check_verdict(files[0])
     if named:
         raise EdgefelError(f"{manifest.folder}: backend {backend} cannot run it here: {skipped[backend]}")
     reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
     raise EdgefelError(f"{manifest.folder}: no backend can run it here: {reasons}")
 
 
-def first_choice(manifest: Manifest, precision: str | None = None) -> tuple[Choice, BundleFile] | None:
-    """What "auto" would try first here, and the file of it; None if it has nothing to try. Loads nothing."""
-    skipped: dict[str, str] = {}
-    for name, entry in BACKENDS.items():
-        if not entry.auto:
-            continue
-        found = _find(manifest, name, precision, force=False)
-        if not isinstance(found, str):
-            file, others = found
-            return Choice(name, skipped, others=others), file
-        skipped[name] = found
-    return None
+def first_choice(manifest: Manifest) -> str | None:
+    """The backend that "auto" would try first here; None if it has nothing to try. Loads nothing."""
+    candidates = _candidates(manifest, _tried_by_auto(), None, False, {})
+    return next((name for name, _, _ in candidates), None)
 
 
-def _find(
-    manifest: Manifest, backend: str, precision: str | None, force: bool
-) -> tuple[BundleFile, dict[str, str]] | str:
-    """The best file that the backend may be able to run, and why not the other ones; or why there is none."""
-    entry = BACKENDS[backend]
-    there = _files(manifest, entry.kind, precision)
-    if not there:
-        return _no_file_reason(manifest, entry.kind, precision)
-    # a precision that was named is taken, or refused by its verdict
-    ranked = preferred(manifest, there, backend, force=force or precision is not None)
-    others = {file.name: "it failed its comparison with PyTorch" for file in there if file not in ranked}
-    if not ranked:
-        return f"{', '.join(others)}: failed the comparison with PyTorch"
-    reasons: dict[str, str] = {}
-    for number, file in enumerate(ranked):
-        reason = _unavailable_reason(backend, file)
-        if reason is None:
-            rest = {other.name: _less(manifest, other) for other in ranked[number + 1 :]}
-            return file, {**reasons, **rest, **others}
-        reasons[file.name] = reason
-    return reasons[ranked[0].name]
+def _tried_by_auto() -> list[str]:
+    return [name for name, entry in BACKENDS.items() if entry.auto]
+
+
+def _candidates(
+    manifest: Manifest, names: Iterable[str], precision: str | None, force: bool, skipped: dict[str, str]
+) -> Iterator[tuple[str, BundleFile, dict[str, str]]]:
+    """The backends that may be able to run a file, the best file of each, and why not its other files.
+
+    skipped: gets the reason against each of the others.
+    """
+    for name in names:
+        kind = BACKENDS[name].kind
+        there = _files(manifest, kind, precision)
+        # a precision that was named is taken, or refused by its verdict
+        ranked = preferred(manifest, there, name, force=force or precision is not None)
+        others = {file.name: "it failed its comparison with PyTorch" for file in there if file not in ranked}
+        reasons: dict[str, str] = {}
+        for number, file in enumerate(ranked):
+            if (reason := _unavailable_reason(name, file)) is None:
+                rest = {other.name: _less(manifest, other) for other in ranked[number + 1 :]}
+                yield name, file, {**reasons, **rest, **others}
+                break
+            reasons[file.name] = reason
+        else:
+            failed = f"{', '.join(others)}: failed the comparison with PyTorch"
+            none_left = failed if others else _no_file_reason(manifest, kind, precision)
+            skipped[name] = next(iter(reasons.values()), none_left)
 
 
 def _less(manifest: Manifest, file: BundleFile) -> str:
@@ -231,7 +226,6 @@ def _open(backend: str, model: ModelFile, threads: int, *, trial: bool) -> Backe
 
     Raises EdgefelError whatever the backend's packages raise.
     """
-
     try:
         runner = BACKENDS[backend].load().open(model, threads=threads)
         if trial:
@@ -253,12 +247,6 @@ def _open(backend: str, model: ModelFile, threads: int, *, trial: bool) -> Backe
 def _files(manifest: Manifest, kind: str, precision: str | None) -> list[BundleFile]:
     """The files of that kind and, where one is named, of that precision."""
     return [file for file in manifest.files if file.kind == kind and precision in (None, file.precision)]
-
-
-def _refuse_failed(manifest: Manifest, files: Sequence[BundleFile]) -> None:
-    """Raises EdgefelError if every one of these files failed its comparison."""
-    if files and all(manifest.judged(file).verdict == "fail" for file in files):
-        manifest.check_verdict(files[0])
 
 
 def _no_file_reason(manifest: Manifest, kind: str, precision: str | None) -> str:

@@ -1,4 +1,4 @@
-"""CUDA memory, streams and events through pycuda, in the device's primary context.
+"""CUDA memory through pycuda, in the device's primary context, and CUDA graphs, which pycuda does not support.
 
 No context is created (unlike `pycuda.autoinit`): torch, TensorRT and other sessions share the primary context, which
 the driver reference-counts. It is current only inside `CudaDevice.current()`, which may be entered on any thread and
@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
@@ -22,8 +22,18 @@ from edgefel.runtime.backends.base import Array
 from edgefel.runtime.backends.tensorrt_binding import TensorSpec
 from edgefel.text import one_line
 
-# CU_STREAM_NON_BLOCKING of cuda.h, which pycuda does not name
-_NON_BLOCKING = 1
+# CU_STREAM_CAPTURE_MODE_THREAD_LOCAL of cuda.h: what other threads do meanwhile, such as another session's
+# allocations, does not spoil the capture
+_THREAD_LOCAL = 1
+_HANDLE, _OUT = ctypes.c_void_p, ctypes.POINTER(ctypes.c_void_p)
+_CALLS = {
+    "cuStreamBeginCapture_v2": (_HANDLE, ctypes.c_int),
+    "cuStreamEndCapture": (_HANDLE, _OUT),
+    "cuGraphInstantiateWithFlags": (_OUT, _HANDLE, ctypes.c_ulonglong),
+    "cuGraphLaunch": (_HANDLE, _HANDLE),
+    "cuGraphExecDestroy": (_HANDLE,),
+    "cuGraphDestroy": (_HANDLE,),
+}
 _PYCUDA = "pip install 'edgefel[jetson]', which compiles it: CUDA's nvcc must be on the PATH"
 
 
@@ -116,29 +126,9 @@ class CudaDevice:
         self.libcuda.cuCtxPopCurrent_v2(ctypes.byref(popped))
         return popped
 
-    def stream(self) -> Any:
-        """A new stream that does not wait for the default one, nor that for it.
-
-        While a stream that does is captured, the default stream is unusable in the whole process, and torch works
-        on it. Source: CUDA driver API, cuStreamIsCapturing. TensorRT synchronises too often on the default one.
-        """
-        return self.cuda.Stream(_NON_BLOCKING)
-
-    def event(self) -> Any:
-        """An event with a time; waiting for it leaves the CPU core to other threads."""
-        return self.cuda.Event(self.cuda.event_flags.BLOCKING_SYNC)
-
-    def scratch(self, size: int) -> Any:
-        """`size` bytes of device memory, aligned to 256."""
-        return self.cuda.mem_alloc(max(size, 1))
-
-    def buffer(self, spec: TensorSpec, batch: int) -> Buffer:
-        """Memory for up to `batch` images' part of a tensor."""
-        return Buffer(self, spec, batch)
-
 
 class Buffer:
-    """Pinned host memory of one tensor, and device memory beside it unless the memory is unified.
+    """Pinned host memory of a tensor for up to `batch` images, and device memory beside it unless that is unified.
 
     host: [batch, ...] of the tensor's type. address: what the GPU knows it by. Both stay where they are, since a
     CUDA graph holds the address. For use inside `CudaDevice.current()`.
@@ -189,3 +179,62 @@ class Buffer:
         if pinned is not None:
             self.host = np.empty(0, self.host.dtype)
             pinned.free()
+
+
+class CaptureRefused(Exception):
+    """The work cannot be captured; the stream is usable as before."""
+
+
+class GraphDriver:
+    """The driver's calls for graphs. Raises CaptureRefused at construction where the driver is too old for them
+    (before CUDA 11.4)."""
+
+    def __init__(self, libcuda: Any) -> None:
+        self._libcuda = libcuda
+        for name, arguments in _CALLS.items():
+            try:
+                call = getattr(libcuda, name)
+            except AttributeError:
+                raise CaptureRefused(f"the CUDA driver has no {name}") from None
+            call.argtypes, call.restype = arguments, ctypes.c_int
+
+    def capture(self, stream: int, work: Callable[[], None]) -> Graph:
+        """The graph of what `work` puts on the stream, which is recorded and not run.
+
+        stream: its handle. For use inside `CudaDevice.current()`, and ends on the thread that began. Raises
+        CaptureRefused; what `work` raises itself passes through, after the capture has ended.
+        """
+        self._check("cuStreamBeginCapture_v2", stream, _THREAD_LOCAL)
+        graph, executable = ctypes.c_void_p(), ctypes.c_void_p()
+        try:
+            try:
+                work()
+            except BaseException:
+                # left open, the capture would swallow everything that the stream is given from now on
+                self._libcuda.cuStreamEndCapture(stream, ctypes.byref(graph))
+                raise
+            self._check("cuStreamEndCapture", stream, ctypes.byref(graph))
+            self._check("cuGraphInstantiateWithFlags", ctypes.byref(executable), graph, 0)
+        finally:
+            if graph.value:
+                self._libcuda.cuGraphDestroy(graph)
+        return Graph(self._libcuda, executable)
+
+    def _check(self, name: str, *arguments: Any) -> None:
+        if (result := getattr(self._libcuda, name)(*arguments)) != 0:
+            raise CaptureRefused(f"{name} returned CUDA error {result}")
+
+
+class Graph:
+    """An executable graph. It holds the addresses that the work used."""
+
+    def __init__(self, libcuda: Any, executable: ctypes.c_void_p) -> None:
+        self._libcuda, self._executable = libcuda, executable
+
+    def launch(self, stream: int) -> int:
+        """Puts the graph on the stream; returns the driver's result, 0 for success."""
+        return int(self._libcuda.cuGraphLaunch(self._executable, stream))
+
+    def destroy(self) -> None:
+        """Frees it; to be called once."""
+        self._libcuda.cuGraphExecDestroy(self._executable)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,7 +12,6 @@ from edgefel.errors import EdgefelError
 from edgefel.files.cache import cache_folder
 from edgefel.runtime import engines
 from edgefel.runtime.backends.base import Array, ModelFile, OnnxBackend
-from edgefel.runtime.backends.quiet import import_onnxruntime
 from edgefel.runtime.engines import described
 from edgefel.runtime.manifest import INPUT_NAME, BundleFile
 from edgefel.runtime.requirements import needed_for, too_old
@@ -19,6 +19,16 @@ from edgefel.text import one_line
 
 Provider = tuple[str, dict[str, Any]]
 _CPU: Provider = ("CPUExecutionProvider", {})
+# memory grows by what is needed, since a board shares it with the CPU; TF32 would shorten FP32's mantissa to 10 bits
+CUDA: Provider = (
+    "CUDAExecutionProvider",
+    {
+        "device_id": 0,
+        "arena_extend_strategy": "kSameAsRequested",
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "use_tf32": 0,
+    },
+)
 # an ONNX file of one Identity node, x [1] -> y [1], float32, opset 13
 _IDENTITY = bytes.fromhex(
     "080712003a370a100a017812017922084964656e746974791201675a0f0a0178120a0a08080112040a020801620f0a0179120a0a08080112"
@@ -30,7 +40,6 @@ class OnnxRuntimeBackend(OnnxBackend):
     """ONNX Runtime with all graph optimisations, on the CPU."""
 
     package: ClassVar[str] = "ONNX Runtime"
-    name: ClassVar[str] = "onnxruntime"
     needs: ClassVar[str] = "CPUExecutionProvider"
 
     def __init__(self, session: Any, path: Path) -> None:
@@ -42,7 +51,7 @@ class OnnxRuntimeBackend(OnnxBackend):
     def unavailable_reason(cls, file: BundleFile) -> str | None:
         """ONNX Runtime does not load, is older than the file needs, or was built without the provider."""
         try:
-            onnxruntime = import_onnxruntime()
+            onnxruntime = importlib.import_module("onnxruntime")
             version, providers = str(onnxruntime.__version__), onnxruntime.get_available_providers()
         except ModuleNotFoundError:
             return "ONNX Runtime is not installed; run: pip install onnxruntime"
@@ -50,16 +59,11 @@ class OnnxRuntimeBackend(OnnxBackend):
             return f"ONNX Runtime does not load ({described(error)}); run: pip install --force-reinstall onnxruntime"
         if (reason := too_old(file, version)) is not None:
             return reason
-        if cls.needs in providers:
-            return cls._missing_gpu()
-        return (
-            f"the installed ONNX Runtime has no {cls.needs}; install a build with it, such as onnxruntime-gpu in "
-            "the place of onnxruntime"
-        )
-
-    @classmethod
-    def _missing_gpu(cls) -> str | None:
-        """Why the provider has no GPU to run on; None if it has, or needs none."""
+        if cls.needs not in providers:
+            return (
+                f"the installed ONNX Runtime has no {cls.needs}; install a build with it, such as onnxruntime-gpu in "
+                "the place of onnxruntime"
+            )
         if cls.needs == OnnxRuntimeBackend.needs or engines.find_gpu() is not None:
             return None
         why = engines.gpu_problem()
@@ -72,7 +76,7 @@ class OnnxRuntimeBackend(OnnxBackend):
         Raises EdgefelError if it cannot be loaded, or if ONNX Runtime leaves the provider out, which it does
         without an error where the provider's libraries or the GPU are missing.
         """
-        onnxruntime = import_onnxruntime()
+        onnxruntime = importlib.import_module("onnxruntime")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -116,20 +120,18 @@ class OnnxRuntimeBackend(OnnxBackend):
 class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
     """ONNX Runtime's CUDA provider; what it has no kernel for runs on the CPU."""
 
-    name: ClassVar[str] = "onnxruntime-cuda"
-    needs: ClassVar[str] = "CUDAExecutionProvider"
+    needs: ClassVar[str] = CUDA[0]
 
     @classmethod
     def providers(cls) -> list[Provider]:
         """CUDA, then the CPU."""
-        return [(cls.needs, cuda_options()), _CPU]
+        return [CUDA, _CPU]
 
 
 class OnnxRuntimeTensorRTBackend(OnnxRuntimeBackend):
     """ONNX Runtime's TensorRT provider. It builds an engine for each new range of batch sizes, which takes minutes,
     and keeps it in the cache folder."""
 
-    name: ClassVar[str] = "onnxruntime-tensorrt"
     needs: ClassVar[str] = "TensorrtExecutionProvider"
 
     @classmethod
@@ -146,7 +148,7 @@ class OnnxRuntimeTensorRTBackend(OnnxRuntimeBackend):
             "trt_timing_cache_enable": True,
             "trt_timing_cache_path": folder,
         }
-        return [(cls.needs, options), ("CUDAExecutionProvider", cuda_options()), _CPU]
+        return [(cls.needs, options), CUDA, _CPU]
 
 
 def cuda_problem(onnxruntime: Any) -> str | None:
@@ -156,26 +158,12 @@ def cuda_problem(onnxruntime: Any) -> str | None:
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    needed = OnnxRuntimeCudaBackend.needs
     try:
-        session = onnxruntime.InferenceSession(
-            _IDENTITY, options, providers=OnnxRuntimeCudaBackend.providers()
-        )
+        session = onnxruntime.InferenceSession(_IDENTITY, options, providers=[CUDA, _CPU])
         found: list[str] = session.get_providers()
-        if needed not in found:
+        if CUDA[0] not in found:
             return f"ONNX Runtime falls back to {', '.join(found)}"
         session.run(None, {"x": np.zeros(1, np.float32)})
     except Exception as error:
         return described(error)
     return None
-
-
-def cuda_options() -> dict[str, Any]:
-    """Options of the CUDA provider: memory grows by what is needed, since a board shares it with the CPU, and
-    TF32 is off, which would shorten FP32's mantissa to 10 bits."""
-    return {
-        "device_id": 0,
-        "arena_extend_strategy": "kSameAsRequested",
-        "cudnn_conv_algo_search": "HEURISTIC",
-        "use_tf32": 0,
-    }

@@ -13,7 +13,7 @@ import numpy as np
 
 from edgefel.errors import EdgefelError
 from edgefel.runtime.backends.base import Array, ModelFile, OnnxBackend
-from edgefel.runtime.backends.quiet import import_openvino
+from edgefel.runtime.backends.quiet import import_quietly
 from edgefel.runtime.manifest import INPUT_NAME, BundleFile
 from edgefel.runtime.requirements import OPENVINO, too_old
 from edgefel.text import one_line
@@ -51,7 +51,7 @@ class OpenVinoBackend(OnnxBackend):
     def open(cls, model: ModelFile, *, threads: int) -> OpenVinoBackend:
         """Compiles the file for that many CPU threads per call; raises EdgefelError if it cannot be compiled."""
         try:
-            openvino = import_openvino()
+            openvino = import_quietly("openvino")
             compiled = openvino.Core().compile_model(str(model.path), "CPU", compile_options(threads))
         except RuntimeError as error:
             raise EdgefelError(

@@ -16,29 +16,20 @@ _TELEMETRY = "openvino_telemetry"
 _importing = threading.Lock()
 
 
-def import_onnxruntime() -> ModuleType:
-    """ONNX Runtime. `edgefel/__init__.py` has switched its telemetry off, for every import of it."""
-    return importlib.import_module("onnxruntime")
-
-
 def import_quietly(name: str) -> ModuleType:
-    """Any package by its name, those of this module without telemetry; raises what importing it raises."""
-    if name.partition(".")[0] == "openvino":
-        import_openvino()
-    return importlib.import_module(name)
+    """A package by its name; raises what importing it raises.
 
-
-def import_openvino() -> ModuleType:
-    """OpenVINO without `openvino_telemetry`, which it uses where it is installed; raises ImportError without OpenVINO.
-
-    It has no setting for one process, only a file in the user's home folder.
+    ONNX Runtime's telemetry is switched off by `edgefel/__init__.py`. OpenVINO has no setting for one process, only a
+    file in the user's home folder; it uses `openvino_telemetry` where that is installed, so it is hidden from it.
     """
+    if name.partition(".")[0] != "openvino":
+        return importlib.import_module(name)
     with _importing:
         if "openvino" in sys.modules or _TELEMETRY in sys.modules:
-            return importlib.import_module("openvino")
+            return importlib.import_module(name)
         # None makes an import raise ImportError, and OpenVINO then takes a stub of its own
         sys.modules[_TELEMETRY] = cast("ModuleType", None)
         try:
-            return importlib.import_module("openvino")
+            return importlib.import_module(name)
         finally:
             del sys.modules[_TELEMETRY]

@@ -13,7 +13,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -21,8 +20,14 @@ import numpy as np
 
 from edgefel.errors import EdgefelError
 from edgefel.runtime.backends.base import Array, ModelFile, Record
-from edgefel.runtime.backends.cuda import Buffer, CudaDevice, import_pycuda, load_libcuda
-from edgefel.runtime.backends.cuda_graphs import CaptureRefused, GraphDriver
+from edgefel.runtime.backends.cuda import (
+    Buffer,
+    CaptureRefused,
+    CudaDevice,
+    GraphDriver,
+    import_pycuda,
+    load_libcuda,
+)
 from edgefel.runtime.backends.tensorrt_binding import (
     Binding,
     Piece,
@@ -38,6 +43,8 @@ from edgefel.text import one_line
 
 # contexts kept, one per batch size; each takes some MB of host memory
 _CONTEXTS = 16
+# CU_STREAM_NON_BLOCKING of cuda.h, which pycuda does not name
+_NON_BLOCKING = 1
 _log = logging.getLogger("edgefel.runtime")
 
 
@@ -45,37 +52,43 @@ class TensorRTBackend:
     """One engine with its memory, stream and contexts. One call runs at a time, others wait; sessions beside it,
     also of the same engine, run on streams of their own."""
 
-    def __init__(self, device: CudaDevice, loaded: _Loaded, where: str) -> None:
+    def __init__(self, device: CudaDevice, trt: ModuleType, model: ModelFile) -> None:
         """For use inside `device.current()`, as `open` does."""
         self._device = device
-        self._binding = loaded.binding
-        self._factory = loaded.factory
-        self._logger = loaded.logger
-        self._where = where
+        self._where = str(model.path)
+        self._binding, self._factory, self._logger = _load(trt, model)
+        self.input_names = tuple(spec.name for spec in self._binding.inputs)
+        self.output_names = tuple(spec.name for spec in self._binding.outputs)
+        self.max_batch = self._binding.max_batch
+        self.notes: tuple[str, ...] = ()
         self._lock = threading.Lock()
         self._contexts: OrderedDict[tuple[int, int], BatchContext] = OrderedDict()
-        self._notes: list[str] = []
         self._graphs: GraphDriver | None = None
         self._stream: Any = None
         self._events: list[Any] = []
         self._scratch: Any = None
         self._buffers: dict[str, Buffer] = {}
-        if not loaded.factory.captures_itself:
+        if not self._factory.captures_itself:
             try:
                 self._graphs = GraphDriver(device.libcuda)
             except CaptureRefused as error:
                 self._without_graphs(error)
+        cuda = device.cuda
         try:
-            self._stream = device.stream()
-            self._events = [device.event() for _ in range(4)]
-            self._scratch = device.scratch(loaded.factory.scratch_bytes)
+            # It does not wait for the default stream, nor that for it: while a stream that does is captured, the
+            # default one is unusable in the whole process, and torch works on it (CUDA driver API,
+            # cuStreamIsCapturing). On the default one TensorRT synchronises too often.
+            self._stream = cuda.Stream(_NON_BLOCKING)
+            # with a time; waiting for it leaves the CPU core to other threads
+            self._events = [cuda.Event(cuda.event_flags.BLOCKING_SYNC) for _ in range(4)]
+            self._scratch = cuda.mem_alloc(max(self._factory.scratch_bytes, 1))
             for spec in (*self._binding.inputs, *self._binding.outputs):
-                self._buffers[spec.name] = device.buffer(spec, self._binding.max_batch)
-        except device.cuda.Error as error:
+                self._buffers[spec.name] = Buffer(device, spec, self.max_batch)
+        except cuda.Error as error:
             self._free_memory()
             raise EdgefelError(
-                f"{where}: the GPU's memory does not hold it ({one_line(error)}); close other programs, or build "
-                "the engine with a smaller --max-batch"
+                f"{self._where}: the GPU's memory does not hold it ({one_line(error)}); close other programs, or "
+                "build the engine with a smaller --max-batch"
             ) from error
 
     @classmethod
@@ -105,25 +118,9 @@ class TensorRTBackend:
             device = CudaDevice(import_pycuda(), load_libcuda())
             undo.callback(device.release)
             with device.current():
-                backend = cls(device, _load(trt, model), str(model.path))
+                backend = cls(device, trt, model)
             undo.pop_all()
         return backend
-
-    @property
-    def input_names(self) -> tuple[str, ...]:
-        return tuple(spec.name for spec in self._binding.inputs)
-
-    @property
-    def output_names(self) -> tuple[str, ...]:
-        return tuple(spec.name for spec in self._binding.outputs)
-
-    @property
-    def max_batch(self) -> int | None:
-        return self._binding.max_batch
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        return tuple(self._notes)
 
     def run(self, batch: Array, record: Record | None = None) -> Mapping[str, Array]:
         """Every output by name; records "copy in", "gpu" and "copy out", once for each piece of a batch that is
@@ -180,8 +177,11 @@ class TensorRTBackend:
             record("copy in", filled - started + begin.time_till(copied) / 1e3)
             record("gpu", copied.time_till(done) / 1e3)
             record("copy out", host + done.time_till(end) / 1e3)
-        if self._graphs is not None and not context.captured:
-            self._capture(self._graphs, context)
+        if self._graphs is not None and context.graph is None:
+            try:
+                context.capture(self._graphs, stream)
+            except CaptureRefused as error:
+                self._without_graphs(error)
         return outputs
 
     def _context(self, piece: Piece) -> BatchContext:
@@ -198,23 +198,16 @@ class TensorRTBackend:
                 f"{self._where}: TensorRT makes no execution context; is the GPU's memory full?"
             )
         addresses = {name: buffer.address for name, buffer in self._buffers.items()}
-        bound = BatchContext.bind(
+        self._contexts[key] = BatchContext(
             made, self._binding, piece.profile, piece.size, addresses, self._stream, self._where
         )
-        self._contexts[key] = bound
-        return bound
-
-    def _capture(self, driver: GraphDriver, context: BatchContext) -> None:
-        try:
-            context.capture(driver, self._stream)
-        except CaptureRefused as error:
-            self._without_graphs(error)
+        return self._contexts[key]
 
     def _without_graphs(self, error: CaptureRefused) -> None:
         """Disables CUDA graphs, which costs launch time but no accuracy, and reports it once."""
         self._graphs = None
-        self._notes.append(f"CUDA graphs are not used: {error}")
-        _log.warning("%s: %s", self._where, self._notes[-1])
+        self.notes = (f"CUDA graphs are not used: {error}",)
+        _log.warning("%s: %s", self._where, *self.notes)
 
     @contextmanager
     def _explained(self, batch: Array) -> Iterator[None]:
@@ -245,17 +238,9 @@ class TensorRTBackend:
         self._events = []
 
 
-@dataclass(frozen=True)
-class _Loaded:
-    """An engine that was read and is what the manifest says. logger: collects what TensorRT says of it."""
-
-    binding: Binding
-    factory: ContextFactory
-    logger: Any
-
-
-def _load(trt: ModuleType, model: ModelFile) -> _Loaded:
-    """Reads the file; for use inside `CudaDevice.current()`."""
+def _load(trt: ModuleType, model: ModelFile) -> tuple[Binding, ContextFactory, Any]:
+    """Reads the engine, which must be what the manifest says, and gives the logger that collects TensorRT's messages
+    on it; for use inside `CudaDevice.current()`."""
     builder = model.file.builder or {}
     what = f"{model.path}: {trt.__name__} {trt.__version__} cannot load it"
     fix = "build it here with 'edgefel engine DIR --rebuild'"
@@ -270,4 +255,4 @@ def _load(trt: ModuleType, model: ModelFile) -> _Loaded:
                 raise EdgefelError(f"{what} ({'; '.join(messages.errors) or 'it gives no reason'}); {fix}")
             binding = read_binding(trt, engine, str(model.path))
             check_binding(binding, model)
-            return _Loaded(binding, ContextFactory(trt, engine, model.file.sha256), logger)
+            return binding, ContextFactory(trt, engine, model.file.sha256), logger

@@ -37,11 +37,6 @@ class TensorSpec:
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
 
-    @property
-    def bytes_per_image(self) -> int:
-        """Size of one image's part."""
-        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
-
 
 @dataclass(frozen=True)
 class OptimizationProfile:

@@ -16,7 +16,7 @@ from typing import Any
 from edgefel.errors import EdgefelError
 from edgefel.files.cache import cache_folder
 from edgefel.files.write import atomic_file
-from edgefel.runtime.backends.cuda_graphs import CaptureRefused, Graph, GraphDriver
+from edgefel.runtime.backends.cuda import CaptureRefused, Graph, GraphDriver
 from edgefel.runtime.backends.tensorrt_binding import Binding
 from edgefel.text import counted
 
@@ -88,16 +88,10 @@ class ContextFactory:
 
 class BatchContext:
     """An execution context for one batch size under one profile, bound to its buffers. For use inside
-    `Device.current()`, by one call at a time."""
+    `CudaDevice.current()`, by one call at a time. graph: the captured work, None before."""
 
-    def __init__(self, context: Any, where: str) -> None:
-        self._context = context
-        self._where = where
-        self._graph: Graph | None = None
-
-    @classmethod
-    def bind(
-        cls,
+    def __init__(
+        self,
         context: Any,
         binding: Binding,
         profile: int,
@@ -105,23 +99,20 @@ class BatchContext:
         addresses: Mapping[str, int],
         stream: Any,
         where: str,
-    ) -> BatchContext:
+    ) -> None:
         """Sets profile, shapes and addresses. Raises EdgefelError for what TensorRT refuses, or an output shape
         that is not [size, ...]."""
-        bound = cls(context, where)
+        self._context, self._where = context, where
+        self.graph: Graph | None = None
         if context.active_optimization_profile != profile:
-            bound._need(
-                context.set_optimization_profile_async(profile, stream.handle),
-                f"optimization profile {profile}",
-            )
+            accepted = context.set_optimization_profile_async(profile, stream.handle)
+            self._need(accepted, f"optimization profile {profile}")
             stream.synchronize()
         for spec in binding.inputs:
-            bound._need(
-                context.set_input_shape(spec.name, (size, *spec.shape)),
-                f"{counted(size, 'image')} of {spec.name}",
-            )
+            accepted = context.set_input_shape(spec.name, (size, *spec.shape))
+            self._need(accepted, f"{counted(size, 'image')} of {spec.name}")
         for name, address in addresses.items():
-            bound._need(context.set_tensor_address(name, address), f"the address of {name}")
+            self._need(context.set_tensor_address(name, address), f"the address of {name}")
         if missing := context.infer_shapes():
             raise EdgefelError(
                 f"{where}: TensorRT cannot tell the shapes; {', '.join(missing)} are not given"
@@ -133,21 +124,13 @@ class BatchContext:
                     f"{where}: output {spec.name} is {list(found)} for {counted(size, 'image')}, expected "
                     f"{[size, *spec.shape]}; build the engine anew with 'edgefel engine DIR --rebuild'"
                 )
-        return bound
-
-    @property
-    def captured(self) -> bool:
-        """Whether it has a graph."""
-        return self._graph is not None
 
     def enqueue(self, stream: Any) -> None:
         """Starts the work on the stream: the graph where there is one."""
-        if self._graph is not None:
-            result = self._graph.launch(stream.handle)
-            if result != 0:
-                raise EdgefelError(f"{self._where}: the CUDA graph does not run (CUDA error {result})")
-            return
-        self._need(self._context.execute_async_v3(stream.handle), "to run")
+        if self.graph is None:
+            self._need(self._context.execute_async_v3(stream.handle), "to run")
+        elif (result := self.graph.launch(stream.handle)) != 0:
+            raise EdgefelError(f"{self._where}: the CUDA graph does not run (CUDA error {result})")
 
     def capture(self, driver: GraphDriver, stream: Any) -> None:
         """Captures the work as a graph, which `enqueue` uses from now on. To be called when the work has run once:
@@ -158,13 +141,13 @@ class BatchContext:
             if not self._context.execute_async_v3(stream.handle):
                 raise CaptureRefused("TensorRT refuses to run while the stream is captured")
 
-        self._graph = driver.capture(stream.handle, work)
+        self.graph = driver.capture(stream.handle, work)
 
     def free(self) -> None:
         """Frees graph and context."""
-        if self._graph is not None:
-            self._graph.destroy()
-        self._graph = self._context = None
+        if self.graph is not None:
+            self.graph.destroy()
+        self.graph = self._context = None
 
     def _need(self, accepted: bool, what: str) -> None:
         if not accepted:

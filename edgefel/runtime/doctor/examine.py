@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgefel.errors import EdgefelError
-from edgefel.runtime.doctor.bundle import bundle_checks
-from edgefel.runtime.doctor.check import Check
-from edgefel.runtime.doctor.hardware import (
-    board_checks,
-    camera_checks,
-    power_checks,
-    storage_checks,
-)
-from edgefel.runtime.doctor.machine import Machine, error_line
+from edgefel.runtime.doctor.check import Check, Status
+from edgefel.runtime.doctor.hardware import board_checks, camera_checks, power_checks, storage_checks
+from edgefel.runtime.doctor.machine import Machine
 from edgefel.runtime.doctor.software import accelerator_checks, base_checks, python_checks
+from edgefel.runtime.engines import PACKAGES, Here, check_engine, described
+from edgefel.runtime.requirements import too_old
 from edgefel.runtime.telemetry.board import Board
+from edgefel.text import counted
+
+if TYPE_CHECKING:
+    from edgefel.runtime.manifest import BundleFile, Manifest
 
 MANIFEST = "manifest.json"
 
@@ -29,29 +30,102 @@ def examine(machine: Machine | None = None, folder: Path | None = None) -> tuple
     machine = machine or Machine()
     if folder is not None and not (folder / MANIFEST).is_file():
         raise EdgefelError(f"{folder}: no {MANIFEST} here; give the folder that 'edgefel export' wrote")
-    board = Board.find(machine.root)
-    reading = board.read()
-    parts: list[tuple[str, Callable[[], Iterable[Check]]]] = [
-        ("Python", lambda: python_checks(machine)),
-        ("board", lambda: board_checks(machine)),
-        ("storage", lambda: storage_checks(reading)),
-        ("base packages", lambda: base_checks(machine)),
-        ("accelerators", lambda: accelerator_checks(machine)),
-        ("cameras", lambda: camera_checks(machine)),
-        ("power", lambda: power_checks(board, reading)),
-    ]
-    if folder is not None:
-        parts.append(("bundle", lambda: bundle_checks(machine, folder)))
-    return tuple(check for name, part in parts for check in _guarded(name, part))
+    reading = Board.find(machine.root).read()
+    parts: dict[str, Iterable[Check]] = {
+        "Python": python_checks(machine),
+        "board": board_checks(machine),
+        "storage": storage_checks(reading),
+        "base packages": base_checks(machine),
+        "accelerators": accelerator_checks(machine),
+        "cameras": camera_checks(machine),
+        "power": power_checks(reading),
+        "bundle": () if folder is None else bundle_checks(machine, folder),
+    }
+    return tuple(check for name, part in parts.items() for check in _guarded(name, part))
 
 
-def _guarded(name: str, part: Callable[[], Iterable[Check]]) -> list[Check]:
+def _guarded(name: str, part: Iterable[Check]) -> Iterator[Check]:
     """The checks of a part; an exception becomes a warning, since the machine may be broken."""
-    done: list[Check] = []
     try:
-        for check in part():
-            done.append(check)
+        yield from part
     except Exception as error:
-        found = f"not examined further: {error_line(error)}"
-        done.append(Check(name, "warn", found, "mend what failed above"))
-    return done
+        found = f"not examined further: {described(error)}"
+        yield Check(name, "warn", found, "mend what failed above")
+
+
+def bundle_checks(machine: Machine, folder: Path) -> Iterator[Check]:
+    """The manifest and every file it lists."""
+    # imported here: it needs NumPy and OpenCV, whose absence must be reported
+    from edgefel.runtime.manifest import read_manifest
+
+    try:
+        manifest = read_manifest(folder)
+    except EdgefelError as error:
+        yield Check("bundle", "fail", _first(error), "run 'edgefel export' again, or copy the bundle again")
+        return
+    model = manifest.model
+    if not manifest.files:
+        yield Check("bundle", "fail", f"{model.name}, without files", "run 'edgefel export' again")
+        return
+    classes = counted(len(manifest.labels), "class", "classes")
+    yield Check("bundle", "ok", f"{model.name}, {classes}, {counted(len(manifest.files), 'file')}")
+    packages = {name: machine.package(name) for name in PACKAGES}
+    versions = {name: str(item.version) for name, item in packages.items() if item.module}
+    broken = {name: item.error for name, item in packages.items() if item.error}
+    here = Here(versions, machine.gpu, broken, machine.gpu_problem() if machine.gpu is None else None)
+    onnxruntime = machine.package("onnxruntime").version
+    for file in manifest.files:
+        yield _file(manifest, file, here, onnxruntime)
+    if machine.is_here:
+        yield _backend(manifest)
+
+
+def _backend(manifest: Manifest) -> Check:
+    """The choice of `--backend auto`, found by labelling one image, and why preferred ones fail."""
+    from edgefel.runtime.backends.choice import first_choice
+    from edgefel.runtime.session import Session
+
+    expected = first_choice(manifest)
+    try:
+        with Session.open(manifest.folder) as session:
+            session.warm_up()
+            choice, file = session.choice, session.file
+    except EdgefelError as error:
+        return Check("backend", "fail", _first(error), "see the lines of the files above")
+    if expected is not None and expected != choice.backend:
+        reason = choice.skipped.get(expected, "").partition("; ")[0]
+        found = f"{file.name} by {choice.backend}, since {expected} fails: {reason}"
+        fix = f"see the lines above, or leave it out: --backend {choice.backend}"
+        return Check("backend", "fail", found, fix)
+    return Check("backend", "ok", f"{file.name} by {choice.why}")
+
+
+def _file(manifest: Manifest, file: BundleFile, here: Here, onnxruntime: str | None) -> Check:
+    try:
+        manifest.verify(file)
+    except EdgefelError as error:
+        return Check(file.name, "fail", _first(error), "export the bundle again, or copy it again")
+    judged = manifest.judged(file).verdict
+    if file.kind == "engine":
+        reason = check_engine(file, here)
+        if reason is not None:
+            # without a GPU the engine is probably for another device
+            return _refused(file, "note" if here.gpu is None else "warn", reason)
+    if file.kind == "onnx" and (reason := too_old(file, onnxruntime or "")) is not None:
+        return _refused(file, "warn", reason)
+    if judged == "fail":
+        fix = "choose another precision; docs/parity.md says how a file is judged"
+        return Check(file.name, "warn", "failed its comparison with PyTorch, so it is refused", fix)
+    compared = {"pass": "agrees with PyTorch", "warn": "agrees with PyTorch, with warnings"}
+    size = f"{file.precision}, {file.bytes / 1e6:.1f} MB"
+    return Check(file.name, "ok", f"{size}, {compared.get(judged or '', 'not compared with PyTorch')}")
+
+
+def _refused(file: BundleFile, status: Status, reason: str) -> Check:
+    found, _, fix = reason.removeprefix(f"{file.name}: ").rpartition("; ")
+    return Check(file.name, status, found, fix.removeprefix("run: "))
+
+
+def _first(error: EdgefelError) -> str:
+    """The problem, without the advice that follows."""
+    return str(error).partition(";")[0]

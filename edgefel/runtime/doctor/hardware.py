@@ -11,7 +11,7 @@ from edgefel.errors import EdgefelError
 from edgefel.files.cache import VARIABLE, cache_folder
 from edgefel.runtime.doctor.check import Check
 from edgefel.runtime.doctor.machine import Machine
-from edgefel.runtime.telemetry.board import Board, PowerMode, Reading
+from edgefel.runtime.telemetry.board import PowerMode, Reading
 from edgefel.text import counted
 
 LEAST_MEMORY_MB = 1000
@@ -97,17 +97,13 @@ def _cameras(machine: Machine) -> Check:
         return Check("cameras", "note", "none (no /dev/video*)", fix if machine.is_jetson else None)
     names = {device: machine.text(f"/sys/class/video4linux/{device.name}/name") for device in devices}
     found = ", ".join(f"{device.name} {name or ''}".rstrip() for device, name in names.items())
-    if any(_is_csi(name) for name in names.values()):
+    if any((name or "").startswith("vi-output") for name in names.values()):
         found += "; CSI: --source csi"
     closed = [device.name for device in devices if not machine.may_use(device)]
     if closed:
         fix = "sudo usermod -aG video $USER, then log in again"
         return Check("cameras", "warn", f"{found}; this user may not open {', '.join(closed)}", fix)
     return Check("cameras", "ok", found)
-
-
-def _is_csi(name: str | None) -> bool:
-    return (name or "").startswith("vi-output")
 
 
 def _gstreamer(machine: Machine) -> Check:
@@ -122,7 +118,7 @@ def _gstreamer(machine: Machine) -> Check:
     return Check("GStreamer", "ok", f"{first}, with {', '.join(PLUGINS)}")
 
 
-def power_checks(board: Board, reading: Reading) -> Iterator[Check]:
+def power_checks(reading: Reading) -> Iterator[Check]:
     """Power mode, sensors and throttling."""
     if reading.power_mode is not None:
         yield _power_mode(reading.power_mode)
@@ -136,21 +132,17 @@ def power_checks(board: Board, reading: Reading) -> Iterator[Check]:
 
 
 def _power_mode(mode: PowerMode) -> Check:
-    best = _fastest(mode)
+    def rank(number: int) -> tuple[int, int]:
+        """MAXN_SUPER is the fastest, then MAXN, then the one with the most watts."""
+        name = mode.modes[number]
+        watts = re.search(r"(\d+)W", name)
+        return (2 if name == "MAXN_SUPER" else name.startswith("MAXN"), int(watts[1]) if watts else 0)
+
+    best = max(mode.modes, key=rank, default=None)
     if best is None or best == mode.number:
         return Check("power mode", "ok", str(mode))
     fix = f"sudo nvpmodel -m {best}, then sudo jetson_clocks to hold the clocks"
     return Check("power mode", "note", f"{mode}; {mode.modes[best]} is the fastest", fix)
-
-
-def _fastest(mode: PowerMode) -> int | None:
-    """Number of the fastest mode: MAXN_SUPER, MAXN, else the one with the most watts."""
-
-    def rank(name: str) -> tuple[int, int]:
-        watts = re.search(r"(\d+)W", name)
-        return (2 if name == "MAXN_SUPER" else name.startswith("MAXN"), int(watts[1]) if watts else 0)
-
-    return max(mode.modes, key=lambda number: rank(mode.modes[number]), default=None)
 
 
 def _throttling(reading: Reading) -> Check:

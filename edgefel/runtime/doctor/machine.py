@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib.metadata
 import os
 import platform
@@ -12,20 +11,20 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from edgefel.runtime import engines
 from edgefel.runtime.backends.quiet import import_quietly
+from edgefel.runtime.engines import Gpu, described, runtime_problem
 from edgefel.runtime.requirements import oldest_versions
 from edgefel.runtime.telemetry.sysfs import below, entries, read_text
 from edgefel.workers import usable_cores
 
-if TYPE_CHECKING:
-    from edgefel.runtime.engines import Gpu
-
 _TIMEOUT = 20.0
+_may_use = partial(os.access, mode=os.R_OK | os.W_OK)
 
 
 @dataclass(frozen=True)
@@ -75,21 +74,6 @@ def run_command(command: Sequence[str]) -> str | None:
     return result.stdout.strip()
 
 
-def find_gpu() -> Gpu | None:
-    """The first CUDA device, or None."""
-    # imported here: it needs NumPy and OpenCV, whose absence must be reported
-    from edgefel.runtime import engines
-
-    return engines.find_gpu()
-
-
-def gpu_problem() -> str | None:
-    """Why the driver finds no GPU; None if it does, or if there is no driver."""
-    from edgefel.runtime import engines
-
-    return engines.gpu_problem()
-
-
 def oldest_supported() -> dict[str, tuple[str, bool]]:
     """Packages with their oldest supported versions, as the installed edgefel declares; empty if not installed."""
     try:
@@ -103,40 +87,22 @@ def accelerator_problem(module: ModuleType) -> str | None:
 
     module: tensorrt, tensorrt_rtx, pycuda.driver, openvino, or onnxruntime with its CUDA provider.
     """
-    # imported here: they need NumPy and OpenCV, whose absence must be reported
-    from edgefel.runtime.backends import onnxruntime_backend
-    from edgefel.runtime.engines import runtime_problem
-
     name = module.__name__
     if name.startswith("tensorrt"):
         return runtime_problem(module)
     if name == "onnxruntime":
-        return onnxruntime_backend.cuda_problem(module)
+        # imported here: it needs NumPy and OpenCV, whose absence must be reported
+        from edgefel.runtime.backends.onnxruntime_backend import cuda_problem
+
+        return cuda_problem(module)
     try:
         if name == "pycuda.driver":
             module.init()
         else:
             _ = module.Core().available_devices
     except Exception as error:
-        return error_line(error)
+        return described(error)
     return None
-
-
-def driver_cuda() -> str | None:
-    """The newest CUDA version that the NVIDIA driver supports ("12.6"), or None without a driver."""
-    try:
-        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-    except OSError:
-        return None
-    version = ctypes.c_int()
-    if driver.cuDriverGetVersion(ctypes.byref(version)) != 0:
-        return None
-    return f"{version.value // 1000}.{version.value % 1000 // 10}"
-
-
-def may_read_and_write(path: Path) -> bool:
-    """Whether this user may open the file for reading and writing."""
-    return os.access(path, os.R_OK | os.W_OK)
 
 
 @dataclass(frozen=True)
@@ -153,13 +119,13 @@ class Machine:
     import_module: Callable[[str], Any] = import_quietly
     installed_version: Callable[[str], str | None] = installed_version
     run: Callable[[Sequence[str]], str | None] = run_command
-    find_gpu: Callable[[], Gpu | None] = find_gpu
-    gpu_problem: Callable[[], str | None] = gpu_problem
-    driver_cuda: Callable[[], str | None] = driver_cuda
+    find_gpu: Callable[[], Gpu | None] = engines.find_gpu
+    gpu_problem: Callable[[], str | None] = engines.gpu_problem
+    driver_cuda: Callable[[], str | None] = engines.driver_cuda
     oldest_supported: Callable[[], Mapping[str, tuple[str, bool]]] = oldest_supported
     accelerator_problem: Callable[[Any], str | None] = accelerator_problem
     cores: Callable[[], int] = usable_cores
-    may_use: Callable[[Path], bool] = may_read_and_write
+    may_use: Callable[[Path], bool] = _may_use
 
     @property
     def is_here(self) -> bool:
@@ -180,13 +146,10 @@ class Machine:
             module = self.import_module(name)
         except ModuleNotFoundError as error:
             # if an installed package lacks another one, the error has the other's name
-            return (
-                Package()
-                if (error.name or name) == name.partition(".")[0]
-                else Package(error=error_line(error))
-            )
+            missing = (error.name or name) == name.partition(".")[0]
+            return Package() if missing else Package(error=described(error))
         except Exception as error:  # a broken package raises anything
-            return Package(error=error_line(error))
+            return Package(error=described(error))
         return Package(module, str(getattr(module, "__version__", None) or "of unknown version"))
 
     @cached_property
@@ -212,9 +175,3 @@ class Machine:
         """By its release file, or in a container, which may lack that, by the device tree."""
         compatible = self.text("/proc/device-tree/compatible") or ""
         return self.l4t is not None or "nvidia,tegra" in compatible
-
-
-def error_line(error: BaseException) -> str:
-    """Type and message of an exception in one line."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__

@@ -17,6 +17,7 @@ OLDEST_OPENCV = "4.5.4"
 # these have their own checks
 _EXAMINED = ("numpy", "opencv-python-headless", "onnxruntime", "openvino", "pycuda", "tensorrt-rtx-cu13")
 TENSORRT_PACKAGES = ("tensorrt", "tensorrt_rtx")
+_OPENCV = "opencv-python-headless>=4.10,<5"
 _REINSTALL = "pip install --force-reinstall"
 _REINSTALL_JETPACK = "sudo apt install --reinstall nvidia-jetpack"
 _SYSTEM_PACKAGES = "python3 -m venv --system-site-packages"
@@ -40,42 +41,54 @@ def python_checks(machine: Machine) -> Iterator[Check]:
 
 def base_checks(machine: Machine) -> Iterator[Check]:
     """NumPy, OpenCV, ONNX Runtime and the other required packages."""
-    yield _needed("NumPy", machine.package("numpy"), "numpy", _oldest(machine, "numpy"))
-    opencv = machine.package("cv2")
-    if opencv.module is None:
-        yield _needed("OpenCV", opencv, "opencv-python-headless>=4.10,<5")
+    numpy, opencv, onnxruntime = (machine.package(name) for name in ("numpy", "cv2", "onnxruntime"))
+    version = str(numpy.version)
+    yield (
+        _missing("NumPy", numpy, "numpy")
+        or _outdated(machine, "NumPy", version, "numpy")
+        or Check("NumPy", "ok", version)
+    )
+    if (check := _missing("OpenCV", opencv, _OPENCV)) is not None:
+        yield check
     else:
         yield from _opencv(machine, opencv)
-    onnxruntime = machine.package("onnxruntime")
-    if onnxruntime.module is None:
-        yield _needed("ONNX Runtime", onnxruntime, "onnxruntime")
-    else:
-        yield _onnxruntime(machine, onnxruntime)
+    version = str(onnxruntime.version)
+    yield (
+        _missing("ONNX Runtime", onnxruntime, "onnxruntime")
+        or _outdated(machine, "ONNX Runtime", version, "onnxruntime")
+        or _onnxruntime(machine, onnxruntime)
+    )
     yield from _other_packages(machine)
 
 
-def _oldest(machine: Machine, distribution: str) -> str | None:
-    oldest = machine.oldest_supported().get(distribution)
-    return None if oldest is None else oldest[0]
+def _missing(name: str, package: Package, requirement: str) -> Check | None:
+    """A failure if a required package is not installed or does not import; else None."""
+    if package.module is not None:
+        return None
+    if package.error is None:
+        return Check(name, "fail", "not installed", f"pip install '{requirement}'")
+    return Check(name, "fail", f"does not import: {package.error}", f"{_REINSTALL} '{requirement}'")
 
 
-def _outdated(name: str, version: str, oldest: str | None, requirement: str, *, needed: bool) -> Check | None:
-    """A failure, or a warning unless `needed`, if the version is older than supported; else None."""
-    if oldest is None or not older(version, oldest):
+def _outdated(
+    machine: Machine, name: str, version: str, distribution: str, status: Status = "fail"
+) -> Check | None:
+    """A check of that status if the version is older than supported; else None."""
+    oldest, _ = machine.oldest_supported().get(distribution, ("", False))
+    if not older(version, oldest):
         return None
     found = f"{version}; edgefel needs {oldest} or later"
-    return Check(name, "fail" if needed else "warn", found, f"pip install '{requirement}>={oldest}'")
+    return Check(name, status, found, f"pip install '{distribution}>={oldest}'")
 
 
 def _other_packages(machine: Machine) -> Iterator[Check]:
     """Versions of all other installed packages that edgefel uses; each outdated one has its own check."""
     current = []
-    for name, (oldest, needed) in machine.oldest_supported().items():
+    for name, (_, needed) in machine.oldest_supported().items():
         version = None if name in _EXAMINED else machine.installed_version(name)
         if version is None:
             continue
-        outdated = _outdated(name, version, oldest, name, needed=needed)
-        if outdated is not None:
+        if (outdated := _outdated(machine, name, version, name, "fail" if needed else "warn")) is not None:
             yield outdated
         else:
             current.append(f"{name} {version}")
@@ -83,19 +96,8 @@ def _other_packages(machine: Machine) -> Iterator[Check]:
         yield Check("other packages", "ok", ", ".join(current))
 
 
-def _needed(name: str, package: Package, requirement: str, oldest: str | None = None) -> Check:
-    if package.module is not None:
-        outdated = _outdated(name, str(package.version), oldest, requirement, needed=True)
-        if outdated is not None:
-            return outdated
-        return Check(name, "ok", str(package.version))
-    if package.error is None:
-        return Check(name, "fail", "not installed", f"pip install '{requirement}'")
-    return Check(name, "fail", f"does not import: {package.error}", f"{_REINSTALL} '{requirement}'")
-
-
 def _opencv(machine: Machine, package: Package) -> Iterator[Check]:
-    fix = "pip install 'opencv-python-headless>=4.10,<5'"
+    fix = f"pip install '{_OPENCV}'"
     if not hasattr(package.module, "CascadeClassifier"):
         yield Check("OpenCV", "fail", f"{package.version}, without the Haar cascades that find faces", fix)
         return
@@ -126,7 +128,7 @@ def _video(build: str) -> Check:
     if readers:
         return Check("video", "ok", f"OpenCV reads with {' and '.join(readers)}")
     found = "OpenCV has neither FFMPEG nor GStreamer, so it opens no stream and few videos"
-    return Check("video", "warn", found, f"{_REINSTALL} 'opencv-python-headless>=4.10,<5'")
+    return Check("video", "warn", found, f"{_REINSTALL} '{_OPENCV}'")
 
 
 def _build_entry(build: str, name: str) -> str | None:
@@ -136,19 +138,14 @@ def _build_entry(build: str, name: str) -> str | None:
 
 
 def _onnxruntime(machine: Machine, package: Package) -> Check:
-    name, reinstall = "ONNX Runtime", f"{_REINSTALL} onnxruntime"
-    outdated = _outdated(
-        name, str(package.version), _oldest(machine, "onnxruntime"), "onnxruntime", needed=True
-    )
-    if outdated is not None:
-        return outdated
+    name = "ONNX Runtime"
     try:
         providers = [
             one.removesuffix("ExecutionProvider") for one in package.module.get_available_providers()
         ]
     except AttributeError:
         found = "a folder without its library, left behind by an uninstalled package"
-        return Check(name, "fail", found, reinstall)
+        return Check(name, "fail", found, f"{_REINSTALL} onnxruntime")
     found = f"{package.version}: {', '.join(providers)}"
     if machine.gpu is None:
         return Check(name, "ok", found)
@@ -176,8 +173,8 @@ def accelerator_checks(machine: Machine) -> Iterator[Check]:
 def _openvino(machine: Machine) -> Iterator[Check]:
     package, fix = machine.package("openvino"), f"{_REINSTALL} openvino"
     if package.module is not None:
-        version, oldest = str(package.version), _oldest(machine, "openvino")
-        if (outdated := _outdated("OpenVINO", version, oldest, "openvino", needed=True)) is not None:
+        version = str(package.version)
+        if (outdated := _outdated(machine, "OpenVINO", version, "openvino")) is not None:
             yield outdated
         elif (problem := machine.accelerator_problem(package.module)) is not None:
             yield Check("OpenVINO", "fail", f"{version}; it does not start: {problem}", fix)
@@ -190,9 +187,10 @@ def _openvino(machine: Machine) -> Iterator[Check]:
         yield Check("OpenVINO", "note", found, "pip install 'edgefel[openvino]'")
 
 
-def _for_nvidia(machine: Machine) -> bool:
-    """Whether this machine should use an NVIDIA GPU, so that broken packages for it are failures."""
-    return machine.gpu is not None or machine.is_jetson or machine.driver_cuda() is not None
+def _severity(machine: Machine) -> Status:
+    """Of a broken package for NVIDIA GPUs: a failure where this machine should use one, else a warning."""
+    should = machine.gpu is not None or machine.is_jetson or machine.driver_cuda() is not None
+    return "fail" if should else "warn"
 
 
 def _gpu(machine: Machine) -> Check:
@@ -219,7 +217,9 @@ def _tensorrt(machine: Machine) -> Iterator[Check]:
         if package.module is not None:
             yield _tensorrt_version(name, package, machine)
         elif package.error is not None:
-            yield _broken_tensorrt(name, package.error, machine)
+            jetpack = machine.is_jetson and name == "tensorrt"
+            fix = _REINSTALL_JETPACK if jetpack else f"{_REINSTALL} {name}"
+            yield Check(name, _severity(machine), f"does not import: {package.error}", fix)
     if any(package.module or package.error for package in packages.values()):
         return
     if machine.is_jetson:
@@ -236,10 +236,9 @@ def _tensorrt_version(name: str, package: Package, machine: Machine) -> Check:
     if name == "tensorrt" and numbers(version)[:2] < OLDEST_TENSORRT:
         oldest = ".".join(map(str, OLDEST_TENSORRT))
         fix = "install JetPack 6 or later" if machine.is_jetson else f"pip install 'tensorrt>={oldest}'"
-        status: Status = "fail" if _for_nvidia(machine) else "warn"
-        return Check(name, status, f"{version}; edgefel needs {oldest} or later", fix)
+        return Check(name, _severity(machine), f"{version}; edgefel needs {oldest} or later", fix)
     if (problem := machine.accelerator_problem(package.module)) is not None:
-        if _for_nvidia(machine):
+        if _severity(machine) == "fail":
             fix = "look at nvidia-smi; driver and TensorRT must be for the same CUDA"
             fix = _REINSTALL_JETPACK if machine.is_jetson else fix
             return Check(name, "fail", f"{version}; it does not start: {problem.partition('; ')[0]}", fix)
@@ -250,13 +249,6 @@ def _tensorrt_version(name: str, package: Package, machine: Machine) -> Check:
     if machine.gpu is None:
         return Check(name, "ok", f"{version}; it builds engines here, and runs them on a GPU alone")
     return Check(name, "ok", version)
-
-
-def _broken_tensorrt(name: str, error: str, machine: Machine) -> Check:
-    if machine.is_jetson and name == "tensorrt":
-        return Check(name, "fail", f"does not import: {error}", _REINSTALL_JETPACK)
-    status: Status = "fail" if _for_nvidia(machine) else "warn"
-    return Check(name, status, f"does not import: {error}", f"{_REINSTALL} {name}")
 
 
 def _missing_on_jetson(machine: Machine) -> tuple[str, str]:
@@ -278,30 +270,22 @@ def _missing_on_jetson(machine: Machine) -> tuple[str, str]:
 
 
 def _pycuda(machine: Machine) -> Check:
-    package = machine.package("pycuda")
-    broken: Status = "fail" if _for_nvidia(machine) else "warn"
-    if package.module is not None:
-        version = _pycuda_version(package)
-        oldest = _oldest(machine, "pycuda")
-        if (outdated := _outdated("pycuda", version, oldest, "pycuda", needed=broken == "fail")) is not None:
-            return outdated
-        if machine.gpu is None:
-            return Check("pycuda", "ok", version)
-        driver = machine.package("pycuda.driver")
-        fix = f"{_REINSTALL} --no-cache-dir pycuda"
+    package, broken = machine.package("pycuda"), _severity(machine)
+    if package.error is not None:
+        return Check("pycuda", broken, f"does not import: {package.error}", f"{_REINSTALL} pycuda")
+    if package.module is None:
+        if machine.gpu is None and not machine.is_jetson:
+            return Check("pycuda", "note", "not installed; it is for NVIDIA GPUs")
+        found = "not installed; the TensorRT backend needs it"
+        return Check("pycuda", "warn", found, "pip install 'edgefel[jetson]'")
+    version = str(getattr(package.module, "VERSION_TEXT", None) or package.version)
+    if (outdated := _outdated(machine, "pycuda", version, "pycuda", broken)) is not None:
+        return outdated
+    if machine.gpu is not None:
+        driver, fix = machine.package("pycuda.driver"), f"{_REINSTALL} --no-cache-dir pycuda"
         if driver.module is None:
             found = f"does not import: {driver.error or 'pycuda.driver is missing'}"
             return Check("pycuda", broken, found, fix)
         if (problem := machine.accelerator_problem(driver.module)) is not None:
             return Check("pycuda", broken, f"{version}; it does not start: {problem}", fix)
-        return Check("pycuda", "ok", version)
-    if package.error is not None:
-        return Check("pycuda", broken, f"does not import: {package.error}", f"{_REINSTALL} pycuda")
-    if machine.gpu is None and not machine.is_jetson:
-        return Check("pycuda", "note", "not installed; it is for NVIDIA GPUs")
-    found = "not installed; the TensorRT backend needs it"
-    return Check("pycuda", "warn", found, "pip install 'edgefel[jetson]'")
-
-
-def _pycuda_version(package: Package) -> str:
-    return str(getattr(package.module, "VERSION_TEXT", None) or package.version)
+    return Check("pycuda", "ok", version)

@@ -114,6 +114,7 @@ class Board:
             mhz, load = self._read_gpu()
             power = self._meter.read(time.monotonic() if now is None else now) if self._meter else None
             over_current, grown = self._read_events()
+            slowed = [name for name, file in self._cooling if (read_int(file) or 0) > 0]
             cap, full = _cpu_clock(self._root)
             return Reading(
                 ram_total_mb=total,
@@ -127,7 +128,7 @@ class Board:
                 rails=power.rails if power else {},
                 energy_j=power.joules if power and power.source else None,
                 power_mode=self._read_mode(),
-                throttled=tuple(dict.fromkeys([*self._slowed(), *grown])),
+                throttled=tuple(dict.fromkeys([*slowed, *grown])),
                 over_current=over_current,
                 cpu_cap_mhz=cap,
                 cpu_full_mhz=full,
@@ -149,9 +150,6 @@ class Board:
             return None
         number = int(match[1])
         return PowerMode(number, self._modes.get(number), self._modes)
-
-    def _slowed(self) -> list[str]:
-        return [name for name, file in self._cooling if (read_int(file) or 0) > 0]
 
     def _read_events(self) -> tuple[dict[str, int], list[str]]:
         """Counts by cause since boot, and the causes that increased since the previous reading."""
@@ -217,12 +215,9 @@ def _temperatures(zones: list[tuple[str, Path]]) -> dict[str, float]:
 
 def _find_cooling(root: Path) -> list[tuple[str, Path]]:
     """Cooling devices that throttle; they are active while `cur_state` is above 0."""
-    found = []
-    for device in entries(root, "/sys/class/thermal/cooling_device*"):
-        kind = read_text(device / "type") or ""
-        if _SLOWING.match(kind):
-            found.append((kind, device / "cur_state"))
-    return found
+    devices = entries(root, "/sys/class/thermal/cooling_device*")
+    kinds = [(read_text(device / "type") or "", device / "cur_state") for device in devices]
+    return [(kind, state) for kind, state in kinds if _SLOWING.match(kind)]
 
 
 def _find_events(root: Path) -> list[tuple[str, Path]]:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import os
 import stat
-import threading
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from edgefel.errors import EdgefelError
 from edgefel.files.write import lock
-from edgefel.runtime.telemetry.telemetry import Telemetry
+from edgefel.runtime.telemetry.telemetry import Repeated, Telemetry
 
 _KEY = "stages_ms"  # a key of every line of metrics
 _LONGEST_LINE = 1 << 20
 
 
-class MetricsFile:
+class MetricsFile(AbstractContextManager["MetricsFile"]):
     """Appends a snapshot as a line of JSON every `interval` seconds, and a last one on `close`.
 
     Each line is one system call, so a killed process leaves whole lines. A line that a system crash cut off is removed
@@ -27,35 +27,21 @@ class MetricsFile:
     """
 
     def __init__(self, path: str | os.PathLike[str], telemetry: Telemetry, interval: float = 1.0) -> None:
-        if not interval > 0:
-            raise ValueError(f"interval is {interval} s: must be above 0")
+        self._writer = Repeated(self._write, interval, "edgefel-metrics")
         self.path = Path(path)
         self.problem: str | None = None
         self._telemetry = telemetry
-        self._interval = interval
         self._handle = _open(self.path)
-        self._closing = threading.Event()
-        self._writer = threading.Thread(target=self._run, name="edgefel-metrics", daemon=True)
         self._writer.start()
 
     def close(self) -> None:
         """Writes the last line; a second call does nothing."""
-        if self._closing.is_set():
-            return
-        self._closing.set()
-        self._writer.join()
-        self._write()
-        os.close(self._handle)
-
-    def __enter__(self) -> MetricsFile:
-        return self
+        if not self._writer.closing.is_set():
+            self._writer.close()
+            os.close(self._handle)
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-    def _run(self) -> None:
-        while not self._closing.wait(self._interval):
-            self._write()
 
     def _write(self) -> None:
         if self.problem is not None:

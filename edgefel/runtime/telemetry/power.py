@@ -16,10 +16,10 @@ Layouts, from the documentation of the drivers:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from edgefel.runtime.telemetry.sysfs import entries, read_int, read_text
 
@@ -51,34 +51,19 @@ class Power:
     joules: float = 0.0
 
 
-class Meter(Protocol):
-    """A power sensor. Not thread-safe."""
-
-    def read(self, now: float) -> Power:
-        """Reads it at time `now` in seconds of a monotonic clock."""
-        ...
-
-
 @dataclass(frozen=True)
 class Rail:
-    """Files of one rail: either `power`, with its unit in watts, or millivolts and milliamperes."""
+    """Files of one rail, and the watts that 1 stands for: of its power, or of the product of voltage and current."""
 
     chip: str
     label: str
-    power: Path | None = None
-    unit: float = 1.0
-    millivolts: Path | None = None
-    milliamperes: Path | None = None
+    files: tuple[Path, ...]
+    unit: float
 
     def watts(self) -> float | None:
         """Current watts; None if the sensor does not answer."""
-        if self.power is not None:
-            value = read_int(self.power)
-            return None if value is None else value * self.unit
-        if self.millivolts is None or self.milliamperes is None:
-            return None
-        volts, amperes = read_int(self.millivolts), read_int(self.milliamperes)
-        return None if volts is None or amperes is None else volts * amperes * 1e-6
+        values = [value for file in self.files if (value := read_int(file)) is not None]
+        return math.prod(values) * self.unit if len(values) == len(self.files) else None
 
 
 def find_rails(root: Path) -> dict[str, Rail]:
@@ -90,11 +75,11 @@ def find_rails(root: Path) -> dict[str, Rail]:
             found += _ina3221(chip)
         elif name == "ina238" and (chip / "power1_input").exists():
             label = read_text(chip / "label") or read_text(chip / "in1_label") or "VIN"
-            found.append(Rail(name, label, power=chip / "power1_input", unit=1e-6))
+            found.append(Rail(name, label, (chip / "power1_input",), unit=1e-6))
     for file in entries(root, "/sys/bus/i2c/drivers/ina3221x/*/iio:device*/rail_name_*"):
         number = file.name.rsplit("_", 1)[1]
         label = read_text(file) or file.name
-        found.append(Rail("ina3221", label, power=file.with_name(f"in_power{number}_input"), unit=1e-3))
+        found.append(Rail("ina3221", label, (file.with_name(f"in_power{number}_input"),), unit=1e-3))
     rails: dict[str, Rail] = {}
     for rail in found:
         rails.setdefault(rail.label, rail)
@@ -106,13 +91,13 @@ def _ina3221(chip: Path) -> list[Rail]:
     for number in (1, 2, 3):  # 7 is the sum of the shunt voltages, no rail
         label = read_text(chip / f"in{number}_label")
         if label and label != "NC":  # not connected
-            volts, amperes = chip / f"in{number}_input", chip / f"curr{number}_input"
-            rails.append(Rail("ina3221", label, millivolts=volts, milliamperes=amperes))
+            files = (chip / f"in{number}_input", chip / f"curr{number}_input")  # mV and mA
+            rails.append(Rail("ina3221", label, files, unit=1e-6))
     return rails
 
 
 class RailMeter:
-    """Power of the rails, and energy by the trapezoidal rule."""
+    """Power of the rails, and energy by the trapezoidal rule. Not thread-safe."""
 
     def __init__(self, rails: Mapping[str, Rail]) -> None:
         self._rails = dict(rails)
@@ -123,7 +108,8 @@ class RailMeter:
         self._last: tuple[float, float] | None = None
 
     def read(self, now: float) -> Power:
-        """Watts of each rail that answers, and of the board if all rails of its sum do."""
+        """Watts at `now`, in seconds of a monotonic clock, of each rail that answers, and of the board if all rails of
+        its sum do."""
         values = {name: rail.watts() for name, rail in self._rails.items()}
         rails = {name: watts for name, watts in values.items() if watts is not None}
         if not self._total or not set(self._total) <= set(rails):
@@ -137,7 +123,7 @@ class RailMeter:
 
 
 class RaplMeter:
-    """Energy counters of the processor packages; power is the mean since the previous reading."""
+    """Energy counters of the processor packages; power is the mean since the previous reading. Not thread-safe."""
 
     def __init__(self, packages: Mapping[str, Path]) -> None:
         self._packages = dict(packages)
@@ -165,7 +151,7 @@ class RaplMeter:
         return (count - before) * 1e-6
 
 
-def find_meter(root: Path) -> Meter | None:
+def find_meter(root: Path) -> RailMeter | RaplMeter | None:
     """The board's power sensor: INA chips, else the readable RAPL packages, else None."""
     if rails := find_rails(root):
         return RailMeter(rails)

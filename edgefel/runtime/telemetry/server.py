@@ -5,6 +5,7 @@ from __future__ import annotations
 import socketserver
 import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
 
-class MetricsServer:
+class MetricsServer(AbstractContextManager["MetricsServer"]):
     """Serves Prometheus text at http://HOST:PORT/metrics until it is closed.
 
     It uses its own registry, not the process-wide one. port: 0 selects a free one; see `port` and `url`. host: by
@@ -56,9 +57,6 @@ class MetricsServer:
             self._server.shutdown()
             self._thread.join()
             self._server.server_close()
-
-    def __enter__(self) -> MetricsServer:
-        return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()

@@ -1,14 +1,17 @@
-"""The measurements of a run at one moment."""
+"""The measurements of a run at one moment, and the summary that a run prints at its end."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgefel.runtime.telemetry.board import Reading
 from edgefel.runtime.telemetry.histogram import Histogram
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 # in processing order; stages with other names are shown after these
 STAGES = (
@@ -23,6 +26,7 @@ STAGES = (
     "post",
     "total",
 )
+_COLUMNS = ("p50", "p90", "p99", "max", "mean")
 
 
 def in_order(stages: Iterable[str]) -> list[str]:
@@ -48,6 +52,10 @@ class StageTimes:
         p50, p90, p99 = (1e3 * seconds for seconds in histogram.percentiles((0.5, 0.9, 0.99)))
         mean = 1e3 * histogram.total / histogram.count
         return cls(histogram.count, p50, p90, p99, 1e3 * histogram.high, mean)
+
+    def to_dict(self) -> dict[str, float]:
+        """Plain JSON values, rounded to 0.1 µs."""
+        return {name: round(value, 4) for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True)
@@ -84,7 +92,7 @@ class Snapshot:
             "elapsed_s": round(self.elapsed, 3),
             "fps": round(self.fps, 2),
             "fps_mean": round(self.fps_mean, 2),
-            "stages_ms": {name: _rounded(asdict(times)) for name, times in self.stages.items()},
+            "stages_ms": {name: times.to_dict() for name, times in self.stages.items()},
             "counters": dict(self.counters),
             "gauges": {name: value if math.isfinite(value) else None for name, value in self.gauges.items()},
             "ram_mb": _round(self.ram_mb, 1),
@@ -101,6 +109,41 @@ def _round(value: float | None, digits: int) -> float | None:
     return None if value is None else round(value, digits)
 
 
-def _rounded(times: dict[str, Any]) -> dict[str, Any]:
-    """Milliseconds rounded to 0.1 µs; the count is unchanged."""
-    return {name: round(value, 4) if isinstance(value, float) else value for name, value in times.items()}
+def summary_table(snapshot: Snapshot) -> Table:
+    """Latency per stage as a rich table, with frames, drops, memory, power and temperature below it."""
+    from rich.table import Table
+
+    table = Table(
+        title="latency, ms",
+        caption="\n".join(summary_lines(snapshot)),
+        caption_justify="left",
+        caption_style="",
+    )
+    table.add_column("stage")
+    table.add_column("count", justify="right")
+    for name in _COLUMNS:
+        table.add_column(name, justify="right")
+    for name, times in snapshot.stages.items():
+        table.add_row(name, f"{times.count:,}", *(f"{getattr(times, column):.2f}" for column in _COLUMNS))
+    return table
+
+
+def summary_lines(snapshot: Snapshot) -> list[str]:
+    """The lines below the table, without unknown values."""
+    board, energy, watts = snapshot.board, snapshot.energy_j, snapshot.power_mean_w
+    lines = [f"{snapshot.elapsed:.1f} s, {snapshot.fps_mean:.1f} frames per second"]
+    if counters := [f"{name} {count:,}" for name, count in snapshot.counters.items() if count]:
+        lines.append(", ".join(counters))
+    if snapshot.ram_mb is not None:
+        lines.append(f"memory {snapshot.ram_mb:,.0f} MB")
+    if board is not None and energy is not None and watts is not None:
+        each = snapshot.mj_per_inference
+        per_inference = "" if each is None else f", {each:.1f} mJ per inference"
+        lines.append(f"power {watts:.2f} W, energy {energy:.1f} J{per_inference} ({board.power_source})")
+    heat = [] if snapshot.hottest_c is None else [f"hottest {snapshot.hottest_c:.0f} °C"]
+    if board is not None and board.power_mode is not None:
+        heat.append(f"power mode {board.power_mode}")
+    if snapshot.throttled_s > 0:
+        by = f" ({', '.join(board.throttled)})" if board is not None and board.throttled else ""
+        heat.append(f"throttled for {snapshot.throttled_s:.0f} s{by}")
+    return [*lines, ", ".join(heat)] if heat else lines

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
+from collections.abc import Callable, Sized
 from copy import copy
 
 from edgefel.runtime.telemetry.board import Board, Reading, process_memory_mb
@@ -14,6 +15,30 @@ from edgefel.runtime.telemetry.snapshot import Snapshot, StageTimes, in_order
 FRAMES, INFERENCES = "frames", "inferences"
 _MOST_NAMES = 256
 _FPS_WINDOW = 5.0
+
+
+class Repeated(threading.Thread):
+    """Calls `work` every `interval` seconds, from `start` to `close`, which calls it a last time.
+
+    Raises ValueError for an interval that is not above 0.
+    """
+
+    def __init__(self, work: Callable[[], None], interval: float, name: str) -> None:
+        if not interval > 0:
+            raise ValueError(f"interval is {interval} s: must be above 0")
+        super().__init__(name=name, daemon=True)
+        self._work, self._interval, self.closing = work, interval, threading.Event()
+
+    def run(self) -> None:
+        """The thread's own work."""
+        while not self.closing.wait(self._interval):
+            self._work()
+
+    def close(self) -> None:
+        """Ends the thread."""
+        self.closing.set()
+        self.join()
+        self._work()
 
 
 class Telemetry:
@@ -27,37 +52,31 @@ class Telemetry:
     """
 
     def __init__(self, board: Board | None = None, interval: float = 1.0) -> None:
-        if not interval > 0:
-            raise ValueError(f"interval is {interval} s: must be above 0")
         self._board = board
-        self._interval = interval
+        self._sampler = Repeated(self._sample, interval, "edgefel-telemetry")
         self._lock = threading.Lock()
-        self._stages: dict[str, Histogram] = {}
-        self._counters: dict[str, int] = {}
+        self._stages: dict[str, Histogram] = defaultdict(Histogram)
+        self._counters: dict[str, int] = defaultdict(int)
         self._gauges: dict[str, float] = {}
         self._rate = _FrameRate()
         self._samples = _Samples()
         self._begin = time.monotonic()
         self._end: float | None = None
         self._started = False
-        self._closing = threading.Event()
-        self._sampler: threading.Thread | None = None
 
     def record(self, stage: str, seconds: float) -> None:
         """Adds a duration of a stage."""
         with self._lock:
-            histogram = self._stages.get(stage)
-            if histogram is None:
-                self._check_room(self._stages, stage)
-                histogram = self._stages[stage] = Histogram()
-            histogram.add(seconds)
+            if stage not in self._stages:
+                _check_room(self._stages, stage)
+            self._stages[stage].add(seconds)
 
     def count(self, name: str, by: int = 1) -> None:
         """Adds to a counter."""
         with self._lock:
             if name not in self._counters:
-                self._check_room(self._counters, name)
-            self._counters[name] = self._counters.get(name, 0) + by
+                _check_room(self._counters, name)
+            self._counters[name] += by
             if name == FRAMES:
                 self._rate.count(by, time.monotonic())
 
@@ -65,7 +84,7 @@ class Telemetry:
         """Sets a gauge, such as the length of a queue."""
         with self._lock:
             if name not in self._gauges:
-                self._check_room(self._gauges, name)
+                _check_room(self._gauges, name)
             self._gauges[name] = float(value)
 
     def start(self) -> None:
@@ -76,7 +95,6 @@ class Telemetry:
         self._begin = time.monotonic()
         if self._board is not None:
             self._sample()
-            self._sampler = threading.Thread(target=self._run, name="edgefel-telemetry", daemon=True)
             self._sampler.start()
 
     def close(self) -> None:
@@ -84,11 +102,8 @@ class Telemetry:
         if self._end is not None:
             return
         self._end = time.monotonic()
-        sampler, self._sampler = self._sampler, None
-        if sampler is not None:
-            self._closing.set()
-            sampler.join()
-            self._sample()
+        if self._started and self._board is not None:
+            self._sampler.close()
 
     def __enter__(self) -> Telemetry:
         self.start()
@@ -131,10 +146,6 @@ class Telemetry:
             throttled_s=samples.throttled,
         )
 
-    def _run(self) -> None:
-        while not self._closing.wait(self._interval):
-            self._sample()
-
     def _sample(self) -> None:
         assert self._board is not None
         now = time.monotonic()
@@ -142,10 +153,10 @@ class Telemetry:
         with self._lock:
             self._samples.add(reading, now)
 
-    @staticmethod
-    def _check_room(table: dict[str, Histogram] | dict[str, int] | dict[str, float], name: str) -> None:
-        if len(table) >= _MOST_NAMES:
-            raise ValueError(f"{name!r}: there are {_MOST_NAMES} names already; use one name for each kind")
+
+def _check_room(table: Sized, name: str) -> None:
+    if len(table) >= _MOST_NAMES:
+        raise ValueError(f"{name!r}: there are {_MOST_NAMES} names already; use one name for each kind")
 
 
 class _FrameRate:

@@ -13,8 +13,7 @@ from edgefel.data.synthetic import FaceOptions
 from edgefel.data.synthetic.faces import SyntheticFaces
 from edgefel.runtime.alignment import align
 from edgefel.runtime.eyes import EyeFinder, roll
-from edgefel.runtime.faces import make_detector
-from edgefel.runtime.framing import RuntimeFaces
+from edgefel.runtime.faces import RuntimeFaces, make_detector
 
 SIZE = 32
 

@@ -22,7 +22,7 @@ from edgefel.data.preparing.plan import PrepareOptions
 from edgefel.data.preparing.run import partial_folder, prepare
 from edgefel.data.readers.shard_writer import write_shards
 from edgefel.errors import EdgefelError
-from edgefel.runtime.framing import RuntimeFaces
+from edgefel.runtime.faces import RuntimeFaces
 
 SIZE = 24
 
@@ -368,7 +368,7 @@ LIMITED = """
 import resource, sys
 sys.path[:0] = [{tests!r}]
 from pathlib import Path
-from edgefel.runtime.framing import RuntimeFaces
+from edgefel.runtime.faces import RuntimeFaces
 from edgefel.data.open import open_dataset
 from edgefel.data.preparing.run import prepare
 from edgefel.data.preparing.plan import PrepareOptions

@@ -13,13 +13,12 @@ import pytest
 
 from edgefel.errors import EdgefelError
 from edgefel.runtime import engines
-from edgefel.runtime.backends import onnxruntime_backend
-from edgefel.runtime.backends.base import ModelFile
+from edgefel.runtime.backends.base import BACKENDS, ModelFile
 from edgefel.runtime.backends.onnxruntime_backend import (
+    CUDA,
     OnnxRuntimeBackend,
     OnnxRuntimeCudaBackend,
     OnnxRuntimeTensorRTBackend,
-    cuda_options,
 )
 from edgefel.runtime.manifest import read_manifest
 from edgefel.runtime.session import Session
@@ -41,7 +40,7 @@ def test_a_named_provider_that_is_not_there(bundle, kind):
     with pytest.raises(
         EdgefelError, match=rf"has no {kind.needs}; install a build with it, such as onnxruntime-gpu"
     ):
-        Session.open(bundle, backend=kind.name)
+        Session.open(bundle, backend=next(name for name, entry in BACKENDS.items() if entry.load() is kind))
 
 
 @without_gpu_build
@@ -66,7 +65,7 @@ def test_a_session_with_the_provider_is_taken(bundle, kind, monkeypatch):
         return SimpleNamespace(get_providers=lambda: names, get_inputs=list, get_outputs=list)
 
     stand_in = SimpleNamespace(SessionOptions=onnxruntime.SessionOptions, InferenceSession=open_session)
-    monkeypatch.setattr(onnxruntime_backend, "import_onnxruntime", lambda: stand_in)
+    monkeypatch.setitem(sys.modules, "onnxruntime", stand_in)
     kind.open(model_of(bundle), threads=1)
     assert asked[0][0] == kind.needs
     assert asked[-1] == ("CPUExecutionProvider", {})
@@ -81,7 +80,7 @@ def test_engines_of_the_tensorrt_provider_are_kept_in_the_cache(monkeypatch, tmp
 
 
 def test_fp32_is_not_shortened_on_the_gpu():
-    assert cuda_options()["use_tf32"] == 0
+    assert CUDA[1]["use_tf32"] == 0
 
 
 def test_the_stage_is_told(bundle):
@@ -129,7 +128,7 @@ def test_a_gpu_build_on_a_machine_without_gpu(bundle, kind, monkeypatch):
         __version__="1.23.2",
         get_available_providers=lambda: ["TensorrtExecutionProvider", "CUDAExecutionProvider"],
     )
-    monkeypatch.setattr(onnxruntime_backend, "import_onnxruntime", lambda: stand_in)
+    monkeypatch.setitem(sys.modules, "onnxruntime", stand_in)
     monkeypatch.setattr(engines, "find_gpu", lambda: None)
     monkeypatch.setattr(engines, "gpu_problem", lambda: "the CUDA driver reports error 803: reboot")
     reason = kind.unavailable_reason(read_manifest(bundle).files[0])

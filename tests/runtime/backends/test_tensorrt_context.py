@@ -127,7 +127,7 @@ def test_what_tensorrt_refuses_is_named(changes, message):
     stream = SimpleNamespace(handle=1, synchronize=lambda: None)
     refusing = context(set_optimization_profile_async=lambda profile, handle: False, **changes)
     with pytest.raises(EdgefelError, match=message):
-        BatchContext.bind(
+        BatchContext(
             refusing, Binding((), (), (OptimizationProfile(0, 1, 1, 1),)), 0, 1, {"image": 64}, stream, "e"
         )
 

@@ -536,7 +536,7 @@ def test_a_file_that_needs_a_newer_onnx_runtime(tmp_path):
 def test_the_backend_of_a_bundle_is_opened_and_not_guessed(tmp_path, monkeypatch):
     """OpenVINO that looks usable and does not load: the doctor says that ONNX Runtime runs it, and why."""
     from edgefel.runtime.backends.openvino_backend import OpenVinoBackend
-    from edgefel.runtime.doctor.bundle import bundle_checks
+    from edgefel.runtime.doctor.examine import bundle_checks
 
     def broken(model, *, threads):
         raise TypeError("nullptr")

@@ -94,7 +94,7 @@ def test_nothing_is_said_on_stderr(capfd):
 def test_telemetry_needs_the_standard_library_alone_until_it_serves():
     code = (
         "import sys\n"
-        "from edgefel.runtime.telemetry import board, files, server, summary, telemetry\n"
+        "from edgefel.runtime.telemetry import board, files, server, snapshot, telemetry\n"
         "print(sorted({'prometheus_client', 'rich', 'numpy', 'cv2', 'torch'} & set(sys.modules)))\n"
         "sys.modules['prometheus_client'] = None\n"
         "try: server.MetricsServer(telemetry.Telemetry(), 0)\n"

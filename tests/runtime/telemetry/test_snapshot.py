@@ -9,8 +9,7 @@ import pytest
 from rich.console import Console
 
 from edgefel.runtime.telemetry.board import Board, Reading
-from edgefel.runtime.telemetry.snapshot import Snapshot
-from edgefel.runtime.telemetry.summary import summary_lines, summary_table
+from edgefel.runtime.telemetry.snapshot import Snapshot, summary_lines, summary_table
 from edgefel.runtime.telemetry.telemetry import Telemetry
 
 
