@@ -118,9 +118,9 @@ def numbered_dataset(
     return ImageDataset(root, tuple(labels), SampleTable(store, label, *groups, split, **columns))
 
 
-def known_label(name: str | None, where: str) -> str:
+def known_label(name: object, where: str) -> str:
     """The canonical label of a name; raises EdgefelError for an unknown one."""
-    label = canonical_label(name or "")
+    label = canonical_label(name) if isinstance(name, str) else None
     if label is None:
         raise EdgefelError(f"{where}: unknown label {name!r}; the labels are {', '.join(EXPRESSIONS_8)}")
     return label

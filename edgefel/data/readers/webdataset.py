@@ -73,13 +73,8 @@ class ShardStore:
     """
 
     def __init__(self, shards: Sequence[Path], index: ShardIndex) -> None:
-        self._shards = tuple(shards)
-        self._shard, self._offset, self._size, self._names = (
-            index.shard,
-            index.offset,
-            index.size,
-            index.names,
-        )
+        self._shards, self._names = tuple(shards), index.names
+        self._shard, self._offset, self._size = index.shard, index.offset, index.size
 
     def path(self, index: int) -> Path:
         """Path of the shard, followed by the member's name."""
