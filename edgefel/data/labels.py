@@ -6,7 +6,7 @@ The order is AffectNet's (Mollahosseini et al., arXiv 1708.03985); seven-class s
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -212,20 +212,24 @@ def check_judgeable(match: LabelMatch, data: str) -> None:
 
 
 def to_canonical(
-    numbers: NDArray[np.integer[Any]], classes: Sequence[str], labels: Sequence[str], where: str
+    numbers: NDArray[np.integer[Any]],
+    classes: Sequence[str],
+    labels: Sequence[str],
+    where: Callable[[int], str],
 ) -> NDArray[np.int16]:
     """Converts numbers [N] in a set's own order, from 0, to indices into `labels`, by name.
 
-    Raises EdgefelError for a number without a class, and for a class that is not among the labels.
+    where: the place of row n. Raises EdgefelError for a number without a class, and for a class that is not among the
+    labels.
     """
     missing = [name for name in classes if name not in labels]
     if missing:
-        raise EdgefelError(f"{where}: its classes {', '.join(missing)} are not among {', '.join(labels)}")
-    outside = numbers[(numbers < 0) | (numbers >= len(classes))]
+        raise EdgefelError(f"{where(0)}: its classes {', '.join(missing)} are not among {', '.join(labels)}")
+    outside = np.flatnonzero((numbers < 0) | (numbers >= len(classes)))
     if outside.size:
         raise EdgefelError(
-            f"{where}: class {int(outside[0])} is unknown; its classes are 0 to {len(classes) - 1}: "
-            f"{', '.join(classes)}"
+            f"{where(int(outside[0]))}: class {int(numbers[outside[0]])} is unknown; its classes are 0 to "
+            f"{len(classes) - 1}: {', '.join(classes)}"
         )
     # a manifest may spell one class in several ways, so several of `classes` can be the same
     places = np.array([labels.index(name) for name in classes], np.int16)

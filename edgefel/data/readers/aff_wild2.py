@@ -160,19 +160,20 @@ def _label_files(root: Path) -> list[tuple[Path, str]]:
 def _read_labels(path: Path, split: str) -> _Video:
     lines = read_lines(path)
     classes = _header(lines[0] if lines else "", path)
-    try:
-        numbers = np.fromiter(map(int, lines[1:]), np.int64, len(lines) - 1)
-    except (ValueError, OverflowError):
-        wrong = next(row for row, line in enumerate(lines) if row and not _is_number(line))
-        raise EdgefelError(
-            f"{path} line {wrong + 1}: {lines[wrong].strip()[:40]!r} is not the number of a class; unpack the "
-            "annotations again"
-        ) from None
-    annotated = numbers != _NOT_ANNOTATED
-    outside = np.flatnonzero(annotated & ((numbers < 0) | (numbers >= len(classes))))
-    where = f"{path} line {outside[0] + 2}" if outside.size else str(path)
+    numbers = np.empty(len(lines) - 1, np.int64)
+    for row, line in enumerate(lines[1:]):
+        try:
+            numbers[row] = int(line)
+        except (ValueError, OverflowError):
+            raise EdgefelError(
+                f"{path} line {row + 2}: {line.strip()[:40]!r} is not the number of a class; unpack the annotations "
+                "again"
+            ) from None
+    rows = np.flatnonzero(numbers != _NOT_ANNOTATED)
     label = np.full(len(numbers), _NOT_ANNOTATED, np.int16)
-    label[annotated] = to_canonical(numbers[annotated], classes, (*EXPRESSIONS_7, OTHER), where)
+    label[rows] = to_canonical(
+        numbers[rows], classes, (*EXPRESSIONS_7, OTHER), lambda row: f"{path} line {rows[row] + 2}"
+    )
     return _Video(path.stem, split, label, OTHER in classes)
 
 
@@ -186,13 +187,6 @@ def _header(line: str, path: Path) -> tuple[str, ...]:
             "unpack the annotations again"
         )
     return names
-
-
-def _is_number(line: str) -> bool:
-    try:
-        return abs(int(line)) < 2**31
-    except ValueError:
-        return False
 
 
 def _video_folders(homes: Sequence[Path]) -> dict[str, Path]:

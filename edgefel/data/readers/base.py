@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, overload
 
@@ -107,14 +107,15 @@ def numbered_dataset(
     classes: Sequence[str],
     groups: Groups,
     split: str | Sequence[str] | NDArray[np.int8] = "",
-    where: str = "",
+    where: Callable[[int], str] | None = None,
     **columns: Any,
 ) -> ImageDataset:
     """A data set with these `labels`, of images whose classes are numbers [N], from 0, into the set's own `classes`.
 
-    columns: as of `SampleTable`. Raises EdgefelError that names `where` (root by default) for an unknown number.
+    where: the place of row n, for messages; root by default. columns: as of `SampleTable`. Raises EdgefelError for an
+    unknown number.
     """
-    label = to_canonical(np.asarray(numbers), classes, labels, where or str(root))
+    label = to_canonical(np.asarray(numbers), classes, labels, where or (lambda row: str(root)))
     return ImageDataset(root, tuple(labels), SampleTable(store, label, *groups, split, **columns))
 
 

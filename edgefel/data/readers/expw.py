@@ -55,22 +55,22 @@ class ExpW:
         lines = read_lines(path)
         if not lines:
             raise EdgefelError(f"{path}: lists no faces; unpack the set again")
-        names: list[str] = []
-        boxes = np.empty((len(lines), 4), np.int32)
-        numbers = np.empty(len(lines), np.int64)
-        for row, line in enumerate(lines):
-            parsed = _parse(line)
-            if parsed is None:
-                raise EdgefelError(
-                    f"{path} line {row + 1}: not a face of ExpW ({line.strip()[:80]!r}); a line must be: {_COLUMNS}"
-                )
-            name, boxes[row], numbers[row] = parsed
-            names.append(name)
-        outside = np.flatnonzero((numbers < 0) | (numbers >= len(self.classes)))
-        where = f"{path} line {outside[0] + 1}" if outside.size else str(path)
-        store, groups = FileStore(folder, names), group_codes(names)
+        faces = [_parse(line) for line in lines]
+        if None in faces:
+            row = faces.index(None)
+            raise EdgefelError(
+                f"{path} line {row + 1}: not a face of ExpW ({lines[row].strip()[:80]!r}); a line must be: {_COLUMNS}"
+            )
+        names, boxes, numbers = zip(*filter(None, faces), strict=True)
         return numbered_dataset(
-            root, EXPRESSIONS_7, store, numbers, self.classes, groups, where=where, box=boxes
+            root,
+            EXPRESSIONS_7,
+            FileStore(folder, names),
+            numbers,
+            self.classes,
+            group_codes(names),
+            where=lambda row: f"{path} line {row + 1}",
+            box=np.array(boxes, np.int32),
         )
 
 

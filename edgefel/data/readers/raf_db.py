@@ -82,8 +82,7 @@ def _read_list(root: Path, file: Path) -> ImageDataset:
 
 
 def _read_lines(file: Path) -> tuple[list[str], list[int]]:
-    names: list[str] = []
-    numbers: list[int] = []
+    rows = []
     for n, line in enumerate(read_lines(file), start=1):
         fields = line.split()
         if not fields:
@@ -93,11 +92,10 @@ def _read_lines(file: Path) -> tuple[list[str], list[int]]:
                 f"{file} line {n}: {line.strip()[:60]!r} is not an image and its class, such as 'train_00001.jpg 5'; "
                 "correct the line or unpack the file again"
             )
-        names.append(fields[0])
-        numbers.append(_number(fields[1], f"{file} line {n}"))
-    if not names:
+        rows.append((fields[0], _number(fields[1], f"{file} line {n}")))
+    if not rows:
         raise EdgefelError(f"{file}: lists no images; unpack it again")
-    return names, numbers
+    return [name for name, _ in rows], [number for _, number in rows]
 
 
 def _images(base: Path) -> tuple[Path, bool]:
@@ -155,19 +153,16 @@ def _sorted_base(root: Path) -> Path | None:
 
 
 def _read_sorted(root: Path, base: Path) -> ImageDataset:
-    names: list[str] = []
-    numbers: list[int] = []
-    splits: list[str] = []
+    rows: list[tuple[str, int, str]] = []
     for split in ("train", "test"):
         folder = descend(base, split)
         if folder is None:
             continue
         for class_folder in list_folders(folder):
             number = _number(class_folder.name, str(folder))
-            found = _sorted_images(class_folder)
-            names += [(class_folder / name).relative_to(base).as_posix() for name in found]
-            numbers += [number] * len(found)
-            splits += [split] * len(found)
+            prefix = class_folder.relative_to(base).as_posix()
+            rows += [(f"{prefix}/{name}", number, split) for name in _sorted_images(class_folder)]
+    names, numbers, splits = zip(*rows, strict=True)
     store, groups = FileStore(base, names), own_groups(names)
     return numbered_dataset(root, EXPRESSIONS_7, store, numbers, RAF_DB, groups, splits)
 
