@@ -131,7 +131,6 @@ def test_groups_are_the_same_whatever_names_them() -> None:
         numbers * 10**15,
         numbers.astype(np.int8),
         [f"video {number}" for number in numbers],
-        [("video", number) for number in numbers.tolist()],
         np.array([f"video {number}" for number in numbers]),
     ):
         np.testing.assert_array_equal(BalancedEpoch(labels, groups, 30, 10).indices(1), expected)
