@@ -40,15 +40,16 @@ class ImageStore(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
 class FileStore:
     """Images in files. names: relative to `root`, with "/" between folders."""
 
-    def __init__(self, root: Path, names: Sequence[str]) -> None:
-        self._root, self._names = root, names
+    root: Path
+    names: Sequence[str]
 
     def path(self, index: int) -> Path:
         """Path of the file."""
-        return self._root / self._names[index]
+        return self.root / self.names[index]
 
     def read(self, index: int) -> bytes:
         """The whole file. Raises OSError."""

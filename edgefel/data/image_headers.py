@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 # Enough for phones of 108 megapixels. Decoding takes 3 bytes per pixel, twice; EDGEFEL_MAX_PIXELS changes the limit.
 MOST_PIXELS = 120_000_000
@@ -20,7 +20,7 @@ class Header:
     width: int
     height: int
     bits: int = 8
-    readable: bool = True
+    readable: bool = field(default=True, kw_only=True)
 
 
 def read_header(data: bytes) -> Header | None:

@@ -55,7 +55,8 @@ def open_dataset(
     named = None if layout is None else _named(layout)
     if not root.exists():
         raise EdgefelError(f"{root}: no such folder or file; make one with: edgefel data synth -o {root}")
-    dataset = (named or _recognized(root)).read(root)
+    reader = named or next((reader for reader in READERS if reader.recognizes(root)), READERS[-1])
+    dataset = reader.read(root)
     return dataset if split is None else only_split(dataset, split)
 
 
@@ -101,7 +102,3 @@ def _named(layout: str) -> Reader:
     if colon or reader is None:
         raise EdgefelError(f"layout {layout!r} is not known; choose one of: {', '.join(LAYOUTS)}")
     return reader
-
-
-def _recognized(root: Path) -> Reader:
-    return next((reader for reader in READERS if reader.recognizes(root)), READERS[-1])

@@ -69,28 +69,6 @@ class StandIns:
         yield from map(int, chain(others[place + 1 :], others[:place]))
 
 
-def _read_piece(
-    dataset: ImageDataset, preprocessing: Preprocessing, stand_ins: StandIns | None, wanted: Sequence[int]
-) -> _Read:
-    """Reads the images `wanted`; with `stand_ins`, another one of its class replaces an unreadable one."""
-    images: list[NDArray[np.uint8]] = []
-    indices: list[int] = []
-    unreadable: dict[int, str] = {}
-    for first in wanted:
-        for index in chain([first], () if stand_ins is None else stand_ins.of(first)):
-            try:
-                image = preprocessing.resize_image(dataset.load(index))
-            except UnreadableImageError as error:
-                unreadable[index] = str(error)
-                continue
-            images.append(image.transpose(2, 0, 1))
-            indices.append(index)
-            break
-    side = preprocessing.resize
-    stacked = np.stack(images) if images else np.empty((0, 3, side, side), np.uint8)
-    return _Read(stacked, np.asarray(indices, np.int64), unreadable)
-
-
 class ImageSource:
     """The images of a data set as uint8 batches; unreadable ones are skipped, counted and named.
 
@@ -189,8 +167,25 @@ class ImageSource:
             for wanted in index_lists
             for start in range(0, len(wanted), _PIECE)
         )
-        stand_ins = self._stand_ins if replace else None
-        reader = partial(_read_piece, self.dataset, self.preprocessing, stand_ins)
-        for read in in_threads(reader, pieces, self.workers, ahead=_AHEAD):
+        for read in in_threads(partial(self._read_piece, replace), pieces, self.workers, ahead=_AHEAD):
             self.skipped.update(read.unreadable)
             yield read
+
+    def _read_piece(self, replace: bool, wanted: Sequence[int]) -> _Read:
+        """Reads the images `wanted`; with `replace`, another one of its class replaces an unreadable one."""
+        images: list[NDArray[np.uint8]] = []
+        indices: list[int] = []
+        unreadable: dict[int, str] = {}
+        for first in wanted:
+            for index in chain([first], self._stand_ins.of(first) if replace else ()):
+                try:
+                    image = self.preprocessing.resize_image(self.dataset.load(index))
+                except UnreadableImageError as error:
+                    unreadable[index] = str(error)
+                    continue
+                images.append(image.transpose(2, 0, 1))
+                indices.append(index)
+                break
+        side = self.preprocessing.resize
+        stacked = np.stack(images) if images else np.empty((0, 3, side, side), np.uint8)
+        return _Read(stacked, np.asarray(indices, np.int64), unreadable)

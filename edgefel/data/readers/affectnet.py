@@ -98,11 +98,11 @@ class AffectNet:
         names, splits = list[str](), list[str]()
         numbers, boxes = array("b"), array("i")
         for split, rows in found.items():
-            for name, number, box in rows:
+            for name, number, place in rows:
                 names.append(name)
                 numbers.append(number)
                 splits.append(split)
-                boxes.extend(box)
+                boxes.extend(place)
         store = FileStore(root if lists is None else _image_folder(lists, names), names)
         if not names:
             raise EdgefelError(f"{root}: no image of {', '.join(self.classes)}; unpack AffectNet again")

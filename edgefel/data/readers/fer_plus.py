@@ -123,10 +123,18 @@ class FerPlus:
         kept = soft[chosen][:, columns]
         if len(columns) < len(FER_PLUS):  # the majority is for one of these, so that their sum is not 0
             kept /= kept.sum(axis=1, keepdims=True)
-        groups, splits = own_groups([rows.names[row] for row in chosen]), [rows.splits[row] for row in chosen]
+        names, splits = ([column[row] for row in chosen.tolist()] for column in (rows.names, rows.splits))
         numbers, shares = label[chosen], np.ascontiguousarray(kept)
         dataset = numbered_dataset(
-            root, self.labels, store, numbers, self.classes, groups, splits, soft=shares, rows=chosen
+            root,
+            self.labels,
+            store,
+            numbers,
+            self.classes,
+            own_groups(names),
+            splits,
+            soft=shares,
+            rows=chosen,
         )
         return replace(dataset, votes=votes)
 

@@ -7,6 +7,8 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from edgefel.data.dataset import UNLABELLED, FileStore, ImageDataset, SampleTable
 from edgefel.data.images import (
     IMAGE_SUFFIXES,
@@ -89,7 +91,7 @@ def open_unlabelled(path: str | os.PathLike[str]) -> ImageDataset:
         rows.append((image.as_posix(), (image if at_top else image.parent).as_posix(), split))
     say_left_out(root, found.left_out)
     names, groups, splits = zip(*rows, strict=True)
-    table = SampleTable(FileStore(root, names), [UNLABELLED] * len(names), *group_codes(groups), splits)
+    table = SampleTable(FileStore(root, names), np.full(len(names), UNLABELLED), *group_codes(groups), splits)
     return ImageDataset(root, (), table, found.left_out)
 
 

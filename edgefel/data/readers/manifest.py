@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from edgefel.data.dataset import SPLIT_NAMES, SPLITS, FileStore, ImageDataset, ImageStore
 from edgefel.data.labels import EXPRESSIONS_8, expression_labels
@@ -251,7 +251,8 @@ def _boxes(columns: Columns) -> NDArray[np.int32] | None:
     return np.rint(box).astype(np.int32)
 
 
-def _refuse(columns: Columns, wrong: NDArray[np.bool_], message: str) -> None:
+def _refuse(columns: Columns, wrong: ArrayLike, message: str) -> None:
     """Raises EdgefelError at the first row that is wrong."""
-    if wrong.any():
-        raise EdgefelError(f"{columns.where(int(wrong.argmax()))}: {message}")
+    rows = np.flatnonzero(wrong)
+    if rows.size:
+        raise EdgefelError(f"{columns.where(int(rows[0]))}: {message}")
