@@ -89,7 +89,12 @@ class BalancedEpoch:
 
 def _ranks(values: Sequence[Any] | NDArray[Any]) -> NDArray[Any]:
     """The rank of each value [N] among the distinct ones, from 0, in the smallest sufficient unsigned integer type."""
-    ranks = np.unique(np.asarray(values), return_inverse=True)[1]
+    numbers = np.asarray(values)
+    if numbers.dtype.kind in "iu" and int(numbers.max()) - int(numbers.min()) <= 4 * numbers.size + 2**16:
+        shifted = numbers.astype(np.int64) - int(numbers.min())  # counting is ten times as fast as sorting
+        ranks = (np.cumsum(np.bincount(shifted) > 0) - 1)[shifted]
+    else:
+        ranks = np.unique(numbers, return_inverse=True)[1]
     return ranks.astype(np.min_scalar_type(int(ranks.max())))
 
 
