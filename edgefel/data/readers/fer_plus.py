@@ -301,7 +301,7 @@ def _votes(fields: list[str], where: str) -> list[int]:
         votes = [int(field) for field in fields]
     except ValueError:
         votes = [-1]
-    if not all(0 <= vote <= 1000 for vote in votes):
+    if min(votes) < 0 or max(votes) > 1000:
         raise EdgefelError(
             f"{where}: votes {','.join(fields)[:60]!r} are not ten numbers; take the file again"
         )
