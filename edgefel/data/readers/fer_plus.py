@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgefel.data.dataset import FileStore, ImageDataset, ImageStore
 from edgefel.data.labels import FER_PLUS, expression_labels, match_labels
-from edgefel.data.readers.base import numbered_dataset, own_groups
+from edgefel.data.readers.base import numbered_dataset, own_groups, require_columns
 from edgefel.data.readers.search import find_file, find_folders, list_names, read_rows
 from edgefel.data.votes import LABELS_CSV, VOTES_CSV, VOTES_FILES, Votes
 from edgefel.errors import EdgefelError, EdgefelWarning
@@ -264,11 +264,9 @@ def _read_votes(path: Path) -> Iterator[tuple[str, str, list[int]]]:
     table = read_rows(path)
     header = [field.strip().lower() for field in table[0]] if table else []
     columns = ("usage", "image name", *FER_PLUS, *_NO_EXPRESSION)
-    missing = [column for column in columns if column not in header]
-    if missing:
-        raise EdgefelError(
-            f"{path} line 1: no column {missing[0]!r}; take the file from https://github.com/microsoft/FERPlus"
-        )
+    require_columns(
+        f"{path} line 1", header, columns, "take the file from https://github.com/microsoft/FERPlus"
+    )
     usage, name, *places = (header.index(column) for column in columns)
     for line, row in enumerate(table[1:], start=2):
         where = f"{path} line {line}"

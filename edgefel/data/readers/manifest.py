@@ -135,9 +135,11 @@ def read_csv(
         number_names, group = check_columns(path, header, required)
         at_path, at_numbers = header.index("path"), [header.index(name) for name in number_names]
         named = {"label": "label", "split": "split", "group": group}
-        at_coded = {what: header.index(name) for what, name in named.items() if name in header}
-        codes = {what: array.array("i") for what in at_coded}
-        names: dict[str, dict[str, int]] = {what: {} for what in at_coded}
+        parts = {
+            what: (header.index(name), array.array("i"), dict[str, int]())
+            for what, name in named.items()
+            if name in header
+        }
         for row in table:
             if ragged:
                 row = [*row, *[""] * (len(header) - len(row))]
@@ -149,8 +151,8 @@ def read_csv(
                 )
             paths += row[at_path].encode()
             ends.append(len(paths))
-            for what, at in at_coded.items():
-                codes[what].append(names[what].setdefault(row[at], len(names[what])))
+            for at, codes, names in parts.values():
+                codes.append(names.setdefault(row[at], len(names)))
             try:
                 numbers.extend([float(row[at]) for at in at_numbers])
             except ValueError:
@@ -158,7 +160,9 @@ def read_csv(
                     f"{path} line {table.line}: a column of {', '.join(number_names)} does not hold a number"
                 ) from None
             lines.append(table.line)
-    coded = {what: Coded(np.array(codes[what], np.int32), tuple(names[what])) for what in at_coded}
+    coded = {
+        what: Coded(np.array(codes, np.int32), tuple(names)) for what, (_, codes, names) in parts.items()
+    }
     packed = PackedNames(np.frombuffer(bytes(paths), np.uint8), np.array(ends, np.int64))
     return Columns(
         path,

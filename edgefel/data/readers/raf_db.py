@@ -68,11 +68,16 @@ def _list_file(root: Path) -> Path | None:
 
 
 def _read_list(root: Path, file: Path) -> ImageDataset:
-    listed, numbers = _read_lines(file)
+    listed, numbers = zip(*_read_lines(file), strict=True)
     base = file.parent
     while base.name.lower() == "emolabel":
         base = base.parent
-    folder, aligned = _images(base)
+    aligned = _place(base, "Image", "aligned")
+    folder = aligned or _place(base, "Image", "original")
+    if folder is None:
+        raise EdgefelError(
+            f"{base}: has the list of RAF-DB but no folder Image/aligned or Image/original; unpack the images there"
+        )
     names = [f"{name[:-4]}_aligned{name[-4:]}" for name in listed] if aligned else listed
     box_folder = None if aligned else _place(base, "Annotation", "boundingbox")
     boxes = None if box_folder is None else _boxes(box_folder, listed)
@@ -81,7 +86,8 @@ def _read_list(root: Path, file: Path) -> ImageDataset:
     return numbered_dataset(root, EXPRESSIONS_7, store, numbers, RAF_DB, groups, splits, box=boxes)
 
 
-def _read_lines(file: Path) -> tuple[list[str], list[int]]:
+def _read_lines(file: Path) -> list[tuple[str, int]]:
+    """Each image and its class number, from 0."""
     rows = []
     for n, line in enumerate(read_lines(file), start=1):
         fields = line.split()
@@ -95,18 +101,7 @@ def _read_lines(file: Path) -> tuple[list[str], list[int]]:
         rows.append((fields[0], _number(fields[1], f"{file} line {n}")))
     if not rows:
         raise EdgefelError(f"{file}: lists no images; unpack it again")
-    return [name for name, _ in rows], [number for _, number in rows]
-
-
-def _images(base: Path) -> tuple[Path, bool]:
-    """The folder of the images, and whether they are aligned."""
-    for kind in ("aligned", "original"):
-        folder = _place(base, "Image", kind)
-        if folder is not None:
-            return folder, kind == "aligned"
-    raise EdgefelError(
-        f"{base}: has the list of RAF-DB but no folder Image/aligned or Image/original; unpack the images there"
-    )
+    return rows
 
 
 def _place(base: Path, parent: str, name: str) -> Path | None:
@@ -160,21 +155,16 @@ def _read_sorted(root: Path, base: Path) -> ImageDataset:
             continue
         for class_folder in list_folders(folder):
             number = _number(class_folder.name, str(folder))
-            prefix = class_folder.relative_to(base).as_posix()
-            rows += [(f"{prefix}/{name}", number, split) for name in _sorted_images(class_folder)]
+            for name in list_names(class_folder, *IMAGE_SUFFIXES):
+                if not _SORTED.fullmatch(name):
+                    raise EdgefelError(
+                        f"{class_folder / name}: is not named as an image of RAF-DB, such as train_00001_aligned.jpg; "
+                        "move it away"
+                    )
+                rows.append(((class_folder / name).relative_to(base).as_posix(), number, split))
     names, numbers, splits = zip(*rows, strict=True)
     store, groups = FileStore(base, names), own_groups(names)
     return numbered_dataset(root, EXPRESSIONS_7, store, numbers, RAF_DB, groups, splits)
-
-
-def _sorted_images(folder: Path) -> list[str]:
-    images = list_names(folder, *IMAGE_SUFFIXES)
-    for name in images:
-        if not _SORTED.fullmatch(name):
-            raise EdgefelError(
-                f"{folder / name}: is not named as an image of RAF-DB, such as train_00001_aligned.jpg; move it away"
-            )
-    return images
 
 
 def _number(text: str, where: str) -> int:

@@ -25,6 +25,7 @@ from edgefel.data.readers.base import PackedNames, known_label
 from edgefel.errors import EdgefelError
 from edgefel.files.cache import cache_folder
 from edgefel.files.documents import parse_json
+from edgefel.files.read import reading
 from edgefel.files.write import atomic_file
 from edgefel.text import counted
 
@@ -101,10 +102,8 @@ def looks_like_samples(shard: Path) -> bool:
 def _digest(shards: Sequence[Path], splits: Sequence[str], classes: Sequence[str]) -> str:
     key: list[Any] = [_VERSION, list(classes)]
     for shard, split in zip(shards, splits, strict=True):
-        try:
+        with reading(shard):
             state = shard.stat()
-        except OSError as error:
-            raise EdgefelError(f"{shard}: cannot be read ({error.strerror or error})") from None
         key.append([str(shard.resolve()), state.st_size, state.st_mtime_ns, split])
     return hashlib.sha256(json.dumps(key).encode()).hexdigest()
 
