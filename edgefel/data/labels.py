@@ -179,13 +179,9 @@ def check_judgeable(match: LabelMatch, data: str) -> None:
     Classes that one side lacks are left out, and so would be a class with a different name on each side: if both sides
     have classes that the other lacks, unknown names are refused.
     """
-    named = (
-        f"the model's are {', '.join(match.model)}, those of {data} are {', '.join(match.other) or 'unknown'}"
-    )
+    named = f"the model's are {', '.join(match.model)}, {data} has {', '.join(match.other) or 'unknown ones'}"
     if len(match.columns) < 2:
-        raise EdgefelError(
-            f"the model and {data} share fewer than two classes: {named}; use data with its classes"
-        )
+        raise EdgefelError(f"the model and {data} share fewer than two classes: {named}; use other data")
     strange = [name for name in (*match.only_model, *match.only_other) if name not in (*EXPRESSIONS_8, OTHER)]
     if match.only_model and match.only_other and strange:
         raise EdgefelError(

@@ -182,7 +182,7 @@ def _triple(name: str, values: Any) -> tuple[float, float, float]:
 def _check_image(rgb: Image) -> None:
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
         raise EdgefelError(
-            f"face crop of shape {rgb.shape} and type {rgb.dtype}: expected uint8 RGB [height, width, 3]"
+            f"face crop of shape {rgb.shape} and type {rgb.dtype}: expected uint8 RGB [H, W, 3]"
         )
 
 

@@ -117,9 +117,7 @@ class UniformEpoch:
 
     def __post_init__(self) -> None:
         if self.count < 1 or self.length < 1:
-            raise EdgefelError(
-                f"an epoch of {self.length} out of {counted(self.count, 'image')}: give at least 1"
-            )
+            raise EdgefelError(f"epoch of {self.length} of {counted(self.count, 'image')}: give at least 1")
 
     def __len__(self) -> int:
         return self.length

@@ -22,6 +22,7 @@ from edgefel.files.read import open_regular, reading
 from edgefel.text import counted
 
 PIXELS_CSV = "fer2013.csv"
+_SOURCE = "https://github.com/microsoft/FERPlus"
 SIDE = 48
 _SPLITS = {"training": "train", "publictest": "val", "privatetest": "test"}
 _FOLDERS = {"train": "FER2013Train", "val": "FER2013Valid", "test": "FER2013Test"}
@@ -91,10 +92,6 @@ class FerPlus:
         without = "" if num_classes == 8 else ", without contempt"
         self.title = f"FER+: FER-2013 with ten votes for each face{without} (Barsoum et al., ICMI 2016)"
 
-    def with_votes(self, votes: str) -> FerPlus:
-        """The same classes by a given file of votes; raises EdgefelError for an unknown one."""
-        return FerPlus(len(self.classes), votes)
-
     def recognizes(self, root: Path) -> bool:
         """Whether `fer2013new.csv` exists, or one of the three folders with a `label.csv`."""
         files = _Files.within(root)
@@ -106,9 +103,7 @@ class FerPlus:
         file = self._chosen(files)
         bare = [folder for split, folder in files.folders.items() if split not in files.lists]
         if file == LABELS_CSV and bare:
-            raise EdgefelError(
-                f"{bare[0]}: no {LABELS_CSV}; put {VOTES_CSV} beside the folder, or make it again"
-            )
+            raise EdgefelError(f"{bare[0]}: no {LABELS_CSV}; put {VOTES_CSV} beside it, or make it again")
         rows = files.rows(file)
         store = _store(files, file, rows)
         label, soft, clear = _majority(rows.votes)
@@ -146,13 +141,12 @@ class FerPlus:
             raise EdgefelError(f"{files.root}: no {self.votes} of FER+ in it; {advice}")
         if not there:
             raise EdgefelError(
-                f"{files.root}: no {VOTES_CSV}; take it from https://github.com/microsoft/FERPlus and put it beside "
-                f"{PIXELS_CSV}"
+                f"{files.root}: no {VOTES_CSV}; take it from {_SOURCE} and put it beside {PIXELS_CSV}"
             )
         if self.votes is None and there[0] != VOTES_CSV:
             warnings.warn(
                 f"{files.root}: labels are those of {LABELS_CSV}, as there is no {VOTES_CSV}; the published counts are "
-                "of that one, and the two differ (https://github.com/microsoft/FERPlus has it)",
+                f"of that one, and the two differ ({_SOURCE} has it)",
                 EdgefelWarning,
                 stacklevel=3,
             )
@@ -224,7 +218,7 @@ def _store(files: _Files, file: str, rows: _Rows) -> ImageStore:
         if folder is None or not list_names(folder, ".png"):
             raise EdgefelError(
                 f"{folder or files.root / _FOLDERS[split]}: no images; put {PIXELS_CSV} of FER-2013 beside "
-                f"{VOTES_CSV}, or write them with generate_training_data.py of https://github.com/microsoft/FERPlus"
+                f"{VOTES_CSV}, or write them with generate_training_data.py of {_SOURCE}"
             )
     homes = {split: folder.relative_to(files.root).as_posix() for split, folder in files.folders.items()}
     names = [f"{homes[split]}/{name}" for split, name in zip(rows.splits, rows.names, strict=True)]
@@ -264,9 +258,7 @@ def _read_votes(path: Path) -> Iterator[tuple[str, str, list[int]]]:
     table = read_rows(path)
     header = [field.strip().lower() for field in table[0]] if table else []
     columns = ("usage", "image name", *FER_PLUS, *_NO_EXPRESSION)
-    require_columns(
-        f"{path} line 1", header, columns, "take the file from https://github.com/microsoft/FERPlus"
-    )
+    require_columns(f"{path} line 1", header, columns, f"take it from {_SOURCE}")
     usage, name, *places = (header.index(column) for column in columns)
     for line, row in enumerate(table[1:], start=2):
         where = f"{path} line {line}"
@@ -300,9 +292,7 @@ def _votes(fields: list[str], where: str) -> list[int]:
     except ValueError:
         votes = [-1]
     if min(votes) < 0 or max(votes) > 1000:
-        raise EdgefelError(
-            f"{where}: votes {','.join(fields)[:60]!r} are not ten numbers; take the file again"
-        )
+        raise EdgefelError(f"{where}: votes {','.join(fields)[:60]!r} are not ten numbers; take it again")
     return votes
 
 

@@ -71,7 +71,7 @@ def _base(root: Path) -> Path:
     having = [folder for folder in list_folders(root) if _characters(folder)]
     if len(having) > 1:
         raise EdgefelError(
-            f"{root}: both {having[0]} and {having[1]} have FERG-DB's characters; give the one that is meant"
+            f"{root}: both {having[0]} and {having[1]} have FERG-DB's characters; give one of them"
         )
     return having[0] if having else root
 

@@ -52,9 +52,8 @@ class ImageFolder:
         if (root / CSV_NAME).is_file():
             return True
         try:
-            return any(
-                canonical_label(folder.name) for _, classes in _class_folders(root) for folder in classes
-            )
+            classes = (folder.name for _, folders in _class_folders(root) for folder in folders)
+            return any(map(canonical_label, classes))
         except EdgefelError:
             return False
 

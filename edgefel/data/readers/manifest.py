@@ -106,9 +106,7 @@ def check_columns(path: Path, names: Sequence[str], required: Sequence[str]) -> 
         )
     groups = [name for name in GROUP_COLUMNS if name in names]
     if len(groups) > 1:
-        raise EdgefelError(
-            f"{path}: has both columns {' and '.join(groups)}; keep the one that groups images"
-        )
+        raise EdgefelError(f"{path}: has both columns {' and '.join(groups)}; keep one that groups images")
     used = (*required, *box, *soft, *groups, "split")
     twice = [name for name in used if list(names).count(name) > 1]
     if twice:
@@ -190,17 +188,9 @@ def labelled(
         names.append(known_label(name, columns.where(int(rows[0]))) if rows.size else EXPRESSIONS_8[0])
     occurring = {*names, *(name.removeprefix(SOFT) for name in columns.numbers if name.startswith(SOFT))}
     labels = choose(occurring) if choose else expression_labels(8 if "contempt" in occurring else 7)
-    return numbered_dataset(
-        root,
-        labels,
-        columns.store,
-        columns.label.codes,
-        names,
-        _groups(columns),
-        _splits(columns),
-        soft=_soft(columns, labels),
-        box=_boxes(columns),
-    )
+    store, codes, groups, splits = columns.store, columns.label.codes, _groups(columns), _splits(columns)
+    soft, box = _soft(columns, labels), _boxes(columns)
+    return numbered_dataset(root, labels, store, codes, names, groups, splits, soft=soft, box=box)
 
 
 def _splits(columns: Columns) -> str | NDArray[np.int8]:

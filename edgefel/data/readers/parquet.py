@@ -21,7 +21,7 @@ from edgefel.data.readers.base import PackedNames
 from edgefel.data.readers.manifest import Coded, Columns, check_columns
 from edgefel.errors import EdgefelError, MissingDependencyError
 from edgefel.files.documents import parse_json
-from edgefel.text import counted
+from edgefel.text import counted, one_line
 
 IMAGE = "image"
 # by each process, for shuffled reading; a row group of Hugging Face's files has some 10 to 100 MB
@@ -93,9 +93,7 @@ def read_parquet(path: Path) -> Columns:
             wanted = [name for name in ("label", split_name, group_name, paths_in) if name is not None]
             table = file.read(columns=[*wanted, *number_names])
     except (OSError, arrow.ArrowException) as error:
-        raise EdgefelError(
-            f"{path}: cannot be read as a Parquet file ({' '.join(str(error).split())})"
-        ) from None
+        raise EdgefelError(f"{path}: cannot be read as a Parquet file ({one_line(error)})") from None
 
     names = _texts(arrow, table.column(paths_in.partition(".")[0]), paths_in) if paths_in else repeat("")
     unnamed = "" if has_paths else "row-{}"
@@ -121,9 +119,7 @@ def _path_in_image(arrow: Any, schema: Any, path: Path) -> str | None:
             return f"{IMAGE}.path" if "path" in inner else None
     elif _is_binary(arrow, kind):
         return None
-    raise EdgefelError(
-        f"{path}: the column {IMAGE} is {kind}; it must hold bytes, or a struct of bytes and path"
-    )
+    raise EdgefelError(f"{path}: column {IMAGE} is {kind}; it must hold bytes, or a struct of bytes and path")
 
 
 def _is_binary(arrow: Any, kind: Any) -> bool:

@@ -129,9 +129,7 @@ def _corners(file: Path) -> tuple[float, float, float, float]:
         x1 = y1 = x2 = y2 = math.nan
     # NaN is not below anything; images have less than 2^15 pixels on a side
     if not (x1 < x2 and y1 < y2 and max(map(abs, (x1, y1, x2, y2))) < 1 << 15):
-        raise EdgefelError(
-            f"{file}: is not a box 'x1 y1 x2 y2' in pixels with x1 < x2 and y1 < y2; unpack it again"
-        )
+        raise EdgefelError(f"{file}: is not a box 'x1 y1 x2 y2' in pixels, x1 < x2, y1 < y2; unpack it again")
     return x1, y1, x2, y2
 
 

@@ -60,13 +60,6 @@ class ShardIndex:
     soft: NDArray[np.float32] | None
     box: NDArray[np.int32] | None
 
-    def has_contempt(self) -> bool:
-        """Whether some label or soft label is contempt."""
-        contempt = EXPRESSIONS_8.index("contempt")
-        return bool(
-            (self.label == contempt).any() or (self.soft is not None and self.soft[:, contempt].any())
-        )
-
 
 def open_index(shards: Sequence[Path], splits: Sequence[str], classes: Sequence[str]) -> ShardIndex:
     """The cached index if names, sizes and modification times of the shards match it, else a new one.
