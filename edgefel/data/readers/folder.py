@@ -20,6 +20,7 @@ from edgefel.data.images import (
 )
 from edgefel.data.labels import EXPRESSIONS_8, canonical_label, check_labels, expression_labels
 from edgefel.data.readers.base import (
+    BOX_COLUMNS,
     SPLIT_OF,
     are_canonical,
     group_codes,
@@ -27,7 +28,7 @@ from edgefel.data.readers.base import (
     numbered_dataset,
     own_groups,
 )
-from edgefel.data.readers.manifest import BOX_COLUMNS, labelled, read_csv
+from edgefel.data.readers.manifest import labelled, read_csv
 from edgefel.data.readers.search import list_folders, list_names
 from edgefel.errors import EdgefelError
 from edgefel.files.documents import read_json
@@ -139,14 +140,13 @@ def _has_splits(folders: list[Path]) -> bool:
 
 def _label_set(root: Path, names: set[str]) -> tuple[str, ...]:
     """The canonical 7 labels, or 8 where contempt occurs or `dataset.json` says so."""
-    described = root / "dataset.json"
-    eight = "contempt" in names
-    if described.is_file():
-        description = read_json(described)
-        listed = description.get("labels") if isinstance(description, dict) else None
-        if listed is not None and not are_canonical(check_labels(listed, str(described))):
-            raise EdgefelError(f"{described}: the labels {listed} are not the canonical 7 or 8; correct them")
-        if listed is not None and eight and len(listed) == 7:
-            raise EdgefelError(f"{described}: lists 7 labels, but {CSV_NAME} has contempt; list all 8")
-        eight = eight or (listed is not None and len(listed) == 8)
-    return expression_labels(8 if eight else 7)
+    described, eight = root / "dataset.json", "contempt" in names
+    description = read_json(described) if described.is_file() else None
+    listed = description.get("labels") if isinstance(description, dict) else None
+    if listed is None:
+        return expression_labels(8 if eight else 7)
+    if not are_canonical(check_labels(listed, str(described))):
+        raise EdgefelError(f"{described}: the labels {listed} are not the canonical 7 or 8; correct them")
+    if eight and len(listed) == 7:
+        raise EdgefelError(f"{described}: lists 7 labels, but {CSV_NAME} has contempt; list all 8")
+    return expression_labels(len(listed))

@@ -4,57 +4,33 @@ from __future__ import annotations
 
 import array
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edgefel.data.dataset import SPLIT_NAMES, SPLITS, FileStore, ImageDataset, ImageStore
+from edgefel.data.dataset import SPLIT_NAMES, SPLITS, FileStore, ImageDataset
 from edgefel.data.labels import EXPRESSIONS_8, expression_labels
 from edgefel.data.readers.base import (
+    BOX_COLUMNS,
+    SOFT,
     SPLIT_OF,
+    Coded,
+    Columns,
     Groups,
     PackedNames,
+    check_columns,
     group_codes,
     known_label,
     numbered_dataset,
     own_groups,
-    require_columns,
 )
+from edgefel.data.readers.parquet import read_parquet
 from edgefel.errors import EdgefelError
 from edgefel.files.read import open_csv
 from edgefel.text import counted
 
 CSV_SUFFIX, PARQUET_SUFFIX = ".csv", ".parquet"
-BOX_COLUMNS = ("x", "y", "width", "height")
-GROUP_COLUMNS = ("group", "subject")
-SOFT = "soft_"  # and a label: the column of its probabilities
-
-
-@dataclass(frozen=True)
-class Coded:
-    """A column of names: codes int32 [N] into `names`."""
-
-    codes: NDArray[np.int32]
-    names: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Columns:
-    """The content of a table before its values are interpreted; `where` gives the place of row n, for messages.
-
-    paths: of each image, as written. numbers: the columns of the box and of soft labels, float64 [N] each.
-    """
-
-    file: Path
-    paths: PackedNames
-    label: Coded
-    split: Coded | None
-    group: Coded | None
-    numbers: dict[str, NDArray[np.float64]]
-    store: ImageStore
-    where: Callable[[int], str]
 
 
 class ManifestReader:
@@ -81,37 +57,8 @@ class ManifestReader:
 
     def read(self, root: Path) -> ImageDataset:
         """Raises EdgefelError, with line or row, for missing columns and invalid values."""
-        if root.suffix.lower() != PARQUET_SUFFIX:
-            return labelled(root, read_csv(root))
-        from edgefel.data.readers.parquet import read_parquet  # which builds on this module
-
-        return labelled(root, read_parquet(root))
-
-
-def check_columns(path: Path, names: Sequence[str], required: Sequence[str]) -> tuple[list[str], str | None]:
-    """The columns of numbers, and the one that names groups, if any.
-
-    Raises EdgefelError for columns that are missing, given twice, or not canonical labels after "soft_".
-    """
-    require_columns(str(path), names, required, f"name the columns {', '.join(required)}")
-    box = [name for name in BOX_COLUMNS if name in names]
-    if box and len(box) < len(BOX_COLUMNS):
-        lacking = ", ".join(name for name in BOX_COLUMNS if name not in names)
-        raise EdgefelError(f"{path}: has {', '.join(box)} but lacks {lacking}; a box needs all four columns")
-    soft = [name for name in names if name.startswith(SOFT)]
-    unknown = [name for name in soft if name.removeprefix(SOFT) not in EXPRESSIONS_8]
-    if unknown:
-        raise EdgefelError(
-            f"{path}: unknown label in the column {unknown[0]}; the labels are {', '.join(EXPRESSIONS_8)}"
-        )
-    groups = [name for name in GROUP_COLUMNS if name in names]
-    if len(groups) > 1:
-        raise EdgefelError(f"{path}: has both columns {' and '.join(groups)}; keep one that groups images")
-    used = (*required, *box, *soft, *groups, "split")
-    twice = [name for name in used if list(names).count(name) > 1]
-    if twice:
-        raise EdgefelError(f"{path}: the column {twice[0]} is there twice; keep one of them")
-    return box + soft, groups[0] if groups else None
+        is_parquet = root.suffix.lower() == PARQUET_SUFFIX
+        return labelled(root, read_parquet(root) if is_parquet else read_csv(root))
 
 
 def read_csv(

@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 
 from edgefel.data.dataset import FileStore
-from edgefel.data.readers.base import PackedNames
-from edgefel.data.readers.manifest import Coded, Columns, check_columns
+from edgefel.data.readers.base import Coded, Columns, PackedNames, check_columns
 from edgefel.errors import EdgefelError, MissingDependencyError
 from edgefel.files.documents import parse_json
 from edgefel.text import counted, one_line
