@@ -40,15 +40,16 @@ class ImageStore(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
 class FileStore:
     """Images in files. names: relative to `root`, with "/" between folders."""
 
-    def __init__(self, root: Path, names: Sequence[str]) -> None:
-        self._root, self._names = root, names
+    root: Path
+    names: Sequence[str]
 
     def path(self, index: int) -> Path:
         """Path of the file."""
-        return self._root / self._names[index]
+        return self.root / self.names[index]
 
     def read(self, index: int) -> bytes:
         """The whole file. Raises OSError."""
@@ -322,22 +323,19 @@ class SampleTable(Sequence[Sample]):
 def _renumbered(
     samples: Sequence[Sample], targets: NDArray[np.int64], columns: Sequence[int] | None = None
 ) -> Sequence[Sample]:
-    """The same samples with other labels [N], and these columns of their soft labels (unchanged by default)."""
+    """The same samples with other labels [N], and these columns of their soft labels (all by default)."""
     if isinstance(samples, SampleTable):
-        soft = samples.soft
-        return replace(
-            samples, label=targets, soft=soft if soft is None or columns is None else _shares(soft, columns)
-        )
-    return tuple(
-        replace(sample, label=label)
-        if sample.soft is None or columns is None
-        else replace(sample, label=label, soft=tuple(_shares(np.array([sample.soft]), columns)[0].tolist()))
-        for sample, label in zip(samples, targets.tolist(), strict=True)
-    )
+        soft = None if samples.soft is None else _shares(samples.soft, columns)
+        return replace(samples, label=targets, soft=soft)
+    shares = (s.soft and tuple(_shares(np.array([s.soft]), columns)[0].tolist()) for s in samples)
+    rows = zip(samples, targets.tolist(), shares, strict=True)
+    return tuple(replace(sample, label=label, soft=soft) for sample, label, soft in rows)
 
 
-def _shares(soft: NDArray[Any], columns: Sequence[int]) -> NDArray[Any]:
+def _shares(soft: NDArray[Any], columns: Sequence[int] | None) -> NDArray[Any]:
     """These columns of distributions [N, C], normalized to sum to 1 (or 0) if some are left out."""
+    if columns is None:
+        return soft
     chosen = soft[:, list(columns)]
     if len(columns) == soft.shape[1]:
         return chosen

@@ -79,9 +79,7 @@ def decode_rgb(data: bytes, path: Path) -> NDArray[np.uint8]:
     except (cv2.error, MemoryError) as error:
         raise UnreadableImageError(path, f"cannot be decoded ({one_line(error)})") from None
     if image is None:
-        raise UnreadableImageError(
-            path, f"a {header.kind} file that is damaged or of a kind that OpenCV cannot decode"
-        )
+        raise UnreadableImageError(path, f"a {header.kind} file that is damaged or that OpenCV cannot decode")
     if image.dtype != np.uint8:
         image = _to_bytes(np.asarray(image), path)
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
@@ -217,9 +215,7 @@ def _to_bytes(image: NDArray[Any], path: Path) -> NDArray[np.uint8]:
         peak, least = float(image.max()), float(image.min())
         full = next((full for full in (1.0, 255.0, 65535.0) if peak <= full), None)
         if full is None or least < 0:
-            raise UnreadableImageError(
-                path, f"holds values from {least:g} to {peak:g}, not from 0 to 1, 255 or 65535"
-            )
+            raise UnreadableImageError(path, f"values from {least:g} to {peak:g}, not 0 to 1, 255 or 65535")
         return np.asarray(np.rint(image * (255.0 / full)), np.uint8)
     raise UnreadableImageError(path, f"holds values of type {image.dtype}, which are not read here")
 

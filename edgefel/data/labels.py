@@ -6,7 +6,7 @@ The order is AffectNet's (Mollahosseini et al., arXiv 1708.03985); seven-class s
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,16 +15,7 @@ from numpy.typing import NDArray
 
 from edgefel.errors import EdgefelError
 
-EXPRESSIONS_8 = (
-    "neutral",
-    "happiness",
-    "sadness",
-    "surprise",
-    "fear",
-    "disgust",
-    "anger",
-    "contempt",
-)
+EXPRESSIONS_8 = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt")
 EXPRESSIONS_7 = EXPRESSIONS_8[:7]
 
 # Aff-Wild2's eighth class: a face that shows none of the seven.
@@ -71,11 +62,9 @@ _UNPRINTED = frozenset({"Cc", "Zl", "Zp", "Cs"})
 
 def expression_labels(num_classes: int) -> tuple[str, ...]:
     """The canonical labels for 7 or 8 classes; raises EdgefelError for any other count."""
-    if num_classes == 7:
-        return EXPRESSIONS_7
-    if num_classes == 8:
-        return EXPRESSIONS_8
-    raise EdgefelError(f"{num_classes} expression classes: the canonical label sets have 7 or 8")
+    if num_classes not in (7, 8):
+        raise EdgefelError(f"{num_classes} expression classes: the canonical label sets have 7 or 8")
+    return EXPRESSIONS_8[:num_classes]
 
 
 def canonical_label(name: str) -> str | None:
@@ -93,30 +82,24 @@ def check_labels(labels: object, where: str) -> tuple[str, ...]:
     """
     if not isinstance(labels, list | tuple):
         raise EdgefelError(f"{where}: the labels are {labels!r}, not a list of the classes' names")
-    names: list[str] = []
-    for label in labels:
-        if not isinstance(label, str):
-            raise EdgefelError(
-                f"{where}: the label {label!r} is not text; give the classes' names as strings"
-            )
-        if not label.strip():
-            raise EdgefelError(f"{where}: the label {len(names)} is empty; give every class a name")
-        if any(unicodedata.category(character) in _UNPRINTED for character in label):
-            raise EdgefelError(
-                f"{where}: the label {label!r} has a line break or control character in it; take it out"
-            )
-        if len(label) > _LONGEST:
-            raise EdgefelError(
-                f"{where}: the label {label[:20]!r}... has {len(label)} characters; give at most {_LONGEST}"
-            )
-        if label in names:
-            raise EdgefelError(
-                f"{where}: the label {label!r} occurs twice; give every class a name of its own"
-            )
-        names.append(label)
-    if not names:
+    for number, label in enumerate(labels):
+        if (problem := _problem(number, label, labels[:number])) is not None:
+            raise EdgefelError(f"{where}: the label {problem}")
+    if not labels:
         raise EdgefelError(f"{where}: has no labels; give a name for each class")
-    return tuple(names)
+    return tuple(labels)
+
+
+def _problem(number: int, label: object, before: Sequence[object]) -> str | None:
+    if not isinstance(label, str):
+        return f"{label!r} is not text; give the classes' names as strings"
+    if not label.strip():
+        return f"{number} is empty; give every class a name"
+    if any(unicodedata.category(character) in _UNPRINTED for character in label):
+        return f"{label!r} has a line break or control character in it; take it out"
+    if len(label) > _LONGEST:
+        return f"{label[:20]!r}... has {len(label)} characters; give at most {_LONGEST}"
+    return f"{label!r} occurs twice; give every class a name of its own" if label in before else None
 
 
 @dataclass(frozen=True)
@@ -196,13 +179,9 @@ def check_judgeable(match: LabelMatch, data: str) -> None:
     Classes that one side lacks are left out, and so would be a class with a different name on each side: if both sides
     have classes that the other lacks, unknown names are refused.
     """
-    named = (
-        f"the model's are {', '.join(match.model)}, those of {data} are {', '.join(match.other) or 'unknown'}"
-    )
+    named = f"the model's are {', '.join(match.model)}, {data} has {', '.join(match.other) or 'unknown ones'}"
     if len(match.columns) < 2:
-        raise EdgefelError(
-            f"the model and {data} share fewer than two classes: {named}; use data with its classes"
-        )
+        raise EdgefelError(f"the model and {data} share fewer than two classes: {named}; use other data")
     strange = [name for name in (*match.only_model, *match.only_other) if name not in (*EXPRESSIONS_8, OTHER)]
     if match.only_model and match.only_other and strange:
         raise EdgefelError(
@@ -212,20 +191,24 @@ def check_judgeable(match: LabelMatch, data: str) -> None:
 
 
 def to_canonical(
-    numbers: NDArray[np.integer[Any]], classes: Sequence[str], labels: Sequence[str], where: str
+    numbers: NDArray[np.integer[Any]],
+    classes: Sequence[str],
+    labels: Sequence[str],
+    where: Callable[[int], str],
 ) -> NDArray[np.int16]:
     """Converts numbers [N] in a set's own order, from 0, to indices into `labels`, by name.
 
-    Raises EdgefelError for a number without a class, and for a class that is not among the labels.
+    where: the place of row n. Raises EdgefelError for a number without a class, and for a class that is not among the
+    labels.
     """
     missing = [name for name in classes if name not in labels]
     if missing:
-        raise EdgefelError(f"{where}: its classes {', '.join(missing)} are not among {', '.join(labels)}")
-    outside = numbers[(numbers < 0) | (numbers >= len(classes))]
+        raise EdgefelError(f"{where(0)}: its classes {', '.join(missing)} are not among {', '.join(labels)}")
+    outside = np.flatnonzero((numbers < 0) | (numbers >= len(classes)))
     if outside.size:
         raise EdgefelError(
-            f"{where}: class {int(outside[0])} is unknown; its classes are 0 to {len(classes) - 1}: "
-            f"{', '.join(classes)}"
+            f"{where(int(outside[0]))}: class {int(numbers[outside[0]])} is unknown; its classes are 0 to "
+            f"{len(classes) - 1}: {', '.join(classes)}"
         )
     # a manifest may spell one class in several ways, so several of `classes` can be the same
     places = np.array([labels.index(name) for name in classes], np.int16)
@@ -267,8 +250,9 @@ def choose_labels(given: str | None, named: Sequence[str], num_classes: int, whe
     for another number of classes. where: the file, for messages. Raises EdgefelError if there are neither, or both
     differ.
     """
-    if given is None and len(named) == num_classes:
-        return check_labels(canonical_names(named), where)
+    known = canonical_names(named) if len(named) == num_classes else ()
+    if given is None and known:
+        return check_labels(known, where)
     if given is None:
         found = (
             f"names {len(named)} classes for {num_classes} outputs" if named else "does not name its classes"
@@ -279,9 +263,9 @@ def choose_labels(given: str | None, named: Sequence[str], num_classes: int, whe
             f"or {num_classes} names separated by commas"
         )
     labels = parse_labels(given, num_classes)
-    if len(named) == num_classes and canonical_names(labels) != canonical_names(named):
+    if known and canonical_names(labels) != known:
         raise EdgefelError(
-            f"{where}: names its classes {', '.join(canonical_names(named))}, but --labels {given} says "
-            f"{', '.join(labels)}; leave --labels out"
+            f"{where}: names its classes {', '.join(known)}, but --labels {given} says {', '.join(labels)}; leave "
+            "--labels out"
         )
     return labels

@@ -55,7 +55,8 @@ def open_dataset(
     named = None if layout is None else _named(layout)
     if not root.exists():
         raise EdgefelError(f"{root}: no such folder or file; make one with: edgefel data synth -o {root}")
-    dataset = (named or _recognized(root)).read(root)
+    reader = named or next((reader for reader in READERS if reader.recognizes(root)), READERS[-1])
+    dataset = reader.read(root)
     return dataset if split is None else only_split(dataset, split)
 
 
@@ -64,15 +65,11 @@ def only_split(dataset: ImageDataset, split: str) -> ImageDataset:
     chosen = dataset.in_split(split)
     if not chosen.size:
         found = [name for name in SPLITS if dataset.in_split(name).size]
-        if not found:
-            raise EdgefelError(
-                f"{dataset.root}: no images in the split {split!r} (it has no splits); divide it with: "
-                f"edgefel data prepare {dataset.root} -o OUT --splits 0.8,0.1,0.1"
-            )
-        raise EdgefelError(
-            f"{dataset.root}: no images in the split {split!r} (it has {', '.join(found)}); name splits in "
-            "labels.csv or sort the class folders into train/, val/ and test/"
-        )
+        advice = f"divide it with: edgefel data prepare {dataset.root} -o OUT --splits 0.8,0.1,0.1"
+        if found:
+            advice = "name splits in labels.csv or sort the class folders into train/, val/ and test/"
+        has = f"(it has {', '.join(found) or 'no splits'})"
+        raise EdgefelError(f"{dataset.root}: no images in the split {split!r} {has}; {advice}")
     return dataset.subset(chosen)
 
 
@@ -83,9 +80,8 @@ def by_other_votes(dataset: ImageDataset) -> ImageDataset | None:
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", EdgefelWarning)  # that the two differ was reported already
-        return open_dataset(
-            dataset.root, layout=layout_with_votes(votes.layout.partition(":")[0], votes.other)
-        )
+        layout = layout_with_votes(votes.layout.partition(":")[0], votes.other)
+        return open_dataset(dataset.root, layout=layout)
 
 
 def is_labelled(path: str | os.PathLike[str]) -> bool:
@@ -97,11 +93,7 @@ def _named(layout: str) -> Reader:
     name, colon, votes = layout.partition(":")
     reader = LAYOUTS.get(name)
     if colon and isinstance(reader, FerPlus):
-        return reader.with_votes(votes)
+        return FerPlus(len(reader.classes), votes)
     if colon or reader is None:
         raise EdgefelError(f"layout {layout!r} is not known; choose one of: {', '.join(LAYOUTS)}")
     return reader
-
-
-def _recognized(root: Path) -> Reader:
-    return next((reader for reader in READERS if reader.recognizes(root)), READERS[-1])

@@ -7,7 +7,7 @@ parity checks and the device use the same object; checkpoints and bundle manifes
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Any
 
@@ -92,25 +92,19 @@ class Preprocessing:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `from_dict` reads them back. `resample` is left out if it is "area", as in older files."""
-        values = {
-            "resize": self.resize,
-            "crop": self.crop,
-            "stride": self.stride,
-            "mean": list(self.mean),
-            "std": list(self.std),
-            "colour": self.colour,
-        }
-        return values if self.resample == "area" else {**values, "resample": self.resample}
+        values = {**vars(self), "mean": list(self.mean), "std": list(self.std)}
+        if self.resample == "area":
+            del values["resample"]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
         """Reads `to_dict`'s values; raises EdgefelError for missing, unknown or impossible ones."""
         if not isinstance(values, Mapping):
             raise EdgefelError(f"preprocessing: expected an object with fields, got {values!r}")
-        needed = ("resize", "crop", "stride", "mean", "std", "colour")
-        if missing := [name for name in needed if name not in values]:
+        known = [field.name for field in fields(cls)]
+        if missing := [name for name in known if name not in values and name != "resample"]:
             raise EdgefelError(f"preprocessing: missing {', '.join(missing)}")
-        known = (*needed, "resample")
         if unknown := sorted(set(values) - set(known)):
             raise EdgefelError(f"preprocessing: unknown {', '.join(unknown)}; known are {', '.join(known)}")
         return cls(**values)
@@ -132,8 +126,7 @@ class Preprocessing:
 
         Every value is (x / 255 - mean) / std computed in float64 and rounded once.
         """
-        tensor: Tensor = self.batch([rgb])[0]
-        return tensor
+        return np.asarray(self.batch([rgb])[0])
 
     def batch(self, images: Sequence[Image]) -> Tensor:
         """N uint8 RGB images [H, W, 3] of any sizes -> float32 [N, 3, output_size, output_size]."""
@@ -189,7 +182,7 @@ def _triple(name: str, values: Any) -> tuple[float, float, float]:
 def _check_image(rgb: Image) -> None:
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
         raise EdgefelError(
-            f"face crop of shape {rgb.shape} and type {rgb.dtype}: expected uint8 RGB [height, width, 3]"
+            f"face crop of shape {rgb.shape} and type {rgb.dtype}: expected uint8 RGB [H, W, 3]"
         )
 
 

@@ -55,9 +55,7 @@ def layout_with_votes(layout: str | None, votes: str | None) -> str | None:
         raise EdgefelError(f"votes {votes!r}: choose one of {', '.join(VOTES_FILES)}")
     name, _, own = (layout or VOTED_LAYOUTS[0]).partition(":")
     if name not in VOTED_LAYOUTS:
-        raise EdgefelError(
-            f"votes {votes}: of FER+ only, and the layout is {name}; leave out one of the two options"
-        )
+        raise EdgefelError(f"votes {votes}: of FER+ only, and the layout is {name}; leave one of the two out")
     if own not in ("", votes):
         raise EdgefelError(f"votes {votes}: the layout {layout} names another file; leave out one of the two")
     return f"{name}:{votes}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from threading import Lock
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edgefel.data.dataset import ImageDataset
+from edgefel.data.dataset import UNLABELLED, ImageDataset
 from edgefel.data.images import UnreadableImageError
 from edgefel.data.preprocessing import Preprocessing
 from edgefel.errors import EdgefelError
@@ -48,8 +48,7 @@ class StandIns:
     def __init__(self, dataset: ImageDataset) -> None:
         self._dataset = dataset
         self._lock = Lock()
-        self._labels: NDArray[np.int16] | None = None
-        self._order = np.empty(0, np.int64)  # indices sorted by class
+        self._of_class: dict[int, NDArray[np.int64]] = {}
 
     def of(self, index: int) -> Iterator[int]:
         """The other images of its class in order, starting after it and wrapping around.
@@ -57,38 +56,12 @@ class StandIns:
         Without a random draw: the replacement is the same in every process and after every resume.
         """
         with self._lock:
-            if self._labels is None:
-                labels = self._dataset.targets().astype(np.int16)
-                self._order = np.argsort(labels, kind="stable")
-                self._labels = labels[self._order]  # ascending
-        label = self._dataset.samples[index].label
-        # in the type of the labels: another one would copy all of them
-        begin, end = np.searchsorted(self._labels, np.array((label, label + 1), self._labels.dtype)).tolist()
-        others = self._order[begin:end]
+            if not self._of_class:
+                targets, classes = self._dataset.targets(), range(UNLABELLED, len(self._dataset.labels))
+                self._of_class = {label: np.flatnonzero(targets == label) for label in classes}
+        others = self._of_class[self._dataset.samples[index].label]
         place = int(np.searchsorted(others, index))
         yield from map(int, chain(others[place + 1 :], others[:place]))
-
-
-def _read_piece(
-    dataset: ImageDataset, preprocessing: Preprocessing, stand_ins: StandIns | None, wanted: Sequence[int]
-) -> _Read:
-    """Reads the images `wanted`; with `stand_ins`, another one of its class replaces an unreadable one."""
-    images: list[NDArray[np.uint8]] = []
-    indices: list[int] = []
-    unreadable: dict[int, str] = {}
-    for first in wanted:
-        for index in chain([first], () if stand_ins is None else stand_ins.of(first)):
-            try:
-                image = preprocessing.resize_image(dataset.load(index))
-            except UnreadableImageError as error:
-                unreadable[index] = str(error)
-                continue
-            images.append(image.transpose(2, 0, 1))
-            indices.append(index)
-            break
-    side = preprocessing.resize
-    stacked = np.stack(images) if images else np.empty((0, 3, side, side), np.uint8)
-    return _Read(stacked, np.asarray(indices, np.int64), unreadable)
 
 
 class ImageSource:
@@ -104,7 +77,7 @@ class ImageSource:
         self.preprocessing = preprocessing
         self.workers = workers
         self.skipped: dict[int, str] = {}
-        self._reported: set[int] = set()
+        self._reported = 0  # of `skipped`
         self.fits = len(dataset) * 3 * preprocessing.resize**2 <= cache_mb * 2**20
         self._cache: Tensor | None = None
         self._stand_ins = StandIns(dataset)
@@ -162,8 +135,8 @@ class ImageSource:
 
     def unreported(self) -> list[tuple[int, str]]:
         """Unreadable images met since the last call: (index, reason)."""
-        new = [(index, self.skipped[index]) for index in sorted(self.skipped) if index not in self._reported]
-        self._reported.update(index for index, _ in new)
+        new = sorted(islice(self.skipped.items(), self._reported, None))
+        self._reported += len(new)
         return new
 
     def _cached(self, indices: Tensor) -> Batch:
@@ -189,8 +162,25 @@ class ImageSource:
             for wanted in index_lists
             for start in range(0, len(wanted), _PIECE)
         )
-        stand_ins = self._stand_ins if replace else None
-        reader = partial(_read_piece, self.dataset, self.preprocessing, stand_ins)
-        for read in in_threads(reader, pieces, self.workers, ahead=_AHEAD):
+        for read in in_threads(partial(self._read_piece, replace), pieces, self.workers, ahead=_AHEAD):
             self.skipped.update(read.unreadable)
             yield read
+
+    def _read_piece(self, replace: bool, wanted: Sequence[int]) -> _Read:
+        """Reads the images `wanted`; with `replace`, another one of its class replaces an unreadable one."""
+        images: list[NDArray[np.uint8]] = []
+        indices: list[int] = []
+        unreadable: dict[int, str] = {}
+        for first in wanted:
+            for index in chain([first], self._stand_ins.of(first) if replace else ()):
+                try:
+                    image = self.preprocessing.resize_image(self.dataset.load(index))
+                except UnreadableImageError as error:
+                    unreadable[index] = str(error)
+                    continue
+                images.append(image.transpose(2, 0, 1))
+                indices.append(index)
+                break
+        side = self.preprocessing.resize
+        stacked = np.stack(images) if images else np.empty((0, 3, side, side), np.uint8)
+        return _Read(stacked, np.asarray(indices, np.int64), unreadable)

@@ -20,8 +20,8 @@ class BalancedEpoch:
     `per_class` images of every class that occurs in the pool, without replacement, or, where the pool has
     fewer, each of them equally often and the rest at random. Classes with no image are left out.
 
-    `labels` [N] are class indices, `groups` [N] any hashable names. Images are sorted by group once, at construction;
-    an epoch then costs a draw for every image that a large group contributes to the pool, and no sorting. Raises
+    `labels` [N] are class indices, `groups` [N] numbers or names. Images are sorted by group once, at construction; an
+    epoch then costs a draw for every image that a large group contributes to the pool, and no sorting. Raises
     EdgefelError if they are empty, differ in length, or a count is below 1.
     """
 
@@ -88,24 +88,13 @@ class BalancedEpoch:
 
 
 def _ranks(values: Sequence[Any] | NDArray[Any]) -> NDArray[Any]:
-    """The rank of each value [N] among the distinct ones, from 0, in the smallest sufficient unsigned integer type.
-
-    Names are ranked by first appearance.
-    """
-    numbers = np.asarray(values) if isinstance(values[0], (int, np.integer)) else None
-    if numbers is None or numbers.dtype.kind not in "iu":
-        seen: dict[Any, int] = {}
-        names = values.tolist() if isinstance(values, np.ndarray) else values
-        return _compact(np.fromiter((seen.setdefault(name, len(seen)) for name in names), np.int64))
-    low, high = int(numbers.min()), int(numbers.max())
-    if high - low > 4 * numbers.size + 2**16:  # counting would take more memory than sorting
-        return _compact(np.unique(numbers, return_inverse=True)[1])
-    shifted = numbers.astype(np.int64) - low
-    occurs = np.bincount(shifted) > 0
-    return _compact(shifted if occurs.all() else (np.cumsum(occurs) - 1)[shifted])
-
-
-def _compact(ranks: NDArray[np.int64]) -> NDArray[Any]:
+    """The rank of each value [N] among the distinct ones, from 0, in the smallest sufficient unsigned integer type."""
+    numbers = np.asarray(values)
+    if numbers.dtype.kind in "iu" and int(numbers.max()) - int(numbers.min()) <= 4 * numbers.size + 2**16:
+        shifted = numbers.astype(np.int64) - int(numbers.min())  # counting is ten times as fast as sorting
+        ranks = (np.cumsum(np.bincount(shifted) > 0) - 1)[shifted]
+    else:
+        ranks = np.unique(numbers, return_inverse=True)[1]
     return ranks.astype(np.min_scalar_type(int(ranks.max())))
 
 
@@ -128,9 +117,7 @@ class UniformEpoch:
 
     def __post_init__(self) -> None:
         if self.count < 1 or self.length < 1:
-            raise EdgefelError(
-                f"an epoch of {self.length} out of {counted(self.count, 'image')}: give at least 1"
-            )
+            raise EdgefelError(f"epoch of {self.length} of {counted(self.count, 'image')}: give at least 1")
 
     def __len__(self) -> int:
         return self.length

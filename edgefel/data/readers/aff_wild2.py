@@ -75,13 +75,14 @@ class AffWild2:
 
     def read(self, root: Path) -> ImageDataset:
         """Raises EdgefelError without labels or images, and for a header, number or class that is unknown."""
-        videos = [_read_labels(path, split) for path, split in _label_files(root)]
+        videos = [_read_labels(path, split, self.other) for path, split in _label_files(root)]
         homes = find_folders(root, _IMAGE_FOLDERS, _DEPTH)
         if not homes:
             raise EdgefelError(
                 f"{root}: no folder {_IMAGE_FOLDERS[0]}; unpack the cropped and aligned images of Aff-Wild2 into it"
             )
-        folders = _video_folders(homes)
+        # of a video in both folders, the images are those of the first
+        folders = {name: home / name for home in reversed(homes) for name in list_names(home)}
         home = homes[0].relative_to(root)
         names: list[str] = []
         frames: list[NDArray[np.int32]] = []
@@ -89,9 +90,7 @@ class AffWild2:
         for video in videos:
             folder = folders.get(video.name)
             names.append((home / video.name if folder is None else folder.relative_to(root)).as_posix())
-            keep = (
-                video.label >= 0 if self.other else (video.label >= 0) & (video.label != len(EXPRESSIONS_7))
-            )
+            keep = video.label >= 0
             if folder is not None:
                 keep &= _has_image(folder, len(video.label))
             chosen = np.flatnonzero(keep)
@@ -109,13 +108,13 @@ class AffWild2:
         table = SampleTable(
             store, np.concatenate(labels), group, [video.name for video in videos], np.repeat(codes, counts)
         )
-        has_other = self.other and any(video.has_other for video in videos)
+        has_other = any(video.has_other for video in videos)
         return ImageDataset(root, (*EXPRESSIONS_7, OTHER) if has_other else EXPRESSIONS_7, table)
 
 
 @dataclass(frozen=True)
 class _Video:
-    """The labels of a video: label int16 [frames] into the seven and other, -1 where not annotated."""
+    """The labels of a video: label int16 [frames] into the seven and other, -1 where not annotated or left out."""
 
     name: str
     split: str
@@ -151,29 +150,31 @@ def _label_files(root: Path) -> list[tuple[Path, str]]:
         raise EdgefelError(f"{challenges[0]}: no files of labels in its splits; unpack the annotations again")
     seen: dict[str, Path] = {}
     for path, _ in files:
-        if path.stem in seen:
-            raise EdgefelError(f"{path}: the same video as {seen[path.stem]}; keep it in one split")
-        seen[path.stem] = path
+        if (other := seen.setdefault(path.stem, path)) != path:
+            raise EdgefelError(f"{path}: the same video as {other}; keep it in one split")
     return files
 
 
-def _read_labels(path: Path, split: str) -> _Video:
+def _read_labels(path: Path, split: str, other: bool) -> _Video:
     lines = read_lines(path)
     classes = _header(lines[0] if lines else "", path)
-    try:
-        numbers = np.fromiter(map(int, lines[1:]), np.int64, len(lines) - 1)
-    except (ValueError, OverflowError):
-        wrong = next(row for row, line in enumerate(lines) if row and not _is_number(line))
-        raise EdgefelError(
-            f"{path} line {wrong + 1}: {lines[wrong].strip()[:40]!r} is not the number of a class; unpack the "
-            "annotations again"
-        ) from None
-    annotated = numbers != _NOT_ANNOTATED
-    outside = np.flatnonzero(annotated & ((numbers < 0) | (numbers >= len(classes))))
-    where = f"{path} line {outside[0] + 2}" if outside.size else str(path)
+    numbers = np.empty(len(lines) - 1, np.int64)
+    for row, line in enumerate(lines[1:]):
+        try:
+            numbers[row] = int(line)
+        except (ValueError, OverflowError):
+            raise EdgefelError(
+                f"{path} line {row + 2}: {line.strip()[:40]!r} is not the number of a class; unpack the annotations "
+                "again"
+            ) from None
+    rows = np.flatnonzero(numbers != _NOT_ANNOTATED)
     label = np.full(len(numbers), _NOT_ANNOTATED, np.int16)
-    label[annotated] = to_canonical(numbers[annotated], classes, (*EXPRESSIONS_7, OTHER), where)
-    return _Video(path.stem, split, label, OTHER in classes)
+    label[rows] = to_canonical(
+        numbers[rows], classes, (*EXPRESSIONS_7, OTHER), lambda row: f"{path} line {rows[row] + 2}"
+    )
+    if not other:
+        label[label == len(EXPRESSIONS_7)] = _NOT_ANNOTATED
+    return _Video(path.stem, split, label, other and OTHER in classes)
 
 
 def _header(line: str, path: Path) -> tuple[str, ...]:
@@ -186,22 +187,6 @@ def _header(line: str, path: Path) -> tuple[str, ...]:
             "unpack the annotations again"
         )
     return names
-
-
-def _is_number(line: str) -> bool:
-    try:
-        return abs(int(line)) < 2**31
-    except ValueError:
-        return False
-
-
-def _video_folders(homes: Sequence[Path]) -> dict[str, Path]:
-    """The folder of each video by name, by one listing of each folder of videos."""
-    found: dict[str, Path] = {}
-    for home in homes:
-        for name in list_names(home):
-            found.setdefault(name, home / name)
-    return found
 
 
 def _has_image(folder: Path, count: int) -> NDArray[np.bool_]:

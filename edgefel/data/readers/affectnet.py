@@ -6,22 +6,20 @@ import csv
 import os
 import re
 from array import array
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgefel.data.dataset import Box, FileStore, ImageDataset
-from edgefel.data.labels import expression_labels
+from edgefel.data.labels import EXPRESSIONS_8, expression_labels
 from edgefel.data.readers.base import numbered_dataset, own_groups, require_columns
 from edgefel.data.readers.search import descend, find, first_entries, list_names
 from edgefel.errors import EdgefelError
 from edgefel.files.read import open_regular, open_text
 
-# in the order of the set's own numbers; 8 none, 9 uncertain and 10 no face are no expressions
-CLASSES = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt")
+# EXPRESSIONS_8 are the set's own numbers; 8 none, 9 uncertain and 10 no face are no expressions
 _LAST_NUMBER = 10
 _NUMBERS = {str(number): number for number in range(_LAST_NUMBER + 1)}
 
@@ -47,14 +45,7 @@ _NPY_HEADER = re.compile(
 _WHOLE: Box = (0, 0, 1 << 30, 1 << 30)
 
 
-@dataclass
-class _Rows:
-    """The listed images of both splits; names are relative to the images' folder."""
-
-    names: list[str] = field(default_factory=list)
-    numbers: array[int] = field(default_factory=lambda: array("b"))
-    splits: list[str] = field(default_factory=list)
-    boxes: array[int] = field(default_factory=lambda: array("i"))
+_Row = tuple[str, int, Box]  # name of the image, class number, box
 
 
 class AffectNet:
@@ -80,9 +71,7 @@ class AffectNet:
 
     def __init__(self, num_classes: int = 8) -> None:
         """Raises EdgefelError for a number other than 7 or 8."""
-        self.labels = expression_labels(num_classes)
-        # contempt is the last one
-        self.classes = CLASSES[:num_classes]
+        self.classes = expression_labels(num_classes)
         self.name = "affectnet" if num_classes == 8 else f"affectnet-{num_classes}"
         without = "" if num_classes == 8 else ", without contempt"
         self.title = f"AffectNet, {num_classes} expressions{without} (Mollahosseini et al., arXiv 1708.03985)"
@@ -95,87 +84,76 @@ class AffectNet:
 
     def read(self, root: Path) -> ImageDataset:
         """Raises EdgefelError for missing lists or folders, malformed rows or annotations, and unknown classes."""
-        lists, sets = _list_folder(root), _set_folders(root)
+        lists, sets, count = _list_folder(root), _set_folders(root), len(self.classes)
         if lists is not None:
-            store, rows = self._read_lists(lists)
+            files = {split: descend(lists, name) or lists / name for split, name in _LISTS.items()}
+            found = {split: _listed(file, count) for split, file in files.items()}
         elif sets:
-            store, rows = self._read_sets(root, sets)
+            found = {split: _annotated(root, folder, count) for split, folder in sets.items()}
         else:
             raise EdgefelError(
                 f"{root}: no {_LIST_FOLDER}/{_LISTS['train']} with AffectNet's columns, and no train_set or val_set; "
                 "give the folder that AffectNet was unpacked into"
             )
-        if not rows.names:
+        names, splits = list[str](), list[str]()
+        numbers, boxes = array("b"), array("i")
+        for split, rows in found.items():
+            for name, number, place in rows:
+                names.append(name)
+                numbers.append(number)
+                splits.append(split)
+                boxes.extend(place)
+        store = FileStore(root if lists is None else _image_folder(lists, names), names)
+        if not names:
             raise EdgefelError(f"{root}: no image of {', '.join(self.classes)}; unpack AffectNet again")
-        groups, box = own_groups(rows.names), _box_column(rows)
-        numbers, splits = np.array(rows.numbers), rows.splits
-        return numbered_dataset(root, self.labels, store, numbers, self.classes, groups, splits, box=box)
+        found_boxes = np.array(boxes, np.int32).reshape(-1, 4)
+        box = None if (found_boxes == _WHOLE).all() else found_boxes
+        groups = own_groups(names)
+        return numbered_dataset(root, self.classes, store, numbers, self.classes, groups, splits, box=box)
 
-    def _read_lists(self, folder: Path) -> tuple[FileStore, _Rows]:
-        rows = _Rows()
-        for split, name in _LISTS.items():
-            file = descend(folder, name)
-            if file is None:
-                raise EdgefelError(f"{folder / name}: no such file; unpack both lists of AffectNet")
-            self._read_list(file, split, rows)
-        return FileStore(_image_folder(folder, rows.names), rows.names), rows
 
-    def _read_list(self, file: Path, split: str, rows: _Rows) -> None:
-        try:
-            with open_text(file) as stream:
-                self._read_rows(file, stream, rows)
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise EdgefelError(
-                f"{file}: cannot be read as a UTF-8 CSV file ({error}); unpack it again"
-            ) from None
-        rows.splits += [split] * (len(rows.names) - len(rows.splits))
+def _listed(file: Path, classes: int) -> Iterator[_Row]:
+    """The rows of a list whose number is below `classes`; names are relative to the images' folder."""
+    if not file.exists():
+        raise EdgefelError(f"{file}: no such file; unpack both lists of AffectNet")
+    try:
+        with open_text(file) as stream:
+            first = next(stream, "")
+            columns, has_names = _columns(_fields(first), file)
+            path, expression = columns[_PATH], columns[_EXPRESSION]
+            box = [columns[name] for name in _BOX if name in columns]
+            least = max(path, expression, *box, 0) + 1
+            # a line holds 1 kB of landmarks: half a million lines are streamed, not kept
+            lines = enumerate(chain([first], stream), start=1)
+            for n, line in islice(lines, int(has_names), None):
+                row, where = _fields(line), f"{file} line {n}"
+                if len(row) < least or not row[path] or row[path].startswith("/"):
+                    if not line.strip():
+                        continue
+                    raise EdgefelError(
+                        f"{where}: names no image, or has less than {least} columns; "
+                        "correct the line or unpack the file again"
+                    )
+                number = _number(row[expression], where)
+                if number < classes:
+                    place = _box([row[column] for column in box], where) if box else _WHOLE
+                    yield row[path].replace("\\", "/"), number, place
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise EdgefelError(f"{file}: cannot be read as a UTF-8 CSV file ({error}); unpack it again") from None
 
-    def _read_rows(self, file: Path, stream: TextIO, rows: _Rows) -> None:
-        lines = enumerate(stream, start=1)
-        first = _fields(next(lines, (1, ""))[1])
-        columns, has_names = _columns(first, file)
-        path, expression = columns[_PATH], columns[_EXPRESSION]
-        box = [columns[name] for name in _BOX if name in columns]
-        least = max(path, expression, *box, 0) + 1
-        if not has_names:
-            stream.seek(0)
-            lines = enumerate(stream, start=1)
-        # a line holds 1 kB of landmarks: half a million lines are streamed, not kept
-        for n, line in lines:
-            row = _fields(line)
-            if len(row) < least or not row[path] or row[path].startswith("/"):
-                if not line.strip():
-                    continue
-                raise EdgefelError(
-                    f"{file} line {n}: names no image, or has less than {least} columns; "
-                    "correct the line or unpack the file again"
-                )
-            number = _NUMBERS.get(row[expression])
-            if number is None:
-                number = _number(row[expression], f"{file} line {n}")
-            if number >= len(self.classes):
-                continue
-            rows.names.append(row[path].replace("\\", "/"))
-            rows.numbers.append(number)
-            rows.boxes.extend(_box([row[column] for column in box], (file, n)) if box else _WHOLE)
 
-    def _read_sets(self, root: Path, folders: dict[str, Path]) -> tuple[FileStore, _Rows]:
-        rows = _Rows()
-        known: dict[bytes, int] = {}
-        for split, folder in folders.items():
-            annotations, images = (_part(folder, part) for part in ("annotations", "images"))
-            files = {name.rpartition(".")[0]: name for name in list_names(images)}
-            prefix = images.relative_to(root).as_posix()
-            for name in list_names(annotations):
-                if not name.endswith(_EXP):
-                    continue
-                number = _annotation(f"{annotations}/{name}", known)
-                if number < len(self.classes):
-                    stem = name[: -len(_EXP)]
-                    rows.names.append(f"{prefix}/{files.get(stem, stem + '.jpg')}")
-                    rows.numbers.append(number)
-            rows.splits += [split] * (len(rows.names) - len(rows.splits))
-        return FileStore(root, rows.names), rows
+def _annotated(root: Path, folder: Path, classes: int) -> Iterator[_Row]:
+    """The images of a set whose number is below `classes`; names are relative to `root`."""
+    annotations, images = (_part(folder, part) for part in ("annotations", "images"))
+    files = {name.rpartition(".")[0]: name for name in list_names(images)}
+    prefix = images.relative_to(root).as_posix()
+    known: dict[bytes, int] = {}
+    for name in list_names(annotations):
+        if name.endswith(_EXP):
+            number = _annotation(f"{annotations}/{name}", known)
+            if number < classes:
+                stem = name[: -len(_EXP)]
+                yield f"{prefix}/{files.get(stem, stem + '.jpg')}", number, _WHOLE
 
 
 def _list_folder(root: Path) -> Path | None:
@@ -227,35 +205,25 @@ def _number(text: str, where: str) -> int:
     if number is None:
         raise EdgefelError(
             f"{where}: expression {text[:40]!r} is unknown; AffectNet's are 0 to {_LAST_NUMBER}: "
-            f"{', '.join((*CLASSES, 'none', 'uncertain', 'no face'))}; correct it or unpack the file again"
+            f"{', '.join((*EXPRESSIONS_8, 'none', 'uncertain', 'no face'))}; correct it or unpack the file again"
         )
     return number
 
 
-def _box(texts: list[str], where: tuple[Path, int]) -> Box:
+def _box(texts: list[str], where: str) -> Box:
     """(x, y, width, height) in pixels, or _WHOLE where there is none."""
     if any(text.strip().upper() in ("", "NULL") for text in texts):
         return _WHOLE
     try:
-        x, y, width, height = map(int, texts)
-    except ValueError:
-        try:
-            x, y, width, height = (round(float(text)) for text in texts)
-        except (ValueError, OverflowError):
-            x = y = width = height = 1 << 30
+        x, y, width, height = (round(float(text)) for text in texts)
+    except (ValueError, OverflowError):
+        x = y = width = height = 1 << 30
     if max(abs(x), abs(y), abs(width), abs(height)) >= 1 << 20:
         raise EdgefelError(
-            f"{where[0]} line {where[1]}: the box {','.join(texts)[:60]!r} is not x, y, width and height in pixels; "
+            f"{where}: the box {','.join(texts)[:60]!r} is not x, y, width and height in pixels; "
             "correct the line or unpack the file again"
         )
     return (x, y, width, height) if width > 0 and height > 0 else _WHOLE
-
-
-def _box_column(rows: _Rows) -> NDArray[np.int32] | None:
-    if not rows.boxes:
-        return None
-    boxes = np.array(rows.boxes, np.int32).reshape(-1, 4)
-    return None if (boxes == _WHOLE).all() else boxes
 
 
 def _image_folder(lists: Path, names: list[str]) -> Path:
@@ -297,11 +265,8 @@ def _annotation(path: str, known: dict[bytes, int]) -> int:
     known: cache of numbers by file content; a hundred thousand files have about a dozen different contents.
     """
     try:
-        handle = open_regular(path)
-        try:
-            content = os.read(handle, _EXP_BYTES)
-        finally:
-            os.close(handle)
+        with os.fdopen(open_regular(path), "rb") as stream:
+            content = stream.read(_EXP_BYTES)
     except OSError as error:
         raise EdgefelError(f"{path}: cannot be read ({error.strerror}); unpack it again") from None
     number = known.get(content)

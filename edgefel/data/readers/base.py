@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, overload
 
@@ -16,6 +17,9 @@ from edgefel.errors import EdgefelError
 
 # Names of splits, in lower case, as people write them.
 SPLIT_OF = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+BOX_COLUMNS = ("x", "y", "width", "height")
+GROUP_COLUMNS = ("group", "subject")
+SOFT = "soft_"  # and a label: the column of its probabilities
 Groups = tuple[NDArray[np.int32], Sequence[str]]  # number of each image's group [N], and the groups' names
 
 
@@ -87,6 +91,31 @@ class PackedNames(LazyNames):
         return self.data[self.ends[index] : self.ends[index + 1]].tobytes().decode("utf-8", "surrogateescape")
 
 
+@dataclass(frozen=True)
+class Coded:
+    """A column of names: codes int32 [N] into `names`."""
+
+    codes: NDArray[np.int32]
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The content of a table before its values are interpreted; `where` gives the place of row n, for messages.
+
+    paths: of each image, as written. numbers: the columns of the box and of soft labels, float64 [N] each.
+    """
+
+    file: Path
+    paths: PackedNames
+    label: Coded
+    split: Coded | None
+    group: Coded | None
+    numbers: dict[str, NDArray[np.float64]]
+    store: ImageStore
+    where: Callable[[int], str]
+
+
 def group_codes(names: Sequence[str]) -> Groups:
     """Groups by the name of each image's group [N], numbered in order of first appearance."""
     numbers: dict[str, int] = {}
@@ -107,20 +136,21 @@ def numbered_dataset(
     classes: Sequence[str],
     groups: Groups,
     split: str | Sequence[str] | NDArray[np.int8] = "",
-    where: str = "",
+    where: Callable[[int], str] | None = None,
     **columns: Any,
 ) -> ImageDataset:
     """A data set with these `labels`, of images whose classes are numbers [N], from 0, into the set's own `classes`.
 
-    columns: as of `SampleTable`. Raises EdgefelError that names `where` (root by default) for an unknown number.
+    where: the place of row n, for messages; root by default. columns: as of `SampleTable`. Raises EdgefelError for an
+    unknown number.
     """
-    label = to_canonical(np.asarray(numbers), classes, labels, where or str(root))
+    label = to_canonical(np.asarray(numbers), classes, labels, where or (lambda row: str(root)))
     return ImageDataset(root, tuple(labels), SampleTable(store, label, *groups, split, **columns))
 
 
-def known_label(name: str | None, where: str) -> str:
+def known_label(name: object, where: str) -> str:
     """The canonical label of a name; raises EdgefelError for an unknown one."""
-    label = canonical_label(name or "")
+    label = canonical_label(name) if isinstance(name, str) else None
     if label is None:
         raise EdgefelError(f"{where}: unknown label {name!r}; the labels are {', '.join(EXPRESSIONS_8)}")
     return label
@@ -136,3 +166,29 @@ def require_columns(where: str, columns: Sequence[str], required: Iterable[str],
     missing = [name for name in required if name not in columns]
     if missing:
         raise EdgefelError(f"{where}: missing column{'s' * (len(missing) > 1)} {', '.join(missing)}; {hint}")
+
+
+def check_columns(path: Path, names: Sequence[str], required: Sequence[str]) -> tuple[list[str], str | None]:
+    """The columns of numbers, and the one that names groups, if any.
+
+    Raises EdgefelError for columns that are missing, given twice, or not canonical labels after "soft_".
+    """
+    require_columns(str(path), names, required, f"name the columns {', '.join(required)}")
+    box = [name for name in BOX_COLUMNS if name in names]
+    if box and len(box) < len(BOX_COLUMNS):
+        lacking = ", ".join(name for name in BOX_COLUMNS if name not in names)
+        raise EdgefelError(f"{path}: has {', '.join(box)} but lacks {lacking}; a box needs all four columns")
+    soft = [name for name in names if name.startswith(SOFT)]
+    unknown = [name for name in soft if name.removeprefix(SOFT) not in EXPRESSIONS_8]
+    if unknown:
+        raise EdgefelError(
+            f"{path}: unknown label in the column {unknown[0]}; the labels are {', '.join(EXPRESSIONS_8)}"
+        )
+    groups = [name for name in GROUP_COLUMNS if name in names]
+    if len(groups) > 1:
+        raise EdgefelError(f"{path}: has both columns {' and '.join(groups)}; keep one that groups images")
+    used = (*required, *box, *soft, *groups, "split")
+    twice = [name for name in used if list(names).count(name) > 1]
+    if twice:
+        raise EdgefelError(f"{path}: the column {twice[0]} is there twice; keep one of them")
+    return box + soft, groups[0] if groups else None

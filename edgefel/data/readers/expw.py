@@ -51,26 +51,28 @@ class ExpW:
         path = find_file(root, _LIST, depth=2)
         if path is None:
             raise EdgefelError(f"{root}: no {_LIST}; put ExpW's list of labels beside the images")
-        folder = _image_folder(root)
+        folders = [folder for name in _IMAGES for folder in find_folders(root, (name,), depth=4)]
+        if not folders:  # at the deepest, ExpW/data/image/origin
+            raise EdgefelError(
+                f"{root}: no folder origin with the images; unpack ExpW's origin archive into it"
+            )
         lines = read_lines(path)
         if not lines:
             raise EdgefelError(f"{path}: lists no faces; unpack the set again")
-        names: list[str] = []
-        boxes = np.empty((len(lines), 4), np.int32)
-        numbers = np.empty(len(lines), np.int64)
-        for row, line in enumerate(lines):
-            parsed = _parse(line)
-            if parsed is None:
-                raise EdgefelError(
-                    f"{path} line {row + 1}: not a face of ExpW ({line.strip()[:80]!r}); a line must be: {_COLUMNS}"
-                )
-            name, boxes[row], numbers[row] = parsed
-            names.append(name)
-        outside = np.flatnonzero((numbers < 0) | (numbers >= len(self.classes)))
-        where = f"{path} line {outside[0] + 1}" if outside.size else str(path)
-        store, groups = FileStore(folder, names), group_codes(names)
+        faces = [_parse(line) for line in lines]
+        if None in faces:
+            row = faces.index(None)
+            raise EdgefelError(
+                f"{path} line {row + 1}: not a face of ExpW ({lines[row].strip()[:80]!r}); a line must be: {_COLUMNS}"
+            )
+        names, boxes, numbers = zip(*filter(None, faces), strict=True)
+        store, groups, box = FileStore(folders[0], names), group_codes(names), np.array(boxes, np.int32)
+
+        def where(row: int) -> str:
+            return f"{path} line {row + 1}"
+
         return numbered_dataset(
-            root, EXPRESSIONS_7, store, numbers, self.classes, groups, where=where, box=boxes
+            root, EXPRESSIONS_7, store, numbers, self.classes, groups, where=where, box=box
         )
 
 
@@ -89,11 +91,3 @@ def _parse(line: str) -> tuple[str, Box, int] | None:
     if too_large or right <= left or bottom <= top:
         return None
     return fields[0], (left, top, right - left, bottom - top), number
-
-
-def _image_folder(root: Path) -> Path:
-    for name in _IMAGES:
-        found = find_folders(root, (name,), depth=4)  # ExpW/data/image/origin
-        if found:
-            return found[0]
-    raise EdgefelError(f"{root}: no folder origin with the images; unpack ExpW's origin archive into it")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,19 +14,19 @@ from numpy.typing import NDArray
 
 from edgefel.data.dataset import FileStore, ImageDataset, ImageStore
 from edgefel.data.labels import FER_PLUS, expression_labels, match_labels
-from edgefel.data.readers.base import numbered_dataset, own_groups
+from edgefel.data.readers.base import numbered_dataset, own_groups, require_columns
 from edgefel.data.readers.search import find_file, find_folders, list_names, read_rows
 from edgefel.data.votes import LABELS_CSV, VOTES_CSV, VOTES_FILES, Votes
 from edgefel.errors import EdgefelError, EdgefelWarning
-from edgefel.files.read import open_regular
+from edgefel.files.read import open_regular, reading
 from edgefel.text import counted
 
 PIXELS_CSV = "fer2013.csv"
+_SOURCE = "https://github.com/microsoft/FERPlus"
 SIDE = 48
 _SPLITS = {"training": "train", "publictest": "val", "privatetest": "test"}
 _FOLDERS = {"train": "FER2013Train", "val": "FER2013Valid", "test": "FER2013Test"}
-# of the makers' files; contempt is the last one
-CLASSES = FER_PLUS
+# behind FER_PLUS in the makers' files
 _NO_EXPRESSION = ("unknown", "nf")
 # what may stand around a field of a CSV file
 _AROUND = b' "\r\n'
@@ -41,7 +41,7 @@ class PixelRows:
     """
 
     def __init__(
-        self, path: Path, starts: NDArray[np.int64], lengths: NDArray[np.int64], names: list[str]
+        self, path: Path, starts: NDArray[np.int64], lengths: NDArray[np.int64], names: Sequence[str]
     ) -> None:
         self._path, self._starts, self._lengths, self._names = path, starts, lengths, names
 
@@ -87,79 +87,112 @@ class FerPlus:
             raise EdgefelError(f"votes {votes!r}: choose one of {', '.join(VOTES_FILES)}")
         self.labels = expression_labels(num_classes)
         self.votes = votes
-        # contempt is the last one
-        self.classes = CLASSES[:num_classes]
+        self.classes = FER_PLUS[:num_classes]  # contempt is the last one
         self.name = "fer-plus" if num_classes == 8 else f"fer-plus-{num_classes}"
         without = "" if num_classes == 8 else ", without contempt"
         self.title = f"FER+: FER-2013 with ten votes for each face{without} (Barsoum et al., ICMI 2016)"
 
-    def with_votes(self, votes: str) -> FerPlus:
-        """The same classes by a given file of votes; raises EdgefelError for an unknown one."""
-        return FerPlus(len(self.classes), votes)
-
     def recognizes(self, root: Path) -> bool:
         """Whether `fer2013new.csv` exists, or one of the three folders with a `label.csv`."""
-        if find_file(root, VOTES_CSV, _DEPTH) is not None:
-            return True
-        return _has_label_files(_image_folders(root))
+        files = _Files.within(root)
+        return any(map(files.has, VOTES_FILES))
 
     def read(self, root: Path) -> ImageDataset:
         """Raises EdgefelError where votes or images are missing, malformed, or do not belong together."""
-        votes_csv = find_file(root, VOTES_CSV, _DEPTH)
-        folders = _image_folders(root)
-        file = self._chosen(root, votes_csv, folders)
-        rows = _read_file(file, votes_csv, folders)
-        store = _store(root, file, votes_csv, folders, rows)
+        files = _Files.within(root)
+        file = self._chosen(files)
+        bare = [folder for split, folder in files.folders.items() if split not in files.lists]
+        if file == LABELS_CSV and bare:
+            raise EdgefelError(f"{bare[0]}: no {LABELS_CSV}; put {VOTES_CSV} beside it, or make it again")
+        rows = files.rows(file)
+        store = _store(files, file, rows)
         label, soft, clear = _majority(rows.votes)
         named = np.array([bool(name) for name in rows.names])
         chosen = np.flatnonzero(clear & named & (label < len(self.classes)))
         if not chosen.size:
             raise EdgefelError(f"{root}: no image whose votes have a majority; get the set again")
-        votes = _compared(f"{self.name}:{file}", file, rows, root, votes_csv, folders)
+        votes = _compared(f"{self.name}:{file}", file, rows, files)
         if votes.disagreement is not None:
             warnings.warn(f"{root}: {votes.disagreement}", EdgefelWarning, stacklevel=2)
         columns = list(match_labels(self.classes, self.labels).columns)
         kept = soft[chosen][:, columns]
-        if len(columns) < len(CLASSES):  # the majority is for one of these, so that their sum is not 0
+        if len(columns) < len(FER_PLUS):  # the majority is for one of these, so that their sum is not 0
             kept /= kept.sum(axis=1, keepdims=True)
-        groups, splits = own_groups([rows.names[row] for row in chosen]), [rows.splits[row] for row in chosen]
+        names, splits = ([column[row] for row in chosen.tolist()] for column in (rows.names, rows.splits))
         numbers, shares = label[chosen], np.ascontiguousarray(kept)
         dataset = numbered_dataset(
-            root, self.labels, store, numbers, self.classes, groups, splits, soft=shares, rows=chosen
+            root,
+            self.labels,
+            store,
+            numbers,
+            self.classes,
+            own_groups(names),
+            splits,
+            soft=shares,
+            rows=chosen,
         )
         return replace(dataset, votes=votes)
 
-    def _chosen(self, root: Path, votes_csv: Path | None, folders: dict[str, Path]) -> str:
+    def _chosen(self, files: _Files) -> str:
         """The file of votes to read; warns where it is not the one that the published counts refer to."""
-        there = {VOTES_CSV: votes_csv is not None, LABELS_CSV: _has_label_files(folders)}
-        if self.votes is not None and not there[self.votes]:
-            other = next((f"; give --votes {name}" for name in VOTES_FILES if there[name]), "")
-            raise EdgefelError(f"{root}: no {self.votes} of FER+ in it{other or '; is it FER+?'}")
-        if self.votes is not None:
-            return self.votes
-        if there[VOTES_CSV]:
-            return VOTES_CSV
-        if not there[LABELS_CSV]:
+        there = [name for name in VOTES_FILES if files.has(name)]
+        if self.votes is not None and self.votes not in there:
+            advice = f"give --votes {there[0]}" if there else "is it FER+?"
+            raise EdgefelError(f"{files.root}: no {self.votes} of FER+ in it; {advice}")
+        if not there:
             raise EdgefelError(
-                f"{root}: no {VOTES_CSV}; take it from https://github.com/microsoft/FERPlus and put it beside "
-                f"{PIXELS_CSV}"
+                f"{files.root}: no {VOTES_CSV}; take it from {_SOURCE} and put it beside {PIXELS_CSV}"
             )
-        warnings.warn(
-            f"{root}: labels are those of {LABELS_CSV}, as there is no {VOTES_CSV}; the published counts are of that "
-            "one, and the two differ (https://github.com/microsoft/FERPlus has it)",
-            EdgefelWarning,
-            stacklevel=3,
-        )
-        return LABELS_CSV
+        if self.votes is None and there[0] != VOTES_CSV:
+            warnings.warn(
+                f"{files.root}: labels are those of {LABELS_CSV}, as there is no {VOTES_CSV}; the published counts are "
+                f"of that one, and the two differ ({_SOURCE} has it)",
+                EdgefelWarning,
+                stacklevel=3,
+            )
+        return self.votes or there[0]
 
 
 @dataclass(frozen=True)
 class _Rows:
     """Names ("" for images that are no faces), splits, and votes int64 [N, 10] for the classes, unknown and NF."""
 
-    names: list[str]
-    splits: list[str]
+    names: Sequence[str]
+    splits: Sequence[str]
     votes: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _Files:
+    """Where the parts of a set are. folders: of images, by split; lists: the `label.csv` of those that have one."""
+
+    root: Path
+    votes_csv: Path | None
+    folders: dict[str, Path]
+    lists: dict[str, Path]
+
+    @classmethod
+    def within(cls, root: Path) -> _Files:
+        found = {split: find_folders(root, (name,), _DEPTH) for split, name in _FOLDERS.items()}
+        folders = {split: places[0] for split, places in found.items() if places}
+        lists = {split: find_file(folder, LABELS_CSV, 0) for split, folder in folders.items()}
+        known = {split: path for split, path in lists.items() if path is not None}
+        return cls(root, find_file(root, VOTES_CSV, _DEPTH), folders, known)
+
+    def has(self, file: str) -> bool:
+        """Whether there is this one of VOTES_FILES."""
+        return self.votes_csv is not None if file == VOTES_CSV else bool(self.lists)
+
+    def rows(self, file: str) -> _Rows:
+        """The rows of one of VOTES_FILES, which must exist."""
+        if file == VOTES_CSV and self.votes_csv is not None:
+            path, rows = self.votes_csv, list(_read_votes(self.votes_csv))
+        else:
+            path, rows = next(iter(self.folders.values())), list(_read_label_files(self.lists))
+        if not rows:
+            raise EdgefelError(f"{path}: lists no images; take the file again")
+        names, splits, votes = zip(*rows, strict=True)
+        return _Rows(names, splits, np.array(votes, np.int64))
 
 
 def _majority(
@@ -168,47 +201,40 @@ def _majority(
     """The class with the majority [N], the distribution [N, 8], and whether an expression has the majority [N]."""
     kept = np.where(votes > 1, votes, 0)
     label = kept.argmax(axis=1)
-    count = len(CLASSES)
+    count = len(FER_PLUS)
     clear = (2 * kept.max(axis=1) > kept.sum(axis=1)) & (label < count)
     expressions = kept[:, :count]
     soft = expressions / np.maximum(expressions.sum(axis=1, keepdims=True), 1)
     return label, soft.astype(np.float32), clear
 
 
-def _has_label_files(folders: dict[str, Path]) -> bool:
-    return any(find_file(folder, LABELS_CSV, 0) for folder in folders.values())
-
-
-def _read_file(file: str, votes_csv: Path | None, folders: dict[str, Path]) -> _Rows:
-    """The rows of one of VOTES_FILES, which must exist."""
-    return _read_votes(votes_csv) if file == VOTES_CSV and votes_csv else _read_label_files(folders)
-
-
-def _store(
-    root: Path, file: str, votes_csv: Path | None, folders: dict[str, Path], rows: _Rows
-) -> ImageStore:
+def _store(files: _Files, file: str, rows: _Rows) -> ImageStore:
     """The store of the images of the rows; `fer2013.csv` matches only `fer2013new.csv`, row by row."""
-    pixels_csv = find_file(root, PIXELS_CSV, _DEPTH)
-    if file == VOTES_CSV and votes_csv and pixels_csv:
-        return _pixel_rows(pixels_csv, rows, votes_csv)
-    return _image_files(root, folders, rows)
+    pixels_csv = find_file(files.root, PIXELS_CSV, _DEPTH)
+    if file == VOTES_CSV and files.votes_csv and pixels_csv:
+        return _pixel_rows(pixels_csv, rows, files.votes_csv)
+    for split in dict.fromkeys(rows.splits):
+        folder = files.folders.get(split)
+        if folder is None or not list_names(folder, ".png"):
+            raise EdgefelError(
+                f"{folder or files.root / _FOLDERS[split]}: no images; put {PIXELS_CSV} of FER-2013 beside "
+                f"{VOTES_CSV}, or write them with generate_training_data.py of {_SOURCE}"
+            )
+    homes = {split: folder.relative_to(files.root).as_posix() for split, folder in files.folders.items()}
+    names = [f"{homes[split]}/{name}" for split, name in zip(rows.splits, rows.names, strict=True)]
+    return FileStore(files.root, names)
 
 
-def _compared(
-    layout: str, file: str, rows: _Rows, root: Path, votes_csv: Path | None, folders: dict[str, Path]
-) -> Votes:
+def _compared(layout: str, file: str, rows: _Rows, files: _Files) -> Votes:
     """The differences between the chosen rows and the other file of votes, by image."""
     other = LABELS_CSV if file == VOTES_CSV else VOTES_CSV
-    if not (_has_label_files(folders) if other == LABELS_CSV else votes_csv):
+    if not files.has(other):
         return Votes(layout, file)
-    # only folders with a list can be compared
-    listed = {split: folder for split, folder in folders.items() if find_file(folder, LABELS_CSV, 0)}
     try:
-        others = _read_file(other, votes_csv, listed)
+        others = files.rows(other)
     except EdgefelError as error:
-        warnings.warn(
-            f"{root}: {file} cannot be compared with {other} ({error})", EdgefelWarning, stacklevel=3
-        )
+        message = f"{files.root}: {file} cannot be compared with {other} ({error})"
+        warnings.warn(message, EdgefelWarning, stacklevel=3)
         return Votes(layout, file)
     # a few names are listed twice: the last row counts
     places = {name: row for row, name in enumerate(others.names) if name}
@@ -227,51 +253,28 @@ def _compared(
     )
 
 
-def _read_votes(path: Path) -> _Rows:
-    """The rows of `fer2013new.csv`."""
+def _read_votes(path: Path) -> Iterator[tuple[str, str, list[int]]]:
+    """Name, split and votes of each row of `fer2013new.csv`."""
     table = read_rows(path)
     header = [field.strip().lower() for field in table[0]] if table else []
-    columns = ("usage", "image name", *CLASSES, *_NO_EXPRESSION)
-    missing = [column for column in columns if column not in header]
-    if missing:
-        raise EdgefelError(
-            f"{path} line 1: no column {missing[0]!r}; take the file from https://github.com/microsoft/FERPlus"
-        )
+    columns = ("usage", "image name", *FER_PLUS, *_NO_EXPRESSION)
+    require_columns(f"{path} line 1", header, columns, f"take it from {_SOURCE}")
     usage, name, *places = (header.index(column) for column in columns)
-    names, splits, votes = [], [], []
     for line, row in enumerate(table[1:], start=2):
         where = f"{path} line {line}"
         if len(row) != len(header):
             raise EdgefelError(f"{where}: {len(row)} fields, not {len(header)}; take the file again")
-        names.append(row[name].strip())
-        splits.append(_split(row[usage], where))
-        votes.append(_votes([row[place] for place in places], where))
-    return _rows(names, splits, votes, path)
+        yield row[name].strip(), _split(row[usage], where), _votes([row[place] for place in places], where)
 
 
-def _read_label_files(folders: dict[str, Path]) -> _Rows:
-    """The rows of each `label.csv`: name, ten votes; an older script puts a box behind the name."""
-    names, splits, votes = [], [], []
-    for split, folder in folders.items():
-        path = find_file(folder, LABELS_CSV, 0)
-        if path is None:
-            raise EdgefelError(
-                f"{folder}: no {LABELS_CSV}; put {VOTES_CSV} beside the folder, or make it again"
-            )
+def _read_label_files(lists: dict[str, Path]) -> Iterator[tuple[str, str, list[int]]]:
+    """As `_read_votes`, of each `label.csv`: name, ten votes; an older script puts a box behind the name."""
+    for split, path in lists.items():
         for line, row in enumerate(read_rows(path), start=1):
             where = f"{path} line {line}"
             if len(row) not in (11, 12) or not row[0].strip():
                 raise EdgefelError(f"{where}: not a name and ten votes; make it again or take the file again")
-            names.append(row[0].strip())
-            splits.append(split)
-            votes.append(_votes(row[-10:], where))
-    return _rows(names, splits, votes, next(iter(folders.values())))
-
-
-def _rows(names: list[str], splits: list[str], votes: list[list[int]], path: Path) -> _Rows:
-    if not names:
-        raise EdgefelError(f"{path}: lists no images; take the file again")
-    return _Rows(names, splits, np.array(votes, np.int64))
+            yield row[0].strip(), split, _votes(row[-10:], where)
 
 
 def _split(usage: str, where: str) -> str:
@@ -288,50 +291,26 @@ def _votes(fields: list[str], where: str) -> list[int]:
         votes = [int(field) for field in fields]
     except ValueError:
         votes = [-1]
-    if not all(0 <= vote <= 1000 for vote in votes):
-        raise EdgefelError(
-            f"{where}: votes {','.join(fields)[:60]!r} are not ten numbers; take the file again"
-        )
+    if min(votes) < 0 or max(votes) > 1000:
+        raise EdgefelError(f"{where}: votes {','.join(fields)[:60]!r} are not ten numbers; take it again")
     return votes
-
-
-def _image_folders(root: Path) -> dict[str, Path]:
-    """The folder of images of each split that has one."""
-    found = {split: find_folders(root, (name,), _DEPTH) for split, name in _FOLDERS.items()}
-    return {split: folders[0] for split, folders in found.items() if folders}
-
-
-def _image_files(root: Path, folders: dict[str, Path], rows: _Rows) -> FileStore:
-    for split in dict.fromkeys(rows.splits):
-        folder = folders.get(split)
-        if folder is None or not list_names(folder, ".png"):
-            raise EdgefelError(
-                f"{folder or root / _FOLDERS[split]}: no images; put {PIXELS_CSV} of FER-2013 beside {VOTES_CSV}, or "
-                "write them with generate_training_data.py of https://github.com/microsoft/FERPlus"
-            )
-    homes = {split: folder.relative_to(root).as_posix() for split, folder in folders.items()}
-    names = [f"{homes[split]}/{name}" for split, name in zip(rows.splits, rows.names, strict=True)]
-    return FileStore(root, names)
 
 
 def _pixel_rows(path: Path, rows: _Rows, votes_csv: Path) -> PixelRows:
     """The images of `fer2013.csv`, after a check that its rows are those of the votes."""
-    starts: list[int] = []
-    lengths: list[int] = []
-    for line, start, length, split in _pixel_places(path):
-        row = len(starts)
-        if row < len(rows.splits) and split != rows.splits[row]:
+    places = list(_pixel_places(path))
+    for (line, _, _, split), voted in zip(places, rows.splits, strict=False):
+        if split != voted:
             raise EdgefelError(
-                f"{path} line {line}: an image of {split}, but in {votes_csv} it is one of {rows.splits[row]}; the "
-                "two files must have the same order, get both again"
+                f"{path} line {line}: an image of {split}, but in {votes_csv} it is one of {voted}; the two files must "
+                "have the same order, get both again"
             )
-        starts.append(start)
-        lengths.append(length)
-    if len(starts) != len(rows.splits):
+    if len(places) != len(rows.splits):
         raise EdgefelError(
-            f"{path}: {counted(len(starts), 'image')}, but {votes_csv} has votes for {len(rows.splits)}; "
+            f"{path}: {counted(len(places), 'image')}, but {votes_csv} has votes for {len(rows.splits)}; "
             "get both again"
         )
+    _, starts, lengths, _ = zip(*places, strict=True)
     return PixelRows(path, np.array(starts, np.int64), np.array(lengths, np.int64), rows.names)
 
 
@@ -340,11 +319,7 @@ def _pixel_places(path: Path) -> Iterator[tuple[int, int, int, str]]:
 
     The file has 300 MB: it is read line by line, and the pixels are not parsed here.
     """
-    try:
-        stream = os.fdopen(open_regular(path), "rb")
-    except OSError as error:
-        raise EdgefelError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
-    with stream:
+    with reading(path), os.fdopen(open_regular(path), "rb") as stream:
         header = stream.readline()
         columns = [name.strip(_AROUND).lower() for name in header.removeprefix(codecs.BOM_UTF8).split(b",")]
         if not {b"pixels", b"usage"} <= set(columns):

@@ -42,9 +42,7 @@ class Ferg:
 
     def read(self, root: Path) -> ImageDataset:
         """Raises EdgefelError where there are no characters, and for a folder or image whose name does not fit."""
-        names: list[str] = []
-        numbers: list[int] = []
-        characters: list[str] = []
+        rows: list[tuple[str, int, str]] = []
         base = _base(root)
         for character, place in _characters(base):
             for folder in list_folders(place):
@@ -55,14 +53,13 @@ class Ferg:
                         f"{', '.join(f'{character}_{name}' for name in _EXPRESSIONS)}: correct or remove it"
                     )
                 found = _images(folder, f"{character}_{_EXPRESSIONS[number]}")
-                names += [f"{place.name}/{folder.name}/{name}" for name in found]
-                numbers += [number] * len(found)
-                characters += [character] * len(found)
-        if not names:
+                rows += [(f"{place.name}/{folder.name}/{name}", number, character) for name in found]
+        if not rows:
             raise EdgefelError(
                 f"{root}: no images of FERG-DB, such as aia/aia_anger/aia_anger_1.png; give the folder with "
                 f"{', '.join(CHARACTERS)}, usually FERG_DB_256"
             )
+        names, numbers, characters = zip(*rows, strict=True)
         store = FileStore(base, PackedNames.pack(names))
         return numbered_dataset(root, EXPRESSIONS_7, store, numbers, self.classes, group_codes(characters))
 
@@ -74,7 +71,7 @@ def _base(root: Path) -> Path:
     having = [folder for folder in list_folders(root) if _characters(folder)]
     if len(having) > 1:
         raise EdgefelError(
-            f"{root}: both {having[0]} and {having[1]} have FERG-DB's characters; give the one that is meant"
+            f"{root}: both {having[0]} and {having[1]} have FERG-DB's characters; give one of them"
         )
     return having[0] if having else root
 

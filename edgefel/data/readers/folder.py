@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections import Counter
-from itertools import zip_longest
+from dataclasses import replace
 from pathlib import Path
 
-from edgefel.data.dataset import SPLITS, UNLABELLED, ImageDataset, Sample
+import numpy as np
+
+from edgefel.data.dataset import UNLABELLED, FileStore, ImageDataset, SampleTable
 from edgefel.data.images import (
     IMAGE_SUFFIXES,
     find_images,
@@ -17,18 +18,20 @@ from edgefel.data.images import (
     say_left_out,
     suffix_of,
 )
-from edgefel.data.labels import (
-    EXPRESSIONS_8,
-    canonical_label,
-    check_labels,
-    expression_labels,
+from edgefel.data.labels import EXPRESSIONS_8, canonical_label, check_labels, expression_labels
+from edgefel.data.readers.base import (
+    BOX_COLUMNS,
+    SPLIT_OF,
+    are_canonical,
+    group_codes,
+    known_label,
+    numbered_dataset,
+    own_groups,
 )
-from edgefel.data.readers.base import SPLIT_OF, are_canonical, known_label, require_columns
-from edgefel.data.readers.columns import SOFT, check_soft_names, soft_columns
+from edgefel.data.readers.manifest import labelled, read_csv
 from edgefel.data.readers.search import list_folders, list_names
 from edgefel.errors import EdgefelError
 from edgefel.files.documents import read_json
-from edgefel.files.read import open_csv
 
 CSV_NAME = "labels.csv"
 CSV_COLUMNS = ("path", "label", "split", "subject")
@@ -50,9 +53,8 @@ class ImageFolder:
         if (root / CSV_NAME).is_file():
             return True
         try:
-            return any(
-                canonical_label(folder.name) for _, classes in _class_folders(root) for folder in classes
-            )
+            classes = (folder.name for _, folders in _class_folders(root) for folder in folders)
+            return any(map(canonical_label, classes))
         except EdgefelError:
             return False
 
@@ -81,58 +83,25 @@ def open_unlabelled(path: str | os.PathLike[str]) -> ImageDataset:
         raise EdgefelError(
             f"{root}: no images in it; {others}known suffixes: {' '.join(sorted(IMAGE_SUFFIXES))}"
         )
-    splits = _has_splits(list_folders(root))
-    samples = []
+    has_splits = _has_splits(list_folders(root))
+    rows = []
     for image in images:
-        split = SPLIT_OF[image.parts[0].lower()] if splits and len(image.parts) > 1 else ""
+        split = SPLIT_OF[image.parts[0].lower()] if has_splits and len(image.parts) > 1 else ""
         at_top = len(image.parts) == (2 if split else 1)
-        group = image if at_top else image.parent
-        samples.append(Sample(root / image, UNLABELLED, group.as_posix(), split))
+        rows.append((image.as_posix(), (image if at_top else image.parent).as_posix(), split))
     say_left_out(root, found.left_out)
-    return ImageDataset(root, (), tuple(samples), found.left_out)
+    names, groups, splits = zip(*rows, strict=True)
+    table = SampleTable(FileStore(root, names), np.full(len(names), UNLABELLED), *group_codes(groups), splits)
+    return ImageDataset(root, (), table, found.left_out)
 
 
-def _read_csv(root: Path, csv_path: Path) -> ImageDataset:
-    with open_csv(csv_path) as table:
-        columns = tuple(table.columns)
-        rows = [dict(zip_longest(columns, row[: len(columns)])) for row in table]
-    require_columns(str(csv_path), columns, CSV_COLUMNS, f"the first line must name {', '.join(CSV_COLUMNS)}")
-    if not rows:
-        raise EdgefelError(f"{csv_path}: lists no images; add one line per image")
-    names = [known_label(row["label"], f"{csv_path} line {n}") for n, row in enumerate(rows, start=2)]
-    described = {name.removeprefix(SOFT) for name in check_soft_names(csv_path, columns)}
-    labels = _label_set(root, {*names, *described})
-    soft_names = soft_columns(csv_path, columns, labels)
-    index = {label: i for i, label in enumerate(labels)}
-    samples = tuple(
-        _csv_sample(root, row, index[name], soft_names, f"{csv_path} line {n}")
-        for n, (row, name) in enumerate(zip(rows, names, strict=True), start=2)
-    )
-    return ImageDataset(root, labels, samples)
-
-
-def _csv_sample(
-    root: Path, row: dict[str, str | None], label: int, soft_names: list[str], where: str
-) -> Sample:
-    path, split, subject = ((row[column] or "").strip() for column in ("path", "split", "subject"))
-    if not path:
-        raise EdgefelError(f"{where}: the path is empty")
-    if split not in (*SPLITS, ""):
-        raise EdgefelError(f"{where}: split {split!r} is unknown; use {', '.join(SPLITS)} or leave it empty")
-    soft = None
-    if soft_names:
-        try:
-            soft = tuple(float(row[column] or "") for column in soft_names)
-        except ValueError:
-            raise EdgefelError(f"{where}: a soft_ column does not hold a number") from None
-        if not (min(soft) >= 0 and math.isclose(sum(soft), 1.0, abs_tol=1e-3)):
-            raise EdgefelError(f"{where}: the soft_ columns are not a distribution (each >= 0, sum 1)")
-    # a subject that is not named is taken as a subject of its own
-    return Sample(root / path, label, subject or path, split, soft)
+def _read_csv(root: Path, file: Path) -> ImageDataset:
+    columns = read_csv(file, CSV_COLUMNS, ignored=("group", *BOX_COLUMNS), ragged=True)
+    return labelled(root, columns, lambda names: _label_set(root, names))
 
 
 def _read_tree(root: Path) -> ImageDataset:
-    found: list[tuple[str, str, Path]] = []
+    found: list[tuple[str, str, str]] = []
     others: Counter[str] = Counter()
     for split, classes in _class_folders(root):
         for folder in classes:
@@ -141,21 +110,20 @@ def _read_tree(root: Path) -> ImageDataset:
             images = [
                 folder / n for n in names if suffix_of(n) in IMAGE_SUFFIXES and not (folder / n).is_dir()
             ]
-            name = known_label(folder.name, str(folder)) if images else ""
-            found += [(split, name, image) for image in images]
+            label = known_label(folder.name, str(folder)) if images else ""
+            found += [(image.relative_to(root).as_posix(), label, split) for image in images]
     if not found:
         said = f" ({left_out_text(others)})" if others else ""
         raise EdgefelError(
             f"{root}: no {CSV_NAME} and no images in class folders{said}; make a data set with "
             "edgefel data synth, or sort images into folders named after their expression"
         )
-    labels = _label_set(root, {name for _, name, _ in found})
-    index = {label: i for i, label in enumerate(labels)}
-    samples = (
-        Sample(image, index[name], image.relative_to(root).as_posix(), split) for split, name, image in found
-    )
     say_left_out(root, others)
-    return ImageDataset(root, labels, tuple(samples), dict(others.most_common()))
+    files, occurring, splits = zip(*found, strict=True)
+    labels = _label_set(root, set(occurring))
+    numbers, store = [labels.index(name) for name in occurring], FileStore(root, files)
+    dataset = numbered_dataset(root, labels, store, numbers, labels, own_groups(files), splits)
+    return replace(dataset, left_out=dict(others.most_common()))
 
 
 def _class_folders(root: Path) -> list[tuple[str, list[Path]]]:
@@ -172,14 +140,13 @@ def _has_splits(folders: list[Path]) -> bool:
 
 def _label_set(root: Path, names: set[str]) -> tuple[str, ...]:
     """The canonical 7 labels, or 8 where contempt occurs or `dataset.json` says so."""
-    described = root / "dataset.json"
-    eight = "contempt" in names
-    if described.is_file():
-        description = read_json(described)
-        listed = description.get("labels") if isinstance(description, dict) else None
-        if listed is not None and not are_canonical(check_labels(listed, str(described))):
-            raise EdgefelError(f"{described}: the labels {listed} are not the canonical 7 or 8; correct them")
-        if listed is not None and eight and len(listed) == 7:
-            raise EdgefelError(f"{described}: lists 7 labels, but {CSV_NAME} has contempt; list all 8")
-        eight = eight or (listed is not None and len(listed) == 8)
-    return expression_labels(8 if eight else 7)
+    described, eight = root / "dataset.json", "contempt" in names
+    description = read_json(described) if described.is_file() else None
+    listed = description.get("labels") if isinstance(description, dict) else None
+    if listed is None:
+        return expression_labels(8 if eight else 7)
+    if not are_canonical(check_labels(listed, str(described))):
+        raise EdgefelError(f"{described}: the labels {listed} are not the canonical 7 or 8; correct them")
+    if eight and len(listed) == 7:
+        raise EdgefelError(f"{described}: lists 7 labels, but {CSV_NAME} has contempt; list all 8")
+    return expression_labels(len(listed))

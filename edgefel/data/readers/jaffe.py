@@ -50,14 +50,13 @@ class Jaffe:
     def read(self, root: Path) -> ImageDataset:
         """Raises EdgefelError for a folder without .tiff files, several with them, and a name that is not JAFFE's."""
         folder, names = _images(root)
-        found = [_NAME.fullmatch(name) for name in names]
-        wrong = [name for name, match in zip(names, found, strict=True) if match is None]
+        wrong = [name for name in names if not _NAME.fullmatch(name)]
         if wrong:
             raise EdgefelError(
                 f"{folder / wrong[0]}: not a name of JAFFE's, such as KA.AN1.39.tiff (person, one of "
                 f"{' '.join(_CODES)} with a number, serial number); correct it or take the file out of the folder"
             )
-        parts = [match.groups() for match in found if match is not None]
+        parts = [match.groups() for match in map(_NAME.fullmatch, names) if match is not None]
         codes = list(_CODES)
         numbers = [codes.index(expression.upper()) for _, expression, _, _ in parts]
         persons = group_codes([person.upper() for person, *_ in parts])
@@ -74,7 +73,5 @@ def _images(root: Path) -> tuple[Path, list[str]]:
             "and others"
         )
     if len(having) > 1:
-        raise EdgefelError(
-            f"{root}: .tiff files lie in {having[0]} and in {having[1]}; give the folder that is meant"
-        )
+        raise EdgefelError(f"{root}: .tiff files lie in {having[0]} and in {having[1]}; give one of them")
     return having[0], held[having[0]]

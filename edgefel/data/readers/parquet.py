@@ -8,18 +8,19 @@ from __future__ import annotations
 import importlib
 import os
 import threading
-from collections import OrderedDict
+from collections.abc import Iterator
+from functools import lru_cache
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgefel.data.dataset import FileStore
-from edgefel.data.readers.base import PackedNames
-from edgefel.data.readers.columns import Coded, Columns, check_columns
+from edgefel.data.readers.base import Coded, Columns, PackedNames, check_columns
 from edgefel.errors import EdgefelError, MissingDependencyError
 from edgefel.files.documents import parse_json
-from edgefel.text import counted
+from edgefel.text import counted, one_line
 
 IMAGE = "image"
 # by each process, for shuffled reading; a row group of Hugging Face's files has some 10 to 100 MB
@@ -49,13 +50,8 @@ class ParquetStore:
         if self._process != os.getpid():
             self._open()  # a forked process must not share the lock
         number = int(np.searchsorted(self._starts, index, side="right")) - 1
-        with self._lock:
-            group = self._groups.get(number)
-            if group is None:
-                group = self._groups[number] = self._read_group(number)
-                if len(self._groups) > _KEPT_GROUPS:
-                    self._groups.popitem(last=False)
-            self._groups.move_to_end(number)
+        with self._lock:  # threads that need the same group wait for one that reads it
+            group = self._group(number)
         data = group[index - int(self._starts[number])].as_py()
         if data is None:
             raise OSError("the file holds no bytes for it")
@@ -72,16 +68,11 @@ class ParquetStore:
         return flat.field("bytes") if arrow.types.is_struct(column.type) else flat
 
     def _open(self) -> None:
-        self._process = os.getpid()
-        self._lock = threading.Lock()
-        self._groups: OrderedDict[int, Any] = OrderedDict()
+        self._process, self._lock = os.getpid(), threading.Lock()
+        self._group = lru_cache(_KEPT_GROUPS)(self._read_group)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_path": self._path, "_names": self._names, "_starts": self._starts}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._open()
+    def __reduce__(self) -> Any:
+        return ParquetStore, (self._path, self._names)
 
 
 def read_parquet(path: Path) -> Columns:
@@ -96,25 +87,22 @@ def read_parquet(path: Path) -> Columns:
             has_paths = "path" in schema.names
             required = ("path", "label") if has_paths or IMAGE not in schema.names else (IMAGE, "label")
             number_names, group_name = check_columns(path, schema.names, required)
-            wanted = [
-                "label",
-                *(["split"] if "split" in schema.names else []),
-                *([group_name] if group_name else []),
-            ]
+            split_name = "split" if "split" in schema.names else None
             paths_in = "path" if has_paths else _path_in_image(arrow, schema, path)
-            table = file.read(columns=[*wanted, *number_names, *([paths_in] if paths_in else [])])
+            wanted = [name for name in ("label", split_name, group_name, paths_in) if name is not None]
+            table = file.read(columns=[*wanted, *number_names])
     except (OSError, arrow.ArrowException) as error:
-        raise EdgefelError(
-            f"{path}: cannot be read as a Parquet file ({' '.join(str(error).split())})"
-        ) from None
+        raise EdgefelError(f"{path}: cannot be read as a Parquet file ({one_line(error)})") from None
 
-    paths = _paths(arrow, table, paths_in)
-    if not has_paths and not np.diff(paths.ends).all():
-        paths = PackedNames.pack(name or f"row-{row}" for row, name in enumerate(paths))
+    names = _texts(arrow, table.column(paths_in.partition(".")[0]), paths_in) if paths_in else repeat("")
+    unnamed = "" if has_paths else "row-{}"
+    rows = zip(range(table.num_rows), names, strict=False)
+    paths = PackedNames.pack(name or unnamed.format(row) for row, name in rows)
     return Columns(
+        path,
         paths,
         _labels(arrow, table.column("label"), schema, path),
-        _coded(arrow, table.column("split")) if "split" in wanted else None,
+        _coded(arrow, table.column(split_name)) if split_name else None,
         _coded(arrow, table.column(group_name)) if group_name else None,
         {name: _numbers(arrow, table.column(name), f"{path}: column {name}") for name in number_names},
         FileStore(path.parent, paths) if has_paths else ParquetStore(path, paths),
@@ -130,31 +118,19 @@ def _path_in_image(arrow: Any, schema: Any, path: Path) -> str | None:
             return f"{IMAGE}.path" if "path" in inner else None
     elif _is_binary(arrow, kind):
         return None
-    raise EdgefelError(
-        f"{path}: the column {IMAGE} is {kind}; it must hold bytes, or a struct of bytes and path"
-    )
+    raise EdgefelError(f"{path}: column {IMAGE} is {kind}; it must hold bytes, or a struct of bytes and path")
 
 
 def _is_binary(arrow: Any, kind: Any) -> bool:
     return bool(arrow.types.is_binary(kind) or arrow.types.is_large_binary(kind))
 
 
-def _paths(arrow: Any, table: Any, name: str | None) -> PackedNames:
-    if name is None:
-        return PackedNames(np.empty(0, np.uint8), np.zeros(table.num_rows + 1, np.int64))
-    column = table.column(name.partition(".")[0])
+def _texts(arrow: Any, column: Any, name: str) -> Iterator[str]:
+    """The values of the column, or of the field within it that `name` ends in; "" for null."""
     if "." in name:
-        column = arrow.compute.struct_field(column, "path")
+        column = arrow.compute.struct_field(column, name.partition(".")[2])
     column = arrow.compute.fill_null(column.cast(arrow.large_string()), "")
-    flat = column.combine_chunks()
-    flat = flat if isinstance(flat, arrow.Array) else arrow.concat_arrays(flat.chunks)
-    _, ends, data = flat.buffers()
-    if ends is None or not len(flat):
-        return PackedNames(np.empty(0, np.uint8), np.zeros(1, np.int64))
-    # copies: neither Arrow's memory nor its types are to be pickled for the processes that read images
-    bounds = np.frombuffer(ends, np.int64)[flat.offset : flat.offset + len(flat) + 1].copy()
-    packed = np.frombuffer(data, np.uint8)[: bounds[-1]].copy() if data is not None else np.empty(0, np.uint8)
-    return PackedNames(packed, bounds)
+    return (text for chunk in column.chunks for text in chunk.to_pylist())  # of one row group at a time
 
 
 def _labels(arrow: Any, column: Any, schema: Any, path: Path) -> Coded:

@@ -68,11 +68,16 @@ def _list_file(root: Path) -> Path | None:
 
 
 def _read_list(root: Path, file: Path) -> ImageDataset:
-    listed, numbers = _read_lines(file)
+    listed, numbers = zip(*_read_lines(file), strict=True)
     base = file.parent
     while base.name.lower() == "emolabel":
         base = base.parent
-    folder, aligned = _images(base)
+    aligned = _place(base, "Image", "aligned")
+    folder = aligned or _place(base, "Image", "original")
+    if folder is None:
+        raise EdgefelError(
+            f"{base}: has the list of RAF-DB but no folder Image/aligned or Image/original; unpack the images there"
+        )
     names = [f"{name[:-4]}_aligned{name[-4:]}" for name in listed] if aligned else listed
     box_folder = None if aligned else _place(base, "Annotation", "boundingbox")
     boxes = None if box_folder is None else _boxes(box_folder, listed)
@@ -81,9 +86,9 @@ def _read_list(root: Path, file: Path) -> ImageDataset:
     return numbered_dataset(root, EXPRESSIONS_7, store, numbers, RAF_DB, groups, splits, box=boxes)
 
 
-def _read_lines(file: Path) -> tuple[list[str], list[int]]:
-    names: list[str] = []
-    numbers: list[int] = []
+def _read_lines(file: Path) -> list[tuple[str, int]]:
+    """Each image and its class number, from 0."""
+    rows = []
     for n, line in enumerate(read_lines(file), start=1):
         fields = line.split()
         if not fields:
@@ -93,22 +98,10 @@ def _read_lines(file: Path) -> tuple[list[str], list[int]]:
                 f"{file} line {n}: {line.strip()[:60]!r} is not an image and its class, such as 'train_00001.jpg 5'; "
                 "correct the line or unpack the file again"
             )
-        names.append(fields[0])
-        numbers.append(_number(fields[1], f"{file} line {n}"))
-    if not names:
+        rows.append((fields[0], _number(fields[1], f"{file} line {n}")))
+    if not rows:
         raise EdgefelError(f"{file}: lists no images; unpack it again")
-    return names, numbers
-
-
-def _images(base: Path) -> tuple[Path, bool]:
-    """The folder of the images, and whether they are aligned."""
-    for kind in ("aligned", "original"):
-        folder = _place(base, "Image", kind)
-        if folder is not None:
-            return folder, kind == "aligned"
-    raise EdgefelError(
-        f"{base}: has the list of RAF-DB but no folder Image/aligned or Image/original; unpack the images there"
-    )
+    return rows
 
 
 def _place(base: Path, parent: str, name: str) -> Path | None:
@@ -136,9 +129,7 @@ def _corners(file: Path) -> tuple[float, float, float, float]:
         x1 = y1 = x2 = y2 = math.nan
     # NaN is not below anything; images have less than 2^15 pixels on a side
     if not (x1 < x2 and y1 < y2 and max(map(abs, (x1, y1, x2, y2))) < 1 << 15):
-        raise EdgefelError(
-            f"{file}: is not a box 'x1 y1 x2 y2' in pixels with x1 < x2 and y1 < y2; unpack it again"
-        )
+        raise EdgefelError(f"{file}: is not a box 'x1 y1 x2 y2' in pixels, x1 < x2, y1 < y2; unpack it again")
     return x1, y1, x2, y2
 
 
@@ -155,31 +146,23 @@ def _sorted_base(root: Path) -> Path | None:
 
 
 def _read_sorted(root: Path, base: Path) -> ImageDataset:
-    names: list[str] = []
-    numbers: list[int] = []
-    splits: list[str] = []
+    rows: list[tuple[str, int, str]] = []
     for split in ("train", "test"):
         folder = descend(base, split)
         if folder is None:
             continue
         for class_folder in list_folders(folder):
             number = _number(class_folder.name, str(folder))
-            found = _sorted_images(class_folder)
-            names += [(class_folder / name).relative_to(base).as_posix() for name in found]
-            numbers += [number] * len(found)
-            splits += [split] * len(found)
+            for name in list_names(class_folder, *IMAGE_SUFFIXES):
+                if not _SORTED.fullmatch(name):
+                    raise EdgefelError(
+                        f"{class_folder / name}: is not named as an image of RAF-DB, such as train_00001_aligned.jpg; "
+                        "move it away"
+                    )
+                rows.append(((class_folder / name).relative_to(base).as_posix(), number, split))
+    names, numbers, splits = zip(*rows, strict=True)
     store, groups = FileStore(base, names), own_groups(names)
     return numbered_dataset(root, EXPRESSIONS_7, store, numbers, RAF_DB, groups, splits)
-
-
-def _sorted_images(folder: Path) -> list[str]:
-    images = list_names(folder, *IMAGE_SUFFIXES)
-    for name in images:
-        if not _SORTED.fullmatch(name):
-            raise EdgefelError(
-                f"{folder / name}: is not named as an image of RAF-DB, such as train_00001_aligned.jpg; move it away"
-            )
-    return images
 
 
 def _number(text: str, where: str) -> int:

@@ -7,11 +7,10 @@ folder, since every reader is asked: large folders are not searched completely.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Literal
 
 from edgefel.errors import EdgefelError
 from edgefel.files.read import open_csv, read_text
@@ -46,13 +45,9 @@ def find_file(root: Path, name: str, depth: int) -> Path | None:
     for folder in folders_within(root, depth):
         if (folder / name).is_file():
             return folder / name
-        alike = [
-            e.name
-            for e in first_entries(folder, _MANY_ENTRIES)
-            if e.name.lower() == name.lower() and _is(e, "file")
-        ]
-        if alike:
-            return folder / alike[0]
+        alike = (e.name for e in first_entries(folder, _MANY_ENTRIES) if e.name.lower() == name.lower())
+        if found := next((folder / other for other in alike if (folder / other).is_file()), None):
+            return found
     return None
 
 
@@ -95,9 +90,7 @@ def list_names(folder: Path, *suffixes: str) -> list[str]:
 def list_folders(folder: Path) -> list[Path]:
     """The folders in a folder, by name, without hidden ones and those of resource forks. Raises EdgefelError."""
     with _scanned(folder) as entries:
-        return [
-            folder / name for name in sorted(e.name for e in entries if _is_plain(e) and _is(e, "folder"))
-        ]
+        return [folder / name for name in _folder_names(entries)]
 
 
 @contextmanager
@@ -125,10 +118,7 @@ def read_lines(path: Path) -> list[str]:
 
     Line n of the file is item n - 1. Raises EdgefelError if it cannot be read.
     """
-    try:
-        text = read_text(path)
-    except EdgefelError as error:
-        raise EdgefelError(f"{error}, or unpack the set again") from None
+    text = read_text(path)
     return text.rstrip().split("\n") if text.strip() else []
 
 
@@ -148,17 +138,17 @@ def _child(folder: Path, name: str) -> Path | None:
 
 
 def _subfolders(folder: Path, most: int = _MANY_ENTRIES) -> list[Path]:
-    names = [e.name for e in first_entries(folder, most) if _is_plain(e) and _is(e, "folder")]
-    return [folder / name for name in sorted(names)] if len(names) <= _MANY_FOLDERS else []
+    names = _folder_names(first_entries(folder, most))
+    return [folder / name for name in names] if len(names) <= _MANY_FOLDERS else []
 
 
-def _is(entry: os.DirEntry[str], kind: Literal["file", "folder"]) -> bool:
+def _folder_names(entries: Iterable[os.DirEntry[str]]) -> list[str]:
+    # __MACOSX holds the resource forks of an archive that was packed on a Mac
+    return sorted(e.name for e in entries if not e.name.startswith((".", "__MACOSX")) and _is_folder(e))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
-        return entry.is_file() if kind == "file" else entry.is_dir()
+        return entry.is_dir()
     except OSError:  # a link that cannot be followed
         return False
-
-
-def _is_plain(entry: os.DirEntry[str]) -> bool:
-    # __MACOSX holds the resource forks of an archive that was packed on a Mac
-    return not entry.name.startswith((".", "__MACOSX"))

@@ -6,22 +6,26 @@ import array
 import contextlib
 import hashlib
 import json
+import math
 import tarfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefel.data.dataset import SPLIT_NAMES
+from edgefel.data.dataset import SPLIT_NAMES, SPLITS, Box
 from edgefel.data.labels import EXPRESSIONS_8
-from edgefel.data.readers.base import PackedNames
-from edgefel.data.readers.shard_labels import Description, describe
+from edgefel.data.readers.base import PackedNames, known_label
 from edgefel.errors import EdgefelError
 from edgefel.files.cache import cache_folder
+from edgefel.files.documents import parse_json
+from edgefel.files.read import reading
 from edgefel.files.write import atomic_file
 from edgefel.text import counted
 
@@ -56,13 +60,6 @@ class ShardIndex:
     soft: NDArray[np.float32] | None
     box: NDArray[np.int32] | None
 
-    def has_contempt(self) -> bool:
-        """Whether some label or soft label is contempt."""
-        contempt = EXPRESSIONS_8.index("contempt")
-        return bool(
-            (self.label == contempt).any() or (self.soft is not None and self.soft[:, contempt].any())
-        )
-
 
 def open_index(shards: Sequence[Path], splits: Sequence[str], classes: Sequence[str]) -> ShardIndex:
     """The cached index if names, sizes and modification times of the shards match it, else a new one.
@@ -76,10 +73,7 @@ def open_index(shards: Sequence[Path], splits: Sequence[str], classes: Sequence[
         cached = cache_folder("shards") / f"{_digest(shards, splits, classes)}.npz"
     if cached is not None and (index := _load(cached)) is not None:
         return index
-    builder = _Builder(classes)
-    for number, (shard, split) in enumerate(zip(shards, splits, strict=True)):
-        builder.add_shard(number, shard, split)
-    index = builder.finish()
+    index = _build(shards, splits, classes)
     if cached is not None:
         with contextlib.suppress(OSError):
             _store(cached, index)
@@ -90,110 +84,83 @@ def looks_like_samples(shard: Path) -> bool:
     """Whether the first members are an image with a label of the same key. Never raises."""
     seen: dict[str, set[str]] = {}
     with contextlib.suppress(*_UNREADABLE):
-        for count, (member, _) in enumerate(_members(shard)):
+        for member, _ in islice(_members(shard), _FIRST_MEMBERS):
             key, kind = _split_name(member.name)
             seen.setdefault(key, set()).add(kind)
             if seen[key] & IMAGES and seen[key] & LABELS:
                 return True
-            if count + 1 >= _FIRST_MEMBERS:
-                break
     return False
 
 
 def _digest(shards: Sequence[Path], splits: Sequence[str], classes: Sequence[str]) -> str:
     key: list[Any] = [_VERSION, list(classes)]
     for shard, split in zip(shards, splits, strict=True):
-        try:
+        with reading(shard):
             state = shard.stat()
-        except OSError as error:
-            raise EdgefelError(f"{shard}: cannot be read ({error.strerror or error})") from None
         key.append([str(shard.resolve()), state.st_size, state.st_mtime_ns, split])
     return hashlib.sha256(json.dumps(key).encode()).hexdigest()
 
 
-class _Builder:
-    """Collects samples in compact columns while the headers are read."""
+# type codes of `array`; columns that all samples have or none, with their widths
+_COLUMNS = {"shard": "i", "offset": "q", "size": "q", "label": "h", "split": "b", "group": "i"}
+_OPTIONAL = {"soft": ("f", len(EXPRESSIONS_8)), "box": ("i", 4)}
 
-    def __init__(self, classes: Sequence[str]) -> None:
-        self.classes = classes
-        self.shard, self.offset, self.size = array.array("i"), array.array("q"), array.array("q")
-        self.label, self.split, self.group = array.array("h"), array.array("b"), array.array("i")
-        self.soft, self.box = array.array("f"), array.array("i")
-        self.names: list[str] = []
-        self.groups: dict[str, int] = {}
 
-    def add_shard(self, number: int, shard: Path, split: str) -> None:
-        """Raises EdgefelError with the shard, and the key where there is one."""
-        key, pending = "", dict[str, Any]()
+def _build(shards: Sequence[Path], splits: Sequence[str], classes: Sequence[str]) -> ShardIndex:
+    """Collects the samples in compact columns while the headers are read."""
+    codes = _COLUMNS | {name: code for name, (code, _) in _OPTIONAL.items()}
+    columns: dict[str, Any] = {name: array.array(code) for name, code in codes.items()}
+    names: list[str] = []
+    groups: dict[str, int] = {}
+    for number, (shard, split) in enumerate(zip(shards, splits, strict=True)):
         try:
-            for member, stream in _members(shard):
-                its_key, kind = _split_name(member.name)
-                if kind not in IMAGES and kind not in LABELS:
-                    continue
-                if its_key != key:
-                    self._add(number, shard, key, split, pending)
-                    key, pending = its_key, {}
-                where = f"{shard}: sample {key}"
-                slot = "image" if kind in IMAGES else kind
-                if slot in pending:
-                    raise EdgefelError(f"{where}: has two members for its {slot}; keep one of them")
-                pending[slot] = member if kind in IMAGES else _text(stream, member, where)
-            self._add(number, shard, key, split, pending)
+            for key, member, said in _samples(shard, classes):
+                names.append(member.name)
+                said |= {"shard": number, "offset": member.offset_data, "size": member.size}
+                said["split"] = SPLIT_NAMES.index(said.get("split", split))
+                said["group"] = groups.setdefault(said.get("group") or f"{shard.name}/{key}", len(groups))
+                for what, value in said.items():
+                    columns[what].extend(value if isinstance(value, tuple) else (value,))
+                for what, (_, width) in _OPTIONAL.items():
+                    if len(columns[what]) not in (0, width * len(names)):
+                        raise EdgefelError(
+                            f"{shard}: sample {key}: samples with {what} and without it are mixed; give {what} for "
+                            "all of them or for none"
+                        )
         except _UNREADABLE as error:
             raise EdgefelError(
                 f"{shard}: cannot be read as a tar archive ({error}); shards are not compressed, and whole: "
                 "copy or write it again"
             ) from None
+    arrays: dict[str, Any] = {name: np.array(column) for name, column in columns.items()}
+    for what, (_, width) in _OPTIONAL.items():
+        arrays[what] = arrays[what].reshape(len(names), width) if arrays[what].size else None
+    return ShardIndex(names=PackedNames.pack(names), group_names=PackedNames.pack(groups), **arrays)
 
-    def _add(self, number: int, shard: Path, key: str, split: str, pending: dict[str, Any]) -> None:
-        if not pending:
-            return
+
+def _samples(shard: Path, classes: Sequence[str]) -> Iterator[tuple[str, tarfile.TarInfo, dict[str, Any]]]:
+    """Key, member of the image, and description of each sample. Raises EdgefelError with shard and key."""
+    parts = ((*_split_name(member.name), member, stream) for member, stream in _members(shard))
+    known = (part for part in parts if part[1] in IMAGES or part[1] in LABELS)
+    for key, members in groupby(known, key=itemgetter(0)):
         where = f"{shard}: sample {key}"
-        member = pending.pop("image", None)
-        if member is None:
+        found: dict[str, Any] = {}
+        for _, kind, member, stream in members:
+            slot = "image" if kind in IMAGES else kind
+            if slot in found:
+                raise EdgefelError(f"{where}: has two members for its {slot}; keep one of them")
+            found[slot] = member if kind in IMAGES else _text(stream, member, where)
+        image = found.pop("image", None)
+        if image is None:
             raise EdgefelError(
                 f"{where}: has a label but no image beside it ({', '.join(sorted(IMAGES))}); "
                 "the members of a sample must follow each other"
             )
-        if not pending:
+        if not found:
             raise EdgefelError(
                 f"{where}: has no label; add {key}.cls or {key}.json right after the image, or take it out"
             )
-        said = describe(pending.get("cls"), pending.get("json"), self.classes, where)
-        self.shard.append(number)
-        self.offset.append(member.offset_data)
-        self.size.append(member.size)
-        self.names.append(member.name)
-        self._describe(said, f"{shard.name}/{key}", split, where)
-
-    def _describe(self, said: Description, own_group: str, split: str, where: str) -> None:
-        self.label.append(said.label)
-        self.split.append(SPLIT_NAMES.index(split if said.split is None else said.split))
-        self.group.append(self.groups.setdefault(said.group or own_group, len(self.groups)))
-        self.soft.extend(said.soft or ())
-        self.box.extend(said.box or ())
-        # a column must have a value for every sample or for none
-        for column, width, what in ((self.soft, len(EXPRESSIONS_8), "soft"), (self.box, 4, "box")):
-            if len(column) not in (0, width * len(self.label)):
-                raise EdgefelError(
-                    f"{where}: samples with {what} and without it are mixed; give {what} for all of them or for none"
-                )
-
-    def finish(self) -> ShardIndex:
-        """The columns as arrays."""
-        count = len(self.label)
-        return ShardIndex(
-            np.array(self.shard, np.int32),
-            np.array(self.offset, np.int64),
-            np.array(self.size, np.int64),
-            PackedNames.pack(self.names),
-            np.array(self.label, np.int16),
-            np.array(self.split, np.int8),
-            np.array(self.group, np.int32),
-            PackedNames.pack(self.groups),
-            np.array(self.soft, np.float32).reshape(count, -1) if self.soft else None,
-            np.array(self.box, np.int32).reshape(count, 4) if self.box else None,
-        )
+        yield key, image, describe(found.get("cls"), found.get("json"), classes, where)
 
 
 def _members(shard: Path) -> Iterator[tuple[tarfile.TarInfo, Any]]:
@@ -229,6 +196,92 @@ def _text(stream: Any, member: tarfile.TarInfo, where: str) -> str:
         return str(stream.read(member.size), "utf-8-sig")
     except UnicodeDecodeError as error:
         raise EdgefelError(f"{where}: {member.name} is not UTF-8 text ({error}); correct it") from None
+
+
+def describe(cls: str | None, text: str | None, classes: Sequence[str], where: str) -> dict[str, Any]:
+    """label and soft by EXPRESSIONS_8, split, group and box, as far as `KEY.cls` and `KEY.json` give them.
+
+    classes: canonical names by the set's own numbers, empty if not known.
+    Raises EdgefelError for what is malformed, unknown, or contradicts the other.
+    """
+    labels = []
+    if cls is not None:
+        name = cls.strip()
+        labels.append(_label(int(name) if name.lstrip("-").isdecimal() else name, classes, f"{where}.cls"))
+    if text is None:
+        return {"label": labels[0]}
+    where = f"{where}.json"
+    try:
+        said = parse_json(text, where)
+    except EdgefelError as error:
+        raise EdgefelError(f"{error}; correct it") from None
+    if not isinstance(said, dict):
+        raise EdgefelError(f'{where}: not a JSON object with "label"; correct it')
+    if "label" in said:
+        labels.append(_label(said["label"], classes, where))
+    if not labels:
+        raise EdgefelError(f'{where}: has no "label"; give a name or a number')
+    if len(set(labels)) > 1:
+        cls_name, json_name = (EXPRESSIONS_8[label] for label in labels)
+        raise EdgefelError(f"{where}: says {json_name}, but the .cls file {cls_name}; correct one of them")
+    split = said.get("split")
+    if split is not None and split not in (*SPLITS, ""):
+        raise EdgefelError(f"{where}: split {split!r} is unknown; use {', '.join(SPLITS)} or leave it out")
+    group = said.get("group", said.get("subject"))
+    given = {
+        "split": split,
+        "group": None if group is None else str(group),
+        "soft": None if said.get("soft") is None else _soft(said["soft"], classes, where),
+        "box": None if said.get("box") is None else _box(said["box"], where),
+    }
+    return {"label": labels[0]} | {name: value for name, value in given.items() if value is not None}
+
+
+def _label(value: object, classes: Sequence[str], where: str) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        if not classes:
+            raise EdgefelError(
+                f"{where}: class {value} is a number, and nothing says what it means; put classes.txt beside the "
+                "shards, with the name of each class on a line, in order"
+            )
+        if not 0 <= value < len(classes):
+            raise EdgefelError(
+                f"{where}: class {value} is unknown; its classes are 0 to {len(classes) - 1}: {', '.join(classes)}"
+            )
+        return EXPRESSIONS_8.index(classes[value])
+    return EXPRESSIONS_8.index(known_label(value, where))
+
+
+def _soft(value: object, classes: Sequence[str], where: str) -> tuple[float, ...]:
+    """Probabilities by EXPRESSIONS_8, of an object by name or of a list in the order of the classes."""
+    if isinstance(value, list):
+        if len(value) != len(classes):
+            raise EdgefelError(
+                f"{where}: soft is a list of {len(value)} for {len(classes)} known classes; give an object by name, "
+                "or one number for each line of classes.txt"
+            )
+        value = dict(zip(classes, value, strict=True))
+    if not isinstance(value, dict) or not all(_is_number(number) for number in value.values()):
+        raise EdgefelError(f"{where}: soft does not hold numbers; give the probability of each label by name")
+    soft = [0.0] * len(EXPRESSIONS_8)
+    for name, number in value.items():
+        soft[_label(name, classes, where)] += number
+    if not (min(soft) >= 0 and math.isclose(sum(soft), 1.0, abs_tol=1e-3)):
+        raise EdgefelError(f"{where}: soft is not a distribution (each >= 0, sum 1); correct it")
+    return tuple(soft)
+
+
+def _box(value: object, where: str) -> Box:
+    if not isinstance(value, list) or len(value) != 4 or not all(_is_number(number) for number in value):
+        raise EdgefelError(f"{where}: box {value!r} is not [x, y, width, height] in pixels; correct it")
+    x, y, width, height = (round(number) for number in value)
+    if width <= 0 or height <= 0:
+        raise EdgefelError(f"{where}: box {value!r} has no area; give [x, y, width, height] in pixels")
+    return x, y, width, height
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _store(path: Path, index: ShardIndex) -> None:

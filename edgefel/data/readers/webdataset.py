@@ -58,10 +58,11 @@ class WebDataset:
         index = open_index(shards, [_split_of(shard) for shard in shards], classes)
         if not len(index.label):
             raise EdgefelError(f"{root}: {counted(len(shards), 'shard')} and no labelled images in it")
-        eight = "contempt" in classes or index.has_contempt()
+        soft, last = index.soft, EXPRESSIONS_8.index("contempt")
+        eight = "contempt" in classes or last in index.label or (soft is not None and soft[:, last].any())
         labels = expression_labels(8 if eight else 7)
         store, groups = ShardStore(shards, index), (index.group, index.group_names)
-        soft = None if index.soft is None else index.soft[:, : len(labels)]
+        soft = None if soft is None else soft[:, : len(labels)]
         numbers, split, box = index.label, index.split, index.box
         return numbered_dataset(root, labels, store, numbers, labels, groups, split, soft=soft, box=box)
 
@@ -73,13 +74,8 @@ class ShardStore:
     """
 
     def __init__(self, shards: Sequence[Path], index: ShardIndex) -> None:
-        self._shards = tuple(shards)
-        self._shard, self._offset, self._size, self._names = (
-            index.shard,
-            index.offset,
-            index.size,
-            index.names,
-        )
+        self._shards, self._names = tuple(shards), index.names
+        self._shard, self._offset, self._size = index.shard, index.offset, index.size
 
     def path(self, index: int) -> Path:
         """Path of the shard, followed by the member's name."""
@@ -128,9 +124,7 @@ def _classes(root: Path, shards: Sequence[Path]) -> tuple[str, ...]:
             description = read_json(described)
             labels = description.get("labels") if isinstance(description, dict) else None
             if not isinstance(labels, list) or not all(isinstance(name, str) for name in labels):
-                raise EdgefelError(
-                    f'{described}: no list of names in "labels"; give the classes in their order'
-                )
+                raise EdgefelError(f'{described}: no list of names in "labels"; give the classes in order')
             return _canonical_names(described, {f"label {n}": name for n, name in enumerate(labels)})
     return ()
 

@@ -33,7 +33,7 @@ def with_lists(root: Path, training: str, validation: str = ROW.format(0)) -> Pa
 
 
 def with_annotation(root: Path, value: Any) -> Path:
-    write_affectnet_npy(root)
+    write_affectnet_npy(root, indices=(0, 3))
     np.save(root / "train_set/annotations/3_exp.npy", value)
     return root
 
@@ -235,7 +235,7 @@ HEAD = (
     "content", [b"", b"\x93NUMPY", b"text", b"PK\x03\x04", HEAD, HEAD + b"3\0\0", HEAD + b"3\0\0\0\0"]
 )
 def test_annotations_that_are_no_numpy_file(tmp_path: Path, content: bytes) -> None:
-    write_affectnet_npy(tmp_path)
+    write_affectnet_npy(tmp_path, indices=(5,))
     (tmp_path / "val_set/annotations/5_exp.npy").write_bytes(content)
     with pytest.raises(EdgefelError, match=r"5_exp.npy: is not a NumPy file with one number") as caught:
         AffectNet().read(tmp_path)
@@ -243,10 +243,10 @@ def test_annotations_that_are_no_numpy_file(tmp_path: Path, content: bytes) -> N
 
 
 def test_an_annotation_that_is_no_text_is_an_unknown_expression(tmp_path: Path) -> None:
-    write_affectnet_npy(tmp_path)
+    write_affectnet_npy(tmp_path, indices=(4, 5))
     file = tmp_path / "val_set/annotations/5_exp.npy"
     file.write_bytes(HEAD + b"3\0\0\0")
-    assert len(AffectNet().read(tmp_path)) == 32
+    assert len(AffectNet().read(tmp_path)) == 4
     file.write_bytes(HEAD + b"\xff\xff\xff\xff")  # beyond Unicode
     with pytest.raises(EdgefelError, match=r"5_exp.npy: expression '\ufffd' is unknown"):
         AffectNet().read(tmp_path)
@@ -278,7 +278,7 @@ def test_one_of_the_sets_is_enough_but_it_must_be_whole(tmp_path: Path) -> None:
 
 
 def test_an_annotation_that_cannot_be_read(tmp_path: Path) -> None:
-    write_affectnet_npy(tmp_path)
+    write_affectnet_npy(tmp_path, indices=(4, 5))
     file = tmp_path / "val_set/annotations/5_exp.npy"
     file.unlink()
     file.mkdir()

@@ -46,5 +46,11 @@ def test_numbers_of_a_set_become_labels_in_the_canonical_order(tmp_path: Path) -
     assert apart.samples[2].box == (1, 1, 1, 1)
     with pytest.raises(EdgefelError, match="line 2: class 7 is unknown"):
         numbered_dataset(
-            tmp_path, EXPRESSIONS_7, store, [7], classes, own_groups(["a"]), where="labels line 2"
+            tmp_path,
+            EXPRESSIONS_7,
+            store,
+            [7],
+            classes,
+            own_groups(["a"]),
+            where=lambda row: f"labels line {row + 2}",
         )

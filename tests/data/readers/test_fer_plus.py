@@ -111,8 +111,8 @@ def test_windows_text_quotes_and_other_columns(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("Image name,", "", "fer2013new.csv line 1: no column 'image name'"),
-        ("unknown", "unsure", "line 1: no column 'unknown'"),
+        ("Image name,", "", "fer2013new.csv line 1: missing column image name; take it from"),
+        ("unknown", "unsure", "line 1: missing column unknown"),
         ("Training,fer0000001", "Train,fer0000001", "line 3: usage 'Train' is unknown"),
         ("fer0000001.png,0,6", "fer0000001.png,0,x", "line 3: votes .* are not ten numbers"),
         ("fer0000001.png,0,6", "fer0000001.png,0,-6", "line 3: votes .* are not ten numbers"),

@@ -118,7 +118,7 @@ def test_broken_csv_is_refused(tmp_path: Path, text: str, message: str) -> None:
 )
 def test_soft_labels_must_be_a_distribution(tmp_path: Path, values: str) -> None:
     soft = ",".join(f"soft_{name}" for name in EXPRESSIONS_7)
-    with pytest.raises(EdgefelError, match=r"line 2: .*soft_ column"):
+    with pytest.raises(EdgefelError, match=r"line 2: .*soft_"):
         open_dataset(write_csv(tmp_path, f"path,label,split,subject,{soft}\nx.png,fear,train,s,{values}\n"))
 
 

@@ -59,5 +59,5 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
         Jaffe().read(tmp_path)
     tree = write_jaffe(tmp_path / "set", "a")
     shutil.copytree(tree.root / "a", tree.root / "b")
-    with pytest.raises(EdgefelError, match=r"set/a and in .*set/b; give the folder that is meant"):
+    with pytest.raises(EdgefelError, match=r"set/a and in .*set/b; give one of them"):
         Jaffe().read(tree.root)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,18 +63,22 @@ def write_affectnet(root: Path, *, images: str = "Manually_Annotated_Images", si
     return faces
 
 
-def write_affectnet_npy(root: Path, *, side: int = 32) -> list[Face]:
-    """The layout of NumPy files: each of 8 expressions once as a text and once as a number, and one "none"."""
+def write_affectnet_npy(root: Path, *, side: int = 32, indices: Iterable[int] = range(17)) -> list[Face]:
+    """The layout of NumPy files: each of 8 expressions once as a text and once as a number, and one "none".
+
+    indices: those of the images that are written. The first three have all four annotations that the set has.
+    """
     faces = []
     for split, folder in (("train", "train_set"), ("val", "val_set")):
-        for index in range(17):
+        for index in indices:
             number = index % 8 if index < 16 else 8
             path = f"{folder}/images/{index}.jpg"
             _write_image(root / path, index, side)
             annotations = root / folder / "annotations"
             annotations.mkdir(exist_ok=True)
             value = str(number) if index < 8 else number
-            for name, content in (("exp", value), ("val", "-0.25"), ("aro", "0.5"), ("lnd", (10.5,) * 136)):
+            contents = (("exp", value), ("val", "-0.25"), ("aro", "0.5"), ("lnd", (10.5,) * 136))
+            for name, content in contents if index < 3 else contents[:1]:
                 (annotations / f"{index}_{name}.npy").write_bytes(_npy(content))
             if number < 8:
                 faces.append(Face(path, NAMES[number], split))

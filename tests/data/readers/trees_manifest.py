@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from edgefel.data.labels import EXPRESSIONS_7
+from edgefel.data.readers.manifest import ManifestReader
 
 ROWS: list[dict[str, Any]] = [
     {
@@ -77,3 +78,17 @@ def write_parquet_manifest(folder: Path, soft: bool = False) -> WrittenManifest:
     path = folder / "faces.parquet"
     pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=3)
     return WrittenManifest(path, truth(rows))
+
+
+def check_manifest(written: WrittenManifest, soft: bool) -> None:
+    dataset = ManifestReader().read(written.path)
+    assert dataset.labels == EXPRESSIONS_7
+    assert [(dataset.labels[s.label], s.split, s.group) for s in dataset.samples] == written.rows
+    for index, sample in enumerate(dataset.samples):
+        assert dataset.load(index).shape == (5, 4, 3)
+        assert dataset.load(index)[0, 0, 0] == 30 * index
+        assert sample.box == (1, 2, 4, 5)
+        if soft:
+            assert sample.soft is not None
+            assert np.argmax(sample.soft) == sample.label
+    assert (dataset.soft_targets() is not None) == soft

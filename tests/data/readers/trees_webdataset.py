@@ -30,6 +30,9 @@ def image(level: int, kind: str = "png") -> bytes:
     return cv2.imencode(f".{kind}", np.full((8, 8, 3), level, np.uint8))[1].tobytes()
 
 
+IMAGE = ("k.png", image(0))
+
+
 def write_tar(path: Path, members: list[tuple[str, bytes]]) -> Path:
     """Members in this order."""
     path.parent.mkdir(parents=True, exist_ok=True)
