@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from edgefel.cli import params
-from edgefel.cli.console import print_json, table_console, warn
+from edgefel.cli.console import Bars, print_json, table_console, warn
 from edgefel.cli.lazy import require
 from edgefel.cli.param_types import PATH
 
@@ -82,10 +82,13 @@ def command(
     params.refuse_both("show", "grid")
     if output:
         require("report", "edgefel evaluate -o", "jinja2", "matplotlib")
-    from edgefel.evaluation.run import coverage_table, evaluate_with_progress, notes, table
+    from edgefel.evaluation.run import check_and_evaluate, coverage_table, notes, table
 
     part = None if split == "all" else split
-    evaluation = evaluate_with_progress(checkpoint, data, part, output, by=by or None, show=show, **options)
+    with Bars(transient=True) as progress:
+        evaluation = check_and_evaluate(
+            checkpoint, data, part, output, by=by or None, show=show, progress=progress, **options
+        )
     warn(*evaluation.class_notes)
     if as_json:
         print_json(evaluation.to_dict())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +11,7 @@ from edgefel.data.dataset import SPLITS, ImageDataset
 from edgefel.data.inspection.duplicates import Elsewhere, copies_elsewhere
 from edgefel.evaluation.groups import Share, wilson
 from edgefel.evaluation.metrics import FloatArray, IntArray, Metrics, compute_metrics
+from edgefel.progress import SILENT, Progress
 from edgefel.text import counted
 
 SWITCHED_OFF = "not looked for: switched off"
@@ -58,24 +58,22 @@ class WithoutCopies:
 
 
 def find_copies(
-    whole: ImageDataset, split: str, workers: int, progress: Callable[[int], None]
-) -> Elsewhere | str:
-    """Which images of the split, in its order, have a copy in another one; or why that is not known.
+    whole: ImageDataset, split: str, workers: int, progress: Progress = SILENT
+) -> tuple[tuple[str, ...], Elsewhere] | str:
+    """The other splits that hold images, and which images of this one, in its order, have a copy there; or why that
+    is not known.
 
     split: "all" where all are judged together, "given" where `whole` is not a whole data set.
     """
     if split not in SPLITS:
         return GIVEN if split == "given" else ALL_SPLITS
-    if not other_splits(whole, split):
+    others = tuple(name for name in SPLITS if name != split and whole.in_split(name).size)
+    if not others:
         return NO_OTHER
-    found = copies_elsewhere(whole, workers=workers, progress=progress)
+    progress.start("looking for copies in other splits (--no-copies does not)")
+    found = copies_elsewhere(whole, workers=workers, progress=progress.advance)
     own = whole.in_split(split)
-    return Elsewhere(found.equal[own], found.alike[own])
-
-
-def other_splits(whole: ImageDataset, split: str) -> tuple[str, ...]:
-    """Those that hold images."""
-    return tuple(name for name in SPLITS if name != split and whole.in_split(name).size)
+    return others, Elsewhere(found.equal[own], found.alike[own])
 
 
 def judge_without_copies(

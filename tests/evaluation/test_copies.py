@@ -14,6 +14,7 @@ from edgefel.data.inspection.duplicates import Elsewhere
 from edgefel.data.open import open_dataset
 from edgefel.evaluation.copies import ALL_SPLITS, GIVEN, NO_OTHER, SWITCHED_OFF, judge_without_copies
 from edgefel.evaluation.evaluate import evaluate, evaluate_with_evidence
+from edgefel.evaluation.report import render
 
 pytestmark = pytest.mark.filterwarnings("ignore::edgefel.errors.EdgefelWarning")
 LAYOUT = "fer-plus-7"
@@ -32,12 +33,13 @@ def run(checkpoint, data, *arguments: object):
 
 
 @pytest.fixture(scope="module")
-def done(nano_checkpoint, faces, tmp_path_factory):
-    out = tmp_path_factory.mktemp("report") / "out"
+def done(nano_checkpoint, faces):
+    """Printed text, the evaluation as JSON has it, and the page without its figures."""
     options = ("--layout", LAYOUT, "--votes", "label.csv", "--workers", 0)
-    result = run(nano_checkpoint, faces, *options, "-o", out)
+    result = run(nano_checkpoint, faces, *options)
     assert result.exit_code == 0, result.output
-    return result.output, json.loads((out / "evaluation.json").read_text()), (out / "report.html").read_text()
+    evaluation, _ = evaluate_with_evidence(nano_checkpoint, faces, layout=f"{LAYOUT}:label.csv")
+    return result.output, json.loads(json.dumps(evaluation.to_dict())), render(evaluation, ())
 
 
 def test_both_accuracies_are_those_of_the_images(done, nano_checkpoint, faces):
