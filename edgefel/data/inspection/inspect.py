@@ -22,8 +22,7 @@ from edgefel.data.inspection.duplicates import (
     find_near,
 )
 from edgefel.data.inspection.perceptual_hash import MAX_DISTANCE
-from edgefel.data.inspection.scan import Scan, scan_images
-from edgefel.data.inspection.scan_cache import ScanCache
+from edgefel.data.inspection.scan import Scan, ScanCache, scan_images
 from edgefel.data.votes import Votes
 from edgefel.errors import EdgefelError
 from edgefel.text import counted
