@@ -6,7 +6,6 @@ import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import torch
@@ -24,7 +23,6 @@ from edgefel.errors import EdgefelError, EdgefelWarning
 from edgefel.text import counted
 from edgefel.training.config import TrainConfig
 from edgefel.training.log import loading_bar
-from edgefel.training.losses import Criterion, CriterionKind
 from edgefel.training.prior import read_prior
 from edgefel.training.randomness import Purpose, derive_seed
 
@@ -52,8 +50,9 @@ class CopiesLeftOut:
 class Data:
     """The images of a run.
 
-    val: None without a validation split. targets: int64 [N], or float32 [N, C] when training on soft labels.
-    votes: for FER+, the file of the labels. left_out: None where copies were not searched.
+    val: None without a validation split. targets: int64 [N], or float32 [N, C] when training on soft labels. prior:
+    float32 [C, C], None for cross-entropy. votes: for FER+, the file of the labels. left_out: None where copies were
+    not searched.
     """
 
     labels: tuple[str, ...]
@@ -61,7 +60,7 @@ class Data:
     val: ImageSource | None
     sampler: BalancedEpoch | UniformEpoch
     targets: Tensor
-    criterion: Criterion
+    prior: Tensor | None
     votes: Votes | None = None
     left_out: CopiesLeftOut | None = None
 
@@ -126,13 +125,7 @@ def open_data(
         sources[1] if len(sources[1].dataset) else None,
         _sampler(config, train),
         _soft_targets(train) if loss.soft_labels else torch.from_numpy(train.targets()),
-        Criterion(
-            cast(CriterionKind, loss.criterion),
-            loss.smoothing,
-            None if loss.criterion == "cross-entropy" else read_prior(loss.prior, train),
-            loss.alpha,
-            loss.gamma,
-        ),
+        None if loss.criterion == "cross-entropy" else read_prior(loss.prior, train),
         everything.votes,
         left_out,
     )

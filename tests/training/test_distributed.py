@@ -24,10 +24,10 @@ from edgefel.data.preprocessing import Preprocessing
 from edgefel.models.window_attention import DropPath
 from edgefel.training.distributed import (
     CrossRankBatchNorm,
-    RankDropout,
-    RankDropPath,
+    RankMask,
     Shard,
     convert_for_ranks,
+    is_first_process,
     join_skipped,
 )
 
@@ -105,14 +105,16 @@ def test_conversion_shares_parameters_and_keeps_keys():
     assert list(before) == list(after)
     assert all(after[key] is value for key, value in before.items())
     assert isinstance(model.body[1], CrossRankBatchNorm)
-    assert isinstance(model.body[2], RankDropout)
-    assert isinstance(model.path, RankDropPath)
+    assert isinstance(model.body[2], RankMask)
+    assert not model.body[2].per_image
+    assert isinstance(model.path, RankMask)
+    assert model.path.per_image
 
 
 def test_on_one_process_batch_norm_stays():
     model = convert_for_ranks(Small(), Shard())
     assert type(model.body[1]) is nn.BatchNorm1d
-    assert isinstance(model.body[2], RankDropout)
+    assert isinstance(model.body[2], RankMask)
 
 
 def test_layers_without_a_rank_aware_version_are_refused():
@@ -120,7 +122,7 @@ def test_layers_without_a_rank_aware_version_are_refused():
         convert_for_ranks(nn.Sequential(nn.Dropout2d(0.5)), Shard())
 
 
-@pytest.mark.parametrize("make", [lambda s: RankDropout(0.25, s), lambda s: RankDropPath(0.25, s)])
+@pytest.mark.parametrize("make", [lambda s: RankMask(0.25, s), lambda s: RankMask(0.25, s, per_image=True)])
 def test_masks_are_slices_of_the_global_mask(make):
     x = torch.ones(400, 6)
     torch.manual_seed(1)
@@ -136,7 +138,7 @@ def test_masks_are_slices_of_the_global_mask(make):
 
 def test_a_dropped_path_drops_whole_images():
     torch.manual_seed(0)
-    out = RankDropPath(0.5, Shard())(torch.ones(64, 3, 5))
+    out = RankMask(0.5, Shard(), per_image=True)(torch.ones(64, 3, 5))
     assert set(out.flatten(1).std(1).tolist()) == {0.0}
 
 
@@ -251,3 +253,12 @@ def test_a_single_process_has_nobody_to_tell(faces_folder: Path) -> None:
     source.skipped[3] = "mine"
     join_skipped(source, torch.device("cpu"))
     assert source.skipped == {3: "mine"}
+
+
+@pytest.mark.parametrize("name", ["RANK", "LOCAL_RANK", "NODE_RANK"])
+def test_of_the_processes_of_a_run_the_first_holds_the_folder(monkeypatch, name):
+    assert is_first_process()
+    monkeypatch.setenv(name, "0")
+    assert is_first_process()
+    monkeypatch.setenv(name, "1")
+    assert not is_first_process()
