@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edgefel.data.dataset import SPLITS, ImageDataset
 from edgefel.data.inspection.duplicates import Elsewhere, copies_elsewhere
 from edgefel.evaluation.groups import Share, wilson
@@ -72,21 +69,18 @@ def find_copies(
         return NO_OTHER
     progress.start("looking for copies in other splits (--no-copies does not)")
     found = copies_elsewhere(whole, workers=workers, progress=progress.advance)
-    own = whole.in_split(split)
-    return others, Elsewhere(found.equal[own], found.alike[own])
+    return others, found.at(whole.in_split(split))
 
 
 def judge_without_copies(
     splits: tuple[str, ...],
     found: Elsewhere,
-    rows: NDArray[np.int64],
     primary: FloatArray,
     corrected: FloatArray | None,
     targets: IntArray,
 ) -> WithoutCopies:
-    """rows: of the judged images [N] among those of `found`. primary, corrected [N, C]; corrected is None where no
-    head corrects. targets [N]."""
-    left = ~found.any[rows]
+    """primary, corrected: [N, C] of the judged images; corrected is None where no head corrects. targets: [N]."""
+    left = ~found.any
     final = primary if corrected is None else corrected
     hits = final.argmax(1) == targets
 
@@ -97,8 +91,8 @@ def judge_without_copies(
 
     return WithoutCopies(
         splits=splits,
-        equal_files=int(found.equal[rows].sum()),
-        look_alikes=int(found.alike[rows].sum()),
+        equal_files=int(found.equal.sum()),
+        look_alikes=int(found.alike.sum()),
         images=int(left.sum()),
         as_published=wilson(int(hits.sum()), len(hits)),
         accuracy=wilson(int(hits[left].sum()), int(left.sum())) if left.any() else None,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from edgefel.data.dataset import ImageDataset
+from edgefel.data.dataset import ImageDataset, MatchedDataset
 from edgefel.data.loading.batches import ImageSource
 from edgefel.data.open import only_split, open_dataset
 from edgefel.data.preprocessing import Preprocessing
@@ -19,13 +19,7 @@ from edgefel.data.votes import Votes
 from edgefel.errors import EdgefelError
 from edgefel.evaluation.copies import SWITCHED_OFF, WithoutCopies, find_copies, judge_without_copies
 from edgefel.evaluation.coverage import Coverage, compute_coverage
-from edgefel.evaluation.groups import (
-    GROUP,
-    Attribute,
-    attribute_columns,
-    judge_attribute,
-    read_attributes,
-)
+from edgefel.evaluation.groups import GROUP, Attribute, attribute_columns, judge_attribute, read_attributes
 from edgefel.evaluation.inference import Outputs, run_model
 from edgefel.evaluation.metrics import (
     SPREAD_DEFINITION,
@@ -41,6 +35,7 @@ from edgefel.evaluation.metrics import (
     reliability_bins,
     spread,
 )
+from edgefel.evaluation.selection import Shown, find_images, rows_of
 from edgefel.models.checkpoint import Checkpoint, load_checkpoint
 from edgefel.progress import SILENT, Progress
 from edgefel.text import counted
@@ -133,13 +128,14 @@ class Evidence:
     """The predictions behind an evaluation, for its figures.
 
     outputs: with embeddings and logits, one row per readable image. targets: [N]. values: per attribute, the value
-    of each image [N], "" where none is given.
+    of each image [N], "" where none is given. shown: the images that were asked for.
     """
 
     dataset: ImageDataset
     outputs: Outputs
     targets: IntArray
     values: dict[str, tuple[str, ...]]
+    shown: tuple[Shown, ...] = ()
 
 
 def evaluate(
@@ -159,6 +155,7 @@ def evaluate_with_evidence(
     *,
     layout: str | None = None,
     by: Sequence[str] | None = None,
+    show: Sequence[Path] = (),
     copies: bool = True,
     workers: int = 0,
     device: torch.device | str = "cpu",
@@ -171,28 +168,26 @@ def evaluate_with_evidence(
     of the common classes (`ImageDataset.matched`).
 
     layout: see `open_dataset`. by: columns of the data set's CSV to judge groups by; None takes the known ones that are
-    there (`groups.KNOWN_COLUMNS`). copies: whether to look for the images' copies in other splits.
+    there (`groups.KNOWN_COLUMNS`). show: images of the report (`find_images`). copies: whether to look for the images'
+    copies in other splits.
 
     Returns the evaluation, and what `write_evaluation` needs for all figures. Raises EdgefelError if the checkpoint or
-    data cannot be read, if they share too few classes, if no image can be read, or for a column that is not there.
+    data cannot be read, if they share too few classes, if no image can be read, or for a column, image or device that
+    is not there.
     """
+    check_device(device)
     loaded = checkpoint if isinstance(checkpoint, Checkpoint) else load_checkpoint(Path(checkpoint))
     whole = dataset if isinstance(dataset, ImageDataset) else open_dataset(dataset, layout=layout)
     judged = whole if whole is dataset or split is None else only_split(whole, split)
     matched = judged.matched(loaded.labels)
-    data, match = matched.dataset, matched.match
-    columns = attribute_columns(data, by)
+    data = matched.dataset
+    columns, asked = attribute_columns(data, by), find_images(data, show)
     predicted, skipped = _predict(loaded, data, workers, device, progress)
-    rows, logits = predicted.indices, predicted.logits
-    outputs = replace(
-        predicted,
-        primary=match.restrict(predicted.primary),
-        corrected=match.restrict(predicted.corrected),
-        logits=None if logits is None else logits[:, list(match.columns)],
-    )
+    outputs, classes, notes = _in_common(matched, predicted)
+    rows = outputs.indices
     values = {GROUP: tuple(data.samples[int(index)].group for index in rows)}
     values |= read_attributes(data, columns, rows)
-    evidence = Evidence(data, outputs, data.targets()[rows], values)
+    evidence = Evidence(data, outputs, data.targets()[rows], values, rows_of(outputs, data, asked))
     head = loaded.config.head
     corrects = head is not None and (head.anchors_per_class > 0 or head.attentive)
     corrected = outputs.corrected if corrects else None
@@ -200,28 +195,31 @@ def evaluate_with_evidence(
     found = find_copies(whole, name, max(workers, 1), progress) if copies else SWITCHED_OFF
     rest: WithoutCopies | None = None
     if not isinstance(found, str):
-        judging = (matched.kept[rows], outputs.primary, corrected, evidence.targets)
-        rest = judge_without_copies(*found, *judging)
-    ignored = int((~np.isin(predicted.corrected.argmax(1), match.columns)).sum())
-    notes = list(matched.notes())
-    if ignored:
-        notes.append(
-            f"{ignored} of {len(rows)} predictions were of {', '.join(match.only_model)}, and gave "
-            "way to the most probable of the other classes"
-        )
+        others, elsewhere = found
+        judging = elsewhere.at(matched.kept[rows]), outputs.primary, corrected, evidence.targets
+        rest = judge_without_copies(others, *judging)
     evaluation = _judge(
         evidence,
         corrected,
         model=loaded.config.name,
         checkpoint=str(loaded.path),
         split=name,
-        classes={**matched.to_dict(), "predictions_ignored": ignored},
-        class_notes=tuple(notes),
+        classes=classes,
+        class_notes=notes,
         skipped=skipped,
         without_copies=rest,
         copies_unknown=found if isinstance(found, str) else "",
     )
     return evaluation, evidence
+
+
+def check_device(device: torch.device | str) -> None:
+    """Raises EdgefelError for a device that torch cannot use here."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise EdgefelError(f"device {device!r} is not available here ({reason}); try --device cpu") from None
 
 
 def _predict(
@@ -251,6 +249,24 @@ def _predict(
             "take an earlier checkpoint"
         )
     return outputs, skipped
+
+
+def _in_common(
+    matched: MatchedDataset, predicted: Outputs
+) -> tuple[Outputs, dict[str, Any], tuple[str, ...]]:
+    """The outputs for the common classes, and what was left out for them, as data and in words."""
+    match, logits, notes = matched.match, predicted.logits, matched.notes()
+    outputs = replace(
+        predicted,
+        primary=match.restrict(predicted.primary),
+        corrected=match.restrict(predicted.corrected),
+        logits=None if logits is None else logits[:, list(match.columns)],
+    )
+    ignored = int((~np.isin(predicted.corrected.argmax(1), match.columns)).sum())
+    if ignored:
+        said = f"{ignored} of {len(predicted.indices)} predictions were of {', '.join(match.only_model)}"
+        notes = (*notes, f"{said}, and gave way to the most probable of the other classes")
+    return outputs, {**matched.to_dict(), "predictions_ignored": ignored}, notes
 
 
 def _judge(evidence: Evidence, corrected: FloatArray | None, **known: Any) -> Evaluation:

@@ -45,19 +45,17 @@ def write_evaluation(
     folder: str | os.PathLike[str],
     evaluation: Evaluation,
     evidence: Evidence,
-    shown: Sequence[Shown] | None = None,
     *,
     grid: int = 12,
     progress: Progress = SILENT,
 ) -> None:
     """Writes report.html, evaluation.json and the figures as PNG into a new folder, all or nothing.
 
-    shown: the images of distributions.png, by default the `grid` most telling ones (`choose_images`). Raises
-    EdgefelError if the folder is there.
+    grid: number of images in distributions.png, the most telling ones (`choose_images`), unless some were asked for.
+    Raises EdgefelError if the folder is there.
     """
-    if shown is None:
-        head = evaluation.with_head is not None
-        shown = choose_images(evidence.outputs, evidence.targets, grid, head=head)
+    head = evaluation.with_head is not None
+    shown = evidence.shown or choose_images(evidence.outputs, evidence.targets, grid, head=head)
     figures: list[tuple[Figure, str]] = []
     with atomic_folder(folder) as temporary:
         write_json(temporary / "evaluation.json", evaluation.to_dict())

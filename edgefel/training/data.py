@@ -118,12 +118,15 @@ def open_data(
         ImageSource(dataset, preprocessing, workers=config.compute.workers, cache_mb=config.compute.cache_mb)
         for dataset in (train, everything.subset(everything.in_split("val")))
     ]
-    loss = config.loss
+    loss, seed = config.loss, derive_seed(config.seed, Purpose.ORDER)
+    balanced = BalancedEpoch(
+        train.targets(), train.groups(), per_class=config.per_class, per_group=config.per_group, seed=seed
+    )
     return Data(
         train.labels,
         sources[0],
         sources[1] if len(sources[1].dataset) else None,
-        _sampler(config, train),
+        balanced if config.balanced else UniformEpoch(len(train), len(balanced), seed),
         _soft_targets(train) if loss.soft_labels else torch.from_numpy(train.targets()),
         None if loss.criterion == "cross-entropy" else read_prior(loss.prior, train),
         everything.votes,
@@ -160,8 +163,8 @@ def _without_copies(
     shown = not quiet and os.environ.get("LOCAL_RANK", "0") == "0"
     with loading_bar(len(everything), shown=shown, text="looking for copies") as advance:
         found = copies_elsewhere(everything, workers=max(config.compute.workers, 1), progress=advance)
-    own = everything.in_split("train")
-    left = train.subset(np.flatnonzero(~found.any[own]))
+    found = found.at(everything.in_split("train"))
+    left = train.subset(np.flatnonzero(~found.any))
     if not len(left):
         raise EdgefelError(
             f"{everything.root}: every training image has a copy in val or test; leave out --without-copies"
@@ -175,18 +178,10 @@ def _without_copies(
             stacklevel=3,
         )
     equal, alike = (
-        tuple(str(train.samples[int(index)].path) for index in np.flatnonzero(chosen[own]))
+        tuple(str(train.samples[int(index)].path) for index in np.flatnonzero(chosen))
         for chosen in (found.equal, found.alike)
     )
     return left, CopiesLeftOut(equal, alike, len(train))
-
-
-def _sampler(config: TrainConfig, train: ImageDataset) -> BalancedEpoch | UniformEpoch:
-    seed = derive_seed(config.seed, Purpose.ORDER)
-    balanced = BalancedEpoch(
-        train.targets(), train.groups(), per_class=config.per_class, per_group=config.per_group, seed=seed
-    )
-    return balanced if config.balanced else UniformEpoch(len(train), len(balanced), seed)
 
 
 def _check_classes(config: TrainConfig, dataset: ImageDataset) -> None:

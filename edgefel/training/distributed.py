@@ -30,15 +30,7 @@ if TYPE_CHECKING:
 
 _LAUNCHER = "EDGEFEL_LAUNCHER"  # environment variable: the process that started this one for a run
 # rank variables of torchrun, Fabric, Slurm and MPI
-_RANKS = (
-    "RANK",
-    "LOCAL_RANK",
-    "NODE_RANK",
-    "GROUP_RANK",
-    "SLURM_PROCID",
-    "OMPI_COMM_WORLD_RANK",
-    "PMI_RANK",
-)
+_RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
 
 
 def create_fabric(config: ComputeConfig) -> Fabric:
@@ -212,10 +204,7 @@ def _cross_rank_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> CrossRankBatchNor
         norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats
     )
     # sharing the very tensors keeps parameter groups, devices and dtypes as they are
-    for name, parameter in norm.named_parameters(recurse=False):
-        setattr(new, name, parameter)
-    for name, buffer in norm.named_buffers(recurse=False):
-        setattr(new, name, buffer)
+    new._parameters, new._buffers = norm._parameters, norm._buffers
     return new
 
 

@@ -26,26 +26,10 @@ _TERMS = ("loss", "loss_classification", "loss_anchor", "loss_center", "anchor_s
 _CORRECT, _IMAGES, _STEPS = len(_TERMS), len(_TERMS) + 1, len(_TERMS) + 2
 
 COLUMNS = (
-    "step",
-    "epoch",
-    "seconds",
-    "images_per_second",
-    "lr",
-    "correction_ramp",
-    "loss",
-    "loss_classification",
-    "loss_anchor",
-    "loss_center",
-    "loss_auxiliary",
-    "anchor_spread",
-    "accuracy",
-    "val_loss",
-    "val_accuracy",
-    "val_macro_f1",
-    "val_ece",
-    "val_primary_accuracy",
-    "val_primary_macro_f1",
-    "skipped_images",
+    *("step", "epoch", "seconds", "images_per_second", "lr", "correction_ramp"),
+    *("loss", "loss_classification", "loss_anchor", "loss_center", "loss_auxiliary", "anchor_spread"),
+    *("accuracy", "val_loss", "val_accuracy", "val_macro_f1", "val_ece"),
+    *("val_primary_accuracy", "val_primary_macro_f1", "skipped_images"),
 )
 
 

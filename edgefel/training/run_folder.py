@@ -70,7 +70,6 @@ class RunFolder:
 
     def create(self, config: TrainConfig) -> None:
         """Makes the folder and stores the resolved configuration."""
-        self.path.mkdir(parents=True, exist_ok=True)
         write_text(self.path / "config.yaml", dump_config(config))
 
     def config(self) -> TrainConfig:

@@ -91,6 +91,6 @@ def test_what_is_not_looked_for_is_said(nano_checkpoint, faces, tmp_path):
 def test_nothing_is_judged_where_nothing_is_left():
     targets, probabilities = np.array([0, 1]), np.array([[0.9, 0.1], [0.8, 0.2]])
     every = Elsewhere(np.array([False, True, True]), np.array([False, False, False]))
-    found = judge_without_copies(("train",), every, np.array([1, 2]), probabilities, None, targets)
+    found = judge_without_copies(("train",), every.at(np.array([1, 2])), probabilities, None, targets)
     assert (found.images, found.accuracy, found.with_head, found.without_head) == (0, None, None, None)
     assert (found.as_published.hits, found.as_published.images) == (1, 2)

@@ -25,7 +25,7 @@ def test_the_folder_holds_the_numbers_the_page_and_every_figure(evaluated, nano_
 
 def test_without_images_to_show_the_page_says_so_and_lists_what_was_skipped(headless, faces, tmp_path):
     evaluation, evidence = evaluate_with_evidence(headless, faces)
-    write_evaluation(tmp_path / "out", evaluation, evidence, ())
+    write_evaluation(tmp_path / "out", evaluation, evidence, grid=0)
     assert not (tmp_path / "out/distributions.png").exists()
     page = (tmp_path / "out/report.html").read_text()
     assert "No images were to be shown." in page

@@ -165,6 +165,10 @@ class Elsewhere:
         """Either of them [N]."""
         return self.equal | self.alike
 
+    def at(self, indices: Integers) -> Elsewhere:
+        """Of some of the images."""
+        return Elsewhere(self.equal[indices], self.alike[indices])
+
 
 def copies_elsewhere(
     dataset: ImageDataset, *, workers: int = 1, progress: Callable[[int], None] = lambda count: None
@@ -254,7 +258,7 @@ def _node_pairs(nodes: _Nodes, distance: int) -> Iterator[tuple[Integers, Intege
     """Each pair of nodes whose hashes are near, once; in chunks [P], [P]."""
     counts = np.bincount(nodes.hash, minlength=len(nodes.hashes))
     starts = np.cumsum(counts) - counts
-    pairs, _ = near_pairs(nodes.hashes, distance)
+    pairs = near_pairs(nodes.hashes, distance)
     several = np.flatnonzero(counts > 1)
     pairs = np.concatenate([np.stack([several, several], axis=1), pairs])
     products = counts[pairs[:, 0]] * counts[pairs[:, 1]]

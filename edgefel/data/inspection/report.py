@@ -39,8 +39,8 @@ def facts(inspection: Inspection) -> list[str]:
             if count
         )
         lines.append(f"  {bins}")
-    if inspection.votes is not None:
-        lines.append(f"labels: votes of {inspection.votes.file}")
+    if (votes := inspection.dataset.votes) is not None:
+        lines.append(f"labels: votes of {votes.file}")
     lines += [
         f"  by {one.file}: {counted(sum(one.per_split.values()), 'image')} "
         f"({', '.join(f'{name} {count}' for name, count in one.per_split.items())}); contradicting: "

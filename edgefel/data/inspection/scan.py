@@ -121,7 +121,7 @@ def _key(sample: Sample, now: int, archives: dict[Path, os.stat_result | None]) 
         row, folder = sample.store[1], sample.path.parent
         if folder not in archives:
             archive = next((path for path in (folder, *folder.parents) if path.is_file()), None)
-            archives[folder] = archive and _status(archive)
+            archives[folder] = None if archive is None else _status(archive)
         status = archives[folder]
     if status is None or now - status.st_mtime_ns < _SETTLED_NS:
         return NO_KEY
@@ -211,15 +211,8 @@ def scan_images(
         progress(len(images))
     if cache is not None:
         cache.add(entries[unknown][readable[unknown]])
-    return Scan(
-        entries["size"],
-        _numbers(entries["digest"], readable),
-        entries["coarse"],
-        entries["fine"],
-        entries["grey"],
-        entries["hashed"],
-        unreadable,
-    )
+    columns = {name: entries[name] for name in ("size", "coarse", "fine", "grey", "hashed")}
+    return Scan(content=_numbers(entries["digest"], readable), unreadable=unreadable, **columns)
 
 
 def _numbers(digests: NDArray[np.uint64], readable: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -130,11 +130,7 @@ class PreparePlan:
 
     def key(self) -> dict[str, Any]:
         """What must be equal for a run to continue another's work: plain JSON values."""
-        data = {
-            "root": os.path.realpath(self.dataset.root),
-            "images": len(self),
-            "sha256": self.digest,
-        }
+        data = {"root": os.path.realpath(self.dataset.root), "images": len(self), "sha256": self.digest}
         return {"options": self.options.to_dict(), "data": data}
 
     def folder(self, split: int, label: int) -> str:

@@ -1,65 +1,12 @@
-"""Evaluation for the terminal: input checked before it starts, then tables and notes."""
+"""An evaluation as tables and notes for the terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
-
-import torch
 from rich.markup import escape
 from rich.table import Table
 
-from edgefel.data.open import open_dataset
-from edgefel.errors import EdgefelError
-from edgefel.evaluation.evaluate import Evaluation, evaluate_with_evidence
-from edgefel.evaluation.groups import attribute_columns
-from edgefel.evaluation.selection import find_images, rows_of
-from edgefel.files.write import check_free
-from edgefel.models.checkpoint import load_checkpoint
-from edgefel.progress import SILENT, Progress
+from edgefel.evaluation.evaluate import Evaluation
 from edgefel.text import counted
-
-
-def check_and_evaluate(
-    checkpoint: Path,
-    data: Path,
-    split: str | None,
-    output: Path | None = None,
-    *,
-    layout: str | None = None,
-    by: Sequence[str] | None = None,
-    show: Sequence[Path] = (),
-    grid: int = 12,
-    device: str = "cpu",
-    progress: Progress = SILENT,
-    **options: Any,
-) -> Evaluation:
-    """`evaluate` that refuses bad input at once; writes the report into `output` if given.
-
-    layout, by, options: see `evaluate_with_evidence`. show: the images whose distributions are drawn; without any, the
-    `grid` most telling ones.
-    """
-    if output:
-        check_free(output)
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise EdgefelError(f"device {device!r} is not available here ({reason}); try --device cpu") from None
-    loaded = load_checkpoint(checkpoint)
-    dataset = open_dataset(data, split, layout).matched(loaded.labels).dataset
-    attribute_columns(dataset, by)
-    asked = find_images(dataset, show)
-    evaluation, evidence = evaluate_with_evidence(
-        loaded, data, split, layout=layout, by=by, device=device, progress=progress, **options
-    )
-    if output:
-        from edgefel.evaluation.report import write_evaluation
-
-        shown = rows_of(evidence.outputs, evidence.dataset, asked) if asked else None
-        write_evaluation(output, evaluation, evidence, shown, grid=grid, progress=progress)
-    return evaluation
 
 
 def table(evaluation: Evaluation) -> Table:
