@@ -32,7 +32,6 @@ from edgefel.training.config import ComputeConfig, TrainConfig
 from edgefel.training.data import Data, open_data
 from edgefel.training.distributed import create_fabric
 from edgefel.training.loop import Trainer
-from edgefel.training.losses import Criterion
 from edgefel.training.model import make_model, run_preprocessing
 from edgefel.training.run_folder import RunFolder, TrainingState
 
@@ -263,7 +262,7 @@ def _data(labels: tuple[str, ...], targets: torch.Tensor) -> Data:
     sampler = BalancedEpoch(
         targets.tolist(), [""] * len(targets), per_class=1, per_group=len(targets), seed=0
     )
-    return Data(labels, cast(ImageSource, None), None, sampler, targets, Criterion())
+    return Data(labels, cast(ImageSource, None), None, sampler, targets, None)
 
 
 def peak_memory(options: TrainingOptions, case: TrainingCase, device: torch.device) -> float:

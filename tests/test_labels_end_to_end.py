@@ -24,7 +24,7 @@ from edgefel.data.preprocessing import default_preprocessing
 from edgefel.deploy.deepstream import write_deepstream
 from edgefel.deploy.triton import write_triton_repository
 from edgefel.evaluation.evaluate import evaluate
-from edgefel.evaluation.page import render
+from edgefel.evaluation.report import render
 from edgefel.files.documents import read_json
 from edgefel.models.checkpoint import load_checkpoint, save_checkpoint
 from edgefel.models.network import FacialExpressionModel

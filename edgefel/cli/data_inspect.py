@@ -108,8 +108,8 @@ def _check_replaced(output: Path) -> None:
 def _write(folder: Path, inspection: Inspection, overwrite: bool) -> None:
     """Writes all files or nothing."""
     from edgefel.data.images import write_image
-    from edgefel.data.inspection.balance_plot import balance_figure, pairs_sheet
     from edgefel.data.inspection.contact_sheet import dataset_sheet
+    from edgefel.data.inspection.report import balance_figure, pairs_sheet
     from edgefel.files.write import atomic_folder, write_json
 
     with atomic_folder(folder, replace=overwrite) as temporary:
@@ -125,7 +125,7 @@ def _write(folder: Path, inspection: Inspection, overwrite: bool) -> None:
 
 
 def _show(inspection: Inspection, output: Path | None) -> None:
-    from edgefel.data.inspection.text import facts, findings
+    from edgefel.data.inspection.report import facts, findings
 
     _show_counts(inspection)
     for line in (*facts(inspection), *findings(inspection)):

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from edgefel.cli import params
-from edgefel.cli.console import print_json, table_console, warn
+from edgefel.cli.console import Bars, print_json, table_console, warn
 from edgefel.cli.lazy import require
 from edgefel.cli.param_types import PATH
 
@@ -53,7 +53,7 @@ def command(
     split: str,
     coverage: bool,
     by: tuple[str, ...],
-    show: tuple[Path, ...],
+    grid: int,
     output: Path | None,
     as_json: bool,
     **options: Any,
@@ -82,10 +82,21 @@ def command(
     params.refuse_both("show", "grid")
     if output:
         require("report", "edgefel evaluate -o", "jinja2", "matplotlib")
-    from edgefel.evaluation.run import coverage_table, evaluate_with_progress, notes, table
+    from edgefel.evaluation.evaluate import evaluate_with_evidence
+    from edgefel.evaluation.terminal import coverage_table, notes, table
+    from edgefel.files.write import check_free
 
     part = None if split == "all" else split
-    evaluation = evaluate_with_progress(checkpoint, data, part, output, by=by or None, show=show, **options)
+    if output:
+        check_free(output)
+    with Bars(transient=True) as progress:
+        evaluation, evidence = evaluate_with_evidence(
+            checkpoint, data, part, by=by or None, progress=progress, **options
+        )
+        if output:
+            from edgefel.evaluation.report import write_evaluation
+
+            write_evaluation(output, evaluation, evidence, grid=grid, progress=progress)
     warn(*evaluation.class_notes)
     if as_json:
         print_json(evaluation.to_dict())

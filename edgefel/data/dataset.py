@@ -91,7 +91,11 @@ class Sample:
 
     def load(self) -> NDArray[np.uint8]:
         """RGB image of the face [H, W, 3], uint8. Raises UnreadableImageError."""
-        image = decode_rgb(self.read(), self.path)
+        return self.decode(self.read())
+
+    def decode(self, data: bytes) -> NDArray[np.uint8]:
+        """`load`, from the result of `read`."""
+        image = decode_rgb(data, self.path)
         return image if self.box is None else _cut(image, self.box, self.path)
 
 

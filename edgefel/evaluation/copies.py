@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
 
 from edgefel.data.dataset import SPLITS, ImageDataset
 from edgefel.data.inspection.duplicates import Elsewhere, copies_elsewhere
 from edgefel.evaluation.groups import Share, wilson
 from edgefel.evaluation.metrics import FloatArray, IntArray, Metrics, compute_metrics
+from edgefel.progress import SILENT, Progress
 from edgefel.text import counted
 
 SWITCHED_OFF = "not looked for: switched off"
@@ -58,37 +55,32 @@ class WithoutCopies:
 
 
 def find_copies(
-    whole: ImageDataset, split: str, workers: int, progress: Callable[[int], None]
-) -> Elsewhere | str:
-    """Which images of the split, in its order, have a copy in another one; or why that is not known.
+    whole: ImageDataset, split: str, workers: int, progress: Progress = SILENT
+) -> tuple[tuple[str, ...], Elsewhere] | str:
+    """The other splits that hold images, and which images of this one, in its order, have a copy there; or why that
+    is not known.
 
     split: "all" where all are judged together, "given" where `whole` is not a whole data set.
     """
     if split not in SPLITS:
         return GIVEN if split == "given" else ALL_SPLITS
-    if not other_splits(whole, split):
+    others = tuple(name for name in SPLITS if name != split and whole.in_split(name).size)
+    if not others:
         return NO_OTHER
-    found = copies_elsewhere(whole, workers=workers, progress=progress)
-    own = whole.in_split(split)
-    return Elsewhere(found.equal[own], found.alike[own])
-
-
-def other_splits(whole: ImageDataset, split: str) -> tuple[str, ...]:
-    """Those that hold images."""
-    return tuple(name for name in SPLITS if name != split and whole.in_split(name).size)
+    progress.start("looking for copies in other splits (--no-copies does not)")
+    found = copies_elsewhere(whole, workers=workers, progress=progress.advance)
+    return others, found.at(whole.in_split(split))
 
 
 def judge_without_copies(
     splits: tuple[str, ...],
     found: Elsewhere,
-    rows: NDArray[np.int64],
     primary: FloatArray,
     corrected: FloatArray | None,
     targets: IntArray,
 ) -> WithoutCopies:
-    """rows: of the judged images [N] among those of `found`. primary, corrected [N, C]; corrected is None where no
-    head corrects. targets [N]."""
-    left = ~found.any[rows]
+    """primary, corrected: [N, C] of the judged images; corrected is None where no head corrects. targets: [N]."""
+    left = ~found.any
     final = primary if corrected is None else corrected
     hits = final.argmax(1) == targets
 
@@ -99,8 +91,8 @@ def judge_without_copies(
 
     return WithoutCopies(
         splits=splits,
-        equal_files=int(found.equal[rows].sum()),
-        look_alikes=int(found.alike[rows].sum()),
+        equal_files=int(found.equal.sum()),
+        look_alikes=int(found.alike.sum()),
         images=int(left.sum()),
         as_published=wilson(int(hits.sum()), len(hits)),
         accuracy=wilson(int(hits[left].sum()), int(left.sum())) if left.any() else None,

@@ -2,47 +2,42 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from edgefel.data.dataset import ImageDataset
-from edgefel.data.inspection.duplicates import Elsewhere
+from edgefel.data.dataset import ImageDataset, MatchedDataset
 from edgefel.data.loading.batches import ImageSource
 from edgefel.data.open import only_split, open_dataset
 from edgefel.data.preprocessing import Preprocessing
 from edgefel.data.votes import Votes
 from edgefel.errors import EdgefelError
-from edgefel.evaluation.attributes import attribute_columns, read_attributes
-from edgefel.evaluation.clustering import Clustering, draw_stratified, judge_clusters
-from edgefel.evaluation.copies import (
-    SWITCHED_OFF,
-    WithoutCopies,
-    find_copies,
-    judge_without_copies,
-    other_splits,
-)
+from edgefel.evaluation.copies import SWITCHED_OFF, WithoutCopies, find_copies, judge_without_copies
 from edgefel.evaluation.coverage import Coverage, compute_coverage
-from edgefel.evaluation.groups import GROUP, Attribute, judge_attribute
+from edgefel.evaluation.groups import GROUP, Attribute, attribute_columns, judge_attribute, read_attributes
 from edgefel.evaluation.inference import Outputs, run_model
 from edgefel.evaluation.metrics import (
     SPREAD_DEFINITION,
+    Clustering,
     FloatArray,
     IntArray,
     Metrics,
     ReliabilityBin,
     Spread,
     compute_metrics,
+    draw_stratified,
+    judge_clusters,
     reliability_bins,
     spread,
 )
+from edgefel.evaluation.selection import Shown, find_images, rows_of
 from edgefel.models.checkpoint import Checkpoint, load_checkpoint
+from edgefel.progress import SILENT, Progress
 from edgefel.text import counted
 
 _BATCH = 64
@@ -125,7 +120,7 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return dataclasses.asdict(self)
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -133,16 +128,14 @@ class Evidence:
     """The predictions behind an evaluation, for its figures.
 
     outputs: with embeddings and logits, one row per readable image. targets: [N]. values: per attribute, the value
-    of each image [N], "" where none is given. copies: which images of the data set have a copy in another split, of
-    `splits`; or why that is not known.
+    of each image [N], "" where none is given. shown: the images that were asked for.
     """
 
     dataset: ImageDataset
     outputs: Outputs
     targets: IntArray
     values: dict[str, tuple[str, ...]]
-    copies: Elsewhere | str
-    splits: tuple[str, ...]
+    shown: tuple[Shown, ...] = ()
 
 
 def evaluate(
@@ -162,11 +155,11 @@ def evaluate_with_evidence(
     *,
     layout: str | None = None,
     by: Sequence[str] | None = None,
+    show: Sequence[Path] = (),
     copies: bool = True,
     workers: int = 0,
     device: torch.device | str = "cpu",
-    advance: Callable[[int], None] = lambda count: None,
-    compared: Callable[[int], None] = lambda count: None,
+    progress: Progress = SILENT,
 ) -> tuple[Evaluation, Evidence]:
     """Labels every readable image of a split with the checkpoint's own preprocessing, and counts.
 
@@ -175,62 +168,74 @@ def evaluate_with_evidence(
     of the common classes (`ImageDataset.matched`).
 
     layout: see `open_dataset`. by: columns of the data set's CSV to judge groups by; None takes the known ones that are
-    there (`attributes.KNOWN_COLUMNS`). copies: whether to look for the images' copies in other splits. `advance` is
-    told how many images are labelled, `compared` how many of all splits are compared.
+    there (`groups.KNOWN_COLUMNS`). show: images of the report (`find_images`). copies: whether to look for the images'
+    copies in other splits.
 
     Returns the evaluation, and what `write_evaluation` needs for all figures. Raises EdgefelError if the checkpoint or
-    data cannot be read, if they share too few classes, if no image can be read, or for a column that is not there.
+    data cannot be read, if they share too few classes, if no image can be read, or for a column, image or device that
+    is not there.
     """
+    check_device(device)
     loaded = checkpoint if isinstance(checkpoint, Checkpoint) else load_checkpoint(Path(checkpoint))
     whole = dataset if isinstance(dataset, ImageDataset) else open_dataset(dataset, layout=layout)
     judged = whole if whole is dataset or split is None else only_split(whole, split)
     matched = judged.matched(loaded.labels)
     data = matched.dataset
-    columns = attribute_columns(data, by)
-    outputs, skipped = _predict(loaded, data, workers, device, advance)
-    values = {GROUP: tuple(data.samples[int(index)].group for index in outputs.indices)}
-    values |= read_attributes(data, columns, outputs.indices)
+    columns, asked = attribute_columns(data, by), find_images(data, show)
+    predicted, skipped = _predict(loaded, data, workers, device, progress)
+    outputs, classes, notes = _in_common(matched, predicted)
+    rows = outputs.indices
+    values = {GROUP: tuple(data.samples[int(index)].group for index in rows)}
+    values |= read_attributes(data, columns, rows)
+    evidence = Evidence(data, outputs, data.targets()[rows], values, rows_of(outputs, data, asked))
+    head = loaded.config.head
+    corrects = head is not None and (head.anchors_per_class > 0 or head.attentive)
+    corrected = outputs.corrected if corrects else None
     name = "given" if whole is dataset else (split or "all")
-    found = find_copies(whole, name, max(workers, 1), compared) if copies else SWITCHED_OFF
-    if isinstance(found, Elsewhere):
-        found = Elsewhere(found.equal[matched.kept], found.alike[matched.kept])
-    match, logits = matched.match, outputs.logits
-    restricted = replace(
-        outputs,
-        primary=match.restrict(outputs.primary),
-        corrected=match.restrict(outputs.corrected),
-        logits=None if logits is None else logits[:, list(match.columns)],
+    found = find_copies(whole, name, max(workers, 1), progress) if copies else SWITCHED_OFF
+    rest: WithoutCopies | None = None
+    if not isinstance(found, str):
+        others, elsewhere = found
+        judging = elsewhere.at(matched.kept[rows]), outputs.primary, corrected, evidence.targets
+        rest = judge_without_copies(others, *judging)
+    evaluation = _judge(
+        evidence,
+        corrected,
+        model=loaded.config.name,
+        checkpoint=str(loaded.path),
+        split=name,
+        classes=classes,
+        class_notes=notes,
+        skipped=skipped,
+        without_copies=rest,
+        copies_unknown=found if isinstance(found, str) else "",
     )
-    targets = data.targets()[outputs.indices]
-    evidence = Evidence(data, restricted, targets, values, found, other_splits(whole, name))
-    ignored = int((~np.isin(outputs.corrected.argmax(1), match.columns)).sum())
-    classes = {**matched.to_dict(), "predictions_ignored": ignored}
-    notes = list(matched.notes())
-    if ignored:
-        notes.append(
-            f"{ignored} of {len(outputs.indices)} predictions were of {', '.join(match.only_model)}, and gave "
-            "way to the most probable of the other classes"
-        )
-    return _judge(loaded, name, evidence, skipped, classes, tuple(notes)), evidence
+    return evaluation, evidence
+
+
+def check_device(device: torch.device | str) -> None:
+    """Raises EdgefelError for a device that torch cannot use here."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise EdgefelError(f"device {device!r} is not available here ({reason}); try --device cpu") from None
 
 
 def _predict(
-    loaded: Checkpoint,
-    data: ImageDataset,
-    workers: int,
-    device: torch.device | str,
-    advance: Callable[[int], None],
+    loaded: Checkpoint, data: ImageDataset, workers: int, device: torch.device | str, progress: Progress
 ) -> tuple[Outputs, tuple[str, ...]]:
     """The outputs for every readable image, and the paths of the others."""
     preprocessing = Preprocessing.from_dict(loaded.preprocessing)
     source = ImageSource(data, preprocessing, workers=workers, cache_mb=0)
+    progress.start("evaluating", len(data))
     outputs = run_model(
         loaded.model.to(device),
         source.readable(range(len(data)), _BATCH),
         preprocessing,
         len(loaded.labels),
         device,
-        advance,
+        progress.advance,
         features=True,
     )
     skipped = tuple(str(data.samples[index].path) for index in sorted(source.skipped))
@@ -246,62 +251,53 @@ def _predict(
     return outputs, skipped
 
 
-def _judge(
-    checkpoint: Checkpoint,
-    split: str,
-    evidence: Evidence,
-    skipped: tuple[str, ...],
-    classes: dict[str, Any],
-    notes: tuple[str, ...],
-) -> Evaluation:
-    outputs, targets, labels = evidence.outputs, evidence.targets, evidence.dataset.labels
-    head = checkpoint.config.head
-    corrects = head is not None and (head.anchors_per_class > 0 or head.attentive)
-    corrected = outputs.corrected if corrects else None
-    judged = {
-        name: judge_attribute(name, values, outputs.corrected, targets, labels)
+def _in_common(
+    matched: MatchedDataset, predicted: Outputs
+) -> tuple[Outputs, dict[str, Any], tuple[str, ...]]:
+    """The outputs for the common classes, and what was left out for them, as data and in words."""
+    match, logits, notes = matched.match, predicted.logits, matched.notes()
+    outputs = replace(
+        predicted,
+        primary=match.restrict(predicted.primary),
+        corrected=match.restrict(predicted.corrected),
+        logits=None if logits is None else logits[:, list(match.columns)],
+    )
+    ignored = int((~np.isin(predicted.corrected.argmax(1), match.columns)).sum())
+    if ignored:
+        said = f"{ignored} of {len(predicted.indices)} predictions were of {', '.join(match.only_model)}"
+        notes = (*notes, f"{said}, and gave way to the most probable of the other classes")
+    return outputs, {**matched.to_dict(), "predictions_ignored": ignored}, notes
+
+
+def _judge(evidence: Evidence, corrected: FloatArray | None, **known: Any) -> Evaluation:
+    """Counts. corrected: [N, C], None where no head corrects. known: the fields that need no counting."""
+    data, outputs, targets = evidence.dataset, evidence.outputs, evidence.targets
+    attributes = {
+        name: judge_attribute(name, values, outputs.corrected, targets, data.labels)
         for name, values in evidence.values.items()
     }
-    copies, unknown = evidence.copies, ""
-    without_copies: WithoutCopies | None = None
-    if isinstance(copies, str):
-        unknown = copies
-    else:
-        judging = (outputs.indices, outputs.primary, corrected, targets)
-        without_copies = judge_without_copies(evidence.splits, copies, *judging)
+    drawn = draw_stratified(targets, _DRAWN)
     return Evaluation(
-        model=checkpoint.config.name,
-        checkpoint=str(checkpoint.path),
-        dataset=str(evidence.dataset.root),
-        split=split,
-        labels=labels,
-        classes=classes,
-        class_notes=notes,
+        dataset=str(data.root),
+        labels=data.labels,
         images=len(targets),
-        counts=tuple(np.bincount(targets, minlength=len(labels)).tolist()),
-        skipped=skipped,
+        counts=tuple(np.bincount(targets, minlength=len(data.labels)).tolist()),
         with_head=None if corrected is None else compute_metrics(corrected, targets),
         without_head=compute_metrics(outputs.primary, targets),
         coverage=compute_coverage(outputs.corrected, targets),
         reliability_with_head=None if corrected is None else reliability_bins(corrected, targets),
         reliability_without_head=reliability_bins(outputs.primary, targets),
-        probabilities=_probabilities(outputs.primary, corrected, targets),
+        probabilities=Probabilities(
+            definition=SPREAD_DEFINITION,
+            all_without_head=spread(outputs.primary),
+            all_with_head=None if corrected is None else spread(corrected),
+            drawn_without_head=spread(outputs.primary[drawn]),
+            drawn_with_head=None if corrected is None else spread(corrected[drawn]),
+        ),
         embedding_clustering=judge_clusters(outputs.embeddings, targets),
         logits_clustering=judge_clusters(outputs.logits, targets),
-        attributes=tuple(found for found in judged.values() if found is not None),
-        not_compared=tuple(name for name, found in judged.items() if found is None),
-        votes=evidence.dataset.votes,
-        without_copies=without_copies,
-        copies_unknown=unknown,
-    )
-
-
-def _probabilities(primary: FloatArray, corrected: FloatArray | None, targets: IntArray) -> Probabilities:
-    drawn = draw_stratified(targets, _DRAWN)
-    return Probabilities(
-        definition=SPREAD_DEFINITION,
-        all_without_head=spread(primary),
-        all_with_head=None if corrected is None else spread(corrected),
-        drawn_without_head=spread(primary[drawn]),
-        drawn_with_head=None if corrected is None else spread(corrected[drawn]),
+        attributes=tuple(found for found in attributes.values() if found is not None),
+        not_compared=tuple(name for name, found in attributes.items() if found is None),
+        votes=data.votes,
+        **known,
     )

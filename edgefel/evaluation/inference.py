@@ -45,11 +45,8 @@ def run_model(
     Images go through the runtime's own preprocessing, so that the numbers are those of the device.
     `advance` is told how many images are done. features: keep the embeddings and logits, too.
     """
-    indices: list[Any] = [np.empty(0, np.int64)]
-    primary: list[Any] = [np.empty((0, num_classes))]
-    corrected: list[Any] = [np.empty((0, num_classes))]
-    embeddings: list[Any] = []
-    logits: list[Any] = []
+    none = np.empty((0, num_classes))
+    columns: tuple[list[Any], ...] = ([np.empty(0, np.int64)], [none], [none], [], [])
     dtype = next(model.parameters()).dtype
     training = model.training
     model.eval()
@@ -58,19 +55,13 @@ def run_model(
             for batch in batches:
                 crops = preprocessing.batch([p.transpose(1, 2, 0) for p in batch.pixels.numpy()])
                 prediction = model(torch.from_numpy(crops).to(device, dtype))
-                indices.append(batch.indices.numpy())
-                primary.append(prediction.primary.double().cpu().numpy())
-                corrected.append(prediction.probabilities.double().cpu().numpy())
+                values = [batch.indices, prediction.primary.double(), prediction.probabilities.double()]
                 if features:
-                    embeddings.append(prediction.embedding.float().cpu().numpy())
-                    logits.append(prediction.logits.float().cpu().numpy())
+                    values += [prediction.embedding.float(), prediction.logits.float()]
+                for column, value in zip(columns, values, strict=False):
+                    column.append(value.cpu().numpy())
                 advance(len(crops))
     finally:
         model.train(training)
-    return Outputs(
-        np.concatenate(indices),
-        np.concatenate(primary),
-        np.concatenate(corrected),
-        np.concatenate(embeddings) if embeddings else None,
-        np.concatenate(logits) if logits else None,
-    )
+    joined: list[Any] = [np.concatenate(column) if column else None for column in columns]
+    return Outputs(*joined)

@@ -146,13 +146,12 @@ def open_csv(path: str | os.PathLike[str]) -> Iterator[CsvTable]:
     path = Path(path)
     table = None
     try:
-        with reading(path, "a UTF-8 CSV file"):
-            with open_text(path) as stream:
-                first = stream.readline(1 << 20)
-            with open_text(path) as stream:
-                delimiter = next((mark for mark in ",;\t" if mark in first), ",")
-                table = CsvTable(path, _lines(stream), delimiter)
-                yield table
+        with reading(path, "a UTF-8 CSV file"), open_text(path) as stream:
+            first = stream.readline(1 << 20)
+            stream.seek(0)
+            delimiter = next((mark for mark in ",;\t" if mark in first), ",")
+            table = CsvTable(path, _lines(stream), delimiter)
+            yield table
     except csv.Error as error:
         line = f" line {table.line}" if table is not None else ""
         raise EdgefelError(

@@ -80,17 +80,15 @@ def check_free(path: Path, *, replace: bool = False) -> None:
     That is: anything else than a folder, a folder that is not empty unless `replace` is set, the current folder, and a
     mount point.
     """
-    if path.exists() and not path.is_dir():
-        raise EdgefelError(f"{path}: exists and is not a folder; choose another output folder")
-    if path.is_dir() and any(path.iterdir()) and not replace:
+    if not path.is_dir():
+        if path.exists():
+            raise EdgefelError(f"{path}: exists and is not a folder; choose another output folder")
+        return
+    if any(path.iterdir()) and not replace:
         raise EdgefelError(f"{path}: the folder is not empty; choose another one or remove it first")
-    if path.is_dir():
-        if os.path.samestat(path.stat(), os.stat(os.curdir)):  # noqa: PTH116
-            what = "the current folder"
-        elif os.path.ismount(path):  # Path.is_mount() is true for "."
-            what = "a mounted disk"
-        else:
-            return
+    current = os.path.samestat(path.stat(), os.stat(os.curdir))  # noqa: PTH116
+    if current or os.path.ismount(path):  # Path.is_mount() is true for "."
+        what = "the current folder" if current else "a mounted disk"
         raise EdgefelError(f"{path}: is {what}, which cannot be replaced; name a new folder in it")
 
 
@@ -128,6 +126,7 @@ def put_new_folder(
 
     Raises EdgefelError if it holds anything else: that stays as it is, and `folder` gets a name beside it.
     """
+    reason = "something was put there meanwhile, which is left as it is"
     try:
         if not before:
             folder.rename(path)  # replaces an empty folder only
@@ -136,11 +135,10 @@ def put_new_folder(
             done = replace_folder(folder, path, lambda old: _contents(old) == before)
         else:
             done = rename_new(folder, path)
-        reason = "something was put there meanwhile, which is left as it is"
     except OSError as error:
-        done, reason = False, f"cannot be put there ({error.strerror})"
-        if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
-            reason = "something was put there meanwhile, which is left as it is"
+        done = False
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            reason = f"cannot be put there ({error.strerror})"
     if not done:
         raise EdgefelError(f"{path}: {reason}; the finished folder is {put_aside(folder, path)}")
     sync_folder(path.parent)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,13 @@ from edgefel.errors import EdgefelError
 from edgefel.files.documents import read_yaml
 
 FROM_UNIFORM, FROM_VOTES = "uniform", "votes"  # priors that are no file
+# constructor, accepted types and description, by the type of a setting
+_KINDS: dict[str, tuple[Callable[[Any], Any], tuple[type, ...], str]] = {
+    "bool": (bool, (bool,), "true or false"),
+    "str": (str, (str, int), "text"),
+    "int": (int, (int,), "a whole number"),
+    "float": (float, (int, float, str), "a number"),
+}
 
 
 @dataclass(frozen=True)
@@ -317,23 +325,15 @@ def _convert(value: Any, kind: str, name: str) -> Any:
     kind, _, optional = kind.partition(" | ")
     if value is None and optional == "None":
         return None
-    if kind == "bool" and isinstance(value, bool):
-        return value
     if kind.startswith("tuple"):
         items = [value] if isinstance(value, str) else value
         if isinstance(items, (list, tuple)) and all(isinstance(item, str) for item in items):
             return tuple(items)
         raise EdgefelError(f"{name} is {value!r}; it must be a list of texts")
-    if kind == "str" and isinstance(value, (str, int)) and not isinstance(value, bool):
-        return str(value)
-    if kind == "int" and isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if kind == "float" and isinstance(value, (int, float, str)) and not isinstance(value, bool):
-        try:
-            return float(value)
-        except ValueError:
-            pass
-    expected = {"bool": "true or false", "str": "text", "int": "a whole number", "float": "a number"}[kind]
+    make, taken, expected = _KINDS[kind]
+    if isinstance(value, taken) and (kind == "bool" or not isinstance(value, bool)):
+        with suppress(ValueError, OverflowError):
+            return make(value)
     raise EdgefelError(f"{name} is {value!r}; it must be {expected}")
 
 

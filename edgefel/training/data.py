@@ -6,7 +6,6 @@ import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import torch
@@ -24,7 +23,6 @@ from edgefel.errors import EdgefelError, EdgefelWarning
 from edgefel.text import counted
 from edgefel.training.config import TrainConfig
 from edgefel.training.log import loading_bar
-from edgefel.training.losses import Criterion, CriterionKind
 from edgefel.training.prior import read_prior
 from edgefel.training.randomness import Purpose, derive_seed
 
@@ -52,8 +50,9 @@ class CopiesLeftOut:
 class Data:
     """The images of a run.
 
-    val: None without a validation split. targets: int64 [N], or float32 [N, C] when training on soft labels.
-    votes: for FER+, the file of the labels. left_out: None where copies were not searched.
+    val: None without a validation split. targets: int64 [N], or float32 [N, C] when training on soft labels. prior:
+    float32 [C, C], None for cross-entropy. votes: for FER+, the file of the labels. left_out: None where copies were
+    not searched.
     """
 
     labels: tuple[str, ...]
@@ -61,7 +60,7 @@ class Data:
     val: ImageSource | None
     sampler: BalancedEpoch | UniformEpoch
     targets: Tensor
-    criterion: Criterion
+    prior: Tensor | None
     votes: Votes | None = None
     left_out: CopiesLeftOut | None = None
 
@@ -119,20 +118,17 @@ def open_data(
         ImageSource(dataset, preprocessing, workers=config.compute.workers, cache_mb=config.compute.cache_mb)
         for dataset in (train, everything.subset(everything.in_split("val")))
     ]
-    loss = config.loss
+    loss, seed = config.loss, derive_seed(config.seed, Purpose.ORDER)
+    balanced = BalancedEpoch(
+        train.targets(), train.groups(), per_class=config.per_class, per_group=config.per_group, seed=seed
+    )
     return Data(
         train.labels,
         sources[0],
         sources[1] if len(sources[1].dataset) else None,
-        _sampler(config, train),
+        balanced if config.balanced else UniformEpoch(len(train), len(balanced), seed),
         _soft_targets(train) if loss.soft_labels else torch.from_numpy(train.targets()),
-        Criterion(
-            cast(CriterionKind, loss.criterion),
-            loss.smoothing,
-            None if loss.criterion == "cross-entropy" else read_prior(loss.prior, train),
-            loss.alpha,
-            loss.gamma,
-        ),
+        None if loss.criterion == "cross-entropy" else read_prior(loss.prior, train),
         everything.votes,
         left_out,
     )
@@ -167,8 +163,8 @@ def _without_copies(
     shown = not quiet and os.environ.get("LOCAL_RANK", "0") == "0"
     with loading_bar(len(everything), shown=shown, text="looking for copies") as advance:
         found = copies_elsewhere(everything, workers=max(config.compute.workers, 1), progress=advance)
-    own = everything.in_split("train")
-    left = train.subset(np.flatnonzero(~found.any[own]))
+    found = found.at(everything.in_split("train"))
+    left = train.subset(np.flatnonzero(~found.any))
     if not len(left):
         raise EdgefelError(
             f"{everything.root}: every training image has a copy in val or test; leave out --without-copies"
@@ -182,18 +178,10 @@ def _without_copies(
             stacklevel=3,
         )
     equal, alike = (
-        tuple(str(train.samples[int(index)].path) for index in np.flatnonzero(chosen[own]))
+        tuple(str(train.samples[int(index)].path) for index in np.flatnonzero(chosen))
         for chosen in (found.equal, found.alike)
     )
     return left, CopiesLeftOut(equal, alike, len(train))
-
-
-def _sampler(config: TrainConfig, train: ImageDataset) -> BalancedEpoch | UniformEpoch:
-    seed = derive_seed(config.seed, Purpose.ORDER)
-    balanced = BalancedEpoch(
-        train.targets(), train.groups(), per_class=config.per_class, per_group=config.per_group, seed=seed
-    )
-    return balanced if config.balanced else UniformEpoch(len(train), len(balanced), seed)
 
 
 def _check_classes(config: TrainConfig, dataset: ImageDataset) -> None:

@@ -30,15 +30,7 @@ if TYPE_CHECKING:
 
 _LAUNCHER = "EDGEFEL_LAUNCHER"  # environment variable: the process that started this one for a run
 # rank variables of torchrun, Fabric, Slurm and MPI
-_RANKS = (
-    "RANK",
-    "LOCAL_RANK",
-    "NODE_RANK",
-    "GROUP_RANK",
-    "SLURM_PROCID",
-    "OMPI_COMM_WORLD_RANK",
-    "PMI_RANK",
-)
+_RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
 
 
 def create_fabric(config: ComputeConfig) -> Fabric:
@@ -98,20 +90,22 @@ class Shard:
         return slice(self.rank * size, (self.rank + 1) * size)
 
 
+def _all_reduce(x: Tensor) -> Tensor:
+    total = x.detach().clone()
+    dist.all_reduce(total)
+    return total
+
+
 class _SumOverRanks(torch.autograd.Function):
     """y = Σ_ranks x. Every rank's loss depends on y, so the gradient of x is the sum of theirs."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        total = x.clone()
-        dist.all_reduce(total)
-        return total
+        return _all_reduce(x)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        total = gradients[0].clone()
-        dist.all_reduce(total)
-        return total
+        return _all_reduce(gradients[0])
 
 
 def sum_over_ranks(x: Tensor) -> Tensor:
@@ -155,40 +149,23 @@ class CrossRankBatchNorm(nn.modules.batchnorm._BatchNorm):
         return out.to(input.dtype)
 
 
-def global_mask(x: Tensor, rate: float, shape: tuple[int, ...], shard: Shard) -> Tensor:
-    """This rank's part of a mask drawn for the global batch, scaled: 0 with probability `rate`, else 1 / (1 - rate).
+class RankMask(nn.Module):
+    """Dropout whose masks belong to the position in the global batch; `per_image`: DropPath. Input [B, ...].
 
-    `shape` is the local one. All ranks must have seeded their global generator alike (see `randomness`).
+    All ranks must have seeded their global generator alike (see `randomness`).
     """
-    size = shape[0] * shard.world
-    kept = torch.rand((size, *shape[1:]), device=x.device)[shard.slice(size)] >= rate
-    return kept.to(x.dtype) / (1.0 - rate)
 
-
-class RankDropout(nn.Dropout):
-    """Dropout whose masks belong to the position in the global batch."""
-
-    def __init__(self, p: float, shard: Shard) -> None:
-        super().__init__(p)
-        self.shard = shard
-
-    def forward(self, input: Tensor) -> Tensor:
-        if not self.training or self.p == 0:
-            return input
-        return input * global_mask(input, self.p, tuple(input.shape), self.shard)
-
-
-class RankDropPath(DropPath):
-    """DropPath whose masks belong to the position in the global batch."""
-
-    def __init__(self, rate: float, shard: Shard) -> None:
-        super().__init__(rate)
-        self.shard = shard
+    def __init__(self, rate: float, shard: Shard, *, per_image: bool = False) -> None:
+        super().__init__()
+        self.rate, self.shard, self.per_image = rate, shard, per_image
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.rate == 0:
             return x
-        return x * global_mask(x, self.rate, (x.shape[0],) + (1,) * (x.ndim - 1), self.shard)
+        size = x.shape[0] * self.shard.world
+        rest = (1,) * (x.ndim - 1) if self.per_image else x.shape[1:]
+        kept = torch.rand((size, *rest), device=x.device)[self.shard.slice(size)] >= self.rate
+        return x * (kept.to(x.dtype) / (1.0 - self.rate))
 
 
 def convert_for_ranks(model: nn.Module, shard: Shard, *, cuda: bool = False) -> nn.Module:
@@ -207,9 +184,9 @@ def _swap(module: nn.Module, shard: Shard, cross_rank_norm: bool) -> None:
     for name, child in module.named_children():
         new: nn.Module | None = None
         if isinstance(child, DropPath):
-            new = RankDropPath(child.rate, shard)
+            new = RankMask(child.rate, shard, per_image=True)
         elif isinstance(child, nn.Dropout):
-            new = RankDropout(child.p, shard)
+            new = RankMask(child.p, shard)
         elif isinstance(child, (nn.modules.dropout._DropoutNd, nn.MultiheadAttention)):
             # they would draw masks per rank, and runs would depend on the number of processes
             raise TypeError(f"{name}: no rank-aware version of {type(child).__name__}")
@@ -227,10 +204,7 @@ def _cross_rank_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> CrossRankBatchNor
         norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats
     )
     # sharing the very tensors keeps parameter groups, devices and dtypes as they are
-    for name, parameter in norm.named_parameters(recurse=False):
-        setattr(new, name, parameter)
-    for name, buffer in norm.named_buffers(recurse=False):
-        setattr(new, name, buffer)
+    new._parameters, new._buffers = norm._parameters, norm._buffers
     return new
 
 
@@ -241,11 +215,7 @@ def _on_one_process() -> bool:
 
 def gather_sum(values: Tensor) -> Tensor:
     """Sum over all ranks without gradient; `values` unchanged on one process."""
-    if _on_one_process():
-        return values
-    total = values.detach().clone()
-    dist.all_reduce(total)
-    return total
+    return values if _on_one_process() else _all_reduce(values)
 
 
 def join_skipped(source: ImageSource, device: torch.device) -> None:

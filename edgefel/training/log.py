@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import math
 import threading
 import time
@@ -27,26 +26,10 @@ _TERMS = ("loss", "loss_classification", "loss_anchor", "loss_center", "anchor_s
 _CORRECT, _IMAGES, _STEPS = len(_TERMS), len(_TERMS) + 1, len(_TERMS) + 2
 
 COLUMNS = (
-    "step",
-    "epoch",
-    "seconds",
-    "images_per_second",
-    "lr",
-    "correction_ramp",
-    "loss",
-    "loss_classification",
-    "loss_anchor",
-    "loss_center",
-    "loss_auxiliary",
-    "anchor_spread",
-    "accuracy",
-    "val_loss",
-    "val_accuracy",
-    "val_macro_f1",
-    "val_ece",
-    "val_primary_accuracy",
-    "val_primary_macro_f1",
-    "skipped_images",
+    *("step", "epoch", "seconds", "images_per_second", "lr", "correction_ramp"),
+    *("loss", "loss_classification", "loss_anchor", "loss_center", "loss_auxiliary", "anchor_spread"),
+    *("accuracy", "val_loss", "val_accuracy", "val_macro_f1", "val_ece"),
+    *("val_primary_accuracy", "val_primary_macro_f1", "skipped_images"),
 )
 
 
@@ -137,18 +120,15 @@ class MetricsLog:
         self.writer = SummaryWriter(str(run / "tb"), purge_step=purge)
 
     def write(self, row: Mapping[str, Any]) -> None:
-        """Appends a row; columns that it lacks stay empty. Numbers keep their full precision."""
-        unknown = set(row) - set(COLUMNS)
-        if unknown:
-            raise ValueError(f"unknown columns {sorted(unknown)}")
-        line = io.StringIO()
-        csv.writer(line, lineterminator="\n").writerow([row.get(name, "") for name in COLUMNS])
-        with self.path.open("a", encoding="utf-8") as stream:
-            stream.write(line.getvalue())
+        """Appends a row; columns that it lacks stay empty. Numbers keep their full precision.
+
+        Raises ValueError for an unknown column.
+        """
+        with self.path.open("a", encoding="utf-8", newline="") as stream:
+            csv.DictWriter(stream, COLUMNS, lineterminator="\n").writerow(row)
         for name, value in row.items():
             if name not in ("step", "epoch"):
-                group = "val" if name.startswith("val_") else "train"
-                tag = f"{group}/{name.removeprefix('val_')}"
+                tag = name.replace("val_", "val/", 1) if name.startswith("val_") else f"train/{name}"
                 self.writer.add_scalar(tag, value, row["step"])
 
     def close(self) -> None:
@@ -178,11 +158,10 @@ class TrainingProgress:
     """
 
     def __init__(
-        self, *, enabled: bool, epochs: int, steps: int, start: int, spent: float, max_seconds: float | None
+        self, epochs: int, steps: int, max_seconds: float, *, start: int, spent: float, enabled: bool
     ) -> None:
-        self.enabled = enabled
-        self.epochs, self.steps, self.start = epochs, steps, start
-        self.spent, self.max_seconds = spent, max_seconds
+        self.epochs, self.steps, self.max_seconds = epochs, steps, max_seconds
+        self.start, self.spent, self.enabled = start, spent, enabled
         self.bar = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
             BarColumn(bar_width=24),
@@ -202,8 +181,7 @@ class TrainingProgress:
         """After a step, with the means of the log interval."""
         spent = clock.seconds()
         left = (self.steps - step) * (spent - self.spent) / max(step - self.start, 1)
-        if self.max_seconds is not None:
-            left = max(0.0, min(left, self.max_seconds - spent))
+        left = max(0.0, min(left, self.max_seconds - spent))
         numbers = f"loss {means['loss']:.3f}  accuracy {means['accuracy']:.1%}  {clock.rate():.0f} images/s"
         self.bar.update(
             self._task,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -28,7 +28,6 @@ from edgefel.training.distributed import (
     create_fabric,
     ending_together,
     gather_sum,
-    is_first_process,
     join_skipped,
 )
 from edgefel.training.log import Clock, MetricsLog, TrainingProgress, Window, loading_bar
@@ -79,7 +78,7 @@ def train(config: TrainConfig, output: str | Path, *, quiet: bool = False) -> Tr
     """
     run = RunFolder(Path(output))
     check_output(run.path)
-    with _alone(run):
+    with run.alone():
         check_output(run.path)
         return _run(config.absolute(), run, quiet)
 
@@ -97,13 +96,8 @@ def resume(run: str | Path, changes: Mapping[str, Any] | None = None, *, quiet: 
         raise EdgefelError(
             f"{run}: {', '.join(fixed)} cannot change when a run is resumed; these can: {', '.join(allowed)}"
         )
-    with _alone(folder):
+    with folder.alone():
         return _run(config.replaced(changes).absolute(), folder, quiet, resuming=True)
-
-
-def _alone(run: RunFolder) -> AbstractContextManager[None]:
-    """Locks the folder against other runs; of the processes of one run, the first does."""
-    return run.alone() if is_first_process() else nullcontext()
 
 
 def _run(config: TrainConfig, run: RunFolder, quiet: bool, resuming: bool = False) -> TrainResult:
@@ -152,7 +146,7 @@ class Trainer:
         self.main = fabric.global_rank == 0
         planned = config.epochs * steps_per_epoch
         self.planned = min(planned, config.max_steps or planned)
-        self.max_seconds = None if config.max_minutes is None else 60 * config.max_minutes
+        self.max_seconds = 60 * (config.max_minutes or math.inf)
         check_available(config.compute.attention, fabric.device)
         model.use_attention(cast(Any, config.compute.attention))
         convert_for_ranks(model, self.shard, cuda=fabric.device.type == "cuda")
@@ -160,24 +154,16 @@ class Trainer:
         self.supervised = SupervisedModel(model, loss.lambda_auxiliary > 0, config.freeze_backbones)
         self.updater = make_optimizer(config, self.supervised.named_parameters())
         self.model, self.optimizer = cast(Any, fabric.setup(self.supervised, self.updater))
-        self.loss = ReliabilityLoss(
-            loss.lambda_cls,
-            loss.lambda_anchor,
-            loss.lambda_center,
-            loss.lambda_auxiliary,
-            cast(Any, loss.anchor_loss),
-            loss.anchor_margin,
-            data.criterion,
-        )
+        self.loss = ReliabilityLoss(loss, data.prior)
         self.augment = Augmentation(config.augment, preprocessing, config.seed)
         self.window = Window(fabric.device, self.shard.world, state.window if self.main else [])
         self.progress = TrainingProgress(
-            enabled=self.main and not quiet,
-            epochs=config.epochs,
-            steps=self.planned,
+            config.epochs,
+            self.planned,
+            self.max_seconds,
             start=state.step,
             spent=state.seconds,
-            max_seconds=self.max_seconds,
+            enabled=self.main and not quiet,
         )
         self.clock = Clock(state.seconds)
         self.log: MetricsLog | None = None
@@ -272,19 +258,17 @@ class Trainer:
                 stop, interrupted = self._agree(stopping)
                 self._after_step(state.epoch_step == steps, stop)
                 if interrupted:
-                    self._save(best=False)
+                    self._save({})
                 if stop or interrupted:
                     return interrupted and not self._finished(state.seconds)
             if not batches:  # a pool without some class can leave an epoch shorter than a batch
                 state.epoch, state.epoch_step = epoch + 1, 0
         return False
 
-    def _late(self, seconds: float) -> bool:
-        return self.max_seconds is not None and seconds >= self.max_seconds
-
     def _finished(self, seconds: float) -> bool:
         state = self.state
-        return self._late(seconds) or state.epoch >= self.config.epochs or state.step >= self.planned
+        over = state.epoch >= self.config.epochs or state.step >= self.planned
+        return over or seconds >= self.max_seconds
 
     def _ramp(self, step: int) -> float:
         return correction_ramp(step, self.planned) if self.config.loss.correction_ramp == "linear" else 1.0
@@ -299,8 +283,7 @@ class Trainer:
         torch.manual_seed(derive_seed(config.seed, Purpose.LAYERS, state.epoch, state.epoch_step))
         ramp = self._ramp(state.step)
         prediction, auxiliary = self.model(images, ramp)
-        waiting = auxiliary is not None and state.step < config.loss.auxiliary_steps
-        own = 0.0 if waiting else 1.0
+        own = 0.0 if auxiliary is not None and state.step < config.loss.auxiliary_steps else 1.0
         terms = self.loss(prediction, target, self.raw.head.anchors, ramp, auxiliary, own)
         self.fabric.backward(terms.total)
         if config.clip_norm:
@@ -319,12 +302,13 @@ class Trainer:
 
     def _agree(self, stopping: list[int]) -> tuple[bool, bool]:
         """(stop because a limit is reached, stop because of a signal), the same on all ranks."""
-        done, late, asked = self.state.step >= self.planned, self._late(self.clock.seconds()), bool(stopping)
+        done, late = self.state.step >= self.planned, self.clock.seconds() >= self.max_seconds
+        asked = bool(stopping)
         if self.shard.world > 1:
             if self.state.step % _AGREE_EVERY:
                 return done, False
             flags = gather_sum(torch.tensor([late, asked], device=self.fabric.device).float())
-            late, asked = bool(flags[0] > 0), bool(flags[1] > 0)
+            late, asked = (flags > 0).tolist()
         return late or done, asked
 
     def _after_step(self, ends_epoch: bool, stop: bool) -> None:
@@ -336,7 +320,16 @@ class Trainer:
             self.progress.update(state.epoch, state.step, self.window.own(), self.clock)
         scores: dict[str, float] = {}
         if validating or state.step % config.log_every == 0:
-            row = self._train_row()
+            means = self.window.take()  # waits for the device
+            row = {
+                "step": state.step,
+                "epoch": state.epoch + 1,
+                "seconds": round(self.clock.seconds(), 3),
+                "images_per_second": round(self.clock.rate(), 1),
+                "lr": self.updater.param_groups[0]["lr"],
+                "correction_ramp": self._ramp(state.step - 1),
+                **means,
+            }
             if validating:
                 scores = self._validate(row)
             self._report_skipped()
@@ -350,19 +343,7 @@ class Trainer:
         if best:
             state.best = score
         if validating or state.step % config.checkpoint_every == 0:
-            self._save(best=best, scores=scores, finished=last)
-
-    def _train_row(self) -> dict[str, Any]:
-        means = self.window.take()
-        return {
-            "step": self.state.step,
-            "epoch": self.state.epoch + 1,
-            "seconds": round(self.clock.seconds(), 3),
-            "images_per_second": round(self.clock.rate(), 1),
-            "lr": self.updater.param_groups[0]["lr"],
-            "correction_ramp": self._ramp(self.state.step - 1),
-            **means,
-        }
+            self._save(scores, best=best, finished=last)
 
     def _validate(self, row: Mapping[str, Any]) -> dict[str, float]:
         """Scores of the validation split, {} without one; exchanges which images could not be read."""
@@ -380,7 +361,7 @@ class Trainer:
                 join_skipped(source, self.fabric.device)
         return scores
 
-    def _save(self, *, best: bool, scores: Mapping[str, float] | None = None, finished: bool = False) -> None:
+    def _save(self, scores: Mapping[str, float], *, best: bool = False, finished: bool = False) -> None:
         """Writes a checkpoint (rank 0). A signal right after one that is already there adds nothing."""
         state = self.state
         state.window = self.window.state()
@@ -391,7 +372,7 @@ class Trainer:
             extra = {
                 "step": state.step,
                 "epoch": state.epoch,
-                "scores": dict(scores or {}),
+                "scores": dict(scores),
                 "threads": torch.get_num_threads(),
             }
             description = {

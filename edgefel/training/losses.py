@@ -6,17 +6,14 @@ Shapes: batch B, classes C, anchors per class K, embedding width E.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from edgefel.models.reliability import Prediction
-
-AnchorLoss = Literal["unbounded", "hinge"]
-CriterionKind = Literal["cross-entropy", "pdls", "f-pdls"]
+from edgefel.training.config import LossConfig
 
 # log(1e-7) = -16.1. Smaller probabilities count as this one, so that a single confident mistake neither makes the
 # loss infinite nor dominates a batch.
@@ -81,34 +78,6 @@ def focal_nll(probabilities: Tensor, targets: Tensor, gamma: float) -> Tensor:
     return -terms.sum(1).mean()
 
 
-@dataclass
-class Criterion:
-    """The classification loss: cross-entropy with label smoothing, PDLS or F-PDLS (arXiv 2204.02181).
-
-    `smoothing` is for cross-entropy only; `prior` [C, C] and `alpha` are for the other two, `gamma` for f-pdls.
-    Raises ValueError for pdls or f-pdls without a prior.
-    """
-
-    kind: CriterionKind = "cross-entropy"
-    smoothing: float = 0.11
-    prior: Tensor | None = None
-    alpha: float = 0.8
-    gamma: float = 2.0
-
-    def __post_init__(self) -> None:
-        if self.kind != "cross-entropy" and self.prior is None:
-            raise ValueError(f"{self.kind} needs a prior")
-
-    def __call__(self, probabilities: Tensor, target: Tensor) -> Tensor:
-        """`probabilities` [B, C] rows that sum to 1; `target` int64 [B] or float [B, C]. Returns a scalar."""
-        if self.kind == "cross-entropy":
-            return classification_loss(probabilities, target, self.smoothing)
-        assert self.prior is not None
-        self.prior = self.prior.to(probabilities.device)
-        gamma = self.gamma if self.kind == "f-pdls" else 0.0
-        return focal_nll(probabilities, prior_targets(target, self.prior, self.alpha), gamma)
-
-
 def mean_squared_distance(anchors: Tensor) -> Tensor:
     """Mean of `‖a_m - a_n‖² / E` over all pairs m ≠ n of the C·K anchors of [C, K, E].
 
@@ -119,7 +88,7 @@ def mean_squared_distance(anchors: Tensor) -> Tensor:
     return 2.0 * centred.square().sum() / (max(points.shape[0] - 1, 1) * points.shape[1])
 
 
-def anchor_loss(anchors: Tensor, kind: AnchorLoss, margin: float) -> Tensor:
+def anchor_loss(anchors: Tensor, kind: str, margin: float) -> Tensor:
     """`L_a`, which pushes anchors [C, K, E] apart; d² = ‖a_m - a_n‖² / E over pairs of different anchors.
 
     "unbounded" (the papers): `-mean d²`, which has no lower bound.
@@ -150,22 +119,32 @@ def center_loss(embedding: Tensor, target: Tensor, anchors: Tensor) -> Tensor:
     return (target * squared.amin(2)).sum(1).mean() / embedding.shape[1]
 
 
-@dataclass
 class ReliabilityLoss:
     """`L = λ_cls L_cls + ramp · (λ_a L_a + λ_c L_c)`; classification alone for models without anchors.
 
     With deep supervision, plus `λ_aux` times the classification loss of the auxiliary classifier (not in
     the papers, which start from pretrained streams). The correction ramp is the factor by which the authors' released
     code fades in the anchor terms and the correction itself: pass the same value to the model.
+
+    prior: [C, C], for pdls and f-pdls. Raises ValueError if they have none.
     """
 
-    lambda_cls: float = 1.0
-    lambda_anchor: float = 1.0
-    lambda_center: float = 1.0
-    lambda_auxiliary: float = 0.0
-    kind: AnchorLoss = "unbounded"
-    margin: float = 4.0
-    criterion: Criterion = field(default_factory=Criterion)
+    def __init__(self, config: LossConfig, prior: Tensor | None = None) -> None:
+        if config.criterion != "cross-entropy" and prior is None:
+            raise ValueError(f"{config.criterion} needs a prior")
+        self.config, self.prior = config, prior
+
+    def classification(self, probabilities: Tensor, target: Tensor) -> Tensor:
+        """The criterion: cross-entropy with label smoothing, PDLS or F-PDLS (arXiv 2204.02181). Returns a scalar.
+
+        `probabilities` [B, C] rows that sum to 1; `target` int64 [B] or float [B, C].
+        """
+        config = self.config
+        if self.prior is None or config.criterion == "cross-entropy":
+            return classification_loss(probabilities, target, config.smoothing)
+        self.prior = self.prior.to(probabilities.device)
+        gamma = config.gamma if config.criterion == "f-pdls" else 0.0
+        return focal_nll(probabilities, prior_targets(target, self.prior, config.alpha), gamma)
 
     def __call__(
         self,
@@ -181,15 +160,16 @@ class ReliabilityLoss:
         Args: `target` int64 [B] or float [B, C]; `anchors` [C, K, E] or None; `auxiliary` probabilities
         [B, C] of the auxiliary classifier, or None; `own` is the factor on all terms but the auxiliary one.
         """
-        classification = self.criterion(prediction.probabilities, target)
+        config = self.config
+        classification = self.classification(prediction.probabilities, target)
         zero = classification.new_zeros(())
-        extra = zero if auxiliary is None else self.criterion(auxiliary, target)
-        total = own * self.lambda_cls * classification + self.lambda_auxiliary * extra
+        extra = zero if auxiliary is None else self.classification(auxiliary, target)
+        total = own * config.lambda_cls * classification + config.lambda_auxiliary * extra
         if anchors is None or anchors.numel() == 0:
             return LossTerms(total, classification, zero, zero, zero, extra)
-        apart = anchor_loss(anchors, self.kind, self.margin)
+        apart = anchor_loss(anchors, config.anchor_loss, config.anchor_margin)
         center = center_loss(prediction.embedding, target, anchors)
-        total = total + own * ramp * (self.lambda_anchor * apart + self.lambda_center * center)
+        total = total + own * ramp * (config.lambda_anchor * apart + config.lambda_center * center)
         spread = mean_squared_distance(anchors.detach()).sqrt()
         return LossTerms(total, classification, apart, center, spread, extra)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ def make_model(
     What each checkpoint of `init_from` provided is appended to `starts`.
     """
     torch.manual_seed(derive_seed(config.seed, Purpose.WEIGHTS))
-    model = build_model(config.model, num_classes=len(labels), **_model_settings(config))
+    model = build_model(config.model, num_classes=len(labels), **_tuples(config.model_settings))
     for path in config.init_from:
         start = initialize_from(model, path, labels)
         if starts is not None:
@@ -41,7 +41,7 @@ def run_preprocessing(config: TrainConfig, resumed: Path | None = None) -> Prepr
     Weights expect the framing they were trained with; imported backbones alone have none.
     Raises EdgefelError for an unknown model or checkpoint.
     """
-    size = model_config(config.model, **_model_settings(config)).input_size
+    size = model_config(config.model, **_tuples(config.model_settings)).input_size
     # the weights of the last one remain
     for path in (resumed, *reversed(config.init_from)):
         if path is not None and (own := read_preprocessing(path)) is not None:
@@ -49,14 +49,9 @@ def run_preprocessing(config: TrainConfig, resumed: Path | None = None) -> Prepr
     return default_preprocessing(size)
 
 
-def _model_settings(config: TrainConfig) -> dict[str, Any]:
-    settings: dict[str, Any] = _tuples(dict(config.model_settings))
-    return settings
-
-
 def _tuples(value: Any) -> Any:
     """YAML's lists as the tuples that model configurations hold."""
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {name: _tuples(item) for name, item in value.items()}
     return tuple(value) if isinstance(value, list) else value
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from edgefel.files.read import check_regular
 from edgefel.files.write import LOCK_NAME, atomic_folder, sole_user, write_json, write_text
 from edgefel.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, save_tensors
 from edgefel.training.config import TrainConfig, dump_config, load_config
+from edgefel.training.distributed import is_first_process
 from edgefel.training.model import SupervisedModel
 
 SKIPPED_NAME = "skipped.json"  # by split, the images that could not be read, each with the reason
@@ -60,15 +61,15 @@ class RunFolder:
     path: Path
 
     def alone(self) -> AbstractContextManager[None]:
-        """Makes the folder and locks it against other processes. Raises EdgefelError if one is training there."""
-        return sole_user(
-            self.path,
-            f"{self.path}: another process is training there; wait for it, or choose another folder",
-        )
+        """Makes the folder and locks it against other runs; of the processes of one run, the first does.
+
+        Raises EdgefelError if another process is training there.
+        """
+        busy = f"{self.path}: another process is training there; wait for it, or choose another folder"
+        return sole_user(self.path, busy) if is_first_process() else nullcontext()
 
     def create(self, config: TrainConfig) -> None:
         """Makes the folder and stores the resolved configuration."""
-        self.path.mkdir(parents=True, exist_ok=True)
         write_text(self.path / "config.yaml", dump_config(config))
 
     def config(self) -> TrainConfig:

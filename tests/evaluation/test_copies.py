@@ -14,6 +14,7 @@ from edgefel.data.inspection.duplicates import Elsewhere
 from edgefel.data.open import open_dataset
 from edgefel.evaluation.copies import ALL_SPLITS, GIVEN, NO_OTHER, SWITCHED_OFF, judge_without_copies
 from edgefel.evaluation.evaluate import evaluate, evaluate_with_evidence
+from edgefel.evaluation.report import render
 
 pytestmark = pytest.mark.filterwarnings("ignore::edgefel.errors.EdgefelWarning")
 LAYOUT = "fer-plus-7"
@@ -32,12 +33,13 @@ def run(checkpoint, data, *arguments: object):
 
 
 @pytest.fixture(scope="module")
-def done(nano_checkpoint, faces, tmp_path_factory):
-    out = tmp_path_factory.mktemp("report") / "out"
+def done(nano_checkpoint, faces):
+    """Printed text, the evaluation as JSON has it, and the page without its figures."""
     options = ("--layout", LAYOUT, "--votes", "label.csv", "--workers", 0)
-    result = run(nano_checkpoint, faces, *options, "-o", out)
+    result = run(nano_checkpoint, faces, *options)
     assert result.exit_code == 0, result.output
-    return result.output, json.loads((out / "evaluation.json").read_text()), (out / "report.html").read_text()
+    evaluation, _ = evaluate_with_evidence(nano_checkpoint, faces, layout=f"{LAYOUT}:label.csv")
+    return result.output, json.loads(json.dumps(evaluation.to_dict())), render(evaluation, ())
 
 
 def test_both_accuracies_are_those_of_the_images(done, nano_checkpoint, faces):
@@ -89,6 +91,6 @@ def test_what_is_not_looked_for_is_said(nano_checkpoint, faces, tmp_path):
 def test_nothing_is_judged_where_nothing_is_left():
     targets, probabilities = np.array([0, 1]), np.array([[0.9, 0.1], [0.8, 0.2]])
     every = Elsewhere(np.array([False, True, True]), np.array([False, False, False]))
-    found = judge_without_copies(("train",), every, np.array([1, 2]), probabilities, None, targets)
+    found = judge_without_copies(("train",), every.at(np.array([1, 2])), probabilities, None, targets)
     assert (found.images, found.accuracy, found.with_head, found.without_head) == (0, None, None, None)
     assert (found.as_published.hits, found.as_published.images) == (1, 2)

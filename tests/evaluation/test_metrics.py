@@ -2,9 +2,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score
 
 from edgefel.errors import EdgefelError
-from edgefel.evaluation.metrics import compute_metrics, expected_calibration_error
+from edgefel.evaluation.metrics import (
+    compute_metrics,
+    draw_stratified,
+    expected_calibration_error,
+    judge_clusters,
+    reliability_bins,
+    spread,
+)
 
 
 def one_hot_ish(predicted: list[int], classes: int = 3, top: float = 0.8) -> np.ndarray:
@@ -61,3 +69,56 @@ def test_nothing_to_judge_is_an_error():
         compute_metrics(np.empty((0, 7)), np.empty(0, int))
     with pytest.raises(ValueError, match="do not fit"):
         compute_metrics(np.ones((2, 7)), np.zeros(3, int))
+
+
+def test_spread_per_image_and_pooled():
+    found = spread(np.array([[0.9, 0.1], [0.5, 0.5]]))
+    assert found.std == pytest.approx((0.4 + 0) / 2)
+    assert found.highest == pytest.approx(0.7)
+    assert found.lowest == pytest.approx(0.3)
+    assert found.pooled_std == pytest.approx(np.sqrt((0.16 + 0.16 + 0 + 0) / 4))
+    assert (found.pooled_highest, found.pooled_lowest, found.images) == (0.9, 0.1, 2)
+
+
+def test_reliability_bins_add_up_to_the_ece():
+    rng = np.random.default_rng(0)
+    probabilities = rng.dirichlet(np.full(4, 0.5), 300)
+    targets = rng.integers(0, 4, 300)
+    bins = reliability_bins(probabilities, targets)
+    assert sum(part.images for part in bins) == 300
+    top, hit = probabilities.max(1), probabilities.argmax(1) == targets
+    total = 0.0
+    for part in bins:
+        inside = (top > part.low) & (top <= part.high)
+        assert part.images == inside.sum()
+        if not inside.any():
+            assert part.accuracy is part.confidence is None
+            continue
+        assert part.accuracy == pytest.approx(hit[inside].mean())
+        assert part.confidence == pytest.approx(top[inside].mean())
+        total += inside.mean() * abs(hit[inside].mean() - top[inside].mean())
+    assert expected_calibration_error(probabilities, targets) == pytest.approx(total)
+
+
+def test_clusters_on_a_known_arrangement():
+    """Two pairs, each spread 1 about its centre, 10 apart."""
+    features = np.array([[-1.0, 0], [1, 0], [9, 0], [11, 0]])
+    targets = np.array([0, 0, 1, 1])
+    found = judge_clusters(features, targets)
+    assert found.width == 2
+    assert found.davies_bouldin == pytest.approx((1 + 1) / 10)
+    assert found.calinski_harabasz == pytest.approx((4 * 25 / 1) / (4 / 2))
+    assert found.davies_bouldin == pytest.approx(davies_bouldin_score(features, targets))
+    assert found.calinski_harabasz == pytest.approx(calinski_harabasz_score(features, targets))
+    assert judge_clusters(features, np.zeros(4, int)) is None
+    assert judge_clusters(features, np.arange(4)) is None
+
+
+def test_a_stratified_draw_keeps_the_shares():
+    targets = np.repeat([0, 1, 2], [60, 30, 11])
+    drawn = draw_stratified(targets, 20)
+    assert len(set(drawn.tolist())) == 20
+    assert np.bincount(targets[drawn]).tolist() == [12, 6, 2]
+    assert np.array_equal(drawn, draw_stratified(targets, 20))
+    assert not np.array_equal(drawn, draw_stratified(targets, 20, seed=1))
+    assert np.array_equal(draw_stratified(targets, 101), np.arange(101))

@@ -11,6 +11,7 @@ import torch
 from edgefel.errors import EdgefelError
 from edgefel.models.config import ReliabilityConfig
 from edgefel.models.reliability import AttentiveCorrection, ReliabilityHead, confidence, weighted_mean
+from edgefel.training.config import LossConfig
 from edgefel.training.losses import ReliabilityLoss
 
 
@@ -200,7 +201,7 @@ def test_any_module_can_have_the_head():
     optimizer = torch.optim.Adam([*backbone.parameters(), *module.parameters()], lr=3e-3)
     losses = []
     for _ in range(30):
-        terms = ReliabilityLoss()(module(backbone(images)), target, module.anchors)
+        terms = ReliabilityLoss(LossConfig())(module(backbone(images)), target, module.anchors)
         optimizer.zero_grad()
         terms.total.backward()
         optimizer.step()

@@ -24,18 +24,24 @@ from edgefel.data.preprocessing import Preprocessing
 from edgefel.models.window_attention import DropPath
 from edgefel.training.distributed import (
     CrossRankBatchNorm,
-    RankDropout,
-    RankDropPath,
+    RankMask,
     Shard,
     convert_for_ranks,
+    is_first_process,
     join_skipped,
 )
 
-# Two processes normalise and train halves of a batch, and compare with the whole.
-_BATCH_NORM = """
-import sys, torch, torch.distributed as dist
+# Two processes normalise and train halves of a batch, and compare with the whole; then they tell each other which
+# images they could not read.
+_PAIR = """
+import sys
+import torch
+import torch.distributed as dist
 from torch import nn
-from edgefel.training.distributed import CrossRankBatchNorm
+from edgefel.data.loading.batches import ImageSource
+from edgefel.data.open import open_dataset
+from edgefel.data.preprocessing import Preprocessing
+from edgefel.training.distributed import CrossRankBatchNorm, join_skipped
 rank = int(sys.argv[1])
 dist.init_process_group("gloo", init_method="file://" + sys.argv[2], rank=rank, world_size=2)
 torch.manual_seed(0)
@@ -62,6 +68,16 @@ for name, parameter in whole.named_parameters():
     torch.testing.assert_close(gradient, parameter.grad)
 split.eval(), whole.eval()
 torch.testing.assert_close(split(b), whole(a)[mine])
+print("equal norms")
+
+source = ImageSource(open_dataset(sys.argv[3]), Preprocessing(resize=16, crop=14), cache_mb=0)
+join_skipped(source, torch.device("cpu"))  # nobody has anything to tell
+assert source.skipped == {}
+source.skipped.update({0: {7: "mine", 50: "mine", 51: "mine"}, 1: {99: "mine", 7: "mine"}}[rank])
+join_skipped(source, torch.device("cpu"))
+join_skipped(source, torch.device("cpu"))
+print(*(f"{index}={reason}" for index, reason in sorted(source.skipped.items())), sep=chr(10))
+dist.destroy_process_group()
 """
 
 
@@ -75,16 +91,30 @@ def launch(arguments: list[str], **options) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_cross_rank_batch_norm_equals_batch_norm_of_the_whole_batch(tmp_path):
-    script = tmp_path / "norms.py"
-    script.write_text(_BATCH_NORM)
-    meeting = str(tmp_path / "meeting")
-    command = [sys.executable, str(script)]
-    first = subprocess.Popen([*command, "0", meeting], stderr=subprocess.PIPE, text=True)
-    second = subprocess.Popen([*command, "1", meeting], stderr=subprocess.PIPE, text=True)
-    for process in (first, second):
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors
+@pytest.fixture(scope="module")
+def pair(faces_folder: Path, tmp_path_factory) -> list[tuple[list[str], str]]:
+    """The lines that each of the two processes prints, and its errors."""
+    meeting = tmp_path_factory.mktemp("pair") / "meeting"
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    processes = [
+        subprocess.Popen([sys.executable, "-c", _PAIR, str(rank), str(meeting), str(faces_folder)], **pipes)
+        for rank in range(2)
+    ]
+    told = [process.communicate(timeout=300) for process in processes]
+    return [(lines.splitlines(), errors) for lines, errors in told]
+
+
+def test_cross_rank_batch_norm_equals_batch_norm_of_the_whole_batch(pair):
+    for lines, errors in pair:
+        assert lines[:1] == ["equal norms"], errors
+
+
+def test_processes_tell_each_other_what_they_could_not_read(pair):
+    first, second = (dict(line.split("=", 1) for line in lines[1:]) for lines, _ in pair)
+    assert list(first) == list(second) == ["7", "50", "51", "99"], pair
+    assert first["7"] == second["7"] == first["51"] == "mine"
+    assert first["99"].endswith(".png: another process could not read it")
+    assert second["50"].endswith(".png: another process could not read it")
 
 
 class Small(nn.Module):
@@ -105,14 +135,16 @@ def test_conversion_shares_parameters_and_keeps_keys():
     assert list(before) == list(after)
     assert all(after[key] is value for key, value in before.items())
     assert isinstance(model.body[1], CrossRankBatchNorm)
-    assert isinstance(model.body[2], RankDropout)
-    assert isinstance(model.path, RankDropPath)
+    assert isinstance(model.body[2], RankMask)
+    assert not model.body[2].per_image
+    assert isinstance(model.path, RankMask)
+    assert model.path.per_image
 
 
 def test_on_one_process_batch_norm_stays():
     model = convert_for_ranks(Small(), Shard())
     assert type(model.body[1]) is nn.BatchNorm1d
-    assert isinstance(model.body[2], RankDropout)
+    assert isinstance(model.body[2], RankMask)
 
 
 def test_layers_without_a_rank_aware_version_are_refused():
@@ -120,7 +152,7 @@ def test_layers_without_a_rank_aware_version_are_refused():
         convert_for_ranks(nn.Sequential(nn.Dropout2d(0.5)), Shard())
 
 
-@pytest.mark.parametrize("make", [lambda s: RankDropout(0.25, s), lambda s: RankDropPath(0.25, s)])
+@pytest.mark.parametrize("make", [lambda s: RankMask(0.25, s), lambda s: RankMask(0.25, s, per_image=True)])
 def test_masks_are_slices_of_the_global_mask(make):
     x = torch.ones(400, 6)
     torch.manual_seed(1)
@@ -136,7 +168,7 @@ def test_masks_are_slices_of_the_global_mask(make):
 
 def test_a_dropped_path_drops_whole_images():
     torch.manual_seed(0)
-    out = RankDropPath(0.5, Shard())(torch.ones(64, 3, 5))
+    out = RankMask(0.5, Shard(), per_image=True)(torch.ones(64, 3, 5))
     assert set(out.flatten(1).std(1).tolist()) == {0.0}
 
 
@@ -206,48 +238,17 @@ def test_two_processes_log_like_one(runs, name):
                 assert float(a[column]) == pytest.approx(float(b[column]), rel=1e-5), column
 
 
-_TELL = """
-import sys
-import torch
-import torch.distributed as dist
-from edgefel.data.preprocessing import Preprocessing
-from edgefel.data.loading.batches import ImageSource
-from edgefel.data.open import open_dataset
-from edgefel.training.distributed import join_skipped
-rank = int(sys.argv[2])
-dist.init_process_group("gloo", init_method=f"file://{sys.argv[3]}", rank=rank, world_size=2)
-source = ImageSource(open_dataset(sys.argv[1]), Preprocessing(resize=16, crop=14), cache_mb=0)
-join_skipped(source, torch.device("cpu"))  # nobody has anything to tell
-assert source.skipped == {}
-source.skipped.update({0: {7: "mine", 50: "mine", 51: "mine"}, 1: {99: "mine", 7: "mine"}}[rank])
-join_skipped(source, torch.device("cpu"))
-join_skipped(source, torch.device("cpu"))
-print(*(f"{index}={reason}" for index, reason in sorted(source.skipped.items())), sep=chr(10))
-dist.destroy_process_group()
-"""
-
-
-@pytest.mark.slow
-def test_processes_tell_each_other_what_they_could_not_read(faces_folder: Path, tmp_path: Path) -> None:
-    children = [
-        subprocess.Popen(
-            [sys.executable, "-c", _TELL, str(faces_folder), str(rank), str(tmp_path / "meeting")],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    told = [child.communicate(timeout=120)[0].splitlines() for child in children]
-    assert [child.returncode for child in children] == [0, 0]
-    first, second = (dict(line.split("=", 1) for line in lines) for lines in told)
-    assert list(first) == list(second) == ["7", "50", "51", "99"]
-    assert first["7"] == second["7"] == first["51"] == "mine"
-    assert first["99"].endswith(".png: another process could not read it")
-    assert second["50"].endswith(".png: another process could not read it")
-
-
 def test_a_single_process_has_nobody_to_tell(faces_folder: Path) -> None:
     source = ImageSource(open_dataset(faces_folder), Preprocessing(resize=16, crop=14), cache_mb=0)
     source.skipped[3] = "mine"
     join_skipped(source, torch.device("cpu"))
     assert source.skipped == {3: "mine"}
+
+
+@pytest.mark.parametrize("name", ["RANK", "LOCAL_RANK", "NODE_RANK"])
+def test_of_the_processes_of_a_run_the_first_holds_the_folder(monkeypatch, name):
+    assert is_first_process()
+    monkeypatch.setenv(name, "0")
+    assert is_first_process()
+    monkeypatch.setenv(name, "1")
+    assert not is_first_process()

@@ -1,8 +1,7 @@
-"""Whole runs of a small model: what they write, how they stop, and that a resumed one is the same run."""
+"""Whole runs of a small model: how they stop, and that a resumed one is the same run."""
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import shutil
@@ -12,149 +11,16 @@ import sys
 import time
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
-from safetensors.torch import load_file
+from training.runs import FLAGS, assert_same_run, cli, config, rows, tensors, write_faces
 
-from edgefel.cli.main import main
-from edgefel.data.labels import EXPRESSIONS_7
 from edgefel.data.preprocessing import Preprocessing, default_preprocessing
 from edgefel.models.checkpoint import load_checkpoint, save_checkpoint, save_part
-from edgefel.training.config import ComputeConfig, LossConfig, TrainConfig, load_config
-from edgefel.training.loop import resume, train
+from edgefel.training.config import LossConfig
+from edgefel.training.loop import Trainer, resume, train
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    # the runs in other processes use one thread too: bitwise equality needs the same summation order
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def write_faces(root: Path, *, broken: tuple[int, ...] = (), labels=EXPRESSIONS_7, val: bool = True) -> Path:
-    """28 images to train on and 7 to validate; the numbers in `broken` cannot be read."""
-    root.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    with (root / "labels.csv").open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(("path", "label", "split", "subject", *(f"soft_{name}" for name in labels)))
-        for i in range(35 if val else 28):
-            path = root / f"{i}.png"
-            colour = np.random.default_rng(i % len(labels)).integers(0, 256, 3)
-            noisy = colour + rng.normal(0, 20, (36, 36, 3))
-            cv2.imwrite(str(path), noisy.clip(0, 255).astype(np.uint8))
-            if i in broken:
-                path.write_bytes(b"no image")
-            soft = [0.7 if c == i % len(labels) else 0.3 / (len(labels) - 1) for c in range(len(labels))]
-            split = "train" if i < 28 else "val"
-            writer.writerow((path.name, labels[i % len(labels)], split, f"s{i % 5}", *soft))
-    return root
-
-
-@pytest.fixture(scope="module")
-def faces(tmp_path_factory) -> Path:
-    return write_faces(tmp_path_factory.mktemp("data") / "faces")
-
-
-def config(faces: Path, **changes) -> TrainConfig:
-    base = TrainConfig(
-        model="poster-v2-nano",
-        data=str(faces),
-        epochs=2,
-        batch_size=4,  # an epoch of 14 images has 3 steps; the last 2 images are dropped
-        per_class=2,
-        lr=1e-3,
-        log_every=2,
-        warmup_steps=2,
-        clip_norm=1.0,
-        loss=LossConfig(lambda_auxiliary=1.0, auxiliary_steps=1),
-        compute=ComputeConfig(accelerator="cpu", workers=0),
-    )
-    return base.replaced(changes)
-
-
-FLAGS = ["--model", "poster-v2-nano", "--epochs", 2, "--batch-size", 4, "--per-class", 2, "--lr", 1e-3]
-FLAGS += ["--log-every", 2, "--accelerator", "cpu", "--workers", 0]
-FLAGS += ["--warmup-steps", 2, "--clip-norm", 1.0, "--lambda-auxiliary", 1.0, "--auxiliary-steps", 1]
-
-
-def cli(*arguments: object):
-    return CliRunner().invoke(main, ["train", *map(str, arguments)])
-
-
-def rows(run: Path) -> list[dict[str, str]]:
-    """metrics.csv without what depends on the clock."""
-    with (run / "metrics.csv").open() as stream:
-        lines = list(csv.DictReader(stream))
-    for line in lines:
-        del line["seconds"], line["images_per_second"]
-    return lines
-
-
-def tensors(run: Path, pointer: str = "last.json") -> dict[str, torch.Tensor]:
-    """Weights and optimizer state of a checkpoint of a run."""
-    folder = run / json.loads((run / pointer).read_text())["checkpoint"]
-    optimizer = load_file(folder / "training.safetensors")
-    return load_file(folder / "model.safetensors") | {f"optimizer {k}": v for k, v in optimizer.items()}
-
-
-def assert_same_run(one: Path, two: Path) -> None:
-    first, second = tensors(one), tensors(two)
-    assert first.keys() == second.keys()
-    assert any(key.startswith("optimizer") for key in first)
-    for key in first:
-        assert torch.equal(first[key], second[key]), key
-    assert rows(one) == rows(two)
-    for pointer in ("last.json", "best.json"):
-        assert json.loads((one / pointer).read_text()) == json.loads((two / pointer).read_text())
-
-
-@pytest.fixture(scope="module")
-def whole(faces, tmp_path_factory) -> Path:
-    """An uninterrupted run of two epochs."""
-    run = tmp_path_factory.mktemp("runs") / "whole"
-    train(config(faces), run, quiet=True)
-    return run
-
-
-def test_a_run_folder_holds_what_it_promises(whole, faces):
-    assert {p.name for p in whole.iterdir()} == {
-        "config.yaml",
-        "metrics.csv",
-        "tb",
-        "checkpoints",
-        "last.json",
-        "best.json",
-    }
-    assert load_config(whole / "config.yaml") == config(faces)
-    last = json.loads((whole / "last.json").read_text())
-    assert (last["step"], last["epoch"]) == (6, 2)
-    checkpoint = load_checkpoint(whole / last["checkpoint"])
-    assert checkpoint.labels == EXPRESSIONS_7
-    assert checkpoint.preprocessing["resize"] == 128
-    best = json.loads((whole / "best.json").read_text())
-    kept = {p.name for p in (whole / "checkpoints").iterdir()}
-    assert kept == {Path(p["checkpoint"]).name for p in (last, best)}
-    assert list((whole / "tb").iterdir())
-
-
-def test_nothing_in_a_checkpoint_is_a_pickle(whole):
-    suffixes = {p.suffix for p in (whole / "checkpoints").rglob("*") if p.is_file()}
-    assert suffixes == {".safetensors", ".json"}
-
-
-def test_the_log_has_a_line_per_interval_and_validation(whole):
-    lines = rows(whole)
-    assert [int(line["step"]) for line in lines] == [2, 3, 4, 6]
-    assert [bool(line["val_macro_f1"]) for line in lines] == [False, True, False, True]
-    assert [float(line["lr"]) for line in lines] == pytest.approx([1e-3, 1e-3, 0.995e-3, 0.995e-3])
-    assert [float(line["correction_ramp"]) for line in lines] == pytest.approx([1 / 5, 2 / 5, 3 / 5, 1.0])
-    assert all(0 < float(line["loss_classification"]) < 20 for line in lines)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_training_learns(faces, tmp_path):
@@ -211,14 +77,35 @@ def test_killed_before_the_first_checkpoint_starts_again(faces, whole, tmp_path)
     assert_same_run(run, whole)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_saves_says_how_to_go_on_and_exits_with_its_code(faces, whole, tmp_path, number):
+def test_a_signal_saves_says_how_to_go_on_and_exits_with_its_code(faces, whole, tmp_path):
+    """Of a process; tests/test_signals.py sends every signal to another command."""
     run = tmp_path / "stopped"
     process = start(run, "--data", faces, "-o", run, *FLAGS)
     wait_for(lambda: (run / "metrics.csv").is_file() and len(rows(run)) >= 1, process)
-    process.send_signal(number)
+    process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=120)
-    assert process.returncode == 128 + number
+    assert process.returncode == 128 + signal.SIGTERM
+    check_stopped(run, errors, whole)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_other_signals_do_the_same(faces, whole, tmp_path, monkeypatch, number):
+    step = Trainer.step
+
+    def and_signal(self, batch):
+        step(self, batch)
+        if self.state.step == 2:
+            signal.raise_signal(number)
+
+    run = tmp_path / "stopped"
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", and_signal)
+        done = cli("--data", faces, "-o", run, *FLAGS)
+    assert done.exit_code == 128 + number
+    check_stopped(run, done.stderr, whole)
+
+
+def check_stopped(run: Path, errors: str, whole: Path) -> None:
     assert f"edgefel train --resume {run}" in errors.replace("\n", "")
     assert 2 <= json.loads((run / "last.json").read_text())["step"] < 6
     done = cli("--resume", run, "--quiet")
@@ -385,61 +272,9 @@ def test_resume_refuses_what_would_change_the_result(whole, tmp_path):
     assert "give either -o RUN to start a run or --resume RUN" in done.stderr
 
 
-def test_a_damaged_checkpoint_is_named(whole, tmp_path):
-    run = tmp_path / "run"
-    shutil.copytree(whole, run)
-    folder = run / json.loads((run / "last.json").read_text())["checkpoint"]
-    weights = folder / "training.safetensors"
-    weights.write_bytes(weights.read_bytes()[:100])
-    done = cli("--resume", run)
-    assert done.exit_code == 2
-    assert "training.safetensors" in done.stderr
-
-
 def test_help_groups_every_setting():
     text = cli("--help").output
     for heading in ("Recipe:", "Losses:", "Augmentation", "Where it runs:", "Examples:"):
         assert heading in text
     for flag in ("--epochs", "--smoothing", "--lambda-anchor", "--noise", "--devices", "--freeze-backbones"):
         assert flag in text
-
-
-def test_a_run_that_is_being_trained_is_refused(faces, tmp_path):
-    """Neither resumed by another process nor taken for an output, from its first moment on."""
-    run = tmp_path / "run"
-    process = start(run, "--data", faces, "-o", run, *FLAGS, "--epochs", 10_000)
-    try:
-        wait_for((run / ".lock").exists, process)
-        refused = cli("--data", faces, "-o", run, *FLAGS)
-        assert refused.exit_code == 2
-        assert "another process is training there" in refused.stderr or "holds a run" in refused.stderr
-        wait_for((run / "last.json").exists, process)
-        before = {path: path.read_bytes() for path in run.rglob("*.json")}
-        refused = cli("--resume", run)
-        assert refused.exit_code == 2
-        assert refused.stderr.splitlines()[-1].startswith(f"error: {run}: another process is training there")
-        assert all(path.read_bytes() == data for path, data in before.items() if path.exists())
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=120)
-    assert not (run / ".lock").exists()
-
-
-def test_what_a_run_that_was_killed_early_leaves_does_no_harm(faces, whole, tmp_path):
-    run = tmp_path / "run"
-    run.mkdir()
-    (run / ".lock").touch()
-    train(config(faces), run, quiet=True)
-    assert_same_run(run, whole)
-    assert not (run / ".lock").exists()
-
-
-@pytest.mark.parametrize("name", ["RANK", "LOCAL_RANK", "NODE_RANK"])
-def test_of_the_processes_of_a_run_the_first_holds_the_folder(monkeypatch, name):
-    from edgefel.training.distributed import is_first_process
-
-    assert is_first_process()
-    monkeypatch.setenv(name, "0")
-    assert is_first_process()
-    monkeypatch.setenv(name, "1")
-    assert not is_first_process()

@@ -15,7 +15,6 @@ from safetensors.torch import load_file
 from edgefel.data.labels import EXPRESSIONS_7
 from edgefel.training.config import ComputeConfig, TrainConfig
 from edgefel.training.loop import resume, train
-from edgefel.training.randomness import repeatable
 
 
 @pytest.fixture(autouse=True)
@@ -75,16 +74,3 @@ def test_another_number_of_threads_is_said(faces, tmp_path, capsys):
     said = capsys.readouterr().err
     assert "had 2 threads so far and goes on with 1" in said
     assert "OMP_NUM_THREADS=2" in said
-
-
-def test_the_setting_ends_with_the_training():
-    assert not torch.are_deterministic_algorithms_enabled()
-    with pytest.raises(KeyError), repeatable(torch.device("cpu")):
-        assert torch.are_deterministic_algorithms_enabled()
-        raise KeyError
-    assert not torch.are_deterministic_algorithms_enabled()
-
-
-def test_cuda_keeps_its_faster_kernels():
-    with repeatable(torch.device("cuda")):
-        assert not torch.are_deterministic_algorithms_enabled()

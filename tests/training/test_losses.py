@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from edgefel.training.config import LossConfig
 from edgefel.training.losses import (
     ReliabilityLoss,
     anchor_loss,
@@ -127,7 +128,7 @@ def test_center_loss_takes_the_nearest_anchor_of_the_own_class(case):
 
 def test_the_sum_is_weighted_and_the_ramp_fades_in_the_anchor_terms_only(case):
     output, target, anchors = case
-    loss = ReliabilityLoss(lambda_cls=2.0, lambda_anchor=3.0, lambda_center=5.0)
+    loss = ReliabilityLoss(LossConfig(lambda_cls=2.0, lambda_anchor=3.0, lambda_center=5.0))
     terms = loss(output, target, anchors, ramp=0.25)
     expected = 2.0 * terms.classification + 0.25 * (3.0 * terms.anchor + 5.0 * terms.center)
     torch.testing.assert_close(terms.total, expected)
@@ -142,7 +143,7 @@ def test_the_sum_is_weighted_and_the_ramp_fades_in_the_anchor_terms_only(case):
 @pytest.mark.parametrize("anchors", [None, torch.zeros(C, 0, E)])
 def test_without_anchors_there_is_only_the_classification_loss(case, anchors):
     output, target, _ = case
-    terms = ReliabilityLoss()(output, target, anchors)
+    terms = ReliabilityLoss(LossConfig())(output, target, anchors)
     assert terms.total == terms.classification
     assert terms.anchor == terms.center == terms.spread == 0
 

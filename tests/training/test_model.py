@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from edgefel.models import build_model
+from edgefel.training.config import LossConfig
 from edgefel.training.losses import ReliabilityLoss, classification_loss
 from edgefel.training.model import SupervisedModel
 from edgefel.training.run_folder import restore_training, training_tensors
@@ -47,8 +48,8 @@ def test_the_total_has_its_weighted_loss():
     prediction, auxiliary = wrapped(torch.randn(4, 3, 112, 112))
     target = torch.tensor([0, 1, 2, 3])
     anchors = wrapped.model.head.anchors
-    without = ReliabilityLoss()(prediction, target, anchors, 0.5)
-    terms = ReliabilityLoss(lambda_auxiliary=2.0)(prediction, target, anchors, 0.5, auxiliary)
+    without = ReliabilityLoss(LossConfig())(prediction, target, anchors, 0.5)
+    terms = ReliabilityLoss(LossConfig(lambda_auxiliary=2.0))(prediction, target, anchors, 0.5, auxiliary)
     torch.testing.assert_close(terms.total, without.total + 2.0 * terms.auxiliary)
     torch.testing.assert_close(terms.auxiliary, classification_loss(auxiliary, target, 0.11))
     assert without.auxiliary == 0
@@ -62,7 +63,7 @@ def test_while_the_head_waits_only_the_streams_and_the_classifier_learn():
     optimizer = torch.optim.Adam(wrapped.parameters(), lr=0.01)
     prediction, auxiliary = wrapped(torch.randn(4, 3, 112, 112), ramp=0.5)
     target, anchors = torch.tensor([0, 1, 2, 3]), wrapped.model.head.anchors
-    ReliabilityLoss(lambda_auxiliary=1.0)(
+    ReliabilityLoss(LossConfig(lambda_auxiliary=1.0))(
         prediction, target, anchors, 0.5, auxiliary, own=0.0
     ).total.backward()
     optimizer.step()

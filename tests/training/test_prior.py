@@ -13,7 +13,7 @@ import torch
 from edgefel.data.dataset import ImageDataset, Sample
 from edgefel.errors import EdgefelError
 from edgefel.training.config import LossConfig, TrainConfig
-from edgefel.training.losses import Criterion, classification_loss, prior_targets
+from edgefel.training.losses import ReliabilityLoss, classification_loss, prior_targets
 from edgefel.training.prior import read_prior
 
 FERPLUS = Path(__file__).parents[1] / "vectors" / "ferplus_prior.csv"
@@ -47,24 +47,31 @@ def logits() -> torch.Tensor:
 )
 def test_published_numbers(kind, settings, value, dtype):
     prior = read_prior(str(FERPLUS), data_set(FERPLUS_LABELS)).to(dtype)
-    loss = Criterion(kind, prior=prior, **settings)(logits().to(dtype).softmax(1), LABELS)
+    loss = ReliabilityLoss(LossConfig(kind, **settings), prior).classification(
+        logits().to(dtype).softmax(1), LABELS
+    )
     assert loss.item() == pytest.approx(value, abs=1e-6)
 
 
 def test_without_prior_and_focus_it_is_what_it_was():
     probabilities = logits().softmax(1)
     uniform = read_prior("uniform", data_set(FERPLUS_LABELS)).double()
-    smoothed = Criterion("pdls", prior=uniform, alpha=0.89)(probabilities, LABELS)
+    smoothed = ReliabilityLoss(LossConfig("pdls", alpha=0.89), uniform).classification(probabilities, LABELS)
     torch.testing.assert_close(smoothed, classification_loss(probabilities, LABELS, 0.11), atol=1e-7, rtol=0)
-    plain = Criterion("f-pdls", prior=uniform, alpha=0.8, gamma=0.0)(probabilities, LABELS)
-    torch.testing.assert_close(plain, Criterion("pdls", prior=uniform, alpha=0.8)(probabilities, LABELS))
+    plain = ReliabilityLoss(LossConfig("f-pdls", alpha=0.8, gamma=0.0), uniform).classification(
+        probabilities, LABELS
+    )
+    unfocused = ReliabilityLoss(LossConfig("pdls", alpha=0.8), uniform).classification(probabilities, LABELS)
+    torch.testing.assert_close(plain, unfocused)
 
 
 def test_gradients_are_finite_where_a_class_is_certain_or_impossible():
     probabilities = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0 + 1e-7, 0.0]], requires_grad=True)
     prior = torch.full((3, 3), 1 / 3)
     for gamma in (0.5, 1.0, 2.0):
-        loss = Criterion("f-pdls", prior=prior, gamma=gamma)(probabilities, torch.tensor([0, 2]))
+        loss = ReliabilityLoss(LossConfig("f-pdls", gamma=gamma), prior).classification(
+            probabilities, torch.tensor([0, 2])
+        )
         (gradient,) = torch.autograd.grad(loss, probabilities)
         assert loss.isfinite()
         assert gradient.isfinite().all()
@@ -143,4 +150,4 @@ def test_settings():
     with pytest.raises(EdgefelError, match=r"loss\.alpha"):
         dataclasses.replace(LossConfig(), alpha=1.5)
     with pytest.raises(ValueError, match="needs a prior"):
-        Criterion("pdls")
+        ReliabilityLoss(LossConfig("pdls"))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edgefel.data.dataset import ImageDataset
 from edgefel.data.images import UnreadableImageError
+from edgefel.data.inspection.duplicates import ordinal
 from edgefel.errors import EdgefelError
 
 Image = NDArray[np.uint8]
@@ -41,24 +42,14 @@ def dataset_sheet(dataset: ImageDataset, columns: int = 10, side: int = 112) -> 
     Raises EdgefelError if no image can be read.
     """
     rows = []
-    targets = dataset.targets()
+    targets, groups = dataset.targets(), dataset.groups()
     for label, name in enumerate(dataset.labels):
-        indices = np.flatnonzero(targets == label).tolist()
-        rows.append((name, _images(dataset, _spread(dataset, indices), columns)))
+        indices = np.flatnonzero(targets == label)
+        turns = indices[np.argsort(ordinal(groups[indices]), kind="stable")]
+        rows.append((name, _images(dataset, turns.tolist(), columns)))
     if not any(images for _, images in rows):
         raise EdgefelError(f"{dataset.root}: no image can be read; check the paths in the data set")
     return contact_sheet(rows, columns, side)
-
-
-def _spread(dataset: ImageDataset, indices: list[int]) -> list[int]:
-    """The same indices, the first of every group before any second."""
-    seen: dict[str, int] = {}
-    turn = []
-    for index in indices:
-        group = dataset.samples[index].group
-        seen[group] = seen.get(group, 0) + 1
-        turn.append((seen[group], index))
-    return [index for _, index in sorted(turn)]
 
 
 def _images(dataset: ImageDataset, indices: list[int], wanted: int) -> list[Image]:

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from edgefel.data.dataset import SPLIT_NAMES, ImageDataset
 from edgefel.data.inspection.perceptual_hash import FINE_LIMIT, hamming, near_pairs
-from edgefel.data.inspection.scan import Scan, scan_images
-from edgefel.data.inspection.scan_cache import ScanCache
+from edgefel.data.inspection.scan import Scan, ScanCache, scan_images
 
 Integers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -97,7 +96,7 @@ def find_copies(columns: ImageColumns, scan: Scan, limit: int) -> CopyCounts:
     repeated = counts > 1
     told = np.flatnonzero(repeated & (spread | contradicting))
     told = told[np.lexsort((told, ~across[told], ~contradicting[told]))][:limit]
-    turn = _ordinal((content * len(SPLIT_NAMES) + split) * (int(label.max(initial=0)) + 2) + label + 1)
+    turn = ordinal((content * len(SPLIT_NAMES) + split) * (int(label.max(initial=0)) + 2) + label + 1)
     order = np.lexsort((indices, turn, content))
     starts = np.searchsorted(content[order], told)
     listed = tuple(
@@ -166,6 +165,10 @@ class Elsewhere:
         """Either of them [N]."""
         return self.equal | self.alike
 
+    def at(self, indices: Integers) -> Elsewhere:
+        """Of some of the images."""
+        return Elsewhere(self.equal[indices], self.alike[indices])
+
 
 def copies_elsewhere(
     dataset: ImageDataset, *, workers: int = 1, progress: Callable[[int], None] = lambda count: None
@@ -198,7 +201,7 @@ def find_elsewhere(columns: ImageColumns, scan: Scan, distance: int = DISTANCE) 
     _, first, node = np.unique(own, axis=0, return_index=True, return_inverse=True)
     # rows are sorted by place, so that those beyond the sixteenth of a place follow it directly
     stands = np.arange(len(first))
-    stands -= np.maximum(_ordinal(place[first]) - _MOST_OF_ONE_HASH + 1, 0)
+    stands -= np.maximum(ordinal(place[first]) - _MOST_OF_ONE_HASH + 1, 0)
     kept = np.unique(stands)
     image, found = indices[first[kept]], np.zeros(len(first), np.bool_)
     nodes = _Nodes(image, np.ones(len(kept), np.int64), place[first[kept]] // len(SPLIT_NAMES), hashes, True)
@@ -237,7 +240,7 @@ class _Nodes:
         distinct = np.unique(node * (int(content.max(initial=0)) + 1) + content)
         weight = np.bincount(distinct // (int(content.max(initial=0)) + 1), minlength=len(first))
         place = (code[first] * len(SPLIT_NAMES) + split[first]) * (int(label.max(initial=0)) + 1)
-        kept = _ordinal(place + label[first]) < _MOST_OF_ONE_HASH
+        kept = ordinal(place + label[first]) < _MOST_OF_ONE_HASH
         return _Nodes(indices[first[kept]], weight[kept], code[first[kept]], hashes, bool(kept.all()))
 
 
@@ -255,7 +258,7 @@ def _node_pairs(nodes: _Nodes, distance: int) -> Iterator[tuple[Integers, Intege
     """Each pair of nodes whose hashes are near, once; in chunks [P], [P]."""
     counts = np.bincount(nodes.hash, minlength=len(nodes.hashes))
     starts = np.cumsum(counts) - counts
-    pairs, _ = near_pairs(nodes.hashes, distance)
+    pairs = near_pairs(nodes.hashes, distance)
     several = np.flatnonzero(counts > 1)
     pairs = np.concatenate([np.stack([several, several], axis=1), pairs])
     products = counts[pairs[:, 0]] * counts[pairs[:, 1]]
@@ -277,7 +280,7 @@ def _varied(owner: Integers, value: Integers, size: int) -> Flags:
     return np.asarray(np.bincount(np.unique(owner * width + value) // width, minlength=size) > 1)
 
 
-def _ordinal(keys: Integers) -> Integers:
+def ordinal(keys: Integers) -> Integers:
     """How many equal keys come before each [N]."""
     order = np.argsort(keys, kind="stable")
     ordered = keys[order]

@@ -22,9 +22,7 @@ from edgefel.data.inspection.duplicates import (
     find_near,
 )
 from edgefel.data.inspection.perceptual_hash import MAX_DISTANCE
-from edgefel.data.inspection.scan import Scan, scan_images
-from edgefel.data.inspection.scan_cache import ScanCache
-from edgefel.data.votes import Votes
+from edgefel.data.inspection.scan import Scan, ScanCache, scan_images
 from edgefel.errors import EdgefelError
 from edgefel.text import counted
 
@@ -85,10 +83,6 @@ class LabelsFile:
     copies: CopyCounts
     near: NearCounts
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {**vars(self), "copies": _counts(self.copies), "near": _counts(self.near)}
-
 
 @dataclass(frozen=True)
 class Inspection:
@@ -112,11 +106,6 @@ class Inspection:
     by_file: tuple[LabelsFile, ...] = ()
 
     @property
-    def votes(self) -> Votes | None:
-        """For FER+, the file of the labels."""
-        return self.dataset.votes
-
-    @property
     def problems(self) -> tuple[str, ...]:
         """Descriptions of what makes results doubtful: leakage, contradictions, unreadable files."""
         found = (
@@ -137,8 +126,11 @@ class Inspection:
             "version": 1,
             "edgefel": __version__,
             "data": str(self.dataset.root),
-            "votes": None if self.votes is None else self.votes.to_dict(),
-            "by_labels_file": [one.to_dict() for one in self.by_file],
+            "votes": None if self.dataset.votes is None else self.dataset.votes.to_dict(),
+            "by_labels_file": [
+                {**vars(one), "copies": _counts(one.copies), "near": _counts(one.near)}
+                for one in self.by_file
+            ],
             "images": len(self.dataset),
             "problems": list(self.problems),
             "per_class": dict(zip(self.classes, self.counts.sum(1).tolist(), strict=True)),

@@ -65,8 +65,8 @@ def hamming(left: Hashes, right: Hashes) -> NDArray[np.uint8]:
     return ((x * np.uint64(0x0101010101010101)) >> np.uint64(56)).astype(np.uint8)
 
 
-def near_pairs(hashes: Hashes, distance: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    """Every pair i < j of hashes [N] that differ in at most `distance` bits [P, 2], in order, and their distances [P].
+def near_pairs(hashes: Hashes, distance: int) -> NDArray[np.int64]:
+    """Every pair i < j of hashes [N] that differ in at most `distance` bits, in order [P, 2].
 
     Multi-index hashing (Norouzi et al., CVPR 2012; with several parts: Manku et al., WWW 2007): of distance + k parts
     of the bits, at least k are equal in such a pair, so that only hashes that share k parts are compared. Pass each
@@ -76,7 +76,7 @@ def near_pairs(hashes: Hashes, distance: int) -> tuple[NDArray[np.int64], NDArra
         raise ValueError(f"distance {distance}: must be 0 to {MAX_DISTANCE}")
     count = len(hashes)
     if count < 2:
-        return np.empty((0, 2), np.int64), np.empty(0, np.uint8)
+        return np.empty((0, 2), np.int64)
     same = _chance_of_equal_bits(hashes)
     shared = _shared_parts(count, distance, float(np.log2(same).sum()))
     masks = _part_masks(same, distance + shared)
@@ -85,8 +85,7 @@ def near_pairs(hashes: Hashes, distance: int) -> tuple[NDArray[np.int64], NDArra
     for chosen in combinations(masks, shared):
         mask = np.bitwise_or.reduce(np.array(chosen, np.uint64))
         found = np.union1d(found, _pairs_with_equal_key(hashes, hashes & mask, distance))
-    pairs = np.stack([found // count, found % count], axis=1)
-    return pairs, hamming(hashes[pairs[:, 0]], hashes[pairs[:, 1]])
+    return np.stack([found // count, found % count], axis=1)
 
 
 def _chance_of_equal_bits(hashes: Hashes) -> NDArray[np.float64]:

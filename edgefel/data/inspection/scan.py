@@ -1,10 +1,13 @@
-"""Opens every image of a data set and records size, hashes and errors."""
+"""Opens every image of a data set and records size, hashes and errors; unchanged files are not opened again."""
 
 from __future__ import annotations
 
 import hashlib
+import os
+import time
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +15,132 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefel.data.dataset import ImageDataset
+from edgefel.data.dataset import ImageDataset, Sample
 from edgefel.data.images import UnreadableImageError
-from edgefel.data.inspection.perceptual_hash import perceptual_hash
-from edgefel.data.inspection.scan_cache import ENTRY, ScanCache, image_keys
-from edgefel.errors import EdgefelError
+from edgefel.data.inspection.perceptual_hash import FINE_WORDS, perceptual_hash
+from edgefel.errors import EdgefelError, EdgefelWarning
+from edgefel.files.cache import cache_folder
+from edgefel.files.write import atomic_file
 from edgefel.workers import in_threads
 
+Keys = NDArray[np.uint64]
+
+_VERSION = 2  # of the entries and of how they are computed
+# key: see `image_keys`; digest: 128 bits of the bytes and the box; the others as in `Scan`
+ENTRY = np.dtype(
+    [
+        ("key", "<u8"),
+        ("digest", "<u8", (2,)),
+        ("coarse", "<u8"),
+        ("fine", "<u8", (FINE_WORDS,)),
+        ("size", "<i4", (2,)),
+        ("grey", "?"),
+        ("hashed", "?"),
+    ]
+)
+NO_KEY = 0  # of an image that is not stored
+# a younger file may change again without a new time: the clocks of file systems are coarse
+_SETTLED_NS = 2_000_000_000
 _PIECE = 64  # images that a thread takes at once
 _AHEAD = 4
 _GREY = 2  # levels by which the channels of a grey image may differ: rounding of a JPEG's colours
 UNKNOWN = -1
+
+
+class ScanCache:
+    """The entries of one data set, in memory and in the folder "scans" of the cache.
+
+    If that cannot be read or written, there is an EdgefelWarning, and images are opened again.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._known = np.zeros(0, ENTRY)
+        self._path: Path | None = None
+        self._changed = False
+        self._seen = np.zeros(0, np.uint64)
+        # another OpenCV may decode and resize a little differently
+        name = f"{_VERSION}\0{cv2.__version__}\0{os.path.abspath(root)}"  # noqa: PTH100
+        try:
+            self._path = cache_folder("scans") / f"{hashlib.sha256(os.fsencode(name)).hexdigest()[:24]}.npy"
+            if self._path.is_file():
+                known = np.load(self._path, allow_pickle=False)
+                if known.dtype != ENTRY or known.ndim != 1 or (known["key"][1:] < known["key"][:-1]).any():
+                    raise ValueError(f"{self._path} is damaged; it is written anew")
+                self._known = known
+        except (EdgefelError, OSError, ValueError, EOFError) as error:
+            _warn(f"hashes of images are not taken from the cache: {error}")
+
+    def find(self, keys: Keys) -> tuple[NDArray[np.bool_], NDArray[np.void]]:
+        """Which of the keys [N] are known, and their entries in order."""
+        if not len(self._known):
+            return np.zeros(len(keys), np.bool_), self._known
+        at = np.minimum(np.searchsorted(self._known["key"], keys), len(self._known) - 1)
+        hit = (self._known["key"][at] == keys) & (keys != NO_KEY)
+        self._seen = np.union1d(self._seen, keys[hit])
+        return hit, self._known[at[hit]]
+
+    def add(self, entries: NDArray[np.void]) -> None:
+        """Stores new entries, except those without a key."""
+        entries = entries[entries["key"] != NO_KEY]
+        if not len(entries):
+            return
+        merged = np.concatenate([entries, self._known])
+        _, first = np.unique(merged["key"], return_index=True)  # the new one of equal keys
+        self._known, self._changed = merged[first], True
+        self._seen = np.union1d(self._seen, entries["key"])
+
+    def save(self) -> None:
+        """Writes new entries. If most were not used, their images are gone, and they are dropped."""
+        if not self._changed or self._path is None:
+            return
+        if len(self._known) > 2 * len(self._seen):
+            self._known = self._known[np.isin(self._known["key"], self._seen)]
+        try:
+            with atomic_file(self._path) as temporary, temporary.open("wb") as stream:
+                np.save(stream, self._known, allow_pickle=False)
+            self._changed = False
+        except OSError as error:
+            _warn(
+                f"hashes of images are not kept: {self._path} cannot be written ({error.strerror or error})"
+            )
+
+
+def image_keys(dataset: ImageDataset) -> Keys:
+    """A key for each image [N]: a hash of its file's path, size and modification time, its box and its place in an
+    archive; NO_KEY where the file is missing or has just been written."""
+    now = time.time_ns()
+    archives: dict[Path, os.stat_result | None] = {}
+    return np.fromiter((_key(sample, now, archives) for sample in dataset.samples), np.uint64, len(dataset))
+
+
+def _key(sample: Sample, now: int, archives: dict[Path, os.stat_result | None]) -> int:
+    row: int | str = ""
+    if sample.store is None:
+        status = _status(sample.path)
+    else:
+        row, folder = sample.store[1], sample.path.parent
+        if folder not in archives:
+            archive = next((path for path in (folder, *folder.parents) if path.is_file()), None)
+            archives[folder] = None if archive is None else _status(archive)
+        status = archives[folder]
+    if status is None or now - status.st_mtime_ns < _SETTLED_NS:
+        return NO_KEY
+    path = os.path.abspath(sample.path)  # noqa: PTH100
+    text = f"{path}\0{row}\0{sample.box}\0{status.st_size}\0{status.st_mtime_ns}"
+    return int.from_bytes(
+        hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "little"
+    )
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except OSError:
+        return None
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, EdgefelWarning, stacklevel=3)
 
 
 @dataclass(frozen=True)
@@ -93,15 +211,8 @@ def scan_images(
         progress(len(images))
     if cache is not None:
         cache.add(entries[unknown][readable[unknown]])
-    return Scan(
-        entries["size"],
-        _numbers(entries["digest"], readable),
-        entries["coarse"],
-        entries["fine"],
-        entries["grey"],
-        entries["hashed"],
-        unreadable,
-    )
+    columns = {name: entries[name] for name in ("size", "coarse", "fine", "grey", "hashed")}
+    return Scan(content=_numbers(entries["digest"], readable), unreadable=unreadable, **columns)
 
 
 def _numbers(digests: NDArray[np.uint64], readable: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -116,26 +227,12 @@ def _numbers(digests: NDArray[np.uint64], readable: NDArray[np.bool_]) -> NDArra
     return content
 
 
-@dataclass(frozen=True)
-class _Read:
-    """An image that was read already, as the store of its sample: no file is read twice."""
-
-    where: Path
-    data: bytes
-
-    def path(self, index: int) -> Path:
-        return self.where
-
-    def read(self, index: int) -> bytes:
-        return self.data
-
-
 def _open(dataset: ImageDataset, index: int) -> tuple[Any, ...] | str:
     """A row of ENTRY without its key, or the reason why the image cannot be read."""
     sample = dataset.samples[index]
     try:
         data = sample.read()
-        face = replace(sample, store=(_Read(sample.path, data), 0)).load()
+        face = sample.decode(data)
     except UnreadableImageError as error:
         return error.reason
     # two faces in one file are not copies of each other

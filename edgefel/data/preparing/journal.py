@@ -29,9 +29,10 @@ _OPEN = 0
 @dataclass(frozen=True)
 class Done:
     """The state of N images: uint8 [N], 0 if not done, else the code of a key of FOUND (its face is written), MISSING
-    (no face) or UNREADABLE. reasons: of the unreadable ones, by index."""
+    (no face) or UNREADABLE. size: bytes of each written face, int64 [N]. reasons: of the unreadable ones, by index."""
 
     state: NDArray[np.uint8]
+    size: NDArray[np.int64]
     reasons: dict[int, str]
 
     def indices(self, states: str) -> NDArray[np.int64]:
@@ -82,7 +83,7 @@ class Journal:
                 _write(descriptor, json_text(head).encode() + b"\n")
             else:
                 _check_head(path, lines[0], key)
-            done = Done(np.zeros(count, np.uint8), {})
+            done = Done(np.zeros(count, np.uint8), np.zeros(count, np.int64), {})
             for line in lines[1:]:
                 _enter(done, line, path)
             yield cls(path, descriptor, done)
@@ -99,15 +100,6 @@ class Journal:
         """Marks an image as not done."""
         self.done.state[index] = _OPEN
         self.done.reasons.pop(index, None)
-
-    def sizes(self) -> NDArray[np.int64]:
-        """The recorded size of every image's face in bytes [N]; 0 where there is none."""
-        sizes = np.zeros(len(self.done.state), np.int64)
-        for line in _whole_lines(self._descriptor)[1:]:
-            index, state, detail = line.split(b" ", 2)
-            if state.decode() in FOUND:
-                sizes[int(index)] = int(detail)
-        return sizes
 
 
 @contextmanager
@@ -145,37 +137,36 @@ def _write(descriptor: int, data: bytes) -> None:
 def _enter(done: Done, line: bytes, path: Path) -> None:
     try:
         index, state, detail = line.decode().rstrip("\n").split(" ", 2)
-        done.state[int(index)] = ord(state)
-    except (ValueError, IndexError, TypeError):
+        number = int(index)
+        done.state[number] = ord(state)
+        if state in FOUND:
+            done.size[number] = int(detail)
+    except (ValueError, IndexError, TypeError, OverflowError):
         raise EdgefelError(
             f"{path}: has a line that is none of a journal ({line[:60]!r}); begin anew with --restart"
         ) from None
-    done.reasons.pop(int(index), None)
+    done.reasons.pop(number, None)
     if state == UNREADABLE:
-        done.reasons[int(index)] = detail
+        done.reasons[number] = detail
 
 
 def _check_head(path: Path, line: bytes, key: Mapping[str, Any]) -> None:
     """Raises EdgefelError that names what differs."""
+    shape = {"format": str, "version": int, "options": dict, "data": dict}
+    head = {"format": _FORMAT, "version": _VERSION, **json.loads(json.dumps(key))}  # JSON has no tuples
     try:
-        head = parse_json(line, str(path))
-        before = {"options": dict(head["options"]), "data": dict(head["data"])}
-        known = (head["format"], head["version"]) == (_FORMAT, _VERSION)
-    except (EdgefelError, ValueError, KeyError, TypeError):
-        known, before = False, {}
-    if not known:
+        before = parse_json(line, str(path), shape)
+    except EdgefelError:
+        before = {}
+    if (before.get("format"), before.get("version")) != (_FORMAT, _VERSION):
         raise EdgefelError(f"{path}: is no journal of this version; begin anew with --restart")
-    # JSON has no tuples
-    now = json.loads(json.dumps(dict(key)))
-    if before == now:
-        return
     for part in ("data", "options"):
-        for name in now[part]:
-            was, wanted = before[part].get(name), now[part][name]
-            if was != wanted:
+        for name, wanted in head[part].items():
+            if (was := before[part].get(name)) != wanted:
                 what = "other images, labels or splits" if name == "sha256" else f"{name} {was}, not {wanted}"
                 raise EdgefelError(
                     f"{path.parent}: holds the work of an unfinished run with {what}; finish that with its own "
                     "options, or begin anew with --restart"
                 )
-    raise EdgefelError(f"{path.parent}: holds the work of another version; begin anew with --restart")
+    if before != head:
+        raise EdgefelError(f"{path.parent}: holds the work of another version; begin anew with --restart")

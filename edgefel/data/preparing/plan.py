@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -130,11 +130,7 @@ class PreparePlan:
 
     def key(self) -> dict[str, Any]:
         """What must be equal for a run to continue another's work: plain JSON values."""
-        data = {
-            "root": os.path.realpath(self.dataset.root),
-            "images": len(self),
-            "sha256": self.digest,
-        }
+        data = {"root": os.path.realpath(self.dataset.root), "images": len(self), "sha256": self.digest}
         return {"options": self.options.to_dict(), "data": data}
 
     def folder(self, split: int, label: int) -> str:
@@ -171,11 +167,12 @@ def _sources(dataset: ImageDataset) -> tuple[PackedNames, Any]:
     """The paths of the images, and a digest of them and their boxes."""
     root = str(dataset.root if dataset.root.is_dir() else dataset.root.parent).rstrip("/") + "/"
     digest = hashlib.sha256("\0".join(dataset.labels).encode())
-    data, ends = bytearray(), np.zeros(len(dataset) + 1, np.int64)
-    for index, sample in enumerate(dataset.samples, start=1):
-        # a string's own method: pathlib's takes as long as everything else for a row
-        name = sample.path.as_posix().removeprefix(root).encode("utf-8", "surrogateescape")
-        data += name
-        ends[index] = len(data)
-        digest.update(name + repr(sample.box).encode() + b"\0")
-    return PackedNames(np.frombuffer(bytes(data), np.uint8), ends), digest
+
+    def names() -> Iterator[str]:
+        for sample in dataset.samples:
+            # a string's own method: pathlib's takes as long as everything else for a row
+            name = sample.path.as_posix().removeprefix(root)
+            digest.update(f"{name}{sample.box!r}\0".encode("utf-8", "surrogateescape"))
+            yield name
+
+    return PackedNames.pack(names()), digest

@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Generic
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from edgefel.data.dataset import Box, ImageDataset
 from edgefel.data.images import UnreadableImageError, decode_rgb, max_pixels
-from edgefel.data.preparing.faces import Crop, Face, FaceTools, crop_face
+from edgefel.data.preparing.faces import Face, FaceTools, crop_face
 from edgefel.data.preparing.journal import MISSING, UNREADABLE, Done, Journal, held
 from edgefel.data.preparing.output import write_as_shards, write_files
 from edgefel.data.preparing.plan import PrepareOptions, PreparePlan
@@ -77,7 +77,8 @@ def prepare(
     _sweep(work)
     check_free(output)
     _check_outside(output, dataset.root)
-    pool = _Tools(tools)
+    free: queue.SimpleQueue[FaceTools[Face]] = queue.SimpleQueue()
+    free.put(tools())  # at once, so that its errors appear early
     plan = PreparePlan.of(dataset, options)
     if restart:
         _discard(work)
@@ -87,9 +88,8 @@ def prepare(
             for folder in plan.folders():
                 (work / _FACES / folder).mkdir(parents=True, exist_ok=True)
             _reopen(journal, plan, work / _FACES)
-            todo = journal.done.todo
-            begin(len(plan) - len(todo), len(plan))
-            _Run(plan, pool, work / _FACES, journal).run(todo, workers, progress)
+            begin(len(plan) - len(journal.done.todo), len(plan))
+            _cut_faces(plan, journal, work / _FACES, free, tools, workers, progress)
             report = _finish(plan, journal.done, work, output)
             shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
@@ -102,82 +102,64 @@ def prepare(
     return report
 
 
-class _Tools(Generic[Face]):
-    """Detectors, each used by one thread at a time. The first is made at once, so that its errors appear early."""
+def _cut_faces(
+    plan: PreparePlan,
+    journal: Journal,
+    faces: Path,
+    free: queue.SimpleQueue[FaceTools[Face]],
+    make: Callable[[], FaceTools[Face]],
+    workers: int,
+    progress: Callable[[int], None],
+) -> None:
+    """Writes the face of every image that is not done, in threads. free: tools that no thread uses."""
+    stop = threading.Event()
 
-    def __init__(self, make: Callable[[], FaceTools[Face]]) -> None:
-        self._make = make
-        self._free: queue.SimpleQueue[FaceTools[Face]] = queue.SimpleQueue()
-        self._free.put(make())
-
-    @contextmanager
-    def borrowed(self) -> Iterator[FaceTools[Face]]:
+    def cut_piece(indices: NDArray[np.int64]) -> int:
         try:
-            tools = self._free.get_nowait()
+            tools = free.get_nowait()
         except queue.Empty:
-            tools = self._make()
+            tools = make()
         try:
-            yield tools
+            for done, index in enumerate(indices.tolist()):
+                if stop.is_set():
+                    return done
+                _cut_face(plan, index, tools, faces, journal)
+        except BaseException:
+            stop.set()
+            raise
         finally:
-            self._free.put(tools)
+            free.put(tools)
+        return len(indices)
+
+    todo = journal.done.todo
+    pieces = [todo[start : start + _PIECE] for start in range(0, len(todo), _PIECE)]
+    # on Ctrl-C and errors, images under way are finished and recorded, and no more are begun
+    with closing(in_threads(cut_piece, pieces, workers, ahead=_AHEAD, stop=stop.set)) as counts:
+        for count in counts:
+            progress(count)
 
 
-class _Run(Generic[Face]):
-    """The threads' work."""
-
-    def __init__(self, plan: PreparePlan, tools: _Tools[Face], folder: Path, journal: Journal) -> None:
-        self._plan, self._tools, self._folder, self._journal = plan, tools, folder, journal
-        self._stop = threading.Event()
-
-    def run(self, todo: NDArray[np.int64], workers: int, progress: Callable[[int], None]) -> None:
-        pieces = [todo[start : start + _PIECE] for start in range(0, len(todo), _PIECE)]
-        # on Ctrl-C and errors, images under way are finished and recorded, and no more are begun
-        with closing(
-            in_threads(self._do_piece, pieces, workers, ahead=_AHEAD, stop=self._stop.set)
-        ) as counts:
-            for count in counts:
-                progress(count)
-
-    def _do_piece(self, indices: NDArray[np.int64]) -> int:
-        done = 0
-        with self._tools.borrowed() as tools:
-            for index in indices.tolist():
-                if self._stop.is_set():
-                    break
-                try:
-                    self._do(index, tools)
-                except BaseException:
-                    self._stop.set()
-                    raise
-                done += 1
-        return done
-
-    def _do(self, index: int, tools: FaceTools[Face]) -> None:
-        try:
-            crop = self._crop(index, tools)
-        except UnreadableImageError as error:
-            self._journal.add(index, UNREADABLE, error.reason)
-            return
-        if crop is None:
-            self._journal.add(index, MISSING)
-            return
-        options = self._plan.options
-        # OpenCV writes BGR
-        encoded = cv2.imencode(f".{options.image_format}", crop.image[..., ::-1], options.encoding)[1]
-        data = encoded.tobytes()
-        (self._folder / self._plan.name(index)).write_bytes(data)
-        self._journal.add(index, crop.found, len(data))
-
-    def _crop(self, index: int, tools: FaceTools[Face]) -> Crop | None:
-        """Raises UnreadableImageError."""
-        sample, options = self._plan.dataset.samples[index], self._plan.options
+def _cut_face(plan: PreparePlan, index: int, tools: FaceTools[Face], faces: Path, journal: Journal) -> None:
+    sample, options = plan.dataset.samples[index], plan.options
+    try:
         image = decode_rgb(sample.read(), sample.path)
         height, width = image.shape[:2]
         if sample.box is not None and not _is_within_reach(sample.box, width, height):
             raise UnreadableImageError(
                 sample.path, f"its box {sample.box} is no part of its {width}x{height} pixels"
             )
-        return crop_face(image, sample.box, tools, center=options.missing == "center", margin=options.margin)
+        center = options.missing == "center"
+        crop = crop_face(image, sample.box, tools, center=center, margin=options.margin)
+    except UnreadableImageError as error:
+        journal.add(index, UNREADABLE, error.reason)
+        return
+    if crop is None:
+        journal.add(index, MISSING)
+        return
+    # OpenCV writes BGR
+    data = cv2.imencode(f".{options.image_format}", crop.image[..., ::-1], options.encoding)[1].tobytes()
+    (faces / plan.name(index)).write_bytes(data)
+    journal.add(index, crop.found, len(data))
 
 
 def _is_within_reach(box: Box, width: int, height: int) -> bool:
@@ -193,10 +175,9 @@ def _reopen(journal: Journal, plan: PreparePlan, faces: Path) -> None:
     repaired since."""
     for index in journal.done.indices(UNREADABLE).tolist():
         journal.forget(index)
-    sizes = journal.sizes()
     for index in journal.done.written.tolist():
         try:
-            whole = (faces / plan.name(index)).stat().st_size == sizes[index]
+            whole = (faces / plan.name(index)).stat().st_size == journal.done.size[index]
         except OSError:
             whole = False
         if not whole:

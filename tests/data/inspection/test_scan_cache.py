@@ -11,8 +11,7 @@ from data.readers.trees_webdataset import write_webdataset
 
 from edgefel.data.dataset import ImageDataset, Sample
 from edgefel.data.inspection import scan as scanning
-from edgefel.data.inspection.scan import Scan, scan_images
-from edgefel.data.inspection.scan_cache import NO_KEY, ScanCache, image_keys
+from edgefel.data.inspection.scan import NO_KEY, Scan, ScanCache, image_keys, scan_images
 from edgefel.data.labels import EXPRESSIONS_7
 from edgefel.data.open import open_dataset
 from edgefel.errors import EdgefelWarning

@@ -1,93 +1,12 @@
-"""Evaluation for the terminal: a progress bar, then tables and notes."""
+"""An evaluation as tables and notes for the terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-
-import torch
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from edgefel.data.open import open_dataset
-from edgefel.errors import EdgefelError
-from edgefel.evaluation.attributes import attribute_columns
-from edgefel.evaluation.evaluate import Evaluation, evaluate_with_evidence
-from edgefel.evaluation.selection import find_images, rows_of
-from edgefel.files.write import check_free
-from edgefel.models.checkpoint import load_checkpoint
+from edgefel.evaluation.evaluate import Evaluation
 from edgefel.text import counted
-
-
-def evaluate_with_progress(
-    checkpoint: Path,
-    data: Path,
-    split: str | None,
-    output: Path | None = None,
-    *,
-    layout: str | None = None,
-    by: Sequence[str] | None = None,
-    copies: bool = True,
-    show: Sequence[Path] = (),
-    grid: int | None = None,
-    workers: int = 2,
-    device: str = "cpu",
-) -> Evaluation:
-    """`evaluate` with a bar on stderr; writes the report into `output` if given. Bad input is refused at once.
-
-    layout, by, copies: see `evaluate_with_evidence`. show: the images whose distributions are drawn; without any, the
-    `grid` most telling ones.
-    """
-    if output:
-        check_free(output)
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise EdgefelError(f"device {device!r} is not available here ({reason}); try --device cpu") from None
-    loaded = load_checkpoint(checkpoint)
-    dataset = open_dataset(data, split, layout).matched(loaded.labels).dataset
-    attribute_columns(dataset, by)
-    asked = find_images(dataset, show)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("evaluating", total=len(dataset))
-        comparing = None
-
-        def compared(count: int) -> None:
-            nonlocal comparing
-            if comparing is None:
-                text = "looking for copies in other splits (--no-copies does not)"
-                comparing = bar.add_task(text, total=None)
-            bar.advance(comparing, count)
-
-        evaluation, evidence = evaluate_with_evidence(
-            loaded,
-            data,
-            split,
-            layout=layout,
-            by=by,
-            copies=copies,
-            workers=workers,
-            device=device,
-            advance=lambda n: bar.advance(task, n),
-            compared=compared,
-        )
-        if output:
-            from edgefel.evaluation.report import GRID, figure_names, write_evaluation
-
-            drawing = bar.add_task("drawing", total=len(figure_names()))
-
-            def tell(figure: str) -> None:
-                bar.update(drawing, description=f"drawing {figure}", completed=figure_names().index(figure))
-
-            shown = rows_of(evidence.outputs, evidence.dataset, asked) if asked else None
-            write_evaluation(
-                output, evaluation, evidence, shown, grid=GRID if grid is None else grid, advance=tell
-            )
-    return evaluation
 
 
 def table(evaluation: Evaluation) -> Table:
