@@ -13,7 +13,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from edgefel.bench.statistics import Stability
 from edgefel.errors import EdgefelError
 from edgefel.files.documents import check_shape, parse_json
 from edgefel.files.read import read_regular, reason
@@ -110,21 +109,20 @@ class Measured:
     skipped: Mapping[str, str]
 
 
-def unstable(verdict: Stability) -> list[str]:
-    """The note on a measurement that is not stable."""
-    return [] if verdict.stable else [f"unstable: {verdict.reason}"]
+def check_counts(least: int = 1, why: str = "", **counts: int | Sequence[int] | None) -> None:
+    """Raises EdgefelError for an option whose numbers are below `least`, or that has none; None is not checked."""
+    for name, given in counts.items():
+        values = (given,) if isinstance(given, int) else given
+        if values is not None and (not values or min(values) < least):
+            numbers = ", ".join(map(str, values)) or "none"
+            raise EdgefelError(f"{name} {numbers}: give numbers of at least {least}{why}")
 
 
-def check_counts(**counts: Sequence[int] | None) -> None:
-    """Raises EdgefelError for an option whose numbers are below 1, or that has none."""
-    for name, values in counts.items():
-        if values is not None and (not values or min(values) < 1):
-            raise EdgefelError(f"{name} {', '.join(map(str, values)) or 'none'}: give numbers of at least 1")
-
-
-def check_names(what: str, names: Iterable[str], known: Collection[str]) -> None:
-    """Raises EdgefelError for a name that is not among the known ones."""
-    if unknown := [name for name in names if name not in known]:
+def check_names(what: str, names: Collection[str] | None, known: Collection[str]) -> None:
+    """Raises EdgefelError for a name that is not among the known ones, and for no name; None stands for all."""
+    if names is not None and not names:
+        raise EdgefelError(f"no {what} is named; name one, or leave the option out")
+    if unknown := [name for name in names or () if name not in known]:
         raise EdgefelError(f"{what} {unknown[0]!r} is not known; choose from: {', '.join(known)}")
 
 

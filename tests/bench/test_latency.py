@@ -10,16 +10,15 @@ import cv2
 import pytest
 
 from edgefel.bench import latency
-from edgefel.bench.energy import measure_energy
 from edgefel.bench.latency import (
     LatencyOptions,
     Pipeline,
     bench_latency,
     check_found,
+    measure_energy,
     scene,
 )
 from edgefel.bench.results import append_results, read_results
-from edgefel.bench.sessions import Selection
 from edgefel.bench.timer import TimingPlan
 from edgefel.errors import EdgefelError
 from edgefel.runtime.faces import HaarDetector
@@ -29,7 +28,7 @@ from edgefel.runtime.telemetry.board import Board
 
 BUNDLE = Path(__file__).parent.parent / "bundles" / "nano-synthetic"
 BRIEF = TimingPlan(warmup=1, settle_seconds=0, min_runs=4, seconds=0, max_runs=4)
-ORT = Selection(("onnxruntime",))
+ORT = ("onnxruntime",)
 
 
 def test_a_row_for_every_batch_and_number_of_threads(tmp_path):
@@ -177,9 +176,8 @@ def test_energy_is_that_of_one_call(tmp_path):
     found = measure_energy(package.work, 3.0, package.board, lambda: package.now)
     assert found is not None
     assert package.joules == 5.0 + 2.0 * 6
-    assert found.joules == pytest.approx(2.0)
-    assert found.source == "rapl package-0"
-    assert found.note == "energy by rapl package-0: the processor package alone, idle power included"
+    assert found[0] == pytest.approx(2.0)
+    assert found[1] == "energy by rapl package-0: the processor package alone, idle power included"
 
 
 def test_a_board_without_a_meter_has_no_energy(tmp_path):
@@ -195,6 +193,8 @@ def test_energy_of_an_image_is_in_the_row_with_what_it_is_of(tmp_path, monkeypat
         "measure_energy",
         lambda call, seconds: measure_energy(package.work, 1.0, package.board, lambda: package.now),
     )
-    (row,) = bench_latency(BUNDLE, LatencyOptions(ORT, (4,), plan=BRIEF, stages=False, memory=False)).rows
+    (row,) = bench_latency(
+        BUNDLE, LatencyOptions(ORT, batches=(4,), plan=BRIEF, stages=False, memory=False)
+    ).rows
     assert row.metrics["energy_mj"] == pytest.approx(2000 / 4)
     assert any("the processor package alone" in note for note in row.notes)
