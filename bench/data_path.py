@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,15 +12,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from edgefel.bench import environment
-from edgefel.bench.results import Row, check_names, make_row, read_results, unstable
-from edgefel.bench.timer import FULL, Advance, Timing, TimingPlan, measure, opencv_threads
+from edgefel.bench.environment import Found, measured_rows
+from edgefel.bench.results import Row, check_counts, check_names, read_results
+from edgefel.bench.timer import FULL, Advance, TimingPlan, measure, opencv_threads
 from edgefel.data.dataset import ImageDataset
 from edgefel.data.images import UnreadableImageError, decode_rgb
 from edgefel.data.loading.batches import Batch, ImageSource
 from edgefel.data.loading.sampling import BalancedEpoch
 from edgefel.data.open import open_dataset
-from edgefel.data.preprocessing import Preprocessing, default_preprocessing
+from edgefel.data.preprocessing import Image, Preprocessing, default_preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.export.parity.outputs import torch_threads
 from edgefel.models.registry import model_config
@@ -72,13 +72,10 @@ class DataPathOptions:
     def __post_init__(self) -> None:
         model_config(self.model)
         check_names("stage", self.stages, STAGES)
-        if not self.stages or not self.workers:
-            raise EdgefelError("no stage or no number of workers is given; give one, or leave the option out")
-        if min(*self.workers, self.batch, self.threads or 1) < 1 or self.images < self.batch:
-            raise EdgefelError(
-                f"workers {', '.join(map(str, self.workers))}, batch {self.batch}, {counted(self.images, 'image')}: "
-                "give numbers of at least 1, and at least one batch of images"
-            )
+        check_counts(workers=self.workers, batch=self.batch, threads=self.threads)
+        if self.images < self.batch:
+            images = counted(self.images, "image")
+            raise EdgefelError(f"batch {self.batch}, {images}: give at least one batch of images")
 
 
 class DataPathCase(NamedTuple):
@@ -95,15 +92,32 @@ def bench_data_path(options: DataPathOptions, advance: Advance = lambda step, sh
     none reads ahead while another stage is timed. Files come from the page cache. All ways to a batch are
     compared first. Raises EdgefelError for data that cannot be used, and for ways whose batches differ.
     """
-    described = environment.describe()
-    preprocessing = default_preprocessing(model_config(options.model).input_size)
+    return measured_rows("data-path", _timed_stages(options, advance))
+
+
+def _timed_stages(options: DataPathOptions, advance: Advance) -> Iterator[Found]:
     with torch.random.fork_rng(devices=[]), torch_threads(options.threads):
-        paths = Paths(options, preprocessing)
+        paths = Paths(options, default_preprocessing(model_config(options.model).input_size))
         paths.check()
         calls = {case: paths.call(case) for case in paths.cases()}
         step = partial(advance, f"{options.data}: {len(calls)} in turn")
-        timings = measure(calls, options.plan, advance=step)
-        return tuple(_row(options, paths, case, timing, described) for case, timing in timings.items())
+        for case, timing in measure(calls, options.plan, advance=step).items():
+            subject = {
+                "stage": case.stage,
+                "model": options.model,
+                "workers": case.workers,
+                "batch": options.batch,
+                "images": paths.images,
+                "image_px": paths.image_px,
+                "threads": torch.get_num_threads() if case.stage in AUGMENTING else None,
+            }
+            metrics = {**timing.speed(paths.images), "image_bytes": paths.image_bytes}
+            notes = timing.verdict.notes
+            if (training := options.training) is not None:
+                metrics["training_images_per_s"] = training.images_per_s
+                metrics["times_training"] = metrics["images_per_s"] / training.images_per_s
+                notes.insert(0, f"training: {training.images_per_s:.4g} images/s, {training.source}")
+            yield subject, metrics, notes
 
 
 class Paths:
@@ -113,9 +127,7 @@ class Paths:
         self._options, self._preprocessing = options, preprocessing
         self._dataset, self._encoded = _chosen(options)
         self._samples = list(self._dataset.samples)
-        self._decoded = [
-            decode_rgb(data, sample.path) for data, sample in zip(self._encoded, self._samples, strict=True)
-        ]
+        self._decoded = self._decode()
         source = partial(ImageSource, self._dataset, preprocessing)
         self._sources: dict[int | None, ImageSource] = {
             count: source(workers=count, cache_mb=0) for count in options.workers
@@ -168,10 +180,9 @@ class Paths:
         """One pass."""
         resize = self._preprocessing.resize_image
         source = self._sources[case.workers]
-        pairs = list(zip(self._encoded, self._samples, strict=True))
         single: dict[str, Callable[[], Any]] = {
             READ: lambda: [sample.read() for sample in self._samples],
-            DECODE: lambda: [decode_rgb(data, sample.path) for data, sample in pairs],
+            DECODE: self._decode,
             RESIZE: lambda: [resize(image) for image in self._decoded],
         }
         if case.stage in single:
@@ -182,7 +193,11 @@ class Paths:
             return lambda: self._augment(self._batches)
         return lambda: self._augment(source.batches(self._lists))
 
-    def _augment(self, batches: Sequence[Batch] | Iterator[Batch]) -> None:
+    def _decode(self) -> list[Image]:
+        paths = (sample.path for sample in self._samples)
+        return [decode_rgb(data, path) for data, path in zip(self._encoded, paths, strict=True)]
+
+    def _augment(self, batches: Iterable[Batch]) -> None:
         for step, batch in enumerate(batches):
             self._augmentation(batch.pixels, 0, step)
 
@@ -223,29 +238,3 @@ def _chosen(options: DataPathOptions) -> tuple[ImageDataset, list[bytes]]:
             f"{options.data}: its faces are parts of larger images; the stages are for one face an image"
         )
     return dataset.subset(np.array(list(encoded), np.int64)), list(encoded.values())
-
-
-def _row(
-    options: DataPathOptions, paths: Paths, case: DataPathCase, timing: Timing, described: Mapping[str, Any]
-) -> Row:
-    rate = 1e3 * paths.images / timing.p50
-    subject = {
-        "stage": case.stage,
-        "model": options.model,
-        "workers": case.workers,
-        "batch": options.batch,
-        "images": paths.images,
-        "image_px": paths.image_px,
-        "threads": torch.get_num_threads() if case.stage in AUGMENTING else None,
-    }
-    metrics: dict[str, Any] = {
-        "images_per_s": rate,
-        "latency_ms": timing.to_dict(),
-        "image_bytes": paths.image_bytes,
-    }
-    notes = []
-    if options.training is not None:
-        metrics["training_images_per_s"] = options.training.images_per_s
-        metrics["times_training"] = rate / options.training.images_per_s
-        notes.append(f"training: {options.training.images_per_s:.4g} images/s, {options.training.source}")
-    return make_row("data-path", subject, metrics, described, [*notes, *unstable(timing.verdict)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edgefel.bench import environment
-from edgefel.bench.results import Row, make_row, unstable
+from edgefel.bench.environment import Found, measured_rows
+from edgefel.bench.results import Row
 from edgefel.bench.timer import FULL, Advance, TimingPlan, measure
 from edgefel.data.dataset import ImageDataset, SampleTable
 from edgefel.data.loading.sampling import BalancedEpoch
@@ -92,7 +92,10 @@ def bench_epochs(options: EpochOptions, advance: Advance = lambda step, share: N
 
     Raises EdgefelError, before timing, for an epoch that is not balanced.
     """
-    described = environment.describe()
+    return measured_rows("data-path", _timed_stages(options, advance))
+
+
+def _timed_stages(options: EpochOptions, advance: Advance) -> Iterator[Found]:
     columns = draw_columns(options.rows, options.videos)
     dataset = open_table(columns)
     sampler = make_sampler(dataset, options)
@@ -104,18 +107,11 @@ def bench_epochs(options: EpochOptions, advance: Advance = lambda step, share: N
         EPOCH: lambda: sampler.indices(next(epochs)),
     }
     step = f"{counted(options.rows, 'image')} in {counted(options.videos, 'video')}"
-    timings = measure(calls, options.plan, advance=partial(advance, step))
-    rows = []
-    for stage, timing in timings.items():
-        images = len(sampler) if stage == EPOCH else options.rows
+    for stage, timing in measure(calls, options.plan, advance=partial(advance, step)).items():
         subject = {"stage": stage, "rows": options.rows, "groups": options.videos, "classes": len(LABELS)}
-        metrics = {
-            "images_per_s": 1e3 * images / timing.p50,
-            "latency_ms": timing.to_dict(),
-            "additional_memory_mb": additional_memory_mb(calls[stage]),
-        }
-        rows.append(make_row("data-path", subject, metrics, described, unstable(timing.verdict)))
-    return tuple(rows)
+        speed = timing.speed(len(sampler) if stage == EPOCH else options.rows)
+        metrics = {**speed, "additional_memory_mb": additional_memory_mb(calls[stage])}
+        yield subject, metrics, timing.verdict.notes
 
 
 def make_sampler(dataset: ImageDataset, options: EpochOptions) -> BalancedEpoch:

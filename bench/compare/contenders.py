@@ -41,7 +41,6 @@ class Contender:
     probabilities: Callable[[Array], Array]
     logits: Callable[[Array], Array] | None
     peak_memory_mb: Callable[[int], float]
-    close: Callable[[], None] = lambda: None
 
     @property
     def name(self) -> str:
@@ -49,38 +48,22 @@ class Contender:
         return f"{self.subject.name} {self.precision} {self.backend}"
 
 
-def open_contenders(
+def open_backend(
     subject: Subject,
-    backends: Sequence[str],
+    backend: str,
     precisions: Sequence[str],
     threads: int,
     max_batch: int,
     opened: ExitStack,
-    *,
-    required: bool,
-) -> tuple[list[Contender], dict[str, str]]:
-    """Every file of the subject in every backend, and why others are missing, by backend.
+) -> list[Contender]:
+    """Every file of the subject in one backend.
 
-    max_batch: largest batch, run in one piece. opened: closes them. required: an unusable backend is an error.
+    max_batch: largest batch, run in one piece. opened: closes them. Raises EdgefelError for an unusable backend.
     """
-    found: list[Contender] = []
-    skipped: dict[str, str] = {}
-    for backend in backends:
-        try:
-            if backend in PYTORCH:
-                found.append(open_pytorch(subject, backend, threads))
-                continue
-            with ExitStack() as own:
-                for precision in _precisions(subject, backend, precisions):
-                    found.append(open_session(subject, precision, backend, threads, max_batch))
-                    own.callback(found[-1].close)
-                opened.push(own.pop_all())
-        except EdgefelError as error:
-            if required:
-                raise
-            found = [one for one in found if one.backend != backend]
-            skipped[backend] = str(error)
-    return found, skipped
+    if backend in PYTORCH:
+        return [open_pytorch(subject, backend, threads)]
+    found = _precisions(subject, backend, precisions)
+    return [open_session(subject, name, backend, threads, opened, max_batch) for name in found]
 
 
 def _precisions(subject: Subject, backend: str, wanted: Sequence[str]) -> list[str]:
@@ -149,22 +132,25 @@ def _compiled(network: Any, size: int) -> Any:
 
 
 def open_session(
-    subject: Subject, precision: str, backend: str, threads: int, max_batch: int = 16
+    subject: Subject, precision: str, backend: str, threads: int, opened: ExitStack, max_batch: int = 16
 ) -> Contender:
     """One file of the bundle in one backend. Raises EdgefelError where it cannot be run."""
     # what the gate refused is compared all the same: its accuracy stands beside its speed
-    session = Session.open(subject.folder, precision, backend, threads, force=True, max_batch=max_batch)
+    session = opened.enter_context(
+        Session.open(subject.folder, precision, backend, threads, force=True, max_batch=max_batch)
+    )
+
+    def logits(batch: Array) -> Array:
+        return cast(Array, session.run(batch).logits)
+
     return Contender(
         subject,
         precision,
         backend,
         session.file.bytes,
         lambda batch: session.run(batch).probabilities,
-        (lambda batch: cast(Array, session.run(batch).logits))
-        if "logits" in session.manifest.outputs
-        else None,
+        logits if "logits" in session.manifest.outputs else None,
         lambda batch: peak_memory_mb(session, batch),
-        session.close,
     )
 
 

@@ -8,15 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
 
-from edgefel.bench import environment
-from edgefel.bench.compare.accuracy import BATCH, Judgement, choose, judge
-from edgefel.bench.compare.contenders import DEFAULT_BACKENDS, EAGER, Array, Contender, open_contenders
+from edgefel.bench.compare.accuracy import BATCH, Judgement, choose, judge, notes
+from edgefel.bench.compare.contenders import DEFAULT_BACKENDS, EAGER, Array, Contender, open_backend
 from edgefel.bench.compare.subjects import Subject
-from edgefel.bench.results import Measured, Row, check_counts, make_row
+from edgefel.bench.environment import Found, measured_rows
+from edgefel.bench.results import Measured, check_counts
 from edgefel.bench.sessions import faces
 from edgefel.bench.timer import FULL, Advance, TimingPlan, measure, ratio_to
 from edgefel.errors import EdgefelError
@@ -53,9 +54,7 @@ class CompareOptions:
     leave_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        check_counts(batches=self.batches, threads=self.threads)
-        if self.images < 1:
-            raise EdgefelError(f"{self.images} images: give at least 1")
+        check_counts(batches=self.batches, threads=self.threads, images=self.images)
 
 
 def compare(
@@ -68,12 +67,17 @@ def compare(
     """
     if not subjects:
         raise EdgefelError("nothing to compare: give at least one model")
-    judged, told = _judge_all(subjects, options, advance)
-    described = environment.describe()
-    rows: list[Row] = []
     skipped: dict[str, str] = {}
+    rows = measured_rows("compare", _compared(subjects, options, skipped, advance))
+    return Measured(rows, skipped)
+
+
+def _compared(
+    subjects: Sequence[Subject], options: CompareOptions, skipped: dict[str, str], advance: Advance
+) -> Iterator[Found]:
+    judged, told = _judge_all(subjects, options, advance)
     for threads in options.threads:
-        with torch_threads(threads), _opened(subjects, options, threads) as (contenders, missing):
+        with torch_threads(threads), open_contenders(subjects, options, threads) as (contenders, missing):
             skipped |= missing
             baseline = _baseline(contenders, options.baseline)
             for batch in options.batches:
@@ -86,37 +90,33 @@ def compare(
                         "batch": batch,
                         "threads": threads,
                     }
-                    judgement = dict(judged.get(one.name, {}))
-                    votes = judgement.pop("votes", None)
-                    notes = list(told.get(one.subject.name, ()))
-                    if not one.subject.trained:
-                        notes.append("random weights: its labels mean nothing")
-                    if votes is not None:
-                        notes.append(f"accuracy by the votes of {votes}")
-                    rows.append(make_row("compare", subject, metrics | judgement, described, notes))
-    return Measured(tuple(rows), skipped)
+                    random = [] if one.subject.trained else ["random weights: its labels mean nothing"]
+                    said = [*told.get(one.subject.name, ()), *random]
+                    yield subject, metrics | judged.get(one.name, {}), said
 
 
 @contextmanager
-def _opened(
+def open_contenders(
     subjects: Sequence[Subject], options: CompareOptions, threads: int
 ) -> Iterator[tuple[list[Contender], dict[str, str]]]:
-    """All contenders, closed at the end, and why others are missing."""
+    """All contenders, closed at the end, and why others are missing, by backend.
+
+    Raises EdgefelError for a named backend that is not available, and where there is none at all.
+    """
     contenders: list[Contender] = []
     skipped: dict[str, str] = {}
+    backends = options.backends or [name for name in DEFAULT_BACKENDS if name not in options.leave_out]
+    most = max(BATCH, *options.batches)
     with ExitStack() as opened:
-        for subject in subjects:
-            found, missing = open_contenders(
-                subject,
-                options.backends or [name for name in DEFAULT_BACKENDS if name not in options.leave_out],
-                options.precisions,
-                threads,
-                max(BATCH, *options.batches),
-                opened,
-                required=options.backends is not None,
-            )
-            contenders += found
-            skipped |= missing
+        for subject, backend in product(subjects, backends):
+            with ExitStack() as own:
+                try:
+                    contenders += open_backend(subject, backend, options.precisions, threads, most, own)
+                    opened.push(own.pop_all())
+                except EdgefelError as error:
+                    if options.backends is not None:
+                        raise
+                    skipped[backend] = str(error)
         if not contenders:
             reasons = "; ".join(f"{name}: {why}" for name, why in skipped.items())
             raise EdgefelError(f"nothing to compare: no backend can be used here ({reasons})")
@@ -140,9 +140,8 @@ def _measure(
     timings = measure(calls, options.plan, advance=partial(advance, step))
     return [
         {
-            "latency_ms": timings[one.name].to_dict(),
+            **timings[one.name].speed(batch),
             "ratio": ratio_to(timings, baseline.name, one.name),
-            "images_per_s": 1e3 * batch / timings[one.name].p50,
             "file_bytes": one.file_bytes,
             **({"peak_memory_mb": memory[one.name]} if one.name in memory else {}),
             **({"sqnr_db": sqnr[one.name]} if one.name in sqnr else {}),
@@ -194,21 +193,21 @@ def check_outputs(contenders: Sequence[Contender], images: Mapping[str, Array]) 
 
 def _judge_all(
     subjects: Sequence[Subject], options: CompareOptions, advance: Advance
-) -> tuple[dict[str, Judgement], dict[str, tuple[str, ...]]]:
+) -> tuple[dict[str, Judgement], dict[str, list[str]]]:
     """Accuracy of trained subjects on labelled images, on all cores; and notes on the classes, by subject."""
     judged: dict[str, Judgement] = {}
-    told: dict[str, tuple[str, ...]] = {}
-    if options.data is None:
-        return judged, told
-    for subject in (one for one in subjects if one.trained):
+    told: dict[str, list[str]] = {}
+    threads = usable_cores()
+    for subject in subjects:
+        if options.data is None or not subject.trained:
+            continue
         matched, chosen = choose(options.data, subject.labels, options.images, options.layout)
-        told[subject.name] = matched.notes()
+        told[subject.name] = notes(matched)
 
         def follow(done: int, total: int, name: str = subject.name) -> None:
             advance(f"{name}: labels of {counted(total, 'image')}", done / total)
 
-        threads = usable_cores()
-        with torch_threads(threads), _opened([subject], options, threads) as (contenders, _):
+        with torch_threads(threads), open_contenders([subject], options, threads) as (contenders, _):
             judged |= judge(contenders, matched, chosen, subject.preprocessing, follow)
     return judged, told
 

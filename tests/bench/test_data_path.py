@@ -163,7 +163,7 @@ def test_the_rate_of_training_is_the_fastest_of_the_model(tmp_path):
         ({"model": "magic"}, "magic"),
         ({"stages": ("fly",)}, "stage 'fly' is not known"),
         ({"stages": ()}, "no stage"),
-        ({"workers": ()}, "no number of workers"),
+        ({"workers": ()}, "workers none: give numbers of at least 1"),
         ({"workers": (0,)}, "numbers of at least 1"),
         ({"batch": 11}, "at least one batch"),
     ],

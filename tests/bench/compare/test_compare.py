@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import types
 from contextlib import ExitStack
 from types import SimpleNamespace
 
@@ -17,15 +16,14 @@ from exported import save, tiny_model
 
 from edgefel.bench import sessions
 from edgefel.bench.compare import run
-from edgefel.bench.compare.accuracy import choose, judge
-from edgefel.bench.compare.contenders import Contender, open_contenders, open_session
-from edgefel.bench.compare.run import CompareOptions, check_outputs, compare
+from edgefel.bench.compare.accuracy import choose, judge, notes
+from edgefel.bench.compare.contenders import Contender, open_session
+from edgefel.bench.compare.run import CompareOptions, check_outputs, compare, open_contenders
 from edgefel.bench.compare.subjects import Subject, prepare
 from edgefel.bench.results import append_results, read_results
 from edgefel.bench.timer import TimingPlan
 from edgefel.data.labels import EXPRESSIONS_7, EXPRESSIONS_8
 from edgefel.data.open import open_dataset
-from edgefel.data.preprocessing import default_preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.runtime.manifest import read_manifest
 from edgefel.runtime.session import Session
@@ -37,12 +35,6 @@ PLAN = TimingPlan(warmup=1, settle_seconds=0, min_runs=3, max_runs=3, seconds=0)
 def nano(nano_checkpoint, nano_bundle) -> Subject:
     manifest = read_manifest(nano_bundle)
     return Subject("arbex-nano", nano_checkpoint, nano_bundle, True, manifest.labels, manifest.preprocessing)
-
-
-@pytest.fixture
-def opened():
-    with ExitStack() as stack:
-        yield stack
 
 
 @pytest.fixture(scope="module")
@@ -119,17 +111,18 @@ def test_rows_survive_the_file(compared, tmp_path):
     ]
 
 
-def test_a_contender_that_computes_something_else_is_not_timed(nano, opened):
-    right, _ = open_contenders(nano, ("pytorch", "onnxruntime"), ("fp32",), 1, 2, opened, required=True)
-    images = {"arbex-nano": nano.preprocessing.batch(sessions.faces(2))}
-    found = check_outputs(right, images)
-    assert found["arbex-nano fp32 onnxruntime"] > 100
-    wrong = dataclasses.replace(right[1], logits=lambda batch: right[1].logits(batch) + 0.05)
-    with pytest.raises(EdgefelError, match="arbex-nano fp32 onnxruntime: .* nothing was timed"):
-        check_outputs([right[0], wrong], images)
-    nothing = dataclasses.replace(right[1], logits=lambda batch: right[1].logits(batch) * np.nan)
-    with pytest.raises(EdgefelError, match="nothing was timed"):
-        check_outputs([right[0], nothing], images)
+def test_a_contender_that_computes_something_else_is_not_timed(nano):
+    options = CompareOptions(("fp32",), ("pytorch", "onnxruntime"))
+    with open_contenders([nano], options, threads=1) as (right, _):
+        images = {"arbex-nano": nano.preprocessing.batch(sessions.faces(2))}
+        found = check_outputs(right, images)
+        assert found["arbex-nano fp32 onnxruntime"] > 100
+        wrong = dataclasses.replace(right[1], logits=lambda batch: right[1].logits(batch) + 0.05)
+        with pytest.raises(EdgefelError, match="arbex-nano fp32 onnxruntime: .* nothing was timed"):
+            check_outputs([right[0], wrong], images)
+        nothing = dataclasses.replace(right[1], logits=lambda batch: right[1].logits(batch) * np.nan)
+        with pytest.raises(EdgefelError, match="nothing was timed"):
+            check_outputs([right[0], nothing], images)
 
 
 def test_a_bundle_alone_is_compared_without_pytorch(nano_bundle, tmp_path):
@@ -144,11 +137,10 @@ def test_a_bundle_alone_is_compared_without_pytorch(nano_bundle, tmp_path):
 
 
 def test_peak_memory_is_the_fresh_processs_own(nano):
-    contender = open_session(nano, "fp32", "onnxruntime", 1)
     ballast = np.ones(200 << 20, np.uint8)  # of this process, and of no concern to the other
-    assert 20 < contender.peak_memory_mb(1) < 200
+    with ExitStack() as opened:
+        assert 20 < open_session(nano, "fp32", "onnxruntime", 1, opened).peak_memory_mb(1) < 200
     assert ballast.sum() == 200 << 20
-    contender.close()
 
 
 @pytest.mark.parametrize(
@@ -261,8 +253,6 @@ def test_a_compiled_model_is_compared(tmp_path, monkeypatch):
 @pytest.mark.filterwarnings("ignore::edgefel.errors.EdgefelWarning")
 def test_accuracy_on_fer_plus_names_its_file_of_votes(tmp_path):
     write_disagreeing(tmp_path)
-    dataset, chosen = choose(tmp_path, EXPRESSIONS_8, 8, layout="fer-plus:label.csv")
-    subject = types.SimpleNamespace(name="any")
-    even = Contender(subject, "fp32", "pytorch", 0, lambda batch: np.full((len(batch), 8), 1 / 8), None, None)
-    (judgement,) = judge([even], dataset, chosen, default_preprocessing(112)).values()
-    assert judgement["votes"] == "label.csv"
+    matched, chosen = choose(tmp_path, EXPRESSIONS_8, 8, layout="fer-plus:label.csv")
+    assert len(chosen) > 0
+    assert notes(matched)[-1] == "accuracy by the votes of label.csv"
