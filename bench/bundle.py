@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgefel.bench.compare.accuracy import label_images
+from edgefel.bench.compare.accuracy import Labelled, label_images
 from edgefel.bench.timer import TimingPlan, measure
 from edgefel.data.dataset import ImageDataset
+from edgefel.data.labels import LabelMatch
 from edgefel.data.preprocessing import Image, Preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.export.parity.outputs import torch_threads
@@ -85,53 +86,51 @@ def compare_bundle(
     from edgefel.models.checkpoint import load_checkpoint
 
     threads = threads or usable_cores()
-    loaded = load_checkpoint(os.fspath(checkpoint))
-    manifest = read_manifest(bundle)
+    loaded, manifest = load_checkpoint(os.fspath(checkpoint)), read_manifest(bundle)
     if loaded.labels != manifest.labels:
         raise EdgefelError(
             f"{bundle}: names its outputs {', '.join(manifest.labels)}, the checkpoint {loaded.path} "
             f"{', '.join(loaded.labels)}; give the checkpoint that it was exported from"
         )
     matched = dataset.matched(manifest.labels)
-    files = {file.precision: file for file in manifest.files if file.kind == "onnx"}
     runs = {REFERENCE: _pytorch(loaded)}
     with ExitStack() as opened, torch_threads(threads):
-        for name, file in files.items():
+        for file in (file for file in manifest.files if file.kind == "onnx"):
             manifest.verify(file)
             # a file that the gate refused is measured all the same, and said to be refused
-            session = opened.enter_context(Session.open(bundle, name, "onnxruntime", threads, force=True))
-            runs[name] = partial(_probabilities, session)
+            session = Session.open(bundle, file.precision, "onnxruntime", threads, force=True)
+            runs[file.precision] = partial(_probabilities, opened.enter_context(session))
         # labelling fills the cores with several runtimes at once; the timing after it has them one by one
         workers = max(1, (os.cpu_count() or 1) // threads)
         found = label_images(runs, matched.dataset, range(len(matched.dataset)), advance, workers=workers)
         calls = {name: partial(run, [found.image]) for name, run in runs.items()}
         timings = measure(calls, TimingPlan.of(min_runs, max_seconds / len(calls)))
 
-    def line(name: str, file: str, precision: str, size: int, note: str = "") -> FileResult:
-        own, reference = found.probabilities[name], found.probabilities[REFERENCE]
-        labels = own.argmax(axis=1)
-        return FileResult(
-            file,
-            precision,
-            size / 1e6,
-            timings[name].p50,
-            # by the common classes; agreement and deviation by all
-            float(np.mean(matched.match.restrict(own).argmax(axis=1) == np.asarray(found.targets))),
-            float(np.mean(labels == reference.argmax(axis=1))),
-            float(np.abs(own - reference).max()),
-            note,
-        )
+    def line(file: str, precision: str, size: int, name: str, note: str = "") -> FileResult:
+        quality = _quality(found, matched.match, name)
+        return FileResult(file, precision, size / 1e6, timings[name].p50, **quality, note=note)
 
-    rows = [line(REFERENCE, REFERENCE, "fp32", (Path(loaded.path) / "model.safetensors").stat().st_size)]
+    weights = (Path(loaded.path) / "model.safetensors").stat().st_size
+    rows = [line(REFERENCE, "fp32", weights, REFERENCE)]
     for file in manifest.files:
         if file.kind == "onnx":
             note = "refused by the gate" if file.verdict == "fail" else ""
-            rows.append(line(file.precision, file.name, file.precision, file.bytes, note))
+            rows.append(line(file.name, file.precision, file.bytes, file.precision, note))
         else:
             note = "built; running it needs a GPU"
             rows.append(FileResult(file.name, file.precision, file.bytes / 1e6, note=note))
     skipped, timed = tuple(found.skipped), timings[REFERENCE].runs
     return BundleResult(tuple(rows), matched.to_dict(), len(found.targets), skipped, threads, timed)
+
+
+def _quality(found: Labelled, match: LabelMatch, name: str) -> dict[str, float]:
+    """Accuracy by the common classes; agreement and deviation by all."""
+    own, reference = found.probabilities[name], found.probabilities[REFERENCE]
+    return {
+        "accuracy": float(np.mean(match.restrict(own).argmax(axis=1) == np.asarray(found.targets))),
+        "agreement": float(np.mean(own.argmax(axis=1) == reference.argmax(axis=1))),
+        "deviation": float(np.abs(own - reference).max()),
+    }
 
 
 def _probabilities(session: Session, crops: list[Image]) -> npt.NDArray[np.float32]:

@@ -14,8 +14,8 @@ from typing import Any
 
 from edgefel.bench.command import run_bench, versions
 from edgefel.bench.environment import cpu_name
+from edgefel.bench.results import check_counts, check_names
 from edgefel.bench.sessions import own_peak_mb
-from edgefel.errors import EdgefelError
 from edgefel.files.unfinished import claimed_folder
 from edgefel.workers import usable_cores, worker_pool
 
@@ -33,10 +33,8 @@ def calibration_speed(
     """
     from edgefel.calib.thresholds import METHODS
 
-    if method not in METHODS:
-        raise EdgefelError(f"calibration method {method!r}: choose one of {', '.join(METHODS)}")
-    if images < 1:
-        raise EdgefelError(f"{images} images: give at least 1")
+    check_names("calibration method", (method,), METHODS)
+    check_counts(images=images)
     with claimed_folder(Path(tempfile.gettempdir(), "edgefel-bench"), sole=False) as folder:
         with worker_pool(1) as pool:
             pool.submit(_prepare, str(folder), model, images).result()
@@ -54,15 +52,12 @@ def calibration_speed(
 
 def _prepare(folder: str, model: str, images: int) -> None:
     """Writes model.onnx and faces/."""
-    import torch
-
+    from edgefel.bench.networks import random_network
     from edgefel.data.synthetic import FaceOptions
     from edgefel.data.synthetic.write import write_faces
     from edgefel.export.onnx.trace import export_onnx, save_onnx
-    from edgefel.models import build_model
 
-    torch.manual_seed(0)
-    network = build_model(model, num_classes=7).eval()
+    network = random_network(model, passes=0, num_classes=7)
     save_onnx(export_onnx(network), Path(folder, "model.onnx"))
     write_faces(Path(folder, "faces"), FaceOptions(count=images), workers=usable_cores())
 

@@ -112,15 +112,13 @@ def overhead_row(clip: Path, session: TimedSession) -> dict[str, Any]:
             alone = _seconds(clip, detector, session, Telemetry())
     snapshot = telemetry.snapshot()
     frames = snapshot.counters["frames"]
+    by_second, alone_by_second = ([times["overhead"] for times in found] for found in (beside, alone))
     return {
         "frames": frames,
         "faces_per_frame": round(snapshot.counters["faces"] / frames, 3),
         "ms_per_frame": _median(beside),
-        "by_second": [times["overhead"] for times in beside],
-        "alone": {
-            "ms_per_frame": _median(alone)["overhead"],
-            "by_second": [times["overhead"] for times in alone],
-        },
+        "by_second": by_second,
+        "alone": {"ms_per_frame": _median(alone)["overhead"], "by_second": alone_by_second},
         "wall_ms_p50": {name: round(times.p50, 3) for name, times in snapshot.stages.items()},
     }
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgefel.bench.results import check_names
 from edgefel.errors import EdgefelError, MissingDependencyError
 from edgefel.runtime.manifest import MANIFEST_NAME, PRECISIONS, read_manifest
 
@@ -31,9 +32,7 @@ def load_graphs(model: str, precisions: Sequence[str] | None = None) -> Graphs:
     precisions: by default all ONNX files of a bundle, and FP32, FP16 and INT8 of a registered model. Raises
     EdgefelError for an unknown name or precision, a bundle that cannot be read, or one without such a file.
     """
-    for precision in precisions or ():
-        if precision not in PRECISIONS:
-            raise EdgefelError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
+    check_names("precision", precisions, PRECISIONS)
     if Path(model).is_dir():
         return _of_bundle(Path(model), precisions)
     try:

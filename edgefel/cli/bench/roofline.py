@@ -19,8 +19,8 @@ from edgefel.text import counted
 
 if TYPE_CHECKING:
     from edgefel.bench.results import Row
+    from edgefel.bench.roofline.bound import Projection
     from edgefel.bench.roofline.devices import DeviceSpec
-    from edgefel.bench.roofline.project import Projection
 
 
 @click.command("roofline")
@@ -76,8 +76,8 @@ def command(
     """
     require("export", "edgefel bench roofline", "onnx")
     from edgefel.bench.results import read_results
+    from edgefel.bench.roofline.bound import project
     from edgefel.bench.roofline.networks import load_graphs
-    from edgefel.bench.roofline.project import project
 
     if plot is not None:
         _check_plot(names, batches, plot)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from edgefel.bench.results import read_results
+from edgefel.bench.roofline.bound import project
 from edgefel.bench.roofline.devices import DEVICES
 from edgefel.bench.roofline.networks import load_graphs
-from edgefel.bench.roofline.project import project
 from edgefel.models.profile import profile
 from edgefel.models.registry import model_config
 

@@ -13,7 +13,7 @@ from counted_graphs import BUNDLE
 
 from edgefel.bench import environment
 from edgefel.bench.results import append_results, make_row, read_results
-from edgefel.bench.roofline import project
+from edgefel.bench.roofline.bound import BOUND, project
 from edgefel.bench.roofline.networks import load_graphs
 from edgefel.bench.timer import Timing
 from edgefel.cli.main import main
@@ -44,7 +44,7 @@ def test_rows_of_a_bundle(tmp_path):
     for row in found:
         metrics = row["metrics"]
         assert row["kind"] == "roofline"
-        assert row["notes"] == [project.BOUND]
+        assert row["notes"] == [BOUND]
         assert metrics["parameters"] == 412194
         assert metrics["macs"] == 76036640 * row["subject"]["batch"]
         assert len(metrics["layers"]) == 3
@@ -143,7 +143,7 @@ def test_the_figure_has_axes_with_units_and_a_dot_for_each_layer():
     from edgefel.bench.roofline.devices import DEVICES
     from edgefel.bench.roofline.plot import roofline_figure
 
-    found = project.project(load_graphs(str(BUNDLE)), [DEVICES["thor"]], [1, 8])
+    found = project(load_graphs(str(BUNDLE)), [DEVICES["thor"]], [1, 8])
     figure = roofline_figure(
         "nano", DEVICES["thor"], {f"batch {n}": one.floor for n, one in enumerate(found)}
     )
@@ -170,7 +170,10 @@ def test_the_figure_has_axes_with_units_and_a_dot_for_each_layer():
             [BUNDLE, "--device", "orin"],
             "unknown device 'orin'; known: orin-nano-super, orin-nx, agx-orin, thor, h100",
         ),
-        ([BUNDLE, "--precision", "fp8"], "unknown precision 'fp8'; known: fp32, fp16, int8, int8+fp16"),
+        (
+            [BUNDLE, "--precision", "fp8"],
+            "precision 'fp8' is not known; choose from: fp32, fp16, int8, int8+fp16",
+        ),
         ([BUNDLE, "--precision", "int8"], "no int8 onnx file in this bundle"),
         ([BUNDLE, "--threads", "2"], "--threads belongs to --device cpu"),
         ([BUNDLE, "--batch-sizes", "0"], "numbers of at least 1"),
