@@ -15,7 +15,7 @@ from typing import Any
 
 from edgefel.errors import EdgefelError
 from edgefel.files.documents import check_shape, parse_json
-from edgefel.files.read import read_regular, reason
+from edgefel.files.read import read_regular, reading
 
 SCHEMA = 1
 # what each kind of row must measure
@@ -189,10 +189,8 @@ def append_results(path: Path, rows: Iterable[Row]) -> None:
 
 def read_results(path: Path) -> Loaded:
     """The valid rows of a file, and a line on each other one. Raises EdgefelError for an unreadable file."""
-    try:
+    with reading(path):
         lines = read_regular(path).splitlines()
-    except OSError as error:
-        raise EdgefelError(f"{path}: cannot be read: {reason(error)}") from None
     rows, problems = [], []
     for number, line in enumerate(lines, 1):
         if not line.strip():

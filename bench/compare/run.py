@@ -14,15 +14,23 @@ from typing import Any
 import numpy as np
 
 from edgefel.bench.compare.accuracy import BATCH, Judgement, choose, judge, notes
-from edgefel.bench.compare.contenders import DEFAULT_BACKENDS, EAGER, Array, Contender, open_backend
-from edgefel.bench.compare.subjects import Subject
+from edgefel.bench.compare.contenders import (
+    DEFAULT_BACKENDS,
+    EAGER,
+    PYTORCH,
+    Array,
+    Contender,
+    Subject,
+    open_backend,
+)
 from edgefel.bench.environment import Found, measured_rows
-from edgefel.bench.results import Measured, check_counts
+from edgefel.bench.results import Measured, check_counts, check_names
 from edgefel.bench.sessions import faces
 from edgefel.bench.timer import FULL, Advance, TimingPlan, measure, ratio_to
 from edgefel.errors import EdgefelError
 from edgefel.export.parity.compare import sqnr_db
 from edgefel.export.parity.outputs import torch_threads
+from edgefel.runtime.backends.base import BACKENDS
 from edgefel.text import counted
 from edgefel.workers import usable_cores
 
@@ -38,7 +46,7 @@ class CompareOptions:
     backends: names, or None for all available ones but `leave_out`. baseline: name of the contender that
     ratios refer to; by default eager PyTorch of poster-v2, or of the first subject. data, layout, images:
     labelled images for the accuracy of trained subjects. memory: measure each contender's peak memory in a
-    process of its own. Raises EdgefelError for batches or threads below 1.
+    process of its own. Raises EdgefelError for an unknown backend and numbers below 1.
     """
 
     precisions: tuple[str, ...] = ("fp32", "fp16", "int8")
@@ -55,6 +63,7 @@ class CompareOptions:
 
     def __post_init__(self) -> None:
         check_counts(batches=self.batches, threads=self.threads, images=self.images)
+        check_names("backend", self.backends, (*PYTORCH, *BACKENDS))
 
 
 def compare(
@@ -81,8 +90,7 @@ def _compared(
             skipped |= missing
             baseline = _baseline(contenders, options.baseline)
             for batch in options.batches:
-                measured = _measure(contenders, baseline, batch, threads, options, advance)
-                for one, metrics in zip(contenders, measured, strict=True):
+                for one, metrics in _measure(contenders, baseline, batch, threads, options, advance):
                     subject = {
                         "model": one.subject.name,
                         "precision": one.precision,
@@ -130,24 +138,19 @@ def _measure(
     threads: int,
     options: CompareOptions,
     advance: Advance,
-) -> list[dict[str, Any]]:
-    """Metrics of every contender. Outputs are compared before anything is timed."""
+) -> Iterator[tuple[Contender, dict[str, Any]]]:
+    """Every contender with its metrics. Outputs are compared before anything is timed."""
     step = f"{counted(len(contenders), 'contender')}, {counted(threads, 'thread')}, batch {batch}"
     images = {one.subject.name: one.subject.preprocessing.batch(faces(batch)) for one in contenders}
     sqnr = check_outputs(contenders, images)
     memory = _peak_memory(contenders, batch, advance) if options.memory else {}
     calls = {one.name: partial(one.probabilities, images[one.subject.name]) for one in contenders}
     timings = measure(calls, options.plan, advance=partial(advance, step))
-    return [
-        {
-            **timings[one.name].speed(batch),
-            "ratio": ratio_to(timings, baseline.name, one.name),
-            "file_bytes": one.file_bytes,
-            **({"peak_memory_mb": memory[one.name]} if one.name in memory else {}),
-            **({"sqnr_db": sqnr[one.name]} if one.name in sqnr else {}),
-        }
-        for one in contenders
-    ]
+    for one in contenders:
+        metrics = {**timings[one.name].speed(batch), "ratio": ratio_to(timings, baseline.name, one.name)}
+        metrics["file_bytes"] = one.file_bytes
+        more = {"peak_memory_mb": memory, "sqnr_db": sqnr}
+        yield one, metrics | {name: found[one.name] for name, found in more.items() if one.name in found}
 
 
 def _baseline(contenders: Sequence[Contender], wanted: str | None) -> Contender:

@@ -124,8 +124,8 @@ def command(
     params.refuse_layout_alone()
     require("train", "edgefel bench compare", "torch")
     require("export", "edgefel bench compare", "onnx")
+    from edgefel.bench.compare.contenders import Subject, prepare
     from edgefel.bench.compare.run import CompareOptions, compare
-    from edgefel.bench.compare.subjects import Subject, prepare
     from edgefel.models.registry import list_models
 
     wanted = CompareOptions(

@@ -17,9 +17,8 @@ from exported import save, tiny_model
 from edgefel.bench import sessions
 from edgefel.bench.compare import run
 from edgefel.bench.compare.accuracy import choose, judge, notes
-from edgefel.bench.compare.contenders import Contender, open_session
+from edgefel.bench.compare.contenders import Contender, Subject, open_session, prepare
 from edgefel.bench.compare.run import CompareOptions, check_outputs, compare, open_contenders
-from edgefel.bench.compare.subjects import Subject, prepare
 from edgefel.bench.results import append_results, read_results
 from edgefel.bench.timer import TimingPlan
 from edgefel.data.labels import EXPRESSIONS_7, EXPRESSIONS_8
@@ -146,7 +145,10 @@ def test_peak_memory_is_the_fresh_processs_own(nano):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"backends": ("magic",)}, "unknown backend 'magic'; known: pytorch, torch.compile, tensorrt"),
+        (
+            {"backends": ("magic",)},
+            "backend 'magic' is not known; choose from: pytorch, torch.compile, tensorrt",
+        ),
         (
             {"baseline": "nobody", "backends": ("onnxruntime",)},
             "baseline 'nobody' does not take part; choose one of",

@@ -62,7 +62,7 @@ def test_it_ends_with_a_recommendation_or_says_why_there_is_none(nano_checkpoint
     ("arguments", "message"),
     [
         (["nothing"], "nothing: no such folder, and no registered model; known models: arbex, poster-v2"),
-        ([BUNDLE, "--backend", "magic"], "unknown backend 'magic'; known: pytorch, torch.compile"),
+        ([BUNDLE, "--backend", "magic"], "backend 'magic' is not known; choose from: pytorch, torch.compile"),
         ([BUNDLE, "--runs", "0"], "'--runs': 0 is not in the range"),
         ([BUNDLE, "--batch-sizes", "1,0"], "give numbers of at least 1 with commas between them"),
         ([BUNDLE, "--precision", "fp8"], "'fp8' is not one of fp32, fp16, int8"),

@@ -177,7 +177,7 @@ def test_the_figure_has_axes_with_units_and_a_dot_for_each_layer():
         ([BUNDLE, "--precision", "int8"], "no int8 onnx file in this bundle"),
         ([BUNDLE, "--threads", "2"], "--threads belongs to --device cpu"),
         ([BUNDLE, "--batch-sizes", "0"], "numbers of at least 1"),
-        ([BUNDLE, "--measured", "missing.jsonl"], "missing.jsonl: cannot be read"),
+        ([BUNDLE, "--measured", "missing.jsonl"], "missing.jsonl: no such file"),
         ([BUNDLE, "--plot", "plot.jpg"], "plots are PNG files"),
         ([BUNDLE, "--plot", "plot.png", "--batch-sizes", "1,8"], "--plot draws one device at one batch"),
         ([BUNDLE, "--device", "thor,cpuu"], "unknown device 'cpuu'"),
