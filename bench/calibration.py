@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -75,13 +76,10 @@ def _calibrate(folder: str, method: Any, workers: int | None) -> dict[str, Any]:
     from edgefel.data.preprocessing import default_preprocessing
     from edgefel.runtime.manifest import INPUT_NAME
 
-    seconds: dict[str, float] = {}
-    last = time.perf_counter()
+    marks = [("begin", time.perf_counter())]
 
     def end(phase: str) -> None:
-        nonlocal last
-        now = time.perf_counter()
-        seconds[phase], last = now - last, now
+        marks.append((phase, time.perf_counter()))
 
     graph = onnx.load(Path(folder, "model.onnx"))
     policies = (ONNXRUNTIME, TENSORRT)
@@ -100,6 +98,7 @@ def _calibrate(folder: str, method: Any, workers: int | None) -> dict[str, Any]:
     end("thresholds")
     if not all(math.isfinite(scale) and scale > 0 for scale in scales.values()):
         raise RuntimeError("a scale is not a positive number: nothing was measured")
+    seconds = {phase: now - last for (_, last), (phase, now) in pairwise(marks)}
     histograms = collector.histograms()
     values = sum(math.prod(h.shape or ()) for name, h in histograms.items() if name != INPUT_NAME)
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -69,9 +70,8 @@ def describe(root: Path = Path("/"), packages: Iterable[str] = PACKAGES) -> dict
 
 def cpu_name(root: Path = Path("/")) -> str:
     """What the processor calls itself."""
-    lines = (read_text(below(root, "/proc/cpuinfo")) or "").splitlines()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    name = re.search(r"^model name\s*:\s*(.+)$", read_text(below(root, "/proc/cpuinfo")) or "", re.M)
+    return name[1].strip() if name else platform.processor() or platform.machine()
 
 
 def commit() -> str | None:

@@ -16,6 +16,7 @@ from typing import Any
 from edgefel.errors import EdgefelError
 from edgefel.files.documents import check_shape, parse_json
 from edgefel.files.read import read_regular, reading
+from edgefel.files.write import check_new_file
 
 SCHEMA = 1
 # what each kind of row must measure
@@ -149,12 +150,8 @@ def command_line() -> str:
 
 def check_writable(path: Path) -> None:
     """Raises EdgefelError if rows cannot be added to the file; to be called before long measurements."""
-    if path.is_dir():
-        raise EdgefelError(f"{path}: is a folder; give a file for the rows, such as results.jsonl")
-    there = next((one for one in (path, *path.parents) if one.exists()), path.parent)
-    if there != path and not there.is_dir():
-        raise EdgefelError(f"{path}: cannot be written: {there} is not a folder; choose another place")
-    if not os.access(there, os.W_OK):
+    check_new_file(path, overwrite=True)
+    if not os.access(next(one for one in (path, *path.absolute().parents) if one.exists()), os.W_OK):
         raise EdgefelError(f"{path}: cannot be written: no permission; choose another place")
 
 

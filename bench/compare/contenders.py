@@ -175,7 +175,14 @@ def open_pytorch(subject: Subject, backend: str, threads: int) -> Contender:
     loaded = load_checkpoint(subject.checkpoint)
     network: Any = loaded.model
     if backend == COMPILED:
-        network = _compiled(network, loaded.config.input_size)
+        network, size = torch.compile(network), loaded.config.input_size
+        try:
+            with torch.inference_mode():
+                network(torch.zeros(1, 3, size, size))
+        except (
+            Exception
+        ) as error:  # whatever the compiler or the tracer raises, such as without a C++ compiler
+            raise EdgefelError(f"{COMPILED}: {type(error).__name__}: {one_line(error)[:200]}") from None
 
     def run(batch: Array) -> Any:
         with torch.inference_mode():
@@ -190,19 +197,6 @@ def open_pytorch(subject: Subject, backend: str, threads: int) -> Contender:
         lambda batch: run(batch).logits.numpy(),
         lambda batch: fresh_process_memory_mb(_MEMORY_OF_MODEL, (loaded.path, threads, batch, backend)),
     )
-
-
-def _compiled(network: Any, size: int) -> Any:
-    """The network by torch.compile. Raises EdgefelError where that fails, such as without a C++ compiler."""
-    import torch
-
-    compiled = torch.compile(network)
-    try:
-        with torch.inference_mode():
-            compiled(torch.zeros(1, 3, size, size))
-    except Exception as error:  # whatever the compiler or the tracer raises
-        raise EdgefelError(f"{COMPILED}: {type(error).__name__}: {one_line(error)[:200]}") from None
-    return compiled
 
 
 def open_session(

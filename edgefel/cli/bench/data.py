@@ -105,18 +105,22 @@ def command(
     if rate is not None and train_rows is not None:
         raise click.UsageError("--train-images-per-s and --train-rows say the same; give one of them")
     require("train", "edgefel bench data", "torch")
-    from edgefel.bench import data_path, epochs
+    from edgefel.bench.data_path import (
+        DataPathOptions,
+        EpochOptions,
+        TrainingRate,
+        bench_data_path,
+        bench_epochs,
+        training_rate,
+    )
 
-    sampling = None if count is None else epochs.EpochOptions(count, videos, plan=plan)
+    # all options are checked before anything is timed
+    sampling = None if count is None else EpochOptions(count, videos, plan=plan)
     path = None
     if data is not None:
-        training = None if rate is None else data_path.TrainingRate(rate, "as given")
+        training = None if rate is None else TrainingRate(rate, "as given")
         if train_rows is not None:
-            training = data_path.training_rate(train_rows, model)
-        path = data_path.DataPathOptions(data, model, plan=plan, training=training, **chosen)
-    rows: list[Row] = []
-    if sampling is not None:
-        rows += epochs.bench_epochs(sampling, bars.share)
-    if path is not None:
-        rows += data_path.bench_data_path(path, bars.share)
-    return rows
+            training = training_rate(train_rows, model)
+        path = DataPathOptions(data, model, plan=plan, training=training, **chosen)
+    rows = () if sampling is None else bench_epochs(sampling, bars.share)
+    return rows if path is None else rows + bench_data_path(path, bars.share)

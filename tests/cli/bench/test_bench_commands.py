@@ -102,7 +102,10 @@ def test_bad_input_is_one_line_and_2(arguments, message):
 @pytest.mark.parametrize("command", [("latency", BUNDLE), ("throughput", BUNDLE), ("train",)])
 def test_a_place_that_takes_no_rows_is_refused_before_measuring(command, tmp_path):
     (tmp_path / "file").write_text("mine")
-    for place, message in ((tmp_path, "is a folder"), (tmp_path / "file" / "rows.jsonl", "is not a folder")):
+    for place, message in (
+        (tmp_path, "is a folder"),
+        (tmp_path / "file" / "rows.jsonl", "is a file, not a folder"),
+    ):
         result = bench(*command, "-o", place)
         assert result.exit_code == 2
         assert message in result.stderr
