@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,41 +30,6 @@ REFERENCE = "PyTorch"
 Run = Callable[[list[Image]], npt.NDArray[np.float32]]
 
 
-@dataclass(frozen=True)
-class FileResult:
-    """One line of the comparison; None where something cannot be measured here.
-
-    megabytes: 10^6 bytes. ms_p50: median milliseconds per image at batch 1. accuracy: of the corrected
-    probabilities. agreement: share of images with the reference's label. deviation: largest absolute
-    difference of a probability from the reference's.
-    """
-
-    file: str
-    precision: str
-    megabytes: float
-    ms_p50: float | None = None
-    accuracy: float | None = None
-    agreement: float | None = None
-    deviation: float | None = None
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class BundleResult:
-    """All lines, the reference first, and what they were measured on. classes: see `MatchedDataset.to_dict`."""
-
-    files: tuple[FileResult, ...]
-    classes: dict[str, Any]
-    images: int
-    skipped: tuple[str, ...]
-    threads: int
-    timed_runs: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return dataclasses.asdict(self)
-
-
 def compare_bundle(
     checkpoint: str | os.PathLike[str],
     bundle: str | os.PathLike[str],
@@ -76,11 +39,14 @@ def compare_bundle(
     min_runs: int = 50,
     max_seconds: float = 10.0,
     advance: Callable[[int, int], None] = lambda done, total: None,
-) -> BundleResult:
+) -> dict[str, Any]:
     """Labels all images with the checkpoint and each ONNX file of the bundle, then times them in turn at batch 1.
 
-    threads: CPU threads of each; all cores by default. advance: called with (images done, images). Engines
-    are listed with their size only: running them needs a GPU. Accuracy is by the classes in common. Raises
+    threads: CPU threads of each; all cores by default. advance: called with (images done, images). Returns plain JSON
+    values: images that were read and skipped, threads, timed_runs, classes (see `MatchedDataset.to_dict`), and files,
+    the checkpoint first: file, precision, megabytes (10^6 bytes), ms_p50 of an image, accuracy of the corrected
+    probabilities by the classes in common, agreement (share of images with PyTorch's label), deviation (largest
+    difference of a probability from PyTorch's), note. Engines have their size only: running them needs a GPU. Raises
     EdgefelError for a data set without a readable image, or that shares too few classes with the bundle.
     """
     from edgefel.models.checkpoint import load_checkpoint
@@ -106,21 +72,27 @@ def compare_bundle(
         calls = {name: partial(run, [found.image]) for name, run in runs.items()}
         timings = measure(calls, TimingPlan.of(min_runs, max_seconds / len(calls)))
 
-    def line(file: str, precision: str, size: int, name: str, note: str = "") -> FileResult:
-        quality = _quality(found, matched.match, name)
-        return FileResult(file, precision, size / 1e6, timings[name].p50, **quality, note=note)
+    def line(file: str, precision: str, size: int, name: str | None, note: str = "") -> dict[str, Any]:
+        numbers = dict.fromkeys(("ms_p50", "accuracy", "agreement", "deviation"))
+        if name is not None:
+            numbers = {"ms_p50": timings[name].p50, **_quality(found, matched.match, name)}
+        return {"file": file, "precision": precision, "megabytes": size / 1e6, **numbers, "note": note}
 
     weights = (Path(loaded.path) / "model.safetensors").stat().st_size
-    rows = [line(REFERENCE, "fp32", weights, REFERENCE)]
+    lines = [line(REFERENCE, "fp32", weights, REFERENCE)]
     for file in manifest.files:
-        if file.kind == "onnx":
-            note = "refused by the gate" if file.verdict == "fail" else ""
-            rows.append(line(file.name, file.precision, file.bytes, file.precision, note))
-        else:
-            note = "built; running it needs a GPU"
-            rows.append(FileResult(file.name, file.precision, file.bytes / 1e6, note=note))
-    skipped, timed = tuple(found.skipped), timings[REFERENCE].runs
-    return BundleResult(tuple(rows), matched.to_dict(), len(found.targets), skipped, threads, timed)
+        run = file.precision if file.kind == "onnx" else None
+        refused = "refused by the gate" if file.verdict == "fail" else ""
+        note = "built; running it needs a GPU" if run is None else refused
+        lines.append(line(file.name, file.precision, file.bytes, run, note))
+    return {
+        "files": lines,
+        "classes": matched.to_dict(),
+        "images": len(found.targets),
+        "skipped": found.skipped,
+        "threads": threads,
+        "timed_runs": timings[REFERENCE].runs,
+    }
 
 
 def _quality(found: Labelled, match: LabelMatch, name: str) -> dict[str, float]:

@@ -111,10 +111,7 @@ def measure_energy(
     board: Board | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> tuple[float, str] | None:
-    """Joules of a call, and what the meter covers; None on boards without a working meter.
-
-    The call is repeated for that many seconds, at least once.
-    """
+    """Joules of a call, repeated for that many seconds, and what the meter covers; None without a working meter."""
     board = board or Board.find()
     begin = last = clock()
     before = after = board.read(begin)

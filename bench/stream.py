@@ -106,10 +106,13 @@ def overhead_row(clip: Path, session: TimedSession) -> dict[str, Any]:
     detector = _Timed(HaarDetector(MIN_FACE))
     with _one_core():
         telemetry = Telemetry()
-        with detector.keeping(), session.timed.keeping():
-            beside = _seconds(clip, detector, session, telemetry)
-        with detector.repeating(), session.timed.repeating():
-            alone = _seconds(clip, detector, session, Telemetry())
+        for timed in (detector, session.timed):
+            timed.kept = []
+        beside = _seconds(clip, detector, session, telemetry)
+        for timed in (detector, session.timed):
+            timed.again, timed.kept = iter(timed.kept or ()), None
+        alone = _seconds(clip, detector, session, Telemetry())
+        session.timed.again = None
     snapshot = telemetry.snapshot()
     frames = snapshot.counters["frames"]
     by_second, alone_by_second = ([times["overhead"] for times in found] for found in (beside, alone))
@@ -175,24 +178,27 @@ def memory_row(clip: Path, session: Session, minutes: float) -> dict[str, Any]:
 
 
 class _Timed:
-    """A detector or a backend's `run` that measures its processor time and records and replays its results."""
+    """A detector or a backend's `run` that measures its processor time.
+
+    kept: records the results where it is a list. again: results to return instead of a call.
+    """
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
         # of calls that have ended; the clock of the thread that is in a call now, and what it showed at its begin
         self._spent: tuple[float, int | None, float] = (0.0, None, 0.0)
-        self._kept: list[Any] | None = None
-        self._again: Iterator[Any] | None = None
+        self.kept: list[Any] | None = None
+        self.again: Iterator[Any] | None = None
 
     def __call__(self, image: Any, *others: Any) -> Any:
-        if self._again is not None:
-            return next(self._again)
+        if self.again is not None:
+            return next(self.again)
         spent, begin = self._spent[0], time.thread_time()
         self._spent = (spent, time.pthread_getcpuclockid(threading.get_ident()), begin)
         result = self._function(image, *others)
         self._spent = (spent + time.thread_time() - begin, None, 0.0)
-        if self._kept is not None:
-            self._kept.append(result)
+        if self.kept is not None:
+            self.kept.append(result)
         return result
 
     @property
@@ -200,20 +206,6 @@ class _Timed:
         """Processor time so far, including a call that is under way in another thread."""
         spent, clock, begin = self._spent
         return spent if clock is None else spent + time.clock_gettime(clock) - begin
-
-    @contextmanager
-    def keeping(self) -> Iterator[None]:
-        """Records the results of the calls inside."""
-        self._kept = []
-        yield
-
-    @contextmanager
-    def repeating(self) -> Iterator[None]:
-        """The calls inside return the recorded results, in order."""
-        assert self._kept is not None
-        self._again, self._kept = iter(self._kept), None
-        yield
-        self._again = None
 
 
 class TimedSession(Session):

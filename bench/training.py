@@ -5,12 +5,12 @@ from __future__ import annotations
 import gc
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count, product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -18,7 +18,16 @@ import torch
 from edgefel.bench.environment import Found, measured_rows
 from edgefel.bench.results import Row, check_counts, check_names
 from edgefel.bench.sessions import fresh_process_memory_mb
-from edgefel.bench.timer import FULL, Advance, TimingPlan, cpu_stopwatch, cuda_stopwatch, measure, ratio_to
+from edgefel.bench.timer import (
+    FULL,
+    Advance,
+    Call,
+    TimingPlan,
+    cpu_stopwatch,
+    cuda_stopwatch,
+    measure,
+    ratio_to,
+)
 from edgefel.data.labels import expression_labels
 from edgefel.data.loading.batches import Batch, ImageSource
 from edgefel.data.loading.sampling import BalancedEpoch
@@ -118,9 +127,7 @@ def _steps_of(
     steppers = {case: Stepper(options, case) for case in cases}
     check_losses({case: stepper.first_loss for case, stepper in steppers.items()})
     # by case, and whether the images come from files
-    calls: dict[tuple[TrainingCase, bool], Callable[[], Any]] = {
-        (case, False): steppers[case] for case in cases
-    }
+    calls: dict[tuple[TrainingCase, bool], Call] = {(case, False): steppers[case] for case in cases}
     if options.data is not None:
         calls |= {(case, True): steppers[case].from_files for case in cases}
     stopwatch = cuda_stopwatch(flush=False) if device.type == "cuda" else cpu_stopwatch()

@@ -133,10 +133,7 @@ def open_backend(
     max_batch: int,
     opened: ExitStack,
 ) -> list[Contender]:
-    """Every file of the subject in one backend, which `opened` closes. max_batch: largest batch, run in one piece.
-
-    Raises EdgefelError for an unusable backend.
-    """
+    """Every file of the subject in one backend, closed by `opened`. Raises EdgefelError for an unusable backend."""
     if backend in PYTORCH:
         return [open_pytorch(subject, backend, threads)]
     found = _precisions(subject, backend, precisions)

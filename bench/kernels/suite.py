@@ -1,7 +1,4 @@
-"""The bench of the fused kernels: comparisons on this GPU or, without one, resources of the compiled kernels.
-
-Every output is checked against float64 before anything is timed.
-"""
+"""The fused kernels against others on this GPU, outputs checked first; without a GPU, what they need of one."""
 
 from __future__ import annotations
 
@@ -67,10 +64,7 @@ def compare(
     memory: Memory | None = None,
     ceilings: Ceilings | None = None,
 ) -> list[KernelRow]:
-    """A row for each implementation, all of them if `names` is None.
-
-    Raises EdgefelError if ours is wrong; a wrong competitor is not timed.
-    """
+    """A row for each implementation, or of `names`. Raises EdgefelError if ours is wrong; others then are not timed."""
     names = names or competitors.names(problem)
     mode = "forward+backward" if backward else "forward"
     ready, rows = _checked(problem, backward, device, names, mode)
@@ -204,10 +198,7 @@ def _comparisons(
 
 
 def compile_kernels(advance: Callable[[int, int], None] = lambda done, total: None) -> dict[str, Any]:
-    """The resources of the kernels of arbex and apvit on every target. Needs Triton, and no GPU.
-
-    advance: called with the numbers of kernels that are done, and of all.
-    """
+    """Resources of the kernels of arbex and apvit on every target, without a GPU. advance: called with (done, all)."""
     import triton
 
     from edgefel.kernels.ahead_of_time.compiler import compile_all

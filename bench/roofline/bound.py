@@ -13,9 +13,8 @@ from typing import Any, Literal
 from edgefel.bench.environment import describe
 from edgefel.bench.results import Row, make_row
 from edgefel.bench.roofline.devices import DeviceSpec
-from edgefel.bench.roofline.graph import read_network
+from edgefel.bench.roofline.graph import Graphs, read_network
 from edgefel.bench.roofline.layers import LayerWork, NetworkWork, count_work
-from edgefel.bench.roofline.networks import Graphs
 
 BoundBy = Literal["compute", "memory"]
 BOUND = "a bound, not a measurement: no launch, no wait and no access below the ceilings is counted"
@@ -165,20 +164,21 @@ def project(
                 "constants": work.constants,
                 "ceilings": device.ceilings,
             }
-            if medians := _measured(measured, subject, device, environment):
-                metrics["measured"] = {
-                    backend: {"p50_ms": ms, "share_of_bound": floor.floor_ms / ms}
-                    for backend, ms in medians.items()
-                }
+            if shares := _measured(measured, subject, device, environment, floor.floor_ms):
+                metrics["measured"] = shares
             row = make_row("roofline", subject, metrics, environment, [BOUND])
             found.append(Projection(device, row, floor))
     return found
 
 
 def _measured(
-    rows: Sequence[Row], subject: Mapping[str, Any], device: DeviceSpec, environment: Mapping[str, Any]
-) -> dict[str, float]:
-    """Backend -> the last median in ms that was measured for this subject on this device."""
+    rows: Sequence[Row],
+    subject: Mapping[str, Any],
+    device: DeviceSpec,
+    environment: Mapping[str, Any],
+    floor_ms: float,
+) -> dict[str, dict[str, float]]:
+    """Backend -> the last median that was measured for this subject on this device, and the share of the bound."""
     found = {}
     for row in rows:
         backend = str(row.subject.get("backend"))
@@ -190,6 +190,6 @@ def _measured(
             here = here and row.subject.get("threads") == subject["threads"]
         else:
             here = any(board.lower() in row.device.lower() for board in device.boards)
-        if here:
-            found[backend] = float(row.metrics["latency_ms"]["p50"])
-    return {backend: ms for backend, ms in found.items() if ms}
+        if here and (ms := float(row.metrics["latency_ms"]["p50"])):
+            found[backend] = {"p50_ms": ms, "share_of_bound": floor_ms / ms}
+    return found

@@ -84,10 +84,7 @@ class LayerWork:
 
 @dataclass(frozen=True)
 class NetworkWork:
-    """Work of running a network once, on any device.
-
-    fused, unfused: its layers. end_bytes: of the input and the outputs. constants: numbers in the file.
-    """
+    """Work of running a network once. end_bytes: of the input and the outputs. constants: numbers in the file."""
 
     fused: tuple[LayerWork, ...]
     unfused: tuple[LayerWork, ...]
@@ -122,10 +119,7 @@ def fused_layers(network: Network) -> tuple[LayerWork, ...]:
 
 
 def unfused_layers(network: Network) -> tuple[LayerWork, ...]:
-    """One layer for every node, each of which reads and writes memory.
-
-    Only Q/DQ nodes and casts join their neighbours, and reshaping is free.
-    """
+    """One layer for every node, through memory; only Q/DQ nodes and casts join others, and reshaping is free."""
     return _Layers(network, fuse=False).layers()
 
 

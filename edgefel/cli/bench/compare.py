@@ -16,6 +16,7 @@ from edgefel.cli.lazy import require
 from edgefel.cli.param_types import name_list
 from edgefel.errors import EdgefelError
 from edgefel.files.unfinished import claimed_folder
+from edgefel.report.formats import MISSING
 from edgefel.text import counted
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def _cells(rows: Sequence[Row]) -> options.Cells:
     def worst(row: Row) -> str:
         recall = {name: share for name, share in row.metrics["recall"].items() if share is not None}
         name = min(recall, key=lambda name: recall[name], default=None)
-        return "-" if name is None else f"{name} {100 * recall[name]:.0f} %"
+        return MISSING if name is None else f"{name} {100 * recall[name]:.0f} %"
 
     return {
         **cells,

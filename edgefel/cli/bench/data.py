@@ -13,6 +13,7 @@ from edgefel.cli.bench import options
 from edgefel.cli.console import Bars
 from edgefel.cli.lazy import require
 from edgefel.cli.param_types import ABOVE_ZERO, INTEGERS, PATH, POSITIVE, name_list
+from edgefel.report.formats import significant
 from edgefel.text import counted
 
 if TYPE_CHECKING:
@@ -27,14 +28,14 @@ def _show(rows: Sequence[Row]) -> None:
     path = [row for row in rows if "rows" not in row.subject]
     if sampling:
         title = f"{counted(sampling[0].subject['rows'], 'image')}, balanced epochs (~: not stable)"
-        sampled = {">ms (95 % interval)": options.interval, ">additional MB": "{additional_memory_mb}"}
+        sampled = {">ms (95 % interval)": options.median, ">additional MB": "{additional_memory_mb}"}
         options.table(sampling, title, ("stage",), sampled)
     if path:
         model, size = path[0].subject["model"], path[0].subject["image_px"]
         title = f"The data path for {model}: images of {size} (~: not stable)"
         cells: options.Cells = {
             ">images/s": options.images_per_s,
-            ">ms an image": lambda row: options.number(1e3 / row.metrics["images_per_s"]),
+            ">ms an image": lambda row: significant(1e3 / row.metrics["images_per_s"]),
             ">times training": "{times_training}",
         }
         options.table(path, title, ("stage", ">workers"), cells)

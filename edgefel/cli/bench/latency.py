@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def _show(rows: Sequence[Row]) -> None:
     subject = ("precision", "backend", ">batch", ">threads")
     model_alone: options.Cells = {
-        ">ms (95 % interval)": options.interval,
+        ">ms (95 % interval)": options.median,
         ">p95": "{latency_ms[p95]}",
         ">p99": "{latency_ms[p99]}",
         ">images/s": "{images_per_s}",
@@ -31,7 +31,7 @@ def _show(rows: Sequence[Row]) -> None:
     options.table(rows, f"{rows[0].subject['model']}: the model alone (~: not stable)", subject, model_alone)
     staged = [row for row in rows if "stages_ms" in row.metrics]
     stages = dict.fromkeys(name for row in staged for name in row.metrics["stages_ms"])
-    whole = {">all (95 % interval)": lambda row: options.interval(row, "end_to_end_ms")}
+    whole = {">all (95 % interval)": lambda row: options.median(row, "end_to_end_ms")}
     cells: options.Cells = {f">{name}": f"{{stages_ms[{name}][p50]}}" for name in stages} | whole
     if staged:
         options.table(staged, "from an image to labels: median milliseconds of a call", subject, cells)

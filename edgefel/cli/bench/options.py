@@ -15,6 +15,7 @@ import click
 from edgefel.cli.console import Bars, print_table
 from edgefel.cli.param_types import PATH, POSITIVE, joined, name_list
 from edgefel.cli.params import BACKENDS, PRECISIONS, Function, json_output, seconds
+from edgefel.report.formats import MISSING, interval, significant
 
 if TYPE_CHECKING:
     from edgefel.bench.results import Row
@@ -124,20 +125,20 @@ def _show_notes(rows: Sequence[Row]) -> None:
 
 
 class _Cell(string.Formatter):
-    """`number` where no format is given; !M, !G and !c: in millions, billions and hundredths."""
+    """`significant` where no format is given; !M, !G and !c: in millions, billions and hundredths."""
 
     def convert_field(self, value: Any, conversion: Any) -> Any:
         return value / {"M": 1e6, "G": 1e9, "c": 0.01}[conversion] if conversion else value
 
     def format_field(self, value: Any, format_spec: str) -> str:
-        return format(value, format_spec) if format_spec else number(value)
+        return format(value, format_spec) if format_spec else significant(value)
 
 
 def table(rows: Sequence[Row], title: str, subject: Sequence[str], cells: Cells, **how: Any) -> None:
     """Prints a line for each row.
 
     subject: headers that are fields of the subject, as `print_table` takes them. cells: header -> a format of metrics,
-    such as "{latency_ms[p50]:.2f}", or a function of the row; "-" where there is no such metric. how: as for
+    such as "{latency_ms[p50]:.2f}", or a function of the row; a dash where there is no such metric. how: as for
     `print_table`.
     """
 
@@ -145,44 +146,39 @@ def table(rows: Sequence[Row], title: str, subject: Sequence[str], cells: Cells,
         try:
             return what(row) if callable(what) else _Cell().format(what, **row.metrics)
         except KeyError:
-            return "-"
+            return MISSING
 
     lines = []
     for row in rows:
         fields = [row.subject[name.lstrip(">~")] for name in subject]
-        known = ("-" if field is None else str(field) for field in fields)
+        known = (MISSING if field is None else str(field) for field in fields)
         lines.append([*known, *(cell(row, what) for what in cells.values())])
     print_table((*subject, *cells), lines, title, **how)
 
 
-def interval(row: Row, metric: str = "latency_ms") -> str:
-    """Median and interval of a timing for a table, "12.3 (12.1-12.6)", with a mark if it is not stable."""
+def estimate(value: float, ends: Sequence[float]) -> str:
+    """A number and its interval for a table, "12.3 (12.1–12.6)"."""
+    low, high = ends
+    return f"{significant(value)} ({interval((low, high), value)})"
+
+
+def median(row: Row, metric: str = "latency_ms") -> str:
+    """Median of a timing, with its interval and a mark if it is not stable."""
     timing = row.metrics[metric]
-    low, high = timing["p50_interval"]
-    return f"{number(timing['p50'])} ({number(low)}-{number(high)}){mark(timing)}"
+    return estimate(timing["p50"], timing["p50_interval"]) + mark(timing)
+
+
+def times(row: Row) -> str:
+    """The ratio of a row, with its interval and a mark if it is not stable."""
+    ratio = row.metrics["ratio"]
+    return estimate(ratio["value"], ratio["interval"]) + mark(ratio)
 
 
 def images_per_s(row: Row) -> str:
     """With a mark if it is not stable."""
-    return number(row.metrics["images_per_s"]) + mark(row.metrics["latency_ms"])
-
-
-def times(row: Row) -> str:
-    """The ratio of a row for a table, "1.52 (1.49-1.55)"."""
-    ratio = row.metrics["ratio"]
-    low, high = ratio["interval"]
-    return f"{ratio['value']:.2f} ({low:.2f}-{high:.2f}){mark(ratio)}"
+    return significant(row.metrics["images_per_s"]) + mark(row.metrics["latency_ms"])
 
 
 def mark(measured: Mapping[str, Any]) -> str:
     """Of a timing or ratio that is not stable."""
     return "" if measured["stable"] else " ~"
-
-
-def number(value: float | None) -> str:
-    """Three significant digits, without exponents; "-" for None."""
-    if value is None:
-        return "-"
-    if value >= 100:
-        return f"{value:.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"

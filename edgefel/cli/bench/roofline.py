@@ -77,7 +77,7 @@ def command(
     require("export", "edgefel bench roofline", "onnx")
     from edgefel.bench.results import read_results
     from edgefel.bench.roofline.bound import project
-    from edgefel.bench.roofline.networks import load_graphs
+    from edgefel.bench.roofline.graph import load_graphs
 
     if plot is not None:
         _check_plot(names, batches, plot)

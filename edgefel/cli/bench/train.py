@@ -21,7 +21,7 @@ def _show(rows: Sequence[Row]) -> None:
     title = f"{rows[0].subject['model']}: one training step (~: not stable)"
     cells: options.Cells = {
         ">images/s": "{images_per_s}",
-        ">ms (95 % interval)": options.interval,
+        ">ms (95 % interval)": options.median,
         ">times as fast": options.times,
         ">as": "{ratio[to]:s}",
         ">MB peak": "{peak_memory_mb}",

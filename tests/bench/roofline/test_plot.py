@@ -6,7 +6,7 @@ from counted_graphs import BUNDLE
 
 from edgefel.bench.roofline.bound import project
 from edgefel.bench.roofline.devices import DEVICES
-from edgefel.bench.roofline.networks import load_graphs
+from edgefel.bench.roofline.graph import load_graphs
 from edgefel.bench.roofline.plot import roofline_figure
 
 

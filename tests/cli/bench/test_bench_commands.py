@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from bench_rows import row, timing
 from click.testing import CliRunner
 
 from edgefel.bench.results import read_results
-from edgefel.cli.bench.options import make_plan, number
+from edgefel.cli.bench import options
+from edgefel.cli.bench.options import make_plan
 from edgefel.cli.main import main
 from edgefel.cli.params import BACKENDS, PRECISIONS
 from edgefel.runtime import manifest
@@ -130,8 +132,22 @@ def test_how_long():
     assert make_plan(True, 3, 0.5).seconds == 0.5
 
 
-@pytest.mark.parametrize(
-    ("value", "text"), [(None, "-"), (1234.5, "1234"), (12.34, "12.3"), (1.234, "1.23"), (0.0123, "0.012")]
-)
-def test_numbers_of_tables(value, text):
-    assert number(value) == text
+def test_a_table_shows_metrics_by_format_and_a_dash_for_what_is_missing(capsys):
+    measured = row("latency", metrics={"latency_ms": timing(5.0), "file_bytes": 45_800_000})
+    cells = {
+        ">ms": options.median,
+        ">MB": "{file_bytes!M:.1f}",
+        ">p99": "{latency_ms[p99]}",
+        ">mJ": "{energy_mj}",
+    }
+    options.table([measured], "title", ("model", ">batch"), cells)
+    shown = capsys.readouterr().out
+    assert "45.8" in shown
+    assert "–" in shown
+    low, high = measured.metrics["latency_ms"]["p50_interval"]
+    assert f"({low:.2f}–{high:.2f})" in shown
+
+
+def test_a_number_that_is_not_stable_has_a_mark():
+    shaky = {**timing(5.0), "stable": False}
+    assert options.median(row("latency", metrics={"latency_ms": shaky})).endswith(" ~")

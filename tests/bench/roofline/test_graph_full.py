@@ -9,7 +9,7 @@ import pytest
 from edgefel.bench.results import read_results
 from edgefel.bench.roofline.bound import project
 from edgefel.bench.roofline.devices import DEVICES
-from edgefel.bench.roofline.networks import load_graphs
+from edgefel.bench.roofline.graph import load_graphs
 from edgefel.models.profile import profile
 from edgefel.models.registry import model_config
 
