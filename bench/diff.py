@@ -162,9 +162,14 @@ def _change(before: Repeated, after: Repeated, limits: DiffLimits) -> RowChange:
             failures.append(
                 f"{name.replace('_', ' ')} fell by {-change:.2f} points, at most {limits.drop:g} are allowed"
             )
-    sizes = {name: _both(a, b, name) for name in ("file_bytes", "peak_memory_mb")}
-    times = (verdict, ratio, first, second, reason)
-    return RowChange(a.name, a.device, *times, **quality, **sizes, failures=tuple(failures))
+    return RowChange(
+        *(a.name, a.device, verdict, ratio, first, second, reason),
+        accuracy=quality["accuracy"],
+        macro_f1=quality["macro_f1"],
+        file_bytes=_both(a, b, "file_bytes"),
+        peak_memory_mb=_both(a, b, "peak_memory_mb"),
+        failures=tuple(failures),
+    )
 
 
 def _side(rows: Sequence[Row]) -> Side | None:

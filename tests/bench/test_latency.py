@@ -27,7 +27,7 @@ from edgefel.runtime.session import Session
 from edgefel.runtime.telemetry.board import Board
 
 BUNDLE = Path(__file__).parent.parent / "bundles" / "nano-synthetic"
-BRIEF = TimingPlan(warmup=1, settle_seconds=0, min_runs=4, seconds=0, max_runs=4)
+BRIEF = TimingPlan(warmup=1, settle_seconds=0, min_runs=3, seconds=0, max_runs=3)
 ORT = ("onnxruntime",)
 
 
@@ -45,7 +45,7 @@ def test_a_row_for_every_batch_and_number_of_threads(tmp_path):
         metrics = row.metrics
         batch = row.subject["batch"]
         assert row.subject["model"] == "arbex-nano"
-        assert metrics["latency_ms"]["runs"] == 4
+        assert metrics["latency_ms"]["runs"] == 3
         assert metrics["images_per_s"] == pytest.approx(1e3 * batch / metrics["latency_ms"]["p50"])
         assert metrics["file_bytes"] == (BUNDLE / "model.fp32.onnx").stat().st_size
         assert metrics["largest_deviation"] == 0.0
@@ -54,7 +54,7 @@ def test_a_row_for_every_batch_and_number_of_threads(tmp_path):
         assert list(metrics["stages_ms"]) == [
             *("detection", "alignment", "preprocessing", "inference", "post")
         ]
-        assert {stage["runs"] for stage in metrics["stages_ms"].values()} == {4}
+        assert {stage["runs"] for stage in metrics["stages_ms"].values()} == {3}
         means = sum(stage["mean"] for stage in metrics["stages_ms"].values())
         assert means == pytest.approx(metrics["end_to_end_ms"]["mean"], rel=0.05)
     assert ("2 cases, 1 thread: model", 1.0) in steps
@@ -75,7 +75,7 @@ def test_all_cases_take_turns(monkeypatch):
     monkeypatch.setattr(Session, "run", spy)
     bench_latency(BUNDLE, LatencyOptions(ORT, batches=(1, 2), plan=BRIEF, stages=False, memory=False))
     timed = [size for size in order if size <= 2]
-    assert timed[: 2 * (1 + 4)] == [1, 2] * (1 + 4)
+    assert timed[: 2 * (1 + 3)] == [1, 2] * (1 + 3)
 
 
 def test_without_stages_nothing_is_detected(monkeypatch):

@@ -61,9 +61,9 @@ def test_time_and_memory_of_a_looped_run(clip, session):
     assert all(0 < part < overhead["all"] for part in (overhead["detection"], overhead["inference"]))
     # the same work, without the two that take most of the time between
     assert 0 < row["alone"]["ms_per_frame"] < overhead["all"] / 2
-    memory = memory_row(clip, session, minutes=0.6)
-    assert memory["frames"] == 540
-    # what every frame left behind would be 900 KB of it: 500 frames, half a gigabyte
+    memory = memory_row(clip, session, minutes=0.3)
+    assert memory["frames"] == 270
+    # what every frame left behind would be 900 KB of it: 250 frames, 225 MB
     assert memory["growth_from_first_mb"] < 20
 
 

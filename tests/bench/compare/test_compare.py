@@ -225,10 +225,9 @@ def test_the_baseline_is_poster_v2_where_it_takes_part(nano):
 def test_a_model_is_compared_in_pytorch_alone(tmp_path):
     subject = prepare("arbex-nano", tmp_path, ("fp32",), export=False)
     assert subject.bundle is None
-    found = compare([subject], CompareOptions(backends=("pytorch", "onnxruntime"), plan=PLAN))
+    found = compare([subject], CompareOptions(backends=("pytorch", "onnxruntime"), plan=PLAN, memory=False))
     (row,) = found.rows
     assert row.subject["backend"] == "pytorch"
-    assert row.metrics["peak_memory_mb"] > 100
 
 
 @pytest.mark.slow
@@ -240,6 +239,7 @@ def test_a_registered_model_is_exported_with_random_weights(tmp_path):
     assert pytorch.notes == ("random weights: its labels mean nothing",)
     assert "accuracy" not in pytorch.metrics
     assert 20 < onnxruntime.metrics["peak_memory_mb"] < pytorch.metrics["peak_memory_mb"]
+    assert pytorch.metrics["peak_memory_mb"] > 100
 
 
 def test_a_compiled_model_is_compared(tmp_path, monkeypatch):

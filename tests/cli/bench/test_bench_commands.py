@@ -28,8 +28,8 @@ def bench(*arguments: object):
 
 def test_latency_adds_rows_and_prints_tables(tmp_path):
     rows = tmp_path / "new" / "rows.jsonl"
-    for count in (1, 2):
-        result = bench("latency", BUNDLE, *BRIEF, *ORT, "--threads", "1", "--no-memory", "-o", rows)
+    for count, stages in ((1, "--no-stages"), (2, "--stages")):
+        result = bench("latency", BUNDLE, *BRIEF, *ORT, "--threads", "1", "--no-memory", stages, "-o", rows)
         assert result.exit_code == 0, result.output
         assert len(read_results(rows).rows) == count
     assert "arbex-nano: the model alone" in result.stdout
