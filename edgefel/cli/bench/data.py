@@ -28,7 +28,10 @@ def _show(rows: Sequence[Row]) -> None:
     path = [row for row in rows if "rows" not in row.subject]
     if sampling:
         title = f"{counted(sampling[0].subject['rows'], 'image')}, balanced epochs (~: not stable)"
-        sampled = {">ms (95 % interval)": options.median, ">additional MB": "{additional_memory_mb}"}
+        sampled: options.Cells = {
+            ">ms (95 % interval)": options.median,
+            ">additional MB": "{additional_memory_mb}",
+        }
         options.table(sampling, title, ("stage",), sampled)
     if path:
         model, size = path[0].subject["model"], path[0].subject["image_px"]

@@ -31,8 +31,10 @@ def _show(rows: Sequence[Row]) -> None:
     options.table(rows, f"{rows[0].subject['model']}: the model alone (~: not stable)", subject, model_alone)
     staged = [row for row in rows if "stages_ms" in row.metrics]
     stages = dict.fromkeys(name for row in staged for name in row.metrics["stages_ms"])
-    whole = {">all (95 % interval)": lambda row: options.median(row, "end_to_end_ms")}
-    cells: options.Cells = {f">{name}": f"{{stages_ms[{name}][p50]}}" for name in stages} | whole
+    cells: options.Cells = {
+        **{f">{name}": f"{{stages_ms[{name}][p50]}}" for name in stages},
+        ">all (95 % interval)": lambda row: options.median(row, "end_to_end_ms"),
+    }
     if staged:
         options.table(staged, "from an image to labels: median milliseconds of a call", subject, cells)
 

@@ -14,7 +14,7 @@ import click
 
 from edgefel.cli.console import Bars, print_table
 from edgefel.cli.param_types import PATH, POSITIVE, joined, name_list
-from edgefel.cli.params import BACKENDS, PRECISIONS, Function, json_output, seconds
+from edgefel.cli.params import BACKENDS, PRECISIONS, json_output, seconds
 from edgefel.report.formats import MISSING, interval, significant
 
 if TYPE_CHECKING:
@@ -81,10 +81,10 @@ def timing(function: Callable[..., None]) -> Callable[..., None]:
     return quick(runs(seconds("10 s for each; 2 if quick")(planned)))
 
 
-def results(show: Callable[[Sequence[Row]], None]) -> Callable[[Function], Function]:
+def results(show: Callable[[Sequence[Row]], None]) -> Callable[[Callable[..., Any]], Callable[..., None]]:
     """`-o` and `--json` for a command that gets `bars` and returns rows, or a `Measured`, which `show` prints."""
 
-    def decorator(function: Callable[..., Any]) -> Any:
+    def decorator(function: Callable[..., Any]) -> Callable[..., None]:
         @functools.wraps(function)
         def command(output: Path | None, as_json: bool, **chosen: Any) -> None:
             with Bars(waiting="preparing") as bars:

@@ -225,21 +225,11 @@ def test_the_baseline_is_poster_v2_where_it_takes_part(nano):
 def test_a_model_is_compared_in_pytorch_alone(tmp_path):
     subject = prepare("arbex-nano", tmp_path, ("fp32",), export=False)
     assert subject.bundle is None
-    found = compare([subject], CompareOptions(backends=("pytorch", "onnxruntime"), plan=PLAN, memory=False))
+    found = compare([subject], CompareOptions(backends=("pytorch", "onnxruntime"), plan=PLAN))
     (row,) = found.rows
     assert row.subject["backend"] == "pytorch"
-
-
-@pytest.mark.slow
-def test_a_registered_model_is_exported_with_random_weights(tmp_path):
-    subject = prepare("poster-v2-nano", tmp_path, ("fp32",))
-    assert not subject.trained
-    options = CompareOptions(precisions=("fp32",), backends=("pytorch", "onnxruntime"), plan=PLAN)
-    pytorch, onnxruntime = compare([subject], options).rows
-    assert pytorch.notes == ("random weights: its labels mean nothing",)
-    assert "accuracy" not in pytorch.metrics
-    assert 20 < onnxruntime.metrics["peak_memory_mb"] < pytorch.metrics["peak_memory_mb"]
-    assert pytorch.metrics["peak_memory_mb"] > 100
+    # more than ONNX Runtime's
+    assert row.metrics["peak_memory_mb"] > 200
 
 
 def test_a_compiled_model_is_compared(tmp_path, monkeypatch):
