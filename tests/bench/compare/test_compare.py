@@ -234,7 +234,7 @@ def test_a_model_is_compared_in_pytorch_alone(tmp_path):
 
 def test_a_compiled_model_is_compared(tmp_path, monkeypatch):
     """Captured as a graph, and not translated to C++, which takes minutes here."""
-    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
     subject = prepare(str(save(tmp_path / "tiny", tiny_model())), tmp_path, (), export=False)
     backends = ("pytorch", "torch.compile")
     _, compiled = compare([subject], CompareOptions(backends=backends, plan=PLAN, memory=False)).rows

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
 from small_graphs import make_model, node
 
-from edgefel.bench.roofline.graph import Tensor, read_network
+from edgefel.bench.results import read_results
+from edgefel.bench.roofline.bound import project
+from edgefel.bench.roofline.devices import DEVICES
+from edgefel.bench.roofline.graph import Tensor, load_graphs, read_network
 from edgefel.bench.roofline.layers import fused_layers
 from edgefel.errors import EdgefelError
+from edgefel.models.profile import profile
+from edgefel.models.registry import model_config
+
+COMMITTED = Path(__file__).parents[3] / "docs" / "results" / "roofline.jsonl"
 
 
 def conv_model() -> onnx.ModelProto:
@@ -90,3 +99,20 @@ def test_a_subgraph_is_refused():
     model.graph.node.append(onnx.helper.make_node("Loop", ["", ""], ["z"], "loop", body=body))
     with pytest.raises(EdgefelError, match="loop"):
         read_network(model, 1)
+
+
+@pytest.mark.slow
+def test_a_registered_model_is_counted_as_the_committed_rows_say():
+    graphs = load_graphs("arbex-nano", ["fp32", "int8+fp16"])
+    counted = profile(model_config("arbex-nano"))
+    committed = {row.key: row for row in read_results(COMMITTED).rows}
+    found = project(graphs, [DEVICES["orin-nano-super"], DEVICES["h100"]], [1, 8], layers=0)
+    assert len(found) == 8
+    for one in found:
+        metrics, batch = one.row.metrics, one.row.subject["batch"]
+        assert metrics["parameters"] == counted.parameters
+        assert metrics["macs"] / batch == pytest.approx(counted.macs, rel=1e-3)
+        before = committed[one.row.key].metrics
+        assert metrics["macs"] == before["macs"]
+        for name in ("floor_ms", "unfused_floor_ms", "ideal_ms"):
+            assert metrics[name] == pytest.approx(before[name], rel=1e-9)
