@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgefel.bench.compare.accuracy import label_images
+from edgefel.bench.compare.accuracy import Labelled, label_images
 from edgefel.bench.timer import TimingPlan, measure
 from edgefel.data.dataset import ImageDataset
+from edgefel.data.labels import LabelMatch
 from edgefel.data.preprocessing import Image, Preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.export.parity.gate import torch_threads
@@ -31,41 +30,6 @@ REFERENCE = "PyTorch"
 Run = Callable[[list[Image]], npt.NDArray[np.float32]]
 
 
-@dataclass(frozen=True)
-class FileResult:
-    """One line of the comparison; None where something cannot be measured here.
-
-    megabytes: 10^6 bytes. ms_p50: median milliseconds per image at batch 1. accuracy: of the corrected
-    probabilities. agreement: share of images with the reference's label. deviation: largest absolute
-    difference of a probability from the reference's.
-    """
-
-    file: str
-    precision: str
-    megabytes: float
-    ms_p50: float | None = None
-    accuracy: float | None = None
-    agreement: float | None = None
-    deviation: float | None = None
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class BundleResult:
-    """All lines, the reference first, and what they were measured on. classes: see `MatchedDataset.to_dict`."""
-
-    files: tuple[FileResult, ...]
-    classes: dict[str, Any]
-    images: int
-    skipped: tuple[str, ...]
-    threads: int
-    timed_runs: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return dataclasses.asdict(self)
-
-
 def compare_bundle(
     checkpoint: str | os.PathLike[str],
     bundle: str | os.PathLike[str],
@@ -75,63 +39,70 @@ def compare_bundle(
     min_runs: int = 50,
     max_seconds: float = 10.0,
     advance: Callable[[int, int], None] = lambda done, total: None,
-) -> BundleResult:
+) -> dict[str, Any]:
     """Labels all images with the checkpoint and each ONNX file of the bundle, then times them in turn at batch 1.
 
-    threads: CPU threads of each; all cores by default. advance: called with (images done, images). Engines
-    are listed with their size only: running them needs a GPU. Accuracy is by the classes in common. Raises
+    threads: CPU threads of each; all cores by default. advance: called with (images done, images). Returns plain JSON
+    values: images that were read and skipped, threads, timed_runs, classes (see `MatchedDataset.to_dict`), and files,
+    the checkpoint first: file, precision, megabytes (10^6 bytes), ms_p50 of an image, accuracy of the corrected
+    probabilities by the classes in common, agreement (share of images with PyTorch's label), deviation (largest
+    difference of a probability from PyTorch's), note. Engines have their size only: running them needs a GPU. Raises
     EdgefelError for a data set without a readable image, or that shares too few classes with the bundle.
     """
     from edgefel.models.checkpoint import load_checkpoint
 
     threads = threads or usable_cores()
-    loaded = load_checkpoint(os.fspath(checkpoint))
-    manifest = read_manifest(bundle)
+    loaded, manifest = load_checkpoint(os.fspath(checkpoint)), read_manifest(bundle)
     if loaded.labels != manifest.labels:
         raise EdgefelError(
             f"{bundle}: names its outputs {', '.join(manifest.labels)}, the checkpoint {loaded.path} "
             f"{', '.join(loaded.labels)}; give the checkpoint that it was exported from"
         )
     matched = dataset.matched(manifest.labels)
-    files = {file.precision: file for file in manifest.files if file.kind == "onnx"}
     runs = {REFERENCE: _pytorch(loaded)}
     with ExitStack() as opened, torch_threads(threads):
-        for name, file in files.items():
+        for file in (file for file in manifest.files if file.kind == "onnx"):
             manifest.verify(file)
             # a file that the gate refused is measured all the same, and said to be refused
-            session = opened.enter_context(Session.open(bundle, name, "onnxruntime", threads, force=True))
-            runs[name] = partial(_probabilities, session)
+            session = Session.open(bundle, file.precision, "onnxruntime", threads, force=True)
+            runs[file.precision] = partial(_probabilities, opened.enter_context(session))
         # labelling fills the cores with several runtimes at once; the timing after it has them one by one
         workers = max(1, (os.cpu_count() or 1) // threads)
         found = label_images(runs, matched.dataset, range(len(matched.dataset)), advance, workers=workers)
         calls = {name: partial(run, [found.image]) for name, run in runs.items()}
         timings = measure(calls, TimingPlan.of(min_runs, max_seconds / len(calls)))
 
-    def line(name: str, file: str, precision: str, size: int, note: str = "") -> FileResult:
-        own, reference = found.probabilities[name], found.probabilities[REFERENCE]
-        labels = own.argmax(axis=1)
-        return FileResult(
-            file,
-            precision,
-            size / 1e6,
-            timings[name].p50,
-            # by the common classes; agreement and deviation by all
-            float(np.mean(matched.match.restrict(own).argmax(axis=1) == np.asarray(found.targets))),
-            float(np.mean(labels == reference.argmax(axis=1))),
-            float(np.abs(own - reference).max()),
-            note,
-        )
+    def line(file: str, precision: str, size: int, name: str | None, note: str = "") -> dict[str, Any]:
+        numbers = dict.fromkeys(("ms_p50", "accuracy", "agreement", "deviation"))
+        if name is not None:
+            numbers = {"ms_p50": timings[name].p50, **_quality(found, matched.match, name)}
+        return {"file": file, "precision": precision, "megabytes": size / 1e6, **numbers, "note": note}
 
-    rows = [line(REFERENCE, REFERENCE, "fp32", (Path(loaded.path) / "model.safetensors").stat().st_size)]
+    weights = (Path(loaded.path) / "model.safetensors").stat().st_size
+    lines = [line(REFERENCE, "fp32", weights, REFERENCE)]
     for file in manifest.files:
-        if file.kind == "onnx":
-            note = "refused by the gate" if file.verdict == "fail" else ""
-            rows.append(line(file.precision, file.name, file.precision, file.bytes, note))
-        else:
-            note = "built; running it needs a GPU"
-            rows.append(FileResult(file.name, file.precision, file.bytes / 1e6, note=note))
-    skipped, timed = tuple(found.skipped), timings[REFERENCE].runs
-    return BundleResult(tuple(rows), matched.to_dict(), len(found.targets), skipped, threads, timed)
+        run = file.precision if file.kind == "onnx" else None
+        refused = "refused by the gate" if file.verdict == "fail" else ""
+        note = "built; running it needs a GPU" if run is None else refused
+        lines.append(line(file.name, file.precision, file.bytes, run, note))
+    return {
+        "files": lines,
+        "classes": matched.to_dict(),
+        "images": len(found.targets),
+        "skipped": found.skipped,
+        "threads": threads,
+        "timed_runs": timings[REFERENCE].runs,
+    }
+
+
+def _quality(found: Labelled, match: LabelMatch, name: str) -> dict[str, float]:
+    """Accuracy by the common classes; agreement and deviation by all."""
+    own, reference = found.probabilities[name], found.probabilities[REFERENCE]
+    return {
+        "accuracy": float(np.mean(match.restrict(own).argmax(axis=1) == np.asarray(found.targets))),
+        "agreement": float(np.mean(own.argmax(axis=1) == reference.argmax(axis=1))),
+        "deviation": float(np.abs(own - reference).max()),
+    }
 
 
 def _probabilities(session: Session, crops: list[Image]) -> npt.NDArray[np.float32]:

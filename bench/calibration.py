@@ -9,13 +9,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from edgefel.bench.command import run_bench, versions
 from edgefel.bench.environment import cpu_name
+from edgefel.bench.results import check_counts, check_names
 from edgefel.bench.sessions import own_peak_mb
-from edgefel.errors import EdgefelError
 from edgefel.files.unfinished import claimed_folder
 from edgefel.workers import usable_cores, worker_pool
 
@@ -33,10 +34,8 @@ def calibration_speed(
     """
     from edgefel.calib.thresholds import METHODS
 
-    if method not in METHODS:
-        raise EdgefelError(f"calibration method {method!r}: choose one of {', '.join(METHODS)}")
-    if images < 1:
-        raise EdgefelError(f"{images} images: give at least 1")
+    check_names("calibration method", (method,), METHODS)
+    check_counts(images=images)
     with claimed_folder(Path(tempfile.gettempdir(), "edgefel-bench"), sole=False) as folder:
         with worker_pool(1) as pool:
             pool.submit(_prepare, str(folder), model, images).result()
@@ -54,15 +53,12 @@ def calibration_speed(
 
 def _prepare(folder: str, model: str, images: int) -> None:
     """Writes model.onnx and faces/."""
-    import torch
-
+    from edgefel.bench.networks import random_network
     from edgefel.data.synthetic import FaceOptions
     from edgefel.data.synthetic.write import write_faces
     from edgefel.export.onnx.trace import export_onnx, save_onnx
-    from edgefel.models import build_model
 
-    torch.manual_seed(0)
-    network = build_model(model, num_classes=7).eval()
+    network = random_network(model, passes=0, num_classes=7)
     save_onnx(export_onnx(network), Path(folder, "model.onnx"))
     write_faces(Path(folder, "faces"), FaceOptions(count=images), workers=usable_cores())
 
@@ -80,13 +76,10 @@ def _calibrate(folder: str, method: Any, workers: int | None) -> dict[str, Any]:
     from edgefel.data.preprocessing import default_preprocessing
     from edgefel.runtime.manifest import INPUT_NAME
 
-    seconds: dict[str, float] = {}
-    last = time.perf_counter()
+    marks = [("begin", time.perf_counter())]
 
     def end(phase: str) -> None:
-        nonlocal last
-        now = time.perf_counter()
-        seconds[phase], last = now - last, now
+        marks.append((phase, time.perf_counter()))
 
     graph = onnx.load(Path(folder, "model.onnx"))
     policies = (ONNXRUNTIME, TENSORRT)
@@ -105,6 +98,7 @@ def _calibrate(folder: str, method: Any, workers: int | None) -> dict[str, Any]:
     end("thresholds")
     if not all(math.isfinite(scale) and scale > 0 for scale in scales.values()):
         raise RuntimeError("a scale is not a positive number: nothing was measured")
+    seconds = {phase: now - last for (_, last), (phase, now) in pairwise(marks)}
     histograms = collector.histograms()
     values = sum(math.prod(h.shape or ()) for name, h in histograms.items() if name != INPUT_NAME)
     return {

@@ -153,24 +153,19 @@ def _change(before: Repeated, after: Repeated, limits: DiffLimits) -> RowChange:
     failures = []
     if verdict == SLOWER and ratio is not None:
         failures.append(f"{ratio - 1:.1%} slower, at most {limits.slower:.1%} is allowed")
-    drops: dict[str, float | None] = {}
+    quality: dict[str, float | None] = {}
     for name in ("accuracy", "macro_f1"):
         ends = _both(a, b, name)
-        drops[name] = change = None if ends is None else 100 * (ends[1] - ends[0])
+        quality[name] = change = None if ends is None else 100 * (ends[1] - ends[0])
         # a hair more, since 0.90 - 0.89 is not 0.01
         if change is not None and -change > limits.drop + 1e-9:
             failures.append(
                 f"{name.replace('_', ' ')} fell by {-change:.2f} points, at most {limits.drop:g} are allowed"
             )
     return RowChange(
-        a.name,
-        a.device,
-        verdict,
-        ratio,
-        first,
-        second,
-        reason,
-        **drops,
+        *(a.name, a.device, verdict, ratio, first, second, reason),
+        accuracy=quality["accuracy"],
+        macro_f1=quality["macro_f1"],
         file_bytes=_both(a, b, "file_bytes"),
         peak_memory_mb=_both(a, b, "peak_memory_mb"),
         failures=tuple(failures),
@@ -178,35 +173,37 @@ def _change(before: Repeated, after: Repeated, limits: DiffLimits) -> RowChange:
 
 
 def _side(rows: Sequence[Row]) -> Side | None:
-    """Milliseconds of a call, or of an image where the row has only images per second."""
-    found = [part for row in rows if (part := _single(row)) is not None]
+    """What all repetitions say together."""
+    found = [side for row in rows if (side := _single(row)) is not None]
     if not found:
         return None
-    values, ends, verdicts = zip(*found, strict=True)
-    known = [end for end in ends if end is not None]
-    # repetitions tell how far runs are apart even where single rows have no interval
-    every = [*values, *(end for ends in known for end in ends)]
-    unstable = [reason for stable, reason in verdicts if stable is False]
+    reasons = [side.reason for side in found if not side.stable]
     return Side(
-        value=statistics.median(values),
-        low=min(every),
-        high=max(every),
-        runs=len(values),
-        stable=not unstable,
-        reason=unstable[0] if unstable else "",
-        has_interval=bool(known) or len(values) > 1,
+        statistics.median(side.value for side in found),
+        min(side.low for side in found),
+        max(side.high for side in found),
+        len(found),
+        stable=not reasons,
+        reason=reasons[0] if reasons else "",
+        # repetitions tell how far runs are apart even where single rows have no interval
+        has_interval=len(found) > 1 or found[0].has_interval,
     )
 
 
-def _single(row: Row) -> tuple[float, tuple[float, float] | None, tuple[bool | None, str]] | None:
-    found = timing(row)
-    if (value := finite(found.get("p50"))) is not None and value > 0:
+def _single(row: Row) -> Side | None:
+    """Milliseconds of a call, or of an image where the row has only images per second."""
+    found, speed = timing(row), number(row.metrics, "images_per_s")
+    if value := max(0.0, finite(found.get("p50")) or 0.0):
         # of the latency alone: the other side of a ratio is not part of this comparison
-        stable, reason = found.get("stable"), str(found.get("reason") or "")
-        verdict = stable if isinstance(stable, bool) else None, reason
-        return value, pair(found.get("p50_interval")), verdict
-    speed = number(row.metrics, "images_per_s")
-    return (1e3 / speed, None, steadiness(row)) if speed else None
+        ends, stable, reason = pair(found.get("p50_interval")), found.get("stable"), found.get("reason")
+    elif speed:
+        value, ends, (stable, reason) = 1e3 / speed, None, steadiness(row)
+    else:
+        return None
+    low, high = ends or (value, value)
+    return Side(
+        value, min(value, low), max(value, high), 1, stable is not False, str(reason or ""), ends is not None
+    )
 
 
 def _judge(before: Side | None, after: Side | None, limits: DiffLimits) -> tuple[str, str, float | None]:

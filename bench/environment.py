@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import platform
+import re
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from edgefel import __version__
+from edgefel.bench.results import Row, make_row
 from edgefel.runtime.doctor.machine import Machine, installed_version
 from edgefel.runtime.telemetry.board import Board
 from edgefel.runtime.telemetry.sysfs import below, read_text
@@ -20,6 +22,15 @@ PACKAGES = (
     *("numpy", "opencv-python-headless", "onnxruntime", "onnxruntime-gpu", "openvino"),
     *("torch", "triton", "onnx", "tensorrt", "tensorrt-rtx-cu13"),
 )
+
+# subject, metrics and notes of a row
+Found = tuple[Mapping[str, Any], Mapping[str, Any], Sequence[str]]
+
+
+def measured_rows(kind: str, found: Iterable[Found]) -> tuple[Row, ...]:
+    """Rows of what a bench finds, on this machine as it is before the first measurement."""
+    here = describe()
+    return tuple(make_row(kind, subject, metrics, here, notes) for subject, metrics, notes in found)
 
 
 def describe(root: Path = Path("/"), packages: Iterable[str] = PACKAGES) -> dict[str, Any]:
@@ -59,9 +70,8 @@ def describe(root: Path = Path("/"), packages: Iterable[str] = PACKAGES) -> dict
 
 def cpu_name(root: Path = Path("/")) -> str:
     """What the processor calls itself."""
-    lines = (read_text(below(root, "/proc/cpuinfo")) or "").splitlines()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    name = re.search(r"^model name\s*:\s*(.+)$", read_text(below(root, "/proc/cpuinfo")) or "", re.M)
+    return name[1].strip() if name else platform.processor() or platform.machine()
 
 
 def commit() -> str | None:

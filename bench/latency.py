@@ -4,29 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-from edgefel.bench import environment
-from edgefel.bench.energy import measure_energy
-from edgefel.bench.results import Measured, Row, check_counts, make_row, unstable
-from edgefel.bench.sessions import (
-    NOT_COMPARED,
-    REFERENCE,
-    Key,
-    OpenBundle,
-    Selection,
-    check_outputs,
-    faces,
-    open_bundle,
-    peak_memory_mb,
-    prepare,
-    subject_of,
-)
-from edgefel.bench.stopwatch import CpuStopwatch
-from edgefel.bench.timer import FULL, Advance, Timing, TimingPlan, measure, opencv_threads, ratio_to
+from edgefel.bench.environment import Found
+from edgefel.bench.results import Measured
+from edgefel.bench.sessions import REFERENCE, BundleOptions, Key, OpenBundle, bench_bundle, peak_memory_mb
+from edgefel.bench.timer import FULL, Advance, Timing, TimingPlan, cpu_stopwatch, measure, ratio_to
 from edgefel.data.preprocessing import Image
 from edgefel.data.synthetic.options import VideoOptions
 from edgefel.data.synthetic.video import SyntheticVideo
@@ -34,6 +20,7 @@ from edgefel.errors import EdgefelError
 from edgefel.runtime.faces import FaceDetector, HaarDetector, crops
 from edgefel.runtime.labelling import LabelledFace, check_labelling, labelled_face
 from edgefel.runtime.session import Session
+from edgefel.runtime.telemetry.board import Board
 from edgefel.text import counted
 
 # frames for up to so many faces, of at least 130 pixels where there are few
@@ -41,28 +28,24 @@ _SCENES = ((4, (640, 480)), (9, (960, 720)), (64, (1280, 960)))
 MOST_FACES = _SCENES[-1][0]
 # the meter is read beside the calls, not in the timed run
 _ENERGY_SHARE = 0.2
+# Rails are read as watts at a moment and joined by straight lines; ten readings a second follow a board, and reading
+# costs little beside the calls between them.
+_READ_EVERY = 0.1
 
 
 @dataclass(frozen=True)
-class LatencyOptions:
+class LatencyOptions(BundleOptions):
     """What is measured, and how.
 
-    batches: faces of one call. threads: CPU threads of one call, one run for each number. stages: also end to end.
-    memory: peak memory, in a process of its own for each. flush: write over the caches before every call. min_face:
-    smallest face to detect, as a share of the image's shorter side. Raises EdgefelError for counts below 1, or none.
+    stages: also end to end. memory: peak memory, in a process of its own for each. flush: write over the caches before
+    every call. min_face: smallest face to detect, as a share of the image's shorter side.
     """
 
-    selection: Selection = field(default_factory=Selection)
-    batches: tuple[int, ...] = (1,)
-    threads: tuple[int, ...] = (1,)
     plan: TimingPlan = FULL
     stages: bool = True
     memory: bool = True
     flush: bool = False
     min_face: float | None = None
-
-    def __post_init__(self) -> None:
-        check_counts(batches=self.batches, threads=self.threads)
 
 
 class LatencyCase(NamedTuple):
@@ -79,55 +62,30 @@ def bench_latency(
 
     Raises EdgefelError as `open_bundle` and `check_outputs` do, before anything is timed.
     """
-    described = environment.describe()
-    rows: list[Row] = []
-    skipped: dict[str, str] = {}
-    for threads in options.threads:
-        with (
-            open_bundle(folder, options.selection, threads=threads, max_batch=max(options.batches)) as opened,
-            opencv_threads(threads),
-        ):
-            skipped |= opened.skipped
-            rows += _rows(opened, options, threads, described, advance)
-    return Measured(tuple(rows), skipped)
+    return bench_bundle("latency", folder, options, partial(_latencies, options=options, advance=advance))
 
 
-def _rows(
-    opened: OpenBundle, options: LatencyOptions, threads: int, described: Mapping[str, Any], advance: Advance
-) -> Iterator[Row]:
-    deviations = check_outputs(opened)
+def _latencies(opened: OpenBundle, options: LatencyOptions, advance: Advance) -> Iterator[Found]:
     cases = [LatencyCase(key, batch) for batch in options.batches for key in opened.sessions]
-    step = f"{len(cases)} cases, {counted(threads, 'thread')}"
-    images = {batch: prepare(opened.manifest, faces(batch)) for batch in options.batches}
+    step = f"{len(cases)} cases, {counted(opened.threads, 'thread')}"
+    images = {batch: opened.inputs(batch) for batch in options.batches}
     calls = {case: partial(opened.sessions[case.key].run, images[case.batch]) for case in cases}
-    stopwatch = CpuStopwatch(flush=options.flush)
+    stopwatch = cpu_stopwatch(flush=options.flush)
     timings = measure(calls, options.plan, stopwatch, partial(advance, f"{step}: model"))
     stages, notes = _stages(opened, cases, options, partial(advance, f"{step}: end to end"))
     for number, case in enumerate(cases, 1):
         session, timing = opened.sessions[case.key], timings[case]
-        metrics: dict[str, Any] = {
-            "latency_ms": timing.to_dict(),
-            "images_per_s": 1e3 * case.batch / timing.p50,
-            "file_bytes": session.file.bytes,
-        }
+        metrics: dict[str, Any] = {**timing.speed(case.batch), "file_bytes": session.file.bytes}
         if (reference := LatencyCase(REFERENCE, case.batch)) in timings:
             metrics["ratio"] = ratio_to(timings, reference, case, str(REFERENCE))
-        said = [*notes.get(case, ()), *unstable(timing.verdict)]
-        if deviations is None:
-            said.append(NOT_COMPARED)
-        else:
-            metrics["largest_deviation"] = deviations[case.key]
-        if case in stages:
-            metrics |= stages[case]
-        weighed, more = _weigh(session, case.batch, calls[case], options)
-        subject = {**subject_of(opened, case.key), "batch": case.batch, "threads": threads}
-        if options.flush:
-            subject["caches"] = "flushed"
-        yield make_row("latency", subject, metrics | weighed, described, [*said, *more])
+        cost, more = _cost(session, case.batch, calls[case], options)
+        subject = opened.subject(*case) | ({"caches": "flushed"} if options.flush else {})
+        said = [*notes.get(case, ()), *timing.verdict.notes, *more]
+        yield subject, metrics | stages.get(case, {}) | cost, said
         advance(f"{step}: memory and energy", number / len(cases))
 
 
-def _weigh(
+def _cost(
     session: Session, batch: int, call: Callable[[], Any], options: LatencyOptions
 ) -> tuple[dict[str, Any], list[str]]:
     """Peak memory and energy of one case, and notes on limits and on what could not be measured."""
@@ -140,11 +98,39 @@ def _weigh(
             metrics["peak_memory_mb"] = round(peak_memory_mb(session, batch), 1)
         except EdgefelError as error:
             notes.append(str(error))
-    energy = measure_energy(call, _ENERGY_SHARE * options.plan.seconds)
-    if energy is not None:
-        metrics["energy_mj"] = 1e3 * energy.joules / batch
-        notes.append(energy.note)
+    if (energy := measure_energy(call, _ENERGY_SHARE * options.plan.seconds)) is not None:
+        joules, note = energy
+        metrics["energy_mj"] = 1e3 * joules / batch
+        notes.append(note)
     return metrics, notes
+
+
+def measure_energy(
+    call: Callable[[], Any],
+    seconds: float,
+    board: Board | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> tuple[float, str] | None:
+    """Joules of a call, repeated for that many seconds, and what the meter covers; None without a working meter."""
+    board = board or Board.find()
+    begin = last = clock()
+    before = after = board.read(begin)
+    if before.energy_j is None or before.power_source is None:
+        return None
+    calls = 0
+    while not calls or last - begin < seconds:
+        call()
+        calls += 1
+        now = clock()
+        # the last reading lies at the end of a call, so that it closes what was counted
+        if now - last >= _READ_EVERY or now - begin >= seconds:
+            after, last = board.read(now), now
+    if after.energy_j is None or after.energy_j <= before.energy_j:
+        return None
+    source = before.power_source
+    what = "the processor package alone" if source.startswith("rapl") else "the whole board"
+    note = f"energy by {source}: {what}, idle power included"
+    return (after.energy_j - before.energy_j) / calls, note
 
 
 def _stages(
@@ -171,12 +157,11 @@ def _stages(
     for batch, image in images.items():
         check_found(image, detector, batch)
     pipelines = {case: Pipeline(images[case.batch], detector, opened.sessions[case.key]) for case in shown}
-    whole = measure(pipelines, options.plan, CpuStopwatch(flush=options.flush), advance)
+    whole = measure(pipelines, options.plan, cpu_stopwatch(flush=options.flush), advance)
     found: dict[LatencyCase, dict[str, Any]] = {}
     for case, pipeline in pipelines.items():
-        timing = whole[case]
-        stages = {name: part.to_dict() for name, part in pipeline.timings(timing.runs).items()}
-        found[case] = {"end_to_end_ms": timing.to_dict(), "stages_ms": stages}
+        stages = {name: part.to_dict() for name, part in pipeline.timings(whole[case].runs).items()}
+        found[case] = {"end_to_end_ms": whole[case].to_dict(), "stages_ms": stages}
     return found, notes
 
 

@@ -31,8 +31,8 @@ def precision_speed(
     import torch
 
     from edgefel.bench.compare.contenders import EAGER as PYTORCH
+    from edgefel.bench.compare.contenders import prepare
     from edgefel.bench.compare.run import CompareOptions, compare
-    from edgefel.bench.compare.subjects import prepare
 
     options = CompareOptions(
         ("fp32", "int8"),

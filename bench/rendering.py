@@ -18,10 +18,7 @@ FACES = 200
 
 
 def rendering_speed(size: int = 224, rounds: int = 5) -> dict[str, Any]:
-    """Renders the same FACES images `rounds` times on one thread; the row has faces/s of every round.
-
-    The first round computes each person's fixed outlines; it is a warm-up and not counted.
-    """
+    """Renders the same images in `rounds` rounds on one thread, after one that computes each person's outlines."""
     faces = SyntheticFaces(FaceOptions(count=FACES, size=size))
     plan = TimingPlan(warmup=1, settle_seconds=0, min_runs=rounds, max_runs=rounds, seconds=0)
     with opencv_threads(1):

@@ -13,10 +13,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from edgefel.bench.statistics import Stability
 from edgefel.errors import EdgefelError
 from edgefel.files.documents import check_shape, parse_json
-from edgefel.files.read import read_regular, reason
+from edgefel.files.read import read_regular, reading
+from edgefel.files.write import check_new_file
 
 SCHEMA = 1
 # what each kind of row must measure
@@ -110,21 +110,20 @@ class Measured:
     skipped: Mapping[str, str]
 
 
-def unstable(verdict: Stability) -> list[str]:
-    """The note on a measurement that is not stable."""
-    return [] if verdict.stable else [f"unstable: {verdict.reason}"]
+def check_counts(least: int = 1, why: str = "", **counts: int | Sequence[int] | None) -> None:
+    """Raises EdgefelError for an option whose numbers are below `least`, or that has none; None is not checked."""
+    for name, given in counts.items():
+        values = (given,) if isinstance(given, int) else given
+        if values is not None and (not values or min(values) < least):
+            numbers = ", ".join(map(str, values)) or "none"
+            raise EdgefelError(f"{name} {numbers}: give numbers of at least {least}{why}")
 
 
-def check_counts(**counts: Sequence[int] | None) -> None:
-    """Raises EdgefelError for an option whose numbers are below 1, or that has none."""
-    for name, values in counts.items():
-        if values is not None and (not values or min(values) < 1):
-            raise EdgefelError(f"{name} {', '.join(map(str, values)) or 'none'}: give numbers of at least 1")
-
-
-def check_names(what: str, names: Iterable[str], known: Collection[str]) -> None:
-    """Raises EdgefelError for a name that is not among the known ones."""
-    if unknown := [name for name in names if name not in known]:
+def check_names(what: str, names: Collection[str] | None, known: Collection[str]) -> None:
+    """Raises EdgefelError for a name that is not among the known ones, and for no name; None stands for all."""
+    if names is not None and not names:
+        raise EdgefelError(f"no {what} is named; name one, or leave the option out")
+    if unknown := [name for name in names or () if name not in known]:
         raise EdgefelError(f"{what} {unknown[0]!r} is not known; choose from: {', '.join(known)}")
 
 
@@ -151,12 +150,8 @@ def command_line() -> str:
 
 def check_writable(path: Path) -> None:
     """Raises EdgefelError if rows cannot be added to the file; to be called before long measurements."""
-    if path.is_dir():
-        raise EdgefelError(f"{path}: is a folder; give a file for the rows, such as results.jsonl")
-    there = next((one for one in (path, *path.parents) if one.exists()), path.parent)
-    if there != path and not there.is_dir():
-        raise EdgefelError(f"{path}: cannot be written: {there} is not a folder; choose another place")
-    if not os.access(there, os.W_OK):
+    check_new_file(path, overwrite=True)
+    if not os.access(next(one for one in (path, *path.absolute().parents) if one.exists()), os.W_OK):
         raise EdgefelError(f"{path}: cannot be written: no permission; choose another place")
 
 
@@ -191,10 +186,8 @@ def append_results(path: Path, rows: Iterable[Row]) -> None:
 
 def read_results(path: Path) -> Loaded:
     """The valid rows of a file, and a line on each other one. Raises EdgefelError for an unreadable file."""
-    try:
+    with reading(path):
         lines = read_regular(path).splitlines()
-    except OSError as error:
-        raise EdgefelError(f"{path}: cannot be read: {reason(error)}") from None
     rows, problems = [], []
     for number, line in enumerate(lines, 1):
         if not line.strip():

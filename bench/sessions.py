@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import cycle, islice
@@ -14,11 +15,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from edgefel.bench.results import check_names
+from edgefel.bench.environment import Found, measured_rows
+from edgefel.bench.results import Measured, check_counts, check_names
+from edgefel.bench.timer import opencv_threads
 from edgefel.data.preprocessing import Image
 from edgefel.data.synthetic import FaceOptions, SyntheticFaces
 from edgefel.errors import EdgefelError
-from edgefel.runtime.backends.base import BACKENDS, Array, backend_entry
+from edgefel.runtime.backends.base import BACKENDS, Array
 from edgefel.runtime.manifest import PRECISIONS, BundleFile, Manifest, read_manifest
 from edgefel.runtime.session import Session
 from edgefel.text import one_line
@@ -48,114 +51,144 @@ REFERENCE = Key("fp32", "onnxruntime")
 
 
 @dataclass(frozen=True)
-class Selection:
-    """Which files of a bundle are measured in which backends.
+class BundleOptions:
+    """What of a bundle is measured.
 
-    backends, precisions: names, or None for all; a named one that cannot be measured is an error. force:
-    measure files that failed their comparison with PyTorch, or were changed. Raises EdgefelError for unknown
-    names, and for none.
+    backends, precisions: names, or None for all; a named one that cannot be measured is an error. force: measure files
+    that failed their comparison with PyTorch, or were changed. batches: faces of one call. threads: CPU threads of one
+    call, one run for each number. Raises EdgefelError for unknown names, none, and numbers below 1.
     """
 
     backends: tuple[str, ...] | None = None
     precisions: tuple[str, ...] | None = None
     force: bool = False
+    batches: tuple[int, ...] = (1,)
+    threads: tuple[int, ...] = (1,)
 
     def __post_init__(self) -> None:
-        if self.backends == () or self.precisions == ():
-            raise EdgefelError(
-                "no backend or no precision is named; name one, or leave the option out for all"
-            )
-        for name in self.backends or ():
-            backend_entry(name)
-        check_names("precision", self.precisions or (), PRECISIONS)
+        check_names("backend", self.backends, BACKENDS)
+        check_names("precision", self.precisions, PRECISIONS)
+        check_counts(batches=self.batches, threads=self.threads)
 
 
 @dataclass(frozen=True)
 class OpenBundle:
-    """Open sessions, and why others are skipped, by backend or file."""
+    """Open sessions on so many CPU threads, and why others are skipped, by backend or file."""
 
     manifest: Manifest
+    threads: int
     sessions: Mapping[Key, Session]
     skipped: Mapping[str, str]
 
+    def subject(self, key: Key, batch: int) -> dict[str, Any]:
+        """A row's subject."""
+        return {"model": self.manifest.model.name, **key._asdict(), "batch": batch, "threads": self.threads}
+
+    def inputs(self, count: int) -> Array:
+        """Synthetic faces as the input of `Session.run`: float32 [N, 3, H, W], or uint8 [N, H, W, 3]."""
+        preprocessing = self.manifest.preprocessing
+        make = preprocessing.pixel_batch if self.manifest.input_type == "uint8" else preprocessing.batch
+        return make(faces(count))
+
+
+def bench_bundle(
+    kind: str,
+    folder: str | os.PathLike[str],
+    options: BundleOptions,
+    measure: Callable[[OpenBundle], Iterable[Found]],
+) -> Measured:
+    """Rows of what `measure` finds in a bundle, which is opened for each number of threads.
+
+    The rows have the deviation of the outputs, which are compared before `measure` is called. Raises EdgefelError as
+    `open_bundle` and `check_outputs` do.
+    """
+    skipped: dict[str, str] = {}
+
+    def found() -> Iterator[Found]:
+        for threads in options.threads:
+            with open_bundle(folder, options, threads) as opened, opencv_threads(threads):
+                skipped.update(opened.skipped)
+                deviations = check_outputs(opened)
+                for subject, metrics, notes in measure(opened):
+                    if deviations is None:
+                        yield subject, metrics, [*notes, NOT_COMPARED]
+                    else:
+                        key = Key(subject["precision"], subject["backend"])
+                        yield subject, {**metrics, "largest_deviation": deviations[key]}, notes
+
+    return Measured(measured_rows(kind, found()), skipped)
+
 
 @contextmanager
-def open_bundle(
-    folder: str | os.PathLike[str], selection: Selection, *, threads: int, max_batch: int
-) -> Iterator[OpenBundle]:
+def open_bundle(folder: str | os.PathLike[str], options: BundleOptions, threads: int) -> Iterator[OpenBundle]:
     """Opens every selected file of a bundle in every available backend; closes them at the end.
 
-    threads: of one call. max_batch: largest batch, run in one piece unless an engine takes less. Raises EdgefelError
-    for an unreadable bundle, an unavailable backend or precision that is named, and where nothing can be measured.
+    A batch is run in one piece unless an engine takes less. Raises EdgefelError for an unreadable bundle, an
+    unavailable backend or precision that is named, and where nothing can be measured.
     """
     manifest = read_manifest(folder)
     with ExitStack() as stack:
         sessions: dict[Key, Session] = {}
         skipped: dict[str, str] = {}
-        files = _usable(manifest, selection, skipped)
-        for name in BACKENDS if selection.backends is None else selection.backends:
+        files = _usable(manifest, options, skipped)
+        for name in options.backends or BACKENDS:
             own = [file for file in files if file.kind == BACKENDS[name].kind]
             try:
-                if (reason := _unavailable_reason(name, own, manifest, selection)) is not None:
+                if (reason := _unavailable_reason(name, own, manifest, options)) is not None:
                     raise EdgefelError(f"{manifest.folder}: backend {name} cannot run it here: {reason}")
                 for file in own:
                     session = Session.open(
-                        folder, file.precision, name, threads, selection.force, max_batch=max_batch
+                        folder, file.precision, name, threads, options.force, max_batch=max(options.batches)
                     )
                     sessions[Key(file.precision, name)] = stack.enter_context(session)
             except EdgefelError as error:
-                if selection.backends is not None:
+                if options.backends is not None:
                     raise
                 skipped[name] = reason or str(error)
         if not sessions:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
             raise EdgefelError(f"{manifest.folder}: nothing of it can be measured here: {reasons}")
-        yield OpenBundle(manifest, sessions, skipped)
+        yield OpenBundle(manifest, threads, sessions, skipped)
 
 
-def _usable(manifest: Manifest, selection: Selection, skipped: dict[str, str]) -> list[BundleFile]:
+def _usable(manifest: Manifest, options: BundleOptions, skipped: dict[str, str]) -> list[BundleFile]:
     """The selected files without those that failed their comparison, which go to `skipped`."""
+    there = dict.fromkeys(file.precision for file in manifest.files)
+    for precision in options.precisions or ():
+        if precision not in there:
+            raise EdgefelError(f"{manifest.folder}: holds no {precision} file, only {', '.join(there)}")
     files = []
-    for precision in selection.precisions or ():
-        if all(file.precision != precision for file in manifest.files):
-            there = ", ".join(dict.fromkeys(file.precision for file in manifest.files))
-            raise EdgefelError(f"{manifest.folder}: holds no {precision} file, only {there}")
     for file in manifest.files:
-        if selection.precisions is not None and file.precision not in selection.precisions:
+        if file.precision not in (options.precisions or there):
             continue
         try:
-            if not selection.force:
+            if not options.force:
                 manifest.check_verdict(file)
         except EdgefelError as error:
-            if selection.precisions is not None:
+            if options.precisions is not None:
                 raise
             skipped[file.name] = str(error)
             continue
-        manifest.verify(file, force=selection.force)
+        manifest.verify(file, force=options.force)
         files.append(file)
     return files
 
 
 def _unavailable_reason(
-    name: str, files: Sequence[BundleFile], manifest: Manifest, selection: Selection
+    name: str, files: Sequence[BundleFile], manifest: Manifest, options: BundleOptions
 ) -> str | None:
     """Why a backend has nothing to run here, in one line; None if it has."""
     kind = BACKENDS[name].kind
     if not files:
         what = "engine" if kind == "engine" else "ONNX file"
-        those = "" if selection.precisions is None else f" of {', '.join(selection.precisions)}"
+        those = "" if options.precisions is None else f" of {', '.join(options.precisions)}"
         lacking = all(file.kind != kind for file in manifest.files)
         return f"the bundle holds no {what}{those}" + ("" if lacking else " that may be measured")
     if (reason := BACKENDS[name].load().unavailable_reason(files[0])) is not None:
         return reason
-    if selection.backends is None and not BACKENDS[name].auto:
+    if options.backends is None and not BACKENDS[name].auto:
         return f"it builds engines of its own for minutes; name it with --backend {name} to have it measured"
     return None
-
-
-def subject_of(opened: OpenBundle, key: Key) -> dict[str, Any]:
-    """A row's subject, without batch and threads."""
-    return {"model": opened.manifest.model.name, "precision": key.precision, "backend": key.backend}
 
 
 def faces(count: int, size: int = 224) -> list[Image]:
@@ -165,19 +198,12 @@ def faces(count: int, size: int = 224) -> list[Image]:
     return list(islice(cycle(different), count))
 
 
-def prepare(manifest: Manifest, crops: Sequence[Image]) -> Array:
-    """The crops as the input of `Session.run`: float32 [N, 3, H, W], or uint8 [N, H, W, 3]."""
-    preprocessing = manifest.preprocessing
-    make = preprocessing.pixel_batch if manifest.input_type == "uint8" else preprocessing.batch
-    return make(crops)
-
-
 def check_outputs(opened: OpenBundle) -> dict[Key, float] | None:
     """The largest difference of every session's probabilities of synthetic faces from ONNX Runtime's FP32 file.
 
     None where the bundle has no such file. Raises EdgefelError for a difference that the precision does not explain.
     """
-    batch = prepare(opened.manifest, faces(COMPARED_FACES))
+    batch = opened.inputs(COMPARED_FACES)
     reference = _reference(opened, batch)
     if reference is None:
         return None
@@ -185,8 +211,7 @@ def check_outputs(opened: OpenBundle) -> dict[Key, float] | None:
     for key, session in opened.sessions.items():
         difference = np.abs(session.run(batch).probabilities - reference)
         largest, distance = float(difference.max()), float(difference.sum(1).mean()) / 2
-        limit = LARGEST_DEVIATION.get(key.precision)
-        if distance > LARGEST_MEAN_DISTANCE or (limit is not None and largest > limit):
+        if distance > LARGEST_MEAN_DISTANCE or largest > LARGEST_DEVIATION.get(key.precision, math.inf):
             raise EdgefelError(
                 f"{opened.manifest.folder}: {key.backend} computes something else of the {key.precision} file: "
                 f"its probabilities are up to {largest:.1e} from ONNX Runtime's of FP32, {distance:.2f} of a face's "
@@ -234,9 +259,7 @@ def fresh_process_memory_mb(code: str, arguments: Sequence[object]) -> float:
 
 _MEMORY_OF_SESSION = """
 import sys
-import numpy as np
 from edgefel.runtime.session import Session
-from edgefel.text import one_line
 folder, precision, backend, threads, batch = sys.argv[1:]
 with Session.open(folder, precision, backend, int(threads), True, max_batch=int(batch)) as session:
     session.warm_up(batches=[int(batch)])
@@ -251,11 +274,7 @@ def own_peak_mb() -> float:
 
     status = Path("/proc/self/status")
     if status.is_file():
-        return next(
-            int(line.split()[1]) * 1024 / 1e6
-            for line in status.read_text().splitlines()
-            if line.startswith("VmHWM:")
-        )
+        return int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024 / 1e6
     import resource
     import sys
 

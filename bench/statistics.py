@@ -28,6 +28,11 @@ class Stability:
     stable: bool
     reason: str = ""
 
+    @property
+    def notes(self) -> list[str]:
+        """The note of a row that is not stable."""
+        return [] if self.stable else [f"unstable: {self.reason}"]
+
 
 @dataclass(frozen=True)
 class Ratio:
@@ -50,14 +55,12 @@ class Ratio:
 
 def median_interval(values: Sequence[float]) -> tuple[float, float]:
     """95 % interval of the median of durations in the order they were taken."""
-    data = np.asarray(values, dtype=np.float64)
-    return _interval(np.median(data[_drawn(len(data))], axis=1))
+    return _interval(np.median(np.asarray(values)[_drawn(len(values))], axis=1))
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:
     """95 % interval of their mean."""
-    data = np.asarray(values, dtype=np.float64)
-    return _interval(data[_drawn(len(data))].mean(axis=1))
+    return _interval(np.asarray(values)[_drawn(len(values))].mean(axis=1))
 
 
 def judge(values: Sequence[float]) -> Stability:
@@ -80,11 +83,8 @@ def ratio(slow: Sequence[float], fast: Sequence[float]) -> Ratio:
     drawn = _drawn(len(a))
     low, high = _interval(np.median(a[drawn], axis=1) / np.median(b[drawn], axis=1))
     value = float(np.median(a) / np.median(b))
-    halves = [
-        float(np.median(one) / np.median(other))
-        for one, other in zip(np.array_split(a, 2), np.array_split(b, 2), strict=True)
-        if len(one)
-    ]
+    pairs = zip(np.array_split(a, 2), np.array_split(b, 2), strict=True)
+    halves = [float(np.median(one) / np.median(other)) for one, other in pairs if len(one)]
     return Ratio(value, low, high, _verdict(a / b, value, halves, low, high))
 
 

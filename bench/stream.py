@@ -14,20 +14,22 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import onnxruntime
 
 from edgefel.bench.command import run_bench, versions
 from edgefel.bench.environment import cpu_name
-from edgefel.bench.stream_truth import judge
 from edgefel.bench.timer import opencv_threads
+from edgefel.data.labels import same_class
 from edgefel.data.synthetic.video import read_truth
 from edgefel.runtime.backends.choice import Opened
 from edgefel.runtime.faces import HaarDetector
@@ -35,6 +37,7 @@ from edgefel.runtime.manifest import Manifest
 from edgefel.runtime.session import Session
 from edgefel.runtime.stream.capture import open_source
 from edgefel.runtime.stream.pipeline import Stream, StreamOptions
+from edgefel.runtime.stream.results import FrameResult, TrackedFace
 from edgefel.runtime.stream.sinks import JsonLines
 from edgefel.runtime.telemetry.board import process_memory_mb
 from edgefel.runtime.telemetry.telemetry import Telemetry
@@ -42,6 +45,9 @@ from edgefel.runtime.telemetry.telemetry import Telemetry
 MIN_FACE = 0.15
 MEMORY_DETECT_EVERY = 5
 PARTS = ("truth", "overhead", "memory")
+# a label that is back within this time was no change of label but a flicker
+_STAYS = 0.3
+_SETTLED = 0.5
 
 
 def stream_row(
@@ -86,13 +92,7 @@ def stream_row(
 def truth_row(clip: Path, session: Session, truth: dict[str, Any]) -> dict[str, Any]:
     """Identity and delay, under the policy `all`."""
     stream = Stream(open_source(str(clip)), HaarDetector(MIN_FACE), session)
-    found = judge(list(stream), truth)
-    return {
-        **asdict(found),
-        "dropped": stream.dropped,
-        "keeps_identity": found.keeps_identity,
-        "slowest_change_s": found.slowest,
-    }
+    return {**judge(list(stream), truth), "dropped": stream.dropped}
 
 
 def overhead_row(clip: Path, session: TimedSession) -> dict[str, Any]:
@@ -106,21 +106,22 @@ def overhead_row(clip: Path, session: TimedSession) -> dict[str, Any]:
     detector = _Timed(HaarDetector(MIN_FACE))
     with _one_core():
         telemetry = Telemetry()
-        with detector.keeping(), session.timed.keeping():
-            beside = _seconds(clip, detector, session, telemetry)
-        with detector.repeating(), session.timed.repeating():
-            alone = _seconds(clip, detector, session, Telemetry())
+        for timed in (detector, session.timed):
+            timed.kept = []
+        beside = _seconds(clip, detector, session, telemetry)
+        for timed in (detector, session.timed):
+            timed.again, timed.kept = iter(timed.kept or ()), None
+        alone = _seconds(clip, detector, session, Telemetry())
+        session.timed.again = None
     snapshot = telemetry.snapshot()
     frames = snapshot.counters["frames"]
+    by_second, alone_by_second = ([times["overhead"] for times in found] for found in (beside, alone))
     return {
         "frames": frames,
         "faces_per_frame": round(snapshot.counters["faces"] / frames, 3),
         "ms_per_frame": _median(beside),
-        "by_second": [times["overhead"] for times in beside],
-        "alone": {
-            "ms_per_frame": _median(alone)["overhead"],
-            "by_second": [times["overhead"] for times in alone],
-        },
+        "by_second": by_second,
+        "alone": {"ms_per_frame": _median(alone)["overhead"], "by_second": alone_by_second},
         "wall_ms_p50": {name: round(times.p50, 3) for name, times in snapshot.stages.items()},
     }
 
@@ -133,8 +134,7 @@ def _seconds(
     def clocks() -> tuple[float, float, float]:
         return time.process_time(), detector.seconds, session.timed.seconds
 
-    with tempfile.TemporaryDirectory() as folder:
-        sink = JsonLines(Path(folder) / "results.jsonl")
+    with _sink() as sink:
         source = open_source(str(clip))
         part = min(round(source.fps), source.frames)
         marks = [clocks()]
@@ -142,7 +142,6 @@ def _seconds(
             sink.write(result, None)
             if number % part == 0:
                 marks.append(clocks())
-        sink.close()
     found = []
     for before, after in pairwise(marks):
         whole, detection, inference = ((end - begin) / part for begin, end in zip(before, after, strict=True))
@@ -163,13 +162,11 @@ def memory_row(clip: Path, session: Session, minutes: float) -> dict[str, Any]:
     options = StreamOptions(detect_every=MEMORY_DETECT_EVERY, seconds=60 * minutes)
     megabytes: list[float] = []
     every = 60 * min(1.0, minutes / 10)
-    with tempfile.TemporaryDirectory() as folder:
-        sink = JsonLines(Path(folder) / "results.jsonl")
+    with _sink() as sink:
         for result in Stream(source, HaarDetector(MIN_FACE), session, options):
             sink.write(result, None)
             if result.frame.time >= every * (len(megabytes) + 1) - 1.5 / source.fps:
                 megabytes.append(round(process_memory_mb() or 0.0, 2))
-        sink.close()
     return {
         "minutes": minutes,
         "frames": result.frame.index + 1,
@@ -181,24 +178,27 @@ def memory_row(clip: Path, session: Session, minutes: float) -> dict[str, Any]:
 
 
 class _Timed:
-    """A detector or a backend's `run` that measures its processor time and records and replays its results."""
+    """A detector or a backend's `run` that measures its processor time.
+
+    kept: records the results where it is a list. again: results to return instead of a call.
+    """
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
         # of calls that have ended; the clock of the thread that is in a call now, and what it showed at its begin
         self._spent: tuple[float, int | None, float] = (0.0, None, 0.0)
-        self._kept: list[Any] | None = None
-        self._again: Iterator[Any] | None = None
+        self.kept: list[Any] | None = None
+        self.again: Iterator[Any] | None = None
 
     def __call__(self, image: Any, *others: Any) -> Any:
-        if self._again is not None:
-            return next(self._again)
+        if self.again is not None:
+            return next(self.again)
         spent, begin = self._spent[0], time.thread_time()
         self._spent = (spent, time.pthread_getcpuclockid(threading.get_ident()), begin)
         result = self._function(image, *others)
         self._spent = (spent + time.thread_time() - begin, None, 0.0)
-        if self._kept is not None:
-            self._kept.append(result)
+        if self.kept is not None:
+            self.kept.append(result)
         return result
 
     @property
@@ -206,20 +206,6 @@ class _Timed:
         """Processor time so far, including a call that is under way in another thread."""
         spent, clock, begin = self._spent
         return spent if clock is None else spent + time.clock_gettime(clock) - begin
-
-    @contextmanager
-    def keeping(self) -> Iterator[None]:
-        """Records the results of the calls inside."""
-        self._kept = []
-        yield
-
-    @contextmanager
-    def repeating(self) -> Iterator[None]:
-        """The calls inside return the recorded results, in order."""
-        assert self._kept is not None
-        self._again, self._kept = iter(self._kept), None
-        yield
-        self._again = None
 
 
 class TimedSession(Session):
@@ -229,6 +215,15 @@ class TimedSession(Session):
         self.timed = _Timed(opened.runner.run)
         opened.runner.run = self.timed  # type: ignore[assignment]
         super().__init__(manifest, opened, threads, max_batch)
+
+
+@contextmanager
+def _sink() -> Iterator[JsonLines]:
+    """JSON lines in a file that is removed at the end."""
+    with tempfile.TemporaryDirectory() as folder:
+        sink = JsonLines(Path(folder) / "results.jsonl")
+        yield sink
+        sink.close()
 
 
 @contextmanager
@@ -243,6 +238,109 @@ def _one_core() -> Iterator[None]:
     finally:
         if cores is not None:
             os.sched_setaffinity(0, cores)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    time: float
+    face: TrackedFace
+    drawn: str
+
+
+def judge(results: Sequence[FrameResult], truth: dict[str, Any]) -> dict[str, Any]:
+    """A stream's results in one pass over the video that `truth` (`read_truth`) describes.
+
+    frames: results. lost: frames of the video without a result. found: share of the faces drawn, from the second frame
+    on, that have a track. strays: faces where none is drawn. tracks: track numbers of each person in order of
+    appearance. changes: of expression, as `_change_seen` gives them. agreement, raw_agreement: share of smoothed and of
+    single-frame labels that are right, more than half a second from any change. flickers, raw_flickers: changes of
+    label that were not drawn. keeps_identity: whether every person has one track, and no track two people.
+    slowest_change_s: the longest delay of a label, None if one never came.
+    """
+    seen: dict[int, list[_Seen]] = {person: [] for person, _ in enumerate(truth["subjects"], 1)}
+    strays = drawn = 0
+    for result in results:
+        entry = truth["frames"][result.frame.index]
+        drawn += len(entry["faces"]) if result.frame.index else 0
+        for face in result.faces:
+            nearest = _whose(face, entry["faces"])
+            if nearest is None:
+                strays += 1
+            else:
+                seen[nearest["person"]].append(_Seen(entry["time"], face, nearest["label"]))
+    changes = [_change_seen(change, seen[change["person"]]) for change in truth["changes"]]
+    settled = [
+        row
+        for person, rows in seen.items()
+        for row in rows
+        if all(abs(row.time - one["time"]) > _SETTLED for one in changes if one["person"] == person)
+    ]
+    tracks = [tuple(dict.fromkeys(row.face.track for row in rows)) for rows in seen.values()]
+    numbers = [number for person in tracks for number in person]
+    delays = [change["delay"] for change in changes]
+    return {
+        "frames": len(results),
+        "lost": len(truth["frames"]) - len({result.frame.index for result in results}),
+        "found": sum(map(len, seen.values())) / max(1, drawn),
+        "strays": strays,
+        "tracks": tracks,
+        "changes": changes,
+        "agreement": _share(same_class(row.face.face.label, row.drawn) for row in settled),
+        "raw_agreement": _share(same_class(row.face.raw.label, row.drawn) for row in settled),
+        "flickers": _flickers(seen, changes, lambda row: row.face.face.label),
+        "raw_flickers": _flickers(seen, changes, lambda row: row.face.raw.label),
+        "keeps_identity": len(numbers) == len(set(numbers)) == len(tracks) and all(tracks),
+        "slowest_change_s": None if None in delays else max(delays, default=0.0),
+    }
+
+
+def _share(hits: Iterable[bool]) -> float:
+    values = list(hits)
+    return float(np.mean(values)) if values else 0.0
+
+
+def _whose(face: TrackedFace, drawn: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The drawn face whose centre is nearest, within half its side."""
+    box = face.face.box
+    x, y = box.x + box.side / 2, box.y + box.side / 2
+    distances = [np.hypot(x - one["centre"][0], y - one["centre"][1]) / one["side"] for one in drawn]
+    if not distances or min(distances) > 0.5:
+        return None
+    return drawn[int(np.argmin(distances))]
+
+
+def _change_seen(change: dict[str, Any], rows: Sequence[_Seen]) -> dict[str, Any]:
+    """A change of expression as the stream saw it: person, time, and its classes as "first" and "second".
+
+    delay: seconds from the middle of the drawn change to the first frame of the new label that stays; negative before
+    the middle, None if it never came.
+    """
+
+    def shows(row: _Seen) -> bool:
+        return same_class(row.face.face.label, change["to"])
+
+    delay = None
+    for number, row in enumerate(rows):
+        if abs(row.time - change["time"]) > 2 or not shows(row):
+            continue
+        following = [other for other in rows[number:] if other.time <= row.time + _STAYS]
+        before = rows[:number][-1:]
+        if not any(map(shows, before)) and all(map(shows, following)):
+            delay = round(row.time - change["time"], 4)
+            break
+    known = {"person": change["person"], "time": change["time"]}
+    return {**known, "first": change["from"], "second": change["to"], "delay": delay}
+
+
+def _flickers(
+    seen: Mapping[int, Sequence[_Seen]], changes: Sequence[dict[str, Any]], label: Callable[[_Seen], str]
+) -> int:
+    """Changes of label beyond those that were drawn."""
+    drawn = Counter(change["person"] for change in changes)
+    return sum(
+        max(0, sum(first != second for first, second in pairwise(map(label, rows))) - drawn[person])
+        for person, rows in seen.items()
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

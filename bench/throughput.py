@@ -11,26 +11,18 @@ import dataclasses
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from typing import Any
 
 import numpy as np
 
-from edgefel.bench import environment
-from edgefel.bench.results import Measured, Row, check_counts, make_row, unstable
-from edgefel.bench.sessions import (
-    NOT_COMPARED,
-    Selection,
-    check_outputs,
-    faces,
-    open_bundle,
-    prepare,
-    subject_of,
-)
+from edgefel.bench.environment import Found
+from edgefel.bench.results import Measured, check_counts
+from edgefel.bench.sessions import BundleOptions, OpenBundle, bench_bundle
 from edgefel.bench.statistics import Stability
 from edgefel.bench.timer import Advance, Timing
 from edgefel.errors import EdgefelError
@@ -48,23 +40,20 @@ _MOST_WAIT = 600.0
 
 
 @dataclass(frozen=True)
-class ThroughputOptions:
+class ThroughputOptions(BundleOptions):
     """What is swept, and how.
 
-    concurrency: numbers of callers; None is 1, 2, 4 ... up to twice the cores. batches: faces of one call.
-    threads: CPU threads of one call. seconds: of each of a point's two passes, after `warmup` seconds. Raises
-    EdgefelError for numbers below 1, or no time.
+    concurrency: numbers of callers; None is 1, 2, 4 ... up to twice the cores. seconds: of each of a point's two
+    passes, after `warmup` seconds. Raises EdgefelError for numbers below 1, or no time.
     """
 
-    selection: Selection = field(default_factory=Selection)
     concurrency: tuple[int, ...] | None = None
-    batches: tuple[int, ...] = (1,)
-    threads: tuple[int, ...] = (1,)
     seconds: float = 5.0
     warmup: float = 1.0
 
     def __post_init__(self) -> None:
-        check_counts(concurrency=self.concurrency, batches=self.batches, threads=self.threads)
+        super().__post_init__()
+        check_counts(concurrency=self.concurrency)
         if not (self.seconds > 0 and self.warmup >= 0):  # NaN too
             raise EdgefelError(
                 f"{self.seconds} s after {self.warmup} s of warming up: give more than 0, and 0 or more"
@@ -96,9 +85,14 @@ class LoadPoint:
     passes: tuple[Pass, ...]
 
     @property
+    def rates(self) -> list[float]:
+        """Calls per second of each pass."""
+        return [one.calls_per_s for one in self.passes]
+
+    @property
     def calls_per_s(self) -> float:
         """Mean of the passes."""
-        return float(np.mean([one.calls_per_s for one in self.passes]))
+        return float(np.mean(self.rates))
 
     @property
     def cores_busy(self) -> float:
@@ -108,8 +102,7 @@ class LoadPoint:
     @property
     def verdict(self) -> Stability:
         """Stable: the throughputs of the passes are within 10 % of each other."""
-        rates = [one.calls_per_s for one in self.passes]
-        if (drift := max(rates) / min(rates) - 1) > MOST_DRIFT:
+        if (drift := max(self.rates) / min(self.rates) - 1) > MOST_DRIFT:
             return Stability(False, f"the throughput of the two passes differs by {drift:.0%}")
         return Stability(True)
 
@@ -129,29 +122,34 @@ def bench_throughput(
     Callers run the model alone, each on a prepared batch of its own. Raises EdgefelError as `open_bundle` and
     `check_outputs` do, before anything is timed.
     """
-    described = environment.describe()
-    rows: list[Row] = []
-    skipped: dict[str, str] = {}
-    for threads in options.threads:
-        with open_bundle(
-            folder, options.selection, threads=threads, max_batch=max(options.batches)
-        ) as opened:
-            skipped |= opened.skipped
-            deviations = check_outputs(opened)
-            for batch, (key, session) in product(options.batches, opened.sessions.items()):
-                image = prepare(opened.manifest, faces(batch))
-                points = sweep(
-                    # each caller has an image of its own
-                    [partial(session.run, image.copy()) for _ in range(max(options.points))],
-                    options.points,
-                    seconds=options.seconds,
-                    warmup=options.warmup,
-                    advance=partial(advance, f"{key}, batch {batch}, threads {threads}"),
-                )
-                subject = {**subject_of(opened, key), "batch": batch, "threads": threads}
-                deviation = None if deviations is None else deviations[key]
-                rows += _rows(points, subject, session.notes, deviation, described)
-    return Measured(tuple(rows), skipped)
+    return bench_bundle("throughput", folder, options, partial(_curves, options=options, advance=advance))
+
+
+def _curves(opened: OpenBundle, options: ThroughputOptions, advance: Advance) -> Iterator[Found]:
+    cores = usable_cores()
+    for batch, (key, session) in product(options.batches, opened.sessions.items()):
+        image = opened.inputs(batch)
+        points = sweep(
+            # each caller has an image of its own
+            [partial(session.run, image.copy()) for _ in range(max(options.points))],
+            options.points,
+            seconds=options.seconds,
+            warmup=options.warmup,
+            advance=partial(advance, f"{key}, batch {batch}, threads {opened.threads}"),
+        )
+        bend = knee(points)
+        for point in points:
+            verdict = point.verdict
+            metrics = {
+                "images_per_s": batch * point.calls_per_s,
+                "images_per_s_passes": [batch * rate for rate in point.rates],
+                "latency_ms": point.latency.to_dict() | dataclasses.asdict(verdict),
+                "cores_busy": point.cores_busy,
+                "utilisation": point.cores_busy / cores,
+                "knee": point.callers == bend,
+            }
+            subject = {**opened.subject(key, batch), "concurrency": point.callers}
+            yield subject, metrics, [*session.notes, *verdict.notes]
 
 
 def sweep(
@@ -233,26 +231,3 @@ def summarize(spans: Sequence[tuple[int, int]], begin: int, end: int, busy: floa
         raise EdgefelError("not a single call ended in time; give more --seconds")
     seconds = (end - begin) / 1e9
     return Pass(sum(inside) / seconds, tuple(duration for _, duration in ended), busy / seconds)
-
-
-def _rows(
-    points: Sequence[LoadPoint],
-    subject: Mapping[str, Any],
-    notes: Sequence[str],
-    deviation: float | None,
-    described: Mapping[str, Any],
-) -> Iterator[Row]:
-    bend, cores, batch = knee(points), usable_cores(), subject["batch"]
-    for point in points:
-        verdict = point.verdict
-        metrics: dict[str, Any] = {
-            "images_per_s": batch * point.calls_per_s,
-            "images_per_s_passes": [batch * one.calls_per_s for one in point.passes],
-            "latency_ms": {**point.latency.to_dict(), "stable": verdict.stable, "reason": verdict.reason},
-            "cores_busy": point.cores_busy,
-            "utilisation": point.cores_busy / cores,
-            "knee": point.callers == bend,
-            **({} if deviation is None else {"largest_deviation": deviation}),
-        }
-        said = [*notes, *([NOT_COMPARED] if deviation is None else ()), *unstable(verdict)]
-        yield make_row("throughput", {**subject, "concurrency": point.callers}, metrics, described, said)

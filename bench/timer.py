@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,15 +12,57 @@ import cv2
 import numpy as np
 
 from edgefel.bench import statistics
-from edgefel.bench.stopwatch import CpuStopwatch, Stopwatch
 from edgefel.errors import EdgefelError
 
 # rounds whose medians are compared to tell whether warming up is over, and how much they may differ
 _SETTLING_ROUNDS, _SETTLED = 5, 0.03
 _QUANTILES = 41
+# larger than any last-level cache, so that every run finds its inputs in memory
+FLUSH_BYTES = 256 << 20
 K = TypeVar("K")
+Call = Callable[[], Any]
+# nanoseconds that a call takes until its work is done
+Stopwatch = Callable[[Call], int]
 # what is going on, and the share of it that is done, 0 to 1
 Advance = Callable[[str, float], None]
+
+
+def cpu_stopwatch(clock: Callable[[], int] = time.perf_counter_ns, *, flush: bool = False) -> Stopwatch:
+    """`perf_counter`; flush: writes over the caches before each call, outside the measured time."""
+    caches = np.zeros(FLUSH_BYTES // 8, np.int64) if flush else None
+
+    def stopwatch(fn: Call) -> int:
+        nonlocal caches
+        if caches is not None:
+            caches += 1
+        start = clock()
+        fn()
+        return clock() - start
+
+    return stopwatch
+
+
+def cuda_stopwatch(*, flush: bool = True) -> Stopwatch:
+    """CUDA events of torch's current stream, on which the call must queue its work.
+
+    flush: writes over the cache before each call. That also keeps the GPU busy while Python prepares the
+    launch, so that only the GPU's time is measured.
+    """
+    import torch
+
+    cache = torch.empty(FLUSH_BYTES, dtype=torch.int8, device="cuda") if flush else None
+
+    def stopwatch(fn: Call) -> int:
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        if cache is not None:
+            cache.zero_()
+        start.record()
+        fn()
+        end.record()
+        end.synchronize()
+        return round(1e6 * start.elapsed_time(end))
+
+    return stopwatch
 
 
 @dataclass(frozen=True)
@@ -38,14 +81,9 @@ class TimingPlan:
     max_runs: int = 2000
 
     def __post_init__(self) -> None:
-        if self.min_runs < 1:
-            raise EdgefelError(f"{self.min_runs} runs: give at least 1")
-        if self.warmup < 0 or self.max_runs < self.min_runs:
-            raise EdgefelError(
-                f"need warmup >= 0 and min_runs <= max_runs, got {self.warmup}, {self.min_runs}, {self.max_runs}"
-            )
-        if not (self.seconds >= 0 and self.settle_seconds >= 0):  # NaN too
-            raise EdgefelError(f"{self.seconds} s, {self.settle_seconds} s of settling: give 0 or more")
+        counts = self.warmup >= 0 and 1 <= self.min_runs <= self.max_runs
+        if not (counts and self.seconds >= 0 and self.settle_seconds >= 0):  # NaN too
+            raise EdgefelError(f"{self}: need 1 <= min_runs <= max_runs, and 0 or more of the others")
 
     @classmethod
     def of(cls, min_runs: int, seconds: float) -> TimingPlan:
@@ -89,6 +127,10 @@ class Timing:
         """Whether the same would be measured again."""
         return statistics.judge(self.durations)
 
+    def speed(self, images: int) -> dict[str, Any]:
+        """Metrics of a row: the images of a call per second, and the latency of the call."""
+        return {"images_per_s": 1e3 * images / self.p50, "latency_ms": self.to_dict()}
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values: percentiles, 95 % intervals of median and mean, stability, and 41 quantiles."""
         verdict = self.verdict
@@ -104,19 +146,19 @@ class Timing:
 
 
 def measure(
-    fns: Mapping[K, Callable[[], Any]],
+    fns: Mapping[K, Call],
     plan: TimingPlan = FULL,
     stopwatch: Stopwatch | None = None,
     advance: Callable[[float], None] = lambda share: None,
 ) -> dict[K, Timing]:
     """Times several callables in turn, A B A B, so that ratios of their timings come from one run.
 
-    All get the same number of runs. stopwatch: `CpuStopwatch` by default, for callables that return when
+    All get the same number of runs. stopwatch: `cpu_stopwatch()` by default, for callables that return when
     their work is done. advance: called with the share done, 0 to 1.
     """
     if not fns:
         raise ValueError("nothing to time: give at least one callable")
-    watch = stopwatch or CpuStopwatch()
+    watch = stopwatch or cpu_stopwatch()
     _warm_up(fns, plan, watch)
     durations: dict[K, list[int]] = {name: [] for name in fns}
     spent, runs, limit = 0, 0, plan.seconds * len(fns) * 1e9
@@ -145,14 +187,12 @@ def opencv_threads(threads: int) -> Iterator[None]:
         cv2.setNumThreads(before)
 
 
-def time_callable(
-    fn: Callable[[], Any], plan: TimingPlan = FULL, stopwatch: Stopwatch | None = None
-) -> Timing:
+def time_callable(fn: Call, plan: TimingPlan = FULL, stopwatch: Stopwatch | None = None) -> Timing:
     """Times one callable."""
     return measure({"fn": fn}, plan, stopwatch)["fn"]
 
 
-def _warm_up(fns: Mapping[K, Callable[[], Any]], plan: TimingPlan, watch: Stopwatch) -> None:
+def _warm_up(fns: Mapping[K, Call], plan: TimingPlan, watch: Stopwatch) -> None:
     """Until the last five rounds of every callable took as long as the five before them."""
     rounds: dict[K, list[int]] = {name: [] for name in fns}
     spent, done = 0, 0
@@ -161,10 +201,10 @@ def _warm_up(fns: Mapping[K, Callable[[], Any]], plan: TimingPlan, watch: Stopwa
         done += 1
 
 
-def _round(fns: Mapping[K, Callable[[], Any]], watch: Stopwatch, durations: Mapping[K, list[int]]) -> int:
+def _round(fns: Mapping[K, Call], watch: Stopwatch, durations: Mapping[K, list[int]]) -> int:
     """Times every callable once; returns the sum in ns."""
     for name, fn in fns.items():
-        durations[name].append(watch.time(fn))
+        durations[name].append(watch(fn))
     return sum(own[-1] for own in durations.values())
 
 

@@ -5,27 +5,35 @@ from __future__ import annotations
 import gc
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import count
+from itertools import count, product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 import torch
 
-from edgefel.bench import environment
-from edgefel.bench.results import Row, check_names, make_row, unstable
+from edgefel.bench.environment import Found, measured_rows
+from edgefel.bench.results import Row, check_counts, check_names
 from edgefel.bench.sessions import fresh_process_memory_mb
-from edgefel.bench.stopwatch import CpuStopwatch, CudaStopwatch
-from edgefel.bench.timer import FULL, Advance, Timing, TimingPlan, measure, ratio_to
+from edgefel.bench.timer import (
+    FULL,
+    Advance,
+    Call,
+    TimingPlan,
+    cpu_stopwatch,
+    cuda_stopwatch,
+    measure,
+    ratio_to,
+)
 from edgefel.data.labels import expression_labels
 from edgefel.data.loading.batches import Batch, ImageSource
 from edgefel.data.loading.sampling import BalancedEpoch
 from edgefel.errors import EdgefelError
 from edgefel.export.parity.gate import torch_threads
-from edgefel.kernels.backend import TRITON_INSTALLED, check_available, check_choice
+from edgefel.kernels.backend import CHOICES, TRITON_INSTALLED, check_available
 from edgefel.models.registry import model_config
 from edgefel.text import counted
 from edgefel.training.config import ComputeConfig, TrainConfig
@@ -70,18 +78,10 @@ class TrainingOptions:
 
     def __post_init__(self) -> None:
         model_config(self.model)
-        if not self.batches or min(self.batches) < 2:
-            given = ", ".join(map(str, self.batches)) or "none"
-            raise EdgefelError(
-                f"batches {given}: give numbers of at least 2, which batch normalization needs"
-            )
-        if self.threads is not None and self.threads < 1:
-            raise EdgefelError(f"threads is {self.threads}; give at least 1")
+        check_counts(2, ", which batch normalization needs", batches=self.batches)
+        check_counts(threads=self.threads)
         check_names("precision", self.precisions, PRECISIONS)
-        for name in self.attentions or ():
-            check_choice(name)
-        if not self.precisions or self.attentions == ():
-            raise EdgefelError("no precision or no attention is named; name one, or leave the option out")
+        check_names("attention", self.attentions, CHOICES)
 
     def compute(self, precision: str, attention: str = "auto") -> ComputeConfig:
         """One device in that precision, a name of PRECISIONS."""
@@ -107,42 +107,35 @@ def bench_training(options: TrainingOptions, advance: Advance = lambda step, sha
     backward, Adam. The losses of the first steps are compared first. Raises EdgefelError for a precision or
     an attention that is not available, a loss that differs or is not finite, and data that cannot be used.
     """
-    described = environment.describe()
-    rows: list[Row] = []
+    return measured_rows("train", _steps(options, advance))
+
+
+def _steps(options: TrainingOptions, advance: Advance) -> Iterator[Found]:
     with torch.random.fork_rng(devices=[]), torch_threads(options.threads):
+        device = make_fabric(options.compute(options.precisions[0])).device
         for batch in options.batches:
-            rows += _batch_rows(options, batch, described, advance)
-    return tuple(rows)
+            yield from _steps_of(options, batch, device, advance)
 
 
-def _batch_rows(
-    options: TrainingOptions, batch: int, described: Mapping[str, Any], advance: Advance
-) -> Iterator[Row]:
-    device = make_fabric(options.compute(options.precisions[0])).device
-    cases = [
-        TrainingCase(batch, precision, attention)
-        for precision in options.precisions
-        for attention in choices(options.attentions, device)
-    ]
-    memory = {case: peak_memory(options, case, device) if options.memory else None for case in cases}
+def _steps_of(
+    options: TrainingOptions, batch: int, device: torch.device, advance: Advance
+) -> Iterator[Found]:
+    attentions = choices(options.attentions, device)
+    cases = [TrainingCase(batch, *names) for names in product(options.precisions, attentions)]
+    memory = {case: peak_memory(options, case, device) for case in cases if options.memory}
     steppers = {case: Stepper(options, case) for case in cases}
     check_losses({case: stepper.first_loss for case, stepper in steppers.items()})
     # by case, and whether the images come from files
-    calls: dict[tuple[TrainingCase, bool], Callable[[], Any]] = {
-        (case, False): steppers[case] for case in cases
-    }
+    calls: dict[tuple[TrainingCase, bool], Call] = {(case, False): steppers[case] for case in cases}
     if options.data is not None:
         calls |= {(case, True): steppers[case].from_files for case in cases}
-    stopwatch = CudaStopwatch(flush=False) if device.type == "cuda" else CpuStopwatch()
+    stopwatch = cuda_stopwatch(flush=False) if device.type == "cuda" else cpu_stopwatch()
     step = f"{options.model}, batch {batch}: {len(calls)} in turn"
     timings = measure(calls, options.plan, stopwatch, partial(advance, step))
     for case, stepper in steppers.items():
         stepper.check()
         timing = timings[case, False]
-        metrics: dict[str, Any] = {
-            "images_per_s": 1e3 * batch / timing.p50,
-            "latency_ms": timing.to_dict(),
-        }
+        metrics = timing.speed(batch)
         # as a multiple of plain PyTorch in the same precision; plain PyTorch itself, in FP32
         plain = case._replace(attention=REFERENCE)
         base = plain if plain != case else plain._replace(precision="fp32")
@@ -151,7 +144,7 @@ def _batch_rows(
             metrics["ratio"] = ratio_to(timings, (base, False), (case, False), name)
         if options.data is not None:
             metrics["images_per_s_from_files"] = 1e3 * batch / timings[case, True].p50
-        if memory[case] is not None:
+        if case in memory:
             metrics["peak_memory_mb"] = memory[case]
         subject = {
             "model": options.model,
@@ -162,8 +155,15 @@ def _batch_rows(
             "attention": case.attention,
             "accelerator": device.type,
         }
-        notes = _notes(timing, device, options.attentions)
-        yield make_row("train", subject, metrics, described, notes)
+        yield subject, metrics, [*_notes(options, device), *timing.verdict.notes]
+
+
+def _notes(options: TrainingOptions, device: torch.device) -> list[str]:
+    if device.type == "cuda":
+        return ["memory: allocated on the GPU"]
+    alone = "no GPU: the fused kernels do not run here, and the reference stands alone"
+    memory = "memory: of a process of its own, with PyTorch"
+    return [memory] if options.attentions else [alone, memory]
 
 
 def choices(asked: Sequence[str] | None, device: torch.device) -> tuple[str, ...]:
@@ -205,28 +205,26 @@ class Stepper:
             compute=options.compute(case.precision, case.attention),
         )
         preprocessing = run_preprocessing(config)
-        files = open_data(config, preprocessing) if config.data else None
-        labels = expression_labels(CLASSES) if files is None else files.labels
+        self._files = open_data(config, preprocessing) if config.data else None
+        self._size = case.batch
+        data = self._files or _synthetic_data(case.batch)
         side = preprocessing.resize
         pixels = np.random.default_rng(0).integers(0, 256, (case.batch, 3, side, side), dtype=np.uint8)
-        data = _data(labels, torch.arange(case.batch) % len(labels)) if files is None else files
-        self._files = files
-        self._size = case.batch
         self._trainer = Trainer(
             config,
             RunFolder(Path(tempfile.gettempdir())),  # of which nothing is read or written without `fit`
             make_fabric(config.compute),
             data,
             preprocessing,
-            make_model(config, labels),
+            make_model(config, data.labels),
             TrainingState(),
             _STEPS_PER_EPOCH,
             True,
         )
         self._trainer.supervised.train()
         self._batch = Batch(torch.from_numpy(pixels), torch.arange(case.batch) % len(data.targets))
-        if files is not None:
-            files.train.load()
+        if self._files is not None:
+            self._files.train.load()
         self._loader = self._read()
         self()
         self.first_loss = self._trainer.window.take()["loss"]
@@ -257,11 +255,11 @@ class Stepper:
             yield from self._files.train.batches(np.split(order[: whole * self._size], whole))
 
 
-def _data(labels: tuple[str, ...], targets: torch.Tensor) -> Data:
-    """A trainer's data for images that are handed to it."""
-    sampler = BalancedEpoch(
-        targets.tolist(), [""] * len(targets), per_class=1, per_group=len(targets), seed=0
-    )
+def _synthetic_data(batch: int) -> Data:
+    """A trainer's data for a batch that is handed to it."""
+    labels = expression_labels(CLASSES)
+    targets = torch.arange(batch) % len(labels)
+    sampler = BalancedEpoch(targets.tolist(), [""] * batch, per_class=1, per_group=batch, seed=0)
     return Data(labels, cast(ImageSource, None), None, sampler, targets, None)
 
 
@@ -294,11 +292,3 @@ model, threads, batch, precision, attention = sys.argv[1:]
 torch.set_num_threads(int(threads))
 Stepper(TrainingOptions(model, (int(batch),), accelerator="cpu"), TrainingCase(int(batch), precision, attention))()
 """
-
-
-def _notes(timing: Timing, device: torch.device, asked: Sequence[str] | None) -> list[str]:
-    if device.type == "cuda":
-        return ["memory: allocated on the GPU", *unstable(timing.verdict)]
-    alone = "no GPU: the fused kernels do not run here, and the reference stands alone"
-    memory = "memory: of a process of its own, with PyTorch"
-    return [*([alone] if asked is None else []), memory, *unstable(timing.verdict)]

@@ -131,11 +131,11 @@ def check_everywhere(
     evaluation, check, table = (work(root, name, data) for work in (evaluated, compared, benched))
     assert evaluation["with_head"]["accuracy"] == pytest.approx(expected)
     assert check["files"]["model.fp32.onnx"]["labels"]["accuracy"] == pytest.approx(expected)
-    assert [row.accuracy for row in table.files] == pytest.approx([expected] * 2)
+    assert [row["accuracy"] for row in table["files"]] == pytest.approx([expected] * 2)
     own = dict(zip(evaluation["labels"], evaluation["with_head"]["recall"], strict=True))
     assert set(own) == set(judged)
     assert recalls(check) == pytest.approx(own)
-    for classes in (evaluation["classes"], check["classes"], table.classes):
+    for classes in (evaluation["classes"], check["classes"], table["classes"]):
         assert set(classes["judged"]) == set(judged)
     return evaluation
 

@@ -15,7 +15,6 @@ from edgefel.bench.compare.contenders import COMPILED, EAGER, Contender
 from edgefel.calib.images import draw_evenly
 from edgefel.data.dataset import ImageDataset, MatchedDataset
 from edgefel.data.images import UnreadableImageError
-from edgefel.data.labels import LabelMatch
 from edgefel.data.open import open_dataset
 from edgefel.data.preprocessing import Image, Preprocessing
 from edgefel.errors import EdgefelError
@@ -42,6 +41,12 @@ def choose(
     return matched, draw_evenly(dataset, pool, count, seed=0)
 
 
+def notes(matched: MatchedDataset) -> list[str]:
+    """What a reader of the accuracy must know: classes that were left out, and the file of FER+ votes."""
+    votes = matched.dataset.votes
+    return [*matched.notes(), *([] if votes is None else [f"accuracy by the votes of {votes.file}"])]
+
+
 def judge(
     contenders: Sequence[Contender],
     matched: MatchedDataset,
@@ -49,8 +54,7 @@ def judge(
     preprocessing: Preprocessing,
     advance: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Judgement]:
-    """By contender's name: images, accuracy, macro_f1, recall by class, agreement with eager PyTorch if it
-    takes part, and of FER+ votes, the file that labels come from.
+    """By contender's name: images, accuracy, macro_f1, recall by class, agreement with eager PyTorch if it takes part.
 
     torch.compile gets eager PyTorch's labels: their outputs are compared. Raises EdgefelError for no readable image.
     """
@@ -58,32 +62,21 @@ def judge(
     runs = {name: one.probabilities for name, one in own.items()}
     found = label_images(runs, matched.dataset, chosen, advance, prepare=preprocessing.batch)
     eager = {one.subject.name: found.probabilities[one.name] for one in own.values() if one.backend == EAGER}
-    votes = {} if matched.dataset.votes is None else {"votes": matched.dataset.votes.file}
-    targets = np.asarray(found.targets)
-    return {
-        one.name: _judgement(found.probabilities[name], targets, matched.match, eager.get(one.subject.name))
-        | votes
-        for one in contenders
-        if (name := one.name.replace(COMPILED, EAGER)) in found.probabilities
-    }
-
-
-def _judgement(
-    probabilities: npt.NDArray[np.float64],
-    targets: npt.NDArray[np.int64],
-    match: LabelMatch,
-    eager: npt.NDArray[np.float64] | None,
-) -> Judgement:
-    metrics = compute_metrics(match.restrict(probabilities), targets)
-    judgement: Judgement = {
-        "images": len(targets),
-        "accuracy": metrics.accuracy,
-        "macro_f1": metrics.macro_f1,
-        "recall": dict(zip(match.labels, metrics.recall, strict=True)),
-    }
-    if eager is not None:
-        judgement["agreement"] = float(np.mean(probabilities.argmax(1) == eager.argmax(1)))
-    return judgement
+    judged: dict[str, Judgement] = {}
+    for one in contenders:
+        probabilities = found.probabilities.get(one.name.replace(COMPILED, EAGER))
+        if probabilities is None:
+            continue
+        metrics = compute_metrics(matched.match.restrict(probabilities), np.asarray(found.targets))
+        judged[one.name] = judgement = {
+            "images": len(found.targets),
+            "accuracy": metrics.accuracy,
+            "macro_f1": metrics.macro_f1,
+            "recall": dict(zip(matched.match.labels, metrics.recall, strict=True)),
+        }
+        if (reference := eager.get(one.subject.name)) is not None:
+            judgement["agreement"] = float(np.mean(probabilities.argmax(1) == reference.argmax(1)))
+    return judged
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,26 @@
-"""One network in PyTorch and in every backend, behind one interface."""
+"""What is compared: models, checkpoints and bundles, each in PyTorch and in every backend behind one interface."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from edgefel.bench.compare.subjects import Subject
+from edgefel.bench.networks import random_network
 from edgefel.bench.sessions import fresh_process_memory_mb, peak_memory_mb
+from edgefel.data.labels import expression_labels
+from edgefel.data.preprocessing import Preprocessing, default_preprocessing
 from edgefel.errors import EdgefelError
+from edgefel.export.options import ExportOptions
+from edgefel.progress import SILENT, Progress
 from edgefel.runtime.backends.base import BACKENDS
-from edgefel.runtime.manifest import read_manifest
+from edgefel.runtime.manifest import MANIFEST_NAME, read_manifest
 from edgefel.runtime.session import Session
 from edgefel.text import one_line
 
@@ -24,6 +30,77 @@ EAGER, COMPILED = "pytorch", "torch.compile"
 PYTORCH = (EAGER, COMPILED)
 # of the runtime's backends the ones that are compared by themselves; the rest are named on request
 DEFAULT_BACKENDS = (EAGER, COMPILED, "onnxruntime", "openvino", "tensorrt")
+CLASSES = 7
+# random weights: ranges and comparisons decide nothing about speed, so a few images are enough
+_PER_CLASS, _PARITY_IMAGES = 1, 4
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model in the forms to compare.
+
+    name: of the model. checkpoint: for PyTorch; None for a bundle alone. bundle: for the runtime's backends;
+    None for PyTorch alone. trained: whether its labels mean anything.
+    """
+
+    name: str
+    checkpoint: Path | None
+    bundle: Path | None
+    trained: bool
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing
+
+    @property
+    def folder(self) -> Path:
+        """The bundle, or else the checkpoint."""
+        folder = self.bundle or self.checkpoint
+        assert folder is not None
+        return folder
+
+
+def prepare(
+    what: str,
+    work: Path,
+    precisions: Sequence[str],
+    data: str | os.PathLike[str] | None = None,
+    progress: Progress = SILENT,
+    *,
+    export: bool = True,
+    layout: str | None = None,
+) -> Subject:
+    """Exports one subject as needed. Files are made in `work`, an existing folder.
+
+    what: a registered model (exported with random weights), a bundle (used as it is), or a checkpoint or run
+    folder (exported; INT8 is calibrated on `data`, whose layout is `layout`). export: False keeps registered
+    models and checkpoints in PyTorch alone, which saves a minute. Raises EdgefelError for anything else.
+    """
+    from edgefel.models.checkpoint import load_checkpoint, save_checkpoint
+    from edgefel.models.registry import list_models
+
+    folder = Path(what)
+    if (folder / MANIFEST_NAME).is_file():
+        manifest = read_manifest(folder)
+        return Subject(manifest.model.name, None, folder, True, manifest.labels, manifest.preprocessing)
+    random = what in list_models() and not folder.exists()
+    if not random and not folder.exists():
+        raise EdgefelError(
+            f"{what}: no such folder, and no registered model; known models: {', '.join(list_models())}"
+        )
+    if random:
+        folder = work / "checkpoint"
+        network = random_network(what, passes=1, num_classes=CLASSES)
+        preprocessing = default_preprocessing(network.config.input_size)
+        save_checkpoint(folder, network, expression_labels(CLASSES), preprocessing.to_dict())
+    loaded = load_checkpoint(folder)
+    bundle = work / "bundle" if export else None
+    if bundle is not None:
+        from edgefel.export.bundle import export_bundle
+
+        few: dict[str, Any] = {"per_class": _PER_CLASS, "parity_images": _PARITY_IMAGES} if random else {}
+        wanted = ExportOptions(precisions=tuple(precisions), layout=layout, cache=not random, **few)
+        export_bundle(folder, bundle, wanted, data=None if random else data, progress=progress)
+    preprocessing = Preprocessing.from_dict(loaded.preprocessing)
+    return Subject(loaded.config.name, folder, bundle, not random, loaded.labels, preprocessing)
 
 
 @dataclass(frozen=True)
@@ -41,7 +118,6 @@ class Contender:
     probabilities: Callable[[Array], Array]
     logits: Callable[[Array], Array] | None
     peak_memory_mb: Callable[[int], float]
-    close: Callable[[], None] = lambda: None
 
     @property
     def name(self) -> str:
@@ -49,47 +125,25 @@ class Contender:
         return f"{self.subject.name} {self.precision} {self.backend}"
 
 
-def open_contenders(
+def open_backend(
     subject: Subject,
-    backends: Sequence[str],
+    backend: str,
     precisions: Sequence[str],
     threads: int,
     max_batch: int,
     opened: ExitStack,
-    *,
-    required: bool,
-) -> tuple[list[Contender], dict[str, str]]:
-    """Every file of the subject in every backend, and why others are missing, by backend.
-
-    max_batch: largest batch, run in one piece. opened: closes them. required: an unusable backend is an error.
-    """
-    found: list[Contender] = []
-    skipped: dict[str, str] = {}
-    for backend in backends:
-        try:
-            if backend in PYTORCH:
-                found.append(open_pytorch(subject, backend, threads))
-                continue
-            with ExitStack() as own:
-                for precision in _precisions(subject, backend, precisions):
-                    found.append(open_session(subject, precision, backend, threads, max_batch))
-                    own.callback(found[-1].close)
-                opened.push(own.pop_all())
-        except EdgefelError as error:
-            if required:
-                raise
-            found = [one for one in found if one.backend != backend]
-            skipped[backend] = str(error)
-    return found, skipped
+) -> list[Contender]:
+    """Every file of the subject in one backend, closed by `opened`. Raises EdgefelError for an unusable backend."""
+    if backend in PYTORCH:
+        return [open_pytorch(subject, backend, threads)]
+    found = _precisions(subject, backend, precisions)
+    return [open_session(subject, name, backend, threads, opened, max_batch) for name in found]
 
 
 def _precisions(subject: Subject, backend: str, wanted: Sequence[str]) -> list[str]:
     """Of the bundle's files that the backend can run. Raises EdgefelError where there is none."""
     if subject.bundle is None:
         return []
-    if backend not in BACKENDS:
-        known = ", ".join((*PYTORCH, *BACKENDS))
-        raise EdgefelError(f"unknown backend '{backend}'; known: {known}")
     kind = BACKENDS[backend].kind
     files = read_manifest(subject.folder).files
     found = [file.precision for file in files if file.kind == kind and file.precision in wanted]
@@ -118,7 +172,14 @@ def open_pytorch(subject: Subject, backend: str, threads: int) -> Contender:
     loaded = load_checkpoint(subject.checkpoint)
     network: Any = loaded.model
     if backend == COMPILED:
-        network = _compiled(network, loaded.config.input_size)
+        network, size = torch.compile(network), loaded.config.input_size
+        try:
+            with torch.inference_mode():
+                network(torch.zeros(1, 3, size, size))
+        except (
+            Exception
+        ) as error:  # whatever the compiler or the tracer raises, such as without a C++ compiler
+            raise EdgefelError(f"{COMPILED}: {type(error).__name__}: {one_line(error)[:200]}") from None
 
     def run(batch: Array) -> Any:
         with torch.inference_mode():
@@ -135,36 +196,26 @@ def open_pytorch(subject: Subject, backend: str, threads: int) -> Contender:
     )
 
 
-def _compiled(network: Any, size: int) -> Any:
-    """The network by torch.compile. Raises EdgefelError where that fails, such as without a C++ compiler."""
-    import torch
-
-    compiled = torch.compile(network)
-    try:
-        with torch.inference_mode():
-            compiled(torch.zeros(1, 3, size, size))
-    except Exception as error:  # whatever the compiler or the tracer raises
-        raise EdgefelError(f"{COMPILED}: {type(error).__name__}: {one_line(error)[:200]}") from None
-    return compiled
-
-
 def open_session(
-    subject: Subject, precision: str, backend: str, threads: int, max_batch: int = 16
+    subject: Subject, precision: str, backend: str, threads: int, opened: ExitStack, max_batch: int = 16
 ) -> Contender:
     """One file of the bundle in one backend. Raises EdgefelError where it cannot be run."""
     # what the gate refused is compared all the same: its accuracy stands beside its speed
-    session = Session.open(subject.folder, precision, backend, threads, force=True, max_batch=max_batch)
+    session = opened.enter_context(
+        Session.open(subject.folder, precision, backend, threads, force=True, max_batch=max_batch)
+    )
+
+    def logits(batch: Array) -> Array:
+        return cast(Array, session.run(batch).logits)
+
     return Contender(
         subject,
         precision,
         backend,
         session.file.bytes,
         lambda batch: session.run(batch).probabilities,
-        (lambda batch: cast(Array, session.run(batch).logits))
-        if "logits" in session.manifest.outputs
-        else None,
+        logits if "logits" in session.manifest.outputs else None,
         lambda batch: peak_memory_mb(session, batch),
-        session.close,
     )
 
 

@@ -8,20 +8,29 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
 
-from edgefel.bench import environment
-from edgefel.bench.compare.accuracy import BATCH, Judgement, choose, judge
-from edgefel.bench.compare.contenders import DEFAULT_BACKENDS, EAGER, Array, Contender, open_contenders
-from edgefel.bench.compare.subjects import Subject
-from edgefel.bench.results import Measured, Row, check_counts, make_row
+from edgefel.bench.compare.accuracy import BATCH, Judgement, choose, judge, notes
+from edgefel.bench.compare.contenders import (
+    DEFAULT_BACKENDS,
+    EAGER,
+    PYTORCH,
+    Array,
+    Contender,
+    Subject,
+    open_backend,
+)
+from edgefel.bench.environment import Found, measured_rows
+from edgefel.bench.results import Measured, check_counts, check_names
 from edgefel.bench.sessions import faces
 from edgefel.bench.timer import FULL, Advance, TimingPlan, measure, ratio_to
 from edgefel.errors import EdgefelError
 from edgefel.export.parity.compare import sqnr_db
 from edgefel.export.parity.gate import torch_threads
+from edgefel.runtime.backends.base import BACKENDS
 from edgefel.text import counted
 from edgefel.workers import usable_cores
 
@@ -37,7 +46,7 @@ class CompareOptions:
     backends: names, or None for all available ones but `leave_out`. baseline: name of the contender that
     ratios refer to; by default eager PyTorch of poster-v2, or of the first subject. data, layout, images:
     labelled images for the accuracy of trained subjects. memory: measure each contender's peak memory in a
-    process of its own. Raises EdgefelError for batches or threads below 1.
+    process of its own. Raises EdgefelError for an unknown backend and numbers below 1.
     """
 
     precisions: tuple[str, ...] = ("fp32", "fp16", "int8")
@@ -53,9 +62,8 @@ class CompareOptions:
     leave_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        check_counts(batches=self.batches, threads=self.threads)
-        if self.images < 1:
-            raise EdgefelError(f"{self.images} images: give at least 1")
+        check_counts(batches=self.batches, threads=self.threads, images=self.images)
+        check_names("backend", self.backends, (*PYTORCH, *BACKENDS))
 
 
 def compare(
@@ -68,17 +76,21 @@ def compare(
     """
     if not subjects:
         raise EdgefelError("nothing to compare: give at least one model")
-    judged, told = _judge_all(subjects, options, advance)
-    described = environment.describe()
-    rows: list[Row] = []
     skipped: dict[str, str] = {}
+    rows = measured_rows("compare", _compared(subjects, options, skipped, advance))
+    return Measured(rows, skipped)
+
+
+def _compared(
+    subjects: Sequence[Subject], options: CompareOptions, skipped: dict[str, str], advance: Advance
+) -> Iterator[Found]:
+    judged, told = _judge_all(subjects, options, advance)
     for threads in options.threads:
-        with torch_threads(threads), _opened(subjects, options, threads) as (contenders, missing):
+        with torch_threads(threads), open_contenders(subjects, options, threads) as (contenders, missing):
             skipped |= missing
             baseline = _baseline(contenders, options.baseline)
             for batch in options.batches:
-                measured = _measure(contenders, baseline, batch, threads, options, advance)
-                for one, metrics in zip(contenders, measured, strict=True):
+                for one, metrics in _measure(contenders, baseline, batch, threads, options, advance):
                     subject = {
                         "model": one.subject.name,
                         "precision": one.precision,
@@ -86,37 +98,33 @@ def compare(
                         "batch": batch,
                         "threads": threads,
                     }
-                    judgement = dict(judged.get(one.name, {}))
-                    votes = judgement.pop("votes", None)
-                    notes = list(told.get(one.subject.name, ()))
-                    if not one.subject.trained:
-                        notes.append("random weights: its labels mean nothing")
-                    if votes is not None:
-                        notes.append(f"accuracy by the votes of {votes}")
-                    rows.append(make_row("compare", subject, metrics | judgement, described, notes))
-    return Measured(tuple(rows), skipped)
+                    random = [] if one.subject.trained else ["random weights: its labels mean nothing"]
+                    said = [*told.get(one.subject.name, ()), *random]
+                    yield subject, metrics | judged.get(one.name, {}), said
 
 
 @contextmanager
-def _opened(
+def open_contenders(
     subjects: Sequence[Subject], options: CompareOptions, threads: int
 ) -> Iterator[tuple[list[Contender], dict[str, str]]]:
-    """All contenders, closed at the end, and why others are missing."""
+    """All contenders, closed at the end, and why others are missing, by backend.
+
+    Raises EdgefelError for a named backend that is not available, and where there is none at all.
+    """
     contenders: list[Contender] = []
     skipped: dict[str, str] = {}
+    backends = options.backends or [name for name in DEFAULT_BACKENDS if name not in options.leave_out]
+    most = max(BATCH, *options.batches)
     with ExitStack() as opened:
-        for subject in subjects:
-            found, missing = open_contenders(
-                subject,
-                options.backends or [name for name in DEFAULT_BACKENDS if name not in options.leave_out],
-                options.precisions,
-                threads,
-                max(BATCH, *options.batches),
-                opened,
-                required=options.backends is not None,
-            )
-            contenders += found
-            skipped |= missing
+        for subject, backend in product(subjects, backends):
+            with ExitStack() as own:
+                try:
+                    contenders += open_backend(subject, backend, options.precisions, threads, most, own)
+                    opened.push(own.pop_all())
+                except EdgefelError as error:
+                    if options.backends is not None:
+                        raise
+                    skipped[backend] = str(error)
         if not contenders:
             reasons = "; ".join(f"{name}: {why}" for name, why in skipped.items())
             raise EdgefelError(f"nothing to compare: no backend can be used here ({reasons})")
@@ -130,25 +138,19 @@ def _measure(
     threads: int,
     options: CompareOptions,
     advance: Advance,
-) -> list[dict[str, Any]]:
-    """Metrics of every contender. Outputs are compared before anything is timed."""
+) -> Iterator[tuple[Contender, dict[str, Any]]]:
+    """Every contender with its metrics. Outputs are compared before anything is timed."""
     step = f"{counted(len(contenders), 'contender')}, {counted(threads, 'thread')}, batch {batch}"
     images = {one.subject.name: one.subject.preprocessing.batch(faces(batch)) for one in contenders}
     sqnr = check_outputs(contenders, images)
     memory = _peak_memory(contenders, batch, advance) if options.memory else {}
     calls = {one.name: partial(one.probabilities, images[one.subject.name]) for one in contenders}
     timings = measure(calls, options.plan, advance=partial(advance, step))
-    return [
-        {
-            "latency_ms": timings[one.name].to_dict(),
-            "ratio": ratio_to(timings, baseline.name, one.name),
-            "images_per_s": 1e3 * batch / timings[one.name].p50,
-            "file_bytes": one.file_bytes,
-            **({"peak_memory_mb": memory[one.name]} if one.name in memory else {}),
-            **({"sqnr_db": sqnr[one.name]} if one.name in sqnr else {}),
-        }
-        for one in contenders
-    ]
+    for one in contenders:
+        metrics = {**timings[one.name].speed(batch), "ratio": ratio_to(timings, baseline.name, one.name)}
+        metrics["file_bytes"] = one.file_bytes
+        more = {"peak_memory_mb": memory, "sqnr_db": sqnr}
+        yield one, metrics | {name: found[one.name] for name, found in more.items() if one.name in found}
 
 
 def _baseline(contenders: Sequence[Contender], wanted: str | None) -> Contender:
@@ -194,21 +196,21 @@ def check_outputs(contenders: Sequence[Contender], images: Mapping[str, Array]) 
 
 def _judge_all(
     subjects: Sequence[Subject], options: CompareOptions, advance: Advance
-) -> tuple[dict[str, Judgement], dict[str, tuple[str, ...]]]:
+) -> tuple[dict[str, Judgement], dict[str, list[str]]]:
     """Accuracy of trained subjects on labelled images, on all cores; and notes on the classes, by subject."""
     judged: dict[str, Judgement] = {}
-    told: dict[str, tuple[str, ...]] = {}
-    if options.data is None:
-        return judged, told
-    for subject in (one for one in subjects if one.trained):
+    told: dict[str, list[str]] = {}
+    threads = usable_cores()
+    for subject in subjects:
+        if options.data is None or not subject.trained:
+            continue
         matched, chosen = choose(options.data, subject.labels, options.images, options.layout)
-        told[subject.name] = matched.notes()
+        told[subject.name] = notes(matched)
 
         def follow(done: int, total: int, name: str = subject.name) -> None:
             advance(f"{name}: labels of {counted(total, 'image')}", done / total)
 
-        threads = usable_cores()
-        with torch_threads(threads), _opened([subject], options, threads) as (contenders, _):
+        with torch_threads(threads), open_contenders([subject], options, threads) as (contenders, _):
             judged |= judge(contenders, matched, chosen, subject.preprocessing, follow)
     return judged, told
 

@@ -11,8 +11,7 @@ import torch
 from edgefel import __version__
 from edgefel.bench.environment import commit
 from edgefel.bench.kernels.problems import Work
-from edgefel.bench.stopwatch import CudaStopwatch
-from edgefel.bench.timer import TimingPlan, measure
+from edgefel.bench.timer import TimingPlan, cuda_stopwatch, measure
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def measure_ceilings(dtype: torch.dtype) -> Ceilings:
         "product": lambda: a @ b,
         "exponentials": lambda: exponentials_kernel[(programs,)](out, ROUNDS=rounds, WIDTH=width),
     }
-    timings = measure(calls, TimingPlan.exactly(20), CudaStopwatch())
+    timings = measure(calls, TimingPlan.exactly(20), cuda_stopwatch())
     work = {"copy": 2 * source.numel(), "product": 2 * side**3, "exponentials": programs * width * rounds}
     return Ceilings(*(count / (timings[name].p50 * 1e-3) for name, count in work.items()))
 

@@ -157,10 +157,7 @@ class PoolingProblem:
         return f"{self.count} to {self.keep}"
 
     def work(self, backward: bool) -> Work:
-        """Floors: inputs of the score and tokens that stay, once; no products, no exponentials.
-
-        Backward reads the gradient of what was kept and writes that of all.
-        """
+        """Floors: inputs of the score and tokens that stay, once; backward, the gradients of these and of all."""
         size = torch.finfo(self.dtype).bits // 8
         first = 1 if self.heads else 0
         kept, whole = (first + self.keep) * self.width, (first + self.count) * self.width

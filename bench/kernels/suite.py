@@ -1,24 +1,31 @@
-"""Runs the comparison: every output is checked against float64 before anything is timed."""
+"""The fused kernels against others on this GPU, outputs checked first; without a GPU, what they need of one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import product
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from edgefel.bench.kernels import competitors
+from edgefel import __version__
+from edgefel.bench.kernels import competitors, gpu
 from edgefel.bench.kernels.gpu import Ceilings
-from edgefel.bench.kernels.problems import Work
-from edgefel.bench.timer import Timing
+from edgefel.bench.kernels.problems import DTYPES, HeadProblem, poolings, pyramid_levels
+from edgefel.bench.timer import Timing, TimingPlan, cuda_stopwatch, measure
 from edgefel.errors import EdgefelError
 from edgefel.kernels.backend import FLOAT_TYPES
+from edgefel.progress import SILENT, Progress
 
 # largest relative root-mean-square error of a result, by the type it was computed in
 TOLERANCE = {torch.float32: 2e-3, torch.float16: 5e-3, torch.bfloat16: 3e-2}
 
+Run = Callable[[], tuple[Tensor, ...]]
 Timer = Callable[[Mapping[str, Callable[[], Any]]], dict[str, Timing]]
 Memory = Callable[[Callable[[], Any]], int]
 
@@ -46,10 +53,6 @@ class KernelRow:
     error: float | None = None
     note: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
-
 
 def compare(
     problem: competitors.Problem,
@@ -61,13 +64,31 @@ def compare(
     memory: Memory | None = None,
     ceilings: Ceilings | None = None,
 ) -> list[KernelRow]:
-    """A row for each implementation, all of them if `names` is None.
+    """A row for each implementation, or of `names`. Raises EdgefelError if ours is wrong; others then are not timed."""
+    names = names or competitors.names(problem)
+    mode = "forward+backward" if backward else "forward"
+    ready, rows = _checked(problem, backward, device, names, mode)
+    for name, timing in timer(ready).items():
+        work, seconds = problem.work(backward), timing.p50 * 1e-3
+        rows[name] |= {
+            "ms_p50": timing.p50,
+            "ms_p90": timing.p90,
+            "gb_per_s": work.bytes / seconds / 1e9,
+            "tflop_per_s": work.flops / seconds / 1e12,
+            "roofline": None if ceilings is None else ceilings.floor_ms(work) / timing.p50,
+            "extra_mb": None if memory is None else memory(ready[name]) / 1e6,
+        }
+    what = problem.op, problem.name, problem.batch, FLOAT_TYPES[problem.dtype], mode
+    return [KernelRow(*what, name, **rows[name]) for name in names]
 
-    Raises EdgefelError if ours is wrong; a wrong competitor is not timed.
-    """
+
+def _checked(
+    problem: competitors.Problem, backward: bool, device: torch.device, names: Sequence[str], mode: str
+) -> tuple[dict[str, Run], dict[str, dict[str, Any]]]:
+    """What is right and may be timed, and errors and notes of all, by name."""
     inputs = problem.inputs(device)
 
-    def build(name: str, tensors: dict[str, Tensor]) -> Callable[[], tuple[Tensor, ...]]:
+    def build(name: str, tensors: dict[str, Tensor]) -> Run:
         call = competitors.implementation(name, problem, tensors, backward)
         leaves = tuple(tensors[leaf] for leaf in problem.leaves)
         return competitors.run(call, leaves, tensors["grad"] if backward else None)
@@ -75,18 +96,8 @@ def compare(
     expected = build("eager", {name: x.double() for name, x in inputs.items()})()
     # past a limit of recompilations torch.compile runs eagerly without a word
     torch.compiler.reset()
-    mode = "forward+backward" if backward else "forward"
-    base: dict[str, Any] = {
-        "op": problem.op,
-        "problem": problem.name,
-        "batch": problem.batch,
-        "dtype": FLOAT_TYPES[problem.dtype],
-        "mode": mode,
-    }
-    ready: dict[str, Callable[[], tuple[Tensor, ...]]] = {}
-    errors: dict[str, float] = {}
+    ready: dict[str, Run] = {}
     rows: dict[str, dict[str, Any]] = {}
-    names = names or competitors.names(problem)
     for name in names:
         try:
             call = build(name, inputs)
@@ -97,33 +108,19 @@ def compare(
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
             rows[name] = {"note": f"does not run: {reason}"}
             continue
-        errors[name] = max(_relative_rms(out, truth) for out, truth in zip(found, expected, strict=True))
+        wrong = max(_relative_rms(out, truth) for out, truth in zip(found, expected, strict=True))
         del found
-        if errors[name] <= TOLERANCE[problem.dtype]:
+        rows[name] = {"error": wrong}
+        if wrong <= TOLERANCE[problem.dtype]:
             ready[name] = call
         elif name == competitors.OURS:
             raise EdgefelError(
-                f"{problem.op}, {problem.name}, batch {problem.batch}, {mode}: wrong by {errors[name]:.1e} "
+                f"{problem.op}, {problem.name}, batch {problem.batch}, {mode}: wrong by {wrong:.1e} "
                 "(relative RMS); nothing was timed"
             )
         else:
-            rows[name] = {"error": errors[name], "note": "wrong; not timed"}
-    for name, timing in timer(ready).items():
-        extra = None if memory is None else memory(ready[name]) / 1e6
-        speed = _speed(timing, problem.work(backward), ceilings)
-        rows[name] = {**speed, "extra_mb": extra, "error": errors[name]}
-    return [KernelRow(**base, implementation=name, **rows[name]) for name in names]
-
-
-def _speed(timing: Timing, work: Work, ceilings: Ceilings | None) -> dict[str, Any]:
-    seconds = timing.p50 * 1e-3
-    return {
-        "ms_p50": timing.p50,
-        "ms_p90": timing.p90,
-        "gb_per_s": work.bytes / seconds / 1e9,
-        "tflop_per_s": work.flops / seconds / 1e12,
-        "roofline": None if ceilings is None else ceilings.floor_ms(work) / timing.p50,
-    }
+            rows[name]["note"] = "wrong; not timed"
+    return ready, rows
 
 
 def speedups(rows: Sequence[KernelRow]) -> dict[tuple[str, str, int, str, str], float]:
@@ -137,6 +134,86 @@ def speedups(rows: Sequence[KernelRow]) -> dict[tuple[str, str, int, str, str], 
         key: min(ms for name, ms in group.items() if name != competitors.OURS) / group[competitors.OURS]
         for key, group in times.items()
         if competitors.OURS in group and len(group) > 1
+    }
+
+
+def summary(rows: Sequence[KernelRow]) -> list[dict[str, Any]]:
+    """For each op, type and mode: geometric mean and least of ours over the fastest other implementation."""
+    groups: dict[tuple[str, str, str], list[float]] = {}
+    for (op, _, _, dtype, mode), ratio in speedups(rows).items():
+        groups.setdefault((op, dtype, mode), []).append(ratio)
+    return [
+        {
+            "op": op,
+            "dtype": dtype,
+            "mode": mode,
+            "geometric_mean": round(float(np.exp(np.mean(np.log(ratios)))), 3),
+            "least": round(min(ratios), 3),
+            "problems": len(ratios),
+        }
+        for (op, dtype, mode), ratios in groups.items()
+    ]
+
+
+def measure_kernels(
+    batches: Sequence[int], dtypes: Sequence[str], runs: int, progress: Progress = SILENT
+) -> dict[str, Any]:
+    """Rows of every comparison, the ceilings they refer to, and the device. Needs a GPU.
+
+    dtypes: names of DTYPES. runs: timed runs of each implementation.
+    """
+    rows: list[KernelRow] = []
+    ceilings = {name: gpu.measure_ceilings(DTYPES[name]) for name in dtypes}
+    steps = list(_comparisons(batches, dtypes, runs, ceilings))
+    progress.start("comparing", len(steps))
+    for step in steps:
+        rows += step()
+        torch.cuda.empty_cache()
+        progress.advance()
+    return {
+        "bench": "kernels",
+        "measured": True,
+        **gpu.describe_device(),
+        "ceilings": {name: asdict(found) for name, found in ceilings.items()},
+        "runs": runs,
+        "summary": summary(rows),
+        "rows": rows,
+    }
+
+
+def _comparisons(
+    batches: Sequence[int], dtypes: Sequence[str], runs: int, ceilings: dict[str, Any]
+) -> Iterator[Callable[[], list[KernelRow]]]:
+    """A function for each comparison, which measures its rows."""
+    device = torch.device("cuda")
+    timer = partial(measure, plan=TimingPlan.exactly(runs), stopwatch=cuda_stopwatch())
+    for dtype, batch, backward in product(dtypes, batches, (False, True)):
+        settings: dict[str, Any] = {"memory": gpu.extra_memory, "ceilings": ceilings[dtype]}
+        problems: list[Any] = [*pyramid_levels(batch, DTYPES[dtype]), *poolings(batch, DTYPES[dtype])]
+        for problem in problems:
+            yield partial(compare, problem, backward, device, timer, **settings)
+    for batch in batches:
+        head = HeadProblem(batch=batch)
+        yield partial(compare, head, False, device, timer, memory=gpu.extra_memory)
+
+
+def compile_kernels(advance: Callable[[int, int], None] = lambda done, total: None) -> dict[str, Any]:
+    """Resources of the kernels of arbex and apvit on every target, without a GPU. advance: called with (done, all)."""
+    import triton
+
+    from edgefel.kernels.ahead_of_time.compiler import compile_all
+    from edgefel.kernels.ahead_of_time.resources import TARGETS
+    from edgefel.models.inference_kernels import inference_kernels
+    from edgefel.models.registry import model_config
+
+    specs = [spec for name in ("arbex", "apvit") for spec in inference_kernels(model_config(name))]
+    return {
+        "bench": "kernels",
+        "measured": False,
+        "reason": "no CUDA device: nothing was timed",
+        "command": "edgefel bench kernels",
+        "versions": {"edgefel": __version__, "triton": triton.__version__},
+        "compiled": compile_all(specs, list(TARGETS), workers=os.cpu_count(), advance=advance),
     }
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from edgefel.bench.environment import cpu_name
 from edgefel.bench.networks import onnxruntime_session
+from edgefel.bench.results import check_counts
 from edgefel.bench.roofline.devices import Ceiling, DeviceSpec
 from edgefel.bench.timer import TimingPlan, measure, time_callable
 from edgefel.errors import EdgefelError
@@ -35,8 +36,7 @@ def measure_cpu(threads: int, plan: TimingPlan = PLAN, copy_bytes: int = COPY_BY
     Elementwise work gets the same rates, an upper bound. Bandwidth: a copy of `copy_bytes`, counted as read
     and written. Raises EdgefelError for fewer than one thread, or without ONNX Runtime.
     """
-    if threads < 1:
-        raise EdgefelError(f"{threads} threads: give at least 1")
+    check_counts(threads=threads)
     if importlib.util.find_spec("onnxruntime") is None:
         raise EdgefelError("measuring the ceilings of this CPU needs onnxruntime: pip install onnxruntime")
     fp32, int8 = (_best(_calls(kind, threads), plan, threads) for kind in ("fp32", "int8"))
@@ -83,7 +83,7 @@ def _problems(kind: str) -> dict[str, tuple[bytes, tuple[int, ...], int]]:
     square = rng.standard_normal((PRODUCT, PRODUCT), dtype=np.float32) / 28
     return {
         f"{kind} {KERNEL}x{KERNEL} convolution": (
-            _graph("Conv", kernel, (1, CHANNELS, SIDE, SIDE), kind == "int8", pads=[KERNEL // 2] * 4),
+            _graph(f"Conv <pads = {[KERNEL // 2] * 4}>", kernel, (1, CHANNELS, SIDE, SIDE), kind == "int8"),
             (1, CHANNELS, SIDE, SIDE),
             2 * kernel.size * SIDE * SIDE,
         ),
@@ -95,38 +95,29 @@ def _problems(kind: str) -> dict[str, tuple[bytes, tuple[int, ...], int]]:
     }
 
 
-def _graph(op: str, weight: Any, shape: tuple[int, ...], quantized: bool, **attributes: Any) -> bytes:
-    """One node, if quantized between Q/DQ with unsigned activations, which x86 is fast with."""
-    from onnx import TensorProto, helper, numpy_helper
+def _graph(op: str, weight: Any, shape: tuple[int, ...], quantized: bool) -> bytes:
+    """One node, such as "MatMul", if quantized between Q/DQ with unsigned activations, which x86 is fast with."""
+    import onnx
 
-    constants: dict[str, Any] = {"w": weight}
-    nodes = [helper.make_node(op, ["x", "w"], ["y"], **attributes)]
+    constants, nodes = {"w": weight}, f"y = {op} (x, w)"
     if quantized:
         scale = np.float32(np.abs(weight).max() / 127)
-        constants = {
-            "w8": np.rint(weight / scale).astype(np.int8),
-            "ws": scale,
-            "wz": np.int8(0),
-            "xs": np.float32(8 / 255),
-            "xz": np.uint8(128),
-        }
-        activation = ["xs", "xz"]
-        nodes = [
-            helper.make_node("QuantizeLinear", ["x", *activation], ["xq"]),
-            helper.make_node("DequantizeLinear", ["xq", *activation], ["xd"]),
-            helper.make_node("DequantizeLinear", ["w8", "ws", "wz"], ["wd"]),
-            helper.make_node(op, ["xd", "wd"], ["yf"], **attributes),
-            helper.make_node("QuantizeLinear", ["yf", *activation], ["yq"]),
-            helper.make_node("DequantizeLinear", ["yq", *activation], ["y"]),
-        ]
-    graph = helper.make_graph(
-        nodes,
-        "ceiling",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, list(shape))],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, list(shape))],
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+        constants = {"w8": np.rint(weight / scale).astype(np.int8), "ws": scale, "wz": np.int8(0)}
+        constants |= {"xs": np.float32(8 / 255), "xz": np.uint8(128)}
+        nodes = f"""
+            xq = QuantizeLinear (x, xs, xz)
+            xd = DequantizeLinear (xq, xs, xz)
+            wd = DequantizeLinear (w8, ws, wz)
+            yf = {op} (xd, wd)
+            yq = QuantizeLinear (yf, xs, xz)
+            y = DequantizeLinear (yq, xs, xz)
+        """
+    sizes = ",".join(map(str, shape))
+    graph = f"ceiling (float[{sizes}] x) => (float[{sizes}] y) {{ {nodes} }}"
+    model = onnx.parser.parse_model(f'<ir_version: 9, opset_import: ["": 20]> {graph}')
+    model.graph.initializer.extend(
+        onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
     data: bytes = model.SerializeToString()
     return data
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,29 @@ from dataclasses import dataclass, field
 from onnx import NodeProto
 
 from edgefel.bench.roofline.graph import TYPES, Network
-from edgefel.bench.roofline.work import MOVES, POINTWISE, RESHAPES, macs, operations
+from edgefel.calib.graph import COUNTED_OPS, attribute, macs_of_shapes
+
+# Elementwise, so that a compiler computes them where their input is made. Each is counted as one operation for an
+# element of its result, however many instructions a device takes: a floor must not be too high.
+# fmt: off
+POINTWISE = frozenset((
+    "Abs", "Add", "And", "BatchNormalization", "Cast", "Ceil", "Clip", "Cos", "Div", "Elu", "Equal", "Erf",
+    "Exp", "Floor", "Gelu", "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish", "IsInf", "IsNaN",
+    "LeakyRelu", "Less", "LessOrEqual", "Log", "Max", "Mean", "Min", "Mod", "Mul", "Neg", "Not", "Or", "PRelu",
+    "Pow", "QuantizeLinear", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid", "Sign", "Sin", "Softplus",
+    "Sqrt", "Sub", "Sum", "Tanh", "ThresholdedRelu", "Where", "Xor",
+))
+# nothing but another way to look at what is there: a compiler reads the source in another order instead
+RESHAPES = frozenset(("DequantizeLinear", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"))
+MOVES = frozenset((
+    "Concat", "DepthToSpace", "Expand", "Gather", "Pad", "Resize", "Slice", "SpaceToDepth", "Split", "Tile",
+    "Transpose",
+))
+# fmt: on
+# operations for an element of the input: a softmax finds the largest, subtracts, takes exponentials, sums and divides;
+# a layer norm sums, subtracts, squares, sums, scales, multiplies and adds
+_PER_INPUT = {"Softmax": 5, "LogSoftmax": 5, "LayerNormalization": 7, "InstanceNormalization": 7}
+_UNCOUNTED = {"Cast", "QuantizeLinear", *RESHAPES, *MOVES}
 
 
 @dataclass(frozen=True)
@@ -60,10 +83,7 @@ class LayerWork:
 
 @dataclass(frozen=True)
 class NetworkWork:
-    """Work of running a network once, on any device.
-
-    fused, unfused: its layers. end_bytes: of the input and the outputs. constants: numbers in the file.
-    """
+    """Work of running a network once. end_bytes: of the input and the outputs. constants: numbers in the file."""
 
     fused: tuple[LayerWork, ...]
     unfused: tuple[LayerWork, ...]
@@ -98,10 +118,7 @@ def fused_layers(network: Network) -> tuple[LayerWork, ...]:
 
 
 def unfused_layers(network: Network) -> tuple[LayerWork, ...]:
-    """One layer for every node, each of which reads and writes memory.
-
-    Only Q/DQ nodes and casts join their neighbours, and reshaping is free.
-    """
+    """One layer for every node, through memory; only Q/DQ nodes and casts join others, and reshaping is free."""
     return _Layers(network, fuse=False).layers()
 
 
@@ -211,8 +228,8 @@ class _Layers:
         for node in group.nodes:
             seen.update({name: count for name, count in self.read[id(node)].items() if name not in made})
             kind = self._type(node)
-            matrix[kind] += 2 * macs(node, self.network)
-            vector["fp16" if kind == "int8" else kind] += operations(node, self.network)
+            matrix[kind] += 2 * _macs(node, self.network)
+            vector["fp16" if kind == "int8" else kind] += _operations(node, self.network)
         sizes = {
             name: min(count, tensor.elements) * tensor.item_bytes  # a layer reads every element once at most
             for name, count in seen.items()
@@ -235,7 +252,7 @@ class _Layers:
 
     def _type(self, node: NodeProto) -> str:
         """The type that a node computes in: INT8 only if all of its operands are."""
-        names = node.input[:2] if macs(node, self.network) else node.input
+        names = node.input[:2] if _macs(node, self.network) else node.input
         found = {kind for name in names if name and (kind := self.network.type_of(name)) is not None}
         if found == {"int8"}:
             return "int8"
@@ -254,3 +271,23 @@ def _attends(group: _Group) -> bool:
     """Whether it holds scores and their softmax, and no second product yet."""
     ops = [node.op_type for node in group.nodes]
     return ops.count("MatMul") == 1 and "Softmax" in ops
+
+
+def _macs(node: NodeProto, network: Network) -> int:
+    """Multiply-accumulates at the network's batch, as `edgefel.calib.graph` counts them; 0 for other nodes."""
+    if node.op_type not in COUNTED_OPS:
+        return 0
+    left, right = (network.tensor(name).shape for name in node.input[:2])
+    return macs_of_shapes(node, left, right, network.tensor(node.output[0]).shape)
+
+
+def _operations(node: NodeProto, network: Network) -> int:
+    """Operations on single elements, beside the multiply-accumulates."""
+    if node.op_type in COUNTED_OPS or node.op_type in _UNCOUNTED:
+        return 0
+    result = network.tensor(node.output[0]).elements
+    if node.op_type in POINTWISE:
+        return result * max(1, len(node.input) - 1 if node.op_type in ("Sum", "Max", "Min") else 1)
+    if node.op_type in ("MaxPool", "AveragePool"):
+        return result * math.prod(attribute(node, "kernel_shape", (1,)))
+    return network.tensor(node.input[0]).elements * _PER_INPUT.get(node.op_type, 1)

@@ -15,10 +15,7 @@ _LARGEST_DOT = 5000.0  # square points, of a layer that were the whole floor
 
 
 def roofline_figure(title: str, device: DeviceSpec, floors: dict[str, NetworkFloor]) -> Any:
-    """A matplotlib Figure with one panel for each name in `floors`; it needs no display.
-
-    A dot is a layer; its area is the share of the lower bound, its colour the type it is computed in.
-    """
+    """A panel for each name in `floors`: a dot is a layer, its area the share of the bound, its colour the type."""
     figure = new_figure(6.2 * len(floors), 5.8)
     axes = figure.subplots(1, len(floors), squeeze=False, sharex=True, sharey=True)[0]
     for axis, (name, floor) in zip(axes, floors.items(), strict=True):

@@ -182,7 +182,7 @@ class Demo:
             "classes": len(dataset.labels),
             "chance": 1 / len(dataset.labels),
             "evaluation": read_json(self.folder / "evaluation" / "evaluation.json"),
-            "comparison": compared.to_dict(),
+            "comparison": compared,
         }
 
 

@@ -55,9 +55,9 @@ def test_the_row_is_of_the_calibrating_process(prepared):
     [
         (
             ["--method", "median"],
-            "calibration method 'median': choose one of minmax, percentile, mse, entropy",
+            "calibration method 'median' is not known; choose from: minmax, percentile, mse, entropy",
         ),
-        (["--images", "0"], "0 images: give at least 1"),
+        (["--images", "0"], "images 0: give numbers of at least 1"),
     ],
 )
 def test_bad_arguments_are_one_line_and_two(arguments, said, capsys):

@@ -7,10 +7,14 @@ import json
 import pytest
 
 from edgefel.bench import precisions
+from edgefel.bench.compare import run
 
 
 @pytest.mark.slow
-def test_a_row_has_every_file_with_its_ratio(capsys):
+def test_a_row_has_every_file_with_its_ratio(capsys, monkeypatch):
+    measured = []
+    compare = run.compare
+    monkeypatch.setattr(run, "compare", lambda *wanted: measured.append(compare(*wanted)) or measured[0])
     assert precisions.main(["--model", "arbex-nano", "--runs", "3"]) == 0
     row = json.loads(capsys.readouterr().out)
     rows = {entry["name"]: entry for entry in row["rows"]}
@@ -23,6 +27,10 @@ def test_a_row_has_every_file_with_its_ratio(capsys):
         low, high = rows[name]["interval"]
         assert low <= rows[name]["times_as_fast_as_eager"] <= high
     assert rows["int8"]["megabytes"] < rows["fp32"]["megabytes"]
+    # it was exported with random weights
+    for one in measured[0].rows:
+        assert one.notes == ("random weights: its labels mean nothing",)
+        assert "accuracy" not in one.metrics
     assert row["command"] == "python -m edgefel.bench.precisions --model arbex-nano --threads 1"
 
 

@@ -199,9 +199,9 @@ def test_no_space_is_one_line():
 
 
 def test_places_that_cannot_be_read_or_written_are_one_line(tmp_path):
-    with pytest.raises(EdgefelError, match="cannot be read: No such file"):
+    with pytest.raises(EdgefelError, match="missing.jsonl: no such file"):
         read_results(tmp_path / "missing.jsonl")
-    with pytest.raises(EdgefelError, match="cannot be read: is a folder"):
+    with pytest.raises(EdgefelError, match=r"cannot be read \(is a folder"):
         read_results(tmp_path)
     (tmp_path / "file").write_text("")
     with pytest.raises(

@@ -15,8 +15,8 @@ import pytest
 from onnx import numpy_helper
 
 from edgefel.bench.sessions import (
+    BundleOptions,
     Key,
-    Selection,
     check_outputs,
     faces,
     fresh_process_memory_mb,
@@ -27,7 +27,7 @@ from edgefel.errors import EdgefelError
 from edgefel.runtime.manifest import describe_file, read_manifest, write_manifest
 
 BUNDLE = Path(__file__).parent.parent / "bundles" / "nano-synthetic"
-ORT = Selection(("onnxruntime",))
+ORT = BundleOptions(("onnxruntime",))
 HAS_OPENVINO = importlib.util.find_spec("openvino") is not None
 
 
@@ -58,12 +58,12 @@ def disturb(source: Path, target: Path, share: float) -> None:
     onnx.save(model, target)
 
 
-def opened(folder, selection=ORT, max_batch=2):
-    return open_bundle(folder, selection, threads=1, max_batch=max_batch)
+def opened(folder, options=ORT):
+    return open_bundle(folder, options, threads=1)
 
 
 def test_everything_that_is_here_is_opened_and_the_rest_says_why():
-    with opened(BUNDLE, Selection(), max_batch=40) as found:
+    with opened(BUNDLE, BundleOptions(batches=(40,))) as found:
         backends = {key.backend for key in found.sessions}
         assert Key("fp32", "onnxruntime") in found.sessions
         assert ("openvino" in backends) == HAS_OPENVINO
@@ -86,16 +86,16 @@ def test_a_file_that_failed_is_left_out_and_forced_in(bundle):
 
 
 @pytest.mark.parametrize(
-    ("selection", "message"),
+    ("options", "message"),
     [
-        (Selection(("tensorrt",)), "tensorrt cannot run it here: the bundle holds no engine"),
-        (Selection(precisions=("fp16",)), "holds no fp16 file, only fp32, int8"),
-        (Selection(precisions=("int8",)), "failed its comparison with PyTorch"),
+        (BundleOptions(("tensorrt",)), "tensorrt cannot run it here: the bundle holds no engine"),
+        (BundleOptions(precisions=("fp16",)), "holds no fp16 file, only fp32, int8"),
+        (BundleOptions(precisions=("int8",)), "failed its comparison with PyTorch"),
     ],
     ids=["backend", "precision", "verdict"],
 )
-def test_what_was_named_is_there_or_is_an_error(bundle, selection, message):
-    with pytest.raises(EdgefelError, match=message), opened(bundle, selection):
+def test_what_was_named_is_there_or_is_an_error(bundle, options, message):
+    with pytest.raises(EdgefelError, match=message), opened(bundle, options):
         pass
 
 
@@ -104,13 +104,13 @@ def test_what_was_named_is_there_or_is_an_error(bundle, selection, message):
     [
         ({"backends": ("magic",)}, "backend 'magic' is not known"),
         ({"precisions": ("fp8",)}, "precision 'fp8' is not known"),
-        ({"backends": ()}, "no backend or no precision"),
+        ({"backends": ()}, "no backend is named"),
     ],
     ids=["backend", "precision", "none"],
 )
-def test_a_selection_knows_its_names(arguments, message):
+def test_the_options_know_their_names(arguments, message):
     with pytest.raises(EdgefelError, match=message):
-        Selection(**arguments)
+        BundleOptions(**arguments)
 
 
 def test_a_changed_file_is_refused(bundle):
@@ -128,7 +128,7 @@ def test_the_same_file_is_no_distance_away(bundle):
 
 @pytest.mark.skipif(not HAS_OPENVINO, reason="needs OpenVINO")
 def test_another_backend_alone_is_compared_with_onnx_runtime():
-    with opened(BUNDLE, Selection(("openvino",))) as found:
+    with opened(BUNDLE, BundleOptions(("openvino",))) as found:
         deviations = check_outputs(found)
     assert deviations is not None
     assert 0 < deviations[Key("fp32", "openvino")] < 1e-4

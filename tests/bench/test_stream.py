@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgefel.bench.stream import MIN_FACE, TimedSession, memory_row, overhead_row, truth_row
-from edgefel.bench.stream_truth import judge
+from edgefel.bench.stream import MIN_FACE, TimedSession, judge, memory_row, overhead_row, truth_row
 from edgefel.data.synthetic.options import VideoOptions
 from edgefel.data.synthetic.video import write_video
 from edgefel.runtime.alignment import FaceBox
@@ -62,9 +61,9 @@ def test_time_and_memory_of_a_looped_run(clip, session):
     assert all(0 < part < overhead["all"] for part in (overhead["detection"], overhead["inference"]))
     # the same work, without the two that take most of the time between
     assert 0 < row["alone"]["ms_per_frame"] < overhead["all"] / 2
-    memory = memory_row(clip, session, minutes=0.6)
-    assert memory["frames"] == 540
-    # what every frame left behind would be 900 KB of it: 500 frames, half a gigabyte
+    memory = memory_row(clip, session, minutes=0.3)
+    assert memory["frames"] == 270
+    # what every frame left behind would be 900 KB of it: 250 frames, 225 MB
     assert memory["growth_from_first_mb"] < 20
 
 
@@ -99,17 +98,17 @@ def perfect(n: int) -> list[TrackedFace]:
 
 def test_a_perfect_stream_is_judged_so():
     judged = judge(results(perfect), truth())
-    assert judged.keeps_identity
-    assert (judged.found, judged.lost, judged.strays) == (1.0, 0, 0)
-    assert judged.changes[0].delay == pytest.approx(0.2)
-    assert judged.slowest == pytest.approx(0.2)
-    assert (judged.agreement, judged.raw_agreement) == (1.0, 1.0)
-    assert (judged.flickers, judged.raw_flickers) == (0, 0)
+    assert judged["keeps_identity"]
+    assert (judged["found"], judged["lost"], judged["strays"]) == (1.0, 0, 0)
+    assert judged["changes"][0]["delay"] == pytest.approx(0.2)
+    assert judged["slowest_change_s"] == pytest.approx(0.2)
+    assert (judged["agreement"], judged["raw_agreement"]) == (1.0, 1.0)
+    assert (judged["flickers"], judged["raw_flickers"]) == (0, 0)
 
 
 def test_another_spelling_of_a_class_is_that_class():
     spelt = json.loads(json.dumps(truth()).replace("happiness", "Happy").replace("sadness", "sad"))
-    found, expected = (dataclasses.asdict(judge(results(perfect), one)) for one in (spelt, truth()))
+    found, expected = (judge(results(perfect), one) for one in (spelt, truth()))
     assert (found.pop("changes")[0]["delay"], found) == (expected.pop("changes")[0]["delay"], expected)
 
 
@@ -135,14 +134,14 @@ def broken(**how) -> dict:
         return faces
 
     kept = [result for result in results(faces_at) if result.frame.index != how.get("lost")]
-    found = dataclasses.asdict(judge(kept, truth()))
-    good = dataclasses.asdict(judge(results(perfect), truth()))
+    found = judge(kept, truth())
+    good = judge(results(perfect), truth())
     return {name: value for name, value in found.items() if value != good[name]}
 
 
 def test_every_fault_shows():
-    assert broken(swap=True)["tracks"] == ((1, 2), (2, 1))
-    assert broken(new_number=True)["tracks"] == ((1, 3), (2,))
+    assert broken(swap=True)["tracks"] == [(1, 2), (2, 1)]
+    assert broken(new_number=True)["tracks"] == [(1, 3), (2,)]
     assert broken(stray=40) == {"strays": 1}
     assert broken(missing=True) == {"found": pytest.approx((2 * 59 - 6) / (2 * 59))}
     assert broken(flicker=45).keys() == {"flickers", "raw_flickers", "agreement", "raw_agreement"}
@@ -159,14 +158,14 @@ def test_a_label_that_does_not_stay_is_no_change():
         label = LABELS[n in (31, 32) or n >= 36]
         return [face(1, 0, label), face(2, 300, LABELS[0])] if n else []
 
-    assert judge(results(faces_at), truth()).changes[0].delay == pytest.approx(0.6)
+    assert judge(results(faces_at), truth())["changes"][0]["delay"] == pytest.approx(0.6)
 
 
 def test_two_people_under_one_number_are_no_identity():
     def faces_at(n: int) -> list[TrackedFace]:
         return [dataclasses.replace(one, track=1) for one in perfect(n)]
 
-    assert not judge(results(faces_at), truth()).keeps_identity
+    assert not judge(results(faces_at), truth())["keeps_identity"]
 
 
 def test_the_smallest_face_is_smaller_than_those_drawn():

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from edgefel.bench import throughput
 from edgefel.bench.results import append_results, read_results
-from edgefel.bench.sessions import Selection
 from edgefel.bench.throughput import (
     LoadPoint,
     Pass,
@@ -164,7 +163,7 @@ def test_points_by_default_double_up_to_twice_the_cores(monkeypatch):
 
 
 def test_rows_of_a_bundle(tmp_path):
-    options = ThroughputOptions(Selection(("onnxruntime",)), (1, 2), batches=(3,), seconds=0.1, warmup=0.0)
+    options = ThroughputOptions(("onnxruntime",), batches=(3,), concurrency=(1, 2), seconds=0.1, warmup=0.0)
     swept = bench_throughput(BUNDLE, options)
     assert [row.subject["concurrency"] for row in swept.rows] == [1, 2]
     assert sum(row.metrics["knee"] for row in swept.rows) == 1

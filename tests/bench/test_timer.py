@@ -7,8 +7,16 @@ from itertools import chain, repeat
 import numpy as np
 import pytest
 
-from edgefel.bench.stopwatch import CpuStopwatch
-from edgefel.bench.timer import FULL, QUICK, Timing, TimingPlan, measure, time_callable
+from edgefel.bench.timer import (
+    FULL,
+    QUICK,
+    Stopwatch,
+    Timing,
+    TimingPlan,
+    cpu_stopwatch,
+    measure,
+    time_callable,
+)
 from edgefel.errors import EdgefelError
 
 MS = 1_000_000
@@ -25,8 +33,8 @@ class FakeClock:
         return self.now
 
     @property
-    def stopwatch(self) -> CpuStopwatch:
-        return CpuStopwatch(self)
+    def stopwatch(self) -> Stopwatch:
+        return cpu_stopwatch(self)
 
     def work(self, name: str, *costs_ms: float):
         """A function that costs these milliseconds, the last of them from then on."""
@@ -159,11 +167,11 @@ def test_the_real_clock():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"min_runs": 0}, "0 runs: give at least 1"),
-        ({"warmup": -1}, "warmup >= 0"),
+        ({"min_runs": 0}, "min_runs=0, .*: need 1 <= min_runs"),
+        ({"warmup": -1}, "warmup=-1, .* 0 or more of the others"),
         ({"min_runs": 5, "max_runs": 4}, "min_runs <= max_runs"),
-        ({"seconds": float("nan")}, "give 0 or more"),
-        ({"settle_seconds": -1.0}, "give 0 or more"),
+        ({"seconds": float("nan")}, "seconds=nan, .* 0 or more"),
+        ({"settle_seconds": -1.0}, "settle_seconds=-1.0, .* 0 or more"),
     ],
     ids=["runs", "warmup", "max", "seconds", "settling"],
 )

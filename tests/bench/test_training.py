@@ -155,8 +155,8 @@ def test_losses_must_agree(precision, attention, loss, fine):
         ({"batches": ()}, "batches none"),
         ({"precisions": ("int8",)}, "precision 'int8' is not known"),
         ({"precisions": ()}, "no precision"),
-        ({"attentions": ("fast",)}, "'fast' is unknown"),
-        ({"threads": 0}, "threads is 0"),
+        ({"attentions": ("fast",)}, "attention 'fast' is not known"),
+        ({"threads": 0}, "threads 0: give numbers of at least 1"),
     ],
 )
 def test_impossible_options(options, message):

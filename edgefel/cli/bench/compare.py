@@ -11,22 +11,70 @@ import click
 
 from edgefel.cli import params
 from edgefel.cli.bench import options
-from edgefel.cli.console import Bars, print_table, table_console
+from edgefel.cli.console import Bars, table_console
 from edgefel.cli.lazy import require
 from edgefel.cli.param_types import name_list
 from edgefel.errors import EdgefelError
 from edgefel.files.unfinished import claimed_folder
+from edgefel.report.formats import MISSING
 from edgefel.text import counted
 
 if TYPE_CHECKING:
-    from edgefel.bench.compare.run import CompareOptions
-    from edgefel.bench.compare.subjects import Subject
-    from edgefel.bench.results import Row
+    from edgefel.bench.results import Measured, Row
 
 PRECISIONS = ("fp32", "fp16", "int8")
 QUICK_BASELINE = "poster-v2"
 QUICK_MODELS = ("arbex", QUICK_BASELINE)
 QUICK_PRECISIONS = ("fp32", "int8")
+
+
+def _show(rows: Sequence[Row]) -> None:
+    from edgefel.bench.report.headline import choose
+
+    groups: dict[tuple[int, int], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.subject["batch"], row.subject["threads"]), []).append(row)
+    for (batch, threads), turns in groups.items():
+        title = (
+            f"batch {batch}, {counted(threads, 'thread')}; times as fast as {turns[0].metrics['ratio']['to']}"
+        )
+        options.table(turns, title, ("model", "precision", "backend"), _cells(turns), title_left=True)
+    console = table_console()
+    if not all(row.metrics["ratio"]["stable"] for row in rows):
+        console.print(
+            "not stable: the ratio's interval is wider than 5 %, or the halves of the run differ by more; the "
+            "rows (-o, --json) say which"
+        )
+    device = rows[0].environment
+    for line in (choose(rows).text, f"{device['device']}; commit {device['commit'] or 'unknown'}"):
+        console.print(line, markup=False, highlight=False)
+
+
+def _cells(rows: Sequence[Row]) -> options.Cells:
+    cells: options.Cells = {
+        ">ms p50": "{latency_ms[p50]:.2f}",
+        ">p99": "{latency_ms[p99]:.2f}",
+        ">times as fast": "{ratio[value]:.2f}",
+        ">95 %": "{ratio[interval][0]:.2f} to {ratio[interval][1]:.2f}",
+        ">MB": "{file_bytes!M:.1f}",
+        ">peak MB": "{peak_memory_mb:.0f}",
+    }
+    stable: options.Cells = {"stable": lambda row: "yes" if row.metrics["ratio"]["stable"] else "no"}
+    if not any("accuracy" in row.metrics for row in rows):
+        return {**cells, **stable}
+
+    def worst(row: Row) -> str:
+        recall = {name: share for name, share in row.metrics["recall"].items() if share is not None}
+        name = min(recall, key=lambda name: recall[name], default=None)
+        return MISSING if name is None else f"{name} {100 * recall[name]:.0f} %"
+
+    return {
+        **cells,
+        ">accuracy": "{accuracy!c:.1f} %",
+        ">macro F1": "{macro_f1!c:.1f} %",
+        ">worst class": worst,
+        **stable,
+    }
 
 
 @click.command("compare")
@@ -51,17 +99,15 @@ QUICK_PRECISIONS = ("fp32", "int8")
     help="arbex in FP32 and INT8 against PyTorch's poster-v2, few runs: three minutes on two cores.",
 )
 @options.runs
-@options.rows
-@params.json_output
+@options.results(_show)
 def command(
     models: tuple[str, ...],
     precisions: tuple[str, ...],
     quick: bool,
     runs: int | None,
-    output: Path | None,
-    as_json: bool,
+    bars: Bars,
     **chosen: Any,
-) -> None:
+) -> Measured:
     """Models and backends in one run: speed, accuracy, size, memory.
 
     MODELS are registered names (random weights: speed alone), run folders or checkpoints (exported first; accuracy on
@@ -79,6 +125,7 @@ def command(
     params.refuse_layout_alone()
     require("train", "edgefel bench compare", "torch")
     require("export", "edgefel bench compare", "onnx")
+    from edgefel.bench.compare.contenders import Subject, prepare
     from edgefel.bench.compare.run import CompareOptions, compare
     from edgefel.models.registry import list_models
 
@@ -89,81 +136,18 @@ def command(
         **chosen,
     )
     with claimed_folder(Path(tempfile.gettempdir(), "edgefel-bench"), sole=False) as work:
-        subjects = _prepare(models or (QUICK_MODELS if quick else list_models()), work, wanted, quick)
-        with Bars(waiting="preparing") as bars:
-            found = compare(subjects, wanted, bars.share)
-    options.finish(found.rows, output, as_json, _print, found.skipped)
-
-
-def _prepare(models: Sequence[str], work: Path, wanted: CompareOptions, quick: bool) -> list[Subject]:
-    from edgefel.bench.compare.subjects import prepare
-
-    subjects: list[Subject] = []
-    for number, model in enumerate(models):
-        folder = work / str(number)
-        folder.mkdir()
-        click.echo(f"preparing {model}", err=True)
-        export = not (quick and model == QUICK_BASELINE)
-        with Bars() as bars:
+        subjects: list[Subject] = []
+        for number, model in enumerate(models or (QUICK_MODELS if quick else list_models())):
+            folder = work / str(number)
+            folder.mkdir()
+            click.echo(f"preparing {model}", err=True)
+            export = not (quick and model == QUICK_BASELINE)
             subject = prepare(
                 model, folder, wanted.precisions, wanted.data, bars, export=export, layout=wanted.layout
             )
-        if subject.name in {other.name for other in subjects}:
-            raise EdgefelError(
-                f"{model}: another one is called {subject.name} too; compare them one after the other"
-            )
-        subjects.append(subject)
-    return subjects
-
-
-def _print(rows: Sequence[Row]) -> None:
-    from edgefel.bench.report.headline import choose
-
-    groups: dict[tuple[int, int], list[Row]] = {}
-    for row in rows:
-        groups.setdefault((row.subject["batch"], row.subject["threads"]), []).append(row)
-    for (batch, threads), turns in groups.items():
-        judged = any("accuracy" in row.metrics for row in turns)
-        quality = (">accuracy", ">macro F1", ">worst class") if judged else ()
-        numbers = (">ms p50", ">p99", ">times as fast", ">95 %", ">MB", ">peak MB")
-        to = turns[0].metrics["ratio"]["to"]
-        print_table(
-            ("model", "precision", "backend", *numbers, *quality, "stable"),
-            [_cells(row, judged) for row in turns],
-            f"batch {batch}, {counted(threads, 'thread')}; times as fast as {to}",
-            title_left=True,
-        )
-    console = table_console()
-    if not all(row.metrics["ratio"]["stable"] for row in rows):
-        console.print(
-            "not stable: the ratio's interval is wider than 5 %, or the halves of the run differ by more; the "
-            "rows (-o, --json) say which"
-        )
-    device = rows[0].environment
-    for line in (choose(rows).text, f"{device['device']}; commit {device['commit'] or 'unknown'}"):
-        console.print(line, markup=False, highlight=False)
-
-
-def _cells(row: Row, judged: bool) -> list[str]:
-    metrics, subject = row.metrics, row.subject
-    latency, ratio = metrics["latency_ms"], metrics["ratio"]
-    low, high = ratio["interval"]
-    memory = metrics.get("peak_memory_mb")
-    cells = [
-        *(subject[name] for name in ("model", "precision", "backend")),
-        f"{latency['p50']:.2f}",
-        f"{latency['p99']:.2f}",
-        f"{ratio['value']:.2f}",
-        f"{low:.2f} to {high:.2f}",
-        f"{metrics['file_bytes'] / 1e6:.1f}",
-        "" if memory is None else f"{memory:.0f}",
-    ]
-    if judged:
-        recall = {name: share for name, share in metrics.get("recall", {}).items() if share is not None}
-        worst = min(recall, key=lambda name: recall[name], default=None)
-        cells += [
-            f"{100 * metrics['accuracy']:.1f} %" if "accuracy" in metrics else "",
-            f"{100 * metrics['macro_f1']:.1f} %" if "macro_f1" in metrics else "",
-            "" if worst is None else f"{worst} {100 * recall[worst]:.0f} %",
-        ]
-    return [*cells, "yes" if ratio["stable"] else "no"]
+            if subject.name in {other.name for other in subjects}:
+                raise EdgefelError(
+                    f"{model}: another one is called {subject.name} too; compare them one after the other"
+                )
+            subjects.append(subject)
+        return compare(subjects, wanted, bars.share)

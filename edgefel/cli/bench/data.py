@@ -10,19 +10,38 @@ import click
 
 from edgefel.cli import params
 from edgefel.cli.bench import options
-from edgefel.cli.bench.options import number
-from edgefel.cli.console import Bars, print_table
+from edgefel.cli.console import Bars
 from edgefel.cli.lazy import require
 from edgefel.cli.param_types import ABOVE_ZERO, INTEGERS, PATH, POSITIVE, name_list
+from edgefel.report.formats import significant
 from edgefel.text import counted
 
 if TYPE_CHECKING:
     from edgefel.bench.results import Row
     from edgefel.bench.timer import TimingPlan
 
-STAGES = (
-    *("read", "decode", "resize", "read to batch", "cached to batch", "augment", "whole", "whole cached"),
-)
+STAGES = ("read", "decode", "resize", "read to batch", "cached to batch", "augment", "whole", "whole cached")
+
+
+def _show(rows: Sequence[Row]) -> None:
+    sampling = [row for row in rows if "rows" in row.subject]
+    path = [row for row in rows if "rows" not in row.subject]
+    if sampling:
+        title = f"{counted(sampling[0].subject['rows'], 'image')}, balanced epochs (~: not stable)"
+        sampled: options.Cells = {
+            ">ms (95 % interval)": options.median,
+            ">additional MB": "{additional_memory_mb}",
+        }
+        options.table(sampling, title, ("stage",), sampled)
+    if path:
+        model, size = path[0].subject["model"], path[0].subject["image_px"]
+        title = f"The data path for {model}: images of {size} (~: not stable)"
+        cells: options.Cells = {
+            ">images/s": options.images_per_s,
+            ">ms an image": lambda row: significant(1e3 / row.metrics["images_per_s"]),
+            ">times training": "{times_training}",
+        }
+        options.table(path, title, ("stage", ">workers"), cells)
 
 
 @click.command("data")
@@ -60,8 +79,7 @@ STAGES = (
 @click.option("--videos", type=POSITIVE, default=550, help="Groups of that table.")
 @params.threads
 @options.timing
-@options.rows
-@params.json_output
+@options.results(_show)
 def command(
     data: Path | None,
     model: str,
@@ -70,10 +88,9 @@ def command(
     count: int | None,
     videos: int,
     plan: TimingPlan,
-    output: Path | None,
-    as_json: bool,
+    bars: Bars,
     **chosen: Any,
-) -> None:
+) -> Sequence[Row]:
     """Images per second of the data path alone, stage by stage: does it keep up with training?
 
     Times reading, decoding and resizing separately on one thread; then the way from files, or from the memory cache,
@@ -92,49 +109,22 @@ def command(
     if rate is not None and train_rows is not None:
         raise click.UsageError("--train-images-per-s and --train-rows say the same; give one of them")
     require("train", "edgefel bench data", "torch")
-    from edgefel.bench import data_path, epochs
+    from edgefel.bench.data_path import (
+        DataPathOptions,
+        EpochOptions,
+        TrainingRate,
+        bench_data_path,
+        bench_epochs,
+        training_rate,
+    )
 
-    sampling = None if count is None else epochs.EpochOptions(count, videos, plan=plan)
+    # all options are checked before anything is timed
+    sampling = None if count is None else EpochOptions(count, videos, plan=plan)
     path = None
     if data is not None:
-        training = None if rate is None else data_path.TrainingRate(rate, "as given")
+        training = None if rate is None else TrainingRate(rate, "as given")
         if train_rows is not None:
-            training = data_path.training_rate(train_rows, model)
-        path = data_path.DataPathOptions(data, model, plan=plan, training=training, **chosen)
-    rows: list[Row] = []
-    with Bars(waiting="preparing") as bars:
-        if sampling is not None:
-            rows += epochs.bench_epochs(sampling, bars.share)
-        if path is not None:
-            rows += data_path.bench_data_path(path, bars.share)
-    options.finish(rows, output, as_json, _show)
-
-
-def _show(rows: Sequence[Row]) -> None:
-    sampling = [row for row in rows if "rows" in row.subject]
-    path = [row for row in rows if "rows" not in row.subject]
-    if sampling:
-        images = counted(sampling[0].subject["rows"], "image")
-        narrow = ("stage", ">ms (95 % interval)", ">additional MB")
-        print_table(narrow, map(_sampling_cells, sampling), f"{images}, balanced epochs (~: not stable)")
-    if path:
-        model, size = path[0].subject["model"], path[0].subject["image_px"]
-        columns = ("stage", ">workers", ">images/s", ">ms an image", ">times training")
-        title = f"The data path for {model}: images of {size} (~: not stable)"
-        print_table(columns, map(_path_cells, path), title)
-
-
-def _sampling_cells(row: Row) -> tuple[str, ...]:
-    memory = number(row.metrics["additional_memory_mb"])
-    return row.subject["stage"], options.interval(row.metrics["latency_ms"]), memory
-
-
-def _path_cells(row: Row) -> tuple[str, ...]:
-    rate, workers = row.metrics["images_per_s"], row.subject["workers"]
-    return (
-        row.subject["stage"],
-        "-" if workers is None else str(workers),
-        number(rate) + ("" if row.metrics["latency_ms"]["stable"] else " ~"),
-        number(1e3 / rate),
-        number(row.metrics.get("times_training")),
-    )
+            training = training_rate(train_rows, model)
+        path = DataPathOptions(data, model, plan=plan, training=training, **chosen)
+    rows = () if sampling is None else bench_epochs(sampling, bars.share)
+    return rows if path is None else rows + bench_data_path(path, bars.share)

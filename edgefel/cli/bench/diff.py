@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from edgefel.cli import params
+from edgefel.cli.bench.options import estimate
 from edgefel.cli.console import print_json, say, table_console, warn
 from edgefel.cli.param_types import PATH, SHARE
 from edgefel.cli.parity import REFUSED
+from edgefel.report.formats import points
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from edgefel.bench.diff import Diff, RowChange, Side
 
 
@@ -65,8 +65,15 @@ def command(
 
 
 def _print(diff: Diff) -> None:
+    from edgefel.cli.tables import make_table
+
     console = table_console()
-    console.print(_table(diff))
+    columns = ("~measurement", ">A (ms)", ">B (ms)", ">B / A", ">accuracy", ">macro F1", ">file", ">memory")
+    title = "; ".join(dict.fromkeys(change.device for change in diff.changes))
+    table = make_table((*columns, "verdict"), map(_cells, diff.changes), title)
+    for row, change in zip(table.rows, diff.changes, strict=True):
+        row.style = {"slower": "red", "faster": "green"}.get(change.verdict)
+    console.print(table)
     reasons = [f"{one.name}: {one.verdict}: {one.reason}" for one in diff.changes if one.reason]
     say(console, *reasons)
     say(console, *(f"only in A: {name}" for name in diff.only_before))
@@ -76,21 +83,7 @@ def _print(diff: Diff) -> None:
         console.print("nothing is over a limit")
 
 
-def _table(diff: Diff) -> Table:
-    from edgefel.cli.tables import make_table
-
-    columns = ("~measurement", ">A (ms)", ">B (ms)", ">B / A", ">accuracy", ">macro F1", ">file", ">memory")
-    title = "; ".join(dict.fromkeys(change.device for change in diff.changes))
-    table = make_table((*columns, "verdict"), map(_cells, diff.changes), title)
-    styles = {"slower": "red", "faster": "green"}
-    for row, change in zip(table.rows, diff.changes, strict=True):
-        row.style = styles.get(change.verdict)
-    return table
-
-
 def _cells(change: RowChange) -> tuple[str, ...]:
-    from edgefel.report.formats import points
-
     quality = ["" if value is None else points(value / 100) for value in (change.accuracy, change.macro_f1)]
     worse = len(change.failures) > (change.verdict == "slower")
     return (
@@ -106,11 +99,7 @@ def _cells(change: RowChange) -> tuple[str, ...]:
 
 
 def _time(side: Side | None) -> str:
-    from edgefel.report.formats import interval, significant
-
-    if side is None:
-        return ""
-    return f"{significant(side.value)} ({interval((side.low, side.high), side.value)})"
+    return "" if side is None else estimate(side.value, (side.low, side.high))
 
 
 def _grown(values: tuple[float, float] | None) -> str:

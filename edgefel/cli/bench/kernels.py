@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
 from edgefel.cli import params
-from edgefel.cli.console import Bars, print_json, table_console
+from edgefel.cli.console import Bars, print_json, print_table
 from edgefel.cli.lazy import require
 from edgefel.cli.param_types import POSITIVE
 from edgefel.errors import EdgefelError
@@ -48,7 +49,10 @@ def command(
     require("kernels", "edgefel bench kernels", "triton")
     import torch
 
-    from edgefel.bench.kernels.run import compile_kernels, measure_kernels
+    from edgefel.bench.kernels.plot import save_plot
+    from edgefel.bench.kernels.suite import compile_kernels, measure_kernels
+    from edgefel.cli.kernels import print_resources
+    from edgefel.files.write import write_json
 
     if output is not None and output.exists() and not output.is_dir():
         raise EdgefelError(f"{output}: exists and is not a folder; choose another output folder")
@@ -57,46 +61,43 @@ def command(
             document = measure_kernels(batches, dtypes, runs, bars)
         else:
             document = compile_kernels(bars.follower("no GPU: compiling"))
-    if output is not None:
-        _write(document, output)
-    if as_json:
-        print_json(_plain(document))
-    else:
-        _print(document)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if hasattr(value, "describe"):
-        return value.describe()
-    return value.to_dict() if hasattr(value, "to_dict") else value
-
-
-def _write(document: dict[str, Any], output: Path) -> None:
-    from edgefel.bench.kernels.report import save_plot
-    from edgefel.files.write import write_json
-
-    write_json(output / "kernels.json", _plain(document))
     if document["measured"]:
-        save_plot(document["rows"], output / "kernels.png", document["device"])
+        plain = document | {"rows": [asdict(row) for row in document["rows"]]}
+    else:
+        plain = document | {"compiled": [kernel.describe() for kernel in document["compiled"]]}
+    if output is not None:
+        write_json(output / "kernels.json", plain)
+        if document["measured"]:
+            save_plot(document["rows"], output / "kernels.png", document["device"])
+    if as_json:
+        print_json(plain)
+    elif document["measured"]:
+        _print(document)
+    else:
+        click.echo("No CUDA device: nothing was timed. Resources of the compiled kernels:")
+        print_resources(document["compiled"])
 
 
 def _print(document: dict[str, Any]) -> None:
-    if not document["measured"]:
-        from edgefel.cli.kernels import print_resources
-
-        click.echo("No CUDA device: nothing was timed. Resources of the compiled kernels:")
-        print_resources(document["compiled"])
-        return
-    from edgefel.bench.kernels.report import table
-
-    console = table_console()
-    console.print(table(document["rows"]))
+    numbers = {
+        "ms p50": ("ms_p50", ".4f"),
+        "p90": ("ms_p90", ".4f"),
+        "GB/s": ("gb_per_s", ".0f"),
+        "TFLOP/s": ("tflop_per_s", ".1f"),
+        "roofline": ("roofline", ".0%"),
+        "extra MB": ("extra_mb", ".1f"),
+    }
+    cells = []
+    for row in document["rows"]:
+        values = ((getattr(row, name), form) for name, form in numbers.values())
+        named = (row.op, row.problem, str(row.batch), row.dtype, row.mode, row.implementation)
+        cells.append(
+            (*named, *("" if value is None else format(value, form) for value, form in values), row.note)
+        )
+    names = ("op", "problem", "batch", "type", "mode", "implementation")
+    print_table((*names, *(f">{name}" for name in numbers), "note"), cells)
     for row in document["summary"]:
-        console.print(
+        click.echo(
             f"{row['op']} {row['dtype']} {row['mode']}: {row['geometric_mean']:.2f} times the fastest other "
             f"(geometric mean of {row['problems']}), {row['least']:.2f} at least"
         )

@@ -10,20 +10,39 @@ import click
 
 from edgefel.cli import params
 from edgefel.cli.bench import options
-from edgefel.cli.bench.options import number
-from edgefel.cli.console import Bars, print_table
+from edgefel.cli.console import Bars
 
 if TYPE_CHECKING:
-    from edgefel.bench.results import Row
+    from edgefel.bench.results import Measured, Row
 
-_NAMES = ("precision", "backend", "batch", "threads")
-_COLUMNS = ("precision", "backend", ">batch", ">threads")
+
+def _show(rows: Sequence[Row]) -> None:
+    subject = ("precision", "backend", ">batch", ">threads")
+    model_alone: options.Cells = {
+        ">ms (95 % interval)": options.median,
+        ">p95": "{latency_ms[p95]}",
+        ">p99": "{latency_ms[p99]}",
+        ">images/s": "{images_per_s}",
+        ">x ORT FP32": options.times,
+        ">MB file": "{file_bytes!M}",
+        ">MB peak": "{peak_memory_mb}",
+        ">mJ/image": "{energy_mj}",
+    }
+    options.table(rows, f"{rows[0].subject['model']}: the model alone (~: not stable)", subject, model_alone)
+    staged = [row for row in rows if "stages_ms" in row.metrics]
+    stages = dict.fromkeys(name for row in staged for name in row.metrics["stages_ms"])
+    cells: options.Cells = {
+        **{f">{name}": f"{{stages_ms[{name}][p50]}}" for name in stages},
+        ">all (95 % interval)": lambda row: options.median(row, "end_to_end_ms"),
+    }
+    if staged:
+        options.table(staged, "from an image to labels: median milliseconds of a call", subject, cells)
 
 
 @click.command("latency")
 @params.bundle
 @options.backends
-@params.precisions(help="Files, such as fp32,int8.  [default: all]")
+@options.precisions
 @params.batch_sizes()
 @params.thread_counts("CPU threads per call: 1,2.  [default: all cores]")
 @options.timing
@@ -32,18 +51,8 @@ _COLUMNS = ("precision", "backend", ">batch", ">threads")
 @click.option("--flush", is_flag=True, help="Overwrite the caches before every call.")
 @options.memory
 @params.force()
-@options.rows
-@params.json_output
-def command(
-    bundle: Path,
-    backends: tuple[str, ...] | None,
-    precisions: tuple[str, ...],
-    threads: tuple[int, ...] | None,
-    force: bool,
-    output: Path | None,
-    as_json: bool,
-    **chosen: Any,
-) -> None:
+@options.results(_show)
+def command(bundle: Path, threads: tuple[int, ...] | None, bars: Bars, **chosen: Any) -> Measured:
     """Latency of every file of a bundle in every backend that is here.
 
     Times the model alone and, stage by stage, the way from a synthetic image with as many faces as the batch to their
@@ -57,40 +66,7 @@ def command(
       edgefel bench latency bundle --backend openvino --precision int8 --json
     """
     from edgefel.bench.latency import LatencyOptions, bench_latency
-    from edgefel.bench.sessions import Selection
     from edgefel.workers import usable_cores
 
-    selection = Selection(backends, precisions or None, force)
-    wanted = LatencyOptions(selection, threads=threads or (usable_cores(),), **chosen)
-    with Bars(waiting="preparing") as bars:
-        measured = bench_latency(bundle, wanted, bars.share)
-    options.finish(measured.rows, output, as_json, _show, measured.skipped)
-
-
-def _show(rows: Sequence[Row]) -> None:
-    numbers = (">p95", ">p99", ">images/s", ">x ORT FP32", ">MB file", ">MB peak", ">mJ/image")
-    title = f"{rows[0].subject['model']}: the model alone (~: not stable)"
-    print_table((*_COLUMNS, ">ms (95 % interval)", *numbers), map(_cells, rows), title)
-    staged = [row for row in rows if "stages_ms" in row.metrics]
-    names = list(dict.fromkeys(name for row in staged for name in row.metrics["stages_ms"]))
-    cells = []
-    for row in staged:
-        stages = row.metrics["stages_ms"]
-        medians = [number(stages[name]["p50"]) if name in stages else "-" for name in names]
-        whole = options.interval(row.metrics["end_to_end_ms"])
-        cells.append((*options.subject(row, *_NAMES), *medians, whole))
-    if cells:
-        columns = (*_COLUMNS, *(f">{name}" for name in names), ">all (95 % interval)")
-        print_table(columns, cells, "from an image to labels: median milliseconds of a call")
-
-
-def _cells(row: Row) -> tuple[str, ...]:
-    metrics, timing = row.metrics, row.metrics["latency_ms"]
-    return (
-        *options.subject(row, *_NAMES),
-        options.interval(timing),
-        *map(number, (timing["p95"], timing["p99"], metrics["images_per_s"])),
-        options.times(metrics.get("ratio")),
-        number(metrics["file_bytes"] / 1e6),
-        *map(number, (metrics.get("peak_memory_mb"), metrics.get("energy_mj"))),
-    )
+    wanted = LatencyOptions(threads=threads or (usable_cores(),), **chosen)
+    return bench_latency(bundle, wanted, bars.share)

@@ -5,24 +5,37 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import string
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgefel.cli.param_types import PATH, POSITIVE, name_list
-from edgefel.cli.params import BACKENDS, seconds
+from edgefel.cli.console import Bars, print_table
+from edgefel.cli.param_types import PATH, POSITIVE, joined, name_list
+from edgefel.cli.params import BACKENDS, PRECISIONS, json_output, seconds
+from edgefel.report.formats import MISSING, interval, significant
 
 if TYPE_CHECKING:
     from edgefel.bench.results import Row
     from edgefel.bench.timer import TimingPlan
+
+    Cells = Mapping[str, str | Callable[[Row], str]]
 
 backends = click.option(
     "--backend",
     "backends",
     type=name_list(BACKENDS),
     help="Backends, such as openvino,onnxruntime. A named one is measured, or is an error.  [default: all here]",
+)
+precisions = click.option(
+    "--precision",
+    "precisions",
+    type=name_list(PRECISIONS),
+    multiple=True,
+    callback=lambda ctx, param, value: joined(ctx, param, value) or None,
+    help="Files, such as fp32,int8.  [default: all]",
 )
 quick = click.option("--quick", is_flag=True, help="Few runs: a first look, with wide intervals.")
 runs = click.option("--runs", type=POSITIVE, help="Minimum number of timed runs.  [default: 50; 8 if quick]")
@@ -68,32 +81,37 @@ def timing(function: Callable[..., None]) -> Callable[..., None]:
     return quick(runs(seconds("10 s for each; 2 if quick")(planned)))
 
 
-def print_rows(rows: Iterable[Row]) -> None:
-    """A line of JSON each."""
-    for row in rows:
-        click.echo(json.dumps(row.to_dict(), ensure_ascii=False, allow_nan=False))
+def results(show: Callable[[Sequence[Row]], None]) -> Callable[[Callable[..., Any]], Callable[..., None]]:
+    """`-o` and `--json` for a command that gets `bars` and returns rows, or a `Measured`, which `show` prints."""
+
+    def decorator(function: Callable[..., Any]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def command(output: Path | None, as_json: bool, **chosen: Any) -> None:
+            with Bars(waiting="preparing") as bars:
+                found = function(bars=bars, **chosen)
+            finish(getattr(found, "rows", found), output, as_json, show)
+            for name, reason in getattr(found, "skipped", {}).items():
+                click.echo(f"not measured: {name}: {reason}", err=as_json)
+
+        return rows(json_output(command))
+
+    return decorator
 
 
 def finish(
-    rows: Sequence[Row],
-    output: Path | None,
-    as_json: bool,
-    show: Callable[[Sequence[Row]], None],
-    skipped: Mapping[str, str] | None = None,
+    rows: Sequence[Row], output: Path | None, as_json: bool, show: Callable[[Sequence[Row]], None]
 ) -> None:
-    """Appends the rows to the file, then prints them: as JSON lines, or with `show`, followed by their notes and by
-    what was not measured."""
+    """Appends the rows to the file, then prints them: as JSON lines, or with `show`, followed by their notes."""
     from edgefel.bench.results import append_results
 
     if output is not None:
         append_results(output, rows)
     if as_json:
-        print_rows(rows)
+        for row in rows:
+            click.echo(json.dumps(row.to_dict(), ensure_ascii=False, allow_nan=False))
     else:
         show(rows)
         _show_notes(rows)
-    for name, reason in (skipped or {}).items():
-        click.echo(f"not measured: {name}: {reason}", err=as_json)
 
 
 def _show_notes(rows: Sequence[Row]) -> None:
@@ -106,30 +124,61 @@ def _show_notes(rows: Sequence[Row]) -> None:
         click.echo(note if len(names) == len(rows) else f"{'; '.join(names)}: {note}")
 
 
-def subject(row: Row, *names: str) -> list[str]:
-    """Cells of what was measured."""
-    return [str(row.subject[name]) for name in names]
+class _Cell(string.Formatter):
+    """`significant` where no format is given; !M, !G and !c: in millions, billions and hundredths."""
+
+    def convert_field(self, value: Any, conversion: Any) -> Any:
+        return value / {"M": 1e6, "G": 1e9, "c": 0.01}[conversion] if conversion else value
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        return format(value, format_spec) if format_spec else significant(value)
 
 
-def interval(timing: Mapping[str, Any]) -> str:
-    """Median and interval of a timing for a table, "12.3 (12.1-12.6)", with a mark if it is not stable."""
-    low, high = timing["p50_interval"]
-    mark = "" if timing["stable"] else " ~"
-    return f"{number(timing['p50'])} ({number(low)}-{number(high)}){mark}"
+def table(rows: Sequence[Row], title: str, subject: Sequence[str], cells: Cells, **how: Any) -> None:
+    """Prints a line for each row.
+
+    subject: headers that are fields of the subject, as `print_table` takes them. cells: header -> a format of metrics,
+    such as "{latency_ms[p50]:.2f}", or a function of the row; a dash where there is no such metric. how: as for
+    `print_table`.
+    """
+
+    def cell(row: Row, what: str | Callable[[Row], str]) -> str:
+        try:
+            return what(row) if callable(what) else _Cell().format(what, **row.metrics)
+        except KeyError:
+            return MISSING
+
+    lines = []
+    for row in rows:
+        fields = [row.subject[name.lstrip(">~")] for name in subject]
+        known = (MISSING if field is None else str(field) for field in fields)
+        lines.append([*known, *(cell(row, what) for what in cells.values())])
+    print_table((*subject, *cells), lines, title, **how)
 
 
-def times(ratio: Mapping[str, Any] | None) -> str:
-    """A ratio for a table, "1.52 (1.49-1.55)"; "-" for None."""
-    if ratio is None:
-        return "-"
-    low, high = ratio["interval"]
-    return f"{ratio['value']:.2f} ({low:.2f}-{high:.2f})" + ("" if ratio["stable"] else " ~")
+def estimate(value: float, ends: Sequence[float]) -> str:
+    """A number and its interval for a table, "12.3 (12.1–12.6)"."""
+    low, high = ends
+    return f"{significant(value)} ({interval((low, high), value)})"
 
 
-def number(value: float | None) -> str:
-    """Three significant digits, without exponents; "-" for None."""
-    if value is None:
-        return "-"
-    if value >= 100:
-        return f"{value:.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
+def median(row: Row, metric: str = "latency_ms") -> str:
+    """Median of a timing, with its interval and a mark if it is not stable."""
+    timing = row.metrics[metric]
+    return estimate(timing["p50"], timing["p50_interval"]) + mark(timing)
+
+
+def times(row: Row) -> str:
+    """The ratio of a row, with its interval and a mark if it is not stable."""
+    ratio = row.metrics["ratio"]
+    return estimate(ratio["value"], ratio["interval"]) + mark(ratio)
+
+
+def images_per_s(row: Row) -> str:
+    """With a mark if it is not stable."""
+    return significant(row.metrics["images_per_s"]) + mark(row.metrics["latency_ms"])
+
+
+def mark(measured: Mapping[str, Any]) -> str:
+    """Of a timing or ratio that is not stable."""
+    return "" if measured["stable"] else " ~"

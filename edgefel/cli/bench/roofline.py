@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import click
 
 from edgefel.cli import params
 from edgefel.cli.bench import options
-from edgefel.cli.console import print_table, table_console
+from edgefel.cli.console import print_table
 from edgefel.cli.lazy import require
 from edgefel.cli.param_types import PATH, name_list
 from edgefel.errors import EdgefelError
@@ -18,8 +19,8 @@ from edgefel.text import counted
 
 if TYPE_CHECKING:
     from edgefel.bench.results import Row
+    from edgefel.bench.roofline.bound import Projection
     from edgefel.bench.roofline.devices import DeviceSpec
-    from edgefel.bench.roofline.project import Projection
 
 
 @click.command("roofline")
@@ -74,13 +75,16 @@ def command(
       edgefel bench roofline bundle --device cpu --threads 1 --measured results.jsonl --plot roofline.png
     """
     require("export", "edgefel bench roofline", "onnx")
-    from edgefel.bench.results import append_results
-    from edgefel.bench.roofline.networks import load_graphs
-    from edgefel.bench.roofline.project import project
+    from edgefel.bench.results import read_results
+    from edgefel.bench.roofline.bound import project
+    from edgefel.bench.roofline.graph import load_graphs
 
     if plot is not None:
         _check_plot(names, batches, plot)
-    rows = [] if measured is None else _read(measured)
+    loaded = None if measured is None else read_results(measured)
+    for problem in loaded.problems if loaded else ():
+        click.echo(problem, err=True)
+    rows = loaded.rows if loaded else ()
     chosen, threads = _devices(names, threads)
     graphs = load_graphs(model, precisions or None)
     found = project(graphs, chosen, batches, threads=threads, measured=rows, layers=layers)
@@ -88,12 +92,7 @@ def command(
         click.echo(f"{measured}: no row of this model, precision, batch and device", err=True)
     if plot is not None:
         _plot(graphs.model, batches[0], found, plot)
-    if output is not None:
-        append_results(output, [one.row for one in found])
-    if as_json:
-        options.print_rows(one.row for one in found)
-    else:
-        _print(found, layers)
+    options.finish([one.row for one in found], output, as_json, lambda _: _show(found, layers))
 
 
 def _check_plot(names: Sequence[str], batches: Sequence[int], plot: Path) -> None:
@@ -102,15 +101,6 @@ def _check_plot(names: Sequence[str], batches: Sequence[int], plot: Path) -> Non
         raise EdgefelError("--plot draws one device at one batch; give one of each")
     if plot.suffix.lower() != ".png":
         raise EdgefelError(f"{plot}: plots are PNG files; give a name that ends with .png")
-
-
-def _read(path: Path) -> list[Row]:
-    from edgefel.bench.results import read_results
-
-    loaded = read_results(path)
-    for problem in loaded.problems:
-        click.echo(problem, err=True)
-    return list(loaded.rows)
 
 
 def _devices(names: Sequence[str], threads: int | None) -> tuple[list[DeviceSpec], int | None]:
@@ -134,53 +124,44 @@ def _devices(names: Sequence[str], threads: int | None) -> tuple[list[DeviceSpec
 def _plot(model: str, batch: int, found: Sequence[Projection], path: Path) -> None:
     from edgefel.bench.roofline.plot import roofline_figure
     from edgefel.files.write import atomic_file
+    from edgefel.report.figures import save_png
 
-    device = found[0].device
     floors = {one.row.subject["precision"].upper(): one.floor for one in found}
-    figure = roofline_figure(f"{model}, batch {batch},", device, floors)
     with atomic_file(path) as temporary:
-        figure.savefig(temporary, dpi=120, format="png")
+        save_png(roofline_figure(f"{model}, batch {batch},", found[0].device, floors), temporary)
 
 
-def _print(found: Sequence[Projection], layers: int) -> None:
-    for name in dict.fromkeys(one.device.name for one in found):
-        own = [one for one in found if one.device.name == name]
-        _show_device(own)
+def _show(found: Sequence[Projection], layers: int) -> None:
+    for _, each in groupby(found, lambda one: one.device.name):
+        own = list(each)
+        _show_device(own[0].device, [one.row for one in own])
         for one in own if layers else []:
             _show_layers(one.row)
-    table_console().print(found[0].row.notes[0], markup=False, highlight=False)
 
 
-def _show_device(found: Sequence[Projection]) -> None:
-    cells = []
-    for one in found:
-        metrics, subject = one.row.metrics, one.row.subject
-        moved = metrics["bytes"]
-        shares = [
-            f"{backend} {value['p50_ms']:.2f} ms: {value['share_of_bound']:.0%}"
-            for backend, value in metrics.get("measured", {}).items()
-        ]
-        cells.append(
-            (
-                subject["model"],
-                subject["precision"],
-                str(subject["batch"]),
-                f"{metrics['macs'] / 1e9:.3f}",
-                f"{moved['weights'] / 1e6:.1f}",
-                f"{(moved['read'] + moved['written']) / 1e6:.1f}",
-                f"{metrics['floor_ms']:.3f}",
-                f"{metrics['bound_share']['memory']:.0%}",
-                f"{metrics['unfused_floor_ms']:.3f}",
-                f"{metrics['ideal_ms']:.3f}",
-                ", ".join(shares),
-            )
+def _show_device(device: DeviceSpec, rows: Sequence[Row]) -> None:
+    def activations(row: Row) -> str:
+        return f"{(row.metrics['bytes']['read'] + row.metrics['bytes']['written']) / 1e6:.1f}"
+
+    def shares(row: Row) -> str:
+        measured = row.metrics.get("measured", {}).items()
+        return ", ".join(
+            f"{name} {one['p50_ms']:.2f} ms: {one['share_of_bound']:.0%}" for name, one in measured
         )
-    device = found[0].device
+
+    cells: options.Cells = {
+        ">GMAC": "{macs!G:.3f}",
+        ">weights MB": "{bytes[weights]!M:.1f}",
+        ">activations MB": activations,
+        ">floor ms": "{floor_ms:.3f}",
+        ">bound by memory": "{bound_share[memory]:.0%}",
+        ">unfused": "{unfused_floor_ms:.3f}",
+        ">ideal": "{ideal_ms:.3f}",
+        "measured: share of the bound": shares,
+    }
     rates = ", ".join(f"{kind} {one.per_second / 1e12:.3g} T/s" for kind, one in device.matrix.items())
-    sizes = (">batch", ">GMAC", ">weights MB", ">activations MB")
-    bounds = (">floor ms", ">bound by memory", ">unfused", ">ideal", "measured: share of the bound")
     title = f"{device.title} ({device.mode}): {rates}, {device.bandwidth.per_second / 1e9:.4g} GB/s"
-    print_table(("model", "precision", *sizes, *bounds), cells, title, title_left=True)
+    options.table(rows, title, ("model", "precision", ">batch"), cells, title_left=True)
 
 
 def _show_layers(row: Row) -> None:

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgefel.cli import params
 from edgefel.cli.bench import options
-from edgefel.cli.bench.options import number
-from edgefel.cli.console import Bars, print_table
+from edgefel.cli.console import Bars
 from edgefel.cli.lazy import require
 from edgefel.cli.param_types import name_list
 
 if TYPE_CHECKING:
     from edgefel.bench.results import Row
+
+
+def _show(rows: Sequence[Row]) -> None:
+    title = f"{rows[0].subject['model']}: one training step (~: not stable)"
+    cells: options.Cells = {
+        ">images/s": "{images_per_s}",
+        ">ms (95 % interval)": options.median,
+        ">times as fast": options.times,
+        ">as": "{ratio[to]:s}",
+        ">MB peak": "{peak_memory_mb}",
+        ">images/s from files": "{images_per_s_from_files}",
+    }
+    options.table(rows, title, ("precision", "attention", "accelerator", ">batch", ">threads"), cells)
 
 
 @click.command("train")
@@ -41,9 +52,8 @@ if TYPE_CHECKING:
 @params.data("A data set: also time the path from its files.")
 @options.timing
 @options.memory
-@options.rows
-@params.json_output
-def command(output: Path | None, as_json: bool, **chosen: Any) -> None:
+@options.results(_show)
+def command(bars: Bars, **chosen: Any) -> Sequence[Row]:
     """Images per second and memory of the training step: augmentation, forward, losses, backward, Adam.
 
     Runs on synthetic images in memory. Precisions and attentions of one batch take turns in one run, after the losses
@@ -58,27 +68,4 @@ def command(output: Path | None, as_json: bool, **chosen: Any) -> None:
     require("train", "edgefel bench train", "torch")
     from edgefel.bench.training import TrainingOptions, bench_training
 
-    with Bars(waiting="preparing") as bars:
-        rows = bench_training(TrainingOptions(**chosen), bars.share)
-    options.finish(rows, output, as_json, _show)
-
-
-def _show(rows: Sequence[Row]) -> None:
-    cells = []
-    for row in rows:
-        metrics = row.metrics
-        ratio = metrics.get("ratio")
-        cells.append(
-            (
-                *options.subject(row, "precision", "attention", "accelerator", "batch", "threads"),
-                number(metrics["images_per_s"]),
-                options.interval(metrics["latency_ms"]),
-                options.times(ratio),
-                ratio["to"] if ratio else "-",
-                number(metrics.get("peak_memory_mb")),
-                number(metrics.get("images_per_s_from_files")),
-            )
-        )
-    left = ("precision", "attention", "on", ">batch", ">threads", ">images/s", ">ms (95 % interval)")
-    title = f"{rows[0].subject['model']}: one training step (~: not stable)"
-    print_table((*left, ">times as fast", ">as", ">MB peak", ">images/s from files"), cells, title)
+    return bench_training(TrainingOptions(**chosen), bars.share)

@@ -14,7 +14,6 @@ from small_graphs import make_model, node
 from edgefel.bench.roofline.graph import read_network
 from edgefel.bench.roofline.layers import LayerWork, fused_layers, unfused_layers
 from edgefel.calib.graph import node_macs
-from edgefel.errors import EdgefelError
 from edgefel.export.precision.half import to_half
 
 
@@ -145,36 +144,6 @@ def test_a_product_with_one_quantized_operand_is_float():
     (layer,) = fused(model)
     assert layer.matrix == {"fp32": 2 * 6 * 3 * 4}
     assert layer.weight_bytes == 12
-
-
-def test_quantizing_twice_by_the_same_scale_is_quantizing_once():
-    """What ONNX Runtime's graphs have for a tensor with several readers."""
-    model = make_model(
-        [
-            node("QuantizeLinear", "x s z", "xq"),
-            node("DequantizeLinear", "xq s z", "xd"),
-            node("Sum", "xd", "copy"),
-            node("QuantizeLinear", "copy s2 z2", "again"),
-            node("DequantizeLinear", "again s2 z2", "xdd"),
-            node("DequantizeLinear", "w s z", "wd"),
-            node("MatMul", "xdd wd", "m"),
-            node("Add", "m copy", "y"),
-        ],
-        {"x": ["N", 6, 4]},
-        {"y": ["N", 6, 4]},
-        {
-            "s": np.float32(0.5),
-            "z": np.int8(0),
-            "s2": np.float32(0.5),
-            "z2": np.int8(0),
-            "w": np.ones((4, 4), np.int8),
-        },
-    )
-    quantizer, product = fused(model)
-    assert moved(quantizer) == (0, 96, 24)
-    assert product.op == "MatMul+Add"
-    # product and sum read the same 24 bytes
-    assert moved(product) == (16, 24, 96)
 
 
 def residual() -> onnx.ModelProto:
@@ -334,23 +303,3 @@ def test_every_node_is_in_one_layer_and_bytes_only_shrink_by_fusing():
     assert len(joined) < len(single) / 2
     for name in ("read_bytes", "written_bytes"):
         assert sum(getattr(layer, name) for layer in joined) < sum(getattr(layer, name) for layer in single)
-
-
-def test_a_batch_of_none_is_refused():
-    with pytest.raises(EdgefelError, match="at least 1 image"):
-        read_network(conv_model(), 0)
-
-
-def test_an_unknown_shape_is_named():
-    model = conv_model()
-    model.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "H"
-    with pytest.raises(EdgefelError, match="tensor 'y': its shape cannot be inferred"):
-        fused(model)
-
-
-def test_a_subgraph_is_refused():
-    model = conv_model()
-    body = onnx.helper.make_graph([], "body", [], [])
-    model.graph.node.append(onnx.helper.make_node("Loop", ["", ""], ["z"], "loop", body=body))
-    with pytest.raises(EdgefelError, match="loop"):
-        fused(model)

@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from bench_rows import row, timing
 from click.testing import CliRunner
 
 from edgefel.bench.results import read_results
-from edgefel.cli.bench.options import make_plan, number
+from edgefel.cli.bench import options
+from edgefel.cli.bench.options import make_plan
 from edgefel.cli.main import main
 from edgefel.cli.params import BACKENDS, PRECISIONS
 from edgefel.runtime import manifest
@@ -26,8 +28,8 @@ def bench(*arguments: object):
 
 def test_latency_adds_rows_and_prints_tables(tmp_path):
     rows = tmp_path / "new" / "rows.jsonl"
-    for count in (1, 2):
-        result = bench("latency", BUNDLE, *BRIEF, *ORT, "--threads", "1", "--no-memory", "-o", rows)
+    for count, stages in ((1, "--no-stages"), (2, "--stages")):
+        result = bench("latency", BUNDLE, *BRIEF, *ORT, "--threads", "1", "--no-memory", stages, "-o", rows)
         assert result.exit_code == 0, result.output
         assert len(read_results(rows).rows) == count
     assert "arbex-nano: the model alone" in result.stdout
@@ -102,7 +104,10 @@ def test_bad_input_is_one_line_and_2(arguments, message):
 @pytest.mark.parametrize("command", [("latency", BUNDLE), ("throughput", BUNDLE), ("train",)])
 def test_a_place_that_takes_no_rows_is_refused_before_measuring(command, tmp_path):
     (tmp_path / "file").write_text("mine")
-    for place, message in ((tmp_path, "is a folder"), (tmp_path / "file" / "rows.jsonl", "is not a folder")):
+    for place, message in (
+        (tmp_path, "is a folder"),
+        (tmp_path / "file" / "rows.jsonl", "is a file, not a folder"),
+    ):
         result = bench(*command, "-o", place)
         assert result.exit_code == 2
         assert message in result.stderr
@@ -127,8 +132,22 @@ def test_how_long():
     assert make_plan(True, 3, 0.5).seconds == 0.5
 
 
-@pytest.mark.parametrize(
-    ("value", "text"), [(None, "-"), (1234.5, "1234"), (12.34, "12.3"), (1.234, "1.23"), (0.0123, "0.012")]
-)
-def test_numbers_of_tables(value, text):
-    assert number(value) == text
+def test_a_table_shows_metrics_by_format_and_a_dash_for_what_is_missing(capsys):
+    measured = row("latency", metrics={"latency_ms": timing(5.0), "file_bytes": 45_800_000})
+    cells = {
+        ">ms": options.median,
+        ">MB": "{file_bytes!M:.1f}",
+        ">p99": "{latency_ms[p99]}",
+        ">mJ": "{energy_mj}",
+    }
+    options.table([measured], "title", ("model", ">batch"), cells)
+    shown = capsys.readouterr().out
+    assert "45.8" in shown
+    assert "–" in shown
+    low, high = measured.metrics["latency_ms"]["p50_interval"]
+    assert f"({low:.2f}–{high:.2f})" in shown
+
+
+def test_a_number_that_is_not_stable_has_a_mark():
+    shaky = {**timing(5.0), "stable": False}
+    assert options.median(row("latency", metrics={"latency_ms": shaky})).endswith(" ~")

@@ -90,7 +90,7 @@ def test_json_is_rows_and_nothing_else(faces_folder):
         (("x", "--train-images-per-s", "0"), "0"),
         (("x", "--train-images-per-s", "5", "--train-rows", "y"), "say the same"),
         (("x", "--train-rows", ROWS, "--model", "poster-v2"), "holds no training of poster-v2"),
-        (("x", "--train-rows", "nowhere.jsonl"), "nowhere.jsonl: cannot be read"),
+        (("x", "--train-rows", "nowhere.jsonl"), "nowhere.jsonl: no such file"),
         (("x", "--model", "magic"), "magic"),
     ],
 )

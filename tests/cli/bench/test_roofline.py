@@ -13,8 +13,7 @@ from counted_graphs import BUNDLE
 
 from edgefel.bench import environment
 from edgefel.bench.results import append_results, make_row, read_results
-from edgefel.bench.roofline import project
-from edgefel.bench.roofline.networks import load_graphs
+from edgefel.bench.roofline.bound import BOUND
 from edgefel.bench.timer import Timing
 from edgefel.cli.main import main
 
@@ -44,7 +43,7 @@ def test_rows_of_a_bundle(tmp_path):
     for row in found:
         metrics = row["metrics"]
         assert row["kind"] == "roofline"
-        assert row["notes"] == [project.BOUND]
+        assert row["notes"] == [BOUND]
         assert metrics["parameters"] == 412194
         assert metrics["macs"] == 76036640 * row["subject"]["batch"]
         assert len(metrics["layers"]) == 3
@@ -139,29 +138,6 @@ def test_the_plot(tmp_path):
     assert len({tuple(colour) for colour in image.reshape(-1, 3)[::7]}) > 10
 
 
-def test_the_figure_has_axes_with_units_and_a_dot_for_each_layer():
-    from edgefel.bench.roofline.devices import DEVICES
-    from edgefel.bench.roofline.plot import roofline_figure
-
-    found = project.project(load_graphs(str(BUNDLE)), [DEVICES["thor"]], [1, 8])
-    figure = roofline_figure(
-        "nano", DEVICES["thor"], {f"batch {n}": one.floor for n, one in enumerate(found)}
-    )
-    assert "a bound, not a measurement" in figure.get_suptitle()
-    for axis, one in zip(figure.axes, found, strict=True):
-        assert axis.get_xlabel() == "intensity, operations per byte"
-        assert (axis.get_xscale(), axis.get_yscale()) == ("log", "log")
-        points = [tuple(place) for dots in axis.collections for place in dots.get_offsets()]
-        layers = [floor for floor in one.floor.layers if floor.layer.intensity > 0]
-        assert len(points) == len(layers)
-        for intensity, rate in points:
-            # under the roof
-            assert rate <= 1.0001 * min(
-                DEVICES["thor"].matrix["int8"].per_second, intensity * DEVICES["thor"].bandwidth.per_second
-            )
-    assert figure.axes[0].get_ylabel() == "attainable operations per second"
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -170,11 +146,14 @@ def test_the_figure_has_axes_with_units_and_a_dot_for_each_layer():
             [BUNDLE, "--device", "orin"],
             "unknown device 'orin'; known: orin-nano-super, orin-nx, agx-orin, thor, h100",
         ),
-        ([BUNDLE, "--precision", "fp8"], "unknown precision 'fp8'; known: fp32, fp16, int8, int8+fp16"),
+        (
+            [BUNDLE, "--precision", "fp8"],
+            "precision 'fp8' is not known; choose from: fp32, fp16, int8, int8+fp16",
+        ),
         ([BUNDLE, "--precision", "int8"], "no int8 onnx file in this bundle"),
         ([BUNDLE, "--threads", "2"], "--threads belongs to --device cpu"),
         ([BUNDLE, "--batch-sizes", "0"], "numbers of at least 1"),
-        ([BUNDLE, "--measured", "missing.jsonl"], "missing.jsonl: cannot be read"),
+        ([BUNDLE, "--measured", "missing.jsonl"], "missing.jsonl: no such file"),
         ([BUNDLE, "--plot", "plot.jpg"], "plots are PNG files"),
         ([BUNDLE, "--plot", "plot.png", "--batch-sizes", "1,8"], "--plot draws one device at one batch"),
         ([BUNDLE, "--device", "thor,cpuu"], "unknown device 'cpuu'"),

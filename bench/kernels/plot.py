@@ -1,60 +1,17 @@
-"""The comparison as a table and a plot."""
+"""The comparison as a plot."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from edgefel.bench.kernels.competitors import OURS
-from edgefel.bench.kernels.suite import KernelRow, speedups
+from edgefel.bench.kernels.suite import KernelRow
 from edgefel.files.write import atomic_file
-from edgefel.report.figures import new_figure
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-# column of the table, field of a row, format
-_NUMBERS = (
-    *(("ms p50", "ms_p50", ".4f"), ("p90", "ms_p90", ".4f"), ("GB/s", "gb_per_s", ".0f")),
-    *(("TFLOP/s", "tflop_per_s", ".1f"), ("roofline", "roofline", ".0%"), ("extra MB", "extra_mb", ".1f")),
-)
-
-
-def table(rows: Sequence[KernelRow]) -> Table:
-    """All rows; what was not timed says why."""
-    from rich.table import Table
-
-    made = Table("op", "problem", "batch", "type", "mode", "implementation")
-    for column, _, _ in _NUMBERS:
-        made.add_column(column, justify="right")
-    made.add_column("note")
-    for row in rows:
-        values = ((getattr(row, name), how) for _, name, how in _NUMBERS)
-        numbers = ("" if value is None else format(value, how) for value, how in values)
-        named = (row.op, row.problem, str(row.batch), row.dtype, row.mode, row.implementation)
-        made.add_row(*named, *numbers, row.note)
-    return made
-
-
-def summary(rows: Sequence[KernelRow]) -> list[dict[str, Any]]:
-    """For each op, type and mode: geometric mean and least of ours over the fastest other implementation."""
-    groups: dict[tuple[str, str, str], list[float]] = {}
-    for (op, _, _, dtype, mode), ratio in speedups(rows).items():
-        groups.setdefault((op, dtype, mode), []).append(ratio)
-    return [
-        {
-            "op": op,
-            "dtype": dtype,
-            "mode": mode,
-            "geometric_mean": round(float(np.exp(np.mean(np.log(ratios)))), 3),
-            "least": round(min(ratios), 3),
-            "problems": len(ratios),
-        }
-        for (op, dtype, mode), ratios in groups.items()
-    ]
+from edgefel.report.figures import new_figure, save_png
 
 
 def save_plot(rows: Sequence[KernelRow], path: Path, title: str) -> None:
@@ -69,7 +26,7 @@ def save_plot(rows: Sequence[KernelRow], path: Path, title: str) -> None:
         axes.set_title(", ".join(panel), loc="left", fontsize=10)
     figure.suptitle(title, fontsize=11)
     with atomic_file(path) as temporary:
-        figure.savefig(temporary, dpi=120, format="png")
+        save_png(figure, temporary)
 
 
 def _panel(axes: Any, rows: Sequence[KernelRow]) -> None:

@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from edgefel.bench.stopwatch import FLUSH_BYTES, CpuStopwatch, CudaStopwatch
+from edgefel.bench.timer import FLUSH_BYTES, cpu_stopwatch, cuda_stopwatch
 
 
 def test_a_call_takes_what_the_clock_says():
     now = iter([100, 350])
     ran = []
-    assert CpuStopwatch(lambda: next(now)).time(lambda: ran.append(1)) == 250
+    assert cpu_stopwatch(lambda: next(now))(lambda: ran.append(1)) == 250
     assert ran == [1]
 
 
 def test_the_real_clock_counts_nanoseconds():
-    assert 5e6 <= CpuStopwatch().time(lambda: time.sleep(0.005)) < 5e9
+    assert 5e6 <= cpu_stopwatch()(lambda: time.sleep(0.005)) < 5e9
 
 
 def test_flushing_writes_over_more_than_any_cache_and_is_not_timed(monkeypatch):
@@ -38,9 +38,9 @@ def test_flushing_writes_over_more_than_any_cache_and_is_not_timed(monkeypatch):
         events.append("clock")
         return len(events)
 
-    watch = CpuStopwatch(clock, flush=True)
+    watch = cpu_stopwatch(clock, flush=True)
     for _ in range(2):
-        watch.time(lambda: events.append("call"))
+        watch(lambda: events.append("call"))
     assert events == [f"write {FLUSH_BYTES}", "clock", "call", "clock"] * 2
     assert FLUSH_BYTES >= 200e6
 
@@ -49,8 +49,8 @@ def test_flushing_writes_over_more_than_any_cache_and_is_not_timed(monkeypatch):
 @pytest.mark.parametrize("flush", [False, True])
 def test_a_gpu_is_timed_by_its_own_events(flush):
     a = torch.randn(2048, 2048, device="cuda")
-    watch = CudaStopwatch(flush=flush)
-    watch.time(lambda: a @ a)
-    one = min(watch.time(lambda: a @ a) for _ in range(5))
-    ten = min(watch.time(lambda: [a @ a for _ in range(10)]) for _ in range(5))
+    watch = cuda_stopwatch(flush=flush)
+    watch(lambda: a @ a)
+    one = min(watch(lambda: a @ a) for _ in range(5))
+    ten = min(watch(lambda: [a @ a for _ in range(10)]) for _ in range(5))
     assert 3 * one < ten
