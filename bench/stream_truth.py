@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from edgefel.data.labels import same_class
-from edgefel.runtime.stream.results import FrameResult, TrackedFace
+from edgefel.runtime.stream.frames import FrameResult, TrackedFace
 
 # a label that is back within this time was no change of label but a flicker
 _STAYS = 0.3

@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from edgefel.data.preprocessing import Image
-    from edgefel.runtime.stream.frames import FrameSource
+    from edgefel.runtime.stream.frames import FrameResult, FrameSource
     from edgefel.runtime.stream.pipeline import Stream
-    from edgefel.runtime.stream.results import FrameResult
     from edgefel.runtime.telemetry.telemetry import Telemetry
 
 # people whose last label is remembered; bounds the memory of a long run
@@ -103,7 +102,7 @@ class RunProgress:
 def say_summary(console: Console, telemetry: Telemetry, stream: Stream, source: FrameSource) -> None:
     """The closing table, and a line for each kind of problem with the source."""
     from edgefel.data.images import left_out_text
-    from edgefel.runtime.stream.folder import FolderSource
+    from edgefel.runtime.stream.sources import FolderSource
     from edgefel.runtime.telemetry.summary import summary_table
 
     snapshot = telemetry.snapshot()

@@ -15,7 +15,7 @@ _KEY = 0x10
 
 
 class Avi:
-    """A `Container`. Memory grows by 16 bytes a frame."""
+    """A container: takes compressed frames, and can be played after each of them. Memory grows by 16 bytes a frame."""
 
     def __init__(self, file: File, track: VideoTrack) -> None:
         self._file, self._track = file, track

@@ -17,7 +17,7 @@ _INFO, _TRACKS, _CUES = 0x1549A966, 0x1654AE6B, 0x1C53BB6B
 
 
 class Matroska:
-    """A `Container`. Times are whole milliseconds."""
+    """A container: takes compressed frames, and can be played after each of them. Times are whole milliseconds."""
 
     def __init__(self, file: File, track: VideoTrack) -> None:
         self._file, self._track = file, track

@@ -23,7 +23,7 @@ _KEY, _NO_KEY = 0x02000000, 0x01010000
 
 
 class Mp4:
-    """A `Container`. Memory grows by 20 bytes a frame."""
+    """A container: takes compressed frames, and can be played after each of them. Memory grows by 20 bytes a frame."""
 
     def __init__(self, file: File, track: VideoTrack) -> None:
         self._file, self._track = file, track

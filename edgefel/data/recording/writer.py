@@ -8,22 +8,17 @@ and libx265, which are under the GPL and would bind everybody who ships a device
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from edgefel.data.preprocessing import Image
 from edgefel.data.recording.avi import Avi
-from edgefel.data.recording.container import Container, File, VideoTrack
-from edgefel.data.recording.encoders import (
-    EncodingError,
-    Image,
-    JpegEncoder,
-    Mpeg4Encoder,
-    VideoEncoder,
-)
+from edgefel.data.recording.container import File, VideoTrack
+from edgefel.data.recording.encoders import EncodingError, JpegEncoder, Mpeg4Encoder
 from edgefel.data.recording.matroska import Matroska
 from edgefel.data.recording.mp4 import Mp4
 from edgefel.errors import EdgefelError
@@ -31,7 +26,7 @@ from edgefel.files.read import native_path
 from edgefel.files.unfinished import put_aside, rename_new, sync_folder
 from edgefel.files.write import check_new_file, lock
 
-_CONTAINERS: dict[str, Callable[[File, VideoTrack], Container]] = {
+_CONTAINERS: dict[str, type[Mp4 | Matroska | Avi]] = {
     ".mp4": Mp4,
     ".mov": Mp4,
     ".mkv": Matroska,
@@ -82,8 +77,8 @@ class VideoWriter:
         except OSError as error:
             raise EdgefelError(f"{path}: cannot be written: {error.strerror}; choose another place") from None
         self._file = File(self._descriptor, path)
-        self._encoder: VideoEncoder | None = None
-        self._container: Container | None = None
+        self._encoder: JpegEncoder | Mpeg4Encoder | None = None
+        self._container: Mp4 | Matroska | Avi | None = None
         self._size = (0, 0)
         self.frames = 0
         self._closed = self._failed = False
@@ -159,7 +154,7 @@ class VideoWriter:
             with suppress(OSError):  # not empty
                 folder.rmdir()
 
-    def _open_encoder(self, size: tuple[int, int]) -> VideoEncoder:
+    def _open_encoder(self, size: tuple[int, int]) -> JpegEncoder | Mpeg4Encoder:
         width, height = self._size = (size[0] // 2 * 2, size[1] // 2 * 2)
         if not width or not height:
             raise EdgefelError(f"{self.path}: frames of {size[0]}x{size[1]} pixels are too small for a video")

@@ -25,11 +25,10 @@ from edgefel.runtime.stream.devices import (
     open_video,
     without_password,
 )
-from edgefel.runtime.stream.folder import FolderSource
 from edgefel.runtime.stream.frames import FrameSource
 from edgefel.runtime.stream.gst_device import GstDevice
 from edgefel.runtime.stream.live import LiveSource
-from edgefel.runtime.stream.sources import VIDEO_SUFFIXES
+from edgefel.runtime.stream.sources import VIDEO_SUFFIXES, FolderSource
 from edgefel.runtime.stream.sources import open_source as open_images
 from edgefel.runtime.stream.video import VideoFile
 

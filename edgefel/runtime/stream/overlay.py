@@ -39,7 +39,7 @@ from edgefel.runtime.annotate import (
     tag_corner,
     text_width,
 )
-from edgefel.runtime.stream.results import UNSURE, FrameResult, TrackedFace
+from edgefel.runtime.stream.frames import UNSURE, FrameResult, TrackedFace
 
 ALERT: Colour = (255, 150, 60)
 # opacity of colours and panel for an unsure face

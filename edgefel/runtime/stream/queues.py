@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Iterator
 from typing import Generic, Literal, TypeVar, get_args
 
 from edgefel.errors import EdgefelError
@@ -54,6 +55,11 @@ class StageQueue(Generic[Item]):
             item = self._items.popleft()
             self._changed.notify_all()
             return item
+
+    def __iter__(self) -> Iterator[Item]:
+        """The items until the end, each when it has come."""
+        while (item := self.get()) is not None:
+            yield item
 
     def end(self, *, discard: bool = False) -> None:
         """Accepts no more items. Those that wait can still be taken, unless `discard` removes them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from edgefel.errors import EdgefelError
 from edgefel.runtime.confidence import confidence_of
@@ -12,8 +12,7 @@ from edgefel.runtime.confidence import confidence_of
 LEAST_WEIGHT = 0.2
 
 
-@dataclass(frozen=True)
-class Smoothed:
+class Smoothed(NamedTuple):
     """probabilities, primary [C]: averages. confidence: 1 - normalised entropy of `probabilities`."""
 
     probabilities: list[float]

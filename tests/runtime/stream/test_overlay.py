@@ -12,9 +12,8 @@ from edgefel.runtime.alignment import FaceBox
 from edgefel.runtime.annotate import FAINT, PALETTE, annotate
 from edgefel.runtime.labelling import LabelledFace
 from edgefel.runtime.stream import overlay
-from edgefel.runtime.stream.frames import Frame
+from edgefel.runtime.stream.frames import Frame, FrameResult, TrackedFace
 from edgefel.runtime.stream.overlay import ALERT, Hud, draw
-from edgefel.runtime.stream.results import FrameResult, TrackedFace
 
 HUD = Hud(29.7, 31.2, 7.43, 0, "ONNX Runtime CPU")
 

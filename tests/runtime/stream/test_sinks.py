@@ -21,8 +21,7 @@ from edgefel.runtime.alignment import FaceBox
 from edgefel.runtime.labelling import LabelledFace
 from edgefel.runtime.stream import sinks
 from edgefel.runtime.stream.capture import open_source
-from edgefel.runtime.stream.frames import Frame, SourceCounts
-from edgefel.runtime.stream.results import FrameResult, TrackedFace
+from edgefel.runtime.stream.frames import Frame, FrameResult, SourceCounts, TrackedFace
 from edgefel.runtime.stream.sinks import (
     CsvSink,
     JsonLines,
@@ -102,7 +101,7 @@ def test_a_reader_that_goes_ends_the_run():
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
 def test_a_full_disk_is_said():
     for sink in (JsonLines(Path("/dev/full"), overwrite=True), CsvSink(Path("/dev/full"), overwrite=True)):
-        with pytest.raises(EdgefelError, match="/dev/full: No space left on device; what was written before"):
+        with pytest.raises(EdgefelError, match=r"/dev/full: not every line could be written \(No space left"):
             sink.write(result(0, tracked(1)))
         sink.close()
     with Path("/dev/full").open("w") as stream:
@@ -129,7 +128,9 @@ except t.EdgefelError as error:
     print(error)
 """
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert output.startswith(f"{file}: File too large; what was written before is whole")
+    assert output.startswith(
+        f"{file}: not every line could be written (File too large), what was written before is whole"
+    )
     text = file.read_text()
     assert 3000 < len(text) <= 5000
     assert text.endswith("\n")
@@ -375,8 +376,7 @@ sys.path[:0] = {sys.path!r}
 import numpy as np
 from edgefel.errors import EdgefelError
 from edgefel.runtime.stream.sinks import VideoSink
-from edgefel.runtime.stream.frames import Frame
-from edgefel.runtime.stream.results import FrameResult
+from edgefel.runtime.stream.frames import Frame, FrameResult
 from pathlib import Path
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
