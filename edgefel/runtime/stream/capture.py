@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import stat
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -182,8 +182,6 @@ def _video(path: Path, decoder: Decoder) -> CaptureDevice:
 
 def _announced(path: Path) -> int:
     """The number of frames that the file announces; 0 if OpenCV cannot open it, which GStreamer may still do."""
-    try:
-        with closing(open_video(path)) as device:
-            return device.frames
-    except EdgefelError:
-        return 0
+    with suppress(EdgefelError), closing(open_video(path)) as device:
+        return device.frames
+    return 0

@@ -126,13 +126,8 @@ class Tracker:
 
     def __init__(self, options: TrackerOptions | None = None) -> None:
         self._options = options or TrackerOptions()
-        self._tracks: list[Track] = []
+        self.tracks: list[Track] = []  # current ones, including unconfirmed ones
         self.count = 0  # confirmed tracks so far
-
-    @property
-    def tracks(self) -> tuple[Track, ...]:
-        """Current tracks, including unconfirmed ones."""
-        return tuple(self._tracks)
 
     def update(self, time: float, boxes: Sequence[FaceBox], embeddings: Tensor | None = None) -> list[Track]:
         """The track of each of N boxes, existing or new. embeddings: [N, E]; rows that are not finite are ignored.
@@ -141,19 +136,19 @@ class Tracker:
         """
         squares = [Square.of(box) for box in boxes]
         faces: list[Tensor | None] = [None] * len(boxes) if embeddings is None else _unit_rows(embeddings)
-        for track in self._tracks:
+        for track in self.tracks:
             track.set_back(time)
-        self._tracks = [track for track in self._tracks if time - track.seen <= self._options.patience]
+        self.tracks = [track for track in self.tracks if time - track.seen <= self._options.patience]
         found: list[Track | None] = [None] * len(boxes)
         for row, column in assign(self._costs(time, squares, faces)):
-            track = found[column] = self._tracks[row]
+            track = found[column] = self.tracks[row]
             track.update(time, squares[column], faces[column])
         # a track that misses a frame before it is confirmed was a false detection
-        self._tracks = [track for track in self._tracks if track.number or track.seen == time]
+        self.tracks = [track for track in self.tracks if track.number or track.seen == time]
         for column, known in enumerate(found):
             track = known or Track(time, squares[column], faces[column])
             if known is None:
-                self._tracks.append(track)
+                self.tracks.append(track)
                 found[column] = track
             if not track.number and track.hits >= self._options.confirm:
                 self.count += 1
@@ -162,12 +157,12 @@ class Tracker:
 
     def reset(self) -> None:
         """Drops every track, since the next frames show other people. Numbers continue."""
-        self._tracks = []
+        self.tracks = []
 
     def _costs(self, time: float, squares: Sequence[Square], faces: Sequence[Tensor | None]) -> Costs:
         """[tracks, faces]; infinite for pairs that cannot match."""
         costs = []
-        for track in self._tracks:
+        for track in self.tracks:
             expected, known = track.expected(time), track.embedding
             pairs = zip(squares, faces, strict=True)
             costs.append([self._cost(expected, square, known, face) for square, face in pairs])
