@@ -48,7 +48,7 @@ class LabelChanges:
             where = result.frame.name or f"{result.frame.time:8.2f} s"
             confidence = f"{face.face.probability:.0%}, confidence {face.face.confidence:.2f}"
             try:
-                click.echo(f"{printable(where)}  person {face.track}  {change}  ({confidence})")
+                click.echo(f"{printable(where, lines=False)}  person {face.track}  {change}  ({confidence})")
             except BrokenPipeError:
                 raise SinkClosed("the reader of the output is gone") from None
         while len(self._labels) > _REMEMBERED:
