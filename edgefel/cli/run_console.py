@@ -7,8 +7,6 @@ import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-import click
-
 from edgefel.cli.console import first_names, say
 from edgefel.text import counted, printable
 
@@ -36,8 +34,9 @@ class LabelChanges:
         self._labels: OrderedDict[int, str] = OrderedDict()
 
     def write(self, result: FrameResult, image: Image | None) -> None:
-        from edgefel.runtime.stream.sinks import SinkClosed
+        from edgefel.runtime.stream.sinks import LineStream
 
+        lines = LineStream(sys.stdout)  # not kept: a progress line replaces it on a terminal
         for face in result.faces:
             before = self._labels.get(face.track)
             self._labels[face.track] = face.label
@@ -47,10 +46,8 @@ class LabelChanges:
             change = face.label if before is None else f"{before} -> {face.label}"
             where = result.frame.name or f"{result.frame.time:8.2f} s"
             confidence = f"{face.face.probability:.0%}, confidence {face.face.confidence:.2f}"
-            try:
-                click.echo(f"{printable(where, lines=False)}  person {face.track}  {change}  ({confidence})")
-            except BrokenPipeError:
-                raise SinkClosed("the reader of the output is gone") from None
+            where = printable(where, lines=False)
+            lines.write(f"{where}  person {face.track}  {change}  ({confidence})\n")
         while len(self._labels) > _REMEMBERED:
             self._labels.popitem(last=False)
 

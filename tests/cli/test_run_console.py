@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -58,7 +59,7 @@ def test_a_reader_that_goes_ends_the_run(monkeypatch):
     def gone(text: str) -> None:
         raise BrokenPipeError
 
-    monkeypatch.setattr("click.echo", gone)
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(write=gone))
     with pytest.raises(SinkClosed):
         LabelChanges().write(result(0, tracked(1)), None)
 

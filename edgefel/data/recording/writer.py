@@ -71,8 +71,8 @@ class VideoWriter:
             path.parent.mkdir(parents=True, exist_ok=True)
             with _alone(path.parent):
                 self.kept = _set_aside(self.part, path)
-                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
-                self._descriptor = os.open(self.part, flags | getattr(os, "O_BINARY", 0), 0o666)
+                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+                self._descriptor = os.open(self.part, flags, 0o666)
                 lock(self._descriptor)
         except OSError as error:
             raise EdgefelError(f"{path}: cannot be written: {error.strerror}; choose another place") from None
@@ -175,7 +175,7 @@ class VideoWriter:
 def _set_aside(part: Path, path: Path) -> Path | None:
     """Renames the part of a killed run; None if there is none. Raises EdgefelError if another run is writing it."""
     try:
-        left = os.open(part, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
+        left = os.open(part, os.O_RDWR)
     except FileNotFoundError:
         return None
     try:

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Generic, Literal, TypeVar, get_args
 from weakref import WeakKeyDictionary
 
 from edgefel.data.preprocessing import Image
@@ -24,11 +24,13 @@ from edgefel.runtime.faces import FaceDetector, crops, detect_near
 from edgefel.runtime.labelling import check_labelling, labelled_face
 from edgefel.runtime.session import Predictions, Session
 from edgefel.runtime.stream.frames import Frame, FrameResult, FrameSource, SourceCounts, TrackedFace
-from edgefel.runtime.stream.queues import Item, Policy, StageQueue
 from edgefel.runtime.stream.smoothing import Smoother
 from edgefel.runtime.stream.tracker import Track, Tracker, TrackerOptions
 from edgefel.runtime.telemetry.telemetry import Telemetry
 
+Item = TypeVar("Item")
+Policy = Literal["latest", "all"]
+POLICIES: tuple[Policy, ...] = get_args(Policy)
 # frames that wait between two stages; more only add latency
 _WAITING = 2
 _FPS_WINDOW = 60
@@ -103,6 +105,65 @@ class PeriodicDetector:
         return self._last
 
 
+class StageQueue(Generic[Item]):
+    """Passes items from one stage to the next, in another thread; at most `size` wait.
+
+    policy "all": `put` waits for space. "latest": `put` never waits; it drops the oldest item, which `dropped` counts.
+    """
+
+    def __init__(self, size: int, policy: Policy = "all") -> None:
+        if size < 1:
+            raise EdgefelError(f"a queue of {size}: give at least 1")
+        if policy not in POLICIES:
+            raise EdgefelError(f"policy {policy!r} is not known; choose one of: {', '.join(POLICIES)}")
+        self._size = size
+        self._policy = policy
+        self._items: deque[Item] = deque()
+        self._changed = threading.Condition()
+        self._ended = False
+        self.dropped = 0
+
+    def put(self, item: Item) -> bool:
+        """Adds an item; False if the queue has ended."""
+        with self._changed:
+            if self._policy == "all":
+                self._changed.wait_for(lambda: self._ended or len(self._items) < self._size)
+            if self._ended:
+                return False
+            if len(self._items) == self._size:
+                self._items.popleft()
+                self.dropped += 1
+            self._items.append(item)
+            self._changed.notify_all()
+            return True
+
+    def get(self) -> Item | None:
+        """Waits for the oldest item; None once the queue has ended and is empty."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended or self._items)
+            if not self._items:
+                return None
+            item = self._items.popleft()
+            self._changed.notify_all()
+            return item
+
+    def __iter__(self) -> Iterator[Item]:
+        """The items until the end, each when it has come."""
+        while (item := self.get()) is not None:
+            yield item
+
+    def end(self, *, discard: bool = False) -> None:
+        """Accepts no more items. Those that wait can still be taken, unless `discard` removes them."""
+        with self._changed:
+            self._ended = True
+            if discard:
+                self._items.clear()
+            self._changed.notify_all()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+
 class Stream:
     """Runs a source through a session. Iterate over it once: leaving the loop ends the stages and closes the source. If
     the iteration never begins, the caller closes the source or calls `stop`.
@@ -135,9 +196,9 @@ class Stream:
         self._begun = self._ending = False
         self._stopping = threading.Event()
         self._reported: dict[str, int] = {}
-        options = self._options.tracker
+        tracking = self._options.tracker
         # a single image has no second frame that could confirm a face
-        self._tracker = Tracker(replace(options, confirm=1) if self._options.images else options)
+        self._tracker = Tracker(replace(tracking, confirm=1) if self._options.images else tracking)
         # a smoother is dropped with its track
         self._smoothers: WeakKeyDictionary[Track, Smoother] = WeakKeyDictionary()
         self._ready: deque[float] = deque(maxlen=_FPS_WINDOW)

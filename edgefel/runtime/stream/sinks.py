@@ -78,8 +78,8 @@ class JsonLines:
 
     def __init__(self, target: Path | TextIO, *, overwrite: bool = False) -> None:
         """target: a file, or a text stream, which is not closed. Raises EdgefelError if the file exists."""
-        self._lines: _LineFile | _LineStream = (
-            _LineFile(target, overwrite) if isinstance(target, Path) else _LineStream(target)
+        self._lines: _LineFile | LineStream = (
+            _LineFile(target, overwrite) if isinstance(target, Path) else LineStream(target)
         )
 
     def write(self, result: FrameResult, image: Image | None = None) -> None:
@@ -241,7 +241,7 @@ class _LineFile:
         flags = os.O_WRONLY | os.O_CREAT | (0 if overwrite or not plain else os.O_EXCL)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._descriptor = os.open(path, flags | getattr(os, "O_CLOEXEC", 0), 0o666)
+            self._descriptor = os.open(path, flags, 0o666)
             if plain and not lock(self._descriptor):
                 os.close(self._descriptor)
                 raise EdgefelError(f"{path}: another run is writing to it; give this one a file of its own")
@@ -268,7 +268,7 @@ class _LineFile:
             os.close(self._descriptor)
 
 
-class _LineStream:
+class LineStream:
     """Writes lines to a stream of the caller, such as standard output."""
 
     def __init__(self, stream: TextIO) -> None:
