@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from edgefel.cli.console import first_names, say
@@ -31,16 +30,15 @@ class LabelChanges:
     needs_image = False
 
     def __init__(self) -> None:
-        self._labels: OrderedDict[int, str] = OrderedDict()
+        self._labels: dict[int, str] = {}  # by person; those seen last are at the end
 
     def write(self, result: FrameResult, image: Image | None) -> None:
         from edgefel.runtime.stream.sinks import LineStream
 
         lines = LineStream(sys.stdout)  # not kept: a progress line replaces it on a terminal
         for face in result.faces:
-            before = self._labels.get(face.track)
+            before = self._labels.pop(face.track, None)
             self._labels[face.track] = face.label
-            self._labels.move_to_end(face.track)
             if before == face.label:
                 continue
             change = face.label if before is None else f"{before} -> {face.label}"
@@ -49,7 +47,7 @@ class LabelChanges:
             where = printable(where, lines=False)
             lines.write(f"{where}  person {face.track}  {change}  ({confidence})\n")
         while len(self._labels) > _REMEMBERED:
-            self._labels.popitem(last=False)
+            del self._labels[next(iter(self._labels))]
 
     def close(self) -> None:
         """Nothing to free."""
@@ -104,7 +102,7 @@ def say_summary(console: Console, telemetry: Telemetry, stream: Stream, source: 
 
     snapshot = telemetry.snapshot()
     console.print(summary_table(snapshot))
-    counts = stream.counts
+    counts = source.counts
     skipped = source.skipped if isinstance(source, FolderSource) else []
     unread = "image" if skipped else "frame"
     named = f": {first_names(skipped, _NAMED)}" if skipped else ""

@@ -86,18 +86,17 @@ def test_no_progress_elsewhere():
     assert text.getvalue() == ""
 
 
-def summary(source: object, dropped: int = 0, **counts: int) -> list[str]:
+def summary(source: object, dropped: int = 0) -> list[str]:
     text = io.StringIO()
-    stream = SimpleNamespace(dropped=dropped, counts=SourceCounts(**counts))
     with Telemetry() as telemetry:
-        say_summary(Console(file=text, width=200), telemetry, stream, source)
+        say_summary(Console(file=text, width=200), telemetry, SimpleNamespace(dropped=dropped), source)
     return text.getvalue().splitlines()
 
 
 def test_each_problem_of_a_source_has_a_line():
-    usual = len(summary(SimpleNamespace()))
-    counts = {"missing": 2, "unreadable": 1, "reconnects": 1, "resolution_changes": 3}
-    assert summary(SimpleNamespace(), 5, **counts)[usual:] == [
+    usual = len(summary(SimpleNamespace(counts=SourceCounts())))
+    counts = SourceCounts(missing=2, unreadable=1, reconnects=1, resolution_changes=3)
+    assert summary(SimpleNamespace(counts=counts), 5)[usual:] == [
         "5 frames dropped, since labelling was slower than the source",
         "2 announced frames missing at the end of the file: is it complete?",
         "1 frame skipped, since unreadable",
@@ -114,7 +113,7 @@ def test_unreadable_images_are_named_and_other_files_counted(tmp_path):
     source = open_source(str(tmp_path))
     while source.read() is not None:
         pass
-    *_, skipped, left_out = summary(source, unreadable=6)
+    *_, skipped, left_out = summary(source)
     names = ", ".join(str(tmp_path / f"bad{number}.png") for number in range(5))
     assert skipped == f"6 images skipped, since unreadable: {names}, ..."
     assert ".mp4" in left_out

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,7 +88,7 @@ class SyntheticFaces:
 
     def identity(self, subject: int) -> Identity:
         """What does not change between the images of a subject."""
-        return _identity(self.options.seed, subject)
+        return draw_identity(self.options.seed, subject)
 
     def sample(self, index: int) -> SyntheticFace:
         """The face at `index`; raises IndexError outside 0..len-1."""
@@ -156,6 +155,3 @@ def _biased_subjects(options: FaceOptions) -> tuple[NDArray[np.int64], NDArray[n
             "use more subjects"
         )
     return np.flatnonzero(~has), np.flatnonzero(has)
-
-
-_identity = lru_cache(maxsize=4096)(draw_identity)

@@ -19,7 +19,6 @@ from edgefel.runtime.stream import gstreamer
 from edgefel.runtime.stream.devices import (
     CaptureDevice,
     camera_file,
-    check_camera_file,
     open_camera,
     open_url,
     open_video,
@@ -94,7 +93,7 @@ def plan_source(source: str, options: SourceOptions) -> SourcePlan:
             opener, name = partial(_csi, int(camera[1] or 0), options), source
         else:
             opener, name = partial(_camera, source, options), f"camera {source}"
-            check_camera_file(camera_file(source))
+            camera_file(source)  # raises its errors early
         return SourcePlan(partial(LiveSource, opener, name, options.patience), live=True)
     if "://" in source:
         return _plan_address(source, options)
@@ -156,10 +155,9 @@ def _csi(sensor: int, options: SourceOptions) -> CaptureDevice:
 
 
 def _camera(source: str, options: SourceOptions) -> CaptureDevice:
-    if options.decoder != "gstreamer":
-        return open_camera(source, options.size, options.fps)
     path = camera_file(source)
-    check_camera_file(path)
+    if options.decoder != "gstreamer":
+        return open_camera(path, options.size, options.fps)
     return GstDevice(gstreamer.camera_pipeline(path, options.size, options.fps), str(path))
 
 

@@ -132,17 +132,12 @@ class OpenCVDevice:
         self._capture.release()
 
 
-def open_camera(name: str, size: tuple[int, int] | None, fps: float | None) -> OpenCVDevice:
-    """A V4L2 camera by number or device file.
+def open_camera(path: Path, size: tuple[int, int] | None, fps: float | None) -> OpenCVDevice:
+    """A V4L2 camera by its device file.
 
     size, fps: requested; the camera chooses its nearest mode. Raises EdgefelError if it cannot be opened.
     """
-    path = camera_file(name)
-    if os.name == "posix" and Path("/dev").is_dir():
-        check_camera_file(path)
-        capture = cv2.VideoCapture(str(path), cv2.CAP_V4L2)
-    else:
-        capture = cv2.VideoCapture(int(name) if name.isdigit() else str(path))
+    capture = cv2.VideoCapture(str(path), cv2.CAP_V4L2)
     if not capture.isOpened():
         capture.release()
         raise EdgefelError(
@@ -163,12 +158,8 @@ def open_camera(name: str, size: tuple[int, int] | None, fps: float | None) -> O
 
 
 def camera_file(name: str) -> Path:
-    """The device file of a camera that is given by number or file."""
-    return Path(f"/dev/video{name}") if name.isdigit() else Path(name)
-
-
-def check_camera_file(path: Path) -> None:
-    """Raises EdgefelError if the device file of a camera cannot be used."""
+    """The device file of a camera that is given by number or file. Raises EdgefelError if it cannot be used."""
+    path = Path(f"/dev/video{name}") if name.isdigit() else Path(name)
     if not path.exists():
         present = ", ".join(str(file) for file in sorted(Path("/dev").glob("video*")))
         found = f"cameras here: {present}" if present else "there is no camera here"
@@ -179,6 +170,7 @@ def check_camera_file(path: Path) -> None:
         raise EdgefelError(
             f"{path}: no permission; add yourself to the group video (sudo usermod -aG video $USER) and log in again"
         )
+    return path
 
 
 def open_url(

@@ -23,7 +23,7 @@ from edgefel.runtime.alignment import FaceBox
 from edgefel.runtime.faces import FaceDetector, crops, detect_near
 from edgefel.runtime.labelling import check_labelling, labelled_face
 from edgefel.runtime.session import Predictions, Session
-from edgefel.runtime.stream.frames import Frame, FrameResult, FrameSource, SourceCounts, TrackedFace
+from edgefel.runtime.stream.frames import Frame, FrameResult, FrameSource, TrackedFace
 from edgefel.runtime.stream.smoothing import Smoother
 from edgefel.runtime.stream.tracker import Track, Tracker, TrackerOptions
 from edgefel.runtime.telemetry.telemetry import Telemetry
@@ -212,11 +212,6 @@ class Stream:
     def backend(self) -> str:
         """Name of the backend."""
         return self._session.backend
-
-    @property
-    def counts(self) -> SourceCounts:
-        """Losses of the source so far."""
-        return self._source.counts
 
     def stop(self) -> None:
         """Closes the source; frames that were already read are still processed.
