@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,12 +19,13 @@ from edgefel.cli import params
 from edgefel.cli.console import console_on_stderr, say, working
 from edgefel.cli.output import discard
 from edgefel.cli.param_types import ABOVE_ZERO, PATH, POSITIVE, SIZE, FiniteRange
-from edgefel.cli.run_console import LabelChanges, RunProgress, say_summary
+from edgefel.cli.run_console import LabelChanges, run_progress, say_summary
 from edgefel.errors import EdgefelError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from edgefel.runtime.stream.frames import FrameResult
     from edgefel.runtime.stream.pipeline import Stream, StreamOptions
     from edgefel.runtime.stream.sinks import Sink
     from edgefel.runtime.telemetry.telemetry import Telemetry
@@ -175,7 +176,7 @@ def _run(options: SimpleNamespace) -> None:
 
         stack.enter_context(signals.answered(stop))
         try:
-            with RunProgress(errors, source, options.as_json) as progress:
+            with run_progress(errors, source, options.as_json) as progress:
                 _consume(stream, sinks, progress, telemetry)
         finally:
             say_summary(errors, telemetry, stream, source)
@@ -278,7 +279,9 @@ def _opened_sinks(options: SimpleNamespace, fps: float, errors: Console) -> Iter
         yield [*files, *images, text]
 
 
-def _consume(stream: Stream, sinks: Sequence[Sink], progress: RunProgress, telemetry: Telemetry) -> None:
+def _consume(
+    stream: Stream, sinks: Sequence[Sink], progress: Callable[[FrameResult, int], None], telemetry: Telemetry
+) -> None:
     from edgefel.runtime.stream.overlay import draw
     from edgefel.runtime.stream.sinks import SinkClosed
 
@@ -292,7 +295,7 @@ def _consume(stream: Stream, sinks: Sequence[Sink], progress: RunProgress, telem
             for sink in sinks:
                 sink.write(result, image)
             telemetry.record("sinks", time.perf_counter() - start)
-            progress.advance(result, stream.dropped)
+            progress(result, stream.dropped)
     except SinkClosed:  # the window was closed, or the reader of the output has gone
         try:
             sys.stdout.flush()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from edgefel.cli.console import first_names, say
@@ -53,45 +55,38 @@ class LabelChanges:
         """Nothing to free."""
 
 
-class RunProgress:
-    """A line on stderr, where that is a terminal: frames, rate, latency, faces, drops."""
+@contextmanager
+def run_progress(
+    console: Console, source: FrameSource, as_json: bool
+) -> Iterator[Callable[[FrameResult, int], None]]:
+    """A line on stderr, where that is a terminal: frames, rate, latency, faces, drops.
 
-    def __init__(self, console: Console, source: FrameSource, as_json: bool) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bar
+    Yields a function that takes each result and the number of dropped frames; it redraws the line at most every
+    _REFRESH seconds.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
 
-        ending = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) if source.frames else ()
-        # on one terminal, JSON lines and the progress line would garble each other
-        shown = console.is_terminal and not (as_json and sys.stdout.isatty())
-        self._bar = Bar(
-            TextColumn("{task.description}"),
-            *ending,
-            console=console,
-            transient=True,
-            disable=not shown,
-            redirect_stdout=sys.stdout.isatty(),
-        )
-        self._task = self._bar.add_task("waiting for the first frame", total=source.frames or None)
-        self._next = 0.0
+    # on one terminal, JSON lines and the progress line would garble each other
+    if not console.is_terminal or (as_json and sys.stdout.isatty()):
+        yield lambda result, dropped: None
+        return
+    ending = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) if source.frames else ()
+    columns = (TextColumn("{task.description}"), *ending)
+    due = 0.0
 
-    def __enter__(self) -> RunProgress:
-        if not self._bar.disable:  # stopping a bar that never ran prints an empty line
-            self._bar.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if not self._bar.disable:
-            self._bar.stop()
-
-    def advance(self, result: FrameResult, dropped: int) -> None:
-        """Counts a frame; the line is redrawn at most every _REFRESH seconds."""
-        now = time.monotonic()
-        if self._bar.disable or now < self._next:
+    def advance(result: FrameResult, dropped: int) -> None:
+        nonlocal due
+        if (now := time.monotonic()) < due:
             return
-        self._next = now + _REFRESH
+        due = now + _REFRESH
         faces = counted(len(result.faces), "face")
         text = f"{result.fps:.1f} fps, {1e3 * result.latency:.0f} ms, {faces}, {dropped} dropped"
-        self._bar.update(self._task, completed=result.frame.index + 1, description=text)
+        bar.update(task, completed=result.frame.index + 1, description=text)
+
+    with Bar(*columns, console=console, transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
+        task = bar.add_task("waiting for the first frame", total=source.frames or None)
+        yield advance
 
 
 def say_summary(console: Console, telemetry: Telemetry, stream: Stream, source: FrameSource) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from edgefel.cli.run_console import LabelChanges, RunProgress, say_summary
+from edgefel.cli.run_console import LabelChanges, run_progress, say_summary
 from edgefel.runtime.alignment import FaceBox
 from edgefel.runtime.labelling import LabelledFace
 from edgefel.runtime.stream.capture import open_source
@@ -69,9 +69,9 @@ def test_progress_on_a_terminal(frames, counts):
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=120)
     source = SimpleNamespace(frames=frames)
-    with RunProgress(console, source, as_json=False) as progress:
-        progress.advance(result(4, tracked(1)), dropped=2)
-        progress.advance(replace(result(5), fps=1.0), dropped=3)  # too soon to be drawn
+    with run_progress(console, source, as_json=False) as advance:
+        advance(result(4, tracked(1)), 2)
+        advance(replace(result(5), fps=1.0), 3)  # too soon to be drawn
     shown = screen.getvalue()
     assert "waiting for the first frame" in shown
     assert "29.7 fps, 12 ms, 1 face, 2 dropped" in shown
@@ -81,8 +81,8 @@ def test_progress_on_a_terminal(frames, counts):
 
 def test_no_progress_elsewhere():
     text = io.StringIO()
-    with RunProgress(Console(file=text), SimpleNamespace(frames=3), as_json=False) as progress:
-        progress.advance(result(0), dropped=0)
+    with run_progress(Console(file=text), SimpleNamespace(frames=3), as_json=False) as advance:
+        advance(result(0), 0)
     assert text.getvalue() == ""
 
 

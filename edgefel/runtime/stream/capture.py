@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import stat
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -86,18 +85,18 @@ def plan_source(source: str, options: SourceOptions) -> SourcePlan:
 
     Raises EdgefelError if there is no such source, or an option does not apply to it.
     """
-    camera = re.fullmatch(r"csi(?::(\d+))?", source)
-    if camera or _is_camera(source):
+    if "://" in source:
+        return _plan_address(source, options)
+    path = Path(source)
+    csi = re.fullmatch(r"csi(?::(\d+))?", source)
+    if csi or re.fullmatch(r"\d+|/dev/video\d+", source) or path.is_char_device():
         _refuse(source, "a camera", loop=options.loop)
-        if camera:
-            opener, name = partial(_csi, int(camera[1] or 0), options), source
+        if csi:
+            opener, name = partial(_csi, int(csi[1] or 0), options), source
         else:
             opener, name = partial(_camera, source, options), f"camera {source}"
             camera_file(source)  # raises its errors early
         return SourcePlan(partial(LiveSource, opener, name, options.patience), live=True)
-    if "://" in source:
-        return _plan_address(source, options)
-    path = Path(source)
     if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
         _refuse(source, "images", size=options.size)
         return SourcePlan(partial(FolderSource, open_images(path), options.fps or 1.0, loop=options.loop))
@@ -129,15 +128,6 @@ def _plan_address(url: str, options: SourceOptions) -> SourcePlan:
         return SourcePlan(partial(VideoFile, opener, name, loop=options.loop))
     _refuse(name, "a stream", loop=options.loop)
     return SourcePlan(partial(LiveSource, opener, name, options.patience), live=True)
-
-
-def _is_camera(source: str) -> bool:
-    if source.isdigit() or re.fullmatch(r"/dev/video\d+", source):
-        return True
-    try:
-        return stat.S_ISCHR(Path(source).stat().st_mode)
-    except (OSError, ValueError):
-        return False
 
 
 def _refuse(source: str, kind: str, **options: object) -> None:

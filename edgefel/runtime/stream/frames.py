@@ -63,11 +63,9 @@ class FrameSource(Protocol):
 
         Raises EdgefelError if a live source failed and could not be reopened.
         """
-        ...
 
     def close(self) -> None:
         """Releases the device; a second call does nothing."""
-        ...
 
 
 @dataclass(frozen=True)

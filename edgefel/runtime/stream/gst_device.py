@@ -25,6 +25,7 @@ import subprocess
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 
 import cv2
@@ -265,13 +266,11 @@ class GstDevice:
 def _launch(pipeline: Pipeline) -> tuple[int, subprocess.Popen[bytes]]:
     """The read end of a pipe, and the child that writes to the other end."""
     reading, writing = os.pipe()
-    try:
+    with suppress(ImportError, OSError):
         import fcntl
 
         # with 64 KB, a large frame would need hundreds of context switches
         fcntl.fcntl(reading, getattr(fcntl, "F_SETPIPE_SZ", 1031), _PIPE_BYTES)
-    except (ImportError, OSError):
-        pass
     # one pipe for both kinds of frames keeps their order; async=false: the first coded frame must not wait for a
     # decoded one
     both = ("both.", "funnel", "name=both", "forward-sticky-events=false", "!") if CODED in pipeline else ()

@@ -47,11 +47,9 @@ class Sink(Protocol):
 
         Raises SinkClosed if the run should end, EdgefelError if writing fails.
         """
-        ...
 
     def close(self) -> None:
         """Completes the output; a second call does nothing."""
-        ...
 
 
 def check_file_target(path: Path, *, overwrite: bool = False) -> None:
