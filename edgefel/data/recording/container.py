@@ -1,22 +1,12 @@
-"""What the containers share: the track and the file."""
+"""What the containers share: the file, and what an MPEG-4 frame says of itself."""
 
 from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 
 from edgefel.errors import EdgefelError
-
-
-@dataclass(frozen=True)
-class VideoTrack:
-    """size: (width, height). fps: the nominal rate, which frames need not keep. first: the first compressed frame."""
-
-    size: tuple[int, int]
-    fps: float
-    first: bytes
 
 
 class File:

@@ -17,7 +17,7 @@ import numpy as np
 
 from edgefel.data.preprocessing import Image
 from edgefel.data.recording.avi import Avi
-from edgefel.data.recording.container import File, VideoTrack
+from edgefel.data.recording.container import File
 from edgefel.data.recording.encoders import EncodingError, JpegEncoder, Mpeg4Encoder
 from edgefel.data.recording.matroska import Matroska
 from edgefel.data.recording.mp4 import Mp4
@@ -95,8 +95,8 @@ class VideoWriter:
         try:
             data = self._encoder.encode(self._fitted(frame))  # type: ignore[arg-type]
             if self._container is None:
-                track = VideoTrack(self._size, self._fps, data)
-                self._container = _CONTAINERS[self.path.suffix.lower()](self._file, track)
+                kind = _CONTAINERS[self.path.suffix.lower()]
+                self._container = kind(self._file, self._size, self._fps, data)
             self._container.add(data, time)
         except BaseException as error:
             self._failed = True
