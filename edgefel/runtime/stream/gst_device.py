@@ -144,7 +144,7 @@ class GstDevice:
         self.frames = frames
         self.size, self.fps = (0, 0), 0.0
         self.reader = "GStreamer, decoded by hardware" if "nvv4l2decoder" in pipeline else "GStreamer"
-        self._name, self._wait = name, first_frame
+        self._wait = first_frame
         self._format: RawFormat | None = None
         self._data: Image = np.empty(0, np.uint8)
         self._stamp = _NO_TIME
@@ -187,7 +187,9 @@ class GstDevice:
                         flags = int.from_bytes(header[_FLAGS_AT : _FLAGS_AT + 2].tobytes(), "big")
                         self._key_frames.add(flags, stamp)
                 elif kind == _CAPS:
-                    self._learn(payload.tobytes().rstrip(b"\0").decode(errors="replace"))
+                    caps = payload.tobytes().rstrip(b"\0").decode(errors="replace")
+                    self._format = RawFormat.parse(caps)
+                    self.size, self.fps = (self._format.width, self._format.height), self._format.fps
                 elif kind == _BUFFER and self._format is not None:
                     self._data, self._stamp = payload, stamp
                     return True
@@ -197,10 +199,6 @@ class GstDevice:
 
     def _is_whole(self) -> bool:
         return self._key_frames is None or self._key_frames.is_whole(self._stamp)
-
-    def _learn(self, caps: str) -> None:
-        self._format = RawFormat.parse(caps)
-        self.size, self.fps = (self._format.width, self._format.height), self._format.fps
 
     def retrieve(self) -> Image | None:
         return self._format.image(self._data) if self._format is not None and self._is_whole() else None
