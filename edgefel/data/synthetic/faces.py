@@ -102,9 +102,6 @@ class SyntheticFaces:
         image = spoil(take_image(canvas, depth, scene.pose, options.size), options, rng)
         return SyntheticFace(**vars(plan), image=image)
 
-    def __getitem__(self, index: int) -> SyntheticFace:
-        return self.sample(index)
-
     def _plan(self, index: int) -> tuple[FacePlan, np.random.Generator]:
         if not 0 <= index < self.options.count:
             raise IndexError(f"face {index} of {self.options.count}")

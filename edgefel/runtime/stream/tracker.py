@@ -116,10 +116,6 @@ class Track:
             embedding = _unit(0.9 * self.embedding + 0.1 * embedding)
         self.embedding = self.embedding if embedding is None else embedding
 
-    def set_back(self, time: float) -> None:
-        """Handles a clock that was set back to `time`."""
-        self.seen, self.began = min(self.seen, time), min(self.began, time)
-
 
 class Tracker:
     """Assigns every face of a frame to a track. Not thread-safe."""
@@ -137,7 +133,7 @@ class Tracker:
         squares = [Square.of(box) for box in boxes]
         faces: list[Tensor | None] = [None] * len(boxes) if embeddings is None else _unit_rows(embeddings)
         for track in self.tracks:
-            track.set_back(time)
+            track.seen, track.began = min(track.seen, time), min(track.began, time)
         self.tracks = [track for track in self.tracks if time - track.seen <= self._options.patience]
         found: list[Track | None] = [None] * len(boxes)
         for row, column in assign(self._costs(time, squares, faces)):
