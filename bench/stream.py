@@ -36,8 +36,8 @@ from edgefel.runtime.faces import HaarDetector
 from edgefel.runtime.manifest import Manifest
 from edgefel.runtime.session import Session
 from edgefel.runtime.stream.capture import open_source
+from edgefel.runtime.stream.frames import FrameResult, TrackedFace
 from edgefel.runtime.stream.pipeline import Stream, StreamOptions
-from edgefel.runtime.stream.results import FrameResult, TrackedFace
 from edgefel.runtime.stream.sinks import JsonLines
 from edgefel.runtime.telemetry.board import process_memory_mb
 from edgefel.runtime.telemetry.telemetry import Telemetry

@@ -1,10 +1,11 @@
-"""Streams for tests: coloured squares on black, a source that holds them in memory, and a detector that finds them."""
+"""Streams for tests: images in memory with squares, a detector that finds them, and small videos of grey frames."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from edgefel.data.preprocessing import Image
 from edgefel.errors import EdgefelError
 from edgefel.runtime.alignment import FaceBox
-from edgefel.runtime.stream.frames import Frame, SourceCounts
+from edgefel.runtime.stream.frames import Frame, FrameSource, SourceCounts
 
 RED, GREEN, BLUE = (255, 40, 40), (40, 255, 40), (40, 40, 255)
 Square = tuple[int, int, int, tuple[int, int, int]]  # left, top, side, colour
@@ -85,3 +86,33 @@ class ListSource:
 
     def close(self) -> None:
         self._closed.set()
+
+
+def shade(number: int) -> int:
+    """Grey of a frame, told apart also after compression."""
+    return 10 + 8 * number
+
+
+def write_video(
+    file: Path, count: int = 24, size: tuple[int, int] = (64, 48), codec: str = "MJPG", fps: float = 20.0
+) -> Path:
+    writer = cv2.VideoWriter(str(file), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*codec), fps, size)
+    assert writer.isOpened()
+    for number in range(count):
+        writer.write(np.full((size[1], size[0], 3), shade(number), np.uint8))
+    writer.release()
+    return file
+
+
+def cut(file: Path, share: float) -> Path:
+    content = file.read_bytes()
+    file.write_bytes(content[: int(share * len(content))])
+    return file
+
+
+def all_frames(source: FrameSource) -> list[Frame]:
+    frames = []
+    while (frame := source.read()) is not None:
+        frames.append(frame)
+    source.close()
+    return frames

@@ -21,7 +21,7 @@ from edgefel.files.write import atomic_file
 from edgefel.runtime.faces import HaarDetector
 from edgefel.runtime.session import Session
 from edgefel.runtime.stream.capture import open_source
-from edgefel.runtime.stream.overlay import Hud, draw
+from edgefel.runtime.stream.overlay import draw
 from edgefel.runtime.stream.pipeline import Stream, StreamOptions
 
 
@@ -51,8 +51,7 @@ def draw_stream(chosen: argparse.Namespace) -> None:
         stream = Stream(open_source(chosen.clip), HaarDetector(0.15), session, options)
         for result in stream:
             last = result
-        hud = Hud(last.fps, 1e3 * last.latency, None, stream.dropped, session.backend)
-    image = cv2.cvtColor(draw(last.frame.image, last, hud), cv2.COLOR_RGB2BGR)
+    image = cv2.cvtColor(draw(last, None, stream.dropped, stream.backend), cv2.COLOR_RGB2BGR)
     with atomic_file(chosen.output) as temporary:
         if not cv2.imwrite(str(temporary), image, (cv2.IMWRITE_JPEG_QUALITY, 90)):
             raise EdgefelError(f"{chosen.output}: cannot be written; check the free space")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,7 +17,7 @@ from edgefel.errors import EdgefelError
 from edgefel.text import counted
 
 if TYPE_CHECKING:
-    from edgefel.deploy.package import Deployed, DeployOptions
+    from edgefel.deploy.package import Deployed
 
 
 @click.command("pack")
@@ -56,19 +56,7 @@ if TYPE_CHECKING:
     "--verify", "verifying", is_flag=True, help="Check an archive or folder that was packed; write nothing."
 )
 @params.json_output
-def command(
-    bundle: Path,
-    output: Path | None,
-    precisions: tuple[str, ...],
-    force: bool,
-    overwrite: bool,
-    kernels: Path | None,
-    no_kernels: bool,
-    archs: tuple[str, ...],
-    verifying: bool,
-    as_json: bool,
-    **serving: Any,
-) -> None:
+def command(**values: Any) -> None:
     """Pack a bundle for a device, or for a server.
 
     BUNDLE is a bundle of `edgefel export`; with --verify, an archive or folder of `edgefel pack`. With -o, packs the
@@ -82,112 +70,98 @@ def command(
       edgefel pack edge.tar --verify
       edgefel pack bundle --triton-repository models --deepstream nvinfer
     """
-    from edgefel.deploy.package import DeployOptions
-
-    servers = _Servers(force=force, **serving)
-    if verifying:
-        if output is not None or servers.folders:
+    options = SimpleNamespace(**values)
+    servers = [folder for folder in (options.triton_repository, options.deepstream) if folder is not None]
+    if options.verifying:
+        if options.output is not None or servers:
             raise EdgefelError("--verify writes nothing; leave -o, --triton-repository and --deepstream out")
-        _verify(bundle, as_json)
+        _verify(options.bundle, options.as_json)
         return
-    if output is None and not servers.folders:
+    if options.output is None and not servers:
         raise EdgefelError("nothing to write: give -o edge.tar, --triton-repository DIR or --deepstream DIR")
     for option in ("triton_engine", "triton_device", "triton_instances"):
         params.refuse_alone(option, "triton_repository")
-    servers.check(precisions, output)
-    results: dict[str, Any] = {}
-    if output is not None:
-        options = DeployOptions(precisions, force, kernels, no_kernels, archs, overwrite)
-        results["deploy"] = _deploy(bundle, output, options, as_json)
-    results |= servers.write(bundle, precisions, as_json)
-    if as_json:
+    _check_servers(options, servers)
+    results = _deploy(options) if options.output is not None else {}
+    results |= _write_servers(options)
+    if options.as_json:
         print_json(results)
 
 
-@dataclass(frozen=True)
-class _Servers:
-    """The options for servers."""
+def _check_servers(options: SimpleNamespace, servers: list[Path]) -> None:
+    """Refuses bad options before the first of several outputs is written.
 
-    triton_repository: Path | None
-    triton_engine: bool
-    triton_device: str
-    triton_instances: int
-    deepstream: Path | None
-    max_batch: int | None
-    force: bool
+    A server takes one file, where a device may have several.
+    """
+    from edgefel.files.write import check_free
 
-    @property
-    def folders(self) -> list[Path]:
-        return [folder for folder in (self.triton_repository, self.deepstream) if folder is not None]
-
-    def check(self, precisions: tuple[str, ...], output: Path | None) -> None:
-        """Refuses bad options before the first of several outputs is written.
-
-        A server takes one file, where a device may have several.
-        """
-        from edgefel.files.write import check_free
-
-        if self.max_batch is not None and not self.folders:
-            raise EdgefelError("--max-batch belongs to --triton-repository and --deepstream; leave it out")
-        places = [path.resolve() for path in (*self.folders, *([output] if output else []))]
-        if len(set(places)) < len(places):
-            raise EdgefelError("two outputs have the same name; give each a place of its own")
-        for folder in self.folders:
-            check_free(folder)
-        if self.folders and len(precisions) > 1:
-            raise EdgefelError("--triton-repository and --deepstream take one file; give --precision once")
-        if self.deepstream is not None:
-            require("export", "--deepstream", "onnx")  # before the other folders are written
-
-    def write(self, bundle: Path, precisions: tuple[str, ...], as_json: bool) -> dict[str, Any]:
-        precision = precisions[0] if precisions else None
-        written: dict[str, tuple[Path, list[Path]]] = {}
-        if self.triton_repository is not None:
-            from edgefel.deploy.triton import TritonOptions, write_triton_repository
-
-            options = TritonOptions(
-                precision=precision,
-                engine=self.triton_engine,
-                max_batch=self.max_batch,
-                device=self.triton_device,
-                instances=self.triton_instances,
-                force=self.force,
-            )
-            folder = self.triton_repository
-            written["triton"] = folder, write_triton_repository(bundle, folder, options)
-        if self.deepstream is not None:
-            from edgefel.deploy.deepstream import DeepStreamOptions, write_deepstream
-
-            nvinfer = DeepStreamOptions(precision=precision, max_batch=self.max_batch or 16, force=self.force)
-            written["deepstream"] = self.deepstream, write_deepstream(bundle, self.deepstream, nvinfer)
-        results = {}
-        for name, (folder, files) in written.items():
-            names = [file.relative_to(folder).as_posix() for file in files]
-            results[name] = {"output": str(folder), "files": names}
-            if not as_json:
-                click.echo(f"wrote {folder}: {', '.join(names)}; see docs/serving.md", err=True)
-        return results
+    if options.max_batch is not None and not servers:
+        raise EdgefelError("--max-batch belongs to --triton-repository and --deepstream; leave it out")
+    places = [path.resolve() for path in (*servers, options.output) if path is not None]
+    if len(set(places)) < len(places):
+        raise EdgefelError("two outputs have the same name; give each a place of its own")
+    for folder in servers:
+        check_free(folder)
+    if servers and len(options.precisions) > 1:
+        raise EdgefelError("--triton-repository and --deepstream take one file; give --precision once")
+    if options.deepstream is not None:
+        require("export", "--deepstream", "onnx")  # before the other folders are written
 
 
-def _deploy(bundle: Path, output: Path, options: DeployOptions, as_json: bool) -> dict[str, Any]:
-    from edgefel.deploy.package import write_deploy_folder
+def _write_servers(options: SimpleNamespace) -> dict[str, Any]:
+    precision = next(iter(options.precisions), None)
+    written: dict[str, tuple[Path, list[Path]]] = {}
+    if (folder := options.triton_repository) is not None:
+        from edgefel.deploy.triton import TritonOptions, write_triton_repository
 
+        triton = TritonOptions(
+            precision=precision,
+            engine=options.triton_engine,
+            max_batch=options.max_batch,
+            device=options.triton_device,
+            instances=options.triton_instances,
+            force=options.force,
+        )
+        written["triton"] = folder, write_triton_repository(options.bundle, folder, triton)
+    if (folder := options.deepstream) is not None:
+        from edgefel.deploy.deepstream import DeepStreamOptions, write_deepstream
+
+        nvinfer = DeepStreamOptions(
+            precision=precision, max_batch=options.max_batch or 16, force=options.force
+        )
+        written["deepstream"] = folder, write_deepstream(options.bundle, folder, nvinfer)
+    results = {}
+    for name, (folder, files) in written.items():
+        names = [file.relative_to(folder).as_posix() for file in files]
+        results[name] = {"output": str(folder), "files": names}
+        if not options.as_json:
+            click.echo(f"wrote {folder}: {', '.join(names)}; see docs/serving.md", err=True)
+    return results
+
+
+def _deploy(options: SimpleNamespace) -> dict[str, Any]:
+    from edgefel.deploy.package import DeployOptions, write_deploy_folder
+
+    chosen = (options.precisions, options.force, options.kernels, options.no_kernels, options.archs)
     with Bars() as progress:
-        deployed = write_deploy_folder(bundle, output, options, progress)
+        deployed = write_deploy_folder(
+            options.bundle, options.output, DeployOptions(*chosen, options.overwrite), progress
+        )
     for note in deployed.notes:
         click.echo(f"note: {note}", err=True)
     commands = _commands(deployed)
-    if not as_json:
+    if not options.as_json:
         _show(deployed, commands)
     files = [{"path": file.path, "bytes": file.size, "sha256": file.sha256} for file in deployed.files]
-    return {
-        "output": str(output),
+    document = {
+        "output": str(options.output),
         **deployed.header,
         "index_sha256": deployed.index_sha256,
         "files": files,
         "notes": list(deployed.notes),
         "commands": commands,
     }
+    return {"deploy": document}
 
 
 def _commands(deployed: Deployed) -> list[str]:

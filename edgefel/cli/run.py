@@ -6,11 +6,11 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,15 +19,15 @@ from edgefel.cli import params
 from edgefel.cli.console import console_on_stderr, say, working
 from edgefel.cli.output import discard
 from edgefel.cli.param_types import ABOVE_ZERO, PATH, POSITIVE, SIZE, FiniteRange
-from edgefel.cli.run_console import LabelChanges, RunProgress, say_summary
+from edgefel.cli.run_console import LabelChanges, run_progress, say_summary
 from edgefel.errors import EdgefelError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from edgefel.runtime.stream.frames import FrameResult
     from edgefel.runtime.stream.pipeline import Stream, StreamOptions
     from edgefel.runtime.stream.sinks import Sink
-    from edgefel.runtime.telemetry.files import MetricsFile
     from edgefel.runtime.telemetry.telemetry import Telemetry
 
 
@@ -130,209 +130,174 @@ def command(**options: Any) -> None:
     """
     params.refuse_alone("metrics_every", "metrics")
     params.refuse_alone("metrics_host", "metrics_port")
-    _Run(**options).run()
+    _run(SimpleNamespace(**options))
 
 
-@dataclass(frozen=True)
-class _Run:
-    """One run; the fields are the command's options."""
+def _run(options: SimpleNamespace) -> None:
+    from edgefel.runtime.faces import make_detector
+    from edgefel.runtime.session import Session
+    from edgefel.runtime.stream.capture import SourceOptions, plan_source
+    from edgefel.runtime.stream.pipeline import Stream
+    from edgefel.runtime.telemetry.board import Board
+    from edgefel.runtime.telemetry.telemetry import Telemetry
 
-    bundle: Path
-    source: str
-    size: tuple[int, int] | None
-    fps: float | None
-    patience: float
-    loop: bool
-    decoder: Literal["auto", "opencv", "gstreamer"]
-    precision: str | None
-    backend: str
-    threads: int | None
-    detector: str
-    detector_model: Path | None
-    min_face: float | None
-    detect_every: int
-    policy: str
-    smoothing: float
-    min_confidence: float
-    frames: int | None
-    seconds: float | None
-    show: bool
-    save: Path | None
-    outputs: tuple[Path, ...]
-    overwrite: bool
-    metrics: Path | None
-    metrics_every: float
-    metrics_port: int | None
-    metrics_host: str
-    force: bool
-    verbose: bool
-    as_json: bool
-
-    def run(self) -> None:
-        from edgefel.runtime.faces import make_detector
-        from edgefel.runtime.session import Session
-        from edgefel.runtime.stream.capture import SourceOptions, plan_source
-        from edgefel.runtime.stream.pipeline import Stream
-        from edgefel.runtime.telemetry.board import Board
-        from edgefel.runtime.telemetry.telemetry import Telemetry
-
-        self._check_places()
-        self._check_targets()
-        errors = console_on_stderr()
-        with ExitStack() as stack:
-            options = SourceOptions(self.size, self.fps, self.loop, self.decoder, self.patience)
-            plan = plan_source(self.source, options)
-            # a file is opened before the model is loaded, to report errors early; a camera would lose frames meanwhile
-            source = None if plan.live else stack.enter_context(closing(plan.open()))
-            detector = make_detector(self.detector, self.detector_model, min_share=self.min_face)
-            with working(f"loading {self.bundle}"):
-                session = stack.enter_context(
-                    Session.open(self.bundle, self.precision, self.backend, self.threads, self.force)
-                )
-                session.warm_up()
-            say(errors, session.headline, *(session.choice.reasons if self.verbose else ()), *session.notes)
-            source = source or stack.enter_context(closing(plan.open()))
-            telemetry = stack.enter_context(Telemetry(Board.find()))
-            self._serve_metrics(telemetry, stack, errors)
-            stream = Stream(source, detector, session, self._options(), telemetry)
-            say(errors, f"{source.description}, policy {stream.policy}")
-            outputs = stack.enter_context(self._outputs(source.fps, errors))
-            # pending results are written and files closed; then Ctrl-C ends with exit code 130, and SIGTERM and SIGHUP
-            # (service manager, lost connection) with 0
-            asked: list[int] = []
-
-            def stop(number: int) -> None:
-                # a second Ctrl-C does not wait for the frames in the pipeline
-                if number == signal.SIGINT and number in asked:
-                    raise signals.Interrupted(number)
-                asked.append(number)
-                stream.stop()
-
-            stack.enter_context(signals.answered(stop))
-            try:
-                with RunProgress(errors, source, self.as_json) as progress:
-                    self._consume(stream, outputs, progress, telemetry)
-            finally:
-                say_summary(errors, telemetry, stream, source)
-            if signal.SIGINT in asked:
-                raise signals.Interrupted(signal.SIGINT)
-
-    def _check_places(self) -> None:
-        """Refuses outputs that are the source or each other; --overwrite is meant for results of an earlier run."""
-        if not self.source:  # as a path it would be the current folder
-            raise EdgefelError("--source is empty; give a camera (0, csi), a URL, a video or images")
-        named = [("-o", path) for path in self.outputs]
-        named += [
-            (option, path) for option, path in (("--save", self.save), ("--metrics", self.metrics)) if path
-        ]
-        taken = {os.path.realpath(self.source): "--source"}
-        for option, path in named:
-            place = os.path.realpath(path)
-            if place in taken:
-                raise EdgefelError(
-                    f"{path}: is named by {taken[place]} and by {option}; give each a file of its own"
-                )
-            taken[place] = option
-
-    def _check_targets(self) -> None:
-        """Refuses bad output names before the model is loaded."""
-        from edgefel.data.recording import check_video_target
-        from edgefel.runtime.stream.sinks import check_file_target
-
-        if self.save is not None:
-            check_video_target(self.save, overwrite=self.overwrite)
-        for path in self.outputs:
-            check_file_target(path, overwrite=self.overwrite)
-
-    def _options(self) -> StreamOptions:
-        from edgefel.runtime.stream.pipeline import StreamOptions
-
-        return StreamOptions(
-            policy=None if self.policy == "auto" else self.policy,  # type: ignore[arg-type] # click checked it
-            detect_every=self.detect_every,
-            smoothing=self.smoothing,
-            min_confidence=self.min_confidence,
-            frames=self.frames,
-            seconds=self.seconds,
-            # a folder is a sequence only with a given rate
-            images=self.fps is None and _is_images(Path(self.source)),
+    _check_targets(options)
+    errors = console_on_stderr()
+    with ExitStack() as stack:
+        plan = plan_source(
+            options.source,
+            SourceOptions(options.size, options.fps, options.loop, options.decoder, options.patience),
         )
+        # a file is opened before the model is loaded, to report errors early; a camera would lose frames meanwhile
+        source = None if plan.live else stack.enter_context(closing(plan.open()))
+        detector = make_detector(options.detector, options.detector_model, min_share=options.min_face)
+        chosen = options.precision, options.backend, options.threads, options.force
+        with working(f"loading {options.bundle}"):
+            session = stack.enter_context(Session.open(options.bundle, *chosen))
+            session.warm_up()
+        reasons = session.choice.reasons if options.verbose else ()
+        say(errors, session.headline, *reasons, *session.notes)
+        source = source or stack.enter_context(closing(plan.open()))
+        telemetry = stack.enter_context(Telemetry(Board.find()))
+        _serve_metrics(options, telemetry, stack, errors)
+        stream = Stream(source, detector, session, _stream_options(options), telemetry)
+        say(errors, f"{source.description}, policy {stream.policy}")
+        sinks = stack.enter_context(_opened_sinks(options, source.fps, errors))
+        # pending results are written and files closed; then Ctrl-C ends with exit code 130, and SIGTERM and SIGHUP
+        # (service manager, lost connection) with 0
+        asked: list[int] = []
 
-    def _serve_metrics(self, telemetry: Telemetry, stack: ExitStack, errors: Console) -> None:
-        from edgefel.runtime.telemetry.files import MetricsFile
-        from edgefel.runtime.telemetry.server import MetricsServer
+        def stop(number: int) -> None:
+            # a second Ctrl-C does not wait for the frames in the pipeline
+            if number == signal.SIGINT and number in asked:
+                raise signals.Interrupted(number)
+            asked.append(number)
+            stream.stop()
 
-        if self.metrics is not None:
-            file = stack.enter_context(MetricsFile(self.metrics, telemetry, self.metrics_every))
-            stack.callback(_warn_of, file, errors)
-        if self.metrics_port is not None:
-            server = stack.enter_context(MetricsServer(telemetry, self.metrics_port, self.metrics_host))
-            say(errors, f"metrics at {server.url}")
-
-    @contextmanager
-    def _outputs(self, fps: float, errors: Console) -> Iterator[list[Sink]]:
-        """The sinks, which are always closed, so that their files are complete."""
-        from edgefel.runtime.stream.sinks import JsonLines, VideoSink, WindowSink, open_file_sink
-
-        with ExitStack() as stack:
-
-            def opened(sink: Sink) -> Sink:
-                stack.callback(sink.close)
-                return sink
-
-            # first the sinks that leave no file behind if a later one is refused
-            images: list[Sink] = []
-            if self.save is not None:
-                video = VideoSink(self.save, fps, overwrite=self.overwrite)
-                images.append(opened(video))
-                if video.kept is not None:
-                    say(errors, f"a recording that an earlier run did not complete is now {video.kept}")
-            if self.show:
-                images.append(opened(WindowSink(f"edgefel {self.source}")))
-            files: list[Sink] = []
-            with ExitStack() as undo:
-                for path in self.outputs:
-                    is_new = not path.exists()
-                    files.append(opened(open_file_sink(path, overwrite=self.overwrite)))
-                    if is_new:
-                        undo.callback(path.unlink, missing_ok=True)
-                undo.pop_all()
-            text = opened(JsonLines(sys.stdout) if self.as_json else LabelChanges())
-            # the files before the window, which may end the run
-            yield [*files, *images, text]
-
-    def _consume(
-        self, stream: Stream, sinks: Sequence[Sink], progress: RunProgress, telemetry: Telemetry
-    ) -> None:
-        from edgefel.runtime.stream.overlay import Hud, draw
-        from edgefel.runtime.stream.sinks import SinkClosed
-
-        needs_image = any(sink.needs_image for sink in sinks)
+        stack.enter_context(signals.answered(stop))
         try:
-            for result in stream:
-                start = time.perf_counter()
-                image = None
-                if needs_image:
-                    power = telemetry.power_w
-                    hud = Hud(result.fps, 1e3 * result.latency, power, stream.dropped, stream.backend)
-                    image = draw(result.frame.image, result, hud)
-                for sink in sinks:
-                    sink.write(result, image)
-                telemetry.record("sinks", time.perf_counter() - start)
-                progress.advance(result, stream.dropped)
-        except SinkClosed:  # the window was closed, or the reader of the output has gone
-            try:
-                sys.stdout.flush()
-            except BrokenPipeError:
-                discard(sys.stdout)
+            with run_progress(errors, source, options.as_json) as progress:
+                _consume(stream, sinks, progress, telemetry)
+        finally:
+            say_summary(errors, telemetry, stream, source)
+        if signal.SIGINT in asked:
+            raise signals.Interrupted(signal.SIGINT)
 
 
-def _warn_of(file: MetricsFile, errors: Console) -> None:
-    if file.problem is not None:
-        say(errors, f"warning: {file.problem}")
+def _check_targets(options: SimpleNamespace) -> None:
+    """Refuses bad output names before the model is loaded, and outputs that are the source or each other.
+
+    --overwrite is meant for results of an earlier run.
+    """
+    from edgefel.data.recording import check_video_target
+    from edgefel.runtime.stream.sinks import check_file_target
+
+    if not options.source:  # as a path it would be the current folder
+        raise EdgefelError("--source is empty; give a camera (0, csi), a URL, a video or images")
+    named = [*(("-o", path) for path in options.outputs), ("--save", options.save)]
+    taken = {os.path.realpath(options.source): "--source"}
+    for option, path in (*named, ("--metrics", options.metrics)):
+        if path is None:
+            continue
+        place = os.path.realpath(path)
+        if place in taken:
+            raise EdgefelError(
+                f"{path}: is named by {taken[place]} and by {option}; give each a file of its own"
+            )
+        taken[place] = option
+    if options.save is not None:
+        check_video_target(options.save, overwrite=options.overwrite)
+    for path in options.outputs:
+        check_file_target(path, overwrite=options.overwrite)
 
 
-def _is_images(path: Path) -> bool:
+def _stream_options(options: SimpleNamespace) -> StreamOptions:
     from edgefel.data.images import IMAGE_SUFFIXES
+    from edgefel.runtime.stream.pipeline import StreamOptions
 
-    return path.is_dir() or (path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES)
+    path = Path(options.source)
+    is_images = path.is_dir() or (path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES)
+    return StreamOptions(
+        policy=None if options.policy == "auto" else options.policy,
+        detect_every=options.detect_every,
+        smoothing=options.smoothing,
+        min_confidence=options.min_confidence,
+        frames=options.frames,
+        seconds=options.seconds,
+        # a folder is a sequence only with a given rate
+        images=options.fps is None and is_images,
+    )
+
+
+def _serve_metrics(options: SimpleNamespace, telemetry: Telemetry, stack: ExitStack, errors: Console) -> None:
+    from edgefel.runtime.telemetry.files import MetricsFile
+    from edgefel.runtime.telemetry.server import MetricsServer
+
+    if options.metrics is not None:
+        file = stack.enter_context(MetricsFile(options.metrics, telemetry, options.metrics_every))
+
+        @stack.callback
+        def warn() -> None:
+            if file.problem is not None:
+                say(errors, f"warning: {file.problem}")
+
+    if options.metrics_port is not None:
+        server = stack.enter_context(MetricsServer(telemetry, options.metrics_port, options.metrics_host))
+        say(errors, f"metrics at {server.url}")
+
+
+@contextmanager
+def _opened_sinks(options: SimpleNamespace, fps: float, errors: Console) -> Iterator[list[Sink]]:
+    """The sinks, which are always closed, so that their files are complete."""
+    from edgefel.runtime.stream.sinks import JsonLines, VideoSink, WindowSink, open_file_sink
+
+    with ExitStack() as stack:
+
+        def opened(sink: Sink) -> Sink:
+            stack.callback(sink.close)
+            return sink
+
+        # first the sinks that leave no file behind if a later one is refused
+        images: list[Sink] = []
+        if options.save is not None:
+            video = VideoSink(options.save, fps, overwrite=options.overwrite)
+            images.append(opened(video))
+            if video.kept is not None:
+                say(errors, f"a recording that an earlier run did not complete is now {video.kept}")
+        if options.show:
+            images.append(opened(WindowSink(f"edgefel {options.source}")))
+        files: list[Sink] = []
+        with ExitStack() as undo:
+            for path in options.outputs:
+                is_new = not path.exists()
+                files.append(opened(open_file_sink(path, overwrite=options.overwrite)))
+                if is_new:
+                    undo.callback(path.unlink, missing_ok=True)
+            undo.pop_all()
+        text = opened(JsonLines(sys.stdout) if options.as_json else LabelChanges())
+        # the files before the window, which may end the run
+        yield [*files, *images, text]
+
+
+def _consume(
+    stream: Stream, sinks: Sequence[Sink], progress: Callable[[FrameResult, int], None], telemetry: Telemetry
+) -> None:
+    from edgefel.runtime.stream.overlay import draw
+    from edgefel.runtime.stream.sinks import SinkClosed
+
+    needs_image = any(sink.needs_image for sink in sinks)
+    try:
+        for result in stream:
+            start = time.perf_counter()
+            image = None
+            if needs_image:
+                image = draw(result, telemetry.power_w, stream.dropped, stream.backend)
+            for sink in sinks:
+                sink.write(result, image)
+            telemetry.record("sinks", time.perf_counter() - start)
+            progress(result, stream.dropped)
+    except SinkClosed:  # the window was closed, or the reader of the output has gone
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            discard(sys.stdout)

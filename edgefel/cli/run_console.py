@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
-
-import click
 
 from edgefel.cli.console import first_names, say
 from edgefel.text import counted, printable
@@ -16,9 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from edgefel.data.preprocessing import Image
-    from edgefel.runtime.stream.frames import FrameSource
+    from edgefel.runtime.stream.frames import FrameResult, FrameSource
     from edgefel.runtime.stream.pipeline import Stream
-    from edgefel.runtime.stream.results import FrameResult
     from edgefel.runtime.telemetry.telemetry import Telemetry
 
 # people whose last label is remembered; bounds the memory of a long run
@@ -34,81 +32,72 @@ class LabelChanges:
     needs_image = False
 
     def __init__(self) -> None:
-        self._labels: OrderedDict[int, str] = OrderedDict()
+        self._labels: dict[int, str] = {}  # by person; those seen last are at the end
 
     def write(self, result: FrameResult, image: Image | None) -> None:
-        from edgefel.runtime.stream.sinks import SinkClosed
+        from edgefel.runtime.stream.sinks import LineStream
 
+        lines = LineStream(sys.stdout)  # not kept: a progress line replaces it on a terminal
         for face in result.faces:
-            before = self._labels.get(face.track)
+            before = self._labels.pop(face.track, None)
             self._labels[face.track] = face.label
-            self._labels.move_to_end(face.track)
             if before == face.label:
                 continue
             change = face.label if before is None else f"{before} -> {face.label}"
             where = result.frame.name or f"{result.frame.time:8.2f} s"
             confidence = f"{face.face.probability:.0%}, confidence {face.face.confidence:.2f}"
-            try:
-                click.echo(f"{printable(where)}  person {face.track}  {change}  ({confidence})")
-            except BrokenPipeError:
-                raise SinkClosed("the reader of the output is gone") from None
+            where = printable(where, lines=False)
+            lines.write(f"{where}  person {face.track}  {change}  ({confidence})\n")
         while len(self._labels) > _REMEMBERED:
-            self._labels.popitem(last=False)
+            del self._labels[next(iter(self._labels))]
 
     def close(self) -> None:
         """Nothing to free."""
 
 
-class RunProgress:
-    """A line on stderr, where that is a terminal: frames, rate, latency, faces, drops."""
+@contextmanager
+def run_progress(
+    console: Console, source: FrameSource, as_json: bool
+) -> Iterator[Callable[[FrameResult, int], None]]:
+    """A line on stderr, where that is a terminal: frames, rate, latency, faces, drops.
 
-    def __init__(self, console: Console, source: FrameSource, as_json: bool) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bar
+    Yields a function that takes each result and the number of dropped frames; it redraws the line at most every
+    _REFRESH seconds.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
 
-        ending = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) if source.frames else ()
-        # on one terminal, JSON lines and the progress line would garble each other
-        shown = console.is_terminal and not (as_json and sys.stdout.isatty())
-        self._bar = Bar(
-            TextColumn("{task.description}"),
-            *ending,
-            console=console,
-            transient=True,
-            disable=not shown,
-            redirect_stdout=sys.stdout.isatty(),
-        )
-        self._task = self._bar.add_task("waiting for the first frame", total=source.frames or None)
-        self._next = 0.0
+    # on one terminal, JSON lines and the progress line would garble each other
+    if not console.is_terminal or (as_json and sys.stdout.isatty()):
+        yield lambda result, dropped: None
+        return
+    ending = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) if source.frames else ()
+    columns = (TextColumn("{task.description}"), *ending)
+    due = 0.0
 
-    def __enter__(self) -> RunProgress:
-        if not self._bar.disable:  # stopping a bar that never ran prints an empty line
-            self._bar.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if not self._bar.disable:
-            self._bar.stop()
-
-    def advance(self, result: FrameResult, dropped: int) -> None:
-        """Counts a frame; the line is redrawn at most every _REFRESH seconds."""
-        now = time.monotonic()
-        if self._bar.disable or now < self._next:
+    def advance(result: FrameResult, dropped: int) -> None:
+        nonlocal due
+        if (now := time.monotonic()) < due:
             return
-        self._next = now + _REFRESH
+        due = now + _REFRESH
         faces = counted(len(result.faces), "face")
         text = f"{result.fps:.1f} fps, {1e3 * result.latency:.0f} ms, {faces}, {dropped} dropped"
-        self._bar.update(self._task, completed=result.frame.index + 1, description=text)
+        bar.update(task, completed=result.frame.index + 1, description=text)
+
+    with Bar(*columns, console=console, transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
+        task = bar.add_task("waiting for the first frame", total=source.frames or None)
+        yield advance
 
 
 def say_summary(console: Console, telemetry: Telemetry, stream: Stream, source: FrameSource) -> None:
     """The closing table, and a line for each kind of problem with the source."""
     from edgefel.data.images import left_out_text
-    from edgefel.runtime.stream.folder import FolderSource
+    from edgefel.runtime.stream.sources import FolderSource
     from edgefel.runtime.telemetry.snapshot import summary_table
 
     snapshot = telemetry.snapshot()
     console.print(summary_table(snapshot))
-    counts = stream.counts
+    counts = source.counts
     skipped = source.skipped if isinstance(source, FolderSource) else []
     unread = "image" if skipped else "frame"
     named = f": {first_names(skipped, _NAMED)}" if skipped else ""

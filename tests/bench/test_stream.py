@@ -14,8 +14,7 @@ from edgefel.data.synthetic.options import VideoOptions
 from edgefel.data.synthetic.video import write_video
 from edgefel.runtime.alignment import FaceBox
 from edgefel.runtime.labelling import labelled_face
-from edgefel.runtime.stream.frames import Frame
-from edgefel.runtime.stream.results import FrameResult, TrackedFace
+from edgefel.runtime.stream.frames import Frame, FrameResult, TrackedFace
 
 BUNDLE = Path(__file__).parent.parent / "bundles" / "nano-synthetic"
 LABELS = ("happiness", "sadness")

@@ -15,7 +15,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="session")
 def compiling(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Runs `edgefel ARGUMENTS` with Triton's compiler instead of its interpreter.
+    """Runs `edgefel ARGUMENTS` with Triton's compiler instead of its interpreter. first: code to run before it.
 
     The cache is this session's own: what an earlier one compiled proves nothing.
     """
@@ -23,8 +23,9 @@ def compiling(tmp_path_factory: pytest.TempPathFactory) -> Run:
     environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
     environment["TRITON_CACHE_DIR"] = str(cache)
 
-    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "edgefel.cli.main", *map(str, arguments)]
+    def run(*arguments: object, first: str = "") -> subprocess.CompletedProcess[str]:
+        code = f"{first}\nfrom edgefel.cli.main import main\nmain()"
+        command = [sys.executable, "-c", code, *map(str, arguments)]
         return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
     return run

@@ -9,17 +9,17 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from tiny_bundle import tiny_model
 
+from edgefel.data.images import read_rgb
 from edgefel.errors import EdgefelError
 from edgefel.runtime import faces
 from edgefel.runtime.alignment import FaceBox
 from edgefel.runtime.faces import HaarDetector, WholeImage, YuNetDetector, detect_near, make_detector
-from edgefel.runtime.stream.sources import read_image
 
 
 @pytest.fixture(scope="module")
 def portrait():
     cbook = pytest.importorskip("matplotlib.cbook", reason="has the photograph")
-    return read_image(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
+    return read_rgb(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
 
 
 def test_haar_finds_the_one_face_framed_as_in_training(portrait):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 
-from edgefel.data.recording.container import File, VideoTrack
+from edgefel.data.recording.container import File
 
 # sizes have 32 bits; a larger file keeps those of an unfinished one, and players read it to its end
 _MOST_BYTES = (1 << 32) - (1 << 20)
@@ -15,17 +15,18 @@ _KEY = 0x10
 
 
 class Avi:
-    """A `Container`. Memory grows by 16 bytes a frame."""
+    """A container: takes compressed frames, and can be played after each of them. Memory grows by 16 bytes a frame."""
 
-    def __init__(self, file: File, track: VideoTrack) -> None:
-        self._file, self._track = file, track
+    def __init__(self, file: File, size: tuple[int, int], fps: float, first: bytes) -> None:
+        """size: (width, height). fps: the nominal rate. first: the first compressed frame, not needed here."""
+        self._file, self._size, self._fps = file, size, fps
         self._index = bytearray()
         self._frames = 0
         file.append(self._head(0xFFFFFFFF, 0xFFFFFFFF))
         self._start = file.size - 4
 
     def add(self, data: bytes, time: float) -> None:
-        place = max(round(time * self._track.fps), self._frames)
+        place = max(round(time * self._fps), self._frames)
         chunks, index = bytearray(), bytearray()
         for content in (*[b""] * (place - self._frames), data):
             offset = self._file.size + len(chunks) - self._start
@@ -45,7 +46,7 @@ class Avi:
 
     def _head(self, riff: int, movi: int) -> bytes:
         """riff, movi: sizes of the file and of the list of frames, in bytes."""
-        (width, height), fps, frames = self._track.size, self._track.fps, self._frames
+        (width, height), fps, frames = self._size, self._fps, self._frames
         fourcc = b"MJPG"
         header = struct.pack("<14I", round(1e6 / fps), 0, 0, _KEY, frames, 0, 1, 0, width, height, 0, 0, 0, 0)
         scale = 1000

@@ -1,44 +1,24 @@
-"""What the containers share: the track, the file, and the interface that the writer uses."""
+"""What the containers share: the file, and what an MPEG-4 frame says of itself."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import stat
 from pathlib import Path
-from typing import Protocol
 
 from edgefel.errors import EdgefelError
 
 
-@dataclass(frozen=True)
-class VideoTrack:
-    """size: (width, height). fps: the nominal rate, which frames need not keep. first: the first compressed frame."""
-
-    size: tuple[int, int]
-    fps: float
-    first: bytes
-
-
-class Container(Protocol):
-    """Puts compressed frames into a file that can be played after each of them."""
-
-    def add(self, data: bytes, time: float) -> None:
-        """Appends a compressed frame. time: seconds since the first frame, not before the previous one."""
-        ...
-
-    def finish(self) -> None:
-        """Adds the index and the length after at least one frame; without them players cannot seek quickly."""
-        ...
-
-
 class File:
-    """A file to which whole pieces are appended; a piece that fails half-way is cut off again.
+    """An empty file to which whole pieces are appended; a piece that fails half-way is cut off again.
 
-    Raises EdgefelError if the disk is full or the file was removed.
+    Raises EdgefelError if the disk is full or the file was removed. Pipes are supported.
     """
 
-    def __init__(self, descriptor: int, path: Path) -> None:
-        self._descriptor, self._path = descriptor, path
+    def __init__(self, descriptor: int, path: Path, piece: str = "frame") -> None:
+        """piece: what is appended, for messages."""
+        self._descriptor, self._path, self._piece = descriptor, path, piece
+        self._regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
         self.size = 0
 
     def append(self, data: bytes) -> None:
@@ -48,12 +28,13 @@ class File:
                 done += os.write(self._descriptor, view[done:])
             self.size += done
         except BaseException as error:
-            os.ftruncate(self._descriptor, self.size)
-            os.lseek(self._descriptor, self.size, os.SEEK_SET)
-            if isinstance(error, OSError):
+            if self._regular:
+                os.ftruncate(self._descriptor, self.size)
+                os.lseek(self._descriptor, self.size, os.SEEK_SET)
+            if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
                 raise self._failed(error.strerror or str(error)) from None
             raise
-        if os.fstat(self._descriptor).st_nlink == 0:
+        if self._regular and os.fstat(self._descriptor).st_nlink == 0:
             raise self.removed()
 
     def replace(self, offset: int, data: bytes) -> None:
@@ -71,7 +52,8 @@ class File:
 
     def _failed(self, reason: str) -> EdgefelError:
         return EdgefelError(
-            f"{self._path}: not every frame could be written ({reason}); free disk space, or save elsewhere"
+            f"{self._path}: not every {self._piece} could be written ({reason}); what was written before is whole; "
+            "free disk space, or save elsewhere"
         )
 
 

@@ -9,13 +9,10 @@ import struct
 import tempfile
 import threading
 from pathlib import Path
-from typing import Protocol
 
 import cv2
-import numpy as np
-import numpy.typing as npt
 
-Image = npt.NDArray[np.uint8]
+from edgefel.data.preprocessing import Image
 
 _JPEG_QUALITY = 92
 _TIMEOUT = 10.0  # seconds; a frame is in the pipe when OpenCV's `write` returns
@@ -24,18 +21,6 @@ _CHUNK = struct.Struct("<4sI")
 
 class EncodingError(Exception):
     """What failed, without the file's name; `VideoWriter` adds it."""
-
-
-class VideoEncoder(Protocol):
-    """Compresses BGR frames of one size."""
-
-    def encode(self, frame: Image) -> bytes:
-        """The compressed frame. Raises EncodingError if there is none."""
-        ...
-
-    def close(self) -> None:
-        """Releases the encoder; a second call does nothing."""
-        ...
 
 
 class JpegEncoder:

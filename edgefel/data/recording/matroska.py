@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 
-from edgefel.data.recording.container import File, VideoTrack, decoder_config, is_key
+from edgefel.data.recording.container import File, decoder_config, is_key
 
 # milliseconds: a cluster ends at the first key frame after the first value, and at the second value in any case
 _CLUSTER, _LONGEST_CLUSTER = 2000, 30000
@@ -17,10 +17,11 @@ _INFO, _TRACKS, _CUES = 0x1549A966, 0x1654AE6B, 0x1C53BB6B
 
 
 class Matroska:
-    """A `Container`. Times are whole milliseconds."""
+    """A container: takes compressed frames, and can be played after each of them. Times are whole milliseconds."""
 
-    def __init__(self, file: File, track: VideoTrack) -> None:
-        self._file, self._track = file, track
+    def __init__(self, file: File, size: tuple[int, int], fps: float, first: bytes) -> None:
+        """size: (width, height). fps: the nominal rate, which frames need not keep. first: the first frame."""
+        self._file, self._fps = file, fps
         self._cluster_time = self._last = -1
         self._cluster_start = 0
         self._cues: list[tuple[int, int]] = []
@@ -37,7 +38,7 @@ class Matroska:
         file.append(_element(_INFO, _void(11), nanoseconds, programs))
         self._length = file.size - len(programs) - len(nanoseconds) - 11
         self._places[_TRACKS] = file.size - self._segment
-        file.append(_element(_TRACKS, self._entry()))
+        file.append(_element(_TRACKS, _entry(size, fps, first)))
 
     def add(self, data: bytes, time: float) -> None:
         key = is_key(data)
@@ -62,7 +63,7 @@ class Matroska:
             for time, place in self._cues
         )
         self._file.append(_element(_CUES, *cues))
-        length = self._last + 1e3 / self._track.fps
+        length = self._last + 1e3 / self._fps
         self._file.replace(self._length, _element(0x4489, struct.pack(">d", length)))
         entries = (
             _element(0x4DBB, _element(0x53AB, _id(kind)), _number(0x53AC, place))
@@ -77,13 +78,12 @@ class Matroska:
             start = self._cluster_start + 4
             self._file.replace(start, _size(self._file.size - start - 8))
 
-    def _entry(self) -> bytes:
-        track = self._track
-        numbers = _number(0xD7, 1), _number(0x73C5, 1), _number(0x83, 1), _number(0x9C, 0)
-        codec = _element(0x86, b"V_MPEG4/ISO/ASP"), _number(0x23E383, round(1e9 / track.fps))
-        size = _element(0xE0, _number(0xB0, track.size[0]), _number(0xBA, track.size[1]))
-        config = _element(0x63A2, decoder_config(track.first))
-        return _element(0xAE, *numbers, *codec, size, config)
+
+def _entry(size: tuple[int, int], fps: float, first: bytes) -> bytes:
+    numbers = _number(0xD7, 1), _number(0x73C5, 1), _number(0x83, 1), _number(0x9C, 0)
+    codec = _element(0x86, b"V_MPEG4/ISO/ASP"), _number(0x23E383, round(1e9 / fps))
+    sides = _element(0xE0, _number(0xB0, size[0]), _number(0xBA, size[1]))
+    return _element(0xAE, *numbers, *codec, sides, _element(0x63A2, decoder_config(first)))
 
 
 def _id(value: int) -> bytes:

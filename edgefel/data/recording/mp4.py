@@ -14,7 +14,7 @@ from array import array
 import numpy as np
 import numpy.typing as npt
 
-from edgefel.data.recording.container import File, VideoTrack, decoder_config, is_key
+from edgefel.data.recording.container import File, decoder_config, is_key
 
 _SCALE = 90000  # ticks per second
 _MATRIX = struct.pack(">9I", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
@@ -23,10 +23,13 @@ _KEY, _NO_KEY = 0x02000000, 0x01010000
 
 
 class Mp4:
-    """A `Container`. Memory grows by 20 bytes a frame."""
+    """A container: takes compressed frames, and can be played after each of them. Memory grows by 20 bytes a frame."""
 
-    def __init__(self, file: File, track: VideoTrack) -> None:
-        self._file, self._track = file, track
+    def __init__(self, file: File, size: tuple[int, int], fps: float, first: bytes) -> None:
+        """size: (width, height). fps: the nominal rate, which frames need not keep. first: the first frame."""
+        self._file, self._size = file, size
+        self._usual = max(1, round(_SCALE / fps))  # ticks of a frame
+        self._entry = _entry(size, first)
         self._times, self._offsets = array("Q"), array("Q")
         self._sizes, self._keys = array("I"), array("I")
         file.append(_box(b"ftyp", b"isom", _u32(0x200), b"isomiso5iso6mp41"))
@@ -55,10 +58,6 @@ class Mp4:
         self._file.append(self._index(durations, self._times[-1] + int(durations[-1])))
         self._file.replace(self._free, struct.pack(">I4sQ", 1, b"mdat", end - self._free))
 
-    @property
-    def _usual(self) -> int:
-        return max(1, round(_SCALE / self._track.fps))
-
     def _fragment(self, number: int, ticks: int, size: int, flags: int) -> bytes:
         def moof(offset: int) -> bytes:
             sample = struct.pack(">IiIII", 1, offset, self._usual, size, flags)
@@ -74,7 +73,7 @@ class Mp4:
 
     def _index(self, durations: _Whole, length: int) -> bytes:
         """The moov box. length: of the video in ticks. Without durations it announces fragments."""
-        width, height = self._track.size
+        width, height = self._size
         times = struct.pack(">QQIQ", 0, 0, _SCALE, length)
         movie = times + struct.pack(">IH10x", 0x10000, 0x100) + _MATRIX + bytes(24) + _u32(2)
         header = struct.pack(">QQIIQ", 0, 0, 1, 0, length) + bytes(16) + _MATRIX
@@ -96,7 +95,7 @@ class Mp4:
     def _table(self, durations: _Whole) -> bytes:
         count = len(durations)
         boxes = [
-            _full(b"stsd", 0, 0, _u32(1), self._entry()),
+            _full(b"stsd", 0, 0, _u32(1), self._entry),
             _full(b"stts", 0, 0, _runs(durations)),
         ]
         if count:
@@ -107,14 +106,14 @@ class Mp4:
         boxes.append(_full(b"co64", 0, 0, _u32(count), _big_endian(self._offsets[:count], ">u8")))
         return _box(b"stbl", *boxes)
 
-    def _entry(self) -> bytes:
-        width, height = self._track.size
-        decoder = struct.pack(">BB3xII", 0x20, 0x11, 0, 0)  # ISO/IEC 14496-2, video
-        decoder += _descriptor(5, decoder_config(self._track.first))
-        stream = _descriptor(3, struct.pack(">HB", 1, 0) + _descriptor(4, decoder) + _descriptor(6, b"\2"))
-        sample = bytes(6) + struct.pack(">H16xHH", 1, width, height)
-        sample += struct.pack(">III", 0x480000, 0x480000, 0) + struct.pack(">H32xHh", 1, 24, -1)
-        return _box(b"mp4v", sample, _full(b"esds", 0, 0, stream))
+
+def _entry(size: tuple[int, int], first: bytes) -> bytes:
+    decoder = struct.pack(">BB3xII", 0x20, 0x11, 0, 0)  # ISO/IEC 14496-2, video
+    decoder += _descriptor(5, decoder_config(first))
+    stream = _descriptor(3, struct.pack(">HB", 1, 0) + _descriptor(4, decoder) + _descriptor(6, b"\2"))
+    sample = bytes(6) + struct.pack(">H16xHH", 1, *size)
+    sample += struct.pack(">III", 0x480000, 0x480000, 0) + struct.pack(">H32xHh", 1, 24, -1)
+    return _box(b"mp4v", sample, _full(b"esds", 0, 0, stream))
 
 
 def _runs(values: _Whole) -> bytes:

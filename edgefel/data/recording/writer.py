@@ -8,22 +8,17 @@ and libx265, which are under the GPL and would bind everybody who ships a device
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from edgefel.data.preprocessing import Image
 from edgefel.data.recording.avi import Avi
-from edgefel.data.recording.container import Container, File, VideoTrack
-from edgefel.data.recording.encoders import (
-    EncodingError,
-    Image,
-    JpegEncoder,
-    Mpeg4Encoder,
-    VideoEncoder,
-)
+from edgefel.data.recording.container import File
+from edgefel.data.recording.encoders import EncodingError, JpegEncoder, Mpeg4Encoder
 from edgefel.data.recording.matroska import Matroska
 from edgefel.data.recording.mp4 import Mp4
 from edgefel.errors import EdgefelError
@@ -31,7 +26,7 @@ from edgefel.files.read import native_path
 from edgefel.files.unfinished import put_aside, rename_new, sync_folder
 from edgefel.files.write import check_new_file, lock
 
-_CONTAINERS: dict[str, Callable[[File, VideoTrack], Container]] = {
+_CONTAINERS: dict[str, type[Mp4 | Matroska | Avi]] = {
     ".mp4": Mp4,
     ".mov": Mp4,
     ".mkv": Matroska,
@@ -76,14 +71,14 @@ class VideoWriter:
             path.parent.mkdir(parents=True, exist_ok=True)
             with _alone(path.parent):
                 self.kept = _set_aside(self.part, path)
-                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
-                self._descriptor = os.open(self.part, flags | getattr(os, "O_BINARY", 0), 0o666)
+                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+                self._descriptor = os.open(self.part, flags, 0o666)
                 lock(self._descriptor)
         except OSError as error:
             raise EdgefelError(f"{path}: cannot be written: {error.strerror}; choose another place") from None
         self._file = File(self._descriptor, path)
-        self._encoder: VideoEncoder | None = None
-        self._container: Container | None = None
+        self._encoder: JpegEncoder | Mpeg4Encoder | None = None
+        self._container: Mp4 | Matroska | Avi | None = None
         self._size = (0, 0)
         self.frames = 0
         self._closed = self._failed = False
@@ -100,8 +95,8 @@ class VideoWriter:
         try:
             data = self._encoder.encode(self._fitted(frame))  # type: ignore[arg-type]
             if self._container is None:
-                track = VideoTrack(self._size, self._fps, data)
-                self._container = _CONTAINERS[self.path.suffix.lower()](self._file, track)
+                kind = _CONTAINERS[self.path.suffix.lower()]
+                self._container = kind(self._file, self._size, self._fps, data)
             self._container.add(data, time)
         except BaseException as error:
             self._failed = True
@@ -159,7 +154,7 @@ class VideoWriter:
             with suppress(OSError):  # not empty
                 folder.rmdir()
 
-    def _open_encoder(self, size: tuple[int, int]) -> VideoEncoder:
+    def _open_encoder(self, size: tuple[int, int]) -> JpegEncoder | Mpeg4Encoder:
         width, height = self._size = (size[0] // 2 * 2, size[1] // 2 * 2)
         if not width or not height:
             raise EdgefelError(f"{self.path}: frames of {size[0]}x{size[1]} pixels are too small for a video")
@@ -180,7 +175,7 @@ class VideoWriter:
 def _set_aside(part: Path, path: Path) -> Path | None:
     """Renames the part of a killed run; None if there is none. Raises EdgefelError if another run is writing it."""
     try:
-        left = os.open(part, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
+        left = os.open(part, os.O_RDWR)
     except FileNotFoundError:
         return None
     try:

@@ -222,19 +222,15 @@ class Layers:
             layer = self._kept.get(key)
         if not known:
             layer = paint_layer(canvas.grid.side, lambda surface: paint(surface, *subject))
-            self._keep(key, layer)
+            with self._lock:
+                self._used += _size(layer) - _size(self._kept.get(key))
+                self._kept[key] = layer
+                while self._used > self._room:
+                    self._used -= _size(self._kept.popitem(last=False)[1])
         if layer is not None:
             region = canvas.pixels[layer.region]
             cv2.multiply(region, layer.free, dst=region, scale=1 / 255)
             cv2.add(region, layer.colour, dst=region)
-
-    def _keep(self, key: Hashable, layer: CanvasLayer | None) -> None:
-        with self._lock:
-            if key not in self._kept:
-                self._kept[key] = layer
-                self._used += _size(layer)
-            while self._used > self._room:
-                self._used -= _size(self._kept.popitem(last=False)[1])
 
 
 def _size(layer: CanvasLayer | None) -> int:

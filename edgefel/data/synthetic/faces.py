@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,7 +88,7 @@ class SyntheticFaces:
 
     def identity(self, subject: int) -> Identity:
         """What does not change between the images of a subject."""
-        return _identity(self.options.seed, subject)
+        return draw_identity(self.options.seed, subject)
 
     def sample(self, index: int) -> SyntheticFace:
         """The face at `index`; raises IndexError outside 0..len-1."""
@@ -102,9 +101,6 @@ class SyntheticFaces:
         depth = paint_portrait(canvas, face, scene.light)
         image = spoil(take_image(canvas, depth, scene.pose, options.size), options, rng)
         return SyntheticFace(**vars(plan), image=image)
-
-    def __getitem__(self, index: int) -> SyntheticFace:
-        return self.sample(index)
 
     def _plan(self, index: int) -> tuple[FacePlan, np.random.Generator]:
         if not 0 <= index < self.options.count:
@@ -156,6 +152,3 @@ def _biased_subjects(options: FaceOptions) -> tuple[NDArray[np.int64], NDArray[n
             "use more subjects"
         )
     return np.flatnonzero(~has), np.flatnonzero(has)
-
-
-_identity = lru_cache(maxsize=4096)(draw_identity)

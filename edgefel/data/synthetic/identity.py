@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -106,6 +107,7 @@ class Identity:
         return hash(self.stream)
 
 
+@lru_cache(maxsize=4096)
 def draw_identity(seed: int, subject: int) -> Identity:
     """The subject's features; depends on nothing but the two numbers."""
     rng = np.random.default_rng(np.random.SeedSequence([seed, subject], spawn_key=(1,)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from edgefel.data.labels import expression_labels
@@ -11,29 +11,6 @@ from edgefel.errors import EdgefelError
 from edgefel.text import counted
 
 BIAS_ATTRIBUTES = ("glasses", "skin", "hair")
-# option: least, most; whole numbers where these are
-_FACES = {
-    "count": (1, 10**8),
-    "size": (32, 1024),
-    "subjects": (4, 10**6),
-    "seed": (0, 2**63 - 1),
-    "label_noise": (0.0, 1.0),
-    "group_bias": (0.0, 1.0),
-    "blend": (0.0, 1.0),
-    "dropout": (0.0, 1.0),
-    "long_tail": (1.0, 1e6),
-    "pose": (0.0, 1.5),
-    "nuisance": (0.0, 1.5),
-}
-_VIDEO = {
-    "faces": (0, 64),
-    "changes": (0, 1000),
-    "seed": (0, 2**63 - 1),
-    "seconds": (0.1, 36000.0),
-    "fps": (1.0, 240.0),
-    "transition": (0.0, 1.0),
-    "pose": (0.0, 1.5),
-}
 # With this seed OpenCV's frontal cascade finds all three faces of the default video in every frame.
 DEFAULT_VIDEO_SEED = 3
 # Seconds that each expression holds at least, so that a change can be told from noise.
@@ -41,6 +18,11 @@ LEAST_HOLD = 1.5
 LEAST_SIDE = 32  # of a face in a video, pixels
 # The largest side of a face as a share of its cell, and of the frame's shorter side; the smallest as one of it.
 _CELL_SHARE, _FRAME_SHARE, _SIZE_RANGE = 0.68, 0.42, 0.8
+
+
+def _within(default: float, least: float, most: float) -> Any:
+    """An option with its bounds; a whole number where these are."""
+    return field(default=default, metadata={"bounds": (least, most)})
 
 
 @dataclass(frozen=True)
@@ -59,26 +41,25 @@ class FaceOptions:
     0 is none.
     """
 
-    count: int = 2000
-    size: int = 224
+    count: int = _within(2000, 1, 10**8)
+    size: int = _within(224, 32, 1024)
     classes: int = 7
-    subjects: int = 100
-    long_tail: float = 1.0
-    label_noise: float = 0.0
-    group_bias: float = 0.0
+    subjects: int = _within(100, 4, 10**6)
+    long_tail: float = _within(1.0, 1.0, 1e6)
+    label_noise: float = _within(0.0, 0.0, 1.0)
+    group_bias: float = _within(0.0, 0.0, 1.0)
     bias_attribute: str = "glasses"
-    blend: float = 0.2
+    blend: float = _within(0.2, 0.0, 1.0)
     intensity: tuple[float, float] = (0.45, 1.0)
-    dropout: float = 0.1
-    pose: float = 1.0
-    nuisance: float = 1.0
-    seed: int = 0
+    dropout: float = _within(0.1, 0.0, 1.0)
+    pose: float = _within(1.0, 0.0, 1.5)
+    nuisance: float = _within(1.0, 0.0, 1.5)
+    seed: int = _within(0, 0, 2**63 - 1)
 
     def __post_init__(self) -> None:
         what = "synthetic faces"
         expression_labels(self.classes)
-        for name, bounds in _FACES.items():
-            _check(what, name, getattr(self, name), *bounds)
+        _check_all(what, self)
         if self.bias_attribute not in BIAS_ATTRIBUTES:
             known = ", ".join(BIAS_ATTRIBUTES)
             raise EdgefelError(f"{what}: bias_attribute={self.bias_attribute!r}; choose one of {known}")
@@ -94,10 +75,6 @@ class FaceOptions:
         """Class names in canonical order."""
         return expression_labels(self.classes)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return dataclasses.asdict(self)
-
 
 @dataclass(frozen=True)
 class VideoOptions:
@@ -109,20 +86,19 @@ class VideoOptions:
     pose: how far heads turn; 1 is up to 8 degrees, 0 is none. seed: the rest.
     """
 
-    seconds: float = 60.0
-    fps: float = 30.0
+    seconds: float = _within(60.0, 0.1, 36000.0)
+    fps: float = _within(30.0, 1.0, 240.0)
     size: tuple[int, int] = (640, 480)
-    faces: int = 3
-    changes: int = 2
+    faces: int = _within(3, 0, 64)
+    changes: int = _within(2, 0, 1000)
     labels: tuple[str, ...] = ()
-    transition: float = 0.2
-    pose: float = 1.0
-    seed: int = DEFAULT_VIDEO_SEED
+    transition: float = _within(0.2, 0.0, 1.0)
+    pose: float = _within(1.0, 0.0, 1.5)
+    seed: int = _within(DEFAULT_VIDEO_SEED, 0, 2**63 - 1)
 
     def __post_init__(self) -> None:
         what = "synthetic video"
-        for name, bounds in _VIDEO.items():
-            _check(what, name, getattr(self, name), *bounds)
+        _check_all(what, self)
         if len(self.size) != 2:
             raise EdgefelError(f"{what}: size={self.size!r}; give a width and a height")
         for side in self.size:
@@ -172,6 +148,12 @@ class VideoOptions:
         cell = min(self.size[0] / columns, self.size[1] / rows)
         most = min(_CELL_SHARE * cell, _FRAME_SHARE * min(self.size))
         return _SIZE_RANGE * most, most
+
+
+def _check_all(what: str, options: FaceOptions | VideoOptions) -> None:
+    for option in dataclasses.fields(options):
+        if "bounds" in option.metadata:
+            _check(what, option.name, getattr(options, option.name), *option.metadata["bounds"])
 
 
 def _check(what: str, name: str, value: Any, least: float, most: float) -> None:

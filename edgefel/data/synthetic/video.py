@@ -45,10 +45,6 @@ class ExpressionChange:
     first: str
     second: str
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {"person": self.person, "time": self.time, "from": self.first, "to": self.second}
-
 
 class SyntheticVideo:
     """A video by frame; `frame(index)` does not depend on the frames drawn before."""
@@ -183,7 +179,10 @@ def _describe(name: str, video: SyntheticVideo) -> dict[str, Any]:
         "note": _NOTE,
         "options": settings,
         "subjects": list(video.subjects),
-        "changes": [change.to_dict() for change in video.changes],
+        "changes": [
+            {"person": change.person, "time": change.time, "from": change.first, "to": change.second}
+            for change in video.changes
+        ],
         "frames": [
             {"frame": index, "time": round(index / options.fps, 4), "faces": video.faces(index)}
             for index in range(len(video))

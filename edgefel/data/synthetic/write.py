@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import os
 from collections import Counter
 from collections.abc import Callable, Generator
@@ -79,7 +80,7 @@ def _describe(faces: SyntheticFaces, plans: list[FacePlan], image_format: str) -
         "version": 1,
         "edgefel": __version__,
         "labels": list(faces.labels),
-        "options": faces.options.to_dict(),
+        "options": dataclasses.asdict(faces.options),
         "image_format": image_format,
         "images": len(plans),
         "subjects": len({plan.subject for plan in plans}),
@@ -95,8 +96,7 @@ def _draw_all(
     chunks = [range(start, min(start + _CHUNK, options.count)) for start in range(0, options.count, _CHUNK)]
     draw = partial(_draw_chunk, folder, options, image_format)
     if workers == 1:
-        for chunk in chunks:
-            yield draw(chunk)
+        yield from map(draw, chunks)
         return
     with worker_pool(min(workers, len(chunks)), cv2.setNumThreads, 1) as pool:
         for future in as_completed([pool.submit(draw, chunk) for chunk in chunks]):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-import stat
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,17 +18,15 @@ from edgefel.runtime.stream import gstreamer
 from edgefel.runtime.stream.devices import (
     CaptureDevice,
     camera_file,
-    check_camera_file,
     open_camera,
     open_url,
     open_video,
     without_password,
 )
-from edgefel.runtime.stream.folder import FolderSource
 from edgefel.runtime.stream.frames import FrameSource
 from edgefel.runtime.stream.gst_device import GstDevice
 from edgefel.runtime.stream.live import LiveSource
-from edgefel.runtime.stream.sources import VIDEO_SUFFIXES
+from edgefel.runtime.stream.sources import VIDEO_SUFFIXES, FolderSource
 from edgefel.runtime.stream.sources import open_source as open_images
 from edgefel.runtime.stream.video import VideoFile
 
@@ -88,18 +85,18 @@ def plan_source(source: str, options: SourceOptions) -> SourcePlan:
 
     Raises EdgefelError if there is no such source, or an option does not apply to it.
     """
-    camera = re.fullmatch(r"csi(?::(\d+))?", source)
-    if camera or _is_camera(source):
-        _refuse(source, "a camera", loop=options.loop)
-        if camera:
-            opener, name = partial(_csi, int(camera[1] or 0), options), source
-        else:
-            opener, name = partial(_camera, source, options), f"camera {source}"
-            check_camera_file(camera_file(source))
-        return SourcePlan(partial(LiveSource, opener, name, options.patience), live=True)
     if "://" in source:
         return _plan_address(source, options)
     path = Path(source)
+    csi = re.fullmatch(r"csi(?::(\d+))?", source)
+    if csi or re.fullmatch(r"\d+|/dev/video\d+", source) or path.is_char_device():
+        _refuse(source, "a camera", loop=options.loop)
+        if csi:
+            opener, name = partial(_csi, int(csi[1] or 0), options), source
+        else:
+            opener, name = partial(_camera, source, options), f"camera {source}"
+            camera_file(source)  # raises its errors early
+        return SourcePlan(partial(LiveSource, opener, name, options.patience), live=True)
     if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
         _refuse(source, "images", size=options.size)
         return SourcePlan(partial(FolderSource, open_images(path), options.fps or 1.0, loop=options.loop))
@@ -133,15 +130,6 @@ def _plan_address(url: str, options: SourceOptions) -> SourcePlan:
     return SourcePlan(partial(LiveSource, opener, name, options.patience), live=True)
 
 
-def _is_camera(source: str) -> bool:
-    if source.isdigit() or re.fullmatch(r"/dev/video\d+", source):
-        return True
-    try:
-        return stat.S_ISCHR(Path(source).stat().st_mode)
-    except (OSError, ValueError):
-        return False
-
-
 def _refuse(source: str, kind: str, **options: object) -> None:
     """Raises EdgefelError for an option that is set but does not apply."""
     for name, value in options.items():
@@ -157,10 +145,9 @@ def _csi(sensor: int, options: SourceOptions) -> CaptureDevice:
 
 
 def _camera(source: str, options: SourceOptions) -> CaptureDevice:
-    if options.decoder != "gstreamer":
-        return open_camera(source, options.size, options.fps)
     path = camera_file(source)
-    check_camera_file(path)
+    if options.decoder != "gstreamer":
+        return open_camera(path, options.size, options.fps)
     return GstDevice(gstreamer.camera_pipeline(path, options.size, options.fps), str(path))
 
 
@@ -183,8 +170,6 @@ def _video(path: Path, decoder: Decoder) -> CaptureDevice:
 
 def _announced(path: Path) -> int:
     """The number of frames that the file announces; 0 if OpenCV cannot open it, which GStreamer may still do."""
-    try:
-        with closing(open_video(path)) as device:
-            return device.frames
-    except EdgefelError:
-        return 0
+    with suppress(EdgefelError), closing(open_video(path)) as device:
+        return device.frames
+    return 0

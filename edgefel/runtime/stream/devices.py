@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -43,27 +43,21 @@ class CaptureDevice(Protocol):
 
     def grab(self) -> bool:
         """Waits for the next frame; False at the end, and after a failure or `cancel`."""
-        ...
 
     def retrieve(self) -> Image | None:
         """The grabbed frame, uint8 RGB [H, W, 3], owned by the caller; None if it cannot be decoded."""
-        ...
 
     def time(self) -> float | None:
         """Timestamp of the grabbed frame in seconds; None if it has none."""
-        ...
 
     def failure(self) -> str:
         """Why `grab` returned False, as far as known; empty at an ordinary end."""
-        ...
 
     def cancel(self) -> None:
         """Ends a waiting `grab` if possible."""
-        ...
 
     def close(self) -> None:
         """Releases the device; a second call does nothing."""
-        ...
 
 
 def describe(device: CaptureDevice, name: str, fps: float) -> str:
@@ -132,17 +126,12 @@ class OpenCVDevice:
         self._capture.release()
 
 
-def open_camera(name: str, size: tuple[int, int] | None, fps: float | None) -> OpenCVDevice:
-    """A V4L2 camera by number or device file.
+def open_camera(path: Path, size: tuple[int, int] | None, fps: float | None) -> OpenCVDevice:
+    """A V4L2 camera by its device file.
 
     size, fps: requested; the camera chooses its nearest mode. Raises EdgefelError if it cannot be opened.
     """
-    path = camera_file(name)
-    if os.name == "posix" and Path("/dev").is_dir():
-        check_camera_file(path)
-        capture = cv2.VideoCapture(str(path), cv2.CAP_V4L2)
-    else:
-        capture = cv2.VideoCapture(int(name) if name.isdigit() else str(path))
+    capture = cv2.VideoCapture(str(path), cv2.CAP_V4L2)
     if not capture.isOpened():
         capture.release()
         raise EdgefelError(
@@ -163,22 +152,19 @@ def open_camera(name: str, size: tuple[int, int] | None, fps: float | None) -> O
 
 
 def camera_file(name: str) -> Path:
-    """The device file of a camera that is given by number or file."""
-    return Path(f"/dev/video{name}") if name.isdigit() else Path(name)
-
-
-def check_camera_file(path: Path) -> None:
-    """Raises EdgefelError if the device file of a camera cannot be used."""
+    """The device file of a camera that is given by number or file. Raises EdgefelError if it cannot be used."""
+    path = Path(f"/dev/video{name}") if name.isdigit() else Path(name)
     if not path.exists():
         present = ", ".join(str(file) for file in sorted(Path("/dev").glob("video*")))
         found = f"cameras here: {present}" if present else "there is no camera here"
         raise EdgefelError(f"{path}: no such device; {found}; plug one in or choose another with --source")
-    if not stat.S_ISCHR(path.stat().st_mode):
+    if not path.is_char_device():
         raise EdgefelError(f"{path}: not a camera device; give a number, /dev/videoN, csi, a URL or a file")
     if not os.access(path, os.R_OK | os.W_OK):
         raise EdgefelError(
             f"{path}: no permission; add yourself to the group video (sudo usermod -aG video $USER) and log in again"
         )
+    return path
 
 
 def open_url(
@@ -221,10 +207,9 @@ def without_password(url: str) -> str:
 
 def _decoded(jpeg: Image) -> Image:
     """BGR [H, W, 3]; empty unless it is a complete JPEG."""
-    try:
-        decoded: Image | None = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)  # type: ignore[assignment] # or None
-    except cv2.error:
-        decoded = None
+    decoded: Image | None = None
+    with suppress(cv2.error):
+        decoded = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)  # type: ignore[assignment] # or None
     return np.empty(0, np.uint8) if decoded is None else decoded
 
 

@@ -25,6 +25,7 @@ import subprocess
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 
 import cv2
@@ -143,7 +144,7 @@ class GstDevice:
         self.frames = frames
         self.size, self.fps = (0, 0), 0.0
         self.reader = "GStreamer, decoded by hardware" if "nvv4l2decoder" in pipeline else "GStreamer"
-        self._name, self._wait = name, first_frame
+        self._wait = first_frame
         self._format: RawFormat | None = None
         self._data: Image = np.empty(0, np.uint8)
         self._stamp = _NO_TIME
@@ -186,7 +187,9 @@ class GstDevice:
                         flags = int.from_bytes(header[_FLAGS_AT : _FLAGS_AT + 2].tobytes(), "big")
                         self._key_frames.add(flags, stamp)
                 elif kind == _CAPS:
-                    self._learn(payload.tobytes().rstrip(b"\0").decode(errors="replace"))
+                    caps = payload.tobytes().rstrip(b"\0").decode(errors="replace")
+                    self._format = RawFormat.parse(caps)
+                    self.size, self.fps = (self._format.width, self._format.height), self._format.fps
                 elif kind == _BUFFER and self._format is not None:
                     self._data, self._stamp = payload, stamp
                     return True
@@ -196,10 +199,6 @@ class GstDevice:
 
     def _is_whole(self) -> bool:
         return self._key_frames is None or self._key_frames.is_whole(self._stamp)
-
-    def _learn(self, caps: str) -> None:
-        self._format = RawFormat.parse(caps)
-        self.size, self.fps = (self._format.width, self._format.height), self._format.fps
 
     def retrieve(self) -> Image | None:
         return self._format.image(self._data) if self._format is not None and self._is_whole() else None
@@ -265,13 +264,11 @@ class GstDevice:
 def _launch(pipeline: Pipeline) -> tuple[int, subprocess.Popen[bytes]]:
     """The read end of a pipe, and the child that writes to the other end."""
     reading, writing = os.pipe()
-    try:
+    with suppress(ImportError, OSError):
         import fcntl
 
         # with 64 KB, a large frame would need hundreds of context switches
         fcntl.fcntl(reading, getattr(fcntl, "F_SETPIPE_SZ", 1031), _PIPE_BYTES)
-    except (ImportError, OSError):
-        pass
     # one pipe for both kinds of frames keeps their order; async=false: the first coded frame must not wait for a
     # decoded one
     both = ("both.", "funnel", "name=both", "forward-sticky-events=false", "!") if CODED in pipeline else ()

@@ -25,14 +25,10 @@ CODED = "name=coded"
 PACKAGES = "gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad"
 
 # nvvidconv reads the decoder's memory but writes no 3-byte pixels; videoflip applies the orientation of the video
-_FROM_NVMM: Pipeline = (
-    *("!", "nvvidconv", "!", "video/x-raw,format=RGBA", "!"),
-    *("videoflip", "method=automatic", "!", "video/x-raw,format=RGBA"),
-)
-_IN_SOFTWARE: Pipeline = (
-    *("!", "decodebin", "!", "videoconvert", "!"),
-    *("videoflip", "method=automatic", "!", "video/x-raw,format=RGB"),
-)
+_TURNED = ("!", "videoflip", "method=automatic", "!")
+_FROM_NVMM = ("!", "nvvidconv", "!", "video/x-raw,format=RGBA", *_TURNED, "video/x-raw,format=RGBA")
+_CONVERTED = ("!", "videoconvert", *_TURNED, "video/x-raw,format=RGB")
+_IN_SOFTWARE = ("!", "decodebin", *_CONVERTED)
 
 
 def csi_pipeline(sensor: int, size: tuple[int, int], fps: float) -> Pipeline:
@@ -70,13 +66,13 @@ def rtsp_pipeline(url: str, *, hardware: bool) -> Pipeline:
 
 def url_pipeline(url: str) -> Pipeline:
     """A stream or file at any URL that GStreamer supports, with the decoder that it selects."""
-    source = ("uridecodebin", f"uri={quoted(url)}", "!", "videoconvert", "!")
-    return (*source, "videoflip", "method=automatic", "!", "video/x-raw,format=RGB")
+    return ("uridecodebin", f"uri={quoted(url)}", *_CONVERTED)
 
 
 def file_pipeline(path: Path, *, hardware: bool) -> Pipeline:
     """A video file, as fast as its frames are read."""
-    return ("filesrc", f"location={quoted(path.absolute())}", *_decoded(hardware))
+    decoded = ("!", "parsebin", "!", "nvv4l2decoder", *_FROM_NVMM) if hardware else _IN_SOFTWARE
+    return ("filesrc", f"location={quoted(path.absolute())}", *decoded)
 
 
 def quoted(value: object) -> str:
@@ -113,25 +109,19 @@ def check_installed(elements: Sequence[str] = ()) -> None:
     if shutil.which(LAUNCH) is None:
         raise EdgefelError(f"{LAUNCH}: not installed; sudo apt-get install {PACKAGES}")
     for name in elements:
-        if not has_element(name) and name.startswith("nv"):
+        if has_element(name):
+            continue
+        if name.startswith("nv"):
             raise EdgefelError(
                 f"GStreamer has no element {name}: this is no Jetson, or its multimedia packages are missing "
                 f"(sudo apt-get install nvidia-l4t-gstreamer nvidia-l4t-multimedia); a USB camera is opened by number"
             )
-        if not has_element(name):
-            raise EdgefelError(f"GStreamer has no element {name}; sudo apt-get install {PACKAGES}")
-
-
-def _decoded(hardware: bool) -> Pipeline:
-    return ("!", "parsebin", "!", "nvv4l2decoder", *_FROM_NVMM) if hardware else _IN_SOFTWARE
+        raise EdgefelError(f"GStreamer has no element {name}; sudo apt-get install {PACKAGES}")
 
 
 def _fraction(fps: float) -> str:
     """Frame rate as a fraction; 29.97 is 30000/1001."""
     if abs(fps - round(fps)) < 1e-3:
         return f"{round(fps)}/1"
-    return (
-        f"{round(fps * 1.001) * 1000}/1001"
-        if abs(fps * 1.001 - round(fps * 1.001)) < 0.01
-        else f"{round(fps * 1000)}/1000"
-    )
+    film = fps * 1.001
+    return f"{round(film) * 1000}/1001" if abs(film - round(film)) < 0.01 else f"{round(fps * 1000)}/1000"

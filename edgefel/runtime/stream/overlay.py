@@ -6,7 +6,6 @@ The empty panel and every piece of text are drawn once and kept in bounded cache
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -39,7 +38,7 @@ from edgefel.runtime.annotate import (
     tag_corner,
     text_width,
 )
-from edgefel.runtime.stream.results import UNSURE, FrameResult, TrackedFace
+from edgefel.runtime.stream.frames import UNSURE, FrameResult, TrackedFace
 
 ALERT: Colour = (255, 150, 60)
 # opacity of colours and panel for an unsure face
@@ -47,31 +46,24 @@ _DIM, _DIM_ALPHA = 0.45, 0.62
 _HUD_HEIGHT, _HUD_GAP = 22, 16
 
 
-@dataclass(frozen=True)
-class Hud:
-    """Contents of the head-up line. fps: results per second. latency_ms: from capture to result.
+def draw(result: FrameResult, power_w: float | None, dropped: int, backend: str) -> Image:
+    """A copy of the frame, uint8 RGB [H, W, 3], with its faces and the head-up line in the top left corner.
 
-    power_w: None if it is not measured. dropped: frames since the start. backend: name of the backend.
-    """
-
-    fps: float
-    latency_ms: float
-    power_w: float | None
-    dropped: int
-    backend: str
-
-
-def draw(frame: Image, result: FrameResult, hud: Hud) -> Image:
-    """A copy of uint8 RGB [H, W, 3] with the faces of the result and the head-up line in the top left corner.
+    The line has the rate, the latency, the power unless it is None, the number of frames dropped so far, and the
+    backend.
 
     All panels of an image have the same size. If a panel would hide faces or does not fit, the face gets a tag with its
     number and label instead. A face below the threshold is grey, with the label "unsure" and the best guess below.
     """
-    image = np.ascontiguousarray(frame).copy()
+    image = np.ascontiguousarray(result.frame.image).copy()
     height, width = image.shape[:2]
     # in steps, because the caches hold drawings for each unit
     unit = round(float(np.clip(height / 720, 0.9, 3.0)) * 20) / 20
-    numbers = _hud_line(hud, unit)
+    rate = f"{result.fps:.0f} fps" if result.fps >= 10 else f"{result.fps:.1f} fps"
+    parts = [(rate, INK), (f"{1e3 * result.latency:.0f} ms", INK)]
+    parts += [] if power_w is None else [(f"{power_w:.1f} W", INK)]
+    parts += [(f"{dropped} dropped", ALERT if dropped else FAINT), (backend, FAINT)]
+    numbers = _line(parts, 0.42, _HUD_GAP, _HUD_HEIGHT, unit)
     corner = round(6 * unit)
     taken = [Rect(corner, corner, corner + numbers.alpha.shape[1], corner + numbers.alpha.shape[0])]
     boxes = [extent(face.face.box) for face in result.faces]
@@ -215,10 +207,10 @@ def _stamp_text(
 
 
 @lru_cache(maxsize=64)
-def _plate(width: int, height: int, unit: float, alpha: float) -> _Art:
+def _plate(width: int, height: int, unit: float) -> _Art:
     """A background with round corners. width, height: in units."""
     layer = OverlayLayer(width, height, unit)
-    layer.background(width, height, 5, alpha)
+    layer.background(width, height, 5, 0.85)
     return _Art(*layer.flattened())
 
 
@@ -226,23 +218,12 @@ def _line(parts: Sequence[tuple[str, Colour]], size: float, gap: float, height: 
     """Texts side by side on a plate, whose width changes in steps so that it does not jitter with the digits."""
     widths = [text_width(text, size) for text, _ in parts]
     width = -(-round(sum(widths) + gap * (len(parts) - 1) + 16) // 8) * 8
-    art = _plate(width, height, unit, 0.85).copy()
+    art = _plate(width, height, unit).copy()
     x = 8.0
     for (text, ink), advance in zip(parts, widths, strict=True):
         _stamp_text(art, text, x * unit, (height / 2 + 9 * size) * unit, size, ink, 1.1, unit)
         x += advance + gap
     return art
-
-
-def _hud_line(hud: Hud, unit: float) -> _Art:
-    """The head-up line."""
-    parts = [(f"{hud.fps:.0f} fps" if hud.fps >= 10 else f"{hud.fps:.1f} fps", INK)]
-    parts.append((f"{hud.latency_ms:.0f} ms", INK))
-    if hud.power_w is not None:
-        parts.append((f"{hud.power_w:.1f} W", INK))
-    parts.append((f"{hud.dropped} dropped", ALERT if hud.dropped else FAINT))
-    parts.append((hud.backend, FAINT))
-    return _line(parts, 0.42, _HUD_GAP, _HUD_HEIGHT, unit)
 
 
 def _draw_tag(image: Image, face: TrackedFace, unit: float) -> None:

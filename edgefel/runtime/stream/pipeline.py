@@ -8,11 +8,13 @@ Each stage has a thread; the last one runs in the caller's. OpenCV and the backe
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, Generic, Literal, TypeVar, get_args
 from weakref import WeakKeyDictionary
 
 from edgefel.data.preprocessing import Image
@@ -21,13 +23,14 @@ from edgefel.runtime.alignment import FaceBox
 from edgefel.runtime.faces import FaceDetector, crops, detect_near
 from edgefel.runtime.labelling import check_labelling, labelled_face
 from edgefel.runtime.session import Predictions, Session
-from edgefel.runtime.stream.frames import Frame, FrameSource, SourceCounts
-from edgefel.runtime.stream.queues import Policy, StageQueue
-from edgefel.runtime.stream.results import FrameResult, TrackedFace
+from edgefel.runtime.stream.frames import Frame, FrameResult, FrameSource, TrackedFace
 from edgefel.runtime.stream.smoothing import Smoother
 from edgefel.runtime.stream.tracker import Track, Tracker, TrackerOptions
 from edgefel.runtime.telemetry.telemetry import Telemetry
 
+Item = TypeVar("Item")
+Policy = Literal["latest", "all"]
+POLICIES: tuple[Policy, ...] = get_args(Policy)
 # frames that wait between two stages; more only add latency
 _WAITING = 2
 _FPS_WINDOW = 60
@@ -73,18 +76,9 @@ class StreamOptions:
             )
 
 
-@dataclass(frozen=True)
-class _Found:
-    frame: Frame
-    boxes: Sequence[FaceBox]
-    crops: Sequence[Image]
-
-
-@dataclass(frozen=True)
-class _Judged:
-    frame: Frame
-    boxes: Sequence[FaceBox]
-    predictions: Predictions
+# a frame with its boxes and their crops, and one with its boxes and their predictions
+_Found = tuple[Frame, Sequence[FaceBox], Sequence[Image]]
+_Judged = tuple[Frame, Sequence[FaceBox], Predictions]
 
 
 class PeriodicDetector:
@@ -109,6 +103,65 @@ class PeriodicDetector:
         self._shape = image.shape
         self._last = self._detector(image) if whole else detect_near(self._detector, image, self._last)
         return self._last
+
+
+class StageQueue(Generic[Item]):
+    """Passes items from one stage to the next, in another thread; at most `size` wait.
+
+    policy "all": `put` waits for space. "latest": `put` never waits; it drops the oldest item, which `dropped` counts.
+    """
+
+    def __init__(self, size: int, policy: Policy = "all") -> None:
+        if size < 1:
+            raise EdgefelError(f"a queue of {size}: give at least 1")
+        if policy not in POLICIES:
+            raise EdgefelError(f"policy {policy!r} is not known; choose one of: {', '.join(POLICIES)}")
+        self._size = size
+        self._policy = policy
+        self._items: deque[Item] = deque()
+        self._changed = threading.Condition()
+        self._ended = False
+        self.dropped = 0
+
+    def put(self, item: Item) -> bool:
+        """Adds an item; False if the queue has ended."""
+        with self._changed:
+            if self._policy == "all":
+                self._changed.wait_for(lambda: self._ended or len(self._items) < self._size)
+            if self._ended:
+                return False
+            if len(self._items) == self._size:
+                self._items.popleft()
+                self.dropped += 1
+            self._items.append(item)
+            self._changed.notify_all()
+            return True
+
+    def get(self) -> Item | None:
+        """Waits for the oldest item; None once the queue has ended and is empty."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended or self._items)
+            if not self._items:
+                return None
+            item = self._items.popleft()
+            self._changed.notify_all()
+            return item
+
+    def __iter__(self) -> Iterator[Item]:
+        """The items until the end, each when it has come."""
+        while (item := self.get()) is not None:
+            yield item
+
+    def end(self, *, discard: bool = False) -> None:
+        """Accepts no more items. Those that wait can still be taken, unless `discard` removes them."""
+        with self._changed:
+            self._ended = True
+            if discard:
+                self._items.clear()
+            self._changed.notify_all()
+
+    def __len__(self) -> int:
+        return len(self._items)
 
 
 class Stream:
@@ -143,7 +196,12 @@ class Stream:
         self._begun = self._ending = False
         self._stopping = threading.Event()
         self._reported: dict[str, int] = {}
-        self._results = _Results(session.labels, self._options, source.name)
+        tracking = self._options.tracker
+        # a single image has no second frame that could confirm a face
+        self._tracker = Tracker(replace(tracking, confirm=1) if self._options.images else tracking)
+        # a smoother is dropped with its track
+        self._smoothers: WeakKeyDictionary[Track, Smoother] = WeakKeyDictionary()
+        self._ready: deque[float] = deque(maxlen=_FPS_WINDOW)
 
     @property
     def dropped(self) -> int:
@@ -154,11 +212,6 @@ class Stream:
     def backend(self) -> str:
         """Name of the backend."""
         return self._session.backend
-
-    @property
-    def counts(self) -> SourceCounts:
-        """Losses of the source so far."""
-        return self._source.counts
 
     def stop(self) -> None:
         """Closes the source; frames that were already read are still processed.
@@ -182,20 +235,20 @@ class Stream:
         if self._begun:
             raise EdgefelError("a stream runs once; open its source again and make a new Stream")
         self._begun = True
-        stages = (
-            (self._capture, self._captured),
-            (self._detect, self._found),
-            (self._infer, self._judged),
-        )
+        stages: dict[str, tuple[Iterable[object], StageQueue[Any]]] = {
+            "capture": (self._capture(), self._captured),
+            "detect": (map(self._detect, self._captured), self._found),
+            "infer": (map(self._infer, self._found), self._judged),
+        }
         threads = [
-            threading.Thread(target=self._stage, args=stage, name=stage[0].__name__.strip("_"), daemon=True)
-            for stage in stages
+            threading.Thread(target=self._stage, args=stage, name=name, daemon=True)
+            for name, stage in stages.items()
         ]
         try:
             for thread in threads:
                 thread.start()
-            while (judged := self._judged.get()) is not None:
-                yield self._finish(judged)
+            for judged in self._judged:
+                yield self._finish(*judged)
             if self._error is not None:
                 raise self._error
         finally:
@@ -209,21 +262,25 @@ class Stream:
                     thread.join()
             self._count_losses()
 
-    def _stage(self, work: Callable[[], None], output: StageQueue[object]) -> None:
+    def _stage(self, results: Iterable[Item], output: StageQueue[Item]) -> None:
+        """Passes on the results of a stage, until they or the next stage end."""
         try:
-            work()
+            for result in results:
+                if not output.put(result):
+                    break
         except BaseException as error:
             self._error = self._error or error
             self._stopping.set()
         finally:
             output.end()
 
-    def _capture(self) -> None:
+    def _capture(self) -> Iterator[Frame]:
+        most, end = self._options.frames or math.inf, self._options.seconds or math.inf
         began: float | None = None
         while not self._stopping.is_set():
             start = time.monotonic()
             frame = self._source.read()
-            if frame is None or self._is_over(frame):
+            if frame is None or frame.index >= most or frame.time >= end:
                 return
             self._telemetry.record("capture", time.monotonic() - start)
             self._telemetry.count("captured")
@@ -231,44 +288,60 @@ class Stream:
                 began = start - frame.time if began is None else began
                 self._stopping.wait(max(0.0, began + frame.time - time.monotonic()))
                 frame = replace(frame, captured=time.monotonic())
-            if not self._captured.put(frame):
-                return
+            yield frame
 
-    def _is_over(self, frame: Frame) -> bool:
-        options = self._options
-        return (options.frames is not None and frame.index >= options.frames) or (
-            options.seconds is not None and frame.time >= options.seconds
-        )
-
-    def _detect(self) -> None:
-        while (frame := self._captured.get()) is not None:
-            start = time.perf_counter()
-            boxes = self._detector(frame.image)
-            found = time.perf_counter()
-            cut = crops(frame.image, boxes, self._session.manifest.preprocessing.resize)
-            self._telemetry.record("detect", found - start)
-            self._telemetry.record("align", time.perf_counter() - found)
-            if not self._found.put(_Found(frame, boxes, cut)):
-                return
-
-    def _infer(self) -> None:
-        while (found := self._found.get()) is not None:
-            predictions = self._session(found.crops, self._telemetry.record)
-            self._telemetry.count("inferences", len(found.crops))
-            if not self._judged.put(_Judged(found.frame, found.boxes, predictions)):
-                return
-
-    def _finish(self, judged: _Judged) -> FrameResult:
+    def _detect(self, frame: Frame) -> _Found:
         start = time.perf_counter()
-        result = self._results.add(judged)
-        telemetry = self._telemetry
+        boxes = self._detector(frame.image)
+        found = time.perf_counter()
+        cut = crops(frame.image, boxes, self._session.manifest.preprocessing.resize)
+        self._telemetry.record("detect", found - start)
+        self._telemetry.record("align", time.perf_counter() - found)
+        return frame, boxes, cut
+
+    def _infer(self, found: _Found) -> _Judged:
+        frame, boxes, faces = found
+        predictions = self._session(faces, self._telemetry.record)
+        self._telemetry.count("inferences", len(faces))
+        return frame, boxes, predictions
+
+    def _finish(self, frame: Frame, boxes: Sequence[FaceBox], predictions: Predictions) -> FrameResult:
+        start = time.perf_counter()
+        faces = tuple(self._tracked(frame.time, boxes, predictions))
+        now = time.monotonic()
+        self._ready.append(now)
+        elapsed = now - self._ready[0]
+        fps = (len(self._ready) - 1) / elapsed if elapsed > 0 else 0.0
+        telemetry, latency = self._telemetry, now - frame.captured
         telemetry.record("post", time.perf_counter() - start)
-        telemetry.record("total", result.latency)
+        telemetry.record("total", latency)
         telemetry.count("frames")
-        telemetry.count("faces", len(result.faces))
-        telemetry.set("tracks", self._results.tracks)
+        telemetry.count("faces", len(faces))
+        telemetry.set("tracks", sum(track.number > 0 for track in self._tracker.tracks))
         self._count_losses()
-        return result
+        return FrameResult(frame, faces, latency, fps, self._source.name)
+
+    def _tracked(
+        self, now: float, boxes: Sequence[FaceBox], predictions: Predictions
+    ) -> Iterator[TrackedFace]:
+        """The faces whose tracks are confirmed, with smoothed distributions. now: time of the frame in seconds."""
+        assert predictions.primary is not None
+        if self._options.images:
+            self._tracker.reset()
+        tracks = self._tracker.update(now, boxes, predictions.embedding)
+        values = (predictions.probabilities, predictions.primary, predictions.confidence)
+        rows = zip(*(value.tolist() for value in values), strict=True)
+        for track, box, row in zip(tracks, boxes, rows, strict=True):
+            smoother = self._smoothers.setdefault(track, Smoother(self._options.smoothing))
+            smoothed = smoother.update(now, *row)
+            if track.number:
+                yield TrackedFace(
+                    track.number,
+                    labelled_face(box, self._session.labels, *smoothed),
+                    smoothed.confidence >= self._options.min_confidence,
+                    now - track.began,
+                    labelled_face(box, self._session.labels, *row),
+                )
 
     def _count_losses(self) -> None:
         """Adds the losses since the last call to the counters, which the first call creates."""
@@ -285,59 +358,3 @@ class Stream:
             if value != before:
                 self._telemetry.count(name, value - (before or 0))
                 self._reported[name] = value
-
-
-class _Results:
-    """The last stage: tracks and smooths."""
-
-    def __init__(self, labels: Sequence[str], options: StreamOptions, source: str) -> None:
-        self._labels, self._options, self._source = labels, options, source
-        # a single image has no second frame that could confirm a face
-        self._tracker = Tracker(replace(options.tracker, confirm=1) if options.images else options.tracker)
-        # a smoother is dropped with its track
-        self._smoothers: WeakKeyDictionary[Track, Smoother] = WeakKeyDictionary()
-        self._ready: deque[float] = deque(maxlen=_FPS_WINDOW)
-
-    @property
-    def tracks(self) -> int:
-        """Number of current confirmed tracks."""
-        return sum(track.number > 0 for track in self._tracker.tracks)
-
-    def add(self, judged: _Judged) -> FrameResult:
-        frame, predictions = judged.frame, judged.predictions
-        assert predictions.primary is not None
-        if self._options.images:
-            self._tracker.reset()
-        tracks = self._tracker.update(frame.time, judged.boxes, predictions.embedding)
-        faces = []
-        for track, box, *raw_values in zip(
-            tracks,
-            judged.boxes,
-            predictions.probabilities.tolist(),
-            predictions.primary.tolist(),
-            predictions.confidence.tolist(),
-            strict=True,
-        ):
-            smoother = self._smoothers.get(track) or Smoother(self._options.smoothing)
-            self._smoothers[track] = smoother
-            smoothed = smoother.update(frame.time, *raw_values)
-            if not track.number:
-                continue
-            faces.append(
-                TrackedFace(
-                    track.number,
-                    labelled_face(
-                        box, self._labels, smoothed.probabilities, smoothed.primary, smoothed.confidence
-                    ),
-                    smoothed.confidence >= self._options.min_confidence,
-                    frame.time - track.began,
-                    labelled_face(box, self._labels, *raw_values),
-                )
-            )
-        now = time.monotonic()
-        self._ready.append(now)
-        return FrameResult(frame, tuple(faces), now - frame.captured, self._fps(), self._source)
-
-    def _fps(self) -> float:
-        elapsed = self._ready[-1] - self._ready[0]
-        return (len(self._ready) - 1) / elapsed if elapsed > 0 else 0.0

@@ -22,9 +22,10 @@ import cv2
 
 from edgefel.data.preprocessing import Image
 from edgefel.data.recording import VideoWriter
+from edgefel.data.recording.container import File
 from edgefel.errors import EdgefelError
 from edgefel.files.write import check_new_file, lock
-from edgefel.runtime.stream.results import FrameResult, TrackedFace
+from edgefel.runtime.stream.frames import FrameResult, TrackedFace
 
 _FILE_SUFFIXES = (".jsonl", ".ndjson", ".csv")
 _USUAL_FPS = 25.0
@@ -46,11 +47,9 @@ class Sink(Protocol):
 
         Raises SinkClosed if the run should end, EdgefelError if writing fails.
         """
-        ...
 
     def close(self) -> None:
         """Completes the output; a second call does nothing."""
-        ...
 
 
 def check_file_target(path: Path, *, overwrite: bool = False) -> None:
@@ -66,8 +65,8 @@ def check_file_target(path: Path, *, overwrite: bool = False) -> None:
 def open_file_sink(path: Path, *, overwrite: bool = False) -> Sink:
     """JsonLines or CsvSink, by suffix. Raises EdgefelError for another suffix, and if the file exists."""
     check_file_target(path, overwrite=overwrite)
-    suffix = path.suffix.lower()
-    return CsvSink(path, overwrite=overwrite) if suffix == ".csv" else JsonLines(path, overwrite=overwrite)
+    kind = CsvSink if path.suffix.lower() == ".csv" else JsonLines
+    return kind(path, overwrite=overwrite)
 
 
 class JsonLines:
@@ -77,8 +76,8 @@ class JsonLines:
 
     def __init__(self, target: Path | TextIO, *, overwrite: bool = False) -> None:
         """target: a file, or a text stream, which is not closed. Raises EdgefelError if the file exists."""
-        self._lines: _LineFile | _LineStream = (
-            _LineFile(target, overwrite) if isinstance(target, Path) else _LineStream(target)
+        self._lines: _LineFile | LineStream = (
+            _LineFile(target, overwrite) if isinstance(target, Path) else LineStream(target)
         )
 
     def write(self, result: FrameResult, image: Image | None = None) -> None:
@@ -111,18 +110,19 @@ class CsvSink:
         if not result.faces:
             return
         rows = [_row(result, face) for face in result.faces]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
         if not self._started:
-            self._start(tuple(rows[0]))
-        self._lines.write("".join(_csv_line(row.values()) for row in rows))
+            writer.writeheader()
+            self._started = True
+        writer.writerows(rows)
+        self._lines.write(text.getvalue())
 
     def close(self) -> None:
         if not self._started and not self._lines.closed:
-            self._start(self.COLUMNS)
+            self._started = True
+            self._lines.write(",".join(self.COLUMNS) + "\n")
         self._lines.close()
-
-    def _start(self, columns: tuple[str, ...]) -> None:
-        self._started = True
-        self._lines.write(_csv_line(columns))
 
 
 class VideoSink:
@@ -234,63 +234,43 @@ class _LineFile:
     """
 
     def __init__(self, path: Path, overwrite: bool) -> None:
-        self._path = path
-        self._plain = not path.exists() or path.is_file()
-        # a pipe has no content to lose
-        check_new_file(path, overwrite=overwrite or not self._plain)
+        plain = not path.exists() or path.is_file()  # a pipe has no content to lose
+        # truncated later, when no other run is known to be writing it
+        flags = os.O_WRONLY | os.O_CREAT | (0 if overwrite or not plain else os.O_EXCL)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            # truncated later, when no other run is known to be writing it
-            flags = os.O_WRONLY | os.O_CREAT | (0 if overwrite or not self._plain else os.O_EXCL)
-            self._file = os.open(path, flags | getattr(os, "O_CLOEXEC", 0), 0o666)
-            if self._plain:
-                self._empty()
+            self._descriptor = os.open(path, flags, 0o666)
+            if plain and not lock(self._descriptor):
+                os.close(self._descriptor)
+                raise EdgefelError(f"{path}: another run is writing to it; give this one a file of its own")
+            if plain:
+                os.ftruncate(self._descriptor, 0)
         except OSError as error:
             raise EdgefelError(f"{path}: cannot be written: {error.strerror}; choose another place") from None
-        self._length = 0
+        self._file = File(self._descriptor, path, "line")
         self.closed = False
 
-    def _empty(self) -> None:
-        if not lock(self._file):
-            os.close(self._file)
-            raise EdgefelError(f"{self._path}: another run is writing to it; give this one a file of its own")
-        os.ftruncate(self._file, 0)
-
     def write(self, lines: str) -> None:
-        # file names need not be UTF-8; the escapes are valid in JSON strings
-        data = memoryview(lines.encode("utf-8", "backslashreplace"))
-        done = 0
         try:
-            while done < len(data):
-                done += os.write(self._file, data[done:])
+            # file names need not be UTF-8; the escapes are valid in JSON strings
+            self._file.append(lines.encode("utf-8", "backslashreplace"))
         except BrokenPipeError:
             raise SinkClosed("the reader of the output is gone") from None
-        except OSError as error:
-            if done and self._plain:
-                os.ftruncate(self._file, self._length)
+        except EdgefelError:
             self.close()
-            raise EdgefelError(
-                f"{self._path}: {error.strerror}; what was written before is whole; free some space or write elsewhere"
-            ) from None
-        self._length += done
-        if self._plain and os.fstat(self._file).st_nlink == 0:
-            self.close()
-            raise EdgefelError(
-                f"{self._path}: was removed while it was written; write to a folder that stays"
-            )
+            raise
 
     def close(self) -> None:
         if not self.closed:
             self.closed = True
-            os.close(self._file)
+            os.close(self._descriptor)
 
 
-class _LineStream:
+class LineStream:
     """Writes lines to a stream of the caller, such as standard output."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self.closed = False
 
     def write(self, lines: str) -> None:
         try:
@@ -302,7 +282,7 @@ class _LineStream:
             raise EdgefelError(f"the output cannot be written: {error.strerror}") from None
 
     def close(self) -> None:
-        self.closed = True
+        """The stream stays open."""
 
 
 def _row(result: FrameResult, face: TrackedFace) -> dict[str, Any]:
@@ -312,9 +292,3 @@ def _row(result: FrameResult, face: TrackedFace) -> dict[str, Any]:
     row = {name: values[name] for name in CsvSink.COLUMNS}
     row |= {f"p_{name}": value for name, value in face.face.probabilities.items()}
     return row | {f"primary_{name}": value for name, value in face.face.primary.items()}
-
-
-def _csv_line(values: Any) -> str:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(values)
-    return line.getvalue()

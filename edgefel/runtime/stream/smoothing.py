@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from edgefel.errors import EdgefelError
 from edgefel.runtime.confidence import confidence_of
@@ -12,8 +12,7 @@ from edgefel.runtime.confidence import confidence_of
 LEAST_WEIGHT = 0.2
 
 
-@dataclass(frozen=True)
-class Smoothed:
+class Smoothed(NamedTuple):
     """probabilities, primary [C]: averages. confidence: 1 - normalised entropy of `probabilities`."""
 
     probabilities: list[float]
@@ -45,20 +44,14 @@ class Smoother:
         self, time: float, probabilities: list[float], primary: list[float], confidence: float
     ) -> Smoothed:
         """Adds a frame and returns the new average. time: seconds. probabilities, primary: [C]."""
-        mean, elapsed = self._mean, time - self._time
-        if mean is not None:
-            weight = self._weight(elapsed, confidence)
+        if (mean := self._mean) is not None and self._seconds:
+            share = LEAST_WEIGHT + (1 - LEAST_WEIGHT) * min(1.0, max(0.0, confidence))
+            weight = -math.expm1(-max(time - self._time, 0.0) / self._seconds * share)
             probabilities = _towards(mean.probabilities, probabilities, weight)
             primary = _towards(mean.primary, primary, weight)
         self._time = time
         self._mean = Smoothed(probabilities, primary, confidence_of(probabilities))
         return self._mean
-
-    def _weight(self, elapsed: float, confidence: float) -> float:
-        if self._seconds == 0:
-            return 1.0
-        share = LEAST_WEIGHT + (1 - LEAST_WEIGHT) * min(1.0, max(0.0, confidence))
-        return -math.expm1(-max(elapsed, 0.0) / self._seconds * share)
 
 
 def _towards(mean: list[float], frame: list[float], weight: float) -> list[float]:

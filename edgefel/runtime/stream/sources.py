@@ -1,8 +1,9 @@
-"""Where images come from: an image file, a folder, a video."""
+"""Where images come from: an image file, a folder, a video; and images as a source of frames."""
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -21,7 +22,9 @@ from edgefel.data.images import (
 from edgefel.data.preprocessing import Image
 from edgefel.errors import EdgefelError
 from edgefel.runtime.stream.devices import open_video
+from edgefel.runtime.stream.frames import Frame, SourceCounts
 from edgefel.runtime.stream.video import VideoFile
+from edgefel.text import counted
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"})
 
@@ -63,11 +66,15 @@ class Source:
         """The images in order; unreadable ones are told to `skip`, with the reason. `every`: each n-th frame of a
         video. `lost` is told at the end how many frames of a video were missing or could not be decoded."""
         if self.kind == "video":
-            yield from _video_frames(self.path, every, lost)
+            opener = partial(open_video, self.path)
+            with closing(VideoFile(opener, str(self.path), every=every)) as video:
+                for frame in iter(video.read, None):
+                    yield SourceImage(str(self.path), frame.image, frame.index, round(frame.time, 6))
+                lost(video.counts.missing + video.counts.unreadable)
             return
         for file in self.files:
             try:
-                image = _read(file)
+                image = read_rgb(file)
             except UnreadableImageError as error:
                 skip(file, error.reason)
                 continue
@@ -106,21 +113,50 @@ def open_source(path: str | os.PathLike[str]) -> Source:
     raise EdgefelError(f"{path}: not a kind of file that can be labelled; known suffixes: {known}")
 
 
-def read_image(path: str | os.PathLike[str]) -> Image | None:
-    """uint8 RGB [H, W, 3], or None if the file is no whole, readable image. EXIF orientation is applied."""
-    try:
-        return _read(Path(path))
-    except UnreadableImageError:
+class FolderSource:
+    """An image, or the images of a folder in sorted order, at `fps` images per second.
+
+    An unreadable image leaves a gap in the numbering, and its path is in `skipped`. `left_out` counts other images and
+    videos by suffix. loop: starts again at the end with continuing numbers and times, until a whole pass is unreadable.
+    """
+
+    live = False
+
+    def __init__(self, source: Source, fps: float = 1.0, *, loop: bool = False) -> None:
+        """source: of kind image or folder."""
+        self._source, self._loop = source, loop
+        self.fps = fps
+        self.frames = 0 if loop else source.frames
+        self.counts = SourceCounts()
+        # of the first pass, so that a loop does not grow without bound
+        self.skipped: list[str] = []
+        self.left_out = source.left_out
+        self.name = str(source.path)
+        self.description = f"{source.path} ({counted(source.frames, 'image')}, {fps:g} fps)"
+        self._closed = False
+        self._index = self._delivered = 0
+
+    def read(self) -> Frame | None:
+        files = self._source.files
+        while not self._closed and (self._loop or self._index < len(files)):
+            if self._index and self._index % len(files) == 0:
+                if not self._delivered:
+                    break
+                self._delivered = 0
+            index, self._index = self._index, self._index + 1
+            file = files[index % len(files)]
+            try:
+                image = read_rgb(file)
+            except UnreadableImageError:
+                self.counts.unreadable += 1
+                if index < len(files):
+                    self.skipped.append(str(file))
+                continue
+            self._delivered += 1
+            return Frame(index, index / self.fps, image, time.monotonic(), str(file))
+        if not self._closed and not self._delivered:
+            raise EdgefelError(f"{self.name}: nothing in it can be read; is it cut short, or another format?")
         return None
 
-
-def _read(path: Path) -> Image:
-    # not imread: it fills what a truncated JPEG lacks with grey, where imdecode refuses the file
-    return read_rgb(path)
-
-
-def _video_frames(path: Path, every: int, lost: Callable[[int], None]) -> Iterator[SourceImage]:
-    with closing(VideoFile(partial(open_video, path), str(path), every=every)) as video:
-        while (frame := video.read()) is not None:
-            yield SourceImage(str(path), frame.image, frame.index, round(frame.time, 6))
-        lost(video.counts.missing + video.counts.unreadable)
+    def close(self) -> None:
+        self._closed = True

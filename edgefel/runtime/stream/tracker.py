@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from edgefel.data.preprocessing import Tensor
 from edgefel.errors import EdgefelError
 from edgefel.runtime.alignment import FaceBox
-from edgefel.runtime.stream.assignment import Costs, assign
+
+Costs = Sequence[Sequence[float]]
 
 # seconds over which a velocity is averaged; half of a detector's box movement between two frames is noise
 _STEADY = 0.1
@@ -114,23 +116,14 @@ class Track:
             embedding = _unit(0.9 * self.embedding + 0.1 * embedding)
         self.embedding = self.embedding if embedding is None else embedding
 
-    def set_back(self, time: float) -> None:
-        """Handles a clock that was set back to `time`."""
-        self.seen, self.began = min(self.seen, time), min(self.began, time)
-
 
 class Tracker:
     """Assigns every face of a frame to a track. Not thread-safe."""
 
     def __init__(self, options: TrackerOptions | None = None) -> None:
         self._options = options or TrackerOptions()
-        self._tracks: list[Track] = []
+        self.tracks: list[Track] = []  # current ones, including unconfirmed ones
         self.count = 0  # confirmed tracks so far
-
-    @property
-    def tracks(self) -> tuple[Track, ...]:
-        """Current tracks, including unconfirmed ones."""
-        return tuple(self._tracks)
 
     def update(self, time: float, boxes: Sequence[FaceBox], embeddings: Tensor | None = None) -> list[Track]:
         """The track of each of N boxes, existing or new. embeddings: [N, E]; rows that are not finite are ignored.
@@ -139,19 +132,19 @@ class Tracker:
         """
         squares = [Square.of(box) for box in boxes]
         faces: list[Tensor | None] = [None] * len(boxes) if embeddings is None else _unit_rows(embeddings)
-        for track in self._tracks:
-            track.set_back(time)
-        self._tracks = [track for track in self._tracks if time - track.seen <= self._options.patience]
+        for track in self.tracks:
+            track.seen, track.began = min(track.seen, time), min(track.began, time)
+        self.tracks = [track for track in self.tracks if time - track.seen <= self._options.patience]
         found: list[Track | None] = [None] * len(boxes)
         for row, column in assign(self._costs(time, squares, faces)):
-            track = found[column] = self._tracks[row]
+            track = found[column] = self.tracks[row]
             track.update(time, squares[column], faces[column])
         # a track that misses a frame before it is confirmed was a false detection
-        self._tracks = [track for track in self._tracks if track.number or track.seen == time]
+        self.tracks = [track for track in self.tracks if track.number or track.seen == time]
         for column, known in enumerate(found):
             track = known or Track(time, squares[column], faces[column])
             if known is None:
-                self._tracks.append(track)
+                self.tracks.append(track)
                 found[column] = track
             if not track.number and track.hits >= self._options.confirm:
                 self.count += 1
@@ -160,12 +153,12 @@ class Tracker:
 
     def reset(self) -> None:
         """Drops every track, since the next frames show other people. Numbers continue."""
-        self._tracks = []
+        self.tracks = []
 
     def _costs(self, time: float, squares: Sequence[Square], faces: Sequence[Tensor | None]) -> Costs:
         """[tracks, faces]; infinite for pairs that cannot match."""
         costs = []
-        for track in self._tracks:
+        for track in self.tracks:
             expected, known = track.expected(time), track.embedding
             pairs = zip(squares, faces, strict=True)
             costs.append([self._cost(expected, square, known, face) for square, face in pairs])
@@ -201,3 +194,67 @@ def _unit_rows(embeddings: Tensor) -> list[Tensor | None]:
     finite = np.isfinite(lengths)
     unit = embeddings / np.where(finite, np.maximum(lengths, 1e-12), 1)[:, None]
     return [row if sound else None for row, sound in zip(unit, finite.tolist(), strict=True)]
+
+
+def assign(costs: Costs) -> list[tuple[int, int]]:
+    """The pairs (row, column) of a least-cost assignment, sorted by row. costs: N rows of M numbers.
+
+    A pair with an infinite cost is forbidden. The number of pairs comes before their cost. Raises ValueError for NaN.
+    """
+    if any(math.isnan(cost) for row in costs for cost in row):
+        raise ValueError("costs with NaN among them: expected numbers or infinity")
+    # first each row's cheapest column, without NumPy, whose call overhead is larger for a few faces
+    pairs = [
+        (number, row.index(cheapest))
+        for number, row in enumerate(costs)
+        if (cheapest := min(row, default=math.inf)) < math.inf
+    ]
+    if len({column for _, column in pairs}) == len(pairs):
+        return pairs  # no conflict, the usual case between two frames
+    matrix = np.array(costs, dtype=np.float64)
+    allowed = np.isfinite(matrix)
+    # more expensive than any set of allowed pairs, so that forbidden pairs are chosen last
+    span = matrix[allowed].max() - matrix[allowed].min() + 1
+    filled = np.where(allowed, matrix, matrix[allowed].max() + span * (min(matrix.shape) + 1))
+    if filled.shape[0] <= filled.shape[1]:
+        pairs = list(enumerate(_match_rows(filled)))
+    else:
+        pairs = sorted((row, column) for column, row in enumerate(_match_rows(filled.T)))
+    return [(row, column) for row, column in pairs if allowed[row, column]]
+
+
+def _match_rows(costs: npt.NDArray[np.float64]) -> list[int]:
+    """The column of every row. costs: at least as many columns as rows.
+
+    Shortest augmenting paths with dual variables: Crouse, "On implementing 2D rectangular assignment
+    algorithms", IEEE Transactions on Aerospace and Electronic Systems 52(4), 2016, section III.
+    """
+    rows, columns = costs.shape
+    row_price, column_price = np.zeros(rows), np.zeros(columns)
+    column_of = np.full(rows, -1)
+    row_of = np.full(columns, -1)
+    for start in range(rows):
+        distance = np.full(columns, np.inf)
+        previous = np.full(columns, -1)
+        done = np.zeros(columns, dtype=bool)
+        visited = [start]
+        row, reached = start, 0.0
+        while True:
+            through = reached + costs[row] - row_price[row] - column_price
+            shorter = ~done & (through < distance)
+            distance[shorter], previous[shorter] = through[shorter], row
+            column = int(np.where(done, np.inf, distance).argmin())
+            reached = float(distance[column])
+            done[column] = True
+            if row_of[column] < 0:
+                break
+            row = int(row_of[column])
+            visited.append(row)
+        for other in visited:
+            row_price[other] += reached - (0 if other == start else distance[column_of[other]])
+        column_price[done] -= reached - distance[done]
+        while column >= 0:  # reverse the path: each row on it takes the column that led away from it
+            row = int(previous[column])
+            row_of[column] = row
+            column_of[row], column = column, int(column_of[row])
+    return [int(column) for column in column_of]

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable
 
-from edgefel.data.preprocessing import Image
 from edgefel.errors import EdgefelError
 from edgefel.runtime.stream.devices import CaptureDevice, describe
 from edgefel.runtime.stream.frames import Frame, SourceCounts
@@ -44,7 +43,7 @@ class VideoFile:
         self._closed = False
         self._index = 0
         self._in_pass = self._delivered = 0
-        self._size = (0, 0)
+        self._shape: tuple[int, ...] | None = None
         self._start: float | None = None
         self._time = -1 / self.fps
         self._offset = self._stamp = 0.0
@@ -66,14 +65,14 @@ class VideoFile:
                     self.counts.unreadable += 1
                     continue
                 self._delivered += 1
-                self._count_size(image)
+                self.counts.resolution_changes += self._shape not in (None, image.shape)
+                self._shape = image.shape
                 return Frame(index, self._time, image, time.monotonic())
             return None
 
     def close(self) -> None:
         self._closed = True
-        device = self._device
-        if device is not None:
+        if (device := self._device) is not None:
             device.cancel()
         with self._reading:
             if self._device is not None:
@@ -85,18 +84,12 @@ class VideoFile:
         if stamp is None:
             self._time = following
             return
-        if self._start is None:
-            self._start = stamp
+        self._start = stamp if self._start is None else self._start
         if self._offset + stamp - self._start < self._time - _NEW_CLOCK and stamp < self._stamp:
             self._start = stamp + self._offset - following
         self._stamp = stamp
         time_of_file = self._offset + stamp - self._start
         self._time = time_of_file if time_of_file > self._time else following
-
-    def _count_size(self, image: Image) -> None:
-        size = (image.shape[1], image.shape[0])
-        self.counts.resolution_changes += self._size not in ((0, 0), size)
-        self._size = size
 
     def _count_missing(self) -> int:
         """Frames between the last one and the announced end. Many files announce only a duration, from which OpenCV
@@ -123,6 +116,5 @@ class VideoFile:
         if self._loop:
             self._in_pass = self._delivered = 0
             self._start, self._offset = None, self._time + 1 / self.fps
-            # the restart is not a change of resolution
-            self._size = (0, 0)
+            self._shape = None  # the restart is not a change of resolution
             self._device = self._open()

@@ -229,7 +229,7 @@ import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 from edgefel.cli.main import main
-main(["data", "video", "-o", sys.argv[1], "--seconds", "4", "--size", "320x240", "--changes", "1"])
+main(["data", "video", "-o", sys.argv[1], "--seconds", "4", "--fps", "10", "--size", "320x240", "--changes", "1"])
 """
     command = [sys.executable, "-c", script, str(tmp_path / "clip.mp4")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -12,11 +12,12 @@ from edgefel.runtime.alignment import FaceBox
 from edgefel.runtime.annotate import FAINT, PALETTE, annotate
 from edgefel.runtime.labelling import LabelledFace
 from edgefel.runtime.stream import overlay
-from edgefel.runtime.stream.frames import Frame
-from edgefel.runtime.stream.overlay import ALERT, Hud, draw
-from edgefel.runtime.stream.results import FrameResult, TrackedFace
+from edgefel.runtime.stream.frames import Frame, FrameResult, TrackedFace
+from edgefel.runtime.stream.overlay import ALERT, draw
 
-HUD = Hud(29.7, 31.2, 7.43, 0, "ONNX Runtime CPU")
+# of the head-up line: rate, milliseconds, watts, dropped frames, backend
+Numbers = tuple[float, float, float | None, int, str]
+NUMBERS = (29.7, 31.2, 7.43, 0, "ONNX Runtime CPU")
 
 
 def grey(height: int, width: int) -> np.ndarray:
@@ -41,8 +42,10 @@ def face(
     return TrackedFace(track, labelled, sure, 1.0, labelled)
 
 
-def drawn(image: np.ndarray, *faces: TrackedFace, hud: Hud = HUD) -> np.ndarray:
-    return draw(image, FrameResult(Frame(0, 0.0, image, 0.0), faces, 0.03, 30.0, "x"), hud)
+def drawn(image: np.ndarray, *faces: TrackedFace, numbers: Numbers = NUMBERS) -> np.ndarray:
+    fps, milliseconds, power, dropped, backend = numbers
+    result = FrameResult(Frame(0, 0.0, image, 0.0), faces, milliseconds / 1e3, fps, "x")
+    return draw(result, power, dropped, backend)
 
 
 def has(image: np.ndarray, colour: tuple[int, int, int]) -> int:
@@ -103,15 +106,15 @@ def test_panels_keep_off_faces_and_off_the_line_of_numbers():
 
 
 def test_numbers_of_the_head_up_line():
-    none = drawn(grey(480, 640), hud=Hud(29.7, 31.2, None, 0, "ONNX Runtime CPU"))
+    none = drawn(grey(480, 640), numbers=(29.7, 31.2, None, 0, "ONNX Runtime CPU"))
     power = drawn(grey(480, 640))
-    dropped = drawn(grey(480, 640), hud=Hud(29.7, 31.2, None, 12, "ONNX Runtime CPU"))
+    dropped = drawn(grey(480, 640), numbers=(29.7, 31.2, None, 12, "ONNX Runtime CPU"))
     assert not np.array_equal(none, power)
     assert (has(none, ALERT), has(power, ALERT)) == (0, 0)
     assert has(dropped, ALERT) > 5
     assert (none[60:] == 90).all()
     for fps in (0.0, 3.4, 240.0):
-        drawn(grey(480, 640), hud=Hud(fps, 1e5, 0.0, 10**9, "x" * 200))
+        drawn(grey(480, 640), numbers=(fps, 1e5, 0.0, 10**9, "x" * 200))
 
 
 def test_forty_small_faces_get_tags_and_nothing_leaves_the_image():
@@ -144,7 +147,7 @@ def test_the_caches_are_bounded_and_the_result_does_not_depend_on_them():
         drawn(
             grey(480, 640),
             face(50, 150, 150, track=number, share=number / 40),
-            hud=Hud(number, 1, 1, number, "x"),
+            numbers=(number, 1, 1, number, "x"),
         )
     assert np.array_equal(drawn(grey(480, 640), face(50, 150, 150)), first)
     for cache in (overlay._text, overlay._backdrop, overlay._plate):

@@ -143,7 +143,7 @@ def test_an_error_in_a_stage_ends_the_run(session, broken, monkeypatch):
 
 
 def test_leaving_the_loop_ends_everything(session):
-    source = ListSource(moving(1000))
+    source = ListSource(moving(50) * 20)
     for result in Stream(source, SquareDetector(), session):
         if result.frame.index == 5:
             break
@@ -152,7 +152,7 @@ def test_leaving_the_loop_ends_everything(session):
 
 
 def test_stop_from_another_thread_gives_what_was_read(session):
-    source = ListSource(moving(5000), live=True, fps=200)
+    source = ListSource(moving(50) * 20, live=True, fps=200)
     stream = Stream(source, SquareDetector(), session, StreamOptions(policy="all"))
     threading.Timer(0.3, stream.stop).start()
     results = list(stream)

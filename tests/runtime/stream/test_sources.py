@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
+from streams import all_frames
 
 from edgefel.errors import EdgefelError
-from edgefel.runtime.stream.sources import open_source, read_image
+from edgefel.runtime.stream.capture import open_source
+from edgefel.runtime.stream.sources import open_source as open_images
 
 
 @pytest.fixture
@@ -24,7 +28,7 @@ def test_an_image_is_rgb(tmp_path):
     image = np.zeros((8, 9, 3), np.uint8)
     image[..., 2] = 255  # red in OpenCV's order
     cv2.imwrite(str(tmp_path / "red.png"), image)
-    (only,) = open_source(tmp_path / "red.png").images()
+    (only,) = open_images(tmp_path / "red.png").images()
     assert only.image[0, 0].tolist() == [255, 0, 0]
     assert only.frame is None
 
@@ -36,7 +40,7 @@ def test_a_folder_is_searched_in_order_and_unreadable_files_are_told(tmp_path):
     (tmp_path / "a" / "bad.png").write_bytes(b"\x89PNG")
     (tmp_path / "notes.txt").write_text("")
     skipped = []
-    source = open_source(tmp_path)
+    source = open_images(tmp_path)
     names = [image.name for image in source.images(lambda path, reason: skipped.append((path, reason)))]
     assert names == [str(tmp_path / "a/c.jpg"), str(tmp_path / "b.png")]
     assert skipped == [(tmp_path / "a/bad.png", "not an image that OpenCV can decode")]
@@ -44,7 +48,7 @@ def test_a_folder_is_searched_in_order_and_unreadable_files_are_told(tmp_path):
 
 
 def test_a_video_has_frames_and_times(video):
-    source = open_source(video)
+    source = open_images(video)
     assert (source.kind, source.frames, source.fps) == ("video", 6, 10.0)
     images = list(source.images(every=2))
     assert [image.frame for image in images] == [0, 2, 4]
@@ -54,15 +58,15 @@ def test_a_video_has_frames_and_times(video):
 
 def test_what_cannot_be_labelled_is_explained(tmp_path):
     with pytest.raises(EdgefelError, match="no such file or folder"):
-        open_source(tmp_path / "absent.jpg")
+        open_images(tmp_path / "absent.jpg")
     with pytest.raises(EdgefelError, match="no images in it"):
-        open_source(tmp_path)
+        open_images(tmp_path)
     (tmp_path / "notes.txt").write_text("")
     with pytest.raises(EdgefelError, match="not a kind of file"):
-        open_source(tmp_path / "notes.txt")
+        open_images(tmp_path / "notes.txt")
     (tmp_path / "broken.mp4").write_bytes(b"nothing")
     with pytest.raises(EdgefelError, match="cannot open this as a video"):
-        open_source(tmp_path / "broken.mp4")
+        open_images(tmp_path / "broken.mp4")
 
 
 def jpeg(seed: int = 0) -> bytes:
@@ -77,14 +81,63 @@ def test_a_cut_jpeg_is_unreadable_even_behind_a_whole_thumbnail(tmp_path):
     file = tmp_path / "image.jpg"
     for content in (whole, with_thumbnail, whole + b"trailing bytes"):
         file.write_bytes(content)
-        assert read_image(file).shape == (64, 64, 3)
+        (only,) = open_images(file).images()
+        assert only.image.shape == (64, 64, 3)
+    skipped: list[Path] = []
     for content in (whole[:-2], whole[:900], with_thumbnail[:-200], whole[:30], whole[:2], b""):
         file.write_bytes(content)
-        assert read_image(file) is None
+        assert not list(open_images(file).images(lambda path, reason: skipped.append(path)))
+    assert skipped == [file] * 6
 
 
 def test_hidden_files_and_folders_are_left_out(tmp_path):
     (tmp_path / ".cache").mkdir()
     for name in ("a.png", ".b.png", ".cache/c.png"):
         cv2.imwrite(str(tmp_path / name), np.zeros((8, 8, 3), np.uint8))
-    assert open_source(tmp_path).files == (tmp_path / "a.png",)
+    assert open_images(tmp_path).files == (tmp_path / "a.png",)
+
+
+def test_a_folder_of_images(tmp_path):
+    for name, value in (("b.png", 20), ("a.jpg", 90), ("d/c.png", 160)):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / name), np.full((8, 9, 3), value, np.uint8))
+    (tmp_path / "bad.png").write_bytes(b"\x89PNG")
+    source = open_source(str(tmp_path), fps=2)
+    assert (source.live, source.frames, source.fps) == (False, 4, 2)
+    frames = all_frames(source)
+    assert [Path(frame.name).name for frame in frames] == ["a.jpg", "b.png", "c.png"]
+    assert [(frame.index, frame.time) for frame in frames] == [(0, 0.0), (1, 0.5), (3, 1.5)]
+    assert [int(frame.image.mean()) for frame in frames] == [90, 20, 160]
+    assert source.counts.unreadable == 1
+    assert source.skipped == [str(tmp_path / "bad.png")]
+
+
+def test_a_looped_folder_and_a_single_image(tmp_path):
+    for number in range(2):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((8, 9, 3), 100 * number, np.uint8))
+    source = open_source(str(tmp_path), loop=True)
+    frames = [source.read() for _ in range(5)]
+    assert [(frame.index, frame.time, int(frame.image.mean())) for frame in frames] == [
+        (0, 0.0, 0),
+        (1, 1.0, 100),
+        (2, 2.0, 0),
+        (3, 3.0, 100),
+        (4, 4.0, 0),
+    ]
+    assert len(all_frames(open_source(str(tmp_path / "1.png")))) == 1
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_a_folder_of_which_nothing_can_be_read(tmp_path, loop):
+    (tmp_path / "bad.png").write_bytes(b"\x89PNG")
+    with pytest.raises(EdgefelError, match="nothing in it can be read"):
+        open_source(str(tmp_path), loop=loop).read()
+
+
+def test_a_looped_folder_whose_images_vanish_ends(tmp_path):
+    cv2.imwrite(str(tmp_path / "1.png"), np.zeros((8, 8, 3), np.uint8))
+    source = open_source(str(tmp_path), loop=True)
+    assert [source.read().index for _ in range(3)] == [0, 1, 2]
+    (tmp_path / "1.png").unlink()
+    with pytest.raises(EdgefelError, match="nothing in it can be read"):
+        source.read()

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from edgefel.errors import EdgefelError
-from edgefel.runtime.stream.queues import StageQueue
+from edgefel.runtime.stream.pipeline import StageQueue
 
 
 def in_thread(work) -> threading.Thread:

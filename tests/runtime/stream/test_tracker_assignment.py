@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgefel.runtime.stream.assignment import assign
+from edgefel.runtime.stream.tracker import assign
 
 
 def best(costs: np.ndarray) -> tuple[int, float]:
