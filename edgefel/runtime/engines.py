@@ -237,7 +237,8 @@ def engine_mismatch(file: BundleFile, here: Here | None = None) -> str | None:
         )
     if installed is None:
         return f"{file.name}: built with {package} {version}, which is not installed here; {_REBUILD}"
-    if installed != version and not (_is_portable(built) and _reads_older(version, installed)):
+    portable = package == "tensorrt" and _option(built, "version_compatible")
+    if installed != version and not (portable and _reads_older(version, installed)):
         return f"{file.name}: built with {package} {version}, and here is {installed}; {_REBUILD}"
     if here.gpu is not None and (target := _wrong_target(built, here.gpu)) is not None:
         return f"{file.name}: built for {target}, and here is {here.gpu}; {_REBUILD}"
@@ -247,10 +248,6 @@ def engine_mismatch(file: BundleFile, here: Here | None = None) -> str | None:
 def _here_for(file: BundleFile) -> Here:
     package = (file.builder or {}).get("package")
     return look_here((package,) if package in PACKAGES else ())
-
-
-def _is_portable(built: Mapping[str, Any]) -> bool:
-    return built["package"] == "tensorrt" and bool(_option(built, "version_compatible"))
 
 
 def _reads_older(built: str, installed: str) -> bool:
