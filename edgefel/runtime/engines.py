@@ -325,14 +325,17 @@ def _logger(trt: ModuleType) -> Any:
             self.busy = threading.Lock()
 
         def log(self, level: Any, message: str) -> None:
-            kept = self.messages.warnings if level == severity.WARNING else self.messages.errors
+            text = one_line(message)
             # TensorRT for RTX reports this remark as an internal error on every start
-            remark = "Thread context has not been set" in message
-            if level == severity.WARNING or (
-                level in (severity.ERROR, severity.INTERNAL_ERROR) and not remark
-            ):
-                kept.append(one_line(message))
-                if len(kept) > _MOST_MESSAGES:  # an engine may log on every run
-                    del kept[: _MOST_MESSAGES // 2]
+            remark = "Thread context has not been set" in text
+            if level == severity.WARNING:
+                kept = self.messages.warnings
+            elif level in (severity.ERROR, severity.INTERNAL_ERROR) and not remark:
+                kept = self.messages.errors
+            else:
+                return
+            kept.append(text)
+            if len(kept) > _MOST_MESSAGES:  # an engine may log on every run
+                del kept[: _MOST_MESSAGES // 2]
 
     return Collector()
