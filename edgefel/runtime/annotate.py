@@ -74,13 +74,9 @@ def annotate(rgb: Image, faces: Sequence[LabelledFace]) -> Image:
     panels: list[Rect] = []
     for face in faces:
         # readable beside a small face, in proportion to a large one
-        unit = float(np.clip(face.box.side / 230, 0.8, 3.0))
-        unit = min(
-            unit,
-            image.shape[1] / (PANEL_WIDTH + 8),
-            image.shape[0] / (panel_height(len(face.probabilities)) + 8),
-        )
-        size = round(PANEL_WIDTH * unit), round(panel_height(len(face.probabilities)) * unit)
+        unit, height = float(np.clip(face.box.side / 230, 0.8, 3.0)), panel_height(len(face.probabilities))
+        unit = min(unit, image.shape[1] / (PANEL_WIDTH + 8), image.shape[0] / (height + 8))
+        size = round(PANEL_WIDTH * unit), round(height * unit)
         place = place_panel(extent(face.box), size, image, boxes, panels) if unit >= 0.7 else None
         if place is None:
             _draw_tag(image, face)
@@ -157,12 +153,9 @@ class OverlayLayer:
     def blend_into(self, image: Image, left: int, top: int) -> None:
         """Draws the layer into uint8 RGB, in place; what lies outside is cut off."""
         flat, opacity = self.flattened()
-        colour, alpha = flat.astype(np.float32), opacity[..., None]
         region = image[top : top + self.height, left : left + self.width]
-        colour, alpha = (
-            colour[: region.shape[0], : region.shape[1]],
-            alpha[: region.shape[0], : region.shape[1]],
-        )
+        rows, columns = region.shape[:2]
+        colour, alpha = flat[:rows, :columns].astype(np.float32), opacity[:rows, :columns, None]
         region[:] = np.rint(region + alpha * (colour - region)).astype(np.uint8)
 
     def _pixel(self, x: float, y: float) -> tuple[int, int]:

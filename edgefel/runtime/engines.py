@@ -237,7 +237,8 @@ def engine_mismatch(file: BundleFile, here: Here | None = None) -> str | None:
         )
     if installed is None:
         return f"{file.name}: built with {package} {version}, which is not installed here; {_REBUILD}"
-    if installed != version and not (_is_portable(built) and _reads_older(version, installed)):
+    portable = package == "tensorrt" and _option(built, "version_compatible")
+    if installed != version and not (portable and _reads_older(version, installed)):
         return f"{file.name}: built with {package} {version}, and here is {installed}; {_REBUILD}"
     if here.gpu is not None and (target := _wrong_target(built, here.gpu)) is not None:
         return f"{file.name}: built for {target}, and here is {here.gpu}; {_REBUILD}"
@@ -247,10 +248,6 @@ def engine_mismatch(file: BundleFile, here: Here | None = None) -> str | None:
 def _here_for(file: BundleFile) -> Here:
     package = (file.builder or {}).get("package")
     return look_here((package,) if package in PACKAGES else ())
-
-
-def _is_portable(built: Mapping[str, Any]) -> bool:
-    return built["package"] == "tensorrt" and bool(_option(built, "version_compatible"))
 
 
 def _reads_older(built: str, installed: str) -> bool:
@@ -328,14 +325,17 @@ def _logger(trt: ModuleType) -> Any:
             self.busy = threading.Lock()
 
         def log(self, level: Any, message: str) -> None:
-            kept = self.messages.warnings if level == severity.WARNING else self.messages.errors
+            text = one_line(message)
             # TensorRT for RTX reports this remark as an internal error on every start
-            remark = "Thread context has not been set" in message
-            if level == severity.WARNING or (
-                level in (severity.ERROR, severity.INTERNAL_ERROR) and not remark
-            ):
-                kept.append(one_line(message))
-                if len(kept) > _MOST_MESSAGES:  # an engine may log on every run
-                    del kept[: _MOST_MESSAGES // 2]
+            remark = "Thread context has not been set" in text
+            if level == severity.WARNING:
+                kept = self.messages.warnings
+            elif level in (severity.ERROR, severity.INTERNAL_ERROR) and not remark:
+                kept = self.messages.errors
+            else:
+                return
+            kept.append(text)
+            if len(kept) > _MOST_MESSAGES:  # an engine may log on every run
+                del kept[: _MOST_MESSAGES // 2]
 
     return Collector()

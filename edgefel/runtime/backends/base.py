@@ -56,7 +56,16 @@ class ModelFile:
 
 class Backend(Protocol):
     """A loaded model file. `run` may be called from several threads at once; `close` is called once, when no
-    `run` is under way, and none comes after it."""
+    `run` is under way, and none comes after it.
+
+    max_batch: the largest batch that runs in one piece, None if there is no limit; `run` splits larger ones.
+    notes: what a user should know of how it runs, one line each, such as why CUDA graphs are not used.
+    """
+
+    input_names: tuple[str, ...]
+    output_names: tuple[str, ...]
+    max_batch: int | None
+    notes: tuple[str, ...]
 
     @classmethod
     def unavailable_reason(cls, file: BundleFile) -> str | None:
@@ -69,22 +78,6 @@ class Backend(Protocol):
     @classmethod
     def open(cls, model: ModelFile, *, threads: int) -> Backend:
         """Loads the file for that many CPU threads per call; raises EdgefelError if it cannot be loaded."""
-        ...
-
-    @property
-    def input_names(self) -> tuple[str, ...]: ...
-
-    @property
-    def output_names(self) -> tuple[str, ...]: ...
-
-    @property
-    def max_batch(self) -> int | None:
-        """The largest batch that runs in one piece; None if there is no limit. `run` splits larger ones."""
-        ...
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What a user should know of how it runs, one line each, such as why CUDA graphs are not used."""
         ...
 
     def run(self, batch: Array, record: Record | None = None) -> Mapping[str, Array]:

@@ -59,7 +59,7 @@ class TensorRTBackend:
         self._binding, self._factory, self._logger = _load(trt, model)
         self.input_names = tuple(spec.name for spec in self._binding.inputs)
         self.output_names = tuple(spec.name for spec in self._binding.outputs)
-        self.max_batch = self._binding.max_batch
+        self.max_batch: int | None = self._binding.max_batch
         self.notes: tuple[str, ...] = ()
         self._lock = threading.Lock()
         self._contexts: OrderedDict[tuple[int, int], BatchContext] = OrderedDict()
@@ -83,7 +83,7 @@ class TensorRTBackend:
             self._events = [cuda.Event(cuda.event_flags.BLOCKING_SYNC) for _ in range(4)]
             self._scratch = cuda.mem_alloc(max(self._factory.scratch_bytes, 1))
             for spec in (*self._binding.inputs, *self._binding.outputs):
-                self._buffers[spec.name] = Buffer(device, spec, self.max_batch)
+                self._buffers[spec.name] = Buffer(device, spec, self._binding.max_batch)
         except cuda.Error as error:
             self._free_memory()
             raise EdgefelError(

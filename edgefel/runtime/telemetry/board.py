@@ -112,7 +112,7 @@ class Board:
         with self._lock:
             total, available = _memory(self._root)
             mhz, load = self._read_gpu()
-            power = self._meter.read(time.monotonic() if now is None else now) if self._meter else None
+            power = self._meter.read(time.monotonic() if now is None else now)
             over_current, grown = self._read_events()
             slowed = [name for name, file in self._cooling if (read_int(file) or 0) > 0]
             cap, full = _cpu_clock(self._root)
@@ -123,10 +123,10 @@ class Board:
                 gpu_mhz=mhz,
                 gpu_load=load,
                 temperatures=_temperatures(self._zones),
-                power_w=power.watts if power else None,
-                power_source=power.source if power else None,
-                rails=power.rails if power else {},
-                energy_j=power.joules if power and power.source else None,
+                power_w=power.watts,
+                power_source=power.source,
+                rails=power.rails,
+                energy_j=power.joules if power.source else None,
                 power_mode=self._read_mode(),
                 throttled=tuple(dict.fromkeys([*slowed, *grown])),
                 over_current=over_current,

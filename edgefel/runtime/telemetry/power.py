@@ -151,14 +151,13 @@ class RaplMeter:
         return (count - before) * 1e-6
 
 
-def find_meter(root: Path) -> RailMeter | RaplMeter | None:
-    """The board's power sensor: INA chips, else the readable RAPL packages, else None."""
-    if rails := find_rails(root):
-        return RailMeter(rails)
-    packages = {}
+def find_meter(root: Path) -> RailMeter | RaplMeter:
+    """The board's power sensor: INA chips, else the readable RAPL packages, else one without rails."""
+    rails = find_rails(root)
+    packages: dict[str, Path] = {}
     for folder in entries(root, "/sys/class/powercap/intel-rapl:*"):
         name = read_text(folder / "name") or ""
         # the others are parts of a package, or (psys) the platform as each vendor defines it
         if name.startswith("package") and read_int(folder / "energy_uj") is not None:
             packages[name] = folder
-    return RaplMeter(packages) if packages else None
+    return RaplMeter(packages) if packages and not rails else RailMeter(rails)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fake_boards
 import pytest
 
-from edgefel.runtime.telemetry.power import RailMeter, RaplMeter, find_meter, find_rails
+from edgefel.runtime.telemetry.power import Power, RailMeter, RaplMeter, find_meter, find_rails
 
 
 def set_current(root, chip: int, channel: int, milliamperes: object) -> None:
@@ -103,9 +103,9 @@ def test_a_package_that_may_not_be_read_is_no_sensor(tmp_path):
     for file in root.glob("sys/class/powercap/*/energy_uj"):
         file.unlink()
         file.mkdir()  # what root cannot be forbidden to read, it cannot read as a folder
-    assert find_meter(root) is None
+    assert find_meter(root).read(0.0) == Power(None, None)
 
 
 def test_no_sensors(tmp_path):
     assert find_rails(tmp_path) == {}
-    assert find_meter(tmp_path) is None
+    assert find_meter(tmp_path).read(0.0) == Power(None, None)
