@@ -73,11 +73,16 @@ def start(bundle: Path, source: object, *options: object) -> subprocess.Popen[st
 
 
 @pytest.fixture(scope="module")
-def rows(clip: Path) -> list[dict]:
-    return lines(run(NANO, clip, "--json"))
+def whole(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, list[dict]]:
+    """A run over the clip: what it printed, and its results."""
+    listing = tmp_path_factory.mktemp("whole") / "faces.jsonl"
+    result = run(NANO, clip, "-o", listing)
+    assert result.exit_code == 0, result.output
+    return result, [json.loads(line) for line in listing.read_text().splitlines()]
 
 
-def test_a_line_of_json_for_each_frame(clip, rows):
+def test_a_line_of_json_for_each_frame(clip, whole):
+    _, rows = whole
     assert [row["frame"] for row in rows] == list(range(40))
     assert rows[20]["time"] == pytest.approx(2.0)
     assert {row["source"] for row in rows} == {str(clip)}
@@ -90,9 +95,8 @@ def test_a_line_of_json_for_each_frame(clip, rows):
         assert 0 <= face["confidence"] <= 1
 
 
-def test_label_changes_are_told_when_they_come(clip):
-    result = run(NANO, clip)
-    assert result.exit_code == 0
+def test_label_changes_are_told_when_they_come(whole):
+    result, _ = whole
     found = re.findall(
         r"([\d.]+) s  person (\d)  (\w+)(?: -> (\w+))?  \(\d+%, confidence [\d.]+\)", result.stdout
     )
@@ -138,12 +142,14 @@ def test_every_output_at_once(clip, tmp_path):
 
 def test_below_the_threshold_a_face_is_unsure(clip):
     rows = lines(run(NANO, clip, "--json", "--min-confidence", 1, "--frames", 5))
+    assert [row["frame"] for row in rows] == list(range(5))
     (face, *_) = rows[-1]["faces"]
     assert face["label"] == "unsure"
     assert face["top_label"] in face["probabilities"]
 
 
-def test_looking_near_known_faces_finds_them_too(clip, rows):
+def test_looking_near_known_faces_finds_them_too(clip, whole):
+    _, rows = whole
     fifth = lines(run(NANO, clip, "--json", "--frames", 20, "--detect-every", 5))
     assert [len(row["faces"]) for row in fifth] == [len(row["faces"]) for row in rows[:20]]
 
@@ -187,7 +193,8 @@ def test_a_truncated_video_is_labelled_as_far_as_it_goes(clip, tmp_path):
 def test_a_frame_with_nobody_and_one_with_forty(tmp_path):
     video = SyntheticVideo(VideoOptions(seconds=1, fps=4, size=(1280, 800), faces=40, changes=0, seed=3))
     crowd = cv2.cvtColor(video.frame(0), cv2.COLOR_RGB2BGR)
-    for number, image in enumerate((np.full_like(crowd, 90), crowd, np.full_like(crowd, 90))):
+    empty = np.full((200, 320, 3), 90, np.uint8)
+    for number, image in enumerate((empty, crowd, empty)):
         cv2.imwrite(str(tmp_path / f"{number}.png"), image)
     nobody, forty, again = lines(run(NANO, tmp_path, "--json", "--min-face", 0.05))
     assert nobody["faces"] == again["faces"] == []
