@@ -83,15 +83,14 @@ class AffWild2:
             )
         # of a video in both folders, the images are those of the first
         folders = {name: home / name for home in reversed(homes) for name in list_names(home)}
-        home = homes[0].relative_to(root)
         names: list[str] = []
         frames: list[NDArray[np.int32]] = []
         labels: list[NDArray[np.int16]] = []
         for video in videos:
-            folder = folders.get(video.name)
-            names.append((home / video.name if folder is None else folder.relative_to(root)).as_posix())
+            folder = folders.get(video.name, homes[0] / video.name)
+            names.append(folder.relative_to(root).as_posix())
             keep = video.label >= 0
-            if folder is not None:
+            if video.name in folders:
                 keep &= _has_image(folder, len(video.label))
             chosen = np.flatnonzero(keep)
             frames.append((chosen + 1).astype(np.int32))
@@ -105,9 +104,8 @@ class AffWild2:
         group = np.repeat(np.arange(len(videos), dtype=np.int32), counts)
         codes = np.array([1 + SPLITS.index(video.split) for video in videos], np.int8)
         store = FileStore(root, FrameNames(names, group, np.concatenate(frames)))
-        table = SampleTable(
-            store, np.concatenate(labels), group, [video.name for video in videos], np.repeat(codes, counts)
-        )
+        groups, splits = [video.name for video in videos], np.repeat(codes, counts)
+        table = SampleTable(store, np.concatenate(labels), group, groups, splits)
         has_other = any(video.has_other for video in videos)
         return ImageDataset(root, (*EXPRESSIONS_7, OTHER) if has_other else EXPRESSIONS_7, table)
 

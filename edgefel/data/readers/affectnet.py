@@ -17,7 +17,7 @@ from edgefel.data.labels import EXPRESSIONS_8, expression_labels
 from edgefel.data.readers.base import numbered_dataset, own_groups, require_columns
 from edgefel.data.readers.search import descend, find, first_entries, list_names
 from edgefel.errors import EdgefelError
-from edgefel.files.read import open_regular, open_text
+from edgefel.files.read import open_regular, open_text, reading
 
 # EXPRESSIONS_8 are the set's own numbers; 8 none, 9 uncertain and 10 no face are no expressions
 _LAST_NUMBER = 10
@@ -264,11 +264,8 @@ def _annotation(path: str, known: dict[bytes, int]) -> int:
 
     known: cache of numbers by file content; a hundred thousand files have about a dozen different contents.
     """
-    try:
-        with os.fdopen(open_regular(path), "rb") as stream:
-            content = stream.read(_EXP_BYTES)
-    except OSError as error:
-        raise EdgefelError(f"{path}: cannot be read ({error.strerror}); unpack it again") from None
+    with reading(path), os.fdopen(open_regular(path), "rb") as stream:
+        content = stream.read(_EXP_BYTES)
     number = known.get(content)
     if number is None:
         number = known[content] = _number(_scalar(content, path), path)

@@ -18,7 +18,6 @@ from edgefel.errors import EdgefelError
 # Names of splits, in lower case, as people write them.
 SPLIT_OF = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 BOX_COLUMNS = ("x", "y", "width", "height")
-GROUP_COLUMNS = ("group", "subject")
 SOFT = "soft_"  # and a label: the column of its probabilities
 Groups = tuple[NDArray[np.int32], Sequence[str]]  # number of each image's group [N], and the groups' names
 
@@ -184,7 +183,7 @@ def check_columns(path: Path, names: Sequence[str], required: Sequence[str]) -> 
         raise EdgefelError(
             f"{path}: unknown label in the column {unknown[0]}; the labels are {', '.join(EXPRESSIONS_8)}"
         )
-    groups = [name for name in GROUP_COLUMNS if name in names]
+    groups = [name for name in ("group", "subject") if name in names]
     if len(groups) > 1:
         raise EdgefelError(f"{path}: has both columns {' and '.join(groups)}; keep one that groups images")
     used = (*required, *box, *soft, *groups, "split")

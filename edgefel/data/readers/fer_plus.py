@@ -94,8 +94,7 @@ class FerPlus:
 
     def recognizes(self, root: Path) -> bool:
         """Whether `fer2013new.csv` exists, or one of the three folders with a `label.csv`."""
-        files = _Files.within(root)
-        return any(map(files.has, VOTES_FILES))
+        return any(map(_Files.within(root).has, VOTES_FILES))
 
     def read(self, root: Path) -> ImageDataset:
         """Raises EdgefelError where votes or images are missing, malformed, or do not belong together."""
@@ -195,9 +194,7 @@ class _Files:
         return _Rows(names, splits, np.array(votes, np.int64))
 
 
-def _majority(
-    votes: NDArray[np.int64],
-) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_]]:
+def _majority(votes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_]]:
     """The class with the majority [N], the distribution [N, 8], and whether an expression has the majority [N]."""
     kept = np.where(votes > 1, votes, 0)
     label = kept.argmax(axis=1)

@@ -66,14 +66,14 @@ class Ferg:
 
 def _base(root: Path) -> Path:
     """The folder with the characters: `root`, or the only folder in it that has them."""
-    if _characters(root):
-        return root
     having = [folder for folder in list_folders(root) if _characters(folder)]
+    if _characters(root) or not having:
+        return root
     if len(having) > 1:
         raise EdgefelError(
             f"{root}: both {having[0]} and {having[1]} have FERG-DB's characters; give one of them"
         )
-    return having[0] if having else root
+    return having[0]
 
 
 def _characters(folder: Path) -> list[tuple[str, Path]]:

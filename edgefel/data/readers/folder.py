@@ -10,14 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from edgefel.data.dataset import UNLABELLED, FileStore, ImageDataset, SampleTable
-from edgefel.data.images import (
-    IMAGE_SUFFIXES,
-    find_images,
-    left_out,
-    left_out_text,
-    say_left_out,
-    suffix_of,
-)
+from edgefel.data.images import IMAGE_SUFFIXES, find_images, left_out, left_out_text, say_left_out, suffix_of
 from edgefel.data.labels import EXPRESSIONS_8, canonical_label, check_labels, expression_labels
 from edgefel.data.readers.base import (
     BOX_COLUMNS,

@@ -65,13 +65,13 @@ class Jaffe:
 
 def _images(root: Path) -> tuple[Path, list[str]]:
     """The folder with the .tiff files, `root` or one in it, and their names in order."""
-    held = {folder: list_names(folder, ".tiff", ".tif") for folder in (root, *list_folders(root))}
-    having = [folder for folder, names in held.items() if names]
+    folders = (root, *list_folders(root))
+    having = [(f, names) for f in folders if (names := list_names(f, ".tiff", ".tif"))]
     if not having:
         raise EdgefelError(
             f"{root}: no .tiff files in it or in a folder of it; give the folder with JAFFE's images, KA.AN1.39.tiff "
             "and others"
         )
     if len(having) > 1:
-        raise EdgefelError(f"{root}: .tiff files lie in {having[0]} and in {having[1]}; give one of them")
-    return having[0], held[having[0]]
+        raise EdgefelError(f"{root}: .tiff files in {having[0][0]} and in {having[1][0]}; give one of them")
+    return having[0]

@@ -30,8 +30,6 @@ from edgefel.errors import EdgefelError
 from edgefel.files.read import open_csv
 from edgefel.text import counted
 
-CSV_SUFFIX, PARQUET_SUFFIX = ".csv", ".parquet"
-
 
 class ManifestReader:
     """A file `NAME.csv` or `NAME.parquet`, with a row for each image.
@@ -53,11 +51,11 @@ class ManifestReader:
 
     def recognizes(self, root: Path) -> bool:
         """Whether it is a file with one of the two suffixes; its columns are checked when it is read."""
-        return root.suffix.lower() in (CSV_SUFFIX, PARQUET_SUFFIX) and root.is_file()
+        return root.suffix.lower() in (".csv", ".parquet") and root.is_file()
 
     def read(self, root: Path) -> ImageDataset:
         """Raises EdgefelError, with line or row, for missing columns and invalid values."""
-        is_parquet = root.suffix.lower() == PARQUET_SUFFIX
+        is_parquet = root.suffix.lower() == ".parquet"
         return labelled(root, read_parquet(root) if is_parquet else read_csv(root))
 
 
@@ -145,12 +143,10 @@ def _splits(columns: Columns) -> str | NDArray[np.int8]:
         return ""
     numbers = []
     for code, name in enumerate(columns.split.names):
-        split = SPLIT_OF.get(name.strip().lower(), None if name.strip() else "")
-        if split is None:
-            row = int(np.argmax(columns.split.codes == code))
-            raise EdgefelError(
-                f"{columns.where(row)}: split {name!r} is unknown; use {', '.join(SPLITS)} or leave it empty"
-            )
+        split = SPLIT_OF.get(name.strip().lower(), "")
+        if name.strip() and not split:
+            message = f"split {name!r} is unknown; use {', '.join(SPLITS)} or leave it empty"
+            _refuse(columns, columns.split.codes == code, message)
         numbers.append(SPLIT_NAMES.index(split))
     return np.array(numbers, np.int8)[columns.split.codes]
 

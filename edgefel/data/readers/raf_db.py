@@ -51,11 +51,9 @@ class RafDb:
 
     def read(self, root: Path) -> ImageDataset:
         """Raises EdgefelError for a missing list or folder of images, a malformed line or box, an unknown class."""
-        file = _list_file(root)
-        if file is not None:
+        if (file := _list_file(root)) is not None:
             return _read_list(root, file)
-        base = _sorted_base(root)
-        if base is not None:
+        if (base := _sorted_base(root)) is not None:
             return _read_sorted(root, base)
         raise EdgefelError(
             f"{root}: no EmoLabel/{LIST_NAME} and no DATASET/train/1 with images named train_00001_aligned.jpg; "

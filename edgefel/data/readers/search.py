@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 
@@ -106,11 +106,9 @@ def _scanned(folder: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
 
 def first_entries(folder: Path, most: int) -> list[os.DirEntry[str]]:
     """The first entries of a folder, in no order; none of one that cannot be listed."""
-    try:
-        with os.scandir(folder) as entries:
-            return list(islice(entries, most))
-    except OSError:
-        return []
+    with suppress(OSError), os.scandir(folder) as entries:
+        return list(islice(entries, most))
+    return []
 
 
 def read_lines(path: Path) -> list[str]:

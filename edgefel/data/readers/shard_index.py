@@ -228,13 +228,13 @@ def describe(cls: str | None, text: str | None, classes: Sequence[str], where: s
     if split is not None and split not in (*SPLITS, ""):
         raise EdgefelError(f"{where}: split {split!r} is unknown; use {', '.join(SPLITS)} or leave it out")
     group = said.get("group", said.get("subject"))
-    given = {
-        "split": split,
-        "group": None if group is None else str(group),
-        "soft": None if said.get("soft") is None else _soft(said["soft"], classes, where),
-        "box": None if said.get("box") is None else _box(said["box"], where),
-    }
-    return {"label": labels[0]} | {name: value for name, value in given.items() if value is not None}
+    group = None if group is None else str(group)
+    found: dict[str, Any] = {"label": labels[0], "split": split, "group": group}
+    if said.get("soft") is not None:
+        found["soft"] = _soft(said["soft"], classes, where)
+    if said.get("box") is not None:
+        found["box"] = _box(said["box"], where)
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _label(value: object, classes: Sequence[str], where: str) -> int:

@@ -20,11 +20,7 @@ from edgefel.files.write import atomic_folder, json_text
 
 
 def write_shards(
-    dataset: ImageDataset,
-    folder: str | os.PathLike[str],
-    *,
-    per_shard: int = 10_000,
-    replace: bool = False,
+    dataset: ImageDataset, folder: str | os.PathLike[str], *, per_shard: int = 10_000, replace: bool = False
 ) -> list[Path]:
     """Writes `train-000000.tar` and so on, `shard-` for samples without a split, and `classes.txt`; gives the shards.
 
@@ -80,11 +76,8 @@ def _said(sample: Sample, dataset: ImageDataset) -> dict[str, Any]:
     if not 0 <= sample.label < len(dataset.labels):
         raise EdgefelError(f"{sample.path}: has no label; choose labelled samples")
     # also an empty split: otherwise the name of the folder would be taken for one
-    said: dict[str, Any] = {
-        "label": dataset.labels[sample.label],
-        "group": sample.group,
-        "split": sample.split,
-    }
+    label = dataset.labels[sample.label]
+    said: dict[str, Any] = {"label": label, "group": sample.group, "split": sample.split}
     if sample.soft is not None:
         said["soft"] = dict(zip(dataset.labels, sample.soft, strict=True))
     if sample.box is not None:

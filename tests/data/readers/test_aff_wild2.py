@@ -197,7 +197,7 @@ def test_names_of_frames_are_made_of_numbers() -> None:
 
 def test_a_frame_takes_few_bytes(tmp_path: Path) -> None:
     """Millions of frames must fit into the memory of a machine that trains, also as copies for its processes."""
-    frames = 5_000
+    frames = 2_000
     write_aff_wild2(tmp_path, (Video("v", "train", ("fear",)),))
     labels = tmp_path / "EXPR_Classification_Challenge/Train_Set/v.txt"
     labels.write_text(HEADER_7 + "\n3" * frames, encoding="utf-8")

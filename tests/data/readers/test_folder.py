@@ -48,6 +48,24 @@ def test_csv_gives_labels_groups_splits_and_soft_labels(tmp_path: Path) -> None:
     assert [s.path.name for s in open_dataset(tmp_path, "test").samples] == ["y.png"]
 
 
+def test_csv_of_people_lacks_cells_and_has_columns_of_its_own(tmp_path: Path) -> None:
+    root = write_csv(
+        tmp_path,
+        "path,label,split,subject,x,y,width,height,group\n"
+        " a b.png ,joy,Train,s1,left,,,,g\n"
+        "c.png,fear\n"
+        "\n"
+        "d.png,sad,valid, s1 ,1,2,3,4,h,surplus\n",
+    )
+    dataset = open_dataset(root)
+    assert [(s.path.name, dataset.labels[s.label], s.split, s.group, s.box) for s in dataset.samples] == [
+        ("a b.png", "happiness", "train", "s1", None),
+        ("c.png", "fear", "", "c.png", None),
+        ("d.png", "sadness", "val", "s1", None),
+    ]
+    assert dataset.groups().tolist() == [0, 1, 0]
+
+
 def test_contempt_makes_eight_labels(tmp_path: Path) -> None:
     root = write_csv(tmp_path, "path,label,split,subject\nx.png,Contempt,train,s\n")
     assert open_dataset(root).labels == EXPRESSIONS_8
