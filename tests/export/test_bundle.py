@@ -172,9 +172,9 @@ def test_input_size_112_gives_what_224_gives(folder, manifest):
         assert np.abs(values - from_torch[name]).max() < 1e-4, name
 
 
-def an_export(tmp_path, limits=LIMITS, **options) -> _Export:
+def an_export(tmp_path, images=120, limits=LIMITS, **options) -> _Export:
     checkpoint = load_checkpoint(save(tmp_path / "model", varied_model()))
-    faces = write_colours(tmp_path / "faces", 120)
+    faces = write_colours(tmp_path / "faces", images)
     options = ExportOptions(**options)
     return _Export(checkpoint, options, tmp_path, faces, SILENT, limits, tmp_path)
 
@@ -196,7 +196,7 @@ def test_faces_in_boxes_and_archives_are_recorded_as_calibrated(tmp_path):
 
 
 def test_an_fp32_file_that_deviates_ends_the_export(tmp_path):
-    export = an_export(tmp_path, parity_images=4)
+    export = an_export(tmp_path, images=24, parity_images=4)
     off = with_shifted_logits(varied_shift() + np.float32(1e-3))
     with pytest.raises(EdgefelError, match="logits deviates by 0.001, limit 0.0001.*nothing was written"):
         export._write("fp32", PrecisionGraph(off, {}), export._gate())

@@ -19,8 +19,8 @@ OPTIONS = ExportOptions(
     ("fp32", "fp16", "int8"),
     engine=HAS_TENSORRT,
     per_class=2,
-    parity_images=16,
-    search_images=16,
+    parity_images=8,
+    search_images=8,
     auto=True,
     attention="onnx-attention",
     uint8_input=True,
@@ -35,7 +35,7 @@ def exported(tmp_path_factory):
     root = tmp_path_factory.mktemp("forms")
     checkpoint = save(root / "checkpoint", tiny_model())
     faces = write_faces(root / "faces", LABELS, 8)
-    plain = export_bundle(checkpoint, root / "plain", ExportOptions(("fp32",), parity_images=16), data=faces)
+    plain = export_bundle(checkpoint, root / "plain", ExportOptions(("fp32",), parity_images=8), data=faces)
     assert not plain.refused
     return root, export_bundle(checkpoint, root / "bundle", OPTIONS, data=faces)
 
@@ -77,7 +77,7 @@ def test_the_search_is_in_the_bundle(exported):
     root, report = exported
     assert report.search is not None
     document = json.loads((root / "bundle" / "layers.json").read_text())
-    assert document["images"] == 16
+    assert document["images"] == 8
     assert len(document["layers"]) == len(report.search.decisions)
     assert all("rank" in layer["reason"] for layer in document["layers"])
     assert (root / "bundle" / "layers.png").stat().st_size > 10_000
@@ -88,7 +88,7 @@ def test_the_search_is_in_the_bundle(exported):
 def test_a_second_export_takes_the_ranges_from_the_cache(exported):
     """And gives the same bytes."""
     root, _ = exported
-    options = ExportOptions(("int8",), per_class=2, parity_images=16)
+    options = ExportOptions(("int8",), per_class=2, parity_images=8)
     for name in ("first", "second"):
         export_bundle(root / "checkpoint", root / name, options, data=root / "faces")
     first, second = (read_manifest(root / name).find("int8") for name in ("first", "second"))
