@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
 from itertools import combinations
@@ -70,8 +71,9 @@ def load_cascade(name: str) -> cv2.CascadeClassifier:
     """
     for folder in (Path(cv2.__file__).parent / "data", *SYSTEM_CASCADES):
         cascade = cv2.CascadeClassifier()
-        if (folder / name).is_file() and cascade.load(str(folder / name)):
-            return cascade
+        with contextlib.suppress(cv2.error):  # a damaged file
+            if (folder / name).is_file() and cascade.load(str(folder / name)):
+                return cascade
     raise EdgefelError(
         f"{name}: OpenCV's cascade is missing; install opencv-python-headless 4.x, or for the system's OpenCV the "
         "package opencv-data"

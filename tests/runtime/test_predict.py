@@ -1,0 +1,137 @@
+"""A source's images are labelled and saved, and what is there is kept. tests/cli/test_predict.py tests the command."""
+
+from __future__ import annotations
+
+import cv2
+import pytest
+from streams import BLUE, RED, SquareDetector, scene, write_video
+from tiny_bundle import write_bundle
+
+from edgefel.errors import EdgefelError
+from edgefel.runtime.faces import WholeImage
+from edgefel.runtime.predict import check_save, predict_source
+from edgefel.runtime.session import Session
+from edgefel.runtime.stream.sources import open_source
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory):
+    with Session.open(
+        write_bundle(tmp_path_factory.mktemp("tiny") / "bundle"), backend="onnxruntime"
+    ) as opened:
+        yield opened
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Two faces, none, and a broken file."""
+    folder = tmp_path / "photos"
+    (folder / "more").mkdir(parents=True)
+    for name, squares in (("more/two.png", [(20, 30, 60, RED), (220, 100, 40, BLUE)]), ("none.png", [])):
+        cv2.imwrite(str(folder / name), cv2.cvtColor(scene(squares), cv2.COLOR_RGB2BGR))
+    (folder / "broken.png").write_bytes(b"")
+    return folder
+
+
+def test_results_come_in_order_and_the_totals_add_up(photos, session):
+    results, advances = [], []
+    summary = predict_source(
+        open_source(photos),
+        SquareDetector(),
+        session,
+        each=results.append,
+        advance=lambda: advances.append(1),
+    )
+    assert [(result.image.removeprefix(f"{photos}/"), len(result.faces)) for result in results] == [
+        ("more/two.png", 2),
+        ("none.png", 0),
+    ]
+    assert (summary.images, summary.faces, summary.without_face, len(advances)) == (2, 2, 1, 3)
+    assert len(summary.unreadable) == 1
+    assert summary.unreadable[0].startswith(f"{photos / 'broken.png'} (")
+    assert summary.saved == []
+
+
+def test_saved_images_keep_their_names_in_folders(photos, session, tmp_path):
+    summary = predict_source(open_source(photos), SquareDetector(), session, save=tmp_path / "out")
+    saved = sorted(path for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert saved == [tmp_path / "out/more/two.png", tmp_path / "out/none.png"]
+    assert sorted(summary.saved) == [str(path) for path in saved]
+    assert (cv2.imread(str(saved[0])) != cv2.imread(str(photos / "more/two.png"))).any()
+
+
+def test_every_nth_frame_of_a_video_with_its_time(session, tmp_path):
+    results = []
+    source = open_source(write_video(tmp_path / "clip.avi", count=10, fps=20))
+    summary = predict_source(
+        source, WholeImage(), session, every=3, save=tmp_path / "out", each=results.append
+    )
+    assert [(result.frame, result.time) for result in results] == [(0, 0.0), (3, 0.15), (6, 0.3), (9, 0.45)]
+    assert results[1].to_dict() | {"faces": []} == {
+        "source": str(tmp_path / "clip.avi"),
+        "frame": 3,
+        "time": 0.15,
+        "faces": [],
+    }
+    assert summary.saved == [str(tmp_path / "out/clip.mp4")]
+    assert cv2.VideoCapture(summary.saved[0]).get(cv2.CAP_PROP_FRAME_COUNT) == 4
+
+
+def test_a_source_of_which_nothing_can_be_read(photos, session):
+    with pytest.raises(
+        EdgefelError, match=r"nothing in it can be read \(.*broken\.png .*\); is it truncated"
+    ):
+        predict_source(open_source(photos / "broken.png"), SquareDetector(), session)
+
+
+def test_a_file_that_appears_while_images_are_labelled_is_kept(photos, session, tmp_path):
+    out = tmp_path / "out"
+
+    def appear(result):
+        if not (out / "none.png").exists():
+            (out / "none.png").write_text("precious")
+
+    with pytest.raises(EdgefelError, match=r"none\.png: appeared meanwhile"):
+        predict_source(open_source(photos), SquareDetector(), session, save=out, each=appear)
+    assert (out / "none.png").read_text() == "precious"
+    summary = predict_source(open_source(photos), SquareDetector(), session, save=out, overwrite=True)
+    assert str(out / "none.png") in summary.saved
+    assert (out / "none.png").read_bytes() != b"precious"
+
+
+def test_an_error_in_the_middle_of_a_video_leaves_no_file(session, tmp_path):
+    def stop(result):
+        if result.frame == 5:
+            raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        predict_source(
+            open_source(write_video(tmp_path / "clip.avi")),
+            WholeImage(),
+            session,
+            save=tmp_path / "out",
+            each=stop,
+        )
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["clip.avi"]
+
+
+@pytest.mark.parametrize(
+    ("save", "message"),
+    [
+        ("photos/none.png", "exists and is not a folder"),
+        ("labelled.jpg", "--save takes a folder"),
+        ("photos/out", "lies in the source"),
+        ("there", r"none\.png: exists; .*--overwrite"),
+    ],
+)
+def test_folders_that_cannot_take_the_images(photos, tmp_path, save, message):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there/none.png").write_text("precious")
+    with pytest.raises(EdgefelError, match=message):
+        check_save(open_source(photos), tmp_path / save, overwrite=False)
+
+
+def test_the_source_itself_is_never_overwritten(photos, tmp_path):
+    for file in (photos / "none.png", write_video(tmp_path / "clip.mp4", codec="mp4v")):
+        with pytest.raises(EdgefelError, match="would overwrite the (image|video) itself"):
+            check_save(open_source(file), file.parent, overwrite=True)
