@@ -19,7 +19,7 @@ from edgefel.data.labels import LabelMatch
 from edgefel.data.preprocessing import Image, Preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.export.parity.gate import torch_threads
-from edgefel.runtime.manifest import read_manifest
+from edgefel.runtime.manifest import Manifest, read_manifest
 from edgefel.runtime.session import Session
 from edgefel.workers import usable_cores
 
@@ -61,11 +61,7 @@ def compare_bundle(
     matched = dataset.matched(manifest.labels)
     runs = {REFERENCE: _pytorch(loaded)}
     with ExitStack() as opened, torch_threads(threads):
-        for file in (file for file in manifest.files if file.kind == "onnx"):
-            manifest.verify(file)
-            # a file that the gate refused is measured all the same, and said to be refused
-            session = Session.open(bundle, file.precision, "onnxruntime", threads, force=True)
-            runs[file.precision] = partial(_probabilities, opened.enter_context(session))
+        runs |= _open_files(manifest, threads, opened)
         # labelling fills the cores with several runtimes at once; the timing after it has them one by one
         workers = max(1, (os.cpu_count() or 1) // threads)
         found = label_images(runs, matched.dataset, range(len(matched.dataset)), advance, workers=workers)
@@ -93,6 +89,17 @@ def compare_bundle(
         "threads": threads,
         "timed_runs": timings[REFERENCE].runs,
     }
+
+
+def _open_files(manifest: Manifest, threads: int, opened: ExitStack) -> dict[str, Run]:
+    """The ONNX files in ONNX Runtime by precision; those that the gate refused too, which are said to be refused."""
+    runs: dict[str, Run] = {}
+    for file in manifest.files:
+        if file.kind == "onnx":
+            manifest.verify(file)
+            session = Session.open(manifest.folder, file.precision, "onnxruntime", threads, force=True)
+            runs[file.precision] = partial(_probabilities, opened.enter_context(session))
+    return runs
 
 
 def _quality(found: Labelled, match: LabelMatch, name: str) -> dict[str, float]:

@@ -58,10 +58,7 @@ class LatencyCase(NamedTuple):
 def bench_latency(
     folder: str | os.PathLike[str], options: LatencyOptions, advance: Advance = lambda step, share: None
 ) -> Measured:
-    """One row for each file, backend, batch and number of threads; cases of equal threads take turns in one run.
-
-    Raises EdgefelError as `open_bundle` and `check_outputs` do, before anything is timed.
-    """
+    """Rows by file, backend, batch and threads; all of equal threads take turns. Raises as `bench_bundle` does."""
     return bench_bundle("latency", folder, options, partial(_latencies, options=options, advance=advance))
 
 

@@ -53,10 +53,7 @@ _SETTLED = 0.5
 def stream_row(
     clip: Path, bundle: Path, minutes: float = 10.0, only: Sequence[str] = PARTS
 ) -> dict[str, Any]:
-    """The measurements named in `only` as one row.
-
-    Raises EdgefelError for a clip without truth, or a bundle that cannot be opened.
-    """
+    """The measurements in `only` as one row. Raises EdgefelError for a clip without truth, or an unreadable bundle."""
     truth = read_truth(clip)
     # one thread: ONNX Runtime then works in the thread that calls it, whose processor time is its own
     with TimedSession.open(bundle, backend="onnxruntime", threads=1) as session:

@@ -107,10 +107,7 @@ def _compared(
 def open_contenders(
     subjects: Sequence[Subject], options: CompareOptions, threads: int
 ) -> Iterator[tuple[list[Contender], dict[str, str]]]:
-    """All contenders, closed at the end, and why others are missing, by backend.
-
-    Raises EdgefelError for a named backend that is not available, and where there is none at all.
-    """
+    """All contenders, and why backends are missing. Raises EdgefelError for one that is named, and where all are."""
     contenders: list[Contender] = []
     skipped: dict[str, str] = {}
     backends = options.backends or [name for name in DEFAULT_BACKENDS if name not in options.leave_out]

@@ -158,10 +158,7 @@ def summary(rows: Sequence[KernelRow]) -> list[dict[str, Any]]:
 def measure_kernels(
     batches: Sequence[int], dtypes: Sequence[str], runs: int, progress: Progress = SILENT
 ) -> dict[str, Any]:
-    """Rows of every comparison, the ceilings they refer to, and the device. Needs a GPU.
-
-    dtypes: names of DTYPES. runs: timed runs of each implementation.
-    """
+    """Rows of every comparison on a GPU, their ceilings, and the device. dtypes: names of DTYPES. runs: of each."""
     rows: list[KernelRow] = []
     ceilings = {name: gpu.measure_ceilings(DTYPES[name]) for name in dtypes}
     steps = list(_comparisons(batches, dtypes, runs, ceilings))
