@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_training_learns(faces, tmp_path):
-    changes = {"epochs": 12, "batch_size": 7, "lr": 3e-3, "loss.smoothing": 0.0, "eval_every": 12}
+    changes = {"epochs": 8, "batch_size": 7, "lr": 3e-3, "loss.smoothing": 0.0, "eval_every": 8}
     train(config(faces, **changes), tmp_path / "run", quiet=True)
     lines = rows(tmp_path / "run")
     assert float(lines[-1]["loss"]) < 0.7 * float(lines[0]["loss"])
