@@ -28,7 +28,7 @@ from experiment_tables import outcomes, trained_on
 from markdown_tables import IMAGES, PAGES, RESULTS, ROOT, TABLES, filled, load, names_in
 
 from edgefel.bench.experiments import keep_rates
-from edgefel.bench.experiments.ablation.plot import figure
+from edgefel.bench.experiments.ablation.report import figure
 from edgefel.files.documents import read_json
 from edgefel.files.write import write_json
 

@@ -11,12 +11,11 @@ from typing import Any
 from markdown_tables import RESULTS, TABLES, Cell, Values, grid, made_by, paragraphs, table, text
 
 from edgefel.bench.experiments import keep_rates
-from edgefel.bench.experiments.ablation import systems
 from edgefel.bench.experiments.ablation.papers import EXPERIMENTS
 from edgefel.bench.experiments.ablation.plan import Study
+from edgefel.bench.experiments.ablation.report import markdown
 from edgefel.bench.experiments.ablation.study import about
-from edgefel.bench.experiments.ablation.table import markdown
-from edgefel.bench.experiments.ablation.verdict import Outcome, interval
+from edgefel.bench.experiments.ablation.verdict import Outcome
 from edgefel.bench.results import read_results
 from edgefel.text import counted
 
@@ -214,7 +213,7 @@ def diagnosis(outcome: Outcome) -> str:
 for _name, _outcome in outcomes().items():
     TABLES[f"experiment {_name}"] = partial(experiment, _outcome)
     # these are not about the head
-    if _outcome.experiment not in (systems.RESOLUTION, systems.KEEP_RATES, systems.NOISE_LOSSES):
+    if _name not in ("resolution", "keep-rates", "noise-losses"):
         TABLES[f"diagnosis {_name}"] = partial(diagnosis, _outcome)
 
 
@@ -222,7 +221,7 @@ for _name, _outcome in outcomes().items():
 def kept_tokens(document: Values) -> str:
     """Accuracy beside cost."""
     outcome = outcomes()[keep_rates.EXPERIMENT.name]
-    accuracy = {one.name: interval(outcome.values(one.name, "accuracy")) for one in outcome.variants}
+    accuracy = {one.name: outcome.mean(one.name, "accuracy") for one in outcome.variants}
     rows = [document["costs"][name] | {"name": name, "accuracy": mean} for name, mean in accuracy.items()]
     columns = {
         "keeps": "{name}",

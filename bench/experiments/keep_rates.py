@@ -24,8 +24,8 @@ import torch
 from edgefel.bench.command import one_thread, run_bench
 from edgefel.bench.experiments.ablation.papers import EXPERIMENTS
 from edgefel.bench.experiments.ablation.plan import Study, parse_changes, plan
-from edgefel.bench.experiments.ablation.verdict import Outcome, interval
-from edgefel.bench.experiments.ablation.worker import RUN
+from edgefel.bench.experiments.ablation.pool import RUN
+from edgefel.bench.experiments.ablation.verdict import Outcome
 from edgefel.bench.networks import onnxruntime_session
 from edgefel.bench.statistics import ratio
 from edgefel.bench.timer import TimingPlan, measure
@@ -78,7 +78,7 @@ def figure(costs: Mapping[str, Any], outcome: Outcome) -> Any:
     axes = (("macs", 1e-6, "multiply-accumulates in millions"), ("ms_p50", 1.0, "ms on one thread"))
     for panel, (key, scale, label) in zip(panels, axes, strict=True):
         for number, variant in enumerate(outcome.variants):
-            accuracy = interval(outcome.values(variant.name, "accuracy"))
+            accuracy = outcome.mean(variant.name, "accuracy")
             panel.errorbar(
                 scale * costs[variant.name][key],
                 100 * accuracy.mean,

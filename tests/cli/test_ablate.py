@@ -14,12 +14,11 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file
 
-from edgefel.bench.experiments.ablation.pool import Slot, last_step, slots
+from edgefel.bench.experiments.ablation.pool import last_step
 from edgefel.bench.results import read_results
 from edgefel.cli.main import main
 from edgefel.data.synthetic import FaceOptions
 from edgefel.data.synthetic.write import write_faces
-from edgefel.errors import EdgefelError
 from edgefel.models.checkpoint import load_checkpoint
 
 # a run is a process that imports PyTorch, takes one or two steps and labels a dozen images
@@ -170,7 +169,7 @@ def workers(folder: Path) -> list[int]:
             line = (entry / "cmdline").read_bytes().decode(errors="replace")
         except OSError:
             continue
-        if "ablation.worker" in line and str(folder) in line:
+        if "ablation.pool" in line and str(folder) in line:
             found.append(int(entry.name))
     return found
 
@@ -283,27 +282,6 @@ def test_data_without_a_test_split(faces, tmp_path):
     result = ablate("head", "-o", tmp_path / "out", "--data", tmp_path, "-q")
     assert result.exit_code == 2
     assert "no images in the split 'test'" in result.output
-
-
-def test_places_to_run():
-    one = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    assert slots(None, 0, 2) == [Slot(one, 1)] * 2
-    assert slots(1, 0, 8) == [Slot(one | {"OMP_NUM_THREADS": "8"}, 8)]
-    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in slots(None, 3, 16)] == ["0", "1", "2"]
-    # more runs than GPUs: several share one
-    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in slots(4, 2, 16)] == ["0", "1", "0", "1"]
-    assert {slot.threads for slot in slots(4, 2, 16)} == {4}
-    with pytest.raises(EdgefelError, match="give at least 1"):
-        slots(0, 0, 2)
-
-
-def test_a_log_that_is_being_written(tmp_path):
-    log = tmp_path / "metrics.csv"
-    assert last_step(log) == 0
-    log.write_text("step,loss\n20,1.5\n40,1.2\n")
-    assert last_step(log) == 40
-    log.write_text("step,loss\n")
-    assert last_step(log) == 0
 
 
 def test_help_names_every_experiment():

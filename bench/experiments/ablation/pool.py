@@ -6,19 +6,25 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-from edgefel.bench.experiments.ablation.plan import StudyRun
-from edgefel.bench.experiments.ablation.worker import INTERRUPTED, PLAN, RUN
+from edgefel import signals
 from edgefel.errors import EdgefelError
+from edgefel.files.documents import read_json
 from edgefel.files.read import open_csv
-from edgefel.files.write import write_json
+from edgefel.files.write import lock, write_json
 
-LOG = "log.txt"
+if TYPE_CHECKING:  # a worker answers signals before it imports PyTorch
+    from edgefel.bench.experiments.ablation.plan import StudyRun
+
+# in a run's folder: files, and the folder of the training
+PLAN, LOG, RUN = "plan.json", "log.txt", "run"
+INTERRUPTED = 130
 _POLL = 0.2
 # how long a run may take to save its checkpoint, in seconds
 _PATIENCE = 300.0
@@ -38,16 +44,6 @@ class Failure:
 
     run: StudyRun
     message: str
-
-
-class Watcher(Protocol):
-    """Progress of the runs: started, at an optimizer step, ended (with a failure, or None)."""
-
-    def started(self, run: StudyRun) -> None: ...
-
-    def step(self, run: StudyRun, step: int) -> None: ...
-
-    def ended(self, run: StudyRun, failure: Failure | None) -> None: ...
 
 
 def slots(jobs: int | None, gpus: int, cores: int) -> list[Slot]:
@@ -71,10 +67,13 @@ def together(places: Sequence[Slot]) -> Slot:
     return Slot({**places[0].environment, **changed}, threads)
 
 
-def run_all(runs: Sequence[StudyRun], places: Sequence[Slot], watcher: Watcher) -> list[Failure]:
+def run_all(
+    runs: Sequence[StudyRun], places: Sequence[Slot], watch: Callable[[StudyRun, int | None], None]
+) -> list[Failure]:
     """Trains what has no result yet; returns the failures after all other runs are done.
 
-    The output of a run goes to log.txt in its folder. On KeyboardInterrupt, waits for every run to save a checkpoint.
+    watch: takes the step that an active run has reached, None when it has ended. The output of a run goes to log.txt
+    in its folder. On KeyboardInterrupt, waits for every run to save a checkpoint.
     """
     waiting = [run for run in runs if not run.result.is_file()]
     active: dict[int, _Process] = {}
@@ -84,18 +83,19 @@ def run_all(runs: Sequence[StudyRun], places: Sequence[Slot], watcher: Watcher) 
             for number in range(len(places)):
                 if number not in active and waiting:
                     active[number] = _Process(waiting.pop(0), places[number])
-                    watcher.started(active[number].run)
+                    watch(active[number].run, 0)
             time.sleep(_POLL)
             for number, process in list(active.items()):
                 if process.alive():
-                    watcher.step(process.run, process.steps())
+                    watch(process.run, process.steps())
                     continue
                 del active[number]
-                failure = process.failure()
-                failures += [failure] if failure else []
-                watcher.ended(process.run, failure)
-                if process.interrupted():
+                code = process.wait()
+                watch(process.run, None)
+                if code == INTERRUPTED:
                     raise KeyboardInterrupt
+                if code:
+                    failures.append(Failure(process.run, process.last_words()))
     finally:
         for process in active.values():
             process.stop()
@@ -112,7 +112,7 @@ class _Process:
         # a session of its own: Ctrl-C of the terminal is for the parent, which asks the runs one by one
         with (run.folder / LOG).open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "edgefel.bench.experiments.ablation.worker", os.fspath(run.folder)],
+                [sys.executable, "-m", "edgefel.bench.experiments.ablation.pool", os.fspath(run.folder)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -125,9 +125,6 @@ class _Process:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def interrupted(self) -> bool:
-        return self._process.returncode == INTERRUPTED
-
     def steps(self) -> int:
         """Of the last line of its log; looked up once a second."""
         if time.monotonic() - self._looked > 1:
@@ -135,27 +132,26 @@ class _Process:
             self._steps = last_step(self.run.folder / RUN / "metrics.csv") or self._steps
         return self._steps
 
-    def failure(self) -> Failure | None:
-        self.wait()
-        if self._process.returncode in (0, INTERRUPTED):
-            return None
+    def last_words(self) -> str:
         text = (self.run.folder / LOG).read_text(encoding="utf-8", errors="replace").strip()
         last = text.splitlines()[-1] if text else f"ended with {self._process.returncode}"
-        return Failure(self.run, last.removeprefix("error: "))
+        return last.removeprefix("error: ")
 
     def stop(self) -> None:
         if self.alive():
             self._process.send_signal(signal.SIGTERM)
 
-    def wait(self) -> None:
+    def wait(self) -> int:
+        """The exit code. A run that takes too long is killed, and so is one when Ctrl-C is pressed again."""
         try:
             self._process.wait(_PATIENCE)
         except (subprocess.TimeoutExpired, KeyboardInterrupt):
-            # asked twice: the run goes on from an earlier checkpoint
+            # it goes on from an earlier checkpoint
             self._process.kill()
             self._process.wait()
         if self._process.stdin is not None:
             self._process.stdin.close()
+        return self._process.returncode
 
 
 def last_step(log: Path) -> int:
@@ -167,3 +163,64 @@ def last_step(log: Path) -> int:
     except (EdgefelError, ValueError):
         return 0
     return int(steps[-1][:20]) if steps and steps[-1].isdecimal() else 0
+
+
+def main(folder: Path) -> int:
+    """`python -m edgefel.bench.experiments.ablation.pool FOLDER`: trains and judges one run in this process.
+
+    On SIGTERM, and when its parent's end closes standard input, a pipe, it saves a checkpoint and ends; the same
+    command continues from there. Exit code: 0 with a result.json, 2 for an error in one line on stderr, 130 if stopped.
+    """
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        with (folder / ".lock").open("a") as held:
+            # whoever worked here before may still be saving
+            lock(held.fileno(), wait=True)
+            with signals.answered():
+                return _work(folder)
+    except EdgefelError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _work(folder: Path) -> int:
+    import torch
+
+    from edgefel.bench import environment
+    from edgefel.bench.experiments.ablation.judge import judge
+    from edgefel.training import loop
+    from edgefel.training.config import TrainConfig
+
+    planned = read_json(folder / PLAN)
+    torch.set_num_threads(planned["threads"])
+    config = TrainConfig.from_dict(planned["config"])
+    run = folder / RUN
+    start = time.monotonic()
+    if (run / "config.yaml").is_file():
+        ended = loop.resume(run, {"data": config.data}, quiet=True)
+    else:
+        ended = loop.train(config, run, quiet=True)
+    if ended.interrupted:
+        return INTERRUPTED
+    result = judge(run, config) | {
+        "steps": ended.step,
+        "skipped": len(ended.skipped),
+        "seconds": round(time.monotonic() - start, 1),
+        "threads": planned["threads"],
+        "environment": environment.describe(),
+    }
+    write_json(folder / "result.json", result)
+    return 0
+
+
+def _end_with_parent() -> None:
+    # not sys.stdin: a thread that waits inside of it holds a lock that the interpreter wants at its end
+    while os.read(0, 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

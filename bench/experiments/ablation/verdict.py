@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ LEVEL = 0.95
 HOLDS, REVERSED, UNDECIDED, MISSING = "holds", "reversed", "undecided", "not run"
 _SAYS = {HOLDS: "hold", REVERSED: "are reversed", UNDECIDED: "are within the noise", MISSING: "were not run"}
 Result = Mapping[str, Any]
+Judgement = tuple[StudyRun, Result]
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,17 @@ def interval(values: Sequence[float]) -> MeanInterval:
     return MeanInterval(float(data.mean()), half, int(data.size))
 
 
-def read_result(path: Path) -> Result:
-    """The judgement of a run. Raises EdgefelError for a file that cannot be read or is something else."""
-    result = read_json(path, {"diverged": bool, "environment?": dict, "classes?": int})
-    if not result["diverged"]:
-        part = {"accuracy": float, "macro_f1": float, "ece": float}
-        check_shape(result, {"corrected": part, "primary": part}, str(path))
-    return dict(result)
+def judgements(runs: Iterable[StudyRun]) -> list[Judgement]:
+    """The runs that have been judged, with their results. Raises EdgefelError for a result that cannot be read."""
+    found: list[Judgement] = []
+    for run in runs:
+        if run.result.is_file():
+            result = read_json(run.result, {"diverged": bool, "environment": dict, "classes?": int})
+            if not result["diverged"]:
+                part = {"accuracy": float, "macro_f1": float, "ece": float}
+                check_shape(result, {"corrected": part, "primary": part}, str(run.result))
+            found.append((run, result))
+    return found
 
 
 def metric(result: Result, name: str, part: str = "corrected") -> float:
@@ -127,10 +131,9 @@ class Outcome:
         return cls(experiment, results)
 
     @classmethod
-    def read(cls, experiment: Experiment, runs: Sequence[StudyRun]) -> Outcome:
-        """Of the runs that have been judged. Raises EdgefelError for a result that cannot be read."""
-        judged = (run for run in runs if run.result.is_file())
-        return cls._of(experiment, ((run.variant, run.seed, read_result(run.result)) for run in judged))
+    def of_runs(cls, experiment: Experiment, judged: Iterable[Judgement]) -> Outcome:
+        """Of the experiment's runs."""
+        return cls._of(experiment, ((run.variant, run.seed, result) for run, result in judged))
 
     @classmethod
     def of_rows(cls, experiment: Experiment, rows: Iterable[Row]) -> Outcome:
@@ -144,9 +147,10 @@ class Outcome:
         """Those with at least one result."""
         return tuple(variant for variant in self.experiment.variants if self.results[variant.name])
 
-    def values(self, variant: str, name: str, part: str = "corrected") -> list[float]:
-        """A metric of every seed, in their order."""
-        return [metric(self.results[variant][seed], name, part) for seed in sorted(self.results[variant])]
+    def mean(self, variant: str, name: str, part: str = "corrected") -> MeanInterval:
+        """A metric over all seeds. Raises ValueError where there are none."""
+        results = self.results[variant]
+        return interval([metric(results[seed], name, part) for seed in sorted(results)])
 
     def judged(self) -> tuple[Judged, ...]:
         """A verdict on every claim."""
@@ -171,7 +175,7 @@ class Outcome:
         known = [variant for variant in self.variants if "accuracy" in variant.paper]
         if len(known) < 3:
             return None
-        here = [float(np.mean(self.values(variant.name, "accuracy"))) for variant in known]
+        here = [self.mean(variant.name, "accuracy").mean for variant in known]
         tau = float(kendalltau(here, [variant.paper["accuracy"] for variant in known]).statistic)
         return tau if math.isfinite(tau) else None
 
