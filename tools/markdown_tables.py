@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgefel.bench.experiments.ablation.report import markdown_table
+from edgefel.bench.report.markdown import markdown_table
 from edgefel.bench.results import read_results
 from edgefel.files.documents import read_json
 

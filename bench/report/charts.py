@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from edgefel.bench.report.labels import Spot, place_labels
-from edgefel.bench.report.rows import finite, mapping, number, short_names, steadiness, timing
+from edgefel.bench.report.rows import finite, mapping, number, p50, short_names, steadiness, timing
 from edgefel.bench.results import Row
 from edgefel.report.figures import LIGHT, describe, legible, new_figure
 from edgefel.report.formats import megabytes, percent, significant
@@ -38,7 +38,7 @@ class ChartPoint:
 
 def pareto_points(rows: Sequence[Row]) -> list[ChartPoint]:
     """The rows that have a latency above 0 and a macro F1."""
-    found = ((row, _p50(row), number(row.metrics, "macro_f1")) for row in rows)
+    found = ((row, p50(row), number(row.metrics, "macro_f1")) for row in rows)
     chosen = [(row, ms, f1) for row, ms, f1 in found if ms > 0 and f1 is not None]
     return [
         ChartPoint(
@@ -139,13 +139,13 @@ def distributions(rows: Sequence[Row]) -> Any | None:
     _name_rows(axes, [row for row, _ in chosen])
     for place, (row, found) in enumerate(chosen):
         _strip(axes, place, row, found)
-        _note(axes, f"{significant(_p50(row))} ms", (1, place), axes.get_yaxis_transform())
+        _note(axes, f"{significant(p50(row))} ms", (1, place), axes.get_yaxis_transform())
     return figure
 
 
 def _relative_quantiles(row: Row) -> Any:
     """In percent of the median, the least first; empty where the row has none that can be drawn."""
-    values, median = timing(row).get("quantiles"), _p50(row)
+    values, median = timing(row).get("quantiles"), p50(row)
     if not isinstance(values, list) or len(values) < 5 or not median:
         return np.empty(0)
     numbers = [finite(value) for value in values]
@@ -177,28 +177,21 @@ def _strip(axes: Any, place: int, row: Row, found: Any) -> None:
     describe(target, "target", hint)
 
 
-@dataclass(frozen=True)
-class Curve:
-    """Rows of one subject but for "concurrency", fewest callers first."""
+def curves(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
+    """(name, rows) of each subject but for "concurrency", of kind throughput, fewest callers first.
 
-    name: str
-    rows: tuple[Row, ...]
-
-
-def curves(rows: Sequence[Row]) -> list[Curve]:
-    """Rows of kind throughput by subject. Rows without a concurrency are a curve of one point."""
-    groups: dict[str, list[Row]] = {}
-    firsts: list[Row] = []
+    Rows without a concurrency are a curve of one point.
+    """
+    groups: dict[str, tuple[Row, list[Row]]] = {}
     for row in rows:
-        if row.kind == "throughput" and _p50(row) > 0:
+        if row.kind == "throughput" and p50(row) > 0:
             alone = replace(row, subject={k: v for k, v in row.subject.items() if k != "concurrency"})
-            if alone.key not in groups:
-                firsts.append(alone)
-            groups.setdefault(alone.key, []).append(row)
-    return [
-        Curve(name, tuple(sorted(found, key=lambda row: number(row.subject, "concurrency") or 0)))
-        for name, found in zip(short_names(firsts), groups.values(), strict=True)
+            groups.setdefault(alone.key, (alone, []))[1].append(row)
+    names = short_names([alone for alone, _ in groups.values()])
+    callers = [
+        sorted(own, key=lambda row: number(row.subject, "concurrency") or 0) for _, own in groups.values()
     ]
+    return list(zip(names, callers, strict=True))
 
 
 def throughput(rows: Sequence[Row]) -> Any | None:
@@ -206,17 +199,17 @@ def throughput(rows: Sequence[Row]) -> Any | None:
     drawn = curves(rows)
     if not drawn:
         return None
-    colours = _colour_of(curve.name for curve in drawn)
+    colours = _colour_of(name for name, _ in drawn)
     figure, axes = _figure(4.0, colours, "number: concurrent callers; ring: the knee; hollow: unstable")
     _titles(axes, "throughput (images/s)", "latency of a call, median (ms)")
-    speeds, latencies = np.transpose([_place(row) for curve in drawn for row in curve.rows])
+    speeds, latencies = np.transpose([_place(row) for _, own in drawn for row in own])
     _limit(axes.xaxis, speeds, low=0.0)
     _limit(axes.yaxis, latencies, log=max(latencies) > 10 * min(latencies), low=0.0)
     spots = []
-    for curve in drawn:
-        colour = colours[curve.name]
-        axes.plot(*np.transpose(list(map(_place, curve.rows))), color=colour, linewidth=1.2)
-        for row in curve.rows:
+    for name, own in drawn:
+        colour = colours[name]
+        axes.plot(*np.transpose(list(map(_place, own))), color=colour, linewidth=1.2)
+        for row in own:
             at, label = _place(row), str(row.subject.get("concurrency", ""))
             hint = f"{row.name}: {significant(at[0])} images/s at {significant(at[1])} ms"
             knee = row.metrics.get("knee") is True
@@ -336,13 +329,9 @@ def _short(name: str) -> str:
     return name if len(name) <= _LONGEST else name[: _LONGEST - 1].rstrip(" ,") + "…"
 
 
-def _p50(row: Row) -> float:
-    return number(timing(row), "p50") or 0.0
-
-
 def _place(row: Row) -> tuple[float, float]:
     """Images per second and milliseconds."""
-    return _metric(row, "images_per_s"), _p50(row)
+    return _metric(row, "images_per_s"), p50(row)
 
 
 def _metric(row: Row, name: str) -> float:

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgefel.bench.report.rows import NAMING, RUNNING, described, mapping, number, pair, steadiness, timing
+from edgefel.bench.report.rows import (
+    NAMING,
+    RUNNING,
+    described,
+    mapping,
+    number,
+    p50,
+    pair,
+    steadiness,
+    timing,
+)
 from edgefel.bench.results import Row
 from edgefel.report.formats import interval, percent, significant, times
 from edgefel.text import counted
@@ -34,10 +44,10 @@ def choose(rows: Sequence[Row], most_drop: float = MOST_DROP) -> Headline:
     single = [row for row in running if _batch(row) == smallest]
     judged = [row for row in single if number(row.metrics, "accuracy") is not None]
     if not judged:
-        fastest = min(single, key=_p50)
+        fastest = min(single, key=p50)
         return Headline(
             f"No accuracy was measured, so nothing is recommended; the fastest is {spoken(fastest)} at "
-            f"{significant(_p50(fastest))} ms{'' if steadiness(fastest)[0] else ' (not stable)'}. To get one, compare "
+            f"{significant(p50(fastest))} ms{'' if steadiness(fastest)[0] else ' (not stable)'}. To get one, compare "
             "trained models: edgefel bench compare RUN --data DATA."
         )
     top = max(_accuracy(row) for row in judged)
@@ -48,7 +58,7 @@ def choose(rows: Sequence[Row], most_drop: float = MOST_DROP) -> Headline:
             f"No row within {counted(most_drop, 'point')} of the best accuracy ({percent(top)}) is stable, so nothing "
             "is recommended; measure again on a machine that does nothing else."
         )
-    best = min(stable, key=_p50)
+    best = min(stable, key=p50)
     return Headline(_sentence(best, top, smallest), best)
 
 
@@ -64,7 +74,7 @@ def spoken(row: Row) -> str:
 
 def _sentence(best: Row, top: float, batch: int) -> str:
     latency = timing(best)
-    ends = interval(pair(latency.get("p50_interval")), _p50(best))
+    ends = interval(pair(latency.get("p50_interval")), p50(best))
     per = "an image" if batch == 1 else f"a batch of {batch}"
     behind = top - _accuracy(best)
     accuracy = f"accuracy {percent(_accuracy(best))}" + (
@@ -74,17 +84,13 @@ def _sentence(best: Row, top: float, batch: int) -> str:
     value, to = number(ratio, "value"), ratio.get("to")
     against = f", {times(value)} as fast as {to}" if value is not None and to and value != 1 else ""
     return (
-        f"Run {spoken(best)}: {significant(_p50(best))} ms {per} (95 % interval {ends}), {accuracy}{against}."
+        f"Run {spoken(best)}: {significant(p50(best))} ms {per} (95 % interval {ends}), {accuracy}{against}."
     )
 
 
 def _batch(row: Row) -> int:
     value = row.subject.get("batch")
     return value if isinstance(value, int) and not isinstance(value, bool) else 1
-
-
-def _p50(row: Row) -> float:
-    return float(timing(row)["p50"])
 
 
 def _accuracy(row: Row) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 
 from edgefel.bench.report import charts, tables
 from edgefel.bench.report.headline import MOST_DROP, choose, spoken
-from edgefel.bench.report.rows import RUNNING, Collection, Repeated, number, repetitions, steadiness
+from edgefel.bench.report.rows import RUNNING, Collection, Repeated, number, steadiness
 from edgefel.bench.results import Row
 from edgefel.report.figures import to_svg
 from edgefel.report.formats import MISSING
@@ -16,15 +16,12 @@ from edgefel.report.pages import render_page
 
 def render(collection: Collection, most_drop: float = MOST_DROP) -> str:
     """The page as HTML. most_drop: points of accuracy below the most accurate that the recommended row may be."""
-    groups = list(repetitions(collection.rows).values())
+    groups = collection.by_device()
     times = sorted(row.time[:10] for row in collection.rows)
     return render_page(
         "bench.html.j2",
-        devices=[
-            _device(name, [group for group in groups if group.newest.device == name], most_drop)
-            for name in collection.devices
-        ],
-        results=len(groups),
+        devices=[_device(name, own, most_drop) for name, own in groups.items()],
+        results=sum(map(len, groups.values())),
         when=times[0] if times[0] == times[-1] else f"{times[0]} to {times[-1]}",
         problems=collection.problems,
         most_drop=most_drop,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from edgefel.bench.experiments.ablation.experiment import METRICS, Variant
 from edgefel.bench.experiments.ablation.verdict import Judged, MeanInterval, Outcome, summary
+from edgefel.bench.report.markdown import markdown_table
 from edgefel.report.figures import new_figure
 from edgefel.text import counted
 
@@ -69,18 +70,6 @@ def markdown(outcome: Outcome, about: str) -> str:
     tau = outcome.rank_agreement()
     agreement = "" if tau is None else f" Kendall's tau between its accuracies and ours: {tau:.2f}."
     return "\n".join([*lines, "", f"**{summary(outcome)}**{agreement}", ""])
-
-
-def markdown_table(
-    head: Sequence[str], body: Iterable[Sequence[str]], left: Collection[int] = (0,), gap: str = " "
-) -> list[str]:
-    """Lines of a Markdown table. left: columns of text; numbers stand right. gap: around the dashes of the rule."""
-    rule = [f"{gap}---{'' if number in left else ':'}{gap}" for number in range(len(head))]
-    return [
-        f"| {' | '.join(head)} |".replace("  ", " "),
-        f"|{'|'.join(rule)}|",
-        *(f"| {' | '.join(row)} |" for row in body),
-    ]
 
 
 def _number(value: MeanInterval, form: str, scale: float = 1, unit: str = "") -> str:
