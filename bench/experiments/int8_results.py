@@ -147,13 +147,9 @@ def measure(run: Path, faces: Path, plot: Path | None) -> dict[str, Any]:
     }
 
 
-def main() -> int:
+if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="run folder of edgefel train, or a checkpoint")
     parser.add_argument("faces", type=Path, help="data set with the splits train, val and test")
     parser.add_argument("--plot", type=Path, help="PNG of what the layers cost")
-    return run_bench(parser, measure)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_bench(parser, measure))

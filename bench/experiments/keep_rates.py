@@ -13,6 +13,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def costs(study: Study, runs: int) -> dict[str, Any]:
         side = model.config.input_size
         image = np.random.default_rng(0).standard_normal((1, 3, side, side), dtype=np.float32)
         session = onnxruntime_session(export_onnx(model))
-        calls[run.variant] = lambda session=session, image=image: session.run(None, {INPUT_NAME: image})
+        calls[run.variant] = partial(session.run, None, {INPUT_NAME: image})
         macs[run.variant] = profile(model.config).macs
     timings = measure(calls, TimingPlan.exactly(runs))
     whole = timings[EXPERIMENT.variants[0].name].durations
@@ -95,21 +96,11 @@ def figure(costs: Mapping[str, Any], outcome: Outcome) -> Any:
     return drawn
 
 
-def main() -> int:
+if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="of edgefel ablate keep-rates")
     parser.add_argument("--recipe", default="nano", help="of the ablation [%(default)s]")
-    parser.add_argument(
-        "--set",
-        dest="changes",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="as in edgefel ablate",
-    )
+    changes = {"dest": "changes", "default": [], "metavar": "NAME=VALUE", "help": "as in edgefel ablate"}
+    parser.add_argument("--set", action="append", **changes)
     parser.add_argument("--runs", type=int, default=200, help="of each network [%(default)s]")
-    return run_bench(parser, document)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_bench(parser, document))

@@ -147,11 +147,7 @@ def measure(count: int) -> dict[str, Any]:
     }
 
 
-def main() -> int:
+if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=3000, help="images [%(default)s]")
-    return run_bench(parser, measure)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_bench(parser, measure))

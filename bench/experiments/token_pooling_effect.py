@@ -16,6 +16,7 @@ import copy
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -118,11 +119,11 @@ def compare_costs(models: dict[str, Any], graphs: dict[str, onnx.ModelProto], ru
     size = models[PUBLISHED].config.input_size
     image = np.random.default_rng(0).standard_normal((1, 3, size, size), dtype=np.float32)
     tensor = torch.from_numpy(image)
-    calls = {}
+    calls: dict[str, Any] = {}
     for name, model in models.items():
-        calls[f"pytorch, {name}"] = lambda model=model: model(tensor)
+        calls[f"pytorch, {name}"] = partial(model, tensor)
         session = onnxruntime_session(graphs[name])
-        calls[f"onnxruntime, {name}"] = lambda session=session: session.run(None, {INPUT_NAME: image})
+        calls[f"onnxruntime, {name}"] = partial(session.run, None, {INPUT_NAME: image})
     with torch.inference_mode():
         timings = measure(calls, TimingPlan.exactly(runs))
     macs = {name: profile(model.config).macs for name, model in models.items()}
@@ -155,14 +156,10 @@ def document(model: str, data: Path | None, images: int, runs: int) -> dict[str,
     return head | {"model": model, **found}
 
 
-def main() -> int:
+if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="apvit", help="apvit or apvit-nano [%(default)s]")
     parser.add_argument("--data", type=Path, help="folder of edgefel data synth, for the choices")
     parser.add_argument("--images", type=int, default=500, help="to compare choices on [%(default)s]")
     parser.add_argument("--runs", type=int, default=30, help="timed runs of each [%(default)s]")
-    return run_bench(parser, document)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_bench(parser, document))

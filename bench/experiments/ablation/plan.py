@@ -139,25 +139,21 @@ class Study:
             own = f"{family}-nano" if own.endswith("-nano") else family
         return str(self.changes.get("model", own))
 
-    def faces_of(self, variant: Variant) -> FaceOptions | None:
-        """The faces rendered for a variant; None where data are given."""
-        if self.data is not None:
-            return None
+    def faces_of(self, variant: Variant) -> FaceOptions:
+        """The faces that are rendered for a variant where no data are given."""
         return FaceOptions(**{**RECIPES[self.recipe].faces, **self.experiment.faces, **variant.faces})
 
     @property
     def faces(self) -> tuple[FaceOptions, ...]:
         """All faces rendered for its variants, each once; empty where data are given."""
-        wanted = [self.faces_of(variant) for variant in self.variants]
-        return tuple(dict.fromkeys(faces for faces in wanted if faces is not None))
+        return () if self.data else tuple(dict.fromkeys(map(self.faces_of, self.variants)))
 
     def data_folder(self, variant: Variant) -> Path:
         """The given data set, or where the variant's faces are rendered to."""
-        return self.data if self.data is not None else self.faces_folder(self.faces_of(variant))
+        return self.data or self.faces_folder(self.faces_of(variant))
 
-    def faces_folder(self, faces: FaceOptions | None) -> Path:
+    def faces_folder(self, faces: FaceOptions) -> Path:
         """Where faces are rendered to."""
-        assert faces is not None
         return self.folder / f"faces-{_digest(vars(faces))}"
 
     @property
@@ -199,13 +195,14 @@ def pretraining(study: Study) -> StudyRun | None:
     """The run whose streams all others start from; None where the recipe has none. It takes the changes to the model,
     but those to the head."""
     before, faces = RECIPES[study.recipe].pretraining, study.others
-    if before is None:
+    if before is None or faces is None:
         return None
-    encoder = ("model_settings.encoder.",)
-    shared = {
-        path: value for path, value in study.changes.items() if path == "model" or path.startswith(encoder)
+    changes = {
+        path: value
+        for path, value in study.changes.items()
+        if path == "model" or path.startswith("model_settings.encoder.")
     }
-    wanted = merged(before[0], {**shared, "data": _absolute(study.faces_folder(faces))})
+    wanted = merged(before[0], {**changes, "data": _absolute(study.faces_folder(faces))})
     if model_config(wanted["model"]).head is None:
         wanted["model_settings"].pop("head")
     config = TrainConfig.from_dict(wanted, PRETRAINING)

@@ -74,7 +74,7 @@ def about(study: Study, judged: Sequence[Judgement] = ()) -> str:
 
 def write_outcome(study: Study, judged: Sequence[Judgement]) -> Outcome:
     """rows.jsonl, table.md, verdict.json, plot.png in FOLDER/EXPERIMENT, each atomically; none without results."""
-    outcome = Outcome.of_runs(study.experiment, judged)
+    outcome = Outcome.of(study.experiment, ((run.variant, run.seed, result) for run, result in judged))
     if not judged:
         return outcome
     folder = study.folder / study.experiment.name

@@ -124,23 +124,19 @@ class Outcome:
     results: Mapping[str, Mapping[int, Result]]
 
     @classmethod
-    def _of(cls, experiment: Experiment, found: Iterable[tuple[str, int, Result]]) -> Outcome:
+    def of(cls, experiment: Experiment, found: Iterable[tuple[str, int, Result]]) -> Outcome:
+        """Of results with their variants and seeds; of results of the same run the last counts."""
         results: dict[str, dict[int, Result]] = {variant.name: {} for variant in experiment.variants}
         for variant, seed, result in found:
             results[variant][seed] = result
         return cls(experiment, results)
 
     @classmethod
-    def of_runs(cls, experiment: Experiment, judged: Iterable[Judgement]) -> Outcome:
-        """Of the experiment's runs."""
-        return cls._of(experiment, ((run.variant, run.seed, result) for run, result in judged))
-
-    @classmethod
     def of_rows(cls, experiment: Experiment, rows: Iterable[Row]) -> Outcome:
-        """Of the experiment's result rows among `rows`; of rows of the same run the last counts."""
+        """Of the experiment's result rows among `rows`."""
         own = [row for row in rows if row.kind == "ablation" and row.subject["experiment"] == experiment.name]
         found = ((row.subject["variant"], row.subject["seed"], row.metrics) for row in own)
-        return cls._of(experiment, ((name, seed, {**own, "corrected": own}) for name, seed, own in found))
+        return cls.of(experiment, ((name, seed, {**own, "corrected": own}) for name, seed, own in found))
 
     @property
     def variants(self) -> tuple[Variant, ...]:

@@ -133,7 +133,8 @@ def test_results_are_read_from_the_runs(tmp_path):
         run.folder.mkdir(parents=True)
         judged = result(0.5 + run.seed / 10) | {"environment": {"device": "a CPU"}}
         run.result.write_text(json.dumps(judged))
-    found = Outcome.of_runs(experiment, judgements(runs))
+    results = ((run.variant, run.seed, result) for run, result in judgements(runs))
+    found = Outcome.of(experiment, results)
     assert {name: sorted(seeds) for name, seeds in found.results.items()} == {
         "none": [0, 1],
         "anchors": [0],
