@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,8 +112,14 @@ def command(
     if output.exists():
         raise EdgefelError(f"{output}: exists; choose another file or remove it first")
     from edgefel.calib.calibration_set import write_calibration_set
+    from edgefel.calib.predicted_labels import float_model_of_bundle, float_model_of_checkpoint
 
-    model = _open_model(checkpoint, bundle)
+    model = None
+    if checkpoint is not None:
+        require("train", "edgefel calibrate --checkpoint", "torch", "safetensors")
+        model = float_model_of_checkpoint(checkpoint)
+    elif bundle is not None:
+        model = float_model_of_bundle(bundle)
     drawing = {"per_class": (per_class or (DEFAULT_PER_CLASS,))[0], "group_cap": group_cap, "seed": seed}
     chosen, predicted, matched = _choose(data, layout, model, use_predictions, drawing)
     write_calibration_set(output, chosen)
@@ -125,19 +132,6 @@ def command(
         print_json(_summary(chosen, predicted, matched, output))
     else:
         _show(chosen, output)
-
-
-def _open_model(checkpoint: Path | None, bundle: Path | None) -> FloatModel | None:
-    if checkpoint is not None:
-        require("train", "edgefel calibrate --checkpoint", "torch", "safetensors")
-        from edgefel.calib.predicted_labels import float_model_of_checkpoint
-
-        return float_model_of_checkpoint(checkpoint)
-    if bundle is not None:
-        from edgefel.calib.predicted_labels import float_model_of_bundle
-
-        return float_model_of_bundle(bundle)
-    return None
 
 
 def _choose(
@@ -275,18 +269,13 @@ def _show_comparison(comparison: Comparison, output: Path) -> None:
     seeds = counted(comparison.plan.options.seeds, "seed")
     columns = (">per class", "calibrated on", *(f">{title}" for title in _SHOWN.values()))
     table = make_table(columns, title=f"{output}: means over {seeds} [95 % interval]")
-    previous: int | None = None
-    for summary in comparison.summaries:
-        if summary.per_class != previous:
-            table.add_section()
-        previous = summary.per_class
-        fp32 = summary.per_class is None
+    for size, group in groupby(comparison.summaries, key=lambda summary: summary.per_class):
+        table.add_section()
         # FP32's agreement and SQNR with itself mean nothing
-        cells = [
-            "" if fp32 and name in ("agreement", "sqnr_db") else shown(name, summary.measures[name])
-            for name in _SHOWN
-        ]
-        table.add_row("" if fp32 else str(summary.per_class), summary.strategy, *cells)
+        left_out = ("agreement", "sqnr_db") if size is None else ()
+        for summary in group:
+            cells = ("" if name in left_out else shown(name, summary.measures[name]) for name in _SHOWN)
+            table.add_row("" if size is None else str(size), summary.strategy, *cells)
     table_console().print(table)
     for line in verdicts(comparison):
         click.echo(line)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 import torch
@@ -22,17 +23,9 @@ from edgefel.data.synthetic.write import write_faces
 from edgefel.models.checkpoint import load_checkpoint
 
 # a run is a process that imports PyTorch, takes one or two steps and labels a dozen images
-SMALL = ["--recipe", "scratch", "--jobs", "2", "-q"]
-SMALL += [
-    "--set",
-    "epochs=1",
-    "--set",
-    "per_class=2",
-    "--set",
-    "batch_size=4",
-    "--set",
-    "loss.auxiliary_steps=0",
-]
+FEW = ("epochs=1", "per_class=2", "batch_size=4", "loss.auxiliary_steps=0")
+SETS = [word for setting in FEW for word in ("--set", setting)]
+SMALL = ["--recipe", "scratch", "--jobs", "2", "-q", *SETS]
 # two rows of a table, once
 PAIR = [*SMALL, "--seeds", "1", "--only", "none", "--only", "anchors"]
 
@@ -82,15 +75,7 @@ def test_what_it_writes(done, faces):
 
 def test_what_is_done_is_not_done_again(done, faces):
     before = {path: path.stat().st_mtime_ns for path in done.glob("runs/*/*") if path.is_file()}
-    result = ablate(
-        "head",
-        "-o",
-        done,
-        "--data",
-        faces,
-        *PAIR,
-        "--json",
-    )
+    result = ablate("head", "-o", done, "--data", faces, *PAIR, "--json")
     assert result.exit_code == 0
     printed = json.loads(result.stdout)
     assert set(printed["variants"]) == {"none", "anchors"}
@@ -108,18 +93,12 @@ def test_what_would_be_done(done, faces):
     assert len(list((done / "runs").iterdir())) == 2
 
 
-def test_a_run_that_fails_is_named_and_the_others_are_kept(faces, tmp_path):
+def test_a_run_that_fails_is_named_and_the_others_are_kept(done, faces, tmp_path):
     """Its settings were spoiled: the run's own error comes up."""
-    arguments = (
-        "head",
-        "-o",
-        tmp_path,
-        "--data",
-        faces,
-        *PAIR,
-    )
+    copytree(done / "runs", tmp_path / "runs")
+    arguments = ("head", "-o", tmp_path, "--data", faces, *PAIR)
     rows = json.loads(ablate(*arguments, "--dry-run", "--json").stdout)
-    Path(rows[0]["folder"], "run").mkdir(parents=True)
+    Path(rows[0]["folder"], "result.json").unlink()
     Path(rows[0]["folder"], "run", "config.yaml").write_text("epochs: many")
     result = ablate(*arguments)
     assert result.exit_code == 1
@@ -207,14 +186,28 @@ def test_runs_end_with_whoever_started_them(endless):
     assert all((run / "run/last.json").is_file() for run in folder.glob("runs/*"))
 
 
-def test_runs_start_from_streams_that_were_trained_before(tmp_path):
-    """The recipe as it is, with faces of its own: two sets of other people, streams that stay as they are."""
-    result = ablate("head", "-o", tmp_path, "--recipe", "quick", "--only", "none", "--seeds", "1", "-q")
+QUICK = ["--recipe", "quick", "--seeds", "1", "-q", *SETS]
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory) -> Path:
+    """One run of the quick recipe, which trains streams on faces of other people before."""
+    out = tmp_path_factory.mktemp("quick")
+    result = ablate("head", "-o", out, *QUICK, "--only", "none")
     assert result.exit_code == 0, result.output
-    assert len(list(tmp_path.glob("faces-*"))) == 2
-    (streams,) = tmp_path.glob("runs/streams-*")
-    (run,) = set(tmp_path.glob("runs/*")) - {streams}
-    checkpoint = load_checkpoint(run / "run").model.state_dict()
+    assert len(list(out.glob("faces-*"))) == 2  # its own, and those of other people
+    return out
+
+
+def files_of(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def test_runs_start_from_streams_that_were_trained_before(quick):
+    """And that stay as they are."""
+    (streams,) = quick.glob("runs/streams-*")
+    (run,) = json.loads(ablate("head", "-o", quick, *QUICK, "--only", "none", "--dry-run", "--json").stdout)
+    checkpoint = load_checkpoint(Path(run["folder"], "run")).model.state_dict()
     before = load_checkpoint(streams / "run").model.state_dict()
     parts = [load_file(streams / part / "model.safetensors") for part in ("image_stream", "landmark_stream")]
     kept = {name: tensor for part in parts for name, tensor in part.items()}
@@ -224,10 +217,22 @@ def test_runs_start_from_streams_that_were_trained_before(tmp_path):
         assert torch.equal(tensor, checkpoint[name]), name
     # the rest was learned
     assert not torch.equal(checkpoint["encoder.cls_token"], before["encoder.cls_token"])
-    times = {path: path.stat().st_mtime_ns for path in streams.rglob("*") if path.is_file()}
-    again = ablate("head", "-o", tmp_path, "--recipe", "quick", "--only", "none", "--seeds", "1", "-q")
-    assert again.exit_code == 0
-    assert {path: path.stat().st_mtime_ns for path in streams.rglob("*") if path.is_file()} == times
+    times = files_of(streams)
+    assert ablate("head", "-o", quick, *QUICK, "--only", "none").exit_code == 0
+    assert files_of(streams) == times
+
+
+def test_faces_of_their_own(quick):
+    """A resizer that is trained on faces of 32 pixels, with the streams from before."""
+    there = set(quick.glob("faces-*"))
+    times = files_of(next(quick.glob("runs/streams-*")))
+    result = ablate("resolution", "-o", quick, *QUICK, "--jobs", "1", "--only", "32 px, resizer")
+    assert result.exit_code == 0, result.output
+    (rendered,) = set(quick.glob("faces-*")) - there
+    assert json.loads((rendered / "dataset.json").read_text())["options"]["size"] == 32
+    assert files_of(next(quick.glob("runs/streams-*"))) == times
+    (row,) = read_results(quick / "resolution" / "rows.jsonl").rows
+    assert row.subject["model"] == "arbex-nano+resizer"
 
 
 def test_another_model(faces, tmp_path):
@@ -242,17 +247,6 @@ def test_another_model(faces, tmp_path):
     # what was changed by hand stands beside the recipe
     assert row.subject["set"]["per_class"] == 2
     assert 30e6 < row.metrics["macs"] < 60e6
-
-
-def test_faces_of_their_own(tmp_path):
-    """A resizer that is trained with streams from before, on faces of 32 pixels."""
-    few = ["--recipe", "quick", "--seeds", "1", "--jobs", "1", "-q", "--only", "32 px, resizer"]
-    result = ablate("resolution", "-o", tmp_path, *few)
-    assert result.exit_code == 0, result.output
-    sizes = [json.loads(f.read_text())["options"]["size"] for f in tmp_path.glob("faces-*/dataset.json")]
-    assert sorted(sizes) == [32, 64]  # its own, and those of the streams
-    (row,) = read_results(tmp_path / "resolution" / "rows.jsonl").rows
-    assert row.subject["model"] == "arbex-nano+resizer"
 
 
 @pytest.mark.parametrize(

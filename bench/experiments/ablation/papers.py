@@ -7,7 +7,6 @@ order of their results is compared.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from edgefel.bench.experiments.ablation.experiment import Claim, Experiment, Variant
@@ -20,6 +19,11 @@ _ATTENTIVE = "model_settings.head.attentive"
 def _anchors(count: int) -> dict[str, Any]:
     # the recipe's own number is the model's default: the same settings, and so the same run, in every table
     return {} if count == 10 else {_ANCHORS: count}
+
+
+def _claims(*orders: str) -> tuple[Claim, ...]:
+    """Claims on accuracy, each as "better > worse"."""
+    return tuple(Claim(*order.split(" > ")) for order in orders)
 
 
 def _percent(value: float) -> dict[str, float]:
@@ -37,11 +41,8 @@ HEAD = Experiment(
         Variant("anchors and attention", {}, {"accuracy": 0.7248, "macro_f1": 0.731}),
     ),
     (
-        Claim("anchors", "none"),
-        Claim("attention", "none"),
-        Claim("anchors", "attention"),
-        Claim("anchors and attention", "anchors"),
-        Claim("anchors and attention", "none"),
+        *_claims("anchors > none", "attention > none", "anchors > attention"),
+        *_claims("anchors and attention > anchors", "anchors and attention > none"),
         Claim("anchors and attention", "none", "macro_f1"),
     ),
 )
@@ -57,11 +58,11 @@ LOSSES = Experiment(
         Variant("cls + anchor + center", {}, _percent(72.48)),
         Variant("center", {"loss.lambda_cls": 0.0, "loss.lambda_anchor": 0.0}),
     ),
-    (
-        Claim("cls + anchor", "cls"),
-        Claim("cls + anchor + center", "cls + anchor"),
-        Claim("cls + anchor + center", "cls"),
-        Claim("cls", "center"),
+    _claims(
+        "cls + anchor > cls",
+        "cls + anchor + center > cls + anchor",
+        "cls + anchor + center > cls",
+        "cls > center",
     ),
     note="The paper says of center alone that it does not converge, and gives no figure for cls + center.",
 )
@@ -75,12 +76,7 @@ ANCHORS = Experiment(
         Variant("K = 0", _anchors(0), _percent(68.92), x=0),
         *(Variant(f"K = {k}", _anchors(k), _percent(68.92 + gain), x=k) for k, gain in _GAINS.items()),
     ),
-    (
-        Claim("K = 1", "K = 0"),
-        Claim("K = 10", "K = 0"),
-        Claim("K = 10", "K = 1"),
-        Claim("K = 10", "K = 20"),
-    ),
+    _claims("K = 1 > K = 0", "K = 10 > K = 0", "K = 10 > K = 1", "K = 10 > K = 20"),
     note="The paper gives gains over K = 0, which are added to its 68.92 % here.",
     axis="anchors of each class",
 )
@@ -107,10 +103,9 @@ NOISE = Experiment(
     "Wrong labels in training",
     "ARBEx table 2",
     tuple(_noisy(percent, anchors) for percent in _NOISE for anchors in (0, 10)),
-    (
-        *(Claim(f"{percent} %, K = 10", f"{percent} %, K = 0") for percent in _NOISE),
-        Claim("0 %, K = 0", "30 %, K = 0"),
-        Claim("0 %, K = 10", "30 %, K = 10"),
+    _claims(
+        *(f"{percent} %, K = 10 > {percent} %, K = 0" for percent in _NOISE),
+        *("0 %, K = 0 > 30 %, K = 0", "0 %, K = 10 > 30 %, K = 10"),
     ),
     note="K = 0 keeps the attentive correction. Validation and test labels stay right.",
     axis="wrong training labels in %",
@@ -136,7 +131,7 @@ SMOOTHING = Experiment(
         Variant(f"{p} %", {} if p == 11 else {"loss.smoothing": p / 100}, _percent(accuracy), x=p)
         for p, accuracy in _SMOOTHING.items()
     ),
-    (Claim("11 %", "0 %"), Claim("11 %", "25 %"), Claim("11 %", "50 %"), Claim("11 %", "0 %", "macro_f1")),
+    (*_claims("11 % > 0 %", "11 % > 25 %", "11 % > 50 %"), Claim("11 %", "0 %", "macro_f1")),
     axis="label smoothing in %",
 )
 
@@ -156,14 +151,9 @@ LAMBDA = Experiment(
         Variant("λ_a = 0.01", {"loss.lambda_anchor": 0.01}, {}, "λ_a", 0.01),
         Variant("λ_a = 100", {"loss.lambda_anchor": 100.0}, {}, "λ_a", 100.0),
     ),
-    (
-        Claim("all 1", "λ_cls = 0.5"),
-        Claim("λ_cls = 0.5", "λ_cls = 0.1"),
-        Claim("all 1", "λ_a = 0.5"),
-        Claim("all 1", "λ_c = 0.5"),
-        Claim("all 1", "λ_a = 0.01"),
-        Claim("all 1", "λ_a = 0"),
-        Claim("λ_a = 0", "λ_a = 100"),
+    _claims(
+        *("all 1 > λ_cls = 0.5", "λ_cls = 0.5 > λ_cls = 0.1", "all 1 > λ_a = 0.5", "all 1 > λ_c = 0.5"),
+        *("all 1 > λ_a = 0.01", "all 1 > λ_a = 0", "λ_a = 0 > λ_a = 100"),
     ),
     note="ARBEx table 4 was measured on other data (89.6 % at λ_a = 1, 88.5 at 0, 82.3 at 0.01, 47.9 at 100), so that "
     "its ordering is compared, and not its figures.",
@@ -181,7 +171,7 @@ AUGMENTATION = Experiment(
         Variant("with", {}, _percent(72.48)),
         Variant("without", {f"augment.{name}": 0.0 for name in _AUGMENTATIONS}, _percent(70.34)),
     ),
-    (Claim("with", "without"),),
+    _claims("with > without"),
     note="Without: the random crop stays.",
 )
 
@@ -216,7 +206,7 @@ REMEDIES = Experiment(
     "What might make the head help",
     "not in the papers",
     _REMEDIES,
-    tuple(Claim(variant.name, "none") for variant in _REMEDIES[1:]),
+    _claims(*(f"{variant.name} > none" for variant in _REMEDIES[1:])),
     ordering="That each of them beats no head at all",
 )
 
@@ -239,10 +229,9 @@ RESOLUTION = Experiment(
     "Faces of few pixels",
     "Neural Resizer (arXiv 2204.02181)",
     tuple(_faces_of(side, addition) for side in _SIDES for addition in ("", "resizer")),
-    (
-        *(Claim(f"{side} px, resizer", f"{side} px") for side in _SIDES),
-        Claim("96 px", "32 px"),
-        Claim("96 px, resizer", "32 px, resizer"),
+    _claims(
+        *(f"{side} px, resizer > {side} px" for side in _SIDES),
+        *("96 px > 32 px", "96 px, resizer > 32 px, resizer"),
     ),
     note="The same people and expressions, rendered with as many pixels. Everything is trained, the resizer too; "
     "without it, faces are enlarged to 112 pixels. The resizer has 8 channels and a tenth of the learning rate.",
@@ -252,23 +241,16 @@ RESOLUTION = Experiment(
 )
 
 
-def last_half(rate: float) -> Callable[[ModelConfig], list[float]]:
-    """Rates as published: all tokens in the first half of the blocks, `rate` in each of the others."""
+def _keeping(name: str, patches: int, rate: float) -> Variant:
+    """As published, `rate` is for the second half of the blocks. 160 patches and 0.9 are the model's defaults."""
 
     def rates(config: ModelConfig) -> list[float]:
         assert isinstance(config.encoder, APViTConfig)
         depth = len(config.encoder.keep_rates)
         return [1.0] * (depth // 2) + [rate] * (depth - depth // 2)
 
-    return rates
-
-
-def _keeping(name: str, patches: int, rate: float) -> Variant:
-    """160 patches and a rate of 0.9 are the model's defaults."""
     changes: dict[str, Any] = {} if patches == 160 else {"model_settings.encoder.keep_patches": patches}
-    if rate != 0.9:
-        changes["model_settings.encoder.keep_rates"] = last_half(rate)
-    return Variant(name, changes)
+    return Variant(name, changes if rate == 0.9 else changes | {"model_settings.encoder.keep_rates": rates})
 
 
 KEEP_RATES = Experiment(
@@ -284,11 +266,9 @@ KEEP_RATES = Experiment(
         _keeping("49 patches, tokens x 0.7", 49, 0.7),
         _keeping("16 patches, tokens x 0.5", 16, 0.5),
     ),
-    (
-        Claim("160 patches", "all"),
-        Claim("tokens x 0.9", "all"),
-        Claim("160 patches, tokens x 0.9", "all"),
-        Claim("160 patches, tokens x 0.9", "16 patches, tokens x 0.5"),
+    _claims(
+        *("160 patches > all", "tokens x 0.9 > all", "160 patches, tokens x 0.9 > all"),
+        "160 patches, tokens x 0.9 > 16 patches, tokens x 0.5",
     ),
     note="Of 196 patches; tokens are dropped in each block of the second half. Published: 160 patches, tokens x 0.9.",
     family="apvit",
@@ -313,10 +293,8 @@ NOISE_LOSSES = Experiment(
     "Losses against wrong labels",
     "F-PDLS (arXiv 2204.02181)",
     tuple(_trained_by(loss, percent) for percent in _WRONG for loss in _LOSSES),
-    tuple(
-        Claim(f"{percent} %, {better}", f"{percent} %, cross-entropy")
-        for percent in _WRONG
-        for better in ("F-PDLS", "label smoothing")
+    _claims(
+        *(f"{p} %, {loss} > {p} %, cross-entropy" for p in _WRONG for loss in ("F-PDLS", "label smoothing"))
     ),
     note="Wrong labels are any other class alike, which a uniform prior describes; α = 0.8 and γ = 2 as published. "
     "Label smoothing of 11 %, as in ARBEx.",
