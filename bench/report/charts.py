@@ -270,17 +270,16 @@ def _limit(
     from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator
 
     least, most = min(values), max(values)
+    ticks = np.empty(0)
     if log:
         factor = max((most / least) ** 0.08, 1.15)
         ends = least / factor, most * factor
-    else:
-        room = 0.1 * (most - least) or 0.1 * abs(most) or 1.0
-        ends = max(low, least - room), min(high, most + room)
-    ticks = np.empty(0)
-    if log:
         subs = (1.0,) if ends[1] / ends[0] > 1e4 else (1.0, 2.0, 5.0)
         ticks = np.asarray(LogLocator(subs=subs, numticks=99).tick_values(*ends))
         getattr(axis.axes, f"set_{axis.axis_name}scale")("log")
+    else:
+        room = 0.1 * (most - least) or 0.1 * abs(most) or 1.0
+        ends = max(low, least - room), min(high, most + room)
     within = ticks[(ticks >= ends[0]) & (ticks <= ends[1])]
     few = MaxNLocator(6, steps=(1, 2, 2.5, 5, 10))
     axis.set_major_locator(FixedLocator(within) if len(within) > 2 else few)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from edgefel.bench.report.rows import (
     NAMING,
     RUNNING,
+    batch_size,
     described,
     mapping,
     number,
@@ -40,8 +41,8 @@ def choose(rows: Sequence[Row], most_drop: float = MOST_DROP) -> Headline:
     running = [row for row in rows if row.kind in RUNNING]
     if not running:
         return Headline("No model was timed by itself here, so nothing is recommended.")
-    smallest = min(_batch(row) for row in running)
-    single = [row for row in running if _batch(row) == smallest]
+    smallest = min(batch_size(row) for row in running)
+    single = [row for row in running if batch_size(row) == smallest]
     judged = [row for row in single if number(row.metrics, "accuracy") is not None]
     if not judged:
         fastest = min(single, key=p50)
@@ -72,10 +73,14 @@ def spoken(row: Row) -> str:
     return f"{what}{where}" + (f" with {rest}" if rest else "")
 
 
-def _sentence(best: Row, top: float, batch: int) -> str:
-    latency = timing(best)
-    ends = interval(pair(latency.get("p50_interval")), p50(best))
-    per = "an image" if batch == 1 else f"a batch of {batch}"
+def per_call(batch: float) -> str:
+    """ "an image", "a batch of 8"."""
+    return "an image" if batch == 1 else f"a batch of {batch:g}"
+
+
+def _sentence(best: Row, top: float, batch: float) -> str:
+    ms = p50(best)
+    ends = interval(pair(timing(best).get("p50_interval")), ms)
     behind = top - _accuracy(best)
     accuracy = f"accuracy {percent(_accuracy(best))}" + (
         f", {100 * behind:.1f} points below the most accurate" if behind > 0.0005 else ", the highest here"
@@ -83,14 +88,7 @@ def _sentence(best: Row, top: float, batch: int) -> str:
     ratio = mapping(best.metrics, "ratio")
     value, to = number(ratio, "value"), ratio.get("to")
     against = f", {times(value)} as fast as {to}" if value is not None and to and value != 1 else ""
-    return (
-        f"Run {spoken(best)}: {significant(p50(best))} ms {per} (95 % interval {ends}), {accuracy}{against}."
-    )
-
-
-def _batch(row: Row) -> int:
-    value = row.subject.get("batch")
-    return value if isinstance(value, int) and not isinstance(value, bool) else 1
+    return f"Run {spoken(best)}: {significant(ms)} ms {per_call(batch)} (95 % interval {ends}), {accuracy}{against}."
 
 
 def _accuracy(row: Row) -> float:

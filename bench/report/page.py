@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from edgefel.bench.report import charts, tables
-from edgefel.bench.report.headline import MOST_DROP, choose, spoken
-from edgefel.bench.report.rows import RUNNING, Collection, Repeated, number, steadiness
+from edgefel.bench.report.headline import MOST_DROP, choose, per_call, spoken
+from edgefel.bench.report.rows import RUNNING, Collection, Repeated, batch_size, steadiness
 from edgefel.bench.results import Row
 from edgefel.report.figures import to_svg
 from edgefel.report.formats import MISSING
@@ -60,11 +60,11 @@ def _pareto(running: Sequence[Row]) -> dict[str, str]:
     """One chart by title for each batch: milliseconds of different batches are no alternatives to each other."""
     batches: dict[float, list[Row]] = {}
     for row in running:
-        batches.setdefault(number(row.subject, "batch") or 1, []).append(row)
+        batches.setdefault(batch_size(row), []).append(row)
     found = {}
     for batch, own in sorted(batches.items()):
         title = "Latency against macro F1" + (f", batch {batch:g}" if len(batches) > 1 else "")
-        figure = charts.pareto(own, "an image" if batch == 1 else f"a batch of {batch:g}")
+        figure = charts.pareto(own, per_call(batch))
         if figure is not None:
             found[title] = to_svg(figure, "Latency against macro F1, file size as area")
     return found

@@ -154,6 +154,11 @@ def p50(row: Row) -> float:
     return number(timing(row), "p50") or 0.0
 
 
+def batch_size(row: Row) -> float:
+    """Images of a call."""
+    return number(row.subject, "batch") or 1
+
+
 def steadiness(row: Row) -> tuple[bool | None, str]:
     """Whether every number of the row is stable, and the reason if not; None where nothing says so."""
     parts = (timing(row), mapping(row.metrics, "ratio"))
