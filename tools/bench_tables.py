@@ -194,7 +194,7 @@ def floors(rows: Sequence[Values]) -> str:
     )
     return paragraphs(
         grid(DEVICES, columns | {"images/s at most, batch 8": rate}),
-        f"{text(form, one)}In brackets the ideal of perfect caches. {numbers([one])}",
+        f"{text(form, one)}In brackets the ideal of perfect caches. {numbers(one)}",
     )
 
 
@@ -241,7 +241,7 @@ def stream(row: Values) -> str:
         grid(found.items(), {title: "{0}", "": "{1}"}),
         text(form, memory),
         text("{model} {precision} by {backend}, {threads} thread; {detector}; {machine}. ", row)
-        + f"Numbers: [results/stream.json](results/stream.json), made by `{row['command']}`.",
+        + numbers(row),
     )
 
 
@@ -269,8 +269,8 @@ def stream_overhead(row: Values) -> str:
         grid(costs.items(), {"ms of one core for a frame": "{0}", "": "{1}"}),
         "Medians over the seconds of the clip, in brackets the tenth and ninetieth percentile: other jobs share this "
         "core. Detection leaves the caches full of its own data, which is what the rest costs more beside it. The "
-        "bundle is exported with `--uint8-input`: normalising is part of the network. Numbers: "
-        f"[results/stream-overhead.json](results/stream-overhead.json), made by `{row['command']}`; {row['machine']}.",
+        "bundle is exported with `--uint8-input`: normalising is part of the network. "
+        f"{numbers(row).removesuffix('.')}; {row['machine']}.",
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from markdown_tables import RESULTS, TABLES, Cell, Values, grid, made_by, paragraphs, table, text
+from markdown_tables import RESULTS, TABLES, Cell, Values, grid, paragraphs, table, text
 
 from edgefel.bench.experiments import keep_rates
 from edgefel.bench.experiments.ablation.papers import EXPERIMENTS
@@ -67,9 +67,9 @@ def calibration(row: Values) -> str:
     form = (
         "Calibrating `{model}` on {images} images takes {seconds:.0f} s and {peak_mb:.0f} MB at most, with {tensors} "
         "activations of {activation_bytes_per_image!M:.0f} MB per image ({workers} threads, {machine[cores]} cores of "
-        "an {machine[cpu]}; "
+        "an {machine[cpu]}; {made_by})."
     )
-    return f"{text(form, row)}{made_by(row, 'calibration.json')})."
+    return text(form, row)
 
 
 @table("trained-int8", "int8-nano.json")
@@ -106,7 +106,7 @@ def trained_int8(document: Values) -> str:
         f"`{broken['verdict']}`, {broken['agreement']:.1%} of the labels agree, and the ranking puts "
         f"`{first['node']}` first with {first['kl']:.1e} nats, before `{second['node']}` with {second['kl']:.1e}.",
         "![What the costliest layers cost alone, and the mixes that were tried](images/layers.png)",
-        f"{made_by(document, 'int8-nano.json')}.",
+        f"{document['made_by']}.",
     )
 
 
@@ -120,24 +120,20 @@ def speed(document: Values) -> str:
     }
     caption = (
         "`{model}` with random weights, batch {batch}, {threads} thread, {runs} runs in turn, outputs compared first; "
-        "{machine[cpu]}, ONNX Runtime {versions[onnxruntime]}, PyTorch {versions[torch]}. "
+        "{machine[cpu]}, ONNX Runtime {versions[onnxruntime]}, PyTorch {versions[torch]}. {made_by}."
     )
-    made = f"{text(caption, document)}{made_by(document, 'precisions.json')}."
-    return paragraphs(grid(document["rows"], columns, gap=""), made)
+    return paragraphs(grid(document["rows"], columns, gap=""), text(caption, document))
 
 
 @table("comparison", "calibration-comparison.json")
 def comparison(document: Values) -> str:
+    form = "On a trained `{source[model]}`, {options[seeds]} seeds, imbalance {options[imbalance]:g}, "
     images = sum(document["held_out"]["counts"].values())
     return paragraphs(
-        text(
-            "On a trained `{source[model]}`, {options[seeds]} seeds, imbalance {options[imbalance]:g}, ",
-            document,
-        )
-        + f"{images} held-out synthetic faces:",
+        f"{text(form, document)}{images} held-out synthetic faces:",
         [f"- {sentence}" for sentence in document["verdicts"]],
         "![Macro F1 by calibration set, paired differences, recall per class](images/calibration_comparison.png)",
-        f"{made_by(document, 'calibration-comparison.json')}.",
+        f"{document['made_by']}.",
     )
 
 
@@ -156,12 +152,9 @@ def surgery(document: Values) -> str:
     }
     form = (
         "`{model}` with random weights, {rows[0][runs]} runs in turn on one thread of ONNX Runtime "
-        "{versions[onnxruntime]}, outputs compared first. "
+        "{versions[onnxruntime]}, outputs compared first. {made_by}."
     )
-    return paragraphs(
-        grid(document["rows"], columns, gap=""),
-        text(form, document) + f"{made_by(document, 'surgery.json')}.",
-    )
+    return paragraphs(grid(document["rows"], columns, gap=""), text(form, document))
 
 
 def outcomes() -> dict[str, Outcome]:

@@ -179,25 +179,22 @@ def _show(study: Study, outcome: Outcome) -> None:
 
 
 class _Bars:
-    """A bar for all runs and one for each active run."""
+    """A bar for the faces, one for all runs and one for each active run."""
 
     def __init__(self, study: Study, progress: Progress) -> None:
         from edgefel.bench.experiments.ablation.plan import plan, pretraining
 
-        self._progress = progress
+        self._study, self._progress = study, progress
         before = pretraining(study)
         runs = {run.folder: run for run in (*plan(study), *([before] if before else []))}
         done = sum(run.result.is_file() for run in runs.values())
-        self._faces: TaskID | None = None
-        self._count = sum(faces.count for faces in (*study.faces, study.others) if faces)
-        self._classes = study.faces[0].classes if study.faces else None
         self._all = progress.add_task(f"{study.experiment.name}: runs", total=len(runs), completed=done)
+        count = sum(faces.count for faces in (*study.faces, study.others) if faces)
+        self._faces = progress.add_task("faces", total=count, visible=False)
         self._runs: dict[Path, TaskID] = {}
 
     def rendered(self, count: int) -> None:
-        if self._faces is None:
-            self._faces = self._progress.add_task("faces", total=self._count)
-        self._progress.advance(self._faces, count)
+        self._progress.update(self._faces, advance=count, visible=True)
 
     def watch(self, run: StudyRun, step: int | None) -> None:
         """See `run_all`."""
@@ -212,7 +209,9 @@ class _Bars:
 
     def _steps(self, run: StudyRun) -> int | None:
         """Planned number of steps; None while the number of classes is not known."""
-        if self._classes is None:
+        if not self._study.faces:
             return run.config.max_steps
-        steps = run.config.epochs * (self._classes * run.config.per_class // run.config.batch_size)
+        steps = run.config.epochs * (
+            self._study.faces[0].classes * run.config.per_class // run.config.batch_size
+        )
         return min(steps, run.config.max_steps or steps)
