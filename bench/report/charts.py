@@ -67,14 +67,14 @@ def pareto(rows: Sequence[Row], per: str = "an image") -> Any | None:
     named = {name: colour for name, colour in colours.items() if name}
     largest = max(point.bytes for point in points)
     note = f"area: file size, largest {megabytes(largest)}; hollow: unstable; line: Pareto front"
-    figure, axes = _figure(4.4, named, note if largest else "")
-    _titles(axes, f"latency, median of {per} (ms)", "macro F1 (%)")
+    x, y = f"latency, median of {per} (ms)", "macro F1 (%)"
+    figure, axes = _figure(4.4, named, note if largest else "", x, y)
     _limit(axes.xaxis, [point.latency for point in points], log=True)
     _limit(axes.yaxis, [100 * point.macro_f1 for point in points], low=0.0, high=102.0)
     # what the front reaches: a step at each of its points, to the right edge
-    x = np.repeat([*(point.latency for point in best), axes.get_xlim()[1]], 2)[1:-1]
-    y = np.repeat([100 * point.macro_f1 for point in best], 2)
-    (line,) = axes.plot(x, y, color=LIGHT["soft"], linewidth=0.9, linestyle=(0, (5, 4)), zorder=2)
+    reached = np.repeat([*(point.latency for point in best), axes.get_xlim()[1]], 2)[1:-1]
+    shares = np.repeat([100 * point.macro_f1 for point in best], 2)
+    (line,) = axes.plot(reached, shares, color=LIGHT["soft"], linewidth=0.9, linestyle=(0, (5, 4)), zorder=2)
     spots = []
     # the front chooses its labels' places first; small marks are drawn over large ones
     for point in sorted(points, key=lambda point: (point not in best, point.latency)):
@@ -98,8 +98,8 @@ def stages(rows: Sequence[Row]) -> Any | None:
         return None
     colours = _colour_of(stage for _, found in chosen for stage in found)
     most = max(sum(found.values()) for _, found in chosen)
-    figure, axes = _figure(0.9 + 0.28 * len(chosen), colours)
-    _titles(axes, "time of a call, sum of the stages' medians (ms)")
+    title = "time of a call, sum of the stages' medians (ms)"
+    figure, axes = _figure(0.9 + 0.28 * len(chosen), colours, "", title)
     axes.set_xlim(0, 1.02 * most or 1.0)
     _name_rows(axes, [row for row, _ in chosen])
     for place, (row, found) in enumerate(chosen):
@@ -129,8 +129,7 @@ def distributions(rows: Sequence[Row]) -> Any | None:
     if not chosen:
         return None
     note = "band: 5–95 %, box: 25–75 % of the calls; line: least to greatest"
-    figure, axes = _figure(0.9 + 0.25 * len(chosen), {}, note)
-    _titles(axes, "time of a call, of the row's median (%)")
+    figure, axes = _figure(0.9 + 0.25 * len(chosen), {}, note, "time of a call, of the row's median (%)")
     # an unstable row, or one slow call in a hundred, must not flatten all the rest
     steady = [found for row, found in chosen if _stable(row)] or [found for _, found in chosen]
     high = min(max(found[-1] for found in steady), max(140.0, 1.1 * max(found[-3] for found in steady)))
@@ -200,8 +199,8 @@ def throughput(rows: Sequence[Row]) -> Any | None:
     if not drawn:
         return None
     colours = _colour_of(name for name, _ in drawn)
-    figure, axes = _figure(4.0, colours, "number: concurrent callers; ring: the knee; hollow: unstable")
-    _titles(axes, "throughput (images/s)", "latency of a call, median (ms)")
+    note = "number: concurrent callers; ring: the knee; hollow: unstable"
+    figure, axes = _figure(4.0, colours, note, "throughput (images/s)", "latency of a call, median (ms)")
     speeds, latencies = np.transpose([_place(row) for _, own in drawn for row in own])
     _limit(axes.xaxis, speeds, low=0.0)
     _limit(axes.yaxis, latencies, log=max(latencies) > 10 * min(latencies), low=0.0)
@@ -224,8 +223,11 @@ def throughput(rows: Sequence[Row]) -> Any | None:
     return figure
 
 
-def _figure(height: float, colours: dict[str, str], note: str = "") -> tuple[Any, Any]:
-    """A Figure and its axes, with a legend of colours and a note above them."""
+def _figure(height: float, colours: dict[str, str], note: str, x: str, y: str = "") -> tuple[Any, Any]:
+    """A Figure and its axes, with a legend of colours and a note above them.
+
+    x, y: titles of the axes with their units; that of y stands level above it, where it reads without turning.
+    """
     from matplotlib.patches import Patch
 
     figure = new_figure(WIDTH, height)
@@ -252,15 +254,11 @@ def _figure(height: float, colours: dict[str, str], note: str = "") -> tuple[Any
             borderpad=0.2,
         )
         legend.get_title().set_color(LIGHT["soft"])
-    return figure, axes
-
-
-def _titles(axes: Any, x: str, y: str = "") -> None:
-    """Titles of the axes with their units; that of y stands level above it, where it reads without turning."""
     how = {"fontsize": _TEXT, "fontweight": "bold", "color": LIGHT["soft"]}
     describe(axes.set_xlabel(x, **how), "axis-title")
     if y:
         describe(axes.set_title(y, loc="left", **how), "axis-title")
+    return figure, axes
 
 
 def _limit(

@@ -39,14 +39,15 @@ def judge(run: Path, config: TrainConfig) -> dict[str, Any]:
     data = open_dataset(config.data, "test", layout=config.full_layout).reordered(checkpoint.labels)
     voted = {} if data.votes is None else {"votes": data.votes.file}
     model = checkpoint.model
-    if not all(bool(torch.isfinite(weight).all()) for weight in model.state_dict().values()):
-        return {"diverged": True, **voted}
-    preprocessing = Preprocessing.from_dict(checkpoint.preprocessing)
-    source = ImageSource(data, preprocessing, workers=config.compute.workers, cache_mb=0)
-    batches = source.readable(range(len(data)), _BATCH)
-    outputs = run_model(model, batches, preprocessing, len(data.labels), features=True)
-    assert outputs.embeddings is not None or not len(outputs.indices)
-    if not (np.isfinite(outputs.corrected).all() and np.isfinite(outputs.primary).all()):
+    finite = all(bool(torch.isfinite(weight).all()) for weight in model.state_dict().values())
+    if finite:
+        preprocessing = Preprocessing.from_dict(checkpoint.preprocessing)
+        source = ImageSource(data, preprocessing, workers=config.compute.workers, cache_mb=0)
+        batches = source.readable(range(len(data)), _BATCH)
+        outputs = run_model(model, batches, preprocessing, len(data.labels), features=True)
+        assert outputs.embeddings is not None or not len(outputs.indices)
+        finite = bool(np.isfinite(outputs.corrected).all() and np.isfinite(outputs.primary).all())
+    if not finite:
         return {"diverged": True, **voted}
     targets = data.targets()[outputs.indices]
     found = parts(model.head, torch.from_numpy(outputs.embeddings))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # a worker answers signals before it imports PyTorch
 # in a run's folder: files, and the folder of the training
 PLAN, LOG, RUN = "plan.json", "log.txt", "run"
 INTERRUPTED = 130
-_POLL = 0.2
+_POLL = 0.5
 # how long a run may take to save its checkpoint, in seconds
 _PATIENCE = 300.0
 
@@ -87,7 +87,7 @@ def run_all(
             time.sleep(_POLL)
             for number, process in list(active.items()):
                 if process.alive():
-                    watch(process.run, process.steps())
+                    watch(process.run, last_step(process.run.folder / RUN / "metrics.csv"))
                     continue
                 del active[number]
                 code = process.wait()
@@ -119,18 +119,9 @@ class _Process:
                 env=os.environ | dict(slot.environment),
                 start_new_session=True,
             )
-        self._steps = 0
-        self._looked = 0.0
 
     def alive(self) -> bool:
         return self._process.poll() is None
-
-    def steps(self) -> int:
-        """Of the last line of its log; looked up once a second."""
-        if time.monotonic() - self._looked > 1:
-            self._looked = time.monotonic()
-            self._steps = last_step(self.run.folder / RUN / "metrics.csv") or self._steps
-        return self._steps
 
     def last_words(self) -> str:
         text = (self.run.folder / LOG).read_text(encoding="utf-8", errors="replace").strip()

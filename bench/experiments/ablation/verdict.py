@@ -33,17 +33,13 @@ class MeanInterval:
     half: float
     n: int
 
-    @property
-    def low(self) -> float:
-        return self.mean - self.half
-
-    @property
-    def high(self) -> float:
-        return self.mean + self.half
-
     def to_dict(self) -> dict[str, Any]:
-        ends = [self.low, self.high] if math.isfinite(self.half) else None
+        ends = [self.mean - self.half, self.mean + self.half] if math.isfinite(self.half) else None
         return {"mean": self.mean, "interval": ends, "n": self.n}
+
+    def beside(self, value: float) -> int:
+        """1 where the interval lies above the value, -1 where it lies below, 0 where it holds it."""
+        return (self.mean - self.half > value) - (self.mean + self.half < value)
 
 
 def interval(values: Sequence[float]) -> MeanInterval:
@@ -90,11 +86,7 @@ class Judged:
     @property
     def verdict(self) -> str:
         """ "holds" or "reversed" where the interval of the difference leaves out 0, else "undecided"; "not run"."""
-        if self.difference is None:
-            return MISSING
-        if self.difference.low > 0:
-            return HOLDS
-        return REVERSED if self.difference.high < 0 else UNDECIDED
+        return MISSING if self.difference is None else (UNDECIDED, HOLDS, REVERSED)[self.difference.beside(0)]
 
     @property
     def beside_paper(self) -> str | None:
@@ -102,9 +94,7 @@ class Judged:
         where there is no interval or no figure of theirs."""
         if self.difference is None or self.paper is None or not math.isfinite(self.difference.half):
             return None
-        if self.difference.high < self.paper:
-            return "less"
-        return "more" if self.difference.low > self.paper else "within"
+        return ("within", "more", "less")[self.difference.beside(self.paper)]
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -150,16 +140,16 @@ class Outcome:
 
     def judged(self) -> tuple[Judged, ...]:
         """A verdict on every claim."""
-        return tuple(self._judge(claim) for claim in self.experiment.claims)
-
-    def _judge(self, claim: Claim) -> Judged:
-        better, worse = self.results[claim.better], self.results[claim.worse]
-        both = sorted(set(better) & set(worse))
-        pairs = [metric(better[seed], claim.metric) - metric(worse[seed], claim.metric) for seed in both]
-        names = (claim.better, claim.worse)
-        more, less = (self.experiment.variant(name).paper.get(claim.metric) for name in names)
-        stated = None if more is None or less is None else more - less
-        return Judged(claim, interval(pairs) if pairs else None, stated)
+        papers = {variant.name: variant.paper for variant in self.experiment.variants}
+        found = []
+        for claim in self.experiment.claims:
+            better, worse = self.results[claim.better], self.results[claim.worse]
+            both = sorted(set(better) & set(worse))
+            pairs = [metric(better[seed], claim.metric) - metric(worse[seed], claim.metric) for seed in both]
+            more, less = (papers[name].get(claim.metric) for name in (claim.better, claim.worse))
+            stated = None if more is None or less is None else more - less
+            found.append(Judged(claim, interval(pairs) if pairs else None, stated))
+        return tuple(found)
 
     def rank_agreement(self) -> float | None:
         """Kendall's tau between the papers' accuracies and those here, over variants; 1 is the same order.

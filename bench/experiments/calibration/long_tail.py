@@ -25,11 +25,6 @@ class LongTail:
         """The rarest third of the labels (rounded, at least one), the rarest last."""
         return self.order[-max(1, round(len(self.order) / 3)) :]
 
-    @property
-    def imbalance(self) -> float:
-        """Images of the most frequent label per image of the rarest."""
-        return self.counts[self.order[0]] / self.counts[self.order[-1]]
-
 
 def long_tail(
     dataset: LabelledImages, imbalance: float, rotation: int, seed: int, *, among: Collection[int]
