@@ -53,9 +53,6 @@ def load(source: str, kind: str | None = None) -> Any:
 
 
 class _Formatter(string.Formatter):
-    def get_value(self, key: Any, args: Any, kwargs: Any) -> Any:
-        return kwargs[key]
-
     def convert_field(self, value: Any, conversion: Any) -> Any:
         if conversion in _UNITS:
             return value / _UNITS[conversion]
@@ -67,9 +64,9 @@ def text(form: Cell, values: Any) -> str:
     `{share!c:.1f}` in hundredths. Empty if the first field is None."""
     if callable(form):
         return form(values)
-    if (field := next(_Formatter().parse(form))[1]) and _Formatter().get_field(field, (), values)[0] is None:
+    if (field := next(_Formatter().parse(form))[1]) and _Formatter().get_field(field, values, values)[0] is None:
         return ""
-    return _Formatter().vformat(form, (), values)
+    return _Formatter().vformat(form, values, values)
 
 
 def grid(

@@ -127,14 +127,12 @@ def command(
         bars = _Bars(study, progress)
         outcome, failures = run_study(study, places, bars.watch, bars.rendered)
     if as_json:
-        failed = [{"folder": str(one.run.folder), "message": one.message} for one in failures]
+        failed = [{"folder": str(run.folder), "message": message} for run, message in failures]
         print_json(report.to_dict(outcome) | {"failed": failed})
     else:
         _show(study, outcome)
-    for one in failures:
-        click.echo(
-            f"failed: {one.run.variant}, seed {one.run.seed}: {one.message} (see {one.run.folder})", err=True
-        )
+    for run, message in failures:
+        click.echo(f"failed: {run.variant}, seed {run.seed}: {message} (see {run.folder})", err=True)
     if failures:
         ctx.exit(FAILED)
 

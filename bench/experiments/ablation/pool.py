@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,18 +32,17 @@ _PATIENCE = 300.0
 
 @dataclass(frozen=True)
 class Slot:
-    """A GPU or some cores, for one run at a time. environment: variables of its process. threads: of PyTorch."""
+    """A GPU, or some cores, for one run at a time. threads: of PyTorch. gpu: its number."""
 
-    environment: Mapping[str, str]
     threads: int
+    gpu: int | None = None
 
-
-@dataclass(frozen=True)
-class Failure:
-    """A run that ended without a result. message: the last line of its log."""
-
-    run: StudyRun
-    message: str
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables of a run's process."""
+        if self.gpu is not None:
+            return {"CUDA_VISIBLE_DEVICES": str(self.gpu)}
+        return {"OMP_NUM_THREADS": str(self.threads), "CUDA_VISIBLE_DEVICES": ""}
 
 
 def slots(jobs: int | None, gpus: int, cores: int) -> list[Slot]:
@@ -54,95 +53,75 @@ def slots(jobs: int | None, gpus: int, cores: int) -> list[Slot]:
     if jobs is not None and jobs < 1:
         raise EdgefelError(f"{jobs} jobs: give at least 1")
     count = jobs or gpus or cores
-    threads = max(1, cores // count)
-    if gpus:
-        return [Slot({"CUDA_VISIBLE_DEVICES": str(number % gpus)}, threads) for number in range(count)]
-    return [Slot({"OMP_NUM_THREADS": str(threads), "CUDA_VISIBLE_DEVICES": ""}, threads)] * count
-
-
-def together(places: Sequence[Slot]) -> Slot:
-    """One slot with the threads of all, for a run that the others depend on."""
-    threads = sum(slot.threads for slot in places)
-    changed = {"OMP_NUM_THREADS": str(threads)} if "OMP_NUM_THREADS" in places[0].environment else {}
-    return Slot({**places[0].environment, **changed}, threads)
+    return [Slot(max(1, cores // count), number % gpus if gpus else None) for number in range(count)]
 
 
 def run_all(
     runs: Sequence[StudyRun], places: Sequence[Slot], watch: Callable[[StudyRun, int | None], None]
-) -> list[Failure]:
-    """Trains what has no result yet; returns the failures after all other runs are done.
+) -> list[tuple[StudyRun, str]]:
+    """Trains what has no result yet; returns, after all other runs are done, those that failed, with a message.
 
     watch: takes the step that an active run has reached, None when it has ended. The output of a run goes to log.txt
-    in its folder. On KeyboardInterrupt, waits for every run to save a checkpoint.
+    in its folder, and its last line is the message. On KeyboardInterrupt, waits for every run to save a checkpoint.
     """
     waiting = [run for run in runs if not run.result.is_file()]
-    active: dict[int, _Process] = {}
-    failures: list[Failure] = []
+    active: dict[int, tuple[StudyRun, subprocess.Popen[bytes]]] = {}
+    failures = []
     try:
         while waiting or active:
-            for number in range(len(places)):
+            for number, slot in enumerate(places):
                 if number not in active and waiting:
-                    active[number] = _Process(waiting.pop(0), places[number])
-                    watch(active[number].run, 0)
+                    run = waiting.pop(0)
+                    active[number] = run, _start(run, slot)
+                    watch(run, 0)
             time.sleep(_POLL)
-            for number, process in list(active.items()):
-                if process.alive():
-                    watch(process.run, last_step(process.run.folder / RUN / "metrics.csv"))
+            for number, (run, process) in list(active.items()):
+                if process.poll() is None:
+                    watch(run, last_step(run.folder / RUN / "metrics.csv"))
                     continue
                 del active[number]
-                code = process.wait()
-                watch(process.run, None)
+                code = _end(process)
+                watch(run, None)
                 if code == INTERRUPTED:
                     raise KeyboardInterrupt
                 if code:
-                    failures.append(Failure(process.run, process.last_words()))
+                    log = (run.folder / LOG).read_text(encoding="utf-8", errors="replace").strip()
+                    message = log.splitlines()[-1] if log else f"ended with {code}"
+                    failures.append((run, message.removeprefix("error: ")))
     finally:
-        for process in active.values():
-            process.stop()
-        for process in active.values():
-            process.wait()
+        for _, process in active.values():
+            process.send_signal(signal.SIGTERM)
+        for _, process in active.values():
+            _end(process)
     return failures
 
 
-class _Process:
-    def __init__(self, run: StudyRun, slot: Slot) -> None:
-        self.run = run
-        run.folder.mkdir(parents=True, exist_ok=True)
-        write_json(run.folder / PLAN, {"config": run.config.to_dict(), "threads": slot.threads})
-        # a session of its own: Ctrl-C of the terminal is for the parent, which asks the runs one by one
-        with (run.folder / LOG).open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "edgefel.bench.experiments.ablation.pool", os.fspath(run.folder)],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=os.environ | dict(slot.environment),
-                start_new_session=True,
-            )
+def _start(run: StudyRun, slot: Slot) -> subprocess.Popen[bytes]:
+    run.folder.mkdir(parents=True, exist_ok=True)
+    write_json(run.folder / PLAN, {"config": run.config.to_dict(), "threads": slot.threads})
+    # a session of its own: Ctrl-C of the terminal is for the parent, which asks the runs one by one
+    with (run.folder / LOG).open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "edgefel.bench.experiments.ablation.pool", os.fspath(run.folder)],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=os.environ | slot.environment,
+            start_new_session=True,
+        )
 
-    def alive(self) -> bool:
-        return self._process.poll() is None
 
-    def last_words(self) -> str:
-        text = (self.run.folder / LOG).read_text(encoding="utf-8", errors="replace").strip()
-        last = text.splitlines()[-1] if text else f"ended with {self._process.returncode}"
-        return last.removeprefix("error: ")
-
-    def stop(self) -> None:
-        if self.alive():
-            self._process.send_signal(signal.SIGTERM)
-
-    def wait(self) -> int:
-        """The exit code. A run that takes too long is killed, and so is one when Ctrl-C is pressed again."""
-        try:
-            self._process.wait(_PATIENCE)
-        except (subprocess.TimeoutExpired, KeyboardInterrupt):
-            # it goes on from an earlier checkpoint
-            self._process.kill()
-            self._process.wait()
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        return self._process.returncode
+def _end(process: subprocess.Popen[bytes]) -> int:
+    """Waits; the exit code. A run that takes too long is killed, and so is one when Ctrl-C is pressed again."""
+    try:
+        process.wait(_PATIENCE)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        # it goes on from an earlier checkpoint
+        process.kill()
+        process.wait()
+    if process.stdin is not None:
+        process.stdin.close()
+    return process.returncode
 
 
 def last_step(log: Path) -> int:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from edgefel.bench.experiments.ablation import report
 from edgefel.bench.experiments.ablation.plan import Study, StudyRun, plan, pretraining
-from edgefel.bench.experiments.ablation.pool import RUN, Failure, Slot, run_all, together
+from edgefel.bench.experiments.ablation.pool import RUN, Slot, run_all
 from edgefel.bench.experiments.ablation.verdict import Judgement, Outcome, judgements
 from edgefel.bench.results import Row, make_row
 from edgefel.data.open import open_dataset
@@ -23,7 +24,7 @@ def run_study(
     places: Sequence[Slot],
     watch: Callable[[StudyRun, int | None], None],
     rendered: Callable[[int], None],
-) -> tuple[Outcome, list[Failure]]:
+) -> tuple[Outcome, list[tuple[StudyRun, str]]]:
     """Trains and judges what is missing; writes the files of `write_outcome`, also when it is interrupted.
 
     watch: see `run_all`. rendered: takes how many faces were drawn since its last call. Raises EdgefelError for
@@ -48,12 +49,13 @@ def run_study(
 
 def _pretrain(
     study: Study, places: Sequence[Slot], watch: Callable[[StudyRun, int | None], None]
-) -> list[Failure]:
+) -> list[tuple[StudyRun, str]]:
     """Trains the streams that all runs start from, unless they exist, on all cores or a GPU."""
     run = pretraining(study)
     if run is None or all(path.is_dir() for path in run.streams):
         return []
-    if failures := run_all([run], [together(places)], watch):
+    whole = replace(places[0], threads=sum(slot.threads for slot in places))
+    if failures := run_all([run], [whole], watch):
         return failures
     checkpoint, _, _ = RunFolder(run.folder / RUN).load_last()
     for path in run.streams:

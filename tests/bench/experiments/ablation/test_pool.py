@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from edgefel.bench.experiments.ablation.pool import Slot, last_step, slots, together
+from edgefel.bench.experiments.ablation.pool import Slot, last_step, slots
 from edgefel.errors import EdgefelError
 
 
 def test_places_to_run():
-    one = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    assert slots(None, 0, 2) == [Slot(one, 1)] * 2
-    assert slots(1, 0, 8) == [Slot(one | {"OMP_NUM_THREADS": "8"}, 8)]
-    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in slots(None, 3, 16)] == ["0", "1", "2"]
+    assert slots(None, 0, 2) == [Slot(1)] * 2
+    assert slots(1, 0, 8) == [Slot(8)]
+    assert Slot(8).environment == {"OMP_NUM_THREADS": "8", "CUDA_VISIBLE_DEVICES": ""}
+    assert [slot.environment for slot in slots(None, 3, 16)] == [
+        {"CUDA_VISIBLE_DEVICES": gpu} for gpu in ("0", "1", "2")
+    ]
     # more runs than GPUs: several share one
-    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in slots(4, 2, 16)] == ["0", "1", "0", "1"]
-    assert {slot.threads for slot in slots(4, 2, 16)} == {4}
+    assert slots(4, 2, 16) == [Slot(4, gpu) for gpu in (0, 1, 0, 1)]
     with pytest.raises(EdgefelError, match="give at least 1"):
         slots(0, 0, 2)
 
@@ -27,8 +28,3 @@ def test_a_log_that_is_being_written(tmp_path):
     assert last_step(log) == 40
     log.write_text("step,loss\n")
     assert last_step(log) == 0
-
-
-def test_a_run_that_the_others_wait_for_has_all_threads():
-    assert together(slots(None, 0, 4)) == Slot({"OMP_NUM_THREADS": "4", "CUDA_VISIBLE_DEVICES": ""}, 4)
-    assert together(slots(None, 2, 8)) == Slot({"CUDA_VISIBLE_DEVICES": "0"}, 8)
