@@ -64,7 +64,9 @@ def text(form: Cell, values: Any) -> str:
     `{share!c:.1f}` in hundredths. Empty if the first field is None."""
     if callable(form):
         return form(values)
-    if (field := next(_Formatter().parse(form))[1]) and _Formatter().get_field(field, values, values)[0] is None:
+    if (field := next(_Formatter().parse(form))[1]) and _Formatter().get_field(field, values, values)[
+        0
+    ] is None:
         return ""
     return _Formatter().vformat(form, values, values)
 

@@ -99,7 +99,7 @@ def stages(rows: Sequence[Row]) -> Any | None:
     colours = _colour_of(stage for _, found in chosen for stage in found)
     most = max(sum(found.values()) for _, found in chosen)
     title = "time of a call, sum of the stages' medians (ms)"
-    figure, axes = _figure(0.9 + 0.28 * len(chosen), colours, "", title)
+    figure, axes = _figure(0.9 + 0.28 * len(chosen), colours, x=title)
     axes.set_xlim(0, 1.02 * most or 1.0)
     _name_rows(axes, [row for row, _ in chosen])
     for place, (row, found) in enumerate(chosen):
@@ -223,7 +223,9 @@ def throughput(rows: Sequence[Row]) -> Any | None:
     return figure
 
 
-def _figure(height: float, colours: dict[str, str], note: str, x: str, y: str = "") -> tuple[Any, Any]:
+def _figure(
+    height: float, colours: dict[str, str], note: str = "", x: str = "", y: str = ""
+) -> tuple[Any, Any]:
     """A Figure and its axes, with a legend of colours and a note above them.
 
     x, y: titles of the axes with their units; that of y stands level above it, where it reads without turning.

@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-import pytest
-
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
-import docs_tables  # noqa: E402
-from markdown_tables import TABLES, filled, grid, names_in, text  # noqa: E402
+import docs_tables
+from markdown_tables import TABLES, names_in
 
 
 def test_no_page_is_stale(capsys):
@@ -45,22 +38,3 @@ def test_a_stale_page_and_a_table_without_a_place_are_named_and_the_page_is_made
         *("a", "<!-- results: calibration -->", "<!-- end of results: calibration -->", "b")
     ]
     assert lines[2:-2] == [TABLES["calibration"]()]
-
-
-def test_an_empty_place_is_filled_and_an_unknown_name_is_an_error():
-    place = "<!-- results: {0} -->\n<!-- end of results: {0} -->\n"
-    assert TABLES["calibration"]() in filled(place.format("calibration"))
-    with pytest.raises(KeyError, match="nothing"):
-        filled(place.format("nothing"))
-
-
-def test_cells():
-    values = {"bytes": 1_234_567, "share": 0.1234, "none": None, "part": {"p50": 2.5}, "list": [1, 2]}
-    assert text("{bytes!M:.1f} {share!c:.1f} {part[p50]:g} {list[1]}", values) == "1.2 12.3 2.5 2"
-    assert text("{none:.1f}", values) == ""
-    assert text(lambda row: str(row["share"]), values) == "0.1234"
-    assert grid([values], {"": "{bytes}", "b": "{share:.0%}"}, gap="") == [
-        "| | b |",
-        "|---|---:|",
-        "| 1234567 | 12% |",
-    ]
