@@ -100,7 +100,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="of edgefel ablate keep-rates")
     parser.add_argument("--recipe", default="nano", help="of the ablation [%(default)s]")
-    changes = {"dest": "changes", "default": [], "metavar": "NAME=VALUE", "help": "as in edgefel ablate"}
-    parser.add_argument("--set", action="append", **changes)
+    how = "as in edgefel ablate"
+    parser.add_argument("--set", dest="changes", action="append", default=[], metavar="NAME=VALUE", help=how)
     parser.add_argument("--runs", type=int, default=200, help="of each network [%(default)s]")
     sys.exit(run_bench(parser, document))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from edgefel.bench.report import charts, tables
@@ -86,20 +86,18 @@ def _environment(rows: Iterable[Row]) -> dict[str, list[str]]:
     """All values that the rows' environments have, by name."""
     found: dict[str, dict[str, None]] = {}
     for row in rows:
-        for name, value in _flat(row.environment).items():
+        for name, value in _flat(row.environment):
             found.setdefault(name, {})[value] = None
     return {name: list(values) for name, values in found.items()}
 
 
-def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, str]:
-    """Nested values by names such as "versions torch", as text."""
-    found: dict[str, str] = {}
+def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    """Names such as "versions torch" of nested values, with these as text."""
     for name, value in values.items():
         path = f"{before} {name}".strip().replace("_", " ")
         if isinstance(value, Mapping):
-            found |= _flat(value, path)
+            yield from _flat(value, path)
         elif isinstance(value, (list, tuple)):
-            found[path] = ", ".join(map(str, value)) or MISSING
+            yield path, ", ".join(map(str, value)) or MISSING
         else:
-            found[path] = MISSING if value is None else str(value)
-    return found
+            yield path, MISSING if value is None else str(value)

@@ -82,20 +82,22 @@ class Parts:
 def parts(head: nn.Module, embedding: Tensor) -> Parts:
     """From embeddings [N, E]. There is no attentive branch where it attends to patches, which are not among them."""
     e = embedding.double()
-    geometric = attended = weight = anchors = None
+    branches: dict[str, Tensor | None] = {}
+    weight = anchors = None
     if isinstance(head, ReliabilityHead):
         head = head.double()
+        geometric = attended = None
         if head.anchors is not None:
             anchors = head.anchors.detach().numpy()
             geometric = anchor_softmax(e, head.anchors, head.config.delta)
         if head.attentive is not None and head.config.attention_tokens == "embedding":
             attended = head.attentive(e, e.unsqueeze(1))
-    attentive = None if attended is None else attended.softmax(-1)
-    correcting = correction(geometric, attended)
-    if correcting is not None:
-        own = confidence(correcting)
-        weight = (own / (own + confidence(head.classifier(e).softmax(-1))).clamp_min(1e-12)).numpy()
-    branches = {"geometric": geometric, "attentive": attentive, "correcting": correcting}
+        correcting = correction(geometric, attended)
+        attentive = None if attended is None else attended.softmax(-1)
+        branches = {"geometric": geometric, "attentive": attentive, "correcting": correcting}
+        if correcting is not None:
+            own = confidence(correcting)
+            weight = (own / (own + confidence(head.classifier(e).softmax(-1))).clamp_min(1e-12)).numpy()
     known = {name: found.numpy() for name, found in branches.items() if found is not None}
     return Parts(known, weight, e.numpy(), anchors)
 

@@ -241,7 +241,7 @@ RESOLUTION = Experiment(
 )
 
 
-def _keeping(name: str, patches: int, rate: float) -> Variant:
+def _keeping(patches: int, rate: float) -> Variant:
     """As published, `rate` is for the second half of the blocks. 160 patches and 0.9 are the model's defaults."""
 
     def rates(config: ModelConfig) -> list[float]:
@@ -249,8 +249,10 @@ def _keeping(name: str, patches: int, rate: float) -> Variant:
         depth = len(config.encoder.keep_rates)
         return [1.0] * (depth // 2) + [rate] * (depth - depth // 2)
 
+    names = [f"{patches} patches"] * (patches < 196) + [f"tokens x {rate}"] * (rate < 1)
     changes: dict[str, Any] = {} if patches == 160 else {"model_settings.encoder.keep_patches": patches}
-    return Variant(name, changes if rate == 0.9 else changes | {"model_settings.encoder.keep_rates": rates})
+    changes |= {} if rate == 0.9 else {"model_settings.encoder.keep_rates": rates}
+    return Variant(", ".join(names) or "all", changes)
 
 
 KEEP_RATES = Experiment(
@@ -258,13 +260,8 @@ KEEP_RATES = Experiment(
     "Patches and tokens that APViT keeps",
     "APViT (arXiv 2212.05463)",
     (
-        _keeping("all", 196, 1.0),
-        _keeping("160 patches", 160, 1.0),
-        _keeping("tokens x 0.9", 196, 0.9),
-        _keeping("160 patches, tokens x 0.9", 160, 0.9),
-        _keeping("98 patches, tokens x 0.9", 98, 0.9),
-        _keeping("49 patches, tokens x 0.7", 49, 0.7),
-        _keeping("16 patches, tokens x 0.5", 16, 0.5),
+        *(_keeping(196, 1.0), _keeping(160, 1.0), _keeping(196, 0.9), _keeping(160, 0.9)),
+        *(_keeping(98, 0.9), _keeping(49, 0.7), _keeping(16, 0.5)),
     ),
     _claims(
         *("160 patches > all", "tokens x 0.9 > all", "160 patches, tokens x 0.9 > all"),

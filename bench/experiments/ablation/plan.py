@@ -188,7 +188,8 @@ def plan(study: Study) -> tuple[StudyRun, ...]:
 
     Raises EdgefelError for settings that do not exist or are not valid.
     """
-    return tuple(_run(study, variant, seed) for seed in study.seeds for variant in study.variants)
+    before = pretraining(study)
+    return tuple(_run(study, variant, seed, before) for seed in study.seeds for variant in study.variants)
 
 
 def pretraining(study: Study) -> StudyRun | None:
@@ -210,7 +211,7 @@ def pretraining(study: Study) -> StudyRun | None:
     return StudyRun(PRETRAINING, config.seed, config, study.folder / "runs" / f"streams-{digest}")
 
 
-def _run(study: Study, variant: Variant, seed: int) -> StudyRun:
+def _run(study: Study, variant: Variant, seed: int, before: StudyRun | None) -> StudyRun:
     recipe = merged(merged(RECIPES[study.recipe].settings, study.experiment.settings), study.changes)
     model = "+".join(filter(None, (study.model, variant.addition)))
     known = model_config(model)
@@ -218,7 +219,6 @@ def _run(study: Study, variant: Variant, seed: int) -> StudyRun:
     changes |= {"model": model, "seed": seed, "data": _absolute(study.data_folder(variant))}
     if study.layout is not None:
         changes["layout"] = study.layout
-    before = pretraining(study)
     if before is not None:
         changes["init_from"] = [_absolute(path) for path in before.streams if path.name in _backbones(model)]
     config = TrainConfig.from_dict(merged(recipe, changes), variant.name)

@@ -129,7 +129,7 @@ def _lines(axis: Any, variants: Sequence[Variant], values: dict[str, MeanInterva
         own = [one for one in variants if one.series == name and one.x is not None and one.name in values]
         points = sorted((one.x, 100 * values[one.name].mean, _half(values[one.name])) for one in own)
         style = {"color": colour, "marker": mark, "markersize": 5, "capsize": 3, "linewidth": 1.4}
-        axis.errorbar(*np.reshape(points, (-1, 3)).T, label=name or None, **style)
+        axis.errorbar(*np.array(points, float).reshape(-1, 3).T, label=name or None, **style)
     if any(names):
         axis.legend(fontsize=8)
     axis.set(xlabel=label, ylabel="accuracy in %")
