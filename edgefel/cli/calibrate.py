@@ -20,8 +20,7 @@ from edgefel.text import counted
 if TYPE_CHECKING:
     from edgefel.bench.experiments.calibration.comparison import Comparison
     from edgefel.calib.calibration_set import CalibrationSet
-    from edgefel.calib.predicted_labels import FloatModel, PredictedLabels
-    from edgefel.data.dataset import MatchedDataset
+    from edgefel.calib.predicted_labels import FloatModel
 
 DEFAULT_PER_CLASS = 64
 # the measures of a comparison that the table shows
@@ -121,23 +120,31 @@ def command(
     elif bundle is not None:
         model = float_model_of_bundle(bundle)
     drawing = {"per_class": (per_class or (DEFAULT_PER_CLASS,))[0], "group_cap": group_cap, "seed": seed}
-    chosen, predicted, matched = _choose(data, layout, model, use_predictions, drawing)
+    chosen, more = _choose(data, layout, model, use_predictions, drawing)
     write_calibration_set(output, chosen)
-    if matched is not None:
-        warn(*matched.notes(judged=False))
-    if predicted is not None:
-        warn_unreadable([path.name for path in predicted.skipped])
-    warn(*_shortages(chosen, () if predicted is None else predicted.never))
-    if as_json:
-        print_json(_summary(chosen, predicted, matched, output))
-    else:
+    if not as_json:
         _show(chosen, output)
+        return
+    summary = {
+        "file": str(output),
+        "images": len(chosen.images),
+        "counts": chosen.counts,
+        "groups": len(chosen.groups),
+        "short": list(chosen.short),
+        "labelled_by": chosen.labelled_by,
+        "layout": chosen.layout,
+        "key": chosen.key(),
+    }
+    print_json(summary | more)
 
 
 def _choose(
     data: Path, layout: str | None, model: FloatModel | None, use_predictions: bool, drawing: dict[str, int]
-) -> tuple[CalibrationSet, PredictedLabels | None, MatchedDataset | None]:
-    """drawing: per_class, group_cap and seed."""
+) -> tuple[CalibrationSet, dict[str, Any]]:
+    """The set, after warnings of what it lacks; "classes" and "skipped" for the JSON summary.
+
+    drawing: per_class, group_cap and seed.
+    """
     from edgefel.calib.calibration_set import choose_calibration_set
     from edgefel.calib.predicted_labels import predict_labels
     from edgefel.data.open import is_labelled, open_dataset
@@ -169,33 +176,18 @@ def _choose(
             layout=layout if dataset.votes is None else dataset.votes.layout,
             advance=progress.follower("hashing images"),
         )
-    return chosen, predicted, matched
-
-
-def _shortages(chosen: CalibrationSet, never: tuple[str, ...]) -> list[str]:
-    """A line for every class with too few images. never: classes that the model does not predict."""
-    return [f"the model takes no image for {label}, so none calibrates it" for label in never] + [
-        f"{label} has {counted(chosen.counts[label], 'image')} to give (at most {chosen.group_cap} of one subject or "
-        f"video), fewer than {chosen.per_class}"
-        for label in chosen.short
-        if label not in never
-    ]
-
-
-def _summary(
-    chosen: CalibrationSet, predicted: PredictedLabels | None, matched: MatchedDataset | None, output: Path
-) -> dict[str, Any]:
-    return {
-        "file": str(output),
-        "images": len(chosen.images),
-        "counts": chosen.counts,
+    never, skipped = ((), ()) if predicted is None else (predicted.never, predicted.skipped)
+    warn(*([] if matched is None else matched.notes(judged=False)))
+    warn_unreadable([path.name for path in skipped])
+    warn(*(f"the model takes no image for {label}, so none calibrates it" for label in never))
+    for label in [label for label in chosen.short if label not in never]:
+        warn(
+            f"{label} has {counted(chosen.counts[label], 'image')} to give (at most {chosen.group_cap} of one "
+            f"subject or video), fewer than {chosen.per_class}"
+        )
+    return chosen, {
         "classes": None if matched is None else matched.to_dict(),
-        "groups": len(chosen.groups),
-        "short": list(chosen.short),
-        "labelled_by": chosen.labelled_by,
-        "layout": chosen.layout,
-        "skipped": [] if predicted is None else [str(path) for path in predicted.skipped],
-        "key": chosen.key(),
+        "skipped": [str(path) for path in skipped],
     }
 
 
