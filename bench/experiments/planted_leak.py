@@ -80,17 +80,17 @@ def plant(folder: Path, seed: int = 0) -> dict[str, list[frozenset[str]]]:
 
 def inspect(work: Path, output: str, count: int) -> tuple[str, dict[str, Any]]:
     """The command and its report."""
-    words = ("data", "inspect", "faces", "-o", output, "--limit", str(count))
-    run(work, *words)
-    return shlex.join(["edgefel", *words]), read_json(work / output / "report.json")
+    command = run(work, "data", "inspect", "faces", "-o", output, "--limit", str(count))
+    return command, read_json(work / output / "report.json")
 
 
-def run(work: Path, *arguments: str) -> None:
-    """`edgefel ARGUMENTS` in the folder `work`."""
-    print(shlex.join(["edgefel", *arguments]), file=sys.stderr)
-    subprocess.run(
-        [sys.executable, "-m", "edgefel.cli.main", *arguments], cwd=work, check=True, stdout=sys.stderr
-    )
+def run(work: Path, *arguments: str) -> str:
+    """Runs `edgefel ARGUMENTS`, which it returns, in the folder `work`."""
+    typed = shlex.join(["edgefel", *arguments])
+    print(typed, file=sys.stderr)
+    command = [sys.executable, "-m", "edgefel.cli.main", *arguments]
+    subprocess.run(command, cwd=work, check=True, stdout=sys.stderr)
+    return typed
 
 
 def found_pairs(report: dict[str, Any]) -> set[frozenset[str]]:
@@ -105,10 +105,9 @@ def found_pairs(report: dict[str, Any]) -> set[frozenset[str]]:
 
 def measure(count: int) -> dict[str, Any]:
     """Renders, inspects, plants, inspects; the document of the results."""
-    synth = ("data", "synth", "-o", "faces", "--count", str(count), *SYNTH)
     with tempfile.TemporaryDirectory(prefix="leaks-") as folder:
         work = Path(folder)
-        run(work, *synth)
+        rendered = run(work, "data", "synth", "-o", "faces", "--count", str(count), *SYNTH)
         before, clean = inspect(work, "clean", count)
         leaks = plant(work / "faces")
         after, report = inspect(work, "planted", count)
@@ -116,7 +115,7 @@ def measure(count: int) -> dict[str, Any]:
     possible = count * (count - 1) // 2
     wrong = clean["copies"]["superfluous"] + clean["near"]["pairs"] + clean["near"]["within_group"]
     return {
-        "commands": [shlex.join(["edgefel", *synth]), before, after],
+        "commands": [rendered, before, after],
         "versions": {"edgefel": __version__, "opencv": cv2.__version__},
         "distance": clean["near"]["distance"],
         "clean": {

@@ -87,7 +87,7 @@ def compare_choices(model: Any, graph: onnx.ModelProto, images: Sequence[Path]) 
     prepare = default_preprocessing(model.config.input_size)
     listing, names = with_choices(graph)
     session = onnxruntime_session(listing)
-    equal = ties = other = 0
+    counts = dict.fromkeys(("equal", "different_at_a_tie", "different"), 0)
     smallest = float("inf")
     for number, file in enumerate(images, start=1):
         image = prepare.batch([read_rgb(file)])
@@ -97,21 +97,14 @@ def compare_choices(model: Any, graph: onnx.ModelProto, images: Sequence[Path]) 
         for (kept, gap), also in zip(ours, theirs, strict=True):
             smallest = min(smallest, gap)
             if not np.array_equal(kept, also[0]):
-                ties, other = ties + (gap < TIE), other + (gap >= TIE)
+                counts["different_at_a_tie" if gap < TIE else "different"] += 1
                 break
         else:
-            equal += 1
+            counts["equal"] += 1
         print(f"\r{number}/{counted(len(images), 'image')}", end="", file=sys.stderr)
     print(file=sys.stderr)
-    return {
-        "images": len(images),
-        "poolings": len(names),
-        "equal": equal,
-        "different_at_a_tie": ties,
-        "different": other,
-        "tie": TIE,
-        "smallest_gap": smallest,
-    }
+    found = {"images": len(images), "poolings": len(names)}
+    return found | counts | {"tie": TIE, "smallest_gap": smallest}
 
 
 def compare_costs(models: dict[str, Any], graphs: dict[str, onnx.ModelProto], runs: int) -> dict[str, Any]:

@@ -99,9 +99,8 @@ def stages(rows: Sequence[Row]) -> Any | None:
     colours = _colour_of(stage for _, found in chosen for stage in found)
     most = max(sum(found.values()) for _, found in chosen)
     title = "time of a call, sum of the stages' medians (ms)"
-    figure, axes = _figure(0.9 + 0.28 * len(chosen), colours, x=title)
+    figure, axes = _row_figure([row for row, _ in chosen], 0.28, colours, x=title)
     axes.set_xlim(0, 1.02 * most or 1.0)
-    _name_rows(axes, [row for row, _ in chosen])
     for place, (row, found) in enumerate(chosen):
         total, before = sum(found.values()), 0.0
         for stage, value in found.items():
@@ -129,13 +128,13 @@ def distributions(rows: Sequence[Row]) -> Any | None:
     if not chosen:
         return None
     note = "band: 5–95 %, box: 25–75 % of the calls; line: least to greatest"
-    figure, axes = _figure(0.9 + 0.25 * len(chosen), {}, note, "time of a call, of the row's median (%)")
+    title = "time of a call, of the row's median (%)"
+    figure, axes = _row_figure([row for row, _ in chosen], 0.25, {}, note, title)
     # an unstable row, or one slow call in a hundred, must not flatten all the rest
     steady = [found for row, found in chosen if _stable(row)] or [found for _, found in chosen]
     high = min(max(found[-1] for found in steady), max(140.0, 1.1 * max(found[-3] for found in steady)))
     low = min(found[0] for found in steady)
     _limit(axes.xaxis, [low, max(high, low + 1)], low=0.0)
-    _name_rows(axes, [row for row, _ in chosen])
     for place, (row, found) in enumerate(chosen):
         _strip(axes, place, row, found)
         _note(axes, f"{significant(p50(row))} ms", (1, place), axes.get_yaxis_transform())
@@ -303,12 +302,16 @@ def _dot(axes: Any, at: tuple[float, float], radius: float, colour: str, hint: s
     return dot
 
 
-def _name_rows(axes: Any, rows: Sequence[Row]) -> None:
-    """A line for each row from the top, with its name at the left."""
+def _row_figure(
+    rows: Sequence[Row], inches: float, colours: dict[str, str], note: str = "", x: str = ""
+) -> tuple[Any, Any]:
+    """A figure with a line for each row from the top, with its name at the left."""
+    figure, axes = _figure(0.9 + inches * len(rows), colours, note, x)
     names = [_short(name) for name in short_names(rows)]
     axes.set_yticks(range(len(rows)), names, color="black", fontsize=_SMALL)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
+    return figure, axes
 
 
 def _note(axes: Any, text: str, at: tuple[float, float], coordinates: Any) -> None:

@@ -100,12 +100,11 @@ def _table(rows: Sequence[Row], columns: Sequence[Column], best: Row | None = No
 def _subject_columns(rows: Sequence[Row], first: Sequence[str] = NAMING) -> list[Column]:
     """The fields by which rows are told apart, the usual ones first."""
     fields = dict.fromkeys([*first, *varying(rows), *(field for row in rows for field in row.subject)])
-    numeric = {
-        field for field in fields if all(finite(row.subject.get(field, 0)) is not None for row in rows)
-    }
     return [
         Column(
-            field.replace("_", " "), lambda row, field=field: _word(row.subject.get(field)), field in numeric
+            field.replace("_", " "),
+            lambda row, field=field: _word(row.subject.get(field)),
+            numeric=all(finite(row.subject.get(field, 0)) is not None for row in rows),
         )
         for field in fields
     ]
