@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import docs_tables
+from click.testing import CliRunner, Result
 from markdown_tables import TABLES, names_in
 
 
-def test_no_page_is_stale(capsys):
-    assert docs_tables.main(["--check"]) == 0, capsys.readouterr().err
+def tables(*arguments: str) -> Result:
+    return CliRunner().invoke(docs_tables.main, arguments)
+
+
+def test_no_page_is_stale():
+    found = tables("--check")
+    assert found.exit_code == 0, found.output
 
 
 def test_every_place_has_a_table_and_its_end():
@@ -18,21 +24,20 @@ def test_every_place_has_a_table_and_its_end():
         assert set(names) <= set(TABLES), page
 
 
-def test_a_stale_page_and_a_table_without_a_place_are_named_and_the_page_is_made_again(
-    tmp_path, monkeypatch, capsys
-):
+def test_a_stale_page_and_a_table_without_a_place_are_named_and_the_page_is_made_again(tmp_path, monkeypatch):
     page = tmp_path / "page.md"
     page.write_text("a\n<!-- results: calibration -->\nold\n<!-- end of results: calibration -->\nb\n")
     monkeypatch.setattr(docs_tables, "PAGES", (page,))
     monkeypatch.setattr(docs_tables, "ROOT", tmp_path)
     monkeypatch.setattr(docs_tables, "TABLES", dict.fromkeys(("calibration", "speed")))
-    assert docs_tables.main(["--check"]) == 1
-    assert capsys.readouterr().err.splitlines() == [
+    found = tables("--check")
+    assert found.exit_code == 1
+    assert found.output.splitlines() == [
         "no page has a place for the table 'speed'",
         "page.md is stale; run: python tools/docs_tables.py",
     ]
     assert "old" in page.read_text()
-    docs_tables.main([])
+    tables()
     lines = page.read_text().splitlines()
     assert [*lines[:2], *lines[-2:]] == [
         *("a", "<!-- results: calibration -->", "<!-- end of results: calibration -->", "b")
