@@ -30,7 +30,7 @@ def demo(results: Values) -> str:
         "ms/image p50": lambda row: text("{ms_p50:.1f}", row) or row["note"],
         "accuracy": "{accuracy:.1%}",
         "agrees with PyTorch": lambda row: (
-            text("{agreement:.1%}", row) + ((row["note"] and row["ms_p50"] and f" ({row['note']})") or "")
+            text("{agreement:.1%}", row) + (f" ({row['note']})" if row["note"] and row["ms_p50"] else "")
         ),
         "largest deviation": "{deviation:.1e}",
     }

@@ -80,14 +80,9 @@ def figure(costs: Mapping[str, Any], outcome: Outcome) -> Any:
     for panel, (key, scale, label) in zip(panels, axes, strict=True):
         for number, variant in enumerate(outcome.variants):
             accuracy = outcome.mean(variant.name, "accuracy")
-            panel.errorbar(
-                scale * costs[variant.name][key],
-                100 * accuracy.mean,
-                yerr=100 * accuracy.half,
-                marker="osD^vP*"[number % 7],
-                capsize=3,
-                label=variant.name,
-            )
+            at = scale * costs[variant.name][key], 100 * accuracy.mean
+            mark = {"marker": "osD^vP*"[number % 7], "capsize": 3, "label": variant.name}
+            panel.errorbar(*at, yerr=100 * accuracy.half, **mark)
         panel.set_xlabel(label)
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("accuracy in %")

@@ -114,11 +114,8 @@ def stages(rows: Sequence[Row]) -> Any | None:
 
 def _stage_medians(row: Row) -> dict[str, float]:
     """Milliseconds by stage; a stage may be a timing or a plain number."""
-    found = mapping(row.metrics, "stages_ms")
-    values = {
-        str(stage): number(value, "p50") if isinstance(value, dict) else number(found, stage)
-        for stage, value in found.items()
-    }
+    found = mapping(row.metrics, "stages_ms").items()
+    values = {str(name): finite(one.get("p50") if isinstance(one, dict) else one) for name, one in found}
     return {stage: value for stage, value in values.items() if value is not None and value >= 0}
 
 
@@ -242,23 +239,15 @@ def _figure(
     handles = [Patch(color=colour, label=_short(name)) for name, colour in colours.items()]
     if handles or note:
         sizes = [len(_short(name)) + 6 for name in colours]
-        legend = figure.legend(
-            handles=handles,
-            title=note or None,
-            loc="outside upper left",
-            ncols=len(sizes) if sum(sizes) <= 100 else max(1, 100 // max(sizes)),
-            fontsize=_TEXT,
-            title_fontsize=_SMALL,
-            alignment="left",
-            frameon=False,
-            handlelength=0.8,
-            borderpad=0.2,
-        )
+        columns = len(sizes) if sum(sizes) <= 100 else max(1, 100 // max(sizes))
+        how = {"handles": handles, "title": note or None, "fontsize": _TEXT, "title_fontsize": _SMALL}
+        how |= {"alignment": "left", "frameon": False, "handlelength": 0.8, "borderpad": 0.2}
+        legend = figure.legend(loc="outside upper left", ncols=columns, **how)
         legend.get_title().set_color(LIGHT["soft"])
-    how = {"fontsize": _TEXT, "fontweight": "bold", "color": LIGHT["soft"]}
-    describe(axes.set_xlabel(x, **how), "axis-title")
+    bold = {"fontsize": _TEXT, "fontweight": "bold", "color": LIGHT["soft"]}
+    describe(axes.set_xlabel(x, **bold), "axis-title")
     if y:
-        describe(axes.set_title(y, loc="left", **how), "axis-title")
+        describe(axes.set_title(y, loc="left", **bold), "axis-title")
     return figure, axes
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from edgefel.bench.report import charts, tables
@@ -64,10 +65,9 @@ def _pareto(running: Sequence[Row]) -> dict[str, str]:
     found = {}
     for batch, own in sorted(batches.items()):
         title = "Latency against macro F1" + (f", batch {batch:g}" if len(batches) > 1 else "")
-        figure = charts.pareto(own, per_call(batch))
-        if figure is not None:
-            found[title] = to_svg(figure, "Latency against macro F1, file size as area")
-    return found
+        draw = partial(charts.pareto, per=per_call(batch))
+        found[title] = _svg(draw, own, "Latency against macro F1, file size as area")
+    return {title: svg for title, svg in found.items() if svg}
 
 
 def _remarks(rows: Iterable[Row]) -> dict[str, list[str]]:

@@ -231,12 +231,8 @@ def _compare(
         # the same graph as for the INT8 file for ONNX Runtime
         graph, _ = spread_prelu(export_onnx(loaded.model, input_size=preprocessing.output_size))
         comparison = compare_strategies(graph, preprocessing, plan, progress)
-    source = {
-        "checkpoint": loaded.path.name,
-        "sha256": sha256(loaded.path / WEIGHTS_FILE),
-        "model": loaded.config.name,
-        "data": data.name,
-    }
+    source = {"checkpoint": loaded.path.name, "sha256": sha256(loaded.path / WEIGHTS_FILE)}
+    source |= {"model": loaded.config.name, "data": data.name}
     if dataset.votes is not None:
         source["votes"], layout = dataset.votes.file, dataset.votes.layout
     # every option with its value, so that the command repeats the comparison

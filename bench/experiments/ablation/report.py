@@ -61,15 +61,11 @@ def claims(outcome: Outcome) -> list[tuple[str, ...]]:
 
 def markdown(outcome: Outcome, about: str) -> str:
     """Table, claims and verdict. about: what was trained on what."""
-    experiment = outcome.experiment
-    lines = [f"## {experiment.title}", "", f"{experiment.source}. {about}", ""]
-    if experiment.note:
-        lines += [experiment.note, ""]
-    lines += [*markdown_table(COLUMNS, rows(outcome)), ""]
-    lines += markdown_table(CLAIM_COLUMNS, claims(outcome), {0, 3})
-    tau = outcome.rank_agreement()
+    experiment, tau = outcome.experiment, outcome.rank_agreement()
     agreement = "" if tau is None else f" Kendall's tau between its accuracies and ours: {tau:.2f}."
-    return "\n".join([*lines, "", f"**{summary(outcome)}**{agreement}", ""])
+    head = [f"## {experiment.title}", f"{experiment.source}. {about}", *filter(None, [experiment.note])]
+    tables = markdown_table(COLUMNS, rows(outcome)), markdown_table(CLAIM_COLUMNS, claims(outcome), {0, 3})
+    return "\n\n".join([*head, *map("\n".join, tables), f"**{summary(outcome)}**{agreement}\n"])
 
 
 def _number(value: MeanInterval, form: str, scale: float = 1, unit: str = "") -> str:

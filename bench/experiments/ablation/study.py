@@ -82,8 +82,8 @@ def write_outcome(study: Study, judged: Sequence[Judgement]) -> Outcome:
     folder = study.folder / study.experiment.name
     folder.mkdir(parents=True, exist_ok=True)
     rows = (row.to_dict() for row in result_rows(study, judged))
-    lines = [f"{json.dumps(row, ensure_ascii=False, allow_nan=False)}\n" for row in rows]
-    write_text(folder / "rows.jsonl", "".join(lines))
+    lines = (json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows)
+    write_text(folder / "rows.jsonl", "".join(f"{line}\n" for line in lines))
     write_text(folder / "table.md", report.markdown(outcome, f"Here: {about(study, judged)}."))
     write_json(folder / "verdict.json", report.to_dict(outcome))
     with atomic_file(folder / "plot.png") as temporary:
