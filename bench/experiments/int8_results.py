@@ -118,7 +118,7 @@ def measure(run: Path, faces: Path, plot: Path | None) -> dict[str, Any]:
     results: dict[str, Any] = {"command": f"python -m edgefel.bench.experiments.int8_results {run} {faces}"}
     with tempfile.TemporaryDirectory() as folder:
         for name, auto in (("all_int8", False), ("mixed", True)):
-            searching = {"auto": auto, "max_drop": MAX_DROP, "search_images": SEARCH_IMAGES}
+            searching: dict[str, Any] = {"auto": auto, "max_drop": MAX_DROP, "search_images": SEARCH_IMAGES}
             options = ExportOptions(("fp32", "fp16", "int8"), per_class=PER_CLASS, **searching)
             bundle = Path(folder, name)
             report = export_bundle(run, bundle, options, data=faces, progress=progress)

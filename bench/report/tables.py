@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import partial, reduce
 
 from edgefel.bench.report.rows import (
     NAMING,
@@ -103,11 +103,15 @@ def _subject_columns(rows: Sequence[Row], first: Sequence[str] = NAMING) -> list
     return [
         Column(
             field.replace("_", " "),
-            lambda row, field=field: _word(row.subject.get(field)),
+            partial(_subject, field),
             numeric=all(finite(row.subject.get(field, 0)) is not None for row in rows),
         )
         for field in fields
     ]
+
+
+def _subject(field: str, row: Row) -> Cell:
+    return _word(row.subject.get(field))
 
 
 def _at(row: Row, path: Sequence[str]) -> float | None:
