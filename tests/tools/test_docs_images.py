@@ -32,5 +32,6 @@ def test_a_frame_of_a_stream_with_what_was_measured(tmp_path):
     image = cv2.imread(str(tmp_path / "frame.jpg"))
     assert image.shape == (240, 320, 3)
     # the second frame: red from 40 to 100
-    assert image[80, 95, 2] > 150
+    assert image[80, 50, 2] > 150
     assert image[80, 30].max() < 100
+    assert image[80, 110].max() < 100
