@@ -249,10 +249,10 @@ def _keeping(patches: int, rate: float) -> Variant:
         depth = len(config.encoder.keep_rates)
         return [1.0] * (depth // 2) + [rate] * (depth - depth // 2)
 
-    names = [f"{patches} patches"] * (patches < 196) + [f"tokens x {rate}"] * (rate < 1)
+    names = (f"{patches} patches" if patches < 196 else "", f"tokens x {rate}" if rate < 1 else "")
     changes: dict[str, Any] = {} if patches == 160 else {"model_settings.encoder.keep_patches": patches}
     changes |= {} if rate == 0.9 else {"model_settings.encoder.keep_rates": rates}
-    return Variant(", ".join(names) or "all", changes)
+    return Variant(", ".join(filter(None, names)) or "all", changes)
 
 
 KEEP_RATES = Experiment(

@@ -86,7 +86,9 @@ class Judged:
     @property
     def verdict(self) -> str:
         """ "holds" or "reversed" where the interval of the difference leaves out 0, else "undecided"; "not run"."""
-        return MISSING if self.difference is None else (UNDECIDED, HOLDS, REVERSED)[self.difference.beside(0)]
+        if self.difference is None:
+            return MISSING
+        return {1: HOLDS, 0: UNDECIDED, -1: REVERSED}[self.difference.beside(0)]
 
     @property
     def beside_paper(self) -> str | None:
@@ -94,7 +96,7 @@ class Judged:
         where there is no interval or no figure of theirs."""
         if self.difference is None or self.paper is None or not math.isfinite(self.difference.half):
             return None
-        return ("within", "more", "less")[self.difference.beside(self.paper)]
+        return {1: "more", 0: "within", -1: "less"}[self.difference.beside(self.paper)]
 
     def to_dict(self) -> dict[str, Any]:
         return {
