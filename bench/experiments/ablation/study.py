@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -13,7 +12,7 @@ from edgefel.bench.experiments.ablation.verdict import Judgement, Outcome, judge
 from edgefel.bench.results import Row, make_row
 from edgefel.data.open import open_dataset
 from edgefel.data.synthetic.write import write_faces
-from edgefel.files.write import atomic_file, sole_user, write_json, write_text
+from edgefel.files.write import atomic_file, json_text, sole_user, write_json, write_text
 from edgefel.models.checkpoint import save_part
 from edgefel.text import counted
 from edgefel.training.run_folder import RunFolder
@@ -81,9 +80,8 @@ def write_outcome(study: Study, judged: Sequence[Judgement]) -> Outcome:
         return outcome
     folder = study.folder / study.experiment.name
     folder.mkdir(parents=True, exist_ok=True)
-    rows = (row.to_dict() for row in result_rows(study, judged))
-    lines = (json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows)
-    write_text(folder / "rows.jsonl", "".join(f"{line}\n" for line in lines))
+    lines = [f"{json_text(row.to_dict())}\n" for row in result_rows(study, judged)]
+    write_text(folder / "rows.jsonl", "".join(lines))
     write_text(folder / "table.md", report.markdown(outcome, f"Here: {about(study, judged)}."))
     write_json(folder / "verdict.json", report.to_dict(outcome))
     with atomic_file(folder / "plot.png") as temporary:

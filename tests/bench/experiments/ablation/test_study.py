@@ -7,8 +7,9 @@ from pathlib import Path
 
 from edgefel.bench.experiments.ablation.papers import EXPERIMENTS
 from edgefel.bench.experiments.ablation.plan import Study, plan
-from edgefel.bench.experiments.ablation.study import about, result_rows
+from edgefel.bench.experiments.ablation.study import about, result_rows, write_outcome
 from edgefel.bench.experiments.ablation.verdict import judgements
+from edgefel.bench.results import read_results
 
 
 def test_the_file_of_votes_goes_to_every_run_and_into_the_outcome(tmp_path):
@@ -25,3 +26,28 @@ def test_the_file_of_votes_goes_to_every_run_and_into_the_outcome(tmp_path):
     assert about(study, judged) == f"{study.model} on fer-plus, votes of label.csv"
     (row,) = result_rows(study, judged)
     assert "votes of label.csv" in row.notes
+
+
+def test_an_outcome_is_written_beside_the_runs_and_none_without_results(tmp_path):
+    study = Study(EXPERIMENTS["head"], tmp_path, seeds=(0,))
+    write_outcome(study, [])
+    assert not list(tmp_path.iterdir())
+    run, *_ = plan(study)
+    scores = {"accuracy": 0.5, "macro_f1": 0.4, "ece": 0.1}
+    result = {
+        "diverged": False,
+        "corrected": scores,
+        "primary": scores,
+        "skipped": 2,
+        "environment": {"device": "a"},
+    }
+    outcome = write_outcome(study, [(run, result)])
+    assert outcome.mean("none", "accuracy").mean == 0.5
+    assert {path.name for path in (tmp_path / "head").iterdir()} == {
+        *("rows.jsonl", "table.md", "verdict.json", "plot.png")
+    }
+    loaded = read_results(tmp_path / "head" / "rows.jsonl")
+    assert not loaded.problems
+    (row,) = loaded.rows
+    assert (row.subject["variant"], row.metrics["accuracy"], row.device) == ("none", 0.5, "a")
+    assert row.notes == ("2 unreadable images",)
