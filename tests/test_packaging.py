@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
-from check_wheel import DATA, PACKAGE_ROOTS, expected_files, problems  # noqa: E402
+from check_wheel import DATA, PACKAGE_ROOTS, expected_files  # noqa: E402
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -42,15 +42,6 @@ def test_every_file_that_is_no_python_is_in_the_wheel():
     assert in_tree <= listed
     assert {f"edgefel/{name}" for name in in_tree} <= expected_files()
     assert set(SETUPTOOLS["package-data"]["edgefel"]) == set(DATA)
-
-
-def test_the_wheel_check_finds_missing_and_foreign_files():
-    whole = expected_files()
-    assert problems(whole) == []
-    assert problems(whole - {"edgefel/kernels/__init__.py"}) == [
-        "missing from the wheel: edgefel/kernels/__init__.py"
-    ]
-    assert problems(whole | {"kernels/__init__.py"}) == ["unexpected top-level name: kernels"]
 
 
 # the whole of what runs on a device, and the packages whose modules must be importable before they are used

@@ -43,14 +43,14 @@ def compare(rows: Sequence[Values]) -> str:
             "macro F1, %": "{macro_f1!c:.1f}",
             "worst recall, %": worst,
         }
+    tables = [
+        grid(
+            [row for row in rows if row["threads"] == threads], {counted(threads, "thread"): FILE, **columns}
+        )
+        for threads in dict.fromkeys(row["threads"] for row in rows)
+    ]
     return paragraphs(
-        *(
-            grid(
-                (row for row in rows if row["threads"] == threads),
-                {counted(threads, "thread"): FILE, **columns},
-            )
-            for threads in dict.fromkeys(row["threads"] for row in rows)
-        ),
+        *tables,
         f"Times as fast as {rows[0]['ratio']['to']} of the same number of threads, in the same run; "
         f"batch 1{'' if judged else ', random weights'}; ~ marks a ratio that is not stable. {device(rows)}",
     )
@@ -72,10 +72,9 @@ def latency(rows: Sequence[Values]) -> str:
 def throughput(rows: Sequence[Values]) -> str:
     files: dict[str, dict[str, str]] = {}
     for row in rows:
-        cell = text("{images_per_s:.0f}{mark} ({latency_ms[p99]:.0f} ms)", row)
-        name = text(FILE, row)
-        cell = f"**{cell}**" if row["knee"] else cell
-        files.setdefault(name, {"callers": name})[str(row["concurrency"])] = cell
+        name, cell = text(FILE, row), text("{images_per_s:.0f}{mark} ({latency_ms[p99]:.0f} ms)", row)
+        cells = files.setdefault(name, {"callers": name})
+        cells[str(row["concurrency"])] = f"**{cell}**" if row["knee"] else cell
     columns = {name: lambda file, name=name: file[name] for name in next(iter(files.values()))}
     return paragraphs(
         grid(files.values(), columns),
@@ -194,7 +193,7 @@ def floors(rows: Sequence[Values]) -> str:
     )
     return paragraphs(
         grid(DEVICES, columns | {"images/s at most, batch 8": rate}),
-        f"{text(form, one)}In brackets the ideal of perfect caches. {numbers([one])}",
+        f"{text(form, one)}In brackets the ideal of perfect caches. {numbers(one)}",
     )
 
 
@@ -241,7 +240,7 @@ def stream(row: Values) -> str:
         grid(found.items(), {title: "{0}", "": "{1}"}),
         text(form, memory),
         text("{model} {precision} by {backend}, {threads} thread; {detector}; {machine}. ", row)
-        + f"Numbers: [results/stream.json](results/stream.json), made by `{row['command']}`.",
+        + numbers(row),
     )
 
 
@@ -269,8 +268,8 @@ def stream_overhead(row: Values) -> str:
         grid(costs.items(), {"ms of one core for a frame": "{0}", "": "{1}"}),
         "Medians over the seconds of the clip, in brackets the tenth and ninetieth percentile: other jobs share this "
         "core. Detection leaves the caches full of its own data, which is what the rest costs more beside it. The "
-        "bundle is exported with `--uint8-input`: normalising is part of the network. Numbers: "
-        f"[results/stream-overhead.json](results/stream-overhead.json), made by `{row['command']}`; {row['machine']}.",
+        "bundle is exported with `--uint8-input`: normalising is part of the network. "
+        f"{numbers(row).removesuffix('.')}; {row['machine']}.",
     )
 
 

@@ -1,5 +1,6 @@
 """Fills every table of README.md and docs/*.md from the committed results.
 
+\b
     python tools/docs_tables.py             rewrites the tables
     python tools/docs_tables.py --check     names the stale ones; exit code 1 if there are any
     python tools/docs_tables.py --images    also draws the plots of the ablations
@@ -12,25 +13,26 @@ images; --kernels takes what `edgefel bench kernels -o results` wrote.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
 import shutil
 import sys
-from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 import bench_tables  # noqa: F401  registers its tables
+import click
 import cv2
 from experiment_tables import outcomes, trained_on
 from markdown_tables import IMAGES, PAGES, RESULTS, ROOT, TABLES, filled, load, names_in
 
 from edgefel.bench.experiments import keep_rates
-from edgefel.bench.experiments.ablation.plot import figure
+from edgefel.bench.experiments.ablation.report import figure
 from edgefel.files.documents import read_json
 from edgefel.files.write import write_json
+
+PATH = click.Path(path_type=Path)
 
 
 def take_demo(folder: Path) -> None:
@@ -74,34 +76,29 @@ def draw_plots() -> None:
         one.savefig(IMAGES / f"{name}.png", dpi=110)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--check", action="store_true", help="change nothing; exit code 1 if a page is stale")
-    parser.add_argument("--images", action="store_true", help="draw the plots of the ablations")
-    parser.add_argument("--demo", type=Path, metavar="FOLDER", help="take the results of make demo")
-    parser.add_argument("--kernels", type=Path, metavar="FILE", help="take the rows of edgefel bench kernels")
-    options = parser.parse_args(arguments)
-    if options.demo:
-        take_demo(options.demo)
-    if options.kernels:
-        take_kernels(options.kernels)
-    if options.images:
+@click.command(help=__doc__)
+@click.option("--check", is_flag=True, help="Change nothing; exit code 1 if a page is stale.")
+@click.option("--images", is_flag=True, help="Draw the plots of the ablations.")
+@click.option("--demo", type=PATH, metavar="FOLDER", help="Take the results of make demo.")
+@click.option("--kernels", type=PATH, metavar="FILE", help="Take the rows of edgefel bench kernels.")
+def main(check: bool, images: bool, demo: Path | None, kernels: Path | None) -> None:
+    if demo:
+        take_demo(demo)
+    if kernels:
+        take_kernels(kernels)
+    if images:
         draw_plots()
     pages = {page: page.read_text(encoding="utf-8") for page in PAGES}
     unplaced = set(TABLES) - {name for page in pages.values() for name in names_in(page)}
     problems = [f"no page has a place for the table {name!r}" for name in sorted(unplaced)]
     for path, page in pages.items():
-        if (made := filled(page)) != page and options.check:
+        if (made := filled(page)) != page and check:
             problems.append(f"{path.relative_to(ROOT)} is stale; run: python tools/docs_tables.py")
         elif made != page:
             path.write_text(made, encoding="utf-8")
-    for problem in problems:
-        print(problem, file=sys.stderr)
-    return int(bool(problems))
+    if problems:
+        sys.exit("\n".join(problems))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

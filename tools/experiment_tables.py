@@ -8,15 +8,14 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from markdown_tables import RESULTS, TABLES, Cell, Values, grid, made_by, paragraphs, table, text
+from markdown_tables import RESULTS, TABLES, Cell, Values, grid, paragraphs, table, text
 
 from edgefel.bench.experiments import keep_rates
-from edgefel.bench.experiments.ablation import systems
 from edgefel.bench.experiments.ablation.papers import EXPERIMENTS
 from edgefel.bench.experiments.ablation.plan import Study
+from edgefel.bench.experiments.ablation.report import markdown
 from edgefel.bench.experiments.ablation.study import about
-from edgefel.bench.experiments.ablation.table import markdown
-from edgefel.bench.experiments.ablation.verdict import Outcome, interval
+from edgefel.bench.experiments.ablation.verdict import Outcome
 from edgefel.bench.results import read_results
 from edgefel.text import counted
 
@@ -31,7 +30,7 @@ def demo(results: Values) -> str:
         "ms/image p50": lambda row: text("{ms_p50:.1f}", row) or row["note"],
         "accuracy": "{accuracy:.1%}",
         "agrees with PyTorch": lambda row: (
-            text("{agreement:.1%}", row) + ((row["note"] and row["ms_p50"] and f" ({row['note']})") or "")
+            text("{agreement:.1%}", row) + (f" ({row['note']})" if row["note"] and row["ms_p50"] else "")
         ),
         "largest deviation": "{deviation:.1e}",
     }
@@ -68,9 +67,9 @@ def calibration(row: Values) -> str:
     form = (
         "Calibrating `{model}` on {images} images takes {seconds:.0f} s and {peak_mb:.0f} MB at most, with {tensors} "
         "activations of {activation_bytes_per_image!M:.0f} MB per image ({workers} threads, {machine[cores]} cores of "
-        "an {machine[cpu]}; "
+        "an {machine[cpu]}; {made_by})."
     )
-    return f"{text(form, row)}{made_by(row, 'calibration.json')})."
+    return text(form, row)
 
 
 @table("trained-int8", "int8-nano.json")
@@ -107,7 +106,7 @@ def trained_int8(document: Values) -> str:
         f"`{broken['verdict']}`, {broken['agreement']:.1%} of the labels agree, and the ranking puts "
         f"`{first['node']}` first with {first['kl']:.1e} nats, before `{second['node']}` with {second['kl']:.1e}.",
         "![What the costliest layers cost alone, and the mixes that were tried](images/layers.png)",
-        f"{made_by(document, 'int8-nano.json')}.",
+        f"{document['made_by']}.",
     )
 
 
@@ -121,24 +120,20 @@ def speed(document: Values) -> str:
     }
     caption = (
         "`{model}` with random weights, batch {batch}, {threads} thread, {runs} runs in turn, outputs compared first; "
-        "{machine[cpu]}, ONNX Runtime {versions[onnxruntime]}, PyTorch {versions[torch]}. "
+        "{machine[cpu]}, ONNX Runtime {versions[onnxruntime]}, PyTorch {versions[torch]}. {made_by}."
     )
-    made = f"{text(caption, document)}{made_by(document, 'precisions.json')}."
-    return paragraphs(grid(document["rows"], columns, gap=""), made)
+    return paragraphs(grid(document["rows"], columns, gap=""), text(caption, document))
 
 
 @table("comparison", "calibration-comparison.json")
 def comparison(document: Values) -> str:
+    form = "On a trained `{source[model]}`, {options[seeds]} seeds, imbalance {options[imbalance]:g}, "
     images = sum(document["held_out"]["counts"].values())
     return paragraphs(
-        text(
-            "On a trained `{source[model]}`, {options[seeds]} seeds, imbalance {options[imbalance]:g}, ",
-            document,
-        )
-        + f"{images} held-out synthetic faces:",
+        f"{text(form, document)}{images} held-out synthetic faces:",
         [f"- {sentence}" for sentence in document["verdicts"]],
         "![Macro F1 by calibration set, paired differences, recall per class](images/calibration_comparison.png)",
-        f"{made_by(document, 'calibration-comparison.json')}.",
+        f"{document['made_by']}.",
     )
 
 
@@ -157,12 +152,9 @@ def surgery(document: Values) -> str:
     }
     form = (
         "`{model}` with random weights, {rows[0][runs]} runs in turn on one thread of ONNX Runtime "
-        "{versions[onnxruntime]}, outputs compared first. "
+        "{versions[onnxruntime]}, outputs compared first. {made_by}."
     )
-    return paragraphs(
-        grid(document["rows"], columns, gap=""),
-        text(form, document) + f"{made_by(document, 'surgery.json')}.",
-    )
+    return paragraphs(grid(document["rows"], columns, gap=""), text(form, document))
 
 
 def outcomes() -> dict[str, Outcome]:
@@ -214,7 +206,7 @@ def diagnosis(outcome: Outcome) -> str:
 for _name, _outcome in outcomes().items():
     TABLES[f"experiment {_name}"] = partial(experiment, _outcome)
     # these are not about the head
-    if _outcome.experiment not in (systems.RESOLUTION, systems.KEEP_RATES, systems.NOISE_LOSSES):
+    if _name not in ("resolution", "keep-rates", "noise-losses"):
         TABLES[f"diagnosis {_name}"] = partial(diagnosis, _outcome)
 
 
@@ -222,7 +214,7 @@ for _name, _outcome in outcomes().items():
 def kept_tokens(document: Values) -> str:
     """Accuracy beside cost."""
     outcome = outcomes()[keep_rates.EXPERIMENT.name]
-    accuracy = {one.name: interval(outcome.values(one.name, "accuracy")) for one in outcome.variants}
+    accuracy = {one.name: outcome.mean(one.name, "accuracy") for one in outcome.variants}
     rows = [document["costs"][name] | {"name": name, "accuracy": mean} for name, mean in accuracy.items()]
     columns = {
         "keeps": "{name}",

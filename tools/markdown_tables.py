@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgefel.bench.experiments.ablation.table import markdown_table
+from edgefel.bench.report.markdown import markdown_table
 from edgefel.bench.results import read_results
 from edgefel.files.documents import read_json
 
@@ -35,21 +35,24 @@ def table(name: str, source: str, kind: str | None = None) -> Callable[[Any], An
 
 
 def load(source: str, kind: str | None = None) -> Any:
-    """A JSON document, or the rows of a JSON Lines file: subject and metrics by name; mark: " ~" if not stable."""
+    """A JSON document, or the rows of a JSON Lines file: subject and metrics by name; mark: " ~" if not stable.
+
+    All have their "command" and, as "results", the name of the file; a document also "made_by", which links both.
+    """
     if source.endswith(".json"):
-        return read_json(RESULTS / source)
+        document = read_json(RESULTS / source)
+        made_by = f"`{document['command']}`; [{source}](results/{source})"
+        return {**document, "results": source, "made_by": made_by}
     rows = []
     for row in read_results(RESULTS / source).rows:
         if kind in (None, row.kind):
             mark = "" if row.metrics.get("latency_ms", {}).get("stable", True) else " ~"
-            rows.append({**row.subject, **row.metrics, "mark": mark, "row": row, "source": source})
+            more = {"mark": mark, "row": row, "command": row.command, "results": source}
+            rows.append({**row.subject, **row.metrics, **more})
     return rows
 
 
 class _Formatter(string.Formatter):
-    def get_value(self, key: Any, args: Any, kwargs: Any) -> Any:
-        return kwargs[key]
-
     def convert_field(self, value: Any, conversion: Any) -> Any:
         if conversion in _UNITS:
             return value / _UNITS[conversion]
@@ -61,9 +64,11 @@ def text(form: Cell, values: Any) -> str:
     `{share!c:.1f}` in hundredths. Empty if the first field is None."""
     if callable(form):
         return form(values)
-    if (field := next(_Formatter().parse(form))[1]) and _Formatter().get_field(field, (), values)[0] is None:
+    if (field := next(_Formatter().parse(form))[1]) and _Formatter().get_field(field, values, values)[
+        0
+    ] is None:
         return ""
-    return _Formatter().vformat(form, (), values)
+    return _Formatter().vformat(form, values, values)
 
 
 def grid(
@@ -79,20 +84,15 @@ def paragraphs(*parts: str | Sequence[str]) -> str:
     return "\n\n".join(part if isinstance(part, str) else "\n".join(part) for part in parts)
 
 
-def numbers(rows: Sequence[Values]) -> str:
-    """Where the rows of a table are, and the commands that made them."""
-    source, commands = rows[0]["source"], dict.fromkeys(f"`{row['row'].command}`" for row in rows)
-    return f"Numbers: [results/{source}](results/{source}), made by {' and '.join(commands)}."
+def numbers(*rows: Values) -> str:
+    """Where rows or a document are, and the commands that made them."""
+    file, commands = rows[0]["results"], dict.fromkeys(f"`{row['command']}`" for row in rows)
+    return f"Numbers: [results/{file}](results/{file}), made by {' and '.join(commands)}."
 
 
 def device(rows: Sequence[Values]) -> str:
     """What the rows were measured on, and their `numbers`."""
-    return f"{rows[0]['row'].device}. {numbers(rows)}"
-
-
-def made_by(document: Values, source: str) -> str:
-    """The command that measured a document, and where it is."""
-    return f"`{document['command']}`; [{source}](results/{source})"
+    return f"{rows[0]['row'].device}. {numbers(*rows)}"
 
 
 def names_in(page: str) -> list[str]:

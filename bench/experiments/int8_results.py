@@ -60,14 +60,15 @@ def file_rows(bundle: Path) -> list[dict[str, Any]]:
         parity = dict(file.parity or {})
         labels = parity["labels"]
         worst = min(labels["classes"], key=lambda row: row["change"])
+        kept = ("verdict", "reasons", "images", "agreement_interval", "logits_sqnr_db", "kl_mean")
+        scores = ("accuracy", "accuracy_reference", "macro_f1", "macro_f1_reference")
         rows.append(
             {"file": file.name, "precision": file.precision, "bytes": file.bytes}
-            | {name: parity[name] for name in ("verdict", "reasons", "images")}
+            | {name: parity[name] for name in kept}
             | {"agreement": parity["top1_agreement"]}
-            | {name: parity[name] for name in ("agreement_interval", "logits_sqnr_db", "kl_mean")}
-            | {name + of: labels[name + of] for name in ("accuracy", "macro_f1") for of in ("", "_reference")}
-            | {"worst_class": worst["label"], "worst_recall_change": worst["change"]}
-            | {"worst_recall_interval": worst["interval"]}
+            | {name: labels[name] for name in scores}
+            | {f"worst_recall_{name}": worst[name] for name in ("change", "interval")}
+            | {"worst_class": worst["label"]}
         )
     return rows
 
@@ -116,13 +117,8 @@ def measure(run: Path, faces: Path, plot: Path | None) -> dict[str, Any]:
     results: dict[str, Any] = {"command": f"python -m edgefel.bench.experiments.int8_results {run} {faces}"}
     with tempfile.TemporaryDirectory() as folder:
         for name, auto in (("all_int8", False), ("mixed", True)):
-            options = ExportOptions(
-                ("fp32", "fp16", "int8"),
-                per_class=PER_CLASS,
-                auto=auto,
-                max_drop=MAX_DROP,
-                search_images=SEARCH_IMAGES,
-            )
+            searching: dict[str, Any] = {"auto": auto, "max_drop": MAX_DROP, "search_images": SEARCH_IMAGES}
+            options = ExportOptions(("fp32", "fp16", "int8"), per_class=PER_CLASS, **searching)
             bundle = Path(folder, name)
             report = export_bundle(run, bundle, options, data=faces, progress=progress)
             check_bundle(bundle, faces, split="test", checkpoint=run, images=IMAGES, progress=progress)
@@ -146,13 +142,9 @@ def measure(run: Path, faces: Path, plot: Path | None) -> dict[str, Any]:
     }
 
 
-def main() -> int:
+if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="run folder of edgefel train, or a checkpoint")
     parser.add_argument("faces", type=Path, help="data set with the splits train, val and test")
     parser.add_argument("--plot", type=Path, help="PNG of what the layers cost")
-    return run_bench(parser, measure)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_bench(parser, measure))

@@ -13,6 +13,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ import torch
 from edgefel.bench.command import one_thread, run_bench
 from edgefel.bench.experiments.ablation.papers import EXPERIMENTS
 from edgefel.bench.experiments.ablation.plan import Study, parse_changes, plan
-from edgefel.bench.experiments.ablation.verdict import Outcome, interval
-from edgefel.bench.experiments.ablation.worker import RUN
+from edgefel.bench.experiments.ablation.pool import RUN
+from edgefel.bench.experiments.ablation.verdict import Outcome
 from edgefel.bench.networks import onnxruntime_session
 from edgefel.bench.statistics import ratio
 from edgefel.bench.timer import TimingPlan, measure
@@ -51,7 +52,7 @@ def costs(study: Study, runs: int) -> dict[str, Any]:
         side = model.config.input_size
         image = np.random.default_rng(0).standard_normal((1, 3, side, side), dtype=np.float32)
         session = onnxruntime_session(export_onnx(model))
-        calls[run.variant] = lambda session=session, image=image: session.run(None, {INPUT_NAME: image})
+        calls[run.variant] = partial(session.run, None, {INPUT_NAME: image})
         macs[run.variant] = profile(model.config).macs
     timings = measure(calls, TimingPlan.exactly(runs))
     whole = timings[EXPERIMENT.variants[0].name].durations
@@ -78,15 +79,10 @@ def figure(costs: Mapping[str, Any], outcome: Outcome) -> Any:
     axes = (("macs", 1e-6, "multiply-accumulates in millions"), ("ms_p50", 1.0, "ms on one thread"))
     for panel, (key, scale, label) in zip(panels, axes, strict=True):
         for number, variant in enumerate(outcome.variants):
-            accuracy = interval(outcome.values(variant.name, "accuracy"))
-            panel.errorbar(
-                scale * costs[variant.name][key],
-                100 * accuracy.mean,
-                yerr=100 * accuracy.half,
-                marker="osD^vP*"[number % 7],
-                capsize=3,
-                label=variant.name,
-            )
+            accuracy = outcome.mean(variant.name, "accuracy")
+            at = scale * costs[variant.name][key], 100 * accuracy.mean
+            mark = {"marker": "osD^vP*"[number % 7], "capsize": 3, "label": variant.name}
+            panel.errorbar(*at, yerr=100 * accuracy.half, **mark)
         panel.set_xlabel(label)
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("accuracy in %")
@@ -95,21 +91,11 @@ def figure(costs: Mapping[str, Any], outcome: Outcome) -> Any:
     return drawn
 
 
-def main() -> int:
+if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="of edgefel ablate keep-rates")
     parser.add_argument("--recipe", default="nano", help="of the ablation [%(default)s]")
-    parser.add_argument(
-        "--set",
-        dest="changes",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="as in edgefel ablate",
-    )
+    how = "as in edgefel ablate"
+    parser.add_argument("--set", dest="changes", action="append", default=[], metavar="NAME=VALUE", help=how)
     parser.add_argument("--runs", type=int, default=200, help="of each network [%(default)s]")
-    return run_bench(parser, document)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_bench(parser, document))

@@ -17,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,48 +56,41 @@ KINDS: dict[str, Copy] = {
 }
 
 
-@dataclass(frozen=True)
-class Leak:
-    """A copy in the split test of an image of the split train; both paths relative to the data set."""
+def plant(folder: Path, seed: int = 0) -> dict[str, list[frozenset[str]]]:
+    """Adds EACH copies of every kind to the split test, each of another image of the split train.
 
-    kind: str
-    source: str
-    copy: str
-
-
-def plant(folder: Path, seed: int = 0) -> list[Leak]:
-    """Adds EACH copies of every kind, each of another image, to a data set with a labels.csv."""
+    folder: a data set with a labels.csv. Returns the paths of image and copy, relative to it, by kind.
+    """
     table = folder / "labels.csv"
     with table.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     sources = random.Random(seed).sample([row for row in rows if row["split"] == "train"], EACH * len(KINDS))
     (folder / "planted").mkdir()
-    leaks = []
+    leaks: dict[str, list[frozenset[str]]] = {kind: [] for kind in KINDS}
     with table.open("a", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
-        for number, row in enumerate(sources):
-            kind = list(KINDS)[number % len(KINDS)]
+        for number, (row, kind) in enumerate(zip(sources, itertools.cycle(KINDS), strict=False)):
             suffix, data = KINDS[kind]((folder / row["path"]).read_bytes())
             copy = f"planted/{number:03d}{suffix}"
             (folder / copy).write_bytes(data)
             writer.writerow({**row, "path": copy, "split": "test", "subject": f"planted {number}"})
-            leaks.append(Leak(kind, row["path"], copy))
+            leaks[kind].append(frozenset((row["path"], copy)))
     return leaks
 
 
 def inspect(work: Path, output: str, count: int) -> tuple[str, dict[str, Any]]:
     """The command and its report."""
-    words = ("data", "inspect", "faces", "-o", output, "--limit", str(count))
-    run(work, *words)
-    return shlex.join(["edgefel", *words]), read_json(work / output / "report.json")
+    command = run(work, "data", "inspect", "faces", "-o", output, "--limit", str(count))
+    return command, read_json(work / output / "report.json")
 
 
-def run(work: Path, *arguments: str) -> None:
-    """`edgefel ARGUMENTS` in the folder `work`."""
-    print(shlex.join(["edgefel", *arguments]), file=sys.stderr)
-    subprocess.run(
-        [sys.executable, "-m", "edgefel.cli.main", *arguments], cwd=work, check=True, stdout=sys.stderr
-    )
+def run(work: Path, *arguments: str) -> str:
+    """Runs `edgefel ARGUMENTS`, which it returns, in the folder `work`."""
+    typed = shlex.join(["edgefel", *arguments])
+    print(typed, file=sys.stderr)
+    command = [sys.executable, "-m", "edgefel.cli.main", *arguments]
+    subprocess.run(command, cwd=work, check=True, stdout=sys.stderr)
+    return typed
 
 
 def found_pairs(report: dict[str, Any]) -> set[frozenset[str]]:
@@ -113,19 +105,17 @@ def found_pairs(report: dict[str, Any]) -> set[frozenset[str]]:
 
 def measure(count: int) -> dict[str, Any]:
     """Renders, inspects, plants, inspects; the document of the results."""
-    synth = ("data", "synth", "-o", "faces", "--count", str(count), *SYNTH)
     with tempfile.TemporaryDirectory(prefix="leaks-") as folder:
         work = Path(folder)
-        run(work, *synth)
+        rendered = run(work, "data", "synth", "-o", "faces", "--count", str(count), *SYNTH)
         before, clean = inspect(work, "clean", count)
         leaks = plant(work / "faces")
         after, report = inspect(work, "planted", count)
     found = found_pairs(report)
-    wanted = {leak: frozenset((leak.source, leak.copy)) for leak in leaks}
     possible = count * (count - 1) // 2
     wrong = clean["copies"]["superfluous"] + clean["near"]["pairs"] + clean["near"]["within_group"]
     return {
-        "commands": [shlex.join(["edgefel", *synth]), before, after],
+        "commands": [rendered, before, after],
         "versions": {"edgefel": __version__, "opencv": cv2.__version__},
         "distance": clean["near"]["distance"],
         "clean": {
@@ -136,22 +126,15 @@ def measure(count: int) -> dict[str, Any]:
             "problems": clean["problems"],
         },
         "planted": {
-            kind: {
-                "planted": sum(leak.kind == kind for leak in leaks),
-                "found": sum(leak.kind == kind and pair in found for leak, pair in wanted.items()),
-            }
-            for kind in KINDS
+            kind: {"planted": len(pairs), "found": sum(pair in found for pair in pairs)}
+            for kind, pairs in leaks.items()
         },
-        "found_although_not_planted": len(found - set(wanted.values())),
+        "found_although_not_planted": len(found.difference(*leaks.values())),
         "problems": report["problems"],
     }
 
 
-def main() -> int:
+if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=3000, help="images [%(default)s]")
-    return run_bench(parser, measure)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_bench(parser, measure))

@@ -12,7 +12,7 @@ import argparse
 import math
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -52,12 +52,8 @@ COUNTS = {
 }
 
 
-@dataclass(frozen=True)
-class GraphVariant:
-    """A graph and one image as it takes it."""
-
-    graph: onnx.ModelProto
-    image: np.ndarray
+# a graph and one image as it takes it
+GraphVariant = tuple[onnx.ModelProto, np.ndarray]
 
 
 def steps(model: FacialExpressionModel) -> Iterator[tuple[str, GraphVariant, GraphVariant]]:
@@ -68,42 +64,38 @@ def steps(model: FacialExpressionModel) -> Iterator[tuple[str, GraphVariant, Gra
     own = Preprocessing(size, size, mean=preprocessing.mean, std=preprocessing.std)
     image = own.batch(list(crop))
     plain = export_onnx(model, passes=())
-    yield (
-        "fold-one-token-attention",
-        GraphVariant(export_onnx(model, passes=(), fold_attention=False), image),
-        GraphVariant(plain, image),
-    )
+    attending = export_onnx(model, passes=(), fold_attention=False)
+    yield "fold-one-token-attention", (attending, image), (plain, image)
     for name in EXACT_PASSES:
-        yield name, GraphVariant(plain, image), GraphVariant(apply_passes(plain, [name])[0], image)
+        yield name, (plain, image), (apply_passes(plain, [name])[0], image)
     exact, _ = apply_passes(plain)
-    before = GraphVariant(exact, image)
-    yield "all-exact-passes", GraphVariant(plain, image), before
-    yield "onnx-attention", before, GraphVariant(onnx_attention(exact)[0], image)
-    yield "spread-prelu", before, GraphVariant(spread_prelu(exact)[0], image)
-    yield "keep-needed-outputs", before, GraphVariant(keep_outputs(exact, NEEDED_OUTPUTS)[0], image)
-    yield "uint8-input", before, GraphVariant(uint8_input(exact, own)[0], crop)
+    before = exact, image
+    yield "all-exact-passes", (plain, image), before
+    yield "onnx-attention", before, (onnx_attention(exact)[0], image)
+    yield "spread-prelu", before, (spread_prelu(exact)[0], image)
+    yield "keep-needed-outputs", before, (keep_outputs(exact, NEEDED_OUTPUTS)[0], image)
+    yield "uint8-input", before, (uint8_input(exact, own)[0], crop)
     if size == 224:
         small = export_onnx(model, input_size=112)
-        yield "input-112", before, GraphVariant(small, np.ascontiguousarray(image[..., ::2, ::2]))
+        yield "input-112", before, (small, np.ascontiguousarray(image[..., ::2, ::2]))
 
 
 def measure(name: str, without: GraphVariant, with_step: GraphVariant, runs: int | None) -> dict[str, Any]:
     """One row. runs: of each graph, None to count only. Raises EdgefelError if the graphs disagree."""
     variants = {"without": without, "with": with_step}
-    sessions = {key: onnxruntime_session(variant.graph) for key, variant in variants.items()}
+    sessions = {key: onnxruntime_session(graph) for key, (graph, _) in variants.items()}
     names = [value.name for value in sessions["with"].get_outputs()]
-    before, after = (sessions[key].run(names, {INPUT_NAME: one.image}) for key, one in variants.items())
+    before, after = (sessions[key].run(names, {INPUT_NAME: image}) for key, (_, image) in variants.items())
     row: dict[str, Any] = {"step": name, "max_deviation": {}}
     for output, old, new in zip(names, before, after, strict=True):
         largest = row["max_deviation"][output] = float(np.abs(new - old).max())
         if not largest <= TOLERANCE * max(1.0, float(np.abs(old).max())):
             raise EdgefelError(f"{name}: output {output} differs by {largest}; nothing was timed")
     for label, count in COUNTS.items():
-        row[label] = {key: count(variant.graph) for key, variant in variants.items()}
+        row[label] = {key: count(graph) for key, (graph, _) in variants.items()}
     if runs is not None:
         calls = {
-            key: lambda session=sessions[key], image=one.image: session.run(None, {INPUT_NAME: image})
-            for key, one in variants.items()
+            key: partial(sessions[key].run, None, {INPUT_NAME: image}) for key, (_, image) in variants.items()
         }
         timings = timer.measure(calls, timer.TimingPlan.exactly(runs))
         row["ms_p50"] = {key: timing.p50 for key, timing in timings.items()}
@@ -123,13 +115,9 @@ def surgery_effect(model: str, runs: int, no_latency: bool) -> dict[str, Any]:
     return one_thread("surgery", command, **tools) | {"model": model, "rows": rows}
 
 
-def main() -> int:
+if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="arbex", help="a registered model [%(default)s]")
     parser.add_argument("--runs", type=int, default=50, help="timed runs of each graph [%(default)s]")
     parser.add_argument("--no-latency", action="store_true", help="count only")
-    return run_bench(parser, surgery_effect)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_bench(parser, surgery_effect))

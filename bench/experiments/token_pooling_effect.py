@@ -16,6 +16,7 @@ import copy
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -86,7 +87,7 @@ def compare_choices(model: Any, graph: onnx.ModelProto, images: Sequence[Path]) 
     prepare = default_preprocessing(model.config.input_size)
     listing, names = with_choices(graph)
     session = onnxruntime_session(listing)
-    equal = ties = other = 0
+    counts = dict.fromkeys(("equal", "different_at_a_tie", "different"), 0)
     smallest = float("inf")
     for number, file in enumerate(images, start=1):
         image = prepare.batch([read_rgb(file)])
@@ -96,21 +97,14 @@ def compare_choices(model: Any, graph: onnx.ModelProto, images: Sequence[Path]) 
         for (kept, gap), also in zip(ours, theirs, strict=True):
             smallest = min(smallest, gap)
             if not np.array_equal(kept, also[0]):
-                ties, other = ties + (gap < TIE), other + (gap >= TIE)
+                counts["different_at_a_tie" if gap < TIE else "different"] += 1
                 break
         else:
-            equal += 1
+            counts["equal"] += 1
         print(f"\r{number}/{counted(len(images), 'image')}", end="", file=sys.stderr)
     print(file=sys.stderr)
-    return {
-        "images": len(images),
-        "poolings": len(names),
-        "equal": equal,
-        "different_at_a_tie": ties,
-        "different": other,
-        "tie": TIE,
-        "smallest_gap": smallest,
-    }
+    found = {"images": len(images), "poolings": len(names)}
+    return found | counts | {"tie": TIE, "smallest_gap": smallest}
 
 
 def compare_costs(models: dict[str, Any], graphs: dict[str, onnx.ModelProto], runs: int) -> dict[str, Any]:
@@ -118,11 +112,11 @@ def compare_costs(models: dict[str, Any], graphs: dict[str, onnx.ModelProto], ru
     size = models[PUBLISHED].config.input_size
     image = np.random.default_rng(0).standard_normal((1, 3, size, size), dtype=np.float32)
     tensor = torch.from_numpy(image)
-    calls = {}
+    calls: dict[str, Any] = {}
     for name, model in models.items():
-        calls[f"pytorch, {name}"] = lambda model=model: model(tensor)
+        calls[f"pytorch, {name}"] = partial(model, tensor)
         session = onnxruntime_session(graphs[name])
-        calls[f"onnxruntime, {name}"] = lambda session=session: session.run(None, {INPUT_NAME: image})
+        calls[f"onnxruntime, {name}"] = partial(session.run, None, {INPUT_NAME: image})
     with torch.inference_mode():
         timings = measure(calls, TimingPlan.exactly(runs))
     macs = {name: profile(model.config).macs for name, model in models.items()}
@@ -155,14 +149,10 @@ def document(model: str, data: Path | None, images: int, runs: int) -> dict[str,
     return head | {"model": model, **found}
 
 
-def main() -> int:
+if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="apvit", help="apvit or apvit-nano [%(default)s]")
     parser.add_argument("--data", type=Path, help="folder of edgefel data synth, for the choices")
     parser.add_argument("--images", type=int, default=500, help="to compare choices on [%(default)s]")
     parser.add_argument("--runs", type=int, default=30, help="timed runs of each [%(default)s]")
-    return run_bench(parser, document)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_bench(parser, document))

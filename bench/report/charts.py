@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from edgefel.bench.report.labels import Spot, place_labels
-from edgefel.bench.report.rows import finite, mapping, number, short_names, steadiness, timing
+from edgefel.bench.report.rows import finite, mapping, number, p50, short_names, steadiness, timing
 from edgefel.bench.results import Row
 from edgefel.report.figures import LIGHT, describe, legible, new_figure
 from edgefel.report.formats import megabytes, percent, significant
@@ -38,7 +38,7 @@ class ChartPoint:
 
 def pareto_points(rows: Sequence[Row]) -> list[ChartPoint]:
     """The rows that have a latency above 0 and a macro F1."""
-    found = ((row, _p50(row), number(row.metrics, "macro_f1")) for row in rows)
+    found = ((row, p50(row), number(row.metrics, "macro_f1")) for row in rows)
     chosen = [(row, ms, f1) for row, ms, f1 in found if ms > 0 and f1 is not None]
     return [
         ChartPoint(
@@ -67,14 +67,14 @@ def pareto(rows: Sequence[Row], per: str = "an image") -> Any | None:
     named = {name: colour for name, colour in colours.items() if name}
     largest = max(point.bytes for point in points)
     note = f"area: file size, largest {megabytes(largest)}; hollow: unstable; line: Pareto front"
-    figure, axes = _figure(4.4, named, note if largest else "")
-    _titles(axes, f"latency, median of {per} (ms)", "macro F1 (%)")
+    x, y = f"latency, median of {per} (ms)", "macro F1 (%)"
+    figure, axes = _figure(4.4, named, note if largest else "", x, y)
     _limit(axes.xaxis, [point.latency for point in points], log=True)
     _limit(axes.yaxis, [100 * point.macro_f1 for point in points], low=0.0, high=102.0)
     # what the front reaches: a step at each of its points, to the right edge
-    x = np.repeat([*(point.latency for point in best), axes.get_xlim()[1]], 2)[1:-1]
-    y = np.repeat([100 * point.macro_f1 for point in best], 2)
-    (line,) = axes.plot(x, y, color=LIGHT["soft"], linewidth=0.9, linestyle=(0, (5, 4)), zorder=2)
+    reached = np.repeat([*(point.latency for point in best), axes.get_xlim()[1]], 2)[1:-1]
+    shares = np.repeat([100 * point.macro_f1 for point in best], 2)
+    (line,) = axes.plot(reached, shares, color=LIGHT["soft"], linewidth=0.9, linestyle=(0, (5, 4)), zorder=2)
     spots = []
     # the front chooses its labels' places first; small marks are drawn over large ones
     for point in sorted(points, key=lambda point: (point not in best, point.latency)):
@@ -98,10 +98,9 @@ def stages(rows: Sequence[Row]) -> Any | None:
         return None
     colours = _colour_of(stage for _, found in chosen for stage in found)
     most = max(sum(found.values()) for _, found in chosen)
-    figure, axes = _figure(0.9 + 0.28 * len(chosen), colours)
-    _titles(axes, "time of a call, sum of the stages' medians (ms)")
+    title = "time of a call, sum of the stages' medians (ms)"
+    figure, axes = _row_figure([row for row, _ in chosen], 0.28, colours, x=title)
     axes.set_xlim(0, 1.02 * most or 1.0)
-    _name_rows(axes, [row for row, _ in chosen])
     for place, (row, found) in enumerate(chosen):
         total, before = sum(found.values()), 0.0
         for stage, value in found.items():
@@ -115,11 +114,8 @@ def stages(rows: Sequence[Row]) -> Any | None:
 
 def _stage_medians(row: Row) -> dict[str, float]:
     """Milliseconds by stage; a stage may be a timing or a plain number."""
-    found = mapping(row.metrics, "stages_ms")
-    values = {
-        str(stage): number(value, "p50") if isinstance(value, dict) else number(found, stage)
-        for stage, value in found.items()
-    }
+    found = mapping(row.metrics, "stages_ms").items()
+    values = {str(name): finite(one.get("p50") if isinstance(one, dict) else one) for name, one in found}
     return {stage: value for stage, value in values.items() if value is not None and value >= 0}
 
 
@@ -129,23 +125,22 @@ def distributions(rows: Sequence[Row]) -> Any | None:
     if not chosen:
         return None
     note = "band: 5–95 %, box: 25–75 % of the calls; line: least to greatest"
-    figure, axes = _figure(0.9 + 0.25 * len(chosen), {}, note)
-    _titles(axes, "time of a call, of the row's median (%)")
+    title = "time of a call, of the row's median (%)"
+    figure, axes = _row_figure([row for row, _ in chosen], 0.25, {}, note, title)
     # an unstable row, or one slow call in a hundred, must not flatten all the rest
     steady = [found for row, found in chosen if _stable(row)] or [found for _, found in chosen]
     high = min(max(found[-1] for found in steady), max(140.0, 1.1 * max(found[-3] for found in steady)))
     low = min(found[0] for found in steady)
     _limit(axes.xaxis, [low, max(high, low + 1)], low=0.0)
-    _name_rows(axes, [row for row, _ in chosen])
     for place, (row, found) in enumerate(chosen):
         _strip(axes, place, row, found)
-        _note(axes, f"{significant(_p50(row))} ms", (1, place), axes.get_yaxis_transform())
+        _note(axes, f"{significant(p50(row))} ms", (1, place), axes.get_yaxis_transform())
     return figure
 
 
 def _relative_quantiles(row: Row) -> Any:
     """In percent of the median, the least first; empty where the row has none that can be drawn."""
-    values, median = timing(row).get("quantiles"), _p50(row)
+    values, median = timing(row).get("quantiles"), p50(row)
     if not isinstance(values, list) or len(values) < 5 or not median:
         return np.empty(0)
     numbers = [finite(value) for value in values]
@@ -177,28 +172,21 @@ def _strip(axes: Any, place: int, row: Row, found: Any) -> None:
     describe(target, "target", hint)
 
 
-@dataclass(frozen=True)
-class Curve:
-    """Rows of one subject but for "concurrency", fewest callers first."""
+def curves(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
+    """(name, rows) of each subject but for "concurrency", of kind throughput, fewest callers first.
 
-    name: str
-    rows: tuple[Row, ...]
-
-
-def curves(rows: Sequence[Row]) -> list[Curve]:
-    """Rows of kind throughput by subject. Rows without a concurrency are a curve of one point."""
-    groups: dict[str, list[Row]] = {}
-    firsts: list[Row] = []
+    Rows without a concurrency are a curve of one point.
+    """
+    groups: dict[str, tuple[Row, list[Row]]] = {}
     for row in rows:
-        if row.kind == "throughput" and _p50(row) > 0:
+        if row.kind == "throughput" and p50(row) > 0:
             alone = replace(row, subject={k: v for k, v in row.subject.items() if k != "concurrency"})
-            if alone.key not in groups:
-                firsts.append(alone)
-            groups.setdefault(alone.key, []).append(row)
-    return [
-        Curve(name, tuple(sorted(found, key=lambda row: number(row.subject, "concurrency") or 0)))
-        for name, found in zip(short_names(firsts), groups.values(), strict=True)
+            groups.setdefault(alone.key, (alone, []))[1].append(row)
+    names = short_names([alone for alone, _ in groups.values()])
+    callers = [
+        sorted(own, key=lambda row: number(row.subject, "concurrency") or 0) for _, own in groups.values()
     ]
+    return list(zip(names, callers, strict=True))
 
 
 def throughput(rows: Sequence[Row]) -> Any | None:
@@ -206,17 +194,17 @@ def throughput(rows: Sequence[Row]) -> Any | None:
     drawn = curves(rows)
     if not drawn:
         return None
-    colours = _colour_of(curve.name for curve in drawn)
-    figure, axes = _figure(4.0, colours, "number: concurrent callers; ring: the knee; hollow: unstable")
-    _titles(axes, "throughput (images/s)", "latency of a call, median (ms)")
-    speeds, latencies = np.transpose([_place(row) for curve in drawn for row in curve.rows])
+    colours = _colour_of(name for name, _ in drawn)
+    note = "number: concurrent callers; ring: the knee; hollow: unstable"
+    figure, axes = _figure(4.0, colours, note, "throughput (images/s)", "latency of a call, median (ms)")
+    speeds, latencies = np.transpose([_place(row) for _, own in drawn for row in own])
     _limit(axes.xaxis, speeds, low=0.0)
     _limit(axes.yaxis, latencies, log=max(latencies) > 10 * min(latencies), low=0.0)
     spots = []
-    for curve in drawn:
-        colour = colours[curve.name]
-        axes.plot(*np.transpose(list(map(_place, curve.rows))), color=colour, linewidth=1.2)
-        for row in curve.rows:
+    for name, own in drawn:
+        colour = colours[name]
+        axes.plot(*np.transpose(list(map(_place, own))), color=colour, linewidth=1.2)
+        for row in own:
             at, label = _place(row), str(row.subject.get("concurrency", ""))
             hint = f"{row.name}: {significant(at[0])} images/s at {significant(at[1])} ms"
             knee = row.metrics.get("knee") is True
@@ -231,8 +219,13 @@ def throughput(rows: Sequence[Row]) -> Any | None:
     return figure
 
 
-def _figure(height: float, colours: dict[str, str], note: str = "") -> tuple[Any, Any]:
-    """A Figure and its axes, with a legend of colours and a note above them."""
+def _figure(
+    height: float, colours: dict[str, str], note: str = "", x: str = "", y: str = ""
+) -> tuple[Any, Any]:
+    """A Figure and its axes, with a legend of colours and a note above them.
+
+    x, y: titles of the axes with their units; that of y stands level above it, where it reads without turning.
+    """
     from matplotlib.patches import Patch
 
     figure = new_figure(WIDTH, height)
@@ -246,28 +239,16 @@ def _figure(height: float, colours: dict[str, str], note: str = "") -> tuple[Any
     handles = [Patch(color=colour, label=_short(name)) for name, colour in colours.items()]
     if handles or note:
         sizes = [len(_short(name)) + 6 for name in colours]
-        legend = figure.legend(
-            handles=handles,
-            title=note or None,
-            loc="outside upper left",
-            ncols=len(sizes) if sum(sizes) <= 100 else max(1, 100 // max(sizes)),
-            fontsize=_TEXT,
-            title_fontsize=_SMALL,
-            alignment="left",
-            frameon=False,
-            handlelength=0.8,
-            borderpad=0.2,
-        )
+        columns = len(sizes) if sum(sizes) <= 100 else max(1, 100 // max(sizes))
+        how = {"handles": handles, "title": note or None, "fontsize": _TEXT, "title_fontsize": _SMALL}
+        how |= {"alignment": "left", "frameon": False, "handlelength": 0.8, "borderpad": 0.2}
+        legend = figure.legend(loc="outside upper left", ncols=columns, **how)
         legend.get_title().set_color(LIGHT["soft"])
-    return figure, axes
-
-
-def _titles(axes: Any, x: str, y: str = "") -> None:
-    """Titles of the axes with their units; that of y stands level above it, where it reads without turning."""
-    how = {"fontsize": _TEXT, "fontweight": "bold", "color": LIGHT["soft"]}
-    describe(axes.set_xlabel(x, **how), "axis-title")
+    bold = {"fontsize": _TEXT, "fontweight": "bold", "color": LIGHT["soft"]}
+    describe(axes.set_xlabel(x, **bold), "axis-title")
     if y:
-        describe(axes.set_title(y, loc="left", **how), "axis-title")
+        describe(axes.set_title(y, loc="left", **bold), "axis-title")
+    return figure, axes
 
 
 def _limit(
@@ -277,17 +258,16 @@ def _limit(
     from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator
 
     least, most = min(values), max(values)
+    ticks = np.empty(0)
     if log:
         factor = max((most / least) ** 0.08, 1.15)
         ends = least / factor, most * factor
-    else:
-        room = 0.1 * (most - least) or 0.1 * abs(most) or 1.0
-        ends = max(low, least - room), min(high, most + room)
-    ticks = np.empty(0)
-    if log:
         subs = (1.0,) if ends[1] / ends[0] > 1e4 else (1.0, 2.0, 5.0)
         ticks = np.asarray(LogLocator(subs=subs, numticks=99).tick_values(*ends))
         getattr(axis.axes, f"set_{axis.axis_name}scale")("log")
+    else:
+        room = 0.1 * (most - least) or 0.1 * abs(most) or 1.0
+        ends = max(low, least - room), min(high, most + room)
     within = ticks[(ticks >= ends[0]) & (ticks <= ends[1])]
     few = MaxNLocator(6, steps=(1, 2, 2.5, 5, 10))
     axis.set_major_locator(FixedLocator(within) if len(within) > 2 else few)
@@ -311,12 +291,16 @@ def _dot(axes: Any, at: tuple[float, float], radius: float, colour: str, hint: s
     return dot
 
 
-def _name_rows(axes: Any, rows: Sequence[Row]) -> None:
-    """A line for each row from the top, with its name at the left."""
+def _row_figure(
+    rows: Sequence[Row], inches: float, colours: dict[str, str], note: str = "", x: str = ""
+) -> tuple[Any, Any]:
+    """A figure with a line for each row from the top, with its name at the left."""
+    figure, axes = _figure(0.9 + inches * len(rows), colours, note, x)
     names = [_short(name) for name in short_names(rows)]
     axes.set_yticks(range(len(rows)), names, color="black", fontsize=_SMALL)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
+    return figure, axes
 
 
 def _note(axes: Any, text: str, at: tuple[float, float], coordinates: Any) -> None:
@@ -336,13 +320,9 @@ def _short(name: str) -> str:
     return name if len(name) <= _LONGEST else name[: _LONGEST - 1].rstrip(" ,") + "…"
 
 
-def _p50(row: Row) -> float:
-    return number(timing(row), "p50") or 0.0
-
-
 def _place(row: Row) -> tuple[float, float]:
     """Images per second and milliseconds."""
-    return _metric(row, "images_per_s"), _p50(row)
+    return _metric(row, "images_per_s"), p50(row)
 
 
 def _metric(row: Row, name: str) -> float:

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgefel.bench.report.rows import NAMING, RUNNING, described, mapping, number, pair, steadiness, timing
+from edgefel.bench.report.rows import (
+    NAMING,
+    RUNNING,
+    batch_size,
+    described,
+    mapping,
+    number,
+    p50,
+    pair,
+    steadiness,
+    timing,
+)
 from edgefel.bench.results import Row
 from edgefel.report.formats import interval, percent, significant, times
 from edgefel.text import counted
@@ -30,14 +41,14 @@ def choose(rows: Sequence[Row], most_drop: float = MOST_DROP) -> Headline:
     running = [row for row in rows if row.kind in RUNNING]
     if not running:
         return Headline("No model was timed by itself here, so nothing is recommended.")
-    smallest = min(_batch(row) for row in running)
-    single = [row for row in running if _batch(row) == smallest]
+    smallest = min(batch_size(row) for row in running)
+    single = [row for row in running if batch_size(row) == smallest]
     judged = [row for row in single if number(row.metrics, "accuracy") is not None]
     if not judged:
-        fastest = min(single, key=_p50)
+        fastest = min(single, key=p50)
         return Headline(
             f"No accuracy was measured, so nothing is recommended; the fastest is {spoken(fastest)} at "
-            f"{significant(_p50(fastest))} ms{'' if steadiness(fastest)[0] else ' (not stable)'}. To get one, compare "
+            f"{significant(p50(fastest))} ms{'' if steadiness(fastest)[0] else ' (not stable)'}. To get one, compare "
             "trained models: edgefel bench compare RUN --data DATA."
         )
     top = max(_accuracy(row) for row in judged)
@@ -48,7 +59,7 @@ def choose(rows: Sequence[Row], most_drop: float = MOST_DROP) -> Headline:
             f"No row within {counted(most_drop, 'point')} of the best accuracy ({percent(top)}) is stable, so nothing "
             "is recommended; measure again on a machine that does nothing else."
         )
-    best = min(stable, key=_p50)
+    best = min(stable, key=p50)
     return Headline(_sentence(best, top, smallest), best)
 
 
@@ -62,10 +73,14 @@ def spoken(row: Row) -> str:
     return f"{what}{where}" + (f" with {rest}" if rest else "")
 
 
-def _sentence(best: Row, top: float, batch: int) -> str:
-    latency = timing(best)
-    ends = interval(pair(latency.get("p50_interval")), _p50(best))
-    per = "an image" if batch == 1 else f"a batch of {batch}"
+def per_call(batch: float) -> str:
+    """ "an image", "a batch of 8"."""
+    return "an image" if batch == 1 else f"a batch of {batch:g}"
+
+
+def _sentence(best: Row, top: float, batch: float) -> str:
+    ms = p50(best)
+    ends = interval(pair(timing(best).get("p50_interval")), ms)
     behind = top - _accuracy(best)
     accuracy = f"accuracy {percent(_accuracy(best))}" + (
         f", {100 * behind:.1f} points below the most accurate" if behind > 0.0005 else ", the highest here"
@@ -73,18 +88,7 @@ def _sentence(best: Row, top: float, batch: int) -> str:
     ratio = mapping(best.metrics, "ratio")
     value, to = number(ratio, "value"), ratio.get("to")
     against = f", {times(value)} as fast as {to}" if value is not None and to and value != 1 else ""
-    return (
-        f"Run {spoken(best)}: {significant(_p50(best))} ms {per} (95 % interval {ends}), {accuracy}{against}."
-    )
-
-
-def _batch(row: Row) -> int:
-    value = row.subject.get("batch")
-    return value if isinstance(value, int) and not isinstance(value, bool) else 1
-
-
-def _p50(row: Row) -> float:
-    return float(timing(row)["p50"])
+    return f"Run {spoken(best)}: {significant(ms)} ms {per_call(batch)} (95 % interval {ends}), {accuracy}{against}."
 
 
 def _accuracy(row: Row) -> float:

@@ -29,49 +29,42 @@ def place_labels(axes: Any, spots: Sequence[Spot], line: Any = None, *, fontsize
     Put the most important spots first: they choose first. Eight places are tried around each; those that the Line2D
     `line` crosses are the last choice. The layout of the figure is final afterwards.
     """
-    with plain_text(axes.figure):
-        return _placed(axes, spots, line, fontsize)
-
-
-def _placed(axes: Any, spots: Sequence[Spot], line: Any, fontsize: float) -> list[Any]:
     from matplotlib.transforms import Bbox
 
     figure = axes.figure
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-    scale, bounds = figure.dpi / 72, axes.get_window_extent()
-    path = None if line is None else line.get_transform().transform_path(line.get_path())
-    centres = [axes.transData.transform((spot.x, spot.y)) for spot in spots]
-    taken = [
-        Bbox([centre - scale * spot.radius, centre + scale * spot.radius])
-        for spot, centre in zip(spots, centres, strict=True)
-    ]
-    texts = []
-    for spot in spots:
-        text = axes.annotate(
-            legible(spot.label), (spot.x, spot.y), (0, 0), textcoords="offset points", fontsize=fontsize
-        )
-        describe(text, "label")
-        free = []
-        for side in _SIDES if spot.label else ():
-            _move(text, spot, side)
-            box = text.get_window_extent()
-            if not box.count_overlaps(taken) and _inside(box, bounds):
-                free.append((path is not None and path.intersects_bbox(box, filled=False), side))
-        if free:
-            _move(text, spot, min(free, key=lambda found: found[0])[1])
-            taken.append(text.get_window_extent())
-            texts.append(text)
-        else:
-            text.remove()
+    with plain_text(figure):
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        scale, bounds = figure.dpi / 72, axes.get_window_extent()
+        path = None if line is None else line.get_transform().transform_path(line.get_path())
+        centres = [axes.transData.transform((spot.x, spot.y)) for spot in spots]
+        taken = [
+            Bbox([centre - scale * spot.radius, centre + scale * spot.radius])
+            for spot, centre in zip(spots, centres, strict=True)
+        ]
+        texts = []
+        for spot in spots:
+            text = axes.annotate(
+                legible(spot.label), (spot.x, spot.y), (0, 0), textcoords="offset points", fontsize=fontsize
+            )
+            describe(text, "label")
+            free = []
+            for side in _SIDES if spot.label else ():
+                box = _move(text, spot, side)
+                inside = bounds.contains(*box.min) and bounds.contains(*box.max)
+                if inside and not box.count_overlaps(taken):
+                    free.append((path is not None and path.intersects_bbox(box, filled=False), side))
+            if free:
+                taken.append(_move(text, spot, min(free, key=lambda found: found[0])[1]))
+                texts.append(text)
+            else:
+                text.remove()
     return texts
 
 
-def _move(text: Any, spot: Spot, side: tuple[int, int]) -> None:
+def _move(text: Any, spot: Spot, side: tuple[int, int]) -> Any:
+    """Puts the text at this side of its mark; returns the box that it takes."""
     gap = spot.radius + 2.4
     text.set_position((side[0] * gap, side[1] * gap))
     text.set(ha=_ALIGNMENT[side[0]][0], va=_ALIGNMENT[side[1]][1])
-
-
-def _inside(box: Any, bounds: Any) -> bool:
-    return bool(bounds.x0 <= box.x0 and box.x1 <= bounds.x1 and bounds.y0 <= box.y0 and box.y1 <= bounds.y1)
+    return text.get_window_extent()

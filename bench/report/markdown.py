@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 
 from edgefel.bench.report import tables
 from edgefel.bench.report.headline import MOST_DROP, choose
-from edgefel.bench.report.rows import Collection, repetitions
+from edgefel.bench.report.rows import Collection
 from edgefel.report.formats import MISSING
 from edgefel.report.tables import Cell, Table
 
@@ -25,18 +25,28 @@ _TITLES = {
 
 def render(collection: Collection, most_drop: float = MOST_DROP) -> str:
     """GitHub's Markdown. most_drop: points of accuracy that the recommended row may be below the most accurate."""
-    groups = list(repetitions(collection.rows).values())
     parts = []
-    for device in collection.devices:
-        own = [group for group in groups if group.newest.device == device]
-        rows = [group.newest for group in own]
+    for device, groups in collection.by_device().items():
+        rows = [group.newest for group in groups]
         found = choose(rows, most_drop)
-        parts += [f"### {plain(device)}", plain(found.text), _table(tables.summary(own, found.best))]
+        parts += [f"### {plain(device)}", plain(found.text), _table(tables.summary(groups, found.best))]
         others = tables.others(rows)
         for kind, title in _TITLES.items():
             if others[kind].lines:
                 parts += [f"#### {title}", _table(others[kind])]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def markdown_table(
+    head: Sequence[str], body: Iterable[Sequence[str]], left: Container[int] = (0,), gap: str = " "
+) -> list[str]:
+    """Lines of a Markdown table. left: columns of text; numbers stand right. gap: around the dashes of the rule."""
+    rule = [f"{gap}---{'' if number in left else ':'}{gap}" for number in range(len(head))]
+    return [
+        f"| {' | '.join(head)} |".replace("  ", " "),
+        f"|{'|'.join(rule)}|",
+        *(f"| {' | '.join(row)} |" for row in body),
+    ]
 
 
 def plain(words: str) -> str:
@@ -45,14 +55,9 @@ def plain(words: str) -> str:
 
 
 def _table(table: Table) -> str:
-    if not table.lines:
-        return ""
-    lines = [
-        [plain(title) for title in table.titles],
-        ["---:" if numeric else "---" for numeric in table.numeric],
-        *(_line(cells, index == table.best) for index, cells in enumerate(table.lines)),
-    ]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    left = [index for index, numeric in enumerate(table.numeric) if not numeric]
+    body = (_line(cells, index == table.best) for index, cells in enumerate(table.lines))
+    return "\n".join(markdown_table([*map(plain, table.titles)], body, left)) if table.lines else ""
 
 
 def _line(cells: Sequence[Cell], best: bool) -> list[str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from edgefel.bench.report import charts, tables
-from edgefel.bench.report.headline import MOST_DROP, choose, spoken
-from edgefel.bench.report.rows import RUNNING, Collection, Repeated, number, repetitions, steadiness
+from edgefel.bench.report.headline import MOST_DROP, choose, per_call, spoken
+from edgefel.bench.report.rows import RUNNING, Collection, Repeated, batch_size, steadiness
 from edgefel.bench.results import Row
 from edgefel.report.figures import to_svg
 from edgefel.report.formats import MISSING
@@ -16,15 +17,12 @@ from edgefel.report.pages import render_page
 
 def render(collection: Collection, most_drop: float = MOST_DROP) -> str:
     """The page as HTML. most_drop: points of accuracy below the most accurate that the recommended row may be."""
-    groups = list(repetitions(collection.rows).values())
+    groups = collection.by_device()
     times = sorted(row.time[:10] for row in collection.rows)
     return render_page(
         "bench.html.j2",
-        devices=[
-            _device(name, [group for group in groups if group.newest.device == name], most_drop)
-            for name in collection.devices
-        ],
-        results=len(groups),
+        devices=[_device(name, own, most_drop) for name, own in groups.items()],
+        results=sum(map(len, groups.values())),
         when=times[0] if times[0] == times[-1] else f"{times[0]} to {times[-1]}",
         problems=collection.problems,
         most_drop=most_drop,
@@ -63,14 +61,13 @@ def _pareto(running: Sequence[Row]) -> dict[str, str]:
     """One chart by title for each batch: milliseconds of different batches are no alternatives to each other."""
     batches: dict[float, list[Row]] = {}
     for row in running:
-        batches.setdefault(number(row.subject, "batch") or 1, []).append(row)
+        batches.setdefault(batch_size(row), []).append(row)
     found = {}
     for batch, own in sorted(batches.items()):
         title = "Latency against macro F1" + (f", batch {batch:g}" if len(batches) > 1 else "")
-        figure = charts.pareto(own, "an image" if batch == 1 else f"a batch of {batch:g}")
-        if figure is not None:
-            found[title] = to_svg(figure, "Latency against macro F1, file size as area")
-    return found
+        draw = partial(charts.pareto, per=per_call(batch))
+        found[title] = _svg(draw, own, "Latency against macro F1, file size as area")
+    return {title: svg for title, svg in found.items() if svg}
 
 
 def _remarks(rows: Iterable[Row]) -> dict[str, list[str]]:
@@ -89,20 +86,18 @@ def _environment(rows: Iterable[Row]) -> dict[str, list[str]]:
     """All values that the rows' environments have, by name."""
     found: dict[str, dict[str, None]] = {}
     for row in rows:
-        for name, value in _flat(row.environment).items():
+        for name, value in _flat(row.environment):
             found.setdefault(name, {})[value] = None
     return {name: list(values) for name, values in found.items()}
 
 
-def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, str]:
-    """Nested values by names such as "versions torch", as text."""
-    found: dict[str, str] = {}
+def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    """Names such as "versions torch" of nested values, with these as text."""
     for name, value in values.items():
         path = f"{before} {name}".strip().replace("_", " ")
         if isinstance(value, Mapping):
-            found |= _flat(value, path)
+            yield from _flat(value, path)
         elif isinstance(value, (list, tuple)):
-            found[path] = ", ".join(map(str, value)) or MISSING
+            yield path, ", ".join(map(str, value)) or MISSING
         else:
-            found[path] = MISSING if value is None else str(value)
-    return found
+            yield path, MISSING if value is None else str(value)

@@ -30,6 +30,11 @@ class Collection:
         """In the order they first appear."""
         return tuple(dict.fromkeys(row.device for row in self.rows))
 
+    def by_device(self) -> dict[str, list[Repeated]]:
+        """The repetitions of each device."""
+        groups = repetitions(self.rows).items()
+        return {name: [found for (device, _), found in groups if device == name] for name in self.devices}
+
 
 @dataclass(frozen=True)
 class Repeated:
@@ -142,6 +147,16 @@ def pair(value: Any) -> tuple[float, float] | None:
 def timing(row: Row) -> Mapping[str, Any]:
     """The row's latency; empty where it has none."""
     return mapping(row.metrics, "latency_ms")
+
+
+def p50(row: Row) -> float:
+    """The row's median latency in ms, 0 where it has none."""
+    return number(timing(row), "p50") or 0.0
+
+
+def batch_size(row: Row) -> float:
+    """Images of a call."""
+    return number(row.subject, "batch") or 1
 
 
 def steadiness(row: Row) -> tuple[bool | None, str]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial, reduce
 
 from edgefel.bench.report.rows import (
     NAMING,
@@ -99,23 +99,24 @@ def _table(rows: Sequence[Row], columns: Sequence[Column], best: Row | None = No
 
 def _subject_columns(rows: Sequence[Row], first: Sequence[str] = NAMING) -> list[Column]:
     """The fields by which rows are told apart, the usual ones first."""
-
-    def subject(field: str) -> Callable[[Row], Cell]:
-        return lambda row: _word(row.subject.get(field))
-
     fields = dict.fromkeys([*first, *varying(rows), *(field for row in rows for field in row.subject)])
-    numeric = {
-        field for field in fields if all(finite(row.subject.get(field, 0)) is not None for row in rows)
-    }
-    return [Column(field.replace("_", " "), subject(field), field in numeric) for field in fields]
+    return [
+        Column(
+            field.replace("_", " "),
+            partial(_subject, field),
+            numeric=all(finite(row.subject.get(field, 0)) is not None for row in rows),
+        )
+        for field in fields
+    ]
+
+
+def _subject(field: str, row: Row) -> Cell:
+    return _word(row.subject.get(field))
 
 
 def _at(row: Row, path: Sequence[str]) -> float | None:
     """The number at a path in the metrics."""
-    found: Mapping[str, Any] = row.metrics
-    for name in path[:-1]:
-        found = mapping(found, name)
-    return number(found, path[-1])
+    return number(reduce(mapping, path[:-1], row.metrics), path[-1])
 
 
 def _value(title: str, *path: str, per: float = 1.0) -> Column:
@@ -162,24 +163,24 @@ def _reached(row: Row) -> Cell:
     return Cell(", ".join(f"{name} {percent(share)}" for name, share in known.items()), max(known.values()))
 
 
+def _recalls(row: Row) -> dict[str, float]:
+    """By class, of those that have a number."""
+    found = mapping(row.metrics, "recall")
+    return {name: value for name in found if (value := number(found, name)) is not None}
+
+
 def _recall_of(name: str) -> Callable[[Row], Cell]:
     def cell(row: Row) -> Cell:
-        found = mapping(row.metrics, "recall")
-        value = number(found, name)
-        return cells.share(value, strong=value is not None and value == _least(found))
+        found = _recalls(row)
+        return cells.share(found.get(name), strong=name in found and found[name] == min(found.values()))
 
     return cell
 
 
 def _worst(row: Row) -> Cell:
-    found = mapping(row.metrics, "recall")
-    least = _least(found)
-    worst = [str(name) for name in found if least is not None and number(found, name) == least]
-    return Cell(", ".join(worst) or MISSING, least)
-
-
-def _least(found: Mapping[str, Any]) -> float | None:
-    return min((value for name in found if (value := number(found, name)) is not None), default=None)
+    found = _recalls(row)
+    least = min(found.values(), default=None)
+    return Cell(", ".join(name for name in found if found[name] == least) or MISSING, least)
 
 
 def _word(value: object) -> Cell:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from edgefel.bench.experiments.ablation.plan import Study, StudyRun
-    from edgefel.bench.experiments.ablation.pool import Failure
     from edgefel.bench.experiments.ablation.verdict import Outcome
 
 EXPERIMENTS = (
@@ -116,18 +115,24 @@ def command(
     if dry_run:
         _list(plan(study), as_json)
         return
-    outcome, failures = _run(study, jobs, quiet or as_json)
-    if as_json:
-        from edgefel.bench.experiments.ablation import table
+    import torch
 
-        failed = [{"folder": str(one.run.folder), "message": one.message} for one in failures]
-        print_json(table.to_dict(outcome) | {"failed": failed})
+    from edgefel.bench.experiments.ablation import report
+    from edgefel.bench.experiments.ablation.pool import slots
+    from edgefel.bench.experiments.ablation.study import run_study
+    from edgefel.workers import usable_cores
+
+    places = slots(jobs, torch.cuda.device_count(), usable_cores())
+    with progress_bars(disable=quiet or as_json) as progress:
+        bars = _Bars(study, progress)
+        outcome, failures = run_study(study, places, bars.watch, bars.rendered)
+    if as_json:
+        failed = [{"folder": str(run.folder), "message": message} for run, message in failures]
+        print_json(report.to_dict(outcome) | {"failed": failed})
     else:
         _show(study, outcome)
-    for one in failures:
-        click.echo(
-            f"failed: {one.run.variant}, seed {one.run.seed}: {one.message} (see {one.run.folder})", err=True
-        )
+    for run, message in failures:
+        click.echo(f"failed: {run.variant}, seed {run.seed}: {message} (see {run.folder})", err=True)
     if failures:
         ctx.exit(FAILED)
 
@@ -155,27 +160,14 @@ def _list(runs: tuple[StudyRun, ...], as_json: bool) -> None:
     click.echo(f"{counted(len(rows), 'run')}, {left} to do")
 
 
-def _run(study: Study, jobs: int | None, quiet: bool) -> tuple[Outcome, list[Failure]]:
-    import torch
-
-    from edgefel.bench.experiments.ablation.pool import slots
-    from edgefel.bench.experiments.ablation.study import run_study
-    from edgefel.workers import usable_cores
-
-    places = slots(jobs, torch.cuda.device_count(), usable_cores())
-    with progress_bars(disable=quiet) as progress:
-        bars = _Bars(study, progress)
-        return run_study(study, places, bars, bars.rendered)
-
-
 def _show(study: Study, outcome: Outcome) -> None:
-    from edgefel.bench.experiments.ablation import table
+    from edgefel.bench.experiments.ablation import report
     from edgefel.bench.experiments.ablation.verdict import summary
 
-    first, *others = table.COLUMNS
+    first, *others = report.COLUMNS
     title = f"{outcome.experiment.title} ({outcome.experiment.source})"
-    print_table((first, *(f">{name}" for name in others)), table.rows(outcome), title)
-    for claim, here, paper, verdict in table.claims(outcome):
+    print_table((first, *(f">{name}" for name in others)), report.rows(outcome), title)
+    for claim, here, paper, verdict in report.claims(outcome):
         word, _, beside = verdict.partition(", ")
         stated = f", in the paper {paper}" if paper else ""
         found = f": {here}{stated}" + (f" ({beside})" if beside else "")
@@ -185,40 +177,39 @@ def _show(study: Study, outcome: Outcome) -> None:
 
 
 class _Bars:
-    """A bar for all runs and one for each active run."""
+    """A bar for the faces, one for all runs and one for each active run."""
 
     def __init__(self, study: Study, progress: Progress) -> None:
         from edgefel.bench.experiments.ablation.plan import plan, pretraining
 
-        self._progress = progress
+        self._study, self._progress = study, progress
         before = pretraining(study)
         runs = {run.folder: run for run in (*plan(study), *([before] if before else []))}
         done = sum(run.result.is_file() for run in runs.values())
-        self._faces: TaskID | None = None
-        self._count = sum(faces.count for faces in (*study.faces, study.others) if faces)
-        self._classes = study.faces[0].classes if study.faces else None
         self._all = progress.add_task(f"{study.experiment.name}: runs", total=len(runs), completed=done)
+        count = sum(faces.count for faces in (*study.faces, study.others) if faces)
+        self._faces = progress.add_task("faces", total=count, visible=False)
         self._runs: dict[Path, TaskID] = {}
 
     def rendered(self, count: int) -> None:
-        if self._faces is None:
-            self._faces = self._progress.add_task("faces", total=self._count)
-        self._progress.advance(self._faces, count)
+        self._progress.update(self._faces, advance=count, visible=True)
 
-    def started(self, run: StudyRun) -> None:
-        name = f"{run.variant}, seed {run.seed}: steps"
-        self._runs[run.folder] = self._progress.add_task(name, total=self._steps(run))
-
-    def step(self, run: StudyRun, step: int) -> None:
-        self._progress.update(self._runs[run.folder], completed=step)
-
-    def ended(self, run: StudyRun, failure: Failure | None) -> None:
-        self._progress.remove_task(self._runs.pop(run.folder))
-        self._progress.advance(self._all)
+    def watch(self, run: StudyRun, step: int | None) -> None:
+        """See `run_all`."""
+        if run.folder not in self._runs:
+            name = f"{run.variant}, seed {run.seed}: steps"
+            self._runs[run.folder] = self._progress.add_task(name, total=self._steps(run))
+        if step is not None:
+            self._progress.update(self._runs[run.folder], completed=step)
+        else:
+            self._progress.remove_task(self._runs.pop(run.folder))
+            self._progress.advance(self._all)
 
     def _steps(self, run: StudyRun) -> int | None:
         """Planned number of steps; None while the number of classes is not known."""
-        if self._classes is None:
+        if not self._study.faces:
             return run.config.max_steps
-        steps = run.config.epochs * (self._classes * run.config.per_class // run.config.batch_size)
+        steps = run.config.epochs * (
+            self._study.faces[0].classes * run.config.per_class // run.config.batch_size
+        )
         return min(steps, run.config.max_steps or steps)

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import shlex
+from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgefel.cli import params
-from edgefel.cli.console import Bars, print_json, print_table, warn, warn_unreadable
+from edgefel.cli.console import Bars, print_json, print_table, table_console, warn, warn_unreadable
 from edgefel.cli.lazy import require
 from edgefel.cli.param_types import PATH, POSITIVE
 from edgefel.errors import EdgefelError
 from edgefel.text import counted
 
 if TYPE_CHECKING:
+    from edgefel.bench.experiments.calibration.comparison import Comparison
     from edgefel.calib.calibration_set import CalibrationSet
-    from edgefel.calib.predicted_labels import FloatModel, PredictedLabels
-    from edgefel.data.dataset import MatchedDataset
+    from edgefel.calib.predicted_labels import FloatModel
 
 DEFAULT_PER_CLASS = 64
+# the measures of a comparison that the table shows
+_SHOWN = {
+    "macro_f1": "macro F1, %",
+    "accuracy": "accuracy, %",
+    "tail_accuracy": "accuracy of tail, %",
+    "agreement": "agreement, %",
+    "sqnr_db": "SQNR, dB",
+}
 
 
 @click.command("calibrate")
@@ -87,16 +98,12 @@ def command(
     params.refuse_both("checkpoint", "bundle")
     given = {name: value for name, value in comparing.items() if value is not None}
     if compare:
-        from edgefel.cli.calibration_comparison import compare_and_show
-
         if checkpoint is None or use_predictions:
             raise EdgefelError(
                 "--compare needs --checkpoint and labels; leave out --bundle and --use-predictions"
             )
-        options = {**given, "group_cap": group_cap, "seed": seed}
-        if per_class:
-            options["per_class"] = per_class
-        compare_and_show(data, output, checkpoint, options, as_json, layout)
+        sizes = {"per_class": per_class} if per_class else {}
+        _compare(data, layout, output, checkpoint, as_json, group_cap=group_cap, seed=seed, **sizes, **given)
         return
     if given or len(per_class) > 1:
         named = ", ".join(f"--{name}" for name in given) or "several --per-class"
@@ -104,39 +111,40 @@ def command(
     if output.exists():
         raise EdgefelError(f"{output}: exists; choose another file or remove it first")
     from edgefel.calib.calibration_set import write_calibration_set
+    from edgefel.calib.predicted_labels import float_model_of_bundle, float_model_of_checkpoint
 
-    model = _open_model(checkpoint, bundle)
-    drawing = {"per_class": (per_class or (DEFAULT_PER_CLASS,))[0], "group_cap": group_cap, "seed": seed}
-    chosen, predicted, matched = _choose(data, layout, model, use_predictions, drawing)
-    write_calibration_set(output, chosen)
-    if matched is not None:
-        warn(*matched.notes(judged=False))
-    if predicted is not None:
-        warn_unreadable([path.name for path in predicted.skipped])
-    warn(*_shortages(chosen, () if predicted is None else predicted.never))
-    if as_json:
-        print_json(_summary(chosen, predicted, matched, output))
-    else:
-        _show(chosen, output)
-
-
-def _open_model(checkpoint: Path | None, bundle: Path | None) -> FloatModel | None:
+    model = None
     if checkpoint is not None:
         require("train", "edgefel calibrate --checkpoint", "torch", "safetensors")
-        from edgefel.calib.predicted_labels import float_model_of_checkpoint
-
-        return float_model_of_checkpoint(checkpoint)
-    if bundle is not None:
-        from edgefel.calib.predicted_labels import float_model_of_bundle
-
-        return float_model_of_bundle(bundle)
-    return None
+        model = float_model_of_checkpoint(checkpoint)
+    elif bundle is not None:
+        model = float_model_of_bundle(bundle)
+    drawing = {"per_class": (per_class or (DEFAULT_PER_CLASS,))[0], "group_cap": group_cap, "seed": seed}
+    chosen, more = _choose(data, layout, model, use_predictions, drawing)
+    write_calibration_set(output, chosen)
+    if not as_json:
+        _show(chosen, output)
+        return
+    summary = {
+        "file": str(output),
+        "images": len(chosen.images),
+        "counts": chosen.counts,
+        "groups": len(chosen.groups),
+        "short": list(chosen.short),
+        "labelled_by": chosen.labelled_by,
+        "layout": chosen.layout,
+        "key": chosen.key(),
+    }
+    print_json(summary | more)
 
 
 def _choose(
     data: Path, layout: str | None, model: FloatModel | None, use_predictions: bool, drawing: dict[str, int]
-) -> tuple[CalibrationSet, PredictedLabels | None, MatchedDataset | None]:
-    """drawing: per_class, group_cap and seed."""
+) -> tuple[CalibrationSet, dict[str, Any]]:
+    """The set, after warnings of what it lacks; "classes" and "skipped" for the JSON summary.
+
+    drawing: per_class, group_cap and seed.
+    """
     from edgefel.calib.calibration_set import choose_calibration_set
     from edgefel.calib.predicted_labels import predict_labels
     from edgefel.data.open import is_labelled, open_dataset
@@ -168,33 +176,18 @@ def _choose(
             layout=layout,
             advance=progress.follower("hashing images"),
         )
-    return chosen, predicted, matched
-
-
-def _shortages(chosen: CalibrationSet, never: tuple[str, ...]) -> list[str]:
-    """A line for every class with too few images. never: classes that the model does not predict."""
-    return [f"the model takes no image for {label}, so none calibrates it" for label in never] + [
-        f"{label} has {counted(chosen.counts[label], 'image')} to give (at most {chosen.group_cap} of one subject or "
-        f"video), fewer than {chosen.per_class}"
-        for label in chosen.short
-        if label not in never
-    ]
-
-
-def _summary(
-    chosen: CalibrationSet, predicted: PredictedLabels | None, matched: MatchedDataset | None, output: Path
-) -> dict[str, Any]:
-    return {
-        "file": str(output),
-        "images": len(chosen.images),
-        "counts": chosen.counts,
+    never, skipped = ((), ()) if predicted is None else (predicted.never, predicted.skipped)
+    warn(*([] if matched is None else matched.notes(judged=False)))
+    warn_unreadable([path.name for path in skipped])
+    warn(*(f"the model takes no image for {label}, so none calibrates it" for label in never))
+    for label in [label for label in chosen.short if label not in never]:
+        warn(
+            f"{label} has {counted(chosen.counts[label], 'image')} to give (at most {chosen.group_cap} of one "
+            f"subject or video), fewer than {chosen.per_class}"
+        )
+    return chosen, {
         "classes": None if matched is None else matched.to_dict(),
-        "groups": len(chosen.groups),
-        "short": list(chosen.short),
-        "labelled_by": chosen.labelled_by,
-        "layout": chosen.layout,
-        "skipped": [] if predicted is None else [str(path) for path in predicted.skipped],
-        "key": chosen.key(),
+        "skipped": [str(path) for path in skipped],
     }
 
 
@@ -205,3 +198,72 @@ def _show(chosen: CalibrationSet, output: Path) -> None:
     by = "" if chosen.model is None else f", labelled by {chosen.model.name} ({chosen.model.file})"
     votes = (chosen.layout or "").partition(":")[2]
     click.echo(f"wrote {output}{by}" + (f"; labels: votes of {votes}" if votes else ""))
+
+
+def _compare(
+    data: Path, layout: str | None, output: Path, checkpoint: Path, as_json: bool, **options: Any
+) -> None:
+    """Runs the comparison, writes the folder `output` and prints the results. Bad input is refused at once."""
+    require("export", "edgefel calibrate --compare", "torch", "onnx", "onnxscript", "onnxsim", "matplotlib")
+    from edgefel.bench.experiments.calibration.comparison import (
+        ComparisonOptions,
+        compare_strategies,
+        plan_comparison,
+    )
+    from edgefel.bench.experiments.calibration.report import comparison_document, write_comparison
+    from edgefel.data.open import open_dataset
+    from edgefel.data.preprocessing import Preprocessing
+    from edgefel.export.bundle import tool_versions
+    from edgefel.export.onnx.passes import spread_prelu
+    from edgefel.export.onnx.trace import export_onnx
+    from edgefel.files.write import check_free, sha256
+    from edgefel.models.checkpoint import WEIGHTS_FILE, load_checkpoint
+
+    chosen = ComparisonOptions(**options)
+    check_free(output)
+    dataset = open_dataset(data, layout=layout)
+    loaded = load_checkpoint(checkpoint)
+    preprocessing = Preprocessing.from_dict(loaded.preprocessing)
+    plan = plan_comparison(dataset, loaded.labels, chosen)
+    warn(*plan.matched.notes())
+    with Bars() as progress:
+        progress.start("trace and simplify")
+        # the same graph as for the INT8 file for ONNX Runtime
+        graph, _ = spread_prelu(export_onnx(loaded.model, input_size=preprocessing.output_size))
+        comparison = compare_strategies(graph, preprocessing, plan, progress)
+    source = {"checkpoint": loaded.path.name, "sha256": sha256(loaded.path / WEIGHTS_FILE)}
+    source |= {"model": loaded.config.name, "data": data.name}
+    if dataset.votes is not None:
+        source["votes"], layout = dataset.votes.file, dataset.votes.layout
+    # every option with its value, so that the command repeats the comparison
+    repeated = {"data": data, "checkpoint": checkpoint, "output": output, "layout": layout} | asdict(chosen)
+    words = ["edgefel", "calibrate", "--compare"]
+    for name, value in repeated.items():
+        for one in value if isinstance(value, tuple) else (value,):
+            words += [] if one is None else [f"--{name.replace('_', '-')}", str(one)]
+    document = comparison_document(comparison, source, tool_versions(), shlex.join(words))
+    write_comparison(output, comparison, document)
+    warn_unreadable([path.name for path in comparison.skipped])
+    if as_json:
+        print_json({"folder": str(output), **document})
+    else:
+        _show_comparison(comparison, output)
+
+
+def _show_comparison(comparison: Comparison, output: Path) -> None:
+    from edgefel.bench.experiments.calibration.report import shown, verdicts
+    from edgefel.cli.tables import make_table
+
+    seeds = counted(comparison.plan.options.seeds, "seed")
+    columns = (">per class", "calibrated on", *(f">{title}" for title in _SHOWN.values()))
+    table = make_table(columns, title=f"{output}: means over {seeds} [95 % interval]")
+    for size, group in groupby(comparison.summaries, key=lambda summary: summary.per_class):
+        table.add_section()
+        # FP32's agreement and SQNR with itself mean nothing
+        left_out = ("agreement", "sqnr_db") if size is None else ()
+        for summary in group:
+            cells = ("" if name in left_out else shown(name, summary.measures[name]) for name in _SHOWN)
+            table.add_row("" if size is None else str(size), summary.strategy, *cells)
+    table_console().print(table)
+    for line in verdicts(comparison):
+        click.echo(line)

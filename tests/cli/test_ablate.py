@@ -7,33 +7,28 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file
 
-from edgefel.bench.experiments.ablation.pool import Slot, last_step, slots
+from edgefel.bench.experiments.ablation.experiment import merged
+from edgefel.bench.experiments.ablation.plan import RECIPES, Recipe
+from edgefel.bench.experiments.ablation.pool import last_step
 from edgefel.bench.results import read_results
 from edgefel.cli.main import main
 from edgefel.data.synthetic import FaceOptions
 from edgefel.data.synthetic.write import write_faces
-from edgefel.errors import EdgefelError
 from edgefel.models.checkpoint import load_checkpoint
 
 # a run is a process that imports PyTorch, takes one or two steps and labels a dozen images
-SMALL = ["--recipe", "scratch", "--jobs", "2", "-q"]
-SMALL += [
-    "--set",
-    "epochs=1",
-    "--set",
-    "per_class=2",
-    "--set",
-    "batch_size=4",
-    "--set",
-    "loss.auxiliary_steps=0",
-]
+FEW = ("epochs=1", "per_class=2", "batch_size=4", "loss.auxiliary_steps=0")
+SETS = [word for setting in FEW for word in ("--set", setting)]
+SMALL = ["--recipe", "scratch", "--jobs", "2", "-q", *SETS]
 # two rows of a table, once
 PAIR = [*SMALL, "--seeds", "1", "--only", "none", "--only", "anchors"]
 
@@ -83,15 +78,7 @@ def test_what_it_writes(done, faces):
 
 def test_what_is_done_is_not_done_again(done, faces):
     before = {path: path.stat().st_mtime_ns for path in done.glob("runs/*/*") if path.is_file()}
-    result = ablate(
-        "head",
-        "-o",
-        done,
-        "--data",
-        faces,
-        *PAIR,
-        "--json",
-    )
+    result = ablate("head", "-o", done, "--data", faces, *PAIR, "--json")
     assert result.exit_code == 0
     printed = json.loads(result.stdout)
     assert set(printed["variants"]) == {"none", "anchors"}
@@ -109,18 +96,12 @@ def test_what_would_be_done(done, faces):
     assert len(list((done / "runs").iterdir())) == 2
 
 
-def test_a_run_that_fails_is_named_and_the_others_are_kept(faces, tmp_path):
+def test_a_run_that_fails_is_named_and_the_others_are_kept(done, faces, tmp_path):
     """Its settings were spoiled: the run's own error comes up."""
-    arguments = (
-        "head",
-        "-o",
-        tmp_path,
-        "--data",
-        faces,
-        *PAIR,
-    )
+    copytree(done / "runs", tmp_path / "runs")
+    arguments = ("head", "-o", tmp_path, "--data", faces, *PAIR)
     rows = json.loads(ablate(*arguments, "--dry-run", "--json").stdout)
-    Path(rows[0]["folder"], "run").mkdir(parents=True)
+    Path(rows[0]["folder"], "result.json").unlink()
     Path(rows[0]["folder"], "run", "config.yaml").write_text("epochs: many")
     result = ablate(*arguments)
     assert result.exit_code == 1
@@ -170,7 +151,7 @@ def workers(folder: Path) -> list[int]:
             line = (entry / "cmdline").read_bytes().decode(errors="replace")
         except OSError:
             continue
-        if "ablation.worker" in line and str(folder) in line:
+        if "ablation.pool" in line and str(folder) in line:
             found.append(int(entry.name))
     return found
 
@@ -208,14 +189,33 @@ def test_runs_end_with_whoever_started_them(endless):
     assert all((run / "run/last.json").is_file() for run in folder.glob("runs/*"))
 
 
-def test_runs_start_from_streams_that_were_trained_before(tmp_path):
-    """The recipe as it is, with faces of its own: two sets of other people, streams that stay as they are."""
-    result = ablate("head", "-o", tmp_path, "--recipe", "quick", "--only", "none", "--seeds", "1", "-q")
-    assert result.exit_code == 0, result.output
-    assert len(list(tmp_path.glob("faces-*"))) == 2
-    (streams,) = tmp_path.glob("runs/streams-*")
-    (run,) = set(tmp_path.glob("runs/*")) - {streams}
-    checkpoint = load_checkpoint(run / "run").model.state_dict()
+QUICK = ["--recipe", "quick", "--seeds", "1", "-q", *SETS]
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory) -> Iterator[Path]:
+    """One run of the quick recipe, on fewer faces, which trains streams on faces of other people before."""
+    recipe, few = RECIPES["quick"], {"count": 84, "size": 48}
+    settings, others = recipe.pretraining
+    before = merged(settings, {"per_class": 4, "batch_size": 8}), {**others, **few}
+    out = tmp_path_factory.mktemp("quick")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(RECIPES, "quick", Recipe(recipe.settings, {**recipe.faces, **few}, before))
+        result = ablate("head", "-o", out, *QUICK, "--only", "none")
+        assert result.exit_code == 0, result.output
+        assert len(list(out.glob("faces-*"))) == 2  # its own, and those of other people
+        yield out
+
+
+def files_of(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def test_runs_start_from_streams_that_were_trained_before(quick):
+    """And that stay as they are."""
+    (streams,) = quick.glob("runs/streams-*")
+    (run,) = json.loads(ablate("head", "-o", quick, *QUICK, "--only", "none", "--dry-run", "--json").stdout)
+    checkpoint = load_checkpoint(Path(run["folder"], "run")).model.state_dict()
     before = load_checkpoint(streams / "run").model.state_dict()
     parts = [load_file(streams / part / "model.safetensors") for part in ("image_stream", "landmark_stream")]
     kept = {name: tensor for part in parts for name, tensor in part.items()}
@@ -225,10 +225,22 @@ def test_runs_start_from_streams_that_were_trained_before(tmp_path):
         assert torch.equal(tensor, checkpoint[name]), name
     # the rest was learned
     assert not torch.equal(checkpoint["encoder.cls_token"], before["encoder.cls_token"])
-    times = {path: path.stat().st_mtime_ns for path in streams.rglob("*") if path.is_file()}
-    again = ablate("head", "-o", tmp_path, "--recipe", "quick", "--only", "none", "--seeds", "1", "-q")
-    assert again.exit_code == 0
-    assert {path: path.stat().st_mtime_ns for path in streams.rglob("*") if path.is_file()} == times
+    times = files_of(streams)
+    assert ablate("head", "-o", quick, *QUICK, "--only", "none").exit_code == 0
+    assert files_of(streams) == times
+
+
+def test_faces_of_their_own(quick):
+    """A resizer that is trained on faces of 32 pixels, with the streams from before."""
+    there = set(quick.glob("faces-*"))
+    times = files_of(next(quick.glob("runs/streams-*")))
+    result = ablate("resolution", "-o", quick, *QUICK, "--jobs", "1", "--only", "32 px, resizer")
+    assert result.exit_code == 0, result.output
+    (rendered,) = set(quick.glob("faces-*")) - there
+    assert json.loads((rendered / "dataset.json").read_text())["options"]["size"] == 32
+    assert files_of(next(quick.glob("runs/streams-*"))) == times
+    (row,) = read_results(quick / "resolution" / "rows.jsonl").rows
+    assert row.subject["model"] == "arbex-nano+resizer"
 
 
 def test_another_model(faces, tmp_path):
@@ -243,17 +255,6 @@ def test_another_model(faces, tmp_path):
     # what was changed by hand stands beside the recipe
     assert row.subject["set"]["per_class"] == 2
     assert 30e6 < row.metrics["macs"] < 60e6
-
-
-def test_faces_of_their_own(tmp_path):
-    """A resizer that is trained with streams from before, on faces of 32 pixels."""
-    few = ["--recipe", "quick", "--seeds", "1", "--jobs", "1", "-q", "--only", "32 px, resizer"]
-    result = ablate("resolution", "-o", tmp_path, *few)
-    assert result.exit_code == 0, result.output
-    sizes = [json.loads(f.read_text())["options"]["size"] for f in tmp_path.glob("faces-*/dataset.json")]
-    assert sorted(sizes) == [32, 64]  # its own, and those of the streams
-    (row,) = read_results(tmp_path / "resolution" / "rows.jsonl").rows
-    assert row.subject["model"] == "arbex-nano+resizer"
 
 
 @pytest.mark.parametrize(
@@ -283,27 +284,6 @@ def test_data_without_a_test_split(faces, tmp_path):
     result = ablate("head", "-o", tmp_path / "out", "--data", tmp_path, "-q")
     assert result.exit_code == 2
     assert "no images in the split 'test'" in result.output
-
-
-def test_places_to_run():
-    one = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    assert slots(None, 0, 2) == [Slot(one, 1)] * 2
-    assert slots(1, 0, 8) == [Slot(one | {"OMP_NUM_THREADS": "8"}, 8)]
-    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in slots(None, 3, 16)] == ["0", "1", "2"]
-    # more runs than GPUs: several share one
-    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in slots(4, 2, 16)] == ["0", "1", "0", "1"]
-    assert {slot.threads for slot in slots(4, 2, 16)} == {4}
-    with pytest.raises(EdgefelError, match="give at least 1"):
-        slots(0, 0, 2)
-
-
-def test_a_log_that_is_being_written(tmp_path):
-    log = tmp_path / "metrics.csv"
-    assert last_step(log) == 0
-    log.write_text("step,loss\n20,1.5\n40,1.2\n")
-    assert last_step(log) == 40
-    log.write_text("step,loss\n")
-    assert last_step(log) == 0
 
 
 def test_help_names_every_experiment():

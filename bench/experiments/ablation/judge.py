@@ -39,14 +39,15 @@ def judge(run: Path, config: TrainConfig) -> dict[str, Any]:
     data = open_dataset(config.data, "test", layout=config.full_layout).reordered(checkpoint.labels)
     voted = {} if data.votes is None else {"votes": data.votes.file}
     model = checkpoint.model
-    if not all(bool(torch.isfinite(weight).all()) for weight in model.state_dict().values()):
-        return {"diverged": True, **voted}
-    preprocessing = Preprocessing.from_dict(checkpoint.preprocessing)
-    source = ImageSource(data, preprocessing, workers=config.compute.workers, cache_mb=0)
-    batches = source.readable(range(len(data)), _BATCH)
-    outputs = run_model(model, batches, preprocessing, len(data.labels), features=True)
-    assert outputs.embeddings is not None or not len(outputs.indices)
-    if not (np.isfinite(outputs.corrected).all() and np.isfinite(outputs.primary).all()):
+    finite = all(bool(torch.isfinite(weight).all()) for weight in model.state_dict().values())
+    if finite:
+        preprocessing = Preprocessing.from_dict(checkpoint.preprocessing)
+        source = ImageSource(data, preprocessing, workers=config.compute.workers, cache_mb=0)
+        batches = source.readable(range(len(data)), _BATCH)
+        outputs = run_model(model, batches, preprocessing, len(data.labels), features=True)
+        assert outputs.embeddings is not None or not len(outputs.indices)
+        finite = bool(np.isfinite(outputs.corrected).all() and np.isfinite(outputs.primary).all())
+    if not finite:
         return {"diverged": True, **voted}
     targets = data.targets()[outputs.indices]
     found = parts(model.head, torch.from_numpy(outputs.embeddings))
@@ -65,14 +66,13 @@ def judge(run: Path, config: TrainConfig) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Parts:
-    """Distributions [N, C] of a head's branches by themselves, None where it has none.
+    """What a head's branches say by themselves.
 
-    weight [N]: of the correction; the primary distribution has the rest. embedding [N, E], anchors [C, K, E].
+    branches: distributions [N, C], "geometric", "attentive" and "correcting", of those that it has. weight [N]: of the
+    correction; the primary distribution has the rest. embedding [N, E], anchors [C, K, E].
     """
 
-    geometric: Probabilities | None
-    attentive: Probabilities | None
-    correcting: Probabilities | None
+    branches: dict[str, Probabilities]
     weight: NDArray[np.float64] | None
     embedding: NDArray[np.float64]
     anchors: NDArray[np.float64] | None
@@ -80,26 +80,26 @@ class Parts:
 
 @torch.inference_mode()
 def parts(head: nn.Module, embedding: Tensor) -> Parts:
-    """From embeddings [N, E]. The attentive branch is None where it attends to patches, which are not among them."""
+    """From embeddings [N, E]. There is no attentive branch where it attends to patches, which are not among them."""
     e = embedding.double()
-    if not isinstance(head, ReliabilityHead):
-        return Parts(None, None, None, None, e.numpy(), None)
-    head = head.double()
-    geometric = None if head.anchors is None else anchor_softmax(e, head.anchors, head.config.delta)
-    attended = attentive = weight = None
-    if head.attentive is not None and head.config.attention_tokens == "embedding":
-        attended = head.attentive(e, e.unsqueeze(1))
-        attentive = attended.softmax(-1)
-    correcting = correction(geometric, attended)
-    if correcting is not None:
-        own = confidence(correcting)
-        weight = own / (own + confidence(head.classifier(e).softmax(-1))).clamp_min(1e-12)
-
-    def array(values: Tensor | None) -> Any:
-        return None if values is None else values.detach().numpy()
-
-    points, anchors = e.numpy(), array(head.anchors)
-    return Parts(array(geometric), array(attentive), array(correcting), array(weight), points, anchors)
+    branches: dict[str, Tensor | None] = {}
+    weight = anchors = None
+    if isinstance(head, ReliabilityHead):
+        head = head.double()
+        geometric = attended = None
+        if head.anchors is not None:
+            anchors = head.anchors.detach().numpy()
+            geometric = anchor_softmax(e, head.anchors, head.config.delta)
+        if head.attentive is not None and head.config.attention_tokens == "embedding":
+            attended = head.attentive(e, e.unsqueeze(1))
+        correcting = correction(geometric, attended)
+        attentive = None if attended is None else attended.softmax(-1)
+        branches = {"geometric": geometric, "attentive": attentive, "correcting": correcting}
+        if correcting is not None:
+            own = confidence(correcting)
+            weight = (own / (own + confidence(head.classifier(e).softmax(-1))).clamp_min(1e-12)).numpy()
+    known = {name: found.numpy() for name, found in branches.items() if found is not None}
+    return Parts(known, weight, e.numpy(), anchors)
 
 
 def diagnose(
@@ -113,9 +113,7 @@ def diagnose(
     anchors: see `_anchors`.
     """
     before, after = primary.argmax(1), corrected.argmax(1)
-    branches = {name: getattr(found, name) for name in ("geometric", "attentive", "correcting")}
-    named = {"primary": primary, **branches, "corrected": corrected}
-    known = {name: p for name, p in named.items() if p is not None}
+    known = {"primary": primary, **found.branches, "corrected": corrected}
     return {
         "accuracy": {name: float((p.argmax(1) == targets).mean()) for name, p in known.items()},
         "confidence": {name: float(confidence(torch.from_numpy(p)).mean()) for name, p in known.items()},
@@ -123,13 +121,12 @@ def diagnose(
         "changed": float((before != after).mean()),
         "fixed": float(((before != targets) & (after == targets)).mean()),
         "spoiled": float(((before == targets) & (after != targets)).mean()),
-        "probabilities": {"primary": _spread(primary), "corrected": _spread(corrected)},
+        "probabilities": {
+            name: {statistic: float(getattr(p, statistic)(1).mean()) for statistic in ("std", "max", "min")}
+            for name, p in (("primary", primary), ("corrected", corrected))
+        },
         "anchors": None if found.anchors is None else _anchors(found.embedding, found.anchors, targets),
     }
-
-
-def _spread(probabilities: Probabilities) -> dict[str, float]:
-    return {name: float(getattr(probabilities, name)(1).mean()) for name in ("std", "max", "min")}
 
 
 def _anchors(

@@ -1,4 +1,7 @@
-"""Which runs an experiment needs, and where each lies: equal settings are one run, whatever table asks for it."""
+"""Recipes, the runs that an experiment needs by one of them, and where each lies.
+
+Equal settings are one run, whatever table asks for it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from edgefel.bench.experiments.ablation.experiment import Experiment, Variant, merged
-from edgefel.bench.experiments.ablation.recipes import RECIPES
 from edgefel.data.synthetic import FaceOptions
 from edgefel.errors import EdgefelError
 from edgefel.files.documents import parse_yaml
@@ -25,6 +27,74 @@ from edgefel.training.config import TrainConfig, settings
 PRETRAINING = "pretraining"
 # settings that do not change what is learned, and those that are a run's identity otherwise
 _PLACE = ("compute.accelerator", "compute.devices", "compute.workers", "compute.cache_mb", "data", "seed")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """settings: changes to the defaults of `TrainConfig`, nested. faces: options of `FaceOptions`.
+
+    pretraining: settings and faces of a first run from random weights, whose two streams, frozen, all other runs start
+    from. None: runs start from random weights, or from `init_from`.
+    """
+
+    settings: Mapping[str, Any]
+    faces: Mapping[str, Any]
+    pretraining: tuple[Mapping[str, Any], Mapping[str, Any]] | None = None
+
+
+# Random weights to something within minutes: see docs/training.md, "From scratch". No validation before the end: the
+# last checkpoint is judged, which no choice on the validation split flatters.
+_SCRATCH: Mapping[str, Any] = {
+    "model": "arbex-nano",
+    "epochs": 7,
+    "per_class": 180,
+    "batch_size": 32,
+    "lr": 2e-3,
+    "lr_decay": 0.8,
+    "warmup_steps": 20,
+    "clip_norm": 1.0,
+    "eval_every": 1000,
+    "loss": {"lambda_auxiliary": 1.0, "auxiliary_steps": 90},
+    "augment": {"rotation": 5.0, "noise": 0.01, "erase_probability": 0.0},
+    "compute": {"workers": 0},
+}
+# clear expressions in moderate poses and light; 15 % of the people are for the test, about 900 images
+_FACES: Mapping[str, Any] = {
+    "count": 6000,
+    "subjects": 300,
+    "size": 128,
+    "pose": 0.5,
+    "nuisance": 0.5,
+    "blend": 0.1,
+    "intensity": (0.7, 1.0),
+}
+# other people, drawn with another seed; a network that has no head at all
+_OTHERS: Mapping[str, Any] = {**_FACES, "count": 12000, "subjects": 600, "seed": 1_000_003}
+_BEFORE: Mapping[str, Any] = merged(
+    _SCRATCH,
+    {"epochs": 12, "per_class": 360, "lr_decay": 0.82, "loss.auxiliary_steps": 150, "seed": 1_000_003}
+    | {"model_settings.head.anchors_per_class": 0, "model_settings.head.attentive": False},
+)
+# what is left to learn takes less: the fusion, the ViT and the head
+_NANO: Mapping[str, Any] = merged(
+    _SCRATCH, {"epochs": 10, "loss.auxiliary_steps": 40, "freeze_backbones": True}
+)
+_FEW: Mapping[str, Any] = {"epochs": 1, "per_class": 16, "batch_size": 16, "loss.auxiliary_steps": 0}
+_FEW_FACES: Mapping[str, Any] = {"count": 280, "subjects": 28, "size": 64}
+
+RECIPES = {
+    # arbex-nano with streams that were trained on other faces and stay as they are, as the papers start from pretrained
+    # backbones; minutes a run on two cores
+    "nano": Recipe(_NANO, _FACES, (_BEFORE, _OTHERS)),
+    # arbex-nano from random weights
+    "scratch": Recipe(_SCRATCH, _FACES),
+    # arbex by the papers' recipe, for a GPU
+    "full": Recipe({"model": "arbex", "eval_every": 10}, {"count": 60000}),
+    # to see the command work: a few steps a run, and nothing learned
+    "quick": Recipe(
+        merged(_NANO, _FEW), {**_FACES, **_FEW_FACES}, (merged(_BEFORE, _FEW), {**_OTHERS, **_FEW_FACES})
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -69,25 +139,21 @@ class Study:
             own = f"{family}-nano" if own.endswith("-nano") else family
         return str(self.changes.get("model", own))
 
-    def faces_of(self, variant: Variant) -> FaceOptions | None:
-        """The faces rendered for a variant; None where data are given."""
-        if self.data is not None:
-            return None
+    def faces_of(self, variant: Variant) -> FaceOptions:
+        """The faces that are rendered for a variant where no data are given."""
         return FaceOptions(**{**RECIPES[self.recipe].faces, **self.experiment.faces, **variant.faces})
 
     @property
     def faces(self) -> tuple[FaceOptions, ...]:
         """All faces rendered for its variants, each once; empty where data are given."""
-        wanted = [self.faces_of(variant) for variant in self.variants]
-        return tuple(dict.fromkeys(faces for faces in wanted if faces is not None))
+        return () if self.data else tuple(dict.fromkeys(map(self.faces_of, self.variants)))
 
     def data_folder(self, variant: Variant) -> Path:
         """The given data set, or where the variant's faces are rendered to."""
-        return self.data if self.data is not None else self.faces_folder(self.faces_of(variant))
+        return self.data or self.faces_folder(self.faces_of(variant))
 
-    def faces_folder(self, faces: FaceOptions | None) -> Path:
+    def faces_folder(self, faces: FaceOptions) -> Path:
         """Where faces are rendered to."""
-        assert faces is not None
         return self.folder / f"faces-{_digest(vars(faces))}"
 
     @property
@@ -122,20 +188,22 @@ def plan(study: Study) -> tuple[StudyRun, ...]:
 
     Raises EdgefelError for settings that do not exist or are not valid.
     """
-    return tuple(_run(study, variant, seed) for seed in study.seeds for variant in study.variants)
+    before = pretraining(study)
+    return tuple(_run(study, variant, seed, before) for seed in study.seeds for variant in study.variants)
 
 
 def pretraining(study: Study) -> StudyRun | None:
     """The run whose streams all others start from; None where the recipe has none. It takes the changes to the model,
     but those to the head."""
     before, faces = RECIPES[study.recipe].pretraining, study.others
-    if before is None:
+    if before is None or faces is None:
         return None
-    encoder = ("model_settings.encoder.",)
-    shared = {
-        path: value for path, value in study.changes.items() if path == "model" or path.startswith(encoder)
+    changes = {
+        path: value
+        for path, value in study.changes.items()
+        if path == "model" or path.startswith("model_settings.encoder.")
     }
-    wanted = merged(before[0], {**shared, "data": _absolute(study.faces_folder(faces))})
+    wanted = merged(before[0], {**changes, "data": _absolute(study.faces_folder(faces))})
     if model_config(wanted["model"]).head is None:
         wanted["model_settings"].pop("head")
     config = TrainConfig.from_dict(wanted, PRETRAINING)
@@ -143,7 +211,7 @@ def pretraining(study: Study) -> StudyRun | None:
     return StudyRun(PRETRAINING, config.seed, config, study.folder / "runs" / f"streams-{digest}")
 
 
-def _run(study: Study, variant: Variant, seed: int) -> StudyRun:
+def _run(study: Study, variant: Variant, seed: int, before: StudyRun | None) -> StudyRun:
     recipe = merged(merged(RECIPES[study.recipe].settings, study.experiment.settings), study.changes)
     model = "+".join(filter(None, (study.model, variant.addition)))
     known = model_config(model)
@@ -151,7 +219,6 @@ def _run(study: Study, variant: Variant, seed: int) -> StudyRun:
     changes |= {"model": model, "seed": seed, "data": _absolute(study.data_folder(variant))}
     if study.layout is not None:
         changes["layout"] = study.layout
-    before = pretraining(study)
     if before is not None:
         changes["init_from"] = [_absolute(path) for path in before.streams if path.name in _backbones(model)]
     config = TrainConfig.from_dict(merged(recipe, changes), variant.name)

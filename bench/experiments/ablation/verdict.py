@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ LEVEL = 0.95
 HOLDS, REVERSED, UNDECIDED, MISSING = "holds", "reversed", "undecided", "not run"
 _SAYS = {HOLDS: "hold", REVERSED: "are reversed", UNDECIDED: "are within the noise", MISSING: "were not run"}
 Result = Mapping[str, Any]
+Judgement = tuple[StudyRun, Result]
 
 
 @dataclass(frozen=True)
@@ -33,17 +33,13 @@ class MeanInterval:
     half: float
     n: int
 
-    @property
-    def low(self) -> float:
-        return self.mean - self.half
-
-    @property
-    def high(self) -> float:
-        return self.mean + self.half
-
     def to_dict(self) -> dict[str, Any]:
-        ends = [self.low, self.high] if math.isfinite(self.half) else None
+        ends = [self.mean - self.half, self.mean + self.half] if math.isfinite(self.half) else None
         return {"mean": self.mean, "interval": ends, "n": self.n}
+
+    def beside(self, value: float) -> int:
+        """1 where the interval lies above the value, -1 where it lies below, 0 where it holds it."""
+        return (self.mean - self.half > value) - (self.mean + self.half < value)
 
 
 def interval(values: Sequence[float]) -> MeanInterval:
@@ -59,13 +55,17 @@ def interval(values: Sequence[float]) -> MeanInterval:
     return MeanInterval(float(data.mean()), half, int(data.size))
 
 
-def read_result(path: Path) -> Result:
-    """The judgement of a run. Raises EdgefelError for a file that cannot be read or is something else."""
-    result = read_json(path, {"diverged": bool, "environment?": dict, "classes?": int})
-    if not result["diverged"]:
-        part = {"accuracy": float, "macro_f1": float, "ece": float}
-        check_shape(result, {"corrected": part, "primary": part}, str(path))
-    return dict(result)
+def judgements(runs: Iterable[StudyRun]) -> list[Judgement]:
+    """The runs that have been judged, with their results. Raises EdgefelError for a result that cannot be read."""
+    found: list[Judgement] = []
+    for run in runs:
+        if run.result.is_file():
+            result = read_json(run.result, {"diverged": bool, "environment": dict, "classes?": int})
+            if not result["diverged"]:
+                part = {"accuracy": float, "macro_f1": float, "ece": float}
+                check_shape(result, {"corrected": part, "primary": part}, str(run.result))
+            found.append((run, result))
+    return found
 
 
 def metric(result: Result, name: str, part: str = "corrected") -> float:
@@ -88,9 +88,7 @@ class Judged:
         """ "holds" or "reversed" where the interval of the difference leaves out 0, else "undecided"; "not run"."""
         if self.difference is None:
             return MISSING
-        if self.difference.low > 0:
-            return HOLDS
-        return REVERSED if self.difference.high < 0 else UNDECIDED
+        return {1: HOLDS, 0: UNDECIDED, -1: REVERSED}[self.difference.beside(0)]
 
     @property
     def beside_paper(self) -> str | None:
@@ -98,9 +96,7 @@ class Judged:
         where there is no interval or no figure of theirs."""
         if self.difference is None or self.paper is None or not math.isfinite(self.difference.half):
             return None
-        if self.difference.high < self.paper:
-            return "less"
-        return "more" if self.difference.low > self.paper else "within"
+        return {1: "more", 0: "within", -1: "less"}[self.difference.beside(self.paper)]
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -120,46 +116,42 @@ class Outcome:
     results: Mapping[str, Mapping[int, Result]]
 
     @classmethod
-    def _of(cls, experiment: Experiment, found: Iterable[tuple[str, int, Result]]) -> Outcome:
+    def of(cls, experiment: Experiment, found: Iterable[tuple[str, int, Result]]) -> Outcome:
+        """Of results with their variants and seeds; of results of the same run the last counts."""
         results: dict[str, dict[int, Result]] = {variant.name: {} for variant in experiment.variants}
         for variant, seed, result in found:
             results[variant][seed] = result
         return cls(experiment, results)
 
     @classmethod
-    def read(cls, experiment: Experiment, runs: Sequence[StudyRun]) -> Outcome:
-        """Of the runs that have been judged. Raises EdgefelError for a result that cannot be read."""
-        judged = (run for run in runs if run.result.is_file())
-        return cls._of(experiment, ((run.variant, run.seed, read_result(run.result)) for run in judged))
-
-    @classmethod
     def of_rows(cls, experiment: Experiment, rows: Iterable[Row]) -> Outcome:
-        """Of the experiment's result rows among `rows`; of rows of the same run the last counts."""
+        """Of the experiment's result rows among `rows`."""
         own = [row for row in rows if row.kind == "ablation" and row.subject["experiment"] == experiment.name]
         found = ((row.subject["variant"], row.subject["seed"], row.metrics) for row in own)
-        return cls._of(experiment, ((name, seed, {**own, "corrected": own}) for name, seed, own in found))
+        return cls.of(experiment, ((name, seed, {**own, "corrected": own}) for name, seed, own in found))
 
     @property
     def variants(self) -> tuple[Variant, ...]:
         """Those with at least one result."""
         return tuple(variant for variant in self.experiment.variants if self.results[variant.name])
 
-    def values(self, variant: str, name: str, part: str = "corrected") -> list[float]:
-        """A metric of every seed, in their order."""
-        return [metric(self.results[variant][seed], name, part) for seed in sorted(self.results[variant])]
+    def mean(self, variant: str, name: str, part: str = "corrected") -> MeanInterval:
+        """A metric over all seeds. Raises ValueError where there are none."""
+        results = self.results[variant]
+        return interval([metric(results[seed], name, part) for seed in sorted(results)])
 
     def judged(self) -> tuple[Judged, ...]:
         """A verdict on every claim."""
-        return tuple(self._judge(claim) for claim in self.experiment.claims)
-
-    def _judge(self, claim: Claim) -> Judged:
-        better, worse = self.results[claim.better], self.results[claim.worse]
-        both = sorted(set(better) & set(worse))
-        pairs = [metric(better[seed], claim.metric) - metric(worse[seed], claim.metric) for seed in both]
-        names = (claim.better, claim.worse)
-        more, less = (self.experiment.variant(name).paper.get(claim.metric) for name in names)
-        stated = None if more is None or less is None else more - less
-        return Judged(claim, interval(pairs) if pairs else None, stated)
+        papers = {variant.name: variant.paper for variant in self.experiment.variants}
+        found = []
+        for claim in self.experiment.claims:
+            better, worse = self.results[claim.better], self.results[claim.worse]
+            both = sorted(set(better) & set(worse))
+            pairs = [metric(better[seed], claim.metric) - metric(worse[seed], claim.metric) for seed in both]
+            more, less = (papers[name].get(claim.metric) for name in (claim.better, claim.worse))
+            stated = None if more is None or less is None else more - less
+            found.append(Judged(claim, interval(pairs) if pairs else None, stated))
+        return tuple(found)
 
     def rank_agreement(self) -> float | None:
         """Kendall's tau between the papers' accuracies and those here, over variants; 1 is the same order.
@@ -171,7 +163,7 @@ class Outcome:
         known = [variant for variant in self.variants if "accuracy" in variant.paper]
         if len(known) < 3:
             return None
-        here = [float(np.mean(self.values(variant.name, "accuracy"))) for variant in known]
+        here = [self.mean(variant.name, "accuracy").mean for variant in known]
         tau = float(kendalltau(here, [variant.paper["accuracy"] for variant in known]).statistic)
         return tau if math.isfinite(tau) else None
 

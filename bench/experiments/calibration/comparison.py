@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from edgefel.bench.experiments.calibration.intervals import FileOutcome, HeldOut, Interval, TwoLevelBootstrap
 from edgefel.bench.experiments.calibration.long_tail import LongTail, long_tail
 from edgefel.calib.calibration_set import HELD_OUT, calibration_pool
 from edgefel.calib.collect import activation_scales, collect_activations
-from edgefel.calib.placement import ONNXRUNTIME, Placement, place
+from edgefel.calib.placement import ONNXRUNTIME, place
 from edgefel.calib.quantize import quantize
-from edgefel.calib.reader import CalibrationReader
+from edgefel.calib.reader import CalibrationReader, readable
 from edgefel.calib.samples import (
     DEFAULT_GROUP_CAP,
     SampleChoice,
@@ -24,8 +25,7 @@ from edgefel.calib.samples import (
     unbalanced_samples,
 )
 from edgefel.calib.thresholds import METHODS, CalibrationMethod
-from edgefel.data.dataset import ImageDataset
-from edgefel.data.images import UnreadableImageError
+from edgefel.data.dataset import ImageDataset, MatchedDataset
 from edgefel.data.labels import LabelMatch
 from edgefel.data.preprocessing import Image, Preprocessing
 from edgefel.errors import EdgefelError
@@ -116,37 +116,36 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """classes: whose the labels are, and what was left out for them. held_out: images per class that judged.
-    pools: the long tail of each seed."""
+class ComparisonPlan:
+    """All that is decided before anything runs. split, judging: the held-out images, of the matched data set."""
 
     options: ComparisonOptions
-    labels: tuple[str, ...]
-    classes: dict[str, Any]
+    matched: MatchedDataset
     split: str
+    judging: tuple[int, ...]
+    runs: tuple[CalibrationRun, ...]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes that are judged, in the order of the data."""
+        return self.matched.match.labels
+
+    @property
+    def pools(self) -> tuple[LongTail, ...]:
+        """The long tail of each seed."""
+        return tuple({run.seed: run.pool for run in self.runs}.values())
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """held_out: images per class that judged. skipped: unreadable images."""
+
+    plan: ComparisonPlan
     held_out: dict[str, int]
-    pools: tuple[LongTail, ...]
     rows: tuple[ComparisonRow, ...]
     summaries: tuple[StrategySummary, ...]
     differences: tuple[Difference, ...]
     skipped: tuple[Path, ...]
-
-
-@dataclass(frozen=True)
-class ComparisonPlan:
-    """All that is decided before anything runs.
-
-    dataset, match, classes, notes: of the `MatchedDataset`. split, judging: the held-out images.
-    """
-
-    options: ComparisonOptions
-    dataset: ImageDataset
-    match: LabelMatch
-    classes: dict[str, Any]
-    notes: tuple[str, ...]
-    split: str
-    judging: tuple[int, ...]
-    runs: tuple[CalibrationRun, ...]
 
 
 def plan_comparison(
@@ -160,12 +159,8 @@ def plan_comparison(
     images.
     """
     matched = dataset.matched(labels)
-    ours = matched.dataset
-    split, judging = held_out_images(ours, options)
-    runs = tuple(plan_runs(ours, options))
-    return ComparisonPlan(
-        options, ours, matched.match, matched.to_dict(), matched.notes(), split, tuple(judging), runs
-    )
+    split, judging = held_out_images(matched.dataset, options)
+    return ComparisonPlan(options, matched, split, tuple(judging), tuple(plan_runs(matched.dataset, options)))
 
 
 def compare_strategies(
@@ -176,44 +171,48 @@ def compare_strategies(
     The held-out images stay in memory at the model's size. Raises EdgefelError for images none of which can
     be read, and for a model whose outputs are not finite.
     """
-    options, runs, labels = plan.options, plan.runs, plan.match.labels
-    work = _Work(graph, preprocessing, plan, progress)
-    crops, targets = work.read(plan.judging)
-    held_out, logits = work.fp32(labels, targets, crops)
-    outcomes, used = work.int8(runs, crops, logits)
+    options, runs, dataset = plan.options, plan.runs, plan.matched.dataset
+    skipped: list[Path] = []
+    judge = _Judge.read(plan, preprocessing, progress, skipped)
+    progress.start("FP32 reference", len(judge.crops))
+    logits, predicted = judge.outputs(graph)
+    held_out = HeldOut(plan.labels, judge.targets, predicted, np.square(logits).sum(axis=1))
+    progress.start(f"{len(runs)} INT8 files", sum(len(run.choice.indices) + len(judge.crops) for run in runs))
+    placement = place(graph, ONNXRUNTIME)
+    files, used = [], []
+    for run in runs:
+        reader = CalibrationReader(dataset, run.choice.indices, preprocessing)
+        histograms = collect_activations(graph, placement.activations, reader, progress.advance)
+        progress.advance(len(reader.skipped))
+        scales = activation_scales(histograms, options.method)
+        int8, predicted = judge.outputs(quantize(graph, placement, scales))
+        files.append(FileOutcome(predicted, np.square(int8 - logits).sum(axis=1), run.pool.tail))
+        used.append(len(reader) - len(reader.skipped))
+        skipped += reader.skipped
     # FP32 is calibrated by nothing, but which classes are the tail differs by seed, and so do its tail measures
-    pools = tuple({run.seed: run.pool for run in runs}.values())
-    floats = [FileOutcome(held_out.predicted, np.zeros(len(targets)), pool.tail) for pool in pools]
+    files += [FileOutcome(held_out.predicted, np.zeros(len(logits)), pool.tail) for pool in plan.pools]
     progress.start("intervals")
-    bootstrap = TwoLevelBootstrap(held_out, [*outcomes, *floats], options.seeds, REPLICATES, options.seed)
-    files: dict[tuple[str, int], list[int]] = {}
+    bootstrap = TwoLevelBootstrap(held_out, files, options.seeds, REPLICATES, options.seed)
+    places: dict[tuple[str, int], list[int]] = {}
     for position, run in enumerate(runs):
-        files.setdefault((run.strategy, run.per_class), []).append(position)
+        places.setdefault((run.strategy, run.per_class), []).append(position)
     return Comparison(
-        options=options,
-        labels=labels,
-        classes=plan.classes,
-        split=plan.split,
-        held_out={name: int((targets == i).sum()) for i, name in enumerate(labels)},
-        pools=pools,
+        plan=plan,
+        held_out={name: int((judge.targets == i).sum()) for i, name in enumerate(plan.labels)},
         rows=tuple(
             ComparisonRow(run.strategy, run.per_class, run.seed, count, run.choice.counts, _plain(point))
             for run, count, point in zip(runs, used, bootstrap.points, strict=False)
         ),
         summaries=(
-            StrategySummary("fp32", None, bootstrap.means(range(len(runs), len(runs) + options.seeds))),
-            *(
-                StrategySummary(strategy, size, bootstrap.means(files[strategy, size]))
-                for size in options.per_class
-                for strategy in STRATEGIES
-            ),
+            StrategySummary("fp32", None, bootstrap.means(range(len(runs), len(files)))),
+            *(StrategySummary(*place, bootstrap.means(own)) for place, own in places.items()),
         ),
         differences=tuple(
-            Difference(size, other, bootstrap.differences(files[BALANCED, size], files[other, size]))
+            Difference(size, other, bootstrap.differences(places[BALANCED, size], places[other, size]))
             for size in options.per_class
             for other in (RANDOM, MOST_FREQUENT)
         ),
-        skipped=tuple(dict.fromkeys(work.skipped)),
+        skipped=tuple(dict.fromkeys(skipped)),
     )
 
 
@@ -255,72 +254,45 @@ def plan_runs(dataset: ImageDataset, options: ComparisonOptions) -> list[Calibra
     for size in options.per_class:
         for seed, pool in pools.items():
             balanced = balanced_samples(dataset, size, options.group_cap, seed, among=pool.indices)
-            count = len(balanced.indices)
-            rest = (dataset, count, options.group_cap, seed)
+            rest = (dataset, len(balanced.indices), options.group_cap, seed)
             others = (unbalanced_samples(*rest, among=pool.indices, one_class=one) for one in (False, True))
             choices = zip(STRATEGIES, (balanced, *others), strict=True)
             runs += [CalibrationRun(strategy, size, seed, pool, choice) for strategy, choice in choices]
     return runs
 
 
-class _Work:
-    """What reads and computes: the graph, its placement, and where images come from."""
+@dataclass(frozen=True)
+class _Judge:
+    """The held-out images: crops, and class indices, int64 [N]."""
 
-    def __init__(
-        self, graph: onnx.ModelProto, preprocessing: Preprocessing, plan: ComparisonPlan, progress: Progress
-    ) -> None:
-        self.graph, self.preprocessing, self.progress = graph, preprocessing, progress
-        self.dataset, self.match, self.method = plan.dataset, plan.match, plan.options.method
-        self.placement: Placement = place(graph, ONNXRUNTIME)
-        self.skipped: list[Path] = []
+    crops: list[Image]
+    targets: NDArray[np.int64]
+    match: LabelMatch
+    preprocessing: Preprocessing
+    progress: Progress
 
-    def read(self, indices: Sequence[int]) -> tuple[list[Image], Any]:
-        """Crops and class indices, int64 [N], of the readable held-out images."""
-        self.progress.start("read held-out images", len(indices))
+    @classmethod
+    def read(
+        cls, plan: ComparisonPlan, preprocessing: Preprocessing, progress: Progress, skipped: list[Path]
+    ) -> _Judge:
+        """Those that are readable; the paths of the others are appended to `skipped`."""
+        dataset = plan.matched.dataset
+        progress.start("read held-out images", len(plan.judging))
         crops, targets = [], []
-        for index in indices:
-            try:
-                crops.append(self.preprocessing.resize_image(self.dataset.load(index)))
-            except UnreadableImageError as error:
-                self.skipped.append(error.path)
-            else:
-                targets.append(self.dataset.samples[index].label)
-            self.progress.advance()
+        for index, image in readable(dataset, plan.judging, skipped):
+            crops.append(preprocessing.resize_image(image))
+            targets.append(dataset.samples[index].label)
+            progress.advance()
         if not crops:
             raise EdgefelError(
-                f"{self.dataset.root}: none of {len(indices)} held-out images can be read, e.g. {self.skipped[0]}"
+                f"{dataset.root}: none of {len(skipped)} held-out images can be read, e.g. {skipped[0]}"
             )
-        return crops, np.array(targets, dtype=np.int64)
+        return cls(crops, np.array(targets, dtype=np.int64), plan.matched.match, preprocessing, progress)
 
-    def fp32(self, labels: tuple[str, ...], targets: Any, crops: Sequence[Image]) -> tuple[HeldOut, Any]:
-        """The reference, computed once, and its logits, float64 [N, C]."""
-        self.progress.start("FP32 reference", len(crops))
-        logits, predicted = self._outputs(self.graph, crops)
-        return HeldOut(labels, targets, predicted, np.square(logits).sum(axis=1)), logits
-
-    def int8(
-        self, runs: Sequence[CalibrationRun], crops: Sequence[Image], reference: Any
-    ) -> tuple[list[FileOutcome], list[int]]:
-        """What every run's INT8 file says, and how many images calibrated it."""
-        steps = sum(len(run.choice.indices) + len(crops) for run in runs)
-        self.progress.start(f"{len(runs)} INT8 files", steps)
-        outcomes, used = [], []
-        for run in runs:
-            reader = CalibrationReader(self.dataset, run.choice.indices, self.preprocessing)
-            activations = self.placement.activations
-            histograms = collect_activations(self.graph, activations, reader, self.progress.advance)
-            self.progress.advance(len(reader.skipped))
-            scales = activation_scales(histograms, self.method)
-            logits, predicted = self._outputs(quantize(self.graph, self.placement, scales), crops)
-            noise = np.square(logits - reference).sum(axis=1)
-            outcomes.append(FileOutcome(predicted, noise, run.pool.tail))
-            used.append(len(reader) - len(reader.skipped))
-            self.skipped += reader.skipped
-        return outcomes, used
-
-    def _outputs(self, model: onnx.ModelProto, crops: Sequence[Image]) -> tuple[Any, Any]:
+    def outputs(self, model: onnx.ModelProto) -> tuple[Any, Any]:
         """Logits float64 [N, C]; the shared class, int64 [N], that is the most probable after the correction."""
-        batches = (self.preprocessing.batch(crops[at : at + _BATCH]) for at in range(0, len(crops), _BATCH))
+        starts = range(0, len(self.crops), _BATCH)
+        batches = (self.preprocessing.batch(self.crops[at : at + _BATCH]) for at in starts)
         names = ("logits", "probabilities")
         found = onnx_outputs(model.SerializeToString(), batches, self.progress, outputs=names)
         if not all(np.isfinite(values).all() for values in found.values()):

@@ -25,11 +25,6 @@ class LongTail:
         """The rarest third of the labels (rounded, at least one), the rarest last."""
         return self.order[-max(1, round(len(self.order) / 3)) :]
 
-    @property
-    def imbalance(self) -> float:
-        """Images of the most frequent label per image of the rarest."""
-        return self.counts[self.order[0]] / self.counts[self.order[-1]]
-
 
 def long_tail(
     dataset: LabelledImages, imbalance: float, rotation: int, seed: int, *, among: Collection[int]
@@ -39,9 +34,8 @@ def long_tail(
     The profile is that of CIFAR-LT (Cui et al. 2019, arXiv 1901.05555); r is the largest number for which every
     class has enough. Class k is the label (k + rotation) mod C: over C rotations every class stands at every
     place once, so that a result is not one about a certain class. `seed` draws the images that stay. An `imbalance`
-    of 1 keeps everything as it is and orders the classes by frequency.
-
-    Raises EdgefelError for an imbalance below 1, and for classes with too few images.
+    of 1 keeps everything as it is and orders the classes by frequency. Raises EdgefelError for an imbalance below 1,
+    and for classes with too few images.
     """
     if not 1.0 <= imbalance < float("inf"):
         raise EdgefelError(

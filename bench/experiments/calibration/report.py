@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from edgefel.bench.experiments.calibration.comparison import (
     REPLICATES,
     STRATEGIES,
     Comparison,
+    ComparisonRow,
     Difference,
 )
 from edgefel.bench.experiments.calibration.intervals import MEASURES, RECALL, TAIL, Interval
@@ -48,21 +49,22 @@ def comparison_document(
     comparison: Comparison, source: dict[str, Any], versions: dict[str, str], command: str
 ) -> dict[str, Any]:
     """Everything as JSON values. source: what was compared on what; versions: of the tools; command: to repeat it."""
+    plan = comparison.plan
     return {
         "format": FORMAT,
         "version": VERSION,
         "command": command,
         "source": source,
-        "options": asdict(comparison.options),
+        "options": asdict(plan.options),
         "tools": {**versions, "python": platform.python_version(), "machine": platform.machine()},
         "design": DESIGN,
-        "labels": list(comparison.labels),
-        "classes": comparison.classes,
-        "held_out": {"split": comparison.split, "counts": comparison.held_out},
+        "labels": list(plan.labels),
+        "classes": plan.matched.to_dict(),
+        "held_out": {"split": plan.split, "counts": comparison.held_out},
         "skipped": [path.name for path in comparison.skipped],
         "pools": [
             {"seed": seed, "counts": pool.counts, "order": pool.order, "tail": pool.tail}
-            for seed, pool in enumerate(comparison.pools, comparison.options.seed)
+            for seed, pool in enumerate(plan.pools, plan.options.seed)
         ],
         "rows": [asdict(row) for row in comparison.rows],
         "summaries": [asdict(summary) for summary in comparison.summaries],
@@ -75,9 +77,7 @@ def comparison_document(
     }
 
 
-def write_comparison(
-    folder: str | os.PathLike[str], comparison: Comparison, document: dict[str, Any]
-) -> None:
+def write_comparison(folder: Path, comparison: Comparison, document: dict[str, Any]) -> None:
     """Writes comparison.json and comparison.png into a new folder, both or nothing. Raises EdgefelError."""
     with atomic_folder(folder) as temporary:
         write_json(temporary / "comparison.json", document)
@@ -86,7 +86,7 @@ def write_comparison(
 
 def verdicts(comparison: Comparison) -> list[str]:
     """One sentence per size and opponent: the verdict, the interval behind it, and where else zero is left out."""
-    return [_sentence(one, _images(comparison, one.per_class)) for one in comparison.differences]
+    return [_sentence(one, comparison.rows) for one in comparison.differences]
 
 
 def shown(name: str, interval: Interval, *, signed: bool = False) -> str:
@@ -100,23 +100,25 @@ def shown(name: str, interval: Interval, *, signed: bool = False) -> str:
 
 def comparison_figure(comparison: Comparison) -> Any:
     """A matplotlib Figure: macro F1 of all classes and of the tail, paired differences, and recall per class."""
-    sizes = comparison.options.per_class
+    options, labels = comparison.plan.options, comparison.plan.labels
+    sizes = options.per_class
     figure = new_figure(11, 4.0 + 2.4 * len(sizes))
     grid = figure.add_gridspec(1 + len(sizes), 3)
     ticks = [f"{size} per class" for size in sizes]
     for column, (name, title) in enumerate(((PRIMARY, "all classes"), (TAIL + PRIMARY, "tail classes"))):
-        axis = figure.add_subplot(grid[0, column])
+        axis = figure.add_subplot(grid[0, column], title=f"macro F1 of {title}, %")
         _strategies(axis, comparison, [(size, name) for size in sizes], ticks)
-        axis.set_title(f"macro F1 of {title}, %", fontsize=10)
     # intervals that overlap say little about files that were judged on the same images: these are paired
-    _paired(figure.add_subplot(grid[0, 2]), comparison, ticks)
+    axis = figure.add_subplot(grid[0, 2], title="macro F1, balanced minus other, points")
+    for offset, other in ((-0.5, RANDOM), (0.5, MOST_FREQUENT)):
+        intervals = [d.measures[PRIMARY] for d in comparison.differences if d.against == other]
+        _errorbars(axis, intervals, offset, other)
+    axis.axhline(0.0, color="black", linewidth=0.8)
+    _finish(axis, ticks)
     for row, size in enumerate(sizes, start=1):
-        axis = figure.add_subplot(grid[row, :])
-        places = [(size, RECALL + label) for label in comparison.labels]
-        _strategies(axis, comparison, places, comparison.labels)
-        axis.set_title(f"recall, {size} per class, %", fontsize=10)
+        axis = figure.add_subplot(grid[row, :], title=f"recall, {size} per class, %")
+        _strategies(axis, comparison, [(size, RECALL + label) for label in labels], labels)
     figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=9)
-    options = comparison.options
     tail = f"imbalance {options.imbalance:g}" if options.imbalance > 1 else "data as it is"
     figure.suptitle(
         f"INT8 calibrated on three kinds of images: {tail}, {counted(options.seeds, 'seed')}, "
@@ -137,16 +139,7 @@ def _strategies(
         value = found["fp32", None][name].value
         if value is not None:
             axis.hlines(100 * value, i - 0.4, i + 0.4, colors="grey", label="FP32" if i == 0 else None)
-    _ticks(axis, ticks)
-
-
-def _paired(axis: Any, comparison: Comparison, ticks: Sequence[str]) -> None:
-    for offset, other in ((-0.5, RANDOM), (0.5, MOST_FREQUENT)):
-        intervals = [d.measures[PRIMARY] for d in comparison.differences if d.against == other]
-        _errorbars(axis, intervals, offset, other)
-    axis.axhline(0.0, color="black", linewidth=0.8)
-    axis.set_title("macro F1, balanced minus other, points", fontsize=10)
-    _ticks(axis, ticks)
+    _finish(axis, ticks)
 
 
 def _errorbars(axis: Any, intervals: Sequence[Interval], offset: float, strategy: str) -> None:
@@ -157,26 +150,23 @@ def _errorbars(axis: Any, intervals: Sequence[Interval], offset: float, strategy
     axis.errorbar(places, value, spread, fmt="o", ms=4, capsize=3, color=_COLOURS[strategy], label=strategy)
 
 
-def _ticks(axis: Any, names: Sequence[str]) -> None:
-    axis.set_xticks(range(len(names)), names)
-    axis.set_xlim(-0.5, len(names) - 0.5)
+def _finish(axis: Any, ticks: Sequence[str]) -> None:
+    axis.set_xticks(range(len(ticks)), ticks)
+    axis.set_xlim(-0.5, len(ticks) - 0.5)
     axis.grid(axis="y", alpha=0.3)
+    axis.title.set_fontsize(10)
 
 
-def _images(comparison: Comparison, size: int) -> str:
-    """How many images the sets of a size had: fewer than size times classes where a class ran short."""
-    totals = {sum(row.counts.values()) for row in comparison.rows if row.per_class == size}
-    most = counted(max(totals), "image")
-    return most if len(totals) == 1 else f"{min(totals)} to {most}"
-
-
-def _sentence(difference: Difference, images: str) -> str:
+def _sentence(difference: Difference, rows: Sequence[ComparisonRow]) -> str:
     def said(name: str) -> str:
         plain = name.removeprefix(TAIL)
         title = _NAMES[plain] + (" of the tail" if plain != name else "")
         unit = "dB" if name.endswith("_db") else "points"
         return f"{title} {shown(name, difference.measures[name], signed=True)} {unit}"
 
+    # fewer images than size times classes where a class ran short
+    totals = {sum(row.counts.values()) for row in rows if row.per_class == difference.per_class}
+    images = (f"{min(totals)} to " if len(totals) > 1 else "") + counted(max(totals), "image")
     clear = [
         said(name)
         for name in (prefix + measure for prefix in ("", TAIL) for measure in MEASURES)

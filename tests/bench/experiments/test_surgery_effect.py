@@ -7,7 +7,7 @@ import onnx
 import pytest
 from small_graphs import images, plain_graph
 
-from edgefel.bench.experiments.surgery_effect import GraphVariant, measure
+from edgefel.bench.experiments.surgery_effect import measure
 from edgefel.errors import EdgefelError
 from edgefel.export.onnx.passes import apply_passes
 
@@ -15,7 +15,7 @@ from edgefel.export.onnx.passes import apply_passes
 def test_a_row():
     image = images(1)
     merged, _ = apply_passes(plain_graph(), ["merge-moves"])
-    row = measure("merge-moves", GraphVariant(plain_graph(), image), GraphVariant(merged, image), runs=2)
+    row = measure("merge-moves", (plain_graph(), image), (merged, image), runs=2)
     assert row["nodes"]["without"] - row["nodes"]["with"] == 8
     assert row["macs"]["without"] == row["macs"]["with"] > 1e7
     assert row["input_bytes"] == {"without": 602112, "with": 602112}
@@ -31,4 +31,4 @@ def test_graphs_that_disagree_are_not_timed():
     values = onnx.numpy_helper.to_array(bias) + np.float32(0.1)
     bias.CopyFrom(onnx.numpy_helper.from_array(values, bias.name))
     with pytest.raises(EdgefelError, match="broken: output .* differs by .*; nothing was timed"):
-        measure("broken", GraphVariant(plain_graph(), images(1)), GraphVariant(other, images(1)), runs=2)
+        measure("broken", (plain_graph(), images(1)), (other, images(1)), runs=2)

@@ -193,9 +193,9 @@ def test_names_are_cut_where_there_is_no_room():
 def test_curves_are_by_subject_and_mark_the_knee():
     rows = example_rows()
     found = charts.curves(rows)
-    assert [curve.name for curve in found] == ["onnxruntime", "openvino"]
-    for curve in found:
-        assert [one.subject["concurrency"] for one in curve.rows] == [1, 2, 4, 8, 16]
+    assert [name for name, _ in found] == ["onnxruntime", "openvino"]
+    for _, own in found:
+        assert [one.subject["concurrency"] for one in own] == [1, 2, 4, 8, 16]
     root = drawn(charts.throughput(rows))
     assert len(of_class(root, "ring")) == 2
     assert ["".join(one.itertext()).strip() for one in of_class(root, "label")].count("4 knee") == 2

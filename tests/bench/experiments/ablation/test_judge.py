@@ -30,21 +30,23 @@ def test_the_parts_and_their_weights_make_up_what_the_head_predicts(anchors, att
     with torch.inference_mode():
         predicted = model(embeddings(), embeddings()[:, None])
     found = parts(model, embeddings())
-    assert (found.geometric is not None) == bool(anchors)
-    assert (found.attentive is not None) == attentive
+    assert ("geometric" in found.branches) == bool(anchors)
+    assert ("attentive" in found.branches) == attentive
     primary, corrected = predicted.primary.numpy(), predicted.probabilities.numpy()
-    if found.correcting is None:
+    if "correcting" not in found.branches:
         assert not anchors
         assert not attentive
         np.testing.assert_array_equal(primary, corrected)
         return
     weight = found.weight[:, None]
-    np.testing.assert_allclose(weight * found.correcting + (1 - weight) * primary, corrected, atol=1e-12)
+    np.testing.assert_allclose(
+        weight * found.branches["correcting"] + (1 - weight) * primary, corrected, atol=1e-12
+    )
 
 
 def test_a_head_without_parts():
     found = parts(LinearHead(WIDTH, CLASSES), embeddings())
-    assert (found.geometric, found.attentive, found.weight, found.anchors) == (None, None, None, None)
+    assert (found.branches, found.weight, found.anchors) == ({}, None, None)
     p = np.full((N, CLASSES), 1 / CLASSES)
     said = diagnose(found, p, p, np.zeros(N, np.int64))
     assert set(said["accuracy"]) == {"primary", "corrected"}
@@ -70,7 +72,7 @@ def test_changes_are_counted_by_what_they_do():
 
 def anchors_of(embedding: np.ndarray, anchors: np.ndarray, targets: np.ndarray) -> dict[str, float]:
     p = np.full((len(embedding), len(anchors)), 1 / len(anchors))
-    return diagnose(Parts(None, None, None, None, embedding, anchors), p, p, targets)["anchors"]
+    return diagnose(Parts({}, None, embedding, anchors), p, p, targets)["anchors"]
 
 
 def test_anchors_that_are_used_and_anchors_that_are_not():

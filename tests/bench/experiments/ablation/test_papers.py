@@ -6,13 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from edgefel.bench.experiments.ablation.experiment import Claim, Experiment, Variant, merged
 from edgefel.bench.experiments.ablation.papers import EXPERIMENTS
-from edgefel.bench.experiments.ablation.plan import Study, plan
-from edgefel.bench.experiments.ablation.recipes import RECIPES
+from edgefel.bench.experiments.ablation.plan import RECIPES, Study, plan
 from edgefel.cli.ablate import EXPERIMENTS as OFFERED
 from edgefel.data.labels import EXPRESSIONS_7
-from edgefel.errors import EdgefelError
 from edgefel.models.registry import model_config
 from edgefel.training.model import make_model
 
@@ -82,26 +79,3 @@ def test_augmentation_without_turns_every_part_off():
     run = next(run for run in plan(Study(EXPERIMENTS["augmentation"], Path("o"))) if run.variant == "without")
     amounts = {name: value for name, value in vars(run.config.augment).items() if name != "erase_area"}
     assert set(amounts.values()) == {0.0}
-
-
-def test_changes_reach_into_nested_settings_and_leave_the_original_alone():
-    settings = {"loss": {"smoothing": 0.1}, "epochs": 3}
-    changed = merged(settings, {"loss.correction_ramp": "none", "model_settings.head.delta": 2, "epochs": 4})
-    assert changed == {
-        "loss": {"smoothing": 0.1, "correction_ramp": "none"},
-        "epochs": 4,
-        "model_settings": {"head": {"delta": 2}},
-    }
-    assert settings == {"loss": {"smoothing": 0.1}, "epochs": 3}
-
-
-def test_an_experiment_that_contradicts_itself():
-    one = Variant("a", {})
-    with pytest.raises(ValueError, match="different names"):
-        Experiment("x", "X", "paper", (one, one), ())
-    with pytest.raises(ValueError, match="does not have"):
-        Experiment("x", "X", "paper", (one,), (Claim("a", "b"),))
-    with pytest.raises(ValueError, match="does not have"):
-        Experiment("x", "X", "paper", (one, Variant("b", {})), (Claim("a", "b", "beauty"),))
-    with pytest.raises(EdgefelError, match="no variant 'c'; choose from: 'a'"):
-        Experiment("x", "X", "paper", (one,), ()).variant("c")

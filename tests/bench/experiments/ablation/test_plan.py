@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
 import pytest
 
 from edgefel.bench.experiments.ablation.papers import EXPERIMENTS
 from edgefel.bench.experiments.ablation.plan import Study, parse_changes, plan, pretraining
-from edgefel.bench.experiments.ablation.study import about, result_rows
 from edgefel.data.labels import EXPRESSIONS_7
 from edgefel.errors import EdgefelError
 from edgefel.training.model import make_model
@@ -192,18 +190,3 @@ def test_losses_against_wrong_labels_share_the_runs_with_anchors():
     for percent in (0, 10, 20, 30):
         assert losses[f"{percent} %, label smoothing", 0] == noise[f"{percent} %, K = 10", 0]
         assert losses[f"{percent} %, F-PDLS", 0] not in noise.values()
-
-
-def test_the_file_of_votes_goes_to_every_run_and_into_the_outcome(tmp_path):
-    study = Study(
-        EXPERIMENTS["head"], tmp_path, data=Path("fer-plus"), layout="fer-plus:label.csv", seeds=(0,)
-    )
-    runs = plan(study)
-    assert {run.config.full_layout for run in runs} == {"fer-plus:label.csv"}
-    assert about(study, runs) == f"{study.model} on fer-plus"
-    runs[0].folder.mkdir(parents=True)
-    result = {"diverged": True, "votes": "label.csv", "environment": {"device": "a CPU"}}
-    runs[0].result.write_text(json.dumps(result), encoding="utf-8")
-    assert about(study, runs) == f"{study.model} on fer-plus, votes of label.csv"
-    (row,) = result_rows(study, runs)
-    assert "votes of label.csv" in row.notes

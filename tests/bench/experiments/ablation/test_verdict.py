@@ -4,39 +4,24 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
+from ablation_outcomes import PAIR, outcome, result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgefel.bench.experiments.ablation import table
-from edgefel.bench.experiments.ablation.experiment import Claim, Experiment, Variant
+from edgefel.bench.experiments.ablation import report
 from edgefel.bench.experiments.ablation.papers import EXPERIMENTS
 from edgefel.bench.experiments.ablation.plan import Study, plan
-from edgefel.bench.experiments.ablation.plot import figure
-from edgefel.bench.experiments.ablation.verdict import MeanInterval, Outcome, interval, metric, summary
-
-PAIR = Experiment(
-    "pair",
-    "Pair",
-    "a paper",
-    (Variant("a", {}, {"accuracy": 0.7}), Variant("b", {}, {"accuracy": 0.6}), Variant("c", {})),
-    (Claim("a", "b"),),
+from edgefel.bench.experiments.ablation.verdict import (
+    MeanInterval,
+    Outcome,
+    interval,
+    judgements,
+    metric,
+    summary,
 )
-
-
-def result(accuracy: float, macro_f1: float = 0.5) -> dict:
-    numbers = {"accuracy": accuracy, "macro_f1": macro_f1, "ece": 0.1}
-    return {"diverged": False, "corrected": numbers, "primary": {**numbers, "accuracy": accuracy - 0.01}}
-
-
-def outcome(a: dict[int, float], b: dict[int, float], c: dict[int, float] | None = None) -> Outcome:
-    given = {"a": a, "b": b, "c": c or {}}
-    return Outcome(
-        PAIR, {name: {seed: result(x) for seed, x in runs.items()} for name, runs in given.items()}
-    )
 
 
 def test_an_interval_of_students_t():
@@ -85,7 +70,7 @@ def test_the_papers_own_difference_may_lie_outside(a, beside):
     found = outcome(dict(enumerate(a)), {0: 0.60, 1: 0.61, 2: 0.62})
     (judged,) = found.judged()
     assert judged.beside_paper == judged.to_dict()["beside_paper"] == beside
-    said = table.claims(found)[0][-1]
+    said = report.claims(found)[0][-1]
     assert said == judged.verdict + (f", {beside} than in the paper" if beside in ("less", "more") else "")
 
 
@@ -116,7 +101,7 @@ def test_a_run_that_diverged_knows_nothing():
     assert metric({"diverged": True, "classes": 8}, "accuracy") == 1 / 8
     assert (metric({"diverged": True}, "macro_f1"), metric({"diverged": True}, "ece")) == (0.0, 1.0)
     results = {"a": {0: {"diverged": True}}, "b": {0: result(0.6)}, "c": {}}
-    rows = table.rows(Outcome(PAIR, results))
+    rows = report.rows(Outcome(PAIR, results))
     assert [row[-1] for row in rows] == ["1, 1 diverged", "1"]
 
 
@@ -141,53 +126,20 @@ def test_the_verdict_in_a_sentence():
     )
 
 
-def test_the_table_says_what_was_measured_beside_the_papers_figures():
-    found = outcome({0: 0.70, 1: 0.72}, {0: 0.60, 1: 0.64}, {0: 0.5})
-    text = table.markdown(found, "Here: a model on faces.")
-    # 12.706: Student's t for one degree of freedom
-    assert "| a | 71.0 % ± 12.7 | 70.00 | 0.500 ± 0.000 |  | 0.100 ± 0.000 | 70.0 % ± 12.7 | 2 |" in text
-    assert "| c | 50.0 % |  | 0.500 |  | 0.100 | 49.0 % | 1 |" in text
-    assert "| accuracy: a > b | +9.0 ± 12.7 | +10.00 | undecided |" in text
-    assert "Here: a model on faces." in text
-    json.dumps(table.to_dict(found), allow_nan=False)
-
-
 def test_results_are_read_from_the_runs(tmp_path):
     experiment = EXPERIMENTS["head"]
     runs = plan(Study(experiment, tmp_path))
     for run in runs[:5]:
         run.folder.mkdir(parents=True)
-        run.result.write_text(json.dumps(result(0.5 + run.seed / 10)))
-    found = Outcome.read(experiment, runs)
+        judged = result(0.5 + run.seed / 10) | {"environment": {"device": "a CPU"}}
+        run.result.write_text(json.dumps(judged))
+    results = ((run.variant, run.seed, result) for run, result in judgements(runs))
+    found = Outcome.of(experiment, results)
     assert {name: sorted(seeds) for name, seeds in found.results.items()} == {
         "none": [0, 1],
         "anchors": [0],
         "attention": [0],
         "anchors and attention": [0],
     }
-    assert found.values("none", "accuracy") == [0.5, 0.6]
-
-
-@pytest.mark.parametrize("name", EXPERIMENTS)
-def test_the_plot_shows_every_variant_beside_the_papers_figure(name, tmp_path):
-    experiment = EXPERIMENTS[name]
-    values = {v.name: 0.3 + 0.04 * i for i, v in enumerate(experiment.variants)}
-    results = {key: {seed: result(x + seed / 100) for seed in range(2)} for key, x in values.items()}
-    drawn = figure(Outcome(experiment, results), "nano")
-    stated = [v for v in experiment.variants if v.paper]
-    assert len(drawn.axes) == (2 if stated else 1)
-    for axis, expected in zip(
-        drawn.axes, (values, {v.name: v.paper["accuracy"] for v in stated}), strict=False
-    ):
-        shown = [y for line in axis.containers for y in line[0].get_ydata()]
-        if not experiment.axis:
-            shown = [x for line in axis.containers for x in line[0].get_xdata()]
-        means = [100 * (x + (0.005 if axis is drawn.axes[0] else 0)) for x in expected.values()]
-        assert sorted(shown) == pytest.approx(sorted(means))
-        assert "%" in axis.get_xlabel() + axis.get_ylabel()
-    drawn.savefig(Path(tmp_path) / "plot.png")
-
-
-def test_nothing_to_draw():
-    with pytest.raises(ValueError, match="no results"):
-        figure(outcome({}, {}), "nano")
+    mean = found.mean("none", "accuracy")
+    assert (mean.mean, mean.n) == (pytest.approx(0.55), 2)

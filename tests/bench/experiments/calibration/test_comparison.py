@@ -2,65 +2,29 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
-from exported import LABELS, run_onnx, tiny_graph, write_faces
+from calibration_sets import OPTIONS, PREPROCESSING
+from exported import LABELS, run_onnx, tiny_graph
 
 from edgefel.bench.experiments.calibration.comparison import (
     STRATEGIES,
-    ComparisonOptions,
-    _Work,
-    compare_strategies,
+    _Judge,
     held_out_images,
     plan_comparison,
     plan_runs,
-)
-from edgefel.bench.experiments.calibration.intervals import Interval
-from edgefel.bench.experiments.calibration.report import (
-    comparison_document,
-    shown,
-    verdicts,
-    write_comparison,
 )
 from edgefel.calib.collect import activation_scales, collect_activations
 from edgefel.calib.placement import ONNXRUNTIME, place
 from edgefel.calib.quantize import quantize
 from edgefel.calib.reader import CalibrationReader
-from edgefel.data.open import open_dataset
-from edgefel.data.preprocessing import default_preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.export.parity.compare import sqnr_db
 from edgefel.progress import SILENT
-
-OPTIONS = ComparisonOptions(per_class=(1, 2), seeds=2, imbalance=4, method="minmax")
-PREPROCESSING = default_preprocessing(112)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    root = tmp_path_factory.mktemp("comparison") / "faces"
-    write_faces(root / "train", LABELS, 20)
-    write_faces(root / "test", LABELS, 3, seed=1)
-    write_faces(root / "val", LABELS, 1, seed=2)
-    (root / "test/fear/1.png").write_bytes(b"no image")
-    return root
-
-
-@pytest.fixture(scope="module")
-def dataset(folder):
-    return open_dataset(folder)
-
-
-@pytest.fixture(scope="module")
-def comparison(dataset):
-    # the model lists the same classes in another order
-    plan = plan_comparison(dataset, LABELS[::-1], OPTIONS)
-    return compare_strategies(tiny_graph(), PREPROCESSING, plan)
 
 
 def test_all_strategies_draw_as_many_images_from_the_same_long_tail(dataset):
@@ -76,7 +40,8 @@ def test_all_strategies_draw_as_many_images_from_the_same_long_tail(dataset):
         for run in (balanced, random, frequent):
             assert set(run.choice.indices) <= set(run.pool.indices)
             assert {dataset.samples[i].split for i in run.choice.indices} == {"train"}
-    assert {run.pool.imbalance for run in runs} == {4.0}
+    ends = [[run.pool.counts[run.pool.order[at]] for at in (0, -1)] for run in runs]
+    assert ends == [[20, 5]] * 12
     # random sets follow the long tail: with 8 or 16 images, each class cannot happen to be there as often
     assert all(len(set(run.choice.counts.values())) > 1 for run in runs if run.strategy == "random")
     assert runs[0].pool.order[0] != runs[3].pool.order[0]
@@ -111,10 +76,10 @@ def test_a_run_is_what_quantizing_by_hand_gives(comparison, dataset):
 
 
 def test_what_a_comparison_holds(comparison):
-    assert comparison.split == "test"
+    assert comparison.plan.split == "test"
     assert comparison.held_out == {**dict.fromkeys(LABELS, 3), "fear": 2}
     assert [path.name for path in comparison.skipped] == ["1.png"]
-    assert [pool.tail for pool in comparison.pools] == [LABELS[5:], (*LABELS[6:], LABELS[0])]
+    assert [pool.tail for pool in comparison.plan.pools] == [LABELS[5:], (*LABELS[6:], LABELS[0])]
     assert len(comparison.rows) == 12
     assert Counter(summary.strategy for summary in comparison.summaries) == {
         "fp32": 1,
@@ -130,42 +95,6 @@ def test_what_a_comparison_holds(comparison):
             assert difference.measures[name].value == pytest.approx(np.mean(gaps))
 
 
-def test_the_verdict_follows_from_the_interval(comparison):
-    difference = comparison.differences[0]
-    for low, high, words in (
-        (0.01, 0.03, "better"),
-        (-0.03, -0.01, "worse"),
-        (-0.01, 0.02, "no difference shown at this size"),
-    ):
-        interval = Interval((low + high) / 2, low, high)
-        judged = replace(difference, measures={**difference.measures, "macro_f1": interval})
-        assert judged.verdict == words
-        sentence = verdicts(replace(comparison, differences=(judged,)))[0]
-        assert sentence.startswith(f"1 per class (8 images), balanced against random: {words} (macro F1 ")
-        assert f"[{100 * low:+.1f}, {100 * high:+.1f}] points" in sentence
-
-
-def test_numbers_are_shown_in_their_units():
-    assert shown("macro_f1", Interval(0.5, 0.4, 0.613)) == "50.0 [40.0, 61.3]"
-    assert shown("tail_sqnr_db", Interval(0.5, -0.4, 0.6), signed=True) == "+0.5 [-0.4, +0.6]"
-    assert shown("recall_fear", Interval(None, None, None)) == "-"
-
-
-def test_both_files_are_written_or_none(comparison, tmp_path):
-    document = comparison_document(comparison, {"model": "tiny"}, {"onnx": "1"}, "edgefel calibrate ...")
-    write_comparison(tmp_path / "out", comparison, document)
-    written = json.loads((tmp_path / "out/comparison.json").read_text())
-    assert len(written["rows"]) == 12
-    assert written["tools"]["onnx"] == "1"
-    assert written["verdicts"] == verdicts(comparison)
-    assert written["pools"][1]["seed"] == 1
-    image = cv2.imread(str(tmp_path / "out/comparison.png"))
-    assert len(np.unique(image.reshape(-1, 3), axis=0)) > 20
-    with pytest.raises(ValueError, match="JSON"):
-        write_comparison(tmp_path / "nothing", comparison, {"rows": float("nan")})
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
-
-
 def test_fewer_images_judge_and_every_class_has_to_be_among_them(dataset):
     split, indices = held_out_images(dataset, replace(OPTIONS, images=22))
     assert (split, len(indices)) == ("test", 22)
@@ -178,25 +107,24 @@ def test_fewer_images_judge_and_every_class_has_to_be_among_them(dataset):
 def test_a_model_with_a_class_more_is_judged_by_the_others(dataset):
     seven = dataset.matched(LABELS[:7]).dataset
     plan = plan_comparison(seven, LABELS[::-1], OPTIONS)
-    assert plan.match.labels == LABELS[:7]
-    assert plan.classes["outputs_ignored"] == ["contempt"]
+    assert plan.labels == LABELS[:7]
+    assert plan.matched.to_dict()["outputs_ignored"] == ["contempt"]
     assert plan.runs == tuple(plan_runs(seven, OPTIONS))  # the model's order changes no draw
-    work = _Work(tiny_graph(), PREPROCESSING, plan, SILENT)
-    crops, targets = work.read(plan.judging)
-    held_out, _ = work.fp32(plan.match.labels, targets, crops)
+    judge = _Judge.read(plan, PREPROCESSING, SILENT, [])
+    _, predicted = judge.outputs(tiny_graph())
     # the outputs are in the reverse order: contempt is the first
-    expected = 6 - run_onnx(tiny_graph(), PREPROCESSING.batch(crops))["probabilities"][:, 1:].argmax(1)
-    assert held_out.predicted.tolist() == expected.tolist()
+    expected = 6 - run_onnx(tiny_graph(), PREPROCESSING.batch(judge.crops))["probabilities"][:, 1:].argmax(1)
+    assert predicted.tolist() == expected.tolist()
     shown = [sample.label for sample in seven.samples if sample.split == "test"]
-    assert sorted([*targets.tolist(), LABELS.index("fear")]) == sorted(shown)
+    assert sorted([*judge.targets.tolist(), LABELS.index("fear")]) == sorted(shown)
 
 
 def test_a_model_with_a_class_less_is_judged_without_its_images(dataset):
     plan = plan_comparison(dataset, LABELS[6::-1], OPTIONS)
-    assert plan.match.labels == LABELS[:7]
-    assert plan.classes["images_left_out"] == {"contempt": 24}
-    assert plan.dataset.labels == LABELS[:7]
-    assert "24 of contempt" in plan.notes[0]
+    assert plan.labels == LABELS[:7]
+    assert plan.matched.to_dict()["images_left_out"] == {"contempt": 24}
+    assert plan.matched.dataset.labels == LABELS[:7]
+    assert "24 of contempt" in plan.matched.notes()[0]
 
 
 def test_unusable_data_is_refused(dataset):

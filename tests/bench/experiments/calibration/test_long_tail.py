@@ -28,7 +28,7 @@ def test_the_ratio_is_the_promised_one_and_the_profile_exponential():
     counts = Counter(LABELS[data.samples[i].label] for i in pool.indices)
     assert counts == pool.counts
     assert pool.counts == {"a": 400, "b": 208, "c": 109, "d": 57, "e": 29, "f": 15, "g": 8}
-    assert pool.imbalance == 50
+    assert pool.counts[pool.order[0]] == 50 * pool.counts[pool.order[-1]]
     assert pool.order == LABELS
     assert pool.tail == ("f", "g")
 

@@ -1,20 +1,18 @@
-"""docs/experiments*.md say what docs/results/ablations.jsonl holds."""
+"""docs/experiments*.md say what docs/results/ablations.jsonl holds; the tables of the head."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
+from experiment_tables import diagnosis, outcomes
 
 from edgefel.bench.experiments.ablation.papers import EXPERIMENTS
+from edgefel.bench.experiments.ablation.verdict import Outcome
 from edgefel.bench.results import read_results
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 ROWS = ROOT / "docs" / "results" / "ablations.jsonl"
-sys.path.insert(0, str(ROOT / "tools"))
-from experiment_tables import outcomes  # noqa: E402
-
 PAGE = "\n".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("*.md"))
 
 
@@ -59,3 +57,18 @@ def test_the_mean_over_noise_levels_is_that_of_the_rows():
 
 def test_every_experiment_is_explained():
     assert all(f"| `{name}` |" in PAGE for name in EXPERIMENTS)
+
+
+def test_a_head_is_diagnosed_by_its_means_over_seeds():
+    experiment = EXPERIMENTS["head"]
+
+    def seed(primary: float) -> dict:
+        parts = {"primary": primary, "corrected": 0.5}
+        known = {"accuracy": parts, "weight": None, "fixed": 0.01, "spoiled": 0.02, "anchors": None}
+        return {"diverged": False, "diagnosis": known}
+
+    found = {"none": {0: seed(0.4), 1: seed(0.6)}, "anchors": {0: {"diverged": True}}}
+    *_, row = diagnosis(
+        Outcome.of(experiment, [(v, s, r) for v in found for s, r in found[v].items()])
+    ).splitlines()
+    assert row == "| none | 50.0 % |  |  | 50.0 % |  | 1.0 % | 2.0 % |  |  |  |"
