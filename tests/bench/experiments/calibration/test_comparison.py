@@ -134,7 +134,7 @@ def test_unusable_data_is_refused(dataset):
         (train, OPTIONS, "has no split test or val to judge on"),
         (test, OPTIONS, "has no split train to calibrate on"),
         (dataset, replace(OPTIONS, imbalance=21), "needs 21 images of .* and there are 20"),
-        (replace(dataset, labels=()), OPTIONS, "share fewer than two classes: .* are unknown"),
+        (replace(dataset, labels=()), OPTIONS, "share fewer than two classes: .* has unknown ones"),
     )
     for data, options, message in cases:
         with pytest.raises(EdgefelError, match=message):
