@@ -13,8 +13,9 @@ demo: $(STAMP)  ## the whole way once on the CPU: faces, training, export, engin
 	$(BIN)/edgefel demo -o demo
 
 # a file's tests share models and graphs that take long to make: each file goes to one process
+# the order is that of tests/conftest.py, not by the number of tests in a file
 # a process that dies ends the run: pytest-xdist would wait for its tests for ever (loadfile does not give them out again)
-PARALLEL := -n auto --dist loadfile --max-worker-restart 0
+PARALLEL := -n auto --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 test: $(STAMP)  ## run the tests
 	$(BIN)/python -m pytest $(PARALLEL)
