@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TextIO
 
 from edgefel.errors import EdgefelError
+from edgefel.text import one_line
 
 # The largest texts that edgefel writes are ground truths of synthetic videos (some 10 MB) and calibration sets.
 MOST_BYTES = 256 << 20
@@ -71,7 +72,7 @@ def native_path(path: str | os.PathLike[str]) -> str:
 
 def reason(error: OSError) -> str:
     """What went wrong, without the number and the path."""
-    return " ".join(str(error.strerror or error).split())
+    return one_line(error.strerror or error)
 
 
 @contextmanager

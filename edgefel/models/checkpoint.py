@@ -26,7 +26,7 @@ from edgefel.files.read import check_regular
 from edgefel.files.write import atomic_folder, write_json
 from edgefel.models.config import ModelConfig
 from edgefel.models.network import FacialExpressionModel
-from edgefel.text import counted
+from edgefel.text import counted, one_line
 
 FORMAT = "edgefel-checkpoint"
 VERSION = 1
@@ -106,7 +106,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         raise EdgefelError(f"{file}: {error}") from None
     # sizes that are possible alone but not together
     except (RuntimeError, ValueError, TypeError, OverflowError, ZeroDivisionError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)[:200]
         raise EdgefelError(f"{file}: its config describes no network ({reason})") from None
     expected = model.state_dict()
     weights = _read_weights(folder)

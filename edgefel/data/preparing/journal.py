@@ -20,6 +20,7 @@ from edgefel.files.documents import parse_json
 from edgefel.files.read import check_regular, reason
 from edgefel.files.unfinished import is_at
 from edgefel.files.write import json_text, lock
+from edgefel.text import one_line
 
 _FORMAT, _VERSION = "edgefel-prepare-journal", 1
 MISSING, UNREADABLE = "m", "u"
@@ -90,7 +91,7 @@ class Journal:
 
     def add(self, index: int, state: str, detail: int | str = 0) -> None:
         """Records an image. detail: the size of its face, or why it is unreadable. Raises OSError."""
-        text = " ".join(str(detail).split())
+        text = one_line(detail)
         line = f"{index} {state} {text}\n".encode("utf-8", "backslashreplace")
         with self._lock:
             _write(self._descriptor, line)

@@ -12,7 +12,7 @@ from edgefel.files.cache import VARIABLE, cache_folder
 from edgefel.runtime.doctor.check import Check
 from edgefel.runtime.doctor.machine import Machine
 from edgefel.runtime.telemetry.board import PowerMode, Reading
-from edgefel.text import counted
+from edgefel.text import counted, one_line
 
 LEAST_MEMORY_MB = 1000
 LEAST_DISK_MB = 1000
@@ -74,7 +74,7 @@ def _cache() -> Check:
         folder = cache_folder("engines")
         free = shutil.disk_usage(folder).free / 1e6
     except (EdgefelError, OSError) as error:
-        return Check("cache", "warn", " ".join(str(error).split(";")[0].split()), fix)
+        return Check("cache", "warn", one_line(str(error).split(";")[0]), fix)
     if not os.access(folder, os.W_OK):
         return Check("cache", "warn", f"{folder} cannot be written", fix)
     found = f"{folder}, {free / 1e3:.1f} GB free"
