@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from edgefel.calib.samples import LabelledImages, balanced_samples
+from edgefel.calib.sampling import LabelledImages, balanced_samples
 from edgefel.data.dataset import Box, ImageDataset, ImageStore, Sample
 from edgefel.data.images import UnreadableImageError
 from edgefel.data.labels import check_labels

@@ -18,7 +18,7 @@ from edgefel.calib.calibration_set import (
     read_calibration_set,
     record_images,
 )
-from edgefel.calib.samples import LabelledImages, SampleChoice, balanced_samples
+from edgefel.calib.sampling import LabelledImages, SampleChoice, balanced_samples
 from edgefel.data.dataset import ImageDataset, MatchedDataset, Sample
 from edgefel.data.images import UnreadableImageError
 from edgefel.data.labels import check_judgeable, expression_labels, match_labels

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edgefel.calib.samples import LabelledImages
+from edgefel.calib.sampling import LabelledImages
 from edgefel.data.images import UnreadableImageError
 from edgefel.data.preprocessing import Image, Preprocessing
 from edgefel.errors import EdgefelError

@@ -23,8 +23,8 @@ from edgefel.export.onnx.trace import check_graph, export_onnx, save_onnx
 from edgefel.export.options import ExportOptions, exported_preprocessing
 from edgefel.export.parity.gate import Gate
 from edgefel.export.parity.limits import LIMITS, ParityLimits
-from edgefel.export.precision.graphs import Build, PrecisionGraph, Ranges, calibrate_ranges, make_graphs
 from edgefel.export.precision.mixed import find_mix, mix_entry, write_search
+from edgefel.export.precision.precisions import Build, PrecisionGraph, Ranges, calibrate_ranges, make_graphs
 from edgefel.export.precision.search import SearchResult
 from edgefel.export.record import CALIBRATION_NAME, model_info, source_entry, tool_versions
 from edgefel.export.tensorrt.engine import EngineCache, build_engine, load_tensorrt

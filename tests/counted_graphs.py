@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from edgefel.export.precision.graphs import Ranges, make_graphs
+from edgefel.export.precision.precisions import Ranges, make_graphs
 from edgefel.runtime.manifest import PRECISIONS
 
 BUNDLE = Path(__file__).parent / "bundles" / "nano-synthetic"

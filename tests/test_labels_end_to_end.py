@@ -22,7 +22,7 @@ from edgefel.cli.main import main
 from edgefel.data.open import open_dataset
 from edgefel.data.preprocessing import default_preprocessing
 from edgefel.deploy.deepstream import write_deepstream
-from edgefel.deploy.triton import write_triton_repository
+from edgefel.deploy.triton_server import write_triton_repository
 from edgefel.evaluation.evaluate import evaluate
 from edgefel.evaluation.report import render
 from edgefel.files.documents import read_json

@@ -32,7 +32,7 @@ from edgefel.calib.images import draw_evenly, load_images
 from edgefel.calib.placement import ONNXRUNTIME, place
 from edgefel.calib.quantize import quantize
 from edgefel.calib.reader import CalibrationReader
-from edgefel.calib.samples import balanced_samples
+from edgefel.calib.sampling import balanced_samples
 from edgefel.data.open import open_dataset
 from edgefel.data.preprocessing import Preprocessing
 from edgefel.export.bundle import ExportOptions, export_bundle

@@ -69,7 +69,7 @@ def _of_model(name: str, precisions: Sequence[str]) -> Graphs:
     import numpy as np
 
     from edgefel.export.onnx.trace import export_onnx
-    from edgefel.export.precision.graphs import Ranges, make_graphs
+    from edgefel.export.precision.precisions import Ranges, make_graphs
     from edgefel.models.profile import profile
     from edgefel.models.registry import build_model
 

@@ -112,7 +112,7 @@ def _write_servers(options: SimpleNamespace) -> dict[str, Any]:
     precision = next(iter(options.precisions), None)
     written: dict[str, tuple[Path, list[Path]]] = {}
     if (folder := options.triton_repository) is not None:
-        from edgefel.deploy.triton import TritonOptions, write_triton_repository
+        from edgefel.deploy.triton_server import TritonOptions, write_triton_repository
 
         triton = TritonOptions(
             precision=precision,

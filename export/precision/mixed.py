@@ -15,7 +15,7 @@ from edgefel.errors import EdgefelError
 from edgefel.export.onnx.trace import serialize
 from edgefel.export.parity.compare import Outputs, Parity
 from edgefel.export.parity.gate import Gate, onnx_outputs
-from edgefel.export.precision.graphs import Build
+from edgefel.export.precision.precisions import Build
 from edgefel.export.precision.search import MixVerdict, SearchResult, search
 from edgefel.export.precision.sensitivity import rank_layers
 from edgefel.files.write import write_json

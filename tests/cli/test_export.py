@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from exported import LABELS, large_bundle, save, tiny_graph, tiny_model, write_faces
 
-from edgefel.calib.samples import DEFAULT_GROUP_CAP, DEFAULT_PER_CLASS
+from edgefel.calib.sampling import DEFAULT_GROUP_CAP, DEFAULT_PER_CLASS
 from edgefel.calib.thresholds import METHODS
 from edgefel.cli.export import command
 from edgefel.cli.main import main

@@ -22,7 +22,7 @@ from google.protobuf.json_format import MessageToJson
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from edgefel.data.preprocessing import Preprocessing
-from edgefel.deploy.triton import write_triton_repository
+from edgefel.deploy.triton_server import write_triton_repository
 from edgefel.runtime.manifest import read_manifest, write_manifest
 
 RECIPE = Preprocessing(

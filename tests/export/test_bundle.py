@@ -38,7 +38,7 @@ from edgefel.export.onnx.passes import spread_prelu
 from edgefel.export.onnx.trace import export_onnx, serialize
 from edgefel.export.options import ExportOptions
 from edgefel.export.parity.limits import LIMITS
-from edgefel.export.precision.graphs import PrecisionGraph
+from edgefel.export.precision.precisions import PrecisionGraph
 from edgefel.files.write import sha256
 from edgefel.models.checkpoint import load_checkpoint
 from edgefel.progress import SILENT

@@ -18,7 +18,7 @@ from edgefel.calib.collect import activation_scales, collect_activations
 from edgefel.calib.placement import ONNXRUNTIME, place
 from edgefel.calib.quantize import quantize
 from edgefel.calib.reader import CalibrationReader, readable
-from edgefel.calib.samples import (
+from edgefel.calib.sampling import (
     DEFAULT_GROUP_CAP,
     SampleChoice,
     balanced_samples,

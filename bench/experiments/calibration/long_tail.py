@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgefel.calib.samples import LabelledImages
+from edgefel.calib.sampling import LabelledImages
 from edgefel.errors import EdgefelError
 from edgefel.text import counted
 

@@ -25,7 +25,7 @@ from tritonclient.grpc.model_config_pb2 import (
     ModelWarmup,
 )
 
-from edgefel.deploy.triton import TritonOptions, write_triton_repository
+from edgefel.deploy.triton_server import TritonOptions, write_triton_repository
 from edgefel.errors import EdgefelError
 from edgefel.export.onnx.inputs import uint8_input
 from edgefel.export.onnx.passes import keep_outputs
@@ -364,7 +364,7 @@ def test_a_folder_in_use_is_left_alone(bundle, tmp_path):
 def test_the_repository_needs_no_protobuf_and_no_torch(bundle, tmp_path):
     code = (
         "import sys; from pathlib import Path\n"
-        "from edgefel.deploy.triton import write_triton_repository\n"
+        "from edgefel.deploy.triton_server import write_triton_repository\n"
         "write_triton_repository(Path(sys.argv[1]), Path(sys.argv[2]))\n"
         "print(sorted({'torch', 'onnx', 'google.protobuf', 'tritonclient', 'onnxruntime'} & set(sys.modules)))"
     )

@@ -10,7 +10,7 @@ import pytest
 from exported import anchors_of, tiny_graph, tiny_model
 from small_graphs import op_types
 
-from edgefel.export.precision.graphs import Ranges, make_graphs
+from edgefel.export.precision.precisions import Ranges, make_graphs
 
 
 def made(precisions: tuple[str, ...], **options: object):

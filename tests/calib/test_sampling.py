@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 from labelled_items import Images, Item
 
-from edgefel.calib.samples import balanced_samples, unbalanced_samples
+from edgefel.calib.sampling import balanced_samples, unbalanced_samples
 from edgefel.errors import EdgefelError
 
 
