@@ -20,6 +20,11 @@ SYSTEMS = {
     "apvit-nano+resizer": ["--criterion", "pdls", "--model-set", "input_size=64"],
     "poster-v2-nano+resizer": ["--model-set", "input_size=48"],
 }
+# one block per stage: tracing, most of an export's time, takes half
+SHALLOW = {
+    "apvit": {"image_units": "[1,1,1]", "keep_rates": "[1.0,0.9]"},
+    "pyramid": {"image_units": "[1,1,1]", "landmark_units": "[1,1,1]", "depth": "1"},
+}
 
 
 def edgefel(*arguments: object, code: int = 0) -> str:
@@ -31,7 +36,9 @@ def edgefel(*arguments: object, code: int = 0) -> str:
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_from_training_to_bench(name, faces_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    few = ["--epochs", 1, "--per-class", 8, "--batch-size", 8, "--workers", 0, "-q"]
+    few = ["--epochs", 1, "--per-class", 4, "--batch-size", 7, "--workers", 0, "-q"]
+    shallow = SHALLOW["apvit" if name.startswith("apvit") else "pyramid"]
+    few += [f"--model-set=encoder.{part}={value}" for part, value in shallow.items()]
     edgefel("train", "--model", name, "--data", faces_folder, "-o", "run", *few, *SYSTEMS[name])
 
     scores = json.loads(edgefel("evaluate", "run", "--data", faces_folder, "--split", "test", "--json"))
@@ -40,20 +47,9 @@ def test_from_training_to_bench(name, faces_folder, tmp_path, monkeypatch):
         name.startswith(("apvit", "poster")) and "reliability" not in name
     )
 
-    engine = ["--engine"] if HAS_TENSORRT else []
-    edgefel(
-        "export",
-        "run",
-        "-o",
-        "bundle",
-        "--fp32",
-        "--fp16",
-        "--int8",
-        *engine,
-        "--data",
-        faces_folder,
-        "--json",
-    )
+    precisions = ["--fp32", "--fp16", "--int8", *(["--engine"] if HAS_TENSORRT else [])]
+    brief = ["--per-class", 2, "--parity-images", 14, "--json"]
+    edgefel("export", "run", "-o", "bundle", *precisions, "--data", faces_folder, *brief)
     manifest = json.loads(Path("bundle/manifest.json").read_text())
     files = {file["name"]: file for file in manifest["files"]}
     onnx = ["model.fp32.onnx", "model.fp16.onnx", "model.int8.onnx", "model.int8-fp16.onnx"]
@@ -61,24 +57,13 @@ def test_from_training_to_bench(name, faces_folder, tmp_path, monkeypatch):
     if HAS_TENSORRT:
         assert {"model.fp32.engine", "model.fp16.engine", "model.int8-fp16.engine"} <= set(files)
 
-    gate = json.loads(edgefel("parity", "bundle", "--data", faces_folder, "--checkpoint", "run", "--json"))
+    brief = ["--checkpoint", "run", "--images", 14, "--json"]
+    gate = json.loads(edgefel("parity", "bundle", "--data", faces_folder, *brief))
     assert gate["files"]["model.fp32.onnx"]["top1_agreement"] == 1.0
 
     image = next((faces_folder / "images").rglob("*.png"))
     said = json.loads(edgefel("predict", "bundle", image, "--no-detect", "--json").splitlines()[0])
     assert said["faces"][0]["label"] in scores["labels"]
 
-    brief = [
-        "--quick",
-        "--runs",
-        2,
-        "--seconds",
-        0.01,
-        "--backend",
-        "onnxruntime",
-        "--threads",
-        1,
-        "--no-memory",
-    ]
-    rows = edgefel("bench", "latency", "bundle", *brief, "--json")
-    assert name in rows
+    brief = ["--quick", "--runs", 2, "--seconds", 0.01, "--threads", 1, "--no-memory", "--json"]
+    assert name in edgefel("bench", "latency", "bundle", "--backend", "onnxruntime", *brief)

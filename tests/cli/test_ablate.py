@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 
 from edgefel.bench.experiments.ablation.pool import Slot, last_step, slots
+from edgefel.bench.experiments.ablation.recipes import RECIPES, Recipe
 from edgefel.bench.results import read_results
 from edgefel.cli.main import main
 from edgefel.data.synthetic import FaceOptions
@@ -23,17 +26,8 @@ from edgefel.errors import EdgefelError
 from edgefel.models.checkpoint import load_checkpoint
 
 # a run is a process that imports PyTorch, takes one or two steps and labels a dozen images
-SMALL = ["--recipe", "scratch", "--jobs", "2", "-q"]
-SMALL += [
-    "--set",
-    "epochs=1",
-    "--set",
-    "per_class=2",
-    "--set",
-    "batch_size=4",
-    "--set",
-    "loss.auxiliary_steps=0",
-]
+SETTINGS = ("epochs=1", "per_class=2", "batch_size=4", "loss.auxiliary_steps=0")
+SMALL = ["--recipe", "scratch", "--jobs", "2", "-q", *(f"--set={setting}" for setting in SETTINGS)]
 # two rows of a table, once
 PAIR = [*SMALL, "--seeds", "1", "--only", "none", "--only", "anchors"]
 
@@ -82,21 +76,13 @@ def test_what_it_writes(done, faces):
 
 
 def test_what_is_done_is_not_done_again(done, faces):
-    before = {path: path.stat().st_mtime_ns for path in done.glob("runs/*/*") if path.is_file()}
-    result = ablate(
-        "head",
-        "-o",
-        done,
-        "--data",
-        faces,
-        *PAIR,
-        "--json",
-    )
+    before = times(done / "runs")
+    result = ablate("head", "-o", done, "--data", faces, *PAIR, "--json")
     assert result.exit_code == 0
     printed = json.loads(result.stdout)
     assert set(printed["variants"]) == {"none", "anchors"}
     assert printed["failed"] == []
-    assert {path: path.stat().st_mtime_ns for path in done.glob("runs/*/*") if path.is_file()} == before
+    assert times(done / "runs") == before
 
 
 def test_what_would_be_done(done, faces):
@@ -109,19 +95,14 @@ def test_what_would_be_done(done, faces):
     assert len(list((done / "runs").iterdir())) == 2
 
 
-def test_a_run_that_fails_is_named_and_the_others_are_kept(faces, tmp_path):
+def test_a_run_that_fails_is_named_and_the_others_are_kept(done, faces, tmp_path):
     """Its settings were spoiled: the run's own error comes up."""
-    arguments = (
-        "head",
-        "-o",
-        tmp_path,
-        "--data",
-        faces,
-        *PAIR,
-    )
+    shutil.copytree(done / "runs", tmp_path / "runs")
+    arguments = ("head", "-o", tmp_path, "--data", faces, *PAIR)
     rows = json.loads(ablate(*arguments, "--dry-run", "--json").stdout)
-    Path(rows[0]["folder"], "run").mkdir(parents=True)
-    Path(rows[0]["folder"], "run", "config.yaml").write_text("epochs: many")
+    folder = Path(rows[0]["folder"])
+    (folder / "result.json").unlink()
+    (folder / "run" / "config.yaml").write_text("epochs: many")
     result = ablate(*arguments)
     assert result.exit_code == 1
     assert "failed: none, seed 0: " in result.output
@@ -133,16 +114,7 @@ def test_a_run_that_fails_is_named_and_the_others_are_kept(faces, tmp_path):
 def endless(faces, tmp_path):
     """A study whose runs take minutes, and the arguments to go on with it."""
     arguments = ["ablate", "augmentation", "-o", str(tmp_path / "out"), "--data", str(faces), *SMALL]
-    arguments += [
-        "--seeds",
-        "1",
-        "--set",
-        "epochs=2000",
-        "--set",
-        "checkpoint_every=2",
-        "--set",
-        "log_every=1",
-    ]
+    arguments += ["--seeds=1", "--set=epochs=2000", "--set=checkpoint_every=2", "--set=log_every=1"]
     process = subprocess.Popen(
         [sys.executable, "-m", "edgefel.cli.main", *arguments],
         start_new_session=True,
@@ -208,13 +180,32 @@ def test_runs_end_with_whoever_started_them(endless):
     assert all((run / "run/last.json").is_file() for run in folder.glob("runs/*"))
 
 
-def test_runs_start_from_streams_that_were_trained_before(tmp_path):
+QUICK = ["--recipe", "quick", "--seeds", "1", "--jobs", "1", "-q"]
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory) -> Iterator[Path]:
+    """A study by the recipe "quick", with a quarter of its faces and steps."""
+    recipe, few, brief = RECIPES["quick"], {"count": 70, "subjects": 35}, {"per_class": 4, "batch_size": 14}
+    before, others = recipe.pretraining
+    shorter = Recipe(recipe.settings | brief, recipe.faces | few, (before | brief, others | few))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(RECIPES, "quick", shorter)
+        folder = tmp_path_factory.mktemp("pretrained")
+        result = ablate("head", "-o", folder, *QUICK, "--only", "none")
+        assert result.exit_code == 0, result.output
+        yield folder
+
+
+def times(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def test_runs_start_from_streams_that_were_trained_before(pretrained):
     """The recipe as it is, with faces of its own: two sets of other people, streams that stay as they are."""
-    result = ablate("head", "-o", tmp_path, "--recipe", "quick", "--only", "none", "--seeds", "1", "-q")
-    assert result.exit_code == 0, result.output
-    assert len(list(tmp_path.glob("faces-*"))) == 2
-    (streams,) = tmp_path.glob("runs/streams-*")
-    (run,) = set(tmp_path.glob("runs/*")) - {streams}
+    assert len(list(pretrained.glob("faces-*"))) == 2
+    (streams,) = pretrained.glob("runs/streams-*")
+    (run,) = set(pretrained.glob("runs/*")) - {streams}
     checkpoint = load_checkpoint(run / "run").model.state_dict()
     before = load_checkpoint(streams / "run").model.state_dict()
     parts = [load_file(streams / part / "model.safetensors") for part in ("image_stream", "landmark_stream")]
@@ -225,10 +216,22 @@ def test_runs_start_from_streams_that_were_trained_before(tmp_path):
         assert torch.equal(tensor, checkpoint[name]), name
     # the rest was learned
     assert not torch.equal(checkpoint["encoder.cls_token"], before["encoder.cls_token"])
-    times = {path: path.stat().st_mtime_ns for path in streams.rglob("*") if path.is_file()}
-    again = ablate("head", "-o", tmp_path, "--recipe", "quick", "--only", "none", "--seeds", "1", "-q")
-    assert again.exit_code == 0
-    assert {path: path.stat().st_mtime_ns for path in streams.rglob("*") if path.is_file()} == times
+    written = times(streams)
+    assert ablate("head", "-o", pretrained, *QUICK, "--only", "none").exit_code == 0
+    assert times(streams) == written
+
+
+def test_faces_of_their_own(pretrained):
+    """A resizer that is trained with the streams of another study, on faces of 32 pixels."""
+    (streams,) = pretrained.glob("runs/streams-*")
+    written = times(streams)
+    result = ablate("resolution", "-o", pretrained, *QUICK, "--only", "32 px, resizer")
+    assert result.exit_code == 0, result.output
+    sizes = [json.loads(f.read_text())["options"]["size"] for f in pretrained.glob("faces-*/dataset.json")]
+    assert sorted(sizes) == [32, 64, 64]  # its own, and those of the other study and of the streams
+    (row,) = read_results(pretrained / "resolution" / "rows.jsonl").rows
+    assert row.subject["model"] == "arbex-nano+resizer"
+    assert times(streams) == written
 
 
 def test_another_model(faces, tmp_path):
@@ -243,17 +246,6 @@ def test_another_model(faces, tmp_path):
     # what was changed by hand stands beside the recipe
     assert row.subject["set"]["per_class"] == 2
     assert 30e6 < row.metrics["macs"] < 60e6
-
-
-def test_faces_of_their_own(tmp_path):
-    """A resizer that is trained with streams from before, on faces of 32 pixels."""
-    few = ["--recipe", "quick", "--seeds", "1", "--jobs", "1", "-q", "--only", "32 px, resizer"]
-    result = ablate("resolution", "-o", tmp_path, *few)
-    assert result.exit_code == 0, result.output
-    sizes = [json.loads(f.read_text())["options"]["size"] for f in tmp_path.glob("faces-*/dataset.json")]
-    assert sorted(sizes) == [32, 64]  # its own, and those of the streams
-    (row,) = read_results(tmp_path / "resolution" / "rows.jsonl").rows
-    assert row.subject["model"] == "arbex-nano+resizer"
 
 
 @pytest.mark.parametrize(
