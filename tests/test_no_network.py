@@ -87,7 +87,7 @@ def watched(code: str, arguments: list[str], folder: Path) -> list[str]:
     # neither the user's consent files nor being in CI may decide
     environment = {
         name: os.environ[name]
-        for name in ("PATH", "LD_LIBRARY_PATH", "OMP_NUM_THREADS")
+        for name in ("PATH", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "OMP_WAIT_POLICY")
         if name in os.environ
     }
     environment |= {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from edgefel.cli.demo import Demo, DemoOptions
+from edgefel.cli.demo import Demo
 from edgefel.cli.main import main
 
 SMALL = {"faces": 210, "subjects": 21, "epochs": 1, "per_class": 10}
@@ -25,8 +25,7 @@ def finished(tmp_path_factory) -> Path:
     from edgefel.cli.demo import _photo
 
     folder = tmp_path_factory.mktemp("demo") / "out"
-    options = DemoOptions(engine=True, photo=str(_photo(None)), seed=0, **SMALL)
-    Demo(folder, options).run()
+    Demo(folder, engine=True, photo=str(_photo(None)), seed=0, **SMALL).run()
     return folder
 
 
