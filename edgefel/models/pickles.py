@@ -206,20 +206,11 @@ def _scalar(dtype: Any, data: Any = None) -> _Array | _Inert:
     return number
 
 
-def _no_bytes() -> bytes:
-    """How protocol 2 writes b""."""
-    return b""
-
-
 def _encode(text: Any, encoding: Any = "utf-8") -> bytes:
     """How protocol 2 writes bytes."""
     if not isinstance(text, str) or encoding != "latin1":
         raise pickle.UnpicklingError("bytes in another encoding than latin1")
     return text.encode("latin1")
-
-
-def _dictionary(*_: Any) -> OrderedDict[Any, Any]:
-    return OrderedDict()
 
 
 # Stand-ins for the names that may occur in a file, besides torch's own; the weights-only unpickler refuses files with
@@ -231,8 +222,9 @@ _STAND_INS: dict[str, Any] = {
     "numpy.ndarray": _Array,
     "numpy.dtype": _DType,
     "_codecs.encode": _encode,
-    **{f"{builtins}.bytes": _no_bytes for builtins in ("builtins", "__builtin__")},
-    "collections.defaultdict": _dictionary,
+    # how protocol 2 writes b""
+    **{f"{builtins}.bytes": lambda: b"" for builtins in ("builtins", "__builtin__")},
+    "collections.defaultdict": lambda *_: OrderedDict(),
     **{f"{builtins}.{name}": _Inert for builtins in ("builtins", "__builtin__") for name in ("int", "list")},
     "argparse.Namespace": _Inert,
     **{f"pathlib.{name}Path": _Inert for name in ("Posix", "Windows", "PurePosix")},

@@ -63,7 +63,9 @@ def import_published(files: Sequence[str | Path], layout: str) -> Imported:
         raise EdgefelError(f"layout '{layout}' is one file, got {len(files)}")
     where = ", ".join(map(str, files))
     published, classes, notes = _read(files, layout)
-    weights, names, unused, unknown = _rename(published, layout)
+    ours = {key: translate(layout, key) for key in published}
+    names = {own: key for key, own in ours.items() if own}  # our names -> the file's
+    weights = {own: published[key] for own, key in names.items()}
     part = _PARTS.get(layout)
     config = _config(weights, layout)
     with torch.device("meta"):
@@ -71,13 +73,14 @@ def import_published(files: Sequence[str | Path], layout: str) -> Imported:
     expected = {
         key: value for key, value in model.state_dict().items() if part is None or key.startswith(f"{part}.")
     }
-    _refuse_misfits(where, layout, weights, expected, unknown)
+    _refuse_misfits(where, layout, weights, expected, [key for key, own in ours.items() if own is None])
     weights = {
         key: _as(expected[key].dtype, value, f"{where}: {names[key]}") for key, value in weights.items()
     }
     check_values(where, weights, names)
     if part is None:
         model.load_state_dict(weights, assign=True)
+    unused = tuple(key for key, own in ours.items() if own == "")
     return Imported(model.eval() if part is None else None, part, weights, unused, classes, notes)
 
 
@@ -139,23 +142,6 @@ def _read(
         classes = classes or contents.classes
         notes += [f"{Path(file).name}: {note}" for note in found]
     return published, classes, tuple(notes)
-
-
-def _rename(
-    published: Mapping[str, Tensor], layout: str
-) -> tuple[dict[str, Tensor], dict[str, str], tuple[str, ...], list[str]]:
-    """Our names -> tensors, our names -> published ones, unused and unknown published ones."""
-    weights: dict[str, Tensor] = {}
-    names: dict[str, str] = {}
-    unused: list[str] = []
-    unknown: list[str] = []
-    for key, value in published.items():
-        own = translate(layout, key)
-        if own:
-            weights[own], names[own] = value, key
-        else:
-            (unknown if own is None else unused).append(key)
-    return weights, names, tuple(unused), unknown
 
 
 def _as(dtype: torch.dtype, value: Tensor, where: str) -> Tensor:
