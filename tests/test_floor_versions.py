@@ -14,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import shallow
 import tomllib
 import torch
 from clean_installs import HERE, ROOT, check_lines, edgefel, find_python, new_environment, run, write_clip
@@ -29,12 +30,6 @@ NUMPY = {"3.10": "1.23", "3.11": "1.24.2"}
 BORROWED = "torch"
 # a limit for a machine that is busy with other things: an installation takes about a minute by itself
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
-
-
-# one block per stage: an export takes half the time
-SHALLOW = [
-    f"--model-set=encoder.{part}" for part in ("image_units=[1,1,1]", "landmark_units=[1,1,1]", "depth=1")
-]
 
 
 def floors(*extras: str) -> dict[str, str]:
@@ -138,7 +133,7 @@ def training(tmp_path_factory) -> Path:
 def test_train_and_export(training, faces_folder, tmp_path):
     """One step, every precision, and labels from each file."""
     data = ("--data", faces_folder)
-    steps = ("--max-steps", "1", "--batch-size", "8", "--per-class", "2", *SHALLOW)
+    steps = ("--max-steps", "1", "--batch-size", "8", "--per-class", "2", *shallow.PYRAMID)
     ok(edgefel(training, "train", "--model", "arbex-nano", *data, "-o", "run", *steps, cwd=tmp_path))
     ok(edgefel(training, "evaluate", "run", *data, "--split", "test", "-o", "report", cwd=tmp_path))
     precisions = ("--fp32", "--fp16", "--int8", "--per-class", "2", "--parity-images", "8", *data)

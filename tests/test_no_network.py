@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import shallow
 import torch
 from published_weights import state_dict
 
@@ -34,10 +35,6 @@ for arguments in json.loads(sys.argv[1]):
 """
 ORT = ("--backend", "onnxruntime", "--quick", "--threads", "1")
 BRIEF = ("--runs", "2", "--seconds", "0.01")
-# one block per stage: an export takes half the time
-SHALLOW = " ".join(
-    f"--model-set encoder.{part}" for part in ("image_units=[1,1,1]", "landmark_units=[1,1,1]", "depth=1")
-)
 ON_A_DEVICE = [
     "--help",
     "doctor",
@@ -61,8 +58,8 @@ ON_A_DEVICE = [
 WITH_TORCH = [
     "models",
     "data synth -o {}/faces --count 140 --size 64 --subjects 20 --workers 1",
-    f"train --model arbex-nano {SHALLOW} --data {{}}/faces -o {{}}/run --max-steps 2 --batch-size 8 --quiet "
-    "--accelerator cpu",
+    f"train --model arbex-nano {' '.join(shallow.PYRAMID)} --data {{}}/faces -o {{}}/run --max-steps 2 "
+    "--batch-size 8 --quiet --accelerator cpu",
     "evaluate {}/run --data {}/faces -o {}/report --grid 1",
     "calibrate --data {}/faces -o {}/calibration.json --per-class 2",
     "export {}/run -o {}/bundle --fp32 --int8 --fp16 --data {}/faces --per-class 2 --parity-images 7 --overwrite",

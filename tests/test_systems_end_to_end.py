@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import shallow
 from click.testing import CliRunner
 from exported import HAS_TENSORRT
 
@@ -20,11 +21,6 @@ SYSTEMS = {
     "apvit-nano+resizer": ["--criterion", "pdls", "--model-set", "input_size=64"],
     "poster-v2-nano+resizer": ["--model-set", "input_size=48"],
 }
-# one block per stage: tracing, most of an export's time, takes half
-SHALLOW = {
-    "apvit": {"image_units": "[1,1,1]", "keep_rates": "[1.0,0.9]"},
-    "pyramid": {"image_units": "[1,1,1]", "landmark_units": "[1,1,1]", "depth": "1"},
-}
 
 
 def edgefel(*arguments: object, code: int = 0) -> str:
@@ -37,8 +33,7 @@ def edgefel(*arguments: object, code: int = 0) -> str:
 def test_from_training_to_bench(name, faces_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     few = ["--epochs", 1, "--per-class", 4, "--batch-size", 7, "--workers", 0, "-q"]
-    shallow = SHALLOW["apvit" if name.startswith("apvit") else "pyramid"]
-    few += [f"--model-set=encoder.{part}={value}" for part, value in shallow.items()]
+    few += shallow.APVIT if name.startswith("apvit") else shallow.PYRAMID
     edgefel("train", "--model", name, "--data", faces_folder, "-o", "run", *few, *SYSTEMS[name])
 
     scores = json.loads(edgefel("evaluate", "run", "--data", faces_folder, "--split", "test", "--json"))

@@ -64,6 +64,7 @@ def command(output: Path, quick: bool, photo: Path | None, no_engine: bool, seed
         _print_results(results, output)
 
 
+TIMING_SECONDS = 4.0
 FULL = {"faces": 5600, "subjects": 280, "epochs": 8, "per_class": 210}
 
 
@@ -171,7 +172,7 @@ class Demo:
                 self.folder / "run",
                 self.folder / "bundle",
                 dataset,
-                max_seconds=4.0,
+                max_seconds=TIMING_SECONDS,
                 threads=1,  # idle threads of one runtime would spin while another is timed
                 advance=bars.follower("every file on the test split"),
             )
