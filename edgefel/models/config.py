@@ -237,8 +237,4 @@ def _build(cls: type, data: dict[str, Any]) -> Any:
         # larger sizes are no real network, and would take hours, or all memory, to refuse later
         most = _MOST_LAYERS if name in _LAYERS else _MOST_WIDTH
         _check(all(abs(size) <= most for size in sizes), f"{name} must be at most {most}, got {value}")
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
-    try:
-        return cls(**values)
-    except TypeError as error:
-        raise EdgefelError(f"model config: {cls.__name__}: {error}") from None
+    return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in data.items()})

@@ -47,12 +47,10 @@ class Contents:
     """What a weight file holds.
 
     sets: every mapping of names to tensors in it. classes: names of its classes in output order, if it has them.
-    keys: its first entries, for messages.
     """
 
     sets: tuple[WeightSet, ...]
     classes: tuple[str, ...]
-    keys: str
 
 
 def averaged(name: str) -> bool:
@@ -77,11 +75,11 @@ def read_contents(file: str | Path) -> Contents:
     if not isinstance(content, Mapping):
         raise EdgefelError(f"{file}: holds a {type(content).__name__}, not named weights")
     sets = tuple(_weight_sets(content))
-    keys = listed([str(key) for key in content], 12)
     if not any(found.tensors for found in sets):
         unusable = [f"{key} is {problem}" for found in sets for key, problem in found.unusable.items()]
-        raise EdgefelError(f"{file}: holds no weights; its entries: {listed(unusable, 3) or keys or 'none'}")
-    return Contents(sets, next(filter(None, _class_names(content)), ()), keys)
+        entries = listed(unusable, 3) or listed([str(key) for key in content], 12) or "none"
+        raise EdgefelError(f"{file}: holds no weights; its entries: {entries}")
+    return Contents(sets, next(filter(None, _class_names(content)), ()))
 
 
 def listed(entries: list[str], limit: int = 20) -> str:

@@ -33,7 +33,7 @@ def test_changes_of_parts_and_their_lists():
 def test_bad_names_and_settings():
     with pytest.raises(EdgefelError, match="unknown model 'arbx'; known: arbex"):
         build_model("arbx")
-    with pytest.raises(EdgefelError, match=r"unknown settings \['depht'\]"):
+    with pytest.raises(EdgefelError, match=r"unknown entries \['depht'\]"):
         model_config("arbex", encoder={"depht": 3})
     with pytest.raises(EdgefelError, match="no head to configure"):
         model_config("poster-v2", head={"delta": 2.0})
