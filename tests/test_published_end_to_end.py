@@ -139,7 +139,7 @@ def from_bytes_to_logits(checkpoint: Path, bundle: Path, layout: str, data: Path
 
     result = CliRunner().invoke(main, ["predict", str(bundle), str(data), "--no-detect", "--json"])
     assert result.exit_code == 0, result.output
-    rows = {Path(row["image"]): row["faces"] for row in map(json.loads, result.stdout.splitlines())}
+    rows = {Path(row["source"]): row["faces"] for row in map(json.loads, result.stdout.splitlines())}
     assert set(rows) == set(files)
     for file, expected in zip(files, probabilities, strict=True):
         (face,) = rows[file]
