@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import cv2
@@ -14,7 +17,9 @@ import numpy as np
 import pytest
 from matplotlib import cbook
 
+ROOT = Path(__file__).parent.parent
 HERE = "{}.{}".format(*sys.version_info)
+PIP = (sys.executable, "-m", "pip", "-q", "--disable-pip-version-check")
 FRAMES = 6
 
 
@@ -39,6 +44,33 @@ def run(*command: object, cwd: Path, **environment: str) -> subprocess.Completed
     return subprocess.run(
         list(map(str, command)), capture_output=True, text=True, check=False, cwd=cwd, env=own | environment
     )
+
+
+@functools.cache
+def wheel() -> Path:
+    """edgefel's wheel, built once: pip would build it anew for each environment."""
+    folder = Path(tempfile.mkdtemp(prefix="edgefel-wheel-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    result = run(*PIP, "wheel", "--no-deps", "-w", folder, ROOT, cwd=folder)
+    skip_without_index(result)
+    assert result.returncode == 0, result.stderr
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+def new_environment(python: Path, folder: Path) -> Path:
+    """An environment in `folder`, without pip; its interpreter."""
+    subprocess.run([python, "-m", "venv", "--without-pip", folder], check=True)
+    return folder / ("Scripts" if os.name == "nt" else "bin") / "python"
+
+
+def install(python: Path, extras: str, *more: object) -> None:
+    """Installs edgefel with its extras ("[data]", or ""), and more, into the environment of `python`."""
+    # most of what is installed is never imported: compiling all of it takes longer than the tests
+    command = [*PIP, "--python", python, "install", "--no-compile", f"{wheel()}{extras}", *more]
+    result = run(*command, cwd=python.parent)
+    skip_without_index(result)
+    assert result.returncode == 0, result.stderr
 
 
 def skip_without_index(result: subprocess.CompletedProcess[str]) -> None:

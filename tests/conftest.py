@@ -17,7 +17,9 @@ import pytest
 
 from edgefel.runtime.engines import find_gpu
 
-# Processes that test side by side share the cores; threads that wait for each other would slow all of them down.
+# Processes that test side by side share the cores; threads that wait for each other would slow all of them down, the
+# more so if they spin while they wait.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import tarfile
 import venv
@@ -16,12 +15,22 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from clean_installs import HERE, check_lines, edgefel, find_python, run, skip_without_index, write_clip
+from clean_installs import (
+    HERE,
+    ROOT,
+    check_lines,
+    edgefel,
+    find_python,
+    install,
+    new_environment,
+    run,
+    skip_without_index,
+    write_clip,
+)
 
 from edgefel.deploy.package import DeployOptions, write_deploy_folder
 from edgefel.deploy.verify import verify
 
-ROOT = Path(__file__).parent.parent
 VERSIONS = sorted({"3.10", "3.12", HERE})
 # a trained network, so that nothing has to be exported for these tests
 BUNDLE = ROOT / "tests" / "bundles" / "nano-synthetic"
@@ -33,15 +42,9 @@ def clean_python(request, tmp_path_factory) -> Path:
     python = find_python(request.param)
     if python is None:
         pytest.skip(f"no Python {request.param} with venv and pip found here")
-    folder = tmp_path_factory.mktemp("clean") / "venv"
-    subprocess.run([python, "-m", "venv", folder], check=True)
-    clean = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
-    command = [clean, "-m", "pip", "install", "-q", "--disable-pip-version-check", ROOT]
+    clean = new_environment(python, tmp_path_factory.mktemp("clean") / "venv")
     # the pinned versions are those of development; another Python may have no wheels of them
-    pinned = ["-c", ROOT / "constraints-dev.txt"] if request.param == HERE else []
-    result = run(*command, *pinned, cwd=folder)
-    skip_without_index(result)
-    assert result.returncode == 0, result.stderr
+    install(clean, "", *(["-c", ROOT / "constraints-dev.txt"] if request.param == HERE else []))
     return clean
 
 
@@ -122,8 +125,8 @@ def unpack(archive: Path, place: Path) -> Path:
 def test_install_sh_on_a_machine_without_gpu(packed, clip, tmp_path):
     """From the archive to labelled frames, into a folder whose name has a space; then once more, as a repair."""
     folder, prefix = unpack(packed, tmp_path), tmp_path / "my place"
-    python = os.path.realpath(sys.executable)
-    result = run(folder / "install.sh", "--prefix", prefix, cwd=tmp_path, PYTHON=python)
+    own = {"PYTHON": os.path.realpath(sys.executable), "PIP_NO_COMPILE": "1"}
+    result = run(folder / "install.sh", "--prefix", prefix, cwd=tmp_path, **own)
     skip_without_index(result)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "no engine and no pycuda: no NVIDIA GPU is found here" in result.stdout

@@ -1,8 +1,9 @@
-"""Errors that users see as one line."""
+"""Errors and warnings of the user: one line, an exit code, no traceback; anything else is a bug and keeps it."""
 
 from __future__ import annotations
 
 import ast
+import warnings
 from pathlib import Path
 
 import click
@@ -10,18 +11,57 @@ import pytest
 import tomllib
 from click.testing import CliRunner
 
-from edgefel.cli.main import main
-from edgefel.errors import EdgefelError, MissingDependencyError
+from edgefel.cli.main import Edgefel
+from edgefel.errors import EdgefelError, EdgefelWarning, MissingDependencyError
 
 ROOT = Path(__file__).parent.parent
 
 
-def test_a_missing_dependency_names_the_command_that_installs_it():
-    error = MissingDependencyError("onnx", "export", "checking a graph")
-    assert isinstance(error, EdgefelError)
-    assert str(error) == (
-        "checking a graph needs the package 'onnx', which is not installed; run: pip install 'edgefel[export]'"
+def run(body):
+    """`edgefel fail`, a command that does `body`."""
+    group = Edgefel("edgefel", package="edgefel.cli", helps={})
+    group.get_command = lambda ctx, name: click.Command("fail", callback=body)
+    return CliRunner().invoke(group, ["fail"])
+
+
+def raising(error: Exception):
+    def body() -> None:
+        raise error
+
+    return body
+
+
+def test_an_error_of_the_user_is_one_line():
+    result = run(raising(EdgefelError("a.png: no such file\nor folder")))
+    assert (result.exit_code, result.stderr) == (2, "error: a.png: no such file\\nor folder\n")
+
+
+def test_a_missing_package_is_such_an_error():
+    result = run(raising(MissingDependencyError("torch", "train", "edgefel train")))
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "error: edgefel train needs the package 'torch', which is not installed; run: pip install 'edgefel[train]'\n"
     )
+
+
+def test_a_bug_keeps_its_traceback():
+    result = run(raising(ZeroDivisionError("a bug")))
+    assert isinstance(result.exception, ZeroDivisionError)
+    assert result.stderr == ""
+
+
+def test_a_warning_is_one_line_however_often_it_is_given():
+    def body() -> None:
+        for _ in range(3):
+            warnings.warn(EdgefelWarning("labels are those of label.csv"), stacklevel=2)
+
+    result = run(body)
+    assert (result.exit_code, result.stderr) == (0, "warning: labels are those of label.csv\n")
+
+
+def test_other_warnings_are_left_to_python():
+    with pytest.warns(UserWarning, match="of another library"):
+        run(lambda: warnings.warn("of another library", stacklevel=2))
 
 
 def test_every_extra_that_an_error_names_can_be_installed():
@@ -37,23 +77,3 @@ def test_every_extra_that_an_error_names_can_be_installed():
     ]
     assert len(named) > 5
     assert set(named) <= extras
-
-
-@pytest.mark.parametrize("error", [EdgefelError("a: b; do c"), MissingDependencyError("m", "x", "p")])
-def test_a_command_prints_one_line_and_exits_with_2(monkeypatch, error):
-    @click.command()
-    def broken() -> None:
-        raise error
-
-    monkeypatch.setattr(main, "get_command", lambda ctx, name: broken)
-    done = CliRunner().invoke(main, ["broken"])
-    assert (done.exit_code, done.stdout, done.stderr) == (2, "", f"error: {error}\n")
-
-
-def test_any_other_exception_is_a_bug_and_keeps_its_traceback(monkeypatch):
-    @click.command()
-    def broken() -> None:
-        raise ZeroDivisionError
-
-    monkeypatch.setattr(main, "get_command", lambda ctx, name: broken)
-    assert isinstance(CliRunner().invoke(main, ["broken"]).exception, ZeroDivisionError)

@@ -7,7 +7,6 @@ environment of development instead of being installed again.
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 from pathlib import Path
@@ -15,12 +14,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import shallow
 import tomllib
 import torch
-from clean_installs import HERE, check_lines, edgefel, find_python, run, skip_without_index, write_clip
+from clean_installs import HERE, ROOT, check_lines, edgefel, find_python, new_environment, run, write_clip
+from clean_installs import install as install_edgefel
 from data.readers.trees_manifest import write_parquet_manifest
 
-ROOT = Path(__file__).parent.parent
 BUNDLE = ROOT / "tests" / "bundles" / "nano-synthetic"
 # a floor of two numbers whose releases have four
 EXACT = {"opencv-python-headless": "4.10.0.82"}
@@ -57,19 +57,14 @@ def install(folder: Path, version: str, extras: tuple[str, ...], borrowed: tuple
         pytest.skip(
             f"no Python {version} with venv and pip found here, for which the oldest versions have wheels"
         )
-    subprocess.run([python, "-m", "venv", folder / "venv"], check=True)
-    clean = folder / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python"
+    clean = new_environment(python, folder / "venv")
     if borrowed:
         code = "import sysconfig; print(sysconfig.get_path('purelib'))"
         site = Path(run(clean, "-c", code, cwd=folder).stdout.strip())
         (site / "borrowed.pth").write_text("\n".join(borrowed) + "\n")
     pins = floors(*extras) | {"numpy": NUMPY[version]}
     wanted = [f"{name}=={bound}" for name, bound in pins.items() if not (borrowed and name == BORROWED)]
-    # most of what is installed is never imported: compiling all of it takes longer than the tests
-    pip = [clean, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-compile"]
-    result = run(*pip, f"{ROOT}[{','.join(extras)}]", *wanted, cwd=folder)
-    skip_without_index(result)
-    assert result.returncode == 0, result.stderr
+    install_edgefel(clean, f"[{','.join(extras)}]", *wanted)
     return clean
 
 
@@ -137,60 +132,17 @@ def training(tmp_path_factory) -> Path:
 
 def test_train_and_export(training, faces_folder, tmp_path):
     """One step, every precision, and labels from each file."""
-    steps = ("--max-steps", "1", "--batch-size", "8", "--per-class", "2")
-    ok(
-        edgefel(
-            training,
-            "train",
-            "--model",
-            "arbex-nano",
-            "--data",
-            faces_folder,
-            "-o",
-            "run",
-            *steps,
-            cwd=tmp_path,
-        )
-    )
-    ok(
-        edgefel(
-            training,
-            "evaluate",
-            "run",
-            "--data",
-            faces_folder,
-            "--split",
-            "test",
-            "-o",
-            "report",
-            cwd=tmp_path,
-        )
-    )
-    precisions = (
-        "--fp32",
-        "--fp16",
-        "--int8",
-        "--per-class",
-        "2",
-        "--parity-images",
-        "8",
-        "--data",
-        faces_folder,
-    )
+    data = ("--data", faces_folder)
+    steps = ("--max-steps", "1", "--batch-size", "8", "--per-class", "2", *shallow.PYRAMID)
+    ok(edgefel(training, "train", "--model", "arbex-nano", *data, "-o", "run", *steps, cwd=tmp_path))
+    ok(edgefel(training, "evaluate", "run", *data, "--split", "test", "-o", "report", cwd=tmp_path))
+    precisions = ("--fp32", "--fp16", "--int8", "--per-class", "2", "--parity-images", "8", *data)
     exported = edgefel(training, "export", "run", "-o", "bundle", *precisions, cwd=tmp_path)
     assert exported.returncode in (0, 3), exported.stderr  # one step leaves weights that INT8 may not keep
     manifest = json.loads((tmp_path / "bundle" / "manifest.json").read_text())
     assert [file["requires"]["ir_version"] for file in manifest["files"]] == [9] * 4
     image = next(faces_folder.rglob("*.png"))
     for file in manifest["files"]:
-        arguments = (
-            "predict",
-            "bundle",
-            image,
-            "--no-detect",
-            "--json",
-            "--force",
-            "--precision",
-            file["precision"],
-        )
-        assert json.loads(ok(edgefel(training, *arguments, cwd=tmp_path)))["faces"]
+        forced = ("--no-detect", "--json", "--force", "--precision", file["precision"])
+        found = edgefel(training, "predict", "bundle", image, *forced, cwd=tmp_path)
+        assert json.loads(ok(found))["faces"]

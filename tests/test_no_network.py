@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import shallow
 import torch
 from published_weights import state_dict
 
@@ -20,8 +21,11 @@ NANO = ROOT / "tests" / "bundles" / "nano-synthetic"
 
 # one process runs them all: importing takes longer than working. {}: a folder of the test
 RUN = """
-import json, sys, traceback
+import json, sys
+from edgefel.bench.roofline.cpu import measure_cpu
+from edgefel.bench.timer import TimingPlan
 from edgefel.cli.main import main
+measure_cpu.__defaults__ = TimingPlan(warmup=1, settle_seconds=0, min_runs=1, seconds=0.01), 1 << 20
 for arguments in json.loads(sys.argv[1]):
     try:
         main(arguments)
@@ -53,17 +57,18 @@ ON_A_DEVICE = [
 ]
 WITH_TORCH = [
     "models",
-    "data synth -o {}/faces --count 140 --size 64 --subjects 20",
-    "train --model arbex-nano --data {}/faces -o {}/run --max-steps 2 --batch-size 8 --quiet --accelerator cpu",
-    "evaluate {}/run --data {}/faces -o {}/report",
+    "data synth -o {}/faces --count 140 --size 64 --subjects 20 --workers 1",
+    f"train --model arbex-nano {' '.join(shallow.PYRAMID)} --data {{}}/faces -o {{}}/run --max-steps 2 "
+    "--batch-size 8 --quiet --accelerator cpu",
+    "evaluate {}/run --data {}/faces -o {}/report --grid 1",
     "calibrate --data {}/faces -o {}/calibration.json --per-class 2",
-    "export {}/run -o {}/bundle --fp32 --int8 --fp16 --data {}/faces --per-class 2 --parity-images 14 --overwrite",
-    "parity {}/bundle --data {}/faces --images 14 --threads 1",
+    "export {}/run -o {}/bundle --fp32 --int8 --fp16 --data {}/faces --per-class 2 --parity-images 7 --overwrite",
+    "parity {}/bundle --data {}/faces --images 7 --threads 1",
     "import {}/published.pth --layout poster-v2 --labels rafdb -o {}/imported",
     "bench compare {}/bundle --quick --runs 2 --backend onnxruntime,openvino --precision fp32 --no-memory",
     f"bench train --model arbex-nano --batch-sizes 2 --quick {' '.join(BRIEF)} --no-memory --accelerator cpu",
     f"bench data --data {{}}/faces --model arbex-nano --quick --workers 1 {' '.join(BRIEF)} --stages decode",
-    "bench roofline arbex-nano --device cpu --threads 1 --precision fp32",
+    "bench roofline {}/bundle --device cpu --threads 1",
     "ablate head --dry-run --data {}/faces -o {}/ablation",
 ]
 # they compile for GPUs, or only call the commands above
@@ -79,7 +84,7 @@ def watched(code: str, arguments: list[str], folder: Path) -> list[str]:
     # neither the user's consent files nor being in CI may decide
     environment = {
         name: os.environ[name]
-        for name in ("PATH", "LD_LIBRARY_PATH", "OMP_NUM_THREADS")
+        for name in ("PATH", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "OMP_WAIT_POLICY")
         if name in os.environ
     }
     environment |= {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}

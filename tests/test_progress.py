@@ -1,18 +1,41 @@
-"""Progress callbacks."""
+"""Progress: steps that follow each other, each as long as it was announced; silent unless somebody draws it."""
 
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 
 import pytest
+from tiny_bundle import write_bundle
 
 from edgefel.cli.console import Bars
+from edgefel.deploy.package import DeployOptions, write_deploy_folder
 from edgefel.progress import SILENT, Progress
 
 
-def test_by_default_nothing_is_shown(capfd):
-    SILENT.start("a step", 3)
-    SILENT.advance()
+class Steps(Progress):
+    """The steps, and the units of each: announced and done."""
+
+    def __init__(self) -> None:
+        self.steps: list[list[object]] = []
+
+    def start(self, step: str, total: int | None = None) -> None:
+        self.steps.append([step, total, 0])
+
+    def advance(self, units: int = 1) -> None:
+        self.steps[-1][2] += units
+
+
+def test_an_archive_is_written_in_steps_or_in_silence(tmp_path: Path, capfd) -> None:
+    bundle = write_bundle(tmp_path / "bundle")
+    options = DeployOptions(without_kernels=True)
+    progress = Steps()
+    write_deploy_folder(bundle, tmp_path / "told.tar", options, progress)
+    assert progress.steps
+    for step, total, done in progress.steps:
+        assert total in (None, done), step
+    write_deploy_folder(bundle, tmp_path / "silent.tar", options, SILENT)
+    assert (tmp_path / "silent.tar").stat().st_size == (tmp_path / "told.tar").stat().st_size
     assert capfd.readouterr() == ("", "")
 
 

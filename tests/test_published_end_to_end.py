@@ -137,10 +137,12 @@ def from_bytes_to_logits(checkpoint: Path, bundle: Path, layout: str, data: Path
     with Session.open(bundle, threads=1) as session:
         np.testing.assert_allclose(session(images).logits, logits, atol=1e-4, rtol=0)
 
+    result = CliRunner().invoke(main, ["predict", str(bundle), str(data), "--no-detect", "--json"])
+    assert result.exit_code == 0, result.output
+    rows = {Path(row["source"]): row["faces"] for row in map(json.loads, result.stdout.splitlines())}
+    assert set(rows) == set(files)
     for file, expected in zip(files, probabilities, strict=True):
-        result = CliRunner().invoke(main, ["predict", str(bundle), str(file), "--no-detect", "--json"])
-        assert result.exit_code == 0, result.output
-        (face,) = json.loads(result.stdout)["faces"]
+        (face,) = rows[file]
         ours = [face["probabilities"][label] for label in labels]
         np.testing.assert_allclose(ours, expected, atol=1e-4, rtol=0)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import pytest
+import shallow
 from click.testing import CliRunner
 
 from edgefel.cli.main import main
@@ -23,12 +24,12 @@ def commands() -> list[list[str]]:
     return [shlex.split(line)[1:] for line in lines if line.startswith("edgefel ")]
 
 
-SMALLER = {"--count": "210", "--epochs": "1", "--size": "128", "--seconds": "4"}
+SMALLER = {"--count": "210", "--epochs": "1", "--size": "128", "--seconds": "2"}
 
 
 @pytest.mark.slow
 def test_the_commands_run_as_written(tmp_path, monkeypatch):
-    """In order, in one folder; only made smaller by the options named in SMALLER."""
+    """In order, in one folder; only made smaller by the options named in SMALLER, and the network too."""
     from matplotlib import cbook
 
     monkeypatch.chdir(tmp_path)
@@ -41,7 +42,7 @@ def test_the_commands_run_as_written(tmp_path, monkeypatch):
             if option in arguments:
                 arguments[arguments.index(option) + 1] = value
         if arguments[0] == "train":
-            arguments += ["--per-class", "16", "--batch-size", "16"]
+            arguments += ["--per-class", "8", "--batch-size", "8", *shallow.PYRAMID]
         result = CliRunner().invoke(main, arguments)
         assert result.exit_code == 0, (arguments, result.output)
         ran.append(arguments[0])

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import shallow
 from click.testing import CliRunner
 from exported import HAS_TENSORRT
 
@@ -31,7 +32,8 @@ def edgefel(*arguments: object, code: int = 0) -> str:
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_from_training_to_bench(name, faces_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    few = ["--epochs", 1, "--per-class", 8, "--batch-size", 8, "--workers", 0, "-q"]
+    few = ["--epochs", 1, "--per-class", 4, "--batch-size", 7, "--workers", 0, "-q"]
+    few += shallow.APVIT if name.startswith("apvit") else shallow.PYRAMID
     edgefel("train", "--model", name, "--data", faces_folder, "-o", "run", *few, *SYSTEMS[name])
 
     scores = json.loads(edgefel("evaluate", "run", "--data", faces_folder, "--split", "test", "--json"))
@@ -40,20 +42,9 @@ def test_from_training_to_bench(name, faces_folder, tmp_path, monkeypatch):
         name.startswith(("apvit", "poster")) and "reliability" not in name
     )
 
-    engine = ["--engine"] if HAS_TENSORRT else []
-    edgefel(
-        "export",
-        "run",
-        "-o",
-        "bundle",
-        "--fp32",
-        "--fp16",
-        "--int8",
-        *engine,
-        "--data",
-        faces_folder,
-        "--json",
-    )
+    precisions = ["--fp32", "--fp16", "--int8", *(["--engine"] if HAS_TENSORRT else [])]
+    brief = ["--per-class", 2, "--parity-images", 14, "--json"]
+    edgefel("export", "run", "-o", "bundle", *precisions, "--data", faces_folder, *brief)
     manifest = json.loads(Path("bundle/manifest.json").read_text())
     files = {file["name"]: file for file in manifest["files"]}
     onnx = ["model.fp32.onnx", "model.fp16.onnx", "model.int8.onnx", "model.int8-fp16.onnx"]
@@ -61,24 +52,13 @@ def test_from_training_to_bench(name, faces_folder, tmp_path, monkeypatch):
     if HAS_TENSORRT:
         assert {"model.fp32.engine", "model.fp16.engine", "model.int8-fp16.engine"} <= set(files)
 
-    gate = json.loads(edgefel("parity", "bundle", "--data", faces_folder, "--checkpoint", "run", "--json"))
+    brief = ["--checkpoint", "run", "--images", 14, "--json"]
+    gate = json.loads(edgefel("parity", "bundle", "--data", faces_folder, *brief))
     assert gate["files"]["model.fp32.onnx"]["top1_agreement"] == 1.0
 
     image = next((faces_folder / "images").rglob("*.png"))
     said = json.loads(edgefel("predict", "bundle", image, "--no-detect", "--json").splitlines()[0])
     assert said["faces"][0]["label"] in scores["labels"]
 
-    brief = [
-        "--quick",
-        "--runs",
-        2,
-        "--seconds",
-        0.01,
-        "--backend",
-        "onnxruntime",
-        "--threads",
-        1,
-        "--no-memory",
-    ]
-    rows = edgefel("bench", "latency", "bundle", *brief, "--json")
-    assert name in rows
+    brief = ["--quick", "--runs", 2, "--seconds", 0.01, "--threads", 1, "--no-memory", "--json"]
+    assert name in edgefel("bench", "latency", "bundle", "--backend", "onnxruntime", *brief)

@@ -125,21 +125,8 @@ def _write(folder: Path, inspection: Inspection, overwrite: bool) -> None:
 
 
 def _show(inspection: Inspection, output: Path | None) -> None:
-    from edgefel.data.inspection.report import facts, findings
-
-    _show_counts(inspection)
-    for line in (*facts(inspection), *findings(inspection)):
-        click.echo(line)
-    for problem in inspection.problems:
-        click.echo(f"problem: {problem}")
-    if not inspection.problems:
-        click.echo("no leakage across splits, no contradicting labels, no unreadable files")
-    if output is not None:
-        click.echo(f"report: {output / 'report.json'}")
-
-
-def _show_counts(inspection: Inspection) -> None:
     from edgefel.cli.tables import make_table
+    from edgefel.data.inspection.report import facts, findings
 
     counts, total = inspection.counts, max(len(inspection.dataset), 1)
     numbers = [f">{name}" for name in (*inspection.splits, "all", "share")]
@@ -152,3 +139,11 @@ def _show_counts(inspection: Inspection) -> None:
     table.add_section()
     table.add_row("all", *map(str, counts.sum(0)), str(counts.sum()), "")
     table_console().print(table)
+    for line in (*facts(inspection), *findings(inspection)):
+        click.echo(line)
+    for problem in inspection.problems:
+        click.echo(f"problem: {problem}")
+    if not inspection.problems:
+        click.echo("no leakage across splits, no contradicting labels, no unreadable files")
+    if output is not None:
+        click.echo(f"report: {output / 'report.json'}")

@@ -29,19 +29,6 @@ STATE_FILE = "state.json"
 RESULTS_FILE = "results.json"
 
 
-@dataclass(frozen=True)
-class DemoOptions:
-    """The options that identify a demo: a folder holds one demo, with one set of options."""
-
-    faces: int
-    subjects: int
-    epochs: int
-    per_class: int
-    engine: bool
-    photo: str
-    seed: int
-
-
 @click.command("demo")
 @params.output("Folder for everything the demo writes.", required=False, default="demo")
 @click.option("--quick", is_flag=True, help="A few faces and one epoch: runs every step, learns little.")
@@ -67,38 +54,50 @@ def command(output: Path, quick: bool, photo: Path | None, no_engine: bool, seed
     require("export", "edgefel demo", "onnx", "onnxscript", "onnxsim")
     image = _photo(photo)
     size = {"faces": 420, "subjects": 42, "epochs": 1, "per_class": 32} if quick else FULL
-    options = DemoOptions(engine=not no_engine, photo=str(image), seed=seed, **size)
+    demo = Demo(output, engine=not no_engine, photo=str(image), seed=seed, **size)
     # with --json, stdout holds one document; output of the stages goes to stderr
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
-        results = Demo(output, options).run()
+        results = demo.run()
     if as_json:
         print_json(results)
     else:
         _print_results(results, output)
 
 
+TIMING_SECONDS = 4.0
 FULL = {"faces": 5600, "subjects": 280, "epochs": 8, "per_class": 210}
 
 
+@dataclass(frozen=True)
 class Demo:
-    """The stages of a demo in a folder, and their state."""
+    """The stages of a demo in a folder, and their state. A folder holds one demo, with one set of options."""
 
-    def __init__(self, folder: Path, options: DemoOptions) -> None:
-        self.folder = folder
-        self.options = options
+    folder: Path
+    faces: int
+    subjects: int
+    epochs: int
+    per_class: int
+    engine: bool
+    photo: str
+    seed: int
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What identifies the demo of a folder."""
+        return {name: value for name, value in asdict(self).items() if name != "folder"}
 
     def stages(self) -> dict[str, list[str]]:
         """Stage -> its command line, without the program's name."""
-        folder, options = self.folder, self.options
+        folder = self.folder
         faces, run, bundle = str(folder / "faces"), str(folder / "run"), str(folder / "bundle")
         evaluation, photograph = str(folder / "evaluation"), str(folder / "photograph")
-        seed = ["--seed", str(options.seed)]
-        synth = ["--count", str(options.faces), "--subjects", str(options.subjects), *FACES]
+        seed = ["--seed", str(self.seed)]
+        synth = ["--count", str(self.faces), "--subjects", str(self.subjects), *FACES]
         workers = ["--workers", str(usable_cores())]
-        length = ["--epochs", str(options.epochs), "--per-class", str(options.per_class)]
+        length = ["--epochs", str(self.epochs), "--per-class", str(self.per_class)]
         train = ["--model", MODEL, "--data", faces, *seed, *RECIPE, *length]
         start = ["--init-from", str(folder / "streams"), "--freeze-backbones"]
-        precisions = ["--fp32", "--fp16", "--int8", *(["--engine"] if options.engine else [])]
+        precisions = ["--fp32", "--fp16", "--int8", *(["--engine"] if self.engine else [])]
         return {
             "faces": ["data", "synth", "-o", faces, *synth, *seed, *workers],
             "streams": self._training("streams", [*train, *STREAMS]),
@@ -106,7 +105,7 @@ class Demo:
             "evaluation": ["evaluate", run, "--data", faces, "--split", "test", "-o", evaluation],
             "export": ["export", run, "-o", bundle, *precisions, "--data", faces, *seed],
             # may exist from a demo that was killed before it recorded the stage
-            "photograph": ["predict", bundle, options.photo, "--save", photograph, "--overwrite"],
+            "photograph": ["predict", bundle, self.photo, "--save", photograph, "--overwrite"],
         }
 
     def _training(self, name: str, arguments: list[str]) -> list[str]:
@@ -142,18 +141,18 @@ class Demo:
             write_json(self.folder / RESULTS_FILE, self._measure())
             self._finish(state, "measurement", start)
         results: dict[str, Any] = read_json(self.folder / RESULTS_FILE, dict)
-        return results | {"seconds": state["seconds"], "options": asdict(self.options)}
+        return results | {"seconds": state["seconds"], "options": self.options}
 
     def _state(self) -> dict[str, Any]:
         file = self.folder / STATE_FILE
         if not file.exists():
             if any(entry.name != LOCK_NAME for entry in self.folder.iterdir()):
                 raise EdgefelError(f"{self.folder}: in use and no demo; choose another folder with -o")
-            state: dict[str, Any] = {"options": asdict(self.options), "seconds": {}}
+            state: dict[str, Any] = {"options": self.options, "seconds": {}}
             write_json(file, state)
             return state
         state = read_json(file, {"options": dict, "seconds": {str: float}})
-        if state.get("options") != asdict(self.options):
+        if state.get("options") != self.options:
             raise EdgefelError(
                 f"{self.folder}: holds a demo with other options; choose another folder with -o, or remove it"
             )
@@ -173,7 +172,7 @@ class Demo:
                 self.folder / "run",
                 self.folder / "bundle",
                 dataset,
-                max_seconds=4.0,
+                max_seconds=TIMING_SECONDS,
                 threads=1,  # idle threads of one runtime would spin while another is timed
                 advance=bars.follower("every file on the test split"),
             )

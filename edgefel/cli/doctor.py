@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from edgefel.cli import params
 from edgefel.cli.console import print_json, print_table, table_console, working
 from edgefel.cli.param_types import PATH
-
-if TYPE_CHECKING:
-    from edgefel.runtime.doctor.check import Check
 
 _COLOURS = {"ok": "green", "note": "cyan", "warn": "yellow", "fail": "bold red"}
 
@@ -34,6 +29,8 @@ def command(ctx: click.Context, bundle: Path | None, strict: bool, as_json: bool
       edgefel doctor
       edgefel doctor bundle --strict --json
     """
+    from rich.text import Text
+
     from edgefel.runtime.doctor.check import count
     from edgefel.runtime.doctor.examine import examine
 
@@ -44,17 +41,10 @@ def command(ctx: click.Context, bundle: Path | None, strict: bool, as_json: bool
     if as_json:
         print_json({"ok": not failed, "counts": counts, "checks": [check.to_dict() for check in checks]})
     else:
-        _show(checks, counts)
+        rows = [
+            (one.name, Text(one.status, _COLOURS[one.status]), one.found, one.fix or "") for one in checks
+        ]
+        print_table(("check", "", "~found", "~fix"), rows)
+        summary = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
+        table_console().print(summary, highlight=False)
     ctx.exit(1 if failed else 0)
-
-
-def _show(checks: Sequence[Check], counts: dict[str, int]) -> None:
-    from rich.text import Text
-
-    rows = [
-        (check.name, Text(check.status, _COLOURS[check.status]), check.found, check.fix or "")
-        for check in checks
-    ]
-    print_table(("check", "", "~found", "~fix"), rows)
-    summary = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
-    table_console().print(summary, highlight=False)

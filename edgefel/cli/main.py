@@ -89,18 +89,15 @@ class Edgefel(LazyGroup):
         except UnicodeEncodeError as error:  # from a library, for a file name that is not UTF-8
             _fail(ctx, f"{error.object}: a name that is not UTF-8; rename the file or folder")
         except OSError as error:
-            if error.errno in DISK_FULL:  # files are replaced atomically: nothing half-written is left
-                where, mend = error.filename or "the output", "free disk space or choose another place"
-            elif error.errno in _WRONG_PLACE and error.filename is not None:
-                where, mend = error.filename, "choose another place"
-            elif error.filename is not None:  # a loop of links, a failing disk, too many open files
-                _fail(
-                    ctx,
-                    f"{error.filename}: cannot be opened ({error.strerror}); choose another file or place",
-                )
-            else:
+            # files are replaced atomically: nothing half-written is left
+            where, what, mend = error.filename or "the output", "written", "choose another place"
+            if error.errno in DISK_FULL:
+                mend = f"free disk space or {mend}"
+            elif error.filename is None:
                 raise
-            _fail(ctx, f"{where}: cannot be written ({error.strerror}); {mend}")
+            elif error.errno not in _WRONG_PLACE:  # a loop of links, a failing disk, too many open files
+                what, mend = "opened", "choose another file or place"
+            _fail(ctx, f"{where}: cannot be {what} ({error.strerror}); {mend}")
         except (KeyboardInterrupt, click.Abort) as error:
             # click turns an interrupt of a command within a command (demo) into Abort
             stops = [one for one in (error, error.__cause__) if isinstance(one, signals.Interrupted)]

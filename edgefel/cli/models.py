@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -27,18 +28,15 @@ def command(names: tuple[str, ...], as_json: bool) -> None:
     from edgefel.models.profile import known_profile
     from edgefel.models.registry import ADDITIONS, describe, list_models, model_config
 
-    rows: list[dict[str, Any]] = []
-    for name, config in {name: model_config(name) for name in names or list_models()}.items():
-        profile = known_profile(name)
-        rows.append(
-            {
-                "name": name,
-                "parameters": profile.parameters,
-                "macs": profile.macs,
-                "input_size": config.input_size,
-                "description": describe(name),
-            }
-        )
+    rows: list[dict[str, Any]] = [
+        {
+            "name": name,
+            **asdict(known_profile(name)),
+            "input_size": config.input_size,
+            "description": describe(name),
+        }
+        for name, config in [(name, model_config(name)) for name in names or list_models()]
+    ]
     if as_json:
         print_json(rows)
         return

@@ -5,14 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
-
-if TYPE_CHECKING:
-    _ParamType = click.ParamType[Any]
-else:  # subscriptable since click 8.4
-    _ParamType = click.ParamType
 
 PATH = click.Path(path_type=Path)
 POSITIVE = click.IntRange(min=1)
@@ -32,7 +27,7 @@ class FiniteRange(click.FloatRange):
 ABOVE_ZERO = FiniteRange(min=0, min_open=True)
 
 
-class Parsed(_ParamType):
+class Parsed(click.ParamType):  # type: ignore[type-arg]  # subscriptable since click 8.4
     """A type by its parser, which raises ValueError with a message for text that it refuses.
 
     name: placeholder in help texts.

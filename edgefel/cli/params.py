@@ -203,15 +203,9 @@ max_pixels = click.option(
     help=f"Pixels of the largest image to decode; larger ones are skipped.  [default: {MOST_PIXELS}]",
 )
 
-_VOTES = "edgefel.votes"  # key in the context, where --votes waits for --layout
-
-
-def _keep_votes(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
-    ctx.meta[_VOTES] = value
-
 
 def _add_votes(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    return layout_with_votes(value, ctx.meta.get(_VOTES))
+    return layout_with_votes(value, ctx.params.pop("votes", None))
 
 
 def layout(function: Function) -> Function:
@@ -220,9 +214,7 @@ def layout(function: Function) -> Function:
     function = click.option(
         "--votes",
         type=click.Choice(VOTES_FILES),
-        expose_value=False,
-        is_eager=True,  # before --layout, which includes it
-        callback=_keep_votes,
+        is_eager=True,  # before --layout, which takes it in
         help="FER+ only: the file that labels come from.  [default: as published, fer2013new.csv]",
     )(max_pixels(function))
     return click.option(

@@ -62,17 +62,12 @@ def fitted(table: Table, console: Console) -> list[Table | Text]:
     """
     cells = [[_text(cell, console) for cell in column.cells] for column in table.columns]
     heads = [_text(column.header, console) for column in table.columns]
-    for compact in (False, True):
-        room = console.width - _overhead(table, compact)
-        widths = _widths(table.columns, heads, cells, room)
+    count = len(table.columns)
+    for compact, between in ((False, 3 * count + 1), (True, max(0, count - 1))):
+        widths = _widths(table.columns, heads, cells, console.width - between)
         if widths is not None:
             return [_table(table, heads, cells, widths, compact)]
     return _records(table, heads, cells)
-
-
-def _overhead(table: Table, compact: bool) -> int:
-    count = len(table.columns)
-    return max(0, count - 1) if compact else 3 * count + 1
 
 
 def _widths(columns: list[Column], heads: list[Text], cells: list[list[Text]], room: int) -> list[int] | None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from edgefel.models.config import EncoderConfig, ModelConfig, ReliabilityConfig
+from edgefel.models.registry import build_model, list_models, model_config
+
 if TYPE_CHECKING:
-    from edgefel.models.config import EncoderConfig, ModelConfig, ReliabilityConfig
     from edgefel.models.network import FacialExpressionModel
-    from edgefel.models.registry import build_model, list_models, model_config
     from edgefel.models.reliability import Prediction, ReliabilityHead
 
 __all__ = [
@@ -23,17 +24,11 @@ __all__ = [
     "model_config",
 ]
 
-_MODULES = {
-    "config": ("EncoderConfig", "ModelConfig", "ReliabilityConfig"),
-    "network": ("FacialExpressionModel",),
-    "registry": ("build_model", "list_models", "model_config"),
-    "reliability": ("Prediction", "ReliabilityHead"),
-}
+_LAZY = {"FacialExpressionModel": "network", "Prediction": "reliability", "ReliabilityHead": "reliability"}
 
 
 def __getattr__(name: str) -> Any:
     # imported on demand: `edgefel models` must not wait for PyTorch
-    for module, names in _MODULES.items():
-        if name in names:
-            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    if name in _LAZY:
+        return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

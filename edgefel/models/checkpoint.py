@@ -61,15 +61,9 @@ def save_checkpoint(
     JSON data, e.g. metrics and training settings. Raises EdgefelError where the folder is not empty, the number of
     labels is not the number of classes, or a label is invalid (`edgefel.data.labels.check_labels`).
     """
-    labels = check_labels(labels, str(folder))
-    if len(labels) != model.config.num_classes:
-        raise EdgefelError(
-            f"{folder}: {counted(len(labels), 'label')} for a model of "
-            f"{counted(model.config.num_classes, 'class', 'classes')}"
-        )
     description = {
         "config": model.config.to_dict(),
-        "labels": list(labels),
+        "labels": list(_one_per_class(labels, model.config, str(folder))),
         "preprocessing": dict(preprocessing),
         "extra": dict(extra or {}),
     }
@@ -94,9 +88,6 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             f"{folder}: holds only the part '{description['part']}' of a model; "
             f"train with: edgefel train --init-from {folder}"
         )
-    for key in ("config", "labels", "preprocessing"):
-        if key not in description:
-            raise EdgefelError(f"{file}: no entry '{key}'; the checkpoint is incomplete")
     check_shape(description, _SHAPE, str(file))
     try:
         config = ModelConfig.from_dict(description["config"])
@@ -114,13 +105,17 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     # the file may be in half precision; the network computes in its own type
     weights = {key: value.to(expected[key].dtype) for key, value in weights.items()}
     model.load_state_dict(weights, assign=True)
-    labels = check_labels(description["labels"], str(file))
-    if len(labels) != config.num_classes:
-        raise EdgefelError(
-            f"{folder}: {counted(len(labels), 'label')} for {counted(config.num_classes, 'class', 'classes')}"
-        )
+    labels = _one_per_class(description["labels"], config, str(file))
     preprocessing, extra = description["preprocessing"], description.get("extra", {})
     return Checkpoint(model.eval(), config, labels, preprocessing, extra, folder)
+
+
+def _one_per_class(labels: object, config: ModelConfig, where: str) -> tuple[str, ...]:
+    checked = check_labels(labels, where)
+    if len(checked) != config.num_classes:
+        classes = counted(config.num_classes, "class", "classes")
+        raise EdgefelError(f"{where}: {counted(len(checked), 'label')} for a model of {classes}")
+    return checked
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,13 @@ def _check(condition: bool, message: str) -> None:
         raise EdgefelError(f"model config: {message}")
 
 
+def _check_least(config: Any, least: int, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        sizes = value if isinstance(value, tuple) else (value,)
+        _check(min(sizes, default=least) >= least, f"{name} must be at least {least}, got {value}")
+
+
 def _check_triples(config: EncoderConfig | APViTConfig, *names: str) -> None:
     for name in names:
         values = getattr(config, name)
@@ -74,10 +81,8 @@ class EncoderConfig:
                 f"{self.image_widths}, landmark_widths {self.landmark_widths}",
             )
         _check_heads(self.width, self.vit_heads)
-        _check(
-            all(0 <= rate < 1 for rate in self.drop_path),
-            f"drop_path rates must be in [0, 1): {self.drop_path}",
-        )
+        rates = self.drop_path
+        _check(all(0 <= rate < 1 for rate in rates), f"drop_path rates must be in [0, 1): {rates}")
 
 
 @dataclass(frozen=True)
@@ -103,10 +108,9 @@ class APViTConfig:
         _check_triples(self, "image_widths", "image_units")
         _check_heads(self.width, self.vit_heads)
         _check(1 <= self.keep_patches <= 196, f"keep_patches must be from 1 to 196, got {self.keep_patches}")
-        _check(
-            len(self.keep_rates) >= 1 and all(0 < rate <= 1 for rate in self.keep_rates),
-            f"keep_rates needs a rate in (0, 1] for each block, got {self.keep_rates}",
-        )
+        rates = self.keep_rates
+        fits = len(rates) >= 1 and all(0 < rate <= 1 for rate in rates)
+        _check(fits, f"keep_rates needs a rate in (0, 1] for each block, got {rates}")
 
 
 RESIZER_SIDES = (48, 384)  # smallest and largest input of a resizer; FER+ has 48 x 48
@@ -128,14 +132,11 @@ class ResizerConfig:
     scale: float | None = None
 
     def __post_init__(self) -> None:
-        _check(
-            self.channels >= 1 and self.blocks >= 0,
-            f"resizer of {self.channels} channels, {self.blocks} blocks",
-        )
+        _check_least(self, 1, "channels")
+        _check_least(self, 0, "blocks")
         _check_side("output_size of the resizer", self.output_size)
-        _check(
-            self.scale is None or self.scale > 0, f"scale of the resizer must be positive, got {self.scale}"
-        )
+        scale = self.scale
+        _check(scale is None or scale > 0, f"scale of the resizer must be positive, got {scale}")
 
 
 @dataclass(frozen=True)
@@ -163,22 +164,15 @@ class ReliabilityConfig:
     attention_tokens: Literal["embedding", "patches"] = "embedding"
 
     def __post_init__(self) -> None:
-        _check(self.embedding_dim >= 1, f"embedding_dim must be positive, got {self.embedding_dim}")
-        _check(all(h >= 1 for h in self.hidden), f"hidden widths must be positive, got {self.hidden}")
+        _check_least(self, 1, "embedding_dim", "hidden")
+        _check_least(self, 0, "anchors_per_class")
         _check(0 <= self.dropout < 1, f"dropout must be in [0, 1), got {self.dropout}")
-        _check(
-            self.anchors_per_class >= 0, f"anchors_per_class must be 0 or more, got {self.anchors_per_class}"
-        )
         _check(self.delta > 0, f"delta must be positive, got {self.delta}")
-        _check(
-            not self.attentive or self.embedding_dim % self.attention_head_dim == 0,
-            f"embedding_dim {self.embedding_dim} is not a multiple of "
-            f"attention_head_dim {self.attention_head_dim}",
-        )
-        _check(
-            self.attention_tokens in ("embedding", "patches"),
-            f"attention_tokens must be 'embedding' or 'patches', got {self.attention_tokens!r}",
-        )
+        width, head, tokens = self.embedding_dim, self.attention_head_dim, self.attention_tokens
+        fits = not self.attentive or width % head == 0
+        _check(fits, f"embedding_dim {width} is not a multiple of attention_head_dim {head}")
+        known = tokens in ("embedding", "patches")
+        _check(known, f"attention_tokens must be 'embedding' or 'patches', got {tokens!r}")
 
 
 @dataclass(frozen=True)
@@ -198,21 +192,15 @@ class ModelConfig:
     resizer: ResizerConfig | None = None
 
     def __post_init__(self) -> None:
-        _check(self.num_classes >= 2, f"num_classes must be at least 2, got {self.num_classes}")
+        _check_least(self, 2, "num_classes")
         if self.resizer is None:
             _check_side("input_size", self.input_size)
             return
-        low, high = RESIZER_SIDES
-        _check(
-            low <= self.input_size <= high,
-            f"input_size of a resizer must be from {low} to {high}, got {self.input_size}",
-        )
-        scale = self.resizer.scale
-        _check(
-            scale is None or int(self.input_size * scale) == self.resizer.output_size,
-            f"a resizer with scale {scale} makes no {self.resizer.output_size} of {self.input_size}; "
-            "leave out the scale",
-        )
+        side, (low, high) = self.input_size, RESIZER_SIDES
+        _check(low <= side <= high, f"input_size of a resizer must be from {low} to {high}, got {side}")
+        scale, output = self.resizer.scale, self.resizer.output_size
+        fits = scale is None or int(side * scale) == output
+        _check(fits, f"a resizer with scale {scale} makes no {output} of {side}; leave out the scale")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -249,8 +237,4 @@ def _build(cls: type, data: dict[str, Any]) -> Any:
         # larger sizes are no real network, and would take hours, or all memory, to refuse later
         most = _MOST_LAYERS if name in _LAYERS else _MOST_WIDTH
         _check(all(abs(size) <= most for size in sizes), f"{name} must be at most {most}, got {value}")
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
-    try:
-        return cls(**values)
-    except TypeError as error:
-        raise EdgefelError(f"model config: {cls.__name__}: {error}") from None
+    return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in data.items()})

@@ -7,11 +7,10 @@ from torch import Tensor, nn
 from edgefel.kernels import backend
 from edgefel.models.apvit import APViTEncoder
 from edgefel.models.config import STREAM_SIZE, APViTConfig, ModelConfig
-from edgefel.models.encoder import Encoder
+from edgefel.models.encoder import Encoder, WindowCrossAttention
 from edgefel.models.reliability import LinearHead, Prediction, ReliabilityHead
 from edgefel.models.resizer import NeuralResizer
 from edgefel.models.vit import ViTBlock
-from edgefel.models.window_attention import WindowCrossAttention
 
 
 class FacialExpressionModel(nn.Module):

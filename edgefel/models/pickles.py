@@ -47,12 +47,10 @@ class Contents:
     """What a weight file holds.
 
     sets: every mapping of names to tensors in it. classes: names of its classes in output order, if it has them.
-    keys: its first entries, for messages.
     """
 
     sets: tuple[WeightSet, ...]
     classes: tuple[str, ...]
-    keys: str
 
 
 def averaged(name: str) -> bool:
@@ -77,11 +75,11 @@ def read_contents(file: str | Path) -> Contents:
     if not isinstance(content, Mapping):
         raise EdgefelError(f"{file}: holds a {type(content).__name__}, not named weights")
     sets = tuple(_weight_sets(content))
-    keys = listed([str(key) for key in content], 12)
     if not any(found.tensors for found in sets):
         unusable = [f"{key} is {problem}" for found in sets for key, problem in found.unusable.items()]
-        raise EdgefelError(f"{file}: holds no weights; its entries: {listed(unusable, 3) or keys or 'none'}")
-    return Contents(sets, next(filter(None, _class_names(content)), ()), keys)
+        entries = listed(unusable, 3) or listed([str(key) for key in content], 12) or "none"
+        raise EdgefelError(f"{file}: holds no weights; its entries: {entries}")
+    return Contents(sets, next(filter(None, _class_names(content)), ()))
 
 
 def listed(entries: list[str], limit: int = 20) -> str:
@@ -206,20 +204,11 @@ def _scalar(dtype: Any, data: Any = None) -> _Array | _Inert:
     return number
 
 
-def _no_bytes() -> bytes:
-    """How protocol 2 writes b""."""
-    return b""
-
-
 def _encode(text: Any, encoding: Any = "utf-8") -> bytes:
     """How protocol 2 writes bytes."""
     if not isinstance(text, str) or encoding != "latin1":
         raise pickle.UnpicklingError("bytes in another encoding than latin1")
     return text.encode("latin1")
-
-
-def _dictionary(*_: Any) -> OrderedDict[Any, Any]:
-    return OrderedDict()
 
 
 # Stand-ins for the names that may occur in a file, besides torch's own; the weights-only unpickler refuses files with
@@ -231,8 +220,9 @@ _STAND_INS: dict[str, Any] = {
     "numpy.ndarray": _Array,
     "numpy.dtype": _DType,
     "_codecs.encode": _encode,
-    **{f"{builtins}.bytes": _no_bytes for builtins in ("builtins", "__builtin__")},
-    "collections.defaultdict": _dictionary,
+    # how protocol 2 writes b""
+    **{f"{builtins}.bytes": lambda: b"" for builtins in ("builtins", "__builtin__")},
+    "collections.defaultdict": lambda *_: OrderedDict(),
     **{f"{builtins}.{name}": _Inert for builtins in ("builtins", "__builtin__") for name in ("int", "list")},
     "argparse.Namespace": _Inert,
     **{f"pathlib.{name}Path": _Inert for name in ("Posix", "Windows", "PurePosix")},

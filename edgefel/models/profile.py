@@ -39,31 +39,23 @@ def known_profile(name: str) -> ModelProfile:
 
     name: of `registry.list_models`, with any additions.
     """
-    base, *additions = name.split("+")
-    new = {*additions} - ({"reliability"} if base.startswith("arbex") else set())
-    return _KNOWN["+".join([base, *sorted(new)])]
+    base, *additions = name.replace("arbex", "poster-v2").split("+")
+    additions += ["reliability"] if name.startswith("arbex") else []
+    parts = [_KNOWN[base], *(_ADDED[addition][base] for addition in {*additions})]
+    return ModelProfile(sum(part.parameters for part in parts), sum(part.macs for part in parts))
 
 
-# with 7 classes; tests/models/test_profile.py counts them again. The arbex models have the reliability head already
+# with 7 classes; tests/models/test_profile.py counts them again. arbex is poster-v2 with the reliability head
 _KNOWN = {
-    "arbex": ModelProfile(43_936_028, 8_592_576_576),
-    "arbex+resizer": ModelProfile(43_948_111, 9_441_972_288),
     "poster-v2": ModelProfile(43_753_941, 8_592_404_224),
-    "poster-v2+reliability": ModelProfile(43_936_028, 8_592_576_576),
-    "poster-v2+resizer": ModelProfile(43_766_024, 9_441_799_936),
-    "poster-v2+reliability+resizer": ModelProfile(43_948_111, 9_441_972_288),
     "apvit": ModelProfile(65_209_543, 12_646_885_120),
-    "apvit+reliability": ModelProfile(65_391_630, 12_647_057_472),
-    "apvit+resizer": ModelProfile(65_221_626, 12_859_234_048),
-    "apvit+reliability+resizer": ModelProfile(65_403_713, 12_859_406_400),
-    "arbex-nano": ModelProfile(412_194, 76_053_152),
-    "arbex-nano+resizer": ModelProfile(424_277, 288_402_080),
     "poster-v2-nano": ModelProfile(376_059, 76_022_080),
-    "poster-v2-nano+reliability": ModelProfile(412_194, 76_053_152),
-    "poster-v2-nano+resizer": ModelProfile(388_142, 288_371_008),
-    "poster-v2-nano+reliability+resizer": ModelProfile(424_277, 288_402_080),
     "apvit-nano": ModelProfile(363_951, 94_733_728),
-    "apvit-nano+reliability": ModelProfile(400_086, 94_764_800),
-    "apvit-nano+resizer": ModelProfile(376_034, 307_082_656),
-    "apvit-nano+reliability+resizer": ModelProfile(412_169, 307_113_728),
+}
+_HEAD, _NANO_HEAD = ModelProfile(182_087, 172_352), ModelProfile(36_135, 31_072)
+# a resizer takes 384 pixels in front of 224, and 192 in front of 112
+_RESIZER, _SMALL_RESIZER = ModelProfile(12_083, 849_395_712), ModelProfile(12_083, 212_348_928)
+_ADDED = {
+    "reliability": dict(zip(_KNOWN, (_HEAD, _HEAD, _NANO_HEAD, _NANO_HEAD), strict=True)),
+    "resizer": dict(zip(_KNOWN, (_RESIZER, *[_SMALL_RESIZER] * 3), strict=True)),
 }

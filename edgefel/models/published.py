@@ -2,13 +2,18 @@
 
 `published_layouts` translates the names. Entries that networks never use are dropped; anything else that is missing,
 unknown or wrongly shaped is refused.
+
+Trainers wrap networks (`module.`, `_orig_mod.`, `model.`) and store other entries beside the weights; some store
+averaged weights beside the raw ones. The set that fits the layout best is taken; of sets that fit equally the averaged
+one, which those trainers evaluate.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +26,8 @@ from edgefel.files.write import sha256
 from edgefel.models.checkpoint import check_values, save_checkpoint, save_part
 from edgefel.models.config import ModelConfig
 from edgefel.models.network import FacialExpressionModel
-from edgefel.models.pickles import listed, read_contents
+from edgefel.models.pickles import WRAPPERS, Contents, WeightSet, averaged, listed, read_contents
 from edgefel.models.published_layouts import LAYOUTS, PREPROCESSING, translate
-from edgefel.models.published_sets import choose
 from edgefel.models.registry import model_config
 
 _PARTS = {"ir50": "encoder.image_stream", "mobilefacenet": "encoder.landmark_stream"}
@@ -59,7 +63,9 @@ def import_published(files: Sequence[str | Path], layout: str) -> Imported:
         raise EdgefelError(f"layout '{layout}' is one file, got {len(files)}")
     where = ", ".join(map(str, files))
     published, classes, notes = _read(files, layout)
-    weights, names, unused, unknown = _rename(published, layout)
+    ours = {key: translate(layout, key) for key in published}
+    names = {own: key for key, own in ours.items() if own}  # our names -> the file's
+    weights = {own: published[key] for own, key in names.items()}
     part = _PARTS.get(layout)
     config = _config(weights, layout)
     with torch.device("meta"):
@@ -67,13 +73,14 @@ def import_published(files: Sequence[str | Path], layout: str) -> Imported:
     expected = {
         key: value for key, value in model.state_dict().items() if part is None or key.startswith(f"{part}.")
     }
-    _refuse_misfits(where, layout, weights, expected, unknown)
+    _refuse_misfits(where, layout, weights, expected, [key for key, own in ours.items() if own is None])
     weights = {
         key: _as(expected[key].dtype, value, f"{where}: {names[key]}") for key, value in weights.items()
     }
     check_values(where, weights, names)
     if part is None:
         model.load_state_dict(weights, assign=True)
+    unused = tuple(key for key, own in ours.items() if own == "")
     return Imported(model.eval() if part is None else None, part, weights, unused, classes, notes)
 
 
@@ -128,30 +135,13 @@ def _read(
     notes: list[str] = []
     for file in files:
         contents = read_contents(file)
-        tensors, found = choose(contents, layout, str(file))
+        tensors, found = _choose(contents, layout, str(file))
         if repeated := sorted(set(tensors) & set(published)):
             raise EdgefelError(f"{file}: repeats entries of another file: {listed(repeated)}")
         published |= tensors
         classes = classes or contents.classes
         notes += [f"{Path(file).name}: {note}" for note in found]
     return published, classes, tuple(notes)
-
-
-def _rename(
-    published: Mapping[str, Tensor], layout: str
-) -> tuple[dict[str, Tensor], dict[str, str], tuple[str, ...], list[str]]:
-    """Our names -> tensors, our names -> published ones, unused and unknown published ones."""
-    weights: dict[str, Tensor] = {}
-    names: dict[str, str] = {}
-    unused: list[str] = []
-    unknown: list[str] = []
-    for key, value in published.items():
-        own = translate(layout, key)
-        if own:
-            weights[own], names[own] = value, key
-        else:
-            (unknown if own is None else unused).append(key)
-    return weights, names, tuple(unused), unknown
 
 
 def _as(dtype: torch.dtype, value: Tensor, where: str) -> Tensor:
@@ -213,3 +203,80 @@ def _refuse_misfits(
     found = [("missing", missing), ("unknown", surplus), ("wrong shape", shapes)]
     problems = "; ".join(f"{len(entries)} {kind}: {listed(entries)}" for kind, entries in found if entries)
     raise EdgefelError(f"{where}: does not fit the layout '{layout}': {problems}")
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    found: WeightSet
+    prefix: str
+    fitting: int  # entries that the layout uses
+
+    @property
+    def name(self) -> str:
+        """Its place in the file, for messages."""
+        return ".".join((*self.found.path, self.prefix.removesuffix("."))).strip(".") or "the top of the file"
+
+    @property
+    def rank(self) -> tuple[int, bool, int]:
+        names = [name for name in (*self.found.path, *self.prefix.split(".")) if name in WRAPPERS]
+        return self.fitting, averaged(self.name), -min(map(WRAPPERS.index, names), default=len(WRAPPERS))
+
+
+def _choose(contents: Contents, layout: str, where: str) -> tuple[dict[str, Tensor], list[str]]:
+    """The entries of the best set for `layout`, by published names without their prefix, and notes on the choice.
+
+    If nothing fits, the largest set unchanged, for the message on misfits. Raises EdgefelError for entries of the
+    network that are no plain tensors, and for two sets of equal rank.
+    """
+    candidates = [
+        _Candidate(found, prefix, _fitting(found.tensors, prefix, layout))
+        for found in contents.sets
+        for prefix in _prefixes(found.tensors)
+    ]
+    best = max(candidates, key=lambda one: one.rank)
+    if not best.fitting:
+        return dict(max(contents.sets, key=lambda found: len(found.tensors)).tensors), []
+    others = [one for one in candidates if one is not best and 2 * one.fitting > best.fitting]
+    if twin := next((one for one in others if one.rank == best.rank), None):
+        raise EdgefelError(
+            f"{where}: holds two sets of weights, {best.name} and {twin.name}, and nothing says which is the network; "
+            "save one of them alone"
+        )
+    for key, problem in best.found.unusable.items():
+        if key.startswith(best.prefix) and translate(layout, key.removeprefix(best.prefix)):
+            raise EdgefelError(f"{where}: {key} is {problem}; save the weights as plain float32 tensors")
+    tensors = {
+        key.removeprefix(best.prefix): value
+        for key, value in best.found.tensors.items()
+        if key.startswith(best.prefix)
+    }
+    return tensors, list(_notes(best, others))
+
+
+def _prefixes(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Possible prefixes of the network's names: wrappers, averages, and prefixes that all entries share."""
+    found = [""]
+    for key in tensors:
+        wrapping = takewhile(lambda part: part in WRAPPERS or averaged(part), key.split(".")[:-1])
+        found += accumulate(f"{part}." for part in wrapping)
+    return list(dict.fromkeys([*found, *_shared(tensors)]))
+
+
+def _shared(keys: Iterable[str]) -> Iterator[str]:
+    columns = zip(*(key.split(".")[:-1] for key in keys), strict=False)
+    common = takewhile(lambda column: len(set(column)) == 1, columns)
+    return accumulate(f"{column[0]}." for column in common)
+
+
+def _fitting(tensors: Mapping[str, Tensor], prefix: str, layout: str) -> int:
+    return sum(bool(translate(layout, key.removeprefix(prefix))) for key in tensors if key.startswith(prefix))
+
+
+def _notes(best: _Candidate, others: list[_Candidate]) -> Iterator[str]:
+    if others:
+        kind = "averaged weights" if averaged(best.name) else "what fits best"
+        names = listed([one.name for one in others], 5)
+        yield f"took {best.name} ({kind}); not taken: {names}"
+    taken = [best.prefix, *(one.prefix for one in others if one.found is best.found)]
+    if outside := [key for key in best.found.tensors if not key.startswith(tuple(taken))]:
+        yield f"left out {len(outside)} entries that are not under {best.prefix}: {listed(outside, 5)}"

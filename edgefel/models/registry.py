@@ -141,9 +141,6 @@ def build_model(name: str, *, attention: Choice = "auto", **overrides: Any) -> F
 
 
 def _replace(config: Any, changes: dict[str, Any], where: str) -> Any:
-    known = {field.name for field in dataclasses.fields(config)}
-    if unknown := sorted(set(changes) - known):
-        raise EdgefelError(f"{where}: unknown settings {unknown}; known: {sorted(known)}")
     # JSON and YAML give lists for tuples; a part of the model is a configuration already, or names and values
     plain = {name: list(value) if isinstance(value, tuple) else value for name, value in changes.items()}
     check_fields(plain, type(config), where, partial=True)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from edgefel.data.loading.batches import ImageSource
 from edgefel.errors import EdgefelError
-from edgefel.models.window_attention import DropPath
+from edgefel.models.encoder import DropPath
 from edgefel.training.config import ComputeConfig
 from edgefel.workers import end_with
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from shutil import copytree
 
 import pytest
 import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file
 
-from edgefel.bench.experiments.ablation.experiment import merged
 from edgefel.bench.experiments.ablation.plan import RECIPES, Recipe
 from edgefel.bench.experiments.ablation.pool import last_step
 from edgefel.bench.results import read_results
@@ -26,9 +25,8 @@ from edgefel.data.synthetic.write import write_faces
 from edgefel.models.checkpoint import load_checkpoint
 
 # a run is a process that imports PyTorch, takes one or two steps and labels a dozen images
-FEW = ("epochs=1", "per_class=2", "batch_size=4", "loss.auxiliary_steps=0")
-SETS = [word for setting in FEW for word in ("--set", setting)]
-SMALL = ["--recipe", "scratch", "--jobs", "2", "-q", *SETS]
+SETTINGS = ("epochs=1", "per_class=2", "batch_size=4", "loss.auxiliary_steps=0")
+SMALL = ["--recipe", "scratch", "--jobs", "2", "-q", *(f"--set={setting}" for setting in SETTINGS)]
 # two rows of a table, once
 PAIR = [*SMALL, "--seeds", "1", "--only", "none", "--only", "anchors"]
 
@@ -77,13 +75,13 @@ def test_what_it_writes(done, faces):
 
 
 def test_what_is_done_is_not_done_again(done, faces):
-    before = {path: path.stat().st_mtime_ns for path in done.glob("runs/*/*") if path.is_file()}
+    before = times(done / "runs")
     result = ablate("head", "-o", done, "--data", faces, *PAIR, "--json")
     assert result.exit_code == 0
     printed = json.loads(result.stdout)
     assert set(printed["variants"]) == {"none", "anchors"}
     assert printed["failed"] == []
-    assert {path: path.stat().st_mtime_ns for path in done.glob("runs/*/*") if path.is_file()} == before
+    assert times(done / "runs") == before
 
 
 def test_what_would_be_done(done, faces):
@@ -98,11 +96,12 @@ def test_what_would_be_done(done, faces):
 
 def test_a_run_that_fails_is_named_and_the_others_are_kept(done, faces, tmp_path):
     """Its settings were spoiled: the run's own error comes up."""
-    copytree(done / "runs", tmp_path / "runs")
+    shutil.copytree(done / "runs", tmp_path / "runs")
     arguments = ("head", "-o", tmp_path, "--data", faces, *PAIR)
     rows = json.loads(ablate(*arguments, "--dry-run", "--json").stdout)
-    Path(rows[0]["folder"], "result.json").unlink()
-    Path(rows[0]["folder"], "run", "config.yaml").write_text("epochs: many")
+    folder = Path(rows[0]["folder"])
+    (folder / "result.json").unlink()
+    (folder / "run" / "config.yaml").write_text("epochs: many")
     result = ablate(*arguments)
     assert result.exit_code == 1
     assert "failed: none, seed 0: " in result.output
@@ -114,16 +113,7 @@ def test_a_run_that_fails_is_named_and_the_others_are_kept(done, faces, tmp_path
 def endless(faces, tmp_path):
     """A study whose runs take minutes, and the arguments to go on with it."""
     arguments = ["ablate", "augmentation", "-o", str(tmp_path / "out"), "--data", str(faces), *SMALL]
-    arguments += [
-        "--seeds",
-        "1",
-        "--set",
-        "epochs=2000",
-        "--set",
-        "checkpoint_every=2",
-        "--set",
-        "log_every=1",
-    ]
+    arguments += ["--seeds=1", "--set=epochs=2000", "--set=checkpoint_every=2", "--set=log_every=1"]
     process = subprocess.Popen(
         [sys.executable, "-m", "edgefel.cli.main", *arguments],
         start_new_session=True,
@@ -189,33 +179,33 @@ def test_runs_end_with_whoever_started_them(endless):
     assert all((run / "run/last.json").is_file() for run in folder.glob("runs/*"))
 
 
-QUICK = ["--recipe", "quick", "--seeds", "1", "-q", *SETS]
+QUICK = ["--recipe", "quick", "--seeds", "1", "--jobs", "1", "-q"]
 
 
 @pytest.fixture(scope="module")
-def quick(tmp_path_factory) -> Iterator[Path]:
-    """One run of the quick recipe, on fewer faces, which trains streams on faces of other people before."""
-    recipe, few = RECIPES["quick"], {"count": 84, "size": 48}
-    settings, others = recipe.pretraining
-    before = merged(settings, {"per_class": 4, "batch_size": 8}), {**others, **few}
-    out = tmp_path_factory.mktemp("quick")
+def pretrained(tmp_path_factory) -> Iterator[Path]:
+    """A study by the recipe "quick", with a quarter of its faces and steps."""
+    recipe, few, brief = RECIPES["quick"], {"count": 70, "subjects": 35}, {"per_class": 4, "batch_size": 14}
+    before, others = recipe.pretraining
+    shorter = Recipe(recipe.settings | brief, recipe.faces | few, (before | brief, others | few))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(RECIPES, "quick", Recipe(recipe.settings, {**recipe.faces, **few}, before))
-        result = ablate("head", "-o", out, *QUICK, "--only", "none")
+        patch.setitem(RECIPES, "quick", shorter)
+        folder = tmp_path_factory.mktemp("pretrained")
+        result = ablate("head", "-o", folder, *QUICK, "--only", "none")
         assert result.exit_code == 0, result.output
-        assert len(list(out.glob("faces-*"))) == 2  # its own, and those of other people
-        yield out
+        yield folder
 
 
-def files_of(folder: Path) -> dict[Path, int]:
+def times(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
-def test_runs_start_from_streams_that_were_trained_before(quick):
-    """And that stay as they are."""
-    (streams,) = quick.glob("runs/streams-*")
-    (run,) = json.loads(ablate("head", "-o", quick, *QUICK, "--only", "none", "--dry-run", "--json").stdout)
-    checkpoint = load_checkpoint(Path(run["folder"], "run")).model.state_dict()
+def test_runs_start_from_streams_that_were_trained_before(pretrained):
+    """The recipe as it is, with faces of its own: two sets of other people, streams that stay as they are."""
+    assert len(list(pretrained.glob("faces-*"))) == 2
+    (streams,) = pretrained.glob("runs/streams-*")
+    (run,) = set(pretrained.glob("runs/*")) - {streams}
+    checkpoint = load_checkpoint(run / "run").model.state_dict()
     before = load_checkpoint(streams / "run").model.state_dict()
     parts = [load_file(streams / part / "model.safetensors") for part in ("image_stream", "landmark_stream")]
     kept = {name: tensor for part in parts for name, tensor in part.items()}
@@ -225,22 +215,22 @@ def test_runs_start_from_streams_that_were_trained_before(quick):
         assert torch.equal(tensor, checkpoint[name]), name
     # the rest was learned
     assert not torch.equal(checkpoint["encoder.cls_token"], before["encoder.cls_token"])
-    times = files_of(streams)
-    assert ablate("head", "-o", quick, *QUICK, "--only", "none").exit_code == 0
-    assert files_of(streams) == times
+    written = times(streams)
+    assert ablate("head", "-o", pretrained, *QUICK, "--only", "none").exit_code == 0
+    assert times(streams) == written
 
 
-def test_faces_of_their_own(quick):
-    """A resizer that is trained on faces of 32 pixels, with the streams from before."""
-    there = set(quick.glob("faces-*"))
-    times = files_of(next(quick.glob("runs/streams-*")))
-    result = ablate("resolution", "-o", quick, *QUICK, "--jobs", "1", "--only", "32 px, resizer")
+def test_faces_of_their_own(pretrained):
+    """A resizer that is trained with the streams of another study, on faces of 32 pixels."""
+    (streams,) = pretrained.glob("runs/streams-*")
+    written = times(streams)
+    result = ablate("resolution", "-o", pretrained, *QUICK, "--only", "32 px, resizer")
     assert result.exit_code == 0, result.output
-    (rendered,) = set(quick.glob("faces-*")) - there
-    assert json.loads((rendered / "dataset.json").read_text())["options"]["size"] == 32
-    assert files_of(next(quick.glob("runs/streams-*"))) == times
-    (row,) = read_results(quick / "resolution" / "rows.jsonl").rows
+    sizes = [json.loads(f.read_text())["options"]["size"] for f in pretrained.glob("faces-*/dataset.json")]
+    assert sorted(sizes) == [32, 64, 64]  # its own, and those of the other study and of the streams
+    (row,) = read_results(pretrained / "resolution" / "rows.jsonl").rows
     assert row.subject["model"] == "arbex-nano+resizer"
+    assert times(streams) == written
 
 
 def test_another_model(faces, tmp_path):

@@ -10,9 +10,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+import shallow
 from click.testing import CliRunner
 
-from edgefel.cli.demo import Demo, DemoOptions
+from edgefel.cli.demo import RECIPE, Demo
 from edgefel.cli.main import main
 
 SMALL = {"faces": 210, "subjects": 21, "epochs": 1, "per_class": 10}
@@ -25,14 +26,17 @@ def finished(tmp_path_factory) -> Path:
     from edgefel.cli.demo import _photo
 
     folder = tmp_path_factory.mktemp("demo") / "out"
-    options = DemoOptions(engine=True, photo=str(_photo(None)), seed=0, **SMALL)
-    Demo(folder, options).run()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("edgefel.cli.demo.RECIPE", RECIPE + shallow.PYRAMID)
+        patch.setattr("edgefel.cli.demo.TIMING_SECONDS", 0.1)
+        Demo(folder, engine=True, photo=str(_photo(None)), seed=0, **SMALL).run()
     return folder
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     monkeypatch.setattr("edgefel.cli.demo.FULL", SMALL)
+    monkeypatch.setattr("edgefel.cli.demo.TIMING_SECONDS", 0.1)
 
 
 @pytest.mark.slow

@@ -191,7 +191,7 @@ def shown(
             "--stages",
             "read",
         ),
-        ("bench", "roofline", "arbex-nano"),
+        ("bench", "roofline", nano_bundle),
     ]
     tables: dict[str, list[Table]] = {}
     with pytest.MonkeyPatch.context() as patch:

@@ -141,7 +141,7 @@ def test_checkpoints_tell_the_encoder(tmp_path):
         ({"encoder": {"keep_rates": ()}}, "keep_rates"),
         ({"encoder": {"keep_rates": (1.0, 0.0)}}, "keep_rates"),
         ({"encoder": {"vit_heads": 7}}, "divisible"),
-        ({"encoder": {"windows": (1, 1, 1)}}, "unknown settings"),
+        ({"encoder": {"windows": (1, 1, 1)}}, "unknown entries"),
         ({"input_size": 100}, "multiple of 112"),
     ],
 )

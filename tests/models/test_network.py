@@ -1,15 +1,12 @@
-"""Whole networks: sizes, independence of images, windows, tracing."""
+"""Whole networks: sizes, independence of images, tracing."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from edgefel.errors import EdgefelError
-from edgefel.models import ModelConfig, build_model, list_models, model_config
-from edgefel.models.config import EncoderConfig
+from edgefel.models import build_model, model_config
 from edgefel.models.profile import profile
-from edgefel.models.window_attention import DropPath, FusionLevel, window_partition, window_reverse
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +78,9 @@ def test_every_parameter_learns():
 @pytest.mark.parametrize("name", ["arbex-nano", "poster-v2-nano"])
 def test_traces_with_a_dynamic_batch(name):
     torch.manual_seed(0)
-    model = build_model(name).eval()
+    # one block per stage: what is traced is the same, and it takes a third of the time
+    encoder = {"image_units": (1, 1, 1), "landmark_units": (1, 1, 1), "depth": 1}
+    model = build_model(name, encoder=encoder).eval()
     batch = torch.export.Dim("N", min=1, max=64)
     program = torch.export.export(
         model, (torch.randn(2, 3, 112, 112),), dynamic_shapes=({0: batch}, None)[:1]
@@ -90,73 +89,3 @@ def test_traces_with_a_dynamic_batch(name):
     with torch.no_grad():
         for traced, eager in zip(program.module()(images), model(images), strict=True):
             torch.testing.assert_close(traced, eager)
-
-
-def test_maps_larger_than_the_window():
-    """Shared queries: each window of a larger map equals a map of one window."""
-    torch.manual_seed(0)
-    config = EncoderConfig(
-        image_widths=(8, 8, 8),
-        landmark_widths=(8, 8, 8),
-        windows=(7, 7, 7),
-        heads=(2, 2, 2),
-        mlp_ratio=2.0,
-        layer_scale=0.5,
-        query_projection=True,
-    )
-    level = FusionLevel(config, 0).eval()
-    windows = torch.randn(3 * 4, 49, 8)
-    landmarks = torch.randn(3, 49, 8)
-    with torch.no_grad():
-        shared = level.attention(windows, landmarks)
-        repeated = level.attention(windows, landmarks.repeat_interleave(4, dim=0))
-        single = level.attention(windows[5:6], landmarks[1:2])
-        out = level(torch.randn(3, 8, 28, 28), torch.randn(3, 8, 14, 14))
-    torch.testing.assert_close(shared, repeated)
-    torch.testing.assert_close(shared[5:6], single)
-    assert out.shape == (3, 8, 14, 14)
-
-
-@pytest.mark.parametrize("size", [(7, 7), (14, 21)])
-def test_partition_and_reverse(size):
-    x = torch.arange(2 * size[0] * size[1] * 3.0).reshape(2, *size, 3)
-    windows = window_partition(x, 7)
-    assert torch.equal(window_reverse(windows, 7, *size), x)
-    assert torch.equal(windows[0], x[0, :7, :7].reshape(49, 3))
-    assert torch.equal(windows[-1], x[1, -7:, -7:].reshape(49, 3))
-
-
-def test_a_map_that_cannot_be_cut_is_refused():
-    with pytest.raises(ValueError, match="10x7 map"):
-        window_partition(torch.zeros(1, 10, 7, 3), 7)
-
-
-def test_drop_path_keeps_the_mean_and_drops_whole_images():
-    torch.manual_seed(0)
-    layer = DropPath(0.25).train()
-    out = layer(torch.ones(4000, 3))
-    torch.testing.assert_close(out.unique(), torch.tensor([0.0, 1 / 0.75]))
-    assert torch.equal(out[:, 0], out[:, 1])
-    assert out.mean().item() == pytest.approx(1.0, abs=0.05)
-    assert torch.equal(layer.eval()(torch.ones(2, 3)), torch.ones(2, 3))
-
-
-def test_config_round_trip():
-    for name in list_models():
-        config = model_config(name)
-        assert ModelConfig.from_dict(config.to_dict()) == config
-
-
-def test_bad_names_and_settings():
-    with pytest.raises(EdgefelError, match="unknown model 'arbx'; known: arbex"):
-        build_model("arbx")
-    with pytest.raises(EdgefelError, match=r"unknown settings \['depht'\]"):
-        model_config("arbex", encoder={"depht": 3})
-    with pytest.raises(EdgefelError, match="no head to configure"):
-        model_config("poster-v2", head={"delta": 2.0})
-    with pytest.raises(EdgefelError, match="multiple of 112"):
-        model_config("arbex", input_size=200)
-    with pytest.raises(EdgefelError, match="not divisible"):
-        model_config("arbex", encoder={"heads": (3, 4, 8)})
-    with pytest.raises(EdgefelError, match="joins the streams"):
-        model_config("arbex", encoder={"landmark_widths": (32, 128, 512)})

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from edgefel.errors import EdgefelError
 from edgefel.models.pickles import read_contents
-from edgefel.models.published_sets import _prefixes
+from edgefel.models.published import _prefixes
 
 WEIGHTS = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.ones(2), "b.count": torch.tensor(7)}
 

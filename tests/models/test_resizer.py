@@ -88,7 +88,7 @@ def test_the_published_factor_stays_with_the_published_sides():
         ({"resizer": {"output_size": 100}}, "multiple of 112"),
         ({"resizer": {"scale": 0.5}}, "leave out the scale"),
         ({"resizer": {"channels": 0}}, "channels"),
-        ({"resizer": {"depth": 1}}, "unknown settings"),
+        ({"resizer": {"depth": 1}}, "unknown entries"),
     ],
 )
 def test_impossible_settings(settings, message):

@@ -21,7 +21,7 @@ from edgefel.data.labels import EXPRESSIONS_7
 from edgefel.data.loading.batches import ImageSource
 from edgefel.data.open import open_dataset
 from edgefel.data.preprocessing import Preprocessing
-from edgefel.models.window_attention import DropPath
+from edgefel.models.encoder import DropPath
 from edgefel.training.distributed import (
     CrossRankBatchNorm,
     RankMask,

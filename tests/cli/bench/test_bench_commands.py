@@ -13,9 +13,6 @@ from edgefel.bench.results import read_results
 from edgefel.cli.bench import options
 from edgefel.cli.bench.options import make_plan
 from edgefel.cli.main import main
-from edgefel.cli.params import BACKENDS, PRECISIONS
-from edgefel.runtime import manifest
-from edgefel.runtime.backends import base
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "nano-synthetic"
 ORT = ("--backend", "onnxruntime")
@@ -119,12 +116,6 @@ def test_help_has_examples(command):
     result = bench(command, "--help")
     assert result.exit_code == 0
     assert f"edgefel bench {command}" in result.stdout
-
-
-def test_names_are_those_of_the_runtime():
-    """They are written out, so that help needs nothing else."""
-    assert tuple(base.BACKENDS) == BACKENDS
-    assert tuple(manifest.PRECISIONS) == PRECISIONS
 
 
 def test_how_long():

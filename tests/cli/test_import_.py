@@ -1,4 +1,4 @@
-"""`edgefel import` and `edgefel models` from the command line."""
+"""`edgefel import` from the command line."""
 
 from __future__ import annotations
 
@@ -127,26 +127,3 @@ def test_bad_input_is_one_line_exit_code_2_and_nothing_written(poster_file, tmp_
     assert result.stderr.startswith("error: ")
     assert result.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
-
-
-def test_models_lists_sizes():
-    result = run("models", "--json")
-    assert result.exit_code == 0, result.output
-    rows = {row["name"]: row for row in json.loads(result.stdout)}
-    assert {"arbex", "poster-v2", "arbex-nano"} <= set(rows)
-    assert rows["arbex-nano"]["input_size"] == 112
-    table = run("models").output
-    assert "43.94 M" in table
-    assert "with +resizer: a learned resize in front" in table
-
-
-def test_models_of_a_name_with_additions():
-    result = run("models", "apvit-nano", "apvit-nano+resizer", "--json")
-    plain, resized = json.loads(result.stdout)
-    assert resized["name"] == "apvit-nano+resizer"
-    assert resized["input_size"] == 192
-    assert resized["macs"] > plain["macs"]
-    assert resized["description"].startswith(plain["description"] + "; a learned resize")
-    unknown = run("models", "apvit-nano+wings")
-    assert unknown.exit_code == 2
-    assert "unknown model 'apvit-nano+wings'" in unknown.stderr
