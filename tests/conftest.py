@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from edgefel.runtime.engines import find_gpu
+from edgefel.workers import usable_cores
 
 # Processes that test side by side share the cores; threads that wait for each other would slow all of them down, the
 # more so if they spin while they wait.
@@ -34,6 +35,11 @@ if cpu_build or find_gpu() is None:
 
 # tests run with --import-mode=importlib, which adds nothing to sys.path; helpers live beside this file
 sys.path.insert(0, str(Path(__file__).parent))
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One more than cores: many tests wait for a process, a device or a disk."""
+    return usable_cores() + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

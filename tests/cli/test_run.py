@@ -412,13 +412,18 @@ def test_a_run_on_a_terminal(tiny, clip, tmp_path, ending):
     ]
     command = [sys.executable, "-m", "edgefel.cli.main", "run", tiny, "--source", clip, *QUICK, *options]
     screen, terminal = pty.openpty()
+
+    def take_terminal() -> None:
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
+
     process = subprocess.Popen(
         list(map(str, command)),
         stdin=terminal,
         stdout=terminal,
         stderr=terminal,
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        preexec_fn=take_terminal,
     )
     os.close(terminal)
     shown = b""
@@ -433,7 +438,12 @@ def test_a_run_on_a_terminal(tiny, clip, tmp_path, ending):
         assert b"frames per second" in shown
     finally:
         os.close(screen)
-    assert process.wait(60) == 0
+        with process:  # a run that does not end must not outlive its test
+            try:
+                process.wait(60)
+            finally:
+                process.kill()
+    assert process.returncode == 0
     rows = [json.loads(line) for line in listing.read_text().splitlines()]
     assert [row["frame"] for row in rows] == list(range(len(rows)))
     assert frames_of(video) == len(rows) >= 20
