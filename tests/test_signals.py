@@ -21,6 +21,12 @@ def start(*arguments: object, **options: object) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **options)  # type: ignore[call-overload]
 
 
+def heed() -> None:
+    """Tests may run as a shell's background job or under nohup, which ignore signals, as their children would."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def wait_for(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -36,9 +42,7 @@ def wait_for(condition: Callable[[], object], process: subprocess.Popen[str], se
 )
 def test_every_command_undoes_says_so_and_exits_with_128_and_the_number(tmp_path, number, line):
     faces = ["-m", "edgefel.cli.main", "data", "synth", "-o", tmp_path / "faces", "--count", 100_000]
-    process = start(
-        *faces, "--workers", 1, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
-    )
+    process = start(*faces, "--workers", 1, preexec_fn=heed)
     wait_for(lambda: list(tmp_path.glob(".*/*/images/*")), process)
     process.send_signal(number)
     _, errors = process.communicate(timeout=120)
