@@ -24,7 +24,7 @@ def commands() -> list[list[str]]:
     return [shlex.split(line)[1:] for line in lines if line.startswith("edgefel ")]
 
 
-SMALLER = {"--count": "210", "--epochs": "1", "--size": "128", "--seconds": "2"}
+SMALLER = {"--count": "210", "--epochs": "1", "--size": "128", "--seconds": "4"}
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from heeding import heed
 
 from edgefel.signals import answered
 
@@ -19,12 +20,6 @@ from edgefel.signals import answered
 def start(*arguments: object, **options: object) -> subprocess.Popen[str]:
     command = [sys.executable, *map(str, arguments)]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **options)  # type: ignore[call-overload]
-
-
-def heed() -> None:
-    """Tests may run as a shell's background job or under nohup, which ignore signals, as their children would."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def wait_for(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float = 120) -> None:
@@ -81,6 +76,7 @@ def test_nohup_is_respected(tmp_path):
 def test_what_is_on_the_way_out_is_done_although_the_terminal_is_gone(tmp_path):
     pid, terminal = pty.fork()
     if not pid:
+        heed()
         os.execv(sys.executable, [sys.executable, "-c", WAITS, str(tmp_path)])
     deadline = time.monotonic() + 60
     while not (tmp_path / "ready").exists():
@@ -95,9 +91,7 @@ def test_what_is_on_the_way_out_is_done_although_the_terminal_is_gone(tmp_path):
 def in_a_process(code: str) -> None:
     """Code that sends signals to its own process, which must not be the one that runs the tests."""
     begin = "import signal\nfrom edgefel import signals\nfrom edgefel.signals import Interrupted, answered\n"
-    # what starts the tests in the background may have Ctrl-C ignored
-    begin += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    process = start("-c", begin + code)
+    process = start("-c", begin + code, preexec_fn=heed)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
 
@@ -155,6 +149,7 @@ def test_a_terminal_that_lives_on_gets_the_last_line(tmp_path: Path) -> None:
     code = WAITS.replace("sys.exit(stop.code)", "print(stop, file=sys.stderr); sys.exit(stop.code)")
     pid, terminal = pty.fork()
     if not pid:
+        heed()
         os.execv(sys.executable, [sys.executable, "-c", code, str(tmp_path)])
     deadline = time.monotonic() + 60
     while not (tmp_path / "ready").exists():

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
+from heeding import heed
 from safetensors.torch import load_file
 
 from edgefel.bench.experiments.ablation.plan import RECIPES, Recipe
@@ -118,8 +119,7 @@ def endless(faces, tmp_path):
         [sys.executable, "-m", "edgefel.cli.main", *arguments],
         start_new_session=True,
         stderr=subprocess.PIPE,
-        # a shell's background jobs, as which tests may run, ignore Ctrl-C, and so would their children
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=heed,
     )
     yield process, tmp_path / "out"
     process.kill()

@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 from data.readers.trees_expw import faces_of_every_class, write_expw
 from data.readers.trees_jaffe import write_jaffe
+from heeding import heed
 
 from edgefel.cli.main import main
 from edgefel.data.open import open_dataset
@@ -89,8 +90,7 @@ def start(*arguments) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # a shell's background jobs, as which tests may run, ignore Ctrl-C, and so would their children
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=heed,
     )
 
 

@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from heeding import heed
 from tiny_bundle import write_bundle
 
 from edgefel.cli.main import main
@@ -67,8 +68,7 @@ def start(bundle: Path, source: object, *options: object) -> subprocess.Popen[st
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # a shell's background jobs, as which tests may run, ignore Ctrl-C, and so would their children
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=heed,
     )
 
 
@@ -415,7 +415,7 @@ def test_a_run_on_a_terminal(tiny, clip, tmp_path, ending):
 
     def take_terminal() -> None:
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
+        heed()
 
     process = subprocess.Popen(
         list(map(str, command)),

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from heeding import heeding
 from training.runs import FLAGS, assert_same_run, cli, config, rows, tensors, write_faces
 
 from edgefel.data.preprocessing import Preprocessing, default_preprocessing
@@ -98,7 +99,7 @@ def test_other_signals_do_the_same(faces, whole, tmp_path, monkeypatch, number):
             signal.raise_signal(number)
 
     run = tmp_path / "stopped"
-    with monkeypatch.context() as patch:
+    with monkeypatch.context() as patch, heeding():
         patch.setattr(Trainer, "step", and_signal)
         done = cli("--data", faces, "-o", run, *FLAGS)
     assert done.exit_code == 128 + number

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fake_clock import Clock, Event
+from heeding import heeding
 from streams import BLUE, GREEN, RED, ListSource, SquareDetector, scene
 from tiny_bundle import write_bundle
 
@@ -291,10 +292,9 @@ def test_a_signal_that_stops_while_the_source_is_closed_does_nothing(session, en
 
 @pytest.fixture
 def interruptible():
-    """Ctrl-C as in a terminal: what a shell starts in the background ignores it, and so do its children."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
+    """Ctrl-C as in a terminal."""
+    with heeding():
+        yield
 
 
 def test_ctrl_c_while_it_waits_for_a_frame(session, interruptible):
