@@ -83,6 +83,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=50,
         help="timed runs at least [%(default)s]",
     )
+    parser.add_argument(
+        "--seconds",
+        dest="max_seconds",
+        metavar="SECONDS",
+        type=float,
+        default=60.0,
+        help="of timing, in all [%(default)g]",
+    )
     return run_bench(parser, precision_speed, arguments)
 
 

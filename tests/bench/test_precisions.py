@@ -15,7 +15,7 @@ def test_a_row_has_every_file_with_its_ratio(capsys, monkeypatch):
     measured = []
     compare = run.compare
     monkeypatch.setattr(run, "compare", lambda *wanted: measured.append(compare(*wanted)) or measured[0])
-    assert precisions.main(["--model", "arbex-nano", "--runs", "3"]) == 0
+    assert precisions.main(["--model", "arbex-nano", "--runs", "3", "--seconds", "3"]) == 0
     row = json.loads(capsys.readouterr().out)
     rows = {entry["name"]: entry for entry in row["rows"]}
     assert list(rows) == [precisions.EAGER, "fp32", "int8"]
