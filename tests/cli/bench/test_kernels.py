@@ -18,10 +18,10 @@ from edgefel.kernels.ahead_of_time.resources import TARGETS
 pytest.importorskip("triton")
 
 
-# a third of the targets: all of them take a minute
+# one target: all of them take a minute
 FEW_TARGETS = """
 from edgefel.kernels.ahead_of_time import resources
-resources.TARGETS = {arch: resources.TARGETS[arch] for arch in (87, 110)}
+resources.TARGETS = {arch: resources.TARGETS[arch] for arch in (87,)}
 from edgefel.cli.main import main
 main()
 """
@@ -41,7 +41,7 @@ def test_without_a_gpu_it_says_so_and_compiles(tmp_path):
     assert document["measured"] is False
     assert document["reason"] == "no CUDA device: nothing was timed"
     assert "rows" not in document
-    assert {row["arch"] for row in document["compiled"]} == {"sm_87", "sm_110"}
+    assert {row["arch"] for row in document["compiled"]} == {"sm_87"}
     assert {87, 90, 110} <= set(TARGETS)
     assert all(0 < row["occupancy"] <= 1 for row in document["compiled"])
     assert not (tmp_path / "results" / "kernels.png").exists()
