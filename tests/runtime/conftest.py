@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from tiny_bundle import write_bundle
+
+from edgefel.runtime.session import Session
 
 
 @pytest.fixture
@@ -18,3 +20,11 @@ def make_bundle(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture
 def bundle(make_bundle: Callable[..., Path]) -> Path:
     return make_bundle()
+
+
+@pytest.fixture(scope="session")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    """The tiny bundle in ONNX Runtime."""
+    bundle = write_bundle(tmp_path_factory.mktemp("tiny") / "bundle")
+    with Session.open(bundle, backend="onnxruntime") as opened:
+        yield opened

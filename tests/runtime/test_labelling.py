@@ -9,23 +9,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from streams import BLUE, GREEN, RED, SquareDetector, scene
-from tiny_bundle import write_bundle
 
 from edgefel.errors import EdgefelError
 from edgefel.runtime.alignment import FaceBox
 from edgefel.runtime.faces import WholeImage
 from edgefel.runtime.labelling import label_faces, labelled_face
-from edgefel.runtime.session import Session
 
 SQUARES = [(20, 30, 60, RED), (120, 40, 50, GREEN), (220, 100, 40, BLUE)]
-
-
-@pytest.fixture(scope="module")
-def session(tmp_path_factory):
-    with Session.open(
-        write_bundle(tmp_path_factory.mktemp("tiny") / "bundle"), backend="onnxruntime"
-    ) as opened:
-        yield opened
 
 
 def test_each_face_has_the_predictions_of_its_own_crop(session):

@@ -5,21 +5,11 @@ from __future__ import annotations
 import cv2
 import pytest
 from streams import BLUE, RED, SquareDetector, scene, write_video
-from tiny_bundle import write_bundle
 
 from edgefel.errors import EdgefelError
 from edgefel.runtime.faces import WholeImage
 from edgefel.runtime.predict import check_save, predict_source
-from edgefel.runtime.session import Session
 from edgefel.runtime.stream.sources import open_source
-
-
-@pytest.fixture(scope="module")
-def session(tmp_path_factory):
-    with Session.open(
-        write_bundle(tmp_path_factory.mktemp("tiny") / "bundle"), backend="onnxruntime"
-    ) as opened:
-        yield opened
 
 
 @pytest.fixture
