@@ -85,3 +85,10 @@ def test_an_unknown_layout_or_split(folder):
         open_dataset(folder, "dev")
     with pytest.raises(EdgefelError, match="no such folder"):
         open_dataset(folder / "missing")
+
+
+@pytest.mark.parametrize("layout", [None, "folder"])
+def test_an_archive_is_to_be_unpacked(tmp_path, layout):
+    (tmp_path / "fer-plus.zip").write_bytes(b"PK\x03\x04")
+    with pytest.raises(EdgefelError, match=r"fer-plus\.zip: is not a folder; unpack an archive first"):
+        open_dataset(tmp_path / "fer-plus.zip", layout=layout)

@@ -98,6 +98,10 @@ def _scanned(folder: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
     try:
         with os.scandir(folder) as entries:
             yield entries
+    except NotADirectoryError:
+        raise EdgefelError(
+            f"{folder}: is not a folder; unpack an archive first, and give the folder"
+        ) from None
     except OSError as error:
         raise EdgefelError(
             f"{folder}: cannot be listed ({error.strerror or error}); make it readable, or give another one"

@@ -70,11 +70,11 @@ def test_a_folder_of_many_folders_is_not_entered(tmp_path):
 
 def test_what_is_not_there_raises_only_where_names_are_asked_for(tmp_path):
     file = touch(tmp_path / "file")
-    for path in (file, tmp_path / "missing"):
+    for path, message in ((file, "is not a folder"), (tmp_path / "missing", "cannot be listed")):
         assert search.find(path, "x") is None
         assert search.find_file(path, "x", 2) is None
         assert search.find_folders(path, ("x",), 2) == []
-        with pytest.raises(EdgefelError, match="cannot be listed"):
+        with pytest.raises(EdgefelError, match=message):
             search.list_names(path)
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     assert search.find(tmp_path, "loop", "x") is None
