@@ -15,7 +15,7 @@ def heed() -> None:
 
 @contextlib.contextmanager
 def heeding() -> Iterator[None]:
-    """Within this process, for signals that a test sends to it."""
+    """Within this process, for a test that calls the handlers of signals."""
     before = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGHUP)]
     heed()
     try:
