@@ -11,14 +11,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import affine_grid, grid_sample
+from torch.nn.functional import affine_grid, grid_sample, one_hot
 
 from edgefel.data.preprocessing import Preprocessing
 from edgefel.training.config import AugmentConfig
 from edgefel.training.distributed import Shard
-from edgefel.training.randomness import Purpose, generator
+from edgefel.training.randomness import Purpose, derive_seed, generator
 
 # ITU-R BT.601 luma and the two chroma axes (YIQ); rotating the chroma plane changes the hue only.
 _TO_YIQ = (
@@ -180,3 +181,51 @@ class Augmentation:
         kept = ~(rows[:, :, None] & columns[:, None, :])
         # a product, which broadcasts over the channels several times as fast as a masked fill does on a CPU
         return pixels.mul_(kept[:, None].to(pixels.dtype))
+
+
+class Mixing:
+    """mixup (arXiv 1710.09412) and CutMix (arXiv 1905.04899) of neighbours in a batch, whose order is random.
+
+    Like the augmentation it depends on (seed, epoch, step) alone, and on no other rank: a shard of even length holds
+    whole pairs. One share is drawn per batch.
+    """
+
+    def __init__(self, config: AugmentConfig, seed: int) -> None:
+        self.config, self.seed = config, seed
+
+    def __call__(
+        self, images: Tensor, target: Tensor, classes: int, epoch: int, step: int
+    ) -> tuple[Tensor, Tensor]:
+        """float [B, 3, S, S], and int64 [B] or float [B, C] -> mixed images, float [B, C] mixed targets.
+
+        The last image of an odd batch, and everything where both are off, is left as it is.
+        """
+        config, pairs = self.config, len(images) // 2 * 2
+        kinds = [(kind, alpha) for kind in ("mixup", "cutmix") if (alpha := getattr(config, kind))]
+        if not kinds or not pairs:
+            return images, target
+        rng = np.random.default_rng(derive_seed(self.seed, Purpose.MIXING, epoch, step))
+        kind, alpha = kinds[int(rng.integers(len(kinds)))]
+        share = float(rng.beta(alpha, alpha))
+        order = torch.arange(len(images), device=images.device)
+        order[:pairs] = order[:pairs].view(-1, 2).flip(1).flatten()
+        if kind == "cutmix":
+            images, share = _pasted(images, images[order], share, rng)
+        else:
+            images = torch.lerp(images[order], images, share)
+        rows = target if target.is_floating_point() else one_hot(target, classes).float()
+        return images, torch.lerp(rows[order], rows, share)
+
+
+def _pasted(images: Tensor, others: Tensor, share: float, rng: np.random.Generator) -> tuple[Tensor, float]:
+    """`images` with one rectangle of `others`, of about 1 - share of the area; and the share that is left."""
+    side = images.shape[-1]
+    half = 0.5 * side * math.sqrt(1.0 - share)
+    left, right, top, bottom = (
+        int(np.clip(round(center + sign * half), 0, side))
+        for center in rng.uniform(0, side, 2)
+        for sign in (-1, 1)
+    )
+    images = images.clone()
+    images[..., top:bottom, left:right] = others[..., top:bottom, left:right]
+    return images, 1.0 - (right - left) * (bottom - top) / side**2

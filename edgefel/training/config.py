@@ -103,6 +103,19 @@ class AugmentConfig:
     )
     erase_probability: float = setting(1.0, "Probability of erasing a rectangle.", minimum=0, maximum=1)
     erase_area: float = setting(0.05, "Erased share of the image.", minimum=0, maximum=0.3)
+    mixup: float = setting(
+        0.0,
+        "Blend pairs of images, and their labels, by Beta(a, a) of this a, e.g. 0.2.",
+        minimum=0,
+        maximum=10,
+    )
+    cutmix: float = setting(
+        0.0,
+        "Paste a rectangle of one image into another, of a share of the area by Beta(a, a) of this a, such as 1; with "
+        "mixup too, each batch takes one of the two.",
+        minimum=0,
+        maximum=10,
+    )
 
     def __post_init__(self) -> None:
         _check_fields(self, "augment")
@@ -165,7 +178,7 @@ class TrainConfig:
     freeze_backbones: bool = setting(False, "Keep the image and landmark streams as they are.")
     epochs: int = setting(1000, "Balanced epochs.", minimum=1, resumable=True)
     batch_size: int = setting(64, "Images per step, over all processes.", minimum=2)
-    optimizer: str = setting("adam", "adam, or sgd with --momentum (APViT).", choices=("adam", "sgd"))
+    optimizer: str = setting("adamw", "adamw, or sgd with --momentum (APViT).", choices=("adamw", "sgd"))
     lr: float = setting(3e-4, "Learning rate.", minimum=0, above=True)
     lr_schedule: str = setting(
         "exponential",
@@ -176,7 +189,17 @@ class TrainConfig:
         0.995, "Factor on the learning rate after each epoch.", minimum=0, maximum=1, above=True
     )
     momentum: float = setting(0.9, "Momentum of sgd.", minimum=0, maximum=1)
-    weight_decay: float = setting(0.0, "Weight decay, but not of positions and class tokens.", minimum=0)
+    weight_decay: float = setting(
+        0.0,
+        "Weight decay of matrices and kernels; norms, biases, scales, positions and anchors have none.",
+        minimum=0,
+    )
+    ema: float = setting(
+        0.0,
+        "Decay per step of the moving average of the weights that is then validated and saved, e.g. 0.999; 0: none.",
+        minimum=0,
+        maximum=0.99999,
+    )
     resizer_lr: float = setting(
         1.0, "Factor on the learning rate of a resizer in front of the model.", minimum=0, above=True
     )

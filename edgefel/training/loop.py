@@ -19,7 +19,7 @@ from edgefel.files.write import DISK_FULL, write_json
 from edgefel.kernels.backend import check_available
 from edgefel.models.checkpoint import Initialization
 from edgefel.models.network import FacialExpressionModel
-from edgefel.training.augmentation import Augmentation
+from edgefel.training.augmentation import Augmentation, Mixing
 from edgefel.training.config import TrainConfig, settings
 from edgefel.training.data import CopiesLeftOut, Data, open_data
 from edgefel.training.distributed import (
@@ -33,7 +33,7 @@ from edgefel.training.distributed import (
 from edgefel.training.log import Clock, MetricsLog, TrainingProgress, Window, loading_bar
 from edgefel.training.losses import ReliabilityLoss, correction_ramp
 from edgefel.training.model import SupervisedModel, make_model, run_preprocessing
-from edgefel.training.optimization import learning_rate, make_optimizer, set_learning_rate
+from edgefel.training.optimization import WeightAverage, learning_rate, make_optimizer, set_learning_rate
 from edgefel.training.randomness import Purpose, derive_seed, repeatable
 from edgefel.training.run_folder import (
     LEFT_OUT_NAME,
@@ -43,7 +43,7 @@ from edgefel.training.run_folder import (
     check_output,
     restore_training,
 )
-from edgefel.training.validation import validate
+from edgefel.training.validation import Validation, trouble, validate
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -155,7 +155,10 @@ class Trainer:
         self.updater = make_optimizer(config, self.supervised.named_parameters())
         self.model, self.optimizer = cast(Any, fabric.setup(self.supervised, self.updater))
         self.loss = ReliabilityLoss(loss, data.prior)
+        # of a resumed run, the model comes with its averaged weights; those that learn are restored after this
+        self.average = WeightAverage(model, config.ema) if config.ema else None
         self.augment = Augmentation(config.augment, preprocessing, config.seed)
+        self.mix = Mixing(config.augment, config.seed)
         self.window = Window(fabric.device, self.shard.world, state.window if self.main else [])
         self.progress = TrainingProgress(
             config.epochs,
@@ -270,6 +273,13 @@ class Trainer:
         over = state.epoch >= self.config.epochs or state.step >= self.planned
         return over or seconds >= self.max_seconds
 
+    @property
+    def kept(self) -> FacialExpressionModel:
+        """The model that is validated and saved."""
+        if self.average is None:
+            return self.raw
+        return cast("FacialExpressionModel", self.average.model)
+
     def _ramp(self, step: int) -> float:
         return correction_ramp(step, self.planned) if self.config.loss.correction_ramp == "linear" else 1.0
 
@@ -279,6 +289,8 @@ class Trainer:
         pixels = self.fabric.to_device(batch.pixels)
         images = self.augment(pixels, state.epoch, state.epoch_step, self.shard)
         target = self.fabric.to_device(self.data.targets[batch.indices])
+        classes = self.raw.config.num_classes
+        images, target = self.mix(images, target, classes, state.epoch, state.epoch_step)
         set_learning_rate(self.updater, learning_rate(config, state.epoch, state.step, self.planned))
         torch.manual_seed(derive_seed(config.seed, Purpose.LAYERS, state.epoch, state.epoch_step))
         ramp = self._ramp(state.step)
@@ -292,6 +304,8 @@ class Trainer:
             )
         self.optimizer.step()
         self.optimizer.zero_grad()
+        if self.average is not None:
+            self.average.update(self.raw, state.step)
         with torch.no_grad():
             label = target.argmax(1) if target.is_floating_point() else target
             correct = (prediction.probabilities.argmax(1) == label).sum()
@@ -349,17 +363,30 @@ class Trainer:
         """Scores of the validation split, {} without one; exchanges which images could not be read."""
         scores: dict[str, float] = {}
         if self.data.val is not None:
-            scores = validate(self.raw, self.data.val, self.preprocessing, self.fabric)
+            found = validate(self.kept, self.data.val, self.preprocessing, self.fabric)
+            scores = found.scores
             self.supervised.train()
             self.progress.say(
                 f"epoch {row['epoch']}/{self.config.epochs}  step {row['step']}  loss {row['loss']:.3f}  "
                 f"accuracy {row['accuracy']:.1%}  |  val accuracy {scores['val_accuracy']:.1%}  "
                 f"macro F1 {scores['val_macro_f1']:.3f}  without head {scores['val_primary_accuracy']:.1%}"
             )
+            self._warn(found, row)
         for source in self.data.sources.values():
             if not source.fits:
                 join_skipped(source, self.fabric.device)
         return scores
+
+    def _warn(self, found: Validation, row: Mapping[str, Any]) -> None:
+        """Says what is wrong with the run, if anything is."""
+        state, epoch, loss = self.state, row["epoch"], row["loss"]
+        score = found.scores[f"val_{self.config.best_by}"]
+        if state.best is None or score > state.best:
+            state.best_epoch = epoch
+        every, labels = self.config.eval_every, self.data.labels
+        for remark in trouble(found, labels, loss, state.lowest_loss, epoch, state.best_epoch, every):
+            self.progress.say(f"warning: epoch {epoch}: {remark}", always=self.main)
+        state.lowest_loss = min(loss, state.lowest_loss or loss)
 
     def _save(self, scores: Mapping[str, float], *, best: bool = False, finished: bool = False) -> None:
         """Writes a checkpoint (rank 0). A signal right after one that is already there adds nothing."""
@@ -380,7 +407,10 @@ class Trainer:
                 "preprocessing": self.preprocessing.to_dict(),
                 "extra": {"training": extra},
             }
-            self.run.save(self.supervised, self.updater, state, description, best=best, keep=self.config.keep)
+            average = self.average and self.average.model
+            self.run.save(
+                self.supervised, average, self.updater, state, description, best=best, keep=self.config.keep
+            )
         self.saved_step = state.step
         self.fabric.barrier()
 

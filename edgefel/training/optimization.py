@@ -1,7 +1,11 @@
-"""Optimizers and learning rates of the papers: Adam with exponential decay (ARBEx), SGD with a cosine (APViT)."""
+"""Optimizers, learning rates and averaged weights.
+
+AdamW with exponential decay (ARBEx takes Adam, which is the same without weight decay), SGD with a cosine (APViT).
+"""
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable
 
@@ -10,8 +14,9 @@ from torch import nn
 
 from edgefel.training.config import TrainConfig
 
-# position embeddings and the class token have no weight decay (APViT, arXiv 2212.05463)
-NOT_DECAYED = ("pos_embed", "cls_token")
+# without weight decay, besides all one-dimensional parameters (biases, norms, PReLU slopes, layer scales): positions
+# and the class token (APViT, arXiv 2212.05463), tables of relative positions (Swin, arXiv 2103.14030), anchors
+NOT_DECAYED = ("pos_embed", "cls_token", "relative_position_bias_table", "anchors")
 RESIZER = "resizer"
 LR_FACTOR = "lr_factor"
 
@@ -19,13 +24,14 @@ LR_FACTOR = "lr_factor"
 def make_optimizer(config: TrainConfig, named: Iterable[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
     """The optimizer for the named parameters that learn.
 
-    Groups differ in weight decay, which positions and class tokens don't have, and in `LR_FACTOR`, the factor on the
-    group's learning rate: `config.resizer_lr` for a resizer.
+    Groups differ in weight decay, which only matrices and kernels have (see `NOT_DECAYED`), and in `LR_FACTOR`, the
+    factor on the group's learning rate: `config.resizer_lr` for a resizer.
     """
     kinds: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in named:
         if parameter.requires_grad:
-            decay = 0.0 if name.endswith(NOT_DECAYED) else config.weight_decay
+            decayed = parameter.ndim > 1 and not name.endswith(NOT_DECAYED)
+            decay = config.weight_decay if decayed else 0.0
             factor = config.resizer_lr if RESIZER in name.split(".") else 1.0
             kinds.setdefault((decay, factor), []).append(parameter)
     groups: list[dict[str, object]] = [
@@ -36,7 +42,7 @@ def make_optimizer(config: TrainConfig, named: Iterable[tuple[str, nn.Parameter]
         return torch.optim.SGD(
             groups, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
         )
-    return torch.optim.Adam(groups, lr=config.lr, weight_decay=config.weight_decay)
+    return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
@@ -56,3 +62,22 @@ def learning_rate(config: TrainConfig, epoch: int, step: int, planned: int) -> f
     else:
         rate = config.lr * config.lr_decay**epoch
     return rate * (min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0)
+
+
+class WeightAverage:
+    """An exponential moving average of a model's weights, and of its BatchNorm statistics, which is what is kept.
+
+    decay: of one step. It grows to that value as (1 + step) / (10 + step): the first weights are soon forgotten.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        """After the optimizer's step number `step`, counted from 0."""
+        share = 1.0 - min(self.decay, (1 + step) / (10 + step))
+        pairs = zip(self.model.state_dict().values(), model.state_dict().values(), strict=True)
+        moving = [(mean, new) for mean, new in pairs if mean.is_floating_point()]
+        torch._foreach_lerp_(*map(list, zip(*moving, strict=True)), share)

@@ -26,6 +26,7 @@ class Purpose(IntEnum):
     NOISE = 3
     LAYERS = 4
     LABELS = 5
+    MIXING = 6
 
 
 def derive_seed(seed: int, purpose: Purpose, *key: int) -> int:

@@ -25,6 +25,7 @@ from edgefel.files.documents import check_fields, check_shape, read_json
 from edgefel.files.read import check_regular
 from edgefel.files.write import LOCK_NAME, atomic_folder, sole_user, write_json, write_text
 from edgefel.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, save_tensors
+from edgefel.models.network import FacialExpressionModel
 from edgefel.training.config import TrainConfig, dump_config, load_config
 from edgefel.training.distributed import is_first_process
 from edgefel.training.model import SupervisedModel
@@ -41,7 +42,8 @@ class TrainingState:
     """The position of a run. Random generators are keyed by these numbers, so their state is not stored.
 
     step: optimizer steps from the start; epoch_step: those of the current epoch; window: the sums since the last line
-    of metrics.csv; seconds: training time so far.
+    of metrics.csv; seconds: training time so far. best, best_epoch: best validation score, and when it was reached;
+    lowest_loss: the lowest mean training loss between two validations.
     """
 
     epoch: int = 0
@@ -49,6 +51,8 @@ class TrainingState:
     step: int = 0
     seconds: float = 0.0
     best: float | None = None
+    best_epoch: int = 0
+    lowest_loss: float | None = None
     finished: bool = False
     window: list[float] = field(default_factory=list)
     precision: dict[str, Any] = field(default_factory=dict)
@@ -85,6 +89,7 @@ class RunFolder:
     def save(
         self,
         supervised: SupervisedModel,
+        average: FacialExpressionModel | None,
         optimizer: torch.optim.Optimizer,
         state: TrainingState,
         description: Mapping[str, Any],
@@ -94,12 +99,14 @@ class RunFolder:
     ) -> Path:
         """Writes a checkpoint of this step, points last.json (and best.json) at it, removes older ones.
 
+        average: the weights to keep, if they are not those that learn.
         description: labels, preprocessing and extra of `save_checkpoint`.
         """
         name = f"checkpoints/step-{state.step:06d}"
         with atomic_folder(self.path / name, replace=True) as folder:
-            save_checkpoint(folder, supervised.model, **description)
-            save_tensors(training_tensors(supervised, optimizer), folder / _OPTIMIZER_FILE)
+            save_checkpoint(folder, average or supervised.model, **description)
+            tensors = training_tensors(supervised, optimizer, averaged=average is not None)
+            save_tensors(tensors, folder / _OPTIMIZER_FILE)
             write_json(folder / _STATE_FILE, dataclasses.asdict(state))
         pointer = {"checkpoint": name, "step": state.step, "epoch": state.epoch}
         write_json(self.path / "last.json", pointer)
@@ -171,13 +178,17 @@ def check_output(path: Path) -> None:
     raise EdgefelError(f"{path}: the output folder is not empty; choose another one")
 
 
-def training_tensors(supervised: SupervisedModel, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """What a model checkpoint lacks, as CPU tensors: optimizer state by "parameter name/entry", and the weights of the
-    auxiliary classifier by name."""
-    tensors: dict[str, Tensor] = {}
+def training_tensors(
+    supervised: SupervisedModel, optimizer: torch.optim.Optimizer, *, averaged: bool = False
+) -> dict[str, Tensor]:
+    """What a model checkpoint lacks, as CPU tensors: optimizer state by "parameter name/entry", and by name the weights
+    of the auxiliary classifier, or all weights and statistics if the checkpoint holds their average."""
+    tensors = {
+        name: value.detach().cpu().contiguous()
+        for name, value in supervised.state_dict().items()
+        if averaged or name.startswith(_AUXILIARY)
+    }
     for name, parameter in supervised.named_parameters():
-        if name.startswith(_AUXILIARY):
-            tensors[name] = parameter.detach().cpu().contiguous()
         for entry, value in optimizer.state.get(parameter, {}).items():
             tensors[f"{name}/{entry}"] = value.detach().cpu().contiguous()
     return tensors
@@ -187,17 +198,17 @@ def restore_training(
     supervised: SupervisedModel, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]
 ) -> None:
     """Restores `training_tensors`. Raises EdgefelError for entries of parameters that the model lacks."""
-    parameters = dict(supervised.named_parameters())
+    parameters, weights = dict(supervised.named_parameters()), supervised.state_dict()
     for key, value in tensors.items():
         name, _, entry = key.rpartition("/") if "/" in key else (key, "", "")
-        if name not in parameters:
+        if name not in (parameters if entry else weights):
             raise EdgefelError(
                 f"{_OPTIMIZER_FILE}: state of an unknown parameter {name!r}; the run is damaged"
             )
-        parameter = parameters[name]
         if not entry:
-            parameter.data.copy_(value)
+            weights[name].copy_(value)
             continue
+        parameter = parameters[name]
         # Adam keeps its step count on the CPU whatever the device
         place = value if entry == "step" else value.to(parameter.device)
         optimizer.state[parameter][entry] = place

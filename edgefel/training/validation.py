@@ -1,11 +1,14 @@
-"""Validation during training, divided over the processes."""
+"""Validation during training, divided over the processes, and what it says about a run that learns nothing."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from edgefel.data.loading.batches import ImageSource
 from edgefel.data.preprocessing import Preprocessing
@@ -19,12 +22,31 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 _BATCH = 64
+# predictions are those of one class if it gets this share of them, and at least this much more than its due
+_ONE_CLASS, _MORE_THAN_DUE = 0.98, 0.05
+_DIVERGED = 1.5  # times the lowest training loss so far
+_STANDSTILL = 10  # validations without a better one
+
+
+@dataclass(frozen=True)
+class Validation:
+    """scores: the columns of metrics.csv that start with "val_". predicted, actual: int64 [C], images by class."""
+
+    scores: dict[str, float]
+    predicted: NDArray[np.int64]
+    actual: NDArray[np.int64]
+
+    def one_class(self) -> int | None:
+        """The class that nearly all images are taken for though they are not of it, or None."""
+        top, images = int(self.predicted.argmax()), int(self.actual.sum())
+        given, due = int(self.predicted[top]) / images, int(self.actual[top]) / images
+        return top if given >= _ONE_CLASS and given >= due + _MORE_THAN_DUE else None
 
 
 def validate(
     model: FacialExpressionModel, source: ImageSource, preprocessing: Preprocessing, fabric: Fabric
-) -> dict[str, float]:
-    """Scores of the whole split, on every rank: the columns of metrics.csv that start with "val_".
+) -> Validation:
+    """Scores of the whole split, on every rank.
 
     The correction has its full weight, as on the device, whatever the ramp in training. The loss is the mean of -log p
     of the true class, without smoothing.
@@ -46,7 +68,7 @@ def validate(
     primary, corrected = values[:, :classes], values[:, classes : 2 * classes]
     with_head, without = compute_metrics(corrected, targets), compute_metrics(primary, targets)
     own = np.maximum(corrected[np.arange(len(targets)), targets], PROBABILITY_FLOOR)
-    return {
+    scores = {
         "val_loss": float(-np.log(own).mean()),
         "val_accuracy": with_head.accuracy,
         "val_macro_f1": with_head.macro_f1,
@@ -54,3 +76,41 @@ def validate(
         "val_primary_accuracy": without.accuracy,
         "val_primary_macro_f1": without.macro_f1,
     }
+    predicted = np.bincount(corrected.argmax(1), minlength=classes)
+    return Validation(scores, predicted, np.bincount(targets, minlength=classes))
+
+
+def trouble(
+    found: Validation,
+    labels: Sequence[str],
+    loss: float,
+    lowest: float | None,
+    epoch: int,
+    best_epoch: int,
+    every: int,
+) -> list[str]:
+    """What is wrong with a run, each with what to try; empty for one that learns.
+
+    loss, lowest: mean training loss since the validation before, and the lowest of those before that. epoch,
+    best_epoch: of this validation and of the best; every: epochs between two.
+    """
+    remarks = []
+    if (top := found.one_class()) is not None:
+        given, due = (
+            int(counts[top]) / int(found.actual.sum()) for counts in (found.predicted, found.actual)
+        )
+        remarks.append(
+            f"{given:.0%} of val is taken for {labels[top]}, which {due:.0%} is: try a lower --lr with --warmup-steps, "
+            "less --weight-decay, or --lambda-auxiliary 1"
+        )
+    if lowest is not None and loss > max(lowest * _DIVERGED, lowest + 0.1):
+        remarks.append(
+            f"the training loss has risen from {lowest:.3f} to {loss:.3f}: try a lower --lr, --clip-norm 1 or "
+            "--anchor-loss hinge"
+        )
+    if (still := (epoch - best_epoch) // every) >= _STANDSTILL and still % _STANDSTILL == 0:
+        remarks.append(
+            f"no validation has been better since epoch {best_epoch}, {still} ago: try --lr-schedule cosine, another "
+            "--lr, or more --mixup if accuracy on train is far higher"
+        )
+    return remarks

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from edgefel.data.preprocessing import Preprocessing
-from edgefel.training.augmentation import Augmentation, colour_maps, draw, sampling_maps
+from edgefel.training.augmentation import Augmentation, Mixing, colour_maps, draw, sampling_maps
 from edgefel.training.config import AugmentConfig
 from edgefel.training.distributed import Shard
 from edgefel.training.randomness import Purpose, generator
@@ -154,3 +154,47 @@ def test_steps_epochs_and_seeds_differ_and_repeat():
     assert first.dtype == torch.float32
     assert first.shape == (2, 3, 33, 33)
     assert batch.equal(images(2))
+
+
+def test_mixed_images_and_labels_have_the_same_shares():
+    """Of images of one value each: their means tell what of each is in a mixture."""
+    target = torch.arange(6)
+    batch = torch.arange(6.0).view(6, 1, 1, 1).expand(6, 3, 32, 32)
+    shares = []
+    for step in range(40):
+        for settings in ({"mixup": 0.5}, {"cutmix": 1.0}, {"mixup": 0.5, "cutmix": 1.0}):
+            mixed, rows = Mixing(AugmentConfig(**settings), seed=3)(batch, target, 6, 0, step)
+            torch.testing.assert_close(rows.sum(1), torch.ones(6))
+            torch.testing.assert_close(mixed.mean((1, 2, 3)), rows @ torch.arange(6.0), atol=1e-4, rtol=1e-4)
+            values = mixed[0].unique()
+            assert set(rows[0].nonzero().flatten().tolist()) <= {0, 1}, "not the neighbour"
+            if "mixup" not in settings:
+                assert set(values.tolist()) <= {0.0, 1.0}
+            elif "cutmix" not in settings:
+                assert values.amax() - values.amin() < 1e-5
+            shares.append(float(rows[0, 0]))
+    assert 0.3 < sum(shares) / len(shares) < 0.7
+    assert min(shares) < 0.1
+    assert max(shares) > 0.9
+
+
+def test_mixing_takes_soft_labels_and_leaves_an_odd_image_alone():
+    batch, rows = torch.rand(5, 3, 8, 8), torch.rand(5, 4).softmax(1)
+    mixing = Mixing(AugmentConfig(mixup=1.0), seed=0)
+    mixed, targets = mixing(batch, rows, 4, 2, 7)
+    assert torch.equal(mixed[4], batch[4])
+    assert torch.equal(targets[4], rows[4])
+    again, _ = mixing(batch, rows, 4, 2, 7)
+    assert torch.equal(mixed, again)
+    other, _ = mixing(batch, rows, 4, 2, 8)
+    assert not torch.equal(mixed, other)
+    # the shards of two processes
+    first, _ = mixing(batch[:2], rows[:2], 4, 2, 7)
+    assert torch.equal(first, mixed[:2])
+
+
+def test_without_mixing_nothing_changes():
+    batch, target = torch.rand(4, 3, 8, 8), torch.arange(4)
+    mixed, same = Mixing(AugmentConfig(), seed=0)(batch, target, 4, 0, 0)
+    assert mixed is batch
+    assert same is target

@@ -55,10 +55,18 @@ def assert_same_weights(one: Path, two: Path) -> None:
     assert [key for key in first if not torch.equal(first[key], second[key])] == []
 
 
-@pytest.mark.parametrize("model", ["arbex-nano", "poster-v2-nano+resizer", "apvit-nano+reliability"])
+MODELS = {
+    "arbex-nano": {"ema": 0.9, "weight_decay": 0.05, "augment.mixup": 0.2, "augment.cutmix": 1.0},
+    "poster-v2-nano+resizer": {},
+    "apvit-nano+reliability": {},
+}
+
+
+@pytest.mark.parametrize("model", MODELS)
 def test_two_runs_and_a_resumed_one_are_bit_for_bit_the_same(model, faces, tmp_path):
+    changes = MODELS[model] | {"epochs": 1, "checkpoint_every": 1, "keep": 9}
     for name in ("one", "two"):
-        train(config(faces, model, epochs=1, checkpoint_every=1, keep=9), tmp_path / name, quiet=True)
+        train(config(faces, model, **changes), tmp_path / name, quiet=True)
     shutil.copytree(tmp_path / "one", tmp_path / "resumed")
     killed = {"checkpoint": "checkpoints/step-000001", "step": 1, "epoch": 0}
     (tmp_path / "resumed/last.json").write_text(json.dumps(killed))
@@ -74,3 +82,16 @@ def test_another_number_of_threads_is_said(faces, tmp_path, capsys):
     said = capsys.readouterr().err
     assert "had 2 threads so far and goes on with 1" in said
     assert "OMP_NUM_THREADS=2" in said
+
+
+def test_what_is_kept_is_the_average(faces, tmp_path):
+    changes = {"epochs": 1, "checkpoint_every": 1, "keep": 9, "ema": 0.9}
+    train(config(faces, "poster-v2-nano", **changes), tmp_path / "run", quiet=True)
+    kept, learning = [], []
+    for step in (1, 2):
+        folder = tmp_path / f"run/checkpoints/step-{step:06d}"
+        kept.append(load_file(folder / "model.safetensors")["head.linear.weight"])
+        learning.append(load_file(folder / "training.safetensors")["model.head.linear.weight"])
+    share = 1 - 2 / 11
+    torch.testing.assert_close(kept[1], kept[0] + share * (learning[1] - kept[0]))
+    assert not torch.equal(kept[1], learning[1])
