@@ -28,4 +28,3 @@ def nano_weights(nano_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
     replace("edgefel.bench.networks.random_network")
     replace("edgefel.bench.compare.contenders.random_network")
-    replace("edgefel.models.registry.build_model")

@@ -102,7 +102,7 @@ def test_a_subgraph_is_refused():
 
 
 @pytest.mark.slow
-def test_a_registered_model_is_counted_as_the_committed_rows_say(nano_weights):
+def test_a_registered_model_is_counted_as_the_committed_rows_say():
     graphs = load_graphs("arbex-nano", ["fp32", "int8+fp16"])
     counted = profile(model_config("arbex-nano"))
     committed = {row.key: row for row in read_results(COMMITTED).rows}
