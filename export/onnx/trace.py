@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import contextlib
 import copy
-import gc
 import logging
 import warnings
 from collections import Counter
@@ -136,7 +135,7 @@ def _trace(model: FacialExpressionModel, size: int, opset: int) -> onnx.ModelPro
 
     # batch 2, since torch.export takes a 1 in an example for a constant
     example = torch.zeros(2, 3, size, size)
-    with _quiet(), _few_collections(), torch.no_grad():
+    with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             model,
             (example,),
@@ -164,17 +163,6 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-@contextlib.contextmanager
-def _few_collections() -> Iterator[None]:
-    """A trace makes many objects that stay: looking for garbage among them takes a tenth of its time."""
-    thresholds = gc.get_threshold()
-    gc.set_threshold(100_000, *thresholds[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*thresholds)
 
 
 def _name_by_scope(graph: onnx.GraphProto) -> None:
