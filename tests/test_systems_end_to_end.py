@@ -32,7 +32,7 @@ def edgefel(*arguments: object, code: int = 0) -> str:
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_from_training_to_bench(name, faces_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    few = ["--epochs", 1, "--per-class", 2, "--batch-size", 7, "--workers", 0, "-q"]
+    few = ["--epochs", 1, "--per-class", 4, "--batch-size", 7, "--workers", 0, "-q"]
     few += shallow.APVIT if name.startswith("apvit") else shallow.PYRAMID
     edgefel("train", "--model", name, "--data", faces_folder, "-o", "run", *few, *SYSTEMS[name])
 
@@ -43,7 +43,7 @@ def test_from_training_to_bench(name, faces_folder, tmp_path, monkeypatch):
     )
 
     precisions = ["--fp32", "--fp16", "--int8", *(["--engine"] if HAS_TENSORRT else [])]
-    brief = ["--per-class", 2, "--parity-images", 7, "--json"]
+    brief = ["--per-class", 2, "--parity-images", 14, "--json"]
     edgefel("export", "run", "-o", "bundle", *precisions, "--data", faces_folder, *brief)
     manifest = json.loads(Path("bundle/manifest.json").read_text())
     files = {file["name"]: file for file in manifest["files"]}
@@ -52,7 +52,7 @@ def test_from_training_to_bench(name, faces_folder, tmp_path, monkeypatch):
     if HAS_TENSORRT:
         assert {"model.fp32.engine", "model.fp16.engine", "model.int8-fp16.engine"} <= set(files)
 
-    brief = ["--checkpoint", "run", "--images", 7, "--json"]
+    brief = ["--checkpoint", "run", "--images", 14, "--json"]
     gate = json.loads(edgefel("parity", "bundle", "--data", faces_folder, *brief))
     assert gate["files"]["model.fp32.onnx"]["top1_agreement"] == 1.0
 
