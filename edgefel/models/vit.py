@@ -83,10 +83,8 @@ def initialize_from_scratch(encoder: nn.Module) -> None:
 
     With the usual small values the class token attends to all tokens alike and averages the whole face, so that
     training from scratch stays at chance for hundreds of steps. Positions as large as the features and sharp initial
-    attention let it attend to places from the start. Without storage (device meta) nothing happens.
+    attention let it attend to places from the start.
     """
-    if next(encoder.parameters()).is_meta:
-        return  # a checkpoint's weights follow, and torch would load its compiler for random numbers there
     for module in encoder.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import contextlib
 import copy
-import gc
 import logging
 import warnings
 from collections import Counter
@@ -136,7 +135,7 @@ def _trace(model: FacialExpressionModel, size: int, opset: int) -> onnx.ModelPro
 
     # batch 2, since torch.export takes a 1 in an example for a constant
     example = torch.zeros(2, 3, size, size)
-    with _quiet(), _garbage_kept(), torch.no_grad():
+    with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             model,
             (example,),
@@ -150,18 +149,6 @@ def _trace(model: FacialExpressionModel, size: int, opset: int) -> onnx.ModelPro
     assert program is not None
     proto: onnx.ModelProto = program.model_proto
     return proto
-
-
-@contextlib.contextmanager
-def _garbage_kept() -> Iterator[None]:
-    """Nothing of the many objects of a trace can be freed before its end: looking for it takes a tenth of the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 @contextlib.contextmanager
