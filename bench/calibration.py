@@ -29,7 +29,7 @@ def calibration_speed(
     """Calibrates a network with random weights on synthetic faces on disk, as an export would.
 
     The row has wall seconds of each phase and of all, seconds per image of collecting, and the peak memory of
-    the calibrating process, in 10^6 bytes. Export and rendering run in an earlier process and are not
+    the calibrating process, in 10^6 bytes. Export and rendering run before, in this process, and are not
     counted. workers: as for `ActivationCollector`. Raises EdgefelError for an unknown model or method, or no image.
     """
     from edgefel.calib.thresholds import METHODS
@@ -37,8 +37,7 @@ def calibration_speed(
     check_names("calibration method", (method,), METHODS)
     check_counts(images=images)
     with claimed_folder(Path(tempfile.gettempdir(), "edgefel-bench"), sole=False) as folder:
-        with worker_pool(1) as pool:
-            pool.submit(_prepare, str(folder), model, images).result()
+        _prepare(folder, model, images)
         with worker_pool(1) as pool:  # another process, whose memory is measured
             measured = pool.submit(_calibrate, str(folder), method, workers).result()
     return {
@@ -51,7 +50,7 @@ def calibration_speed(
     }
 
 
-def _prepare(folder: str, model: str, images: int) -> None:
+def _prepare(folder: Path, model: str, images: int) -> None:
     """Writes model.onnx and faces/."""
     from edgefel.bench.networks import random_network
     from edgefel.data.synthetic import FaceOptions
@@ -59,8 +58,8 @@ def _prepare(folder: str, model: str, images: int) -> None:
     from edgefel.export.onnx.trace import export_onnx, save_onnx
 
     network = random_network(model, passes=0, num_classes=7)
-    save_onnx(export_onnx(network), Path(folder, "model.onnx"))
-    write_faces(Path(folder, "faces"), FaceOptions(count=images), workers=usable_cores())
+    save_onnx(export_onnx(network), folder / "model.onnx")
+    write_faces(folder / "faces", FaceOptions(count=images), workers=usable_cores())
 
 
 def _calibrate(folder: str, method: Any, workers: int | None) -> dict[str, Any]:

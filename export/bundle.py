@@ -248,7 +248,8 @@ class _Export:
             model, _ = keep_outputs(model, outputs)
         if self.options.uint8_input:
             model, _ = uint8_input(model, self.preprocessing)
-        check_graph(model, outputs)
+        if self.options.uint8_input or outputs != OUTPUT_NAMES:
+            check_graph(model, outputs)  # others were checked when they were made
         return model
 
     def _write(self, precision: str, made: PrecisionGraph, gate: Gate) -> None:

@@ -62,10 +62,13 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _traced_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The same network is traced once per run, not once per test and process: it takes most of an export's time."""
+    """The same network is traced once per run, not once per test and process: it takes most of an export's time.
+    Processes that need the same trace wait for the one that makes it."""
     if importlib.util.find_spec("torch") is None:
         yield
         return
+    import fcntl
+
     import onnx
 
     from edgefel.export.onnx import trace as tracing
@@ -81,13 +84,15 @@ def _traced_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         for name, tensor in sorted(model.state_dict().items()):
             key.update(name.encode() + tensor.contiguous().numpy().tobytes())
         path = folder / f"{key.hexdigest()}.onnx"
-        if path.is_file():
-            return onnx.load(path)
-        graph = trace(model, size, opset)
-        temporary = path.with_suffix(f".{os.getpid()}")
-        temporary.write_bytes(graph.SerializeToString())
-        temporary.rename(path)
-        return graph
+        with path.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if path.is_file():
+                return onnx.load(path)
+            graph = trace(model, size, opset)
+            temporary = path.with_suffix(".part")
+            temporary.write_bytes(graph.SerializeToString())
+            temporary.rename(path)
+            return graph
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tracing, "_trace", traced)

@@ -148,7 +148,7 @@ def test_install_sh_uses_the_opencv_of_the_system(packed, tmp_path):
     """As on a Jetson: cv2 and NumPy are the system's and pip knows no opencv-python-headless. With --service too,
     of which the commands that need root are replaced by ones that write down how they were called."""
     folder = unpack(packed, tmp_path)
-    venv.create(folder / "venv", with_pip=True)
+    venv.create(folder / "venv", with_pip=False)  # pip is the system's too
     (site,) = (folder / "venv").glob("lib/python*/site-packages")
     system = tmp_path / "dist-packages"
     system.mkdir()

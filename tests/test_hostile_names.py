@@ -132,7 +132,7 @@ class Tags(HTMLParser):
 def test_in_the_evaluation_page(nano_checkpoint, faces_folder, tmp_path):
     data = tmp_path / ATTRIBUTE
     shutil.copytree(faces_folder, data)
-    rows = list(csv.DictReader((data / "labels.csv").open(newline="")))
+    rows = list(csv.DictReader((data / "labels.csv").open(newline="")))[:42]
     (data / rows[0]["path"]).rename((data / rows[0]["path"]).with_name(f"{ATTRIBUTE}.png"))
     rows[0]["path"] = str(Path(rows[0]["path"]).with_name(f"{ATTRIBUTE}.png"))
     for number, row in enumerate(rows):
@@ -141,7 +141,7 @@ def test_in_the_evaluation_page(nano_checkpoint, faces_folder, tmp_path):
         writer = csv.DictWriter(stream, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    where = ("-o", tmp_path / "report", "--by", "<b onclick=alert(1)>", "--split", "all")
+    where = ("-o", tmp_path / "report", "--by", "<b onclick=alert(1)>", "--split", "all", "--workers", 0)
     run("evaluate", nano_checkpoint, "--data", data, *where)
     page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
     seen = Tags()

@@ -58,7 +58,7 @@ ON_A_DEVICE = [
 WITH_TORCH = [
     "models",
     "data synth -o {}/faces --count 140 --size 64 --subjects 20 --workers 1",
-    f"train --model arbex-nano {' '.join(shallow.PYRAMID)} --data {{}}/faces -o {{}}/run --max-steps 2 "
+    f"train --model apvit-nano+reliability {' '.join(shallow.APVIT)} --data {{}}/faces -o {{}}/run --max-steps 2 "
     "--batch-size 8 --quiet --accelerator cpu",
     "evaluate {}/run --data {}/faces -o {}/report --grid 1",
     "calibrate --data {}/faces -o {}/calibration.json --per-class 2",

@@ -10,7 +10,7 @@ import sys
 from dataclasses import asdict
 
 from edgefel.kernels.ahead_of_time.compiler import compile_kernel
-from edgefel.kernels.ahead_of_time.specs import Argument, KernelSpec
+from edgefel.kernels.ahead_of_time.kernel_spec import Argument, KernelSpec
 from edgefel.kernels.anchor_softmax.op import launch_sizes
 from edgefel.kernels.token_pooling.op import tile_for
 from edgefel.kernels.window_cross_attention import op

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from edgefel.errors import EdgefelError
+from edgefel.kernels.ahead_of_time.kernel_spec import KernelSpec
 from edgefel.kernels.ahead_of_time.specs import (
-    KernelSpec,
     anchor_spec,
     attention_spec,
     balance_spec,

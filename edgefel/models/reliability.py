@@ -88,7 +88,9 @@ class ReliabilityHead(nn.Module):
         self.classifier = _classifier(dim, num_classes, config)
         self.anchors: nn.Parameter | None = None
         if config.anchors_per_class:
-            self.anchors = nn.Parameter(torch.randn(num_classes, config.anchors_per_class, dim))
+            anchors = torch.empty(num_classes, config.anchors_per_class, dim)
+            # on meta torch would load its compiler for random numbers
+            self.anchors = nn.Parameter(anchors if anchors.is_meta else anchors.normal_())
         self.attentive: AttentiveCorrection | None = None
         if config.attentive:
             self.attentive = AttentiveCorrection(dim, config.attention_head_dim, num_classes)

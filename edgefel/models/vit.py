@@ -85,6 +85,8 @@ def initialize_from_scratch(encoder: nn.Module) -> None:
     training from scratch stays at chance for hundreds of steps. Positions as large as the features and sharp initial
     attention let it attend to places from the start.
     """
+    if next(encoder.parameters()).is_meta:
+        return  # it has no values; and torch would load its compiler to draw some, which takes seconds
     for module in encoder.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

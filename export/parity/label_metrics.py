@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 FloatArray = npt.NDArray[np.floating[Any]]
 IntArray = npt.NDArray[np.integer[Any]]
@@ -92,7 +91,9 @@ def recall_change(
 
 def share_interval(hits: int, count: int) -> tuple[float, float]:
     """The 95 % interval of a share (Wilson 1927, doi 10.1080/01621459.1927.10502953), within 0 to 1."""
-    interval = stats.binomtest(hits, count).proportion_ci(LEVEL, method="wilson")
+    from scipy.stats import binomtest
+
+    interval = binomtest(hits, count).proportion_ci(LEVEL, method="wilson")
     return float(interval.low), float(interval.high)
 
 
@@ -102,8 +103,9 @@ def chance_p_value(probabilities: FloatArray, targets: IntArray) -> float:
     The guesser always names the largest class of `targets`, or any class where they are even: its hit rate is
     the larger of that class's share and 1 / C. `probabilities` [N, C], `targets` [N], N at least 1.
     """
+    from scipy.stats import binom
 
     count, classes = probabilities.shape
     share = max(float(np.bincount(targets, minlength=classes).max()) / count, 1.0 / classes)
     hits = int((probabilities.argmax(axis=1) == targets).sum())
-    return float(stats.binom.sf(hits - 1, count, share))
+    return float(binom.sf(hits - 1, count, share))

@@ -13,6 +13,7 @@ from typing import Any
 from edgefel import __version__
 from edgefel.errors import EdgefelError, MissingDependencyError
 from edgefel.files.write import atomic_folder, sha256, write_json
+from edgefel.kernels.ahead_of_time.kernel_spec import KernelSpec
 from edgefel.kernels.ahead_of_time.resources import (
     TARGETS,
     Resources,
@@ -20,8 +21,6 @@ from edgefel.kernels.ahead_of_time.resources import (
     occupancy,
     read_resources,
 )
-from edgefel.kernels.ahead_of_time.specs import KernelSpec
-from edgefel.kernels.backend import TRITON_INSTALLED
 from edgefel.workers import worker_pool
 
 FORMAT = "edgefel-kernels"
@@ -158,10 +157,10 @@ def write_kernels(kernels: Sequence[CompiledKernel], folder: Path, model: str) -
 
 
 def _check_compiler() -> None:
-    if not TRITON_INSTALLED:
-        raise MissingDependencyError("triton", "kernels", "compiling kernels")
-    import triton
-
+    try:
+        import triton
+    except ModuleNotFoundError:
+        raise MissingDependencyError("triton", "kernels", "compiling kernels") from None
     if triton.knobs.runtime.interpret:
         raise EdgefelError("kernels cannot be compiled while TRITON_INTERPRET is set; unset it")
 

@@ -56,6 +56,9 @@ def read_resources(cubin: bytes, function: str, tool: Path, shared: int) -> Reso
         file = Path(folder) / "kernel.cubin"
         file.write_bytes(cubin)
         usage = _call([str(tool), "--dump-resource-usage", str(file)])
+        found = parse_resources(usage, "", function, shared)
+        if not found.stack_bytes and not found.local_bytes:
+            return found  # there is nowhere to spill to
         code = _call([str(tool), "--dump-sass", str(file)])
     return parse_resources(usage, code, function, shared)
 

@@ -2,42 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from edgefel.kernels.ahead_of_time.kernel_spec import Argument, KernelSpec
 from edgefel.kernels.anchor_softmax.op import launch_sizes
 from edgefel.kernels.token_pooling.op import Tile, tile_for
 from edgefel.kernels.window_cross_attention.op import constants as attention_constants
 from edgefel.kernels.window_cross_attention.op import default_forward
-
-
-@dataclass(frozen=True)
-class Argument:
-    """One pointer argument: name, element type, shape with `N` for the batch, and a note on its content."""
-
-    name: str
-    type: str
-    shape: str
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class KernelSpec:
-    """A kernel with all its sizes.
-
-    name: of this variant, unique within a model. module, function: of the Triton source. arguments: the pointers, in
-    order. constants: all other parameters, by name. programs_per_image: the grid is (programs_per_image * N, 1, 1).
-    """
-
-    name: str
-    module: str
-    function: str
-    arguments: tuple[Argument, ...]
-    constants: Mapping[str, Any]
-    programs_per_image: int
-    warps: int
-    stages: int
 
 
 def attention_spec(name: str, window: int, heads: int, width: int, windows: int, dtype: str) -> KernelSpec:

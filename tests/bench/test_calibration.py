@@ -66,7 +66,7 @@ def test_bad_arguments_are_one_line_and_two(arguments, said, capsys):
 
 
 @pytest.mark.slow
-def test_a_registered_model_from_start_to_end(capsys):
+def test_a_registered_model_from_start_to_end(capsys, nano_weights):
     assert calibration.main(["--model", "arbex-nano", "--images", "8", "--workers", "1"]) == 0
     row = json.loads(capsys.readouterr().out)
     assert (row["bench"], row["model"], row["images"], row["workers"]) == ("calibration", "arbex-nano", 8, 1)

@@ -11,7 +11,7 @@ from edgefel.bench.compare import run
 
 
 @pytest.mark.slow
-def test_a_row_has_every_file_with_its_ratio(capsys, monkeypatch):
+def test_a_row_has_every_file_with_its_ratio(capsys, monkeypatch, nano_weights):
     measured = []
     compare = run.compare
     monkeypatch.setattr(run, "compare", lambda *wanted: measured.append(compare(*wanted)) or measured[0])

@@ -22,10 +22,10 @@ LABELS = ("happiness", "sadness")
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight seconds of three people, each of whom changes expression once."""
+    """Five seconds of three people, each of whom changes expression once."""
     path = tmp_path_factory.mktemp("clip") / "clip.mp4"
     options = VideoOptions(
-        seconds=8, fps=15, changes=1, labels=("happiness", "surprise", "disgust", "sadness"), seed=3
+        seconds=5, fps=15, changes=1, labels=("happiness", "surprise", "disgust", "sadness"), seed=3
     )
     write_video(path, options)
     return path
@@ -42,7 +42,7 @@ def test_people_keep_their_tracks_and_labels_change_in_time(clip, session):
     from edgefel.data.synthetic.video import read_truth
 
     row = truth_row(clip, session, read_truth(clip))
-    assert (row["frames"], row["lost"], row["dropped"], row["strays"]) == (120, 0, 0, 0)
+    assert (row["frames"], row["lost"], row["dropped"], row["strays"]) == (75, 0, 0, 0)
     assert row["keeps_identity"]
     assert row["found"] > 0.98
     assert len(row["changes"]) == 3
@@ -60,9 +60,9 @@ def test_time_and_memory_of_a_looped_run(clip, session):
     assert all(0 < part < overhead["all"] for part in (overhead["detection"], overhead["inference"]))
     # the same work, without the two that take most of the time between
     assert 0 < row["alone"]["ms_per_frame"] < overhead["all"] / 2
-    memory = memory_row(clip, session, minutes=0.3)
-    assert memory["frames"] == 270
-    # what every frame left behind would be 900 KB of it: 250 frames, 225 MB
+    memory = memory_row(clip, session, minutes=0.1)
+    assert memory["frames"] == 90
+    # what every frame left behind would be 900 KB of it: 80 frames, 72 MB
     assert memory["growth_from_first_mb"] < 20
 
 

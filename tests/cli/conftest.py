@@ -14,14 +14,13 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="session")
-def compiling(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def compiling(_once: Callable[..., Path]) -> Run:
     """Runs `edgefel ARGUMENTS` with Triton's compiler instead of its interpreter. first: code to run before it.
 
-    The cache is this session's own: what an earlier one compiled proves nothing.
+    The cache is this run's own: what an earlier one compiled proves nothing.
     """
-    cache: Path = tmp_path_factory.mktemp("triton-cache")
     environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
-    environment["TRITON_CACHE_DIR"] = str(cache)
+    environment["TRITON_CACHE_DIR"] = str(_once("triton-cache", Path.mkdir))
 
     def run(*arguments: object, first: str = "") -> subprocess.CompletedProcess[str]:
         code = f"{first}\nfrom edgefel.cli.main import main\nmain()"

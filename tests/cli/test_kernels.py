@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 
+from edgefel.cli.main import main
 from edgefel.runtime.kernels import KernelFolder
 
 pytest.importorskip("triton")
@@ -77,6 +76,13 @@ def test_a_checkpoint_and_fp32(nano_checkpoint, tmp_path, compiling):
     assert description["resources"]["stack_bytes"] == 0
 
 
+def refused(*arguments: object) -> Result:
+    """In this process: what is refused before anything is compiled."""
+    result = CliRunner().invoke(main, ["kernels", "compile", *map(str, arguments)])
+    assert result.exit_code == 2
+    return result
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -84,26 +90,19 @@ def test_a_checkpoint_and_fp32(nano_checkpoint, tmp_path, compiling):
         (["--model", "resnet"], "unknown model 'resnet'"),
     ],
 )
-def test_what_cannot_be_compiled_is_one_line_and_leaves_nothing(arguments, message, tmp_path, compiling):
-    result = compiling("kernels", "compile", "-o", tmp_path / "out", *arguments)
-    assert result.returncode == 2
+def test_what_cannot_be_compiled_is_one_line_and_leaves_nothing(arguments, message, tmp_path):
+    result = refused("-o", tmp_path / "out", *arguments)
     assert len(result.stderr.strip().splitlines()) == 1
     assert message in result.stderr
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_in_use_is_refused_before_compiling(tmp_path, compiling):
+def test_a_folder_in_use_is_refused_before_compiling(tmp_path):
     (tmp_path / "file").write_text("mine")
-    result = compiling("kernels", "compile", "-o", tmp_path)
-    assert result.returncode == 2
-    assert "not empty" in result.stderr
+    assert "not empty" in refused("-o", tmp_path).stderr
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
 
 
-def test_the_interpreter_compiles_nothing(tmp_path):
-    result = subprocess.run(
-        [sys.executable, "-m", "edgefel.cli.main", "kernels", "compile", "-o", str(tmp_path / "out")],
-        capture_output=True, text=True, check=False, env=os.environ | {"TRITON_INTERPRET": "1"},
-    )  # fmt: skip
-    assert result.returncode == 2
-    assert "unset it" in result.stderr
+def test_the_interpreter_compiles_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    assert "unset it" in refused("-o", tmp_path / "out").stderr

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import pytest
 import torch
+from exported import TINY_ENCODER
 
 from edgefel.errors import EdgefelError
 from edgefel.models import build_model
 from edgefel.models.network import FacialExpressionModel
 
+APVIT_ENCODER = {"image_units": (1, 1, 1), "keep_rates": (1.0, 0.9, 0.9)}
 # float32 results of two orders of summation, through the whole network
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
 
 
 def nano(**settings) -> FacialExpressionModel:
     torch.manual_seed(0)
-    return build_model("arbex-nano", **settings)
+    return build_model("arbex-nano", encoder=dict(TINY_ENCODER), **settings)
 
 
 @pytest.fixture
@@ -55,7 +57,9 @@ def test_inference_agrees_and_runs_the_kernels(images, kernels_run, monkeypatch)
 
 def test_poster_runs_the_kernels_too(images, kernels_run, monkeypatch):
     torch.manual_seed(0)
-    model = build_model("poster-v2-nano", attention="triton").eval().to(kernels_run)
+    model = (
+        build_model("poster-v2-nano", encoder=dict(TINY_ENCODER), attention="triton").eval().to(kernels_run)
+    )
     called = count_calls(monkeypatch)
     with torch.no_grad():
         found = model(images[:1].to(kernels_run))
@@ -109,7 +113,7 @@ def test_auto_exports_the_reference(images):
 
 def apvit(choice: str) -> FacialExpressionModel:
     torch.manual_seed(0)
-    return build_model("apvit-nano", attention=choice)
+    return build_model("apvit-nano", encoder=dict(APVIT_ENCODER), attention=choice)
 
 
 def test_apvit_drops_its_tokens_by_the_kernels(images, kernels_run, monkeypatch):

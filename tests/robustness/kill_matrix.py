@@ -165,7 +165,8 @@ class Matrix:
         """Makes what the commands read."""
         self.places = {name: self.work / name.lower() for name in ("DATA", "CHECKPOINT")}
         self.places["CLIP"] = self.work / "clip.mp4"
-        self._whole("data synth -o DATA --count 140 --subjects 14 --size 64")
+        if any(word in CASES[name].command for name in names for word in ("DATA", "CHECKPOINT")):
+            self._whole("data synth -o DATA --count 140 --subjects 14 --size 64")
         if "export" in names:
             self._whole(f"train --data DATA -o CHECKPOINT {TRAIN} --quiet")
         if "run --save" in names:

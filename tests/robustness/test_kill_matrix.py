@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,5 +22,7 @@ def test_killed_commands_lose_nothing(name, tmp_path):
         pytest.skip("minutes; set EDGEFEL_KILLS, such as 3")
     matrix = Matrix(tmp_path)
     matrix.prepare([name])
-    for row in matrix.kill(CASES[name], KILLS)["kills"]:
+    # fewer images than the tool writes are still enough to be killed among
+    case = replace(CASES[name], command=CASES[name].command.replace("--count 400", "--count 200"))
+    for row in matrix.kill(case, KILLS)["kills"]:
         assert not row["problems"], row

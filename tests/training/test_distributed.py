@@ -14,6 +14,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file
+from shallow import PYRAMID
 from torch import nn
 
 from edgefel.cli.main import main
@@ -32,8 +33,9 @@ from edgefel.training.distributed import (
 )
 
 # Two processes normalise and train halves of a batch, and compare with the whole; then they tell each other which
-# images they could not read.
+# images they could not read. Each writes its lines to a file.
 _PAIR = """
+import os
 import sys
 import torch
 import torch.distributed as dist
@@ -42,8 +44,10 @@ from edgefel.data.loading.batches import ImageSource
 from edgefel.data.open import open_dataset
 from edgefel.data.preprocessing import Preprocessing
 from edgefel.training.distributed import CrossRankBatchNorm, join_skipped
-rank = int(sys.argv[1])
-dist.init_process_group("gloo", init_method="file://" + sys.argv[2], rank=rank, world_size=2)
+torch.set_num_threads(1)
+rank = int(os.fork() == 0)  # what is imported once serves both
+sys.stdout = open(f"{sys.argv[1]}.{rank}", "w")
+dist.init_process_group("gloo", init_method="file://" + sys.argv[1], rank=rank, world_size=2)
 torch.manual_seed(0)
 x = torch.randn(8, 5, 3, 3, dtype=torch.float64) * 3 + 7
 weight = torch.randn(8, 5, 3, 3, dtype=torch.float64)
@@ -70,7 +74,7 @@ split.eval(), whole.eval()
 torch.testing.assert_close(split(b), whole(a)[mine])
 print("equal norms")
 
-source = ImageSource(open_dataset(sys.argv[3]), Preprocessing(resize=16, crop=14), cache_mb=0)
+source = ImageSource(open_dataset(sys.argv[2]), Preprocessing(resize=16, crop=14), cache_mb=0)
 join_skipped(source, torch.device("cpu"))  # nobody has anything to tell
 assert source.skipped == {}
 source.skipped.update({0: {7: "mine", 50: "mine", 51: "mine"}, 1: {99: "mine", 7: "mine"}}[rank])
@@ -78,6 +82,9 @@ join_skipped(source, torch.device("cpu"))
 join_skipped(source, torch.device("cpu"))
 print(*(f"{index}={reason}" for index, reason in sorted(source.skipped.items())), sep=chr(10))
 dist.destroy_process_group()
+sys.stdout.close()
+if rank == 0:
+    os.wait()
 """
 
 
@@ -93,15 +100,10 @@ def launch(arguments: list[str], **options) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def pair(faces_folder: Path, tmp_path_factory) -> list[tuple[list[str], str]]:
-    """The lines that each of the two processes prints, and its errors."""
+    """The lines that each of the two processes writes, and their errors."""
     meeting = tmp_path_factory.mktemp("pair") / "meeting"
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    processes = [
-        subprocess.Popen([sys.executable, "-c", _PAIR, str(rank), str(meeting), str(faces_folder)], **pipes)
-        for rank in range(2)
-    ]
-    told = [process.communicate(timeout=300) for process in processes]
-    return [(lines.splitlines(), errors) for lines, errors in told]
+    done = launch(["-c", _PAIR, str(meeting), str(faces_folder)])
+    return [(meeting.with_suffix(f".{rank}").read_text().splitlines(), done.stderr) for rank in range(2)]
 
 
 def test_cross_rank_batch_norm_equals_batch_norm_of_the_whole_batch(pair):
@@ -198,6 +200,7 @@ def runs(tmp_path_factory) -> dict[str, Path]:
     flags += ["--workers", "0", "--log-every", "1", "--correction-ramp", "none", "--max-steps", "3"]
     flags += ["--checkpoint-every", "2", "--keep", "2", "--cache-mb", "0"]
     flags += ["--model-set", "encoder.drop_path=[0.1,0.3,0.5]", "--model-set", "encoder.layer_scale=0.3"]
+    flags += PYRAMID
     done = CliRunner().invoke(main, ["train", *flags, "-o", str(root / "one")])
     assert done.exit_code == 0, done.output
     module = ["-m", "edgefel.cli.main", "train", *flags]

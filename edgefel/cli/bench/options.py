@@ -62,13 +62,15 @@ rows = click.option(
 
 
 def make_plan(quick: bool, runs: int | None, seconds: float | None = None) -> TimingPlan:
-    """The full or the quick plan, with another number of runs or time if given."""
+    """The full or the quick plan, with another number of runs or time (and no longer a warm-up) if given."""
     from edgefel.bench.timer import FULL, QUICK
 
     plan = QUICK if quick else FULL
     if runs is not None:
         plan = dataclasses.replace(plan, min_runs=runs, max_runs=max(runs, plan.max_runs))
-    return plan if seconds is None else dataclasses.replace(plan, seconds=seconds)
+    if seconds is None:
+        return plan
+    return dataclasses.replace(plan, seconds=seconds, settle_seconds=min(plan.settle_seconds, seconds))
 
 
 def timing(function: Callable[..., None]) -> Callable[..., None]:

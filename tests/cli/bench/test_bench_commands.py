@@ -120,7 +120,9 @@ def test_help_has_examples(command):
 
 def test_how_long():
     assert (make_plan(False, None, None).min_runs, make_plan(True, None, None).min_runs) == (50, 8)
-    assert make_plan(True, 3, 0.5).seconds == 0.5
+    brief, long = make_plan(True, 3, 0.5), make_plan(True, 3, 50)
+    assert (brief.seconds, brief.settle_seconds) == (0.5, 0.5)
+    assert (long.seconds, long.settle_seconds) == (50, make_plan(True, 3).settle_seconds)
 
 
 def test_a_table_shows_metrics_by_format_and_a_dash_for_what_is_missing(capsys):

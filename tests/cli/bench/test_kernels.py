@@ -3,37 +3,32 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import asdict
 
 import pytest
 import torch
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from edgefel.cli.main import main
 from edgefel.kernels.ahead_of_time.resources import TARGETS
 
 pytest.importorskip("triton")
 
-
 # one target: all of them take a minute
 FEW_TARGETS = """
 from edgefel.kernels.ahead_of_time import resources
 resources.TARGETS = {arch: resources.TARGETS[arch] for arch in (87,)}
-from edgefel.cli.main import main
-main()
 """
+
+
+def bench(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["bench", "kernels", *map(str, arguments)])
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU: the bench would run for minutes")
-def test_without_a_gpu_it_says_so_and_compiles(tmp_path):
-    environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
-    environment["TRITON_CACHE_DIR"] = str(tmp_path / "cache")
-    command = [sys.executable, "-c", FEW_TARGETS, "bench", "kernels", "-o", str(tmp_path / "results")]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+def test_without_a_gpu_it_says_so_and_compiles(tmp_path, compiling):
+    result = compiling("bench", "kernels", "-o", tmp_path / "results", first=FEW_TARGETS)
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("No CUDA device: nothing was timed.")
     assert "window_cross_attention_level1" in result.stdout
@@ -47,17 +42,17 @@ def test_without_a_gpu_it_says_so_and_compiles(tmp_path):
     assert not (tmp_path / "results" / "kernels.png").exists()
 
 
-def test_a_file_for_a_folder_is_refused_before_any_work(compiling, tmp_path):
+def test_a_file_for_a_folder_is_refused_before_any_work(tmp_path):
     (tmp_path / "file").write_text("mine")
-    result = compiling("bench", "kernels", "-o", tmp_path / "file")
-    assert result.returncode == 2
+    result = bench("-o", tmp_path / "file")
+    assert result.exit_code == 2
     assert result.stderr.strip().endswith("exists and is not a folder; choose another output folder")
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_a_batch_of_none_is_a_usage_error(compiling):
-    result = compiling("bench", "kernels", "--batch-sizes", "0")
-    assert result.returncode == 2
+def test_a_batch_of_none_is_a_usage_error():
+    result = bench("--batch-sizes", "0")
+    assert result.exit_code == 2
     assert "batch" in result.stderr
 
 
@@ -80,7 +75,7 @@ def test_what_was_measured_is_a_table_a_plot_and_rows(tmp_path, monkeypatch):
     document = {"bench": "kernels", "measured": True, "device": "a GPU", "summary": [summary]}
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(suite, "measure_kernels", lambda *asked: {**document, "rows": [timed, failed]})
-    result = CliRunner().invoke(main, ["bench", "kernels", "-o", str(tmp_path / "results")])
+    result = bench("-o", tmp_path / "results")
     assert result.exit_code == 0, result.output
     for text in ("0.2500", "50%", "does not run: no", "op fp16 forward: 2.00 times the fastest other"):
         assert text in result.stdout

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from edgefel.errors import EdgefelError
+from edgefel.kernels.ahead_of_time import resources
 from edgefel.kernels.ahead_of_time.resources import (
     Resources,
     blocks_per_multiprocessor,
     occupancy,
     parse_resources,
+    read_resources,
 )
 
 REPORT = """
@@ -36,6 +40,13 @@ def test_a_report_is_read_for_its_own_function():
     assert parse_resources(REPORT, "", "other", shared=0) == Resources(12, 0, 0, 0, 0, shared_bytes=0)
 
 
+def test_spills_are_counted_where_there_is_a_stack(monkeypatch):
+    said = {"--dump-resource-usage": REPORT, "--dump-sass": CODE}
+    monkeypatch.setattr(resources, "_call", lambda command: said[command[1]])
+    found = [read_resources(b"", name, Path("cuobjdump"), 0) for name in ("forward_kernel", "other")]
+    assert [(one.spill_store_bytes, one.spill_load_bytes) for one in found] == [(12, 20), (0, 0)]
+
+
 @pytest.mark.parametrize(
     ("report", "message"),
     [("", "no function"), (" Function forward_kernel:\n  REG:3", "no LOCAL, SHARED, STACK")],
@@ -59,8 +70,8 @@ def test_a_report_without_the_numbers_is_an_error(report, message):
     ],
 )
 def test_blocks_that_fit(registers, shared, warps, arch, blocks):
-    resources = Resources(registers, 0, 0, 0, 0, shared)
-    assert blocks_per_multiprocessor(resources, warps, arch) == blocks
+    found = Resources(registers, 0, 0, 0, 0, shared)
+    assert blocks_per_multiprocessor(found, warps, arch) == blocks
 
 
 def test_occupancy_is_the_share_of_resident_threads():
