@@ -39,9 +39,9 @@ from edgefel.text import counted
 from edgefel.training.config import ComputeConfig, TrainConfig
 from edgefel.training.data import Data, open_data
 from edgefel.training.distributed import create_fabric
-from edgefel.training.loop import Trainer
 from edgefel.training.model import make_model, run_preprocessing
 from edgefel.training.run_folder import RunFolder, TrainingState
+from edgefel.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

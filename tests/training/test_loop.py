@@ -19,7 +19,8 @@ from training.runs import FLAGS, assert_same_run, cli, config, rows, tensors, wr
 from edgefel.data.preprocessing import Preprocessing, default_preprocessing
 from edgefel.models.checkpoint import load_checkpoint, save_checkpoint, save_part
 from edgefel.training.config import LossConfig
-from edgefel.training.loop import Trainer, resume, train
+from edgefel.training.loop import resume, train
+from edgefel.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

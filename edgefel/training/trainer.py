@@ -1,0 +1,368 @@
+"""The training loop (ARBEx section 4) of one run on one process."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+
+from edgefel import signals
+from edgefel.data.loading.batches import Batch
+from edgefel.data.preprocessing import Preprocessing, default_preprocessing
+from edgefel.errors import EdgefelError
+from edgefel.files.write import DISK_FULL, write_json
+from edgefel.kernels.backend import check_available
+from edgefel.models.checkpoint import Initialization
+from edgefel.models.network import FacialExpressionModel
+from edgefel.training.augmentation import Augmentation, Mixing
+from edgefel.training.config import TrainConfig
+from edgefel.training.data import CopiesLeftOut, Data
+from edgefel.training.distributed import (
+    Shard,
+    convert_for_ranks,
+    gather_sum,
+    join_skipped,
+)
+from edgefel.training.log import Clock, MetricsLog, TrainingProgress, Window, loading_bar
+from edgefel.training.losses import ReliabilityLoss, correction_ramp
+from edgefel.training.model import SupervisedModel
+from edgefel.training.optimization import WeightAverage, learning_rate, make_optimizer, set_learning_rate
+from edgefel.training.randomness import Purpose, derive_seed, repeatable
+from edgefel.training.run_folder import (
+    LEFT_OUT_NAME,
+    SKIPPED_NAME,
+    RunFolder,
+    TrainingState,
+)
+from edgefel.training.validation import Validation, trouble, validate
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+# Processes agree on stopping every so many steps; a single process checks every step.
+_AGREE_EVERY = 8
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a run ended.
+
+    best: validation score of the best checkpoint, None without validation. skipped: unreadable images.
+    left_out: training images with copies in other splits, None where they were not searched.
+    """
+
+    run: Path
+    step: int
+    epoch: int
+    best: float | None
+    interrupted: bool
+    skipped: tuple[str, ...]
+    left_out: CopiesLeftOut | None
+    main_process: bool
+
+
+class Trainer:
+    """One run on this process. Use `train` and `resume`."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        run: RunFolder,
+        fabric: Fabric,
+        data: Data,
+        preprocessing: Preprocessing,
+        model: FacialExpressionModel,
+        state: TrainingState,
+        steps_per_epoch: int,
+        quiet: bool,
+    ) -> None:
+        self.config, self.run, self.fabric, self.data = config, run, fabric, data
+        self.preprocessing, self.raw, self.state = preprocessing, model, state
+        self.shard = Shard(fabric.global_rank, fabric.world_size)
+        self.main = fabric.global_rank == 0
+        planned = config.epochs * steps_per_epoch
+        self.planned = min(planned, config.max_steps or planned)
+        self.max_seconds = 60 * (config.max_minutes or math.inf)
+        check_available(config.compute.attention, fabric.device)
+        model.use_attention(cast(Any, config.compute.attention))
+        convert_for_ranks(model, self.shard, cuda=fabric.device.type == "cuda")
+        loss = config.loss
+        self.supervised = SupervisedModel(model, loss.lambda_auxiliary > 0, config.freeze_backbones)
+        self.updater = make_optimizer(config, self.supervised.named_parameters())
+        self.model, self.optimizer = cast(Any, fabric.setup(self.supervised, self.updater))
+        self.loss = ReliabilityLoss(loss, data.prior)
+        # of a resumed run, the model comes with its averaged weights; those that learn are restored after this
+        self.average = WeightAverage(model, config.ema) if config.ema else None
+        self.augment = Augmentation(config.augment, preprocessing, config.seed)
+        self.mix = Mixing(config.augment, config.seed)
+        self.window = Window(fabric.device, self.shard.world, state.window if self.main else [])
+        self.progress = TrainingProgress(
+            config.epochs,
+            self.planned,
+            self.max_seconds,
+            start=state.step,
+            spent=state.seconds,
+            enabled=self.main and not quiet,
+        )
+        self.clock = Clock(state.seconds)
+        self.log: MetricsLog | None = None
+        self.saved_step = state.step if state.step else -1
+
+    def announce(self, starts: list[Initialization], threads: int | None) -> None:
+        """Reports what the run starts from. threads: of the sessions before, None for a new run."""
+        say, now = self.progress.say, torch.get_num_threads()
+        if threads is not None and self.fabric.device.type == "cpu" and threads != now:
+            say(
+                f"the run had {threads} threads so far and goes on with {now}: sums are rounded in another order, so "
+                f"the result is not bit for bit that of an uninterrupted run (OMP_NUM_THREADS={threads})"
+            )
+        used = self.preprocessing
+        if self.config.init_from and used != default_preprocessing(used.output_size):
+            say(f"images as the weights of init_from know them: {used.summary}")
+        if self.main:
+            for start in starts:
+                say(f"init-from {start.describe()}", always=not start.complete)
+
+    def fit(self, resuming: bool) -> TrainResult:
+        """Trains until the epochs, a limit or a signal end it."""
+        try:
+            self._prepare(resuming)
+            try:
+                with signals.collected() as stopping, self.progress.bar, repeatable(self.fabric.device):
+                    interrupted = self._epochs(stopping)
+            finally:
+                if self.log:
+                    self.log.close()
+        except OSError as error:
+            if error.errno not in DISK_FULL:
+                raise
+            raise EdgefelError(
+                f"{self.run.path}: cannot be written ({error.strerror}); free disk space and continue with: "
+                f"edgefel train --resume {self.run.path}"
+            ) from None
+        state, sources = self.state, self.data.sources.values()
+        return TrainResult(
+            self.run.path,
+            state.step,
+            state.epoch,
+            state.best,
+            interrupted,
+            tuple(str(s.dataset.samples[i].path) for s in sources for i in sorted(s.skipped)),
+            self.data.left_out,
+            self.main,
+        )
+
+    def _prepare(self, resuming: bool) -> None:
+        """Loads the images, reports what is unusual about them, and opens the run folder."""
+        run, data, say = self.run, self.data, self.progress.say
+        if resuming and self.main:
+            (run.path / SKIPPED_NAME).unlink(missing_ok=True)  # files may have been repaired since
+        for source in self.data.sources.values():
+            if source.fits:
+                with loading_bar(len(source.dataset), shown=self.progress.enabled) as advance:
+                    source.load(advance)
+        self._report_skipped()
+        if data.votes is not None:
+            say(f"labels: votes of {data.votes.file}")
+        if data.left_out is not None:
+            say(str(data.left_out))
+        if data.val is None:
+            say("no val split: training goes on without validation, and no checkpoint is the best")
+        if self.main:
+            run.create(self.config)
+            if data.left_out is not None:
+                write_json(run.path / LEFT_OUT_NAME, asdict(data.left_out))
+            if run.has_checkpoint():
+                run.prune(self.config.keep)
+            self.log = MetricsLog(run.path, self.state.step if resuming else None)
+        self.fabric.barrier()
+        if self.state.precision:
+            self.fabric.strategy.precision.load_state_dict(self.state.precision)
+        self.clock = Clock(self.state.seconds)
+
+    def _epochs(self, stopping: list[int]) -> bool:
+        """Runs to the end; True if a signal stopped it."""
+        state, size = self.state, self.config.batch_size
+        while not self._finished(state.seconds):
+            self.supervised.train()
+            epoch = state.epoch
+            order = self.data.sampler.indices(epoch)
+            steps = len(order) // size
+            batches = [
+                order[step * size : (step + 1) * size][self.shard.slice(size)]
+                for step in range(state.epoch_step, steps)
+            ]
+            for batch in self.data.train.batches(batches):
+                self.step(batch)
+                stop, interrupted = self._agree(stopping)
+                self._after_step(state.epoch_step == steps, stop)
+                if interrupted:
+                    self._save({})
+                if stop or interrupted:
+                    return interrupted and not self._finished(state.seconds)
+            if not batches:  # a pool without some class can leave an epoch shorter than a batch
+                state.epoch, state.epoch_step = epoch + 1, 0
+        return False
+
+    def _finished(self, seconds: float) -> bool:
+        state = self.state
+        over = state.epoch >= self.config.epochs or state.step >= self.planned
+        return over or seconds >= self.max_seconds
+
+    @property
+    def kept(self) -> FacialExpressionModel:
+        """The model that is validated and saved."""
+        if self.average is None:
+            return self.raw
+        return cast("FacialExpressionModel", self.average.model)
+
+    def _ramp(self, step: int) -> float:
+        return correction_ramp(step, self.planned) if self.config.loss.correction_ramp == "linear" else 1.0
+
+    def step(self, batch: Batch) -> None:
+        """One optimizer step on this rank's part of a global batch."""
+        config, state = self.config, self.state
+        pixels = self.fabric.to_device(batch.pixels)
+        images = self.augment(pixels, state.epoch, state.epoch_step, self.shard)
+        target = self.fabric.to_device(self.data.targets[batch.indices])
+        classes = self.raw.config.num_classes
+        images, target = self.mix(images, target, classes, state.epoch, state.epoch_step)
+        set_learning_rate(self.updater, learning_rate(config, state.epoch, state.step, self.planned))
+        torch.manual_seed(derive_seed(config.seed, Purpose.LAYERS, state.epoch, state.epoch_step))
+        ramp = self._ramp(state.step)
+        prediction, auxiliary = self.model(images, ramp)
+        own = 0.0 if auxiliary is not None and state.step < config.loss.auxiliary_steps else 1.0
+        terms = self.loss(prediction, target, self.raw.head.anchors, ramp, auxiliary, own)
+        self.fabric.backward(terms.total)
+        if config.clip_norm:
+            self.fabric.clip_gradients(
+                self.model, self.optimizer, max_norm=config.clip_norm, error_if_nonfinite=False
+            )
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.average is not None:
+            self.average.update(self.raw, state.step)
+        with torch.no_grad():
+            label = target.argmax(1) if target.is_floating_point() else target
+            correct = (prediction.probabilities.argmax(1) == label).sum()
+            self.window.add(terms, correct, len(label))
+        state.step += 1
+        state.epoch_step += 1
+        self.clock.count(config.batch_size)
+
+    def _agree(self, stopping: list[int]) -> tuple[bool, bool]:
+        """(stop because a limit is reached, stop because of a signal), the same on all ranks."""
+        done, late = self.state.step >= self.planned, self.clock.seconds() >= self.max_seconds
+        asked = bool(stopping)
+        if self.shard.world > 1:
+            if self.state.step % _AGREE_EVERY:
+                return done, False
+            flags = gather_sum(torch.tensor([late, asked], device=self.fabric.device).float())
+            late, asked = (flags > 0).tolist()
+        return late or done, asked
+
+    def _after_step(self, ends_epoch: bool, stop: bool) -> None:
+        """Logs, validates and saves where it is due."""
+        config, state = self.config, self.state
+        last = stop or (ends_epoch and state.epoch + 1 == config.epochs)
+        validating = last or (ends_epoch and (state.epoch + 1) % config.eval_every == 0)
+        if self.progress.enabled and (self.fabric.device.type == "cpu" or state.step % 10 == 0):
+            self.progress.update(state.epoch, state.step, self.window.own(), self.clock)
+        scores: dict[str, float] = {}
+        if validating or state.step % config.log_every == 0:
+            means = self.window.take()  # waits for the device
+            row = {
+                "step": state.step,
+                "epoch": state.epoch + 1,
+                "seconds": round(self.clock.seconds(), 3),
+                "images_per_second": round(self.clock.rate(), 1),
+                "lr": self.updater.param_groups[0]["lr"],
+                "correction_ramp": self._ramp(state.step - 1),
+                **means,
+            }
+            if validating:
+                scores = self._validate(row)
+            self._report_skipped()
+            if self.log:
+                self.log.write(row | scores | {"skipped_images": len(self.data.train.skipped)})
+            self.clock.lap()
+        if ends_epoch:
+            state.epoch, state.epoch_step = state.epoch + 1, 0
+        score = scores.get(f"val_{config.best_by}")
+        best = score is not None and (state.best is None or score > state.best)
+        if best:
+            state.best = score
+        if validating or state.step % config.checkpoint_every == 0:
+            self._save(scores, best=best, finished=last)
+
+    def _validate(self, row: Mapping[str, Any]) -> dict[str, float]:
+        """Scores of the validation split, {} without one; exchanges which images could not be read."""
+        scores: dict[str, float] = {}
+        if self.data.val is not None:
+            found = validate(self.kept, self.data.val, self.preprocessing, self.fabric)
+            scores = found.scores
+            self.supervised.train()
+            self.progress.say(
+                f"epoch {row['epoch']}/{self.config.epochs}  step {row['step']}  loss {row['loss']:.3f}  "
+                f"accuracy {row['accuracy']:.1%}  |  val accuracy {scores['val_accuracy']:.1%}  "
+                f"macro F1 {scores['val_macro_f1']:.3f}  without head {scores['val_primary_accuracy']:.1%}"
+            )
+            self._warn(found, row)
+        for source in self.data.sources.values():
+            if not source.fits:
+                join_skipped(source, self.fabric.device)
+        return scores
+
+    def _warn(self, found: Validation, row: Mapping[str, Any]) -> None:
+        """Says what is wrong with the run, if anything is."""
+        state, epoch, loss = self.state, row["epoch"], row["loss"]
+        score = found.scores[f"val_{self.config.best_by}"]
+        if state.best is None or score > state.best:
+            state.best_epoch = epoch
+        every, labels = self.config.eval_every, self.data.labels
+        for remark in trouble(found, labels, loss, state.lowest_loss, epoch, state.best_epoch, every):
+            self.progress.say(f"warning: epoch {epoch}: {remark}", always=self.main)
+        state.lowest_loss = min(loss, state.lowest_loss or loss)
+
+    def _save(self, scores: Mapping[str, float], *, best: bool = False, finished: bool = False) -> None:
+        """Writes a checkpoint (rank 0). A signal right after one that is already there adds nothing."""
+        state = self.state
+        state.window = self.window.state()
+        state.seconds = self.clock.seconds()
+        state.precision = dict(self.fabric.strategy.precision.state_dict())
+        state.finished = finished
+        if self.main and (state.step != self.saved_step or best or finished):
+            extra = {
+                "step": state.step,
+                "epoch": state.epoch,
+                "scores": dict(scores),
+                "threads": torch.get_num_threads(),
+            }
+            description = {
+                "labels": self.data.labels,
+                "preprocessing": self.preprocessing.to_dict(),
+                "extra": {"training": extra},
+            }
+            average = self.average and self.average.model
+            self.run.save(
+                self.supervised, average, self.updater, state, description, best=best, keep=self.config.keep
+            )
+        self.saved_step = state.step
+        self.fabric.barrier()
+
+    def _report_skipped(self) -> None:
+        """Names the images that could not be read: new ones on the screen, all of them in skipped.json."""
+        sources = self.data.sources
+        new = [found for source in sources.values() for found in source.unreported()]
+        for index, reason in new:
+            self.progress.say(f"skipped image {index}: {reason}")
+        if new and self.main:
+            skipped = {
+                split: [source.skipped[index] for index in sorted(source.skipped)]
+                for split, source in sources.items()
+            }
+            write_json(self.run.path / SKIPPED_NAME, skipped)
