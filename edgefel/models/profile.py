@@ -49,13 +49,18 @@ def known_profile(name: str) -> ModelProfile:
 _KNOWN = {
     "poster-v2": ModelProfile(43_753_941, 8_592_404_224),
     "apvit": ModelProfile(65_209_543, 12_646_885_120),
+    "poster-v2-small": ModelProfile(2_813_439, 523_381_984),
     "poster-v2-nano": ModelProfile(376_059, 76_022_080),
     "apvit-nano": ModelProfile(363_951, 94_733_728),
 }
-_HEAD, _NANO_HEAD = ModelProfile(182_087, 172_352), ModelProfile(36_135, 31_072)
+_HEAD, _SMALL_HEAD, _NANO_HEAD = (
+    ModelProfile(182_087, 172_352),
+    ModelProfile(112_391, 102_656),
+    ModelProfile(36_135, 31_072),
+)
 # a resizer takes 384 pixels in front of 224, and 192 in front of 112
 _RESIZER, _SMALL_RESIZER = ModelProfile(12_083, 849_395_712), ModelProfile(12_083, 212_348_928)
 _ADDED = {
-    "reliability": dict(zip(_KNOWN, (_HEAD, _HEAD, _NANO_HEAD, _NANO_HEAD), strict=True)),
-    "resizer": dict(zip(_KNOWN, (_RESIZER, *[_SMALL_RESIZER] * 3), strict=True)),
+    "reliability": dict(zip(_KNOWN, (_HEAD, _HEAD, _SMALL_HEAD, _NANO_HEAD, _NANO_HEAD), strict=True)),
+    "resizer": dict(zip(_KNOWN, (_RESIZER, *[_SMALL_RESIZER] * 4), strict=True)),
 }
