@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from edgefel.data.preprocessing import Image
-from edgefel.runtime.eyes import Eyes, roll
+from edgefel.runtime.eyes import Eyes, Point, roll
 
 # Below this, resampling costs more sharpness than it gains: found eyes are off by 1 to 2 degrees themselves.
 LEAST_ROLL = 2.0
@@ -23,7 +23,8 @@ class FaceBox:
     """A square around a face, in pixels of the image; may reach beyond its border.
 
     x, y: left and top. side: width and height. score: the detector's own, None if it has none. eyes: (x, y) of
-    both, the one on the image's left first; None if they were not looked for or not found.
+    both, the one on the image's left first; None if they were not looked for or not found. landmarks: both eyes, the
+    tip of the nose and both corners of the mouth, those on the image's left first, as a network found them; or None.
     """
 
     x: int
@@ -31,6 +32,7 @@ class FaceBox:
     side: int
     score: float | None = None
     eyes: Eyes | None = None
+    landmarks: tuple[Point, ...] | None = None
 
     @property
     def centre(self) -> tuple[float, float]:
@@ -43,7 +45,8 @@ class FaceBox:
             (self.eyes[0][0] + x, self.eyes[0][1] + y),
             (self.eyes[1][0] + x, self.eyes[1][1] + y),
         )
-        return replace(self, x=self.x + x, y=self.y + y, eyes=eyes)
+        landmarks = self.landmarks and tuple((px + x, py + y) for px, py in self.landmarks)
+        return replace(self, x=self.x + x, y=self.y + y, eyes=eyes, landmarks=landmarks)
 
     def crop(self, image: Image) -> Image:
         """Cuts the square out of uint8 [H, W, 3]; what lies beyond the border repeats the border."""

@@ -310,9 +310,12 @@ def _scaled(image: Image, factor: float) -> Image:
 def _yunet_box(row: npt.NDArray[Any], score: float) -> FaceBox:
     """A row of YuNet's: box (4), then five landmarks (10), the person's right eye first."""
     box = _square(row[:4], 0.0, score)
-    one, other = (float(row[4]), float(row[5])), (float(row[6]), float(row[7]))
-    eyes = (one, other) if one[0] <= other[0] else (other, one)
-    return replace(box, eyes=eyes) if plausible(eyes, box.x, box.y, box.side, YUNET_MAX_ROLL) else box
+    one, other, nose, corner, other_corner = row[4:14].reshape(5, 2).astype(float).tolist()
+    eyes, mouth = (sorted(map(tuple, pair)) for pair in ((one, other), (corner, other_corner)))
+    found = replace(box, landmarks=(*eyes, tuple(nose), *mouth))
+    return (
+        replace(found, eyes=tuple(eyes)) if plausible(eyes, box.x, box.y, box.side, YUNET_MAX_ROLL) else found
+    )
 
 
 def _square(box: npt.NDArray[Any], shift: float, score: float) -> FaceBox:
