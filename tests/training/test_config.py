@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
 from edgefel.errors import EdgefelError
+from edgefel.models.registry import list_models
 from edgefel.training.config import LossConfig, TrainConfig, dump_config, load_config, settings
 
 
@@ -82,6 +84,17 @@ def test_bad_files_are_one_clear_line(tmp_path, text, message):
         load_config(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_recipes_name_a_model_and_the_command_that_runs_them(path):
+    config = load_config(path)
+    assert config.model in list_models()
+    assert not config.data
+    assert f"edgefel train -c recipes/{path.name} --data " in path.read_text()
 
 
 def test_a_missing_file(tmp_path):
