@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import warnings
 from collections.abc import Sequence
@@ -63,6 +64,12 @@ class Data:
     prior: Tensor | None
     votes: Votes | None = None
     left_out: CopiesLeftOut | None = None
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the classes and of the training images' labels in order, wherever the images lie."""
+        digest = hashlib.sha256("\n".join(self.labels).encode())
+        digest.update(self.train.dataset.targets().tobytes())  # not soft labels, which are rounded by machine
+        return digest.hexdigest()
 
     @property
     def sources(self) -> dict[str, ImageSource]:
