@@ -75,16 +75,19 @@ class WeightAverage:
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         self.decay = decay
         # optimizers and norms change their tensors in place, so that these stay the model's
-        self._means, self._values = (
-            [value for value in state.values() if value.is_floating_point()]
-            for state in (self.model.state_dict(), model.state_dict())
+        pairs = list(zip(self.model.state_dict().values(), model.state_dict().values(), strict=True))
+        self._means, self._values = map(
+            list, zip(*(p for p in pairs if p[0].is_floating_point()), strict=True)
         )
+        self._counts = [pair for pair in pairs if not pair[0].is_floating_point()]
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """After the optimizer's step number `step`, counted from 0."""
         share = 1.0 - min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(self._means, self._values, share)
+        for count, new in self._counts:
+            count.copy_(new)
 
 
 def check_weights(*models: nn.Module) -> None:
