@@ -73,6 +73,16 @@ class Teacher:
         return gather_sum(table.to(fabric.device)).cpu()
 
 
+def agreement(probabilities: Tensor, targets: Tensor) -> float:
+    """Share of the images that the teacher has seen whose label is its most likely class.
+
+    probabilities: float32 [N, C]; targets: int64 [N], or float32 [N, C].
+    """
+    labels = targets.argmax(1) if targets.is_floating_point() else targets
+    seen = probabilities.sum(1) > 0
+    return float((probabilities.argmax(1) == labels)[seen].float().mean())
+
+
 def find_teacher(config: TrainConfig, run: Path, data: Data) -> Teacher | Tensor | None:
     """The probabilities in the run folder, else the teacher that `config` names; None without one.
 

@@ -22,7 +22,7 @@ from edgefel.models.network import FacialExpressionModel
 from edgefel.training.augmentation import Augmentation, Mixing
 from edgefel.training.config import TrainConfig
 from edgefel.training.data import CopiesLeftOut, Data
-from edgefel.training.distillation import Teacher, labels_of
+from edgefel.training.distillation import Teacher, agreement, labels_of
 from edgefel.training.distributed import Shard, convert_for_ranks, gather_sum, join_skipped
 from edgefel.training.log import Clock, MetricsLog, TrainingProgress, Window, loading_bar
 from edgefel.training.losses import ReliabilityLoss, correction_ramp
@@ -189,6 +189,9 @@ class Trainer:
             self.log = MetricsLog(run.path, self.state.step if resuming else None)
         shown = self.progress.enabled
         self.taught = labels_of(self.teacher, run.path, data, self.config, self.fabric, shown=shown)
+        if self.taught is not None:
+            agreed = agreement(self.taught, data.targets)
+            say(f"teacher: gives {agreed:.1%} of the training images the class of their label")
         self.fabric.barrier()
         if self.state.precision:
             self.fabric.strategy.precision.load_state_dict(self.state.precision)
@@ -339,10 +342,10 @@ class Trainer:
         score = found.scores[f"val_{self.config.best_by}"]
         if state.best is None or score > state.best:
             state.best_epoch = epoch
-        every, labels = self.config.eval_every, self.data.labels
-        for remark in trouble(found, labels, loss, state.lowest_loss, epoch, state.best_epoch, every):
+        lowest, best = state.lowest_loss, state.best_epoch
+        for remark in trouble(found, self.data.labels, loss, lowest, epoch, best, self.config):
             self.progress.say(f"warning: epoch {epoch}: {remark}", always=self.main)
-        state.lowest_loss = loss if state.lowest_loss is None else min(loss, state.lowest_loss)
+        state.lowest_loss = loss if lowest is None else min(loss, lowest)
 
     def _save(self, scores: Mapping[str, float], *, best: bool = False, finished: bool = False) -> None:
         """Writes a checkpoint (rank 0). A signal right after one that is already there adds nothing."""
