@@ -88,7 +88,7 @@ def find_teacher(config: TrainConfig, run: Path, data: Data) -> Teacher | Tensor
 
     Raises EdgefelError for a teacher that lacks classes, and for stored probabilities of other images.
     """
-    if config.teacher is None:
+    if not config.teacher:
         return None
     if (run / TEACHER_NAME).is_file():
         return _read(run / TEACHER_NAME, data)

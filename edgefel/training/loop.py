@@ -13,11 +13,18 @@ from torch import Tensor
 from edgefel.errors import EdgefelError
 from edgefel.models.checkpoint import Initialization
 from edgefel.training.config import FROM_UNIFORM, FROM_VOTES, TrainConfig, settings
-from edgefel.training.data import open_data
+from edgefel.training.data import CopiesLeftOut, left_out_before, open_data
 from edgefel.training.distillation import TEACHER_NAME, check_same_teacher, find_teacher
 from edgefel.training.distributed import create_fabric, ending_together
 from edgefel.training.model import make_model, run_preprocessing
-from edgefel.training.run_folder import PRIOR_NAME, RunFolder, TrainingState, check_output, restore_training
+from edgefel.training.run_folder import (
+    LEFT_OUT_NAME,
+    PRIOR_NAME,
+    RunFolder,
+    TrainingState,
+    check_output,
+    restore_training,
+)
 from edgefel.training.trainer import Trainer, TrainResult
 
 
@@ -50,7 +57,9 @@ def resume(run: str | Path, changes: Mapping[str, Any] | None = None, *, quiet: 
             f"{run}: {', '.join(fixed)} cannot change when a run is resumed; these can: {', '.join(allowed)}"
         )
     with folder.alone():
-        return _run(config.replaced(changes).absolute(), folder, quiet, resuming=True)
+        now = config.replaced(changes).absolute()
+        left_out = left_out_before(folder.path / LEFT_OUT_NAME, config.data, now.data)
+        return _run(now, folder, quiet, resuming=True, left_out=left_out)
 
 
 def _places(run: RunFolder, config: TrainConfig, changes: Mapping[str, Any]) -> list[str]:
@@ -71,7 +80,13 @@ def _places(run: RunFolder, config: TrainConfig, changes: Mapping[str, Any]) -> 
     return places
 
 
-def _run(config: TrainConfig, run: RunFolder, quiet: bool, resuming: bool = False) -> TrainResult:
+def _run(
+    config: TrainConfig,
+    run: RunFolder,
+    quiet: bool,
+    resuming: bool = False,
+    left_out: CopiesLeftOut | None = None,
+) -> TrainResult:
     with torch.random.fork_rng(devices=[]):
         preprocessing = run_preprocessing(config, run.last() if resuming else None)
         fabric = create_fabric(config.compute)
@@ -84,9 +99,9 @@ def _run(config: TrainConfig, run: RunFolder, quiet: bool, resuming: bool = Fals
             checkpoint, state, tensors = run.load_last()
             model = checkpoint.model
             before = checkpoint.extra.get("training", {})
-            data = open_data(source, preprocessing, checkpoint.labels, quiet=quiet)
+            data = open_data(source, preprocessing, checkpoint.labels, left_out=left_out, quiet=quiet)
         else:
-            data = open_data(source, preprocessing, quiet=quiet)
+            data = open_data(source, preprocessing, left_out=left_out, quiet=quiet)
             model = make_model(config, data.labels, starts)
         if data.votes is not None:  # recorded, so that a resumed run uses the same file
             config = replace(config, votes=data.votes.file)

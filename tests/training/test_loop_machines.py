@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from training.runs import FLAGS, assert_same_run, cli, config, write_faces
 
+from edgefel.training import data as training_data
 from edgefel.training.config import load_config
 from edgefel.training.loop import train
 
@@ -121,3 +122,42 @@ def test_other_images_than_before_are_told(faces, tmp_path):
     done = cli("--resume", tmp_path / "run", "--data", other, "--max-steps", 2, "--quiet")
     assert done.exit_code == 0
     assert f"warning: {other}: not the training images or labels of the run so far" in done.stderr
+
+
+def test_copies_are_searched_once_wherever_the_data_lie(tmp_path, monkeypatch):
+    """The search takes as long as some epochs, and look-alikes on the edge could differ on another processor."""
+    data = write_faces(tmp_path / "faces")
+    for copy, held_out in ((2, 30), (9, 30), (12, 33)):
+        shutil.copy(data / f"{held_out}.png", data / f"{copy}.png")
+    flags = [
+        "--data",
+        data,
+        "-o",
+        tmp_path / "run",
+        *FLAGS,
+        "--without-copies",
+        "--checkpoint-every",
+        1,
+        "--keep",
+        9,
+    ]
+    assert cli(*flags).exit_code == 0
+    shutil.copytree(tmp_path / "run", tmp_path / "uninterrupted")
+    run, moved = elsewhere(stopped_at(tmp_path / "run", 2), data, tmp_path)
+    searches = []
+    search = training_data.copies_elsewhere
+    monkeypatch.setattr(
+        training_data, "copies_elsewhere", lambda *a, **k: searches.append(a) or search(*a, **k)
+    )
+    assert cli("--resume", run, "--data", moved).exit_code == 0
+    assert searches == []
+    assert_same_run(run, tmp_path / "uninterrupted")
+    left_out = json.loads((run / "left-out.json").read_text())
+    assert left_out["equal_files"] == [str(moved / f"{number}.png") for number in (2, 9, 12)]
+    # of other images what was found then tells nothing
+    shutil.move(moved / "12.png", moved / "12a.png")
+    table = moved / "labels.csv"
+    table.write_text(table.read_text().replace("12.png", "12a.png"))
+    assert cli("--resume", run, "--epochs", 3).exit_code == 0
+    assert len(searches) == 1
+    assert str(moved / "12a.png") in json.loads((run / "left-out.json").read_text())["equal_files"]

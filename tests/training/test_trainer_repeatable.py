@@ -62,7 +62,8 @@ def assert_same_weights(one: Path, two: Path) -> None:
 _JUDGED = ("loss_classification", "accuracy")
 MODELS = {
     "arbex-nano": {"ema": 0.9, "weight_decay": 0.05, "augment.mixup": 0.2, "augment.cutmix": 1.0},
-    "poster-v2-nano+resizer": {"compute.precision": "64-true", "ema": 0.5},
+    "poster-v2-nano": {"compute.precision": "64-true", "ema": 0.5},
+    "poster-v2-nano+resizer": {},
     "apvit-nano+reliability": {},
 }
 
