@@ -31,7 +31,7 @@ GROUPS = {
 }
 _GROUP_OF = {
     **dict.fromkeys(("model", "data", "layout", "votes", "without_copies", "num_classes"), "model"),
-    **dict.fromkeys(("model_settings", "init_from", "freeze_backbones", "seed"), "model"),
+    **dict.fromkeys(("model_settings", "init_from", "teacher", "freeze_backbones", "seed"), "model"),
     **dict.fromkeys(("eval_every", "best_by", "checkpoint_every", "keep", "log_every"), "keeping"),
 }
 
@@ -73,7 +73,7 @@ def _option(path: str, item: dataclasses.Field[Any], limits: Limits) -> Callable
         return click.option(flag, path, multiple=True, metavar="PATH", help=text, default=())
     types: dict[str, Any] = {"int": int, "float": float, "str": str}
     chosen = click.Choice(limits.choices) if limits.choices else types[kind]
-    metavar = "DATA" if item.name == "data" else None
+    metavar = {"data": "DATA", "teacher": "CHECKPOINT"}.get(item.name)
     return click.option(flag, path, type=chosen, metavar=metavar, default=None, help=text)
 
 
@@ -115,7 +115,9 @@ def command(
       edgefel train --model arbex --data fer-plus --votes fer2013new.csv --without-copies -o runs/fer-plus
       edgefel train --model apvit-nano+resizer --criterion f-pdls --data faces -o runs/apvit
       edgefel train -c recipe.yaml --data faces -o runs/full --batch-size 128 --precision bf16-mixed
+      edgefel train --model arbex-nano --data faces -o runs/taught --teacher runs/full
       edgefel train --resume runs/nano
+      edgefel train --resume runs/nano --data /mnt/faces
       edgefel train --data faces -o runs/ddp --devices 2 --accelerator cpu
       torchrun --nproc-per-node 8 -m edgefel.cli.main train --data faces -o runs/eight
     """

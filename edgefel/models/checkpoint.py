@@ -291,10 +291,13 @@ def _write(folder: Path, weights: Mapping[str, Tensor], description: dict[str, A
         write_json(temporary / DESCRIPTION_FILE, header | description)
 
 
-def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+def save_tensors(
+    tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None
+) -> None:
     """Writes a safetensors file. Raises OSError."""
     try:
-        save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, path)
+        values = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+        save_file(values, path, dict(metadata) if metadata else None)
     except SafetensorError as error:
         # SafetensorError hides the system's error number
         if (number := re.search(r"os error (\d+)", str(error))) is None:

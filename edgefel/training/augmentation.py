@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, one_hot
 
 from edgefel.data.preprocessing import Preprocessing
+from edgefel.errors import EdgefelError
 from edgefel.training.config import AugmentConfig
 from edgefel.training.distributed import Shard
 from edgefel.training.randomness import Purpose, derive_seed, generator
@@ -183,6 +184,30 @@ class Augmentation:
         return pixels.mul_(kept[:, None].to(pixels.dtype))
 
 
+@dataclass(frozen=True)
+class Mixture:
+    """How the images of a batch were mixed: each is `share` of itself and 1 - share of the image that `order` names.
+
+    order: int64 [B]; None if nothing was mixed.
+    """
+
+    order: Tensor | None = None
+    share: float = 1.0
+
+    def of(self, target: Tensor, classes: int) -> Tensor:
+        """The targets, int64 [B] or float [B, C], of the mixed images: float [B, C]; unchanged if nothing was mixed."""
+        if self.order is None:
+            return target
+        rows = target if target.is_floating_point() else one_hot(target, classes).float()
+        return torch.lerp(rows[self.order], rows, self.share)
+
+    def found(self, probabilities: Tensor, target: Tensor) -> Tensor:
+        """How many classes of `target` were found, a scalar: of a mixed image, the share that has the class found."""
+        label = target.argmax(1) if target.is_floating_point() else target
+        shares = self.of(one_hot(label, probabilities.shape[1]).float(), probabilities.shape[1])
+        return shares.gather(1, probabilities.argmax(1, keepdim=True)).sum()
+
+
 class Mixing:
     """mixup (arXiv 1710.09412) and CutMix (arXiv 1905.04899) of neighbours in a batch, whose order is random.
 
@@ -190,20 +215,27 @@ class Mixing:
     whole pairs. One share is drawn per batch.
     """
 
+    @staticmethod
+    def check(config: AugmentConfig, batch_size: int, world: int) -> None:
+        """Raises EdgefelError for shards that would separate pairs: results would depend on the number of processes."""
+        if (config.mixup or config.cutmix) and world > 1 and batch_size // world % 2:
+            raise EdgefelError(
+                f"batch_size {batch_size} over {world} processes gives each {batch_size // world} images, but mixup "
+                f"and cutmix take pairs; use a multiple of {2 * world}"
+            )
+
     def __init__(self, config: AugmentConfig, seed: int) -> None:
         self.config, self.seed = config, seed
 
-    def __call__(
-        self, images: Tensor, target: Tensor, classes: int, epoch: int, step: int
-    ) -> tuple[Tensor, Tensor]:
-        """float [B, 3, S, S], and int64 [B] or float [B, C] -> mixed images, float [B, C] mixed targets.
+    def __call__(self, images: Tensor, epoch: int, step: int) -> tuple[Tensor, Mixture]:
+        """float [B, 3, S, S] -> mixed images, and how.
 
         The last image of an odd batch, and everything where both are off, is left as it is.
         """
         config, pairs = self.config, len(images) // 2 * 2
         kinds = [(kind, alpha) for kind in ("mixup", "cutmix") if (alpha := getattr(config, kind))]
         if not kinds or not pairs:
-            return images, target
+            return images, Mixture()
         rng = np.random.default_rng(derive_seed(self.seed, Purpose.MIXING, epoch, step))
         kind, alpha = kinds[int(rng.integers(len(kinds)))]
         share = float(rng.beta(alpha, alpha))
@@ -213,8 +245,7 @@ class Mixing:
             images, share = _pasted(images, images[order], share, rng)
         else:
             images = torch.lerp(images[order], images, share)
-        rows = target if target.is_floating_point() else one_hot(target, classes).float()
-        return images, torch.lerp(rows[order], rows, share)
+        return images, Mixture(order, share)
 
 
 def _pasted(images: Tensor, others: Tensor, share: float, rng: np.random.Generator) -> tuple[Tensor, float]:

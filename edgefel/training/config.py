@@ -83,9 +83,20 @@ class LossConfig:
         "linear", "Fade in anchor terms and correction over the training, or not.", choices=("linear", "none")
     )
     soft_labels: bool = setting(False, "Train on the soft_ columns of labels.csv instead of the labels.")
+    teacher_weight: float = setting(
+        0.5, "Share of the teacher's probabilities in the targets, with --teacher.", minimum=0, maximum=1
+    )
+    teacher_temperature: float = setting(
+        1.0, "T: the teacher's probabilities to the power 1/T; above 1, more even.", minimum=0, above=True
+    )
 
     def __post_init__(self) -> None:
         _check_fields(self, "loss")
+
+    @property
+    def prior_is_file(self) -> bool:
+        """Whether the prior is read from a file."""
+        return self.prior not in (FROM_UNIFORM, FROM_VOTES)
 
 
 @dataclass(frozen=True)
@@ -104,10 +115,7 @@ class AugmentConfig:
     erase_probability: float = setting(1.0, "Probability of erasing a rectangle.", minimum=0, maximum=1)
     erase_area: float = setting(0.05, "Erased share of the image.", minimum=0, maximum=0.3)
     mixup: float = setting(
-        0.0,
-        "Blend pairs of images, and their labels, by Beta(a, a) of this a, e.g. 0.2.",
-        minimum=0,
-        maximum=10,
+        0.0, "Blend pairs of images, and their labels, by Beta(a, a), e.g. 0.2.", minimum=0, maximum=10
     )
     cutmix: float = setting(
         0.0,
@@ -175,6 +183,9 @@ class TrainConfig:
         (),
         "Start from this checkpoint or imported backbone, its classes matched by name; repeat for several.",
     )
+    teacher: str | None = setting(
+        None, "Also learn from the probabilities of this checkpoint or run (distillation)."
+    )
     freeze_backbones: bool = setting(False, "Keep the image and landmark streams as they are.")
     epochs: int = setting(1000, "Balanced epochs.", minimum=1, resumable=True)
     batch_size: int = setting(64, "Images per step, over all processes.", minimum=2)
@@ -240,6 +251,11 @@ class TrainConfig:
         if not isinstance(self.model_settings, Mapping):
             raise EdgefelError(f"model_settings: expected names and values, got {self.model_settings!r}")
         object.__setattr__(self, "model_settings", dict(self.model_settings))
+        if self.ema and self.compute.precision.endswith("16-true"):
+            raise EdgefelError(
+                f"ema is {self.ema} with precision {self.compute.precision}, which rounds away the small steps of an "
+                "average; use --precision bf16-mixed"
+            )
 
     @property
     def full_layout(self) -> str | None:
@@ -252,9 +268,10 @@ class TrainConfig:
         data = os.path.abspath(self.data) if self.data else ""  # noqa: PTH100
         starts = tuple(os.path.abspath(path) for path in self.init_from)  # noqa: PTH100
         loss = self.loss
-        if loss.prior not in (FROM_UNIFORM, FROM_VOTES):
+        if loss.prior_is_file:
             loss = dataclasses.replace(loss, prior=os.path.abspath(loss.prior))  # noqa: PTH100
-        return dataclasses.replace(self, data=data, init_from=starts, loss=loss)
+        teacher = self.teacher and os.path.abspath(self.teacher)  # noqa: PTH100
+        return dataclasses.replace(self, data=data, init_from=starts, teacher=teacher, loss=loss)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for YAML; `from_dict` reads it back."""
@@ -313,6 +330,13 @@ def _read(cls: Any, values: Any, source: str, prefix: str) -> Any:
     values = dict(values)
     if cls is LossConfig and "correction_ramp" not in values and "trust" in values:
         values["correction_ramp"] = values.pop("trust")  # its name in earlier versions
+    if cls is TrainConfig and values.get("optimizer") == "adam":  # of earlier versions
+        if values.get("weight_decay"):
+            raise EdgefelError(
+                f"{source}: optimizer is 'adam' with weight_decay, which decayed through the gradient in earlier "
+                "versions; use adamw, or the version that began the run"
+            )
+        values["optimizer"] = "adamw"  # the same without weight decay
     known = [item.name for item in dataclasses.fields(cls)]
     unknown = sorted(str(name) for name in values if name not in known)
     if unknown:

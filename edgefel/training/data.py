@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,6 +22,7 @@ from edgefel.data.open import only_split, open_dataset
 from edgefel.data.preprocessing import Preprocessing
 from edgefel.data.votes import Votes
 from edgefel.errors import EdgefelError, EdgefelWarning
+from edgefel.files.documents import read_json
 from edgefel.text import counted
 from edgefel.training.config import TrainConfig
 from edgefel.training.log import loading_bar
@@ -64,6 +67,12 @@ class Data:
     votes: Votes | None = None
     left_out: CopiesLeftOut | None = None
 
+    def fingerprint(self) -> str:
+        """SHA-256 of the classes and of the training images' labels in order, wherever the images lie."""
+        digest = hashlib.sha256("\n".join(self.labels).encode())
+        digest.update(self.train.dataset.targets().tobytes())  # not soft labels, which are rounded by machine
+        return digest.hexdigest()
+
     @property
     def sources(self) -> dict[str, ImageSource]:
         """The images by split."""
@@ -93,21 +102,22 @@ def open_data(
     preprocessing: Preprocessing,
     labels: Sequence[str] | None = None,
     *,
+    left_out: CopiesLeftOut | None = None,
     quiet: bool = True,
 ) -> Data:
     """Opens the training and validation splits; a bar shows the search for copies unless `quiet`.
 
-    labels: class order of a resumed model, which has the same classes. Raises EdgefelError if there is nothing to
-    train on.
+    labels: class order of a resumed model, which has the same classes. left_out: what the resumed run left out; copies
+    are searched anew only if these are other images. Raises EdgefelError if there is nothing to train on.
     """
     if not config.data:
         raise EdgefelError("no data set named; give --data DIR, or make one with: edgefel data synth -o DIR")
     everything = open_dataset(config.data, layout=config.full_layout)
     if labels is not None:
         everything = everything.reordered(labels)
-    train, left_out = only_split(everything, "train"), None
+    train, known, left_out = only_split(everything, "train"), left_out, None
     if config.without_copies:
-        train, left_out = _without_copies(config, everything, train, quiet)
+        train, left_out = _without(train, known) or _without_copies(config, everything, train, quiet)
     if config.label_noise:
         if config.loss.soft_labels:
             raise EdgefelError("label_noise changes labels, not soft labels; leave out one of the two")
@@ -149,6 +159,30 @@ def with_label_noise(
     noisy = targets.copy()
     noisy[wrong] = (targets[wrong] + shift[wrong]) % num_classes
     return noisy
+
+
+def left_out_before(file: Path, before: str, now: str) -> CopiesLeftOut | None:
+    """What a resumed run left out by its `LEFT_OUT_NAME`, with paths for data that moved; None without the file.
+
+    before, now: the folder of the data then and now.
+    """
+    if not file.is_file():
+        return None
+    values = read_json(file, {"equal_files": [str], "look_alikes": [str], "of": int})
+    equal, alike = (
+        tuple(str(Path(now, os.path.relpath(path, before))) for path in values[kind])
+        for kind in ("equal_files", "look_alikes")
+    )
+    return CopiesLeftOut(equal, alike, values["of"])
+
+
+def _without(train: ImageDataset, known: CopiesLeftOut | None) -> tuple[ImageDataset, CopiesLeftOut] | None:
+    """The training images without those `known` ones; None if these are not the images it was found among."""
+    if known is None or known.of != len(train):
+        return None
+    names = {*known.equal_files, *known.look_alikes}
+    kept = [index for index, sample in enumerate(train.samples) if str(sample.path) not in names]
+    return (train.subset(kept), known) if kept and len(kept) + len(names) == len(train) else None
 
 
 def _without_copies(

@@ -41,6 +41,7 @@ class Window:
 
     def __init__(self, device: torch.device, world: int, saved: list[float]) -> None:
         self.world = world
+        self.steps = 0.0  # of the last `take`
         self.sums = torch.tensor(saved or [0.0] * (_STEPS + 1), device=device)
 
     def add(self, terms: LossTerms, correct: Tensor, images: int) -> None:
@@ -61,9 +62,10 @@ class Window:
 
     def take(self) -> dict[str, float]:
         """Returns the means over all ranks since the last call, and resets the sums."""
-        means = self._means(self.state())
+        sums = self.state()
+        self.steps = sums[_STEPS]
         self.sums.zero_()
-        return means
+        return self._means(sums)
 
     def own(self) -> dict[str, float]:
         """This rank's means so far."""

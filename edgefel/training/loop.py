@@ -12,11 +12,19 @@ from torch import Tensor
 
 from edgefel.errors import EdgefelError
 from edgefel.models.checkpoint import Initialization
-from edgefel.training.config import TrainConfig, settings
-from edgefel.training.data import open_data
+from edgefel.training.config import FROM_UNIFORM, FROM_VOTES, TrainConfig, settings
+from edgefel.training.data import CopiesLeftOut, left_out_before, open_data
+from edgefel.training.distillation import TEACHER_NAME, check_same_teacher, find_teacher
 from edgefel.training.distributed import create_fabric, ending_together
 from edgefel.training.model import make_model, run_preprocessing
-from edgefel.training.run_folder import RunFolder, TrainingState, check_output, restore_training
+from edgefel.training.run_folder import (
+    LEFT_OUT_NAME,
+    PRIOR_NAME,
+    RunFolder,
+    TrainingState,
+    check_output,
+    restore_training,
+)
 from edgefel.training.trainer import Trainer, TrainResult
 
 
@@ -36,40 +44,72 @@ def train(config: TrainConfig, output: str | Path, *, quiet: bool = False) -> Tr
 def resume(run: str | Path, changes: Mapping[str, Any] | None = None, *, quiet: bool = False) -> TrainResult:
     """Continues a run from its last checkpoint, or from the start if it was killed before the first.
 
-    `changes` maps dotted names to values; only settings that do not alter what is learned may change.
+    `changes` maps dotted names to values; only settings that do not alter what is learned may change, and the places of
+    what the run folder does not hold yet (`init_from`, `teacher`, a prior file).
     """
     folder = RunFolder(Path(run))
     config = folder.config()
     changes = changes or {}
     allowed = [path for path, _, limits in settings() if limits.resumable]
+    allowed += _places(folder, config, changes)
     if fixed := sorted(set(changes) - set(allowed)):
         raise EdgefelError(
             f"{run}: {', '.join(fixed)} cannot change when a run is resumed; these can: {', '.join(allowed)}"
         )
     with folder.alone():
-        return _run(config.replaced(changes).absolute(), folder, quiet, resuming=True)
+        now = config.replaced(changes).absolute()
+        left_out = left_out_before(folder.path / LEFT_OUT_NAME, config.data, now.data)
+        return _run(now, folder, quiet, resuming=True, left_out=left_out)
 
 
-def _run(config: TrainConfig, run: RunFolder, quiet: bool, resuming: bool = False) -> TrainResult:
+def _places(run: RunFolder, config: TrainConfig, changes: Mapping[str, Any]) -> list[str]:
+    """The settings that name what the run still needs from elsewhere: it may lie somewhere else on this machine.
+
+    Raises EdgefelError for another teacher than that whose probabilities the run folder holds.
+    """
+    places = []
+    if config.init_from and not run.has_checkpoint():
+        places.append("init_from")
+    whole = changes.get("loss.prior") in (FROM_UNIFORM, FROM_VOTES)  # no file, but another prior
+    if config.loss.prior_is_file and not whole and not (run.path / PRIOR_NAME).is_file():
+        places.append("loss.prior")
+    if config.teacher:
+        if changes.get("teacher") and (run.path / TEACHER_NAME).is_file():
+            check_same_teacher(run.path, changes["teacher"])
+        places.append("teacher")
+    return places
+
+
+def _run(
+    config: TrainConfig,
+    run: RunFolder,
+    quiet: bool,
+    resuming: bool = False,
+    left_out: CopiesLeftOut | None = None,
+) -> TrainResult:
     with torch.random.fork_rng(devices=[]):
         preprocessing = run_preprocessing(config, run.last() if resuming else None)
         fabric = create_fabric(config.compute)
-        state, tensors, threads = TrainingState(), dict[str, Tensor](), None
+        state, tensors, before = TrainingState(), dict[str, Tensor](), dict[str, Any]()
         starts: list[Initialization] = []
+        source = config
+        if resuming and (prior := run.path / PRIOR_NAME).is_file():
+            source = config.replaced({"loss.prior": str(prior)})
         if resuming and run.has_checkpoint():
             checkpoint, state, tensors = run.load_last()
             model = checkpoint.model
-            threads = checkpoint.extra.get("training", {}).get("threads")
-            data = open_data(config, preprocessing, checkpoint.labels, quiet=quiet)
+            before = checkpoint.extra.get("training", {})
+            data = open_data(source, preprocessing, checkpoint.labels, left_out=left_out, quiet=quiet)
         else:
-            data = open_data(config, preprocessing, quiet=quiet)
+            data = open_data(source, preprocessing, left_out=left_out, quiet=quiet)
             model = make_model(config, data.labels, starts)
         if data.votes is not None:  # recorded, so that a resumed run uses the same file
             config = replace(config, votes=data.votes.file)
+        teacher = find_teacher(config, run.path, data)
         with ending_together():
             fabric.launch()
         steps = data.steps_per_epoch(config.batch_size, fabric.world_size)
-        trainer = Trainer(config, run, fabric, data, preprocessing, model, state, steps, quiet)
+        trainer = Trainer(config, run, fabric, data, preprocessing, model, state, steps, quiet, teacher)
         restore_training(trainer.supervised, trainer.updater, tensors)
-        trainer.announce(starts, threads)
+        trainer.announce(starts, before)
         return trainer.fit(resuming)

@@ -43,19 +43,11 @@ class LossTerms(NamedTuple):
 def smooth_targets(target: Tensor, num_classes: int, smoothing: float) -> Tensor:
     """[B, C] float32 target distributions: `(1 - smoothing) * y + smoothing / C`.
 
-    `target` is int64 [B] class indices, or float [B, C] distributions (soft labels).
+    `target` is int64 [B] class indices, or float [B, C] distributions (soft labels); `smoothing` is in [0, 1), 0.11 in
+    the paper (ARBEx table 3).
     """
     distribution = target if target.is_floating_point() else F.one_hot(target, num_classes).float()
     return distribution * (1.0 - smoothing) + smoothing / num_classes
-
-
-def classification_loss(probabilities: Tensor, target: Tensor, smoothing: float) -> Tensor:
-    """`L_cls = -mean_b Σ_c y_bc log max(L_bc, 1e-7)`: NLL of the corrected distribution L.
-
-    Args: `probabilities` [B, C] rows that sum to 1; `target` int64 [B] or float [B, C]; `smoothing` in
-    [0, 1), 0.11 in the paper (ARBEx table 3).
-    """
-    return focal_nll(probabilities, smooth_targets(target, probabilities.shape[1], smoothing), 0.0)
 
 
 def prior_targets(target: Tensor, prior: Tensor, alpha: float) -> Tensor:
@@ -68,8 +60,19 @@ def prior_targets(target: Tensor, prior: Tensor, alpha: float) -> Tensor:
     return alpha * distribution + (1.0 - alpha) * distribution @ prior
 
 
+def taught_targets(own: Tensor, teacher: Tensor | None, weight: float) -> Tensor:
+    """[B, C] targets of distillation (arXiv 1503.02531): `(1 - weight) * own + weight * teacher`.
+
+    `own` and `teacher` [B, C] distributions; a row of zeros is an image that the teacher did not see, and stays `own`.
+    """
+    if teacher is None:
+        return own
+    teacher = teacher.to(own)
+    return (1.0 - weight * teacher.sum(1, keepdim=True)) * own + weight * teacher
+
+
 def focal_nll(probabilities: Tensor, targets: Tensor, gamma: float) -> Tensor:
-    """`-mean_b Σ_c (1 - p_bc)^gamma t_bc log max(p_bc, 1e-7)`, of [B, C] distributions; gamma 0 is the NLL."""
+    """`L_cls = -mean_b Σ_c (1 - p_bc)^gamma t_bc log max(p_bc, 1e-7)`, of [B, C] distributions; gamma 0 is the NLL."""
     p = _wide(probabilities)
     terms = targets * p.clamp_min(PROBABILITY_FLOOR).log()
     if gamma:
@@ -134,17 +137,20 @@ class ReliabilityLoss:
             raise ValueError(f"{config.criterion} needs a prior")
         self.config, self.prior = config, prior
 
-    def classification(self, probabilities: Tensor, target: Tensor) -> Tensor:
+    def classification(self, probabilities: Tensor, target: Tensor, teacher: Tensor | None = None) -> Tensor:
         """The criterion: cross-entropy with label smoothing, PDLS or F-PDLS (arXiv 2204.02181). Returns a scalar.
 
-        `probabilities` [B, C] rows that sum to 1; `target` int64 [B] or float [B, C].
+        `probabilities` [B, C] rows that sum to 1; `target` int64 [B] or float [B, C]; `teacher` float [B, C] or None,
+        mixed into what smoothing or the prior make of `target` (`taught_targets`).
         """
         config = self.config
         if self.prior is None or config.criterion == "cross-entropy":
-            return classification_loss(probabilities, target, config.smoothing)
-        self.prior = self.prior.to(probabilities.device)
+            rows = smooth_targets(target, probabilities.shape[1], config.smoothing)
+        else:
+            self.prior = self.prior.to(probabilities.device)
+            rows = prior_targets(target, self.prior, config.alpha)
         gamma = config.gamma if config.criterion == "f-pdls" else 0.0
-        return focal_nll(probabilities, prior_targets(target, self.prior, config.alpha), gamma)
+        return focal_nll(probabilities, taught_targets(rows, teacher, config.teacher_weight), gamma)
 
     def __call__(
         self,
@@ -154,16 +160,18 @@ class ReliabilityLoss:
         ramp: float = 1.0,
         auxiliary: Tensor | None = None,
         own: float = 1.0,
+        teacher: Tensor | None = None,
     ) -> LossTerms:
         """Terms for one batch.
 
         Args: `target` int64 [B] or float [B, C]; `anchors` [C, K, E] or None; `auxiliary` probabilities
-        [B, C] of the auxiliary classifier, or None; `own` is the factor on all terms but the auxiliary one.
+        [B, C] of the auxiliary classifier, or None; `own` is the factor on all terms but the auxiliary one;
+        `teacher` as in `classification`.
         """
         config = self.config
-        classification = self.classification(prediction.probabilities, target)
+        classification = self.classification(prediction.probabilities, target, teacher)
         zero = classification.new_zeros(())
-        extra = zero if auxiliary is None else self.classification(auxiliary, target)
+        extra = zero if auxiliary is None else self.classification(auxiliary, target, teacher)
         total = own * config.lambda_cls * classification + config.lambda_auxiliary * extra
         if anchors is None or anchors.numel() == 0:
             return LossTerms(total, classification, zero, zero, zero, extra)

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
+from edgefel.errors import EdgefelError
 from edgefel.training.config import TrainConfig
 
 # without weight decay, besides all one-dimensional parameters (biases, norms, PReLU slopes, layer scales): positions
@@ -73,11 +74,28 @@ class WeightAverage:
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         self.decay = decay
+        # optimizers and norms change their tensors in place, so that these stay the model's
+        pairs = list(zip(self.model.state_dict().values(), model.state_dict().values(), strict=True))
+        self._means, self._values = map(
+            list, zip(*(p for p in pairs if p[0].is_floating_point()), strict=True)
+        )
+        self._counts = [pair for pair in pairs if not pair[0].is_floating_point()]
 
     @torch.no_grad()
-    def update(self, model: nn.Module, step: int) -> None:
+    def update(self, step: int) -> None:
         """After the optimizer's step number `step`, counted from 0."""
         share = 1.0 - min(self.decay, (1 + step) / (10 + step))
-        pairs = zip(self.model.state_dict().values(), model.state_dict().values(), strict=True)
-        moving = [(mean, new) for mean, new in pairs if mean.is_floating_point()]
-        torch._foreach_lerp_(*map(list, zip(*moving, strict=True)), share)
+        torch._foreach_lerp_(self._means, self._values, share)
+        for count, new in self._counts:
+            count.copy_(new)
+
+
+def check_weights(*models: nn.Module) -> None:
+    """Raises EdgefelError for weights or statistics that are not finite, before they replace a good checkpoint."""
+    for model in models:
+        for name, value in model.state_dict().items():
+            if value.is_floating_point() and not bool(value.isfinite().all()):
+                raise EdgefelError(
+                    f"{name} has NaN or infinite values: training diverged; start again with a lower --lr, or with "
+                    "--clip-norm 1"
+                )

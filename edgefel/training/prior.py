@@ -6,6 +6,8 @@ It is read from the votes of the training set or from a file, or is uniform, whi
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from edgefel.data.labels import check_labels, match_labels
 from edgefel.errors import EdgefelError
 from edgefel.files.documents import check_shape, read_json
 from edgefel.files.read import open_csv
+from edgefel.files.write import write_text
 from edgefel.text import counted
 from edgefel.training.config import FROM_UNIFORM, FROM_VOTES
 
@@ -43,6 +46,15 @@ def read_prior(source: str, train: ImageDataset) -> Tensor:
         return _of_votes(train)
     names, matrix = _from_json(Path(source)) if source.endswith(".json") else _from_csv(Path(source))
     return _for_classes(matrix, names, labels, source)
+
+
+def write_prior(file: Path, labels: Sequence[str], prior: Tensor) -> None:
+    """Writes a prior as CSV, from which `read_prior` reads the same bits."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("", *labels))
+    table.writerows((label, *row) for label, row in zip(labels, prior.numpy(), strict=True))
+    write_text(file, text.getvalue())
 
 
 def _of_votes(train: ImageDataset) -> Tensor:

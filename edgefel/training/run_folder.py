@@ -1,5 +1,6 @@
 """The folder of a run: config.yaml, metrics.csv, tb/, checkpoints/step-NNNNNN/, last.json, best.json, skipped.json,
-and left-out.json where training leaves out images that have a copy in val or test.
+left-out.json where training leaves out images that have a copy in val or test, and what a resumed run would otherwise
+need from elsewhere: prior.csv and teacher.safetensors.
 
 A checkpoint folder appears whole (written aside, then renamed), and last.json and best.json are replaced
 only after it. Whenever the process is killed, last.json names a complete checkpoint. Nothing is pickled.
@@ -24,17 +25,25 @@ from edgefel.errors import EdgefelError
 from edgefel.files.documents import check_fields, check_shape, read_json
 from edgefel.files.read import check_regular
 from edgefel.files.write import LOCK_NAME, atomic_folder, sole_user, write_json, write_text
-from edgefel.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, save_tensors
+from edgefel.models.checkpoint import (
+    WEIGHTS_FILE,
+    Checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+    save_tensors,
+)
 from edgefel.models.network import FacialExpressionModel
 from edgefel.training.config import TrainConfig, dump_config, load_config
 from edgefel.training.distributed import is_first_process
 from edgefel.training.model import SupervisedModel
 
 SKIPPED_NAME = "skipped.json"  # by split, the images that could not be read, each with the reason
+PRIOR_NAME = "prior.csv"  # the prior, if it was read from a file
 LEFT_OUT_NAME = "left-out.json"  # the images that --without-copies leaves out of training, by kind of copy
 _AUXILIARY = "auxiliary."
 _OPTIMIZER_FILE = "training.safetensors"
 _STATE_FILE = "training.json"
+_NEW_ENTRIES = frozenset({"best_epoch", "lowest_loss", "since"})  # which runs of earlier versions lack
 
 
 @dataclass
@@ -43,7 +52,8 @@ class TrainingState:
 
     step: optimizer steps from the start; epoch_step: those of the current epoch; window: the sums since the last line
     of metrics.csv; seconds: training time so far. best, best_epoch: best validation score, and when it was reached;
-    lowest_loss: the lowest mean training loss between two validations.
+    lowest_loss: the lowest mean classification loss between two validations; since: the sums of those terms that are
+    reported since the last validation.
     """
 
     epoch: int = 0
@@ -55,6 +65,7 @@ class TrainingState:
     lowest_loss: float | None = None
     finished: bool = False
     window: list[float] = field(default_factory=list)
+    since: dict[str, float] = field(default_factory=dict)
     precision: dict[str, Any] = field(default_factory=dict)
 
 
@@ -129,15 +140,26 @@ class RunFolder:
         state_file, optimizer_file = folder / _STATE_FILE, folder / _OPTIMIZER_FILE
         checkpoint = load_checkpoint(folder)
         values = read_json(state_file, dict)
-        if set(values) != {item.name for item in dataclasses.fields(TrainingState)}:
-            raise EdgefelError(f"{state_file}: not a training state of this version")
+        known = {item.name for item in dataclasses.fields(TrainingState)}
+        if missing := sorted(known - _NEW_ENTRIES - set(values)):
+            raise EdgefelError(f"{state_file}: lacks {', '.join(missing)}; the run is damaged")
+        if unknown := sorted(set(values) - known):
+            raise EdgefelError(
+                f"{state_file}: unknown entries {', '.join(unknown)}; continue the run with the edgefel that wrote it"
+            )
+        values = {"best_epoch": values["epoch"]} | values
         check_fields(values, TrainingState, str(state_file))
         check_shape(values["window"], [float], f"{state_file}: window")
+        check_shape(list(values.get("since", {}).values()), [float], f"{state_file}: since")
         try:
             check_regular(optimizer_file)
             tensors: dict[str, Tensor] = load_file(optimizer_file)
         except (OSError, SafetensorError) as error:
             raise EdgefelError(f"{optimizer_file}: cannot be read ({error})") from None
+        if any(
+            value.dtype == torch.float64 for value in tensors.values()
+        ):  # which networks are not loaded in
+            checkpoint.model.double().load_state_dict(load_file(folder / WEIGHTS_FILE))
         return checkpoint, TrainingState(**values), tensors
 
     def prune(self, keep: int) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from torch import Tensor
 
 from edgefel import signals
 from edgefel.data.loading.batches import Batch
@@ -21,23 +22,21 @@ from edgefel.models.network import FacialExpressionModel
 from edgefel.training.augmentation import Augmentation, Mixing
 from edgefel.training.config import TrainConfig
 from edgefel.training.data import CopiesLeftOut, Data
-from edgefel.training.distributed import (
-    Shard,
-    convert_for_ranks,
-    gather_sum,
-    join_skipped,
-)
+from edgefel.training.distillation import Teacher, agreement, labels_of
+from edgefel.training.distributed import Shard, convert_for_ranks, gather_sum, join_skipped
 from edgefel.training.log import Clock, MetricsLog, TrainingProgress, Window, loading_bar
 from edgefel.training.losses import ReliabilityLoss, correction_ramp
 from edgefel.training.model import SupervisedModel
-from edgefel.training.optimization import WeightAverage, learning_rate, make_optimizer, set_learning_rate
-from edgefel.training.randomness import Purpose, derive_seed, repeatable
-from edgefel.training.run_folder import (
-    LEFT_OUT_NAME,
-    SKIPPED_NAME,
-    RunFolder,
-    TrainingState,
+from edgefel.training.optimization import (
+    WeightAverage,
+    check_weights,
+    learning_rate,
+    make_optimizer,
+    set_learning_rate,
 )
+from edgefel.training.prior import write_prior
+from edgefel.training.randomness import Purpose, derive_seed, repeatable
+from edgefel.training.run_folder import LEFT_OUT_NAME, PRIOR_NAME, SKIPPED_NAME, RunFolder, TrainingState
 from edgefel.training.validation import Validation, trouble, validate
 
 if TYPE_CHECKING:
@@ -79,11 +78,13 @@ class Trainer:
         state: TrainingState,
         steps_per_epoch: int,
         quiet: bool,
+        teacher: Teacher | Tensor | None = None,
     ) -> None:
         self.config, self.run, self.fabric, self.data = config, run, fabric, data
         self.preprocessing, self.raw, self.state = preprocessing, model, state
         self.shard = Shard(fabric.global_rank, fabric.world_size)
         self.main = fabric.global_rank == 0
+        Mixing.check(config.augment, config.batch_size, self.shard.world)
         planned = config.epochs * steps_per_epoch
         self.planned = min(planned, config.max_steps or planned)
         self.max_seconds = 60 * (config.max_minutes or math.inf)
@@ -97,6 +98,7 @@ class Trainer:
         self.loss = ReliabilityLoss(loss, data.prior)
         # of a resumed run, the model comes with its averaged weights; those that learn are restored after this
         self.average = WeightAverage(model, config.ema) if config.ema else None
+        self.teacher, self.taught = teacher, cast("Tensor | None", None)
         self.augment = Augmentation(config.augment, preprocessing, config.seed)
         self.mix = Mixing(config.augment, config.seed)
         self.window = Window(fabric.device, self.shard.world, state.window if self.main else [])
@@ -112,9 +114,13 @@ class Trainer:
         self.log: MetricsLog | None = None
         self.saved_step = state.step if state.step else -1
 
-    def announce(self, starts: list[Initialization], threads: int | None) -> None:
-        """Reports what the run starts from. threads: of the sessions before, None for a new run."""
-        say, now = self.progress.say, torch.get_num_threads()
+    def announce(self, starts: list[Initialization], before: Mapping[str, Any]) -> None:
+        """Reports what the run starts from. before: what the last checkpoint says of its training, {} for a new run."""
+        say, now, threads = self.progress.say, torch.get_num_threads(), before.get("threads")
+        root, images = self.data.train.dataset.root, self.data.fingerprint()
+        if before.get("data", images) != images:
+            other = "not the training images or labels of the run so far; it goes on with these"
+            say(f"warning: {root}: {other}", always=self.main)
         if threads is not None and self.fabric.device.type == "cpu" and threads != now:
             say(
                 f"the run had {threads} threads so far and goes on with {now}: sums are rounded in another order, so "
@@ -173,12 +179,19 @@ class Trainer:
         if data.val is None:
             say("no val split: training goes on without validation, and no checkpoint is the best")
         if self.main:
+            if self.config.loss.prior_is_file and data.prior is not None:
+                write_prior(run.path / PRIOR_NAME, data.labels, data.prior)
             run.create(self.config)
             if data.left_out is not None:
                 write_json(run.path / LEFT_OUT_NAME, asdict(data.left_out))
             if run.has_checkpoint():
                 run.prune(self.config.keep)
             self.log = MetricsLog(run.path, self.state.step if resuming else None)
+        shown = self.progress.enabled
+        self.taught = labels_of(self.teacher, run.path, data, self.config, self.fabric, shown=shown)
+        if self.taught is not None:
+            agreed = agreement(self.taught, data.targets)
+            say(f"teacher: gives {agreed:.1%} of the training images the class of their label")
         self.fabric.barrier()
         if self.state.precision:
             self.fabric.strategy.precision.load_state_dict(self.state.precision)
@@ -228,15 +241,18 @@ class Trainer:
         config, state = self.config, self.state
         pixels = self.fabric.to_device(batch.pixels)
         images = self.augment(pixels, state.epoch, state.epoch_step, self.shard)
-        target = self.fabric.to_device(self.data.targets[batch.indices])
-        classes = self.raw.config.num_classes
-        images, target = self.mix(images, target, classes, state.epoch, state.epoch_step)
+        images, mixture = self.mix(images, state.epoch, state.epoch_step)
+        classes, own = self.raw.config.num_classes, self.fabric.to_device(self.data.targets[batch.indices])
+        target, taught = mixture.of(own, classes), None
+        if self.taught is not None:
+            taught = mixture.of(self.fabric.to_device(self.taught[batch.indices]), classes)
         set_learning_rate(self.updater, learning_rate(config, state.epoch, state.step, self.planned))
         torch.manual_seed(derive_seed(config.seed, Purpose.LAYERS, state.epoch, state.epoch_step))
         ramp = self._ramp(state.step)
         prediction, auxiliary = self.model(images, ramp)
-        own = 0.0 if auxiliary is not None and state.step < config.loss.auxiliary_steps else 1.0
-        terms = self.loss(prediction, target, self.raw.head.anchors, ramp, auxiliary, own)
+        waiting = auxiliary is not None and state.step < config.loss.auxiliary_steps
+        anchors, factor = self.raw.head.anchors, 0.0 if waiting else 1.0
+        terms = self.loss(prediction, target, anchors, ramp, auxiliary, factor, taught)
         self.fabric.backward(terms.total)
         if config.clip_norm:
             self.fabric.clip_gradients(
@@ -245,11 +261,9 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.average is not None:
-            self.average.update(self.raw, state.step)
+            self.average.update(state.step)
         with torch.no_grad():
-            label = target.argmax(1) if target.is_floating_point() else target
-            correct = (prediction.probabilities.argmax(1) == label).sum()
-            self.window.add(terms, correct, len(label))
+            self.window.add(terms, mixture.found(prediction.probabilities, own), len(own))
         state.step += 1
         state.epoch_step += 1
         self.clock.count(config.batch_size)
@@ -275,6 +289,8 @@ class Trainer:
         scores: dict[str, float] = {}
         if validating or state.step % config.log_every == 0:
             means = self.window.take()  # waits for the device
+            for name, value in {**means, "steps": 1.0}.items():
+                state.since[name] = state.since.get(name, 0.0) + value * self.window.steps
             row = {
                 "step": state.step,
                 "epoch": state.epoch + 1,
@@ -301,36 +317,40 @@ class Trainer:
 
     def _validate(self, row: Mapping[str, Any]) -> dict[str, float]:
         """Scores of the validation split, {} without one; exchanges which images could not be read."""
+        check_weights(self.supervised, self.kept)
         scores: dict[str, float] = {}
         if self.data.val is not None:
             found = validate(self.kept, self.data.val, self.preprocessing, self.fabric)
             scores = found.scores
             self.supervised.train()
+            means = {name: value / self.state.since["steps"] for name, value in self.state.since.items()}
             self.progress.say(
-                f"epoch {row['epoch']}/{self.config.epochs}  step {row['step']}  loss {row['loss']:.3f}  "
-                f"accuracy {row['accuracy']:.1%}  |  val accuracy {scores['val_accuracy']:.1%}  "
+                f"epoch {row['epoch']}/{self.config.epochs}  step {row['step']}  loss {means['loss']:.3f}  "
+                f"accuracy {means['accuracy']:.1%}  |  val accuracy {scores['val_accuracy']:.1%}  "
                 f"macro F1 {scores['val_macro_f1']:.3f}  without head {scores['val_primary_accuracy']:.1%}"
             )
-            self._warn(found, row)
+            self._warn(found, row["epoch"], means["loss_classification"])
+        self.state.since = {}
         for source in self.data.sources.values():
             if not source.fits:
                 join_skipped(source, self.fabric.device)
         return scores
 
-    def _warn(self, found: Validation, row: Mapping[str, Any]) -> None:
-        """Says what is wrong with the run, if anything is."""
-        state, epoch, loss = self.state, row["epoch"], row["loss"]
+    def _warn(self, found: Validation, epoch: int, loss: float) -> None:
+        """Says what is wrong with the run, if anything is. loss: of the classification, since the last validation."""
+        state = self.state
         score = found.scores[f"val_{self.config.best_by}"]
         if state.best is None or score > state.best:
             state.best_epoch = epoch
-        every, labels = self.config.eval_every, self.data.labels
-        for remark in trouble(found, labels, loss, state.lowest_loss, epoch, state.best_epoch, every):
+        lowest, best = state.lowest_loss, state.best_epoch
+        for remark in trouble(found, self.data.labels, loss, lowest, epoch, best, self.config):
             self.progress.say(f"warning: epoch {epoch}: {remark}", always=self.main)
-        state.lowest_loss = min(loss, state.lowest_loss or loss)
+        state.lowest_loss = loss if lowest is None else min(loss, lowest)
 
     def _save(self, scores: Mapping[str, float], *, best: bool = False, finished: bool = False) -> None:
         """Writes a checkpoint (rank 0). A signal right after one that is already there adds nothing."""
         state = self.state
+        check_weights(self.supervised, self.kept)
         state.window = self.window.state()
         state.seconds = self.clock.seconds()
         state.precision = dict(self.fabric.strategy.precision.state_dict())
@@ -341,13 +361,14 @@ class Trainer:
                 "epoch": state.epoch,
                 "scores": dict(scores),
                 "threads": torch.get_num_threads(),
+                "data": self.data.fingerprint(),
             }
             description = {
                 "labels": self.data.labels,
                 "preprocessing": self.preprocessing.to_dict(),
                 "extra": {"training": extra},
             }
-            average = self.average and self.average.model
+            average = None if self.average is None else self.kept
             self.run.save(
                 self.supervised, average, self.updater, state, description, best=best, keep=self.config.keep
             )

@@ -15,6 +15,7 @@ from edgefel.data.preprocessing import Preprocessing
 from edgefel.evaluation.inference import run_model
 from edgefel.evaluation.metrics import compute_metrics
 from edgefel.models.network import FacialExpressionModel
+from edgefel.training.config import TrainConfig
 from edgefel.training.distributed import gather_sum
 from edgefel.training.losses import PROBABILITY_FLOOR
 
@@ -87,30 +88,48 @@ def trouble(
     lowest: float | None,
     epoch: int,
     best_epoch: int,
-    every: int,
+    config: TrainConfig,
 ) -> list[str]:
     """What is wrong with a run, each with what to try; empty for one that learns.
 
-    loss, lowest: mean training loss since the validation before, and the lowest of those before that. epoch,
-    best_epoch: of this validation and of the best; every: epochs between two.
+    loss, lowest: mean classification loss on train since the validation before, and the lowest of those before that.
+    epoch, best_epoch: of this validation and of the best.
     """
     remarks = []
+    slower = f"--lr {config.lr / 10:g}"
+    clipped = [] if config.clip_norm else ["--clip-norm 1"]
     if (top := found.one_class()) is not None:
         given, due = (
             int(counts[top]) / int(found.actual.sum()) for counts in (found.predicted, found.actual)
         )
+        tries = [slower, *([] if config.warmup_steps else ["--warmup-steps 100"]), *clipped]
+        if config.weight_decay:
+            tries.append(f"--weight-decay {config.weight_decay / 10:g}")
+        if not (config.loss.lambda_auxiliary or config.init_from):
+            tries.append("--lambda-auxiliary 1")
         remarks.append(
-            f"{given:.0%} of val is taken for {labels[top]}, which {due:.0%} is: try a lower --lr with --warmup-steps, "
-            "less --weight-decay, or --lambda-auxiliary 1"
+            f"the network takes {given:.0%} of val for {labels[top]}, which {due:.0%} is; if this lasts, try "
+            f"{_listed(tries)}"
         )
     if lowest is not None and loss > max(lowest * _DIVERGED, lowest + 0.1):
+        bounded = ["--anchor-loss hinge"] if config.loss.anchor_loss == "unbounded" else []
         remarks.append(
-            f"the training loss has risen from {lowest:.3f} to {loss:.3f}: try a lower --lr, --clip-norm 1 or "
-            "--anchor-loss hinge"
+            f"the classification loss on train has risen from {lowest:.3f} to {loss:.3f}; try "
+            f"{_listed([slower, *clipped, *bounded])}"
         )
-    if (still := (epoch - best_epoch) // every) >= _STANDSTILL and still % _STANDSTILL == 0:
+    if (still := (epoch - best_epoch) // config.eval_every) >= _STANDSTILL and still % _STANDSTILL == 0:
+        cosine = ["--lr-schedule cosine"] if config.lr_schedule != "cosine" else []
+        mixing = (
+            []
+            if config.augment.mixup or config.augment.cutmix
+            else ["--mixup 0.2 if train is far ahead of val"]
+        )
         remarks.append(
-            f"no validation has been better since epoch {best_epoch}, {still} ago: try --lr-schedule cosine, another "
-            "--lr, or more --mixup if accuracy on train is far higher"
+            f"no validation has been better than that of epoch {best_epoch}, {still} ago; stop here, or try "
+            f"{_listed([*cosine, 'another --lr', *mixing])}"
         )
     return remarks
+
+
+def _listed(tries: Sequence[str]) -> str:
+    return " or ".join(filter(None, (", ".join(tries[:-1]), tries[-1])))

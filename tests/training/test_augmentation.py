@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from edgefel.data.preprocessing import Preprocessing
-from edgefel.training.augmentation import Augmentation, Mixing, colour_maps, draw, sampling_maps
+from edgefel.errors import EdgefelError
+from edgefel.training.augmentation import Augmentation, Mixing, Mixture, colour_maps, draw, sampling_maps
 from edgefel.training.config import AugmentConfig
 from edgefel.training.distributed import Shard
 from edgefel.training.randomness import Purpose, generator
@@ -163,7 +164,8 @@ def test_mixed_images_and_labels_have_the_same_shares():
     shares = []
     for step in range(40):
         for settings in ({"mixup": 0.5}, {"cutmix": 1.0}, {"mixup": 0.5, "cutmix": 1.0}):
-            mixed, rows = Mixing(AugmentConfig(**settings), seed=3)(batch, target, 6, 0, step)
+            mixed, mixture = Mixing(AugmentConfig(**settings), seed=3)(batch, 0, step)
+            rows = mixture.of(target, 6)
             torch.testing.assert_close(rows.sum(1), torch.ones(6))
             torch.testing.assert_close(mixed.mean((1, 2, 3)), rows @ torch.arange(6.0), atol=1e-4, rtol=1e-4)
             values = mixed[0].unique()
@@ -181,20 +183,40 @@ def test_mixed_images_and_labels_have_the_same_shares():
 def test_mixing_takes_soft_labels_and_leaves_an_odd_image_alone():
     batch, rows = torch.rand(5, 3, 8, 8), torch.rand(5, 4).softmax(1)
     mixing = Mixing(AugmentConfig(mixup=1.0), seed=0)
-    mixed, targets = mixing(batch, rows, 4, 2, 7)
+    mixed, mixture = mixing(batch, 2, 7)
+    targets = mixture.of(rows, 4)
     assert torch.equal(mixed[4], batch[4])
     assert torch.equal(targets[4], rows[4])
-    again, _ = mixing(batch, rows, 4, 2, 7)
+    again, _ = mixing(batch, 2, 7)
     assert torch.equal(mixed, again)
-    other, _ = mixing(batch, rows, 4, 2, 8)
+    other, _ = mixing(batch, 2, 8)
     assert not torch.equal(mixed, other)
     # the shards of two processes
-    first, _ = mixing(batch[:2], rows[:2], 4, 2, 7)
+    first, _ = mixing(batch[:2], 2, 7)
     assert torch.equal(first, mixed[:2])
 
 
 def test_without_mixing_nothing_changes():
     batch, target = torch.rand(4, 3, 8, 8), torch.arange(4)
-    mixed, same = Mixing(AugmentConfig(), seed=0)(batch, target, 4, 0, 0)
+    mixed, mixture = Mixing(AugmentConfig(), seed=0)(batch, 0, 0)
     assert mixed is batch
-    assert same is target
+    assert mixture.of(target, 4) is target
+
+
+def test_of_a_mixed_image_the_share_of_the_class_found_counts():
+    probabilities, target = torch.eye(3)[torch.tensor([0, 2, 1, 0])], torch.tensor([0, 1, 1, 2])
+    assert Mixture().found(probabilities, target) == 2
+    assert Mixture().found(probabilities, torch.eye(3)[target]) == 2
+    # images 0 and 1 are 0.75 of themselves and 0.25 of each other, as are 2 and 3
+    mixture = Mixture(torch.tensor([1, 0, 3, 2]), 0.75)
+    assert mixture.found(probabilities, target).item() == pytest.approx(0.75 + 0.0 + 0.75 + 0.0)
+    assert mixture.found(torch.eye(3)[torch.tensor([1, 0, 2, 1])], target).item() == pytest.approx(1.0)
+
+
+def test_shards_that_separate_pairs_are_refused():
+    """The images of a pair would depend on the number of processes."""
+    on, off = AugmentConfig(cutmix=1.0), AugmentConfig()
+    for config, size, world in ((on, 6, 1), (on, 5, 1), (on, 8, 2), (off, 6, 2)):
+        Mixing.check(config, size, world)
+    with pytest.raises(EdgefelError, match="batch_size 6 over 2 processes gives each 3 .* a multiple of 4"):
+        Mixing.check(on, 6, 2)

@@ -51,6 +51,24 @@ def test_files_of_earlier_versions_call_the_correction_ramp_trust(tmp_path):
     assert load_config(path) == config
 
 
+def test_adam_of_earlier_versions_is_adamw_unless_it_decayed_weights(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("optimizer: adam\nweight_decay: 0.0\n")
+    assert load_config(path) == TrainConfig()
+    path.write_text("optimizer: adam\nweight_decay: 0.01\n")
+    with pytest.raises(EdgefelError, match=r"config.yaml: optimizer is 'adam' with weight_decay.* use adamw"):
+        load_config(path)
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true"])
+def test_weights_of_half_precision_have_no_average(precision):
+    with pytest.raises(
+        EdgefelError, match="ema is 0.99 with precision .*16-true.* use --precision bf16-mixed"
+    ):
+        TrainConfig(ema=0.99).replaced({"compute.precision": precision})
+    TrainConfig(ema=0.99).replaced({"compute.precision": "bf16-mixed"})
+
+
 def test_dotted_changes_override_and_are_checked():
     config = TrainConfig().replaced({"lr": 0.01, "loss.smoothing": 0.2})
     assert (config.lr, config.loss.smoothing) == (0.01, 0.2)

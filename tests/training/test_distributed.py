@@ -189,8 +189,11 @@ def write_faces(root: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory) -> dict[str, Path]:
-    """The same three steps on one process, on two started by Fabric, and on two started by torchrun."""
+def runs(tmp_path_factory, nano_checkpoint: Path) -> dict[str, Path]:
+    """The same three steps on one process, on two started by Fabric, and on two started by torchrun.
+
+    What is validated and saved is the average of each process; images are mixed in pairs, and a teacher labels them.
+    """
     root = tmp_path_factory.mktemp("ranks")
     write_faces(root / "faces")
     # float64, so that rounding stays below what Adam makes of it: it normalises every gradient, also that
@@ -200,6 +203,7 @@ def runs(tmp_path_factory) -> dict[str, Path]:
     flags += ["--workers", "0", "--log-every", "1", "--correction-ramp", "none", "--max-steps", "3"]
     flags += ["--checkpoint-every", "2", "--keep", "2", "--cache-mb", "0"]
     flags += ["--model-set", "encoder.drop_path=[0.1,0.3,0.5]", "--model-set", "encoder.layer_scale=0.3"]
+    flags += ["--ema", "0.9", "--cutmix", "1", "--mixup", "0.3", "--teacher", str(nano_checkpoint)]
     flags += PYRAMID
     done = CliRunner().invoke(main, ["train", *flags, "-o", str(root / "one")])
     assert done.exit_code == 0, done.output
@@ -224,6 +228,14 @@ def test_two_processes_train_like_one(runs, name):
         assert (difference > 1e-6).double().mean() < 0.01, key
     moved = [key for key, value in one.items() if not torch.equal(value, start[key])]
     assert len(moved) > 0.9 * len(one)
+
+
+@pytest.mark.parametrize("name", ["fabric", "torchrun"])
+def test_two_processes_share_the_teachers_work(runs, name):
+    one, two = (load_file(runs[n] / "teacher.safetensors")["probabilities"] for n in ("one", name))
+    assert one.shape == (28, 7)
+    assert sorted((one.sum(1) == 0).nonzero().flatten().tolist()) == [3, 9]  # unreadable
+    torch.testing.assert_close(two, one)
 
 
 @pytest.mark.parametrize("name", ["fabric", "torchrun"])

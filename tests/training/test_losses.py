@@ -14,9 +14,9 @@ from edgefel.training.losses import (
     ReliabilityLoss,
     anchor_loss,
     center_loss,
-    classification_loss,
     correction_ramp,
     mean_squared_distance,
+    taught_targets,
 )
 
 B, C, K, E = 5, 7, 3, 11
@@ -25,6 +25,10 @@ B, C, K, E = 5, 7, 3, 11
 class Output(NamedTuple):
     probabilities: Tensor
     embedding: Tensor
+
+
+def classification_loss(probabilities: Tensor, target: Tensor, smoothing: float) -> Tensor:
+    return ReliabilityLoss(LossConfig(smoothing=smoothing)).classification(probabilities, target)
 
 
 @pytest.fixture
@@ -82,6 +86,42 @@ def test_a_probability_of_zero_gives_a_finite_loss_and_gradient():
     loss.backward()
     assert torch.isfinite(loss)
     assert torch.isfinite(probabilities.grad).all()
+
+
+PRIOR = torch.rand(C, C, generator=torch.Generator().manual_seed(8))
+PRIOR /= PRIOR.sum(1, keepdim=True)
+
+
+@pytest.mark.parametrize("criterion", ["cross-entropy", "pdls", "f-pdls"])
+@pytest.mark.parametrize("soft", [False, True])
+def test_a_teacher_has_its_share_of_smoothed_targets(case, criterion, soft):
+    output, target, anchors = case
+    teacher = torch.rand(B, C, generator=torch.Generator().manual_seed(4))
+    teacher /= teacher.sum(1, keepdim=True)
+    teacher[3] = 0.0  # an image that it did not see
+    given = torch.rand(B, C, generator=torch.Generator().manual_seed(5)).softmax(1) if soft else target
+    hard = torch.eye(C, dtype=torch.float64)[target]
+    expected = 0.0
+    for b, p in enumerate(output.probabilities.double().tolist()):
+        y = (given.double() if soft else hard)[b]
+        own = 0.8 * y + 0.2 * (y @ PRIOR.double()) if "pdls" in criterion else 0.89 * y + 0.11 / C
+        w = 0.0 if b == 3 else 0.3
+        for c in range(C):
+            power = (1 - p[c]) ** 2 if criterion == "f-pdls" else 1.0
+            blended = (1 - w) * own[c].item() + w * teacher[b, c].double().item()
+            expected -= power * blended * math.log(p[c]) / B
+    loss = ReliabilityLoss(LossConfig(criterion=criterion, teacher_weight=0.3), PRIOR)
+    terms = loss(output, given, anchors, auxiliary=output.probabilities, teacher=teacher)
+    assert terms.classification.item() == pytest.approx(expected, rel=1e-5)
+    assert terms.auxiliary.item() == pytest.approx(expected, rel=1e-5)
+    torch.testing.assert_close(terms.center, loss(output, given, anchors).center)  # anchors go by the label
+
+
+def test_targets_with_a_teacher_are_distributions():
+    own, teacher = torch.rand(4, C).softmax(1), torch.rand(4, C).softmax(1)
+    assert taught_targets(own, None, 0.5) is own
+    torch.testing.assert_close(taught_targets(own, teacher, 1.0), teacher)
+    torch.testing.assert_close(taught_targets(own, teacher, 0.7).sum(1), torch.ones(4))
 
 
 def test_unbounded_anchor_loss_is_minus_the_mean_over_pairs(case):

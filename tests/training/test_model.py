@@ -6,7 +6,7 @@ import torch
 
 from edgefel.models import build_model
 from edgefel.training.config import LossConfig
-from edgefel.training.losses import ReliabilityLoss, classification_loss
+from edgefel.training.losses import ReliabilityLoss
 from edgefel.training.model import SupervisedModel
 from edgefel.training.run_folder import restore_training, training_tensors
 
@@ -38,7 +38,7 @@ def test_its_loss_reaches_both_streams():
     with torch.no_grad():
         wrapped.auxiliary.weight.normal_(std=0.01)
     _, auxiliary = wrapped(torch.randn(4, 3, 112, 112))
-    classification_loss(auxiliary, torch.tensor([0, 1, 2, 3]), 0.1).backward()
+    ReliabilityLoss(LossConfig()).classification(auxiliary, torch.tensor([0, 1, 2, 3])).backward()
     for stream in (wrapped.model.encoder.image_stream, wrapped.model.encoder.landmark_stream):
         assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in stream.parameters())
 
@@ -51,7 +51,9 @@ def test_the_total_has_its_weighted_loss():
     without = ReliabilityLoss(LossConfig())(prediction, target, anchors, 0.5)
     terms = ReliabilityLoss(LossConfig(lambda_auxiliary=2.0))(prediction, target, anchors, 0.5, auxiliary)
     torch.testing.assert_close(terms.total, without.total + 2.0 * terms.auxiliary)
-    torch.testing.assert_close(terms.auxiliary, classification_loss(auxiliary, target, 0.11))
+    torch.testing.assert_close(
+        terms.auxiliary, ReliabilityLoss(LossConfig()).classification(auxiliary, target)
+    )
     assert without.auxiliary == 0
 
 

@@ -69,11 +69,14 @@ def test_the_average_forgets_its_first_weights_soon_and_follows_the_statistics()
         with torch.no_grad():
             model[0].weight.fill_(float(step))
             model[1].running_mean.fill_(float(step))
-        average.update(model, step)
+        average.update(step)
         share = 1 - min(0.9, (1 + step) / (10 + step))
         expected += share * (step - expected)
         assert average.model[0].weight.item() == pytest.approx(expected)
     assert average.model[1].running_mean.item() == pytest.approx(expected, abs=0.02)
+    model[1].num_batches_tracked += 3
+    average.update(40)
+    assert average.model[1].num_batches_tracked == 3
     assert not average.model.training
     assert model.training
 

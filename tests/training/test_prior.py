@@ -13,8 +13,8 @@ import torch
 from edgefel.data.dataset import ImageDataset, Sample
 from edgefel.errors import EdgefelError
 from edgefel.training.config import LossConfig, TrainConfig
-from edgefel.training.losses import ReliabilityLoss, classification_loss, prior_targets
-from edgefel.training.prior import read_prior
+from edgefel.training.losses import ReliabilityLoss, prior_targets
+from edgefel.training.prior import read_prior, write_prior
 
 FERPLUS = Path(__file__).parents[1] / "vectors" / "ferplus_prior.csv"
 FERPLUS_LABELS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
@@ -57,7 +57,8 @@ def test_without_prior_and_focus_it_is_what_it_was():
     probabilities = logits().softmax(1)
     uniform = read_prior("uniform", data_set(FERPLUS_LABELS)).double()
     smoothed = ReliabilityLoss(LossConfig("pdls", alpha=0.89), uniform).classification(probabilities, LABELS)
-    torch.testing.assert_close(smoothed, classification_loss(probabilities, LABELS, 0.11), atol=1e-7, rtol=0)
+    expected = ReliabilityLoss(LossConfig(smoothing=0.11)).classification(probabilities, LABELS)
+    torch.testing.assert_close(smoothed, expected, atol=1e-7, rtol=0)
     plain = ReliabilityLoss(LossConfig("f-pdls", alpha=0.8, gamma=0.0), uniform).classification(
         probabilities, LABELS
     )
@@ -151,3 +152,11 @@ def test_settings():
         dataclasses.replace(LossConfig(), alpha=1.5)
     with pytest.raises(ValueError, match="needs a prior"):
         ReliabilityLoss(LossConfig("pdls"))
+
+
+def test_a_stored_prior_has_the_same_bits(tmp_path):
+    """Also with class names that CSV has to quote, and from six printed digits that do not sum to 1."""
+    labels = ("neutral", 'joy, or "glee"', "sorrow")
+    prior = torch.tensor([[0.333333, 0.333333, 0.333333], [0.1, 0.7, 0.2], [1 / 3, 1 / 7, 11 / 21]])
+    write_prior(tmp_path / "prior.csv", labels, prior)
+    assert torch.equal(read_prior(str(tmp_path / "prior.csv"), data_set(labels)), prior)

@@ -56,6 +56,45 @@ def test_a_damaged_checkpoint_is_named(whole, tmp_path):
     assert "training.safetensors" in done.stderr
 
 
+def edited(whole: Path, run: Path, edit) -> Path:
+    """A copy of a run whose last training.json is edited."""
+    shutil.copytree(whole, run)
+    file = run / json.loads((run / "last.json").read_text())["checkpoint"] / "training.json"
+    values = json.loads(file.read_text())
+    edit(values)
+    file.write_text(json.dumps(values))
+    return run
+
+
+def test_a_run_of_an_earlier_version_goes_on(faces, whole, tmp_path):
+    def before(values):
+        del values["best_epoch"], values["lowest_loss"], values["since"]
+
+    run = edited(whole, tmp_path / "run", before)
+    (run / "config.yaml").write_text((run / "config.yaml").read_text().replace("adamw", "adam"))
+    done = cli("--resume", run, "--epochs", 3)
+    assert done.exit_code == 0, done.output
+    assert "epoch 3/3" in done.stderr
+    assert "optimizer: adamw" in (run / "config.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda values: values.pop("step"), "training.json: lacks step; the run is damaged"),
+        (
+            lambda values: values.update(moon=1),
+            "unknown entries moon; continue the run with the edgefel that",
+        ),
+        (lambda values: values.update(since={"loss": "x"}), "training.json: since"),
+    ],
+)
+def test_a_state_that_cannot_be_read(whole, tmp_path, edit, message):
+    done = cli("--resume", edited(whole, tmp_path / "run", edit))
+    assert done.exit_code == 2
+    assert message in done.stderr
+
+
 def test_what_a_run_that_was_killed_early_leaves_does_no_harm(faces, whole, tmp_path):
     run = tmp_path / "run"
     run.mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -13,8 +14,11 @@ import torch
 from safetensors.torch import load_file
 
 from edgefel.data.labels import EXPRESSIONS_7
+from edgefel.errors import EdgefelError
+from edgefel.models.checkpoint import load_checkpoint
 from edgefel.training.config import ComputeConfig, TrainConfig
 from edgefel.training.loop import resume, train
+from edgefel.training.trainer import Trainer
 
 
 @pytest.fixture(autouse=True)
@@ -55,8 +59,10 @@ def assert_same_weights(one: Path, two: Path) -> None:
     assert [key for key in first if not torch.equal(first[key], second[key])] == []
 
 
+_JUDGED = ("loss_classification", "accuracy")
 MODELS = {
     "arbex-nano": {"ema": 0.9, "weight_decay": 0.05, "augment.mixup": 0.2, "augment.cutmix": 1.0},
+    "poster-v2-nano": {"compute.precision": "64-true", "ema": 0.5},
     "poster-v2-nano+resizer": {},
     "apvit-nano+reliability": {},
 }
@@ -95,3 +101,49 @@ def test_what_is_kept_is_the_average(faces, tmp_path):
     share = 1 - 2 / 11
     torch.testing.assert_close(kept[1], kept[0] + share * (learning[1] - kept[0]))
     assert not torch.equal(kept[1], learning[1])
+
+
+def test_the_average_of_frozen_streams_is_themselves(faces, tmp_path):
+    train(config(faces, "poster-v2-nano", epochs=1), tmp_path / "start", quiet=True)
+    changes = {"epochs": 1, "ema": 0.9, "init_from": [str(tmp_path / "start")], "freeze_backbones": True}
+    train(config(faces, "poster-v2-nano", **changes), tmp_path / "run", quiet=True)
+    start, kept = weights(tmp_path / "start"), weights(tmp_path / "run")
+    streams = [key for key in start if key.startswith("encoder.") and "_stream." in key]
+    assert len(streams) > 50
+    assert [key for key in streams if not torch.equal(start[key], kept[key])] == []
+    assert not torch.equal(start["encoder.pos_embed"], kept["encoder.pos_embed"])
+
+
+def test_weights_that_are_not_finite_replace_no_checkpoint(faces, tmp_path, monkeypatch):
+    step = Trainer.step
+
+    def and_diverge(self, batch):
+        step(self, batch)
+        if self.state.step == 2:
+            next(self.raw.parameters()).data[0] = float("nan")
+
+    monkeypatch.setattr(Trainer, "step", and_diverge)
+    with pytest.raises(EdgefelError, match="has NaN or infinite values: training diverged; start again with"):
+        train(config(faces, "poster-v2-nano", checkpoint_every=1), tmp_path / "run", quiet=True)
+    assert json.loads((tmp_path / "run/last.json").read_text())["step"] == 1
+    load_checkpoint(tmp_path / "run")
+
+
+def test_what_is_judged_is_the_mean_since_the_last_validation(faces, tmp_path, capsys):
+    """Not the few steps since the last line of metrics.csv, and not the anchor terms, which the ramp raises."""
+    changes = {"log_every": 1, "batch_size": 7, "loss.anchor_loss": "hinge"}  # 4 steps an epoch
+    train(config(faces, "arbex-nano", **changes), tmp_path / "fine")
+    told = capsys.readouterr().err
+    train(config(faces, "arbex-nano", **changes | {"log_every": 3}), tmp_path / "coarse", quiet=True)
+    with (tmp_path / "fine/metrics.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 8
+    epochs = [
+        {name: np.mean([float(row[name]) for row in rows[at : at + 4]]) for name in ("loss", *_JUDGED)}
+        for at in (0, 4)
+    ]
+    expected = min(epoch["loss_classification"] for epoch in epochs)
+    for run in ("fine", "coarse"):
+        (state,) = (tmp_path / run).glob("checkpoints/step-000008/training.json")
+        assert json.loads(state.read_text())["lowest_loss"] == pytest.approx(expected, rel=1e-5)
+    assert f"loss {epochs[0]['loss']:.3f}  accuracy {epochs[0]['accuracy']:.1%}" in told

@@ -10,6 +10,7 @@ from edgefel.data.open import open_dataset
 from edgefel.data.preprocessing import Preprocessing
 from edgefel.evaluation.evaluate import evaluate
 from edgefel.models.checkpoint import load_checkpoint
+from edgefel.training.config import TrainConfig
 from edgefel.training.validation import Validation, trouble, validate
 
 
@@ -35,9 +36,11 @@ def test_scores_are_those_of_an_evaluation_and_unreadable_images_do_not_count(na
 LABELS = ("anger", "fear", "neutral")
 
 
-def remarks(predicted=(30, 30, 40), loss=1.0, lowest=None, epoch=1, best_epoch=1, every=1) -> list[str]:
-    found = Validation({}, np.array(predicted), np.array([32, 28, 40]))
-    return trouble(found, LABELS, loss, lowest, epoch, best_epoch, every)
+def remarks(
+    predicted=(30, 30, 40), loss=1.0, lowest=None, epoch=1, best_epoch=1, actual=(32, 28, 40), **settings
+) -> list[str]:
+    found = Validation({}, np.array(predicted), np.array(actual))
+    return trouble(found, LABELS, loss, lowest, epoch, best_epoch, TrainConfig().replaced(settings))
 
 
 def test_a_run_that_learns_is_left_alone():
@@ -46,22 +49,44 @@ def test_a_run_that_learns_is_left_alone():
     assert remarks(loss=1.3, lowest=1.0) == []  # noise
     assert remarks(predicted=(3, 1, 96)) == []
     # of data that is nearly all of one class
-    assert trouble(Validation({}, np.array([0, 100]), np.array([3, 97])), LABELS, 1.0, None, 1, 1, 1) == []
+    assert remarks(predicted=(0, 0, 100), actual=(2, 1, 97)) == []
 
 
 def test_one_class_for_all_is_named_with_its_due():
-    (remark,) = remarks(predicted=(1, 0, 99))
-    assert remark.startswith("99% of val is taken for neutral, which 40% is: try a lower --lr")
+    (remark,) = remarks(predicted=(1, 0, 99), lr=0.1)
+    assert remark == (
+        "the network takes 99% of val for neutral, which 40% is; if this lasts, try --lr 0.01, --warmup-steps 100, "
+        "--clip-norm 1 or --lambda-auxiliary 1"
+    )
+
+
+def test_what_a_run_has_already_is_not_advised():
+    settings = {"lr": 0.002, "warmup_steps": 400, "clip_norm": 1.0, "weight_decay": 0.05}
+    settings |= {"loss.lambda_auxiliary": 0.5, "loss.anchor_loss": "hinge", "lr_schedule": "cosine"}
+    settings |= {"augment.cutmix": 1.0}
+    told = remarks((1, 0, 99), 2.0, 1.0, epoch=11, best_epoch=1, **settings)
+    assert [remark.partition("try ")[2] for remark in told] == [
+        "--lr 0.0002 or --weight-decay 0.005",
+        "--lr 0.0002",
+        "another --lr",
+    ]
+    (remark,) = remarks((1, 0, 99), init_from=["weights"])
+    assert "--lambda-auxiliary" not in remark
 
 
 def test_a_rising_loss_is_told():
     (remark,) = remarks(loss=2.0, lowest=1.0)
-    assert remark.startswith("the training loss has risen from 1.000 to 2.000: try a lower --lr")
+    assert remark == (
+        "the classification loss on train has risen from 1.000 to 2.000; try --lr 3e-05, --clip-norm 1 or "
+        "--anchor-loss hinge"
+    )
 
 
 def test_a_standstill_is_told_every_ten_validations():
     told = [epoch for epoch in range(1, 60) if remarks(epoch=epoch, best_epoch=5)]
     assert told == [15, 25, 35, 45, 55]
-    told = [epoch for epoch in range(2, 60, 2) if remarks(epoch=epoch, best_epoch=4, every=2)]
+    told = [epoch for epoch in range(2, 60, 2) if remarks(epoch=epoch, best_epoch=4, eval_every=2)]
     assert told == [24, 44]
-    assert "since epoch 5, 10 ago" in remarks(epoch=15, best_epoch=5)[0]
+    assert (
+        "than that of epoch 5, 10 ago; stop here, or try --lr-schedule" in remarks(epoch=15, best_epoch=5)[0]
+    )
