@@ -93,17 +93,24 @@ class Backend(Protocol):
 class OnnxBackend(ABC):
     """Base class of the backends that run ONNX files: batches of any size, and one stage, "inference".
 
-    package: name of the inference engine in messages.
+    package: name of the inference engine in messages. input_shape: of the first input, None for a side that may vary.
     """
 
     package: ClassVar[str]
     max_batch: int | None = None
     notes: tuple[str, ...] = ()
 
-    def __init__(self, path: Path, input_names: tuple[str, ...], output_names: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        input_names: tuple[str, ...],
+        output_names: tuple[str, ...],
+        input_shape: tuple[int | None, ...],
+    ) -> None:
         self._path = path
         self.input_names = input_names
         self.output_names = output_names
+        self.input_shape = input_shape
 
     def run(self, batch: Array, record: Record | None = None) -> Mapping[str, Array]:
         """Every output by name; records "inference"."""

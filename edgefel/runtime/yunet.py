@@ -1,0 +1,229 @@
+"""YuNet (Wu et al., 2023), a face detector of 76,000 parameters, by edgefel's own backends. Torch-free.
+
+Its ONNX file comes from OpenCV's model zoo (https://github.com/opencv/opencv_zoo, models/face_detection_yunet).
+Input: [1, 3, H, W], BGR, 0..255; H and W multiples of 32, padded with zeros. Outputs for each stride S of 8, 16 and 32,
+a row for each of the A = H/S * W/S cells: cls_S and obj_S [1, A, 1] with sqrt(cls * obj) as the score; bbox_S
+[1, A, 4], the box's centre from the cell's corner and the logarithms of its sides; kps_S [1, A, 10], five landmarks
+from the cell's corner; all in strides. Reference: OpenCV's modules/objdetect/src/face_detect.cpp.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edgefel.data.preprocessing import Image
+from edgefel.errors import EdgefelError
+from edgefel.files.read import native_path
+from edgefel.runtime.alignment import FaceBox
+from edgefel.runtime.backends.base import ModelFile, OnnxBackend, backend_entry
+from edgefel.runtime.external_data import refuse_external_data
+from edgefel.runtime.eyes import plausible
+from edgefel.runtime.manifest import describe_file
+from edgefel.runtime.searching import (
+    LONGEST_SIDE,
+    check_share,
+    largest_first,
+    nearest,
+    scaled,
+    search_patches,
+    square,
+)
+from edgefel.text import one_line
+from edgefel.workers import usable_cores
+
+Rows = npt.NDArray[np.float32]
+AUTO = "auto"
+INPUT = "input"
+STRIDES = (8, 16, 32)
+# what each output has of a cell
+WIDTHS = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
+OVERLAP = 0.3  # of two boxes, intersection over union, above which the one with the lower score is dropped
+_MOST = 5000  # rows before suppression
+# The network is small and its input changes size: ONNX Runtime is faster than OpenVINO (docs/runtime.md)
+_ORDER = ("onnxruntime-cuda", "onnxruntime", "openvino")
+YUNET_MAX_ROLL = 60.0  # landmarks that a network found hold at larger angles than a pair of cascade windows
+YUNET_NEAR_SIDE = 320  # of a patch: a face of 200 pixels, the larger part of what YuNet was trained on
+# Side in pixels at which the smallest face that is asked for is searched
+SMALLEST_SIDE = 20
+
+
+class YuNetDetector:
+    """YuNet from an ONNX file: any pose, small faces, and landmarks.
+
+    score: least confidence of a face, 0..1. min_share: smaller faces, as shares of the image's shorter side, are
+    left out; the larger it is, the smaller the image that is searched. backend: a name of BACKENDS that runs ONNX
+    files, or "auto". threads: of one search; all cores by default. A detector is used by one thread.
+    Raises EdgefelError if the file is missing or is not YuNet, or the backend cannot run it here.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str],
+        score: float = 0.7,
+        min_share: float = 0.0,
+        *,
+        backend: str = AUTO,
+        threads: int | None = None,
+    ) -> None:
+        if min_share:
+            check_share(min_share)
+        self._min_share, self._score = min_share, score
+        self._path = Path(model)
+        if not self._path.is_file():
+            raise EdgefelError(f"{self._path}: no such file; give YuNet's ONNX file with --detector-model")
+        native_path(self._path)
+        refuse_external_data(self._path)
+        self.backend, self._runner = _open(self._path, backend, threads or usable_cores())
+        self._sides = _fixed_sides(self._path, self._runner)
+        self._batch: Rows = np.zeros((1, 3, 0, 0), np.float32)
+        self._filled = (0, 0)
+
+    def __call__(self, image: Image) -> list[FaceBox]:
+        height, width = image.shape[:2]
+        least = self._min_share * min(height, width)
+        longest = LONGEST_SIDE if not least else min(LONGEST_SIDE, SMALLEST_SIDE / least * max(height, width))
+        return [box for box in self._search(image, longest) if box.side >= least]
+
+    def near(self, image: Image, boxes: Sequence[FaceBox]) -> list[FaceBox]:
+        """As `detect_near`."""
+
+        def search(patch: Image, known: FaceBox) -> FaceBox | None:
+            return nearest(self._search(patch, YUNET_NEAR_SIDE), known)
+
+        return search_patches(search, image, boxes)
+
+    def rows(self, image: Image) -> Rows:
+        """Rows of `decode` for uint8 RGB [H, W, 3] as it is, those with the highest score first.
+
+        The same as `cv2.FaceDetectorYN.detect` gives. Raises EdgefelError if the network cannot be run on it.
+        """
+        batch = self._padded(image)
+        try:
+            outputs = self._runner.run(batch)
+            return suppress(decode(outputs, batch.shape[2:], self._score))
+        except (EdgefelError, ValueError) as error:  # outputs of other shapes than YuNet's
+            raise _unusable(self._path, one_line(error)) from error
+
+    def _search(self, image: Image, longest: float) -> list[FaceBox]:
+        height, width = image.shape[:2]
+        factor = min(1.0, longest / max(height, width))
+        if self._sides is not None:
+            factor = min(factor, self._sides[0] / height, self._sides[1] / width)
+        small = image if factor == 1 else scaled(image, factor)
+        rows = self.rows(small)
+        # of an image that is a few pixels wide the network makes boxes that are far away
+        centre = rows[:, :2] + rows[:, 2:4] / 2
+        inside = ((centre >= 0) & (centre < (small.shape[1], small.shape[0]))).all(axis=1)
+        return largest_first([_box(row / factor, float(row[14])) for row in rows[inside]])
+
+    def _padded(self, image: Image) -> Rows:
+        """uint8 RGB [H, W, 3] -> float32 BGR [1, 3, H', W'], zeros below and on the right. Overwritten by the next."""
+        height, width = image.shape[:2]
+        sides = self._sides or (-(-height // 32) * 32, -(-width // 32) * 32)
+        if self._batch.shape[2:] != sides:
+            self._batch = np.zeros((1, 3, *sides), np.float32)
+        elif self._filled != (height, width):
+            self._batch[:, :, height:], self._batch[:, :, :, width:] = 0, 0
+        self._filled = height, width
+        for plane, values in zip(self._batch[0, ::-1], cv2.split(image), strict=True):
+            plane[:height, :width] = values
+        return self._batch
+
+
+def decode(outputs: Mapping[str, npt.NDArray[Any]], shape: Sequence[int], score: float) -> Rows:
+    """The network's outputs for an input of [H, W] -> a row for each cell with at least that score, float32 [N, 15].
+
+    A row: x, y, width, height; x, y of the person's right eye, left eye, tip of the nose, right and left corner of the
+    mouth; score. In pixels of the input. Rows that are not finite are left out.
+    Raises ValueError if the outputs have other shapes.
+    """
+    parts = []
+    for stride in STRIDES:
+        height, width = shape[0] // stride, shape[1] // stride
+        cls, obj, bbox, kps = (
+            outputs[f"{name}_{stride}"].reshape(height * width, last) for name, last in WIDTHS.items()
+        )
+        scores = np.sqrt(np.clip(cls[:, 0], 0, 1) * np.clip(obj[:, 0], 0, 1))
+        (cells,) = np.nonzero(scores >= score)
+        corner = np.stack((cells % width, cells // width), axis=1).astype(np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):
+            sides = np.exp(bbox[cells, 2:]) * stride
+            left_top = (corner + bbox[cells, :2]) * stride - sides / 2
+            points = (kps[cells].reshape(-1, 5, 2) + corner[:, None]) * stride
+        parts.append(np.hstack((left_top, sides, points.reshape(-1, 10), scores[cells, None])))
+    rows = np.concatenate(parts).astype(np.float32)
+    return rows[np.isfinite(rows).all(axis=1)]
+
+
+def suppress(rows: Rows, overlap: float = OVERLAP) -> Rows:
+    """Rows of `decode` by falling score, without those that overlap a better one by more than `overlap`.
+
+    The overlap is the intersection over the union of the boxes in whole pixels, cut off towards zero, as in OpenCV.
+    """
+    rows = rows[np.argsort(-rows[:, 14], kind="stable")[:_MOST]]
+    left, top, width, height = np.trunc(rows[:, :4]).astype(np.float64).T
+    right, bottom, area = left + width, top + height, width * height
+    kept, rest = [], np.arange(len(rows))
+    while rest.size:
+        best, rest = rest[0], rest[1:]
+        kept.append(best)
+        across = np.minimum(right[best], right[rest]) - np.maximum(left[best], left[rest])
+        down = np.minimum(bottom[best], bottom[rest]) - np.maximum(top[best], top[rest])
+        common = np.clip(across, 0, None) * np.clip(down, 0, None)
+        union = area[best] + area[rest] - common
+        # two boxes of no area are the same, as in OpenCV
+        rest = rest[np.where(union > 0, common, 1) <= overlap * np.where(union > 0, union, 1)]
+    return rows[kept]
+
+
+def _open(path: Path, backend: str, threads: int) -> tuple[str, OnnxBackend]:
+    """The named backend with the file loaded, or the first of _ORDER that loads it here."""
+    file = describe_file(path, kind="onnx", precision="fp32")
+    model = ModelFile(path, file, (3,), np.dtype(np.float32), {})
+    reasons = []
+    for name in _ORDER if backend == AUTO else (backend,):
+        loaded = backend_entry(name).load()
+        if not issubclass(loaded, OnnxBackend):
+            raise EdgefelError(
+                f"backend {name} runs no ONNX file, as YuNet's is; choose one of: {', '.join(_ORDER)}"
+            )
+        if (reason := loaded.unavailable_reason(file)) is not None:
+            reasons.append(f"{name}: {reason}")
+            continue
+        try:
+            return name, loaded.open(model, threads=threads)
+        except EdgefelError as error:
+            reasons.append(f"{name}: {str(error).removeprefix(f'{path}: ')}")
+    raise _unusable(path, "; ".join(reasons))
+
+
+def _fixed_sides(path: Path, runner: OnnxBackend) -> tuple[int, int] | None:
+    """Height and width of the only input that the network takes; None if it takes any."""
+    needed = {f"{name}_{stride}" for name in WIDTHS for stride in STRIDES}
+    if missing := needed - set(runner.output_names):
+        raise _unusable(path, f"it has no output {min(missing)}")
+    _, _, height, width = runner.input_shape
+    return None if height is None or width is None else (height, width)
+
+
+def _unusable(path: Path, reason: str) -> EdgefelError:
+    return EdgefelError(f"{path}: edgefel cannot run it as YuNet ({reason}); give another file")
+
+
+def _box(row: Rows, score: float) -> FaceBox:
+    """A row of `decode` in pixels of the image, with the landmarks on the image's left first."""
+    box = square(row[:4], 0.0, score)
+    one, other, nose, corner, other_corner = row[4:14].reshape(5, 2).astype(float).tolist()
+    eyes, mouth = (sorted(map(tuple, pair)) for pair in ((one, other), (corner, other_corner)))
+    found = replace(box, landmarks=(*eyes, tuple(nose), *mouth))
+    return (
+        replace(found, eyes=tuple(eyes)) if plausible(eyes, box.x, box.y, box.side, YUNET_MAX_ROLL) else found
+    )
