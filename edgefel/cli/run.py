@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     "--detect-every",
     type=POSITIVE,
     default=1,
-    help="Search the whole image in every n-th frame; look near known faces in between.",
+    help="Search the whole image in every n-th frame, or when it changes; near known faces in between.",
 )
 @click.option(
     "--policy",

@@ -29,6 +29,7 @@ from edgefel.runtime.eyes import plausible
 from edgefel.runtime.manifest import describe_file
 from edgefel.runtime.searching import (
     LONGEST_SIDE,
+    NEAR_PATCH,
     check_share,
     largest_first,
     nearest,
@@ -51,8 +52,8 @@ _MOST = 5000  # rows before suppression
 _ORDER = ("onnxruntime-cuda", "onnxruntime", "openvino")
 YUNET_MAX_ROLL = 60.0  # landmarks that a network found hold at larger angles than a pair of cascade windows
 YUNET_NEAR_SIDE = 320  # of a patch: a face of 200 pixels, the larger part of what YuNet was trained on
-# Side in pixels at which the smallest face that is asked for is searched
-SMALLEST_SIDE = 20
+# Side in pixels to which the smallest face that is asked for may be shrunk: from here on, scores no longer rise
+SMALLEST_SIDE = 32
 
 
 class YuNetDetector:
@@ -87,13 +88,16 @@ class YuNetDetector:
         self._filled = (0, 0)
 
     def __call__(self, image: Image) -> list[FaceBox]:
-        height, width = image.shape[:2]
-        least = self._min_share * min(height, width)
-        longest = LONGEST_SIDE if not least else min(LONGEST_SIDE, SMALLEST_SIDE / least * max(height, width))
-        return [box for box in self._search(image, longest) if box.side >= least]
+        least = self._min_share * min(image.shape[:2])
+        return [box for box in self._search(image, self._longest(image)) if box.side >= least]
 
     def near(self, image: Image, boxes: Sequence[FaceBox]) -> list[FaceBox]:
-        """As `detect_near`."""
+        """As `detect_near`; in the whole image where the patches together have more pixels."""
+        height, width = image.shape[:2]
+        patches = sum(min(NEAR_PATCH * box.side, YUNET_NEAR_SIDE) ** 2 for box in boxes)
+        if patches > min(1.0, self._longest(image) / max(height, width)) ** 2 * height * width:
+            found = self(image)
+            return largest_first([best for known in boxes if (best := nearest(found, known)) is not None])
 
         def search(patch: Image, known: FaceBox) -> FaceBox | None:
             return nearest(self._search(patch, YUNET_NEAR_SIDE), known)
@@ -111,6 +115,12 @@ class YuNetDetector:
             return suppress(decode(outputs, batch.shape[2:], self._score))
         except (EdgefelError, ValueError) as error:  # outputs of other shapes than YuNet's
             raise _unusable(self._path, one_line(error)) from error
+
+    def _longest(self, image: Image) -> float:
+        """The longer side to which the image is shrunk."""
+        height, width = image.shape[:2]
+        least = self._min_share * min(height, width)
+        return min(LONGEST_SIDE, SMALLEST_SIDE / least * max(height, width)) if least else LONGEST_SIDE
 
     def _search(self, image: Image, longest: float) -> list[FaceBox]:
         height, width = image.shape[:2]

@@ -284,4 +284,19 @@ def test_a_smaller_image_is_searched_for_large_faces(real, portrait, share, monk
     assert box.side >= 720 * share
     ((height, width, _),) = sizes
     assert width < 960
-    assert height * share == pytest.approx(20, abs=0.5)
+    assert height * share == pytest.approx(32, abs=0.5)
+
+
+def test_many_known_faces_are_found_by_one_search_of_the_whole_image(real, portrait, monkeypatch):
+    image = canvas(portrait, (480, 640), (150, 90, 61, 130, 40, 77))
+    detector, sizes = YuNetDetector(real, threads=1), []
+    known = detector(image)
+    rows = YuNetDetector.rows
+    monkeypatch.setattr(
+        YuNetDetector, "rows", lambda self, small: sizes.append(small.shape) or rows(self, small)
+    )
+    assert detector.near(image, known * 9) == known
+    assert sizes == [image.shape]
+    sizes.clear()
+    assert len(detector.near(image, known[:1])) == 1
+    assert sizes[0][0] < 480
