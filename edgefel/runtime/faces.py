@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Protocol
 
 import cv2
@@ -14,6 +15,7 @@ import numpy as np
 from edgefel.data.preprocessing import Image, Preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.runtime.alignment import FaceBox, align
+from edgefel.runtime.detector_file import installed_detector
 from edgefel.runtime.eyes import EyeFinder, load_cascade
 from edgefel.runtime.searching import (
     NEAR_SIZES,
@@ -55,6 +57,8 @@ class HaarDetector:
     A detector is used by one thread.
     Raises EdgefelError for a share outside (0, 1] or a step of not more than 1.
     """
+
+    description = "faces by OpenCV's Haar cascade; 'edgefel detector get' brings YuNet"
 
     def __init__(
         self, min_share: float = 0.05, neighbours: int = 5, *, step: float = 1.1, eyes: bool = True
@@ -123,6 +127,8 @@ class WholeImage:
     `label_faces` gives the model the image as it is, which for a crop that is not square is more than the box.
     """
 
+    description = "no detection: each image is a face"
+
     def __call__(self, image: Image) -> list[FaceBox]:
         height, width = image.shape[:2]
         side = min(height, width)
@@ -133,24 +139,46 @@ class WholeImage:
         return self(image)
 
 
-def make_detector(
-    name: str, model: str | os.PathLike[str] | None = None, *, min_share: float | None = None
-) -> FaceDetector:
-    """A detector by name: "haar", "yunet" (needs `model`) or "none" for the whole image.
+def choose_detector(
+    name: str | None = None, model: str | os.PathLike[str] | None = None
+) -> tuple[str, Path | None]:
+    """The detector to use, and YuNet's file: "yunet" with `model` or where `edgefel detector get` has put its file,
+    else "haar", unless a name is given.
 
-    min_share: smallest face, as a share of the image's shorter side; the detector's own default without one.
+    Raises EdgefelError for a missing, damaged or needless file.
+    """
+    if name in ("haar", "none") and model is not None:
+        raise EdgefelError("--detector-model is for --detector yunet; the Haar cascade comes with OpenCV")
+    if name not in (None, "yunet"):
+        return name, None
+    file = installed_detector() if model is None else Path(model)
+    if file is None and name is not None:
+        raise EdgefelError(
+            "YuNet needs its ONNX file: run 'edgefel detector get', or give one with --detector-model FILE"
+        )
+    return ("haar" if file is None else "yunet"), file
+
+
+def make_detector(
+    name: str | None = None,
+    model: str | os.PathLike[str] | None = None,
+    *,
+    min_share: float | None = None,
+    threads: int | None = None,
+) -> HaarDetector | YuNetDetector | WholeImage:
+    """A detector by name: "haar", "yunet" or "none" for the whole image; see `choose_detector`.
+
+    min_share: smallest face, as a share of the image's shorter side; the detector's own default without one. threads:
+    of a search by YuNet; all cores by default.
     Raises EdgefelError for an unknown name, a missing or needless `model`, and an impossible share.
     """
-    if name == "none":
+    chosen, file = choose_detector(name, model)
+    if chosen == "none":
         return WholeImage()
-    if name == "haar":
-        if model is not None:
-            raise EdgefelError("--detector-model is for --detector yunet; the Haar cascade comes with OpenCV")
+    if chosen == "haar":
         return HaarDetector() if min_share is None else HaarDetector(min_share)
-    if name == "yunet":
-        if model is None:
-            raise EdgefelError("YuNet needs its ONNX file: give it with --detector-model FILE")
-        return YuNetDetector(model, min_share=min_share or 0.0)
+    if chosen == "yunet" and file is not None:
+        return YuNetDetector(file, min_share=min_share or 0.0, threads=threads)
     raise EdgefelError(f"detector {name!r} is not known; choose one of: {', '.join(DETECTORS)}, none")
 
 

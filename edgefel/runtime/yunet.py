@@ -82,7 +82,9 @@ class YuNetDetector:
             raise EdgefelError(f"{self._path}: no such file; give YuNet's ONNX file with --detector-model")
         native_path(self._path)
         refuse_external_data(self._path)
-        self.backend, self._runner = _open(self._path, backend, threads or usable_cores())
+        self.backend, self._runner, passed_over = _open(self._path, backend, threads or usable_cores())
+        reasons = f" (not {'; '.join(passed_over)})" if passed_over else ""
+        self.description = f"faces by {self._path.name} in {self.backend}{reasons}"
         self._sides = _fixed_sides(self._path, self._runner)
         self._batch: Rows = np.zeros((1, 3, 0, 0), np.float32)
         self._filled = (0, 0)
@@ -194,8 +196,8 @@ def suppress(rows: Rows, overlap: float = OVERLAP) -> Rows:
     return rows[kept]
 
 
-def _open(path: Path, backend: str, threads: int) -> tuple[str, OnnxBackend]:
-    """The named backend with the file loaded, or the first of _ORDER that loads it here."""
+def _open(path: Path, backend: str, threads: int) -> tuple[str, OnnxBackend, list[str]]:
+    """The named backend with the file loaded, or the first of _ORDER that loads it here, and why not those before."""
     file = describe_file(path, kind="onnx", precision="fp32")
     model = ModelFile(path, file, (3,), np.dtype(np.float32), {})
     reasons = []
@@ -209,9 +211,12 @@ def _open(path: Path, backend: str, threads: int) -> tuple[str, OnnxBackend]:
             reasons.append(f"{name}: {reason}")
             continue
         try:
-            return name, loaded.open(model, threads=threads)
+            runner = loaded.open(model, threads=threads)
         except EdgefelError as error:
             reasons.append(f"{name}: {str(error).removeprefix(f'{path}: ')}")
+        else:
+            assert isinstance(runner, OnnxBackend)
+            return name, runner, reasons
     raise _unusable(path, "; ".join(reasons))
 
 
@@ -231,9 +236,7 @@ def _unusable(path: Path, reason: str) -> EdgefelError:
 def _box(row: Rows, score: float) -> FaceBox:
     """A row of `decode` in pixels of the image, with the landmarks on the image's left first."""
     box = square(row[:4], 0.0, score)
-    one, other, nose, corner, other_corner = row[4:14].reshape(5, 2).astype(float).tolist()
-    eyes, mouth = (sorted(map(tuple, pair)) for pair in ((one, other), (corner, other_corner)))
-    found = replace(box, landmarks=(*eyes, tuple(nose), *mouth))
-    return (
-        replace(found, eyes=tuple(eyes)) if plausible(eyes, box.x, box.y, box.side, YUNET_MAX_ROLL) else found
-    )
+    one, other, nose, corner, other_corner = ((float(x), float(y)) for x, y in row[4:14].reshape(5, 2))
+    eyes = (one, other) if one <= other else (other, one)
+    box = replace(box, landmarks=(*eyes, nose, *sorted((corner, other_corner))))
+    return replace(box, eyes=eyes) if plausible(eyes, box.x, box.y, box.side, YUNET_MAX_ROLL) else box

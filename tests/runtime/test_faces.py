@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 
 from edgefel.data.images import read_rgb
 from edgefel.errors import EdgefelError
+from edgefel.runtime import faces
 from edgefel.runtime.alignment import FaceBox
-from edgefel.runtime.faces import HaarDetector, WholeImage, detect_near, make_detector
+from edgefel.runtime.faces import HaarDetector, WholeImage, choose_detector, detect_near, make_detector
 
 
 @pytest.fixture(scope="module")
@@ -146,10 +149,24 @@ def test_detectors_by_name(tmp_path):
     with pytest.raises(EdgefelError, match="no such file"):
         make_detector("yunet", tmp_path / "absent.onnx")
     (tmp_path / "broken.onnx").write_bytes(b"nothing")
-    with pytest.raises(EdgefelError, match="cannot run it as YuNet"):
+    with pytest.raises(EdgefelError, match="run it as YuNet"):
         make_detector("yunet", tmp_path / "broken.onnx")
     with pytest.raises(EdgefelError, match="not known"):
         make_detector("dlib")
+    for name in ("haar", "none"):
+        with pytest.raises(EdgefelError, match="is for --detector yunet"):
+            make_detector(name, tmp_path / "broken.onnx")
+
+
+def test_yunet_is_the_default_where_its_file_is(tmp_path, monkeypatch):
+    assert choose_detector() == ("haar", None)
+    assert choose_detector(None, tmp_path / "other.onnx") == ("yunet", tmp_path / "other.onnx")
+    there = tmp_path / "yunet.onnx"
+    monkeypatch.setattr(faces, "installed_detector", lambda: there)
+    assert choose_detector() == choose_detector("yunet") == ("yunet", there)
+    assert choose_detector("yunet", "other.onnx") == ("yunet", Path("other.onnx"))
+    assert choose_detector("haar") == ("haar", None)
+    assert choose_detector("none") == ("none", None)
 
 
 def test_a_large_plain_background_does_not_hide_faces(portrait):
