@@ -134,8 +134,12 @@ def test_decoding_in_float64():
             box = ((column + x) * stride - w / 2, (row + y) * stride - h / 2, w, h)
             expected.append((*box, *points.ravel(), score))
     np.testing.assert_allclose(decode(outputs, (height, width), 0.6), expected, rtol=1e-5, atol=1e-4)
+    rows = decode(outputs, (height, width), 0.6)
     outputs["bbox_32"][:] = 1e6  # overflows
-    assert len(decode(outputs, (height, width), 0.0)) == 8 * 12 + 4 * 6
+    left = decode(outputs, (height, width), 0.6)
+    assert 0 < len(left) < len(rows)
+    np.testing.assert_array_equal(left, rows[: len(left)])
+    assert decode(outputs, (height, width), 1.0).shape[1] == 15
     with pytest.raises(ValueError, match="reshape"):
         decode(outputs, (height, width + 32), 0.6)
 
