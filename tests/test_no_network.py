@@ -72,7 +72,7 @@ WITH_TORCH = [
     "ablate head --dry-run --data {}/faces -o {}/ablation",
 ]
 # they compile for GPUs, or only call the commands above; one is there to open the network
-LEFT_OUT = {"demo", "kernels compile", "engine", "bench kernels", "detector get"}
+LEFT_OUT = {"demo", "kernels compile", "engine", "bench kernels", "detector engine", "detector get"}
 
 
 def watched(code: str, arguments: list[str], folder: Path) -> list[str]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,7 @@ def detectors(yunet: Path) -> dict[str, FaceDetector]:
     return found
 
 
-def timed(calls: dict[str, Callable[[], object]], runs: int) -> dict[str, Any]:
+def timed(calls: Mapping[str, Callable[[], object]], runs: int) -> dict[str, Any]:
     """Medians, and how many times as fast as Haar each is."""
     timings: dict[str, Timing] = measure(calls, TimingPlan.exactly(runs), cpu_stopwatch(time.process_time_ns))
     return {

@@ -23,10 +23,8 @@ from edgefel.data.preprocessing import Image
 from edgefel.errors import EdgefelError
 from edgefel.files.read import native_path
 from edgefel.runtime.alignment import FaceBox
-from edgefel.runtime.backends.base import ModelFile, OnnxBackend, backend_entry
 from edgefel.runtime.external_data import refuse_external_data
 from edgefel.runtime.eyes import plausible
-from edgefel.runtime.manifest import describe_file
 from edgefel.runtime.searching import (
     LONGEST_SIDE,
     NEAR_PATCH,
@@ -37,19 +35,13 @@ from edgefel.runtime.searching import (
     search_patches,
     square,
 )
+from edgefel.runtime.yunet_backend import AUTO, STRIDES, WIDTHS, open_yunet, unusable
 from edgefel.text import one_line
 from edgefel.workers import usable_cores
 
 Rows = npt.NDArray[np.float32]
-AUTO = "auto"
-INPUT = "input"
-STRIDES = (8, 16, 32)
-# what each output has of a cell
-WIDTHS = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
 OVERLAP = 0.3  # of two boxes, intersection over union, above which the one with the lower score is dropped
 _MOST = 5000  # rows before suppression
-# The network is small and its input changes size: ONNX Runtime is faster than OpenVINO (docs/runtime.md)
-_ORDER = ("onnxruntime-cuda", "onnxruntime", "openvino")
 YUNET_MAX_ROLL = 60.0  # landmarks that a network found hold at larger angles than a pair of cascade windows
 YUNET_NEAR_SIDE = 320  # of a patch: a face of 200 pixels, the larger part of what YuNet was trained on
 # Side in pixels to which the smallest face that is asked for may be shrunk: from here on, scores no longer rise
@@ -60,8 +52,8 @@ class YuNetDetector:
     """YuNet from an ONNX file: any pose, small faces, and landmarks.
 
     score: least confidence of a face, 0..1. min_share: smaller faces, as shares of the image's shorter side, are
-    left out; the larger it is, the smaller the image that is searched. backend: a name of BACKENDS that runs ONNX
-    files, or "auto". threads: of one search; all cores by default. A detector is used by one thread.
+    left out; the larger it is, the smaller the image that is searched. backend: a name of BACKENDS, or "auto".
+    threads: of one search; all cores by default. A detector is used by one thread.
     Raises EdgefelError if the file is missing or is not YuNet, or the backend cannot run it here.
     """
 
@@ -82,10 +74,10 @@ class YuNetDetector:
             raise EdgefelError(f"{self._path}: no such file; give YuNet's ONNX file with --detector-model")
         native_path(self._path)
         refuse_external_data(self._path)
-        self.backend, self._runner, passed_over = _open(self._path, backend, threads or usable_cores())
-        reasons = f" (not {'; '.join(passed_over)})" if passed_over else ""
+        opened = open_yunet(self._path, backend, threads or usable_cores())
+        self.backend, self._runner, self._sides = opened.backend, opened.runner, opened.sides
+        reasons = f" (not {'; '.join(opened.passed_over)})" if opened.passed_over else ""
         self.description = f"faces by {self._path.name} in {self.backend}{reasons}"
-        self._sides = _fixed_sides(self._path, self._runner)
         self._batch: Rows = np.zeros((1, 3, 0, 0), np.float32)
         self._filled = (0, 0)
 
@@ -94,10 +86,11 @@ class YuNetDetector:
         return [box for box in self._search(image, self._longest(image)) if box.side >= least]
 
     def near(self, image: Image, boxes: Sequence[FaceBox]) -> list[FaceBox]:
-        """As `detect_near`; in the whole image where the patches together have more pixels."""
+        """As `detect_near`; in the whole image where that is less work than the patches."""
         height, width = image.shape[:2]
         patches = sum(min(NEAR_PATCH * box.side, YUNET_NEAR_SIDE) ** 2 for box in boxes)
-        if patches > min(1.0, self._longest(image) / max(height, width)) ** 2 * height * width:
+        whole = min(1.0, self._longest(image) / max(height, width)) ** 2 * height * width
+        if patches > whole or (self._sides is not None and len(boxes) > 1):
             found = self(image)
             return largest_first([best for known in boxes if (best := nearest(found, known)) is not None])
 
@@ -116,7 +109,7 @@ class YuNetDetector:
             outputs = self._runner.run(batch)
             return suppress(decode(outputs, batch.shape[2:], self._score))
         except (EdgefelError, ValueError) as error:  # outputs of other shapes than YuNet's
-            raise _unusable(self._path, one_line(error)) from error
+            raise unusable(self._path, one_line(error)) from error
 
     def _longest(self, image: Image) -> float:
         """The longer side to which the image is shrunk."""
@@ -199,43 +192,6 @@ def suppress(rows: Rows, overlap: float = OVERLAP) -> Rows:
         # two boxes of no area are the same, as in OpenCV
         rest = rest[np.where(union > 0, common, 1) <= overlap * np.where(union > 0, union, 1)]
     return rows[kept]
-
-
-def _open(path: Path, backend: str, threads: int) -> tuple[str, OnnxBackend, list[str]]:
-    """The named backend with the file loaded, or the first of _ORDER that loads it here, and why not those before."""
-    file = describe_file(path, kind="onnx", precision="fp32")
-    model = ModelFile(path, file, (3,), np.dtype(np.float32), {})
-    reasons = []
-    for name in _ORDER if backend == AUTO else (backend,):
-        loaded = backend_entry(name).load()
-        if not issubclass(loaded, OnnxBackend):
-            raise EdgefelError(
-                f"backend {name} runs no ONNX file, as YuNet's is; choose one of: {', '.join(_ORDER)}"
-            )
-        if (reason := loaded.unavailable_reason(file)) is not None:
-            reasons.append(f"{name}: {reason}")
-            continue
-        try:
-            runner = loaded.open(model, threads=threads)
-        except EdgefelError as error:
-            reasons.append(f"{name}: {str(error).removeprefix(f'{path}: ')}")
-        else:
-            assert isinstance(runner, OnnxBackend)
-            return name, runner, reasons
-    raise _unusable(path, "; ".join(reasons))
-
-
-def _fixed_sides(path: Path, runner: OnnxBackend) -> tuple[int, int] | None:
-    """Height and width of the only input that the network takes; None if it takes any."""
-    needed = {f"{name}_{stride}" for name in WIDTHS for stride in STRIDES}
-    if missing := needed - set(runner.output_names):
-        raise _unusable(path, f"it has no output {min(missing)}")
-    _, _, height, width = runner.input_shape
-    return None if height is None or width is None else (height, width)
-
-
-def _unusable(path: Path, reason: str) -> EdgefelError:
-    return EdgefelError(f"{path}: edgefel cannot run it as YuNet ({reason}); give another file")
 
 
 def face_box(row: Rows, score: float) -> FaceBox:

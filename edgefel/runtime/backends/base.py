@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgefel.errors import EdgefelError
-from edgefel.runtime.manifest import BundleFile, Manifest
+from edgefel.runtime.manifest import INPUT_NAME, BundleFile, Manifest
 from edgefel.text import one_line
 
 Array = npt.NDArray[Any]
@@ -31,7 +31,7 @@ class ModelFile:
     """A file of a bundle and what the manifest promises of it.
 
     image_shape: of one image, (3, H, W) as float32 or (H, W, 3) as uint8. outputs: names, with [N] or [N, C]
-    values each; output_shapes: what follows N.
+    values each; output_shapes: what follows N. input_name: of the one input.
     """
 
     path: Path
@@ -39,6 +39,7 @@ class ModelFile:
     image_shape: tuple[int, ...]
     dtype: np.dtype[Any]
     output_shapes: Mapping[str, tuple[int, ...]]
+    input_name: str = INPUT_NAME
 
     @classmethod
     def of(cls, manifest: Manifest, file: BundleFile) -> ModelFile:
