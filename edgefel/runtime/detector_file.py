@@ -126,8 +126,8 @@ def _receive(address: str, part: Path, done: int) -> None:
         # an opener of its own: urlopen keeps the proxies of the first call
         with urllib.request.build_opener().open(request, timeout=_TIMEOUT) as response:
             goes_on = str(response.headers.get("Content-Range", "")).startswith(f"bytes {done}-")
-            announced = response.headers.get("Content-Length")
-            if announced is not None and int(announced) + (done if goes_on else 0) != BYTES:
+            announced = str(response.headers.get("Content-Length", ""))
+            if announced.isdecimal() and int(announced) + (done if goes_on else 0) != BYTES:
                 raise EdgefelError(f"it gives another file, of {announced} bytes")
             with part.open("ab" if goes_on else "wb") as stream:
                 # one byte too many shows that it is another file; no more is taken

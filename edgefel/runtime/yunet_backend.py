@@ -19,7 +19,7 @@ INPUT = "input"
 STRIDES = (8, 16, 32)
 # what each output has of a cell
 WIDTHS = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
-# The network is small and its input changes size: ONNX Runtime is faster than OpenVINO (docs/runtime.md)
+# For inputs of changing size ONNX Runtime is faster than OpenVINO (bench/experiments/detectors.py)
 _ORDER = ("tensorrt", "onnxruntime-cuda", "onnxruntime", "openvino")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -19,6 +20,7 @@ from edgefel.runtime.faces import make_detector
 from edgefel.runtime.yunet import YuNetDetector, decode, suppress
 
 YUNET = Path(__file__).parents[3] / "shared" / "data" / "yunet.onnx"
+FER_PLUS = YUNET.with_name("fer-plus.zip")
 BACKENDS = ["onnxruntime", "openvino"]
 
 
@@ -88,6 +90,31 @@ def test_rows_are_those_of_opencv(real, portrait, backend, size, widths):
         np.testing.assert_allclose(found[:, :14], expected[:, :14], atol=0.5)
         np.testing.assert_allclose(found[:, 14], expected[:, 14], atol=1e-3)
     assert (len(expected) >= len(widths) - 2) if widths else True
+
+
+def test_rows_of_many_people_are_those_of_opencv(real, backend):
+    """Faces of FER+ pasted on canvases of odd sides, upright and turned."""
+    if not FER_PLUS.is_file():
+        pytest.skip(f"no {FER_PLUS.name} in ../shared/data")
+    rng, found = np.random.default_rng(5), 0
+    detector = YuNetDetector(real, backend=backend, threads=1)
+    with zipfile.ZipFile(FER_PLUS) as archive:
+        names = sorted(name for name in archive.namelist() if "FER2013Test" in name and name.endswith(".png"))
+        for _ in range(25):
+            height, width = (int(side) for side in rng.integers(90, 500, 2))
+            image = np.full((height, width, 3), rng.integers(60, 200, 3), np.uint8)
+            for name in rng.choice(names, 4):
+                face = cv2.imdecode(np.frombuffer(archive.read(str(name)), np.uint8), cv2.IMREAD_COLOR)
+                side = int(rng.integers(40, min(height, width)))
+                face = np.rot90(cv2.resize(face, (side, side)), int(rng.integers(0, 4) == 0))
+                x, y = (int(rng.integers(0, room - side + 1)) for room in (width, height))
+                image[y : y + side, x : x + side] = face
+            expected, rows = opencv_rows(real, image), detector.rows(image)
+            assert rows.shape == expected.shape
+            np.testing.assert_allclose(rows[:, :14], expected[:, :14], atol=0.5)
+            np.testing.assert_allclose(rows[:, 14], expected[:, 14], atol=1e-3)
+            found += len(rows)
+    assert found > 25
 
 
 def test_a_buffer_keeps_nothing_of_the_image_before(real, portrait):
