@@ -93,7 +93,7 @@ def command(
     \b
     Examples:
       edgefel data prepare expw -o expw-faces --splits 0.8,0.1,0.1
-      edgefel data prepare AffectNet -o affectnet-faces --detector yunet --detector-model yunet.onnx
+      edgefel data prepare AffectNet -o affectnet-faces --detector yunet
       edgefel data prepare photos -o faces --size 128 --min-face 0.2
       edgefel data prepare crops -o shards --no-detect --shards 10000
     """
