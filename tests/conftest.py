@@ -54,9 +54,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Calibrated ranges and engines of other runs must not hide what is broken now."""
+    """Calibrated ranges and engines of other runs must not hide what is broken now, nor a detector that was got."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGEFEL_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
         yield
 
 

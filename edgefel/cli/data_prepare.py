@@ -72,7 +72,7 @@ def command(
     output: Path,
     layout: str | None,
     split: str | None,
-    detector: str,
+    detector: str | None,
     detector_model: Path | None,
     min_face: float | None,
     no_detect: bool,
@@ -93,20 +93,21 @@ def command(
     \b
     Examples:
       edgefel data prepare expw -o expw-faces --splits 0.8,0.1,0.1
-      edgefel data prepare AffectNet -o affectnet-faces --detector yunet --detector-model yunet.onnx
+      edgefel data prepare AffectNet -o affectnet-faces --detector yunet
       edgefel data prepare photos -o faces --size 128 --min-face 0.2
       edgefel data prepare crops -o shards --no-detect --shards 10000
     """
     from edgefel.data.open import open_dataset
     from edgefel.data.preparing.plan import PrepareOptions
+    from edgefel.runtime.faces import choose_detector
 
     params.refuse_alone("seed", "splits")
-    name = "none" if no_detect else detector
     for option in ("detector", "detector_model", "min_face", "missing"):
         params.refuse_both("no_detect", option)
+    name, model = choose_detector("none" if no_detect else detector, detector_model)
     prepare_options = PrepareOptions(
         shares=None if splits is None else _shares(splits),
-        tools=_described(name, detector_model, min_face),
+        tools=_described(name, model, min_face),
         **options,
     )
     opened = open_dataset(data, split, layout)
@@ -114,7 +115,8 @@ def command(
     def tools() -> RuntimeFaces:
         from edgefel.runtime.faces import RuntimeFaces, make_detector
 
-        find = None if no_detect else make_detector(name, detector_model, min_share=min_face)
+        # the threads are those of `workers`
+        find = None if no_detect else make_detector(name, model, min_share=min_face, threads=1)
         return RuntimeFaces(find, prepare_options.size)
 
     report = _prepare(opened, output, tools, prepare_options, as_json, workers=workers, restart=restart)

@@ -101,10 +101,9 @@ verbose = click.option(
 detector = click.option(
     "--detector",
     type=click.Choice(["haar", "yunet"]),
-    default="haar",
-    help="Haar comes with OpenCV; YuNet is better and needs --detector-model.",
+    help="Haar comes with OpenCV, YuNet with 'edgefel detector get'.  [default: YuNet where its file is]",
 )
-detector_model = click.option("--detector-model", type=PATH, help="YuNet's ONNX file.")
+detector_model = click.option("--detector-model", type=PATH, help="Another file of YuNet's network (ONNX).")
 min_face = click.option(
     "--min-face",
     type=FiniteRange(0, 1, min_open=True),

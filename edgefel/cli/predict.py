@@ -41,7 +41,7 @@ _NAMED = 20  # unreadable images
 def command(
     bundle: Path,
     source: Path,
-    detector: str,
+    detector: str | None,
     detector_model: Path | None,
     min_face: float | None,
     no_detect: bool,
@@ -75,12 +75,17 @@ def command(
     opened = open_source(source)
     if save is not None:  # before the model is loaded
         check_save(opened, save, overwrite=overwrite)
-    find = make_detector("none" if no_detect else detector, detector_model, min_share=min_face)
+    name = "none" if no_detect else detector
+    find = make_detector(name, detector_model, min_share=min_face, threads=chosen["threads"])
     with working(f"loading {bundle}"):
         ready = Session.open(bundle, **chosen)
         ready.warm_up()
     errors = console_on_stderr()
-    announced = [ready.headline, *(ready.choice.reasons if verbose else ()), *ready.notes]
+    announced = [
+        ready.headline,
+        *((*ready.choice.reasons, find.description) if verbose else ()),
+        *ready.notes,
+    ]
     rows: list[tuple[str, ...]] = []
 
     def add(result: ImageResult) -> None:

@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     "--detect-every",
     type=POSITIVE,
     default=1,
-    help="Search the whole image in every n-th frame; look near known faces in between.",
+    help="Search the whole image in every n-th frame, or when it changes; near known faces in between.",
 )
 @click.option(
     "--policy",
@@ -150,12 +150,14 @@ def _run(options: SimpleNamespace) -> None:
         )
         # a file is opened before the model is loaded, to report errors early; a camera would lose frames meanwhile
         source = None if plan.live else stack.enter_context(closing(plan.open()))
-        detector = make_detector(options.detector, options.detector_model, min_share=options.min_face)
+        detector = make_detector(
+            options.detector, options.detector_model, min_share=options.min_face, threads=options.threads
+        )
         chosen = options.precision, options.backend, options.threads, options.force
         with working(f"loading {options.bundle}"):
             session = stack.enter_context(Session.open(options.bundle, *chosen))
             session.warm_up()
-        reasons = session.choice.reasons if options.verbose else ()
+        reasons = (*session.choice.reasons, detector.description) if options.verbose else ()
         say(errors, session.headline, *reasons, *session.notes)
         source = source or stack.enter_context(closing(plan.open()))
         telemetry = stack.enter_context(Telemetry(Board.find()))

@@ -1,4 +1,4 @@
-"""The folder where expensive results are kept between runs."""
+"""The folders outside a project: of expensive results, kept between runs, and of files that the user asked for."""
 
 from __future__ import annotations
 
@@ -41,3 +41,17 @@ def _root() -> Path:
         return Path.home() / ".cache" / "edgefel"
     except RuntimeError as error:
         raise EdgefelError(f"no home folder for a cache ({error}); set {VARIABLE} to a folder") from None
+
+
+def data_folder() -> Path:
+    """The folder of files that edgefel was asked to keep; it may be missing.
+
+    `$XDG_DATA_HOME/edgefel`, else `~/.local/share/edgefel`. Raises EdgefelError where there is no home folder.
+    """
+    shared = Path(os.environ.get("XDG_DATA_HOME", ""))
+    if shared.is_absolute():
+        return shared / "edgefel"
+    try:
+        return Path.home() / ".local" / "share" / "edgefel"
+    except RuntimeError as error:
+        raise EdgefelError(f"no home folder for data ({error}); set XDG_DATA_HOME to a folder") from None

@@ -4,37 +4,39 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from edgefel.data.preprocessing import Image, Preprocessing
 from edgefel.errors import EdgefelError
-from edgefel.files.read import native_path
 from edgefel.runtime.alignment import FaceBox, align
-from edgefel.runtime.external_data import refuse_external_data
-from edgefel.runtime.eyes import EyeFinder, load_cascade, plausible
-from edgefel.text import one_line
+from edgefel.runtime.detector_file import installed_detector
+from edgefel.runtime.eyes import EyeFinder, load_cascade
+from edgefel.runtime.searching import (
+    NEAR_SIZES,
+    check_share,
+    largest_first,
+    nearest,
+    scaled,
+    search_patches,
+    shrink,
+    square,
+)
+from edgefel.runtime.yunet import YuNetDetector
 
 DETECTORS = ("haar", "yunet")
-LONGEST_SIDE = 960
 # Training crops have the eyes at about 40 % of the height, 36-40 % of the width apart, and the chin near the
 # bottom. This brings the cascade's boxes to that layout: shift down as a share of the side. YuNet's have it.
 HAAR_SHIFT = -0.02
-YUNET_MAX_ROLL = 60.0  # landmarks that a network found hold at larger angles than a pair of cascade windows
-# Near a known face: the patch that is searched, and the sizes of face in it, as shares of the face's side.
-NEAR_PATCH = 1.6
-NEAR_SIZES = (0.7, 1.4)
 # The cascade's window is 20 pixels. At this side, and with this ratio of one size to the next, boxes scatter as they
 # do in a search of the whole image; at 40 pixels, or with a ratio of 1.1, their size scatters half as much again.
 NEAR_SIDE = 48
 NEAR_STEP = 1.15
-YUNET_NEAR_SIDE = 320  # of a patch: a face of 200 pixels, the larger part of what YuNet was trained on
 
 
 class FaceDetector(Protocol):
@@ -56,10 +58,12 @@ class HaarDetector:
     Raises EdgefelError for a share outside (0, 1] or a step of not more than 1.
     """
 
+    description = "faces by OpenCV's Haar cascade; 'edgefel detector get' brings YuNet"
+
     def __init__(
         self, min_share: float = 0.05, neighbours: int = 5, *, step: float = 1.1, eyes: bool = True
     ) -> None:
-        _check_share(min_share)
+        check_share(min_share)
         if not (math.isfinite(step) and step > 1):
             raise EdgefelError(f"Haar detector: step is {step:g}; give a ratio above 1, such as 1.1")
         self._cascade = load_cascade("haarcascade_frontalface_alt2.xml")
@@ -69,11 +73,11 @@ class HaarDetector:
         self._step = step
 
     def __call__(self, image: Image) -> list[FaceBox]:
-        small, factor = _shrink(image)
+        small, factor = shrink(image)
         grey = _grey(small)
         least = max(24, round(self._min_share * min(grey.shape)))
         boxes = self._search(grey, factor, least, 0, self._step)
-        return [self._with_eyes(box, grey, factor) for box in _largest_first(boxes)]
+        return [self._with_eyes(box, grey, factor) for box in largest_first(boxes)]
 
     def near(self, image: Image, boxes: Sequence[FaceBox]) -> list[FaceBox]:
         """As `detect_near`: 2 to 4 ms of one core per face, whatever its size, and its eyes."""
@@ -81,11 +85,11 @@ class HaarDetector:
         def search(patch: Image, known: FaceBox) -> FaceBox | None:
             grey, factor = _grey(patch), min(1.0, NEAR_SIDE / known.side)
             least, most = (round(share * known.side * factor) for share in NEAR_SIZES)
-            again = self._search(_scaled(grey, factor), factor, max(20, least), most, NEAR_STEP)
-            best = _nearest(again, known)
+            again = self._search(scaled(grey, factor), factor, max(20, least), most, NEAR_STEP)
+            best = nearest(again, known)
             return best and self._with_eyes(best, grey, 1.0)
 
-        return _search_patches(search, image, boxes)
+        return search_patches(search, image, boxes)
 
     def _search(self, grey: Image, factor: float, least: int, most: int, step: float) -> list[FaceBox]:
         """Boxes, in pixels of the image that `grey` is `factor` of; window sides from `least` to `most`
@@ -101,7 +105,7 @@ class HaarDetector:
             outputRejectLevels=True,
         )
         return [
-            _square(np.asarray(box) / factor, HAAR_SHIFT, float(weight))
+            square(np.asarray(box) / factor, HAAR_SHIFT, float(weight))
             for box, weight in zip(found, np.ravel(weights), strict=True)
         ]
 
@@ -117,66 +121,13 @@ class HaarDetector:
         return replace(box, eyes=((x0, y0), (x1, y1)))
 
 
-class YuNetDetector:
-    """YuNet (Wu et al., 2023) from an ONNX file that the user supplies: any pose, small faces, and eyes.
-
-    score: least confidence of a face, 0..1. min_share: smaller faces, as shares of the image's shorter side, are
-    left out. A detector is used by one thread.
-    Raises EdgefelError if the file is missing, or is not one that OpenCV can run as YuNet.
-    """
-
-    def __init__(self, model: str | os.PathLike[str], score: float = 0.7, min_share: float = 0.0) -> None:
-        if min_share:
-            _check_share(min_share)
-        self._min_share = min_share
-        self._path = Path(model)
-        if not self._path.is_file():
-            raise EdgefelError(f"{self._path}: no such file; give YuNet's ONNX file with --detector-model")
-        refuse_external_data(self._path)
-        try:
-            self._detector = cv2.FaceDetectorYN.create(native_path(self._path), "", (320, 320), score)
-        except cv2.error as error:
-            raise self._unusable(error) from error
-
-    def __call__(self, image: Image) -> list[FaceBox]:
-        least = self._min_share * min(image.shape[:2])
-        return [box for box in self._search(image) if box.side >= least]
-
-    def near(self, image: Image, boxes: Sequence[FaceBox]) -> list[FaceBox]:
-        """As `detect_near`."""
-
-        def search(patch: Image, known: FaceBox) -> FaceBox | None:
-            return _nearest(self._search(patch, YUNET_NEAR_SIDE), known)
-
-        return _search_patches(search, image, boxes)
-
-    def _search(self, image: Image, longest: int = LONGEST_SIDE) -> list[FaceBox]:
-        small, factor = _shrink(image, longest)
-        try:
-            self._detector.setInputSize((small.shape[1], small.shape[0]))
-            found: Any  # None when there is no face, whatever OpenCV's stubs say
-            _, found = self._detector.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
-        except cv2.error as error:
-            raise self._unusable(error) from error
-        if found is None:
-            return []
-        # of an image that is a few pixels wide the network makes boxes that are infinite, or far away
-        rows = found[np.isfinite(found).all(axis=1)]
-        centre = rows[:, :2] + rows[:, 2:4] / 2
-        near = ((centre >= 0) & (centre < (small.shape[1], small.shape[0]))).all(axis=1)
-        return _largest_first([_yunet_box(row / factor, float(row[14])) for row in rows[near]])
-
-    def _unusable(self, error: cv2.error) -> EdgefelError:
-        return EdgefelError(
-            f"{self._path}: OpenCV cannot run it as YuNet ({one_line(error)}); give another file"
-        )
-
-
 class WholeImage:
     """For images that are face crops already: one box, the centred square of the shorter side.
 
     `label_faces` gives the model the image as it is, which for a crop that is not square is more than the box.
     """
+
+    description = "no detection: each image is a face"
 
     def __call__(self, image: Image) -> list[FaceBox]:
         height, width = image.shape[:2]
@@ -188,24 +139,46 @@ class WholeImage:
         return self(image)
 
 
-def make_detector(
-    name: str, model: str | os.PathLike[str] | None = None, *, min_share: float | None = None
-) -> FaceDetector:
-    """A detector by name: "haar", "yunet" (needs `model`) or "none" for the whole image.
+def choose_detector(
+    name: str | None = None, model: str | os.PathLike[str] | None = None
+) -> tuple[str, Path | None]:
+    """The detector to use, and YuNet's file: "yunet" with `model` or where `edgefel detector get` has put its file,
+    else "haar", unless a name is given.
 
-    min_share: smallest face, as a share of the image's shorter side; the detector's own default without one.
+    Raises EdgefelError for a missing, damaged or needless file.
+    """
+    if name in ("haar", "none") and model is not None:
+        raise EdgefelError("--detector-model is for --detector yunet; the Haar cascade comes with OpenCV")
+    if name not in (None, "yunet"):
+        return name, None
+    file = installed_detector() if model is None else Path(model)
+    if file is None and name is not None:
+        raise EdgefelError(
+            "YuNet needs its ONNX file: run 'edgefel detector get', or give one with --detector-model FILE"
+        )
+    return ("haar" if file is None else "yunet"), file
+
+
+def make_detector(
+    name: str | None = None,
+    model: str | os.PathLike[str] | None = None,
+    *,
+    min_share: float | None = None,
+    threads: int | None = None,
+) -> HaarDetector | YuNetDetector | WholeImage:
+    """A detector by name: "haar", "yunet" or "none" for the whole image; see `choose_detector`.
+
+    min_share: smallest face, as a share of the image's shorter side; the detector's own default without one. threads:
+    of a search by YuNet; all cores by default.
     Raises EdgefelError for an unknown name, a missing or needless `model`, and an impossible share.
     """
-    if name == "none":
+    chosen, file = choose_detector(name, model)
+    if chosen == "none":
         return WholeImage()
-    if name == "haar":
-        if model is not None:
-            raise EdgefelError("--detector-model is for --detector yunet; the Haar cascade comes with OpenCV")
+    if chosen == "haar":
         return HaarDetector() if min_share is None else HaarDetector(min_share)
-    if name == "yunet":
-        if model is None:
-            raise EdgefelError("YuNet needs its ONNX file: give it with --detector-model FILE")
-        return YuNetDetector(model, min_share=min_share or 0.0)
+    if chosen == "yunet" and file is not None:
+        return YuNetDetector(file, min_share=min_share or 0.0, threads=threads)
     raise EdgefelError(f"detector {name!r} is not known; choose one of: {', '.join(DETECTORS)}, none")
 
 
@@ -227,7 +200,7 @@ def detect_near(detector: FaceDetector, image: Image, boxes: Sequence[FaceBox]) 
     if (near := getattr(detector, "near", None)) is not None:
         found: list[FaceBox] = near(image, boxes)
         return found
-    return _search_patches(lambda patch, known: _nearest(detector(patch), known), image, boxes)
+    return search_patches(lambda patch, known: nearest(detector(patch), known), image, boxes)
 
 
 class RuntimeFaces:
@@ -253,85 +226,5 @@ class RuntimeFaces:
         return self._preprocessing.resize_image(align(image, face, self._preprocessing.resize))
 
 
-def _search_patches(
-    search: Callable[[Image, FaceBox], FaceBox | None], image: Image, boxes: Sequence[FaceBox]
-) -> list[FaceBox]:
-    """What `search` finds of each known face in the surroundings of its box; both boxes in pixels of the patch."""
-    found = []
-    for known in boxes:
-        half = NEAR_PATCH * known.side / 2
-        x, y = (max(0, round(centre - half)) for centre in known.centre)
-        right, bottom = (max(0, round(centre + half)) for centre in known.centre)
-        patch = image[y:bottom, x:right]
-        if patch.size and (best := search(patch, known.moved(-x, -y))) is not None:
-            found.append(best.moved(x, y))
-    return _largest_first(found)
-
-
-def _nearest(found: Sequence[FaceBox], known: FaceBox) -> FaceBox | None:
-    """The box that can be the known face a moment later, the nearest of several."""
-    least, most = (share * known.side for share in NEAR_SIZES)
-    distances = {box: math.dist(box.centre, known.centre) for box in found if least <= box.side <= most}
-    best = min(distances, key=distances.__getitem__, default=None)
-    return best if best is not None and distances[best] <= known.side / 2 else None
-
-
-def _check_share(min_share: float) -> None:
-    if not 0 < min_share <= 1:
-        raise EdgefelError(
-            f"smallest face {min_share:g}: give a share of the image's shorter side, above 0 and up to 1"
-        )
-
-
 def _grey(image: Image) -> Image:
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
-
-
-def _shrink(image: Image, longest: int = LONGEST_SIDE) -> tuple[Image, float]:
-    """The image with its longer side at most `longest`, and its size as a share of the original's.
-
-    More pixels only cost time: a face that is small after this is small in the image.
-    """
-    factor = longest / max(image.shape[:2])
-    if factor >= 1:
-        return image, 1.0
-    return _scaled(image, factor), factor
-
-
-def _scaled(image: Image, factor: float) -> Image:
-    """Shrunk by `factor`; a side that would become nothing is one pixel."""
-    height, width = (round(factor * side) for side in image.shape[:2])
-    # with a size, OpenCV takes its ratio, which is rounded, for the factor
-    size = None if height and width else (max(1, width), max(1, height))
-    small = cv2.resize(image, size, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-    return np.asarray(small, dtype=np.uint8)
-
-
-def _yunet_box(row: npt.NDArray[Any], score: float) -> FaceBox:
-    """A row of YuNet's: box (4), then five landmarks (10), the person's right eye first."""
-    box = _square(row[:4], 0.0, score)
-    one, other, nose, corner, other_corner = row[4:14].reshape(5, 2).astype(float).tolist()
-    eyes, mouth = (sorted(map(tuple, pair)) for pair in ((one, other), (corner, other_corner)))
-    found = replace(box, landmarks=(*eyes, tuple(nose), *mouth))
-    return (
-        replace(found, eyes=tuple(eyes)) if plausible(eyes, box.x, box.y, box.side, YUNET_MAX_ROLL) else found
-    )
-
-
-def _square(box: npt.NDArray[Any], shift: float, score: float) -> FaceBox:
-    """A detector's box (x, y, width, height) -> a square of its larger side, moved down by `shift` of it."""
-    x, y, width, height = (float(value) for value in box)
-    larger = max(width, height)
-    side = max(1, round(larger))
-    centre_x, centre_y = x + width / 2, y + height / 2 + shift * larger
-    return FaceBox(round(centre_x - side / 2), round(centre_y - side / 2), side, score)
-
-
-def _largest_first(boxes: list[FaceBox]) -> list[FaceBox]:
-    """Sorted by size, without boxes whose centre lies in a larger one: the same face found twice."""
-    kept: list[FaceBox] = []
-    for box in sorted(boxes, key=lambda box: (-box.side, box.x, box.y)):
-        x, y = box.centre
-        if not any(0 <= x - other.x < other.side and 0 <= y - other.y < other.side for other in kept):
-            kept.append(box)
-    return kept

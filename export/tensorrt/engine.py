@@ -188,7 +188,8 @@ class _Job:
         what, fix = f"{self.onnx.name}: {trt} fails to build it", "see what 'edgefel doctor' says of it"
         with listen(self.trt) as (logger, messages), explained(what, messages, fix):
             builder = create_builder(self.trt, logger, messages)
-            network = parse_network(self.trt, builder, logger, messages, self.onnx)
+            shape = self.options.input_shape
+            network = parse_network(self.trt, builder, logger, messages, self.onnx, shape)
             config = builder.create_builder_config()
             add_profile(builder, network, config, self.options)
             set_compatibility(self.trt, config, self.options)

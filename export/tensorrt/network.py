@@ -24,8 +24,16 @@ def create_builder(trt: ModuleType, logger: Any, messages: Messages) -> Any:
         ) from error
 
 
-def parse_network(trt: ModuleType, builder: Any, logger: Any, messages: Messages, path: Path) -> Any:
-    """The strongly typed network of an ONNX file with the input `image`.
+def parse_network(
+    trt: ModuleType,
+    builder: Any,
+    logger: Any,
+    messages: Messages,
+    path: Path,
+    input_shape: tuple[int, ...] | None = None,
+) -> Any:
+    """The strongly typed network of an ONNX file with the input `image`, or with one input of any name, which gets
+    `input_shape`.
 
     Raises EdgefelError naming every node that TensorRT refuses, its operator and the reason.
     """
@@ -37,7 +45,9 @@ def parse_network(trt: ModuleType, builder: Any, logger: Any, messages: Messages
     if not parser.parse(path.read_bytes(), str(path)):
         raise _refused(trt, parser, messages, path)
     names = [network.get_input(i).name for i in range(network.num_inputs)]
-    if names != [INPUT_NAME]:
+    if input_shape is not None and len(names) == 1:
+        network.get_input(0).shape = input_shape
+    elif names != [INPUT_NAME]:
         raise EdgefelError(
             f"{path.name}: takes {', '.join(names) or 'no input'} and not {INPUT_NAME}; an engine is built of "
             "what 'edgefel export' wrote"

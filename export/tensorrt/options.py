@@ -30,6 +30,7 @@ class EngineOptions:
     hardware_compatibility: "ampere_plus" or "same_compute_capability": it also runs on other GPUs.
     compute_capabilities: targets of TensorRT for RTX such as "sm_89", or "current"; none for its default,
     Ampere and later.
+    input_shape: of the one input of a network that is not edgefel's own; None for [batch, 3, S, S] named `image`.
     """
 
     min_batch: int = 1
@@ -40,6 +41,7 @@ class EngineOptions:
     version_compatible: bool = False
     hardware_compatibility: str | None = None
     compute_capabilities: tuple[str, ...] = ()
+    input_shape: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "compute_capabilities", tuple(self.compute_capabilities))
@@ -64,7 +66,9 @@ class EngineOptions:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values, for manifests and cache keys."""
-        return {**dataclasses.asdict(self), "compute_capabilities": list(self.compute_capabilities)}
+        values = {**dataclasses.asdict(self), "compute_capabilities": list(self.compute_capabilities)}
+        shape = values.pop("input_shape")
+        return values if shape is None else {**values, "input_shape": list(shape)}
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,10 @@ class Effort:
 
 
 def add_profile(builder: Any, network: Any, config: Any, options: EngineOptions) -> None:
-    """The one optimization profile: min, opt and max batch of the input `image` [N, 3, S, S]."""
+    """The one optimization profile: min, opt and max batch of the input `image` [N, 3, S, S]; none for a fixed
+    shape."""
+    if options.input_shape is not None:
+        return
     shape = tuple(network.get_input(0).shape)[1:]
     profile = builder.create_optimization_profile()
     batches = (options.min_batch, options.opt_batch, options.max_batch)

@@ -169,7 +169,10 @@ def test_unreadable_images_are_named_and_all_of_them_are_an_error(tmp_path):
             ("--no-detect", "--detector-model", "x.onnx"),
             "--no-detect and --detector-model exclude each other",
         ),
-        (("--detector", "yunet"), "YuNet needs its ONNX file: give it with --detector-model FILE"),
+        (
+            ("--detector", "yunet"),
+            "YuNet needs its ONNX file: run 'edgefel detector get', or give one with --detector-model FILE",
+        ),
         (("--detector", "yunet", "--detector-model", "x.onnx"), "x.onnx: no such file; give YuNet's"),
         (("--splits", "0.8,0.1"), "give three shares"),
         (("--splits", "most,some,few"), "give the shares of train, val and test"),

@@ -18,7 +18,8 @@ from edgefel.cli.main import main
 from edgefel.data.images import decode_rgb
 from edgefel.errors import EdgefelWarning
 from edgefel.runtime.alignment import FaceBox
-from edgefel.runtime.faces import HaarDetector, YuNetDetector, detect_near
+from edgefel.runtime.faces import HaarDetector, detect_near
+from edgefel.runtime.yunet import YuNetDetector
 
 PORTRAIT = Path(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
 YUNET = Path(__file__).parents[3] / "shared" / "data" / "yunet.onnx"

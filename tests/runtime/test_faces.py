@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
-from tiny_bundle import tiny_model
 
 from edgefel.data.images import read_rgb
 from edgefel.errors import EdgefelError
 from edgefel.runtime import faces
 from edgefel.runtime.alignment import FaceBox
-from edgefel.runtime.faces import HaarDetector, WholeImage, YuNetDetector, detect_near, make_detector
+from edgefel.runtime.faces import HaarDetector, WholeImage, choose_detector, detect_near, make_detector
 
 
 @pytest.fixture(scope="module")
@@ -150,10 +149,24 @@ def test_detectors_by_name(tmp_path):
     with pytest.raises(EdgefelError, match="no such file"):
         make_detector("yunet", tmp_path / "absent.onnx")
     (tmp_path / "broken.onnx").write_bytes(b"nothing")
-    with pytest.raises(EdgefelError, match="cannot run it as YuNet"):
+    with pytest.raises(EdgefelError, match="run it as YuNet"):
         make_detector("yunet", tmp_path / "broken.onnx")
     with pytest.raises(EdgefelError, match="not known"):
         make_detector("dlib")
+    for name in ("haar", "none"):
+        with pytest.raises(EdgefelError, match="is for --detector yunet"):
+            make_detector(name, tmp_path / "broken.onnx")
+
+
+def test_yunet_is_the_default_where_its_file_is(tmp_path, monkeypatch):
+    assert choose_detector() == ("haar", None)
+    assert choose_detector(None, tmp_path / "other.onnx") == ("yunet", tmp_path / "other.onnx")
+    there = tmp_path / "yunet.onnx"
+    monkeypatch.setattr(faces, "installed_detector", lambda: there)
+    assert choose_detector() == choose_detector("yunet") == ("yunet", there)
+    assert choose_detector("yunet", "other.onnx") == ("yunet", Path("other.onnx"))
+    assert choose_detector("haar") == ("haar", None)
+    assert choose_detector("none") == ("none", None)
 
 
 def test_a_large_plain_background_does_not_hide_faces(portrait):
@@ -162,118 +175,3 @@ def test_a_large_plain_background_does_not_hide_faces(portrait):
     for x, y in ((20, 40), (700, 300)):
         wall[y : y + 300, x : x + 256] = small
     assert len(HaarDetector()(wall)) == 2
-
-
-def test_one_face_found_twice_is_one():
-    boxes = [FaceBox(100, 100, 60), FaceBox(90, 90, 100), FaceBox(300, 100, 80), FaceBox(170, 100, 70)]
-    kept = [FaceBox(90, 90, 100), FaceBox(300, 100, 80), FaceBox(170, 100, 70)]
-    assert faces._largest_first(boxes) == kept
-
-
-def yunet_like(path, eyes=((-14, -8), (14, -4)), face=(64, 80)):
-    """A network with YuNet's outputs: a face of this width and height around the centre of every bright cell, with
-    eyes at these places beside the centre."""
-    nodes, constants, outputs = [], {}, []
-    shape = np.array([1, -1, 0], np.int64)
-    for stride in (8, 16, 32):
-        for name, channels in (("cls", 1), ("obj", 1), ("bbox", 4), ("kps", 10)):
-            weight = np.zeros((channels, 3, stride, stride), np.float32)
-            bias = np.zeros(channels, np.float32)
-            if name == "cls" and stride == 16:
-                weight[:] = 1 / (3 * 255 * stride * stride)  # mean brightness, 0..1
-            if name == "obj":
-                bias[:] = 0.9
-            if name == "bbox":
-                bias[:] = (0.5, 0.5, *np.log(np.array(face) / stride))
-            if name == "kps":
-                bias[:4] = np.ravel(eyes) / stride + 0.5
-            key = f"{name}_{stride}"
-            constants |= {f"{key}_w": weight, f"{key}_b": bias}
-            constants[f"{key}_shape"] = np.array([1, -1, channels], shape.dtype)
-            inputs = ["input", f"{key}_w", f"{key}_b"]
-            nodes += [
-                helper.make_node(
-                    "Conv", inputs, [f"{key}_map"], strides=[stride] * 2, kernel_shape=[stride] * 2
-                ),
-                helper.make_node("Transpose", [f"{key}_map"], [f"{key}_last"], perm=[0, 2, 3, 1]),
-                helper.make_node("Reshape", [f"{key}_last", f"{key}_shape"], [key]),
-            ]
-            outputs.append(helper.make_tensor_value_info(key, TensorProto.FLOAT, [1, None, channels]))
-    graph = helper.make_graph(
-        nodes,
-        "yunet-like",
-        [helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, 320, 320])],
-        outputs,
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=6), path)
-    return path
-
-
-@pytest.mark.parametrize("factor", [1, 5], ids=["as it is", "shrunk first"])
-def test_yunet_boxes_are_read_and_scaled_back(tmp_path, factor):
-    """A real OpenCV detector on a network of its format; an image longer than 960 is shrunk by `factor`."""
-    width, height = (320, 256) if factor == 1 else (4800, 3840)
-    scale = max(1.0, width / 960)
-    image = np.zeros((height, width, 3), np.uint8)
-    cell = slice(round(96 * scale), round(112 * scale)), slice(round(160 * scale), round(176 * scale))
-    image[cell] = 255
-    (box,) = YuNetDetector(yunet_like(tmp_path / "yunet.onnx"))(image)
-    assert box.side == pytest.approx(80 * scale, abs=2 * scale)
-    assert box.x + box.side / 2 == pytest.approx(168 * scale, abs=2 * scale)
-    assert box.y + box.side / 2 == pytest.approx(104 * scale, abs=2 * scale)
-    assert box.score == pytest.approx(0.9**0.5, abs=0.02)
-    centre = np.array([168 * scale, 104 * scale])
-    np.testing.assert_allclose(box.eyes, centre + scale * np.array([(-14, -8), (14, -4)]), atol=2 * scale)
-    assert YuNetDetector(tmp_path / "yunet.onnx", min_share=0.5)(image) == []
-    assert YuNetDetector(tmp_path / "yunet.onnx")(np.zeros((256, 320, 3), np.uint8)) == []
-
-
-@pytest.mark.parametrize(
-    ("eyes", "expected"),
-    [
-        (((14, -4), (-14, -8)), ((-14, -8), (14, -4))),
-        (((-4, -8), (4, -8)), None),
-        (((-14, 20), (14, 24)), None),
-    ],
-    ids=["mirrored", "too close", "too low"],
-)
-def test_yunet_eyes_are_in_order_and_plausible(tmp_path, eyes, expected):
-    image = np.zeros((256, 320, 3), np.uint8)
-    image[96:112, 160:176] = 255
-    (box,) = YuNetDetector(yunet_like(tmp_path / "yunet.onnx", eyes))(image)
-    if expected is None:
-        assert box.eyes is None
-    else:
-        np.testing.assert_allclose(box.eyes, np.array([168, 104]) + expected, atol=2)
-
-
-@pytest.mark.parametrize("side", [150, 300], ids=["as it is", "shrunk first"])
-def test_yunet_near(tmp_path, side):
-    image = np.zeros((700, 900, 3), np.uint8)
-    half = side // 4
-    image[300 - half : 300 + half, 500 - half : 500 + half] = 255
-    detector = YuNetDetector(yunet_like(tmp_path / "yunet.onnx", face=(120, 150)))
-    known = FaceBox(500 - side // 2 + 9, 300 - side // 2 - 7, side)
-    (box,) = detector.near(image, [known, known.moved(8, 8)])
-    shrunk = min(1, 320 / (1.6 * side))
-    assert box.side == pytest.approx(150 / shrunk, abs=3)
-    assert box.centre == pytest.approx((500, 300), abs=half)
-    assert detector.near(image, [known.moved(-420, 0)]) == []
-
-
-def test_another_network_is_no_yunet(tmp_path):
-    onnx.save(tiny_model(), tmp_path / "other.onnx")
-    with pytest.raises(EdgefelError, match="cannot run it as YuNet") as caught:
-        YuNetDetector(tmp_path / "other.onnx")(np.zeros((64, 64, 3), np.uint8))
-    assert "\n" not in str(caught.value)
-
-
-def test_a_yunet_file_with_tensors_elsewhere_is_refused(tmp_path):
-    path = yunet_like(tmp_path / "yunet.onnx")
-    tensor = onnx.TensorProto(name="x", dims=[1], data_type=1, data_location=onnx.TensorProto.EXTERNAL)
-    tensor.external_data.add(key="location", value="../weights.bin")
-    more = helper.make_model(helper.make_graph([], "more", [], [], [tensor]))
-    path.write_bytes(path.read_bytes() + more.SerializeToString())
-    with pytest.raises(EdgefelError, match=r"keeps tensors in another file \('\.\./weights\.bin'\)"):
-        make_detector("yunet", path)

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgefel.errors import EdgefelError
-from edgefel.runtime.manifest import BundleFile, Manifest
+from edgefel.runtime.manifest import INPUT_NAME, BundleFile, Manifest
 from edgefel.text import one_line
 
 Array = npt.NDArray[Any]
@@ -31,7 +31,7 @@ class ModelFile:
     """A file of a bundle and what the manifest promises of it.
 
     image_shape: of one image, (3, H, W) as float32 or (H, W, 3) as uint8. outputs: names, with [N] or [N, C]
-    values each; output_shapes: what follows N.
+    values each; output_shapes: what follows N. input_name: of the one input.
     """
 
     path: Path
@@ -39,6 +39,7 @@ class ModelFile:
     image_shape: tuple[int, ...]
     dtype: np.dtype[Any]
     output_shapes: Mapping[str, tuple[int, ...]]
+    input_name: str = INPUT_NAME
 
     @classmethod
     def of(cls, manifest: Manifest, file: BundleFile) -> ModelFile:
@@ -93,17 +94,24 @@ class Backend(Protocol):
 class OnnxBackend(ABC):
     """Base class of the backends that run ONNX files: batches of any size, and one stage, "inference".
 
-    package: name of the inference engine in messages.
+    package: name of the inference engine in messages. input_shape: of the first input, None for a side that may vary.
     """
 
     package: ClassVar[str]
     max_batch: int | None = None
     notes: tuple[str, ...] = ()
 
-    def __init__(self, path: Path, input_names: tuple[str, ...], output_names: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        input_names: tuple[str, ...],
+        output_names: tuple[str, ...],
+        input_shape: tuple[int | None, ...],
+    ) -> None:
         self._path = path
         self.input_names = input_names
         self.output_names = output_names
+        self.input_shape = input_shape
 
     def run(self, batch: Array, record: Record | None = None) -> Mapping[str, Array]:
         """Every output by name; records "inference"."""

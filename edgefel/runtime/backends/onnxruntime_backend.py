@@ -13,7 +13,7 @@ from edgefel.files.cache import cache_folder
 from edgefel.runtime import engines
 from edgefel.runtime.backends.base import Array, ModelFile, OnnxBackend
 from edgefel.runtime.engines import described
-from edgefel.runtime.manifest import INPUT_NAME, BundleFile
+from edgefel.runtime.manifest import BundleFile
 from edgefel.runtime.requirements import needed_for, too_old
 from edgefel.text import one_line
 
@@ -44,7 +44,9 @@ class OnnxRuntimeBackend(OnnxBackend):
 
     def __init__(self, session: Any, path: Path) -> None:
         inputs, outputs = session.get_inputs(), session.get_outputs()
-        super().__init__(path, tuple(value.name for value in inputs), tuple(value.name for value in outputs))
+        shape = tuple(side if isinstance(side, int) else None for side in inputs[0].shape) if inputs else ()
+        names = tuple(value.name for value in inputs), tuple(value.name for value in outputs)
+        super().__init__(path, *names, shape)
         self._session = session
 
     @classmethod
@@ -109,7 +111,7 @@ class OnnxRuntimeBackend(OnnxBackend):
         return [_CPU]
 
     def _infer(self, batch: Array) -> dict[str, Array]:
-        values = self._session.run(self.output_names, {INPUT_NAME: batch})
+        values = self._session.run(self.output_names, {self.input_names[0]: batch})
         return dict(zip(self.output_names, values, strict=True))
 
     def close(self) -> None:

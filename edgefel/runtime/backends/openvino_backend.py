@@ -14,7 +14,7 @@ import numpy as np
 from edgefel.errors import EdgefelError
 from edgefel.runtime.backends.base import Array, ModelFile, OnnxBackend
 from edgefel.runtime.backends.quiet import import_quietly
-from edgefel.runtime.manifest import INPUT_NAME, BundleFile
+from edgefel.runtime.manifest import BundleFile
 from edgefel.runtime.requirements import OPENVINO, too_old
 from edgefel.text import one_line
 
@@ -28,9 +28,10 @@ class OpenVinoBackend(OnnxBackend):
 
     def __init__(self, compiled: Any, path: Path) -> None:
         inputs, outputs = compiled.inputs, compiled.outputs
-        super().__init__(
-            path, tuple(port.any_name for port in inputs), tuple(port.any_name for port in outputs)
-        )
+        sides = inputs[0].partial_shape if inputs else ()
+        shape = tuple(side.get_length() if side.is_static else None for side in sides)
+        names = tuple(port.any_name for port in inputs), tuple(map(_output_name, outputs))
+        super().__init__(path, *names, shape)
         self._compiled = compiled
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
@@ -67,7 +68,7 @@ class OpenVinoBackend(OnnxBackend):
     def _infer(self, batch: Array) -> dict[str, Array]:
         request = self._request()
         try:
-            request.infer({INPUT_NAME: batch}, share_inputs=True)
+            request.infer({self.input_names[0]: batch}, share_inputs=True)
             # copied, because the next call overwrites the request's memory
             return {name: np.array(request.get_tensor(name).data) for name in self.output_names}
         finally:
@@ -91,6 +92,12 @@ class OpenVinoBackend(OnnxBackend):
         while not self._idle.empty():
             self._idle.get_nowait()
         self._compiled = None
+
+
+def _output_name(port: Any) -> str:
+    """The name in the ONNX file. A tensor that OpenVINO merged with another has the names of both."""
+    name: str = port.node.friendly_name.rpartition("/sink_port_")[0]
+    return name if name in port.names else str(port.any_name)
 
 
 def compile_options(threads: int) -> dict[str, Any]:

@@ -11,7 +11,6 @@ import numpy as np
 
 from edgefel.errors import EdgefelError
 from edgefel.runtime.backends.base import ModelFile
-from edgefel.runtime.manifest import INPUT_NAME
 from edgefel.runtime.requirements import older
 
 OLDEST = "10.3"
@@ -162,10 +161,10 @@ def _read_tensor(trt: ModuleType, engine: Any, name: str, where: str) -> TensorS
 def check_binding(binding: Binding, model: ModelFile) -> None:
     """Raises EdgefelError where the engine is not what the manifest says of it."""
     (spec,) = binding.inputs
-    if spec.name != INPUT_NAME or (spec.dtype, spec.shape) != (model.dtype, model.image_shape):
+    if spec.name != model.input_name or (spec.dtype, spec.shape) != (model.dtype, model.image_shape):
         raise EdgefelError(
             f"{model.path}: takes {spec.name}, {spec.dtype} {list(spec.shape)} per image, and the manifest "
-            f"promises {INPUT_NAME}, {model.dtype} {list(model.image_shape)}; {_REBUILD}"
+            f"promises {model.input_name}, {model.dtype} {list(model.image_shape)}; {_REBUILD}"
         )
     there = {output.name: output.shape for output in binding.outputs}
     for name, shape in model.output_shapes.items():

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgefel.errors import EdgefelError
+from edgefel.runtime.detector_file import installed_detector
 from edgefel.runtime.doctor.check import Check, Status
 from edgefel.runtime.doctor.hardware import board_checks, camera_checks, power_checks, storage_checks
 from edgefel.runtime.doctor.machine import Machine
@@ -37,6 +38,7 @@ def examine(machine: Machine | None = None, folder: Path | None = None) -> tuple
         "storage": storage_checks(reading),
         "base packages": base_checks(machine),
         "accelerators": accelerator_checks(machine),
+        "face detector": detector_checks(machine),
         "cameras": camera_checks(machine),
         "power": power_checks(reading),
         "bundle": () if folder is None else bundle_checks(machine, folder),
@@ -51,6 +53,22 @@ def _guarded(name: str, part: Iterable[Check]) -> Iterator[Check]:
     except Exception as error:
         found = f"not examined further: {described(error)}"
         yield Check(name, "warn", found, "mend what failed above")
+
+
+def detector_checks(machine: Machine) -> Iterator[Check]:
+    """The detector that `predict`, `run` and `data prepare` take by default."""
+    if not machine.is_here:
+        return
+    try:
+        path = installed_detector()
+    except EdgefelError as error:
+        yield Check("face detector", "fail", _first(error), "edgefel detector get")
+        return
+    if path is not None:
+        yield Check("face detector", "ok", f"YuNet, {path}")
+    else:
+        found = "OpenCV's Haar cascade; YuNet is faster and finds more faces"
+        yield Check("face detector", "note", found, "edgefel detector get")
 
 
 def bundle_checks(machine: Machine, folder: Path) -> Iterator[Check]:

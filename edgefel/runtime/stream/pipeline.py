@@ -20,10 +20,11 @@ from weakref import WeakKeyDictionary
 from edgefel.data.preprocessing import Image
 from edgefel.errors import EdgefelError
 from edgefel.runtime.alignment import FaceBox
-from edgefel.runtime.faces import FaceDetector, crops, detect_near
+from edgefel.runtime.faces import FaceDetector, crops
 from edgefel.runtime.labelling import check_labelling, labelled_face
 from edgefel.runtime.session import Predictions, Session
 from edgefel.runtime.stream.frames import Frame, FrameResult, FrameSource, TrackedFace
+from edgefel.runtime.stream.search import AdaptiveDetector
 from edgefel.runtime.stream.smoothing import Smoother
 from edgefel.runtime.stream.tracker import Track, Tracker, TrackerOptions
 from edgefel.runtime.telemetry.telemetry import Telemetry
@@ -42,10 +43,11 @@ class StreamOptions:
 
     policy: "latest" drops frames if the stages are too slow, "all" makes the source wait; None is "latest" for live
     sources. Under "latest" a file is played at its own speed. A camera cannot wait under "all" either: frames that were
-    not read are replaced, and counted as dropped. detect_every: the whole image is searched in each n-th frame, and
-    only the surroundings of known faces in the others. smoothing: time constant in seconds. min_confidence: smoothed
-    confidence below which a face is "unsure". frames, seconds: stop at this index and time of the source. images: the
-    frames are unrelated images; nothing is tracked, and each is searched as a whole.
+    not read are replaced, and counted as dropped. detect_every: the whole image is searched at least in each n-th
+    frame, and only the surroundings of known faces where nothing is new (`AdaptiveDetector`). smoothing: time constant
+    in seconds. min_confidence: smoothed confidence below which a face is "unsure". frames, seconds: stop at this index
+    and time of the source. images: the frames are unrelated images; nothing is tracked, and each is searched as a
+    whole.
 
     Raises EdgefelError for values out of range, and for options that exclude each other.
     """
@@ -79,30 +81,6 @@ class StreamOptions:
 # a frame with its boxes and their crops, and one with its boxes and their predictions
 _Found = tuple[Frame, Sequence[FaceBox], Sequence[Image]]
 _Judged = tuple[Frame, Sequence[FaceBox], Predictions]
-
-
-class PeriodicDetector:
-    """A detector that searches the whole image in each n-th frame.
-
-    In the other frames it looks near the faces of the previous frame, which costs a fraction. New faces, and faces that
-    it loses, are found with the next whole image.
-    """
-
-    def __init__(self, detector: FaceDetector, every: int = 1) -> None:
-        if every < 1:
-            raise EdgefelError(f"a search of the whole image every {every} frames: give at least 1")
-        self._detector, self._every = detector, every
-        self._count = 0
-        self._last: list[FaceBox] = []
-        self._shape: tuple[int, ...] = ()
-
-    def __call__(self, image: Image) -> list[FaceBox]:
-        """uint8 RGB [H, W, 3] -> boxes, the largest first."""
-        whole = self._count % self._every == 0 or image.shape != self._shape
-        self._count = 1 if whole else self._count + 1
-        self._shape = image.shape
-        self._last = self._detector(image) if whole else detect_near(self._detector, image, self._last)
-        return self._last
 
 
 class StageQueue(Generic[Item]):
@@ -183,7 +161,7 @@ class Stream:
         check_labelling(session)
         self._source, self._session = source, session
         self._options = options or StreamOptions()
-        self._detector = PeriodicDetector(detector, self._options.detect_every)
+        self._detector = AdaptiveDetector(detector, self._options.detect_every)
         self._telemetry = telemetry or Telemetry()
         self.policy: Policy = self._options.policy or ("latest" if source.live else "all")
         # under "latest" only the newest frame waits
