@@ -13,10 +13,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edgefel.data.framing import Framing
 from edgefel.data.preprocessing import Image, Preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.files.read import native_path
-from edgefel.runtime.alignment import FaceBox, align
+from edgefel.runtime.alignment import HAAR_BOX, FaceBox, align
 from edgefel.runtime.external_data import refuse_external_data
 from edgefel.runtime.eyes import EyeFinder, load_cascade, plausible
 from edgefel.text import one_line
@@ -101,7 +102,7 @@ class HaarDetector:
             outputRejectLevels=True,
         )
         return [
-            _square(np.asarray(box) / factor, HAAR_SHIFT, float(weight))
+            replace(_square(np.asarray(box) / factor, HAAR_SHIFT, float(weight)), layout=HAAR_BOX)
             for box, weight in zip(found, np.ravel(weights), strict=True)
         ]
 
@@ -181,7 +182,7 @@ class WholeImage:
     def __call__(self, image: Image) -> list[FaceBox]:
         height, width = image.shape[:2]
         side = min(height, width)
-        return [FaceBox((width - side) // 2, (height - side) // 2, side)]
+        return [FaceBox((width - side) // 2, (height - side) // 2, side, layout=None)]
 
     def near(self, image: Image, boxes: Sequence[FaceBox]) -> list[FaceBox]:
         """The same box: there is nothing to look for."""
@@ -209,12 +210,15 @@ def make_detector(
     raise EdgefelError(f"detector {name!r} is not known; choose one of: {', '.join(DETECTORS)}, none")
 
 
-def crops(image: Image, boxes: Sequence[FaceBox], size: int | None = None) -> list[Image]:
+def crops(
+    image: Image, boxes: Sequence[FaceBox], size: int | None = None, framing: Framing | None = None
+) -> list[Image]:
     """The face crops of an image, uint8 RGB [side, side, 3] each, with the eyes level where they are known.
 
-    size: what the model's preprocessing resizes to (`Preprocessing.resize`); see `align`.
+    size: what the model's preprocessing resizes to (`Preprocessing.resize`). framing: of the model's training data. See
+    `align`.
     """
-    return [align(image, box, size) for box in boxes]
+    return [align(image, box, size, framing) for box in boxes]
 
 
 def detect_near(detector: FaceDetector, image: Image, boxes: Sequence[FaceBox]) -> list[FaceBox]:

@@ -22,6 +22,7 @@ from edgefel.errors import EdgefelError
 from edgefel.runtime.alignment import FaceBox
 from edgefel.runtime.faces import FaceDetector, crops, detect_near
 from edgefel.runtime.labelling import check_labelling, labelled_face
+from edgefel.runtime.levelling import levelling
 from edgefel.runtime.session import Predictions, Session
 from edgefel.runtime.stream.frames import Frame, FrameResult, FrameSource, TrackedFace
 from edgefel.runtime.stream.smoothing import Smoother
@@ -183,7 +184,8 @@ class Stream:
         check_labelling(session)
         self._source, self._session = source, session
         self._options = options or StreamOptions()
-        self._detector = PeriodicDetector(detector, self._options.detect_every)
+        level = levelling(detector, session.manifest.framing)
+        self._detector = PeriodicDetector(level, self._options.detect_every)
         self._telemetry = telemetry or Telemetry()
         self.policy: Policy = self._options.policy or ("latest" if source.live else "all")
         # under "latest" only the newest frame waits
@@ -294,7 +296,8 @@ class Stream:
         start = time.perf_counter()
         boxes = self._detector(frame.image)
         found = time.perf_counter()
-        cut = crops(frame.image, boxes, self._session.manifest.preprocessing.resize)
+        manifest = self._session.manifest
+        cut = crops(frame.image, boxes, manifest.preprocessing.resize, manifest.framing)
         self._telemetry.record("detect", found - start)
         self._telemetry.record("align", time.perf_counter() - found)
         return frame, boxes, cut
