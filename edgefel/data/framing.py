@@ -65,9 +65,11 @@ class Framing:
         limits = {"eyes_down": DOWN, "eyes_apart": APART, "down_spread": (0, 1), "apart_spread": (0, 1)}
         for name, (least, most) in limits.items():
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-                raise EdgefelError(f"framing: {name} is {value!r}; it must be a number from {least} to {most}")
-        if not isinstance(self.faces, int) or isinstance(self.faces, bool) or self.faces < 1:
+            if isinstance(value, bool) or not (isinstance(value, (int, float)) and least <= value <= most):
+                raise EdgefelError(
+                    f"framing: {name} is {value!r}; it must be a number from {least} to {most}"
+                )
+        if type(self.faces) is not int or self.faces < 1:
             raise EdgefelError(f"framing: faces is {self.faces!r}; it must be a whole number of at least 1")
 
     @property
@@ -111,7 +113,7 @@ class FramingFound:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, for reports."""
         framing = self.framing and self.framing.to_dict()
-        return {"framing": framing, "images": self.images, "faces": self.faces, "reason": self.reason}
+        return {"framing": framing, "images": self.images, "faces": self.faces, "summary": self.summary}
 
 
 def measure_framing(
@@ -144,8 +146,9 @@ def measure_framing(
         return FramingFound(None, images, len(eyes), reason)
     if not (DOWN[0] <= down <= DOWN[1] and APART[0] <= apart <= APART[1]):
         return FramingFound(None, images, len(eyes), f"eyes at {down:.2f}, {apart:.2f} apart are no crop's")
-    numbers = (round(value, 4) for value in (down, apart, *spread))
-    return FramingFound(Framing(*numbers, len(eyes)), images, len(eyes))
+    numbers = [round(value, 4) for value in (down, apart, *spread)]
+    framing = Framing(numbers[0], numbers[1], numbers[2], numbers[3], len(eyes))
+    return FramingFound(framing, images, len(eyes))
 
 
 def _spread(values: NDArray[np.float64]) -> list[float]:
@@ -156,7 +159,9 @@ def _spread(values: NDArray[np.float64]) -> list[float]:
 def _level_eyes(image: Image, find: FindFaces) -> Point | None:
     """(down, apart) of the eyes of the face in the middle, as shares of the image's side; None unless it is level."""
     side, margin = _SIDE, _MARGIN
-    face = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA if min(image.shape[:2]) > side else cv2.INTER_CUBIC)
+    face = cv2.resize(
+        image, (side, side), interpolation=cv2.INTER_AREA if min(image.shape[:2]) > side else cv2.INTER_CUBIC
+    )
     canvas = np.full((side + 2 * margin, side + 2 * margin, 3), _GREY, np.uint8)
     canvas[margin : margin + side, margin : margin + side] = face
     middle = (margin + side / 2, margin + side / 2)

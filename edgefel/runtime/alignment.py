@@ -17,10 +17,10 @@ LEAST_ROLL = 2.0
 # A face more than this much larger than the wanted size is turned as it is, and shrunk by area afterwards: bilinear
 # interpolation alone would skip pixels of it.
 MOST_SHRINKING = 1.5
-# A frame is placed and sized by the eyes and by the box. The eyes alone are worst in profile, where they come together
-# and leave the middle of the head; the box alone varies from face to face. Of faces of FER+ found by YuNet, these shares
-# of the eyes bring the place (frontal: 2.4 % of the side, by eyes alone 2.8, by boxes 3.5) and the size nearest to the
-# published crops; of the size a half, since more costs as much on turned heads as it gains on frontal ones.
+# A frame is placed and sized by the eyes and by the box. Eyes alone are worst in profile, where they come together and
+# leave the middle of the head; boxes alone vary from face to face. On FER+ these shares of the eyes bring YuNet's faces
+# nearest to the published crops: in place, 2.4 % of the side for frontal ones (eyes alone 2.8, boxes 3.5); in size, more
+# costs as much on turned heads as it gains on frontal ones.
 EYES_PLACE, EYES_SIZE = 0.75, 0.5
 # Eyes are left aside where they are this much further apart, or nearer, than the box says, or this share of its side
 # away from where its layout has them.
@@ -87,8 +87,11 @@ class FaceBox:
 
 @dataclass(frozen=True)
 class Frame:
-    """The square that becomes a crop, in pixels of the image: the one at (x, y), turned by `degrees` clockwise about the
-    point `pivot` (which, as eyes do, counts from the middle of the first pixel). eyes_fit: whether the eyes, if known, fit the box; they are not used if not."""
+    """The square that becomes a crop, in pixels of the image: the one at (x, y), turned clockwise by `degrees`.
+
+    pivot: the point that it is turned about; as eyes do, it counts from the middle of the first pixel. eyes_fit:
+    whether the eyes, if known, fit the box; they are not used if not.
+    """
 
     x: float
     y: float

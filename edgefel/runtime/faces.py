@@ -210,6 +210,11 @@ def make_detector(
     raise EdgefelError(f"detector {name!r} is not known; choose one of: {', '.join(DETECTORS)}, none")
 
 
+def crop_detector(model: str | os.PathLike[str] | None = None) -> FaceDetector:
+    """A detector for images that are one face each, to find its eyes: YuNet from the file `model`, else Haar."""
+    return HaarDetector(0.4, 3, step=1.2) if model is None else YuNetDetector(model)
+
+
 def crops(
     image: Image, boxes: Sequence[FaceBox], size: int | None = None, framing: Framing | None = None
 ) -> list[Image]:

@@ -20,7 +20,7 @@ from edgefel.runtime.alignment import FaceBox
 from edgefel.runtime.eyes import Point, roll
 from edgefel.runtime.faces import LONGEST_SIDE, FaceDetector, WholeImage, detect_near
 
-# The upright copy shows this many sides of the face, in this many pixels; the face has about 200. With 320 pixels of 1.6
+# The upright copy: how many sides of the face it shows, and its pixels; the face has about 200. With 320 pixels of 1.6
 # sides rolls are read half a degree better, at 1.6 times the cost. NEAR: where the face may have moved.
 LOOK, LOOK_NEAR = (1.3, 256), (1.6, 320)
 # Of rolls above LEVEL_WINDOWS too little is read: they are taken for this much larger, which saves looks.
@@ -93,7 +93,8 @@ class LevelDetector:
         matrix = np.array(((cos, -sin, x - (cos - sin) * half), (sin, cos, y - (sin + cos) * half)))
         flags = cv2.WARP_INVERSE_MAP | cv2.INTER_LINEAR
         patch = np.asarray(
-            cv2.warpAffine(image, matrix, (pixels, pixels), flags=flags, borderMode=cv2.BORDER_REPLICATE), np.uint8
+            cv2.warpAffine(image, matrix, (pixels, pixels), flags=flags, borderMode=cv2.BORDER_REPLICATE),
+            np.uint8,
         )
         side = round(pixels / wide)
         corner = (pixels - side) // 2
