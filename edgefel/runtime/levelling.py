@@ -48,7 +48,7 @@ class LevelDetector:
         return sorted(found, key=lambda box: -box.side)
 
     def near(self, image: Image, boxes: Sequence[FaceBox]) -> list[FaceBox]:
-        """As `detect_near`. The copy of a face that was turned before is turned so from the start: one look is enough."""
+        """As `detect_near`. One look is enough for a face that was turned before: its copy is turned so at once."""
         found: list[FaceBox] = []
         for known in boxes:
             if known.eyes is not None and abs(roll(known.eyes)) >= LEVEL_WINDOWS:
