@@ -51,13 +51,14 @@ class LevelDetector:
         """As `detect_near`. One look is enough for a face that was turned before: its copy is turned so at once."""
         found: list[FaceBox] = []
         for known in boxes:
-            if known.eyes is not None and abs(roll(known.eyes)) >= LEVEL_WINDOWS:
-                box = self._look(image, known, roll(known.eyes), LOOK_NEAR)
-                found += [] if box is None else [self._level(image, box, READ_SIDE)]
-            else:
-                found += [
-                    self._level(image, box, box.side) for box in detect_near(self._detector, image, [known])
-                ]
+            turned = 0.0 if known.eyes is None else roll(known.eyes)
+            if abs(turned) < LEVEL_WINDOWS:
+                again = detect_near(self._detector, image, [known])
+                found += [self._level(image, box, box.side) for box in again]
+            elif (box := self._look(image, known, turned, LOOK_NEAR)) is not None:
+                rest = 0.0 if box.eyes is None else roll(box.eyes) - turned
+                settled = abs(rest) < (LEVEL if box.landmarks else LEVEL_WINDOWS)
+                found.append(box if settled else self._settle(image, box, turned, rest))
         return sorted(found, key=lambda box: -box.side)
 
     def _level(self, image: Image, box: FaceBox, seen: float) -> FaceBox:
@@ -69,15 +70,19 @@ class LevelDetector:
         limit = LEVEL if box.landmarks else LEVEL_WINDOWS
         if abs(read) < limit and box.eyes is not None and (seen >= READ_SIDE or not box.landmarks):
             return box
-        turned = _taken(read)
+        return self._settle(image, box, 0.0, read)
+
+    def _settle(self, image: Image, box: FaceBox, turned: float, rest: float) -> FaceBox:
+        """Looks until nothing is left. rest: what was read in a copy that was turned back by `turned` degrees."""
+        limit = LEVEL if box.landmarks else LEVEL_WINDOWS
         for _ in range(MOST_LOOKS):
+            turned += rest * UNDERREAD if abs(rest) > LEVEL_WINDOWS else rest
             again = self._look(image, box, turned, LOOK)
             if again is None or again.eyes is None:
                 break
-            box, read = replace(again, score=box.score), roll(again.eyes) - turned
-            if abs(read) < limit:
+            box, rest = replace(again, score=box.score), roll(again.eyes) - turned
+            if abs(rest) < limit:
                 break
-            turned += _taken(read)
         return box
 
     def _look(self, image: Image, box: FaceBox, degrees: float, how: tuple[float, int]) -> FaceBox | None:
@@ -108,11 +113,6 @@ def levelling(detector: FaceDetector, framing: Framing | None) -> FaceDetector:
     """The detector with level faces, for a network whose `framing` is known; the detector itself without one, and for
     images that are crops."""
     return detector if framing is None or isinstance(detector, WholeImage) else LevelDetector(detector)
-
-
-def _taken(read: float) -> float:
-    """The roll that is assumed where `read` degrees are read."""
-    return read * UNDERREAD if abs(read) > LEVEL_WINDOWS else read
 
 
 def _to_image(box: FaceBox, matrix: np.ndarray, step: float) -> FaceBox:
