@@ -113,7 +113,7 @@ def compare(
 def turn(
     faces: Sequence[Pixels], detector: FaceDetector, session: Session, side: int
 ) -> list[dict[str, Any]]:
-    """By degrees: faces found, what is left of the roll, labels that stay, and milliseconds, before and after."""
+    """By degrees: faces found, rest of the roll, labels equal to the given crop's, milliseconds; before and after."""
     level = LevelDetector(detector)
     framing, size = session.manifest.framing, session.manifest.preprocessing.resize
     known = []
@@ -121,8 +121,8 @@ def turn(
         image = canvas(face, side, side * 3 // 4)
         upright = central(level(image), image, side)
         if upright is not None and upright.eyes is not None and abs(roll(upright.eyes)) < 10:
-            known.append((image, roll(upright.eyes), align(image, upright, size, framing)))
-    labels = session([crop for _, _, crop in known]).probabilities.argmax(1)
+            known.append((image, roll(upright.eyes), face))
+    labels = session([face for _, _, face in known]).probabilities.argmax(1)
     rows = []
     for degrees in DEGREES:
         rest: dict[str, list[float]] = {"before": [], "after": []}

@@ -70,7 +70,10 @@ class LevelDetector:
         limit = LEVEL if box.landmarks else LEVEL_WINDOWS
         if abs(read) < limit and box.eyes is not None and (seen >= READ_SIDE or not box.landmarks):
             return box
-        return self._settle(image, box, 0.0, read)
+        settled = self._settle(image, box, 0.0, read)
+        # of a face that turns out to be level, the first box stays: each search has its own error of place and size
+        turned = settled.eyes is not None and abs(roll(settled.eyes)) >= LEVEL_WINDOWS
+        return settled if turned or box.eyes is None else box
 
     def _settle(self, image: Image, box: FaceBox, turned: float, rest: float) -> FaceBox:
         """Looks until nothing is left. rest: what was read in a copy that was turned back by `turned` degrees."""
