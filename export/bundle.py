@@ -322,6 +322,7 @@ class _Export:
             files=tuple(self.files),
             source=source_entry(self.checkpoint, self.home),
             tools=tool_versions(),
+            framing=self.checkpoint.framing,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -36,9 +37,18 @@ _EPILOG = (
     type=POSITIVE,
     help="Side that images are resized to before the centre crop.  [default: the release's]",
 )
+@params.data("Images that the network was trained on, to record how faces are framed in them.")
+@params.detector_model
 @params.json_output
 def command(
-    files: tuple[Path, ...], layout: str, output: Path, labels: str | None, resize: int | None, as_json: bool
+    files: tuple[Path, ...],
+    layout: str,
+    output: Path,
+    labels: str | None,
+    resize: int | None,
+    data: Path | None,
+    detector_model: Path | None,
+    as_json: bool,
 ) -> None:
     """Convert published checkpoints to edgefel's format.
 
@@ -46,7 +56,8 @@ def command(
     trainers add (state_dict, module., _orig_mod., model.) are removed; where a file has averaged (EMA) and raw weights,
     the averaged ones are used. Half and double precision become float32. Entries that the network never uses are
     dropped; anything else missing, unknown, wrongly shaped or not finite is refused and listed. Preprocessing is that
-    of the release's own evaluation. A backbone alone (ir50, mobilefacenet) becomes a starting point for
+    of the release's own evaluation. No release says where the eyes are in its images: --data measures it, so that a
+    device frames faces alike. A backbone alone (ir50, mobilefacenet) becomes a starting point for
     `edgefel train --init-from`.
 
     \b
@@ -59,11 +70,18 @@ def command(
       edgefel import mobilefacenet_model_best.pth.tar --layout mobilefacenet -o mobilefacenet
     """
     require("train", "edgefel import", "torch")
+    from edgefel.data.framing import measure_framing
+    from edgefel.data.open import open_dataset
     from edgefel.data.preprocessing import Preprocessing
     from edgefel.models.published import import_to_checkpoint
+    from edgefel.runtime.faces import crop_detector
 
+    params.refuse_alone("detector_model", "data")
+    measure = (
+        None if data is None else partial(measure_framing, open_dataset(data), crop_detector(detector_model))
+    )
     with working(f"reading {', '.join(map(str, files))}"):
-        summary = import_to_checkpoint(files, layout, output, labels, resize)
+        summary = import_to_checkpoint(files, layout, output, labels, resize, measure)
     if as_json:
         print_json(summary)
         return
@@ -77,3 +95,5 @@ def command(
         return
     click.echo(f"labels: {', '.join(summary['labels'])}")
     click.echo(f"images: {Preprocessing.from_dict(summary['preprocessing']).summary}")
+    if summary["framing"] is not None:
+        click.echo(f"framing: {summary['framing']['summary']}")

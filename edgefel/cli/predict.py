@@ -127,6 +127,8 @@ def _lines(summary: PredictSummary, model: str) -> Iterator[str]:
     yield f"{counted(summary.faces, 'face')} in {counted(summary.images, 'image')} ({model})"
     if summary.without_face:
         yield f"no face found in {summary.without_face} of them"
+    for reason, count in summary.misframed.items():
+        yield f"{counted(count, 'face')} with {reason}: not framed as in training, labels are less certain"
     if unreadable := summary.unreadable:
         more = f", and {len(unreadable) - _NAMED} more" if len(unreadable) > _NAMED else ""
         yield f"skipped {len(unreadable)} unreadable: {', '.join(unreadable[:_NAMED])}{more}"

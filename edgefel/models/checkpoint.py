@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from edgefel import __version__
+from edgefel.data.framing import Framing
 from edgefel.data.labels import LabelMatch, check_labels, match_labels
 from edgefel.errors import EdgefelError
 from edgefel.files.documents import check_shape, read_json
@@ -33,12 +34,15 @@ VERSION = 1
 WEIGHTS_FILE = "model.safetensors"
 DESCRIPTION_FILE = "model.json"
 _HEAD = "head."
-_SHAPE = {"config": dict, "labels": [str], "preprocessing": dict, "extra?": dict}
+_SHAPE = {"config": dict, "labels": [str], "preprocessing": dict, "framing?": dict, "extra?": dict}
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A loaded checkpoint. `model` is in evaluation mode; `labels` are in output order."""
+    """A loaded checkpoint. `model` is in evaluation mode; `labels` are in output order.
+
+    framing: of the faces that it was trained on; None where it is not known.
+    """
 
     model: FacialExpressionModel
     config: ModelConfig
@@ -46,6 +50,7 @@ class Checkpoint:
     preprocessing: dict[str, Any]
     extra: dict[str, Any]
     path: Path
+    framing: Framing | None = None
 
 
 def save_checkpoint(
@@ -54,17 +59,20 @@ def save_checkpoint(
     labels: Sequence[str],
     preprocessing: Mapping[str, Any],
     extra: Mapping[str, Any] | None = None,
+    framing: Framing | None = None,
 ) -> None:
     """Writes a checkpoint folder, which must not exist or be empty, atomically.
 
     labels: one per class, in output order. preprocessing: `Preprocessing.to_dict()` of the training. extra: further
-    JSON data, e.g. metrics and training settings. Raises EdgefelError where the folder is not empty, the number of
-    labels is not the number of classes, or a label is invalid (`edgefel.data.labels.check_labels`).
+    JSON data, e.g. metrics and training settings. framing: of the training's faces, if known.
+    Raises EdgefelError where the folder is not empty, the number of labels is not the number of classes, or a label is
+    invalid (`edgefel.data.labels.check_labels`).
     """
     description = {
         "config": model.config.to_dict(),
         "labels": list(_one_per_class(labels, model.config, str(folder))),
         "preprocessing": dict(preprocessing),
+        **({} if framing is None else {"framing": framing.to_dict()}),
         "extra": dict(extra or {}),
     }
     _write(Path(folder), model.state_dict(), description)
@@ -107,7 +115,16 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     model.load_state_dict(weights, assign=True)
     labels = _one_per_class(description["labels"], config, str(file))
     preprocessing, extra = description["preprocessing"], description.get("extra", {})
-    return Checkpoint(model.eval(), config, labels, preprocessing, extra, folder)
+    framing = _framing(description, file)
+    return Checkpoint(model.eval(), config, labels, preprocessing, extra, folder, framing)
+
+
+def _framing(description: Mapping[str, Any], file: Path) -> Framing | None:
+    values = description.get("framing")
+    try:
+        return None if values is None else Framing.from_dict(values)
+    except EdgefelError as error:
+        raise EdgefelError(f"{file}: {error}") from None
 
 
 def _one_per_class(labels: object, config: ModelConfig, where: str) -> tuple[str, ...]:
@@ -238,6 +255,12 @@ def read_preprocessing(path: str | Path) -> dict[str, Any] | None:
     """The preprocessing of a checkpoint or run folder, as `Preprocessing.to_dict()`; None for a part."""
     preprocessing: dict[str, Any] | None = _read_description(resolve_checkpoint(path)).get("preprocessing")
     return preprocessing
+
+
+def read_framing(path: str | Path) -> Framing | None:
+    """The framing of a checkpoint or run folder; None where it is not known."""
+    folder = resolve_checkpoint(path)
+    return _framing(_read_description(folder), folder / DESCRIPTION_FILE)
 
 
 def resolve_checkpoint(path: str | Path) -> Path:

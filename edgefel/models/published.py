@@ -11,7 +11,7 @@ one, which those trainers evaluate.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, takewhile
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from edgefel.data.framing import FramingFound
 from edgefel.data.labels import choose_labels
 from edgefel.errors import EdgefelError
 from edgefel.files.write import sha256
@@ -90,13 +91,16 @@ def import_to_checkpoint(
     output: str | Path,
     labels: str | None = None,
     resize: int | None = None,
+    measure: Callable[[], FramingFound] | None = None,
 ) -> dict[str, Any]:
     """Reads published files and writes a checkpoint folder: what `edgefel import` does. Returns a summary.
 
     labels: see `edgefel.data.labels.choose_labels`; None takes the file's own names. A backbone has none. resize: side
     that images are resized to before the crop, where the training differed from the release's; None is the release's.
+    measure: measures the framing of the network's training data; without it the checkpoint has none, since no release
+    says where the eyes of its aligned faces are.
     """
-    for option, value in (("--labels", labels), ("--resize", resize)):
+    for option, value in (("--labels", labels), ("--resize", resize), ("--data", measure)):
         if layout in _PARTS and value is not None:
             raise EdgefelError(f"layout '{layout}' is a backbone, which labels nothing; leave out {option}")
     own = PREPROCESSING.get(layout)
@@ -107,6 +111,7 @@ def import_to_checkpoint(
     extra = {"source": {"layout": layout, "files": sources, "notes": list(imported.notes)}}
     names: tuple[str, ...] = ()
     preprocessing: dict[str, Any] | None = None
+    found: FramingFound | None = None
     if imported.model is None or own is None:
         assert imported.part is not None
         save_part(output, imported.part, imported.weights, extra)
@@ -114,7 +119,10 @@ def import_to_checkpoint(
         where = ", ".join(map(str, files))
         names = choose_labels(labels, imported.classes, imported.model.config.num_classes, where)
         preprocessing = own.to_dict()
-        save_checkpoint(output, imported.model, names, preprocessing, extra)
+        found = measure() if measure is not None else None
+        save_checkpoint(
+            output, imported.model, names, preprocessing, extra, None if found is None else found.framing
+        )
     return {
         "layout": layout,
         "output": str(output),
@@ -122,6 +130,7 @@ def import_to_checkpoint(
         "unused": len(imported.unused),
         "labels": list(names),
         "preprocessing": preprocessing,
+        "framing": None if found is None else found.to_dict(),
         "notes": list(imported.notes),
     }
 

@@ -12,9 +12,10 @@ from typing import Protocol
 import cv2
 import numpy as np
 
+from edgefel.data.framing import Framing
 from edgefel.data.preprocessing import Image, Preprocessing
 from edgefel.errors import EdgefelError
-from edgefel.runtime.alignment import FaceBox, align
+from edgefel.runtime.alignment import HAAR_BOX, FaceBox, align
 from edgefel.runtime.detector_file import installed_detector
 from edgefel.runtime.eyes import EyeFinder, load_cascade
 from edgefel.runtime.searching import (
@@ -105,7 +106,7 @@ class HaarDetector:
             outputRejectLevels=True,
         )
         return [
-            square(np.asarray(box) / factor, HAAR_SHIFT, float(weight))
+            replace(square(np.asarray(box) / factor, HAAR_SHIFT, float(weight)), layout=HAAR_BOX)
             for box, weight in zip(found, np.ravel(weights), strict=True)
         ]
 
@@ -132,7 +133,7 @@ class WholeImage:
     def __call__(self, image: Image) -> list[FaceBox]:
         height, width = image.shape[:2]
         side = min(height, width)
-        return [FaceBox((width - side) // 2, (height - side) // 2, side)]
+        return [FaceBox((width - side) // 2, (height - side) // 2, side, layout=None)]
 
     def near(self, image: Image, boxes: Sequence[FaceBox]) -> list[FaceBox]:
         """The same box: there is nothing to look for."""
@@ -182,12 +183,20 @@ def make_detector(
     raise EdgefelError(f"detector {name!r} is not known; choose one of: {', '.join(DETECTORS)}, none")
 
 
-def crops(image: Image, boxes: Sequence[FaceBox], size: int | None = None) -> list[Image]:
+def crop_detector(model: str | os.PathLike[str] | None = None) -> FaceDetector:
+    """A detector for images that are one face each, to find its eyes: YuNet from the file `model`, else Haar."""
+    return HaarDetector(0.4, 3, step=1.2) if model is None else YuNetDetector(model)
+
+
+def crops(
+    image: Image, boxes: Sequence[FaceBox], size: int | None = None, framing: Framing | None = None
+) -> list[Image]:
     """The face crops of an image, uint8 RGB [side, side, 3] each, with the eyes level where they are known.
 
-    size: what the model's preprocessing resizes to (`Preprocessing.resize`); see `align`.
+    size: what the model's preprocessing resizes to (`Preprocessing.resize`). framing: of the model's training data. See
+    `align`.
     """
-    return [align(image, box, size) for box in boxes]
+    return [align(image, box, size, framing) for box in boxes]
 
 
 def detect_near(detector: FaceDetector, image: Image, boxes: Sequence[FaceBox]) -> list[FaceBox]:

@@ -10,6 +10,7 @@ from edgefel.data.preprocessing import Image
 from edgefel.errors import EdgefelError
 from edgefel.runtime.alignment import FaceBox
 from edgefel.runtime.faces import FaceDetector, WholeImage, crops
+from edgefel.runtime.levelling import levelling
 from edgefel.runtime.session import Session
 
 
@@ -55,13 +56,17 @@ class LabelledFace:
 def label_faces(image: Image, detector: FaceDetector, session: Session) -> list[LabelledFace]:
     """Finds and labels every face of an image, uint8 RGB [H, W, 3]; an empty list if there is none.
 
+    Faces are framed, and turned ones brought level, as the bundle's `framing` says; without one, as the detector has
+    them.
+
     Raises EdgefelError for a bundle without the output `primary`, which the panel and the JSON show.
     """
     check_labelling(session)
-    boxes = detector(image)
+    manifest = session.manifest
+    boxes = levelling(detector, manifest.framing)(image)
     whole = isinstance(detector, WholeImage)
     # a crop is resized as it is, as evaluation and training do with it; the square of a box would cut its ends off
-    faces = [image] if whole else crops(image, boxes, session.manifest.preprocessing.resize)
+    faces = [image] if whole else crops(image, boxes, manifest.preprocessing.resize, manifest.framing)
     predictions = session(faces)
     assert predictions.primary is not None
     values = (predictions.probabilities, predictions.primary, predictions.confidence)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, get_args
 
+from edgefel.data.framing import Framing
 from edgefel.data.labels import check_labels
 from edgefel.data.preprocessing import Preprocessing
 from edgefel.errors import EdgefelError
@@ -108,6 +109,7 @@ class Manifest:
     source: {"checkpoint", "sha256"}: what was exported. tools: versions of what exported it.
     input_type: "float32", normalised by the runtime, or "uint8", normalised in the graph.
     outputs: those of OUTPUT_NAMES that the files have, in that order.
+    framing: of the faces that the network was trained on; None in older bundles, and where it is not known.
     """
 
     model: ModelInfo
@@ -119,6 +121,7 @@ class Manifest:
     folder: Path = field(default=Path(), compare=False)
     input_type: str = "float32"
     outputs: tuple[str, ...] = OUTPUT_NAMES
+    framing: Framing | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", check_labels(self.labels, "labels"))
@@ -196,6 +199,7 @@ class Manifest:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document, see docs/runtime.md."""
+        framing = {} if self.framing is None else {"framing": self.framing.to_dict()}
         return {
             "format": FORMAT,
             "version": VERSION,
@@ -204,6 +208,7 @@ class Manifest:
             "input": {"name": INPUT_NAME, "dtype": self.input_type, "shape": list(self.input_shape)},
             "outputs": list(self.outputs),
             "preprocessing": self.preprocessing.to_dict(),
+            **framing,
             "files": [file.to_dict() for file in self.files],
             "source": dict(self.source),
             "tools": dict(self.tools),
@@ -248,6 +253,7 @@ _SHAPE = {
     "input": {"dtype": str},
     "outputs": [str],
     "preprocessing": dict,
+    "framing?": dict,
     "files": [_FILE],
     "source": dict,
     "tools": dict,
@@ -270,6 +276,7 @@ def _parse(document: Any, folder: Path) -> Manifest:
         folder=folder,
         input_type=document["input"]["dtype"],
         outputs=tuple(document["outputs"]),
+        framing=None if document.get("framing") is None else Framing.from_dict(document["framing"]),
     )
     expected = manifest.to_dict()["input"]
     if document["input"] != expected:

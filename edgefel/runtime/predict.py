@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from edgefel.data.preprocessing import Image
 from edgefel.data.recording import VideoWriter, check_video_target
 from edgefel.errors import EdgefelError
 from edgefel.files.write import atomic_file
+from edgefel.runtime.alignment import misframed
 from edgefel.runtime.annotate import annotate, annotate_crop
 from edgefel.runtime.faces import FaceDetector, WholeImage
 from edgefel.runtime.labelling import LabelledFace, label_faces
@@ -42,14 +44,15 @@ class PredictSummary:
     """Totals of a run over a source.
 
     lost_frames: of a video, missing at its end or impossible to decode. kept: recordings of earlier runs that were cut
-    off, under the names that they have now. unreadable: each with the reason in brackets. left_out: what else looks
-    like images or videos, by suffix.
+    off, under the names that they have now. misframed: faces that could not be framed as in training, by reason.
+    unreadable: each with the reason in brackets. left_out: what else looks like images or videos, by suffix.
     """
 
     images: int = 0
     faces: int = 0
     without_face: int = 0
     lost_frames: int = 0
+    misframed: Counter[str] = field(default_factory=Counter)
     unreadable: list[str] = field(default_factory=list)
     saved: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
@@ -85,12 +88,16 @@ def predict_source(
         summary.unreadable.append(f"{file} ({reason})")
         advance()
 
+    framing = session.manifest.framing
     with _Saver(source, save, every, overwrite, summary) as saver:
         for one in source.images(skip, every, count_lost):
             faces = tuple(label_faces(one.image, detector, session))
             summary.images += 1
             summary.faces += len(faces)
             summary.without_face += not faces
+            if framing is not None:
+                reasons = (misframed(one.image, face.box, framing) for face in faces)
+                summary.misframed.update(filter(None, reasons))
             if save is not None:
                 # a panel inside an image that is one face would hide it
                 whole = isinstance(detector, WholeImage)

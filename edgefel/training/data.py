@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgefel.data.dataset import ImageDataset
+from edgefel.data.framing import FramingFound, measure_framing
 from edgefel.data.inspection.duplicates import copies_elsewhere
 from edgefel.data.loading.batches import ImageSource
 from edgefel.data.loading.sampling import BalancedEpoch, UniformEpoch
@@ -23,6 +24,7 @@ from edgefel.data.preprocessing import Preprocessing
 from edgefel.data.votes import Votes
 from edgefel.errors import EdgefelError, EdgefelWarning
 from edgefel.files.documents import read_json
+from edgefel.runtime.faces import crop_detector
 from edgefel.text import counted
 from edgefel.training.config import TrainConfig
 from edgefel.training.log import loading_bar
@@ -142,6 +144,11 @@ def open_data(
         everything.votes,
         left_out,
     )
+
+
+def run_framing(data: Data) -> FramingFound:
+    """Where the eyes lie in the training images, by OpenCV's cascades: half a second for 100 images."""
+    return measure_framing(data.train.dataset, crop_detector())
 
 
 def with_label_noise(

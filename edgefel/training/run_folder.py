@@ -111,7 +111,7 @@ class RunFolder:
         """Writes a checkpoint of this step, points last.json (and best.json) at it, removes older ones.
 
         average: the weights to keep, if they are not those that learn.
-        description: labels, preprocessing and extra of `save_checkpoint`.
+        description: labels, preprocessing, framing and extra of `save_checkpoint`.
         """
         name = f"checkpoints/step-{state.step:06d}"
         with atomic_folder(self.path / name, replace=True) as folder:

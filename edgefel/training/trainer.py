@@ -12,16 +12,17 @@ import torch
 from torch import Tensor
 
 from edgefel import signals
+from edgefel.data.framing import Framing
 from edgefel.data.loading.batches import Batch
 from edgefel.data.preprocessing import Preprocessing, default_preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.files.write import DISK_FULL, write_json
 from edgefel.kernels.backend import check_available
-from edgefel.models.checkpoint import Initialization
+from edgefel.models.checkpoint import Initialization, read_framing
 from edgefel.models.network import FacialExpressionModel
 from edgefel.training.augmentation import Augmentation, Mixing
 from edgefel.training.config import TrainConfig
-from edgefel.training.data import CopiesLeftOut, Data
+from edgefel.training.data import CopiesLeftOut, Data, run_framing
 from edgefel.training.distillation import Teacher, agreement, labels_of
 from edgefel.training.distributed import Shard, convert_for_ranks, gather_sum, join_skipped
 from edgefel.training.log import Clock, MetricsLog, TrainingProgress, Window, loading_bar
@@ -112,6 +113,7 @@ class Trainer:
         )
         self.clock = Clock(state.seconds)
         self.log: MetricsLog | None = None
+        self.framing: Framing | None = None
         self.saved_step = state.step if state.step else -1
 
     def announce(self, starts: list[Initialization], before: Mapping[str, Any]) -> None:
@@ -184,8 +186,14 @@ class Trainer:
             run.create(self.config)
             if data.left_out is not None:
                 write_json(run.path / LEFT_OUT_NAME, asdict(data.left_out))
-            if run.has_checkpoint():
+            last = run.last()
+            if last is not None:
                 run.prune(self.config.keep)
+                self.framing = read_framing(last)
+            if self.framing is None:
+                found = run_framing(data)
+                say(f"framing: {found.summary}")
+                self.framing = found.framing
             self.log = MetricsLog(run.path, self.state.step if resuming else None)
         shown = self.progress.enabled
         self.taught = labels_of(self.teacher, run.path, data, self.config, self.fabric, shown=shown)
@@ -366,6 +374,7 @@ class Trainer:
             description = {
                 "labels": self.data.labels,
                 "preprocessing": self.preprocessing.to_dict(),
+                "framing": self.framing,
                 "extra": {"training": extra},
             }
             average = None if self.average is None else self.kept

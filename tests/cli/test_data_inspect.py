@@ -138,3 +138,14 @@ def test_bad_input_is_one_line_and_2(tmp_path, monkeypatch, arguments, message):
     result = run(*arguments)
     assert result.exit_code == 2
     assert message in result.stderr.replace("\n", " ")
+
+
+def test_it_says_how_faces_are_framed(faces, tmp_path):
+    result = run(faces)
+    assert "framing: eyes at 0.3" in result.stdout
+    framing = json.loads(run(faces, "--json").stdout)["framing"]
+    assert framing["framing"]["eyes_apart"] == pytest.approx(0.36, abs=0.03)
+    assert 8 <= framing["faces"] <= framing["images"] <= 42
+    refused = run(faces, "--detector-model", tmp_path / "none.onnx")
+    assert refused.exit_code == 2
+    assert "none.onnx: no such file" in refused.stderr

@@ -11,6 +11,8 @@ from published_weights import state_dict
 
 from edgefel.cli.main import main
 from edgefel.data.labels import PRESETS
+from edgefel.data.synthetic import FaceOptions
+from edgefel.data.synthetic.write import write_faces
 from edgefel.models.checkpoint import load_checkpoint
 
 
@@ -127,3 +129,15 @@ def test_bad_input_is_one_line_exit_code_2_and_nothing_written(poster_file, tmp_
     assert result.stderr.startswith("error: ")
     assert result.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_framing_of_the_training_data_is_measured_on_request(apvit_file, tmp_path):
+    write_faces(tmp_path / "faces", FaceOptions(count=42, size=96, subjects=14))
+    arguments = ("import", apvit_file, "--layout", "apvit", "-o", tmp_path / "apvit")
+    result = run(*arguments, "--data", tmp_path / "faces")
+    assert result.exit_code == 0, result.output
+    assert "framing: eyes at 0.3" in result.stdout
+    assert load_checkpoint(tmp_path / "apvit").framing.eyes_down == pytest.approx(0.385, abs=0.02)
+    alone = run(*arguments, "--detector-model", "yunet.onnx")
+    assert alone.exit_code == 2
+    assert "--detector-model belongs to --data" in alone.stderr

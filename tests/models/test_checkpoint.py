@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from edgefel.data.framing import Framing
 from edgefel.data.labels import EXPRESSIONS_7, RAF_DB
 from edgefel.data.preprocessing import default_preprocessing
 from edgefel.errors import EdgefelError
@@ -15,6 +16,7 @@ from edgefel.models import build_model
 from edgefel.models.checkpoint import (
     initialize_from,
     load_checkpoint,
+    read_framing,
     read_preprocessing,
     save_checkpoint,
     save_part,
@@ -271,3 +273,16 @@ def test_names_of_ones_own_survive(tmp_path):
         tmp_path / "c", build_model("poster-v2-nano"), names, default_preprocessing(112).to_dict()
     )
     assert load_checkpoint(tmp_path / "c").labels == names
+
+
+def test_the_framing_is_kept_and_checked(saved, tmp_path):
+    folder, model = saved
+    assert load_checkpoint(folder).framing is None
+    assert read_framing(folder) is None
+    framing = Framing(0.39, 0.36, 0.03, 0.04, 128)
+    save_checkpoint(tmp_path / "framed", model, EXPRESSIONS_7, {}, framing=framing)
+    assert load_checkpoint(tmp_path / "framed").framing == framing == read_framing(tmp_path / "framed")
+    file = tmp_path / "framed" / "model.json"
+    file.write_text(file.read_text().replace("0.36", "3.6"))
+    with pytest.raises(EdgefelError, match=r"model.json: framing: eyes_apart is 3.6"):
+        load_checkpoint(tmp_path / "framed")

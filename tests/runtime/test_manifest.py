@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from edgefel.data.framing import Framing
 from edgefel.data.preprocessing import Preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.runtime.manifest import (
@@ -210,3 +211,17 @@ def test_what_export_wrote_is_read_back(nano_bundle, tmp_path):
     write_manifest(tmp_path, read)
     written = [json.loads((folder / "manifest.json").read_text()) for folder in (nano_bundle, tmp_path)]
     assert written[0] == written[1]
+
+
+def test_the_framing_is_optional_and_checked(tmp_path):
+    framing = Framing(0.39, 0.36, 0.03, 0.04, 128)
+    values = json.loads(write_manifest(tmp_path, manifest(framing=framing)).read_text())
+    assert values["framing"] == framing.to_dict()
+    assert read_manifest(tmp_path).framing == framing
+    assert "framing" not in document()
+    for wrong in ({**framing.to_dict(), "eyes_down": 0.95}, {"eyes_down": 0.4}, [1], "level"):
+        (tmp_path / "manifest.json").write_text(json.dumps(values | {"framing": wrong}))
+        with pytest.raises(EdgefelError, match=r"manifest.json: .*framing.*export"):
+            read_manifest(tmp_path)
+    (tmp_path / "manifest.json").write_text(json.dumps(values | {"framing": None}))
+    assert read_manifest(tmp_path).framing is None

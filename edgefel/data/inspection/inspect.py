@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edgefel import __version__
 from edgefel.data.dataset import SPLIT_NAMES, UNLABELLED, ImageDataset
+from edgefel.data.framing import FindFaces, FramingFound, measure_framing
 from edgefel.data.inspection.duplicates import (
     DISTANCE,
     Copies,
@@ -87,7 +88,8 @@ class LabelsFile:
 @dataclass(frozen=True)
 class Inspection:
     """All findings. counts: images by class and split [classes, splits], in the order of the names. by_file: for FER+,
-    the findings with each file of labels, first with the one used."""
+    the findings with each file of labels, first with the one used. framing: where the eyes of its faces lie; None if
+    not measured."""
 
     dataset: ImageDataset = field(repr=False)
     options: InspectionOptions
@@ -104,6 +106,7 @@ class Inspection:
     copies: CopyCounts
     near: NearCounts
     by_file: tuple[LabelsFile, ...] = ()
+    framing: FramingFound | None = None
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -153,6 +156,7 @@ class Inspection:
             },
             "left_out": dict(self.dataset.left_out),
             "sizes": None if self.sizes is None else _sizes_dict(self.sizes),
+            "framing": None if self.framing is None else self.framing.to_dict(),
             "grey": self.grey,
             "colour": len(self.dataset) - len(self.unreadable) - self.grey,
             "flat": self.flat,
@@ -178,10 +182,12 @@ def inspect_dataset(
     progress: Callable[[int], None] = lambda count: None,
     *,
     others: Sequence[ImageDataset] = (),
+    find: FindFaces | None = None,
 ) -> Inspection:
     """Opens every image and reports. progress: called with the number of newly opened images.
 
-    others: the same images with other files of votes; contradictions are counted for each file.
+    others: the same images with other files of votes; contradictions are counted for each file. find: a
+    detector of faces with eyes, to measure their framing.
     """
     options = options or InspectionOptions()
     columns = ImageColumns.of(dataset)
@@ -209,6 +215,7 @@ def inspect_dataset(
         tuple(_by_file(one, its, options.distance) for one, its in ((dataset, scan), *scans))
         if others
         else (),
+        None if find is None else measure_framing(dataset, find),
     )
 
 

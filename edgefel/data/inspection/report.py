@@ -39,6 +39,8 @@ def facts(inspection: Inspection) -> list[str]:
             if count
         )
         lines.append(f"  {bins}")
+    if inspection.framing is not None:
+        lines.append(f"framing: {inspection.framing.summary}")
     if (votes := inspection.dataset.votes) is not None:
         lines.append(f"labels: votes of {votes.file}")
     lines += [

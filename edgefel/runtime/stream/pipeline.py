@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,10 +19,11 @@ from typing import Any, Generic, Literal, TypeVar, get_args
 from weakref import WeakKeyDictionary
 
 from edgefel.data.preprocessing import Image
-from edgefel.errors import EdgefelError
-from edgefel.runtime.alignment import FaceBox
+from edgefel.errors import EdgefelError, EdgefelWarning
+from edgefel.runtime.alignment import FaceBox, misframed
 from edgefel.runtime.faces import FaceDetector, crops
 from edgefel.runtime.labelling import check_labelling, labelled_face
+from edgefel.runtime.levelling import levelling
 from edgefel.runtime.session import Predictions, Session
 from edgefel.runtime.stream.frames import Frame, FrameResult, FrameSource, TrackedFace
 from edgefel.runtime.stream.search import AdaptiveDetector
@@ -161,7 +163,8 @@ class Stream:
         check_labelling(session)
         self._source, self._session = source, session
         self._options = options or StreamOptions()
-        self._detector = AdaptiveDetector(detector, self._options.detect_every)
+        level = levelling(detector, session.manifest.framing)
+        self._detector = AdaptiveDetector(level, self._options.detect_every)
         self._telemetry = telemetry or Telemetry()
         self.policy: Policy = self._options.policy or ("latest" if source.live else "all")
         # under "latest" only the newest frame waits
@@ -171,7 +174,7 @@ class Stream:
         self._found: StageQueue[_Found] = StageQueue(_WAITING)
         self._judged: StageQueue[_Judged] = StageQueue(_WAITING)
         self._error: BaseException | None = None
-        self._begun = self._ending = False
+        self._begun = self._ending = self._warned = False
         self._stopping = threading.Event()
         self._reported: dict[str, int] = {}
         tracking = self._options.tracker
@@ -272,10 +275,23 @@ class Stream:
         start = time.perf_counter()
         boxes = self._detector(frame.image)
         found = time.perf_counter()
-        cut = crops(frame.image, boxes, self._session.manifest.preprocessing.resize)
+        manifest = self._session.manifest
+        cut = crops(frame.image, boxes, manifest.preprocessing.resize, manifest.framing)
+        self._warn_of_frames(frame.image, boxes)
         self._telemetry.record("detect", found - start)
         self._telemetry.record("align", time.perf_counter() - found)
         return frame, boxes, cut
+
+    def _warn_of_frames(self, image: Image, boxes: Sequence[FaceBox]) -> None:
+        """Says once per source that a face cannot be framed as in training."""
+        framing = self._session.manifest.framing
+        if framing is None or self._warned:
+            return
+        for reason in filter(None, (misframed(image, box, framing) for box in boxes)):
+            self._warned = True
+            message = f"{self._source.name}: a face with {reason}: not framed as in training, its label is less certain"
+            warnings.warn(message, EdgefelWarning, stacklevel=2)
+            return
 
     def _infer(self, found: _Found) -> _Judged:
         frame, boxes, faces = found
