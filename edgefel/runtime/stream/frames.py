@@ -17,7 +17,7 @@ class Frame:
 
     index: position in the source, from 0; missing numbers were dropped or lost. time: seconds since the first frame, by
     the file's clock, or by this machine's for a live source. image: uint8 RGB [H, W, 3]. captured: `time.monotonic()`
-    when it was read. name: path of an image in a folder.
+    when it was read. name: path of an image in a folder. cut: it begins a new shot, with other people.
     """
 
     index: int
@@ -25,6 +25,7 @@ class Frame:
     image: Image
     captured: float
     name: str | None = None
+    cut: bool = False
 
 
 @dataclass
@@ -123,5 +124,6 @@ class FrameResult:
             "frame": self.frame.index,
             "time": round(self.frame.time, 4),
             "latency_ms": round(1e3 * self.latency, 2),
+            "cut": self.frame.cut,
             "faces": [face.to_dict() for face in self.faces],
         }

@@ -3,7 +3,8 @@
     capture ─▶ detect, align ─▶ preprocess, infer ─▶ track, smooth ─▶ the caller
              ╰ frames are dropped only here, if a later stage is too slow
 
-Each stage has a thread; the last one runs in the caller's. OpenCV and the backends release Python's lock.
+Each stage has a thread; the last one runs in the caller's. OpenCV and the backends release Python's lock. A cut, which
+the second stage finds, ends all tracks with their averages: the embedding tells expressions apart, not people.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from edgefel.runtime.alignment import FaceBox
 from edgefel.runtime.faces import FaceDetector, crops, detect_near
 from edgefel.runtime.labelling import check_labelling, labelled_face
 from edgefel.runtime.session import Predictions, Session
+from edgefel.runtime.stream.cuts import CutFinder
 from edgefel.runtime.stream.frames import Frame, FrameResult, FrameSource, TrackedFace
 from edgefel.runtime.stream.smoothing import Smoother
 from edgefel.runtime.stream.tracker import Track, Tracker, TrackerOptions
@@ -104,6 +106,10 @@ class PeriodicDetector:
         self._last = self._detector(image) if whole else detect_near(self._detector, image, self._last)
         return self._last
 
+    def reset(self) -> None:
+        """The next image is searched as a whole, since it shows other people."""
+        self._count = 0
+
 
 class StageQueue(Generic[Item]):
     """Passes items from one stage to the next, in another thread; at most `size` wait.
@@ -184,6 +190,7 @@ class Stream:
         self._source, self._session = source, session
         self._options = options or StreamOptions()
         self._detector = PeriodicDetector(detector, self._options.detect_every)
+        self._is_cut = CutFinder()
         self._telemetry = telemetry or Telemetry()
         self.policy: Policy = self._options.policy or ("latest" if source.live else "all")
         # under "latest" only the newest frame waits
@@ -292,12 +299,15 @@ class Stream:
 
     def _detect(self, frame: Frame) -> _Found:
         start = time.perf_counter()
+        if not self._options.images and self._is_cut(frame.image):
+            frame = replace(frame, cut=True)
+            self._detector.reset()
         boxes = self._detector(frame.image)
         found = time.perf_counter()
-        cut = crops(frame.image, boxes, self._session.manifest.preprocessing.resize)
+        faces = crops(frame.image, boxes, self._session.manifest.preprocessing.resize)
         self._telemetry.record("detect", found - start)
         self._telemetry.record("align", time.perf_counter() - found)
-        return frame, boxes, cut
+        return frame, boxes, faces
 
     def _infer(self, found: _Found) -> _Judged:
         frame, boxes, faces = found
@@ -307,6 +317,8 @@ class Stream:
 
     def _finish(self, frame: Frame, boxes: Sequence[FaceBox], predictions: Predictions) -> FrameResult:
         start = time.perf_counter()
+        if frame.cut or self._options.images:
+            self._tracker.reset()
         faces = tuple(self._tracked(frame.time, boxes, predictions))
         now = time.monotonic()
         self._ready.append(now)
@@ -317,6 +329,7 @@ class Stream:
         telemetry.record("total", latency)
         telemetry.count("frames")
         telemetry.count("faces", len(faces))
+        telemetry.count("cuts", int(frame.cut))
         telemetry.set("tracks", sum(track.number > 0 for track in self._tracker.tracks))
         self._count_losses()
         return FrameResult(frame, faces, latency, fps, self._source.name)
@@ -326,8 +339,6 @@ class Stream:
     ) -> Iterator[TrackedFace]:
         """The faces whose tracks are confirmed, with smoothed distributions. now: time of the frame in seconds."""
         assert predictions.primary is not None
-        if self._options.images:
-            self._tracker.reset()
         tracks = self._tracker.update(now, boxes, predictions.embedding)
         values = (predictions.probabilities, predictions.primary, predictions.confidence)
         rows = zip(*(value.tolist() for value in values), strict=True)
