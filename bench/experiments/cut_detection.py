@@ -26,7 +26,7 @@ from edgefel.runtime.stream.cuts import FLASH, CutFinder
 
 WIDTH, HEIGHT = SIZE = (256, 144)
 LENGTH, SHOTS = 14, 4
-TIMED = {"640x480": (480, 640), "1920x1080": (1080, 1920)}
+TIMED = {"640x480": (640, 480), "1920x1080": (1920, 1080)}
 
 Shot = Sequence[Image]
 # frames, and where each cut is to be found
@@ -36,7 +36,7 @@ Random = np.random.Generator
 
 def shots(seed: int, count: int = SHOTS, length: int = LENGTH) -> list[Shot]:
     """Other people before another background each, one or two in a shot; 25 frames per second."""
-    made = []
+    made: list[Shot] = []
     for number in range(count):
         own = seed * 100 + number
         options = VideoOptions(seconds=4, fps=25, size=SIZE, faces=1 + own % 2, changes=1, seed=own)
@@ -92,7 +92,7 @@ def _fade_through_black(shots: Sequence[Shot], rng: Random) -> Clip:
 
 def _dissolve(shots: Sequence[Shot], rng: Random) -> Clip:
     steps = np.linspace(0, 1, LENGTH)
-    mixed = [_mixed(*pair, share) for *pair, share in zip(shots[0], shots[1], steps, strict=True)]
+    mixed = [_mixed(*step) for step in zip(shots[0], shots[1], steps.tolist(), strict=True)]
     return [*shots[0], *mixed, *shots[1]], [range(LENGTH, 2 * LENGTH)]
 
 
@@ -212,18 +212,22 @@ def time_frames(runs: int) -> dict[str, dict[str, float]]:
     """Microseconds per frame by size of the image, beside those of a thumbnail of 64x36 alone."""
     shot = shots(0, count=1, length=2)[0]
     calls: dict[str, Callable[[], Any]] = {}
-    for name, (height, width) in TIMED.items():
-        frames = [np.asarray(cv2.resize(frame, (width, height)), np.uint8) for frame in shot]
-        finder, order = CutFinder(), iter(lambda frames=frames: frames, None)
-        calls[name] = lambda finder=finder, order=order: [finder(frame) for frame in next(order)]
-        calls[f"{name}, thumbnail"] = lambda frames=frames: [
-            cv2.resize(frame, (64, 36), interpolation=cv2.INTER_AREA) for frame in frames
-        ]
+    for name, size in TIMED.items():
+        frames = [np.asarray(cv2.resize(frame, size), np.uint8) for frame in shot]
+        calls[name] = partial(_each, CutFinder(), frames)
+        calls[f"{name}, thumbnail"] = partial(
+            _each, partial(cv2.resize, dsize=(64, 36), interpolation=cv2.INTER_AREA), frames
+        )
     timings = measure(calls, TimingPlan.exactly(runs))
     return {
         name: {"us_p50": 500 * timings[name].p50, "thumbnail_us_p50": 500 * timings[f"{name}, thumbnail"].p50}
         for name in TIMED
     }
+
+
+def _each(call: Callable[[Image], Any], frames: Sequence[Image]) -> None:
+    for frame in frames:
+        call(frame)
 
 
 def _mixed(first: Image, second: Image, share: float) -> Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -42,14 +43,15 @@ class PredictSummary:
     """Totals of a run over a source.
 
     lost_frames: of a video, missing at its end or impossible to decode. kept: recordings of earlier runs that were cut
-    off, under the names that they have now. unreadable: each with the reason in brackets. left_out: what else looks
-    like images or videos, by suffix.
+    off, under the names that they have now. unsure: faces whose quality is too low, by its least part. unreadable: each
+    with the reason in brackets. left_out: what else looks like images or videos, by suffix.
     """
 
     images: int = 0
     faces: int = 0
     without_face: int = 0
     lost_frames: int = 0
+    unsure: Counter[str] = field(default_factory=Counter)
     unreadable: list[str] = field(default_factory=list)
     saved: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
@@ -64,14 +66,15 @@ def predict_source(
     save: Path | None = None,
     overwrite: bool = False,
     every: int = 1,
+    min_quality: float = 0.0,
     each: Callable[[ImageResult], None] = lambda result: None,
     advance: Callable[[], None] = lambda: None,
 ) -> PredictSummary:
     """Labels every image of a source, handing each result to `each` as it comes.
 
     save: folder for annotated images (same relative names), or for the one annotated video, whose frames keep the
-    times of the source. overwrite: whether files there may be replaced. every: each n-th frame of a video. advance:
-    called after each image, also after an unreadable one.
+    times of the source. overwrite: whether files there may be replaced. every: each n-th frame of a video.
+    min_quality: faces of a lower quality are "unsure". advance: called after each image, also after an unreadable one.
     Raises EdgefelError if nothing of the source could be read, and what `check_save` raises.
     """
     summary = PredictSummary(left_out=source.left_out)
@@ -87,10 +90,13 @@ def predict_source(
 
     with _Saver(source, save, every, overwrite, summary) as saver:
         for one in source.images(skip, every, count_lost):
-            faces = tuple(label_faces(one.image, detector, session))
+            faces = tuple(label_faces(one.image, detector, session, min_quality))
             summary.images += 1
             summary.faces += len(faces)
             summary.without_face += not faces
+            summary.unsure.update(
+                face.quality_parts.worst for face in faces if face.quality_parts and not face.sure
+            )
             if save is not None:
                 # a panel inside an image that is one face would hide it
                 whole = isinstance(detector, WholeImage)

@@ -106,7 +106,7 @@ def thumbnail(image: Image) -> Grey:
 def distance(first: Grey, second: Grey) -> float:
     """0 for the same shot to about 1 for unrelated ones. Thumbnails, uint8 [18, 32]."""
     seen = np.maximum(first, second) > _BLACK
-    area = _within(seen.any(1)), _within(seen.any(0))
+    area = _within(np.asarray(seen.any(1))), _within(np.asarray(seen.any(0)))
     first, second = first[area], second[area]
     if min(first.shape) < 4:
         return 0.0

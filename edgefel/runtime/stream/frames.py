@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from edgefel.data.preprocessing import Image
-from edgefel.runtime.labelling import LabelledFace
-
-UNSURE = "unsure"
+from edgefel.runtime.labelling import UNSURE, LabelledFace
 
 
 @dataclass(frozen=True)
@@ -74,8 +72,8 @@ class TrackedFace:
     """A face that is tracked across frames.
 
     track: number of the person, from 1, never reused. face: the box in this frame with the smoothed distributions; its
-    label is the most probable class. sure: whether the smoothed confidence reaches the threshold. age: seconds since
-    the track began. raw: the unsmoothed prediction for this frame.
+    label is the most probable class. sure: whether the smoothed confidence and quality reach their thresholds. age:
+    seconds since the track began. raw: the unsmoothed prediction for this frame.
     """
 
     track: int
@@ -100,6 +98,7 @@ class TrackedFace:
             "raw_label": self.raw.label,
             "raw_probability": self.raw.probability,
             "raw_confidence": self.raw.confidence,
+            "raw_quality": None if self.raw.quality is None else round(self.raw.quality, 3),
         }
 
 

@@ -22,11 +22,12 @@ from edgefel.data.preprocessing import Image
 from edgefel.errors import EdgefelError
 from edgefel.runtime.alignment import FaceBox
 from edgefel.runtime.faces import FaceDetector, crops, detect_near
-from edgefel.runtime.labelling import check_labelling, labelled_face
+from edgefel.runtime.labelling import check_labelling, crop_quality, labelled_face
+from edgefel.runtime.quality import Quality, check_least
 from edgefel.runtime.session import Predictions, Session
 from edgefel.runtime.stream.cuts import CutFinder
 from edgefel.runtime.stream.frames import Frame, FrameResult, FrameSource, TrackedFace
-from edgefel.runtime.stream.smoothing import Smoother
+from edgefel.runtime.stream.smoothing import Smoothed, Smoother
 from edgefel.runtime.stream.tracker import Track, Tracker, TrackerOptions
 from edgefel.runtime.telemetry.telemetry import Telemetry
 
@@ -46,8 +47,9 @@ class StreamOptions:
     sources. Under "latest" a file is played at its own speed. A camera cannot wait under "all" either: frames that were
     not read are replaced, and counted as dropped. detect_every: the whole image is searched in each n-th frame, and
     only the surroundings of known faces in the others. smoothing: time constant in seconds. min_confidence: smoothed
-    confidence below which a face is "unsure". frames, seconds: stop at this index and time of the source. images: the
-    frames are unrelated images; nothing is tracked, and each is searched as a whole.
+    confidence below which a face is "unsure". min_quality: the same for the smoothed quality. frames, seconds: stop at
+    this index and time of the source. images: the frames are unrelated images; nothing is tracked, and each is searched
+    as a whole.
 
     Raises EdgefelError for values out of range, and for options that exclude each other.
     """
@@ -56,6 +58,7 @@ class StreamOptions:
     detect_every: int = 1
     smoothing: float = 0.2
     min_confidence: float = 0.0
+    min_quality: float = 0.0
     tracker: TrackerOptions = field(default_factory=TrackerOptions)
     frames: int | None = None
     seconds: float | None = None
@@ -67,6 +70,7 @@ class StreamOptions:
             raise EdgefelError(f"detect_every is {self.detect_every}; give at least 1 frame")
         if not 0 <= self.min_confidence <= 1:
             raise EdgefelError(f"min_confidence is {self.min_confidence}; give a number from 0 to 1")
+        check_least(self.min_quality)
         if self.frames is not None and self.frames < 1:
             raise EdgefelError(f"frames is {self.frames}; give at least 1")
         if self.seconds is not None and not self.seconds > 0:  # NaN too
@@ -78,9 +82,9 @@ class StreamOptions:
             )
 
 
-# a frame with its boxes and their crops, and one with its boxes and their predictions
+# a frame with its boxes and their crops, and one with its boxes, their predictions and their qualities
 _Found = tuple[Frame, Sequence[FaceBox], Sequence[Image]]
-_Judged = tuple[Frame, Sequence[FaceBox], Predictions]
+_Judged = tuple[Frame, Sequence[FaceBox], Predictions, Sequence[Quality]]
 
 
 class PeriodicDetector:
@@ -313,13 +317,18 @@ class Stream:
         frame, boxes, faces = found
         predictions = self._session(faces, self._telemetry.record)
         self._telemetry.count("inferences", len(faces))
-        return frame, boxes, predictions
+        start = time.perf_counter()
+        qualities = [crop_quality(*pair, self._session) for pair in zip(faces, boxes, strict=True)]
+        self._telemetry.record("quality", time.perf_counter() - start)
+        return frame, boxes, predictions, qualities
 
-    def _finish(self, frame: Frame, boxes: Sequence[FaceBox], predictions: Predictions) -> FrameResult:
+    def _finish(
+        self, frame: Frame, boxes: Sequence[FaceBox], predictions: Predictions, qualities: Sequence[Quality]
+    ) -> FrameResult:
         start = time.perf_counter()
         if frame.cut or self._options.images:
             self._tracker.reset()
-        faces = tuple(self._tracked(frame.time, boxes, predictions))
+        faces = tuple(self._tracked(frame.time, boxes, predictions, qualities))
         now = time.monotonic()
         self._ready.append(now)
         elapsed = now - self._ready[0]
@@ -335,24 +344,24 @@ class Stream:
         return FrameResult(frame, faces, latency, fps, self._source.name)
 
     def _tracked(
-        self, now: float, boxes: Sequence[FaceBox], predictions: Predictions
+        self, now: float, boxes: Sequence[FaceBox], predictions: Predictions, qualities: Sequence[Quality]
     ) -> Iterator[TrackedFace]:
         """The faces whose tracks are confirmed, with smoothed distributions. now: time of the frame in seconds."""
         assert predictions.primary is not None
         tracks = self._tracker.update(now, boxes, predictions.embedding)
+        options = self._options
         values = (predictions.probabilities, predictions.primary, predictions.confidence)
         rows = zip(*(value.tolist() for value in values), strict=True)
-        for track, box, row in zip(tracks, boxes, rows, strict=True):
-            smoother = self._smoothers.setdefault(track, Smoother(self._options.smoothing))
-            smoothed = smoother.update(now, *row)
+        for track, box, parts, row in zip(tracks, boxes, qualities, rows, strict=True):
+            alone = Smoothed(*row, parts.overall)
+            smoothed = self._smoothers.setdefault(track, Smoother(options.smoothing)).update(now, *alone)
             if track.number:
-                yield TrackedFace(
-                    track.number,
-                    labelled_face(box, self._session.labels, *smoothed),
-                    smoothed.confidence >= self._options.min_confidence,
-                    now - track.began,
-                    labelled_face(box, self._session.labels, *row),
+                sure = (
+                    smoothed.confidence >= options.min_confidence and smoothed.quality >= options.min_quality
                 )
+                labels = self._session.labels
+                face, raw = (labelled_face(box, labels, *each, parts) for each in (smoothed, alone))
+                yield TrackedFace(track.number, face, sure, now - track.began, raw)
 
     def _count_losses(self) -> None:
         """Adds the losses since the last call to the counters, which the first call creates."""

@@ -1,0 +1,143 @@
+"""How well a face can be read, whatever the network says of it: turn, size, contrast, sharpness, noise, exposure.
+
+A network that has not seen such faces labels a profile, a dark or a blurred face with as much confidence as any other.
+Each part is 0 where hardly anything can be read and 1 where it costs nothing, between two limits that were chosen by
+the accuracy on degraded copies of FER+ faces (docs/quality.md). The overall quality is the least part: a face that
+fails in one respect cannot be read, however good the others are, and parts that fail together (a dark face has little
+contrast) would be counted twice in a product.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edgefel.data.preprocessing import Image
+from edgefel.errors import EdgefelError
+from edgefel.runtime.alignment import FaceBox
+from edgefel.runtime.eyes import Point
+
+# Quality below which a label is "unsure".
+DEFAULT_LEAST = 0.3
+# Every crop is measured at this side, or at its own where that is smaller, and without a margin of a tenth.
+SIDE = 48
+# The tip of the nose lies as many distances of the eyes before their middle.
+NOSE = 0.5
+
+# (value at 0, value at 1) of each part
+POSE = (60.0, 20.0)  # degrees of yaw
+SMALLEST = 8  # pixels; the other limit is the network's input
+SHARPNESS = (0.02, 0.12)  # deviation of the finest detail, as a share of that of all
+NOISE = (0.8, 0.3)  # deviation of the noise, likewise
+CONTRAST = (3.0, 20.0)  # deviation of the brightness, of 255
+DARK = (5.0, 50.0)  # mean of the brightness, of 255
+BURNT = (0.6, 0.1)  # share of pixels without detail in white
+_WHITE = 250
+
+_NOISE_FILTER = np.array([1, -2, 1], np.float32)
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Parts of a face's quality, 0 to 1 each. pose: None where the turn is unknown."""
+
+    size: float
+    pose: float | None
+    contrast: float
+    sharpness: float
+    noise: float
+    exposure: float
+
+    @property
+    def overall(self) -> float:
+        """The least part."""
+        return min(self._known().values())
+
+    @property
+    def worst(self) -> str:
+        """The name of the least part."""
+        parts = self._known()
+        return min(parts, key=parts.__getitem__)
+
+    def to_dict(self) -> dict[str, float | None]:
+        """Plain JSON values."""
+        return {name: None if value is None else round(value, 3) for name, value in asdict(self).items()}
+
+    def _known(self) -> dict[str, float]:
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
+def face_quality(crop: Image, box: FaceBox, input_side: int) -> Quality:
+    """Of one face.
+
+    crop: uint8 RGB [H, W, 3], what the network sees of it before its preprocessing; at any scale. box: where it is in
+    the image, whose pixels `size` counts. input_side: of the network's input (`Preprocessing.output_size`).
+    """
+    side = max(8, min(SIDE, box.side, *crop.shape[:2]))
+    method = cv2.INTER_AREA if min(crop.shape[:2]) > side else cv2.INTER_LINEAR
+    grey = cv2.resize(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), (side, side), interpolation=method)
+    values = grey.astype(np.float32)
+    margin = side // 10
+    inner = slice(margin, side - margin)
+    mean, deviation = _moments(values[inner, inner])
+    spread = max(deviation, 1e-3)
+    detail = _moments((values - cv2.blur(values, (3, 3)))[inner, inner])[1]
+    # Immerkaer, "Fast noise variance estimation", Computer Vision and Image Understanding 64(2), 1996
+    rough = cv2.sepFilter2D(values, cv2.CV_32F, _NOISE_FILTER, _NOISE_FILTER)[inner, inner]
+    noise = math.sqrt(math.pi / 2) / 6 * float(cv2.norm(rough, cv2.NORM_L1)) / rough.size
+    burnt = np.count_nonzero(grey[inner, inner] >= _WHITE) / rough.size
+    return Quality(
+        size=_size(box.side, input_side),
+        pose=None if box.landmarks is None else _between(abs(yaw(box.landmarks)), *POSE),
+        contrast=_between(math.log(spread), *map(math.log, CONTRAST)),
+        sharpness=_between(detail / spread, *SHARPNESS),
+        noise=_between(noise / spread, *NOISE),
+        exposure=min(
+            _between(math.log(max(mean, 1e-3)), *map(math.log, DARK)),
+            _between(burnt, *BURNT),
+        ),
+    )
+
+
+def yaw(landmarks: Sequence[Point]) -> float:
+    """The turn of a head to one side in degrees, positive towards the image's right; any roll.
+
+    landmarks: both eyes, those of the image's left first, the tip of the nose, and the corners of the mouth, which are
+    not needed. The tip of the nose lies NOSE distances of the eyes before them: as a head turns, it moves off their
+    middle by NOSE · sin(yaw) and they come closer by cos(yaw), so that it is NOSE · tan(yaw) of the distance that is
+    seen away from it. In parallel projection. 90 where there is no distance.
+    """
+    (x0, y0), (x1, y1), (x, y), *_ = landmarks
+    across, down = x1 - x0, y1 - y0
+    squared = across**2 + down**2
+    if squared == 0:
+        return 90.0
+    offset = ((x - (x0 + x1) / 2) * across + (y - (y0 + y1) / 2) * down) / squared
+    return math.degrees(math.atan(offset / NOSE))
+
+
+def check_least(least: float) -> None:
+    """Raises EdgefelError for a threshold of quality outside 0..1."""
+    if not 0 <= least <= 1:  # NaN too
+        raise EdgefelError(f"min_quality is {least}; give a number from 0 to 1")
+
+
+def _size(side: int, wanted: int) -> float:
+    """In octaves: each halving of the side costs as much. 1 from the network's own input on."""
+    return _between(math.log(max(side, 1)), math.log(SMALLEST), math.log(max(wanted, 2 * SMALLEST)))
+
+
+def _between(value: float, zero: float, one: float) -> float:
+    """0 at `zero` and beyond, 1 at `one` and beyond, linear between them."""
+    return min(1.0, max(0.0, (value - zero) / (one - zero)))
+
+
+def _moments(values: npt.NDArray[np.float32]) -> tuple[float, float]:
+    """Mean and standard deviation."""
+    mean, deviation = cv2.meanStdDev(values)
+    return float(mean[0, 0]), float(deviation[0, 0])
