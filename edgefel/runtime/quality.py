@@ -26,7 +26,7 @@ from edgefel.runtime.eyes import Point
 DEFAULT_LEAST = 0.3
 # Every crop is measured at this side, or at its own where that is smaller, and without a margin of a tenth.
 SIDE = 48
-# The tip of the nose lies as many distances of the eyes before their middle.
+# The tip of the nose lies as many distances of the eyes before the plane of eyes and mouth.
 NOSE = 0.5
 
 # (value at 0, value at 1) of each part
@@ -90,7 +90,7 @@ def face_quality(crop: Image, box: FaceBox, input_side: int) -> Quality:
     # Immerkaer, "Fast noise variance estimation", Computer Vision and Image Understanding 64(2), 1996
     rough = cv2.sepFilter2D(values, cv2.CV_32F, _NOISE_FILTER, _NOISE_FILTER)[inner, inner]
     noise = math.sqrt(math.pi / 2) / 6 * float(cv2.norm(rough, cv2.NORM_L1)) / rough.size
-    burnt = np.count_nonzero(grey[inner, inner] >= _WHITE) / rough.size
+    burnt = float(np.count_nonzero(grey[inner, inner] >= _WHITE)) / rough.size
     return Quality(
         size=_size(box.side, input_side),
         pose=None if box.landmarks is None else _between(abs(yaw(box.landmarks)), *POSE),
@@ -105,20 +105,20 @@ def face_quality(crop: Image, box: FaceBox, input_side: int) -> Quality:
 
 
 def yaw(landmarks: Sequence[Point]) -> float:
-    """The turn of a head to one side in degrees, positive towards the image's right; any roll.
+    """The turn of a head to one side in degrees, positive towards the image's right, whatever its nod and roll.
 
-    landmarks: both eyes, those of the image's left first, the tip of the nose, and the corners of the mouth, which are
-    not needed. The tip of the nose lies NOSE distances of the eyes before them: as a head turns, it moves off their
-    middle by NOSE · sin(yaw) and they come closer by cos(yaw), so that it is NOSE · tan(yaw) of the distance that is
-    seen away from it. In parallel projection. 90 where there is no distance.
+    landmarks: both eyes, the tip of the nose, both corners of the mouth; those of the image's left first. In parallel
+    projection the nose is where it would lie in the plane of the other four, plus NOSE distances of the eyes along the
+    normal of that plane. In coordinates of that plane (from eye to eye, from the eyes down to the mouth) this moves it
+    by NOSE · tan(yaw) to the side. 90 where the four points lie on a line.
     """
-    (x0, y0), (x1, y1), (x, y), *_ = landmarks
-    across, down = x1 - x0, y1 - y0
-    squared = across**2 + down**2
-    if squared == 0:
+    (x0, y0), (x1, y1), (x, y), (x2, y2), (x3, y3) = landmarks
+    middle_x, middle_y = (x0 + x1) / 2, (y0 + y1) / 2
+    down_x, down_y = (x2 + x3) / 2 - middle_x, (y2 + y3) / 2 - middle_y
+    area = (x1 - x0) * down_y - (y1 - y0) * down_x
+    if area == 0:
         return 90.0
-    offset = ((x - (x0 + x1) / 2) * across + (y - (y0 + y1) / 2) * down) / squared
-    return math.degrees(math.atan(offset / NOSE))
+    return math.degrees(math.atan(((x - middle_x) * down_y - (y - middle_y) * down_x) / area / NOSE))
 
 
 def check_least(least: float) -> None:

@@ -352,8 +352,10 @@ class Stream:
         options = self._options
         values = (predictions.probabilities, predictions.primary, predictions.confidence)
         rows = zip(*(value.tolist() for value in values), strict=True)
-        for track, box, parts, row in zip(tracks, boxes, qualities, rows, strict=True):
-            alone = Smoothed(*row, parts.overall)
+        for track, box, parts, (shares, primary, confidence) in zip(
+            tracks, boxes, qualities, rows, strict=True
+        ):
+            alone = Smoothed(shares, primary, confidence, parts.overall)
             smoothed = self._smoothers.setdefault(track, Smoother(options.smoothing)).update(now, *alone)
             if track.number:
                 sure = (
