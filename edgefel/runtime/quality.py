@@ -31,12 +31,12 @@ NOSE = 0.5
 
 # (value at 0, value at 1) of each part
 POSE = (60.0, 20.0)  # degrees of yaw
-SMALLEST = 8  # pixels; the other limit is the network's input
-SHARPNESS = (0.02, 0.12)  # deviation of the finest detail, as a share of that of all
-NOISE = (0.8, 0.3)  # deviation of the noise, likewise
-CONTRAST = (3.0, 20.0)  # deviation of the brightness, of 255
-DARK = (5.0, 50.0)  # mean of the brightness, of 255
-BURNT = (0.6, 0.1)  # share of pixels without detail in white
+SMALLEST, ENOUGH = 8, 0.5  # pixels; share of the side of the network's input
+SHARPNESS = (0.03, 0.11)  # deviation of the finest detail, as a share of that of all
+NOISE = (0.6, 0.2)  # deviation of the noise, likewise
+CONTRAST = (7.0, 30.0)  # deviation of the brightness, of 255
+DARK = (20.0, 80.0)  # mean of the brightness, of 255
+BURNT = (1.0, 0.25)  # share of pixels without detail in white
 _WHITE = 250
 
 _NOISE_FILTER = np.array([1, -2, 1], np.float32)
@@ -128,8 +128,9 @@ def check_least(least: float) -> None:
 
 
 def _size(side: int, wanted: int) -> float:
-    """In octaves: each halving of the side costs as much. 1 from the network's own input on."""
-    return _between(math.log(max(side, 1)), math.log(SMALLEST), math.log(max(wanted, 2 * SMALLEST)))
+    """In octaves: each halving of the side costs as much."""
+    enough = max(ENOUGH * wanted, 2 * SMALLEST)
+    return _between(math.log(max(side, 1)), math.log(SMALLEST), math.log(enough))
 
 
 def _between(value: float, zero: float, one: float) -> float:

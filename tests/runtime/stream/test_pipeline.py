@@ -186,6 +186,23 @@ def test_below_the_threshold_a_face_is_unsure(session):
         assert face.to_dict()["top_label"] == face.face.label
 
 
+def test_below_the_least_quality_a_face_is_unsure(session):
+    """By the average: a frame alone that is blurred changes no label."""
+    sharp = patches(0)
+    plain = sharp.copy()
+    plain[40:120, 40:120] = 128
+    source = ListSource([sharp] * 30 + [plain] + [sharp] * 5 + [plain] * 30)
+    options = StreamOptions(min_quality=0.5, smoothing=0.2)
+    results = list(Stream(source, PlaceDetector(), session, options))
+    faces = [face for result in results for face in result.faces]
+    assert [face.label == "unsure" for face in faces[:38]] == [False] * 38
+    assert {face.label for face in faces[-20:]} == {"unsure"}
+    document = faces[29].to_dict()
+    assert document["quality"] > 0.5 > document["raw_quality"] == 0
+    assert document["quality_parts"]["contrast"] == 0
+    assert document["label"] == document["top_label"] == faces[29].face.label
+
+
 @pytest.mark.parametrize(("limit", "expected"), [({"frames": 7}, 7), ({"seconds": 0.5}, 15)])
 def test_it_stops_where_it_is_told(session, limit, expected):
     results = list(Stream(ListSource(moving(50)), SquareDetector(), session, StreamOptions(**limit)))
@@ -275,7 +292,9 @@ def test_every_stage_is_timed(session):
     telemetry = Telemetry()
     list(Stream(ListSource(moving(10)), SquareDetector(0.002), session, telemetry=telemetry))
     stages = telemetry.snapshot().stages
-    assert {"capture", "detect", "align", "preprocess", "inference", "post", "total"} <= set(stages)
+    assert {"capture", "detect", "align", "preprocess", "inference", "quality", "post", "total"} <= set(
+        stages
+    )
     assert stages["detect"].p50 >= 2
     assert telemetry.snapshot().counters["inferences"] == 20
 
@@ -285,6 +304,7 @@ def test_every_stage_is_timed(session):
     [
         {"detect_every": 0},
         {"min_confidence": 1.5},
+        {"min_quality": float("nan")},
         {"smoothing": -1},
         {"frames": 0},
         {"seconds": 0},
