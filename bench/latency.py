@@ -18,7 +18,7 @@ from edgefel.data.synthetic.options import VideoOptions
 from edgefel.data.synthetic.video import SyntheticVideo
 from edgefel.errors import EdgefelError
 from edgefel.runtime.faces import FaceDetector, HaarDetector, crops
-from edgefel.runtime.labelling import LabelledFace, check_labelling, labelled_face
+from edgefel.runtime.labelling import LabelledFace, check_labelling, labelled_faces
 from edgefel.runtime.session import Session
 from edgefel.runtime.telemetry.board import Board
 from edgefel.text import counted
@@ -184,7 +184,7 @@ class Pipeline:
 
     Stages sum up to the whole: "detection" and "alignment" of faces, those that the session records
     ("preprocessing", then "inference", or with TensorRT "copy in", "gpu", "copy out"), and "post", the rest:
-    checking and copying outputs, and making labels.
+    checking and copying outputs, the quality of the faces, and making labels.
     """
 
     def __init__(
@@ -212,10 +212,7 @@ class Pipeline:
         cut = crops(self._image, boxes, session.manifest.preprocessing.resize)
         aligned = clock()
         predictions = session(cut, record)
-        assert predictions.primary is not None
-        values = (predictions.probabilities, predictions.primary, predictions.confidence)
-        rows = zip(boxes, *(value.tolist() for value in values), strict=True)
-        labelled = [labelled_face(box, session.labels, *row) for box, *row in rows]
+        labelled = labelled_faces(boxes, cut, predictions, session)
         end = clock()
         rest = max(1, end - aligned - sum(stages.values()))
         self._calls.append(

@@ -110,6 +110,13 @@ min_face = click.option(
     help="Minimum face size, as a share of the image's shorter side; a larger one is faster.",
 )
 
+min_quality = click.option(
+    "--min-quality",
+    type=FiniteRange(0, 1),
+    default=0.3,
+    help="A face that is too small, turned, dark or blurred to reach it is 'unsure'; 0 labels every face.",
+)
+
 
 # lists
 def precisions(

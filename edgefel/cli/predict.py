@@ -29,6 +29,7 @@ _NAMED = 20  # unreadable images
 @params.detector
 @params.detector_model
 @params.min_face
+@params.min_quality
 @click.option("--no-detect", is_flag=True, help="The images are face crops already.")
 @click.option("--save", type=PATH, help="Folder for annotated images or the video.")
 @params.overwrite("Replace files of --save that exist.")
@@ -44,6 +45,7 @@ def command(
     detector: str | None,
     detector_model: Path | None,
     min_face: float | None,
+    min_quality: float,
     no_detect: bool,
     save: Path | None,
     overwrite: bool,
@@ -102,7 +104,15 @@ def command(
         if opened.kind != "image":
             bars.start("labelling", -(-opened.frames // every) or None)
         summary = predict_source(
-            opened, find, session, save=save, overwrite=overwrite, every=every, each=add, advance=advance
+            opened,
+            find,
+            session,
+            save=save,
+            overwrite=overwrite,
+            every=every,
+            min_quality=min_quality,
+            each=add,
+            advance=advance,
         )
     if summary.faces and not as_json:
         print_table(("~image", "face", "label", "prob.", "confidence", "before correction"), rows)
@@ -117,7 +127,8 @@ def _rows(result: ImageResult, source: Source) -> Iterator[tuple[str, ...]]:
     for face in result.faces:
         before = f"{face.primary_label} {face.primary[face.primary_label]:.1%}"
         box = f"{face.box.x},{face.box.y} {face.box.side}x{face.box.side}"
-        yield name, box, face.label, f"{face.probability:.1%}", f"{face.confidence:.2f}", before
+        label = face.label if face.sure else f"{face.shown}: {face.label}?"
+        yield name, box, label, f"{face.probability:.1%}", f"{face.confidence:.2f}", before
 
 
 def _lines(summary: PredictSummary, model: str) -> Iterator[str]:
@@ -129,6 +140,9 @@ def _lines(summary: PredictSummary, model: str) -> Iterator[str]:
         yield f"no face found in {summary.without_face} of them"
     for reason, count in summary.misframed.items():
         yield f"{counted(count, 'face')} with {reason}: not framed as in training, labels are less certain"
+    if unsure := summary.unsure:
+        reasons = ", ".join(f"{part} {count}" for part, count in unsure.most_common())
+        yield f"{counted(unsure.total(), 'face')} unsure, since not well enough seen ({reasons}); see --min-quality"
     if unreadable := summary.unreadable:
         more = f", and {len(unreadable) - _NAMED} more" if len(unreadable) > _NAMED else ""
         yield f"skipped {len(unreadable)} unreadable: {', '.join(unreadable[:_NAMED])}{more}"

@@ -87,6 +87,7 @@ if TYPE_CHECKING:
     default=0.0,
     help="A face below it is 'unsure'; 'edgefel evaluate --coverage' helps to choose.",
 )
+@params.min_quality
 @click.option("--frames", type=POSITIVE, help="Stop after this many frames of the source.")
 @click.option("--seconds", type=ABOVE_ZERO, help="Stop after this much time of the source.")
 @click.option("--show", is_flag=True, help="Show the annotated image in a window; q ends.")
@@ -224,6 +225,7 @@ def _stream_options(options: SimpleNamespace) -> StreamOptions:
         detect_every=options.detect_every,
         smoothing=options.smoothing,
         min_confidence=options.min_confidence,
+        min_quality=options.min_quality,
         frames=options.frames,
         seconds=options.seconds,
         # a folder is a sequence only with a given rate

@@ -179,9 +179,10 @@ def _panel(face: LabelledFace, unit: float) -> OverlayLayer:
     layer.background(PANEL_WIDTH, height, 9, PANEL_ALPHA)
     right = PANEL_WIDTH - PAD
     share = f"{face.probability:.0%}"
-    layer.text(face.label, PAD, PAD + 17, 0.66, label_colour(face), 1.2)
+    layer.text(face.shown, PAD, PAD + 17, 0.66, label_colour(face), 1.2)
     layer.text(share, right - text_width(share, 0.66), PAD + 17, 0.66, INK, 1.2)
-    layer.text(f"confidence {face.confidence:.2f}", PAD, PAD + 36, 0.4, FAINT)
+    below = f"confidence {face.confidence:.2f}" if face.sure else f"perhaps {face.label}"
+    layer.text(below, PAD, PAD + 36, 0.4, FAINT)
     for number, (name, probability) in enumerate(face.probabilities.items()):
         middle = PAD + HEAD + ROW * (number + 0.5)
         ink = INK if name == face.label else FAINT
@@ -203,7 +204,7 @@ def _panel(face: LabelledFace, unit: float) -> OverlayLayer:
 
 def _draw_tag(image: Image, face: LabelledFace) -> None:
     """Draws the label alone, below the box."""
-    text = f"{face.label} {face.probability:.0%}"
+    text = f"{face.label} {face.probability:.0%}" if face.sure else f"{face.shown}, {face.label}?"
     width = text_width(text, 0.55) + 14
     unit = min(float(np.clip(face.box.side / 200, 0.8, 3.0)), image.shape[1] / width, image.shape[0] / 24)
     tag = OverlayLayer(round(width), 24, unit)
@@ -242,7 +243,9 @@ def extent(box: FaceBox) -> Rect:
 
 
 def label_colour(face: LabelledFace) -> Colour:
-    """The colour of the label's class."""
+    """The colour of the label's class; grey for an unsure face."""
+    if not face.sure:
+        return FAINT
     return PALETTE[list(face.probabilities).index(face.label) % len(PALETTE)]
 
 

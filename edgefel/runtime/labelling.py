@@ -11,7 +11,10 @@ from edgefel.errors import EdgefelError
 from edgefel.runtime.alignment import FaceBox
 from edgefel.runtime.faces import FaceDetector, WholeImage, crops
 from edgefel.runtime.levelling import levelling
-from edgefel.runtime.session import Session
+from edgefel.runtime.quality import Quality, face_quality
+from edgefel.runtime.session import Predictions, Session
+
+UNSURE = "unsure"
 
 
 @dataclass(frozen=True)
@@ -19,8 +22,9 @@ class LabelledFace:
     """One face and its predictions.
 
     label: the most probable class after correction. probabilities, primary: by class name, after and
-    before correction. confidence: 1 - normalized entropy of `probabilities`. size: width and height of a whole image
-    that is a face; None where the model saw the box.
+    before correction. confidence: 1 - normalized entropy of `probabilities`. quality: of the face, 0 to 1, and its
+    parts; None where it was not measured. sure: whether the quality reaches the threshold. size: width and height of a
+    whole image that is a face; None where the model saw the box.
     """
 
     box: FaceBox
@@ -29,12 +33,20 @@ class LabelledFace:
     confidence: float
     probabilities: Mapping[str, float]
     primary: Mapping[str, float]
+    quality: float | None = None
+    quality_parts: Quality | None = None
+    sure: bool = True
     size: tuple[int, int] | None = None
 
     @property
     def probability(self) -> float:
         """Of the label."""
         return self.probabilities[self.label]
+
+    @property
+    def shown(self) -> str:
+        """The label, or "unsure"."""
+        return self.label if self.sure else UNSURE
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -44,20 +56,25 @@ class LabelledFace:
         return {
             "box": {"x": x, "y": y, "width": width, "height": height},
             "detection_score": self.box.score,
-            "label": self.label,
+            "label": self.shown,
+            "top_label": self.label,
             "probability": self.probability,
             "confidence": self.confidence,
+            "quality": None if self.quality is None else round(self.quality, 3),
+            "quality_parts": None if self.quality_parts is None else self.quality_parts.to_dict(),
             "primary_label": self.primary_label,
             "probabilities": dict(self.probabilities),
             "primary": dict(self.primary),
         }
 
 
-def label_faces(image: Image, detector: FaceDetector, session: Session) -> list[LabelledFace]:
+def label_faces(
+    image: Image, detector: FaceDetector, session: Session, min_quality: float = 0.0
+) -> list[LabelledFace]:
     """Finds and labels every face of an image, uint8 RGB [H, W, 3]; an empty list if there is none.
 
     Faces are framed, and turned ones brought level, as the bundle's `framing` says; without one, as the detector has
-    them.
+    them. min_quality: faces of a lower quality are not sure.
 
     Raises EdgefelError for a bundle without the output `primary`, which the panel and the JSON show.
     """
@@ -67,17 +84,44 @@ def label_faces(image: Image, detector: FaceDetector, session: Session) -> list[
     whole = isinstance(detector, WholeImage)
     # a crop is resized as it is, as evaluation and training do with it; the square of a box would cut its ends off
     faces = [image] if whole else crops(image, boxes, manifest.preprocessing.resize, manifest.framing)
-    predictions = session(faces)
-    assert predictions.primary is not None
-    values = (predictions.probabilities, predictions.primary, predictions.confidence)
-    rows = zip(boxes, *(value.tolist() for value in values), strict=True)
-    labelled = [labelled_face(box, session.labels, *values) for box, *values in rows]
+    labelled = labelled_faces(boxes, faces, session(faces), session, min_quality)
     height, width = image.shape[:2]
     return [replace(face, size=(width, height)) for face in labelled] if whole else labelled
 
 
+def labelled_faces(
+    boxes: Sequence[FaceBox],
+    faces: Sequence[Image],
+    predictions: Predictions,
+    session: Session,
+    min_quality: float = 0.0,
+) -> list[LabelledFace]:
+    """The faces of N boxes, from their crops and what the session predicts for these."""
+    assert predictions.primary is not None
+    outputs = (predictions.probabilities, predictions.primary, predictions.confidence)
+    rows = zip(boxes, faces, *(output.tolist() for output in outputs), strict=True)
+    labelled = []
+    for box, crop, probabilities, primary, confidence in rows:
+        parts = crop_quality(crop, box, session)
+        values = probabilities, primary, confidence, parts.overall
+        face = labelled_face(box, session.labels, *values, parts)
+        labelled.append(replace(face, sure=parts.overall >= min_quality))
+    return labelled
+
+
+def crop_quality(crop: Image, box: FaceBox, session: Session) -> Quality:
+    """How well a face can be read by the network of a session. crop: as `crops` gives it."""
+    return face_quality(crop, box, session.manifest.preprocessing.output_size)
+
+
 def labelled_face(
-    box: FaceBox, names: Sequence[str], probabilities: list[float], primary: list[float], confidence: float
+    box: FaceBox,
+    names: Sequence[str],
+    probabilities: list[float],
+    primary: list[float],
+    confidence: float,
+    quality: float | None = None,
+    parts: Quality | None = None,
 ) -> LabelledFace:
     """The face of a box from the model's distributions, [C] each, in the order of `names`.
 
@@ -90,6 +134,8 @@ def labelled_face(
         confidence,
         dict(zip(names, probabilities, strict=True)),
         dict(zip(names, primary, strict=True)),
+        quality,
+        parts,
     )
 
 

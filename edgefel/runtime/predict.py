@@ -44,8 +44,9 @@ class PredictSummary:
     """Totals of a run over a source.
 
     lost_frames: of a video, missing at its end or impossible to decode. kept: recordings of earlier runs that were cut
-    off, under the names that they have now. misframed: faces that could not be framed as in training, by reason.
-    unreadable: each with the reason in brackets. left_out: what else looks like images or videos, by suffix.
+    off, under the names that they have now. misframed: faces that could not be framed as in training, by reason. unsure:
+    faces whose quality is too low, by its least part. unreadable: each with the reason in brackets. left_out: what else
+    looks like images or videos, by suffix.
     """
 
     images: int = 0
@@ -53,6 +54,7 @@ class PredictSummary:
     without_face: int = 0
     lost_frames: int = 0
     misframed: Counter[str] = field(default_factory=Counter)
+    unsure: Counter[str] = field(default_factory=Counter)
     unreadable: list[str] = field(default_factory=list)
     saved: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
@@ -67,14 +69,15 @@ def predict_source(
     save: Path | None = None,
     overwrite: bool = False,
     every: int = 1,
+    min_quality: float = 0.0,
     each: Callable[[ImageResult], None] = lambda result: None,
     advance: Callable[[], None] = lambda: None,
 ) -> PredictSummary:
     """Labels every image of a source, handing each result to `each` as it comes.
 
     save: folder for annotated images (same relative names), or for the one annotated video, whose frames keep the
-    times of the source. overwrite: whether files there may be replaced. every: each n-th frame of a video. advance:
-    called after each image, also after an unreadable one.
+    times of the source. overwrite: whether files there may be replaced. every: each n-th frame of a video.
+    min_quality: faces of a lower quality are "unsure". advance: called after each image, also after an unreadable one.
     Raises EdgefelError if nothing of the source could be read, and what `check_save` raises.
     """
     summary = PredictSummary(left_out=source.left_out)
@@ -91,13 +94,16 @@ def predict_source(
     framing = session.manifest.framing
     with _Saver(source, save, every, overwrite, summary) as saver:
         for one in source.images(skip, every, count_lost):
-            faces = tuple(label_faces(one.image, detector, session))
+            faces = tuple(label_faces(one.image, detector, session, min_quality))
             summary.images += 1
             summary.faces += len(faces)
             summary.without_face += not faces
             if framing is not None:
                 reasons = (misframed(one.image, face.box, framing) for face in faces)
                 summary.misframed.update(filter(None, reasons))
+            summary.unsure.update(
+                face.quality_parts.worst for face in faces if face.quality_parts and not face.sure
+            )
             if save is not None:
                 # a panel inside an image that is one face would hide it
                 whole = isinstance(detector, WholeImage)

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from edgefel.cli import params
 from edgefel.data.image_headers import PIXELS_VARIABLE
 from edgefel.errors import EdgefelError
-from edgefel.runtime import manifest
+from edgefel.runtime import manifest, quality
 from edgefel.runtime.backends import base
 from edgefel.workers import usable_cores
 
@@ -20,6 +20,8 @@ def test_names_are_those_of_the_runtime():
     """They are written out, so that help needs nothing else."""
     assert tuple(base.BACKENDS) == params.BACKENDS
     assert tuple(manifest.PRECISIONS) == params.PRECISIONS
+    (option,) = click.command()(params.min_quality(lambda min_quality: None)).params
+    assert option.default == quality.DEFAULT_LEAST
 
 
 def call(command: click.Command, *arguments: str) -> str:

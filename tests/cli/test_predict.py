@@ -52,6 +52,21 @@ def test_the_table_names_the_image_and_the_label(nano_bundle):
     assert "1 face in 1 image (" in result.stderr
 
 
+def test_a_face_that_cannot_be_read_is_unsure_and_the_summary_says_why(nano_bundle, tmp_path):
+    dark = cv2.imread(str(PORTRAIT))[60:260, 150:350] // 8
+    cv2.imwrite(str(tmp_path / "dark.png"), dark)
+    source = tmp_path / "dark.png", "--no-detect"
+    (record,) = lines(result := run(nano_bundle, *source, "--json"))
+    (face,) = record["faces"]
+    parts = [part for part in face["quality_parts"].values() if part is not None]
+    assert (face["label"], face["quality"]) == ("unsure", min(parts))
+    assert face["top_label"] == max(face["probabilities"], key=face["probabilities"].get)
+    assert "1 face unsure, since not well enough seen (contrast 1); see --min-quality" in result.stderr
+    assert f"unsure: {face['top_label']}?" in run(nano_bundle, *source).stdout
+    (record,) = lines(run(nano_bundle, *source, "--json", "--min-quality", 0))
+    assert record["faces"][0]["label"] == face["top_label"]
+
+
 def test_a_image_without_a_face_is_an_empty_result(nano_bundle, tmp_path):
     cv2.imwrite(str(tmp_path / "wall.png"), np.full((200, 200, 3), 128, np.uint8))
     result = run(nano_bundle, tmp_path / "wall.png", "--json")

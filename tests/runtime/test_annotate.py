@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from edgefel.data.labels import EXPRESSIONS_8
 from edgefel.runtime.alignment import FaceBox
-from edgefel.runtime.annotate import PALETTE, STRIP_HEIGHT, annotate, annotate_crop
+from edgefel.runtime.annotate import FAINT, PALETTE, STRIP_HEIGHT, annotate, annotate_crop
 from edgefel.runtime.labelling import LabelledFace
 
 
@@ -27,6 +29,16 @@ def test_the_label_has_its_colour_and_the_original_is_kept(size):
     assert out.shape == image.shape
     assert (out == PALETTE[1]).all(axis=-1).any()
     assert np.array_equal(annotate(image, []), image)
+
+
+@pytest.mark.parametrize("side", [200, 540])
+def test_an_unsure_face_is_grey_and_says_so(side):
+    image = np.full((600, 600, 3), 90, np.uint8)
+    sure = face(20, 20, side)
+    out = annotate(image, [replace(sure, sure=False)])
+    assert (out == FAINT).all(axis=-1).any()
+    bars = (out == PALETTE[1]).all(axis=-1).sum()
+    assert bars < (annotate(image, [sure]) == PALETTE[1]).all(axis=-1).sum() / 2
 
 
 def test_a_longer_bar_for_a_larger_probability():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import cv2
+import numpy as np
 import pytest
 from streams import BLUE, RED, SquareDetector, scene, write_video
 
@@ -40,6 +41,29 @@ def test_results_come_in_order_and_the_totals_add_up(photos, session):
     assert len(summary.unreadable) == 1
     assert summary.unreadable[0].startswith(f"{photos / 'broken.png'} (")
     assert summary.saved == []
+
+
+def test_faces_of_low_quality_are_counted_by_what_is_wrong(session, tmp_path):
+    rng = np.random.default_rng(0)
+    image = np.zeros((240, 320, 3), np.uint8)
+    coarse = rng.integers(60, 200, (6, 6), np.uint8)
+    for place, side in ((20, 60), (200, 12)):
+        face = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_LINEAR)
+        image[20 : 20 + side, place : place + side] = face[..., None]
+    image[150:210, 200:260] = 100
+    cv2.imwrite(str(tmp_path / "a.png"), image)
+    results = []
+    source = open_source(tmp_path / "a.png")
+    summary = predict_source(source, SquareDetector(), session, min_quality=0.5, each=results.append)
+    assert summary.faces == 3
+    assert summary.unsure == {"size": 1, "contrast": 1}
+    faces = {face.box.side: face for face in results[0].faces if face.box.x != 200 or face.box.y < 100}
+    assert (faces[60].sure, faces[12].sure) == (True, False)
+    document = faces[12].to_dict()
+    assert (document["label"], document["top_label"]) == ("unsure", faces[12].label)
+    assert document["quality"] == pytest.approx(faces[12].quality_parts.size, abs=1e-3)
+    every = predict_source(source, SquareDetector(), session)
+    assert not every.unsure
 
 
 def test_saved_images_keep_their_names_in_folders(photos, session, tmp_path):

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from edgefel.data.preprocessing import Image
-from edgefel.runtime.labelling import LabelledFace
-
-UNSURE = "unsure"
+from edgefel.runtime.labelling import UNSURE, LabelledFace
 
 
 @dataclass(frozen=True)
@@ -17,7 +15,7 @@ class Frame:
 
     index: position in the source, from 0; missing numbers were dropped or lost. time: seconds since the first frame, by
     the file's clock, or by this machine's for a live source. image: uint8 RGB [H, W, 3]. captured: `time.monotonic()`
-    when it was read. name: path of an image in a folder.
+    when it was read. name: path of an image in a folder. cut: it begins a new shot, with other people.
     """
 
     index: int
@@ -25,6 +23,7 @@ class Frame:
     image: Image
     captured: float
     name: str | None = None
+    cut: bool = False
 
 
 @dataclass
@@ -73,8 +72,8 @@ class TrackedFace:
     """A face that is tracked across frames.
 
     track: number of the person, from 1, never reused. face: the box in this frame with the smoothed distributions; its
-    label is the most probable class. sure: whether the smoothed confidence reaches the threshold. age: seconds since
-    the track began. raw: the unsmoothed prediction for this frame.
+    label is the most probable class. sure: whether the smoothed confidence and quality reach their thresholds. age:
+    seconds since the track began. raw: the unsmoothed prediction for this frame.
     """
 
     track: int
@@ -99,6 +98,7 @@ class TrackedFace:
             "raw_label": self.raw.label,
             "raw_probability": self.raw.probability,
             "raw_confidence": self.raw.confidence,
+            "raw_quality": None if self.raw.quality is None else round(self.raw.quality, 3),
         }
 
 
@@ -123,5 +123,6 @@ class FrameResult:
             "frame": self.frame.index,
             "time": round(self.frame.time, 4),
             "latency_ms": round(1e3 * self.latency, 2),
+            "cut": self.frame.cut,
             "faces": [face.to_dict() for face in self.faces],
         }

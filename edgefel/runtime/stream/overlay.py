@@ -38,7 +38,7 @@ from edgefel.runtime.annotate import (
     tag_corner,
     text_width,
 )
-from edgefel.runtime.stream.frames import UNSURE, FrameResult, TrackedFace
+from edgefel.runtime.stream.frames import FrameResult, TrackedFace
 
 ALERT: Colour = (255, 150, 60)
 # opacity of colours and panel for an unsure face
@@ -239,7 +239,7 @@ def _draw_tag(image: Image, face: TrackedFace, unit: float) -> None:
 
 def _colour(face: TrackedFace) -> Colour:
     """The colour of the label's class; grey for an unsure face."""
-    return FAINT if face.label == UNSURE else label_colour(face.face)
+    return label_colour(face.face) if face.sure else FAINT
 
 
 def _dimmed(colour: Colour) -> Colour:

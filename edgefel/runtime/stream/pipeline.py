@@ -3,7 +3,8 @@
     capture ─▶ detect, align ─▶ preprocess, infer ─▶ track, smooth ─▶ the caller
              ╰ frames are dropped only here, if a later stage is too slow
 
-Each stage has a thread; the last one runs in the caller's. OpenCV and the backends release Python's lock.
+Each stage has a thread; the last one runs in the caller's. OpenCV and the backends release Python's lock. A cut, which
+the second stage finds, ends all tracks with their averages: the embedding tells expressions apart, not people.
 """
 
 from __future__ import annotations
@@ -22,12 +23,14 @@ from edgefel.data.preprocessing import Image
 from edgefel.errors import EdgefelError, EdgefelWarning
 from edgefel.runtime.alignment import FaceBox, misframed
 from edgefel.runtime.faces import FaceDetector, crops
-from edgefel.runtime.labelling import check_labelling, labelled_face
+from edgefel.runtime.labelling import check_labelling, crop_quality, labelled_face
 from edgefel.runtime.levelling import levelling
+from edgefel.runtime.quality import Quality, check_least
 from edgefel.runtime.session import Predictions, Session
+from edgefel.runtime.stream.cuts import CutFinder
 from edgefel.runtime.stream.frames import Frame, FrameResult, FrameSource, TrackedFace
 from edgefel.runtime.stream.search import AdaptiveDetector
-from edgefel.runtime.stream.smoothing import Smoother
+from edgefel.runtime.stream.smoothing import Smoothed, Smoother
 from edgefel.runtime.stream.tracker import Track, Tracker, TrackerOptions
 from edgefel.runtime.telemetry.telemetry import Telemetry
 
@@ -47,9 +50,9 @@ class StreamOptions:
     sources. Under "latest" a file is played at its own speed. A camera cannot wait under "all" either: frames that were
     not read are replaced, and counted as dropped. detect_every: the whole image is searched at least in each n-th
     frame, and only the surroundings of known faces where nothing is new (`AdaptiveDetector`). smoothing: time constant
-    in seconds. min_confidence: smoothed confidence below which a face is "unsure". frames, seconds: stop at this index
-    and time of the source. images: the frames are unrelated images; nothing is tracked, and each is searched as a
-    whole.
+    in seconds. min_confidence: smoothed confidence below which a face is "unsure". min_quality: the same for the
+    smoothed quality. frames, seconds: stop at this index and time of the source. images: the frames are unrelated
+    images; nothing is tracked, and each is searched as a whole.
 
     Raises EdgefelError for values out of range, and for options that exclude each other.
     """
@@ -58,6 +61,7 @@ class StreamOptions:
     detect_every: int = 1
     smoothing: float = 0.2
     min_confidence: float = 0.0
+    min_quality: float = 0.0
     tracker: TrackerOptions = field(default_factory=TrackerOptions)
     frames: int | None = None
     seconds: float | None = None
@@ -69,6 +73,7 @@ class StreamOptions:
             raise EdgefelError(f"detect_every is {self.detect_every}; give at least 1 frame")
         if not 0 <= self.min_confidence <= 1:
             raise EdgefelError(f"min_confidence is {self.min_confidence}; give a number from 0 to 1")
+        check_least(self.min_quality)
         if self.frames is not None and self.frames < 1:
             raise EdgefelError(f"frames is {self.frames}; give at least 1")
         if self.seconds is not None and not self.seconds > 0:  # NaN too
@@ -80,9 +85,9 @@ class StreamOptions:
             )
 
 
-# a frame with its boxes and their crops, and one with its boxes and their predictions
+# a frame with its boxes and their crops, and one with its boxes, their predictions and their qualities
 _Found = tuple[Frame, Sequence[FaceBox], Sequence[Image]]
-_Judged = tuple[Frame, Sequence[FaceBox], Predictions]
+_Judged = tuple[Frame, Sequence[FaceBox], Predictions, Sequence[Quality]]
 
 
 class StageQueue(Generic[Item]):
@@ -165,6 +170,7 @@ class Stream:
         self._options = options or StreamOptions()
         level = levelling(detector, session.manifest.framing)
         self._detector = AdaptiveDetector(level, self._options.detect_every)
+        self._is_cut = CutFinder()
         self._telemetry = telemetry or Telemetry()
         self.policy: Policy = self._options.policy or ("latest" if source.live else "all")
         # under "latest" only the newest frame waits
@@ -273,14 +279,17 @@ class Stream:
 
     def _detect(self, frame: Frame) -> _Found:
         start = time.perf_counter()
+        if not self._options.images and self._is_cut(frame.image):
+            frame = replace(frame, cut=True)
+            self._detector.reset()
         boxes = self._detector(frame.image)
         found = time.perf_counter()
         manifest = self._session.manifest
-        cut = crops(frame.image, boxes, manifest.preprocessing.resize, manifest.framing)
+        faces = crops(frame.image, boxes, manifest.preprocessing.resize, manifest.framing)
         self._warn_of_frames(frame.image, boxes)
         self._telemetry.record("detect", found - start)
         self._telemetry.record("align", time.perf_counter() - found)
-        return frame, boxes, cut
+        return frame, boxes, faces
 
     def _warn_of_frames(self, image: Image, boxes: Sequence[FaceBox]) -> None:
         """Says once per source that a face cannot be framed as in training."""
@@ -297,11 +306,18 @@ class Stream:
         frame, boxes, faces = found
         predictions = self._session(faces, self._telemetry.record)
         self._telemetry.count("inferences", len(faces))
-        return frame, boxes, predictions
-
-    def _finish(self, frame: Frame, boxes: Sequence[FaceBox], predictions: Predictions) -> FrameResult:
         start = time.perf_counter()
-        faces = tuple(self._tracked(frame.time, boxes, predictions))
+        qualities = [crop_quality(*pair, self._session) for pair in zip(faces, boxes, strict=True)]
+        self._telemetry.record("quality", time.perf_counter() - start)
+        return frame, boxes, predictions, qualities
+
+    def _finish(
+        self, frame: Frame, boxes: Sequence[FaceBox], predictions: Predictions, qualities: Sequence[Quality]
+    ) -> FrameResult:
+        start = time.perf_counter()
+        if frame.cut or self._options.images:
+            self._tracker.reset()
+        faces = tuple(self._tracked(frame.time, boxes, predictions, qualities))
         now = time.monotonic()
         self._ready.append(now)
         elapsed = now - self._ready[0]
@@ -311,31 +327,32 @@ class Stream:
         telemetry.record("total", latency)
         telemetry.count("frames")
         telemetry.count("faces", len(faces))
+        telemetry.count("cuts", int(frame.cut))
         telemetry.set("tracks", sum(track.number > 0 for track in self._tracker.tracks))
         self._count_losses()
         return FrameResult(frame, faces, latency, fps, self._source.name)
 
     def _tracked(
-        self, now: float, boxes: Sequence[FaceBox], predictions: Predictions
+        self, now: float, boxes: Sequence[FaceBox], predictions: Predictions, qualities: Sequence[Quality]
     ) -> Iterator[TrackedFace]:
         """The faces whose tracks are confirmed, with smoothed distributions. now: time of the frame in seconds."""
         assert predictions.primary is not None
-        if self._options.images:
-            self._tracker.reset()
         tracks = self._tracker.update(now, boxes, predictions.embedding)
+        options = self._options
         values = (predictions.probabilities, predictions.primary, predictions.confidence)
         rows = zip(*(value.tolist() for value in values), strict=True)
-        for track, box, row in zip(tracks, boxes, rows, strict=True):
-            smoother = self._smoothers.setdefault(track, Smoother(self._options.smoothing))
-            smoothed = smoother.update(now, *row)
+        for track, box, parts, (shares, primary, confidence) in zip(
+            tracks, boxes, qualities, rows, strict=True
+        ):
+            alone = Smoothed(shares, primary, confidence, parts.overall)
+            smoothed = self._smoothers.setdefault(track, Smoother(options.smoothing)).update(now, *alone)
             if track.number:
-                yield TrackedFace(
-                    track.number,
-                    labelled_face(box, self._session.labels, *smoothed),
-                    smoothed.confidence >= self._options.min_confidence,
-                    now - track.began,
-                    labelled_face(box, self._session.labels, *row),
+                sure = (
+                    smoothed.confidence >= options.min_confidence and smoothed.quality >= options.min_quality
                 )
+                labels = self._session.labels
+                face, raw = (labelled_face(box, labels, *each, parts) for each in (smoothed, alone))
+                yield TrackedFace(track.number, face, sure, now - track.began, raw)
 
     def _count_losses(self) -> None:
         """Adds the losses since the last call to the counters, which the first call creates."""

@@ -56,6 +56,10 @@ class AdaptiveDetector:
         self._count, self._shape, self._last = self._count + 1, image.shape, found
         return found
 
+    def reset(self) -> None:
+        """The next image is searched as a whole, since it shows other people."""
+        self._count = 0
+
 
 def _thumbnail(image: Image) -> npt.NDArray[np.int16]:
     """Green of the image in small, [24, 32]."""

@@ -98,7 +98,7 @@ class CsvSink:
     COLUMNS = (
         *("source", "frame", "time", "latency_ms", "track", "age", "label", "probability", "confidence"),
         *("top_label", "primary_label", "raw_label", "raw_probability", "raw_confidence"),
-        *("x", "y", "width", "height", "detection_score"),
+        *("x", "y", "width", "height", "detection_score", "quality", "raw_quality"),
     )
 
     def __init__(self, path: Path, *, overwrite: bool = False) -> None:

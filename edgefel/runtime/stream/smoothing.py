@@ -13,11 +13,12 @@ LEAST_WEIGHT = 0.2
 
 
 class Smoothed(NamedTuple):
-    """probabilities, primary [C]: averages. confidence: 1 - normalised entropy of `probabilities`."""
+    """probabilities, primary [C], quality: averages. confidence: 1 - normalised entropy of `probabilities`."""
 
     probabilities: list[float]
     primary: list[float]
     confidence: float
+    quality: float
 
 
 class Smoother:
@@ -29,7 +30,7 @@ class Smoother:
         a = 1 - exp(-dt / seconds · (LEAST_WEIGHT + (1 - LEAST_WEIGHT) · c)),     average += a · (frame - average)
 
     so the result does not depend on the frame rate or on dropped frames, and confident frames weigh more. With
-    confident frames a label changes after about 0.7 `seconds`.
+    confident frames a label changes after about 0.7 `seconds`. The quality is averaged with c = 1.
     Lists of floats: for a few classes NumPy's call overhead exceeds the arithmetic.
     """
 
@@ -41,16 +42,23 @@ class Smoother:
         self._mean: Smoothed | None = None
 
     def update(
-        self, time: float, probabilities: list[float], primary: list[float], confidence: float
+        self,
+        time: float,
+        probabilities: list[float],
+        primary: list[float],
+        confidence: float,
+        quality: float = 1.0,
     ) -> Smoothed:
         """Adds a frame and returns the new average. time: seconds. probabilities, primary: [C]."""
         if (mean := self._mean) is not None and self._seconds:
             share = LEAST_WEIGHT + (1 - LEAST_WEIGHT) * min(1.0, max(0.0, confidence))
-            weight = -math.expm1(-max(time - self._time, 0.0) / self._seconds * share)
+            elapsed = max(time - self._time, 0.0) / self._seconds
+            weight = -math.expm1(-elapsed * share)
             probabilities = _towards(mean.probabilities, probabilities, weight)
             primary = _towards(mean.primary, primary, weight)
+            quality = mean.quality - math.expm1(-elapsed) * (quality - mean.quality)
         self._time = time
-        self._mean = Smoothed(probabilities, primary, confidence_of(probabilities))
+        self._mean = Smoothed(probabilities, primary, confidence_of(probabilities), quality)
         return self._mean
 
 

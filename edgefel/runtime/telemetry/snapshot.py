@@ -23,6 +23,7 @@ STAGES = (
     "gpu",
     "copy out",
     "inference",
+    "quality",
     "post",
     "total",
 )

@@ -41,5 +41,6 @@ def test_a_line_names_the_image_or_else_the_source(name, source):
         "frame": 12,
         "time": 0.1235,
         "latency_ms": 12.35,
+        "cut": False,
         "faces": [tracked(sure=True).to_dict()],
     }

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from streams import BLUE, GREEN, RED, ListSource, SquareDetector, scene
 from tiny_bundle import write_bundle
 
 from edgefel.errors import EdgefelError
+from edgefel.runtime.alignment import FaceBox
 from edgefel.runtime.session import Session
 from edgefel.runtime.stream import pipeline
 from edgefel.runtime.stream.pipeline import Stream, StreamOptions
@@ -184,10 +186,74 @@ def test_below_the_threshold_a_face_is_unsure(session):
         assert face.to_dict()["top_label"] == face.face.label
 
 
+def test_below_the_least_quality_a_face_is_unsure(session):
+    """By the average: a frame alone that is blurred changes no label."""
+    sharp = patches(0)
+    plain = sharp.copy()
+    plain[40:120, 40:120] = 128
+    source = ListSource([sharp] * 30 + [plain] + [sharp] * 5 + [plain] * 30)
+    options = StreamOptions(min_quality=0.5, smoothing=0.2)
+    results = list(Stream(source, PlaceDetector(), session, options))
+    faces = [face for result in results for face in result.faces]
+    assert [face.label == "unsure" for face in faces[:38]] == [False] * 38
+    assert {face.label for face in faces[-20:]} == {"unsure"}
+    document = faces[29].to_dict()
+    assert document["quality"] > 0.5 > document["raw_quality"] == 0
+    assert document["quality_parts"]["contrast"] == 0
+    assert document["label"] == document["top_label"] == faces[29].face.label
+
+
 @pytest.mark.parametrize(("limit", "expected"), [({"frames": 7}, 7), ({"seconds": 0.5}, 15)])
 def test_it_stops_where_it_is_told(session, limit, expected):
     results = list(Stream(ListSource(moving(50)), SquareDetector(), session, StreamOptions(**limit)))
     assert len(results) == expected
+
+
+def patches(seed: int) -> np.ndarray:
+    """An image of random patches."""
+    values = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
+    return np.kron(values, np.ones((40, 40, 1), np.uint8))
+
+
+@pytest.mark.parametrize("every", [1, 100])
+def test_a_cut_ends_all_tracks_and_what_was_averaged(session, every):
+    """The person after it is at the same place, and the network's embedding does not tell who it is."""
+    telemetry = Telemetry()
+    options = StreamOptions(detect_every=every, smoothing=5)
+    source = ListSource([patches(0)] * 6 + [patches(1)] * 6)
+    detector = PlaceDetector()
+    results = list(Stream(source, detector, session, options, telemetry))
+    assert [result.to_dict()["cut"] for result in results] == [*[False] * 6, True, *[False] * 5]
+    tracks = [[face.track for face in result.faces] for result in results]
+    assert tracks == [[], *[[1]] * 5, [], *[[2]] * 5]
+    assert telemetry.snapshot().counters["cuts"] == 1
+    first = results[7].faces[0]
+    assert first.age == pytest.approx(1 / 30)
+    assert first.face.probabilities == pytest.approx(first.raw.probabilities, abs=1e-6)
+    assert detector.whole == (12 if every == 1 else 2)
+
+
+class PlaceDetector:
+    """Finds a face at one place, whatever is there. whole: images that were searched as a whole."""
+
+    whole = 0
+
+    def __call__(self, image: np.ndarray) -> list[FaceBox]:
+        self.whole += 1
+        return self.near(image, [])
+
+    def near(self, image: np.ndarray, boxes: Sequence[FaceBox]) -> list[FaceBox]:
+        return [FaceBox(40, 40, 80)]
+
+
+def test_images_that_are_unrelated_have_no_cuts(session):
+    options = StreamOptions(images=True)
+    telemetry = Telemetry()
+    source = ListSource([patches(seed) for seed in range(3)], names=True)
+    assert not any(
+        result.frame.cut for result in Stream(source, PlaceDetector(), session, options, telemetry)
+    )
+    assert telemetry.snapshot().counters["cuts"] == 0
 
 
 def test_images_of_a_folder_show_other_people_each(session):
@@ -208,6 +274,13 @@ def test_a_change_of_the_resolution_starts_a_whole_search(session):
     assert counts == [0, 1, 1, 1, 1, 2, 2, 2]
 
 
+@pytest.fixture
+def no_cuts(monkeypatch):
+    """Where all else is black, a square that appears from one frame to the next is as much as a cut."""
+    monkeypatch.setattr(pipeline, "CutFinder", lambda: lambda image: False)
+
+
+@pytest.mark.usefixtures("no_cuts")
 def test_between_whole_searches_a_newcomer_is_found(session):
     images = [scene([(20, 20, 60, RED)])] * 3 + [scene([(20, 20, 60, RED), (200, 100, 60, GREEN)])] * 6
     options = StreamOptions(detect_every=100)
@@ -219,7 +292,9 @@ def test_every_stage_is_timed(session):
     telemetry = Telemetry()
     list(Stream(ListSource(moving(10)), SquareDetector(0.002), session, telemetry=telemetry))
     stages = telemetry.snapshot().stages
-    assert {"capture", "detect", "align", "preprocess", "inference", "post", "total"} <= set(stages)
+    assert {"capture", "detect", "align", "preprocess", "inference", "quality", "post", "total"} <= set(
+        stages
+    )
     assert stages["detect"].p50 >= 2
     assert telemetry.snapshot().counters["inferences"] == 20
 
@@ -229,6 +304,7 @@ def test_every_stage_is_timed(session):
     [
         {"detect_every": 0},
         {"min_confidence": 1.5},
+        {"min_quality": float("nan")},
         {"smoothing": -1},
         {"frames": 0},
         {"seconds": 0},
@@ -355,6 +431,7 @@ def test_what_is_lost_is_counted_to_the_end(session):
         "inferences": 6,
         "frames": 3,
         "faces": 4,
+        "cuts": 0,
         "dropped": 1,
         "unreadable": 4,
         "missing": 0,
@@ -403,6 +480,7 @@ def test_waiting_for_its_time_is_no_latency_of_a_frame(session):
     assert max(result.latency for result in stream) < 0.4
 
 
+@pytest.mark.usefixtures("no_cuts")
 def test_rate_latency_and_age(session):
     images = moving(10, (RED,)) + moving(10)
     results = list(Stream(ListSource(images), SquareDetector(0.01), session))

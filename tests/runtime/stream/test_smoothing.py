@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -86,3 +88,12 @@ def test_where_time_falls_the_average_stays():
     smoother.update(10, HAPPY, HAPPY, 0.9)
     assert smoother.update(3, SAD, SAD, 0.9).probabilities == pytest.approx(HAPPY)
     assert smoother.update(3.2, SAD, SAD, 0.9).probabilities[2] > 0.5
+
+
+@pytest.mark.parametrize("confidence", [0.0, 1.0])
+def test_the_quality_is_averaged_whatever_the_confidence(confidence):
+    smoother = Smoother(0.4)
+    assert smoother.update(1.0, HAPPY, HAPPY, confidence, 0.9).quality == 0.9
+    smoothed = smoother.update(1.1, HAPPY, HAPPY, confidence, 0.1)
+    assert smoothed.quality == pytest.approx(0.9 + (1 - math.exp(-0.25)) * (0.1 - 0.9))
+    assert Smoother(0).update(0, HAPPY, HAPPY, confidence, 0.3).quality == 0.3
