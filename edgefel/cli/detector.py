@@ -35,13 +35,8 @@ def get(source: Path | None) -> None:
       edgefel detector get
       edgefel detector get --from face_detection_yunet_2026may.onnx
     """
-    from edgefel.runtime.detector_file import (
-        NAME,
-        detector_path,
-        download_detector,
-        install_detector,
-        is_published,
-    )
+    from edgefel.runtime.detector_download import download_detector
+    from edgefel.runtime.detector_file import NAME, detector_path, install_detector, is_published
 
     if source is None and is_published(detector_path()):
         click.echo(f"{detector_path()} is there already")

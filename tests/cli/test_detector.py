@@ -11,7 +11,7 @@ from matplotlib import cbook
 
 from edgefel.cli.main import main
 from edgefel.files.write import sha256
-from edgefel.runtime import detector_file
+from edgefel.runtime import detector_download
 from edgefel.runtime.detector_file import SHA256, detector_path
 
 YUNET = Path(__file__).parents[3] / "shared" / "data" / "yunet.onnx"
@@ -78,7 +78,7 @@ def test_a_damaged_file_is_an_error_everywhere(nano_bundle):
 
 
 def test_errors_are_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr(detector_file, "ADDRESSES", ("http://127.0.0.1:9/a",))
+    monkeypatch.setattr(detector_download, "ADDRESSES", ("http://127.0.0.1:9/a",))
     (tmp_path / "other.onnx").write_bytes(b"x")
     for arguments, message in (
         ((), "127.0.0.1: Connection refused"),
