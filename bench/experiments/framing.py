@@ -35,7 +35,7 @@ from edgefel.runtime.session import Session
 Pixels = NDArray[np.uint8]
 SIDE, MARGIN, GREY = 192, 96, 128  # pixels of a face and of its canvas
 DEGREES = (0, 10, 20, 30, 40, 50, 60)
-TURNED_SIDES = (110, 200)
+TURNED_SIDES, OWN_SIDE = (110, 200), 240
 
 
 def canvas(face: Pixels, side: int = SIDE, margin: int = MARGIN) -> Pixels:
@@ -118,10 +118,12 @@ def turn(
     framing, size = session.manifest.framing, session.manifest.preprocessing.resize
     known = []
     for face in faces:
-        image = canvas(face, side, side * 3 // 4)
-        upright = central(level(image), image, side)
+        large = canvas(
+            face, OWN_SIDE, OWN_SIDE * 3 // 4
+        )  # landmarks of smaller faces do not tell their own roll
+        upright = central(detector(large), large, OWN_SIDE)
         if upright is not None and upright.eyes is not None and abs(roll(upright.eyes)) < 10:
-            known.append((image, roll(upright.eyes), face))
+            known.append((canvas(face, side, side * 3 // 4), roll(upright.eyes), face))
     labels = session([face for _, _, face in known]).probabilities.argmax(1)
     rows = []
     for degrees in DEGREES:
