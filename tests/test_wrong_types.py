@@ -151,6 +151,7 @@ def test_training_state(checkpoint, tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     (run / "last.json").write_text(json.dumps({"checkpoint": "checkpoints/step-000001"}))
     state = {"epoch": 0, "epoch_step": 0, "step": 1, "seconds": 1.0, "best": None, "finished": False}
+    state |= {"best_epoch": 0, "lowest_loss": None, "since": {}}
     (folder / "training.safetensors").write_bytes(b"")
     (folder / "training.json").write_text(json.dumps(state | {"window": [1.0], "precision": {}}))
     monkeypatch.setattr("edgefel.training.run_folder.load_checkpoint", lambda folder: None)

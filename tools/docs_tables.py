@@ -27,7 +27,7 @@ import cv2
 from experiment_tables import outcomes, trained_on
 from markdown_tables import IMAGES, PAGES, RESULTS, ROOT, TABLES, filled, load, names_in
 
-from edgefel.bench.experiments import keep_rates
+from edgefel.bench.experiments import keep_rates, quality_coverage
 from edgefel.bench.experiments.ablation.report import figure
 from edgefel.files.documents import read_json
 from edgefel.files.write import write_json
@@ -67,11 +67,12 @@ def take_kernels(source: Path) -> None:
 
 
 def draw_plots() -> None:
-    """The plots of the ablations."""
+    """The plots of the experiments."""
     found = outcomes()
     drawn = {f"ablation_{name}": figure(outcome, trained_on(outcome)) for name, outcome in found.items()}
     costs = load("keep-rates.json")["costs"]
     drawn["keep_rates"] = keep_rates.figure(costs, found[keep_rates.EXPERIMENT.name])
+    drawn["quality"] = quality_coverage.figure(load("quality.json"))
     for name, one in drawn.items():
         one.savefig(IMAGES / f"{name}.png", dpi=110)
 

@@ -1,4 +1,4 @@
-"""Tables of README.md, docs/experiments.md, models.md, kernels.md, quantization.md, calibration.md and graph.md."""
+"""Tables of README.md and of experiments, models, kernels, quantization, calibration, graph and quality in docs."""
 
 from __future__ import annotations
 
@@ -279,4 +279,59 @@ def framing(document: Values) -> str:
         f"{values['after']['all three']:.1%} after. The network is right on {accuracy['crop']:.1%} of the crops, on "
         f"{accuracy['haar, before']:.1%} and {accuracy['haar, after']:.1%} as Haar finds them, and on "
         f"{accuracy['yunet, before']:.1%} and {accuracy['yunet, after']:.1%} as YuNet does. {document['made_by']}.",
+    )
+
+
+@table("cuts", "cuts.json")
+def cuts(result: Values) -> str:
+    """What is found by kind of clip, and the time of a frame."""
+    rows = [{"kind": kind, **counts} for kind, counts in result["kinds"].items()]
+    columns: dict[str, Cell] = {
+        "synthetic clips": "{kind}",
+        "clips": "{clips}",
+        "cuts": lambda row: str(row["cuts"]) if row["cuts"] else "–",
+        "found": lambda row: str(row["found"]) if row["cuts"] else "–",
+        "found where none is": "{false}",
+    }
+    times = ", ".join(
+        f"{1e-3 * time['us_p50']:.2f} ms at {size} (a thumbnail of 64x36 by area alone: "
+        f"{1e-3 * time['thumbnail_us_p50']:.2f})"
+        for size, time in result["frame"].items()
+    )
+    return paragraphs(grid(rows, columns), f"A frame takes {times}. Made by {result['made_by']}.")
+
+
+@table("quality", "quality.json")
+def quality(result: Values) -> str:
+    """Accuracy and quality by way of degrading, and by yaw."""
+    test = result["test"]
+    columns: dict[str, Cell] = {
+        "faces": "{way}",
+        "accuracy, %": "{accuracy!c:.1f}",
+        "kept, %": "{kept!c:.0f}",
+        "quality": "{quality:.2f}",
+        "reach the threshold, %": "{sure!c:.0f}",
+    }
+    together = text(
+        "All together: {accuracy!c:.1f} % accurate; {sure!c:.0f} % reach the threshold, with {accuracy_sure!c:.1f} %, "
+        "the others {accuracy_unsure!c:.1f} %.",
+        test["together"],
+    )
+    turned = [row for row in result["yaw"] if row["yaw"] is not None]
+    by_yaw = grid(
+        turned,
+        {
+            "yaw from": "{yaw}°",
+            "faces": "{faces}",
+            "accuracy, %": "{accuracy!c:.1f}",
+            "by guessing, %": "{guess!c:.1f}",
+        },
+    )
+    return paragraphs(
+        grid(test["ways"], columns),
+        f"{test['faces']} faces of the split test; always naming the most frequent class is right for "
+        f"{100 * test['guess']:.1f} %. {together} Threshold {result['chosen']:g}, chosen on the split val. "
+        f"**Preliminary**: the network, {result['checkpoint']} of a run that went on, is far from trained.",
+        by_yaw,
+        f"Made by {result['made_by']}.",
     )

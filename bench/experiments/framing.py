@@ -28,9 +28,10 @@ from edgefel.data.open import open_dataset
 from edgefel.errors import EdgefelError
 from edgefel.runtime.alignment import FaceBox, align
 from edgefel.runtime.eyes import roll
-from edgefel.runtime.faces import FaceDetector, HaarDetector, YuNetDetector
+from edgefel.runtime.faces import FaceDetector, HaarDetector
 from edgefel.runtime.levelling import LevelDetector
 from edgefel.runtime.session import Session
+from edgefel.runtime.yunet import YuNetDetector
 
 Pixels = NDArray[np.uint8]
 SIDE, MARGIN, GREY = 192, 96, 128  # pixels of a face and of its canvas
@@ -139,8 +140,9 @@ def turn(
                     took[when].append(time.perf_counter() - began)
                     if box is None or box.landmarks is None:
                         continue
-                    rest[when].append(abs(roll(box.landmarks[:2]) - own - way * degrees))
-                    plain = replace(box, eyes=box.landmarks[:2]) if when == "after" else box
+                    eyes = box.landmarks[0], box.landmarks[1]
+                    rest[when].append(abs(roll(eyes) - own - way * degrees))
+                    plain = replace(box, eyes=eyes) if when == "after" else box
                     crop = align(view, plain, size, framing if when == "after" else None)
                     same[when].append(int(session([crop]).probabilities.argmax()) == label)
         row: dict[str, Any] = {"degrees": degrees, "side": side, "shown": len(took["before"])}

@@ -5,6 +5,7 @@
 Every face is judged as it is and in each way of DEGRADATIONS. What is kept of the accuracy is counted from that of
 guessing the most frequent class, which is what a network does with a face that it cannot read. The threshold is chosen
 on the split val and shown on test: from there on, faces of each quality keep KEPT of the accuracy of faces as they are.
+With --detector-model, YuNet's file, faces as they are also by their yaw.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ from edgefel.models.checkpoint import Checkpoint, load_checkpoint
 from edgefel.report.figures import new_figure
 from edgefel.runtime.alignment import FaceBox
 from edgefel.runtime.confidence import entropy_confidence
-from edgefel.runtime.quality import DEFAULT_LEAST, Quality, face_quality
+from edgefel.runtime.faces import YuNetDetector
+from edgefel.runtime.quality import DEFAULT_LEAST, Quality, face_quality, yaw
 
 KEPT = 0.5
 STEP = 0.05
@@ -192,17 +194,23 @@ def _by_quality(overall: Floats, right: NDArray[np.bool_]) -> list[dict[str, flo
     ]
 
 
-def judge_split(
-    checkpoint: Checkpoint, data: Path, split: str, count: int, seed: int
-) -> tuple[dict[str, Judged], float]:
-    """Every way on `count` faces of a split, drawn at random, and the accuracy of guessing."""
+def _faces(
+    checkpoint: Checkpoint, data: Path, split: str, count: int | None = None, seed: int = 0
+) -> tuple[list[Image], NDArray[np.int64]]:
+    """Images of a split and their classes by the checkpoint's labels; `count` of them, drawn at random, or all."""
     dataset = open_dataset(data, split)
     if missing := [label for label in dataset.labels if label not in checkpoint.labels]:
         raise EdgefelError(f"{data}: class {missing[0]} is not one of the checkpoint's; give one of its data")
     order = np.array([checkpoint.labels.index(label) for label in dataset.labels])
     drawn = np.random.default_rng(seed).permutation(len(dataset))[:count]
-    images = [dataset.load(int(index)) for index in drawn]
-    targets = order[dataset.targets()[drawn]]
+    return [dataset.load(int(index)) for index in drawn], order[dataset.targets()[drawn]]
+
+
+def judge_split(
+    checkpoint: Checkpoint, data: Path, split: str, count: int, seed: int
+) -> tuple[dict[str, Judged], float]:
+    """Every way on `count` faces of a split, drawn at random, and the accuracy of guessing."""
+    images, targets = _faces(checkpoint, data, split, count, seed)
     judged = {}
     for way, degrade in DEGRADATIONS.items():
         judged[way] = judge(checkpoint, images, targets, degrade, seed)
@@ -211,16 +219,49 @@ def judge_split(
     return judged, float(np.bincount(targets).max() / len(targets))
 
 
-def document(checkpoint: Path, data: Path, images: int, seed: int) -> dict[str, Any]:
+def by_yaw(checkpoint: Checkpoint, data: Path, model: Path) -> list[dict[str, Any]]:
+    """Accuracy by yaw of all faces of val and test as they are; None: the detector finds none."""
+    detector = YuNetDetector(model, score=0.5)
+    steps, right, classes = [], [], []
+    for split in ("val", "test"):
+        images, targets = _faces(checkpoint, data, split)
+        right.append(judge(checkpoint, images, targets, DEGRADATIONS[WHOLE], 0).right)
+        classes.append(targets)
+        for image in images:
+            # as large and with as much around it as the detector knows faces
+            large = cv2.resize(image, (192, 192), interpolation=cv2.INTER_CUBIC)
+            found = detector(cv2.copyMakeBorder(large, 64, 64, 64, 64, cv2.BORDER_REPLICATE))
+            turn = abs(yaw(found[0].landmarks)) if found and found[0].landmarks else -1.0
+            steps.append(min(int(turn // 10), 6) if turn >= 0 else -1)
+    rows, all_steps = [], np.array(steps)
+    for step in np.unique(all_steps).tolist():
+        here = all_steps == step
+        counts = np.bincount(np.concatenate(classes)[here])
+        rows.append(
+            {
+                "yaw": None if step < 0 else 10 * step,
+                "faces": int(here.sum()),
+                "accuracy": round(float(np.concatenate(right)[here].mean()), 4),
+                "guess": round(float(counts.max() / counts.sum()), 4),
+            }
+        )
+    return rows
+
+
+def document(
+    checkpoint: Path, data: Path, images: int, seed: int, detector_model: Path | None
+) -> dict[str, Any]:
     """Everything that the result file says."""
     with torch_threads(1):
         loaded = load_checkpoint(checkpoint)
         val, test = (judge_split(loaded, data, split, images, seed) for split in ("val", "test"))
+        turned = [] if detector_model is None else by_yaw(loaded, data, detector_model)
     chosen = choose(*val)
     command = "python -m edgefel.bench.experiments.quality_coverage"
+    more = "" if detector_model is None else f" --detector-model {detector_model.name}"
     return {
         "bench": "quality",
-        "command": f"{command} {checkpoint.name} --data {data.name} --images {images} --seed {seed}",
+        "command": f"{command} {checkpoint.name} --data {data.name} --images {images} --seed {seed}{more}",
         "versions": versions(cv2=cv2, numpy=np, torch=torch),
         "checkpoint": loaded.path.name,
         "kept": KEPT,
@@ -228,6 +269,7 @@ def document(checkpoint: Path, data: Path, images: int, seed: int) -> dict[str, 
         "default": DEFAULT_LEAST,
         "val": report(*val, chosen),
         "test": report(*test, chosen),
+        "yaw": turned,
     }
 
 
@@ -260,4 +302,5 @@ if __name__ == "__main__":
     parser.add_argument("--data", type=Path, required=True, help="data set with the splits val and test")
     parser.add_argument("--images", type=int, default=1000, help="faces of each split [%(default)s]")
     parser.add_argument("--seed", type=int, default=0, help="of the draw and the noise [%(default)s]")
+    parser.add_argument("--detector-model", type=Path, help="YuNet's ONNX file: adds the accuracy by yaw")
     sys.exit(run_bench(parser, document))

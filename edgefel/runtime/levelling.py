@@ -18,7 +18,8 @@ from edgefel.data.framing import Framing
 from edgefel.data.preprocessing import Image
 from edgefel.runtime.alignment import FaceBox
 from edgefel.runtime.eyes import Point, roll
-from edgefel.runtime.faces import LONGEST_SIDE, FaceDetector, WholeImage, detect_near
+from edgefel.runtime.faces import FaceDetector, WholeImage, detect_near
+from edgefel.runtime.searching import LONGEST_SIDE
 
 # The upright copy: how many sides of the face it shows, and its pixels; the face has about 200. With 320 pixels of 1.6
 # sides rolls are read half a degree better, at 1.6 times the cost. NEAR: where the face may have moved.

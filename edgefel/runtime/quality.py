@@ -30,7 +30,7 @@ SIDE = 48
 NOSE = 0.5
 
 # (value at 0, value at 1) of each part
-POSE = (60.0, 20.0)  # degrees of yaw
+POSE = (60.0, 15.0)  # degrees of yaw
 SMALLEST, ENOUGH = 8, 0.5  # pixels; share of the side of the network's input
 SHARPNESS = (0.03, 0.11)  # deviation of the finest detail, as a share of that of all
 NOISE = (0.6, 0.2)  # deviation of the noise, likewise

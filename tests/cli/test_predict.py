@@ -61,7 +61,7 @@ def test_a_face_that_cannot_be_read_is_unsure_and_the_summary_says_why(nano_bund
     parts = [part for part in face["quality_parts"].values() if part is not None]
     assert (face["label"], face["quality"]) == ("unsure", min(parts))
     assert face["top_label"] == max(face["probabilities"], key=face["probabilities"].get)
-    assert "1 face unsure, since not well enough seen (contrast 1); see --min-quality" in result.stderr
+    assert "1 face unsure, since not well enough seen (exposure 1); see --min-quality" in result.stderr
     assert f"unsure: {face['top_label']}?" in run(nano_bundle, *source).stdout
     (record,) = lines(run(nano_bundle, *source, "--json", "--min-quality", 0))
     assert record["faces"][0]["label"] == face["top_label"]
