@@ -32,8 +32,8 @@ from edgefel.models.checkpoint import Checkpoint, load_checkpoint
 from edgefel.report.figures import new_figure
 from edgefel.runtime.alignment import FaceBox
 from edgefel.runtime.confidence import entropy_confidence
-from edgefel.runtime.faces import YuNetDetector
 from edgefel.runtime.quality import DEFAULT_LEAST, Quality, face_quality, yaw
+from edgefel.runtime.yunet import YuNetDetector
 
 KEPT = 0.5
 STEP = 0.05
@@ -230,7 +230,7 @@ def by_yaw(checkpoint: Checkpoint, data: Path, model: Path) -> list[dict[str, An
         for image in images:
             # as large and with as much around it as the detector knows faces
             large = cv2.resize(image, (192, 192), interpolation=cv2.INTER_CUBIC)
-            found = detector(cv2.copyMakeBorder(large, 64, 64, 64, 64, cv2.BORDER_REPLICATE))
+            found = detector(np.pad(np.asarray(large, np.uint8), ((64, 64), (64, 64), (0, 0)), mode="edge"))
             turn = abs(yaw(found[0].landmarks)) if found and found[0].landmarks else -1.0
             steps.append(min(int(turn // 10), 6) if turn >= 0 else -1)
     rows, all_steps = [], np.array(steps)

@@ -44,9 +44,9 @@ class PredictSummary:
     """Totals of a run over a source.
 
     lost_frames: of a video, missing at its end or impossible to decode. kept: recordings of earlier runs that were cut
-    off, under the names that they have now. misframed: faces that could not be framed as in training, by reason. unsure:
-    faces whose quality is too low, by its least part. unreadable: each with the reason in brackets. left_out: what else
-    looks like images or videos, by suffix.
+    off, under the names that they have now. misframed: faces that could not be framed as in training, by reason.
+    unsure: faces whose quality is too low, by its least part. unreadable: each with the reason in brackets. left_out:
+    what else looks like images or videos, by suffix.
     """
 
     images: int = 0
