@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from edgefel.errors import EdgefelError
 from edgefel.models import build_model
 from edgefel.models.checkpoint import load_checkpoint, save_checkpoint
 from edgefel.training.data import open_data
-from edgefel.training.distillation import TEACHER_NAME, Teacher, find_teacher, tempered
+from edgefel.training.distillation import TEACHER_NAME, Teacher, agreement, find_teacher, tempered
 from edgefel.training.loop import resume, train
 from edgefel.training.losses import ReliabilityLoss
 from edgefel.training.model import run_preprocessing
@@ -88,6 +89,13 @@ def test_labels_are_the_mean_over_an_image_and_its_mirror_image(tmp_path, teache
     assert told.std(0).max() > 0.1, "the same for all images"
 
 
+def test_agreement_is_of_the_images_that_the_teacher_has_seen():
+    probabilities = torch.tensor([[0.7, 0.2, 0.1], [0.0, 0.0, 0.0], [0.3, 0.6, 0.1], [0.1, 0.2, 0.7]])
+    targets = torch.tensor([0, 0, 2, 2])
+    assert agreement(probabilities, targets) == pytest.approx(2 / 3)
+    assert agreement(probabilities, torch.eye(3)[targets]) == pytest.approx(2 / 3)
+
+
 def test_without_a_teacher_there_is_none(faces, tmp_path):
     given, data = opened(faces, None)
     assert find_teacher(given, tmp_path, data) is None
@@ -100,6 +108,7 @@ def test_a_run_with_a_teacher_goes_on_without_it(tmp_path, teacher):
     flags += ["--teacher-weight", 0.7, "--teacher-temperature", 2, "--mixup", 0.3, "--without-copies"]
     done = cli(*flags, "-o", tmp_path / "whole")
     assert done.exit_code == 0, done.output
+    assert re.search(r"teacher: gives \d+\.\d% of the training images the class of their label", done.stderr)
     probabilities = load_file(tmp_path / "whole" / TEACHER_NAME)["probabilities"]
     assert probabilities.shape == (28, 7)
     torch.testing.assert_close(probabilities.sum(1), torch.ones(28))
