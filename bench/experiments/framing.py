@@ -114,7 +114,7 @@ def turn(
     faces: Sequence[Pixels], detector: FaceDetector, session: Session, side: int
 ) -> list[dict[str, Any]]:
     """By degrees: faces found, rest of the roll, labels equal to the given crop's, milliseconds; before and after."""
-    level = LevelDetector(detector)
+    level, haar = LevelDetector(detector, copies=True), HaarDetector(0.2)
     framing, size = session.manifest.framing, session.manifest.preprocessing.resize
     known = []
     for face in faces:
@@ -130,9 +130,11 @@ def turn(
         rest: dict[str, list[float]] = {"before": [], "after": []}
         same: dict[str, list[bool]] = {"before": [], "after": []}
         took: dict[str, list[float]] = {"before": [], "after": []}
+        by_haar = 0
         for (image, own, _), label in zip(known, labels.tolist(), strict=True):
             for way in (1, -1) if degrees else (1,):
                 view = turned(image, way * degrees)
+                by_haar += central(haar(view), view, side) is not None
                 for when, used in (("before", detector), ("after", level)):
                     began = time.perf_counter()
                     box = central(used(view), view, side)
@@ -143,7 +145,12 @@ def turn(
                     plain = replace(box, eyes=box.landmarks[:2]) if when == "after" else box
                     crop = align(view, plain, size, framing if when == "after" else None)
                     same[when].append(int(session([crop]).probabilities.argmax()) == label)
-        row: dict[str, Any] = {"degrees": degrees, "side": side, "shown": len(took["before"])}
+        row: dict[str, Any] = {
+            "degrees": degrees,
+            "side": side,
+            "shown": len(took["before"]),
+            "haar": by_haar,
+        }
         for when in rest:
             row[when] = {
                 "found": len(rest[when]),
