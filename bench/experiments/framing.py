@@ -16,7 +16,6 @@ import shlex
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -141,9 +140,9 @@ def turn(
                     took[when].append(time.perf_counter() - began)
                     if box is None or box.landmarks is None:
                         continue
-                    rest[when].append(abs(roll(box.landmarks[:2]) - own - way * degrees))
-                    plain = replace(box, eyes=box.landmarks[:2]) if when == "after" else box
-                    crop = align(view, plain, size, framing if when == "after" else None)
+                    eyes = box.landmarks[0], box.landmarks[1]
+                    rest[when].append(abs(roll(eyes) - own - way * degrees))
+                    crop = align(view, box, size, framing if when == "after" else None)
                     same[when].append(int(session([crop]).probabilities.argmax()) == label)
         row: dict[str, Any] = {
             "degrees": degrees,
