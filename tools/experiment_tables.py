@@ -252,7 +252,11 @@ def turned_faces(document: Values) -> str:
             ),
             f"{name}: ms": f"{{{when}[ms]:.0f}}",
         }
-    columns["found"] = "{after[found]} of {shown}"
+    columns |= {
+        "found": "{before[found]} of {shown}",
+        "levelled: found": "{after[found]}",
+        "Haar: found": "{haar}",
+    }
     return paragraphs(
         grid(document["turned"], columns),
         "Milliseconds are medians of a search of the whole canvas, 2.5 sides of the face wide, on one thread, both in "

@@ -16,7 +16,6 @@ import shlex
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -115,7 +114,7 @@ def turn(
     faces: Sequence[Pixels], detector: FaceDetector, session: Session, side: int
 ) -> list[dict[str, Any]]:
     """By degrees: faces found, rest of the roll, labels equal to the given crop's, milliseconds; before and after."""
-    level = LevelDetector(detector)
+    level, haar = LevelDetector(detector, copies=True), HaarDetector(0.2)
     framing, size = session.manifest.framing, session.manifest.preprocessing.resize
     known = []
     for face in faces:
@@ -131,21 +130,26 @@ def turn(
         rest: dict[str, list[float]] = {"before": [], "after": []}
         same: dict[str, list[bool]] = {"before": [], "after": []}
         took: dict[str, list[float]] = {"before": [], "after": []}
+        by_haar = 0
         for (image, own, _), label in zip(known, labels.tolist(), strict=True):
             for way in (1, -1) if degrees else (1,):
                 view = turned(image, way * degrees)
+                by_haar += central(haar(view), view, side) is not None
                 for when, used in (("before", detector), ("after", level)):
                     began = time.perf_counter()
                     box = central(used(view), view, side)
                     took[when].append(time.perf_counter() - began)
                     if box is None or box.landmarks is None:
                         continue
-                    eyes = box.landmarks[0], box.landmarks[1]
-                    rest[when].append(abs(roll(eyes) - own - way * degrees))
-                    plain = replace(box, eyes=eyes) if when == "after" else box
-                    crop = align(view, plain, size, framing if when == "after" else None)
+                    rest[when].append(abs(roll((box.landmarks[0], box.landmarks[1])) - own - way * degrees))
+                    crop = align(view, box, size, framing if when == "after" else None)
                     same[when].append(int(session([crop]).probabilities.argmax()) == label)
-        row: dict[str, Any] = {"degrees": degrees, "side": side, "shown": len(took["before"])}
+        row: dict[str, Any] = {
+            "degrees": degrees,
+            "side": side,
+            "shown": len(took["before"]),
+            "haar": by_haar,
+        }
         for when in rest:
             row[when] = {
                 "found": len(rest[when]),

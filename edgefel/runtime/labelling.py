@@ -74,13 +74,14 @@ def label_faces(
     """Finds and labels every face of an image, uint8 RGB [H, W, 3]; an empty list if there is none.
 
     Faces are framed, and turned ones brought level, as the bundle's `framing` says; without one, as the detector has
-    them. min_quality: faces of a lower quality are not sure.
+    them. Where YuNet finds none, it searches turned copies of the image. min_quality: faces of a lower quality are not
+    sure.
 
     Raises EdgefelError for a bundle without the output `primary`, which the panel and the JSON show.
     """
     check_labelling(session)
     manifest = session.manifest
-    boxes = levelling(detector, manifest.framing)(image)
+    boxes = levelling(detector, manifest.framing, copies=True)(image)
     whole = isinstance(detector, WholeImage)
     # a crop is resized as it is, as evaluation and training do with it; the square of a box would cut its ends off
     faces = [image] if whole else crops(image, boxes, manifest.preprocessing.resize, manifest.framing)

@@ -53,6 +53,7 @@ class UnderReading:
             for c in (0, 1)
         )
         true = math.atan2(*(green - red)[::-1])
+        self.true = math.degrees(true)
         apart = float(np.hypot(*(green - red)))
         read = math.radians(np.clip(self.share * math.degrees(true), -self.most, self.most))
         middle, side = (red + green) / 2, round(apart * SIDE / APART)
@@ -98,6 +99,28 @@ def test_large_level_faces_are_not_looked_at_again():
     found = LevelDetector(detector)(image)
     assert detector.calls == 1
     assert found == UnderReading()(image)
+
+
+class Frontal(UnderReading):
+    """Sees nothing that is turned by more than 35 degrees."""
+
+    def __call__(self, image):
+        found = super().__call__(image)
+        return [] if found and abs(self.true) > 35 else found
+
+
+@pytest.mark.parametrize("degrees", [-60, 40, 60])
+def test_where_no_face_is_seen_turned_copies_are_searched(degrees):
+    image = marked(degrees)[:, 10:]  # not square
+    assert LevelDetector(Frontal())(image) == []
+    (box,) = LevelDetector(Frontal(), copies=True)(image)
+    assert roll(box.eyes) == pytest.approx(degrees, abs=LEVEL / 0.5)
+    assert box.centre == pytest.approx((150, 150), abs=3)
+    assert box.side == pytest.approx(SIDE, abs=4)
+    assert LevelDetector(Frontal(), copies=True)(np.full((320, 340, 3), 30, np.uint8)) == []
+    upright = Frontal()
+    LevelDetector(upright, copies=True)(cv2.resize(marked(0), None, fx=2, fy=2))
+    assert upright.calls == 1
 
 
 def test_faces_without_eyes_stay_as_they_are():
