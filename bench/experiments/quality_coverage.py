@@ -230,7 +230,7 @@ def by_yaw(checkpoint: Checkpoint, data: Path, model: Path) -> list[dict[str, An
         for image in images:
             # as large and with as much around it as the detector knows faces
             large = cv2.resize(image, (192, 192), interpolation=cv2.INTER_CUBIC)
-            found = detector(cv2.copyMakeBorder(large, *[64] * 4, cv2.BORDER_REPLICATE))
+            found = detector(cv2.copyMakeBorder(large, 64, 64, 64, 64, cv2.BORDER_REPLICATE))
             turn = abs(yaw(found[0].landmarks)) if found and found[0].landmarks else -1.0
             steps.append(min(int(turn // 10), 6) if turn >= 0 else -1)
     rows, all_steps = [], np.array(steps)
