@@ -58,7 +58,7 @@ def test_from_training_to_bench(name, faces_folder, tmp_path, monkeypatch):
 
     image = next((faces_folder / "images").rglob("*.png"))
     said = json.loads(edgefel("predict", "bundle", image, "--no-detect", "--json").splitlines()[0])
-    assert said["faces"][0]["label"] in scores["labels"]
+    assert said["faces"][0]["top_label"] in scores["labels"]
 
     brief = ["--quick", "--runs", 2, "--seconds", 0.01, "--threads", 1, "--no-memory", "--json"]
     assert name in edgefel("bench", "latency", "bundle", "--backend", "onnxruntime", *brief)

@@ -313,6 +313,7 @@ def quality(result: Values) -> str:
         "faces": "{way}",
         "accuracy, %": "{accuracy!c:.1f}",
         "kept, %": "{kept!c:.0f}",
+        "network's confidence": "{confidence:.2f}",
         "quality": "{quality:.2f}",
         "reach the threshold, %": "{sure!c:.0f}",
     }
@@ -336,6 +337,6 @@ def quality(result: Values) -> str:
         f"{test['faces']} faces of the split test; always naming the most frequent class is right for "
         f"{100 * test['guess']:.1f} %. {together} Threshold {result['chosen']:g}, chosen on the split val. "
         f"**Preliminary**: the network, {result['checkpoint']} of a run that went on, is far from trained.",
-        by_yaw,
+        *([by_yaw] if turned else []),
         f"Made by {result['made_by']}.",
     )

@@ -36,7 +36,7 @@ from edgefel.runtime.quality import DEFAULT_LEAST, Quality, face_quality, yaw
 from edgefel.runtime.yunet import YuNetDetector
 
 KEPT = 0.5
-STEP = 0.05
+STEP = 0.1  # smaller ones hold too few faces to tell
 BATCH = 64
 # a face of the data set is one crop, without landmarks
 PARTS = ("size", "contrast", "sharpness", "noise", "exposure")
@@ -119,7 +119,8 @@ def choose(judged: Mapping[str, Judged], guess: float) -> float:
     overall, right = _joined(judged, lambda one: one.overall)
     wanted = guess + KEPT * (float(judged[WHOLE].right.mean()) - guess)
     for step in reversed(range(round(1 / STEP))):
-        inside = (overall >= STEP * step - 1e-9) & (overall < STEP * (step + 1) - 1e-9)
+        low, high = STEP * step - 1e-9, STEP * (step + 1) - 1e-9
+        inside = (overall >= low) & ((overall < high) | (high > 0.99))
         if inside.sum() >= 50 and right[inside].mean() < wanted:
             return round(STEP * (step + 1), 2)
     return 0.0
@@ -183,10 +184,10 @@ def report(judged: Mapping[str, Judged], guess: float, threshold: float) -> dict
 
 
 def _by_quality(overall: Floats, right: NDArray[np.bool_]) -> list[dict[str, float]]:
-    steps = np.minimum((overall / (2 * STEP) + 1e-9).astype(int), round(1 / (2 * STEP)) - 1)
+    steps = np.minimum((overall / STEP + 1e-9).astype(int), round(1 / STEP) - 1)
     return [
         {
-            "from": round(2 * STEP * step, 2),
+            "from": round(STEP * step, 2),
             "faces": int((steps == step).sum()),
             "accuracy": round(float(right[steps == step].mean()), 4),
         }
@@ -286,8 +287,8 @@ def figure(result: Mapping[str, Any]) -> Any:
     left.set_xlabel("coverage in %")
     left.set_ylabel("accuracy in %")
     left.legend(fontsize=8)
-    bars = [(row["from"] + STEP, 100 * row["accuracy"]) for row in test["by_quality"]]
-    right.bar(*zip(*bars, strict=True), width=1.8 * STEP)
+    bars = [(row["from"] + STEP / 2, 100 * row["accuracy"]) for row in test["by_quality"]]
+    right.bar(*zip(*bars, strict=True), width=0.9 * STEP)
     right.axvline(result["chosen"], color="black", linestyle=":")
     right.set_xlabel("quality")
     for panel in (left, right):

@@ -113,7 +113,7 @@ min_face = click.option(
 min_quality = click.option(
     "--min-quality",
     type=FiniteRange(0, 1),
-    default=0.3,
+    default=0.5,
     help="A face that is too small, turned, dark or blurred to reach it is 'unsure'; 0 labels every face.",
 )
 

@@ -184,8 +184,10 @@ def make_detector(
 
 
 def crop_detector(model: str | os.PathLike[str] | None = None) -> FaceDetector:
-    """A detector for images that are one face each, to find its eyes: YuNet from the file `model`, else Haar."""
-    return HaarDetector(0.4, 3, step=1.2) if model is None else YuNetDetector(model)
+    """A detector for images that are one face each, to find its eyes: YuNet from `model` or the installed file, else
+    Haar."""
+    file = installed_detector() if model is None else model
+    return HaarDetector(0.4, 3, step=1.2) if file is None else YuNetDetector(file)
 
 
 def crops(

@@ -23,7 +23,7 @@ from edgefel.runtime.alignment import FaceBox
 from edgefel.runtime.eyes import Point
 
 # Quality below which a label is "unsure".
-DEFAULT_LEAST = 0.3
+DEFAULT_LEAST = 0.5
 # Every crop is measured at this side, or at its own where that is smaller, and without a margin of a tenth.
 SIDE = 48
 # The tip of the nose lies as many distances of the eyes before the plane of eyes and mouth.

@@ -40,7 +40,8 @@ class Draws:
     offset [B, 2]: left and top of the crop in whole pixels; flip [B]: +1 or -1; angle [B]: radians;
     brightness, contrast, saturation [B]: factors; hue [B]: radians; noise [B]: standard deviation on the
     scale 0..1; noise_start [B]: where the image's noise starts in the pool, in 0..1; box [B, 4]: left,
-    top, right, bottom of the erased rectangle in pixels (empty where nothing is erased).
+    top, right, bottom of the erased rectangle in pixels (empty where nothing is erased); zoom [B]: factor on
+    the size of the face.
     """
 
     offset: Tensor
@@ -53,6 +54,7 @@ class Draws:
     noise: Tensor
     noise_start: Tensor
     box: Tensor
+    zoom: Tensor
 
     def part(self, where: slice) -> Draws:
         """The parameters of some of the images."""
@@ -81,18 +83,20 @@ def draw(config: AugmentConfig, count: int, margin: int, crop: int, rng: torch.G
     top = (uniform(0, 1) * (crop - height + 1)).floor()
     erased = (uniform(0, 1) < config.erase_probability).float()
     box = torch.stack([left, top, left + width * erased, top + height * erased], 1)
-    return Draws(offset, flip, angle, brightness, contrast, saturation, hue, noise, noise_start, box)
+    zoom = around(0, math.log1p(config.zoom)).exp()
+    return Draws(offset, flip, angle, brightness, contrast, saturation, hue, noise, noise_start, box, zoom)
 
 
 def sampling_maps(draws: Draws, crop: int, resize: int) -> Tensor:
     """[B, 2, 3] maps from the crop to where in the source its pixels come from, for `affine_grid`.
 
-    Cut out, rotate about the middle, then mirror: in pixels p -> R (p - offset - middle) + middle, where R is
+    Cut out, rotate and zoom about the middle, then mirror: in pixels p -> z R (p - offset - middle) + middle, where R is
     orthogonal. This is its inverse, in coordinates that go from -1 to 1 between the middles of the outermost pixels.
     """
     middle, source_middle = (crop - 1) / 2, (resize - 1) / 2
     cos, sin = draws.angle.cos(), draws.angle.sin()
     inverse = torch.stack([cos * draws.flip, sin, -sin * draws.flip, cos], 1).view(-1, 2, 2)
+    inverse = inverse / draws.zoom[:, None, None]
     shift = (draws.offset + (middle - source_middle)).unsqueeze(2)
     return torch.cat([inverse * middle, shift], 2) / source_middle
 

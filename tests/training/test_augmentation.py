@@ -69,20 +69,22 @@ def test_a_rotation_turns_about_the_middle_of_the_crop():
     comes_from = (maps[:, :, 2] + 1) * 39 / 2
     torch.testing.assert_close(comes_from, draws.offset + 16)
     determinant = torch.linalg.det(maps[:, :, :2] * 39 / 32)
-    torch.testing.assert_close(determinant, draws.flip)
+    torch.testing.assert_close(determinant, draws.flip)  # no zoom
     assert draws.angle.abs().max() <= math.radians(30)
     assert draws.angle.std() > math.radians(10)
 
 
 def test_cutting_out_equals_kornias_warp_by_the_forward_map():
-    """Cut out, rotate about the middle, then mirror, written down in pixels and inverted by kornia."""
-    config = AugmentConfig(**{**OFF, "flip": 0.5, "rotation": 25.0})
+    """Cut out, rotate and zoom about the middle, then mirror, written down in pixels and inverted by kornia."""
+    config = AugmentConfig(**{**OFF, "flip": 0.5, "rotation": 25.0, "zoom": 0.3})
     batch = images(16)
     out = unnormalised(Augmentation(config, SIZE, seed=3)(batch, 0, 0))
     draws = draw(config, 16, 7, 33, generator(3, Purpose.AUGMENTATION, 0, 0))
     assert draws.flip.unique().numel() == 2
     cos, sin = draws.angle.cos(), draws.angle.sin()
     turn = torch.stack([cos * draws.flip, -sin * draws.flip, sin, cos], 1).view(-1, 2, 2)
+    assert 1 / 1.3 < draws.zoom.min() < 0.9 < 1.1 < draws.zoom.max() < 1.3
+    turn = turn * draws.zoom[:, None, None]
     forward = torch.cat([turn, 16 - turn @ (draws.offset + 16).unsqueeze(2)], 2)
     expected = kornia.geometry.warp_affine(batch.float() / 255, forward, (33, 33), padding_mode="border")
     torch.testing.assert_close(out, expected, atol=3e-4, rtol=0)

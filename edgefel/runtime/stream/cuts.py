@@ -26,12 +26,11 @@ from edgefel.data.preprocessing import Image
 
 # Thumbnail: width, height. Coarse enough for zooms and objects in motion.
 SIZE = (32, 18)
-# Distance of a cut, at least: of 2,980 pairs of unrelated images 98 % are farther apart.
+# Distance of a cut, at least: 99 of 100 pairs of unrelated images are farther apart.
 LEAST = 0.25
-# A cut is as many times as far as the largest of the last _RECENT distances.
+# A cut is as many times as far as the largest of the last _RECENT distances, or farther than SURE.
 RATIO = 3.0
 _RECENT = 8
-# Between shots as good as always farther; beyond it, what moved before does not count.
 SURE = 0.7
 # Frames of a flash, at most. A frame that is only brighter, and in part a function of the one before, may be one.
 FLASH = 3
@@ -48,8 +47,8 @@ class CutFinder:
     """Says of each frame in turn whether it begins a new shot. Not thread-safe.
 
     A frame that shows nothing, such as a black or a white one, begins none: the next one that shows something is
-    compared with the last one before. A blended frame between two shots is no way around a cut; a dissolve of more
-    frames is not found. A frame that may be a flash is judged by the frames after it, so that the cut from a dark shot
+    compared with the last one before. A cut with a blended frame between two shots is found, a dissolve of more
+    frames is not. A frame that may be a flash is judged by the frames after it, so that the cut from a dark shot
     to a bright one may be found up to FLASH frames late.
     """
 

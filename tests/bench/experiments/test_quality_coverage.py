@@ -32,7 +32,7 @@ def judged(*faces: tuple[float, float]) -> Judged:
 def test_the_threshold_is_where_half_is_kept_from_there_on():
     ways = {WHOLE: judged((1.0, 0.9)), "worse": judged((0.2, 0.3), (0.42, 0.55), (0.52, 0.75))}
     # half of what is between guessing (0.3) and 0.9 is 0.6
-    assert bench.choose(ways, 0.3) == 0.45
+    assert bench.choose(ways, 0.3) == 0.5
     assert bench.choose({WHOLE: judged((1.0, 0.9))}, 0.3) == 0.0
 
 
