@@ -90,8 +90,8 @@ def draw(config: AugmentConfig, count: int, margin: int, crop: int, rng: torch.G
 def sampling_maps(draws: Draws, crop: int, resize: int) -> Tensor:
     """[B, 2, 3] maps from the crop to where in the source its pixels come from, for `affine_grid`.
 
-    Cut out, rotate and zoom about the middle, then mirror: in pixels p -> z R (p - offset - middle) + middle, where R is
-    orthogonal. This is its inverse, in coordinates that go from -1 to 1 between the middles of the outermost pixels.
+    Cut out, rotate and zoom about the middle, then mirror: in pixels p -> z R (p - offset - middle) + middle, where R
+    is orthogonal. This is its inverse, in coordinates that go from -1 to 1 between the middles of the outermost pixels.
     """
     middle, source_middle = (crop - 1) / 2, (resize - 1) / 2
     cos, sin = draws.angle.cos(), draws.angle.sin()

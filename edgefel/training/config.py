@@ -105,12 +105,7 @@ class AugmentConfig:
 
     flip: float = setting(0.5, "Probability of mirroring.", minimum=0, maximum=1)
     rotation: float = setting(10.0, "Largest rotation in degrees.", minimum=0, maximum=180)
-    zoom: float = setting(
-        0.0,
-        "Largest relative change of size: faces are framed less exactly than in a data set.",
-        minimum=0,
-        maximum=0.5,
-    )
+    zoom: float = setting(0.0, "Largest relative change of size.", minimum=0, maximum=0.5)
     brightness: float = setting(0.2, "Largest relative change of brightness.", minimum=0, maximum=1)
     contrast: float = setting(0.2, "Largest relative change of contrast.", minimum=0, maximum=1)
     saturation: float = setting(0.2, "Largest relative change of saturation.", minimum=0, maximum=1)
