@@ -231,7 +231,8 @@ def by_yaw(checkpoint: Checkpoint, data: Path, model: Path) -> list[dict[str, An
         for image in images:
             # as large and with as much around it as the detector knows faces
             large = cv2.resize(image, (192, 192), interpolation=cv2.INTER_CUBIC)
-            found = detector(cv2.copyMakeBorder(large, 64, 64, 64, 64, cv2.BORDER_REPLICATE))
+            framed = cv2.copyMakeBorder(large, 64, 64, 64, 64, cv2.BORDER_REPLICATE)
+            found = detector(np.asarray(framed, np.uint8))
             turn = abs(yaw(found[0].landmarks)) if found and found[0].landmarks else -1.0
             steps.append(min(int(turn // 10), 6) if turn >= 0 else -1)
     rows, all_steps = [], np.array(steps)
