@@ -34,6 +34,7 @@ from edgefel.runtime.alignment import FaceBox
 from edgefel.runtime.confidence import entropy_confidence
 from edgefel.runtime.quality import DEFAULT_LEAST, Quality, face_quality, yaw
 from edgefel.runtime.yunet import YuNetDetector
+from edgefel.text import counted
 
 KEPT = 0.5
 STEP = 0.1  # smaller ones hold too few faces to tell
@@ -231,7 +232,8 @@ def by_yaw(checkpoint: Checkpoint, data: Path, model: Path) -> list[dict[str, An
         for image in images:
             # as large and with as much around it as the detector knows faces
             large = cv2.resize(image, (192, 192), interpolation=cv2.INTER_CUBIC)
-            found = detector(np.pad(np.asarray(large, np.uint8), ((64, 64), (64, 64), (0, 0)), mode="edge"))
+            framed = cv2.copyMakeBorder(large, 64, 64, 64, 64, cv2.BORDER_REPLICATE)
+            found = detector(np.asarray(framed, np.uint8))
             turn = abs(yaw(found[0].landmarks)) if found and found[0].landmarks else -1.0
             steps.append(min(int(turn // 10), 6) if turn >= 0 else -1)
     rows, all_steps = [], np.array(steps)
@@ -293,7 +295,9 @@ def figure(result: Mapping[str, Any]) -> Any:
     right.set_xlabel("quality")
     for panel in (left, right):
         panel.grid(alpha=0.3)
-    drawn.suptitle(f"{test['faces']} faces as they are and degraded in {len(test['ways']) - 1} ways")
+    drawn.suptitle(
+        f"{counted(test['faces'], 'face')} as they are and degraded in {len(test['ways']) - 1} ways"
+    )
     return drawn
 
 

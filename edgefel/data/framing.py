@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from edgefel.data.dataset import ImageDataset
 from edgefel.data.images import UnreadableImageError
 from edgefel.errors import EdgefelError
+from edgefel.text import counted
 
 Image = NDArray[np.uint8]
 Point = tuple[float, float]
@@ -77,7 +78,7 @@ class Framing:
         """One line for reports."""
         return (
             f"eyes at {self.eyes_down:.3f} of the height (spread {self.down_spread:.3f}), {self.eyes_apart:.3f} of the "
-            f"width apart (spread {self.apart_spread:.3f}), by {self.faces} faces"
+            f"width apart (spread {self.apart_spread:.3f}), by {counted(self.faces, 'face')}"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -107,7 +108,7 @@ class FramingFound:
     @property
     def summary(self) -> str:
         """One line for reports."""
-        seen = f"{self.faces} level faces with both eyes in {self.images} images"
+        seen = f"{counted(self.faces, 'level face')} with both eyes in {counted(self.images, 'image')}"
         return self.framing.summary if self.framing is not None else f"not known ({self.reason}: {seen})"
 
     def to_dict(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from torch.nn.functional import affine_grid, grid_sample, one_hot
 
 from edgefel.data.preprocessing import Preprocessing
 from edgefel.errors import EdgefelError
+from edgefel.text import counted
 from edgefel.training.config import AugmentConfig
 from edgefel.training.distributed import Shard
 from edgefel.training.randomness import Purpose, derive_seed, generator
@@ -224,7 +225,7 @@ class Mixing:
         """Raises EdgefelError for shards that would separate pairs: results would depend on the number of processes."""
         if (config.mixup or config.cutmix) and world > 1 and batch_size // world % 2:
             raise EdgefelError(
-                f"batch_size {batch_size} over {world} processes gives each {batch_size // world} images, but mixup "
+                f"batch_size {batch_size} over {world} processes gives each {counted(batch_size // world, 'image')}, but mixup "
                 f"and cutmix take pairs; use a multiple of {2 * world}"
             )
 
