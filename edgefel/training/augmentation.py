@@ -225,8 +225,8 @@ class Mixing:
         """Raises EdgefelError for shards that would separate pairs: results would depend on the number of processes."""
         if (config.mixup or config.cutmix) and world > 1 and batch_size // world % 2:
             raise EdgefelError(
-                f"batch_size {batch_size} over {world} processes gives each {counted(batch_size // world, 'image')}, but mixup "
-                f"and cutmix take pairs; use a multiple of {2 * world}"
+                f"batch_size {batch_size} over {world} processes gives each {counted(batch_size // world, 'image')}, "
+                f"but mixup and cutmix take pairs; use a multiple of {2 * world}"
             )
 
     def __init__(self, config: AugmentConfig, seed: int) -> None:
