@@ -45,7 +45,7 @@ $(STAMP): pyproject.toml constraints-dev.txt
 		{ echo "error: this Python cannot make virtual environments; on Debian: apt install python3-venv"; exit 2; }
 	@echo "Installing into $(VENV) (PyTorch, ONNX, TensorRT for RTX: about 3 GB, some minutes the first time)"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints-dev.txt
+	$(BIN)/python -m pip install $$([ -t 1 ] || echo --quiet) --disable-pip-version-check -e '.[dev]' -c constraints-dev.txt
 	@touch $(STAMP)
 
 clean:  ## remove what the other targets made

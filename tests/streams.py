@@ -116,3 +116,10 @@ def all_frames(source: FrameSource) -> list[Frame]:
         frames.append(frame)
     source.close()
     return frames
+
+
+def moving(frames: int, colours=(RED, GREEN)) -> list[np.ndarray]:
+    return [
+        scene([(20 + frame, 20 + 100 * row, 60, colour) for row, colour in enumerate(colours)])
+        for frame in range(frames)
+    ]

@@ -34,13 +34,7 @@ def _root() -> Path:
     own = os.environ.get(VARIABLE, "")
     if own:
         return Path(own).expanduser()
-    shared = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if shared.is_absolute():
-        return shared / "edgefel"
-    try:
-        return Path.home() / ".cache" / "edgefel"
-    except RuntimeError as error:
-        raise EdgefelError(f"no home folder for a cache ({error}); set {VARIABLE} to a folder") from None
+    return _user_folder("XDG_CACHE_HOME", ".cache", VARIABLE)
 
 
 def data_folder() -> Path:
@@ -48,10 +42,15 @@ def data_folder() -> Path:
 
     `$XDG_DATA_HOME/edgefel`, else `~/.local/share/edgefel`. Raises EdgefelError where there is no home folder.
     """
-    shared = Path(os.environ.get("XDG_DATA_HOME", ""))
+    return _user_folder("XDG_DATA_HOME", ".local/share", "XDG_DATA_HOME")
+
+
+def _user_folder(variable: str, usual: str, remedy: str) -> Path:
+    """`edgefel` in the folder that `variable` names, else in `usual` of the home folder. remedy: what to set."""
+    shared = Path(os.environ.get(variable, ""))
     if shared.is_absolute():
         return shared / "edgefel"
     try:
-        return Path.home() / ".local" / "share" / "edgefel"
+        return Path.home() / usual / "edgefel"
     except RuntimeError as error:
-        raise EdgefelError(f"no home folder for data ({error}); set XDG_DATA_HOME to a folder") from None
+        raise EdgefelError(f"no home folder ({error}); set {remedy} to a folder") from None

@@ -11,7 +11,7 @@ from pathlib import Path
 from edgefel import __version__
 from edgefel.errors import EdgefelError
 from edgefel.files.read import reason
-from edgefel.files.write import atomic_file, sha256, sole_user
+from edgefel.files.write import sha256, sole_user
 from edgefel.runtime.detector_file import BYTES, NAME, SHA256, detector_path
 from edgefel.text import one_line
 
@@ -41,11 +41,7 @@ def download_detector() -> Path:
             except (EdgefelError, http.client.HTTPException, urllib.error.URLError) as error:
                 reasons.append(f"{urllib.parse.urlsplit(address).hostname}: {_why(error)}")
                 continue
-            data = part.read_bytes()
-            with atomic_file(path) as temporary:
-                temporary.write_bytes(data)
-            part.unlink()
-            return path
+            return part.replace(path)
     raise EdgefelError(
         f"YuNet cannot be downloaded ({'; '.join(reasons)}); try again with a network (and https_proxy set where "
         f"there is a proxy), {_BY_HAND}"

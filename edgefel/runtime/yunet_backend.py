@@ -23,6 +23,10 @@ WIDTHS = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
 _ORDER = ("tensorrt", "onnxruntime-cuda", "onnxruntime", "openvino")
 
 
+class _UnavailableError(EdgefelError):
+    """The backend is not here, whatever the file is."""
+
+
 @dataclass(frozen=True)
 class OpenedYuNet:
     """A backend with the network. sides: height and width of the only input it takes, None if it takes any.
@@ -47,7 +51,11 @@ def open_yunet(path: Path, backend: str = AUTO, threads: int = 1) -> OpenedYuNet
         try:
             opened = _engine(path, threads) if engine else _onnx(path, name, threads)
         except EdgefelError as error:
-            reasons.append(f"{name}: {str(error).removeprefix(f'{path}: ')}")
+            said = str(error).removeprefix(f"{path}: ")
+            # it reads whatever is YuNet: the others would only say the same, and OpenVINO prints more
+            if backend == AUTO and name == "onnxruntime" and not isinstance(error, _UnavailableError):
+                raise unusable(path, said) from None
+            reasons.append(f"{name}: {said}")
             continue
         return OpenedYuNet(name, *opened, tuple(reasons))
     if backend != AUTO:
@@ -82,7 +90,7 @@ def _onnx(path: Path, name: str, threads: int) -> tuple[Backend, tuple[int, int]
     file = describe_file(path, kind="onnx", precision="fp32")
     loaded = BACKENDS[name].load()
     if (reason := loaded.unavailable_reason(file)) is not None:
-        raise EdgefelError(reason)
+        raise _UnavailableError(reason)
     runner = loaded.open(ModelFile(path, file, (3,), np.dtype(np.float32), {}, INPUT), threads=threads)
     assert isinstance(runner, OnnxBackend)
     needed = output_shapes((32, 32)).keys()

@@ -9,6 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from labelled_runs import CLIP
+from tiny_bundle import write_bundle
+
+from edgefel.data.synthetic.video import write_video
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -28,3 +32,15 @@ def compiling(_once: Callable[..., Path]) -> Run:
         return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    write_video(path, CLIP)
+    return path
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_bundle(tmp_path_factory.mktemp("tiny") / "bundle")

@@ -224,11 +224,17 @@ def test_near(tmp_path, side):
     assert detector.near(image, [known.moved(-420, 0)]) == []
 
 
-def test_another_network_is_no_yunet(tmp_path):
-    onnx.save(tiny_model(), tmp_path / "other.onnx")
-    with pytest.raises(EdgefelError, match="run it as YuNet") as caught:
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(tiny_model().SerializeToString(), "it has no output"), (b"\xff\xd8", "cannot load it")],
+)
+def test_another_file_is_no_yunet_and_one_backend_says_so(tmp_path, content, reason, capfd):
+    (tmp_path / "other.onnx").write_bytes(content)
+    with pytest.raises(EdgefelError, match=rf"run it as YuNet \(.*{reason}") as caught:
         YuNetDetector(tmp_path / "other.onnx")(np.zeros((64, 64, 3), np.uint8))
     assert "\n" not in str(caught.value)
+    assert "cuda" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_file_with_tensors_elsewhere_is_refused(tmp_path):

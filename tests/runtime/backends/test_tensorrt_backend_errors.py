@@ -1,0 +1,199 @@
+"""What the TensorRT backend says of engines, packages and GPUs that fail, over the same stand-in."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import sys
+
+import fake_tensorrt
+import pytest
+from engine_files import ORIN, add_engine, assert_nothing_is_left, assert_right, random_batch
+from fake_cuda import Error, Machine
+from tiny_bundle import write_bundle
+
+from edgefel.errors import EdgefelError
+from edgefel.runtime import engines
+from edgefel.runtime.backends.cuda import import_pycuda
+from edgefel.runtime.session import Session
+
+
+def test_a_closed_backend_says_so(engine_bundle, install):
+    install()
+    session = Session.open(engine_bundle)
+    runner = session._runner
+    session.close()
+    runner.close()
+    with pytest.raises(EdgefelError, match="the engine is closed"):
+        runner.run(random_batch(1))
+
+
+def test_a_run_that_fails_says_what_tensorrt_said(engine_bundle, install):
+    machine = install()
+    with Session.open(engine_bundle, backend="tensorrt") as session:
+        machine.log.append("fail")
+        with pytest.raises(
+            EdgefelError, match=r"model.fp32.engine: TensorRT refuses to run: enqueueV3: illegal"
+        ):
+            session.run(random_batch(1))
+        machine.log.clear()
+        assert_right(session.run(random_batch(1)), random_batch(1))
+
+
+def test_a_refusal_that_tensorrts_package_raises(engine_bundle, install, monkeypatch):
+    """Its `set_optimization_profile_async` and `infer_shapes` raise RuntimeError."""
+    install()
+
+    def refuse(self):
+        raise RuntimeError("Error in\ninfer shapes")
+
+    monkeypatch.setattr(fake_tensorrt.ExecutionContext, "infer_shapes", refuse)
+    message = r"model.fp32.engine: TensorRT refuses \[2, 3, 14, 14\]: Error in infer shapes"
+    with (
+        Session.open(engine_bundle, backend="tensorrt") as session,
+        pytest.raises(EdgefelError, match=message),
+    ):
+        session.run(random_batch(2))
+
+
+def test_too_little_gpu_memory(engine_bundle, install):
+    machine = install(Machine(capacity=5000))
+    with pytest.raises(EdgefelError, match=r"memory does not hold it .*smaller --max-batch"):
+        Session.open(engine_bundle, backend="tensorrt")
+    gc.collect()
+    assert_nothing_is_left(machine)
+
+
+def test_an_engine_that_does_not_load(tmp_path, install, caplog):
+    machine = install()
+    folder = add_engine(write_bundle(tmp_path / "bundle"), data=b"no engine")
+    message = r"tensorrt 10.3.0 cannot load it \(Serialization assertion magicTag failed\); build it here"
+    with pytest.raises(EdgefelError, match=message):
+        Session.open(folder, backend="tensorrt")
+    assert_nothing_is_left(machine)
+    with Session.open(folder) as session:  # auto goes on, and not in silence
+        assert session.backend != "tensorrt"
+        assert "magicTag" in session.choice.skipped["tensorrt"]
+    assert "backend tensorrt is passed over" in caplog.text
+    assert "magicTag" in caplog.text
+
+
+def test_version_compatible_engines_may_bring_code(tmp_path, install):
+    machine = install(version="10.7.0")
+    folder = add_engine(write_bundle(tmp_path / "bundle"), version_compatible=True)
+    Session.open(folder, backend="tensorrt").close()
+    assert [runtime.engine_host_code_allowed for runtime in machine.trt.runtimes] == [True]
+
+
+def test_other_engines_may_not(engine_bundle, install):
+    machine = install()
+    Session.open(engine_bundle, backend="tensorrt").close()
+    assert [runtime.engine_host_code_allowed for runtime in machine.trt.runtimes] == [False]
+
+
+def test_a_tensorrt_that_is_too_old(tmp_path, install):
+    install(version="8.6.1")
+    folder = add_engine(write_bundle(tmp_path / "bundle"), version="8.6.1")
+    with pytest.raises(EdgefelError, match=r"tensorrt 8.6.1 is older than 10.3"):
+        Session.open(folder, backend="tensorrt")
+
+
+def test_reasons_against_it(engine_bundle, install, monkeypatch):
+    install(version="10.7.0")
+    with pytest.raises(EdgefelError, match=r"built with tensorrt 10.3.0, and here is 10.7.0; build it here"):
+        Session.open(engine_bundle, backend="tensorrt")
+    install()
+    monkeypatch.setattr(engines, "find_gpu", lambda: None)
+    with pytest.raises(EdgefelError, match="engines run on an NVIDIA GPU, and none is found here"):
+        Session.open(engine_bundle, backend="tensorrt")
+    monkeypatch.setattr(engines, "find_gpu", lambda: ORIN)
+    monkeypatch.setitem(sys.modules, "pycuda.driver", None)
+    import_pycuda.cache_clear()
+    with pytest.raises(EdgefelError, match=r"pycuda is not installed; run: pip install 'edgefel\[jetson\]'"):
+        Session.open(engine_bundle, backend="tensorrt")
+
+
+def null(*arguments):
+    """What TensorRT's Python package does with a null pointer."""
+    raise TypeError("pybind11::init(): factory function returned nullptr")
+
+
+def fails(error):
+    def call(*arguments, **named):
+        raise error
+
+    return call
+
+
+BROKEN = {
+    "no runtime": lambda trt, cuda: setattr(trt, "Runtime", null),
+    "runtime is None": lambda trt, cuda: setattr(trt, "Runtime", lambda logger: None),
+    "reading raises": lambda trt, cuda: setattr(
+        trt.Runtime, "deserialize_cuda_engine", fails(RuntimeError("CUDA error 35"))
+    ),
+    "no logger": lambda trt, cuda: setattr(trt, "ILogger", None),
+    "cuInit": lambda trt, cuda: setattr(
+        cuda, "init", fails(RuntimeError("cuInit failed: system driver mismatch"))
+    ),
+    "no device": lambda trt, cuda: setattr(
+        cuda, "Device", fails(Error("cuDeviceGet failed: invalid device"))
+    ),
+    "no stream": lambda trt, cuda: setattr(cuda, "Stream", fails(MemoryError())),
+}
+
+
+@pytest.mark.parametrize("how", list(BROKEN))
+def test_a_broken_cuda_is_passed_over_with_a_warning_and_an_error_when_named(
+    engine_bundle, install, caplog, how
+):
+    machine = install()
+    BROKEN[how](machine.trt, machine.cuda)
+    with pytest.raises(EdgefelError):
+        Session.open(engine_bundle, backend="tensorrt")
+    with caplog.at_level(logging.WARNING), Session.open(engine_bundle) as session:
+        assert session.backend != "tensorrt"
+        assert "tensorrt" in session.choice.skipped
+        assert_right(session.run(random_batch(2)), random_batch(2))
+    if how != "cuInit":  # that is found before anything is loaded
+        assert "backend tensorrt is passed over" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "made", [lambda self, strategy: None, fails(TypeError("nullptr"))], ids=["None", "raises"]
+)
+def test_no_execution_context(engine_bundle, install, monkeypatch, caplog, made):
+    machine = install()
+    monkeypatch.setattr(fake_tensorrt.Engine, "create_execution_context", made)
+    with Session.open(engine_bundle, backend="tensorrt") as session, pytest.raises(EdgefelError):
+        session.run(random_batch(1))
+    with Session.open(engine_bundle) as session:
+        assert session.backend != "tensorrt"
+    assert "backend tensorrt is passed over" in caplog.text
+    assert_nothing_is_left(machine)
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("numpy.core.multiarray failed to import"), SystemError("x"), OSError("y")]
+)
+def test_a_tensorrt_that_does_not_import(engine_bundle, install, monkeypatch, error):
+    install()
+    load = engines.importlib.import_module
+    monkeypatch.setattr(
+        engines.importlib,
+        "import_module",
+        lambda name, *rest: fails(error)() if name == "tensorrt" else load(name, *rest),
+    )
+    with pytest.raises(EdgefelError, match=rf"which does not load here \({type(error).__name__}: "):
+        Session.open(engine_bundle, backend="tensorrt")
+
+
+def test_a_gpu_that_fails_while_it_is_closed(engine_bundle, install, caplog):
+    """After an error on the GPU the driver refuses to free too; that must not hide the first error."""
+    machine = install()
+    with caplog.at_level(logging.WARNING), Session.open(engine_bundle, backend="tensorrt") as session:
+        session.run(random_batch(1))
+        for buffer in session._runner._buffers.values():
+            buffer.free = fails(Error("cuMemFree failed: an illegal memory access was encountered"))
+    assert "the GPU's memory is not freed" in caplog.text
+    machine.driver_stack.clear()
+    machine.pycuda_stack.clear()
