@@ -317,10 +317,13 @@ def _write(folder: Path, weights: Mapping[str, Tensor], description: dict[str, A
 def save_tensors(
     tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Writes a safetensors file. Raises OSError."""
+    """Writes a safetensors file, with the permissions of any other new file. Raises OSError."""
+    path.touch()
+    mode = path.stat().st_mode  # safetensors leaves a file that its owner alone can read
     try:
         values = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
         save_file(values, path, dict(metadata) if metadata else None)
+        path.chmod(mode)
     except SafetensorError as error:
         # SafetensorError hides the system's error number
         if (number := re.search(r"os error (\d+)", str(error))) is None:

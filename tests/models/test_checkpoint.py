@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 
 import pytest
 import torch
@@ -44,6 +45,11 @@ def test_round_trip(saved):
     assert loaded.extra == {"note": 1}
     assert loaded.config == model.config
     assert not loaded.model.training
+
+
+def test_others_may_read_the_weights_as_they_may_the_description(saved):
+    modes = {file.name: stat.filemode(file.stat().st_mode) for file in saved[0].iterdir()}
+    assert modes["model.safetensors"] == modes["model.json"]
 
 
 def test_a_run_folder_means_its_best_checkpoint(saved, tmp_path):
