@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
-from edgefel.models.backbones import ImageStream, LandmarkStream, ResidualUnit, to_stream_size
+from edgefel.models.backbones import (
+    DepthwiseConv2d,
+    ImageStream,
+    LandmarkStream,
+    PReLU,
+    ResidualUnit,
+    to_stream_size,
+)
 
 
 @pytest.mark.parametrize("factor", [1, 2, 3])
@@ -37,3 +45,54 @@ def test_a_stage_has_as_many_units_as_it_is_given():
     assert [len(stage) for stage in ImageStream(4, (4, 8, 16), (3, 4, 14)).stages] == [3, 4, 14]
     # one block halves the side, and the residual ones follow it
     assert [len(stage) for stage in LandmarkStream((4, 8, 16), (4, 6, 2)).stages] == [5, 7, 3]
+
+
+def _gradients(module, x, gradient):
+    """(output, gradient of x, gradients of the parameters)."""
+    x = x.clone().requires_grad_()
+    out = module(x)
+    out.backward(gradient)
+    return out, x.grad, [parameter.grad for parameter in module.parameters()]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(3, 5, 7, 2), (1, 1, 1, 1), (16, 8, 28, 28)])
+def test_prelu_is_that_of_torch(dtype, shape):
+    x, gradient = torch.randn(2, *shape, dtype=dtype)
+    x.flatten()[::3] = 0.0
+    ours, theirs = PReLU(shape[1]).to(dtype), nn.PReLU(shape[1]).to(dtype)
+    with torch.no_grad():
+        ours.weight.copy_(torch.linspace(-0.5, 1.5, shape[1]))
+    theirs.load_state_dict(ours.state_dict())
+    out, of_x, (of_slopes,) = _gradients(ours, x, gradient)
+    expected, expected_of_x, _ = _gradients(theirs, x, gradient)
+    assert torch.equal(out, expected)
+    assert torch.equal(of_x, expected_of_x)
+    exact = (gradient.double() * x.double().clamp(max=0)).sum((0, 2, 3))
+    scale = (gradient.double() * x.double().clamp(max=0)).abs().sum((0, 2, 3))
+    assert ((of_slopes.double() - exact).abs() <= 2 * torch.finfo(dtype).eps * scale).all()
+
+
+def test_prelu_under_autocast_is_that_of_torch():
+    x, gradient = torch.randn(2, 4, 8, 6, 6, dtype=torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16):
+        out, of_x, (of_slopes,) = _gradients(PReLU(8), x, gradient)
+        expected, expected_of_x, (expected_of_slopes,) = _gradients(nn.PReLU(8), x, gradient)
+    assert torch.equal(out, expected)
+    assert torch.equal(of_x, expected_of_x)
+    assert of_slopes.dtype == expected_of_slopes.dtype == torch.float32
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_depthwise_convolution_under_autocast_is_computed_in_float32(stride):
+    x, gradient = torch.randn(4, 6, 8, 8), torch.randn(4, 6, 8 // stride, 8 // stride)
+    module = DepthwiseConv2d(6, 6, 3, stride, 1, groups=6, bias=False)
+    out, of_x, (of_weight,) = _gradients(module, x, gradient)
+    module.zero_grad()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(module(x), out)
+        rounded, also_of_x, (also_of_weight,) = _gradients(module, x.bfloat16(), gradient.bfloat16())
+    assert rounded.dtype == torch.bfloat16
+    torch.testing.assert_close(rounded.float(), out, rtol=0.02, atol=0.02)
+    torch.testing.assert_close(also_of_x.float(), of_x, rtol=0.02, atol=0.05)
+    torch.testing.assert_close(also_of_weight, of_weight, rtol=0.02, atol=0.2)
