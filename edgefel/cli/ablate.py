@@ -10,7 +10,7 @@ import click
 from edgefel.cli import params
 from edgefel.cli.console import print_json, print_table, progress_bars
 from edgefel.cli.lazy import require
-from edgefel.cli.param_types import POSITIVE
+from edgefel.cli.param_types import PATH, POSITIVE
 from edgefel.errors import EdgefelError
 from edgefel.text import counted
 
@@ -43,6 +43,12 @@ FAILED = 1  # exit code where runs failed
 )
 @params.data("Labelled set with the splits train and test.  [default: faces are rendered]")
 @params.layout
+@click.option(
+    "--streams",
+    type=PATH,
+    help="Checkpoint or run whose image and landmark streams all runs start from.  [default: the recipe's, trained on "
+    "other rendered faces]",
+)
 @click.option("--seeds", type=click.IntRange(1, 1000), default=3, help="Runs of each variant.")
 @click.option("--first-seed", type=click.IntRange(min=0), default=0, help="First seed.")
 @click.option(
@@ -99,17 +105,19 @@ def command(
       edgefel ablate noise --seeds 5 --jobs 2
       edgefel ablate head --dry-run
       edgefel ablate losses --set loss.correction_ramp=none -o no-ramp
+      edgefel ablate head --data FER+ --streams runs/fer-plus-nano
       edgefel ablate head --recipe full --data RAF-DB --jobs 8       on a machine with eight GPUs
     """
     modules = ("torch", "lightning_fabric", "sklearn", "safetensors", "yaml", "matplotlib")
     require("train", "edgefel ablate", *modules)
-    from edgefel.bench.experiments.ablation.papers import EXPERIMENTS as experiments
     from edgefel.bench.experiments.ablation.plan import Study, parse_changes, plan
+    from edgefel.bench.experiments.ablation.study import experiment_for
 
     params.refuse_layout_alone()
     numbers = tuple(range(first_seed, first_seed + seeds))
     changes = parse_changes(settings)
-    study = Study(experiments[experiment], output, seeds=numbers, changes=changes, **chosen)
+    about = experiment_for(experiment, chosen["data"], chosen["layout"])
+    study = Study(about, output, seeds=numbers, changes=changes, **chosen)
     if output.is_file():
         raise EdgefelError(f"{output}: is a file; the runs need a folder")
     if dry_run:

@@ -247,10 +247,38 @@ def test_another_model(faces, tmp_path):
     assert 30e6 < row.metrics["macs"] < 60e6
 
 
+def test_a_resizer_on_a_data_set_from_given_streams(done, faces, tmp_path):
+    """A run of another table gives its streams."""
+    given = next(done.glob("runs/*/run"))
+    arguments = ("--data", faces, *SMALL, "--seeds", "1", "--streams", given, "--only", "resizer, 48 px")
+    result = ablate("resolution", "-o", tmp_path, *arguments)
+    assert result.exit_code == 0, result.output
+    (streams,) = tmp_path.glob("runs/streams-*")
+    weights = load_checkpoint(given).model.state_dict()
+    for part in ("image_stream", "landmark_stream"):
+        for name, tensor in load_file(streams / part / "model.safetensors").items():
+            assert torch.equal(tensor, weights[name])
+    (run,) = (folder for folder in tmp_path.glob("runs/*") if folder != streams)
+    config = load_checkpoint(run / "run").model.config
+    assert (config.name, config.input_size) == ("arbex-nano+resizer", 48)
+    written = times(streams)
+    assert ablate("resolution", "-o", tmp_path, *arguments).exit_code == 0
+    assert times(streams) == written
+
+
+def test_streams_that_do_not_fit(done, faces, tmp_path):
+    given = next(done.glob("runs/*/run"))
+    settings = ("--set", "model=arbex-small", "--streams", given)
+    result = ablate("head", "-o", tmp_path / "out", "--data", faces, *SMALL, *settings)
+    assert result.exit_code == 2
+    assert f"{given}: its streams do not fit arbex-small (encoder.image_stream." in result.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("resolution", "--data", "nowhere"), "resolution varies the faces themselves"),
+        (("resolution", "--data", "nowhere"), "nowhere: no such folder"),
+        (("head", "--streams", "nowhere"), "nowhere: no such checkpoint"),
         (("head", "--only", "everything"), "head has no variant 'everything'"),
         (("head", "--set", "epoch=3"), "write NAME=VALUE"),
         (("head", "--set", "epochs=0"), "epochs"),

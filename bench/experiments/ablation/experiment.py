@@ -49,8 +49,8 @@ class Experiment:
 
     source: paper and table. note: what a reader must know. axis: name of the number that varies, "" for a table of
     kinds. faces, settings: changes to the recipe's. family: the model, as registered at full size, where it is not the
-    recipe's. ordering: what the claims are called together. Raises ValueError for repeated names and for unknown
-    variants or metrics in claims.
+    recipe's. ordering: what the claims are called together. on_data, on_votes: what takes its place where a data set is
+    given, and where that has votes. Raises ValueError for repeated names and for unknown variants or metrics in claims.
     """
 
     name: str
@@ -64,6 +64,8 @@ class Experiment:
     settings: Mapping[str, Any] = field(default_factory=dict)
     family: str = ""
     ordering: str = "The paper's ordering"
+    on_data: Experiment | None = None
+    on_votes: Experiment | None = None
 
     def __post_init__(self) -> None:
         names = [variant.name for variant in self.variants]

@@ -7,6 +7,7 @@ order of their results is compared.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from edgefel.bench.experiments.ablation.experiment import Claim, Experiment, Variant
@@ -224,6 +225,27 @@ def _faces_of(side: int, addition: str) -> Variant:
     return Variant(name, changes, series=series, x=side, addition=addition, faces={"size": side})
 
 
+_RESIZED = "resizer, {} px"
+_ON_DATA = Experiment(
+    "resolution",
+    "A learned resizer",
+    "Neural Resizer (arXiv 2204.02181)",
+    (
+        Variant("without", {}),
+        *(
+            Variant(
+                _RESIZED.format(side), {"model_settings.input_size": side, **_RESIZER}, addition="resizer"
+            )
+            for side in (48, 96, 112, 224)
+        ),
+    ),
+    _claims(*(f"{_RESIZED.format(side)} > without" for side in (48, 96, 112, 224))),
+    note="Images are brought to the side in pixels bilinearly, and to 112 by the resizer, which has 8 channels and a "
+    "tenth of the learning rate; without it, bilinearly. Everything is trained, the resizer too.",
+    settings={"freeze_backbones": False},
+    ordering="That the resizer helps",
+)
+
 RESOLUTION = Experiment(
     "resolution",
     "Faces of few pixels",
@@ -238,6 +260,7 @@ RESOLUTION = Experiment(
     axis="side of a face in pixels",
     settings={"freeze_backbones": False},
     ordering="That the resizer helps",
+    on_data=_ON_DATA,
 )
 
 
@@ -277,12 +300,19 @@ _LOSSES: dict[str, dict[str, Any]] = {
     "label smoothing": {},  # the recipe's own
     "F-PDLS": {"loss.criterion": "f-pdls"},
 }
+_WITH_VOTES: dict[str, dict[str, Any]] = {
+    "F-PDLS, prior of the votes": {"loss.criterion": "f-pdls", "loss.prior": "votes"}
+}
 _WRONG = (0, 10, 20, 30)
 
 
 def _trained_by(loss: str, percent: int) -> Variant:
-    changes = _LOSSES[loss] | ({"label_noise": percent / 100} if percent else {})
+    changes = (_LOSSES | _WITH_VOTES)[loss] | ({"label_noise": percent / 100} if percent else {})
     return Variant(f"{percent} %, {loss}", changes, series=loss, x=percent)
+
+
+def _beating_cross_entropy(*losses: str) -> tuple[Claim, ...]:
+    return _claims(*(f"{p} %, {loss} > {p} %, cross-entropy" for p in _WRONG for loss in losses))
 
 
 NOISE_LOSSES = Experiment(
@@ -290,13 +320,21 @@ NOISE_LOSSES = Experiment(
     "Losses against wrong labels",
     "F-PDLS (arXiv 2204.02181)",
     tuple(_trained_by(loss, percent) for percent in _WRONG for loss in _LOSSES),
-    _claims(
-        *(f"{p} %, {loss} > {p} %, cross-entropy" for p in _WRONG for loss in ("F-PDLS", "label smoothing"))
-    ),
+    _beating_cross_entropy("F-PDLS", "label smoothing"),
     note="Wrong labels are any other class alike, which a uniform prior describes; α = 0.8 and γ = 2 as published. "
     "Label smoothing of 11 %, as in ARBEx.",
     axis="wrong training labels in %",
     ordering="That both losses beat cross-entropy",
+)
+NOISE_LOSSES = replace(
+    NOISE_LOSSES,
+    on_votes=replace(
+        NOISE_LOSSES,
+        variants=tuple(_trained_by(loss, percent) for percent in _WRONG for loss in (*_LOSSES, *_WITH_VOTES)),
+        claims=_beating_cross_entropy("F-PDLS", "label smoothing", *_WITH_VOTES),
+        note=f"{NOISE_LOSSES.note} A prior from the votes says with what else annotators label each class.",
+        ordering="That these losses beat cross-entropy",
+    ),
 )
 
 EXPERIMENTS = {

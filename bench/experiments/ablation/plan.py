@@ -11,6 +11,7 @@ import operator
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from edgefel.bench.experiments.ablation.experiment import Experiment, Variant, m
 from edgefel.data.synthetic import FaceOptions
 from edgefel.errors import EdgefelError
 from edgefel.files.documents import parse_yaml
+from edgefel.files.write import sha256
 from edgefel.models.apvit import APViTEncoder
+from edgefel.models.checkpoint import WEIGHTS_FILE, resolve_checkpoint
 from edgefel.models.config import APViTConfig
 from edgefel.models.encoder import Encoder
 from edgefel.models.registry import model_config
@@ -100,7 +103,8 @@ RECIPES = {
 @dataclass(frozen=True)
 class Study:
     """folder: of this and other experiments. data, layout: a labelled set with the splits train and test; None renders
-    the recipe's faces. changes: to the recipe, by dotted path. only: names of variants, all if empty.
+    the recipe's faces. changes: to the recipe, by dotted path. only: names of variants, all if empty. streams: a
+    checkpoint or run whose streams all runs start from, instead of the recipe's.
 
     Raises EdgefelError for an unknown recipe, no seeds, seeds below 0 or given twice, and unknown variants.
     """
@@ -113,6 +117,7 @@ class Study:
     layout: str | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
     only: tuple[str, ...] = ()
+    streams: Path | None = None
 
     def __post_init__(self) -> None:
         if self.recipe not in RECIPES:
@@ -160,7 +165,19 @@ class Study:
     def others(self) -> FaceOptions | None:
         """The faces of the pretraining; None where there is none."""
         before = RECIPES[self.recipe].pretraining
-        return before and FaceOptions(**before[1])
+        return FaceOptions(**before[1]) if before and self.streams is None else None
+
+    @cached_property
+    def streams_folder(self) -> Path | None:
+        """Where the streams that all runs start from are, or will be; None where runs start from random weights.
+
+        Raises EdgefelError for streams that are not a checkpoint.
+        """
+        if self.streams is not None:
+            digest = sha256(resolve_checkpoint(self.streams) / WEIGHTS_FILE)[:12]
+            return self.folder / "runs" / f"streams-{digest}"
+        before = pretraining(self)
+        return before and before.folder
 
 
 @dataclass(frozen=True)
@@ -177,24 +194,18 @@ class StudyRun:
         """The file that exists once the run has been judged."""
         return self.folder / "result.json"
 
-    @property
-    def streams(self) -> tuple[Path, ...]:
-        """Parts of its last checkpoint, which other runs start from."""
-        return tuple(self.folder / name for name in _backbones(self.config.model))
-
 
 def plan(study: Study) -> tuple[StudyRun, ...]:
     """All runs, seed by seed, so that an interrupted study has whole tables of the first seeds.
 
     Raises EdgefelError for settings that do not exist or are not valid.
     """
-    before = pretraining(study)
-    return tuple(_run(study, variant, seed, before) for seed in study.seeds for variant in study.variants)
+    return tuple(_run(study, variant, seed) for seed in study.seeds for variant in study.variants)
 
 
 def pretraining(study: Study) -> StudyRun | None:
-    """The run whose streams all others start from; None where the recipe has none. It takes the changes to the model,
-    but those to the head."""
+    """The run whose streams all others start from; None where there is none. It takes the changes to the model, but
+    those to the head."""
     before, faces = RECIPES[study.recipe].pretraining, study.others
     if before is None or faces is None:
         return None
@@ -211,7 +222,7 @@ def pretraining(study: Study) -> StudyRun | None:
     return StudyRun(PRETRAINING, config.seed, config, study.folder / "runs" / f"streams-{digest}")
 
 
-def _run(study: Study, variant: Variant, seed: int, before: StudyRun | None) -> StudyRun:
+def _run(study: Study, variant: Variant, seed: int) -> StudyRun:
     recipe = merged(merged(RECIPES[study.recipe].settings, study.experiment.settings), study.changes)
     model = "+".join(filter(None, (study.model, variant.addition)))
     known = model_config(model)
@@ -219,15 +230,15 @@ def _run(study: Study, variant: Variant, seed: int, before: StudyRun | None) -> 
     changes |= {"model": model, "seed": seed, "data": _absolute(study.data_folder(variant))}
     if study.layout is not None:
         changes["layout"] = study.layout
-    if before is not None:
-        changes["init_from"] = [_absolute(path) for path in before.streams if path.name in _backbones(model)]
+    if (streams := study.streams_folder) is not None:
+        changes["init_from"] = [_absolute(streams / name) for name in backbones(model)]
     config = TrainConfig.from_dict(merged(recipe, changes), variant.name)
     # the run's folder is named by what is learned from what; a data set of the user's counts by its path
     faces = _absolute(study.data) if study.data else vars(study.faces_of(variant))
     identity: dict[str, Any] = {"settings": _differences(config), "data": faces}
-    if before is not None:
+    if streams is not None:
         identity["settings"].pop("init_from")
-        identity["streams"] = before.folder.name
+        identity["streams"] = streams.name
     return StudyRun(variant.name, seed, config, study.folder / "runs" / f"{_digest(identity)}-{seed}")
 
 
@@ -235,7 +246,8 @@ def _absolute(path: Path) -> str:
     return os.path.abspath(path)  # noqa: PTH100  links stay
 
 
-def _backbones(model: str) -> tuple[str, ...]:
+def backbones(model: str) -> tuple[str, ...]:
+    """The names of a model's streams."""
     encoder = APViTEncoder if isinstance(model_config(model).encoder, APViTConfig) else Encoder
     return encoder.backbones
 

@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
 
 from edgefel.bench.experiments.ablation import report
-from edgefel.bench.experiments.ablation.plan import Study, StudyRun, plan, pretraining
+from edgefel.bench.experiments.ablation.experiment import Experiment
+from edgefel.bench.experiments.ablation.papers import EXPERIMENTS
+from edgefel.bench.experiments.ablation.plan import Study, StudyRun, backbones, plan, pretraining
 from edgefel.bench.experiments.ablation.pool import RUN, Slot, run_all
 from edgefel.bench.experiments.ablation.verdict import Judgement, Outcome, judgements
 from edgefel.bench.results import Row, make_row
 from edgefel.data.open import open_dataset
 from edgefel.data.synthetic.write import write_faces
+from edgefel.errors import EdgefelError
 from edgefel.files.write import atomic_file, json_text, sole_user, write_json, write_text
-from edgefel.models.checkpoint import save_part
+from edgefel.models.checkpoint import load_checkpoint, save_part
+from edgefel.models.registry import build_model
 from edgefel.text import counted
 from edgefel.training.run_folder import RunFolder
+
+
+def experiment_for(name: str, data: Path | None, layout: str | None) -> Experiment:
+    """The experiment as it is on rendered faces, on a data set, or on one whose training images have votes."""
+    usual = EXPERIMENTS[name]
+    if data is None:
+        return usual
+    if usual.on_votes and open_dataset(data, "train", layout=layout).soft_targets() is not None:
+        return usual.on_votes
+    return usual.on_data or usual
 
 
 def run_study(
@@ -49,20 +67,38 @@ def run_study(
 def _pretrain(
     study: Study, places: Sequence[Slot], watch: Callable[[StudyRun, int | None], None]
 ) -> list[tuple[StudyRun, str]]:
-    """Trains the streams that all runs start from, unless they exist, on all cores or a GPU."""
-    run = pretraining(study)
-    if run is None or all(path.is_dir() for path in run.streams):
+    """Writes the streams that all runs start from, unless they exist; trains them first, on all cores or a GPU, where
+    none are given."""
+    folder = study.streams_folder
+    if folder is None or all((folder / name).is_dir() for name in backbones(study.model)):
         return []
-    whole = replace(places[0], threads=sum(slot.threads for slot in places))
-    if failures := run_all([run], [whole], watch):
-        return failures
-    checkpoint, _, _ = RunFolder(run.folder / RUN).load_last()
-    for path in run.streams:
-        prefix = f"encoder.{path.name}."
-        weights = checkpoint.model.state_dict().items()
-        part = {name: value for name, value in weights if name.startswith(prefix)}
-        save_part(path, prefix.rstrip("."), part, {"from": "edgefel ablate"})
+    if study.streams is not None:
+        checkpoint = load_checkpoint(study.streams)
+        _check_fits(study, checkpoint.model.state_dict())
+    else:
+        run = pretraining(study)
+        assert run is not None
+        whole = replace(places[0], threads=sum(slot.threads for slot in places))
+        if failures := run_all([run], [whole], watch):
+            return failures
+        checkpoint, _, _ = RunFolder(run.folder / RUN).load_last()
+    weights = checkpoint.model.state_dict()
+    for name in backbones(checkpoint.model.config.name):
+        part = {key: value for key, value in weights.items() if key.startswith(f"encoder.{name}.")}
+        save_part(folder / name, f"encoder.{name}", part, {"from": "edgefel ablate"})
     return []
+
+
+def _check_fits(study: Study, weights: Mapping[str, Tensor]) -> None:
+    """Raises EdgefelError where the model of a study cannot start from streams of these weights."""
+    with torch.device("meta"):
+        own = build_model(study.model, num_classes=2).state_dict()
+    prefixes = tuple(f"encoder.{name}." for name in backbones(study.model))
+    for key, value in own.items():
+        if key.startswith(prefixes) and (key not in weights or weights[key].shape != value.shape):
+            raise EdgefelError(
+                f"{study.streams}: its streams do not fit {study.model} ({key}); give one of that size"
+            )
 
 
 def about(study: Study, judged: Sequence[Judgement] = ()) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgefel.bench.experiments.ablation.papers import EXPERIMENTS
+from edgefel.bench.experiments.ablation.papers import EXPERIMENTS, NOISE_LOSSES, RESOLUTION
 from edgefel.bench.experiments.ablation.plan import RECIPES, Study, plan
 from edgefel.cli.ablate import EXPERIMENTS as OFFERED
 from edgefel.data.labels import EXPRESSIONS_7
@@ -60,6 +60,14 @@ def test_every_variant_is_a_training_that_edgefel_knows(name, recipe):
     for run in runs:
         settings = dict(run.config.model_settings)
         assert model_config(run.config.model, **settings).name == run.config.model
+
+
+@pytest.mark.parametrize("experiment", [RESOLUTION.on_data, NOISE_LOSSES.on_votes], ids=lambda one: one.name)
+def test_variants_on_a_data_set_are_trainings_too(experiment, tmp_path):
+    for run in plan(Study(experiment, tmp_path, "scratch", seeds=(0,), data=tmp_path / "mine")):
+        make_model(run.config, EXPRESSIONS_7)
+    usual = {variant.name for variant in EXPERIMENTS[experiment.name].variants}
+    assert {variant.name for variant in experiment.variants} - usual
 
 
 def test_what_the_variants_of_the_head_are_made_of():

@@ -6,11 +6,22 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+import torch
 
 from edgefel.bench.experiments.ablation.papers import EXPERIMENTS
-from edgefel.bench.experiments.ablation.plan import Study, parse_changes, plan, pretraining
-from edgefel.data.labels import EXPRESSIONS_7
+from edgefel.bench.experiments.ablation.plan import (
+    RECIPES,
+    Study,
+    backbones,
+    parse_changes,
+    plan,
+    pretraining,
+)
+from edgefel.data.labels import EXPRESSIONS_7, EXPRESSIONS_8
+from edgefel.data.preprocessing import default_preprocessing
 from edgefel.errors import EdgefelError
+from edgefel.models.checkpoint import save_checkpoint
+from edgefel.models.registry import build_model
 from edgefel.training.model import make_model
 
 
@@ -136,6 +147,30 @@ def test_runs_start_from_the_streams_and_leave_them_alone():
     assert before.config.data != plan(study)[0].config.data
 
 
+def test_given_streams_take_the_place_of_those_of_the_recipe(tmp_path):
+    given = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        given.append(tmp_path / f"network-{seed}")
+        model = build_model("arbex-nano", num_classes=8)
+        save_checkpoint(given[-1], model, EXPRESSIONS_8, default_preprocessing(112).to_dict())
+    studies = [
+        Study(EXPERIMENTS["head"], Path("out"), recipe, streams=path) for path in given for recipe in RECIPES
+    ]
+    starts = {study.streams_folder for study in studies}
+    assert len(starts) == len(given)
+    for study in studies:
+        assert pretraining(study) is None
+        assert study.others is None
+        for run in plan(study):
+            assert [Path(path).parent.name for path in run.config.init_from] == [
+                study.streams_folder.name
+            ] * 2
+    assert not set(folders("head").values()) & set(folders("head", streams=given[0]).values())
+    with pytest.raises(EdgefelError, match="no such checkpoint"):
+        plan(Study(EXPERIMENTS["head"], Path("out"), streams=tmp_path / "none"))
+
+
 def test_where_the_folder_lies_makes_no_other_run():
     here, there = (plan(Study(EXPERIMENTS["head"], Path(folder))) for folder in ("a", "b/c"))
     assert [run.folder.name for run in here] == [run.folder.name for run in there]
@@ -179,7 +214,7 @@ def test_streams_of_models_without_head_or_landmarks(model):
     study = Study(EXPERIMENTS["smoothing"], Path("out"), changes={"model": model})
     before = pretraining(study)
     assert before.config.model == model
-    names = {path.name for path in before.streams}
+    names = set(backbones(before.config.model))
     assert names == {"image_stream"} | (set() if "apvit" in model else {"landmark_stream"})
     assert "head" in before.config.model_settings or not model.endswith("reliability")
     make_model(before.config, EXPRESSIONS_7)
