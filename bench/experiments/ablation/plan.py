@@ -177,7 +177,7 @@ class Study:
             digest = sha256(resolve_checkpoint(self.streams) / WEIGHTS_FILE)[:12]
             return self.folder / "runs" / f"streams-{digest}"
         before = pretraining(self)
-        return before and before.folder
+        return before.folder if before else None
 
 
 @dataclass(frozen=True)
