@@ -12,6 +12,7 @@ import click
 from edgefel.cli import params
 from edgefel.cli.console import Bars, console_on_stderr, print_table, say, working
 from edgefel.cli.param_types import PATH, POSITIVE
+from edgefel.errors import EdgefelError
 from edgefel.text import counted
 
 if TYPE_CHECKING:
@@ -21,9 +22,32 @@ if TYPE_CHECKING:
 _NAMED = 20  # unreadable images
 
 
+def _bundle(ctx: click.Context, param: click.Parameter, value: tuple[Path, ...]) -> Path:
+    """BUNDLE of `[BUNDLE] SOURCE`: what stands before the last argument, or the network that comes with edgefel."""
+    from edgefel.runtime.manifest import is_bundle
+    from edgefel.runtime.shipped import shipped_bundle
+
+    source: Path = ctx.params["source"]
+    if extra := [str(path) for path in (*value, source)][2:]:
+        word = "argument" if len(extra) == 1 else "arguments"
+        ctx.fail(f"Got unexpected extra {word} ({' '.join(extra)})")
+    if not value:
+        if is_bundle(source):
+            raise EdgefelError(
+                f"{source}: is a bundle, and SOURCE is missing; give an image, a folder of images or a video after it"
+            )
+        return shipped_bundle()
+    if value[0].is_file():
+        raise EdgefelError(
+            f"{value[0]}: is a file, and BUNDLE a folder of 'edgefel export'; give one SOURCE, which may be a folder"
+        )
+    return value[0]
+
+
 @click.command("predict")
-@params.bundle
-@click.argument("source", type=PATH)
+# click gives all arguments but the last to one that takes any number
+@click.argument("bundle", metavar="[BUNDLE]", nargs=-1, type=PATH, callback=_bundle)
+@click.argument("source", type=PATH, is_eager=True)  # parsed first: `_bundle` looks at it
 @params.precision
 @params.backend
 @params.detector
@@ -56,13 +80,13 @@ def command(
 ) -> None:
     """Label the faces in an image, a folder of images or a video.
 
-    BUNDLE is a bundle of `edgefel export`. Prints a table, or with --json one line of JSON per image or video
-    frame, with its faces: label, box, confidence, probabilities after and before correction. An image without a face
-    has an empty list.
+    BUNDLE is a bundle of `edgefel export`; without one, the network that comes with edgefel is used. Prints a table, or
+    with --json one line of JSON per image or video frame, with its faces: label, box, confidence, probabilities after
+    and before correction. An image without a face has an empty list.
 
     \b
     Examples:
-      edgefel predict bundle photo.jpg --save labelled
+      edgefel predict photo.jpg --save labelled
       edgefel predict bundle photos/ --json > faces.jsonl
       edgefel predict bundle clip.mp4 --every 5 --precision int8
       edgefel predict bundle crops/ --no-detect
