@@ -59,8 +59,8 @@ if TYPE_CHECKING:
 def command(**values: Any) -> None:
     """Pack a bundle for a device, or for a server.
 
-    BUNDLE is a bundle of `edgefel export`; without one, the network that comes with edgefel is packed. With --verify, it
-    is an archive or folder of `edgefel pack`. With -o, packs the ONNX files together with edgefel itself, an
+    BUNDLE is a bundle of `edgefel export`; without one, the network that comes with edgefel is packed. With --verify,
+    BUNDLE is an archive or folder of `edgefel pack`. With -o, packs the ONNX files together with edgefel itself, an
     installation script for JetPack 6 and 7, a systemd unit and compiled kernels; the same input gives the same bytes.
     Engines are left out: the device builds its own.
 
