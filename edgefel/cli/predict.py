@@ -22,32 +22,10 @@ if TYPE_CHECKING:
 _NAMED = 20  # unreadable images
 
 
-def _bundle(ctx: click.Context, param: click.Parameter, value: tuple[Path, ...]) -> Path:
-    """BUNDLE of `[BUNDLE] SOURCE`: what stands before the last argument, or the network that comes with edgefel."""
-    from edgefel.runtime.manifest import is_bundle
-    from edgefel.runtime.shipped import shipped_bundle
-
-    source: Path = ctx.params["source"]
-    if extra := [str(path) for path in (*value, source)][2:]:
-        word = "argument" if len(extra) == 1 else "arguments"
-        ctx.fail(f"Got unexpected extra {word} ({' '.join(extra)})")
-    if not value:
-        if is_bundle(source):
-            raise EdgefelError(
-                f"{source}: is a bundle, and SOURCE is missing; give an image, a folder of images or a video after it"
-            )
-        return shipped_bundle()
-    if value[0].is_file():
-        raise EdgefelError(
-            f"{value[0]}: is a file, and BUNDLE a folder of 'edgefel export'; give one SOURCE, which may be a folder"
-        )
-    return value[0]
-
-
 @click.command("predict")
 # click gives all arguments but the last to one that takes any number
-@click.argument("bundle", metavar="[BUNDLE]", nargs=-1, type=PATH, callback=_bundle)
-@click.argument("source", type=PATH, is_eager=True)  # parsed first: `_bundle` looks at it
+@click.argument("bundles", metavar="[BUNDLE]", nargs=-1, type=PATH)
+@click.argument("source", type=PATH)
 @params.precision
 @params.backend
 @params.detector
@@ -64,7 +42,7 @@ def _bundle(ctx: click.Context, param: click.Parameter, value: tuple[Path, ...])
 @params.max_pixels
 @params.json_output
 def command(
-    bundle: Path,
+    bundles: tuple[Path, ...],
     source: Path,
     detector: str | None,
     detector_model: Path | None,
@@ -96,6 +74,7 @@ def command(
     from edgefel.runtime.session import Session
     from edgefel.runtime.stream.sources import open_source
 
+    bundle = _bundle(bundles, source)
     params.refuse_both("no_detect", "detector_model")
     params.refuse_alone("overwrite", "save")
     opened = open_source(source)
@@ -141,6 +120,28 @@ def command(
     if summary.faces and not as_json:
         print_table(("~image", "face", "label", "prob.", "confidence", "before correction"), rows)
     say(errors, *_lines(summary, f"{session.file.name} by {session.backend}"))
+
+
+def _bundle(before: tuple[Path, ...], source: Path) -> Path:
+    """BUNDLE of `[BUNDLE] SOURCE`: what stands before SOURCE, or the network that comes with edgefel."""
+    from edgefel.runtime.manifest import is_bundle
+    from edgefel.runtime.shipped import shipped_bundle
+
+    if extra := [str(path) for path in (*before, source)][2:]:
+        word = "argument" if len(extra) == 1 else "arguments"
+        click.get_current_context().fail(f"Got unexpected extra {word} ({' '.join(extra)})")
+    if not before:
+        if is_bundle(source):
+            raise EdgefelError(
+                f"{source}: is a bundle, and SOURCE is missing; give an image, a folder of images or a video after it"
+            )
+        return shipped_bundle()
+    (bundle,) = before
+    if bundle.is_file():
+        raise EdgefelError(
+            f"{bundle}: is a file, and BUNDLE a folder of 'edgefel export'; give one SOURCE, which may be a folder"
+        )
+    return bundle
 
 
 def _rows(result: ImageResult, source: Source) -> Iterator[tuple[str, ...]]:
