@@ -82,6 +82,8 @@ def bundle_problems(folder: Path) -> list[str]:
                     session.warm_up()
             except EdgefelError as error:
                 found.append(str(error))
+    if str(manifest.source.get("path", "")).startswith("../../../../"):
+        found.append("was exported from a checkpoint outside the checkout, whose place the manifest names")
     known = {CARD_NAME, CALIBRATION_NAME, MANIFEST_NAME, *(file.name for file in manifest.files)}
     for path in sorted(folder.iterdir()):
         if path.name not in known:
@@ -100,7 +102,9 @@ def main() -> int:
             names = set(archive.namelist())
         print(f"{wheel.name}: {len(names)} files, {wheel.stat().st_size / 1024:.0f} KiB")
         found = problems(names) + network_problems(wheel)
-    print("\n".join(found) or "every package is in the wheel, and nothing but edgefel at the top level")
+    networks = sorted({name.split("/")[2] for name in names if name.startswith(NETWORKS)})
+    sound = "every package is in the wheel, and nothing but edgefel at the top level"
+    print("\n".join(found) or f"{sound}; networks, which run: {', '.join(networks) or 'none'}")
     return 1 if found else 0
 
 

@@ -58,13 +58,16 @@ def test_what_keeps_a_network_from_being_shipped(network):
     (network / "model.fp32.engine").write_bytes(b"")
     manifest = json.loads((network / "manifest.json").read_text())
     manifest["files"][0]["parity"]["inputs"] = "/home/somebody/faces"
+    manifest["source"]["path"] = "../../../../home/somebody/run"
     (network / "manifest.json").write_text(json.dumps(manifest))
     assert network_problems(wheel_of(network)) == [
         f"{NAME}: model-card.md is missing",
+        f"{NAME}: was exported from a checkpoint outside the checkout, whose place the manifest names",
         f"{NAME}: manifest.json names a path of the machine that made it; give --data a relative one",
         f"{NAME}: model.fp32.engine is not of the bundle",
     ]
     manifest["files"][0]["parity"] = None
+    del manifest["source"]["path"]
     engine = {
         "name": "model.fp32.engine",
         "kind": "engine",

@@ -124,7 +124,7 @@ def _accuracy(manifest: Manifest) -> str:
         images = f"{counted(parity['images'], 'image')} of {parity['inputs']}"
     except (KeyError, TypeError, ValueError):
         return ""
-    split = f" ({parity['split']})" if "split" in parity else ""
+    split = f", split {parity['split']}" if "split" in parity else ""
     return f"; {scores} on {images}{split}"
 
 

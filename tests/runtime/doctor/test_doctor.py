@@ -268,7 +268,7 @@ def test_recorded_accuracy(tmp_path, bundle):
     measured = {"accuracy": 0.8217, "macro_f1": 0.61, "accuracy_reference": 0.82}
     parity = {"verdict": "pass", "inputs": "faces", "split": "test", "images": 700, "labels": measured}
     for entry, said in (
-        (parity, "; accuracy 82.2%, macro F1 0.610 on 700 images of faces (test)"),
+        (parity, "; accuracy 82.2%, macro F1 0.610 on 700 images of faces, split test"),
         ({**parity, "labels": {"accuracy": "high", "macro_f1": 1}}, ""),
         ({**parity, "labels": None}, ""),
     ):
