@@ -33,7 +33,7 @@ types: $(STAMP)  ## check types
 docs: $(STAMP)  ## fill the tables of README.md and docs/ from docs/results
 	$(BIN)/python tools/docs_tables.py
 
-wheel-check: $(STAMP)  ## build the wheel; it must hold every package and no top-level name but edgefel
+wheel-check: $(STAMP)  ## build the wheel; it must hold every package, no top-level name but edgefel, and networks that run
 	$(BIN)/python tools/check_wheel.py
 
 install: $(STAMP)  ## make .venv with everything for development

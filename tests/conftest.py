@@ -61,6 +61,28 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small bundle, with a model card, in the place of the network that comes with edgefel; no copy is cached."""
+    from tiny_bundle import write_bundle
+
+    from edgefel.runtime import shipped
+
+    folder = write_bundle(tmp_path / "networks" / shipped.NAME)
+    (folder / "model-card.md").write_text("# Tiny\n")
+    monkeypatch.setattr(shipped, "FOLDER", folder)
+    monkeypatch.setenv("EDGEFEL_CACHE", str(tmp_path / "cache"))
+    return folder
+
+
+@pytest.fixture
+def none_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installation without a network of its own."""
+    from edgefel.runtime import shipped
+
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path / "networks" / shipped.NAME)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _traced_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The same network is traced once per run, not once per test and process: it takes most of an export's time.

@@ -8,21 +8,21 @@ import click
 
 from edgefel.cli import params
 from edgefel.cli.console import print_json, print_table, table_console, working
-from edgefel.cli.param_types import PATH
 
 _COLOURS = {"ok": "green", "note": "cyan", "warn": "yellow", "fail": "bold red"}
 
 
 @click.command("doctor")
-@click.argument("bundle", type=PATH, required=False)
+@params.bundle_or_none
 @click.option("--strict", is_flag=True, help="Exit with 1 after a warning too.")
 @params.json_output
 @click.pass_context
 def command(ctx: click.Context, bundle: Path | None, strict: bool, as_json: bool) -> None:
     """Examine this machine: packages, GPU, JetPack, cameras, power, memory.
 
-    BUNDLE is a bundle of `edgefel export`, whose files are examined too. Every problem comes with its fix. The exit
-    code is 0 if nothing failed, 1 if something did, and 2 if BUNDLE is not a bundle.
+    The files of BUNDLE, a bundle of `edgefel export`, are examined too; without one, those of the network that comes
+    with edgefel. Every problem comes with its fix. The exit code is 0 if nothing failed, 1 if something did, and 2 if
+    BUNDLE is not a bundle.
 
     \b
     Examples:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command("engine")
-@params.bundle
+@params.bundle_or_none
 @params.precisions(("fp32", "fp16", "int8"), help="Engines to build, such as fp16,int8.  [default: all]")
 @click.option("--min-batch", type=POSITIVE, default=1, help="Smallest batch.")
 @click.option("--opt-batch", type=POSITIVE, help="Batch to optimize for.  [default: --min-batch]")
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 @params.no_cache
 @params.json_output
 def command(
-    bundle: Path,
+    bundle: Path | None,
     precisions: tuple[str, ...],
     min_batch: int,
     opt_batch: int | None,
@@ -58,9 +58,10 @@ def command(
 ) -> None:
     """Build TensorRT engines from the ONNX files of a bundle.
 
-    BUNDLE is a bundle of `edgefel export`. Run this on the device: an engine belongs to the GPU and the version of
-    TensorRT that built it. Needs TensorRT, but neither PyTorch nor the onnx package. INT8 engines are built from the
-    INT8 + FP16 file where the bundle has one (`edgefel export --int8 --engine`).
+    BUNDLE is a bundle of `edgefel export`; without one, engines of the network that comes with edgefel are built, in a
+    copy in the cache folder, which the other commands then use. Run this on the device: an engine belongs to the GPU
+    and the version of TensorRT that built it. Needs TensorRT, but neither PyTorch nor the onnx package. INT8 engines
+    are built from the INT8 + FP16 file where the bundle has one (`edgefel export --int8 --engine`).
 
     \b
     Examples:
@@ -69,7 +70,8 @@ def command(
       edgefel engine bundle --rebuild
     """
     from edgefel.export.tensorrt.bundle import build_bundle_engines
-    from edgefel.export.tensorrt.engine import EngineCache, EngineOptions
+    from edgefel.export.tensorrt.engine import EngineCache, EngineOptions, load_tensorrt
+    from edgefel.runtime.shipped import bundle_for_engines
 
     engine_options = EngineOptions(
         min_batch=min_batch,
@@ -78,6 +80,9 @@ def command(
         **options,
     )
     cache = None if no_cache else EngineCache.default()
+    if bundle is None:
+        load_tensorrt(engine_options)  # raises an error before anything is copied
+        bundle = bundle_for_engines()
     with Bars() as progress:
         engines = build_bundle_engines(
             bundle, engine_options, precisions=precisions, rebuild=rebuild, cache=cache, progress=progress

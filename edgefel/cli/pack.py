@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command("pack")
-@params.bundle
+@params.bundle_or_none
 @params.output("Archive (.tar, .tar.gz, .tgz) or folder for a device.", required=False)
 @params.precisions(
     help="ONNX files to pack, such as fp16,int8.  [default: all that did not fail their comparison]"
@@ -59,9 +59,10 @@ if TYPE_CHECKING:
 def command(**values: Any) -> None:
     """Pack a bundle for a device, or for a server.
 
-    BUNDLE is a bundle of `edgefel export`; with --verify, an archive or folder of `edgefel pack`. With -o, packs the
-    ONNX files together with edgefel itself, an installation script for JetPack 6 and 7, a systemd unit and compiled
-    kernels; the same input gives the same bytes. Engines are left out: the device builds its own.
+    BUNDLE is a bundle of `edgefel export`; without one, the network that comes with edgefel is packed. With --verify,
+    BUNDLE is an archive or folder of `edgefel pack`. With -o, packs the ONNX files together with edgefel itself, an
+    installation script for JetPack 6 and 7, a systemd unit and compiled kernels; the same input gives the same bytes.
+    Engines are left out: the device builds its own.
 
     \b
     Examples:
@@ -70,11 +71,15 @@ def command(**values: Any) -> None:
       edgefel pack edge.tar --verify
       edgefel pack bundle --triton-repository models --deepstream nvinfer
     """
+    from edgefel.runtime.shipped import shipped_bundle
+
     options = SimpleNamespace(**values)
     servers = [folder for folder in (options.triton_repository, options.deepstream) if folder is not None]
     if options.verifying:
         if options.output is not None or servers:
             raise EdgefelError("--verify writes nothing; leave -o, --triton-repository and --deepstream out")
+        if options.bundle is None:
+            raise EdgefelError("--verify needs an archive or folder of 'edgefel pack' in the place of BUNDLE")
         _verify(options.bundle, options.as_json)
         return
     if options.output is None and not servers:
@@ -82,6 +87,7 @@ def command(**values: Any) -> None:
     for option in ("triton_engine", "triton_device", "triton_instances"):
         params.refuse_alone(option, "triton_repository")
     _check_servers(options, servers)
+    options.bundle = options.bundle or shipped_bundle()
     results = _deploy(options) if options.output is not None else {}
     results |= _write_servers(options)
     if options.as_json:

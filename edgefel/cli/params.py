@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -55,7 +56,16 @@ def _option(*names: str, **shared: Any) -> Callable[..., Decorator]:
 
 
 # inputs
+def _or_shipped(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path:
+    from edgefel.runtime.shipped import shipped_bundle
+
+    return shipped_bundle() if value is None else value
+
+
 bundle = click.argument("bundle", type=PATH)
+bundle_or_none = click.argument("bundle", type=PATH, required=False)
+# without one, that of the network that comes with edgefel
+bundle_or_shipped = click.argument("bundle", type=PATH, required=False, callback=_or_shipped)
 checkpoint = click.argument("checkpoint", type=PATH)
 data_argument = click.argument("data", type=PATH)
 

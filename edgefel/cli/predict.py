@@ -12,6 +12,7 @@ import click
 from edgefel.cli import params
 from edgefel.cli.console import Bars, console_on_stderr, print_table, say, working
 from edgefel.cli.param_types import PATH, POSITIVE
+from edgefel.errors import EdgefelError
 from edgefel.text import counted
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ _NAMED = 20  # unreadable images
 
 
 @click.command("predict")
-@params.bundle
+# click gives all arguments but the last to one that takes any number
+@click.argument("bundles", metavar="[BUNDLE]", nargs=-1, type=PATH)
 @click.argument("source", type=PATH)
 @params.precision
 @params.backend
@@ -40,7 +42,7 @@ _NAMED = 20  # unreadable images
 @params.max_pixels
 @params.json_output
 def command(
-    bundle: Path,
+    bundles: tuple[Path, ...],
     source: Path,
     detector: str | None,
     detector_model: Path | None,
@@ -56,13 +58,13 @@ def command(
 ) -> None:
     """Label the faces in an image, a folder of images or a video.
 
-    BUNDLE is a bundle of `edgefel export`. Prints a table, or with --json one line of JSON per image or video
-    frame, with its faces: label, box, confidence, probabilities after and before correction. An image without a face
-    has an empty list.
+    BUNDLE is a bundle of `edgefel export`; without one, the network that comes with edgefel is used. Prints a table, or
+    with --json one line of JSON per image or video frame, with its faces: label, box, confidence, probabilities after
+    and before correction. An image without a face has an empty list.
 
     \b
     Examples:
-      edgefel predict bundle photo.jpg --save labelled
+      edgefel predict photo.jpg --save labelled
       edgefel predict bundle photos/ --json > faces.jsonl
       edgefel predict bundle clip.mp4 --every 5 --precision int8
       edgefel predict bundle crops/ --no-detect
@@ -72,6 +74,7 @@ def command(
     from edgefel.runtime.session import Session
     from edgefel.runtime.stream.sources import open_source
 
+    bundle = _bundle(bundles, source)
     params.refuse_both("no_detect", "detector_model")
     params.refuse_alone("overwrite", "save")
     opened = open_source(source)
@@ -117,6 +120,28 @@ def command(
     if summary.faces and not as_json:
         print_table(("~image", "face", "label", "prob.", "confidence", "before correction"), rows)
     say(errors, *_lines(summary, f"{session.file.name} by {session.backend}"))
+
+
+def _bundle(before: tuple[Path, ...], source: Path) -> Path:
+    """BUNDLE of `[BUNDLE] SOURCE`: what stands before SOURCE, or the network that comes with edgefel."""
+    from edgefel.runtime.manifest import is_bundle
+    from edgefel.runtime.shipped import shipped_bundle
+
+    if extra := [str(path) for path in (*before, source)][2:]:
+        word = "argument" if len(extra) == 1 else "arguments"
+        click.get_current_context().fail(f"Got unexpected extra {word} ({' '.join(extra)})")
+    if not before:
+        if is_bundle(source):
+            raise EdgefelError(
+                f"{source}: is a bundle, and SOURCE is missing; give an image, a folder of images or a video after it"
+            )
+        return shipped_bundle()
+    (bundle,) = before
+    if bundle.is_file():
+        raise EdgefelError(
+            f"{bundle}: is a file, and BUNDLE a folder of 'edgefel export'; give one SOURCE, which may be a folder"
+        )
+    return bundle
 
 
 def _rows(result: ImageResult, source: Source) -> Iterator[tuple[str, ...]]:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @click.command("run")
-@params.bundle
+@params.bundle_or_shipped
 @click.option(
     "--source",
     default="0",
@@ -118,12 +118,14 @@ if TYPE_CHECKING:
 def command(**options: Any) -> None:
     """Label faces from a camera, a stream, a video or images, person by person.
 
-    BUNDLE is a bundle of `edgefel export`. Prints a line whenever a person's label changes, or with --json one
-    line of JSON per frame. Ends with a table of latencies, drops, memory and power on stderr.
+    BUNDLE is a bundle of `edgefel export`; without one, the network that comes with edgefel is used. Prints a line
+    whenever a person's label changes, or with --json one line of JSON per frame. Ends with a table of latencies, drops,
+    memory and power on stderr.
 
     \b
     Examples:
-      edgefel run bundle                                       the first camera
+      edgefel run                                              the first camera
+      edgefel run bundle                                       a network of your own
       edgefel run bundle --source csi --show                   a Jetson's CSI camera, in a window
       edgefel run bundle --source rtsp://10.0.0.7/live --json --metrics-port 9109
       edgefel run bundle --source clip.mp4 --save labelled.mp4 -o faces.csv

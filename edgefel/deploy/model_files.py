@@ -12,7 +12,7 @@ from edgefel.errors import EdgefelError
 from edgefel.files.write import json_text
 from edgefel.runtime.backends.choice import best_file
 from edgefel.runtime.external_data import refuse_external_data
-from edgefel.runtime.manifest import MANIFEST_NAME, PRECISIONS, BundleFile, Manifest
+from edgefel.runtime.manifest import CARD_NAME, MANIFEST_NAME, PRECISIONS, BundleFile, Manifest
 
 LABELS_NAME = "labels.txt"
 
@@ -127,7 +127,8 @@ def labels_text(manifest: Manifest) -> str:
 
 
 def model_entries(chosen: ChosenFiles) -> list[Entry]:
-    """model/: the ONNX files, manifest.json, and labels.txt with a line for each column of the outputs.
+    """model/: the ONNX files, manifest.json, labels.txt with a line for each column of the outputs, and the model card
+    if the bundle has one.
 
     Raises EdgefelError for a file that is missing, or not all of its model.
     """
@@ -136,6 +137,8 @@ def model_entries(chosen: ChosenFiles) -> list[Entry]:
         Entry(f"model/{MANIFEST_NAME}", manifest_bytes(manifest)),
         Entry(f"model/{LABELS_NAME}", labels_text(manifest).encode()),
     ]
+    if (card := manifest.folder / CARD_NAME).is_file():
+        entries.append(Entry(f"model/{CARD_NAME}", card))
     for file in manifest.files:
         path = Path(manifest.folder) / file.name
         if not path.is_file():

@@ -63,7 +63,10 @@ def build_wheel() -> Wheel:
 
 
 def package_files() -> Iterator[tuple[str, bytes]]:
-    """Path in the wheel and bytes of every file of the package: modules, py.typed, the files for devices."""
+    """Path in the wheel and bytes of every file of the package: modules, py.typed, the files for devices.
+
+    Without the network that comes with edgefel: beside this wheel lies the model that was packed.
+    """
     for prefix, folder in _package_folders():
         for file in sorted(folder.rglob("*")):
             inside = file.relative_to(folder).as_posix()

@@ -10,8 +10,8 @@ from edgefel.errors import EdgefelError
 VARIABLE = "EDGEFEL_CACHE"
 
 
-def cache_folder(kind: str) -> Path:
-    """The folder for one kind of result, such as "engines"; created if missing.
+def cache_folder(kind: str, *, make: bool = True) -> Path:
+    """The folder for one kind of result, such as "engines"; created if missing, unless `make` is False.
 
     It is in `$EDGEFEL_CACHE`, else in `$XDG_CACHE_HOME/edgefel`, else in `~/.cache/edgefel`. A relative
     XDG_CACHE_HOME is ignored, as its specification asks:
@@ -20,6 +20,8 @@ def cache_folder(kind: str) -> Path:
     Raises EdgefelError if the folder cannot be made.
     """
     folder = _root() / kind
+    if not make:
+        return folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -22,6 +22,8 @@ from edgefel.text import counted, printable
 FORMAT = "edgefel-bundle"
 VERSION = 1
 MANIFEST_NAME = "manifest.json"
+# for people: what the network was trained on, and how well it does; a bundle may lack it
+CARD_NAME = "model-card.md"
 INPUT_NAME = "image"
 OUTPUT_NAMES = ("logits", "primary", "probabilities", "confidence", "embedding")
 # what labelling a face takes; a bundle may lack the others
@@ -236,6 +238,18 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
         return _parse(document, folder)
     except EdgefelError as error:
         raise EdgefelError(f"{path}: {error}; run 'edgefel export' again to get a sound bundle") from None
+
+
+def is_bundle(folder: str | os.PathLike[str]) -> bool:
+    """Whether a folder has the manifest of a bundle, sound or not."""
+    path = Path(folder) / MANIFEST_NAME
+    if not path.is_file():
+        return False
+    try:
+        document = read_json(path)
+    except EdgefelError:
+        return False
+    return isinstance(document, dict) and document.get("format") == FORMAT
 
 
 _Part = TypeVar("_Part", ModelInfo, BundleFile)

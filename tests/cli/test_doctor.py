@@ -121,3 +121,18 @@ def test_the_help_of_edgefel_imports_nothing_for_it():
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "doctor" in result.stdout
     assert result.stdout.splitlines()[-1] == "[]"
+
+
+def test_without_a_bundle_it_examines_the_network_that_comes_with_edgefel(shipped):
+    named = {check["name"]: check for check in json.loads(run("--json").stdout)["checks"]}
+    assert named["bundle"]["found"] == f"{shipped.name} comes with edgefel: tiny, 7 classes, 1 file"
+    assert named["backend"]["status"] == named["model.fp32.onnx"]["status"] == "ok"
+
+
+def test_an_installation_without_that_network_is_no_problem(none_shipped):
+    named = {check["name"]: check for check in json.loads(run("--json").stdout)["checks"]}
+    assert (named["bundle"]["status"], named["bundle"]["found"]) == (
+        "note",
+        "this installation holds no network",
+    )
+    assert "backend" not in named

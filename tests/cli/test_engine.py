@@ -15,8 +15,9 @@ from exported import HAS_TENSORRT
 
 from edgefel.cli.main import main
 from edgefel.runtime import manifest as manifest_module
-from edgefel.runtime.engines import engine_mismatch
+from edgefel.runtime.engines import PACKAGES, engine_mismatch
 from edgefel.runtime.manifest import read_manifest, write_manifest
+from edgefel.runtime.shipped import find_shipped
 
 pytestmark = pytest.mark.skipif(not HAS_TENSORRT, reason="no TensorRT installed; pip install edgefel[rtx]")
 
@@ -201,3 +202,31 @@ def test_a_bundle_that_another_process_builds_engines_of_is_refused(bundle):
     assert result.exit_code == 2
     assert "another process is building engines there" in result.stderr
     assert names(bundle) == ["manifest.json", "model.fp32.onnx"]
+
+
+def test_without_a_bundle_a_copy_of_the_network_that_comes_with_edgefel_gets_them(shipped):
+    before = {path.name: path.read_bytes() for path in shipped.iterdir()}
+    result = run("--json")
+    assert result.exit_code == 0, result.stderr
+    document = json.loads(result.stdout)
+    assert Path(document["bundle"]) == find_shipped() != shipped
+    assert document["engines"][0]["status"] == "built"
+    assert read_manifest(find_shipped()).find("fp32", "engine").builder["source"] == "model.fp32.onnx"
+    assert [row["status"] for row in engines()] == ["kept"]
+    assert {path.name: path.read_bytes() for path in shipped.iterdir()} == before
+
+
+def test_nothing_is_copied_without_tensorrt(shipped, cache, monkeypatch):
+    for name in PACKAGES:
+        monkeypatch.setitem(sys.modules, name, None)
+    result = run()
+    assert result.exit_code == 2
+    assert "error: " in result.stderr
+    assert find_shipped() == shipped
+    assert not cache.with_name("networks").exists()
+
+
+def test_without_a_bundle_and_without_that_network(none_shipped):
+    result = run()
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: this installation holds no network; give BUNDLE")

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shlex
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -156,3 +157,30 @@ def test_kernels_are_compiled_and_packed(tmp_path, compiling):
     assert "window_cross_attention_level1" in kernels.names
     assert json.loads(result.stdout)["deploy"]["kernels"] == ["sm_87"]
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_without_a_bundle_the_network_that_comes_with_edgefel_is_packed(shipped, tmp_path):
+    """Once, as the model: not in the wheel of edgefel too."""
+    given, own = tmp_path / "given" / "edge.tar", tmp_path / "own" / "edge.tar"
+    assert run(shipped, "-o", given, "--no-kernels").exit_code == 0
+    assert run("-o", own, "--no-kernels").exit_code == 0
+    assert given.read_bytes() == own.read_bytes()
+    with tarfile.open(own) as tar:
+        assert tar.extractfile("edge/model/model-card.md").read() == b"# Tiny\n"
+        (wheel,) = (name for name in tar.getnames() if name.endswith(".whl"))
+        with zipfile.ZipFile(tar.extractfile(wheel)) as archive:
+            assert not [name for name in archive.namelist() if name.startswith("edgefel/networks/")]
+    assert "each as it was packed" in run(own, "--verify").stdout
+
+
+@pytest.mark.usefixtures("none_shipped")
+def test_without_a_bundle_it_says_what_to_give(tmp_path):
+    for arguments, message in (
+        (("-o", tmp_path / "edge.tar"), "this installation holds no network; give BUNDLE"),
+        (("--verify",), "--verify needs an archive or folder of 'edgefel pack' in the place of BUNDLE"),
+        ((), "nothing to write: give -o edge.tar"),
+    ):
+        result = run(*arguments)
+        assert result.exit_code == 2
+        assert result.stderr.startswith(f"error: {message}")
+    assert list(tmp_path.iterdir()) == []

@@ -19,6 +19,7 @@ from tiny_bundle import write_bundle
 from edgefel.cli.main import main
 from edgefel.data.recording import VideoWriter
 from edgefel.runtime.session import Session
+from edgefel.runtime.shipped import bundle_for_engines
 
 PORTRAIT = Path(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
 
@@ -313,3 +314,54 @@ def test_names_are_checked_before_the_model_is_loaded(tmp_path):
     write_uneven(tmp_path / "clip.mp4")
     result = run(tmp_path, tmp_path / "clip.mp4", "--save", tmp_path)
     assert result.stderr.startswith(f"error: {tmp_path / 'clip.mp4'}: would overwrite the video itself")
+
+
+def test_without_a_bundle_the_network_that_comes_with_edgefel_labels(shipped, tmp_path):
+    (record,) = lines(run(PORTRAIT, "--json", "--save", tmp_path / "out"))
+    assert lines(run(shipped, PORTRAIT, "--json")) == [record]
+    assert lines(run("--json", PORTRAIT)) == [record]
+    assert (tmp_path / "out" / "grace_hopper.jpg").is_file()
+    copy = bundle_for_engines()
+    (copy / "model.fp32.onnx").write_bytes(b"changed")
+    assert str(copy) in run(PORTRAIT).stderr  # the copy is what runs
+
+
+def test_without_a_bundle_and_without_that_network_it_says_what_to_give(none_shipped):
+    result = run(PORTRAIT)
+    assert result.exit_code == 2
+    assert re.fullmatch(r"error: this installation holds no network; give BUNDLE, .*\n", result.stderr)
+
+
+def test_a_bundle_alone_is_told_from_a_source(shipped, tmp_path):
+    result = run(shipped)
+    assert result.exit_code == 2
+    assert result.stderr == (
+        f"error: {shipped}: is a bundle, and SOURCE is missing; give an image, a folder of images or a video after it\n"
+    )
+    shutil.copy(PORTRAIT, tmp_path / "a.jpg")
+    (tmp_path / "manifest.json").write_text("{}")  # of something else
+    assert [Path(record["source"]).name for record in lines(run(tmp_path, "--json"))] == ["a.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "Error: Missing argument 'SOURCE'."),
+        (("a", "b", "c"), "Error: Got unexpected extra argument (c)"),
+        (("a", "b", "c", "d"), "Error: Got unexpected extra arguments (c d)"),
+    ],
+)
+@pytest.mark.usefixtures("none_shipped")
+def test_too_few_and_too_many_arguments_are_clicks_own_errors(arguments, message):
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Usage: main predict [OPTIONS] [BUNDLE] SOURCE\n")
+    assert result.stderr.splitlines()[-1] == message
+
+
+def test_two_images_are_not_a_bundle_and_a_source(none_shipped):
+    result = run(PORTRAIT, PORTRAIT)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(
+        f"error: {PORTRAIT}: is a file, and BUNDLE a folder of 'edgefel export'; give one"
+    )

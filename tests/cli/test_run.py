@@ -283,3 +283,23 @@ def test_the_help_has_examples_and_needs_nothing():
     )
     for word in ("Examples:", "--source csi --show", "--min-confidence", "--metrics-port"):
         assert word in result.stdout
+
+
+def test_without_a_bundle_the_network_that_comes_with_edgefel_labels(shipped, clip):
+    options = ("--source", clip, "--frames", "5", "--json")
+    own = CliRunner().invoke(main, ["run", *map(str, options)])
+    assert own.exit_code == 0, own.stderr
+    faces = [
+        [face["probabilities"] for face in json.loads(line)["faces"]] for line in own.stdout.splitlines()
+    ]
+    given = CliRunner().invoke(main, ["run", str(shipped), *map(str, options)])
+    assert faces == [
+        [face["probabilities"] for face in json.loads(line)["faces"]] for line in given.stdout.splitlines()
+    ]
+    assert any(faces)
+
+
+def test_without_a_bundle_and_without_that_network(none_shipped, clip):
+    result = CliRunner().invoke(main, ["run", "--source", str(clip)])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: this installation holds no network; give BUNDLE")

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 from tiny_bundle import write_bundle
 
-from edgefel.deploy.model_files import choose_file, choose_files, manifest_bytes
+from edgefel.deploy.model_files import choose_file, choose_files, manifest_bytes, model_entries
 from edgefel.errors import EdgefelError
 from edgefel.runtime.manifest import read_manifest
 
@@ -56,3 +56,12 @@ def test_what_runs_on_a_device_by_default(tmp_path, precisions, gpu, cpu):
 
 def test_the_manifest_is_that_of_the_folder(bundle):
     assert manifest_bytes(read_manifest(bundle)) == (bundle / "manifest.json").read_bytes()
+
+
+def test_a_model_card_is_packed_and_may_be_missing(bundle):
+    chosen = choose_files(read_manifest(bundle))
+    without = [entry.path for entry in model_entries(chosen)]
+    (bundle / "model-card.md").write_text("# Card\n")
+    entries = {entry.path: entry.open().read() for entry in model_entries(chosen)}
+    assert set(entries) - set(without) == {"model/model-card.md"}
+    assert entries["model/model-card.md"] == b"# Card\n"

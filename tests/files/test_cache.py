@@ -42,3 +42,8 @@ def test_a_folder_that_cannot_be_made_is_one_line(home, monkeypatch):
     with pytest.raises(EdgefelError, match="cannot make the cache folder .*; set EDGEFEL_CACHE") as caught:
         cache_folder("engines")
     assert "\n" not in str(caught.value)
+
+
+def test_a_folder_that_is_only_looked_for_is_not_made(home):
+    assert cache_folder("networks", make=False) == home / ".cache" / "edgefel" / "networks"
+    assert list(home.iterdir()) == []

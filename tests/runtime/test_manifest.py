@@ -16,6 +16,7 @@ from edgefel.runtime.manifest import (
     Manifest,
     ModelInfo,
     describe_file,
+    is_bundle,
     read_manifest,
     write_manifest,
 )
@@ -225,3 +226,14 @@ def test_the_framing_is_optional_and_checked(tmp_path):
             read_manifest(tmp_path)
     (tmp_path / "manifest.json").write_text(json.dumps(values | {"framing": None}))
     assert read_manifest(tmp_path).framing is None
+
+
+def test_what_is_a_bundle(tmp_path):
+    path = write_manifest(tmp_path, manifest())
+    assert is_bundle(tmp_path)
+    path.write_text('{"format": "edgefel-bundle", "version": 99}')
+    assert is_bundle(tmp_path)
+    for text in ('{"format": "another"}', "[]", "{", ""):
+        path.write_text(text)
+        assert not is_bundle(tmp_path)
+    assert not is_bundle(tmp_path / "none")

@@ -40,7 +40,7 @@ def _show(rows: Sequence[Row]) -> None:
 
 
 @click.command("latency")
-@params.bundle
+@params.bundle_or_shipped
 @options.backends
 @options.precisions
 @params.batch_sizes()
@@ -57,7 +57,7 @@ def command(bundle: Path, threads: tuple[int, ...] | None, bars: Bars, **chosen:
 
     Times the model alone and, stage by stage, the way from a synthetic image with as many faces as the batch to their
     labels. All files and backends take turns in one run. Outputs are compared with ONNX Runtime's FP32 file before
-    anything is timed.
+    anything is timed. Without BUNDLE, those of the network that comes with edgefel.
 
     \b
     Examples:

@@ -32,7 +32,7 @@ def _show(rows: Sequence[Row]) -> None:
 
 
 @click.command("throughput")
-@params.bundle
+@params.bundle_or_shipped
 @options.backends
 @options.precisions
 @params.batch_sizes()
@@ -49,7 +49,8 @@ def command(bundle: Path, quick: bool, seconds: float | None, bars: Bars, **chos
 
     Every caller calls the model again as soon as its last call has returned. Each number of callers is measured
     twice, on the way up and on the way down; a point is unstable if the two differ by more than 10 %. The knee is the
-    fewest callers with 95 % of the best throughput: more of them mostly wait.
+    fewest callers with 95 % of the best throughput: more of them mostly wait. Without BUNDLE, the network that comes
+    with edgefel is measured.
 
     \b
     Examples:

@@ -13,6 +13,7 @@ from edgefel.errors import EdgefelError
 from edgefel.runtime.backends.base import BACKENDS, Backend, ModelFile, backend_entry
 from edgefel.runtime.engines import described
 from edgefel.runtime.manifest import PRECISIONS, BundleFile, Manifest
+from edgefel.runtime.shipped import engine_command
 
 AUTO = "auto"
 # Fastest first, as measured on CPUs (docs/runtime.md, "How fast"; docs/results/latency-2core.jsonl and
@@ -262,7 +263,7 @@ def _no_file(manifest: Manifest, precision: str | None, names: list[str]) -> Edg
     if only_engines and not any(file.kind == "engine" for file in manifest.files):
         return EdgefelError(
             f"{manifest.folder}: holds no engine, which {', '.join(names)} runs; build one on the device with: "
-            f"edgefel engine {manifest.folder}"
+            f"{engine_command(manifest.folder)}"
         )
     files = ", ".join(f"{file.name} ({file.precision})" for file in manifest.files) or "no files"
     wanted = f"no {precision} file" if precision else "no file"

@@ -24,7 +24,9 @@ MANIFEST = "manifest.json"
 
 
 def examine(machine: Machine | None = None, folder: Path | None = None) -> tuple[Check, ...]:
-    """Checks Python, packages, board, cameras, power, and the bundle in `folder` if one is given.
+    """Checks Python, packages, board, cameras, power, and the bundle in `folder`.
+
+    Without one, the network that comes with edgefel, if the machine is this one.
 
     Raises EdgefelError: `folder` is not a folder or has no manifest.
     """
@@ -41,7 +43,7 @@ def examine(machine: Machine | None = None, folder: Path | None = None) -> tuple
         "face detector": detector_checks(machine),
         "cameras": camera_checks(machine),
         "power": power_checks(reading),
-        "bundle": () if folder is None else bundle_checks(machine, folder),
+        "bundle": shipped_checks(machine) if folder is None else bundle_checks(machine, folder),
     }
     return tuple(check for name, part in parts.items() for check in _guarded(name, part))
 
@@ -71,8 +73,22 @@ def detector_checks(machine: Machine) -> Iterator[Check]:
         yield Check("face detector", "note", found, "edgefel detector get")
 
 
-def bundle_checks(machine: Machine, folder: Path) -> Iterator[Check]:
-    """The manifest and every file it lists."""
+def shipped_checks(machine: Machine) -> Iterator[Check]:
+    """The network that comes with edgefel, which `predict` and `run` take without BUNDLE."""
+    if not machine.is_here:
+        return
+    from edgefel.runtime.shipped import NAME, find_shipped
+
+    folder = find_shipped()
+    if folder is None:
+        found = "this installation holds no network"
+        yield Check("bundle", "note", found, "give BUNDLE, a folder of 'edgefel export'")
+    else:
+        yield from bundle_checks(machine, folder, f"{NAME} comes with edgefel: ")
+
+
+def bundle_checks(machine: Machine, folder: Path, named: str = "") -> Iterator[Check]:
+    """The manifest and every file it lists. named: what the finding starts with."""
     # imported here: it needs NumPy and OpenCV, whose absence must be reported
     from edgefel.runtime.manifest import read_manifest
 
@@ -86,7 +102,8 @@ def bundle_checks(machine: Machine, folder: Path) -> Iterator[Check]:
         yield Check("bundle", "fail", f"{model.name}, without files", "run 'edgefel export' again")
         return
     classes = counted(len(manifest.labels), "class", "classes")
-    yield Check("bundle", "ok", f"{model.name}, {classes}, {counted(len(manifest.files), 'file')}")
+    found = f"{named}{model.name}, {classes}, {counted(len(manifest.files), 'file')}{_accuracy(manifest)}"
+    yield Check("bundle", "ok", found)
     packages = {name: machine.package(name) for name in PACKAGES}
     versions = {name: str(item.version) for name, item in packages.items() if item.module}
     broken = {name: item.error for name, item in packages.items() if item.error}
@@ -96,6 +113,19 @@ def bundle_checks(machine: Machine, folder: Path) -> Iterator[Check]:
         yield _file(manifest, file, here, onnxruntime)
     if machine.is_here:
         yield _backend(manifest)
+
+
+def _accuracy(manifest: Manifest) -> str:
+    """Accuracy and macro F1 of the first file, if it was compared with PyTorch on labelled images."""
+    parity = manifest.files[0].parity or {}
+    try:  # entries that no shape is asked of
+        measured = parity["labels"]
+        scores = f"accuracy {measured['accuracy']:.1%}, macro F1 {measured['macro_f1']:.3f}"
+        images = f"{counted(parity['images'], 'image')} of {parity['inputs']}"
+    except (KeyError, TypeError, ValueError):
+        return ""
+    split = f", split {parity['split']}" if "split" in parity else ""
+    return f"; {scores} on {images}{split}"
 
 
 def _backend(manifest: Manifest) -> Check:

@@ -144,3 +144,13 @@ def test_a_table_shows_metrics_by_format_and_a_dash_for_what_is_missing(capsys):
 def test_a_number_that_is_not_stable_has_a_mark():
     shaky = {**timing(5.0), "stable": False}
     assert options.median(row("latency", metrics={"latency_ms": shaky})).endswith(" ~")
+
+
+@pytest.mark.parametrize(
+    "what", [("latency", "--no-memory", "--no-stages"), ("throughput", "--concurrency", "1")]
+)
+def test_without_a_bundle_the_network_that_comes_with_edgefel_is_measured(what, shipped):
+    command, *more = what
+    result = bench(command, "--quick", "--seconds", "0.01", *ORT, "--threads", "1", *more, "--json")
+    assert result.exit_code == 0, result.output
+    assert {json.loads(line)["subject"]["model"] for line in result.stdout.splitlines()} == {"tiny"}

@@ -263,6 +263,20 @@ def test_a_sound_bundle(tmp_path, bundle):
     assert statuses(checks, "warn", "fail") == []
 
 
+def test_recorded_accuracy(tmp_path, bundle):
+    manifest = read_manifest(bundle)
+    measured = {"accuracy": 0.8217, "macro_f1": 0.61, "accuracy_reference": 0.82}
+    parity = {"verdict": "pass", "inputs": "faces", "split": "test", "images": 700, "labels": measured}
+    for entry, said in (
+        (parity, "; accuracy 82.2%, macro F1 0.610 on 700 images of faces, split test"),
+        ({**parity, "labels": {"accuracy": "high", "macro_f1": 1}}, ""),
+        ({**parity, "labels": None}, ""),
+    ):
+        write_manifest(bundle, manifest.with_file(replace(manifest.files[0], parity=entry)))
+        check = examined(laptop(tmp_path / "root"), bundle)["bundle"]
+        assert check.found == f"tiny, 7 classes, 2 files{said}"
+
+
 def test_files_that_were_changed_or_failed(tmp_path, bundle):
     manifest = read_manifest(bundle)
     failed = replace(manifest.find("int8"), parity={"verdict": "fail", "reasons": ["accuracy"]})
