@@ -24,7 +24,7 @@ from pathlib import Path
 import bench_tables  # noqa: F401  registers its tables
 import click
 import cv2
-from experiment_tables import outcomes, trained_on
+from experiment_tables import FER_PLUS, RENDERED, outcomes, trained_on
 from markdown_tables import IMAGES, PAGES, RESULTS, ROOT, TABLES, filled, load, names_in
 
 from edgefel.bench.experiments import keep_rates, quality_coverage
@@ -68,10 +68,13 @@ def take_kernels(source: Path) -> None:
 
 def draw_plots() -> None:
     """The plots of the experiments."""
-    found = outcomes()
-    drawn = {f"ablation_{name}": figure(outcome, trained_on(outcome)) for name, outcome in found.items()}
+    drawn = {
+        f"{kind}_{name}": figure(outcome, trained_on(outcome, faces))
+        for faces, kind in ((RENDERED, "ablation"), (FER_PLUS, "ablation_fer_plus"))
+        for name, outcome in outcomes(faces).items()
+    }
     costs = load("keep-rates.json")["costs"]
-    drawn["keep_rates"] = keep_rates.figure(costs, found[keep_rates.EXPERIMENT.name])
+    drawn["keep_rates"] = keep_rates.figure(costs, outcomes()[keep_rates.EXPERIMENT.name])
     drawn["quality"] = quality_coverage.figure(load("quality.json"))
     for name, one in drawn.items():
         one.savefig(IMAGES / f"{name}.png", dpi=110)

@@ -19,6 +19,9 @@ from edgefel.bench.experiments.ablation.verdict import Outcome
 from edgefel.bench.results import read_results
 from edgefel.text import counted
 
+RENDERED, FER_PLUS = "", "FER+"
+ROWS = {RENDERED: "ablations.jsonl", FER_PLUS: "ablations-fer-plus.jsonl"}  # in RESULTS, by the faces
+
 
 @table("demo", "demo.json")
 def demo(results: Values) -> str:
@@ -157,21 +160,25 @@ def surgery(document: Values) -> str:
     return paragraphs(grid(document["rows"], columns, gap=""), text(form, document))
 
 
-def outcomes() -> dict[str, Outcome]:
-    """By experiment, of those that there are rows of."""
-    rows = read_results(RESULTS / "ablations.jsonl").rows
-    found = {name: Outcome.of_rows(experiment, rows) for name, experiment in EXPERIMENTS.items()}
+def outcomes(faces: str = RENDERED) -> dict[str, Outcome]:
+    """By experiment, of those that there are rows of. faces: RENDERED, or FER_PLUS."""
+    file = RESULTS / ROWS[faces]
+    rows = read_results(file).rows if file.is_file() else ()
+    found = {}
+    for name, usual in EXPERIMENTS.items():
+        used = usual if faces == RENDERED else usual.on_votes or usual.on_data or usual
+        found[name] = Outcome.of_rows(used, rows)
     return {name: outcome for name, outcome in found.items() if outcome.variants}
 
 
-def trained_on(outcome: Outcome) -> str:
+def trained_on(outcome: Outcome, faces: str = RENDERED) -> str:
     """What was trained on what, in a few words."""
-    return about(Study(outcome.experiment, Path()))
+    return about(Study(outcome.experiment, Path(), data=None if faces == RENDERED else Path(faces)))
 
 
-def experiment(outcome: Outcome) -> str:
+def experiment(outcome: Outcome, faces: str = RENDERED) -> str:
     """Source, note, variants, claims and verdict; the page has the heading."""
-    return markdown(outcome, f"Here: {trained_on(outcome)}.").partition("\n\n")[2].strip()
+    return markdown(outcome, f"Here: {trained_on(outcome, faces)}.").partition("\n\n")[2].strip()
 
 
 def diagnosis(outcome: Outcome) -> str:
@@ -203,11 +210,13 @@ def diagnosis(outcome: Outcome) -> str:
     return paragraphs(grid(filter(None, found), columns))
 
 
-for _name, _outcome in outcomes().items():
-    TABLES[f"experiment {_name}"] = partial(experiment, _outcome)
-    # these are not about the head
-    if _name not in ("resolution", "keep-rates", "noise-losses"):
-        TABLES[f"diagnosis {_name}"] = partial(diagnosis, _outcome)
+for _faces in ROWS:
+    _on = "" if _faces == RENDERED else f" on {_faces}"
+    for _name, _outcome in outcomes(_faces).items():
+        TABLES[f"experiment {_name}{_on}"] = partial(experiment, _outcome, _faces)
+        # these are not about the head
+        if _name not in ("resolution", "keep-rates", "noise-losses"):
+            TABLES[f"diagnosis {_name}{_on}"] = partial(diagnosis, _outcome)
 
 
 @table("keep-rates", "keep-rates.json")

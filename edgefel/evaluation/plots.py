@@ -58,14 +58,15 @@ def confusion_figure(evaluation: Evaluation) -> Any:
     figure = new_figure(side * len(panels) + 0.8, side + 0.6)
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axis, (title, metrics, _) in zip(axes, panels, strict=True):
-        image = _panel(axis, title, metrics, evaluation.labels)
+        image = confusion_panel(axis, title, metrics, evaluation.labels)
     axes[0].set_ylabel("true")
     figure.colorbar(image, ax=list(axes), shrink=0.8, label="share of the true class")
     figure.suptitle(_heading(evaluation))
     return figure
 
 
-def _panel(axis: Any, title: str, metrics: Metrics, labels: tuple[str, ...]) -> Any:
+def confusion_panel(axis: Any, title: str, metrics: Metrics, labels: tuple[str, ...]) -> Any:
+    """One matrix; returns the mappable of its colours."""
     counts = np.array(metrics.confusion)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     image = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
