@@ -1,8 +1,10 @@
 """What training runs came to on a test split, as published and without copies, and how they got there.
 
     python -m edgefel.bench.experiments.trained_runs runs/fer-plus-* --data FER+ > docs/results/fer-plus.json
+    python -m edgefel.bench.experiments.trained_runs runs/fer-plus-* > docs/results/fer-plus-starts.json
 
-Judges the best checkpoint of each run. Runs of one model that differ in nothing but their seed are its seeds.
+Judges the best checkpoint of each run; without --data, only their curves. Runs of one model that differ in nothing but
+their seed are its seeds.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from edgefel.report.figures import new_figure
 from edgefel.training.run_folder import RunFolder
 
 # of metrics.csv, in the rows of validations
-CURVE = ("epoch", "seconds", "loss", "accuracy", "val_accuracy", "val_macro_f1")
+CURVE = ("epoch", "seconds", "loss", "accuracy", "val_accuracy", "val_macro_f1", "val_primary_accuracy")
 EVALUATED = ("accuracy", "macro_f1", "ece", "recall", "confusion")
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 
@@ -44,24 +46,31 @@ def scores(metrics: Metrics | None) -> dict[str, Any] | None:
     return metrics and {name: getattr(metrics, name) for name in EVALUATED}
 
 
-def judge(run: Path, data: Path, layout: str | None) -> dict[str, Any]:
-    """The document of one run, and where it stands among its seeds. Raises EdgefelError for what is not a run."""
+def describe(run: Path) -> dict[str, Any]:
+    """What was trained how, and its curve. Raises EdgefelError for what is not a run."""
     config = RunFolder(run).config()
+    return {
+        "run": run.name,
+        "model": config.model,
+        "seed": config.seed,
+        "epochs": config.epochs,
+        "teacher": Path(config.teacher).name if config.teacher else None,
+        "init_from": [Path(path).name for path in config.init_from],
+        "curve": curve(run),
+    }
+
+
+def judge(run: Path, data: Path, layout: str | None) -> dict[str, Any]:
+    """What the best checkpoint of a run came to. Raises EdgefelError where there is none, or no other split."""
     checkpoint = load_checkpoint(run)
     cost = profile(checkpoint.model.config)
     found: Evaluation = evaluate(run, data, "test", layout=layout)
     if found.without_copies is None:
         raise EdgefelError(f"{data}: copies in other splits: {found.copies_unknown}")
-    training = checkpoint.extra["training"]
     return {
-        "run": run.name,
-        "model": checkpoint.model.config.name,
-        "seed": config.seed,
-        "epochs": config.epochs,
-        "teacher": Path(config.teacher).name if config.teacher else None,
         "parameters": cost.parameters,
         "macs": cost.macs,
-        "best_epoch": training["epoch"],
+        "best_epoch": checkpoint.extra["training"]["epoch"],
         "votes": found.votes and found.votes.file,
         "labels": found.labels,
         "counts": found.counts,
@@ -70,17 +79,16 @@ def judge(run: Path, data: Path, layout: str | None) -> dict[str, Any]:
         "without head": scores(found.without_head),
         "images without copies": found.without_copies.images,
         "without copies": scores(found.without_copies.with_head or found.without_copies.without_head),
-        "curve": curve(run),
     }
 
 
-def measure(runs: Sequence[Path], data: Path, layout: str | None) -> dict[str, Any]:
+def measure(runs: Sequence[Path], data: Path | None, layout: str | None) -> dict[str, Any]:
     """The document of the results."""
     names = " ".join(f"runs/{run.name}" for run in runs)
     return {
-        "command": f"python -m edgefel.bench.experiments.trained_runs {names} --data FER+",
+        "command": f"python -m edgefel.bench.experiments.trained_runs {names}{' --data FER+' if data else ''}",
         "versions": versions(torch=torch),
-        "runs": [judge(run, data, layout) for run in runs],
+        "runs": [{**describe(run), **(judge(run, data, layout) if data else {})} for run in runs],
     }
 
 
@@ -122,6 +130,6 @@ def confusion_figure(run: Mapping[str, Any]) -> Any:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path)
-    parser.add_argument("--data", required=True, type=Path)
+    parser.add_argument("--data", type=Path)
     parser.add_argument("--layout")
     sys.exit(run_bench(parser, measure))

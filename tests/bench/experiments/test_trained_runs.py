@@ -16,10 +16,10 @@ from edgefel.models.checkpoint import load_checkpoint, save_checkpoint
 from edgefel.training.config import TrainConfig
 from edgefel.training.run_folder import RunFolder
 
-METRICS = """epoch,step,seconds,loss,accuracy,val_accuracy,val_macro_f1
-1,20,9.0,2.0,0.2,,
-1,40,20.0,1.5,0.3,0.4,0.25
-2,80,41.5,1.0,0.5,0.6,0.5
+METRICS = """epoch,step,seconds,loss,accuracy,val_accuracy,val_macro_f1,val_primary_accuracy
+1,20,9.0,2.0,0.2,,,
+1,40,20.0,1.5,0.3,0.4,0.25,0.3
+2,80,41.5,1.0,0.5,0.6,0.5,0.7
 """
 
 
@@ -59,9 +59,20 @@ def test_the_curve_has_a_point_for_each_validation(document):
     (found,) = document["runs"]
     assert [row["epoch"] for row in found["curve"]] == [1, 2]
     assert found["curve"][1] == {
-        "epoch": 2, "seconds": 41.5, "loss": 1.0, "accuracy": 0.5,
-        "val_accuracy": 0.6, "val_macro_f1": 0.5,
+        "epoch": 2,
+        "seconds": 41.5,
+        "loss": 1.0,
+        "accuracy": 0.5,
+        "val_accuracy": 0.6,
+        "val_primary_accuracy": 0.7,
+        "val_macro_f1": 0.5,
     }
+
+
+def test_without_data_there_are_only_curves(run, document):
+    (found,) = bench.measure([run], None, None)["runs"]
+    assert found["curve"] == document["runs"][0]["curve"]
+    assert "images" not in found
 
 
 def test_figures(document):
