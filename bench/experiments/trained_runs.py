@@ -43,7 +43,7 @@ def curve(run: Path) -> list[dict[str, float]]:
 
 def scores(metrics: Metrics | None) -> dict[str, Any] | None:
     """Plain JSON values; None where nothing was judged."""
-    return metrics and {name: getattr(metrics, name) for name in EVALUATED}
+    return {name: getattr(metrics, name) for name in EVALUATED} if metrics else None
 
 
 def describe(run: Path) -> dict[str, Any]:
