@@ -22,6 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import bench_tables  # noqa: F401  registers its tables
+import network_tables  # noqa: F401
 import click
 import cv2
 from experiment_tables import FER_PLUS, RENDERED, outcomes, trained_on
