@@ -15,6 +15,7 @@ from fake_cuda import Machine
 from yunet_like import yunet_like
 
 from edgefel.errors import EdgefelError
+from edgefel.files.documents import read_json
 from edgefel.files.write import sha256, write_json
 from edgefel.runtime import engines
 from edgefel.runtime.alignment import FaceBox
@@ -23,7 +24,7 @@ from edgefel.runtime.backends.cuda import import_pycuda
 from edgefel.runtime.engines import Gpu
 from edgefel.runtime.manifest import describe_file
 from edgefel.runtime.yunet import YuNetDetector
-from edgefel.runtime.yunet_backend import engine_path, open_yunet, output_shapes, record_path
+from edgefel.runtime.yunet_backend import engine_path, open_yunet, output_shapes, record_path, variant_path
 
 ORIN = Gpu("Orin", (8, 7))
 SIDES = (256, 320)
@@ -105,6 +106,20 @@ def test_an_engine_of_another_file_is_not_used(machine, model, what):
     opened = open_yunet(model)
     assert opened.backend != "tensorrt"
     assert len([reason for reason in opened.passed_over if reason.startswith("tensorrt")]) == 1
+
+
+def test_an_engine_in_fewer_bits_needs_the_file_it_was_built_from(machine, model):
+    source = variant_path(model, "fp16")
+    source.write_bytes(b"fewer bits")
+    record = read_json(record_path(model))
+    record["precision"] = "fp16"
+    write_json(record_path(model), record)
+    assert open_yunet(model).backend != "tensorrt"  # the hash is still that of the FP32 file
+    record["builder"]["source_sha256"] = sha256(source)
+    write_json(record_path(model), record)
+    assert open_yunet(model).backend == "tensorrt"
+    source.unlink()
+    assert open_yunet(model).backend != "tensorrt"
 
 
 def test_no_engine_no_reason(model):
