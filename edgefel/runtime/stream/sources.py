@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -64,7 +64,7 @@ class Source:
         skip: Callable[[Path, str], None] = lambda path, reason: None,
         every: int = 1,
         lost: Callable[[int], None] = lambda frames: None,
-    ) -> Iterator[SourceImage]:
+    ) -> Generator[SourceImage, None, None]:
         """The images in order; unreadable ones are told to `skip`, with the reason. `every`: each n-th frame of a
         video. `lost` is told at the end how many frames of a video were missing or could not be decoded. While one
         image is used, a thread decodes the next AHEAD."""
