@@ -24,9 +24,11 @@ from edgefel.text import one_line
 _X86 = ("x86_64", "AMD64", "i686")
 
 
-# Batch sizes that a network is compiled for; calls are put together from them. A network that takes any batch size is
-# slower: arbex-nano takes 1.4 times as long for six faces, and twice as long for one.
-SIZES = (16, 8, 4, 2, 1)
+# Batch sizes that a network is compiled for; calls are put together from them. Compiled for any batch size it is
+# slower: arbex-nano takes 1.6 times as long for 16 faces, and twice as long for one. Each size holds the weights anew,
+# so there are fewer for files above LARGE bytes.
+SIZES, SIZES_OF_LARGE = (16, 8, 6, 4, 3, 2, 1), (16, 4, 1)
+LARGE = 32 << 20
 # Images after which compiling for a larger size has paid off: arbex-nano takes 0.3 s and saves 0.5 to 1 ms an image.
 PAYS = 400
 
@@ -74,6 +76,7 @@ class OpenVinoBackend(OnnxBackend):
         self._core, self._network, self._threads = core, network, threads
         self._lock = threading.Lock()
         self._images: Counter[int] = Counter()
+        self._sizes = SIZES if path.stat().st_size <= LARGE else SIZES_OF_LARGE
         # of an input that varies in more than its batch size there is one network, under 0
         split = len(inputs) == 1 and shape[:1] == (None,) and None not in shape[1:]
         first = 1 if split else 0
@@ -111,14 +114,14 @@ class OpenVinoBackend(OnnxBackend):
     def prepare(self, batches: Sequence[int]) -> None:
         """Compiles the network for what batches of these sizes are split into."""
         if 0 not in self._compiled:
-            for size in {size for batch in batches for size in _split(batch, SIZES)}:
+            for size in {size for batch in batches for size in _split(batch, self._sizes)}:
                 self._add(size)
 
     def _infer(self, batch: Array) -> dict[str, Array]:
         if 0 in self._compiled:
             return self._compiled[0].infer(batch, self.input_names[0], self.output_names)
         parts, start = [], 0
-        for size in self._sizes(len(batch)):
+        for size in self._parts(len(batch)):
             part = batch[start : start + size]
             parts.append(self._compiled[size].infer(part, self.input_names[0], self.output_names))
             start += size
@@ -126,9 +129,9 @@ class OpenVinoBackend(OnnxBackend):
             return parts[0]
         return {name: np.concatenate([part[name] for part in parts]) for name in self.output_names}
 
-    def _sizes(self, batch: int) -> list[int]:
+    def _parts(self, batch: int) -> list[int]:
         """The compiled sizes that make up a batch, after compiling what has paid off."""
-        wanted = list(_split(batch, SIZES))
+        wanted = list(_split(batch, self._sizes))
         with self._lock:
             self._images.update({size: size * count for size, count in Counter(wanted).items()})
             due = [size for size in wanted if self._images[size] >= PAYS and size not in self._compiled]

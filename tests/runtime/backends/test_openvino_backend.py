@@ -108,7 +108,7 @@ def test_a_batch_is_put_together_from_compiled_sizes(bundle, prepared, monkeypat
     ):
         session.warm_up(batches=prepared)
         compiled = set(session._runner._compiled)
-        assert compiled == {1, *prepared} if prepared != (16, 7) else compiled == {16, 4, 2, 1}
+        assert compiled == {1, *prepared} if prepared != (16, 7) else compiled == {16, 6, 1}
         for count in (1, 2, 3, 7, 13, 16):
             batch = rng.standard_normal((count, 3, 14, 14)).astype(np.float32)
             np.testing.assert_allclose(session.run(batch).logits, reference.run(batch).logits, atol=1e-5)
@@ -125,6 +125,18 @@ def test_a_size_is_compiled_once_it_pays(bundle, monkeypatch):
             np.testing.assert_allclose(found, session.run(batch[::-1]).logits[::-1], atol=1e-5)
         assert seen[0] == {1}
         assert seen[1:] == [{1, 4}] * 3
+
+
+def test_large_files_are_compiled_for_fewer_sizes(bundle, monkeypatch):
+    monkeypatch.setattr(openvino_backend, "LARGE", 100)
+    batch = np.random.default_rng(0).standard_normal((7, 3, 14, 14)).astype(np.float32)
+    with (
+        Session.open(bundle, backend="openvino", threads=1) as session,
+        Session.open(bundle, backend="onnxruntime", threads=1) as reference,
+    ):
+        session.warm_up(batches=(7,))
+        assert set(session._runner._compiled) == {4, 1}
+        np.testing.assert_allclose(session.run(batch).logits, reference.run(batch).logits, atol=1e-5)
 
 
 def test_an_input_that_varies_in_its_sides_has_one_network(bundle, tmp_path):
