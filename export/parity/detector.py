@@ -10,6 +10,7 @@ import numpy as np
 
 from edgefel.data.preprocessing import Image
 from edgefel.runtime.yunet import Rows
+from edgefel.text import counted
 
 # A face is the same where the boxes overlap by this much, intersection over union
 SAME = 0.5
@@ -45,16 +46,15 @@ class DetectorParity:
     def reasons(self, limits: DetectorLimits) -> tuple[str, ...]:
         """What falls short of the limits, one line each; empty for a pass."""
         if self.faces < limits.least_faces:
-            return (
-                f"{self.faces} faces are too few to compare; give images with {limits.least_faces} or more",
-            )
+            found = counted(self.faces, "face")
+            return (f"{found} to compare is too few; give images with {limits.least_faces} or more",)
         said = []
         if self.recall < limits.recall:
             said.append(f"finds {self.recall:.1%} of the faces, below {limits.recall:.1%}")
         if self.mean_iou < limits.mean_iou:
             said.append(f"mean IoU of the boxes is {self.mean_iou:.3f}, below {limits.mean_iou:g}")
         if self.extra > limits.extra * self.faces:
-            said.append(f"finds {self.extra} faces more than FP32, above {limits.extra:.0%}")
+            said.append(f"finds {counted(self.extra, 'face')} more than FP32, above {limits.extra:.0%}")
         return tuple(said)
 
     def to_dict(self, limits: DetectorLimits) -> dict[str, Any]:

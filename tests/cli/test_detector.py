@@ -79,7 +79,7 @@ def test_a_file_in_fewer_bits_is_judged_and_never_chosen(real, tmp_path):
     result = run(*quantize)
     assert result.exit_code == 2
     assert result.stderr == (
-        f"error: {written.name}: 2 faces are too few to compare; give images with 20 or more; "
+        f"error: {written.name}: 2 faces to compare is too few; give images with 20 or more; "
         "nothing is written without --force\n"
     )
     result = run(*quantize, "--force", "--json")

@@ -45,7 +45,7 @@ def test_counts_over_images_and_what_falls_short():
     assert found.recall == 29 / 30
     assert found.reasons(DetectorLimits()) == (
         "finds 96.7% of the faces, below 99.0%",
-        "finds 1 faces more than FP32, above 2%",
+        "finds 1 face more than FP32, above 2%",
     )
     assert found.to_dict(DetectorLimits(recall=0.9, extra=0.1))["verdict"] == "pass"
     moved = DetectorParity(images=3, faces=30, found=30, extra=0, mean_iou=0.94)
@@ -56,5 +56,5 @@ def test_counts_over_images_and_what_falls_short():
 def test_too_few_faces_pass_nothing(faces):
     found = DetectorParity(images=9, faces=faces, found=faces, extra=0, mean_iou=1.0)
     (reason,) = found.reasons(DetectorLimits())
-    assert reason.startswith(f"{faces} faces are too few to compare")
+    assert reason.startswith(f"{faces} faces to compare is too few")
     assert found.to_dict(DetectorLimits())["verdict"] == "fail"
