@@ -22,6 +22,7 @@ from edgefel.kernels.backend import (
     next_power_of_two,
     on_device,
 )
+from edgefel.kernels.compile_options import COMPILE_OPTIONS
 from edgefel.kernels.tuning import Launch, Tuner
 from edgefel.kernels.window_cross_attention.reference import check_window_attention_shapes
 
@@ -111,9 +112,10 @@ def constants(heads: int, window: int, width: int, launch: Launch) -> dict[str, 
 def _options(k: Tensor, window: int, launch: Launch) -> dict[str, Any]:
     """`constants`, the precision of products, and the options of Triton's compiler."""
     return constants(k.shape[1], window, k.shape[3], launch) | {
-        "PRECISION": dot_precision(k.dtype),
+        "PRECISION": dot_precision(k.dtype, k.device),
         "num_warps": launch.warps,
         "num_stages": launch.stages,
+        **COMPILE_OPTIONS,
     }
 
 
@@ -232,13 +234,24 @@ def _run_backward(
             *inputs, sums, scale, shared, total, per_split, *strides, **options
         )
         sizes = {"H": heads, "W": window, "BLOCK_W": padded(window), "BLOCK_R": padded(2 * window - 1)}
-        kernels.sum_offsets_kernel[((2 * window - 1) * heads,)](sums, grad_table, splits, **sizes)
+        kernels.sum_offsets_kernel[((2 * window - 1) * heads,)](
+            sums, grad_table, splits, **sizes, **COMPILE_OPTIONS
+        )
 
     rows = delta.numel()
     block = max(4096 // padded(width), 1)
     with on_device(q):
         kernels.delta_kernel[(-(-rows // block),)](
-            out, grad, delta, rows, H=heads, M=m, D=width, BLOCK_R=block, BLOCK_D=padded(width)
+            out,
+            grad,
+            delta,
+            rows,
+            H=heads,
+            M=m,
+            D=width,
+            BLOCK_R=block,
+            BLOCK_D=padded(width),
+            **COMPILE_OPTIONS,
         )
     space, default = backward_space(window), default_backward(window)
     _run_tuned(_tuners()[1], q, k, window, shared, space, default, run)
