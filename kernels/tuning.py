@@ -29,12 +29,14 @@ from edgefel.kernels.backend import interpreting
 
 @dataclass(frozen=True)
 class Launch:
-    """Tile of queries and of keys, warps per program, and stages of the load pipeline."""
+    """Tile of queries and of keys, warps per program, stages of the load pipeline, and problems that a program
+    solves side by side."""
 
     block_m: int
     block_n: int
     warps: int
     stages: int
+    group: int = 1
 
 
 # Runs one launch and returns its milliseconds; raises where the device cannot run it.

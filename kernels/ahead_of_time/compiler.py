@@ -6,7 +6,7 @@ import importlib
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from edgefel.kernels.ahead_of_time.resources import (
     occupancy,
     read_resources,
 )
-from edgefel.kernels.compile_options import COMPILE_OPTIONS
+from edgefel.kernels.compile_options import COMPILE_OPTIONS, product_precision
 from edgefel.workers import worker_pool
 
 FORMAT = "edgefel-kernels"
@@ -80,7 +80,7 @@ def parse_arch(text: str) -> int:
 
 
 def compile_kernel(spec: KernelSpec, arch: int) -> CompiledKernel:
-    """Compiles one kernel with Triton; needs no GPU.
+    """Compiles one kernel with Triton; needs no GPU. Its PRECISION, if it has one, becomes the target's.
 
     Raises EdgefelError where Triton is missing, in interpreter mode, or refuses the kernel.
     """
@@ -89,6 +89,9 @@ def compile_kernel(spec: KernelSpec, arch: int) -> CompiledKernel:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
+    if "PRECISION" in spec.constants:
+        precision = product_precision(spec.arguments[0].type, arch)
+        spec = replace(spec, constants={**spec.constants, "PRECISION": precision})
     function = getattr(importlib.import_module(spec.module), spec.function)
     pointers = {argument.name: argument for argument in spec.arguments}
     signature = {
