@@ -89,6 +89,8 @@ def compile_kernel(spec: KernelSpec, arch: int) -> CompiledKernel:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
+    if arch < 80 and spec.older is not None:
+        spec = spec.older
     if "PRECISION" in spec.constants:
         precision = product_precision(spec.arguments[0].type, arch)
         spec = replace(spec, constants={**spec.constants, "PRECISION": precision})

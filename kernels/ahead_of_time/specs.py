@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from edgefel.kernels.ahead_of_time.kernel_spec import Argument, KernelSpec
 from edgefel.kernels.anchor_softmax.op import launch_sizes
 from edgefel.kernels.token_pooling.op import Tile, tile_for
-from edgefel.kernels.window_cross_attention.launches import ANY_GPU, pick, rows_constants
+from edgefel.kernels.window_cross_attention.launches import OLDER, TENSOR_CORES, Device, pick, rows_constants
 
 
 def attention_spec(name: str, window: int, heads: int, width: int, windows: int, dtype: str) -> KernelSpec:
@@ -16,7 +17,14 @@ def attention_spec(name: str, window: int, heads: int, width: int, windows: int,
     As the batch is free, it is the row-aligned kernel, which reads the table itself. windows: per image, each with
     queries of its own, as the model partitions both maps in the same way.
     """
-    launch = pick(window, heads, width, dtype, None, ANY_GPU).default
+    problem = (name, window, heads, width, windows, dtype)
+    return replace(_attention_spec(*problem, TENSOR_CORES), older=_attention_spec(*problem, OLDER))
+
+
+def _attention_spec(
+    name: str, window: int, heads: int, width: int, windows: int, dtype: str, device: Device
+) -> KernelSpec:
+    launch = pick(window, heads, width, dtype, None, device).default
     m, channels = window * window, heads * width
     batch = "N" if windows == 1 else f"N*{windows}"
     kv_strides = (2 * m * channels, width, 2 * channels, 1)

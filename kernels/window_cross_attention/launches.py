@@ -33,8 +33,8 @@ class Device:
 
 
 INTERPRETER = Device(0, 1, 1 << 30)
-# the smallest of ours: what is picked for it runs everywhere
-ANY_GPU = Device(75, 8, 2 << 20)
+# for kernels that are compiled without knowing more of a device
+TENSOR_CORES, OLDER = Device(80, 1, 0), Device(75, 1, 0)
 
 
 @dataclass(frozen=True)
@@ -115,17 +115,22 @@ def _interpreted(window: int) -> Launch:
     return _clamped(window, Launch(64, 64, 4, 1) if window < 20 else Launch(128, 128, 4, 1))
 
 
+def _wide(width: int, device: Device) -> Launch:
+    """For elements or heads that take many registers, and for GPUs whose tensor cores Triton does not use."""
+    return Launch(64, 32, 4, 1) if padded(width) <= 32 or device.capability == 90 else Launch(32, 32, 4, 1)
+
+
+def _is_wide(width: int, dtype: str, device: Device) -> bool:
+    return dtype == "fp32" or padded(width) > 64 or device.capability < 80
+
+
 def _rows_default(window: int, width: int, dtype: str, device: Device) -> Launch:
     if device.interpreted:
         return _interpreted(window)
-    if dtype == "fp32" or padded(width) > 64:
-        return _clamped(window, _wide(width))
-    return _clamped(window, Launch(32, 64, 2, 2))
-
-
-def _wide(width: int) -> Launch:
-    """For elements or heads that take many registers."""
-    return Launch(64, 32, 4, 1) if padded(width) <= 64 else Launch(32, 32, 4, 1)
+    if _is_wide(width, dtype, device):
+        return _clamped(window, _wide(width, device))
+    # one tile of keys has no loop to pipeline
+    return _clamped(window, Launch(64, 64, 4, 1) if window * window <= 64 else Launch(32, 64, 2, 2))
 
 
 def _rows_space(window: int, dtype: str) -> tuple[Launch, ...]:
@@ -136,8 +141,8 @@ def _rows_space(window: int, dtype: str) -> tuple[Launch, ...]:
 def _dense_default(window: int, width: int, dtype: str, device: Device) -> Launch:
     if device.interpreted:
         return _interpreted(window)
-    if dtype == "fp32" or padded(width) > 64:
-        return _clamped(window, _wide(width))
+    if _is_wide(width, dtype, device):
+        return _clamped(window, _wide(width, device))
     # Hopper's matrix products read shared memory, so that registers are left for a second window
     group = 2 if device.capability == 90 and window * window > 64 and padded(width) <= 32 else 1
     return _clamped(window, Launch(64, 64, 4, 2, group))
@@ -150,14 +155,19 @@ def _dense_space(window: int, dtype: str, device: Device) -> tuple[Launch, ...]:
 
 
 def backward_default(kernel: str, window: int, width: int, dtype: str, device: Device) -> Launch:
-    """A launch of a large backward kernel ("kv", "q" or "table") that keeps everything in registers on every target."""
+    """A launch of a large backward kernel ("kv", "q" or "table").
+
+    It keeps everything in registers from compute capability 8.0 on, up to heads of 64 (32 in FP32).
+    """
     if device.interpreted:
         return _interpreted(window)
-    if dtype != "fp32" and padded(width) <= 64:
-        return _clamped(window, Launch(64, 64, 4, 1))
+    if not _is_wide(width, dtype, device):
+        return _clamped(
+            window, Launch(64, 64 if padded(width) <= 32 or device.capability == 90 else 32, 4, 1)
+        )
     if kernel == "kv":  # two sums at once
         return _clamped(window, Launch(32, 32, 2 if padded(width) <= 32 else 4, 1))
-    return _clamped(window, _wide(width))
+    return _clamped(window, _wide(width, device))
 
 
 def backward_space(window: int) -> tuple[Launch, ...]:

@@ -6,6 +6,7 @@ from itertools import product
 
 import pytest
 
+from edgefel.kernels.ahead_of_time.specs import attention_spec
 from edgefel.kernels.window_cross_attention import launches
 from edgefel.kernels.window_cross_attention.launches import Device, pick
 
@@ -83,3 +84,10 @@ def test_parts_are_no_more_than_there_is_work(windows):
 
 def test_head_widths_are_padded_to_what_a_matrix_product_takes():
     assert [launches.padded(width) for width in (1, 16, 24, 32, 33)] == [16, 16, 32, 32, 64]
+
+
+def test_ahead_of_time_kernels_know_older_gpus():
+    spec = attention_spec("level3", 7, 8, 32, 1, "fp16")
+    assert spec.constants["ROWS"] == 7
+    assert spec.older.constants["ROWS"] == 1, "without tensor cores the whole window spills"
+    assert spec.arguments == spec.older.arguments
