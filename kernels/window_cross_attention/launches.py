@@ -127,10 +127,12 @@ def _is_wide(width: int, dtype: str, device: Device) -> bool:
 def _rows_default(window: int, width: int, dtype: str, device: Device) -> Launch:
     if device.interpreted:
         return _interpreted(window)
-    if _is_wide(width, dtype, device):
-        return _clamped(window, _wide(width, device))
-    # one tile of keys has no loop to pipeline
-    return _clamped(window, Launch(64, 64, 4, 1) if window * window <= 64 else Launch(32, 64, 2, 2))
+    single = window * window <= 64  # one tile of keys, and no loop to pipeline
+    if not _is_wide(width, dtype, device):
+        return _clamped(window, Launch(64, 64, 4, 1) if single else Launch(32, 64, 2, 2))
+    if padded(width) <= 32 and device.capability >= 80:
+        return _clamped(window, Launch(32, 64 if single else 32, 2, 1))
+    return _clamped(window, _wide(width, device))
 
 
 def _rows_space(window: int, dtype: str) -> tuple[Launch, ...]:
