@@ -137,7 +137,8 @@ def _rows_default(window: int, width: int, dtype: str, device: Device) -> Launch
 
 def _rows_space(window: int, dtype: str) -> tuple[Launch, ...]:
     tiles = [(16, 64, 1), (32, 64, 2), (64, 32, 4), (64, 64, 4)]
-    return _fits(window, [Launch(*tile, stages) for tile in tiles for stages in (1, 2)])
+    launches = [Launch(*tile, stages) for tile in tiles for stages in (1, 2)]
+    return _fits(window, [*launches, Launch(32, 32, 2, 2)])
 
 
 def _dense_default(window: int, width: int, dtype: str, device: Device) -> Launch:
