@@ -258,6 +258,19 @@ def _run_backward(
     return gradients
 
 
+def _delta(out: Tensor, grad: Tensor, width: int) -> Tensor:
+    """Sums of out * grad, both [B nW, M, H D], over each head's `width` channels: [B nW, H, M], FP32."""
+    from edgefel.kernels.window_cross_attention.backward_kernel import delta_kernel
+
+    total, m, channels = out.shape
+    heads = channels // width
+    delta = torch.empty((total, heads, m), dtype=torch.float32, device=out.device)
+    rows, block = delta.numel(), max(4096 // padded(width), 1)
+    sizes = {"H": heads, "M": m, "D": width, "BLOCK_R": block, "BLOCK_D": padded(width)}
+    delta_kernel[(-(-rows // block),)](out, grad, delta, rows, **sizes, **COMPILE_OPTIONS)
+    return delta
+
+
 def _launch_backward(
     grad: Tensor,
     projections: tuple[Tensor, Tensor, Tensor],
@@ -275,21 +288,8 @@ def _launch_backward(
     q, k, _ = projections
     total, heads, m, width = k.shape
     shared = total // q.shape[0]
-    delta = torch.empty_like(lse[:, :, 0])
-    if needs[0] or needs[1] or needs[3]:
-        rows, block = delta.numel(), max(4096 // padded(width), 1)
-        kernels.delta_kernel[(-(-rows // block),)](
-            out,
-            grad,
-            delta,
-            rows,
-            H=heads,
-            M=m,
-            D=width,
-            BLOCK_R=block,
-            BLOCK_D=padded(width),
-            **COMPILE_OPTIONS,
-        )
+    # of probabilities alone, which the gradient of v takes, nothing is subtracted
+    delta = _delta(out, grad, width) if needs[0] or needs[1] or needs[3] else lse
     inputs = (*projections, _dense_bias(bias_table, window, q.dtype), grad, lse, delta)
     strides = [x.stride() for x in projections]
 
