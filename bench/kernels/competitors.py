@@ -30,6 +30,7 @@ _SDPA = {
     "sdpa-cudnn": SDPBackend.CUDNN_ATTENTION,
     "sdpa-flash": SDPBackend.FLASH_ATTENTION,
 }
+ALL = (OURS, "eager", "compile", *_SDPA, "flex")
 
 
 def names(problem: Problem) -> tuple[str, ...]:
