@@ -194,10 +194,10 @@ def _print_model(rows: Sequence[Row]) -> None:
     limits: options.Cells = {
         **named,
         ">batch": lambda row: str(row.subject["batch"]),
-        ">registers": "{registers:d}",
-        ">shared KiB": lambda row: f"{row.metrics['shared_bytes'] / 1024:.1f}",
-        ">spills B": "{spill_bytes:d}",
-        ">blocks/SM": "{blocks_per_multiprocessor:d}",
+        ">regs": "{registers:d}",
+        ">KiB": lambda row: f"{row.metrics['shared_bytes'] / 1024:.1f}",
+        ">spills": "{spill_bytes:d}",
+        ">blocks": "{blocks_per_multiprocessor:d}",
         ">L2 MB": "{l2_bytes!M:.1f}",
         ">DRAM MB": "{dram_bytes!M:.1f}",
         ">us": "{bound_us:.1f}",
@@ -206,9 +206,8 @@ def _print_model(rows: Sequence[Row]) -> None:
     for target in dict.fromkeys(row.subject["target"] for row in rows):
         same = [row for row in rows if row.subject["target"] == target]
         gpu = same[0].metrics["gpu"]
-        once = list(
-            {(row.subject["op"], row.subject["kernel"], row.subject["problem"]): row for row in same}.values()
-        )
+        # a batch of one may leave no loop to count
+        once = [row for row in same if row.subject["batch"] == same[0].subject["batch"]]
         options.table(
             once, f"{target}: instructions of the inner loop for one unit", (), counts, title_left=True
         )

@@ -18,15 +18,17 @@ HERE = Path(__file__).parent
 
 @pytest.fixture(scope="session")
 def compiled(_once: Callable[..., Path]) -> Run:
-    """Runs a script of this folder and reads the JSON that it prints. The cache is this run's own. python: another
-    interpreter, to which edgefel is given by its path."""
+    """Runs a script of this folder and reads the JSON that it prints; the cache is this run's own. more: of its
+    environment."""
     cache = _once("triton-cache", Path.mkdir)
 
-    def run(script: str, *arguments: object, python: Path | str = sys.executable, **more: str) -> Any:
+    def run(script: str, *arguments: object, **more: str) -> Any:
         environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
         environment |= {"TRITON_CACHE_DIR": str(cache), **more}
-        command = [str(python), str(HERE / script), *map(str, arguments)]
-        result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=500)
+        command = [sys.executable, str(HERE / script), *map(str, arguments)]
+        result = subprocess.run(
+            command, capture_output=True, text=True, check=False, env=environment, timeout=500
+        )
         assert result.returncode == 0, result.stderr
         return json.loads(result.stdout)
 

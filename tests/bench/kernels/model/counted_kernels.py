@@ -113,5 +113,7 @@ def counted(function: triton.JITFunction, length: int, arch: int) -> dict[str, o
 
 if __name__ == "__main__":
     sys.modules["counted_kernels"] = sys.modules["__main__"]
-    rows = [counted(one, length, int(arch)) for arch in sys.argv[1:] for one in TRIPS for length in (N, 2 * N)]
+    rows = [
+        counted(one, length, int(arch)) for arch in sys.argv[1:] for one in TRIPS for length in (N, 2 * N)
+    ]
     print(json.dumps(rows))

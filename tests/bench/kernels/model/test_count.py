@@ -58,7 +58,7 @@ def test_an_unrolled_loop_is_worth_several_steps(counted):
 
 
 def code(*opcodes: str) -> list[Instruction]:
-    """"OPCODE operands" or "@P OPCODE operands"."""
+    """ "OPCODE operands" or "@P OPCODE operands"."""
     found = []
     for number, text in enumerate(opcodes):
         predicate, _, rest = text.rpartition("~")

@@ -16,7 +16,7 @@ def listing(*lines: str, function: str = "f") -> str:
         f"        /*{16 * number:04x}*/ {line} ;   /* 0x0000000000000000 */\n{' ' * 60}/* 0x000fe200 */\n"
         for number, line in enumerate(lines)
     )
-    return f"\tcode for sm_90a\n\t\tFunction : {function}\n\t.headerflags\t@\"EF_CUDA_SM90\"\n{body}\t\t.....\n"
+    return f'\tcode for sm_90a\n\t\tFunction : {function}\n\t.headerflags\t@"EF_CUDA_SM90"\n{body}\t\t.....\n'
 
 
 def loops(*lines: str) -> list[tuple[int, list[int]]]:
