@@ -30,13 +30,11 @@ from edgefel.bench.kernels.problems import pyramid_levels
 from edgefel.bench.results import Row, make_row
 from edgefel.errors import EdgefelError
 from edgefel.kernels.ahead_of_time.kernel_spec import Argument, KernelSpec
+from edgefel.kernels.backend import next_power_of_two
 
 _KERNEL = re.compile(r"async_compile\.triton\('(\w+)', '''(.*?)'''", re.DOTALL)
 _DECORATOR = re.compile(r"@triton_heuristics\.(\w+)\((.*?)\n\)\n@triton\.jit", re.DOTALL)
 _MODULE = "inductor_kernels_"
-# a row of scores per program, as Inductor's first choice for a reduction of this length
-_ROW = {"XBLOCK": 1, "R0_BLOCK": 1024}
-_ROW_WARPS = 8
 
 
 @dataclass(frozen=True)
@@ -100,9 +98,11 @@ def launch(which: str, kernels: list[Generated], ours: ModelledLaunch, folder: P
             l2_bytes=programs * row * (2 * block_m + 2 * m), marker="",
         )  # fmt: skip
     else:
-        programs, warps, stages = heads * m * ours.batch, _ROW_WARPS, 1
+        # of the launches that Inductor would try: a row of scores to a program, four scores to a thread
+        sizes = {"XBLOCK": 1, "R0_BLOCK": next_power_of_two(m)}
+        programs, warps, stages = heads * m * ours.batch, max(1, sizes["R0_BLOCK"] // 128), 1
         numbers = {name: 0 for name, kind in kernel.signature.items() if kind == "i32"}
-        constants = {**numbers, **{key: _ROW[key] for key in _ROW if key in kernel.signature}}
+        constants = {**numbers, **{key: value for key, value in sizes.items() if key in kernel.signature}}
         # the scores are read and their softmax is written; the products that use them are other launches
         moved = 4.0 * plan.units
         plan = Plan("score", plan.units, programs, warps, m, (1,), moved, moved)
