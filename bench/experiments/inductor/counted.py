@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -130,7 +131,12 @@ def rows(levels: list[int], batch: int, archs: list[int]) -> Iterator[Row]:
                     found = metrics(*count_spec(one.spec, one.plan, arch), arch)
                     notes = ["its products are cuBLAS's and not counted"] if which == "compile" else []
                     named = subject(one, arch, which) | {"kernel": one.kernel}
-                    yield make_row(KIND, named, found, here, notes)
+                    yield replace(make_row(KIND, named, found, here, notes), command=_command())
+
+
+def _command() -> str:
+    """What was typed: a module is run by its path."""
+    return shlex.join(["python", "-m", "edgefel.bench.experiments.inductor.counted", *sys.argv[1:]])
 
 
 def _generate(which: str, *numbers: int) -> str:
