@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import csv
 import json
 import os
 import signal
@@ -61,7 +62,8 @@ PYTEST = (
 @dataclass(frozen=True)
 class Step:
     """One step. arguments: of this Python; {out} is the output folder. program: in front of Python. tiny: arguments of
-    the dry run; None: it takes part in name alone. environment: set for it."""
+    the dry run, unless they are edgefel's, whose options are checked; None: it takes part in name alone. environment:
+    set for it."""
 
     name: str
     limit: float
@@ -71,10 +73,8 @@ class Step:
     environment: dict[str, str] = field(default_factory=dict)
 
 
-def _bench(
-    name: str, limit: float, *arguments: str, tiny: tuple[str, ...] | None = None, **environment: str
-) -> Step:
-    return Step(name, limit, (*EDGEFEL, "bench", *arguments), tiny, environment=environment)
+def _bench(name: str, limit: float, *arguments: str) -> Step:
+    return Step(name, limit, (*EDGEFEL, "bench", *arguments))
 
 
 def _kernels(name: str, limit: float, *arguments: str) -> Step:
@@ -85,17 +85,11 @@ def steps(data: str | None) -> list[Step]:
     """By worth. data: a data set to train on in the time that is left; None leaves that out."""
     untuned = {"EDGEFEL_AUTOTUNE": "0"}
     attention = ("--level", "1,2,3", "--dtype", "fp16")
-    networks = "pytorch-cuda,torch.compile-cuda,edgefel-cuda,edgefel-compile-cuda"
-    compared = (
-        "compare",
-        "arbex",
-        "--backend",
-        networks,
-        "--precision",
-        "fp16",
-        "--runs",
-        "30",
-        "--no-memory",
+    compared = ("compare", "arbex", "--precision", "fp16", "--quick", "--runs", "30", "--no-memory")
+    compared += ("-o", "{out}/compare.jsonl", "--batch-sizes")
+    eager, compiled = (
+        "pytorch-cuda,edgefel-cuda",
+        "pytorch-cuda,torch.compile-cuda,edgefel-cuda,edgefel-compile-cuda",
     )
     model = ("bench", "kernels", "--model", "--arch", "sm_90", "--level", "1", "--batch", "256")
     profiler = (
@@ -115,20 +109,23 @@ def steps(data: str | None) -> list[Step]:
         ),
         _kernels("forward", 110, *attention, "--mode", "forward", "--batch", "256,64,8,1",
                  "--impl", "edgefel,sdpa-cudnn,sdpa-efficient,sdpa-math"),
-        _bench("network-64", 50, *compared, "--batch-sizes", "64", "-o", "{out}/compare.jsonl"),
-        _bench("network-1", 40, *compared, "--batch-sizes", "1", "-o", "{out}/compare.jsonl"),
+        _bench("network", 45, *compared, "64,1", "--backend", eager),
+        Step("predicted", 45, (*EDGEFEL, *model, "-o", "{out}/kernels")),
+        Step(
+            "executed", 30, ("-c", LAUNCH.format(batch=256)), program=(
+                *profiler, "--csv", "--kernel-name", "regex:.*(forward|dense|aligned|window).*",
+                "--log-file", "{out}/executed.csv"
+            ), environment=untuned,
+        ),
         _kernels("compiled", 70, *attention, "--mode", "forward", "--batch", "256,1",
                  "--impl", "edgefel,compile,flex"),
         _kernels("backward", 60, *attention, "--mode", "forward+backward", "--batch", "64",
                  "--impl", "edgefel,sdpa-cudnn,sdpa-efficient,compile"),
-        Step("predicted", 60, (*EDGEFEL, *model, "-o", "{out}/kernels")),
-        Step(
-            "executed", 40, ("-c", LAUNCH.format(batch=256)), program=(
-                *profiler, "--csv", "--kernel-name", "regex:.*forward.*", "--log-file", "{out}/executed.csv"
-            ), environment=untuned,
-        ),
-        _bench("training", 50, "train", "--precision", "bf16", "--batch-sizes", "64", "--seconds", "4",
+        _bench("training", 40, "train", "--precision", "bf16", "--batch-sizes", "64", "--seconds", "3",
                "-o", "{out}/training.jsonl"),
+        # compiling the network takes a minute; one batch at a time, since rows are written at the end
+        _bench("network-compiled-64", 120, *compared, "64", "--backend", compiled),
+        _bench("network-compiled-1", 120, *compared, "1", "--backend", compiled),
     ]  # fmt: skip
     if data is not None:
         trained = (
@@ -272,6 +269,25 @@ def _execute(command: list[str], step: Step, limit: float, out: Path) -> tuple[i
     return code, "done" if code == 0 else f"failed: exit code {code}"
 
 
+def compare_counts(out: Path) -> dict[str, float] | None:
+    """Instructions that the profiler counted in one launch, and the model's prediction, into counts.json; None where
+    one of them is missing."""
+    profiled, predicted = out / "executed.csv", out / "kernels" / "kernel-model.jsonl"
+    if not (profiled.is_file() and predicted.is_file()):
+        return None
+    lines = [line for line in profiled.read_text().splitlines() if line.startswith('"')]
+    wanted = "smsp__inst_executed.sum"
+    executed = [row["Metric Value"] for row in csv.DictReader(lines) if row.get("Metric Name") == wanted]
+    rows = map(json.loads, predicted.read_text().splitlines())
+    counted = [row["metrics"]["warp_instructions"] for row in rows if row["subject"]["mode"] == "forward"]
+    if not (executed and counted):
+        return None
+    found = {"executed": float(executed[0].replace(",", "")), "predicted": float(counted[-1])}
+    found["predicted over executed"] = round(found["predicted"] / found["executed"], 4)
+    (out / "counts.json").write_text(json.dumps(found) + "\n")
+    return found
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0 if every step that had time was done."""
     parser = argparse.ArgumentParser(
@@ -298,6 +314,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lines = run_session(chosen, options.seconds, out, pretended, run_tiny(pretended))
     else:
         lines = run_session(chosen, options.seconds, out, Clock(), run_step)
+    if (counts := compare_counts(out)) is not None:
+        print(f"instructions of one launch: {counts}")
     return int(any(line["state"] not in ("done", "no time left") for line in lines))
 
 

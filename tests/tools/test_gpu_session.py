@@ -11,7 +11,17 @@ from pathlib import Path
 
 import gpu_session
 import pytest
-from gpu_session import Clock, PretendedClock, Step, run_session, run_step, run_tiny, steps, wrong_options
+from gpu_session import (
+    Clock,
+    PretendedClock,
+    Step,
+    compare_counts,
+    run_session,
+    run_step,
+    run_tiny,
+    steps,
+    wrong_options,
+)
 
 TOOLS = Path(gpu_session.__file__).parent
 
@@ -82,6 +92,29 @@ def test_options_that_edgefel_would_refuse_are_found():
     assert wrong_options(["bench", "kernels", "--level", "1", "--impl", "edgefel"]) == ""
     assert "No such option" in wrong_options(["bench", "kernels", "--levels", "1"])
     assert "not one of" in wrong_options(["bench", "kernels", "--mode", "back"])
+
+
+NCU = """==PROF== Connected to process 7
+"ID","Kernel Name","Metric Name","Metric Unit","Metric Value"
+"0","forward_kernel","gpu__time_duration.sum","ns","301,024"
+"0","forward_kernel","smsp__inst_executed.sum","inst","250,000,000"
+"""
+
+
+def test_the_profilers_count_stands_beside_the_predicted_one(tmp_path):
+    assert compare_counts(tmp_path) is None
+    (tmp_path / "executed.csv").write_text(NCU)
+    (tmp_path / "kernels").mkdir()
+    rows = [
+        {"subject": {"mode": mode}, "metrics": {"warp_instructions": count}}
+        for mode, count in (("forward", 255_600_000), ("backward", 1))
+    ]
+    (tmp_path / "kernels" / "kernel-model.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = compare_counts(tmp_path)
+    assert found == {"executed": 250e6, "predicted": 255.6e6, "predicted over executed": 1.0224}
+    assert json.loads((tmp_path / "counts.json").read_text()) == found
+    (tmp_path / "executed.csv").write_text("==ERROR== no permission\n")
+    assert compare_counts(tmp_path) is None
 
 
 def dry_run(out: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -63,6 +63,16 @@ def test_a_named_backend_needs_a_device(nano):
             compare([nano], CompareOptions(backends=(backend,), precisions=("fp16",), memory=False))
 
 
+def test_a_network_that_does_not_run_is_an_error_of_its_backend(nano, images):
+    (half,) = open_on_device(nano.checkpoint, "pytorch-cuda", ("fp16",), device="cpu")
+
+    def broken(batch):
+        raise RuntimeError("no such kernel")
+
+    with pytest.raises(EdgefelError, match="pytorch-cuda: RuntimeError: no such kernel"):
+        dataclasses.replace(half, network=broken).ready(images)
+
+
 def test_what_is_not_there_is_refused(nano, nano_checkpoint):
     with pytest.raises(EdgefelError, match="pytorch-cuda: runs fp32 and fp16, not int8"):
         open_on_device(nano.checkpoint, "pytorch-cuda", ("int8",), device="cpu")
