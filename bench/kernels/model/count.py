@@ -192,7 +192,10 @@ def _trips(nest: Sequence[Loop], code: Sequence[Instruction], plan: Plan, repeat
 
     Products outside of the inner loop, of a tail or of an iteration that was peeled off, leave fewer for it.
     """
-    known = [trip for trip in plan.trips if trip != 1]
+    known = list(plan.trips)
+    if len(known) != len(nest):
+        # a loop that runs once is none, where the compiler knows it
+        known = [trip for trip in known if trip != 1]
     if len(known) != len(nest):
         raise EdgefelError(f"{len(nest)} nested loops were found, expected trips are {plan.trips}")
     around = known[:-1]

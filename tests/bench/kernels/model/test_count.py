@@ -84,6 +84,13 @@ def test_a_loop_runs_as_often_as_the_plan_says():
     assert found.warp_instructions == 18
 
 
+def test_a_loop_that_runs_once_may_be_there_or_not():
+    assert count(code(*LOOP), plan(trips=(1,))).warp_instructions == 10
+    assert count(code(*LOOP), plan(trips=(1, 3))).warp_instructions == 2 + 3 * 8
+    straight = count(code(*LOOP[:-2], "EXIT"), plan(trips=(1, 1)))
+    assert (straight.warp_instructions, straight.loop_units) == (9, 32)
+
+
 def test_loops_that_are_not_those_of_the_plan_are_refused():
     with pytest.raises(EdgefelError, match=r"1 nested loops were found, expected trips are \(3, 2\)"):
         count(code(*LOOP), plan(trips=(3, 2)))
