@@ -172,15 +172,14 @@ def _repeats(inner: Sequence[Instruction], plan: Plan) -> float:
     """How many tiles an iteration of the loop is worth, by the marker; 1 where that does not tell.
 
     More than one of products: warps that share a small tile compute it each for itself. Of the other markers: the
-    compiler unrolled the loop; some lanes' work may be known to be void and left out, so the number is rounded.
+    compiler unrolled the loop. Work on padding may be left out, so the number is rounded.
     """
     units = _marked(inner, plan)
     if units is None:
         return 1
-    repeats = units / plan.tile
-    if plan.marker != "products":
-        return max(1, round(repeats))
-    if repeats < 1 or repeats % 1:
+    repeats = max(1, round(units / plan.tile))
+    # of a tile of 16 columns or more at most half can be padding, of both products one
+    if plan.marker == "products" and not 0.74 < units / plan.tile / repeats <= 1:
         raise EdgefelError(
             f"an iteration multiplies for {units:g} {plan.unit}s, which is no multiple of a tile's {plan.tile}"
         )
@@ -206,6 +205,9 @@ def _trips(nest: Sequence[Loop], code: Sequence[Instruction], plan: Plan, repeat
         if one.address not in nest[-1].addresses:
             # of one run of the loop around the inner one
             outside += (_marked([one], plan) or 0) * _times(one, nest[:-1], around) / prod(around)
+    if not outside:
+        # what a fraction of an iteration stands for lies outside, in instructions that do not tell their products
+        return [*around, float(int(known[-1]))]
     trips = known[-1] - outside / plan.tile / repeats
     if trips <= 0 or abs(trips - round(trips)) > 1e-6:
         raise EdgefelError(f"the inner loop would run {trips:g} times; its loops are not understood")

@@ -109,6 +109,21 @@ def test_products_tell_how_often_the_loop_runs_and_how_many_warps_do_the_same():
     assert (twice.redundancy, twice.loop_units, twice.per_unit) == (2, 32, found.per_unit)
 
 
+def test_a_tail_before_the_loop_is_a_fraction_of_an_iteration():
+    tail = (HMMA, "NOP", HMMA, HMMA, *["NOP"] * 5, "@P0~BRA 0x20", "EXIT")
+    found = count(code(*tail), plan(trips=(4.5,), marker="products", per_unit=2 * 16 * 8 * 16 / 32))
+    assert found.executed[code(*tail)[2]] == 4
+    unknown = [one.replace(HMMA, "UTCHMMA gdesc[UR4]") for one in tail]
+    assert count(code(*unknown), plan(trips=(4.5,), marker="products")).executed[code(*unknown)[2]] == 4
+
+
+def test_products_of_padding_may_be_left_out():
+    """The compiler knows the scores of padded keys: 15 of 16 products of a tile stay."""
+    body = (*[HMMA] * 15, "@P0~BRA 0x0", "EXIT")
+    found = count(code(*body), plan(marker="products", per_unit=16 * 16 * 8 * 16 / 32))
+    assert (found.redundancy, found.loop_units, found.executed[code(*body)[0]]) == (1, 32, 2)
+
+
 def test_products_that_do_not_add_up_are_refused():
     body = (HMMA, *["NOP"] * 7, "@P0~BRA 0x0", "EXIT")
     with pytest.raises(EdgefelError, match="which is no multiple of a tile's 32"):
