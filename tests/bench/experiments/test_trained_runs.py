@@ -59,12 +59,8 @@ def test_the_curve_has_a_point_for_each_validation(document):
     (found,) = document["runs"]
     assert [row["epoch"] for row in found["curve"]] == [1, 2]
     assert found["curve"][1] == {
-        "epoch": 2,
-        "seconds": 41.5,
-        "loss": 1.0,
-        "accuracy": 0.5,
-        "val_accuracy": 0.6,
-        "val_macro_f1": 0.5,
+        "epoch": 2, "seconds": 41.5, "loss": 1.0, "accuracy": 0.5,
+        "val_accuracy": 0.6, "val_macro_f1": 0.5,
     }
 
 
