@@ -17,7 +17,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from math import ceil
+from math import ceil, isqrt
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +83,8 @@ def launch(which: str, kernels: list[Generated], ours: ModelledLaunch, folder: P
     if len(chosen) != 1:
         raise EdgefelError(f"{which}: expected one kernel with the scores, got {len(chosen)}")
     (kernel,) = chosen
-    plan, window = ours.plan, ours.spec.constants["W"]
-    m, heads = window**2, ours.spec.constants["H"]
+    plan, heads = ours.plan, ours.spec.constants["H"]
+    m = isqrt(plan.units // (ours.batch * heads))
     if which == "flex":
         block_m, block_n = kernel.constant("BLOCK_M"), kernel.constant("BLOCK_N")
         programs, constants, warps, stages = (
@@ -107,7 +107,7 @@ def launch(which: str, kernels: list[Generated], ours: ModelledLaunch, folder: P
         # the scores are read and their softmax is written; the products that use them are other launches
         moved = 4.0 * plan.units
         plan = Plan("score", plan.units, programs, warps, m, (1,), moved, moved)
-    module = f"{_MODULE}{which}_{window}"
+    module = f"{_MODULE}{which}_{m}"
     (folder / f"{module}.py").write_text(kernel.source)
     pointers = {name: kind[1:] for name, kind in kernel.signature.items() if kind.startswith("*")}
     arguments = tuple(Argument(name, kind, "") for name, kind in pointers.items())
@@ -123,7 +123,7 @@ def rows(levels: list[int], batch: int, archs: list[int]) -> Iterator[Row]:
         for problem in pyramid_levels(batch, torch.float16):
             if problem.level not in levels:
                 continue
-            ours = attention_forward(problem)
+            ours = attention_forward(problem, archs[0])[-1]  # for the problem, whatever its kernel
             for which in ("flex", "compile"):
                 code = _generate(which, problem.window, problem.heads, batch)
                 one = launch(which, parse(code), ours, Path(name))

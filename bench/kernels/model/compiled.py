@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import as_completed
 from dataclasses import asdict
 from pathlib import Path
@@ -80,15 +80,16 @@ def measure(spec: KernelSpec, plan: Plan, arch: int) -> tuple[dict[str, Any], li
 
 
 def model_rows(
-    launches: Sequence[ModelledLaunch],
-    archs: Sequence[int],
+    launches: Mapping[int, Sequence[ModelledLaunch]],
     *,
     workers: int | None = None,
     advance: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Row, ...]:
-    """A row for each launch and target, by target. Progress: advance(done, total). Raises EdgefelError as `count_spec`
-    does, and in interpreter mode."""
-    tasks = [(launch, arch) for arch in archs for launch in launches]
+    """A row for each launch, by target (compute capability -> its launches). Progress: advance(done, total).
+
+    Raises EdgefelError as `count_spec` does, and in interpreter mode.
+    """
+    tasks = [(launch, arch) for arch, own in launches.items() for launch in own]
     here, found = describe(packages=("triton",)), {}
     with worker_pool(workers) as pool:
         futures = {

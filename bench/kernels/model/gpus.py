@@ -18,13 +18,15 @@ _WHITE_PAPER = (
 @dataclass(frozen=True)
 class Gpu:
     """multiprocessors; megahertz: the clock that times are stated for; multiply_adds: of the tensor cores of one
-    multiprocessor in a cycle, FP16 with FP32 sums, dense; bytes_per_s: of its memory; source: of these numbers."""
+    multiprocessor in a cycle, FP16 with FP32 sums, dense; bytes_per_s: of its memory; cache_bytes: of its L2 cache;
+    source: of these numbers."""
 
     title: str
     multiprocessors: int
     megahertz: float
     multiply_adds: int
     bytes_per_s: float
+    cache_bytes: int
     source: str
 
     def microseconds(self, cycles: float) -> float:
@@ -32,21 +34,21 @@ class Gpu:
         return cycles / self.megahertz
 
 
-def _known(name: str, multiprocessors: int, megahertz: float, multiply_adds: int) -> Gpu:
+def _known(name: str, multiprocessors: int, megahertz: float, multiply_adds: int, cache_mib: int) -> Gpu:
     """One of `edgefel bench roofline`'s devices."""
     device = DEVICES[name]
     source = device.matrix["fp16"].source
     bandwidth = device.bandwidth.per_second
-    return Gpu(device.title, multiprocessors, megahertz, multiply_adds, bandwidth, source)
+    return Gpu(device.title, multiprocessors, megahertz, multiply_adds, bandwidth, cache_mib << 20, source)
 
 
 # by compute capability
 GPUS: dict[int, Gpu] = {
-    87: _known("orin-nano-super", 8, 1020, 1024),
+    87: _known("orin-nano-super", 8, 1020, 1024, 4),
     # the boost clock of the H100's product brief; the SXM module goes up to 1980 MHz, and times shrink with it
-    90: _known("h100", 132, 1755, 2048),
-    110: _known("thor", 20, 1575, 4096),
-    120: Gpu("NVIDIA GeForce RTX 5090", 170, 2407, 256, 1792e9, _WHITE_PAPER),
+    90: _known("h100", 132, 1755, 2048, 50),
+    110: _known("thor", 20, 1575, 4096, 32),
+    120: Gpu("NVIDIA GeForce RTX 5090", 170, 2407, 256, 1792e9, 96 << 20, _WHITE_PAPER),
 }
 
 

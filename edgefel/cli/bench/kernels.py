@@ -167,9 +167,12 @@ def _model(
     from edgefel.bench.results import append_results
 
     targets = [find_gpu(arch) for arch in dict.fromkeys(archs)]
-    launches = [launch for dtype in dtypes for launch in our_launches(batches, DTYPES[dtype], levels)]
+    launches = {
+        arch: [launch for dtype in dtypes for launch in our_launches(batches, DTYPES[dtype], arch, levels)]
+        for arch in targets
+    }
     with Bars() as bars:
-        rows = model_rows(launches, targets, workers=usable_cores(), advance=bars.follower("counting"))
+        rows = model_rows(launches, workers=usable_cores(), advance=bars.follower("counting"))
     if output is not None:
         append_results(output / MODEL, rows)
     if as_json:

@@ -54,7 +54,7 @@ def test_kernels_are_read_with_types_and_launch():
 
 
 def test_the_launch_is_of_the_same_problem(tmp_path):
-    ours = attention_forward(pyramid_levels(256, torch.float16)[0])
+    ours = attention_forward(pyramid_levels(256, torch.float16)[0], 90)[-1]
     launch = counted.launch("flex", counted.parse(CODE), ours, tmp_path)
     assert launch.plan.units == ours.plan.units == 256 * 2 * 784**2
     assert (launch.plan.programs, launch.plan.tile, launch.plan.trips) == (7 * 2 * 256, 128 * 64, (13,))

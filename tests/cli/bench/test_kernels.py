@@ -109,7 +109,7 @@ def test_the_model_counts_one_level_without_a_gpu(tmp_path, compiling):
     assert "sm_90: lower bounds for NVIDIA H100 SXM 80 GB, 132 multiprocessors at 1755 MHz" in result.stdout
     rows = read_results(tmp_path / "results" / "kernel-model.jsonl").rows
     assert [row.subject["kernel"] for row in rows] == [
-        "forward_kernel", "backward_kv_kernel", "backward_q_kernel", "backward_bias_kernel",
+        "forward_kernel", "backward_kv_kernel", "backward_q_kernel", "backward_table_kernel",
     ]  # fmt: skip
     for row in rows:
         found = row.metrics

@@ -135,7 +135,9 @@ def test_a_loop_that_waits_for_a_barrier_is_no_loop():
     assert count(code(*waiting), plan()).loop["fma"] == 6
 
 
-GPU = Gpu("A", multiprocessors=2, megahertz=1000, multiply_adds=1024, bytes_per_s=1e9, source="")
+GPU = Gpu(
+    "A", multiprocessors=2, megahertz=1000, multiply_adds=1024, bytes_per_s=1e9, cache_bytes=1, source=""
+)
 
 
 def test_the_bound_is_of_the_busiest_multiprocessor_and_the_slowest_part():
