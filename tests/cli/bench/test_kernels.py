@@ -118,7 +118,7 @@ def test_the_model_counts_one_level_without_a_gpu(tmp_path, compiling):
         assert found["units"] == 8 * 8 * 49**2
         assert sum(found["by_pipe"].values()) == pytest.approx(found["instructions_per_unit"], abs=0.01)
         assert found["bound_us"] == max(found["bounds_us"].values()) == found["bounds_us"][found["bound_by"]]
-        # an exponential for every score at least, and its products
-        assert found["by_pipe"]["mufu"] >= 1
+        # an exponential for every score at least, but for those of keys that fill up the tile; and its products
+        assert found["by_pipe"]["mufu"] >= 49 / 64
         assert found["by_pipe"]["tensor"] > 0
         assert found["spill_bytes"] == found["by_pipe"]["other"] == 0
