@@ -54,7 +54,7 @@ def test_a_file_that_finds_the_same_is_written_with_its_record(model, photos):
 
 def test_one_that_falls_short_is_not_written_unless_forced(model, photos):
     path = variant_path(model, "fp16")
-    with pytest.raises(EdgefelError, match=r"yunet\.fp16\.onnx: 4 faces are too few .*--force"):
+    with pytest.raises(EdgefelError, match=r"yunet\.fp16\.onnx: 4 faces to compare is too few.*--force"):
         quantize_detector(model, photos, "fp16")
     assert not path.exists()
     assert not variant_record(path).exists()
