@@ -94,10 +94,10 @@ def command(
 
     if output is not None and output.exists() and not output.is_dir():
         raise EdgefelError(f"{output}: exists and is not a folder; choose another output folder")
+    selection = _selection(**chosen)  # raises an error for what cannot be chosen
     if not model:
         if params.given("archs"):
             raise EdgefelError("--arch belongs to --model; give that too, or leave it out")
-        selection = _selection(**chosen)
         if torch.cuda.is_available():
             _measure(selection, runs, output, as_json)
         else:

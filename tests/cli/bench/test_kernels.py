@@ -91,6 +91,7 @@ def test_what_was_measured_is_a_table_a_plot_and_rows(tmp_path, monkeypatch):
 def test_what_cannot_be_chosen_is_said(tmp_path):
     for arguments, message in (
         (("--level", "4"), "level 4: the pyramid has the levels 1, 2 and 3"),
+        (("--model", "--level", "9"), "level 9: the pyramid has the levels 1, 2 and 3"),
         (("--impl", "cublas"), "implementation 'cublas' is not known; choose from: edgefel, eager, compile"),
         (("--arch", "sm_90"), "--arch belongs to --model"),
         (("--model", "--arch", "sm_75"), "--arch sm_75: no clocks are stated for it; known: sm_87, sm_90"),
