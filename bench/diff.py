@@ -23,7 +23,7 @@ from edgefel.bench.results import Row
 from edgefel.errors import EdgefelError
 
 # bounds measure nothing, and experiments no speed
-WITHOUT_SPEED = ("roofline", "ablation")
+WITHOUT_SPEED = ("roofline", "kernel-model", "ablation")
 
 SLOWER, FASTER, NOISE, SAME = "slower", "faster", "noise", "same"
 UNSTABLE, UNKNOWN = "unstable", "no interval"

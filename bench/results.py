@@ -28,6 +28,8 @@ KINDS: dict[str, tuple[str, ...]] = {
     "roofline": ("floor_ms",),
     "data-path": ("images_per_s", "latency_ms"),
     "ablation": ("diverged",),
+    "kernels": (),
+    "kernel-model": ("bound_us", "instructions_per_unit"),
 }
 TIMING_FIELDS = ("p50", "p90", "p95", "p99", "mean", "min", "runs")
 # as `check_shape` takes them
@@ -45,6 +47,8 @@ _METRICS: dict[str, Any] = {
     "ratio": {"value": float, "interval": [float]},
     "images_per_s": float,
     "floor_ms": float,
+    "bound_us": float,
+    "instructions_per_unit": float,
 }
 
 

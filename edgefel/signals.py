@@ -36,12 +36,21 @@ class Interrupted(KeyboardInterrupt):
 
 def interrupt(number: int) -> None:
     """Raises Interrupted."""
+    _process.interrupted = number
     raise Interrupted(number)
 
 
 def received() -> int | None:
     """The first signal received within the current or last outermost `answered`."""
     return _process.told[0] if _process.told else None
+
+
+def interrupting() -> int | None:
+    """The signal that `interrupt` raised Interrupted for within the current or last outermost `answered`.
+
+    What it is raised in may replace it: NumPy does so in comparisons.
+    """
+    return _process.interrupted
 
 
 @contextmanager
@@ -97,6 +106,7 @@ class _Process:
 
     def __init__(self) -> None:
         self.told: list[int] = []
+        self.interrupted: int | None = None
         self._depth = 0
         self._terminals: list[int] = []
         self._kept: dict[int, int] = {}
@@ -104,6 +114,7 @@ class _Process:
     def enter(self) -> None:
         if not self._depth:
             self.told.clear()
+            self.interrupted = None
             self._terminals = [number for number in (1, 2) if os.isatty(number)]
         self._depth += 1
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from edgefel.errors import EdgefelError, MissingDependencyError
+from edgefel.kernels.compile_options import product_precision
 
 Choice = Literal["auto", "reference", "triton"]
 CHOICES: tuple[str, ...] = get_args(Choice)
@@ -18,7 +20,6 @@ CHOICES: tuple[str, ...] = get_args(Choice)
 # looked up once: torch.compile must not trace a search of the disk
 TRITON_INSTALLED = importlib.util.find_spec("triton") is not None
 FLOAT_TYPES = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
-
 _library = torch.library.Library("edgefel", "FRAGMENT")
 
 
@@ -88,10 +89,23 @@ def check_same(reference: Tensor, reference_name: str, **others: Tensor) -> None
             )
 
 
-def dot_precision(dtype: torch.dtype) -> str:
-    """How tl.dot multiplies: exact FP32, or TF32 where PyTorch may use it for its own matrix products."""
-    tf32 = dtype == torch.float32 and torch.backends.cuda.matmul.allow_tf32
-    return "tf32" if tf32 else "ieee"
+def dot_precision(dtype: torch.dtype, device: torch.device | None = None) -> str:
+    """tl.dot's `input_precision` on `device`: `product_precision`, but that FP32 is rounded
+    to TF32 where PyTorch may round it in its own matrix products.
+    """
+    if dtype != torch.float32:
+        return "ieee"
+    # `allow_tf32`, the older setting, raises where this newer one was used; this one follows both
+    if torch.backends.cuda.matmul.fp32_precision == "tf32":
+        return "tf32"
+    cuda = device is not None and device.type == "cuda"
+    return product_precision("fp32", _capability(device) if cuda else 0)
+
+
+@lru_cache(maxsize=16)
+def _capability(device: torch.device | None) -> int:
+    major, minor = torch.cuda.get_device_capability(device)
+    return 10 * major + minor
 
 
 def next_power_of_two(value: int) -> int:

@@ -1,7 +1,8 @@
 """Tile sizes, warps and stages of a kernel: a small fixed space, timed once and cached on disk.
 
 The cache is keyed by the kernel's source, the device, the versions and the problem. `EDGEFEL_AUTOTUNE=0` uses fixed
-defaults; the folder is `edgefel.files.cache.cache_folder("tuning")`.
+defaults, and so does `torch.use_deterministic_algorithms(True)`, since tile sizes decide the order of sums; the
+folder is `edgefel.files.cache.cache_folder("tuning")`.
 """
 
 from __future__ import annotations
@@ -28,12 +29,14 @@ from edgefel.kernels.backend import interpreting
 
 @dataclass(frozen=True)
 class Launch:
-    """Tile of queries and of keys, warps per program, and stages of the load pipeline."""
+    """Tile of queries and of keys, warps per program, stages of the load pipeline, and problems that a program
+    solves side by side."""
 
     block_m: int
     block_n: int
     warps: int
     stages: int
+    group: int = 1
 
 
 # Runs one launch and returns its milliseconds; raises where the device cannot run it.
@@ -74,11 +77,14 @@ class Tuner:
         run: Callable[[Launch], None],
         device: int = 0,
     ) -> Launch:
-        """The fastest launch of `space` for the problem `key`, or `default` where timing is off or impossible.
+        """The fastest launch of `space` for the problem `key`; `default` where timing is off or impossible, or where
+        PyTorch is to be deterministic.
 
         `run(launch)` executes the kernel on the current GPU, number `device`. Launches that it refuses are skipped;
         raises EdgefelError if it refuses all.
         """
+        if torch.are_deterministic_algorithms_enabled():
+            return default
         # at batch 1 a kernel takes microseconds: later calls must not build text, take locks or read settings
         problem = (device, *key)
         found = self._picked.get(problem)

@@ -166,6 +166,18 @@ def example_rows(device: str = DEVICE, speed: float = 1.0) -> list[Row]:
     subject = {"model": "arbex-nano", "experiment": "head", "variant": "anchors", "seed": 0, "recipe": "nano"}
     metrics = {"diverged": False, "accuracy": 0.66, "macro_f1": 0.65, "primary": {"accuracy": 0.65}}
     rows.append(row("ablation", subject, metrics, device=device))
+    kernel = {
+        "op": "window_cross_attention",
+        "problem": "level 1",
+        "batch": 64,
+        "dtype": "fp16",
+        "mode": "forward",
+    }
+    metrics = {"ms_p50": 0.1 / speed, "ms_p90": 0.11 / speed, "error": 1e-3}
+    rows.append(row("kernels", {**kernel, "implementation": "edgefel"}, metrics, device=device))
+    subject = {**kernel, "kernel": "forward_kernel", "implementation": "edgefel", "target": "sm_90"}
+    metrics = {"bound_us": 279.0, "bound_by": "issue", "instructions_per_unit": 23.4}
+    rows.append(row("kernel-model", subject, metrics, device=device))
     return rows
 
 

@@ -15,6 +15,7 @@ import pytest
 import shallow
 import torch
 from published_weights import state_dict
+from yunet_like import yunet_like
 
 ROOT = Path(__file__).parent.parent
 NANO = ROOT / "tests" / "bundles" / "nano-synthetic"
@@ -70,6 +71,7 @@ WITH_TORCH = [
     f"bench data --data {{}}/faces --model arbex-nano --quick --workers 1 {' '.join(BRIEF)} --stages decode",
     "bench roofline {}/bundle --device cpu --threads 1",
     "ablate head --dry-run --data {}/faces -o {}/ablation",
+    "detector quantize --data {}/faces --detector-model {}/yunet.onnx --precision fp16 --force",
 ]
 # they compile for GPUs, or only call the commands above; one is there to open the network
 LEFT_OUT = {"demo", "kernels compile", "engine", "bench kernels", "detector engine", "detector get"}
@@ -133,6 +135,7 @@ def test_commands_of_a_device(tmp_path):
 
 @pytest.mark.slow
 def test_commands_with_torch(tmp_path):
+    yunet_like(tmp_path / "yunet.onnx")
     torch.save({"state_dict": state_dict("poster_v2_7cls")[""]}, tmp_path / "published.pth")
     assert watched(RUN, [json.dumps(commands(WITH_TORCH, tmp_path))], tmp_path) == []
 

@@ -13,7 +13,7 @@ from edgefel.kernels.ahead_of_time.compiler import compile_kernel
 from edgefel.kernels.ahead_of_time.kernel_spec import Argument, KernelSpec
 from edgefel.kernels.anchor_softmax.op import launch_sizes
 from edgefel.kernels.token_pooling.op import tile_for
-from edgefel.kernels.window_cross_attention import op
+from edgefel.kernels.window_cross_attention import launches
 
 ATTENTION = "edgefel.kernels.window_cross_attention.backward_kernel"
 ANCHORS = "edgefel.kernels.anchor_softmax.kernel"
@@ -28,26 +28,23 @@ def spec(
     return KernelSpec(function, module, function, arguments, constants, 1, *launch)
 
 
-def training_kernels() -> list[KernelSpec]:
-    """The full model's level 1 and its head, FP16 and FP32."""
+def training_kernels(arch: int) -> list[KernelSpec]:
+    """The full model's level 1 and its head, FP16 and FP32, with the launches of a GPU of that capability."""
+    device = launches.Device(arch, 108, 40 << 20)
     window, heads, width, batch = 28, 2, 32, 64
     m, channels = window * window, heads * width
-    tile = op.default_backward(window)
     kv_strides = (2 * m * channels, width, 2 * channels, 1)
     common = {
         "q_strides": (m * channels, width, channels, 1),
         "k_strides": kv_strides,
         "v_strides": kv_strides,
-        "table_strides": (heads, 1),
-        **op.constants(heads, window, width, tile),
         "scale": 0.1768,
         "shared": 1,
         "PRECISION": "ieee",
     }
-    inputs = "q_ptr:{0} k_ptr:{0} v_ptr:{0} table_ptr:{0} grad_ptr:{0} lse_ptr:fp32 delta_ptr:fp32"
-    launch = tile.warps, tile.stages
+    inputs = "q_ptr:{0} k_ptr:{0} v_ptr:{0} bias_ptr:{1} grad_ptr:{0} lse_ptr:fp32 delta_ptr:fp32"
     head = launch_sizes(7, 10, 128) | {"inverse_delta": 1.0}
-    forward = "edgefel.kernels.window_cross_attention.kernel"
+    dense = "edgefel.kernels.window_cross_attention.dense_kernel"
     specs = [
         spec(ATTENTION, "delta_kernel", "out_ptr:fp16 grad_ptr:fp16 delta_ptr:fp32", (4, 1),
              rows_total=batch * m * heads, H=heads, M=m, D=width, BLOCK_R=128, BLOCK_D=32),
@@ -61,18 +58,28 @@ def training_kernels() -> list[KernelSpec]:
              batch=batch, ANCHORS=70, E=128, BLOCK_R=32, BLOCK_E=64),
     ]  # fmt: skip
     for dtype in ("fp16", "fp32"):
-        given = inputs.format(dtype)
-        most = op.default_forward(window, width, dtype)
+        given = inputs.format(dtype, dtype)
+        most = launches.pick(window, heads, width, dtype, batch, device, differentiable=True).default
+        side = launches.bias_side(window)
         specs += [
-            spec(forward, "forward_kernel",
-                 f"q_ptr:{dtype} k_ptr:{dtype} v_ptr:{dtype} table_ptr:{dtype} out_ptr:{dtype} lse_ptr:fp32",
-                 (most.warps, most.stages), **common | {"BLOCK_M": most.block_m, "BLOCK_N": most.block_n},
-                 STORE_LSE=True),
-            spec(ATTENTION, "backward_kv_kernel", f"{given} grad_k_ptr:{dtype} grad_v_ptr:{dtype}", launch, **common),
-            spec(ATTENTION, "backward_q_kernel", f"{given} grad_q_ptr:{dtype}", launch, **common),
-            spec(ATTENTION, "backward_bias_kernel", f"{given} sums_ptr:fp32", launch, **common,
-                 windows=batch, windows_per_split=16),
+            spec(dense, "bias_kernel", f"table_ptr:fp32 bias_ptr:{dtype}", (4, 1),
+                 table_strides=(heads, 1), W=window, SIDE=side, BLOCK=1024),
+            spec(dense, "dense_kernel",
+                 f"q_ptr:{dtype} k_ptr:{dtype} v_ptr:{dtype} bias_ptr:{dtype} out_ptr:{dtype} lse_ptr:fp32",
+                 (most.warps, most.stages), **common | launches.dense_constants(heads, window, width, most),
+                 windows=batch, parts=4, STORE_LSE=True),
         ]  # fmt: skip
+        results = {
+            "kv": f"grad_k_ptr:{dtype} grad_v_ptr:{dtype}",
+            "q": f"grad_q_ptr:{dtype}",
+            "table": "sums_ptr:fp32",
+        }
+        more = {"kv": {"NEED_K": True, "NEED_V": True}, "table": {"windows": batch, "windows_per_split": 16}}
+        for name, result in results.items():
+            tile = launches.backward_default(name, window, width, dtype, device)
+            sizes = launches.tile_constants(heads, window, width, tile) | common | more.get(name, {})
+            launch = tile.warps, tile.stages
+            specs.append(spec(ATTENTION, f"backward_{name}_kernel", f"{given} {result}", launch, **sizes))
     return specs + pooling_kernels(batch)
 
 
@@ -101,6 +108,6 @@ if __name__ == "__main__":
         {"name": kernel.function, "type": kernel.arguments[0].type, "arch": arch}
         | asdict(compile_kernel(kernel, int(arch)).resources)
         for arch in sys.argv[1:]
-        for kernel in training_kernels()
+        for kernel in training_kernels(int(arch))
     ]
     print(json.dumps(rows))

@@ -6,12 +6,14 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from edgefel.bench.compare.cuda import CUDA, OnDevice, open_on_device
 from edgefel.bench.networks import random_network
 from edgefel.bench.sessions import fresh_process_memory_mb, peak_memory_mb
 from edgefel.data.labels import expression_labels
@@ -108,7 +110,8 @@ class Contender:
     """One form of a subject in one backend, ready to run.
 
     probabilities, logits: float32 [N, 3, H, W] -> [N, C]; logits is None where the bundle has none.
-    peak_memory_mb: 10^6 bytes of a fresh process that opens it and runs one batch of that size.
+    peak_memory_mb: 10^6 bytes of a fresh process that opens it and runs one batch of that size. ready: makes the call
+    that is timed, where that is not `probabilities`.
     """
 
     subject: Subject
@@ -118,6 +121,11 @@ class Contender:
     probabilities: Callable[[Array], Array]
     logits: Callable[[Array], Array] | None
     peak_memory_mb: Callable[[int], float]
+    ready: Callable[[Array], Callable[[], Any]] | None = None
+
+    def call(self, batch: Array) -> Callable[[], Any]:
+        """What is timed: `probabilities` of the batch, or, on a device, the work on images that are there already."""
+        return partial(self.probabilities, batch) if self.ready is None else self.ready(batch)
 
     @property
     def name(self) -> str:
@@ -136,8 +144,34 @@ def open_backend(
     """Every file of the subject in one backend, closed by `opened`. Raises EdgefelError for an unusable backend."""
     if backend in PYTORCH:
         return [open_pytorch(subject, backend, threads)]
+    if backend in CUDA:
+        return [
+            _on_device(subject, backend, one)
+            for one in open_on_device(_checkpoint(subject, backend), backend, precisions)
+        ]
     found = _precisions(subject, backend, precisions)
     return [open_session(subject, name, backend, threads, opened, max_batch) for name in found]
+
+
+def _checkpoint(subject: Subject, backend: str) -> Path:
+    if subject.checkpoint is None:
+        raise EdgefelError(
+            f"{subject.folder}: a bundle holds no PyTorch model; give its checkpoint to compare with {backend}"
+        )
+    return subject.checkpoint
+
+
+def _on_device(subject: Subject, backend: str, one: OnDevice) -> Contender:
+    return Contender(
+        subject,
+        one.precision,
+        backend,
+        one.file_bytes,
+        partial(one.output, "probabilities"),
+        partial(one.output, "logits"),
+        lambda batch: one.peak_memory_mb(batch, subject.preprocessing.output_size),
+        one.ready,
+    )
 
 
 def _precisions(subject: Subject, backend: str, wanted: Sequence[str]) -> list[str]:
@@ -165,11 +199,7 @@ def open_pytorch(subject: Subject, backend: str, threads: int) -> Contender:
 
     from edgefel.models.checkpoint import load_checkpoint
 
-    if subject.checkpoint is None:
-        raise EdgefelError(
-            f"{subject.folder}: a bundle holds no PyTorch model; give its checkpoint to compare with {backend}"
-        )
-    loaded = load_checkpoint(subject.checkpoint)
+    loaded = load_checkpoint(_checkpoint(subject, backend))
     network: Any = loaded.model
     if backend == COMPILED:
         network, size = torch.compile(network), loaded.config.input_size

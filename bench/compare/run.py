@@ -12,6 +12,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+import torch
 
 from edgefel.bench.compare.accuracy import BATCH, Judgement, choose, judge, notes
 from edgefel.bench.compare.contenders import (
@@ -22,7 +23,9 @@ from edgefel.bench.compare.contenders import (
     Contender,
     Subject,
     open_backend,
+    open_pytorch,
 )
+from edgefel.bench.compare.cuda import CUDA
 from edgefel.bench.environment import Found, measured_rows
 from edgefel.bench.results import Measured, check_counts, check_names
 from edgefel.bench.sessions import faces
@@ -63,7 +66,7 @@ class CompareOptions:
 
     def __post_init__(self) -> None:
         check_counts(batches=self.batches, threads=self.threads, images=self.images)
-        check_names("backend", self.backends, (*PYTORCH, *BACKENDS))
+        check_names("backend", self.backends, (*PYTORCH, *BACKENDS, *CUDA))
 
 
 def compare(
@@ -110,7 +113,8 @@ def open_contenders(
     """All contenders, and why backends are missing. Raises EdgefelError for one that is named, and where all are."""
     contenders: list[Contender] = []
     skipped: dict[str, str] = {}
-    backends = options.backends or [name for name in DEFAULT_BACKENDS if name not in options.leave_out]
+    here = (*DEFAULT_BACKENDS, *(CUDA if torch.cuda.is_available() else ()))
+    backends = options.backends or [name for name in here if name not in options.leave_out]
     most = max(BATCH, *options.batches)
     with ExitStack() as opened:
         for subject, backend in product(subjects, backends):
@@ -141,7 +145,7 @@ def _measure(
     images = {one.subject.name: one.subject.preprocessing.batch(faces(batch)) for one in contenders}
     sqnr = check_outputs(contenders, images)
     memory = _peak_memory(contenders, batch, advance) if options.memory else {}
-    calls = {one.name: partial(one.probabilities, images[one.subject.name]) for one in contenders}
+    calls = {one.name: one.call(images[one.subject.name]) for one in contenders}
     timings = measure(calls, options.plan, advance=partial(advance, step))
     for one in contenders:
         metrics = {**timings[one.name].speed(batch), "ratio": ratio_to(timings, baseline.name, one.name)}
@@ -173,6 +177,13 @@ def check_outputs(contenders: Sequence[Contender], images: Mapping[str, Array]) 
     for one in sorted(contenders, key=lambda one: (one.backend != EAGER, one.precision != "fp32")):
         if one.subject.name not in references and one.logits is not None and one.precision == "fp32":
             references[one.subject.name] = one.logits(images[one.subject.name])
+    for one in contenders:
+        subject = one.subject
+        if subject.name not in references and subject.checkpoint is not None:
+            # none of them is FP32: plain PyTorch on the CPU judges, and is not timed
+            judge_logits = open_pytorch(subject, EAGER, torch.get_num_threads()).logits
+            assert judge_logits is not None
+            references[subject.name] = judge_logits(images[subject.name])
     found = {}
     for one in contenders:
         reference = references.get(one.subject.name)

@@ -30,6 +30,7 @@ _SDPA = {
     "sdpa-cudnn": SDPBackend.CUDNN_ATTENTION,
     "sdpa-flash": SDPBackend.FLASH_ATTENTION,
 }
+ALL = (OURS, "eager", "compile", *_SDPA, "flex")
 
 
 def names(problem: Problem) -> tuple[str, ...]:
@@ -87,15 +88,22 @@ def _split(q: Tensor, kv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _sdpa(backend: SDPBackend, problem: AttentionProblem, table: Tensor, backward: bool) -> Call:
-    ready = None if backward else relative_position_bias(table, problem.window)[None].contiguous()
+    ready = None if backward else _padded_bias(table, problem.window)
 
     def call(q: Tensor, kv: Tensor, table: Tensor) -> Tensor:
-        bias = relative_position_bias(table, problem.window)[None] if ready is None else ready
+        bias = _padded_bias(table, problem.window) if ready is None else ready
         with sdpa_kernel(backend):
             out = F.scaled_dot_product_attention(*_split(q, kv), attn_mask=bias, scale=problem.width**-0.5)
         return out.transpose(1, 2).flatten(2)
 
     return call
+
+
+def _padded_bias(table: Tensor, window: int) -> Tensor:
+    """The bias [1, H, M, M] in rows padded to 8 numbers; the memory-efficient kernel copies others each time."""
+    bias = relative_position_bias(table, window)[None]
+    keys = bias.shape[-1]
+    return F.pad(bias, (0, -keys % 8))[..., :keys]
 
 
 @lru_cache(maxsize=1)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
-from itertools import product
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,13 +12,11 @@ import torch
 from torch import Tensor
 
 from edgefel import __version__
-from edgefel.bench.kernels import competitors, gpu
+from edgefel.bench.kernels import competitors
 from edgefel.bench.kernels.gpu import Ceilings
-from edgefel.bench.kernels.problems import DTYPES, HeadProblem, poolings, pyramid_levels
-from edgefel.bench.timer import Timing, TimingPlan, cuda_stopwatch, measure
+from edgefel.bench.timer import Timing
 from edgefel.errors import EdgefelError
 from edgefel.kernels.backend import FLOAT_TYPES
-from edgefel.progress import SILENT, Progress
 
 # largest relative root-mean-square error of a result, by the type it was computed in
 TOLERANCE = {torch.float32: 2e-3, torch.float16: 5e-3, torch.bfloat16: 3e-2}
@@ -153,45 +149,6 @@ def summary(rows: Sequence[KernelRow]) -> list[dict[str, Any]]:
         }
         for (op, dtype, mode), ratios in groups.items()
     ]
-
-
-def measure_kernels(
-    batches: Sequence[int], dtypes: Sequence[str], runs: int, progress: Progress = SILENT
-) -> dict[str, Any]:
-    """Rows of every comparison on a GPU, their ceilings, and the device. dtypes: names of DTYPES. runs: of each."""
-    rows: list[KernelRow] = []
-    ceilings = {name: gpu.measure_ceilings(DTYPES[name]) for name in dtypes}
-    steps = list(_comparisons(batches, dtypes, runs, ceilings))
-    progress.start("comparing", len(steps))
-    for step in steps:
-        rows += step()
-        torch.cuda.empty_cache()
-        progress.advance()
-    return {
-        "bench": "kernels",
-        "measured": True,
-        **gpu.describe_device(),
-        "ceilings": {name: asdict(found) for name, found in ceilings.items()},
-        "runs": runs,
-        "summary": summary(rows),
-        "rows": rows,
-    }
-
-
-def _comparisons(
-    batches: Sequence[int], dtypes: Sequence[str], runs: int, ceilings: dict[str, Any]
-) -> Iterator[Callable[[], list[KernelRow]]]:
-    """A function for each comparison, which measures its rows."""
-    device = torch.device("cuda")
-    timer = partial(measure, plan=TimingPlan.exactly(runs), stopwatch=cuda_stopwatch())
-    for dtype, batch, backward in product(dtypes, batches, (False, True)):
-        settings: dict[str, Any] = {"memory": gpu.extra_memory, "ceilings": ceilings[dtype]}
-        problems: list[Any] = [*pyramid_levels(batch, DTYPES[dtype]), *poolings(batch, DTYPES[dtype])]
-        for problem in problems:
-            yield partial(compare, problem, backward, device, timer, **settings)
-    for batch in batches:
-        head = HeadProblem(batch=batch)
-        yield partial(compare, head, False, device, timer, memory=gpu.extra_memory)
 
 
 def compile_kernels(advance: Callable[[int, int], None] = lambda done, total: None) -> dict[str, Any]:

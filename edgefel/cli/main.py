@@ -8,7 +8,8 @@ import os
 import signal
 import sys
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 import click
@@ -76,7 +77,8 @@ class Edgefel(LazyGroup):
             with signals.answered(), warnings.catch_warnings():
                 warnings.simplefilter("default", EdgefelWarning)  # once, however often a data set is opened
                 warnings.showwarning = _show_warning(warnings.showwarning)
-                result = super().invoke(ctx)
+                with _interrupts_kept():
+                    result = super().invoke(ctx)
                 _flush()
                 return result
         except EdgefelError as error:
@@ -109,6 +111,19 @@ class Edgefel(LazyGroup):
             with suppress(OSError):  # the terminal may be gone
                 click.echo(str(stop), err=True)
             ctx.exit(stop.code)
+
+
+@contextmanager
+def _interrupts_kept() -> Iterator[None]:
+    """Raises Interrupted in place of an exception that a library made of it."""
+    try:
+        yield
+    except (click.Abort, click.exceptions.Exit):
+        raise
+    except Exception as error:
+        if (number := signals.interrupting()) is not None:
+            raise signals.Interrupted(number) from error
+        raise
 
 
 def _show_warning(others: Any) -> Any:

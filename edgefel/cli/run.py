@@ -159,7 +159,7 @@ def _run(options: SimpleNamespace) -> None:
         chosen = options.precision, options.backend, options.threads, options.force
         with working(f"loading {options.bundle}"):
             session = stack.enter_context(Session.open(options.bundle, *chosen))
-            session.warm_up()
+            session.warm_up(batches=(1, 2, 3, 4))
         reasons = (*session.choice.reasons, detector.description) if options.verbose else ()
         say(errors, session.headline, *reasons, *session.notes)
         source = source or stack.enter_context(closing(plan.open()))

@@ -79,15 +79,38 @@ def label_faces(
 
     Raises EdgefelError for a bundle without the output `primary`, which the panel and the JSON show.
     """
+    return label_found([find_faces(image, detector, session)], session, min_quality)[0]
+
+
+@dataclass(frozen=True)
+class FoundFaces:
+    """The faces of one image before they are labelled. crops: uint8 RGB [side, side, 3], as the session takes them.
+    size: of a whole image that is a face."""
+
+    boxes: Sequence[FaceBox]
+    crops: Sequence[Image]
+    size: tuple[int, int] | None = None
+
+
+def find_faces(image: Image, detector: FaceDetector, session: Session) -> FoundFaces:
+    """The first half of `label_faces`. Raises what that raises."""
     check_labelling(session)
     manifest = session.manifest
     boxes = levelling(detector, manifest.framing, copies=True)(image)
-    whole = isinstance(detector, WholeImage)
-    # a crop is resized as it is, as evaluation and training do with it; the square of a box would cut its ends off
-    faces = [image] if whole else crops(image, boxes, manifest.preprocessing.resize, manifest.framing)
-    labelled = labelled_faces(boxes, faces, session(faces), session, min_quality)
-    height, width = image.shape[:2]
-    return [replace(face, size=(width, height)) for face in labelled] if whole else labelled
+    if isinstance(detector, WholeImage):
+        # a crop is resized as it is, as evaluation and training do with it; the square of a box would cut its ends off
+        return FoundFaces(boxes, [image], (image.shape[1], image.shape[0]))
+    return FoundFaces(boxes, crops(image, boxes, manifest.preprocessing.resize, manifest.framing))
+
+
+def label_found(
+    found: Sequence[FoundFaces], session: Session, min_quality: float = 0.0
+) -> list[list[LabelledFace]]:
+    """The second half of `label_faces`, of several images in one call of the session."""
+    boxes = [box for one in found for box in one.boxes]
+    faces = [crop for one in found for crop in one.crops]
+    labelled = iter(labelled_faces(boxes, faces, session(faces), session, min_quality))
+    return [[replace(next(labelled), size=one.size) for _ in one.boxes] for one in found]
 
 
 def labelled_faces(

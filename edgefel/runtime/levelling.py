@@ -22,9 +22,9 @@ from edgefel.runtime.faces import FaceDetector, WholeImage, detect_near
 from edgefel.runtime.searching import LONGEST_SIDE
 from edgefel.runtime.yunet import YuNetDetector
 
-# The upright copy: how many sides of the face it shows, and its pixels; the face has about 200. With 320 pixels of 1.6
-# sides rolls are read half a degree better, at 1.6 times the cost. NEAR: where the face may have moved.
-LOOK, LOOK_NEAR = (1.3, 256), (1.6, 320)
+# The upright copy: how many sides of the face it shows, and its pixels; the face has about 200, with fewer rolls are
+# read worse. Wider copies cost more and read no better. NEAR: where the face may have moved.
+LOOK, LOOK_NEAR = (1.1, 224), (1.6, 320)
 # Of rolls above LEVEL_WINDOWS too little is read: they are taken for this much larger, which saves looks.
 UNDERREAD = 1.5
 LEVEL = 4.0  # degrees; what is read within them is noise

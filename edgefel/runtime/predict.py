@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from edgefel.data.images import IMAGE_SUFFIXES, write_image
 from edgefel.data.preprocessing import Image
@@ -17,9 +19,13 @@ from edgefel.files.write import atomic_file
 from edgefel.runtime.alignment import misframed
 from edgefel.runtime.annotate import annotate, annotate_crop
 from edgefel.runtime.faces import FaceDetector, WholeImage
-from edgefel.runtime.labelling import LabelledFace, label_faces
+from edgefel.runtime.labelling import FoundFaces, LabelledFace, find_faces, label_found
 from edgefel.runtime.session import Session
 from edgefel.runtime.stream.sources import VIDEO_SUFFIXES, Source, SourceImage
+
+# Images whose faces wait for a batch to fill, and the bytes of their pixels
+MOST_WAITING, MOST_BYTES = 32, 256 << 20
+NO_PIXELS: Image = np.zeros((0, 0, 3), np.uint8)
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,14 @@ class PredictSummary:
     kept: list[str] = field(default_factory=list)
     left_out: Mapping[str, int] = field(default_factory=dict)
 
+    def add(self, faces: Sequence[LabelledFace], misframed: Iterable[str]) -> None:
+        """Counts an image with its faces."""
+        self.images += 1
+        self.faces += len(faces)
+        self.without_face += not faces
+        self.misframed.update(misframed)
+        self.unsure.update(face.quality_parts.worst for face in faces if face.quality_parts and not face.sure)
+
 
 def predict_source(
     source: Source,
@@ -73,7 +87,10 @@ def predict_source(
     each: Callable[[ImageResult], None] = lambda result: None,
     advance: Callable[[], None] = lambda: None,
 ) -> PredictSummary:
-    """Labels every image of a source, handing each result to `each` as it comes.
+    """Labels every image of a source, handing each result to `each` in order.
+
+    The faces of several images go through the network in one call, as many as `session.max_batch`; results come once
+    they are labelled, and those of images without faces at once, unless others wait.
 
     save: folder for annotated images (same relative names), or for the one annotated video, whose frames keep the
     times of the source. overwrite: whether files there may be replaced. every: each n-th frame of a video.
@@ -91,31 +108,61 @@ def predict_source(
         summary.unreadable.append(f"{file} ({reason})")
         advance()
 
-    framing = session.manifest.framing
-    with _Saver(source, save, every, overwrite, summary) as saver:
-        for one in source.images(skip, every, count_lost):
-            faces = tuple(label_faces(one.image, detector, session, min_quality))
-            summary.images += 1
-            summary.faces += len(faces)
-            summary.without_face += not faces
-            if framing is not None:
-                reasons = (misframed(one.image, face.box, framing) for face in faces)
-                summary.misframed.update(filter(None, reasons))
-            summary.unsure.update(
-                face.quality_parts.worst for face in faces if face.quality_parts and not face.sure
-            )
-            if save is not None:
-                # a panel inside an image that is one face would hide it
-                whole = isinstance(detector, WholeImage)
-                saver.write(one, annotate_crop(one.image, faces[0]) if whole else annotate(one.image, faces))
-            each(ImageResult(one.name, faces, one.frame, one.time))
-            advance()
+    whole = isinstance(detector, WholeImage)
+    waiting: list[_Waiting] = []
+    with (
+        _Saver(source, save, every, overwrite, summary) as saver,
+        closing(source.images(skip, every, count_lost)) as images,
+    ):
+
+        def label() -> None:
+            for one, faces in zip(
+                waiting, label_found([w.found for w in waiting], session, min_quality), strict=True
+            ):
+                summary.add(faces, one.misframed)
+                if save is not None:
+                    # a panel inside an image that is one face would hide it
+                    draw = annotate_crop(one.of.image, faces[0]) if whole else annotate(one.of.image, faces)
+                    saver.write(one.of, draw)
+                each(ImageResult(one.of.name, tuple(faces), one.of.frame, one.of.time))
+                advance()
+            waiting.clear()
+
+        for image in images:
+            waiting.append(_Waiting.of_image(image, detector, session, keep=save is not None))
+            if _enough(waiting, session.max_batch):
+                label()
+        label()
         if not summary.images:
             first = f" ({summary.unreadable[0]})" if summary.unreadable else ""
             raise EdgefelError(
                 f"{source.path}: nothing in it can be read{first}; is it truncated, or another format?"
             )
     return summary
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """An image whose faces are found and not labelled. of: without its pixels unless they are kept for drawing.
+    misframed: the reasons of the faces that cannot be framed as in training."""
+
+    of: SourceImage
+    found: FoundFaces
+    misframed: tuple[str, ...]
+
+    @classmethod
+    def of_image(cls, one: SourceImage, detector: FaceDetector, session: Session, *, keep: bool) -> _Waiting:
+        found, framing = find_faces(one.image, detector, session), session.manifest.framing
+        reasons = () if framing is None else (misframed(one.image, box, framing) for box in found.boxes)
+        of = one if keep else replace(one, image=NO_PIXELS)
+        return cls(of, found, tuple(filter(None, reasons)))
+
+
+def _enough(waiting: Sequence[_Waiting], faces: int) -> bool:
+    """Whether to label: a full batch, a first image without faces, or as much as may be kept in memory."""
+    found = sum(len(one.found.boxes) for one in waiting)
+    kept = sum(crop.size for one in waiting for crop in (one.of.image, *one.found.crops))
+    return found == 0 or found >= faces or len(waiting) >= MOST_WAITING or kept >= MOST_BYTES
 
 
 def check_save(source: Source, folder: Path, *, overwrite: bool) -> None:

@@ -161,7 +161,11 @@ class Session(AbstractContextManager["Session"]):
 
     def warm_up(self, runs: int = 1, batches: Sequence[int] = (1,)) -> None:
         """Runs images of zeros at these batch sizes, so that the first real call does not pay for the first
-        allocations, nor for compiling kernels or capturing a CUDA graph."""
+        allocations, nor for compiling kernels or capturing a CUDA graph. What a backend makes for certain batch sizes
+        is made."""
+        with self._running() as runner:
+            if (prepare := getattr(runner, "prepare", None)) is not None:
+                prepare([min(size, self.max_batch) for size in batches])
         for size in batches:
             images: Array = np.zeros((size, *self._model.image_shape), dtype=self._model.dtype)
             for _ in range(runs):

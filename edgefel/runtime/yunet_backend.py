@@ -78,6 +78,16 @@ def record_path(model: Path) -> Path:
     return model.with_suffix(".engine.json")
 
 
+def variant_path(model: Path, precision: str) -> Path:
+    """Where `edgefel detector quantize` writes the ONNX file in another precision; FP32 is the file itself."""
+    return model if precision == "fp32" else model.with_suffix(f".{precision}.onnx")
+
+
+def variant_record(variant: Path) -> Path:
+    """The JSON document with what is known of such a file."""
+    return variant.with_suffix(".json")
+
+
 def output_shapes(sides: tuple[int, int]) -> Mapping[str, tuple[int, int]]:
     """Of an input of [H, W], each without the batch."""
     cells = {stride: (sides[0] // stride) * (sides[1] // stride) for stride in STRIDES}
@@ -108,12 +118,15 @@ def _engine(model: Path, threads: int) -> tuple[Backend, tuple[int, int]]:
         raise EdgefelError(f"{path}: there is no engine; {build}")
     found = read_json(record)
     builder = {"source_sha256": str, "options": {"input_shape": [int]}}
-    check_shape(found, {"sha256": str, "bytes": int, "builder": builder}, str(record))
+    check_shape(found, {"precision": str, "sha256": str, "bytes": int, "builder": builder}, str(record))
     builder = found["builder"]
-    file = BundleFile(path.name, "engine", "fp32", found["sha256"], found["bytes"], builder=builder)
+    file = BundleFile(
+        path.name, "engine", found["precision"], found["sha256"], found["bytes"], builder=builder
+    )
+    source = variant_path(model, file.precision)
     if (reason := BACKENDS["tensorrt"].load().unavailable_reason(file)) is not None:
         raise EdgefelError(reason)
-    if sha256(path) != file.sha256 or builder["source_sha256"] != sha256(model):
+    if not source.is_file() or sha256(path) != file.sha256 or builder["source_sha256"] != sha256(source):
         raise EdgefelError(f"{path}: was changed, or built from another ONNX file; {build}")
     _, channels, height, width = builder["options"]["input_shape"]
     shapes = output_shapes((height, width))

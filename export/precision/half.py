@@ -22,6 +22,7 @@ HALF_MAX = float(np.finfo(np.float16).max)
 HALF_TINY = 2.0**-24  # the smallest positive FP16 number
 # operators whose inputs at these positions are FP32 by definition
 _ALWAYS_FLOAT_INPUTS = {"Resize": (1, 2)}
+_QDQ = ("QuantizeLinear", "DequantizeLinear")
 
 
 def float32_nodes(model: onnx.ModelProto, anchors: npt.NDArray[np.float32] | None) -> tuple[str, ...]:
@@ -75,8 +76,8 @@ def to_half(model: onnx.ModelProto, keep_float32: Sequence[str]) -> tuple[onnx.M
     """A copy of `model` that computes in FP16 except in the nodes named, and the constants clamped to FP16's range.
 
     Inputs and outputs stay FP32. A Cast stands exactly where a tensor crosses between the two types; FP32 nodes that
-    follow each other exchange FP32. Q/DQ nodes get FP16 scales (opset 19). Constants are clamped to +-65504; a single
-    non-zero number (an epsilon) too small for FP16 becomes the smallest one rather than 0.
+    follow each other exchange FP32. Q/DQ nodes get FP16 scales (opset 19). Constants are clamped to +-65504; a scale,
+    and a single non-zero number (an epsilon), too small for FP16 becomes the smallest one rather than 0.
     """
     half = copy.deepcopy(model)
     converter = _HalfConverter(half, frozenset(keep_float32))
@@ -84,15 +85,20 @@ def to_half(model: onnx.ModelProto, keep_float32: Sequence[str]) -> tuple[onnx.M
     return half, tuple(sorted(converter.clamped))
 
 
-def half_constant(values: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float16], bool]:
-    """The FP16 values of an FP32 constant, and whether finite ones had to be clamped; infinities stay."""
+def half_constant(
+    values: npt.NDArray[np.float32], *, scales: bool = False
+) -> tuple[npt.NDArray[np.float16], bool]:
+    """The FP16 values of an FP32 constant, and whether finite ones had to be clamped; infinities stay.
+
+    scales: of Q/DQ nodes, of which TensorRT refuses 0: none becomes one.
+    """
     finite = np.isfinite(values)
     clamped = bool((np.abs(values[finite]) > HALF_MAX).any())
     limited = np.where(finite, np.clip(values, -HALF_MAX, HALF_MAX), values)
     result = limited.astype(np.float16)
-    if values.size == 1 and values.all() and not result.all():
-        result = np.full_like(result, np.copysign(HALF_TINY, values.item()))
-    return result, clamped
+    if scales or values.size == 1:
+        result = np.where((values != 0) & (result == 0), np.copysign(HALF_TINY, values), result)
+    return result.astype(np.float16), clamped
 
 
 def _is_same(tensor: TensorProto, flat: bytes) -> bool:
@@ -146,13 +152,13 @@ class _HalfConverter:
             wanted = TensorProto.FLOAT if i in fixed else kind
             if name in self.constants:
                 if wanted == TensorProto.FLOAT16:
-                    node.input[i] = self._half(name)
+                    node.input[i] = self._half(name, scales=i == 1 and node.op_type in _QDQ)
             elif name in self.types and self.types[name] != wanted:
                 node.input[i] = self._cast(name, wanted)
 
-    def _half(self, name: str) -> str:
+    def _half(self, name: str, *, scales: bool) -> str:
         if name not in self.halves:
-            values, clamped = half_constant(numpy_helper.to_array(self.constants[name]))
+            values, clamped = half_constant(numpy_helper.to_array(self.constants[name]), scales=scales)
             self.halves[name] = numpy_helper.from_array(values, f"{name}.fp16")
             if clamped:
                 self.clamped.add(name)

@@ -6,7 +6,7 @@ import importlib
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from edgefel.kernels.ahead_of_time.resources import (
     occupancy,
     read_resources,
 )
+from edgefel.kernels.compile_options import COMPILE_OPTIONS, product_precision
 from edgefel.workers import worker_pool
 
 FORMAT = "edgefel-kernels"
@@ -79,7 +80,7 @@ def parse_arch(text: str) -> int:
 
 
 def compile_kernel(spec: KernelSpec, arch: int) -> CompiledKernel:
-    """Compiles one kernel with Triton; needs no GPU.
+    """Compiles one kernel with Triton; needs no GPU. Its PRECISION, if it has one, becomes the target's.
 
     Raises EdgefelError where Triton is missing, in interpreter mode, or refuses the kernel.
     """
@@ -88,6 +89,11 @@ def compile_kernel(spec: KernelSpec, arch: int) -> CompiledKernel:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
+    if arch < 80 and spec.older is not None:
+        spec = spec.older
+    if "PRECISION" in spec.constants:
+        precision = product_precision(spec.arguments[0].type, arch)
+        spec = replace(spec, constants={**spec.constants, "PRECISION": precision})
     function = getattr(importlib.import_module(spec.module), spec.function)
     pointers = {argument.name: argument for argument in spec.arguments}
     signature = {
@@ -100,7 +106,7 @@ def compile_kernel(spec: KernelSpec, arch: int) -> CompiledKernel:
     places = (index for index, name in enumerate(function.arg_names) if name in pointers)
     aligned = {(index,): [["tt.divisibility", 16]] for index in places}
     source = ASTSource(function, signature, constexprs=dict(spec.constants), attrs=aligned)
-    options = {"num_warps": spec.warps, "num_stages": spec.stages, "enable_fp_fusion": True}
+    options = {"num_warps": spec.warps, "num_stages": spec.stages, **COMPILE_OPTIONS}
     try:
         compiled = triton.compile(source, target=GPUTarget("cuda", arch, 32), options=options)
     except Exception as error:

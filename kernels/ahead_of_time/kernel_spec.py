@@ -23,6 +23,7 @@ class KernelSpec:
 
     name: of this variant, unique within a model. module, function: of the Triton source. arguments: the pointers, in
     order. constants: all other parameters, by name. programs_per_image: the grid is (programs_per_image * N, 1, 1).
+    older: what is compiled instead for compute capabilities below 8.0, where Triton uses no tensor cores.
     """
 
     name: str
@@ -33,3 +34,4 @@ class KernelSpec:
     programs_per_image: int
     warps: int
     stages: int
+    older: KernelSpec | None = None

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from edgefel.kernels.ahead_of_time.kernel_spec import Argument, KernelSpec
 from edgefel.kernels.anchor_softmax.op import launch_sizes
 from edgefel.kernels.token_pooling.op import Tile, tile_for
-from edgefel.kernels.window_cross_attention.op import constants as attention_constants
-from edgefel.kernels.window_cross_attention.op import default_forward
+from edgefel.kernels.window_cross_attention.launches import OLDER, TENSOR_CORES, Device, pick, rows_constants
 
 
 def attention_spec(name: str, window: int, heads: int, width: int, windows: int, dtype: str) -> KernelSpec:
     """Forward window cross-attention. q is a channels-last map per window, k and v a joint [.., 2, H, D].
 
-    windows: per image, each with queries of its own, as the model partitions both maps in the same way.
+    As the batch is free, it is the row-aligned kernel, which reads the table itself. windows: per image, each with
+    queries of its own, as the model partitions both maps in the same way.
     """
-    launch = default_forward(window, width, dtype)
+    problem = (name, window, heads, width, windows, dtype)
+    return replace(_attention_spec(*problem, TENSOR_CORES), older=_attention_spec(*problem, OLDER))
+
+
+def _attention_spec(
+    name: str, window: int, heads: int, width: int, windows: int, dtype: str, device: Device
+) -> KernelSpec:
+    launch = pick(window, heads, width, dtype, None, device).default
     m, channels = window * window, heads * width
     batch = "N" if windows == 1 else f"N*{windows}"
     kv_strides = (2 * m * channels, width, 2 * channels, 1)
@@ -33,16 +41,14 @@ def attention_spec(name: str, window: int, heads: int, width: int, windows: int,
             Argument("out_ptr", dtype, f"[{batch}, {m}, {channels}]", "result"),
         ),
         constants={
-            "lse_ptr": None,
             "scale": width**-0.5,
             "shared": 1,
             "q_strides": (m * channels, width, channels, 1),
             "k_strides": kv_strides,
             "v_strides": kv_strides,
             "table_strides": (heads, 1),
-            **attention_constants(heads, window, width, launch),
-            "STORE_LSE": False,
-            "PRECISION": "ieee",
+            **rows_constants(heads, window, width, launch),
+            "PRECISION": "ieee",  # `compile_kernel` sets it for its target
         },
         programs_per_image=-(-m // launch.block_m) * heads * windows,
         warps=launch.warps,

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from edgefel.kernels.anchor_softmax.reference import check_anchor_arguments
 from edgefel.kernels.backend import check_runnable, check_same, define_operator, next_power_of_two, on_device
+from edgefel.kernels.compile_options import COMPILE_OPTIONS
 
 MOST_ANCHORS = 1024  # C * K that one program can hold
 # elements of a tile of distances: 32 to a thread with 4 warps
@@ -66,7 +67,7 @@ def _run_forward(e: Tensor, anchors: Tensor, delta: float, differentiable: bool)
     out, distance = _empty_forward(e, anchors, delta, differentiable)
     if e.shape[0]:
         with on_device(e):
-            sizes = launch_sizes(*anchors.shape) | {"STORE_DISTANCE": differentiable}
+            sizes = launch_sizes(*anchors.shape) | {"STORE_DISTANCE": differentiable} | COMPILE_OPTIONS
             forward_kernel[(e.shape[0],)](
                 e.contiguous(), anchors.contiguous(), out, distance, 1.0 / delta, **sizes
             )
@@ -88,9 +89,20 @@ def _run_backward(
     block_r, block_e = min(32, next_power_of_two(count)), min(64, next_power_of_two(width))
     with on_device(e):
         inputs = (grad.contiguous(), e, anchors, distance)
-        backward_e_kernel[(batch,)](*inputs, grad_e, factor, 1.0 / delta, **launch_sizes(*anchors.shape))
+        backward_e_kernel[(batch,)](
+            *inputs, grad_e, factor, 1.0 / delta, **launch_sizes(*anchors.shape), **COMPILE_OPTIONS
+        )
         backward_anchors_kernel[(-(-count // block_r), -(-width // block_e))](
-            e, anchors, factor, grad_anchors, batch, ANCHORS=count, E=width, BLOCK_R=block_r, BLOCK_E=block_e
+            e,
+            anchors,
+            factor,
+            grad_anchors,
+            batch,
+            ANCHORS=count,
+            E=width,
+            BLOCK_R=block_r,
+            BLOCK_E=block_e,
+            **COMPILE_OPTIONS,
         )
     return grad_e, grad_anchors
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from edgefel.kernels.anchor_softmax.op import check_size, launch_sizes
 from edgefel.kernels.backend import check_runnable, check_same, define_operator, on_device
+from edgefel.kernels.compile_options import COMPILE_OPTIONS
 from edgefel.kernels.reliability_balance.reference import Balanced, check_balance_shapes
 
 
@@ -49,7 +50,9 @@ def _run(
     # a branch that is left out is never read
     branches = [logits if x is None else x.contiguous() for x in (anchors, attentive_logits)]
     with on_device(logits):
-        forward_kernel[(batch,)](logits, e.contiguous(), *branches, *results, 1.0 / delta, **sizes)
+        forward_kernel[(batch,)](
+            logits, e.contiguous(), *branches, *results, 1.0 / delta, **sizes, **COMPILE_OPTIONS
+        )
     return results
 
 

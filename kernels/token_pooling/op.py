@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from edgefel.kernels.backend import check_runnable, check_same, define_operator, next_power_of_two, on_device
+from edgefel.kernels.compile_options import COMPILE_OPTIONS
 from edgefel.kernels.token_pooling.reference import check_patches, check_tokens
 
 MOST_TOKENS = 256  # N that one program can compare
@@ -133,7 +134,7 @@ def _run_patches(
         with on_device(patches):
             sizes = tile.pooling_sizes(count, width, keep, differentiable) | {"BLOCK_D": tile.block_d}
             arrays = (patches, positions.contiguous(), out, place)
-            patch_kernel[(batch * tile.slices,)](*arrays, *patches.stride(), **sizes)
+            patch_kernel[(batch * tile.slices,)](*arrays, *patches.stride(), **sizes, **COMPILE_OPTIONS)
     return out, place
 
 
@@ -148,7 +149,9 @@ def _run_tokens(tokens: Tensor, products: Tensor, keep: int, differentiable: boo
         strides = (*tokens.stride(), *(products.stride(axis) for axis in (0, 1, 3)))
         with on_device(tokens):
             sizes = tile.pooling_sizes(count - 1, width, keep, differentiable) | {"H": products.shape[1]}
-            token_kernel[(batch * tile.slices,)](tokens, products, out, place, *strides, **sizes)
+            token_kernel[(batch * tile.slices,)](
+                tokens, products, out, place, *strides, **sizes, **COMPILE_OPTIONS
+            )
     return out, place
 
 
@@ -162,7 +165,14 @@ def _run_backward(grad: Tensor, place: Tensor, dtype: torch.dtype) -> Tensor:
         tile = tile_for(rows, rows, width, batch)
         with on_device(grad):
             backward_kernel[(batch * tile.slices,)](
-                grad.contiguous(), place, out, T=rows, KEPT=kept, D=width, **tile.copy_sizes()
+                grad.contiguous(),
+                place,
+                out,
+                T=rows,
+                KEPT=kept,
+                D=width,
+                **tile.copy_sizes(),
+                **COMPILE_OPTIONS,
             )
     return out
 
@@ -177,7 +187,16 @@ def _run_backward_positions(grad: Tensor, place: Tensor, dtype: torch.dtype) -> 
         rows, columns = min(16, next_power_of_two(count)), min(64, next_power_of_two(width))
         with on_device(grad):
             backward_positions_kernel[(-(-count // rows), -(-width // columns))](
-                grad.contiguous(), place, out, batch, N=count, KEPT=kept, D=width, ROWS=rows, BLOCK_C=columns
+                grad.contiguous(),
+                place,
+                out,
+                batch,
+                N=count,
+                KEPT=kept,
+                D=width,
+                ROWS=rows,
+                BLOCK_C=columns,
+                **COMPILE_OPTIONS,
             )
     return out
 

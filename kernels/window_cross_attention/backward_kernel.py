@@ -1,6 +1,6 @@
-"""Tiled window cross-attention: the backward pass, without atomics, so results are bitwise reproducible.
+"""Tiled window cross-attention: the backward pass, without atomics, so a launch gives the same bits every time.
 
-With p = exp(s - lse), dP = dO v^T, delta[m] = dO[m] . out[m] and dS = p (dP - delta):
+With p = exp2(s - highest - lse), dP = dO v^T, delta[m] = dO[m] . out[m] and dS = p (dP - delta):
 
     dv = p^T dO,    dk = scale dS^T q,    dq = scale sum_windows dS k,
     dtable[r] = sum over B nW, and over all pairs (m, n) whose offset is r, of dS[m, n]
@@ -9,7 +9,8 @@ Source: FlashAttention-2 (arXiv 2307.08691), section 3.2. The table's gradient i
 program owns one tile of (m, n), sums dS over windows in registers, in order, and stores it once; then the sums,
 [splits, H, M, M] whatever the batch, are added up along offsets.
 
-Tails as in the forward pass; queries past M get p = 0.
+Scores start from the dense bias of `dense_kernel.py`, which is -inf past M: there p and dS are 0, so nothing here is
+masked. Tokens past M repeat the last one.
 """
 
 import triton
@@ -18,11 +19,25 @@ import triton.language as tl
 from edgefel.kernels.window_cross_attention.kernel import (
     LOG2E,
     load_tile,
-    locate,
     scores,
     store_tile,
     tile_tokens,
 )
+
+
+@triton.jit
+def locate(BLOCK: tl.constexpr, H: tl.constexpr, M: tl.constexpr):
+    """First token of the tile, head, and batch entry (int64) of this program. Grid: (tiles of M) * H * batch, flat."""
+    TILES: tl.constexpr = (M + BLOCK - 1) // BLOCK
+    program = tl.program_id(0)
+    return program % TILES * BLOCK, program // TILES % H, (program // (TILES * H)).to(tl.int64)
+
+
+@triton.jit
+def load_bias(bias_ptr, head, rows, columns, SIDE: tl.constexpr):
+    """The dense bias of a tile of pairs."""
+    base = bias_ptr + (tl.full((), 0, tl.int64) + head) * (SIDE * SIDE)
+    return tl.load(base + rows[:, None] * SIDE + columns[None, :])
 
 
 @triton.jit
@@ -58,25 +73,28 @@ def load_outputs(
     head,
     tokens,
     H: tl.constexpr,
-    W: tl.constexpr,
+    M: tl.constexpr,
     D: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
-    """grad [len(tokens), BLOCK_D], lse and delta [len(tokens)] of one head's queries in one window."""
-    grad = load_tile(grad_ptr, (W * W * H * D, D, H * D, 1), window, head, tokens, D, BLOCK_D)
-    first = (window * H + head) * (W * W)
-    return grad, tl.load(lse_ptr + first + tokens), tl.load(delta_ptr + first + tokens)
+    """grad [len(tokens), BLOCK_D] of one head's queries in one window; highest, lse and delta [len(tokens)] of each."""
+    grad = load_tile(grad_ptr, (M * H * D, D, H * D, 1), window, head, tokens, D, BLOCK_D)
+    first = (window * H + head) * M
+    highest, lse = tl.load(lse_ptr + 2 * first + tokens), tl.load(lse_ptr + 2 * first + M + tokens)
+    return grad, highest, lse, tl.load(delta_ptr + first + tokens)
 
 
 @triton.jit
-def score_gradient(
-    q, k, v, outputs, inside, table, rows, columns, stride, scale, W: tl.constexpr, PRECISION: tl.constexpr
-):
-    """p and dS [len(q), len(k)], FP32, where `inside`, else 0. outputs: of `load_outputs`; the rest as in `scores`."""
-    grad, lse, delta = outputs
-    s = scores(q, k, table, rows, columns, stride, scale, W, PRECISION)
-    p = tl.exp2((s - lse[:, None]) * LOG2E)
-    p = tl.where(inside, p, 0.0)
+def probabilities(q, k, highest, lse, bias, scale_log2, PRECISION: tl.constexpr):
+    """p [len(q), len(k)], FP32: the bits that the forward pass summed, divided by their sum."""
+    s = scores(q, k, bias, scale_log2, PRECISION)
+    return tl.exp2(s - highest[:, None] - lse[:, None])
+
+
+@triton.jit
+def score_gradient(q, k, v, grad, highest, lse, delta, bias, scale_log2, PRECISION: tl.constexpr):
+    """p and dS [len(q), len(k)], FP32. bias: as in `scores`; the rest as `load_outputs` returns it."""
+    p = probabilities(q, k, highest, lse, bias, scale_log2, PRECISION)
     grad_p = tl.dot(grad, tl.trans(v), input_precision=PRECISION)
     return p, p * (grad_p - delta[:, None])
 
@@ -86,7 +104,7 @@ def backward_kv_kernel(
     q_ptr,
     k_ptr,
     v_ptr,
-    table_ptr,
+    bias_ptr,
     grad_ptr,
     lse_ptr,
     delta_ptr,
@@ -97,10 +115,12 @@ def backward_kv_kernel(
     q_strides,
     k_strides,
     v_strides,
-    table_strides,
     H: tl.constexpr,
-    W: tl.constexpr,
+    M: tl.constexpr,
     D: tl.constexpr,
+    SIDE: tl.constexpr,
+    NEED_K: tl.constexpr,
+    NEED_V: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr,
@@ -108,29 +128,38 @@ def backward_kv_kernel(
 ):
     """One program: BLOCK_N keys of one head in one window, all queries. Grid: (tiles of M) * H * (B nW).
 
-    grad [B nW, M, H, D] contiguous; lse, delta [B nW, H, M]; grad_k, grad_v [B nW, M, H, D] contiguous.
+    bias [H, SIDE, SIDE]; grad [B nW, M, H, D] contiguous; lse [B nW, H, 2, M] as
+    the forward pass stored it; delta [B nW, H, M]; grad_k, grad_v [B nW, M, H, D]
+    contiguous, each written where it is needed.
     """
-    tile, head, window = locate(BLOCK_N, H, W)
-    columns, safe_columns = tile_tokens(tile * BLOCK_N, BLOCK_N, W)
-    table = table_ptr + head * table_strides[1]
+    start, head, window = locate(BLOCK_N, H, M)
+    columns, safe_columns = tile_tokens(start, BLOCK_N, M)
     k = load_tile(k_ptr, k_strides, window, head, safe_columns, D, BLOCK_D)
-    v = load_tile(v_ptr, v_strides, window, head, safe_columns, D, BLOCK_D)
+    scale_log2 = tl.full((), LOG2E, tl.float32) * scale
+    if NEED_K:
+        v = load_tile(v_ptr, v_strides, window, head, safe_columns, D, BLOCK_D)
 
     grad_k = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     grad_v = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
-    for start in range(0, W * W, BLOCK_M):
-        rows, safe_rows = tile_tokens(start, BLOCK_M, W)
+    for first in range(0, M, BLOCK_M):
+        rows, safe_rows = tile_tokens(first, BLOCK_M, M)
+        bias = load_bias(bias_ptr, head, rows, columns, SIDE)
         q = load_tile(q_ptr, q_strides, window // shared, head, safe_rows, D, BLOCK_D)
-        outputs = load_outputs(grad_ptr, lse_ptr, delta_ptr, window, head, safe_rows, H, W, D, BLOCK_D)
-        inside = (rows < W * W)[:, None]
-        p, ds = score_gradient(
-            q, k, v, outputs, inside, table, safe_rows, safe_columns, table_strides[0], scale, W, PRECISION
+        grad, highest, lse, delta = load_outputs(
+            grad_ptr, lse_ptr, delta_ptr, window, head, safe_rows, H, M, D, BLOCK_D
         )
-        grad_v = tl.dot(tl.trans(p.to(outputs[0].dtype)), outputs[0], grad_v, input_precision=PRECISION)
-        grad_k = tl.dot(tl.trans(ds.to(q.dtype)), q, grad_k, input_precision=PRECISION)
+        if NEED_K:
+            p, ds = score_gradient(q, k, v, grad, highest, lse, delta, bias, scale_log2, PRECISION)
+            grad_k = tl.dot(tl.trans(ds.to(q.dtype)), q, grad_k, input_precision=PRECISION)
+        else:
+            p = probabilities(q, k, highest, lse, bias, scale_log2, PRECISION)
+        if NEED_V:
+            grad_v = tl.dot(tl.trans(p.to(grad.dtype)), grad, grad_v, input_precision=PRECISION)
 
-    store_tile(grad_k_ptr, grad_k * scale, window, head, columns, H, W, D, BLOCK_D)
-    store_tile(grad_v_ptr, grad_v, window, head, columns, H, W, D, BLOCK_D)
+    if NEED_K:
+        store_tile(grad_k_ptr, grad_k * scale, window, head, columns, H, M, D, BLOCK_D)
+    if NEED_V:
+        store_tile(grad_v_ptr, grad_v, window, head, columns, H, M, D, BLOCK_D)
 
 
 @triton.jit
@@ -138,7 +167,7 @@ def backward_q_kernel(
     q_ptr,
     k_ptr,
     v_ptr,
-    table_ptr,
+    bias_ptr,
     grad_ptr,
     lse_ptr,
     delta_ptr,
@@ -148,10 +177,10 @@ def backward_q_kernel(
     q_strides,
     k_strides,
     v_strides,
-    table_strides,
     H: tl.constexpr,
-    W: tl.constexpr,
+    M: tl.constexpr,
     D: tl.constexpr,
+    SIDE: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr,
@@ -161,34 +190,34 @@ def backward_q_kernel(
 
     Grid: (tiles of M) * H * B. grad_q [B, M, H, D] contiguous; the rest as in `backward_kv_kernel`.
     """
-    tile, head, image = locate(BLOCK_M, H, W)
-    rows, safe_rows = tile_tokens(tile * BLOCK_M, BLOCK_M, W)
-    table, stride = table_ptr + head * table_strides[1], table_strides[0]
+    start, head, image = locate(BLOCK_M, H, M)
+    rows, safe_rows = tile_tokens(start, BLOCK_M, M)
     q = load_tile(q_ptr, q_strides, image, head, safe_rows, D, BLOCK_D)
+    scale_log2 = tl.full((), LOG2E, tl.float32) * scale
 
     grad_q = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
     for part in range(shared):
         window = image * shared + part
-        outputs = load_outputs(grad_ptr, lse_ptr, delta_ptr, window, head, safe_rows, H, W, D, BLOCK_D)
-        for start in range(0, W * W, BLOCK_N):
-            columns, safe_columns = tile_tokens(start, BLOCK_N, W)
+        grad, highest, lse, delta = load_outputs(
+            grad_ptr, lse_ptr, delta_ptr, window, head, safe_rows, H, M, D, BLOCK_D
+        )
+        for first in range(0, M, BLOCK_N):
+            columns, safe_columns = tile_tokens(first, BLOCK_N, M)
+            bias = load_bias(bias_ptr, head, rows, columns, SIDE)
             k = load_tile(k_ptr, k_strides, window, head, safe_columns, D, BLOCK_D)
             v = load_tile(v_ptr, v_strides, window, head, safe_columns, D, BLOCK_D)
-            inside = (columns < W * W)[None, :]
-            _, ds = score_gradient(
-                q, k, v, outputs, inside, table, safe_rows, safe_columns, stride, scale, W, PRECISION
-            )
+            _, ds = score_gradient(q, k, v, grad, highest, lse, delta, bias, scale_log2, PRECISION)
             grad_q = tl.dot(ds.to(k.dtype), k, grad_q, input_precision=PRECISION)
 
-    store_tile(grad_q_ptr, grad_q * scale, image, head, rows, H, W, D, BLOCK_D)
+    store_tile(grad_q_ptr, grad_q * scale, image, head, rows, H, M, D, BLOCK_D)
 
 
 @triton.jit
-def backward_bias_kernel(
+def backward_table_kernel(
     q_ptr,
     k_ptr,
     v_ptr,
-    table_ptr,
+    bias_ptr,
     grad_ptr,
     lse_ptr,
     delta_ptr,
@@ -200,10 +229,10 @@ def backward_bias_kernel(
     q_strides,
     k_strides,
     v_strides,
-    table_strides,
     H: tl.constexpr,
-    W: tl.constexpr,
+    M: tl.constexpr,
     D: tl.constexpr,
+    SIDE: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr,
@@ -213,19 +242,16 @@ def backward_bias_kernel(
 
     Grid: (tiles of keys) * (tiles of queries) * H * splits, flat. sums [splits, H, M, M], FP32.
     """
-    M: tl.constexpr = W * W
     TILES_N: tl.constexpr = (M + BLOCK_N - 1) // BLOCK_N
     TILES_M: tl.constexpr = (M + BLOCK_M - 1) // BLOCK_M
     program = tl.program_id(0)
-    tile_n = program % TILES_N
-    tile_m = program // TILES_N % TILES_M
     head = program // (TILES_N * TILES_M) % H
     split = program // (TILES_N * TILES_M * H)
 
-    rows, safe_rows = tile_tokens(tile_m * BLOCK_M, BLOCK_M, W)
-    columns, safe_columns = tile_tokens(tile_n * BLOCK_N, BLOCK_N, W)
-    table = table_ptr + head * table_strides[1]
-    inside = (rows < M)[:, None] & (columns < M)[None, :]
+    rows, safe_rows = tile_tokens(program // TILES_N % TILES_M * BLOCK_M, BLOCK_M, M)
+    columns, safe_columns = tile_tokens(program % TILES_N * BLOCK_N, BLOCK_N, M)
+    bias = load_bias(bias_ptr, head, rows, columns, SIDE)
+    scale_log2 = tl.full((), LOG2E, tl.float32) * scale
 
     total = tl.zeros([BLOCK_M, BLOCK_N], tl.float32)
     first = split * windows_per_split
@@ -234,13 +260,14 @@ def backward_bias_kernel(
         q = load_tile(q_ptr, q_strides, window // shared, head, safe_rows, D, BLOCK_D)
         k = load_tile(k_ptr, k_strides, window, head, safe_columns, D, BLOCK_D)
         v = load_tile(v_ptr, v_strides, window, head, safe_columns, D, BLOCK_D)
-        outputs = load_outputs(grad_ptr, lse_ptr, delta_ptr, window, head, safe_rows, H, W, D, BLOCK_D)
-        _, ds = score_gradient(
-            q, k, v, outputs, inside, table, safe_rows, safe_columns, table_strides[0], scale, W, PRECISION
+        grad, highest, lse, delta = load_outputs(
+            grad_ptr, lse_ptr, delta_ptr, window, head, safe_rows, H, M, D, BLOCK_D
         )
+        _, ds = score_gradient(q, k, v, grad, highest, lse, delta, bias, scale_log2, PRECISION)
         total += ds
 
     base = (split * H + head).to(tl.int64) * (M * M)
+    inside = (rows < M)[:, None] & (columns < M)[None, :]
     tl.store(sums_ptr + base + rows[:, None] * M + columns[None, :], total, mask=inside)
 
 
@@ -256,7 +283,7 @@ def sum_offsets_kernel(
 ):
     """One program: all entries of the table with one row offset. Grid: (2W-1) * H.
 
-    sums [splits, H, M, M]; grad_table [(2W-1)^2, H] contiguous, FP32. For a row of queries r and a row
+    sums [splits, H, M, M]; grad_table [(2W-1)^2, H] contiguous. For a row of queries r and a row
     offset dr the keys are in row r - dr; a tile holds the query columns against the column offsets.
     """
     M: tl.constexpr = W * W
@@ -275,4 +302,5 @@ def sum_offsets_kernel(
             pairs = (row * W + query) * M + (row - row_offset) * W + key
             total += tl.load(base + pairs, mask=inside, other=0.0)
     entries = (row_offset + W - 1) * S + tl.arange(0, BLOCK_R)
-    tl.store(grad_table_ptr + entries * H + head, tl.sum(total, 0), mask=tl.arange(0, BLOCK_R) < S)
+    value = tl.sum(total, 0).to(grad_table_ptr.dtype.element_ty)
+    tl.store(grad_table_ptr + entries * H + head, value, mask=tl.arange(0, BLOCK_R) < S)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,25 +19,39 @@ from edgefel.kernels.backend import (
     check_same,
     define_operator,
     dot_precision,
-    next_power_of_two,
     on_device,
 )
+from edgefel.kernels.compile_options import COMPILE_OPTIONS
 from edgefel.kernels.tuning import Launch, Tuner
+from edgefel.kernels.window_cross_attention.launches import (
+    Device,
+    backward_default,
+    backward_space,
+    bias_side,
+    dense_constants,
+    device_of,
+    padded,
+    parts_of,
+    pick,
+    rows_constants,
+    tile_constants,
+)
 from edgefel.kernels.window_cross_attention.reference import check_window_attention_shapes
 
-# The bias gradient is summed over windows by at least this many programs. The number is the same on every device, so
-# that the order of the sum is too.
-_BIAS_PROGRAMS = 1024
+# The table's gradient is summed over windows by at least this many programs. The number is the same on every device.
+_TABLE_PROGRAMS = 1024
 
 
 def window_cross_attention(
     q: Tensor, k: Tensor, v: Tensor, bias_table: Tensor, window: int, scale: float
 ) -> Tensor:
-    """`reference.window_cross_attention` in one kernel: same arguments and errors, any strides.
+    """`reference.window_cross_attention` in one kernel, or two for a batch: same arguments and errors, any strides.
 
     q, k and v must agree in type; bias_table may have another. The result is contiguous and in the type of q; sums
-    are FP32. Differentiable in all four tensors. Result and gradients are bitwise reproducible. Under autocast q, k
-    and v are converted to the autocast type. Raises ValueError for a type or device that does not fit, too.
+    are FP32. Differentiable in all four tensors; only the gradients that are needed are computed. The same launch
+    gives the same bits; tuning may choose another, but not under `torch.use_deterministic_algorithms(True)`. Under
+    autocast q, k and v are converted to the autocast type. Raises ValueError for a type or device that does not fit,
+    too.
     """
     if torch.is_autocast_enabled(q.device.type):
         dtype = torch.get_autocast_dtype(q.device.type)
@@ -53,130 +67,150 @@ def window_cross_attention(
     return out
 
 
-def padded(size: int) -> int:
-    """The side of a tl.dot operand that holds `size`: a power of two, 16 at least."""
-    return max(16, next_power_of_two(size))
-
-
-def forward_space(window: int) -> list[Launch]:
-    """Tiles no larger than the window needs; at most 9 launches, since each takes a second to compile."""
-    tiles = [(32, 32), (64, 32), (64, 64), (128, 32)]
-    launches = [Launch(m, n, 4, stages) for m, n in tiles for stages in (2, 3)]
-    return _fitting(window, [*launches, Launch(128, 64, 8, 2)])
-
-
-def backward_space(window: int) -> list[Launch]:
-    """Tiles of the three large backward kernels, which hold two products at once; at most 5 launches."""
-    tiles = [(32, 32), (32, 64), (64, 32), (64, 64)]
-    return _fitting(window, [*(Launch(m, n, 4, 2) for m, n in tiles), Launch(64, 64, 8, 2)])
-
-
-def _fitting(window: int, launches: list[Launch]) -> list[Launch]:
-    most = padded(window * window)
-    small = [launch for launch in launches if launch.block_m <= most and launch.block_n <= most]
-    return small or [Launch(most, most, 4, 2)]
-
-
-def default_forward(window: int, width: int, dtype: str) -> Launch:
-    """A launch that keeps everything in registers on every target (report: docs/kernels.md).
-
-    width: of a head. dtype: "fp32", whose products take twice the registers, or a 16-bit type.
-    """
-    narrow = dtype == "fp32" or padded(width) > 64
-    return _clamped(window, 32 if narrow else 64, 32, 1 if narrow else 2)
-
-
-def default_backward(window: int) -> Launch:
-    """As `default_forward`, for the backward kernels."""
-    return _clamped(window, 32, 32, 1)
-
-
-def _clamped(window: int, block_m: int, block_n: int, stages: int) -> Launch:
-    most = padded(window * window)
-    return Launch(min(block_m, most), min(block_n, most), 4, stages)
-
-
-def constants(heads: int, window: int, width: int, launch: Launch) -> dict[str, int]:
-    """Sizes that the forward kernel and the three large backward kernels are compiled for."""
-    return {
-        "H": heads,
-        "W": window,
-        "D": width,
-        "BLOCK_M": launch.block_m,
-        "BLOCK_N": launch.block_n,
-        "BLOCK_D": padded(width),
-    }
-
-
-def _options(k: Tensor, window: int, launch: Launch) -> dict[str, Any]:
-    """`constants`, the precision of products, and the options of Triton's compiler."""
-    return constants(k.shape[1], window, k.shape[3], launch) | {
-        "PRECISION": dot_precision(k.dtype),
-        "num_warps": launch.warps,
-        "num_stages": launch.stages,
-    }
-
-
 @lru_cache(maxsize=1)
-def _tuners() -> tuple[Tuner, Tuner]:
+def _tuners() -> dict[str, Tuner]:
+    """Of each large kernel."""
     folder = Path(__file__).parent
-    forward = (folder / "kernel.py").read_text()
-    backward = forward + (folder / "backward_kernel.py").read_text()
-    return Tuner("window_cross_attention", forward), Tuner("window_cross_attention_backward", backward)
+    common = (folder / "kernel.py").read_text()
+    dense, backward = ((folder / f"{name}_kernel.py").read_text() for name in ("dense", "backward"))
+    sources = {"rows": common, "dense": common + dense}
+    sources |= dict.fromkeys(("backward_kv", "backward_q", "backward_table"), common + backward)
+    return {name: Tuner(f"window_cross_attention_{name}", source) for name, source in sources.items()}
 
 
 def _run_tuned(
-    tuner: Tuner,
+    name: str,
     q: Tensor,
     k: Tensor,
     window: int,
-    detail: int,
-    space: list[Launch],
+    detail: tuple[int, ...],
+    space: Sequence[Launch],
     default: Launch,
     run: Callable[[Launch], None],
 ) -> None:
-    """Runs the launch that `tuner` picks; `detail` is what else its time depends on.
-
-    Triton's interpreter, whose time depends on the number of tiles more than on their size, gets large tiles.
-    """
+    """Runs the launch that the tuner `name` picks; `detail` is what else its time depends on."""
     total, heads, _, width = k.shape
     # batches within a factor of two are tuned together
-    problem = (window, heads, width, str(q.dtype), total.bit_length(), k.stride(3), q.stride(3), detail)
-    with on_device(q):
-        if not q.is_cuda:
-            default = _clamped(window, 64, 64, 1)
-        run(tuner.pick(problem, space, default, run, q.device.index or 0))
+    problem = (window, heads, width, str(q.dtype), total.bit_length(), k.stride(3), q.stride(3), *detail)
+    run(_tuners()[name].pick(problem, space, default, run, q.device.index or 0))
+
+
+def _options(q: Tensor, launch: Launch) -> dict[str, Any]:
+    """The precision of products, and options of Triton's compiler."""
+    return {
+        "PRECISION": dot_precision(q.dtype, q.device),
+        "num_warps": launch.warps,
+        "num_stages": launch.stages,
+        **COMPILE_OPTIONS,
+    }
+
+
+def _dense_bias(bias_table: Tensor, window: int, dtype: torch.dtype) -> Tensor:
+    """log2(e) times the bias of all pairs, [H, side, side], in FP32 for FP32 products, else FP16.
+
+    Written anew for each pass: a training step changes the table, and a CUDA graph must read what it holds by then.
+    """
+    from edgefel.kernels.window_cross_attention.dense_kernel import bias_kernel
+
+    heads, side = bias_table.shape[1], bias_side(window)
+    kept = torch.float32 if dtype == torch.float32 else torch.float16
+    bias = torch.empty((heads, side, side), dtype=kept, device=bias_table.device)
+    block = min(1024, side * side)
+    bias_kernel[(-(-side * side // block), heads)](
+        bias_table, bias, bias_table.stride(), W=window, SIDE=side, BLOCK=block, **COMPILE_OPTIONS
+    )
+    return bias
 
 
 def _empty_forward(
     q: Tensor, k: Tensor, v: Tensor, bias_table: Tensor, window: int, scale: float, differentiable: bool
 ) -> tuple[Tensor, Tensor]:
     total, heads, m, width = k.shape
-    lse = q.new_empty((total, heads, m) if differentiable else (0,), dtype=torch.float32)
+    lse = q.new_empty((total, heads, 2, m) if differentiable else (0,), dtype=torch.float32)
     return q.new_empty((total, m, heads * width)), lse
 
 
 def _run_forward(
     q: Tensor, k: Tensor, v: Tensor, bias_table: Tensor, window: int, scale: float, differentiable: bool
 ) -> tuple[Tensor, Tensor]:
+    total, heads, _, width = k.shape
+    results = _empty_forward(q, k, v, bias_table, window, scale, differentiable)
+    if total == 0:
+        return results
+    device = device_of(q)
+    plan = pick(window, heads, width, FLOAT_TYPES[q.dtype], total, device, differentiable)
+    with on_device(q):
+        launch = _dense_launcher if plan.dense else _rows_launcher
+        run = launch(q, k, v, bias_table, results, window, scale, device)
+        name = "dense" if plan.dense else "rows"
+        _run_tuned(name, q, k, window, (differentiable,), plan.space, plan.default, run)
+    return results
+
+
+def _rows_launcher(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias_table: Tensor,
+    results: tuple[Tensor, Tensor],
+    window: int,
+    scale: float,
+    device: Device,
+) -> Callable[[Launch], None]:
     from edgefel.kernels.window_cross_attention.kernel import forward_kernel
 
     total, heads, m, width = k.shape
-    out, lse = _empty_forward(q, k, v, bias_table, window, scale, differentiable)
-
     inputs = (q, k, v, bias_table)
 
     def run(launch: Launch) -> None:
-        options = _options(k, window, launch) | {"STORE_LSE": differentiable}
-        strides = [x.stride() for x in inputs]
+        sizes = rows_constants(heads, window, width, launch)
         forward_kernel[(-(-m // launch.block_m) * heads * total,)](
-            *inputs, out, lse, scale, total // q.shape[0], *strides, **options
+            *inputs,
+            results[0],
+            scale,
+            total // q.shape[0],
+            *(x.stride() for x in inputs),
+            **sizes,
+            **_options(q, launch),
         )
 
-    if total:
-        default = default_forward(window, width, FLOAT_TYPES[q.dtype])
-        _run_tuned(_tuners()[0], q, k, window, differentiable, forward_space(window), default, run)
-    return out, lse
+    return run
+
+
+def _dense_launcher(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias_table: Tensor,
+    results: tuple[Tensor, Tensor],
+    window: int,
+    scale: float,
+    device: Device,
+) -> Callable[[Launch], None]:
+    from edgefel.kernels.window_cross_attention.dense_kernel import dense_kernel
+
+    total, heads, m, width = k.shape
+    bias = _dense_bias(bias_table, window, q.dtype)
+
+    def run(launch: Launch) -> None:
+        parts = parts_of(window, heads, total, launch, device)
+        sizes = dense_constants(heads, window, width, launch) | {"STORE_LSE": results[1].numel() > 0}
+        dense_kernel[(-(-m // launch.block_m) * heads * parts,)](
+            q,
+            k,
+            v,
+            bias,
+            *results,
+            scale,
+            total // q.shape[0],
+            total,
+            parts,
+            *(x.stride() for x in (q, k, v)),
+            **sizes,
+            **_options(q, launch),
+        )
+
+    return run
 
 
 def _empty_like_projection(x: Tensor) -> Tensor:
@@ -186,9 +220,15 @@ def _empty_like_projection(x: Tensor) -> Tensor:
 
 
 def _fake_backward(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, bias_table: Tensor, *_: Any
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, bias_table: Tensor, *rest: Any
 ) -> tuple[Tensor, ...]:
-    return *map(_empty_like_projection, (q, k, v)), bias_table.new_empty(bias_table.shape)
+    """Gradients without values; empty where they are not needed."""
+    *needed_projections, needs_table = rest[-4:]
+    projections = [
+        _empty_like_projection(x) if needed else x.new_empty(0)
+        for x, needed in zip((q, k, v), needed_projections, strict=True)
+    ]
+    return *projections, bias_table.new_empty(bias_table.shape if needs_table else 0)
 
 
 def _run_backward(
@@ -201,48 +241,95 @@ def _run_backward(
     lse: Tensor,
     window: int,
     scale: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    needs_q: bool,
+    needs_k: bool,
+    needs_v: bool,
+    needs_table: bool,
+) -> tuple[Tensor, ...]:
+    needs = (needs_q, needs_k, needs_v, needs_table)
+    gradients = _fake_backward(grad, q, k, v, bias_table, *needs)
+    if k.shape[0] == 0:
+        gradients[3].zero_()
+    elif any(needs):
+        with on_device(q):
+            _launch_backward(
+                grad.contiguous(), (q, k, v), bias_table, out, lse, window, scale, needs, gradients
+            )
+    return gradients
+
+
+def _delta(out: Tensor, grad: Tensor, width: int) -> Tensor:
+    """Sums of out * grad, both [B nW, M, H D], over each head's `width` channels: [B nW, H, M], FP32."""
+    from edgefel.kernels.window_cross_attention.backward_kernel import delta_kernel
+
+    total, m, channels = out.shape
+    heads = channels // width
+    delta = torch.empty((total, heads, m), dtype=torch.float32, device=out.device)
+    rows, block = delta.numel(), max(4096 // padded(width), 1)
+    sizes = {"H": heads, "M": m, "D": width, "BLOCK_R": block, "BLOCK_D": padded(width)}
+    delta_kernel[(-(-rows // block),)](out, grad, delta, rows, **sizes, **COMPILE_OPTIONS)
+    return delta
+
+
+def _launch_backward(
+    grad: Tensor,
+    projections: tuple[Tensor, Tensor, Tensor],
+    bias_table: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    window: int,
+    scale: float,
+    needs: tuple[bool, bool, bool, bool],
+    gradients: tuple[Tensor, ...],
+) -> None:
+    """Launches what the needed gradients take; each large kernel has tiles of its own."""
     from edgefel.kernels.window_cross_attention import backward_kernel as kernels
 
+    q, k, _ = projections
     total, heads, m, width = k.shape
-    grad_q, grad_k, grad_v = map(_empty_like_projection, (q, k, v))
-    if total == 0:
-        return grad_q, grad_k, grad_v, bias_table.new_zeros(bias_table.shape)
-    grad_table = torch.empty(bias_table.shape, dtype=torch.float32, device=q.device)
-    grad = grad.contiguous()
-    delta = torch.empty_like(lse)
     shared = total // q.shape[0]
-    inputs = (q, k, v, bias_table, grad, lse, delta)
-    strides = [x.stride() for x in (q, k, v, bias_table)]
+    # of probabilities alone, which the gradient of v takes, nothing is subtracted
+    delta = _delta(out, grad, width) if needs[0] or needs[1] or needs[3] else lse
+    inputs = (*projections, _dense_bias(bias_table, window, q.dtype), grad, lse, delta)
+    strides = [x.stride() for x in projections]
 
-    def run(launch: Launch) -> None:
-        tiles_m, tiles_n = -(-m // launch.block_m), -(-m // launch.block_n)
-        options = _options(k, window, launch)
-        kernels.backward_kv_kernel[(tiles_n * heads * total,)](
-            *inputs, grad_k, grad_v, scale, shared, *strides, **options
+    def options(launch: Launch) -> dict[str, Any]:
+        return tile_constants(heads, window, width, launch) | _options(q, launch)
+
+    def run_kv(launch: Launch) -> None:
+        needed = {"NEED_K": needs[1], "NEED_V": needs[2]}
+        kernels.backward_kv_kernel[(-(-m // launch.block_n) * heads * total,)](
+            *inputs, gradients[1], gradients[2], scale, shared, *strides, **needed, **options(launch)
         )
-        kernels.backward_q_kernel[(tiles_m * heads * q.shape[0],)](
-            *inputs, grad_q, scale, shared, *strides, **options
+
+    def run_q(launch: Launch) -> None:
+        kernels.backward_q_kernel[(-(-m // launch.block_m) * heads * q.shape[0],)](
+            *inputs, gradients[0], scale, shared, *strides, **options(launch)
         )
-        splits = min(total, -(-_BIAS_PROGRAMS // (tiles_m * tiles_n * heads)))
-        per_split = -(-total // splits)
+
+    def run_table(launch: Launch) -> None:
+        tiles = -(-m // launch.block_m) * -(-m // launch.block_n) * heads
+        per_split = -(-total // min(total, -(-_TABLE_PROGRAMS // tiles)))
         splits = -(-total // per_split)
         sums = torch.empty((splits, heads, m, m), dtype=torch.float32, device=q.device)
-        kernels.backward_bias_kernel[(tiles_m * tiles_n * heads * splits,)](
-            *inputs, sums, scale, shared, total, per_split, *strides, **options
+        kernels.backward_table_kernel[(tiles * splits,)](
+            *inputs, sums, scale, shared, total, per_split, *strides, **options(launch)
         )
         sizes = {"H": heads, "W": window, "BLOCK_W": padded(window), "BLOCK_R": padded(2 * window - 1)}
-        kernels.sum_offsets_kernel[((2 * window - 1) * heads,)](sums, grad_table, splits, **sizes)
-
-    rows = delta.numel()
-    block = max(4096 // padded(width), 1)
-    with on_device(q):
-        kernels.delta_kernel[(-(-rows // block),)](
-            out, grad, delta, rows, H=heads, M=m, D=width, BLOCK_R=block, BLOCK_D=padded(width)
+        kernels.sum_offsets_kernel[((2 * window - 1) * heads,)](
+            sums, gradients[3], splits, **sizes, **COMPILE_OPTIONS
         )
-    space, default = backward_space(window), default_backward(window)
-    _run_tuned(_tuners()[1], q, k, window, shared, space, default, run)
-    return grad_q, grad_k, grad_v, grad_table.to(bias_table.dtype)
+
+    def launch(kernel: str, detail: tuple[int, ...], run: Callable[[Launch], None]) -> None:
+        default = backward_default(kernel, window, width, FLOAT_TYPES[q.dtype], device_of(q))
+        _run_tuned(f"backward_{kernel}", q, k, window, detail, backward_space(window), default, run)
+
+    if needs[1] or needs[2]:
+        launch("kv", (needs[1], needs[2]), run_kv)
+    if needs[0]:
+        launch("q", (shared,), run_q)
+    if needs[3]:
+        launch("table", (), run_table)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -252,10 +339,12 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
 
 
 def _backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    needs = ctx.needs_input_grad[:4]
     gradients = torch.ops.edgefel.window_cross_attention_backward(
-        grad, *ctx.saved_tensors, ctx.window, ctx.scale
+        grad, *ctx.saved_tensors, ctx.window, ctx.scale, *needs
     )
-    return (*gradients, None, None, None)
+    needed = [gradient if need else None for gradient, need in zip(gradients, needs, strict=True)]
+    return (*needed, None, None, None)
 
 
 define_operator(
@@ -268,7 +357,8 @@ define_operator(
 )
 define_operator(
     "window_cross_attention_backward(Tensor grad, Tensor q, Tensor k, Tensor v, Tensor bias_table, Tensor out, "
-    "Tensor lse, int window, float scale) -> (Tensor, Tensor, Tensor, Tensor)",
+    "Tensor lse, int window, float scale, bool needs_q, bool needs_k, bool needs_v, bool needs_table) "
+    "-> (Tensor, Tensor, Tensor, Tensor)",
     _run_backward,
     _fake_backward,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from edgefel.cli.main import main
 from edgefel.files.write import sha256
 from edgefel.runtime import detector_download
 from edgefel.runtime.detector_file import SHA256, detector_path
+from edgefel.runtime.faces import choose_detector
 
 YUNET = Path(__file__).parents[3] / "shared" / "data" / "yunet.onnx"
 PORTRAIT = Path(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
@@ -64,6 +66,30 @@ def test_prepared_data_say_which_detector_it_was(real, faces_folder, tmp_path):
     assert result.exit_code == 0, result.output
     said = json.loads(result.stdout)["options"]
     assert (said["detector"], said["detector_model"]) == ("yunet", SHA256)
+
+
+def test_a_file_in_fewer_bits_is_judged_and_never_chosen(real, tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(4):
+        shutil.copy(PORTRAIT, photos / f"{number}.jpg")
+    run("detector", "get", "--from", real)
+    written = detector_path().with_suffix(".fp16.onnx")
+    quantize = "detector", "quantize", "--data", photos, "--precision", "fp16"
+    result = run(*quantize)
+    assert result.exit_code == 2
+    assert result.stderr == (
+        f"error: {written.name}: 2 faces to compare is too few; give images with 20 or more; "
+        "nothing is written without --force\n"
+    )
+    result = run(*quantize, "--force", "--json")
+    assert result.exit_code == 0, result.output
+    record = json.loads(result.stdout)
+    assert (record["file"], record["parity"]["found"], record["parity"]["faces"]) == (str(written), 2, 2)
+    result = run(*quantize, "--force")
+    assert result.stdout == f"{written}\n"
+    assert "2 of the 2 faces that FP32 finds in 2 images, and 0 others; mean IoU 0.99" in result.stderr
+    assert choose_detector()[1] == detector_path()
 
 
 def test_a_damaged_file_is_an_error_everywhere(nano_bundle):

@@ -73,6 +73,7 @@ def test_a_checkpoint_and_fp32(nano_checkpoint, tmp_path, compiling):
     assert "window_cross_attention_level3" in result.stdout
     description = json.loads((tmp_path / "out/sm_87/window_cross_attention_level1.json").read_text())
     assert description["arguments"][0]["type"] == "fp32"
+    assert description["constants"]["PRECISION"] == "tf32x3"
     assert description["resources"]["stack_bytes"] == 0
 
 

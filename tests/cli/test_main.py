@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import click
 import pytest
 from click.testing import CliRunner
+from heeding import heed
 
 from edgefel.cli.main import COMMANDS, main
 
@@ -87,6 +88,37 @@ def test_a_package_that_does_not_load_is_one_line(tmp_path, command):
         "error: a package does not load (libGL.so.1: cannot open shared object file); run 'edgefel doctor', which "
         "says which"
     ]
+
+
+REPLACED = """
+import os, signal, sys, time
+from edgefel.cli import models
+from edgefel.cli.main import main
+
+def fail(**options):
+    try:
+        if "signal" in sys.argv:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+    except BaseException:
+        pass
+    raise TypeError("as NumPy does in a comparison")
+
+models.command.callback = fail
+main(["models"])
+"""
+
+
+def test_a_signal_is_not_forgotten_for_an_exception_that_a_library_made_of_it():
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", REPLACED, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, preexec_fn=heed)
+
+    ended = run("signal")
+    assert (ended.returncode, ended.stderr) == (143, "terminated\n")
+    failed = run()
+    assert failed.returncode == 1
+    assert "TypeError: as NumPy does" in failed.stderr
 
 
 def test_no_command_takes_an_option_twice():

@@ -1,4 +1,5 @@
-"""Kernels compiled ahead of time, launched through the driver without torch or Triton."""
+"""Kernels compiled ahead of time: launched on torch's context by the driver's C interface, wherever torch sees CUDA,
+and by a program that has pycuda but neither torch nor Triton."""
 
 from __future__ import annotations
 
@@ -10,6 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+from cuda_driver import launch, load_driver
+
+from edgefel.runtime.kernels import KernelFolder
 
 pytestmark = [
     pytest.mark.gpu,
@@ -53,24 +59,13 @@ np.savez(data, probabilities=outputs[0], confidence=outputs[1], primary=outputs[
 """
 
 
-def test_a_program_without_torch_launches_them(tmp_path: Path):
-    pytest.importorskip("pycuda", reason="needs pycuda")
-    from edgefel.kernels.reliability_balance.reference import reliability_balance
-    from edgefel.kernels.window_cross_attention.reference import window_cross_attention
-
-    arch = "sm_{}{}".format(*torch.cuda.get_device_capability())
-    environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
-
-    def run(*command: object) -> None:
-        subprocess.run([sys.executable, *map(str, command)], check=True, env=environment)
-
-    run("-m", "edgefel.cli.main", "kernels", "compile", "-o", tmp_path / "compiled", "--arch", arch)
+def draw_inputs() -> dict[str, np.ndarray]:
     generator = np.random.default_rng(0)
 
     def draw(*shape: int, dtype: type = np.float32) -> np.ndarray:
         return generator.standard_normal(shape).astype(dtype)
 
-    inputs = {
+    return {
         "logits": draw(3, 7),
         "e": draw(3, 128),
         "anchors": draw(7, 10, 128),
@@ -79,11 +74,29 @@ def test_a_program_without_torch_launches_them(tmp_path: Path):
         "kv": draw(3, 49, 2, 8, 32, dtype=np.float16),
         "table": draw(169, 8, dtype=np.float16),
     }
-    np.savez(tmp_path / "data.npz", **inputs)
-    (tmp_path / "launch.py").write_text(LAUNCH)
-    run(tmp_path / "launch.py", tmp_path / "compiled", tmp_path / "data.npz")
 
-    found = np.load(tmp_path / "data.npz")
+
+def run(*command: object) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    subprocess.run([sys.executable, *map(str, command)], check=True, env=environment)
+
+
+def arch() -> str:
+    return "sm_{}{}".format(*torch.cuda.get_device_capability())
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("kernels") / "compiled"
+    run("-m", "edgefel.cli.main", "kernels", "compile", "-o", folder, "--arch", arch())
+    return folder
+
+
+def check(inputs: dict[str, np.ndarray], found: dict[str, np.ndarray]) -> None:
+    """Compares with the references in float64."""
+    from edgefel.kernels.reliability_balance.reference import reliability_balance
+    from edgefel.kernels.window_cross_attention.reference import window_cross_attention
+
     wide = {name: torch.from_numpy(array).double() for name, array in inputs.items()}
     expected = reliability_balance(wide["logits"], wide["e"], wide["anchors"], wide["attentive"], 1.0)
     for name in expected._fields:
@@ -91,3 +104,28 @@ def test_a_program_without_torch_launches_them(tmp_path: Path):
     k, v = (x.transpose(1, 2) for x in wide["kv"].unbind(2))
     attended = window_cross_attention(wide["q"].transpose(1, 2), k, v, wide["table"], 7, 32**-0.5)
     np.testing.assert_allclose(found["attended"], attended.numpy(), atol=5e-3)
+
+
+def test_the_driver_launches_them_on_tensors_of_torch(compiled):
+    inputs, folder, driver = draw_inputs(), KernelFolder.open(compiled), load_driver()
+    tensors = {name: torch.from_numpy(array).cuda() for name, array in inputs.items()}
+    shapes = {"probabilities": (3, 7), "confidence": (3,), "primary": (3, 7)}
+    found = {name: torch.full(shape, float("nan"), device="cuda") for name, shape in shapes.items()}
+    found["attended"] = torch.full((3, 49, 256), float("nan"), device="cuda", dtype=torch.float16)
+    stream = torch.cuda.current_stream().cuda_stream
+    names = ("logits", "e", "anchors", "attentive")
+    pointers = [tensors[name].data_ptr() for name in names] + [found[name].data_ptr() for name in shapes]
+    launch(folder.file("reliability_balance", arch()), 3, pointers, stream, driver)
+    q, kv, table = (tensors[name].data_ptr() for name in ("q", "kv", "table"))
+    pointers = [q, kv, kv + 256 * 2, table, found["attended"].data_ptr()]
+    launch(folder.file("window_cross_attention_level3", arch()), 3, pointers, stream, driver)
+    check(inputs, {name: tensor.cpu().numpy() for name, tensor in found.items()})
+
+
+def test_a_program_without_torch_launches_them(compiled, tmp_path):
+    pytest.importorskip("pycuda", reason="needs pycuda")
+    inputs = draw_inputs()
+    np.savez(tmp_path / "data.npz", **inputs)
+    (tmp_path / "launch.py").write_text(LAUNCH)
+    run(tmp_path / "launch.py", compiled, tmp_path / "data.npz")
+    check(inputs, dict(np.load(tmp_path / "data.npz")))

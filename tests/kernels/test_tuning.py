@@ -107,6 +107,18 @@ def test_nothing_is_timed_while_a_graph_is_captured(monkeypatch):
     assert clock.runs == []
 
 
+def test_a_deterministic_run_takes_the_default_even_of_what_was_timed():
+    clock = Clock()
+    tuner = Tuner("op", "source", clock.measure)
+    assert pick(tuner, clock) == FAST
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert pick(tuner, clock) == SLOW
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert pick(tuner, clock) == FAST
+
+
 def test_where_nothing_runs_the_reason_is_said():
     clock = Clock()
     with pytest.raises(EdgefelError, match="op: no launch .* shared memory"):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 from streams import BLUE, RED, SquareDetector, scene, write_video
 
+from edgefel.data.images import read_rgb
 from edgefel.errors import EdgefelError
+from edgefel.runtime import predict
 from edgefel.runtime.faces import WholeImage
+from edgefel.runtime.labelling import label_faces
 from edgefel.runtime.predict import check_save, predict_source
 from edgefel.runtime.stream.sources import open_source
 
@@ -41,6 +46,93 @@ def test_results_come_in_order_and_the_totals_add_up(photos, session):
     assert len(summary.unreadable) == 1
     assert summary.unreadable[0].startswith(f"{photos / 'broken.png'} (")
     assert summary.saved == []
+
+
+@pytest.fixture
+def album(tmp_path):
+    """Twelve images with 0 to 4 faces, and a broken one after every third."""
+    folder = tmp_path / "album"
+    folder.mkdir()
+    squares = [
+        (x, y, 30 + 4 * x // 70, colour)
+        for x, y, colour in ((5, 10, RED), (75, 90, BLUE), (150, 20, RED), (230, 100, BLUE))
+    ]
+    for number in range(12):
+        image = cv2.cvtColor(scene(squares[: (3 * number) % 5]), cv2.COLOR_RGB2BGR)
+        cv2.imwrite(str(folder / f"{number:02}.png"), image)
+        if number % 3 == 2:
+            (folder / f"{number:02}-broken.png").write_bytes(b"\x89PNG")
+    return folder
+
+
+@pytest.mark.parametrize("most", [predict.MOST_WAITING, 3])
+def test_faces_of_several_images_are_labelled_in_one_call(album, session, monkeypatch, most):
+    monkeypatch.setattr(predict, "MOST_WAITING", most)
+    calls, results, read = [], [], []
+    called, find = type(session).__call__, predict.find_faces
+
+    def call(self, crops, *rest):
+        calls.append(len(crops))
+        return called(self, crops, *rest)
+
+    def found(image, *rest):
+        read.append(len(read))
+        return find(image, *rest)
+
+    def each(result):
+        results.append(result)
+        assert len(read) - len(results) < most
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(session), "__call__", call)
+        patched.setattr(predict, "find_faces", found)
+        summary = predict_source(open_source(album), SquareDetector(), session, each=each)
+    assert [Path(result.image).name for result in results] == [f"{number:02}.png" for number in range(12)]
+    assert (summary.images, summary.faces, len(summary.unreadable)) == (12, sum(calls), 4)
+    assert len(calls) < 9 if most == 3 else len(calls) <= 4
+    for result in results:
+        alone = label_faces(read_rgb(Path(result.image)), SquareDetector(), session)
+        assert [face.box for face in result.faces] == [face.box for face in alone]
+        for one, other in zip(result.faces, alone, strict=True):
+            assert one.label == other.label
+            assert list(one.probabilities.values()) == pytest.approx(
+                list(other.probabilities.values()), abs=1e-6
+            )
+
+
+def test_images_that_wait_are_bounded_by_their_bytes(album, session, monkeypatch, tmp_path):
+    size = 240 * 320 * 3
+    kept = []
+    waits = predict._enough
+
+    def enough(waiting, faces):
+        kept.append(sum(one.of.image.size for one in waiting))
+        return waits(waiting, faces)
+
+    monkeypatch.setattr(predict, "_enough", enough)
+    monkeypatch.setattr(predict, "MOST_BYTES", 2 * size)
+    predict_source(open_source(album), SquareDetector(), session, save=tmp_path / "out")
+    assert max(kept) == 2 * size
+    kept.clear()
+    predict_source(open_source(album), SquareDetector(), session)
+    assert max(kept) == 0
+
+
+def test_what_was_reported_and_saved_before_an_interruption_stays(album, session, tmp_path):
+    results = []
+
+    def each(result):
+        results.append(Path(result.image).name)
+        if len(results) == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict_source(open_source(album), SquareDetector(), session, save=tmp_path / "out", each=each)
+    assert (
+        sorted(path.name for path in (tmp_path / "out").iterdir())
+        == results
+        == [f"{n:02}.png" for n in range(5)]
+    )
 
 
 def test_faces_of_low_quality_are_counted_by_what_is_wrong(session, tmp_path):

@@ -6,15 +6,20 @@ Engines run on the stand-in of tests/fake_tensorrt.py, which is ONNX Runtime: it
 from __future__ import annotations
 
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import fake_tensorrt
 import numpy as np
 import onnx
 import pytest
+from engine_files import add_engine, assert_right, random_batch
 from fake_cuda import Machine
+from tiny_bundle import write_bundle
 from yunet_like import yunet_like
 
 from edgefel.errors import EdgefelError
+from edgefel.files.documents import read_json
 from edgefel.files.write import sha256, write_json
 from edgefel.runtime import engines
 from edgefel.runtime.alignment import FaceBox
@@ -22,8 +27,9 @@ from edgefel.runtime.backends import tensorrt_backend
 from edgefel.runtime.backends.cuda import import_pycuda
 from edgefel.runtime.engines import Gpu
 from edgefel.runtime.manifest import describe_file
+from edgefel.runtime.session import Session
 from edgefel.runtime.yunet import YuNetDetector
-from edgefel.runtime.yunet_backend import engine_path, open_yunet, output_shapes, record_path
+from edgefel.runtime.yunet_backend import engine_path, open_yunet, output_shapes, record_path, variant_path
 
 ORIN = Gpu("Orin", (8, 7))
 SIDES = (256, 320)
@@ -75,6 +81,35 @@ def test_the_engine_comes_first_and_finds_the_same(machine, model):
     assert machine.calls["enqueue"] > 0
 
 
+@pytest.mark.parametrize("unified", [False, True], ids=["card", "Jetson"])
+def test_the_next_image_is_searched_while_faces_of_the_last_are_labelled(machine, model, tmp_path, unified):
+    """Detector and network share the GPU's context; each has a stream, of which only its own results wait."""
+    machine.unified = unified
+    detector, image = YuNetDetector(model), lit(250, 310, 96, 160)
+    faces, batch = detector(image), random_batch(2)
+    bundle = add_engine(write_bundle(tmp_path / "bundle"))
+    begun, go_on = threading.Event(), threading.Event()
+    with Session.open(bundle, backend="tensorrt") as session, ThreadPoolExecutor(1) as pool:
+        streams = detector._runner._stream, session._runner._stream
+        assert len({stream.handle for stream in streams}) == machine.retained == 2
+        assert all(stream.non_blocking for stream in streams)
+        finish = streams[1].synchronize
+
+        def wait():
+            begun.set()
+            assert go_on.wait(30)
+            finish()
+
+        streams[1].synchronize = wait
+        labelled = pool.submit(session.run, batch)
+        assert begun.wait(30)
+        assert detector(image) == faces != []
+        assert not labelled.done()
+        go_on.set()
+        assert_right(labelled.result(), batch)
+    assert machine.retained == 1
+
+
 def test_several_known_faces_take_one_run_of_the_engine(machine, model, monkeypatch):
     detector, runs, rows = YuNetDetector(model), [], YuNetDetector.rows
     monkeypatch.setattr(YuNetDetector, "rows", lambda self, image: runs.append(1) or rows(self, image))
@@ -105,6 +140,20 @@ def test_an_engine_of_another_file_is_not_used(machine, model, what):
     opened = open_yunet(model)
     assert opened.backend != "tensorrt"
     assert len([reason for reason in opened.passed_over if reason.startswith("tensorrt")]) == 1
+
+
+def test_an_engine_in_fewer_bits_needs_the_file_it_was_built_from(machine, model):
+    source = variant_path(model, "fp16")
+    source.write_bytes(b"fewer bits")
+    record = read_json(record_path(model))
+    record["precision"] = "fp16"
+    write_json(record_path(model), record)
+    assert open_yunet(model).backend != "tensorrt"  # the hash is still that of the FP32 file
+    record["builder"]["source_sha256"] = sha256(source)
+    write_json(record_path(model), record)
+    assert open_yunet(model).backend == "tensorrt"
+    source.unlink()
+    assert open_yunet(model).backend != "tensorrt"
 
 
 def test_no_engine_no_reason(model):

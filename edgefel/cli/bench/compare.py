@@ -77,6 +77,14 @@ def _cells(rows: Sequence[Row]) -> options.Cells:
     }
 
 
+def _torch_alone(backends: Sequence[str] | None) -> bool:
+    """Whether no exported file is needed, which takes a minute to make."""
+    from edgefel.bench.compare.contenders import PYTORCH
+    from edgefel.bench.compare.cuda import CUDA
+
+    return backends is not None and set(backends) <= {*PYTORCH, *CUDA}
+
+
 @click.command("compare")
 @click.argument("models", nargs=-1)
 @params.data("Labelled images: accuracy of trained models.")
@@ -87,7 +95,8 @@ def _cells(rows: Sequence[Row]) -> options.Cells:
     "--backend",
     "backends",
     type=name_list(),
-    help="pytorch, torch.compile and the runtime's backends, comma-separated.  [default: all here]",
+    help="pytorch, torch.compile, the runtime's backends, and on a GPU pytorch-cuda, torch.compile-cuda, edgefel-cuda, "
+    "edgefel-compile-cuda; comma-separated.  [default: all here]",
 )
 @params.batch_sizes()
 @params.thread_counts("CPU threads per call.", default="1")
@@ -121,6 +130,7 @@ def command(
       edgefel bench compare runs/nano --data faces -o results.jsonl
       edgefel bench compare runs/raf-db --data RAF-DB --layout raf-db
       edgefel bench compare bundle --backend onnxruntime,openvino --batch-sizes 1,8
+      edgefel bench compare arbex --backend pytorch-cuda,edgefel-cuda --precision fp16 --batch-sizes 1,64
     """
     params.refuse_layout_alone()
     require("train", "edgefel bench compare", "torch")
@@ -141,7 +151,7 @@ def command(
             folder = work / str(number)
             folder.mkdir()
             click.echo(f"preparing {model}", err=True)
-            export = not (quick and model == QUICK_BASELINE)
+            export = not (quick and model == QUICK_BASELINE) and not _torch_alone(wanted.backends)
             subject = prepare(
                 model, folder, wanted.precisions, wanted.data, bars, export=export, layout=wanted.layout
             )

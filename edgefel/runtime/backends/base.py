@@ -61,6 +61,7 @@ class Backend(Protocol):
 
     max_batch: the largest batch that runs in one piece, None if there is no limit; `run` splits larger ones.
     notes: what a user should know of how it runs, one line each, such as why CUDA graphs are not used.
+    It may have a method `prepare(batches)`: makes ready for batches of these sizes, which takes time.
     """
 
     input_names: tuple[str, ...]

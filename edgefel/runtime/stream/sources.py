@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,7 +25,9 @@ from edgefel.runtime.stream.devices import open_video
 from edgefel.runtime.stream.frames import Frame, SourceCounts
 from edgefel.runtime.stream.video import VideoFile
 from edgefel.text import counted
+from edgefel.workers import in_threads
 
+AHEAD = 2
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"})
 
 
@@ -62,9 +64,10 @@ class Source:
         skip: Callable[[Path, str], None] = lambda path, reason: None,
         every: int = 1,
         lost: Callable[[int], None] = lambda frames: None,
-    ) -> Iterator[SourceImage]:
+    ) -> Generator[SourceImage, None, None]:
         """The images in order; unreadable ones are told to `skip`, with the reason. `every`: each n-th frame of a
-        video. `lost` is told at the end how many frames of a video were missing or could not be decoded."""
+        video. `lost` is told at the end how many frames of a video were missing or could not be decoded. While one
+        image is used, a thread decodes the next AHEAD."""
         if self.kind == "video":
             opener = partial(open_video, self.path)
             with closing(VideoFile(opener, str(self.path), every=every)) as video:
@@ -72,13 +75,19 @@ class Source:
                     yield SourceImage(str(self.path), frame.image, frame.index, round(frame.time, 6))
                 lost(video.counts.missing + video.counts.unreadable)
             return
-        for file in self.files:
-            try:
-                image = read_rgb(file)
-            except UnreadableImageError as error:
-                skip(file, error.reason)
-                continue
-            yield SourceImage(str(file), image)
+        with closing(in_threads(_read, self.files, min(1, len(self.files) - 1), ahead=AHEAD)) as images:
+            for file, image in zip(self.files, images, strict=True):
+                if isinstance(image, UnreadableImageError):
+                    skip(file, image.reason)
+                else:
+                    yield SourceImage(str(file), image)
+
+
+def _read(file: Path) -> Image | UnreadableImageError:
+    try:
+        return read_rgb(file)
+    except UnreadableImageError as error:
+        return error
 
 
 def open_source(path: str | os.PathLike[str]) -> Source:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from types import SimpleNamespace
 
 import pytest
 import torch
 from click.testing import CliRunner, Result
 
+from edgefel.bench.results import read_results
 from edgefel.cli.main import main
 from edgefel.kernels.ahead_of_time.resources import TARGETS
 
@@ -58,27 +59,67 @@ def test_a_batch_of_none_is_a_usage_error():
 
 def test_what_was_measured_is_a_table_a_plot_and_rows(tmp_path, monkeypatch):
     """On a machine with a GPU, whose bench is replaced by rows that are given."""
-    from edgefel.bench.kernels import suite
+    from edgefel.bench.kernels import run
+    from edgefel.bench.kernels.suite import KernelRow
 
-    timed = suite.KernelRow(
-        "op", "level 1", 8, "fp16", "forward", "edgefel", ms_p50=0.25, roofline=0.5, error=0.0
-    )
-    failed = suite.KernelRow("op", "level 1", 8, "fp16", "forward", "flex", note="does not run: no")
-    summary = {
-        "op": "op",
-        "dtype": "fp16",
-        "mode": "forward",
-        "geometric_mean": 2.0,
-        "least": 1.5,
-        "problems": 3,
-    }
-    document = {"bench": "kernels", "measured": True, "device": "a GPU", "summary": [summary]}
+    what = ("op", "level 1", 8, "fp16", "forward")
+    timed = [
+        KernelRow(*what, name, ms_p50=ms, roofline=0.5, error=0.0)
+        for name, ms in (("edgefel", 0.25), ("eager", 0.5))
+    ]
+    failed = KernelRow(*what, "flex", note="does not run: no")
+    environment = {"device": "a GPU"}
+    rows = [run.to_row(one, None, environment) for one in (*timed, failed)]
+    asked = []
+    rig = SimpleNamespace(environment=environment)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(suite, "measure_kernels", lambda *asked: {**document, "rows": [timed, failed]})
-    result = bench("-o", tmp_path / "results")
+    monkeypatch.setattr(run, "cuda_rig", lambda runs: asked.append(runs) or rig)
+    monkeypatch.setattr(run, "measure_kernels", lambda *given: asked.append(given) or rows)
+    options = ("--level", "1", "--impl", "edgefel,eager", "--batch", "8", "--mode", "forward", "--runs", "7")
+    result = bench("-o", tmp_path / "results", *options)
     assert result.exit_code == 0, result.output
     for text in ("0.2500", "50%", "does not run: no", "op fp16 forward: 2.00 times the fastest other"):
         assert text in result.stdout
-    rows = json.loads((tmp_path / "results" / "kernels.json").read_text())["rows"]
-    assert rows == [asdict(timed), asdict(failed)]
+    selection, given, output, _ = asked[1]
+    assert (asked[0], given, output) == (7, rig, tmp_path / "results" / "kernels.jsonl")
+    assert selection == run.Selection((8,), ("fp16",), (1,), ("edgefel", "eager"), ("forward",))
     assert (tmp_path / "results" / "kernels.png").read_bytes().startswith(b"\x89PNG")
+    lines = bench("--json", *options).stdout.splitlines()
+    assert [json.loads(line)["subject"]["implementation"] for line in lines] == ["edgefel", "eager", "flex"]
+
+
+def test_what_cannot_be_chosen_is_said(tmp_path):
+    for arguments, message in (
+        (("--level", "4"), "level 4: the pyramid has the levels 1, 2 and 3"),
+        (("--model", "--level", "9"), "level 9: the pyramid has the levels 1, 2 and 3"),
+        (("--impl", "cublas"), "implementation 'cublas' is not known; choose from: edgefel, eager, compile"),
+        (("--arch", "sm_90"), "--arch belongs to --model"),
+        (("--model", "--arch", "sm_75"), "--arch sm_75: no clocks are stated for it; known: sm_87, sm_90"),
+        (("--model", "--impl", "flex"), "--impl and --mode choose what is timed"),
+    ):
+        result = bench(*arguments)
+        assert result.exit_code == 2, arguments
+        assert message in result.stderr
+
+
+@pytest.mark.slow
+def test_the_model_counts_one_level_without_a_gpu(tmp_path, compiling):
+    options = ("--model", "--arch", "sm_90", "--level", "3", "--batch", "8", "-o", tmp_path / "results")
+    result = compiling("bench", "kernels", *options)
+    assert result.returncode == 0, result.stderr
+    assert "sm_90: lower bounds for NVIDIA H100 SXM 80 GB, 132 multiprocessors at 1755 MHz" in result.stdout
+    rows = read_results(tmp_path / "results" / "kernel-model.jsonl").rows
+    assert [row.subject["kernel"] for row in rows] == [
+        "forward_kernel", "backward_kv_kernel", "backward_q_kernel", "backward_table_kernel",
+    ]  # fmt: skip
+    for row in rows:
+        found = row.metrics
+        assert row.kind == "kernel-model"
+        assert row.notes == ()
+        assert found["units"] == 8 * 8 * 49**2
+        assert sum(found["by_pipe"].values()) == pytest.approx(found["instructions_per_unit"], abs=0.01)
+        assert found["bound_us"] == max(found["bounds_us"].values()) == found["bounds_us"][found["bound_by"]]
+        # an exponential for every score at least, but for those of keys that fill up the tile; and its products
+        assert found["by_pipe"]["mufu"] >= 49 / 64
+        assert found["by_pipe"]["tensor"] > 0
+        assert found["spill_bytes"] == found["by_pipe"]["other"] == 0

@@ -195,3 +195,11 @@ def test_shared_constants_keep_their_precision_in_float32_nodes():
     session = ort.InferenceSession(half.SerializeToString(), providers=["CPUExecutionProvider"])
     (result,) = session.run(None, {"image": np.ones((2, 3), dtype=np.float32)})
     assert (result == third).all()
+
+
+def test_a_scale_too_small_for_fp16_does_not_become_zero():
+    scales = np.array([1e-9, 0.5, 3e-8, 1e-12], np.float32)
+    values, clamped = half_constant(scales, scales=True)
+    assert values.tolist() == [HALF_TINY, 0.5, HALF_TINY, HALF_TINY]
+    assert not clamped
+    assert half_constant(scales)[0].tolist()[0] == 0.0  # of other constants

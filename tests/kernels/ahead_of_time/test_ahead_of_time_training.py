@@ -26,6 +26,6 @@ def test_training_kernels_compile_and_stay_in_registers(tmp_path):
     )
     assert result.returncode == 0, result.stderr
     rows = json.loads(result.stdout)
-    assert len(rows) == 2 * 16
+    assert len(rows) == 2 * 18
     for row in rows:
         assert row["stack_bytes"] == row["local_bytes"] == 0, row

@@ -11,8 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
+from onnx import TensorProto, helper
 from tiny_bundle import write_bundle
 
 from edgefel.errors import EdgefelError
@@ -96,6 +98,61 @@ def test_outputs_stay_when_the_next_call_comes(bundle):
         np.testing.assert_array_equal(first.logits, kept)
 
 
+@pytest.mark.parametrize("prepared", [(), (2,), (16, 7)])
+def test_a_batch_is_put_together_from_compiled_sizes(bundle, prepared, monkeypatch):
+    monkeypatch.setattr(openvino_backend, "PAYS", 50)
+    rng = np.random.default_rng(0)
+    with (
+        Session.open(bundle, backend="openvino", threads=1) as session,
+        Session.open(bundle, backend="onnxruntime", threads=1) as reference,
+    ):
+        session.warm_up(batches=prepared)
+        compiled = set(session._runner._compiled)
+        assert compiled == {1, *prepared} if prepared != (16, 7) else compiled == {16, 6, 1}
+        for count in (1, 2, 3, 7, 13, 16):
+            batch = rng.standard_normal((count, 3, 14, 14)).astype(np.float32)
+            np.testing.assert_allclose(session.run(batch).logits, reference.run(batch).logits, atol=1e-5)
+
+
+def test_a_size_is_compiled_once_it_pays(bundle, monkeypatch):
+    monkeypatch.setattr(openvino_backend, "PAYS", 12)
+    batch = np.random.default_rng(0).standard_normal((5, 3, 14, 14)).astype(np.float32)
+    with Session.open(bundle, backend="openvino", threads=1) as session:
+        seen = []
+        for _ in range(4):
+            found = session.run(batch).logits
+            seen.append(set(session._runner._compiled))
+            np.testing.assert_allclose(found, session.run(batch[::-1]).logits[::-1], atol=1e-5)
+        assert seen[0] == {1}
+        assert seen[1:] == [{1, 4}] * 3
+
+
+def test_large_files_are_compiled_for_fewer_sizes(bundle, monkeypatch):
+    monkeypatch.setattr(openvino_backend, "LARGE", 100)
+    batch = np.random.default_rng(0).standard_normal((7, 3, 14, 14)).astype(np.float32)
+    with (
+        Session.open(bundle, backend="openvino", threads=1) as session,
+        Session.open(bundle, backend="onnxruntime", threads=1) as reference,
+    ):
+        session.warm_up(batches=(7,))
+        assert set(session._runner._compiled) == {4, 1}
+        np.testing.assert_allclose(session.run(batch).logits, reference.run(batch).logits, atol=1e-5)
+
+
+def test_an_input_that_varies_in_its_sides_has_one_network(bundle, tmp_path):
+    path = tmp_path / "sum.onnx"
+    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, "h", "w"]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", value[:1], value[1:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    model = ModelFile(path, read_manifest(bundle).files[0], (3,), np.dtype(np.float32), {}, "x")
+    backend = OpenVinoBackend.open(model, threads=1)
+    backend.prepare([4])
+    for shape in ((1, 3, 5, 7), (1, 3, 9, 2)):
+        x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+        np.testing.assert_array_equal(backend.run(x)["y"], np.maximum(x, 0))
+    assert backend.input_shape == (1, 3, None, None)
+
+
 def test_the_callers_batch_is_not_written(bundle):
     batch = np.random.default_rng(0).standard_normal((3, 3, 14, 14)).astype(np.float32)
     kept = batch.copy()
@@ -138,7 +195,7 @@ def test_where_it_is_not_for(bundle, monkeypatch):
 def test_options_that_the_plugin_has_taken(bundle):
     (file,) = read_manifest(bundle).files
     backend = OpenVinoBackend.open(ModelFile.of(read_manifest(bundle), file), threads=1)
-    taken = {name: str(backend._compiled.get_property(name)) for name in compile_options(1)}
+    taken = {name: str(backend._compiled[1].compiled.get_property(name)) for name in compile_options(1)}
     assert taken["INFERENCE_NUM_THREADS"] == "1"
     assert "float32" in taken["INFERENCE_PRECISION_HINT"] or "f32" in taken["INFERENCE_PRECISION_HINT"]
     assert "LATENCY" in taken["PERFORMANCE_HINT"]
@@ -182,7 +239,7 @@ def test_a_request_that_cannot_be_made_is_explained(tmp_path, monkeypatch):
             raise RuntimeError("no memory")
 
         with monkeypatch.context() as patched:
-            patched.setattr(OpenVinoBackend, "_request", refuse)
+            patched.setattr(openvino_backend._Compiled, "request", refuse)
             with pytest.raises(EdgefelError, match=r"OpenVINO cannot run it on .* \(no memory\)"):
                 session(images(1))
         assert len(session(images(1)).confidence) == 1

@@ -1,0 +1,1 @@
+"""A bound on a kernel's time from its machine code, without a GPU."""
