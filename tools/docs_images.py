@@ -4,7 +4,7 @@
 python tools/docs_images.py page docs/results/baseline-2core.jsonl --height 2300 -o docs/images/bench_report.png
 python tools/docs_images.py page REPORT/report.html -o docs/images/evaluation_report.png
 edgefel data video -o clip.mp4
-python tools/docs_images.py stream clip.mp4 tests/bundles/nano-synthetic --frame 150 -o docs/images/stream.jpg
+python tools/docs_images.py stream clip.mp4 edgefel/networks/fer-plus-nano --frame 150 -o docs/images/stream.jpg
 """
 
 from __future__ import annotations

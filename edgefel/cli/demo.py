@@ -40,8 +40,8 @@ def command(output: Path, quick: bool, photo: Path | None, no_engine: bool, seed
     """Run the whole pipeline once, on the CPU, in a few minutes.
 
     Renders synthetic faces, trains the small ARBEx model (its streams first), evaluates it on unseen people, exports
-    it to ONNX in FP32, FP16 and INT8, builds a TensorRT engine of each, compares every file with PyTorch, and labels
-    the face in a photograph. Each stage is an edgefel command, which is printed before it runs. An interrupted demo
+    it to ONNX in FP32, FP16 and INT8, builds a TensorRT engine of each, and compares every file with PyTorch. The face
+    in a photograph is labelled by the network that comes with edgefel, which was trained on real faces. Each stage is an edgefel command, which is printed before it runs. An interrupted demo
     continues where it stopped; a finished one only prints its results.
 
     \b
@@ -105,7 +105,7 @@ class Demo:
             "evaluation": ["evaluate", run, "--data", faces, "--split", "test", "-o", evaluation],
             "export": ["export", run, "-o", bundle, *precisions, "--data", faces, *seed],
             # may exist from a demo that was killed before it recorded the stage
-            "photograph": ["predict", bundle, self.photo, "--save", photograph, "--overwrite"],
+            "photograph": ["predict", self.photo, "--save", photograph, "--overwrite"],
         }
 
     def _training(self, name: str, arguments: list[str]) -> list[str]:
