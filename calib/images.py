@@ -277,7 +277,8 @@ class ComparedImages:
     def batches(self, preprocessing: Preprocessing, input_type: str = "float32") -> Iterator[Tensor | Image]:
         """At most BATCH of them at a time: float32 [n, 3, H, W], or uint8 [n, H, W, 3] for a file that normalises
         in the graph."""
-        make = preprocessing.pixel_batch if input_type == "uint8" else preprocessing.batch
+        rest = preprocessing.after_resizing
+        make = rest.pixel_batch if input_type == "uint8" else rest.batch
         for start in range(0, len(self.crops), BATCH):
             yield make(self.crops[start : start + BATCH])
 

@@ -91,7 +91,9 @@ def predict_labels(
         (index, model.preprocessing.resize_image(image)) for index, image in readable(dataset, pool, skipped)
     )
     while batch := list(islice(crops, BATCH)):
-        probabilities = model.probabilities(model.preprocessing.batch([crop for _, crop in batch]))
+        probabilities = model.probabilities(
+            model.preprocessing.after_resizing.batch([crop for _, crop in batch])
+        )
         if not np.isfinite(probabilities).all():
             raise EdgefelError(
                 f"{model.identity.file}: its probabilities are not finite; use an earlier checkpoint"

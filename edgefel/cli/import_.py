@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import click
@@ -70,18 +69,15 @@ def command(
       edgefel import mobilefacenet_model_best.pth.tar --layout mobilefacenet -o mobilefacenet
     """
     require("train", "edgefel import", "torch")
-    from edgefel.data.framing import measure_framing
     from edgefel.data.open import open_dataset
     from edgefel.data.preprocessing import Preprocessing
     from edgefel.models.published import import_to_checkpoint
     from edgefel.runtime.faces import crop_detector
 
     params.refuse_alone("detector_model", "data")
-    measure = (
-        None if data is None else partial(measure_framing, open_dataset(data), crop_detector(detector_model))
-    )
+    shown, find = (None, None) if data is None else (open_dataset(data), crop_detector(detector_model))
     with working(f"reading {', '.join(map(str, files))}"):
-        summary = import_to_checkpoint(files, layout, output, labels, resize, measure)
+        summary = import_to_checkpoint(files, layout, output, labels, resize, shown, find)
     if as_json:
         print_json(summary)
         return

@@ -1,4 +1,5 @@
-"""Where the eyes of level faces lie in the images of a data set, so that a device can frame faces as in training.
+"""Where the eyes of level faces lie in the images of a data set, and how large the images are, so that a device can
+show faces as in training.
 
 This package may not import the runtime, which finds faces; a detector is passed as a function. Torch-free.
 """
@@ -6,8 +7,8 @@ This package may not import the runtime, which finds faces; a detector is passed
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
 import cv2
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from edgefel.data.dataset import ImageDataset
 from edgefel.data.images import UnreadableImageError
+from edgefel.data.preprocessing import Preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.text import counted
 
@@ -125,16 +127,8 @@ def measure_framing(
     find: uint8 RGB [H, W, 3] -> faces. Places are medians, and spreads 1.4826 times the median absolute deviation, so
     that a few wrong detections change nothing.
     """
-    indices = dataset.in_split("train")
-    if not indices.size:
-        indices = np.arange(len(dataset))
-    chosen = np.sort(np.random.default_rng(seed).permutation(indices)[:most])
     eyes, images = [], 0
-    for index in chosen.tolist():
-        try:
-            image = dataset.load(index)
-        except UnreadableImageError:
-            continue
+    for image in _sample(dataset, most, seed):
         images += 1
         if (found := _level_eyes(image, find)) is not None:
             eyes.append(found)
@@ -150,6 +144,30 @@ def measure_framing(
     numbers = [round(value, 4) for value in (down, apart, *spread)]
     framing = Framing(numbers[0], numbers[1], numbers[2], numbers[3], len(eyes))
     return FramingFound(framing, images, len(eyes))
+
+
+def with_detail(preprocessing: Preprocessing, dataset: ImageDataset) -> Preprocessing:
+    """The preprocessing for training on `dataset`: its `detail` is the side of the training images, if that is below
+    what they are resized to.
+
+    Of `SAMPLE` images, the smaller side that 95 % do not exceed: hardly an image loses anything.
+    """
+    sides = [min(image.shape[:2]) for image in _sample(dataset, SAMPLE, seed=0)]
+    side = int(np.quantile(sides, 0.95, method="lower")) if sides else preprocessing.resize
+    return replace(preprocessing, detail=side if side < preprocessing.resize else None)
+
+
+def _sample(dataset: ImageDataset, most: int, seed: int) -> Iterator[Image]:
+    """Readable images of the split train, or of all where there is none."""
+    indices = dataset.in_split("train")
+    if not indices.size:
+        indices = np.arange(len(dataset))
+    for index in np.sort(np.random.default_rng(seed).permutation(indices)[:most]).tolist():
+        try:
+            image = dataset.load(index)
+        except UnreadableImageError:
+            continue
+        yield image
 
 
 def _spread(values: NDArray[np.float64]) -> list[float]:

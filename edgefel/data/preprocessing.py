@@ -41,6 +41,8 @@ class Preprocessing:
     mean, std: per channel, on the scale 0..1 (ImageNet's by default).
     colour: channel order; RGB is the only one.
     resample: one of RESAMPLING.
+    detail: side in pixels of the training images where that is smaller than `resize`. Images larger than that are first
+        reduced to it, by area: from a camera come finer details than the network was ever shown. None: nothing is lost.
     """
 
     resize: int
@@ -50,6 +52,7 @@ class Preprocessing:
     std: tuple[float, float, float] = IMAGENET_STD
     colour: str = "RGB"
     resample: str = "area"
+    detail: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("resize", "crop", "stride"):
@@ -58,6 +61,10 @@ class Preprocessing:
                 raise EdgefelError(f"preprocessing: {name} is {value!r}; it must be an integer of at least 1")
         if self.resize > MOST_PIXELS:
             raise EdgefelError(f"preprocessing: resize is {self.resize}; it must be at most {MOST_PIXELS}")
+        if self.detail is not None and (type(self.detail) is not int or not 0 < self.detail < self.resize):
+            raise EdgefelError(
+                f"preprocessing: detail is {self.detail!r}; it must be an integer from 1 to resize - 1"
+            )
         if self.crop > self.resize:
             raise EdgefelError(f"preprocessing: crop {self.crop} is larger than resize {self.resize}")
         if self.crop % self.stride:
@@ -82,20 +89,26 @@ class Preprocessing:
     def summary(self) -> str:
         """A description of sizes and resampling."""
         cropped = "no crop" if self.crop == self.resize else f"crop {self.crop} from the middle"
-        return f"resize to {self.resize} ({self.resample}), {cropped}"
+        reduced = "" if self.detail is None else f"reduce to {self.detail}, "
+        return f"{reduced}resize to {self.resize} ({self.resample}), {cropped}"
+
+    @property
+    def after_resizing(self) -> Preprocessing:
+        """What is left to do with images of `resize_image`."""
+        return self if self.detail is None else replace(self, detail=None)
 
     def scaled(self, output_size: int) -> Preprocessing:
         """The same framing, resampling and normalisation for a model of that input size; stride 1."""
         if output_size == self.output_size:
             return self
-        return replace(self, resize=round(self.resize * output_size / self.crop), crop=output_size, stride=1)
+        resize = round(self.resize * output_size / self.crop)
+        detail = self.detail if self.detail is not None and self.detail < resize else None
+        return replace(self, resize=resize, crop=output_size, stride=1, detail=detail)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; `from_dict` reads them back. `resample` is left out if it is "area", as in older files."""
+        """Plain JSON values; `from_dict` reads them back. Defaults of newer fields are left out, as in older files."""
         values = {**vars(self), "mean": list(self.mean), "std": list(self.std)}
-        if self.resample == "area":
-            del values["resample"]
-        return values
+        return {name: value for name, value in values.items() if name not in _NEWER or value != _NEWER[name]}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
@@ -103,7 +116,7 @@ class Preprocessing:
         if not isinstance(values, Mapping):
             raise EdgefelError(f"preprocessing: expected an object with fields, got {values!r}")
         known = [field.name for field in fields(cls)]
-        if missing := [name for name in known if name not in values and name != "resample"]:
+        if missing := [name for name in known if name not in values and name not in _NEWER]:
             raise EdgefelError(f"preprocessing: missing {', '.join(missing)}")
         if unknown := sorted(set(values) - set(known)):
             raise EdgefelError(f"preprocessing: unknown {', '.join(unknown)}; known are {', '.join(known)}")
@@ -113,8 +126,11 @@ class Preprocessing:
         """uint8 RGB [H, W, 3] of any size -> uint8 [resize, resize, 3]."""
         _check_image(rgb)
         height, width = rgb.shape[:2]
-        if (height, width) == (self.resize, self.resize):
+        if (height, width) == (self.resize, self.resize) and self.detail is None:
             return rgb
+        if self.detail is not None and min(height, width) > self.detail:
+            height = width = self.detail
+            rgb = np.asarray(cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
         if self.resample == "antialias":
             return _antialiased(rgb, self.resize)
         shrinking = height > self.resize and width > self.resize
@@ -162,6 +178,10 @@ class Preprocessing:
         start = (self.resize - self.crop) // 2
         window = slice(start, start + self.crop, self.stride)
         return self.resize_image(image)[window, window]
+
+
+# fields that older files lack, and what these mean by it
+_NEWER: Mapping[str, Any] = {"resample": "area", "detail": None}
 
 
 def default_preprocessing(input_size: int) -> Preprocessing:

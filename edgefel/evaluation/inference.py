@@ -50,10 +50,11 @@ def run_model(
     dtype = next(model.parameters()).dtype
     training = model.training
     model.eval()
+    rest = preprocessing.after_resizing
     try:
         with torch.inference_mode():
             for batch in batches:
-                crops = preprocessing.batch([p.transpose(1, 2, 0) for p in batch.pixels.numpy()])
+                crops = rest.batch([p.transpose(1, 2, 0) for p in batch.pixels.numpy()])
                 prediction = model(torch.from_numpy(crops).to(device, dtype))
                 values = [batch.indices, prediction.primary.double(), prediction.probabilities.double()]
                 if features:

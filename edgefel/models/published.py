@@ -11,7 +11,7 @@ one, which those trainers evaluate.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, takewhile
 from pathlib import Path
@@ -20,7 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgefel.data.framing import FramingFound
+from edgefel.data.dataset import ImageDataset
+from edgefel.data.framing import FindFaces, FramingFound, measure_framing, with_detail
 from edgefel.data.labels import choose_labels
 from edgefel.errors import EdgefelError
 from edgefel.files.write import sha256
@@ -91,16 +92,17 @@ def import_to_checkpoint(
     output: str | Path,
     labels: str | None = None,
     resize: int | None = None,
-    measure: Callable[[], FramingFound] | None = None,
+    data: ImageDataset | None = None,
+    find: FindFaces | None = None,
 ) -> dict[str, Any]:
     """Reads published files and writes a checkpoint folder: what `edgefel import` does. Returns a summary.
 
     labels: see `edgefel.data.labels.choose_labels`; None takes the file's own names. A backbone has none. resize: side
     that images are resized to before the crop, where the training differed from the release's; None is the release's.
-    measure: measures the framing of the network's training data; without it the checkpoint has none, since no release
-    says where the eyes of its aligned faces are.
+    data, find: images that the network was trained on, and what finds the faces in them: their framing and detail go
+    with the checkpoint, which without them has neither, since no release says where the eyes of its aligned faces are.
     """
-    for option, value in (("--labels", labels), ("--resize", resize), ("--data", measure)):
+    for option, value in (("--labels", labels), ("--resize", resize), ("--data", data)):
         if layout in _PARTS and value is not None:
             raise EdgefelError(f"layout '{layout}' is a backbone, which labels nothing; leave out {option}")
     own = PREPROCESSING.get(layout)
@@ -118,8 +120,9 @@ def import_to_checkpoint(
     else:
         where = ", ".join(map(str, files))
         names = choose_labels(labels, imported.classes, imported.model.config.num_classes, where)
+        if data is not None and find is not None:
+            own, found = with_detail(own, data), measure_framing(data, find)
         preprocessing = own.to_dict()
-        found = measure() if measure is not None else None
         save_checkpoint(
             output, imported.model, names, preprocessing, extra, None if found is None else found.framing
         )

@@ -105,6 +105,7 @@ def _run(
             model = make_model(config, data.labels, starts)
         if data.votes is not None:  # recorded, so that a resumed run uses the same file
             config = replace(config, votes=data.votes.file)
+        preprocessing = data.train.preprocessing
         teacher = find_teacher(config, run.path, data)
         with ending_together():
             fabric.launch()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -129,7 +129,7 @@ class Trainer:
                 f"the result is not bit for bit that of an uninterrupted run (OMP_NUM_THREADS={threads})"
             )
         used = self.preprocessing
-        if self.config.init_from and used != default_preprocessing(used.output_size):
+        if self.config.init_from and replace(used, detail=None) != default_preprocessing(used.output_size):
             say(f"images as the weights of init_from know them: {used.summary}")
         if self.main:
             for start in starts:

@@ -138,6 +138,7 @@ def test_the_framing_of_the_training_data_is_measured_on_request(apvit_file, tmp
     assert result.exit_code == 0, result.output
     assert "framing: eyes at 0.3" in result.stdout
     assert load_checkpoint(tmp_path / "apvit").framing.eyes_down == pytest.approx(0.385, abs=0.02)
+    assert load_checkpoint(tmp_path / "apvit").preprocessing["detail"] == 96
     alone = run(*arguments, "--detector-model", "yunet.onnx")
     assert alone.exit_code == 2
     assert "--detector-model belongs to --data" in alone.stderr

@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from edgefel.data.framing import LEAST_FACES, Framing, measure_framing
+from edgefel.data.framing import LEAST_FACES, Framing, measure_framing, with_detail
 from edgefel.data.open import open_dataset
+from edgefel.data.preprocessing import Preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.runtime.alignment import FaceBox
 
@@ -145,3 +146,11 @@ def test_missing_and_unknown_entries_are_refused():
     ):
         with pytest.raises(EdgefelError, match="framing: "):
             Framing.from_dict(wrong)
+
+
+def test_detail_is_the_side_that_hardly_an_image_exceeds(tmp_path):
+    sizes = [(40, 48)] * 30 + [(48, 60)] * 30 + [(300, 300)]
+    dataset = written(tmp_path, [np.zeros((*size, 3), np.uint8) for size in sizes])
+    assert with_detail(Preprocessing(128, 112), dataset) == Preprocessing(128, 112, detail=48)
+    # what another data set had is not that of this one
+    assert with_detail(Preprocessing(48, 48, detail=20), dataset) == Preprocessing(48, 48)

@@ -121,11 +121,43 @@ def test_resampling_travels_and_files_without_it_mean_area():
     assert "resample" not in Preprocessing(32, 28).to_dict()
 
 
+def test_detail_travels_and_files_without_it_lose_nothing():
+    own = Preprocessing(32, 28, detail=12)
+    assert Preprocessing.from_dict(json.loads(json.dumps(own.to_dict()))) == own
+    assert "detail" not in Preprocessing(32, 28).to_dict()
+    assert own.summary == "reduce to 12, resize to 32 (area), crop 28 from the middle"
+
+
+@pytest.mark.parametrize("size", [(48, 48), (97, 151), (19, 23), (128, 128), (48, 97)], ids=str)
+@pytest.mark.parametrize("resample", ["area", "antialias", "bilinear"])
+def test_a_larger_image_shows_no_more_detail_than_the_training_images(size, resample):
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    plain, own = (
+        Preprocessing(128, 112, resample=resample),
+        Preprocessing(128, 112, resample=resample, detail=48),
+    )
+    reduced = image
+    if min(size) > 48:
+        down, across = (weights_of(length, 48, True) for length in size)
+        reduced = np.rint(np.einsum("ip,pqc,jq->ijc", down, image.astype(np.float64), across)).astype(
+            np.uint8
+        )
+    found, expected = own.batch([image]), plain.batch([reduced])
+    if min(size) <= 48:  # the training images themselves, and smaller ones
+        np.testing.assert_array_equal(found, expected)
+    else:
+        assert np.abs(found - expected).max() <= 1.01 / 255 / min(plain.std)
+        assert np.abs(found - plain.batch([image])).max() > 0.5
+
+
 def test_a_recipe_for_another_input_size():
     published = Preprocessing(256, 224, resample="antialias")
     assert published.scaled(112) == Preprocessing(128, 112, resample="antialias")
     assert published.scaled(224) is published
     assert Preprocessing(256, 224, stride=2).scaled(224) == Preprocessing(256, 224)
+    small = Preprocessing(256, 224, detail=100)
+    assert small.scaled(112) == Preprocessing(128, 112, detail=100)
+    assert small.scaled(56) == Preprocessing(64, 56)
 
 
 SIZES = [(100, 100), (97, 151), (21, 75), (19, 23), (300, 224), (1, 1), (700, 512), (32, 40)]
@@ -170,6 +202,9 @@ def test_bilinear_interpolates_between_two_pixels_however_much_it_shrinks(size):
         ({"mean": [0.1, 0.2, float("nan")]}, "finite"),
         ({"std": [0.1, 0.0, 0.3]}, "greater than 0"),
         ({"colour": "BGR"}, "'RGB'"),
+        ({"detail": 32}, "detail is 32; it must be an integer from 1 to resize - 1"),
+        ({"detail": True}, "detail is True"),
+        ({"detail": 0}, "detail is 0"),
         ({"gamma": 2}, "unknown gamma"),
     ],
 )
@@ -328,7 +363,12 @@ def witness_bundle(folder: Path, preprocessing: Preprocessing, kind: str) -> Pat
 
 @pytest.mark.parametrize(
     "preprocessing",
-    [Preprocessing(32, 28), Preprocessing(64, 56, 2), Preprocessing(30, 30, resample="antialias")],
+    [
+        Preprocessing(32, 28),
+        Preprocessing(64, 56, 2),
+        Preprocessing(30, 30, resample="antialias"),
+        Preprocessing(32, 28, detail=20),
+    ],
     ids=str,
 )
 def test_evaluation_calibration_comparison_and_device_give_the_model_the_same_bytes(tmp_path, preprocessing):

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -157,15 +158,15 @@ def test_init_from_and_frozen_backbones(whole, faces, tmp_path):
 @pytest.mark.parametrize(
     ("model", "expected"),
     [
-        ("arbex-nano", Preprocessing(112, 112, resample="antialias")),
-        ("arbex-nano+resizer", Preprocessing(192, 192, resample="antialias")),
+        ("arbex-nano", Preprocessing(112, 112, resample="antialias", detail=36)),
+        ("arbex-nano+resizer", Preprocessing(192, 192, resample="antialias", detail=36)),
     ],
 )
 def test_a_run_keeps_the_preprocessing_of_the_weights_it_starts_from(
     whole, faces, tmp_path, capsys, model, expected
 ):
     loaded = load_checkpoint(whole)
-    own = Preprocessing(112, 112, resample="antialias")
+    own = Preprocessing(112, 112, resample="antialias", detail=20)
     save_checkpoint(tmp_path / "start", loaded.model, loaded.labels, own.to_dict())
     made = config(faces, model=model, init_from=[str(tmp_path / "start")], max_steps=1)
     train(made, tmp_path / "run")
@@ -185,7 +186,8 @@ def test_a_run_from_backbones_has_the_recipes_preprocessing(whole, faces, tmp_pa
     train(
         config(faces, model="arbex-nano", init_from=[str(tmp_path / "part")], max_steps=1), tmp_path / "run"
     )
-    assert load_checkpoint(tmp_path / "run").preprocessing == default_preprocessing(112).to_dict()
+    recipe = replace(default_preprocessing(112), detail=36)  # that of the data
+    assert load_checkpoint(tmp_path / "run").preprocessing == recipe.to_dict()
 
 
 def test_soft_labels_and_no_validation(tmp_path):

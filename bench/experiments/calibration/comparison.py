@@ -292,7 +292,8 @@ class _Judge:
     def outputs(self, model: onnx.ModelProto) -> tuple[Any, Any]:
         """Logits float64 [N, C]; the shared class, int64 [N], that is the most probable after the correction."""
         starts = range(0, len(self.crops), _BATCH)
-        batches = (self.preprocessing.batch(self.crops[at : at + _BATCH]) for at in starts)
+        rest = self.preprocessing.after_resizing
+        batches = (rest.batch(self.crops[at : at + _BATCH]) for at in starts)
         names = ("logits", "probabilities")
         found = onnx_outputs(model.SerializeToString(), batches, self.progress, outputs=names)
         if not all(np.isfinite(values).all() for values in found.values()):
