@@ -40,9 +40,10 @@ def command(output: Path, quick: bool, photo: Path | None, no_engine: bool, seed
     """Run the whole pipeline once, on the CPU, in a few minutes.
 
     Renders synthetic faces, trains the small ARBEx model (its streams first), evaluates it on unseen people, exports
-    it to ONNX in FP32, FP16 and INT8, builds a TensorRT engine of each, and compares every file with PyTorch. The face
-    in a photograph is labelled by the network that comes with edgefel, which was trained on real faces. Each stage is an edgefel command, which is printed before it runs. An interrupted demo
-    continues where it stopped; a finished one only prints its results.
+    it to ONNX in FP32, FP16 and INT8, builds a TensorRT engine of each, and compares every file with PyTorch. The
+    network that comes with edgefel, trained on real faces, labels the face in a photograph. Each stage is an edgefel
+    command, which is printed before it runs. An interrupted demo continues where it stopped; a finished one only
+    prints its results.
 
     \b
     Examples:
