@@ -60,7 +60,9 @@ def _allow_decomposition(trt: ModuleType, network: Any) -> None:
     """Lets TensorRT compute an `Attention` operator for which it has no kernel of its own, FP32 ones for instance, as
     products and a softmax: the parser leaves that forbidden, and then the build fails."""
     kind = getattr(trt.LayerType, "ATTENTION_INPUT", None)
-    for i in range(network.num_layers if kind is not None else 0):
+    if kind is None:  # TensorRT 10.3 to 10.13, whose parser has no such operator
+        return
+    for i in range(network.num_layers):
         layer = network.get_layer(i)
         if layer.type == kind:
             # the binding hands out the base class

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import shutil
+import subprocess
 import sys
 
 import pytest
-from tensorrt_bindings.environments import SCRIPT, Bindings, cache, compile_stub, versions
+from tensorrt_bindings.described import Package
+from tensorrt_bindings.environments import HERE, SCRIPT, Bindings, cache, compile_stub, versions
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +32,27 @@ def find(version: str, stub) -> Bindings:
     if not folder.is_dir():
         pytest.skip(f"TensorRT's Python package {version} is not here; {SCRIPT} {sys.executable} fetches it")
     return Bindings(version, folder, stub)
+
+
+@pytest.fixture(scope="session")
+def package_of(stub):
+    """What the package of a version has; "rtx" is TensorRT for RTX."""
+    program = HERE / "describe_bindings.py"
+
+    @functools.cache
+    def describe(version: str) -> Package:
+        if version != "rtx":
+            return Package(find(version, stub).ask(program, "tensorrt"))
+        pytest.importorskip("tensorrt_rtx", reason="needs TensorRT for RTX (extra rtx)")
+        command = [sys.executable, program, "tensorrt_rtx"]
+        return Package(
+            json.loads(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
+        )
+
+    return describe
+
+
+@pytest.fixture(scope="session", params=[*versions(), "rtx"])
+def package(request, package_of) -> Package:
+    """One of them."""
+    return package_of(request.param)

@@ -17,7 +17,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 SCRIPT = "tools/ci/tensorrt_bindings.sh"
 LIBRARIES = ("nvinfer", "nvinfer_plugin", "nvonnxparser")
-_HERE = Path(__file__).parent
+HERE = Path(__file__).parent
 
 
 def versions() -> list[str]:
@@ -35,7 +35,7 @@ def cache() -> Path:
 def compile_stub(folder: Path) -> None:
     """The stub under the names that all versions link to."""
     folder.mkdir()
-    source = _HERE / "libnvinfer.c"
+    source = HERE / "libnvinfer.c"
     for major in sorted({version.partition(".")[0] for version in versions()}):
         first = folder / f"lib{LIBRARIES[0]}.so.{major}"
         subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", first, source], check=True, timeout=60)
@@ -62,7 +62,7 @@ class Bindings:
         # both are searched in this order; libraries may come first by `more`
         libraries = [more.pop("LD_LIBRARY_PATH", ""), str(self.libraries)]
         own |= {
-            "PYTHONPATH": os.pathsep.join([str(self.folder), str(_HERE.parent), *filter(None, sys.path)]),
+            "PYTHONPATH": os.pathsep.join([str(self.folder), str(HERE.parent), *filter(None, sys.path)]),
             "LD_LIBRARY_PATH": os.pathsep.join(filter(None, libraries)),
         }
         return own | more
