@@ -2,7 +2,7 @@
 
 classes: by name, those inside others as "ILogger.Severity": bases, members. A member has `doc`, the signatures that
 pybind11 writes into its docstring; a property also `set`, that of its setter or None; what is neither has `value`, the
-name of its class. Members of the module are those of the class "".
+name of its class. numbers: of the members of an enum. Members of the module are those of the class "".
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ def describe(module: ModuleType) -> dict[str, Any]:
         bases = [base.__qualname__ for base in one.__mro__[1:-1]]
         inside = {key: value for base in one.__mro__[:-1] for key, value in reversed(vars(base).items())}
         classes[name] = {"bases": bases, "members": _members(inside, name)}
+        if (numbers := getattr(one, "__members__", None)) is not None:
+            classes[name]["numbers"] = {key: int(value) for key, value in numbers.items()}
         if "__init__" in vars(one):
             classes[name]["members"]["__init__"] = {"doc": one.__init__.__doc__ or ""}
         waiting += [(f"{name}.{key}", value) for key, value in vars(one).items() if inspect.isclass(value)]
