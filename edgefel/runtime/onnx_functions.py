@@ -1,17 +1,20 @@
 """Fused operators of an ONNX file: nodes of the domain `edgefel`, whose meaning is a function in the same file.
 
-The function's body is the decomposed graph. ONNX Runtime and TensorRT's parser read such files as they are; OpenVINO
-does not, so its backend opens `inlined` ones, and a TensorRT that has the kernels gets files without the bodies. Works
-on the file's bytes, without the `onnx` package.
+The function's body is the decomposed graph. ONNX Runtime and TensorRT's parser read such files as they are. OpenVINO
+does not, and TensorRT loses the names of nodes in bodies, so both get `inlined` files; operators that a TensorRT plugin
+computes stay, without their bodies. Works on the file's bytes, without the `onnx` package.
 
 Source: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3
 """
 
 from __future__ import annotations
 
+import mmap
+import os
 import struct
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from edgefel.runtime.protobuf import BYTES, FIXED32, VARINT, field, fields
 
@@ -32,39 +35,45 @@ class FusedNode:
     attributes: Mapping[str, int | float | str]
 
 
+def has_functions(path: Path) -> bool:
+    """Whether an ONNX file has fused operators; reads no weights."""
+    with path.open("rb") as stream:
+        if os.fstat(stream.fileno()).st_size == 0:
+            return False
+        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            try:
+                return any(number == _FUNCTION for number, *_ in fields(data, 0, len(data)))
+            except (IndexError, ValueError):  # whatever loads it says so
+                return False
+
+
 def fused_nodes(model: bytes) -> list[FusedNode]:
     """The fused operators of an ONNX file, in its order. What is no ONNX file has none."""
     try:
-        return [_described(node) for graph in _parts(model, _GRAPH) for node in _nodes(graph) if _fused(node)]
+        nodes = (node for graph in _parts(model, _GRAPH) for node in _parts(graph, _GRAPH_NODE))
+        return [_described(node) for node in nodes if _fused(node)]
     except (IndexError, ValueError):  # whatever loads it says so
         return []
 
 
-def without_bodies(model: bytes, operators: Collection[str]) -> bytes:
-    """The file without the functions of these operators: a parser has to know the operators themselves."""
-
-    def kept(number: int, raw: bytes, content: bytes) -> bytes:
-        return b"" if number == _FUNCTION and _function_name(content) in operators else raw
-
-    return _rewritten(model, kept)
-
-
-def inlined(model: bytes) -> bytes:
+def inlined(model: bytes, keep: Collection[str] = ()) -> bytes:
     """The file with the body in the place of every fused operator, and no functions; itself where it has none.
 
-    Names within a body get the node's name in front. Bodies hold plain operators, without subgraphs and without
-    references to the node's attributes.
+    keep: operators that whatever reads the file knows itself, and that stay as they are. Names within a body get the
+    node's name in front. Bodies hold plain operators, without subgraphs and references to the node's attributes.
+    What is no ONNX file comes back as it is.
     """
-    bodies = {_function_name(body): body for body in _parts(model, _FUNCTION)}
+    try:
+        bodies = {_function_name(body): body for body in _parts(model, _FUNCTION)}
+    except (IndexError, ValueError):  # whatever loads it says so
+        return model
     if not bodies:
         return model
 
     def in_graph(number: int, raw: bytes, content: bytes) -> bytes:
-        if number != _GRAPH_NODE or not _fused(content):
+        if number != _GRAPH_NODE or not _fused(content) or (name := _text(content, _OPERATOR)) in keep:
             return raw
-        return b"".join(
-            field(_GRAPH_NODE, node) for node in _expanded(content, bodies[_text(content, _OPERATOR)])
-        )
+        return b"".join(field(_GRAPH_NODE, node) for node in _expanded(content, bodies[name]))
 
     def in_model(number: int, raw: bytes, content: bytes) -> bytes:
         if number == _FUNCTION:
@@ -99,10 +108,6 @@ def _rewritten(message: bytes, change: Callable[[int, bytes, bytes], bytes]) -> 
         out.append(change(number, raw, message[value:stop]) if wire == BYTES else raw)
         start = stop
     return b"".join(out)
-
-
-def _nodes(graph: bytes) -> Iterator[bytes]:
-    return _parts(graph, _GRAPH_NODE)
 
 
 def _parts(message: bytes, wanted: int) -> Iterator[bytes]:

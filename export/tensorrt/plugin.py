@@ -1,11 +1,11 @@
 """Our kernels inside TensorRT engines: the fused operators of an ONNX file as ahead-of-time plugins.
 
-    kernels, notes = choose_kernels(trt, fused_nodes(data), folder, gpu)
-    register_plugins(trt, kernels)
-    parser.parse(without_bodies(data, kernels))
+    chosen = prepare_plugins(trt, fused_nodes(data), folder, gpu)  # chooses and registers
+    parser.parse(inlined(data, keep=chosen.kernels))
 
-A plugin brings the PTX of a Triton kernel, its grid and its shared memory; TensorRT keeps them in the engine, which then
-needs no Python. The kernels are compiled on a workstation (`edgefel pack`); nothing here needs torch, Triton or onnx.
+A plugin brings the PTX of a Triton kernel, its grid and its shared memory; TensorRT keeps them in the engine, which
+then needs no Python. The kernels are compiled on a workstation (`edgefel pack`); nothing here needs torch, Triton or
+onnx.
 
 Source: "tensorrt.plugin" in NVIDIA's Python API reference (quickly deployable plugins, `aot_impl`): kernels take the
 addresses of the inputs, then of the outputs.
@@ -14,20 +14,23 @@ addresses of the inputs, then of the outputs.
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib
 import inspect
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from edgefel.errors import EdgefelError
+from edgefel.files.write import sha256
 from edgefel.runtime.engines import Gpu, described
 from edgefel.runtime.kernels import INDEX, KernelFile, KernelFolder
 from edgefel.runtime.onnx_functions import DOMAIN, FusedNode
+from edgefel.text import one_line
 
 _SAME_FLOAT = 1e-6  # ONNX keeps a number in 32 bits, a kernel's description in 64
 
@@ -88,6 +91,29 @@ class ChosenKernels:
     kernels: Mapping[str, KernelFile] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    @property
+    def digest(self) -> str | None:
+        """SHA-256 of what the engine gets of the kernels; None without any."""
+        if not self.kernels:
+            return None
+        digest = hashlib.sha256()
+        for operator, kernel in sorted(self.kernels.items()):
+            launch = (operator, kernel.programs_per_image, kernel.threads, kernel.shared, sha256(kernel.ptx))
+            digest.update(repr(launch).encode())
+        return digest.hexdigest()
+
+
+def prepare_plugins(
+    trt: ModuleType, nodes: Sequence[FusedNode], folder: Path | None, gpu: Gpu | None
+) -> ChosenKernels:
+    """`choose_kernels`, registered; a TensorRT that refuses them takes the bodies, which a note says."""
+    chosen = choose_kernels(trt, nodes, folder, gpu)
+    try:
+        register_plugins(trt, chosen.kernels)
+    except Exception as error:  # of another version's registry
+        return ChosenKernels(notes=(*chosen.notes, built_from_bodies(chosen.kernels, one_line(error))))
+    return chosen
+
 
 def choose_kernels(
     trt: ModuleType, nodes: Sequence[FusedNode], folder: Path | None, gpu: Gpu | None
@@ -100,13 +126,13 @@ def choose_kernels(
     operators = {node.operator: node for node in nodes}
     reason = unavailable_reason(trt)
     if reason is None and folder is None:
-        reason = "no compiled kernels are given; pass their folder with --kernels"
+        reason = "no compiled kernels are given; pass their folder to 'edgefel engine --kernels'"
     if reason is None and gpu is None:
         reason = "no GPU is found here, and its kernels are not known"
     if reason is not None or not operators:
-        notes = (_from_bodies(operators, str(reason)),) if operators else ()
-        return ChosenKernels(notes=notes)
-    assert folder is not None and gpu is not None
+        return ChosenKernels(notes=(built_from_bodies(operators, str(reason)),) if operators else ())
+    assert folder is not None
+    assert gpu is not None
     compiled = KernelFolder.open(folder)
     kernels: dict[str, KernelFile] = {}
     notes_by_reason: dict[str, list[str]] = {}
@@ -117,7 +143,7 @@ def choose_kernels(
             kernels[operator] = kernel
         except EdgefelError as error:
             notes_by_reason.setdefault(str(error), []).append(operator)
-    notes = tuple(_from_bodies(found, why) for why, found in notes_by_reason.items())
+    notes = tuple(built_from_bodies(found, why) for why, found in notes_by_reason.items())
     return ChosenKernels(kernels, notes)
 
 
@@ -146,6 +172,11 @@ def unavailable_reason(trt: ModuleType) -> str | None:
     if not hasattr(plugin, "aot_impl"):
         return f"{what} has no ahead-of-time plugins (tensorrt 10.13 and later have)"
     return None
+
+
+def built_from_bodies(operators: Iterable[str], reason: str) -> str:
+    """The line that says which fused operators an engine computes as a decomposed graph, and why."""
+    return f"{', '.join(operators)} built from the decomposed graph: {reason}"
 
 
 def find_kernels(bundle: Path) -> Path | None:
@@ -240,7 +271,3 @@ def _check(node: FusedNode, kernel: KernelFile) -> None:
             raise EdgefelError(
                 f"{kernel.ptx}: is compiled for {attribute} {there}, and the network has {wanted}; compile its own"
             )
-
-
-def _from_bodies(operators: Sequence[str] | Mapping[str, FusedNode], reason: str) -> str:
-    return f"{', '.join(operators)} built from the decomposed graph: {reason}"
