@@ -10,7 +10,7 @@ import sys
 
 import pytest
 from tensorrt_bindings.described import Package
-from tensorrt_bindings.environments import HERE, SCRIPT, Bindings, cache, compile_stub, versions
+from tensorrt_bindings.environments import HERE, Bindings, compile_stub, find, versions
 
 
 @pytest.fixture(scope="session")
@@ -25,13 +25,6 @@ def stub(_once):
 def bindings(request, stub) -> Bindings:
     """One version of the package."""
     return find(request.param, stub)
-
-
-def find(version: str, stub) -> Bindings:
-    folder = cache() / version
-    if not folder.is_dir():
-        pytest.skip(f"TensorRT's Python package {version} is not here; {SCRIPT} {sys.executable} fetches it")
-    return Bindings(version, folder, stub)
 
 
 @pytest.fixture(scope="session")

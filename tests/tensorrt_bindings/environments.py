@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = "tools/ci/tensorrt_bindings.sh"
 LIBRARIES = ("nvinfer", "nvinfer_plugin", "nvonnxparser")
@@ -84,3 +86,11 @@ class Bindings:
         result = self.run(*arguments, **more)
         assert result.returncode == 0, result.stderr
         return json.loads(result.stdout.splitlines()[-1])
+
+
+def find(version: str, libraries: Path) -> Bindings:
+    """That version; skips the test where it is not here."""
+    folder = cache() / version
+    if not folder.is_dir():
+        pytest.skip(f"TensorRT's Python package {version} is not here; {SCRIPT} {sys.executable} fetches it")
+    return Bindings(version, folder, libraries)
