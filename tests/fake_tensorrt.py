@@ -1,7 +1,7 @@
 """A stand-in for TensorRT on the machine of `fake_cuda`: engines are ONNX files, computed by ONNX Runtime.
 
 It holds what needs the library itself: a runtime that starts, engines and contexts. What TensorRT's Python package does
-without one is tested with the real one (tests/tensorrt_bindings), which also has a test that names, arguments and
+without one is tested with the real one (tests/real_tensorrt), which also has a test that names, arguments and
 results here are the real ones. What is not TensorRT's has a name that begins with an underscore.
 """
 

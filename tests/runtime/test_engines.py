@@ -255,7 +255,7 @@ def test_an_empty_folder_of_that_name_is_broken(monkeypatch):
 
 
 def test_a_runtime_that_is_none():
-    """What the real packages do with a null pointer is tested in tests/tensorrt_bindings."""
+    """What the real packages do with a null pointer is tested in tests/real_tensorrt."""
     trt = ModuleType("tensorrt")
     trt.__version__, trt.ILogger = "10.3.0", type("ILogger", (), {"Severity": fake_tensorrt.Severity})
     trt.Runtime = lambda logger: None

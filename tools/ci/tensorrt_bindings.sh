@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fetches TensorRT's Python bindings for the tests of tests/tensorrt_bindings, once per machine.
+# Fetches TensorRT's Python bindings for the tests of tests/real_tensorrt, once per machine.
 #
 #   tools/ci/tensorrt_bindings.sh [PYTHON]
 #

@@ -8,9 +8,9 @@ from __future__ import annotations
 import functools
 
 import pytest
-from tensorrt_bindings.environments import ROOT, versions
-from tensorrt_bindings.program import Program
-from tensorrt_bindings.statements import read_program
+from real_tensorrt.environments import ROOT, versions
+from real_tensorrt.program import Program
+from real_tensorrt.statements import read_program
 
 from edgefel.export.tensorrt import layers
 from edgefel.export.tensorrt.options import HARDWARE_LEVELS

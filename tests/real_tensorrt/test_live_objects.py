@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tensorrt_bindings.environments import HERE
+from real_tensorrt.environments import HERE
 
 SAID = "CUDA initialization failure with error: 35"
 

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tensorrt_bindings.environments import HERE, find, versions
+from real_tensorrt.environments import HERE, find, versions
 
 triton = pytest.importorskip("triton", reason="compiles kernels (extra kernels)")
 
@@ -76,6 +76,8 @@ def test_grid_block_and_shared_memory_are_the_kernels(built):
             assert grid == [kernel["programs"] * int(batch), 1, 1]
             assert block == [kernel["threads"], 1, 1]
             assert launch["shared_mem"] == kernel["shared"]
+            # more has to be asked for, and nothing says that TensorRT does
+            assert launch["shared_mem"] <= 48 * 1024
 
 
 def test_the_ptx_takes_the_addresses_of_inputs_and_outputs_alone(built):

@@ -8,7 +8,7 @@ import inspect
 import fake_tensorrt
 import pytest
 from fake_cuda import Machine
-from tensorrt_bindings.described import Package
+from real_tensorrt.described import Package
 from tiny_bundle import tiny_model
 
 MODULE = fake_tensorrt.tensorrt(Machine())

@@ -12,7 +12,7 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tensorrt_bindings.described import MODULE, UNKNOWN, Package, Values, constant, plain
+from real_tensorrt.described import MODULE, UNKNOWN, Package, Values, constant, plain
 
 Env = dict[str, Values]
 _PLAIN = ("int", "str", "float", "bool", "bytes", "memoryview", "tuple", "list", "dict", "Path")

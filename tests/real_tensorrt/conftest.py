@@ -9,8 +9,8 @@ import subprocess
 import sys
 
 import pytest
-from tensorrt_bindings.described import Package
-from tensorrt_bindings.environments import HERE, Bindings, compile_stub, find, versions
+from real_tensorrt.described import Package
+from real_tensorrt.environments import HERE, Bindings, compile_stub, find, versions
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ast
 
-from tensorrt_bindings.described import MODULE, UNKNOWN, Value, Values, constant, plain
-from tensorrt_bindings.program import Class, Env, Function, Program, Use
+from real_tensorrt.described import MODULE, UNKNOWN, Value, Values, constant, plain
+from real_tensorrt.program import Class, Env, Function, Program, Use
 
 _BUILTINS = {"int": "int", "len": "int", "sum": "int"}
 _BUILTINS |= {name: name for name in ("str", "float", "bool", "bytes", "memoryview", "tuple")}

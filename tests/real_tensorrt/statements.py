@@ -5,9 +5,9 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 
-from tensorrt_bindings.described import UNKNOWN, Package, Values
-from tensorrt_bindings.expressions import Expressions
-from tensorrt_bindings.program import Env, Program
+from real_tensorrt.described import UNKNOWN, Package, Values
+from real_tensorrt.expressions import Expressions
+from real_tensorrt.program import Env, Program
 
 _MOST_ROUNDS = 12
 

@@ -109,15 +109,21 @@ def test_auto_takes_the_next_backend_and_says_so(edgefel, bindings, bundle, imag
     assert "Traceback" not in result.stderr
 
 
-def test_doctor_reports_it(edgefel, bindings):
-    result = edgefel("doctor", "--json")
+def test_doctor_reports_it(edgefel, bindings, bundle):
+    result = edgefel("doctor", bundle, "--json")
+    assert result.returncode == 1  # something fails
     checks = {check["name"]: check for check in json.loads(result.stdout)["checks"]}
     assert checks["NVIDIA GPU"]["status"] == "ok"
+    said = f"tensorrt {bindings.version} cannot start here ({SAID})"
     found = checks["tensorrt"]
+    assert (found["status"], found["found"]) == ("fail", f"{bindings.version}; it does not start: {said}")
+    assert "must be for the same CUDA" in found["fix"]
+    # what the bundle is run by instead
+    found = checks["backend"]
     assert found["status"] == "fail"
-    assert found["found"].startswith(f"{bindings.version}; it does not start: ")
-    assert SAID in found["found"]
-    assert found["fix"]
+    assert found["found"].startswith("model.fp32.onnx by ")
+    assert found["found"].endswith(f", since tensorrt fails: {said}")
+    assert "Traceback" not in result.stderr
 
 
 def test_an_engine_is_built_by_the_other_package_and_it_is_said(edgefel, bindings, tmp_path):
