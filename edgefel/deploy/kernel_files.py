@@ -91,7 +91,8 @@ def compiled(
 ) -> Iterator[Kernels]:
     """Compiles the model's kernels into a folder that is removed when the block ends.
 
-    nodes: fused operators of the bundle, whose kernels are among them. beside: the temporary folder is made here. Where it cannot be done, yields none, with the reason.
+    nodes: fused operators of the bundle, whose kernels are among them. beside: the temporary folder is made here.
+    Where it cannot be done, yields none, with the reason.
     Raises EdgefelError for an unknown target or a kernel that Triton refuses.
     """
     if (note := why_not_compiled(model)) is not None:
