@@ -7,11 +7,10 @@ import inspect
 
 import fake_tensorrt
 import pytest
-from fake_cuda import Machine
 from real_tensorrt.described import Package
 from tiny_bundle import tiny_model
 
-MODULE = fake_tensorrt.tensorrt(Machine())
+MODULE = fake_tensorrt.tensorrt(None)
 REAL = {
     "Runtime": MODULE.Runtime,
     "ILogger": MODULE.ILogger,
@@ -56,8 +55,7 @@ def test_classes(package, owner):
 
 def test_attributes(package):
     """Those of the objects, and those of the module."""
-    machine = Machine()
-    engine = fake_tensorrt.Engine(machine, tiny_model().SerializeToString(), ((1, 1, 4),), None)
+    engine = fake_tensorrt.Engine(None, tiny_model().SerializeToString(), ((1, 1, 4),), None)
     made = {
         "Runtime": MODULE.Runtime(None),
         "ICudaEngine": engine,
