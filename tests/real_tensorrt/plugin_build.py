@@ -126,7 +126,8 @@ def described(kind: Any, sides: Sequence[int]) -> trt.DynamicPluginTensorDesc:
 def build(registry: Registry, operator: str, inputs: Sequence[tuple[str, list[int]]]) -> dict[str, Any]:
     """One node of a network, from the creator to the kernel."""
     creator = registry.get_creator(operator, "1", "edgefel")
-    request = trt.QuickPluginCreationRequest.STRICT_AOT
+    # as for a network that was created without a flag that prefers one kind of plugin
+    request = trt.QuickPluginCreationRequest.UNKNOWN
     fields, phase = trt.PluginFieldCollection([]), trt.TensorRTPhase.BUILD
     plugin = creator.create_plugin(operator, "edgefel", fields, phase, request)
     kinds = [getattr(trt.DataType, name) for name, _ in inputs]
