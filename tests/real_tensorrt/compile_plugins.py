@@ -1,4 +1,6 @@
-"""Compiles the kernels of fused operators into a folder, and prints what is known of each, as JSON.
+"""Compiles the kernels of an ONNX file's fused operators into a folder, and prints what is known of each, as JSON.
+
+    python compile_plugins.py model.onnx FOLDER sm_87 sm_110
 
 Without TensorRT, and in a process of its own: Triton compiles nothing where its interpreter was chosen.
 """
@@ -12,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from edgefel.kernels.ahead_of_time.compiler import CompiledKernel, compile_kernel, write_kernels
-from edgefel.kernels.ahead_of_time.specs import balance_spec, fused_attention_spec
+from edgefel.models.inference_kernels import fused_kernels
+from edgefel.runtime.onnx_functions import fused_nodes
 
 # a batch that no other size of a shape is
 BATCH = 1009
@@ -40,13 +43,8 @@ def known(kernel: CompiledKernel) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    specs = [
-        fused_attention_spec(7, 4, 16, 0.25, "fp16"),
-        # several programs a window, and another type
-        fused_attention_spec(14, 2, 32, 0.125, "fp32"),
-        balance_spec(7, 10, 128, attentive=True),
-    ]
-    archs = [int(arch.removeprefix("sm_")) for arch in sys.argv[2:]]
+    specs = fused_kernels(fused_nodes(Path(sys.argv[1]).read_bytes()))
+    archs = [int(arch.removeprefix("sm_")) for arch in sys.argv[3:]]
     compiled = [compile_kernel(spec, arch) for arch in archs for spec in specs]
-    write_kernels(compiled, Path(sys.argv[1]), "test")
+    write_kernels(compiled, Path(sys.argv[2]), "test")
     print(json.dumps([known(kernel) for kernel in compiled]))

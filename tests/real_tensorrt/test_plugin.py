@@ -12,26 +12,48 @@ import subprocess
 import sys
 from pathlib import Path
 
+import onnx
+import onnxruntime
 import pytest
+from exported import anchors_of, random_batch, tiny_graph, tiny_model
 from real_tensorrt.environments import HERE, find, versions
+
+from edgefel.export.onnx.fused import fuse_operators, fused_head
+from edgefel.export.precision.half import float32_nodes, to_half
+from edgefel.runtime.onnx_functions import DOMAIN, inlined
 
 triton = pytest.importorskip("triton", reason="compiles kernels (extra kernels)")
 
 ARCHS = ("sm_87", "sm_110", "sm_120")  # Jetson Orin, Jetson Thor, RTX 50
 OUTPUTS = {"reliability_balance": 3}  # the others have one
 TYPES = {"fp16": "HALF", "fp32": "FLOAT"}
+NUMPY = {"float16": "HALF", "float32": "FLOAT"}
 # the oldest of the versions has no plugins of this kind
 WITH_PLUGINS = versions()[1:]
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def compiled(_once):
+def network() -> onnx.ModelProto:
+    """A network in FP16 with its attentions and head as plugins' nodes."""
+    graph, _ = to_half(tiny_graph(), float32_nodes(tiny_graph(), anchors_of(tiny_model())))
+    return fuse_operators(graph, fused_head(tiny_model()))[0]
+
+
+@pytest.fixture(scope="module")
+def compiled(_once, network):
     """The folder of compiled kernels, and what compiled them says of each."""
 
     def make(folder: Path) -> None:
         folder.mkdir()
-        command = [sys.executable, HERE / "compile_plugins.py", folder / "kernels", *ARCHS]
+        onnx.save(network, folder / "model.onnx")
+        command = [
+            sys.executable,
+            HERE / "compile_plugins.py",
+            folder / "model.onnx",
+            folder / "kernels",
+            *ARCHS,
+        ]
         own = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
         result = subprocess.run(command, env=own, capture_output=True, text=True, check=False, timeout=500)
         assert result.returncode == 0, result.stderr
@@ -41,18 +63,49 @@ def compiled(_once):
     return folder / "kernels", json.loads((folder / "known.json").read_text())
 
 
+@pytest.fixture(scope="module")
+def tensors(network) -> dict[str, list[tuple[str, list[int]]]]:
+    """Type and shape of what each operator reads and writes, found by running the network; -1 follows the batch."""
+    plain = onnx.load_from_string(inlined(network.SerializeToString()))
+    nodes = {
+        node.op_type: [*node.input, *node.output] for node in network.graph.node if node.domain == DOMAIN
+    }
+    needed = {name for each in nodes.values() for name in each}
+    fixed = {one.name: onnx.numpy_helper.to_array(one) for one in plain.graph.initializer}
+    names = sorted(needed - set(fixed))
+    del plain.graph.output[:]
+    plain.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    session = onnxruntime.InferenceSession(plain.SerializeToString(), providers=["CPUExecutionProvider"])
+    runs = [session.run(names, {"image": random_batch(count)}) for count in (1, 2)]
+    one, two = (fixed | dict(zip(names, values, strict=True)) for values in runs)
+    found = {}
+    for name in needed:
+        pairs = zip(one[name].shape, two[name].shape, strict=True)
+        found[name] = (NUMPY[one[name].dtype.name], [a if a == b else -1 for a, b in pairs])
+    return {operator: [found[name] for name in each] for operator, each in nodes.items()}
+
+
 @pytest.fixture(scope="module", params=WITH_PLUGINS)
-def built(request, stub, compiled):
+def built(request, stub, compiled, tensors):
     """Pairs of what is known of a kernel and what TensorRT got of its plugin."""
     bindings, (folder, known) = find(request.param, stub), compiled
     nodes = []
     for kernel in known:
-        arguments = kernel["arguments"][: -OUTPUTS.get(kernel["operator"], 1)]
-        inputs = [(TYPES[kind], sides) for _, kind, sides in arguments]
+        inputs = tensors[kernel["operator"]][: -OUTPUTS.get(kernel["operator"], 1)]
         nodes.append({"operator": kernel["operator"], "arch": kernel["arch"], "inputs": inputs})
     found = bindings.ask(HERE / "plugin_build.py", folder, json.dumps(nodes))
-    assert len(found) == len(known) == 3 * len(ARCHS)
+    assert len(found) == len(known) == len(tensors) * len(ARCHS)
     return list(zip(known, found, strict=True))
+
+
+def test_the_files_tensors_are_the_kernels_arguments(compiled, tensors):
+    """In this order: TensorRT passes addresses of inputs and outputs as the node has them. Sides of 1 move nothing."""
+    for kernel in compiled[1]:
+        arguments = [
+            (TYPES[kind], [side for side in sides if side != 1]) for _, kind, sides in kernel["arguments"]
+        ]
+        there = [(kind, [side for side in sides if side != 1]) for kind, sides in tensors[kernel["operator"]]]
+        assert arguments == there, kernel["operator"]
 
 
 def test_types_and_shapes_of_the_outputs_are_the_kernels(built):
