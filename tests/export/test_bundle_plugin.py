@@ -18,7 +18,10 @@ from edgefel.cli.main import main
 from edgefel.deploy.kernel_files import bundle_nodes
 from edgefel.export.bundle import export_bundle
 from edgefel.export.options import ExportOptions
+from edgefel.export.tensorrt import bundle, engine
+from edgefel.export.tensorrt.plugin import ChosenKernels
 from edgefel.runtime.backends.base import ModelFile
+from edgefel.runtime.kernels import KernelFile
 from edgefel.runtime.manifest import OUTPUT_NAMES, read_manifest
 from edgefel.runtime.onnx_functions import inlined
 from edgefel.runtime.session import Session
@@ -121,6 +124,43 @@ def test_a_tensorrt_without_plugins_builds_the_bodies_and_says_so(exported):
         scopes = [attention["name"] for attention in layers["attentions"]]
         kind = "fp16" if file.precision.endswith("fp16") else "fp32"
         assert f"encoder.levels.2.attention/window_cross_attention_w7_h2_d16_{kind}" in scopes
+
+
+@pytest.fixture
+def chosen(exported, tmp_path) -> ChosenKernels:
+    """A kernel for one operator of the FP16 file."""
+    (tmp_path / "kernel.ptx").write_text("not asked for: this TensorRT has no plugins")
+    kernel = KernelFile(
+        "k", "sm_80", "k", tmp_path / "kernel.cubin", ("q", "kv", "table", "out"), 0, 1, 32, 0
+    )
+    return ChosenKernels({f"{OPERATORS[2]}_fp16": kernel})
+
+
+@pytest.mark.skipif(not HAS_TENSORRT, reason="no TensorRT installed")
+def test_a_build_that_fails_with_kernels_is_repeated_without(exported, chosen, tmp_path, monkeypatch):
+    folder, _ = exported
+    monkeypatch.setattr(engine, "prepare_plugins", lambda *_: chosen)
+    builder = engine.build_engine(folder / "model.fp16.onnx", tmp_path / "model.engine")
+    assert (tmp_path / "model.engine").stat().st_size > 100_000
+    assert builder["plugins"] == []
+    assert builder["kernels_sha256"] == chosen.digest
+    (note,) = [text for text in builder["warnings"] if "decomposed graph" in text]
+    # the parser was given the operator without its body, and has no plugin of that name
+    assert f"with their kernels it fails (model.fp16.onnx: {builder['package']}" in note
+    assert "level" in note
+    assert "\n" not in note
+
+
+@pytest.mark.skipif(not HAS_TENSORRT, reason="no TensorRT installed")
+def test_an_engine_without_the_kernels_that_are_there_is_replaced_on_request(
+    exported, chosen, monkeypatch, tmp_path
+):
+    folder, _ = exported
+    kept = ("engine", folder, "--precision", "fp16", "--no-kernels")
+    assert CliRunner().invoke(main, [str(argument) for argument in kept]).exit_code == 0
+    monkeypatch.setattr(bundle, "choose_kernels", lambda *_: chosen)
+    line = invoke("engine", folder, "--precision", "fp16", "--kernels", tmp_path)
+    assert f"model.fp16.engine: was built without the kernels of {tmp_path}; pass --rebuild" in line
 
 
 def test_work_is_counted_through_the_bodies(exported):
