@@ -1,13 +1,13 @@
-"""A stand-in for TensorRT on the machine of `fake_cuda`: engines are ONNX files, computed by ONNX Runtime."""
+"""A stand-in for TensorRT on the machine of `cuda_driver`: engines are ONNX files, computed by ONNX Runtime."""
 
 from __future__ import annotations
 
 import enum
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import onnxruntime
-from fake_cuda import Machine
 
 
 class Severity(enum.Enum):
@@ -31,10 +31,12 @@ class DataType(enum.Enum):
 
 
 _TYPES = {"tensor(float)": DataType.FLOAT, "tensor(float16)": DataType.HALF, "tensor(uint8)": DataType.UINT8}
+_WIDTHS = {DataType.FLOAT: 4, DataType.HALF: 2, DataType.UINT8: 1}
 
 
-def tensorrt(machine: Machine, profiles=((1, 1, 4),), version: str = "10.3.0") -> ModuleType:
-    """A module `tensorrt` whose engines are ONNX files, with these profiles (min, opt, max)."""
+def tensorrt(machine: Any, profiles=((1, 1, 4),), version: str = "10.3.0") -> ModuleType:
+    """A module `tensorrt` whose engines are ONNX files, with these profiles (min, opt, max). machine: None where
+    nothing runs."""
     module = ModuleType("tensorrt")
     module.__version__ = version
 
@@ -66,7 +68,7 @@ def tensorrt(machine: Machine, profiles=((1, 1, 4),), version: str = "10.3.0") -
 class Engine:
     device_memory_size_v2 = 1024
 
-    def __init__(self, machine: Machine, data: bytes, profiles, logger) -> None:
+    def __init__(self, machine: Any, data: bytes, profiles, logger) -> None:
         self.machine, self.profiles, self.logger = machine, profiles, logger
         self.session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
         inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
@@ -140,16 +142,19 @@ class ExecutionContext:
 
     def execute_async_v3(self, handle):
         self.machine.need_context()
-        if self.machine.refuse_capture == "enqueue" and self.machine.streams[handle].captured is not None:
+        if self.machine.refuses_capture and self.machine.is_capturing(handle):
             return False
-        if "fail" in self.machine.log:
+        if self.machine.fails:
             self.engine.logger.log(Severity.ERROR, "enqueueV3: illegal something")
             return False
         assert set(self.addresses) == set(self.engine.ports)
-        assert self.scratch in self.machine.memory
-        self.machine.calls["enqueue"] += 1
+        self.machine.enqueued += 1
         shape, addresses = self.shape, dict(self.addresses)
-        self.machine.streams[handle].add(lambda: self._compute(shape, addresses))
+        ranges = [(self.scratch, self.engine.device_memory_size_v2, True)]
+        for name, address in addresses.items():
+            size = int(np.prod(self.get_tensor_shape(name))) * _WIDTHS[self.engine.get_tensor_dtype(name)]
+            ranges.append((address, size, name in self.engine.outputs))
+        self.machine.launch(handle, lambda: self._compute(shape, addresses), ranges)
         return True
 
     def _compute(self, shape, addresses):
