@@ -7,6 +7,7 @@ memory, there is nothing to copy.
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import threading
 import time
@@ -143,6 +144,8 @@ class TensorRTBackend:
             try:
                 with self._device.current():
                     self._factory.save()
+                    # a call that failed may have left copies under way
+                    self._stream.synchronize()
                     for context in self._contexts.values():
                         context.free()
                     self._contexts.clear()
@@ -152,6 +155,8 @@ class TensorRTBackend:
                 self._device.release()
             except self._device.cuda.Error as error:
                 # after an error on the GPU the driver refuses to free as well; that error is the one to report
+                # pycuda ends the process where a destructor of its objects meets the error again: they stay
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))
                 _log.warning("%s: the GPU's memory is not freed (%s)", self._where, one_line(error))
 
     def _run(self, batch: Array, piece: Piece, record: Record | None) -> dict[str, Array]:

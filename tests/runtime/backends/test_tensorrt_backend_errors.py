@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import sys
+import weakref
 
 import fake_tensorrt
 import pytest
@@ -132,7 +133,7 @@ BROKEN = {
     ),
     "no logger": lambda trt: setattr(trt, "ILogger", None),
 }
-SYSTEM_DRIVER_MISMATCH, INVALID_DEVICE, OUT_OF_MEMORY = 803, 101, 2
+SYSTEM_DRIVER_MISMATCH, INVALID_DEVICE, OUT_OF_MEMORY, ILLEGAL_ADDRESS = 803, 101, 2, 700
 FAILING = {
     "cuInit": SYSTEM_DRIVER_MISMATCH,
     "cuDeviceGet": INVALID_DEVICE,
@@ -191,11 +192,38 @@ def test_a_tensorrt_that_does_not_import(engine_bundle, install, monkeypatch, er
         Session.open(engine_bundle, backend="tensorrt")
 
 
-def test_a_gpu_that_fails_while_it_is_closed(engine_bundle, install, caplog):
-    """After an error on the GPU the driver refuses to free too; that must not hide the first error."""
+@pytest.mark.parametrize("call", ["cuMemcpyHtoDAsync_v2", "cuEventRecord", "cuEventSynchronize"])
+def test_a_gpu_that_fails_in_a_run(engine_bundle, install, call):
+    machine = install()
+    with Session.open(engine_bundle, backend="tensorrt") as session:
+        session.run(random_batch(1))
+        machine.fail(call, ILLEGAL_ADDRESS)
+        with pytest.raises(EdgefelError, match=r"the GPU failed on \[2, 3, 14, 14\] \(.*700\); open the session anew"):
+            session.run(random_batch(2))
+        machine.fail(call, 0)
+    assert_nothing_is_left(machine)
+
+
+def test_a_graph_that_does_not_run(engine_bundle, install):
+    machine = install()
+    with Session.open(engine_bundle, backend="tensorrt") as session:
+        session.run(random_batch(1))
+        machine.fail("cuGraphLaunch", ILLEGAL_ADDRESS)
+        with pytest.raises(EdgefelError, match=r"the CUDA graph does not run \(CUDA error 700\)"):
+            session.run(random_batch(1))
+
+
+@pytest.mark.parametrize("call", ["cuStreamSynchronize", "cuCtxPushCurrent_v2"])
+def test_a_gpu_that_fails_while_it_is_closed(engine_bundle, install, caplog, call):
+    """After an error on the GPU the driver refuses to free too; that must not hide the first error, nor end the
+    process: pycuda's destructors would."""
     machine = install()
     with caplog.at_level(logging.WARNING), Session.open(engine_bundle, backend="tensorrt") as session:
         session.run(random_batch(1))
-        machine.fail("cuMemFree_v2", ILLEGAL_ADDRESS)
+        kept = weakref.ref(session._runner)
+        machine.fail(call, ILLEGAL_ADDRESS)
     assert "the GPU's memory is not freed" in caplog.text
-    machine.fail("cuMemFree_v2", 0)
+    gc.collect()
+    machine.fail(call, 0)
+    kept().close()
+    assert_nothing_is_left(machine)
