@@ -24,8 +24,10 @@ enum { SLOTS = 64, STACK = 64, RANGES = 64 };
 typedef struct { uint64_t seq[SLOTS]; } clocks;
 
 typedef enum { ANY_KIND, CONTEXT, STREAM, EVENT, GRAPH, EXEC, MODULE, FUNCTION, KINDS } kind;
-/* Every handle starts with this. Dead ones stay in the list until the next machine, so that no handle is used again. */
-typedef struct object { struct object *next; kind kind; int dead; CUcontext context; } object;
+/* Every handle starts with this. Dead ones stay in the list, so that no handle is used again. old: of a machine before,
+   which a failed test left to pycuda's destructors; what they ask for is done, in silence, since an error in a
+   destructor ends the process. */
+typedef struct object { struct object *next; kind kind; int dead, old; CUcontext context; } object;
 struct CUctx_st { object object; int references; };
 
 typedef struct block {
@@ -79,13 +81,14 @@ typedef struct { char name[256]; unsigned grid[3], block[3], shared; int bytes; 
 
 /* What a call needs; each includes those before. SAFE: no capture forbids it. */
 typedef enum { NOTHING, DRIVER, CURRENT, SAFE } need;
-CUresult enter(const char *name, need needs);
+enum { NOTHING_TO_DO = -1 };
+int enter(const char *name, need needs);
 void leave(int *held);
 /* takes the lock until the function returns */
 #define ENTER(needs) \
     int held_ __attribute__((cleanup(leave), unused)) = 1; \
     pthread_mutex_lock(&lock); \
-    do { CUresult e_ = enter(__func__, needs); if (e_) return e_; } while (0)
+    do { int e_ = enter(__func__, needs); if (e_) return e_ == NOTHING_TO_DO ? CUDA_SUCCESS : e_; } while (0)
 #define FAIL(error, ...) do { report(__func__, __VA_ARGS__); return (error); } while (0)
 /* the handle is alive and of its kind */
 #define CHECK(handle, kind_) \
@@ -101,6 +104,7 @@ extern __thread int depth;
 __attribute__((format(printf, 2, 3))) void report(const char *where, const char *format, ...);
 void *make(kind kind, size_t size);
 int alive(const void *handle, kind kind);
+int is_old(const void *handle);
 void end_context(CUcontext context);
 void free_everything(void);
 

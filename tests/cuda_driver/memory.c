@@ -70,6 +70,10 @@ EXPORT CUresult cuCtxCreate(CUcontext *context, unsigned flags, CUdevice device)
     return CUDA_SUCCESS;
 }
 static CUresult destroy(const char *where, CUcontext context) {
+    if (is_old(context)) {
+        if (depth && stack[depth - 1] == context) depth--;
+        return CUDA_SUCCESS;
+    }
     if (!alive(context, CONTEXT) || context->references) {
         report(where, "no context that cuCtxCreate made");
         return CUDA_ERROR_INVALID_CONTEXT;
@@ -83,7 +87,7 @@ EXPORT CUresult cuCtxDestroy(CUcontext context) { ENTER(DRIVER); return destroy(
 EXPORT CUresult cuCtxDetach(CUcontext context) { ENTER(DRIVER); return destroy(__func__, context); }
 EXPORT CUresult cuCtxPushCurrent(CUcontext context) {
     ENTER(DRIVER);
-    if (!alive(context, CONTEXT)) FAIL(CUDA_ERROR_INVALID_CONTEXT, "no context that is in use");
+    if (!alive(context, CONTEXT) && !is_old(context)) FAIL(CUDA_ERROR_INVALID_CONTEXT, "no context that is in use");
     if (depth == STACK) FAIL(CUDA_ERROR_UNKNOWN, "the stack of contexts is full");
     stack[depth++] = context;
     return CUDA_SUCCESS;

@@ -96,6 +96,12 @@ EXPORT CUresult cuFuncSetAttribute(CUfunction function, CUfunction_attribute att
     function->most_shared = value;
     return CUDA_SUCCESS;
 }
+/* pycuda still calls it before a launch that names the threads again */
+EXPORT CUresult cuFuncSetBlockShape(CUfunction function, int x, int y, int z) {
+    ENTER(CURRENT);
+    CHECK(function, FUNCTION);
+    return CUDA_SUCCESS;
+}
 /* Takes the arguments from either form of a launch. 0 where their size is not the kernel's. */
 static int collect(const struct CUfunc_st *f, void **values, void **extra, char *into, size_t *size) {
     *size = f->bytes;

@@ -33,7 +33,7 @@ void report(const char *where, const char *format, ...) {
     reports[reported] = 0;
 }
 
-CUresult enter(const char *name, need needs) {
+int enter(const char *name, need needs) {
     count *c = counts;
     while (c && strcmp(c->name, name)) c = c->next;
     if (!c) {
@@ -53,6 +53,7 @@ CUresult enter(const char *name, need needs) {
             report(name, "no context is current on this thread");
             return CUDA_ERROR_INVALID_CONTEXT;
         }
+        if (is_old(stack[depth - 1])) return NOTHING_TO_DO;
         if (!alive(stack[depth - 1], CONTEXT)) {
             report(name, "the current context has ended");
             return CUDA_ERROR_CONTEXT_IS_DESTROYED;
@@ -69,11 +70,15 @@ void leave(int *held) { (void)held; pthread_mutex_unlock(&lock); }
 
 void *make(kind kind, size_t size) {
     object *made = calloc(1, size);
-    *made = (object){ objects, kind, 0, depth ? stack[depth - 1] : NULL };
+    *made = (object){ objects, kind, 0, 0, depth ? stack[depth - 1] : NULL };
     return objects = made;
 }
 int alive(const void *handle, kind kind) {
     for (object *o = objects; o; o = o->next) if (o == handle) return o->kind == kind && !o->dead;
+    return 0;
+}
+int is_old(const void *handle) {
+    for (object *o = objects; o; o = o->next) if (o == handle) return o->old;
     return 0;
 }
 void end_context(CUcontext context) {
@@ -99,12 +104,10 @@ EXPORT int testcuda_missing(const char *name) {
 /* A new machine. unified: a Jetson. bytes: of device memory. capability: 87 for 8.7. */
 EXPORT void testcuda_start(long is_unified, long bytes, long compute_capability) {
     pthread_mutex_lock(&lock);
-    for (object *o = objects, *next; o; o = next) {
-        next = o->next;
-        free_work(o);
-        free(o);
+    for (object *o = objects; o; o = o->next) {
+        if (!o->old) free_work(o);
+        o->dead = o->old = 1;
     }
-    objects = NULL;
     forget_memory();
     forget_launches();
     for (count *c = counts, *next; c; c = next) { next = c->next; free(c); }

@@ -306,7 +306,7 @@ EXPORT CUresult cuStreamEndCapture(CUstream given, CUgraph *graph) {
     /* an injected failure must end the capture all the same */
     int held_ __attribute__((cleanup(leave), unused)) = 1;
     pthread_mutex_lock(&lock);
-    CUresult injected = enter(__func__, CURRENT);
+    int injected = enter(__func__, CURRENT);
     CUstream stream = stream_of(given);
     *graph = NULL;
     if (!stream || !stream->capture) FAIL(CUDA_ERROR_ILLEGAL_STATE, "the stream is not captured");

@@ -88,8 +88,8 @@ def test_the_next_image_is_searched_while_faces_of_the_last_are_labelled(
     bundle = add_engine(write_bundle(tmp_path / "bundle"))
     begun, go_on = threading.Event(), threading.Event()
     with Session.open(bundle, backend="tensorrt") as session, ThreadPoolExecutor(1) as pool:
-        streams = detector._runner._stream, session._runner._stream
-        assert len({stream.handle for stream in streams}) == machine.live("retained") == 2
+        handles = {runner._stream.handle for runner in (detector._runner, session._runner)}
+        assert len(handles) == machine.live("retained") == 2
         assert machine.live("non-blocking streams") == machine.live("streams") == 2
         end = session._runner._events[-1]
         finish = end.synchronize
@@ -106,6 +106,7 @@ def test_the_next_image_is_searched_while_faces_of_the_last_are_labelled(
         assert not labelled.done()
         go_on.set()
         assert_right(labelled.result(), batch)
+        del end.synchronize, end, finish
     assert machine.live("retained") == 1
 
 

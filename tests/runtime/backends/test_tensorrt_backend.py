@@ -8,6 +8,7 @@ tests/gpu/test_tensorrt_backend.py does, on a machine with a GPU.
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 
@@ -229,3 +230,14 @@ def test_closing_while_a_call_runs_frees_when_it_has_ended(engine_bundle, instal
     assert_right(results[0], batch)
     assert_nothing_is_left(machine)
     session.close()
+
+
+def test_a_session_that_nobody_closes_frees_all_when_it_is_collected(engine_bundle, install):
+    machine = install()
+    session = Session.open(engine_bundle)
+    session.run(random_batch(1))
+    assert machine.live("retained") == 1
+    del session
+    gc.collect()
+    assert_nothing_is_left(machine)
+    assert machine.contexts == []
