@@ -89,7 +89,9 @@ def test_every_kernel_is_launched_as_it_was_compiled(compiled, make_machine, arc
             kernel._function(*file.pack(pointers)[1:], block=(file.threads, 1, 1), grid=(1, 1), stream=stream)
         assert f"{file.entry} takes {launch.bytes} bytes of arguments" in machine.reports()[0]
         with pytest.raises(cuda.Error):
-            kernel._function(*file.pack(pointers), block=(file.threads // 2, 1, 1), grid=(1, 1), stream=stream)
+            kernel._function(
+                *file.pack(pointers), block=(file.threads // 2, 1, 1), grid=(1, 1), stream=stream
+            )
         assert f"was compiled for {file.threads} threads" in machine.reports()[0]
     stream.synchronize()
     for block in memory:

@@ -13,7 +13,6 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-
 from cuda_driver import real_pycuda
 
 _CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
@@ -47,7 +46,6 @@ def load(library: Path) -> ctypes.CDLL:
         ("live", ctypes.c_long, ctypes.c_char_p),
         ("stack", handle, ctypes.c_int),
         ("host", handle, number, size),
-        ("pinned", handle, ctypes.c_int),
         ("kernel", ctypes.c_int, handle, _CALLBACK, handle, ctypes.c_int, handle, handle, handle),
         ("launched", ctypes.c_int, ctypes.POINTER(Launch)),
     ):
@@ -186,7 +184,9 @@ class Machine:
         if self._left():
             gc.collect()  # what only a traceback held
         contexts, current = self.contexts, self.cuda.Context.get_current()
-        while self.cuda.Context.get_current() is not None:  # pycuda ends the process for one that a thread leaves
+        while (
+            self.cuda.Context.get_current() is not None
+        ):  # pycuda ends the process for one that a thread leaves
             self.cuda.Context.pop()
         for error in self._failed:
             raise error

@@ -1,6 +1,5 @@
 /* Devices, contexts and memory. */
 #include "driver.h"
-#include <stdio.h>
 
 /* A device address is the host's plus this: neither side can use the other's by accident. */
 static const uint64_t DEVICE = 1ull << 60;
@@ -12,13 +11,6 @@ EXPORT CUresult cuDeviceGet(CUdevice *device, int ordinal) {
     if (ordinal) FAIL(CUDA_ERROR_INVALID_DEVICE, "there is one device, 0, not %d", ordinal);
     return CUDA_SUCCESS;
 }
-EXPORT CUresult cuDeviceGetCount(int *count) { ENTER(DRIVER); *count = 1; return CUDA_SUCCESS; }
-EXPORT CUresult cuDeviceGetName(char *name, int size, CUdevice device) {
-    ENTER(DRIVER);
-    snprintf(name, size, "Orin");
-    return CUDA_SUCCESS;
-}
-EXPORT CUresult cuDeviceTotalMem(size_t *bytes, CUdevice device) { ENTER(DRIVER); *bytes = most_bytes; return CUDA_SUCCESS; }
 EXPORT CUresult cuDeviceComputeCapability(int *major, int *minor, CUdevice device) {
     ENTER(DRIVER);
     *major = capability / 10;
@@ -99,7 +91,6 @@ EXPORT CUresult cuCtxPopCurrent(CUcontext *context) {
     if (context) *context = stack[depth];
     return CUDA_SUCCESS;
 }
-EXPORT CUresult cuCtxGetCurrent(CUcontext *context) { ENTER(DRIVER); *context = depth ? stack[depth - 1] : NULL; return CUDA_SUCCESS; }
 EXPORT CUresult cuCtxGetDevice(CUdevice *device) { ENTER(CURRENT); *device = 0; return CUDA_SUCCESS; }
 
 /* the memory at an address, freed or not */
@@ -189,7 +180,6 @@ EXPORT CUresult cuMemHostAlloc(void **host, size_t size, unsigned flags) {
     ENTER(SAFE);
     return allocate(__func__, (char **)host, size, 1, !!(flags & CU_MEMHOSTALLOC_DEVICEMAP));
 }
-EXPORT CUresult cuMemAllocHost(void **host, size_t size) { ENTER(SAFE); return allocate(__func__, (char **)host, size, 1, 0); }
 EXPORT CUresult cuMemFreeHost(void *host) { ENTER(SAFE); return release(__func__, (uint64_t)host, 1); }
 EXPORT CUresult cuMemHostGetDevicePointer(CUdeviceptr *address, void *host, unsigned flags) {
     ENTER(CURRENT);
@@ -199,22 +189,12 @@ EXPORT CUresult cuMemHostGetDevicePointer(CUdeviceptr *address, void *host, unsi
     *address = (uint64_t)host + DEVICE;
     return CUDA_SUCCESS;
 }
-EXPORT CUresult cuMemGetInfo(size_t *left, size_t *total) {
-    ENTER(CURRENT);
-    *total = most_bytes;
-    *left = most_bytes - used();
-    return CUDA_SUCCESS;
-}
 /* Where a test finds the bytes at a device address; NULL where there are none in use. */
 EXPORT void *testcuda_host(uint64_t address, size_t size) {
     pthread_mutex_lock(&lock);
     block *found = find_block(address, size, 0);
     pthread_mutex_unlock(&lock);
     return found && !found->dead ? (void *)(address - DEVICE) : NULL;
-}
-EXPORT void *testcuda_pinned(int index) {
-    for (block *b = blocks; b; b = b->next) if (!b->dead && b->pinned && !index--) return b->host;
-    return NULL;
 }
 
 static op copy(uint64_t to, int to_host, uint64_t from, int from_host, size_t size) {
@@ -223,11 +203,6 @@ static op copy(uint64_t to, int to_host, uint64_t from, int from_host, size_t si
 EXPORT CUresult cuMemcpyHtoD(CUdeviceptr to, const void *from, size_t size) {
     ENTER(SAFE);
     op work = copy(to, 0, (uint64_t)from, 1, size);
-    return issue_and_wait(&work, __func__);
-}
-EXPORT CUresult cuMemcpyDtoH(void *to, CUdeviceptr from, size_t size) {
-    ENTER(SAFE);
-    op work = copy((uint64_t)to, 1, from, 0, size);
     return issue_and_wait(&work, __func__);
 }
 EXPORT CUresult cuMemcpyHtoDAsync(CUdeviceptr to, const void *from, size_t size, CUstream stream) {
@@ -240,18 +215,8 @@ EXPORT CUresult cuMemcpyDtoHAsync(void *to, CUdeviceptr from, size_t size, CUstr
     op work = copy((uint64_t)to, 1, from, 0, size);
     return issue(stream, &work, __func__);
 }
-EXPORT CUresult cuMemcpyDtoDAsync(CUdeviceptr to, CUdeviceptr from, size_t size, CUstream stream) {
-    ENTER(CURRENT);
-    op work = copy(to, 0, from, 0, size);
-    return issue(stream, &work, __func__);
-}
 EXPORT CUresult cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t size, CUstream stream) {
     ENTER(CURRENT);
     op work = { .work = SET, .value = value, .count = 1, .ranges = { { to, size, 1, 0, NULL } } };
     return issue(stream, &work, __func__);
-}
-EXPORT CUresult cuMemsetD8(CUdeviceptr to, unsigned char value, size_t size) {
-    ENTER(SAFE);
-    op work = { .work = SET, .value = value, .count = 1, .ranges = { { to, size, 1, 0, NULL } } };
-    return issue_and_wait(&work, __func__);
 }

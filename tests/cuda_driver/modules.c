@@ -82,12 +82,6 @@ EXPORT CUresult cuModuleGetFunction(CUfunction *function, CUmodule module, const
     read_info(made, module->image + found->sh_offset, found->sh_size);
     return CUDA_SUCCESS;
 }
-EXPORT CUresult cuFuncGetAttribute(int *value, CUfunction_attribute attribute, CUfunction function) {
-    ENTER(CURRENT);
-    CHECK(function, FUNCTION);
-    *value = attribute == CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES ? function->most_shared : 0;
-    return CUDA_SUCCESS;
-}
 EXPORT CUresult cuFuncSetAttribute(CUfunction function, CUfunction_attribute attribute, int value) {
     ENTER(CURRENT);
     CHECK(function, FUNCTION);

@@ -73,7 +73,8 @@ def build(root: Path, target: Path) -> None:
         work = Path(made)
         pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
         subprocess.run(
-            [*pip, "download", "--no-deps", "--no-binary=pycuda", "-d", work, f"pycuda=={VERSION}"], check=True
+            [*pip, "download", "--no-deps", "--no-binary=pycuda", "-d", work, f"pycuda=={VERSION}"],
+            check=True,
         )
         shutil.unpack_archive(work / f"pycuda-{VERSION}.tar.gz", work, filter="data")
         source = work / f"pycuda-{VERSION}"
@@ -89,8 +90,8 @@ def build(root: Path, target: Path) -> None:
 
 
 def main() -> None:
-    if (root := toolkit()) is None or shutil.which("nvcc") is None:
-        raise SystemExit("no CUDA toolkit with nvcc: pycuda cannot be compiled, and the tests that need it skip")
+    if (root := toolkit()) is None:
+        raise SystemExit("no CUDA toolkit: pycuda cannot be compiled, and the tests that need it skip")
     target = folder(root)
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.with_name(f"{target.name}.lock").open("w") as lock:

@@ -176,11 +176,9 @@ EXPORT CUresult cuInit(unsigned flags) {
     initialised = 1;
     return CUDA_SUCCESS;
 }
-EXPORT CUresult cuDriverGetVersion(int *version) { ENTER(NOTHING); *version = CUDA_VERSION; return CUDA_SUCCESS; }
 EXPORT CUresult cuGetErrorString(CUresult error, const char **text) {
     static __thread char buffer[40];
     snprintf(buffer, sizeof buffer, error == CUDA_ERROR_OUT_OF_MEMORY ? "out of memory" : "CUDA error %d", error);
     *text = buffer;
     return CUDA_SUCCESS;
 }
-EXPORT CUresult cuGetErrorName(CUresult error, const char **text) { return cuGetErrorString(error, text); }

@@ -50,7 +50,9 @@ def test_streams_that_nothing_orders(gpu):
     first, second = gpu.cuda.Stream(NON_BLOCKING), gpu.cuda.Stream(NON_BLOCKING)
     gpu.cuda.memcpy_htod_async(memory, host, first)
     gpu.cuda.memcpy_dtoh_async(host, memory, second)
-    expect(gpu, "race: 8 bytes of stream 2 are not ordered after a read on stream 1", "after a write on stream 1")
+    expect(
+        gpu, "race: 8 bytes of stream 2 are not ordered after a read on stream 1", "after a write on stream 1"
+    )
     gpu.cuda.memcpy_htod_async(memory, host)  # the default stream does not wait for these either
     expect(gpu, *["of stream 0 are not ordered"] * 3)
     gpu.cuda.Context.synchronize()

@@ -92,12 +92,12 @@ def test_the_next_image_is_searched_while_faces_of_the_last_are_labelled(
         assert len(handles) == machine.live("retained") == 2
         assert machine.live("non-blocking streams") == machine.live("streams") == 2
         end = session._runner._events[-1]
-        finish = end.synchronize
+        finish = [end.synchronize]
 
         def wait():
             begun.set()
             assert go_on.wait(30)
-            finish()
+            finish[0]()
 
         end.synchronize = wait
         labelled = pool.submit(session.run, batch)
@@ -106,7 +106,8 @@ def test_the_next_image_is_searched_while_faces_of_the_last_are_labelled(
         assert not labelled.done()
         go_on.set()
         assert_right(labelled.result(), batch)
-        del end.synchronize, end, finish
+        del end.synchronize, end
+        finish.clear()
     assert machine.live("retained") == 1
 
 

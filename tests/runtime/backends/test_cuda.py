@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
 import threading
 from types import SimpleNamespace
@@ -37,13 +38,13 @@ def test_a_buffer_takes_values_to_the_gpu_and_back(open_device, unified):
         buffer = Buffer(device, SPEC, 4)
         assert buffer.host.shape == (4, 2)
         assert machine.live("device") == (0 if unified else 1)
-        before = buffer.host[3].copy()
+        buffer.host[3] = 9
         buffer.fill(np.ones((2, 2), np.float32), 3)
         buffer.upload(3, stream)
         stream.synchronize()
         on_gpu = machine.find(buffer.address, 32).view(np.float32).reshape(4, 2)
         np.testing.assert_array_equal(on_gpu[:3], [[1, 1], [1, 1], [0, 0]])
-        np.testing.assert_array_equal(on_gpu[3], before)
+        assert unified or not (on_gpu[3] == 9).any()
         on_gpu[:] = 5
         buffer.host[3] = 7
         buffer.download(3, stream)
@@ -165,8 +166,6 @@ def test_other_threads_and_torch_may_use_the_gpu_during_a_capture(open_device):
 
 
 def _number(value):
-    import ctypes
-
     return ctypes.c_uint64(int(value))
 
 

@@ -48,7 +48,7 @@ def test_what_is_larger_than_the_profile_is_split_by_the_backend_too(engine_bund
 
 
 def test_what_is_smaller_than_the_profile_is_padded_with_zeros(engine_bundle, install):
-    machine = install(profiles=((3, 3, 4),))
+    install(profiles=((3, 3, 4),))
     with Session.open(engine_bundle) as session:
         full, batch = random_batch(4, 5), random_batch(1)
         assert_right(session.run(full), full)
@@ -64,6 +64,9 @@ def test_each_batch_size_has_a_context_and_a_graph_from_its_second_call_on(engin
         for count in (1, 2, 1, 2, 1, 1):
             batch = random_batch(count, count)
             assert_right(session.run(batch), batch)
+        # threads sleep while they wait, and no other stream waits for this one
+        assert machine.live("sleeping events") == machine.live("events") == 4
+        assert machine.live("non-blocking streams") == machine.live("streams") == 1
         # a plain run and a capture for each of the two sizes; all other runs are replays
         assert machine.enqueued == 4
         assert machine.calls("cuStreamBeginCapture_v2") == 2

@@ -198,7 +198,9 @@ def test_a_gpu_that_fails_in_a_run(engine_bundle, install, call):
     with Session.open(engine_bundle, backend="tensorrt") as session:
         session.run(random_batch(1))
         machine.fail(call, ILLEGAL_ADDRESS)
-        with pytest.raises(EdgefelError, match=r"the GPU failed on \[2, 3, 14, 14\] \(.*700\); open the session anew"):
+        with pytest.raises(
+            EdgefelError, match=r"the GPU failed on \[2, 3, 14, 14\] \(.*700\); open the session anew"
+        ):
             session.run(random_batch(2))
         machine.fail(call, 0)
     assert_nothing_is_left(machine)
