@@ -1,7 +1,8 @@
-"""pycuda for the tests over driver.c. `python tests/cuda_driver/real_pycuda.py` compiles it once per machine and version.
+"""pycuda for the tests. `python tests/cuda_driver/real_pycuda.py` compiles it once per machine and version.
 
-It is linked to a library of another name than libcuda.so.1: it runs over driver.c only, and a machine's real driver and
-the rest of the process never meet it. It lies outside the environment, where pycuda remains missing for the other tests.
+It is linked to a library of another name than libcuda.so.1: it runs over the driver of this folder only, and a machine's
+own driver and the rest of the process never meet it. It lies outside the environment, where pycuda remains missing for
+the other tests.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ def test_a_graph_repeats_what_was_captured_and_does_not_run_it_before(open_devic
         stream.synchronize()
         assert done == [1, 1]
         graph.destroy()
-        del stream
+        stream = None
     device.release()
     assert_nothing_is_left(machine)
 
