@@ -61,15 +61,21 @@ def load_pycuda(driver: ctypes.CDLL) -> dict[str, ModuleType]:
     folder = root and real_pycuda.folder(root)
     if folder is None or not folder.is_dir():
         raise ImportError("needs pycuda; compile it once with: python tests/cuda_driver/real_pycuda.py")
-    before = set(sys.modules)
-    sys.path.append(str(folder))
+    others = _take_pycuda()  # one that is installed drives a real GPU
+    sys.path.insert(0, str(folder))
     try:
         importlib.import_module("pycuda.driver")
         importlib.import_module("pycuda._pvt_struct")
+        return _take_pycuda()
     finally:
         sys.path.remove(str(folder))
-    new = set(sys.modules) - before
-    return {name: sys.modules.pop(name) for name in new if name.partition(".")[0] == "pycuda"}
+        sys.modules.update(others)
+
+
+def _take_pycuda() -> dict[str, ModuleType]:
+    """pycuda's modules, out of sys.modules."""
+    names = [name for name in sys.modules if name.partition(".")[0] == "pycuda"]
+    return {name: sys.modules.pop(name) for name in names}
 
 
 class Machine:

@@ -1,8 +1,7 @@
 """pycuda for the tests. `python tests/cuda_driver/real_pycuda.py` compiles it once per machine and version.
 
-It is linked to a library of another name than libcuda.so.1: it runs over the driver of this folder only, and a machine's
-own driver and the rest of the process never meet it. It lies outside the environment, where pycuda remains missing for
-the other tests.
+It is linked to a library of another name than libcuda.so.1: it runs over the driver of this folder only, never over a
+real one. It lies outside the environment, where pycuda remains missing for the other tests.
 """
 
 from __future__ import annotations
