@@ -1,4 +1,4 @@
-"""A stand-in for TensorRT on the machine of `fake_cuda`: engines are ONNX files, computed by ONNX Runtime.
+"""A stand-in for TensorRT on the machine of `cuda_driver`: engines are ONNX files, computed by ONNX Runtime.
 
 It holds what needs the library itself: a runtime that starts, engines and contexts. What TensorRT's Python package does
 without one is tested with the real one (tests/real_tensorrt), which also has a test that names, arguments and
@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import enum
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import onnxruntime
-from fake_cuda import Machine
 
 
 class Severity(enum.Enum):
@@ -36,10 +36,12 @@ class DataType(enum.Enum):
 
 
 _TYPES = {"tensor(float)": DataType.FLOAT, "tensor(float16)": DataType.HALF, "tensor(uint8)": DataType.UINT8}
+_WIDTHS = {DataType.FLOAT: 4, DataType.HALF: 2, DataType.UINT8: 1}
 
 
-def tensorrt(machine: Machine, profiles=((1, 1, 4),), version: str = "10.3.0") -> ModuleType:
-    """A module `tensorrt` whose engines are ONNX files, with these profiles (min, opt, max)."""
+def tensorrt(machine: Any, profiles=((1, 1, 4),), version: str = "10.3.0") -> ModuleType:
+    """A module `tensorrt` whose engines are ONNX files, with these profiles (min, opt, max). machine: None where
+    nothing runs."""
     module = ModuleType("tensorrt")
     module.__version__ = version
 
@@ -71,7 +73,7 @@ def tensorrt(machine: Machine, profiles=((1, 1, 4),), version: str = "10.3.0") -
 class Engine:
     device_memory_size_v2 = 1024
 
-    def __init__(self, machine: Machine, data: bytes, profiles, logger) -> None:
+    def __init__(self, machine: Any, data: bytes, profiles, logger) -> None:
         self._machine, self._profiles, self._logger = machine, profiles, logger
         self._session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
@@ -141,20 +143,21 @@ class ExecutionContext:
         return (self._shape[0], *self._engine.get_tensor_shape(name)[1:])
 
     def execute_async_v3(self, stream_handle) -> bool:
-        self._machine.need_context()
-        if (
-            self._machine.refuse_capture == "enqueue"
-            and self._machine.streams[stream_handle].captured is not None
-        ):
+        machine, engine = self._machine, self._engine
+        machine.need_context()
+        if machine.refuses_capture and machine.is_capturing(stream_handle):
             return False
-        if "fail" in self._machine.log:
-            self._engine._logger.log(Severity.ERROR, "enqueueV3: illegal something")
+        if machine.fails:
+            engine._logger.log(Severity.ERROR, "enqueueV3: illegal something")
             return False
-        assert set(self._addresses) == set(self._engine._ports)
-        assert self._scratch in self._machine.memory
-        self._machine.calls["enqueue"] += 1
+        assert set(self._addresses) == set(engine._ports)
+        machine.enqueued += 1
         shape, addresses = self._shape, dict(self._addresses)
-        self._machine.streams[stream_handle].add(lambda: self._compute(shape, addresses))
+        ranges = [(self._scratch, engine.device_memory_size_v2, True)]
+        for name, address in addresses.items():
+            size = int(np.prod(self.get_tensor_shape(name))) * _WIDTHS[engine.get_tensor_dtype(name)]
+            ranges.append((address, size, name in engine._outputs))
+        machine.launch(stream_handle, lambda: self._compute(shape, addresses), ranges)
         return True
 
     def _compute(self, shape, addresses):

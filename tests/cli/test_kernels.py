@@ -16,6 +16,7 @@ from tiny_bundle import write_bundle
 
 from edgefel.cli.main import main
 from edgefel.export.tensorrt import plugin
+from edgefel.runtime.backends.cuda import import_pycuda
 from edgefel.runtime.engines import Gpu
 from edgefel.runtime.kernels import KernelFolder
 from edgefel.runtime.manifest import describe_file, read_manifest, write_manifest
@@ -73,6 +74,41 @@ def test_the_folder_says_all_that_a_launch_needs(compiled):
     header = ptx[ptx.index(f".entry {file.entry}(") :].split(")")[0]
     assert header.count(".param") == len(file.arguments) + file.nulls
     assert ".target sm_87" in ptx
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", TARGETS)
+def test_every_kernel_is_launched_as_it_was_compiled(compiled, make_machine, arch):
+    """By pycuda; the driver compares arguments and threads with what the cubin says."""
+    machine, folder = make_machine(arch=arch), KernelFolder.open(compiled[0])
+    cuda = import_pycuda()
+    context = cuda.Device(0).retain_primary_context()
+    context.push()
+    stream, memory = cuda.Stream(1), [cuda.mem_alloc(64) for _ in range(16)]
+    for number, name in enumerate(folder.names, 1):
+        file = folder.file(name, f"sm_{arch}")
+        pointers = memory[: len(file.arguments)]
+        kernel = folder.load(name)
+        kernel(3, *pointers, stream=stream)
+        count, launch = machine.launched()
+        assert (count, launch.name, launch.stream) == (number, file.entry.encode(), stream.handle)
+        assert (tuple(launch.grid), tuple(launch.block)) == (file.grid(3), (file.threads, 1, 1))
+        assert launch.shared == file.shared
+        assert list(launch.arguments)[: launch.bytes // 8] == [*map(int, pointers), *[0] * file.nulls]
+        with pytest.raises(cuda.Error):
+            kernel._function(*file.pack(pointers)[1:], block=(file.threads, 1, 1), grid=(1, 1), stream=stream)
+        assert f"{file.entry} takes {launch.bytes} bytes of arguments" in machine.reports()[0]
+        with pytest.raises(cuda.Error):
+            kernel._function(
+                *file.pack(pointers), block=(file.threads // 2, 1, 1), grid=(1, 1), stream=stream
+            )
+        assert f"was compiled for {file.threads} threads" in machine.reports()[0]
+    stream.synchronize()
+    for block in memory:
+        block.free()
+    del stream, kernel
+    context.detach()
+    machine.driver.cuCtxPopCurrent_v2(None)
 
 
 @pytest.mark.slow

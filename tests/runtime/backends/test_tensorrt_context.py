@@ -5,10 +5,11 @@ from __future__ import annotations
 import enum
 from types import ModuleType, SimpleNamespace
 
+import numpy as np
 import pytest
 
 from edgefel.errors import EdgefelError
-from edgefel.runtime.backends.tensorrt_binding import Binding, OptimizationProfile
+from edgefel.runtime.backends.tensorrt_binding import Binding, OptimizationProfile, TensorSpec
 from edgefel.runtime.backends.tensorrt_context import BatchContext, ContextFactory
 
 
@@ -122,3 +123,19 @@ def test_what_tensorrt_refuses_is_named(changes, message):
         BatchContext(
             refusing, Binding((), (), (OptimizationProfile(0, 1, 1, 1),)), 0, 1, {"image": 64}, stream, "e"
         )
+
+
+def test_the_copies_of_another_profile_are_waited_for_before_shapes_are_set():
+    """They must be done before the context is used (TensorRT API, setOptimizationProfileAsync)."""
+    calls = []
+    stream = SimpleNamespace(handle=7, synchronize=lambda: calls.append("wait"))
+    changing = context(
+        set_optimization_profile_async=lambda *arguments: calls.append(arguments) or True,
+        set_input_shape=lambda name, shape: calls.append(shape) or True,
+    )
+    inputs = (TensorSpec("image", np.dtype(np.float32), (3,)),)
+    BatchContext(changing, Binding(inputs, (), ()), 1, 2, {}, stream, "e")
+    assert calls == [(1, 7), "wait", (2, 3)]
+    calls.clear()
+    BatchContext(changing, Binding(inputs, (), ()), 0, 2, {}, stream, "e")
+    assert calls == [(2, 3)]
