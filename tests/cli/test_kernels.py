@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from click.testing import CliRunner, Result
 from edgefel.cli.main import main
 from edgefel.runtime.backends.cuda import import_pycuda
 from edgefel.runtime.kernels import KernelFolder
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "gpu"))
+from driver_launch import launch
 
 pytest.importorskip("triton")
 
@@ -69,7 +73,8 @@ def test_the_folder_says_all_that_a_launch_needs(compiled):
 @pytest.mark.slow
 @pytest.mark.parametrize("arch", TARGETS)
 def test_every_kernel_is_launched_as_it_was_compiled(compiled, make_machine, arch):
-    """By pycuda; the driver compares arguments and threads with what the cubin says."""
+    """By pycuda, and by the C interface as on torch's context; the driver compares arguments and threads with what the
+    cubin says."""
     machine, folder = make_machine(arch=arch), KernelFolder.open(compiled[0])
     cuda = import_pycuda()
     context = cuda.Device(0).retain_primary_context()
@@ -80,14 +85,16 @@ def test_every_kernel_is_launched_as_it_was_compiled(compiled, make_machine, arc
         pointers = memory[: len(file.arguments)]
         kernel = folder.load(name)
         kernel(3, *pointers, stream=stream)
-        count, launch = machine.launched()
-        assert (count, launch.name, launch.stream) == (number, file.entry.encode(), stream.handle)
-        assert (tuple(launch.grid), tuple(launch.block)) == (file.grid(3), (file.threads, 1, 1))
-        assert launch.shared == file.shared
-        assert list(launch.arguments)[: launch.bytes // 8] == [*map(int, pointers), *[0] * file.nulls]
+        by_pycuda = machine.launched()
+        launch(file, 3, pointers, stream.handle, machine.driver)
+        for count, told in enumerate((by_pycuda, machine.launched()), 2 * number - 1):
+            assert (told.count, told.name, told.stream) == (count, file.entry.encode(), stream.handle)
+            assert (tuple(told.grid), tuple(told.block)) == (file.grid(3), (file.threads, 1, 1))
+            assert told.shared == file.shared
+            assert list(told.arguments)[: told.bytes // 8] == [*map(int, pointers), *[0] * file.nulls]
         with pytest.raises(cuda.Error):
             kernel._function(*file.pack(pointers)[1:], block=(file.threads, 1, 1), grid=(1, 1), stream=stream)
-        assert f"{file.entry} takes {launch.bytes} bytes of arguments" in machine.reports()[0]
+        assert f"{file.entry} takes {by_pycuda.bytes} bytes of arguments" in machine.reports()[0]
         with pytest.raises(cuda.Error):
             kernel._function(
                 *file.pack(pointers), block=(file.threads // 2, 1, 1), grid=(1, 1), stream=stream
