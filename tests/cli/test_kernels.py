@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from edgefel.cli.main import main
 from edgefel.runtime.backends.cuda import import_pycuda
-from edgefel.runtime.kernels import KernelFolder
+from edgefel.runtime.kernels import KernelFolder, LoadedKernel
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "gpu"))
 from driver_launch import launch
@@ -80,14 +81,14 @@ def test_every_kernel_is_launched_as_it_was_compiled(compiled, make_machine, arc
     context = cuda.Device(0).retain_primary_context()
     context.push()
     stream, memory = cuda.Stream(1), [cuda.mem_alloc(64) for _ in range(16)]
-    for number, name in enumerate(folder.names, 1):
+    for name in folder.names:
         file = folder.file(name, f"sm_{arch}")
         pointers = memory[: len(file.arguments)]
-        kernel = folder.load(name)
+        kernel, before = folder.load(name), machine.launched().count
         kernel(3, *pointers, stream=stream)
         by_pycuda = machine.launched()
         launch(file, 3, pointers, stream.handle, machine.driver)
-        for count, told in enumerate((by_pycuda, machine.launched()), 2 * number - 1):
+        for count, told in enumerate((by_pycuda, machine.launched()), before + 1):
             assert (told.count, told.name, told.stream) == (count, file.entry.encode(), stream.handle)
             assert (tuple(told.grid), tuple(told.block)) == (file.grid(3), (file.threads, 1, 1))
             assert told.shared == file.shared
@@ -100,6 +101,10 @@ def test_every_kernel_is_launched_as_it_was_compiled(compiled, make_machine, arc
                 *file.pack(pointers), block=(file.threads // 2, 1, 1), grid=(1, 1), stream=stream
             )
         assert f"was compiled for {file.threads} threads" in machine.reports()[0]
+        wide = replace(file, shared=64 << 10)  # more than 48 KiB has to be asked for
+        LoadedKernel(wide, cuda)(1, *pointers, stream=stream)
+        launch(wide, 1, pointers, stream.handle, machine.driver)
+        assert machine.launched().shared == 64 << 10
     stream.synchronize()
     for block in memory:
         block.free()
