@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -18,9 +19,12 @@ from edgefel.cli.main import main
 from edgefel.export.tensorrt import plugin
 from edgefel.runtime.backends.cuda import import_pycuda
 from edgefel.runtime.engines import Gpu
-from edgefel.runtime.kernels import KernelFolder
+from edgefel.runtime.kernels import KernelFolder, LoadedKernel
 from edgefel.runtime.manifest import describe_file, read_manifest, write_manifest
 from edgefel.runtime.onnx_functions import fused_nodes
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "gpu"))
+from driver_launch import launch
 
 pytest.importorskip("triton")
 
@@ -79,30 +83,37 @@ def test_the_folder_says_all_that_a_launch_needs(compiled):
 @pytest.mark.slow
 @pytest.mark.parametrize("arch", TARGETS)
 def test_every_kernel_is_launched_as_it_was_compiled(compiled, make_machine, arch):
-    """By pycuda; the driver compares arguments and threads with what the cubin says."""
+    """By pycuda, and by the C interface as on torch's context; the driver compares arguments and threads with what the
+    cubin says."""
     machine, folder = make_machine(arch=arch), KernelFolder.open(compiled[0])
     cuda = import_pycuda()
     context = cuda.Device(0).retain_primary_context()
     context.push()
     stream, memory = cuda.Stream(1), [cuda.mem_alloc(64) for _ in range(16)]
-    for number, name in enumerate(folder.names, 1):
+    for name in folder.names:
         file = folder.file(name, f"sm_{arch}")
         pointers = memory[: len(file.arguments)]
-        kernel = folder.load(name)
+        kernel, before = folder.load(name), machine.launched().count
         kernel(3, *pointers, stream=stream)
-        count, launch = machine.launched()
-        assert (count, launch.name, launch.stream) == (number, file.entry.encode(), stream.handle)
-        assert (tuple(launch.grid), tuple(launch.block)) == (file.grid(3), (file.threads, 1, 1))
-        assert launch.shared == file.shared
-        assert list(launch.arguments)[: launch.bytes // 8] == [*map(int, pointers), *[0] * file.nulls]
+        by_pycuda = machine.launched()
+        launch(file, 3, pointers, stream.handle, machine.driver)
+        for count, told in enumerate((by_pycuda, machine.launched()), before + 1):
+            assert (told.count, told.name, told.stream) == (count, file.entry.encode(), stream.handle)
+            assert (tuple(told.grid), tuple(told.block)) == (file.grid(3), (file.threads, 1, 1))
+            assert told.shared == file.shared
+            assert list(told.arguments)[: told.bytes // 8] == [*map(int, pointers), *[0] * file.nulls]
         with pytest.raises(cuda.Error):
             kernel._function(*file.pack(pointers)[1:], block=(file.threads, 1, 1), grid=(1, 1), stream=stream)
-        assert f"{file.entry} takes {launch.bytes} bytes of arguments" in machine.reports()[0]
+        assert f"{file.entry} takes {by_pycuda.bytes} bytes of arguments" in machine.reports()[0]
         with pytest.raises(cuda.Error):
             kernel._function(
                 *file.pack(pointers), block=(file.threads // 2, 1, 1), grid=(1, 1), stream=stream
             )
         assert f"was compiled for {file.threads} threads" in machine.reports()[0]
+        wide = replace(file, shared=64 << 10)  # more than 48 KiB has to be asked for
+        LoadedKernel(wide, cuda)(1, *pointers, stream=stream)
+        launch(wide, 1, pointers, stream.handle, machine.driver)
+        assert machine.launched().shared == 64 << 10
     stream.synchronize()
     for block in memory:
         block.free()
@@ -175,9 +186,9 @@ def fused_bundle(tmp_path) -> Path:
         body = [helper.make_node("Identity", ["a"], ["b"], "Identity")]
         model.functions.append(helper.make_function("edgefel", name, ["a"], ["b"], body, model.opset_import))
     onnx.save(model, path)
-    info = dataclasses.replace(manifest.model, name="arbex-nano")
+    info = replace(manifest.model, name="arbex-nano")
     files = (describe_file(path, kind="onnx", precision="fp32"),)
-    write_manifest(folder, dataclasses.replace(manifest, model=info, files=files))
+    write_manifest(folder, replace(manifest, model=info, files=files))
     return folder
 
 

@@ -77,7 +77,7 @@ struct CUfunc_st {
     int count, bytes, threads[3], most_shared;
 };
 /* tests/cuda_driver/machine.py has the same */
-typedef struct { char name[256]; unsigned grid[3], block[3], shared; int bytes; uint64_t arguments[64]; CUstream stream; } launch;
+typedef struct { char name[256]; unsigned grid[3], block[3], shared; int bytes; uint64_t arguments[64]; CUstream stream; int count; } launch;
 
 /* What a call needs; each includes those before. SAFE: no capture forbids it. */
 typedef enum { NOTHING, DRIVER, CURRENT, SAFE } need;

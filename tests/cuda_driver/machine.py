@@ -31,6 +31,7 @@ class Launch(ctypes.Structure):
         ("bytes", ctypes.c_int),
         ("arguments", ctypes.c_uint64 * 64),
         ("stream", ctypes.c_void_p),
+        ("count", ctypes.c_int),
     )
 
 
@@ -47,7 +48,7 @@ def load(library: Path) -> ctypes.CDLL:
         ("stack", handle, ctypes.c_int),
         ("host", handle, number, size),
         ("kernel", ctypes.c_int, handle, _CALLBACK, handle, ctypes.c_int, handle, handle, handle),
-        ("launched", ctypes.c_int, ctypes.POINTER(Launch)),
+        ("launched", None, ctypes.POINTER(Launch)),
     ):
         function = getattr(driver, f"testcuda_{name}")
         function.restype, function.argtypes = result, arguments
@@ -165,10 +166,11 @@ class Machine:
         if result:
             raise self.cuda.Error(f"the launch failed: CUDA error {result}")
 
-    def launched(self) -> tuple[int, Launch]:
-        """How many kernels of cubins were launched, and the last of them."""
+    def launched(self) -> Launch:
+        """The last launch of a kernel from a cubin, with the number of all."""
         last = Launch()
-        return self.driver.testcuda_launched(ctypes.byref(last)), last
+        self.driver.testcuda_launched(ctypes.byref(last))
+        return last
 
     @contextmanager
     def primary_current(self) -> Iterator[int]:

@@ -11,6 +11,7 @@ EXPORT CUresult cuDeviceGet(CUdevice *device, int ordinal) {
     if (ordinal) FAIL(CUDA_ERROR_INVALID_DEVICE, "there is one device, 0, not %d", ordinal);
     return CUDA_SUCCESS;
 }
+EXPORT CUresult cuDeviceGetCount(int *count) { ENTER(DRIVER); *count = 1; return CUDA_SUCCESS; }
 EXPORT CUresult cuDeviceComputeCapability(int *major, int *minor, CUdevice device) {
     ENTER(DRIVER);
     *major = capability / 10;

@@ -150,6 +150,17 @@ def test_times_between_streams(gpu):
     expect(gpu, "an event has no time")
 
 
+def test_the_default_stream_during_the_capture_of_one_that_waits_for_it(gpu):
+    memory, stream, graph = gpu.cuda.mem_alloc(8), gpu.cuda.Stream(), ctypes.c_void_p()
+    handle, address = ctypes.c_void_p(stream.handle), ctypes.c_uint64(int(memory))
+    assert gpu.driver.cuStreamBeginCapture_v2(handle, THREAD_LOCAL) == 0
+    assert gpu.driver.cuMemsetD8Async(address, 0, ctypes.c_size_t(8), None) == 906
+    assert gpu.driver.cuStreamEndCapture(handle, ctypes.byref(graph)) == 901
+    assert graph.value is None
+    expect(gpu, "the default stream is used while a stream that waits for it is captured")
+    memory.free()
+
+
 def test_handles_that_are_none(gpu):
     for call in ("cuStreamSynchronize", "cuEventSynchronize", "cuGraphLaunch", "cuModuleUnload"):
         assert getattr(gpu.driver, call)(ctypes.c_void_p(64), None) == 400

@@ -162,7 +162,7 @@ class TensorRTBackend:
                 _log.warning("%s: the GPU's memory is not freed (%s)", self._where, one_line(error))
 
     def __del__(self) -> None:
-        # pycuda, left to itself, neither releases the primary context nor takes it off this thread's stack
+        # pycuda's destructor would not release the primary context, but push it and call the deprecated cuCtxDetach
         if self._begun:
             self.close()
 
