@@ -18,6 +18,8 @@ WEIGHTED_OPS = ("Conv", "Gemm", "MatMul")
 COUNTED_OPS = (*WEIGHTED_OPS, "Attention")
 SMALL = 64  # elements; axes, targets of Reshape and the like are below it
 
+HEAD_SCOPE = "head"  # the module behind the encoder
+
 Array = npt.NDArray[Any]
 Shape = list[int | None]
 
@@ -99,6 +101,18 @@ def in_scope(node: NodeProto, scope: str) -> bool:
     """Whether the node comes from the module `scope` or one inside it."""
     own = node_scope(node)
     return own == scope or own.startswith(scope + ".")
+
+
+def equal_constants(index: GraphIndex, values: npt.NDArray[np.float32]) -> set[str]:
+    """Names of the FP32 constants that hold these values, in any shape."""
+    wanted = np.ascontiguousarray(values, dtype=np.float32).tobytes()
+    return {
+        name
+        for name, tensor in index.initializers.items()
+        if tensor.data_type == TensorProto.FLOAT
+        and int(np.prod(tensor.dims)) * 4 == len(wanted)
+        and numpy_helper.to_array(tensor).tobytes() == wanted
+    }
 
 
 def rename_inputs(nodes: Iterable[NodeProto], old: str, new: str) -> None:

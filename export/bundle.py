@@ -16,6 +16,7 @@ from edgefel.calib.reader import CalibrationReader
 from edgefel.data.preprocessing import Preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.export.onnx.attention import onnx_attention
+from edgefel.export.onnx.fused import fuse_operators, fused_head
 from edgefel.export.onnx.inputs import uint8_input
 from edgefel.export.onnx.passes import keep_outputs
 from edgefel.export.onnx.rewrite import opset_of
@@ -242,13 +243,17 @@ class _Export:
         )
 
     def _finish(self, model: onnx.ModelProto) -> onnx.ModelProto:
-        """Drops outputs and changes the input as asked; last, so that all other steps see the whole graph."""
+        """Drops outputs, changes the input and fuses operators as asked; last, so that all other steps see the whole,
+        flat graph."""
         outputs = self.options.kept_outputs
         if outputs != OUTPUT_NAMES:
             model, _ = keep_outputs(model, outputs)
         if self.options.uint8_input:
             model, _ = uint8_input(model, self.preprocessing)
-        if self.options.uint8_input or outputs != OUTPUT_NAMES:
+        plugin = self.options.attention == "plugin"
+        if plugin:
+            model, _ = fuse_operators(model, fused_head(self.checkpoint.model))
+        if self.options.uint8_input or plugin or outputs != OUTPUT_NAMES:
             check_graph(model, outputs)  # others were checked when they were made
         return model
 
@@ -287,7 +292,8 @@ class _Export:
         if self.search is not None and precision.startswith("int8"):
             entry["search"] = self._search_entry()
         if self.options.attention != "decomposed":
-            entry["attention"] = "decomposed" if precision == "int8" else self.options.attention
+            kept = self.options.attention == "onnx-attention" and precision == "int8"
+            entry["attention"] = "decomposed" if kept else self.options.attention
         return entry
 
     def _path(self, precision: str) -> Path:

@@ -15,7 +15,7 @@ from edgefel.export.tensorrt.engine import EngineOptions
 from edgefel.runtime.manifest import NEEDED_OUTPUTS, OUTPUT_NAMES
 
 PRECISIONS = ("fp32", "fp16", "int8")
-ATTENTIONS = ("decomposed", "onnx-attention")
+ATTENTIONS = ("decomposed", "onnx-attention", "plugin")
 PARITY_IMAGES = 256  # labelled images: at 7 or 8 classes just above 30 of each, which a recall needs
 
 
@@ -29,8 +29,9 @@ class ExportOptions:
     held-out images of the data every file is compared on, evenly from its classes; 32 at most where there is no data.
 
     auto: search for the layers to keep in float, with at most `max_drop` points of macro recall lost, on
-    `search_images` further held-out images. attention: "decomposed", or "onnx-attention" for one operator of
-    opset 23. uint8_input: the file takes uint8 [N, H, W, 3] and normalises itself. outputs: what the files give.
+    `search_images` further held-out images. attention: "decomposed"; "onnx-attention" for one operator of opset 23; or
+    "plugin" for nodes that our kernels compute in an engine, with the decomposed graph as their body. uint8_input: the
+    file takes uint8 [N, H, W, 3] and normalises itself. outputs: what the files give.
     cache: keep calibrated ranges and engines for the next export.
     """
 

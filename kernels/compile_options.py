@@ -6,6 +6,14 @@ from __future__ import annotations
 COMPILE_OPTIONS = {"enable_fp_fusion": True}
 
 
+def ptx_version(capability: int) -> int:
+    """The oldest version of PTX that knows the GPU, 87 for 8.7: a driver refuses newer ones than its own CUDA's.
+
+    Source: PTX ISA, "Release Notes". Registers and shared memory of our kernels do not depend on it.
+    """
+    return {110: 90, 120: 87}.get(capability, 80)
+
+
 def product_precision(dtype: str, capability: int) -> str:
     """tl.dot's `input_precision` that keeps the accuracy of FP32: "tf32x3" on tensor cores, "ieee" without.
 

@@ -186,3 +186,44 @@ def nano_bundle(nano_checkpoint: Path, faces_folder: Path, _once: Once) -> Path:
         export_bundle(nano_checkpoint, folder, options, data=faces_folder)
 
     return _once("bundle", make)
+
+
+@pytest.fixture(scope="session")
+def _cuda(_once: Once) -> tuple[Any, dict[str, Any]]:
+    """The driver of tests/cuda_driver, built once per run, and real pycuda's modules over it."""
+    from cuda_driver import build, machine
+
+    if (reason := build.missing()) is not None:
+        pytest.skip(reason)
+    driver = machine.load(_once("cuda-driver", build.build) / build.LIBRARY)
+    try:
+        return driver, machine.load_pycuda(driver)
+    except ImportError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def make_machine(_cuda: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+    """Makes a GPU in host memory for this test: pycuda and libcuda are its own. What its driver reports, and what is
+    left on it, fails the test."""
+    from cuda_driver.machine import Machine
+
+    from edgefel.runtime.backends import tensorrt_backend
+    from edgefel.runtime.backends.cuda import import_pycuda
+
+    driver, modules = _cuda
+    machines = []
+
+    def make(**options: Any) -> Machine:
+        machine = Machine(driver, modules, **options)
+        for name, module in modules.items():
+            monkeypatch.setitem(sys.modules, name, module)
+        monkeypatch.setattr(tensorrt_backend, "load_libcuda", lambda: machine.libcuda)
+        import_pycuda.cache_clear()
+        machines.append(machine)
+        return machine
+
+    yield make
+    import_pycuda.cache_clear()
+    if machines:
+        machines[-1].close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from fake_cuda import Machine
+from cuda_driver.machine import Machine
 from tiny_bundle import expected_outputs, tiny_model
 
 from edgefel.runtime.engines import Gpu
@@ -33,4 +33,5 @@ def assert_right(predictions, batch) -> None:
 
 
 def assert_nothing_is_left(machine: Machine) -> None:
-    assert (machine.memory, machine.pinned, machine.graphs, machine.retained) == ({}, {}, {}, 0)
+    kinds = ("device", "pinned", "streams", "events", "graphs", "execs", "retained")
+    assert {kind: machine.live(kind) for kind in kinds} == dict.fromkeys(kinds, 0)

@@ -105,7 +105,7 @@ def steps(data: str | None) -> list[Step]:
         Step("precompile", 60, ("tools/gpu_precompile.py",), ("tools/gpu_precompile.py", "--list")),
         Step(
             "tests", 90, (*PYTEST, "tests/kernels", "tests/gpu"),
-            (*PYTEST, "tests/gpu/test_cuda_driver.py"), environment=untuned,
+            (*PYTEST, "tests/gpu/test_driver_launch.py"), environment=untuned,
         ),
         _kernels("forward", 110, *attention, "--mode", "forward", "--batch", "256,64,8,1",
                  "--impl", "edgefel,sdpa-cudnn,sdpa-efficient,sdpa-math"),

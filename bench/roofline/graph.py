@@ -14,6 +14,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from edgefel.bench.results import check_names
 from edgefel.errors import EdgefelError, MissingDependencyError
 from edgefel.runtime.manifest import MANIFEST_NAME, PRECISIONS, read_manifest
+from edgefel.runtime.onnx_functions import inlined
 
 # the names of the types that a layer computes in
 TYPES: dict[int, str] = {
@@ -61,7 +62,7 @@ def _of_bundle(folder: Path, precisions: Sequence[str] | None) -> Graphs:
     if not there and not precisions:
         raise EdgefelError(f"{folder}: no ONNX file in this bundle; export it again with one")
     paths = {name: manifest.verify(manifest.find(name)) for name in precisions or there}
-    graphs = {name: onnx.load(str(path)) for name, path in paths.items()}
+    graphs = {name: onnx.load_from_string(inlined(path.read_bytes())) for name, path in paths.items()}
     return Graphs(manifest.model.name, manifest.model.parameters, graphs)
 
 

@@ -9,7 +9,7 @@ import click
 
 from edgefel.cli import params
 from edgefel.cli.console import Bars, print_json, print_table, warn
-from edgefel.cli.param_types import POSITIVE
+from edgefel.cli.param_types import PATH, POSITIVE
 
 if TYPE_CHECKING:
     from edgefel.export.tensorrt.bundle import BundleEngine
@@ -43,6 +43,14 @@ if TYPE_CHECKING:
     help="GPU to build for, or 'current' (TensorRT for RTX); may be given several times.",
 )
 @click.option("--rebuild", is_flag=True, help="Rebuild engines that exist already.")
+@click.option(
+    "--kernels",
+    type=PATH,
+    help="Compiled kernels for fused operators.  [default: the folder `kernels` beside the bundle]",
+)
+@click.option(
+    "--no-kernels", "without_kernels", is_flag=True, help="Build fused operators from their bodies."
+)
 @params.no_cache
 @params.json_output
 def command(
@@ -52,6 +60,8 @@ def command(
     opt_batch: int | None,
     targets: tuple[str, ...],
     rebuild: bool,
+    kernels: Path | None,
+    without_kernels: bool,
     no_cache: bool,
     as_json: bool,
     **options: Any,
@@ -68,6 +78,7 @@ def command(
       edgefel engine bundle
       edgefel engine bundle --precision fp16 --max-batch 16 --workspace-mb 1024
       edgefel engine bundle --rebuild
+      edgefel engine bundle --precision fp16 --kernels kernels-orin
     """
     from edgefel.export.tensorrt.bundle import build_bundle_engines
     from edgefel.export.tensorrt.engine import EngineCache, EngineOptions, load_tensorrt
@@ -85,7 +96,14 @@ def command(
         bundle = bundle_for_engines()
     with Bars() as progress:
         engines = build_bundle_engines(
-            bundle, engine_options, precisions=precisions, rebuild=rebuild, cache=cache, progress=progress
+            bundle,
+            engine_options,
+            precisions=precisions,
+            rebuild=rebuild,
+            cache=cache,
+            progress=progress,
+            kernels=kernels,
+            without_kernels=without_kernels,
         )
     for engine in engines:
         warn(*(f"{engine.file.name}: {warning}" for warning in engine.warnings))

@@ -74,9 +74,10 @@ SHOWN_LAYERS = 12
 )
 @click.option(
     "--attention",
-    type=click.Choice(["decomposed", "onnx-attention"]),
+    type=click.Choice(["decomposed", "onnx-attention", "plugin"]),
     default="decomposed",
-    help="Attention as products and a softmax, which TensorRT fuses, or as one operator of opset 23.",
+    help="Attention as products and a softmax, which TensorRT fuses, as one operator of opset 23, or, with the head, "
+    "as nodes that `edgefel engine --kernels` computes by our kernels.",
 )
 @click.option(
     "--uint8-input",

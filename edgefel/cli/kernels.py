@@ -11,12 +11,15 @@ import click
 from edgefel.cli import params
 from edgefel.cli.console import Bars, print_json, print_table
 from edgefel.cli.lazy import require
+from edgefel.cli.param_types import PATH
+from edgefel.errors import EdgefelError
 from edgefel.files.write import check_free
 from edgefel.workers import usable_cores
 
 if TYPE_CHECKING:
     from edgefel.kernels.ahead_of_time.compiler import CompiledKernel
     from edgefel.models.config import ModelConfig
+    from edgefel.runtime.onnx_functions import FusedNode
 
 
 @click.group("kernels")
@@ -32,6 +35,11 @@ def command() -> None:
 @command.command("compile")
 @params.output("Folder to write; must not exist or be empty.")
 @click.option("--model", default="arbex", help="Name of a model, or a checkpoint folder.")
+@click.option(
+    "--bundle",
+    type=PATH,
+    help="Bundle of `export --attention plugin`, instead of a model: also the kernels of its fused operators.",
+)
 @params.arch
 @click.option(
     "--dtype",
@@ -40,7 +48,9 @@ def command() -> None:
     help="Type of the attention and the token pooling; the head is always FP32.",
 )
 @params.json_output
-def compile_(output: Path, model: str, archs: tuple[str, ...], dtype: str, as_json: bool) -> None:
+def compile_(
+    output: Path, model: str, bundle: Path | None, archs: tuple[str, ...], dtype: str, as_json: bool
+) -> None:
     """Compile the inference kernels of a model, without a GPU.
 
     Writes for every target and kernel the cubin, the PTX and a JSON file that describes the launch: argument order
@@ -51,17 +61,19 @@ def compile_(output: Path, model: str, archs: tuple[str, ...], dtype: str, as_js
     Examples:
       edgefel kernels compile -o compiled --arch sm_87 --arch sm_110
       edgefel kernels compile -o compiled --model runs/mine --arch sm_87 --dtype fp32 --json
+      edgefel kernels compile -o kernels --bundle bundle --arch sm_110
     """
     require("train", "edgefel kernels compile", "torch")
     require("kernels", "edgefel kernels compile", "triton")
     from edgefel.kernels.ahead_of_time.compiler import compile_all, parse_arch, write_kernels
-    from edgefel.models.inference_kernels import inference_kernels
+    from edgefel.models.inference_kernels import bundle_kernels
 
+    params.refuse_both("bundle", "model")
     targets = [parse_arch(arch) for arch in dict.fromkeys(archs)]
-    config = _config(model)
+    config, nodes = (_config(model), []) if bundle is None else _of_bundle(bundle)
     check_free(output)  # before minutes of compiling
     with Bars() as bars:
-        specs, advance = inference_kernels(config, dtype), bars.follower("compiling")
+        specs, advance = bundle_kernels(config, nodes, dtype), bars.follower("compiling")
         kernels = compile_all(specs, targets, workers=usable_cores(), advance=advance)
     write_kernels(kernels, output, config.name)
     if as_json:
@@ -102,3 +114,17 @@ def _config(model: str) -> ModelConfig:
 
         return load_checkpoint(model).config
     return model_config(model)
+
+
+def _of_bundle(bundle: Path) -> tuple[ModelConfig, list[FusedNode]]:
+    from edgefel.deploy.kernel_files import bundle_nodes
+    from edgefel.models.registry import model_config
+    from edgefel.runtime.manifest import read_manifest
+
+    manifest = read_manifest(bundle)
+    nodes = bundle_nodes(manifest)
+    if not nodes:
+        raise EdgefelError(
+            f"{bundle}: has no fused operators; export it with --attention plugin, or give --model"
+        )
+    return model_config(manifest.model.name, num_classes=manifest.model.num_classes), nodes

@@ -9,6 +9,7 @@ from edgefel.deploy.model_files import LABELS_NAME, check_at_least, checked_path
 from edgefel.errors import EdgefelError, MissingDependencyError
 from edgefel.files.write import atomic_folder
 from edgefel.runtime.manifest import Manifest, read_manifest
+from edgefel.runtime.onnx_functions import inlined
 
 CONFIG_NAME = "config_infer_secondary_edgefel.txt"
 MODEL_NAME = "model.onnx"
@@ -126,7 +127,9 @@ def _write_model(source: Path, manifest: Manifest, path: Path) -> None:
     from edgefel.export.onnx.inputs import pixel_input
     from edgefel.export.onnx.passes import keep_outputs
 
-    model, _ = keep_outputs(pixel_input(onnx.load(source), manifest.preprocessing), [OUTPUT])
+    # nvinfer builds the engine itself, without our kernels
+    graph = onnx.load_from_string(inlined(source.read_bytes()))
+    model, _ = keep_outputs(pixel_input(graph, manifest.preprocessing), [OUTPUT])
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)
 

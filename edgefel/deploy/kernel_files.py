@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,8 @@ from edgefel.errors import EdgefelError
 from edgefel.files.unfinished import claimed_folder
 from edgefel.progress import SILENT, Progress
 from edgefel.runtime.kernels import INDEX, KernelFolder
-from edgefel.runtime.manifest import ModelInfo
+from edgefel.runtime.manifest import Manifest, ModelInfo
+from edgefel.runtime.onnx_functions import FusedNode, fused_nodes, has_functions
 from edgefel.workers import usable_cores
 
 _HOW = "make them with 'edgefel kernels compile' and pass the folder with --kernels"
@@ -29,8 +30,16 @@ class Kernels:
     note: str | None = None
 
 
-def kernels_from(folder: Path, model: ModelInfo) -> Kernels:
+def bundle_nodes(manifest: Manifest) -> list[FusedNode]:
+    """The fused operators in a bundle's ONNX files (`export --attention plugin`)."""
+    paths = [manifest.folder / file.name for file in manifest.files if file.kind == "onnx"]
+    return [node for path in paths if has_functions(path) for node in fused_nodes(path.read_bytes())]
+
+
+def kernels_from(folder: Path, model: ModelInfo, nodes: Iterable[FusedNode] = ()) -> Kernels:
     """Those of a folder that `edgefel kernels compile` wrote.
+
+    nodes: fused operators of the bundle; a note says which have no kernel there.
 
     Raises EdgefelError for a folder that is not one, is damaged, or was compiled for another model.
     """
@@ -46,7 +55,14 @@ def kernels_from(folder: Path, model: ModelInfo) -> Kernels:
             cubin = kernels.file(name, arch).cubin
             paths += [path for path in (cubin, *map(cubin.with_suffix, (".json", ".ptx"))) if path.is_file()]
     entries = [Entry(f"kernels/{path.relative_to(folder).as_posix()}", path) for path in paths]
-    return Kernels(tuple(entries), tuple(kernels.archs))
+    lacking = sorted({node.operator for node in nodes} - set(kernels.names))
+    note = (
+        f"{folder}: no kernels for {', '.join(lacking)}, which engines compute as a decomposed graph; compile them "
+        "with 'edgefel kernels compile --bundle BUNDLE'"
+        if lacking
+        else None
+    )
+    return Kernels(tuple(entries), tuple(kernels.archs), note)
 
 
 def why_not_compiled(model: ModelInfo) -> str | None:
@@ -67,21 +83,26 @@ def why_not_compiled(model: ModelInfo) -> str | None:
 
 @contextmanager
 def compiled(
-    model: ModelInfo, archs: Sequence[str], beside: Path, progress: Progress = SILENT
+    model: ModelInfo,
+    archs: Sequence[str],
+    beside: Path,
+    progress: Progress = SILENT,
+    nodes: Sequence[FusedNode] = (),
 ) -> Iterator[Kernels]:
     """Compiles the model's kernels into a folder that is removed when the block ends.
 
-    beside: the temporary folder is made here. Where it cannot be done, yields none, with the reason.
+    nodes: fused operators of the bundle, whose kernels are among them. beside: the temporary folder is made here.
+    Where it cannot be done, yields none, with the reason.
     Raises EdgefelError for an unknown target or a kernel that Triton refuses.
     """
     if (note := why_not_compiled(model)) is not None:
         yield Kernels(note=note)
         return
     from edgefel.kernels.ahead_of_time.compiler import compile_all, parse_arch, write_kernels
-    from edgefel.models.inference_kernels import inference_kernels
+    from edgefel.models.inference_kernels import bundle_kernels
     from edgefel.models.registry import model_config
 
-    specs = inference_kernels(model_config(model.name, num_classes=model.num_classes))
+    specs = bundle_kernels(model_config(model.name, num_classes=model.num_classes), nodes)
     targets = [parse_arch(arch) for arch in dict.fromkeys(archs)]
     progress.start("compile kernels", total=len(specs) * len(targets))
     kernels = compile_all(
@@ -90,4 +111,4 @@ def compiled(
     beside.mkdir(parents=True, exist_ok=True)
     with claimed_folder(beside / "kernels", sole=False) as folder:
         place = write_kernels(kernels, folder / "kernels", model.name)
-        yield kernels_from(place, model)
+        yield kernels_from(place, model, nodes)

@@ -10,7 +10,7 @@ from typing import Any
 
 from edgefel import __version__
 from edgefel.deploy.archive import INDEX, Entry, Written, check_output, top_folder, write
-from edgefel.deploy.kernel_files import Kernels, compiled, kernels_from
+from edgefel.deploy.kernel_files import Kernels, bundle_nodes, compiled, kernels_from
 from edgefel.deploy.licences import licence_entries
 from edgefel.deploy.model_files import ChosenFiles, choose_files, model_entries
 from edgefel.deploy.wheel import Wheel, build_wheel
@@ -78,7 +78,7 @@ def write_deploy_folder(
     model = model_entries(chosen)
     check_output(output, overwrite=options.overwrite)  # before minutes of compiling
     wheel = build_wheel()
-    with _kernels(manifest, output, options, progress) as kernels:
+    with _kernels(chosen.manifest, output, options, progress) as kernels:
         header = _header(name, chosen, kernels)
         entries = [*model, *kernels.entries, *licence_entries(), *_device_entries(chosen, wheel)]
         files = write(entries, output, header, overwrite=options.overwrite, progress=progress)
@@ -90,10 +90,10 @@ def _kernels(
     manifest: Manifest, output: Path, options: DeployOptions, progress: Progress
 ) -> AbstractContextManager[Kernels]:
     if options.kernels is not None:
-        return nullcontext(kernels_from(options.kernels, manifest.model))
+        return nullcontext(kernels_from(options.kernels, manifest.model, bundle_nodes(manifest)))
     if options.without_kernels:
         return nullcontext(Kernels())
-    return compiled(manifest.model, options.archs, output.parent, progress)
+    return compiled(manifest.model, options.archs, output.parent, progress, bundle_nodes(manifest))
 
 
 def _device_entries(chosen: ChosenFiles, wheel: Wheel) -> list[Entry]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from edgefel.errors import EdgefelError
 from edgefel.kernels.ahead_of_time.kernel_spec import KernelSpec
 from edgefel.kernels.ahead_of_time.specs import (
     anchor_spec,
     attention_spec,
     balance_spec,
+    fused_attention_spec,
     patch_pooling_spec,
     token_pooling_spec,
 )
 from edgefel.kernels.backend import FLOAT_TYPES
 from edgefel.models.apvit import PATCHES, kept_counts
 from edgefel.models.config import APViTConfig, EncoderConfig, ModelConfig
+from edgefel.runtime.onnx_functions import FusedNode
 
 # sides of the maps of the three levels (POSTER++ section 3)
 _MAP_SIDES = (28, 14, 7)
@@ -36,6 +40,28 @@ def inference_kernels(config: ModelConfig, dtype: str = "fp16") -> list[KernelSp
         if per_class:
             specs.append(anchor_spec(*sizes, head.delta))
     return specs
+
+
+def bundle_kernels(config: ModelConfig, nodes: Iterable[FusedNode], dtype: str = "fp16") -> list[KernelSpec]:
+    """`inference_kernels`, and those of the fused operators of a bundle's files, which replace others of their name."""
+    named = {spec.name: spec for spec in (*inference_kernels(config, dtype), *fused_kernels(nodes))}
+    return list(named.values())
+
+
+def fused_kernels(nodes: Iterable[FusedNode]) -> list[KernelSpec]:
+    """The kernels of an ONNX file's fused operators, one for each operator: what engines hold in their place."""
+    specs: dict[str, KernelSpec] = {}
+    for node in nodes:
+        sizes = {name: value for name, value in node.attributes.items() if not isinstance(value, str)}
+        width = int(sizes["width"])
+        if "window" in sizes:
+            window, heads = int(sizes["window"]), int(sizes["heads"])
+            dtype = node.operator.rpartition("_")[2]
+            specs[node.operator] = fused_attention_spec(window, heads, width, float(sizes["scale"]), dtype)
+        else:
+            counts = (int(sizes["classes"]), int(sizes["anchors"]), width, bool(sizes["attentive"]))
+            specs[node.operator] = balance_spec(*counts, 1.0 / float(sizes["inverse_delta"]))
+    return list(specs.values())
 
 
 def _attention(encoder: EncoderConfig, dtype: str) -> list[KernelSpec]:

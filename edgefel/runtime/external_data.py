@@ -1,18 +1,17 @@
 """Finds tensors that an ONNX file keeps in other files, which no hash of the file covers. Torch-free, without `onnx`.
 
 The file is read as protocol buffers, of which only the fields on the way to tensors are looked at.
-Source: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3 and
-https://protobuf.dev/programming-guides/encoding/
+Source: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3
 """
 
 from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from edgefel.errors import EdgefelError
+from edgefel.runtime.protobuf import BYTES, VARINT, fields
 
 # message -> number of a field -> message in it
 _GRAPH, _NODE, _ATTRIBUTE, _TENSOR, _SPARSE, _FUNCTION, _TRAINING, _ENTRY = range(1, 9)
@@ -27,7 +26,6 @@ _FIELDS: dict[int, dict[int, int]] = {
     _TENSOR: {13: _ENTRY},
 }
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14
-_VARINT, _FIXED64, _BYTES, _GROUP, _END_GROUP, _FIXED32 = range(6)
 
 
 def refuse_external_data(path: str | os.PathLike[str]) -> None:
@@ -60,10 +58,10 @@ def _search(data: mmap.mmap) -> str | None:
     messages = [(0, 0, len(data))]
     while messages:
         kind, start, end = messages.pop()
-        for number, wire, value, stop in _read(data, start, end):
-            if kind == _TENSOR and (number, wire) == (_DATA_LOCATION, _VARINT) and value:
+        for number, wire, value, stop in fields(data, start, end):
+            if kind == _TENSOR and (number, wire) == (_DATA_LOCATION, VARINT) and value:
                 return _location(data, start, end)
-            if wire == _BYTES and (inner := _FIELDS[kind].get(number)):
+            if wire == BYTES and (inner := _FIELDS[kind].get(number)):
                 if inner == _ENTRY:
                     return _location(data, start, end)
                 messages.append((inner, value, stop))
@@ -72,49 +70,13 @@ def _search(data: mmap.mmap) -> str | None:
 
 def _location(data: mmap.mmap, start: int, end: int) -> str:
     """The entry "location" of a tensor's external data; empty if it has none."""
-    for number, wire, value, stop in _read(data, start, end):
-        if (number, wire) == (_EXTERNAL_DATA, _BYTES):
+    for number, wire, value, stop in fields(data, start, end):
+        if (number, wire) == (_EXTERNAL_DATA, BYTES):
             pair = {
                 number: data[start:end]
-                for number, wire, start, end in _read(data, value, stop)
-                if wire == _BYTES
+                for number, wire, start, end in fields(data, value, stop)
+                if wire == BYTES
             }
             if pair.get(1) == b"location":
                 return pair.get(2, b"").decode(errors="replace")
     return ""
-
-
-def _read(data: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-    """Number, wire type, and the value of a varint or where bytes begin, and where they end, of each field.
-
-    Raises IndexError or ValueError for what is no message.
-    """
-    groups = 0
-    while at < end:
-        tag, at = _varint(data, at)
-        number, wire = tag >> 3, tag & 7
-        value = stop = at
-        if wire == _VARINT:
-            value, at = _varint(data, at)
-        elif wire == _BYTES:
-            size, value = _varint(data, at)
-            at = stop = value + size
-        elif wire in (_FIXED64, _FIXED32):
-            at += 8 if wire == _FIXED64 else 4
-        elif wire in (_GROUP, _END_GROUP):
-            groups += 1 if wire == _GROUP else -1
-        if wire > _FIXED32 or at > end or groups < 0:
-            raise ValueError("no protocol buffer")
-        if not groups:  # readers skip unknown groups with all that is in them
-            yield number, wire, value, stop
-
-
-def _varint(data: mmap.mmap, at: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 70, 7):
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-    raise ValueError("no protocol buffer")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,9 @@ _LARGEST_GRID = 2**31 - 1
 
 @dataclass(frozen=True)
 class KernelFile:
-    """How one kernel is launched. arguments: names of the pointers that a caller gives; nulls: of those behind
-    them that must be null; threads per block; shared: dynamic shared memory, bytes."""
+    """How one kernel is launched. arguments: names of the pointers that a caller gives; nulls: how many pointers
+    behind them must be null; threads per block; shared: dynamic shared memory, bytes; constants: sizes and numbers
+    that it was compiled for, by the names in its source."""
 
     name: str
     arch: str
@@ -46,6 +47,12 @@ class KernelFile:
     programs_per_image: int
     threads: int
     shared: int
+    constants: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def ptx(self) -> Path:
+        """The PTX of the same kernel."""
+        return self.cubin.with_suffix(".ptx")
 
     def grid(self, batch: int) -> tuple[int, int, int]:
         """The grid for `batch` images; raises ValueError where there is none."""
@@ -77,6 +84,7 @@ _SHAPE = {
     "grid": {"x": {"programs_per_image": int}},
     "block": {"x": int},
     "dynamic_shared_bytes": int,
+    "constants?": dict,
 }
 
 
@@ -184,6 +192,7 @@ def _read(path: Path) -> KernelFile:
         programs_per_image=data["grid"]["x"]["programs_per_image"],
         threads=data["block"]["x"],
         shared=data["dynamic_shared_bytes"],
+        constants=data.get("constants") or {},
     )
     if not file.cubin.is_file():
         raise EdgefelError(f"{file.cubin}: no such file; compile the kernels again")

@@ -18,7 +18,7 @@ ATTENTION_OPSET = 23
 
 
 @dataclass(frozen=True)
-class _Match:
+class AttentionMatch:
     """softmax((scale q) k^T + mask) v, written out. nodes: all of it but `transpose`, which makes k^T."""
 
     nodes: tuple[NodeProto, ...]
@@ -40,7 +40,7 @@ def onnx_attention(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, 
     rewrite = Rewrite.copy(model)
     made: list[str] = []
     for softmax in list(rewrite.order):
-        match = _match(rewrite, softmax) if softmax.op_type == "Softmax" else None
+        match = match_attention(rewrite, softmax) if softmax.op_type == "Softmax" else None
         if match is not None:
             made.append(_write(rewrite, match))
     result = rewrite.clean()
@@ -53,7 +53,8 @@ def onnx_attention(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, 
     return result, tuple(made)
 
 
-def _match(rewrite: Rewrite, softmax: NodeProto) -> _Match | None:
+def match_attention(rewrite: Rewrite, softmax: NodeProto) -> AttentionMatch | None:
+    """The decomposed attention around a Softmax; None where there is none in the known form."""
     rank = len(rewrite.shape(softmax.input[0]) or [])
     weighted = rewrite.only_reader(softmax.output[0])
     if rank != 4 or attribute(softmax, "axis", -1) not in (-1, 3) or weighted is None:
@@ -83,7 +84,7 @@ def _match(rewrite: Rewrite, softmax: NodeProto) -> _Match | None:
     if any(side is None or len(side) != 4 for side in sides) or len({(s or [0, 0])[1] for s in sides}) != 1:
         return None
     nodes = (*factor, product, *between, softmax, weighted)
-    return _Match(nodes, transpose, query, weighted.input[1], scale, mask)
+    return AttentionMatch(nodes, transpose, query, weighted.input[1], scale, mask)
 
 
 def _unscaled(rewrite: Rewrite, query: str) -> tuple[str, float, list[NodeProto]]:
@@ -98,7 +99,7 @@ def _unscaled(rewrite: Rewrite, query: str) -> tuple[str, float, list[NodeProto]
     return query, 1.0, []
 
 
-def _write(rewrite: Rewrite, match: _Match) -> str:
+def _write(rewrite: Rewrite, match: AttentionMatch) -> str:
     weighted = match.nodes[-1]
     perm = list(attribute(match.transpose, "perm"))
     perm[2], perm[3] = perm[3], perm[2]

@@ -15,9 +15,8 @@ import numpy.typing as npt
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from edgefel.calib.graph import GraphIndex, in_scope, set_nodes
+from edgefel.calib.graph import HEAD_SCOPE, GraphIndex, equal_constants, in_scope, set_nodes
 
-HEAD_SCOPE = "head"
 HALF_MAX = float(np.finfo(np.float16).max)
 HALF_TINY = 2.0**-24  # the smallest positive FP16 number
 # operators whose inputs at these positions are FP32 by definition
@@ -43,8 +42,7 @@ def float32_nodes(model: onnx.ModelProto, anchors: npt.NDArray[np.float32] | Non
     index = GraphIndex(model.graph)
     held: set[str] = set()
     if anchors is not None:
-        flat = np.ascontiguousarray(anchors, dtype=np.float32).tobytes()
-        held = {name for name, tensor in index.initializers.items() if _is_same(tensor, flat)}
+        held = equal_constants(index, anchors)
         if not any(name in index.consumers for name in held):
             raise RuntimeError("the exported graph holds no constant equal to the model's anchors")
     kept: list[str] = []
@@ -55,6 +53,9 @@ def float32_nodes(model: onnx.ModelProto, anchors: npt.NDArray[np.float32] | Non
         if node.op_type == "Softmax" or any(name in held or name in tainted for name in node.input):
             kept.append(node.name)
             tainted.update(node.output)
+            # a new axis is no arithmetic: FP16 values would only be cast behind it instead of before
+            spread = (index.producer(name, "Unsqueeze") for name in node.input)
+            kept += [made.name for made in spread if made is not None and in_scope(made, HEAD_SCOPE)]
     scoring = _scoring_nodes(index)
     return tuple(node.name for node in model.graph.node if node.name in scoring or node.name in kept)
 
@@ -99,12 +100,6 @@ def half_constant(
     if scales or values.size == 1:
         result = np.where((values != 0) & (result == 0), np.copysign(HALF_TINY, values), result)
     return result.astype(np.float16), clamped
-
-
-def _is_same(tensor: TensorProto, flat: bytes) -> bool:
-    if tensor.data_type != TensorProto.FLOAT or int(np.prod(tensor.dims)) * 4 != len(flat):
-        return False
-    return bool(numpy_helper.to_array(tensor).tobytes() == flat)
 
 
 class _HalfConverter:

@@ -10,14 +10,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 from edgefel.errors import EdgefelError
 from edgefel.export.tensorrt.engine import EngineCache, EngineOptions, build_engine, load_tensorrt
+from edgefel.export.tensorrt.plugin import choose_kernels, find_kernels
 from edgefel.files.unfinished import claimed_folder
 from edgefel.files.write import sha256, sole_user
 from edgefel.progress import SILENT, Progress
-from edgefel.runtime.engines import engine_mismatch
+from edgefel.runtime.engines import engine_mismatch, find_gpu
 from edgefel.runtime.manifest import BundleFile, Manifest, describe_file, read_manifest, write_manifest
+from edgefel.runtime.onnx_functions import fused_nodes, has_functions
 
 ENGINE_PRECISIONS = ("fp32", "fp16", "int8")
 
@@ -43,6 +46,8 @@ def build_bundle_engines(
     rebuild: bool = False,
     cache: EngineCache | None = None,
     progress: Progress = SILENT,
+    kernels: Path | None = None,
+    without_kernels: bool = False,
 ) -> tuple[BundleEngine, ...]:
     """Builds engines of a bundle's ONNX files and records them in its manifest.
 
@@ -50,19 +55,26 @@ def build_bundle_engines(
     FP16 where the bundle has that. An engine that is there and fits is kept; one that does not fit is replaced
     with `rebuild`, and an error without. With `rebuild` every engine is built, none taken from `cache`.
 
+    kernels: a folder of compiled kernels for fused operators (`export --attention plugin`); by default the folder
+    `kernels` beside the bundle, as an unpacked archive has it, unless `without_kernels`.
+
     Each engine is recorded when it is whole, so an error in a later one leaves the earlier ones.
     Raises EdgefelError for a broken bundle, a precision that it does not have, an engine that does not fit, and
     what `build_engine` raises, and while another process builds engines of the bundle.
     """
     options = options or EngineOptions()
-    load_tensorrt(options)  # a missing TensorRT is the first thing to say
+    trt = load_tensorrt(options)  # a missing TensorRT is the first thing to say
     manifest = read_manifest(folder)
     sources = _sources(manifest, precisions)
+    compiled = _kernel_folder(manifest, sources, kernels, without_kernels)
     there = {source.name: _existing(manifest, source) for source in sources}
     if not rebuild:
         for source in sources:
-            file = there[source.name]
-            if file is not None and (reason := _misfit(manifest, file, source, options)) is not None:
+            if (file := there[source.name]) is None:
+                continue
+            reason = _misfit(manifest, file, source, options)
+            reason = reason or _other_kernels(manifest, file, source, trt, compiled)
+            if reason is not None:
                 raise EdgefelError(f"{manifest.folder}: {reason}; pass --rebuild to replace it")
         if all(there.values()):
             return tuple(BundleEngine(file, "kept") for file in there.values() if file is not None)
@@ -76,7 +88,7 @@ def build_bundle_engines(
                 results.append(BundleEngine(kept, "kept"))
                 continue
             progress.start(f"build {source.precision} engine")
-            results.append(_build(manifest, source, options, cache, not rebuild, progress))
+            results.append(_build(manifest, source, options, cache, not rebuild, progress, compiled))
     return tuple(results)
 
 
@@ -129,6 +141,30 @@ def _misfit(manifest: Manifest, file: BundleFile, source: BundleFile, options: E
     return None
 
 
+def _kernel_folder(
+    manifest: Manifest, sources: Sequence[BundleFile], given: Path | None, without: bool
+) -> Path | None:
+    """Where the compiled kernels are; raises EdgefelError for ones that no file of the bundle has a place for."""
+    if given is not None and without:
+        raise EdgefelError("--kernels and --no-kernels exclude each other; leave one out")
+    if given is not None and not any(has_functions(manifest.folder / source.name) for source in sources):
+        raise EdgefelError(
+            f"{manifest.folder}: --kernels: its ONNX files have no fused operators; export it with --attention plugin"
+        )
+    return None if without else given or find_kernels(manifest.folder)
+
+
+def _other_kernels(
+    manifest: Manifest, file: BundleFile, source: BundleFile, trt: ModuleType, kernels: Path | None
+) -> str | None:
+    """Why an engine with these kernels would be another one."""
+    nodes = fused_nodes((manifest.folder / source.name).read_bytes())
+    digest = choose_kernels(trt, nodes, kernels, find_gpu()).digest
+    if digest is None or (file.builder or {}).get("kernels_sha256") == digest:
+        return None
+    return f"{file.name}: was built without the kernels of {kernels}"
+
+
 def _build(
     manifest: Manifest,
     source: BundleFile,
@@ -136,12 +172,22 @@ def _build(
     cache: EngineCache | None,
     reuse: bool,
     progress: Progress,
+    kernels: Path | None,
 ) -> BundleEngine:
     folder, name = manifest.folder, _engine_name(source)
     onnx = manifest.verify(source)
     with _room(folder, name) as room:
         engine, report = room / name, room / f"{name}.layers.json"
-        builder = build_engine(onnx, engine, options, progress, cache=cache, reuse=reuse, report_path=report)
+        builder = build_engine(
+            onnx,
+            engine,
+            options,
+            progress,
+            cache=cache,
+            reuse=reuse,
+            report_path=report,
+            kernels=kernels,
+        )
         builder["source"] = source.name
         if source.precision == "int8":
             builder["warnings"] = [

@@ -78,8 +78,11 @@ class EngineCache:
         return self.folder / "timing" / f"{name}_sm{gpu.capability_text}.cache"
 
 
-def engine_key(onnx_sha256: str, trt: ModuleType, gpu: Gpu | None, options: EngineOptions) -> str:
-    """Hex key of everything that the engine's bytes depend on; a GPU it was built without is None."""
+def engine_key(
+    onnx_sha256: str, trt: ModuleType, gpu: Gpu | None, options: EngineOptions, kernels: str | None = None
+) -> str:
+    """Hex key of everything that the engine's bytes depend on; a GPU it was built without is None. kernels: SHA-256 of
+    those in its plugins."""
     parts = {
         "format": _FORMAT,
         "edgefel": __version__,
@@ -89,6 +92,8 @@ def engine_key(onnx_sha256: str, trt: ModuleType, gpu: Gpu | None, options: Engi
         "gpu": None if gpu is None else [gpu.name, gpu.capability_text],
         "options": options.to_dict(),
     }
+    if kernels is not None:
+        parts["kernels"] = kernels
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

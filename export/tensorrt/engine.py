@@ -8,6 +8,7 @@ Imports neither torch nor onnx: on a device it runs with TensorRT alone.
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import threading
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ from edgefel.export.tensorrt.options import (
     set_compatibility,
     set_effort,
 )
+from edgefel.export.tensorrt.plugin import ChosenKernels, built_from_bodies, prepare_plugins
 from edgefel.export.tensorrt.retry import Attempt, build_with_less
 from edgefel.files.write import atomic_file, sha256, write_json
 from edgefel.progress import SILENT, Progress
@@ -45,6 +47,7 @@ from edgefel.runtime.engines import (
     load_package,
     start_runtime,
 )
+from edgefel.runtime.onnx_functions import fused_nodes
 
 __all__ = ["PACKAGES", "EngineCache", "EngineOptions", "build_engine", "find_builder", "load_tensorrt"]
 
@@ -97,17 +100,20 @@ def build_engine(
     cache: EngineCache | None = None,
     reuse: bool = True,
     report_path: Path | None = None,
+    kernels: Path | None = None,
 ) -> dict[str, Any]:
     """Builds `engine_path` from `onnx_path`; the file appears when it is whole.
 
     cache: where engines and kernel timings are kept; an engine that is there is copied, unless `reuse` is
     False. report_path: a JSON file for the report on all layers (see `tensorrt_layers`), else only its sums
-    are kept.
+    are kept. kernels: a folder of compiled kernels for the file's fused operators, which otherwise, and where this
+    TensorRT cannot take them, are built from their bodies, with a warning.
 
     Returns the manifest's `builder` entry: package, version, gpu and compute_capability (None: built without
     a GPU), source_sha256 of the ONNX file, options as asked for, batch sizes, the limits that were in force
     (workspace_mb, builder_level), layers of the parsed network, precisions and attentions, loaded (whether
-    the engine was loaded on this GPU; None without one), cached, and warnings.
+    the engine was loaded on this GPU; None without one), cached, and warnings; with kernels also kernels_sha256
+    of those that were given, and plugins, the operators that the engine computes by them.
 
     Raises MissingDependencyError, or EdgefelError with every node that the parser refuses, for an option that
     this TensorRT does not have, when the build fails even with less memory, or when the disk is full.
@@ -117,24 +123,29 @@ def build_engine(
     trt, instead = find_builder(options)
     if not onnx_path.is_file():
         raise EdgefelError(f"{onnx_path}: no such file; give an ONNX file that 'edgefel export' wrote")
-    job = _Job(trt, onnx_path, options, find_gpu(), cache, progress)
+    gpu = find_gpu()
+    chosen = prepare_plugins(trt, fused_nodes(onnx_path.read_bytes()), kernels, gpu)
+    job = _Job(trt, onnx_path, options, gpu, cache, progress, chosen)
     digest = sha256(onnx_path)
-    key = engine_key(digest, trt, job.gpu, options)
+    key = engine_key(digest, trt, gpu, options, chosen.digest)
     found, warnings = cache.find(key) if cache is not None and reuse else (None, [])
     if found is not None:
         builder, layers = {**found.builder, "cached": True}, found.layers
         with _writing(engine_path, found.path.stat().st_size), atomic_file(engine_path) as temporary:
             shutil.copyfile(found.path, temporary)
     else:
-        attempt, notes = job.run()
+        attempt, notes = _run(job)
         layers = attempt.facts["layers"]
         builder = {**job.entry(attempt), "source_sha256": digest, "cached": False}
+        if chosen.digest is not None:
+            builder |= {"kernels_sha256": chosen.digest, "plugins": attempt.facts["plugins"]}
         builder["warnings"] = sorted({*warnings, *notes, *attempt.messages.warnings})
         plan = memoryview(attempt.plan)
         with _writing(engine_path, plan.nbytes), atomic_file(engine_path) as temporary:
             temporary.write_bytes(plan)
         if cache is not None:
             builder["warnings"] += cache.store(key, engine_path, builder, layers)
+    builder["warnings"] = [*builder["warnings"], *chosen.notes]
     if instead is not None:
         taken = f"built by {trt.__name__} {trt.__version__}, since {instead}"
         builder["warnings"] = [*builder["warnings"], taken]
@@ -142,6 +153,18 @@ def build_engine(
         with _writing(report_path):
             write_json(report_path, {"engine": engine_path.name, **layers})
     return builder
+
+
+def _run(job: _Job) -> tuple[Attempt, list[str]]:
+    """Builds; where that fails with plugins, again from the bodies."""
+    try:
+        return job.run()
+    except EdgefelError as error:
+        if not job.plugins.kernels:
+            raise
+        note = built_from_bodies(job.plugins.kernels, f"with their kernels it fails ({error})")
+    attempt, notes = dataclasses.replace(job, plugins=ChosenKernels()).run()
+    return attempt, [*notes, note]
 
 
 @dataclass(frozen=True)
@@ -154,6 +177,7 @@ class _Job:
     gpu: Gpu | None
     cache: EngineCache | None
     progress: Progress
+    plugins: ChosenKernels
 
     def run(self) -> tuple[Attempt, list[str]]:
         """Builds, with less memory where it runs out, in a thread of its own; Ctrl-C cancels the build and goes on.
@@ -188,8 +212,8 @@ class _Job:
         what, fix = f"{self.onnx.name}: {trt} fails to build it", "see what 'edgefel doctor' says of it"
         with listen(self.trt) as (logger, messages), explained(what, messages, fix):
             builder = create_builder(self.trt, logger, messages)
-            shape = self.options.input_shape
-            network = parse_network(self.trt, builder, logger, messages, self.onnx, shape)
+            shape, kept = self.options.input_shape, self.plugins.kernels
+            network = parse_network(self.trt, builder, logger, messages, self.onnx, shape, kept)
             config = builder.create_builder_config()
             add_profile(builder, network, config, self.options)
             set_compatibility(self.trt, config, self.options)
@@ -211,7 +235,7 @@ class _Job:
                 messages.warnings.append(
                     f"the engine could not be loaded on this GPU{because(messages.errors)}"
                 )
-            facts = {"layers": layers, "count": network.num_layers, "loaded": loaded}
+            facts = {"layers": layers, "count": network.num_layers, "loaded": loaded, "plugins": list(kept)}
             return Attempt(plan, in_force, messages, facts)
 
     def _inspect(

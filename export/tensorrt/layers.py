@@ -87,7 +87,8 @@ def network_report(network: Any) -> dict[str, Any]:
     source, note; layers: name, type, precision of each but constants, where a product of quantized operands is
     "int8"; precisions: how many layers of each, without those that only quantize and dequantize;
     attentions: softmax between two products of activations, with the names of the three (`nodes`), or one
-    operator, their precision, and `fused`: None, because only an engine shows that.
+    operator, their precision, and `fused`: None, because only an engine shows that, or True for one of our kernels;
+    plugins: names of the layers that are our kernels.
     """
     graph = _Graph(network)
     rows = [
@@ -106,7 +107,10 @@ def engine_report(network: dict[str, Any], inspected: str) -> dict[str, Any]:
     """
     entries = json.loads(inspected).get("Layers", [])
     rows = [_engine_row(entry if isinstance(entry, dict) else {"Name": str(entry)}) for entry in entries]
-    attentions = [{**attention, **_fused(attention["nodes"], rows)} for attention in network["attentions"]]
+    attentions = [
+        attention if attention["fused"] else {**attention, **_fused(attention["nodes"], rows)}
+        for attention in network["attentions"]
+    ]
     return _report("engine", _FROM_ENGINE, rows, attentions)
 
 
@@ -131,6 +135,7 @@ def _report(
         "note": note,
         "precisions": dict(sorted(counts.items())),
         "attentions": attentions,
+        "plugins": [row["name"] for row in rows if str(row["type"]).lower().startswith("plugin")],
         "layers": rows,
     }
 
@@ -154,6 +159,13 @@ def _enum_name(value: Any) -> str:
 
 def _attentions(graph: _Graph) -> Iterator[dict[str, Any]]:
     for softmax in graph.layers:
+        if softmax.type.startswith("PLUGIN") and "/window_cross_attention" in softmax.name:
+            yield {
+                "name": softmax.name.rpartition("/")[0],
+                "nodes": [softmax.name],
+                "precision": [graph.precision(softmax)],
+                "fused": True,
+            }
         if softmax.type == "ATTENTION_INPUT":
             # an operator of opset 23: TensorRT has one boundary layer in front of it and one behind
             precision = [graph.precision(softmax)]

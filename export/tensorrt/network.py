@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from edgefel.errors import EdgefelError
 from edgefel.runtime.engines import Messages
 from edgefel.runtime.manifest import INPUT_NAME
+from edgefel.runtime.onnx_functions import inlined
 
 _SHOWN_MESSAGES = 5
 
@@ -31,9 +33,10 @@ def parse_network(
     messages: Messages,
     path: Path,
     input_shape: tuple[int, ...] | None = None,
+    plugins: Collection[str] = (),
 ) -> Any:
     """The strongly typed network of an ONNX file with the input `image`, or with one input of any name, which gets
-    `input_shape`.
+    `input_shape`. plugins: fused operators that are registered; of the others the bodies are taken.
 
     Raises EdgefelError naming every node that TensorRT refuses, its operator and the reason.
     """
@@ -42,7 +45,7 @@ def parse_network(
     network = builder.create_network(0 if flag is None else 1 << int(flag))
     parser = trt.OnnxParser(network, logger)
     # the path is for weights that the file keeps in files beside it
-    if not parser.parse(path.read_bytes(), str(path)):
+    if not parser.parse(inlined(path.read_bytes(), keep=plugins), str(path)):
         raise _refused(trt, parser, messages, path)
     names = [network.get_input(i).name for i in range(network.num_inputs)]
     if input_shape is not None and len(names) == 1:
@@ -60,7 +63,9 @@ def _allow_decomposition(trt: ModuleType, network: Any) -> None:
     """Lets TensorRT compute an `Attention` operator for which it has no kernel of its own, FP32 ones for instance, as
     products and a softmax: the parser leaves that forbidden, and then the build fails."""
     kind = getattr(trt.LayerType, "ATTENTION_INPUT", None)
-    for i in range(network.num_layers if kind is not None else 0):
+    if kind is None:  # TensorRT 10.3 to 10.13, whose parser has no such operator
+        return
+    for i in range(network.num_layers):
         layer = network.get_layer(i)
         if layer.type == kind:
             # the binding hands out the base class

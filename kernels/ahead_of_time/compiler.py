@@ -21,7 +21,7 @@ from edgefel.kernels.ahead_of_time.resources import (
     occupancy,
     read_resources,
 )
-from edgefel.kernels.compile_options import COMPILE_OPTIONS, product_precision
+from edgefel.kernels.compile_options import COMPILE_OPTIONS, product_precision, ptx_version
 from edgefel.workers import worker_pool
 
 FORMAT = "edgefel-kernels"
@@ -106,7 +106,8 @@ def compile_kernel(spec: KernelSpec, arch: int) -> CompiledKernel:
     places = (index for index, name in enumerate(function.arg_names) if name in pointers)
     aligned = {(index,): [["tt.divisibility", 16]] for index in places}
     source = ASTSource(function, signature, constexprs=dict(spec.constants), attrs=aligned)
-    options = {"num_warps": spec.warps, "num_stages": spec.stages, **COMPILE_OPTIONS}
+    options = {"num_warps": spec.warps, "num_stages": spec.stages, "ptx_version": ptx_version(arch)}
+    options |= COMPILE_OPTIONS
     try:
         compiled = triton.compile(source, target=GPUTarget("cuda", arch, 32), options=options)
     except Exception as error:

@@ -56,6 +56,49 @@ def _attention_spec(
     )
 
 
+def fused_attention_name(window: int, heads: int, width: int, dtype: str) -> str:
+    """Name of an ONNX operator, of its kernel and of its TensorRT plugin."""
+    return f"window_cross_attention_w{window}_h{heads}_d{width}_{dtype}"
+
+
+def fused_attention_spec(window: int, heads: int, width: int, scale: float, dtype: str) -> KernelSpec:
+    """Forward window cross-attention as an operator of an ONNX file takes it; N is the number of windows.
+
+    q is [N, H, M, D], keys and values the joint projection [N, M, 2HD]: arrays in the order inputs, outputs.
+    """
+    problem = (window, heads, width, scale, dtype)
+    return replace(_fused_attention(*problem, TENSOR_CORES), older=_fused_attention(*problem, OLDER))
+
+
+def _fused_attention(
+    window: int, heads: int, width: int, scale: float, dtype: str, device: Device
+) -> KernelSpec:
+    launch = pick(window, heads, width, dtype, None, device).default
+    m, channels = window * window, heads * width
+    return KernelSpec(
+        name=fused_attention_name(window, heads, width, dtype),
+        module="edgefel.kernels.window_cross_attention.kernel",
+        function="joint_kernel",
+        arguments=(
+            Argument("q_ptr", dtype, f"[N, {heads}, {m}, {width}]", "queries"),
+            Argument("kv_ptr", dtype, f"[N, {m}, {2 * channels}]", "keys, then values, of every token"),
+            Argument("table_ptr", dtype, f"[{(2 * window - 1) ** 2}, {heads}]", "relative position bias"),
+            Argument("out_ptr", dtype, f"[N, {m}, {channels}]", "result"),
+        ),
+        constants={
+            "scale": scale,
+            "q_strides": (m * channels, m * width, width, 1),
+            "kv_strides": (2 * m * channels, width, 2 * channels, 1),
+            "table_strides": (heads, 1),
+            **rows_constants(heads, window, width, launch),
+            "PRECISION": "ieee",  # `compile_kernel` sets it for its target
+        },
+        programs_per_image=-(-m // launch.block_m) * heads,
+        warps=launch.warps,
+        stages=launch.stages,
+    )
+
+
 def _one_stage(
     name: str, op: str, function: str, arguments: list[Argument], sizes: dict[str, Any], programs: int = 1
 ) -> KernelSpec:

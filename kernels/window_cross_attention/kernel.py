@@ -162,3 +162,46 @@ def forward_kernel(
         highest, total, accumulator = accumulate(s, v, highest, total, accumulator, PRECISION)
 
     store_tile(out_ptr, accumulator / total[:, None], window, head, rows, H, M, D, BLOCK_D)
+
+
+@triton.jit
+def joint_kernel(
+    q_ptr,
+    kv_ptr,
+    table_ptr,
+    out_ptr,
+    scale,
+    q_strides,
+    kv_strides,
+    table_strides,
+    H: tl.constexpr,
+    W: tl.constexpr,
+    D: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """`forward_kernel` for keys and values of one projection, kv [B nW, M, 2, H, D], and a query map per window."""
+    forward_kernel(
+        q_ptr,
+        kv_ptr,
+        kv_ptr + H * D,
+        table_ptr,
+        out_ptr,
+        scale,
+        1,
+        q_strides,
+        kv_strides,
+        kv_strides,
+        table_strides,
+        H,
+        W,
+        D,
+        ROWS,
+        BLOCK_M,
+        BLOCK_N,
+        BLOCK_D,
+        PRECISION,
+    )

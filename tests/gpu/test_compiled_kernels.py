@@ -13,7 +13,7 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-from cuda_driver import launch, load_driver
+from driver_launch import launch, load_driver
 
 from edgefel.runtime.kernels import KernelFolder
 

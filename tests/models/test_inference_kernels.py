@@ -8,7 +8,8 @@ import pytest
 
 from edgefel.errors import EdgefelError
 from edgefel.models import model_config
-from edgefel.models.inference_kernels import inference_kernels
+from edgefel.models.inference_kernels import bundle_kernels, fused_kernels, inference_kernels
+from edgefel.runtime.onnx_functions import FusedNode
 
 
 def by_name(name: str, **changes):
@@ -100,3 +101,33 @@ def test_a_level_of_several_windows_says_so():
 def test_an_unknown_type_is_refused():
     with pytest.raises(EdgefelError, match="type 'int8': choose one of fp32, fp16, bf16"):
         inference_kernels(model_config("arbex"), "int8")
+
+
+ATTENTION = FusedNode(
+    "levels.2/a",
+    "window_cross_attention_w7_h2_d16_fp16",
+    {"window": 7, "heads": 2, "width": 16, "scale": 0.25, "plugin_namespace": "edgefel"},
+)
+BALANCE = FusedNode(
+    "head/b",
+    "reliability_balance",
+    {"classes": 8, "anchors": 10, "width": 64, "attentive": 1, "inverse_delta": 0.5},
+)
+
+
+def test_each_fused_operator_has_one_kernel_of_its_sizes():
+    attention, balance = fused_kernels([ATTENTION, BALANCE, ATTENTION])
+    assert (attention.name, balance.name) == (ATTENTION.operator, BALANCE.operator)
+    constants = attention.constants
+    assert (constants["W"], constants["H"], constants["D"], constants["scale"]) == (7, 2, 16, 0.25)
+    assert {argument.type for argument in attention.arguments} == {"fp16"}
+    sizes = {"C": 8, "K": 10, "E": 64, "ATTENTIVE": True, "inverse_delta": 0.5}
+    assert sizes.items() <= balance.constants.items()
+
+
+def test_a_bundles_kernels_are_the_models_and_its_operators():
+    config = model_config("arbex-nano")
+    plain = inference_kernels(config)
+    specs = {spec.name: spec for spec in bundle_kernels(config, [ATTENTION, BALANCE])}
+    assert list(specs) == [*(spec.name for spec in plain), ATTENTION.operator]
+    assert specs["reliability_balance"].constants["C"] == 8, "the file's and not the configuration's"

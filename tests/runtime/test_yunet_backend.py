@@ -14,7 +14,6 @@ import numpy as np
 import onnx
 import pytest
 from engine_files import add_engine, assert_right, random_batch
-from fake_cuda import Machine
 from tiny_bundle import write_bundle
 from yunet_like import yunet_like
 
@@ -23,8 +22,6 @@ from edgefel.files.documents import read_json
 from edgefel.files.write import sha256, write_json
 from edgefel.runtime import engines
 from edgefel.runtime.alignment import FaceBox
-from edgefel.runtime.backends import tensorrt_backend
-from edgefel.runtime.backends.cuda import import_pycuda
 from edgefel.runtime.engines import Gpu
 from edgefel.runtime.manifest import describe_file
 from edgefel.runtime.session import Session
@@ -36,16 +33,15 @@ SIDES = (256, 320)
 
 
 @pytest.fixture
-def machine(monkeypatch):
+def machine(monkeypatch, make_machine):
     """A machine with a GPU and a TensorRT."""
-    made = Machine()
-    monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt.tensorrt(made))
-    monkeypatch.setitem(sys.modules, "pycuda.driver", made.cuda)
+    return install(monkeypatch, make_machine())
+
+
+def install(monkeypatch, machine):
+    monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt.tensorrt(machine))
     monkeypatch.setattr(engines, "find_gpu", lambda: ORIN)
-    monkeypatch.setattr(tensorrt_backend, "load_libcuda", lambda: made.libcuda)
-    import_pycuda.cache_clear()
-    yield made
-    import_pycuda.cache_clear()
+    return machine
 
 
 @pytest.fixture
@@ -78,36 +74,41 @@ def test_the_engine_comes_first_and_finds_the_same(machine, model):
     # twice as large: shrunk to the engine's size
     (box,) = gpu(lit(500, 620, 192, 320, 32))
     assert box.side == pytest.approx(160, abs=4)
-    assert machine.calls["enqueue"] > 0
+    assert machine.enqueued > 0
 
 
 @pytest.mark.parametrize("unified", [False, True], ids=["card", "Jetson"])
-def test_the_next_image_is_searched_while_faces_of_the_last_are_labelled(machine, model, tmp_path, unified):
+def test_the_next_image_is_searched_while_faces_of_the_last_are_labelled(
+    monkeypatch, make_machine, model, tmp_path, unified
+):
     """Detector and network share the GPU's context; each has a stream, of which only its own results wait."""
-    machine.unified = unified
+    machine = install(monkeypatch, make_machine(unified=unified))
     detector, image = YuNetDetector(model), lit(250, 310, 96, 160)
     faces, batch = detector(image), random_batch(2)
     bundle = add_engine(write_bundle(tmp_path / "bundle"))
     begun, go_on = threading.Event(), threading.Event()
     with Session.open(bundle, backend="tensorrt") as session, ThreadPoolExecutor(1) as pool:
-        streams = detector._runner._stream, session._runner._stream
-        assert len({stream.handle for stream in streams}) == machine.retained == 2
-        assert all(stream.non_blocking for stream in streams)
-        finish = streams[1].synchronize
+        handles = {runner._stream.handle for runner in (detector._runner, session._runner)}
+        assert len(handles) == machine.live("retained") == 2
+        assert machine.live("non-blocking streams") == machine.live("streams") == 2
+        end = session._runner._events[-1]
+        finish = [end.synchronize]
 
         def wait():
             begun.set()
             assert go_on.wait(30)
-            finish()
+            finish[0]()
 
-        streams[1].synchronize = wait
+        end.synchronize = wait
         labelled = pool.submit(session.run, batch)
         assert begun.wait(30)
         assert detector(image) == faces != []
         assert not labelled.done()
         go_on.set()
         assert_right(labelled.result(), batch)
-    assert machine.retained == 1
+        del end.synchronize, end
+        finish.clear()
+    assert machine.live("retained") == 1
 
 
 def test_several_known_faces_take_one_run_of_the_engine(machine, model, monkeypatch):

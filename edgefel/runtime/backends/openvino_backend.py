@@ -18,6 +18,7 @@ from edgefel.errors import EdgefelError
 from edgefel.runtime.backends.base import Array, ModelFile, OnnxBackend
 from edgefel.runtime.backends.quiet import import_quietly
 from edgefel.runtime.manifest import BundleFile
+from edgefel.runtime.onnx_functions import has_functions, inlined
 from edgefel.runtime.requirements import OPENVINO, too_old
 from edgefel.text import one_line
 
@@ -100,7 +101,7 @@ class OpenVinoBackend(OnnxBackend):
         """Compiles the file for that many CPU threads per call; raises EdgefelError if it cannot be compiled."""
         try:
             core = import_quietly("openvino").Core()
-            return cls(core, core.read_model(str(model.path)), model.path, threads)
+            return cls(core, core.read_model(_readable(model.path)), model.path, threads)
         except RuntimeError as error:
             raise EdgefelError(
                 f"{model.path}: OpenVINO cannot load it ({cls._reason(error)}); choose --backend onnxruntime or export "
@@ -162,6 +163,11 @@ class OpenVinoBackend(OnnxBackend):
         """Frees the networks and their requests."""
         self._compiled = {}
         self._network = self._core = None
+
+
+def _readable(path: Path) -> str | bytes:
+    """What OpenVINO reads: the file, or its content with fused operators written out, which it does not know."""
+    return inlined(path.read_bytes()) if has_functions(path) else str(path)
 
 
 def _split(batch: int, sizes: Sequence[int]) -> Iterator[int]:

@@ -7,6 +7,7 @@ memory, there is nothing to copy.
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import threading
 import time
@@ -54,6 +55,7 @@ class TensorRTBackend:
 
     def __init__(self, device: CudaDevice, trt: ModuleType, model: ModelFile) -> None:
         """For use inside `device.current()`, as `open` does."""
+        self._begun = False
         self._device = device
         self._where = str(model.path)
         self._binding, self._factory, self._logger = _load(trt, model)
@@ -90,6 +92,7 @@ class TensorRTBackend:
                 f"{self._where}: the GPU's memory does not hold it ({one_line(error)}); close other programs, or "
                 "build the engine with a smaller --max-batch"
             ) from error
+        self._begun = True
 
     @classmethod
     def unavailable_reason(cls, file: BundleFile) -> str | None:
@@ -143,6 +146,8 @@ class TensorRTBackend:
             try:
                 with self._device.current():
                     self._factory.save()
+                    # a call that failed may have left copies under way
+                    self._stream.synchronize()
                     for context in self._contexts.values():
                         context.free()
                     self._contexts.clear()
@@ -152,7 +157,14 @@ class TensorRTBackend:
                 self._device.release()
             except self._device.cuda.Error as error:
                 # after an error on the GPU the driver refuses to free as well; that error is the one to report
+                # pycuda ends the process where a destructor of its objects meets the error again: they stay
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))
                 _log.warning("%s: the GPU's memory is not freed (%s)", self._where, one_line(error))
+
+    def __del__(self) -> None:
+        # pycuda's destructor would not release the primary context, but push it and call the deprecated cuCtxDetach
+        if self._begun:
+            self.close()
 
     def _run(self, batch: Array, piece: Piece, record: Record | None) -> dict[str, Array]:
         (spec,) = self._binding.inputs

@@ -46,18 +46,14 @@ class ContextFactory:
     @property
     def scratch_bytes(self) -> int:
         """Scratch memory that a context may take, over all profiles."""
-        # without the suffix it was 32 bits wide, and is gone in TensorRT 11
-        size = getattr(self._engine, "device_memory_size_v2", None)
-        return int(self._engine.device_memory_size if size is None else size)
+        # without the suffix it is gone in TensorRT 11
+        return int(self._engine.device_memory_size_v2)
 
     def create(self, scratch: int, size: int) -> Any:
         """A context with that scratch memory, or None."""
         context = self._engine.create_execution_context(self._how)
         if context is not None:
-            if hasattr(context, "set_device_memory"):
-                context.set_device_memory(scratch, size)
-            else:
-                context.device_memory = scratch
+            context.set_device_memory(scratch, size)
         return context
 
     def _load_kernels(self, trt: ModuleType, key: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import onnx
 import pytest
@@ -68,6 +69,47 @@ def test_what_the_inspector_does_not_tell_stays_unknown():
     assert report["precisions"] == {"unknown": 2}
     assert report["attentions"] == [ATTENTION]
     assert summarize_layers(report)["fused_attentions"] is None
+
+
+PLUGIN = "encoder.levels.2.attention/window_cross_attention_w7_h2_d16_fp16"
+
+
+class Network:
+    """What a parsed network tells of layers: name, type, inputs and outputs."""
+
+    def __init__(self, *layers: tuple[str, str, str, str]) -> None:
+        self.layers, self.num_layers = layers, len(layers)
+
+    def get_layer(self, i: int) -> SimpleNamespace:
+        name, kind, given, made = self.layers[i]
+        tensors = [SimpleNamespace(name=tensor, dtype="DataType.HALF") for tensor in (given, made)]
+        return SimpleNamespace(
+            name=name,
+            type=f"LayerType.{kind}",
+            num_inputs=1,
+            num_outputs=1,
+            get_input=lambda _: tensors[0],
+            get_output=lambda _: tensors[1],
+        )
+
+
+def test_our_kernels_are_named_and_their_attention_is_fused():
+    network = Network(
+        (PLUGIN, "PLUGIN_V3", "q", "out"),
+        ("head/reliability_balance", "PLUGIN_V3", "out", "probabilities"),
+        ("stem/Conv", "CONVOLUTION", "image", "q"),
+    )
+    report = network_report(network)
+    assert report["plugins"] == [PLUGIN, "head/reliability_balance"]
+    (attention,) = report["attentions"]
+    assert attention == {
+        "name": "encoder.levels.2.attention",
+        "nodes": [PLUGIN],
+        "precision": ["fp16"],
+        "fused": True,
+    }
+    assert summarize_layers(report)["fused_attentions"] == 1
+    assert engine_report(report, inspected(layer("kgen", ["stem/Conv"])))["attentions"] == [attention]
 
 
 def parsed_report(model: onnx.ModelProto, path) -> dict:

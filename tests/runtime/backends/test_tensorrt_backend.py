@@ -1,12 +1,14 @@
-"""The TensorRT backend over the stand-in of tests/fake_cuda.py and fake_tensorrt.py, whose engines are ONNX files.
+"""The TensorRT backend over real pycuda, the driver of tests/cuda_driver, and fake_tensorrt.py, whose engines are ONNX
+files.
 
 This shows the order of copies, runs and waits, padding, splitting, which graph is captured and replayed, that contexts
-are pushed and popped in pairs, and that memory is freed. It says nothing of real engines, drivers, pycuda or speed;
+are pushed and popped in pairs, and that memory is freed. It says nothing of real engines, GPUs or speed;
 tests/gpu/test_tensorrt_backend.py does, on a machine with a GPU.
 """
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 
@@ -14,7 +16,6 @@ import numpy as np
 import onnx
 import pytest
 from engine_files import add_engine, assert_nothing_is_left, assert_right, random_batch
-from fake_cuda import Machine
 from tiny_bundle import PREPROCESSING, expected_outputs, tiny_model, write_bundle
 
 from edgefel.errors import EdgefelError
@@ -27,7 +28,7 @@ from edgefel.runtime.session import Session
 @pytest.mark.parametrize("unified", [False, True], ids=["card", "Jetson"])
 @pytest.mark.parametrize("count", [1, 3, 4, 5, 11])
 def test_outputs_are_those_of_the_network(engine_bundle, install, unified, count):
-    machine = install(Machine(unified=unified))
+    machine = install(unified=unified)
     with Session.open(engine_bundle, max_batch=64) as session:
         assert (session.backend, session.file.name, session.max_batch) == ("tensorrt", "model.fp32.engine", 4)
         for seed in range(3):  # plain, then captured, then another batch through the graph
@@ -47,12 +48,12 @@ def test_what_is_larger_than_the_profile_is_split_by_the_backend_too(engine_bund
 
 
 def test_what_is_smaller_than_the_profile_is_padded_with_zeros(engine_bundle, install):
-    machine = install(profiles=((3, 3, 4),))
+    install(profiles=((3, 3, 4),))
     with Session.open(engine_bundle) as session:
         full, batch = random_batch(4, 5), random_batch(1)
         assert_right(session.run(full), full)
         assert_right(session.run(batch), batch)
-        (image,) = [pinned.array for pinned in machine.pinned.values() if pinned.array.ndim == 4]
+        (image,) = [b.host for b in session._runner._buffers.values() if b.host.ndim == 4]
         assert not image[1:3].any()
         assert np.array_equal(image[3], full[3])
 
@@ -63,13 +64,14 @@ def test_each_batch_size_has_a_context_and_a_graph_from_its_second_call_on(engin
         for count in (1, 2, 1, 2, 1, 1):
             batch = random_batch(count, count)
             assert_right(session.run(batch), batch)
+        # threads sleep while they wait, and no other stream waits for this one
+        assert machine.live("sleeping events") == machine.live("events") == 4
+        assert machine.live("non-blocking streams") == machine.live("streams") == 1
         # a plain run and a capture for each of the two sizes; all other runs are replays
-        assert machine.calls["enqueue"] == 4
-        assert machine.calls["cuStreamBeginCapture_v2"] == 2
-        assert machine.calls["cuGraphLaunch"] == 4
-        assert machine.calls["cuGraphDestroy"] == 2
-        assert len(machine.graphs) == 2
-    assert machine.calls["cuGraphExecDestroy"] == 2
+        assert machine.enqueued == 4
+        assert machine.calls("cuStreamBeginCapture_v2") == 2
+        assert machine.calls("cuGraphLaunch") == 4
+        assert (machine.live("graphs"), machine.live("execs")) == (0, 2)
     assert_nothing_is_left(machine)
 
 
@@ -80,15 +82,20 @@ def test_contexts_that_were_not_used_for_longest_make_room(engine_bundle, instal
         for count in (1, 2, 1, 3, 1, 2):
             batch = random_batch(count, count)
             assert_right(session.run(batch), batch)
-            assert len(machine.graphs) <= 2
+            assert machine.live("execs") <= 2
         # 1 stayed all the time; 2 was made, made room for 3, and was made again
-        assert machine.calls["cuStreamBeginCapture_v2"] == 4
+        assert machine.calls("cuStreamBeginCapture_v2") == 4
 
 
-@pytest.mark.parametrize("where", ["begin", "enqueue", "end", "instantiate"])
+@pytest.mark.parametrize(
+    "where", ["cuStreamBeginCapture_v2", "enqueue", "cuStreamEndCapture", "cuGraphInstantiateWithFlags"]
+)
 def test_a_refused_capture_is_said_once_and_runs_go_on_plainly(engine_bundle, install, caplog, where):
     machine = install()
-    machine.refuse_capture = where
+    if where == "enqueue":
+        machine.refuses_capture = True
+    else:
+        machine.fail(where, 900)
     with caplog.at_level(logging.WARNING, "edgefel.runtime"), Session.open(engine_bundle) as session:
         for count in (1, 2, 1, 2):
             batch = random_batch(count, count)
@@ -96,12 +103,12 @@ def test_a_refused_capture_is_said_once_and_runs_go_on_plainly(engine_bundle, in
         assert len(session.notes) == 1
         assert session.notes[0].startswith("CUDA graphs are not used: ")
     assert caplog.text.count("CUDA graphs are not used") == 1
-    assert machine.calls["cuStreamBeginCapture_v2"] == 1
+    assert machine.calls("cuStreamBeginCapture_v2") == 1
     assert_nothing_is_left(machine)
 
 
 def test_a_driver_without_graphs(engine_bundle, install):
-    install(Machine(graphs=False))
+    install(graphs=False)
     with Session.open(engine_bundle) as session:
         assert session.notes == ("CUDA graphs are not used: the CUDA driver has no cuStreamBeginCapture_v2",)
         for _ in range(2):
@@ -163,7 +170,7 @@ def test_threads_and_sessions_share_a_gpu(engine_bundle, install):
     machine = install()
     wrong: list[object] = []
     with Session.open(engine_bundle) as first, Session.open(engine_bundle) as second:
-        assert machine.retained == 2
+        assert machine.live("retained") == 2
 
         def work(session: Session, seed: int) -> None:
             batch = random_batch(1 + seed % 4, seed)
@@ -171,7 +178,7 @@ def test_threads_and_sessions_share_a_gpu(engine_bundle, install):
             for _ in range(20):
                 if not np.allclose(session.run(batch).logits, expected, atol=1e-5):
                     wrong.append(seed)
-            wrong.extend(machine.driver_stack + machine.pycuda_stack)
+            wrong.extend(machine.contexts)
 
         threads = [threading.Thread(target=work, args=((first, second)[i % 2], i)) for i in range(8)]
         for thread in threads:
@@ -180,7 +187,7 @@ def test_threads_and_sessions_share_a_gpu(engine_bundle, install):
             thread.join()
         assert wrong == []
         second.close()
-        assert machine.retained == 1
+        assert machine.live("retained") == 1
         assert_right(first.run(random_batch(2)), random_batch(2))
     assert_nothing_is_left(machine)
 
@@ -188,25 +195,18 @@ def test_threads_and_sessions_share_a_gpu(engine_bundle, install):
 def test_what_was_current_before_is_so_afterwards(engine_bundle, install):
     """torch keeps the primary context current on its threads; a program may use pycuda itself."""
     machine = install()
-    machine.driver_stack.append("primary")
-    with Session.open(engine_bundle) as session:
-        assert machine.driver_stack == ["primary"]
+    with machine.primary_current() as primary, Session.open(engine_bundle) as session:
+        assert machine.contexts == [primary]
         session.run(random_batch(1))
-        assert machine.driver_stack == ["primary"]
-    assert machine.driver_stack == ["primary"]
-    machine.driver_stack.clear()
-
-    class Foreign:
-        handle = "foreign"
-
-    machine.driver_stack.append("foreign")
-    machine.pycuda_stack.append(Foreign)
+        assert machine.contexts == [primary]
+        session.close()
+        assert machine.contexts == [primary]
+    own = machine.cuda.Device(0).make_context()
     with Session.open(engine_bundle) as session:
         session.run(random_batch(1))
-        assert (machine.driver_stack, machine.pycuda_stack) == (["foreign"], [Foreign])
-    assert (machine.driver_stack, machine.pycuda_stack) == (["foreign"], [Foreign])
-    machine.driver_stack.clear()
-    machine.pycuda_stack.clear()
+        assert (machine.contexts, machine.cuda.Context.get_current()) == ([own.handle], own)
+    assert (machine.contexts, machine.cuda.Context.get_current()) == ([own.handle], own)
+    own.detach()
 
 
 def test_closing_while_a_call_runs_frees_when_it_has_ended(engine_bundle, install):
@@ -225,7 +225,7 @@ def test_closing_while_a_call_runs_frees_when_it_has_ended(engine_bundle, instal
     thread.start()
     assert inside.wait(10)
     session.close()
-    assert machine.retained == 1
+    assert machine.live("retained") == 1
     with pytest.raises(EdgefelError, match="the session is closed"):
         session.run(batch)
     go_on.set()
@@ -233,3 +233,14 @@ def test_closing_while_a_call_runs_frees_when_it_has_ended(engine_bundle, instal
     assert_right(results[0], batch)
     assert_nothing_is_left(machine)
     session.close()
+
+
+def test_a_session_that_nobody_closes_frees_all_when_it_is_collected(engine_bundle, install):
+    machine = install()
+    session = Session.open(engine_bundle)
+    session.run(random_batch(1))
+    assert machine.live("retained") == 1
+    del session
+    gc.collect()
+    assert_nothing_is_left(machine)
+    assert machine.contexts == []

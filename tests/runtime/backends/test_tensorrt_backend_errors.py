@@ -1,15 +1,15 @@
-"""What the TensorRT backend says of engines, packages and GPUs that fail, over the same stand-in."""
+"""What the TensorRT backend says of engines, packages and GPUs that fail, over the same driver."""
 
 from __future__ import annotations
 
 import gc
 import logging
 import sys
+import weakref
 
 import fake_tensorrt
 import pytest
 from engine_files import ORIN, add_engine, assert_nothing_is_left, assert_right, random_batch
-from fake_cuda import Error, Machine
 from tiny_bundle import write_bundle
 
 from edgefel.errors import EdgefelError
@@ -31,12 +31,12 @@ def test_a_closed_backend_says_so(engine_bundle, install):
 def test_a_run_that_fails_says_what_tensorrt_said(engine_bundle, install):
     machine = install()
     with Session.open(engine_bundle, backend="tensorrt") as session:
-        machine.log.append("fail")
+        machine.fails = True
         with pytest.raises(
             EdgefelError, match=r"model.fp32.engine: TensorRT refuses to run: enqueueV3: illegal"
         ):
             session.run(random_batch(1))
-        machine.log.clear()
+        machine.fails = False
         assert_right(session.run(random_batch(1)), random_batch(1))
 
 
@@ -57,7 +57,7 @@ def test_a_refusal_that_tensorrts_package_raises(engine_bundle, install, monkeyp
 
 
 def test_too_little_gpu_memory(engine_bundle, install):
-    machine = install(Machine(capacity=5000))
+    machine = install(capacity=5000)
     with pytest.raises(EdgefelError, match=r"memory does not hold it .*smaller --max-batch"):
         Session.open(engine_bundle, backend="tensorrt")
     gc.collect()
@@ -126,28 +126,33 @@ def fails(error):
 
 
 BROKEN = {
-    "no runtime": lambda trt, cuda: setattr(trt, "Runtime", null),
-    "runtime is None": lambda trt, cuda: setattr(trt, "Runtime", lambda logger: None),
-    "reading raises": lambda trt, cuda: setattr(
+    "no runtime": lambda trt: setattr(trt, "Runtime", null),
+    "runtime is None": lambda trt: setattr(trt, "Runtime", lambda logger: None),
+    "reading raises": lambda trt: setattr(
         trt.Runtime, "deserialize_cuda_engine", fails(RuntimeError("CUDA error 35"))
     ),
-    "no logger": lambda trt, cuda: setattr(trt, "ILogger", None),
-    "cuInit": lambda trt, cuda: setattr(
-        cuda, "init", fails(RuntimeError("cuInit failed: system driver mismatch"))
-    ),
-    "no device": lambda trt, cuda: setattr(
-        cuda, "Device", fails(Error("cuDeviceGet failed: invalid device"))
-    ),
-    "no stream": lambda trt, cuda: setattr(cuda, "Stream", fails(MemoryError())),
+    "no logger": lambda trt: setattr(trt, "ILogger", None),
+}
+SYSTEM_DRIVER_MISMATCH, INVALID_DEVICE, OUT_OF_MEMORY, ILLEGAL_ADDRESS = 803, 101, 2, 700
+FAILING = {
+    "cuInit": SYSTEM_DRIVER_MISMATCH,
+    "cuDeviceGet": INVALID_DEVICE,
+    "cuDevicePrimaryCtxRetain": OUT_OF_MEMORY,
+    "cuStreamCreate": OUT_OF_MEMORY,
+    "cuEventCreate": OUT_OF_MEMORY,
+    "cuMemHostAlloc": OUT_OF_MEMORY,
 }
 
 
-@pytest.mark.parametrize("how", list(BROKEN))
+@pytest.mark.parametrize("how", [*BROKEN, *FAILING])
 def test_a_broken_cuda_is_passed_over_with_a_warning_and_an_error_when_named(
     engine_bundle, install, caplog, how
 ):
     machine = install()
-    BROKEN[how](machine.trt, machine.cuda)
+    if how in BROKEN:
+        BROKEN[how](machine.trt)
+    else:
+        machine.fail(how, FAILING[how])
     with pytest.raises(EdgefelError):
         Session.open(engine_bundle, backend="tensorrt")
     with caplog.at_level(logging.WARNING), Session.open(engine_bundle) as session:
@@ -187,13 +192,40 @@ def test_a_tensorrt_that_does_not_import(engine_bundle, install, monkeypatch, er
         Session.open(engine_bundle, backend="tensorrt")
 
 
-def test_a_gpu_that_fails_while_it_is_closed(engine_bundle, install, caplog):
-    """After an error on the GPU the driver refuses to free too; that must not hide the first error."""
+@pytest.mark.parametrize("call", ["cuMemcpyHtoDAsync_v2", "cuEventRecord", "cuEventSynchronize"])
+def test_a_gpu_that_fails_in_a_run(engine_bundle, install, call):
+    machine = install()
+    with Session.open(engine_bundle, backend="tensorrt") as session:
+        session.run(random_batch(1))
+        machine.fail(call, ILLEGAL_ADDRESS)
+        with pytest.raises(
+            EdgefelError, match=r"the GPU failed on \[2, 3, 14, 14\] \(.*700\); open the session anew"
+        ):
+            session.run(random_batch(2))
+        machine.fail(call, 0)
+    assert_nothing_is_left(machine)
+
+
+def test_a_graph_that_does_not_run(engine_bundle, install):
+    machine = install()
+    with Session.open(engine_bundle, backend="tensorrt") as session:
+        session.run(random_batch(1))
+        machine.fail("cuGraphLaunch", ILLEGAL_ADDRESS)
+        with pytest.raises(EdgefelError, match=r"the CUDA graph does not run \(CUDA error 700\)"):
+            session.run(random_batch(1))
+
+
+@pytest.mark.parametrize("call", ["cuStreamSynchronize", "cuCtxPushCurrent_v2"])
+def test_a_gpu_that_fails_while_it_is_closed(engine_bundle, install, caplog, call):
+    """After an error on the GPU the driver refuses to free too; that must not hide the first error, nor end the
+    process: pycuda's destructors would."""
     machine = install()
     with caplog.at_level(logging.WARNING), Session.open(engine_bundle, backend="tensorrt") as session:
         session.run(random_batch(1))
-        for buffer in session._runner._buffers.values():
-            buffer.free = fails(Error("cuMemFree failed: an illegal memory access was encountered"))
+        kept = weakref.ref(session._runner)
+        machine.fail(call, ILLEGAL_ADDRESS)
     assert "the GPU's memory is not freed" in caplog.text
-    machine.driver_stack.clear()
-    machine.pycuda_stack.clear()
+    gc.collect()
+    machine.fail(call, 0)
+    kept().close()
+    assert_nothing_is_left(machine)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import enum
 from types import ModuleType, SimpleNamespace
 
+import numpy as np
 import pytest
 
 from edgefel.errors import EdgefelError
-from edgefel.runtime.backends.tensorrt_binding import Binding, OptimizationProfile
+from edgefel.runtime.backends.tensorrt_binding import Binding, OptimizationProfile, TensorSpec
 from edgefel.runtime.backends.tensorrt_context import BatchContext, ContextFactory
 
 
@@ -87,22 +88,14 @@ def test_without_a_cache_folder_kernels_are_not_kept(monkeypatch, tmp_path):
     assert engine.config.cache is engine.config.kernels
 
 
-def test_scratch_memory_by_the_newest_name_there_is():
-    trt = package("tensorrt", "10.3")
-    new = SimpleNamespace(device_memory_size_v2=1 << 33, device_memory_size=0)
-    assert ContextFactory(trt, new, "key").scratch_bytes == 1 << 33
-    assert ContextFactory(trt, SimpleNamespace(device_memory_size=5), "key").scratch_bytes == 5
-
-
 def test_a_context_gets_its_scratch_memory():
     given = []
-    new = SimpleNamespace(set_device_memory=lambda *arguments: given.append(arguments))
-    old = SimpleNamespace()
-    for context in (new, old):
-        engine = SimpleNamespace(create_execution_context=lambda how, context=context: context)
-        assert ContextFactory(package("tensorrt", "10.3"), engine, "key").create(4096, 77) is context
+    made = SimpleNamespace(set_device_memory=lambda memory, size: given.append((memory, size)))
+    engine = SimpleNamespace(create_execution_context=lambda how: made, device_memory_size_v2=1 << 33)
+    factory = ContextFactory(package("tensorrt", "10.3"), engine, "key")
+    assert factory.scratch_bytes == 1 << 33
+    assert factory.create(4096, 77) is made
     assert given == [(4096, 77)]
-    assert old.device_memory == 4096
 
 
 def context(**changes):
@@ -132,45 +125,17 @@ def test_what_tensorrt_refuses_is_named(changes, message):
         )
 
 
-def test_the_installed_tensorrt_for_rtx_has_all_that_is_called():
-    trt = pytest.importorskip("tensorrt_rtx", reason="needs TensorRT for RTX; pip install edgefel[rtx]")
-    used = {
-        trt.Runtime: ("deserialize_cuda_engine", "engine_host_code_allowed"),
-        trt.ICudaEngine: (
-            "num_io_tensors",
-            "get_tensor_name",
-            "get_tensor_mode",
-            "get_tensor_shape",
-            "get_tensor_dtype",
-            "get_tensor_location",
-            "num_optimization_profiles",
-            "get_tensor_profile_shape",
-            "device_memory_size_v2",
-            "create_runtime_config",
-            "create_execution_context",
-        ),
-        trt.IExecutionContext: (
-            "active_optimization_profile",
-            "set_optimization_profile_async",
-            "set_input_shape",
-            "set_tensor_address",
-            "set_device_memory",
-            "infer_shapes",
-            "get_tensor_shape",
-            "execute_async_v3",
-        ),
-        trt.IRuntimeConfig: (
-            "set_execution_context_allocation_strategy",
-            "cuda_graph_strategy",
-            "create_runtime_cache",
-            "set_runtime_cache",
-        ),
-        trt.TensorIOMode: ("INPUT",),
-        trt.TensorLocation: ("DEVICE",),
-        trt.ExecutionContextAllocationStrategy: ("USER_MANAGED",),
-        trt.CudaGraphStrategy: ("WHOLE_GRAPH_CAPTURE",),
-    }
-    assert [
-        f"{kind.__name__}.{name}" for kind, names in used.items() for name in names if not hasattr(kind, name)
-    ] == []
-    assert trt.DataType.HALF.name == "HALF"
+def test_the_copies_of_another_profile_are_waited_for_before_shapes_are_set():
+    """They must be done before the context is used (TensorRT API, setOptimizationProfileAsync)."""
+    calls = []
+    stream = SimpleNamespace(handle=7, synchronize=lambda: calls.append("wait"))
+    changing = context(
+        set_optimization_profile_async=lambda *arguments: calls.append(arguments) or True,
+        set_input_shape=lambda name, shape: calls.append(shape) or True,
+    )
+    inputs = (TensorSpec("image", np.dtype(np.float32), (3,)),)
+    BatchContext(changing, Binding(inputs, (), ()), 1, 2, {}, stream, "e")
+    assert calls == [(1, 7), "wait", (2, 3)]
+    calls.clear()
+    BatchContext(changing, Binding(inputs, (), ()), 0, 2, {}, stream, "e")
+    assert calls == [(2, 3)]

@@ -11,7 +11,7 @@ import pytest
 from edgefel.runtime.kernels import KernelFile
 
 sys.path.insert(0, str(Path(__file__).parent))
-from cuda_driver import launch
+from driver_launch import launch
 
 
 class Driver:
