@@ -153,7 +153,7 @@ def test_gradients_have_the_same_bits_every_time(device):
 @pytest.mark.parametrize("programs", [1, 3, 1000], ids=["one sum", "uneven sums", "a sum per window"])
 def test_the_tables_gradient_is_summed_over_windows(programs, device, assert_close, monkeypatch):
     """However the six windows are dealt to programs."""
-    monkeypatch.setattr(op, "_TABLE_PROGRAMS", programs)
+    monkeypatch.setattr(launches, "TABLE_PROGRAMS", programs)
     problem = Problem(3, 2, 1, 3, 16)
     inputs = tensors(problem, device, torch.float32)
     expected = results(reference, problem, tuple(x.double() for x in inputs))
