@@ -34,7 +34,7 @@ def launch_sizes(classes: int, per_class: int, width: int) -> dict[str, int]:
 def anchors_tile(batch: int, width: int) -> dict[str, int]:
     """Tile of the anchors' gradient: embeddings and columns that are read at a time, and `num_warps`."""
     block_b, block_e = min(64, next_power_of_two(batch)), min(32, next_power_of_two(width))
-    return {"BLOCK_B": block_b, "BLOCK_E": block_e, "num_warps": 4}
+    return {"BLOCK_B": block_b, "BLOCK_E": block_e, "num_warps": 4 if block_b >= 32 else 1}
 
 
 def anchor_softmax(e: Tensor, anchors: Tensor, delta: float) -> Tensor:

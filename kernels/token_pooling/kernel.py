@@ -172,20 +172,21 @@ def backward_kernel(
 @triton.jit
 def backward_positions_kernel(
     grad_ptr, place_ptr, grad_positions_ptr, batch,
-    N: tl.constexpr, KEPT: tl.constexpr, D: tl.constexpr, ROWS: tl.constexpr, BLOCK_C: tl.constexpr,
+    N: tl.constexpr, KEPT: tl.constexpr, D: tl.constexpr, BLOCK_B: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
-    """Gradient of the positions [N, D], FP32 sums over the batch in order. Grid: 2-D tiles."""
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    """Gradient of the positions [N, D], FP32 sums over the batch. Grid: N, tiles of columns.
+
+    BLOCK_B images are read at a time, each by its own lanes; their sums are added last, in an order that depends on
+    sizes alone.
+    """
+    row = tl.program_id(0)
     column = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
-    inside = (column < D)[None, :]
-    total = tl.zeros([ROWS, BLOCK_C], tl.float32)
-    for number in range(batch):
-        image = tl.full((), 0, tl.int64) + number
-        place = tl.load(place_ptr + image * N + row, mask=row < N, other=-1)
-        offsets = image * (KEPT * D) + place[:, None] * D + column[None, :]
-        total += tl.load(grad_ptr + offsets, mask=(place >= 0)[:, None] & inside, other=0.0).to(tl.float32)
-    tl.store(
-        grad_positions_ptr + row[:, None] * D + column[None, :],
-        total.to(grad_positions_ptr.dtype.element_ty),
-        mask=(row < N)[:, None] & inside,
-    )
+    total = tl.zeros([BLOCK_B, BLOCK_C], tl.float32)
+    for first in range(0, batch, BLOCK_B):
+        image = tl.full((), 0, tl.int64) + first + tl.arange(0, BLOCK_B)
+        place = tl.load(place_ptr + image * N + row, mask=image < batch, other=-1)
+        offsets = (image * (KEPT * D) + place * D)[:, None] + column[None, :]
+        mask = (place >= 0)[:, None] & (column < D)[None, :]
+        total += tl.load(grad_ptr + offsets, mask=mask, other=0.0).to(tl.float32)
+    grad = tl.sum(total, 0).to(grad_positions_ptr.dtype.element_ty)
+    tl.store(grad_positions_ptr + row * D + column, grad, mask=column < D)

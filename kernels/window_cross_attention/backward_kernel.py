@@ -197,34 +197,31 @@ def backward_table_kernel(
 
 @triton.jit
 def sum_offsets_kernel(
-    sums_ptr,
-    grad_table_ptr,
-    splits,
-    H: tl.constexpr,
-    W: tl.constexpr,
-    BLOCK_W: tl.constexpr,
-    BLOCK_R: tl.constexpr,
-):
+    sums_ptr, grad_table_ptr, splits,
+    H: tl.constexpr, W: tl.constexpr, BLOCK_S: tl.constexpr, BLOCK_W: tl.constexpr, BLOCK_R: tl.constexpr,
+):  # fmt: skip
     """One program: all entries of the table with one row offset. Grid: (2W-1) * H.
 
-    sums [splits, H, M, M]; grad_table [(2W-1)^2, H] contiguous. For a row of queries r and a row
-    offset dr the keys are in row r - dr; a tile holds the query columns against the column offsets.
+    sums [splits, H, M, M]; grad_table [(2W-1)^2, H] contiguous. For a row of queries r and a row offset dr the keys are
+    in row r - dr; a tile holds the query columns of BLOCK_S splits against the column offsets.
     """
     M: tl.constexpr = W * W
     S: tl.constexpr = 2 * W - 1
     head = tl.program_id(0) % H
     row_offset = tl.program_id(0) // H - (W - 1)
-    query = tl.arange(0, BLOCK_W)[:, None]
+    side = tl.arange(0, BLOCK_S * BLOCK_W)[:, None]
+    part, query = side // BLOCK_W, side % BLOCK_W
     step = tl.arange(0, BLOCK_R)[None, :]
     key = query - (step - (W - 1))
     inside = (query < W) & (key >= 0) & (key < W)
-    total = tl.zeros([BLOCK_W, BLOCK_R], tl.float32)
+    pairs = part * (H * M * M) + query * M + key
+    total = tl.zeros([BLOCK_S * BLOCK_W, BLOCK_R], tl.float32)
     first, last = tl.maximum(row_offset, 0), tl.minimum(W, W + row_offset)
-    for split in range(splits):
-        base = sums_ptr + (split * H + head).to(tl.int64) * (M * M)
+    for split in range(0, splits, BLOCK_S):
+        base = sums_ptr + (split * H + head).to(tl.int64) * (M * M) - row_offset * W
+        known = inside if BLOCK_S == 1 else inside & (part < splits - split)
         for row in range(first, last):
-            pairs = (row * W + query) * M + (row - row_offset) * W + key
-            total += tl.load(base + pairs, mask=inside, other=0.0)
+            total += tl.load(base + row * (W * M + W) + pairs, mask=known, other=0.0)
     entries = (row_offset + W - 1) * S + tl.arange(0, BLOCK_R)
     value = tl.sum(total, 0).to(grad_table_ptr.dtype.element_ty)
     tl.store(grad_table_ptr + entries * H + head, value, mask=tl.arange(0, BLOCK_R) < S)

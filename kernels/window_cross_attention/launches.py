@@ -236,5 +236,12 @@ def delta_constants(heads: int, m: int, width: int) -> dict[str, int]:
 
 
 def offset_constants(heads: int, window: int) -> dict[str, int]:
-    """Sizes that `sum_offsets_kernel` is compiled for."""
-    return {"H": heads, "W": window, "BLOCK_W": padded(window), "BLOCK_R": padded(2 * window - 1)}
+    """Sizes that `sum_offsets_kernel` is compiled for: as many splits at once as give a thread 16 pairs."""
+    rows, steps = next_power_of_two(window), next_power_of_two(2 * window - 1)
+    return {
+        "H": heads,
+        "W": window,
+        "BLOCK_S": max(2048 // (rows * steps), 1),
+        "BLOCK_W": rows,
+        "BLOCK_R": steps,
+    }

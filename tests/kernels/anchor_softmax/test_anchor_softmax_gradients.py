@@ -36,13 +36,22 @@ def compare(inputs, delta, assert_close, needs=("e", "anchors")):
             assert_close(out, truth, name)
 
 
-@pytest.mark.parametrize("batch", [1, 2, 63, 64, 65, 1000])
+SIZES = [(2, 1, 1), (7, 1, 33), (2, 5, 31), (8, 10, 65)]
+
+
 @pytest.mark.parametrize(
-    ("classes", "per_class", "width"),
-    [(2, 1, 1), (7, 1, 33), (1, 10, 31), (8, 10, 65), (7, 10, 100)],
+    ("batch", "classes", "per_class", "width"),
+    [*((batch, *sizes) for batch in (1, 2, 63, 64, 65) for sizes in SIZES), (1000, 7, 1, 33)],
 )
 def test_every_batch_matches_float64(batch, classes, per_class, width, device, assert_close):
     compare(draw(batch, classes, per_class, width, device), 2.0, assert_close)
+
+
+@pytest.mark.parametrize("per_class", [1, 10])
+def test_a_single_class_has_no_slope(per_class, device):
+    out, *gradients = results(anchor_softmax, *draw(65, 1, per_class, 33, device), 2.0)
+    torch.testing.assert_close(out, torch.ones_like(out))
+    assert max(float(gradient.abs().max()) for gradient in gradients) < 1e-6
 
 
 @pytest.mark.parametrize(("scale", "centre"), [(1e6, 0.0), (1e15, 0.0), (1e-6, 0.0), (1.0, 1e3), (1e3, -1e6)])

@@ -11,8 +11,8 @@ import sys
 import torch
 import triton
 
+from edgefel.bench.kernels.model.attention import attention_forward
 from edgefel.bench.kernels.model.compiled import count_spec, metrics
-from edgefel.bench.kernels.model.launches import attention_forward
 from edgefel.bench.kernels.problems import pyramid_levels
 
 TARGET = 90
