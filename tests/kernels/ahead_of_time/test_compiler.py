@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -58,7 +59,19 @@ def test_the_description_has_what_a_launch_needs():
 
 
 def test_numbers_are_compiled_in_or_passed_as_tritons_launcher_does():
-    function = pytest.importorskip("edgefel.kernels.anchor_softmax.kernel").backward_anchors_kernel
+    names = (
+        "e_ptr",
+        "anchors_ptr",
+        "factor_ptr",
+        "grad_anchors_ptr",
+        "batch",
+        "ANCHORS",
+        "E",
+        "BLOCK_B",
+        "BLOCK_E",
+    )
+    parameters = [SimpleNamespace(name=name, is_constexpr=name.isupper()) for name in names]
+    function = SimpleNamespace(params=parameters)
     pointers = tuple(Argument(name, "fp16", "") for name in ("e_ptr", "anchors_ptr", "factor_ptr"))
     constants = {"grad_anchors_ptr": None, "batch": 65, "ANCHORS": 70, "E": 128, "BLOCK_B": 64, "BLOCK_E": 32}
     spec = KernelSpec("gradient", "", "", pointers, constants, 1, 4, 1)
