@@ -37,12 +37,14 @@ def kernel_pipes(rows: Sequence[Values]) -> str:
         "spilled": "{spill_bytes}",
         "blocks": "{blocks_per_multiprocessor}",
     }
-    # the backward pass writes its bias as the forward pass does; levels 2 and 1 have nearly the same code
+    # what has nearly the same code is shown once
+    alike = {("level 3", "bias_kernel"), ("level 3", "delta_kernel"), ("116 to 104", "token_kernel")}
     chosen = [
         row
         for row in rows
         if (row["target"], row["batch"]) == ("sm_90", SHOWN["sm_90"])
         and row["problem"] != "level 2"
+        and (row["problem"], row["kernel"]) not in alike | {("116 to 104", "backward_kernel")}
         and (row["mode"], row["kernel"]) != ("backward", "bias_kernel")
     ]
     return paragraphs(grid(chosen, columns, (0, 1, 2)), f"{device(rows)} Triton {rows[0]['triton']}.")
@@ -108,7 +110,7 @@ def kernel_bounds_others(rows: Sequence[Values]) -> str:
 
     def cell(target: str, key: tuple[str, str, str, str]) -> str:
         row = found[key].get(target)
-        return "" if row is None else text("{bound_us:.2f} {bound_by}, {programs} programs", row)
+        return "" if row is None else text("{bound_us:.2f} {bound_by} ({programs})", row)
 
     return bounds(found, name, cell)
 
