@@ -86,8 +86,11 @@ def kernel_bounds(rows: Sequence[Values]) -> str:
 
     def cell(target: str, key: tuple[str, str, str]) -> str:
         if key == total:
-            sums = (sum(found[each][target, level]["bound_us"] for each in backward) for level in levels)
-            return ", ".join(f"**{each:.1f}**" for each in sums)
+            parts = [[found[one].get((target, level)) for one in backward] for level in levels]
+            # of some of the launches there is no sum
+            whole = [[row["bound_us"] for row in launches if row is not None] for launches in parts]
+            sums = [sum(us) for us in whole if len(us) == len(backward)]
+            return ", ".join(f"**{us:.1f}**" for us in sums)
         each = (found[key].get((target, level)) for level in levels)
         return ", ".join("" if row is None else text("{bound_us:.1f} {bound_by}", row) for row in each).strip(
             ", "
