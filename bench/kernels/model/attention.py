@@ -141,7 +141,8 @@ def _large(problem: AttentionProblem, name: str, device: attention.Device) -> Mo
     # queries, keys, values and the result's gradient of all windows, and the bias
     one = total * heads * m * row
     bias = heads * attention.bias_side(problem.window) ** 2 * problem.dtype.itemsize
-    results, more = {"grad_k_ptr": dtype, "grad_v_ptr": dtype}, {"NEED_K": True, "NEED_V": True}
+    results = {"grad_k_ptr": dtype, "grad_v_ptr": dtype}
+    more: dict[str, Any] = {"NEED_K": True, "NEED_V": True}
     programs, trips, rows, products = tiles_n * heads * total, tiles_m, 4 * block_n + 2 * m, 4
     moved = 6.0 * one + bias
     if name == "q":

@@ -71,7 +71,7 @@ def _head(batch: int, config: ModelConfig) -> Iterator[ModelledLaunch]:
     yield one("anchor_softmax", "forward", anchor_spec(classes, per_class, width, config.head.delta), "ffma")
     pointers = ["grad_ptr", "e_ptr", "anchors_ptr", "distance_ptr", "grad_e_ptr", "factor_ptr"]
     constants = {**sizes, "inverse_delta": 1 / config.head.delta, "NEED_E": True, "NEED_ANCHORS": True}
-    warps = constants.pop("num_warps")
+    warps = int(constants.pop("num_warps"))
     yield one(
         "anchor_softmax", "backward",
         launch_spec(_ANCHORS, "backward_e_kernel", dict.fromkeys(pointers, "fp32"), constants, warps), "",
