@@ -273,6 +273,32 @@ def stream_overhead(row: Values) -> str:
     )
 
 
+@table("stream-latency", "stream-latency.json")
+def stream_latency(document: Values) -> str:
+    """Ages of frames: a line for each decoder."""
+    lines: dict[str, dict[str, Any]] = {}
+    for row in document["rows"]:
+        lines.setdefault(row["decoder"], {"decoder": row["decoder"]})[row["codec"]] = row
+    names = {"h264": "H.264", "h265": "H.265"}
+    columns: dict[str, Cell] = {"decoder": "{decoder}"}
+    for codec, name in names.items():
+        columns |= {
+            f"{name}, ms": f"{{{codec}[age_ms][p50]:.0f}} ({{{codec}[age_ms][p95]:.0f}})",
+            f"times sooner{'^' * len(columns)}": lambda line, codec=codec: (
+                text("{value:.2f}", line[codec]["ratio"]) + ("" if line[codec]["ratio"]["stable"] else " ~")
+            ),
+            f"{name}, s to the first": f"{{{codec}[join_s]:.1f}}",
+        }
+    return paragraphs(
+        grid(lines.values(), columns),
+        "Median age of a frame when it is decoded (95 %) and seconds from opening to the first frame, in turns; "
+        + text(
+            "{size[0]}x{size[1]}, {fps} fps, {frames_between_keys} frames from key to key", document["stream"]
+        )
+        + f"; {document['machine']}, {document['cores']} cores. {numbers(document)}",
+    )
+
+
 @table("backends", "latency-2core.jsonl")
 def backends(rows: Sequence[Values]) -> str:
     """Milliseconds per face of each file in ONNX Runtime and OpenVINO."""
