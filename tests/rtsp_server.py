@@ -1,11 +1,13 @@
-"""A live RTSP stream at rtsp://127.0.0.1:PORT/live, by the system's Python: rtsp_server.py PORT SECONDS CODEC FPS KEYS
+"""A live RTSP stream at rtsp://127.0.0.1:PORT/live, by the system's Python.
 
 Every frame is full of strong colours: a stripe that moves over a red and blue ground, and the frame's number as 16
-blocks, white or black, in its first rows. A decoder that lacks a key frame shows grey instead. PORT: 0 is any. KEYS:
-frames from one key frame to the next. Prints "serving" and the port, ends by itself after SECONDS, and when its
-standard input is closed. Without a client it stops producing; the numbers go on.
+blocks, white or black, in its first rows. A decoder that lacks a key frame shows grey instead. Frame N is due N / fps
+seconds after the stream began. Prints "serving", the port and when it began (`time.monotonic()`, one clock for all
+processes of Linux); ends by itself after --seconds, and when its standard input is closed. Without a client it stops
+producing; the numbers go on.
 """
 
+import argparse
 import sys
 import threading
 import time
@@ -13,11 +15,22 @@ import time
 import gi
 
 gi.require_version("Gst", "1.0")
+gi.require_version("GstRtsp", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
+from gi.repository import GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402
 
-WIDTH, HEIGHT = 256, 128
-PORT, SECONDS, CODEC, FPS, KEYS = sys.argv[1], *map(int, sys.argv[2:3]), sys.argv[3], *map(int, sys.argv[4:6])
+PARSER = argparse.ArgumentParser(description=__doc__)
+PARSER.add_argument("--port", default="0", help="0 is any")
+PARSER.add_argument("--seconds", type=int, default=120)
+PARSER.add_argument("--codec", choices=("h264", "h265", "jpeg"), default="h264")
+PARSER.add_argument("--fps", type=int, default=15)
+PARSER.add_argument("--keys", type=int, default=45, help="frames from one key frame to the next")
+PARSER.add_argument("--size", type=int, nargs=2, default=(256, 128), help="width, from 256 on, and height")
+PARSER.add_argument("--user", help="asks for this user and --password")
+PARSER.add_argument("--password", default="")
+PARSER.add_argument("--digest", action="store_true", help="asks for a digest of the password, not itself")
+OPTIONS = PARSER.parse_args()
+(WIDTH, HEIGHT), CODEC, FPS, KEYS = OPTIONS.size, OPTIONS.codec, OPTIONS.fps, OPTIONS.keys
 BEGAN = time.monotonic()
 ENCODERS = {
     "h264": f"x264enc name=encoder tune=zerolatency speed-preset=ultrafast bitrate=4000 key-int-max={KEYS} threads=1 ! "
@@ -35,7 +48,7 @@ def image(number: int) -> bytes:
     left = 3 * (number * 8 % (WIDTH - 16))
     row[left : left + 48] = yellow * 16
     bits = b"".join((b"\xff" if number >> bit & 1 else b"\x00") * 48 for bit in range(16))
-    return bits * 16 + bytes(row) * (HEIGHT - 16)
+    return (bits + b"\0" * (3 * WIDTH - len(bits))) * 16 + bytes(row) * (HEIGHT - 16)
 
 
 def deaf(pad, info):
@@ -46,9 +59,12 @@ def deaf(pad, info):
 
 
 class Factory(GstRtspServer.RTSPMediaFactory):
+    def do_gen_key(self, url):
+        return "one stream, also for who comes through another port"
+
     def do_create_element(self, url):
         return Gst.parse_launch(
-            "appsrc name=source is-live=true format=time do-timestamp=true block=true max-bytes=400000 "
+            f"appsrc name=source is-live=true format=time block=true max-bytes={9 * WIDTH * HEIGHT} "
             f"caps=video/x-raw,format=BGR,width={WIDTH},height={HEIGHT},framerate={FPS}/1 ! videoconvert ! "
             f"video/x-raw,format=I420 ! {ENCODERS[CODEC]}"
         )
@@ -61,30 +77,50 @@ class Factory(GstRtspServer.RTSPMediaFactory):
         media.connect("unprepared", lambda media: over.set())
 
         def push():
-            number = int((time.monotonic() - BEGAN) * FPS)
+            number = first = int((time.monotonic() - BEGAN) * FPS)
             while not over.wait(max(0.0, BEGAN + number / FPS - time.monotonic())):
-                if source.emit("push-buffer", Gst.Buffer.new_wrapped(image(number))) != Gst.FlowReturn.OK:
+                frame = Gst.Buffer.new_wrapped(image(number))
+                # appsrc itself would take the machine's uptime for the time of a frame that comes before the base time
+                frame.pts = (number - first) * Gst.SECOND // FPS
+                if source.emit("push-buffer", frame) != Gst.FlowReturn.OK:
                     return
                 number += 1
 
         threading.Thread(target=push, daemon=True).start()
 
 
+def ask_for_password(server, factory):
+    token, permissions = GstRtspServer.RTSPToken(), GstRtspServer.RTSPPermissions()
+    token.set_string("media.factory.role", "viewer")
+    for what in ("access", "construct"):
+        permissions.add_permission_for_role("viewer", f"media.factory.{what}", True)
+    factory.set_permissions(permissions)
+    auth = GstRtspServer.RTSPAuth()
+    if OPTIONS.digest:
+        auth.set_supported_methods(GstRtsp.RTSPAuthMethod.DIGEST)
+        auth.add_digest(OPTIONS.user, OPTIONS.password, token)
+    else:
+        auth.add_basic(GstRtspServer.RTSPAuth.make_basic(OPTIONS.user, OPTIONS.password), token)
+    server.set_auth(auth)
+
+
 def main() -> None:
     Gst.init(None)
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
-    server.set_service(PORT)
+    server.set_service(OPTIONS.port)
     factory = Factory()
+    if OPTIONS.user:
+        ask_for_password(server, factory)
     factory.set_shared(True)  # one encoder for all: who comes later joins between two key frames
     factory.connect("media-configure", Factory.configure)
     server.get_mount_points().add_factory("/live", factory)
     if not server.attach(None):
         raise SystemExit("the port is taken")
     loop = GLib.MainLoop()
-    GLib.timeout_add_seconds(SECONDS, loop.quit)
+    GLib.timeout_add_seconds(OPTIONS.seconds, loop.quit)
     threading.Thread(target=lambda: (sys.stdin.read(), loop.quit()), daemon=True).start()
-    print("serving", server.get_bound_port(), flush=True)
+    print("serving", server.get_bound_port(), BEGAN, flush=True)
     loop.run()
 
 

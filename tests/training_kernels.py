@@ -11,8 +11,8 @@ from dataclasses import asdict
 
 from edgefel.kernels.ahead_of_time.compiler import compile_kernel
 from edgefel.kernels.ahead_of_time.kernel_spec import Argument, KernelSpec
-from edgefel.kernels.anchor_softmax.op import launch_sizes
-from edgefel.kernels.token_pooling.op import tile_for
+from edgefel.kernels.anchor_softmax.op import anchors_tile, launch_sizes
+from edgefel.kernels.token_pooling.op import positions_tile, tile_for
 from edgefel.kernels.window_cross_attention import launches
 
 ATTENTION = "edgefel.kernels.window_cross_attention.backward_kernel"
@@ -43,19 +43,20 @@ def training_kernels(arch: int) -> list[KernelSpec]:
         "PRECISION": "ieee",
     }
     inputs = "q_ptr:{0} k_ptr:{0} v_ptr:{0} bias_ptr:{1} grad_ptr:{0} lse_ptr:fp32 delta_ptr:fp32"
-    head = launch_sizes(7, 10, 128) | {"inverse_delta": 1.0}
+    head = launch_sizes(7, 10, 128) | {"inverse_delta": 1.0, "NEED_E": True, "NEED_ANCHORS": True}
+    anchors = anchors_tile(batch, 128)
     dense = "edgefel.kernels.window_cross_attention.dense_kernel"
     specs = [
         spec(ATTENTION, "delta_kernel", "out_ptr:fp16 grad_ptr:fp16 delta_ptr:fp32", (4, 1),
-             rows_total=batch * m * heads, H=heads, M=m, D=width, BLOCK_R=128, BLOCK_D=32),
+             rows_total=batch * m * heads, **launches.delta_constants(heads, m, width)),
         spec(ATTENTION, "sum_offsets_kernel", "sums_ptr:fp32 grad_table_ptr:fp32", (4, 1),
-             splits=4, H=heads, W=window, BLOCK_W=32, BLOCK_R=64),
+             splits=4, **launches.offset_constants(heads, window)),
         spec(ANCHORS, "backward_e_kernel",
              "grad_ptr:fp32 e_ptr:fp32 anchors_ptr:fp32 distance_ptr:fp32 grad_e_ptr:fp32 factor_ptr:fp32",
              (head.pop("num_warps"), 1), **head),
         spec(ANCHORS, "backward_anchors_kernel",
-             "e_ptr:fp32 anchors_ptr:fp32 factor_ptr:fp32 grad_anchors_ptr:fp32", (4, 1),
-             batch=batch, ANCHORS=70, E=128, BLOCK_R=32, BLOCK_E=64),
+             "e_ptr:fp32 anchors_ptr:fp32 factor_ptr:fp32 grad_anchors_ptr:fp32", (anchors.pop("num_warps"), 1),
+             batch=batch, ANCHORS=70, E=128, **anchors),
     ]  # fmt: skip
     for dtype in ("fp16", "fp32"):
         given = inputs.format(dtype, dtype)
@@ -86,7 +87,7 @@ def training_kernels(arch: int) -> list[KernelSpec]:
 def pooling_kernels(batch: int) -> list[KernelSpec]:
     """APViT's patch pooling and its first token pooling, half precision under autocast."""
     patches, tokens = tile_for(196, 196, 768, batch), tile_for(160, 161, 768, 4 * batch)
-    kept = {"D": 768, "KEEP": 160, "STORE_PLACE": True}
+    kept, positions = {"D": 768, "KEEP": 160, "STORE_PLACE": True}, positions_tile(batch, 768)
     return [
         spec(POOLING, "patch_kernel", "patches_ptr:fp16 positions_ptr:fp32 out_ptr:fp32 place_ptr:i32",
              (patches.warps, 1), **kept, N=196, stride_b=196 * 768, stride_n=1, stride_d=196,
@@ -98,8 +99,8 @@ def pooling_kernels(batch: int) -> list[KernelSpec]:
              SLICES=tokens.slices, BLOCK_N=tokens.block_n, ROWS=tokens.rows, BLOCK_C=tokens.block_c),
         spec(POOLING, "backward_kernel", "grad_ptr:fp32 place_ptr:i32 grad_source_ptr:fp16", (patches.warps, 1),
              T=196, KEPT=160, D=768, SLICES=patches.slices, ROWS=patches.rows, BLOCK_C=patches.block_c),
-        spec(POOLING, "backward_positions_kernel", "grad_ptr:fp32 place_ptr:i32 grad_positions_ptr:fp32", (4, 1),
-             batch=batch, N=196, KEPT=160, D=768, ROWS=16, BLOCK_C=64),
+        spec(POOLING, "backward_positions_kernel", "grad_ptr:fp32 place_ptr:i32 grad_positions_ptr:fp32",
+             (positions.pop("num_warps"), 1), batch=batch, N=196, KEPT=160, D=768, **positions),
     ]  # fmt: skip
 
 

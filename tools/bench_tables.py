@@ -1,4 +1,4 @@
-"""Tables of docs/bench.md, data.md, kernels-model.md, roofline.md, jetson.md and runtime.md: rows of the benches."""
+"""Tables of docs/bench.md, data.md, roofline.md, jetson.md and runtime.md: rows of the benches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 
 from markdown_tables import Cell, Values, device, grid, numbers, paragraphs, table, text
 
-from edgefel.bench.kernels.model.pipes import PIPES
 from edgefel.bench.roofline.devices import DEVICES
 from edgefel.text import counted
 
@@ -274,6 +273,32 @@ def stream_overhead(row: Values) -> str:
     )
 
 
+@table("stream-latency", "stream-latency.json")
+def stream_latency(document: Values) -> str:
+    """Ages of frames: a line for each decoder."""
+    lines: dict[str, dict[str, Any]] = {}
+    for row in document["rows"]:
+        lines.setdefault(row["decoder"], {"decoder": row["decoder"]})[row["codec"]] = row
+    names = {"h264": "H.264", "h265": "H.265"}
+    columns: dict[str, Cell] = {"decoder": "{decoder}"}
+    for codec, name in names.items():
+        columns |= {
+            f"{name}, ms": f"{{{codec}[age_ms][p50]:.0f}} ({{{codec}[age_ms][p95]:.0f}})",
+            f"times sooner{'^' * len(columns)}": lambda line, codec=codec: (
+                text("{value:.2f}", line[codec]["ratio"]) + ("" if line[codec]["ratio"]["stable"] else " ~")
+            ),
+            f"{name}, s to the first": f"{{{codec}[join_s]:.1f}}",
+        }
+    return paragraphs(
+        grid(lines.values(), columns),
+        "Median age of a frame when it is decoded (95 %) and seconds from opening to the first frame, in turns; "
+        + text(
+            "{size[0]}x{size[1]}, {fps} fps, {frames_between_keys} frames from key to key", document["stream"]
+        )
+        + f"; {document['machine']}, {document['cores']} cores. {numbers(document)}",
+    )
+
+
 @table("backends", "latency-2core.jsonl")
 def backends(rows: Sequence[Values]) -> str:
     """Milliseconds per face of each file in ONNX Runtime and OpenVINO."""
@@ -290,72 +315,3 @@ def backends(rows: Sequence[Values]) -> str:
     }
     form = "Batch {batch}, {threads} thread, medians of interleaved runs; "
     return paragraphs(grid(files.values(), columns, (0, 1)), text(form, rows[0]) + device(rows))
-
-
-KERNEL_MODEL = "kernel-model.jsonl"
-# targets and batches that are shown: many images on large GPUs, one on small ones
-SHOWN = {"sm_90": 256, "sm_120": 256, "sm_87": 1, "sm_110": 1}
-
-
-def kernel_name(row: Values) -> str:
-    """Of ours by its function; of others by who made it."""
-    ours = f"`{row['op']}` {row['kernel'].removesuffix('_kernel')}"
-    return ours if row["implementation"] == "edgefel" else f"{row['implementation']}: `{row['op']}`"
-
-
-@table("kernel-pipes", KERNEL_MODEL, "kernel-model")
-def kernel_pipes(rows: Sequence[Values]) -> str:
-    """Instructions by pipe, and resources, on one target."""
-    columns: dict[str, Cell] = {
-        "sm_90": kernel_name,
-        "^": "{problem}",
-        "unit": "{unit}",
-        "instructions": "**{instructions_per_unit:.1f}**",
-        **{name: f"{{by_pipe[{name}]:.1f}}" for name in PIPES},
-        "registers": "{registers}",
-        "shared KiB": lambda row: f"{row['shared_bytes'] / 1024:.1f}",
-        "spilled": "{spill_bytes}",
-        "blocks": "{blocks_per_multiprocessor}",
-    }
-    shown = [row for row in rows if row["target"] == "sm_90" and row["batch"] == SHOWN["sm_90"]]
-    return paragraphs(grid(shown, columns, (0, 1, 2)), f"{device(rows)} Triton {rows[0]['triton']}.")
-
-
-@table("kernel-bounds", KERNEL_MODEL, "kernel-model")
-def kernel_bounds(rows: Sequence[Values]) -> str:
-    """Lower bounds of the attention, with what sets them, on every target."""
-    found = {
-        (row["implementation"], row["problem"], row["kernel"], row["target"]): row
-        for row in rows
-        if row["op"] == "window_cross_attention" and row["batch"] == SHOWN[row["target"]]
-    }
-
-    def cell(target: str, key: tuple[str, str, str]) -> str:
-        return text("{bound_us:.1f} ({bound_by})", found[(*key, target)]) if (*key, target) in found else ""
-
-    def name(key: tuple[str, str, str]) -> str:
-        who, problem, kernel = key
-        return f"{problem}, {kernel.removesuffix('_kernel') if who == 'edgefel' else who}"
-
-    columns: dict[str, Cell] = {"us": name}
-    columns |= {f"{target}, batch {batch}": partial(cell, target) for target, batch in SHOWN.items()}
-    keys = dict.fromkeys(key[:3] for key in found)
-    return paragraphs(grid(keys, columns))
-
-
-@table("kernel-gpus", KERNEL_MODEL, "kernel-model")
-def kernel_gpus(rows: Sequence[Values]) -> str:
-    """What the bounds are stated for."""
-    gpus = {row["target"]: row["gpu"] for row in rows}
-    columns: dict[str, Cell] = {
-        "target": lambda item: item[0],
-        "": lambda item: item[1]["title"],
-        "multiprocessors": lambda item: str(item[1]["multiprocessors"]),
-        "MHz": lambda item: f"{item[1]['megahertz']:g}",
-        "FP16 multiply-adds per clock and multiprocessor": lambda item: str(item[1]["multiply_adds"]),
-        "GB/s": lambda item: f"{item[1]['bytes_per_s'] / 1e9:g}",
-        "source": lambda item: ", ".join(
-            f"[{number}]({source})" for number, source in enumerate(item[1]["source"].split(" and "), start=1)
-        ),
-    }
-    return paragraphs(grid(gpus.items(), columns, (0, 1, 6)))

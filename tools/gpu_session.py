@@ -1,12 +1,16 @@
 """Runs the steps of a GPU session, the most valuable first, each under a limit of its own.
 
 \b
-    OUT=results python tools/gpu_session.py [--seconds 545] [--data FER+] [--dry-run] [--only NAME,NAME]
+    OUT=results python tools/gpu_session.py [--seconds 545] [--data FER+] [--carried FOLDER] [--dry-run]
+        [--only NAME,NAME]
 
 Every step writes its rows under $OUT while it runs. A step that fails or is late is killed with all it started, and
 harms no other one; what is left of the time bounds the next. $OUT/steps.jsonl gets a line for each. Needs the standard
 library alone, since it installs the rest. --dry-run runs tiny forms of the steps on the CPU, and checks the options of
 every edgefel command; a pretended clock advances by what each step may take, or by what --pretend says.
+
+What is too large for one transfer comes in pieces that tools/gpu_carry.py packed: a .zip is FER+, for the training in
+the time that is left; wheels are those of TensorRT for RTX, whose engine is then built, run and compared.
 """
 
 from __future__ import annotations
@@ -23,6 +27,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from gpu_carry import FOLDER, WHOLE, packed
 
 # less is too short for any step
 LEAST_SECONDS = 8.0
@@ -81,8 +87,22 @@ def _kernels(name: str, limit: float, *arguments: str) -> Step:
     return _bench(name, limit, "kernels", "--runs", "30", "-o", "{out}/kernels", *arguments)
 
 
-def steps(data: str | None) -> list[Step]:
-    """By worth. data: a data set to train on in the time that is left; None leaves that out."""
+def carried_steps(folder: Path, names: Sequence[str]) -> list[Step]:
+    """Joins the files that were carried in pieces. Wheels are installed, and an engine is checked with them."""
+    carry = ("tools/gpu_carry.py", "join", "--into", str(folder))
+    found = [Step("carried", 30, carry, carry)]
+    wheels = [str(folder / WHOLE / name) for name in names if name.endswith(".whl")]
+    if wheels:
+        install = ("-m", "pip", "install", "-q", "--no-deps", "--no-index", *wheels)
+        engine = ("tools/gpu_engine.py", "-o", "{out}/rtx.json")
+        found.append(Step("rtx-install", 30, install, ("-c", "import tensorrt_rtx")))
+        found.append(Step("rtx", 60, engine, (*engine, "--build-only")))
+    return found
+
+
+def steps(data: str | None, carried: Sequence[Step] = ()) -> list[Step]:
+    """By worth. data: a data set to train on in the time that is left; None leaves that out. carried: of
+    `carried_steps`."""
     untuned = {"EDGEFEL_AUTOTUNE": "0"}
     attention = ("--level", "1,2,3", "--dtype", "fp16")
     compared = ("compare", "arbex", "--precision", "fp16", "--quick", "--runs", "30", "--no-memory")
@@ -127,20 +147,25 @@ def steps(data: str | None) -> list[Step]:
         _bench("network-compiled-64", 120, *compared, "64", "--backend", compiled),
         _bench("network-compiled-1", 120, *compared, "1", "--backend", compiled),
     ]  # fmt: skip
-    if data is not None:
-        trained = (
-            "train",
-            "--model",
-            "arbex",
-            "--data",
-            data,
-            "--precision",
-            "bf16-mixed",
-            "--batch-size",
-            "128",
-        )
-        found.append(Step("fer-plus", 500, (*EDGEFEL, *trained, "-o", "{out}/run")))
-    return found
+    places = {step.name: number for number, step in enumerate(found)}
+    # an engine that runs at all is worth more than torch.compile's times
+    found[places["compiled"] : places["compiled"]] = carried
+    return found if data is None else [*found, _training(data)]
+
+
+def _training(data: str) -> Step:
+    trained = (
+        "train",
+        "--model",
+        "arbex",
+        "--data",
+        data,
+        "--precision",
+        "bf16-mixed",
+        "--batch-size",
+        "128",
+    )
+    return Step("fer-plus", 500, (*EDGEFEL, *trained, "-o", "{out}/run"))
 
 
 class Clock:
@@ -295,11 +320,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--seconds", type=float, default=545.0, help="of the whole session")
     parser.add_argument("--data", help="data set to train on in the time that is left")
+    parser.add_argument(
+        "--carried", type=Path, default=FOLDER, metavar="FOLDER", help="pieces of tools/gpu_carry.py"
+    )
     parser.add_argument("--only", help="steps by name, with commas")
     parser.add_argument("--dry-run", action="store_true")
     parser.add_argument("--pretend", default="", help="of a dry run: NAME=SECONDS,..., what steps take")
     options = parser.parse_args(arguments)
-    chosen = steps(options.data)
+    names = packed(options.carried)
+    archives = [options.carried / WHOLE / name for name in names if name.endswith(".zip")]
+    data = options.data or (str(archives[0].with_suffix("")) if archives else None)
+    chosen = steps(data, carried_steps(options.carried, names) if names else ())
     if options.only:
         names = options.only.split(",")
         if unknown := set(names) - {step.name for step in chosen}:

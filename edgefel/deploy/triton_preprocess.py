@@ -60,9 +60,7 @@ class TritonPythonModel:
         given = {name: self._pb.get_input_tensor_by_name(request, name) for name in (FACES, ENCODED_FACES)}
         given = {name: tensor for name, tensor in given.items() if tensor is not None}
         if len(given) != 1:
-            raise EdgefelError(
-                f"give either {FACES} or {ENCODED_FACES}, not {' and '.join(given) or 'neither'}"
-            )
+            raise EdgefelError(f"give {FACES} or {ENCODED_FACES}, one of the two")
         ((name, tensor),) = given.items()
         rows = tensor.as_numpy()
         if name == FACES:

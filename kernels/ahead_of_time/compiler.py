@@ -95,17 +95,10 @@ def compile_kernel(spec: KernelSpec, arch: int) -> CompiledKernel:
         precision = product_precision(spec.arguments[0].type, arch)
         spec = replace(spec, constants={**spec.constants, "PRECISION": precision})
     function = getattr(importlib.import_module(spec.module), spec.function)
-    pointers = {argument.name: argument for argument in spec.arguments}
-    signature = {
-        name: f"*{pointers[name].type}" if name in pointers else "constexpr" for name in function.arg_names
-    }
-    missing = set(function.arg_names) - set(pointers) - set(spec.constants)
+    missing = set(function.arg_names) - {one.name for one in spec.arguments} - set(spec.constants)
     if missing:
         raise EdgefelError(f"{spec.name}: no value for {', '.join(sorted(missing))}")
-    # cudaMalloc aligns to 256 bytes; a launcher must keep 16
-    places = (index for index, name in enumerate(function.arg_names) if name in pointers)
-    aligned = {(index,): [["tt.divisibility", 16]] for index in places}
-    source = ASTSource(function, signature, constexprs=dict(spec.constants), attrs=aligned)
+    source = ASTSource(function, *_typed(function, spec))
     options = {"num_warps": spec.warps, "num_stages": spec.stages, "ptx_version": ptx_version(arch)}
     options |= COMPILE_OPTIONS
     try:
@@ -117,10 +110,41 @@ def compile_kernel(spec: KernelSpec, arch: int) -> CompiledKernel:
     entry = compiled.metadata.name
     tool = Path(triton.knobs.nvidia.cuobjdump.path)
     resources = read_resources(cubin, entry, tool, compiled.metadata.shared)
-    hidden = HIDDEN_ARGUMENTS[: _parameter_count(ptx, entry) - len(pointers)]
+    hidden = () if spec.numbers else HIDDEN_ARGUMENTS[: _parameter_count(ptx, entry) - len(spec.arguments)]
     if compiled.metadata.global_scratch_size:
         raise EdgefelError(f"{spec.name}: needs scratch memory on sm_{arch}, which the loader does not give")
     return CompiledKernel(spec, arch, entry, cubin, ptx, resources, compiled.metadata.shared, hidden)
+
+
+def _typed(function: Any, spec: KernelSpec) -> tuple[dict[str, Any], dict[Any, Any], dict[Any, Any]]:
+    """Signature, constants and attributes of a kernel, as Triton's compiler takes them."""
+    pointers = {argument.name: argument for argument in spec.arguments}
+    signature: dict[str, Any] = {}
+    constants: dict[Any, Any] = {}
+    attributes: dict[Any, Any] = {}
+
+    def passed(value: Any, place: tuple[int, ...]) -> Any:
+        """Type of a number; Triton's launcher compiles ones in, and multiples of 16 as such."""
+        if isinstance(value, tuple):
+            return tuple(passed(each, (*place, index)) for index, each in enumerate(value))
+        if value is None or (value == 1 and isinstance(value, int)):
+            constants[place] = value
+            return "constexpr"
+        if isinstance(value, int) and value % 16 == 0:
+            attributes[place] = [["tt.divisibility", 16]]
+        return "fp32" if isinstance(value, float) else "i32"
+
+    for index, parameter in enumerate(function.params):
+        name = parameter.name
+        if name in pointers:
+            signature[name] = f"*{pointers[name].type}"
+            # cudaMalloc aligns to 256 bytes; a launcher must keep 16
+            attributes[index,] = [["tt.divisibility", 16]]
+        elif spec.numbers and not parameter.is_constexpr:
+            signature[name] = passed(spec.constants[name], (index,))
+        else:
+            signature[name], constants[index,] = "constexpr", spec.constants[name]
+    return signature, constants, attributes
 
 
 def compile_all(

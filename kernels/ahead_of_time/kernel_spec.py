@@ -23,7 +23,9 @@ class KernelSpec:
 
     name: of this variant, unique within a model. module, function: of the Triton source. arguments: the pointers, in
     order. constants: all other parameters, by name. programs_per_image: the grid is (programs_per_image * N, 1, 1).
-    older: what is compiled instead for compute capabilities below 8.0, where Triton uses no tensor cores.
+    older: what is compiled instead for compute capabilities below 8.0, where Triton uses no tensor cores. numbers:
+    whether those of the constants that are no tl.constexpr, such as strides, are passed at each launch, as PyTorch's
+    operators pass them; the code is the one that such a launch compiles.
     """
 
     name: str
@@ -35,3 +37,4 @@ class KernelSpec:
     warps: int
     stages: int
     older: KernelSpec | None = None
+    numbers: bool = False

@@ -145,9 +145,9 @@ def _pooling_sizes(
     return {"place_ptr": None, **tile.pooling_sizes(count, width, keep, False), **dict(named)}
 
 
-def patch_pooling_spec(count: int, keep: int, width: int, dtype: str) -> KernelSpec:
-    """Attentive patch pooling of a map in a convolution's layout, channels first; cut for one image."""
-    tile = tile_for(count, count, width)
+def patch_pooling_spec(count: int, keep: int, width: int, dtype: str, batch: int = 1) -> KernelSpec:
+    """Attentive patch pooling of a map in a convolution's layout, channels first; cut for `batch` images."""
+    tile = tile_for(count, count, width, batch)
     arguments = [
         Argument("patches_ptr", dtype, f"[N, {width}, {count}]", "map of the embedding, without positions"),
         Argument("positions_ptr", dtype, f"[{count}, {width}]", "added to what is kept"),
@@ -157,10 +157,12 @@ def patch_pooling_spec(count: int, keep: int, width: int, dtype: str) -> KernelS
     return _one_stage("pool_patches", "token_pooling", "patch_kernel", arguments, sizes, tile.slices)
 
 
-def token_pooling_spec(name: str, heads: int, count: int, keep: int, width: int, dtype: str) -> KernelSpec:
-    """Attentive token pooling of the class token and `count` others; cut for one image."""
+def token_pooling_spec(
+    name: str, heads: int, count: int, keep: int, width: int, dtype: str, batch: int = 1
+) -> KernelSpec:
+    """Attentive token pooling of the class token and `count` others; cut for `batch` images."""
     rows = 1 + count
-    tile = tile_for(count, rows, width)
+    tile = tile_for(count, rows, width, batch)
     products = f"[N, {heads}, {rows}, {rows}]"
     arguments = [
         Argument("tokens_ptr", dtype, f"[N, {rows}, {width}]", "class token first"),

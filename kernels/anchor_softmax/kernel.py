@@ -35,15 +35,10 @@ def difference(e_ptr, anchors_ptr, start, anchor, inside, E: tl.constexpr, BLOCK
 
 @triton.jit
 def distances(
-    e_ptr,
-    anchors_ptr,
-    C: tl.constexpr,
-    K: tl.constexpr,
-    E: tl.constexpr,
-    BLOCK_C: tl.constexpr,
-    BLOCK_K: tl.constexpr,
+    e_ptr, anchors_ptr,
+    C: tl.constexpr, K: tl.constexpr, E: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_K: tl.constexpr,
     BLOCK_E: tl.constexpr,
-):
+):  # fmt: skip
     """|e - a| [BLOCK_C * BLOCK_K] for one contiguous embedding and contiguous anchors [C, K, E], FP32."""
     anchor, inside = anchor_rows(C, K, BLOCK_C, BLOCK_K)
     squares = tl.zeros([BLOCK_C * BLOCK_K, BLOCK_E], tl.float32)
@@ -64,19 +59,10 @@ def soft_weights(distance, inverse_delta, BLOCK_C: tl.constexpr, BLOCK_K: tl.con
 
 @triton.jit
 def forward_kernel(
-    e_ptr,
-    anchors_ptr,
-    out_ptr,
-    distance_ptr,
-    inverse_delta,
-    C: tl.constexpr,
-    K: tl.constexpr,
-    E: tl.constexpr,
-    BLOCK_C: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-    BLOCK_E: tl.constexpr,
-    STORE_DISTANCE: tl.constexpr,
-):
+    e_ptr, anchors_ptr, out_ptr, distance_ptr, inverse_delta,
+    C: tl.constexpr, K: tl.constexpr, E: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_K: tl.constexpr,
+    BLOCK_E: tl.constexpr, STORE_DISTANCE: tl.constexpr,
+):  # fmt: skip
     """One program: one embedding. e [B, E], anchors [C, K, E] contiguous; out [B, C], distance [B, C K]."""
     row = tl.program_id(0).to(tl.int64)
     distance = distances(e_ptr + row * E, anchors_ptr, C, K, E, BLOCK_C, BLOCK_K, BLOCK_E)
@@ -90,21 +76,11 @@ def forward_kernel(
 
 @triton.jit
 def backward_e_kernel(
-    grad_ptr,
-    e_ptr,
-    anchors_ptr,
-    distance_ptr,
-    grad_e_ptr,
-    factor_ptr,
-    inverse_delta,
-    C: tl.constexpr,
-    K: tl.constexpr,
-    E: tl.constexpr,
-    BLOCK_C: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-    BLOCK_E: tl.constexpr,
-):
-    """One program: one embedding. Writes its gradient [B, E], and w [B, C K] for `backward_anchors_kernel`."""
+    grad_ptr, e_ptr, anchors_ptr, distance_ptr, grad_e_ptr, factor_ptr, inverse_delta,
+    C: tl.constexpr, K: tl.constexpr, E: tl.constexpr, NEED_E: tl.constexpr, NEED_ANCHORS: tl.constexpr,
+    BLOCK_C: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_E: tl.constexpr,
+):  # fmt: skip
+    """One program: one embedding. NEED_E: writes its gradient [B, E]. NEED_ANCHORS: w [B, C K] for the anchors'."""
     row = tl.program_id(0).to(tl.int64)
     anchor, inside = anchor_rows(C, K, BLOCK_C, BLOCK_K)
     distance = tl.load(distance_ptr + row * (C * K) + anchor, mask=inside, other=float("inf"))
@@ -116,36 +92,35 @@ def backward_e_kernel(
     # at distance 0 there is no derivative; 0 is the middle of the slopes
     nonzero = inside & (distance != 0)
     factor = tl.where(nonzero, slope / tl.where(nonzero, distance, 1.0), 0.0)
-    tl.store(factor_ptr + row * (C * K) + anchor, factor, mask=inside)
-    for start in range(0, E, BLOCK_E):
-        column = start + tl.arange(0, BLOCK_E)
-        apart = difference(e_ptr + row * E, anchors_ptr, start, anchor, inside, E, BLOCK_E)
-        grad_e = tl.sum(factor[:, None] * apart, 0)
-        tl.store(grad_e_ptr + row * E + column, grad_e.to(grad_e_ptr.dtype.element_ty), mask=column < E)
+    if NEED_ANCHORS:
+        tl.store(factor_ptr + row * (C * K) + anchor, factor, mask=inside)
+    if NEED_E:
+        for start in range(0, E, BLOCK_E):
+            column = start + tl.arange(0, BLOCK_E)
+            apart = difference(e_ptr + row * E, anchors_ptr, start, anchor, inside, E, BLOCK_E)
+            grad_e = tl.sum(factor[:, None] * apart, 0)
+            tl.store(grad_e_ptr + row * E + column, grad_e.to(grad_e_ptr.dtype.element_ty), mask=column < E)
 
 
 @triton.jit
 def backward_anchors_kernel(
-    e_ptr,
-    anchors_ptr,
-    factor_ptr,
-    grad_anchors_ptr,
-    batch,
-    ANCHORS: tl.constexpr,
-    E: tl.constexpr,
-    BLOCK_R: tl.constexpr,
-    BLOCK_E: tl.constexpr,
-):
-    """One program: BLOCK_R anchors by BLOCK_E columns, summed over the batch in order. Grid: 2-D tiles."""
-    anchor = tl.program_id(0) * BLOCK_R + tl.arange(0, BLOCK_R)
+    e_ptr, anchors_ptr, factor_ptr, grad_anchors_ptr, batch,
+    ANCHORS: tl.constexpr, E: tl.constexpr, BLOCK_B: tl.constexpr, BLOCK_E: tl.constexpr,
+):  # fmt: skip
+    """One program: BLOCK_E columns of one anchor, of all embeddings. Grid: anchors, tiles of columns.
+
+    BLOCK_B embeddings are read at a time, each by its own lanes; their sums are added last, in an order that depends
+    on sizes alone.
+    """
+    anchor = tl.program_id(0)
     column = tl.program_id(1) * BLOCK_E + tl.arange(0, BLOCK_E)
-    mask = (anchor < ANCHORS)[:, None] & (column < E)[None, :]
-    offsets = anchor[:, None] * E + column[None, :]
-    a = tl.load(anchors_ptr + offsets, mask=mask, other=0.0).to(tl.float32)
-    total = tl.zeros([BLOCK_R, BLOCK_E], tl.float32)
-    for number in range(batch):
-        row = tl.full((), 0, tl.int64) + number
-        factor = tl.load(factor_ptr + row * ANCHORS + anchor, mask=anchor < ANCHORS, other=0.0)
-        e = tl.load(e_ptr + row * E + column, mask=column < E, other=0.0).to(tl.float32)
-        total += factor[:, None] * (a - e[None, :])
-    tl.store(grad_anchors_ptr + offsets, total.to(grad_anchors_ptr.dtype.element_ty), mask=mask)
+    a = tl.load(anchors_ptr + anchor * E + column, mask=column < E, other=0.0).to(tl.float32)
+    total = tl.zeros([BLOCK_B, BLOCK_E], tl.float32)
+    for first in range(0, batch, BLOCK_B):
+        row = tl.full((), 0, tl.int64) + first + tl.arange(0, BLOCK_B)
+        factor = tl.load(factor_ptr + row * ANCHORS + anchor, mask=row < batch, other=0.0)
+        mask = (row < batch)[:, None] & (column < E)[None, :]
+        e = tl.load(e_ptr + row[:, None] * E + column[None, :], mask=mask, other=0.0).to(tl.float32)
+        total += factor[:, None] * (a[None, :] - e)
+    grad = tl.sum(total, 0).to(grad_anchors_ptr.dtype.element_ty)
+    tl.store(grad_anchors_ptr + anchor * E + column, grad, mask=column < E)

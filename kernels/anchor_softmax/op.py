@@ -31,11 +31,17 @@ def launch_sizes(classes: int, per_class: int, width: int) -> dict[str, int]:
     }
 
 
+def anchors_tile(batch: int, width: int) -> dict[str, int]:
+    """Tile of the anchors' gradient: embeddings and columns that are read at a time, and `num_warps`."""
+    block_b, block_e = min(64, next_power_of_two(batch)), min(32, next_power_of_two(width))
+    return {"BLOCK_B": block_b, "BLOCK_E": block_e, "num_warps": 4 if block_b >= 32 else 1}
+
+
 def anchor_softmax(e: Tensor, anchors: Tensor, delta: float) -> Tensor:
     """`reference.anchor_softmax` in one kernel: same arguments and errors, E and C*K up to 1024.
 
-    Returns FP32. Differentiable in e and anchors; the gradient of a distance that is 0 is 0. Raises ValueError for a
-    size, type or device that does not fit, too.
+    Returns FP32. Differentiable in e and anchors, and only the gradients that are needed are computed; that of a
+    distance that is 0 is 0. Raises ValueError for a size, type or device that does not fit, too.
     """
     check_anchor_arguments(e, anchors, delta)
     check_size(anchors)
@@ -75,40 +81,41 @@ def _run_forward(e: Tensor, anchors: Tensor, delta: float, differentiable: bool)
 
 
 def _run_backward(
-    grad: Tensor, e: Tensor, anchors: Tensor, distance: Tensor, delta: float
+    grad: Tensor,
+    e: Tensor,
+    anchors: Tensor,
+    distance: Tensor,
+    delta: float,
+    needs_e: bool,
+    needs_anchors: bool,
 ) -> tuple[Tensor, Tensor]:
     from edgefel.kernels.anchor_softmax.kernel import backward_anchors_kernel, backward_e_kernel
 
     batch, width = e.shape
     e, anchors = e.contiguous(), anchors.contiguous()
-    grad_e, grad_anchors = torch.empty_like(e), torch.empty_like(anchors)
+    gradients = _fake_backward(grad, e, anchors, distance, delta, needs_e, needs_anchors)
     if batch == 0:
-        return grad_e, grad_anchors.zero_()
-    factor = torch.empty_like(distance)
-    count = anchors.shape[0] * anchors.shape[1]
-    block_r, block_e = min(32, next_power_of_two(count)), min(64, next_power_of_two(width))
-    with on_device(e):
-        inputs = (grad.contiguous(), e, anchors, distance)
-        backward_e_kernel[(batch,)](
-            *inputs, grad_e, factor, 1.0 / delta, **launch_sizes(*anchors.shape), **COMPILE_OPTIONS
-        )
-        backward_anchors_kernel[(-(-count // block_r), -(-width // block_e))](
-            e,
-            anchors,
-            factor,
-            grad_anchors,
-            batch,
-            ANCHORS=count,
-            E=width,
-            BLOCK_R=block_r,
-            BLOCK_E=block_e,
-            **COMPILE_OPTIONS,
-        )
-    return grad_e, grad_anchors
+        gradients[1].zero_()
+    elif needs_e or needs_anchors:
+        factor = torch.empty_like(distance) if needs_anchors else distance
+        needed = {"NEED_E": needs_e, "NEED_ANCHORS": needs_anchors}
+        with on_device(e):
+            inputs = (grad.contiguous(), e, anchors, distance)
+            sizes = launch_sizes(*anchors.shape) | needed | COMPILE_OPTIONS
+            backward_e_kernel[(batch,)](*inputs, gradients[0], factor, 1.0 / delta, **sizes)
+            if needs_anchors:
+                count, tile = anchors.shape[0] * anchors.shape[1], anchors_tile(batch, width)
+                sizes = {"ANCHORS": count, "E": width, **tile, **COMPILE_OPTIONS}
+                backward_anchors_kernel[(count, -(-width // tile["BLOCK_E"]))](
+                    e, anchors, factor, gradients[1], batch, **sizes
+                )
+    return gradients
 
 
-def _fake_backward(grad: Tensor, e: Tensor, anchors: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
-    return e.new_empty(e.shape), anchors.new_empty(anchors.shape)
+def _fake_backward(grad: Tensor, e: Tensor, anchors: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    """Gradients without values; empty where they are not needed."""
+    needs_e, needs_anchors = rest[-2:]
+    return e.new_empty(e.shape if needs_e else 0), anchors.new_empty(anchors.shape if needs_anchors else 0)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -118,8 +125,10 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
 
 
 def _backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
-    gradients = torch.ops.edgefel.anchor_softmax_backward(grad, *ctx.saved_tensors, ctx.delta)
-    return (*gradients, None, None)
+    needs = ctx.needs_input_grad[:2]
+    gradients = torch.ops.edgefel.anchor_softmax_backward(grad, *ctx.saved_tensors, ctx.delta, *needs)
+    needed = [gradient if need else None for gradient, need in zip(gradients, needs, strict=True)]
+    return (*needed, None, None)
 
 
 define_operator(
@@ -131,8 +140,8 @@ define_operator(
     _setup_context,
 )
 define_operator(
-    "anchor_softmax_backward(Tensor grad, Tensor e, Tensor anchors, Tensor distance, float delta) "
-    "-> (Tensor, Tensor)",
+    "anchor_softmax_backward(Tensor grad, Tensor e, Tensor anchors, Tensor distance, float delta, bool needs_e, "
+    "bool needs_anchors) -> (Tensor, Tensor)",
     _run_backward,
     _fake_backward,
 )

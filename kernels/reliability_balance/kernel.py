@@ -43,22 +43,11 @@ def confident_mean(p, q, C: tl.constexpr):
 
 @triton.jit
 def forward_kernel(
-    logits_ptr,
-    e_ptr,
-    anchors_ptr,
-    attentive_ptr,
-    probabilities_ptr,
-    confidence_ptr,
-    primary_ptr,
+    logits_ptr, e_ptr, anchors_ptr, attentive_ptr, probabilities_ptr, confidence_ptr, primary_ptr,
     inverse_delta,
-    C: tl.constexpr,
-    K: tl.constexpr,
-    E: tl.constexpr,
-    BLOCK_C: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-    BLOCK_E: tl.constexpr,
-    ATTENTIVE: tl.constexpr,
-):
+    C: tl.constexpr, K: tl.constexpr, E: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_K: tl.constexpr,
+    BLOCK_E: tl.constexpr, ATTENTIVE: tl.constexpr,
+):  # fmt: skip
     """One program: one row of the batch. All arrays contiguous; K = 0 or ATTENTIVE = False leave a branch out."""
     row = tl.program_id(0).to(tl.int64)
     label = tl.arange(0, BLOCK_C)

@@ -74,23 +74,11 @@ def kept_tokens(score, N: tl.constexpr, KEEP: tl.constexpr, BLOCK_N: tl.constexp
 
 @triton.jit
 def copy_kept(
-    kept,
-    source_ptr,
-    positions_ptr,
-    out_ptr,
-    place_ptr,
-    part,
-    stride_n: tl.constexpr,
-    stride_d: tl.constexpr,
-    N: tl.constexpr,
-    D: tl.constexpr,
-    CLASS: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    ROWS: tl.constexpr,
-    BLOCK_C: tl.constexpr,
-    POSITIONS: tl.constexpr,
+    kept, source_ptr, positions_ptr, out_ptr, place_ptr, part,
+    stride_n: tl.constexpr, stride_d: tl.constexpr, N: tl.constexpr, D: tl.constexpr, CLASS: tl.constexpr,
+    BLOCK_N: tl.constexpr, ROWS: tl.constexpr, BLOCK_C: tl.constexpr, POSITIONS: tl.constexpr,
     STORE_PLACE: tl.constexpr,
-):
+):  # fmt: skip
     """Copies what is kept of ROWS source rows of one image. CLASS = 1: row 0 is the class token, always kept.
 
     The source is read in its own layout, so that patches stored as a map [D, N] are read in order too.
@@ -118,23 +106,11 @@ def copy_kept(
 
 @triton.jit
 def patch_kernel(
-    patches_ptr,
-    positions_ptr,
-    out_ptr,
-    place_ptr,
-    stride_b,
-    stride_n: tl.constexpr,
-    stride_d: tl.constexpr,
-    N: tl.constexpr,
-    D: tl.constexpr,
-    KEEP: tl.constexpr,
-    SLICES: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BLOCK_D: tl.constexpr,
-    ROWS: tl.constexpr,
-    BLOCK_C: tl.constexpr,
-    STORE_PLACE: tl.constexpr,
-):
+    patches_ptr, positions_ptr, out_ptr, place_ptr, stride_b,
+    stride_n: tl.constexpr, stride_d: tl.constexpr, N: tl.constexpr, D: tl.constexpr, KEEP: tl.constexpr,
+    SLICES: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, ROWS: tl.constexpr,
+    BLOCK_C: tl.constexpr, STORE_PLACE: tl.constexpr,
+):  # fmt: skip
     """patches [B, N, D] strided, positions [N, D] contiguous; out [B, KEEP, D], place [B, N]. Grid: B * SLICES."""
     image = (tl.program_id(0) // SLICES).to(tl.int64)
     patches_ptr += image * stride_b
@@ -149,26 +125,11 @@ def patch_kernel(
 
 @triton.jit
 def token_kernel(
-    tokens_ptr,
-    products_ptr,
-    out_ptr,
-    place_ptr,
-    stride_b,
-    stride_n: tl.constexpr,
-    stride_d: tl.constexpr,
-    stride_pb,
-    stride_ph,
-    stride_pk,
-    H: tl.constexpr,
-    N: tl.constexpr,
-    D: tl.constexpr,
-    KEEP: tl.constexpr,
-    SLICES: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    ROWS: tl.constexpr,
-    BLOCK_C: tl.constexpr,
+    tokens_ptr, products_ptr, out_ptr, place_ptr, stride_b, stride_n: tl.constexpr, stride_d: tl.constexpr,
+    stride_pb, stride_ph, stride_pk, H: tl.constexpr, N: tl.constexpr, D: tl.constexpr, KEEP: tl.constexpr,
+    SLICES: tl.constexpr, BLOCK_N: tl.constexpr, ROWS: tl.constexpr, BLOCK_C: tl.constexpr,
     STORE_PLACE: tl.constexpr,
-):
+):  # fmt: skip
     """tokens [B, 1 + N, D] and products [B, H, 1 + N, 1 + N] strided; out [B, 1 + KEEP, D], place [B, 1 + N]."""
     image = (tl.program_id(0) // SLICES).to(tl.int64)
     tokens_ptr += image * stride_b
@@ -183,16 +144,10 @@ def token_kernel(
 
 @triton.jit
 def backward_kernel(
-    grad_ptr,
-    place_ptr,
-    grad_source_ptr,
-    T: tl.constexpr,
-    KEPT: tl.constexpr,
-    D: tl.constexpr,
-    SLICES: tl.constexpr,
-    ROWS: tl.constexpr,
+    grad_ptr, place_ptr, grad_source_ptr,
+    T: tl.constexpr, KEPT: tl.constexpr, D: tl.constexpr, SLICES: tl.constexpr, ROWS: tl.constexpr,
     BLOCK_C: tl.constexpr,
-):
+):  # fmt: skip
     """Gradient of all T source rows: that of the result row each went to, 0 for dropped rows.
 
     grad [B, KEPT, D], place [B, T], grad_source [B, T, D], contiguous; every element is written once. Grid: B * SLICES.
@@ -216,28 +171,22 @@ def backward_kernel(
 
 @triton.jit
 def backward_positions_kernel(
-    grad_ptr,
-    place_ptr,
-    grad_positions_ptr,
-    batch,
-    N: tl.constexpr,
-    KEPT: tl.constexpr,
-    D: tl.constexpr,
-    ROWS: tl.constexpr,
-    BLOCK_C: tl.constexpr,
-):
-    """Gradient of the positions [N, D], FP32 sums over the batch in order. Grid: 2-D tiles."""
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    grad_ptr, place_ptr, grad_positions_ptr, batch,
+    N: tl.constexpr, KEPT: tl.constexpr, D: tl.constexpr, BLOCK_B: tl.constexpr, BLOCK_C: tl.constexpr,
+):  # fmt: skip
+    """Gradient of the positions [N, D], FP32 sums over the batch. Grid: N, tiles of columns.
+
+    BLOCK_B images are read at a time, each by its own lanes; their sums are added last, in an order that depends on
+    sizes alone.
+    """
+    row = tl.program_id(0)
     column = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
-    inside = (column < D)[None, :]
-    total = tl.zeros([ROWS, BLOCK_C], tl.float32)
-    for number in range(batch):
-        image = tl.full((), 0, tl.int64) + number
-        place = tl.load(place_ptr + image * N + row, mask=row < N, other=-1)
-        offsets = image * (KEPT * D) + place[:, None] * D + column[None, :]
-        total += tl.load(grad_ptr + offsets, mask=(place >= 0)[:, None] & inside, other=0.0).to(tl.float32)
-    tl.store(
-        grad_positions_ptr + row[:, None] * D + column[None, :],
-        total.to(grad_positions_ptr.dtype.element_ty),
-        mask=(row < N)[:, None] & inside,
-    )
+    total = tl.zeros([BLOCK_B, BLOCK_C], tl.float32)
+    for first in range(0, batch, BLOCK_B):
+        image = tl.full((), 0, tl.int64) + first + tl.arange(0, BLOCK_B)
+        place = tl.load(place_ptr + image * N + row, mask=image < batch, other=-1)
+        offsets = (image * (KEPT * D) + place * D)[:, None] + column[None, :]
+        mask = (place >= 0)[:, None] & (column < D)[None, :]
+        total += tl.load(grad_ptr + offsets, mask=mask, other=0.0).to(tl.float32)
+    grad = tl.sum(total, 0).to(grad_positions_ptr.dtype.element_ty)
+    tl.store(grad_positions_ptr + row * D + column, grad, mask=column < D)

@@ -64,6 +64,12 @@ def tile_for(tokens: int, rows: int, width: int, batch: int = 1) -> Tile:
     )
 
 
+def positions_tile(batch: int, width: int) -> dict[str, int]:
+    """Images and columns that a program of the positions' gradient reads at a time, and `num_warps`."""
+    block_b, block_c = min(64, next_power_of_two(batch)), min(64, next_power_of_two(width))
+    return {"BLOCK_B": block_b, "BLOCK_C": block_c, "num_warps": 4 if block_b >= 16 else 1}
+
+
 def pool_patches(patches: Tensor, positions: Tensor, keep: int) -> Tensor:
     """`reference.pool_patches` in one launch: same arguments and errors, any strides, N up to 256.
 
@@ -184,19 +190,11 @@ def _run_backward_positions(grad: Tensor, place: Tensor, dtype: torch.dtype) -> 
     count = place.shape[1]
     out = _fake_backward_positions(grad, place, dtype)
     if out.numel():
-        rows, columns = min(16, next_power_of_two(count)), min(64, next_power_of_two(width))
+        tile = positions_tile(batch, width)
+        sizes = {"N": count, "KEPT": kept, "D": width, **tile, **COMPILE_OPTIONS}
         with on_device(grad):
-            backward_positions_kernel[(-(-count // rows), -(-width // columns))](
-                grad.contiguous(),
-                place,
-                out,
-                batch,
-                N=count,
-                KEPT=kept,
-                D=width,
-                ROWS=rows,
-                BLOCK_C=columns,
-                **COMPILE_OPTIONS,
+            backward_positions_kernel[(count, -(-width // tile["BLOCK_C"]))](
+                grad.contiguous(), place, out, batch, **sizes
             )
     return out
 

@@ -16,8 +16,9 @@ masked. Tokens past M repeat the last one.
 import triton
 import triton.language as tl
 
+from edgefel.kernels.window_cross_attention.dense_kernel import bias_rows
 from edgefel.kernels.window_cross_attention.kernel import (
-    LOG2E,
+    base_2,
     load_tile,
     scores,
     store_tile,
@@ -34,24 +35,10 @@ def locate(BLOCK: tl.constexpr, H: tl.constexpr, M: tl.constexpr):
 
 
 @triton.jit
-def load_bias(bias_ptr, head, rows, columns, SIDE: tl.constexpr):
-    """The dense bias of a tile of pairs."""
-    base = bias_ptr + (tl.full((), 0, tl.int64) + head) * (SIDE * SIDE)
-    return tl.load(base + rows[:, None] * SIDE + columns[None, :])
-
-
-@triton.jit
 def delta_kernel(
-    out_ptr,
-    grad_ptr,
-    delta_ptr,
-    rows_total,
-    H: tl.constexpr,
-    M: tl.constexpr,
-    D: tl.constexpr,
-    BLOCK_R: tl.constexpr,
-    BLOCK_D: tl.constexpr,
-):
+    out_ptr, grad_ptr, delta_ptr, rows_total,
+    H: tl.constexpr, M: tl.constexpr, D: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
     """delta [B nW, H, M] = sum over D of out * grad, both [B nW, M, H, D] contiguous. Grid: tiles of rows."""
     rows = tl.program_id(0).to(tl.int64) * BLOCK_R + tl.arange(0, BLOCK_R)
     channels = tl.arange(0, BLOCK_D)
@@ -66,17 +53,9 @@ def delta_kernel(
 
 @triton.jit
 def load_outputs(
-    grad_ptr,
-    lse_ptr,
-    delta_ptr,
-    window,
-    head,
-    tokens,
-    H: tl.constexpr,
-    M: tl.constexpr,
-    D: tl.constexpr,
-    BLOCK_D: tl.constexpr,
-):
+    grad_ptr, lse_ptr, delta_ptr, window, head, tokens,
+    H: tl.constexpr, M: tl.constexpr, D: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
     """grad [len(tokens), BLOCK_D] of one head's queries in one window; highest, lse and delta [len(tokens)] of each."""
     grad = load_tile(grad_ptr, (M * H * D, D, H * D, 1), window, head, tokens, D, BLOCK_D)
     first = (window * H + head) * M
@@ -101,31 +80,12 @@ def score_gradient(q, k, v, grad, highest, lse, delta, bias, scale_log2, PRECISI
 
 @triton.jit
 def backward_kv_kernel(
-    q_ptr,
-    k_ptr,
-    v_ptr,
-    bias_ptr,
-    grad_ptr,
-    lse_ptr,
-    delta_ptr,
-    grad_k_ptr,
-    grad_v_ptr,
-    scale,
-    shared,
-    q_strides,
-    k_strides,
-    v_strides,
-    H: tl.constexpr,
-    M: tl.constexpr,
-    D: tl.constexpr,
-    SIDE: tl.constexpr,
-    NEED_K: tl.constexpr,
-    NEED_V: tl.constexpr,
-    BLOCK_M: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BLOCK_D: tl.constexpr,
+    q_ptr, k_ptr, v_ptr, bias_ptr, grad_ptr, lse_ptr, delta_ptr, grad_k_ptr, grad_v_ptr, scale, shared,
+    q_strides, k_strides, v_strides,
+    H: tl.constexpr, M: tl.constexpr, D: tl.constexpr, SIDE: tl.constexpr, NEED_K: tl.constexpr,
+    NEED_V: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
     PRECISION: tl.constexpr,
-):
+):  # fmt: skip
     """One program: BLOCK_N keys of one head in one window, all queries. Grid: (tiles of M) * H * (B nW).
 
     bias [H, SIDE, SIDE]; grad [B nW, M, H, D] contiguous; lse [B nW, H, 2, M] as
@@ -135,7 +95,7 @@ def backward_kv_kernel(
     start, head, window = locate(BLOCK_N, H, M)
     columns, safe_columns = tile_tokens(start, BLOCK_N, M)
     k = load_tile(k_ptr, k_strides, window, head, safe_columns, D, BLOCK_D)
-    scale_log2 = tl.full((), LOG2E, tl.float32) * scale
+    scale_log2 = base_2(scale)
     if NEED_K:
         v = load_tile(v_ptr, v_strides, window, head, safe_columns, D, BLOCK_D)
 
@@ -143,7 +103,7 @@ def backward_kv_kernel(
     grad_v = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     for first in range(0, M, BLOCK_M):
         rows, safe_rows = tile_tokens(first, BLOCK_M, M)
-        bias = load_bias(bias_ptr, head, rows, columns, SIDE)
+        bias = tl.load(bias_rows(bias_ptr, head, rows, SIDE) + columns[None, :])
         q = load_tile(q_ptr, q_strides, window // shared, head, safe_rows, D, BLOCK_D)
         grad, highest, lse, delta = load_outputs(
             grad_ptr, lse_ptr, delta_ptr, window, head, safe_rows, H, M, D, BLOCK_D
@@ -164,28 +124,11 @@ def backward_kv_kernel(
 
 @triton.jit
 def backward_q_kernel(
-    q_ptr,
-    k_ptr,
-    v_ptr,
-    bias_ptr,
-    grad_ptr,
-    lse_ptr,
-    delta_ptr,
-    grad_q_ptr,
-    scale,
-    shared,
-    q_strides,
-    k_strides,
-    v_strides,
-    H: tl.constexpr,
-    M: tl.constexpr,
-    D: tl.constexpr,
-    SIDE: tl.constexpr,
-    BLOCK_M: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BLOCK_D: tl.constexpr,
-    PRECISION: tl.constexpr,
-):
+    q_ptr, k_ptr, v_ptr, bias_ptr, grad_ptr, lse_ptr, delta_ptr, grad_q_ptr, scale, shared, q_strides,
+    k_strides, v_strides,
+    H: tl.constexpr, M: tl.constexpr, D: tl.constexpr, SIDE: tl.constexpr, BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
     """One program: BLOCK_M queries of one head of one query map, all keys of the windows that share it.
 
     Grid: (tiles of M) * H * B. grad_q [B, M, H, D] contiguous; the rest as in `backward_kv_kernel`.
@@ -193,7 +136,7 @@ def backward_q_kernel(
     start, head, image = locate(BLOCK_M, H, M)
     rows, safe_rows = tile_tokens(start, BLOCK_M, M)
     q = load_tile(q_ptr, q_strides, image, head, safe_rows, D, BLOCK_D)
-    scale_log2 = tl.full((), LOG2E, tl.float32) * scale
+    scale_log2 = base_2(scale)
 
     grad_q = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
     for part in range(shared):
@@ -203,7 +146,7 @@ def backward_q_kernel(
         )
         for first in range(0, M, BLOCK_N):
             columns, safe_columns = tile_tokens(first, BLOCK_N, M)
-            bias = load_bias(bias_ptr, head, rows, columns, SIDE)
+            bias = tl.load(bias_rows(bias_ptr, head, rows, SIDE) + columns[None, :])
             k = load_tile(k_ptr, k_strides, window, head, safe_columns, D, BLOCK_D)
             v = load_tile(v_ptr, v_strides, window, head, safe_columns, D, BLOCK_D)
             _, ds = score_gradient(q, k, v, grad, highest, lse, delta, bias, scale_log2, PRECISION)
@@ -214,30 +157,11 @@ def backward_q_kernel(
 
 @triton.jit
 def backward_table_kernel(
-    q_ptr,
-    k_ptr,
-    v_ptr,
-    bias_ptr,
-    grad_ptr,
-    lse_ptr,
-    delta_ptr,
-    sums_ptr,
-    scale,
-    shared,
-    windows,
-    windows_per_split,
-    q_strides,
-    k_strides,
-    v_strides,
-    H: tl.constexpr,
-    M: tl.constexpr,
-    D: tl.constexpr,
-    SIDE: tl.constexpr,
-    BLOCK_M: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BLOCK_D: tl.constexpr,
-    PRECISION: tl.constexpr,
-):
+    q_ptr, k_ptr, v_ptr, bias_ptr, grad_ptr, lse_ptr, delta_ptr, sums_ptr, scale, shared, windows,
+    windows_per_split, q_strides, k_strides, v_strides,
+    H: tl.constexpr, M: tl.constexpr, D: tl.constexpr, SIDE: tl.constexpr, BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
     """One program: dS of one tile of pairs, summed over the windows of one split, in order.
 
     Grid: (tiles of keys) * (tiles of queries) * H * splits, flat. sums [splits, H, M, M], FP32.
@@ -250,8 +174,8 @@ def backward_table_kernel(
 
     rows, safe_rows = tile_tokens(program // TILES_N % TILES_M * BLOCK_M, BLOCK_M, M)
     columns, safe_columns = tile_tokens(program % TILES_N * BLOCK_N, BLOCK_N, M)
-    bias = load_bias(bias_ptr, head, rows, columns, SIDE)
-    scale_log2 = tl.full((), LOG2E, tl.float32) * scale
+    bias = tl.load(bias_rows(bias_ptr, head, rows, SIDE) + columns[None, :])
+    scale_log2 = base_2(scale)
 
     total = tl.zeros([BLOCK_M, BLOCK_N], tl.float32)
     first = split * windows_per_split
@@ -273,34 +197,31 @@ def backward_table_kernel(
 
 @triton.jit
 def sum_offsets_kernel(
-    sums_ptr,
-    grad_table_ptr,
-    splits,
-    H: tl.constexpr,
-    W: tl.constexpr,
-    BLOCK_W: tl.constexpr,
-    BLOCK_R: tl.constexpr,
-):
+    sums_ptr, grad_table_ptr, splits,
+    H: tl.constexpr, W: tl.constexpr, BLOCK_S: tl.constexpr, BLOCK_W: tl.constexpr, BLOCK_R: tl.constexpr,
+):  # fmt: skip
     """One program: all entries of the table with one row offset. Grid: (2W-1) * H.
 
-    sums [splits, H, M, M]; grad_table [(2W-1)^2, H] contiguous. For a row of queries r and a row
-    offset dr the keys are in row r - dr; a tile holds the query columns against the column offsets.
+    sums [splits, H, M, M]; grad_table [(2W-1)^2, H] contiguous. For a row of queries r and a row offset dr the keys are
+    in row r - dr; a tile holds the query columns of BLOCK_S splits against the column offsets.
     """
     M: tl.constexpr = W * W
     S: tl.constexpr = 2 * W - 1
     head = tl.program_id(0) % H
     row_offset = tl.program_id(0) // H - (W - 1)
-    query = tl.arange(0, BLOCK_W)[:, None]
+    side = tl.arange(0, BLOCK_S * BLOCK_W)[:, None]
+    part, query = side // BLOCK_W, side % BLOCK_W
     step = tl.arange(0, BLOCK_R)[None, :]
     key = query - (step - (W - 1))
     inside = (query < W) & (key >= 0) & (key < W)
-    total = tl.zeros([BLOCK_W, BLOCK_R], tl.float32)
+    pairs = part * (H * M * M) + query * M + key
+    total = tl.zeros([BLOCK_S * BLOCK_W, BLOCK_R], tl.float32)
     first, last = tl.maximum(row_offset, 0), tl.minimum(W, W + row_offset)
-    for split in range(splits):
-        base = sums_ptr + (split * H + head).to(tl.int64) * (M * M)
+    for split in range(0, splits, BLOCK_S):
+        base = sums_ptr + (split * H + head).to(tl.int64) * (M * M) - row_offset * W
+        known = inside if BLOCK_S == 1 else inside & (part < splits - split)
         for row in range(first, last):
-            pairs = (row * W + query) * M + (row - row_offset) * W + key
-            total += tl.load(base + pairs, mask=inside, other=0.0)
+            total += tl.load(base + row * (W * M + W) + pairs, mask=known, other=0.0)
     entries = (row_offset + W - 1) * S + tl.arange(0, BLOCK_R)
     value = tl.sum(total, 0).to(grad_table_ptr.dtype.element_ty)
     tl.store(grad_table_ptr + entries * H + head, value, mask=tl.arange(0, BLOCK_R) < S)

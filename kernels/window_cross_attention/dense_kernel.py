@@ -10,6 +10,7 @@ import triton.language as tl
 from edgefel.kernels.window_cross_attention.kernel import (
     LOG2E,
     accumulate,
+    base_2,
     begin,
     load_channels,
     offset_position,
@@ -40,21 +41,39 @@ def bias_kernel(table_ptr, bias_ptr, table_strides, W: tl.constexpr, SIDE: tl.co
 
 
 @triton.jit
+def bias_rows(bias_ptr, head, rows, SIDE: tl.constexpr):
+    """Where the rows of a head's bias begin in [H, SIDE, SIDE], as [len(rows), 1]."""
+    return bias_ptr + (tl.full((), 0, tl.int64) + head) * (SIDE * SIDE) + rows[:, None] * SIDE
+
+
+@triton.jit
+def begin_window(
+    q_pointers, k_pointers, v_pointers, bias, scale_log2,
+    D: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """A tile of queries, and what `begin` makes of its first tile of keys."""
+    q, k = load_channels(q_pointers, D, BLOCK_D), load_channels(k_pointers, D, BLOCK_D)
+    v = load_channels(v_pointers, D, BLOCK_D)
+    highest, total, accumulator = begin(scores(q, k, bias, scale_log2, PRECISION), v, PRECISION)
+    return q, highest, total, accumulator
+
+
+@triton.jit
+def add_keys(
+    q, k_pointers, v_pointers, bias, scale_log2, highest, total, accumulator,
+    D: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Adds another tile of keys to what `begin` returned."""
+    k, v = load_channels(k_pointers, D, BLOCK_D), load_channels(v_pointers, D, BLOCK_D)
+    s = scores(q, k, bias, scale_log2, PRECISION)
+    return accumulate(s, v, highest, total, accumulator, PRECISION)
+
+
+@triton.jit
 def finish(
-    out_ptr,
-    lse_ptr,
-    highest,
-    total,
-    accumulator,
-    window,
-    head,
-    rows,
-    H: tl.constexpr,
-    M: tl.constexpr,
-    D: tl.constexpr,
-    BLOCK_D: tl.constexpr,
-    STORE_LSE: tl.constexpr,
-):
+    out_ptr, lse_ptr, highest, total, accumulator, window, head, rows,
+    H: tl.constexpr, M: tl.constexpr, D: tl.constexpr, BLOCK_D: tl.constexpr, STORE_LSE: tl.constexpr,
+):  # fmt: skip
     """Stores a tile's result, and for the backward pass lse [B nW, H, 2, M], FP32, base 2, in two parts.
 
     They are the highest score and log2 of the sum of exp2(score - highest): rounded to one number, the second would
@@ -69,31 +88,12 @@ def finish(
 
 @triton.jit
 def dense_kernel(
-    q_ptr,
-    k_ptr,
-    v_ptr,
-    bias_ptr,
-    out_ptr,
-    lse_ptr,
-    scale,
-    shared,
-    windows,
-    parts,
-    q_strides,
-    k_strides,
+    q_ptr, k_ptr, v_ptr, bias_ptr, out_ptr, lse_ptr, scale, shared, windows, parts, q_strides, k_strides,
     v_strides,
-    H: tl.constexpr,
-    M: tl.constexpr,
-    D: tl.constexpr,
-    SIDE: tl.constexpr,
-    PAIR: tl.constexpr,
-    BLOCK_M: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BLOCK_T: tl.constexpr,
-    BLOCK_D: tl.constexpr,
-    STORE_LSE: tl.constexpr,
-    PRECISION: tl.constexpr,
-):
+    H: tl.constexpr, M: tl.constexpr, D: tl.constexpr, SIDE: tl.constexpr, PAIR: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_T: tl.constexpr, BLOCK_D: tl.constexpr,
+    STORE_LSE: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
     """One program: BLOCK_M queries of one head, in every `parts`-th window, or pair of windows that share bias tiles.
 
     Grid: (tiles of M) * H * parts, flat. bias: of `bias_kernel`; `windows` = B nW; the rest as in `forward_kernel`.
@@ -102,65 +102,42 @@ def dense_kernel(
     TILES: tl.constexpr = (M + BLOCK_M - 1) // BLOCK_M
     MAIN: tl.constexpr = (M - 1) // BLOCK_N * BLOCK_N
     program = tl.program_id(0)
-    head = program // TILES % H
-    part = program // (TILES * H)
+    head, part = program // TILES % H, program // (TILES * H)
     rows, safe_rows = tile_tokens(program % TILES * BLOCK_M, BLOCK_M, M)
     columns, _ = tile_tokens(0, BLOCK_N, M)
     tail, safe_tail = tile_tokens(MAIN, BLOCK_T, M)
-    scale_log2 = tl.full((), LOG2E, tl.float32) * scale
+    scale_log2 = base_2(scale)
 
-    bias = bias_ptr + (tl.full((), 0, tl.int64) + head) * (SIDE * SIDE) + rows[:, None] * SIDE
+    bias = bias_rows(bias_ptr, head, rows, SIDE)
     tail_bias = tl.load(bias + tail[None, :])
-    q_pointers = q_ptr + tile_offsets(q_strides, 0, head, safe_rows, BLOCK_D)
+    q_first = q_ptr + tile_offsets(q_strides, 0, head, safe_rows, BLOCK_D)
     k_tail = k_ptr + tile_offsets(k_strides, 0, head, safe_tail, BLOCK_D)
     v_tail = v_ptr + tile_offsets(v_strides, 0, head, safe_tail, BLOCK_D)
     k_main = k_ptr + tile_offsets(k_strides, 0, head, columns, BLOCK_D)
     v_main = v_ptr + tile_offsets(v_strides, 0, head, columns, BLOCK_D)
     STEP: tl.constexpr = 2 if PAIR else 1
     for number in range(part * STEP, windows, parts * STEP):
-        window = tl.full((), 0, tl.int64) + number
+        one = tl.full((), 0, tl.int64) + number
         # an odd window out is computed twice
-        other = tl.minimum(window + 1, windows - 1)
-        q = load_channels(q_pointers + window // shared * q_strides[0], D, BLOCK_D)
-        k = load_channels(k_tail + window * k_strides[0], D, BLOCK_D)
-        v = load_channels(v_tail + window * v_strides[0], D, BLOCK_D)
-        highest, total, accumulator = begin(scores(q, k, tail_bias, scale_log2, PRECISION), v, PRECISION)
+        two = tl.minimum(one + 1, windows - 1)
+        q, best, total, acc = begin_window(
+            q_first + one // shared * q_strides[0], k_tail + one * k_strides[0], v_tail + one * v_strides[0],
+            tail_bias, scale_log2, D, BLOCK_D, PRECISION,
+        )  # fmt: skip
         if PAIR:
-            q2 = load_channels(q_pointers + other // shared * q_strides[0], D, BLOCK_D)
-            k = load_channels(k_tail + other * k_strides[0], D, BLOCK_D)
-            v = load_channels(v_tail + other * v_strides[0], D, BLOCK_D)
-            highest2, total2, accumulator2 = begin(
-                scores(q2, k, tail_bias, scale_log2, PRECISION), v, PRECISION
-            )
+            q2, best2, total2, acc2 = begin_window(
+                q_first + two // shared * q_strides[0], k_tail + two * k_strides[0], v_tail + two * v_strides[0],
+                tail_bias, scale_log2, D, BLOCK_D, PRECISION,
+            )  # fmt: skip
         for start in range(0, MAIN, BLOCK_N):
             b = tl.load(bias + start + columns[None, :])
             first = tl.full((), 0, tl.int64) + start
-            k_tile, v_tile = k_main + first * k_strides[2], v_main + first * v_strides[2]
-            key = load_channels(k_tile + window * k_strides[0], D, BLOCK_D)
-            value = load_channels(v_tile + window * v_strides[0], D, BLOCK_D)
-            s = scores(q, key, b, scale_log2, PRECISION)
-            highest, total, accumulator = accumulate(s, value, highest, total, accumulator, PRECISION)
+            k, v = k_main + first * k_strides[2], v_main + first * v_strides[2]
+            best, total, acc = add_keys(q, k + one * k_strides[0], v + one * v_strides[0], b, scale_log2,
+                                        best, total, acc, D, BLOCK_D, PRECISION)  # fmt: skip
             if PAIR:
-                key = load_channels(k_tile + other * k_strides[0], D, BLOCK_D)
-                value = load_channels(v_tile + other * v_strides[0], D, BLOCK_D)
-                s = scores(q2, key, b, scale_log2, PRECISION)
-                highest2, total2, accumulator2 = accumulate(
-                    s, value, highest2, total2, accumulator2, PRECISION
-                )
-        finish(out_ptr, lse_ptr, highest, total, accumulator, window, head, rows, H, M, D, BLOCK_D, STORE_LSE)
+                best2, total2, acc2 = add_keys(q2, k + two * k_strides[0], v + two * v_strides[0], b, scale_log2,
+                                              best2, total2, acc2, D, BLOCK_D, PRECISION)  # fmt: skip
+        finish(out_ptr, lse_ptr, best, total, acc, one, head, rows, H, M, D, BLOCK_D, STORE_LSE)
         if PAIR:
-            finish(
-                out_ptr,
-                lse_ptr,
-                highest2,
-                total2,
-                accumulator2,
-                other,
-                head,
-                rows,
-                H,
-                M,
-                D,
-                BLOCK_D,
-                STORE_LSE,
-            )
+            finish(out_ptr, lse_ptr, best2, total2, acc2, two, head, rows, H, M, D, BLOCK_D, STORE_LSE)

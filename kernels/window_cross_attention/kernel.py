@@ -75,6 +75,12 @@ def store_tile(
 
 
 @triton.jit
+def base_2(scale):
+    """`scale_log2`: scale log2(e), FP32."""
+    return tl.full((), LOG2E, tl.float32) * scale
+
+
+@triton.jit
 def scores(q, k, bias, scale_log2, PRECISION: tl.constexpr):
     """scale_log2 q k^T + bias [len(q), len(k)], FP32, base 2. bias: [len(q), len(k)], times log2(e)."""
     product = tl.dot(q, tl.trans(k), input_precision=PRECISION)
@@ -105,26 +111,10 @@ def accumulate(s, v, highest, total, accumulator, PRECISION: tl.constexpr):
 
 @triton.jit
 def forward_kernel(
-    q_ptr,
-    k_ptr,
-    v_ptr,
-    table_ptr,
-    out_ptr,
-    scale,
-    shared,
-    q_strides,
-    k_strides,
-    v_strides,
-    table_strides,
-    H: tl.constexpr,
-    W: tl.constexpr,
-    D: tl.constexpr,
-    ROWS: tl.constexpr,
-    BLOCK_M: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BLOCK_D: tl.constexpr,
-    PRECISION: tl.constexpr,
-):
+    q_ptr, k_ptr, v_ptr, table_ptr, out_ptr, scale, shared, q_strides, k_strides, v_strides, table_strides,
+    H: tl.constexpr, W: tl.constexpr, D: tl.constexpr, ROWS: tl.constexpr, BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
     """One program: BLOCK_M queries of one head in one window. Grid: (tiles of M) * H * (B nW), flat.
 
     q [B, H, M, D] with `shared` = nW windows to a query map; k, v [B nW, H, M, D]; table [(2W-1)^2, H]; strides are
@@ -145,7 +135,7 @@ def forward_kernel(
     offsets = offset_position(safe_rows, W)[:, None] - offset_position(safe_columns, W)[None, :] + centre
     table = table_ptr + (tl.full((), 0, tl.int64) + head) * table_strides[1]
     offsets = offsets * table_strides[0]
-    scale_log2 = tl.full((), LOG2E, tl.float32) * scale
+    scale_log2 = base_2(scale)
 
     highest = tl.full([BLOCK_M], -float("inf"), tl.float32)
     total = tl.zeros([BLOCK_M], tl.float32)

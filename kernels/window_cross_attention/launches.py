@@ -14,6 +14,8 @@ from edgefel.kernels.tuning import Launch
 
 # From this many windows on, writing the dense bias costs less than looking it up.
 DENSE_FROM = 16
+# The table's gradient is summed over windows by at least this many programs. The number is the same on every device.
+TABLE_PROGRAMS = 1024
 # Programs of the dense kernel that a multiprocessor holds, by windows that share a tile of the bias.
 _RESIDENT = {1: 3, 2: 2}
 
@@ -185,6 +187,14 @@ def parts_of(window: int, heads: int, windows: int, launch: Launch, device: Devi
     return max(1, min(programs, -(-windows // launch.group)))
 
 
+def table_splits(window: int, heads: int, windows: int, launch: Launch) -> tuple[int, int]:
+    """Into how many parts the table's gradient divides the windows, and the windows of a part."""
+    m = window**2
+    tiles = -(-m // launch.block_m) * -(-m // launch.block_n) * heads
+    per_split = -(-windows // min(windows, -(-TABLE_PROGRAMS // tiles)))
+    return -(-windows // per_split), per_split
+
+
 def rows_constants(heads: int, window: int, width: int, launch: Launch) -> dict[str, int]:
     """Sizes that the row-aligned forward kernel is compiled for."""
     rows = key_rows(window, launch.block_n)
@@ -217,3 +227,21 @@ def dense_constants(heads: int, window: int, width: int, launch: Launch) -> dict
     last = (window * window - 1) % launch.block_n + 1
     more = {"PAIR": launch.group == 2, "BLOCK_T": padded(last)}
     return tile_constants(heads, window, width, launch) | more
+
+
+def delta_constants(heads: int, m: int, width: int) -> dict[str, int]:
+    """Sizes that `delta_kernel` is compiled for."""
+    block = max(4096 // padded(width), 1)
+    return {"H": heads, "M": m, "D": width, "BLOCK_R": block, "BLOCK_D": padded(width)}
+
+
+def offset_constants(heads: int, window: int) -> dict[str, int]:
+    """Sizes that `sum_offsets_kernel` is compiled for: as many splits at once as give a thread 16 pairs."""
+    rows, steps = next_power_of_two(window), next_power_of_two(2 * window - 1)
+    return {
+        "H": heads,
+        "W": window,
+        "BLOCK_S": max(2048 // (rows * steps), 1),
+        "BLOCK_W": rows,
+        "BLOCK_R": steps,
+    }

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,18 +28,17 @@ from edgefel.kernels.window_cross_attention.launches import (
     backward_default,
     backward_space,
     bias_side,
+    delta_constants,
     dense_constants,
     device_of,
-    padded,
+    offset_constants,
     parts_of,
     pick,
     rows_constants,
+    table_splits,
     tile_constants,
 )
 from edgefel.kernels.window_cross_attention.reference import check_window_attention_shapes
-
-# The table's gradient is summed over windows by at least this many programs. The number is the same on every device.
-_TABLE_PROGRAMS = 1024
 
 
 def window_cross_attention(
@@ -74,25 +73,40 @@ def _tuners() -> dict[str, Tuner]:
     common = (folder / "kernel.py").read_text()
     dense, backward = ((folder / f"{name}_kernel.py").read_text() for name in ("dense", "backward"))
     sources = {"rows": common, "dense": common + dense}
-    sources |= dict.fromkeys(("backward_kv", "backward_q", "backward_table"), common + backward)
+    sources |= dict.fromkeys(("backward_kv", "backward_q", "backward_table"), common + dense + backward)
     return {name: Tuner(f"window_cross_attention_{name}", source) for name, source in sources.items()}
+
+
+class _Problem(NamedTuple):
+    """Arguments of the op."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    bias_table: Tensor
+    window: int
+    scale: float
+
+    @property
+    def shared(self) -> int:
+        """Windows to a map of queries."""
+        return self.k.shape[0] // self.q.shape[0]
 
 
 def _run_tuned(
     name: str,
-    q: Tensor,
-    k: Tensor,
-    window: int,
+    problem: _Problem,
     detail: tuple[int, ...],
     space: Sequence[Launch],
     default: Launch,
     run: Callable[[Launch], None],
 ) -> None:
     """Runs the launch that the tuner `name` picks; `detail` is what else its time depends on."""
+    q, k = problem.q, problem.k
     total, heads, _, width = k.shape
     # batches within a factor of two are tuned together
-    problem = (window, heads, width, str(q.dtype), total.bit_length(), k.stride(3), q.stride(3), *detail)
-    run(_tuners()[name].pick(problem, space, default, run, q.device.index or 0))
+    key = (problem.window, heads, width, str(q.dtype), total.bit_length(), k.stride(3), q.stride(3), *detail)
+    run(_tuners()[name].pick(key, space, default, run, q.device.index or 0))
 
 
 def _options(q: Tensor, launch: Launch) -> dict[str, Any]:
@@ -139,75 +153,60 @@ def _run_forward(
         return results
     device = device_of(q)
     plan = pick(window, heads, width, FLOAT_TYPES[q.dtype], total, device, differentiable)
+    problem = _Problem(q, k, v, bias_table, window, scale)
     with on_device(q):
-        launch = _dense_launcher if plan.dense else _rows_launcher
-        run = launch(q, k, v, bias_table, results, window, scale, device)
-        name = "dense" if plan.dense else "rows"
-        _run_tuned(name, q, k, window, (differentiable,), plan.space, plan.default, run)
+        name, launcher = ("dense", _dense_launcher) if plan.dense else ("rows", _rows_launcher)
+        run = launcher(problem, results, device)
+        _run_tuned(name, problem, (differentiable,), plan.space, plan.default, run)
     return results
 
 
 def _rows_launcher(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    bias_table: Tensor,
-    results: tuple[Tensor, Tensor],
-    window: int,
-    scale: float,
-    device: Device,
+    problem: _Problem, results: tuple[Tensor, Tensor], device: Device
 ) -> Callable[[Launch], None]:
     from edgefel.kernels.window_cross_attention.kernel import forward_kernel
 
-    total, heads, m, width = k.shape
-    inputs = (q, k, v, bias_table)
+    total, heads, m, width = problem.k.shape
+    inputs = problem[:4]
 
     def run(launch: Launch) -> None:
-        sizes = rows_constants(heads, window, width, launch)
+        sizes = rows_constants(heads, problem.window, width, launch)
         forward_kernel[(-(-m // launch.block_m) * heads * total,)](
             *inputs,
             results[0],
-            scale,
-            total // q.shape[0],
+            problem.scale,
+            problem.shared,
             *(x.stride() for x in inputs),
             **sizes,
-            **_options(q, launch),
+            **_options(problem.q, launch),
         )
 
     return run
 
 
 def _dense_launcher(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    bias_table: Tensor,
-    results: tuple[Tensor, Tensor],
-    window: int,
-    scale: float,
-    device: Device,
+    problem: _Problem, results: tuple[Tensor, Tensor], device: Device
 ) -> Callable[[Launch], None]:
     from edgefel.kernels.window_cross_attention.dense_kernel import dense_kernel
 
-    total, heads, m, width = k.shape
-    bias = _dense_bias(bias_table, window, q.dtype)
+    total, heads, m, width = problem.k.shape
+    window, projections = problem.window, problem[:3]
+    bias = _dense_bias(problem.bias_table, window, problem.q.dtype)
 
     def run(launch: Launch) -> None:
         parts = parts_of(window, heads, total, launch, device)
         sizes = dense_constants(heads, window, width, launch) | {"STORE_LSE": results[1].numel() > 0}
         dense_kernel[(-(-m // launch.block_m) * heads * parts,)](
-            q,
-            k,
-            v,
+            *projections,
             bias,
             *results,
-            scale,
-            total // q.shape[0],
+            problem.scale,
+            problem.shared,
             total,
             parts,
-            *(x.stride() for x in (q, k, v)),
+            *(x.stride() for x in projections),
             **sizes,
-            **_options(q, launch),
+            **_options(problem.q, launch),
         )
 
     return run
@@ -251,10 +250,9 @@ def _run_backward(
     if k.shape[0] == 0:
         gradients[3].zero_()
     elif any(needs):
+        problem = _Problem(q, k, v, bias_table, window, scale)
         with on_device(q):
-            _launch_backward(
-                grad.contiguous(), (q, k, v), bias_table, out, lse, window, scale, needs, gradients
-            )
+            _launch_backward(grad.contiguous(), problem, out, lse, needs, gradients)
     return gradients
 
 
@@ -265,33 +263,28 @@ def _delta(out: Tensor, grad: Tensor, width: int) -> Tensor:
     total, m, channels = out.shape
     heads = channels // width
     delta = torch.empty((total, heads, m), dtype=torch.float32, device=out.device)
-    rows, block = delta.numel(), max(4096 // padded(width), 1)
-    sizes = {"H": heads, "M": m, "D": width, "BLOCK_R": block, "BLOCK_D": padded(width)}
-    delta_kernel[(-(-rows // block),)](out, grad, delta, rows, **sizes, **COMPILE_OPTIONS)
+    rows, sizes = delta.numel(), delta_constants(heads, m, width)
+    delta_kernel[(-(-rows // sizes["BLOCK_R"]),)](out, grad, delta, rows, **sizes, **COMPILE_OPTIONS)
     return delta
 
 
 def _launch_backward(
     grad: Tensor,
-    projections: tuple[Tensor, Tensor, Tensor],
-    bias_table: Tensor,
+    problem: _Problem,
     out: Tensor,
     lse: Tensor,
-    window: int,
-    scale: float,
     needs: tuple[bool, bool, bool, bool],
     gradients: tuple[Tensor, ...],
 ) -> None:
     """Launches what the needed gradients take; each large kernel has tiles of its own."""
     from edgefel.kernels.window_cross_attention import backward_kernel as kernels
 
-    q, k, _ = projections
-    total, heads, m, width = k.shape
-    shared = total // q.shape[0]
+    q, window, projections = problem.q, problem.window, problem[:3]
+    total, heads, m, width = problem.k.shape
     # of probabilities alone, which the gradient of v takes, nothing is subtracted
     delta = _delta(out, grad, width) if needs[0] or needs[1] or needs[3] else lse
-    inputs = (*projections, _dense_bias(bias_table, window, q.dtype), grad, lse, delta)
-    strides = [x.stride() for x in projections]
+    inputs = (*projections, _dense_bias(problem.bias_table, window, q.dtype), grad, lse, delta)
+    numbers, strides = (problem.scale, problem.shared), [x.stride() for x in projections]
 
     def options(launch: Launch) -> dict[str, Any]:
         return tile_constants(heads, window, width, launch) | _options(q, launch)
@@ -299,35 +292,33 @@ def _launch_backward(
     def run_kv(launch: Launch) -> None:
         needed = {"NEED_K": needs[1], "NEED_V": needs[2]}
         kernels.backward_kv_kernel[(-(-m // launch.block_n) * heads * total,)](
-            *inputs, gradients[1], gradients[2], scale, shared, *strides, **needed, **options(launch)
+            *inputs, gradients[1], gradients[2], *numbers, *strides, **needed, **options(launch)
         )
 
     def run_q(launch: Launch) -> None:
         kernels.backward_q_kernel[(-(-m // launch.block_m) * heads * q.shape[0],)](
-            *inputs, gradients[0], scale, shared, *strides, **options(launch)
+            *inputs, gradients[0], *numbers, *strides, **options(launch)
         )
 
     def run_table(launch: Launch) -> None:
-        tiles = -(-m // launch.block_m) * -(-m // launch.block_n) * heads
-        per_split = -(-total // min(total, -(-_TABLE_PROGRAMS // tiles)))
-        splits = -(-total // per_split)
+        splits, per_split = table_splits(window, heads, total, launch)
         sums = torch.empty((splits, heads, m, m), dtype=torch.float32, device=q.device)
+        tiles = -(-m // launch.block_m) * -(-m // launch.block_n) * heads
         kernels.backward_table_kernel[(tiles * splits,)](
-            *inputs, sums, scale, shared, total, per_split, *strides, **options(launch)
+            *inputs, sums, *numbers, total, per_split, *strides, **options(launch)
         )
-        sizes = {"H": heads, "W": window, "BLOCK_W": padded(window), "BLOCK_R": padded(2 * window - 1)}
         kernels.sum_offsets_kernel[((2 * window - 1) * heads,)](
-            sums, gradients[3], splits, **sizes, **COMPILE_OPTIONS
+            sums, gradients[3], splits, **offset_constants(heads, window), **COMPILE_OPTIONS
         )
 
     def launch(kernel: str, detail: tuple[int, ...], run: Callable[[Launch], None]) -> None:
         default = backward_default(kernel, window, width, FLOAT_TYPES[q.dtype], device_of(q))
-        _run_tuned(f"backward_{kernel}", q, k, window, detail, backward_space(window), default, run)
+        _run_tuned(f"backward_{kernel}", problem, detail, backward_space(window), default, run)
 
     if needs[1] or needs[2]:
         launch("kv", (needs[1], needs[2]), run_kv)
     if needs[0]:
-        launch("q", (shared,), run_q)
+        launch("q", (problem.shared,), run_q)
     if needs[3]:
         launch("table", (), run_table)
 

@@ -6,9 +6,12 @@ import dataclasses
 import json
 from pathlib import Path
 
+import onnx
 import pytest
-from tiny_bundle import write_bundle
+from tiny_bundle import PREPROCESSING, write_bundle
 
+from edgefel.export.onnx.inputs import uint8_input
+from edgefel.export.onnx.passes import keep_outputs
 from edgefel.files.write import sha256
 from edgefel.runtime.manifest import describe_file, read_manifest, write_manifest
 
@@ -57,4 +60,17 @@ def bundle(tmp_path) -> Path:
     files.append(describe_file(folder / "model.fp32.engine", kind="engine", precision="fp32"))
     (folder / "calibration.json").write_text("{}")
     write_manifest(folder, dataclasses.replace(manifest, files=tuple(files)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def uint8_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One FP32 file that takes bytes and has two outputs."""
+    folder = write_bundle(tmp_path_factory.mktemp("uint8") / "bundle")
+    path = folder / "model.fp32.onnx"
+    model, _ = keep_outputs(onnx.load(path), ("probabilities", "confidence"))
+    onnx.save(uint8_input(model, PREPROCESSING)[0], path)
+    changes = {"input_type": "uint8", "outputs": ("probabilities", "confidence")}
+    files = (describe_file(path, kind="onnx", precision="fp32"),)
+    write_manifest(folder, dataclasses.replace(read_manifest(folder), files=files, **changes))
     return folder

@@ -60,3 +60,23 @@ def assert_close() -> Callable[..., None]:
             )
 
     return check
+
+
+@pytest.fixture
+def launched(monkeypatch: pytest.MonkeyPatch) -> list[str] | None:
+    """Names of the kernels that are launched, as they come; None on a GPU, where nothing tells."""
+    from edgefel.kernels.backend import interpreting
+
+    if not interpreting():
+        return None
+    from triton.runtime.interpreter import GridExecutor
+
+    names: list[str] = []
+    call = GridExecutor.__call__
+
+    def recorded(self: Any, *args: Any, **kwargs: Any) -> Any:
+        names.append(self.fn.__name__)
+        return call(self, *args, **kwargs)
+
+    monkeypatch.setattr(GridExecutor, "__call__", recorded)
+    return names

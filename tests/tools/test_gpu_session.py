@@ -7,14 +7,17 @@ import os
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import gpu_session
 import pytest
+from gpu_carry import pack
 from gpu_session import (
     Clock,
     PretendedClock,
     Step,
+    carried_steps,
     compare_counts,
     run_session,
     run_step,
@@ -88,6 +91,18 @@ def test_the_session_fits_into_one_call_and_begins_with_what_is_worth_most():
     assert before + gpu_session.SPARE_SECONDS < 545, "the forward kernels are timed whatever is late"
 
 
+def test_what_was_carried_is_joined_before_it_is_used_and_after_what_is_worth_more():
+    extra = carried_steps(Path("carried"), ["fer-plus.zip", "rtx-libs.whl", "rtx.whl"])
+    names = [step.name for step in steps("fer", extra)]
+    assert names[names.index("carried") :][:4] == ["carried", "rtx-install", "rtx", "compiled"]
+    assert names.index("executed") < names.index("carried")
+    assert names[-1] == "fer-plus"
+    install = next(step for step in extra if step.name == "rtx-install")
+    assert install.arguments[-2:] == ("carried/whole/rtx-libs.whl", "carried/whole/rtx.whl")
+    assert "--no-index" in install.arguments, "nothing is downloaded"
+    assert [step.name for step in carried_steps(Path("carried"), ["fer-plus.zip"])] == ["carried"]
+
+
 def test_options_that_edgefel_would_refuse_are_found():
     assert wrong_options(["bench", "kernels", "--level", "1", "--impl", "edgefel"]) == ""
     assert "No such option" in wrong_options(["bench", "kernels", "--levels", "1"])
@@ -125,10 +140,15 @@ def dry_run(out: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 def test_the_dry_run_goes_through_every_step(tmp_path):
-    result = dry_run(tmp_path / "out", "--data", str(tmp_path), "--pretend", "backward=500,fer-plus=9")
+    with zipfile.ZipFile(tmp_path / "fer.zip", "w") as archive:
+        archive.writestr("label.csv", "")
+    pack([tmp_path / "fer.zip"], tmp_path / "carried", 50)
+    options = ("--carried", str(tmp_path / "carried"), "--pretend", "backward=500,fer-plus=9")
+    result = dry_run(tmp_path / "out", *options)
     assert result.returncode == 1, result.stderr
     found = lines(tmp_path / "out")
-    assert list(found) == [step.name for step in steps("data")]
+    assert list(found) == [step.name for step in steps("data", carried_steps(Path(), ["fer.zip"]))]
+    assert (tmp_path / "carried" / "whole" / "fer" / "label.csv").is_file()
     states = {row["state"] for name, row in found.items() if name != "backward"}
     assert states == {"done"}
     assert found["backward"]["state"] == "late: killed"

@@ -24,9 +24,10 @@ from typing import Any
 import torch
 
 from edgefel.bench.environment import describe
+from edgefel.bench.kernels.model.attention import attention_forward
 from edgefel.bench.kernels.model.compiled import KIND, count_spec, metrics, subject
 from edgefel.bench.kernels.model.count import Plan
-from edgefel.bench.kernels.model.launches import ModelledLaunch, attention_forward
+from edgefel.bench.kernels.model.modelled import ModelledLaunch
 from edgefel.bench.kernels.problems import pyramid_levels
 from edgefel.bench.results import Row, make_row
 from edgefel.errors import EdgefelError

@@ -20,7 +20,7 @@ from edgefel.kernels.ahead_of_time.resources import blocks_per_multiprocessor
 from edgefel.workers import worker_pool
 
 if TYPE_CHECKING:
-    from edgefel.bench.kernels.model.launches import ModelledLaunch
+    from edgefel.bench.kernels.model.modelled import ModelledLaunch
 
 KIND = "kernel-model"
 OURS = "edgefel"

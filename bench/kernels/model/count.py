@@ -29,6 +29,7 @@ MARKERS: dict[str, Callable[[Instruction], float | None]] = {
     "products": multiply_adds,
     "stores": lambda one: global_bytes(one) if one.base == "STG" else 0,
     "ffma": lambda one: {"FFMA": 32, "FFMA2": 64}.get(one.base, 0),
+    "fadd": lambda one: {"FADD": 32, "FADD2": 64}.get(one.base, 0),
 }
 
 
@@ -38,7 +39,8 @@ class Plan:
 
     unit: what instructions are counted by, such as "score". units: useful ones of the whole launch. programs: of the
     launch; warps: of a program. tile: units that one run of the inner loop's body handles in the source, padding
-    included; trips: how often that body and each loop around it run for a program, outermost first. l2_bytes: distinct
+    included; trips: how often that body and each loop around it run for a program, outermost first, on average where
+    programs differ; longest: what the longest program does, as a multiple of the average. l2_bytes: distinct
     bytes that the programs read and write, each program by itself. dram_bytes: every input once, every output once.
     marker: of MARKERS, by which unrolling and repeated work are found; per_unit: of it for one unit. contains: an
     opcode that the inner loop must have, where there are several.
@@ -55,6 +57,7 @@ class Plan:
     marker: str = ""
     per_unit: float = 1
     contains: str = ""
+    longest: float = 1
 
 
 @dataclass(frozen=True)
@@ -216,14 +219,15 @@ def _trips(nest: Sequence[Loop], code: Sequence[Instruction], plan: Plan, repeat
 
 def bound(found: Count, gpu: Gpu, arch: int) -> dict[str, Any]:
     """Microseconds that a launch takes at least: by issue, by each pipe, by the L2 cache and by memory; "us" and "by"
-    of the largest. Programs are spread evenly: the busiest multiprocessor has the number rounded up."""
+    of the largest. Programs are spread evenly: the busiest multiprocessor has the number rounded up, or the longest."""
     plan = found.plan
     per_program = cycles(found.executed, arch, gpu.multiply_adds)
     if plan.marker == "products":
         # also where the instructions do not tell how much they multiply
         products = plan.tile * prod(plan.trips) * plan.per_unit / plan.warps
         per_program["tensor"] = max(per_program["tensor"], PARTITIONS * products / gpu.multiply_adds)
-    share = ceil(plan.programs / gpu.multiprocessors) * plan.warps / PARTITIONS
+    programs = plan.programs / gpu.multiprocessors
+    share = (ceil(programs) if plan.longest == 1 else max(programs, plan.longest)) * plan.warps / PARTITIONS
     parts = {name: gpu.microseconds(each * share) for name, each in per_program.items()}
     parts["l2"] = gpu.microseconds(plan.l2_bytes / (L2_BYTES_PER_CLOCK * gpu.multiprocessors))
     parts["dram"] = 1e6 * plan.dram_bytes / gpu.bytes_per_s

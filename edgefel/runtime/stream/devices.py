@@ -19,9 +19,10 @@ from edgefel.text import counted
 # seconds that a network stream may take to be opened, and to send its next frame
 OPEN_TIMEOUT, READ_TIMEOUT = 8.0, 4.0
 _MJPG = cv2.VideoWriter.fourcc(*"MJPG")
-# FFmpeg's threads do not pay off for small frames: they take 0.7 ms of CPU time per frame at 640x480
+# FFmpeg's threads do not pay off for small frames: they take 0.7 ms of CPU time per frame at 640x480. Each holds a
+# frame back, by default as many as there are cores: live frames would be half a second old on a machine with eight.
 _ONE_THREAD = [cv2.CAP_PROP_N_THREADS, 1]
-_ONE_THREAD_PIXELS = 1280 * 720
+_FILE_PIXELS, _LIVE_PIXELS = 1280 * 720, 1920 * 1080
 _TURNS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 # files without an index announce absurd numbers
 _MOST_FRAMES = 1 << 40
@@ -175,7 +176,7 @@ def open_url(
         *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(1e3 * open_timeout)),
         *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(1e3 * read_timeout)),
     ]
-    device = _open_ffmpeg(url, limits)
+    device = _open_ffmpeg(url, limits, _LIVE_PIXELS)
     if device is None:
         raise EdgefelError(
             f"{without_password(url)}: cannot be opened as a stream; check address, user and password (special "
@@ -186,10 +187,7 @@ def open_url(
 
 def open_video(path: Path) -> OpenCVDevice:
     """A video file. Raises EdgefelError if FFmpeg cannot open it."""
-    device = _open_ffmpeg(str(path), _ONE_THREAD)
-    if device is not None and device.size[0] * device.size[1] > _ONE_THREAD_PIXELS:
-        device.close()
-        device = _open_ffmpeg(str(path), [])
+    device = _open_ffmpeg(str(path), [], _FILE_PIXELS)
     if device is None:
         raise EdgefelError(
             f"{path}: OpenCV cannot open this as a video; is it cut short? Try converting it to H.264 in MP4"
@@ -213,7 +211,16 @@ def _decoded(jpeg: Image) -> Image:
     return np.empty(0, np.uint8) if decoded is None else decoded
 
 
-def _open_ffmpeg(source: str, parameters: list[int]) -> OpenCVDevice | None:
+def _open_ffmpeg(source: str, parameters: list[int], pixels: int) -> OpenCVDevice | None:
+    """None if it cannot be opened. One thread decodes frames of up to `pixels`, and FFmpeg's threads larger ones."""
+    device = _open_once(source, [*parameters, *_ONE_THREAD])
+    if device is not None and device.size[0] * device.size[1] > pixels:
+        device.close()
+        device = _open_once(source, parameters)
+    return device
+
+
+def _open_once(source: str, parameters: list[int]) -> OpenCVDevice | None:
     capture = cv2.VideoCapture(native_path(source), cv2.CAP_FFMPEG, parameters)
     if not capture.isOpened():
         capture.release()

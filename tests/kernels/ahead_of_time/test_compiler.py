@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,10 +14,12 @@ from edgefel.kernels.ahead_of_time.compiler import (
     INDEX,
     CompiledKernel,
     _parameter_count,
+    _typed,
     compile_kernel,
     parse_arch,
     write_kernels,
 )
+from edgefel.kernels.ahead_of_time.kernel_spec import Argument, KernelSpec
 from edgefel.kernels.ahead_of_time.resources import Resources
 from edgefel.kernels.ahead_of_time.specs import anchor_spec
 
@@ -52,6 +56,38 @@ def test_the_description_has_what_a_launch_needs():
     assert found["grid"] == {"x": {"programs_per_image": 1}, "y": 1, "z": 1}
     assert found["block"]["x"] == 32 * found["warps"]
     assert found["resources"]["registers"] == 64
+
+
+def test_numbers_are_compiled_in_or_passed_as_tritons_launcher_does():
+    names = (
+        "e_ptr",
+        "anchors_ptr",
+        "factor_ptr",
+        "grad_anchors_ptr",
+        "batch",
+        "ANCHORS",
+        "E",
+        "BLOCK_B",
+        "BLOCK_E",
+    )
+    parameters = [SimpleNamespace(name=name, is_constexpr=name.isupper()) for name in names]
+    function = SimpleNamespace(params=parameters)
+    pointers = tuple(Argument(name, "fp16", "") for name in ("e_ptr", "anchors_ptr", "factor_ptr"))
+    constants = {"grad_anchors_ptr": None, "batch": 65, "ANCHORS": 70, "E": 128, "BLOCK_B": 64, "BLOCK_E": 32}
+    spec = KernelSpec("gradient", "", "", pointers, constants, 1, 4, 1)
+    signature, fixed, attributes = _typed(function, spec)
+    assert signature["e_ptr"] == "*fp16"
+    assert (signature["batch"], fixed[4,]) == ("constexpr", 65)
+    assert set(attributes) == {(0,), (1,), (2,)}, "only pointers are known to be aligned"
+    passed = {65: ("i32", {}, False), 32: ("i32", {}, True), 1: ("constexpr", {(4,): 1}, False)}
+    passed |= {0.5: ("fp32", {}, False), (32, 1): (("i32", "constexpr"), {(4, 1): 1}, False)}
+    for value, (kind, compiled, divisible) in passed.items():
+        launch = replace(spec, constants=constants | {"batch": value}, numbers=True)
+        signature, fixed, attributes = _typed(function, launch)
+        assert signature["batch"] == kind
+        assert fixed == {(3,): None, (5,): 70, (6,): 128, (7,): 64, (8,): 32} | compiled
+        assert ((4,) in attributes) is divisible
+        assert ((4, 0) in attributes) is isinstance(value, tuple)
 
 
 def test_the_folder_holds_every_kernel_with_a_hash(tmp_path):

@@ -25,6 +25,10 @@ PROBLEMS = [
     Problem(1, 1, 1, 11, 64),
     Problem(1, 1, 1, 14, 32),
     Problem(1, 2, 1, 14, 16),
+    Problem(1, 2, 1, 7, 16),
+    Problem(1, 1, 1, 7, 64),
+    Problem(1, 2, 1, 11, 32),
+    Problem(1, 1, 1, 14, 64),
 ]
 
 
@@ -52,15 +56,31 @@ def test_forward_and_gradients_match_float64(problem, device, assert_close):
         assert_close(out, truth, name)
 
 
-def test_the_largest_window_of_the_model(path, device, assert_close):
-    problem = Problem(1, 1, 1, 28, 32)
+@pytest.mark.parametrize(
+    "problem",
+    [
+        Problem(1, 1, 1, 28, 32),
+        pytest.param(Problem(1, 2, 1, 28, 16), marks=pytest.mark.slow),
+        pytest.param(Problem(1, 1, 1, 28, 64), marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
+def test_the_largest_window_of_the_model(problem, path, device, assert_close):
     q_map, kv, table, _ = tensors(problem, device, torch.float32)
     expected = attend(reference, q_map.double(), kv.double(), table.double(), problem)
     assert_close(attend(window_cross_attention, q_map, kv, table, problem), expected, "out")
 
 
-def test_gradients_of_the_largest_window_of_the_model(device, assert_close):
-    problem = Problem(1, 1, 1, 28, 16)
+@pytest.mark.parametrize(
+    "problem",
+    [
+        Problem(1, 1, 1, 28, 16),
+        pytest.param(Problem(1, 1, 1, 28, 32), marks=pytest.mark.slow),
+        pytest.param(Problem(1, 2, 1, 28, 64), marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
+def test_gradients_of_the_largest_window_of_the_model(problem, device, assert_close):
     inputs = tensors(problem, device, torch.float32)
     expected = results(reference, problem, tuple(x.double() for x in inputs))
     found = results(window_cross_attention, problem, inputs)
@@ -153,7 +173,7 @@ def test_gradients_have_the_same_bits_every_time(device):
 @pytest.mark.parametrize("programs", [1, 3, 1000], ids=["one sum", "uneven sums", "a sum per window"])
 def test_the_tables_gradient_is_summed_over_windows(programs, device, assert_close, monkeypatch):
     """However the six windows are dealt to programs."""
-    monkeypatch.setattr(op, "_TABLE_PROGRAMS", programs)
+    monkeypatch.setattr(launches, "TABLE_PROGRAMS", programs)
     problem = Problem(3, 2, 1, 3, 16)
     inputs = tensors(problem, device, torch.float32)
     expected = results(reference, problem, tuple(x.double() for x in inputs))

@@ -12,6 +12,7 @@ from streams import all_frames, shade, write_video
 
 from edgefel.data.recording import VideoWriter, mp4, writer
 from edgefel.errors import EdgefelError
+from edgefel.runtime.stream import devices
 from edgefel.runtime.stream.capture import open_source
 from edgefel.runtime.stream.devices import without_password
 from edgefel.runtime.stream.sources import open_source as open_images
@@ -102,3 +103,22 @@ def test_a_camera_that_is_not_there(decoder):
 def test_passwords_are_not_shown():
     assert without_password("rtsp://me:p%40ss@10.0.0.7:554/a?b=c@d") == "rtsp://10.0.0.7:554/a?b=c@d"
     assert without_password("http://10.0.0.7/a") == "http://10.0.0.7/a"
+
+
+def test_how_many_threads_decode(tmp_path, monkeypatch):
+    """Each holds a frame back: one, unless a frame is large."""
+    video = write_video(tmp_path / "video.mp4", 3, codec="mp4v")
+
+    opened = []
+    once = devices._open_once
+    monkeypatch.setattr(devices, "_open_once", lambda *how: opened.append(how[1]) or once(*how))
+    one = [cv2.CAP_PROP_N_THREADS, 1]
+    for opener, limit in ((devices.open_url, "_LIVE_PIXELS"), (devices.open_video, "_FILE_PIXELS")):
+        opener(str(video)).close()
+        assert [parameters[-2:] for parameters in opened] == [one]
+        monkeypatch.setattr(devices, limit, 64 * 48 - 1)
+        device = opener(str(video))
+        assert [parameters[-2:] == one for parameters in opened] == [True, True, False]
+        assert device.grab()
+        device.close()
+        opened.clear()

@@ -2,137 +2,137 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import signal
-import subprocess
+import socket
+import threading
 import time
-from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from functools import partial
-from itertools import pairwise
-from pathlib import Path
+from itertools import islice
 
 import numpy as np
 import pytest
+import rtsp
+from rtsp import KEYS, check_whole
 
+from edgefel.bench.experiments.stream_latency import number_of, watched
+from edgefel.runtime.alignment import FaceBox
+from edgefel.runtime.session import Session
 from edgefel.runtime.stream import capture, gst_device
 from edgefel.runtime.stream.capture import open_source
-from edgefel.runtime.stream.frames import Frame
 from edgefel.runtime.stream.gst_device import GstDevice
-from edgefel.runtime.stream.gstreamer import has_element
+from edgefel.runtime.stream.pipeline import Stream
 
-SERVER = Path(__file__).parents[2] / "rtsp_server.py"
-# the bindings belong to the system's Python, not to the environment's
-PYTHON = shutil.which("python3", path="/usr/bin") or "python3"
-FPS, KEYS = 15, 45
-ENCODERS = {"h264": "x264enc", "h265": "x265enc", "jpeg": "jpegenc"}
+pytestmark = rtsp.needs_server
 
 
-def has_server() -> bool:
-    code = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer"
-    return subprocess.run([PYTHON, "-c", code], capture_output=True, check=False).returncode == 0
+class Recorded:
+    """A session that keeps the crops it was asked about."""
+
+    def __init__(self, session: Session) -> None:
+        self.session, self.crops = session, []
+
+    def __call__(self, crops, record):
+        self.crops += crops
+        return self.session(crops, record)
+
+    def __getattr__(self, name):
+        return getattr(self.session, name)
 
 
-pytestmark = pytest.mark.skipif(
-    not (has_element("gdppay") and has_element("x264enc") and has_element("avdec_h264") and has_server()),
-    reason="GStreamer's plugins (base, good, bad, ugly, libav) and gir1.2-gst-rtsp-server-1.0 are not installed",
-)
-
-
-class Server:
-    """The stream; `start` and `stop` keep its address."""
-
-    def __init__(self, codec: str) -> None:
-        self.codec, self.port = codec, "0"
-        self.process: subprocess.Popen[str] | None = None
-        self.start()
-        self.url = f"rtsp://127.0.0.1:{self.port}/live"
-
-    def start(self) -> None:
-        self.process = subprocess.Popen(
-            [PYTHON, str(SERVER), self.port, "120", self.codec, str(FPS), str(KEYS)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": ""},
-        )
-        assert self.process.stdout is not None
-        said = self.process.stdout.readline().split()
-        assert said[:1] == ["serving"]
-        self.port = said[1]
-
-    def stop(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            for stream in (self.process.stdin, self.process.stdout):
-                if stream is not None:
-                    stream.close()
-        self.process = None
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[[str], Server]]:
-    servers: list[Server] = []
-
-    def start(codec: str) -> Server:
-        if not has_element(ENCODERS[codec]):
-            pytest.skip(f"{ENCODERS[codec]} is not installed")
-        servers.append(Server(codec))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.stop()
-
-
-def number_of(image: np.ndarray) -> int:
-    return sum(int(image[4:12, 16 * bit + 4 : 16 * bit + 12].mean() > 128) << bit for bit in range(16))
-
-
-def distance(image: np.ndarray) -> float:
-    """Mean difference from what the server drew; a few for the codec, dozens for grey."""
-    return float(np.abs(image.astype(int) - drawn(number_of(image), image.shape)).mean())
-
-
-def drawn(number: int, shape: tuple[int, ...]) -> np.ndarray:
-    """RGB, as `image` of the server."""
-    _, width, _ = shape
-    image = np.empty(shape, np.uint8)
-    image[:, : width // 2], image[:, width // 2 :] = (0xF0, 0x10, 0x10), (0x10, 0x20, 0xF0)
-    left = number * 8 % (width - 16)
-    image[:, left : left + 16] = (0xF0, 0xF0, 0x10)
-    for bit in range(16):
-        image[:16, 16 * bit : 16 * bit + 16] = 255 * (number >> bit & 1)
-    return image
-
-
-def check_whole(frames: list[Frame]) -> None:
-    assert max(distance(frame.image) for frame in frames) < 25
-    numbers = [number_of(frame.image) for frame in frames]
-    assert all(later > earlier for earlier, later in pairwise(numbers))
-    indices = [frame.index for frame in frames]
-    assert all(later > earlier for earlier, later in pairwise(indices))
+def one_face(image):
+    """Of one strong colour or two: blue, and now and then the yellow stripe."""
+    return [FaceBox(150, 30, 80, 1.0)]
 
 
 @pytest.mark.parametrize("decoder", ["opencv", "gstreamer"])
 @pytest.mark.parametrize("codec", ["h264", "h265", "jpeg"])
-def test_a_stream_that_is_joined_between_two_key_frames(serve, codec, decoder):
+def test_a_stream_that_is_joined_between_two_key_frames(serve, session, codec, decoder):
+    """No grey frame reaches the network."""
     server = serve(codec)
     first = open_source(server.url, decoder="gstreamer")  # the encoder runs from here on
     began = number_of(first.read().image)
     # about a third of the way from one key frame to the next
     while number_of(first.read().image) - began < KEYS // 3:
         pass
-    source = open_source(server.url, decoder=decoder)
-    frames = [source.read() for _ in range(20)]
-    counts = source.counts
-    source.close()
+    source, network = open_source(server.url, decoder=decoder), Recorded(session)
+    stream = Stream(source, one_face, network)
+    results = list(islice(stream, 20))
     first.close()
-    check_whole(frames)
-    assert len(frames) + counts.overwritten >= frames[-1].index + 1
+    check_whole([result.frame for result in results])
+    # of grey pixels all channels are alike
+    assert len(network.crops) >= 20
+    assert min(np.ptp(crop, axis=2).mean() for crop in network.crops) > 150
+    assert len(results) + stream.dropped >= results[-1].frame.index + 1
     if decoder == "gstreamer" and codec != "jpeg":
-        assert 0 < counts.unreadable < 3 * KEYS  # what the decoder made of the frames before the key frame
+        assert (
+            0 < source.counts.unreadable < 3 * KEYS
+        )  # what the decoder made of the frames before the key frame
+
+
+class Cable:
+    """Connections to a server that can be cut, while the server goes on. url: that of the server, through here."""
+
+    def __init__(self, server: rtsp.RtspServer) -> None:
+        self._to = ("127.0.0.1", int(server.port))
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._ends: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+        self.url = server.url.replace(server.port, str(self._listener.getsockname()[1]))
+        self._start(self._connect)
+
+    def _start(self, function, *arguments) -> None:
+        self._threads.append(threading.Thread(target=function, args=arguments, daemon=True))
+        self._threads[-1].start()
+
+    def _connect(self) -> None:
+        with suppress(OSError):  # closed
+            while True:
+                ends = self._listener.accept()[0], socket.create_connection(self._to)
+                self._ends += ends
+                for one, other in (ends, ends[::-1]):
+                    self._start(self._pass_on, one, other)
+
+    @staticmethod
+    def _pass_on(one: socket.socket, other: socket.socket) -> None:
+        with suppress(OSError):
+            while data := one.recv(1 << 16):
+                other.sendall(data)
+        with suppress(OSError):
+            other.shutdown(socket.SHUT_RDWR)
+
+    def cut(self) -> None:
+        for end in self._ends:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        # wakes `accept`
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self.cut()
+        for thread in self._threads:
+            thread.join(5)
+        for end in (self._listener, *self._ends):
+            end.close()
+
+
+@pytest.mark.parametrize("decoder", ["opencv", "gstreamer"])
+def test_a_network_that_is_cut(serve, decoder):
+    """The camera goes on, and is joined between two key frames again."""
+    server = serve("h265")
+    with watched(server.url), closing(Cable(server)) as cable:
+        source = open_source(cable.url, decoder=decoder, patience=30)
+        frames = [source.read() for _ in range(10)]
+        cable.cut()
+        deadline = time.monotonic() + 40
+        while source.counts.reconnects == 0 or len(frames) < 40:
+            assert time.monotonic() < deadline
+            frames.append(source.read())
+        source.close()
+    check_whole(frames)
+    assert source.counts.reconnects == 1
+    assert number_of(frames[-1].image) > number_of(frames[0].image) + 40
 
 
 @pytest.mark.parametrize("decoder", ["opencv", "gstreamer"])

@@ -153,6 +153,15 @@ def test_the_bound_is_of_the_busiest_multiprocessor_and_the_slowest_part():
     assert limit["parts_us"]["l2"] == pytest.approx(7 / 1000)
 
 
+def test_the_longest_program_bounds_a_launch_of_few():
+    """Two multiprocessors: three programs' average work on one of them, or the longest program alone."""
+    few, many = (
+        bound(count(code(*LOOP), plan(programs=programs, warps=4, longest=2.5)), GPU, 90)["parts_us"]["issue"]
+        for programs in (3, 7)
+    )
+    assert (few, many) == (pytest.approx(2.5 * 18 / 1000), pytest.approx(3.5 * 18 / 1000))
+
+
 def test_products_take_the_tensor_cores_at_least_their_time():
     found = count(code(*LOOP), plan(marker="products", per_unit=1024))
     assert bound(found, GPU, 110)["parts_us"]["tensor"] == pytest.approx(2 * 32 * 1024 / 1024 / 1000)
