@@ -29,7 +29,7 @@ import network_tables  # noqa: F401
 from experiment_tables import FER_PLUS, RENDERED, outcomes, trained_on
 from markdown_tables import IMAGES, PAGES, RESULTS, ROOT, TABLES, filled, load, names_in
 
-from edgefel.bench.experiments import keep_rates, quality_coverage
+from edgefel.bench.experiments import keep_rates, quality_coverage, trained_runs
 from edgefel.bench.experiments.ablation.report import figure
 from edgefel.files.documents import read_json
 from edgefel.files.write import write_json
@@ -78,6 +78,9 @@ def draw_plots() -> None:
     costs = load("keep-rates.json")["costs"]
     drawn["keep_rates"] = keep_rates.figure(costs, outcomes()[keep_rates.EXPERIMENT.name])
     drawn["quality"] = quality_coverage.figure(load("quality.json"))
+    trained = load("fer-plus.json")
+    drawn["fer_plus_curves"] = trained_runs.curves_figure(trained)
+    drawn["fer_plus_confusion"] = trained_runs.confusion_figure(trained["runs"][0])
     for name, one in drawn.items():
         one.savefig(IMAGES / f"{name}.png", dpi=110)
 
