@@ -21,6 +21,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import aarch64_rows  # noqa: F401  registers its table
 import bench_tables  # noqa: F401  registers its tables
 import click
 import cv2
