@@ -118,7 +118,7 @@ def kind(run: Mapping[str, Any]) -> str:
 def confusion_figure(run: Mapping[str, Any]) -> Any:
     """Counts in the cells, colour by share of the row."""
     side = 1.6 + 0.62 * len(run["labels"])
-    figure = new_figure(side + 0.8, side + 0.6)
+    figure = new_figure(side + 1.4, side + 0.6)
     axis = figure.subplots()
     published = Metrics(**run["as published"])
     image = confusion_panel(axis, f"{kind(run)}, seed {run['seed']}", published, tuple(run["labels"]))
