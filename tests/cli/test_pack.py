@@ -147,7 +147,7 @@ def test_kernels_are_compiled_and_packed(tmp_path, compiling):
     one = (
         "from edgefel.models import inference_kernels as kernels\n"
         "every = kernels.inference_kernels\n"
-        "kernels.inference_kernels = lambda config: [k for k in every(config) if k.name.endswith('level1')]\n"
+        "kernels.inference_kernels = lambda *given: [k for k in every(*given) if k.name.endswith('level1')]\n"
     )
     options = ("-o", tmp_path / "edge", "--arch", "sm_87", "--json")
     result = compiling("pack", NANO, *options, first=one)

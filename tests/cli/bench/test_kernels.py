@@ -109,17 +109,19 @@ def test_the_model_counts_one_level_without_a_gpu(tmp_path, compiling):
     assert result.returncode == 0, result.stderr
     assert "sm_90: lower bounds for NVIDIA H100 SXM 80 GB, 132 multiprocessors at 1755 MHz" in result.stdout
     rows = read_results(tmp_path / "results" / "kernel-model.jsonl").rows
+    scores = ("forward_kernel", "backward_kv_kernel", "backward_q_kernel", "backward_table_kernel")
     assert [row.subject["kernel"] for row in rows] == [
-        "forward_kernel", "backward_kv_kernel", "backward_q_kernel", "backward_table_kernel",
+        scores[0], "delta_kernel", "bias_kernel", *scores[1:], "sum_offsets_kernel",
     ]  # fmt: skip
     for row in rows:
         found = row.metrics
         assert row.kind == "kernel-model"
         assert row.notes == ()
-        assert found["units"] == 8 * 8 * 49**2
         assert sum(found["by_pipe"].values()) == pytest.approx(found["instructions_per_unit"], abs=0.01)
         assert found["bound_us"] == max(found["bounds_us"].values()) == found["bounds_us"][found["bound_by"]]
-        # an exponential for every score at least, but for those of keys that fill up the tile; and its products
-        assert found["by_pipe"]["mufu"] >= 49 / 64
-        assert found["by_pipe"]["tensor"] > 0
         assert found["spill_bytes"] == found["by_pipe"]["other"] == 0
+        if row.subject["kernel"] in scores:
+            # an exponential for every score at least, but for those of keys that fill up the tile; and its products
+            assert found["units"] == 8 * 8 * 49**2
+            assert found["by_pipe"]["mufu"] >= 49 / 64
+            assert found["by_pipe"]["tensor"] > 0
