@@ -146,15 +146,21 @@ def measure_framing(
     return FramingFound(framing, images, len(eyes))
 
 
-def with_detail(preprocessing: Preprocessing, dataset: ImageDataset) -> Preprocessing:
-    """The preprocessing for training on `dataset`: its `detail` is the side of the training images, if that is below
-    what they are resized to.
+def for_images_like(preprocessing: Preprocessing, dataset: ImageDataset) -> Preprocessing:
+    """The preprocessing for training on `dataset`: a device shows faces in no more detail and colour than these have.
 
-    Of `SAMPLE` images, the smaller side that 95 % do not exceed: hardly an image loses anything.
+    Of `SAMPLE` images, `detail` is the smaller side that 95 % do not exceed, if it is below what they are resized to:
+    hardly an image loses anything. `colour` is grey if all of them are.
     """
-    sides = [min(image.shape[:2]) for image in _sample(dataset, SAMPLE, seed=0)]
-    side = int(np.quantile(sides, 0.95, method="lower")) if sides else preprocessing.resize
-    return replace(preprocessing, detail=side if side < preprocessing.resize else None)
+    sides, grey = [], True
+    for image in _sample(dataset, SAMPLE, seed=0):
+        sides.append(min(image.shape[:2]))
+        grey = grey and bool((image == image[:, :, :1]).all())
+    if not sides:
+        return preprocessing
+    side = int(np.quantile(sides, 0.95, method="lower"))
+    detail = side if side < preprocessing.resize else None
+    return replace(preprocessing, detail=detail, colour="grey" if grey else "RGB")
 
 
 def _sample(dataset: ImageDataset, most: int, seed: int) -> Iterator[Image]:

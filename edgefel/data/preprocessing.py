@@ -28,6 +28,9 @@ MOST_PIXELS = 4096  # on a side
 # the reduction, byte for byte Pillow's and therefore torchvision's Resize of images. bilinear: OpenCV's, which skips
 # pixels when it shrinks by more than 2, as mmcv's Resize.
 RESAMPLING = ("area", "antialias", "bilinear")
+COLOURS = ("RGB", "grey")
+# of red, green, blue: those of ITU-R BT.601, as OpenCV rounds them, in halves up
+LUMA = (9798 / 2**15, 19235 / 2**15, 3735 / 2**15)
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,8 @@ class Preprocessing:
     stride: every stride-th pixel of it is kept, starting with the first; the side of the tensor is
         crop / stride. Stride 2 is the nearest-neighbour resample that the full-size encoder starts with.
     mean, std: per channel, on the scale 0..1 (ImageNet's by default).
-    colour: channel order; RGB is the only one.
+    colour: "RGB", the order of the channels, or "grey" where all training images are: a network that has seen no colour
+        reads something into it, so images lose theirs (ITU-R BT.601's luma in all three channels).
     resample: one of RESAMPLING.
     detail: side in pixels of the training images where that is smaller than `resize`. Images larger than that are first
         reduced to it, by area: from a camera come finer details than the network was ever shown. None: nothing is lost.
@@ -73,8 +77,10 @@ class Preprocessing:
             object.__setattr__(self, name, _triple(name, getattr(self, name)))
         if min(self.std) <= 0:
             raise EdgefelError(f"preprocessing: std is {self.std}; every value must be greater than 0")
-        if self.colour != "RGB":
-            raise EdgefelError(f"preprocessing: colour is {self.colour!r}; the only known order is 'RGB'")
+        if self.colour not in COLOURS:
+            raise EdgefelError(
+                f"preprocessing: colour is {self.colour!r}; this edgefel knows {', '.join(COLOURS)}"
+            )
         if self.resample not in RESAMPLING:
             raise EdgefelError(
                 f"preprocessing: resample is {self.resample!r}; this edgefel knows {', '.join(RESAMPLING)}"
@@ -90,7 +96,8 @@ class Preprocessing:
         """A description of sizes and resampling."""
         cropped = "no crop" if self.crop == self.resize else f"crop {self.crop} from the middle"
         reduced = "" if self.detail is None else f"reduce to {self.detail}, "
-        return f"{reduced}resize to {self.resize} ({self.resample}), {cropped}"
+        grey = ", grey" if self.colour == "grey" else ""
+        return f"{reduced}resize to {self.resize} ({self.resample}), {cropped}{grey}"
 
     @property
     def after_resizing(self) -> Preprocessing:
@@ -125,6 +132,14 @@ class Preprocessing:
     def resize_image(self, rgb: Image) -> Image:
         """uint8 RGB [H, W, 3] of any size -> uint8 [resize, resize, 3]."""
         _check_image(rgb)
+        resized = self._resized(rgb)
+        if self.colour == "grey":
+            return np.asarray(
+                cv2.cvtColor(cv2.cvtColor(resized, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB), np.uint8
+            )
+        return resized
+
+    def _resized(self, rgb: Image) -> Image:
         height, width = rgb.shape[:2]
         if (height, width) == (self.resize, self.resize) and self.detail is None:
             return rgb

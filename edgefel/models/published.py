@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from edgefel.data.dataset import ImageDataset
-from edgefel.data.framing import FindFaces, FramingFound, measure_framing, with_detail
+from edgefel.data.framing import FindFaces, FramingFound, for_images_like, measure_framing
 from edgefel.data.labels import choose_labels
 from edgefel.errors import EdgefelError
 from edgefel.files.write import sha256
@@ -99,8 +99,9 @@ def import_to_checkpoint(
 
     labels: see `edgefel.data.labels.choose_labels`; None takes the file's own names. A backbone has none. resize: side
     that images are resized to before the crop, where the training differed from the release's; None is the release's.
-    data, find: images that the network was trained on, and what finds the faces in them: their framing and detail go
-    with the checkpoint, which without them has neither, since no release says where the eyes of its aligned faces are.
+    data, find: images that the network was trained on, and what finds the faces in them: their framing, detail and
+    colour go with the checkpoint, which without them has none of these, since no release says where the eyes of its
+    aligned faces are.
     """
     for option, value in (("--labels", labels), ("--resize", resize), ("--data", data)):
         if layout in _PARTS and value is not None:
@@ -121,7 +122,7 @@ def import_to_checkpoint(
         where = ", ".join(map(str, files))
         names = choose_labels(labels, imported.classes, imported.model.config.num_classes, where)
         if data is not None and find is not None:
-            own, found = with_detail(own, data), measure_framing(data, find)
+            own, found = for_images_like(own, data), measure_framing(data, find)
         preprocessing = own.to_dict()
         save_checkpoint(
             output, imported.model, names, preprocessing, extra, None if found is None else found.framing

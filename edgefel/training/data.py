@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgefel.data.dataset import ImageDataset
-from edgefel.data.framing import FramingFound, measure_framing, with_detail
+from edgefel.data.framing import FramingFound, for_images_like, measure_framing
 from edgefel.data.inspection.duplicates import copies_elsewhere
 from edgefel.data.loading.batches import ImageSource
 from edgefel.data.loading.sampling import BalancedEpoch, UniformEpoch
@@ -109,7 +109,7 @@ def open_data(
 ) -> Data:
     """Opens the training and validation splits; a bar shows the search for copies unless `quiet`.
 
-    preprocessing: its `detail` becomes that of the training images.
+    preprocessing: its `detail` and `colour` become those of the training images.
 
     labels: class order of a resumed model, which has the same classes. left_out: what the resumed run left out; copies
     are searched anew only if these are other images. Raises EdgefelError if there is nothing to train on.
@@ -128,7 +128,7 @@ def open_data(
         noisy = with_label_noise(train.targets(), config.label_noise, len(train.labels), config.seed)
         train = train.relabelled(noisy)
     _check_classes(config, train)
-    preprocessing = with_detail(preprocessing, train)
+    preprocessing = for_images_like(preprocessing, train)
     sources = [
         ImageSource(dataset, preprocessing, workers=config.compute.workers, cache_mb=config.compute.cache_mb)
         for dataset in (train, everything.subset(everything.in_split("val")))

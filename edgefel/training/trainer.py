@@ -129,7 +129,9 @@ class Trainer:
                 f"the result is not bit for bit that of an uninterrupted run (OMP_NUM_THREADS={threads})"
             )
         used = self.preprocessing
-        if self.config.init_from and replace(used, detail=None) != default_preprocessing(used.output_size):
+        if self.config.init_from and replace(used, detail=None, colour="RGB") != default_preprocessing(
+            used.output_size
+        ):
             say(f"images as the weights of init_from know them: {used.summary}")
         if self.main:
             for start in starts:

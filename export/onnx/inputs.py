@@ -18,7 +18,7 @@ import onnx
 from onnx import NodeProto, TensorProto
 
 from edgefel.calib.graph import Array, attribute, rename_inputs
-from edgefel.data.preprocessing import Preprocessing
+from edgefel.data.preprocessing import LUMA, Preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.export.onnx.rewrite import Rewrite
 from edgefel.runtime.manifest import INPUT_NAME
@@ -205,6 +205,10 @@ def pixel_input(model: onnx.ModelProto, preprocessing: Preprocessing) -> onnx.Mo
     kind = _check_input(model, preprocessing, "pixel input", (TensorProto.FLOAT, TensorProto.UINT8))
     steps = _InputSteps(model, "pixels")
     window = _crop(steps, preprocessing)
+    if preprocessing.colour == "grey":
+        luma = np.tile(np.array(LUMA, np.float32)[:, None, None], (3, 1, 1, 1))
+        half = steps.constant(np.full(3, 0.5, np.float32), "half")
+        window = steps.add("Floor", steps.add("Conv", window, steps.constant(luma, "luma"), half))
     if kind == TensorProto.UINT8:
         result = steps.add("Transpose", window, perm=[0, 2, 3, 1])
         _skip_casts(steps, result)

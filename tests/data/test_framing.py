@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgefel.data.framing import LEAST_FACES, Framing, measure_framing, with_detail
+from edgefel.data.framing import LEAST_FACES, Framing, for_images_like, measure_framing
 from edgefel.data.open import open_dataset
 from edgefel.data.preprocessing import Preprocessing
 from edgefel.errors import EdgefelError
@@ -150,7 +150,11 @@ def test_missing_and_unknown_entries_are_refused():
 
 def test_detail_is_the_side_that_hardly_an_image_exceeds(tmp_path):
     sizes = [(40, 48)] * 30 + [(48, 60)] * 30 + [(300, 300)]
-    dataset = written(tmp_path, [np.zeros((*size, 3), np.uint8) for size in sizes])
-    assert with_detail(Preprocessing(128, 112), dataset) == Preprocessing(128, 112, detail=48)
+    images = [np.zeros((*size, 3), np.uint8) for size in sizes]
+    grey = written(tmp_path / "grey", images)
+    assert for_images_like(Preprocessing(128, 112), grey) == Preprocessing(128, 112, detail=48, colour="grey")
+    images[3][5, 5, 1] = 9
+    coloured = written(tmp_path / "coloured", images)
     # what another data set had is not that of this one
-    assert with_detail(Preprocessing(48, 48, detail=20), dataset) == Preprocessing(48, 48)
+    before = Preprocessing(48, 48, detail=20, colour="grey")
+    assert for_images_like(before, coloured) == Preprocessing(48, 48)

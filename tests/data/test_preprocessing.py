@@ -150,6 +150,22 @@ def test_a_larger_image_shows_no_more_detail_than_the_training_images(size, resa
         assert np.abs(found - plain.batch([image])).max() > 0.5
 
 
+def test_a_network_of_grey_images_is_shown_grey_ones():
+    """Luma by ITU-R BT.601; what is grey stays as it is, byte for byte."""
+    image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    own = Preprocessing(32, 28, colour="grey")
+    assert Preprocessing.from_dict(json.loads(json.dumps(own.to_dict()))) == own
+    found = own.resize_image(image)
+    assert np.abs(found - (image @ np.array([0.299, 0.587, 0.114]))[:, :, None]).max() <= 0.51
+    np.testing.assert_array_equal(own.resize_image(found), found)
+    np.testing.assert_array_equal(found[:, :, 0], found[:, :, 2])
+    levels = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
+    np.testing.assert_array_equal(
+        Preprocessing(1, 1, colour="grey").resize_image(levels[:, 7:8]), levels[:, 7:8]
+    )
+    np.testing.assert_array_equal(own.after_resizing.resize_image(found), found)
+
+
 def test_a_recipe_for_another_input_size():
     published = Preprocessing(256, 224, resample="antialias")
     assert published.scaled(112) == Preprocessing(128, 112, resample="antialias")
@@ -201,7 +217,7 @@ def test_bilinear_interpolates_between_two_pixels_however_much_it_shrinks(size):
         ({"mean": None}, "three numbers"),
         ({"mean": [0.1, 0.2, float("nan")]}, "finite"),
         ({"std": [0.1, 0.0, 0.3]}, "greater than 0"),
-        ({"colour": "BGR"}, "'RGB'"),
+        ({"colour": "BGR"}, "colour is 'BGR'; this edgefel knows RGB, grey"),
         ({"detail": 32}, "detail is 32; it must be an integer from 1 to resize - 1"),
         ({"detail": True}, "detail is True"),
         ({"detail": 0}, "detail is 0"),
@@ -367,7 +383,7 @@ def witness_bundle(folder: Path, preprocessing: Preprocessing, kind: str) -> Pat
         Preprocessing(32, 28),
         Preprocessing(64, 56, 2),
         Preprocessing(30, 30, resample="antialias"),
-        Preprocessing(32, 28, detail=20),
+        Preprocessing(32, 28, detail=20, colour="grey"),
     ],
     ids=str,
 )

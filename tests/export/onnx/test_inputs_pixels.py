@@ -17,6 +17,7 @@ RECIPES = (
     Preprocessing(16, 16),
     Preprocessing(21, 16),  # an odd border: one pixel more on the right
     Preprocessing(40, 32, stride=2, mean=(0.1, 0.5, 0.9), std=(0.3, 0.2, 0.1)),
+    Preprocessing(16, 16, colour="grey"),
 )
 
 
