@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from markdown_tables import Cell, Values, device, grid, paragraphs, table, text
+from markdown_tables import Cell, Values, device, grid, load, numbers, paragraphs, table, text
 
 from edgefel.bench.kernels.model.pipes import PIPES
 
@@ -97,6 +97,34 @@ def kernel_bounds(rows: Sequence[Values]) -> str:
         )
 
     return bounds(keys, name, cell)
+
+
+@table("kernel-before", "kernel-model-before.jsonl", "kernel-model")
+def kernel_before(before: Sequence[Values]) -> str:
+    """Instructions a score and bounds of the attention's first kernels, and of today's, on one target and batch."""
+    now = [
+        row
+        for row in shown(load(KERNEL_MODEL, "kernel-model"), attention=True)
+        if (row["target"], row["implementation"]) == ("sm_90", "edgefel")
+    ]
+
+    def cell(level: str, name: str, form: str, mode: str) -> str:
+        sums = (
+            sum(
+                row[name]
+                for row in rows
+                if (row["mode"], row["problem"]) == (mode, level)
+                and (name == "bound_us" or row["unit"] == "score")
+            )
+            for rows in (before, now)
+        )
+        return " to ".join(format(value, form) for value in sums)
+
+    columns: dict[str, Cell] = {"sm_90, batch 256": str}
+    for level in sorted({row["problem"] for row in before}):
+        columns[f"{level}: instructions a score"] = partial(cell, level, "instructions_per_unit", ".1f")
+        columns[f"{level}: bound, us"] = partial(cell, level, "bound_us", ".0f")
+    return paragraphs(grid(("forward", "backward"), columns), f"The first kernels. {numbers(*before)}")
 
 
 @table("kernel-bounds-others", KERNEL_MODEL, "kernel-model")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from kernel_tables import kernel_bounds, kernel_bounds_others
+import kernel_tables
+from kernel_tables import kernel_before, kernel_bounds, kernel_bounds_others
 
 
 def row(kernel, mode="backward", problem="level 1", target="sm_90", batch=256, us=1.0, **more):
@@ -32,3 +33,22 @@ def test_other_ops_have_their_programs():
     found = lines(kernel_bounds_others(rows))
     assert found["`pool_patches` 9 to 4, forward: patch"] == "1.23 issue (7)"
     assert not any("dense" in name for name in found)
+
+
+def test_launches_of_a_pass_are_added_up_before_and_after(monkeypatch):
+    told = {"results": "before.jsonl", "command": "a command"}
+    before = [
+        row("forward", "forward", us=9.0, unit="score", instructions_per_unit=20.0, **told),
+        row("backward_q", us=8.0, unit="score", instructions_per_unit=30.0, **told),
+        row("backward_kv", us=7.0, unit="score", instructions_per_unit=31.0, **told),
+    ]
+    now = [
+        row("dense", "forward", us=3.0, unit="score", instructions_per_unit=10.0),
+        row("bias", "forward", us=1.0, unit="entry", instructions_per_unit=99.0),
+        row("backward_q", us=2.0, unit="score", instructions_per_unit=9.0),
+        row("flex", "forward", us=50.0, unit="score", instructions_per_unit=50.0, implementation="flex"),
+    ]
+    monkeypatch.setattr(kernel_tables, "load", lambda *source: now)
+    table = kernel_before(before)
+    assert "| forward | 20.0 to 10.0 | 9 to 4 |" in table
+    assert "| backward | 61.0 to 9.0 | 15 to 2 |" in table
