@@ -69,6 +69,11 @@ def test_every_file_passed_on_the_split_test():
     assert manifest.framing is not None
 
 
+def test_its_card_is_that_of_the_docs():
+    card = Path(__file__).parents[2] / "docs" / "model-card.md"
+    assert (FOLDER / "model-card.md").read_text() == card.read_text()
+
+
 @pytest.mark.parametrize(("name", "label"), [("grace_hopper", "neutral"), ("astronaut", "happiness")])
 def test_both_detectors_find_and_frame_a_photograph_alike(session, name, label):
     image = read_rgb(photograph(name))
