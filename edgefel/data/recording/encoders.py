@@ -68,7 +68,8 @@ class Mpeg4Encoder:
             raise EncodingError("OpenCV has no MPEG-4 encoder here; save the video as .avi")
         os.set_blocking(descriptor, True)
         self._frames: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        threading.Thread(target=self._read, args=(descriptor,), name="encoder", daemon=True).start()
+        self._reader = threading.Thread(target=self._read, args=(descriptor,), name="encoder", daemon=True)
+        self._reader.start()
 
     def encode(self, frame: Image) -> bytes:
         self._writer.write(frame)
@@ -78,7 +79,8 @@ class Mpeg4Encoder:
             raise EncodingError("the encoder lost a frame") from None
 
     def close(self) -> None:
-        self._writer.release()
+        self._writer.release()  # ends the pipe, and with it the thread
+        self._reader.join()
 
     def _read(self, descriptor: int) -> None:
         """Takes the chunks "00dc" out of the list "movi"; a frame may be larger than the pipe."""
