@@ -110,10 +110,11 @@ class Model(AbstractContextManager["Model"]):
         self, images: ImageInput, *, channels: Channels | None = None, errors: Errors = "raise"
     ) -> Faces: ...
 
+    # any iterable will do; but an array is one too, and would make the result Any
     @overload
     def __call__(
         self,
-        images: Iterable[ImageInput],
+        images: Sequence[ImageInput] | Iterator[ImageInput],
         *,
         channels: Channels | None = None,
         errors: Errors = "raise",
