@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import threading
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -12,6 +14,8 @@ import pytest
 from streams import GREEN, RED, ListSource, SquareDetector, moving, scene
 
 import edgefel
+from edgefel.data.framing import Framing
+from edgefel.runtime.alignment import FaceBox
 from edgefel.runtime.labelling import Thresholds
 from edgefel.runtime.model import Model
 from edgefel.runtime.stream.capture import open_source
@@ -127,6 +131,24 @@ def test_leaving_the_loop_ends_the_stages(model):
     assert threading.active_count() == before
     with pytest.raises(edgefel.EdgefelError, match="a stream runs once"):
         next(iter(stream))
+
+
+def test_a_face_that_cannot_be_framed_says_why_in_images_and_streams(session):
+    """At the corner, where most of the frame lies beyond the image; one person beside it is framed."""
+
+    def detect(image):
+        return [FaceBox(-50, -50, 100, 1.0), FaceBox(150, 90, 60, 1.0)]
+
+    framed = copy.copy(session)
+    framed.manifest = replace(session.manifest, framing=Framing(0.4, 0.35, 0.02, 0.02, 100))
+    model = Model(framed, lambda: detect)
+    image = scene([(0, 0, 50, RED), (150, 90, 60, GREEN)])
+    expected = ["a frame that reaches far beyond the image", None]
+    assert [face.misframed for face in model(image, channels="rgb")] == expected
+    with pytest.warns(edgefel.EdgefelWarning, match="memory: a face with a frame that reaches far beyond"):
+        *_, last = model.stream(ListSource([image] * 5))
+    assert [face.misframed for face in last.faces] == expected
+    assert [face.raw.misframed for face in last.faces] == expected
 
 
 def test_a_stream_has_a_detector_of_its_own(session):

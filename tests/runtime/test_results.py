@@ -152,8 +152,9 @@ def test_rows_of_a_stream_are_those_of_a_face_and_of_the_frame():
 
 
 def test_a_tracked_face_has_the_attributes_of_a_face():
-    tracked = TrackedFace(7, FACE, True, 1.25, UNSURE)
+    face = replace(FACE, misframed="eyes that do not fit its box")
+    tracked = TrackedFace(7, face, True, 1.25, UNSURE)
     names = {name for name in vars(FACE) if name not in ("sure", "size")}
     names |= {name for name, value in vars(LabelledFace).items() if isinstance(value, property)}
     assert {"label", "probability", "eyes", "box", "quality_parts", "misframed"} <= names
-    assert {name: getattr(tracked, name) for name in names} == {name: getattr(FACE, name) for name in names}
+    assert {name: getattr(tracked, name) for name in names} == {name: getattr(face, name) for name in names}
