@@ -108,6 +108,11 @@ class Session(AbstractContextManager["Session"]):
         return self.choice.headline(self.file)
 
     @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """Notes of the backend, one line each; empty once the session is closed."""
         runner = self._runner

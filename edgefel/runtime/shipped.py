@@ -10,14 +10,13 @@ import os
 import shutil
 from pathlib import Path
 
-import edgefel
 from edgefel.errors import EdgefelError
 from edgefel.files.cache import cache_folder
 from edgefel.files.write import atomic_folder, sha256
 from edgefel.runtime.manifest import MANIFEST_NAME
 
 NAME = "fer-plus-nano"
-FOLDER = Path(edgefel.__file__).parent / "networks" / NAME
+FOLDER = Path(__file__).parents[1] / "networks" / NAME
 
 
 def find_shipped() -> Path | None:

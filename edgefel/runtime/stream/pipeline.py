@@ -15,17 +15,18 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Literal, TypeVar, get_args
 from weakref import WeakKeyDictionary
 
 from edgefel.data.preprocessing import Image
 from edgefel.errors import EdgefelError, EdgefelWarning
-from edgefel.runtime.alignment import FaceBox, misframed
+from edgefel.runtime.alignment import FaceBox
 from edgefel.runtime.faces import FaceDetector, crops
-from edgefel.runtime.labelling import check_labelling, crop_quality, labelled_face
+from edgefel.runtime.labelling import Thresholds, check_labelling, crop_quality, labelled_face, why_misframed
 from edgefel.runtime.levelling import levelling
-from edgefel.runtime.quality import Quality, check_least
+from edgefel.runtime.quality import Quality
 from edgefel.runtime.session import Predictions, Session
 from edgefel.runtime.stream.cuts import CutFinder
 from edgefel.runtime.stream.frames import Frame, FrameResult, FrameSource, TrackedFace
@@ -46,18 +47,18 @@ _FPS_WINDOW = 60
 class StreamOptions:
     """Options of a stream.
 
-    policy: "latest" drops frames if the stages are too slow, "all" makes the source wait; None is "latest" for live
-    sources. Under "latest" a file is played at its own speed. A camera cannot wait under "all" either: frames that were
-    not read are replaced, and counted as dropped. detect_every: the whole image is searched at least in each n-th
-    frame, and only the surroundings of known faces where nothing is new (`AdaptiveDetector`). smoothing: time constant
-    in seconds. min_confidence: smoothed confidence below which a face is "unsure". min_quality: the same for the
-    smoothed quality. frames, seconds: stop at this index and time of the source. images: the frames are unrelated
-    images; nothing is tracked, and each is searched as a whole.
+    policy: "latest" drops frames if the stages are too slow, "all" makes the source wait; "auto" is "latest" for live
+    sources, else "all". Under "latest" a file is played at its own speed. A camera cannot wait under "all" either:
+    frames that were not read are replaced, and counted as dropped. detect_every: the whole image is searched at least
+    in each n-th frame, and only the surroundings of known faces where nothing is new (`AdaptiveDetector`). smoothing:
+    time constant in seconds. min_confidence: smoothed confidence below which a face is "unsure". min_quality: the same
+    for the smoothed quality. frames, seconds: stop at this index and time of the source. images: the frames are
+    unrelated images; nothing is tracked, and each is searched as a whole.
 
     Raises EdgefelError for values out of range, and for options that exclude each other.
     """
 
-    policy: Policy | None = None
+    policy: Policy | Literal["auto"] = "auto"
     detect_every: int = 1
     smoothing: float = 0.2
     min_confidence: float = 0.0
@@ -71,9 +72,11 @@ class StreamOptions:
         Smoother(self.smoothing)
         if self.detect_every < 1:
             raise EdgefelError(f"detect_every is {self.detect_every}; give at least 1 frame")
-        if not 0 <= self.min_confidence <= 1:
-            raise EdgefelError(f"min_confidence is {self.min_confidence}; give a number from 0 to 1")
-        check_least(self.min_quality)
+        Thresholds(self.min_quality, self.min_confidence)
+        if self.policy not in ("auto", *POLICIES):
+            raise EdgefelError(
+                f"policy {self.policy!r} is not known; choose one of: auto, {', '.join(POLICIES)}"
+            )
         if self.frames is not None and self.frames < 1:
             raise EdgefelError(f"frames is {self.frames}; give at least 1")
         if self.seconds is not None and not self.seconds > 0:  # NaN too
@@ -149,9 +152,9 @@ class StageQueue(Generic[Item]):
         return len(self._items)
 
 
-class Stream:
+class Stream(AbstractContextManager["Stream"]):
     """Runs a source through a session. Iterate over it once: leaving the loop ends the stages and closes the source. If
-    the iteration never begins, the caller closes the source or calls `stop`.
+    the iteration never begins, the caller closes the source, calls `stop` or leaves the `with` block.
 
     The detector is used by one thread. telemetry: receives the time of every stage, and counts of frames, faces,
     inferences and losses.
@@ -168,11 +171,13 @@ class Stream:
         check_labelling(session)
         self._source, self._session = source, session
         self._options = options or StreamOptions()
+        self._thresholds = Thresholds(self._options.min_quality, self._options.min_confidence)
         level = levelling(detector, session.manifest.framing)
         self._detector = AdaptiveDetector(level, self._options.detect_every)
         self._is_cut = CutFinder()
         self._telemetry = telemetry or Telemetry()
-        self.policy: Policy = self._options.policy or ("latest" if source.live else "all")
+        policy = self._options.policy
+        self.policy: Policy = ("latest" if source.live else "all") if policy == "auto" else policy
         # under "latest" only the newest frame waits
         self._captured: StageQueue[Frame] = StageQueue(
             1 if self.policy == "latest" else _WAITING, self.policy
@@ -212,6 +217,9 @@ class Stream:
         self._ending = True
         self._stopping.set()
         self._source.close()
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
 
     def __iter__(self) -> Iterator[FrameResult]:
         """Yields the result of every frame that was not dropped, in order.
@@ -293,10 +301,9 @@ class Stream:
 
     def _warn_of_frames(self, image: Image, boxes: Sequence[FaceBox]) -> None:
         """Says once per source that a face cannot be framed as in training."""
-        framing = self._session.manifest.framing
-        if framing is None or self._warned:
+        if self._warned:
             return
-        for reason in filter(None, (misframed(image, box, framing) for box in boxes)):
+        for reason in filter(None, (why_misframed(image, box, self._session) for box in boxes)):
             self._warned = True
             message = f"{self._source.name}: a face with {reason}: not framed as in training, its label is less certain"
             warnings.warn(message, EdgefelWarning, stacklevel=2)
@@ -317,7 +324,7 @@ class Stream:
         start = time.perf_counter()
         if frame.cut or self._options.images:
             self._tracker.reset()
-        faces = tuple(self._tracked(frame.time, boxes, predictions, qualities))
+        faces = tuple(self._tracked(frame, boxes, predictions, qualities))
         now = time.monotonic()
         self._ready.append(now)
         elapsed = now - self._ready[0]
@@ -333,25 +340,27 @@ class Stream:
         return FrameResult(frame, faces, latency, fps, self._source.name)
 
     def _tracked(
-        self, now: float, boxes: Sequence[FaceBox], predictions: Predictions, qualities: Sequence[Quality]
+        self, frame: Frame, boxes: Sequence[FaceBox], predictions: Predictions, qualities: Sequence[Quality]
     ) -> Iterator[TrackedFace]:
-        """The faces whose tracks are confirmed, with smoothed distributions. now: time of the frame in seconds."""
+        """The faces whose tracks are confirmed, with smoothed distributions."""
         assert predictions.primary is not None
+        now = frame.time
         tracks = self._tracker.update(now, boxes, predictions.embedding)
-        options = self._options
         values = (predictions.probabilities, predictions.primary, predictions.confidence)
         rows = zip(*(value.tolist() for value in values), strict=True)
         for track, box, parts, (shares, primary, confidence) in zip(
             tracks, boxes, qualities, rows, strict=True
         ):
             alone = Smoothed(shares, primary, confidence, parts.overall)
-            smoothed = self._smoothers.setdefault(track, Smoother(options.smoothing)).update(now, *alone)
+            smoothed = self._smoothers.setdefault(track, Smoother(self._options.smoothing)).update(
+                now, *alone
+            )
             if track.number:
-                sure = (
-                    smoothed.confidence >= options.min_confidence and smoothed.quality >= options.min_quality
+                sure = self._thresholds.reached(smoothed.quality, smoothed.confidence)
+                labels, reason = self._session.labels, why_misframed(frame.image, box, self._session)
+                face, raw = (
+                    labelled_face(box, labels, *each, parts, misframed=reason) for each in (smoothed, alone)
                 )
-                labels = self._session.labels
-                face, raw = (labelled_face(box, labels, *each, parts) for each in (smoothed, alone))
                 yield TrackedFace(track.number, face, sure, now - track.began, raw)
 
     def _count_losses(self) -> None:
