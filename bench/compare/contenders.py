@@ -232,7 +232,9 @@ def open_session(
     """One file of the bundle in one backend. Raises EdgefelError where it cannot be run."""
     # what the gate refused is compared all the same: its accuracy stands beside its speed
     session = opened.enter_context(
-        Session.open(subject.folder, precision, backend, threads, force=True, max_batch=max_batch)
+        Session.open(
+            subject.folder, precision, backend, threads, force=True, max_batch=max_batch, advise=False
+        )
     )
 
     def logits(batch: Array) -> Array:

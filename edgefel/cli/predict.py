@@ -88,6 +88,7 @@ def command(
     errors = console_on_stderr()
     announced = [
         ready.headline,
+        *((ready.choice.basis,) if verbose or as_json else ()),
         *((*ready.choice.reasons, find.description) if verbose else ()),
         *ready.notes,
     ]

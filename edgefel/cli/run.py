@@ -160,8 +160,9 @@ def _run(options: SimpleNamespace) -> None:
         with working(f"loading {options.bundle}"):
             session = stack.enter_context(Session.open(options.bundle, *chosen))
             session.warm_up(batches=(1, 2, 3, 4))
+        basis = (session.choice.basis,) if options.verbose or options.as_json else ()
         reasons = (*session.choice.reasons, detector.description) if options.verbose else ()
-        say(errors, session.headline, *reasons, *session.notes)
+        say(errors, session.headline, *basis, *reasons, *session.notes)
         source = source or stack.enter_context(closing(plan.open()))
         telemetry = stack.enter_context(Telemetry(Board.find()))
         _serve_metrics(options, telemetry, stack, errors)
