@@ -169,7 +169,7 @@ def _slower(speeds: Speeds, backend: str, file: BundleFile) -> str | None:
     """The warning of `Speeds.slower`, which looks at what `auto` could take here instead."""
     if speeds.ms(backend, file) is None:
         return None
-    able = [(name, one) for name, one in _ranked(speeds, _tried_by_auto(), None, force=False)]
+    able = _ranked(speeds, _tried_by_auto(), None, force=False)
     # the first that can, of all and of the FP32 files; what is installed is looked at only as far as needed
     possible = [pair for pair in able if speeds.ms(*pair) is not None]
     fastest = next((pair for pair in possible if _unavailable_reason(*pair) is None), (backend, file))

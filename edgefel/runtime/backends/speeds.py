@@ -60,20 +60,24 @@ class Speeds:
         return self._rules.get(backend, {}).get(file.precision)
 
     def key(self, backend: str, file: BundleFile) -> tuple[float, ...]:
-        """Sorts backends and files, the one to take first: what was measured, by its duration; then GPUs' backends in
-        their order; then CPUs' by the rules. An INT8 file that did not plainly pass its comparison comes after
-        those that did, a failed one last."""
+        """Sorts backends and files, the one to take first.
+
+        GPUs' backends that were not measured, in their order, since one that could not be may work by now; what was
+        measured, by its duration; then CPUs' by the rules. An INT8 file that did not plainly pass its comparison comes
+        after those that did, a failed one last.
+        """
         verdict = self.manifest.judged(file).verdict
         trusted = verdict == "pass" or not file.precision.startswith("int8")
         rank = 2 if verdict == "fail" else 0 if trusted else 1
         worth = 1.0 if file.precision == "fp32" else _WORTH
         if self.measured is not None and (ms := self.ms(backend, file)) is not None:
-            return 0, rank, ms * worth
+            return 1, rank, ms * worth
         if (ms := self._rules.get(backend, {}).get(file.precision)) is not None:
             return 2, rank, ms * worth
         position = list(BACKENDS).index(backend) if backend in BACKENDS else len(BACKENDS)
         order = _ON_GPU.get(backend, PRECISIONS)
-        return 1, position, rank, order.index(file.precision)
+        group = 3 if rank == 2 and self.measured is not None else 0
+        return group, position, rank, order.index(file.precision)
 
     def basis(self, backend: str, file: BundleFile) -> str:
         """Why the file and the backend were taken, in one line."""

@@ -177,6 +177,9 @@ def _backend(manifest: Manifest) -> Check:
 
 
 def _file(manifest: Manifest, file: BundleFile, here: Here, onnxruntime: str | None) -> Check:
+    # imported here: it needs NumPy, whose absence must be reported
+    from edgefel.runtime.backends.base import BACKENDS
+
     try:
         manifest.verify(file)
     except EdgefelError as error:
@@ -193,7 +196,9 @@ def _file(manifest: Manifest, file: BundleFile, here: Here, onnxruntime: str | N
         fix = "choose another precision; docs/parity.md says how a file is judged"
         return Check(file.name, "warn", "failed its comparison with PyTorch, so it is refused", fix)
     compared = {"pass": "agrees with PyTorch", "warn": "agrees with PyTorch, with warnings"}
-    size = f"{file.precision}, {file.bytes / 1e6:.1f} MB, for {', '.join(file.backends)}"
+    special = file.kind == "onnx" and len(file.backends) < len(BACKENDS)
+    purpose = f", for {', '.join(file.backends)}" if special else ""
+    size = f"{file.precision}, {file.bytes / 1e6:.1f} MB{purpose}"
     return Check(file.name, "ok", f"{size}, {compared.get(judged or '', 'not compared with PyTorch')}")
 
 

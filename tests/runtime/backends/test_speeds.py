@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tiny_bundle import write_bundle
 
+from edgefel.errors import EdgefelError
 from edgefel.runtime import session as session_module
 from edgefel.runtime.backends.base import BACKENDS, BackendEntry
 from edgefel.runtime.backends.onnxruntime_backend import OnnxRuntimeBackend
@@ -163,6 +164,25 @@ def test_on_a_gpu_int8_or_fp16_by_the_measurement(passed, every_backend, ms, tak
     measure(folder, slow | {("onnxruntime", "model.fp32.onnx"): 20.0})
     with Session.open(folder, threads=THREADS) as session:
         assert session.backend == "onnxruntime"
+
+
+def test_a_gpu_that_was_not_measured_is_tried_again(passed, every_backend, caplog, monkeypatch):
+    """It did not start when the rest was measured; once it does, nothing has to be measured anew."""
+    folder = passed(engines=("fp16",))
+    measure(folder, {("onnxruntime", "model.fp32.onnx"): 20.0})
+    with Session.open(folder, threads=THREADS) as session:
+        assert session.backend == "tensorrt"
+    real = Anywhere.open.__func__
+
+    def broken(cls, model, *, threads):
+        if model.file.kind == "engine":
+            raise EdgefelError("does not start")
+        return real(cls, model, threads=threads)
+
+    monkeypatch.setattr(Anywhere, "open", classmethod(broken))
+    with caplog.at_level(logging.WARNING), Session.open(folder, threads=THREADS) as session:
+        assert session.backend == "onnxruntime"
+    assert "backend tensorrt is passed over: does not start" in caplog.text
 
 
 def warnings_of(caplog, folder, **chosen):
