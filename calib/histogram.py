@@ -107,15 +107,6 @@ class ActivationHistogram:
         Raises EdgefelError naming the tensor if it is the same value everywhere, for there is no range in it, or
         if nothing was collected.
         """
-        self._check_collected()
-        return threshold(method, self.counts, self.limit, self.maximum)
-
-    def ends(self, method: CalibrationMethod) -> tuple[float, float]:
-        """The ends of an asymmetric range, by `edgefel.calib.thresholds`; raises as `compute`."""
-        self._check_collected()
-        return ends(method, self.counts, self.negative, self.limit, self.low, self.high)
-
-    def _check_collected(self) -> None:
         if self.shape is None:
             raise EdgefelError(f"calibration: nothing was collected of the activation {self.name!r}")
         if self.low == self.high:
@@ -123,6 +114,17 @@ class ActivationHistogram:
                 f"calibration: the activation {self.name!r} is {self.low + 0.0:g} everywhere, in all images; check "
                 "the checkpoint (a dead layer?) and the images (all the same or blank?)"
             )
+        return threshold(method, self.counts, self.limit, self.maximum)
+
+    def ends(self, method: CalibrationMethod) -> tuple[float, float]:
+        """The least and the largest value of an asymmetric range, least <= 0 <= largest; raises as `compute` does.
+
+        minmax: the extremes. The other methods: `edgefel.calib.thresholds.ends` within their symmetric range.
+        """
+        most = self.compute(method)
+        if method == "minmax":
+            return min(self.low, 0.0), max(self.high, 0.0)
+        return ends(most, self.counts, self.negative, self.limit, self.low, self.high)
 
     def _check_shape(self, shape: tuple[int, ...]) -> None:
         if self.shape is None:

@@ -34,25 +34,22 @@ def threshold(method: CalibrationMethod, counts: Counts, limit: float, maximum: 
 
 
 def ends(
-    method: CalibrationMethod, counts: Counts, negative: Counts, limit: float, low: float, high: float
+    most: float, counts: Counts, negative: Counts, limit: float, low: float, high: float
 ) -> tuple[float, float]:
-    """The least and the largest value of an asymmetric range, low <= 0 <= high.
+    """The least and the largest value of an asymmetric range, least <= 0 <= largest, neither beyond `most`.
 
-    minmax: the extremes. The other methods: on each side the value that TAIL of all values lie beyond, but no further
-    out than the method's threshold. An end is decided by its own side: a long tail on one side costs the other nothing.
+    On each side the value that TAIL of all values lie beyond: a long tail on one side costs the other nothing.
 
-    counts: of |x| in equal bins from 0 to `limit`; negative: those of them with x < 0. low, high: the extremes.
+    most: a method's threshold. counts: of |x| in equal bins from 0 to `limit`; negative: those of them with x < 0. low,
+    high: the extremes.
     """
-    low, high = min(low, 0.0), max(high, 0.0)
-    maximum = max(high, -low)
-    if method == "minmax" or maximum == 0.0:
-        return low, high
-    most = threshold(method, counts, limit, maximum)
 
     def end(own: Counts, extreme: float) -> float:
+        if not own.any():
+            return 0.0
         beyond = own.sum() - np.cumsum(own)
         position = int(np.argmax(beyond <= TAIL * counts.sum()))
-        return min(most, extreme, limit * (position + 1) / len(own)) if own.any() else 0.0
+        return min(most, max(extreme, 0.0), limit * (position + 1) / len(own))
 
     return -end(negative, -low), end(counts - negative, high)
 
