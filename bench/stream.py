@@ -27,7 +27,6 @@ import numpy as np
 import onnxruntime
 
 from edgefel.bench.command import run_bench, versions
-from edgefel.bench.environment import cpu_name
 from edgefel.bench.timer import opencv_threads
 from edgefel.data.labels import same_class
 from edgefel.data.synthetic.video import read_truth
@@ -40,6 +39,7 @@ from edgefel.runtime.stream.frames import FrameResult, TrackedFace
 from edgefel.runtime.stream.pipeline import Stream, StreamOptions
 from edgefel.runtime.stream.sinks import JsonLines
 from edgefel.runtime.telemetry.board import process_memory_mb
+from edgefel.runtime.telemetry.sysfs import cpu_name
 from edgefel.runtime.telemetry.telemetry import Telemetry
 
 MIN_FACE = 0.15

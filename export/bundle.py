@@ -32,6 +32,7 @@ from edgefel.export.tensorrt.engine import EngineCache, build_engine, load_tenso
 from edgefel.files.write import atomic_folder, check_free
 from edgefel.progress import SILENT, Progress
 from edgefel.runtime.manifest import (
+    MADE_FOR,
     MANIFEST_NAME,
     OUTPUT_NAMES,
     BundleFile,
@@ -281,6 +282,7 @@ class _Export:
                 precision=precision,
                 parity={"inputs": gate.images.source, **classes, **parity.to_dict()},
                 builder=self._builder(made, precision) or None,
+                made_for=MADE_FOR[precision],
                 requires=onnx_requirement(
                     model.ir_version, opset_of(model), quantized=precision.startswith("int8")
                 ),

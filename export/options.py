@@ -91,9 +91,8 @@ class ExportOptions:
 
     @property
     def onnx_precisions(self) -> tuple[str, ...]:
-        """The ONNX files to write. With INT8 and FP16 there is INT8 over FP16; an INT8 engine is built from it."""
-        both = "int8" in self.precisions and (self.engine or "fp16" in self.precisions)
-        extra = ("int8+fp16",) if both else ()
+        """The ONNX files to write. INT8 comes in two: for ONNX Runtime, and over FP16 for OpenVINO and TensorRT."""
+        extra = ("int8+fp16",) if "int8" in self.precisions else ()
         return tuple(name for name in PRECISIONS if name in self.precisions) + extra
 
     @property

@@ -25,7 +25,6 @@ import numpy as np
 import onnx
 
 from edgefel.bench.command import run_bench
-from edgefel.bench.environment import cpu_name
 from edgefel.calib.collect import activation_scales, collect_activations
 from edgefel.calib.graph import GraphIndex
 from edgefel.calib.images import draw_evenly, load_images
@@ -46,6 +45,7 @@ from edgefel.export.record import tool_versions
 from edgefel.models.checkpoint import load_checkpoint
 from edgefel.progress import Progress
 from edgefel.runtime.manifest import read_manifest
+from edgefel.runtime.telemetry.sysfs import cpu_name
 
 IMAGES, PER_CLASS = 2000, 64
 # stricter than the default, and on more images than it takes: what the search finds should show on others

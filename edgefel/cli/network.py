@@ -38,7 +38,7 @@ def network_options(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def load_network(
-    bundle: Path, network: dict[str, Any], faces: tuple[int, ...] = (1,), *, verbose: bool
+    bundle: Path, network: dict[str, Any], faces: tuple[int, ...] = (1,), *, verbose: bool, as_json: bool
 ) -> tuple[Model, tuple[str, ...]]:
     """The model, and lines that say what it is. faces: numbers per image for which it is made ready.
 
@@ -49,5 +49,7 @@ def load_network(
     with working(f"loading {bundle}"):
         model = load(bundle, **network)
         model.warm_up(faces)
-    reasons = (*model.session.choice.reasons, model.detector) if verbose else ()
-    return model, (model.session.headline, *reasons, *model.session.notes)
+    choice = model.session.choice
+    basis = (choice.basis,) if verbose or as_json else ()
+    reasons = (*choice.reasons, model.detector) if verbose else ()
+    return model, (model.session.headline, *basis, *reasons, *model.session.notes)

@@ -102,7 +102,7 @@ backend = click.option(
     "--backend",
     type=click.Choice(["auto", *BACKENDS]),
     default="auto",
-    help="What runs the file. auto takes the first that works; a named one is used, or is an error.",
+    help="What runs the file. auto takes the fastest that works; a named one is used, or is an error.",
 )
 threads = click.option("--threads", type=POSITIVE, help="CPU threads of the model.  [default: all cores]")
 verbose = click.option(

@@ -71,7 +71,7 @@ def command(
         check_save(opened, save, overwrite=overwrite)
     if no_detect:
         network["detector"] = "none"
-    loaded, lines = load_network(bundle, network, verbose=verbose)
+    loaded, lines = load_network(bundle, network, verbose=verbose, as_json=as_json)
     errors = console_on_stderr()
     announced = list(lines)
     rows: list[tuple[str, ...]] = []

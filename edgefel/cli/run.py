@@ -145,7 +145,9 @@ def _run(options: SimpleNamespace) -> None:
         # a file is opened before the model is loaded, to report errors early; a camera would lose frames meanwhile
         source = None if plan.live else stack.enter_context(closing(plan.open()))
         network = options.network | {"min_confidence": options.min_confidence}
-        model, lines = load_network(options.bundle, network, STREAM_BATCHES, verbose=options.verbose)
+        model, lines = load_network(
+            options.bundle, network, STREAM_BATCHES, verbose=options.verbose, as_json=options.as_json
+        )
         stack.enter_context(model)
         say(errors, *lines)
         source = source or stack.enter_context(closing(plan.open()))

@@ -60,7 +60,12 @@ def bundle_for_engines() -> Path:
 
 def engine_command(folder: Path) -> str:
     """The command that builds engines for the bundle in `folder`."""
-    return "edgefel engine" if folder in (FOLDER, find_shipped()) else f"edgefel engine {folder}"
+    return bundle_command("engine", folder)
+
+
+def bundle_command(name: str, folder: Path) -> str:
+    """`edgefel NAME` for the bundle in `folder`, which is left out where it is the one that comes with edgefel."""
+    return f"edgefel {name}" if folder in (FOLDER, find_shipped()) else f"edgefel {name} {folder}"
 
 
 def _copy(*, make: bool) -> Path:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import onnx
 
 from edgefel.calib.cache import cached_scales
-from edgefel.calib.placement import ONNXRUNTIME, TENSORRT, Placement, place
+from edgefel.calib.placement import ONNXRUNTIME, TENSORRT, Placement, PlacementPolicy, place
 from edgefel.calib.quantize import quantize
 from edgefel.calib.reader import CalibrationReader
 from edgefel.calib.thresholds import CalibrationMethod
@@ -38,11 +38,15 @@ class PrecisionGraph:
 
 @dataclass(frozen=True)
 class Ranges:
-    """INT8 scale per activation; entry: the manifest's entry on the calibration."""
+    """INT8 scale per activation; entry: the manifest's entry on the calibration.
+
+    ends: of the asymmetric ranges; without them all files are symmetric.
+    """
 
     scales: Mapping[str, np.float32]
     entry: dict[str, Any]
     warnings: tuple[str, ...] = ()
+    ends: Mapping[str, tuple[float, float]] | None = None
 
 
 def make_graphs(
@@ -105,13 +109,20 @@ def _quantized(
 ) -> PrecisionGraph:
     entry = {
         "policy": placement.policy.name,
+        "activations": _activations(placement.policy, ranges),
         "int8_nodes": len(placement.nodes),
         "int8_residuals": len(placement.residuals),
         "float_nodes": dict(placement.kept_float),
         "calibration": ranges.entry,
     }
-    one = PrecisionGraph(quantize(base, placement, ranges.scales), entry)
+    one = PrecisionGraph(quantize(base, placement, ranges.scales, ranges.ends), entry)
     return _half(one, anchors) if placement.policy is TENSORRT else one
+
+
+def _activations(policy: PlacementPolicy, ranges: Ranges) -> str:
+    if not policy.unsigned:
+        return "symmetric int8"
+    return "symmetric uint8" if ranges.ends is None else "asymmetric uint8"
 
 
 def calibrate_ranges(
@@ -132,7 +143,7 @@ def calibrate_ranges(
     """
     warnings: list[str] = []
     progress.start("calibrate INT8", len(reader))
-    scales, cache = cached_scales(
+    scales, ends, cache = cached_scales(
         graph, activations, reader, method, set_key, warn=warnings.append, advance=progress.advance
     )
     entry = {
@@ -145,7 +156,7 @@ def calibrate_ranges(
     if reader.skipped:
         named = ", ".join(path.name for path in reader.skipped[:3])
         warnings.append(f"{len(reader.skipped)} unreadable calibration images skipped: {named}")
-    return Ranges(scales, entry, tuple(warnings))
+    return Ranges(scales, entry, tuple(warnings), ends)
 
 
 def _half(made: PrecisionGraph, anchors: npt.NDArray[np.float32] | None) -> PrecisionGraph:

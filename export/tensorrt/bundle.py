@@ -176,6 +176,11 @@ def _build(
 ) -> BundleEngine:
     folder, name = manifest.folder, _engine_name(source)
     onnx = manifest.verify(source)
+    if "uint8" in str((source.builder or {}).get("activations")):
+        raise EdgefelError(
+            f"{onnx}: its activations are uint8, for ONNX Runtime, and TensorRT takes int8 with the zero point 0; "
+            "'edgefel export --int8' writes model.int8-fp16.onnx for TensorRT"
+        )
     with _room(folder, name) as room:
         engine, report = room / name, room / f"{name}.layers.json"
         builder = build_engine(

@@ -230,3 +230,20 @@ def test_without_a_bundle_and_without_that_network(none_shipped):
     result = run()
     assert result.exit_code == 2
     assert result.stderr.startswith("error: this installation holds no network; give BUNDLE")
+
+
+def test_a_file_with_unsigned_activations_is_refused(tmp_path):
+    """TensorRT would end with a message about zero points."""
+    bundle = tiny_bundle.write_bundle(tmp_path / "bundle", ("fp32", "int8"))
+    manifest = read_manifest(bundle)
+    builder = {"policy": "onnxruntime", "activations": "asymmetric uint8"}
+    file = replace(manifest.find("int8"), builder=builder)
+    write_manifest(bundle, manifest.with_file(file))
+    result = CliRunner().invoke(main, ["engine", str(bundle), "--precision", "int8"])
+    assert result.exit_code == 2
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert (
+        "TensorRT takes int8 with the zero point 0; 'edgefel export --int8' writes model.int8-fp16.onnx"
+        in line
+    )
+    assert not list(bundle.glob("*.engine"))

@@ -34,7 +34,7 @@ def test_the_options_reach_the_command_as_one():
 @pytest.mark.parametrize("verbose", [True, False])
 def test_what_was_loaded_is_said(tiny, verbose):
     network = {"backend": "onnxruntime", "detector": "none"}
-    model, lines = load_network(tiny, network, (1, 2), verbose=verbose)
+    model, lines = load_network(tiny, network, (1, 2), verbose=verbose, as_json=False)
     with model:
         assert lines[0] == model.session.headline
         assert ("no detection: each image is a face" in lines) is verbose
@@ -43,4 +43,4 @@ def test_what_was_loaded_is_said(tiny, verbose):
 
 def test_what_is_refused_is_not_loaded(tiny):
     with pytest.raises(EdgefelError, match="--detector-model"):
-        load_network(tiny, {"detector": "haar", "detector_model": Path("x")}, verbose=False)
+        load_network(tiny, {"detector": "haar", "detector_model": Path("x")}, verbose=False, as_json=False)

@@ -11,7 +11,7 @@ from edgefel.export.options import ExportOptions, exported_preprocessing
 
 def test_reduced_precisions_depend_on_what_is_asked_for():
     assert ExportOptions(("int8", "fp16")).onnx_precisions == ("fp16", "int8", "int8+fp16")
-    assert ExportOptions(("int8",)).onnx_precisions == ("int8",)
+    assert ExportOptions(("int8",)).onnx_precisions == ("int8", "int8+fp16")
     assert ExportOptions(("int8",), engine=True).onnx_precisions == ("int8", "int8+fp16")
     assert ExportOptions(("int8", "fp16")).engine_precisions == ()
     assert ExportOptions(("int8", "fp16"), engine=True).engine_precisions == ("fp16", "int8+fp16")

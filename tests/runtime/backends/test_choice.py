@@ -159,8 +159,13 @@ def test_predict_says_which_backend_ran_and_why(bundle, tmp_path):
     (line,) = [line for line in auto.stderr.splitlines() if line.startswith("model.fp32.onnx by ")]
     assert "not tensorrt" in line
     assert len(line) <= 100
+    (reason,) = [
+        line for line in auto.stderr.splitlines() if line.startswith("by rule (")
+    ]  # one line, also by --json
+    assert reason.endswith("measures this machine")
     told = CliRunner().invoke(main, [*run, "-v"])
     assert told.stdout == auto.stdout
+    assert reason in told.stderr
     assert "not tensorrt: the bundle holds no engine\n" in told.stderr
 
 
