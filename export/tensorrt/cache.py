@@ -42,7 +42,7 @@ class EngineCache:
     @classmethod
     def default(cls) -> EngineCache:
         """The user's own: `~/.cache/edgefel/engines`, see `edgefel.files.cache`."""
-        return cls(cache_folder("engines"))
+        return cls(cache_folder("engines", make=False))
 
     def find(self, key: str) -> tuple[CachedEngine | None, list[str]]:
         """The engine of that key, and warnings. An entry that is damaged is removed."""

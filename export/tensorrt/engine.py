@@ -49,7 +49,15 @@ from edgefel.runtime.engines import (
 )
 from edgefel.runtime.onnx_functions import fused_nodes
 
-__all__ = ["PACKAGES", "EngineCache", "EngineOptions", "build_engine", "find_builder", "load_tensorrt"]
+__all__ = [
+    "PACKAGES",
+    "EngineCache",
+    "EngineOptions",
+    "build_engine",
+    "check_targets",
+    "find_builder",
+    "load_tensorrt",
+]
 
 
 def load_tensorrt(options: EngineOptions | None = None) -> ModuleType:
@@ -78,17 +86,34 @@ def find_builder(options: EngineOptions | None = None) -> tuple[ModuleType, str 
 
 
 def _inability(trt: ModuleType, options: EngineOptions) -> str | None:
-    """Why this package cannot build what is asked for, found by starting its builder; None if it can."""
+    """Why this package cannot build what is asked for; None if it can."""
     try:
-        check_version(trt)
+        _start_builder(trt, options)
+    except EdgefelError as error:
+        return str(error).removeprefix("engine: ").partition(";")[0]
+    return None
+
+
+def _start_builder(trt: ModuleType, options: EngineOptions) -> None:
+    """Raises EdgefelError where no builder starts here, or it does not build for where else the engine may run."""
+    check_version(trt)
+    try:
         with listen(trt) as (logger, messages):
             builder = create_builder(trt, logger, messages)
             set_compatibility(trt, builder.create_builder_config(), options)
-    except EdgefelError as error:
-        return str(error).removeprefix("engine: ").partition(";")[0]
+    except EdgefelError:
+        raise
     except Exception as error:  # a builder that is half there
-        return f"{trt.__name__} {trt.__version__} cannot build here ({described(error)})"
-    return None
+        raise EdgefelError(
+            f"engine: {trt.__name__} {trt.__version__} cannot build here ({described(error)}); see what "
+            "'edgefel doctor' says of it"
+        ) from error
+
+
+def check_targets(trt: ModuleType, options: EngineOptions) -> None:
+    """Raises EdgefelError where this TensorRT builds for no other versions or GPUs such as the options name."""
+    if options.version_compatible or options.hardware_compatibility or options.compute_capabilities:
+        _start_builder(trt, options)
 
 
 def build_engine(
