@@ -99,7 +99,7 @@ def engine_key(
 
 def load_timings(config: Any, path: Path | None) -> tuple[Any, list[str]]:
     """Gives the build the timings of earlier builds; returns TensorRT's cache, None without one, and warnings."""
-    if path is None or not hasattr(config, "create_timing_cache"):
+    if path is None:
         return None, []
     try:
         data = path.read_bytes() if path.is_file() else b""

@@ -243,11 +243,9 @@ class _Job:
             add_profile(builder, network, config, self.options)
             set_compatibility(self.trt, config, self.options)
             in_force = set_effort(self.trt, config, effort)
-            if self.gpu is not None and hasattr(self.trt, "ProfilingVerbosity"):
+            if self.gpu is not None:
                 config.profiling_verbosity = self.trt.ProfilingVerbosity.DETAILED
-            monitor = _monitor(self.trt, self.progress, cancelled)
-            if monitor is not None:
-                config.progress_monitor = monitor
+            config.progress_monitor = _monitor(self.trt, self.progress, cancelled)
             timing_file = None if self.cache is None else self.cache.timing_file(self.trt, self.gpu)
             timings, warnings = load_timings(config, timing_file)
             plan = _serialize(builder, network, config, messages)
@@ -325,9 +323,7 @@ def _writing(path: Path, size: int = 0) -> Iterator[None]:
 
 
 def _monitor(trt: ModuleType, progress: Progress, cancelled: threading.Event) -> Any:
-    """An IProgressMonitor that advances `progress` and cancels the build, or None where there is no such API."""
-    if not hasattr(trt, "IProgressMonitor"):
-        return None
+    """An IProgressMonitor that advances `progress` and cancels the build."""
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc,name-defined]
         """Passes the outermost phase on: TensorRT nests phases, and calls from its own threads."""
