@@ -102,15 +102,55 @@ static long unified, capability, most_bytes;
 static __thread CUcontext stack[STACK];
 static __thread int depth;
 
-/* of streams.c */
-static CUresult issue(CUstream stream, op *work);
-static int is_pending(const block *block);
-static CUresult finish_all(void);
 static int capture_forbids(void);
-static void start_streams(void);
-static void free_work(object *object);
-
 #include "state.c"
-#include "memory.c"
 #include "streams.c"
+#include "memory.c"
 #include "modules.c"
+
+/* ---- what tests ask and set ---- */
+
+/* every function of cuda.h that is not here calls this */
+EXPORT int testcuda_missing(const char *name) {
+    LOCKED;
+    called = name;
+    return report(CUDA_ERROR_NOT_SUPPORTED, "is not in this driver");
+}
+/* A new machine. unified: a Jetson. bytes: of device memory. capability: 87 for 8.7. */
+EXPORT void testcuda_start(long is_unified, long bytes, long compute_capability) {
+    LOCKED;
+    for (object *o = objects; o; o = o->next) {
+        if (!o->old) free_work(o);
+        o->dead = o->old = 1;
+    }
+    for (call *c = calls; c; c = c->next) c->count = c->error = 0;
+    unified = is_unified, most_bytes = bytes, capability = compute_capability;
+    sticky = CUDA_SUCCESS, primary = NULL, initialised = depth = *reports = 0;
+    for (int i = 0; i < SLOTS; i++) slots[i].done = slots[i].issued;
+    slots[0].stream = make(STREAM, sizeof *slots[0].stream);
+    slots[0].stream->blocking = 1;
+}
+/* What was wrong since the last time somebody asked, a line each. */
+EXPORT void testcuda_reports(char *out, size_t size) {
+    LOCKED;
+    snprintf(out, size, "%s", reports);
+    *reports = 0;
+}
+/* A function returns this error from now on; 0: no longer. */
+EXPORT void testcuda_fail(const char *name, int error) { LOCKED; find_call(name)->error = error; }
+EXPORT long testcuda_calls(const char *name) { LOCKED; return find_call(name)->count; }
+/* How many there are: "streams", "devices" (blocks of memory) and so on by kind, or one of the three below. */
+EXPORT long testcuda_live(const char *what) {
+    LOCKED;
+    long live = 0;
+    for (object *o = objects; o; o = o->next) {
+        if (o->dead || (o->kind == STREAM && !o->context)) continue;    /* the default stream */
+        live += !strncmp(what, kind_names[o->kind], strlen(kind_names[o->kind]));
+        if (o->kind == EVENT && !strcmp(what, "sleeping events")) live += !!(((CUevent)o)->flags & CU_EVENT_BLOCKING_SYNC);
+        if (o->kind == STREAM && !strcmp(what, "non-blocking streams")) live += !((CUstream)o)->blocking;
+        if (o->kind == CONTEXT && !strcmp(what, "retained")) live += ((CUcontext)o)->references;
+    }
+    return live;
+}
+/* this thread's stack of contexts, from the bottom; NULL behind its end */
+EXPORT CUcontext testcuda_stack(int index) { return index < depth ? stack[index] : NULL; }

@@ -1,27 +1,4 @@
-/* Memory and copies. */
-
-/* A device address is the host's plus this: neither side can use the other's by accident. */
-static const uint64_t ON_DEVICE = 1ull << 60;
-
-/* The memory at an address, freed or not: a machine takes no address twice. */
-static block *find_block(uint64_t address, size_t size, int on_host) {
-    for (object *o = objects; o; o = o->next) {
-        block *b = (block *)o;
-        if (o->old || !(o->kind == PINNED ? on_host || b->mapped : o->kind == DEVICE && !on_host)) continue;
-        uint64_t start = (uint64_t)b->host + (on_host ? 0 : ON_DEVICE);
-        if (address >= start && address + size <= start + b->size) return b;
-    }
-    return NULL;
-}
-/* Sets the block of a range. 0 where there is none in use, which is reported. */
-static int resolve(range *range) {
-    range->block = find_block(range->address, range->size, range->on_host);
-    if (range->block && !range->block->object.dead) return 1;
-    report(0, "%zu bytes at %#llx %s", range->size, (unsigned long long)range->address,
-           range->block ? "are used after they were freed" : "are not memory of this driver");
-    return 0;
-}
-static void *host_address(const range *range) { return (void *)(range->address - (range->on_host ? 0 : ON_DEVICE)); }
+/* Memory and copies, devices and contexts. */
 
 static CUresult allocate(uint64_t *host, size_t size, kind kind, int mapped) {
     size_t used = size;
@@ -88,3 +65,93 @@ EXPORT CUresult cuMemcpyDtoHAsync(void *to, CUdeviceptr from, size_t size, CUstr
     ENTER(CURRENT);
     return copy((range){ (uint64_t)to, size, .write = 1, .on_host = 1 }, (range){ from, size }, stream);
 }
+
+/* ---- devices and contexts ---- */
+
+EXPORT CUresult cuInit(unsigned flags) { ENTER(NOTHING); initialised = 1; return CUDA_SUCCESS; }
+EXPORT CUresult cuGetErrorString(CUresult error, const char **text) {
+    static __thread char buffer[40];
+    snprintf(buffer, sizeof buffer, error == CUDA_ERROR_OUT_OF_MEMORY ? "out of memory" : "CUDA error %d", error);
+    *text = buffer;
+    return CUDA_SUCCESS;
+}
+EXPORT CUresult cuDeviceGet(CUdevice *device, int ordinal) {
+    ENTER(DRIVER);
+    *device = 0;
+    return ordinal ? report(CUDA_ERROR_INVALID_DEVICE, "there is one device, 0, not %d", ordinal) : CUDA_SUCCESS;
+}
+EXPORT CUresult cuDeviceComputeCapability(int *major, int *minor, CUdevice device) {
+    ENTER(DRIVER);
+    return *major = capability / 10, *minor = capability % 10, CUDA_SUCCESS;
+}
+EXPORT CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice device) {
+    ENTER(DRIVER);
+    int maps = attribute == CU_DEVICE_ATTRIBUTE_CAN_MAP_HOST_MEMORY;
+    *value = maps || unified;
+    if (maps || attribute == CU_DEVICE_ATTRIBUTE_INTEGRATED) return CUDA_SUCCESS;
+    return report(CUDA_ERROR_NOT_SUPPORTED, "attribute %d is not in this driver", (int)attribute);
+}
+static CUcontext primary;
+
+static CUresult push(CUcontext context) {
+    if (depth == STACK) return report(CUDA_ERROR_UNKNOWN, "the stack of contexts is full");
+    stack[depth++] = context;
+    return CUDA_SUCCESS;
+}
+static void end_context(CUcontext context) {
+    finish_all();
+    for (object *o = objects; o; o = o->next) {
+        if (o->context != context || o->dead || o->kind == CONTEXT) continue;
+        size_t size = o->kind == DEVICE || o->kind == PINNED ? ((block *)o)->size : 0;
+        if (size) report(0, "%zu bytes of %s memory were left when their context ended", size, kind_names[o->kind]);
+        else if (o->kind != FUNCTION) report(0, "a %s was left when its context ended", kind_names[o->kind]);
+        o->dead = 1;
+    }
+    context->object.dead = 1;
+}
+EXPORT CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device) {
+    ENTER(DRIVER);
+    if (!primary) primary = make(CONTEXT, sizeof *primary);
+    *context = primary;
+    primary->references++;
+    return CUDA_SUCCESS;
+}
+EXPORT CUresult cuDevicePrimaryCtxRelease(CUdevice device) {
+    ENTER(DRIVER);
+    if (!primary) return report(CUDA_ERROR_INVALID_CONTEXT, "the primary context was not retained as often");
+    if (--primary->references) return CUDA_SUCCESS;
+    end_context(primary);
+    primary = NULL;
+    return CUDA_SUCCESS;
+}
+#if CUDA_VERSION >= 13000
+EXPORT CUresult cuCtxCreate(CUcontext *context, CUctxCreateParams *parameters, unsigned flags, CUdevice device) {
+#else
+EXPORT CUresult cuCtxCreate(CUcontext *context, unsigned flags, CUdevice device) {
+#endif
+    ENTER(DRIVER);
+    return push(*context = make(CONTEXT, sizeof **context));
+}
+EXPORT CUresult cuCtxDetach(CUcontext context) {
+    ENTER(DRIVER);
+    if (!is_old(context)) {
+        CHECK(context, CONTEXT);
+        end_context(context);
+    }
+    if (depth && stack[depth - 1] == context) depth--;
+    return CUDA_SUCCESS;
+}
+EXPORT CUresult cuCtxPushCurrent(CUcontext context) {
+    ENTER(DRIVER);
+    if (alive(context, CONTEXT) || is_old(context)) return push(context);
+    return report(CUDA_ERROR_INVALID_CONTEXT, "no context that is in use");
+}
+EXPORT CUresult cuCtxPopCurrent(CUcontext *context) {
+    ENTER(DRIVER);
+    if (!depth) return report(CUDA_ERROR_INVALID_CONTEXT, "no context is current on this thread");
+    depth--;
+    if (context) *context = stack[depth];
+    return CUDA_SUCCESS;
+}
+EXPORT CUresult cuCtxGetDevice(CUdevice *device) { ENTER(CURRENT); *device = 0; return CUDA_SUCCESS; }
+EXPORT CUresult cuCtxSynchronize(void) { ENTER(SAFE); return finish_all(); }

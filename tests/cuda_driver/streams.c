@@ -1,5 +1,28 @@
 /* Work: queues, the order between streams, events, capture and graphs. */
 
+/* A device address is the host's plus this: neither side can use the other's by accident. */
+static const uint64_t ON_DEVICE = 1ull << 60;
+
+/* The memory at an address, freed or not: a machine takes no address twice. */
+static block *find_block(uint64_t address, size_t size, int on_host) {
+    for (object *o = objects; o; o = o->next) {
+        block *b = (block *)o;
+        if (o->old || !(o->kind == PINNED ? on_host || b->mapped : o->kind == DEVICE && !on_host)) continue;
+        uint64_t start = (uint64_t)b->host + (on_host ? 0 : ON_DEVICE);
+        if (address >= start && address + size <= start + b->size) return b;
+    }
+    return NULL;
+}
+/* Sets the block of a range. 0 where there is none in use, which is reported. */
+static int resolve(range *range) {
+    range->block = find_block(range->address, range->size, range->on_host);
+    if (range->block && !range->block->object.dead) return 1;
+    report(0, "%zu bytes at %#llx %s", range->size, (unsigned long long)range->address,
+           range->block ? "are used after they were freed" : "are not memory of this driver");
+    return 0;
+}
+static void *host_address(const range *range) { return (void *)(range->address - (range->on_host ? 0 : ON_DEVICE)); }
+
 /* A stream's number, which a later stream may take over: the counts go on. Slot 0 is the default stream. */
 static struct { uint64_t issued, done; CUstream stream; } slots[SLOTS];
 static clocks waited;                       /* what the host has waited for */
@@ -10,6 +33,7 @@ static CUstream live(int slot) {
     CUstream stream = slots[slot].stream;
     return stream && !stream->object.dead ? stream : NULL;
 }
+#define EACH_STREAM(stream) for (int t_ = 0; t_ < SLOTS; t_++) for (CUstream stream = live(t_); stream; stream = NULL)
 static void merge(clocks *into, const clocks *from) {
     for (int i = 0; i < SLOTS; i++) if (from->seq[i] > into->seq[i]) into->seq[i] = from->seq[i];
 }
@@ -32,11 +56,6 @@ static void free_work(object *o) {
     if (o->kind == MODULE) free(((CUmodule)o)->image);
     if (o->kind == DEVICE || o->kind == PINNED) free(((block *)o)->host);
 }
-static void start_streams(void) {
-    for (int i = 0; i < SLOTS; i++) slots[i].done = slots[i].issued;
-    slots[0].stream = make(STREAM, sizeof *slots[0].stream);
-    slots[0].stream->blocking = 1;
-}
 /* NULL is the default stream, and what is returned for what is no stream of the current context. */
 static CUstream stream_of(CUstream stream) {
     if (!stream) return slots[0].stream;
@@ -53,8 +72,8 @@ static clocks order(CUstream stream) {
     clocks after = stream->clock;
     merge(&after, &waited);
     /* "the legacy default stream waits for all blocking streams, and they for it" (CUDA, stream behavior) */
-    for (int i = 0; i < SLOTS && stream->blocking; i++)
-        if (live(i) && live(i)->blocking && (!stream->slot || !i)) merge(&after, &live(i)->clock);
+    EACH_STREAM(other)
+        if (stream->blocking && other->blocking && (!stream->slot || !other->slot)) merge(&after, &other->clock);
     return after;
 }
 /* Reports work on another stream that touches the same memory and is not before this. */
@@ -122,9 +141,8 @@ static CUresult finish_all(void) {
 static CUresult issue(CUstream given, op *work) {
     FIND(stream, given);
     if (stream->capture) return append(&stream->capture->ops, work), CUDA_SUCCESS;
-    for (int t = 0; t < SLOTS && !stream->slot; t++) {
-        CUstream other = live(t);
-        if (!other || !other->capture || !other->blocking) continue;
+    EACH_STREAM(other) {
+        if (stream->slot || !other->capture || !other->blocking) continue;
         other->invalid = 1;
         return report(CUDA_ERROR_STREAM_CAPTURE_IMPLICIT, "the default stream is used while one that waits for it is captured");
     }
@@ -207,10 +225,9 @@ EXPORT CUresult cuEventElapsedTime(float *elapsed, CUevent from, CUevent to) {
 /* whether a call that may wait is unsafe now on this thread; the capture that forbids it becomes invalid */
 static int capture_forbids(void) {
     int forbidden = 0;
-    for (int t = 0; t < SLOTS; t++) {
-        CUstream s = live(t);
-        if (!s || !s->capture || s->mode == CU_STREAM_CAPTURE_MODE_RELAXED) continue;
-        if (s->mode == CU_STREAM_CAPTURE_MODE_GLOBAL || pthread_equal(s->owner, pthread_self())) s->invalid = forbidden = 1;
+    EACH_STREAM(s) {
+        int here = s->mode == CU_STREAM_CAPTURE_MODE_GLOBAL || pthread_equal(s->owner, pthread_self());
+        if (s->capture && here && s->mode != CU_STREAM_CAPTURE_MODE_RELAXED) s->invalid = forbidden = 1;
     }
     return forbidden;
 }
