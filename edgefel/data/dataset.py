@@ -6,6 +6,7 @@ of millions hold columns (`SampleTable`) and make a `Sample` when one is asked f
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -115,8 +116,9 @@ class ImageDataset:
 
     @property
     def source(self) -> str:
-        """Where images and labels come from, for reports."""
-        return str(self.root) if self.votes is None else f"{self.root} (votes: {self.votes.file})"
+        """Name of the folder or file, and whose labels; not where it lies: a bundle says this on other machines."""
+        name = os.path.basename(os.path.abspath(self.root))
+        return name if self.votes is None else f"{name} (votes: {self.votes.file})"
 
     def __len__(self) -> int:
         return len(self.samples)
