@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -222,11 +223,11 @@ def choose_images(
 
 def _found(given: CalibrationSet, file: str, data: str | os.PathLike[str] | None) -> CalibrationSet:
     """The set with a folder of images that is there: its own, or else `data`."""
-    if os.path.exists(given.root):
+    if Path(given.root).exists():
         return given
     if data is None:
         raise EdgefelError(f"{file}: its images are not in {given.root}; say where they are with --data")
-    return replace(given, root=os.path.abspath(data))
+    return replace(given, root=str(Path(data).absolute()))
 
 
 def _given(

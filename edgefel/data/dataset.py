@@ -6,7 +6,6 @@ of millions hold columns (`SampleTable`) and make a `Sample` when one is asked f
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -117,7 +116,7 @@ class ImageDataset:
     @property
     def source(self) -> str:
         """Name of the folder or file, and whose labels; not where it lies: a bundle says this on other machines."""
-        name = os.path.basename(os.path.abspath(self.root))
+        name = self.root.absolute().name
         return name if self.votes is None else f"{name} (votes: {self.votes.file})"
 
     def __len__(self) -> int:
