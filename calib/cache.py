@@ -32,6 +32,7 @@ CODE = (
     "edgefel.calib.cache",
     "edgefel.calib.collect",
     "edgefel.calib.histogram",
+    "edgefel.calib.image_sqnr",
     "edgefel.calib.reader",
     "edgefel.calib.thresholds",
     "edgefel.data.dataset",

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from edgefel.calib.image_sqnr import ImageSqnr
 from edgefel.calib.thresholds import CalibrationMethod, ends, threshold
 from edgefel.errors import EdgefelError
 
@@ -30,7 +31,7 @@ class ActivationHistogram:
 
     counts: int64 [BINS]. negative: int64 [BINS], those of them that are of values below 0. limit: upper edge of the
     last bin; 0 while every value is 0. low, high: the smallest and the largest value, with sign. shape: of the
-    activation without its first dimension.
+    activation without its first dimension. sqnr: of each image.
     """
 
     def __init__(self, name: str) -> None:
@@ -44,6 +45,7 @@ class ActivationHistogram:
         self.limit = 0.0
         self.low, self.high = math.inf, -math.inf
         self.shape: tuple[int, ...] | None = None
+        self.sqnr = ImageSqnr()
 
     @property
     def maximum(self) -> float:
@@ -51,12 +53,19 @@ class ActivationHistogram:
         return max(self.high, -self.low, 0.0)
 
     def collect(self, values: npt.NDArray[np.float32]) -> None:
-        """Adds an activation [N, ...], float32; N may change from call to call.
+        """Adds an activation [N, ...], float32, of N images; N may change from call to call.
 
         Raises EdgefelError naming the tensor if a value is not finite, or the other dimensions have changed.
         """
         self._check_shape(values.shape[1:])
-        flat = np.ascontiguousarray(values, dtype=np.float32).ravel()
+        for image in values:
+            own = ActivationHistogram(self.name)
+            own._count(np.ascontiguousarray(image, dtype=np.float32).ravel())
+            own.sqnr.add(own.counts, own.limit)
+            own.shape = self.shape
+            self.merge(own)
+
+    def _count(self, flat: npt.NDArray[np.float32]) -> None:
         size = min(_BLOCK, flat.size)
         magnitudes = np.empty(size, dtype=np.float32)
         bins = np.empty(size, dtype=np.int32)
@@ -100,6 +109,7 @@ class ActivationHistogram:
         self._raise_limit(limit)
         self.counts += _coarser(other.counts, other.limit, limit)
         self.negative += _coarser(other.negative, other.limit, limit)
+        self.sqnr.merge(other.sqnr)
 
     def compute(self, method: CalibrationMethod) -> float:
         """The |x| that maps to 127, by `edgefel.calib.thresholds`.
@@ -114,6 +124,8 @@ class ActivationHistogram:
                 f"calibration: the activation {self.name!r} is {self.low + 0.0:g} everywhere, in all images; check "
                 "the checkpoint (a dead layer?) and the images (all the same or blank?)"
             )
+        if method == "sqnr":
+            return min(self.maximum, self.sqnr.best())
         return threshold(method, self.counts, self.limit, self.maximum)
 
     def ends(self, method: CalibrationMethod) -> tuple[float, float]:

@@ -7,8 +7,9 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-CalibrationMethod = Literal["minmax", "percentile", "mse", "entropy"]
+CalibrationMethod = Literal["sqnr", "mse", "minmax", "percentile", "entropy"]
 METHODS: tuple[CalibrationMethod, ...] = get_args(CalibrationMethod)
+DEFAULT_METHOD: CalibrationMethod = "sqnr"
 QMAX = 127
 PERCENTILE = 99.99
 ENTROPY_LEVELS = 128
@@ -19,7 +20,7 @@ Counts = npt.NDArray[np.int64]
 
 
 def threshold(method: CalibrationMethod, counts: Counts, limit: float, maximum: float) -> float:
-    """The |x| that maps to 127.
+    """The |x| that maps to 127, by a method that needs no more than the histogram of all images: all but "sqnr".
 
     minmax: the largest |x|. percentile: the upper edge of the bin that holds the PERCENTILE-th percentile.
     mse: of 81 fractions of the largest |x|, the one with the least squared error of rounding and clipping.

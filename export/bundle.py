@@ -171,7 +171,7 @@ class _Export:
         for precision in self.options.engine_precisions:
             self.files.append(self._engine(precision))
         if self.calibration_set is not None:
-            write_calibration_set(self.folder / CALIBRATION_NAME, self.calibration_set)
+            write_calibration_set(self.folder / CALIBRATION_NAME, self.calibration_set, portable=True)
         manifest = self._manifest()
         write_manifest(self.folder, manifest)
         return ExportReport(manifest, tuple(self.warnings), self.search)

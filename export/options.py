@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 
 from edgefel.calib.sampling import DEFAULT_GROUP_CAP, DEFAULT_PER_CLASS
-from edgefel.calib.thresholds import METHODS, CalibrationMethod
+from edgefel.calib.thresholds import DEFAULT_METHOD, METHODS, CalibrationMethod
 from edgefel.data.preprocessing import Preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.export.onnx.trace import DEFAULT_OPSET
@@ -43,7 +43,7 @@ class ExportOptions:
     group_cap: int = DEFAULT_GROUP_CAP
     calibration_set: str | None = None
     layout: str | None = None
-    method: CalibrationMethod = "mse"
+    method: CalibrationMethod = DEFAULT_METHOD
     seed: int = 0
     parity_images: int = PARITY_IMAGES
     auto: bool = False

@@ -63,8 +63,8 @@ SHOWN_LAYERS = 12
 @click.option(
     "--calibration",
     "method",
-    type=click.Choice(["minmax", "percentile", "mse", "entropy"]),
-    default="mse",
+    type=click.Choice(["sqnr", "mse", "minmax", "percentile", "entropy"]),
+    default="sqnr",
     help="How activation ranges are chosen.",
 )
 @click.option(

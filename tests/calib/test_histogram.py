@@ -27,7 +27,7 @@ def assert_same(one: ActivationHistogram, other: ActivationHistogram) -> None:
 
 def test_counts_are_those_of_numpy_in_double_precision():
     values = (np.random.default_rng(0).standard_normal(100_003) * 5).astype(np.float32)
-    histogram = histogram_of(values)
+    histogram = histogram_of(values[None])
     assert histogram.limit == 32.0, "the largest of these is between 16 and 32"
     expected, _ = np.histogram(np.abs(values.astype(np.float64)), BINS, (0.0, 32.0))
     assert np.array_equal(histogram.counts, expected)
@@ -126,7 +126,7 @@ def test_values_that_are_not_finite_name_the_tensor(bad):
         histogram_of([1.0, bad])
     # behind the first block, too
     with pytest.raises(EdgefelError, match="'x' is not finite"):
-        histogram_of(np.append(np.zeros(100_000), bad))
+        histogram_of(np.append(np.zeros(100_000), bad)[None])
 
 
 def test_only_the_first_dimension_may_change():
