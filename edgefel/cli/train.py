@@ -18,7 +18,8 @@ from edgefel.cli.param_types import PATH
 from edgefel.errors import EdgefelError
 from edgefel.files.documents import parse_yaml
 from edgefel.text import counted
-from edgefel.training.config import Limits, TrainConfig, load_config, settings
+from edgefel.training.config import TrainConfig, load_config, settings
+from edgefel.training.settings import Limits
 
 GROUPS = {
     "": "Run",

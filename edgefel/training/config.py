@@ -7,42 +7,17 @@ command line and `config.yaml` are made from it. Defaults are the recipe of ARBE
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from edgefel.data.votes import VOTES_FILES, layout_with_votes
 from edgefel.errors import EdgefelError
 from edgefel.files.documents import read_yaml
+from edgefel.training.settings import Limits, check_fields, setting
 
 FROM_UNIFORM, FROM_VOTES = "uniform", "votes"  # priors that are no file
-# constructor, accepted types and description, by the type of a setting
-_KINDS: dict[str, tuple[Callable[[Any], Any], tuple[type, ...], str]] = {
-    "bool": (bool, (bool,), "true or false"),
-    "str": (str, (str, int), "text"),
-    "int": (int, (int,), "a whole number"),
-    "float": (float, (int, float, str), "a number"),
-}
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a setting means and which values it takes."""
-
-    help: str
-    minimum: float = -math.inf
-    maximum: float = math.inf
-    above: bool = False  # the minimum itself is not allowed
-    choices: tuple[str, ...] = ()
-    resumable: bool = False  # may change when a run is resumed: it does not alter what is learned
-
-
-def setting(default: Any, help: str, **limits: Any) -> Any:
-    """A dataclass field with its limits."""
-    return field(default=default, metadata={"limits": Limits(help, **limits)})
 
 
 @dataclass(frozen=True)
@@ -91,7 +66,7 @@ class LossConfig:
     )
 
     def __post_init__(self) -> None:
-        _check_fields(self, "loss")
+        check_fields(self, "loss")
 
     @property
     def prior_is_file(self) -> bool:
@@ -127,7 +102,7 @@ class AugmentConfig:
     )
 
     def __post_init__(self) -> None:
-        _check_fields(self, "augment")
+        check_fields(self, "augment")
 
 
 @dataclass(frozen=True)
@@ -152,7 +127,7 @@ class ComputeConfig:
     )
 
     def __post_init__(self) -> None:
-        _check_fields(self, "compute")
+        check_fields(self, "compute")
 
 
 @dataclass(frozen=True)
@@ -248,7 +223,7 @@ class TrainConfig:
     compute: ComputeConfig = field(default_factory=ComputeConfig)
 
     def __post_init__(self) -> None:
-        _check_fields(self, "")
+        check_fields(self, "")
         if not isinstance(self.model_settings, Mapping):
             raise EdgefelError(f"model_settings: expected names and values, got {self.model_settings!r}")
         object.__setattr__(self, "model_settings", dict(self.model_settings))
@@ -350,47 +325,3 @@ def _read(cls: Any, values: Any, source: str, prefix: str) -> Any:
         return cls(**values)
     except EdgefelError as error:
         raise EdgefelError(f"{source}: {error}") from None
-
-
-def _check_fields(config: Any, section: str) -> None:
-    """Checks types and limits, and converts integers (and YAML's "3e-4", a string) to floats."""
-    for item in dataclasses.fields(config):
-        limits = item.metadata.get("limits")
-        if limits is None or item.name == "model_settings":
-            continue
-        name = f"{section}.{item.name}" if section else item.name
-        value = _convert(getattr(config, item.name), str(item.type), name)
-        object.__setattr__(config, item.name, value)
-        if value is None:
-            continue
-        if limits.choices and value not in limits.choices:
-            raise EdgefelError(f"{name} is {value!r}; choose one of {', '.join(limits.choices)}")
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            _check_range(value, limits, name)
-
-
-def _convert(value: Any, kind: str, name: str) -> Any:
-    kind, _, optional = kind.partition(" | ")
-    if value is None and optional == "None":
-        return None
-    if kind.startswith("tuple"):
-        items = [value] if isinstance(value, str) else value
-        if isinstance(items, (list, tuple)) and all(isinstance(item, str) for item in items):
-            return tuple(items)
-        raise EdgefelError(f"{name} is {value!r}; it must be a list of texts")
-    make, taken, expected = _KINDS[kind]
-    if isinstance(value, taken) and (kind == "bool" or not isinstance(value, bool)):
-        with suppress(ValueError, OverflowError):
-            return make(value)
-    raise EdgefelError(f"{name} is {value!r}; it must be {expected}")
-
-
-def _check_range(value: float, limits: Limits, name: str) -> None:
-    low = value <= limits.minimum if limits.above else value < limits.minimum
-    if not math.isfinite(value) or low or value > limits.maximum:
-        parts = []
-        if limits.minimum > -math.inf:
-            parts.append(f"{'more than' if limits.above else 'at least'} {limits.minimum:g}")
-        if limits.maximum < math.inf:
-            parts.append(f"at most {limits.maximum:g}")
-        raise EdgefelError(f"{name} is {value}; it must be {' and '.join(parts) or 'finite'}")
