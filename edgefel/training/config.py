@@ -19,6 +19,28 @@ from edgefel.training.settings import Limits, check_fields, setting
 
 FROM_UNIFORM, FROM_VOTES = "uniform", "votes"  # priors that are no file
 
+# what `qat` changes about the defaults: small steps, few of them, on images as the device sees them
+QAT_RECIPE: Mapping[str, Any] = {
+    "lr": 2e-5,
+    "lr_schedule": "cosine",
+    "max_steps": 200,
+    "batch_size": 32,
+    "eval_every": 1000,
+    "log_every": 10,
+    "augment.rotation": 0.0,
+    "augment.brightness": 0.0,
+    "augment.contrast": 0.0,
+    "augment.saturation": 0.0,
+    "augment.hue": 0.0,
+    "augment.noise": 0.0,
+    "augment.erase_probability": 0.0,
+}
+# the network is there already, and it learns from itself instead of from labels
+_NOT_WITH_QAT = (
+    *("model_settings", "init_from", "teacher", "freeze_backbones", "label_noise", "ema", "resizer_lr"),
+    *("augment.mixup", "augment.cutmix", "compute.precision"),
+)
+
 
 @dataclass(frozen=True)
 class LossConfig:
@@ -163,6 +185,25 @@ class TrainConfig:
         None, "Also learn from the probabilities of this checkpoint or run (distillation)."
     )
     freeze_backbones: bool = setting(False, "Keep the image and landmark streams as they are.")
+    qat: str | None = setting(
+        None,
+        "Train this checkpoint or run for INT8 (quantization-aware training): it learns to say in INT8 what it says "
+        "in FP32. Other settings then have other defaults, which docs/qat.md lists.",
+    )
+    qat_for: str = setting(
+        "int8",
+        "The file to train for: its quantizers are imitated.",
+        choices=("int8", "int8+fp16"),
+    )
+    qat_calibration: str | None = setting(
+        None,
+        "How the ranges of activations are found at first; by default as edgefel export finds them.",
+        choices=("minmax", "percentile", "mse", "entropy"),
+    )
+    qat_learn_ranges: bool = setting(False, "The ranges of activations learn too (LSQ).")
+    qat_range_lr: float = setting(
+        1e-3, "Learning rate of the ranges' logarithms, with --qat-learn-ranges.", minimum=0, above=True
+    )
     epochs: int = setting(1000, "Balanced epochs.", minimum=1, resumable=True)
     batch_size: int = setting(64, "Images per step, over all processes.", minimum=2)
     optimizer: str = setting("adamw", "adamw, or sgd with --momentum (APViT).", choices=("adamw", "sgd"))
@@ -232,6 +273,17 @@ class TrainConfig:
                 f"ema is {self.ema} with precision {self.compute.precision}, which rounds away the small steps of an "
                 "average; use --precision bf16-mixed"
             )
+        if self.qat:
+            self._check_qat()
+
+    def _check_qat(self) -> None:
+        default = TrainConfig()
+        paths = [path for path, _, _ in settings() if path in _NOT_WITH_QAT or path.startswith("loss.")]
+        changed = [path for path in paths if _value(self, path) != _value(default, path)]
+        if changed:
+            raise EdgefelError(
+                f"qat: {', '.join(changed)} cannot be changed for quantization-aware training; leave out what sets it"
+            )
 
     @property
     def full_layout(self) -> str | None:
@@ -247,7 +299,8 @@ class TrainConfig:
         if loss.prior_is_file:
             loss = dataclasses.replace(loss, prior=os.path.abspath(loss.prior))  # noqa: PTH100
         teacher = self.teacher and os.path.abspath(self.teacher)  # noqa: PTH100
-        return dataclasses.replace(self, data=data, init_from=starts, teacher=teacher, loss=loss)
+        qat = self.qat and os.path.abspath(self.qat)  # noqa: PTH100
+        return dataclasses.replace(self, data=data, init_from=starts, teacher=teacher, qat=qat, loss=loss)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for YAML; `from_dict` reads it back."""
@@ -284,6 +337,13 @@ def settings(
             yield from settings(SECTIONS[item.name], f"{item.name}.")
         else:
             yield prefix + item.name, item, item.metadata["limits"]
+
+
+def _value(config: TrainConfig, path: str) -> Any:
+    value: Any = config
+    for name in path.split("."):
+        value = getattr(value, name)
+    return value
 
 
 def load_config(path: str | os.PathLike[str]) -> TrainConfig:
