@@ -15,6 +15,7 @@ from edgefel.calib.sites import Site, activation_sites
 from edgefel.errors import EdgefelError
 from edgefel.export.precision.precisions import POLICIES, Ranges
 from edgefel.files.documents import check_shape
+from edgefel.files.write import sha256
 
 if TYPE_CHECKING:
     from edgefel.models.checkpoint import Checkpoint
@@ -65,6 +66,15 @@ class TrainedRanges:
             what = f"the scale of {wrong[0]} is not a positive number" if wrong else "unknown precision"
             raise EdgefelError(f"{where}: {what}; the checkpoint is damaged: take another one")
         return ranges
+
+    def before(self, checkpoint: Checkpoint) -> Checkpoint | None:
+        """The network before, of a checkpoint with these ranges; None if it is not where training left it."""
+        from edgefel.models.checkpoint import WEIGHTS_FILE, load_checkpoint
+
+        folder = checkpoint.path / self.original["path"]
+        if not folder.is_dir() or sha256(folder / WEIGHTS_FILE) != self.original["sha256"]:
+            return None
+        return load_checkpoint(folder)
 
     def to_dict(self) -> dict[str, Any]:
         """The entry of the checkpoint's `extra`: float64 holds every float32, and JSON every float64."""
