@@ -23,7 +23,7 @@ FROM_UNIFORM, FROM_VOTES = "uniform", "votes"  # priors that are no file
 QAT_RECIPE: Mapping[str, Any] = {
     "lr": 2e-5,
     "lr_schedule": "cosine",
-    "max_steps": 200,
+    "max_steps": 40,
     "batch_size": 32,
     "eval_every": 1000,
     "log_every": 10,

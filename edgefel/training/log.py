@@ -60,9 +60,10 @@ class Window:
         """The sums over all ranks. Raises EdgefelError if the loss is no longer finite."""
         sums = [float(value) for value in gather_sum(self.sums).tolist()]
         if not all(math.isfinite(value) for value in sums):
+            hinge = ", or with --anchor-loss hinge" if "loss_anchor" in self.names else ""
             raise EdgefelError(
                 f"the loss is no longer finite (its terms: {dict(zip(self.names, sums, strict=False))}); "
-                "start again with a lower --lr, or with --anchor-loss hinge"
+                f"start again with a lower --lr{hinge}"
             )
         return sums
 
@@ -152,11 +153,17 @@ class MetricsLog:
             self._hook(arguments)
 
     def _truncate(self, step: int) -> None:
-        lines = read_text(self.path).splitlines()
-        kept = [line for line in lines[1:] if line.count(",") == len(COLUMNS) - 1]
+        header, *lines = read_text(self.path).splitlines() or [""]
+        names = header.split(",")  # of an earlier version, there may be fewer
+        found = [
+            dict(zip(names, line.split(","), strict=True))
+            for line in lines
+            if line.count(",") == len(names) - 1
+        ]
         # lines without a step are not ours, or were cut off
-        kept = [line for line in kept if (at := line.split(",", 1)[0]).isdecimal() and int(at[:20]) <= step]
-        write_text(self.path, "\n".join([",".join(COLUMNS), *kept]) + "\n")
+        kept = [row for row in found if (at := row.get("step", "")).isdecimal() and int(at[:20]) <= step]
+        rows = [",".join(row.get(name, "") for name in COLUMNS) for row in kept]
+        write_text(self.path, "\n".join([",".join(COLUMNS), *rows]) + "\n")
 
 
 class TrainingProgress:

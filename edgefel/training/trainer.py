@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from edgefel import signals
 from edgefel.data.framing import Framing
@@ -101,8 +101,8 @@ class Trainer:
         self.teacher, self.taught = teacher, cast("Tensor | None", None)
         self.augment = Augmentation(config.augment, preprocessing, config.seed)
         self.mix = Mixing(config.augment, config.seed)
-        saved = state.window if self.main else []
-        self.window = Window(fabric.device, self.shard.world, saved, self.loss.names)
+        sums = state.window if self.main else []
+        self.window = Window(fabric.device, self.shard.world, sums, self.loss.names)
         self.progress = TrainingProgress(
             config.epochs,
             self.planned,
@@ -244,11 +244,6 @@ class Trainer:
             return self.raw
         return cast("FacialExpressionModel", self.average.model)
 
-    @property
-    def judged(self) -> nn.Module:
-        """What is validated: images -> Prediction."""
-        return self.supervised.judged if self.average is None else self.kept
-
     def _ramp(self, step: int) -> float:
         return correction_ramp(step, self.planned) if self.config.loss.correction_ramp == "linear" else 1.0
 
@@ -336,7 +331,8 @@ class Trainer:
         check_weights(self.supervised, self.kept)
         scores: dict[str, float] = {}
         if self.data.val is not None:
-            found = validate(self.judged, self.data.val, self.preprocessing, self.fabric)
+            judged = self.supervised.judged if self.average is None else self.kept
+            found = validate(judged, self.data.val, self.preprocessing, self.fabric)
             scores = found.scores
             self.supervised.train()
             means = {name: value / self.state.since["steps"] for name, value in self.state.since.items()}
