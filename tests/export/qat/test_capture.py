@@ -31,8 +31,9 @@ from edgefel.models import build_model
 FAMILIES = {
     "arbex-nano": {"encoder": TINY_ENCODER},
     "arbex-nano+resizer": {"encoder": TINY_ENCODER},
-    "apvit-nano": {},
-    "arbex": {},
+    "apvit-nano": {"encoder": {"image_units": (1, 1, 1)}},
+    # full widths, 224 pixels; fewer blocks
+    "arbex": {"encoder": TINY_ENCODER},
 }
 EVERY = [
     pytest.param(family, precision, marks=pytest.mark.slow) for family in FAMILIES for precision in POLICIES
