@@ -54,8 +54,7 @@ class Scales(nn.Module):
 class QuantizedModel(SupervisedModel):
     """`model` in evaluation mode with fake quantizers, which learns from `original`, the network before.
 
-    sites: of the activations whose scales `ranges` gives, in order. known: the ranges by site, those of other
-    policies too.
+    sites: of the activations whose scales `ranges` gives, in order, under every policy. known: the ranges by site.
     """
 
     def __init__(
@@ -131,12 +130,13 @@ def quantize(
     known = None if resumed is None else TrainedRanges.of(resumed)
     if known is None:
         known = _calibrated(config, original, graph, progress)
-    sites = activation_sites(graph, placement)
+    sites, every = activation_sites(graph, placement), all_sites(graph)
     scales = known.scales_of(graph, sites)
     ranges = Scales(torch.from_numpy(np.array(list(scales.values()), np.float32)), config.qat_learn_ranges)
     quantized = captured.quantize(sites, ranges.to(device))
     original.model.to(device)
-    student = QuantizedModel(model, quantized, ranges, sites, known, original)
+    of_each = {name: every[name] for name in sites}
+    student = QuantizedModel(model, quantized, ranges, of_each, known, original)
     return Student(student, SelfDistillationLoss())
 
 
