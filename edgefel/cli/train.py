@@ -140,7 +140,7 @@ def command(
         assert output is not None
         config = load_config(config_file) if config_file else TrainConfig()
         if "qat" in changes:
-            changes = QAT_RECIPE | changes
+            changes = {**QAT_RECIPE, **changes}
         result = loop.train(config.replaced(changes), output, quiet=quiet, quantize=_quantize)
     if result.main_process:
         _report(result)

@@ -6,6 +6,7 @@ The graph is `torch.export`'s, which the ONNX exporter starts from too. Its para
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -41,7 +42,8 @@ class Captured:
         found: dict[str, list[fx.Node]] = {}
         for node in self.graph.nodes:
             if node.target in LAYERS:
-                found.setdefault(str(node.args[1].target).removesuffix(".weight"), []).append(node)
+                weight = cast(fx.Node, node.args[1])
+                found.setdefault(str(weight.target).removesuffix(".weight"), []).append(node)
         self.layers = {name: nodes[0] for name, nodes in found.items() if len(nodes) == 1}
 
     @torch.no_grad()
@@ -56,7 +58,7 @@ class Captured:
             follower = _only_user(node)
             if follower is None or follower.target is not _aten.batch_norm.default:
                 continue
-            norm = self.model.get_submodule(str(follower.args[1].target).rpartition(".")[0])
+            norm = self.model.get_submodule(str(cast(fx.Node, follower.args[1]).target).rpartition(".")[0])
             conv = self.model.get_submodule(name)
             assert isinstance(norm, nn.BatchNorm2d)
             assert isinstance(conv, nn.Conv2d)
