@@ -112,6 +112,7 @@ class Trainer:
             enabled=self.main and not quiet,
         )
         self.clock = Clock(state.seconds)
+        self.rate = config.lr  # of the last step
         self.log: MetricsLog | None = None
         self.framing: Framing | None = None
         self.saved_step = state.step if state.step else -1
@@ -257,7 +258,8 @@ class Trainer:
         target, taught = mixture.of(own, classes), None
         if self.taught is not None:
             taught = mixture.of(self.fabric.to_device(self.taught[batch.indices]), classes)
-        set_learning_rate(self.updater, learning_rate(config, state.epoch, state.step, self.planned))
+        self.rate = learning_rate(config, state.epoch, state.step, self.planned)
+        set_learning_rate(self.updater, self.rate)
         torch.manual_seed(derive_seed(config.seed, Purpose.LAYERS, state.epoch, state.epoch_step))
         ramp = self._ramp(state.step)
         prediction, auxiliary = self.model(images, ramp)
@@ -307,7 +309,7 @@ class Trainer:
                 "epoch": state.epoch + 1,
                 "seconds": round(self.clock.seconds(), 3),
                 "images_per_second": round(self.clock.rate(), 1),
-                "lr": self.updater.param_groups[0]["lr"],
+                "lr": self.rate,
                 "correction_ramp": self._ramp(state.step - 1),
                 **means,
             }

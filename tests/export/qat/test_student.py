@@ -57,7 +57,8 @@ def last(home: Path):
 def test_the_run_is_a_run_like_others(home):
     lines = rows(home / "run")
     assert [line["step"] for line in lines] == ["2", "4"]
-    assert all(0 < float(line["loss_logits"]) < float(line["loss"]) < 10 for line in lines)
+    assert all(0 < float(line["loss_logits"]) < float(line["loss"]) for line in lines)
+    assert all(float(line["lr"]) <= 1e-4 for line in lines)  # not that of the ranges
     assert lines[1]["val_accuracy"]
     assert not lines[0]["loss_classification"]
     config = load_config(home / "run" / "config.yaml")
@@ -195,24 +196,3 @@ def test_a_layer_whose_weights_the_export_changes_is_refused():
     # its BatchNorms are not absorbed
     with pytest.raises(EdgefelError, match=r"the export changes its weights.*cannot be trained for INT8$"):
         check_weights_match(tiny_graph(), place(tiny_graph(), ONNXRUNTIME), tiny_model())
-
-
-def test_a_damaged_entry_is_named(tmp_path):
-    folder = save(tmp_path / "c", varied_model())
-    description = json.loads((folder / "model.json").read_text())
-    entry = {
-        "precision": "int8",
-        "learned": False,
-        "calibration": {},
-        "original": {"path": "../../original", "sha256": "0"},
-        "scales": {"encoder.embed.0.0:input": -1.0},
-    }
-    description["extra"] = {ENTRY: entry}
-    (folder / "model.json").write_text(json.dumps(description))
-    with pytest.raises(EdgefelError, match=r"the scale of encoder.embed.0.0:input is not a positive number"):
-        TrainedRanges.of(load_checkpoint(folder))
-    description["extra"][ENTRY]["scales"] = {"encoder.embed.0.0:input": 0.5}
-    (folder / "model.json").write_text(json.dumps(description))
-    ranges = TrainedRanges.of(load_checkpoint(folder))
-    with pytest.raises(EdgefelError, match=r"ranges of image are missing or ambiguous.*--calibration"):
-        ranges.scales_of(tiny_graph(), ["image"])
