@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from operator import itemgetter
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -110,46 +109,6 @@ def trained_int8(document: Values) -> str:
         f"`{broken['verdict']}`, {broken['agreement']:.1%} of the labels agree, and the ranking puts "
         f"`{first['node']}` first with {first['kl']:.1e} nats, before `{second['node']}` with {second['kl']:.1e}.",
         "![What the costliest layers cost alone, and the mixes that were tried](images/layers.png)",
-        f"{document['made_by']}.",
-    )
-
-
-# heading, measure, factor, digits
-_QAT = (
-    ("agreement, %", "agreement", 100, 2),
-    ("SQNR, dB", "sqnr_db", 1, 1),
-    ("KL, 1e-3 nats", "kl", 1e3, 2),
-    ("accuracy, %", "accuracy", 100, 2),
-)
-
-
-@table("qat", "qat.json")
-def qat(document: Values) -> str:
-    """INT8 before and after training for it, and the change, by data set."""
-
-    def row(data: str, file: str, measures: Values, sign: str = "") -> dict[str, str]:
-        cells = {"data": data, "": file}
-        for heading, name, factor, digits in _QAT:
-            entry = measures[name]
-            value, low, high = (factor * number for number in (entry["value"], *entry["interval"]))
-            cells[heading] = f"{value:{sign}.{digits}f} [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
-        return cells
-
-    rows, remarks = [], []
-    for data, found in document["data"].items():
-        rows += [row(data, file, measures) for file, measures in found["files"].items()]
-        rows.append(row(data, "INT8, change", found["gained"], "+"))
-        seconds = sum(found["training_cpu_seconds"]) / len(found["training_cpu_seconds"])
-        remarks.append(
-            f"- {data}: `{found['model']}`, {found['fp32_accuracy']:.2%} of {found['images']} held-out images right in "
-            f"FP32 before; {found['seeds']} seeds, {found['steps']} steps of {found['batch']} images, {seconds:.0f} s "
-            "of CPU time each, with trace, calibration and validation."
-        )
-    return paragraphs(
-        "All files beside the FP32 network before; means over seeds, with 95 % intervals over seeds and images. The "
-        "change is paired.",
-        grid(rows, {heading: itemgetter(heading) for heading in rows[0]}, (0, 1), gap=""),
-        remarks,
         f"{document['made_by']}.",
     )
 
