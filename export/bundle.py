@@ -27,6 +27,7 @@ from edgefel.export.parity.limits import LIMITS, ParityLimits
 from edgefel.export.precision.mixed import find_mix, mix_entry, write_search
 from edgefel.export.precision.precisions import Build, PrecisionGraph, Ranges, calibrate_ranges, make_graphs
 from edgefel.export.precision.search import SearchResult
+from edgefel.export.qat.ranges import TrainedRanges
 from edgefel.export.record import CALIBRATION_NAME, model_info, source_entry, tool_versions
 from edgefel.export.tensorrt.engine import EngineCache, build_engine, load_tensorrt
 from edgefel.files.write import atomic_folder, check_free
@@ -45,17 +46,19 @@ from edgefel.runtime.requirements import onnx_requirement
 if TYPE_CHECKING:
     from edgefel.models.checkpoint import Checkpoint
 
+RANGES_KEPT = "INT8 with the ranges that the checkpoint was trained with, without a calibration"
 __all__ = ["ExportOptions", "ExportReport", "export_bundle", "summarize", "tool_versions"]
 
 
 @dataclass(frozen=True)
 class ExportReport:
     """A finished export: the folder's manifest, everything the user should be told, and how the precision mix
-    was found (`auto`)."""
+    was found (`auto`). notes: what is no cause for concern."""
 
     manifest: Manifest
     warnings: tuple[str, ...]
     search: SearchResult | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def refused(self) -> bool:
@@ -76,6 +79,8 @@ def summarize(report: ExportReport) -> list[dict[str, Any]]:
             "top1_agreement": parity.get("top1_agreement"),
             "verdict": file.verdict,
             "reasons": list(parity.get("reasons", ())),
+            "accuracy": (parity.get("labels") or {}).get("accuracy"),
+            "before": parity.get("before"),
         }
         for file, parity in compared
     ]
@@ -132,10 +137,13 @@ class _Export:
         options = self.options
         self.own = Preprocessing.from_dict(self.checkpoint.preprocessing)
         self.preprocessing = exported_preprocessing(self.own, options.input_size)
+        self.ranges = TrainedRanges.of(self.checkpoint)
+        quantized = "int8" in options.precisions
+        self.trained = self.ranges if quantized and not options.recalibrate else None
         self.images = choose_images(
             self.data,
             self.checkpoint.labels,
-            calibrate="int8" in options.precisions,
+            calibrate=quantized and self.trained is None,
             per_class=options.per_class,
             group_cap=options.group_cap,
             seed=options.seed,
@@ -143,6 +151,13 @@ class _Export:
             layout=options.layout,
         )
         self.warnings: list[str] = list(self.images.warnings)
+        self.notes: list[str] = []
+        if self.trained is not None:
+            self.notes.append(f"{RANGES_KEPT}; --calibration METHOD calibrates anew")
+        elif self.ranges is not None and quantized:
+            self.warnings.append(
+                "calibrated anew: the ranges that this checkpoint was trained with are not used"
+            )
         self.files: list[BundleFile] = []
         self.search: SearchResult | None = None
         if options.auto and not self.images.labelled:
@@ -174,7 +189,7 @@ class _Export:
             write_calibration_set(self.folder / CALIBRATION_NAME, self.calibration_set, portable=True)
         manifest = self._manifest()
         write_manifest(self.folder, manifest)
-        return ExportReport(manifest, tuple(self.warnings), self.search)
+        return ExportReport(manifest, tuple(self.warnings), self.search, tuple(self.notes))
 
     def _gate(self) -> Gate:
         """PyTorch on images that calibration did not see."""
@@ -182,7 +197,20 @@ class _Export:
         if compared.skipped:
             named = ", ".join(compared.skipped[:3])
             self.warnings.append(f"{len(compared.skipped)} unreadable comparison images skipped: {named}")
-        return Gate(self.checkpoint, compared, self.limits, seed=self.options.seed, progress=self.progress)
+        before = None if self.ranges is None else self.ranges.before(self.checkpoint)
+        if self.ranges is not None and before is None:
+            self.warnings.append(
+                f"{self.checkpoint.path / self.ranges.original['path']}: the network before training for INT8 is not "
+                "there, so that files are not compared with it"
+            )
+        return Gate(
+            self.checkpoint,
+            compared,
+            self.limits,
+            seed=self.options.seed,
+            progress=self.progress,
+            before=before,
+        )
 
     def _load(self, indices: Sequence[int]) -> ComparedImages:
         return load_images(
@@ -228,6 +256,8 @@ class _Export:
         return mix_entry(self.search, self.options.max_drop, len(self.searched))
 
     def _calibrate(self, graph: onnx.ModelProto, activations: Sequence[str]) -> Ranges:
+        if self.trained is not None:
+            return self.trained.for_export(graph, activations)
         source = dict(self.images.sources["calibration"])
         key = None if self.calibration_set is None else self.calibration_set.key()
         if key is not None:

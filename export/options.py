@@ -25,8 +25,9 @@ class ExportOptions:
 
     input_size: None for the model's own; half of it moves the encoder's stride-2 resample into preprocessing.
     per_class, group_cap, method: INT8 calibration; calibration_set: a file of `edgefel calibrate` instead of the
-    first two. layout: of the data set, as `open_dataset` takes it. seed: choice of images. parity_images: how many
-    held-out images of the data every file is compared on, evenly from its classes; 32 at most where there is no data.
+    first two. recalibrate: calibrate although the checkpoint was trained for INT8 and has ranges. layout: of the data
+    set, as `open_dataset` takes it. seed: choice of images. parity_images: how many held-out images of the data every
+    file is compared on, evenly from its classes; 32 at most where there is no data.
 
     auto: search for the layers to keep in float, with at most `max_drop` points of macro recall lost, on
     `search_images` further held-out images. attention: "decomposed"; "onnx-attention" for one operator of opset 23; or
@@ -44,6 +45,7 @@ class ExportOptions:
     calibration_set: str | None = None
     layout: str | None = None
     method: CalibrationMethod = DEFAULT_METHOD
+    recalibrate: bool = False
     seed: int = 0
     parity_images: int = PARITY_IMAGES
     auto: bool = False

@@ -65,7 +65,8 @@ SHOWN_LAYERS = 12
     "method",
     type=click.Choice(["sqnr", "mse", "minmax", "percentile", "entropy"]),
     default="sqnr",
-    help="How activation ranges are chosen.",
+    help="How activation ranges are chosen. A checkpoint of `edgefel train --qat` has ranges, which are used unless "
+    "this or --calibration-set is given.",
 )
 @click.option(
     "--input-size",
@@ -132,7 +133,7 @@ def command(
     params.refuse_layout_alone()
     for option in ("max_drop", "search_images"):
         params.refuse_alone(option, "auto")
-    options = _options(**chosen)
+    options = _options(recalibrate=params.given("method") or params.given("calibration_set"), **chosen)
     judged_by = load_limits(limits)
     with Bars() as progress:
         report = export_bundle(
@@ -176,6 +177,8 @@ def _show(report: ExportReport, output: Path, as_json: bool) -> None:
 
     rows = summarize(report)
     warn(*report.warnings)
+    for note in report.notes:
+        click.echo(note, err=True)
     for row in rows:
         if row["verdict"] == "fail":
             click.echo(f"{row['file']}: fail: {'; '.join(row['reasons'])}", err=True)
@@ -194,6 +197,22 @@ def _show(report: ExportReport, output: Path, as_json: bool) -> None:
         click.echo(f"all layers and mixes: {output / 'layers.json'}, image: {output / 'layers.png'}")
     columns = ("file", "precision", ">MB", ">largest deviation", ">SQNR dB", ">agreement", "verdict")
     print_table(columns, map(_cells, rows), f"{output}: {report.manifest.model.name}")
+    for row in rows:
+        if row["before"] is not None:
+            click.echo(f"{row['file']}, beside the network before training for INT8: {_beside(row)}")
+
+
+def _beside(row: dict[str, Any]) -> str:
+    before = row["before"]
+    low, high = before["agreement_interval"]
+    parts = [f"agrees on {before['top1_agreement']:.1%} [{low:.1%}, {high:.1%}]"]
+    parts.append(f"in FP32 on {before['fp32_agreement']:.1%}")
+    parts.append(f"KL {before['kl_mean']:.1e} nats")
+    if before["logits_sqnr_db"] is not None:
+        parts.append(f"SQNR {before['logits_sqnr_db']:.1f} dB")
+    if before["accuracy"] is not None:
+        parts.append(f"accuracy {row['accuracy']:.1%}, before {before['accuracy']:.1%}")
+    return ", ".join(parts)
 
 
 def _show_layers(search: SearchResult) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ import onnxruntime as ort
 from edgefel.calib.images import ComparedImages
 from edgefel.data.preprocessing import Preprocessing
 from edgefel.errors import EdgefelError
-from edgefel.export.parity.compare import Parity, compare
+from edgefel.export.parity.compare import Before, Outputs, Parity, compare
 from edgefel.export.parity.limits import LIMITS, ParityLimits
 from edgefel.progress import SILENT, Progress
 from edgefel.runtime.manifest import INPUT_NAME, OUTPUT_NAMES
@@ -34,7 +35,8 @@ class Gate:
 
     The reference uses the checkpoint's own preprocessing, a file the bundle's: a resample that was moved out of
     the graph is part of the comparison. limits: per precision. seed: of the intervals. threads: of PyTorch and
-    ONNX Runtime, None for all cores.
+    ONNX Runtime, None for all cores. before: the network before quantization-aware training, which every file is
+    compared with too; it has no part in the verdict.
 
     Raises EdgefelError if an output of the model is not finite.
     """
@@ -46,18 +48,23 @@ class Gate:
     seed: int = 0
     threads: int | None = None
     progress: Progress = SILENT
+    before: Checkpoint | None = None
 
     def __post_init__(self) -> None:
-        model = self.checkpoint.model
-        batches = self.images.batches(Preprocessing.from_dict(self.checkpoint.preprocessing))
         self.progress.start("PyTorch reference", len(self.images))
-        self.reference = reference_outputs(model, batches, self.progress, threads=self.threads)
+        self.reference = self._outputs_of(self.checkpoint)
         broken = [name for name, values in self.reference.items() if not np.isfinite(values).all()]
         if broken:
             raise EdgefelError(
                 f"{self.checkpoint.path}: {', '.join(broken)} of this model are not finite; its training has "
                 "diverged, export an earlier checkpoint"
             )
+
+        self.reference_before = None if self.before is None else self._outputs_of(self.before)
+
+    def _outputs_of(self, checkpoint: Checkpoint) -> dict[str, npt.NDArray[np.float32]]:
+        batches = self.images.batches(Preprocessing.from_dict(checkpoint.preprocessing))
+        return reference_outputs(checkpoint.model, batches, self.progress, threads=self.threads)
 
     def judge(
         self,
@@ -73,8 +80,28 @@ class Gate:
         self.progress.start(f"compare {precision} with PyTorch", len(self.images))
         batches = self.images.batches(preprocessing, input_type)
         actual = onnx_outputs(model, batches, self.progress, outputs=outputs, threads=self.threads)
+        parity = self._compare(self.reference, actual, precision, outputs)
+        if self.reference_before is None or parity.top1_agreement is None:
+            return parity
+        beside = self._compare(self.reference_before, actual, precision, outputs)
+        labels = [
+            values["probabilities"].argmax(axis=-1) for values in (self.reference_before, self.reference)
+        ]
+        return dataclasses.replace(
+            parity,
+            before=Before(
+                float((labels[0] == labels[1]).mean()),
+                cast(float, beside.top1_agreement),
+                cast("tuple[float, float]", beside.agreement_interval),
+                cast(float, beside.kl_mean),
+                beside.logits_sqnr_db,
+                None if beside.labels is None else beside.labels.accuracy_reference,
+            ),
+        )
+
+    def _compare(self, reference: Outputs, actual: Outputs, precision: str, outputs: Sequence[str]) -> Parity:
         return compare(
-            self.reference,
+            reference,
             actual,
             self.limits[precision],
             outputs=outputs,
