@@ -24,7 +24,6 @@ def _parts(cell: Mapping[str, Any]) -> Iterator[str]:
         data = output.get("data", {})
         image = next((kind for kind in ("image/png", "image/jpeg") if kind in data), None)
         if image:
-            described = output.get("metadata", {}).get("alt", "Output of the code above")
-            yield f"![{described}](data:{image};base64,{''.join(data[image]).strip()})"
+            yield f"![Output of the code above](data:{image};base64,{''.join(data[image]).strip()})"
         elif text := "".join(output.get("text", data.get("text/plain", ""))):
             yield f"```text\n{text.rstrip()}\n```"

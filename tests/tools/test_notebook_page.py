@@ -12,7 +12,7 @@ def test_each_kind_of_cell_and_output(tmp_path):
         {"output_type": "stream", "name": "stdout", "text": ["one\n", "two\n"]},
         {"output_type": "execute_result", "data": {"text/plain": ["[1, 2]"]}},
         {"output_type": "display_data", "data": {"image/png": "QUJD\n", "text/plain": ["<Figure size 2x1>"]}},
-        {"output_type": "display_data", "data": {"image/jpeg": ["QU", "JD"]}, "metadata": {"alt": "Bars"}},
+        {"output_type": "display_data", "data": {"image/jpeg": ["QU", "JD"]}},
     ]
     cells = [
         {"cell_type": "markdown", "source": ["# Title\n", "text"]},
@@ -27,6 +27,6 @@ def test_each_kind_of_cell_and_output(tmp_path):
         "```text\none\ntwo\n```",
         "```text\n[1, 2]\n```",
         "![Output of the code above](data:image/png;base64,QUJD)",
-        "![Bars](data:image/jpeg;base64,QUJD)",
+        "![Output of the code above](data:image/jpeg;base64,QUJD)",
         "```python\nb = 2\n```\n",
     ]
