@@ -25,8 +25,9 @@ pytestmark = pytest.mark.slow
 
 
 def text(notebook: nbformat.NotebookNode) -> str:
-    """What the cells print."""
-    outputs = (output for cell in notebook.cells for output in cell.get("outputs", ()))
+    """What the cells print, but for warnings."""
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    outputs = [output for output in outputs if output.get("name") != "stderr"]
     return "".join(output.get("text", "") or output.data.get("text/plain", "") for output in outputs)
 
 
