@@ -10,7 +10,16 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from edgefel.cli.param_types import ABOVE_ZERO, INTEGERS, PATH, POSITIVE, FiniteRange, joined, name_list
+from edgefel.cli.param_types import (
+    ABOVE_ZERO,
+    INTEGERS,
+    PATH,
+    POSITIVE,
+    FiniteRange,
+    joined,
+    name_list,
+    suggested,
+)
 from edgefel.data.image_headers import MOST_PIXELS, PIXELS_VARIABLE
 from edgefel.data.votes import VOTES_FILES, layout_with_votes
 from edgefel.errors import EdgefelError
@@ -19,9 +28,13 @@ from edgefel.workers import usable_cores
 Function = TypeVar("Function", bound=Callable[..., Any])
 Decorator = Callable[[Any], Any]
 
-# written out, so that --help imports no backend; a test compares them with the runtime's
+# written out, so that --help and completion import no backend or OpenCV; a test compares them with what they name
 BACKENDS = ("tensorrt", "onnxruntime-cuda", "openvino", "onnxruntime", "onnxruntime-tensorrt")
 PRECISIONS = ("fp32", "fp16", "int8", "int8+fp16")
+LAYOUTS = (
+    *("raf-db", "affectnet", "affectnet-7", "aff-wild2", "aff-wild2-7", "fer-plus", "fer-plus-7", "expw"),
+    *("jaffe", "ferg", "manifest", "webdataset", "folder"),
+)
 
 
 def given(option: str) -> bool:
@@ -55,11 +68,25 @@ def _option(*names: str, **shared: Any) -> Callable[..., Decorator]:
     return option
 
 
+# completion of names by the shell
+def _model_names() -> list[str]:
+    from edgefel.models.registry import list_models
+
+    return list_models()
+
+
+models = suggested(_model_names)
+models_or_files = suggested(_model_names, or_files=True)
+layouts = suggested(lambda: LAYOUTS)
+
+
 # inputs
-def _or_shipped(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path:
+def _or_shipped(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    if value is not None or ctx.resilient_parsing:  # the shell completes the line
+        return value
     from edgefel.runtime.shipped import shipped_bundle
 
-    return shipped_bundle() if value is None else value
+    return shipped_bundle()
 
 
 bundle = click.argument("bundle", type=PATH)
@@ -237,6 +264,7 @@ def layout(function: Function) -> Function:
         "--layout",
         metavar="NAME",
         callback=_add_votes,
+        shell_complete=layouts,
         help="Layout of the data set, such as raf-db; docs/data.md lists all.  [default: recognized]",
     )(function)
 

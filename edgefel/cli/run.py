@@ -18,7 +18,7 @@ from edgefel.cli import params
 from edgefel.cli.console import console_on_stderr, say
 from edgefel.cli.network import load_network, network_options
 from edgefel.cli.output import discard
-from edgefel.cli.param_types import ABOVE_ZERO, PATH, POSITIVE, SIZE, FiniteRange
+from edgefel.cli.param_types import ABOVE_ZERO, PATH, POSITIVE, SIZE, FiniteRange, suggested
 from edgefel.cli.run_console import LabelChanges, run_progress, say_summary
 from edgefel.errors import EdgefelError
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 @click.option(
     "--source",
     default="0",
+    shell_complete=suggested(lambda: ["csi"], or_files=True),
     help="Camera number or device, csi, csi:1, rtsp://..., a video file, an image or a folder of images.",
 )
 @click.option("--size", type=SIZE, help="Frame size to request from the camera, such as 1280x720.")

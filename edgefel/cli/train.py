@@ -14,7 +14,7 @@ from edgefel import signals
 from edgefel.cli import params
 from edgefel.cli.console import Bars, first_names
 from edgefel.cli.lazy import require
-from edgefel.cli.param_types import PATH
+from edgefel.cli.param_types import PATH, files
 from edgefel.errors import EdgefelError
 from edgefel.files.documents import parse_yaml
 from edgefel.text import counted
@@ -73,13 +73,24 @@ def _option(path: str, item: dataclasses.Field[Any], limits: Limits) -> Callable
     if kind == "bool":
         return click.option(f"{flag}/--no-{flag[2:]}", path, default=None, help=text)
     if kind.startswith("tuple"):
-        return click.option(flag, path, multiple=True, metavar="PATH", help=text, default=())
+        return click.option(
+            flag, path, multiple=True, metavar="PATH", help=text, default=(), shell_complete=files
+        )
     types: dict[str, Any] = {"int": int, "float": float, "str": str}
     chosen = click.Choice(limits.choices) if limits.choices else types[kind]
     metavar = {"data": "DATA", "teacher": "CHECKPOINT", "qat": "CHECKPOINT"}.get(item.name)
-    return click.option(flag, path, type=chosen, metavar=metavar, default=None, help=text)
+    complete = _COMPLETED.get(item.name)
+    return click.option(
+        flag, path, type=chosen, metavar=metavar, default=None, help=text, shell_complete=complete
+    )
 
 
+# settings of any text, of which the shell completes some
+_COMPLETED = {
+    "model": params.models,
+    "layout": params.layouts,
+    **dict.fromkeys(("data", "teacher", "qat", "prior"), files),
+}
 _MODEL_SET_HELP = "Change the model, e.g. head.anchors_per_class=4; repeat for several."
 # click names parameters by identifiers: "loss.smoothing" is the parameter "loss__smoothing"
 _PATHS = {path.replace(".", "__"): path for path, _, _ in settings()}

@@ -10,16 +10,18 @@ from click.testing import CliRunner
 
 from edgefel.cli import params
 from edgefel.data.image_headers import PIXELS_VARIABLE
+from edgefel.data.open import LAYOUTS
 from edgefel.errors import EdgefelError
 from edgefel.runtime import manifest, quality
 from edgefel.runtime.backends import base
 from edgefel.workers import usable_cores
 
 
-def test_names_are_those_of_the_runtime():
-    """They are written out, so that help needs nothing else."""
+def test_names_are_those_of_what_they_name():
+    """They are written out, so that help and completion need nothing else."""
     assert tuple(base.BACKENDS) == params.BACKENDS
     assert tuple(manifest.PRECISIONS) == params.PRECISIONS
+    assert tuple(LAYOUTS) == params.LAYOUTS
     (option,) = click.command()(params.min_quality(lambda min_quality: None)).params
     assert option.default == quality.DEFAULT_LEAST
 
