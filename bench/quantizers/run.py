@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 
 from edgefel.bench.compare.contenders import Subject
 from edgefel.bench.environment import Found, measured_rows
@@ -22,6 +24,8 @@ from edgefel.calib.images import ComparedImages, choose_images, load_images
 from edgefel.calib.reader import CalibrationReader
 from edgefel.calib.thresholds import METHODS, CalibrationMethod
 from edgefel.errors import EdgefelError, MissingDependencyError
+from edgefel.export.onnx.passes import gather_prelu
+from edgefel.export.onnx.trace import save_onnx
 from edgefel.export.parity.compare import Outputs, Parity, compare
 from edgefel.export.parity.gate import onnx_outputs
 from edgefel.export.parity.limits import LIMITS
@@ -101,8 +105,15 @@ class _Bench:
     work: Path
     advance: Advance
 
+    @property
+    def plain(self) -> Path:
+        """The FP32 file that the tools get."""
+        return self.work / "plain.onnx"
+
     def found(self) -> Iterator[Found]:
         calibrated, judged_on = self._images()
+        # as PyTorch exports it: quantizers know PReLU, and not the form that is faster in ONNX Runtime
+        save_onnx(gather_prelu(onnx.load(self.source))[0], self.plain)
         self.advance("FP32", 0.0)
         reference = self._outputs(self.source, judged_on)
         rows: list[tuple[Setting, dict[str, Any]]] = [(FP32, {"file_bytes": self.source.stat().st_size})]
@@ -175,9 +186,11 @@ class _Bench:
         if (reason := setting.tool.unavailable_reason()) is not None:
             return {"reason": reason}
         metrics: dict[str, Any] = {"version": setting.tool.version}
+        own = output.with_suffix(".fp32.onnx")
+        shutil.copyfile(self.plain, own)  # ModelOpt writes into the file that it reads
         try:
             with worker_pool(1) as pool:
-                task = pool.submit(timed, setting.quantize, self.source, self.work / _IMAGES, output)
+                task = pool.submit(timed, setting.quantize, own, self.work / _IMAGES, output)
                 return metrics | {"quantize_seconds": round(task.result(), 1)}
         except Exception as error:  # whatever a tool raises on this file is what the row is there to say
             return metrics | {"reason": f"failed: {type(error).__name__}: {one_line(error)[:_REASON]}"}

@@ -115,10 +115,13 @@ def edgefel(precision: str, method: CalibrationMethod, fp32: Path, images: Array
     from edgefel.calib.collect import activation_scales, collect_activations
     from edgefel.calib.placement import place
     from edgefel.calib.quantize import quantize
+    from edgefel.export.onnx.passes import spread_prelu
     from edgefel.export.onnx.trace import save_onnx
     from edgefel.export.precision.precisions import POLICIES
 
     graph = onnx.load(fp32)
+    if precision == "int8":
+        graph, _ = spread_prelu(graph)
     placement = place(graph, POLICIES[precision])
     histograms = collect_activations(graph, placement.activations, _batches(images))
     save_onnx(quantize(graph, placement, activation_scales(histograms, method)), output)
