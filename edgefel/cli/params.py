@@ -21,7 +21,8 @@ Decorator = Callable[[Any], Any]
 
 # written out, so that --help imports no backend; a test compares them with the runtime's
 BACKENDS = ("tensorrt", "onnxruntime-cuda", "openvino", "onnxruntime", "onnxruntime-tensorrt")
-PRECISIONS = ("fp32", "fp16", "int8", "int8+fp16")
+ENGINE_FORMATS = ("fp8", "w8a16", "w4a16")
+PRECISIONS = ("fp32", "fp16", "int8", "int8+fp16", *ENGINE_FORMATS)
 
 
 def given(option: str) -> bool:

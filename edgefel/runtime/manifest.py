@@ -30,7 +30,10 @@ OUTPUT_NAMES = ("logits", "primary", "probabilities", "confidence", "embedding")
 NEEDED_OUTPUTS = ("probabilities", "confidence")
 INPUT_TYPES = ("float32", "uint8")
 KINDS = ("onnx", "engine")
-PRECISIONS = ("fp32", "fp16", "int8", "int8+fp16")
+# formats of TensorRT: FP8, and INT8 or INT4 weights beside FP16 activations. Engines are built of these files, and no
+# other backend runs them
+ENGINE_FORMATS = ("fp8", "w8a16", "w4a16")
+PRECISIONS = ("fp32", "fp16", "int8", "int8+fp16", *ENGINE_FORMATS)
 Verdict = Literal["pass", "warn", "fail"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 

@@ -13,7 +13,7 @@ TensorRT for RTX: "INT8 WoQ GEMM", "INT4 WoQ GEMM").
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,9 +25,9 @@ from edgefel.calib.formats import BLOCK, fp8_scale, fp8_weight, int4_weight, int
 from edgefel.calib.graph import GraphIndex, rename_inputs, set_nodes
 from edgefel.calib.placement import Placement, PlacementPolicy, place
 from edgefel.errors import EdgefelError
+from edgefel.runtime.manifest import ENGINE_FORMATS
 
-WEIGHT_ONLY = {"int8": "w8a16", "int4": "w4a16"}  # option of `edgefel export` -> precision
-FORMATS = ("fp8", *WEIGHT_ONLY.values())
+FORMATS = ENGINE_FORMATS
 INT4_OPSET, INT4_IR = 21, 10  # the first with INT4, and with blocks in DequantizeLinear
 # TensorRT has no FP8 kernels for other convolutions, or slower ones than FP16's (NVIDIA ModelOpt leaves them out too)
 FP8_LEAST_CHANNELS, FP8_LARGEST_KERNEL = 17, 32
@@ -143,6 +143,3 @@ class _Writer:
 
     def _add(self, name: str, kind: int, shape: tuple[int, ...], data: bytes) -> None:
         self.tensors.append(TensorProto(name=name, data_type=kind, dims=shape, raw_data=data))
-
-
-Calibrate = Callable[..., Any]

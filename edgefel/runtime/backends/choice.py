@@ -12,7 +12,7 @@ import numpy as np
 from edgefel.errors import EdgefelError
 from edgefel.runtime.backends.base import BACKENDS, Backend, ModelFile, backend_entry
 from edgefel.runtime.engines import described
-from edgefel.runtime.manifest import PRECISIONS, BundleFile, Manifest
+from edgefel.runtime.manifest import ENGINE_FORMATS, PRECISIONS, BundleFile, Manifest
 from edgefel.runtime.shipped import engine_command
 
 AUTO = "auto"
@@ -32,6 +32,7 @@ _SMALL = {
     "onnxruntime": ("fp32", "fp16", "int8", "int8+fp16"),
 }
 _SMALL_GMAC = 1.0
+_NEARLY_EXACT = ("fp32", "fp16")  # files that need not have passed a comparison to be trusted
 _LINE = 100
 _log = logging.getLogger("edgefel.runtime")
 
@@ -95,11 +96,12 @@ def preferred(
     The faster before the slower, and last INT8 files that did not plainly pass their comparison with PyTorch: what INT8
     does to labels must have been judged. Files that failed are left out; with `force` they come at the very end.
     """
-    order = (_SMALL if manifest.model.gmac < _SMALL_GMAC else _LARGE).get(backend, PRECISIONS)
+    fastest = (_SMALL if manifest.model.gmac < _SMALL_GMAC else _LARGE).get(backend, PRECISIONS)
+    order = (*fastest, *ENGINE_FORMATS)  # the speed of these has not been measured
 
     def rank(file: BundleFile) -> tuple[int, int]:
         verdict = manifest.judged(file).verdict
-        trusted = verdict == "pass" or not file.precision.startswith("int8")
+        trusted = verdict == "pass" or file.precision in _NEARLY_EXACT
         return (2 if verdict == "fail" else 0 if trusted else 1), order.index(file.precision)
 
     return sorted((file for file in files if force or rank(file)[0] < 2), key=rank)
@@ -206,7 +208,7 @@ def _candidates(
 
 def _less(manifest: Manifest, file: BundleFile) -> str:
     verdict = manifest.judged(file).verdict
-    if verdict == "pass" or not file.precision.startswith("int8"):
+    if verdict == "pass" or file.precision in _NEARLY_EXACT:
         return "it comes later in the order of this backend"
     return (
         "it passed its comparison with warnings" if verdict == "warn" else "it was not compared with PyTorch"
@@ -214,6 +216,8 @@ def _less(manifest: Manifest, file: BundleFile) -> str:
 
 
 def _unavailable_reason(backend: str, file: BundleFile) -> str | None:
+    if file.precision in ENGINE_FORMATS and BACKENDS[backend].kind == "onnx":
+        return f"{file.name}: is for TensorRT alone; build an engine of it with 'edgefel engine'"
     try:
         return BACKENDS[backend].load().unavailable_reason(file)
     except EdgefelError as error:
