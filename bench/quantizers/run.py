@@ -179,7 +179,7 @@ class _Bench:
 
     def _outputs(self, file: Path, images: ComparedImages) -> Outputs:
         batches = images.batches(self.manifest.preprocessing)
-        return onnx_outputs(file, batches, outputs=self.manifest.outputs)
+        return onnx_outputs(file, batches, outputs=self.manifest.outputs, threads=self.options.threads)
 
     def _quantize(self, setting: Setting, output: Path) -> dict[str, Any]:
         """Its version, and seconds or the reason why there is no file."""

@@ -168,8 +168,8 @@ def onnxruntime(
         extra_options={
             "ActivationSymmetric": True,
             "WeightSymmetric": True,
-            # the activations of so many images are in memory at once; without it, of all
-            "CalibStridedMinMax": BATCH,
+            # the activations of so many images are in memory at once, without it, of all; must divide their number
+            "CalibStridedMinMax": max(size for size in range(1, BATCH + 1) if len(images) % size == 0),
         },
     )
 
