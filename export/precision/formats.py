@@ -111,7 +111,7 @@ class _Writer:
     def _weight(self, name: str, weight: Any, axis: int, readers: list[NodeProto]) -> NodeProto:
         """The weight's DequantizeLinear, which the readers read."""
         stored, scale, result = f"{name}.{self.precision}", f"{name}.scale", f"{name}.dequantized"
-        how: dict[str, int] = {"axis": axis}
+        how: dict[str, Any] = {"axis": axis}
         if self.precision == "fp8":
             bits, scales = fp8_weight(weight, axis)
             self._add(stored, _E4M3, weight.shape, bits.tobytes())
