@@ -84,12 +84,6 @@ def all_settings(method: CalibrationMethod) -> tuple[Setting, ...]:
         Setting(EDGEFEL, f"for ONNX Runtime, {method}", partial(edgefel, "int8", method), docs),
         Setting(EDGEFEL, f"for TensorRT, {method}", partial(edgefel, "int8+fp16", method), docs),
         Setting(NNCF, "mixed preset, transformer", partial(nncf, transformer=True), NNCF_DOCS),
-        Setting(
-            NNCF,
-            "mixed preset, transformer, ranges without outliers",
-            partial(nncf, transformer=True, outliers=False),
-            NNCF_DOCS,
-        ),
         Setting(NNCF, "default", partial(nncf, transformer=False), NNCF_DOCS),
         Setting(ONNXRUNTIME, "QDQ S8S8, percentile", partial(onnxruntime, "Percentile"), ORT_DOCS),
         Setting(ONNXRUNTIME, "QDQ S8S8, entropy", partial(onnxruntime, "Entropy"), ORT_DOCS),
@@ -133,11 +127,8 @@ def edgefel(precision: str, method: CalibrationMethod, fp32: Path, images: Array
     save_onnx(quantize(graph, placement, activation_scales(histograms, method)), output)
 
 
-def nncf(fp32: Path, images: Array, output: Path, *, transformer: bool, outliers: bool = True) -> None:
-    """`nncf.quantize` on all images, with its own defaults or those for transformers.
-
-    outliers: whether ranges are the largest values; otherwise those without the values that few images have.
-    """
+def nncf(fp32: Path, images: Array, output: Path, *, transformer: bool) -> None:
+    """`nncf.quantize` on all images, with its own defaults or those for transformers."""
     os.environ["NNCF_CI"] = "1"  # it sends statistics of its use otherwise
     import nncf as package
     import onnx
@@ -146,13 +137,6 @@ def nncf(fp32: Path, images: Array, output: Path, *, transformer: bool, outliers
     chosen: dict[str, Any] = {}
     if transformer:
         chosen = {"preset": package.QuantizationPreset.MIXED, "model_type": package.ModelType.TRANSFORMER}
-    if not outliers:
-        from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters
-        from nncf.quantization.range_estimator import RangeEstimatorParametersSet
-
-        chosen["advanced_parameters"] = AdvancedQuantizationParameters(
-            activations_range_estimator_params=RangeEstimatorParametersSet.MEAN_NO_OUTLIERS_MINMAX
-        )
     quantized = package.quantize(onnx.load(fp32), dataset, subset_size=len(images), **chosen)
     onnx.save(quantized, output)
 
