@@ -35,7 +35,9 @@ def quantizers(rows: Sequence[Values]) -> str:
 
         def ratio(row: Values, runtime: str = runtime) -> str:
             found = row.get("speed", {}).get(runtime)
-            return "" if found is None else f"{found['value']:.2f}" + ("" if found["stable"] else " ~")
+            if found is None or "reason" in found:
+                return "" if found is None else "fails"
+            return f"{found['value']:.2f}" + ("" if found["stable"] else " ~")
 
         columns[f"x FP32, {runtime}"] = ratio
     first = judged[0]

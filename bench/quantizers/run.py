@@ -17,7 +17,7 @@ import onnx
 
 from edgefel.bench.compare.contenders import Subject
 from edgefel.bench.environment import Found, measured_rows
-from edgefel.bench.quantizers.tools import EDGEFEL, Setting, Tool, all_settings, timed
+from edgefel.bench.quantizers.tools import EDGEFEL, Setting, Tool, all_settings, run_once, timed
 from edgefel.bench.results import Row, check_counts, check_names
 from edgefel.bench.timer import FULL, Advance, TimingPlan, measure, ratio_to
 from edgefel.calib.images import ComparedImages, choose_images, load_images
@@ -129,14 +129,19 @@ class _Bench:
             rows.append((setting, metrics))
         speeds = self._speeds(files)
         for setting, metrics in rows:
-            if (file := files.get(setting.name)) is not None:
+            if (made := files.get(setting.name)) is not None:
                 metrics["speed"] = {
                     name: found[setting.name] for name, found in speeds.items() if setting.name in found
                 }
-                metrics["tensorrt"] = _built(file, self.work) if self.options.engines else None
+                metrics["tensorrt"] = _built(made, self.work) if self.options.engines else None
             known = {"calibration_images": calibrated, "images": len(judged_on), "source": setting.source}
-            reason = [metrics["reason"]] if "reason" in metrics else []
-            yield self._named(setting), known | metrics, [*reason, *self._notes(judged_on)]
+            reasons = [metrics["reason"]] if "reason" in metrics else []
+            reasons += [
+                f"{name}: {found['reason']}"
+                for name, found in metrics.get("speed", {}).items()
+                if "reason" in found
+            ]
+            yield self._named(setting), known | metrics, [*reasons, *self._notes(judged_on)]
 
     def _named(self, setting: Setting) -> dict[str, Any]:
         names = {"quantizer": setting.tool.name, "settings": setting.settings}
@@ -213,36 +218,46 @@ class _Bench:
         return {"file_bytes": file.stat().st_size, **_judgement(parity)}
 
     def _speeds(self, files: Mapping[str, Path]) -> dict[str, dict[str, dict[str, Any]]]:
-        """By runtime and name: how many times as fast as FP32 in the same runtime, all files taking turns."""
+        """By runtime and name: how many times as fast as FP32 in the same runtime, all files in turn; or the reason
+        why the runtime does not run the file."""
         image = np.load(self.work / _IMAGES, mmap_mode="r")[:1].copy()
         speeds: dict[str, dict[str, dict[str, Any]]] = {}
         for runtime in RUNTIMES:
             with ExitStack() as opened:
-                sessions = {name: self._open(runtime, file, opened) for name, file in files.items()}
-                calls = {name: partial(one.run, image) for name, one in sessions.items() if one is not None}
+                speeds[runtime], calls = {}, {}
+                for name, file in files.items():
+                    session = self._open(runtime, file, opened)
+                    if isinstance(session, str):
+                        speeds[runtime][name] = {"reason": session[:_REASON]}
+                    else:
+                        calls[name] = partial(session.run, image)
                 if FP32.name not in calls:
                     continue
                 timings = measure(
                     calls, self.options.plan, advance=partial(self.advance, f"speed in {runtime}")
                 )
-                speeds[runtime] = {
+                speeds[runtime] |= {
                     name: {"ms_p50": round(timings[name].p50, 3), **ratio_to(timings, FP32.name, name)}
                     for name in calls
                 }
         return speeds
 
-    def _open(self, runtime: str, file: Path, opened: ExitStack) -> Backend | None:
-        """None for a runtime that is not here, or does not load the file."""
-        backend = BACKENDS[runtime].load()
+    def _open(self, runtime: str, file: Path, opened: ExitStack) -> Backend | str:
+        """The file in the runtime, or why not. It is run once in another process before: files of other tools have
+        crashed OpenVINO."""
         described: BundleFile = describe_file(file, kind="onnx", precision="fp32")
-        if backend.unavailable_reason(described) is not None:
-            return None
+        backend = BACKENDS[runtime].load()
+        if (reason := backend.unavailable_reason(described)) is not None:
+            return reason
         whole = ModelFile.of(self.manifest, self.manifest.find("fp32"))
         model = ModelFile(file, described, whole.image_shape, whole.dtype, whole.output_shapes)
         try:
+            if file != self.source:
+                with worker_pool(1) as pool:
+                    pool.submit(run_once, runtime, model, self.options.threads).result()
             session = backend.open(model, threads=self.options.threads)
-        except EdgefelError:
-            return None
+        except EdgefelError as error:
+            return str(error)
         opened.callback(session.close)
         return session
 

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgefel.calib.thresholds import CalibrationMethod
+from edgefel.runtime.backends.base import BACKENDS, ModelFile
 from edgefel.runtime.doctor.machine import installed_version
 from edgefel.runtime.manifest import INPUT_NAME
 
@@ -106,6 +107,13 @@ def timed(quantize: Quantize, source: Path, images: Path, output: Path) -> float
     start = time.perf_counter()
     quantize(source, np.load(images), output)
     return time.perf_counter() - start
+
+
+def run_once(runtime: str, model: ModelFile, threads: int) -> None:
+    """Opens the file and runs zeros; for a process of its own. Raises EdgefelError as the runtime's backend does."""
+    session = BACKENDS[runtime].load().open(model, threads=threads)
+    session.run(np.zeros((1, *model.image_shape), model.dtype))
+    session.close()
 
 
 def edgefel(precision: str, method: CalibrationMethod, fp32: Path, images: Array, output: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -97,3 +98,19 @@ def test_who_is_first_is_named():
     own, other = made("edgefel", sqnr_db=20.0, agreement=0.9), made("NNCF", sqnr_db=19.0, agreement=0.95)
     assert standing([own, other]) == "edgefel is first in SQNR; NNCF (s) is first in agreement"
     assert standing([made("NNCF")]) == "nothing was judged"
+
+
+def test_a_file_that_a_runtime_cannot_run_is_a_reason(settings, monkeypatch):
+    """The whole process would end where a runtime crashes: each file is run once in another one before."""
+
+    def crash(pool, function, *arguments):
+        if function is tools.run_once:
+            raise EdgefelError("a worker process was killed")
+        return submit(pool, function, *arguments)
+
+    submit = ProcessPoolExecutor.submit
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", crash)
+    reference, own, *_ = bench_quantizers(subject(), OPTIONS)
+    assert own.metrics["speed"]["openvino"] == {"reason": "a worker process was killed"}
+    assert "openvino: a worker process was killed" in own.notes
+    assert reference.metrics["speed"]["openvino"]["value"] == 1.0
