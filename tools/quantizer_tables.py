@@ -35,7 +35,7 @@ def quantizers(rows: Sequence[Values]) -> str:
 
         def ratio(row: Values, runtime: str = runtime) -> str:
             found = row.get("speed", {}).get(runtime)
-            if found is None or "reason" in found:
+            if found is None or "value" not in found:
                 return "" if found is None else "fails"
             return f"{found['value']:.2f}" + ("" if found["stable"] else " ~")
 

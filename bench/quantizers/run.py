@@ -137,9 +137,9 @@ class _Bench:
             known = {"calibration_images": calibrated, "images": len(judged_on), "source": setting.source}
             reasons = [metrics["reason"]] if "reason" in metrics else []
             reasons += [
-                f"{name}: {found['reason']}"
+                f"{name}: {found['failed']}"
                 for name, found in metrics.get("speed", {}).items()
-                if "reason" in found
+                if "failed" in found
             ]
             yield self._named(setting), known | metrics, [*reasons, *self._notes(judged_on)]
 
@@ -228,7 +228,7 @@ class _Bench:
                 for name, file in files.items():
                     session = self._open(runtime, file, opened)
                     if isinstance(session, str):
-                        speeds[runtime][name] = {"reason": session[:_REASON]}
+                        speeds[runtime][name] = {"failed": session[:_REASON]}
                     else:
                         calls[name] = partial(session.run, image)
                 if FP32.name not in calls:

@@ -72,3 +72,12 @@ def test_a_format_that_a_gpu_lacks_is_refused():
         "| model.fp8.onnx | 27 | 0.78 | 98.00% | 24.0 | 1.0e-03 | fear -1.0 | pass | refused | 9.7 MB |"
         in text
     )
+
+
+def test_a_runtime_that_does_not_run_the_file_fails_and_an_unstable_ratio_does_not():
+    one = judged("a", 20.0)
+    one["speed"] = {
+        "onnxruntime": {"value": 0.5, "stable": False, "reason": "halves differ"},
+        "openvino": {"failed": "crash"},
+    }
+    assert lines(quantizers([one]))[2].endswith("| 0.50 ~ | fails |")

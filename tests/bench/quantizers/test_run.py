@@ -111,6 +111,6 @@ def test_a_file_that_a_runtime_cannot_run_is_a_reason(settings, monkeypatch):
     submit = ProcessPoolExecutor.submit
     monkeypatch.setattr(ProcessPoolExecutor, "submit", crash)
     reference, own, *_ = bench_quantizers(subject(), OPTIONS)
-    assert own.metrics["speed"]["openvino"] == {"reason": "a worker process was killed"}
+    assert own.metrics["speed"]["openvino"] == {"failed": "a worker process was killed"}
     assert "openvino: a worker process was killed" in own.notes
     assert reference.metrics["speed"]["openvino"]["value"] == 1.0
