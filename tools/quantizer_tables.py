@@ -9,7 +9,14 @@ from markdown_tables import Cell, Values, device, grid, paragraphs, table, text
 
 @table("quantizers", "quantizers.jsonl", "quantizers")
 def quantizers(rows: Sequence[Values]) -> str:
-    """A line for each setting, best SQNR first; FP32, which every run measures, once."""
+    """A table for each model."""
+    models = dict.fromkeys(row["model"] for row in rows)
+    tables = [_of_model([row for row in rows if row["model"] == model]) for model in models]
+    return paragraphs(*tables, device(rows))
+
+
+def _of_model(rows: Sequence[Values]) -> str:
+    """A line for each setting, best SQNR first; not FP32, which the others refer to."""
     judged = sorted((row for row in rows if row.get("sqnr_db") is not None), key=lambda row: -row["sqnr_db"])
     others = [row for row in rows if row.get("sqnr_db") is None and row["quantizer"] != "FP32"]
 
@@ -47,7 +54,7 @@ def quantizers(rows: Sequence[Values]) -> str:
         f"`{first['model']}`: {first['calibration_images']} calibration images, judged on {first['images']} others.",
         grid([*judged, *others], columns, (0, 1, 7)),
         f"Times as fast as FP32 in the same runtime, {first['threads']} thread, batch 1, the files of one command in "
-        f"turn; ~ is not stable{built_by}. {device(rows)}",
+        f"turn; ~ is not stable{built_by}.",
     )
 
 
