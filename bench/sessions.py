@@ -22,7 +22,7 @@ from edgefel.data.preprocessing import Image
 from edgefel.data.synthetic import FaceOptions, SyntheticFaces
 from edgefel.errors import EdgefelError
 from edgefel.runtime.backends.base import BACKENDS, Array
-from edgefel.runtime.manifest import PRECISIONS, BundleFile, Manifest, read_manifest
+from edgefel.runtime.manifest import ENGINE_FORMATS, PRECISIONS, BundleFile, Manifest, read_manifest
 from edgefel.runtime.session import Session
 from edgefel.text import one_line
 
@@ -166,6 +166,9 @@ def _usable(manifest: Manifest, options: BundleOptions, skipped: dict[str, str])
     files = []
     for file in manifest.files:
         if file.precision not in (options.precisions or there):
+            continue
+        if file.kind == "onnx" and file.precision in ENGINE_FORMATS:
+            skipped[file.name] = "it is for TensorRT alone; 'edgefel engine' builds an engine of it"
             continue
         try:
             if not options.force:

@@ -13,6 +13,7 @@ import onnx
 from edgefel.calib.calibration_set import CalibrationSet, check_preprocessing, write_calibration_set
 from edgefel.calib.images import ComparedImages, choose_images, load_images
 from edgefel.calib.reader import CalibrationReader
+from edgefel.calib.thresholds import CalibrationMethod
 from edgefel.data.preprocessing import Preprocessing
 from edgefel.errors import EdgefelError
 from edgefel.export.onnx.attention import onnx_attention
@@ -30,6 +31,7 @@ from edgefel.export.precision.search import SearchResult
 from edgefel.export.qat.ranges import TrainedRanges
 from edgefel.export.record import CALIBRATION_NAME, model_info, source_entry, tool_versions
 from edgefel.export.tensorrt.engine import EngineCache, build_engine, load_tensorrt
+from edgefel.export.tensorrt.formats import check_formats
 from edgefel.files.write import atomic_folder, check_free
 from edgefel.progress import SILENT, Progress
 from edgefel.runtime.manifest import (
@@ -111,9 +113,9 @@ def export_bundle(
     options = options or ExportOptions()
     _check_output(Path(output), replace)
     if options.engine:
-        load_tensorrt(
-            options.engine_options
-        )  # a missing TensorRT should not be noticed after minutes of work
+        # a missing TensorRT should not be noticed after minutes of work
+        load_tensorrt(options.engine_options)
+        check_formats(options.engine_precisions, options.engine_options, "--engine")
     progress.start("load checkpoint")
     loaded = load_checkpoint(os.fspath(checkpoint))
     with atomic_folder(output, replace=replace) as folder:
@@ -143,7 +145,7 @@ class _Export:
         self.images = choose_images(
             self.data,
             self.checkpoint.labels,
-            calibrate=quantized and self.trained is None,
+            calibrate=options.calibrates and (self.trained is None or "fp8" in options.precisions),
             per_class=options.per_class,
             group_cap=options.group_cap,
             seed=options.seed,
@@ -255,8 +257,10 @@ class _Export:
         assert self.search is not None
         return mix_entry(self.search, self.options.max_drop, len(self.searched))
 
-    def _calibrate(self, graph: onnx.ModelProto, activations: Sequence[str]) -> Ranges:
-        if self.trained is not None:
+    def _calibrate(
+        self, graph: onnx.ModelProto, activations: Sequence[str], method: CalibrationMethod | None = None
+    ) -> Ranges:
+        if self.trained is not None and method is None:
             return self.trained.for_export(graph, activations)
         source = dict(self.images.sources["calibration"])
         key = None if self.calibration_set is None else self.calibration_set.key()
@@ -266,7 +270,7 @@ class _Export:
             graph,
             activations,
             self.reader,
-            self.options.method,
+            method or self.options.method,
             source,
             len(self.checkpoint.labels),
             key if self.options.cache else None,
@@ -314,7 +318,7 @@ class _Export:
                 builder=self._builder(made, precision) or None,
                 made_for=MADE_FOR[precision],
                 requires=onnx_requirement(
-                    model.ir_version, opset_of(model), quantized=precision.startswith("int8")
+                    model.ir_version, opset_of(model), quantized=precision not in ("fp32", "fp16")
                 ),
             )
         )

@@ -12,16 +12,17 @@ from edgefel.errors import EdgefelError
 from edgefel.export.onnx.trace import DEFAULT_OPSET
 from edgefel.export.precision.mixed import DEFAULT_MAX_DROP, SEARCH_IMAGES
 from edgefel.export.tensorrt.engine import EngineOptions
-from edgefel.runtime.manifest import NEEDED_OUTPUTS, OUTPUT_NAMES
+from edgefel.runtime.manifest import ENGINE_FORMATS, NEEDED_OUTPUTS, OUTPUT_NAMES
 
-PRECISIONS = ("fp32", "fp16", "int8")
+PRECISIONS = ("fp32", "fp16", "int8", *ENGINE_FORMATS)
+CALIBRATED = ("int8", "fp8")
 ATTENTIONS = ("decomposed", "onnx-attention", "plugin")
 PARITY_IMAGES = 256  # labelled images: at 7 or 8 classes just above 30 of each, which a recall needs
 
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What to export. precisions: any of fp32, fp16, int8. engine: build a TensorRT engine of each.
+    """What to export. precisions: any of PRECISIONS. engine: build a TensorRT engine of each.
 
     input_size: None for the model's own; half of it moves the encoder's stride-2 resample into preprocessing.
     per_class, group_cap, method: INT8 calibration; calibration_set: a file of `edgefel calibrate` instead of the
@@ -65,8 +66,10 @@ class ExportOptions:
             )
         if self.method not in METHODS:
             raise EdgefelError(f"calibration method '{self.method}': choose one of {', '.join(METHODS)}")
-        if self.calibration_set is not None and "int8" not in self.precisions:
-            raise EdgefelError(f"calibration set {self.calibration_set}: only INT8 is calibrated; add --int8")
+        if self.calibration_set is not None and not self.calibrates:
+            raise EdgefelError(
+                f"calibration set {self.calibration_set}: only INT8 and FP8 are calibrated; add --int8 or --fp8"
+            )
         for name in ("parity_images", "search_images"):
             if getattr(self, name) < 1:
                 raise EdgefelError(f"{name} is {getattr(self, name)}; give at least 1")
@@ -95,7 +98,16 @@ class ExportOptions:
     def onnx_precisions(self) -> tuple[str, ...]:
         """The ONNX files to write. INT8 comes in two: for ONNX Runtime, and over FP16 for OpenVINO and TensorRT."""
         extra = ("int8+fp16",) if "int8" in self.precisions else ()
-        return tuple(name for name in PRECISIONS if name in self.precisions) + extra
+        plain, formats = (
+            tuple(name for name in PRECISIONS if name in self.precisions and (name in ENGINE_FORMATS) is last)
+            for last in (False, True)
+        )
+        return plain + extra + formats
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether activations get ranges."""
+        return any(name in self.precisions for name in CALIBRATED)
 
     @property
     def engine_precisions(self) -> tuple[str, ...]:

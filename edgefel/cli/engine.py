@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 @click.command("engine")
 @params.bundle_or_none
-@params.precisions(("fp32", "fp16", "int8"), help="Engines to build, such as fp16,int8.  [default: all]")
+@params.precisions(
+    ("fp32", "fp16", "int8", *params.ENGINE_FORMATS),
+    help="Engines to build, such as fp16,int8.  [default: all]",
+)
 @click.option("--min-batch", type=POSITIVE, default=1, help="Smallest batch.")
 @click.option("--opt-batch", type=POSITIVE, help="Batch to optimize for.  [default: --min-batch]")
 @params.max_batch("Largest batch.", default=8)

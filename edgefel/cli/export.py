@@ -32,6 +32,17 @@ SHOWN_LAYERS = 12
     help="Write an INT8 ONNX file, calibrated on --data; with --fp16 or --engine also INT8 over FP16.",
 )
 @click.option(
+    "--fp8",
+    is_flag=True,
+    help="Write an FP8 ONNX file for TensorRT on Ada, Thor and later GPUs, calibrated on --data.",
+)
+@click.option(
+    "--weights",
+    multiple=True,
+    type=click.Choice(["int8", "int4"]),
+    help="Write an ONNX file for TensorRT with these weights and FP16 activations; may be given twice.",
+)
+@click.option(
     "--auto",
     is_flag=True,
     help="Find the layers where INT8 loses too much and keep them in float (needs --int8 and --data).",
@@ -125,6 +136,7 @@ def command(
       edgefel export runs/arbex -o bundle --fp16 --int8 --engine --data faces --input-size 112
       edgefel export runs/arbex -o bundle --int8 --calibration-set calibration.json
       edgefel export runs/arbex -o bundle --int8 --fp16 --auto --max-drop 0.5 --data faces
+      edgefel export runs/arbex -o bundle --fp8 --weights int4 --data faces
     """
     require("export", "edgefel export", "torch", "onnx", "onnxscript", "onnxsim")
     from edgefel.export.bundle import export_bundle
@@ -148,6 +160,8 @@ def _options(
     fp32: bool,
     fp16: bool,
     int8: bool,
+    fp8: bool,
+    weights: tuple[str, ...],
     input_size: str | None,
     calibration_set: Path | None,
     max_batch: int,
@@ -159,7 +173,9 @@ def _options(
     from edgefel.export.options import ExportOptions
     from edgefel.export.tensorrt.engine import EngineOptions
 
-    precisions = tuple(name for name, wanted in (("fp32", fp32), ("fp16", fp16), ("int8", int8)) if wanted)
+    chosen = {"fp32": fp32, "fp16": fp16, "int8": int8, "fp8": fp8}
+    chosen |= {"w8a16": "int8" in weights, "w4a16": "int4" in weights}
+    precisions = tuple(name for name, wanted in chosen.items() if wanted)
     if outputs:
         same["outputs"] = outputs
     return ExportOptions(

@@ -30,7 +30,8 @@ Decorator = Callable[[Any], Any]
 
 # written out, so that --help and completion import no backend or OpenCV; a test compares them with what they name
 BACKENDS = ("tensorrt", "onnxruntime-cuda", "openvino", "onnxruntime", "onnxruntime-tensorrt")
-PRECISIONS = ("fp32", "fp16", "int8", "int8+fp16")
+ENGINE_FORMATS = ("fp8", "w8a16", "w4a16")
+PRECISIONS = ("fp32", "fp16", "int8", "int8+fp16", *ENGINE_FORMATS)
 LAYOUTS = (
     *("raf-db", "affectnet", "affectnet-7", "aff-wild2", "aff-wild2-7", "fer-plus", "fer-plus-7", "expw"),
     *("jaffe", "ferg", "manifest", "webdataset", "folder"),

@@ -30,7 +30,10 @@ OUTPUT_NAMES = ("logits", "primary", "probabilities", "confidence", "embedding")
 NEEDED_OUTPUTS = ("probabilities", "confidence")
 INPUT_TYPES = ("float32", "uint8")
 KINDS = ("onnx", "engine")
-PRECISIONS = ("fp32", "fp16", "int8", "int8+fp16")
+# formats of TensorRT: FP8, and INT8 or INT4 weights beside FP16 activations. Engines are built of these files, and no
+# other backend runs them
+ENGINE_FORMATS = ("fp8", "w8a16", "w4a16")
+PRECISIONS = ("fp32", "fp16", "int8", "int8+fp16", *ENGINE_FORMATS)
 # Backends that the file of each precision is made for. ONNX Runtime's CPU provider computes FP16 in FP32 around casts,
 # and OpenVINO fuses the PReLU and the Q/DQ of the file for TensorRT, not those of the one for ONNX Runtime.
 MADE_FOR: Mapping[str, tuple[str, ...]] = {
@@ -38,6 +41,7 @@ MADE_FOR: Mapping[str, tuple[str, ...]] = {
     "fp16": ("tensorrt", "onnxruntime-cuda", "onnxruntime-tensorrt"),
     "int8": ("onnxruntime",),
     "int8+fp16": ("openvino", "tensorrt", "onnxruntime-tensorrt"),
+    **dict.fromkeys(ENGINE_FORMATS, ("tensorrt",)),
 }
 Verdict = Literal["pass", "warn", "fail"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)

@@ -19,15 +19,23 @@ from edgefel.export.tensorrt.engine import (
     check_targets,
     load_tensorrt,
 )
+from edgefel.export.tensorrt.formats import check_formats
 from edgefel.export.tensorrt.plugin import choose_kernels, find_kernels
 from edgefel.files.unfinished import claimed_folder
 from edgefel.files.write import sha256, sole_user
 from edgefel.progress import SILENT, Progress
 from edgefel.runtime.engines import engine_mismatch, find_gpu
-from edgefel.runtime.manifest import BundleFile, Manifest, describe_file, read_manifest, write_manifest
+from edgefel.runtime.manifest import (
+    ENGINE_FORMATS,
+    BundleFile,
+    Manifest,
+    describe_file,
+    read_manifest,
+    write_manifest,
+)
 from edgefel.runtime.onnx_functions import fused_nodes, has_functions
 
-ENGINE_PRECISIONS = ("fp32", "fp16", "int8")
+ENGINE_PRECISIONS = ("fp32", "fp16", "int8", *ENGINE_FORMATS)
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,7 @@ def plan_bundle_engines(
     check_targets(trt, options)
     manifest = read_manifest(folder)
     sources = _sources(manifest, precisions)
+    check_formats([source.precision for source in sources], options, str(manifest.folder))
     compiled = _kernel_folder(manifest, sources, kernels, without_kernels)
     existing = {source.name: _existing(manifest, source) for source in sources}
     for source in sources:
@@ -98,7 +107,7 @@ def build_bundle_engines(
 ) -> tuple[BundleEngine, ...]:
     """Builds engines of a bundle's ONNX files and records them in its manifest.
 
-    precisions: some of fp32, fp16 and int8; all that the bundle has without it. INT8 is built from INT8 over
+    precisions: some of ENGINE_PRECISIONS; all that the bundle has without it. INT8 is built from INT8 over
     FP16 where the bundle has that. An engine that is there and fits is kept; one that does not fit is replaced
     with `rebuild`, and an error without. With `rebuild` every engine is built, none taken from `cache`.
 

@@ -91,4 +91,4 @@ def test_lists_are_joined_and_cores_are_counted():
         call(listed, "--workers", "3", "--precision", "fp16,int8", "--precision", "int8,fp32")
         == "3 fp16 int8 fp32"
     )
-    assert "'fp8' is not one of fp32, fp16, int8, int8+fp16" in call(listed, "--precision", "fp16,fp8")
+    assert "'fp4' is not one of fp32, fp16, int8, int8+fp16, fp8" in call(listed, "--precision", "fp16,fp4")

@@ -181,7 +181,7 @@ BAD = {
     ),
     "hash short": (setting("files", 0, "sha256", value="abc"), "is not 64 lower-case hex digits"),
     "kind": (setting("files", 0, "kind", value="tflite"), "kind is 'tflite'; known are onnx, engine"),
-    "precision": (setting("files", 0, "precision", value="fp8"), "precision is 'fp8'; known are fp32, fp16"),
+    "precision": (setting("files", 0, "precision", value="fp4"), "precision is 'fp4'; known are fp32, fp16"),
     "parity": (setting("files", 0, "parity", value=3), r"files\[0\]\.parity is 3, not an object"),
     "file twice": (setting("files", 1, "name", value="model.fp32.onnx"), "model.fp32.onnx listed twice"),
     "file elsewhere": (setting("files", 0, "name", value="../model.onnx"), "lie directly in its folder"),

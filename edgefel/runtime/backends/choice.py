@@ -11,9 +11,9 @@ import numpy as np
 
 from edgefel.errors import EdgefelError
 from edgefel.runtime.backends.base import BACKENDS, Backend, ModelFile, backend_entry
-from edgefel.runtime.backends.speeds import Speeds
+from edgefel.runtime.backends.speeds import NEARLY_EXACT, Speeds
 from edgefel.runtime.engines import described
-from edgefel.runtime.manifest import PRECISIONS, BundleFile, Manifest
+from edgefel.runtime.manifest import ENGINE_FORMATS, PRECISIONS, BundleFile, Manifest
 from edgefel.runtime.shipped import engine_command
 
 AUTO = "auto"
@@ -238,7 +238,7 @@ def _candidates(
 
 def _less(speeds: Speeds, backend: str, file: BundleFile) -> str:
     verdict = speeds.manifest.judged(file).verdict
-    if verdict == "pass" or not file.precision.startswith("int8"):
+    if verdict == "pass" or file.precision in NEARLY_EXACT:
         ms = None if speeds.measured is None else speeds.ms(backend, file)
         return "it comes later in the order" if ms is None else f"it takes {ms:.3g} ms here"
     return (
@@ -247,6 +247,8 @@ def _less(speeds: Speeds, backend: str, file: BundleFile) -> str:
 
 
 def _unavailable_reason(backend: str, file: BundleFile) -> str | None:
+    if file.precision in ENGINE_FORMATS and BACKENDS[backend].kind == "onnx":
+        return f"{file.name}: is for TensorRT alone; build an engine of it with 'edgefel engine'"
     try:
         return BACKENDS[backend].load().unavailable_reason(file)
     except EdgefelError as error:

@@ -31,6 +31,7 @@ _ON_GPU = {
     "onnxruntime-tensorrt": ("fp16", "int8+fp16", "fp32", "int8"),
     "onnxruntime-cuda": ("fp16", "fp32", "int8+fp16", "int8"),
 }
+NEARLY_EXACT = ("fp32", "fp16")  # files that need not have passed a comparison to be trusted
 # INT8 and FP16 must be faster than FP32 by this share to be taken for it
 _WORTH = 1.03
 # times FP32's duration above which a choice is called slower; FP32 itself, against FP32 in another backend
@@ -63,11 +64,11 @@ class Speeds:
         """Sorts backends and files, the one to take first.
 
         GPUs' backends that were not measured, in their order, since one that could not be may work by now; what was
-        measured, by its duration; then CPUs' by the rules. An INT8 file that did not plainly pass its comparison comes
+        measured, by its duration; then CPUs' by the rules. An INT8 (or FP8, INT4) file that did not plainly pass its comparison comes
         after those that did, a failed one last.
         """
         verdict = self.manifest.judged(file).verdict
-        trusted = verdict == "pass" or not file.precision.startswith("int8")
+        trusted = verdict == "pass" or file.precision in NEARLY_EXACT
         rank = 2 if verdict == "fail" else 0 if trusted else 1
         worth = 1.0 if file.precision == "fp32" else _WORTH
         if self.measured is not None and (ms := self.ms(backend, file)) is not None:
@@ -75,7 +76,7 @@ class Speeds:
         if (ms := self._rules.get(backend, {}).get(file.precision)) is not None:
             return 2, rank, ms * worth
         position = list(BACKENDS).index(backend) if backend in BACKENDS else len(BACKENDS)
-        order = _ON_GPU.get(backend, PRECISIONS)
+        order = (*_ON_GPU.get(backend, ()), *PRECISIONS)
         group = 3 if rank == 2 and self.measured is not None else 0
         return group, position, rank, order.index(file.precision)
 
