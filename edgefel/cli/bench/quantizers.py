@@ -63,8 +63,8 @@ def _show(rows: Sequence[Row]) -> None:
 @click.option(
     "--calibration",
     "method",
-    type=click.Choice(["minmax", "percentile", "mse", "entropy"]),
-    default="percentile",
+    type=click.Choice(["sqnr", "mse", "minmax", "percentile", "entropy"]),
+    default="sqnr",
     help="How edgefel chooses ranges.",
 )
 @click.option(
