@@ -17,7 +17,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from edgefel import __version__
 from edgefel.errors import EdgefelError
 from edgefel.files.cache import cache_folder
 from edgefel.files.documents import parse_json
@@ -48,14 +47,16 @@ class Measurement:
 
 def measurement_parts(manifest: Manifest, threads: int) -> dict[str, Any]:
     """Everything that an entry is valid for, as JSON values."""
-    versions = {name: found for name in (*_ON_CPU, *_ON_GPU) if (found := _version(name)) is not None}
+    versions = {
+        name: found for name in ("edgefel", *_ON_CPU, *_ON_GPU) if (found := _version(name)) is not None
+    }
     gpu = engines.find_gpu() if set(versions).intersection(_ON_GPU) else None
     return {
         "files": sorted([file.name, file.sha256] for file in manifest.files),
         "cpu": cpu_name() or platform.machine(),
         "gpu": None if gpu is None else gpu.name,
         "threads": threads,
-        "versions": {"edgefel": __version__, **versions},
+        "versions": versions,
     }
 
 

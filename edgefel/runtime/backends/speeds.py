@@ -64,8 +64,8 @@ class Speeds:
         """Sorts backends and files, the one to take first.
 
         GPUs' backends that were not measured, in their order, since one that could not be may work by now; what was
-        measured, by its duration; then CPUs' by the rules. An INT8 (or FP8, INT4) file that did not plainly pass its comparison comes
-        after those that did, a failed one last.
+        measured, by its duration; then CPUs' by the rules. A file that is not NEARLY_EXACT and did not plainly pass its
+        comparison comes after those that did, a failed one last.
         """
         verdict = self.manifest.judged(file).verdict
         trusted = verdict == "pass" or file.precision in NEARLY_EXACT

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import itertools
 import logging
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from edgefel.runtime import session as session_module
 from edgefel.runtime.backends.base import BACKENDS, BackendEntry
 from edgefel.runtime.backends.onnxruntime_backend import OnnxRuntimeBackend
 from edgefel.runtime.backends.speeds import LARGE, SMALL, Speeds
-from edgefel.runtime.manifest import PRECISIONS, describe_file, read_manifest, write_manifest
+from edgefel.runtime.manifest import ENGINE_FORMATS, PRECISIONS, describe_file, read_manifest, write_manifest
 from edgefel.runtime.measurement import Measurement, store_measurement
 from edgefel.runtime.session import Session
 
@@ -203,10 +204,11 @@ SLOWER = {
     (0.08, "openvino", "int8"): 10.6 / 7.6,
     (0.08, "openvino", "int8+fp16"): 8.0 / 7.6,
 }
+ON_CPU = tuple(name for name in PRECISIONS if name not in ENGINE_FORMATS)
 FASTER = {8.0: "--precision int8+fp16 --backend openvino", 0.08: "--precision fp32 --backend onnxruntime"}
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("precision", ON_CPU)
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 @pytest.mark.parametrize("gmac", [0.08, 8.0])
 def test_every_choice_that_is_slower_than_fp32_warns(passed, every_backend, caplog, gmac, backend, precision):
@@ -221,8 +223,10 @@ def test_every_choice_that_is_slower_than_fp32_warns(passed, every_backend, capl
     )
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("backend", ["tensorrt", "onnxruntime", "openvino"])
+@pytest.mark.parametrize(
+    ("backend", "precision"),
+    [*(("tensorrt", name) for name in PRECISIONS), *itertools.product(("onnxruntime", "openvino"), ON_CPU)],
+)
 def test_and_by_what_was_measured_here(passed, every_backend, caplog, backend, precision):
     """Whatever is slow here: the pair alone takes twice as long as FP32 does."""
     folder = passed(engines=PRECISIONS)
