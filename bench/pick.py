@@ -56,7 +56,7 @@ def pick(
     def timed(opened: OpenBundle) -> Iterator[Found]:
         image = opened.inputs(1)
         calls = {key: partial(session.run, image) for key, session in opened.sessions.items()}
-        step = f"{len(calls)} pairs of file and backend, {counted(opened.threads, 'thread')}"
+        step = f"{counted(len(calls), 'pair')} of file and backend, {counted(opened.threads, 'thread')}"
         timings = measure(calls, plan, advance=partial(advance, step))
         for key, session in opened.sessions.items():
             shortest[key.backend, session.file.name] = round(timings[key].min, 4)

@@ -50,6 +50,8 @@ ON_A_DEVICE = [
     f"pack {NANO} --triton-repository {{}}/triton --deepstream {{}}/deepstream",
     f"bench latency {NANO} {' '.join((*ORT, *BRIEF))} --no-memory -o {{}}/rows.jsonl",
     f"bench throughput {NANO} {' '.join(ORT)} --seconds 0.01 --concurrency 1",
+    f"bench pick {NANO} --threads 1 --runs 2",
+    "completion bash",
     "bench report {}/rows.jsonl -o {}/report.html",
     "bench diff {}/rows.jsonl {}/rows.jsonl",
     "data inspect {}/faces -o {}/inspected --workers 1",
@@ -70,6 +72,7 @@ WITH_TORCH = [
     f"bench train --model arbex-nano --batch-sizes 2 --quick {' '.join(BRIEF)} --no-memory --accelerator cpu",
     f"bench data --data {{}}/faces --model arbex-nano --quick --workers 1 {' '.join(BRIEF)} --stages decode",
     "bench roofline {}/bundle --device cpu --threads 1",
+    "bench quantizers {}/run --data {}/faces --tool edgefel --images 7 --per-class 2 -o {}/quantizers.jsonl",
     "ablate head --dry-run --data {}/faces -o {}/ablation",
     "detector quantize --data {}/faces --detector-model {}/yunet.onnx --precision fp16 --force",
 ]

@@ -85,16 +85,30 @@ def choose_file(
     manifest: Manifest, precision: str | None, backend: str, kind: str = "onnx", *, force: bool = False
 ) -> BundleFile:
     """The file of that precision; without one, the best for the backend that the server runs it with, as
-    `Session.open` chooses (edgefel.runtime.backends.choice).
+    `Session.open` chooses (edgefel.runtime.backends.choice). INT8 for TensorRT is INT8 over FP16 where the bundle
+    has that.
 
-    Raises EdgefelError listing what there is, or if all files of the kind failed their comparison with PyTorch.
+    Raises EdgefelError listing what there is, if all files of the kind failed their comparison with PyTorch, and for
+    INT8 that was exported for ONNX Runtime alone.
     """
     if precision is not None:
         if precision not in PRECISIONS:
             raise EdgefelError(
                 f"precision {precision!r} is not known; choose one of: {', '.join(PRECISIONS)}"
             )
-        return manifest.find(precision, kind)
+        file = manifest.find(precision, kind)
+        if precision != "int8" or kind != "onnx" or backend in file.backends:
+            return file
+        there = [other for other in manifest.files if (other.kind, other.precision) == (kind, "int8+fp16")]
+        if there and backend in there[0].backends:
+            return there[0]
+        # TensorRT takes that of an older edgefel, which has no `made_for`
+        if backend == "tensorrt" and file.made_for is not None:
+            raise EdgefelError(
+                f"{manifest.folder}: {file.name} is for {', '.join(file.backends)}, not for {backend}; export again "
+                "with 'edgefel export --int8', which writes model.int8-fp16.onnx too"
+            )
+        return file
     there = [file for file in manifest.files if file.kind == kind]
     if not there:
         raise EdgefelError(f"{manifest.folder}: no {kind} file in this bundle; export again")

@@ -33,7 +33,7 @@ def test_every_file_is_compared_on_every_image(nano_checkpoint, nano_bundle, dat
     assert result["images"] == len(dataset)
     assert seen[-1] == (len(dataset), len(dataset))
     rows = {row["precision"] if row["file"] != "PyTorch" else "PyTorch": row for row in result["files"]}
-    assert set(rows) == {"PyTorch", "fp32", "int8"}
+    assert set(rows) == {"PyTorch", "fp32", "int8", "int8+fp16"}
     assert rows["PyTorch"]["agreement"] == 1.0
     assert rows["PyTorch"]["deviation"] == 0.0
     assert rows["fp32"]["agreement"] == 1.0

@@ -55,7 +55,7 @@ def test_the_row_is_of_the_calibrating_process(prepared):
     [
         (
             ["--method", "median"],
-            "calibration method 'median' is not known; choose from: minmax, percentile, mse, entropy",
+            "calibration method 'median' is not known; choose from: sqnr, mse, minmax, percentile, entropy",
         ),
         (["--images", "0"], "images 0: give numbers of at least 1"),
     ],

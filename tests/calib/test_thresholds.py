@@ -23,9 +23,9 @@ from edgefel.calib.thresholds import (
 
 
 def histogram_of(*parts: np.ndarray) -> ActivationHistogram:
+    """Of one image with all these values."""
     histogram = ActivationHistogram("x")
-    for part in parts:
-        histogram.collect(part.astype(np.float32)[None])
+    histogram.collect(np.concatenate(parts).astype(np.float32)[None])
     return histogram
 
 

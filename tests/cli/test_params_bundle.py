@@ -13,6 +13,7 @@ from edgefel.cli.main import main
 # what is wrong in each, and what is said of it
 WRONG = {
     "bench latency": ("--backend openvino --precision fp16", "no fp16 file"),
+    "bench pick": ("-o .", ".: is a folder"),
     "bench throughput": ("--precision int8", "no int8 file"),
     "doctor": ("nothere", "nothere: no manifest.json here"),
     "engine": ("--kernels nothere", "nothere: no such folder"),

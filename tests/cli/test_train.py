@@ -38,7 +38,7 @@ def given(monkeypatch) -> list[TrainConfig]:
     """The configurations that training was asked for; nothing is trained."""
     asked: list[TrainConfig] = []
 
-    def train_nothing(config: TrainConfig, output: object, quiet: bool) -> object:
+    def train_nothing(config: TrainConfig, output: object, quiet: bool, quantize: object = None) -> object:
         asked.append(config)
         raise EdgefelError("not trained")
 

@@ -25,7 +25,7 @@ from edgefel.runtime.session import Session
 
 FILES = ["README.md", "config_infer_secondary_edgefel.txt", "labels.txt", "model.onnx"]
 # in INT8 one ulp before a quantizer can become a whole step
-LIMITS = {"fp32": 1e-5, "int8": 2e-3}
+LIMITS = {"fp32": 1e-5, "int8+fp16": 2e-3}
 
 
 @pytest.fixture
@@ -137,17 +137,18 @@ def test_the_graph_gives_what_a_session_gives(bundle, tmp_path, input_type):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", list(LIMITS))
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_a_real_network(nano_bundle, tmp_path, precision):
-    """`force`: weights are random, and what INT8 does to them is not the question."""
+    """`force`: weights are random, and what INT8 does to them is not the question. TensorRT's INT8 is over FP16."""
     write(nano_bundle, tmp_path / "ds", precision=precision, force=True)
+    precision = precision.replace("int8", "int8+fp16")
     crops = random_crops((128, 128), (60, 80), (300, 200))
     options = {"precision": precision, "backend": "onnxruntime", "threads": 1, "force": True}
     with Session.open(nano_bundle, **options) as session:
         expected = session(crops).probabilities
         found = feed(tmp_path / "ds", resized(session.manifest.preprocessing, crops))
     np.testing.assert_allclose(found, expected, rtol=0, atol=LIMITS[precision])
-    if precision == "int8":
+    if precision == "int8+fp16":
         assert tensorrt_builds(tmp_path / "ds")["layer_report"]["precisions"]["int8"] > 0
 
 

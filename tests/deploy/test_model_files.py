@@ -65,3 +65,16 @@ def test_a_model_card_is_packed_and_may_be_missing(bundle):
     entries = {entry.path: entry.open().read() for entry in model_entries(chosen)}
     assert set(entries) - set(without) == {"model/model-card.md"}
     assert entries["model/model-card.md"] == b"# Card\n"
+
+
+def test_int8_for_tensorrt_is_int8_over_fp16(tmp_path):
+    manifest = read_manifest(write_bundle(tmp_path / "both", ("int8", "int8+fp16")))
+    assert choose_file(manifest, "int8", "tensorrt").precision == "int8+fp16"
+    assert choose_file(manifest, "int8", "onnxruntime").precision == "int8"
+    alone = read_manifest(write_bundle(tmp_path / "one", ("int8",)))
+    assert choose_file(alone, "int8", "tensorrt").precision == "int8", "of an older edgefel"
+    file = dataclasses.replace(alone.files[0], made_for=("onnxruntime",))
+    with pytest.raises(
+        EdgefelError, match=r"model\.int8\.onnx is for onnxruntime, not for tensorrt; export again"
+    ):
+        choose_file(alone.with_file(file), "int8", "tensorrt")

@@ -35,7 +35,7 @@ def test_formats_of_tensorrt_come_last_and_get_engines():
         ({"precisions": ("fp4",)}, "choose some of fp32, fp16, int8, fp8, w8a16, w4a16"),
         ({"precisions": ("w8a16",), "calibration_set": "x"}, "only INT8 and FP8 are calibrated"),
         ({"precisions": ()}, "choose some of"),
-        ({"method": "guess"}, "choose one of minmax"),
+        ({"method": "guess"}, "choose one of sqnr"),
         ({"parity_images": 0}, "at least 1"),
     ],
 )

@@ -211,7 +211,7 @@ def test_nan_in_parity_is_refused_and_nothing_is_written(tmp_path):
 
 def test_what_export_wrote_is_read_back(nano_bundle, tmp_path):
     read = read_manifest(nano_bundle)
-    assert [file.precision for file in read.files] == ["fp32", "int8"]
+    assert [file.precision for file in read.files] == ["fp32", "int8", "int8+fp16"]
     for file in read.files:
         assert read.verify(file).stat().st_size == file.bytes
     write_manifest(tmp_path, read)

@@ -203,8 +203,11 @@ def test_integers_are_those_of_onnx_runtime(family, precision):
     _, _, batch, _ = exported(family)
     watched = onnx.ModelProto()
     watched.CopyFrom(int8)
+    kind, zero = onnx.TensorProto.INT8, 0
+    if POLICIES[precision].unsigned:
+        kind, zero = onnx.TensorProto.UINT8, 128
     for name in sites:
-        value = onnx.helper.make_tensor_value_info(f"{name}.int8", onnx.TensorProto.INT8, None)
+        value = onnx.helper.make_tensor_value_info(f"{name}.int8", kind, None)
         watched.graph.output.append(value)
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -212,7 +215,9 @@ def test_integers_are_those_of_onnx_runtime(family, precision):
     outputs = dict(
         zip([o.name for o in session.get_outputs()], session.run(None, {"image": batch}), strict=True)
     )
-    forced = Forced(module, list(sites), {name: outputs[f"{name}.int8"] for name in sites})
+    forced = Forced(
+        module, list(sites), {name: outputs[f"{name}.int8"].astype(np.int16) - zero for name in sites}
+    )
     with torch.no_grad():
         prediction = forced.run(torch.from_numpy(batch))
     assert forced.differ.keys() == sites.keys()

@@ -136,6 +136,7 @@ def test_the_backend_of_a_bundle_is_opened_and_not_guessed(tmp_path, monkeypatch
     def broken(model, *, threads):
         raise TypeError("nullptr")
 
+    monkeypatch.setenv("EDGEFEL_CACHE", str(tmp_path / "cache"))  # no measurement of an equal file decides
     monkeypatch.setattr(OpenVinoBackend, "unavailable_reason", lambda file: None)
     monkeypatch.setattr(OpenVinoBackend, "open", broken)
     folder = tiny_bundle.write_bundle(tmp_path / "b")

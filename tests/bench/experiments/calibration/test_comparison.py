@@ -147,7 +147,7 @@ def test_unusable_data_is_refused(dataset):
         ({"seeds": 1}, "at least 2 draws"),
         ({"per_class": ()}, "give sizes"),
         ({"per_class": (2, 2)}, "each once"),
-        ({"method": "magic"}, "choose one of minmax"),
+        ({"method": "magic"}, "choose one of sqnr"),
         ({"images": 0}, "at least 1"),
     ],
 )
