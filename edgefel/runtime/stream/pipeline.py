@@ -17,21 +17,21 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Literal, TypeVar, get_args
-from weakref import WeakKeyDictionary
 
 from edgefel.data.preprocessing import Image
 from edgefel.errors import EdgefelError, EdgefelWarning
 from edgefel.runtime.alignment import FaceBox, misframed
 from edgefel.runtime.faces import FaceDetector, crops
-from edgefel.runtime.labelling import check_labelling, crop_quality, labelled_face
+from edgefel.runtime.labelling import check_labelling, crop_quality
 from edgefel.runtime.levelling import levelling
 from edgefel.runtime.quality import Quality, check_least
 from edgefel.runtime.session import Predictions, Session
 from edgefel.runtime.stream.cuts import CutFinder
-from edgefel.runtime.stream.frames import Frame, FrameResult, FrameSource, TrackedFace
+from edgefel.runtime.stream.frames import Frame, FrameResult, FrameSource
+from edgefel.runtime.stream.people import People
 from edgefel.runtime.stream.search import AdaptiveDetector
-from edgefel.runtime.stream.smoothing import Smoothed, Smoother
-from edgefel.runtime.stream.tracker import Track, Tracker, TrackerOptions
+from edgefel.runtime.stream.smoothing import Smoother
+from edgefel.runtime.stream.tracker import TrackerOptions
 from edgefel.runtime.telemetry.telemetry import Telemetry
 
 Item = TypeVar("Item")
@@ -185,9 +185,9 @@ class Stream:
         self._reported: dict[str, int] = {}
         tracking = self._options.tracker
         # a single image has no second frame that could confirm a face
-        self._tracker = Tracker(replace(tracking, confirm=1) if self._options.images else tracking)
-        # a smoother is dropped with its track
-        self._smoothers: WeakKeyDictionary[Track, Smoother] = WeakKeyDictionary()
+        tracking = replace(tracking, confirm=1) if self._options.images else tracking
+        limits = self._options.min_confidence, self._options.min_quality
+        self._people = People(session.labels, tracking, self._options.smoothing, *limits)
         self._ready: deque[float] = deque(maxlen=_FPS_WINDOW)
 
     @property
@@ -316,8 +316,8 @@ class Stream:
     ) -> FrameResult:
         start = time.perf_counter()
         if frame.cut or self._options.images:
-            self._tracker.reset()
-        faces = tuple(self._tracked(frame.time, boxes, predictions, qualities))
+            self._people.reset()
+        faces = tuple(self._people.update(frame.time, boxes, predictions, qualities))
         now = time.monotonic()
         self._ready.append(now)
         elapsed = now - self._ready[0]
@@ -328,31 +328,9 @@ class Stream:
         telemetry.count("frames")
         telemetry.count("faces", len(faces))
         telemetry.count("cuts", int(frame.cut))
-        telemetry.set("tracks", sum(track.number > 0 for track in self._tracker.tracks))
+        telemetry.set("tracks", self._people.count)
         self._count_losses()
         return FrameResult(frame, faces, latency, fps, self._source.name)
-
-    def _tracked(
-        self, now: float, boxes: Sequence[FaceBox], predictions: Predictions, qualities: Sequence[Quality]
-    ) -> Iterator[TrackedFace]:
-        """The faces whose tracks are confirmed, with smoothed distributions. now: time of the frame in seconds."""
-        assert predictions.primary is not None
-        tracks = self._tracker.update(now, boxes, predictions.embedding)
-        options = self._options
-        values = (predictions.probabilities, predictions.primary, predictions.confidence)
-        rows = zip(*(value.tolist() for value in values), strict=True)
-        for track, box, parts, (shares, primary, confidence) in zip(
-            tracks, boxes, qualities, rows, strict=True
-        ):
-            alone = Smoothed(shares, primary, confidence, parts.overall)
-            smoothed = self._smoothers.setdefault(track, Smoother(options.smoothing)).update(now, *alone)
-            if track.number:
-                sure = (
-                    smoothed.confidence >= options.min_confidence and smoothed.quality >= options.min_quality
-                )
-                labels = self._session.labels
-                face, raw = (labelled_face(box, labels, *each, parts) for each in (smoothed, alone))
-                yield TrackedFace(track.number, face, sure, now - track.began, raw)
 
     def _count_losses(self) -> None:
         """Adds the losses since the last call to the counters, which the first call creates."""
