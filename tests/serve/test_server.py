@@ -73,7 +73,9 @@ def ended(opened: socket.socket, seconds: float) -> bool:
 HEAD = b"POST /v1/faces HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/jpeg\r\nContent-Length: 100000\r\n\r\n"
 
 
-@pytest.mark.parametrize("start", [b"", b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nX-A", HEAD + b"\xff\xd8"])
+@pytest.mark.parametrize(
+    "start", [b"", b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nX-A", HEAD + b"\xff\xd8"]
+)
 def test_200_connections_that_never_finish_do_not_keep_others_from_being_served(port, photo, start):
     with contextlib.ExitStack() as stack:
         silent = [stack.enter_context(connection(port, start)) for _ in range(200)]
@@ -147,7 +149,9 @@ def test_a_stream_that_does_not_read_its_answers_is_cut_off(port, photo):
             narrow.connect(("127.0.0.1", port))
             narrow.setblocking(False)
             # without a close frame, which nobody would read
-            stream = await connect(f"ws://127.0.0.1:{port}/v1/stream", sock=narrow, max_queue=1, close_timeout=0.1)
+            stream = await connect(
+                f"ws://127.0.0.1:{port}/v1/stream", sock=narrow, max_queue=1, close_timeout=0.1
+            )
             # answers wait in the client; then the server's buffers fill up
             with contextlib.suppress(ConnectionClosed):
                 for _ in range(100_000):
