@@ -16,8 +16,10 @@ import numpy as np
 
 @contextmanager
 def running(bundle: Path, **options: Any) -> Iterator[tuple[int, subprocess.Popen[str]]]:
-    """The port and the process of a server. options: limits (of `Limits`), token, live (frames per second of a source of
-    two moving squares)."""
+    """The port and the process of a server.
+
+    options: limits (of `Limits`), token, live (frames per second of a source of two moving squares).
+    """
     command = [sys.executable, str(Path(__file__)), str(bundle), json.dumps(options)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:

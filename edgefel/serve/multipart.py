@@ -23,7 +23,7 @@ class Part:
 
 
 def read_multipart(content_type: str, body: bytes, most: int) -> list[Part]:
-    """The parts in order. Raises Problem (400) for a body that does not have this form, (413) for more parts than
+    """The parts in order. Raises Problem (400) for a body that does not have this form, (422) for more parts than
     `most`."""
     found = _BOUNDARY.search(content_type)
     if found is None:
@@ -42,7 +42,7 @@ def read_multipart(content_type: str, body: bytes, most: int) -> list[Part]:
             return parts
         if len(parts) == most:
             raise Problem(
-                413, "too-many-images", f"The form has more than {most} parts; send fewer at a time."
+                422, "too-many-images", f"The form has more than {most} parts; send fewer at a time."
             )
         parts.append(_part(piece))
     raise _bad("its end is missing")

@@ -22,9 +22,9 @@ _MEANINGS = {
     404: "There is no such file, or no source of the device's own.",
     405: "The address does not take this method.",
     408: "The body took too long.",
-    413: "Too many bytes, pixels or images.",
+    413: "Too many bytes or pixels.",
     415: "Not an image of a format that is read.",
-    422: "The image is damaged.",
+    422: "The image is damaged, or there are too many.",
     429: "Too many requests.",
     503: "Not ready, or too much to do; Retry-After says when to come again.",
 }

@@ -76,7 +76,7 @@ def browser(launch: Any, camera: Path) -> Any:
 
 
 def until(page: Any, expression: str, argument: Any = None) -> None:
-    """Waits for a function of the page to be true. Playwright's own waiting needs eval, which the page's policy forbids."""
+    """Waits for a function of the page to be true. Playwright's own waiting needs eval, which the policy forbids."""
     deadline = time.monotonic() + PATIENCE / 1e3
     while not page.evaluate(expression, argument):
         assert time.monotonic() < deadline, expression
