@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -30,6 +31,25 @@ def running(bundle: Path, **options: Any) -> Iterator[tuple[int, subprocess.Pope
     finally:
         process.kill()
         process.communicate()
+
+
+def connection(port: int, data: bytes = b"") -> socket.socket:
+    opened = socket.create_connection(("127.0.0.1", port), timeout=20)
+    opened.sendall(data)
+    return opened
+
+
+def ended(opened: socket.socket, seconds: float) -> bool:
+    """Whether the server ends a connection within some seconds; what it sends before is read."""
+    opened.settimeout(seconds)
+    try:
+        while opened.recv(65536):
+            pass
+    except TimeoutError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 class MovingSquares:

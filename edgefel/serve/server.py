@@ -27,6 +27,7 @@ from edgefel.serve.worker import Worker
 
 # seconds for which answers that are under way are waited for at the end
 _GOODBYE = 3
+_SEND_BUFFER = 256 * 1024
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ class Address:
             opened = socket.socket(family, kind, protocol)
             try:
                 opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                # of each connection: what the kernel keeps for a client that does not read, and how old its frames get
+                opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
                 opened.bind(place)
                 opened.listen(512)
             except BaseException:

@@ -1,19 +1,15 @@
-"""A real server with clients that misbehave, and signals."""
+"""A real server: addresses, signals, its end."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import signal
 import socket
-import time
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from serve_process import running
+from serve_process import connection, ended, running
 from tiny_bundle import write_bundle
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
@@ -21,160 +17,13 @@ from websockets.exceptions import ConnectionClosed
 from edgefel.errors import EdgefelError
 from edgefel.serve.server import Address
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory) -> Path:
     return write_bundle(tmp_path_factory.mktemp("server") / "bundle")
 
 
-@pytest.fixture(scope="module")
-def port(bundle: Path) -> Iterator[int]:
-    """A server of short patience."""
-    limits = {"head": 1.0, "request": 1.0, "stall": 1.0, "connections": 400}
-    with running(bundle, limits=limits, live=30) as (number, _):
-        yield number
-
-
-def get(port: int, path: str = "/healthz", body: bytes | None = None) -> tuple[int, bytes]:
-    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", body)
-    if body is not None:
-        request.add_header("Content-Type", "image/jpeg")
-    with urllib.request.urlopen(request, timeout=20) as answer:
-        return answer.status, answer.read()
-
-
-def counter(port: int, name: str) -> float:
-    text = get(port, "/metrics")[1].decode()
-    lines = [line for line in text.splitlines() if f'"{name}"' in line]
-    return float(lines[0].split()[-1]) if lines else 0.0
-
-
-def connection(port: int, data: bytes = b"") -> socket.socket:
-    opened = socket.create_connection(("127.0.0.1", port), timeout=20)
-    opened.sendall(data)
-    return opened
-
-
-def ended(opened: socket.socket, seconds: float) -> bool:
-    """Whether the server ends a connection within some seconds; what it sends before is read."""
-    opened.settimeout(seconds)
-    try:
-        while opened.recv(65536):
-            pass
-    except TimeoutError:
-        return False
-    except OSError:
-        pass
-    return True
-
-
-HEAD = b"POST /v1/faces HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/jpeg\r\nContent-Length: 100000\r\n\r\n"
-
-
-@pytest.mark.parametrize(
-    "start", [b"", b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nX-A", HEAD + b"\xff\xd8"]
-)
-def test_200_connections_that_never_finish_do_not_keep_others_from_being_served(port, photo, start):
-    with contextlib.ExitStack() as stack:
-        silent = [stack.enter_context(connection(port, start)) for _ in range(200)]
-        for _ in range(5):
-            assert get(port)[0] == 200
-            assert json.loads(get(port, "/v1/faces", photo)[1])["images"][0]["faces"]
-        assert all(ended(one, 10) for one in silent)
-
-
-def test_a_client_that_sends_a_byte_now_and_then_is_cut_off_too(port):
-    # a reset or a broken pipe
-    with connection(port, b"GET / HTTP/1.1\r\n") as opened, pytest.raises(OSError):  # noqa: PT011
-        for _ in range(100):
-            time.sleep(0.1)
-            opened.sendall(b"X")
-
-
-def test_a_second_request_has_no_more_time_than_the_first(port):
-    with connection(port, b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n") as opened:
-        assert opened.recv(65536).startswith(b"HTTP/1.1 200")
-        opened.sendall(b"GET /healthz")
-        assert ended(opened, 10)
-
-
-def test_a_body_that_takes_too_long_is_answered(port):
-    with connection(port, HEAD + b"\xff\xd8") as opened:
-        assert opened.recv(65536).startswith(b"HTTP/1.1 408")
-        assert ended(opened, 10)
-
-
-def test_more_connections_than_the_limit_close_the_oldest_that_is_silent(port):
-    with contextlib.ExitStack() as stack:
-        first = stack.enter_context(connection(port))
-        for _ in range(410):
-            stack.enter_context(connection(port))
-        assert get(port)[0] == 200
-        assert ended(first, 0.5)
-
-
-@pytest.mark.parametrize("path", ["/v1/live.mjpg"])
-def test_a_viewer_that_stops_reading_harms_nobody_and_is_cut_off(port, path):
-    request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
-    with contextlib.ExitStack() as stack:
-        stopped = []
-        for _ in range(5):
-            opened = stack.enter_context(socket.socket())
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            opened.connect(("127.0.0.1", port))
-            opened.sendall(request)
-            stopped.append(opened)
-        with connection(port, request) as reading:
-            data = b""
-            reading.settimeout(20)
-            while data.count(b"--edgefel-frame") < 20:
-                data += reading.recv(1 << 20)
-        assert b"Content-Type: image/jpeg" in data
-        deadline = time.monotonic() + 20
-        while (streams := gauge(port, "streams")) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert streams == 0
-
-
-def gauge(port: int, name: str) -> float:
-    return counter(port, name)
-
-
-def test_a_stream_that_does_not_read_its_answers_is_cut_off(port, photo):
-    async def run() -> None:
-        with socket.socket() as narrow:
-            narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            narrow.connect(("127.0.0.1", port))
-            narrow.setblocking(False)
-            # without a close frame, which nobody would read
-            stream = await connect(
-                f"ws://127.0.0.1:{port}/v1/stream", sock=narrow, max_queue=1, close_timeout=0.1
-            )
-            # answers wait in the client; then the server's buffers fill up
-            with contextlib.suppress(ConnectionClosed):
-                for _ in range(100_000):
-                    await asyncio.wait_for(stream.send(photo), 20)
-                pytest.fail("the server reads on without being read")
-
-    asyncio.run(asyncio.wait_for(run(), 120))
-    assert get(port)[0] == 200
-
-
-def test_the_devices_source_comes_with_its_images(port):
-    async def run() -> list:
-        async with connect(f"ws://127.0.0.1:{port}/v1/live") as socket:
-            return [await socket.recv() for _ in range(6)]
-
-    messages = asyncio.run(asyncio.wait_for(run(), 20))
-    frames = [json.loads(text) for text in messages[::2]]
-    assert all(len(frame["faces"]) == 2 for frame in frames)
-    assert (frames[0]["width"], frames[0]["height"]) == (640, 480)
-    assert {"detect", "inference", "total"} <= set(frames[0]["stages_ms"])
-    assert all(data.startswith(b"\xff\xd8") for data in messages[1::2])
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_server_and_its_streams(bundle, photo, number):
     async def watch(port: int, process) -> None:
