@@ -48,7 +48,7 @@ def test_every_file_that_is_no_python_is_in_the_wheel():
 LIGHT = """
 import importlib, pkgutil, sys
 import edgefel.cli.main, edgefel.data.labels, edgefel.kernels, edgefel.export
-for command in ("predict", "run", "doctor", "pack", "engine"):
+for command in ("predict", "run", "serve", "doctor", "pack", "engine"):
     importlib.import_module(f"edgefel.cli.{command}")
 names = []
 for package in ("edgefel.runtime", "edgefel.deploy"):
@@ -57,7 +57,7 @@ for package in ("edgefel.runtime", "edgefel.deploy"):
 for name in names:
     importlib.import_module(name)
 heavy = {"torch", "triton", "sklearn", "onnx", "kornia", "jinja2", "matplotlib", "lightning_fabric", "tensorrt"}
-heavy.add("openvino")
+heavy |= {"openvino", "starlette", "uvicorn", "websockets"}
 print(len(names), *sorted(heavy & set(sys.modules)))
 """
 

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 
-from edgefel.serve import live, pages, rest, sockets
+from edgefel.serve import pages, rest, sockets, viewing
 from edgefel.serve.access import Names
 from edgefel.serve.guard import Guard
 from edgefel.serve.openapi import openapi_document
@@ -41,9 +41,9 @@ ROUTES = (
     Route("/metrics", rest.metrics),
     Route("/v1/faces", rest.faces, methods=["POST"]),
     Route("/v1/model", rest.model),
-    Route("/v1/live.mjpg", live.mjpeg),
+    Route("/v1/live.mjpg", viewing.mjpeg),
     WebSocketRoute("/v1/stream", sockets.stream),
-    WebSocketRoute("/v1/live", live.watch),
+    WebSocketRoute("/v1/live", viewing.watch),
 )
 
 

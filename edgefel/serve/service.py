@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from starlette.requests import HTTPConnection
 
@@ -14,12 +14,10 @@ from edgefel.serve.access import Door
 from edgefel.serve.bodies import Bodies
 from edgefel.serve.engine import Engine
 from edgefel.serve.limits import Limits
+from edgefel.serve.live import LiveStream
 from edgefel.serve.problems import Problem
 from edgefel.serve.slot import Slot
 from edgefel.serve.worker import Worker
-
-if TYPE_CHECKING:
-    from edgefel.serve.live import LiveStream
 
 
 @dataclass

@@ -111,17 +111,3 @@ def test_readiness_says_that_the_source_is_lost(make_live, make_client):
     one.problem = "camera 0: gone"
     answer = client.get("/readyz")
     assert (answer.status_code, answer.json()["reason"]) == (503, "no-source")
-
-
-def test_without_a_source_there_is_nothing_to_watch(client):
-    answer = client.get("/v1/live.mjpg")
-    assert (answer.status_code, answer.json()["reason"]) == (404, "no-source")
-
-
-def test_viewers_are_counted_among_the_streams(make_live, make_client):
-    client = make_client(live=make_live(camera), clients=1)
-    with client.websocket_connect("ws://127.0.0.1:8000/v1/live") as socket:
-        assert socket.receive_json()["width"] == 320
-        assert socket.receive_bytes().startswith(b"\xff\xd8")
-        assert client.get("/v1/live.mjpg").status_code == 503
-    assert client.app.state.service.streams == 0
