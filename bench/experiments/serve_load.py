@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +164,7 @@ def measure(
     """The row. Raises EdgefelError if an answer is missing or wrong."""
     try:
         import uvicorn
-        import websockets
+        import websockets  # noqa: F401
     except ImportError as error:
         raise MissingDependencyError(error.name or "uvicorn", "serve", "this bench") from None
     options = serve.split()
@@ -195,7 +196,7 @@ def measure(
         "machine": cpu_name(),
         "cores": len(os.sched_getaffinity(0)),
         "load_average": os.getloadavg()[0],
-        "versions": versions(uvicorn=uvicorn, opencv=cv2) | {"websockets": websockets.__version__},
+        "versions": versions(uvicorn=uvicorn, opencv=cv2) | {"websockets": metadata.version("websockets")},
     }
 
 

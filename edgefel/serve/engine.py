@@ -213,8 +213,8 @@ class Engine:
 
 
 def _rows(predictions: Predictions, rows: slice) -> Predictions:
-    values: dict[str, Any] = predictions._asdict()
-    return Predictions(**{name: None if value is None else value[rows] for name, value in values.items()})
+    values: list[Any] = [None if value is None else value[rows] for value in predictions]
+    return Predictions(*values)
 
 
 def _problem(error: Exception) -> Problem:

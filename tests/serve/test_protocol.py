@@ -11,8 +11,10 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import pytest
 from serve_process import connection, ended, running
+from streams import RED, scene
 from tiny_bundle import write_bundle
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
@@ -114,7 +116,11 @@ def test_a_viewer_that_stops_reading_harms_nobody_and_is_cut_off(port):
         assert streams == 0
 
 
-def test_a_stream_that_does_not_read_its_answers_is_cut_off(port, photo):
+def test_a_stream_that_does_not_read_its_answers_is_cut_off(port):
+    # of many faces, so that few answers fill the buffers
+    squares = [(10 + 40 * column, 10 + 40 * row, 25, RED) for row in range(5) for column in range(7)]
+    crowd = cv2.imencode(".jpg", scene(squares))[1].tobytes()
+
     async def run() -> None:
         with socket.socket() as narrow:
             narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -127,7 +133,7 @@ def test_a_stream_that_does_not_read_its_answers_is_cut_off(port, photo):
             # answers wait in the client; then the server's buffers fill up
             with contextlib.suppress(ConnectionClosed):
                 for _ in range(100_000):
-                    await asyncio.wait_for(stream.send(photo), 20)
+                    await asyncio.wait_for(stream.send(crowd), 20)
                 pytest.fail("the server reads on without being read")
 
     asyncio.run(asyncio.wait_for(run(), 120))
