@@ -78,3 +78,30 @@ def test_odd_logins(make_client, content, kind, status):
 def test_a_login_without_a_lock_gives_no_cookie(client):
     answer = client.post("/login", data={"token": "anything"})
     assert (answer.status_code, "set-cookie" in answer.headers) == (204, False)
+
+
+def luminance(colour: str) -> float:
+    """Of "#rrggbb", by WCAG 2.2."""
+    parts = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    linear = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def contrast(one: str, other: str) -> float:
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+def test_colours_differ_enough_from_what_is_behind_them(theme):
+    """WCAG 2.2: 4.5 for text, 3 for what shows something."""
+    style = static_files()["style.css"].data.decode()
+    found = re.findall(r"--([\w-]+): light-dark\((#\w{6}), (#\w{6})\)", style)
+    colours = {name: pair[theme] for name, *pair in found}
+    for text, behind in (("ink", "card"), ("ink", "paper"), ("soft", "card"), ("soft", "paper"), ("warn", "warn-wash")):
+        assert contrast(colours[text], colours[behind]) >= 4.5, (text, behind)
+    assert contrast(colours["on-accent"], colours["accent"]) >= 4.5
+    classes = [name for name in colours if re.fullmatch(r"c\d+", name)]
+    assert len(classes) == 11
+    for name in [*classes, "accent"]:
+        assert contrast(colours[name], colours["card"]) >= 3, name

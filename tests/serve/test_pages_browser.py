@@ -230,6 +230,19 @@ def test_a_video_is_read_frame_by_frame(make_page, address, tmp_path):
     assert page.is_visible("#open")
 
 
+def test_a_board_without_a_screen_is_watched_in_an_img(make_page, address):
+    page = make_page(address)
+    page.evaluate(
+        """() => {
+            const image = document.createElement("img");
+            image.id = "live";
+            image.src = "/v1/live.mjpg";
+            document.body.append(image);
+        }"""
+    )
+    until(page, "() => document.querySelector('#live').naturalWidth === 640")
+
+
 def test_a_link_with_the_token_logs_in_and_hides_it(make_page, bundle):
     with running(bundle, token=TOKEN) as (port, _):
         page = make_page(f"http://127.0.0.1:{port}/#token={TOKEN}")
