@@ -54,6 +54,7 @@ async def model(request: Request) -> Response:
         {
             "edgefel": __version__,
             **service.engine.describe(),
+            "token_needed": service.door.locked,
             "limits": {
                 "body_bytes": limits.body,
                 "frame_bytes": limits.frame,

@@ -124,6 +124,7 @@ def schemas(labels: Sequence[str]) -> dict[str, Schema]:
             detector=TEXT,
             min_quality=SHARE,
             smoothing=said(NUMBER, "Time constant of streams, in seconds."),
+            token_needed={"type": "boolean"},
             limits=record(
                 "",
                 body_bytes=COUNT,

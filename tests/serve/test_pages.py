@@ -98,7 +98,13 @@ def test_colours_differ_enough_from_what_is_behind_them(theme):
     style = static_files()["style.css"].data.decode()
     found = re.findall(r"--([\w-]+): light-dark\((#\w{6}), (#\w{6})\)", style)
     colours = {name: pair[theme] for name, *pair in found}
-    for text, behind in (("ink", "card"), ("ink", "paper"), ("soft", "card"), ("soft", "paper"), ("warn", "warn-wash")):
+    for text, behind in (
+        ("ink", "card"),
+        ("ink", "paper"),
+        ("soft", "card"),
+        ("soft", "paper"),
+        ("warn", "warn-wash"),
+    ):
         assert contrast(colours[text], colours[behind]) >= 4.5, (text, behind)
     assert contrast(colours["on-accent"], colours["accent"]) >= 4.5
     classes = [name for name in colours if re.fullmatch(r"c\d+", name)]

@@ -265,6 +265,7 @@ def test_without_the_token_the_page_asks_for_it(make_page, bundle):
         page.keyboard.press("Enter")
         until(page, "() => document.querySelector('#model').textContent")
         assert not page.is_visible("dialog")
+        page.reload()
         page.click("#logout")
         page.wait_for_selector("dialog[open]")
 

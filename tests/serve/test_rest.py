@@ -102,6 +102,7 @@ def test_the_model_is_described(client, session):
     model = client.get("/v1/model").json()
     assert model["labels"] == list(session.labels)
     assert (model["precision"], model["backend"], model["live"]) == ("fp32", "onnxruntime", None)
+    assert model["token_needed"] is False
 
 
 def test_health_and_readiness(make_client):

@@ -16,7 +16,14 @@ def check(schema: dict, value, names: dict, path: str = "") -> None:
             assert {"type": "null"} in schema["anyOf"], path
             return None
         return check(schema["anyOf"][0], value, names, path)
-    kinds = {"object": dict, "array": list, "string": str, "integer": int, "number": (int, float)}
+    kinds = {
+        "object": dict,
+        "array": list,
+        "string": str,
+        "integer": int,
+        "number": (int, float),
+        "boolean": bool,
+    }
     assert isinstance(value, kinds[schema["type"]]), (path, value)
     assert "enum" not in schema or value in schema["enum"], path
     assert value >= schema["minimum"] if "minimum" in schema else True, path

@@ -32,7 +32,6 @@ export function socketTo(path) {
 async function login(token) {
   const answer = await fetch("/login", { method: "POST", body: new URLSearchParams({ token }) });
   if (!answer.ok) throw await problemOf(answer);
-  byId("logout").hidden = false;
 }
 
 // A link may end in #token=...: what follows # is sent to no server, and is taken out of the address at once.

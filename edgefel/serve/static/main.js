@@ -232,6 +232,7 @@ async function main() {
     setLabels(model.labels);
     images.limits = model.limits;
     byId("model").textContent = `${model.name}, ${model.precision}, ${model.backend}`;
+    byId("logout").hidden = !model.token_needed;
     if (model.live) {
       byId("has-device").hidden = false;
       HINTS.device = `Watch ${model.live.description}.`;
